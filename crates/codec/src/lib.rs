@@ -1,0 +1,2 @@
+//! Deflate, zstd and the zero scan.
+#![forbid(unsafe_code)]

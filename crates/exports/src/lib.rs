@@ -1,0 +1,2 @@
+//! Exports: the NBD server.
+#![forbid(unsafe_code)]

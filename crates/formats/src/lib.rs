@@ -1,0 +1,2 @@
+//! Image formats: raw, qcow2.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Background jobs on one state machine: commit.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! QMP: wire, sessions, command handlers, events.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! NBD on the wire: types, handshake and transmission as state machines without I/O.
+#![forbid(unsafe_code)]

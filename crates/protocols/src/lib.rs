@@ -1,0 +1,2 @@
+//! Protocols: file, host_device, null-co, nbd.
+#![forbid(unsafe_code)]

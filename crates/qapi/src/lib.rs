@@ -1,0 +1,2 @@
+//! The QAPI schema language: parser, checker and Rust generator.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Simulated disk, clock and scheduler behind the runtime facade.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! House tasks: generate code from the schema, tidy, licence check.
+#![forbid(unsafe_code)]
+
+fn main() {}
