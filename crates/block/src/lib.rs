@@ -1,2 +1,53 @@
 //! The core: drivers, nodes, edges, the graph, permissions, entries and gates, metadata cache, copy engine.
+//!
+//! ```text
+//!  export ─┐                      ┌─ file ──▶ node (protocol: file, nbd, …) ──▶ rt::File
+//!  job    ─┼─▶ Backend ─▶ node ───┤
+//!  tool   ─┘   (gate)   (format)  └─ backing ──▶ node (format) ─ file ──▶ …
+//! ```
+//!
+//! A [`Backend`] is an entry: the only place with a gate, statistics and an error policy. A [`Node`] is a driver
+//! with its edges. Formats answer *where the bytes are* ([`Driver::try_map`], [`Driver::map`],
+//! [`Driver::prepare_write`]); the core moves them. Protocols move bytes themselves.
+//!
+//! Laws:
+//! - an inner request inherits its entry's token and never waits on a gate;
+//! - edges change only inside a graph transaction, with the gates above the changed edge closed;
+//! - the core knows no format, protocol, job or export by name.
 #![forbid(unsafe_code)]
+
+mod align;
+mod backend;
+mod bitmap;
+mod driver;
+mod error;
+mod gate;
+mod graph;
+mod io;
+mod lease;
+mod node;
+mod open;
+mod options;
+mod perm;
+mod registry;
+mod stats;
+mod status;
+
+pub use backend::{Backend, BackendStats};
+pub use bitmap::DirtyBitmap;
+pub use driver::{
+    Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
+    OptionKind, Repair, Token, Want, WritePlan,
+};
+pub use error::{BlockError, ErrorKind, Result};
+pub use gate::{Closed, Domain, Entered, Gate};
+pub use graph::{BackendRequest, Graph, NodeSnapshot};
+pub use io::{WriteFlags, ZeroFlags};
+pub use lease::{Lease, Leases};
+pub use node::{Edges, Node, Role, Slow};
+pub use open::{Common, Discard, Grant, Limits, OpenContext, Opened, Policy};
+pub use options::{Opt, Options};
+pub use perm::{Perms, Share};
+pub use registry::{CreateRequest, DriverKind, DriverType, Registry};
+pub use stats::OpCount;
+pub use status::Status;

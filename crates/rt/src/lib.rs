@@ -1,1 +1,64 @@
 //! The runtime: workers, files, sockets, clock, spawn, behind one facade that the simulator also implements.
+//!
+//! ```text
+//!   spawn · sleep · blocking · fs::open · net::Stream · File            what everything above uses
+//!        │ thread-local handle
+//!   dyn Worker ──┬── loop:  run queue ── remote queue + eventfd ── epoll (sockets) ── timers
+//!                │          └ file operations: io_uring ring │ pool of threads
+//!                └── sim (another crate): seeded scheduler, simulated disk and clock
+//! ```
+//!
+//! Laws:
+//! - a task runs on the worker it was spawned on; its wakers may be called from any thread;
+//! - dropping a future or a handle abandons the answer, never the work: an operation owns its buffers and its
+//!   descriptor until the kernel has finished with them;
+//! - short counts, EINTR and EAGAIN are continued here; whoever calls sees all of it, end of file, or an error;
+//! - a panicking task is contained: its handle yields [`JoinError`], the worker lives on.
+//!
+//! Bounds: data workers at most [`MAX_WORKERS`]; pool threads as stated in [`blocking`]; retained buffers as stated
+//! in [`buf`]; polling before sleep at most `poll_max_ns` and on at most half of the cores.
+
+pub mod blocking;
+pub mod buf;
+mod class;
+mod engine;
+mod epoll;
+pub mod file;
+pub mod fs;
+#[cfg(feature = "laws")]
+pub mod laws;
+pub mod locks;
+pub mod net;
+mod osfile;
+mod local;
+mod polling;
+pub mod process;
+mod ring;
+mod shared;
+mod runtime;
+pub mod signal;
+mod source;
+pub mod stdio;
+mod sys;
+mod task;
+mod threads;
+mod time;
+mod timers;
+mod worker;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use blocking::{blocking, compute};
+pub use buf::{Buf, BufMut};
+pub use file::{Allocate, File, FileExtent, FileKind, FileStat, RawFile, Try};
+pub use fs::OpenOptions;
+pub use runtime::{Config, Engine, MAX_WORKERS, Runtime, block_on_control, configure};
+pub use task::{JoinError, JoinHandle, spawn, spawn_on, yield_now};
+pub use time::{Elapsed, now_ns, sleep, timeout};
+pub use worker::{
+    Pool, Runnable, Target, Worker, current, current_worker, engine_name, enter, random_u64, worker_count,
+};
+
+/// A boxed, sendable future: what object-safe asynchronous traits return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

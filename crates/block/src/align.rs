@@ -1,0 +1,118 @@
+//! Direct I/O to protocol nodes: requests are padded to the node's alignment and cut to its longest transfer.
+//!
+//! A padded write reads what surrounds it, so it holds the aligned range exclusively; whole ones hold it shared.
+//! Nodes without an alignment (the usual case) pass through untouched.
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::io::{WriteFlags, ZeroFlags};
+use crate::node::Node;
+use rt::{BoxFuture, Buf, BufMut};
+
+/// The longest piece of one direct request; it bounds a bounce buffer.
+const LONGEST: usize = 8 << 20;
+
+impl Node {
+    fn aligned(&self, offset: u64, bytes: &[u8]) -> bool {
+        let mask = u64::from(self.alignment) - 1;
+        (offset | bytes.len() as u64 | bytes.as_ptr().addr() as u64) & mask == 0
+    }
+
+    /// The aligned range around `offset..offset + len`.
+    fn padded(&self, offset: u64, len: u64) -> (u64, u64) {
+        let align = u64::from(self.alignment);
+        (offset - offset % align, (offset + len).next_multiple_of(align))
+    }
+
+    pub(crate) fn read_direct(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        if self.alignment <= 1 || (self.aligned(offset, &buf) && buf.len() <= LONGEST) {
+            return self.driver.read(offset, buf);
+        }
+        Box::pin(async move {
+            let mut buf = buf;
+            let mut done = 0;
+            while done < buf.len() {
+                let len = (buf.len() - done).min(LONGEST);
+                let (start, end) = self.padded(offset + done as u64, len as u64);
+                let (bounce, result) =
+                    self.driver.read(start, BufMut::with_len((end - start) as usize)).await;
+                if let Err(e) = result {
+                    return (buf, Err(e));
+                }
+                let skip = (offset + done as u64 - start) as usize;
+                buf[done..done + len].copy_from_slice(&bounce[skip..skip + len]);
+                done += len;
+            }
+            (buf, Ok(()))
+        })
+    }
+
+    pub(crate) async fn write_direct(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
+        if self.alignment <= 1 {
+            return self.driver.write(offset, data, flags).await;
+        }
+        let mut done = 0;
+        while done < data.len() {
+            let len = (data.len() - done).min(LONGEST);
+            self.write_padded(offset + done as u64, data.slice(done..done + len), flags).await?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    async fn write_padded(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
+        let (start, end) = self.padded(offset, data.len() as u64);
+        let whole = start == offset && end == offset + data.len() as u64;
+        let _lease = self.padding.lease(start, end, !whole).await;
+        if self.aligned(offset, &data) {
+            return self.driver.write(offset, data, flags).await;
+        }
+        let mut bounce = BufMut::with_len((end - start) as usize);
+        if !whole {
+            let result;
+            (bounce, result) = self.driver.read(start, bounce).await;
+            result?;
+        }
+        let skip = (offset - start) as usize;
+        bounce[skip..skip + data.len()].copy_from_slice(&data);
+        self.driver.write(start, bounce.freeze(), flags).await
+    }
+
+    pub(crate) async fn zero_direct(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        let align = u64::from(self.alignment.max(1));
+        let (start, end) = (offset.next_multiple_of(align), (offset + len) / align * align);
+        if start >= end {
+            return self.zeroes_directly(offset, len, flags).await;
+        }
+        self.zeroes_directly(offset, start - offset, flags).await?;
+        match self.driver.write_zeroes(start, end - start, flags).await {
+            Err(e) if e.kind() == ErrorKind::Unsupported => {
+                self.zeroes_directly(start, end - start, flags).await?
+            }
+            other => other?,
+        }
+        self.zeroes_directly(end, offset + len - end, flags).await
+    }
+
+    /// Writes zeroes as data.
+    async fn zeroes_directly(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        if len > 0 && flags.no_fallback && len >= u64::from(self.alignment) {
+            return Err(
+                BlockError::unsupported("zeroes can't be written faster than data here").at_node(&self.name)
+            );
+        }
+        let zeroes = BufMut::zeroed(len.min(1 << 20) as usize).freeze();
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(zeroes.len() as u64);
+            self.write_direct(offset + done, zeroes.slice(0..piece as usize), WriteFlags { fua: flags.fua })
+                .await?;
+            done += piece;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn discard_direct(&self, offset: u64, len: u64) -> Result<()> {
+        let align = u64::from(self.alignment.max(1));
+        let (start, end) = (offset.next_multiple_of(align), (offset + len) / align * align);
+        if start < end { self.driver.discard(start, end - start).await } else { Ok(()) }
+    }
+}

@@ -1,0 +1,211 @@
+//! Entries: how exports, jobs, tools and guests reach a node.
+//!
+//! The gate, the statistics and the range check live here and only here. What a request holds while it is inside is
+//! the gate's token; it covers I/O only and ends before the reply is sent.
+use crate::error::{BlockError, Result};
+use crate::gate::Gate;
+use crate::io::{WriteFlags, ZeroFlags};
+use crate::node::Node;
+use crate::perm::Perms;
+use crate::stats::{Op, OpCount, Stats};
+use crate::status::Status;
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+
+/// An entry. Made by [`crate::Graph::attach`].
+pub struct Backend {
+    pub(crate) label: String,
+    pub(crate) root: ArcSwap<Node>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) perms: RwLock<Perms>,
+    /// Stays on its node when a graph change replaces that node under its other users (jobs do).
+    pub(crate) pinned: bool,
+    stats: Stats,
+}
+
+/// The counters of an entry.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BackendStats {
+    /// Reads.
+    pub read: OpCount,
+    /// Writes and write-zeroes.
+    pub write: OpCount,
+    /// Flushes.
+    pub flush: OpCount,
+    /// Discards.
+    pub unmap: OpCount,
+    /// Nanoseconds since the last request ended.
+    pub idle_ns: Option<u64>,
+}
+
+impl Backend {
+    pub(crate) fn new(label: String, root: Arc<Node>, gate: Arc<Gate>, perms: Perms, pinned: bool) -> Self {
+        Self {
+            label,
+            root: ArcSwap::new(root),
+            gate,
+            perms: RwLock::new(perms),
+            pinned,
+            stats: Stats::default(),
+        }
+    }
+
+    /// What the entry is for, for messages ("export 'e0'", "job 'j0'").
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The node the entry leads to now.
+    pub fn node(&self) -> Arc<Node> {
+        self.root.load_full()
+    }
+
+    /// Virtual size in bytes.
+    pub fn length(&self) -> u64 {
+        self.root.load().length()
+    }
+
+    /// Requests inside now.
+    pub fn in_flight(&self) -> i64 {
+        self.gate.inside()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> BackendStats {
+        BackendStats {
+            read: self.stats.sum(Op::Read),
+            write: self.stats.sum(Op::Write),
+            flush: self.stats.sum(Op::Flush),
+            unmap: self.stats.sum(Op::Unmap),
+            idle_ns: self.stats.idle_ns(),
+        }
+    }
+
+    fn in_range(&self, node: &Node, op: Op, offset: u64, len: u64) -> Result<()> {
+        if offset.checked_add(len).is_some_and(|end| end <= node.length()) {
+            return Ok(());
+        }
+        self.stats.invalid(op);
+        Err(BlockError::invalid(format!(
+            "request of {len} bytes at {offset:#x} ends beyond the end of '{}' ({:#x} bytes)",
+            node.name(),
+            node.length()
+        ))
+        .at(offset))
+    }
+
+    /// Reads inline what can be had without waiting; `Ok(n)` with `n < buf.len()` asks to go on with
+    /// [`Backend::read`] from there.
+    pub fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
+        let node = self.root.load();
+        self.in_range(&node, Op::Read, offset, buf.len() as u64)?;
+        let started = rt::now_ns();
+        let got = node.try_read(offset, buf).inspect_err(|_| self.stats.failed(Op::Read))?;
+        if got == buf.len() {
+            self.stats.done(Op::Read, got as u64, started);
+        }
+        Ok(got)
+    }
+
+    /// Writes inline what goes to bytes of the image's own; `Ok(n)` with `n < data.len()` asks to go on with
+    /// [`Backend::write`] from there.
+    pub fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
+        let node = self.root.load();
+        self.in_range(&node, Op::Write, offset, data.len() as u64)?;
+        let started = rt::now_ns();
+        let got = node.try_write(offset, data).inspect_err(|_| self.stats.failed(Op::Write))?;
+        if got == data.len() {
+            self.stats.done(Op::Write, got as u64, started);
+        }
+        Ok(got)
+    }
+
+    fn account(&self, op: Op, bytes: u64, started: u64, result: &Result<()>) {
+        match result {
+            Ok(()) => self.stats.done(op, bytes, started),
+            Err(_) => self.stats.failed(op),
+        }
+    }
+
+    /// Reads all of `buf`.
+    pub async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        let started = rt::now_ns();
+        let _inside = self.gate.enter().await;
+        let node = self.root.load_full();
+        let len = buf.len() as u64;
+        if let Err(e) = self.in_range(&node, Op::Read, offset, len) {
+            return (buf, Err(e));
+        }
+        let (buf, result) = node.read(offset, buf).await;
+        self.account(Op::Read, len, started, &result);
+        (buf, result)
+    }
+
+    /// Writes all of `data`.
+    pub async fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
+        let started = rt::now_ns();
+        let _inside = self.gate.enter().await;
+        let node = self.root.load_full();
+        let len = data.len() as u64;
+        self.in_range(&node, Op::Write, offset, len)?;
+        let result = node.write(offset, data, flags).await;
+        self.account(Op::Write, len, started, &result);
+        result
+    }
+
+    /// Makes the range read as zeroes.
+    pub async fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        let started = rt::now_ns();
+        let _inside = self.gate.enter().await;
+        let node = self.root.load_full();
+        self.in_range(&node, Op::Write, offset, len)?;
+        let result = node.write_zeroes(offset, len, flags).await;
+        self.account(Op::Write, len, started, &result);
+        result
+    }
+
+    /// Gives the range's space back.
+    pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let started = rt::now_ns();
+        let _inside = self.gate.enter().await;
+        let node = self.root.load_full();
+        self.in_range(&node, Op::Unmap, offset, len)?;
+        let result = node.discard(offset, len).await;
+        self.account(Op::Unmap, len, started, &result);
+        result
+    }
+
+    /// Everything acknowledged before the call is durable when it returns.
+    pub async fn flush(&self) -> Result<()> {
+        let started = rt::now_ns();
+        let _inside = self.gate.enter().await;
+        let node = self.root.load_full();
+        let result = node.flush().await;
+        self.account(Op::Flush, 0, started, &result);
+        result
+    }
+
+    /// Block status of the start of the range; the answer may be shorter, never longer.
+    pub async fn status(&self, offset: u64, len: u64) -> Result<Status> {
+        let _inside = self.gate.enter().await;
+        let node = self.root.load_full();
+        self.in_range(&node, Op::Read, offset, len)?;
+        node.status(offset, len, None).await
+    }
+
+    /// As [`Backend::status`], looking only at the layers above `base`.
+    pub async fn status_above(&self, offset: u64, len: u64, base: &Arc<Node>) -> Result<Status> {
+        let _inside = self.gate.enter().await;
+        self.node().status(offset, len, Some(base)).await
+    }
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Backend({} on {})", self.label, self.root.load().name())
+    }
+}

@@ -1,0 +1,413 @@
+//! What a driver is: one trait in four groups.
+//!
+//! - *Facts*: fixed at open, cached by the node.
+//! - *Mapping*, for formats and filters: where the bytes of a guest range are. The core moves them.
+//! - *Direct I/O*, for protocols, and for what has no 1:1 bytes (compressed clusters).
+//! - *Control*: resize, reopen, close, and capability objects.
+//!
+//! All offsets and lengths are bytes in the node's own address space. The core has checked every range against
+//! [`Driver::length`] before it calls, except that a range may end beyond the length when an image's size is not a
+//! multiple of a child's alignment.
+use crate::error::{BlockError, Result};
+use crate::io::{WriteFlags, ZeroFlags};
+use crate::node::{Node, Role};
+use crate::options::{Opt, Options};
+use crate::perm::Perms;
+use rt::{BoxFuture, Buf, BufMut};
+use std::sync::Arc;
+
+/// Static facts of an opened driver. Re-read after resize and reopen.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The driver answers [`Driver::map`] and leaves moving bytes to the core.
+    pub mapping: bool,
+    /// Offsets and lengths of direct I/O must be multiples of this (a power of two, 1 for none).
+    pub alignment: u32,
+    /// Cluster size in bytes, where there is such a thing.
+    pub cluster_size: Option<u64>,
+    /// Longest direct request in bytes.
+    pub max_transfer: u64,
+    /// Zeroes can be written faster than data without losing thinness.
+    pub can_write_zeroes: bool,
+    /// Discard frees space.
+    pub can_discard: bool,
+    /// A freshly grown range reads as zeroes.
+    pub grows_with_zeroes: bool,
+    /// Unallocated ranges fall through to a backing node.
+    pub supports_backing: bool,
+    /// Filters are not counted in chains.
+    pub filter: bool,
+    /// Block status of mapped data is that of the child (raw, filters).
+    pub transparent: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            mapping: false,
+            alignment: 1,
+            cluster_size: None,
+            max_transfer: i64::MAX as u64,
+            can_write_zeroes: false,
+            can_discard: false,
+            grows_with_zeroes: false,
+            supports_backing: false,
+            filter: false,
+            transparent: false,
+        }
+    }
+}
+
+/// What a mapping is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Where to read from.
+    Read,
+    /// Where an overwrite in place may go.
+    Write,
+    /// What block status tells: precise zeroes, as long an extent as is known cheaply.
+    Status,
+}
+
+/// Where a range's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// In a child, one to one from `offset` on. `owned`: an overwrite in place changes nobody else's bytes and no
+    /// mapping.
+    Data {
+        /// The child that holds the bytes.
+        child: Role,
+        /// Byte offset in the child of the extent's first byte.
+        offset: u64,
+        /// May be overwritten in place.
+        owned: bool,
+    },
+    /// Reads as zeroes, by this layer's own word. `offset`: space reserved for it in the file child, if any.
+    Zero {
+        /// Preallocated host bytes.
+        offset: Option<u64>,
+    },
+    /// Not in this layer: the backing node's bytes, or zeroes without one.
+    Hole,
+    /// Stored in a form without 1:1 bytes: [`Driver::read`] decodes it.
+    Encoded,
+    /// Bytes of the node itself (protocols).
+    Stored,
+}
+
+/// A mapped piece: `len` bytes from the asked offset on. May be shorter than what was asked; [`Want::Status`] may
+/// answer more than was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes, never 0.
+    pub len: u64,
+    /// Where they are.
+    pub kind: Kind,
+}
+
+/// What a change of a mapping is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// New data follows.
+    Data,
+    /// The range shall read as zeroes; `unmap`: its space may be given up.
+    Zero {
+        /// Give host space up.
+        unmap: bool,
+    },
+    /// The content is no longer needed.
+    Discard,
+}
+
+/// What the core does between [`Driver::prepare_write`] and [`Token::commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Store the data at `offset` of `child`, with `head` bytes before it and `tail` bytes after it filled with the
+    /// old content of the guest range around it. `fresh`: the host range reads as zeroes already, so that zero
+    /// edges need no write.
+    Store {
+        /// The child to write to.
+        child: Role,
+        /// Byte offset in the child of the request's first byte.
+        offset: u64,
+        /// Bytes of old content to put in front.
+        head: u64,
+        /// Bytes of old content to put behind.
+        tail: u64,
+        /// The host range reads as zeroes.
+        fresh: bool,
+    },
+    /// The child does the same thing at `offset` (filters and raw).
+    Forward {
+        /// The child.
+        child: Role,
+        /// Byte offset in the child of the request's first byte.
+        offset: u64,
+    },
+    /// The driver stores the data itself, through [`Driver::write`], because it must look at it.
+    Direct,
+    /// Nothing to move: the commit alone does it.
+    Metadata,
+    /// The change can't be done by metadata; zeroes must be written as data.
+    AsData,
+    /// Nothing to do at all.
+    Nothing,
+}
+
+/// A prepared change of a mapping for the first `len` bytes of the asked range.
+#[must_use]
+pub struct WritePlan {
+    /// Bytes from the asked offset on that the plan covers, never 0.
+    pub len: u64,
+    /// What the core does now.
+    pub action: Action,
+    /// Publishes the change afterwards; dropping it gives the reservation back.
+    pub token: Option<Box<dyn Token>>,
+}
+
+/// A reservation that waits for its data. Dropping it gives everything back.
+pub trait Token: Send {
+    /// Publishes the change. Called after the data is written.
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
+}
+
+/// What `info` tells beyond size and name.
+#[derive(Debug, Clone, Default)]
+pub struct DriverInfo {
+    /// Cluster size in bytes.
+    pub cluster_size: Option<u64>,
+    /// The image was not closed cleanly.
+    pub dirty: Option<bool>,
+    /// The image is encrypted.
+    pub encrypted: bool,
+    /// Compressed clusters are possible (vmdk streamOptimized and the like).
+    pub compressed: Option<bool>,
+    /// Backing name as stored in the image.
+    pub backing_filename: Option<String>,
+    /// Backing format as stored in the image.
+    pub backing_format: Option<String>,
+    /// `format-specific`: its kind and its data, by the names of the schema.
+    pub specific: Option<(&'static str, Options)>,
+    /// Internal snapshots, each by the names of the schema's SnapshotInfo.
+    pub snapshots: Vec<Options>,
+}
+
+/// What a check found; the names are those of the schema's ImageCheck.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Errors that kept the check from being complete.
+    pub check_errors: u64,
+    /// End of the last used cluster in bytes.
+    pub image_end_offset: Option<u64>,
+    /// Contradictions that may lose data.
+    pub corruptions: u64,
+    /// Clusters counted but not used.
+    pub leaks: u64,
+    /// Contradictions mended.
+    pub corruptions_fixed: u64,
+    /// Leaks mended.
+    pub leaks_fixed: u64,
+    /// Guest clusters.
+    pub total_clusters: Option<u64>,
+    /// Allocated guest clusters.
+    pub allocated_clusters: Option<u64>,
+    /// Clusters that do not follow their predecessor.
+    pub fragmented_clusters: Option<u64>,
+    /// Compressed clusters.
+    pub compressed_clusters: Option<u64>,
+    /// Findings in words, in the order found; bounded by the driver.
+    pub messages: Vec<String>,
+}
+
+/// How much a check may mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Look only.
+    No,
+    /// Free leaked clusters.
+    Leaks,
+    /// Everything that can be.
+    All,
+}
+
+/// The check of a format.
+pub trait Checker: Send + Sync {
+    /// Checks the whole image and mends what `repair` allows. The node is not in use otherwise.
+    fn check(&self, repair: Repair) -> BoxFuture<'_, Result<CheckReport>>;
+}
+
+/// The change of a child's link in an image's own header (backing name and format).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The name to store; `None` removes it.
+    pub filename: Option<String>,
+    /// The format to store beside it.
+    pub format: Option<String>,
+}
+
+/// One option of `create`, for its parser and for `-o help`.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateOption {
+    /// Name.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: OptionKind,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+/// The kind of a create option's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionKind {
+    /// Text.
+    Str,
+    /// on or off.
+    Bool,
+    /// A plain number.
+    Number,
+    /// Bytes, with suffixes.
+    Size,
+}
+
+/// What a create made.
+#[derive(Debug, Clone, Default)]
+pub struct Created {
+    /// Virtual size in bytes.
+    pub size: u64,
+}
+
+/// An opened driver. See the module's page for the groups.
+///
+/// Wrappers derive nothing silently: methods with a default body are those whose absence *means* something (an
+/// error, or "the core emulates it").
+pub trait Driver: Send + Sync + 'static {
+    /// Static facts.
+    fn facts(&self) -> Facts;
+
+    /// Virtual size in bytes, at most `i64::MAX`.
+    fn length(&self) -> u64;
+
+    // ---- mapping ----
+
+    /// The mapping of the start of `offset..offset + len`, from memory alone; `None` when it takes I/O.
+    fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        let _ = (offset, want);
+        Some(Extent { len, kind: Kind::Stored })
+    }
+
+    /// The mapping of the start of `offset..offset + len`.
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>>;
+
+    /// Prepares a change of the mapping of the start of `offset..offset + len`.
+    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+        let _ = (offset, len, how);
+        Box::pin(async { Err(BlockError::unsupported("this driver changes no mappings")) })
+    }
+
+    // ---- direct I/O ----
+
+    /// Reads inline what can be had without waiting: how many bytes from the start.
+    fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let _ = (offset, buf);
+        Ok(0)
+    }
+
+    /// Writes inline what can be written without waiting: how many bytes from the start.
+    fn try_write(&self, offset: u64, buf: &[u8]) -> Result<usize> {
+        let _ = (offset, buf);
+        Ok(0)
+    }
+
+    /// Reads all of `buf`, or decodes an encoded extent.
+    fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        let _ = offset;
+        Box::pin(async move { (buf, Err(BlockError::unsupported("this driver reads through its mapping"))) })
+    }
+
+    /// Writes all of `data`.
+    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        let _ = (offset, data, flags);
+        Box::pin(async { Err(BlockError::unsupported("this driver writes through its mapping")) })
+    }
+
+    /// Makes the range read as zeroes faster than writing them would; `Unsupported` lets the core write zeroes.
+    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+        let _ = (offset, len, flags);
+        Box::pin(async { Err(BlockError::unsupported("no fast zeroes here")) })
+    }
+
+    /// Gives the range's space back; its content is undefined afterwards. Advisory.
+    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
+        let _ = (offset, len);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Everything acknowledged before the call is durable when it returns, in this node and what is below it.
+    fn flush(&self) -> BoxFuture<'_, Result<()>>;
+
+    // ---- control ----
+
+    /// Changes the virtual size. `preallocation` is one of off, metadata, falloc, full.
+    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
+        let _ = (size, preallocation);
+        Box::pin(async { Err(BlockError::unsupported("Image format driver does not support resize")) })
+    }
+
+    /// Makes the driver writable or read-only in place (children are switched by the core, before this when it
+    /// becomes writable, after this when it becomes read-only).
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+        let _ = writable;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Takes changed options at `blockdev-reopen`: checks them all before it changes any.
+    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { options.finish() })
+    }
+
+    /// Writes back, releases locks and reservations. The node is not used any more afterwards. Called once.
+    fn close(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// What this driver needs of a child, given what its own parents need of it.
+    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
+        let _ = (role, read_only);
+        parents
+    }
+
+    /// Takes the file locks that these permissions mean (protocols on files). Called on the plan, before a change.
+    fn set_perms(&self, perms: Perms) -> Result<()> {
+        let _ = perms;
+        Ok(())
+    }
+
+    /// Stores a new backing link in the image's header, durable when it returns.
+    fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
+        let _ = link;
+        Box::pin(async { Err(BlockError::unsupported("this format stores no backing file name")) })
+    }
+
+    /// What `info` tells.
+    fn info(&self) -> DriverInfo {
+        DriverInfo::default()
+    }
+
+    /// Bytes the storage occupies, for protocols that know.
+    fn allocated_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// The check of this format, if it has one.
+    fn checker(&self) -> Option<&dyn Checker> {
+        None
+    }
+
+    /// Driver-specific statistics, by the names of the schema.
+    fn statistics(&self) -> Option<Vec<(&'static str, Opt)>> {
+        None
+    }
+
+    /// Told once, after the node exists (for background work that needs it).
+    fn attached(&self, node: &Arc<Node>) {
+        let _ = node;
+    }
+}

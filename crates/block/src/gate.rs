@@ -1,0 +1,210 @@
+//! Gates: how requests are admitted at an entry, and how a change waits until none is inside.
+//!
+//! ```text
+//! request:  count + 1 · fence · closed?  ──no──▶ work ──▶ count − 1 · fence · watched? ──▶ wake
+//! change:   closed = true · fence · wait until every count is 0
+//! ```
+//!
+//! Counts are kept per slot (one a worker, to keep cache lines apart) and per *parity*, which gives disk clusters a
+//! grace period: [`Domain::grace`] flips the parity of every gate twice and waits each time for the old one to
+//! drain, so that every request admitted before the call has ended when it returns. Two flips, because a request may
+//! have read the parity before a flip and counted itself after it.
+//!
+//! Both fences are needed: without either a request can miss `closed` while the change misses its count (the loom
+//! test in `tests/gate_loom.rs` finds it).
+use event_listener::{Event, IntoNotification};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::*, fence};
+use std::sync::{Arc, Weak};
+
+const SLOTS: usize = 8;
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Slot {
+    count: [AtomicI64; 2],
+}
+
+/// The gate of one entry.
+#[derive(Default)]
+pub struct Gate {
+    slots: [Slot; SLOTS],
+    parity: AtomicUsize,
+    closed: AtomicUsize,
+    watched: AtomicBool,
+    drained: Event,
+    opened: Event,
+}
+
+/// An admitted request's token: its count is given back when it is dropped.
+#[must_use]
+pub struct Entered<'a> {
+    gate: &'a Gate,
+    slot: usize,
+    parity: usize,
+}
+
+impl Gate {
+    /// A gate that stands open.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Admits a request at once, or tells that the gate is closed.
+    pub fn try_enter(&self) -> Option<Entered<'_>> {
+        let slot = rt::current_worker().map_or(0, |w| w + 1) % SLOTS;
+        let parity = self.parity.load(Relaxed) & 1;
+        self.slots[slot].count[parity].fetch_add(1, Relaxed);
+        fence(SeqCst);
+        let entered = Entered { gate: self, slot, parity };
+        // A closed gate gives the count back through the token's drop.
+        (self.closed.load(Relaxed) == 0).then_some(entered)
+    }
+
+    /// Admits a request, waiting while the gate is closed.
+    pub async fn enter(&self) -> Entered<'_> {
+        loop {
+            if let Some(entered) = self.try_enter() {
+                return entered;
+            }
+            let listener = self.opened.listen();
+            if self.closed.load(SeqCst) > 0 {
+                listener.await;
+            }
+        }
+    }
+
+    /// Closes the gate to new requests; closings nest. The requests inside go on: see [`Gate::drained`].
+    pub fn close(&self) {
+        self.closed.fetch_add(1, SeqCst);
+        fence(SeqCst);
+    }
+
+    /// Takes one [`Gate::close`] back.
+    pub fn open(&self) {
+        if self.closed.fetch_sub(1, SeqCst) == 1 {
+            self.opened.notify(usize::MAX.additional());
+        }
+    }
+
+    /// Requests inside, over both parities.
+    pub fn inside(&self) -> i64 {
+        self.count(0) + self.count(1)
+    }
+
+    fn count(&self, parity: usize) -> i64 {
+        self.slots.iter().map(|s| s.count[parity & 1].load(SeqCst)).sum()
+    }
+
+    /// Waits until no request is inside. Meaningful on a closed gate.
+    pub async fn drained(&self) {
+        self.wait_until(|| self.inside() == 0).await;
+    }
+
+    async fn wait_until(&self, done: impl Fn() -> bool) {
+        loop {
+            if done() {
+                return;
+            }
+            let listener = self.drained.listen();
+            self.watched.store(true, SeqCst);
+            fence(SeqCst);
+            if done() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Waits until every request that was admitted before the call has ended.
+    async fn grace(&self) {
+        for _ in 0..2 {
+            let old = self.parity.fetch_add(1, SeqCst) & 1;
+            fence(SeqCst);
+            self.wait_until(|| self.count(old) == 0).await;
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let gate = self.gate;
+        gate.slots[self.slot].count[self.parity].fetch_sub(1, Release);
+        fence(SeqCst);
+        if gate.watched.load(Relaxed) {
+            gate.watched.store(false, Relaxed);
+            gate.drained.notify(usize::MAX.additional());
+        }
+    }
+}
+
+/// Closed gates; they open again when it is dropped.
+#[must_use]
+pub struct Closed {
+    gates: Vec<Arc<Gate>>,
+}
+
+impl Closed {
+    /// Closes `gates` and waits until no request is inside any of them.
+    pub async fn all(gates: Vec<Arc<Gate>>) -> Self {
+        gates.iter().for_each(|g| g.close());
+        let closed = Self { gates };
+        for gate in &closed.gates {
+            gate.drained().await;
+        }
+        closed
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.gates.iter().for_each(|g| g.open());
+    }
+}
+
+/// The gates of one graph: what a freed cluster's grace period spans.
+#[derive(Default)]
+pub struct Domain {
+    gates: Mutex<Vec<Weak<Gate>>>,
+    /// One grace period at a time: two that flip the same gate would each wait for the other's new parity.
+    turn: futures_util::lock::Mutex<()>,
+}
+
+impl Domain {
+    /// A new gate that belongs to this domain as long as it lives.
+    pub fn gate(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate::new());
+        let mut gates = self.gates.lock();
+        gates.retain(|g| g.strong_count() > 0);
+        gates.push(Arc::downgrade(&gate));
+        gate
+    }
+
+    /// Waits until every request that was admitted through any gate before the call has ended. A request must not
+    /// await this while it is inside a gate itself.
+    pub async fn grace(&self) {
+        let _turn = self.turn.lock().await;
+        let gates: Vec<_> = self.gates.lock().iter().filter_map(Weak::upgrade).collect();
+        for gate in gates {
+            gate.grace().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_gate_admits_nobody_and_counts_nobody() {
+        let gate = Gate::new();
+        let inside = gate.try_enter().unwrap();
+        gate.close();
+        assert!(gate.try_enter().is_none());
+        assert_eq!(gate.inside(), 1);
+        drop(inside);
+        assert_eq!(gate.inside(), 0);
+        gate.open();
+        assert!(gate.try_enter().is_some());
+    }
+}

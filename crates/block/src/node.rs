@@ -1,0 +1,257 @@
+//! Nodes and edges: a driver with a name, its children, and what the core keeps for it.
+//!
+//! Edges are read without a lock on the data path and changed only by the graph, with the gates above closed.
+use crate::bitmap::DirtyBitmap;
+use crate::driver::{Driver, Facts};
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::lease::Leases;
+use crate::open::Common;
+use crate::registry::DriverType;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+
+/// What a child is to its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Metadata and, without a data file, data.
+    File,
+    /// What unallocated ranges fall through to.
+    Backing,
+    /// Data apart from metadata.
+    Data,
+}
+
+impl Role {
+    /// All roles, in the order children are listed.
+    pub const ALL: [Role; 3] = [Role::File, Role::Backing, Role::Data];
+
+    /// The option's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::File => "file",
+            Role::Backing => "backing",
+            Role::Data => "data-file",
+        }
+    }
+}
+
+/// A node's children.
+#[derive(Default)]
+pub struct Edges {
+    slots: [ArcSwapOption<Node>; 3],
+}
+
+impl Edges {
+    /// The child in this role.
+    pub fn get(&self, role: Role) -> Option<Arc<Node>> {
+        self.slots[role as usize].load_full()
+    }
+
+    /// The child in this role; a driver that was opened with one can't be without it.
+    pub fn need(&self, role: Role) -> Result<Arc<Node>> {
+        self.get(role).ok_or_else(|| {
+            BlockError::new(ErrorKind::Closed, format!("the node has no {} child", role.name()))
+        })
+    }
+
+    /// Runs `f` on the child without touching its reference count: the inline path's way.
+    pub(crate) fn with<T>(&self, role: Role, f: impl FnOnce(Option<&Arc<Node>>) -> T) -> T {
+        f(self.slots[role as usize].load().as_ref())
+    }
+
+    pub(crate) fn set(&self, role: Role, node: Option<Arc<Node>>) {
+        self.slots[role as usize].store(node);
+    }
+
+    /// All children with their roles.
+    pub fn all(&self) -> Vec<(Role, Arc<Node>)> {
+        Role::ALL.into_iter().filter_map(|r| self.get(r).map(|n| (r, n))).collect()
+    }
+}
+
+/// Reasons why a node leaves the inline path; bits of its `slow` word.
+pub struct Slow;
+
+impl Slow {
+    /// Writes are refused.
+    pub const READ_ONLY: u32 = 1;
+    /// A flush or metadata write failed: writes and flushes fail until the node is opened anew.
+    pub const POISON: u32 = 2;
+    /// Closed.
+    pub const CLOSED: u32 = 4;
+    /// Written zeroes are looked for.
+    pub const DETECT_ZEROES: u32 = 8;
+    /// Direct requests must be padded to the child's alignment.
+    pub const ALIGN: u32 = 16;
+    /// Writes end like FUA.
+    pub const WRITE_THROUGH: u32 = 32;
+}
+
+/// A node of the graph.
+pub struct Node {
+    pub(crate) name: Arc<str>,
+    pub(crate) driver_type: &'static DriverType,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) edges: Arc<Edges>,
+    pub(crate) slow: AtomicU32,
+    pub(crate) mapping: bool,
+    pub(crate) alignment: u32,
+    pub(crate) common: RwLock<Common>,
+    pub(crate) filename: Option<String>,
+    pub(crate) marks: ArcSwap<Vec<Arc<DirtyBitmap>>>,
+    pub(crate) marked: AtomicBool,
+    pub(crate) highest: AtomicU64,
+    pub(crate) padding: Arc<Leases>,
+    pub(crate) monitor_owned: AtomicBool,
+    pub(crate) busy: RwLock<Option<String>>,
+}
+
+impl Node {
+    /// The node's name, unique in its graph; names that nobody gave begin with `#block`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The driver's name, as in `driver=`.
+    pub fn driver_name(&self) -> &'static str {
+        self.driver_type.name
+    }
+
+    /// The entry of the driver in the registry.
+    pub fn driver_type(&self) -> &'static DriverType {
+        self.driver_type
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &dyn Driver {
+        self.driver.as_ref()
+    }
+
+    /// The driver's facts.
+    pub fn facts(&self) -> Facts {
+        self.driver.facts()
+    }
+
+    /// Virtual size in bytes.
+    pub fn length(&self) -> u64 {
+        self.driver.length()
+    }
+
+    /// The children.
+    pub fn edges(&self) -> &Arc<Edges> {
+        &self.edges
+    }
+
+    /// The child in this role.
+    pub fn child(&self, role: Role) -> Option<Arc<Node>> {
+        self.edges.get(role)
+    }
+
+    /// The options every driver has.
+    pub fn common(&self) -> Common {
+        self.common.read().clone()
+    }
+
+    /// Whether writes are refused.
+    pub fn read_only(&self) -> bool {
+        self.slow.load(Relaxed) & Slow::READ_ONLY != 0
+    }
+
+    /// The name by which the image was opened: the protocol's own, or that of the file child.
+    pub fn filename(&self) -> String {
+        match &self.filename {
+            Some(name) => name.clone(),
+            None => self.child(Role::File).map(|f| f.filename()).unwrap_or_default(),
+        }
+    }
+
+    /// The node below when filters are looked through, for chains: the file child of a filter, else itself.
+    pub fn skip_filters(self: &Arc<Self>) -> Arc<Node> {
+        let mut node = self.clone();
+        while node.facts().filter
+            && let Some(child) = node.child(Role::File)
+        {
+            node = child;
+        }
+        node
+    }
+
+    /// Whether the monitor made this node (and so may delete it).
+    pub fn monitor_owned(&self) -> bool {
+        self.monitor_owned.load(Acquire)
+    }
+
+    /// One byte after the last byte written since the node was opened.
+    pub fn highest_offset(&self) -> u64 {
+        self.highest.load(Relaxed)
+    }
+
+    /// Adds a dirty bitmap. The gates above are closed by the caller, so that no write is missed.
+    pub fn add_bitmap(&self, bitmap: Arc<DirtyBitmap>) {
+        self.marks.rcu(|old| {
+            let mut all = Vec::clone(old);
+            all.push(bitmap.clone());
+            all
+        });
+        self.marked.store(true, Release);
+    }
+
+    /// Removes a dirty bitmap.
+    pub fn remove_bitmap(&self, bitmap: &Arc<DirtyBitmap>) {
+        self.marks.rcu(|old| old.iter().filter(|b| !Arc::ptr_eq(b, bitmap)).cloned().collect::<Vec<_>>());
+        self.marked.store(!self.marks.load().is_empty(), Release);
+    }
+
+    pub(crate) fn set_slow(&self, bits: u32, on: bool) {
+        if on {
+            self.slow.fetch_or(bits, AcqRel);
+        } else {
+            self.slow.fetch_and(!bits, AcqRel);
+        }
+    }
+
+    /// Marks the node as one whose flush or metadata write failed.
+    pub fn poison(&self, cause: &BlockError) {
+        let before = self.slow.fetch_or(Slow::POISON, AcqRel);
+        if before & Slow::POISON == 0 {
+            tracing::error!(node = %self.name, error = %cause, "node poisoned: nothing more is written to it until it is opened anew");
+        }
+    }
+
+    /// Whether an earlier failure stopped all writing.
+    pub fn poisoned(&self) -> bool {
+        self.slow.load(Acquire) & Slow::POISON != 0
+    }
+
+    /// The error of a node that was poisoned.
+    pub fn poison_error(&self) -> BlockError {
+        BlockError::new(
+            ErrorKind::Poisoned,
+            format!("'{}' no longer takes writes because an earlier flush of it failed; close it and open it again", self.name),
+        )
+        .at_node(&self.name)
+    }
+
+    /// What keeps the node busy (a job), if anything does.
+    pub fn busy(&self) -> Option<String> {
+        self.busy.read().clone()
+    }
+
+    /// Sets or clears what keeps the node busy.
+    pub fn set_busy(&self, reason: Option<String>) {
+        *self.busy.write() = reason;
+    }
+
+    /// Bytes the storage occupies, of this node or of its file child.
+    pub fn allocated_size(&self) -> Option<u64> {
+        self.driver.allocated_size().or_else(|| self.child(Role::File)?.allocated_size())
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({} {})", self.name, self.driver_type.name)
+    }
+}

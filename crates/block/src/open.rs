@@ -1,0 +1,430 @@
+//! Opening: from options or a file name to a node with its children.
+//!
+//! Nodes are born unattached: everything slow (opening files, probing, reading headers, taking locks) happens before
+//! a graph transaction and outside of closed gates. Every further file that an image names passes the [`Policy`].
+use crate::driver::{Driver, Link};
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::gate::Domain;
+use crate::graph::Graph;
+use crate::node::{Edges, Node, Role};
+use crate::options::{Opt, Options};
+use rt::{BoxFuture, BufMut};
+use std::sync::Arc;
+
+/// Bytes a probe looks at.
+const PROBE_BYTES: usize = 2048;
+
+/// The longest chain or nesting that is opened.
+const MAX_DEPTH: usize = 1024;
+
+/// What `discard` requests do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Discard {
+    /// They are dropped.
+    #[default]
+    Ignore,
+    /// They reach the storage.
+    Unmap,
+}
+
+/// Options every driver has.
+#[derive(Debug, Clone, Default)]
+pub struct Common {
+    /// No writes.
+    pub read_only: bool,
+    /// Fall back to read-only where writing is refused.
+    pub auto_read_only: bool,
+    /// Take no locks and share everything.
+    pub force_share: bool,
+    /// O_DIRECT (`cache.direct`).
+    pub direct: bool,
+    /// Flushes are omitted, their order is kept (`cache.no-flush`).
+    pub no_flush: bool,
+    /// Each write ends like FUA (`cache.writeback=false`).
+    pub write_through: bool,
+    /// What discards do.
+    pub discard: Discard,
+    /// Writes of zeroes become write-zeroes.
+    pub detect_zeroes: bool,
+    /// … and may give up space.
+    pub detect_zeroes_unmap: bool,
+}
+
+/// What a policy answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Open it.
+    Open,
+    /// Go on without it.
+    Skip,
+    /// Refuse the whole open.
+    Refuse,
+}
+
+/// Which further files an image may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Backing files that a header names.
+    pub backing: Grant,
+    /// External data files that a header names.
+    pub data_file: Grant,
+}
+
+impl Policy {
+    /// What users of today's tools expect: an image's own references are followed.
+    pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open };
+    /// Nothing but the file named: for looking at images nobody vouches for.
+    pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip };
+}
+
+/// Bounds that every parser is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of one metadata table held at a time.
+    pub table_bytes: u64,
+    /// Bytes of a node's metadata cache.
+    pub cache_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { table_bytes: 32 << 20, cache_bytes: 32 << 20 }
+    }
+}
+
+/// What a driver's open gives back.
+pub struct Opened {
+    /// The driver.
+    pub driver: Arc<dyn Driver>,
+    /// The name by which the storage was opened (protocols).
+    pub filename: Option<String>,
+}
+
+/// What a driver's open is given: its place in the graph to be, and the way to its children.
+pub struct OpenContext {
+    pub(crate) graph: Graph,
+    pub(crate) edges: Arc<Edges>,
+    pub(crate) common: Common,
+    pub(crate) policy: Policy,
+    pub(crate) probed: bool,
+    /// Backing names on the way down to here, to find loops.
+    pub(crate) chain: Vec<String>,
+    pub(crate) depth: usize,
+}
+
+impl OpenContext {
+    /// The options every driver has. `read_only` may be set by the driver when `auto_read_only` allows it.
+    pub fn common(&self) -> &Common {
+        &self.common
+    }
+
+    /// Falls back to read-only, where `auto-read-only` allows it.
+    pub fn fall_back_to_read_only(&mut self) -> bool {
+        let allowed = self.common.auto_read_only;
+        self.common.read_only |= allowed;
+        allowed
+    }
+
+    /// The edges the node will have.
+    pub fn edges(&self) -> &Arc<Edges> {
+        &self.edges
+    }
+
+    /// The gates of the graph, for grace periods.
+    pub fn domain(&self) -> &Arc<Domain> {
+        self.graph.domain()
+    }
+
+    /// Bounds for parsers.
+    pub fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// What the image may name.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The format was guessed from the content, not given.
+    pub fn probed(&self) -> bool {
+        self.probed
+    }
+
+    /// The drivers, for a guard that must know what others would take an image for.
+    pub fn registry(&self) -> &Arc<crate::registry::Registry> {
+        self.graph.registry()
+    }
+
+    /// Opens the child that option `file` describes (a node's name, or nested options) and attaches it.
+    pub async fn file(&mut self, options: &mut Options) -> Result<Arc<Node>> {
+        let child = match take_reference(options, "file")? {
+            Some(Reference::Node(name)) => self.graph.need_node(&name)?,
+            Some(Reference::Options(options)) => {
+                let inherit =
+                    Inherit { want_format: false, common: Some(self.common.clone()), ..self.inherit() };
+                open(&self.graph, options, inherit).await?
+            }
+            Some(Reference::None) | None => {
+                return Err(BlockError::invalid("A block device must be specified for \"file\""));
+            }
+        };
+        self.edges.set(Role::File, Some(child.clone()));
+        Ok(child)
+    }
+
+    /// Opens the backing node: the option `backing` decides; without it the image's own link does, through the policy.
+    pub async fn backing(&mut self, options: &mut Options, link: Option<&Link>) -> Result<Option<Arc<Node>>> {
+        let child = match take_reference(options, "backing")? {
+            Some(Reference::None) => None,
+            Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
+            Some(Reference::Options(options)) => {
+                let inherit = Inherit { common: Some(self.backing_common()), ..self.inherit() };
+                Some(open(&self.graph, options, inherit).await?)
+            }
+            None => self.linked_backing(link).await?,
+        };
+        self.edges.set(Role::Backing, child.clone());
+        Ok(child)
+    }
+
+    async fn linked_backing(&mut self, link: Option<&Link>) -> Result<Option<Arc<Node>>> {
+        let Some(Link { filename: Some(stored), format }) = link else { return Ok(None) };
+        match self.policy.backing {
+            Grant::Skip => return Ok(None),
+            Grant::Refuse => {
+                let text =
+                    format!("the image names the backing file '{stored}', which may not be opened here");
+                return Err(BlockError::new(ErrorKind::Refused, text));
+            }
+            Grant::Open => {}
+        }
+        let overlay = self.edges.need(Role::File)?.filename();
+        let filename = resolve(&overlay, stored);
+        if self.chain.contains(&filename) || filename == overlay {
+            return Err(BlockError::corrupt(format!(
+                "'{filename}' is its own backing file: the chain is a loop"
+            )));
+        }
+        let mut inherit = Inherit { common: Some(self.backing_common()), ..self.inherit() };
+        inherit.chain.push(filename.clone());
+        let what = format!("Could not open backing file '{filename}'");
+        let options = self.graph.image_options(&filename, format.as_deref()).map_err(|e| e.context(&what))?;
+        open(&self.graph, options, inherit).await.map(Some).map_err(|e| e.context(&what))
+    }
+
+    fn backing_common(&self) -> Common {
+        Common {
+            read_only: true,
+            auto_read_only: false,
+            write_through: false,
+            detect_zeroes: false,
+            ..self.common.clone()
+        }
+    }
+
+    fn inherit(&self) -> Inherit {
+        Inherit {
+            common: None,
+            policy: self.policy,
+            want_format: true,
+            chain: self.chain.clone(),
+            depth: self.depth + 1,
+        }
+    }
+}
+
+/// What a node takes over from whoever opens it.
+#[derive(Clone)]
+pub(crate) struct Inherit {
+    pub(crate) common: Option<Common>,
+    pub(crate) policy: Policy,
+    /// Options without a driver mean an image whose format is to be found, not a plain file.
+    pub(crate) want_format: bool,
+    pub(crate) chain: Vec<String>,
+    pub(crate) depth: usize,
+}
+
+impl Inherit {
+    pub(crate) fn top(policy: Policy, common: Option<Common>) -> Self {
+        Self { common, policy, want_format: true, chain: Vec::new(), depth: 0 }
+    }
+}
+
+enum Reference {
+    None,
+    Node(String),
+    Options(Options),
+}
+
+fn take_reference(options: &mut Options, name: &str) -> Result<Option<Reference>> {
+    match options.get(name) {
+        Some(Opt::Null) => {
+            options.take(name);
+            Ok(Some(Reference::None))
+        }
+        Some(Opt::Str(_)) => {
+            let node = options.take_str(name)?.unwrap_or_default();
+            Ok(Some(if node.is_empty() { Reference::None } else { Reference::Node(node) }))
+        }
+        _ => Ok(options.take_dict(name)?.map(Reference::Options)),
+    }
+}
+
+/// Joins a stored backing name with the folder of the image that names it.
+pub(crate) fn resolve(overlay: &str, stored: &str) -> String {
+    let has_protocol = stored.split_once(':').is_some_and(|(p, _)| !p.is_empty() && !p.contains('/'));
+    if stored.starts_with('/') || has_protocol {
+        return stored.to_owned();
+    }
+    match overlay.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{stored}"),
+        None => stored.to_owned(),
+    }
+}
+
+/// Opens a node with everything below it. The node is in the graph, unattached, when this returns.
+pub(crate) fn open<'a>(
+    graph: &'a Graph,
+    options: Options,
+    inherit: Inherit,
+) -> BoxFuture<'a, Result<Arc<Node>>> {
+    Box::pin(async move {
+        if inherit.depth > MAX_DEPTH {
+            return Err(BlockError::new(
+                ErrorKind::Limit,
+                format!("images nested deeper than {MAX_DEPTH} are refused"),
+            ));
+        }
+        let mut options = options;
+        let name = options.take_str("node-name")?;
+        let common = take_common(&mut options, inherit.common.clone())?;
+        let mut probed = false;
+        let driver = match options.take_str("driver")? {
+            Some(driver) => driver,
+            None if inherit.want_format => {
+                probed = true;
+                find_format(graph, &mut options, &common, &inherit).await?
+            }
+            None => find_protocol(graph, &mut options)?,
+        };
+        let driver_type = graph.registry().need(&driver)?;
+        let edges = Arc::new(Edges::default());
+        let mut context = OpenContext {
+            graph: graph.clone(),
+            edges: edges.clone(),
+            common,
+            policy: inherit.policy,
+            probed,
+            chain: inherit.chain,
+            depth: inherit.depth,
+        };
+        let node = match (driver_type.open)(&mut context, options).await {
+            Ok(opened) => graph.adopt(name, driver_type, opened, edges.clone(), context.common),
+            Err(e) => Err(e),
+        };
+        if node.is_err() {
+            graph.abandon(&edges).await;
+        }
+        node
+    })
+}
+
+/// Finds the format of an image given without one: opens its file, looks at its first bytes.
+async fn find_format(
+    graph: &Graph,
+    options: &mut Options,
+    common: &Common,
+    inherit: &Inherit,
+) -> Result<String> {
+    let file = match take_reference(options, "file")? {
+        Some(Reference::Node(name)) => graph.need_node(&name)?,
+        reference => {
+            let file_options = match reference {
+                Some(Reference::Options(o)) => o,
+                _ => {
+                    let filename = options
+                        .take_str("filename")?
+                        .ok_or_else(|| BlockError::invalid("neither a driver nor a file name is given"))?;
+                    Options::new().with_str("filename", &filename)
+                }
+            };
+            let inherit = Inherit {
+                common: Some(common.clone()),
+                want_format: false,
+                depth: inherit.depth + 1,
+                ..inherit.clone()
+            };
+            open(graph, file_options, inherit).await?
+        }
+    };
+    options.set("file", Opt::Str(file.name().to_owned()));
+    let head = PROBE_BYTES.min(usize::try_from(file.length()).unwrap_or(usize::MAX));
+    let (head, result) = file.read(0, BufMut::with_len(head)).await;
+    if let Err(e) = result {
+        graph.dispose(&file).await;
+        return Err(
+            e.context(format!("Could not read image '{}' for determining its format", file.filename()))
+        );
+    }
+    Ok(graph.registry().probe(&head, &file.filename()).map_or("raw", |d| d.name).to_owned())
+}
+
+/// The protocol that a file name means.
+fn find_protocol(graph: &Graph, options: &mut Options) -> Result<String> {
+    let filename = options
+        .take_str("filename")?
+        .ok_or_else(|| BlockError::invalid("neither a driver nor a file name is given"))?;
+    let (driver, parsed) = graph.protocol_options(&filename)?;
+    for (name, value) in parsed.iter() {
+        options.set(name, value.clone());
+    }
+    Ok(driver)
+}
+
+/// Takes the options every driver has, over those inherited.
+pub(crate) fn take_common(options: &mut Options, inherited: Option<Common>) -> Result<Common> {
+    let mut common = inherited.unwrap_or_default();
+    if let Some(on) = options.take_bool("read-only")? {
+        common.read_only = on;
+    }
+    if let Some(on) = options.take_bool("auto-read-only")? {
+        common.auto_read_only = on;
+    }
+    if let Some(on) = options.take_bool("force-share")? {
+        common.force_share = on;
+    }
+    if let Some(mut cache) = options.take_dict("cache")? {
+        common.direct = cache.take_bool("direct")?.unwrap_or(common.direct);
+        common.no_flush = cache.take_bool("no-flush")?.unwrap_or(common.no_flush);
+        common.write_through = cache.take_bool("writeback")?.map_or(common.write_through, |on| !on);
+        cache.finish()?;
+    }
+    match options.take_str("discard")?.as_deref() {
+        None => {}
+        Some("unmap" | "on") => common.discard = Discard::Unmap,
+        Some("ignore" | "off") => common.discard = Discard::Ignore,
+        Some(other) => {
+            return Err(BlockError::invalid(format!("Parameter 'discard' does not accept value '{other}'")));
+        }
+    }
+    match options.take_str("detect-zeroes")?.as_deref() {
+        None => {}
+        Some("off") => (common.detect_zeroes, common.detect_zeroes_unmap) = (false, false),
+        Some("on") => (common.detect_zeroes, common.detect_zeroes_unmap) = (true, false),
+        Some("unmap") => (common.detect_zeroes, common.detect_zeroes_unmap) = (true, true),
+        Some(other) => {
+            return Err(BlockError::invalid(format!(
+                "Parameter 'detect-zeroes' does not accept value '{other}'"
+            )));
+        }
+    }
+    if common.detect_zeroes_unmap && common.discard != Discard::Unmap {
+        return Err(BlockError::invalid(
+            "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap",
+        ));
+    }
+    if common.force_share && !common.read_only {
+        return Err(BlockError::invalid("force-share=on can only be used with read-only images"));
+    }
+    Ok(common)
+}

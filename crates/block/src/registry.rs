@@ -1,0 +1,127 @@
+//! The registry: which drivers there are, what they are called, and how they are opened and created.
+//!
+//! A wing lists its drivers in one constant; the program joins the lists. The core finds drivers by name, by a
+//! file name's prefix, or by what the first bytes of a file look like.
+use crate::driver::CreateOption;
+use crate::error::{BlockError, Result};
+use crate::node::Node;
+use crate::open::{OpenContext, Opened};
+use crate::options::Options;
+use rt::BoxFuture;
+use std::sync::Arc;
+
+/// Where a driver stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriverKind {
+    /// Interprets a file child.
+    Format,
+    /// Reaches storage.
+    Protocol,
+    /// Changes or watches requests.
+    Filter,
+}
+
+/// What a driver is told when it creates an image.
+pub struct CreateRequest {
+    /// The opened, writable file the image is made in (formats only).
+    pub file: Option<Arc<Node>>,
+    /// The name to create (protocols only).
+    pub filename: String,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// The create options by their names.
+    pub options: Options,
+}
+
+/// One driver.
+pub struct DriverType {
+    /// Its name, as in `driver=`.
+    pub name: &'static str,
+    /// Where it stands.
+    pub kind: DriverKind,
+    /// How sure it is (1–100, 0: not mine) that a file beginning with these bytes, of this name, is its own.
+    pub probe: Option<fn(&[u8], &str) -> u32>,
+    /// Prefixes of file names that mean this protocol, each with its colon.
+    pub prefixes: &'static [&'static str],
+    /// Turns a file name into options (without `driver`).
+    pub parse_filename: Option<fn(&str) -> Result<Options>>,
+    /// Opens it.
+    pub open: for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result<Opened>>,
+    /// Creates an image. Durable when it returns.
+    pub create: Option<fn(CreateRequest) -> BoxFuture<'static, Result<()>>>,
+    /// Options that `create` takes.
+    pub create_options: &'static [CreateOption],
+    /// Whether images of it may have a backing file.
+    pub supports_backing: bool,
+}
+
+impl PartialEq for DriverType {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// All drivers of the program.
+pub struct Registry {
+    drivers: Vec<&'static DriverType>,
+}
+
+impl Registry {
+    /// Joins the lists of the wings.
+    pub fn new(lists: &[&'static [DriverType]]) -> Arc<Self> {
+        Arc::new(Self { drivers: lists.iter().flat_map(|l| l.iter()).collect() })
+    }
+
+    /// All drivers in order.
+    pub fn drivers(&self) -> &[&'static DriverType] {
+        &self.drivers
+    }
+
+    /// The driver of this name.
+    pub fn find(&self, name: &str) -> Option<&'static DriverType> {
+        self.drivers.iter().copied().find(|d| d.name == name)
+    }
+
+    /// The driver of this name, or an error that names it.
+    pub fn need(&self, name: &str) -> Result<&'static DriverType> {
+        self.find(name).ok_or_else(|| BlockError::invalid(format!("Unknown driver '{name}'")))
+    }
+
+    /// The protocol that a file name's prefix means. `Ok(None)`: a plain file name.
+    pub fn protocol_of(&self, filename: &str) -> Result<Option<&'static DriverType>> {
+        let Some(colon) = prefix_end(filename) else { return Ok(None) };
+        let prefix = &filename[..=colon];
+        match self.drivers.iter().find(|d| d.prefixes.iter().any(|p| filename.starts_with(p))) {
+            Some(driver) => Ok(Some(driver)),
+            None => Err(BlockError::invalid(format!("Unknown protocol '{}'", prefix.trim_end_matches(':')))),
+        }
+    }
+
+    /// The format that the first bytes of a file look like; raw when none is sure.
+    pub fn probe(&self, head: &[u8], filename: &str) -> Option<&'static DriverType> {
+        let scored = self.drivers.iter().filter_map(|d| Some((d.probe?(head, filename), *d)));
+        scored.filter(|(score, _)| *score > 0).max_by_key(|(score, _)| *score).map(|(_, d)| d)
+    }
+}
+
+/// The position of a protocol prefix's colon: only letters, digits, `+`, `-` and `.` may stand before it, and a
+/// slash before it makes the whole a path.
+fn prefix_end(filename: &str) -> Option<usize> {
+    let colon = filename.find(':')?;
+    let before = &filename[..colon];
+    let plain = before.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    (plain && !before.is_empty()).then_some(colon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_before_the_colon_makes_a_path() {
+        assert_eq!(prefix_end("nbd://host"), Some(3));
+        assert_eq!(prefix_end("./a:b"), None);
+        assert_eq!(prefix_end("a.img"), None);
+        assert_eq!(prefix_end(":x"), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! Block status: what a range of a chain is, and which layer says so.
+use crate::driver::{Kind, Want};
+use crate::error::Result;
+use crate::node::{Node, Role};
+use std::sync::Arc;
+
+/// What the start of a range is.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Bytes from the asked offset on, never 0 and never more than asked.
+    pub len: u64,
+    /// Some layer holds data for it.
+    pub data: bool,
+    /// It reads as zeroes.
+    pub zero: bool,
+    /// Some layer of those looked at has it allocated.
+    pub allocated: bool,
+    /// Layers below the top one that was looked through: 0 is the top.
+    pub depth: u32,
+    /// Stored compressed or encrypted.
+    pub encoded: bool,
+    /// Where its bytes are, one to one: the protocol node and the byte offset there.
+    pub host: Option<(Arc<Node>, u64)>,
+}
+
+impl Node {
+    /// Block status of the start of `offset..offset + len`, looking down the chain as far as `base`, which is left
+    /// out. The range is inside the node.
+    pub async fn status(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
+        let mut node = self.clone();
+        let mut len = len;
+        let mut depth = 0;
+        loop {
+            let (layer, at) = (node.skip_filters(), offset);
+            let extent =
+                layer.driver().map(at, len, Want::Status).await.map_err(|e| e.at_node(layer.name()))?;
+            len = len.min(extent.len);
+            let answer =
+                |data, zero, host| Status { len, data, zero, allocated: true, depth, encoded: false, host };
+            match extent.kind {
+                Kind::Data { child, offset, .. } => {
+                    let child = layer.edges().need(child)?;
+                    if !layer.facts().transparent {
+                        return Ok(answer(true, false, Some((child, offset))));
+                    }
+                    let below = Box::pin(child.status(offset, len, None)).await?;
+                    return Ok(Status { allocated: true, depth, ..below });
+                }
+                Kind::Zero { offset } => {
+                    let host = match offset {
+                        _ if !layer.mapping => Some((layer, at)),
+                        Some(o) => layer.child(Role::File).map(|f| (f, o)),
+                        None => None,
+                    };
+                    return Ok(answer(false, true, host));
+                }
+                Kind::Encoded => return Ok(Status { encoded: true, ..answer(true, false, None) }),
+                Kind::Stored => return Ok(answer(true, false, Some((layer, at)))),
+                Kind::Hole => {}
+            }
+            let next = layer.child(Role::Backing).filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));
+            let unallocated =
+                |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };
+            let Some(next) = next else {
+                // Without a backing node a hole reads as zeroes; above a base it says nothing.
+                return Ok(unallocated(base.is_none() || layer.child(Role::Backing).is_none()));
+            };
+            if offset >= next.length() {
+                return Ok(Status { zero: true, allocated: true, ..unallocated(true) });
+            }
+            len = len.min(next.length() - offset);
+            node = next;
+            depth += 1;
+        }
+    }
+}

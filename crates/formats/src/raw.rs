@@ -1,0 +1,225 @@
+//! `raw`: the bytes of its file as they are, or a window (`offset`, `size`) of them.
+//!
+//! A raw image whose format was guessed keeps a guard on its first sector: what a guest writes there must not make
+//! the image look like another format at the next open, or a guest could have files of the host read for it.
+use block::{
+    Action, BlockError, CreateOption, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, Facts,
+    How, Kind, OpenContext, Opened, OptionKind, Options, Perms, Registry, Result, Role, Want, WriteFlags, WritePlan,
+};
+use rt::{BoxFuture, Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+const SECTOR: u64 = 512;
+
+/// The `raw` driver.
+pub const RAW: DriverType = DriverType {
+    name: "raw",
+    kind: DriverKind::Format,
+    probe: None,
+    prefixes: &[],
+    parse_filename: None,
+    open,
+    create: Some(create),
+    create_options: &[CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" }],
+    supports_backing: false,
+};
+
+fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let mut options = options;
+        let file = context.file(&mut options).await?;
+        let window = take_window(&mut options)?;
+        options.finish()?;
+        let window = window.map(|w| w.within(file.length())).transpose()?;
+        let raw = Raw {
+            edges: context.edges().clone(),
+            offset: window.map_or(0, |w| w.offset),
+            size: window.map(|w| AtomicU64::new(w.size)),
+            guard: context.probed().then(|| context.registry().clone()),
+        };
+        if raw.guard.is_some() && !context.common().read_only {
+            tracing::warn!(
+                image = file.filename(),
+                "the image's format was guessed to be raw; writes to its first sector that would make it another format are refused"
+            );
+        }
+        Ok(Opened { driver: Arc::new(raw), filename: None })
+    })
+}
+
+/// The window as asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    offset: u64,
+    size: Option<u64>,
+}
+
+/// A window inside the file.
+#[derive(Clone, Copy)]
+struct Window {
+    offset: u64,
+    size: u64,
+}
+
+fn take_window(options: &mut Options) -> Result<Option<Asked>> {
+    let (offset, size) = (options.take_u64("offset")?, options.take_u64("size")?);
+    if size.is_some_and(|s| s % SECTOR != 0) {
+        return Err(BlockError::invalid("Specified size is not multiple of 512"));
+    }
+    Ok((offset.is_some() || size.is_some()).then_some(Asked { offset: offset.unwrap_or(0), size }))
+}
+
+impl Asked {
+    fn within(self, file: u64) -> Result<Window> {
+        let Some(room) = file.checked_sub(self.offset) else {
+            return Err(BlockError::invalid(format!("Offset ({}) cannot be greater than size of the containing file ({file})", self.offset)));
+        };
+        let size = self.size.unwrap_or(room);
+        if size > room {
+            return Err(BlockError::invalid(format!(
+                "The sum of offset ({}) and size ({size}) has to be smaller or equal to the  actual size of the containing file ({file})",
+                self.offset
+            )));
+        }
+        Ok(Window { offset: self.offset, size })
+    }
+}
+
+struct Raw {
+    edges: Arc<Edges>,
+    offset: u64,
+    size: Option<AtomicU64>,
+    /// The drivers whose formats the first sector must not take on, where the format was guessed.
+    guard: Option<Arc<Registry>>,
+}
+
+impl Raw {
+    /// Where a range is; the guarded sector is never written without a look at the data.
+    fn place(&self, offset: u64, len: u64, want: Want) -> Extent {
+        let guarded = self.guard.is_some() && want == Want::Write && offset < SECTOR;
+        let len = if guarded { len.min(SECTOR - offset) } else { len };
+        Extent { len, kind: Kind::Data { child: Role::File, offset: self.offset + offset, owned: !guarded } }
+    }
+}
+
+impl Driver for Raw {
+    fn facts(&self) -> Facts {
+        let child = self.edges.get(Role::File).map(|f| f.facts()).unwrap_or_default();
+        Facts {
+            mapping: true,
+            transparent: true,
+            alignment: 1,
+            cluster_size: None,
+            supports_backing: false,
+            filter: false,
+            ..child
+        }
+    }
+
+    fn length(&self) -> u64 {
+        match &self.size {
+            Some(size) => size.load(Acquire),
+            None => self.edges.get(Role::File).map_or(0, |f| f.length()),
+        }
+    }
+
+    fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        Some(self.place(offset, len, want))
+    }
+
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        let extent = self.place(offset, len, want);
+        Box::pin(async move { Ok(extent) })
+    }
+
+    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+        let plan = match how {
+            How::Data => WritePlan { len: self.place(offset, len, Want::Write).len, action: Action::Direct, token: None },
+            // Zeroes look like no format.
+            How::Zero { .. } | How::Discard => {
+                let action = Action::Forward { child: Role::File, offset: self.offset + offset };
+                WritePlan { len, action, token: None }
+            }
+        };
+        Box::pin(async move { Ok(plan) })
+    }
+
+    /// Writes a piece of the guarded first sector.
+    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let file = self.edges.need(Role::File)?;
+            if let Some(guard) = &self.guard {
+                let (mut sector, result) = file.read(self.offset, BufMut::with_len(SECTOR as usize)).await;
+                result?;
+                let at = offset as usize;
+                if let Some(part) = sector.get_mut(at..at + data.len()) {
+                    part.copy_from_slice(&data);
+                }
+                if guard.probe(&sector, &file.filename()).is_some_and(|d| d.name != RAW.name) {
+                    let text = "this write would make the image look like another format; give format=raw to allow it";
+                    return Err(BlockError::new(ErrorKind::Permission, text).at(offset));
+                }
+            }
+            file.write(self.offset + offset, data, flags).await
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.edges.need(Role::File)?.flush().await })
+    }
+
+    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
+        let preallocation = preallocation.to_owned();
+        Box::pin(async move {
+            let file = self.edges.need(Role::File)?;
+            match &self.size {
+                None => file.driver().resize(size, &preallocation).await,
+                Some(_) if self.offset.checked_add(size).is_none_or(|end| end > file.length()) => {
+                    Err(BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"))
+                }
+                Some(current) => {
+                    current.store(size, Release);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut options = options;
+            let asked = take_window(&mut options)?;
+            options.finish()?;
+            let window = asked.map(|w| w.within(self.edges.need(Role::File)?.length())).transpose()?;
+            let same = match (&self.size, window) {
+                (None, None) => true,
+                (Some(size), Some(w)) => size.load(Acquire) == w.size && w.offset == self.offset,
+                _ => false,
+            };
+            if same { Ok(()) } else { Err(BlockError::unsupported("offset and size can't be changed by a reopen")) }
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn child_perms(&self, _: Role, parents: Perms, _: bool) -> Perms {
+        parents
+    }
+}
+
+/// Makes a raw image: the file gets its size, rounded up to sectors.
+fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let CreateRequest { file, size, mut options, .. } = request;
+        options.take("size");
+        let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
+        options.finish()?;
+        let file = file.ok_or_else(|| BlockError::invalid("raw needs a file to be made in"))?;
+        let size = size.checked_next_multiple_of(SECTOR).ok_or_else(|| BlockError::invalid("Image size is too large"))?;
+        file.driver().resize(size, &preallocation).await?;
+        file.flush().await
+    })
+}

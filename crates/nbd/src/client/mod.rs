@@ -1,0 +1,9 @@
+//! The client's side: the handshake, and replies checked against their requests.
+
+mod coverage;
+mod handshake;
+mod option_reply;
+mod reply;
+
+pub use handshake::{Export, Handshake, HandshakeError, Listed, Step};
+pub use reply::{Header, Outcome, Part, ProtocolError, Tracker};

@@ -1,0 +1,368 @@
+//! `file` and `host_device`: a regular file or a block device of this machine.
+//!
+//! ```text
+//! Node ─▶ FileDriver ─▶ rt::File  (data; replaced when the node turns writable or read-only)
+//!                  └──▶ rt::File  (locks; read-only, stays open until the driver closes)
+//! ```
+//!
+//! Laws:
+//! - a read beyond the end gives zeroes: formats grow their file by writing behind its end;
+//! - locks lie on a descriptor of their own, so that a reopen never gives them up;
+//! - a FIFO, directory or socket is refused, never waited on.
+mod create;
+mod lock;
+mod open;
+
+use arc_swap::ArcSwap;
+use block::{
+    BlockError, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt, Options, Perms, Result,
+    Want, WriteFlags, ZeroFlags,
+};
+use lock::Locks;
+use parking_lot::Mutex;
+use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+
+/// The `file` driver.
+pub const FILE: DriverType = DriverType {
+    name: "file",
+    kind: DriverKind::Protocol,
+    probe: None,
+    prefixes: &["file:"],
+    parse_filename: Some(open::parse_filename),
+    open: open::open_file,
+    create: Some(create::create_file),
+    create_options: create::FILE_OPTIONS,
+    supports_backing: false,
+};
+
+/// The `host_device` driver.
+pub const HOST_DEVICE: DriverType = DriverType {
+    name: "host_device",
+    kind: DriverKind::Protocol,
+    probe: None,
+    prefixes: &["host_device:"],
+    parse_filename: Some(open::parse_device_name),
+    open: open::open_device,
+    create: Some(create::create_device),
+    create_options: create::DEVICE_OPTIONS,
+    supports_backing: false,
+};
+
+/// A file or device that is open.
+pub(crate) struct FileDriver {
+    filename: String,
+    file: ArcSwap<File>,
+    direct: bool,
+    device: bool,
+    length: AtomicU64,
+    locks: Option<Locks>,
+    /// Fast zeroes were refused by this file system; not tried again.
+    no_zero_range: AtomicBool,
+    no_punch: AtomicBool,
+    discards: AtomicU64,
+    failed_discards: AtomicU64,
+    discarded_bytes: AtomicU64,
+    /// The last extent that was looked up: block status comes in order.
+    extent: Mutex<Option<(u64, FileExtent)>>,
+}
+
+impl FileDriver {
+    fn new(filename: String, file: File, direct: bool, locks: Option<Locks>) -> Result<Self> {
+        let what = || format!("Could not open '{filename}'");
+        let stat = file.stat().map_err(|e| BlockError::os(what(), &e))?;
+        let length = file.len().map_err(|e| BlockError::os(what(), &e))?;
+        if i64::try_from(length).is_err() {
+            return Err(BlockError::new(ErrorKind::Limit, format!("'{filename}' is larger than 2^63 bytes")));
+        }
+        Ok(Self {
+            device: stat.kind != FileKind::Regular,
+            filename,
+            file: ArcSwap::from_pointee(file),
+            direct,
+            length: AtomicU64::new(length),
+            locks,
+            no_zero_range: AtomicBool::new(false),
+            no_punch: AtomicBool::new(false),
+            discards: AtomicU64::new(0),
+            failed_discards: AtomicU64::new(0),
+            discarded_bytes: AtomicU64::new(0),
+            extent: Mutex::new(None),
+        })
+    }
+
+    fn file(&self) -> File {
+        File::clone(&self.file.load())
+    }
+
+    fn error(&self, what: &str, offset: u64, e: &std::io::Error) -> BlockError {
+        BlockError::os(format!("{what} '{}' at {offset:#x} failed", self.filename), e).at(offset)
+    }
+
+    fn grown(&self, end: u64) {
+        self.length.fetch_max(end, AcqRel);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        *self.extent.lock() = None;
+    }
+
+    async fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        if self.no_punch.load(Relaxed) {
+            return Err(BlockError::unsupported("no holes in this file system"));
+        }
+        self.changed();
+        let result = self.file().allocate(Allocate::PunchHole, offset, len).await;
+        self.changed();
+        result.map_err(|e| self.fast_path_error(&self.no_punch, "punching a hole in", offset, &e))
+    }
+
+    /// An unsupported fast path is remembered and reported as such, so that the core writes zeroes instead.
+    fn fast_path_error(
+        &self,
+        refused: &AtomicBool,
+        what: &str,
+        offset: u64,
+        e: &std::io::Error,
+    ) -> BlockError {
+        let error = self.error(what, offset, e);
+        if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) || error.errno() == ENOTTY {
+            refused.store(true, Relaxed);
+            return BlockError::unsupported(error.message());
+        }
+        error
+    }
+
+    async fn zero(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
+        if unmap && !self.device {
+            match self.punch(offset, len).await {
+                Err(e) if e.kind() == ErrorKind::Unsupported => {}
+                other => return other,
+            }
+        }
+        if self.no_zero_range.load(Relaxed) {
+            return Err(BlockError::unsupported("no fast zeroes in this file system"));
+        }
+        self.changed();
+        let result = self.file().allocate(Allocate::ZeroRange, offset, len).await;
+        self.changed();
+        result.map_err(|e| self.fast_path_error(&self.no_zero_range, "zeroing", offset, &e))
+    }
+}
+
+const ENOTTY: i32 = 25;
+
+impl Driver for FileDriver {
+    fn facts(&self) -> Facts {
+        Facts {
+            alignment: self.file.load().alignment(),
+            can_write_zeroes: !self.no_zero_range.load(Relaxed),
+            can_discard: !self.no_punch.load(Relaxed),
+            grows_with_zeroes: !self.device,
+            ..Facts::default()
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.length.load(Acquire)
+    }
+
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(async move {
+            let whole = |kind| Ok(Extent { len, kind });
+            let end = self.length();
+            if want != Want::Status || self.device {
+                return whole(Kind::Stored);
+            }
+            if offset >= end {
+                return whole(Kind::Zero { offset: None });
+            }
+            let known =
+                self.extent.lock().filter(|(start, e)| (*start..e.end).contains(&offset)).map(|(_, e)| e);
+            let extent = match known {
+                Some(extent) => extent,
+                None => match self.file().extent(offset).await {
+                    Ok(extent) => {
+                        *self.extent.lock() = Some((offset, extent));
+                        extent
+                    }
+                    // A file system that can't tell holds data everywhere.
+                    Err(_) => return whole(Kind::Stored),
+                },
+            };
+            // What was written behind the end meanwhile makes the last hole end there.
+            let len = extent.end.max(offset + 1) - offset;
+            let kind = if extent.data { Kind::Stored } else { Kind::Zero { offset: None } };
+            Ok(Extent { len, kind })
+        })
+    }
+
+    fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        match self.file.load().try_read(offset, buf) {
+            Try::WouldBlock => Ok(0),
+            Try::Done(Ok(got)) => {
+                let end = offset + got as u64;
+                if got < buf.len() && end >= self.length() {
+                    buf[got..].fill(0);
+                    return Ok(buf.len());
+                }
+                Ok(got)
+            }
+            Try::Done(Err(e)) => Err(self.error("reading", offset, &e)),
+        }
+    }
+
+    fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        match self.file.load().try_write(offset, data) {
+            Try::WouldBlock => Ok(0),
+            Try::Done(Ok(put)) => {
+                let end = offset + put as u64;
+                if end > self.length.load(Relaxed) {
+                    self.grown(end);
+                } else if self.extent.try_lock().is_none_or(|e| e.is_some()) {
+                    self.changed();
+                }
+                Ok(put)
+            }
+            Try::Done(Err(e)) => Err(self.error("writing", offset, &e)),
+        }
+    }
+
+    fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(async move {
+            let (mut buf, result) = self.file().read(offset, buf).await;
+            match result {
+                Ok(got) => {
+                    buf[got..].fill(0);
+                    (buf, Ok(()))
+                }
+                Err(e) => (buf, Err(self.error("reading", offset, &e))),
+            }
+        })
+    }
+
+    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let end = offset + data.len() as u64;
+            let (_, result) = self.file().write(offset, data).await;
+            // A failed write may have grown the file too; what it is now is looked up.
+            match &result {
+                Ok(()) => self.grown(end),
+                Err(_) => self.grown(self.file().len().unwrap_or(0)),
+            }
+            result.map_err(|e| self.error("writing", offset, &e))?;
+            if flags.fua { self.flush().await } else { Ok(()) }
+        })
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let end = offset + len;
+            self.zero(offset, len, flags.unmap).await?;
+            if !self.device && end > self.length() {
+                self.file().set_len(end).await.map_err(|e| self.error("growing", end, &e))?;
+                self.grown(end);
+            }
+            Ok(())
+        })
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let end = if self.device { offset + len } else { (offset + len).min(self.length()) };
+            if end <= offset {
+                return Ok(());
+            }
+            match self.punch(offset, end - offset).await {
+                Ok(()) => {
+                    self.discards.fetch_add(1, Relaxed);
+                    self.discarded_bytes.fetch_add(end - offset, Relaxed);
+                    Ok(())
+                }
+                Err(e) => {
+                    self.failed_discards.fetch_add(1, Relaxed);
+                    // A discard is advice: a file system without holes ignores it.
+                    if e.kind() == ErrorKind::Unsupported { Ok(()) } else { Err(e) }
+                }
+            }
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let result = self.file().sync(true).await;
+            result.map_err(|e| BlockError::os(format!("flushing '{}' failed", self.filename), &e))
+        })
+    }
+
+    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
+        let preallocation = preallocation.to_owned();
+        Box::pin(async move {
+            if self.device {
+                return match size == self.length() {
+                    true => Ok(()),
+                    false => Err(BlockError::invalid(format!(
+                        "the size of the device '{}' can't be changed",
+                        self.filename
+                    ))),
+                };
+            }
+            create::resize(&self.file(), &self.filename, self.length(), size, &preallocation).await?;
+            self.length.store(size, Release);
+            self.changed();
+            Ok(())
+        })
+    }
+
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let file = open::reopen(&self.filename, &self.file(), writable, self.direct).await?;
+            self.file.store(Arc::new(file));
+            Ok(())
+        })
+    }
+
+    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut options = options;
+            let given = open::take(&mut options, self.direct)?;
+            options.finish()?;
+            if given.filename != self.filename {
+                return Err(BlockError::invalid(format!(
+                    "Cannot change the option 'filename' of '{}'",
+                    self.filename
+                )));
+            }
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if let Some(locks) = &self.locks {
+                locks.release();
+            }
+            Ok(())
+        })
+    }
+
+    fn set_perms(&self, perms: Perms) -> Result<()> {
+        self.locks.as_ref().map_or(Ok(()), |locks| locks.set(perms))
+    }
+
+    fn allocated_size(&self) -> Option<u64> {
+        self.file.load().stat().ok().map(|s| s.allocated)
+    }
+
+    fn statistics(&self) -> Option<Vec<(&'static str, Opt)>> {
+        let count = |n: &AtomicU64| Opt::Uint(n.load(Relaxed));
+        Some(vec![
+            ("driver", Opt::Str(if self.device { "host_device" } else { "file" }.to_owned())),
+            ("discard-nb-ok", count(&self.discards)),
+            ("discard-nb-failed", count(&self.failed_discards)),
+            ("discard-bytes-ok", count(&self.discarded_bytes)),
+        ])
+    }
+}

@@ -1,0 +1,124 @@
+//! `null-co`: takes every write, keeps nothing. For measuring what is above it.
+use block::{
+    BlockError, Driver, DriverKind, DriverType, Extent, Facts, Kind, OpenContext, Opened, Options, Result,
+    Want, WriteFlags, ZeroFlags,
+};
+use rt::{BoxFuture, Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::time::Duration;
+
+/// Size where none is given.
+const DEFAULT_SIZE: u64 = 1 << 30;
+
+/// The `null-co` driver.
+pub const NULL_CO: DriverType = DriverType {
+    name: "null-co",
+    kind: DriverKind::Protocol,
+    probe: None,
+    prefixes: &["null-co:"],
+    parse_filename: Some(parse_filename),
+    open,
+    create: None,
+    create_options: &[],
+    supports_backing: false,
+};
+
+fn parse_filename(name: &str) -> Result<Options> {
+    match name {
+        "null-co://" => Ok(Options::new()),
+        _ => Err(BlockError::invalid("The only allowed filename for this driver is 'null-co://'")),
+    }
+}
+
+fn open(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let mut options = options;
+        let size = options.take_u64("size")?.unwrap_or(DEFAULT_SIZE);
+        let latency = Duration::from_nanos(options.take_u64("latency-ns")?.unwrap_or(0));
+        let read_zeroes = options.take_bool("read-zeroes")?.unwrap_or(false);
+        options.finish()?;
+        if i64::try_from(size).is_err() {
+            return Err(BlockError::invalid("size is larger than 2^63 bytes"));
+        }
+        let driver = Null { size: AtomicU64::new(size), latency, read_zeroes };
+        Ok(Opened { driver: Arc::new(driver), filename: Some("null-co://".to_owned()) })
+    })
+}
+
+struct Null {
+    size: AtomicU64,
+    latency: Duration,
+    read_zeroes: bool,
+}
+
+impl Null {
+    fn wait(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if !self.latency.is_zero() {
+                rt::sleep(self.latency).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Driver for Null {
+    fn facts(&self) -> Facts {
+        Facts { can_write_zeroes: true, can_discard: true, ..Facts::default() }
+    }
+
+    fn length(&self) -> u64 {
+        self.size.load(Relaxed)
+    }
+
+    fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
+        let kind = if self.read_zeroes { Kind::Zero { offset: None } } else { Kind::Stored };
+        Box::pin(async move { Ok(Extent { len, kind }) })
+    }
+
+    fn try_read(&self, _: u64, buf: &mut [u8]) -> Result<usize> {
+        if !self.latency.is_zero() {
+            return Ok(0);
+        }
+        // Without read-zeroes the content is unspecified; zeroes never show another request's bytes.
+        buf.fill(0);
+        Ok(buf.len())
+    }
+
+    fn try_write(&self, _: u64, data: &[u8]) -> Result<usize> {
+        Ok(if self.latency.is_zero() { data.len() } else { 0 })
+    }
+
+    fn read(&self, _: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(async move {
+            let mut buf = buf;
+            let result = self.wait().await;
+            buf.fill(0);
+            (buf, result)
+        })
+    }
+
+    fn write(&self, _: u64, _: Buf, _: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        self.wait()
+    }
+
+    fn write_zeroes(&self, _: u64, _: u64, _: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+        self.wait()
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        self.wait()
+    }
+
+    fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.size.store(size, Relaxed);
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,178 @@
+//! Files: what a file can do, as a trait that the operating system's files and the simulator's implement.
+//!
+//! Inline calls (`try_*`) answer at once or say that they would wait; the others are operations that live until the
+//! kernel has finished them, whether or not somebody still waits. Offsets and lengths are bytes.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::BoxFuture;
+use crate::buf::{Buf, BufMut};
+
+/// The answer of an inline attempt.
+#[derive(Debug)]
+pub enum Try<T> {
+    /// Answered at once.
+    Done(io::Result<T>),
+    /// It would wait: use the asynchronous call.
+    WouldBlock,
+}
+
+/// How [`RawFile::allocate`] changes a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocate {
+    /// Reserves space; the file grows to the end of the range.
+    Reserve,
+    /// Reserves space; the file keeps its length.
+    ReserveKeepSize,
+    /// Frees the range, which reads zero. On a block device a discard: what it reads afterwards is up to the device.
+    PunchHole,
+    /// Makes the range read zero, keeping it allocated where possible; the file keeps its length.
+    ZeroRange,
+}
+
+/// A run of bytes that are all data or all hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileExtent {
+    /// Whether the file stores these bytes; a hole reads zero.
+    pub data: bool,
+    /// Offset of the first byte behind the run; beyond the offset asked for.
+    pub end: u64,
+}
+
+/// What a name refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A block device.
+    Block,
+    /// A character device.
+    Char,
+    /// A directory.
+    Directory,
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// Something else.
+    Other,
+}
+
+/// What is known of a file without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    /// What it is.
+    pub kind: FileKind,
+    /// Length in bytes; of a block device its size where it was asked through an open file, else 0.
+    pub len: u64,
+    /// Bytes allocated on disk.
+    pub allocated: u64,
+    /// Device that holds it.
+    pub dev: u64,
+    /// Inode number there.
+    pub ino: u64,
+    /// Permission bits and type, as in `st_mode`.
+    pub mode: u32,
+}
+
+/// An open file.
+pub trait RawFile: Send + Sync + 'static {
+    /// Reads at once what can be read without waiting. The count may be short; 0 is the end of the file.
+    fn try_read(&self, off: u64, buf: &mut [u8]) -> Try<usize>;
+
+    /// Writes at once what can be written without waiting. The count may be short.
+    fn try_write(&self, off: u64, buf: &[u8]) -> Try<usize>;
+
+    /// Fills `buf` from `off`; the count is short only at the end of the file.
+    fn read(&self, off: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, io::Result<usize>)>;
+
+    /// Writes all of `buf` at `off`.
+    fn write(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)>;
+
+    /// Makes what was written durable: `fdatasync` with `data_only`, else `fsync`.
+    fn sync(&self, data_only: bool) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Reserves, frees or zeroes a range.
+    fn allocate(&self, mode: Allocate, off: u64, len: u64) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Cuts or grows the file.
+    fn set_len(&self, len: u64) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Length in bytes; of a block device its size.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// The run of data or hole that contains `off`, which must lie before the end of the file.
+    fn extent(&self, off: u64) -> BoxFuture<'_, io::Result<FileExtent>>;
+
+    /// What is known of the file.
+    fn stat(&self) -> io::Result<FileStat>;
+
+    /// What offsets, lengths and memory must be multiples of, in bytes: 1 unless the file is open with O_DIRECT.
+    fn alignment(&self) -> u32;
+
+    /// Locks bytes for this open file (not this process); `false` when another holds them. `len` 0: to the end.
+    fn try_lock(&self, start: u64, len: u64, exclusive: bool) -> io::Result<bool>;
+
+    /// Gives locked bytes back.
+    fn unlock(&self, start: u64, len: u64) -> io::Result<()>;
+
+    /// Whether [`try_lock`](RawFile::try_lock) would succeed.
+    fn test_lock(&self, start: u64, len: u64, exclusive: bool) -> io::Result<bool>;
+}
+
+/// A handle to an open file; clones share it.
+#[derive(Clone)]
+pub struct File(Arc<dyn RawFile>);
+
+impl File {
+    /// A handle to `file`.
+    pub fn new(file: impl RawFile) -> File {
+        File(Arc::new(file))
+    }
+
+    /// Reads exactly `n` bytes at `off`; `UnexpectedEof` where the file ends before.
+    pub async fn read_exact(&self, off: u64, n: usize) -> io::Result<BufMut> {
+        let (buf, got) = self.read(off, BufMut::with_len(n)).await;
+        if got? < n {
+            let text = format!("the file ends before byte {}", off.saturating_add(n as u64));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        Ok(buf)
+    }
+
+    /// Writes all of `data` at `off`; copied only where it can't be written at once.
+    pub async fn write_all(&self, mut off: u64, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            match self.try_write(off, data) {
+                Try::Done(Ok(n)) if n > 0 => {
+                    data = data.get(n..).unwrap_or_default();
+                    off = off.saturating_add(n as u64);
+                }
+                Try::Done(Err(error)) => return Err(error),
+                _ => return self.write(off, Buf::from_slice(data)).await.1,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Deref for File {
+    type Target = dyn RawFile;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref()
+    }
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("File")
+    }
+}

@@ -1,0 +1,64 @@
+//! Names: open, stat, unlink, rename, and durable directories, through the current worker.
+
+use std::io;
+use std::path::Path;
+
+use crate::file::{File, FileStat};
+use crate::worker::expect_current;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Made where it does not exist, with mode 0644 less the umask.
+    pub create: bool,
+    /// Made, and refused where it exists.
+    pub create_new: bool,
+    /// Cut to nothing.
+    pub truncate: bool,
+    /// Past the page cache (`O_DIRECT`).
+    pub direct: bool,
+}
+
+impl OpenOptions {
+    /// For reading only.
+    pub fn read_only() -> OpenOptions {
+        OpenOptions { read: true, ..OpenOptions::default() }
+    }
+
+    /// For reading and writing.
+    pub fn read_write() -> OpenOptions {
+        OpenOptions { read: true, write: true, ..OpenOptions::default() }
+    }
+}
+
+/// Opens a regular file or a device. FIFOs, sockets and directories are refused, never waited on.
+///
+/// # Panics
+/// Outside of a runtime, as all functions of this module.
+pub async fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    expect_current().open(path, options).await
+}
+
+/// What `path` is, links followed; never opens it, so it never waits on a FIFO.
+pub async fn stat(path: &Path) -> io::Result<FileStat> {
+    expect_current().stat(path).await
+}
+
+/// Removes a name.
+pub async fn unlink(path: &Path) -> io::Result<()> {
+    expect_current().unlink(path).await
+}
+
+/// Renames `from` to `to`, replacing it.
+pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    expect_current().rename(from, to).await
+}
+
+/// Makes the names in a directory durable: what was created, renamed or removed in it.
+pub async fn sync_dir(dir: &Path) -> io::Result<()> {
+    expect_current().sync_dir(dir).await
+}

@@ -1,0 +1,288 @@
+//! Sockets: listeners and streams, UNIX and TCP, non-blocking under the worker's epoll set.
+//!
+//! Laws: a stream belongs to the worker on which it first waited; a UNIX listener never takes the socket file of a
+//! live one, replaces a stale one, and removes its own when it is dropped.
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::blocking::blocking;
+use crate::source::Source;
+use crate::{sleep, sys};
+
+mod stream;
+
+pub use stream::Stream;
+
+/// Where a service is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A UNIX socket.
+    Unix(PathBuf),
+    /// A TCP port; `host` is a name or an address, empty for all of this machine's.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// How long a connect waits for room in a UNIX listener's queue before it looks again.
+const QUEUE_FULL: Duration = Duration::from_millis(2);
+/// Connections that may wait to be accepted.
+const BACKLOG: libc::c_int = 1024;
+
+/// A socket file that this process made: removed with its listener, if it is still the same.
+struct SocketFile {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = |meta: fs::Metadata| meta.dev() == self.dev && meta.ino() == self.ino;
+        if fs::symlink_metadata(&self.path).is_ok_and(ours) {
+            // It may be gone by now, or not ours to remove any more: either way there is nothing to do.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A listening socket.
+pub struct Listener {
+    source: Source,
+    address: Option<Address>,
+    _file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Listens on a UNIX socket at `path`.
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody listens there; `AlreadyExists` when the file is no socket; `InvalidInput` when the
+    /// path is too long.
+    pub async fn bind_unix(path: &Path) -> io::Result<Listener> {
+        let path = path.to_owned();
+        let (socket, file) = blocking(move || bind_unix(path)).await?;
+        let address = Some(Address::Unix(file.path.clone()));
+        Ok(Listener { source: Source::new(socket), address, _file: Some(file) })
+    }
+
+    /// Listens on a TCP port, on each address that `host` resolves to. Port 0 takes a free one, the same for all.
+    pub async fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
+        let mut listeners = Vec::new();
+        let mut port = port;
+        for mut address in resolve(host, port).await? {
+            address.set_port(port);
+            let listener = listen_tcp(address)?;
+            port = listener.local_addr()?.port();
+            let name = Address::Tcp { host: address.ip().to_string(), port };
+            let source = Source::new(listener.into());
+            listeners.push(Listener { source, address: Some(name), _file: None });
+        }
+        Ok(listeners)
+    }
+
+    /// Takes over a listening socket, as socket activation passes them.
+    pub fn from_raw_fd(fd: OwnedFd) -> io::Result<Listener> {
+        let listening: libc::c_int = sys::socket_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN)?;
+        if listening == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+        }
+        sys::set_nonblocking(fd.as_fd())?;
+        Ok(Listener { address: address_of(fd.as_fd()), source: Source::new(fd), _file: None })
+    }
+
+    /// Waits for the next connection.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        loop {
+            let mut socket = None;
+            let attempt = || {
+                socket = Some(sys::accept(self.source.as_fd())?);
+                Ok(1)
+            };
+            match self.source.readiness.read.attempt(attempt, |_| true) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.readable().await?,
+                // The peer gave up while it was in the queue: no reason for anybody here to care.
+                Err(error) if is_peers_fault(&error) => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(socket) = socket {
+                return Ok(Stream::socket(socket));
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
+fn is_peers_fault(error: &io::Error) -> bool {
+    let errors = [libc::ECONNABORTED, libc::EINTR, libc::EPROTO, libc::ENETDOWN, libc::EHOSTUNREACH, libc::ENETUNREACH];
+    error.raw_os_error().is_some_and(|code| errors.contains(&code))
+}
+
+fn address_of(fd: BorrowedFd<'_>) -> Option<Address> {
+    let owned = fd.try_clone_to_owned().ok()?;
+    if let Ok(address) = UnixListener::from(owned).local_addr()
+        && let Some(path) = address.as_pathname()
+    {
+        return Some(Address::Unix(path.to_owned()));
+    }
+    let owned = fd.try_clone_to_owned().ok()?;
+    let address = TcpListener::from(owned).local_addr().ok()?;
+    Some(Address::Tcp { host: address.ip().to_string(), port: address.port() })
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host.is_empty() {
+        return Ok(vec![SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([0u16; 8], port))]);
+    }
+    let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    blocking(move || (name.as_str(), port).to_socket_addrs().map(|list| list.collect())).await
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = sys::tcp_socket(address.is_ipv6())?;
+    sys::set_socket_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        // The IPv4 address has a listener of its own.
+        sys::set_socket_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    sys::bind_and_listen(socket.as_fd(), &address, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
+    // Between "it is stale" and "it is ours" no other Cairn may come: they all hold the folder's lock meanwhile.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs::File::open(parent).ok();
+    let _locked = folder.as_ref().map(|folder| folder.lock());
+    clear_stale(&path)?;
+    let listener = UnixListener::bind(&path)?;
+    listener.set_nonblocking(true)?;
+    // std listens with a short queue; asking again lengthens it.
+    sys::listen(listener.as_fd(), BACKLOG)?;
+    let meta = fs::symlink_metadata(&path)?;
+    Ok((listener.into(), SocketFile { path, dev: meta.dev(), ino: meta.ino() }))
+}
+
+/// Removes a socket file that nobody listens on; refuses one that is in use, and what is no socket.
+fn clear_stale(path: &Path) -> io::Result<()> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if !meta.file_type().is_socket() {
+        let text = format!("'{}' exists and is no socket; remove it or choose another path", path.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    match sys::connect_unix(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // A full queue (EAGAIN) belongs to a live listener too; so may whatever else went wrong.
+        _ => {
+            let text = format!("a process listens on '{}' already", path.display());
+            Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+        }
+    }
+}
+
+impl Stream {
+    /// Connects to a UNIX socket; waits while its listener's queue is full.
+    pub async fn connect_unix(path: &Path) -> io::Result<Stream> {
+        loop {
+            match sys::connect_unix(path) {
+                Ok(socket) => return Ok(Stream::socket(socket)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Connects to a TCP port: to the first address of `host` that answers. Small messages are not held back.
+    pub async fn connect_tcp(host: &str, port: u16) -> io::Result<Stream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("'{host}' has no address"));
+        let host = if host.is_empty() { "localhost" } else { host };
+        for address in resolve(host, port).await? {
+            match connect_tcp(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Connects to an address of either kind.
+    pub async fn connect(address: &Address) -> io::Result<Stream> {
+        match address {
+            Address::Unix(path) => Stream::connect_unix(path).await,
+            Address::Tcp { host, port } => Stream::connect_tcp(host, *port).await,
+        }
+    }
+
+    /// Two connected UNIX sockets.
+    pub fn pair() -> io::Result<(Stream, Stream)> {
+        let (a, b) = UnixStream::pair()?;
+        Ok((Stream::socket(a.into()), Stream::socket(b.into())))
+    }
+}
+
+async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
+    let socket = sys::tcp_socket(address.is_ipv6())?;
+    let pending = match sys::connect(socket.as_fd(), &address) {
+        Ok(()) => false,
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => true,
+        Err(error) => return Err(error),
+    };
+    let stream = Stream::socket(socket);
+    if pending {
+        stream.connected().await?;
+    }
+    Ok(stream)
+}
+
+/// A name for the other end, for logs.
+fn peer_label(fd: BorrowedFd<'_>) -> String {
+    let tcp = fd.try_clone_to_owned().ok().and_then(|fd| TcpStream::from(fd).peer_addr().ok());
+    if let Some(address) = tcp {
+        return address.to_string();
+    }
+    match sys::peer_pid(fd) {
+        Some(pid) => format!("unix:pid={pid}"),
+        None => format!("fd={}", fd.as_raw_fd()),
+    }
+}
+
+/// What `Stream` needs of a gathering write.
+fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    // The kernel refuses longer vectors; what is left goes with the next call.
+    let parts = parts.get(..1024).unwrap_or(parts);
+    sys::sendmsg(fd, parts)
+}

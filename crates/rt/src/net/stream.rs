@@ -1,0 +1,199 @@
+//! Streams: sockets, and whatever else can be polled and read.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::{peer_label, send_vectored};
+use crate::blocking::blocking;
+use crate::source::Source;
+use crate::sys;
+
+/// How its descriptor is read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A socket: each call says itself that it must not wait.
+    Socket,
+    /// A pipe or terminal that others use too: it stays as it is, and is polled before each call.
+    Polled,
+    /// A regular file or a device without events: its calls may wait for the disk, and no event will come.
+    File,
+}
+
+/// Most bytes that a pipe takes for certain once it says that it has room.
+const PIPE_ROOM: usize = 4096;
+
+/// A connected socket, or an open pipe, terminal or file used as one.
+///
+/// One task at a time waits for each direction. It belongs to the worker on which it first waited.
+pub struct Stream {
+    source: Source,
+    kind: Kind,
+}
+
+impl Stream {
+    /// A socket that nobody else uses. Errors of the options only cost time.
+    pub(super) fn socket(fd: OwnedFd) -> Stream {
+        // Fails for UNIX sockets, which don't hold small messages back anyway.
+        let _ = sys::set_socket_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+        Stream { source: Source::new(fd), kind: Kind::Socket }
+    }
+
+    /// Takes over a descriptor: a socket, a pipe, a terminal or a file. Its status flags, which other processes may
+    /// share, are left as they are.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
+        let mode = sys::fstat(fd.as_fd())?.st_mode & libc::S_IFMT;
+        let kind = match mode {
+            libc::S_IFSOCK => return Ok(Stream::socket(fd)),
+            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Kind::File,
+            _ => Kind::Polled,
+        };
+        Ok(Stream { source: Source::new(fd), kind })
+    }
+
+    /// Receives what is there; 0 is the end. `WouldBlock` when nothing is.
+    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let (fd, want) = (self.source.as_fd(), buf.len());
+        let socket = self.kind == Kind::Socket;
+        let call = || if socket { sys::recv(fd, buf) } else { sys::read_if_ready(fd, buf) };
+        // A socket that gave less than it was asked for is empty; the end is worth another look.
+        self.source.readiness.read.attempt(call, |n| !socket || n == 0 || n == want)
+    }
+
+    /// Waits until [`try_recv`](Stream::try_recv) is worth a try.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.source.readable().await
+    }
+
+    /// Sends what there is room for. `WouldBlock` when there is none.
+    pub fn try_send(&self, data: &[u8]) -> io::Result<usize> {
+        let (fd, want) = (self.source.as_fd(), data.len());
+        let call = || match self.kind {
+            Kind::Socket => sys::send(fd, data),
+            Kind::Polled => sys::write_if_ready(fd, data.get(..PIPE_ROOM).unwrap_or(data)),
+            Kind::File => sys::write(fd, data),
+        };
+        self.source.readiness.write.attempt(call, |n| self.kind != Kind::Socket || n == want)
+    }
+
+    /// Sends what there is room for of several parts.
+    pub fn try_send_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.kind != Kind::Socket {
+            let first = parts.iter().find(|part| !part.is_empty());
+            return first.map_or(Ok(0), |part| self.try_send(part));
+        }
+        let want = parts.iter().map(|part| part.len()).fold(0usize, usize::saturating_add);
+        let call = || send_vectored(self.source.as_fd(), parts);
+        self.source.readiness.write.attempt(call, |n| n == want)
+    }
+
+    /// Waits until [`try_send`](Stream::try_send) is worth a try.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.source.writable().await
+    }
+
+    /// Receives something; 0 is the end.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.kind == Kind::File {
+            return self.read_file(buf).await;
+        }
+        loop {
+            match self.try_recv(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Reads a regular file from its current position, on the blocking pool.
+    async fn read_file(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let fd = self.source.as_fd().try_clone_to_owned()?;
+        let want = buf.len();
+        let answer = blocking(move || {
+            let mut data = vec![0; want];
+            let n = sys::read(fd.as_fd(), &mut data)?;
+            data.truncate(n);
+            Ok::<_, io::Error>(data)
+        })
+        .await?;
+        if let Some(part) = buf.get_mut(..answer.len()) {
+            part.copy_from_slice(&answer);
+        }
+        Ok(answer.len())
+    }
+
+    /// Receives exactly as much as `buf` holds; `UnexpectedEof` where the stream ends before.
+    pub async fn recv_exact(&self, buf: &mut [u8]) -> io::Result<()> {
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let n = self.recv(rest).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            rest = rest.get_mut(n..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Sends all of `data`.
+    pub async fn send_all(&self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            match self.try_send(data) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => data = data.get(n..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all of several parts.
+    pub async fn send_all_vectored(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut parts = parts;
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match self.try_send_vectored(parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut parts, n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the sending direction (`Write`), the receiving one, or both. No effect on what is no socket.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if self.kind != Kind::Socket {
+            return Ok(());
+        }
+        sys::shutdown(self.source.as_fd(), how)
+    }
+
+    /// A name for the other end, for logs.
+    pub fn peer_label(&self) -> String {
+        peer_label(self.source.as_fd())
+    }
+
+    /// Waits until a connect that was begun has succeeded or failed.
+    pub(super) async fn connected(&self) -> io::Result<()> {
+        // Nothing was tried so far, so the direction counts as ready: it is not before the kernel says so.
+        let pending = || Err(io::ErrorKind::WouldBlock.into());
+        let _ = self.source.readiness.write.attempt(pending, |_| false);
+        self.writable().await?;
+        match sys::socket_option(self.source.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)? {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}

@@ -1,0 +1,395 @@
+//! The operating system's files: inline calls by class, everything else as operations or on the blocking pool.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::blocking::blocking;
+use crate::buf::{Buf, BufMut};
+use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
+use crate::engine::{Action, Op, perform};
+use crate::file::{Allocate, File, FileExtent, FileKind, FileStat, RawFile, Try};
+use crate::fs::OpenOptions;
+use crate::{BoxFuture, sys};
+
+const BLKGETSIZE64: u64 = 0x8008_1272;
+const BLKSSZGET: u64 = 0x1268;
+const BLKDISCARD: u64 = 0x1277;
+const BLKZEROOUT: u64 = 0x127f;
+/// What O_DIRECT asks for where nothing better is known.
+const SAFE_ALIGNMENT: u32 = 4096;
+
+struct OsFile {
+    fd: Arc<OwnedFd>,
+    kind: FileKind,
+    alignment: u32,
+    reads: ClassCell,
+    writes: ClassCell,
+    write_pace: Quick,
+    /// Whether it lives on this machine, and how quick queries of its layout are.
+    local: bool,
+    query_pace: Quick,
+}
+
+/// Opens a file as `fs::open` says, waiting where it must.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    match sys::stat(path) {
+        Ok(stat) => refuse(kind_of(stat.st_mode))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && (options.create || options.create_new) => {}
+        Err(error) => return Err(error),
+    }
+    let fd = open_fd(path, options)?;
+    let stat = sys::fstat(fd.as_fd())?;
+    let kind = kind_of(stat.st_mode);
+    // Again: the name may have changed hands since.
+    refuse(kind)?;
+    // Only the open itself had to be kept from waiting; a ring would take the flag as "never wait".
+    sys::set_status_flags(fd.as_fd(), if options.direct { libc::O_DIRECT } else { 0 })?;
+    let magic = if kind == FileKind::Regular { sys::fs_magic(fd.as_fd())? } else { 0 };
+    let (reads, writes) = class::classify(kind, magic, options.direct);
+    let (local_class, _) = class::classify(kind, magic, false);
+    let alignment = if options.direct { direct_alignment(fd.as_fd(), kind) } else { 1 };
+    Ok(File::new(OsFile {
+        fd: Arc::new(fd),
+        kind,
+        alignment,
+        reads: ClassCell::new(reads),
+        writes: ClassCell::new(writes),
+        write_pace: Quick::default(),
+        local: local_class != Class::Never,
+        query_pace: Quick::default(),
+    }))
+}
+
+fn open_fd(path: &Path, options: &OpenOptions) -> io::Result<OwnedFd> {
+    let access = match (options.read, options.write) {
+        (_, false) => libc::O_RDONLY,
+        (false, true) => libc::O_WRONLY,
+        (true, true) => libc::O_RDWR,
+    };
+    let mut flags = access | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_LARGEFILE;
+    let wanted = [
+        (options.create, libc::O_CREAT),
+        (options.create_new, libc::O_CREAT | libc::O_EXCL),
+        (options.truncate, libc::O_TRUNC),
+        (options.direct, libc::O_DIRECT),
+    ];
+    flags |= wanted.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
+    let c_path = sys::c_path(path)?;
+    let mode: libc::c_uint = 0o644;
+    // SAFETY: the path ends with a zero byte.
+    sys::owned(unsafe { libc::open64(c_path.as_ptr(), flags, mode) }).map_err(|error| {
+        if options.direct && error.raw_os_error() == Some(libc::EINVAL) {
+            let text = "its file system does not support O_DIRECT; open it with the page cache";
+            return io::Error::new(io::ErrorKind::InvalidInput, text);
+        }
+        error
+    })
+}
+
+fn refuse(kind: FileKind) -> io::Result<()> {
+    let (error, name) = match kind {
+        FileKind::Directory => (io::ErrorKind::IsADirectory, "a directory"),
+        FileKind::Fifo => (io::ErrorKind::InvalidInput, "a FIFO"),
+        FileKind::Socket => (io::ErrorKind::InvalidInput, "a socket"),
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(error, format!("it is {name}; a regular file or a device is needed")))
+}
+
+fn kind_of(mode: u32) -> FileKind {
+    match mode & libc::S_IFMT {
+        libc::S_IFREG => FileKind::Regular,
+        libc::S_IFBLK => FileKind::Block,
+        libc::S_IFCHR => FileKind::Char,
+        libc::S_IFDIR => FileKind::Directory,
+        libc::S_IFIFO => FileKind::Fifo,
+        libc::S_IFSOCK => FileKind::Socket,
+        _ => FileKind::Other,
+    }
+}
+
+/// The kernel's answer in our words.
+pub(crate) fn file_stat(stat: &libc::stat64) -> FileStat {
+    FileStat {
+        kind: kind_of(stat.st_mode),
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        mode: stat.st_mode,
+    }
+}
+
+/// What O_DIRECT demands of offsets, lengths and memory.
+fn direct_alignment(fd: BorrowedFd<'_>, kind: FileKind) -> u32 {
+    let told = sys::dio_alignment(fd);
+    let sector = || match kind {
+        FileKind::Block => sys::ioctl_get::<libc::c_int>(fd, BLKSSZGET).ok().and_then(|n| u32::try_from(n).ok()),
+        _ => None,
+    };
+    let found = told.or_else(sector).or_else(|| probe_alignment(fd));
+    found.filter(|n| n.is_power_of_two()).unwrap_or(SAFE_ALIGNMENT)
+}
+
+/// The smallest length that the file lets us read at its start.
+fn probe_alignment(fd: BorrowedFd<'_>) -> Option<u32> {
+    let mut buf = BufMut::with_len(SAFE_ALIGNMENT as usize);
+    [512u32, 1024, 2048, 4096].into_iter().find(|&n| {
+        // An empty file answers 0 to any length, and proves nothing.
+        buf.get_mut(..n as usize).is_some_and(|part| matches!(sys::pread(fd, 0, part), Ok(got) if got > 0))
+    })
+}
+
+impl OsFile {
+    fn op(&self, off: u64, moved: usize, action: Action) -> Arc<Op> {
+        Op::new(self.fd.clone(), self.alignment, off, moved, action)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// What an inline call's error means; `fallback` is the class to try next where this one is not supported.
+    fn settle(result: io::Result<usize>, class: &ClassCell, fallback: Class) -> Try<usize> {
+        match &result {
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR) => Try::WouldBlock,
+                Some(libc::EOPNOTSUPP | libc::ENOSYS) if class.get() == Class::Nowait => {
+                    class.set(fallback);
+                    Try::WouldBlock
+                }
+                _ => Try::Done(result),
+            },
+            Ok(_) => Try::Done(result),
+        }
+    }
+
+    /// Writes inline at the file's pace, so long as that is quick.
+    fn write_paced(&self, off: u64, buf: &[u8]) -> Try<usize> {
+        let start = sys::now_ns();
+        if buf.len() > LOCAL_MAX || !self.write_pace.allows(start) {
+            return Try::WouldBlock;
+        }
+        let result = sys::pwrite(self.fd(), off, buf);
+        self.write_pace.note(start, sys::now_ns());
+        Self::settle(result, &self.writes, Class::Never)
+    }
+
+    /// A short system call: inline where that has been quick, else on the blocking pool.
+    async fn query<T: Send + 'static>(&self, call: impl FnOnce(BorrowedFd<'_>) -> T + Send + 'static) -> T {
+        let start = sys::now_ns();
+        if self.local && self.query_pace.allows(start) {
+            let answer = call(self.fd());
+            self.query_pace.note(start, sys::now_ns());
+            return answer;
+        }
+        let fd = self.fd.clone();
+        blocking(move || call(fd.as_fd())).await
+    }
+
+    fn is_memory(&self) -> bool {
+        self.writes.get() == Class::Memory
+    }
+
+    fn lock(&self, command: libc::c_int, kind: libc::c_int, start: u64, len: u64) -> io::Result<libc::flock64> {
+        // SAFETY: all-zero is a valid `flock64`.
+        let mut lock: libc::flock64 = unsafe { std::mem::zeroed() };
+        lock.l_type = kind as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        lock.l_start = sys::offset(start)?;
+        lock.l_len = sys::offset(len)?;
+        // SAFETY: `lock` lives during the call.
+        sys::check(unsafe { libc::fcntl(self.fd.as_raw_fd(), command, &mut lock) })?;
+        Ok(lock)
+    }
+}
+
+fn lock_kind(exclusive: bool) -> libc::c_int {
+    if exclusive { libc::F_WRLCK } else { libc::F_RDLCK }
+}
+
+impl RawFile for OsFile {
+    fn try_read(&self, off: u64, buf: &mut [u8]) -> Try<usize> {
+        match self.reads.get() {
+            Class::Memory if buf.len() as u64 <= MEMORY_MAX => {
+                Self::settle(sys::pread(self.fd(), off, buf), &self.reads, Class::Never)
+            }
+            Class::Nowait if buf.len() as u64 <= MEMORY_MAX => {
+                Self::settle(sys::pread_nowait(self.fd(), off, buf), &self.reads, Class::Never)
+            }
+            _ => Try::WouldBlock,
+        }
+    }
+
+    fn try_write(&self, off: u64, buf: &[u8]) -> Try<usize> {
+        match self.writes.get() {
+            Class::Memory if buf.len() as u64 <= MEMORY_MAX => {
+                Self::settle(sys::pwrite(self.fd(), off, buf), &self.writes, Class::Never)
+            }
+            Class::Nowait if buf.len() as u64 <= MEMORY_MAX => {
+                let answer = Self::settle(sys::pwrite_nowait(self.fd(), off, buf), &self.writes, Class::Local);
+                if self.writes.get() == Class::Local { self.write_paced(off, buf) } else { answer }
+            }
+            Class::Local => self.write_paced(off, buf),
+            _ => Try::WouldBlock,
+        }
+    }
+
+    fn read(&self, off: u64, mut buf: BufMut) -> BoxFuture<'_, (BufMut, io::Result<usize>)> {
+        Box::pin(async move {
+            let mut moved = 0;
+            while moved < buf.len() {
+                let rest = buf.get_mut(moved..).unwrap_or_default();
+                match self.try_read(off.saturating_add(moved as u64), rest) {
+                    Try::Done(Ok(0)) => return (buf, Ok(moved)),
+                    Try::Done(Ok(n)) => moved += n,
+                    Try::Done(Err(error)) => return (buf, Err(error)),
+                    Try::WouldBlock => {
+                        return match perform(self.op(off, moved, Action::Read(buf))).await {
+                            (Action::Read(buf), result) => (buf, result),
+                            (_, result) => (BufMut::with_len(0), result),
+                        };
+                    }
+                }
+            }
+            (buf, Ok(moved))
+        })
+    }
+
+    fn write(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)> {
+        Box::pin(async move {
+            let mut moved = 0;
+            while moved < buf.len() {
+                let rest = buf.get(moved..).unwrap_or_default();
+                match self.try_write(off.saturating_add(moved as u64), rest) {
+                    Try::Done(Ok(0)) => return (buf, Err(io::ErrorKind::WriteZero.into())),
+                    Try::Done(Ok(n)) => moved += n,
+                    Try::Done(Err(error)) => return (buf, Err(error)),
+                    Try::WouldBlock => {
+                        return match perform(self.op(off, moved, Action::Write(buf))).await {
+                            (Action::Write(buf), result) => (buf, result.map(drop)),
+                            (_, result) => (Buf::from_slice(&[]), result.map(drop)),
+                        };
+                    }
+                }
+            }
+            (buf, Ok(()))
+        })
+    }
+
+    fn sync(&self, data_only: bool) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            if self.is_memory() {
+                return sys::sync(self.fd(), data_only);
+            }
+            perform(self.op(0, 0, Action::Sync { data_only })).await.1.map(drop)
+        })
+    }
+
+    fn allocate(&self, mode: Allocate, off: u64, len: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            if self.kind == FileKind::Block {
+                let request = match mode {
+                    Allocate::PunchHole => BLKDISCARD,
+                    Allocate::ZeroRange => BLKZEROOUT,
+                    // A device has its space.
+                    Allocate::Reserve | Allocate::ReserveKeepSize => return Ok(()),
+                };
+                let fd = self.fd.clone();
+                return blocking(move || sys::ioctl_range(fd.as_fd(), request, off, len)).await;
+            }
+            let mode = match mode {
+                Allocate::Reserve => 0,
+                Allocate::ReserveKeepSize => libc::FALLOC_FL_KEEP_SIZE,
+                Allocate::PunchHole => libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+                Allocate::ZeroRange => libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE,
+            };
+            if self.is_memory() && len <= MEMORY_MAX {
+                return sys::fallocate(self.fd(), mode, off, len);
+            }
+            perform(self.op(off, 0, Action::Fallocate { mode, len })).await.1.map(drop)
+        })
+    }
+
+    fn set_len(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            if self.is_memory() {
+                return sys::ftruncate(self.fd(), len);
+            }
+            let fd = self.fd.clone();
+            blocking(move || sys::ftruncate(fd.as_fd(), len)).await
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        match self.kind {
+            FileKind::Block => sys::ioctl_get::<u64>(self.fd(), BLKGETSIZE64),
+            _ => self.stat().map(|stat| stat.len),
+        }
+    }
+
+    fn extent(&self, off: u64) -> BoxFuture<'_, io::Result<FileExtent>> {
+        Box::pin(async move {
+            let len = self.len()?;
+            if off >= len {
+                let text = format!("offset {off} lies beyond the end of the file ({len} bytes)");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            if self.kind != FileKind::Regular {
+                return Ok(FileExtent { data: true, end: len });
+            }
+            self.query(move |fd| extent(fd, off, len)).await
+        })
+    }
+
+    fn stat(&self) -> io::Result<FileStat> {
+        let mut stat = file_stat(&sys::fstat(self.fd())?);
+        if self.kind == FileKind::Block {
+            stat.len = self.len()?;
+        }
+        Ok(stat)
+    }
+
+    fn alignment(&self) -> u32 {
+        self.alignment
+    }
+
+    fn try_lock(&self, start: u64, len: u64, exclusive: bool) -> io::Result<bool> {
+        match self.lock(libc::F_OFD_SETLK, lock_kind(exclusive), start, len) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn unlock(&self, start: u64, len: u64) -> io::Result<()> {
+        self.lock(libc::F_OFD_SETLK, libc::F_UNLCK, start, len).map(drop)
+    }
+
+    fn test_lock(&self, start: u64, len: u64, exclusive: bool) -> io::Result<bool> {
+        let found = self.lock(libc::F_OFD_GETLK, lock_kind(exclusive), start, len)?;
+        Ok(found.l_type == libc::F_UNLCK as libc::c_short)
+    }
+}
+
+/// The run that contains `off`, below `len`.
+fn extent(fd: BorrowedFd<'_>, off: u64, len: u64) -> io::Result<FileExtent> {
+    let data = match sys::lseek(fd, off, libc::SEEK_DATA) {
+        Ok(data) => data,
+        // No data from here to the end.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => len,
+        // A file system that can't tell: all of it counts as data.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+            return Ok(FileExtent { data: true, end: len });
+        }
+        Err(error) => return Err(error),
+    };
+    if data > off {
+        return Ok(FileExtent { data: false, end: data.min(len) });
+    }
+    let hole = sys::lseek(fd, off, libc::SEEK_HOLE).unwrap_or(len);
+    // Others may have punched or cut between the calls; then one byte of data is still a true answer of before.
+    Ok(FileExtent { data: true, end: hole.max(off + 1).min(len.max(off + 1)) })
+}

@@ -1,0 +1,127 @@
+//! The timers of one worker, by deadline. Any thread may set and cancel them; the worker fires them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::shared::Shared;
+use crate::sys;
+
+/// No timer is set.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+#[derive(Default)]
+struct Waiting {
+    by_deadline: BTreeMap<(u64, u64), Waker>,
+    last_id: u64,
+}
+
+pub(crate) struct Timers {
+    waiting: Mutex<Waiting>,
+    /// The earliest deadline, so that a turn without due timers takes no lock.
+    next: AtomicU64,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Timers {
+        Timers { waiting: Mutex::default(), next: AtomicU64::new(NEVER) }
+    }
+
+    /// The earliest deadline, or [`NEVER`].
+    pub(crate) fn next(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    fn publish(&self, waiting: &Waiting) {
+        let first = waiting.by_deadline.keys().next();
+        self.next.store(first.map_or(NEVER, |&(deadline, _)| deadline), Ordering::SeqCst);
+    }
+
+    /// Sets a timer; its id, and whether it is now the earliest.
+    fn set(&self, deadline: u64, waker: &Waker) -> (u64, bool) {
+        let mut waiting = self.waiting.lock();
+        waiting.last_id += 1;
+        let id = waiting.last_id;
+        waiting.by_deadline.insert((deadline, id), waker.clone());
+        let earlier = deadline < self.next.load(Ordering::SeqCst);
+        self.publish(&waiting);
+        (id, earlier)
+    }
+
+    /// Replaces the waker of a timer; `false` when it has fired.
+    fn update(&self, deadline: u64, id: u64, waker: &Waker) -> bool {
+        match self.waiting.lock().by_deadline.get_mut(&(deadline, id)) {
+            Some(old) => {
+                old.clone_from(waker);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn cancel(&self, deadline: u64, id: u64) {
+        let mut waiting = self.waiting.lock();
+        let waker = waiting.by_deadline.remove(&(deadline, id));
+        self.publish(&waiting);
+        drop(waiting);
+        // Dropping a waker may drop a task and all it owns, timers included: not under the lock.
+        drop(waker);
+    }
+
+    /// Wakes all that are due at `now`, earliest first.
+    pub(crate) fn fire(&self, now: u64) {
+        while self.next() <= now {
+            let mut waiting = self.waiting.lock();
+            let Some((_, waker)) = waiting.by_deadline.pop_first() else { break };
+            self.publish(&waiting);
+            drop(waiting);
+            waker.wake();
+        }
+    }
+}
+
+/// A wait until a deadline.
+pub(crate) struct Sleep {
+    worker: Arc<Shared>,
+    deadline: u64,
+    id: Option<u64>,
+}
+
+impl Sleep {
+    pub(crate) fn new(worker: Arc<Shared>, deadline: u64) -> Sleep {
+        Sleep { worker, deadline, id: None }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if sys::now_ns() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let timers = &self.worker.timers;
+        // A timer fires when it is due and not before, but `fire` may use a clock read that is a little old: set anew.
+        if !self.id.is_some_and(|id| timers.update(self.deadline, id, cx.waker())) {
+            let (id, earliest) = timers.set(self.deadline, cx.waker());
+            self.id = Some(id);
+            if earliest {
+                self.worker.notify();
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.worker.timers.cancel(self.deadline, id);
+        }
+    }
+}

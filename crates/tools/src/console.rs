@@ -1,0 +1,199 @@
+//! Where a face speaks: standard output, standard error, and the name it speaks under.
+//!
+//! ```text
+//! print ─▶ buffer (a line at a time on a terminal, else by blocks of 4096 bytes) ─▶ standard output
+//! error ─▶ "NAME: text"                                                          ─▶ standard error, at once
+//! ```
+//!
+//! Laws:
+//! - a closed or full standard output never panics: the first failure is kept, later output is dropped,
+//!   and [`Console::finish`] turns a success into exit code 1. A broken pipe stays silent, anything else is named;
+//! - errors do not flush what is buffered on standard output: scripts that join both streams see the order that
+//!   they see with C programs.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// What is buffered before it is written when standard output is no terminal, in bytes.
+const BLOCK: usize = 4096;
+
+/// The two output streams of one face.
+pub struct Console {
+    program: String,
+    sink: Box<dyn Write + Send>,
+    buffer: Vec<u8>,
+    by_line: bool,
+    failure: Option<io::Error>,
+}
+
+impl Console {
+    /// A console on the process's own streams; `program` is the name before every error.
+    pub fn new(program: &str) -> Console {
+        Console {
+            program: program.to_owned(),
+            sink: Box::new(RawStdout),
+            buffer: Vec::new(),
+            by_line: io::stdout().is_terminal(),
+            failure: None,
+        }
+    }
+
+    /// The name that stands before every error.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Prints to standard output; see [`outln!`](crate::outln) and [`out!`](crate::out).
+    pub fn print(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to a Vec fails only when a Display implementation does; then there is nothing to print.
+        self.buffer.write_fmt(text).ok();
+        if self.by_line {
+            if let Some(end) = self.buffer.iter().rposition(|&byte| byte == b'\n') {
+                self.write_out(end + 1);
+            }
+        } else if self.buffer.len() > BLOCK {
+            let whole = self.buffer.len() - self.buffer.len() % BLOCK;
+            self.write_out(whole);
+        }
+    }
+
+    /// Prints `NAME: text` to standard error.
+    pub fn error(&mut self, text: impl fmt::Display) {
+        self.note(format_args!("{}: {text}", self.program));
+    }
+
+    /// Prints `NAME: warning: text` to standard error.
+    pub fn warning(&mut self, text: impl fmt::Display) {
+        self.note(format_args!("{}: warning: {text}", self.program));
+    }
+
+    /// Prints a line to standard error as it is.
+    pub fn note(&self, text: impl fmt::Display) {
+        // One write a line, so that lines of several processes do not mix. Nobody is left to tell when it fails.
+        io::stderr().lock().write_all(format!("{text}\n").as_bytes()).ok();
+    }
+
+    /// Writes what is buffered.
+    pub fn flush(&mut self) {
+        self.write_out(self.buffer.len());
+    }
+
+    /// True once standard output has failed: nobody reads what a long listing would still print.
+    pub fn broken(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Flushes, and gives the exit code: `code`, or 1 if that was a success that could not be told.
+    pub fn finish(&mut self, code: u8) -> u8 {
+        self.flush();
+        let Some(failure) = self.failure.take() else { return code };
+        if failure.kind() != io::ErrorKind::BrokenPipe {
+            self.error(format_args!("standard output: {failure}"));
+        }
+        if code == 0 { 1 } else { code }
+    }
+
+    fn write_out(&mut self, len: usize) {
+        let rest = self.buffer.split_off(len.min(self.buffer.len()));
+        if self.failure.is_none()
+            && let Err(failure) = self.sink.write_all(&self.buffer)
+        {
+            self.failure = Some(failure);
+        }
+        self.buffer = rest;
+    }
+}
+
+/// Standard output without the line buffer that the standard library puts before it: what `Console` holds back,
+/// it holds back once.
+struct RawStdout;
+
+impl Write for RawStdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lock = io::stdout().lock();
+        let taken = lock.write(bytes)?;
+        lock.flush()?;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().lock().flush()
+    }
+}
+
+/// Prints to a [`Console`] as `print!` does.
+#[macro_export]
+macro_rules! out {
+    ($console:expr, $($text:tt)*) => { $console.print(format_args!($($text)*)) };
+}
+
+/// Prints a line to a [`Console`] as `println!` does.
+#[macro_export]
+macro_rules! outln {
+    ($console:expr) => { $console.print(format_args!("\n")) };
+    ($console:expr, $($text:tt)*) => { $console.print(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Spy(Arc<Mutex<Vec<usize>>>);
+
+    impl Write for Spy {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn console(sink: impl Write + Send + 'static, by_line: bool) -> Console {
+        Console { program: "t".into(), sink: Box::new(sink), buffer: Vec::new(), by_line, failure: None }
+    }
+
+    #[test]
+    fn a_pipe_gets_whole_blocks_and_the_rest_at_the_end() {
+        let spy = Spy::default();
+        let mut out = console(spy.clone(), false);
+        for _ in 0..1000 {
+            outln!(out, "123456789");
+        }
+        assert_eq!(out.finish(0), 0);
+        assert_eq!(*spy.0.lock().unwrap(), vec![4096, 4096, 10000 - 8192]);
+    }
+
+    #[test]
+    fn a_terminal_gets_lines() {
+        let spy = Spy::default();
+        let mut out = console(spy.clone(), true);
+        out!(out, "ab");
+        outln!(out, "c");
+        assert_eq!(*spy.0.lock().unwrap(), vec![4]);
+    }
+
+    #[test]
+    fn a_closed_output_turns_success_into_one_and_keeps_other_codes() {
+        let mut out = console(Closed, false);
+        outln!(out, "x");
+        assert_eq!(out.finish(0), 1);
+        let mut out = console(Closed, false);
+        outln!(out, "x");
+        assert_eq!(out.finish(3), 3);
+    }
+}

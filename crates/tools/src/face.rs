@@ -1,0 +1,121 @@
+//! Which program this is: the name it was called by, or its first word, picks the face.
+
+use crate::console::Console;
+use crate::{io, outln};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// One face.
+struct Face {
+    /// The first word that picks it.
+    word: &'static str,
+    /// The name of the program whose place it takes.
+    alias: &'static str,
+    /// What it is for.
+    about: &'static str,
+    /// Runs it.
+    run: fn(&mut Console, &[String]) -> u8,
+}
+
+const FACES: &[Face] = &[
+    Face { word: "io", alias: "qemu-io", about: "Read, write and verify an image by hand or by script", run: io::run },
+];
+
+/// Runs the program and gives its exit code. `args` begins with the name it was called by.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let mut args = args.into_iter();
+    let called = args.next().unwrap_or_default();
+    let called = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let args = match args.map(OsString::into_string).collect::<Result<Vec<_>, _>>() {
+        Ok(args) => args,
+        Err(bad) => {
+            let mut console = Console::new(&called);
+            console.error(format_args!("the argument {bad:?} is not valid UTF-8"));
+            return 1;
+        }
+    };
+    if let Some(face) = FACES.iter().find(|face| face.alias == called) {
+        return speak(face, &called, &args);
+    }
+    match args.split_first() {
+        Some((word, rest)) => match FACES.iter().find(|face| face.word == word) {
+            Some(face) => speak(face, &format!("{called} {word}"), rest),
+            None => general(&called, word, rest),
+        },
+        None => {
+            let mut console = Console::new(&called);
+            overview(&mut console);
+            console.finish(1)
+        }
+    }
+}
+
+fn speak(face: &Face, program: &str, args: &[String]) -> u8 {
+    let mut console = Console::new(program);
+    let code = (face.run)(&mut console, args);
+    console.finish(code)
+}
+
+/// The words that belong to no face.
+fn general(called: &str, word: &str, rest: &[String]) -> u8 {
+    let mut console = Console::new(called);
+    let code = match (word, rest) {
+        ("help" | "--help" | "-h", []) => {
+            overview(&mut console);
+            0
+        }
+        ("help", [topic, words @ ..]) => match FACES.iter().find(|face| face.word == topic) {
+            Some(face) => {
+                let args: Vec<String> = words.iter().cloned().chain(["--help".to_owned()]).collect();
+                return speak(face, &format!("{called} {topic}"), &args);
+            }
+            None => unknown(&mut console, topic),
+        },
+        ("--version" | "-V", _) => {
+            version(&mut console, "cairn");
+            0
+        }
+        (other, _) => unknown(&mut console, other),
+    };
+    console.finish(code)
+}
+
+fn unknown(console: &mut Console, word: &str) -> u8 {
+    console.error(format_args!("there is no '{word}' here"));
+    console.note(format_args!("Try '{} --help' for more info", console.program()));
+    1
+}
+
+/// Prints the version line of a program called `name`.
+pub fn version(console: &mut Console, name: &str) {
+    outln!(console, "{name} version {} (Cairn)", env!("CARGO_PKG_VERSION"));
+}
+
+fn overview(console: &mut Console) {
+    let program = console.program().to_owned();
+    outln!(console, "Cairn: disk images, as a graph of block nodes that a control socket changes live.\n");
+    outln!(console, "Usage: {program} FACE [ARGUMENTS]\n");
+    for face in FACES {
+        outln!(console, "  {:<8}{} (also as {})", face.word, face.about, face.alias);
+    }
+    outln!(console, "\nExamples:");
+    outln!(console, "  {program} img create -f qcow2 disk.qcow2 10G");
+    outln!(console, "  {program} img info disk.qcow2");
+    outln!(console, "  {program} nbd -k /tmp/disk.sock -f qcow2 disk.qcow2");
+    outln!(console, "  {program} help img convert");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_face_has_a_word_and_an_alias_of_its_own() {
+        for (index, face) in FACES.iter().enumerate() {
+            for other in FACES.iter().skip(index + 1) {
+                assert_ne!(face.word, other.word);
+                assert_ne!(face.alias, other.alias);
+            }
+        }
+    }
+}

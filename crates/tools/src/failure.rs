@@ -1,0 +1,57 @@
+//! How a command ends when it does not succeed.
+
+use block::BlockError;
+use std::fmt;
+
+/// An exit code, and what a person is told.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    hint: Hint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hint {
+    Nothing,
+    SeeHelp,
+}
+
+impl Failure {
+    /// Exit code 1 with a message.
+    pub fn new(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: message.to_string(), hint: Hint::Nothing }
+    }
+
+    /// A command line that makes no sense: the message, then where help is.
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: message.to_string(), hint: Hint::SeeHelp }
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub fn with_code(self, code: u8) -> Failure {
+        Failure { code, ..self }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What to tell.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether to say where help is.
+    pub fn see_help(&self) -> bool {
+        self.hint == Hint::SeeHelp
+    }
+}
+
+impl From<BlockError> for Failure {
+    fn from(error: BlockError) -> Failure {
+        Failure::new(error)
+    }
+}

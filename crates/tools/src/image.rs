@@ -1,0 +1,246 @@
+//! Images as the faces open them: a file name or options, a few words about how, and one entry to work through.
+//!
+//! ```text
+//! Source ──▶ options ──▶ Graph::open_with ──▶ node ──▶ Image { backend }
+//! ```
+//!
+//! Files that an image names are followed (its backing chain, its data file) unless the source says to open it alone.
+//! What a name is, is found by `stat` before anything is opened: a directory, FIFO or socket is refused, never waited
+//! on.
+
+use crate::cache::Cache;
+use crate::failure::Failure;
+use crate::keyval;
+use block::{
+    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, Graph, Node, Opt, Options, Perms, Policy, Registry,
+    Role, Share,
+};
+use std::sync::Arc;
+
+/// What to open, and how.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// A file name, or a list of options if `image_opts`.
+    pub name: String,
+    /// The format; without one it is probed.
+    pub format: Option<String>,
+    /// `name` is `key=value,…`.
+    pub image_opts: bool,
+    /// Options besides, by their dotted names.
+    pub options: Options,
+    /// How writes reach the disk.
+    pub cache: Cache,
+    /// For writing.
+    pub writable: bool,
+    /// No locks, and everything shared.
+    pub force_share: bool,
+    /// Without the files it names.
+    pub alone: bool,
+    /// Discards give space back.
+    pub discard: bool,
+    /// Engine that is asked of the file driver.
+    pub aio: Option<&'static str>,
+}
+
+impl Source {
+    /// A file, read-only, with the page cache.
+    pub fn named(name: &str) -> Source {
+        Source {
+            name: name.to_owned(),
+            format: None,
+            image_opts: false,
+            options: Options::new(),
+            cache: Cache::WRITEBACK,
+            writable: false,
+            force_share: false,
+            alone: false,
+            discard: false,
+            aio: None,
+        }
+    }
+
+    /// The same in this format, if one is given.
+    #[must_use]
+    pub fn format(self, format: Option<&str>) -> Source {
+        Source { format: format.map(str::to_owned), ..self }
+    }
+
+    /// The same with `name` read as options if `on`.
+    #[must_use]
+    pub fn image_opts(self, on: bool) -> Source {
+        Source { image_opts: on, ..self }
+    }
+
+    /// The same with this cache mode.
+    #[must_use]
+    pub fn cache(self, cache: Cache) -> Source {
+        Source { cache, ..self }
+    }
+
+    /// The same for writing, with discards that reach the disk.
+    #[must_use]
+    pub fn writable(self) -> Source {
+        Source { writable: true, discard: true, ..self }
+    }
+
+    /// The same without locks if `on`.
+    #[must_use]
+    pub fn force_share(self, on: bool) -> Source {
+        Source { force_share: on, ..self }
+    }
+
+    /// The same without the files it names.
+    #[must_use]
+    pub fn alone(self) -> Source {
+        Source { alone: true, ..self }
+    }
+}
+
+/// An open image.
+pub struct Image {
+    /// The graph it is a node of.
+    pub graph: Graph,
+    /// The way in.
+    pub backend: Arc<Backend>,
+    /// Raw was guessed, not given.
+    pub guessed_raw: bool,
+}
+
+/// All drivers of the program.
+pub fn registry() -> Arc<Registry> {
+    Registry::new(&[formats::DRIVERS, protocols::DRIVERS])
+}
+
+/// An empty graph.
+pub fn graph() -> Graph {
+    Graph::new(registry(), crate::json::options)
+}
+
+/// Names of all drivers, sorted.
+pub fn format_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = registry().drivers().iter().map(|driver| driver.name).collect();
+    names.sort_unstable();
+    names
+}
+
+impl Image {
+    /// Opens an image in a graph of its own.
+    pub async fn open(source: &Source) -> Result<Image, BlockError> {
+        Image::open_in(&graph(), source).await
+    }
+
+    /// Opens an image in `graph`.
+    pub async fn open_in(graph: &Graph, source: &Source) -> Result<Image, BlockError> {
+        let node = open_node(graph, source).await?;
+        let guessed_raw = source.format.is_none() && !source.image_opts && node.driver_name() == "raw";
+        let need = if source.writable { Share::READ.and(Share::WRITE) } else { Share::READ };
+        let request = BackendRequest {
+            label: "this program".to_owned(),
+            node: node.clone(),
+            perms: Perms { need, share: Share::ALL },
+            pinned: false,
+        };
+        match graph.attach(request).await {
+            Ok(backend) => Ok(Image { graph: graph.clone(), backend, guessed_raw }),
+            Err(error) => {
+                let closed = graph.release(&node).await;
+                Err(closed.err().unwrap_or(error))
+            }
+        }
+    }
+
+    /// The node the image is.
+    pub fn node(&self) -> Arc<Node> {
+        self.backend.node()
+    }
+
+    /// Closes it: everything is written back when this returns.
+    pub async fn close(self) -> Result<(), BlockError> {
+        self.graph.detach(&self.backend).await
+    }
+}
+
+/// Opens an image's node, which nobody uses yet.
+pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, BlockError> {
+    let options = options_of(graph, source)?;
+    let policy = if source.alone { Policy::ALONE } else { Policy::FOLLOW };
+    let common = Common {
+        read_only: !source.writable,
+        force_share: source.force_share,
+        direct: source.cache.direct,
+        no_flush: source.cache.no_flush,
+        write_through: !source.cache.writeback,
+        discard: if source.discard { Discard::Unmap } else { Discard::Ignore },
+        ..Common::default()
+    };
+    graph.open_with(options, common, policy).await
+}
+
+/// The options that a source means.
+fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
+    let mut given = source.options.clone();
+    let mut options = if source.image_opts {
+        from_list(&source.name)?
+    } else {
+        let driver = given.take_str("driver")?.or_else(|| source.format.clone());
+        image_options(graph, &source.name, driver.as_deref())?
+    };
+    for (name, value) in given.iter() {
+        options.set(name, value.clone());
+    }
+    if let Some(aio) = source.aio {
+        options.set("file.aio", Opt::Str(aio.to_owned()));
+    }
+    Ok(options)
+}
+
+/// The options of a file name. A name without a format becomes that of the file child, so that more options of that
+/// child can be set beside it.
+fn image_options(graph: &Graph, name: &str, format: Option<&str>) -> Result<Options, BlockError> {
+    if name.is_empty() {
+        return Ok(Options::new());
+    }
+    let mut options = graph.image_options(name, format)?;
+    if options.get("driver").is_none()
+        && let Some(filename) = options.take_str("filename")?
+    {
+        options.set("file", Opt::Dict(Options::new().with_str("filename", &filename)));
+    }
+    Ok(options)
+}
+
+/// Reads `key=value,…` into options by their dotted names.
+pub fn from_list(text: &str) -> Result<Options, BlockError> {
+    let mut options = Options::new();
+    for (name, value) in keyval::parse(text, None).map_err(|error| BlockError::invalid(error.to_string()))? {
+        options.set(name, Opt::Str(value));
+    }
+    if options.is_empty() {
+        return Err(BlockError::invalid("the list of image options is empty; 'driver=' or 'file.filename=' is needed"));
+    }
+    Ok(options)
+}
+
+/// Opens an image for a command; the failure names it.
+pub async fn open(source: &Source) -> Result<Image, Failure> {
+    Image::open(source).await.map_err(|error| cannot_open(&source.name, &error))
+}
+
+/// What a person is told when an image can't be opened.
+pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
+    Failure::new(format_args!("Could not open '{name}': {error}"))
+}
+
+/// The images of a chain from `top` down, filters looked through.
+pub fn chain(top: &Arc<Node>) -> Vec<Arc<Node>> {
+    let mut nodes = vec![top.skip_filters()];
+    while let Some(below) = nodes.last().and_then(|node| node.child(Role::Backing)) {
+        nodes.push(below.skip_filters());
+    }
+    nodes
+}
+
+/// Whether a driver of this name interprets a file (and so can be the format of an image).
+pub fn is_format(name: &str) -> bool {
+    registry().find(name).is_some_and(|driver| driver.kind == DriverKind::Format)
+}

@@ -1,0 +1,142 @@
+//! The `img` face: commands that make, look at, copy and change images.
+//!
+//! One table lists the commands; each is a file of its own with its flags, its manual and its work.
+
+mod create;
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::{self, Flag, Operands, Parsed};
+use crate::usage::{self, Manual};
+use crate::{face, outln};
+
+/// One command.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&mut Console, &Call) -> Result<u8, Failure>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command { name: "create", about: "Make an image", run: create::run },
+];
+
+/// Commands of the programs whose place this takes that are not here yet.
+const LATER: &[&str] = &["amend", "bitmap", "rebase", "snapshot"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Global {
+    Help,
+    Version,
+    Trace,
+}
+
+const GLOBALS: &[Flag<Global>] = &[
+    Flag::bare(Global::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Global::Version, Some('V'), Some("version"), "print the version"),
+    Flag::valued(Global::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[OPTIONS] COMMAND [ARGUMENTS]",
+    about: "Disk image utility.",
+    operands: &[],
+    examples: &[
+        ("create -f qcow2 disk.qcow2 10G", "an empty image that grows as it is written"),
+        ("convert -p -O qcow2 disk.raw disk.qcow2", "the same content in another format"),
+        ("info --backing-chain disk.qcow2", "an image and all that it stands on"),
+    ],
+    notes: "",
+};
+
+/// A command's own part of the command line.
+pub struct Call<'a> {
+    /// Program and command, as in the usage line.
+    pub name: String,
+    /// What follows the command's word.
+    pub args: &'a [String],
+}
+
+/// What a command line asks for.
+pub enum Asked<I> {
+    /// To work.
+    Work(Parsed<I>),
+    /// Only for help, which has been printed.
+    Help,
+}
+
+impl Call<'_> {
+    /// Reads the arguments by the command's table. `help` is the flag that asks for help.
+    pub fn parse<I: Copy + PartialEq>(
+        &self,
+        console: &mut Console,
+        manual: &Manual,
+        flags: &[Flag<I>],
+        help: I,
+    ) -> Result<Asked<I>, Failure> {
+        let parsed = getopt::parse(flags, self.args, Operands::Anywhere).map_err(Failure::usage)?;
+        if parsed.has(help) {
+            usage::help(console, &self.name, manual, flags);
+            return Ok(Asked::Help);
+        }
+        Ok(Asked::Work(parsed))
+    }
+}
+
+/// Runs the face.
+pub fn run(console: &mut Console, args: &[String]) -> u8 {
+    let parsed = match getopt::parse(GLOBALS, args, Operands::EndFlags) {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(console, None, &Failure::usage(error)),
+    };
+    for (flag, value) in &parsed.flags {
+        match flag {
+            Global::Help => {
+                help(console);
+                return 0;
+            }
+            Global::Version => {
+                face::version(console, "qemu-img");
+                return 0;
+            }
+            Global::Trace => {
+                if let Err(failure) = crate::trace::start(value) {
+                    return refuse(console, None, &failure);
+                }
+            }
+        }
+    }
+    let Some((word, args)) = parsed.operands.split_first() else {
+        return refuse(console, None, &Failure::usage("Not enough arguments"));
+    };
+    if LATER.contains(&word.as_str()) {
+        return refuse(console, None, &Failure::new(format_args!("the command '{word}' is not supported yet")));
+    }
+    let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
+        return refuse(console, None, &Failure::usage(format_args!("Command not found: {word}")));
+    };
+    let call = Call { name: format!("{} {word}", console.program()), args };
+    match (command.run)(console, &call) {
+        Ok(code) => code,
+        Err(failure) => refuse(console, Some(&call.name), &failure),
+    }
+}
+
+/// Tells why a command ended, and gives its exit code.
+fn refuse(console: &mut Console, command: Option<&str>, failure: &Failure) -> u8 {
+    console.error(failure.message());
+    if failure.see_help() {
+        console.note(format_args!("Try '{} --help' for more info", command.unwrap_or(console.program())));
+    }
+    failure.code()
+}
+
+fn help(console: &mut Console) {
+    let program = console.program().to_owned();
+    usage::help(console, &program, &MANUAL, GLOBALS);
+    outln!(console, "\nCommands ({program} COMMAND --help tells more):");
+    for command in COMMANDS {
+        outln!(console, "  {:<10}{}", command.name, command.about);
+    }
+    outln!(console, "\nFormats: {}", crate::image::format_names().join(" "));
+}

@@ -1,0 +1,293 @@
+//! The commands of the `io` face: one table with what each is called, takes, and does.
+
+use super::words::Refused;
+use super::{Session, aio, images, maps, misc, transfer};
+use rt::BoxFuture;
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; the next one may come.
+    Done,
+    /// The end is asked for.
+    Quit,
+}
+
+/// What a command's work gives.
+pub type Work<'a> = BoxFuture<'a, Result<Outcome, Refused>>;
+
+/// One command.
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// A shorter name.
+    pub short: Option<&'static str>,
+    /// How many words may follow it at least and at most.
+    pub words: (usize, Option<usize>),
+    /// Whether it works on the open image.
+    pub needs_image: bool,
+    /// Its arguments, for the usage line.
+    pub synopsis: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// What `help COMMAND` adds.
+    pub more: &'static str,
+    /// Does it.
+    pub run: for<'a> fn(&'a mut Session<'_>, &'a [String]) -> Work<'a>,
+}
+
+/// All commands, in the order of their names.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "aio_flush",
+        short: None,
+        words: (0, Some(0)),
+        needs_image: true,
+        synopsis: "",
+        about: "wait for every request that is under way, and flush",
+        more: "",
+        run: |session, args| Box::pin(aio::flush(session, args)),
+    },
+    Command {
+        name: "aio_read",
+        short: None,
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-Ciqrv] [-P pattern] off len [len..]",
+        about: "begin to read",
+        more: aio::READ_MORE,
+        run: |session, args| Box::pin(aio::read(session, args)),
+    },
+    Command {
+        name: "aio_write",
+        short: None,
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-Cfiqruz] [-P pattern] off len [len..]",
+        about: "begin to write",
+        more: aio::WRITE_MORE,
+        run: |session, args| Box::pin(aio::write(session, args)),
+    },
+    Command {
+        name: "alloc",
+        short: Some("a"),
+        words: (1, Some(2)),
+        needs_image: true,
+        synopsis: "offset [count]",
+        about: "count the allocated bytes of a range",
+        more: "",
+        run: |session, args| Box::pin(maps::alloc(session, args)),
+    },
+    Command {
+        name: "close",
+        short: Some("c"),
+        words: (0, Some(0)),
+        needs_image: true,
+        synopsis: "",
+        about: "close the image",
+        more: "",
+        run: |session, args| Box::pin(images::close(session, args)),
+    },
+    Command {
+        name: "discard",
+        short: Some("d"),
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-Cq] off len",
+        about: "give the space of a range back",
+        more: " -C  print numbers separated by commas\n -q  print nothing\n\n Example: discard 512 1k\n",
+        run: |session, args| Box::pin(transfer::discard(session, args)),
+    },
+    Command {
+        name: "flush",
+        short: Some("f"),
+        words: (0, Some(0)),
+        needs_image: true,
+        synopsis: "",
+        about: "make everything written so far durable",
+        more: "",
+        run: |session, args| Box::pin(transfer::flush(session, args)),
+    },
+    Command {
+        name: "help",
+        short: Some("?"),
+        words: (0, Some(1)),
+        needs_image: false,
+        synopsis: "[command]",
+        about: "tell about one command or all",
+        more: "",
+        run: |session, args| Box::pin(misc::help(session, args)),
+    },
+    Command {
+        name: "info",
+        short: Some("i"),
+        words: (0, Some(0)),
+        needs_image: true,
+        synopsis: "",
+        about: "tell about the open image",
+        more: "",
+        run: |session, args| Box::pin(images::info(session, args)),
+    },
+    Command {
+        name: "length",
+        short: Some("l"),
+        words: (0, Some(0)),
+        needs_image: true,
+        synopsis: "",
+        about: "tell the virtual size of the open image",
+        more: "",
+        run: |session, args| Box::pin(images::length(session, args)),
+    },
+    Command {
+        name: "map",
+        short: None,
+        words: (0, Some(0)),
+        needs_image: true,
+        synopsis: "",
+        about: "list which areas are allocated",
+        more: "",
+        run: |session, args| Box::pin(maps::map(session, args)),
+    },
+    Command {
+        name: "open",
+        short: Some("o"),
+        words: (1, None),
+        needs_image: false,
+        synopsis: "[-rsCnkU] [-t cache] [-d discard] [-i aio] [-o options] [path]",
+        about: "open an image",
+        more: images::OPEN_MORE,
+        run: |session, args| Box::pin(images::open(session, args)),
+    },
+    Command {
+        name: "quit",
+        short: Some("q"),
+        words: (0, Some(0)),
+        needs_image: false,
+        synopsis: "",
+        about: "end the program",
+        more: "",
+        run: |session, args| Box::pin(misc::quit(session, args)),
+    },
+    Command {
+        name: "read",
+        short: Some("r"),
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-abCqrv] [-P pattern [-s off] [-l len]] off len",
+        about: "read a range, and compare it with a pattern",
+        more: transfer::READ_MORE,
+        run: |session, args| Box::pin(transfer::read(session, args)),
+    },
+    Command {
+        name: "readv",
+        short: None,
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-Cqrv] [-P pattern] off len [len..]",
+        about: "read a range that is given in pieces",
+        more: transfer::READ_MORE,
+        run: |session, args| Box::pin(transfer::readv(session, args)),
+    },
+    Command {
+        name: "reopen",
+        short: None,
+        words: (0, None),
+        needs_image: true,
+        synopsis: "[-r | -w] [-c cache] [-o options]",
+        about: "change how the image is open",
+        more: images::REOPEN_MORE,
+        run: |session, args| Box::pin(images::reopen(session, args)),
+    },
+    Command {
+        name: "sleep",
+        short: None,
+        words: (1, Some(1)),
+        needs_image: false,
+        synopsis: "milliseconds",
+        about: "wait while requests under way go on",
+        more: "",
+        run: |session, args| Box::pin(misc::sleep(session, args)),
+    },
+    Command {
+        name: "truncate",
+        short: Some("t"),
+        words: (1, Some(3)),
+        needs_image: true,
+        synopsis: "[-m preallocation] size",
+        about: "change the virtual size",
+        more: "",
+        run: |session, args| Box::pin(images::truncate(session, args)),
+    },
+    Command {
+        name: "write",
+        short: Some("w"),
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-bcCfnqruz] [-P pattern | -s file] off len",
+        about: "write a range",
+        more: transfer::WRITE_MORE,
+        run: |session, args| Box::pin(transfer::write(session, args)),
+    },
+    Command {
+        name: "writev",
+        short: None,
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-Cfqr] [-P pattern] off len [len..]",
+        about: "write a range that is given in pieces",
+        more: transfer::WRITE_MORE,
+        run: |session, args| Box::pin(transfer::writev(session, args)),
+    },
+];
+
+/// The command of this name or short name.
+pub fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name || command.short == Some(name))
+}
+
+impl Command {
+    /// The usage line.
+    pub fn usage(&self) -> String {
+        match self.synopsis {
+            "" => format!("{} -- {}", self.name, self.about),
+            synopsis => format!("{} {synopsis} -- {}", self.name, self.about),
+        }
+    }
+
+    /// Why `given` words are too few or too many, if they are.
+    pub fn miscount(&self, given: usize) -> Option<String> {
+        let (least, most) = self.words;
+        if given >= least && most.is_none_or(|most| given <= most) {
+            return None;
+        }
+        Some(match most {
+            None => format!("at least {least} arguments"),
+            Some(most) if most == least => format!("{least} arguments"),
+            Some(most) => format!("between {least} and {most} arguments"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_sorted_and_no_two_share_a_name() {
+        assert!(COMMANDS.is_sorted_by(|a, b| a.name < b.name));
+        let mut names: Vec<_> = COMMANDS.iter().flat_map(|c| [Some(c.name), c.short]).flatten().collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_wrong_count_says_what_was_expected() {
+        let count = |name: &str, given| find(name).unwrap().miscount(given);
+        assert_eq!(count("read", 1).unwrap(), "at least 2 arguments");
+        assert_eq!(count("length", 1).unwrap(), "0 arguments");
+        assert_eq!(count("alloc", 3).unwrap(), "between 1 and 2 arguments");
+        assert_eq!(count("w", 5), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! Commands about the open image itself: open, close, reopen, info, length, truncate.
+
+use super::Session;
+use super::command::Outcome;
+use super::words::Refused;
+use crate::cache::{self, Cache};
+use crate::getopt::Flag;
+use crate::image::{self, Image, Source};
+use crate::{outln, show, size};
+use block::{Opt, Options, Role};
+
+/// Help of `open`.
+pub const OPEN_MORE: &str = " -r  for reading only
+ -s  write to a temporary overlay
+ -n  pass the page cache by, as -t none
+ -U  take no locks and share everything
+ -k  as -i native
+ -i  threads, native or io_uring
+ -t  cache mode
+ -d  ignore or unmap
+ -o  options of the driver
+
+ Example: open -n -o driver=raw /tmp/data
+";
+
+/// Help of `reopen`.
+pub const REOPEN_MORE: &str = " -r  read-only from now on
+ -w  writable from now on
+ -c  cache mode
+ -o  options of the driver
+
+ Example: reopen -r
+";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    ReadOnly,
+    Writable,
+    Snapshot,
+    CopyOnRead,
+    NoCache,
+    Native,
+    Aio,
+    ForceShare,
+    Cache,
+    Discard,
+    Options,
+    Mode,
+}
+
+const OPEN: &[Flag<Id>] = &[
+    Flag::bare(Id::ReadOnly, Some('r'), None, ""),
+    Flag::bare(Id::Snapshot, Some('s'), None, ""),
+    Flag::bare(Id::CopyOnRead, Some('C'), None, ""),
+    Flag::bare(Id::NoCache, Some('n'), None, ""),
+    Flag::bare(Id::Native, Some('k'), None, ""),
+    Flag::valued(Id::Aio, Some('i'), None, "MODE", ""),
+    Flag::bare(Id::ForceShare, Some('U'), None, ""),
+    Flag::valued(Id::Cache, Some('t'), None, "MODE", ""),
+    Flag::valued(Id::Discard, Some('d'), None, "MODE", ""),
+    Flag::valued(Id::Options, Some('o'), None, "OPTIONS", ""),
+];
+
+const REOPEN: &[Flag<Id>] = &[
+    Flag::bare(Id::ReadOnly, Some('r'), None, ""),
+    Flag::bare(Id::Writable, Some('w'), None, ""),
+    Flag::valued(Id::Cache, Some('c'), None, "MODE", ""),
+    Flag::valued(Id::Options, Some('o'), None, "OPTIONS", ""),
+];
+
+const TRUNCATE: &[Flag<Id>] = &[Flag::valued(Id::Mode, Some('m'), None, "MODE", "")];
+
+/// `open [path]`.
+pub async fn open(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let parsed = session.flags("open", OPEN, args)?;
+    let mut source = Source { writable: true, ..Source::named("") };
+    let mut snapshot = false;
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::ReadOnly => source.writable = false,
+            Id::Snapshot => snapshot = true,
+            Id::CopyOnRead => return Err(session.refuse(format_args!("-C: copy-on-read is not supported yet"))),
+            Id::NoCache => source.cache = Cache::NONE,
+            Id::Native => source.aio = Some("native"),
+            Id::ForceShare => source.force_share = true,
+            Id::Aio => source.aio = Some(session.word(cache::parse_aio(value))?),
+            Id::Cache => source.cache = session.word(Cache::parse(value))?,
+            Id::Discard => source.discard = session.word(cache::parse_discard(value))?,
+            Id::Options => source.options = session.word(image::from_list(value))?,
+            Id::Writable | Id::Mode => {}
+        }
+    }
+    match parsed.operands.as_slice() {
+        [] if source.options.is_empty() => return Err(session.misused("open")),
+        [] => {}
+        // With --image-opts on the command line, a bare list of options stands for the name here too.
+        [name] => source.name = name.clone(),
+        _ => return Err(session.misused("open")),
+    }
+    source.image_opts = session.image_opts && !source.name.is_empty();
+    if session.image.is_some() {
+        session.console.error("file open already, try 'help close'");
+        return Err(Refused);
+    }
+    session.open(&source, snapshot).await
+}
+
+/// `close`.
+pub async fn close(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
+    session.finish_requests().await;
+    session.close_image().await
+}
+
+/// `length`.
+pub async fn length(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
+    let length = session.backend()?.length();
+    outln!(session.console, "{}", size::exact(length));
+    Ok(Outcome::Done)
+}
+
+/// `info`.
+pub async fn info(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
+    let node = session.backend()?.node();
+    let (info, facts) = (node.driver().info(), node.facts());
+    outln!(session.console, "format name: {}", node.driver_name());
+    let cluster = info.cluster_size.or(facts.cluster_size).unwrap_or(0);
+    outln!(session.console, "cluster size: {}", size::exact(cluster));
+    outln!(session.console, "vm state offset: {}", size::exact(info.vm_state_offset.unwrap_or(0)));
+    if let Some((_, specific)) = &info.specific {
+        outln!(session.console, "Format specific information:");
+        show::tree(session.console, specific, 4);
+    }
+    Ok(Outcome::Done)
+}
+
+/// `truncate size`.
+pub async fn truncate(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let parsed = session.flags("truncate", TRUNCATE, args)?;
+    let [size] = parsed.operands.as_slice() else { return Err(session.misused("truncate")) };
+    let mode = parsed.flags.last().map_or("off", |(_, mode)| mode.as_str());
+    if !["off", "metadata", "falloc", "full"].contains(&mode) {
+        session.console.error(format_args!("Invalid preallocation mode '{mode}'"));
+        return Err(Refused);
+    }
+    let size = session.number(size)?;
+    let Some(image) = &session.image else { return Err(Refused) };
+    match image.graph.resize(&image.node(), size, mode).await {
+        Ok(()) => Ok(Outcome::Done),
+        Err(error) => {
+            session.console.error(error);
+            Err(Refused)
+        }
+    }
+}
+
+/// `reopen`.
+pub async fn reopen(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let parsed = session.flags("reopen", REOPEN, args)?;
+    if !parsed.operands.is_empty() {
+        return Err(session.misused("reopen"));
+    }
+    if parsed.has(Id::ReadOnly) && parsed.has(Id::Writable) {
+        session.console.error("Only one -r/-w option may be given");
+        return Err(Refused);
+    }
+    let (mut options, mut cache) = (Options::new(), None);
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Cache => cache = Some(session.word(Cache::parse(value))?),
+            Id::Options => options = session.word(image::from_list(value))?,
+            _ => {}
+        }
+    }
+    session.finish_requests().await;
+    let Some(image) = &session.image else { return Err(Refused) };
+    let writable = match (parsed.has(Id::ReadOnly), parsed.has(Id::Writable)) {
+        (true, _) => false,
+        (_, true) => true,
+        _ => !image.node().read_only(),
+    };
+    match change(image, options, cache, writable).await {
+        Ok(()) => Ok(Outcome::Done),
+        Err(error) => {
+            session.console.error(error);
+            Err(Refused)
+        }
+    }
+}
+
+/// Reopens the image in place: what is not named stays as it is.
+async fn change(image: &Image, options: Options, cache: Option<Cache>, writable: bool) -> block::Result<()> {
+    let node = image.node();
+    let common = node.common();
+    let cache = cache.unwrap_or(Cache {
+        direct: common.direct,
+        no_flush: common.no_flush,
+        writeback: !common.write_through,
+    });
+    let cache_options = Options::new()
+        .with("direct", Opt::Bool(cache.direct))
+        .with("no-flush", Opt::Bool(cache.no_flush))
+        .with("writeback", Opt::Bool(cache.writeback));
+    let mut all = Options::new()
+        .with_str("node-name", node.name())
+        .with_str("driver", node.driver_name())
+        .with("read-only", Opt::Bool(!writable))
+        .with("force-share", Opt::Bool(common.force_share))
+        .with("cache", Opt::Dict(cache_options))
+        .with_str("discard", if common.discard == block::Discard::Unmap { "unmap" } else { "ignore" });
+    if let Some(file) = node.child(Role::File) {
+        all.set("file", Opt::Str(file.name().to_owned()));
+    }
+    if node.driver_type().supports_backing {
+        let backing = node.child(Role::Backing).map_or(Opt::Null, |below| Opt::Str(below.name().to_owned()));
+        all.set("backing", backing);
+    }
+    for (name, value) in options.iter() {
+        all.set(name, value.clone());
+    }
+    if !writable {
+        image.set_writable(false).await?;
+    }
+    image.graph.reopen(all).await?;
+    if writable { image.set_writable(true).await } else { Ok(()) }
+}
+
+impl Session<'_> {
+    /// Opens an image; complains when it can't be.
+    pub(super) async fn open(&mut self, source: &Source, snapshot: bool) -> Result<Outcome, Refused> {
+        let opened = if snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
+        match opened {
+            Ok(image) => {
+                if image.guessed_raw && source.writable {
+                    image::warn_of_guess(self.console, &source.name);
+                }
+                self.image = Some(image);
+                Ok(Outcome::Done)
+            }
+            Err(error) => {
+                let name = if source.image_opts || source.name.is_empty() { "" } else { &source.name };
+                match name {
+                    "" => self.console.error(format_args!("can't open: {error}")),
+                    name => self.console.error(format_args!("can't open device {name}: {error}")),
+                }
+                Err(Refused)
+            }
+        }
+    }
+
+    /// Closes the image, if one is open; complains when what was written could not be kept.
+    pub(super) async fn close_image(&mut self) -> Result<Outcome, Refused> {
+        let Some(image) = self.image.take() else { return Ok(Outcome::Done) };
+        match image.close().await {
+            Ok(()) => Ok(Outcome::Done),
+            Err(error) => {
+                self.console.error(error);
+                Err(Refused)
+            }
+        }
+    }
+
+    fn word<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Result<T, Refused> {
+        result.map_err(|error| {
+            self.console.error(error);
+            Refused
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! Commands that touch no image.
+
+use super::Session;
+use super::command::{self, COMMANDS, Outcome};
+use super::words::Refused;
+use crate::outln;
+use std::time::Duration;
+
+/// `help [command]`.
+pub async fn help(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let Some(name) = args.first() else {
+        for command in COMMANDS {
+            outln!(session.console, "{}", command.usage());
+        }
+        outln!(session.console, "\nUse 'help commandname' for extended help.");
+        return Ok(Outcome::Done);
+    };
+    let Some(command) = command::find(name) else {
+        return Err(session.refuse(format_args!("command {name} not found")));
+    };
+    outln!(session.console, "{}", command.usage());
+    if !command.more.is_empty() {
+        outln!(session.console, "\n{}", command.more);
+    }
+    Ok(Outcome::Done)
+}
+
+/// `quit`.
+pub async fn quit(_: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
+    Ok(Outcome::Quit)
+}
+
+/// `sleep milliseconds`.
+pub async fn sleep(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let text = args.first().map(String::as_str).unwrap_or_default();
+    let Ok(milliseconds) = text.parse::<u32>() else {
+        return Err(session.refuse(format_args!("{text} is not a valid number")));
+    };
+    rt::sleep(Duration::from_millis(u64::from(milliseconds))).await;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,123 @@
+//! The words of an `io` command: splitting, numbers, pattern bytes, and the refusals that go with them.
+
+use super::Session;
+use crate::getopt::{self, Flag, Operands, Parsed};
+use crate::outln;
+use crate::size::{self, SizeError};
+
+/// Longest request in bytes; longer ones are refused before a buffer exists.
+pub const MAX_REQUEST: u64 = 2_147_483_136;
+
+/// A command that cannot go on; what there was to say has been said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// Splits a line at its blanks.
+pub fn split(line: &str) -> Vec<String> {
+    line.trim_end_matches('\n').split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+impl Session<'_> {
+    /// Reads a command's arguments by its table; complains and shows the usage line when they make no sense.
+    pub fn flags<I: Copy + PartialEq>(
+        &mut self,
+        command: &str,
+        table: &[Flag<I>],
+        args: &[String],
+    ) -> Result<Parsed<I>, Refused> {
+        match getopt::parse(table, args, Operands::Anywhere) {
+            Ok(parsed) => Ok(parsed),
+            Err(error) => {
+                self.console.note(format_args!("{command}: {error}"));
+                Err(self.misused(command))
+            }
+        }
+    }
+
+    /// Prints a refusal.
+    pub fn refuse(&mut self, text: std::fmt::Arguments<'_>) -> Refused {
+        outln!(self.console, "{text}");
+        Refused
+    }
+
+    /// Reads a number of bytes.
+    pub fn number(&mut self, text: &str) -> Result<u64, Refused> {
+        match size::parse(text) {
+            Ok(number) if i64::try_from(number).is_ok() => Ok(number),
+            Ok(_) | Err(SizeError::Range) => {
+                Err(self.refuse(format_args!("Parsing error: argument too large -- {text}")))
+            }
+            Err(SizeError::Invalid) => Err(self.refuse(format_args!(
+                "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {text}"
+            ))),
+        }
+    }
+
+    /// Reads the length of a request that needs a buffer.
+    pub fn length(&mut self, text: &str) -> Result<u64, Refused> {
+        let length = self.number(text)?;
+        if length > MAX_REQUEST {
+            return Err(self.refuse(format_args!("length cannot exceed {MAX_REQUEST}, given {text}")));
+        }
+        Ok(length)
+    }
+
+    /// Reads the lengths of a request's pieces; gives their sum.
+    pub fn lengths(&mut self, texts: &[String]) -> Result<u64, Refused> {
+        let mut total = 0u64;
+        for text in texts {
+            let length = self.number(text)?;
+            if length > MAX_REQUEST {
+                return Err(self.refuse(format_args!(
+                    "Argument '{text}' exceeds maximum size {MAX_REQUEST}"
+                )));
+            }
+            total = total.saturating_add(length);
+            if total > MAX_REQUEST {
+                return Err(self.refuse(format_args!(
+                    "The total number of bytes exceed the maximum size {MAX_REQUEST}"
+                )));
+            }
+        }
+        Ok(total)
+    }
+
+    /// Reads a pattern byte: decimal, 0x hexadecimal or 0 octal.
+    pub fn pattern(&mut self, text: &str) -> Result<u8, Refused> {
+        match parse_byte(text) {
+            Some(byte) => Ok(byte),
+            None => Err(self.refuse(format_args!("{text} is not a valid pattern byte"))),
+        }
+    }
+}
+
+fn parse_byte(text: &str) -> Option<u8> {
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return u8::from_str_radix(hex, 16).ok();
+    }
+    match text.strip_prefix('0') {
+        Some(octal) if !octal.is_empty() => u8::from_str_radix(octal, 8).ok(),
+        _ => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_byte_may_be_decimal_hexadecimal_or_octal() {
+        for (text, byte) in [("0", Some(0)), ("255", Some(255)), ("0xa", Some(10)), ("017", Some(15))] {
+            assert_eq!(parse_byte(text), byte);
+        }
+        for text in ["256", "0x100", "x", "", "-1", "08"] {
+            assert_eq!(parse_byte(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_splits_at_blanks() {
+        assert_eq!(split("read  -P 1 0 4k \n"), ["read", "-P", "1", "0", "4k"]);
+        assert!(split(" \n").is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! Sizes as people write and read them.
+//!
+//! ```text
+//! [+] digits [. digits] [b k K M G T P E]      1024-based; 1.5k = 1536; a fraction needs a unit
+//! [+] 0x hex-digits                            no unit, no fraction
+//! ```
+//!
+//! Fractions are rounded to the nearest byte. Exponents (`1e3`), signs, blanks at the end and anything else after the
+//! unit are refused. Bounds: a parsed size fits in a `u64`; a fraction is read to 18 digits.
+
+use thiserror::Error;
+
+/// Why a size cannot be read.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SizeError {
+    /// Not a size at all.
+    #[error("not a size")]
+    Invalid,
+    /// A number that is negative or too large.
+    #[error("out of range")]
+    Range,
+}
+
+/// Fraction digits that are looked at: more cannot move a size by half a byte below 2^64.
+const FRACTION_DIGITS: usize = 18;
+
+/// Reads a size in bytes.
+pub fn parse(text: &str) -> Result<u64, SizeError> {
+    let text = text.trim_start();
+    if let Some(number) = text.strip_prefix('-') {
+        let all_digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        return Err(if all_digits { SizeError::Range } else { SizeError::Invalid });
+    }
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return parse_hex(hex);
+    }
+    parse_decimal(text)
+}
+
+fn parse_hex(digits: &str) -> Result<u64, SizeError> {
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(SizeError::Invalid);
+    }
+    u64::from_str_radix(digits, 16).map_err(|_| SizeError::Range)
+}
+
+fn parse_decimal(text: &str) -> Result<u64, SizeError> {
+    let (whole, rest) = split_digits(text);
+    let (fraction, rest) = match rest.strip_prefix('.') {
+        Some(rest) => split_digits(rest),
+        None => ("", rest),
+    };
+    if whole.is_empty() && fraction.is_empty() {
+        return Err(SizeError::Invalid);
+    }
+    let unit = unit(rest).ok_or(SizeError::Invalid)?;
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() && unit == 1 {
+        return Err(SizeError::Invalid);
+    }
+    let whole: u128 = match whole {
+        "" => 0,
+        digits => digits.parse().map_err(|_| SizeError::Range)?,
+    };
+    let bytes = whole.checked_mul(u128::from(unit)).ok_or(SizeError::Range)?;
+    let bytes = bytes.checked_add(fraction_of(fraction, unit)).ok_or(SizeError::Range)?;
+    u64::try_from(bytes).map_err(|_| SizeError::Range)
+}
+
+fn split_digits(text: &str) -> (&str, &str) {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// The part of `unit` that the digits after the point stand for, to the nearest byte.
+fn fraction_of(digits: &str, unit: u64) -> u128 {
+    let digits = digits.bytes().take(FRACTION_DIGITS);
+    let (numerator, denominator) = digits
+        .fold((0u128, 1u128), |(sum, scale), digit| (sum * 10 + u128::from(digit - b'0'), scale * 10));
+    (numerator * u128::from(unit) + denominator / 2) / denominator
+}
+
+fn unit(suffix: &str) -> Option<u64> {
+    Some(match suffix {
+        "" | "b" | "B" => 1,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        "t" | "T" => 1 << 40,
+        "p" | "P" => 1 << 50,
+        "e" | "E" => 1 << 60,
+        _ => return None,
+    })
+}
+
+const PREFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
+/// A size in three significant digits: `1.33 MiB`. A unit serves until 1000 of it, then the next one does.
+pub fn human(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut prefix = 0;
+    while value >= 1000.0 && prefix + 1 < PREFIXES.len() {
+        value /= 1024.0;
+        prefix += 1;
+    }
+    format!("{} {}B", three_digits(value), PREFIXES.get(prefix).copied().unwrap_or_default())
+}
+
+/// `value` (at least 0, below about 1000) in three significant digits, zeros at the end of a fraction left out.
+fn three_digits(value: f64) -> String {
+    // Round first: 9.996 has one digit before the point, but is printed as 10.
+    let places = match format!("{value:.2e}").split_once('e').and_then(|(_, power)| power.parse::<i32>().ok()) {
+        Some(power) => usize::try_from(2 - power).unwrap_or(0),
+        None => 0,
+    };
+    let text = format!("{value:.places$}");
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A size with all that three digits after the point can show: `1.500 KiB`, `64 KiB`, `832 bytes`.
+pub fn exact(bytes: u64) -> String {
+    exact_of(bytes as f64)
+}
+
+/// [`exact`] of a size that need not be whole, such as a rate.
+pub fn exact_of(bytes: f64) -> String {
+    let mut value = bytes;
+    let mut prefix = 0;
+    while value >= 1024.0 && prefix + 1 < PREFIXES.len() {
+        value /= 1024.0;
+        prefix += 1;
+    }
+    if prefix == 0 {
+        let text = format!("{value:.6}");
+        return format!("{} bytes", text.strip_suffix(".000000").unwrap_or(&text));
+    }
+    let text = format!("{value:.3}");
+    let text = text.strip_suffix(".000").unwrap_or(&text);
+    format!("{text} {}B", PREFIXES.get(prefix).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_fractions_and_hexadecimal_are_read() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1024b", 1024),
+            ("1k", 1024),
+            ("1.5K", 1536),
+            (".5k", 512),
+            ("5.k", 5120),
+            ("1024.0b", 1024),
+            (" +1k", 1024),
+            ("0x10", 16),
+            ("010", 10),
+            ("1.1k", 1126),
+            ("1.0006k", 1025),
+            ("1.9999999999k", 2048),
+            ("0.1M", 104858),
+            ("7.9E", 9108079886394091136),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_told_from_what_is_too_large() {
+        for text in ["", ".", ".k", "1e3", "1.5", "1.5b", "0x1k", "0x", "1kk", "1x", "5 ", "-1k", "-", "-x", "1kB"] {
+            assert_eq!(parse(text), Err(SizeError::Invalid), "{text:?}");
+        }
+        for text in ["-1", "-0", "16E", "18446744073709551616", "99999999999999999999999999999999999999999999"] {
+            assert_eq!(parse(text), Err(SizeError::Range), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn three_digits_are_shown_to_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "0.977 KiB"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (102400, "100 KiB"),
+            (1022976, "999 KiB"),
+            (1024000, "0.977 MiB"),
+            (1047552, "0.999 MiB"),
+            (1392640, "1.33 MiB"),
+            (10230272, "9.76 MiB"),
+            (10995116277760, "10 TiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn exact_sizes_change_unit_at_1024() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1, "1 bytes"),
+            (1023, "1023 bytes"),
+            (1536, "1.500 KiB"),
+            (65536, "64 KiB"),
+            (123456789, "117.738 MiB"),
+            (1 << 40, "1 TiB"),
+        ] {
+            assert_eq!(exact(bytes), text);
+        }
+    }
+}

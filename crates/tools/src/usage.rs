@@ -1,0 +1,67 @@
+//! Help and usage lines, made from the flag table of a command.
+
+use crate::console::Console;
+use crate::getopt::{Flag, Takes};
+use crate::{out, outln};
+
+/// What the help of one command says besides its flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Manual {
+    /// What follows the command's name: `[-f FMT] FILE`.
+    pub synopsis: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// Its operands: name, meaning.
+    pub operands: &'static [(&'static str, &'static str)],
+    /// Examples: the arguments, what they do.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// What has to be known beyond that: a paragraph, or nothing.
+    pub notes: &'static str,
+}
+
+/// Prints the help of a command called `name` ("qemu-img info").
+pub fn help<I>(console: &mut Console, name: &str, manual: &Manual, flags: &[Flag<I>]) {
+    outln!(console, "{}", manual.about);
+    outln!(console, "\nUsage: {name} {}\n\nOptions:", manual.synopsis);
+    for flag in flags.iter().filter(|flag| !flag.help.is_empty()) {
+        entry(console, &spelling(flag), flag.help);
+    }
+    for (operand, meaning) in manual.operands {
+        entry(console, operand, meaning);
+    }
+    if !manual.examples.is_empty() {
+        outln!(console, "\nExamples:");
+        for (arguments, meaning) in manual.examples {
+            outln!(console, "  {name} {arguments}\n      {meaning}");
+        }
+    }
+    if !manual.notes.is_empty() {
+        outln!(console, "\n{}", manual.notes);
+    }
+}
+
+/// Column in which explanations begin.
+const COLUMN: usize = 28;
+
+fn entry(console: &mut Console, term: &str, meaning: &str) {
+    if term.len() + 4 > COLUMN {
+        out!(console, "  {term}\n{:COLUMN$}", "");
+    } else {
+        out!(console, "  {term:width$}", width = COLUMN - 2);
+    }
+    outln!(console, "{meaning}");
+}
+
+fn spelling<I>(flag: &Flag<I>) -> String {
+    let value = match flag.takes {
+        Takes::Nothing => String::new(),
+        Takes::Value(name) if flag.long.is_some() => format!("={name}"),
+        Takes::Value(name) => format!(" {name}"),
+    };
+    match (flag.short, flag.long) {
+        (Some(short), Some(long)) => format!("-{short}, --{long}{value}"),
+        (Some(short), None) => format!("-{short}{value}"),
+        (None, Some(long)) => format!("    --{long}{value}"),
+        (None, None) => value,
+    }
+}
