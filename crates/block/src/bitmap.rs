@@ -33,8 +33,9 @@ impl DirtyBitmap {
         }
         for chunk in offset / self.granularity..=(end - 1) / self.granularity {
             let bit = 1 << (chunk % 64);
+            // No look before the change: a plain load could still see the bit of a copier that has cleared it and
+            // read the old data already.
             if let Some(word) = self.words.get((chunk / 64) as usize)
-                && word.load(Relaxed) & bit == 0
                 && word.fetch_or(bit, AcqRel) & bit == 0
             {
                 self.count.fetch_add(1, Relaxed);
@@ -42,25 +43,37 @@ impl DirtyBitmap {
         }
     }
 
-    /// Finds the first dirty chunk at or after byte `from`, cleans it, and tells its byte offset and length.
-    pub fn take_next(&self, from: u64) -> Option<(u64, u64)> {
+    /// The byte offset of the first dirty chunk at or after byte `from`.
+    pub fn next_dirty(&self, from: u64) -> Option<u64> {
         let first = from / self.granularity;
-        for (at, word) in self.words.iter().enumerate().skip((first / 64) as usize) {
-            let mut bits = word.load(Acquire);
-            if at as u64 == first / 64 {
-                bits &= u64::MAX << (first % 64);
-            }
-            while bits != 0 {
-                let bit = bits & bits.wrapping_neg();
-                if word.fetch_and(!bit, AcqRel) & bit != 0 {
-                    self.count.fetch_sub(1, Relaxed);
-                    let offset = (at as u64 * 64 + u64::from(bit.trailing_zeros())) * self.granularity;
-                    return Some((offset, self.granularity.min(self.length - offset)));
-                }
-                bits &= !bit;
+        let start = usize::try_from(first / 64).ok()?;
+        for (at, word) in self.words.iter().enumerate().skip(start) {
+            let unseen = if at == start { u64::MAX << (first % 64) } else { u64::MAX };
+            let bits = word.load(Acquire) & unseen;
+            if bits != 0 {
+                return Some((at as u64 * 64 + u64::from(bits.trailing_zeros())) * self.granularity);
             }
         }
         None
+    }
+
+    /// Cleans the dirty chunks that follow each other from byte `from` on, as far as byte `limit` at most; tells
+    /// where the run ends. Both are multiples of the granularity, or beyond the end.
+    pub fn take_run(&self, from: u64, limit: u64) -> u64 {
+        let mut at = from;
+        while at < limit.min(self.length) && self.take(at / self.granularity) {
+            at += self.granularity;
+        }
+        at.min(self.length)
+    }
+
+    fn take(&self, chunk: u64) -> bool {
+        let bit = 1 << (chunk % 64);
+        let taken = self.words.get((chunk / 64) as usize).is_some_and(|w| w.fetch_and(!bit, AcqRel) & bit != 0);
+        if taken {
+            self.count.fetch_sub(1, Relaxed);
+        }
+        taken
     }
 
     /// Dirty bytes.
@@ -84,14 +97,12 @@ mod tests {
         map.mark(65535, 2);
         map.mark(9 << 20, 8 << 20);
         assert_eq!(map.dirty_bytes(), 2 * 65536 + (1 << 20));
-        assert_eq!(map.take_next(0), Some((0, 65536)));
-        assert_eq!(map.take_next(0), Some((65536, 65536)));
-        let mut n = 0;
-        while let Some((offset, _)) = map.take_next(0) {
-            assert_eq!(offset, (9 << 20) + n * 65536);
-            n += 1;
-        }
-        assert_eq!(n, 16);
+        assert_eq!(map.next_dirty(0), Some(0));
+        assert_eq!(map.take_run(0, 65536), 65536, "no further than its limit");
+        assert_eq!(map.take_run(65536, 10 << 20), 2 * 65536, "no further than what is dirty");
+        assert_eq!(map.next_dirty(0), Some(9 << 20));
+        assert_eq!(map.take_run(9 << 20, u64::MAX), 10 << 20);
+        assert_eq!(map.next_dirty(0), None);
         assert!(map.is_clean());
     }
 }

@@ -90,8 +90,11 @@ impl Node {
         } else {
             self.driver.try_write(offset, data)
         };
-        if let Ok(n @ 1..) = done {
-            self.written(offset, n as u64);
+        match done {
+            Ok(0) => {}
+            Ok(n) => self.written(offset, n as u64),
+            // Some of it may have been written.
+            Err(_) => self.written(offset, data.len() as u64),
         }
         done
     }

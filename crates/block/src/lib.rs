@@ -19,6 +19,7 @@
 mod align;
 mod backend;
 mod bitmap;
+mod copy;
 mod driver;
 mod error;
 mod gate;
@@ -35,6 +36,7 @@ mod status;
 
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
+pub use copy::{CHUNK, Chunks, CopyError, CopyPlan, Cursor, Dirty, Pace, Port, Side, Verdict, copy};
 pub use driver::{
     Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
     OptionKind, Repair, Token, Want, WritePlan,

@@ -1,2 +1,11 @@
-//! Deflate, zstd and the zero scan.
+//! Codecs of compressed clusters, and the zero scan.
+//!
+//! - [`decode`]: raw deflate and zstd, from a slice that may go on behind the stream, into a buffer of known size.
+//! - [`zero`]: how far a buffer is zero, or is not.
 #![forbid(unsafe_code)]
+
+mod decode;
+pub mod zero;
+
+pub use decode::{Algorithm, DecodeError, decode};
+pub use zero::is_zero;

@@ -4,6 +4,7 @@
 //! know each other.
 #![forbid(unsafe_code)]
 
+mod qcow2;
 mod raw;
 
 use block::DriverType;

@@ -158,7 +158,8 @@ impl Shared {
     fn new(len: usize) -> Shared {
         let class = class_of(len);
         let kept = SLAB.try_with(|slab| slab.borrow_mut().take(class)).ok().flatten();
-        let block = kept.or_else(|| DEPOT.lock().take(class)).map_or_else(|| allocate(len, class), |kept| kept.0);
+        let block =
+            kept.or_else(|| DEPOT.lock().take(class)).map_or_else(|| allocate(len, class), |kept| kept.0);
         // SAFETY: the block is alive, and only this function knows it: nobody reads the count meanwhile.
         unsafe { block.as_ref() }.refs.store(1, Ordering::Relaxed);
         Shared(block)

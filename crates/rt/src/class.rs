@@ -78,8 +78,24 @@ const HUGETLBFS: u32 = 0x9584_58f6;
 /// File systems on local devices: ext2–4, xfs, btrfs, f2fs, bcachefs, zfs, overlayfs, jfs, reiserfs, vfat, exfat, ntfs3,
 /// erofs, squashfs, iso9660, udf, nilfs2.
 const LOCAL: [u32; 18] = [
-    0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x2fc1_2fc1, 0x794c_7630, 0x3153_464a, 0x5265_4973,
-    0x4d44, 0x2011_bab0, 0x7366_746e, 0xe0f5_e1e2, 0x7371_7368, 0x9660, 0x1501_3346, 0x3434, 0x2468_1357,
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x2fc1_2fc1,
+    0x794c_7630,
+    0x3153_464a,
+    0x5265_4973,
+    0x4d44,
+    0x2011_bab0,
+    0x7366_746e,
+    0xe0f5_e1e2,
+    0x7371_7368,
+    0x9660,
+    0x1501_3346,
+    0x3434,
+    0x2468_1357,
 ];
 
 /// Whether plain calls have been quick lately.

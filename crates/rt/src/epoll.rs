@@ -109,7 +109,8 @@ impl Epoll {
                 0usize,
             )
         };
-        let unknown = n < 0 && matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
+        let unknown =
+            n < 0 && matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
         if unknown {
             self.precise.store(false, Ordering::Relaxed);
             return None;

@@ -27,15 +27,15 @@ pub mod file;
 pub mod fs;
 #[cfg(feature = "laws")]
 pub mod laws;
+mod local;
 pub mod locks;
 pub mod net;
 mod osfile;
-mod local;
 mod polling;
 pub mod process;
 mod ring;
-mod shared;
 mod runtime;
+mod shared;
 pub mod signal;
 mod source;
 pub mod stdio;

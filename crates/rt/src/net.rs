@@ -4,7 +4,7 @@
 //! live one, replaces a stale one, and removes its own when it is dropped.
 
 use std::fs;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::blocking::blocking;
+use crate::sleep;
 use crate::source::Source;
-use crate::{sleep, sys};
 
+mod socket;
 mod stream;
 
 pub use stream::Stream;
@@ -81,9 +82,9 @@ impl Listener {
     /// path is too long.
     pub async fn bind_unix(path: &Path) -> io::Result<Listener> {
         let path = path.to_owned();
-        let (socket, file) = blocking(move || bind_unix(path)).await?;
+        let (fd, file) = blocking(move || bind_unix(path)).await?;
         let address = Some(Address::Unix(file.path.clone()));
-        Ok(Listener { source: Source::new(socket), address, _file: Some(file) })
+        Ok(Listener { source: Source::new(fd), address, _file: Some(file) })
     }
 
     /// Listens on a TCP port, on each address that `host` resolves to. Port 0 takes a free one, the same for all.
@@ -103,20 +104,20 @@ impl Listener {
 
     /// Takes over a listening socket, as socket activation passes them.
     pub fn from_raw_fd(fd: OwnedFd) -> io::Result<Listener> {
-        let listening: libc::c_int = sys::socket_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN)?;
+        let listening: libc::c_int = socket::option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN)?;
         if listening == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
         }
-        sys::set_nonblocking(fd.as_fd())?;
+        socket::set_nonblocking(fd.as_fd())?;
         Ok(Listener { address: address_of(fd.as_fd()), source: Source::new(fd), _file: None })
     }
 
     /// Waits for the next connection.
     pub async fn accept(&self) -> io::Result<Stream> {
         loop {
-            let mut socket = None;
+            let mut accepted = None;
             let attempt = || {
-                socket = Some(sys::accept(self.source.as_fd())?);
+                accepted = Some(socket::accept(self.source.as_fd())?);
                 Ok(1)
             };
             match self.source.readiness.read.attempt(attempt, |_| true) {
@@ -126,8 +127,8 @@ impl Listener {
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => return Err(error),
             }
-            if let Some(socket) = socket {
-                return Ok(Stream::socket(socket));
+            if let Some(fd) = accepted {
+                return Ok(Stream::socket(fd));
             }
         }
     }
@@ -145,7 +146,14 @@ impl AsFd for Listener {
 }
 
 fn is_peers_fault(error: &io::Error) -> bool {
-    let errors = [libc::ECONNABORTED, libc::EINTR, libc::EPROTO, libc::ENETDOWN, libc::EHOSTUNREACH, libc::ENETUNREACH];
+    let errors = [
+        libc::ECONNABORTED,
+        libc::EINTR,
+        libc::EPROTO,
+        libc::ENETDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+    ];
     error.raw_os_error().is_some_and(|code| errors.contains(&code))
 }
 
@@ -170,14 +178,14 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = sys::tcp_socket(address.is_ipv6())?;
-    sys::set_socket_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    let fd = socket::tcp(address.is_ipv6())?;
+    socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if address.is_ipv6() {
         // The IPv4 address has a listener of its own.
-        sys::set_socket_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+        socket::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
-    sys::bind_and_listen(socket.as_fd(), &address, BACKLOG)?;
-    Ok(TcpListener::from(socket))
+    socket::bind_and_listen(fd.as_fd(), &address, BACKLOG)?;
+    Ok(TcpListener::from(fd))
 }
 
 fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
@@ -189,7 +197,7 @@ fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
     let listener = UnixListener::bind(&path)?;
     listener.set_nonblocking(true)?;
     // std listens with a short queue; asking again lengthens it.
-    sys::listen(listener.as_fd(), BACKLOG)?;
+    socket::listen(listener.as_fd(), BACKLOG)?;
     let meta = fs::symlink_metadata(&path)?;
     Ok((listener.into(), SocketFile { path, dev: meta.dev(), ino: meta.ino() }))
 }
@@ -204,7 +212,7 @@ fn clear_stale(path: &Path) -> io::Result<()> {
         let text = format!("'{}' exists and is no socket; remove it or choose another path", path.display());
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    match sys::connect_unix(path) {
+    match socket::connect_unix(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // A full queue (EAGAIN) belongs to a live listener too; so may whatever else went wrong.
         _ => {
@@ -218,8 +226,8 @@ impl Stream {
     /// Connects to a UNIX socket; waits while its listener's queue is full.
     pub async fn connect_unix(path: &Path) -> io::Result<Stream> {
         loop {
-            match sys::connect_unix(path) {
-                Ok(socket) => return Ok(Stream::socket(socket)),
+            match socket::connect_unix(path) {
+                Ok(fd) => return Ok(Stream::socket(fd)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL).await,
                 Err(error) => return Err(error),
             }
@@ -255,13 +263,13 @@ impl Stream {
 }
 
 async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
-    let socket = sys::tcp_socket(address.is_ipv6())?;
-    let pending = match sys::connect(socket.as_fd(), &address) {
+    let fd = socket::tcp(address.is_ipv6())?;
+    let pending = match socket::connect(fd.as_fd(), &address) {
         Ok(()) => false,
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => true,
         Err(error) => return Err(error),
     };
-    let stream = Stream::socket(socket);
+    let stream = Stream::socket(fd);
     if pending {
         stream.connected().await?;
     }
@@ -274,15 +282,8 @@ fn peer_label(fd: BorrowedFd<'_>) -> String {
     if let Some(address) = tcp {
         return address.to_string();
     }
-    match sys::peer_pid(fd) {
+    match socket::peer_pid(fd) {
         Some(pid) => format!("unix:pid={pid}"),
         None => format!("fd={}", fd.as_raw_fd()),
     }
-}
-
-/// What `Stream` needs of a gathering write.
-fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    // The kernel refuses longer vectors; what is left goes with the next call.
-    let parts = parts.get(..1024).unwrap_or(parts);
-    sys::sendmsg(fd, parts)
 }

@@ -126,7 +126,9 @@ pub(crate) fn file_stat(stat: &libc::stat64) -> FileStat {
 fn direct_alignment(fd: BorrowedFd<'_>, kind: FileKind) -> u32 {
     let told = sys::dio_alignment(fd);
     let sector = || match kind {
-        FileKind::Block => sys::ioctl_get::<libc::c_int>(fd, BLKSSZGET).ok().and_then(|n| u32::try_from(n).ok()),
+        FileKind::Block => {
+            sys::ioctl_get::<libc::c_int>(fd, BLKSSZGET).ok().and_then(|n| u32::try_from(n).ok())
+        }
         _ => None,
     };
     let found = told.or_else(sector).or_else(|| probe_alignment(fd));
@@ -193,7 +195,13 @@ impl OsFile {
         self.writes.get() == Class::Memory
     }
 
-    fn lock(&self, command: libc::c_int, kind: libc::c_int, start: u64, len: u64) -> io::Result<libc::flock64> {
+    fn lock(
+        &self,
+        command: libc::c_int,
+        kind: libc::c_int,
+        start: u64,
+        len: u64,
+    ) -> io::Result<libc::flock64> {
         // SAFETY: all-zero is a valid `flock64`.
         let mut lock: libc::flock64 = unsafe { std::mem::zeroed() };
         lock.l_type = kind as libc::c_short;
@@ -229,7 +237,8 @@ impl RawFile for OsFile {
                 Self::settle(sys::pwrite(self.fd(), off, buf), &self.writes, Class::Never)
             }
             Class::Nowait if buf.len() as u64 <= MEMORY_MAX => {
-                let answer = Self::settle(sys::pwrite_nowait(self.fd(), off, buf), &self.writes, Class::Local);
+                let answer =
+                    Self::settle(sys::pwrite_nowait(self.fd(), off, buf), &self.writes, Class::Local);
                 if self.writes.get() == Class::Local { self.write_paced(off, buf) } else { answer }
             }
             Class::Local => self.write_paced(off, buf),

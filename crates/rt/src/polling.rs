@@ -32,7 +32,8 @@ pub(crate) struct Permit;
 impl Permit {
     pub(crate) fn take() -> Option<Permit> {
         let most = (sys::cores() / 2).max(1);
-        let taken = POLLERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+        let taken =
+            POLLERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
         taken.ok().map(|_| Permit)
     }
 }

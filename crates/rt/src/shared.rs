@@ -10,6 +10,7 @@ use std::task::Wake;
 use async_task::Runnable;
 use parking_lot::Mutex;
 
+use crate::blocking::{self, blocking};
 use crate::epoll::{Epoll, WAKE};
 use crate::file::{File, FileStat};
 use crate::fs::OpenOptions;
@@ -18,7 +19,6 @@ use crate::source::Sources;
 use crate::threads::{self, Job};
 use crate::timers::{Sleep, Timers};
 use crate::worker::{Pool, Target, Worker};
-use crate::blocking::{self, blocking};
 use crate::{BoxFuture, local, osfile, sys};
 
 static BLOCKING: threads::Pool = threads::Pool::new("rt-blocking", || blocking::MAX_BLOCKING);

@@ -130,7 +130,8 @@ impl Source {
         if let Some(home) = self.home.get() {
             return Ok(home.as_ref());
         }
-        let worker = local::shared().ok_or_else(|| io::Error::other("sockets are awaited on a worker's thread only"))?;
+        let worker = local::shared()
+            .ok_or_else(|| io::Error::other("sockets are awaited on a worker's thread only"))?;
         let token = worker.sources.insert(self.readiness.clone());
         let home = match worker.epoll.add(self.fd.as_raw_fd(), READ, token) {
             Ok(()) => Some(Home { worker, token }),
@@ -218,7 +219,8 @@ impl Sources {
     fn remove(&self, token: u64) {
         let mut slots = self.0.lock();
         let index = (token & 0xffff_ffff) as usize;
-        if slots.list.get_mut(index).is_some_and(|slot| slot.take_if(|(owner, _)| *owner == token).is_some()) {
+        if slots.list.get_mut(index).is_some_and(|slot| slot.take_if(|(owner, _)| *owner == token).is_some())
+        {
             slots.free.push(index);
         }
     }

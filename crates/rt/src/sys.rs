@@ -157,7 +157,8 @@ pub(crate) fn ioctl_get<T: Default>(fd: BorrowedFd<'_>, request: u64) -> io::Res
 /// `fdatasync` or `fsync`.
 pub(crate) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
     // SAFETY: no memory is passed.
-    let result = unsafe { if data_only { libc::fdatasync(fd.as_raw_fd()) } else { libc::fsync(fd.as_raw_fd()) } };
+    let result =
+        unsafe { if data_only { libc::fdatasync(fd.as_raw_fd()) } else { libc::fsync(fd.as_raw_fd()) } };
     check(result).map(drop)
 }
 

@@ -56,13 +56,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) const fn new(name: &'static str, max: fn() -> usize) -> Pool {
-        Pool {
-            name,
-            max,
-            state: Mutex::new(None),
-            wake: Condvar::new(),
-            refused: AtomicBool::new(false),
-        }
+        Pool { name, max, state: Mutex::new(None), wake: Condvar::new(), refused: AtomicBool::new(false) }
     }
 
     /// Queues one job.

@@ -28,10 +28,21 @@ impl Failure {
         Failure { code: 1, message: message.to_string(), hint: Hint::SeeHelp }
     }
 
+    /// An exit code when everything has been told already.
+    pub fn silent(code: u8) -> Failure {
+        Failure { code, message: String::new(), hint: Hint::Nothing }
+    }
+
     /// The same with another exit code.
     #[must_use]
     pub fn with_code(self, code: u8) -> Failure {
         Failure { code, ..self }
+    }
+
+    /// The same with what it is about in front.
+    #[must_use]
+    pub fn within(self, what: &str) -> Failure {
+        Failure { message: format!("{what}: {}", self.message), ..self }
     }
 
     /// The exit code.

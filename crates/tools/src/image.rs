@@ -9,6 +9,7 @@
 //! on.
 
 use crate::cache::Cache;
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::keyval;
 use block::{
@@ -149,6 +150,33 @@ impl Image {
         }
     }
 
+    /// Opens an image below a temporary overlay, which takes what is written and goes when the image is closed.
+    pub async fn open_overlaid(source: &Source) -> Result<Image, BlockError> {
+        let graph = graph();
+        let base = open_node(&graph, &Source { writable: false, ..source.clone() }).await?;
+        let guessed_raw = source.format.is_none() && !source.image_opts && base.driver_name() == "raw";
+        let opened = overlay(&graph, &base, source).await;
+        match opened {
+            Ok(image) => Ok(Image { guessed_raw, ..image }),
+            Err(error) => {
+                let closed = graph.release(&base).await;
+                Err(closed.err().unwrap_or(error))
+            }
+        }
+    }
+
+    /// Makes the image writable or read-only in place.
+    pub async fn set_writable(&self, writable: bool) -> Result<(), BlockError> {
+        let need = if writable { Share::READ.and(Share::WRITE) } else { Share::READ };
+        let perms = Perms { need, share: Share::ALL };
+        if !writable {
+            self.graph.set_perms(&self.backend, perms).await?;
+            return self.graph.set_writable(&self.node(), false).await;
+        }
+        self.graph.set_writable(&self.node(), true).await?;
+        self.graph.set_perms(&self.backend, perms).await
+    }
+
     /// The node the image is.
     pub fn node(&self) -> Arc<Node> {
         self.backend.node()
@@ -158,6 +186,29 @@ impl Image {
     pub async fn close(self) -> Result<(), BlockError> {
         self.graph.detach(&self.backend).await
     }
+}
+
+/// Puts a temporary overlay over `base` and opens it for writing. Its file has no name any more when this returns.
+async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Image, BlockError> {
+    let folder = std::env::temp_dir();
+    let path = folder.join(format!("cairn-{}-{:016x}.qcow2", std::process::id(), rt::random_u64()));
+    let name = path.to_string_lossy().into_owned();
+    graph.create("qcow2", &name, base.length(), Options::new()).await?;
+    let mut options = graph.image_options(&name, Some("qcow2"))?;
+    options.set("backing", Opt::Str(base.name().to_owned()));
+    let common = Common { no_flush: true, discard: discard_of(source), ..Common::default() };
+    let opened = graph.open_with(options, common, Policy::FOLLOW).await;
+    // Open or not, nobody needs the name: the open file lives on without it.
+    let removed = rt::fs::unlink(&path).await;
+    let node = opened?;
+    removed.map_err(|error| BlockError::os(format!("could not remove '{name}'"), &error))?;
+    let perms = Perms { need: Share::READ.and(Share::WRITE), share: Share::ALL };
+    let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
+    Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
+}
+
+fn discard_of(source: &Source) -> Discard {
+    if source.discard { Discard::Unmap } else { Discard::Ignore }
 }
 
 /// Opens an image's node, which nobody uses yet.
@@ -170,7 +221,7 @@ pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, Bloc
         direct: source.cache.direct,
         no_flush: source.cache.no_flush,
         write_through: !source.cache.writeback,
-        discard: if source.discard { Discard::Unmap } else { Discard::Ignore },
+        discard: discard_of(source),
         ..Common::default()
     };
     graph.open_with(options, common, policy).await
@@ -229,6 +280,15 @@ pub async fn open(source: &Source) -> Result<Image, Failure> {
 /// What a person is told when an image can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
     Failure::new(format_args!("Could not open '{name}': {error}"))
+}
+
+/// Warns that nobody said the image is raw.
+pub fn warn_of_guess(console: &mut Console, name: &str) {
+    console.note(format_args!(
+        "WARNING: The format of '{name}' was not given, and its content looks like raw.\n         \
+         Writes to its first sector that would make it look like another format are refused.\n         \
+         Give the format 'raw' to lift this."
+    ));
 }
 
 /// The images of a chain from `top` down, filters looked through.

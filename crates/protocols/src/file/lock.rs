@@ -101,11 +101,8 @@ impl Locks {
 
     fn conflict(&self, shared: bool, bit: u8, byte: u64) -> BlockError {
         let name = ["consistent read", "write", "write unchanged", "resize"][usize::from(bit) & 3];
-        let holder = self.file.stat().ok().and_then(|s| rt::locks::lock_holder(s.dev, s.ino, byte));
-        let who = match holder {
-            Some((pid, command)) => format!("process {pid} ({command})"),
-            None => "another process (unknown, not permitted to look)".to_owned(),
-        };
+        let holder = self.file.stat().map(|s| rt::locks::lock_holder(s.dev, s.ino, byte, 1));
+        let who = holder.map_or_else(|_| "another process".to_owned(), |h| h.to_string());
         let kind = if shared { "shared " } else { "" };
         let text = format!("Failed to get {kind}\"{name}\" lock: '{}' is in use by {who}", self.filename);
         BlockError::new(ErrorKind::Locked, text)

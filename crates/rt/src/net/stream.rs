@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::{peer_label, send_vectored};
+use super::{peer_label, socket};
 use crate::blocking::blocking;
 use crate::source::Source;
 use crate::sys;
@@ -35,7 +35,7 @@ impl Stream {
     /// A socket that nobody else uses. Errors of the options only cost time.
     pub(super) fn socket(fd: OwnedFd) -> Stream {
         // Fails for UNIX sockets, which don't hold small messages back anyway.
-        let _ = sys::set_socket_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+        let _ = socket::set_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
         Stream { source: Source::new(fd), kind: Kind::Socket }
     }
 
@@ -54,10 +54,10 @@ impl Stream {
     /// Receives what is there; 0 is the end. `WouldBlock` when nothing is.
     pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let (fd, want) = (self.source.as_fd(), buf.len());
-        let socket = self.kind == Kind::Socket;
-        let call = || if socket { sys::recv(fd, buf) } else { sys::read_if_ready(fd, buf) };
+        let is_socket = self.kind == Kind::Socket;
+        let call = || if is_socket { socket::recv(fd, buf) } else { socket::read_if_ready(fd, buf) };
         // A socket that gave less than it was asked for is empty; the end is worth another look.
-        self.source.readiness.read.attempt(call, |n| !socket || n == 0 || n == want)
+        self.source.readiness.read.attempt(call, |n| !is_socket || n == 0 || n == want)
     }
 
     /// Waits until [`try_recv`](Stream::try_recv) is worth a try.
@@ -69,9 +69,9 @@ impl Stream {
     pub fn try_send(&self, data: &[u8]) -> io::Result<usize> {
         let (fd, want) = (self.source.as_fd(), data.len());
         let call = || match self.kind {
-            Kind::Socket => sys::send(fd, data),
-            Kind::Polled => sys::write_if_ready(fd, data.get(..PIPE_ROOM).unwrap_or(data)),
-            Kind::File => sys::write(fd, data),
+            Kind::Socket => socket::send(fd, data),
+            Kind::Polled => socket::write_if_ready(fd, data.get(..PIPE_ROOM).unwrap_or(data)),
+            Kind::File => socket::write(fd, data),
         };
         self.source.readiness.write.attempt(call, |n| self.kind != Kind::Socket || n == want)
     }
@@ -83,7 +83,7 @@ impl Stream {
             return first.map_or(Ok(0), |part| self.try_send(part));
         }
         let want = parts.iter().map(|part| part.len()).fold(0usize, usize::saturating_add);
-        let call = || send_vectored(self.source.as_fd(), parts);
+        let call = || socket::send_vectored(self.source.as_fd(), parts);
         self.source.readiness.write.attempt(call, |n| n == want)
     }
 
@@ -112,7 +112,7 @@ impl Stream {
         let want = buf.len();
         let answer = blocking(move || {
             let mut data = vec![0; want];
-            let n = sys::read(fd.as_fd(), &mut data)?;
+            let n = socket::read(fd.as_fd(), &mut data)?;
             data.truncate(n);
             Ok::<_, io::Error>(data)
         })
@@ -171,7 +171,7 @@ impl Stream {
         if self.kind != Kind::Socket {
             return Ok(());
         }
-        sys::shutdown(self.source.as_fd(), how)
+        socket::shutdown(self.source.as_fd(), how)
     }
 
     /// A name for the other end, for logs.
@@ -185,7 +185,7 @@ impl Stream {
         let pending = || Err(io::ErrorKind::WouldBlock.into());
         let _ = self.source.readiness.write.attempt(pending, |_| false);
         self.writable().await?;
-        match sys::socket_option(self.source.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)? {
+        match socket::option(self.source.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)? {
             0 => Ok(()),
             error => Err(io::Error::from_raw_os_error(error)),
         }

@@ -2,11 +2,19 @@
 //!
 //! One table lists the commands; each is a file of its own with its flags, its manual and its work.
 
+mod check;
+mod commit;
+mod compare;
+mod convert;
 mod create;
+mod info;
+mod map;
+mod resize;
 
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::getopt::{self, Flag, Operands, Parsed};
+use crate::image::Source;
 use crate::usage::{self, Manual};
 use crate::{face, outln};
 
@@ -124,7 +132,9 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
 
 /// Tells why a command ended, and gives its exit code.
 fn refuse(console: &mut Console, command: Option<&str>, failure: &Failure) -> u8 {
-    console.error(failure.message());
+    if !failure.message().is_empty() {
+        console.error(failure.message());
+    }
     if failure.see_help() {
         console.note(format_args!("Try '{} --help' for more info", command.unwrap_or(console.program())));
     }
@@ -139,4 +149,39 @@ fn help(console: &mut Console) {
         outln!(console, "  {:<10}{}", command.name, command.about);
     }
     outln!(console, "\nFormats: {}", crate::image::format_names().join(" "));
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// For scripts.
+    Json,
+}
+
+impl Output {
+    fn parse(word: &str) -> Result<Output, Failure> {
+        match word {
+            "human" => Ok(Output::Human),
+            "json" => Ok(Output::Json),
+            other => Err(Failure::usage(format_args!("--output expects 'human' or 'json' not '{other}'"))),
+        }
+    }
+}
+
+/// The one operand of a command that works on one image.
+fn one_image(operands: &[String]) -> Result<String, Failure> {
+    match operands {
+        [name] => Ok(name.clone()),
+        _ => Err(Failure::usage("Expecting one image file name")),
+    }
+}
+
+/// Refuses a format beside `--image-opts`, which names it itself.
+fn exclusive(source: &Source) -> Result<(), Failure> {
+    if source.image_opts && source.format.is_some() {
+        return Err(Failure::new("--image-opts and --format are mutually exclusive"));
+    }
+    Ok(())
 }

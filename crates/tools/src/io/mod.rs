@@ -82,12 +82,15 @@ const MANUAL: Manual = Manual {
 pub struct Session<'c> {
     console: &'c mut Console,
     image: Option<Image>,
+    /// Names are lists of options (`--image-opts`).
+    image_opts: bool,
     under_way: aio::UnderWay,
 }
 
 struct Setup {
     commands: Vec<String>,
     source: Option<Source>,
+    image_opts: bool,
     snapshot: bool,
 }
 
@@ -120,7 +123,11 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
             return failure.code();
         }
     };
-    runtime::run(session(console, setup))
+    let ended = runtime::run(session(console, setup));
+    ended.unwrap_or_else(|failure| {
+        console.error(failure.message());
+        failure.code()
+    })
 }
 
 fn help(console: &mut Console) {
@@ -139,7 +146,12 @@ fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
         [name] => Some(name.as_str()),
         _ => return Ok(None),
     };
-    let mut setup = Setup { commands: Vec::new(), source: None, snapshot: parsed.has(Id::Snapshot) };
+    let mut setup = Setup {
+        commands: Vec::new(),
+        source: None,
+        image_opts: parsed.has(Id::ImageOpts),
+        snapshot: parsed.has(Id::Snapshot),
+    };
     let mut source = Source { writable: true, ..Source::named(name.unwrap_or_default()) };
     for (id, value) in &parsed.flags {
         match id {
@@ -167,7 +179,12 @@ fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
 }
 
 async fn session(console: &mut Console, setup: Setup) -> u8 {
-    let mut session = Session { console, image: None, under_way: aio::UnderWay::default() };
+    let mut session = Session {
+        console,
+        image: None,
+        image_opts: setup.image_opts,
+        under_way: aio::UnderWay::default(),
+    };
     if let Some(source) = &setup.source
         && session.open(source, setup.snapshot).await.is_err()
     {

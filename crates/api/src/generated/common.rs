@@ -1,0 +1,196 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! What several sections share: socket addresses and switches.
+
+#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
+use super::*;
+#[allow(unused_imports, reason = "as above")]
+use crate::codec::*;
+#[allow(unused_imports, reason = "as above")]
+use crate::{Dict, QmpError, Value};
+
+/// A switch that may be left to the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OnOffAuto {
+    /// The program decides.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+impl Enumeration for OnOffAuto {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+}
+enumeration_codec!(OnOffAuto);
+
+/// The families of socket addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SocketAddressType {
+    /// TCP over IPv4 or IPv6.
+    Inet,
+    /// A UNIX domain socket.
+    Unix,
+}
+
+impl Enumeration for SocketAddressType {
+    const VALUES: &'static [(&'static str, Self)] = &[("inet", Self::Inet), ("unix", Self::Unix)];
+}
+enumeration_codec!(SocketAddressType);
+
+/// A TCP address.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InetSocketAddress {
+    /// Host name or numeric address.
+    pub host: String,
+    /// Port number or service name.
+    pub port: String,
+    /// Whether IPv4 may be used.
+    pub ipv4: Option<bool>,
+    /// Whether IPv6 may be used.
+    pub ipv6: Option<bool>,
+}
+
+impl Object for InetSocketAddress {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            host: from.required("host")?,
+            port: from.required("port")?,
+            ipv4: from.optional("ipv4")?,
+            ipv6: from.optional("ipv6")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("host", &self.host);
+        to.put("port", &self.port);
+        to.put_optional("ipv4", &self.ipv4);
+        to.put_optional("ipv6", &self.ipv6);
+    }
+}
+object_codec!(InetSocketAddress);
+
+/// The address of a UNIX domain socket.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct UnixSocketAddress {
+    /// The socket's file.
+    pub path: String,
+}
+
+impl Object for UnixSocketAddress {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { path: from.required("path")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("path", &self.path);
+    }
+}
+object_codec!(UnixSocketAddress);
+
+/// A socket address, its members beside its type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SocketAddress {
+    /// `inet`.
+    Inet(InetSocketAddress),
+    /// `unix`.
+    Unix(UnixSocketAddress),
+}
+
+impl SocketAddress {
+    /// The value of `type` that goes with this branch.
+    pub fn r#type(&self) -> SocketAddressType {
+        match self {
+            Self::Inet(_) => SocketAddressType::Inet,
+            Self::Unix(_) => SocketAddressType::Unix,
+        }
+    }
+
+    fn take_branch(tag: SocketAddressType, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            SocketAddressType::Inet => Self::Inet(Object::take(from)?),
+            SocketAddressType::Unix => Self::Unix(Object::take(from)?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Inet(inner) => inner.put(to),
+            Self::Unix(inner) => inner.put(to),
+        }
+    }
+}
+
+impl Object for SocketAddress {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("type")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("type", &self.r#type());
+        self.put_branch(to);
+    }
+}
+object_codec!(SocketAddress);
+
+/// The values of `type` in `SocketAddressLegacy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SocketAddressLegacyKind {
+    /// `inet`.
+    Inet,
+    /// `unix`.
+    Unix,
+}
+
+impl Enumeration for SocketAddressLegacyKind {
+    const VALUES: &'static [(&'static str, Self)] = &[("inet", Self::Inet), ("unix", Self::Unix)];
+}
+enumeration_codec!(SocketAddressLegacyKind);
+
+/// A socket address in the older form: its members inside `data`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SocketAddressLegacy {
+    /// `inet`.
+    Inet(InetSocketAddress),
+    /// `unix`.
+    Unix(UnixSocketAddress),
+}
+
+impl SocketAddressLegacy {
+    /// The value of `type` that goes with this branch.
+    pub fn r#type(&self) -> SocketAddressLegacyKind {
+        match self {
+            Self::Inet(_) => SocketAddressLegacyKind::Inet,
+            Self::Unix(_) => SocketAddressLegacyKind::Unix,
+        }
+    }
+
+    fn take_branch(tag: SocketAddressLegacyKind, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            SocketAddressLegacyKind::Inet => Self::Inet(from.required("data")?),
+            SocketAddressLegacyKind::Unix => Self::Unix(from.required("data")?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Inet(inner) => to.put("data", inner),
+            Self::Unix(inner) => to.put("data", inner),
+        }
+    }
+}
+
+impl Object for SocketAddressLegacy {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("type")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("type", &self.r#type());
+        self.put_branch(to);
+    }
+}
+object_codec!(SocketAddressLegacy);

@@ -1,0 +1,592 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! What the tools tell about images.
+
+#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
+use super::*;
+#[allow(unused_imports, reason = "as above")]
+use crate::codec::*;
+#[allow(unused_imports, reason = "as above")]
+use crate::{Dict, QmpError, Value};
+
+/// An internal snapshot.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SnapshotInfo {
+    /// Its identifier, unique in the image.
+    pub id: String,
+    /// The name its maker gave it.
+    pub name: String,
+    /// Bytes of machine state stored with it; 0 for a disk-only one.
+    pub vm_state_size: i64,
+    /// When it was made, in seconds since the epoch, UTC.
+    pub date_sec: i64,
+    /// The fraction of that second, in nanoseconds.
+    pub date_nsec: i64,
+    /// How long the machine had run, in seconds.
+    pub vm_clock_sec: i64,
+    /// The fraction of that second, in nanoseconds.
+    pub vm_clock_nsec: i64,
+    /// The machine's instruction count, if it was recorded.
+    pub icount: Option<i64>,
+}
+
+impl Object for SnapshotInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: from.required("id")?,
+            name: from.required("name")?,
+            vm_state_size: from.required("vm-state-size")?,
+            date_sec: from.required("date-sec")?,
+            date_nsec: from.required("date-nsec")?,
+            vm_clock_sec: from.required("vm-clock-sec")?,
+            vm_clock_nsec: from.required("vm-clock-nsec")?,
+            icount: from.optional("icount")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("id", &self.id);
+        to.put("name", &self.name);
+        to.put("vm-state-size", &self.vm_state_size);
+        to.put("date-sec", &self.date_sec);
+        to.put("date-nsec", &self.date_nsec);
+        to.put("vm-clock-sec", &self.vm_clock_sec);
+        to.put("vm-clock-nsec", &self.vm_clock_nsec);
+        to.put_optional("icount", &self.icount);
+    }
+}
+object_codec!(SnapshotInfo);
+
+/// How compressed clusters of a qcow2 image are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Qcow2CompressionType {
+    /// Deflate.
+    Zlib,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Enumeration for Qcow2CompressionType {
+    const VALUES: &'static [(&'static str, Self)] = &[("zlib", Self::Zlib), ("zstd", Self::Zstd)];
+}
+enumeration_codec!(Qcow2CompressionType);
+
+/// States of a bitmap stored in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Qcow2BitmapInfoFlags {
+    /// It was not saved properly and can't be trusted.
+    InUse,
+    /// It records writes as soon as the image is opened.
+    Auto,
+}
+
+impl Enumeration for Qcow2BitmapInfoFlags {
+    const VALUES: &'static [(&'static str, Self)] = &[("in-use", Self::InUse), ("auto", Self::Auto)];
+}
+enumeration_codec!(Qcow2BitmapInfoFlags);
+
+/// A dirty bitmap stored in a qcow2 image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Qcow2BitmapInfo {
+    /// Its name.
+    pub name: String,
+    /// Bytes that one bit stands for.
+    pub granularity: u32,
+    /// Its states.
+    pub flags: Vec<Qcow2BitmapInfoFlags>,
+}
+
+impl Object for Qcow2BitmapInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            name: from.required("name")?,
+            granularity: from.required("granularity")?,
+            flags: from.required("flags")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("name", &self.name);
+        to.put("granularity", &self.granularity);
+        to.put("flags", &self.flags);
+    }
+}
+object_codec!(Qcow2BitmapInfo);
+
+/// What only a qcow2 image has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageInfoSpecificQCow2 {
+    /// The format's level: "0.10" or "1.1".
+    pub compat: String,
+    /// The file that holds the guest's data, if it is not the image itself.
+    pub data_file: Option<String>,
+    /// Whether that file can be read as a raw image.
+    pub data_file_raw: Option<bool>,
+    /// Whether clusters have subclusters.
+    pub extended_l2: Option<bool>,
+    /// Whether reference counts may be stale while the image is open.
+    pub lazy_refcounts: Option<bool>,
+    /// Whether the image was marked corrupt.
+    pub corrupt: Option<bool>,
+    /// Width of a reference count.
+    pub refcount_bits: i64,
+    /// The dirty bitmaps stored in it.
+    pub bitmaps: Option<Vec<Qcow2BitmapInfo>>,
+    /// How its compressed clusters are compressed.
+    pub compression_type: Qcow2CompressionType,
+}
+
+impl Object for ImageInfoSpecificQCow2 {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            compat: from.required("compat")?,
+            data_file: from.optional("data-file")?,
+            data_file_raw: from.optional("data-file-raw")?,
+            extended_l2: from.optional("extended-l2")?,
+            lazy_refcounts: from.optional("lazy-refcounts")?,
+            corrupt: from.optional("corrupt")?,
+            refcount_bits: from.required("refcount-bits")?,
+            bitmaps: from.optional("bitmaps")?,
+            compression_type: from.required("compression-type")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("compat", &self.compat);
+        to.put_optional("data-file", &self.data_file);
+        to.put_optional("data-file-raw", &self.data_file_raw);
+        to.put_optional("extended-l2", &self.extended_l2);
+        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
+        to.put_optional("corrupt", &self.corrupt);
+        to.put("refcount-bits", &self.refcount_bits);
+        to.put_optional("bitmaps", &self.bitmaps);
+        to.put("compression-type", &self.compression_type);
+    }
+}
+object_codec!(ImageInfoSpecificQCow2);
+
+/// What only a file has.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageInfoSpecificFile {
+    /// The size in bytes in which the file system is asked to allocate.
+    pub extent_size_hint: Option<Size>,
+}
+
+impl Object for ImageInfoSpecificFile {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { extent_size_hint: from.optional("extent-size-hint")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("extent-size-hint", &self.extent_size_hint);
+    }
+}
+object_codec!(ImageInfoSpecificFile);
+
+/// The values of `type` in `ImageInfoSpecific`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ImageInfoSpecificKind {
+    /// `qcow2`.
+    Qcow2,
+    /// `file`.
+    File,
+}
+
+impl Enumeration for ImageInfoSpecificKind {
+    const VALUES: &'static [(&'static str, Self)] = &[("qcow2", Self::Qcow2), ("file", Self::File)];
+}
+enumeration_codec!(ImageInfoSpecificKind);
+
+/// What only images of one format have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageInfoSpecific {
+    /// `qcow2`.
+    Qcow2(ImageInfoSpecificQCow2),
+    /// `file`.
+    File(ImageInfoSpecificFile),
+}
+
+impl ImageInfoSpecific {
+    /// The value of `type` that goes with this branch.
+    pub fn r#type(&self) -> ImageInfoSpecificKind {
+        match self {
+            Self::Qcow2(_) => ImageInfoSpecificKind::Qcow2,
+            Self::File(_) => ImageInfoSpecificKind::File,
+        }
+    }
+
+    fn take_branch(tag: ImageInfoSpecificKind, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            ImageInfoSpecificKind::Qcow2 => Self::Qcow2(from.required("data")?),
+            ImageInfoSpecificKind::File => Self::File(from.required("data")?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Qcow2(inner) => to.put("data", inner),
+            Self::File(inner) => to.put("data", inner),
+        }
+    }
+}
+
+impl Object for ImageInfoSpecific {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("type")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("type", &self.r#type());
+        self.put_branch(to);
+    }
+}
+object_codec!(ImageInfoSpecific);
+
+/// An image, without the images it refers to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockNodeInfo {
+    /// Its name.
+    pub filename: String,
+    /// Its format.
+    pub format: String,
+    /// Whether it was not closed cleanly.
+    pub dirty_flag: Option<bool>,
+    /// Bytes that it occupies.
+    pub actual_size: Option<i64>,
+    /// Bytes that a guest sees.
+    pub virtual_size: i64,
+    /// Bytes of a cluster.
+    pub cluster_size: Option<i64>,
+    /// Whether it is encrypted.
+    pub encrypted: Option<bool>,
+    /// Whether it is compressed.
+    pub compressed: Option<bool>,
+    /// The backing file, as it is stored in the image.
+    pub backing_filename: Option<String>,
+    /// The backing file, resolved.
+    pub full_backing_filename: Option<String>,
+    /// The format of the backing file, as it is stored in the image.
+    pub backing_filename_format: Option<String>,
+    /// Its internal snapshots.
+    pub snapshots: Option<Vec<SnapshotInfo>>,
+    /// What only images of its format have.
+    pub format_specific: Option<ImageInfoSpecific>,
+}
+
+impl Object for BlockNodeInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            format: from.required("format")?,
+            dirty_flag: from.optional("dirty-flag")?,
+            actual_size: from.optional("actual-size")?,
+            virtual_size: from.required("virtual-size")?,
+            cluster_size: from.optional("cluster-size")?,
+            encrypted: from.optional("encrypted")?,
+            compressed: from.optional("compressed")?,
+            backing_filename: from.optional("backing-filename")?,
+            full_backing_filename: from.optional("full-backing-filename")?,
+            backing_filename_format: from.optional("backing-filename-format")?,
+            snapshots: from.optional("snapshots")?,
+            format_specific: from.optional("format-specific")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put("format", &self.format);
+        to.put_optional("dirty-flag", &self.dirty_flag);
+        to.put_optional("actual-size", &self.actual_size);
+        to.put("virtual-size", &self.virtual_size);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypted", &self.encrypted);
+        to.put_optional("compressed", &self.compressed);
+        to.put_optional("backing-filename", &self.backing_filename);
+        to.put_optional("full-backing-filename", &self.full_backing_filename);
+        to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("snapshots", &self.snapshots);
+        to.put_optional("format-specific", &self.format_specific);
+    }
+}
+object_codec!(BlockNodeInfo);
+
+/// An image with its backing chain.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageInfo {
+    /// Its name.
+    pub filename: String,
+    /// Its format.
+    pub format: String,
+    /// Whether it was not closed cleanly.
+    pub dirty_flag: Option<bool>,
+    /// Bytes that it occupies.
+    pub actual_size: Option<i64>,
+    /// Bytes that a guest sees.
+    pub virtual_size: i64,
+    /// Bytes of a cluster.
+    pub cluster_size: Option<i64>,
+    /// Whether it is encrypted.
+    pub encrypted: Option<bool>,
+    /// Whether it is compressed.
+    pub compressed: Option<bool>,
+    /// The backing file, as it is stored in the image.
+    pub backing_filename: Option<String>,
+    /// The backing file, resolved.
+    pub full_backing_filename: Option<String>,
+    /// The format of the backing file, as it is stored in the image.
+    pub backing_filename_format: Option<String>,
+    /// Its internal snapshots.
+    pub snapshots: Option<Vec<SnapshotInfo>>,
+    /// What only images of its format have.
+    pub format_specific: Option<ImageInfoSpecific>,
+    /// The backing image.
+    pub backing_image: Option<Box<ImageInfo>>,
+}
+
+impl Object for ImageInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            format: from.required("format")?,
+            dirty_flag: from.optional("dirty-flag")?,
+            actual_size: from.optional("actual-size")?,
+            virtual_size: from.required("virtual-size")?,
+            cluster_size: from.optional("cluster-size")?,
+            encrypted: from.optional("encrypted")?,
+            compressed: from.optional("compressed")?,
+            backing_filename: from.optional("backing-filename")?,
+            full_backing_filename: from.optional("full-backing-filename")?,
+            backing_filename_format: from.optional("backing-filename-format")?,
+            snapshots: from.optional("snapshots")?,
+            format_specific: from.optional("format-specific")?,
+            backing_image: from.optional("backing-image")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put("format", &self.format);
+        to.put_optional("dirty-flag", &self.dirty_flag);
+        to.put_optional("actual-size", &self.actual_size);
+        to.put("virtual-size", &self.virtual_size);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypted", &self.encrypted);
+        to.put_optional("compressed", &self.compressed);
+        to.put_optional("backing-filename", &self.backing_filename);
+        to.put_optional("full-backing-filename", &self.full_backing_filename);
+        to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("snapshots", &self.snapshots);
+        to.put_optional("format-specific", &self.format_specific);
+        to.put_optional("backing-image", &self.backing_image);
+    }
+}
+object_codec!(ImageInfo);
+
+/// A child of a node.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockChildInfo {
+    /// What it is to its parent: file, backing, …
+    pub name: String,
+    /// The child.
+    pub info: BlockGraphInfo,
+}
+
+impl Object for BlockChildInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { name: from.required("name")?, info: from.required("info")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("name", &self.name);
+        to.put("info", &self.info);
+    }
+}
+object_codec!(BlockChildInfo);
+
+/// An image with its children, but not its backing chain.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockGraphInfo {
+    /// Its name.
+    pub filename: String,
+    /// Its format.
+    pub format: String,
+    /// Whether it was not closed cleanly.
+    pub dirty_flag: Option<bool>,
+    /// Bytes that it occupies.
+    pub actual_size: Option<i64>,
+    /// Bytes that a guest sees.
+    pub virtual_size: i64,
+    /// Bytes of a cluster.
+    pub cluster_size: Option<i64>,
+    /// Whether it is encrypted.
+    pub encrypted: Option<bool>,
+    /// Whether it is compressed.
+    pub compressed: Option<bool>,
+    /// The backing file, as it is stored in the image.
+    pub backing_filename: Option<String>,
+    /// The backing file, resolved.
+    pub full_backing_filename: Option<String>,
+    /// The format of the backing file, as it is stored in the image.
+    pub backing_filename_format: Option<String>,
+    /// Its internal snapshots.
+    pub snapshots: Option<Vec<SnapshotInfo>>,
+    /// What only images of its format have.
+    pub format_specific: Option<ImageInfoSpecific>,
+    /// The children.
+    pub children: Vec<BlockChildInfo>,
+}
+
+impl Object for BlockGraphInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            format: from.required("format")?,
+            dirty_flag: from.optional("dirty-flag")?,
+            actual_size: from.optional("actual-size")?,
+            virtual_size: from.required("virtual-size")?,
+            cluster_size: from.optional("cluster-size")?,
+            encrypted: from.optional("encrypted")?,
+            compressed: from.optional("compressed")?,
+            backing_filename: from.optional("backing-filename")?,
+            full_backing_filename: from.optional("full-backing-filename")?,
+            backing_filename_format: from.optional("backing-filename-format")?,
+            snapshots: from.optional("snapshots")?,
+            format_specific: from.optional("format-specific")?,
+            children: from.required("children")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put("format", &self.format);
+        to.put_optional("dirty-flag", &self.dirty_flag);
+        to.put_optional("actual-size", &self.actual_size);
+        to.put("virtual-size", &self.virtual_size);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypted", &self.encrypted);
+        to.put_optional("compressed", &self.compressed);
+        to.put_optional("backing-filename", &self.backing_filename);
+        to.put_optional("full-backing-filename", &self.full_backing_filename);
+        to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("snapshots", &self.snapshots);
+        to.put_optional("format-specific", &self.format_specific);
+        to.put("children", &self.children);
+    }
+}
+object_codec!(BlockGraphInfo);
+
+/// The outcome of a check.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageCheck {
+    /// The image.
+    pub filename: String,
+    /// Its format.
+    pub format: String,
+    /// How often the check itself failed.
+    pub check_errors: i64,
+    /// Offset of the end of the last cluster in use.
+    pub image_end_offset: Option<i64>,
+    /// Damage that remains.
+    pub corruptions: Option<i64>,
+    /// Clusters lost, which remain so.
+    pub leaks: Option<i64>,
+    /// Damage repaired.
+    pub corruptions_fixed: Option<i64>,
+    /// Lost clusters given back.
+    pub leaks_fixed: Option<i64>,
+    /// Clusters of the virtual disk.
+    pub total_clusters: Option<i64>,
+    /// Clusters that have data.
+    pub allocated_clusters: Option<i64>,
+    /// Clusters whose data does not follow that of the one before.
+    pub fragmented_clusters: Option<i64>,
+    /// Clusters that are compressed.
+    pub compressed_clusters: Option<i64>,
+}
+
+impl Object for ImageCheck {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            format: from.required("format")?,
+            check_errors: from.required("check-errors")?,
+            image_end_offset: from.optional("image-end-offset")?,
+            corruptions: from.optional("corruptions")?,
+            leaks: from.optional("leaks")?,
+            corruptions_fixed: from.optional("corruptions-fixed")?,
+            leaks_fixed: from.optional("leaks-fixed")?,
+            total_clusters: from.optional("total-clusters")?,
+            allocated_clusters: from.optional("allocated-clusters")?,
+            fragmented_clusters: from.optional("fragmented-clusters")?,
+            compressed_clusters: from.optional("compressed-clusters")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put("format", &self.format);
+        to.put("check-errors", &self.check_errors);
+        to.put_optional("image-end-offset", &self.image_end_offset);
+        to.put_optional("corruptions", &self.corruptions);
+        to.put_optional("leaks", &self.leaks);
+        to.put_optional("corruptions-fixed", &self.corruptions_fixed);
+        to.put_optional("leaks-fixed", &self.leaks_fixed);
+        to.put_optional("total-clusters", &self.total_clusters);
+        to.put_optional("allocated-clusters", &self.allocated_clusters);
+        to.put_optional("fragmented-clusters", &self.fragmented_clusters);
+        to.put_optional("compressed-clusters", &self.compressed_clusters);
+    }
+}
+object_codec!(ImageCheck);
+
+/// A range of a virtual disk and where its content comes from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MapEntry {
+    /// First byte.
+    pub start: i64,
+    /// Bytes.
+    pub length: i64,
+    /// Whether the content is read from a file.
+    pub data: bool,
+    /// Whether it reads as zeros.
+    pub zero: bool,
+    /// Whether it is compressed.
+    pub compressed: bool,
+    /// The image that decides it: 0 is the top one, 1 its backing file, and so on.
+    pub depth: i64,
+    /// Whether any image of the chain has it.
+    pub present: bool,
+    /// Where the content stands in the file, if it stands there as it is.
+    pub offset: Option<i64>,
+    /// That file.
+    pub filename: Option<String>,
+}
+
+impl Object for MapEntry {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            start: from.required("start")?,
+            length: from.required("length")?,
+            data: from.required("data")?,
+            zero: from.required("zero")?,
+            compressed: from.required("compressed")?,
+            depth: from.required("depth")?,
+            present: from.required("present")?,
+            offset: from.optional("offset")?,
+            filename: from.optional("filename")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("start", &self.start);
+        to.put("length", &self.length);
+        to.put("data", &self.data);
+        to.put("zero", &self.zero);
+        to.put("compressed", &self.compressed);
+        to.put("depth", &self.depth);
+        to.put("present", &self.present);
+        to.put_optional("offset", &self.offset);
+        to.put_optional("filename", &self.filename);
+    }
+}
+object_codec!(MapEntry);

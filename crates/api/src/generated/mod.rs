@@ -1,0 +1,185 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! Types, handlers, dispatch and events of the schema.
+
+#![allow(clippy::large_enum_variant, reason = "options are short-lived; boxing them helps nobody")]
+
+mod common;
+pub use common::*;
+mod introspect;
+pub use introspect::*;
+mod image;
+pub use image::*;
+mod block_core;
+pub use block_core::*;
+mod block_job;
+pub use block_job::*;
+mod block_export;
+pub use block_export::*;
+mod qom;
+pub use qom::*;
+mod daemon;
+pub use daemon::*;
+mod events;
+pub use events::*;
+
+use crate::codec::{Encode, NoArguments, run, run_raw, run_silent};
+use crate::{Dict, QmpError, Value};
+
+/// Every command, in the order of the schema.
+pub const COMMANDS: &[&str] = &[
+    "qmp_capabilities",
+    "query-version",
+    "query-commands",
+    "query-qmp-schema",
+    "quit",
+    "blockdev-add",
+    "blockdev-del",
+    "blockdev-reopen",
+    "query-named-block-nodes",
+    "query-block",
+    "query-blockstats",
+    "block_resize",
+    "blockdev-snapshot-sync",
+    "blockdev-snapshot",
+    "query-jobs",
+    "job-pause",
+    "job-resume",
+    "job-cancel",
+    "job-complete",
+    "job-finalize",
+    "job-dismiss",
+    "query-block-jobs",
+    "block-job-set-speed",
+    "block-job-cancel",
+    "block-job-pause",
+    "block-job-resume",
+    "block-job-complete",
+    "block-job-finalize",
+    "block-job-dismiss",
+    "block-commit",
+    "nbd-server-start",
+    "nbd-server-stop",
+    "block-export-add",
+    "block-export-del",
+    "query-block-exports",
+    "object-add",
+    "object-del",
+];
+
+/// The handlers of all sections.
+pub trait Handlers:
+    IntrospectCommands + BlockCoreCommands + BlockJobCommands + BlockExportCommands + QomCommands
+{
+}
+
+impl<T: IntrospectCommands + BlockCoreCommands + BlockJobCommands + BlockExportCommands + QomCommands>
+    Handlers for T
+{
+}
+
+/// Runs a command: decodes its arguments, calls its handler, encodes the answer. `None`: success is not
+/// answered.
+pub async fn dispatch<H: Handlers>(
+    handlers: &H,
+    command: &str,
+    arguments: Dict,
+) -> Result<Option<Value>, QmpError> {
+    match command {
+        "qmp_capabilities" => run(arguments, crate::introspect::qmp_capabilities).await,
+        "query-version" => run(arguments, |NoArguments {}| crate::introspect::query_version()).await,
+        "query-commands" => run(arguments, |NoArguments {}| crate::introspect::query_commands()).await,
+        "query-qmp-schema" => run_raw(arguments, crate::introspect::query_qmp_schema).await,
+        "quit" => run(arguments, |NoArguments {}| handlers.quit()).await,
+        "blockdev-add" => run(arguments, |a| handlers.blockdev_add(a)).await,
+        "blockdev-del" => run(arguments, |a| handlers.blockdev_del(a)).await,
+        "blockdev-reopen" => run(arguments, |a| handlers.blockdev_reopen(a)).await,
+        "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
+        "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
+        "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,
+        "block_resize" => run(arguments, |a| handlers.block_resize(a)).await,
+        "blockdev-snapshot-sync" => run(arguments, |a| handlers.blockdev_snapshot_sync(a)).await,
+        "blockdev-snapshot" => run(arguments, |a| handlers.blockdev_snapshot(a)).await,
+        "query-jobs" => run(arguments, |NoArguments {}| handlers.query_jobs()).await,
+        "job-pause" => run(arguments, |a| handlers.job_pause(a)).await,
+        "job-resume" => run(arguments, |a| handlers.job_resume(a)).await,
+        "job-cancel" => run(arguments, |a| handlers.job_cancel(a)).await,
+        "job-complete" => run(arguments, |a| handlers.job_complete(a)).await,
+        "job-finalize" => run(arguments, |a| handlers.job_finalize(a)).await,
+        "job-dismiss" => run(arguments, |a| handlers.job_dismiss(a)).await,
+        "query-block-jobs" => run(arguments, |NoArguments {}| handlers.query_block_jobs()).await,
+        "block-job-set-speed" => run(arguments, |a| handlers.block_job_set_speed(a)).await,
+        "block-job-cancel" => run(arguments, |a| handlers.block_job_cancel(a)).await,
+        "block-job-pause" => run(arguments, |a| handlers.block_job_pause(a)).await,
+        "block-job-resume" => run(arguments, |a| handlers.block_job_resume(a)).await,
+        "block-job-complete" => run(arguments, |a| handlers.block_job_complete(a)).await,
+        "block-job-finalize" => run(arguments, |a| handlers.block_job_finalize(a)).await,
+        "block-job-dismiss" => run(arguments, |a| handlers.block_job_dismiss(a)).await,
+        "block-commit" => run(arguments, |a| handlers.block_commit(a)).await,
+        "nbd-server-start" => run(arguments, |a| handlers.nbd_server_start(a)).await,
+        "nbd-server-stop" => run(arguments, |NoArguments {}| handlers.nbd_server_stop()).await,
+        "block-export-add" => run(arguments, |a| handlers.block_export_add(a)).await,
+        "block-export-del" => run(arguments, |a| handlers.block_export_del(a)).await,
+        "query-block-exports" => run(arguments, |NoArguments {}| handlers.query_block_exports()).await,
+        "object-add" => run(arguments, |a| handlers.object_add(a)).await,
+        "object-del" => run(arguments, |a| handlers.object_del(a)).await,
+        _ => Err(QmpError::command_not_found(command)),
+    }
+}
+
+/// Any event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A job has moved on.
+    JobStatusChange(JobStatusChange),
+    /// A block job has ended, well or with an error.
+    BlockJobCompleted(BlockJobCompleted),
+    /// A block job has been cancelled.
+    BlockJobCancelled(BlockJobCancelled),
+    /// A block job has met an I/O error.
+    BlockJobError(BlockJobError),
+    /// A block job can be completed.
+    BlockJobReady(BlockJobReady),
+    /// A block job waits to be finalized.
+    BlockJobPending(BlockJobPending),
+    /// An export is gone.
+    BlockExportDeleted(BlockExportDeleted),
+    /// A request of a device or export has failed.
+    BlockIoError(BlockIoError),
+    /// An image is damaged.
+    BlockImageCorrupted(BlockImageCorrupted),
+}
+
+impl Event {
+    /// Its name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::JobStatusChange(_) => "JOB_STATUS_CHANGE",
+            Self::BlockJobCompleted(_) => "BLOCK_JOB_COMPLETED",
+            Self::BlockJobCancelled(_) => "BLOCK_JOB_CANCELLED",
+            Self::BlockJobError(_) => "BLOCK_JOB_ERROR",
+            Self::BlockJobReady(_) => "BLOCK_JOB_READY",
+            Self::BlockJobPending(_) => "BLOCK_JOB_PENDING",
+            Self::BlockExportDeleted(_) => "BLOCK_EXPORT_DELETED",
+            Self::BlockIoError(_) => "BLOCK_IO_ERROR",
+            Self::BlockImageCorrupted(_) => "BLOCK_IMAGE_CORRUPTED",
+        }
+    }
+
+    /// Its data, if it carries any.
+    pub fn data(&self) -> Option<Value> {
+        match self {
+            Self::JobStatusChange(data) => Some(data.encode()),
+            Self::BlockJobCompleted(data) => Some(data.encode()),
+            Self::BlockJobCancelled(data) => Some(data.encode()),
+            Self::BlockJobError(data) => Some(data.encode()),
+            Self::BlockJobReady(data) => Some(data.encode()),
+            Self::BlockJobPending(data) => Some(data.encode()),
+            Self::BlockExportDeleted(data) => Some(data.encode()),
+            Self::BlockIoError(data) => Some(data.encode()),
+            Self::BlockImageCorrupted(data) => Some(data.encode()),
+        }
+    }
+}
+
+/// The answer of `query-qmp-schema`, as JSON text.
+pub const INTROSPECTION: &str = include_str!("introspection.json");

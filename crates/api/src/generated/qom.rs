@@ -1,0 +1,308 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! Objects that others refer to by name.
+
+#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
+use super::*;
+#[allow(unused_imports, reason = "as above")]
+use crate::codec::*;
+#[allow(unused_imports, reason = "as above")]
+use crate::{Dict, QmpError, Value};
+
+/// The types of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectType {
+    /// A worker that exports can be put on.
+    Iothread,
+    /// A password or key.
+    Secret,
+    /// Limits that several nodes share.
+    ThrottleGroup,
+}
+
+impl Enumeration for ObjectType {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("iothread", Self::Iothread), ("secret", Self::Secret), ("throttle-group", Self::ThrottleGroup)];
+}
+enumeration_codec!(ObjectType);
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct IothreadProperties {
+    /// Most requests submitted at once; 0 leaves it to the program.
+    pub aio_max_batch: Option<i64>,
+    /// Threads kept ready for blocking calls.
+    pub thread_pool_min: Option<i64>,
+    /// Most threads for blocking calls.
+    pub thread_pool_max: Option<i64>,
+    /// Longest time in nanoseconds to poll before sleeping; 0 turns polling off.
+    pub poll_max_ns: Option<i64>,
+    /// Factor by which polling grows.
+    pub poll_grow: Option<i64>,
+    /// Divisor by which polling shrinks.
+    pub poll_shrink: Option<i64>,
+}
+
+impl Object for IothreadProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            aio_max_batch: from.optional("aio-max-batch")?,
+            thread_pool_min: from.optional("thread-pool-min")?,
+            thread_pool_max: from.optional("thread-pool-max")?,
+            poll_max_ns: from.optional("poll-max-ns")?,
+            poll_grow: from.optional("poll-grow")?,
+            poll_shrink: from.optional("poll-shrink")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("aio-max-batch", &self.aio_max_batch);
+        to.put_optional("thread-pool-min", &self.thread_pool_min);
+        to.put_optional("thread-pool-max", &self.thread_pool_max);
+        to.put_optional("poll-max-ns", &self.poll_max_ns);
+        to.put_optional("poll-grow", &self.poll_grow);
+        to.put_optional("poll-shrink", &self.poll_shrink);
+    }
+}
+object_codec!(IothreadProperties);
+
+/// How a secret is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QCryptoSecretFormat {
+    /// As it is.
+    Raw,
+    /// In base64.
+    Base64,
+}
+
+impl Enumeration for QCryptoSecretFormat {
+    const VALUES: &'static [(&'static str, Self)] = &[("raw", Self::Raw), ("base64", Self::Base64)];
+}
+enumeration_codec!(QCryptoSecretFormat);
+
+/// A password or key, given as text or in a file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SecretProperties {
+    /// How it is written; raw if absent.
+    pub format: Option<QCryptoSecretFormat>,
+    /// The secret.
+    pub data: Option<String>,
+    /// The file that holds the secret.
+    pub file: Option<String>,
+}
+
+impl Object for SecretProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            format: from.optional("format")?,
+            data: from.optional("data")?,
+            file: from.optional("file")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("format", &self.format);
+        to.put_optional("data", &self.data);
+        to.put_optional("file", &self.file);
+    }
+}
+object_codec!(SecretProperties);
+
+/// Limits of I/O. Each may have a burst, for a time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ThrottleLimits {
+    /// Requests per second.
+    pub iops_total: Option<i64>,
+    /// Requests per second in a burst.
+    pub iops_total_max: Option<i64>,
+    /// Longest burst in seconds.
+    pub iops_total_max_length: Option<i64>,
+    /// Reads per second.
+    pub iops_read: Option<i64>,
+    /// Reads per second in a burst.
+    pub iops_read_max: Option<i64>,
+    /// Longest burst in seconds.
+    pub iops_read_max_length: Option<i64>,
+    /// Writes per second.
+    pub iops_write: Option<i64>,
+    /// Writes per second in a burst.
+    pub iops_write_max: Option<i64>,
+    /// Longest burst in seconds.
+    pub iops_write_max_length: Option<i64>,
+    /// Bytes per second.
+    pub bps_total: Option<i64>,
+    /// Bytes per second in a burst.
+    pub bps_total_max: Option<i64>,
+    /// Longest burst in seconds.
+    pub bps_total_max_length: Option<i64>,
+    /// Bytes read per second.
+    pub bps_read: Option<i64>,
+    /// Bytes read per second in a burst.
+    pub bps_read_max: Option<i64>,
+    /// Longest burst in seconds.
+    pub bps_read_max_length: Option<i64>,
+    /// Bytes written per second.
+    pub bps_write: Option<i64>,
+    /// Bytes written per second in a burst.
+    pub bps_write_max: Option<i64>,
+    /// Longest burst in seconds.
+    pub bps_write_max_length: Option<i64>,
+    /// Bytes up to which a request counts as one.
+    pub iops_size: Option<i64>,
+}
+
+impl Object for ThrottleLimits {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            iops_total: from.optional("iops-total")?,
+            iops_total_max: from.optional("iops-total-max")?,
+            iops_total_max_length: from.optional("iops-total-max-length")?,
+            iops_read: from.optional("iops-read")?,
+            iops_read_max: from.optional("iops-read-max")?,
+            iops_read_max_length: from.optional("iops-read-max-length")?,
+            iops_write: from.optional("iops-write")?,
+            iops_write_max: from.optional("iops-write-max")?,
+            iops_write_max_length: from.optional("iops-write-max-length")?,
+            bps_total: from.optional("bps-total")?,
+            bps_total_max: from.optional("bps-total-max")?,
+            bps_total_max_length: from.optional("bps-total-max-length")?,
+            bps_read: from.optional("bps-read")?,
+            bps_read_max: from.optional("bps-read-max")?,
+            bps_read_max_length: from.optional("bps-read-max-length")?,
+            bps_write: from.optional("bps-write")?,
+            bps_write_max: from.optional("bps-write-max")?,
+            bps_write_max_length: from.optional("bps-write-max-length")?,
+            iops_size: from.optional("iops-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("iops-total", &self.iops_total);
+        to.put_optional("iops-total-max", &self.iops_total_max);
+        to.put_optional("iops-total-max-length", &self.iops_total_max_length);
+        to.put_optional("iops-read", &self.iops_read);
+        to.put_optional("iops-read-max", &self.iops_read_max);
+        to.put_optional("iops-read-max-length", &self.iops_read_max_length);
+        to.put_optional("iops-write", &self.iops_write);
+        to.put_optional("iops-write-max", &self.iops_write_max);
+        to.put_optional("iops-write-max-length", &self.iops_write_max_length);
+        to.put_optional("bps-total", &self.bps_total);
+        to.put_optional("bps-total-max", &self.bps_total_max);
+        to.put_optional("bps-total-max-length", &self.bps_total_max_length);
+        to.put_optional("bps-read", &self.bps_read);
+        to.put_optional("bps-read-max", &self.bps_read_max);
+        to.put_optional("bps-read-max-length", &self.bps_read_max_length);
+        to.put_optional("bps-write", &self.bps_write);
+        to.put_optional("bps-write-max", &self.bps_write_max);
+        to.put_optional("bps-write-max-length", &self.bps_write_max_length);
+        to.put_optional("iops-size", &self.iops_size);
+    }
+}
+object_codec!(ThrottleLimits);
+
+/// Limits that several nodes share.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ThrottleGroupProperties {
+    /// The limits; none if absent.
+    pub limits: Option<ThrottleLimits>,
+}
+
+impl Object for ThrottleGroupProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { limits: from.optional("limits")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("limits", &self.limits);
+    }
+}
+object_codec!(ThrottleGroupProperties);
+
+/// The part of [`ObjectOptions`] that depends on `qom-type`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ObjectOptionsBranch {
+    /// `iothread`.
+    Iothread(IothreadProperties),
+    /// `secret`.
+    Secret(SecretProperties),
+    /// `throttle-group`.
+    ThrottleGroup(ThrottleGroupProperties),
+}
+
+impl ObjectOptionsBranch {
+    /// The value of `qom-type` that goes with this branch.
+    pub fn qom_type(&self) -> ObjectType {
+        match self {
+            Self::Iothread(_) => ObjectType::Iothread,
+            Self::Secret(_) => ObjectType::Secret,
+            Self::ThrottleGroup(_) => ObjectType::ThrottleGroup,
+        }
+    }
+
+    fn take_branch(tag: ObjectType, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            ObjectType::Iothread => Self::Iothread(Object::take(from)?),
+            ObjectType::Secret => Self::Secret(Object::take(from)?),
+            ObjectType::ThrottleGroup => Self::ThrottleGroup(Object::take(from)?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Iothread(inner) => inner.put(to),
+            Self::Secret(inner) => inner.put(to),
+            Self::ThrottleGroup(inner) => inner.put(to),
+        }
+    }
+}
+
+/// An object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectOptions {
+    /// Its name.
+    pub id: String,
+    /// What depends on `qom-type`.
+    pub branch: ObjectOptionsBranch,
+}
+
+impl Object for ObjectOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("qom-type")?;
+        let id = from.required("id")?;
+        let branch = ObjectOptionsBranch::take_branch(tag, from)?;
+        Ok(Self { id, branch })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("qom-type", &self.branch.qom_type());
+        to.put("id", &self.id);
+        self.branch.put_branch(to);
+    }
+}
+object_codec!(ObjectOptions);
+
+/// Arguments of `object-del`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObjectDelArguments {
+    /// The object.
+    pub id: String,
+}
+
+impl Object for ObjectDelArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { id: from.required("id")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("id", &self.id);
+    }
+}
+object_codec!(ObjectDelArguments);
+
+/// The handlers of section `qom`.
+pub trait QomCommands: Send + Sync {
+    /// Makes an object.
+    fn object_add(&self, arguments: ObjectOptions) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Removes an object that nothing uses.
+    fn object_del(&self, arguments: ObjectDelArguments) -> impl Future<Output = Result<(), QmpError>> + Send;
+}

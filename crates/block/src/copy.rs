@@ -1,0 +1,445 @@
+//! The copy engine: moves ranges from one place to another, in pieces, several at a time.
+//!
+//! ```text
+//!   Chunks ──next──▶ range ──┬─ status says data ─▶ read ─▶ (zeroes found) ─▶ write
+//!   (cursor,                 ├─ zeroes ───────────▶ write_zeroes, or nothing where the target reads so already
+//!    dirty bitmap)           └─ not in the layers copied ─▶ nothing
+//!                  Pace: waits before a range starts · hears what is done · decides after an error
+//! ```
+//!
+//! Jobs and tools share it: they differ in where their ranges come from ([`Chunks`]) and in who holds the reins
+//! ([`Pace`]).
+//!
+//! Laws:
+//! - two ranges in flight never overlap, so that an old copy can't land on top of a newer one;
+//! - a dirty bit is taken before its range is read: what is written meanwhile is dirty again and copied again;
+//! - a range that failed is copied again or ends the whole copy: nothing is left out silently.
+//!
+//! Bounds: at most the asked number of ranges in flight, each at most [`CHUNK`] bytes of data.
+use crate::backend::Backend;
+use crate::bitmap::DirtyBitmap;
+use crate::error::{BlockError, Result};
+use crate::io::{WriteFlags, ZeroFlags};
+use crate::node::Node;
+use crate::status::Status;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+use rt::{BoxFuture, Buf, BufMut};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Most bytes of data that one range in flight holds.
+pub const CHUNK: u64 = 1 << 20;
+
+/// Most bytes of zeroes that one range in flight covers: they cost little, but a pause waits for them.
+const ZERO_CHUNK: u64 = 1 << 30;
+
+/// Where a copy reads from or writes to.
+#[derive(Debug, Clone)]
+pub enum Port {
+    /// Through an entry, waiting at its gate.
+    Entry(Arc<Backend>),
+    /// Straight at a node: for whoever has closed the gates above it.
+    Inner(Arc<Node>),
+}
+
+impl Port {
+    async fn status(&self, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
+        match (self, base) {
+            (Port::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
+            (Port::Entry(entry), None) => entry.status(offset, len).await,
+            (Port::Inner(node), base) => node.status(offset, len, base).await,
+        }
+    }
+
+    async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        match self {
+            Port::Entry(entry) => entry.read(offset, buf).await,
+            Port::Inner(node) => node.read(offset, buf).await,
+        }
+    }
+
+    async fn write(&self, offset: u64, data: Buf) -> Result<()> {
+        match self {
+            Port::Entry(entry) => entry.write(offset, data, WriteFlags::default()).await,
+            Port::Inner(node) => node.write(offset, data, WriteFlags::default()).await,
+        }
+    }
+
+    async fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        match self {
+            Port::Entry(entry) => entry.write_zeroes(offset, len, flags).await,
+            Port::Inner(node) => node.write_zeroes(offset, len, flags).await,
+        }
+    }
+}
+
+/// Which side of a copy failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Reading, or asking for block status.
+    Source,
+    /// Writing.
+    Target,
+}
+
+/// An error of a copy, with the side it came from.
+#[derive(Debug, Clone)]
+pub struct CopyError {
+    /// Where it came from.
+    pub side: Side,
+    /// What went wrong.
+    pub error: BlockError,
+}
+
+fn source(error: BlockError) -> CopyError {
+    CopyError { side: Side::Source, error }
+}
+
+fn target(error: BlockError) -> CopyError {
+    CopyError { side: Side::Target, error }
+}
+
+/// From where to where, and what is left out.
+#[derive(Debug, Clone)]
+pub struct CopyPlan {
+    /// Read from here.
+    pub source: Port,
+    /// Write to there.
+    pub target: Port,
+    /// Layers from this node down are not copied: a range that only they hold is left out.
+    pub base: Option<Arc<Node>>,
+    /// Added to an offset of the source to give the target's, in bytes.
+    pub shift: u64,
+    /// The target reads as zeroes wherever nothing was written: zeroes are left out.
+    pub target_is_zero: bool,
+    /// Space of the target may be given up where zeroes are written.
+    pub unmap: bool,
+    /// Data is looked through for zeroes in aligned blocks of this many bytes; 0: it is not looked at.
+    pub sparse: usize,
+}
+
+impl CopyPlan {
+    /// Copies everything, zeroes as zeroes.
+    pub fn new(source: Port, target: Port) -> Self {
+        Self { source, target, base: None, shift: 0, target_is_zero: false, unmap: true, sparse: 0 }
+    }
+
+    /// Whether the start of the range needs copying, and for how many bytes that is true, or worth one range.
+    async fn look(&self, offset: u64, len: u64) -> Result<(bool, u64), CopyError> {
+        let status = self.source.status(offset, len, self.base.as_ref()).await.map_err(source)?;
+        let (needed, len) = (!self.left_out(&status), status.len.min(len));
+        let most = match (needed, status.zero) {
+            (false, _) => len,
+            (true, true) => ZERO_CHUNK,
+            (true, false) => CHUNK,
+        };
+        Ok((needed, len.min(most)))
+    }
+
+    fn left_out(&self, status: &Status) -> bool {
+        (self.base.is_some() && !status.allocated) || (self.target_is_zero && status.zero)
+    }
+
+    /// Copies a range, one extent after the other.
+    pub async fn copy(&self, range: Range<u64>) -> Result<(), CopyError> {
+        let mut at = range.start;
+        while at < range.end {
+            let len = range.end - at;
+            let status = self.source.status(at, len, self.base.as_ref()).await.map_err(source)?;
+            let len = status.len.min(len);
+            if self.left_out(&status) {
+                at += len;
+            } else if status.zero {
+                self.store_zeroes(at, len).await?;
+                at += len;
+            } else {
+                let len = len.min(CHUNK);
+                self.copy_data(at, len).await?;
+                at += len;
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_data(&self, at: u64, len: u64) -> Result<(), CopyError> {
+        let (data, result) = self.source.read(at, BufMut::with_len(len as usize)).await;
+        result.map_err(source)?;
+        let data = data.freeze();
+        if self.sparse == 0 {
+            return self.target.write(at + self.shift, data).await.map_err(target);
+        }
+        for (range, zero) in zero_runs(&data, at, self.sparse) {
+            let (from, len) = (at + range.start as u64, range.len() as u64);
+            if zero {
+                self.store_zeroes(from, len).await?;
+            } else {
+                self.target.write(from + self.shift, data.slice(range)).await.map_err(target)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn store_zeroes(&self, at: u64, len: u64) -> Result<(), CopyError> {
+        if self.target_is_zero {
+            return Ok(());
+        }
+        let flags = ZeroFlags { unmap: self.unmap, ..ZeroFlags::default() };
+        self.target.write_zeroes(at + self.shift, len, flags).await.map_err(target)
+    }
+}
+
+/// Splits `data`, which begins at byte `at` of its disk, into runs that are all zero and runs that are not, on
+/// boundaries that are multiples of `block` on the disk.
+fn zero_runs(data: &[u8], at: u64, block: usize) -> Vec<(Range<usize>, bool)> {
+    let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+    let mut start = 0;
+    while start < data.len() {
+        let into_block = ((at + start as u64) % block as u64) as usize;
+        let end = (start + block - into_block).min(data.len());
+        // A fold without an early end is what the compiler turns into vector code.
+        let zero = data[start..end].iter().fold(0, |any, byte| any | byte) == 0;
+        match runs.last_mut() {
+            Some((run, same)) if *same == zero => run.end = end,
+            _ => runs.push((start..end, zero)),
+        }
+        start = end;
+    }
+    runs
+}
+
+/// What a copy does after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same range again.
+    Again,
+    /// The copy ends with this error.
+    Fail,
+}
+
+/// Who holds the reins of a copy.
+pub trait Pace: Send + Sync {
+    /// Whether nothing new may start before what is in flight has ended ([`Pace::admit`] is called then).
+    fn rests(&self) -> bool;
+
+    /// Waits until the next range may start: for the rate limit, for a pause to end. An error ends the copy.
+    fn admit(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// A range of so many bytes starts.
+    fn starts(&self, bytes: u64);
+
+    /// So many bytes are done, copied or found to need no copying.
+    fn done(&self, bytes: u64);
+
+    /// Decides after an error, and may wait before it answers.
+    fn failed<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, Verdict>;
+}
+
+/// Where the ranges to copy come from.
+pub trait Chunks: Send + Sync {
+    /// The next range to copy, none of it inside `in_flight`; `None` when there is none at present.
+    fn next<'a>(
+        &'a self,
+        plan: &'a CopyPlan,
+        in_flight: &'a [Range<u64>],
+        pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>>;
+
+    /// Takes a range back that was not copied.
+    fn again(&self, range: Range<u64>);
+}
+
+/// Copies what `chunks` hands out, at most `parallel` ranges at a time, until nothing is left and nothing is in
+/// flight. After an error, too, it returns only when nothing is in flight. Several copiers may share one [`Cursor`].
+pub async fn copy(plan: &CopyPlan, chunks: &dyn Chunks, parallel: usize, pace: &dyn Pace) -> Result<()> {
+    let mut flights = Flights { plan, running: FuturesUnordered::new(), ranges: Vec::new() };
+    let result = copy_until_done(&mut flights, chunks, parallel.max(1), pace).await;
+    // A request that is dropped half-way would go on behind our back.
+    while let Some((_, range)) = flights.land().await {
+        chunks.again(range);
+    }
+    result
+}
+
+async fn copy_until_done(
+    flights: &mut Flights<'_>,
+    chunks: &dyn Chunks,
+    parallel: usize,
+    pace: &dyn Pace,
+) -> Result<()> {
+    loop {
+        let resting = pace.rests() && !flights.ranges.is_empty();
+        if !resting && flights.ranges.len() < parallel {
+            pace.admit().await?;
+            match chunks.next(flights.plan, &flights.ranges, pace).await {
+                Ok(Some(range)) => {
+                    pace.starts(range.end - range.start);
+                    flights.launch(range);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(e) if pace.failed(&e).await == Verdict::Fail => return Err(e.error),
+                Err(_) => continue,
+            }
+        }
+        let Some((result, range)) = flights.land().await else { return Ok(()) };
+        match result {
+            Ok(()) => pace.done(range.end - range.start),
+            Err(e) => {
+                chunks.again(range);
+                if pace.failed(&e).await == Verdict::Fail {
+                    return Err(e.error);
+                }
+            }
+        }
+    }
+}
+
+/// A range that was copied, or why it was not.
+type Landed = (Result<(), CopyError>, Range<u64>);
+
+/// Ranges being copied.
+struct Flights<'a> {
+    plan: &'a CopyPlan,
+    running: FuturesUnordered<BoxFuture<'a, Landed>>,
+    ranges: Vec<Range<u64>>,
+}
+
+impl Flights<'_> {
+    fn launch(&mut self, range: Range<u64>) {
+        let plan = self.plan;
+        self.ranges.push(range.clone());
+        self.running.push(Box::pin(async move { (plan.copy(range.clone()).await, range) }));
+    }
+
+    /// Waits for one to end; `None` when nothing is in flight.
+    async fn land(&mut self) -> Option<Landed> {
+        let landed = self.running.next().await?;
+        self.ranges.retain(|r| *r != landed.1);
+        Some(landed)
+    }
+}
+
+/// A range walked once from its start to its end; what needs no copying is passed over.
+pub struct Cursor {
+    /// Held across the look at the next extent, so that several copiers get different ones.
+    at: futures_util::lock::Mutex<u64>,
+    end: u64,
+    again: Mutex<Vec<Range<u64>>>,
+}
+
+impl Cursor {
+    /// A cursor over a range of the source.
+    pub fn new(range: Range<u64>) -> Self {
+        Self { at: range.start.into(), end: range.end, again: Mutex::default() }
+    }
+}
+
+impl Chunks for Cursor {
+    fn next<'a>(
+        &'a self,
+        plan: &'a CopyPlan,
+        _in_flight: &'a [Range<u64>],
+        pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
+        Box::pin(async move {
+            if let Some(range) = self.again.lock().pop() {
+                return Ok(Some(range));
+            }
+            let mut at = self.at.lock().await;
+            while *at < self.end {
+                let (needed, len) = plan.look(*at, self.end - *at).await?;
+                let start = *at;
+                *at += len;
+                if needed {
+                    return Ok(Some(start..*at));
+                }
+                pace.done(len);
+            }
+            Ok(None)
+        })
+    }
+
+    fn again(&self, range: Range<u64>) {
+        self.again.lock().push(range);
+    }
+}
+
+/// The dirty chunks of a bitmap, round and round. Only one copier may use it at a time.
+pub struct Dirty {
+    bitmap: Arc<DirtyBitmap>,
+    from: Mutex<u64>,
+}
+
+impl Dirty {
+    /// What is dirty in `bitmap`, from its start on.
+    pub fn new(bitmap: Arc<DirtyBitmap>) -> Self {
+        Self { bitmap, from: Mutex::new(0) }
+    }
+
+    /// The next run of dirty chunks outside of `in_flight`; its bits are clean now.
+    fn take(&self, in_flight: &[Range<u64>]) -> Option<Range<u64>> {
+        let mut from = self.from.lock();
+        let start = self.free_from(*from, in_flight).or_else(|| self.free_from(0, in_flight))?;
+        let wall = in_flight.iter().map(|r| r.start).filter(|s| *s > start).min().unwrap_or(u64::MAX);
+        let most = start.saturating_add(CHUNK.max(self.bitmap.granularity()));
+        let end = self.bitmap.take_run(start, most.min(wall));
+        *from = end;
+        Some(start..end)
+    }
+
+    fn free_from(&self, from: u64, in_flight: &[Range<u64>]) -> Option<u64> {
+        let mut from = from;
+        loop {
+            let start = self.bitmap.next_dirty(from)?;
+            match in_flight.iter().find(|r| r.contains(&start)) {
+                Some(range) => from = range.end,
+                None => return Some(start),
+            }
+        }
+    }
+}
+
+impl Chunks for Dirty {
+    fn next<'a>(
+        &'a self,
+        _plan: &'a CopyPlan,
+        in_flight: &'a [Range<u64>],
+        _pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
+        let next = self.take(in_flight).filter(|range| !range.is_empty());
+        Box::pin(async move { Ok(next) })
+    }
+
+    fn again(&self, range: Range<u64>) {
+        self.bitmap.mark(range.start, range.end - range.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_runs_keep_to_boundaries_of_the_disk_and_cover_everything() {
+        let mut data = vec![0; 4096 * 3];
+        data[4096 * 2] = 1;
+        assert_eq!(zero_runs(&data, 8192, 4096), vec![(0..8192, true), (8192..12288, false)]);
+        // Shifted by 1 KiB, the block of the one byte that is set begins 1 KiB earlier.
+        assert_eq!(zero_runs(&data, 1024, 4096), vec![(0..7168, true), (7168..11264, false), (11264..12288, true)]);
+    }
+
+    #[test]
+    fn a_dirty_chunk_inside_a_range_in_flight_is_left_until_that_has_landed() {
+        let bitmap = Arc::new(DirtyBitmap::new(1 << 20, 65536));
+        bitmap.mark(0, 1 << 20);
+        let dirty = Dirty::new(bitmap.clone());
+        let first = dirty.take(&[]).unwrap();
+        assert_eq!(first, 0..1 << 20);
+        bitmap.mark(65536, 10);
+        bitmap.mark(3 * 65536, 10);
+        assert_eq!(dirty.take(std::slice::from_ref(&first)), None);
+        assert_eq!(dirty.take(&[2 * 65536..3 * 65536, 0..65536]), Some(65536..2 * 65536));
+        assert_eq!(dirty.take(&[]), Some(3 * 65536..4 * 65536));
+    }
+}

@@ -1,0 +1,2 @@
+//! qcow2.
+pub mod header;

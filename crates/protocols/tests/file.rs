@@ -1,0 +1,127 @@
+//! The file driver on a real file system, through the graph as every user reaches it.
+
+use block::{BackendRequest, BlockError, Common, ErrorKind, Graph, Opt, Options, Perms, Policy, Registry, WriteFlags, ZeroFlags};
+use rt::{Buf, BufMut};
+use std::path::PathBuf;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("cairn-file-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn graph() -> Graph {
+    Graph::new(Registry::new(&[protocols::DRIVERS]), |_| Err(BlockError::invalid("no json here")))
+}
+
+fn options(filename: &str) -> Options {
+    Options::new()
+        .with_str("driver", "file")
+        .with_str("node-name", "f")
+        .with_str("filename", filename)
+        .with_str("discard", "unmap")
+}
+
+fn writer(node: &std::sync::Arc<block::Node>) -> BackendRequest {
+    BackendRequest { label: "test".to_owned(), node: node.clone(), perms: Perms::WRITER, pinned: false }
+}
+
+#[test]
+fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
+    let scratch = Scratch::new("io");
+    let name = scratch.path("a");
+    rt::block_on_control(async move {
+        let graph = graph();
+        graph.create("file", &name, 1 << 20, Options::new()).await.unwrap();
+        let node = graph.add(options(&name)).await.unwrap();
+        assert_eq!(node.length(), 1 << 20);
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        disk.write(1000, Buf::from_slice(&[7; 70000]), WriteFlags { fua: true }).await.unwrap();
+        disk.write_zeroes(4096, 8192, ZeroFlags::default()).await.unwrap();
+        disk.discard(20480, 4096).await.unwrap();
+        let (data, result) = disk.read(0, BufMut::with_len(1 << 17)).await;
+        result.unwrap();
+        for (at, byte) in data.iter().enumerate() {
+            let zeroed = (4096..4096 + 8192).contains(&at) || (20480..24576).contains(&at);
+            let written = (1000..71000).contains(&at) && !zeroed;
+            assert_eq!(*byte, if written { 7 } else { 0 }, "byte {at}");
+        }
+        let status = disk.status(1 << 19, 4096).await.unwrap();
+        assert!(status.zero && !status.data);
+        disk.flush().await.unwrap();
+        let e = disk.write((1 << 20) - 1, Buf::from_slice(&[1, 2]), WriteFlags::default()).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Invalid);
+        assert_eq!((disk.stats().write.ops, disk.stats().write.invalid, disk.stats().read.bytes), (2, 1, 1 << 17));
+        graph.detach(&disk).await.unwrap();
+        graph.remove("f").await.unwrap();
+        assert!(graph.nodes().is_empty());
+    });
+}
+
+#[test]
+fn a_second_writer_is_refused_with_the_holder_named_and_the_first_keeps_its_locks() {
+    let scratch = Scratch::new("lock");
+    let name = scratch.path("a");
+    rt::block_on_control(async move {
+        let (one, two) = (graph(), graph());
+        one.create("file", &name, 4096, Options::new()).await.unwrap();
+        let node = one.add(options(&name)).await.unwrap();
+        let strict = Perms { share: block::Share::READ, ..Perms::WRITER };
+        let disk = one.attach(BackendRequest { perms: strict, ..writer(&node) }).await.unwrap();
+        let node = two.add(options(&name)).await.unwrap();
+        for _ in 0..2 {
+            let e = two.attach(writer(&node)).await.unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Locked);
+            assert!(e.message().contains(&format!("process {}", std::process::id())), "{e}");
+        }
+        one.detach(&disk).await.unwrap();
+        two.attach(writer(&node)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_directory_and_a_fifo_are_refused_and_never_waited_on() {
+    let scratch = Scratch::new("kind");
+    let (folder, fifo) = (scratch.path("."), scratch.path("fifo"));
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    rt::block_on_control(async move {
+        let graph = graph();
+        for name in [folder, fifo] {
+            let e = graph.add(options(&name)).await.unwrap_err();
+            assert!(e.message().contains("to be a regular file"), "{e}");
+        }
+        assert!(graph.nodes().is_empty());
+    });
+}
+
+#[test]
+fn options_nobody_knows_are_refused_by_name_and_leave_nothing_behind() {
+    let scratch = Scratch::new("options");
+    let name = scratch.path("a");
+    rt::block_on_control(async move {
+        let graph = graph();
+        graph.create("file", &name, 4096, Options::new()).await.unwrap();
+        let e = graph.add(options(&name).with("frobnicate", Opt::Int(1))).await.unwrap_err();
+        assert_eq!(e.message(), "Parameter 'frobnicate' is unexpected");
+        let e = graph.add(options(&name).with_str("aio", "native")).await.unwrap_err();
+        assert!(e.message().contains("requires cache.direct=on"), "{e}");
+        assert!(graph.nodes().is_empty());
+        let common = Common { read_only: true, ..Common::default() };
+        let node = graph.open_image(&name, Some("file"), common, Policy::ALONE).await.unwrap();
+        assert_eq!(graph.attach(writer(&node)).await.unwrap_err().kind(), ErrorKind::ReadOnly);
+    });
+}

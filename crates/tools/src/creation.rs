@@ -1,0 +1,296 @@
+//! Creating images: the `-o` options by the tables of the format and of the protocol below it, backing files, and the
+//! line that tells what is about to be made.
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::image::{self, Source};
+use crate::size::{self, SizeError};
+use crate::{keyval, out, outln};
+use block::{BlockError, CreateOption, DriverKind, DriverType, Graph, Opt, OptionKind, Options};
+
+/// Virtual sizes of new images are rounded up to this.
+const SECTOR: u64 = 512;
+
+/// In which order a format's options are told, and which have a value even when none was given. Formats that are not
+/// here tell theirs in the order of their own table.
+const TOLD: &[(&str, &[(&str, Option<&str>)])] = &[(
+    "qcow2",
+    &[
+        ("encryption", None),
+        ("encrypt.format", None),
+        ("encrypt.key-secret", None),
+        ("encrypt.cipher-alg", None),
+        ("encrypt.cipher-mode", None),
+        ("encrypt.ivgen-alg", None),
+        ("encrypt.ivgen-hash-alg", None),
+        ("encrypt.hash-alg", None),
+        ("encrypt.iter-time", None),
+        ("cluster_size", Some("65536")),
+        ("extended_l2", Some("off")),
+        ("preallocation", None),
+        ("compression_type", Some("zlib")),
+        ("size", None),
+        ("compat", None),
+        ("backing_file", None),
+        ("backing_fmt", None),
+        ("data_file", None),
+        ("data_file_raw", None),
+        ("lazy_refcounts", Some("off")),
+        ("refcount_bits", Some("16")),
+    ],
+)];
+
+/// An `-o` list that grows with each `-o`.
+#[derive(Clone, Debug, Default)]
+pub struct OptionList(String);
+
+impl OptionList {
+    /// Adds what one `-o` gives.
+    pub fn add(&mut self, text: &str) -> Result<(), Failure> {
+        if text.starts_with(',') || keyval::split(text).iter().any(String::is_empty) {
+            return Err(Failure::new(format_args!("Invalid option list: {text}")));
+        }
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether help is asked for.
+    pub fn wants_help(&self) -> bool {
+        keyval::split(&self.0).iter().any(|part| part == "help" || part == "?")
+    }
+
+    fn pairs(&self) -> Result<Vec<(String, String)>, Failure> {
+        keyval::parse(&self.0, None).map_err(Failure::new)
+    }
+}
+
+/// What is to be made.
+pub struct Creation {
+    format: &'static DriverType,
+    protocol: &'static DriverType,
+    filename: String,
+    options: Options,
+}
+
+/// The drivers that make an image of this format under this name.
+fn drivers(graph: &Graph, format: &str, filename: &str) -> Result<(&'static DriverType, &'static DriverType), Failure> {
+    let unknown = || Failure::new(format_args!("Unknown file format '{format}'"));
+    let driver = graph.registry().find(format).ok_or_else(unknown)?;
+    let (protocol, _) = graph.protocol_options(filename)?;
+    let protocol = graph.registry().need(&protocol)?;
+    if driver.create.is_none() {
+        let kind = if driver.kind == DriverKind::Format { "Format" } else { "Protocol" };
+        return Err(Failure::new(format_args!("{kind} driver '{format}' does not support image creation")));
+    }
+    if protocol.create.is_none() {
+        return Err(Failure::new(format_args!(
+            "Protocol driver '{}' does not support image creation",
+            protocol.name
+        )));
+    }
+    Ok((driver, protocol))
+}
+
+impl Creation {
+    /// Reads the options for an image of `format` called `filename`.
+    pub fn new(graph: &Graph, format: &str, filename: &str, list: &OptionList) -> Result<Creation, Failure> {
+        let (format, protocol) = drivers(graph, format, filename)?;
+        let mut creation = Creation { format, protocol, filename: filename.to_owned(), options: Options::new() };
+        for (name, text) in list.pairs()? {
+            creation.set(&name, &text)?;
+        }
+        Ok(creation)
+    }
+
+    /// Sets an option from its text.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        let option = self.table().find(|option| option.name == name);
+        let Some(option) = option else {
+            return Err(Failure::new(format_args!("Invalid parameter '{name}'")));
+        };
+        self.options.set(name, value(option, text)?);
+        Ok(())
+    }
+
+    /// All options there are: the format's, then those of the protocol that the format has not.
+    fn table(&self) -> impl Iterator<Item = &'static CreateOption> {
+        let (format, protocol) = (self.format.create_options, self.protocol.create_options);
+        let same = self.format == self.protocol;
+        let more = protocol.iter().filter(move |option| !same && format.iter().all(|other| other.name != option.name));
+        format.iter().chain(more)
+    }
+
+    /// The text of an option, if it was given.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.options.get_str(name)
+    }
+
+    /// The size, if it was given.
+    pub fn size(&self) -> Option<u64> {
+        match self.options.get("size") {
+            Some(Opt::Uint(size)) => Some(*size),
+            _ => None,
+        }
+    }
+
+    /// Sets the size.
+    pub fn set_size(&mut self, size: u64) {
+        self.options.set("size", Opt::Uint(size));
+    }
+
+    /// Whether images of the format may have a backing file.
+    pub fn supports_backing(&self) -> bool {
+        self.format.supports_backing
+    }
+
+    /// Sets the backing file and its format.
+    pub fn set_backing(&mut self, filename: Option<&str>, format: Option<&str>) -> Result<(), Failure> {
+        for (name, text) in [("backing_file", filename), ("backing_fmt", format)] {
+            let Some(text) = text else { continue };
+            if !self.supports_backing() {
+                return Err(Failure::new(format_args!(
+                    "Backing {} not supported for file format '{}'",
+                    if name == "backing_file" { "file" } else { "format" },
+                    self.format.name
+                )));
+            }
+            self.options.set(name, Opt::Str(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Tells what is about to be made.
+    pub fn tell(&self, console: &mut Console) {
+        out!(console, "Formatting '{}', fmt={}", self.filename, self.format.name);
+        let told = TOLD.iter().find(|(format, _)| *format == self.format.name).map(|(_, order)| *order);
+        let ordered = told.unwrap_or_default().iter().copied();
+        let others = self.table().map(|option| (option.name, None));
+        let others = others.filter(|(name, _)| told.unwrap_or_default().iter().all(|(other, _)| other != name));
+        for (name, default) in ordered.chain(others) {
+            match (self.options.get(name), default) {
+                (Some(value), _) => out!(console, " {name}={}", told_value(value)),
+                (None, Some(default)) => out!(console, " {name}={default}"),
+                (None, None) => {}
+            }
+        }
+        outln!(console);
+        console.flush();
+    }
+
+    /// Makes the image.
+    pub async fn make(self, graph: &Graph) -> Result<(), BlockError> {
+        let mut options = self.options;
+        let size = match options.take("size") {
+            Some(Opt::Uint(size)) => size,
+            _ => 0,
+        };
+        let Some(size) = size.checked_next_multiple_of(SECTOR).filter(|size| i64::try_from(*size).is_ok()) else {
+            return Err(BlockError::invalid("the image size is too large"));
+        };
+        graph.create(self.format.name, &self.filename, size, options).await
+    }
+}
+
+fn told_value(value: &Opt) -> String {
+    match value {
+        Opt::Bool(on) => (if *on { "on" } else { "off" }).to_owned(),
+        Opt::Int(number) => number.to_string(),
+        Opt::Uint(number) => number.to_string(),
+        Opt::Str(text) => text.clone(),
+        Opt::Null | Opt::List(_) | Opt::Dict(_) => String::new(),
+    }
+}
+
+/// Reads an option's text by what its value is.
+fn value(option: &CreateOption, text: &str) -> Result<Opt, Failure> {
+    let name = option.name;
+    match option.kind {
+        OptionKind::Str => Ok(Opt::Str(text.to_owned())),
+        OptionKind::Bool => match text {
+            "on" | "yes" | "true" | "y" => Ok(Opt::Bool(true)),
+            "off" | "no" | "false" | "n" => Ok(Opt::Bool(false)),
+            _ => Err(Failure::new(format_args!("Parameter '{name}' expects 'on' or 'off'"))),
+        },
+        OptionKind::Number => match text.parse() {
+            Ok(number) => Ok(Opt::Uint(number)),
+            Err(_) => Err(Failure::new(format_args!("Parameter '{name}' expects a number"))),
+        },
+        OptionKind::Size => size_value(name, text).map(Opt::Uint),
+    }
+}
+
+/// Reads the size that the parameter `name` has.
+pub fn size_value(name: &str, text: &str) -> Result<u64, Failure> {
+    size::parse(text).map_err(|error| match error {
+        SizeError::Range => Failure::new(format_args!("Value '{text}' is out of range for parameter '{name}'")),
+        SizeError::Invalid => Failure::new(format_args!(
+            "Parameter '{name}' expects a non-negative number below 2^64\n\
+             It may end with k, M, G, T, P or E, for KiB, MiB, GiB, TiB, PiB\n\
+             and EiB, respectively."
+        )),
+    })
+}
+
+/// Lists the options for images of `format`, with those of the protocol if a file name tells it.
+pub fn option_help(console: &mut Console, format: &str, filename: Option<&str>) -> Result<(), Failure> {
+    let graph = image::graph();
+    let (driver, protocol) = drivers(&graph, format, filename.unwrap_or_default())?;
+    let mut table: Vec<&CreateOption> = driver.create_options.iter().collect();
+    if filename.is_some() {
+        let known = table.clone();
+        let more = protocol.create_options.iter();
+        table.extend(more.filter(|option| known.iter().all(|other| other.name != option.name)));
+        outln!(console, "Supported options:");
+    } else {
+        outln!(console, "Supported {format} options:");
+    }
+    table.sort_by_key(|option| option.name);
+    for option in table {
+        let kind = match option.kind {
+            OptionKind::Str => "str",
+            OptionKind::Bool => "bool (on/off)",
+            OptionKind::Number => "num",
+            OptionKind::Size => "size",
+        };
+        outln!(console, "  {:<22} - {}", format!("{}=<{kind}>", option.name), option.help);
+    }
+    if filename.is_none() && driver != protocol {
+        outln!(console, "\nThe protocol level may support further options.");
+        outln!(console, "Specify the target filename to include those options.");
+    }
+    Ok(())
+}
+
+/// Looks at a backing file before an overlay of it is made: its size, and that its format was not left to chance.
+pub async fn inspect_backing(
+    graph: &Graph,
+    overlay: &str,
+    filename: &str,
+    format: Option<&str>,
+) -> Result<u64, Failure> {
+    let full = block::resolve(overlay, filename);
+    if full == overlay {
+        return Err(Failure::new("Error: Trying to create an image with the same filename as the backing file"));
+    }
+    let source = Source::named(&full).format(format);
+    let node = match image::open_node(graph, &source).await {
+        Ok(node) => node,
+        Err(error) => return Err(Failure::new(format_args!("{error}\nCould not open backing image."))),
+    };
+    let (length, driver) = (node.length(), node.driver_name());
+    graph.release(&node).await?;
+    match format {
+        Some(_) => Ok(length),
+        None => Err(Failure::new(format_args!(
+            "Backing file specified without backing format\nDetected format of {driver}."
+        ))),
+    }
+}

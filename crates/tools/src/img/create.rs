@@ -1,0 +1,150 @@
+//! `create`: a new image, empty or over a backing file.
+
+use super::{Asked, Call};
+use crate::console::Console;
+use crate::creation::{self, Creation, OptionList};
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image;
+use crate::size::{self, SizeError};
+use crate::usage::Manual;
+use crate::{object, runtime};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Format,
+    Options,
+    Backing,
+    BackingFormat,
+    Unsafe,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the new image (raw)"),
+    Flag::valued(Id::Options, Some('o'), Some("options"), "OPTIONS", "options of the format; -o help lists them"),
+    Flag::valued(Id::Backing, Some('b'), Some("backing"), "FILE", "the image that the new one stands on"),
+    Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "format of the backing file"),
+    Flag::bare(Id::Unsafe, Some('u'), Some("backing-unsafe"), "do not open the backing file; SIZE is needed then"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-q] [-f FMT] [-b FILE -F FMT] [-u] [-o OPTIONS] FILE [SIZE]",
+    about: "Makes an image. A file of that name is overwritten.",
+    operands: &[
+        ("FILE", "name of the new image"),
+        ("SIZE", "virtual size, such as 10G; that of the backing file if left out"),
+    ],
+    examples: &[
+        ("-f qcow2 disk.qcow2 10G", "an empty image of 10 GiB"),
+        ("-f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2", "an overlay: what is written goes to it alone"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    quiet: bool,
+    format: String,
+    list: OptionList,
+    backing: Option<String>,
+    backing_format: Option<String>,
+    unchecked: bool,
+    filename: String,
+    size: Option<u64>,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut args = Args {
+        quiet: false,
+        format: "raw".to_owned(),
+        list: OptionList::default(),
+        backing: None,
+        backing_format: None,
+        unchecked: false,
+        filename: String::new(),
+        size: None,
+    };
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Help => {}
+            Id::Quiet => args.quiet = true,
+            Id::Format => args.format = value.clone(),
+            Id::Options => args.list.add(value)?,
+            Id::Backing => args.backing = Some(value.clone()),
+            Id::BackingFormat => args.backing_format = Some(value.clone()),
+            Id::Unsafe => args.unchecked = true,
+            Id::Object => object::accept(value)?,
+        }
+    }
+    if args.list.wants_help() {
+        creation::option_help(console, &args.format, parsed.operands.first().map(String::as_str))?;
+        return Ok(0);
+    }
+    match parsed.operands.as_slice() {
+        [] => return Err(Failure::usage("Expecting image file name")),
+        [filename] => args.filename = filename.clone(),
+        [filename, size] => {
+            args.filename = filename.clone();
+            args.size = Some(image_size(size)?);
+        }
+        [_, _, more, ..] => return Err(Failure::usage(format_args!("Unexpected argument: {more}"))),
+    }
+    runtime::run(create(console, &args))?.map_err(|failure| failure.within(&args.filename))?;
+    Ok(0)
+}
+
+/// Reads the size operand.
+fn image_size(text: &str) -> Result<u64, Failure> {
+    match size::parse(text) {
+        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
+        Err(SizeError::Invalid) => Err(Failure::new(format_args!("Invalid image size specified: '{text}'."))),
+        Ok(_) | Err(SizeError::Range) => {
+            Err(Failure::new(format_args!("Invalid image size specified. Must be between 0 and {}.", i64::MAX)))
+        }
+    }
+}
+
+async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    let graph = image::graph();
+    let mut creation = Creation::new(&graph, &args.format, &args.filename, &args.list)?;
+    match (creation.size(), args.size) {
+        (Some(_), Some(_)) => return Err(Failure::new("The image size must be specified only once")),
+        (None, Some(size)) => creation.set_size(size),
+        (_, None) => {}
+    }
+    creation.set_backing(args.backing.as_deref(), args.backing_format.as_deref())?;
+    let backing = creation.text("backing_file").map(str::to_owned);
+    let format = creation.text("backing_fmt").map(str::to_owned);
+    if backing.as_deref() == Some("") {
+        return Err(Failure::new("Expected backing file name, got empty string"));
+    }
+    if let Some(name) = format.as_deref()
+        && graph.registry().find(name).is_none()
+    {
+        return Err(Failure::new(format_args!("Unknown backing file format '{name}'")));
+    }
+    if let Some(backing) = &backing
+        && !args.unchecked
+    {
+        let length = creation::inspect_backing(&graph, &args.filename, backing, format.as_deref()).await?;
+        if creation.size().is_none() {
+            creation.set_size(length);
+        }
+    }
+    if creation.size().is_none() {
+        return Err(Failure::new("Image creation needs a size parameter"));
+    }
+    if !args.quiet {
+        creation.tell(console);
+    }
+    if backing.is_none() && format.is_some() {
+        return Err(Failure::new("Backing format cannot be used without backing file"));
+    }
+    Ok(creation.make(&graph).await?)
+}

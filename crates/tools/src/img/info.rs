@@ -1,0 +1,127 @@
+//! `info`: what an image is, and what it stands on.
+//!
+//! Nothing but the image itself is opened: an image that nobody vouches for can't have other files read. With
+//! `--backing-chain` each backing file is opened in the same way, by the name that the one above stores.
+
+use super::{Asked, Call, Output};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Source};
+use crate::show::Description;
+use crate::usage::Manual;
+use crate::{json, object, outln, runtime};
+use block::{BlockError, Opt};
+
+/// The longest chain that is listed.
+const MAX_CHAIN: usize = 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Format,
+    ImageOpts,
+    Chain,
+    ForceShare,
+    Output,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::bare(Id::Chain, Some('b'), Some("backing-chain"), "tell about the backing files too"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
+    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-f FMT | --image-opts] [--backing-chain] [-U] [--output=human|json] FILE",
+    about: "Tells what an image is.",
+    operands: &[("FILE", "the image")],
+    examples: &[
+        ("disk.qcow2", "format, sizes and what the format adds"),
+        ("--output=json --backing-chain disk.qcow2", "the whole chain for a script"),
+    ],
+    notes: "",
+};
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let (mut source, mut output, mut whole_chain) = (Source::named("").alone(), Output::Human, false);
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Help => {}
+            Id::Format => source.format = Some(value.clone()),
+            Id::ImageOpts => source.image_opts = true,
+            Id::Chain => whole_chain = true,
+            Id::ForceShare => source.force_share = true,
+            Id::Output => output = Output::parse(value)?,
+            Id::Object => object::accept(value)?,
+        }
+    }
+    source.name = super::one_image(&parsed.operands)?;
+    super::exclusive(&source)?;
+    let mut list = Vec::new();
+    // What was found before a backing file that is missing is still told.
+    let result = runtime::run(collect(&source, whole_chain, &mut list))?;
+    if result.is_ok() || output == Output::Human {
+        print(console, &list, output, whole_chain);
+    }
+    result.map(|()| 0)
+}
+
+async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> Result<(), Failure> {
+    let mut next = Some(source.clone());
+    let mut seen: Vec<String> = Vec::new();
+    while let Some(source) = next.take() {
+        if seen.contains(&source.name) || seen.len() >= MAX_CHAIN {
+            return Err(Failure::new(format_args!("Backing file '{}' creates an infinite loop.", source.name)));
+        }
+        let shown = look(&source).await.map_err(|error| image::cannot_open(&source.name, &error))?;
+        if whole_chain && let Some((name, format)) = &shown.backing {
+            let below = Source::named(name).format(format.as_deref()).alone().force_share(source.force_share);
+            next = Some(below);
+        }
+        seen.push(source.name);
+        list.push(shown);
+    }
+    Ok(())
+}
+
+/// What is kept of an image after it was closed.
+struct Shown {
+    description: Description,
+    object: Opt,
+    backing: Option<(String, Option<String>)>,
+}
+
+async fn look(source: &Source) -> Result<Shown, BlockError> {
+    let graph = image::graph();
+    let node = image::open_node(&graph, source).await?;
+    let description = Description::of(&node);
+    let object = description.object();
+    let backing = description.backing().map(|(name, format)| (name.to_owned(), format.map(str::to_owned)));
+    graph.release(&node).await?;
+    Ok(Shown { description, object, backing })
+}
+
+fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: bool) {
+    match (output, list) {
+        (Output::Human, list) => {
+            for (index, shown) in list.iter().enumerate() {
+                if index > 0 {
+                    outln!(console);
+                }
+                shown.description.print(console);
+            }
+        }
+        (Output::Json, [shown]) if !whole_chain => outln!(console, "{}", json::pretty(&shown.object)),
+        (Output::Json, list) => {
+            let objects = list.iter().map(|shown| shown.object.clone()).collect();
+            outln!(console, "{}", json::pretty(&Opt::List(objects)));
+        }
+    }
+}
