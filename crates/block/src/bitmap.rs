@@ -69,7 +69,8 @@ impl DirtyBitmap {
 
     fn take(&self, chunk: u64) -> bool {
         let bit = 1 << (chunk % 64);
-        let taken = self.words.get((chunk / 64) as usize).is_some_and(|w| w.fetch_and(!bit, AcqRel) & bit != 0);
+        let taken =
+            self.words.get((chunk / 64) as usize).is_some_and(|w| w.fetch_and(!bit, AcqRel) & bit != 0);
         if taken {
             self.count.fetch_sub(1, Relaxed);
         }

@@ -426,7 +426,10 @@ mod tests {
         data[4096 * 2] = 1;
         assert_eq!(zero_runs(&data, 8192, 4096), vec![(0..8192, true), (8192..12288, false)]);
         // Shifted by 1 KiB, the block of the one byte that is set begins 1 KiB earlier.
-        assert_eq!(zero_runs(&data, 1024, 4096), vec![(0..7168, true), (7168..11264, false), (11264..12288, true)]);
+        assert_eq!(
+            zero_runs(&data, 1024, 4096),
+            vec![(0..7168, true), (7168..11264, false), (11264..12288, true)]
+        );
     }
 
     #[test]

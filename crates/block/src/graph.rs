@@ -663,7 +663,9 @@ impl Graph {
             None | Some(Opt::Null) => None,
             Some(Opt::Str(name)) => Some(self.need_node(&name)?),
             Some(_) => {
-                return Err(BlockError::invalid("Option 'backing' must be a node's name or null at a reopen"));
+                return Err(BlockError::invalid(
+                    "Option 'backing' must be a node's name or null at a reopen",
+                ));
             }
         };
         if let Some(new) = &new

@@ -1,6 +1,9 @@
 //! The file driver on a real file system, through the graph as every user reaches it.
 
-use block::{BackendRequest, BlockError, Common, ErrorKind, Graph, Opt, Options, Perms, Policy, Registry, WriteFlags, ZeroFlags};
+use block::{
+    BackendRequest, BlockError, Common, ErrorKind, Graph, Opt, Options, Perms, Policy, Registry, WriteFlags,
+    ZeroFlags,
+};
 use rt::{Buf, BufMut};
 use std::path::PathBuf;
 
@@ -65,7 +68,10 @@ fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
         disk.flush().await.unwrap();
         let e = disk.write((1 << 20) - 1, Buf::from_slice(&[1, 2]), WriteFlags::default()).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Invalid);
-        assert_eq!((disk.stats().write.ops, disk.stats().write.invalid, disk.stats().read.bytes), (2, 1, 1 << 17));
+        assert_eq!(
+            (disk.stats().write.ops, disk.stats().write.invalid, disk.stats().read.bytes),
+            (2, 1, 1 << 17)
+        );
         graph.detach(&disk).await.unwrap();
         graph.remove("f").await.unwrap();
         assert!(graph.nodes().is_empty());

@@ -166,12 +166,18 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the sending direction (`Write`), the receiving one, or both. No effect on what is no socket.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        if self.kind != Kind::Socket {
-            return Ok(());
-        }
-        socket::shutdown(self.source.as_fd(), how)
+    /// Ends both directions: whoever waits here or at the other end sees the end. No effect on what is no socket.
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.end(Shutdown::Both)
+    }
+
+    /// Ends the sending direction: the other end sees the end of what was sent.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.end(Shutdown::Write)
+    }
+
+    fn end(&self, how: Shutdown) -> io::Result<()> {
+        if self.kind == Kind::Socket { socket::shutdown(self.source.as_fd(), how) } else { Ok(()) }
     }
 
     /// A name for the other end, for logs.

@@ -1,0 +1,317 @@
+//! The graph's laws, over two toy drivers: a disk in memory, and an overlay that allocates by the sector.
+
+use block::*;
+use parking_lot::Mutex;
+use rt::{BoxFuture, Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+
+const SECTOR: u64 = 512;
+
+const fn driver(
+    name: &'static str,
+    kind: DriverKind,
+    open: for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result<Opened>>,
+) -> DriverType {
+    DriverType {
+        name,
+        kind,
+        probe: None,
+        prefixes: &[],
+        parse_filename: None,
+        open,
+        create: None,
+        create_options: &[],
+        supports_backing: matches!(kind, DriverKind::Format),
+    }
+}
+
+const DRIVERS: &[DriverType] =
+    &[driver("mem", DriverKind::Protocol, open_memory), driver("overlay", DriverKind::Format, open_overlay)];
+
+struct Memory {
+    bytes: Mutex<Vec<u8>>,
+    slow: AtomicBool,
+    fail_flush: bool,
+}
+
+fn open_memory(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let mut options = options;
+        let size = options.take_u64("size")?.unwrap_or(1 << 20);
+        let slow = AtomicBool::new(options.take_bool("slow")?.unwrap_or(false));
+        let fail_flush = options.take_bool("fail-flush")?.unwrap_or(false);
+        options.finish()?;
+        let driver = Memory { bytes: Mutex::new(vec![0; size as usize]), slow, fail_flush };
+        Ok(Opened { driver: Arc::new(driver), filename: Some("mem:".to_owned()) })
+    })
+}
+
+impl Memory {
+    async fn pause(&self) {
+        while self.slow.load(Acquire) {
+            rt::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Driver for Memory {
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+    fn length(&self) -> u64 {
+        self.bytes.lock().len() as u64
+    }
+    fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(async move { Ok(Extent { len, kind: Kind::Stored }) })
+    }
+    fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(async move {
+            self.pause().await;
+            let mut buf = buf;
+            let end = offset as usize + buf.len();
+            buf.copy_from_slice(&self.bytes.lock()[offset as usize..end]);
+            (buf, Ok(()))
+        })
+    }
+    fn write(&self, offset: u64, data: Buf, _: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.pause().await;
+            self.bytes.lock()[offset as usize..offset as usize + data.len()].copy_from_slice(&data);
+            Ok(())
+        })
+    }
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.fail_flush { Err(BlockError::new(ErrorKind::Io, "the disk broke")) } else { Ok(()) }
+        })
+    }
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct Overlay {
+    edges: Arc<Edges>,
+    allocated: Arc<Mutex<Vec<bool>>>,
+}
+
+struct Publish {
+    allocated: Arc<Mutex<Vec<bool>>>,
+    sector: usize,
+}
+
+impl Token for Publish {
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            self.allocated.lock()[self.sector] = true;
+            Ok(())
+        })
+    }
+}
+
+fn open_overlay(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let mut options = options;
+        let file = context.file(&mut options).await?;
+        context.backing(&mut options, None).await?;
+        options.finish()?;
+        let allocated = Arc::new(Mutex::new(vec![false; (file.length() / SECTOR) as usize]));
+        Ok(Opened { driver: Arc::new(Overlay { edges: context.edges().clone(), allocated }), filename: None })
+    })
+}
+
+impl Driver for Overlay {
+    fn facts(&self) -> Facts {
+        Facts { mapping: true, supports_backing: true, ..Facts::default() }
+    }
+    fn length(&self) -> u64 {
+        self.allocated.lock().len() as u64 * SECTOR
+    }
+    fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
+        let len = len.min(SECTOR - offset % SECTOR);
+        let kind = match self.allocated.lock()[(offset / SECTOR) as usize] {
+            true => Kind::Data { child: Role::File, offset, owned: true },
+            false => Kind::Hole,
+        };
+        Some(Extent { len, kind })
+    }
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        let extent = self.try_map(offset, len, want);
+        Box::pin(async move { extent.ok_or_else(|| BlockError::invalid("no extent")) })
+    }
+    fn prepare_write(&self, offset: u64, len: u64, _: How) -> BoxFuture<'_, Result<WritePlan>> {
+        let head = offset % SECTOR;
+        let len = len.min(SECTOR - head);
+        let action =
+            Action::Store { child: Role::File, offset, head, tail: SECTOR - head - len, fresh: true };
+        let token = Publish { allocated: self.allocated.clone(), sector: (offset / SECTOR) as usize };
+        Box::pin(async move { Ok(WritePlan { len, action, token: Some(Box::new(token) as Box<dyn Token>) }) })
+    }
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.edges.need(Role::File)?.flush().await })
+    }
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn child_perms(&self, role: Role, _: Perms, read_only: bool) -> Perms {
+        let share = Share::READ.and(Share::WRITE_UNCHANGED);
+        match role {
+            Role::File if !read_only => {
+                Perms { need: Share::READ.and(Share::WRITE).and(Share::RESIZE), share }
+            }
+            _ => Perms { need: Share::READ, share },
+        }
+    }
+}
+
+fn graph() -> Graph {
+    Graph::new(Registry::new(&[DRIVERS]), |_| Err(BlockError::invalid("no json here")))
+}
+
+fn memory(name: &str) -> Options {
+    Options::new().with_str("driver", "mem").with_str("node-name", name)
+}
+
+fn overlay(name: &str, file: &str) -> Options {
+    Options::new().with_str("driver", "overlay").with_str("node-name", name).with_str("file", file)
+}
+
+async fn attach(graph: &Graph, node: &str, perms: Perms) -> Result<Arc<Backend>> {
+    let node = graph.need_node(node)?;
+    graph.attach(BackendRequest { label: "guest".to_owned(), node, perms, pinned: false }).await
+}
+
+async fn read(disk: &Backend, offset: u64, len: usize) -> Vec<u8> {
+    let (data, result) = disk.read(offset, BufMut::with_len(len)).await;
+    result.unwrap();
+    data.to_vec()
+}
+
+#[test]
+fn an_overlay_put_under_a_running_guest_takes_its_writes_and_shows_what_was_there() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("base")).await.unwrap();
+        let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 2048]), WriteFlags::default()).await.unwrap();
+        graph.add(memory("f")).await.unwrap();
+        let top = graph.add(overlay("top", "f")).await.unwrap();
+        let base = graph.need_node("base").unwrap();
+        graph.insert_overlay(&base, &top).await.unwrap();
+        assert_eq!(disk.node().name(), "top");
+        assert!(base.read_only());
+        disk.write(700, Buf::from_slice(&[2; 10]), WriteFlags::default()).await.unwrap();
+        for (at, byte) in read(&disk, 0, 2048).await.iter().enumerate() {
+            assert_eq!(*byte, if (700..710).contains(&at) { 2 } else { 1 }, "byte {at}");
+        }
+        let (old, result) = base.read(700, BufMut::with_len(10)).await;
+        result.unwrap();
+        assert_eq!(&old[..], &[1; 10], "the base is as it was");
+        assert_eq!(graph.remove("base").await.unwrap_err().kind(), ErrorKind::Busy);
+    });
+}
+
+#[test]
+fn a_user_that_needs_what_another_does_not_share_is_refused_and_nothing_changes() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("f")).await.unwrap();
+        let writer = attach(&graph, "f", Perms::WRITER).await.unwrap();
+        let e = graph.add(overlay("o", "f")).await.unwrap_err();
+        assert!(e.message().starts_with("Permission conflict on node 'f'"), "{e}");
+        assert_eq!(graph.nodes().len(), 1);
+        graph.detach(&writer).await.unwrap();
+        graph.add(overlay("o", "f")).await.unwrap();
+        assert_eq!(attach(&graph, "f", Perms::WRITER).await.unwrap_err().kind(), ErrorKind::Busy);
+    });
+}
+
+#[test]
+fn names_are_unique_and_well_formed_and_a_failed_open_leaves_nothing() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("a")).await.unwrap();
+        let message = |e: BlockError| e.message().to_owned();
+        assert_eq!(message(graph.add(memory("a")).await.unwrap_err()), "Duplicate nodes with node-name='a'");
+        assert_eq!(message(graph.add(memory("1a")).await.unwrap_err()), "Invalid node-name: '1a'");
+        assert_eq!(message(graph.add(memory(&"x".repeat(32))).await.unwrap_err()), "Node name too long");
+        let nested = memory("inner");
+        let broken = Options::new()
+            .with_str("driver", "overlay")
+            .with("file", Opt::Dict(nested))
+            .with("what", Opt::Null);
+        graph.add(broken).await.unwrap_err();
+        assert_eq!(graph.nodes().len(), 1);
+    });
+}
+
+#[test]
+fn a_node_goes_with_its_last_user_unless_the_monitor_owns_it() {
+    rt::block_on_control(async {
+        let graph = graph();
+        let nested = Options::new().with_str("driver", "mem");
+        let options = Options::new().with_str("driver", "overlay").with("file", Opt::Dict(nested));
+        let node = graph.open(options, Policy::ALONE).await.unwrap();
+        assert_eq!(graph.nodes().len(), 2);
+        let request = BackendRequest { label: "guest".to_owned(), node, perms: Perms::READER, pinned: false };
+        let disk = graph.attach(request).await.unwrap();
+        graph.detach(&disk).await.unwrap();
+        assert!(graph.nodes().is_empty());
+    });
+}
+
+#[test]
+fn a_change_waits_for_requests_inside_and_holds_new_ones_and_giving_up_changes_nothing() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("base").with("slow", Opt::Bool(true))).await.unwrap();
+        let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
+        let slow_write = {
+            let disk = disk.clone();
+            rt::spawn(async move { disk.write(0, Buf::from_slice(&[9; 512]), WriteFlags::default()).await })
+        };
+        rt::sleep(Duration::from_millis(5)).await;
+        assert_eq!(disk.in_flight(), 1);
+        let nodes = [graph.need_node("base").unwrap()];
+        let quiesce = graph.quiesce(&nodes);
+        assert!(rt::timeout(Duration::from_millis(20), quiesce).await.is_err());
+        assert!(!slow_write.is_finished(), "giving up the wait leaves the request alone");
+        let other = rt::timeout(Duration::from_millis(20), disk.flush()).await;
+        assert!(other.is_ok(), "the gate is open again");
+    });
+}
+
+#[test]
+fn after_one_failed_flush_nothing_is_acknowledged_any_more_but_reads_go_on() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
+        let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
+        disk.write(0, Buf::from_slice(&[5; 512]), WriteFlags::default()).await.unwrap();
+        assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
+        let e = disk.write(0, Buf::from_slice(&[6; 512]), WriteFlags::default()).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Poisoned);
+        assert_eq!(disk.try_write(0, &[6; 512]).unwrap(), 0);
+        assert_eq!(read(&disk, 0, 512).await, [5; 512]);
+    });
+}
+
+#[test]
+fn a_dirty_bitmap_covers_every_write_while_it_is_there() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("d")).await.unwrap();
+        let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
+        let bitmap = Arc::new(DirtyBitmap::new(disk.length(), 65536));
+        disk.node().add_bitmap(bitmap.clone());
+        disk.write(65536, Buf::from_slice(&[1; 1]), WriteFlags::default()).await.unwrap();
+        assert_eq!(bitmap.next_dirty(0), Some(65536));
+        assert_eq!(bitmap.take_run(65536, 1 << 20), 131_072);
+        disk.node().remove_bitmap(&bitmap);
+        disk.write(0, Buf::from_slice(&[1; 1]), WriteFlags::default()).await.unwrap();
+        assert!(bitmap.is_clean());
+    });
+}

@@ -1,0 +1,184 @@
+//! Sockets, pipes and signals.
+
+use std::io::{self, IoSlice, Write};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rt::Target;
+use rt::net::{Listener, Stream};
+use rt::stdio::Lines;
+
+mod support;
+
+use support::{Folder, on_each_engine};
+
+#[test]
+fn a_stale_socket_file_is_replaced_and_a_live_one_refused() {
+    on_each_engine(|| async {
+        let folder = Folder::new();
+        let path = folder.path("socket");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = Listener::bind_unix(&path).await.unwrap();
+        let second = Listener::bind_unix(&path).await.err().unwrap();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+        let client = Stream::connect_unix(&path).await.unwrap();
+        let _probe = listener.accept().await.unwrap();
+        let server = listener.accept().await.unwrap();
+        client.send_all(b"ping").await.unwrap();
+        let mut buf = [0; 4];
+        server.recv_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"ping");
+        drop(listener);
+        assert!(!path.exists(), "a listener takes its file with it");
+    });
+}
+
+#[test]
+fn a_file_in_the_sockets_place_is_left_alone() {
+    on_each_engine(|| async {
+        let folder = Folder::new();
+        let path = folder.path("precious");
+        std::fs::write(&path, b"data").unwrap();
+        let error = Listener::bind_unix(&path).await.err().unwrap();
+        assert_eq!(
+            (error.kind(), std::fs::read(&path).unwrap()),
+            (io::ErrorKind::AlreadyExists, b"data".to_vec())
+        );
+        assert!(Listener::bind_unix(&folder.path(&"x".repeat(200))).await.is_err());
+    });
+}
+
+/// Serves one connection: everything comes back.
+async fn echo(stream: Stream) -> io::Result<()> {
+    let mut buf = vec![0; 65536];
+    loop {
+        match stream.recv(&mut buf).await? {
+            0 => return Ok(()),
+            n => stream.send_all(&buf[..n]).await?,
+        }
+    }
+}
+
+async fn exchange(client: Stream) {
+    let client = Arc::new(client);
+    let data: Vec<u8> = (0..3_000_000u32).map(|n| (n / 3) as u8).collect();
+    let (sender, sent) = (client.clone(), data.clone());
+    let sending = rt::spawn(async move {
+        let (a, b) = sent.split_at(1_000_000);
+        sender.send_all_vectored(&mut [IoSlice::new(a), IoSlice::new(&[]), IoSlice::new(b)]).await?;
+        sender.shutdown_write()
+    });
+    let mut back = Vec::new();
+    let mut buf = vec![0; 10_000];
+    loop {
+        match client.recv(&mut buf).await.unwrap() {
+            0 => break,
+            n => back.extend_from_slice(&buf[..n]),
+        }
+    }
+    sending.await.unwrap().unwrap();
+    assert!(back == data);
+}
+
+#[test]
+fn more_data_than_the_sockets_hold_goes_both_ways_and_ends() {
+    on_each_engine(|| async {
+        let (client, server) = Stream::pair().unwrap();
+        let served = rt::spawn_on(Target::Worker(1), echo(server));
+        exchange(client).await;
+        served.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn tcp_connects_by_name_and_both_families_share_a_port() {
+    on_each_engine(|| async {
+        let listeners = Listener::bind_tcp("localhost", 0).await.unwrap();
+        let rt::net::Address::Tcp { port, .. } = listeners[0].local_addr().unwrap().clone() else {
+            unreachable!()
+        };
+        for listener in listeners {
+            drop(rt::spawn(async move {
+                while let Ok(stream) = listener.accept().await {
+                    assert!(stream.peer_label().contains(':'));
+                    drop(rt::spawn_on(Target::LeastLoaded, echo(stream)));
+                }
+            }));
+        }
+        exchange(Stream::connect_tcp("localhost", port).await.unwrap()).await;
+        exchange(Stream::connect_tcp("127.0.0.1", port).await.unwrap()).await;
+    });
+}
+
+#[test]
+fn a_refused_connection_says_so() {
+    on_each_engine(|| async {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = Stream::connect_tcp("127.0.0.1", port).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let folder = Folder::new();
+        let error = Stream::connect_unix(&folder.path("nobody")).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_peer_that_ends_together_with_its_last_words_is_heard_to_the_end() {
+    on_each_engine(|| async {
+        for _ in 0..50 {
+            let (client, server) = Stream::pair().unwrap();
+            let reader = rt::spawn_on(Target::Worker(0), async move {
+                let mut buf = [0; 100];
+                let first = server.recv(&mut buf).await.unwrap();
+                let second =
+                    rt::timeout(Duration::from_secs(10), server.recv(&mut buf)).await.unwrap().unwrap();
+                (first, second)
+            });
+            client.send_all(b"last words").await.unwrap();
+            drop(client);
+            assert_eq!(reader.await.unwrap(), (10, 0));
+        }
+    });
+}
+
+#[test]
+fn lines_come_from_pipes_and_files_alike() {
+    on_each_engine(|| async {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut lines = Lines::new(Stream::from_fd(reader.into()).unwrap());
+        let text = b"one\r\ntwo\n\nlast";
+        std::thread::spawn(move || {
+            for part in text.chunks(3) {
+                writer.write_all(part).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let folder = Folder::new();
+        std::fs::write(folder.path("lines"), text).unwrap();
+        let file = std::fs::File::open(folder.path("lines")).unwrap();
+        let mut same = Lines::new(Stream::from_fd(file.into()).unwrap());
+        for want in [Some("one"), Some("two"), Some(""), Some("last"), None] {
+            let want = want.map(|line| line.as_bytes().to_vec());
+            assert_eq!(lines.next().await.unwrap(), want);
+            assert_eq!(same.next().await.unwrap(), want);
+        }
+    });
+}
+
+#[test]
+fn a_signal_ends_a_wait_and_is_taken_once() {
+    on_each_engine(|| async {
+        rt::signal::catch(&[libc::SIGHUP, libc::SIGTERM]).unwrap();
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_millis(5));
+            // SAFETY: the signal is caught.
+            unsafe { libc::kill(libc::getpid(), libc::SIGHUP) };
+        });
+        let signal = rt::signal::next_signal(&[libc::SIGTERM, libc::SIGHUP]).await.unwrap();
+        assert_eq!(signal, libc::SIGHUP);
+        let again = rt::timeout(Duration::from_millis(5), rt::signal::next_signal(&[libc::SIGHUP])).await;
+        assert!(again.is_err());
+    });
+}
