@@ -1,4 +1,4 @@
-//! `cargo xtask generate`: `schema/*.json` to `crates/api/src/generated`.
+//! `cargo xtask generate`: schemas to Rust.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,29 +6,49 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use qapi::generate::Options;
+use qapi::generate::{File, Options};
 use qapi::{Defines, Directory};
 
-/// The file that includes all sections.
-const MAIN: &str = "cairn.json";
+/// A schema and the folder of the code that comes from it.
+struct Target {
+    schema: &'static str,
+    main: &'static str,
+    folder: &'static str,
+    /// What the schema and the session answer by themselves.
+    answered_by_api: &'static [&'static str],
+}
 
-/// What the schema and the session answer by themselves.
-const ANSWERED_BY_API: [&str; 4] = ["qmp_capabilities", "query-version", "query-commands", "query-qmp-schema"];
+const TARGETS: [Target; 2] = [
+    Target {
+        schema: "schema",
+        main: "cairn.json",
+        folder: "crates/api/src/generated",
+        answered_by_api: &["qmp_capabilities", "query-version", "query-commands", "query-qmp-schema"],
+    },
+    // Every construct of the language, for the tests of codec and dispatch.
+    Target {
+        schema: "crates/qapi/tests",
+        main: "constructs.json",
+        folder: "crates/api/src/constructs",
+        answered_by_api: &[],
+    },
+];
 
 /// Writes the generated files and removes those no longer generated.
 pub(crate) fn write(root: &Path) -> Result<(), String> {
     let (wanted, found) = (wanted(root)?, found(root)?);
-    let folder = folder(root);
-    fs::create_dir_all(&folder).map_err(|e| format!("can't make {}: {e}", folder.display()))?;
-    for (name, text) in &wanted {
-        if found.get(name) != Some(text) {
-            fs::write(folder.join(name), text).map_err(|e| format!("can't write {name}: {e}"))?;
-            println!("wrote {name}");
+    for (path, text) in &wanted {
+        if found.get(path) != Some(text) {
+            let folder = path.parent().unwrap_or(root);
+            fs::create_dir_all(root.join(folder))
+                .map_err(|e| format!("can't make {}: {e}", folder.display()))?;
+            fs::write(root.join(path), text).map_err(|e| format!("can't write {}: {e}", path.display()))?;
+            println!("wrote {}", path.display());
         }
     }
-    for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
-        fs::remove_file(folder.join(name)).map_err(|e| format!("can't remove {name}: {e}"))?;
-        println!("removed {name}");
+    for path in found.keys().filter(|path| !wanted.contains_key(*path)) {
+        fs::remove_file(root.join(path)).map_err(|e| format!("can't remove {}: {e}", path.display()))?;
+        println!("removed {}", path.display());
     }
     Ok(())
 }
@@ -36,40 +56,46 @@ pub(crate) fn write(root: &Path) -> Result<(), String> {
 /// Fails if `write` would change anything.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let (wanted, found) = (wanted(root)?, found(root)?);
-    if wanted == found {
+    let paths = wanted.keys().chain(found.keys()).filter(|path| wanted.get(*path) != found.get(*path));
+    let mut paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    if paths.is_empty() {
         return Ok(());
     }
-    let names = wanted.keys().chain(found.keys()).filter(|n| wanted.get(*n) != found.get(*n));
-    let mut names: Vec<&str> = names.map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    Err(format!("{} differ from the schema; run 'cargo xtask generate'", names.join(", ")))
+    Err(format!("not what the schema says: {}; run 'cargo xtask generate'", paths.join(", ")))
 }
 
-fn folder(root: &Path) -> PathBuf {
-    root.join("crates/api/src/generated")
-}
-
-fn wanted(root: &Path) -> Result<BTreeMap<String, String>, String> {
-    let schema = qapi::load(&Directory(root.join("schema")), MAIN).map_err(|e| format!("schema/{e}"))?;
-    let schema = schema.configured(&Defines::new()).map_err(|e| format!("schema/{e}"))?;
-    let options = Options { answered_by_api: ANSWERED_BY_API.map(String::from).to_vec() };
-    let files = qapi::generate::generate(&schema, &options).map_err(|e| format!("schema/{e}"))?;
-    files.into_iter().map(|f| Ok((f.name.clone(), formatted(root, &f)?))).collect()
-}
-
-fn found(root: &Path) -> Result<BTreeMap<String, String>, String> {
+fn wanted(root: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
     let mut files = BTreeMap::new();
-    let Ok(entries) = fs::read_dir(folder(root)) else { return Ok(files) };
-    for entry in entries.flatten() {
-        let text = fs::read_to_string(entry.path()).map_err(|e| format!("can't read a generated file: {e}"))?;
-        files.insert(entry.file_name().to_string_lossy().into_owned(), text);
+    for target in &TARGETS {
+        let fail = |e: qapi::Error| format!("{}/{e}", target.schema);
+        let schema = qapi::load(&Directory(root.join(target.schema)), target.main).map_err(fail)?;
+        let schema = schema.configured(&Defines::new()).map_err(fail)?;
+        let answered_by_api = target.answered_by_api.iter().map(|name| name.to_string()).collect();
+        for file in qapi::generate::generate(&schema, &Options { answered_by_api }).map_err(fail)? {
+            files.insert(Path::new(target.folder).join(&file.name), formatted(root, &file)?);
+        }
+    }
+    Ok(files)
+}
+
+fn found(root: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
+    let mut files = BTreeMap::new();
+    for target in &TARGETS {
+        let Ok(entries) = fs::read_dir(root.join(target.folder)) else { continue };
+        for entry in entries.flatten() {
+            let path = Path::new(target.folder).join(entry.file_name());
+            let text = fs::read_to_string(entry.path())
+                .map_err(|e| format!("can't read {}: {e}", path.display()))?;
+            files.insert(path, text);
+        }
     }
     Ok(files)
 }
 
 /// The text as rustfmt leaves it.
-fn formatted(root: &Path, file: &qapi::generate::File) -> Result<String, String> {
+fn formatted(root: &Path, file: &File) -> Result<String, String> {
     if !file.name.ends_with(".rs") {
         return Ok(file.text.clone());
     }

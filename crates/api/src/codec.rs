@@ -11,7 +11,7 @@ use crate::number::{parse_integer, parse_size};
 use crate::{Dict, QmpError, Value};
 
 /// Deepest nesting of a value that is decoded.
-pub const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 64;
 
 /// Longest name or value that is repeated in an error, in bytes.
 const MAX_SHOWN: usize = 512;
@@ -183,7 +183,7 @@ impl Step<'_> {
 }
 
 /// The text, cut if it is too long for an error.
-pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_SHOWN {
         return Cow::Borrowed(text);
     }
@@ -229,7 +229,9 @@ impl<'a> Members<'a> {
     pub fn close(self) -> Result<(), DecodeError> {
         match self.dict.iter().next() {
             None => Ok(()),
-            Some((name, _)) => Err(DecodeError::Unexpected { path: self.at.below(Step::Member(name)).path() }),
+            Some((name, _)) => {
+                Err(DecodeError::Unexpected { path: self.at.below(Step::Member(name)).path() })
+            }
         }
     }
 }
@@ -441,9 +443,9 @@ integers! {
 impl Decode for Size {
     fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
         match value {
-            Value::String(text) if at.text => {
-                parse_size(&text).map(Self).ok_or_else(|| at.expects("a size below 2^64 bytes, such as 512 or 1.5G"))
-            }
+            Value::String(text) if at.text => parse_size(&text)
+                .map(Self)
+                .ok_or_else(|| at.expects("a size below 2^64 bytes, such as 512 or 1.5G")),
             _ => u64::decode(value, at).map(Self),
         }
     }
@@ -493,7 +495,10 @@ impl<T: Encode> Encode for Vec<T> {
 }
 
 /// Runs a handler between decoding and encoding.
-pub(crate) async fn run<A, R, F>(arguments: Dict, handler: impl FnOnce(A) -> F) -> Result<Option<Value>, QmpError>
+pub(crate) async fn run<A, R, F>(
+    arguments: Dict,
+    handler: impl FnOnce(A) -> F,
+) -> Result<Option<Value>, QmpError>
 where
     A: Decode,
     R: Encode,
@@ -503,10 +508,12 @@ where
 }
 
 /// Runs a handler that takes and gives untyped values.
-pub(crate) async fn run_raw<F>(arguments: Dict, handler: impl FnOnce(Dict) -> F) -> Result<Option<Value>, QmpError>
+pub(crate) async fn run_raw<F>(
+    arguments: Dict,
+    handler: impl FnOnce(Dict) -> F,
+) -> Result<Option<Value>, QmpError>
 where
     F: Future<Output = Result<Value, QmpError>>,
 {
     Ok(Some(handler(arguments).await?))
 }
-

@@ -1,8 +1,8 @@
 //! What the server tells about itself; all of it follows from the schema.
 
 use crate::{
-    COMMANDS, CommandInfo, Dict, ErrorClass, INTROSPECTION, QmpCapabilitiesArguments, QmpError, Value, VersionInfo,
-    VersionTriple, json,
+    COMMANDS, CommandInfo, Dict, ErrorClass, INTROSPECTION, QmpCapabilitiesArguments, QmpError, Value,
+    VersionInfo, VersionTriple, json,
 };
 
 /// The QEMU version whose interface this is.

@@ -17,6 +17,10 @@
 
 #[macro_use]
 pub mod codec;
+#[cfg(test)]
+pub mod constructs;
+#[cfg(test)]
+mod constructs_tests;
 mod error;
 mod generated;
 pub mod introspect;

@@ -16,7 +16,8 @@ pub fn parse_size(text: &str) -> Option<u64> {
     }
     let whole = decimal(whole)?.checked_mul(1u128 << shift)?;
     // 18 digits are exact to a byte at every suffix.
-    let fraction = fraction.get(..fraction.len().min(18)).filter(|_| fraction.bytes().all(|b| b.is_ascii_digit()))?;
+    let fraction =
+        fraction.get(..fraction.len().min(18)).filter(|_| fraction.bytes().all(|b| b.is_ascii_digit()))?;
     let scale = 10u128.checked_pow(fraction.len().try_into().ok()?)?;
     let part = decimal(fraction)?.checked_mul(1u128 << shift)?.checked_div(scale)?;
     u64::try_from(whole.checked_add(part)?).ok()
@@ -83,7 +84,10 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
-        for text in ["", "k", "-1", "+1", "1e3", "1kB", "1.", ".5", "1.k", "16E", "0x", "0xg", "1 k", "1.-5", "é", "1é"] {
+        for text in [
+            "", "k", "-1", "+1", "1e3", "1kB", "1.", ".5", "1.k", "16E", "0x", "0xg", "1 k", "1.-5", "é",
+            "1é",
+        ] {
             assert_eq!(parse_size(text), None, "{text}");
         }
     }

@@ -18,7 +18,7 @@
 //! Bounds: at most the asked number of ranges in flight, each at most [`CHUNK`] bytes of data.
 use crate::backend::Backend;
 use crate::bitmap::DirtyBitmap;
-use crate::error::{BlockError, Result};
+use crate::error::{BlockError, ErrorKind, Result};
 use crate::io::{WriteFlags, ZeroFlags};
 use crate::node::Node;
 use crate::status::Status;
@@ -219,10 +219,10 @@ pub enum Verdict {
 
 /// Who holds the reins of a copy.
 pub trait Pace: Send + Sync {
-    /// Whether nothing new may start before what is in flight has ended ([`Pace::admit`] is called then).
+    /// Whether nothing new may start at present: [`Pace::admit`] is awaited when all that is in flight has ended.
     fn rests(&self) -> bool;
 
-    /// Waits until the next range may start: for the rate limit, for a pause to end. An error ends the copy.
+    /// Waits until ranges may start again: for the rate limit, for a pause to end. An error ends the copy.
     fn admit(&self) -> BoxFuture<'_, Result<()>>;
 
     /// A range of so many bytes starts.
@@ -251,10 +251,9 @@ pub trait Chunks: Send + Sync {
 
 /// Copies what `chunks` hands out, at most `parallel` ranges at a time, until nothing is left and nothing is in
 /// flight. After an error, too, it returns only when nothing is in flight. Several copiers may share one [`Cursor`].
-pub async fn copy(plan: &CopyPlan, chunks: &dyn Chunks, parallel: usize, pace: &dyn Pace) -> Result<()> {
-    let mut flights = Flights { plan, running: FuturesUnordered::new(), ranges: Vec::new() };
+pub async fn copy(plan: &Arc<CopyPlan>, chunks: &dyn Chunks, parallel: usize, pace: &dyn Pace) -> Result<()> {
+    let mut flights = Flights { plan: plan.clone(), running: FuturesUnordered::new(), ranges: Vec::new() };
     let result = copy_until_done(&mut flights, chunks, parallel.max(1), pace).await;
-    // A request that is dropped half-way would go on behind our back.
     while let Some((_, range)) = flights.land().await {
         chunks.again(range);
     }
@@ -262,16 +261,19 @@ pub async fn copy(plan: &CopyPlan, chunks: &dyn Chunks, parallel: usize, pace: &
 }
 
 async fn copy_until_done(
-    flights: &mut Flights<'_>,
+    flights: &mut Flights,
     chunks: &dyn Chunks,
     parallel: usize,
     pace: &dyn Pace,
 ) -> Result<()> {
     loop {
-        let resting = pace.rests() && !flights.ranges.is_empty();
-        if !resting && flights.ranges.len() < parallel {
+        let resting = pace.rests();
+        if resting && flights.ranges.is_empty() {
             pace.admit().await?;
-            match chunks.next(flights.plan, &flights.ranges, pace).await {
+            continue;
+        }
+        if !resting && flights.ranges.len() < parallel {
+            match chunks.next(&flights.plan, &flights.ranges, pace).await {
                 Ok(Some(range)) => {
                     pace.starts(range.end - range.start);
                     flights.launch(range);
@@ -298,18 +300,22 @@ async fn copy_until_done(
 /// A range that was copied, or why it was not.
 type Landed = (Result<(), CopyError>, Range<u64>);
 
-/// Ranges being copied.
-struct Flights<'a> {
-    plan: &'a CopyPlan,
-    running: FuturesUnordered<BoxFuture<'a, Landed>>,
+/// Ranges being copied, each a task of its own: it gives its gates' tokens back whatever the copier waits for.
+struct Flights {
+    plan: Arc<CopyPlan>,
+    running: FuturesUnordered<BoxFuture<'static, Landed>>,
     ranges: Vec<Range<u64>>,
 }
 
-impl Flights<'_> {
+impl Flights {
     fn launch(&mut self, range: Range<u64>) {
-        let plan = self.plan;
         self.ranges.push(range.clone());
-        self.running.push(Box::pin(async move { (plan.copy(range.clone()).await, range) }));
+        let (plan, its) = (self.plan.clone(), range.clone());
+        let task = rt::spawn(async move { plan.copy(its).await });
+        self.running.push(Box::pin(async move {
+            let lost = |e: rt::JoinError| Err(target(BlockError::new(ErrorKind::Io, format!("a copier: {e}"))));
+            (task.await.unwrap_or_else(lost), range)
+        }));
     }
 
     /// Waits for one to end; `None` when nothing is in flight.
@@ -365,22 +371,23 @@ impl Chunks for Cursor {
     }
 }
 
-/// The dirty chunks of a bitmap, round and round. Only one copier may use it at a time.
+/// The dirty chunks of a bitmap, in one lap from its start to its end: what becomes dirty behind the lap, or inside a
+/// range in flight, is left for the next. Only one copier may use it at a time.
 pub struct Dirty {
     bitmap: Arc<DirtyBitmap>,
     from: Mutex<u64>,
 }
 
 impl Dirty {
-    /// What is dirty in `bitmap`, from its start on.
-    pub fn new(bitmap: Arc<DirtyBitmap>) -> Self {
+    /// A lap over what is dirty in `bitmap`.
+    pub fn lap(bitmap: Arc<DirtyBitmap>) -> Self {
         Self { bitmap, from: Mutex::new(0) }
     }
 
     /// The next run of dirty chunks outside of `in_flight`; its bits are clean now.
     fn take(&self, in_flight: &[Range<u64>]) -> Option<Range<u64>> {
         let mut from = self.from.lock();
-        let start = self.free_from(*from, in_flight).or_else(|| self.free_from(0, in_flight))?;
+        let start = self.free_from(*from, in_flight)?;
         let wall = in_flight.iter().map(|r| r.start).filter(|s| *s > start).min().unwrap_or(u64::MAX);
         let most = start.saturating_add(CHUNK.max(self.bitmap.granularity()));
         let end = self.bitmap.take_run(start, most.min(wall));
@@ -436,13 +443,21 @@ mod tests {
     fn a_dirty_chunk_inside_a_range_in_flight_is_left_until_that_has_landed() {
         let bitmap = Arc::new(DirtyBitmap::new(1 << 20, 65536));
         bitmap.mark(0, 1 << 20);
-        let dirty = Dirty::new(bitmap.clone());
+        let dirty = Dirty::lap(bitmap.clone());
         let first = dirty.take(&[]).unwrap();
         assert_eq!(first, 0..1 << 20);
         bitmap.mark(65536, 10);
         bitmap.mark(3 * 65536, 10);
-        assert_eq!(dirty.take(std::slice::from_ref(&first)), None);
-        assert_eq!(dirty.take(&[2 * 65536..3 * 65536, 0..65536]), Some(65536..2 * 65536));
-        assert_eq!(dirty.take(&[]), Some(3 * 65536..4 * 65536));
+        let next = Dirty::lap(bitmap.clone());
+        assert_eq!(next.take(std::slice::from_ref(&first)), None);
+        let next = Dirty::lap(bitmap);
+        assert_eq!(next.take(&[2 * 65536..3 * 65536, 0..65536]), Some(65536..2 * 65536));
+        bitmap_is_not_looked_at_behind(&next);
+    }
+
+    fn bitmap_is_not_looked_at_behind(lap: &Dirty) {
+        lap.bitmap.mark(0, 10);
+        assert_eq!(lap.take(&[]), Some(3 * 65536..4 * 65536));
+        assert_eq!(lap.take(&[]), None);
     }
 }

@@ -182,6 +182,8 @@ pub struct DriverInfo {
     pub encrypted: bool,
     /// Compressed clusters are possible (vmdk streamOptimized and the like).
     pub compressed: Option<bool>,
+    /// Where saved machine states begin, in bytes behind the disk, where the format has them.
+    pub vm_state_offset: Option<u64>,
     /// Backing name as stored in the image.
     pub backing_filename: Option<String>,
     /// Backing format as stored in the image.
@@ -384,6 +386,12 @@ pub trait Driver: Send + Sync + 'static {
     fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
         let _ = link;
         Box::pin(async { Err(BlockError::unsupported("this format stores no backing file name")) })
+    }
+
+    /// Gives up everything this layer holds itself, so that its backing node shows through everywhere. Durable when
+    /// it returns.
+    fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Err(BlockError::unsupported("this format can't be emptied")) })
     }
 
     /// What `info` tells.

@@ -199,7 +199,7 @@ impl OpenContext {
             Grant::Open => {}
         }
         let overlay = self.edges.need(Role::File)?.filename();
-        let filename = resolve(&overlay, stored);
+        let filename = resolve_filename(&overlay, stored);
         if self.chain.contains(&filename) || filename == overlay {
             return Err(BlockError::corrupt(format!(
                 "'{filename}' is its own backing file: the chain is a loop"
@@ -271,7 +271,7 @@ fn take_reference(options: &mut Options, name: &str) -> Result<Option<Reference>
 }
 
 /// Joins a stored backing name with the folder of the image that names it.
-pub(crate) fn resolve(overlay: &str, stored: &str) -> String {
+pub fn resolve_filename(overlay: &str, stored: &str) -> String {
     let has_protocol = stored.split_once(':').is_some_and(|(p, _)| !p.is_empty() && !p.contains('/'));
     if stored.starts_with('/') || has_protocol {
         return stored.to_owned();

@@ -1,4 +1,8 @@
 //! The one program; argv[0] or the first word picks the face.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(tools::face::run(std::env::args_os()))
+}

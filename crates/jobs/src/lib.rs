@@ -22,8 +22,8 @@ mod speed;
 mod state;
 mod work;
 
-pub use commit::{CommitRequest, commit};
-pub use event::{JobEvent, Sink};
+pub use commit::{CommitError, CommitRequest, commit};
+pub use event::{Figures, JobEvent, Sink};
 pub use job::{Action, IoStatus, Job, JobKind, JobSnapshot, OnError};
 pub use register::{JobError, JobRequest, Jobs};
 pub use state::{Status, Verb};

@@ -2,11 +2,14 @@
 
 use crate::{Error, Location};
 
-/// Refuses a name that the language does not allow. `digit`: it may start with a digit (values of enumerations).
+/// Refuses a name that the language does not allow. `digit`: it may start with a digit and
+/// have dots (values of enumerations).
 pub(crate) fn check_name(at: &Location, what: &str, name: &str, digit: bool) -> Result<(), Error> {
     let plain = name.strip_prefix("__").and_then(|n| n.split_once('_')).map_or(name, |(_, n)| n);
     let first_fits = plain.starts_with(|c: char| c.is_ascii_alphabetic() || (digit && c.is_ascii_digit()));
-    if !first_fits || !plain.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+    // The 2.1 schema has dots in the values of one enumeration.
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (digit && c == '.');
+    if !first_fits || !plain.chars().all(fits) {
         let rule = "a letter, then letters, digits, '-' and '_'";
         return Err(Error::new(at, format!("{what} has the name '{name}'; allowed is {rule}")));
     }

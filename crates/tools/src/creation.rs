@@ -276,7 +276,7 @@ pub async fn inspect_backing(
     filename: &str,
     format: Option<&str>,
 ) -> Result<u64, Failure> {
-    let full = block::resolve(overlay, filename);
+    let full = block::resolve_filename(overlay, filename);
     if full == overlay {
         return Err(Failure::new("Error: Trying to create an image with the same filename as the backing file"));
     }

@@ -277,6 +277,15 @@ pub async fn open(source: &Source) -> Result<Image, Failure> {
     Image::open(source).await.map_err(|error| cannot_open(&source.name, &error))
 }
 
+/// Closes images; the first failure counts.
+pub async fn close_all(images: Vec<Image>) -> Result<(), Failure> {
+    let mut result = Ok(());
+    for image in images {
+        result = result.and(image.close().await.map_err(Failure::from));
+    }
+    result
+}
+
 /// What a person is told when an image can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
     Failure::new(format_args!("Could not open '{name}': {error}"))

@@ -1,10 +1,8 @@
 //! What the faces of the program do, as a library: flag tables, human and JSON output.
 //!
 //! ```text
-//! face ─┬─ img ─── create info convert compare map check resize commit measure dd bench
-//!       ├─ io ──── open read write … quit
-//!       ├─ nbd ─── serve, --list
-//!       └─ daemon ─ options in the order given ─▶ monitor
+//! face ─┬─ img ─── create info convert compare map check resize commit
+//!       └─ io ──── open read write … quit
 //! ```
 //!
 //! Each face reads its command line by a table of flags ([`getopt`]) that also makes its help ([`usage`]), opens images
@@ -12,11 +10,23 @@
 //! QEMU's programs of the same names.
 #![forbid(unsafe_code)]
 
+pub mod cache;
+pub mod compare;
 pub mod console;
+pub mod copy;
+pub mod creation;
 pub mod face;
 pub mod failure;
 pub mod getopt;
+pub mod image;
+pub mod img;
 pub mod io;
+pub mod json;
 pub mod keyval;
+pub mod object;
+pub mod progress;
+pub mod runtime;
+pub mod show;
 pub mod size;
+pub mod trace;
 pub mod usage;

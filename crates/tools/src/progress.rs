@@ -2,9 +2,18 @@
 
 use crate::console::Console;
 use crate::out;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 /// A repaint needs at least this much progress since the last one, in percent.
 const STEP: f64 = 1.0;
+
+/// How often the progress is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The signal that asks for a line.
+const ASK: i32 = libc::SIGUSR1;
 
 /// Progress of one command.
 #[derive(Debug)]
@@ -22,11 +31,11 @@ impl Progress {
 
     /// `done` of `total` is done.
     pub fn set(&mut self, console: &mut Console, done: u64, total: u64) {
-        self.percent = if total == 0 { 100.0 } else { done as f64 * 100.0 / total as f64 };
-        let edge = self.percent == 0.0 || self.percent >= 100.0;
+        self.percent = if total == 0 { 100.0 } else { (done as f64 * 100.0 / total as f64).min(100.0) };
+        let edge = self.percent >= 100.0 && self.painted < 100.0;
         if self.shown && (edge || self.percent >= self.painted + STEP) {
             self.painted = self.percent;
-            out!(console, "    ({:.2}/100%)\r", self.percent.min(100.0));
+            out!(console, "    ({:.2}/100%)\r", self.percent);
             console.flush();
         }
     }
@@ -39,8 +48,50 @@ impl Progress {
         }
     }
 
-    /// The line that SIGUSR1 asks for.
-    pub fn line(&self) -> String {
-        format!("    ({:.2}/100%)", self.percent.min(100.0))
+    fn line(&self) -> String {
+        format!("    ({:.2}/100%)", self.percent)
+    }
+}
+
+/// Why a wait ended.
+enum Woken<T> {
+    Done(T),
+    Asked,
+    Look,
+}
+
+/// Does `work` and shows how far it is: `done` of `total`.
+pub async fn watch<T>(
+    console: &mut Console,
+    progress: &mut Progress,
+    total: u64,
+    done: impl Fn() -> u64,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    progress.set(console, 0, total.max(1));
+    loop {
+        let mut asked = pin!(rt::signal::next_signal(&[ASK]));
+        let mut look = pin!(rt::sleep(LOOK));
+        let woken = std::future::poll_fn(|context| {
+            if let Poll::Ready(answer) = work.as_mut().poll(context) {
+                return Poll::Ready(Woken::Done(answer));
+            }
+            if asked.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woken::Asked);
+            }
+            look.as_mut().poll(context).map(|()| Woken::Look)
+        });
+        match woken.await {
+            Woken::Done(answer) => {
+                progress.set(console, done(), total);
+                return answer;
+            }
+            Woken::Asked => {
+                progress.set(console, done(), total);
+                console.note(progress.line());
+            }
+            Woken::Look => progress.set(console, done(), total),
+        }
     }
 }

@@ -58,9 +58,13 @@ fn sorted(options: &Options, order: &[&str]) -> Options {
     result
 }
 
-/// Everything known of one node and its children other than its backing node.
+/// Everything known of one node and its children other than its backing node, as it was when it was looked at.
 pub struct Description {
-    node: Arc<Node>,
+    format: &'static str,
+    /// It reaches storage and interprets nothing.
+    protocol: bool,
+    length: u64,
+    allocated: Option<u64>,
     filename: String,
     info: block::DriverInfo,
     /// Where the stored backing name leads.
@@ -82,21 +86,24 @@ impl Description {
         }
         info.cluster_size = info.cluster_size.or(node.facts().cluster_size);
         let filename = node.filename();
-        let full_backing = info.backing_filename.as_ref().map(|stored| block::resolve(&filename, stored));
+        let full_backing = info.backing_filename.as_ref().map(|stored| block::resolve_filename(&filename, stored));
         let children = node.edges().all().into_iter().filter(|(role, _)| *role != Role::Backing);
         let children = children.map(|(role, child)| (role.name(), Description::of(&child))).collect();
-        Description { node: node.clone(), filename, info, full_backing, children }
+        Description {
+            format: node.driver_name(),
+            protocol: node.driver_type().kind == block::DriverKind::Protocol,
+            length: node.length(),
+            allocated: node.allocated_size(),
+            filename,
+            info,
+            full_backing,
+            children,
+        }
     }
 
     /// The stored backing name and format, and where they lead.
     pub fn backing(&self) -> Option<(&str, Option<&str>)> {
         self.full_backing.as_deref().map(|full| (full, self.info.backing_format.as_deref()))
-    }
-
-    /// Names the image as the command line did, where the node's own name says less.
-    pub fn named(mut self, filename: String) -> Description {
-        self.filename = filename;
-        self
     }
 
     /// The description as an object.
@@ -106,10 +113,10 @@ impl Description {
             Opt::Dict(Options::new().with_str("name", name).with("info", child.object()))
         });
         object.set("children", Opt::List(children.collect()));
-        object.set("virtual-size", Opt::Uint(self.node.length()));
+        object.set("virtual-size", Opt::Uint(self.length));
         object.set("filename", Opt::Str(self.filename.clone()));
-        object.set("format", Opt::Str(self.node.driver_name().to_owned()));
-        let numbers = [("cluster-size", self.info.cluster_size), ("actual-size", self.node.allocated_size())];
+        object.set("format", Opt::Str(self.format.to_owned()));
+        let numbers = [("cluster-size", self.info.cluster_size), ("actual-size", self.allocated)];
         for (name, number) in numbers {
             if let Some(number) = number {
                 object.set(name, Opt::Uint(number));
@@ -155,17 +162,16 @@ impl Description {
 
     fn print_at(&self, console: &mut Console, path: &str, depth: usize) {
         let pad = " ".repeat(depth);
-        let below = self.node.driver_type().kind != block::DriverKind::Format && depth > 0;
-        let labels = if below {
+        let labels = if self.protocol && depth > 0 {
             ("filename", "protocol type", "file length")
         } else {
             ("image", "file format", "virtual size")
         };
-        let length = self.node.length();
+        let length = self.length;
         outln!(console, "{pad}{}: {}", labels.0, self.filename);
-        outln!(console, "{pad}{}: {}", labels.1, self.node.driver_name());
+        outln!(console, "{pad}{}: {}", labels.1, self.format);
         outln!(console, "{pad}{}: {} ({length} bytes)", labels.2, size::human(length));
-        let disk = self.node.allocated_size().map_or_else(|| "unavailable".to_owned(), size::human);
+        let disk = self.allocated.map_or_else(|| "unavailable".to_owned(), size::human);
         outln!(console, "{pad}disk size: {disk}");
         self.print_header(console, &pad);
         if !self.info.snapshots.is_empty() {

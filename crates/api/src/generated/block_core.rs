@@ -658,6 +658,27 @@ impl Object for BlockdevCacheInfo {
 }
 object_codec!(BlockdevCacheInfo);
 
+/// A node that another one uses.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevChild {
+    /// What it is to its parent: file, backing, …
+    pub child: String,
+    /// The node.
+    pub node_name: String,
+}
+
+impl Object for BlockdevChild {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { child: from.required("child")?, node_name: from.required("node-name")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("child", &self.child);
+        to.put("node-name", &self.node_name);
+    }
+}
+object_codec!(BlockdevChild);
+
 /// A node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockDeviceInfo {
@@ -697,6 +718,8 @@ pub struct BlockDeviceInfo {
     pub cache: BlockdevCacheInfo,
     /// Offset in bytes beyond which a write is told of; 0 is none.
     pub write_threshold: i64,
+    /// The nodes it uses.
+    pub children: Vec<BlockdevChild>,
 }
 
 impl Object for BlockDeviceInfo {
@@ -720,6 +743,7 @@ impl Object for BlockDeviceInfo {
             image: from.required("image")?,
             cache: from.required("cache")?,
             write_threshold: from.required("write_threshold")?,
+            children: from.required("children")?,
         })
     }
 
@@ -742,6 +766,7 @@ impl Object for BlockDeviceInfo {
         to.put("image", &self.image);
         to.put("cache", &self.cache);
         to.put("write_threshold", &self.write_threshold);
+        to.put("children", &self.children);
     }
 }
 object_codec!(BlockDeviceInfo);

@@ -22,7 +22,7 @@ pub use daemon::*;
 mod events;
 pub use events::*;
 
-use crate::codec::{Encode, NoArguments, run, run_raw, run_silent};
+use crate::codec::{Encode, NoArguments, run, run_raw};
 use crate::{Dict, QmpError, Value};
 
 /// Every command, in the order of the schema.

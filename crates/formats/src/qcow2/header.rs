@@ -138,6 +138,34 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header of a new image without tables.
+    pub fn new(version: u32, cluster_bits: u32, size: u64) -> Self {
+        Self {
+            version,
+            backing_offset: 0,
+            backing_size: 0,
+            backing_name: None,
+            cluster_bits,
+            size,
+            crypt_method: 0,
+            l1_entries: 0,
+            l1_offset: 0,
+            refcount_table_offset: 0,
+            refcount_table_clusters: 0,
+            snapshot_count: 0,
+            snapshots_offset: 0,
+            incompatible: 0,
+            compatible: 0,
+            autoclear: 0,
+            refcount_order: 4,
+            length: if version >= 3 { 112 } else { 72 },
+            compression: Compression::Zlib,
+            extensions: Vec::new(),
+            extensions_end: 0,
+            sector: [0; SECTOR],
+        }
+    }
+
     /// Reads and checks the header of the image in `file`.
     pub async fn read(file: &Arc<Node>) -> Result<Self> {
         Self::read_unnamed(file).await.map_err(|e| e.context(format!("qcow2 image '{}'", file.filename())))
@@ -364,6 +392,11 @@ impl Header {
         let per_entry = self.cluster_size() * self.l2_entries();
         let entries = size.div_ceil(per_entry);
         (entries * 8 <= MAX_L1_BYTES).then_some(entries)
+    }
+
+    /// Where saved machine states begin, behind the disk.
+    pub fn vm_state_offset(&self) -> Option<u64> {
+        self.l1_entries_for(self.size).map(|entries| entries * self.cluster_size() * self.l2_entries())
     }
 
     /// Bytes of the active L1 table.

@@ -103,7 +103,7 @@ pub(crate) fn dispatch(schema: &Schema, sections: &[String], options: &Options) 
     }
     let all = sections.join(" + ");
     Ok(format!(
-        "\nuse crate::codec::{{Encode, NoArguments, run, run_raw, run_silent}};\nuse crate::{{Dict, QmpError, Value}};\n\n\
+        "\nuse crate::codec::{{Encode, NoArguments, run, run_raw}};\nuse crate::{{Dict, QmpError, Value}};\n\n\
          /// Every command, in the order of the schema.\npub const COMMANDS: &[&str] = &[\n{names}];\n\n\
          /// The handlers of all sections.\npub trait Handlers: {all} {{}}\n\n\
          impl<T: {all}> Handlers for T {{}}\n\n\
@@ -124,15 +124,12 @@ fn arm(
     let method = snake(&definition.name);
     let ours = options.answered_by_api.contains(&definition.name);
     let call = if ours { format!("crate::introspect::{method}") } else { format!("handlers.{method}") };
-    let run = match (command.generate, command.success_response) {
-        (false, _) => "run_raw",
-        (true, true) => "run",
-        (true, false) => "run_silent",
-    };
+    let run = if command.generate { "run" } else { "run_raw" };
+    let silence = if command.success_response { "" } else { ".map(|_| None)" };
     let closure = match argument_type(schema, definition, command)? {
         Some(_) if ours => call,
         Some(_) => format!("|a| {call}(a)"),
         None => format!("|NoArguments {{}}| {call}()"),
     };
-    Ok(format!("\"{}\" => {run}(arguments, {closure}).await,\n", definition.name))
+    Ok(format!("\"{}\" => {run}(arguments, {closure}).await{silence},\n", definition.name))
 }

@@ -65,12 +65,9 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     source.name = super::one_image(&parsed.operands)?;
     super::exclusive(&source)?;
     let mut list = Vec::new();
-    // What was found before a backing file that is missing is still told.
-    let result = runtime::run(collect(&source, whole_chain, &mut list))?;
-    if result.is_ok() || output == Output::Human {
-        print(console, &list, output, whole_chain);
-    }
-    result.map(|()| 0)
+    runtime::run(collect(&source, whole_chain, &mut list))??;
+    print(console, &list, output, whole_chain);
+    Ok(0)
 }
 
 async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> Result<(), Failure> {
@@ -94,7 +91,6 @@ async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> R
 /// What is kept of an image after it was closed.
 struct Shown {
     description: Description,
-    object: Opt,
     backing: Option<(String, Option<String>)>,
 }
 
@@ -102,10 +98,9 @@ async fn look(source: &Source) -> Result<Shown, BlockError> {
     let graph = image::graph();
     let node = image::open_node(&graph, source).await?;
     let description = Description::of(&node);
-    let object = description.object();
     let backing = description.backing().map(|(name, format)| (name.to_owned(), format.map(str::to_owned)));
     graph.release(&node).await?;
-    Ok(Shown { description, object, backing })
+    Ok(Shown { description, backing })
 }
 
 fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: bool) {
@@ -118,9 +113,9 @@ fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: boo
                 shown.description.print(console);
             }
         }
-        (Output::Json, [shown]) if !whole_chain => outln!(console, "{}", json::pretty(&shown.object)),
+        (Output::Json, [shown]) if !whole_chain => outln!(console, "{}", json::pretty(&shown.description.object())),
         (Output::Json, list) => {
-            let objects = list.iter().map(|shown| shown.object.clone()).collect();
+            let objects = list.iter().map(|shown| shown.description.object()).collect();
             outln!(console, "{}", json::pretty(&Opt::List(objects)));
         }
     }

@@ -26,11 +26,18 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "check", about: "Check an image, and mend it", run: check::run },
+    Command { name: "commit", about: "Write an overlay into its backing file", run: commit::run },
+    Command { name: "compare", about: "Compare the content of two images", run: compare::run },
+    Command { name: "convert", about: "Copy images into another format", run: convert::run },
     Command { name: "create", about: "Make an image", run: create::run },
+    Command { name: "info", about: "Tell what an image is", run: info::run },
+    Command { name: "map", about: "Tell what lies where in an image", run: map::run },
+    Command { name: "resize", about: "Change the virtual size of an image", run: resize::run },
 ];
 
 /// Commands of the programs whose place this takes that are not here yet.
-const LATER: &[&str] = &["amend", "bitmap", "rebase", "snapshot"];
+const LATER: &[&str] = &["amend", "bench", "bitmap", "dd", "measure", "rebase", "snapshot"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Global {
@@ -184,4 +191,9 @@ fn exclusive(source: &Source) -> Result<(), Failure> {
         return Err(Failure::new("--image-opts and --format are mutually exclusive"));
     }
     Ok(())
+}
+
+/// Reads a limit in bytes per second.
+fn rate(text: &str) -> Result<u64, Failure> {
+    crate::size::parse(text).map_err(|_| Failure::new(format_args!("Invalid rate limit specified: '{text}'.")))
 }

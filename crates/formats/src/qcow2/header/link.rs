@@ -4,6 +4,9 @@ use block::{Link, Node, Result, WriteFlags};
 use rt::Buf;
 use std::sync::Arc;
 
+/// Smaller clusters have better use for their room than names of features.
+const NAMES_FROM_CLUSTER_SIZE: u64 = 8192;
+
 impl Header {
     /// Stores a new link to a backing file, durable when it returns. The header is changed only on success.
     pub async fn set_backing_link(&mut self, file: &Arc<Node>, link: &Link) -> Result<()> {
@@ -66,16 +69,49 @@ impl Header {
             return Err(HeaderError::NoRoom { bytes: taken as u64 });
         };
         all.extend(names.and_then(|names| extension::shorten_names(&names, room.saturating_sub(8))));
-        let mut at = self.length as u64;
-        for extension in &mut all {
-            extension.offset = at + 8;
-            at += extension.stored_len() as u64;
-        }
         self.put(start, &vec![0; SECTOR.saturating_sub(start)]);
         self.put(start, &extension::encode(&all));
         self.extensions = all;
-        self.extensions_end = at + 8;
+        self.number_extensions();
         Ok(())
+    }
+
+    /// Lays a new header out: the bytes of the first cluster, as far as they are not zero.
+    pub fn lay_out(&mut self, backing_format: Option<&str>) -> Result<Vec<u8>, HeaderError> {
+        self.extensions.clear();
+        self.extensions.extend(backing_format.map(|f| Extension::new(BACKING_FORMAT, f.as_bytes().to_vec())));
+        if self.version >= 3 && self.cluster_size() >= NAMES_FROM_CLUSTER_SIZE {
+            self.extensions.push(extension::feature_names());
+        }
+        let mut bytes = vec![0; self.length as usize];
+        bytes.extend(extension::encode(&self.extensions));
+        self.number_extensions();
+        (self.backing_offset, self.backing_size) = (0, 0);
+        if let Some(name) = &self.backing_name {
+            if name.len() > MAX_BACKING_NAME as usize {
+                return Err(HeaderError::NoRoomForName { bytes: name.len() });
+            }
+            (self.backing_offset, self.backing_size) = (bytes.len() as u64, name.len() as u32);
+            bytes.extend(name.as_bytes());
+        }
+        if bytes.len() as u64 > self.cluster_size() {
+            return Err(HeaderError::NoRoom { bytes: bytes.len() as u64 });
+        }
+        self.sector = [0; SECTOR];
+        self.put(0, &bytes);
+        self.sector = self.sector();
+        bytes.iter_mut().zip(self.sector).for_each(|(to, from)| *to = from);
+        Ok(bytes)
+    }
+
+    /// Tells each extension where it is.
+    fn number_extensions(&mut self) {
+        let mut at = u64::from(self.length);
+        for extension in &mut self.extensions {
+            extension.offset = at + 8;
+            at += extension.stored_len() as u64;
+        }
+        self.extensions_end = at + 8;
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {

@@ -1,0 +1,131 @@
+//! Values to text, as QEMU's programs write it: on one line for QMP, or indented by four for people and scripts.
+//! Everything outside printable ASCII is escaped.
+
+use crate::Value;
+
+/// On one line: `{"return": {}}`.
+pub fn to_line(value: &Value) -> String {
+    let mut out = String::new();
+    write(&mut out, value, None);
+    out
+}
+
+/// Over several lines, without a newline at the end.
+pub fn to_pretty(value: &Value) -> String {
+    let mut out = String::new();
+    write(&mut out, value, Some(0));
+    out
+}
+
+/// `level` is the indentation in steps of four, none for one line. Recursion is bounded by the depth of what the parser
+/// or the types can make.
+fn write(out: &mut String, value: &Value, level: Option<usize>) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Int(n) => out.push_str(&n.to_string()),
+        Value::Uint(n) => out.push_str(&n.to_string()),
+        Value::Float(n) => out.push_str(&float(*n)),
+        Value::String(text) => string(out, text),
+        Value::List(elements) => {
+            out.push('[');
+            for (i, element) in elements.iter().enumerate() {
+                separate(out, i, level);
+                write(out, element, level.map(|l| l + 1));
+            }
+            break_line(out, level);
+            out.push(']');
+        }
+        Value::Dict(dict) => {
+            out.push('{');
+            for (i, (name, member)) in dict.iter().enumerate() {
+                separate(out, i, level);
+                string(out, name);
+                out.push_str(": ");
+                write(out, member, level.map(|l| l + 1));
+            }
+            break_line(out, level);
+            out.push('}');
+        }
+    }
+}
+
+fn separate(out: &mut String, index: usize, level: Option<usize>) {
+    if index > 0 {
+        out.push_str(if level.is_some() { "," } else { ", " });
+    }
+    break_line(out, level.map(|l| l + 1));
+}
+
+fn break_line(out: &mut String, level: Option<usize>) {
+    if let Some(level) = level {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("    ", level));
+    }
+}
+
+fn string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            ' '..='~' => out.push(c),
+            _ => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    out.push_str(&format!("\\u{unit:04X}"));
+                }
+            }
+        }
+    }
+    out.push('"');
+}
+
+/// With 17 significant digits, which name every double, without trailing zeros: C's `%.17g`.
+fn float(n: f64) -> String {
+    if !n.is_finite() {
+        return "null".into();
+    }
+    let scientific = format!("{n:.16e}");
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let Ok(exponent) = exponent.parse::<i32>() else { return scientific };
+    if (-4..17).contains(&exponent) {
+        let decimals = usize::try_from(16 - exponent).unwrap_or_default();
+        return trimmed(&format!("{n:.decimals$}")).into();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", trimmed(mantissa), exponent.unsigned_abs())
+}
+
+fn trimmed(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_print_as_clients_know_them() {
+        for (n, text) in [
+            (0.1, "0.10000000000000001"),
+            (1.5, "1.5"),
+            (3.0, "3"),
+            (1e20, "1e+20"),
+            (1e300, "1.0000000000000001e+300"),
+            (18446744073709551616.0, "1.8446744073709552e+19"),
+            (-9223372036854775809.0, "-9.2233720368547758e+18"),
+            (-0.0, "-0"),
+            (1e-5, "1.0000000000000001e-05"),
+            (0.0001, "0.0001"),
+        ] {
+            assert_eq!(float(n), text);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What can go wrong around exports. Requests of clients have errors of their own.
+
+use block::BlockError;
+use rt::net::Address;
+use std::io;
+
+/// An export or a server that could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The address can't be listened on.
+    #[error("Failed to bind socket to {}: {}", place(address), words(error))]
+    Listen {
+        /// Where.
+        address: Address,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There is no NBD server to add to.
+    #[error("NBD server not running")]
+    NotRunning,
+    /// One server is enough.
+    #[error("NBD server already running")]
+    AlreadyRunning,
+    /// An id that is none.
+    #[error("Invalid block export id")]
+    InvalidId,
+    /// The id is another export's.
+    #[error("Block export id '{0}' is already in use")]
+    IdTaken(String),
+    /// The name is another export's.
+    #[error("NBD server already has export named '{0}'")]
+    NameTaken(String),
+    /// A text longer than the protocol allows.
+    #[error("{what} '{text}' too long")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// The text.
+        text: String,
+    },
+    /// Offsets of NBD are used as signed numbers by too many.
+    #[error("export '{name}' is {size} bytes large; NBD reaches only {}", ::nbd::limits::EXPORT_SIZE)]
+    TooLarge {
+        /// The export's name.
+        name: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// The node takes no writes.
+    #[error("Cannot export read-only node as writable")]
+    ReadOnlyNode,
+    /// Nothing of that id.
+    #[error("Export '{0}' is not found")]
+    NotFound(String),
+    /// Clients use it.
+    #[error("export '{0}' still in use")]
+    InUse(String),
+    /// The graph refuses.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+}
+
+fn place(address: &Address) -> String {
+    match address {
+        Address::Unix(path) => path.display().to_string(),
+        tcp => tcp.to_string(),
+    }
+}
+
+/// The error's text without Rust's "(os error N)".
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.rfind(" (os error ").and_then(|end| text.get(..end)).unwrap_or(&text).to_owned()
+}

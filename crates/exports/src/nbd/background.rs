@@ -1,0 +1,123 @@
+//! Requests of one connection that could not be answered at once: tasks that leave their replies here.
+//!
+//! ```text
+//! connection ──begin(cost)──▶ task ──finish──▶ done ──wake──▶ connection ──▶ output
+//! ```
+//!
+//! Law: whatever becomes of a task, it leaves a reply: one that panics leaves `EIO`.
+//!
+//! Bounds: [`REQUESTS`] tasks; their buffers together at most the server's bytes in flight for one client, except
+//! that one request is always admitted.
+
+use super::reply::Reply;
+use futures_util::task::AtomicWaker;
+use ::nbd::{ErrorCode, Request};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Context;
+
+/// Most tasks of one connection.
+const REQUESTS: usize = 128;
+
+/// What a connection and its tasks share.
+pub(super) struct Background {
+    done: Mutex<VecDeque<Reply>>,
+    /// Replies in `done`, to look without the lock.
+    ready: AtomicUsize,
+    tasks: AtomicUsize,
+    bytes: AtomicUsize,
+    most_bytes: usize,
+    waker: AtomicWaker,
+}
+
+impl Background {
+    pub fn new(most_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            done: Mutex::default(),
+            ready: AtomicUsize::new(0),
+            tasks: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            most_bytes,
+            waker: AtomicWaker::new(),
+        })
+    }
+
+    /// Admits a request that will hold `cost` bytes, or not now. Called by the connection only.
+    pub fn begin(self: &Arc<Self>, request: &Request, structured: bool, cost: usize) -> Option<Task> {
+        if !self.has_room(cost) {
+            return None;
+        }
+        self.tasks.fetch_add(1, Ordering::AcqRel);
+        self.bytes.fetch_add(cost, Ordering::AcqRel);
+        Some(Task { background: self.clone(), request: *request, structured, cost, finished: false })
+    }
+
+    /// A request that will hold `cost` bytes would be admitted now.
+    pub fn has_room(&self, cost: usize) -> bool {
+        let (tasks, bytes) = (self.tasks.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire));
+        tasks < REQUESTS && (tasks == 0 || bytes.saturating_add(cost) <= self.most_bytes)
+    }
+
+    /// Takes a reply, if one is ready.
+    pub fn next(&self) -> Option<Reply> {
+        if self.ready.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let reply = self.done.lock().pop_front();
+        if reply.is_some() {
+            self.ready.fetch_sub(1, Ordering::AcqRel);
+        }
+        reply
+    }
+
+    /// A reply is ready; else `cx` is woken by the next one.
+    pub fn poll_ready(&self, cx: &Context<'_>) -> bool {
+        if self.ready.load(Ordering::Acquire) > 0 {
+            return true;
+        }
+        self.waker.register(cx.waker());
+        self.ready.load(Ordering::Acquire) > 0
+    }
+
+    /// No task is left, and no reply waits.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.load(Ordering::Acquire) == 0 && self.ready.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A request's place among those that are served in the background.
+pub(super) struct Task {
+    background: Arc<Background>,
+    pub request: Request,
+    pub structured: bool,
+    cost: usize,
+    finished: bool,
+}
+
+impl Task {
+    /// Leaves the reply. Its bytes are the output's from then on, which stops reading at a bound of its own.
+    pub fn finish(mut self, reply: Reply) {
+        self.leave(reply);
+    }
+
+    fn leave(&mut self, reply: Reply) {
+        let background = &self.background;
+        self.finished = true;
+        background.done.lock().push_back(reply);
+        background.ready.fetch_add(1, Ordering::AcqRel);
+        background.bytes.fetch_sub(self.cost, Ordering::AcqRel);
+        background.tasks.fetch_sub(1, Ordering::AcqRel);
+        background.waker.wake();
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !self.finished {
+            let reply = Reply::error(&self.request, self.structured, ErrorCode::EIO, "the request was abandoned");
+            self.leave(reply);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! One connection from accept to close.
+
+use super::Shelf;
+use super::export::NbdExport;
+use super::input::Input;
+use super::transmission::Transmission;
+use event_listener::IntoNotification;
+use ::nbd::server::{Handshake, HandshakeError, Session, Step};
+use rt::net::Stream;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A connection that counts against the server's bound while it lives.
+pub(super) struct Connection {
+    pub shelf: Arc<Shelf>,
+    pub stream: Arc<Stream>,
+    /// The client has chosen an export.
+    pub negotiated: bool,
+}
+
+/// Why a handshake led to no session.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error(transparent)]
+    TooSlow(#[from] rt::Elapsed),
+}
+
+impl Connection {
+    /// Serves the client until it leaves.
+    pub async fn run(mut self) {
+        let client = self.stream.peer_label();
+        let mut input = Input::default();
+        let session = match self.negotiate(&mut input).await {
+            Ok(Some(session)) => session,
+            Ok(None) => return tracing::debug!(client, "client left without choosing an export"),
+            Err(error) => return tracing::info!(client, %error, "handshake failed"),
+        };
+        let Some(visit) = session.export.enter(&self.stream) else {
+            return tracing::debug!(client, "the export was closed while the client chose it");
+        };
+        self.negotiated = true;
+        tracing::debug!(client, export = session.name, "client connected");
+        let bytes = self.shelf.options.bytes_in_flight;
+        let ended = Transmission::new(&self.stream, session, input, bytes).run().await;
+        match ended {
+            Ok(()) => tracing::debug!(client, "client left"),
+            Err(error) => tracing::debug!(client, %error, "connection lost"),
+        }
+        drop(visit);
+    }
+
+    async fn negotiate(&self, input: &mut Input) -> Result<Option<Session<Arc<NbdExport>>>, Failed> {
+        match self.shelf.options.handshake_deadline {
+            // Dropped at the deadline it leaves nothing behind: only this connection's own buffers.
+            Some(deadline) => rt::timeout(deadline, self.handshake(input)).await?,
+            None => self.handshake(input).await,
+        }
+    }
+
+    async fn handshake(&self, input: &mut Input) -> Result<Option<Session<Arc<NbdExport>>>, Failed> {
+        let mut out = Vec::new();
+        let mut handshake = Handshake::new(&mut out);
+        self.stream.send_all(&out).await?;
+        loop {
+            let n = self.stream.recv(input.room(0)).await?;
+            if n == 0 {
+                return Ok(None);
+            }
+            input.received(n);
+            while !input.window().is_empty() {
+                out.clear();
+                let (taken, step) = handshake.advance(input.window(), &*self.shelf, &mut out)?;
+                input.take(taken);
+                self.stream.send_all(&out).await?;
+                match step {
+                    Step::More | Step::Answered => {}
+                    Step::Ready(session) => return Ok(Some(session)),
+                    Step::Closed => return Ok(None),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.negotiated {
+            self.shelf.served.store(true, Ordering::Release);
+        }
+        // Whoever still holds the stream (a close that is under way) must not keep the client waiting.
+        let _ = self.stream.shutdown();
+        self.shelf.connections.lock().retain(|stream| !Arc::ptr_eq(stream, &self.stream));
+        self.shelf.changed.notify(usize::MAX.additional());
+    }
+}

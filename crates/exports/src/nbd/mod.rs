@@ -1,0 +1,260 @@
+//! The NBD server: listeners, exports by name, and a task for each connection.
+//!
+//! ```text
+//!  listener ─accept─▶ handshake (deadline) ─▶ export ─▶ transmission ─▶ backend
+//!  control worker     └────────────── one data worker ──────────────┘
+//! ```
+//!
+//! Laws: a connection lives on one worker, from socket to file; no backend is touched before the client has chosen
+//! an export; an export or server that closes shuts its clients' sockets and waits until their last request has
+//! ended.
+//!
+//! Bounds: connections, time of a handshake, bytes in flight for a client: see [`ServerOptions`].
+
+mod background;
+mod connection;
+mod export;
+mod input;
+mod output;
+mod reply;
+mod transmission;
+mod waiting;
+
+pub use export::NbdExportSpec;
+
+use crate::error::ExportError;
+use connection::Connection;
+use event_listener::{Event, EventListener, IntoNotification};
+use export::NbdExport;
+use ::nbd::server::{Catalog, Offer};
+use parking_lot::{Mutex, RwLock};
+use rt::Target;
+use rt::net::{Address, Listener, Stream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long the server waits after a connection could not be accepted (too few descriptors).
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Bounds of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Most connections at a time; more wait in the listener's queue. 0: as many as there are descriptors.
+    pub max_connections: usize,
+    /// How long a client may take to choose an export.
+    pub handshake_deadline: Option<Duration>,
+    /// Most bytes of requests in flight for one client; a single larger request is served all the same.
+    pub bytes_in_flight: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 100,
+            handshake_deadline: Some(Duration::from_secs(10)),
+            bytes_in_flight: 16 << 20,
+        }
+    }
+}
+
+/// A running server.
+pub struct NbdServer {
+    shelf: Arc<Shelf>,
+    addresses: Vec<Address>,
+}
+
+/// What the server and its connections share.
+struct Shelf {
+    options: ServerOptions,
+    exports: RwLock<Vec<Arc<NbdExport>>>,
+    connections: Mutex<Vec<Arc<Stream>>>,
+    stopping: AtomicBool,
+    /// A client that had chosen an export has left.
+    served: AtomicBool,
+    /// Something of the above has changed.
+    changed: Event,
+}
+
+impl NbdServer {
+    /// Listens on an address; a TCP name may mean several sockets.
+    pub async fn listen(address: &Address) -> Result<Vec<Listener>, ExportError> {
+        let listened = match address {
+            Address::Unix(path) => Listener::bind_unix(path).await.map(|listener| vec![listener]),
+            Address::Tcp { host, port } => Listener::bind_tcp(host, *port).await,
+        };
+        listened.map_err(|error| ExportError::Listen { address: address.clone(), error })
+    }
+
+    /// Starts to accept clients. There is nothing for them yet: see [`NbdServer::add`].
+    pub fn start(listeners: Vec<Listener>, options: ServerOptions) -> Self {
+        let shelf = Arc::new(Shelf {
+            options,
+            exports: RwLock::default(),
+            connections: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            served: AtomicBool::new(false),
+            changed: Event::new(),
+        });
+        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().cloned()).collect();
+        for listener in listeners {
+            rt::spawn_on(Target::Control, accept(shelf.clone(), listener)).detach();
+        }
+        Self { shelf, addresses }
+    }
+
+    /// Where it listens, with the ports that were chosen.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Offers an export.
+    pub fn add(&self, spec: NbdExportSpec) -> Result<(), ExportError> {
+        for (what, text) in [("export name", &spec.name), ("description", &spec.description)] {
+            if text.len() > ::nbd::limits::STRING {
+                return Err(ExportError::TooLong { what, text: text.clone() });
+            }
+        }
+        let size = spec.backend.length();
+        if size > ::nbd::limits::EXPORT_SIZE {
+            return Err(ExportError::TooLarge { name: spec.name, size });
+        }
+        let mut exports = self.shelf.exports.write();
+        if exports.iter().any(|export| export.name() == spec.name) {
+            return Err(ExportError::NameTaken(spec.name));
+        }
+        exports.push(NbdExport::new(spec));
+        Ok(())
+    }
+
+    /// Names of the exports.
+    pub fn names(&self) -> Vec<String> {
+        self.shelf.exports.read().iter().map(|export| export.name().to_owned()).collect()
+    }
+
+    /// Connections that use the export now.
+    pub fn client_count(&self, name: &str) -> usize {
+        self.shelf.export(name).map_or(0, |export| export.client_count())
+    }
+
+    /// Withdraws an export if no client uses it; whether that is so.
+    pub fn remove_unused(&self, name: &str) -> bool {
+        let Some(export) = self.shelf.export(name) else { return true };
+        let unused = export.close_if_unused();
+        if unused {
+            self.shelf.withdraw(&export);
+        }
+        unused
+    }
+
+    /// Withdraws an export: no new client finds it, and those there are are disconnected. Ends when their last
+    /// request has.
+    pub async fn remove(&self, name: &str) {
+        if let Some(export) = self.shelf.export(name) {
+            self.shelf.withdraw(&export);
+            export.close().await;
+        }
+    }
+
+    /// Stops listening, disconnects everybody, and ends when the last request has. The exports are withdrawn.
+    pub async fn stop(&self) {
+        self.shelf.stopping.store(true, Ordering::Release);
+        self.shelf.exports.write().clear();
+        self.shelf.connections.lock().iter().for_each(|stream| drop(stream.shutdown()));
+        self.shelf.changed.notify(usize::MAX.additional());
+        self.shelf.wait_until(|shelf| shelf.connections.lock().is_empty()).await;
+    }
+
+    /// Ends when a client that used an export has left and no other is there.
+    pub async fn last_client_left(&self) {
+        let left = |shelf: &Shelf| shelf.served.load(Ordering::Acquire) && shelf.connections.lock().is_empty();
+        self.shelf.wait_until(left).await;
+    }
+}
+
+impl Shelf {
+    fn export(&self, name: &str) -> Option<Arc<NbdExport>> {
+        self.exports.read().iter().find(|export| export.name() == name).cloned()
+    }
+
+    fn withdraw(&self, export: &Arc<NbdExport>) {
+        self.exports.write().retain(|other| !Arc::ptr_eq(other, export));
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    async fn wait_until(&self, done: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.listen();
+            if done(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let most = self.options.max_connections;
+        most == 0 || self.connections.lock().len() < most
+    }
+
+    /// Registers a connection; `None` when the server is stopping.
+    fn admit(self: &Arc<Self>, stream: Stream) -> Option<Connection> {
+        let stream = Arc::new(stream);
+        let mut connections = self.connections.lock();
+        // Checked under the lock: `stop` sets the flag before it shuts the connections it finds here.
+        if self.stopping() {
+            return None;
+        }
+        connections.push(stream.clone());
+        Some(Connection { shelf: self.clone(), stream, negotiated: false })
+    }
+}
+
+impl Catalog for Shelf {
+    type Export = Arc<NbdExport>;
+
+    fn list(&self, visit: &mut dyn FnMut(&str, &str)) {
+        self.exports.read().iter().for_each(|export| visit(export.name(), export.description()));
+    }
+
+    fn find(&self, name: &str) -> Option<(Arc<NbdExport>, Offer)> {
+        let export = self.export(name)?;
+        let offer = export.offer();
+        Some((export, offer))
+    }
+}
+
+/// Accepts clients until the server stops; the listener is closed then.
+async fn accept(shelf: Arc<Shelf>, listener: Listener) {
+    while !shelf.stopping() {
+        shelf.wait_until(|shelf| shelf.has_room() || shelf.stopping()).await;
+        let changed = shelf.changed.listen();
+        if shelf.stopping() {
+            return;
+        }
+        let Some(accepted) = unless(changed, listener.accept()).await else { continue };
+        match accepted {
+            Ok(stream) => {
+                if let Some(connection) = shelf.admit(stream) {
+                    rt::spawn_on(Target::LeastLoaded, connection.run()).detach();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client could not be accepted; waiting a moment");
+                rt::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The future's answer, or `None` if the event comes first.
+async fn unless<T>(event: EventListener, future: impl Future<Output = T>) -> Option<T> {
+    use futures_util::future::{Either, select};
+    match select(std::pin::pin!(future), event).await {
+        Either::Left((answer, _)) => Some(answer),
+        Either::Right(_) => None,
+    }
+}

@@ -1,0 +1,434 @@
+//! The transmission phase of one connection: everything that has arrived is served, then answered in one send.
+//!
+//! ```text
+//!  socket ─recv─▶ input ─▶ Request ─▶ Rules ─▶ try_read / try_write ──────────▶ output ─send─▶ socket
+//!                             │                    │ would wait                   ▲
+//!                             └── refused ──▶──────┼──────────────────────────────┤
+//!                                                  └─▶ task ─▶ background ─▶ reply ┘
+//! ```
+//!
+//! A request that needs no wait is answered between the two system calls: no task, no lock, no allocation, and its
+//! data are copied once, by the kernel. Replies come in whatever order they are ready.
+//!
+//! Bounds: a turn serves at most [`TURN_REQUESTS`] or [`TURN_BYTES`]; beyond [`OUTPUT`] bytes of replies that the
+//! client does not take, nothing more is read from it; for what waits see [`Background`].
+//!
+//! Specification: "Transmission", "Request types".
+
+use super::background::Background;
+use super::export::NbdExport;
+use super::input::{BLOCK, Input};
+use super::output::Output;
+use super::reply::Reply;
+use super::waiting;
+use block::{Backend, BlockError};
+use ::nbd::server::Session;
+use ::nbd::{Command, CommandFlags, ErrorCode, REQUEST_HEADER, Request, RequestError, limits};
+use rt::BufMut;
+use rt::net::Stream;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Most requests served before other connections have their turn.
+const TURN_REQUESTS: usize = 64;
+/// Most bytes moved before other connections have their turn.
+const TURN_BYTES: usize = 1 << 20;
+/// Longest read or write that is tried inline.
+const INLINE: u32 = 1 << 20;
+/// Bytes of unsent replies at which no more requests are taken.
+const OUTPUT: usize = 1 << 20;
+
+/// Why a connection ended other than by the client's own word.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("client announced a write of {0} bytes, more than {most} are not even skipped", most = limits::PAYLOAD_SKIP)]
+    Payload(u32),
+}
+
+/// What the front of the input turned out to be.
+enum Next {
+    /// A request was served or handed on.
+    Served,
+    /// More bytes are needed: so many in the window.
+    Wants(usize),
+    /// It must wait until the background or the output has room.
+    Full,
+}
+
+/// A write whose payload does not come through the input block.
+enum Payload {
+    /// Goes into a buffer of its own, of which so many bytes have come.
+    Kept(BufMut, usize),
+    /// Is thrown away; so many bytes are still to come.
+    Refused(usize, ErrorCode),
+}
+
+pub(super) struct Transmission<'a> {
+    stream: &'a Stream,
+    session: Session<Arc<NbdExport>>,
+    backend: Arc<Backend>,
+    /// Every write is made durable before it is acknowledged.
+    through: bool,
+    input: Input,
+    output: Output,
+    background: Arc<Background>,
+    /// The write that is being received.
+    payload: Option<(Request, Payload)>,
+    /// Bytes the window needs before its first request can be taken.
+    wants: usize,
+    /// The client has said its last word, or closed its direction.
+    ended: bool,
+    turn_requests: usize,
+    turn_bytes: usize,
+}
+
+impl<'a> Transmission<'a> {
+    /// `input` holds what the client sent behind its handshake.
+    pub fn new(stream: &'a Stream, session: Session<Arc<NbdExport>>, input: Input, most_bytes: usize) -> Self {
+        Self {
+            stream,
+            backend: session.export.backend().clone(),
+            through: session.export.writethrough(),
+            session,
+            input,
+            output: Output::default(),
+            background: Background::new(most_bytes),
+            payload: None,
+            wants: REQUEST_HEADER,
+            ended: false,
+            turn_requests: 0,
+            turn_bytes: 0,
+        }
+    }
+
+    /// Serves the client until it leaves, then waits for the requests that are still being worked on.
+    pub async fn run(mut self) -> Result<(), Broken> {
+        let result = self.serve().await;
+        // The requests hold the backend: the export may only be closed when they have ended.
+        while !self.background.is_idle() {
+            // Nothing of the socket is waited for, so nothing of it can fail.
+            let _ = self.wait(false, false).await;
+            while self.background.next().is_some() {}
+        }
+        result
+    }
+
+    async fn serve(&mut self) -> Result<(), Broken> {
+        loop {
+            let full = self.take_turn()?;
+            let sent = self.output.send(self.stream)?;
+            if self.ended && sent && self.background.is_idle() {
+                return Ok(());
+            }
+            if self.turn_is_over() {
+                rt::yield_now().await;
+                (self.turn_requests, self.turn_bytes) = (0, 0);
+                continue;
+            }
+            self.input.rest();
+            self.output.rest();
+            let reads = !full && !self.ended;
+            if self.wait(reads, !sent).await? {
+                self.receive()?;
+            }
+        }
+    }
+
+    fn turn_is_over(&self) -> bool {
+        self.turn_requests >= TURN_REQUESTS || self.turn_bytes >= TURN_BYTES
+    }
+
+    /// Serves what is there, up to a turn's end; true if something has to wait for room.
+    fn take_turn(&mut self) -> Result<bool, Broken> {
+        while let Some(reply) = self.background.next() {
+            match reply {
+                Reply::Bytes(bytes) => self.output.put(&bytes),
+                Reply::Data(data) => self.output.push(data),
+            }
+        }
+        while !self.ended && !self.turn_is_over() {
+            if self.output.backlog() >= OUTPUT {
+                return Ok(true);
+            }
+            match self.next()? {
+                Next::Served => self.turn_requests += 1,
+                Next::Wants(wants) => {
+                    self.wants = wants;
+                    return Ok(false);
+                }
+                Next::Full => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits until there is something to do; true if it is something to receive.
+    async fn wait(&self, reads: bool, writes: bool) -> io::Result<bool> {
+        let mut readable = pin!(self.stream.readable());
+        let mut writable = pin!(self.stream.writable());
+        poll_fn(|cx| {
+            if reads && let Poll::Ready(result) = readable.as_mut().poll(cx) {
+                return Poll::Ready(result.map(|()| true));
+            }
+            if writes && let Poll::Ready(result) = writable.as_mut().poll(cx) {
+                return Poll::Ready(result.map(|()| false));
+            }
+            if self.background.poll_ready(cx) { Poll::Ready(Ok(false)) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        let into = match &mut self.payload {
+            // The payload's own buffer is next in the stream only when the window is empty, and it is.
+            Some((_, Payload::Kept(buf, come))) => buf.get_mut(*come..).unwrap_or_default(),
+            _ => self.input.room(self.wants),
+        };
+        match self.stream.try_recv(into) {
+            Ok(0) => self.ended = true,
+            Ok(n) => match &mut self.payload {
+                Some((_, Payload::Kept(_, come))) => *come += n,
+                _ => self.input.received(n),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Works on the front of the input.
+    fn next(&mut self) -> Result<Next, Broken> {
+        if let Some((request, payload)) = self.payload.take() {
+            return Ok(self.go_on(request, payload));
+        }
+        let Some(request) = Request::parse(self.input.window())? else { return Ok(Next::Wants(REQUEST_HEADER)) };
+        if let Err(code) = self.session.rules.judge(&request) {
+            return self.refuse(request, code);
+        }
+        match request.command {
+            Command::READ => Ok(self.read(&request)),
+            Command::WRITE => Ok(self.write(&request)),
+            Command::DISC => {
+                self.ended = true;
+                Ok(Next::Served)
+            }
+            _ => Ok(self.other(&request)),
+        }
+    }
+
+    fn refuse(&mut self, request: Request, code: ErrorCode) -> Result<Next, Broken> {
+        if request.payload() > limits::PAYLOAD_SKIP {
+            return Err(Broken::Payload(request.payload()));
+        }
+        self.input.take(REQUEST_HEADER);
+        Ok(self.go_on(request, Payload::Refused(request.payload() as usize, code)))
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Bytes(bytes) => self.output.put(&bytes),
+            Reply::Data(data) => self.output.push(data),
+        }
+    }
+
+    fn fail(&mut self, request: &Request, error: &BlockError) {
+        let reply = Reply::failed(request, self.session.rules.structured, error);
+        self.reply(reply);
+    }
+
+    fn acknowledge(&mut self, request: &Request) {
+        self.output.put(&::nbd::simple_reply(request.cookie, ErrorCode::OK));
+    }
+
+    /// Reads to right behind the reply's header.
+    fn read(&mut self, request: &Request) -> Next {
+        let structured = self.session.rules.structured;
+        let length = request.length as usize;
+        if length == 0 && structured {
+            self.input.take(REQUEST_HEADER);
+            self.output.put(&::nbd::none_chunk(request.cookie));
+            return Next::Served;
+        }
+        if request.length > INLINE {
+            return self.read_later(request, 0);
+        }
+        let header = if structured { ::nbd::DATA_HEADER } else { ::nbd::SIMPLE_REPLY };
+        let (head, data) = self.output.space(header + length).split_at_mut(header);
+        let got = match self.backend.try_read(request.offset, data) {
+            Ok(got) => got,
+            Err(error) => {
+                self.input.take(REQUEST_HEADER);
+                self.fail(request, &error);
+                return Next::Served;
+            }
+        };
+        if got < length {
+            return self.read_later(request, got);
+        }
+        if structured {
+            head.copy_from_slice(&::nbd::data_header(request.cookie, request.offset, request.length, true));
+        } else {
+            head.copy_from_slice(&::nbd::simple_reply(request.cookie, ErrorCode::OK));
+        }
+        self.output.keep(header + length);
+        self.input.take(REQUEST_HEADER);
+        self.turn_bytes += length;
+        Next::Served
+    }
+
+    /// Hands a read on, of which `got` bytes lie in the output's unused space.
+    fn read_later(&mut self, request: &Request, got: usize) -> Next {
+        let structured = self.session.rules.structured;
+        let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
+            return Next::Full;
+        };
+        let header = if structured { ::nbd::DATA_HEADER } else { ::nbd::SIMPLE_REPLY };
+        let done = if got == 0 { &[][..] } else { &self.output.space(header + got)[header..] };
+        let buffer = waiting::ReadBuffer::new(request.length as usize, done);
+        rt::spawn(waiting::read(task, self.backend.clone(), buffer)).detach();
+        self.input.take(REQUEST_HEADER);
+        Next::Served
+    }
+
+    /// Writes from the input block, or begins to receive a payload that does not fit there.
+    fn write(&mut self, request: &Request) -> Next {
+        let length = request.length as usize;
+        let whole = REQUEST_HEADER + length;
+        if whole > BLOCK {
+            return self.begin_payload(request);
+        }
+        let Some(data) = self.input.window().get(REQUEST_HEADER..whole) else { return Next::Wants(whole) };
+        let got = match inline_write(&self.backend, self.through, request, data) {
+            Ok(got) => got,
+            Err(error) => {
+                self.input.take(whole);
+                self.fail(request, &error);
+                return Next::Served;
+            }
+        };
+        if got == length && !self.flushes(request) {
+            self.acknowledge(request);
+            self.turn_bytes += length;
+        } else {
+            let structured = self.session.rules.structured;
+            let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
+                return Next::Full;
+            };
+            let rest = BufMut::from_slice(data.get(got..).unwrap_or_default()).freeze();
+            rt::spawn(waiting::write(task, self.backend.clone(), rest, self.through)).detach();
+        }
+        self.input.take(whole);
+        Next::Served
+    }
+
+    fn flushes(&self, request: &Request) -> bool {
+        self.through || request.flags.contains(CommandFlags::FUA)
+    }
+
+    /// A long write: its payload is received to where it will be written from.
+    fn begin_payload(&mut self, request: &Request) -> Next {
+        // Room is made for it before its payload is taken from the socket.
+        if !self.background.has_room(waiting::cost(request)) {
+            return Next::Full;
+        }
+        self.input.take(REQUEST_HEADER);
+        let mut buf = BufMut::with_len(request.length as usize);
+        let window = self.input.window();
+        let come = window.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..come), window.get(..come)) {
+            to.copy_from_slice(from);
+        }
+        self.input.take(come);
+        self.go_on(*request, Payload::Kept(buf, come))
+    }
+
+    /// Goes on with a payload of which more may have come.
+    fn go_on(&mut self, request: Request, payload: Payload) -> Next {
+        match payload {
+            Payload::Kept(buf, come) if come < buf.len() => {
+                self.payload = Some((request, Payload::Kept(buf, come)));
+                Next::Wants(0)
+            }
+            Payload::Kept(buf, _) => self.write_kept(&request, buf),
+            Payload::Refused(left, code) => {
+                let skipped = left.min(self.input.window().len());
+                self.input.take(skipped);
+                if skipped < left {
+                    self.payload = Some((request, Payload::Refused(left - skipped, code)));
+                    return Next::Wants(1);
+                }
+                let words = refusal(&request, code);
+                self.reply(Reply::error(&request, self.session.rules.structured, code, words));
+                Next::Served
+            }
+        }
+    }
+
+    fn write_kept(&mut self, request: &Request, buf: BufMut) -> Next {
+        let got = match inline_write(&self.backend, self.through, request, &buf) {
+            Ok(got) => got,
+            Err(error) => {
+                self.fail(request, &error);
+                return Next::Served;
+            }
+        };
+        if got == buf.len() && !self.flushes(request) {
+            self.acknowledge(request);
+            self.turn_bytes += got;
+            return Next::Served;
+        }
+        let structured = self.session.rules.structured;
+        let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
+            let come = buf.len();
+            self.payload = Some((*request, Payload::Kept(buf, come)));
+            return Next::Full;
+        };
+        let rest = buf.freeze().slice(got..);
+        rt::spawn(waiting::write(task, self.backend.clone(), rest, self.through)).detach();
+        Next::Served
+    }
+
+    /// Everything that is neither a read nor a write waits by its nature.
+    fn other(&mut self, request: &Request) -> Next {
+        let structured = self.session.rules.structured;
+        let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
+            return Next::Full;
+        };
+        let backend = self.backend.clone();
+        match (request.command, self.session.contexts.first()) {
+            (Command::BLOCK_STATUS, Some(&context)) => {
+                rt::spawn(waiting::block_status(task, backend, context)).detach();
+            }
+            _ => rt::spawn(waiting::other(task, backend, self.through)).detach(),
+        }
+        self.input.take(REQUEST_HEADER);
+        Next::Served
+    }
+}
+
+/// Writes inline, unless the write is to be durable: then it waits as a whole.
+fn inline_write(backend: &Backend, through: bool, request: &Request, data: &[u8]) -> block::Result<usize> {
+    if through || request.length > INLINE || request.flags.contains(CommandFlags::FUA) {
+        return Ok(0);
+    }
+    backend.try_write(request.offset, data)
+}
+
+/// Words for a person whose request the rules refused.
+fn refusal(request: &Request, code: ErrorCode) -> &'static str {
+    match (code, request.command) {
+        (ErrorCode::EPERM, _) => "the export is read-only",
+        (ErrorCode::ENOSPC, _) => "the request ends beyond the end of the export",
+        (ErrorCode::EOVERFLOW, _) => "the request is longer than 32 MiB",
+        (_, Command::BLOCK_STATUS) => "no metadata context was selected, or the range is outside the export",
+        _ => "the range, the flags or the command are not valid for this export",
+    }
+}

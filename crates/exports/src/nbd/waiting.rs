@@ -1,0 +1,163 @@
+//! Requests that wait: each a task of its own, which leaves its reply when it is through.
+
+use super::background::Task;
+use super::reply::Reply;
+use block::{Backend, BlockError, Result, Status, WriteFlags, ZeroFlags};
+use ::nbd::{Command, CommandFlags, ErrorCode, ExtentFlags, Request};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+
+/// The data of a read begin at this offset of their buffer, aligned as direct I/O wants it; the header is put
+/// right before them.
+const LEAD: usize = 4096;
+/// Most extents in a block status reply.
+const EXTENTS: usize = 64 << 10;
+/// Most queries of the graph for one block status reply: extents of one kind count once, but cost as many.
+const QUERIES: usize = 64 << 10;
+/// Bytes read at a time to serve a cache request.
+const CACHE_PIECE: u32 = 1 << 20;
+
+/// Bytes of memory a request holds while it waits.
+pub(super) fn cost(request: &Request) -> usize {
+    match request.command {
+        Command::READ | Command::WRITE => request.length as usize + LEAD,
+        Command::CACHE => request.length.min(CACHE_PIECE) as usize,
+        _ => LEAD,
+    }
+}
+
+/// The buffer of a read: room for the header, what was read inline, and what is still to be read.
+pub(super) struct ReadBuffer {
+    lead: BufMut,
+    done: BufMut,
+    rest: BufMut,
+}
+
+impl ReadBuffer {
+    /// For `length` bytes, of which the first are `done`.
+    pub fn new(length: usize, done: &[u8]) -> Self {
+        let mut rest = BufMut::with_len(LEAD + length);
+        let lead = rest.split_to(LEAD);
+        let mut front = rest.split_to(done.len());
+        let done = done.get(..front.len()).unwrap_or(done);
+        front.copy_from_slice(done);
+        Self { lead, done: front, rest }
+    }
+}
+
+/// Reads what is still missing.
+pub(super) async fn read(task: Task, backend: Arc<Backend>, buffer: ReadBuffer) {
+    let (request, structured) = (task.request, task.structured);
+    let ReadBuffer { mut lead, done, rest } = buffer;
+    let (rest, result) = backend.read(request.offset + done.len() as u64, rest).await;
+    if let Err(error) = result {
+        return task.finish(Reply::failed(&request, structured, &error));
+    }
+    let mut place = |header: &[u8]| {
+        drop(lead.split_to(LEAD.saturating_sub(header.len())));
+        lead.copy_from_slice(header);
+    };
+    if structured {
+        place(&::nbd::data_header(request.cookie, request.offset, request.length, true));
+    } else {
+        place(&::nbd::simple_reply(request.cookie, ErrorCode::OK));
+    }
+    lead.unsplit(done);
+    lead.unsplit(rest);
+    task.finish(Reply::Data(lead.freeze()));
+}
+
+/// Writes what is still missing: `data` are the last bytes of the request.
+pub(super) async fn write(task: Task, backend: Arc<Backend>, data: Buf, through: bool) {
+    let request = task.request;
+    let offset = request.offset + u64::from(request.length) - data.len() as u64;
+    let fua = through || request.flags.contains(CommandFlags::FUA);
+    settle(task, backend.write(offset, data, WriteFlags { fua }).await);
+}
+
+/// Serves everything that is neither a read nor a write.
+pub(super) async fn other(task: Task, backend: Arc<Backend>, through: bool) {
+    let request = task.request;
+    let (offset, len) = (request.offset, u64::from(request.length));
+    let fua = through || request.flags.contains(CommandFlags::FUA);
+    let result = match request.command {
+        Command::FLUSH => backend.flush().await,
+        Command::TRIM => match backend.discard(offset, len).await {
+            Ok(()) if fua => backend.flush().await,
+            result => result,
+        },
+        Command::WRITE_ZEROES => {
+            let unmap = !request.flags.contains(CommandFlags::NO_HOLE);
+            let no_fallback = request.flags.contains(CommandFlags::FAST_ZERO);
+            backend.write_zeroes(offset, len, ZeroFlags { unmap, no_fallback, fua }).await
+        }
+        Command::CACHE => cache(&backend, offset, request.length).await,
+        _ => Err(BlockError::invalid("unknown request")),
+    };
+    settle(task, result);
+}
+
+fn settle(task: Task, result: Result<()>) {
+    let request = task.request;
+    let reply = match result {
+        Ok(()) => Reply::success(&request),
+        Err(error) => Reply::failed(&request, task.structured, &error),
+    };
+    task.finish(reply);
+}
+
+/// Reads the range and forgets it: whatever caches there are below have it then.
+async fn cache(backend: &Backend, offset: u64, length: u32) -> Result<()> {
+    let mut buf = BufMut::with_len(length.min(CACHE_PIECE) as usize);
+    let mut done = 0;
+    while done < length {
+        buf.truncate((length - done).min(CACHE_PIECE) as usize);
+        let result;
+        (buf, result) = backend.read(offset + u64::from(done), buf).await;
+        result?;
+        done += buf.len() as u32; // at most the 32-bit length
+    }
+    Ok(())
+}
+
+/// Answers block status for the selected contexts, of which there is only `base:allocation` so far.
+pub(super) async fn block_status(task: Task, backend: Arc<Backend>, context: u32) {
+    let request = task.request;
+    let extents = match extents(&backend, &request).await {
+        Ok(extents) => extents,
+        Err(error) => return task.finish(Reply::failed(&request, true, &error)),
+    };
+    let header = ::nbd::status_header(request.cookie, context, extents.len() as u32, true); // at most EXTENTS
+    let mut bytes = Vec::with_capacity(header.len() + 8 * extents.len());
+    bytes.extend_from_slice(&header);
+    extents.iter().for_each(|&(len, flags)| bytes.extend_from_slice(&::nbd::status_extent(len, flags)));
+    task.finish(Reply::Bytes(bytes));
+}
+
+/// Extents from the start of the request on, neighbours of one kind joined; at least one.
+async fn extents(backend: &Backend, request: &Request) -> Result<Vec<(u32, ExtentFlags)>> {
+    let most = if request.flags.contains(CommandFlags::REQ_ONE) { 1 } else { EXTENTS };
+    let mut extents: Vec<(u32, ExtentFlags)> = Vec::new();
+    let (mut at, mut left) = (request.offset, request.length);
+    for _ in 0..QUERIES {
+        let status = backend.status(at, u64::from(left)).await?;
+        let len = u32::try_from(status.len).unwrap_or(left).min(left);
+        let flags = flags(&status);
+        let count = extents.len();
+        match extents.last_mut() {
+            Some(last) if last.1 == flags => last.0 += len, // all lengths sum up to the request's at most
+            _ if count == most => break,
+            _ => extents.push((len, flags)),
+        }
+        at += u64::from(len);
+        left -= len;
+        if left == 0 || len == 0 {
+            break;
+        }
+    }
+    Ok(extents)
+}
+
+fn flags(status: &Status) -> ExtentFlags {
+    ExtentFlags::when(!status.data, ExtentFlags::HOLE) | ExtentFlags::when(status.zero, ExtentFlags::ZERO)
+}

@@ -1,0 +1,196 @@
+//! Host clusters: first-fit from the lowest free one, as today's tools lay images out.
+//!
+//! A cluster is counted in memory the moment it is found; the count is durable before the cluster is mapped (flush A
+//! of the epoch). What is not mapped in the end comes back through [`Image::returned`].
+use super::image::Image;
+use super::refcount::CountPage;
+use block::{BlockError, ErrorKind, Result};
+use std::ops::Range;
+
+/// Entries name host offsets below this.
+const MAX_HOST: u64 = 1 << 56;
+
+/// Consecutive host clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The first cluster.
+    pub start: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Run {
+    pub fn end(self) -> u64 {
+        self.start + self.count
+    }
+}
+
+/// The allocator's state; whoever holds its lock may change counts.
+#[derive(Debug, Default)]
+pub(super) struct Alloc {
+    /// No cluster below this is free.
+    lowest: u64,
+    /// No cluster from here on was ever written: the file ended here, and nothing was handed out beyond.
+    end: u64,
+    /// Length of the file in bytes when the image became writable; what is beyond may be cut off at close.
+    pub opened_length: u64,
+}
+
+impl Alloc {
+    /// The state for a file of `length` bytes.
+    pub fn new(length: u64, clusters: u64) -> Self {
+        Self { lowest: 0, end: clusters, opened_length: length }
+    }
+
+    /// Takes note of a cluster whose count became zero.
+    pub fn freed(&mut self, cluster: u64) {
+        self.lowest = self.lowest.min(cluster);
+    }
+
+    /// Clusters that were ever written or handed out.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+}
+
+/// A found run.
+pub(super) struct Found {
+    pub run: Run,
+    /// It reads as zeroes: nothing was ever written there.
+    pub fresh: bool,
+}
+
+impl Image {
+    /// Reserves the first free clusters: at least one, at most `most`, consecutive.
+    pub(super) async fn allocate(&self, most: u64) -> Result<Found> {
+        let mut alloc = self.alloc.lock().await;
+        self.take_returned(&mut alloc).await?;
+        let run = self.find(&mut alloc, most, false).await?;
+        self.reserve(&mut alloc, run).await
+    }
+
+    /// Reserves `count` consecutive clusters.
+    pub(super) async fn allocate_whole(&self, count: u64) -> Result<Run> {
+        let mut alloc = self.alloc.lock().await;
+        self.take_returned(&mut alloc).await?;
+        if count >= self.g().counts_per_block() {
+            let run = self.append(count).await?;
+            alloc.end = alloc.end.max(run.end());
+            return Ok(run);
+        }
+        let run = self.find(&mut alloc, count, true).await?;
+        self.reserve(&mut alloc, run).await.map(|found| found.run)
+    }
+
+    /// Finds free clusters: `count` of them if `whole`, else as many as follow the first, up to `count`.
+    async fn find(&self, alloc: &mut Alloc, count: u64, whole: bool) -> Result<Run> {
+        let per_page = self.g().counts_per_page();
+        let mut run = Run { start: alloc.lowest, count: 0 };
+        loop {
+            let at = run.end();
+            let Some(counts) = self.count_page(at).await? else {
+                if run.count > 0 && !whole {
+                    break;
+                }
+                alloc.end = self.add_block(at).await?.max(alloc.end);
+                // The new block takes its range's first cluster: no run goes on across it.
+                run = Run { start: at, count: 0 };
+                continue;
+            };
+            if scan(&counts, &mut run, counts.first + per_page, count, whole) {
+                break;
+            }
+        }
+        // A search for a whole piece may have passed over smaller ones.
+        if !whole || count == 1 {
+            alloc.lowest = run.end();
+        }
+        Ok(run)
+    }
+
+    /// Counts found clusters, after a look that they are not metadata.
+    async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<Found> {
+        self.not_metadata(run.start..run.end()).await?;
+        self.set_counts(run, 1).await?;
+        let fresh = run.start >= alloc.end;
+        alloc.end = alloc.end.max(run.end());
+        Ok(Found { run, fresh })
+    }
+
+    /// Refuses to use clusters that hold metadata, whatever the refcounts say, and such as no entry can name.
+    pub(super) async fn not_metadata(&self, clusters: Range<u64>) -> Result<()> {
+        let at = clusters.start << self.g().cluster_bits;
+        if clusters.end > MAX_HOST >> self.g().cluster_bits {
+            let text = "the image file can't grow further: entries name offsets below 64 PiB only";
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        match self.regions.at(clusters) {
+            None => Ok(()),
+            Some(what) => {
+                let text = format!("the refcounts call clusters at {at:#x} free that overlap the {what}");
+                Err(self.corrupt(text, None).await)
+            }
+        }
+    }
+
+    async fn set_counts(&self, run: Run, count: u64) -> Result<()> {
+        let mut at = run.start;
+        while at < run.end() {
+            let Some(counts) = self.count_page(at).await? else { break };
+            let end = run.end().min(counts.first + self.g().counts_per_page());
+            (at..end).for_each(|cluster| counts.set(cluster, count));
+            self.dirty_counts.mark(&counts.page);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Frees what was reserved and never mapped.
+    pub(super) async fn take_returned(&self, alloc: &mut Alloc) -> Result<()> {
+        loop {
+            let Some(run) = self.returned.lock().pop() else { return Ok(()) };
+            if let Err(e) = self.set_counts(run, 0).await {
+                self.returned.lock().push(run);
+                return Err(e);
+            }
+            alloc.freed(run.start);
+        }
+    }
+
+    /// One more than the last cluster that is counted, looking no further down than `floor`.
+    pub(super) async fn used_end(&self, alloc: &Alloc, floor: u64) -> Result<u64> {
+        let mut end = alloc.end;
+        while end > floor {
+            let counts = self.count_page(end - 1).await?;
+            let per_block = self.g().counts_per_block();
+            let first = counts.as_ref().map_or((end - 1) / per_block * per_block, |c| c.first).max(floor);
+            if let Some(last) = counts.and_then(|c| (first..end).rev().find(|cluster| c.get(*cluster) != 0)) {
+                return Ok(last + 1);
+            }
+            end = first;
+        }
+        Ok(end)
+    }
+
+    /// Forgets that clusters from `end` on were written: the file was cut there.
+    pub(super) fn cut(&self, alloc: &mut Alloc, end: u64) {
+        alloc.end = alloc.end.min(end);
+    }
+}
+
+/// Looks for free clusters from the end of `run` to the end of a page; tells whether `run` is what was looked for.
+fn scan(counts: &CountPage, run: &mut Run, end: u64, count: u64, whole: bool) -> bool {
+    for cluster in run.end()..end {
+        if counts.get(cluster) == 0 {
+            run.count += 1;
+            if run.count == count {
+                return true;
+            }
+        } else if run.count > 0 && !whole {
+            return true;
+        } else {
+            *run = Run { start: cluster + 1, count: 0 };
+        }
+    }
+    false
+}

@@ -1,0 +1,228 @@
+//! L1 pages and L2 slices: loading, checking what they point to, and making L2 tables.
+//!
+//! Laws:
+//! - a slice is loaded, and its table made or copied, under a lease of the slice: one copy of a page is in memory;
+//! - entries are looked at once, when they are loaded: a slice that has a wrong one is marked [`SUSPECT`], which
+//!   sends every request on it the slow way that judges each entry;
+//! - a table that an internal snapshot shares is marked [`SHARED`] and never changed: its first change copies it;
+//! - a new table is in the file, whole, before the L1 entry that leads to it is set in memory.
+use super::entry::{Entry, Geometry};
+use super::freed::{Gone, Why};
+use super::header::{COPIED, OFFSET_MASK};
+use super::image::{Image, TABLE_KEY};
+use super::overlap::L2_TABLE;
+use block::Result;
+use block::metacache::Page;
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+
+/// Words of an L1 or refcount table page: 4 KiB.
+pub(super) const TABLE_PAGE_WORDS: u64 = 512;
+/// Mark of a slice that has an entry which must not be used.
+pub(super) const SUSPECT: u32 = 1;
+/// Mark of a slice of an L2 table that others refer to.
+pub(super) const SHARED: u32 = 2;
+
+/// Big-endian bytes as words.
+pub(super) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks::<8>().0.iter().map(|b| u64::from_be_bytes(*b))
+}
+
+/// Words as big-endian bytes.
+pub(super) fn bytes_of(words: &[u64]) -> BufMut {
+    let mut bytes = BufMut::with_len(words.len() * 8);
+    bytes.as_chunks_mut::<8>().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
+    bytes
+}
+
+/// An L2 table as an L1 entry names it.
+#[derive(Clone, Copy)]
+struct Table {
+    /// Byte offset.
+    host: u64,
+    /// No snapshot refers to it.
+    owned: bool,
+}
+
+impl Image {
+    pub(super) fn g(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The page of the L1 table that has the entry `index`.
+    pub(super) async fn l1_page(&self, index: u64) -> Result<Arc<Page>> {
+        let number = index / TABLE_PAGE_WORDS;
+        let key = TABLE_KEY | number;
+        if let Some(page) = self.tables.get(key) {
+            return Ok(page);
+        }
+        let _lease = self.slices.lease(key, key + 1, true).await;
+        if let Some(page) = self.tables.get(key) {
+            return Ok(page);
+        }
+        let (table, entries) = {
+            let header = self.header.read();
+            (header.l1_offset, u64::from(header.l1_entries))
+        };
+        let words = entries.saturating_sub(number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
+        let place = table + number * TABLE_PAGE_WORDS * 8;
+        let bytes = self.read_table(place, words * 8).await?;
+        let g = self.g();
+        for word in words_of(&bytes).map(|w| w & OFFSET_MASK).filter(|host| *host != 0 && g.within(*host) == 0) {
+            self.regions.add(g.cluster(word), L2_TABLE);
+        }
+        Ok(self.tables.insert(Page::new(key, place, 0, words_of(&bytes))))
+    }
+
+    pub(super) async fn read_table(&self, offset: u64, len: u64) -> Result<BufMut> {
+        let (bytes, result) = self.file()?.read(offset, BufMut::with_len(len as usize)).await;
+        result.map(|()| bytes).map_err(|e| e.context("reading qcow2 metadata"))
+    }
+
+    /// The L2 table that has a slice; `None` if there is none yet.
+    async fn table_of(&self, slice: u64) -> Result<Option<Table>> {
+        let index = self.g().l1_index(slice);
+        let word = self.l1_page(index).await?.word((index % TABLE_PAGE_WORDS) as usize);
+        let table = Table { host: word & OFFSET_MASK, owned: word & COPIED != 0 };
+        match self.wrong_table(word, table) {
+            None => Ok((word != 0).then_some(table)),
+            Some(why) => {
+                let guest = index * self.g().l1_span();
+                let text = format!("the L1 entry of guest offset {guest:#x} is {word:#x}: {why}");
+                Err(self.corrupt(text, Some(guest)).await)
+            }
+        }
+    }
+
+    fn wrong_table(&self, word: u64, table: Table) -> Option<String> {
+        let g = self.g();
+        if word == 0 {
+            return None;
+        }
+        if word & !(OFFSET_MASK | COPIED) != 0 {
+            return Some("reserved bits are set".to_owned());
+        }
+        if table.host == 0 {
+            return Some("it marks the header's cluster as an L2 table".to_owned());
+        }
+        if g.within(table.host) != 0 {
+            return Some("the L2 table is not aligned to a cluster".to_owned());
+        }
+        let length = self.file().map_or(0, |f| f.length());
+        if table.host >= length {
+            return Some(format!("the L2 table lies beyond the end of the file ({length:#x})"));
+        }
+        let cluster = g.cluster(table.host);
+        let what = self.regions.named_at(cluster..cluster + 1)?;
+        Some(format!("the L2 table would overlap the {what}"))
+    }
+
+    /// The slice, from memory or loaded; `None` if its L2 table does not exist.
+    pub(super) async fn slice(&self, slice: u64) -> Result<Option<Arc<Page>>> {
+        if let Some(page) = self.tables.get(slice) {
+            return Ok(Some(page));
+        }
+        let _lease = self.slices.lease(slice, slice + 1, true).await;
+        self.load_slice(slice).await
+    }
+
+    /// Loads a slice that the caller leases.
+    async fn load_slice(&self, slice: u64) -> Result<Option<Arc<Page>>> {
+        if let Some(page) = self.tables.get(slice) {
+            return Ok(Some(page));
+        }
+        let Some(table) = self.table_of(slice).await? else { return Ok(None) };
+        let g = self.g();
+        let place = table.host + g.slice_offset(slice);
+        let bytes = self.read_table(place, g.page_words() as u64 * 8).await?;
+        let mut words: Vec<u64> = words_of(&bytes).collect();
+        let mut marks = 0;
+        if !table.owned {
+            marks |= SHARED;
+            words.iter_mut().for_each(|w| *w = disowned(*w));
+        }
+        if words.iter().any(|word| self.wrong_entry(*word).is_some()) {
+            marks |= SUSPECT;
+        }
+        Ok(Some(self.tables.insert(Page::new(slice, place, marks, words))))
+    }
+
+    /// What is wrong with an L2 entry, if anything is.
+    pub(super) fn wrong_entry(&self, word: u64) -> Option<String> {
+        if word == 0 {
+            return None;
+        }
+        let g = self.g();
+        let entry = Entry::of(word, g);
+        if let Entry::Bad(why) = entry {
+            return Some(why.to_owned());
+        }
+        let (first, count) = entry.host_clusters(g)?;
+        let length = self.file().map_or(0, |f| f.length());
+        if first >= g.clusters(length) {
+            return Some(format!("it lies beyond the end of the file ({length:#x})"));
+        }
+        let what = self.regions.at(first..first + count)?;
+        Some(format!("it would overlap the {what}"))
+    }
+
+    /// The slice, in an L2 table that is this image's own: made or copied first where need be.
+    pub(super) async fn slice_to_change(&self, slice: u64) -> Result<Arc<Page>> {
+        if let Some(page) = self.slice(slice).await?
+            && page.marks() & SHARED == 0
+        {
+            return Ok(page);
+        }
+        let g = self.g();
+        let first = slice & !(g.slices() - 1);
+        let _lease = self.slices.lease(first, first + g.slices(), true).await;
+        match self.table_of(slice).await? {
+            Some(table) if table.owned => {}
+            Some(table) => self.copy_table(first, table).await?,
+            None => self.new_table(slice, BufMut::zeroed(g.cluster_size() as usize).freeze()).await.map(drop)?,
+        }
+        match self.load_slice(slice).await? {
+            Some(page) => Ok(page),
+            None => Err(self.corrupt(format!("the L1 entry of slice {slice} vanished"), None).await),
+        }
+    }
+
+    /// Puts a new L2 table in the file and into the L1 table; tells its byte offset.
+    async fn new_table(&self, slice: u64, content: Buf) -> Result<u64> {
+        let g = self.g();
+        let index = g.l1_index(slice);
+        let l1 = self.l1_page(index).await?;
+        let run = self.allocate_whole(1).await?;
+        let host = run.start << g.cluster_bits;
+        if let Err(e) = self.write(host, content).await {
+            self.returned.lock().push(run);
+            return Err(e);
+        }
+        self.regions.add(run.start, L2_TABLE);
+        l1.set((index % TABLE_PAGE_WORDS) as usize, g.owned(host));
+        self.dirty_tables.mark(&l1);
+        Ok(host)
+    }
+
+    /// Replaces an L2 table that a snapshot shares by a copy of this image's own.
+    async fn copy_table(&self, first_slice: u64, old: Table) -> Result<()> {
+        let g = self.g();
+        let mut bytes = self.read_table(old.host, g.cluster_size()).await?;
+        for word in bytes.as_chunks_mut::<8>().0 {
+            *word = disowned(u64::from_be_bytes(*word)).to_be_bytes();
+        }
+        let host = self.new_table(first_slice, bytes.freeze()).await?;
+        for slice in first_slice..first_slice + g.slices() {
+            if let Some(page) = self.tables.get(slice) {
+                page.move_to(host + g.slice_offset(slice), page.marks() & !SHARED);
+            }
+        }
+        self.freed.give_up(Gone { start: g.cluster(old.host), count: 1, why: Why::Always });
+        Ok(())
+    }
+}
+
+/// The entry without the mark of sole ownership: in a table that is shared, nothing is.
+fn disowned(word: u64) -> u64 {
+    word & !COPIED
+}

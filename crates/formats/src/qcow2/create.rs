@@ -1,0 +1,366 @@
+//! Making an image.
+//!
+//! ```text
+//!  header │ refcount table │ refcount blocks │ L1 table │ [L2 table │ its data clusters] …
+//!                                                         └ with preallocation only ┘
+//! ```
+//!
+//! Laws:
+//! - the first sector of the header comes last, when everything it leads to is durable: a power cut leaves a file
+//!   that is no image, or the whole image;
+//! - all refcounts an image starts with are written at once, whatever their number.
+//!
+//! Bounds: tables are written in pieces of 1 MiB.
+use super::header::{
+    COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, Header, INCOMPATIBLE_COMPRESSION,
+    MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
+};
+use block::{
+    BlockError, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Options, Result, WriteFlags, ZeroFlags,
+};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+
+/// Bytes written at a time.
+const PIECE: usize = 1 << 20;
+
+const fn option(name: &'static str, kind: OptionKind, help: &'static str) -> CreateOption {
+    CreateOption { name, kind, help }
+}
+
+/// The options that create takes.
+pub(super) const OPTIONS: &[CreateOption] = &[
+    option("backing_file", OptionKind::Str, "Name of the image below this one"),
+    option("backing_fmt", OptionKind::Str, "Format of the image below this one"),
+    option("cluster_size", OptionKind::Size, "Bytes of a cluster, a power of two from 512 to 2M"),
+    option("compat", OptionKind::Str, "Version of the format: 0.10 (v2) or 1.1 (v3)"),
+    option("compression_type", OptionKind::Str, "How compressed clusters are compressed: zlib or zstd"),
+    option("data_file", OptionKind::Str, "Name of an external data file (not supported yet)"),
+    option("data_file_raw", OptionKind::Bool, "Keep the data file readable as raw (not supported yet)"),
+    option("encrypt.cipher-alg", OptionKind::Str, "Cipher (not supported yet)"),
+    option("encrypt.cipher-mode", OptionKind::Str, "Cipher mode (not supported yet)"),
+    option("encrypt.format", OptionKind::Str, "Encryption, aes or luks (not supported yet)"),
+    option("encrypt.hash-alg", OptionKind::Str, "Hash (not supported yet)"),
+    option("encrypt.iter-time", OptionKind::Number, "Milliseconds of key derivation (not supported yet)"),
+    option("encrypt.ivgen-alg", OptionKind::Str, "How IVs are made (not supported yet)"),
+    option("encrypt.ivgen-hash-alg", OptionKind::Str, "Hash for making IVs (not supported yet)"),
+    option("encrypt.key-secret", OptionKind::Str, "Id of the secret with the key (not supported yet)"),
+    option("encryption", OptionKind::Bool, "Encrypt with the old AES format (not supported yet)"),
+    option("extended_l2", OptionKind::Bool, "L2 entries with subclusters (not supported yet)"),
+    option("lazy_refcounts", OptionKind::Bool, "Bring refcounts up to date late, at the price of a check after a crash"),
+    option("preallocation", OptionKind::Str, "Space reserved from the start: off, metadata, falloc or full"),
+    option("refcount_bits", OptionKind::Number, "Bits of a refcount, a power of two from 1 to 64"),
+    option("size", OptionKind::Size, "Virtual disk size"),
+];
+
+/// What is reserved from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preallocation {
+    Off,
+    Metadata,
+    Falloc,
+    Full,
+}
+
+impl Preallocation {
+    /// How the file gets its length.
+    fn of_file(self) -> &'static str {
+        match self {
+            Self::Off | Self::Metadata => "off",
+            Self::Falloc => "falloc",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// Makes an image in the file of the request.
+pub(super) async fn create(request: CreateRequest) -> Result<()> {
+    let CreateRequest { file, size, mut options, .. } = request;
+    let file = file.ok_or_else(|| BlockError::invalid("an image needs a file to be made in"))?;
+    options.take("size");
+    let preallocation = take_preallocation(&mut options)?;
+    let (mut header, backing_format) = take_header(&mut options, size, preallocation)?;
+    options.finish()?;
+    let layout = Layout::new(&mut header, preallocation)?;
+    let first_cluster = header.lay_out(backing_format.as_deref())?;
+    let image = NewImage { file: &file, header: &header, layout, fresh: empty(&file).await? };
+    image.write(preallocation, &first_cluster).await
+}
+
+fn take_preallocation(options: &mut Options) -> Result<Preallocation> {
+    match options.take_str("preallocation")?.as_deref() {
+        None | Some("off") => Ok(Preallocation::Off),
+        Some("metadata") => Ok(Preallocation::Metadata),
+        Some("falloc") => Ok(Preallocation::Falloc),
+        Some("full") => Ok(Preallocation::Full),
+        Some(other) => Err(not_accepted("preallocation", other)),
+    }
+}
+
+fn take_header(
+    options: &mut Options,
+    size: u64,
+    preallocation: Preallocation,
+) -> Result<(Header, Option<String>)> {
+    let version = match options.take_str("compat")?.as_deref() {
+        None | Some("1.1" | "v3") => 3,
+        Some("0.10" | "v2") => 2,
+        Some(other) => return Err(not_accepted("version", other)),
+    };
+    let needs_v3 = |what: &str| {
+        let text = format!("{what} compatibility level 1.1 and above (use version=v3 or greater)");
+        if version >= 3 { Ok(()) } else { Err(BlockError::invalid(text)) }
+    };
+    refuse_what_comes_later(options, needs_v3)?;
+    let cluster_size = options.take_u64("cluster_size")?.unwrap_or(65536);
+    if !cluster_size.is_power_of_two() || !(512..=2 << 20).contains(&cluster_size) {
+        return Err(BlockError::invalid("Cluster size must be a power of two between 512 and 2048k"));
+    }
+    let size = size.checked_next_multiple_of(512).filter(|&s| i64::try_from(s).is_ok()).ok_or_else(too_large)?;
+    let mut header = Header::new(version, cluster_size.trailing_zeros(), size);
+    let refcount_bits = options.take_u64("refcount_bits")?.unwrap_or(16);
+    if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
+        return Err(BlockError::invalid("Refcount width must be a power of two and may not exceed 64 bits"));
+    }
+    if refcount_bits != 16 {
+        needs_v3("Different refcount widths than 16 bits require")?;
+        header.refcount_order = refcount_bits.trailing_zeros();
+    }
+    if options.take_bool("lazy_refcounts")?.unwrap_or(false) {
+        needs_v3("Lazy refcounts only supported with")?;
+        header.compatible |= COMPATIBLE_LAZY_REFCOUNTS;
+    }
+    match options.take_str("compression_type")?.as_deref() {
+        None | Some("zlib") => {}
+        Some("zstd") => {
+            needs_v3("Non-zlib compression type is only supported with")?;
+            header.compression = Compression::Zstd;
+            header.incompatible |= INCOMPATIBLE_COMPRESSION;
+        }
+        Some(other) => return Err(not_accepted("compression-type", other)),
+    }
+    header.backing_name = options.take_str("backing_file")?.filter(|name| !name.is_empty());
+    let backing_format = options.take_str("backing_fmt")?;
+    if backing_format.is_some() && header.backing_name.is_none() {
+        return Err(BlockError::invalid("Backing format cannot be used without backing file"));
+    }
+    if header.backing_name.is_some() && preallocation != Preallocation::Off {
+        let text = "Backing file and preallocation can only be used at the same time if extended_l2 is on";
+        return Err(BlockError::invalid(text));
+    }
+    Ok((header, backing_format))
+}
+
+/// Options of the format that this program can't honour yet are refused by name.
+fn refuse_what_comes_later(options: &mut Options, needs_v3: impl Fn(&str) -> Result<()>) -> Result<()> {
+    for name in ["encryption", "extended_l2", "data_file_raw"] {
+        if !options.take_bool(name)?.unwrap_or(false) {
+            continue;
+        }
+        if name == "extended_l2" {
+            needs_v3("Extended L2 entries are only supported with")?;
+        }
+        return Err(BlockError::unsupported(format!("qcow2 images with {name}=on can't be created yet")));
+    }
+    let later = |name: &str| name.starts_with("encrypt.") || name == "data_file";
+    match options.iter().find(|(name, _)| later(name)) {
+        Some((name, _)) => Err(BlockError::unsupported(format!("qcow2 images with {name} can't be created yet"))),
+        None => Ok(()),
+    }
+}
+
+fn not_accepted(name: &str, value: &str) -> BlockError {
+    BlockError::invalid(format!("Parameter '{name}' does not accept value '{value}'"))
+}
+
+fn too_large() -> BlockError {
+    let text = "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
+    BlockError::new(ErrorKind::Limit, text)
+}
+
+/// Takes the old content away. Answers whether the file reads as zeroes everywhere from now on.
+async fn empty(file: &Arc<Node>) -> Result<bool> {
+    if file.length() > 0 && file.driver().resize(0, "off").await.is_err() {
+        // A device keeps its content: an old header must not be found when the power goes in between.
+        write(file, 0, &[0; SECTOR]).await?;
+        file.flush().await?;
+    }
+    Ok(file.length() == 0 && file.facts().grows_with_zeroes)
+}
+
+/// Where everything goes, in clusters.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    blocks: u64,
+    l1_at: u64,
+    l1_clusters: u64,
+    l2_tables: u64,
+    guest_clusters: u64,
+    total: u64,
+}
+
+impl Layout {
+    /// Finds the layout and enters it into the header.
+    fn new(header: &mut Header, preallocation: Preallocation) -> Result<Self> {
+        let cluster_size = header.cluster_size();
+        let l1_entries = header.l1_entries_for(header.size).ok_or_else(too_large)?;
+        let l1_clusters = (l1_entries * 8).div_ceil(cluster_size);
+        let (l2_tables, guest_clusters) = match preallocation {
+            Preallocation::Off => (0, 0),
+            _ => (l1_entries, header.size.div_ceil(cluster_size)),
+        };
+        let (mut blocks, mut table) = (1, 1);
+        loop {
+            let total = 1 + table + blocks + l1_clusters + l2_tables + guest_clusters;
+            let need_blocks = total.div_ceil(header.refcounts_per_block());
+            let need_table = (need_blocks * 8).div_ceil(cluster_size);
+            if (need_blocks, need_table) == (blocks, table) {
+                break;
+            }
+            (blocks, table) = (need_blocks.max(blocks), need_table.max(table));
+        }
+        if table * cluster_size > MAX_REFCOUNT_TABLE_BYTES {
+            return Err(too_large());
+        }
+        let l1_at = 1 + table + blocks;
+        header.refcount_table_offset = cluster_size;
+        header.refcount_table_clusters = table as u32;
+        header.l1_entries = l1_entries as u32;
+        header.l1_offset = if l1_entries == 0 { 0 } else { l1_at * cluster_size };
+        let total = l1_at + l1_clusters + l2_tables + guest_clusters;
+        Ok(Self { blocks, l1_at, l1_clusters, l2_tables, guest_clusters, total })
+    }
+
+    /// The cluster of an L2 table; its data clusters follow it.
+    fn l2_at(&self, table: u64, l2_entries: u64) -> u64 {
+        self.l1_at + self.l1_clusters + table * (1 + l2_entries)
+    }
+}
+
+/// An image in the making.
+struct NewImage<'a> {
+    file: &'a Arc<Node>,
+    header: &'a Header,
+    layout: Layout,
+    /// The file reads as zeroes where nothing is written.
+    fresh: bool,
+}
+
+impl NewImage<'_> {
+    async fn write(&self, preallocation: Preallocation, first_cluster: &[u8]) -> Result<()> {
+        self.size_file(preallocation).await?;
+        self.write_refcounts().await?;
+        self.write_mapping().await?;
+        let (sector, rest) = first_cluster.split_at_checked(SECTOR).unwrap_or((first_cluster, &[]));
+        write(self.file, SECTOR as u64, rest).await?;
+        self.file.flush().await?;
+        let mut whole_sector = [0; SECTOR];
+        whole_sector.iter_mut().zip(sector).for_each(|(to, from)| *to = *from);
+        write(self.file, 0, &whole_sector).await?;
+        self.file.flush().await
+    }
+
+    /// Gives the file its length; what does not read as zeroes by itself is zeroed.
+    async fn size_file(&self, preallocation: Preallocation) -> Result<()> {
+        let cluster_size = self.header.cluster_size();
+        let end = match self.layout.guest_clusters {
+            0 => self.layout.l1_at * cluster_size + self.header.l1_bytes(),
+            _ => self.layout.total * cluster_size,
+        };
+        if self.file.length() < end {
+            self.file.driver().resize(end, preallocation.of_file()).await.map_err(|e| match e.kind() {
+                ErrorKind::Invalid | ErrorKind::Unsupported => {
+                    let text = format!("the image needs {end} bytes, the device has {}", self.file.length());
+                    BlockError::new(ErrorKind::NoSpace, text)
+                }
+                _ => e,
+            })?;
+        }
+        if self.fresh {
+            return Ok(());
+        }
+        // Data clusters with the zero flag need no zeroes.
+        let flagged = preallocation == Preallocation::Metadata && self.zero_flag();
+        let to_zero = if flagged { self.layout.l1_at * cluster_size + self.header.l1_bytes() } else { end };
+        self.file.write_zeroes(SECTOR as u64, to_zero - SECTOR as u64, ZeroFlags::default()).await
+    }
+
+    /// Whether preallocated clusters are marked as reading zeroes.
+    fn zero_flag(&self) -> bool {
+        !self.fresh && self.header.version >= 3
+    }
+
+    async fn write_refcounts(&self) -> Result<()> {
+        let cluster_size = self.header.cluster_size();
+        let blocks_at = 1 + u64::from(self.header.refcount_table_clusters);
+        let table = (0..self.layout.blocks).map(|b| (blocks_at + b) * cluster_size);
+        self.write_words(self.header.refcount_table_offset, table).await?;
+        let bits = self.layout.total << self.header.refcount_order;
+        let (whole, rest) = (bits / 8, bits % 8);
+        let one = counts_of_one(self.header.refcount_order);
+        let mut at = blocks_at * cluster_size;
+        let end = at + whole;
+        let piece = one.iter().copied().cycle().take(PIECE).collect::<Vec<_>>();
+        while at < end {
+            let len = (end - at).min(PIECE as u64);
+            write(self.file, at, piece.get(..len as usize).unwrap_or_default()).await?;
+            at += len;
+        }
+        if rest > 0 {
+            // Counts of less than a byte begin at its lowest bit.
+            let last = one.first().copied().unwrap_or_default() & ((1u16 << rest) - 1) as u8;
+            write(self.file, end, &[last]).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_mapping(&self) -> Result<()> {
+        let (cluster_size, l2_entries) = (self.header.cluster_size(), self.header.l2_entries());
+        let layout = self.layout;
+        let l1 = (0..layout.l2_tables).map(|t| layout.l2_at(t, l2_entries) * cluster_size | COPIED);
+        self.write_words(self.header.l1_offset, l1).await?;
+        let zero = if self.zero_flag() { ZERO } else { 0 };
+        for table in 0..layout.l2_tables {
+            let at = layout.l2_at(table, l2_entries);
+            let clusters = l2_entries.min(layout.guest_clusters - table * l2_entries);
+            let l2 = (1..=clusters).map(|i| (at + i) * cluster_size | COPIED | zero);
+            self.write_words(at * cluster_size, l2).await?;
+            if !self.fresh && clusters < l2_entries {
+                let (from, len) = (at * cluster_size + clusters * 8, (l2_entries - clusters) * 8);
+                self.file.write_zeroes(from, len, ZeroFlags::default()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes big-endian words in pieces.
+    async fn write_words(&self, mut at: u64, words: impl Iterator<Item = u64>) -> Result<()> {
+        let mut words = words.peekable();
+        while words.peek().is_some() {
+            let piece = words.by_ref().take(PIECE / 8).flat_map(u64::to_be_bytes).collect::<Vec<_>>();
+            write(self.file, at, &piece).await?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Eight bytes of counts that are all one.
+fn counts_of_one(order: u32) -> [u8; 8] {
+    match order {
+        0 => [0xff; 8],
+        1 => [0x55; 8],
+        2 => [0x11; 8],
+        3 => [1; 8],
+        4 => [0, 1, 0, 1, 0, 1, 0, 1],
+        5 => [0, 0, 0, 1, 0, 0, 0, 1],
+        _ => [0, 0, 0, 0, 0, 0, 0, 1],
+    }
+}
+
+async fn write(file: &Arc<Node>, offset: u64, data: &[u8]) -> Result<()> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    file.write(offset, Buf::from(BufMut::from_slice(data)), WriteFlags::default()).await
+}

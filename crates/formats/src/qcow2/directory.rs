@@ -1,0 +1,60 @@
+//! Directories of variable-length entries (snapshots, bitmaps), read piece by piece.
+//!
+//! Bounds: never more is held than one entry needs and a piece of 64 KiB; the whole is bounded by the caller.
+use super::header::HeaderError;
+use block::{Node, Result};
+use rt::BufMut;
+use std::sync::Arc;
+
+/// Bytes fetched at a time.
+const PIECE: u64 = 64 << 10;
+
+/// A reader of a directory that lies at `start..end` of the file.
+pub(super) struct Directory<'a> {
+    file: &'a Arc<Node>,
+    what: &'static str,
+    start: u64,
+    end: u64,
+    /// File offset of the next byte to take.
+    at: u64,
+    /// Bytes fetched from `at` on.
+    fetched: Vec<u8>,
+}
+
+impl<'a> Directory<'a> {
+    /// A directory that begins at `start` and has at most `most` bytes.
+    pub(super) fn new(file: &'a Arc<Node>, what: &'static str, start: u64, most: u64) -> Self {
+        let end = start.saturating_add(most).min(file.length());
+        Self { file, what, start, end, at: start, fetched: Vec::new() }
+    }
+
+    /// Takes the next `len` bytes.
+    pub(super) async fn take(&mut self, len: usize) -> Result<Vec<u8>> {
+        while self.fetched.len() < len {
+            let from = self.at + self.fetched.len() as u64;
+            let more = PIECE.min(self.end.saturating_sub(from));
+            if more == 0 {
+                let (table, offset, bytes) = (self.what, self.start, self.at - self.start + len as u64);
+                let why = "end beyond its limit or the end of the file";
+                return Err(HeaderError::Table { table, offset, bytes, why }.into());
+            }
+            let (piece, result) = self.file.read(from, BufMut::with_len(more as usize)).await;
+            result?;
+            self.fetched.extend_from_slice(&piece);
+        }
+        let rest = self.fetched.split_off(len);
+        self.at += len as u64;
+        Ok(std::mem::replace(&mut self.fetched, rest))
+    }
+
+    /// Skips to the next multiple of 8 bytes from the start.
+    pub(super) async fn align(&mut self) -> Result<()> {
+        let taken = self.taken();
+        self.take((taken.next_multiple_of(8) - taken) as usize).await.map(drop)
+    }
+
+    /// Bytes taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.at - self.start
+    }
+}

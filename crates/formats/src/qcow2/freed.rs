@@ -1,0 +1,176 @@
+//! References that were given up, and when the clusters behind them may be used again.
+//!
+//! ```text
+//!  given up (published in memory) ─epoch─▶ unmapped durably ─grace─▶ punched ─▶ counted down ─▶ free
+//! ```
+//!
+//! Laws:
+//! - a cluster is counted down only when its unmapping is durable, and when every request that was admitted before
+//!   that has ended: a read or in-place write that still knows the old mapping never meets new content;
+//! - a hole is punched before the count reaches zero, so that it never meets new content either;
+//! - what is lost on the way (a crash, a failed read) is a leak, never a dangling reference.
+use super::image::Image;
+use block::{Discard, Result};
+use futures_util::lock::Mutex as AsyncMutex;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+
+/// Why clusters are given up: it decides whether their space is given back to the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A discard, or zeroes that may unmap.
+    Request,
+    /// New data took their place.
+    Other,
+    /// They held metadata or guest data beyond a new, smaller end.
+    Always,
+}
+
+/// One reference less to each of `count` host clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub start: u64,
+    pub count: u64,
+    pub why: Why,
+}
+
+/// The lists.
+#[derive(Default)]
+pub(super) struct Freed {
+    /// By changes that are published in memory.
+    given_up: Mutex<Vec<Gone>>,
+    /// Taken by the epoch under way, or by one that failed.
+    sealed: Mutex<Vec<Gone>>,
+    unmapped: Mutex<Unmapped>,
+    /// A task waits for requests to end.
+    waiting: AtomicBool,
+    /// One release at a time.
+    turn: AsyncMutex<()>,
+}
+
+#[derive(Default)]
+struct Unmapped {
+    list: VecDeque<Gone>,
+    /// How many have left the list so far.
+    left: u64,
+}
+
+impl Freed {
+    /// Gives references up that nothing in memory has any more. The pages that had them are marked dirty before.
+    pub fn give_up(&self, gone: Gone) {
+        let mut list = self.given_up.lock();
+        match list.last_mut() {
+            Some(last) if last.start + last.count == gone.start && last.why == gone.why => last.count += gone.count,
+            _ => list.push(gone),
+        }
+    }
+
+    /// Takes what was given up into the epoch that begins now, before it seals its pages.
+    pub fn seal(&self) {
+        let mut given_up = self.given_up.lock();
+        self.sealed.lock().append(&mut given_up);
+    }
+
+    /// Whether the epoch has nothing to unmap.
+    pub fn none_sealed(&self) -> bool {
+        self.sealed.lock().is_empty()
+    }
+
+    /// The epoch is durable.
+    fn unmap_sealed(&self) {
+        let sealed = std::mem::take(&mut *self.sealed.lock());
+        self.unmapped.lock().list.extend(sealed);
+    }
+
+    /// What has been unmapped so far, to be released after a grace period.
+    fn mark(&self) -> Option<u64> {
+        let unmapped = self.unmapped.lock();
+        (!unmapped.list.is_empty()).then_some(unmapped.left + unmapped.list.len() as u64)
+    }
+
+    fn take(&self, upto: u64) -> Vec<Gone> {
+        let mut unmapped = self.unmapped.lock();
+        let count = upto.saturating_sub(unmapped.left).min(unmapped.list.len() as u64);
+        unmapped.left += count;
+        unmapped.list.drain(..count as usize).collect()
+    }
+}
+
+impl Image {
+    /// After flush B: lets the unmapped clusters go when the requests of now have ended. Nobody waits for it.
+    pub fn release_unmapped(self: &Arc<Self>) {
+        self.freed.unmap_sealed();
+        if self.freed.mark().is_none() || self.freed.waiting.swap(true, AcqRel) {
+            return;
+        }
+        let (image, domain) = (Arc::downgrade(self), self.domain.clone());
+        rt::spawn(async move {
+            loop {
+                let Some(upto) = image.upgrade().and_then(|i| i.next_release()) else { return };
+                domain.grace().await;
+                let Some(image) = image.upgrade() else { return };
+                image.release(upto).await;
+            }
+        })
+        .detach();
+    }
+
+    fn next_release(&self) -> Option<u64> {
+        self.freed.mark().or_else(|| {
+            self.freed.waiting.store(false, Release);
+            // What came in between found somebody waiting and started nobody.
+            let upto = self.freed.mark()?;
+            (!self.freed.waiting.swap(true, AcqRel)).then_some(upto)
+        })
+    }
+
+    /// Releases everything that is unmapped. No request knows old mappings: they were drained, or waited for.
+    pub async fn release_all(&self) {
+        self.release(u64::MAX).await;
+    }
+
+    async fn release(&self, upto: u64) {
+        let _turn = self.freed.turn.lock().await;
+        let gone = self.freed.take(upto);
+        if let Err(e) = self.release_clusters(gone).await {
+            tracing::warn!(image = self.file_name(), error = %e, "clusters that were given up stay counted until a check frees them");
+        }
+    }
+
+    async fn release_clusters(&self, gone: Vec<Gone>) -> Result<()> {
+        let mut last = self.drop_references(&gone, |why| self.punches(why)).await?;
+        if last.is_empty() {
+            return Ok(());
+        }
+        last.sort_unstable_by_key(|run| run.start);
+        last.dedup_by(|b, a| {
+            let adjacent = a.start + a.count == b.start;
+            if adjacent {
+                a.count += b.count;
+            }
+            adjacent
+        });
+        let file = self.file()?;
+        for run in &last {
+            let (offset, len) = (run.start << self.geometry.cluster_bits, run.count << self.geometry.cluster_bits);
+            if let Err(e) = file.discard(offset, len).await {
+                tracing::debug!(offset, len, error = %e, "space given up could not be given back to the file system");
+            }
+        }
+        let gone: Vec<_> = last.iter().map(|r| Gone { start: r.start, count: r.count, why: Why::Always }).collect();
+        self.drop_references(&gone, |_| false).await.map(drop)
+    }
+
+    /// Whether clusters given up for this reason leave holes in the file.
+    fn punches(&self, why: Why) -> bool {
+        let settings = *self.settings.read();
+        let wanted = match why {
+            Why::Request => settings.pass_request,
+            Why::Other => settings.pass_other,
+            Why::Always => true,
+        };
+        wanted && self.file().is_ok_and(|f| f.common().discard == Discard::Unmap)
+    }
+}

@@ -1,0 +1,192 @@
+//! An open qcow2 image: what its parts share, and how its header changes.
+use super::alloc::{Alloc, Run};
+use super::entry::Geometry;
+use super::freed::Freed;
+use super::header::{Header, INCOMPATIBLE_CORRUPT};
+use super::options::Settings;
+use super::overlap::Regions;
+use block::metacache::{Cache, Dirty, Turns};
+use block::{BlockError, Domain, Edges, ErrorKind, Leases, Node, Result, Role};
+use futures_util::lock::Mutex as AsyncMutex;
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, `alloc`,
+/// `header_turn`; the turn of a flush comes before `count_writer` and takes none of the others.
+pub(super) struct Image {
+    pub geometry: Geometry,
+    pub edges: Arc<Edges>,
+    pub domain: Arc<Domain>,
+    pub header: RwLock<Header>,
+    pub settings: RwLock<Settings>,
+    pub regions: Regions,
+    pub node: OnceLock<Weak<Node>>,
+    /// Virtual size in bytes.
+    pub size: AtomicU64,
+    /// Changes are allowed.
+    pub writable: AtomicBool,
+    /// The header says what it must say before the first write ([`Image::first_write`]).
+    pub ready: AtomicBool,
+    pub header_turn: AsyncMutex<()>,
+
+    /// Pages of the L1 table (keys with [`TABLE_KEY`]) and slices of L2 tables.
+    pub tables: Cache,
+    pub dirty_tables: Dirty,
+    /// Pages of the refcount table (keys with [`TABLE_KEY`]) and of refcount blocks.
+    pub counts: Cache,
+    pub dirty_counts: Dirty,
+    pub count_writer: AsyncMutex<()>,
+    /// Leases of guest clusters whose mapping changes.
+    pub clusters: Arc<Leases>,
+    /// Leases of slices that are loaded, and of all slices of an L2 table that is made or copied.
+    pub slices: Arc<Leases>,
+
+    pub alloc: AsyncMutex<Alloc>,
+    /// Reserved clusters that were never mapped, to be given back before the next allocation.
+    pub returned: Mutex<Vec<Run>>,
+    pub freed: Freed,
+    pub turns: Turns,
+}
+
+/// Set in the cache keys of pages of the L1 table and the refcount table.
+pub(super) const TABLE_KEY: u64 = 1 << 63;
+
+impl Image {
+    pub fn new(header: Header, edges: Arc<Edges>, domain: Arc<Domain>, settings: Settings) -> Self {
+        let geometry = Geometry::of(&header);
+        Self {
+            geometry,
+            edges,
+            domain,
+            regions: Regions::new(&header, geometry),
+            node: OnceLock::new(),
+            size: AtomicU64::new(header.virtual_size()),
+            writable: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            header_turn: AsyncMutex::new(()),
+            tables: Cache::new(settings.table_cache),
+            dirty_tables: Dirty::default(),
+            counts: Cache::new(settings.count_cache),
+            dirty_counts: Dirty::default(),
+            count_writer: AsyncMutex::new(()),
+            clusters: Leases::new(),
+            slices: Leases::new(),
+            alloc: AsyncMutex::default(),
+            returned: Mutex::default(),
+            freed: Freed::default(),
+            turns: Turns::default(),
+            header: RwLock::new(header),
+            settings: RwLock::new(settings),
+        }
+    }
+
+    pub fn file(&self) -> Result<Arc<Node>> {
+        self.edges.need(Role::File)
+    }
+
+    pub fn file_name(&self) -> String {
+        self.edges.get(Role::File).map(|f| f.filename()).unwrap_or_default()
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size.load(Acquire)
+    }
+
+    pub fn has_backing(&self) -> bool {
+        self.edges.get(Role::Backing).is_some()
+    }
+
+    /// The node this image is, while it is open.
+    pub fn own_node(&self) -> Option<Arc<Node>> {
+        self.node.get()?.upgrade()
+    }
+
+    /// Refuses to go on where an earlier failure stopped all writing.
+    pub fn unharmed(&self) -> Result<()> {
+        match self.own_node().into_iter().chain(self.edges.get(Role::File)).find(|n| n.poisoned()) {
+            Some(node) => Err(node.poison_error()),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges a failed metadata write or flush: lack of space may be mended and tried again; anything else leaves
+    /// unknown what is on disk, so that nothing more may be written.
+    pub fn failed(&self, error: BlockError) -> BlockError {
+        let file = self.edges.get(Role::File);
+        if error.kind() != ErrorKind::NoSpace || file.as_ref().is_some_and(|f| f.poisoned()) {
+            self.own_node().into_iter().chain(file).for_each(|node| node.poison(&error));
+        }
+        error
+    }
+
+    /// Writes metadata; see [`Image::failed`].
+    pub async fn write(&self, offset: u64, bytes: rt::Buf) -> Result<()> {
+        let written = self.file()?.write(offset, bytes, block::WriteFlags::default()).await;
+        written.map_err(|e| self.failed(e.context("writing qcow2 metadata")))
+    }
+
+    /// Makes all that was written durable; see [`Image::failed`].
+    pub async fn sync(&self) -> Result<()> {
+        self.file()?.flush().await.map_err(|e| self.failed(e))
+    }
+
+    /// Changes the header by one write of its first sector. Not durable before the next flush.
+    pub async fn change_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
+        let _turn = self.header_turn.lock().await;
+        self.change_header_in_turn(change).await
+    }
+
+    async fn change_header_in_turn(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
+        let mut new = self.header.read().clone();
+        change(&mut new);
+        if new != *self.header.read() {
+            new.store(&self.file()?).await.map_err(|e| self.failed(e.context("writing the qcow2 header")))?;
+            self.regions.renamed(&new);
+            *self.header.write() = new;
+        }
+        Ok(())
+    }
+
+    /// Before the first write after the image was opened: what other programs keep beside the data and this one
+    /// does not bring up to date (bitmaps and unknown things) is declared out of date, durably.
+    pub async fn first_write(&self) -> Result<()> {
+        if self.ready.load(Acquire) {
+            return Ok(());
+        }
+        let _turn = self.header_turn.lock().await;
+        if !self.ready.load(Acquire) {
+            if self.header.read().autoclear != 0 {
+                self.change_header_in_turn(|h| h.autoclear = 0).await?;
+                self.sync().await?;
+            }
+            self.ready.store(true, Release);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a contradiction in the image. A writable one is marked corrupt on disk, so that no program
+    /// writes to it before it is repaired, and takes no writes from now on.
+    pub async fn corrupt(&self, what: String, guest: Option<u64>) -> BlockError {
+        let text = format!("{}: {what}; 'cairn img check -r all' may repair the image", self.file_name());
+        let mut error = BlockError::corrupt(text);
+        if let Some(guest) = guest {
+            error = error.at(guest);
+        }
+        if !self.writable.load(Acquire) || self.unharmed().is_err() {
+            return error;
+        }
+        tracing::error!(image = self.file_name(), reason = %error, "marking the image as corrupt");
+        let marked = match self.change_header(|h| h.set_incompatible(INCOMPATIBLE_CORRUPT, true)).await {
+            Ok(()) => self.sync().await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = marked {
+            tracing::error!(image = self.file_name(), error = %e, "the image could not be marked as corrupt");
+        }
+        if let Some(node) = self.own_node() {
+            node.poison(&error);
+        }
+        error
+    }
+}

@@ -1,0 +1,246 @@
+//! Changes of mappings: writes to what is not this image's own yet, zeroes, discards.
+//!
+//! Every change leases its guest clusters, whatever its kind, and looks at the mapping again under the lease; what
+//! another request has changed meanwhile is planned for as it is now. The lease ends with the token.
+use super::alloc::Run;
+use super::cache::SUSPECT;
+use super::entry::{Entry, Stream};
+use super::freed::{Gone, Why};
+use super::header::ZERO;
+use super::image::Image;
+use block::metacache::Page;
+use block::{Action, BlockError, How, Kind, Lease, Result, Role, Token, Want, WritePlan};
+use rt::{BoxFuture, BufMut};
+use std::sync::Arc;
+
+/// A change that waits for its data: entries to set, in one slice.
+struct Change {
+    image: Arc<Image>,
+    page: Arc<Page>,
+    /// Index of the first entry.
+    first: usize,
+    entries: Vec<u64>,
+    /// Clusters reserved for the new entries.
+    reserved: Option<Run>,
+    why: Why,
+    _lease: Lease,
+}
+
+impl Token for Change {
+    fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        self.publish();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Change {
+    /// Sets the entries; what they referred to is given up afterwards, so that an epoch that takes a reference
+    /// given up also has the entry without it.
+    fn publish(&mut self) {
+        self.reserved = None;
+        let g = self.image.geometry;
+        let mut gone = Vec::new();
+        for (index, word) in (self.first..).zip(&self.entries) {
+            let (old, new) = (Entry::of(self.page.set(index, *word), g), Entry::of(*word, g));
+            if let Some((start, count)) = old.host_clusters(g).filter(|host| new.host_clusters(g) != Some(*host)) {
+                gone.push(Gone { start, count, why: self.why });
+            }
+        }
+        self.image.dirty_tables.mark(&self.page);
+        gone.into_iter().for_each(|gone| self.image.freed.give_up(gone));
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        if let Some(run) = self.reserved.take() {
+            self.image.returned.lock().push(run);
+        }
+    }
+}
+
+/// A range of whole guest clusters in one slice, leased.
+struct Leased {
+    page: Arc<Page>,
+    /// First guest cluster.
+    cluster: u64,
+    /// Index of its entry.
+    first: usize,
+    count: u64,
+    lease: Lease,
+}
+
+impl Image {
+    /// Leases guest clusters as far as their slice goes, and loads it for a change.
+    async fn lease_to_change(self: &Arc<Self>, cluster: u64, count: u64) -> Result<Leased> {
+        let g = self.geometry;
+        let count = count.min(g.to_slice_end(cluster));
+        let lease = self.clusters.lease(cluster, cluster + count, true).await;
+        let page = self.slice_to_change(g.slice(cluster)).await?;
+        if self.tables.is_over() && !self.dirty_tables.is_empty() {
+            // The cache is full of what waits for a flush: an early epoch makes room.
+            self.flush().await?;
+        }
+        Ok(Leased { page, cluster, first: g.index(cluster), count, lease })
+    }
+
+    /// The entries of leased clusters, each checked.
+    async fn entries(&self, leased: &Leased) -> Result<Vec<Entry>> {
+        let words = leased.page.words_from(leased.first).take(leased.count as usize);
+        if leased.page.marks() & SUSPECT == 0 {
+            return Ok(words.map(|word| Entry::of(word, self.geometry)).collect());
+        }
+        let mut entries = Vec::new();
+        for (word, cluster) in words.collect::<Vec<_>>().into_iter().zip(leased.cluster..) {
+            match self.checked(word, cluster).await {
+                Ok(entry) => entries.push(entry),
+                Err(e) if entries.is_empty() => return Err(e),
+                // What comes before the wrong entry can be done.
+                Err(_) => break,
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Plans new data for the start of a range.
+    pub(super) async fn plan_data(self: &Arc<Self>, offset: u64, len: u64) -> Result<WritePlan> {
+        let g = self.geometry;
+        let (cluster, within) = (g.cluster(offset), g.within(offset));
+        let leased = self.lease_to_change(cluster, g.clusters(within + len)).await?;
+        let entries = self.entries(&leased).await?;
+        let (host, own) = match entries.first() {
+            // Allocated meanwhile: it is overwritten in place, like any data of this image's own.
+            Some(Entry::Data { host, owned: true }) => {
+                let count = following(&entries, *host, g.cluster_size(), false);
+                let len = (count * g.cluster_size() - within).min(len);
+                return Ok(WritePlan { len, action: in_file(host + within, 0, 0, false), token: None });
+            }
+            Some(Entry::Zero { host: Some(host), owned: true }) => (*host, true),
+            _ => (0, false),
+        };
+        let (host, count, reserved, fresh) = if own {
+            (host, following(&entries, host, g.cluster_size(), true), None, false)
+        } else {
+            let most = entries.iter().take_while(|e| !is_own(e)).count() as u64;
+            let found = self.allocate(most).await?;
+            (found.run.start << g.cluster_bits, found.run.count, Some(found.run), found.fresh)
+        };
+        let bytes = count * g.cluster_size();
+        let len = (bytes - within).min(len);
+        let tail = bytes - within - len;
+        let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
+        let token = self.change(leased, words, reserved, Why::Other);
+        // The tail ends with the cluster that the data ends in: whole clusters behind are not touched.
+        let (tail, token) = (tail % g.cluster_size(), token);
+        Ok(WritePlan { len, action: in_file(host + within, within, tail, fresh), token: Some(token) })
+    }
+
+    fn change(self: &Arc<Self>, leased: Leased, entries: Vec<u64>, reserved: Option<Run>, why: Why) -> Box<dyn Token> {
+        let Leased { page, first, lease, .. } = leased;
+        Box::new(Change { image: self.clone(), page, first, entries, reserved, why, _lease: lease })
+    }
+
+    /// Plans zeroes or a discard for the start of a range.
+    pub(super) async fn plan_clearing(self: &Arc<Self>, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+        let g = self.geometry;
+        let within = g.within(offset);
+        // The last cluster of a disk may be cut off; clearing to the end clears it whole.
+        let to_end = offset + len >= self.size();
+        let whole = if to_end { g.clusters(len) } else { len >> g.cluster_bits };
+        if within != 0 || whole == 0 {
+            let len = len.min(g.cluster_size() - within);
+            return self.plan_partly(offset, len, how).await;
+        }
+        let discard = how == How::Discard;
+        if !g.zero_flag && self.has_backing() {
+            // Without the zero flag, only data hides the backing file's.
+            let action = if discard { Action::Nothing } else { Action::AsData };
+            return Ok(WritePlan { len, action, token: None });
+        }
+        if discard || !g.zero_flag {
+            let extent = self.map(offset, len, Want::Status).await?;
+            let done = matches!(extent.kind, Kind::Zero { .. }) && discard || extent.kind == Kind::Hole && !self.has_backing();
+            let clusters = extent.len >> g.cluster_bits;
+            if done && (clusters > 0 || to_end) {
+                let len = if extent.len >= len { len } else { clusters << g.cluster_bits };
+                return Ok(WritePlan { len, action: Action::Nothing, token: None });
+            }
+        }
+        let leased = self.lease_to_change(g.cluster(offset), whole).await?;
+        let entries = self.entries(&leased).await?;
+        let old = leased.page.words_from(leased.first);
+        let words: Vec<u64> = entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, how)).collect();
+        let len = ((words.len() as u64) << g.cluster_bits).min(len);
+        if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
+            return Ok(WritePlan { len, action: Action::Nothing, token: None });
+        }
+        let token = self.change(leased, words, None, Why::Request);
+        Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
+    }
+
+    /// The entry that clearing makes of `entry`.
+    fn cleared(&self, entry: Entry, word: u64, how: How) -> u64 {
+        let g = self.geometry;
+        if !g.zero_flag {
+            return 0;
+        }
+        let allocated = matches!(entry, Entry::Data { .. } | Entry::Zero { host: Some(_), .. });
+        let keep = allocated
+            && match how {
+                How::Discard => self.settings.read().keep_discarded,
+                How::Zero { unmap } => !unmap,
+                How::Data => true,
+            };
+        match entry {
+            Entry::Zero { .. } if how == How::Discard => word,
+            Entry::Hole if how == How::Discard && !self.has_backing() => word,
+            _ if keep => word | ZERO,
+            _ => ZERO,
+        }
+    }
+
+    /// Plans clearing a part of a cluster: nothing if it reads as zeroes already.
+    async fn plan_partly(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+        if how == How::Discard {
+            return Ok(WritePlan { len, action: Action::Nothing, token: None });
+        }
+        let zero = match self.map(offset, len, Want::Read).await?.kind {
+            Kind::Zero { .. } => true,
+            Kind::Hole => !self.has_backing(),
+            _ => false,
+        };
+        let action = if zero { Action::Nothing } else { Action::AsData };
+        Ok(WritePlan { len, action, token: None })
+    }
+
+    /// Reads what has no 1:1 bytes: a part of a compressed cluster.
+    pub(super) async fn read_encoded(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        let mut buf = buf;
+        match self.stream_at(offset).await {
+            Ok(stream) => match self.decode(stream, self.geometry.within(offset), &mut buf).await {
+                Ok(()) => (buf, Ok(())),
+                Err(e) => (buf, Err(e.at(offset))),
+            },
+            Err(e) => (buf, Err(e)),
+        }
+    }
+}
+
+fn is_own(entry: &Entry) -> bool {
+    matches!(entry, Entry::Data { owned: true, .. } | Entry::Zero { host: Some(_), owned: true })
+}
+
+/// How many of the entries are this image's own, of one kind, and consecutive in the file.
+fn following(entries: &[Entry], host: u64, cluster_size: u64, zero: bool) -> u64 {
+    let expected = |i: usize| host + i as u64 * cluster_size;
+    let continues = |(i, entry): (usize, &Entry)| match entry {
+        Entry::Data { host, owned: true } => !zero && *host == expected(i),
+        Entry::Zero { host: Some(host), owned: true } => zero && *host == expected(i),
+        _ => false,
+    };
+    entries.iter().enumerate().take_while(|e| continues(*e)).count() as u64
+}
+
+fn in_file(offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
+    Action::Store { child: Role::File, offset, head, tail, fresh }
+}

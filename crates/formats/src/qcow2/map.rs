@@ -1,0 +1,119 @@
+//! Where a guest range's bytes are.
+//!
+//! [`Image::try_map`] answers from memory and takes no lock across anything that waits; [`Image::map`] loads what is
+//! missing and answers the same. Both walk the entries of one slice as far as they continue each other, or the
+//! entries of one L1 page as far as they are empty.
+use super::cache::{SUSPECT, TABLE_PAGE_WORDS};
+use super::entry::Entry;
+use super::image::{Image, TABLE_KEY};
+use block::metacache::Page;
+use block::{Extent, Kind, Result, Role, Want};
+use std::sync::atomic::Ordering::*;
+
+impl Image {
+    /// The mapping of the start of a range, from memory.
+    pub(super) fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        if want == Want::Write && !self.ready.load(Acquire) {
+            return None;
+        }
+        let slice = self.geometry.slice(self.geometry.cluster(offset));
+        match self.tables.with(slice, |page| self.walk(page, offset, len, want)) {
+            Some(found) => found,
+            None => self.empty_tables(offset, len, want),
+        }
+    }
+
+    /// The mapping of the start of a range.
+    pub(super) async fn map(&self, offset: u64, len: u64, want: Want) -> Result<Extent> {
+        if want == Want::Write {
+            self.first_write().await?;
+        }
+        if let Some(extent) = self.try_map(offset, len, want) {
+            return Ok(extent);
+        }
+        let g = self.geometry;
+        let cluster = g.cluster(offset);
+        let Some(page) = self.slice(g.slice(cluster)).await? else {
+            // Its L1 page is in memory now, or was a moment ago.
+            let to_end = g.to_slice_end(cluster) * g.cluster_size() - g.within(offset);
+            let nearest = Extent { len: to_end.min(len), kind: Kind::Hole };
+            return Ok(self.empty_tables(offset, len, want).unwrap_or(nearest));
+        };
+        if let Some(extent) = self.walk(&page, offset, len, want) {
+            return Ok(extent);
+        }
+        // The slice has a wrong entry somewhere: one entry at a time is looked at.
+        let entry = self.checked(page.word(g.index(cluster)), cluster).await?;
+        Ok(self.extent(entry, offset, len, want, 1))
+    }
+
+    /// Whole L2 tables that do not exist: a hole to the first that does.
+    fn empty_tables(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        let span = self.geometry.l1_span();
+        let index = offset / span;
+        let (number, first) = (index / TABLE_PAGE_WORDS, (index % TABLE_PAGE_WORDS) as usize);
+        let empty = self
+            .tables
+            .with(TABLE_KEY | number, |page| page.words_from(first).take_while(|word| *word == 0).count() as u64)?;
+        let end = (index + empty).saturating_mul(span);
+        (empty > 0).then(|| clip(end - offset, Kind::Hole, len, want))
+    }
+
+    /// The extent of the entries that continue each other; `None` if the slice has a wrong entry.
+    fn walk(&self, page: &Page, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        if page.marks() & SUSPECT != 0 {
+            return None;
+        }
+        let g = self.geometry;
+        let cluster = g.cluster(offset);
+        let index = g.index(cluster);
+        let word = page.word(index);
+        let entry = Entry::of(word, g);
+        let most = match want {
+            Want::Status => g.to_slice_end(cluster),
+            Want::Read | Want::Write => g.cluster(offset + len.max(1) - 1) - cluster + 1,
+        };
+        let step = match entry {
+            Entry::Data { .. } | Entry::Zero { host: Some(_), .. } => g.cluster_size(),
+            Entry::Hole | Entry::Zero { host: None, .. } => 0,
+            Entry::Compressed(_) => return Some(self.extent(entry, offset, len, want, 1)),
+            Entry::Bad(_) => return None,
+        };
+        let next = page.words_from(index + 1).take(most as usize - 1);
+        let more = next.scan(word, |last, w| {
+            *last = last.wrapping_add(step);
+            Some(*last == w)
+        });
+        let clusters = 1 + more.take_while(|continues| *continues).count() as u64;
+        Some(self.extent(entry, offset, len, want, clusters))
+    }
+
+    fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
+        let within = self.geometry.within(offset);
+        let kind = match entry {
+            Entry::Hole | Entry::Bad(_) => Kind::Hole,
+            Entry::Zero { host, .. } => Kind::Zero { offset: host.map(|h| h + within) },
+            Entry::Data { host, owned } => Kind::Data { child: Role::File, offset: host + within, owned },
+            Entry::Compressed(_) => Kind::Encoded,
+        };
+        clip((clusters << self.geometry.cluster_bits) - within, kind, len, want)
+    }
+
+    /// An entry that may be used, or the error that names it.
+    pub(super) async fn checked(&self, word: u64, cluster: u64) -> Result<Entry> {
+        match self.wrong_entry(word) {
+            None => Ok(Entry::of(word, self.geometry)),
+            Some(why) => {
+                let guest = cluster << self.geometry.cluster_bits;
+                let text = format!("the L2 entry of guest offset {guest:#x} is {word:#x}: {why}");
+                Err(self.corrupt(text, Some(guest)).await)
+            }
+        }
+    }
+}
+
+/// An extent, no longer than asked for where only that was wanted.
+fn clip(bytes: u64, kind: Kind, len: u64, want: Want) -> Extent {
+    let len = if want == Want::Status { bytes } else { bytes.min(len) };
+    Extent { len, kind }
+}

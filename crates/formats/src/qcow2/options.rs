@@ -1,0 +1,111 @@
+//! The options that qcow2 images are opened with, beside those every driver has.
+use block::{BlockError, Limits, Options, Result};
+
+/// Default bytes of refcounts held in memory.
+const COUNT_CACHE: usize = 1 << 20;
+/// No cache is smaller than this; requests under way must find their pages.
+const LEAST_CACHE: u64 = 64 << 10;
+
+/// What the options decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Discards by the guest, and zeroes that may unmap, free space of the file below.
+    pub pass_request: bool,
+    /// Clusters that snapshots gave up free space of the file below.
+    pub pass_snapshot: bool,
+    /// All other clusters given up do too.
+    pub pass_other: bool,
+    /// A discarded cluster keeps its place in the file.
+    pub keep_discarded: bool,
+    /// Bytes of L1 and L2 pages held in memory.
+    pub table_cache: usize,
+    /// Bytes of refcount pages held in memory.
+    pub count_cache: usize,
+}
+
+impl Settings {
+    /// Takes this driver's options. `discards`: the node passes discards on.
+    pub fn take(options: &mut Options, discards: bool, limits: Limits) -> Result<Self> {
+        // Refcounts are always kept up to date, so being lazy about them is allowed and never made use of.
+        options.take_bool("lazy-refcounts")?;
+        take_overlap_check(options)?;
+        let pass_request = options.take_bool("pass-discard-request")?.unwrap_or(discards);
+        let pass_snapshot = options.take_bool("pass-discard-snapshot")?.unwrap_or(true);
+        let pass_other = options.take_bool("pass-discard-other")?.unwrap_or(false);
+        let keep_discarded = options.take_bool("discard-no-unref")?.unwrap_or(false);
+        let (table_cache, count_cache) = take_cache_sizes(options, limits)?;
+        if options.take_dict("encrypt")?.is_some() {
+            return Err(BlockError::unsupported("option 'encrypt': encrypted qcow2 images are not supported yet"));
+        }
+        if options.get("data-file").is_some_and(|o| *o != block::Opt::Null) {
+            return Err(BlockError::unsupported("option 'data-file': external data files are not supported yet"));
+        }
+        options.take("data-file");
+        Ok(Self { pass_request, pass_snapshot, pass_other, keep_discarded, table_cache, count_cache })
+    }
+}
+
+fn take_cache_sizes(options: &mut Options, limits: Limits) -> Result<(usize, usize)> {
+    let total = options.take_u64("cache-size")?;
+    let tables = options.take_u64("l2-cache-size")?;
+    let counts = options.take_u64("refcount-cache-size")?;
+    if let Some(size) = options.take_u64("l2-cache-entry-size")?
+        && !(size.is_power_of_two() && (512..=2 << 20).contains(&size))
+    {
+        let text = "L2 cache entry size must be a power of two between 512 and the cluster size (2097152)";
+        return Err(BlockError::invalid(text));
+    }
+    // Pages are given up by use, not by age.
+    options.take_u64("cache-clean-interval")?;
+    match (total, tables, counts) {
+        (Some(_), Some(_), Some(_)) => {
+            let text = "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time";
+            return Err(BlockError::invalid(text));
+        }
+        (Some(total), Some(part), None) if part > total => {
+            return Err(BlockError::invalid("l2-cache-size may not exceed cache-size"));
+        }
+        (Some(total), None, Some(part)) if part > total => {
+            return Err(BlockError::invalid("refcount-cache-size may not exceed cache-size"));
+        }
+        _ => {}
+    }
+    let bytes = |asked: u64| asked.clamp(LEAST_CACHE, limits.cache_bytes) as usize;
+    // A total is shared out: what one cache does not take is the other's.
+    let counts = counts.or(total.zip(tables).map(|(total, tables)| total - tables)).map_or(COUNT_CACHE, bytes);
+    let tables = tables.or(total.map(|t| t.saturating_sub(counts as u64))).map_or(limits.cache_bytes as usize, bytes);
+    Ok((tables, counts))
+}
+
+/// Overlap checks are always on: every setting is understood, none turns them off.
+fn take_overlap_check(options: &mut Options) -> Result<()> {
+    const PARTS: [&str; 9] = [
+        "main-header",
+        "active-l1",
+        "active-l2",
+        "refcount-table",
+        "refcount-block",
+        "snapshot-table",
+        "inactive-l1",
+        "inactive-l2",
+        "bitmap-directory",
+    ];
+    let check = |template: Option<String>| match template.as_deref() {
+        None | Some("none" | "constant" | "cached" | "all") => Ok(()),
+        Some(other) => Err(BlockError::invalid(format!(
+            "Unsupported value '{other}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, \
+             constant, cached, all"
+        ))),
+    };
+    if options.get_str("overlap-check").is_some() {
+        return check(options.take_str("overlap-check")?);
+    }
+    if let Some(mut parts) = options.take_dict("overlap-check")? {
+        check(parts.take_str("template")?)?;
+        for part in PARTS {
+            parts.take_bool(part)?;
+        }
+        parts.finish()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,410 @@
+//! Refcounts: how many references each host cluster has.
+//!
+//! ```text
+//!  header ── refcount_table_offset ─▶ table [u64] ─▶ block [uN] ─▶ one count a cluster
+//! ```
+//!
+//! Invariants:
+//! - at every instant on disk: count ≥ number of references (leak, never dangle);
+//! - a block counts itself or is counted by a block that is durable before it; it is durable before the table names
+//!   it, and a table is durable before the header names it;
+//! - counts change in memory only under the lock of [`Alloc`]; pages of the table are written through.
+//!
+//! Bounds: the table has at most 8 MiB; its pages and those of blocks are cached, never all loaded.
+//! Specification: qcow2.rst, "Host cluster management".
+use super::alloc::{Alloc, Run};
+use super::cache::{TABLE_PAGE_WORDS, bytes_of, words_of};
+use super::entry::Geometry;
+use super::freed::{Gone, Why};
+use super::header::{MAX_REFCOUNT_TABLE_BYTES, REFCOUNT_BLOCK_MASK};
+use super::image::{Image, TABLE_KEY};
+use super::overlap::REFCOUNT_BLOCK;
+use block::metacache::{Page, Sealed};
+use block::{BlockError, ErrorKind, Result};
+use rt::BufMut;
+use std::sync::Arc;
+
+/// Clusters looked at under one hold of the allocator's lock.
+const HOLD: u64 = 4096;
+
+/// Where in a page's words a count is.
+#[derive(Clone, Copy)]
+struct Slot {
+    word: usize,
+    shift: u32,
+    mask: u64,
+}
+
+impl Slot {
+    /// Counts of 8 bits and more are big-endian numbers; smaller ones fill each byte from its lowest bit on.
+    fn of(index: u64, order: u32) -> Self {
+        let bits = 1u32 << order;
+        let bit = index << order;
+        let (word, in_word) = ((bit / 64) as usize, (bit % 64) as u32);
+        let shift = if bits >= 8 { 64 - in_word - bits } else { 56 - in_word / 8 * 8 + in_word % 8 };
+        Self { word, shift, mask: u64::MAX >> (64 - bits) }
+    }
+
+    fn get(self, page: &Page) -> u64 {
+        (page.word(self.word) >> self.shift) & self.mask
+    }
+
+    fn set(self, page: &Page, count: u64) {
+        let rest = page.word(self.word) & !(self.mask << self.shift);
+        page.set(self.word, rest | (count & self.mask) << self.shift);
+    }
+}
+
+/// A page of refcounts, and the clusters it counts.
+pub(super) struct CountPage {
+    pub page: Arc<Page>,
+    pub first: u64,
+    order: u32,
+}
+
+impl CountPage {
+    /// The count of a cluster of this page.
+    pub fn get(&self, cluster: u64) -> u64 {
+        Slot::of(cluster - self.first, self.order).get(&self.page)
+    }
+
+    /// Sets the count of a cluster of this page. The caller marks the page dirty.
+    pub fn set(&self, cluster: u64, count: u64) {
+        Slot::of(cluster - self.first, self.order).set(&self.page, count);
+    }
+}
+
+/// The bytes of a block that counts one reference to each of some clusters, told by their indexes in it.
+fn block_of_ones(g: Geometry, ones: std::ops::Range<u64>) -> BufMut {
+    let page = Page::new(0, 0, 0, (0..g.cluster_size() / 8).map(|_| 0));
+    ones.for_each(|index| Slot::of(index, g.refcount_order).set(&page, 1));
+    bytes_of(&page.words_from(0).collect::<Vec<_>>())
+}
+
+impl Image {
+    // ---- loading ----
+
+    fn table_place(&self) -> (u64, u64) {
+        let header = self.header.read();
+        (header.refcount_table_offset, header.refcount_table_bytes() / 8)
+    }
+
+    /// The page of the refcount table that has the entry `index`; `None` beyond the table.
+    async fn table_page(&self, index: u64) -> Result<Option<Arc<Page>>> {
+        let (table, entries) = self.table_place();
+        let number = index / TABLE_PAGE_WORDS;
+        if index >= entries {
+            return Ok(None);
+        }
+        if let Some(page) = self.counts.get(TABLE_KEY | number) {
+            return Ok(Some(page));
+        }
+        let place = table + number * TABLE_PAGE_WORDS * 8;
+        let words = (entries - number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
+        let bytes = self.read_table(place, words * 8).await?;
+        let g = self.g();
+        for host in words_of(&bytes).filter(|host| *host != 0 && g.within(*host) == 0) {
+            self.regions.add(g.cluster(host), REFCOUNT_BLOCK);
+        }
+        Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, words_of(&bytes)))))
+    }
+
+    /// Where the refcount block `index` is; `None` if there is none.
+    async fn block_place(&self, index: u64) -> Result<Option<u64>> {
+        let Some(page) = self.table_page(index).await? else { return Ok(None) };
+        let g = self.g();
+        let word = page.word((index % TABLE_PAGE_WORDS) as usize);
+        let cluster = g.cluster(word);
+        let why = if word == 0 {
+            return Ok(None);
+        } else if word & !REFCOUNT_BLOCK_MASK != 0 || g.within(word) != 0 {
+            "it is not aligned to a cluster".to_owned()
+        } else if word >= self.file()?.length() {
+            format!("it lies beyond the end of the file ({:#x})", self.file()?.length())
+        } else if let Some(what) = self.regions.named_at(cluster..cluster + 1) {
+            format!("it would overlap the {what}")
+        } else {
+            return Ok(Some(word));
+        };
+        Err(self.corrupt(format!("refcount table entry {index} is {word:#x}: {why}"), None).await)
+    }
+
+    /// The page that counts a host cluster; `None` if its block does not exist. The caller holds the allocator.
+    pub(super) async fn count_page(&self, cluster: u64) -> Result<Option<CountPage>> {
+        let g = self.g();
+        let number = cluster / g.counts_per_page();
+        let first = number * g.counts_per_page();
+        let found = |page| Ok(Some(CountPage { page, first, order: g.refcount_order }));
+        if let Some(page) = self.counts.get(number) {
+            return found(page);
+        }
+        let Some(block) = self.block_place(cluster / g.counts_per_block()).await? else { return Ok(None) };
+        let bytes_per_page = g.page_words() as u64 * 8;
+        let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
+        let bytes = self.read_table(place, bytes_per_page).await?;
+        let page = self.counts.insert(Page::new(number, place, 0, words_of(&bytes)));
+        if self.counts.is_over() {
+            self.write_counts().await?;
+        }
+        found(page)
+    }
+
+    // ---- writing ----
+
+    /// Writes all dirty refcounts. Not durable before the next flush.
+    pub(super) async fn write_counts(&self) -> Result<()> {
+        let _writer = self.count_writer.lock().await;
+        let sealed = self.dirty_counts.seal();
+        self.write_pages(&sealed).await?;
+        self.dirty_counts.settle(&sealed);
+        Ok(())
+    }
+
+    /// Writes sealed pages to their places, neighbours together.
+    pub(super) async fn write_pages(&self, sealed: &[Sealed]) -> Result<()> {
+        const LONGEST: usize = 128 << 10;
+        let mut rest = sealed;
+        while let Some(first) = rest.first() {
+            let mut words = first.words.clone();
+            let mut count = 1;
+            while let Some(next) = rest.get(count)
+                && next.place == first.place + words.len() as u64 * 8
+                && words.len() < LONGEST
+            {
+                words.extend(&next.words);
+                count += 1;
+            }
+            self.write(first.place, bytes_of(&words).freeze()).await?;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    // ---- counting down ----
+
+    /// Takes one reference from each cluster given up. Clusters whose last reference this is and whose space is to
+    /// be given back first (`keep`) stay counted once and are answered.
+    pub(super) async fn drop_references(&self, gone: &[Gone], keep: impl Fn(Why) -> bool) -> Result<Vec<Run>> {
+        let mut kept = Vec::new();
+        for piece in gone {
+            let mut at = piece.start;
+            while at < piece.start + piece.count {
+                let end = (at + HOLD).min(piece.start + piece.count);
+                let mut alloc = self.alloc.lock().await;
+                self.drop_references_of(&mut alloc, at..end, keep(piece.why), &mut kept).await?;
+                at = end;
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn drop_references_of(
+        &self,
+        alloc: &mut Alloc,
+        clusters: std::ops::Range<u64>,
+        keep: bool,
+        kept: &mut Vec<Run>,
+    ) -> Result<()> {
+        let mut at = clusters.start;
+        while at < clusters.end {
+            let Some(counts) = self.count_page(at).await? else {
+                tracing::warn!(cluster = at, "a cluster that was in use is not counted");
+                at += 1;
+                continue;
+            };
+            let end = clusters.end.min(counts.first + self.g().counts_per_page());
+            for cluster in at..end {
+                match counts.get(cluster) {
+                    0 => tracing::warn!(cluster, "a cluster that was in use is not counted"),
+                    1 if keep => kept.push(Run { start: cluster, count: 1 }),
+                    1 => {
+                        counts.set(cluster, 0);
+                        alloc.freed(cluster);
+                        self.regions.remove(cluster..cluster + 1);
+                    }
+                    count => counts.set(cluster, count - 1),
+                }
+            }
+            self.dirty_counts.mark(&counts.page);
+            at = end;
+        }
+        Ok(())
+    }
+
+    // ---- growing ----
+
+    /// Makes the refcount block that counts `cluster`, as the first of the clusters it counts; tells where what it
+    /// took ends.
+    pub(super) async fn add_block(&self, cluster: u64) -> Result<u64> {
+        let g = self.g();
+        let index = cluster / g.counts_per_block();
+        let place = index * g.counts_per_block();
+        let Some(table) = self.table_page(index).await? else { return self.append(0).await.map(Run::end) };
+        self.not_metadata(place..place + 1).await?;
+        let host = place << g.cluster_bits;
+        self.write(host, block_of_ones(g, 0..1).freeze()).await?;
+        self.sync().await?;
+        let at = (index % TABLE_PAGE_WORDS) as usize;
+        self.write(table.place() + at as u64 * 8, bytes_of(&[host]).freeze()).await?;
+        table.set(at, host);
+        self.regions.add(place, REFCOUNT_BLOCK);
+        Ok(place + 1)
+    }
+
+    /// Appends an area behind everything that is counted, with the refcount blocks for it, a larger refcount table
+    /// if the present one has no room for them, and `payload` counted clusters, which are answered. It is how the
+    /// table grows, and how a contiguous piece larger than what one block counts is had.
+    pub(super) async fn append(&self, payload: u64) -> Result<Run> {
+        let g = self.g();
+        let (old_table, old_entries) = self.table_place();
+        let first_block = self.blocks_end(old_entries).await?;
+        let start = first_block * g.counts_per_block();
+        let plan = AreaPlan::new(g, first_block, old_entries, payload)?;
+        self.not_metadata(start..start + plan.total()).await?;
+        for i in 0..plan.blocks {
+            let counted = plan.total().min((i + 1) * g.counts_per_block()) - i * g.counts_per_block();
+            self.write((start + i) << g.cluster_bits, block_of_ones(g, 0..counted).freeze()).await?;
+        }
+        let blocks: Vec<u64> = (0..plan.blocks).map(|i| (start + i) << g.cluster_bits).collect();
+        if plan.table_clusters > 0 {
+            self.replace_table(plan, start, &blocks, (old_table, old_entries)).await?;
+        } else {
+            self.sync().await?;
+            for (index, host) in (first_block..).zip(&blocks) {
+                let Some(table) = self.table_page(index).await? else { break };
+                let at = (index % TABLE_PAGE_WORDS) as usize;
+                self.write(table.place() + at as u64 * 8, bytes_of(&[*host]).freeze()).await?;
+                table.set(at, *host);
+            }
+        }
+        blocks.iter().for_each(|host| self.regions.add(g.cluster(*host), REFCOUNT_BLOCK));
+        Ok(Run { start: start + plan.blocks + plan.table_clusters, count: payload })
+    }
+
+    /// One more than the index of the last refcount block.
+    async fn blocks_end(&self, entries: u64) -> Result<u64> {
+        let mut end = entries;
+        while end > 0 {
+            let Some(page) = self.table_page(end - 1).await? else { break };
+            let first = (end - 1) / TABLE_PAGE_WORDS * TABLE_PAGE_WORDS;
+            let words: Vec<u64> = page.words_from(0).take((end - first) as usize).collect();
+            if let Some(last) = words.iter().rposition(|word| *word != 0) {
+                return Ok(first + last as u64 + 1);
+            }
+            end = first;
+        }
+        Ok(0)
+    }
+
+    /// Writes a larger table behind the new blocks, and switches the header to it.
+    async fn replace_table(&self, plan: AreaPlan, start: u64, blocks: &[u64], old: (u64, u64)) -> Result<()> {
+        let (g, (old_table, old_entries)) = (self.g(), old);
+        let place = (start + plan.blocks) << g.cluster_bits;
+        let mut words = Vec::new();
+        for number in 0..plan.first_block.div_ceil(TABLE_PAGE_WORDS) {
+            if let Some(page) = self.table_page(number * TABLE_PAGE_WORDS).await? {
+                words.extend(page.words_from(0));
+            }
+        }
+        words.truncate(plan.first_block as usize);
+        words.extend(blocks);
+        words.resize((plan.table_clusters << g.cluster_bits) as usize / 8, 0);
+        self.write(place, bytes_of(&words).freeze()).await?;
+        self.sync().await?;
+        let clusters = plan.table_clusters as u32;
+        self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters)).await?;
+        self.sync().await?;
+        for number in 0..=old_entries / TABLE_PAGE_WORDS {
+            self.counts.remove(TABLE_KEY | number);
+        }
+        let count = g.clusters(old_entries * 8);
+        self.freed.give_up(Gone { start: g.cluster(old_table), count, why: Why::Always });
+        Ok(())
+    }
+}
+
+/// What an appended area consists of: its blocks, then a table, then the payload; in clusters.
+#[derive(Clone, Copy)]
+struct AreaPlan {
+    first_block: u64,
+    blocks: u64,
+    table_clusters: u64,
+    payload: u64,
+}
+
+impl AreaPlan {
+    fn new(g: Geometry, first_block: u64, entries: u64, payload: u64) -> Result<Self> {
+        let mut plan = Self { first_block, blocks: 1, table_clusters: 0, payload };
+        loop {
+            let before = (plan.blocks, plan.table_clusters);
+            plan.blocks = plan.total().div_ceil(g.counts_per_block()).max(plan.blocks);
+            let needed = first_block + plan.blocks;
+            if needed > entries {
+                // Half as much again, so that growing a disk copies the table a few times only.
+                let bytes = (needed + needed / 2 + 1) * 8;
+                if needed * 8 > MAX_REFCOUNT_TABLE_BYTES {
+                    let text = "the image file can't grow further: its refcount table would exceed 8 MiB";
+                    return Err(BlockError::new(ErrorKind::Limit, text));
+                }
+                let clusters = g.clusters(bytes.min(MAX_REFCOUNT_TABLE_BYTES));
+                plan.table_clusters = clusters.max(plan.table_clusters);
+            }
+            if before == (plan.blocks, plan.table_clusters) {
+                return Ok(plan);
+            }
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.blocks + self.table_clusters + self.payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_every_width_keep_apart() {
+        for order in 0..=6 {
+            let page = Page::new(0, 0, 0, [0; 8]);
+            let per_page = 512 >> order;
+            let largest = u64::MAX >> (64 - (1 << order));
+            for i in (0..per_page).step_by(3) {
+                Slot::of(i, order).set(&page, largest);
+            }
+            for i in 0..per_page {
+                let expected = if i % 3 == 0 { largest } else { 0 };
+                assert_eq!(Slot::of(i, order).get(&page), expected, "order {order}, count {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn counts_lie_as_the_specification_says() {
+        let set = |order, index, count| {
+            let page = Page::new(0, 0, 0, [0; 1]);
+            Slot::of(index, order).set(&page, count);
+            page.word(0).to_be_bytes()
+        };
+        assert_eq!(set(4, 1, 0x0102), [0, 0, 1, 2, 0, 0, 0, 0]);
+        assert_eq!(set(0, 1, 1), [2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(set(0, 15, 1), [0, 128, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(set(2, 1, 5), [0x50, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(set(1, 4, 3), [0, 3, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(set(6, 0, 7), [0, 0, 0, 0, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn an_appended_area_counts_itself() {
+        let g = Geometry { cluster_bits: 9, entry_bits: 6, page_bits: 6, refcount_order: 6, zero_flag: true };
+        for payload in [0, 1, 62, 63, 64, 5000] {
+            for (first_block, entries) in [(1, 64), (64, 64), (63, 64), (60, 64)] {
+                let plan = AreaPlan::new(g, first_block, entries, payload).unwrap();
+                assert!(plan.blocks * g.counts_per_block() >= plan.total());
+                let room = if plan.table_clusters > 0 { plan.table_clusters * 64 } else { entries };
+                assert!(first_block + plan.blocks <= room);
+            }
+        }
+    }
+}

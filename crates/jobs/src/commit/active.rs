@@ -1,0 +1,199 @@
+//! Commit of the active layer, while it is in use.
+//!
+//! ```text
+//!   dirty bitmap on the active layer ◀── every guest write, before it is acknowledged
+//!        │ what the layers above the base hold is marked as well
+//!        ▼
+//!   laps of copying ─▶ ready ─▶ laps … complete ─▶ near zero · flush │ gates closed: rest · flush · swap
+//! ```
+//!
+//! Laws:
+//! - a bit is taken before its chunk is read, and the chunk is not in flight twice: what was written during a copy is
+//!   copied again, so base equals active when the gates are closed and the bitmap is clean;
+//! - the swap is the last thing that happens; all of it is durable before anybody hears of it.
+use super::PARALLEL;
+use super::hold::Hold;
+use crate::job::Job;
+use crate::work::Work;
+use block::{
+    BlockError, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, Pace, Perms, Port, Result, Share, Verdict,
+    copy,
+};
+use rt::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes a bit of the bitmap stands for, on disks up to [`MAX_BITS`] of them.
+const GRANULARITY: u64 = 65536;
+
+/// Most bits of the bitmap: 32 MiB of memory; larger disks get a coarser one.
+const MAX_BITS: u64 = 1 << 28;
+
+/// So few dirty bytes may be left to copy with the gates closed.
+const NEAR: u64 = 4 << 20;
+
+/// How often a ready job looks for new dirt.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a switch-over that could not close the gates waits before it tries again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the job allows others to do with the active layer: all but changing its size.
+pub(super) const SOURCE: Perms =
+    Perms { need: Share::READ, share: Share(Share::ALL.0 & !Share::RESIZE.0) };
+
+/// An active commit.
+pub(super) struct ActiveCommit {
+    hold: Hold,
+    plan: Arc<CopyPlan>,
+    /// The same with the gates closed.
+    inner: Arc<CopyPlan>,
+    bitmap: Arc<DirtyBitmap>,
+}
+
+impl ActiveCommit {
+    /// Begins to watch the active layer's writes.
+    pub(super) async fn begin(hold: Hold) -> Result<Self> {
+        let length = hold.top.length();
+        let granularity = GRANULARITY.max((length / MAX_BITS).next_power_of_two());
+        let bitmap = Arc::new(DirtyBitmap::new(length, granularity));
+        let plan = |source, target| Arc::new(CopyPlan { base: Some(hold.base.clone()), ..CopyPlan::new(source, target) });
+        let through = plan(Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()));
+        let inner = plan(Port::Inner(hold.top.clone()), Port::Inner(hold.base.clone()));
+        {
+            let closed = hold.graph.quiesce(std::slice::from_ref(&hold.top)).await;
+            match closed {
+                Ok(_closed) => hold.top.add_bitmap(bitmap.clone()),
+                Err(e) => {
+                    give_back(&hold).await;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(Self { hold, plan: through, inner, bitmap })
+    }
+
+    /// Marks what the layers above the base hold.
+    async fn mark_allocated(&self, job: &Job) -> Result<()> {
+        let (mut at, end) = (0, self.bitmap_end());
+        while at < end {
+            job.pause_point().await?;
+            let status = self.hold.source.status_above(at, end - at, &self.hold.base).await?;
+            if status.allocated {
+                self.bitmap.mark(at, status.len);
+            }
+            at += status.len;
+        }
+        job.set_remaining(self.bitmap.dirty_bytes());
+        Ok(())
+    }
+
+    fn bitmap_end(&self) -> u64 {
+        self.hold.top.length()
+    }
+
+    /// One lap of copying. Tells whether source and target are as good as in step.
+    async fn lap(&self, job: &Job) -> Result<bool> {
+        let before = self.bitmap.dirty_bytes();
+        copy(&self.plan, &Dirty::lap(self.bitmap.clone()), PARALLEL, job).await?;
+        let left = self.bitmap.dirty_bytes();
+        job.set_remaining(left);
+        // A guest that never stops writing must not keep the job from getting ready.
+        Ok(left == 0 || before.max(left) <= NEAR)
+    }
+
+    /// With the gates closed: the rest, durable; then, unless the job ends in place, everybody moves to the base.
+    async fn switch_over(&self, job: &Job) -> Result<()> {
+        let Hold { graph, top, base, .. } = &self.hold;
+        let _closed = graph.quiesce(&[top.clone(), base.clone()]).await?;
+        let left = self.bitmap.dirty_bytes();
+        copy(&self.inner, &Dirty::lap(self.bitmap.clone()), PARALLEL, &AtOnce).await?;
+        job.done(left);
+        job.set_remaining(0);
+        base.flush().await?;
+        if !self.bitmap.is_clean() {
+            return Err(BlockError::new(ErrorKind::Io, format!("'{}' was written with its gates closed", top.name())));
+        }
+        if job.ends_in_place() {
+            return Ok(());
+        }
+        self.hold.retire_target().await?;
+        graph.replace(top, base, |_| false).await?;
+        self.hold.base_stays_writable();
+        Ok(())
+    }
+}
+
+impl Work for ActiveCommit {
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.mark_allocated(job).await?;
+            loop {
+                let in_step = self.lap(job).await?;
+                if in_step && !job.snapshot().ready {
+                    self.hold.target.flush().await?;
+                    job.ready();
+                }
+                if in_step && job.shall_end() {
+                    return Ok(());
+                }
+                if self.bitmap.is_clean() {
+                    job.idle(LOOK).await;
+                }
+                job.pause_point().await?;
+            }
+        })
+    }
+
+    fn finish<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            loop {
+                while !self.lap(job).await? {
+                    job.pause_point().await?;
+                }
+                // The long flush while guests still write; only the rest waits for the gates.
+                self.hold.target.flush().await?;
+                job.pause_point().await?;
+                match self.switch_over(job).await {
+                    Err(e) if e.kind() == ErrorKind::Timeout => {
+                        tracing::warn!(job = job.id(), error = %e, "the switch-over is tried again");
+                        job.idle(RETRY).await;
+                    }
+                    other => return other,
+                }
+            }
+        })
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<()>> {
+        self.hold.top.remove_bitmap(&self.bitmap);
+        Box::pin(self.hold.give_back())
+    }
+}
+
+async fn give_back(hold: &Hold) {
+    if let Err(e) = hold.give_back().await {
+        tracing::warn!(node = hold.base.name(), error = %e, "giving a commit up failed");
+    }
+}
+
+/// Copies without waiting and without mercy: what is done while everybody waits.
+struct AtOnce;
+
+impl Pace for AtOnce {
+    fn rests(&self) -> bool {
+        false
+    }
+
+    fn admit(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn starts(&self, _bytes: u64) {}
+
+    fn done(&self, _bytes: u64) {}
+
+    fn failed<'a>(&'a self, _error: &'a CopyError) -> BoxFuture<'a, Verdict> {
+        Box::pin(std::future::ready(Verdict::Fail))
+    }
+}

@@ -1,0 +1,107 @@
+//! Commit of layers below the active one.
+//!
+//! Nobody writes to what is copied, so one walk over it is enough. Then every overlay of `top` gets `base` as its
+//! backing file, in this order: the base durable · the overlay's header, durable · the edge. After a crash in
+//! between, the old chain and the new one show the same.
+use super::PARALLEL;
+use super::hold::Hold;
+use crate::job::Job;
+use crate::work::Work;
+use block::{
+    BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Perms, Port, Result, Role, Share, copy,
+    resolve_filename,
+};
+use rt::BoxFuture;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a switch that could not close the gates waits before it tries again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the job allows others to do with the layers that it reads: nothing that changes them.
+pub(super) const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::READ.0 | Share::WRITE_UNCHANGED.0) };
+
+/// A commit of `(base, top]` where `top` is the backing node of others.
+pub(super) struct IntermediateCommit {
+    pub(super) hold: Hold,
+    /// The name to store in the overlays; the base's own without it.
+    pub(super) backing_file: Option<String>,
+}
+
+impl IntermediateCommit {
+    /// What the header of `overlay` shall say.
+    fn link(&self, overlay: &Node) -> Link {
+        let base = &self.hold.base;
+        let filename = self.backing_file.clone().unwrap_or_else(|| name_for(overlay, base));
+        Link { filename: Some(filename), format: Some(base.driver_name().to_owned()) }
+    }
+
+    async fn switch_over(&self) -> Result<()> {
+        let Hold { graph, top, base, .. } = &self.hold;
+        let overlays: Vec<_> =
+            graph.parents(top).into_iter().filter(|(_, role)| *role == Role::Backing).map(|(n, _)| n).collect();
+        let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
+        let _closed = graph.quiesce(&concerned).await?;
+        base.flush().await?;
+        for overlay in &overlays {
+            self.relink(overlay).await?;
+        }
+        self.hold.retire_target().await?;
+        graph.replace(top, base, |_| false).await
+    }
+
+    /// Stores the new backing file in the header of `overlay`, which may be read-only at present.
+    async fn relink(&self, overlay: &Arc<Node>) -> Result<()> {
+        let graph = &self.hold.graph;
+        let was_read_only = overlay.read_only();
+        graph.set_writable(overlay, true).await?;
+        let stored = overlay.driver().set_backing_link(self.link(overlay)).await;
+        let back = if was_read_only { graph.set_writable(overlay, false).await } else { Ok(()) };
+        stored.and(back).map_err(|e: BlockError| e.at_node(overlay.name()))
+    }
+}
+
+/// The base's name as it leads there from the overlay's folder.
+fn name_for(overlay: &Node, base: &Node) -> String {
+    let name = base.filename();
+    if resolve_filename(&overlay.filename(), &name) == name {
+        return name;
+    }
+    std::path::absolute(Path::new(&name)).map_or(name, |p| p.to_string_lossy().into_owned())
+}
+
+impl Work for IntermediateCommit {
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let hold = &self.hold;
+            let plan = CopyPlan {
+                base: Some(hold.base.clone()),
+                ..CopyPlan::new(Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()))
+            };
+            let length = hold.top.length();
+            job.set_len(length);
+            copy(&Arc::new(plan), &Cursor::new(0..length), PARALLEL, job).await?;
+            hold.target.flush().await
+        })
+    }
+
+    fn finish<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            loop {
+                job.pause_point().await?;
+                match self.switch_over().await {
+                    Err(e) if e.kind() == ErrorKind::Timeout => {
+                        tracing::warn!(job = job.id(), error = %e, "the switch-over is tried again");
+                        job.idle(RETRY).await;
+                    }
+                    other => return other,
+                }
+            }
+        })
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.hold.give_back())
+    }
+}

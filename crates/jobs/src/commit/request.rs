@@ -1,0 +1,172 @@
+//! What block-commit is asked, and which nodes that means.
+//!
+//! The device is looked up before anything else is checked: clients tell "no such device" from everything else by the
+//! error's class.
+use super::active::{self, ActiveCommit};
+use super::hold::Hold;
+use super::intermediate::{self, IntermediateCommit};
+use crate::job::{JobKind, OnError};
+use crate::register::{JobError, JobRequest, Jobs};
+use crate::work::Work;
+use block::{BlockError, ErrorKind, Graph, Node, Role, resolve_filename};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The arguments of block-commit.
+#[derive(Debug, Clone, Default)]
+pub struct CommitRequest {
+    /// Name of the job; must be given where the device has none of its own.
+    pub job_id: Option<String>,
+    /// The chain's active node.
+    pub device: String,
+    /// The layer to write to, by node name.
+    pub base_node: Option<String>,
+    /// The layer to write to, by file name; the lowest one if neither is given.
+    pub base: Option<String>,
+    /// The topmost layer to commit, by node name.
+    pub top_node: Option<String>,
+    /// The topmost layer to commit, by file name; the active one if neither is given.
+    pub top: Option<String>,
+    /// The backing file name to store in the overlay of `top`.
+    pub backing_file: Option<String>,
+    /// Rate limit in bytes a second, 0 for none.
+    pub speed: u64,
+    /// What to do when a request fails.
+    pub on_error: OnError,
+    /// The result takes effect without being asked for.
+    pub auto_finalize: bool,
+    /// The job is forgotten without being asked to.
+    pub auto_dismiss: bool,
+}
+
+/// Why a commit did not start.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// No node of this name; has an error class of its own.
+    #[error("Device '{0}' not found")]
+    NoDevice(String),
+    /// The nodes can't be committed so.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// The job can't be made so.
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+/// The nodes that a request means.
+struct Layers {
+    active: Arc<Node>,
+    top: Arc<Node>,
+    base: Arc<Node>,
+}
+
+/// Starts a commit. When it returns, the job is at work.
+pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Result<(), CommitError> {
+    let layers = layers(graph, &request)?;
+    let is_active = Arc::ptr_eq(&layers.top, &layers.active);
+    if is_active && request.backing_file.is_some() {
+        return Err(BlockError::invalid("'backing-file' specified, but 'top' is the active layer").into());
+    }
+    let id = request.job_id.clone().unwrap_or_default();
+    jobs.check_id(&id)?;
+    let mut held = chain(&layers.top);
+    if let Some(end) = held.iter().position(|n| Arc::ptr_eq(n, &layers.base)) {
+        held.truncate(end + 1);
+    }
+    if !is_active {
+        held.extend(overlay_in_chain(&layers));
+    }
+    let perms = if is_active { active::SOURCE } else { intermediate::SOURCE };
+    let hold = Hold::take(graph, &id, held, &layers.top, &layers.base, perms).await?;
+    let work: Box<dyn Work> = if is_active {
+        Box::new(ActiveCommit::begin(hold).await?)
+    } else {
+        Box::new(IntermediateCommit { hold, backing_file: request.backing_file })
+    };
+    let job = JobRequest {
+        id,
+        kind: JobKind::Commit,
+        speed: request.speed,
+        on_error: request.on_error,
+        auto_finalize: request.auto_finalize,
+        auto_dismiss: request.auto_dismiss,
+    };
+    jobs.start(job, work).await?;
+    Ok(())
+}
+
+/// Which nodes the request means, and whether they can be committed at all.
+fn layers(graph: &Graph, request: &CommitRequest) -> Result<Layers, CommitError> {
+    let active = graph.node(&request.device).ok_or_else(|| CommitError::NoDevice(request.device.clone()))?;
+    if !graph.parents(&active).is_empty() {
+        return Err(BlockError::invalid("Need a root block node").into());
+    }
+    let top = find_top(graph, &active, request)?;
+    let base = find_base(graph, &top, request)?;
+    if Arc::ptr_eq(&top, &base) {
+        return Err(BlockError::invalid("cannot commit an image into itself").into());
+    }
+    Ok(Layers { active, top, base })
+}
+
+fn find_top(graph: &Graph, active: &Arc<Node>, request: &CommitRequest) -> Result<Arc<Node>, BlockError> {
+    match (&request.top_node, &request.top) {
+        (Some(_), Some(_)) => Err(BlockError::invalid("'top-node' and 'top' are mutually exclusive")),
+        (Some(name), None) => in_chain(graph, active, name),
+        (None, Some(file)) if active.filename() == *file => Ok(active.clone()),
+        (None, Some(file)) => find_backing(active, file)
+            .ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("Top image file {file} not found"))),
+        (None, None) => Ok(active.clone()),
+    }
+}
+
+fn find_base(graph: &Graph, top: &Arc<Node>, request: &CommitRequest) -> Result<Arc<Node>, BlockError> {
+    match (&request.base_node, &request.base) {
+        (Some(_), Some(_)) => Err(BlockError::invalid("'base-node' and 'base' are mutually exclusive")),
+        (Some(name), None) => in_chain(graph, top, name),
+        (None, Some(file)) => find_backing(top, file)
+            .ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("Can't find '{file}' in the backing chain"))),
+        (None, None) => Ok(chain(top).pop().unwrap_or_else(|| top.clone())),
+    }
+}
+
+/// The node and all its backing nodes, top-down.
+fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    std::iter::successors(Some(node.clone()), |n| n.skip_filters().child(Role::Backing)).collect()
+}
+
+/// The node of this name, which must be `top` or below it.
+fn in_chain(graph: &Graph, top: &Arc<Node>, name: &str) -> Result<Arc<Node>, BlockError> {
+    let node = graph.node(name).ok_or_else(|| {
+        BlockError::new(ErrorKind::NotFound, format!("Cannot find device='' nor node-name='{name}'"))
+    })?;
+    if !chain(top).iter().any(|n| Arc::ptr_eq(n, &node)) {
+        return Err(BlockError::invalid(format!("'{name}' is not in this backing file chain")));
+    }
+    Ok(node)
+}
+
+/// The backing node, at any depth below `top`, that a file name means: by the name it was opened by, by the name its
+/// overlay stores, or by being the same file.
+fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
+    let chain = chain(top);
+    chain.windows(2).find_map(|pair| {
+        let [overlay, node] = pair else { return None };
+        let stored = overlay.driver().info().backing_filename;
+        let wanted = resolve_filename(&overlay.filename(), file);
+        let same = node.filename() == file || stored.as_deref() == Some(file) || same_path(&wanted, &node.filename());
+        same.then(|| node.clone())
+    })
+}
+
+fn same_path(a: &str, b: &str) -> bool {
+    let real = |name: &str| std::fs::canonicalize(Path::new(name)).ok();
+    real(a).is_some_and(|a| Some(a) == real(b))
+}
+
+/// The layer right above `top`.
+fn overlay_in_chain(layers: &Layers) -> Option<Arc<Node>> {
+    let chain = chain(&layers.active);
+    let at = chain.iter().position(|n| Arc::ptr_eq(n, &layers.top))?;
+    chain.get(at.checked_sub(1)?).cloned()
+}

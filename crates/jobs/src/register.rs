@@ -1,0 +1,196 @@
+//! The register: all jobs by name, and what can be asked of them.
+use crate::event::{JobEvent, Sink};
+use crate::job::{Job, JobKind, OnError, Orders};
+use crate::state::{Status, Verb};
+use crate::work::Work;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Most jobs at once, ended ones that wait for their dismissal included.
+const MAX_JOBS: usize = 4096;
+
+/// Why a job was not made, or did not accept a verb.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// Asked through the verbs of block jobs.
+    #[error("Block job '{0}' not found")]
+    NoBlockJob(String),
+    /// Asked through the verbs of all jobs.
+    #[error("Job not found")]
+    NoJob,
+    /// Not in this status.
+    #[error("Job '{id}' in state '{status}' cannot accept command verb '{}'", verb.name())]
+    Verb {
+        /// The job.
+        id: String,
+        /// Its status.
+        status: Status,
+        /// What was asked.
+        verb: Verb,
+    },
+    /// A second pause.
+    #[error("Job is already paused")]
+    AlreadyPaused,
+    /// A resume without a pause.
+    #[error("Can't resume a job that was not paused")]
+    NotPaused,
+    /// A soft cancel of a paused job.
+    #[error("The block job for device '{0}' is currently paused")]
+    CurrentlyPaused(String),
+    /// It is ending another way already.
+    #[error("The active block job '{0}' cannot be completed")]
+    CannotComplete(String),
+    /// A name that is none.
+    #[error("Invalid job ID '{0}'")]
+    InvalidId(String),
+    /// The name of another job.
+    #[error("Job ID '{0}' already in use")]
+    InUse(String),
+    /// Too many.
+    #[error("there are {MAX_JOBS} jobs already; dismiss some")]
+    TooMany,
+}
+
+/// A job to be.
+pub struct JobRequest {
+    /// Its name: letters, digits, `-`, `.`, `_`, a letter first.
+    pub id: String,
+    /// What it is.
+    pub kind: JobKind,
+    /// Rate limit in bytes a second, 0 for none.
+    pub speed: u64,
+    /// What it does when a request fails.
+    pub on_error: OnError,
+    /// Its result takes effect without being asked for.
+    pub auto_finalize: bool,
+    /// It is forgotten without being asked to.
+    pub auto_dismiss: bool,
+}
+
+/// All jobs; a handle, cheap to clone.
+#[derive(Clone)]
+pub struct Jobs(Arc<Inner>);
+
+struct Inner {
+    jobs: Mutex<Vec<Arc<Job>>>,
+    sink: Arc<dyn Sink>,
+}
+
+/// Hands events on, and takes jobs that are gone off the list.
+struct Listed {
+    inner: std::sync::Weak<Inner>,
+}
+
+impl Sink for Listed {
+    fn tell(&self, event: JobEvent) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        if let JobEvent::Status { id, status: Status::Null } = &event {
+            inner.jobs.lock().retain(|j| j.id() != id);
+        }
+        inner.sink.tell(event);
+    }
+}
+
+impl Jobs {
+    /// No jobs; events go to `sink`.
+    pub fn new(sink: Arc<dyn Sink>) -> Self {
+        Self(Arc::new(Inner { jobs: Mutex::default(), sink }))
+    }
+
+    /// All jobs, in the order they came.
+    pub fn all(&self) -> Vec<Arc<Job>> {
+        self.0.jobs.lock().clone()
+    }
+
+    /// The job of this name.
+    pub fn find(&self, id: &str) -> Option<Arc<Job>> {
+        self.0.jobs.lock().iter().find(|j| j.id() == id).cloned()
+    }
+
+    /// The job of this name, in the words of the verbs of all jobs.
+    pub fn need(&self, id: &str) -> Result<Arc<Job>, JobError> {
+        self.find(id).ok_or(JobError::NoJob)
+    }
+
+    /// The job of this name, in the words of the verbs of block jobs.
+    pub fn need_block_job(&self, id: &str) -> Result<Arc<Job>, JobError> {
+        self.find(id).ok_or_else(|| JobError::NoBlockJob(id.to_owned()))
+    }
+
+    /// Whether a job of this name could be made now.
+    pub fn check_id(&self, id: &str) -> Result<(), JobError> {
+        if !well_formed(id) {
+            return Err(JobError::InvalidId(id.to_owned()));
+        }
+        if self.find(id).is_some() {
+            return Err(JobError::InUse(id.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Makes a job and sets it to work. When the job can't be made, the work is ended.
+    pub async fn start(&self, request: JobRequest, work: Box<dyn Work>) -> Result<Arc<Job>, JobError> {
+        match self.add(request) {
+            Ok(job) => {
+                job.start();
+                rt::spawn_on(rt::Target::Control, job.clone().drive(work)).detach();
+                Ok(job)
+            }
+            Err(e) => {
+                if let Err(e) = work.end().await {
+                    tracing::warn!(error = %e, "ending a job that was not made failed");
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn add(&self, request: JobRequest) -> Result<Arc<Job>, JobError> {
+        let JobRequest { id, kind, speed, on_error, auto_finalize, auto_dismiss } = request;
+        let orders = Orders { id, kind, speed, on_error, auto_finalize, auto_dismiss };
+        let mut jobs = self.0.jobs.lock();
+        if !well_formed(&orders.id) {
+            return Err(JobError::InvalidId(orders.id));
+        }
+        if jobs.iter().any(|j| j.id() == orders.id) {
+            return Err(JobError::InUse(orders.id));
+        }
+        if jobs.len() >= MAX_JOBS {
+            return Err(JobError::TooMany);
+        }
+        let job = Job::new(orders, Arc::new(Listed { inner: Arc::downgrade(&self.0) }));
+        jobs.push(job.clone());
+        Ok(job)
+    }
+
+    /// Makes the result of a pending job take effect, and waits until it has.
+    pub async fn finalize(&self, id: &str) -> Result<(), JobError> {
+        let job = self.need(id)?;
+        job.finalize()?;
+        job.concluded().await;
+        Ok(())
+    }
+
+    /// Forgets a job that has ended.
+    pub fn dismiss(&self, id: &str) -> Result<(), JobError> {
+        self.need(id)?.dismiss()
+    }
+
+    /// Cancels all jobs and waits for their ends: for whoever closes the graph.
+    pub async fn cancel_all(&self) {
+        let jobs = self.all();
+        for job in &jobs {
+            if let Err(e) = job.cancel(true) {
+                tracing::debug!(job = job.id(), error = %e, "not cancelled: it is ending already");
+            }
+        }
+        join_all(jobs.iter().map(|job| job.concluded())).await;
+    }
+}
+
+fn well_formed(id: &str) -> bool {
+    let mut chars = id.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}

@@ -1,0 +1,335 @@
+//! block-commit on images in memory, under writers that never stop.
+mod support;
+
+use block::{Backend, Graph, Node, Role};
+use jobs::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+use support::*;
+
+const SIZE: u64 = 24 * CLUSTER;
+const BLOCK: u64 = 512;
+
+struct World {
+    graph: Graph,
+    jobs: Jobs,
+    events: Arc<Memory>,
+}
+
+impl World {
+    fn new() -> Self {
+        let events = Arc::new(Memory::default());
+        FAULTS.lock().clear();
+        Self { graph: graph(), jobs: Jobs::new(events.clone()), events }
+    }
+
+    /// active → mid → base, each filled by random clusters of its own.
+    async fn chain(&self) -> [Arc<Node>; 3] {
+        let base = layer(&self.graph, "base", SIZE - 2 * CLUSTER, None, false).await;
+        fill(&self.graph, &base, 1).await;
+        self.graph.set_writable(&base, false).await.unwrap();
+        let mid = layer(&self.graph, "mid", SIZE, Some("base"), false).await;
+        fill(&self.graph, &mid, 2).await;
+        self.graph.set_writable(&mid, false).await.unwrap();
+        let active = layer(&self.graph, "active", SIZE, Some("mid"), false).await;
+        [active, mid, base]
+    }
+
+    async fn ended(&self, id: &str) {
+        if let Some(job) = self.jobs.find(id) {
+            job.concluded().await;
+        }
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.events.0.lock().clone()
+    }
+
+    async fn until_told(&self, what: &str) {
+        while !self.told().iter().any(|e| e.starts_with(what)) {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn request() -> CommitRequest {
+    CommitRequest {
+        job_id: Some("j".to_owned()),
+        device: "active".to_owned(),
+        auto_finalize: true,
+        auto_dismiss: true,
+        ..CommitRequest::default()
+    }
+}
+
+async fn fill(graph: &Graph, node: &Arc<Node>, byte: u8) {
+    let entry = writer(graph, node).await;
+    for at in (0..node.length()).step_by(CLUSTER as usize) {
+        if random(3) == 0 {
+            write(&entry, at, &[byte; CLUSTER as usize]).await;
+        }
+    }
+    graph.detach(&entry).await.unwrap();
+}
+
+/// Guests that write until they are told to stop: each has blocks of its own, and tells what it wrote to them last.
+async fn guest(entry: Arc<Backend>, number: u64, guests: u64, stop: Arc<AtomicBool>) -> Vec<(u64, u8)> {
+    let mut last: Vec<(u64, u8)> = Vec::new();
+    while !stop.load(Relaxed) {
+        let block = random(SIZE / BLOCK / guests) * guests + number;
+        let byte = random(255) as u8;
+        write(&entry, block * BLOCK, &[byte; BLOCK as usize]).await;
+        last.retain(|(b, _)| *b != block);
+        last.push((block, byte));
+        give_way().await;
+    }
+    last
+}
+
+fn check(content: &[u8], writes: &[(u64, u8)]) {
+    for (block, byte) in writes {
+        let at = (block * BLOCK) as usize;
+        assert!(content[at..at + BLOCK as usize].iter().all(|b| b == byte), "block {block} lost its last write");
+    }
+}
+
+async fn commit_under_writers(round: u64) {
+    seed(round);
+    let world = World::new();
+    let [active, _, base] = world.chain().await;
+    let before = content(&active).await;
+    let entry = writer(&world.graph, &active).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let guests: Vec<_> = (0..3).map(|n| rt::spawn(guest(entry.clone(), n, 3, stop.clone()))).collect();
+    commit(&world.graph, &world.jobs, request()).await.unwrap();
+    world.until_told("READY").await;
+    let soft = round % 4 == 0;
+    let job = world.jobs.find("j").unwrap();
+    if soft { job.cancel(false).unwrap() } else { job.complete().unwrap() }
+    if round % 3 == 0 {
+        stop.store(true, Relaxed);
+    }
+    world.ended("j").await;
+    let at_end = base.clone();
+    assert!(Arc::ptr_eq(&entry.node(), if soft { &active } else { &at_end }), "who leads where");
+    for _ in 0..random(200) {
+        rt::yield_now().await;
+    }
+    stop.store(true, Relaxed);
+    let mut writes = Vec::new();
+    for guest in guests {
+        writes.extend(guest.await.unwrap());
+    }
+    let after = content(&entry.node()).await;
+    assert_eq!(after.len() as u64, SIZE, "the base was grown");
+    check(&after, &writes);
+    let untouched = |i: usize| !writes.iter().any(|(b, _)| *b == i as u64 / BLOCK);
+    assert!((0..after.len()).all(|i| after[i] == before[i] || !untouched(i)), "what nobody wrote is as before");
+    assert!(base.busy().is_none() && active.busy().is_none());
+    assert!(world.told().iter().any(|e| e.starts_with("COMPLETED")), "{:?}", world.told());
+    assert_eq!(world.told().last().map(String::as_str), Some("null"));
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_by_an_active_commit_under_any_interleaving() {
+    let _turn = TURN.lock();
+    rt::block_on_control(async {
+        for round in 0..150 {
+            // A failure names its round; it is the seed.
+            let run = rt::spawn(commit_under_writers(round)).await;
+            assert!(run.is_ok(), "seed {round}: {run:?}");
+        }
+    });
+}
+
+/// Tests share the seed and the faults, so they take turns.
+static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+fn on_control(test: impl Future<Output = ()>) {
+    let _turn = TURN.lock();
+    seed(7);
+    rt::block_on_control(test);
+}
+
+#[test]
+fn an_active_commit_tells_its_statuses_in_order_and_waits_for_complete() {
+    on_control(async {
+        let world = World::new();
+        let [active, mid, base] = world.chain().await;
+        let before = content(&active).await;
+        commit(&world.graph, &world.jobs, request()).await.unwrap();
+        assert_eq!(mid.busy().as_deref(), Some("block device is in use by block job: commit"));
+        let refused = world.graph.resize(&active, SIZE * 2, "off").await.unwrap_err();
+        assert_eq!(refused.message(), "Node 'active' is busy: block device is in use by block job: commit");
+        world.until_told("READY").await;
+        let job = world.jobs.find("j").unwrap();
+        let figures = job.snapshot();
+        assert_eq!((figures.offset, figures.ready, figures.status), (figures.len, true, Status::Ready));
+        job.complete().unwrap();
+        world.ended("j").await;
+        assert_eq!(content(&base).await, before);
+        let told = world.told();
+        let words: Vec<_> = told.iter().map(|e| e.split(' ').next().unwrap()).collect();
+        let expected =
+            ["created", "running", "ready", "READY", "waiting", "pending", "COMPLETED", "concluded", "null"];
+        assert_eq!(words, expected);
+        assert!(!base.read_only(), "the base is the active layer now");
+    });
+}
+
+#[test]
+fn an_intermediate_commit_ends_by_itself_and_gives_the_overlay_its_new_backing_file() {
+    on_control(async {
+        let world = World::new();
+        let [active, _, base] = world.chain().await;
+        let before = content(&active).await;
+        let request = CommitRequest { top_node: Some("mid".to_owned()), ..request() };
+        commit(&world.graph, &world.jobs, request).await.unwrap();
+        world.ended("j").await;
+        let told = world.told();
+        assert_eq!(told.iter().filter(|e| e.starts_with("COMPLETED")).count(), 1, "{told:?}");
+        assert!(told.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{told:?}");
+        assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
+        assert_eq!(content(&active).await, before);
+        assert!(base.read_only(), "the base is a backing file again");
+    });
+}
+
+#[test]
+fn a_forced_cancel_leaves_the_chain_as_it_was() {
+    on_control(async {
+        let world = World::new();
+        let [active, mid, base] = world.chain().await;
+        let before = content(&active).await;
+        commit(&world.graph, &world.jobs, request()).await.unwrap();
+        world.until_told("READY").await;
+        world.jobs.find("j").unwrap().cancel(true).unwrap();
+        world.ended("j").await;
+        let told = world.told();
+        assert_eq!(told[told.len() - 4..], ["aborting", "CANCELLED", "concluded", "null"]);
+        assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &mid));
+        assert!(base.read_only() && base.busy().is_none());
+        assert_eq!(content(&active).await, before);
+    });
+}
+
+#[test]
+fn a_job_waits_for_finalize_and_dismiss_where_it_was_told_to() {
+    on_control(async {
+        let world = World::new();
+        let [active, _, base] = world.chain().await;
+        let request = CommitRequest {
+            top_node: Some("mid".to_owned()),
+            auto_finalize: false,
+            auto_dismiss: false,
+            ..request()
+        };
+        commit(&world.graph, &world.jobs, request).await.unwrap();
+        world.until_told("PENDING").await;
+        assert!(!Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
+        world.jobs.finalize("j").await.unwrap();
+        assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
+        let job = world.jobs.find("j").unwrap();
+        let refused = job.cancel(true).unwrap_err().to_string();
+        assert_eq!(refused, "Job 'j' in state 'concluded' cannot accept command verb 'cancel'");
+        world.jobs.dismiss("j").unwrap();
+        assert!(world.jobs.find("j").is_none());
+    });
+}
+
+#[test]
+fn pause_and_resume_hold_a_job_between_two_requests() {
+    on_control(async {
+        let world = World::new();
+        let _chain = world.chain().await;
+        commit(&world.graph, &world.jobs, CommitRequest { speed: 1, ..request() }).await.unwrap();
+        let job = world.jobs.find("j").unwrap();
+        job.pause().unwrap();
+        assert_eq!(job.pause().unwrap_err().to_string(), "Job is already paused");
+        world.until_told("paused").await;
+        assert_eq!(
+            job.cancel(false).unwrap_err().to_string(),
+            "The block job for device 'j' is currently paused"
+        );
+        job.resume().unwrap();
+        assert_eq!(job.resume().unwrap_err().to_string(), "Can't resume a job that was not paused");
+        job.set_speed(0).unwrap();
+        world.until_told("READY").await;
+        job.pause().unwrap();
+        world.until_told("standby").await;
+        job.complete().unwrap();
+        job.resume().unwrap();
+        world.ended("j").await;
+        assert!(world.told().iter().any(|e| e.starts_with("COMPLETED")));
+    });
+}
+
+#[test]
+fn an_error_is_reported_or_ignored_or_stops_the_job_as_asked() {
+    const ENOSPC: i32 = 28;
+    const EIO: i32 = 5;
+    on_control(async {
+        let cases = [
+            (OnError::Report, EIO, "ERROR Target report", "COMPLETED Input/output error"),
+            (OnError::Ignore, EIO, "ERROR Target ignore", "COMPLETED "),
+            (OnError::Enospc, EIO, "ERROR Target report", "COMPLETED Input/output error"),
+            (OnError::Enospc, ENOSPC, "ERROR Target stop", "COMPLETED "),
+            (OnError::Stop, EIO, "ERROR Target stop", "COMPLETED "),
+        ];
+        for (on_error, errno, error, end) in cases {
+            let world = World::new();
+            let [active, ..] = world.chain().await;
+            let before = content(&active).await;
+            FAULTS.lock().push(("base.img".to_owned(), 1, errno));
+            let request = CommitRequest { on_error, top_node: Some("mid".to_owned()), ..request() };
+            commit(&world.graph, &world.jobs, request).await.unwrap();
+            let job = world.jobs.find("j").unwrap();
+            if error.ends_with("stop") {
+                world.until_told("paused").await;
+                let expected = if errno == ENOSPC { IoStatus::NoSpace } else { IoStatus::Failed };
+                assert_eq!(job.snapshot().io_status, expected);
+                job.resume().unwrap();
+            }
+            job.concluded().await;
+            let told = world.told();
+            assert!(told.contains(&error.to_owned()), "{on_error:?}: {told:?}");
+            assert!(told.iter().any(|e| e.starts_with(end)), "{on_error:?}: {told:?}");
+            assert_eq!(content(&active).await, before);
+        }
+    });
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
+    on_control(async {
+        let world = World::new();
+        let _chain = world.chain().await;
+        let some = |s: &str| Some(s.to_owned());
+        let cases = [
+            (CommitRequest { device: "nope".to_owned(), ..request() }, "Device 'nope' not found"),
+            (CommitRequest { device: "mid".to_owned(), ..request() }, "Need a root block node"),
+            (CommitRequest { job_id: None, ..request() }, "Invalid job ID ''"),
+            (CommitRequest { job_id: some("1j"), ..request() }, "Invalid job ID '1j'"),
+            (CommitRequest { top: some("xx"), ..request() }, "Top image file xx not found"),
+            (CommitRequest { base: some("xx"), ..request() }, "Can't find 'xx' in the backing chain"),
+            (CommitRequest { base_node: some("xx"), ..request() }, "Cannot find device='' nor node-name='xx'"),
+            (CommitRequest { base_node: some("active"), ..request() }, "cannot commit an image into itself"),
+            (CommitRequest { device: "base".to_owned(), ..request() }, "Need a root block node"),
+            (
+                CommitRequest { base: some("base.img"), top: some("base.img"), ..request() },
+                "Can't find 'base.img' in the backing chain",
+            ),
+            (
+                CommitRequest { backing_file: some("x"), ..request() },
+                "'backing-file' specified, but 'top' is the active layer",
+            ),
+        ];
+        for (request, expected) in cases {
+            let refused = commit(&world.graph, &world.jobs, request.clone()).await.unwrap_err();
+            assert_eq!(refused.to_string(), expected, "{request:?}");
+        }
+        assert!(world.told().is_empty(), "nothing was started");
+        assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()));
+    });
+}

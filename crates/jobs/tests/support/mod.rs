@@ -1,0 +1,316 @@
+//! A world for tests: images in memory whose every request gives way to others at random, a copy-on-write format
+//! over them, and a sink that remembers.
+use block::*;
+use jobs::{JobEvent, Sink};
+use parking_lot::Mutex;
+use rt::{BoxFuture, Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+/// Cluster size of the format, in bytes.
+pub const CLUSTER: u64 = 4096;
+
+/// The drivers.
+pub const DRIVERS: &[DriverType] = &[
+    DriverType {
+        name: "mem",
+        kind: DriverKind::Protocol,
+        probe: None,
+        prefixes: &[],
+        parse_filename: None,
+        open: open_mem,
+        create: None,
+        create_options: &[],
+        supports_backing: false,
+    },
+    DriverType {
+        name: "cow",
+        kind: DriverKind::Format,
+        probe: None,
+        prefixes: &[],
+        parse_filename: None,
+        open: open_cow,
+        create: None,
+        create_options: &[],
+        supports_backing: true,
+    },
+];
+
+static SEED: AtomicU64 = AtomicU64::new(1);
+
+/// Sets the seed of all that is random from here on.
+pub fn seed(seed: u64) {
+    SEED.store(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, Relaxed);
+}
+
+/// A random number below `n`.
+pub fn random(n: u64) -> u64 {
+    let mut x = SEED.load(Relaxed);
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    SEED.store(x, Relaxed);
+    (x >> 11) % n
+}
+
+/// Lets others run, a random number of times.
+pub async fn give_way() {
+    for _ in 0..random(4) {
+        rt::yield_now().await;
+    }
+}
+
+/// Requests that are to fail on `mem` nodes of this name: name, left to fail, error.
+pub static FAULTS: Mutex<Vec<(String, u64, i32)>> = Mutex::new(Vec::new());
+
+struct Mem {
+    name: String,
+    bytes: Mutex<Vec<u8>>,
+}
+
+fn open_mem(_: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let size = options.take_u64("size")?.unwrap_or(0);
+        let name = options.take_str("name")?.unwrap_or_default();
+        options.finish()?;
+        let mem = Mem { name: name.clone(), bytes: Mutex::new(vec![0; size as usize]) };
+        Ok(Opened { driver: Arc::new(mem), filename: Some(name) })
+    })
+}
+
+impl Mem {
+    fn fault(&self) -> Result<()> {
+        let mut faults = FAULTS.lock();
+        match faults.iter_mut().find(|(name, left, _)| *name == self.name && *left > 0) {
+            Some((_, left, errno)) => {
+                *left -= 1;
+                Err(std::io::Error::from_raw_os_error(*errno).into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Driver for Mem {
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+    fn length(&self) -> u64 {
+        self.bytes.lock().len() as u64
+    }
+    fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(async move { Ok(Extent { len, kind: Kind::Stored }) })
+    }
+    fn read(&self, offset: u64, mut buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(async move {
+            for (i, piece) in buf.chunks_mut(512).enumerate() {
+                give_way().await;
+                let at = offset as usize + i * 512;
+                piece.copy_from_slice(&self.bytes.lock()[at..at + piece.len()]);
+            }
+            (buf, Ok(()))
+        })
+    }
+    fn write(&self, offset: u64, data: Buf, _: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.fault()?;
+            for (i, piece) in data.chunks(512).enumerate() {
+                give_way().await;
+                let at = offset as usize + i * 512;
+                self.bytes.lock()[at..at + piece.len()].copy_from_slice(piece);
+            }
+            Ok(())
+        })
+    }
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(give_way_ok())
+    }
+    fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
+        self.bytes.lock().resize(size as usize, 0);
+        Box::pin(give_way_ok())
+    }
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(give_way_ok())
+    }
+}
+
+async fn give_way_ok() -> Result<()> {
+    give_way().await;
+    Ok(())
+}
+
+struct Cow {
+    edges: Arc<Edges>,
+    allocated: Arc<Mutex<Vec<bool>>>,
+    leases: Arc<Leases>,
+    link: Mutex<Option<String>>,
+}
+
+fn open_cow(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let file = context.file(&mut options).await?;
+        let backing = context.backing(&mut options, None).await?;
+        options.finish()?;
+        let clusters = file.length().div_ceil(CLUSTER) as usize;
+        let cow = Cow {
+            edges: context.edges().clone(),
+            allocated: Arc::new(Mutex::new(vec![backing.is_none(); clusters])),
+            leases: Leases::new(),
+            link: Mutex::new(backing.map(|b| b.filename())),
+        };
+        Ok(Opened { driver: Arc::new(cow), filename: None })
+    })
+}
+
+struct Claim {
+    allocated: Arc<Mutex<Vec<bool>>>,
+    cluster: usize,
+    _lease: Lease,
+}
+
+impl Token for Claim {
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            give_way().await;
+            self.allocated.lock()[self.cluster] = true;
+            Ok(())
+        })
+    }
+}
+
+impl Cow {
+    fn extent(&self, offset: u64, len: u64) -> Extent {
+        let allocated = self.allocated.lock();
+        let is = |at: u64| allocated.get((at / CLUSTER) as usize).copied().unwrap_or(false);
+        let first = is(offset);
+        let mut end = (offset / CLUSTER + 1) * CLUSTER;
+        while end < offset + len && is(end) == first {
+            end += CLUSTER;
+        }
+        let kind = if first { Kind::Data { child: Role::File, offset, owned: true } } else { Kind::Hole };
+        Extent { len: len.min(end - offset), kind }
+    }
+}
+
+impl Driver for Cow {
+    fn facts(&self) -> Facts {
+        Facts { mapping: true, supports_backing: true, cluster_size: Some(CLUSTER), ..Facts::default() }
+    }
+    fn length(&self) -> u64 {
+        self.edges.get(Role::File).map_or(0, |f| f.length())
+    }
+    fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
+        (random(2) == 0).then(|| self.extent(offset, len))
+    }
+    fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(async move {
+            give_way().await;
+            Ok(self.extent(offset, len))
+        })
+    }
+    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(async move {
+            if how != How::Data {
+                return Ok(WritePlan { len, action: Action::AsData, token: None });
+            }
+            let start = offset / CLUSTER * CLUSTER;
+            let end = start + CLUSTER;
+            let lease = self.leases.lease(start, end, true).await;
+            give_way().await;
+            let len = len.min(end - offset);
+            let cluster = (start / CLUSTER) as usize;
+            let fresh = !self.allocated.lock()[cluster];
+            let (head, tail) = if fresh { (offset - start, end.min(self.length()) - offset - len) } else { (0, 0) };
+            let action = Action::Store { child: Role::File, offset, head, tail, fresh: false };
+            let token = Claim { allocated: self.allocated.clone(), cluster, _lease: lease };
+            Ok(WritePlan { len, action, token: Some(Box::new(token)) })
+        })
+    }
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.edges.need(Role::File)?.flush().await })
+    }
+    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
+        let how = preallocation.to_owned();
+        Box::pin(async move {
+            self.edges.need(Role::File)?.driver().resize(size, &how).await?;
+            let bottom = self.edges.get(Role::Backing).is_none();
+            self.allocated.lock().resize(size.div_ceil(CLUSTER) as usize, bottom);
+            Ok(())
+        })
+    }
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(give_way_ok())
+    }
+    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
+        match role {
+            Role::Backing => Perms { need: Share(parents.need.0 & Share::READ.0), share: Share::ALL },
+            _ if read_only => Perms { need: Share(parents.need.0 & Share::READ.0), share: parents.share },
+            _ => parents,
+        }
+    }
+    fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
+        *self.link.lock() = link.filename;
+        Box::pin(give_way_ok())
+    }
+    fn info(&self) -> DriverInfo {
+        DriverInfo { backing_filename: self.link.lock().clone(), ..DriverInfo::default() }
+    }
+}
+
+/// Remembers events as short lines.
+#[derive(Default)]
+pub struct Memory(pub Mutex<Vec<String>>);
+
+impl Sink for Memory {
+    fn tell(&self, event: JobEvent) {
+        let line = match event {
+            JobEvent::Status { status, .. } => status.name().to_owned(),
+            JobEvent::Ready(f) => format!("READY {}/{}", f.offset, f.len),
+            JobEvent::Pending { .. } => "PENDING".to_owned(),
+            JobEvent::Completed { figures: f, error: None } => format!("COMPLETED {}/{}", f.offset, f.len),
+            JobEvent::Completed { error: Some(e), .. } => format!("COMPLETED {e}"),
+            JobEvent::Cancelled(_) => "CANCELLED".to_owned(),
+            JobEvent::Error { side, action, .. } => format!("ERROR {side:?} {action}"),
+        };
+        self.0.lock().push(line);
+    }
+}
+
+/// Opens a layer of `size` bytes over `backing`.
+pub async fn layer(graph: &Graph, name: &str, size: u64, backing: Option<&str>, read_only: bool) -> Arc<Node> {
+    let file = Options::new().with_str("driver", "mem").with("size", Opt::Uint(size)).with_str("name", &format!("{name}.img"));
+    let backing = backing.map_or(Opt::Null, |b| Opt::Str(b.to_owned()));
+    let options = Options::new()
+        .with_str("driver", "cow")
+        .with_str("node-name", name)
+        .with("file", Opt::Dict(file))
+        .with("backing", backing)
+        .with("read-only", Opt::Bool(read_only));
+    graph.add(options).await.unwrap()
+}
+
+/// A graph of these drivers.
+pub fn graph() -> Graph {
+    Graph::new(Registry::new(&[DRIVERS]), |_| Err(BlockError::invalid("no json: here")))
+}
+
+/// An entry that reads and writes, as an export has.
+pub async fn writer(graph: &Graph, node: &Arc<Node>) -> Arc<Backend> {
+    let request = BackendRequest { label: "guest".to_owned(), node: node.clone(), perms: Perms::WRITER, pinned: false };
+    graph.attach(request).await.unwrap()
+}
+
+/// Writes through the inline path first, as exports do.
+pub async fn write(entry: &Backend, offset: u64, data: &[u8]) {
+    let n = entry.try_write(offset, data).unwrap();
+    if n < data.len() {
+        entry.write(offset + n as u64, Buf::from_slice(&data[n..]), WriteFlags::default()).await.unwrap();
+    }
+}
+
+/// The whole content of a node.
+pub async fn content(node: &Arc<Node>) -> Vec<u8> {
+    let (buf, result) = node.read(0, BufMut::with_len(node.length() as usize)).await;
+    result.unwrap();
+    buf.to_vec()
+}

@@ -1,0 +1,124 @@
+//! One QMP session, without its I/O: bytes in, requests and refusals out.
+//!
+//! ```text
+//!            qmp_capabilities
+//! negotiating ─────────────▶ commands
+//!   every other command:       every command is handed out;
+//!   CommandNotFound            a second qmp_capabilities is refused by its handler
+//! ```
+//!
+//! Laws:
+//! - every document that arrives is answered once, in the order of arrival, provided that the caller answers each
+//!   [`Incoming`] before it asks for the next;
+//! - a mistake in one document does not touch the next ([`api::json`] has the rules of recovery);
+//! - nothing is read ahead: the session holds at most one unfinished document, within the parser's bounds.
+
+use api::json::Stream;
+use api::{Dict, ErrorClass, QmpCapabilitiesArguments, QmpError, Value};
+
+/// The command that ends the negotiation.
+const NEGOTIATE: &str = "qmp_capabilities";
+
+/// What a client has sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming {
+    /// A command to run.
+    Request(Request),
+    /// Something that is answered at once.
+    Answer {
+        /// The `id` to answer with.
+        id: Option<Value>,
+        /// The answer.
+        result: Result<Value, QmpError>,
+    },
+}
+
+/// A command with its arguments, neither of them looked at yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The `id` to answer with.
+    pub id: Option<Value>,
+    /// The command's name.
+    pub command: String,
+    /// Its arguments.
+    pub arguments: Dict,
+}
+
+/// The client's side of a session.
+#[derive(Default)]
+pub struct Session {
+    stream: Stream,
+    negotiated: bool,
+}
+
+impl Session {
+    /// A session at its start; the greeting ([`crate::wire::Layout::greeting`]) is the caller's to send.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the negotiation is over. Before that, no events are sent.
+    pub fn is_negotiated(&self) -> bool {
+        self.negotiated
+    }
+
+    /// Reads from `input`, which it shortens by what it has read, up to the end of a document. `None`: all was read, and
+    /// more is needed.
+    pub fn next(&mut self, input: &mut &[u8]) -> Option<Incoming> {
+        let refused = |id, error| Incoming::Answer { id, result: Err(error) };
+        Some(match self.stream.next(input)? {
+            Err(mistake) => refused(None, QmpError::generic(mistake.to_string())),
+            Ok(Value::Dict(mut document)) => {
+                let id = document.remove("id");
+                match request(document) {
+                    Ok((command, arguments)) => self.admit(Request { id, command, arguments }),
+                    Err(error) => refused(id, error),
+                }
+            }
+            Ok(_) => refused(None, QmpError::generic("QMP input must be a JSON object")),
+        })
+    }
+
+    fn admit(&mut self, request: Request) -> Incoming {
+        if self.negotiated {
+            return Incoming::Request(request);
+        }
+        let Request { id, command, arguments } = request;
+        let result =
+            if command == NEGOTIATE { self.negotiate(arguments) } else { Err(expecting_negotiation()) };
+        Incoming::Answer { id, result: result.map(|()| Value::Dict(Dict::new())) }
+    }
+
+    fn negotiate(&mut self, arguments: Dict) -> Result<(), QmpError> {
+        let QmpCapabilitiesArguments { enable: _ } = api::decode(Value::Dict(arguments))?;
+        self.negotiated = true;
+        Ok(())
+    }
+}
+
+fn expecting_negotiation() -> QmpError {
+    let desc = format!("Expecting capabilities negotiation with '{NEGOTIATE}'");
+    QmpError { class: ErrorClass::CommandNotFound, desc }
+}
+
+/// The command and arguments of a request whose `id` is gone.
+fn request(document: Dict) -> Result<(String, Dict), QmpError> {
+    let (mut command, mut arguments) = (None, Dict::new());
+    for (name, value) in document {
+        match (name.as_str(), value) {
+            ("execute", Value::String(name)) => command = Some(name),
+            ("execute", _) => return Err(malformed("execute", "must be a string")),
+            ("arguments", Value::Dict(dict)) => arguments = dict,
+            ("arguments", _) => return Err(malformed("arguments", "must be an object")),
+            (other, _) => return Err(malformed(other, "is unexpected")),
+        }
+    }
+    match command {
+        Some(command) => Ok((command, arguments)),
+        None => Err(QmpError::generic("QMP input lacks member 'execute'")),
+    }
+}
+
+fn malformed(member: &str, what: &str) -> QmpError {
+    QmpError::generic(format!("QMP input member '{}' {what}", api::codec::shortened(member)))
+}

@@ -1,0 +1,446 @@
+//! The disk: what every file holds in the page cache and on the medium, and what of the difference a crash leaves.
+//!
+//! ```text
+//! issue ─▶ in flight ──apply──▶ log + page cache (what reads see) ──a sync that covers it──▶ durable
+//!                                     │ power cut: any subset, each whole, torn, or gone
+//! ```
+//!
+//! Laws:
+//! - a sync covers what had completed when it was issued, nothing else;
+//! - lengths, reservations, punches are operations like others: durable only by a sync;
+//! - a name (create, rename, unlink) is durable only by a sync of its directory;
+//! - a power cut keeps durable content and any subset of the rest. Applying the subset in its order loses no generality:
+//!   of a sector only the last version kept is seen, and pieces are kept or lost independently of each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::content::Content;
+use crate::effect::Effect;
+use crate::rng::Rng;
+
+/// An effect that a sync has not made durable.
+#[derive(Clone)]
+struct Entry {
+    op: u64,
+    /// Its operation had ended: the next sync covers it.
+    ended: bool,
+    effect: Effect,
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    durable: Content,
+    cache: Content,
+    log: Vec<Entry>,
+    flight: Vec<(u64, Effect)>,
+}
+
+impl Inode {
+    /// Effects that a crash may lose, in order; those in flight last.
+    fn pending(&self) -> impl Iterator<Item = &Effect> {
+        self.log.iter().map(|e| &e.effect).chain(self.flight.iter().map(|(_, effect)| effect))
+    }
+
+    /// Makes covered effects durable; what came before them and was not covered keeps only what they left of it.
+    fn settle(&mut self, covered: &BTreeSet<u64>) {
+        let mut left: Vec<Entry> = Vec::new();
+        for entry in std::mem::take(&mut self.log) {
+            if !covered.contains(&entry.op) {
+                left.push(entry);
+                continue;
+            }
+            entry.effect.apply(&mut self.durable);
+            left = left
+                .into_iter()
+                .flat_map(|before| {
+                    let rest = before.effect.masked_by(&entry.effect);
+                    rest.into_iter().map(move |effect| Entry { effect, ..before })
+                })
+                .collect();
+        }
+        self.log = left;
+    }
+}
+
+/// A change of names.
+#[derive(Clone)]
+enum NameChange {
+    Link(PathBuf, u64),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+        match self {
+            NameChange::Link(path, ino) => {
+                names.insert(path.clone(), *ino);
+            }
+            NameChange::Unlink(path) => {
+                names.remove(path);
+            }
+            NameChange::Rename(from, to, ino) => {
+                if names.get(from) == Some(ino) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *ino);
+            }
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        match self {
+            NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _) => folder_of(path),
+        }
+    }
+}
+
+/// The directory of a name; `.` for a bare one.
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// A whole simulated disk, as a value: a clone is the disk at that moment.
+#[derive(Clone, Default)]
+pub struct Disk {
+    files: BTreeMap<u64, Inode>,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    name_log: Vec<(u64, NameChange)>,
+    last_ino: u64,
+}
+
+/// How an effect survives.
+enum Fate {
+    Lost,
+    Kept,
+    /// Each cell of so many bytes by itself.
+    Torn(u64),
+}
+
+impl Disk {
+    // ---- for tests: whole files ----
+
+    /// Puts a durable file of this content in place.
+    pub fn put(&mut self, path: impl AsRef<Path>, bytes: &[u8]) {
+        let mut content = Content::default();
+        content.write(0, bytes);
+        let ino = self.next_ino();
+        self.files.insert(ino, Inode { durable: content.clone(), cache: content, ..Inode::default() });
+        self.names.insert(path.as_ref().to_owned(), ino);
+        self.durable_names.insert(path.as_ref().to_owned(), ino);
+    }
+
+    /// What reads of the file see now.
+    pub fn content(&self, path: impl AsRef<Path>) -> Option<&Content> {
+        Some(&self.files.get(self.names.get(path.as_ref())?)?.cache)
+    }
+
+    /// The names there are.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.names.keys().map(PathBuf::as_path)
+    }
+
+    /// The effects that a crash may lose, in words.
+    pub fn pending_effects(&self) -> Vec<String> {
+        let named = |ino: &u64| self.path_of(*ino).display().to_string();
+        self.files.iter().flat_map(|(ino, f)| f.pending().map(move |e| format!("{}: {e}", named(ino)))).collect()
+    }
+
+    /// How many effects a crash may lose.
+    pub fn pending(&self) -> usize {
+        self.files.values().map(|f| f.log.len() + f.flight.len()).sum::<usize>() + self.name_log.len()
+    }
+
+    // ---- crashes ----
+
+    /// The disk after a power cut that kept exactly the pending effects `keep` says yes to, each whole.
+    pub fn cut_keeping(&self, mut keep: impl FnMut(usize) -> bool) -> Disk {
+        let mut at = 0;
+        let mut fate = || {
+            at += 1;
+            if keep(at - 1) { Fate::Kept } else { Fate::Lost }
+        };
+        self.cut_with(&mut fate, &mut || true)
+    }
+
+    /// The disk after a power cut that kept a subset of `rng`'s choice, some of it torn.
+    pub fn power_cut(&self, rng: &mut Rng) -> Disk {
+        let cell = if rng.chance(1, 2) { 512 } else { 4096 };
+        let (style, special, tearing) = (rng.below(9), rng.index(self.pending().max(1)), rng.chance(1, 2));
+        let (mut dice, mut at) = (rng.fork(), 0);
+        let mut fate = || {
+            let index = at;
+            at += 1;
+            let kept = match style {
+                0 => false,
+                1 => true,
+                2 => index < special,
+                3 => index != special,
+                4 => index == special,
+                5 => dice.chance(1, 8),
+                6 => dice.chance(7, 8),
+                7 => return Fate::Torn(cell),
+                _ => dice.chance(1, 2),
+            };
+            match kept {
+                false => Fate::Lost,
+                true if tearing && dice.chance(1, 4) => Fate::Torn(cell),
+                true => Fate::Kept,
+            }
+        };
+        self.cut_with(&mut fate, &mut || rng.chance(1, 2))
+    }
+
+    /// The disk after the process was killed: the page cache stays, operations in flight happen or don't.
+    pub fn kill(&self, rng: &mut Rng) -> Disk {
+        let mut disk = self.clone();
+        for file in disk.files.values_mut() {
+            for (op, effect) in std::mem::take(&mut file.flight) {
+                if rng.chance(1, 2) {
+                    effect.apply(&mut file.cache);
+                    file.log.push(Entry { op, ended: true, effect });
+                }
+            }
+            file.log.iter_mut().for_each(|entry| entry.ended = true);
+        }
+        disk.forget_nameless();
+        disk
+    }
+
+    fn cut_with(&self, fate: &mut dyn FnMut() -> Fate, cell_kept: &mut dyn FnMut() -> bool) -> Disk {
+        let mut disk = Disk { last_ino: self.last_ino, ..Disk::default() };
+        for (ino, file) in &self.files {
+            let mut content = file.durable.clone();
+            for effect in file.pending() {
+                match fate() {
+                    Fate::Lost => {}
+                    Fate::Kept => effect.apply(&mut content),
+                    Fate::Torn(cell) => {
+                        effect.pieces(cell).iter().filter(|_| cell_kept()).for_each(|e| e.apply(&mut content));
+                    }
+                }
+            }
+            disk.files.insert(*ino, Inode { durable: content.clone(), cache: content, ..Inode::default() });
+        }
+        let mut names = self.durable_names.clone();
+        for (_, change) in &self.name_log {
+            if !matches!(fate(), Fate::Lost) {
+                change.apply(&mut names);
+            }
+        }
+        disk.durable_names = names.clone();
+        disk.names = names;
+        disk.forget_nameless();
+        disk
+    }
+
+    fn forget_nameless(&mut self) {
+        let named: BTreeSet<u64> = self.names.values().chain(self.durable_names.values()).copied().collect();
+        self.files.retain(|ino, _| named.contains(ino));
+    }
+
+    // ---- operations on a file ----
+
+    /// What reads of the file see now.
+    pub(crate) fn cache(&self, ino: u64) -> Option<&Content> {
+        self.files.get(&ino).map(|file| &file.cache)
+    }
+
+    pub(crate) fn begin(&mut self, ino: u64, op: u64, effect: Effect) {
+        if let Some(file) = self.files.get_mut(&ino) {
+            file.flight.push((op, effect));
+        }
+    }
+
+    /// The next part of an operation reaches the page cache.
+    pub(crate) fn apply_next(&mut self, ino: u64, op: u64) {
+        let Some(file) = self.files.get_mut(&ino) else { return };
+        let Some(at) = file.flight.iter().position(|(other, _)| *other == op) else { return };
+        let (_, effect) = file.flight.remove(at);
+        effect.apply(&mut file.cache);
+        file.log.push(Entry { op, ended: false, effect });
+    }
+
+    /// An operation has ended: the next sync covers it.
+    pub(crate) fn end(&mut self, ino: u64, op: u64) {
+        if let Some(file) = self.files.get_mut(&ino) {
+            file.log.iter_mut().rev().filter(|e| e.op == op).for_each(|e| e.ended = true);
+        }
+    }
+
+    /// What a sync that is issued now covers.
+    pub(crate) fn covered(&self, ino: u64) -> BTreeSet<u64> {
+        let log = self.files.get(&ino).map(|file| file.log.as_slice()).unwrap_or_default();
+        log.iter().filter(|e| e.ended).map(|e| e.op).collect()
+    }
+
+    pub(crate) fn synced(&mut self, ino: u64, covered: &BTreeSet<u64>) {
+        if let Some(file) = self.files.get_mut(&ino) {
+            file.settle(covered);
+        }
+    }
+
+    /// A sync failed: some of what it covered became durable, the rest never will, though the page cache may go on
+    /// showing it.
+    pub(crate) fn sync_failed(&mut self, ino: u64, covered: &BTreeSet<u64>, rng: &mut Rng) {
+        let Some(file) = self.files.get_mut(&ino) else { return };
+        let (written, lost): (BTreeSet<u64>, BTreeSet<u64>) = covered.iter().partition(|_| rng.chance(1, 2));
+        file.settle(&written);
+        file.log.retain(|entry| !lost.contains(&entry.op));
+        if rng.chance(1, 3) {
+            // The clean pages were evicted: reads now see what the medium has.
+            let mut content = file.durable.clone();
+            file.log.iter().for_each(|entry| entry.effect.apply(&mut content));
+            file.cache = content;
+        }
+    }
+
+    // ---- names ----
+
+    fn next_ino(&mut self) -> u64 {
+        self.last_ino += 1;
+        self.last_ino
+    }
+
+    /// The file of this name.
+    pub(crate) fn lookup(&self, path: &Path) -> Option<u64> {
+        self.names.get(path).copied()
+    }
+
+    /// Whether names lie below this one.
+    pub(crate) fn is_folder(&self, path: &Path) -> bool {
+        path == Path::new(".") || self.names.keys().any(|name| name != path && name.starts_with(path))
+    }
+
+    /// The name of a file, for words; a file may have lost it.
+    pub(crate) fn path_of(&self, ino: u64) -> PathBuf {
+        let named = self.names.iter().find(|(_, other)| **other == ino);
+        named.map_or_else(|| PathBuf::from(format!("(file {ino})")), |(path, _)| path.clone())
+    }
+
+    fn change_names(&mut self, id: u64, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_log.push((id, change));
+    }
+
+    pub(crate) fn create(&mut self, id: u64, path: &Path) -> u64 {
+        let ino = self.next_ino();
+        self.files.insert(ino, Inode::default());
+        self.change_names(id, NameChange::Link(path.to_owned(), ino));
+        ino
+    }
+
+    /// Removes a name; whether there was one.
+    pub(crate) fn unlink(&mut self, id: u64, path: &Path) -> bool {
+        let found = self.names.contains_key(path);
+        if found {
+            self.change_names(id, NameChange::Unlink(path.to_owned()));
+        }
+        found
+    }
+
+    /// Renames; whether `from` was there.
+    pub(crate) fn rename(&mut self, id: u64, from: &Path, to: &Path) -> bool {
+        let Some(ino) = self.lookup(from) else { return false };
+        self.change_names(id, NameChange::Rename(from.to_owned(), to.to_owned(), ino));
+        true
+    }
+
+    /// The changes of names that a sync of this directory covers.
+    pub(crate) fn covered_names(&self, folder: &Path) -> BTreeSet<u64> {
+        self.name_log.iter().filter(|(_, change)| change.folder() == folder).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn names_synced(&mut self, covered: &BTreeSet<u64>) {
+        let (done, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.name_log).into_iter().partition(|(id, _)| covered.contains(id));
+        done.iter().for_each(|(_, change)| change.apply(&mut self.durable_names));
+        self.name_log = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_now(disk: &mut Disk, ino: u64, op: u64, off: u64, byte: u8) {
+        disk.begin(ino, op, Effect::write(off, &[byte; 512]));
+        disk.apply_next(ino, op);
+        disk.end(ino, op);
+    }
+
+    fn byte_at(disk: &Disk, off: u64) -> u8 {
+        let mut byte = [0];
+        disk.content("/f").map(|c| c.read(off, &mut byte));
+        byte[0]
+    }
+
+    #[test]
+    fn a_sync_keeps_what_had_ended_when_it_was_issued_and_every_subset_of_the_rest_can_survive() {
+        let mut disk = Disk::default();
+        disk.put("/f", &[0; 2048]);
+        let ino = disk.lookup(Path::new("/f")).unwrap();
+        write_now(&mut disk, ino, 1, 0, 1);
+        let covered = disk.covered(ino);
+        write_now(&mut disk, ino, 2, 0, 2);
+        write_now(&mut disk, ino, 3, 512, 3);
+        disk.synced(ino, &covered);
+        let mut seen = BTreeSet::new();
+        for mask in 0..1usize << disk.pending() {
+            let after = disk.cut_keeping(|i| mask >> i & 1 == 1);
+            seen.insert((byte_at(&after, 0), byte_at(&after, 512)));
+        }
+        assert_eq!(seen, BTreeSet::from([(1, 0), (1, 3), (2, 0), (2, 3)]));
+    }
+
+    #[test]
+    fn what_a_synced_write_covered_never_comes_back() {
+        let mut disk = Disk::default();
+        disk.put("/f", &[0; 2048]);
+        let ino = disk.lookup(Path::new("/f")).unwrap();
+        // Applied first, not ended: not covered by the sync that covers the second.
+        disk.begin(ino, 1, Effect::write(0, &[1; 1024]));
+        disk.apply_next(ino, 1);
+        write_now(&mut disk, ino, 2, 0, 2);
+        let covered = disk.covered(ino);
+        disk.synced(ino, &covered);
+        for seed in 0..100 {
+            let after = disk.power_cut(&mut Rng::new(seed));
+            assert_eq!(byte_at(&after, 0), 2);
+            assert!([0, 1].contains(&byte_at(&after, 512)));
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_loses_data_that_a_later_one_does_not_bring_back() {
+        let lost = (0..100).filter(|&seed| {
+            let mut disk = Disk::default();
+            disk.put("/f", &[0; 2048]);
+            let ino = disk.lookup(Path::new("/f")).unwrap();
+            write_now(&mut disk, ino, 1, 0, 1);
+            let covered = disk.covered(ino);
+            disk.sync_failed(ino, &covered, &mut Rng::new(seed));
+            let covered = disk.covered(ino);
+            disk.synced(ino, &covered);
+            byte_at(&disk.cut_keeping(|_| true), 0) == 0
+        });
+        assert!((20..80).contains(&lost.count()));
+    }
+
+    #[test]
+    fn a_name_is_durable_only_when_its_directory_was_synced() {
+        let mut disk = Disk::default();
+        disk.create(1, Path::new("/d/a"));
+        assert!(disk.cut_keeping(|_| false).lookup(Path::new("/d/a")).is_none());
+        let covered = disk.covered_names(Path::new("/d"));
+        disk.names_synced(&covered);
+        disk.rename(2, Path::new("/d/a"), Path::new("/d/b"));
+        let lost = disk.cut_keeping(|_| false);
+        assert!(lost.lookup(Path::new("/d/a")).is_some() && lost.lookup(Path::new("/d/b")).is_none());
+    }
+}

@@ -1,0 +1,224 @@
+//! The machine as a test holds it: boot, run, crash, boot again.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::sync::{Arc, Once};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::disk::Disk;
+use crate::fault::{OpKind, Plant};
+use crate::rng::Rng;
+use crate::worker::SimWorker;
+use crate::world::{Config, Inner, Shared, Step, Watch};
+
+/// A simulated machine. Dropping it ends its world.
+pub struct Sim {
+    world: World,
+}
+
+/// A handle to the world, for tests that look at it or meddle with it while it runs.
+#[derive(Clone)]
+pub struct World(Arc<Shared>);
+
+thread_local! {
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The runtime contains the panics of tasks; a simulation must not: it counts them.
+fn count_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.with(|count| count.set(count.get() + 1));
+            previous(info);
+        }));
+    });
+}
+
+impl Sim {
+    /// A machine with an empty disk.
+    pub fn new(seed: u64) -> Sim {
+        Sim::boot(Config::seeded(seed), Disk::default())
+    }
+
+    /// A machine with this disk.
+    pub fn boot(config: Config, disk: Disk) -> Sim {
+        count_panics();
+        Sim { world: World(Arc::new(Shared(Mutex::new(Inner::new(config, disk))))) }
+    }
+
+    /// The world, to look at and to meddle with.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn worker(&self, index: Option<usize>) -> Arc<SimWorker> {
+        Arc::new(SimWorker { shared: self.world.0.clone(), index })
+    }
+
+    /// Runs `future` on the control worker until it ends. Other tasks stay as they are then.
+    ///
+    /// # Panics
+    /// When it panics or any task does, when nothing can go on, and after the configured number of steps.
+    #[expect(clippy::panic, reason = "a failed simulation is a failed test")]
+    pub fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        let mut root = Box::pin(rt::enter(self.worker(None), || rt::spawn(future)));
+        self.drive(|| root.is_finished(), true);
+        match root.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(value)) => value,
+            other => panic!("{}the run ended with {:?}", self.world.describe(), other.map(|r| r.err())),
+        }
+    }
+
+    /// Runs until nothing is ready and nothing is due: all background work has ended or waits for ever.
+    ///
+    /// # Panics
+    /// When a task does, and after the configured number of steps.
+    pub fn settle(&self) {
+        self.drive(|| false, false);
+    }
+
+    #[expect(clippy::panic, reason = "a failed simulation is a failed test")]
+    fn drive(&self, done: impl Fn() -> bool, must_end: bool) {
+        let panics = PANICS.with(Cell::get);
+        let most = self.world.0.0.lock().config.max_steps;
+        for _ in 0..most {
+            if PANICS.with(Cell::get) != panics {
+                panic!("{}a task panicked (its message is above)", self.world.describe());
+            }
+            if done() {
+                return;
+            }
+            let step = self.world.0.0.lock().step();
+            match step {
+                Step::Task(worker, task) => {
+                    rt::enter(self.worker(worker), || task.run());
+                }
+                Step::Job(worker, job) => rt::enter(self.worker(worker), job),
+                Step::Event(waker) => waker.into_iter().for_each(Waker::wake),
+                Step::Nothing if must_end => {
+                    panic!("{}deadlock: nothing is ready, nothing is due", self.world.describe());
+                }
+                Step::Nothing => return,
+            }
+        }
+        panic!("{}still not at rest after {most} steps", self.world.describe());
+    }
+
+    /// Power is cut now: the next world has what was durable and a part of the rest.
+    pub fn power_cut(self) -> Sim {
+        let (config, disk) = {
+            let mut inner = self.world.0.0.lock();
+            let mut rng = inner.rng.fork();
+            let seed = rng.next_u64();
+            (Config { seed, ..inner.config }, inner.disk.power_cut(&mut rng))
+        };
+        drop(self);
+        Sim::boot(config, disk)
+    }
+
+    /// The process is killed now: the next world has the page cache.
+    pub fn kill(self) -> Sim {
+        let (config, disk) = {
+            let mut inner = self.world.0.0.lock();
+            let mut rng = inner.rng.fork();
+            let seed = rng.next_u64();
+            (Config { seed, ..inner.config }, inner.disk.kill(&mut rng))
+        };
+        drop(self);
+        Sim::boot(config, disk)
+    }
+
+    /// Ends the world's tasks: each is dropped where it waits.
+    fn end(&self) {
+        let (tasks, held) = self.world.0.0.lock().die();
+        drop(held);
+        tasks.into_iter().for_each(Waker::wake);
+        loop {
+            let ready = self.world.0.0.lock().take_ready();
+            if ready.is_empty() {
+                return;
+            }
+            for (worker, task) in ready {
+                rt::enter(self.worker(worker), || drop(task));
+            }
+        }
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl World {
+    /// Virtual time in ns.
+    pub fn now_ns(&self) -> u64 {
+        self.0.0.lock().now
+    }
+
+    /// A new moment's number: larger than that of all that happened before, smaller than of all that comes.
+    pub fn stamp(&self) -> u64 {
+        self.0.0.lock().stamp()
+    }
+
+    /// A choice of the world's.
+    pub fn choose(&self, n: u64) -> u64 {
+        self.0.0.lock().rng.below(n)
+    }
+
+    /// The disk as it is now.
+    pub fn disk(&self) -> Disk {
+        self.0.0.lock().disk.clone()
+    }
+
+    /// Puts a durable file in place.
+    pub fn put(&self, path: &str, bytes: &[u8]) {
+        self.0.0.lock().disk.put(path, bytes);
+    }
+
+    /// Plants a fault.
+    pub fn plant(&self, plant: Plant) {
+        self.0.0.lock().plant(plant);
+    }
+
+    /// Takes all planted faults back.
+    pub fn unplant(&self) {
+        self.0.0.lock().unplant();
+    }
+
+    /// How many operations of a kind there were; of all kinds for `None`.
+    pub fn count(&self, kind: Option<OpKind>) -> u64 {
+        self.0.0.lock().count(kind)
+    }
+
+    /// Calls `watch` under the world's lock whenever the disk has changed, or no longer for `None`.
+    pub fn watch(&self, watch: Option<Watch>) {
+        self.0.0.lock().set_watch(watch);
+    }
+
+    /// A hash over everything that happened.
+    pub fn hash(&self) -> u64 {
+        self.0.0.lock().hash()
+    }
+
+    /// The last things that happened, a line each.
+    pub fn story(&self) -> Vec<String> {
+        self.0.0.lock().story()
+    }
+
+    fn describe(&self) -> String {
+        let inner = self.0.0.lock();
+        let (seed, now, moment) = (inner.config.seed, inner.now, inner.moment());
+        format!("simulated world of seed {seed}, at {} µs, moment {moment}: ", now / 1000)
+    }
+
+    /// A generator of choices, forked from the world's.
+    pub fn rng(&self) -> Rng {
+        self.0.0.lock().rng.fork()
+    }
+}

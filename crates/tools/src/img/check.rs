@@ -1,0 +1,196 @@
+//! `check`: whether an image is consistent, and repair of what is not.
+//!
+//! Exit codes: 0 consistent, 1 not completed, 2 corruptions, 3 leaks only, 63 the format has no check.
+
+use super::{Asked, Call, Output};
+use crate::cache::Cache;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Image, Source};
+use crate::usage::Manual;
+use crate::{json, object, outln, runtime};
+use block::{CheckReport, Opt, Options, Repair};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Format,
+    ImageOpts,
+    Cache,
+    ForceShare,
+    Output,
+    Repair,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but what is wrong"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Cache, Some('T'), Some("cache"), "MODE", "cache mode (writeback)"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
+    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
+    Flag::valued(Id::Repair, Some('r'), Some("repair"), "leaks|all", "what to mend"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-q] [-f FMT | --image-opts] [-r leaks|all] [-T MODE] [-U] [--output=human|json] FILE",
+    about: "Checks an image's metadata, and mends it.",
+    operands: &[("FILE", "the image")],
+    examples: &[
+        ("disk.qcow2", "looks only; exit code 0, 2 (corrupt) or 3 (leaked space)"),
+        ("-r all disk.qcow2", "mends what can be mended; keep a copy of an image of value"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    source: Source,
+    output: Output,
+    quiet: bool,
+    repair: Repair,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut args = Args { source: Source::named("").alone(), output: Output::Human, quiet: false, repair: Repair::No };
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Help => {}
+            Id::Quiet => args.quiet = true,
+            Id::Format => args.source.format = Some(value.clone()),
+            Id::ImageOpts => args.source.image_opts = true,
+            Id::Cache => args.source.cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?,
+            Id::ForceShare => args.source.force_share = true,
+            Id::Output => args.output = Output::parse(value)?,
+            Id::Repair => args.repair = repair(value)?,
+            Id::Object => object::accept(value)?,
+        }
+    }
+    args.source.name = super::one_image(&parsed.operands)?;
+    args.source.writable = args.repair != Repair::No;
+    super::exclusive(&args.source)?;
+    runtime::run(open_and_check(console, &args))?
+}
+
+fn repair(word: &str) -> Result<Repair, Failure> {
+    match word {
+        "leaks" => Ok(Repair::Leaks),
+        "all" => Ok(Repair::All),
+        other => Err(Failure::usage(format_args!("--repair (-r) expects 'leaks' or 'all' not '{other}'"))),
+    }
+}
+
+async fn open_and_check(console: &mut Console, args: &Args) -> Result<u8, Failure> {
+    let image = image::open(&args.source).await?;
+    let result = check(console, &image, args).await;
+    let closed = image.close().await;
+    let code = result?;
+    closed?;
+    Ok(code)
+}
+
+async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, Failure> {
+    let node = image.node();
+    let Some(checker) = node.driver().checker() else {
+        return Err(Failure::new("This image format does not support checks").with_code(63));
+    };
+    let mut report = checker.check(args.repair).await.map_err(|error| incomplete(&error))?;
+    tell(console, &report);
+    if report.corruptions_fixed > 0 || report.leaks_fixed > 0 {
+        let (leaks_fixed, corruptions_fixed) = (report.leaks_fixed, report.corruptions_fixed);
+        if args.output == Output::Human && !args.quiet {
+            outln!(console, "The following inconsistencies were found and repaired:\n");
+            outln!(console, "    {leaks_fixed} leaked clusters\n    {corruptions_fixed} corruptions\n");
+            outln!(console, "Double checking the fixed image now...");
+        }
+        report = checker.check(Repair::No).await.map_err(|error| incomplete(&error))?;
+        tell(console, &report);
+        (report.leaks_fixed, report.corruptions_fixed) = (leaks_fixed, corruptions_fixed);
+    }
+    match args.output {
+        Output::Human if args.quiet => {}
+        Output::Human => print(console, &report),
+        Output::Json => outln!(console, "{}", json::pretty(&object(&args.source.name, node.driver_name(), &report))),
+    }
+    Ok(match &report {
+        CheckReport { check_errors: 1.., .. } => 1,
+        CheckReport { corruptions: 1.., .. } => 2,
+        CheckReport { leaks: 1.., .. } => 3,
+        _ => 0,
+    })
+}
+
+fn incomplete(error: &block::BlockError) -> Failure {
+    Failure::new(format_args!("Check failed: {error}"))
+}
+
+/// Findings go where errors go.
+fn tell(console: &Console, report: &CheckReport) {
+    report.messages.iter().for_each(|message| console.note(message));
+}
+
+fn print(console: &mut Console, report: &CheckReport) {
+    let CheckReport { corruptions, leaks, check_errors, .. } = report;
+    if *corruptions == 0 && *leaks == 0 && *check_errors == 0 {
+        outln!(console, "No errors were found on the image.");
+    }
+    if *corruptions > 0 {
+        outln!(console, "\n{corruptions} errors were found on the image.");
+        outln!(console, "Data may be corrupted, or further writes to the image may corrupt it.");
+    }
+    if *leaks > 0 {
+        outln!(console, "\n{leaks} leaked clusters were found on the image.");
+        outln!(console, "This means waste of disk space, but no harm to data.");
+    }
+    if *check_errors > 0 {
+        outln!(console, "\n{check_errors} internal errors have occurred during the check.");
+    }
+    if let (Some(total @ 1..), Some(allocated @ 1..)) = (report.total_clusters, report.allocated_clusters) {
+        let share = |part: Option<u64>, whole: u64| part.unwrap_or(0) as f64 * 100.0 / whole as f64;
+        outln!(
+            console,
+            "{allocated}/{total} = {:.2}% allocated, {:.2}% fragmented, {:.2}% compressed clusters",
+            share(Some(allocated), total),
+            share(report.fragmented_clusters, allocated),
+            share(report.compressed_clusters, allocated)
+        );
+    }
+    if let Some(end @ 1..) = report.image_end_offset {
+        outln!(console, "Image end offset: {end}");
+    }
+}
+
+/// The report as an object, its members in the order that scripts know.
+fn object(filename: &str, format: &str, report: &CheckReport) -> Opt {
+    let counts = [
+        ("image-end-offset", report.image_end_offset),
+        ("compressed-clusters", report.compressed_clusters),
+        ("total-clusters", report.total_clusters),
+        ("corruptions", Some(report.corruptions)),
+        ("corruptions-fixed", Some(report.corruptions_fixed)),
+        ("check-errors", None),
+        ("leaks", Some(report.leaks)),
+        ("leaks-fixed", Some(report.leaks_fixed)),
+        ("allocated-clusters", report.allocated_clusters),
+        ("filename", None),
+        ("format", None),
+        ("fragmented-clusters", report.fragmented_clusters),
+    ];
+    let mut object = Options::new();
+    for (name, count) in counts {
+        match (name, count) {
+            ("check-errors", _) => object.set(name, Opt::Uint(report.check_errors)),
+            ("filename", _) => object.set(name, Opt::Str(filename.to_owned())),
+            ("format", _) => object.set(name, Opt::Str(format.to_owned())),
+            // What is nought is left out.
+            (_, Some(count @ 1..)) => object.set(name, Opt::Uint(count)),
+            _ => {}
+        }
+    }
+    Opt::Dict(object)
+}

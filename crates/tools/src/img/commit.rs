@@ -1,0 +1,217 @@
+//! `commit`: what an overlay holds goes into an image below it.
+//!
+//! Order: {data into the base} · flush · {the overlay emptied}. A power cut in between leaves both complete.
+
+use super::{Asked, Call};
+use crate::cache::Cache;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Image, Source};
+use crate::progress::Progress;
+use crate::usage::Manual;
+use crate::{object, outln, progress, runtime};
+use block::{BlockError, CopyError, CopyPlan, Cursor, Node, Pace, Port, Verdict};
+use rt::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Ranges that are under way at once.
+const PARALLEL: usize = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Progress,
+    Format,
+    ImageOpts,
+    Cache,
+    Keep,
+    Base,
+    Rate,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
+    Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the overlay; found by its content if left out"),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode (writeback)"),
+    Flag::bare(Id::Keep, Some('d'), Some("drop"), "leave the overlay as it is, do not empty it"),
+    Flag::valued(Id::Base, Some('b'), Some("base"), "FILE", "the image of the chain to commit into (implies -d)"),
+    Flag::valued(Id::Rate, Some('r'), Some("rate"), "BYTES", "at most this many bytes a second"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-q] [-p] [-f FMT | --image-opts] [-t MODE] [-b FILE] [-d] [-r BYTES] FILE",
+    about: "Writes what an overlay holds into its backing file.",
+    operands: &[("FILE", "the overlay")],
+    examples: &[
+        ("overlay.qcow2", "into the backing file; the overlay is empty afterwards"),
+        ("-b base.qcow2 top.qcow2", "through the chain into base.qcow2; top.qcow2 stays as it is"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    source: Source,
+    base: Option<String>,
+    keep: bool,
+    quiet: bool,
+    shown: bool,
+    rate: Option<u64>,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut args = Args {
+        source: Source::named("").writable(),
+        base: None,
+        keep: parsed.has(Id::Keep),
+        quiet: parsed.has(Id::Quiet),
+        shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
+        rate: None,
+    };
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Format => args.source.format = Some(value.clone()),
+            Id::ImageOpts => args.source.image_opts = true,
+            Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
+            Id::Base => args.base = Some(value.clone()),
+            Id::Rate => args.rate = Some(super::rate(value)?),
+            Id::Object => object::accept(value)?,
+            _ => {}
+        }
+    }
+    args.keep |= args.base.is_some();
+    args.source.name = super::one_image(&parsed.operands)?;
+    super::exclusive(&args.source)?;
+    runtime::run(open_and_commit(console, &args))??;
+    Ok(0)
+}
+
+async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    let image = image::open(&args.source).await?;
+    let mut progress = Progress::new(args.shown);
+    let result = commit(console, &image, args, &mut progress).await;
+    let closed = image.close().await;
+    progress.end(console);
+    result?;
+    closed?;
+    if !args.quiet {
+        outln!(console, "Image committed.");
+    }
+    Ok(())
+}
+
+async fn commit(console: &mut Console, image: &Image, args: &Args, progress: &mut Progress) -> Result<(), Failure> {
+    let top = image.node().skip_filters();
+    let chain = image::chain(&top);
+    let base = find_base(&chain, args)?;
+    image.graph.set_writable(&base, true).await?;
+    let result = copy_down(console, image, &base, args, progress).await;
+    let closed = image.graph.set_writable(&base, false).await;
+    result?;
+    closed?;
+    if args.keep {
+        return Ok(());
+    }
+    let emptied = top.driver().make_empty().await;
+    emptied.map_err(|error| Failure::new(format_args!("Could not empty {}: {error}", args.source.name)))
+}
+
+/// The image to commit into: the next one down, or the one called by name.
+fn find_base(chain: &[Arc<Node>], args: &Args) -> Result<Arc<Node>, Failure> {
+    let below = chain.get(1..).unwrap_or_default();
+    match &args.base {
+        None => below.first().cloned().ok_or_else(|| Failure::new("Image does not have a backing file")),
+        Some(name) => {
+            // A name in the chain is as the image above stores it, or as it was opened.
+            let stored = |index: usize| chain.get(index).and_then(|above| above.driver().info().backing_filename);
+            let found = below.iter().enumerate().find(|(index, node)| {
+                node.filename() == *name || stored(*index).as_deref() == Some(name) || same_file(&node.filename(), name)
+            });
+            let missing = || {
+                Failure::new(format_args!("Did not find '{name}' in the backing chain of '{}'", args.source.name))
+            };
+            found.map(|(_, node)| node.clone()).ok_or_else(missing)
+        }
+    }
+}
+
+fn same_file(one: &str, other: &str) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+async fn copy_down(
+    console: &mut Console,
+    image: &Image,
+    base: &Arc<Node>,
+    args: &Args,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let length = image.backend.length();
+    if base.length() < length {
+        image.graph.resize(base, length, "off").await?;
+    }
+    let plan = CopyPlan {
+        base: Some(base.clone()),
+        ..CopyPlan::new(Port::Entry(image.backend.clone()), Port::Inner(base.clone()))
+    };
+    let plan = Arc::new(plan);
+    let cursor = Cursor::new(0..length);
+    let reins = Reins { done: AtomicU64::new(0), started: AtomicU64::new(0), rate: args.rate, since_ns: rt::now_ns() };
+    let work = block::copy(&plan, &cursor, PARALLEL, &reins);
+    progress::watch(console, progress, length, || reins.done.load(Relaxed), work).await?;
+    Ok(base.flush().await?)
+}
+
+/// Counts what is done, and holds the rate.
+struct Reins {
+    done: AtomicU64,
+    started: AtomicU64,
+    rate: Option<u64>,
+    since_ns: u64,
+}
+
+impl Reins {
+    /// How long the rate makes the next range wait, in ns.
+    fn debt_ns(&self) -> u64 {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return 0 };
+        let due = u128::from(self.started.load(Relaxed)) * 1_000_000_000 / u128::from(rate);
+        u64::try_from(due).unwrap_or(u64::MAX).saturating_sub(rt::now_ns().saturating_sub(self.since_ns))
+    }
+}
+
+impl Pace for Reins {
+    fn rests(&self) -> bool {
+        self.debt_ns() > 0
+    }
+
+    fn admit(&self) -> BoxFuture<'_, Result<(), BlockError>> {
+        Box::pin(async {
+            rt::sleep(Duration::from_nanos(self.debt_ns())).await;
+            Ok(())
+        })
+    }
+
+    fn starts(&self, bytes: u64) {
+        self.started.fetch_add(bytes, Relaxed);
+    }
+
+    fn done(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Relaxed);
+    }
+
+    fn failed<'a>(&'a self, _: &'a CopyError) -> BoxFuture<'a, Verdict> {
+        Box::pin(async { Verdict::Fail })
+    }
+}

@@ -1,0 +1,319 @@
+//! `convert`: images into a new or an existing one of another, or the same, format.
+
+use super::{Asked, Call};
+use crate::cache::Cache;
+use crate::console::Console;
+use crate::copy::{self, Copy, Plan};
+use crate::creation::{self, Creation, OptionList};
+use crate::failure::Failure;
+use crate::getopt::{Flag, Parsed};
+use crate::image::{self, Image, Source};
+use crate::progress::Progress;
+use crate::size;
+use crate::usage::Manual;
+use crate::{object, progress, runtime};
+use block::{Graph, Role};
+
+/// Longest run that `-S` may ask for, in bytes.
+const MAX_SPARSE: u64 = 16 << 20;
+
+/// What `-S` must be a multiple of.
+const SECTOR: u64 = 512;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Progress,
+    Format,
+    SourceOpts,
+    Snapshot,
+    SourceCache,
+    TargetFormat,
+    TargetOpts,
+    Options,
+    Compress,
+    TargetCache,
+    Backing,
+    BackingFormat,
+    NoCreate,
+    TargetIsZero,
+    Sparse,
+    Bitmaps,
+    SkipBroken,
+    ForceShare,
+    Rate,
+    Parallel,
+    Offload,
+    Salvage,
+    OutOfOrder,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
+    Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
+    Flag::valued(Id::Format, Some('f'), Some("source-format"), "FMT", "format of the source; found by its content if left out"),
+    Flag::bare(Id::SourceOpts, None, Some("source-image-opts"), "sources are lists of options, not names"),
+    Flag::bare(Id::SourceOpts, None, Some("image-opts"), ""),
+    Flag::valued(Id::Snapshot, Some('l'), Some("source-snapshot"), "SNAPSHOT", "read an internal snapshot (not yet)"),
+    Flag::valued(Id::SourceCache, Some('T'), Some("source-cache"), "MODE", "cache mode of the source (writeback)"),
+    Flag::valued(Id::TargetFormat, Some('O'), Some("target-format"), "FMT", "format of the target (raw)"),
+    Flag::bare(Id::TargetOpts, None, Some("target-image-opts"), "the target is a list of options, not a name"),
+    Flag::valued(Id::Options, Some('o'), Some("target-options"), "OPTIONS", "options of the target; -o help lists them"),
+    Flag::bare(Id::Compress, Some('c'), Some("compress"), "compress the target (not yet)"),
+    Flag::valued(Id::TargetCache, Some('t'), Some("target-cache"), "MODE", "cache mode of the target (unsafe)"),
+    Flag::valued(Id::Backing, Some('B'), Some("backing"), "FILE", "the target is an overlay on this image"),
+    Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "format of the backing file"),
+    Flag::bare(Id::NoCreate, Some('n'), Some("no-create"), "the target exists"),
+    Flag::bare(Id::TargetIsZero, None, Some("target-is-zero"), "the existing target reads as zeroes"),
+    Flag::valued(Id::Sparse, Some('S'), Some("sparse-size"), "SIZE", "least run of zeroes that stays a hole (4k; 0: write all)"),
+    Flag::bare(Id::Bitmaps, None, Some("bitmaps"), "copy bitmaps too (not yet)"),
+    Flag::bare(Id::SkipBroken, None, Some("skip-broken-bitmaps"), "with --bitmaps: leave out what is inconsistent"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "read even while another process writes"),
+    Flag::valued(Id::Rate, Some('r'), Some("rate"), "BYTES", "at most this many bytes a second"),
+    Flag::valued(Id::Parallel, Some('m'), Some("parallel"), "NUMBER", "pieces that are under way at once (8)"),
+    Flag::bare(Id::Offload, Some('C'), Some("copy-range-offloading"), "accepted; data is copied as ever"),
+    Flag::bare(Id::Salvage, None, Some("salvage"), "zeroes in place of what can't be read"),
+    Flag::bare(Id::OutOfOrder, Some('W'), Some("oob-writes"), "accepted; pieces are written as they come"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[OPTIONS] SOURCE [SOURCE...] TARGET",
+    about: "Copies images, one after the other, into a new one.",
+    operands: &[("SOURCE", "an image to read"), ("TARGET", "the image to make, or with -n to fill")],
+    examples: &[
+        ("-p -f raw -O qcow2 disk.raw disk.qcow2", "raw into qcow2, with progress"),
+        ("-O raw overlay.qcow2 flat.raw", "a chain into one file"),
+        ("-n -f qcow2 -O raw disk.qcow2 /dev/vg0/disk", "into an existing volume"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    sources: Vec<Source>,
+    target: Source,
+    create: bool,
+    list: OptionList,
+    backing: Option<String>,
+    backing_format: Option<String>,
+    target_is_zero: bool,
+    sparse: Option<u64>,
+    copiers: usize,
+    rate: Option<u64>,
+    salvage: bool,
+    shown: bool,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let Some(args) = read_args(console, &parsed)? else { return Ok(0) };
+    runtime::run(convert(console, &args))??;
+    Ok(0)
+}
+
+/// What the command line asks for; nothing if it was help on options.
+fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>, Failure> {
+    let mut source = Source::named("");
+    let mut target = Source::named("").format(Some("raw")).cache(Cache::UNSAFE).writable();
+    let mut args = Args {
+        sources: Vec::new(),
+        target: target.clone(),
+        create: true,
+        list: OptionList::default(),
+        backing: None,
+        backing_format: None,
+        target_is_zero: false,
+        sparse: None,
+        copiers: 8,
+        rate: None,
+        salvage: parsed.has(Id::Salvage),
+        shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
+    };
+    let mut target_format = None;
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Format => source.format = Some(value.clone()),
+            Id::SourceOpts => source.image_opts = true,
+            Id::SourceCache => source.cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?,
+            Id::ForceShare => source.force_share = true,
+            Id::TargetFormat => target_format = Some(value.clone()),
+            Id::TargetOpts => target.image_opts = true,
+            Id::TargetCache => target.cache = Cache::parse(value).map_err(Failure::new)?,
+            Id::Options => args.list.add(value)?,
+            Id::Backing => args.backing = Some(value.clone()),
+            Id::BackingFormat => args.backing_format = Some(value.clone()),
+            Id::NoCreate => args.create = false,
+            Id::TargetIsZero => args.target_is_zero = true,
+            Id::Sparse => args.sparse = Some(sparse(value)?),
+            Id::Rate => args.rate = Some(super::rate(value)?),
+            Id::Parallel => args.copiers = copiers(value)?,
+            Id::Object => object::accept(value)?,
+            _ => {}
+        }
+    }
+    let format = target_format.clone().unwrap_or_else(|| "raw".to_owned());
+    if args.list.wants_help() {
+        let name = parsed.operands.last().filter(|_| parsed.operands.len() > 1);
+        creation::option_help(console, &format, name.map(String::as_str))?;
+        return Ok(None);
+    }
+    refuse_combinations(parsed, &args, target_format.is_some(), &source)?;
+    let Some((last, names)) = parsed.operands.split_last().filter(|(_, names)| !names.is_empty()) else {
+        return Err(Failure::new("Must specify image file name"));
+    };
+    if names.len() > 1 && args.backing.is_some() {
+        return Err(Failure::new("Having a backing file for the target makes no sense when concatenating multiple input images"));
+    }
+    target.name = last.clone();
+    target.format = (!target.image_opts).then_some(format);
+    args.target = target;
+    args.sources = names.iter().map(|name| Source { name: name.clone(), ..source.clone() }).collect();
+    Ok(Some(args))
+}
+
+/// Refuses what does not go together, and what is not here yet.
+fn refuse_combinations(parsed: &Parsed<Id>, args: &Args, format_given: bool, source: &Source) -> Result<(), Failure> {
+    let refuse = |text: &str| Err(Failure::new(text));
+    let has = |id| parsed.has(id);
+    super::exclusive(source)?;
+    if has(Id::TargetOpts) && format_given {
+        return refuse("--target-image-opts and -O are mutually exclusive");
+    }
+    if has(Id::TargetOpts) && args.create {
+        return refuse("--target-image-opts requires use of -n flag");
+    }
+    if has(Id::Offload) && has(Id::Compress) {
+        return refuse("Cannot enable copy offloading when -c is used");
+    }
+    if has(Id::Offload) && has(Id::Sparse) {
+        return refuse("Cannot enable copy offloading when -S is used");
+    }
+    if has(Id::Offload) && has(Id::Salvage) {
+        return refuse("Cannot use copy offloading in salvaging mode");
+    }
+    if args.target_is_zero && args.create {
+        return refuse("--target-is-zero requires use of -n flag");
+    }
+    if has(Id::SkipBroken) && !has(Id::Bitmaps) {
+        return refuse("Use of --skip-broken-bitmaps requires --bitmaps");
+    }
+    if !args.create && !args.list.is_empty() {
+        return refuse("-o has no effect when skipping image creation");
+    }
+    for (id, what) in [
+        (Id::Compress, "a compressed target (-c)"),
+        (Id::Snapshot, "an internal snapshot as source (-l)"),
+        (Id::Bitmaps, "copying bitmaps (--bitmaps)"),
+    ] {
+        if has(id) {
+            return Err(Failure::new(format_args!("{what} is not supported yet")));
+        }
+    }
+    Ok(())
+}
+
+fn sparse(text: &str) -> Result<u64, Failure> {
+    match size::parse(text) {
+        Ok(size) if size <= MAX_SPARSE && size % SECTOR == 0 => Ok(size),
+        _ => Err(Failure::new(format_args!(
+            "Invalid buffer size for sparse output specified. Valid sizes are multiples of {SECTOR} up to {MAX_SPARSE}. \
+             Select 0 to disable sparse detection (fully allocates output)."
+        ))),
+    }
+}
+
+fn copiers(text: &str) -> Result<usize, Failure> {
+    match text.parse() {
+        Ok(number) if (1..=copy::MAX_COPIERS).contains(&number) => Ok(number),
+        _ => Err(Failure::new(format_args!(
+            "Invalid number of coroutines specified. Must be between 1 and {}.",
+            copy::MAX_COPIERS
+        ))),
+    }
+}
+
+async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    let mut sources = Vec::new();
+    for source in &args.sources {
+        match image::open(source).await {
+            Ok(image) => sources.push(image),
+            Err(failure) => return image::close_all(sources).await.and(Err(failure)),
+        }
+    }
+    let result = into_target(console, args, &sources).await;
+    let closed = image::close_all(sources).await;
+    result.and(closed)
+}
+
+async fn into_target(console: &mut Console, args: &Args, sources: &[Image]) -> Result<(), Failure> {
+    let total = sources.iter().try_fold(0u64, |sum, image| sum.checked_add(image.backend.length()));
+    let Some(total) = total.filter(|total| i64::try_from(*total).is_ok()) else {
+        return Err(Failure::new("the sources together are too large"));
+    };
+    let graph = image::graph();
+    if args.create {
+        create_target(&graph, args, total).await?;
+    }
+    let target = Image::open_in(&graph, &args.target).await.map_err(|error| image::cannot_open(&args.target.name, &error))?;
+    let result = fill(console, args, sources, &target, total).await;
+    let closed = target.close().await;
+    result?;
+    Ok(closed?)
+}
+
+async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Failure> {
+    let format = args.target.format.as_deref().unwrap_or_default();
+    let mut creation = Creation::new(graph, format, &args.target.name, &args.list)?;
+    creation.set_backing(args.backing.as_deref(), args.backing_format.as_deref())?;
+    let backing = creation.text("backing_file").map(str::to_owned);
+    let backing_format = creation.text("backing_fmt").map(str::to_owned);
+    match (&backing, &backing_format) {
+        (Some(_), None) => return Err(Failure::new("Use of backing file requires explicit backing format")),
+        (None, Some(_)) => return Err(Failure::new("Backing format cannot be used without backing file")),
+        (Some(backing), Some(format)) => {
+            creation::inspect_backing(graph, &args.target.name, backing, Some(format)).await?;
+        }
+        (None, None) => {}
+    }
+    if creation.size().is_none() {
+        creation.set_size(total);
+    }
+    creation.make(graph).await.map_err(|error| {
+        Failure::new(format_args!("{}: error while converting {format}: {error}", args.target.name))
+    })
+}
+
+async fn fill(console: &mut Console, args: &Args, sources: &[Image], target: &Image, total: u64) -> Result<(), Failure> {
+    if target.backend.length() < total {
+        return Err(Failure::new("output file is smaller than input file"));
+    }
+    let node = target.node().skip_filters();
+    // Without -B an existing target's own backing file is nothing to build on.
+    let over = if args.create || args.backing.is_some() { node.child(Role::Backing) } else { None };
+    let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
+    if !zeroed && over.is_none() && args.sparse != Some(0) {
+        zeroed = copy::zero_all(&target.backend).await?;
+    }
+    let copy = Copy::new(Plan {
+        sources: sources.iter().map(|image| image.backend.clone()).collect(),
+        target: target.backend.clone(),
+        from: 0,
+        len: total,
+        zeroed,
+        backing: over.map(|below| below.length()),
+        sparse: args.sparse.unwrap_or(4096),
+        copiers: args.copiers,
+        rate: args.rate,
+        salvage: args.salvage,
+    });
+    let mut progress = Progress::new(args.shown);
+    let result = progress::watch(console, &mut progress, total, || copy.progress(), copy.run()).await;
+    for warning in copy.take_warnings() {
+        console.warning(warning);
+    }
+    progress.end(console);
+    result.map_err(Failure::new)
+}

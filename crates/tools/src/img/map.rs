@@ -1,0 +1,231 @@
+//! `map`: what lies where, extent by extent, as it is found.
+
+use super::{Asked, Call, Output};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Source};
+use crate::size::{self, SizeError};
+use crate::usage::Manual;
+use crate::{object, out, outln, runtime};
+use block::{Backend, BlockError, Node, Status};
+use std::sync::Arc;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Format,
+    ImageOpts,
+    Output,
+    Start,
+    Length,
+    ForceShare,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
+    Flag::valued(Id::Start, Some('s'), Some("start-offset"), "OFFSET", "begin here"),
+    Flag::valued(Id::Length, Some('l'), Some("max-length"), "LENGTH", "end after this many bytes"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-f FMT | --image-opts] [--output=human|json] [--start-offset=OFFSET] [--max-length=LENGTH] [-U] FILE",
+    about: "Tells what lies where in an image and in what it stands on.",
+    operands: &[("FILE", "the image")],
+    examples: &[("--output=json disk.qcow2", "every extent: zero, data, present, depth in the chain, offset in its file")],
+    notes: "",
+};
+
+struct Args {
+    source: Source,
+    output: Output,
+    start: u64,
+    length: Option<u64>,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut args = Args { source: Source::named(""), output: Output::Human, start: 0, length: None };
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Help => {}
+            Id::Format => args.source.format = Some(value.clone()),
+            Id::ImageOpts => args.source.image_opts = true,
+            Id::Output => args.output = Output::parse(value)?,
+            Id::Start => args.start = bytes("start offset", value)?,
+            Id::Length => args.length = Some(bytes("max length", value)?),
+            Id::ForceShare => args.source.force_share = true,
+            Id::Object => object::accept(value)?,
+        }
+    }
+    args.source.name = super::one_image(&parsed.operands)?;
+    super::exclusive(&args.source)?;
+    runtime::run(open_and_map(console, &args))??;
+    Ok(0)
+}
+
+fn bytes(what: &str, text: &str) -> Result<u64, Failure> {
+    match size::parse(text) {
+        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
+        Err(SizeError::Invalid) => Err(Failure::new(format_args!("Invalid {what} specified: '{text}'."))),
+        _ => Err(Failure::new(format_args!("Invalid {what} specified. Must be between 0 and {}.", i64::MAX))),
+    }
+}
+
+async fn open_and_map(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    let image = image::open(&args.source).await?;
+    let result = map(console, &image.backend, args).await;
+    let closed = image.close().await;
+    result?;
+    Ok(closed?)
+}
+
+/// A run of bytes that are all the same kind of thing.
+struct Entry {
+    start: u64,
+    length: u64,
+    data: bool,
+    zero: bool,
+    present: bool,
+    compressed: bool,
+    depth: u32,
+    host: Option<(Arc<Node>, u64)>,
+}
+
+impl Entry {
+    fn new(start: u64, status: Status) -> Entry {
+        let Status { len, data, zero, allocated, depth, encoded, host } = status;
+        Entry { start, length: len, data, zero, present: allocated, compressed: encoded, depth, host }
+    }
+
+    /// Takes in the next entry if it only goes on with this one.
+    fn absorb(&mut self, next: &Entry) -> bool {
+        let kind = |entry: &Entry| (entry.data, entry.zero, entry.present, entry.compressed, entry.depth);
+        let goes_on = match (&self.host, &next.host) {
+            (None, None) => true,
+            (Some((node, offset)), Some((other, further))) => {
+                Arc::ptr_eq(node, other) && offset.checked_add(self.length) == Some(*further)
+            }
+            _ => false,
+        };
+        let same = kind(self) == kind(next) && goes_on;
+        if same {
+            self.length += next.length;
+        }
+        same
+    }
+}
+
+async fn map(console: &mut Console, backend: &Backend, args: &Args) -> Result<(), Failure> {
+    let total = backend.length();
+    let end = args.length.map_or(total, |length| args.start.saturating_add(length).min(total));
+    let mut printer = Printer { console, output: args.output, first: true };
+    printer.begin();
+    let mut current: Option<Entry> = None;
+    let mut at = args.start;
+    while at < end && !printer.console.broken() {
+        let status = backend.status(at, end - at).await.map_err(|error| failed(&args.source.name, at, &error))?;
+        let entry = Entry::new(at, status);
+        at += entry.length;
+        if current.as_mut().is_some_and(|open| open.absorb(&entry)) {
+            continue;
+        }
+        if let Some(done) = current.replace(entry) {
+            printer.entry(&done)?;
+        }
+    }
+    let nothing = || Entry {
+        start: args.start,
+        length: 0,
+        data: false,
+        zero: false,
+        present: false,
+        compressed: false,
+        depth: 0,
+        host: None,
+    };
+    printer.entry(&current.unwrap_or_else(nothing))?;
+    printer.end();
+    Ok(())
+}
+
+fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
+    Failure::new(format_args!("{name}: the block status at offset {offset:#x} can't be told: {error}"))
+}
+
+/// Prints entries as they come: nothing is held back but the console's buffer.
+struct Printer<'c> {
+    console: &'c mut Console,
+    output: Output,
+    first: bool,
+}
+
+impl Printer<'_> {
+    fn begin(&mut self) {
+        match self.output {
+            Output::Human => outln!(self.console, "{:<16}{:<16}{:<16}File", "Offset", "Length", "Mapped to"),
+            Output::Json => out!(self.console, "["),
+        }
+    }
+
+    fn end(&mut self) {
+        if self.output == Output::Json {
+            outln!(self.console, "]");
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
+        match self.output {
+            Output::Human => self.human(entry),
+            Output::Json => {
+                self.json(entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn human(&mut self, entry: &Entry) -> Result<(), Failure> {
+        if !entry.data || entry.zero {
+            return Ok(());
+        }
+        let Some((node, offset)) = &entry.host else {
+            return Err(Failure::new("File contains external, encrypted or compressed clusters."));
+        };
+        outln!(
+            self.console,
+            "{:<16}{:<16}{:<16}{}",
+            hex(entry.start),
+            hex(entry.length),
+            hex(*offset),
+            node.filename()
+        );
+        Ok(())
+    }
+
+    fn json(&mut self, entry: &Entry) {
+        if !std::mem::take(&mut self.first) {
+            out!(self.console, ",\n");
+        }
+        let Entry { start, length, data, zero, present, compressed, depth, host } = entry;
+        out!(
+            self.console,
+            "{{ \"start\": {start}, \"length\": {length}, \"depth\": {depth}, \"present\": {present}, \
+             \"zero\": {zero}, \"data\": {data}, \"compressed\": {compressed}"
+        );
+        if let Some((_, offset)) = host {
+            out!(self.console, ", \"offset\": {offset}");
+        }
+        out!(self.console, "}}");
+    }
+}
+
+/// Hexadecimal with 0x in front, except nought.
+fn hex(number: u64) -> String {
+    if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
+}
