@@ -29,7 +29,7 @@ const TARGETS: [Target; 2] = [
     Target {
         schema: "crates/qapi/tests",
         main: "constructs.json",
-        folder: "crates/api/src/constructs",
+        folder: "crates/api/src/language",
         answered_by_api: &[],
     },
 ];

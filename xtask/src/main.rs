@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod generate;
+mod licences;
+mod tidy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +13,8 @@ usage: cargo xtask TASK
 
   generate           write the code that comes from schema/*.json
   generate --check   fail if that code is not what the schema says
+  tidy               check the house rules that no lint has
+  licences           check the licences of all dependencies, and that none is there twice
 ";
 
 fn main() -> ExitCode {
@@ -19,6 +23,8 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["generate"] => generate::write(&root()),
         ["generate", "--check"] => generate::check(&root()),
+        ["tidy"] => tidy::check(&root()),
+        ["licences"] => licences::check(&root()),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

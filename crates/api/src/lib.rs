@@ -17,15 +17,15 @@
 
 #[macro_use]
 pub mod codec;
-#[cfg(test)]
-pub mod constructs;
-#[cfg(test)]
-mod constructs_tests;
 mod error;
 mod generated;
 pub mod introspect;
 pub mod json;
 pub mod keyval;
+#[cfg(test)]
+pub mod language;
+#[cfg(test)]
+mod language_tests;
 mod number;
 mod value;
 

@@ -43,9 +43,9 @@ impl DirtyBitmap {
         }
     }
 
-    /// The byte offset of the first dirty chunk at or after byte `from`.
+    /// The byte offset of the first dirty chunk that begins at or after byte `from`.
     pub fn next_dirty(&self, from: u64) -> Option<u64> {
-        let first = from / self.granularity;
+        let first = from.div_ceil(self.granularity);
         let start = usize::try_from(first / 64).ok()?;
         for (at, word) in self.words.iter().enumerate().skip(start) {
             let unseen = if at == start { u64::MAX << (first % 64) } else { u64::MAX };
@@ -105,5 +105,9 @@ mod tests {
         assert_eq!(map.take_run(9 << 20, u64::MAX), 10 << 20);
         assert_eq!(map.next_dirty(0), None);
         assert!(map.is_clean());
+
+        let odd = DirtyBitmap::new(100_000, 65536);
+        odd.mark(0, 100_000);
+        assert_eq!(odd.next_dirty(100_000), None, "the last chunk, shorter than the others, is behind its own end");
     }
 }

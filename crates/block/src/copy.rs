@@ -11,7 +11,8 @@
 //! ([`Pace`]).
 //!
 //! Laws:
-//! - two ranges in flight never overlap, so that an old copy can't land on top of a newer one;
+//! - one walk over the ranges never comes back to what is in flight, and the next begins when all has landed: an old
+//!   copy can't land on top of a newer one;
 //! - a dirty bit is taken before its range is read: what is written meanwhile is dirty again and copied again;
 //! - a range that failed is copied again or ends the whole copy: nothing is left out silently.
 //!
@@ -237,13 +238,8 @@ pub trait Pace: Send + Sync {
 
 /// Where the ranges to copy come from.
 pub trait Chunks: Send + Sync {
-    /// The next range to copy, none of it inside `in_flight`; `None` when there is none at present.
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        in_flight: &'a [Range<u64>],
-        pace: &'a dyn Pace,
-    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>>;
+    /// The next range to copy, none of it handed out before unless it came back; `None` at the end.
+    fn next<'a>(&'a self, plan: &'a CopyPlan, pace: &'a dyn Pace) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>>;
 
     /// Takes a range back that was not copied.
     fn again(&self, range: Range<u64>);
@@ -252,7 +248,7 @@ pub trait Chunks: Send + Sync {
 /// Copies what `chunks` hands out, at most `parallel` ranges at a time, until nothing is left and nothing is in
 /// flight. After an error, too, it returns only when nothing is in flight. Several copiers may share one [`Cursor`].
 pub async fn copy(plan: &Arc<CopyPlan>, chunks: &dyn Chunks, parallel: usize, pace: &dyn Pace) -> Result<()> {
-    let mut flights = Flights { plan: plan.clone(), running: FuturesUnordered::new(), ranges: Vec::new() };
+    let mut flights = Flights { plan: plan.clone(), running: FuturesUnordered::new() };
     let result = copy_until_done(&mut flights, chunks, parallel.max(1), pace).await;
     while let Some((_, range)) = flights.land().await {
         chunks.again(range);
@@ -268,12 +264,12 @@ async fn copy_until_done(
 ) -> Result<()> {
     loop {
         let resting = pace.rests();
-        if resting && flights.ranges.is_empty() {
+        if resting && flights.running.is_empty() {
             pace.admit().await?;
             continue;
         }
-        if !resting && flights.ranges.len() < parallel {
-            match chunks.next(&flights.plan, &flights.ranges, pace).await {
+        if !resting && flights.running.len() < parallel {
+            match chunks.next(&flights.plan, pace).await {
                 Ok(Some(range)) => {
                     pace.starts(range.end - range.start);
                     flights.launch(range);
@@ -304,12 +300,10 @@ type Landed = (Result<(), CopyError>, Range<u64>);
 struct Flights {
     plan: Arc<CopyPlan>,
     running: FuturesUnordered<BoxFuture<'static, Landed>>,
-    ranges: Vec<Range<u64>>,
 }
 
 impl Flights {
     fn launch(&mut self, range: Range<u64>) {
-        self.ranges.push(range.clone());
         let (plan, its) = (self.plan.clone(), range.clone());
         let task = rt::spawn(async move { plan.copy(its).await });
         self.running.push(Box::pin(async move {
@@ -320,9 +314,7 @@ impl Flights {
 
     /// Waits for one to end; `None` when nothing is in flight.
     async fn land(&mut self) -> Option<Landed> {
-        let landed = self.running.next().await?;
-        self.ranges.retain(|r| *r != landed.1);
-        Some(landed)
+        self.running.next().await
     }
 }
 
@@ -342,12 +334,7 @@ impl Cursor {
 }
 
 impl Chunks for Cursor {
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        _in_flight: &'a [Range<u64>],
-        pace: &'a dyn Pace,
-    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
+    fn next<'a>(&'a self, plan: &'a CopyPlan, pace: &'a dyn Pace) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
         Box::pin(async move {
             if let Some(range) = self.again.lock().pop() {
                 return Ok(Some(range));
@@ -371,8 +358,8 @@ impl Chunks for Cursor {
     }
 }
 
-/// The dirty chunks of a bitmap, in one lap from its start to its end: what becomes dirty behind the lap, or inside a
-/// range in flight, is left for the next. Only one copier may use it at a time.
+/// The dirty chunks of a bitmap, in one lap from its start to its end: what becomes dirty behind it is left for the
+/// next lap.
 pub struct Dirty {
     bitmap: Arc<DirtyBitmap>,
     from: Mutex<u64>,
@@ -384,37 +371,18 @@ impl Dirty {
         Self { bitmap, from: Mutex::new(0) }
     }
 
-    /// The next run of dirty chunks outside of `in_flight`; its bits are clean now.
-    fn take(&self, in_flight: &[Range<u64>]) -> Option<Range<u64>> {
+    /// The next run of dirty chunks; its bits are clean now.
+    fn take(&self) -> Option<Range<u64>> {
         let mut from = self.from.lock();
-        let start = self.free_from(*from, in_flight)?;
-        let wall = in_flight.iter().map(|r| r.start).filter(|s| *s > start).min().unwrap_or(u64::MAX);
-        let most = start.saturating_add(CHUNK.max(self.bitmap.granularity()));
-        let end = self.bitmap.take_run(start, most.min(wall));
-        *from = end;
-        Some(start..end)
-    }
-
-    fn free_from(&self, from: u64, in_flight: &[Range<u64>]) -> Option<u64> {
-        let mut from = from;
-        loop {
-            let start = self.bitmap.next_dirty(from)?;
-            match in_flight.iter().find(|r| r.contains(&start)) {
-                Some(range) => from = range.end,
-                None => return Some(start),
-            }
-        }
+        let start = self.bitmap.next_dirty(*from)?;
+        *from = self.bitmap.take_run(start, start.saturating_add(CHUNK.max(self.bitmap.granularity())));
+        Some(start..*from)
     }
 }
 
 impl Chunks for Dirty {
-    fn next<'a>(
-        &'a self,
-        _plan: &'a CopyPlan,
-        in_flight: &'a [Range<u64>],
-        _pace: &'a dyn Pace,
-    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
-        let next = self.take(in_flight).filter(|range| !range.is_empty());
+    fn next<'a>(&'a self, _: &'a CopyPlan, _: &'a dyn Pace) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
+        let next = self.take().filter(|range| !range.is_empty());
         Box::pin(async move { Ok(next) })
     }
 
@@ -440,24 +408,16 @@ mod tests {
     }
 
     #[test]
-    fn a_dirty_chunk_inside_a_range_in_flight_is_left_until_that_has_landed() {
-        let bitmap = Arc::new(DirtyBitmap::new(1 << 20, 65536));
-        bitmap.mark(0, 1 << 20);
-        let dirty = Dirty::lap(bitmap.clone());
-        let first = dirty.take(&[]).unwrap();
-        assert_eq!(first, 0..1 << 20);
+    fn a_lap_never_comes_back_and_leaves_new_dirt_behind_it_to_the_next() {
+        let bitmap = Arc::new(DirtyBitmap::new(3 << 20, 65536));
+        bitmap.mark(0, 3 << 19);
+        let lap = Dirty::lap(bitmap.clone());
+        assert_eq!(lap.take(), Some(0..1 << 20));
         bitmap.mark(65536, 10);
-        bitmap.mark(3 * 65536, 10);
-        let next = Dirty::lap(bitmap.clone());
-        assert_eq!(next.take(std::slice::from_ref(&first)), None);
-        let next = Dirty::lap(bitmap);
-        assert_eq!(next.take(&[2 * 65536..3 * 65536, 0..65536]), Some(65536..2 * 65536));
-        bitmap_is_not_looked_at_behind(&next);
-    }
-
-    fn bitmap_is_not_looked_at_behind(lap: &Dirty) {
-        lap.bitmap.mark(0, 10);
-        assert_eq!(lap.take(&[]), Some(3 * 65536..4 * 65536));
-        assert_eq!(lap.take(&[]), None);
+        bitmap.mark(2 << 20, 10);
+        assert_eq!(lap.take(), Some(1 << 20..3 << 19));
+        assert_eq!(lap.take(), Some(2 << 20..(2 << 20) + 65536));
+        assert_eq!(lap.take(), None);
+        assert_eq!(Dirty::lap(bitmap).take(), Some(65536..2 * 65536));
     }
 }

@@ -10,4 +10,4 @@ mod raw;
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] = &[raw::RAW];
+pub const DRIVERS: &[DriverType] = &[raw::RAW, qcow2::QCOW2];

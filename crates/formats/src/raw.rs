@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 const SECTOR: u64 = 512;
 
+/// The size that stands for "as long as the file is".
+const WHOLE: u64 = u64::MAX;
+
 /// The `raw` driver.
 pub const RAW: DriverType = DriverType {
     name: "raw",
@@ -21,7 +24,14 @@ pub const RAW: DriverType = DriverType {
     parse_filename: None,
     open,
     create: Some(create),
-    create_options: &[CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" }],
+    create_options: &[
+        CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
+        CreateOption {
+            name: "preallocation",
+            kind: OptionKind::Str,
+            help: "Preallocation mode (allowed values: off, falloc, full)",
+        },
+    ],
     supports_backing: false,
 };
 
@@ -34,8 +44,8 @@ fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Ope
         let window = window.map(|w| w.within(file.length())).transpose()?;
         let raw = Raw {
             edges: context.edges().clone(),
-            offset: window.map_or(0, |w| w.offset),
-            size: window.map(|w| AtomicU64::new(w.size)),
+            offset: AtomicU64::new(window.map_or(0, |w| w.offset)),
+            size: AtomicU64::new(window.map_or(WHOLE, |w| w.size)),
             guard: context.probed().then(|| context.registry().clone()),
         };
         if raw.guard.is_some() && !context.common().read_only {
@@ -88,18 +98,28 @@ impl Asked {
 
 struct Raw {
     edges: Arc<Edges>,
-    offset: u64,
-    size: Option<AtomicU64>,
+    /// The window; changed only while the gates above are closed.
+    offset: AtomicU64,
+    size: AtomicU64,
     /// The drivers whose formats the first sector must not take on, where the format was guessed.
     guard: Option<Arc<Registry>>,
 }
 
 impl Raw {
+    fn offset(&self) -> u64 {
+        self.offset.load(Relaxed)
+    }
+
+    /// The window's size, if there is a window.
+    fn size(&self) -> Option<u64> {
+        Some(self.size.load(Acquire)).filter(|size| *size != WHOLE)
+    }
+
     /// Where a range is; the guarded sector is never written without a look at the data.
     fn place(&self, offset: u64, len: u64, want: Want) -> Extent {
         let guarded = self.guard.is_some() && want == Want::Write && offset < SECTOR;
         let len = if guarded { len.min(SECTOR - offset) } else { len };
-        Extent { len, kind: Kind::Data { child: Role::File, offset: self.offset + offset, owned: !guarded } }
+        Extent { len, kind: Kind::Data { child: Role::File, offset: self.offset() + offset, owned: !guarded } }
     }
 }
 
@@ -118,10 +138,9 @@ impl Driver for Raw {
     }
 
     fn length(&self) -> u64 {
-        match &self.size {
-            Some(size) => size.load(Acquire),
-            None => self.edges.get(Role::File).map_or(0, |f| f.length()),
-        }
+        // A disk consists of whole sectors: what a file lacks to the last one reads as zeroes.
+        let file = || self.edges.get(Role::File).map_or(0, |f| f.length());
+        self.size().unwrap_or_else(|| file().next_multiple_of(SECTOR))
     }
 
     fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
@@ -138,7 +157,7 @@ impl Driver for Raw {
             How::Data => WritePlan { len: self.place(offset, len, Want::Write).len, action: Action::Direct, token: None },
             // Zeroes look like no format.
             How::Zero { .. } | How::Discard => {
-                let action = Action::Forward { child: Role::File, offset: self.offset + offset };
+                let action = Action::Forward { child: Role::File, offset: self.offset() + offset };
                 WritePlan { len, action, token: None }
             }
         };
@@ -150,7 +169,7 @@ impl Driver for Raw {
         Box::pin(async move {
             let file = self.edges.need(Role::File)?;
             if let Some(guard) = &self.guard {
-                let (mut sector, result) = file.read(self.offset, BufMut::with_len(SECTOR as usize)).await;
+                let (mut sector, result) = file.read(self.offset(), BufMut::with_len(SECTOR as usize)).await;
                 result?;
                 let at = offset as usize;
                 if let Some(part) = sector.get_mut(at..at + data.len()) {
@@ -161,7 +180,7 @@ impl Driver for Raw {
                     return Err(BlockError::new(ErrorKind::Permission, text).at(offset));
                 }
             }
-            file.write(self.offset + offset, data, flags).await
+            file.write(self.offset() + offset, data, flags).await
         })
     }
 
@@ -173,13 +192,13 @@ impl Driver for Raw {
         let preallocation = preallocation.to_owned();
         Box::pin(async move {
             let file = self.edges.need(Role::File)?;
-            match &self.size {
+            match self.size() {
                 None => file.driver().resize(size, &preallocation).await,
-                Some(_) if self.offset.checked_add(size).is_none_or(|end| end > file.length()) => {
+                Some(_) if self.offset().checked_add(size).is_none_or(|end| end > file.length()) => {
                     Err(BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"))
                 }
-                Some(current) => {
-                    current.store(size, Release);
+                Some(_) => {
+                    self.size.store(size, Release);
                     Ok(())
                 }
             }
@@ -192,12 +211,9 @@ impl Driver for Raw {
             let asked = take_window(&mut options)?;
             options.finish()?;
             let window = asked.map(|w| w.within(self.edges.need(Role::File)?.length())).transpose()?;
-            let same = match (&self.size, window) {
-                (None, None) => true,
-                (Some(size), Some(w)) => size.load(Acquire) == w.size && w.offset == self.offset,
-                _ => false,
-            };
-            if same { Ok(()) } else { Err(BlockError::unsupported("offset and size can't be changed by a reopen")) }
+            self.offset.store(window.map_or(0, |w| w.offset), Release);
+            self.size.store(window.map_or(WHOLE, |w| w.size), Release);
+            Ok(())
         })
     }
 

@@ -523,7 +523,11 @@ impl Job {
         });
         state.error.clone_from(&error);
         let figures = self.figures();
-        self.sink.tell(if cancelled { JobEvent::Cancelled(figures) } else { JobEvent::Completed { figures, error } });
+        self.sink.tell(if cancelled {
+            JobEvent::Cancelled(figures)
+        } else {
+            JobEvent::Completed { figures, error }
+        });
         self.enter(&mut state, Status::Concluded);
         if self.auto_dismiss {
             self.enter(&mut state, Status::Null);

@@ -212,7 +212,9 @@ mod tests {
             let mut seen = vec![start];
             let mut at = 0;
             while let Some(status) = seen.get(at).copied() {
-                seen.extend(status.successors().iter().filter(|s| !seen.contains(s)).copied().collect::<Vec<_>>());
+                seen.extend(
+                    status.successors().iter().filter(|s| !seen.contains(s)).copied().collect::<Vec<_>>(),
+                );
                 at += 1;
             }
             assert!(seen.contains(&Null), "{start} leads nowhere");

@@ -90,7 +90,10 @@ async fn guest(entry: Arc<Backend>, number: u64, guests: u64, stop: Arc<AtomicBo
 fn check(content: &[u8], writes: &[(u64, u8)]) {
     for (block, byte) in writes {
         let at = (block * BLOCK) as usize;
-        assert!(content[at..at + BLOCK as usize].iter().all(|b| b == byte), "block {block} lost its last write");
+        assert!(
+            content[at..at + BLOCK as usize].iter().all(|b| b == byte),
+            "block {block} lost its last write"
+        );
     }
 }
 
@@ -106,7 +109,11 @@ async fn commit_under_writers(round: u64) {
     world.until_told("READY").await;
     let soft = round % 4 == 0;
     let job = world.jobs.find("j").unwrap();
-    if soft { job.cancel(false).unwrap() } else { job.complete().unwrap() }
+    if soft {
+        job.cancel(false).unwrap()
+    } else {
+        job.complete().unwrap()
+    }
     if round % 3 == 0 {
         stop.store(true, Relaxed);
     }
@@ -125,7 +132,10 @@ async fn commit_under_writers(round: u64) {
     assert_eq!(after.len() as u64, SIZE, "the base was grown");
     check(&after, &writes);
     let untouched = |i: usize| !writes.iter().any(|(b, _)| *b == i as u64 / BLOCK);
-    assert!((0..after.len()).all(|i| after[i] == before[i] || !untouched(i)), "what nobody wrote is as before");
+    assert!(
+        (0..after.len()).all(|i| after[i] == before[i] || !untouched(i)),
+        "what nobody wrote is as before"
+    );
     assert!(base.busy().is_none() && active.busy().is_none());
     assert!(world.told().iter().any(|e| e.starts_with("COMPLETED")), "{:?}", world.told());
     assert_eq!(world.told().last().map(String::as_str), Some("null"));
@@ -313,7 +323,10 @@ fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
             (CommitRequest { job_id: some("1j"), ..request() }, "Invalid job ID '1j'"),
             (CommitRequest { top: some("xx"), ..request() }, "Top image file xx not found"),
             (CommitRequest { base: some("xx"), ..request() }, "Can't find 'xx' in the backing chain"),
-            (CommitRequest { base_node: some("xx"), ..request() }, "Cannot find device='' nor node-name='xx'"),
+            (
+                CommitRequest { base_node: some("xx"), ..request() },
+                "Cannot find device='' nor node-name='xx'",
+            ),
             (CommitRequest { base_node: some("active"), ..request() }, "cannot commit an image into itself"),
             (CommitRequest { device: "base".to_owned(), ..request() }, "Need a root block node"),
             (

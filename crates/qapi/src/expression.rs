@@ -152,3 +152,66 @@ impl Parser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_kind() -> impl Strategy<Value = ExpressionKind> {
+        let scalar = prop_oneof![
+            "[ -&(-~]{0,12}".prop_map(ExpressionKind::String),
+            any::<bool>().prop_map(ExpressionKind::Bool),
+        ];
+        let here = |kind| Expression { at: Location { file: "f".into(), line: 1 }, kind };
+        scalar.prop_recursive(4, 32, 5, move |inner| {
+            let inner = inner.prop_map(here);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(ExpressionKind::List),
+                prop::collection::btree_map("[a-z*-]{1,8}", inner, 0..5)
+                    .prop_map(|members| ExpressionKind::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// The text of an expression without quotes inside strings, which the language can't write.
+    fn text(kind: &ExpressionKind) -> String {
+        let quoted = |s: &str| format!("'{}'", s.replace('\\', "\\\\"));
+        match kind {
+            ExpressionKind::String(s) => quoted(s),
+            ExpressionKind::Bool(flag) => flag.to_string(),
+            ExpressionKind::List(l) => {
+                format!("[{}]", l.iter().map(|e| text(&e.kind)).collect::<Vec<_>>().join(","))
+            }
+            ExpressionKind::Object(members) => {
+                let members =
+                    members.iter().map(|(key, value)| format!("{} : {}", quoted(key), text(&value.kind)));
+                format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    fn parsed(text: &str) -> Result<Vec<Item>, Error> {
+        items(&Arc::from("f"), text)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_parsed_and_written_again_parses_the_same(members in any_kind()) {
+            let written = format!("{{ 'x': {} }} # end", text(&members));
+            let items = parsed(&written)?;
+            let again = items.iter().map(|item| match item {
+                Item::Expression(e) => text(&e.kind),
+                Item::Doc(..) => String::new(),
+            });
+            prop_assert_eq!(parsed(&again.collect::<String>())?, items);
+        }
+
+        #[test]
+        fn no_text_does_harm(text in "([ \n{}\\[\\]:,'#@a-z]|##\n|'data'|true|\\PC){0,80}") {
+            let source = move |file: &str| (file == "f").then(|| text.clone());
+            let _ = crate::load(&source, "f");
+        }
+    }
+}

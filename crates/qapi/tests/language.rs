@@ -1,4 +1,5 @@
 //! What the schema language accepts and refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use qapi::{Defines, Kind, Schema, Tag, load};
 

@@ -103,7 +103,8 @@ impl Shared {
         self.sleep.store(ASLEEP, Ordering::SeqCst);
         // Pairs with `notify`: either it sees us asleep, or we see what it left.
         fence(Ordering::SeqCst);
-        let sleepy = !self.pending.load(Ordering::SeqCst);
+        // `stop` is looked at too: its notification may have been taken by a turn that did not look at it.
+        let sleepy = !self.pending.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst);
         if !sleepy {
             self.wake_up();
         }

@@ -131,7 +131,8 @@ impl Content {
         let first = off / PAGE;
         let stored = self.pages.contains_key(&first);
         let end = if stored {
-            let run = self.pages.range(first..).zip(first..).take_while(|((page, _), at)| **page == *at).count();
+            let run =
+                self.pages.range(first..).zip(first..).take_while(|((page, _), at)| **page == *at).count();
             (first + run as u64) * PAGE
         } else {
             self.pages.range(first..).next().map_or(u64::MAX, |(page, _)| page * PAGE)

@@ -91,7 +91,9 @@ impl NameChange {
 
     fn folder(&self) -> PathBuf {
         match self {
-            NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _) => folder_of(path),
+            NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _) => {
+                folder_of(path)
+            }
         }
     }
 }
@@ -148,7 +150,10 @@ impl Disk {
     /// The effects that a crash may lose, in words.
     pub fn pending_effects(&self) -> Vec<String> {
         let named = |ino: &u64| self.path_of(*ino).display().to_string();
-        self.files.iter().flat_map(|(ino, f)| f.pending().map(move |e| format!("{}: {e}", named(ino)))).collect()
+        self.files
+            .iter()
+            .flat_map(|(ino, f)| f.pending().map(move |e| format!("{}: {e}", named(ino))))
+            .collect()
     }
 
     /// How many effects a crash may lose.
@@ -221,7 +226,11 @@ impl Disk {
                     Fate::Lost => {}
                     Fate::Kept => effect.apply(&mut content),
                     Fate::Torn(cell) => {
-                        effect.pieces(cell).iter().filter(|_| cell_kept()).for_each(|e| e.apply(&mut content));
+                        effect
+                            .pieces(cell)
+                            .iter()
+                            .filter(|_| cell_kept())
+                            .for_each(|e| e.apply(&mut content));
                     }
                 }
             }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::content::Content;
 
+/// Bytes that the medium writes all or not at all.
+pub(crate) const SECTOR: u64 = 512;
+
 /// What a range is filled with.
 #[derive(Clone)]
 enum Fill {
@@ -98,9 +101,11 @@ impl Effect {
         [self.part(self.off, at), self.part(at, self.end())].into_iter().flatten().collect()
     }
 
-    /// The front of it that a failed operation may have done.
-    pub(crate) fn front(&self, len: u64) -> Option<Effect> {
-        if self.divisible() { self.part(self.off, self.off.saturating_add(len)) } else { None }
+    /// The front of it that a failed operation may have done: so many whole sectors, of all there are.
+    pub(crate) fn front(&self, choose: impl FnOnce(u64) -> u64) -> Option<Effect> {
+        let (first, count) = self.boundaries(SECTOR);
+        let done = choose(count + 1);
+        if done == 0 { None } else { self.part(self.off, first + (done - 1) * SECTOR) }
     }
 
     /// Where a piece boundary of `unit` bytes inside it is, if there is one: `(first, count)`.

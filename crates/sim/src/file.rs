@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rt::{Allocate, BoxFuture, Buf, BufMut, FileExtent, FileKind, FileStat, RawFile, Try};
 
-use crate::effect::Effect;
+use crate::effect::{Effect, SECTOR};
 use crate::fault::{EIO, Fault, OpKind};
 use crate::world::{Answer, Body, Shared};
 
@@ -49,7 +49,13 @@ impl SimFile {
         }
     }
 
-    async fn perform(&self, kind: OpKind, what: &'static str, body: Body, effect: Option<Effect>) -> (Body, io::Result<usize>) {
+    async fn perform(
+        &self,
+        kind: OpKind,
+        what: &'static str,
+        body: Body,
+        effect: Option<Effect>,
+    ) -> (Body, io::Result<usize>) {
         let id = self.shared.0.lock().issue(kind, self.ino, what, body, effect);
         Answer { shared: self.shared.clone(), id }.await
     }
@@ -59,8 +65,9 @@ impl SimFile {
         self.perform(kind, what, Body::Change, Some(effect)).await.1.map(drop)
     }
 
-    /// How much of an inline request is answered: all, a part, or nothing.
-    fn inline_part(&self, kind: OpKind, len: usize) -> Result<usize, Try<usize>> {
+    /// How much of an inline request is answered: all, a part, or nothing. A part ends with a sector of the file: the
+    /// kernel copies less than that at once.
+    fn inline_part(&self, kind: OpKind, off: u64, len: usize) -> Result<usize, Try<usize>> {
         let mut inner = self.shared.0.lock();
         if inner.dead() {
             return Err(Try::Done(errno(EIO)));
@@ -73,7 +80,10 @@ impl SimFile {
             Some(Fault::Stall(_)) => return Err(Try::WouldBlock),
             None => {}
         }
-        Ok(if len > 1 && inner.rng.chance(1, 6) { 1 + inner.rng.index(len - 1) } else { len })
+        let first = (SECTOR - off % SECTOR) as usize;
+        let ends = len.saturating_sub(first).div_ceil(SECTOR as usize);
+        let short = ends > 0 && inner.rng.chance(1, 6);
+        Ok(if short { first + inner.rng.index(ends) * SECTOR as usize } else { len })
     }
 }
 
@@ -88,7 +98,7 @@ impl RawFile for SimFile {
         if let Err(error) = self.may_read(off, buf) {
             return Try::Done(Err(error));
         }
-        match self.inline_part(OpKind::Read, buf.len()) {
+        match self.inline_part(OpKind::Read, off, buf.len()) {
             Err(answer) => answer,
             Ok(len) => {
                 let mut inner = self.shared.0.lock();
@@ -103,12 +113,12 @@ impl RawFile for SimFile {
         if let Err(error) = self.may_write(off, buf.len()) {
             return Try::Done(Err(error));
         }
-        match self.inline_part(OpKind::Write, buf.len()) {
+        match self.inline_part(OpKind::Write, off, buf.len()) {
             Err(answer) => answer,
             Ok(len) => {
                 let mut inner = self.shared.0.lock();
                 inner.note("try_write", [self.ino, off, len as u64]);
-                inner.note("data", [digest(buf), 0, 0]);
+                inner.mix(digest(buf));
                 inner.change_now(self.ino, "did", Effect::write(off, buf.get(..len).unwrap_or_default()));
                 Try::Done(Ok(len))
             }
@@ -145,9 +155,10 @@ impl RawFile for SimFile {
             {
                 let mut inner = self.shared.0.lock();
                 inner.note("bytes", [self.ino, off, buf.len() as u64]);
-                inner.note("data", [digest(&buf), 0, 0]);
+                inner.mix(digest(&buf));
             }
-            let result = self.perform(OpKind::Write, "write", Body::Change, Some(Effect::write(off, &buf))).await.1;
+            let result =
+                self.perform(OpKind::Write, "write", Body::Change, Some(Effect::write(off, &buf))).await.1;
             (buf, result.map(drop))
         })
     }
@@ -190,7 +201,10 @@ impl RawFile for SimFile {
     fn extent(&self, off: u64) -> BoxFuture<'_, io::Result<FileExtent>> {
         Box::pin(async move {
             if off >= self.len()? {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the offset lies beyond the end of the file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "the offset lies beyond the end of the file",
+                ));
             }
             self.perform(OpKind::Extent, "extent", Body::Pause, None).await.1?;
             let inner = self.shared.0.lock();

@@ -37,7 +37,14 @@ pub struct Config {
 impl Config {
     /// The usual machine with this seed.
     pub fn seeded(seed: u64) -> Config {
-        Config { seed, workers: 2, latency_ns: 50_000, inline: true, direct_alignment: 512, max_steps: 50_000_000 }
+        Config {
+            seed,
+            workers: 2,
+            latency_ns: 50_000,
+            inline: true,
+            direct_alignment: 512,
+            max_steps: 50_000_000,
+        }
     }
 }
 
@@ -205,9 +212,8 @@ impl Inner {
 
     /// Notes what happens: for the hash that tells whether two runs were the same, and for the story.
     pub(crate) fn note(&mut self, what: &'static str, numbers: [u64; 3]) {
-        let words = [what.len() as u64, self.now, numbers[0], numbers[1], numbers[2]];
-        for word in words {
-            self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+        for word in [what.len() as u64, self.now, numbers[0], numbers[1], numbers[2]] {
+            self.mix(word);
         }
         if self.story.len() == STORY {
             self.story.pop_front();
@@ -215,11 +221,22 @@ impl Inner {
         self.story.push_back(Scene { moment: self.moment, now: self.now, what, numbers });
     }
 
+    /// Makes the hash depend on this.
+    pub(crate) fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+    }
+
     pub(crate) fn story(&self) -> Vec<String> {
         let line = |s: &Scene| {
             let [ino, off, len] = s.numbers;
             let path = self.disk.path_of(ino);
-            format!("{:>7} {:>9} µs  {:<12} {} {off:#x}+{len:#x}", s.moment, s.now / 1000, s.what, path.display())
+            format!(
+                "{:>7} {:>9} µs  {:<12} {} {off:#x}+{len:#x}",
+                s.moment,
+                s.now / 1000,
+                s.what,
+                path.display()
+            )
         };
         self.story.iter().map(line).collect()
     }
@@ -270,7 +287,8 @@ impl Inner {
     pub(crate) fn die(&mut self) -> (Vec<Waker>, impl Sized + use<>) {
         self.dead = true;
         self.watch = None;
-        let held = (std::mem::take(&mut self.due), std::mem::take(&mut self.ops), std::mem::take(&mut self.timers));
+        let held =
+            (std::mem::take(&mut self.due), std::mem::take(&mut self.ops), std::mem::take(&mut self.timers));
         (std::mem::take(&mut self.tasks), held)
     }
 
@@ -318,7 +336,14 @@ impl Inner {
     }
 
     /// Starts an operation that will take some time.
-    pub(crate) fn issue(&mut self, kind: OpKind, ino: u64, what: &'static str, body: Body, effect: Option<Effect>) -> u64 {
+    pub(crate) fn issue(
+        &mut self,
+        kind: OpKind,
+        ino: u64,
+        what: &'static str,
+        body: Body,
+        effect: Option<Effect>,
+    ) -> u64 {
         let id = self.next_id();
         let (mut errno, mut end) = (None, self.now + self.some_time());
         match self.meet(kind, ino) {
@@ -333,7 +358,7 @@ impl Inner {
         };
         let effect = match errno {
             // What a failed operation did of its work is any front part, or nothing.
-            Some(_) => effect.and_then(|e| e.front(self.rng.below(9) * 512)),
+            Some(_) => effect.and_then(|e| e.front(|n| self.rng.below(n))),
             None => effect,
         };
         let effects = effect.map(|e| self.split(e)).unwrap_or_default();

@@ -1,4 +1,5 @@
 //! The simulated machine keeps its own laws: it repeats itself, it explores, and it tells when it is stuck.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,2 +1,18 @@
-//! Conformance suites and oracles that every driver and stack runs.
+//! Conformance suites and oracles that every driver and stack runs, under the simulated machine.
+//!
+//! ```text
+//!  Stack: how images are made and opened ──▶ conformance: laws of one guest, errors at every k-th operation
+//!                                       └──▶ crash: Guest ── Model (the oracle) ── other eyes (qcow2, raw)
+//! ```
+//!
+//! A stack gives the suites a [`block::Backend`], nothing more. Every sector a test writes is stamped with its number and
+//! its write ([`stamp`]), so that whatever is found on a disk can be explained, or not.
 #![forbid(unsafe_code)]
+#![expect(clippy::panic, reason = "what a suite finds wrong is a failed test")]
+
+pub mod crash;
+pub mod guest;
+pub mod model;
+pub mod qcow2;
+pub mod stack;
+pub mod stamp;

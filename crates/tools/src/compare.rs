@@ -29,7 +29,8 @@ pub enum Difference {
 }
 
 impl Difference {
-    fn offset(self) -> u64 {
+    /// Where it is.
+    pub fn offset(self) -> u64 {
         match self {
             Difference::Content(offset) | Difference::Status(offset) => offset,
         }

@@ -1,7 +1,7 @@
 //! Which program this is: the name it was called by, or its first word, picks the face.
 
 use crate::console::Console;
-use crate::{img, io, outln};
+use crate::{img, io, nbd, outln};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ struct Face {
 const FACES: &[Face] = &[
     Face { word: "img", alias: "qemu-img", about: "Make, look at, copy and change images", run: img::run },
     Face { word: "io", alias: "qemu-io", about: "Read, write and verify an image by hand or by script", run: io::run },
+    Face { word: "nbd", alias: "qemu-nbd", about: "Serve an image over NBD, or list what a server has", run: nbd::run },
 ];
 
 /// Runs the program and gives its exit code. `args` begins with the name it was called by.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! face ─┬─ img ─── create info convert compare map check resize commit
-//!       └─ io ──── open read write … quit
+//!       ├─ io ──── open read write … quit
+//!       └─ nbd ─── serve, --list
 //! ```
 //!
 //! Each face reads its command line by a table of flags ([`getopt`]) that also makes its help ([`usage`]), opens images
@@ -23,6 +24,7 @@ pub mod img;
 pub mod io;
 pub mod json;
 pub mod keyval;
+pub mod nbd;
 pub mod object;
 pub mod progress;
 pub mod runtime;

@@ -92,7 +92,8 @@ impl Description {
         Description {
             format: node.driver_name(),
             protocol: node.driver_type().kind == block::DriverKind::Protocol,
-            length: node.length(),
+            // A disk consists of whole sectors, whatever its file's length is.
+            length: node.length().next_multiple_of(512),
             allocated: node.allocated_size(),
             filename,
             info,

@@ -47,10 +47,6 @@ impl Alloc {
         self.lowest = self.lowest.min(cluster);
     }
 
-    /// Clusters that were ever written or handed out.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
 }
 
 /// A found run.
@@ -172,9 +168,17 @@ impl Image {
         Ok(end)
     }
 
-    /// Forgets that clusters from `end` on were written: the file was cut there.
-    pub(super) fn cut(&self, alloc: &mut Alloc, end: u64) {
+    /// Cuts what the file has grown by and no longer uses.
+    pub(super) async fn cut_growth(&self, alloc: &mut Alloc) -> Result<()> {
+        let file = self.file()?;
+        let floor = self.g().clusters(alloc.opened_length);
+        let end = self.used_end(alloc, floor).await?;
+        let length = (end << self.g().cluster_bits).max(alloc.opened_length);
+        if file.length() > length && file.facts().grows_with_zeroes {
+            file.driver().resize(length, "off").await?;
+        }
         alloc.end = alloc.end.min(end);
+        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@
 //! another request has changed meanwhile is planned for as it is now. The lease ends with the token.
 use super::alloc::Run;
 use super::cache::SUSPECT;
-use super::entry::{Entry, Stream};
+use super::compressed;
+use super::entry::Entry;
 use super::freed::{Gone, Why};
 use super::header::ZERO;
 use super::image::Image;
@@ -130,8 +131,6 @@ impl Image {
         let tail = bytes - within - len;
         let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
         let token = self.change(leased, words, reserved, Why::Other);
-        // The tail ends with the cluster that the data ends in: whole clusters behind are not touched.
-        let (tail, token) = (tail % g.cluster_size(), token);
         Ok(WritePlan { len, action: in_file(host + within, within, tail, fresh), token: Some(token) })
     }
 
@@ -160,10 +159,8 @@ impl Image {
         if discard || !g.zero_flag {
             let extent = self.map(offset, len, Want::Status).await?;
             let done = matches!(extent.kind, Kind::Zero { .. }) && discard || extent.kind == Kind::Hole && !self.has_backing();
-            let clusters = extent.len >> g.cluster_bits;
-            if done && (clusters > 0 || to_end) {
-                let len = if extent.len >= len { len } else { clusters << g.cluster_bits };
-                return Ok(WritePlan { len, action: Action::Nothing, token: None });
+            if done {
+                return Ok(WritePlan { len: extent.len.min(len), action: Action::Nothing, token: None });
             }
         }
         let leased = self.lease_to_change(g.cluster(offset), whole).await?;
@@ -216,13 +213,33 @@ impl Image {
     /// Reads what has no 1:1 bytes: a part of a compressed cluster.
     pub(super) async fn read_encoded(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let mut buf = buf;
-        match self.stream_at(offset).await {
-            Ok(stream) => match self.decode(stream, self.geometry.within(offset), &mut buf).await {
-                Ok(()) => (buf, Ok(())),
-                Err(e) => (buf, Err(e.at(offset))),
-            },
-            Err(e) => (buf, Err(e)),
+        let result = self.decode(offset, &mut buf).await;
+        (buf, result.map_err(|e| e.at(offset)))
+    }
+
+    async fn decode(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
+        let g = self.geometry;
+        let cluster = g.cluster(offset);
+        let word = self.slice(g.slice(cluster)).await?.map_or(0, |page| page.word(g.index(cluster)));
+        let Entry::Compressed(stream) = self.checked(word, cluster).await? else {
+            // Another request has given the cluster a new mapping since this one looked: read through it.
+            return self.read_remapped(offset, buf).await;
+        };
+        let compression = self.header.read().compression;
+        let decoded = compressed::read(&self.file()?, stream, compression, g.cluster_size()).await?;
+        let within = g.within(offset) as usize;
+        match decoded.get(within..within + buf.len()) {
+            Some(part) => buf.copy_from_slice(part),
+            None => return Err(BlockError::invalid("a read of an encoded extent goes beyond its cluster")),
         }
+        Ok(())
+    }
+
+    async fn read_remapped(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
+        let Some(node) = self.own_node() else { return Err(BlockError::invalid("the image is not open")) };
+        let (content, result) = node.read(offset, BufMut::with_len(buf.len())).await;
+        buf.copy_from_slice(&content);
+        result
     }
 }
 

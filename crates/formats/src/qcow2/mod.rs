@@ -1,12 +1,66 @@
-//! qcow2.
+//! qcow2: an image that grows as it is written, over a backing file if it has one.
+//!
+//! ```text
+//!  header ─┬─▶ L1 table ─▶ L2 tables ─▶ clusters of guest data
+//!          └─▶ refcount table ─▶ refcount blocks: how many references each host cluster has
+//! ```
+//!
+//! Where things are: [`header`] the first cluster · `entry` what L2 entries mean · `cache`, `map` from a guest range to
+//! its bytes · `alloc`, `refcount` host clusters and their counts · `io` changes of mappings · `epoch` the order in
+//! which they become durable · `freed` when clusters may be used again · `overlap` what must not be overwritten ·
+//! `resize`, `create`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
+//!
+//! Invariants (each argued where it is kept):
+//! - at every instant on disk, count ≥ references: leak, never dangle;
+//! - what an entry on disk leads to was durable before the entry was written;
+//! - a freed cluster is used again only when its unmapping is durable and all earlier requests have ended;
+//! - outside of a request's own bytes, live data is never overwritten in place;
+//! - every change of a mapping leases its guest clusters, whatever its kind.
+//!
+//! Bounds: clusters of 512 bytes to 2 MiB, an L1 table of 32 MiB, a refcount table of 8 MiB; all tables are cached
+//! by pages, so that neither time nor memory at open grows with the virtual size.
+//! Specification: docs/interop/qcow2.rst of QEMU.
+mod alloc;
 mod bitmaps;
+mod cache;
+mod check;
 mod compressed;
 mod create;
 mod directory;
+mod driver;
 mod entry;
+mod epoch;
+mod freed;
 pub mod header;
+mod image;
 mod info;
+mod io;
+mod map;
+mod options;
+mod overlap;
+mod refcount;
 mod snapshots;
 
 #[cfg(test)]
 mod tests;
+
+use block::{DriverKind, DriverType};
+
+/// The `qcow2` driver.
+pub const QCOW2: DriverType = DriverType {
+    name: "qcow2",
+    kind: DriverKind::Format,
+    probe: Some(probe),
+    prefixes: &[],
+    parse_filename: None,
+    open: driver::open,
+    create: Some(|request| Box::pin(create::create(request))),
+    create_options: create::OPTIONS,
+    supports_backing: true,
+};
+
+/// The magic, and a version that there is.
+fn probe(head: &[u8], _: &str) -> u32 {
+    let magic = header::field::be32(head, 0) == Some(header::MAGIC);
+    if magic && header::field::be32(head, 4).is_some_and(|version| version >= 2) { 100 } else { 0 }
+}

@@ -59,7 +59,9 @@ impl Regions {
     pub fn remove(&self, clusters: Range<u64>) {
         let mut known = self.known.lock();
         if !known.is_empty() {
-            clusters.for_each(|c| drop(known.remove(&c)));
+            clusters.for_each(|cluster| {
+                known.remove(&cluster);
+            });
         }
     }
 

@@ -25,7 +25,10 @@ impl BusyChain {
     fn mark(nodes: Vec<Arc<Node>>, reason: &str) -> Result<Self> {
         for node in &nodes {
             if let Some(reason) = node.busy() {
-                return Err(BlockError::new(ErrorKind::Busy, format!("Node '{}' is busy: {reason}", node.name())));
+                return Err(BlockError::new(
+                    ErrorKind::Busy,
+                    format!("Node '{}' is busy: {reason}", node.name()),
+                ));
             }
         }
         nodes.iter().for_each(|n| n.set_busy(Some(reason.to_owned())));

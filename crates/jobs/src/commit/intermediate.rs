@@ -20,7 +20,8 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What the job allows others to do with the layers that it reads: nothing that changes them.
-pub(super) const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::READ.0 | Share::WRITE_UNCHANGED.0) };
+pub(super) const SOURCE: Perms =
+    Perms { need: Share::READ, share: Share(Share::READ.0 | Share::WRITE_UNCHANGED.0) };
 
 /// A commit of `(base, top]` where `top` is the backing node of others.
 pub(super) struct IntermediateCommit {
@@ -39,8 +40,12 @@ impl IntermediateCommit {
 
     async fn switch_over(&self) -> Result<()> {
         let Hold { graph, top, base, .. } = &self.hold;
-        let overlays: Vec<_> =
-            graph.parents(top).into_iter().filter(|(_, role)| *role == Role::Backing).map(|(n, _)| n).collect();
+        let overlays: Vec<_> = graph
+            .parents(top)
+            .into_iter()
+            .filter(|(_, role)| *role == Role::Backing)
+            .map(|(n, _)| n)
+            .collect();
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
         let _closed = graph.quiesce(&concerned).await?;
         base.flush().await?;

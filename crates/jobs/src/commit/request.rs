@@ -124,8 +124,9 @@ fn find_base(graph: &Graph, top: &Arc<Node>, request: &CommitRequest) -> Result<
     match (&request.base_node, &request.base) {
         (Some(_), Some(_)) => Err(BlockError::invalid("'base-node' and 'base' are mutually exclusive")),
         (Some(name), None) => in_chain(graph, top, name),
-        (None, Some(file)) => find_backing(top, file)
-            .ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("Can't find '{file}' in the backing chain"))),
+        (None, Some(file)) => find_backing(top, file).ok_or_else(|| {
+            BlockError::new(ErrorKind::NotFound, format!("Can't find '{file}' in the backing chain"))
+        }),
         (None, None) => Ok(chain(top).pop().unwrap_or_else(|| top.clone())),
     }
 }
@@ -154,7 +155,9 @@ fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
         let [overlay, node] = pair else { return None };
         let stored = overlay.driver().info().backing_filename;
         let wanted = resolve_filename(&overlay.filename(), file);
-        let same = node.filename() == file || stored.as_deref() == Some(file) || same_path(&wanted, &node.filename());
+        let same = node.filename() == file
+            || stored.as_deref() == Some(file)
+            || same_path(&wanted, &node.filename());
         same.then(|| node.clone())
     })
 }

@@ -220,7 +220,8 @@ impl Driver for Cow {
             let len = len.min(end - offset);
             let cluster = (start / CLUSTER) as usize;
             let fresh = !self.allocated.lock()[cluster];
-            let (head, tail) = if fresh { (offset - start, end.min(self.length()) - offset - len) } else { (0, 0) };
+            let (head, tail) =
+                if fresh { (offset - start, end.min(self.length()) - offset - len) } else { (0, 0) };
             let action = Action::Store { child: Role::File, offset, head, tail, fresh: false };
             let token = Claim { allocated: self.allocated.clone(), cluster, _lease: lease };
             Ok(WritePlan { len, action, token: Some(Box::new(token)) })
@@ -277,8 +278,17 @@ impl Sink for Memory {
 }
 
 /// Opens a layer of `size` bytes over `backing`.
-pub async fn layer(graph: &Graph, name: &str, size: u64, backing: Option<&str>, read_only: bool) -> Arc<Node> {
-    let file = Options::new().with_str("driver", "mem").with("size", Opt::Uint(size)).with_str("name", &format!("{name}.img"));
+pub async fn layer(
+    graph: &Graph,
+    name: &str,
+    size: u64,
+    backing: Option<&str>,
+    read_only: bool,
+) -> Arc<Node> {
+    let file = Options::new()
+        .with_str("driver", "mem")
+        .with("size", Opt::Uint(size))
+        .with_str("name", &format!("{name}.img"));
     let backing = backing.map_or(Opt::Null, |b| Opt::Str(b.to_owned()));
     let options = Options::new()
         .with_str("driver", "cow")
@@ -296,7 +306,8 @@ pub fn graph() -> Graph {
 
 /// An entry that reads and writes, as an export has.
 pub async fn writer(graph: &Graph, node: &Arc<Node>) -> Arc<Backend> {
-    let request = BackendRequest { label: "guest".to_owned(), node: node.clone(), perms: Perms::WRITER, pinned: false };
+    let request =
+        BackendRequest { label: "guest".to_owned(), node: node.clone(), perms: Perms::WRITER, pinned: false };
     graph.attach(request).await.unwrap()
 }
 

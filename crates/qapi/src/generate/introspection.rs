@@ -57,7 +57,7 @@ impl<'a> Walk<'a> {
             return name.clone();
         }
         let name = match pending {
-            Pending::Builtin(_) => format!("\"{key}\""),
+            Pending::Builtin(_) | Pending::Array(_) => format!("\"{key}\""),
             _ => format!("\"{}\"", self.names.len()),
         };
         self.names.insert(key, name.clone());
@@ -67,13 +67,9 @@ impl<'a> Walk<'a> {
 
     fn reference(&mut self, ty: &'a TypeRef) -> Result<String, Error> {
         if ty.array {
-            // Lists of any integers are one type as well.
-            let element = self.schema.referent(ty)?;
-            let name = match element {
-                Referent::Builtin(builtin) => builtin.introspected().0,
-                Referent::Definition(d) => &d.name,
-            };
-            return Ok(self.masked(format!("[{name}]"), Pending::Array(ty)));
+            let element = self.element(ty)?;
+            let name = format!("[{}]", element.trim_matches('"'));
+            return Ok(self.masked(name, Pending::Array(ty)));
         }
         self.element(ty)
     }

@@ -115,18 +115,20 @@ async fn compare(
     shown: bool,
 ) -> Result<(u8, String), CompareError> {
     let [one, other] = images;
-    if one.backend.length() != other.backend.length() {
-        if strict {
-            return Ok((1, "Strict mode: Image size mismatch!".to_owned()));
-        }
-        if !quiet {
-            outln!(console, "Warning: Image size mismatch!");
-        }
+    let lengths = [one.backend.length(), other.backend.length()];
+    let same_length = lengths[0] == lengths[1];
+    if strict && !same_length {
+        return Ok((1, "Strict mode: Image size mismatch!".to_owned()));
     }
     let compare = Compare::new([one.backend.clone(), other.backend.clone()], strict);
     let mut progress = Progress::new(shown);
     let done = || compare.progress();
     let found = progress::watch(console, &mut progress, compare.total(), done, compare.run()).await?;
+    // The sizes are only worth a word where what both have is the same.
+    let common = lengths[0].min(lengths[1]);
+    if !same_length && !quiet && found.is_none_or(|difference| difference.offset() >= common) {
+        outln!(console, "Warning: Image size mismatch!");
+    }
     Ok(match found {
         None => (0, "Images are identical.".to_owned()),
         Some(Difference::Content(offset)) => (1, format!("Content mismatch at offset {offset}!")),

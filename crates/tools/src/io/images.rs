@@ -73,7 +73,7 @@ const TRUNCATE: &[Flag<Id>] = &[Flag::valued(Id::Mode, Some('m'), None, "MODE", 
 /// `open [path]`.
 pub async fn open(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("open", OPEN, args)?;
-    let mut source = Source { writable: true, ..Source::named("") };
+    let mut source = Source::named("").writable();
     let mut snapshot = false;
     for (id, value) in &parsed.flags {
         match id {

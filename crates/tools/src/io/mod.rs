@@ -152,7 +152,7 @@ fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
         image_opts: parsed.has(Id::ImageOpts),
         snapshot: parsed.has(Id::Snapshot),
     };
-    let mut source = Source { writable: true, ..Source::named(name.unwrap_or_default()) };
+    let mut source = Source::named(name.unwrap_or_default()).writable();
     for (id, value) in &parsed.flags {
         match id {
             Id::Command => setup.commands.push(value.clone()),

@@ -22,6 +22,16 @@ impl Header {
         Ok(())
     }
 
+    /// Removes an extension from the header on disk, durably.
+    pub async fn drop_extension(&mut self, file: &Arc<Node>, kind: u32) -> Result<()> {
+        let link = Link { filename: self.backing_name.clone(), format: self.backing_format() };
+        let mut new = self.clone();
+        new.extensions.retain(|extension| extension.kind != kind);
+        new.set_backing_link(file, &link).await?;
+        *self = new;
+        Ok(())
+    }
+
     /// Changes the link in memory. Answers the name and where it must be durable before the first sector is
     /// written, if it lies outside of it.
     fn relink(&mut self, link: &Link) -> Result<Option<(u64, String)>, HeaderError> {

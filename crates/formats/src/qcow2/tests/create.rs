@@ -39,7 +39,7 @@ fn a_new_image_is_laid_out_and_checked_as_the_peer_does_it() {
             }
             let Some((0, _)) = peer("qemu-img", &args) else { return };
             let (a, b) = (check(&ours), check(&theirs));
-            assert_eq!(a.0, 0, "{options:?} {size}: {}", a.1);
+            assert_eq!(a.0, 0, "{options:?} {size}: {:?}", a.1);
             // QEMU lets the refcount table grow where one cluster does not do; we know its size beforehand.
             if header(&theirs).unwrap().refcount_table_offset == header(&ours).unwrap().refcount_table_offset {
                 assert_eq!(a, b, "{options:?} {size}");

@@ -1,5 +1,7 @@
 //! Tests of what needs no open image: header, create, check. Peers are asked where they are installed.
+mod check;
 mod create;
+mod live;
 
 use super::header::Header;
 use block::{CreateRequest, Graph, Node, Options, Policy, Registry};

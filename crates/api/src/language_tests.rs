@@ -4,7 +4,7 @@ use std::future::ready;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::constructs::*;
+use crate::language::*;
 use crate::{Dict, Encode, QmpError, Value, decode, json};
 
 fn value(text: &str) -> Value {
@@ -183,6 +183,12 @@ fn integers_are_taken_in_their_range_and_nowhere_else() {
     refused::<Numbers>(r#"{"k": "1"}"#, "Invalid parameter type for 'k', expected: number");
     refused::<Numbers>(r#"{"l": 1}"#, "Invalid parameter type for 'l', expected: boolean");
     refused::<Numbers>(r#"{"m": 0}"#, "Invalid parameter type for 'm', expected: null");
+}
+
+#[test]
+fn a_command_may_move_between_threads_while_it_waits() {
+    fn is_send(_: impl Send) {}
+    is_send(dispatch(&Echo, "take-nothing", Dict::new()));
 }
 
 #[test]

@@ -1,0 +1,254 @@
+//! The schema as clients see it: closed in itself, and a part of what QEMU's programs have.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use api::{COMMANDS, INTROSPECTION, Value, json};
+
+/// The entries of an introspection by name.
+struct Schema(HashMap<String, Value>);
+
+impl Schema {
+    fn of(answer: &Value) -> Self {
+        let named = |e: &Value| (text(e, "name").to_string(), e.clone());
+        Self(answer.as_list().unwrap().iter().map(named).collect())
+    }
+
+    fn entry(&self, name: &str) -> &Value {
+        self.0.get(name).unwrap_or_else(|| panic!("'{name}' is referred to but not there"))
+    }
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or_else(|| panic!("no string '{member}' in {value}"))
+}
+
+fn list<'a>(value: &'a Value, member: &str) -> &'a [Value] {
+    value.get(member).and_then(Value::as_list).unwrap_or_default()
+}
+
+fn ours() -> Schema {
+    Schema::of(&json::parse(INTROSPECTION).unwrap())
+}
+
+#[test]
+fn introspection_is_closed_and_every_entry_is_reachable() {
+    let answer = json::parse(INTROSPECTION).unwrap();
+    let schema = ours();
+    assert_eq!(answer.as_list().unwrap().len(), schema.0.len(), "names are distinct");
+    let mut reached = HashSet::new();
+    let roots = schema.0.iter().filter(|(_, e)| matches!(text(e, "meta-type"), "command" | "event"));
+    let mut queue: Vec<String> = roots.map(|(name, _)| name.clone()).collect();
+    while let Some(name) = queue.pop() {
+        let entry = schema.entry(&name);
+        if !reached.insert(name) {
+            continue;
+        }
+        for member in ["arg-type", "ret-type", "element-type"] {
+            queue.extend(entry.get(member).and_then(Value::as_str).map(String::from));
+        }
+        let parts = list(entry, "members").iter().chain(list(entry, "variants"));
+        queue.extend(parts.filter_map(|part| part.get("type")).filter_map(Value::as_str).map(String::from));
+    }
+    assert_eq!(reached.len(), schema.0.len(), "an entry that nothing refers to");
+}
+
+#[test]
+fn every_command_is_introspected_and_nothing_else() {
+    let schema = ours();
+    let introspected: HashSet<&str> =
+        schema.0.iter().filter(|(_, e)| text(e, "meta-type") == "command").map(|(n, _)| n.as_str()).collect();
+    assert_eq!(introspected, COMMANDS.iter().copied().collect());
+    // What clients insist on in the answer of query-qmp-schema itself.
+    let masked = |name: &str| name.bytes().all(|b| b.is_ascii_digit());
+    let bare = |name: &str| name.trim_matches(['[', ']']).to_string();
+    for (name, entry) in &schema.0 {
+        match text(entry, "meta-type") {
+            "command" | "event" | "builtin" => assert!(!masked(name)),
+            "array" if matches!(bare(name).as_str(), "str" | "int") => {}
+            _ => assert!(masked(&bare(name)), "the name of type {name} shows"),
+        }
+    }
+}
+
+/// What newer versions of QEMU than the one whose interface this is have.
+fn is_newer(path: &str) -> bool {
+    path.ends_with(".children")
+}
+
+/// Answers that QEMU's programs have and ours will have with the features they belong to.
+fn comes_later(member: &str) -> bool {
+    member.contains("zone_append") || member == "timed_stats"
+}
+
+/// Compares two types by shape. `sent`: the client sends such values, so ours may ask for nothing that theirs does not
+/// take; otherwise ours may lack nothing that theirs always has.
+struct Comparison<'a> {
+    ours: &'a Schema,
+    theirs: &'a Schema,
+    seen: HashSet<(String, String)>,
+    faults: Vec<String>,
+}
+
+impl Comparison<'_> {
+    fn compare(&mut self, path: &str, ours: &str, theirs: &str, sent: bool) {
+        if !self.seen.insert((ours.into(), theirs.into())) {
+            return;
+        }
+        let (our, their) = (self.ours.entry(ours).clone(), self.theirs.entry(theirs).clone());
+        if text(&our, "meta-type") != text(&their, "meta-type") {
+            self.faults.push(format!(
+                "{path}: {} here, {} there",
+                text(&our, "meta-type"),
+                text(&their, "meta-type")
+            ));
+            return;
+        }
+        match text(&our, "meta-type") {
+            "builtin" if our.get("json-type") != their.get("json-type") => {
+                self.faults.push(format!("{path}: {our} here, {their} there"))
+            }
+            "array" => self.compare(path, text(&our, "element-type"), text(&their, "element-type"), sent),
+            "enum" => self.names(path, &our, &their),
+            "object" => self.object(path, &our, &their, sent),
+            "alternate" => self.alternate(path, &our, &their, sent),
+            _ => {}
+        }
+    }
+
+    fn names(&mut self, path: &str, our: &Value, their: &Value) {
+        let known: HashSet<&str> = list(their, "members").iter().map(|m| text(m, "name")).collect();
+        for member in list(our, "members").iter().filter(|m| !known.contains(text(m, "name"))) {
+            self.faults.push(format!("{path}: value '{}' is not there", text(member, "name")));
+        }
+    }
+
+    fn object(&mut self, path: &str, our: &Value, their: &Value, sent: bool) {
+        let find =
+            |of: &Value, name: &str| list(of, "members").iter().find(|m| text(m, "name") == name).cloned();
+        for member in list(our, "members") {
+            let name = text(member, "name");
+            let path = format!("{path}.{name}");
+            match find(their, name) {
+                None if is_newer(&path) => {}
+                None => self.faults.push(format!("{path} is not there")),
+                Some(theirs) => {
+                    let (here, there) = (member.get("default").is_some(), theirs.get("default").is_some());
+                    if (sent && !here && there) || (!sent && here && !there) {
+                        self.faults.push(format!("{path}: optional {here} here, {there} there"));
+                    }
+                    self.compare(&path, text(member, "type"), text(&theirs, "type"), sent);
+                }
+            }
+        }
+        for member in list(their, "members").iter().filter(|m| m.get("default").is_none()) {
+            let name = text(member, "name");
+            if find(our, name).is_none() && !comes_later(name) {
+                self.faults.push(format!("{path}.{name} is always there, and never here"));
+            }
+        }
+        for variant in list(our, "variants") {
+            let case = text(variant, "case");
+            match list(their, "variants").iter().find(|v| text(v, "case") == case) {
+                None => self.faults.push(format!("{path}: case '{case}' is not there")),
+                Some(v) => {
+                    self.compare(&format!("{path}:{case}"), text(variant, "type"), text(v, "type"), sent)
+                }
+            }
+        }
+    }
+
+    fn alternate(&mut self, path: &str, our: &Value, their: &Value, sent: bool) {
+        for member in list(our, "members") {
+            let our_type = text(member, "type");
+            let kind = text(self.ours.entry(our_type), "meta-type");
+            let name = self.ours.entry(our_type).get("json-type");
+            let same = |m: &&Value| {
+                let entry = self.theirs.entry(text(m, "type"));
+                text(entry, "meta-type") == kind && entry.get("json-type") == name
+            };
+            match list(their, "members").iter().find(same) {
+                None => self.faults.push(format!("{path}: a choice of type {kind} is not there")),
+                Some(m) => self.compare(path, our_type, text(m, "type"), sent),
+            }
+        }
+    }
+}
+
+#[test]
+fn all_that_we_have_is_as_it_is_in_qemu() {
+    let Some(peer) = Peer::start() else {
+        println!("skipped: no qemu-storage-daemon on this machine");
+        return;
+    };
+    let theirs = Schema::of(&peer.schema());
+    let ours = ours();
+    let mut comparison =
+        Comparison { ours: &ours, theirs: &theirs, seen: HashSet::new(), faults: Vec::new() };
+    for (name, entry) in &ours.0 {
+        let meta = text(entry, "meta-type");
+        if !matches!(meta, "command" | "event") {
+            continue;
+        }
+        let Some(other) = theirs.0.get(name) else {
+            comparison.faults.push(format!("{meta} {name} is not there"));
+            continue;
+        };
+        comparison.compare(name, text(entry, "arg-type"), text(other, "arg-type"), meta == "command");
+        if meta == "command" {
+            comparison.compare(&format!("{name}()"), text(entry, "ret-type"), text(other, "ret-type"), false);
+        }
+    }
+    assert!(comparison.faults.is_empty(), "{:#?}", comparison.faults);
+}
+
+/// A running qemu-storage-daemon.
+struct Peer {
+    child: Child,
+    socket: std::path::PathBuf,
+}
+
+impl Peer {
+    fn start() -> Option<Self> {
+        let socket = std::env::temp_dir().join(format!("cairn-schema-{}.sock", std::process::id()));
+        let chardev = format!("socket,id=c,server=on,wait=off,path={}", socket.display());
+        let child = Command::new("qemu-storage-daemon")
+            .args(["--chardev", &chardev, "--monitor", "chardev=c"])
+            .stdin(Stdio::null())
+            .spawn()
+            .ok()?;
+        Some(Self { child, socket })
+    }
+
+    fn schema(&self) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut stream = loop {
+            match UnixStream::connect(&self.socket) {
+                Ok(stream) => break stream,
+                Err(e) if Instant::now() > deadline => panic!("the peer does not listen: {e}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let commands = b"{'execute': 'qmp_capabilities'} {'execute': 'query-qmp-schema', 'id': 1}\n";
+        stream.write_all(commands).unwrap();
+        for line in BufReader::new(stream).lines() {
+            let message = json::parse(&line.unwrap()).unwrap();
+            if message.get("id").is_some() {
+                return message.get("return").unwrap().clone();
+            }
+        }
+        panic!("the peer did not answer");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}

@@ -1,0 +1,116 @@
+//! Repair in place: entries, counts, flags. Each step is durable before the next begins.
+use super::counts::Counts;
+use super::findings::Findings;
+use super::stored::{RefcountTable, put_count};
+use super::tables::TableSet;
+use super::{Image, PIECE};
+use crate::qcow2::header::{COMPRESSED, COPIED, OFFSET_MASK};
+use block::{Repair, Result};
+use rt::BufMut;
+
+/// Replaces the table entries that were found to be clearable.
+pub(super) async fn entries(image: Image<'_>, findings: &mut Findings) -> Result<()> {
+    for (at, value) in &findings.mends {
+        image.write(*at, BufMut::from_slice(&value.to_be_bytes())).await?;
+    }
+    if findings.mends.is_empty() { Ok(()) } else { image.file.flush().await }
+}
+
+/// Writes the right counts into the blocks that there are.
+pub(super) async fn counts(
+    image: Image<'_>,
+    table: &RefcountTable,
+    counts: &mut Counts,
+    findings: &mut Findings,
+) -> Result<()> {
+    if findings.structure_is_corrupt() {
+        return Ok(());
+    }
+    let (header, per_block) = (image.header, image.header.refcounts_per_block());
+    let max = header.refcount_max();
+    for index in 0..counts.end().div_ceil(per_block) {
+        let range = index * per_block..(index + 1) * per_block;
+        let wrong = counts.differing_in(range.start, range.end).map(|(k, stored, refs)| (k, stored, refs.min(max)));
+        let wrong: Vec<_> = wrong.filter(|(_, stored, refs)| stored != refs && findings.fixes(stored < refs)).collect();
+        let Some(offset) = table.block(image, index).filter(|_| !wrong.is_empty()) else { continue };
+        let mut block = image.read(offset, header.cluster_size()).await?;
+        for (cluster, stored, refs) in wrong {
+            put_count(&mut block, header.refcount_order, cluster - range.start, refs);
+            counts.set_stored(cluster, refs);
+            findings.count_fixed(cluster, stored, refs);
+        }
+        image.write(offset, block).await?;
+    }
+    image.file.flush().await
+}
+
+/// Compares the flags of the active tables with the counts, and sets them right when nothing else is wrong.
+pub(super) async fn flags(
+    image: Image<'_>,
+    tables: &TableSet,
+    counts: &Counts,
+    findings: &mut Findings,
+) -> Result<()> {
+    let repaired = findings.repair() == Repair::All && findings.clean();
+    let header = image.header;
+    let (mut at, end) = (header.l1_offset, header.l1_offset + header.l1_bytes());
+    while at < end {
+        let len = PIECE.min(end - at);
+        let mut piece = image.read(at, len).await?;
+        let first = (at - header.l1_offset) / 8;
+        let changed = set_flags(&mut piece, image, counts, |_| true, |i, word, refcount| {
+            findings.flag_differs(1, repaired, || {
+                format!("L2 cluster: l1_index={} l1_entry={word:x} refcount={refcount}", first + i as u64)
+            });
+        });
+        if changed && repaired {
+            image.write(at, piece).await?;
+        }
+        at += len;
+    }
+    let cluster_size = header.cluster_size();
+    for run in tables.runs((PIECE / cluster_size).max(1) as usize) {
+        let Some(first) = run.first().filter(|_| run.iter().any(|table| table.active > 0)) else { continue };
+        let at = first.cluster << header.cluster_bits;
+        let mut bytes = image.read(at, cluster_size * run.len() as u64).await?;
+        let mut changed = false;
+        for (table, bytes) in run.iter().zip(bytes.chunks_mut(cluster_size as usize)).filter(|(t, _)| t.active > 0) {
+            let standard = |word: u64| word & COMPRESSED == 0;
+            changed |= set_flags(bytes, image, counts, standard, |_, word, refcount| {
+                findings.flag_differs(table.active, repaired, || {
+                    format!("data cluster: l2_entry={word:x} refcount={refcount}")
+                });
+            });
+        }
+        if changed && repaired {
+            image.write(at, bytes).await?;
+        }
+        rt::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Sets the flags of a table's entries by the counts. Answers whether any changed; `differs` is told each.
+fn set_flags(
+    table: &mut [u8],
+    image: Image<'_>,
+    counts: &Counts,
+    concerns: impl Fn(u64) -> bool,
+    mut differs: impl FnMut(usize, u64, u64),
+) -> bool {
+    let mut changed = false;
+    for (i, entry) in table.as_chunks_mut().0.iter_mut().enumerate() {
+        let word = u64::from_be_bytes(*entry);
+        let offset = word & OFFSET_MASK;
+        if offset == 0 || !concerns(word) {
+            continue;
+        }
+        let refcount = counts.get(offset >> image.header.cluster_bits).0;
+        if (refcount == 1) != (word & COPIED != 0) {
+            differs(i, word, refcount);
+            *entry = (word ^ COPIED).to_be_bytes();
+            changed = true;
+        }
+    }
+    changed
+}

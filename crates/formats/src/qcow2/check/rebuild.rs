@@ -1,0 +1,126 @@
+//! New refcount structures, written behind everything that is in use.
+//!
+//! ```text
+//!  … in use │ table │ block │ block …      then one header write switches from the old structures to these
+//! ```
+use super::counts::Counts;
+use super::findings::Findings;
+use super::stored::{RefcountTable, put_count};
+use super::{Image, PIECE};
+use crate::qcow2::header::{Header, MAX_REFCOUNT_TABLE_BYTES};
+use block::{BlockError, ErrorKind, Node, Result};
+use rt::BufMut;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Writes refcount structures that hold the references in `counts`, and switches to them.
+pub(super) async fn rebuild(
+    file: &Arc<Node>,
+    header: &mut Header,
+    file_len: u64,
+    old: &RefcountTable,
+    counts: &mut Counts,
+    findings: &mut Findings,
+) -> Result<()> {
+    let mut new = header.clone();
+    let image = Image { file, header, file_len };
+    let start = counts.highest().map_or(1, |highest| highest + 1);
+    let given_up = give_up_old(image, old, counts);
+    let plan = Plan::new(image, counts, start)?;
+    counts.grow(start + plan.clusters());
+    (start..start + plan.clusters()).for_each(|cluster| counts.add(cluster, 1));
+    plan.write(image, counts).await?;
+    file.flush().await?;
+    new.refcount_table_offset = start << new.cluster_bits;
+    new.refcount_table_clusters = plan.table_clusters as u32;
+    new.store(file).await?;
+    file.flush().await?;
+    *header = new;
+    let max = header.refcount_max();
+    let differing: Vec<_> = counts.differing().map(|(cluster, _, refs)| (cluster, refs.min(max))).collect();
+    differing.into_iter().for_each(|(cluster, refs)| counts.set_stored(cluster, refs));
+    findings.rebuilt(&given_up);
+    findings.image_end((start + plan.clusters()) << header.cluster_bits);
+    Ok(())
+}
+
+/// Takes the references of the old structures back, and tells their clusters.
+fn give_up_old(image: Image<'_>, old: &RefcountTable, counts: &mut Counts) -> Vec<u64> {
+    let bits = image.header.cluster_bits;
+    let mut clusters = Vec::new();
+    if image.header.refcount_fault(image.file_len).is_none() {
+        let first = image.header.refcount_table_offset >> bits;
+        clusters.extend(first..first + u64::from(image.header.refcount_table_clusters));
+    }
+    let blocks = old.entries().iter().filter(|&&entry| entry != 0 && image.holds_cluster(entry));
+    clusters.extend(blocks.map(|entry| entry >> bits));
+    clusters.sort_unstable();
+    clusters.iter().for_each(|&cluster| counts.remove(cluster, 1));
+    clusters.retain(|&cluster| counts.get(cluster).1 == 0);
+    clusters.dedup();
+    clusters
+}
+
+/// Where the new structures go: the table at cluster `start`, the blocks behind it.
+struct Plan {
+    start: u64,
+    table_clusters: u64,
+    /// Indices of the blocks there are.
+    blocks: BTreeSet<u64>,
+}
+
+impl Plan {
+    fn new(image: Image<'_>, counts: &Counts, start: u64) -> Result<Self> {
+        let per_block = image.header.refcounts_per_block();
+        let used = (0..start).filter(|&cluster| counts.get(cluster).1 > 0).map(|cluster| cluster / per_block);
+        let mut plan = Self { start, table_clusters: 1, blocks: used.collect() };
+        // Each block may need a further one to be counted in: a few rounds settle it.
+        loop {
+            let before = (plan.clusters(), plan.blocks.len());
+            plan.blocks.extend(start / per_block..=(start + plan.clusters() - 1) / per_block);
+            let entries = plan.blocks.last().map_or(0, |last| last + 1);
+            plan.table_clusters = (entries * 8).div_ceil(image.header.cluster_size());
+            if (plan.clusters(), plan.blocks.len()) == before {
+                break;
+            }
+        }
+        if plan.table_clusters << image.header.cluster_bits > MAX_REFCOUNT_TABLE_BYTES {
+            let text = "the image has clusters so far behind each other that no refcount table reaches them all";
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        Ok(plan)
+    }
+
+    /// Clusters of all new structures.
+    fn clusters(&self) -> u64 {
+        self.table_clusters + self.blocks.len() as u64
+    }
+
+    async fn write(&self, image: Image<'_>, counts: &Counts) -> Result<()> {
+        let header = image.header;
+        let cluster_size = header.cluster_size();
+        let per_block = header.refcounts_per_block();
+        let max = header.refcount_max();
+        let mut table = BufMut::zeroed((self.table_clusters * cluster_size) as usize);
+        let mut offset = (self.start + self.table_clusters) * cluster_size;
+        let all: Vec<u64> = self.blocks.iter().copied().collect();
+        for some in all.chunks((PIECE / cluster_size).max(1) as usize) {
+            let mut blocks = BufMut::zeroed(some.len() * cluster_size as usize);
+            for (block, &index) in blocks.chunks_mut(cluster_size as usize).zip(some) {
+                for at in 0..per_block {
+                    let refs = counts.get(index * per_block + at).1.min(max);
+                    if refs > 0 {
+                        put_count(block, header.refcount_order, at, refs);
+                    }
+                }
+            }
+            image.write(offset, blocks).await?;
+            for &index in some {
+                let entry = table.iter_mut().skip(index as usize * 8);
+                entry.zip(offset.to_be_bytes()).for_each(|(to, from)| *to = from);
+                offset += cluster_size;
+            }
+        }
+        image.write(self.start * cluster_size, table).await
+    }
+}

@@ -1,0 +1,143 @@
+//! The inner loop: the entries of one L2 table.
+use super::counts::Counts;
+use super::findings::Findings;
+use super::tables::Table;
+use crate::qcow2::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
+
+/// Bits of a standard L2 entry that must not be set.
+const RESERVED: u64 = 0x3f00_0000_0000_01fe;
+
+/// Entries that are skipped at once when they are all zero.
+const GROUP: usize = 256;
+
+/// Numbers about guest clusters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mapped {
+    pub allocated: u64,
+    pub fragmented: u64,
+    pub compressed: u64,
+}
+
+/// Scans L2 tables.
+pub(super) struct Scan<'a> {
+    pub header: &'a Header,
+    pub file_len: u64,
+    pub counts: &'a mut Counts,
+    pub findings: &'a mut Findings,
+    /// What does not depend on the window is told in the first pass only.
+    pub first: bool,
+    /// Flags are compared with the stored counts.
+    pub flags: bool,
+    pub mapped: Mapped,
+}
+
+impl Scan<'_> {
+    /// Counts the references of a table with these bytes.
+    pub(super) fn table(&mut self, table: Table, bytes: &[u8]) {
+        let mut next = None;
+        for (group, words) in bytes.chunks(GROUP).enumerate() {
+            if codec::is_zero(words) {
+                continue;
+            }
+            for (i, word) in words.as_chunks().0.iter().enumerate() {
+                let word = u64::from_be_bytes(*word);
+                if word != 0 {
+                    let at = (table.cluster << self.header.cluster_bits) + (group * GROUP + i * 8) as u64;
+                    self.entry(table, at, word, &mut next);
+                }
+            }
+        }
+    }
+
+    /// `next`: where the next data cluster of the table would not be fragmented.
+    fn entry(&mut self, table: Table, at: u64, word: u64, next: &mut Option<u64>) {
+        if word & COMPRESSED != 0 {
+            return self.compressed(table, word);
+        }
+        if word & RESERVED != 0 && self.first {
+            self.findings.corruption(table.refs, || format!("found l2 entry with reserved bits set: {word:x}"));
+        }
+        let offset = word & OFFSET_MASK;
+        if offset == 0 {
+            return;
+        }
+        let cluster_size = self.header.cluster_size();
+        if !offset.is_multiple_of(cluster_size) {
+            if word & ZERO != 0 {
+                let words =
+                    || format!("offset={offset:x}: Preallocated cluster is not properly aligned; L2 entry corrupted.");
+                let before = self.findings.mends.len();
+                if self.first {
+                    self.findings.clearable_entry(table.refs, at, ZERO, words);
+                }
+                if self.findings.mends.len() > before {
+                    return;
+                }
+            } else if self.first {
+                self.findings.corruption(table.refs, || {
+                    format!("offset={offset:x}: Data cluster is not properly aligned; L2 entry corrupted.")
+                });
+            }
+        }
+        if table.active > 0 {
+            self.mapped.allocated += u64::from(table.active);
+            if next.is_some_and(|next| next != offset) {
+                self.mapped.fragmented += u64::from(table.active);
+            }
+            *next = Some(offset + cluster_size);
+        }
+        self.region(table.refs, offset, cluster_size);
+        if table.active > 0 && self.flags {
+            self.flag(table, word, offset);
+        }
+    }
+
+    fn compressed(&mut self, table: Table, word: u64) {
+        let offset_bits = 62 - (self.header.cluster_bits - 8);
+        let offset = word & ((1 << offset_bits) - 1);
+        if word & COPIED != 0 && self.first {
+            self.findings.corruption(table.refs, || {
+                format!("coffset={offset:#x}: copied flag must never be set for compressed clusters")
+            });
+        }
+        let sectors = ((word & (COMPRESSED - 1)) >> offset_bits) + 1;
+        self.region(table.refs, offset, sectors * 512 - offset % 512);
+        self.mapped.allocated += u64::from(table.active);
+        self.mapped.fragmented += u64::from(table.active);
+        self.mapped.compressed += u64::from(table.active);
+    }
+
+    /// Counts a reference to each cluster that a region of the file touches.
+    pub(super) fn region(&mut self, times: u32, offset: u64, size: u64) {
+        if size == 0 {
+            return;
+        }
+        let end = offset.saturating_add(size);
+        if end > self.file_len && end - self.file_len >= self.header.cluster_size() {
+            if self.first {
+                self.findings.beyond_end(times, offset, size);
+            }
+            return;
+        }
+        let (first, last) = (offset >> self.header.cluster_bits, (end - 1) >> self.header.cluster_bits);
+        for cluster in first..=last {
+            self.counts.add(cluster, times);
+        }
+    }
+
+    fn flag(&mut self, table: Table, word: u64, offset: u64) {
+        let cluster = offset >> self.header.cluster_bits;
+        let inside = offset < self.file_len;
+        let single = match self.counts.is_single(cluster) {
+            Some(single) => single,
+            None if !inside && self.first => false,
+            None => return,
+        };
+        if single != (word & COPIED != 0) {
+            let refcount = self.counts.get(cluster).0;
+            self.findings.flag_differs(table.active, false, || {
+                format!("data cluster: l2_entry={word:x} refcount={refcount}")
+            });
+        }
+    }
+}

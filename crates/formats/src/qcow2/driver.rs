@@ -1,0 +1,199 @@
+//! The driver: qcow2 as the core sees it.
+use super::alloc::Alloc;
+use super::header::Header;
+use super::image::Image;
+use super::info::{self, Listed};
+use super::options::Settings;
+use block::{
+    BlockError, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How, Link, Node, OpenContext, Opened, Options,
+    Perms, Result, Role, Share, Want, WritePlan,
+};
+use parking_lot::RwLock;
+use rt::{BoxFuture, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
+
+/// Opens an image.
+pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let mut options = options;
+        let file = context.file(&mut options).await?;
+        let header = Header::read(&file).await?;
+        let listed = Listed::read(&file, &header).await?;
+        let common = context.common().clone();
+        let settings = Settings::take(&mut options, common.discard == Discard::Unmap, context.limits())?;
+        let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
+        context.backing(&mut options, Some(&link)).await?;
+        options.finish()?;
+        let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
+        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed) };
+        if !common.read_only {
+            driver.become_writable().await?;
+        }
+        Ok(Opened { driver: Arc::new(driver), filename: None })
+    })
+}
+
+/// An open image as a driver.
+struct Qcow2 {
+    image: Arc<Image>,
+    listed: RwLock<Listed>,
+}
+
+impl Qcow2 {
+    /// Makes sure that the image may be written to.
+    async fn become_writable(&self) -> Result<()> {
+        let image = &self.image;
+        let header = image.header.read().clone();
+        let name = image.file_name();
+        if header.is_corrupt() {
+            let text = format!("qcow2 image '{name}' is marked as corrupt; it can be opened read/write after 'cairn img check -r all'");
+            return Err(BlockError::new(ErrorKind::Permission, text));
+        }
+        let length = image.file()?.length();
+        if let Some(fault) = header.refcount_fault(length) {
+            return Err(BlockError::from(fault).context(format!("qcow2 image '{name}'")));
+        }
+        *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
+        image.ready.store(header.autoclear == 0, Release);
+        image.writable.store(true, Release);
+        Ok(())
+    }
+
+    /// Ends all changes: what is dirty becomes durable, what was given up is free.
+    async fn settle(&self) -> Result<()> {
+        let image = &self.image;
+        image.flush().await?;
+        image.release_all().await;
+        {
+            let mut alloc = image.alloc.lock().await;
+            image.take_returned(&mut alloc).await?;
+            image.cut_growth(&mut alloc).await?;
+        }
+        image.flush().await
+    }
+}
+
+impl Driver for Qcow2 {
+    fn facts(&self) -> Facts {
+        let image = &self.image;
+        Facts {
+            mapping: true,
+            alignment: 1,
+            cluster_size: Some(image.geometry.cluster_size()),
+            can_write_zeroes: image.geometry.zero_flag || !image.has_backing(),
+            can_discard: true,
+            grows_with_zeroes: true,
+            supports_backing: true,
+            ..Facts::default()
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.image.size()
+    }
+
+    fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        self.image.try_map(offset, len, want)
+    }
+
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        if let Some(extent) = self.image.try_map(offset, len, want) {
+            return Box::pin(std::future::ready(Ok(extent)));
+        }
+        Box::pin(self.image.map(offset, len, want))
+    }
+
+    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(async move {
+            self.image.first_write().await?;
+            match how {
+                How::Data => self.image.plan_data(offset, len).await,
+                How::Zero { .. } | How::Discard => self.image.plan_clearing(offset, len, how).await,
+            }
+        })
+    }
+
+    fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(self.image.read_encoded(offset, buf))
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.image.flush())
+    }
+
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if writable {
+                return self.become_writable().await;
+            }
+            if self.image.writable.load(Acquire) {
+                // Readers of other entries may still be on clusters that are given up now.
+                self.image.domain.grace().await;
+                self.settle().await?;
+                self.image.writable.store(false, Release);
+                self.image.ready.store(false, Release);
+            }
+            Ok(())
+        })
+    }
+
+    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut options = options;
+            let discards = self.image.own_node().is_some_and(|n| n.common().discard == Discard::Unmap);
+            let settings = Settings::take(&mut options, discards, block::Limits::default())?;
+            options.finish()?;
+            self.image.tables.set_limit(settings.table_cache);
+            self.image.counts.set_limit(settings.count_cache);
+            *self.image.settings.write() = settings;
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if !self.image.writable.load(Acquire) {
+                return Ok(());
+            }
+            let settled = self.settle().await;
+            self.image.writable.store(false, Release);
+            settled
+        })
+    }
+
+    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
+        if role == Role::Backing {
+            // Backing files are only read; a parent that copes with changes copes with them here too.
+            let changes = if parents.share.has(Share::WRITE) { Share::WRITE.and(Share::RESIZE) } else { Share::NONE };
+            let need = Share(parents.need.0 & Share::READ.0);
+            return Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED).and(changes) };
+        }
+        // Metadata is held in memory, so nobody else may change the file, whatever the parents would allow.
+        let need = if read_only { Share::READ } else { Share::READ.and(Share::WRITE).and(Share::RESIZE) };
+        Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED) }
+    }
+
+    fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let image = &self.image;
+            image.first_write().await?;
+            // What takes over the backing file's part must be durable before the header lets go of it.
+            image.flush().await?;
+            let _turn = image.header_turn.lock().await;
+            let mut header = image.header.read().clone();
+            header.set_backing_link(&image.file()?, &link).await.map_err(|e| image.failed(e))?;
+            *image.header.write() = header;
+            Ok(())
+        })
+    }
+
+    fn info(&self) -> DriverInfo {
+        info::describe(&self.image.header.read(), &self.listed.read())
+    }
+
+    fn attached(&self, node: &Arc<Node>) {
+        // Told once.
+        self.image.node.get_or_init(|| Arc::downgrade(node));
+    }
+}

@@ -1,0 +1,299 @@
+//! Changes of the virtual size. The gates above are closed meanwhile.
+//!
+//! ```text
+//!  grow:    [{new L1 table, counted} · flush · {header} · flush · old one freed] · {zeroes, space} · {header} · flush
+//!  shrink:  {unmapped} · flush · {header} · flush · {counted down} · truncate
+//! ```
+//!
+//! What a larger disk shows beyond its old end is zeroes, never old data of a cluster's tail nor of a longer backing
+//! file.
+use super::cache::{TABLE_PAGE_WORDS, bytes_of, words_of};
+use super::entry::Entry;
+use super::freed::{Gone, Why};
+use super::header::OFFSET_MASK;
+use super::image::{Image, TABLE_KEY};
+use block::metacache::Page;
+use block::{BlockError, ErrorKind, Kind, Node, Result, Role, Want, WriteFlags, ZeroFlags};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
+
+/// Bytes of zeroes written at a time.
+const PIECE: u64 = 1 << 20;
+
+/// What is reserved for the new part of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reserve {
+    Nothing,
+    /// Clusters, but no space of the file system.
+    Clusters,
+    /// Space of the file system.
+    Space,
+    /// Written zeroes.
+    Written,
+}
+
+impl Reserve {
+    fn of(preallocation: &str) -> Result<Self> {
+        match preallocation {
+            "off" => Ok(Self::Nothing),
+            "metadata" => Ok(Self::Clusters),
+            "falloc" => Ok(Self::Space),
+            "full" => Ok(Self::Written),
+            other => Err(BlockError::invalid(format!("Invalid preallocation mode '{other}'"))),
+        }
+    }
+}
+
+impl Image {
+    /// Changes the virtual size to `size` bytes.
+    pub(super) async fn resize(self: &Arc<Self>, size: u64, preallocation: &str) -> Result<()> {
+        let reserve = Reserve::of(preallocation)?;
+        if !size.is_multiple_of(512) {
+            return Err(BlockError::invalid("The new size must be a multiple of 512"));
+        }
+        {
+            let header = self.header.read();
+            if header.snapshot_count > 0 && header.version < 3 {
+                return Err(BlockError::unsupported("Can't resize a v2 image which has snapshots"));
+            }
+        }
+        let old = self.size();
+        if size < old && reserve != Reserve::Nothing {
+            return Err(BlockError::invalid("Preallocation can't be used for shrinking an image"));
+        }
+        self.first_write().await?;
+        if size < old { self.shrink(size).await } else { self.grow(old, size, reserve).await }
+    }
+
+    // ---- growing ----
+
+    async fn grow(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
+        let needed = self.header.read().l1_entries_for(size).filter(|_| size <= i64::MAX as u64).ok_or_else(|| {
+            let text = "Failed to grow the L1 table: it would exceed 32 MiB; larger clusters allow larger disks";
+            BlockError::new(ErrorKind::Limit, text)
+        })?;
+        if needed > u64::from(self.header.read().l1_entries) {
+            self.grow_l1(needed).await?;
+        }
+        // Zeroes and clusters behind the old end come first: the header shows them when they are there.
+        self.size.store(size, Release);
+        let prepared = async {
+            self.hide_what_lies_behind(old, size).await?;
+            if reserve != Reserve::Nothing {
+                self.reserve_space(old, size, reserve).await?;
+            }
+            self.flush().await?;
+            self.change_header(|h| h.size = size).await
+        };
+        if let Err(e) = prepared.await {
+            self.size.store(old, Release);
+            return Err(e);
+        }
+        self.sync().await
+    }
+
+    /// Replaces the L1 table by one of `entries` entries.
+    async fn grow_l1(self: &Arc<Self>, entries: u64) -> Result<()> {
+        self.flush().await?;
+        let g = self.geometry;
+        let (old_place, old_entries) = {
+            let header = self.header.read();
+            (header.l1_offset, u64::from(header.l1_entries))
+        };
+        let run = self.allocate_whole(g.clusters(entries * 8)).await?;
+        let place = run.start << g.cluster_bits;
+        let written = async {
+            let mut words = words_of(&self.read_table(old_place, old_entries * 8).await?).collect::<Vec<_>>();
+            words.resize((run.count << g.cluster_bits) as usize / 8, 0);
+            self.write(place, bytes_of(&words).freeze()).await?;
+            self.write_counts().await?;
+            self.sync().await?;
+            self.change_header(|h| (h.l1_offset, h.l1_entries) = (place, entries as u32)).await
+        };
+        if let Err(e) = written.await {
+            self.returned.lock().push(run);
+            return Err(e);
+        }
+        self.sync().await?;
+        (0..=old_entries / TABLE_PAGE_WORDS).for_each(|number| self.tables.remove(TABLE_KEY | number));
+        let count = g.clusters(old_entries * 8);
+        if count > 0 {
+            self.freed.give_up(Gone { start: g.cluster(old_place), count, why: Why::Always });
+        }
+        Ok(())
+    }
+
+    /// Makes zeroes of what would show behind the old end: the rest of its cluster, and a longer backing file.
+    async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
+        let g = self.geometry;
+        let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
+        let end = size.min(old.next_multiple_of(g.cluster_size()).max(backing));
+        match self.own_node() {
+            Some(node) if old < end => node.write_zeroes(old, end - old, ZeroFlags::default()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Maps clusters to the guest clusters from the old end on.
+    async fn reserve_space(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
+        let g = self.geometry;
+        let file = self.file()?;
+        let (mut at, end) = (g.clusters(old), g.clusters(size));
+        while at < end {
+            let count = (end - at).min(g.to_slice_end(at));
+            let page = self.slice_to_change(g.slice(at)).await?;
+            if page.word(g.index(at)) != 0 {
+                at += 1;
+                continue;
+            }
+            let index = g.index(at);
+            let empty = page.words_from(index).take(count as usize).take_while(|word| *word == 0).count() as u64;
+            let found = self.allocate(empty).await?;
+            let (host, len) = (found.run.start << g.cluster_bits, found.run.count << g.cluster_bits);
+            if let Err(e) = fill(&file, host, len, reserve, found.fresh).await {
+                self.returned.lock().push(found.run);
+                return Err(e);
+            }
+            for i in 0..found.run.count {
+                page.set(index + i as usize, g.owned(host + (i << g.cluster_bits)));
+            }
+            self.dirty_tables.mark(&page);
+            if self.tables.is_over() {
+                self.flush().await?;
+            }
+            at += found.run.count;
+        }
+        Ok(())
+    }
+
+    // ---- shrinking ----
+
+    async fn shrink(self: &Arc<Self>, size: u64) -> Result<()> {
+        self.flush().await?;
+        self.size.store(size, Release);
+        let unmapped = async {
+            self.unmap_from(self.geometry.clusters(size)).await?;
+            self.flush().await?;
+            self.change_header(|h| h.size = size).await
+        };
+        if let Err(e) = unmapped.await {
+            self.size.store(self.header.read().virtual_size(), Release);
+            return Err(e);
+        }
+        self.sync().await?;
+        // The gates above are closed; requests elsewhere on this image's clusters end by themselves.
+        self.domain.grace().await;
+        self.release_all().await;
+        self.write_counts().await?;
+        self.truncate_file().await
+    }
+
+    /// Unmaps all guest clusters from `from` on.
+    async fn unmap_from(self: &Arc<Self>, from: u64) -> Result<()> {
+        let g = self.geometry;
+        let per_table = 1u64 << g.entry_bits;
+        let whole = from.next_multiple_of(per_table);
+        let mut at = from;
+        while at < whole {
+            if self.slice(g.slice(at)).await?.is_some() {
+                let page = self.slice_to_change(g.slice(at)).await?;
+                self.unmap_entries(&page, g.index(at));
+            }
+            at += g.to_slice_end(at);
+        }
+        for index in whole / per_table..u64::from(self.header.read().l1_entries) {
+            self.drop_table(index).await?;
+        }
+        Ok(())
+    }
+
+    fn unmap_entries(&self, page: &Arc<Page>, first: usize) {
+        let g = self.geometry;
+        let old: Vec<u64> = (first..page.len()).map(|index| page.set(index, 0)).collect();
+        self.dirty_tables.mark(page);
+        for (start, count) in old.into_iter().filter_map(|word| Entry::of(word, g).host_clusters(g)) {
+            self.freed.give_up(Gone { start, count, why: Why::Always });
+        }
+    }
+
+    /// Unhooks a whole L2 table, with all it refers to.
+    async fn drop_table(self: &Arc<Self>, index: u64) -> Result<()> {
+        let g = self.geometry;
+        let l1 = self.l1_page(index).await?;
+        let at = (index % TABLE_PAGE_WORDS) as usize;
+        let word = l1.word(at);
+        if word == 0 {
+            return Ok(());
+        }
+        let first = index << (g.entry_bits - g.page_bits);
+        let mut gone = Vec::new();
+        for slice in first..first + g.slices() {
+            let Some(page) = self.slice(slice).await? else { break };
+            let hosts = page.words_from(0).filter_map(|word| Entry::of(word, g).host_clusters(g));
+            gone.extend(hosts.map(|(start, count)| Gone { start, count, why: Why::Always }));
+        }
+        l1.set(at, 0);
+        self.dirty_tables.mark(&l1);
+        gone.push(Gone { start: g.cluster(word & OFFSET_MASK), count: 1, why: Why::Always });
+        gone.into_iter().for_each(|gone| self.freed.give_up(gone));
+        // The table is no longer this image's: its pages must not be found again.
+        (first..first + g.slices()).for_each(|slice| self.tables.remove(slice));
+        Ok(())
+    }
+
+    /// Cuts the file behind the last cluster in use.
+    async fn truncate_file(&self) -> Result<()> {
+        let file = self.file()?;
+        if !file.facts().grows_with_zeroes {
+            return Ok(());
+        }
+        let mut alloc = self.alloc.lock().await;
+        let end = self.used_end(&alloc, 0).await?;
+        let length = end << self.geometry.cluster_bits;
+        if length < file.length() {
+            file.driver().resize(length, "off").await?;
+        }
+        alloc.file_was_cut(end, length);
+        Ok(())
+    }
+}
+
+/// Makes reserved clusters of the file read as zeroes, in the way asked for.
+async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: Reserve, fresh: bool) -> Result<()> {
+    match reserve {
+        Reserve::Nothing => Ok(()),
+        Reserve::Clusters if fresh => {
+            // An extent must lie inside the file to be read.
+            if file.length() < offset + len { file.driver().resize(offset + len, "off").await } else { Ok(()) }
+        }
+        Reserve::Clusters | Reserve::Space => file.write_zeroes(offset, len, ZeroFlags::default()).await,
+        Reserve::Written => {
+            let zeroes = BufMut::zeroed(len.min(PIECE) as usize).freeze();
+            let mut done = 0;
+            while done < len {
+                let piece: Buf = zeroes.slice(..(len - done).min(PIECE) as usize);
+                done += piece.len() as u64;
+                file.write(offset + done - piece.len() as u64, piece, WriteFlags::default()).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Image {
+    /// Whether a hole of this image at `offset` reads as zeroes.
+    pub(super) fn reads_as_zero(&self, kind: Kind, offset: u64) -> bool {
+        match kind {
+            Kind::Zero { .. } => true,
+            Kind::Hole => self.edges.get(Role::Backing).is_none_or(|b| b.length() <= offset),
+            Kind::Data { .. } | Kind::Encoded | Kind::Stored => false,
+        }
+    }
+
+    /// The mapping of a range for [`Image::reads_as_zero`].
+    pub(super) async fn is_zero(&self, offset: u64, len: u64) -> Result<bool> {
+        let extent = self.map(offset, len, Want::Read).await?;
+        Ok(extent.len >= len && self.reads_as_zero(extent.kind, offset))
+    }
+}

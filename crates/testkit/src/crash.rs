@@ -1,0 +1,304 @@
+//! The crash test: a guest works, the disk is kept at chosen moments, and from each of them the machine dies in several
+//! ways. Whatever is found afterwards must be explained by the model.
+//!
+//! ```text
+//! create ─▶ guest at work ──▶ moments kept ──▶ power cut │ kill ──▶ other eyes: structure, every sector
+//!                                                            └─────▶ the driver: open, check, read all, work, close, check
+//! ```
+
+use std::sync::Arc;
+
+use block::{Repair, Result};
+use parking_lot::Mutex;
+use sim::{Config, Disk, Rng, Sim};
+
+use crate::guest::{Guest, Plan};
+use crate::model::Model;
+use crate::stack::{Image, Session, Stack};
+use crate::stamp::{SECTOR, Seen, look, stamped};
+
+/// How other eyes than the driver's look at a stack's files: the guest's bytes, or what is wrong. `settled`: nobody has it
+/// open and it was closed cleanly.
+pub type Inspect = fn(&Stack, &Disk, settled: bool) -> std::result::Result<Vec<u8>, String>;
+
+/// A crash test.
+#[derive(Clone)]
+pub struct CrashTest {
+    /// The stack.
+    pub stack: Stack,
+    /// What the guest does.
+    pub plan: Plan,
+    /// The simulated machine, but for its seed.
+    pub config: Config,
+    /// Other eyes.
+    pub inspect: Option<Inspect>,
+    /// Changes the files after they were made and filled, before the guest starts.
+    pub prepare: Option<fn(&Stack, &mut Disk) -> std::result::Result<(), String>>,
+    /// Moments kept of each run.
+    pub moments: usize,
+    /// Crashes from each moment.
+    pub crashes: usize,
+    /// Of so many crashes one is opened by the driver.
+    pub reopen_every: usize,
+}
+
+/// What a crash test did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Crashes looked at.
+    pub crashes: usize,
+    /// Of them, opened by the driver and worked with.
+    pub reopened: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.crashes += other.crashes;
+        self.reopened += other.reopened;
+    }
+}
+
+/// A disk kept, with the moment.
+type Kept = Arc<Mutex<Moments>>;
+
+/// A fair choice of the moments of a run: each as likely as any other, however many there are.
+struct Moments {
+    kept: Vec<(u64, Disk)>,
+    room: usize,
+    seen: usize,
+    rng: Rng,
+}
+
+impl Moments {
+    fn offer(&mut self, moment: u64, disk: &Disk) {
+        self.seen += 1;
+        if self.kept.len() < self.room {
+            self.kept.push((moment, disk.clone()));
+            return;
+        }
+        let at = self.rng.index(self.seen);
+        if let Some(slot) = self.kept.get_mut(at) {
+            *slot = (moment, disk.clone());
+        }
+    }
+}
+
+/// How the machine died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    PowerCut,
+    Kill,
+}
+
+impl CrashTest {
+    /// Runs it with this seed. The error says everything that is needed to run it again.
+    pub fn run(&self, seed: u64) -> std::result::Result<Tally, String> {
+        let told = |text: String| format!("crash test of {}, seed {seed}: {text}", self.stack.name);
+        self.run_seed(seed).map_err(told)
+    }
+
+    fn run_seed(&self, seed: u64) -> std::result::Result<Tally, String> {
+        let mut rng = Rng::new(seed);
+        let (disk, initial, writes) = self.make(&mut rng)?;
+        let size = self.stack.images.last().map_or(0, |image| image.size);
+        let model = Arc::new(Mutex::new(Model::new(size, initial, writes)));
+        let moments = Moments { kept: Vec::new(), room: self.moments, seen: 0, rng: rng.fork() };
+        let (kept, sim) = (Arc::new(Mutex::new(moments)), self.boot(&mut rng, disk));
+        self.work(&sim, &model, &kept)?;
+        let settled = sim.world().disk();
+        let found = self.look(&settled, true).map_err(|text| format!("after a clean close: {text}"))?;
+        let (model, mut kept) = (model.lock(), std::mem::take(&mut kept.lock().kept));
+        judge(&model, sim.world().stamp(), found.as_deref()).map_err(|text| format!("after a clean close: {text}"))?;
+        kept.sort_by_key(|(moment, _)| *moment);
+        let mut tally = Tally::default();
+        for (moment, disk) in kept {
+            for _ in 0..self.crashes {
+                let death = if rng.chance(1, 3) { Death::Kill } else { Death::PowerCut };
+                let dead = match death {
+                    Death::Kill => disk.kill(&mut rng),
+                    Death::PowerCut => disk.power_cut(&mut rng),
+                };
+                let told = |text| format!("{death:?} at moment {moment}: {text}");
+                let pending = || format!("\nnot yet durable then:\n    {}", disk.pending_effects().join("\n    "));
+                let crashed = self.crashed(&model, moment, dead, &mut rng, tally.crashes);
+                tally += crashed.map_err(|text| told(text) + &pending())?;
+            }
+        }
+        Ok(tally)
+    }
+
+    fn boot(&self, rng: &mut Rng, disk: Disk) -> Sim {
+        Sim::boot(Config { seed: rng.next_u64(), ..self.config }, disk)
+    }
+
+    /// Makes the images and fills the lower ones: the disk, what the top's sectors are, and how many writes that took.
+    fn make(&self, rng: &mut Rng) -> std::result::Result<(Disk, Vec<Seen>, u64), String> {
+        let sim = self.boot(rng, Disk::default());
+        let (stack, rng_below) = (self.stack.clone(), rng.fork());
+        let (initial, writes) = sim.run(async move { fill(&stack, rng_below).await }).map_err(|e| format!("making: {e}"))?;
+        let mut disk = sim.world().disk();
+        drop(sim);
+        if let Some(prepare) = self.prepare {
+            prepare(&self.stack, &mut disk)?;
+        }
+        Ok((disk, initial, writes))
+    }
+
+    fn work(&self, sim: &Sim, model: &Arc<Mutex<Model>>, kept: &Kept) -> std::result::Result<(), String> {
+        let (stack, plan, world) = (self.stack.clone(), self.plan, sim.world().clone());
+        let (book, moments) = (model.clone(), kept.clone());
+        let result: Result<()> = sim.run(async move {
+            let session = stack.open().await?;
+            world.watch(Some(Box::new(move |moment, disk| moments.lock().offer(moment, disk))));
+            let guest = Guest::new(session, book, world.clone());
+            let worked = guest.run(plan).await;
+            worked.and(guest.close().await)
+        });
+        sim.settle();
+        sim.world().watch(None);
+        result.map_err(|e| format!("at work: {e}\n{}", sim.world().story().join("\n")))
+    }
+
+    fn look(&self, disk: &Disk, settled: bool) -> std::result::Result<Option<Vec<u8>>, String> {
+        self.inspect.map(|inspect| inspect(&self.stack, disk, settled)).transpose()
+    }
+
+    fn crashed(&self, model: &Model, moment: u64, disk: Disk, rng: &mut Rng, nth: usize) -> std::result::Result<Tally, String> {
+        let found = self.look(&disk, false)?;
+        judge(model, moment, found.as_deref())?;
+        let mut tally = Tally { crashes: 1, reopened: 0 };
+        if self.reopen_every > 0 && nth % self.reopen_every == 0 {
+            self.reopened(model, moment, disk, rng).map_err(|text| format!("opened again: {text}"))?;
+            tally.reopened = 1;
+        }
+        Ok(tally)
+    }
+
+    /// Opens what a crash left with the driver, reads all of it, checks it, works with it, and checks it again.
+    fn reopened(&self, model: &Model, moment: u64, disk: Disk, rng: &mut Rng) -> std::result::Result<(), String> {
+        let sim = self.boot(rng, disk);
+        let (stack, world) = (self.stack.clone(), sim.world().clone());
+        let found: Result<Vec<u8>> = sim.run(async move {
+            let session = stack.open().await?;
+            let found = session.read(0, session.backend.length()).await?;
+            sound(&session, "the first check").await?;
+            Guest::new(session, Arc::default(), world).close().await?;
+            Ok(found)
+        });
+        let found = found.map_err(|e| e.to_string())?;
+        judge(model, moment, Some(&found))?;
+        let size = found.len() as u64;
+        let initial = found.chunks(SECTOR as usize).map(look).collect();
+        let book = Arc::new(Mutex::new(Model::new(size, initial, model.last_write())));
+        let (theirs, stack, world) = (book.clone(), self.stack.clone(), sim.world().clone());
+        let plan = Plan { requests: 3, faults: false, ..self.plan };
+        let result: Result<()> = sim.run(async move {
+            let guest = Guest::new(stack.open().await?, theirs, world);
+            guest.run(plan).await?;
+            guest.read(0, guest.session.backend.length()).await?;
+            sound(&guest.session, "the check after more work").await?;
+            guest.close().await
+        });
+        sim.settle();
+        result.map_err(|e| format!("at work again: {e}"))?;
+        let found = self.look(&sim.world().disk(), false).map_err(|text| format!("after more work: {text}"))?;
+        judge(&book.lock(), sim.world().stamp(), found.as_deref()).map_err(|text| format!("after more work: {text}"))
+    }
+}
+
+/// Fails unless the format's own check finds nothing but leaks.
+async fn sound(session: &Session, which: &str) -> Result<()> {
+    session.backend.flush().await?;
+    match session.check(Repair::No).await {
+        Some(report) => {
+            let report = report?;
+            let fine = report.corruptions == 0 && report.check_errors == 0;
+            if fine { Ok(()) } else { Err(block::BlockError::corrupt(format!("{which}: {:?}", report.messages))) }
+        }
+        None => Ok(()),
+    }
+}
+
+/// Holds a guest disk against the model, if there is one to be held.
+fn judge(model: &Model, moment: u64, found: Option<&[u8]>) -> std::result::Result<(), String> {
+    let Some(found) = found else { return Ok(()) };
+    let sizes = model.sizes_after_crash(moment);
+    if !sizes.contains(&(found.len() as u64)) {
+        return Err(format!("the disk has {} bytes, and should have one of {sizes:?}", found.len()));
+    }
+    let seen: Vec<_> = found.chunks(SECTOR as usize).map(look).collect();
+    model.after_crash(moment, &seen)
+}
+
+/// Makes the images of a stack and writes to all but the last.
+async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)> {
+    stack.create().await?;
+    let size = stack.images.last().map_or(0, |image| image.size);
+    let (mut seen, mut write) = (vec![Seen::Zero; (size / SECTOR) as usize], 0);
+    let lower = stack.images.split_last().map(|(_, lower)| lower).unwrap_or_default();
+    for image in lower {
+        let session = stack.open_image(image).await?;
+        let sectors = image.size / SECTOR;
+        for _ in 0..1 + rng.below(6) {
+            write += 1;
+            let first = rng.below(sectors);
+            let count = (1 + rng.below(sectors / 2 + 1)).min(sectors - first);
+            session.write(first * SECTOR, &stamped(first, count * SECTOR, write), false).await?;
+            for (sector, slot) in (0..).zip(&mut seen).skip(first as usize).take(count as usize) {
+                *slot = Seen::Stamp { sector, write };
+            }
+        }
+        session.close().await?;
+    }
+    Ok((seen, write))
+}
+
+/// Other eyes for a raw image in a file.
+pub fn inspect_raw(stack: &Stack, disk: &Disk, _settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let image = stack.images.last().ok_or("the stack has no image")?;
+    file_of(disk, image)
+}
+
+/// The bytes of an image's file.
+fn file_of(disk: &Disk, image: &Image) -> std::result::Result<Vec<u8>, String> {
+    Ok(disk.content(image.file).ok_or_else(|| format!("{} is gone", image.file))?.to_vec())
+}
+
+/// Other eyes for chains of qcow2 images, over a raw one or not. Lower images are read as they are.
+pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let mut below = Vec::new();
+    for (index, image) in stack.images.iter().enumerate() {
+        let bytes = file_of(disk, image)?;
+        if image.format == "raw" {
+            below = bytes;
+            continue;
+        }
+        let top = index + 1 == stack.images.len();
+        let found = crate::qcow2::inspect(&bytes)?;
+        let mut wrong = found.corruptions;
+        wrong.extend(found.copied.into_iter().filter(|_| !found.dirty));
+        if found.corrupt {
+            wrong.push("the corrupt bit is set".to_owned());
+        }
+        if settled && top {
+            wrong.extend(found.dirty.then(|| "the dirty bit is set after a clean close".to_owned()));
+            wrong.extend((!found.leaks.is_empty()).then(|| format!("clusters {:?} leak after a clean close", found.leaks)));
+        }
+        if !wrong.is_empty() {
+            return Err(format!("{}:\n    {}", image.file, wrong.join("\n    ")));
+        }
+        let over: &[u8] = if found.backing.is_some() { &below } else { &[] };
+        below = crate::qcow2::read(&bytes, over)?;
+    }
+    Ok(below)
+}
+
+/// How many seeds a test tries, and from which one: `NAME_SEED` and `NAME_COUNT` in the environment decide.
+pub fn seeds(name: &str, count: u64) -> std::ops::Range<u64> {
+    let number = |what: &str| std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok());
+    let first = number("SEED");
+    // A seed alone is run alone.
+    let count = number("COUNT").unwrap_or(if first.is_some() { 1 } else { count });
+    let first = first.unwrap_or(1);
+    first..first.saturating_add(count)
+}

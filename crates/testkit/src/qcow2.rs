@@ -1,0 +1,427 @@
+//! A qcow2 image looked at by other eyes than the driver's: every reference counted, every guest byte read, from the
+//! bytes of the file alone and straight from the specification. Slow and simple, so that no mistake is shared.
+//!
+//! Law checked: count ≥ references for every cluster, metadata overlaps nothing, every offset is aligned and inside the
+//! file where it must be, COPIED says "counted once" exactly.
+//!
+//! Specification: qcow2.rst. Bounds: files of a few MiB, as tests make them.
+
+use std::collections::BTreeMap;
+
+const COPIED: u64 = 1 << 63;
+const COMPRESSED: u64 = 1 << 62;
+const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+const MAGIC: u32 = 0x5146_49fb;
+const DIRTY: u64 = 1;
+const CORRUPT: u64 = 2;
+const BITMAPS: u32 = 0x2385_2875;
+
+/// What an image is found to be.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// The dirty bit: refcounts may be behind until the image is repaired.
+    pub dirty: bool,
+    /// The corrupt bit.
+    pub corrupt: bool,
+    /// Name of the backing file.
+    pub backing: Option<String>,
+    /// What breaks the law.
+    pub corruptions: Vec<String>,
+    /// COPIED flags that don't agree with the counts.
+    pub copied: Vec<String>,
+    /// Clusters counted more often than they are referred to.
+    pub leaks: Vec<u64>,
+}
+
+/// An image's bytes and geometry.
+struct Image<'a> {
+    bytes: &'a [u8],
+    version: u32,
+    cluster_bits: u32,
+    refcount_order: u32,
+    size: u64,
+    l1_offset: u64,
+    l1_entries: u64,
+    refcount_offset: u64,
+    refcount_clusters: u64,
+    snapshots: u64,
+    snapshots_offset: u64,
+    incompatible: u64,
+    autoclear: u64,
+    header_length: u64,
+}
+
+/// References by cluster: how many, and by whom.
+#[derive(Default)]
+struct References {
+    by_cluster: BTreeMap<u64, Vec<(String, bool)>>,
+    corruptions: Vec<String>,
+}
+
+impl References {
+    /// `metadata`: nobody else may refer to the cluster.
+    fn add(&mut self, image: &Image, offset: u64, len: u64, who: &str, metadata: bool) {
+        if offset % image.cluster() != 0 {
+            self.corruptions.push(format!("{who} at {offset:#x} is not aligned to a cluster"));
+        }
+        let end = offset.saturating_add(len.max(1));
+        for cluster in offset / image.cluster()..end.div_ceil(image.cluster()) {
+            self.by_cluster.entry(cluster).or_default().push((who.to_owned(), metadata));
+        }
+    }
+}
+
+impl<'a> Image<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Image<'a>, String> {
+        let mut image = Image {
+            bytes,
+            version: be32(bytes, 4).ok_or("the file is too short for a header")?,
+            cluster_bits: be32(bytes, 20).unwrap_or(0),
+            refcount_order: 4,
+            size: be64(bytes, 24).unwrap_or(0),
+            l1_entries: be32(bytes, 36).unwrap_or(0).into(),
+            l1_offset: be64(bytes, 40).unwrap_or(0),
+            refcount_offset: be64(bytes, 48).unwrap_or(0),
+            refcount_clusters: be32(bytes, 56).unwrap_or(0).into(),
+            snapshots: be32(bytes, 60).unwrap_or(0).into(),
+            snapshots_offset: be64(bytes, 64).unwrap_or(0),
+            incompatible: 0,
+            autoclear: 0,
+            header_length: 72,
+        };
+        if be32(bytes, 0) != Some(MAGIC) {
+            return Err("the magic is missing".to_owned());
+        }
+        if image.version >= 3 {
+            image.incompatible = be64(bytes, 72).unwrap_or(0);
+            image.autoclear = be64(bytes, 88).unwrap_or(0);
+            image.refcount_order = be32(bytes, 96).unwrap_or(0);
+            image.header_length = be32(bytes, 100).unwrap_or(0).into();
+        }
+        let known = (2..=3).contains(&image.version) && (9..=21).contains(&image.cluster_bits) && image.refcount_order <= 6;
+        if known { Ok(image) } else { Err("the header is out of bounds".to_owned()) }
+    }
+
+    fn cluster(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    fn l2_entries(&self) -> u64 {
+        self.cluster() / 8
+    }
+
+    /// A table entry; beyond the end of the file there are zeros.
+    fn entry(&self, table: u64, index: u64) -> u64 {
+        be64(self.bytes, (table + index * 8) as usize).unwrap_or(0)
+    }
+
+    /// Whether a whole table lies inside the file.
+    fn holds(&self, offset: u64, len: u64) -> bool {
+        offset.checked_add(len).is_some_and(|end| end <= (self.bytes.len() as u64).next_multiple_of(self.cluster()))
+    }
+
+    fn count(&self, cluster: u64) -> u64 {
+        let bits = 1u64 << self.refcount_order;
+        let per_block = self.cluster() * 8 / bits;
+        if cluster / per_block >= self.refcount_clusters * self.l2_entries() {
+            return 0;
+        }
+        let block = self.entry(self.refcount_offset, cluster / per_block) & OFFSET;
+        if block == 0 {
+            return 0;
+        }
+        let bit = (cluster % per_block) * bits;
+        let at = (block + bit / 8) as usize;
+        if bits < 8 {
+            let byte = self.bytes.get(at).copied().unwrap_or(0);
+            return u64::from(byte >> (bit % 8)) & ((1 << bits) - 1);
+        }
+        let bytes = self.bytes.get(at..at + bits as usize / 8).unwrap_or_default();
+        bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
+    }
+
+    /// Host range of a compressed cluster.
+    fn compressed(&self, entry: u64) -> (u64, u64) {
+        let shift = 62 - (self.cluster_bits - 8);
+        let offset = entry & ((1 << shift) - 1);
+        let sectors = (entry >> shift) & ((1 << (self.cluster_bits - 8)) - 1);
+        (offset, (offset / 512 + sectors + 1) * 512 - offset)
+    }
+
+    fn tables(&self, refs: &mut References, l1: u64, entries: u64, whose: &str, copied: &mut Vec<String>) {
+        let active = whose == "the active";
+        refs.add(self, l1, entries * 8, &format!("{whose} L1 table"), true);
+        if !self.holds(l1, entries * 8) {
+            refs.corruptions.push(format!("{whose} L1 table lies outside of the file"));
+            return;
+        }
+        for index in 0..entries {
+            let entry = self.entry(l1, index);
+            let table = entry & OFFSET;
+            if table == 0 {
+                continue;
+            }
+            let who = format!("{whose} L2 table {index}");
+            refs.add(self, table, self.cluster(), &who, false);
+            if !self.holds(table, self.cluster()) {
+                refs.corruptions.push(format!("{who} at {table:#x} lies outside of the file"));
+                continue;
+            }
+            self.judge_copied(active, entry, table, &who, copied);
+            for slot in 0..self.l2_entries() {
+                self.data(refs, self.entry(table, slot), &format!("{who} entry {slot}"), active, copied);
+            }
+        }
+    }
+
+    fn data(&self, refs: &mut References, entry: u64, who: &str, active: bool, copied: &mut Vec<String>) {
+        if entry & COMPRESSED != 0 {
+            let (offset, len) = self.compressed(entry);
+            let start = offset / self.cluster() * self.cluster();
+            refs.add(self, start, offset + len - start, who, false);
+            if entry & COPIED != 0 {
+                copied.push(format!("{who} is compressed and has COPIED set"));
+            }
+            return;
+        }
+        if self.version < 3 && entry & 1 != 0 {
+            refs.corruptions.push(format!("{who} has a reserved bit set"));
+        }
+        let host = entry & OFFSET;
+        if host != 0 {
+            refs.add(self, host, self.cluster(), who, false);
+            self.judge_copied(active, entry, host, who, copied);
+        } else if entry & COPIED != 0 {
+            copied.push(format!("{who} has COPIED set and leads nowhere"));
+        }
+    }
+
+    fn judge_copied(&self, active: bool, entry: u64, host: u64, who: &str, copied: &mut Vec<String>) {
+        let count = self.count(host / self.cluster());
+        if active && (entry & COPIED != 0) != (count == 1) {
+            let set = if entry & COPIED != 0 { "set" } else { "clear" };
+            copied.push(format!("{who}: COPIED is {set}, the count of {host:#x} is {count}"));
+        }
+    }
+
+    fn refcounts(&self, refs: &mut References) {
+        let len = self.refcount_clusters * self.cluster();
+        refs.add(self, self.refcount_offset, len, "the refcount table", true);
+        if !self.holds(self.refcount_offset, len) {
+            refs.corruptions.push("the refcount table lies outside of the file".to_owned());
+            return;
+        }
+        for index in 0..len / 8 {
+            let block = self.entry(self.refcount_offset, index) & OFFSET;
+            if block != 0 {
+                refs.add(self, block, self.cluster(), &format!("refcount block {index}"), true);
+                if !self.holds(block, self.cluster()) {
+                    refs.corruptions.push(format!("refcount block {index} at {block:#x} lies outside of the file"));
+                }
+            }
+        }
+    }
+
+    fn internal_snapshots(&self, refs: &mut References, copied: &mut Vec<String>) {
+        let mut at = self.snapshots_offset;
+        for number in 0..self.snapshots {
+            let half = |offset: u64| be32(self.bytes, (at + offset) as usize).unwrap_or(0);
+            let l1 = be64(self.bytes, at as usize).unwrap_or(0);
+            let names = (half(12) >> 16) + (half(12) & 0xffff);
+            self.tables(refs, l1, half(8).into(), &format!("snapshot {number}'s"), copied);
+            at = (at + 40 + u64::from(half(36)) + u64::from(names)).next_multiple_of(8);
+        }
+        if self.snapshots > 0 {
+            refs.add(self, self.snapshots_offset, at - self.snapshots_offset, "the snapshot table", true);
+        }
+    }
+
+    /// Bitmaps count only as long as the bit says that they are consistent.
+    fn bitmaps(&self, refs: &mut References) {
+        let mut at = self.header_length;
+        while let (Some(kind @ 1..), Some(len)) = (be32(self.bytes, at as usize), be32(self.bytes, at as usize + 4)) {
+            if kind == BITMAPS && self.autoclear & 1 != 0 {
+                let field = |offset: u64| be64(self.bytes, (at + 8 + offset) as usize).unwrap_or(0);
+                self.bitmap_directory(refs, field(16), field(8));
+            }
+            at += 8 + u64::from(len).next_multiple_of(8);
+        }
+    }
+
+    fn bitmap_directory(&self, refs: &mut References, offset: u64, len: u64) {
+        refs.add(self, offset, len, "the bitmap directory", true);
+        let mut at = offset;
+        while at + 24 <= offset + len {
+            let half = |offset: u64| be32(self.bytes, (at + offset) as usize).unwrap_or(0);
+            let (table, entries) = (be64(self.bytes, at as usize).unwrap_or(0), u64::from(half(8)));
+            refs.add(self, table, entries * 8, "a bitmap table", true);
+            for index in 0..entries {
+                let data = self.entry(table, index) & OFFSET;
+                if data != 0 {
+                    refs.add(self, data, self.cluster(), "a bitmap's data", true);
+                }
+            }
+            at = (at + 24 + u64::from(half(20)) + u64::from(half(16) & 0xffff)).next_multiple_of(8);
+        }
+    }
+
+    fn backing(&self) -> Option<String> {
+        let (offset, len) = (be64(self.bytes, 8)? as usize, be32(self.bytes, 16)? as usize);
+        if offset == 0 || len == 0 {
+            return None;
+        }
+        Some(String::from_utf8_lossy(self.bytes.get(offset..offset + len)?).into_owned())
+    }
+}
+
+/// Looks at everything an image's metadata says.
+pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
+    let image = Image::parse(bytes)?;
+    let (mut refs, mut copied) = (References::default(), Vec::new());
+    refs.add(&image, 0, 1, "the header", true);
+    image.refcounts(&mut refs);
+    image.tables(&mut refs, image.l1_offset, image.l1_entries, "the active", &mut copied);
+    image.internal_snapshots(&mut refs, &mut copied);
+    image.bitmaps(&mut refs);
+    let per_l1 = image.cluster() * image.l2_entries();
+    if image.size.div_ceil(per_l1) > image.l1_entries {
+        refs.corruptions.push(format!("{} L1 entries are too few for {} bytes", image.l1_entries, image.size));
+    }
+    let mut corruptions = refs.corruptions;
+    for (cluster, users) in &refs.by_cluster {
+        let (count, at) = (image.count(*cluster), cluster * image.cluster());
+        let names = || users.iter().map(|(who, _)| who.as_str()).collect::<Vec<_>>().join(", ");
+        if users.len() > 1 && users.iter().any(|(_, metadata)| *metadata) {
+            corruptions.push(format!("overlap at {at:#x}: {}", names()));
+        }
+        if (count as usize) < users.len() {
+            corruptions.push(format!("{at:#x} is counted {count} times and referred to by {}", names()));
+        }
+    }
+    let clusters = (bytes.len() as u64).div_ceil(image.cluster());
+    let used = |cluster: u64| refs.by_cluster.get(&cluster).map_or(0, Vec::len) as u64;
+    let leaks = (0..clusters).filter(|cluster| image.count(*cluster) > used(*cluster)).collect();
+    Ok(Findings {
+        size: image.size,
+        dirty: image.incompatible & DIRTY != 0,
+        corrupt: image.incompatible & CORRUPT != 0,
+        backing: image.backing(),
+        corruptions,
+        copied,
+        leaks,
+    })
+}
+
+/// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end. Compressed clusters are
+/// refused.
+pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
+    let image = Image::parse(bytes)?;
+    let mut guest = vec![0; usize::try_from(image.size).map_err(|e| e.to_string())?];
+    for (number, to) in (0..).zip(guest.chunks_mut(image.cluster() as usize)) {
+        let table = image.entry(image.l1_offset, number / image.l2_entries()) & OFFSET;
+        let entry = if table == 0 { 0 } else { image.entry(table, number % image.l2_entries()) };
+        if entry & COMPRESSED != 0 {
+            return Err(format!("guest cluster {number} is compressed"));
+        }
+        let (host, zero) = (entry & OFFSET, image.version >= 3 && entry & 1 != 0);
+        let (from, at) = match host {
+            _ if zero => (&[][..], 0),
+            0 => (backing, number * image.cluster()),
+            host => (bytes, host),
+        };
+        let there = from.get(at as usize..).unwrap_or_default();
+        let len = there.len().min(to.len());
+        if let (Some(to), Some(there)) = (to.get_mut(..len), there.get(..len)) {
+            to.copy_from_slice(there);
+        }
+    }
+    Ok(guest)
+}
+
+/// Makes an internal snapshot of a clean image whose clusters are all counted once: all its clusters are shared
+/// afterwards. For images that the driver can't make itself yet.
+pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
+    let image = Image::parse(bytes)?;
+    let (cluster, l1, entries) = (image.cluster(), image.l1_offset, image.l1_entries);
+    let (order, table) = (image.refcount_order, image.refcount_offset);
+    if order < 1 {
+        return Err("refcounts of one bit can't count a snapshot".to_owned());
+    }
+    let mut shared = Vec::new();
+    for index in 0..entries {
+        let l2 = image.entry(l1, index) & OFFSET;
+        if l2 != 0 {
+            shared.push((l1 + index * 8, l2));
+            shared.extend((0..image.l2_entries()).map(|slot| (l2 + slot * 8, image.entry(l2, slot) & OFFSET)));
+        }
+    }
+    shared.retain(|(_, host)| *host != 0);
+    let old_end = (bytes.len() as u64).next_multiple_of(cluster);
+    // COPIED goes first, so that the copied L1 has it clear too.
+    for (at, host) in &shared {
+        let entry = be64(bytes, *at as usize).unwrap_or(0) & !COPIED;
+        put(bytes, *at, &entry.to_be_bytes());
+        set_count(bytes, table, cluster, order, host / cluster, 2)?;
+    }
+    let l1_copy = bytes.get(l1 as usize..(l1 + entries * 8) as usize).unwrap_or_default().to_vec();
+    let l1_len = (entries * 8).next_multiple_of(cluster);
+    put(bytes, old_end, &l1_copy);
+    let mut head = vec![0u8; 40];
+    let (name, id) = (b"s", b"1");
+    put(&mut head, 0, &old_end.to_be_bytes());
+    put(&mut head, 8, &(entries as u32).to_be_bytes());
+    put(&mut head, 12, &[0, id.len() as u8, 0, name.len() as u8]);
+    put(&mut head, 36, &16u32.to_be_bytes());
+    head.extend([0u8; 8]);
+    head.extend(be64(bytes, 24).unwrap_or(0).to_be_bytes());
+    head.extend(id.iter().chain(name));
+    let snapshots = old_end + l1_len;
+    put(bytes, snapshots, &head);
+    let end = (bytes.len() as u64).next_multiple_of(cluster);
+    bytes.resize(end as usize, 0);
+    for at in old_end / cluster..end / cluster {
+        set_count(bytes, table, cluster, order, at, 1)?;
+    }
+    put(bytes, 60, &1u32.to_be_bytes());
+    put(bytes, 64, &snapshots.to_be_bytes());
+    Ok(())
+}
+
+fn set_count(bytes: &mut Vec<u8>, table: u64, cluster: u64, order: u32, index: u64, count: u64) -> Result<(), String> {
+    let bits = 1u64 << order;
+    let per_block = cluster * 8 / bits;
+    let block = be64(bytes, (table + index / per_block * 8) as usize).unwrap_or(0) & OFFSET;
+    if block == 0 {
+        return Err(format!("no refcount block counts cluster {index}: leave room in the image"));
+    }
+    let bit = index % per_block * bits;
+    let at = block + bit / 8;
+    if bits >= 8 {
+        let word = count.to_be_bytes();
+        put(bytes, at, word.get(8 - bits as usize / 8..).unwrap_or_default());
+    } else if let Some(byte) = bytes.get_mut(at as usize) {
+        let mask = (((1u64 << bits) - 1) << (bit % 8)) as u8;
+        *byte = *byte & !mask | (count << (bit % 8)) as u8 & mask;
+    }
+    Ok(())
+}
+
+fn put(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {
+    let end = at as usize + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    if let Some(to) = bytes.get_mut(at as usize..end) {
+        to.copy_from_slice(data);
+    }
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn be64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}

@@ -1,0 +1,116 @@
+//! `--list`: what a server exports.
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::{out, outln, runtime};
+use nbd::TransmissionFlags as Flags;
+use nbd::client::{Export, Handshake, Listed, Step};
+use rt::net::{Address, Stream};
+use std::time::Duration;
+
+/// How long a server may take for the whole list.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes that are received at a time.
+const CHUNK: usize = 16 << 10;
+
+/// Flags in the order of their bits, with the words for them.
+const WORDS: &[(Flags, &str)] = &[
+    (Flags::READ_ONLY, "readonly"),
+    (Flags::SEND_FLUSH, "flush"),
+    (Flags::SEND_FUA, "fua"),
+    (Flags::ROTATIONAL, "rotational"),
+    (Flags::SEND_TRIM, "trim"),
+    (Flags::SEND_WRITE_ZEROES, "zeroes"),
+    (Flags::SEND_DF, "df"),
+    (Flags::CAN_MULTI_CONN, "multi"),
+    (Flags::SEND_CACHE, "cache"),
+    (Flags::SEND_FAST_ZERO, "fast-zero"),
+];
+
+/// Lists the exports of the server at `address`.
+pub fn list(console: &mut Console, address: &Address) -> Result<u8, Failure> {
+    let exports = runtime::run(async {
+        match rt::timeout(DEADLINE, ask(address)).await {
+            Ok(exports) => exports,
+            Err(elapsed) => Err(Failure::new(format_args!("{}: {elapsed}", name(address)))),
+        }
+    })??;
+    outln!(console, "exports available: {}", exports.len());
+    exports.iter().for_each(|export| show(console, export));
+    Ok(0)
+}
+
+fn name(address: &Address) -> String {
+    match address {
+        Address::Unix(path) => path.display().to_string(),
+        Address::Tcp { host, port } => format!("{host}:{port}"),
+    }
+}
+
+async fn ask(address: &Address) -> Result<Vec<Listed>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(format_args!("Failed to connect to '{}': {}", name(address), block::BlockError::from_io(&error)))
+    };
+    let stream = Stream::connect(address).await.map_err(failed)?;
+    talk(&stream).await
+}
+
+async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
+    let mut handshake = Handshake::list();
+    let (mut held, mut chunk, mut answer) = (Vec::new(), vec![0; CHUNK], Vec::new());
+    loop {
+        let got = stream.recv(&mut chunk).await.map_err(Failure::new)?;
+        if got == 0 {
+            return Err(Failure::new("the server closed the connection in the middle of its list"));
+        }
+        held.extend_from_slice(chunk.get(..got).unwrap_or_default());
+        let (taken, step) = handshake.advance(&held, &mut answer).map_err(Failure::new)?;
+        held.drain(..taken.min(held.len()));
+        if !answer.is_empty() {
+            let sent = stream.send_all(&answer).await;
+            answer.clear();
+            // The last word is a farewell: a server that is gone by then has said all.
+            if !matches!(step, Step::Listed(_)) {
+                sent.map_err(Failure::new)?;
+            }
+        }
+        match step {
+            Step::Listed(exports) => return Ok(exports),
+            Step::More | Step::Ready(_) => {}
+        }
+    }
+}
+
+fn show(console: &mut Console, listed: &Listed) {
+    outln!(console, " export: '{}'", listed.name);
+    if !listed.description.is_empty() {
+        outln!(console, "  description: {}", listed.description);
+    }
+    if let Some(export) = &listed.export {
+        details(console, export);
+    }
+}
+
+fn details(console: &mut Console, export: &Export) {
+    outln!(console, "  size:  {}", export.size);
+    out!(console, "  flags: {:#x} (", export.flags.0);
+    for (flag, word) in WORDS {
+        if export.flags.contains(*flag) {
+            out!(console, " {word}");
+        }
+    }
+    outln!(console, " )");
+    if export.sized {
+        outln!(console, "  min block: {}", export.minimum_block);
+        outln!(console, "  opt block: {}", export.preferred_block);
+        outln!(console, "  max block: {}", export.maximum_payload);
+    }
+    if export.structured {
+        outln!(console, "  transaction size: 32-bit");
+    }
+    if !export.contexts.is_empty() {
+        outln!(console, "  available meta contexts: {}", export.contexts.len());
+        export.contexts.iter().for_each(|(_, name)| outln!(console, "   {name}"));
+    }
+}

@@ -1,0 +1,120 @@
+//! Serving one image until its last client has left, or a signal comes.
+
+use super::Service;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::image::{self, Image};
+use crate::runtime;
+use block::BlockError;
+use exports::{NbdExportSpec, NbdServer, ServerOptions};
+use rt::process::ReadyHandle;
+use std::io::Write;
+use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
+
+/// Signals that end the service.
+const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Serves; returns when the service has ended. With `--fork` the calling process has returned before.
+pub fn serve(console: &mut Console, service: Service) -> Result<u8, Failure> {
+    // Before anything that a fork does not take along: threads, rings, locks.
+    let background = match service.fork {
+        true => Some(rt::process::daemonize().map_err(|error| Failure::new(format_args!("--fork: {error}")))?),
+        false => None,
+    };
+    rt::signal::ignore_sigpipe();
+    rt::signal::catch(&END).map_err(|error| Failure::new(format_args!("signals: {error}")))?;
+    let mut background = Background { handle: background };
+    let result = runtime::run(open_and_serve(console, &service, &mut background)).and_then(|result| result);
+    match (result, background.handle.take()) {
+        (Ok(()), _) => Ok(0),
+        (Err(failure), Some(handle)) => {
+            // The process that the caller waits for tells it.
+            handle.fail(&format!("{}: {}", console.program(), failure.message()));
+            Err(Failure::silent(failure.code()))
+        }
+        (Err(failure), None) => Err(failure),
+    }
+}
+
+/// The word to the process that waits for us, if one does.
+struct Background {
+    handle: Option<ReadyHandle>,
+}
+
+impl Background {
+    fn ready(&mut self) -> Result<(), Failure> {
+        match self.handle.take() {
+            Some(handle) => handle.ready().map_err(|error| Failure::new(format_args!("--fork: {error}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn open_and_serve(console: &mut Console, service: &Service, background: &mut Background) -> Result<(), Failure> {
+    let image = open(console, service).await?;
+    let result = serve_image(&image, service, background).await;
+    let closed = image.close().await;
+    result?;
+    Ok(closed?)
+}
+
+async fn open(console: &mut Console, service: &Service) -> Result<Image, Failure> {
+    let source = &service.source;
+    let opened = if service.snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
+    let image = opened.map_err(|error: BlockError| Failure::new(format_args!("Could not open '{}': {error}", source.name)))?;
+    if image.guessed_raw && source.writable {
+        image::warn_of_guess(console, &source.name);
+    }
+    Ok(image)
+}
+
+async fn serve_image(image: &Image, service: &Service, background: &mut Background) -> Result<(), Failure> {
+    let listeners = NbdServer::listen(&service.address).await.map_err(Failure::new)?;
+    let options = ServerOptions {
+        max_connections: service.shared,
+        handshake_deadline: service.deadline,
+        ..ServerOptions::default()
+    };
+    let server = NbdServer::start(listeners, options);
+    let export = NbdExportSpec {
+        name: service.name.clone(),
+        description: service.description.clone(),
+        backend: image.backend.clone(),
+        writable: service.source.writable || service.snapshot,
+        writethrough: !service.source.cache.writeback,
+        multi_conn: service.shared != 1,
+    };
+    server.add(export).map_err(Failure::new)?;
+    if let Some(path) = &service.pid_file {
+        write_pid(path)?;
+    }
+    background.ready()?;
+    wait_for_end(&server, service.persistent).await?;
+    server.stop().await;
+    Ok(())
+}
+
+fn write_pid(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| Failure::new(format_args!("could not write the process id to '{}': {error}", path.display())))
+}
+
+/// Waits for a signal, or until nobody uses the export any more.
+async fn wait_for_end(server: &NbdServer, persistent: bool) -> Result<(), Failure> {
+    let mut signal = pin!(rt::signal::next_signal(&END));
+    let mut left = pin!(server.last_client_left());
+    let ended = std::future::poll_fn(|context| {
+        if let Poll::Ready(signal) = signal.as_mut().poll(context) {
+            return Poll::Ready(signal.map(drop));
+        }
+        match persistent {
+            true => Poll::Pending,
+            false => left.as_mut().poll(context).map(Ok),
+        }
+    });
+    ended.await.map_err(|error| Failure::new(format_args!("signals: {error}")))
+}

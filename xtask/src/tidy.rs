@@ -1,0 +1,164 @@
+//! `cargo xtask tidy`: the house rules that no lint has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file longer than this is told of.
+const LONG: usize = 800;
+/// A file longer than this is refused.
+const TOO_LONG: usize = 1000;
+
+/// Folders of generated code.
+const GENERATED: [&str; 2] = ["crates/api/src/generated", "crates/api/src/language"];
+/// The crates that may have unsafe code.
+const UNSAFE: [&str; 1] = ["crates/rt"];
+/// Names that say nothing of what is in a file.
+const SHAPELESS: [&str; 5] = ["utils", "util", "helpers", "misc", "manager"];
+/// Folders below which there is nothing of ours.
+const SKIPPED: [&str; 3] = ["target", "build", ".git"];
+
+/// Words that no text of ours has, and why; in two parts, so that this file has them neither.
+const BANNED: [(&str, &str, &str); 11] = [
+    ("crates", ".io", "names a package registry"),
+    ("pypi", ".org", "names a package registry"),
+    ("npmjs", ".com", "names a package registry"),
+    ("proxy.golang", ".org", "names a package registry"),
+    ("TO", "DO", "something is left to do"),
+    ("FIX", "ME", "something is left to mend"),
+    ("todo", "!(", "something is left to do"),
+    ("allow(dead_", "code", "code that nothing uses"),
+    ("#[ign", "ore", "a test that does not run"),
+    ("db", "g!(", "debugging left behind"),
+    ("<<<<", "<<<", "an unfinished merge"),
+];
+
+/// Folders of one machine, in two parts as well; a path of ours is relative.
+const MACHINE_FOLDERS: [(&str, &str); 2] = [("/wo", "rk"), ("/ro", "ot")];
+
+/// Checks every file; prints what is wrong.
+pub(crate) fn check(root: &Path) -> Result<(), String> {
+    let mut files = Vec::new();
+    collect(root, Path::new(""), &mut files)?;
+    files.sort();
+    let mut faults = 0;
+    for path in files {
+        let Ok(text) = fs::read_to_string(root.join(&path)) else { continue };
+        for fault in faults_of(&path, &text) {
+            println!("{}{fault}", path.display());
+            faults += 1;
+        }
+        let lines = text.lines().count();
+        if is_ours(&path) && (LONG + 1..=TOO_LONG).contains(&lines) {
+            println!("{}: note: {lines} lines; ask what second idea moved in", path.display());
+        }
+    }
+    if faults == 0 { Ok(()) } else { Err(format!("{faults} house rules are broken")) }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let entries =
+        fs::read_dir(root.join(folder)).map_err(|e| format!("can't list {}: {e}", folder.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let path = folder.join(&name);
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && !SKIPPED.iter().any(|s| name == *s) => collect(root, &path, files)?,
+            Ok(kind) if kind.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is Rust that somebody writes.
+fn is_ours(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "rs") && !GENERATED.iter().any(|folder| path.starts_with(folder))
+}
+
+/// What is wrong with a file, each as the end of a line that begins with its path.
+fn faults_of(path: &Path, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        for (start, end, why) in BANNED {
+            if path.extension().is_none_or(|e| e != "lock") && line.contains(&[start, end].concat()) {
+                faults.push(format!(":{number}: '{start}{end}': {why}"));
+            }
+        }
+        for (start, end) in MACHINE_FOLDERS {
+            let folder = [start, end].concat();
+            if names_folder(line, &folder) {
+                faults.push(format!(":{number}: '{folder}' is a folder of one machine"));
+            }
+        }
+    }
+    if is_ours(path) {
+        faults.extend(source_faults(path, text));
+    }
+    faults
+}
+
+fn source_faults(path: &Path, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let lines = text.lines().count();
+    if lines > TOO_LONG {
+        faults.push(format!(": {lines} lines, at most {TOO_LONG} are allowed"));
+    }
+    if path.file_stem().is_some_and(|stem| SHAPELESS.iter().any(|s| stem == *s)) {
+        faults.push(": the name does not say what is in it".into());
+    }
+    let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
+    if is_root && !text.starts_with("//!") {
+        faults.push(":1: a crate opens with '//!': what it is, its picture, its laws, its bounds".into());
+    }
+    let may_be_unsafe = UNSAFE.iter().any(|folder| path.starts_with(folder));
+    if is_root && !may_be_unsafe && !text.contains("#![forbid(unsafe_code)]") {
+        faults.push(": the crate lacks '#![forbid(unsafe_code)]'".into());
+    }
+    faults
+}
+
+/// Whether `line` has `folder` as an absolute path, alone or with more behind it.
+fn names_folder(line: &str, folder: &str) -> bool {
+    line.match_indices(folder).any(|(at, _)| {
+        let before = line.get(..at).and_then(|s| s.chars().next_back());
+        let after = line.get(at + folder.len()..).and_then(|s| s.chars().next());
+        let starts = !before.is_some_and(|c| c.is_alphanumeric() || "._-/}$*)".contains(c));
+        let ends = !after.is_some_and(|c| c.is_alphanumeric() || "_-.".contains(c));
+        starts && ends
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_one_machine_is_told_from_its_namesakes() {
+        let (start, end) = MACHINE_FOLDERS[1];
+        let folder = &[start, end].concat();
+        for line in [format!("cd {folder}"), format!("\"{folder}/x\""), format!("HOME={folder}/")] {
+            assert!(names_folder(&line, folder), "{line}");
+        }
+        for line in
+            [format!("a{folder}"), format!("{folder}fs"), format!("..{folder}/x"), format!("$DIR{folder}")]
+        {
+            assert!(!names_folder(&line, folder), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_rule_finds_its_fault() {
+        let lib = Path::new("crates/x/src/lib.rs");
+        let good = "//! X.\n#![forbid(unsafe_code)]\n";
+        assert!(faults_of(lib, good).is_empty());
+        assert!(faults_of(Path::new("crates/rt/src/lib.rs"), "//! X.\n").is_empty());
+        for (start, end, _) in BANNED {
+            assert_eq!(faults_of(lib, &format!("{good}// {start}{end}\n")).len(), 1, "{start}{end}");
+        }
+        assert_eq!(faults_of(lib, "#![forbid(unsafe_code)]\n").len(), 1);
+        assert_eq!(faults_of(lib, "//! X.\n").len(), 1);
+        assert_eq!(faults_of(lib, &format!("{good}{}", "\n".repeat(TOO_LONG))).len(), 1);
+        assert_eq!(faults_of(Path::new("crates/x/src/utils.rs"), "").len(), 1);
+        assert!(faults_of(Path::new("crates/api/src/generated/x.rs"), &"\n".repeat(5000)).is_empty());
+    }
+}
