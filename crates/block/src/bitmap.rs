@@ -108,6 +108,10 @@ mod tests {
 
         let odd = DirtyBitmap::new(100_000, 65536);
         odd.mark(0, 100_000);
-        assert_eq!(odd.next_dirty(100_000), None, "the last chunk, shorter than the others, is behind its own end");
+        assert_eq!(
+            odd.next_dirty(100_000),
+            None,
+            "the last chunk, shorter than the others, is behind its own end"
+        );
     }
 }

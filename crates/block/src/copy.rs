@@ -239,7 +239,11 @@ pub trait Pace: Send + Sync {
 /// Where the ranges to copy come from.
 pub trait Chunks: Send + Sync {
     /// The next range to copy, none of it handed out before unless it came back; `None` at the end.
-    fn next<'a>(&'a self, plan: &'a CopyPlan, pace: &'a dyn Pace) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>>;
+    fn next<'a>(
+        &'a self,
+        plan: &'a CopyPlan,
+        pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>>;
 
     /// Takes a range back that was not copied.
     fn again(&self, range: Range<u64>);
@@ -307,7 +311,8 @@ impl Flights {
         let (plan, its) = (self.plan.clone(), range.clone());
         let task = rt::spawn(async move { plan.copy(its).await });
         self.running.push(Box::pin(async move {
-            let lost = |e: rt::JoinError| Err(target(BlockError::new(ErrorKind::Io, format!("a copier: {e}"))));
+            let lost =
+                |e: rt::JoinError| Err(target(BlockError::new(ErrorKind::Io, format!("a copier: {e}"))));
             (task.await.unwrap_or_else(lost), range)
         }));
     }
@@ -334,7 +339,11 @@ impl Cursor {
 }
 
 impl Chunks for Cursor {
-    fn next<'a>(&'a self, plan: &'a CopyPlan, pace: &'a dyn Pace) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
+    fn next<'a>(
+        &'a self,
+        plan: &'a CopyPlan,
+        pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
         Box::pin(async move {
             if let Some(range) = self.again.lock().pop() {
                 return Ok(Some(range));
@@ -381,7 +390,11 @@ impl Dirty {
 }
 
 impl Chunks for Dirty {
-    fn next<'a>(&'a self, _: &'a CopyPlan, _: &'a dyn Pace) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
+    fn next<'a>(
+        &'a self,
+        _: &'a CopyPlan,
+        _: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Range<u64>>, CopyError>> {
         let next = self.take().filter(|range| !range.is_empty());
         Box::pin(async move { Ok(next) })
     }

@@ -48,6 +48,9 @@ pub struct Common {
     pub detect_zeroes: bool,
     /// … and may give up space.
     pub detect_zeroes_unmap: bool,
+    /// Opened to be repaired: a mark that refuses writes (corrupt, not closed cleanly) does not refuse the open.
+    /// Guest data is not written.
+    pub for_repair: bool,
 }
 
 /// What a policy answers.
@@ -280,6 +283,15 @@ pub fn resolve_filename(overlay: &str, stored: &str) -> String {
         Some((folder, _)) => format!("{folder}/{stored}"),
         None => stored.to_owned(),
     }
+}
+
+/// The name by which an image at `overlay` can refer to `file` so that [`resolve_filename`] leads back to it: as it is
+/// where that works, else absolute.
+pub fn name_seen_from(overlay: &str, file: &str) -> String {
+    if resolve_filename(overlay, file) == file {
+        return file.to_owned();
+    }
+    std::path::absolute(file).map_or_else(|_| file.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 /// Opens a node with everything below it. The node is in the graph, unattached, when this returns.

@@ -96,13 +96,13 @@ impl Options {
         }
     }
 
-    /// Takes a number, not negative.
+    /// Takes a number, not negative; as text it may have a size's suffix.
     pub fn take_u64(&mut self, name: &str) -> Result<Option<u64>> {
         match self.take(name) {
             None => Ok(None),
             Some(Opt::Uint(n)) => Ok(Some(n)),
             Some(Opt::Int(n)) => u64::try_from(n).map(Some).map_err(|_| wrong_type(name, "a size")),
-            Some(Opt::Str(s)) => s.parse().map(Some).map_err(|_| wrong_type(name, "a number")),
+            Some(Opt::Str(s)) => crate::size::parse_size(&s).map(Some).map_err(|_| wrong_type(name, "a number")),
             Some(_) => Err(wrong_type(name, "integer")),
         }
     }

@@ -1,5 +1,31 @@
-//! QMP: wire, sessions, command handlers, events.
+//! QMP: wire, sessions, command handlers, events; and the daemon that serves them.
+//!
+//! ```text
+//!   options in order ─▶ daemon ─▶ chardev ─▶ client ─▶ session ─▶ api::dispatch ─▶ commands on Control
+//!                                              ▲                                       │
+//!                                              └────── outbox ◀── Events ◀── jobs, exports, graph
+//! ```
+//!
+//! Laws:
+//! - the requests of one session are worked off in order, each answered once; sessions do not wait for each other;
+//! - a command that has begun is carried through, whether its client still listens or not;
+//! - a client that does not read loses its connection, and nobody else notices.
+//!
+//! Bounds: [`outbox::MAX_BYTES`] of answers and events wait for one client.
 #![forbid(unsafe_code)]
 
+mod chardev;
+mod client;
+mod commands;
+mod control;
+pub mod daemon;
+mod events;
+pub mod nodes;
+mod objects;
+pub mod options;
+mod outbox;
 pub mod session;
 pub mod wire;
+
+pub use client::serve;
+pub use control::Control;

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
@@ -199,9 +199,11 @@ impl Local {
         self.remote.replace(tasks);
     }
 
-    /// Whether there is something to run. `main`: the future of `block_on` counts too.
+    /// Whether there is something to do at once. `turn` has taken the note that something changed, so each flag that
+    /// the note stands for is looked at here.
     fn has_work(&self) -> bool {
-        self.has_ready() || self.shared.main_woken.load(Ordering::Relaxed)
+        let flag = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        self.has_ready() || flag(&self.shared.main_woken) || flag(&self.shared.stop)
     }
 
     /// Looks outside; where nothing is ready, waits.

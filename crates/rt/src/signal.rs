@@ -10,6 +10,13 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use crate::source::Source;
 use crate::sys;
 
+/// SIGINT.
+pub const INTERRUPT: i32 = libc::SIGINT;
+/// SIGTERM.
+pub const TERMINATE: i32 = libc::SIGTERM;
+/// SIGHUP.
+pub const HANGUP: i32 = libc::SIGHUP;
+
 /// Signals that came and were not taken yet, by number.
 static PENDING: AtomicU64 = AtomicU64::new(0);
 /// Written by the handler; -1 until there is one.

@@ -262,7 +262,10 @@ impl Inner {
 
     /// What happens next: a ready task, any of them, or what is due first.
     pub(crate) fn step(&mut self) -> Step {
-        let event_first = !self.due.is_empty() && self.rng.chance(1, 8);
+        // A ready task may have to wait for its core, but not for longer than an operation takes.
+        let soon = self.now.saturating_add(self.config.latency_ns);
+        let is_soon = self.due.first_key_value().is_some_and(|((time, _), _)| *time <= soon);
+        let event_first = is_soon && self.rng.chance(1, 8);
         if !self.ready.is_empty() && !event_first {
             let (worker, task) = self.ready.swap_remove(self.rng.index(self.ready.len()));
             return Step::Task(worker, task);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use block::{Repair, Result};
 use parking_lot::Mutex;
-use sim::{Config, Disk, Rng, Sim};
+use sim::{Config, Disk, Plant, Rng, Sim};
 
 use crate::guest::{Guest, Plan};
 use crate::model::Model;
@@ -34,6 +34,11 @@ pub struct CrashTest {
     pub inspect: Option<Inspect>,
     /// Changes the files after they were made and filled, before the guest starts.
     pub prepare: Option<fn(&Stack, &mut Disk) -> std::result::Result<(), String>>,
+    /// Faults planted when the guest starts.
+    pub faults: Vec<Plant>,
+    /// The size is kept by one sector of metadata; otherwise a crash may leave any size between the last durable and later
+    /// ones, as a file's length does.
+    pub exact_size: bool,
     /// Moments kept of each run.
     pub moments: usize,
     /// Crashes from each moment.
@@ -104,12 +109,18 @@ impl CrashTest {
         let model = Arc::new(Mutex::new(Model::new(size, initial, writes)));
         let moments = Moments { kept: Vec::new(), room: self.moments, seen: 0, rng: rng.fork() };
         let (kept, sim) = (Arc::new(Mutex::new(moments)), self.boot(&mut rng, disk));
-        self.work(&sim, &model, &kept)?;
-        let settled = sim.world().disk();
-        let found = self.look(&settled, true).map_err(|text| format!("after a clean close: {text}"))?;
-        let (model, mut kept) = (model.lock(), std::mem::take(&mut kept.lock().kept));
-        judge(&model, sim.world().stamp(), found.as_deref()).map_err(|text| format!("after a clean close: {text}"))?;
+        let worked = self.work(&sim, &model, &kept);
+        if self.faults.is_empty() {
+            worked?;
+        }
+        let (model, mut kept, settled) = (model.lock(), std::mem::take(&mut kept.lock().kept), sim.world().disk());
+        if self.faults.is_empty() {
+            let closed = |text| format!("after a clean close: {text}");
+            let found = self.look(&settled, true).map_err(closed)?;
+            self.judge(&model, sim.world().stamp(), found.as_deref()).map_err(closed)?;
+        }
         kept.sort_by_key(|(moment, _)| *moment);
+        kept.push((sim.world().stamp(), settled));
         let mut tally = Tally::default();
         for (moment, disk) in kept {
             for _ in 0..self.crashes {
@@ -146,17 +157,31 @@ impl CrashTest {
 
     fn work(&self, sim: &Sim, model: &Arc<Mutex<Model>>, kept: &Kept) -> std::result::Result<(), String> {
         let (stack, plan, world) = (self.stack.clone(), self.plan, sim.world().clone());
-        let (book, moments) = (model.clone(), kept.clone());
+        let (book, moments, faults) = (model.clone(), kept.clone(), self.faults.clone());
         let result: Result<()> = sim.run(async move {
             let session = stack.open().await?;
             world.watch(Some(Box::new(move |moment, disk| moments.lock().offer(moment, disk))));
+            faults.into_iter().for_each(|plant| world.plant(plant));
             let guest = Guest::new(session, book, world.clone());
             let worked = guest.run(plan).await;
             worked.and(guest.close().await)
         });
         sim.settle();
         sim.world().watch(None);
+        sim.world().unplant();
         result.map_err(|e| format!("at work: {e}\n{}", sim.world().story().join("\n")))
+    }
+
+    /// Holds a guest disk against the model, if there is one to be held.
+    fn judge(&self, model: &Model, moment: u64, found: Option<&[u8]>) -> std::result::Result<(), String> {
+        let Some(found) = found else { return Ok(()) };
+        let (sizes, size) = (model.sizes_after_crash(moment), found.len() as u64);
+        let between = sizes.iter().any(|s| *s <= size) && sizes.iter().any(|s| size <= *s);
+        if !sizes.contains(&size) && (self.exact_size || !between) {
+            return Err(format!("the disk has {size} bytes, and should have one of {sizes:?}"));
+        }
+        let seen: Vec<_> = found.chunks(SECTOR as usize).map(look).collect();
+        model.after_crash(moment, &seen)
     }
 
     fn look(&self, disk: &Disk, settled: bool) -> std::result::Result<Option<Vec<u8>>, String> {
@@ -165,7 +190,7 @@ impl CrashTest {
 
     fn crashed(&self, model: &Model, moment: u64, disk: Disk, rng: &mut Rng, nth: usize) -> std::result::Result<Tally, String> {
         let found = self.look(&disk, false)?;
-        judge(model, moment, found.as_deref())?;
+        self.judge(model, moment, found.as_deref())?;
         let mut tally = Tally { crashes: 1, reopened: 0 };
         if self.reopen_every > 0 && nth % self.reopen_every == 0 {
             self.reopened(model, moment, disk, rng).map_err(|text| format!("opened again: {text}"))?;
@@ -186,7 +211,7 @@ impl CrashTest {
             Ok(found)
         });
         let found = found.map_err(|e| e.to_string())?;
-        judge(model, moment, Some(&found))?;
+        self.judge(model, moment, Some(&found))?;
         let size = found.len() as u64;
         let initial = found.chunks(SECTOR as usize).map(look).collect();
         let book = Arc::new(Mutex::new(Model::new(size, initial, model.last_write())));
@@ -202,7 +227,7 @@ impl CrashTest {
         sim.settle();
         result.map_err(|e| format!("at work again: {e}"))?;
         let found = self.look(&sim.world().disk(), false).map_err(|text| format!("after more work: {text}"))?;
-        judge(&book.lock(), sim.world().stamp(), found.as_deref()).map_err(|text| format!("after more work: {text}"))
+        self.judge(&book.lock(), sim.world().stamp(), found.as_deref()).map_err(|text| format!("after more work: {text}"))
     }
 }
 
@@ -219,27 +244,15 @@ async fn sound(session: &Session, which: &str) -> Result<()> {
     }
 }
 
-/// Holds a guest disk against the model, if there is one to be held.
-fn judge(model: &Model, moment: u64, found: Option<&[u8]>) -> std::result::Result<(), String> {
-    let Some(found) = found else { return Ok(()) };
-    let sizes = model.sizes_after_crash(moment);
-    if !sizes.contains(&(found.len() as u64)) {
-        return Err(format!("the disk has {} bytes, and should have one of {sizes:?}", found.len()));
-    }
-    let seen: Vec<_> = found.chunks(SECTOR as usize).map(look).collect();
-    model.after_crash(moment, &seen)
-}
-
-/// Makes the images of a stack and writes to all but the last.
+/// Makes the images of a stack and writes to all of them, the lowest first.
 async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)> {
     stack.create().await?;
     let size = stack.images.last().map_or(0, |image| image.size);
     let (mut seen, mut write) = (vec![Seen::Zero; (size / SECTOR) as usize], 0);
-    let lower = stack.images.split_last().map(|(_, lower)| lower).unwrap_or_default();
-    for image in lower {
+    for image in &stack.images {
         let session = stack.open_image(image).await?;
         let sectors = image.size / SECTOR;
-        for _ in 0..1 + rng.below(6) {
+        for _ in 0..rng.below(6) {
             write += 1;
             let first = rng.below(sectors);
             let count = (1 + rng.below(sectors / 2 + 1)).min(sectors - first);
@@ -248,6 +261,7 @@ async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)> {
                 *slot = Seen::Stamp { sector, write };
             }
         }
+        session.backend.flush().await?;
         session.close().await?;
     }
     Ok((seen, write))
@@ -262,6 +276,20 @@ pub fn inspect_raw(stack: &Stack, disk: &Disk, _settled: bool) -> std::result::R
 /// The bytes of an image's file.
 fn file_of(disk: &Disk, image: &Image) -> std::result::Result<Vec<u8>, String> {
     Ok(disk.content(image.file).ok_or_else(|| format!("{} is gone", image.file))?.to_vec())
+}
+
+/// Where [`share_with_snapshot`] leaves what the snapshot shows.
+const SNAPSHOT: &str = "/snapshot";
+
+/// Gives the top image an internal snapshot: every cluster is shared with it, and it must never change.
+pub fn share_with_snapshot(stack: &Stack, disk: &mut Disk) -> std::result::Result<(), String> {
+    let top = stack.images.last().ok_or("the stack has no image")?;
+    let shown = inspect_qcow2(stack, disk, false)?;
+    let mut bytes = file_of(disk, top)?;
+    crate::qcow2::add_snapshot(&mut bytes)?;
+    disk.put(top.file, &bytes);
+    disk.put(SNAPSHOT, &shown);
+    Ok(())
 }
 
 /// Other eyes for chains of qcow2 images, over a raw one or not. Lower images are read as they are.
@@ -288,17 +316,35 @@ pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::
             return Err(format!("{}:\n    {}", image.file, wrong.join("\n    ")));
         }
         let over: &[u8] = if found.backing.is_some() { &below } else { &[] };
+        if let Some(shown) = disk.content(SNAPSHOT).filter(|_| top)
+            && crate::qcow2::read_snapshot(&bytes, over, shown.len())? != shown.to_vec()
+        {
+            return Err("the internal snapshot has changed".to_owned());
+        }
         below = crate::qcow2::read(&bytes, over)?;
     }
     Ok(below)
 }
 
-/// How many seeds a test tries, and from which one: `NAME_SEED` and `NAME_COUNT` in the environment decide.
-pub fn seeds(name: &str, count: u64) -> std::ops::Range<u64> {
+/// Runs the crash tests that `test` makes of seeds: `NAME_SEED` in the environment runs one seed alone, `NAME_COUNT` so
+/// many instead of `count`.
+///
+/// # Panics
+/// With all that is needed to run them again, if any fails.
+pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
     let number = |what: &str| std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok());
-    let first = number("SEED");
-    // A seed alone is run alone.
-    let count = number("COUNT").unwrap_or(if first.is_some() { 1 } else { count });
-    let first = first.unwrap_or(1);
-    first..first.saturating_add(count)
+    let (alone, mut tally, mut failures) = (number("SEED"), Tally::default(), Vec::new());
+    let count = number("COUNT").unwrap_or(if alone.is_some() { 1 } else { count });
+    let first = alone.unwrap_or(1);
+    for seed in first..first.saturating_add(count) {
+        match test(seed).run(seed) {
+            Ok(done) => tally += done,
+            Err(text) => failures.push((seed, text)),
+        }
+    }
+    println!("{} crashes looked at, {} of them opened again", tally.crashes, tally.reopened);
+    if let Some((seed, text)) = failures.first() {
+        let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
+        panic!("{text}\n{} of {count} seeds fail: {seeds:?}; {name}_SEED={seed} runs the first alone", failures.len());
+    }
 }

@@ -131,7 +131,7 @@ impl Guest {
             Step::Resize => self.resize(rng.below(plan.largest + 1) * SECTOR).await,
             Step::Flush => self.flush().await,
             _ if len == 0 => Ok(()),
-            Step::Read => self.read(offset, len).await,
+            Step::Read => self.read_as(offset, len, plan.faults).await,
             Step::Write => self.write(offset, len, rng.chance(1, 10)).await,
             Step::Zero => self.zero(offset, len, rng.chance(1, 2)).await,
             Step::Discard => self.discard(offset, len).await,
@@ -145,13 +145,19 @@ impl Guest {
     }
 
     /// Reads, and holds what is found against the book.
-    #[expect(clippy::panic, reason = "a wrong answer is a failed test")]
     pub async fn read(&self, offset: u64, len: u64) -> Result<()> {
+        self.read_as(offset, len, false).await
+    }
+
+    async fn read_as(&self, offset: u64, len: u64, syncs_fail: bool) -> Result<()> {
         let start = self.world.stamp();
         let bytes = self.session.read(offset, len).await?;
         let end = self.world.stamp();
         let seen: Vec<_> = bytes.chunks(SECTOR as usize).map(look).collect();
-        let verdict = self.model.lock().read(start, end, offset / SECTOR, &seen);
+        let verdict = match syncs_fail {
+            false => self.model.lock().read(start, end, offset / SECTOR, &seen),
+            true => self.model.lock().read_where_syncs_fail(end, offset / SECTOR, &seen),
+        };
         match verdict {
             Ok(()) => Ok(()),
             Err(text) => panic!("a read of {len} bytes at {offset:#x}: {text}"),

@@ -83,6 +83,8 @@ struct View {
     until: u64,
     /// Requests acknowledged by then are part of what is seen.
     settled: u64,
+    /// FUA requests acknowledged by then are.
+    fua_settled: u64,
 }
 
 impl Model {
@@ -168,11 +170,12 @@ impl Model {
 
     fn crash_view(&self, moment: u64) -> View {
         let acknowledged = self.flushes.iter().filter(|f| f.end.is_some_and(|end| end.ok && end.moment <= moment));
-        View { until: moment, settled: acknowledged.map(|f| f.start).max().unwrap_or(0) }
+        let settled = acknowledged.map(|f| f.start).max().unwrap_or(0);
+        View { until: moment, settled, fua_settled: moment }
     }
 
     fn settled(act: &Act, view: View) -> bool {
-        let by = if act.fua { view.until } else { view.settled };
+        let by = if act.fua { view.fua_settled } else { view.settled };
         act.end.is_some_and(|end| end.ok && end.moment <= by)
     }
 
@@ -200,7 +203,12 @@ impl Model {
 
     /// What is wrong with what a read found that began at `start` and ended at `end`.
     pub fn read(&self, start: u64, end: u64, first: u64, sectors: &[Seen]) -> Result<(), String> {
-        self.judge(View { until: end, settled: start }, first, sectors)
+        self.judge(View { until: end, settled: start, fua_settled: start }, first, sectors)
+    }
+
+    /// As [`Model::read`], on a disk where syncs may have failed: what was written since the last good flush may be gone.
+    pub fn read_where_syncs_fail(&self, end: u64, first: u64, sectors: &[Seen]) -> Result<(), String> {
+        self.judge(self.crash_view(end), first, sectors)
     }
 
     fn judge(&self, view: View, first: u64, sectors: &[Seen]) -> Result<(), String> {
@@ -220,7 +228,7 @@ impl Model {
             Seen::Garbage => format!("sector {sector} holds bytes that no request wrote"),
         };
         let initial = self.initial.get(sector as usize).copied().unwrap_or(Seen::Zero);
-        let View { until, settled } = view;
+        let View { until, settled, .. } = view;
         let _ = write!(text, "; seen at moment {until}, certain of what ended by {settled}. First {initial:?}; requests:");
         for act in self.acts.iter().filter(|a| (a.first..a.end_sector).contains(&sector) && a.start <= until) {
             let _ = write!(text, "\n    {:?} {}..{} from {} ", act.what, act.first, act.end_sector, act.start);

@@ -267,6 +267,30 @@ impl<'a> Image<'a> {
         }
     }
 
+    fn read(&self, l1: u64, entries: u64, size: u64, backing: &[u8]) -> Result<Vec<u8>, String> {
+        let mut guest = vec![0; usize::try_from(size).map_err(|e| e.to_string())?];
+        for (number, to) in (0..).zip(guest.chunks_mut(self.cluster() as usize)) {
+            let index = number / self.l2_entries();
+            let table = if index < entries { self.entry(l1, index) & OFFSET } else { 0 };
+            let entry = if table == 0 { 0 } else { self.entry(table, number % self.l2_entries()) };
+            if entry & COMPRESSED != 0 {
+                return Err(format!("guest cluster {number} is compressed"));
+            }
+            let (host, zero) = (entry & OFFSET, self.version >= 3 && entry & 1 != 0);
+            let (from, at) = match host {
+                _ if zero => (&[][..], 0),
+                0 => (backing, number * self.cluster()),
+                host => (self.bytes, host),
+            };
+            let there = from.get(at as usize..).unwrap_or_default();
+            let len = there.len().min(to.len());
+            if let (Some(to), Some(there)) = (to.get_mut(..len), there.get(..len)) {
+                to.copy_from_slice(there);
+            }
+        }
+        Ok(guest)
+    }
+
     fn backing(&self) -> Option<String> {
         let (offset, len) = (be64(self.bytes, 8)? as usize, be32(self.bytes, 16)? as usize);
         if offset == 0 || len == 0 {
@@ -318,26 +342,16 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
 /// refused.
 pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
     let image = Image::parse(bytes)?;
-    let mut guest = vec![0; usize::try_from(image.size).map_err(|e| e.to_string())?];
-    for (number, to) in (0..).zip(guest.chunks_mut(image.cluster() as usize)) {
-        let table = image.entry(image.l1_offset, number / image.l2_entries()) & OFFSET;
-        let entry = if table == 0 { 0 } else { image.entry(table, number % image.l2_entries()) };
-        if entry & COMPRESSED != 0 {
-            return Err(format!("guest cluster {number} is compressed"));
-        }
-        let (host, zero) = (entry & OFFSET, image.version >= 3 && entry & 1 != 0);
-        let (from, at) = match host {
-            _ if zero => (&[][..], 0),
-            0 => (backing, number * image.cluster()),
-            host => (bytes, host),
-        };
-        let there = from.get(at as usize..).unwrap_or_default();
-        let len = there.len().min(to.len());
-        if let (Some(to), Some(there)) = (to.get_mut(..len), there.get(..len)) {
-            to.copy_from_slice(there);
-        }
-    }
-    Ok(guest)
+    image.read(image.l1_offset, image.l1_entries, image.size, backing)
+}
+
+/// All bytes that the first internal snapshot shows, of a disk that had `size` bytes.
+pub fn read_snapshot(bytes: &[u8], backing: &[u8], size: u64) -> Result<Vec<u8>, String> {
+    let image = Image::parse(bytes)?;
+    let at = image.snapshots_offset as usize;
+    let table = be64(bytes, at).zip(be32(bytes, at + 8)).filter(|_| image.snapshots > 0);
+    let (l1, entries) = table.ok_or("the snapshot is gone")?;
+    image.read(l1, entries.into(), size, backing)
 }
 
 /// Makes an internal snapshot of a clean image whose clusters are all counted once: all its clusters are shared

@@ -133,12 +133,25 @@ impl Creation {
         self.options.get_str(name)
     }
 
-    /// The size, if it was given.
-    pub fn size(&self) -> Option<u64> {
-        match self.options.get("size") {
-            Some(Opt::Uint(size)) => Some(*size),
+    /// The number or size that an option has, if it was given.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.options.get(name) {
+            Some(Opt::Uint(number)) => Some(*number),
             _ => None,
         }
+    }
+
+    /// Whether an option is on, if it was given.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.options.get(name) {
+            Some(Opt::Bool(on)) => Some(*on),
+            _ => None,
+        }
+    }
+
+    /// The size, if it was given.
+    pub fn size(&self) -> Option<u64> {
+        self.number("size")
     }
 
     /// Sets the size.
@@ -233,8 +246,8 @@ pub fn size_value(name: &str, text: &str) -> Result<u64, Failure> {
         SizeError::Range => Failure::new(format_args!("Value '{text}' is out of range for parameter '{name}'")),
         SizeError::Invalid => Failure::new(format_args!(
             "Parameter '{name}' expects a non-negative number below 2^64\n\
-             It may end with k, M, G, T, P or E, for KiB, MiB, GiB, TiB, PiB\n\
-             and EiB, respectively."
+             Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
+             and exabytes, respectively."
         )),
     })
 }

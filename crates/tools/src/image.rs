@@ -33,6 +33,8 @@ pub struct Source {
     pub cache: Cache,
     /// For writing.
     pub writable: bool,
+    /// For a repair: marks that refuse writes do not refuse the open.
+    pub for_repair: bool,
     /// No locks, and everything shared.
     pub force_share: bool,
     /// Without the files it names.
@@ -53,6 +55,7 @@ impl Source {
             options: Options::new(),
             cache: Cache::WRITEBACK,
             writable: false,
+            for_repair: false,
             force_share: false,
             alone: false,
             discard: false,
@@ -133,7 +136,7 @@ impl Image {
     /// Opens an image in `graph`.
     pub async fn open_in(graph: &Graph, source: &Source) -> Result<Image, BlockError> {
         let node = open_node(graph, source).await?;
-        let guessed_raw = source.format.is_none() && !source.image_opts && node.driver_name() == "raw";
+        let guessed_raw = guessed(graph, source)? && node.driver_name() == "raw";
         let need = if source.writable { Share::READ.and(Share::WRITE) } else { Share::READ };
         let request = BackendRequest {
             label: "this program".to_owned(),
@@ -154,7 +157,7 @@ impl Image {
     pub async fn open_overlaid(source: &Source) -> Result<Image, BlockError> {
         let graph = graph();
         let base = open_node(&graph, &Source { writable: false, ..source.clone() }).await?;
-        let guessed_raw = source.format.is_none() && !source.image_opts && base.driver_name() == "raw";
+        let guessed_raw = guessed(&graph, source)? && base.driver_name() == "raw";
         let opened = overlay(&graph, &base, source).await;
         match opened {
             Ok(image) => Ok(Image { guessed_raw, ..image }),
@@ -211,12 +214,18 @@ fn discard_of(source: &Source) -> Discard {
     if source.discard { Discard::Unmap } else { Discard::Ignore }
 }
 
+/// Whether nobody says what format the image has.
+fn guessed(graph: &Graph, source: &Source) -> Result<bool, BlockError> {
+    Ok(options_of(graph, source)?.get("driver").is_none())
+}
+
 /// Opens an image's node, which nobody uses yet.
 pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, BlockError> {
     let options = options_of(graph, source)?;
     let policy = if source.alone { Policy::ALONE } else { Policy::FOLLOW };
     let common = Common {
         read_only: !source.writable,
+        for_repair: source.for_repair,
         force_share: source.force_share,
         direct: source.cache.direct,
         no_flush: source.cache.no_flush,
@@ -237,10 +246,10 @@ fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
         image_options(graph, &source.name, driver.as_deref())?
     };
     for (name, value) in given.iter() {
-        options.set(name, value.clone());
+        set_nested(&mut options, name, value.clone());
     }
     if let Some(aio) = source.aio {
-        options.set("file.aio", Opt::Str(aio.to_owned()));
+        set_aio(graph, &mut options, aio)?;
     }
     Ok(options)
 }
@@ -249,7 +258,7 @@ fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
 /// child can be set beside it.
 fn image_options(graph: &Graph, name: &str, format: Option<&str>) -> Result<Options, BlockError> {
     if name.is_empty() {
-        return Ok(Options::new());
+        return Ok(format.map_or_else(Options::new, |format| Options::new().with_str("driver", format)));
     }
     let mut options = graph.image_options(name, format)?;
     if options.get("driver").is_none()
@@ -260,16 +269,55 @@ fn image_options(graph: &Graph, name: &str, format: Option<&str>) -> Result<Opti
     Ok(options)
 }
 
-/// Reads `key=value,…` into options by their dotted names.
+/// Reads `key=value,…` into options; dots lead into nested ones.
 pub fn from_list(text: &str) -> Result<Options, BlockError> {
     let mut options = Options::new();
     for (name, value) in keyval::parse(text, None).map_err(|error| BlockError::invalid(error.to_string()))? {
-        options.set(name, Opt::Str(value));
+        set_nested(&mut options, &name, Opt::Str(value));
     }
     if options.is_empty() {
         return Err(BlockError::invalid("the list of image options is empty; 'driver=' or 'file.filename=' is needed"));
     }
     Ok(options)
+}
+
+/// Sets an option by its dotted name. Where the name leads through something that is not nested, it stays as it is, and
+/// whoever reads the options refuses it.
+fn set_nested(options: &mut Options, name: &str, value: Opt) {
+    let Some((first, rest)) = name.split_once('.') else { return options.set(name, value) };
+    match options.take(first) {
+        None => {
+            let mut nested = Options::new();
+            set_nested(&mut nested, rest, value);
+            options.set(first, Opt::Dict(nested));
+        }
+        Some(Opt::Dict(mut nested)) => {
+            set_nested(&mut nested, rest, value);
+            options.set(first, Opt::Dict(nested));
+        }
+        Some(other) => {
+            options.set(first, other);
+            options.set(name, value);
+        }
+    }
+}
+
+/// Asks the file at the bottom for an engine; other protocols have none to choose.
+fn set_aio(graph: &Graph, options: &mut Options, aio: &str) -> Result<(), BlockError> {
+    if let Some(Opt::Dict(mut file)) = options.take("file") {
+        set_aio(graph, &mut file, aio)?;
+        options.set("file", Opt::Dict(file));
+        return Ok(());
+    }
+    let driver = match (options.get_str("driver"), options.get_str("filename")) {
+        (Some(driver), _) => driver.to_owned(),
+        (None, Some(filename)) => graph.protocol_options(filename)?.0,
+        (None, None) => return Ok(()),
+    };
+    if ["file", "host_device"].contains(&driver.as_str()) && options.get("aio").is_none() {
+        options.set("aio", Opt::Str(aio.to_owned()));
+    }
+    Ok(())
 }
 
 /// Opens an image for a command; the failure names it.

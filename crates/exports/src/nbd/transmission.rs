@@ -62,6 +62,19 @@ enum Next {
     Full,
 }
 
+/// Why no more requests are served for now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// No complete request is there.
+    Starved,
+    /// The client does not take its replies fast enough.
+    Clogged,
+    /// Too much is waiting in the background: its next reply makes room.
+    Crowded,
+    /// It is the turn of others.
+    TurnOver,
+}
+
 /// A write whose payload does not come through the input block.
 enum Payload {
     /// Goes into a buffer of its own, of which so many bytes have come.
@@ -122,51 +135,53 @@ impl<'a> Transmission<'a> {
 
     async fn serve(&mut self) -> Result<(), Broken> {
         loop {
-            let full = self.take_turn()?;
+            let stop = self.take_turn()?;
             let sent = self.output.send(self.stream)?;
             if self.ended && sent && self.background.is_idle() {
                 return Ok(());
             }
-            if self.turn_is_over() {
+            if stop == Stop::TurnOver {
                 rt::yield_now().await;
                 (self.turn_requests, self.turn_bytes) = (0, 0);
                 continue;
             }
+            if stop == Stop::Clogged && sent {
+                continue;
+            }
             self.input.rest();
             self.output.rest();
-            let reads = !full && !self.ended;
+            let reads = stop == Stop::Starved && !self.ended;
             if self.wait(reads, !sent).await? {
                 self.receive()?;
             }
         }
     }
 
-    fn turn_is_over(&self) -> bool {
-        self.turn_requests >= TURN_REQUESTS || self.turn_bytes >= TURN_BYTES
-    }
-
-    /// Serves what is there, up to a turn's end; true if something has to wait for room.
-    fn take_turn(&mut self) -> Result<bool, Broken> {
+    /// Serves what is there, and tells why no more.
+    fn take_turn(&mut self) -> Result<Stop, Broken> {
         while let Some(reply) = self.background.next() {
             match reply {
                 Reply::Bytes(bytes) => self.output.put(&bytes),
                 Reply::Data(data) => self.output.push(data),
             }
         }
-        while !self.ended && !self.turn_is_over() {
+        while !self.ended {
+            if self.turn_requests >= TURN_REQUESTS || self.turn_bytes >= TURN_BYTES {
+                return Ok(Stop::TurnOver);
+            }
             if self.output.backlog() >= OUTPUT {
-                return Ok(true);
+                return Ok(Stop::Clogged);
             }
             match self.next()? {
                 Next::Served => self.turn_requests += 1,
                 Next::Wants(wants) => {
                     self.wants = wants;
-                    return Ok(false);
+                    return Ok(Stop::Starved);
                 }
-                Next::Full => return Ok(true),
+                Next::Full => return Ok(Stop::Crowded),
             }
         }
-        Ok(false)
+        Ok(Stop::Starved)
     }
 
     /// Waits until there is something to do; true if it is something to receive.

@@ -42,6 +42,12 @@ impl Alloc {
         Self { lowest: 0, end: clusters, opened_length: length }
     }
 
+    /// The file was cut to `length` bytes, at the end of cluster `end`.
+    pub fn file_was_cut(&mut self, end: u64, length: u64) {
+        self.end = self.end.min(end);
+        self.opened_length = self.opened_length.min(length);
+    }
+
     /// Takes note of a cluster whose count became zero.
     pub fn freed(&mut self, cluster: u64) {
         self.lowest = self.lowest.min(cluster);

@@ -20,6 +20,8 @@ const MAX_TABLE_ENTRIES: u32 = 0x0800_0000;
 const FIXED_BYTES: usize = 24;
 const FLAG_IN_USE: u32 = 1;
 const FLAG_AUTO: u32 = 1 << 1;
+const FLAGS_RESERVED: u32 = !7;
+const TYPE_DIRTY_TRACKING: u8 = 1;
 
 /// One entry of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +74,11 @@ async fn read_one(directory: &mut Directory<'_>, header: &Header, offset: u64) -
     let name_bytes = be16(&fixed, 18).unwrap_or_default();
     let granularity_bits = fixed.get(17).copied().unwrap_or_default();
     let (table_offset, table_entries) = (be64(&fixed, 0).unwrap_or_default(), u32_at(8));
-    if name_bytes == 0 || name_bytes > MAX_NAME || granularity_bits > 63 {
+    if name_bytes == 0 || name_bytes > MAX_NAME || !(9..=31).contains(&granularity_bits) {
         return Err(wrong(offset, "an entry has an impossible name or granularity"));
+    }
+    if fixed.get(16) != Some(&TYPE_DIRTY_TRACKING) || u32_at(12) & FLAGS_RESERVED != 0 {
+        return Err(wrong(offset, "an entry has an unknown type or flag"));
     }
     if table_entries > MAX_TABLE_ENTRIES || !table_offset.is_multiple_of(header.cluster_size()) {
         return Err(wrong(offset, "the table of a bitmap is too large or not aligned to a cluster"));

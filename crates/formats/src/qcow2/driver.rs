@@ -1,12 +1,13 @@
 //! The driver: qcow2 as the core sees it.
 use super::alloc::Alloc;
+use super::check;
 use super::header::Header;
 use super::image::Image;
 use super::info::{self, Listed};
 use super::options::Settings;
 use block::{
-    BlockError, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How, Link, Node, OpenContext, Opened, Options,
-    Perms, Result, Role, Share, Want, WritePlan,
+    BlockError, CheckReport, Checker, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How, Link, Node, OpenContext, Opened, Options,
+    Perms, Repair, Result, Role, Share, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -27,7 +28,7 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         options.finish()?;
         let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
         let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed) };
-        if !common.read_only {
+        if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
         Ok(Opened { driver: Arc::new(driver), filename: None })
@@ -41,23 +42,48 @@ struct Qcow2 {
 }
 
 impl Qcow2 {
-    /// Makes sure that the image may be written to.
+    /// Makes sure that the image may be written to, and repairs one that was not closed.
     async fn become_writable(&self) -> Result<()> {
         let image = &self.image;
-        let header = image.header.read().clone();
         let name = image.file_name();
+        let header = image.header.read().clone();
         if header.is_corrupt() {
             let text = format!("qcow2 image '{name}' is marked as corrupt; it can be opened read/write after 'cairn img check -r all'");
             return Err(BlockError::new(ErrorKind::Permission, text));
         }
+        if header.is_dirty() {
+            let report = self.repair(Repair::All).await.map_err(|e| e.context(format!("Could not repair dirty image '{name}'")))?;
+            if image.header.read().is_dirty() {
+                let text = format!("Could not repair dirty image '{name}': {} errors are left; try 'cairn img check -r all'", report.corruptions);
+                return Err(BlockError::corrupt(text));
+            }
+        }
         let length = image.file()?.length();
-        if let Some(fault) = header.refcount_fault(length) {
+        if let Some(fault) = image.header.read().refcount_fault(length) {
             return Err(BlockError::from(fault).context(format!("qcow2 image '{name}'")));
         }
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
-        image.ready.store(header.autoclear == 0, Release);
+        image.ready.store(image.header.read().autoclear == 0, Release);
         image.writable.store(true, Release);
         Ok(())
+    }
+
+    /// Checks and mends the image in its file, and takes over what came of it.
+    async fn repair(&self, repair: Repair) -> Result<CheckReport> {
+        let image = &self.image;
+        let file = image.file()?;
+        let mut header = image.header.read().clone();
+        let checked = check::check(&file, &mut header, repair).await;
+        if repair != Repair::No {
+            image.tables.clear();
+            image.counts.clear();
+            image.regions.clear();
+            image.regions.renamed(&header);
+            let listed = Listed::read(&file, &header).await?;
+            *image.header.write() = header;
+            *self.listed.write() = listed;
+        }
+        checked
     }
 
     /// Ends all changes: what is dirty becomes durable, what was given up is free.
@@ -106,6 +132,9 @@ impl Driver for Qcow2 {
 
     fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
+            if !self.image.writable.load(Acquire) {
+                return Err(BlockError::new(ErrorKind::ReadOnly, "the image is not open for writing"));
+            }
             self.image.first_write().await?;
             match how {
                 How::Data => self.image.plan_data(offset, len).await,
@@ -120,6 +149,11 @@ impl Driver for Qcow2 {
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.image.flush())
+    }
+
+    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
+        let preallocation = preallocation.to_owned();
+        Box::pin(async move { self.image.resize(size, &preallocation).await })
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
@@ -192,8 +226,28 @@ impl Driver for Qcow2 {
         info::describe(&self.image.header.read(), &self.listed.read())
     }
 
+    fn checker(&self) -> Option<&dyn Checker> {
+        Some(self)
+    }
+
     fn attached(&self, node: &Arc<Node>) {
         // Told once.
         self.image.node.get_or_init(|| Arc::downgrade(node));
+    }
+}
+
+impl Checker for Qcow2 {
+    fn check(&self, repair: Repair) -> BoxFuture<'_, Result<CheckReport>> {
+        Box::pin(async move {
+            let writable = self.image.writable.load(Acquire);
+            if writable {
+                self.settle().await?;
+            }
+            let report = self.repair(repair).await?;
+            if writable && repair != Repair::No {
+                self.become_writable().await?;
+            }
+            Ok(report)
+        })
     }
 }

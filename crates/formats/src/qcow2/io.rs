@@ -201,11 +201,7 @@ impl Image {
         if how == How::Discard {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
         }
-        let zero = match self.map(offset, len, Want::Read).await?.kind {
-            Kind::Zero { .. } => true,
-            Kind::Hole => !self.has_backing(),
-            _ => false,
-        };
+        let zero = self.is_zero(offset, len).await?;
         let action = if zero { Action::Nothing } else { Action::AsData };
         Ok(WritePlan { len, action, token: None })
     }

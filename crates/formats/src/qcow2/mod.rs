@@ -39,6 +39,7 @@ mod map;
 mod options;
 mod overlap;
 mod refcount;
+mod resize;
 mod snapshots;
 
 #[cfg(test)]

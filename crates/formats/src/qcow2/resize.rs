@@ -202,7 +202,8 @@ impl Image {
             }
             at += g.to_slice_end(at);
         }
-        for index in whole / per_table..u64::from(self.header.read().l1_entries) {
+        let entries = u64::from(self.header.read().l1_entries);
+        for index in whole / per_table..entries {
             self.drop_table(index).await?;
         }
         Ok(())

@@ -37,6 +37,8 @@ pub(super) struct Snapshot {
     pub vm_state_size: u64,
     /// Instruction count of record and replay.
     pub icount: Option<u64>,
+    /// The extra data has what version 3 demands.
+    pub complete: bool,
 }
 
 impl Snapshot {
@@ -104,5 +106,6 @@ async fn read_one(table: &mut Directory<'_>, index: usize) -> Result<Snapshot> {
         vm_clock_ns: u64_at(24),
         vm_state_size: be64(&extra, 0).unwrap_or_else(|| u64::from(u32_at(32))),
         icount: be64(&extra, 16).filter(|&icount| icount != u64::MAX),
+        complete: extra.len() >= 16,
     })
 }

@@ -9,10 +9,9 @@ use crate::job::Job;
 use crate::work::Work;
 use block::{
     BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Perms, Port, Result, Role, Share, copy,
-    resolve_filename,
+    name_seen_from,
 };
 use rt::BoxFuture;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ impl IntermediateCommit {
     /// What the header of `overlay` shall say.
     fn link(&self, overlay: &Node) -> Link {
         let base = &self.hold.base;
-        let filename = self.backing_file.clone().unwrap_or_else(|| name_for(overlay, base));
+        let filename = self.backing_file.clone().unwrap_or_else(|| name_seen_from(&overlay.filename(), &base.filename()));
         Link { filename: Some(filename), format: Some(base.driver_name().to_owned()) }
     }
 
@@ -65,15 +64,6 @@ impl IntermediateCommit {
         let back = if was_read_only { graph.set_writable(overlay, false).await } else { Ok(()) };
         stored.and(back).map_err(|e: BlockError| e.at_node(overlay.name()))
     }
-}
-
-/// The base's name as it leads there from the overlay's folder.
-fn name_for(overlay: &Node, base: &Node) -> String {
-    let name = base.filename();
-    if resolve_filename(&overlay.filename(), &name) == name {
-        return name;
-    }
-    std::path::absolute(Path::new(&name)).map_or(name, |p| p.to_string_lossy().into_owned())
 }
 
 impl Work for IntermediateCommit {

@@ -73,6 +73,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     }
     args.source.name = super::one_image(&parsed.operands)?;
     args.source.writable = args.repair != Repair::No;
+    args.source.for_repair = args.source.writable;
     super::exclusive(&args.source)?;
     runtime::run(open_and_check(console, &args))?
 }

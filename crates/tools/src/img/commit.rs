@@ -131,15 +131,14 @@ fn find_base(chain: &[Arc<Node>], args: &Args) -> Result<Arc<Node>, Failure> {
     match &args.base {
         None => below.first().cloned().ok_or_else(|| Failure::new("Image does not have a backing file")),
         Some(name) => {
-            // A name in the chain is as the image above stores it, or as it was opened.
-            let stored = |index: usize| chain.get(index).and_then(|above| above.driver().info().backing_filename);
-            let found = below.iter().enumerate().find(|(index, node)| {
-                node.filename() == *name || stored(*index).as_deref() == Some(name) || same_file(&node.filename(), name)
-            });
+            // A relative name is as seen from the image above, as a backing name stored there is.
+            let named = |(above, node): &(&Arc<Node>, &Arc<Node>)| {
+                same_file(&node.filename(), &block::resolve_filename(&above.filename(), name))
+            };
             let missing = || {
                 Failure::new(format_args!("Did not find '{name}' in the backing chain of '{}'", args.source.name))
             };
-            found.map(|(_, node)| node.clone()).ok_or_else(missing)
+            chain.iter().zip(below).find(named).map(|(_, node)| node.clone()).ok_or_else(missing)
         }
     }
 }
@@ -147,7 +146,7 @@ fn find_base(chain: &[Arc<Node>], args: &Args) -> Result<Arc<Node>, Failure> {
 fn same_file(one: &str, other: &str) -> bool {
     match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
-        _ => false,
+        _ => one == other,
     }
 }
 

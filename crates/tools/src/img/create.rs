@@ -100,7 +100,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
 }
 
 /// Reads the size operand.
-fn image_size(text: &str) -> Result<u64, Failure> {
+pub(super) fn image_size(text: &str) -> Result<u64, Failure> {
     match size::parse(text) {
         Ok(size) if i64::try_from(size).is_ok() => Ok(size),
         Err(SizeError::Invalid) => Err(Failure::new(format_args!("Invalid image size specified: '{text}'."))),

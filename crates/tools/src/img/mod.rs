@@ -9,6 +9,8 @@ mod convert;
 mod create;
 mod info;
 mod map;
+mod measure;
+mod rebase;
 mod resize;
 
 use crate::console::Console;
@@ -33,11 +35,13 @@ const COMMANDS: &[Command] = &[
     Command { name: "create", about: "Make an image", run: create::run },
     Command { name: "info", about: "Tell what an image is", run: info::run },
     Command { name: "map", about: "Tell what lies where in an image", run: map::run },
+    Command { name: "measure", about: "Tell how large a new image's file would be", run: measure::run },
+    Command { name: "rebase", about: "Put another backing file below an image", run: rebase::run },
     Command { name: "resize", about: "Change the virtual size of an image", run: resize::run },
 ];
 
 /// Commands of the programs whose place this takes that are not here yet.
-const LATER: &[&str] = &["amend", "bench", "bitmap", "dd", "measure", "rebase", "snapshot"];
+const LATER: &[&str] = &["amend", "bench", "bitmap", "dd", "snapshot"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Global {

@@ -85,6 +85,12 @@ impl Findings {
         });
     }
 
+    /// A compressed cluster that is marked as the image's own.
+    pub(super) fn owned_compressed(&mut self, times: u32, offset: u64) {
+        self.report.corruptions += u64::from(times);
+        self.line(|| format!("ERROR: coffset={offset:#x}: copied flag must never be set for compressed clusters"));
+    }
+
     /// More references than a refcount can hold.
     pub(super) fn overflow(&mut self, offset: u64, excess: u64) {
         self.report.corruptions += excess;

@@ -44,14 +44,16 @@ pub(super) async fn counts(
     image.file.flush().await
 }
 
-/// Compares the flags of the active tables with the counts, and sets them right when nothing else is wrong.
+/// Compares the flags of the active tables with the counts, and sets them right: that a cluster is not owned always
+/// (it costs a copy at worst), that it is owned only when nothing else is wrong.
 pub(super) async fn flags(
     image: Image<'_>,
     tables: &TableSet,
     counts: &Counts,
     findings: &mut Findings,
 ) -> Result<()> {
-    let repaired = findings.repair() == Repair::All && findings.clean();
+    let (clean, all) = (findings.clean(), findings.repair() == Repair::All);
+    let repairs = |owned: bool| clean || (!owned && all);
     let header = image.header;
     let (mut at, end) = (header.l1_offset, header.l1_offset + header.l1_bytes());
     while at < end {
@@ -59,11 +61,13 @@ pub(super) async fn flags(
         let mut piece = image.read(at, len).await?;
         let first = (at - header.l1_offset) / 8;
         let changed = set_flags(&mut piece, image, counts, |_| true, |i, word, refcount| {
+            let repaired = repairs(refcount == 1);
             findings.flag_differs(1, repaired, || {
                 format!("L2 cluster: l1_index={} l1_entry={word:x} refcount={refcount}", first + i as u64)
             });
+            repaired
         });
-        if changed && repaired {
+        if changed {
             image.write(at, piece).await?;
         }
         at += len;
@@ -77,12 +81,14 @@ pub(super) async fn flags(
         for (table, bytes) in run.iter().zip(bytes.chunks_mut(cluster_size as usize)).filter(|(t, _)| t.active > 0) {
             let standard = |word: u64| word & COMPRESSED == 0;
             changed |= set_flags(bytes, image, counts, standard, |_, word, refcount| {
+                let repaired = repairs(refcount == 1);
                 findings.flag_differs(table.active, repaired, || {
                     format!("data cluster: l2_entry={word:x} refcount={refcount}")
                 });
+                repaired
             });
         }
-        if changed && repaired {
+        if changed {
             image.write(at, bytes).await?;
         }
         rt::yield_now().await;
@@ -90,13 +96,14 @@ pub(super) async fn flags(
     Ok(())
 }
 
-/// Sets the flags of a table's entries by the counts. Answers whether any changed; `differs` is told each.
+/// Sets the flags of a table's entries by the counts, where `differs`, told each wrong one, allows it. Answers
+/// whether any changed.
 fn set_flags(
     table: &mut [u8],
     image: Image<'_>,
     counts: &Counts,
     concerns: impl Fn(u64) -> bool,
-    mut differs: impl FnMut(usize, u64, u64),
+    mut differs: impl FnMut(usize, u64, u64) -> bool,
 ) -> bool {
     let mut changed = false;
     for (i, entry) in table.as_chunks_mut().0.iter_mut().enumerate() {
@@ -106,8 +113,7 @@ fn set_flags(
             continue;
         }
         let refcount = counts.get(offset >> image.header.cluster_bits).0;
-        if (refcount == 1) != (word & COPIED != 0) {
-            differs(i, word, refcount);
+        if (refcount == 1) != (word & COPIED != 0) && differs(i, word, refcount) {
             *entry = (word ^ COPIED).to_be_bytes();
             changed = true;
         }

@@ -96,9 +96,7 @@ impl Scan<'_> {
         let offset_bits = 62 - (self.header.cluster_bits - 8);
         let offset = word & ((1 << offset_bits) - 1);
         if word & COPIED != 0 && self.first {
-            self.findings.corruption(table.refs, || {
-                format!("coffset={offset:#x}: copied flag must never be set for compressed clusters")
-            });
+            self.findings.owned_compressed(table.refs, offset);
         }
         let sectors = ((word & (COMPRESSED - 1)) >> offset_bits) + 1;
         self.region(table.refs, offset, sectors * 512 - offset % 512);

@@ -132,7 +132,7 @@ mod tests {
             let max = u64::MAX >> (64 - (1 << order));
             let mut block = vec![0; 512];
             let counts = 512 * 8 >> order;
-            let value = |index: u64| (index * 0x9e37_79b9_7f4a_7c15) & max;
+            let value = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) & max;
             (0..counts).for_each(|index| put_count(&mut block, order, index, value(index)));
             let mut found = vec![0; counts as usize];
             each_count(&block, order, |index, count| found[index as usize] = count);

@@ -175,7 +175,10 @@ impl<'a> Walk<'a> {
             }
         };
         let mut bytes_left = self.image.file_len;
-        for snapshot in &snapshots.list {
+        for (index, snapshot) in snapshots.list.iter().enumerate() {
+            if !snapshot.complete && header.version >= 3 && first {
+                self.scan.findings.corruption(1, || format!("snapshot table entry {index} is incomplete"));
+            }
             let bytes = u64::from(snapshot.l1_entries) * 8;
             let wrong = if !snapshot.l1_offset.is_multiple_of(header.cluster_size()) {
                 "L1 table is not cluster aligned; snapshot table entry corrupted"

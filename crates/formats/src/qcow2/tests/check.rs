@@ -43,7 +43,7 @@ fn numbers(report: &CheckReport) -> [(&'static str, u64); 8] {
 }
 
 /// An image with data, zeroes, compressed clusters, a snapshot and a bitmap, made by the peer.
-fn sample(scratch: &Scratch, options: &str, rich: bool) -> Option<Vec<u8>> {
+fn sample(scratch: &Scratch, options: &str, snapshot: bool, bitmap: bool) -> Option<Vec<u8>> {
     let path = scratch.path("sample");
     let compressed = scratch.path("compressed");
     let (name, small) = (path.to_str()?, compressed.to_str()?);
@@ -56,9 +56,11 @@ fn sample(scratch: &Scratch, options: &str, rich: bool) -> Option<Vec<u8>> {
     tool("qemu-io", &["-c", "write -q -P 17 0 300k", "-c", "write -q -P 18 1M 200k", "-c", "write -q -P 19 3M 70k", small])?;
     tool("qemu-img", &["convert", "-c", "-O", "qcow2", "-o", options, small, name])?;
     tool("qemu-io", &["-c", "write -q -P 20 200k 300k", "-c", "write -q -z 1M 64k", "-c", "write -q -P 3 2M 192k", name])?;
-    if rich {
+    if snapshot {
         tool("qemu-img", &["snapshot", "-c", "one", name])?;
         tool("qemu-io", &["-c", "write -q -P 21 2M 100k", "-c", "write -q -z -u 3M 64k", name])?;
+    }
+    if bitmap {
         tool("qemu-img", &["bitmap", "--add", "--enable", "-g", "64k", name, "b"])?;
         tool("qemu-io", &["-c", "write -q -P 22 0 64k", name])?;
     }
@@ -120,7 +122,7 @@ fn numbers_and_verdicts_are_the_peers_on_good_images() {
     let path = scratch.path("image");
     for options in ["cluster_size=512", "cluster_size=4k,refcount_bits=64", "cluster_size=64k", "compat=0.10"] {
         for rich in [false, true] {
-            let Some(image) = sample(&scratch, options, rich && options != "compat=0.10") else { return };
+            let Some(image) = sample(&scratch, options, rich, rich && options != "compat=0.10") else { return };
             std::fs::write(&path, &image).unwrap();
             let report = check(&path, Repair::No).unwrap();
             let (their_code, json) = peer("qemu-img", &["check", "--output=json", path.to_str().unwrap()]).unwrap();
@@ -141,7 +143,7 @@ fn explore() {
     let only = std::env::var("ONLY").unwrap_or_default();
     let (mut total, mut same, mut class) = (0, 0, 0);
     for options in ["cluster_size=4k", "cluster_size=64k"] {
-        let Some(image) = sample(&scratch, options, true) else { return };
+        let Some(image) = sample(&scratch, options, true, true) else { return };
         let all = entries(&image);
         for (i, &at) in all.iter().enumerate().step_by(std::env::var("STEP").map_or(7, |s| s.parse().unwrap())) {
             let old = be64(&image, at as usize).unwrap();
@@ -161,6 +163,11 @@ fn explore() {
                     }
                 }
                 if ours == their_code { class += 1; }
+                if let Ok(r) = &result && diff.is_empty() && ours == their_code && std::env::var("LINES").is_ok() {
+                    let (_, text) = peer("qemu-img", &["check", name]).unwrap();
+                    let theirs: Vec<_> = text.lines().filter(|l| l.starts_with("ERROR") || l.starts_with("Leaked")).collect();
+                    if theirs != r.messages { println!("LINES {what}\n{}\n---\n{}", r.messages.join("\n"), theirs.join("\n")); }
+                }
                 if ours == their_code && diff.is_empty() { same += 1; } else {
                     println!("{what}: code {ours}/{their_code}{diff}");
                     if !only.is_empty() {
@@ -172,4 +179,67 @@ fn explore() {
         }
     }
     println!("{total} images, {class} same verdict, {same} same numbers");
+}
+
+#[test]
+#[ignore]
+fn explore_repair() {
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let (an, bn) = (a.to_str().unwrap(), b.to_str().unwrap());
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let (mut total, mut same) = (0, 0);
+    for options in ["cluster_size=4k", "cluster_size=64k"] {
+        let Some(image) = sample(&scratch, options, true, false) else { return };
+        let all = entries(&image);
+        for (i, &at) in all.iter().enumerate().step_by(std::env::var("STEP").map_or(7, |s| s.parse().unwrap())) {
+            let old = be64(&image, at as usize).unwrap();
+            let neighbour = be64(&image, all[(i + 1) % all.len()] as usize).unwrap();
+            for value in wrong_values(old, image.len() as u64, neighbour) {
+                let what = format!("{options} {at:#x}: {old:#x} -> {value:#x}");
+                if !what.contains(&only) { continue; }
+                total += 1;
+                for repair in [Repair::Leaks, Repair::All] {
+                    let word = if repair == Repair::All { "all" } else { "leaks" };
+                    std::fs::write(&a, with(&image, at, value)).unwrap();
+                    std::fs::write(&b, with(&image, at, value)).unwrap();
+                    let result = check(&a, repair);
+                    let again = code(&check(&a, Repair::No));
+                    let (their_code, text) = peer("qemu-img", &["check", "-r", word, bn]).unwrap();
+                    let (mine, _) = peer("qemu-img", &["check", an]).unwrap();
+                    let (fixed, leaks) = match &result { Ok(r) => (r.corruptions_fixed, r.leaks_fixed), Err(_) => (99, 99) };
+                    let n = |w: &str| text.lines().find(|l| l.ends_with(w)).and_then(|l| l.trim().split(' ').next()?.parse().ok()).unwrap_or(0u64);
+                    let (tf, tl) = (n(" corruptions"), n(" leaked clusters"));
+                    if mine == their_code && again == mine && (fixed, leaks) == (tf, tl) { same += 1; } else {
+                        println!("{what} {word}: ours {again} per peer {mine}, theirs {their_code}; fixed {fixed},{leaks} / {tf},{tl}");
+                        if !only.is_empty() {
+                            println!("{text}-----");
+                            match result { Ok(r) => println!("{}", r.messages.join("\n")), Err(e) => println!("{e}") }
+                        }
+                    }
+                    if std::env::var("LINES").is_ok() && let Ok(r) = check_lines(&a, &with(&image, at, value), repair) {
+                        let theirs: Vec<_> = text.lines().filter(|l| l.starts_with("ERROR") || l.starts_with("Leaked") || l.starts_with("Re")).collect();
+                        if theirs != r { println!("LINES {what}\n{}\n---\n{}", r.join("\n"), theirs.join("\n")); }
+                    }
+                }
+            }
+        }
+    }
+    println!("{total} images, {same} same");
+}
+fn check_lines(path: &Path, image: &[u8], repair: Repair) -> block::Result<Vec<String>> {
+    std::fs::write(path, image).unwrap();
+    check(path, repair).map(|r| r.messages)
+}
+
+#[test]
+#[ignore]
+fn time_it() {
+    for name in std::env::var("IMAGES").unwrap().split(',') {
+        for _ in 0..5 {
+            let start = std::time::Instant::now();
+            let report = check(Path::new(name), Repair::No).unwrap();
+            println!("{name} {:?} {:?}", start.elapsed(), numbers(&report));
+        }
+    }
 }

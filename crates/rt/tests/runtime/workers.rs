@@ -8,9 +8,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use rt::{JoinError, Target};
 
-mod support;
-
-use support::on_each_engine;
+use crate::support::on_each_engine;
 
 #[test]
 fn a_panicking_task_is_contained() {
@@ -167,7 +165,7 @@ fn blocking_and_computing_calls_answer_and_panic_like_calls_in_place() {
     on_each_engine(|| async {
         let calls = (0..100).map(|n| rt::blocking(move || n * 2));
         assert_eq!(join_all(calls).await.iter().sum::<i32>(), 9900);
-        assert_eq!(rt::compute(|| rt::worker_count()).await, 2);
+        assert_eq!(rt::compute(rt::worker_count).await, 2);
         let panicked = rt::spawn(async { rt::blocking(|| panic!("in the pool")).await }).await;
         assert_eq!(panicked, Err(JoinError::Panicked("in the pool".to_owned())));
         assert_eq!(rt::blocking(|| 1).await, 1);

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use rt::{BufMut, File, FileKind, OpenOptions, fs, laws, locks};
 
-mod support;
-
-use support::{Folder, on_each_engine};
+use crate::support::{Folder, on_each_engine};
 
 const NEW: OpenOptions =
     OpenOptions { read: true, write: true, create: true, create_new: false, truncate: true, direct: false };

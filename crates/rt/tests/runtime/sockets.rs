@@ -9,9 +9,7 @@ use rt::Target;
 use rt::net::{Listener, Stream};
 use rt::stdio::Lines;
 
-mod support;
-
-use support::{Folder, on_each_engine};
+use crate::support::{Folder, on_each_engine};
 
 #[test]
 fn a_stale_socket_file_is_replaced_and_a_live_one_refused() {

@@ -1,0 +1,113 @@
+//! Character devices: the streams that monitors are served on.
+use crate::client;
+use crate::control::Control;
+use crate::wire::Layout;
+use api::{ChardevOptions, ChardevOptionsBranch, ChardevSocketOptions, InetSocketAddress, QmpError};
+use api::{SocketAddress, UnixSocketAddress};
+use block::BlockError;
+use rt::Target;
+use rt::net::{Listener, Stream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a listener waits after a connection could not be accepted (too few descriptors).
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// An open character device.
+pub(crate) enum Chardev {
+    /// Clients connect to it; one may have done so already.
+    Server(Vec<Listener>, Option<Stream>),
+    /// It has connected to somebody.
+    Client(Stream),
+    /// Standard input and output.
+    Stdio,
+}
+
+impl Chardev {
+    /// Opens it. A server that is to wait does so until its first client is there.
+    pub(crate) async fn open(options: &ChardevOptions) -> Result<Self, QmpError> {
+        let ChardevOptionsBranch::Socket(socket) = &options.branch else { return Ok(Self::Stdio) };
+        let address = address(socket)?;
+        if !socket.server.unwrap_or(false) {
+            if socket.wait.is_some() {
+                return Err(QmpError::generic("'wait' option is incompatible with socket in client connect mode"));
+            }
+            return connect(&address).await.map(Self::Client);
+        }
+        let listeners = crate::commands::listen(&address).await?;
+        let mut first = None;
+        if socket.wait.unwrap_or(true)
+            && let Some(listener) = listeners.first()
+        {
+            tracing::info!(chardev = options.id, "waiting for the first client");
+            first = Some(listener.accept().await.map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))?);
+        }
+        Ok(Self::Server(listeners, first))
+    }
+
+    /// Serves QMP on it from now on.
+    pub(crate) fn serve(self, control: &Control, layout: Layout) -> Result<(), QmpError> {
+        match self {
+            Self::Client(stream) => spawn_session(control, Arc::new(stream), layout),
+            Self::Stdio => {
+                let open = |stream: std::io::Result<Stream>| {
+                    stream.map(Arc::new).map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))
+                };
+                let (input, output) = (open(rt::stdio::stdin())?, open(rt::stdio::stdout())?);
+                rt::spawn_on(Target::Control, client::serve(control.clone(), input, output, layout)).detach();
+            }
+            Self::Server(listeners, first) => {
+                if let Some(stream) = first {
+                    spawn_session(control, Arc::new(stream), layout);
+                }
+                for listener in listeners {
+                    rt::spawn_on(Target::Control, accept(control.clone(), listener, layout)).detach();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn spawn_session(control: &Control, stream: Arc<Stream>, layout: Layout) {
+    rt::spawn_on(Target::Control, client::serve(control.clone(), stream.clone(), stream, layout)).detach();
+}
+
+async fn accept(control: Control, listener: Listener, layout: Layout) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => spawn_session(&control, Arc::new(stream), layout),
+            Err(e) => {
+                tracing::warn!(error = %e, "a QMP client could not be accepted");
+                rt::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn connect(address: &SocketAddress) -> Result<Stream, QmpError> {
+    let (place, result) = match address {
+        SocketAddress::Unix(unix) => (unix.path.clone(), Stream::connect_unix(Path::new(&unix.path)).await),
+        SocketAddress::Inet(inet) => {
+            let port = inet.port.parse();
+            let port = port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
+            (format!("{}:{port}", inet.host), Stream::connect_tcp(&inet.host, port).await)
+        }
+    };
+    result.map_err(|e| QmpError::generic(BlockError::os(format!("Failed to connect to '{place}'"), &e).to_string()))
+}
+
+fn address(socket: &ChardevSocketOptions) -> Result<SocketAddress, QmpError> {
+    let ChardevSocketOptions { path, host, port, .. } = socket.clone();
+    match (path, host, port) {
+        (Some(path), None, None) => Ok(SocketAddress::Unix(UnixSocketAddress { path })),
+        (None, host, Some(port)) => Ok(SocketAddress::Inet(InetSocketAddress {
+            host: host.unwrap_or_default(),
+            port,
+            ..InetSocketAddress::default()
+        })),
+        (None, Some(_), None) => Err(QmpError::generic("chardev: socket: no port given")),
+        _ => Err(QmpError::generic("chardev: socket: either 'path' or 'port' must be given")),
+    }
+}

@@ -1,0 +1,110 @@
+//! One client: bytes in, requests worked off in order, answers and events out.
+use crate::control::Control;
+use crate::outbox::Outbox;
+use crate::session::{Incoming, Request, Session};
+use crate::wire::Layout;
+use api::{QmpError, Value};
+use futures_util::future::{Either, select};
+use rt::net::Stream;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// Bytes taken from the client at a time.
+const INPUT: usize = 16 << 10;
+
+/// The command whose answer is the last.
+const QUIT: &str = "quit";
+
+/// Serves one QMP session until its client has left or must be let go. `input` and `output` may be the same stream.
+pub async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>, layout: Layout) {
+    let outbox = Arc::new(Outbox::new(layout));
+    let peer = input.peer_label();
+    control.join(&outbox);
+    outbox.answer(&layout.greeting()).await;
+    let writer = rt::spawn(write(outbox.clone(), output));
+    let gone = {
+        let (reading, gone) = (pin!(read(&control, &outbox, &input)), pin!(outbox.gone()));
+        match select(reading, gone).await {
+            Either::Left((Ok(()), _)) => false,
+            Either::Left((Err(e), _)) => {
+                tracing::debug!(%peer, error = %e, "a QMP client's connection failed");
+                true
+            }
+            Either::Right(_) => {
+                tracing::warn!(%peer, "a QMP client that does not read what is sent to it is let go");
+                true
+            }
+        }
+    };
+    if gone {
+        outbox.give_up();
+    } else {
+        outbox.end();
+    }
+    if let Err(e) = writer.await {
+        tracing::debug!(%peer, error = %e, "the writer of a QMP client ended early");
+    }
+}
+
+async fn write(outbox: Arc<Outbox>, output: Arc<Stream>) {
+    while let Some(text) = outbox.next().await {
+        let (sending, gone) = (pin!(output.send_all(&text)), pin!(outbox.gone()));
+        match select(sending, gone).await {
+            Either::Left((Ok(()), _)) => {}
+            Either::Left((Err(e), _)) => {
+                tracing::debug!(error = %e, "nothing can be sent to a QMP client any more");
+                outbox.give_up();
+            }
+            Either::Right(_) => {}
+        }
+    }
+    // A stream that is shut down already is what is wanted.
+    let _ = output.shutdown();
+}
+
+async fn read(control: &Control, outbox: &Outbox, input: &Stream) -> io::Result<()> {
+    let mut session = Session::new();
+    let mut buffer = vec![0; INPUT];
+    loop {
+        let n = input.recv(&mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        let mut bytes = buffer.get(..n).unwrap_or_default();
+        while let Some(incoming) = session.next(&mut bytes) {
+            let (id, result, quits) = match incoming {
+                Incoming::Answer { id, result } => (id, Some(result), false),
+                Incoming::Request(request) => {
+                    let quits = request.command == QUIT;
+                    let (id, result) = run(control, request).await;
+                    (id, result, quits)
+                }
+            };
+            if session.is_negotiated() {
+                outbox.listen_to_events();
+            }
+            if let Some(result) = result {
+                outbox.answer(&outbox.layout().answer(id, result)).await;
+            }
+            if quits && control.has_ended() {
+                control.leave();
+            }
+        }
+    }
+}
+
+/// Runs a command as a task of its own: it is carried through also when this client is let go meanwhile.
+async fn run(control: &Control, request: Request) -> (Option<Value>, Option<Result<Value, QmpError>>) {
+    let Request { id, command, arguments } = request;
+    let control = control.clone();
+    let task = rt::spawn(async move {
+        control.admit()?;
+        tracing::debug!(command, "QMP");
+        api::dispatch(&control, &command, arguments).await
+    });
+    match task.await {
+        Ok(result) => (id, result.transpose()),
+        Err(e) => (id, Some(Err(QmpError::generic(format!("the command ended in a defect of this program: {e}"))))),
+    }
+}

@@ -1,0 +1,80 @@
+//! Nodes: adding, deleting, changing, listing.
+use super::{failed, lookup, not_busy};
+use crate::control::Control;
+use crate::{nodes, options};
+use api::{
+    BlockCoreCommands, BlockDeviceInfo, BlockInfo, BlockResizeArguments, BlockStats, BlockdevDelArguments,
+    BlockdevOptions, BlockdevReopenArguments, BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, QmpError,
+    QueryBlockstatsArguments, QueryNamedBlockNodesArguments,
+};
+
+impl BlockCoreCommands for Control {
+    async fn blockdev_add(&self, arguments: BlockdevOptions) -> Result<(), QmpError> {
+        if arguments.node_name.is_none() {
+            return Err(QmpError::generic("'node-name' must be specified for the root node"));
+        }
+        let options = options::from_typed(&arguments).map_err(failed)?;
+        self.graph().add(options).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn blockdev_del(&self, arguments: BlockdevDelArguments) -> Result<(), QmpError> {
+        self.graph().remove(&arguments.node_name).await.map_err(failed)
+    }
+
+    async fn blockdev_reopen(&self, arguments: BlockdevReopenArguments) -> Result<(), QmpError> {
+        for (done, node) in arguments.options.iter().enumerate() {
+            let options = options::from_typed(node).map_err(failed)?;
+            if let Some(node) = node.node_name.as_ref().and_then(|name| self.graph().node(name)) {
+                not_busy(&node)?;
+            }
+            let changed = || arguments.options.iter().take(done).filter_map(|o| o.node_name.as_deref());
+            self.graph().reopen(options).await.map_err(|e| match done {
+                0 => failed(e),
+                _ => failed(format!("{e} (changed before that: {})", changed().collect::<Vec<_>>().join(", "))),
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn query_named_block_nodes(
+        &self,
+        arguments: QueryNamedBlockNodesArguments,
+    ) -> Result<Vec<BlockDeviceInfo>, QmpError> {
+        let flat = arguments.flat.unwrap_or(false);
+        // The newest first, as clients are used to.
+        Ok(self.graph().nodes().iter().rev().map(|node| nodes::device_info(node, flat)).collect())
+    }
+
+    async fn query_block(&self) -> Result<Vec<BlockInfo>, QmpError> {
+        // Devices come with the schema's form of blockdev-add that makes them.
+        Ok(Vec::new())
+    }
+
+    async fn query_blockstats(&self, arguments: QueryBlockstatsArguments) -> Result<Vec<BlockStats>, QmpError> {
+        if !arguments.query_nodes.unwrap_or(false) {
+            return Ok(Vec::new());
+        }
+        let entries = self.graph().entries();
+        Ok(self.graph().nodes().iter().map(|node| nodes::stats(node, &entries)).collect())
+    }
+
+    async fn block_resize(&self, arguments: BlockResizeArguments) -> Result<(), QmpError> {
+        let BlockResizeArguments { device, node_name, size } = arguments;
+        let node = lookup(self.graph(), device.as_deref(), node_name.as_deref())?;
+        let size = u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
+        self.graph().resize(&node, size, "off").await.map_err(failed)
+    }
+
+    async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {
+        self.snapshot_sync(arguments).await
+    }
+
+    async fn blockdev_snapshot(&self, arguments: BlockdevSnapshotArguments) -> Result<(), QmpError> {
+        let node = self.graph().need_node(&arguments.node).map_err(failed)?;
+        let overlay = self.graph().need_node(&arguments.overlay).map_err(failed)?;
+        not_busy(&node)?;
+        not_busy(&overlay)?;
+        self.graph().insert_overlay(&node, &overlay).await.map_err(failed)
+    }
+}

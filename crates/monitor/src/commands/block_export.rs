@@ -1,0 +1,117 @@
+//! The NBD server and its exports.
+use super::failed;
+use crate::control::Control;
+use api::*;
+use exports::{ExportInfo, ExportSpec, NbdServer, RemoveMode, ServerOptions};
+use rt::net::{Address, Listener};
+use std::time::Duration;
+
+/// Where the schema's address is.
+fn address(address: &SocketAddress) -> Result<Address, QmpError> {
+    match address {
+        SocketAddress::Unix(unix) => Ok(Address::Unix(unix.path.clone().into())),
+        SocketAddress::Inet(inet) => {
+            let port = inet.port.parse();
+            let port = port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
+            Ok(Address::Tcp { host: inet.host.clone(), port })
+        }
+    }
+}
+
+/// Listens at an address of the schema.
+pub(crate) async fn listen(at: &SocketAddress) -> Result<Vec<Listener>, QmpError> {
+    let mut listeners = NbdServer::listen(&address(at)?).await.map_err(failed)?;
+    if let SocketAddress::Inet(inet) = at {
+        // A family that is refused by name is left out; one that is asked for by name leaves the other out.
+        let ipv4 = inet.ipv4.unwrap_or(inet.ipv6 != Some(true));
+        let ipv6 = inet.ipv6.unwrap_or(inet.ipv4 != Some(true));
+        listeners.retain(|l| match l.local_addr() {
+            Some(Address::Tcp { host, .. }) => if host.contains(':') { ipv6 } else { ipv4 },
+            _ => true,
+        });
+        if listeners.is_empty() {
+            return Err(QmpError::generic(format!("'{}' has no address of the family asked for", inet.host)));
+        }
+    }
+    Ok(listeners)
+}
+
+impl Control {
+    /// Starts the NBD server.
+    pub(crate) async fn start_nbd_server(&self, options: NbdServerOptions) -> Result<(), QmpError> {
+        if self.exports().server().is_some() {
+            return Err(failed(exports::ExportError::AlreadyRunning));
+        }
+        let defaults = ServerOptions::default();
+        let limits = ServerOptions {
+            max_connections: options.max_connections.map_or(defaults.max_connections, |n| n as usize),
+            handshake_deadline: match options.handshake_max_seconds {
+                None => defaults.handshake_deadline,
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(seconds.into())),
+            },
+            ..defaults
+        };
+        let listeners = listen(&options.addr).await?;
+        self.exports().start_server(listeners, limits).map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn info(export: ExportInfo) -> BlockExportInfo {
+    BlockExportInfo {
+        id: export.id,
+        r#type: match export.kind {
+            exports::ExportKind::Nbd => BlockExportType::Nbd,
+        },
+        node_name: export.node_name,
+        shutting_down: export.shutting_down,
+    }
+}
+
+impl BlockExportCommands for Control {
+    async fn nbd_server_start(&self, arguments: NbdServerStartArguments) -> Result<(), QmpError> {
+        let NbdServerStartArguments { addr, handshake_max_seconds, max_connections } = arguments;
+        let addr = match addr {
+            SocketAddressLegacy::Inet(inet) => SocketAddress::Inet(inet),
+            SocketAddressLegacy::Unix(unix) => SocketAddress::Unix(unix),
+        };
+        self.start_nbd_server(NbdServerOptions { addr, handshake_max_seconds, max_connections }).await
+    }
+
+    async fn nbd_server_stop(&self) -> Result<(), QmpError> {
+        self.exports().stop_server().await.map_err(failed)
+    }
+
+    async fn block_export_add(&self, arguments: BlockExportOptions) -> Result<(), QmpError> {
+        // Connections go to the least busy worker, whichever iothread is named.
+        if let Some(iothread) = &arguments.iothread
+            && !self.objects().has(ObjectType::Iothread, iothread)
+        {
+            return Err(QmpError::generic(format!("iothread \"{iothread}\" not found")));
+        }
+        let BlockExportOptionsBranch::Nbd(nbd) = arguments.branch;
+        let spec = ExportSpec {
+            id: arguments.id,
+            node_name: arguments.node_name,
+            writable: arguments.writable.unwrap_or(false),
+            writethrough: arguments.writethrough.unwrap_or(false),
+            name: nbd.name,
+            description: nbd.description,
+            single_connection: false,
+        };
+        self.exports().add(spec).await.map_err(failed)
+    }
+
+    async fn block_export_del(&self, arguments: BlockExportDelArguments) -> Result<(), QmpError> {
+        let mode = match arguments.mode {
+            Some(BlockExportRemoveMode::Hard) => RemoveMode::Hard,
+            None | Some(BlockExportRemoveMode::Safe) => RemoveMode::Safe,
+        };
+        self.exports().remove(&arguments.id, mode).map_err(failed)
+    }
+
+    async fn query_block_exports(&self) -> Result<Vec<BlockExportInfo>, QmpError> {
+        Ok(self.exports().list().into_iter().map(info).collect())
+    }
+}

@@ -1,0 +1,44 @@
+//! The handlers of the schema's commands, a file for each of its sections.
+mod block_core;
+mod block_export;
+mod block_job;
+mod qom;
+mod snapshot;
+
+use crate::control::Control;
+use api::{IntrospectCommands, QmpError};
+use block::{BlockError, ErrorKind, Graph, Node};
+use std::sync::Arc;
+
+pub(crate) use block_export::listen;
+
+/// A core error in QMP's words.
+fn failed(error: impl std::fmt::Display) -> QmpError {
+    QmpError::generic(error.to_string())
+}
+
+/// The node that a command names by device or node name.
+fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Result<Arc<Node>, QmpError> {
+    // Devices of their own come later; no name is one's yet.
+    node_name.and_then(|name| graph.node(name)).ok_or_else(|| {
+        let (device, name) = (device.unwrap_or_default(), node_name.unwrap_or_default());
+        QmpError::generic(format!("Cannot find device='{device}' nor node-name='{name}'"))
+    })
+}
+
+/// Refuses a node that a job uses.
+fn not_busy(node: &Node) -> Result<(), QmpError> {
+    match node.busy() {
+        None => Ok(()),
+        Some(reason) => {
+            let text = format!("Node '{}' is busy: {reason}", node.name());
+            Err(failed(BlockError::new(ErrorKind::Busy, text)))
+        }
+    }
+}
+
+impl IntrospectCommands for Control {
+    async fn quit(&self) -> Result<(), QmpError> {
+        self.end().await.map_err(failed)
+    }
+}

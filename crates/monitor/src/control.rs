@@ -1,0 +1,123 @@
+//! What commands work on: the graph, jobs, exports, objects; and how all of it ends.
+use crate::events::Events;
+use crate::objects::Objects;
+use crate::options;
+use crate::outbox::Outbox;
+use api::QmpError;
+use block::{BlockError, Graph, Registry};
+use event_listener::{Event, IntoNotification};
+use exports::Exports;
+use jobs::Jobs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+
+/// The state that all sessions share; a handle, cheap to clone.
+#[derive(Clone)]
+pub struct Control(Arc<Inner>);
+
+struct Inner {
+    graph: Graph,
+    jobs: Jobs,
+    exports: Exports,
+    objects: Objects,
+    events: Arc<Events>,
+    /// The end has begun; nothing new is admitted.
+    ending: AtomicBool,
+    /// Held while the end goes on; what it came to.
+    end: futures_util::lock::Mutex<Option<Result<(), BlockError>>>,
+    /// `quit` was answered.
+    left: AtomicBool,
+    has_left: Event,
+}
+
+impl Control {
+    /// An empty graph over `registry`, no jobs, no exports.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        let events = Arc::new(Events::default());
+        let graph = Graph::new(registry, options::from_json);
+        let deleted = events.clone();
+        Self(Arc::new(Inner {
+            jobs: Jobs::new(events.clone()),
+            exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),
+            objects: Objects::default(),
+            graph,
+            events,
+            ending: AtomicBool::new(false),
+            end: futures_util::lock::Mutex::new(None),
+            left: AtomicBool::new(false),
+            has_left: Event::new(),
+        }))
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.0.graph
+    }
+
+    /// The jobs.
+    pub fn jobs(&self) -> &Jobs {
+        &self.0.jobs
+    }
+
+    /// The exports.
+    pub fn exports(&self) -> &Exports {
+        &self.0.exports
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.0.objects
+    }
+
+    pub(crate) fn join(&self, outbox: &Arc<Outbox>) {
+        self.0.events.join(outbox);
+    }
+
+    /// Refuses commands once the end has begun.
+    pub(crate) fn admit(&self) -> Result<(), QmpError> {
+        if self.0.ending.load(Acquire) {
+            return Err(QmpError::generic("the program is ending"));
+        }
+        Ok(())
+    }
+
+    /// Ends everything, once: exports with their last requests, then jobs, then nodes with their last flush.
+    pub async fn end(&self) -> Result<(), BlockError> {
+        self.0.ending.store(true, Release);
+        let mut end = self.0.end.lock().await;
+        if let Some(result) = &*end {
+            return result.clone();
+        }
+        self.0.exports.close_all().await;
+        self.0.jobs.cancel_all().await;
+        let result = self.0.graph.close_all().await;
+        *end = Some(result.clone());
+        result
+    }
+
+    /// Whether [`Control::end`] is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.end.try_lock().is_some_and(|end| end.is_some())
+    }
+
+    /// `quit` was answered: the program may go.
+    pub(crate) fn leave(&self) {
+        self.0.left.store(true, Release);
+        self.0.has_left.notify(usize::MAX.additional());
+    }
+
+    /// Lets all clients have what waits for them.
+    pub(crate) async fn dismiss_clients(&self) {
+        self.0.events.end_clients().await;
+    }
+
+    /// Waits until a `quit` has been answered.
+    pub async fn left(&self) {
+        loop {
+            let listener = self.0.has_left.listen();
+            if self.0.left.load(Acquire) {
+                return;
+            }
+            listener.await;
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The storage daemon: options in the order given, then QMP until `quit` or a signal, then an orderly end.
+//!
+//! ```text
+//!   fork (--daemonize) ─▶ runtime ─▶ options one by one ─▶ pid file ─▶ … ─▶ exports · jobs · nodes closed ─▶ exit
+//! ```
+//!
+//! An option that fails ends the program with status 1, after an orderly end of what was there already. So does an
+//! end that could not write everything back.
+use crate::chardev::Chardev;
+use crate::control::Control;
+use crate::wire::Layout;
+use api::{
+    BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
+    MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, keyval,
+};
+use block::{BlockError, Registry};
+use futures_util::future::{Either, select};
+use rt::process::ReadyHandle;
+use rt::signal;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long clients have to take what is left for them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Signals that end the daemon in order.
+const SIGNALS: [i32; 3] = [signal::INTERRUPT, signal::TERMINATE, signal::HANGUP];
+
+/// One option of the command line, in either form: `key=value,…` or JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DaemonOption {
+    /// `--blockdev`: adds a node.
+    Blockdev(String),
+    /// `--chardev`: opens a stream for a monitor.
+    Chardev(String),
+    /// `--export`: exports a node.
+    Export(String),
+    /// `--monitor`: serves QMP on a chardev.
+    Monitor(String),
+    /// `--nbd-server`: starts the NBD server.
+    NbdServer(String),
+    /// `--object`: makes a user object.
+    Object(String),
+    /// `--pidfile`: where to write the process id when all is set up.
+    Pidfile(PathBuf),
+    /// `--daemonize`: goes to the background when all is set up.
+    Daemonize,
+}
+
+impl DaemonOption {
+    /// The option as it was given, for messages.
+    fn shown(&self) -> String {
+        match self {
+            Self::Blockdev(text) => format!("--blockdev {text}"),
+            Self::Chardev(text) => format!("--chardev {text}"),
+            Self::Export(text) => format!("--export {text}"),
+            Self::Monitor(text) => format!("--monitor {text}"),
+            Self::NbdServer(text) => format!("--nbd-server {text}"),
+            Self::Object(text) => format!("--object {text}"),
+            Self::Pidfile(path) => format!("--pidfile {}", path.display()),
+            Self::Daemonize => "--daemonize".to_owned(),
+        }
+    }
+}
+
+/// Runs the daemon from its first option to its end. `program` is the name that messages begin with. Must be called
+/// before there is any other thread.
+pub fn run(program: &str, registry: Arc<Registry>, options: &[DaemonOption]) -> ExitCode {
+    let mut waiting = None;
+    if options.contains(&DaemonOption::Daemonize) {
+        match rt::process::daemonize() {
+            Ok(handle) => waiting = Some(handle),
+            Err(e) => {
+                eprintln!("{program}: {}", BlockError::os("could not go to the background", &e));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    signal::ignore_sigpipe();
+    if let Err(e) = signal::raise_nofile() {
+        tracing::warn!(error = %e, "the limit of open files stays as it is");
+    }
+    let program = program.to_owned();
+    rt::block_on_control(async move { live(&program, registry, options, waiting).await })
+}
+
+async fn live(
+    program: &str,
+    registry: Arc<Registry>,
+    options: &[DaemonOption],
+    waiting: Option<ReadyHandle>,
+) -> ExitCode {
+    let control = Control::new(registry);
+    let mut signalled = pin!(signal::next_signal(&SIGNALS));
+    let started = match select(&mut signalled, pin!(start(&control, options))).await {
+        Either::Left(_) => Ok(None),
+        Either::Right((started, _)) => started.map(Some),
+    };
+    let (pid_file, mut code) = match started {
+        Ok(Some(pid_file)) => {
+            if let Some(handle) = waiting
+                && let Err(e) = handle.ready()
+            {
+                tracing::warn!(error = %e, "the parent process was not told that all is set up");
+            }
+            tracing::info!(pid = std::process::id(), engine = rt::engine_name(), "ready");
+            select(&mut signalled, pin!(control.left())).await;
+            (pid_file, ExitCode::SUCCESS)
+        }
+        Ok(None) => (None, ExitCode::SUCCESS),
+        Err(text) => {
+            match waiting {
+                Some(handle) => handle.fail(&format!("{program}: {text}")),
+                None => eprintln!("{program}: {text}"),
+            }
+            (None, ExitCode::FAILURE)
+        }
+    };
+    if let Err(e) = control.end().await {
+        eprintln!("{program}: not everything was written back: {e}");
+        code = ExitCode::FAILURE;
+    }
+    if rt::timeout(LAST_WORDS, control.dismiss_clients()).await.is_err() {
+        tracing::warn!("a QMP client did not take its last messages");
+    }
+    drop(pid_file);
+    code
+}
+
+/// Carries the options out, in order. An error tells which one failed and why.
+async fn start(control: &Control, options: &[DaemonOption]) -> Result<Option<PidFile>, String> {
+    let mut chardevs: Vec<(String, Chardev)> = Vec::new();
+    let mut path = None;
+    for option in options {
+        let result = match option {
+            DaemonOption::Pidfile(given) => {
+                path = Some(given.clone());
+                Ok(())
+            }
+            option => carry_out(control, &mut chardevs, option).await,
+        };
+        result.map_err(|e| format!("{}: {e}", option.shown()))?;
+    }
+    path.map(|path| PidFile::write(&path)).transpose().map_err(|e| format!("cannot create PID file: {e}"))
+}
+
+async fn carry_out(
+    control: &Control,
+    chardevs: &mut Vec<(String, Chardev)>,
+    option: &DaemonOption,
+) -> Result<(), QmpError> {
+    match option {
+        DaemonOption::Blockdev(text) => {
+            control.blockdev_add(keyval::decode::<BlockdevOptions>(text, Some("driver"))?).await
+        }
+        DaemonOption::Export(text) => {
+            control.block_export_add(keyval::decode::<BlockExportOptions>(text, Some("type"))?).await
+        }
+        DaemonOption::NbdServer(text) => {
+            control.start_nbd_server(keyval::decode::<NbdServerOptions>(text, None)?).await
+        }
+        DaemonOption::Object(text) => {
+            control.object_add(keyval::decode::<ObjectOptions>(text, Some("qom-type"))?).await
+        }
+        DaemonOption::Chardev(text) => {
+            let options = keyval::decode::<ChardevOptions>(text, Some("backend"))?;
+            if chardevs.iter().any(|(id, _)| *id == options.id) {
+                return Err(QmpError::generic(format!("Duplicate ID '{}' for chardev", options.id)));
+            }
+            let chardev = Chardev::open(&options).await?;
+            chardevs.push((options.id, chardev));
+            Ok(())
+        }
+        DaemonOption::Monitor(text) => {
+            let options = keyval::decode::<MonitorOptions>(text, Some("chardev"))?;
+            start_monitor(control, chardevs, &options)
+        }
+        DaemonOption::Pidfile(_) | DaemonOption::Daemonize => Ok(()),
+    }
+}
+
+fn start_monitor(
+    control: &Control,
+    chardevs: &mut Vec<(String, Chardev)>,
+    options: &MonitorOptions,
+) -> Result<(), QmpError> {
+    if options.mode == Some(MonitorMode::Readline) {
+        return Err(QmpError::generic("Only QMP is supported"));
+    }
+    let at = chardevs.iter().position(|(id, _)| *id == options.chardev);
+    let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{}\" not found", options.chardev)))?;
+    let layout = if options.pretty == Some(true) { Layout::Pretty } else { Layout::Line };
+    chardevs.remove(at).1.serve(control, layout)
+}
+
+/// The file with our process id; locked while we live, removed when we end.
+struct PidFile {
+    path: PathBuf,
+    _locked: File,
+}
+
+impl PidFile {
+    fn write(path: &Path) -> Result<Self, BlockError> {
+        let what = |what: &str| format!("Could not {what} '{}'", path.display());
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        // Not truncated before it is ours: it may be another daemon's.
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(|e| BlockError::os(what("create"), &e))?;
+        if file.try_lock().is_err() {
+            let text = format!("'{}' belongs to another process that is alive", path.display());
+            return Err(BlockError::new(block::ErrorKind::Locked, text));
+        }
+        let written = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
+        written.map_err(|e| BlockError::os(what("write"), &e))?;
+        Ok(Self { path: absolute, _locked: file })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), error = %e, "the pid file could not be removed");
+        }
+    }
+}

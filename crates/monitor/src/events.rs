@@ -1,0 +1,117 @@
+//! Events on their way from where they happen to every session.
+use crate::outbox::Outbox;
+use crate::wire::Layout;
+use api::{BlockErrorAction, BlockExportDeleted, BlockJobCancelled, BlockJobCompleted, BlockJobError};
+use api::{BlockJobPending, BlockJobReady, Enumeration, IoOperationType, JobStatus, JobStatusChange, JobType};
+use block::Side;
+use futures_util::future::join_all;
+use jobs::{Figures, JobEvent, Sink};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// All clients that hear of events.
+#[derive(Default)]
+pub(crate) struct Events {
+    clients: Mutex<Vec<Weak<Outbox>>>,
+}
+
+impl Events {
+    /// Adds a client.
+    pub(crate) fn join(&self, outbox: &Arc<Outbox>) {
+        self.clients.lock().push(Arc::downgrade(outbox));
+    }
+
+    /// Tells an event to every client.
+    pub(crate) fn emit(&self, event: &api::Event) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        tracing::debug!(name = event.name(), "event");
+        let (line, pretty) =
+            (Layout::Line.event(event, since_epoch), Layout::Pretty.event(event, since_epoch));
+        self.clients.lock().retain(|client| {
+            let Some(outbox) = client.upgrade() else { return false };
+            outbox.event(match outbox.layout() {
+                Layout::Line => &line,
+                Layout::Pretty => &pretty,
+            })
+        });
+    }
+
+    /// Takes nothing more for any client and waits until they have what was for them.
+    pub(crate) async fn end_clients(&self) {
+        let clients: Vec<_> = std::mem::take(&mut *self.clients.lock());
+        let outboxes: Vec<_> = clients.iter().filter_map(Weak::upgrade).collect();
+        outboxes.iter().for_each(|outbox| outbox.end());
+        join_all(outboxes.iter().map(|outbox| outbox.sent())).await;
+    }
+
+    /// Tells that an export is gone.
+    pub(crate) fn export_deleted(&self, id: &str) {
+        self.emit(&api::Event::BlockExportDeleted(BlockExportDeleted { id: id.to_owned() }));
+    }
+}
+
+/// The schema's value of a name that the job engine uses; both take their names from the same table of the field.
+fn named<T: Enumeration>(name: &str, otherwise: T) -> T {
+    T::from_name(name).unwrap_or(otherwise)
+}
+
+/// A job's status in the schema's words.
+pub(crate) fn job_status(status: jobs::Status) -> JobStatus {
+    named(status.name(), JobStatus::Undefined)
+}
+
+/// Bytes as the schema counts them.
+pub(crate) fn int(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl Sink for Events {
+    fn tell(&self, event: JobEvent) {
+        self.emit(&translate(event));
+    }
+}
+
+fn translate(event: JobEvent) -> api::Event {
+    match event {
+        JobEvent::Status { id, status } => {
+            api::Event::JobStatusChange(JobStatusChange { id, status: job_status(status) })
+        }
+        JobEvent::Ready(Figures { id, kind, len, offset, speed }) => {
+            api::Event::BlockJobReady(BlockJobReady {
+                r#type: named(kind, JobType::Commit),
+                device: id,
+                len: int(len),
+                offset: int(offset),
+                speed: int(speed),
+            })
+        }
+        JobEvent::Pending { id, kind } => {
+            api::Event::BlockJobPending(BlockJobPending { r#type: named(kind, JobType::Commit), id })
+        }
+        JobEvent::Completed { figures: Figures { id, kind, len, offset, speed }, error } => {
+            api::Event::BlockJobCompleted(BlockJobCompleted {
+                r#type: named(kind, JobType::Commit),
+                device: id,
+                len: int(len),
+                offset: int(offset),
+                speed: int(speed),
+                error,
+            })
+        }
+        JobEvent::Cancelled(Figures { id, kind, len, offset, speed }) => {
+            api::Event::BlockJobCancelled(BlockJobCancelled {
+                r#type: named(kind, JobType::Commit),
+                device: id,
+                len: int(len),
+                offset: int(offset),
+                speed: int(speed),
+            })
+        }
+        JobEvent::Error { id, side, action } => api::Event::BlockJobError(BlockJobError {
+            device: id,
+            operation: if side == Side::Source { IoOperationType::Read } else { IoOperationType::Write },
+            action: named(action, BlockErrorAction::Report),
+        }),
+    }
+}

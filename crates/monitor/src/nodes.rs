@@ -1,0 +1,188 @@
+//! Nodes in the schema's words: what they are, and what they have done.
+use crate::events::int;
+use crate::options;
+use api::{
+    BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockStatsSpecific, BlockdevCacheInfo, BlockdevChild,
+    BlockdevDetectZeroesOptions, Decode, Dict, ImageInfo, Value,
+};
+use block::{Backend, Common, DriverInfo, Node, OpCount, Options, Role, resolve_filename};
+use std::sync::Arc;
+
+/// Most layers that one description tells of.
+const MAX_LAYERS: usize = 256;
+
+/// A node as `query-named-block-nodes` lists it; `flat` leaves out the images below it.
+pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
+    let layers = if flat { vec![node.clone()] } else { chain(node) };
+    let common = node.common();
+    BlockDeviceInfo {
+        file: node.filename(),
+        node_name: Some(node.name().to_owned()),
+        ro: node.read_only(),
+        drv: node.driver_name().to_owned(),
+        backing_file: node.child(Role::Backing).map(|backing| backing.filename()),
+        backing_file_depth: int(layers.len() as u64 - 1),
+        active: true,
+        encrypted: node.driver().info().encrypted,
+        detect_zeroes: detect_zeroes(&common),
+        bps: 0,
+        bps_rd: 0,
+        bps_wr: 0,
+        iops: 0,
+        iops_rd: 0,
+        iops_wr: 0,
+        image: image_of(&layers),
+        cache: BlockdevCacheInfo {
+            writeback: !common.write_through,
+            direct: common.direct,
+            no_flush: common.no_flush,
+        },
+        write_threshold: 0,
+        children: children(node),
+    }
+}
+
+fn children(node: &Node) -> Vec<BlockdevChild> {
+    let child = |(role, child): (Role, Arc<Node>)| BlockdevChild {
+        child: role.name().to_owned(),
+        node_name: child.name().to_owned(),
+    };
+    node.edges().all().into_iter().map(child).collect()
+}
+
+fn detect_zeroes(common: &Common) -> BlockdevDetectZeroesOptions {
+    match (common.detect_zeroes, common.detect_zeroes_unmap) {
+        (false, _) => BlockdevDetectZeroesOptions::Off,
+        (true, false) => BlockdevDetectZeroesOptions::On,
+        (true, true) => BlockdevDetectZeroesOptions::Unmap,
+    }
+}
+
+/// The node and the images below it.
+fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    std::iter::successors(Some(node.clone()), |n| n.skip_filters().child(Role::Backing)).take(MAX_LAYERS).collect()
+}
+
+/// The image that a node is, with the images below it.
+pub fn image_info(node: &Arc<Node>) -> ImageInfo {
+    image_of(&chain(node))
+}
+
+/// The first of `layers`, with the others below it.
+fn image_of(layers: &[Arc<Node>]) -> ImageInfo {
+    let below = |below: Option<Box<ImageInfo>>, node: &Arc<Node>| {
+        Some(Box::new(ImageInfo { backing_image: below, ..single_image(node) }))
+    };
+    layers.iter().rev().fold(None, below).map_or_else(ImageInfo::default, |info| *info)
+}
+
+fn single_image(node: &Node) -> ImageInfo {
+    let DriverInfo {
+        cluster_size,
+        dirty,
+        encrypted,
+        compressed,
+        backing_filename,
+        backing_format,
+        specific,
+        snapshots,
+        ..
+    } = node.driver().info();
+    let filename = node.filename();
+    ImageInfo {
+        format: node.driver_name().to_owned(),
+        dirty_flag: dirty,
+        actual_size: node.allocated_size().map(int),
+        virtual_size: int(node.length()),
+        cluster_size: cluster_size.map(int),
+        encrypted: encrypted.then_some(true),
+        compressed,
+        full_backing_filename: backing_filename.as_ref().map(|stored| resolve_filename(&filename, stored)),
+        backing_filename,
+        backing_filename_format: backing_format,
+        snapshots: (!snapshots.is_empty()).then(|| snapshots.iter().filter_map(typed).collect()),
+        format_specific: specific.and_then(|(kind, data)| typed_specific(kind, &data)),
+        backing_image: None,
+        filename,
+    }
+}
+
+/// What a driver tells by the names of the schema, as a type of the schema.
+fn typed<T: Decode>(options: &Options) -> Option<T> {
+    decoded(options::dict(options))
+}
+
+fn typed_specific<T: Decode>(kind: &str, data: &Options) -> Option<T> {
+    let members = [("type", Value::from(kind)), ("data", options::dict(data))];
+    decoded(Value::Dict(members.into_iter().collect::<Dict>()))
+}
+
+fn decoded<T: Decode>(value: Value) -> Option<T> {
+    match api::decode(value) {
+        Ok(typed) => Some(typed),
+        Err(e) => {
+            tracing::warn!(error = %e, "a driver's description is not as the schema has it, and is left out");
+            None
+        }
+    }
+}
+
+/// What a node has done: the requests of the entries that lead to it, and its own marks.
+pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
+    let of_node: Vec<_> = entries.iter().filter(|e| Arc::ptr_eq(&e.node(), node)).cloned().collect();
+    BlockStats {
+        device: None,
+        qdev: None,
+        node_name: Some(node.name().to_owned()),
+        stats: figures(node, &of_node),
+        driver_specific: specific_stats(node),
+        parent: node.child(Role::File).map(|file| Box::new(stats(&file, entries))),
+        backing: None,
+    }
+}
+
+fn specific_stats(node: &Node) -> Option<BlockStatsSpecific> {
+    let statistics = node.driver().statistics()?;
+    let figures = statistics.iter().map(|(name, figure)| (*name, options::to_value(figure)));
+    decoded(Value::Dict([("driver", Value::from(node.driver_name()))].into_iter().chain(figures).collect::<Dict>()))
+}
+
+fn figures(node: &Node, entries: &[Arc<Backend>]) -> BlockDeviceStats {
+    let all: Vec<_> = entries.iter().map(|e| e.stats()).collect();
+    let sum = |pick: fn(&block::BackendStats) -> OpCount| {
+        all.iter().map(pick).fold(OpCount::default(), |a, b| OpCount {
+            ops: a.ops + b.ops,
+            bytes: a.bytes + b.bytes,
+            ns: a.ns + b.ns,
+            failed: a.failed + b.failed,
+            invalid: a.invalid + b.invalid,
+        })
+    };
+    let (read, write, flush, unmap) = (sum(|s| s.read), sum(|s| s.write), sum(|s| s.flush), sum(|s| s.unmap));
+    BlockDeviceStats {
+        rd_bytes: int(read.bytes),
+        wr_bytes: int(write.bytes),
+        unmap_bytes: int(unmap.bytes),
+        rd_operations: int(read.ops),
+        wr_operations: int(write.ops),
+        flush_operations: int(flush.ops),
+        unmap_operations: int(unmap.ops),
+        rd_total_time_ns: int(read.ns),
+        wr_total_time_ns: int(write.ns),
+        flush_total_time_ns: int(flush.ns),
+        unmap_total_time_ns: int(unmap.ns),
+        wr_highest_offset: int(node.highest_offset()),
+        idle_time_ns: all.iter().filter_map(|s| s.idle_ns).min().map(int),
+        failed_rd_operations: int(read.failed),
+        failed_wr_operations: int(write.failed),
+        failed_flush_operations: int(flush.failed),
+        failed_unmap_operations: int(unmap.failed),
+        invalid_rd_operations: int(read.invalid),
+        invalid_wr_operations: int(write.invalid),
+        invalid_flush_operations: int(flush.invalid),
+        invalid_unmap_operations: int(unmap.invalid),
+        account_failed: true,
+        account_invalid: true,
+        ..BlockDeviceStats::default()
+    }
+}

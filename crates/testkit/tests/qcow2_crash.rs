@@ -1,0 +1,107 @@
+//! qcow2 through crashes: thousands of power cuts and kills, at every moment a disk changes, with small clusters so that
+//! metadata is dense. `QCOW2_CRASH_SEED` runs one seed, `QCOW2_CRASH_COUNT` so many.
+
+use block::Opt;
+use sim::{Config, EIO, ENOSPC, OpKind, Plant, Rng};
+use testkit::crash::{CrashTest, inspect_qcow2, run_seeds, share_with_snapshot};
+use testkit::guest::{Mix, Plan};
+use testkit::stack::{Image, Stack};
+
+const CLUSTERS: [&str; 4] = ["512", "1024", "2048", "4096"];
+const REFCOUNT_BITS: [&str; 7] = ["1", "2", "4", "8", "16", "32", "64"];
+
+/// A stack of this seed's choice: cluster sizes, refcount widths, versions, with a backing image or two or none.
+fn any_stack(rng: &mut Rng) -> Stack {
+    let size = 16 << 10 << rng.below(4);
+    let mut images = Vec::new();
+    let below = rng.below(3);
+    if below > 0 {
+        // As large as the top, or smaller.
+        images.push(Image::new("raw", "/base", size >> rng.below(2)));
+    }
+    if below > 1 {
+        images.push(qcow2(rng, "/middle", size).with("backing_file", "/base").with("backing_fmt", "raw"));
+    }
+    let top = qcow2(rng, "/top", size);
+    images.push(match below {
+        0 => top,
+        1 => top.with("backing_file", "/base").with("backing_fmt", "raw"),
+        _ => top.with("backing_file", "/middle").with("backing_fmt", "qcow2"),
+    });
+    Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], images)
+}
+
+fn qcow2(rng: &mut Rng, file: &'static str, size: u64) -> Image {
+    let image = Image::new("qcow2", file, size).with("cluster_size", CLUSTERS[rng.index(4)]);
+    match rng.below(4) {
+        0 => image.with("compat", "0.10"),
+        1 => image,
+        _ => image.with("refcount_bits", REFCOUNT_BITS[rng.index(7)]),
+    }
+}
+
+fn any_plan(rng: &mut Rng, size: u64) -> Plan {
+    let depth = 1 + rng.below(8);
+    let mix = match rng.below(3) {
+        0 => Mix::ALL,
+        // Allocation and freeing, over and over.
+        1 => Mix { read: 2, write: 8, zero: 6, discard: 6, flush: 3, resize: 0 },
+        _ => Mix { read: 4, write: 12, zero: 1, discard: 1, flush: 2, resize: 0 },
+    };
+    let span = if rng.chance(1, 3) { 16 } else { 0 };
+    Plan { requests: 48 / depth, depth, mix, longest: 1 + rng.below(20), span, largest: 2 * size / 512, faults: false }
+}
+
+fn any_test(seed: u64) -> CrashTest {
+    let mut rng = Rng::new(seed);
+    let stack = any_stack(&mut rng);
+    let size = stack.images.last().map_or(0, |image| image.size);
+    let config = Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) };
+    CrashTest {
+        plan: any_plan(&mut rng, size),
+        stack,
+        config,
+        inspect: Some(inspect_qcow2),
+        prepare: None,
+        faults: Vec::new(),
+        exact_size: true,
+        moments: 20,
+        crashes: 2,
+        reopen_every: 10,
+    }
+}
+
+#[test]
+fn what_was_flushed_is_there_after_any_crash_and_no_sector_shows_anothers_data() {
+    run_seeds("QCOW2_CRASH", 100, any_test);
+}
+
+#[test]
+fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_changes() {
+    run_seeds("QCOW2_SNAPSHOT", 60, |seed| {
+        let mut test = any_test(seed);
+        // Counts of one bit can't share; the first refcount block must have room for the snapshot's tables.
+        if let Some(top) = test.stack.images.last_mut() {
+            top.options.take("refcount_bits");
+            top.options.set("cluster_size", Opt::Str("4096".to_owned()));
+        }
+        test.prepare = Some(share_with_snapshot);
+        test
+    });
+}
+
+#[test]
+fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_corrupt() {
+    run_seeds("QCOW2_FAULT", 100, |seed| {
+        let mut test = any_test(seed);
+        let mut rng = Rng::new(!seed);
+        let kinds = [OpKind::Sync, OpKind::Write, OpKind::Write, OpKind::Allocate, OpKind::SetLen, OpKind::Read];
+        let kind = rng.pick(&kinds).unwrap_or(OpKind::Sync);
+        let most = if kind == OpKind::Write { 150 } else { 30 };
+        let errno = if rng.chance(1, 3) && kind != OpKind::Sync { ENOSPC } else { EIO };
+        let times = if rng.chance(1, 4) { 3 } else { 1 };
+        test.faults = vec![Plant { times, ..Plant::nth_of(kind, rng.below(most), errno) }];
+        test.plan.faults = true;
+        test
+    });
+}

@@ -1,0 +1,241 @@
+//! `measure`: how large the file of a new image would be.
+
+use super::{Asked, Call, Output};
+use crate::console::Console;
+use crate::creation::{Creation, OptionList};
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Source};
+use crate::usage::Manual;
+use crate::{json, object, outln, runtime};
+use block::{Backend, BlockError, Opt, Options};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Format,
+    ImageOpts,
+    TargetFormat,
+    Options,
+    Size,
+    Snapshot,
+    Output,
+    ForceShare,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::valued(Id::TargetFormat, Some('O'), Some("target-format"), "FMT", "format of the new image (raw)"),
+    Flag::valued(Id::Options, Some('o'), Some("options"), "OPTIONS", "options of the new image"),
+    Flag::valued(Id::Size, Some('s'), Some("size"), "SIZE", "its virtual size, in place of FILE"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of FILE; found by its content if left out"),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Snapshot, Some('l'), Some("snapshot"), "SNAPSHOT", "an internal snapshot of FILE (not yet)"),
+    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-O FMT] [-o OPTIONS] [--output=human|json] (--size=SIZE | [-f FMT | --image-opts] [-U] FILE)",
+    about: "Tells how large the file of a new image would be.",
+    operands: &[("FILE", "the image to be converted")],
+    examples: &[
+        ("-O qcow2 --size 10G", "an empty image, and the same when it is full"),
+        ("-O qcow2 disk.raw", "what a conversion would need"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    source: Option<Source>,
+    size: Option<u64>,
+    format: String,
+    list: OptionList,
+    output: Output,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut source = Source::named("");
+    let mut args = Args {
+        source: None,
+        size: None,
+        format: "raw".to_owned(),
+        list: OptionList::default(),
+        output: Output::Human,
+    };
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Help => {}
+            Id::Format => source.format = Some(value.clone()),
+            Id::ImageOpts => source.image_opts = true,
+            Id::TargetFormat => args.format = value.clone(),
+            Id::Options => args.list.add(value)?,
+            Id::Size => args.size = Some(super::create::image_size(value)?),
+            Id::Snapshot => return Err(Failure::new("an internal snapshot (-l) is not supported yet")),
+            Id::Output => args.output = Output::parse(value)?,
+            Id::ForceShare => source.force_share = true,
+            Id::Object => object::accept(value)?,
+        }
+    }
+    super::exclusive(&source)?;
+    match (parsed.operands.as_slice(), args.size) {
+        ([_, _, ..], _) => return Err(Failure::new("At most one filename argument is allowed.")),
+        ([_], Some(_)) => return Err(Failure::new("--size N cannot be used together with a filename.")),
+        ([], None) => return Err(Failure::new("Either --size N or one filename must be specified.")),
+        ([name], None) => args.source = Some(Source { name: name.clone(), ..source }),
+        ([], Some(_)) => {}
+    }
+    let measured = runtime::run(measure(&args))??;
+    print(console, &args, &measured);
+    Ok(0)
+}
+
+/// What a file would need, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Measured {
+    required: u64,
+    full: u64,
+    /// What bitmaps would need, where the source can have some.
+    bitmaps: Option<u64>,
+}
+
+fn print(console: &mut Console, args: &Args, measured: &Measured) {
+    let Measured { required, full, bitmaps } = *measured;
+    match args.output {
+        Output::Human => {
+            outln!(console, "required size: {required}\nfully allocated size: {full}");
+            if let Some(bitmaps) = bitmaps {
+                outln!(console, "bitmaps size: {bitmaps}");
+            }
+        }
+        Output::Json => {
+            let mut object = Options::new();
+            if let Some(bitmaps) = bitmaps {
+                object.set("bitmaps", Opt::Uint(bitmaps));
+            }
+            object.set("required", Opt::Uint(required));
+            object.set("fully-allocated", Opt::Uint(full));
+            outln!(console, "{}", json::pretty(&Opt::Dict(object)));
+        }
+    }
+}
+
+async fn measure(args: &Args) -> Result<Measured, Failure> {
+    let graph = image::graph();
+    let creation = Creation::new(&graph, &args.format, "", &args.list)?;
+    let layout = match args.format.as_str() {
+        "raw" => None,
+        "qcow2" => Some(Layout::of(&creation)?),
+        other => return Err(Failure::new(format_args!("Block driver '{other}' does not support size measurement"))),
+    };
+    let Some(source) = &args.source else {
+        let size = args.size.unwrap_or(0);
+        return sized(layout.as_ref(), size, 0, &creation);
+    };
+    let image = image::open(source).await?;
+    let unit = layout.as_ref().map_or(SECTOR, |layout| layout.cluster);
+    let data = match &layout {
+        Some(_) => data_of(&image.backend, unit).await,
+        None => Ok(0),
+    };
+    let (length, format) = (image.backend.length(), image.node().driver_name());
+    let old = matches!(image.node().driver().info().specific, Some((_, options)) if options.get_str("compat") == Some("0.10"));
+    image.close().await?;
+    let measured = sized(layout.as_ref(), length, data?, &creation)?;
+    let bitmaps = (layout.is_some() && format == "qcow2" && !old).then_some(0);
+    Ok(Measured { bitmaps, ..measured })
+}
+
+const SECTOR: u64 = 512;
+
+/// Bytes of the units of an image that hold data.
+async fn data_of(backend: &Backend, unit: u64) -> Result<u64, BlockError> {
+    let (total, mut at, mut sum, mut counted) = (backend.length(), 0, 0, 0);
+    while at < total {
+        let status = backend.status(at, total - at).await?;
+        if status.data && !status.zero {
+            let start = (at - at % unit).max(counted);
+            let end = (at + status.len).next_multiple_of(unit);
+            sum += end.saturating_sub(start);
+            counted = end;
+        }
+        at += status.len;
+    }
+    Ok(sum)
+}
+
+fn sized(layout: Option<&Layout>, size: u64, data: u64, creation: &Creation) -> Result<Measured, Failure> {
+    let too_large = || Failure::new("The image size is too large");
+    let size = size.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
+    let Some(layout) = layout else { return Ok(Measured { required: size, full: size, bitmaps: None }) };
+    let size = size.checked_next_multiple_of(layout.cluster).ok_or_else(too_large)?;
+    let full = layout.full(size).ok_or_else(too_large)?;
+    let allocated = matches!(creation.text("preallocation"), Some("full" | "falloc"));
+    let data = if allocated { size } else { data };
+    Ok(Measured { required: full - size + data, full, bitmaps: None })
+}
+
+/// What decides how much metadata a qcow2 file has.
+struct Layout {
+    cluster: u64,
+    /// Bytes of an L2 entry.
+    entry: u64,
+    refcount_bits: u64,
+}
+
+impl Layout {
+    fn of(creation: &Creation) -> Result<Layout, Failure> {
+        let cluster = creation.number("cluster_size").unwrap_or(65536);
+        if !cluster.is_power_of_two() || !(512..=2 << 20).contains(&cluster) {
+            return Err(Failure::new("Cluster size must be a power of two between 512 and 2048k"));
+        }
+        let refcount_bits = creation.number("refcount_bits").unwrap_or(16);
+        if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
+            return Err(Failure::new("Refcount width must be a power of two and may not exceed 64 bits"));
+        }
+        let entry = if creation.flag("extended_l2") == Some(true) { 16 } else { 8 };
+        Ok(Layout { cluster, entry, refcount_bits })
+    }
+
+    /// Bytes of a file that holds `size` bytes, all of them allocated.
+    fn full(&self, size: u64) -> Option<u64> {
+        let Layout { cluster, entry, .. } = *self;
+        let entries = (size / cluster).checked_next_multiple_of(cluster / entry)?;
+        let l2 = entries.checked_mul(entry)?;
+        let l1 = (l2 / cluster).checked_next_multiple_of(cluster / 8)?.checked_mul(8)?;
+        let before = cluster.checked_add(l2)?.checked_add(l1)?.checked_add(size)?;
+        before.checked_add(self.refcounts(before / cluster)?.checked_mul(cluster)?)
+    }
+
+    /// Clusters of refcount blocks and table that count `clusters` others and themselves.
+    fn refcounts(&self, clusters: u64) -> Option<u64> {
+        let counts_a_block = self.cluster * 8 / self.refcount_bits;
+        let (mut own, mut last) = (0u64, u64::MAX);
+        while own != last {
+            last = own;
+            let blocks = clusters.checked_add(own)?.div_ceil(counts_a_block);
+            own = blocks + blocks.div_ceil(self.cluster / 8);
+        }
+        Some(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_qcow2_file_has_the_size_that_is_known() {
+        let full = |cluster, refcount_bits, entry, size| Layout { cluster, entry, refcount_bits }.full(size);
+        assert_eq!(full(65536, 16, 8, 0), Some(196608));
+        assert_eq!(full(65536, 16, 8, 1 << 30), Some(1074135040));
+        assert_eq!(full(65536, 16, 8, 1 << 40), Some(1099679662080));
+        assert_eq!(full(512, 16, 8, 10 << 30), Some(10951259648));
+        assert_eq!(full(2 << 20, 64, 8, 10 << 40), Some(10995208552448));
+        assert_eq!(full(512, 1, 8, 3 << 30), Some(3273156096));
+        assert_eq!(full(65536, 16, 16, 1 << 30), Some(1074266112));
+    }
+}

@@ -1,0 +1,235 @@
+//! `rebase`: another backing file, or none, below an image that keeps its content.
+//!
+//! Where old and new backing file differ, and the image itself holds nothing, the old content is copied into the image
+//! first. With `-u` only the header changes. Order: {data} · flush · {header}: a power cut leaves the image complete.
+
+use super::{Asked, Call};
+use crate::cache::Cache;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Image, Source};
+use crate::progress::Progress;
+use crate::usage::Manual;
+use crate::{object, progress, runtime};
+use block::{Link, Node, Role, WriteFlags, ZeroFlags};
+use rt::BufMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Bytes that are compared at a time.
+const PIECE: u64 = 1 << 20;
+
+/// What is copied at least where the two differ.
+const UNIT: usize = 64 << 10;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Progress,
+    Format,
+    ImageOpts,
+    Cache,
+    BackingCache,
+    Backing,
+    BackingFormat,
+    Unsafe,
+    Compress,
+    ForceShare,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
+    Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
+    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode of the image (writeback)"),
+    Flag::valued(Id::BackingCache, Some('T'), Some("backing-cache"), "MODE", "cache mode of the backing files (writeback)"),
+    Flag::valued(Id::Backing, Some('b'), Some("backing"), "FILE", "the new backing file; empty for none"),
+    Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "its format"),
+    Flag::bare(Id::Unsafe, Some('u'), Some("backing-unsafe"), "change the header only"),
+    Flag::bare(Id::Compress, Some('c'), Some("compress"), "compress what is copied (not yet)"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "accepted where nothing is written"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-q] [-p] [-f FMT | --image-opts] [-t MODE] [-T MODE] [-u] (-b FILE -F FMT | -b '') FILE",
+    about: "Puts another backing file below an image, whose content stays the same.",
+    operands: &[("FILE", "the image")],
+    examples: &[
+        ("-b base2.qcow2 -F qcow2 overlay.qcow2", "what base2 lacks or has otherwise is copied into the overlay"),
+        ("-u -b /new/place/base.qcow2 -F qcow2 overlay.qcow2", "the backing file was moved: only the name changes"),
+        ("-b '' overlay.qcow2", "the image stands alone from now on"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    source: Source,
+    backing: Option<String>,
+    format: Option<String>,
+    header_only: bool,
+    backing_cache: Cache,
+    shown: bool,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut args = Args {
+        source: Source::named("").writable(),
+        backing: None,
+        format: None,
+        header_only: parsed.has(Id::Unsafe),
+        backing_cache: Cache::WRITEBACK,
+        shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
+    };
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Format => args.source.format = Some(value.clone()),
+            Id::ImageOpts => args.source.image_opts = true,
+            Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
+            Id::BackingCache => {
+                args.backing_cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?;
+            }
+            Id::Backing => args.backing = Some(value.clone()),
+            Id::BackingFormat => args.format = Some(value.clone()),
+            Id::Compress => return Err(Failure::new("compressing what is copied (-c) is not supported yet")),
+            Id::Object => object::accept(value)?,
+            _ => {}
+        }
+    }
+    args.source.name = super::one_image(&parsed.operands)?;
+    super::exclusive(&args.source)?;
+    if args.backing.is_none() && !args.header_only {
+        return Err(Failure::usage("Must specify backing file (-b) or use unsafe mode (-u)"));
+    }
+    runtime::run(open_and_rebase(console, &args))??;
+    Ok(0)
+}
+
+async fn open_and_rebase(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    let source = match args.header_only {
+        true => args.source.clone().alone(),
+        false => args.source.clone(),
+    };
+    let image = image::open(&source).await?;
+    if image.guessed_raw {
+        image::warn_of_guess(console, &source.name);
+    }
+    let result = rebase(console, &image, args).await;
+    let closed = image.close().await;
+    result?;
+    Ok(closed?)
+}
+
+async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {
+    if let Some(format) = &args.format
+        && image.graph.registry().find(format).is_none()
+    {
+        return Err(Failure::new(format_args!("Invalid format name: '{format}'")));
+    }
+    if !args.header_only {
+        let new = open_new(image, args).await?;
+        let result = copy_differences(console, image, new.as_ref(), args).await;
+        if let Some(new) = new {
+            image.graph.release(&new).await?;
+        }
+        result?;
+        image.backend.flush().await?;
+    }
+    let filename = args.backing.clone().filter(|name| !name.is_empty());
+    let name = args.backing.as_deref().unwrap_or_default();
+    let refused = |why: &str| Failure::new(format_args!("Could not change the backing file to '{name}': {why}"));
+    if filename.is_some() && args.format.is_none() {
+        return Err(refused("backing format must be specified"));
+    }
+    let format = args.format.clone().filter(|_| filename.is_some());
+    let changed = image.node().skip_filters().driver().set_backing_link(Link { filename, format }).await;
+    changed.map_err(|error| refused(&error.to_string()))
+}
+
+/// The new backing image, if there is to be one. Its name is as seen from the image.
+async fn open_new(image: &Image, args: &Args) -> Result<Option<Arc<Node>>, Failure> {
+    let Some(name) = args.backing.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let full = block::resolve_filename(&image.node().filename(), name);
+    let source = Source::named(&full).format(args.format.as_deref()).cache(args.backing_cache);
+    let opened = image::open_node(&image.graph, &source).await;
+    opened.map(Some).map_err(|error| Failure::new(format_args!("Could not open new backing file '{name}': {error}")))
+}
+
+/// Copies into the image what it shows of its old backing image and would not show of the new one.
+async fn copy_differences(
+    console: &mut Console,
+    image: &Image,
+    new: Option<&Arc<Node>>,
+    args: &Args,
+) -> Result<(), Failure> {
+    let old = image.node().skip_filters().child(Role::Backing);
+    let total = image.backend.length();
+    let done = AtomicU64::new(0);
+    let work = async {
+        let mut at = 0;
+        while at < total {
+            let len = PIECE.min(total - at);
+            at += copy_piece(image, old.as_ref(), new, at, len).await?;
+            done.store(at, Relaxed);
+        }
+        Ok::<(), Failure>(())
+    };
+    let mut progress = Progress::new(args.shown);
+    let result = progress::watch(console, &mut progress, total, || done.load(Relaxed), work).await;
+    progress.end(console);
+    result
+}
+
+/// Works off the start of a range; tells how much of it.
+async fn copy_piece(
+    image: &Image,
+    old: Option<&Arc<Node>>,
+    new: Option<&Arc<Node>>,
+    at: u64,
+    len: u64,
+) -> Result<u64, Failure> {
+    let own = match old {
+        Some(old) => image.backend.status_above(at, len, old).await?,
+        None => image.backend.status(at, len).await?,
+    };
+    let len = own.len.min(len);
+    if own.allocated {
+        return Ok(len);
+    }
+    let before = read(old, at, len).await?;
+    let after = read(new, at, len).await?;
+    let before = before.freeze();
+    let mut from = 0;
+    while from < before.len() {
+        let to = (from + UNIT).min(before.len());
+        let piece = before.slice(from..to);
+        if *piece != *after.get(from..to).unwrap_or_default() {
+            let offset = at + from as u64;
+            if codec::is_zero(&piece) {
+                image.backend.write_zeroes(offset, piece.len() as u64, ZeroFlags::default()).await?;
+            } else {
+                image.backend.write(offset, piece, WriteFlags::default()).await?;
+            }
+        }
+        from = to;
+    }
+    Ok(len)
+}
+
+/// What a backing image, or none, shows of a range: zeroes beyond its end.
+async fn read(node: Option<&Arc<Node>>, at: u64, len: u64) -> Result<BufMut, Failure> {
+    match node {
+        None => Ok(BufMut::zeroed(len as usize)),
+        Some(node) => {
+            let (buf, result) = node.read_or_zero(at, BufMut::with_len(len as usize)).await;
+            result?;
+            Ok(buf)
+        }
+    }
+}
