@@ -1,8 +1,8 @@
 //! The copy engine: moves ranges from one place to another, in pieces, several at a time.
 //!
 //! ```text
-//!   Chunks ──next──▶ range ──┬─ status says data ─▶ read ─▶ (zeroes found) ─▶ write
-//!   (cursor,                 ├─ zeroes ───────────▶ write_zeroes, or nothing where the target reads so already
+//!   Chunks ──next──▶ range ──┬─ status says data ─▶ read ─▶ write
+//!   (cursor,                 ├─ zeroes ───────────▶ write_zeroes
 //!    dirty bitmap)           └─ not in the layers copied ─▶ nothing
 //!                  Pace: waits before a range starts · hears what is done · decides after an error
 //! ```
@@ -110,20 +110,12 @@ pub struct CopyPlan {
     pub target: Port,
     /// Layers from this node down are not copied: a range that only they hold is left out.
     pub base: Option<Arc<Node>>,
-    /// Added to an offset of the source to give the target's, in bytes.
-    pub shift: u64,
-    /// The target reads as zeroes wherever nothing was written: zeroes are left out.
-    pub target_is_zero: bool,
-    /// Space of the target may be given up where zeroes are written.
-    pub unmap: bool,
-    /// Data is looked through for zeroes in aligned blocks of this many bytes; 0: it is not looked at.
-    pub sparse: usize,
 }
 
 impl CopyPlan {
-    /// Copies everything, zeroes as zeroes.
+    /// A copy of everything.
     pub fn new(source: Port, target: Port) -> Self {
-        Self { source, target, base: None, shift: 0, target_is_zero: false, unmap: true, sparse: 0 }
+        Self { source, target, base: None }
     }
 
     /// Whether the start of the range needs copying, and for how many bytes that is true, or worth one range.
@@ -139,7 +131,7 @@ impl CopyPlan {
     }
 
     fn left_out(&self, status: &Status) -> bool {
-        (self.base.is_some() && !status.allocated) || (self.target_is_zero && status.zero)
+        self.base.is_some() && !status.allocated
     }
 
     /// Copies a range, one extent after the other.
@@ -166,47 +158,13 @@ impl CopyPlan {
     async fn copy_data(&self, at: u64, len: u64) -> Result<(), CopyError> {
         let (data, result) = self.source.read(at, BufMut::with_len(len as usize)).await;
         result.map_err(source)?;
-        let data = data.freeze();
-        if self.sparse == 0 {
-            return self.target.write(at + self.shift, data).await.map_err(target);
-        }
-        for (range, zero) in zero_runs(&data, at, self.sparse) {
-            let (from, len) = (at + range.start as u64, range.len() as u64);
-            if zero {
-                self.store_zeroes(from, len).await?;
-            } else {
-                self.target.write(from + self.shift, data.slice(range)).await.map_err(target)?;
-            }
-        }
-        Ok(())
+        self.target.write(at, data.freeze()).await.map_err(target)
     }
 
     async fn store_zeroes(&self, at: u64, len: u64) -> Result<(), CopyError> {
-        if self.target_is_zero {
-            return Ok(());
-        }
-        let flags = ZeroFlags { unmap: self.unmap, ..ZeroFlags::default() };
-        self.target.write_zeroes(at + self.shift, len, flags).await.map_err(target)
+        let flags = ZeroFlags { unmap: true, ..ZeroFlags::default() };
+        self.target.write_zeroes(at, len, flags).await.map_err(target)
     }
-}
-
-/// Splits `data`, which begins at byte `at` of its disk, into runs that are all zero and runs that are not, on
-/// boundaries that are multiples of `block` on the disk.
-fn zero_runs(data: &[u8], at: u64, block: usize) -> Vec<(Range<usize>, bool)> {
-    let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-    let mut start = 0;
-    while start < data.len() {
-        let into_block = ((at + start as u64) % block as u64) as usize;
-        let end = (start + block - into_block).min(data.len());
-        // A fold without an early end is what the compiler turns into vector code.
-        let zero = data[start..end].iter().fold(0, |any, byte| any | byte) == 0;
-        match runs.last_mut() {
-            Some((run, same)) if *same == zero => run.end = end,
-            _ => runs.push((start..end, zero)),
-        }
-        start = end;
-    }
-    runs
 }
 
 /// What a copy does after an error.
@@ -407,18 +365,6 @@ impl Chunks for Dirty {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zero_runs_keep_to_boundaries_of_the_disk_and_cover_everything() {
-        let mut data = vec![0; 4096 * 3];
-        data[4096 * 2] = 1;
-        assert_eq!(zero_runs(&data, 8192, 4096), vec![(0..8192, true), (8192..12288, false)]);
-        // Shifted by 1 KiB, the block of the one byte that is set begins 1 KiB earlier.
-        assert_eq!(
-            zero_runs(&data, 1024, 4096),
-            vec![(0..7168, true), (7168..11264, false), (11264..12288, true)]
-        );
-    }
 
     #[test]
     fn a_lap_never_comes_back_and_leaves_new_dirt_behind_it_to_the_next() {

@@ -332,9 +332,11 @@ impl Graph {
                 }
                 topology.nodes.retain(|n| !Arc::ptr_eq(n, &node));
             }
+            // What was acknowledged outlives the close, whether or not anybody flushed.
+            let flushed = if node.poisoned() { Ok(()) } else { node.flush().await };
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
-            result = result.and(closed);
+            result = result.and(flushed).and(closed);
             for (role, child) in node.edges.all() {
                 node.edges.set(role, None);
                 idle.push(child);
@@ -447,16 +449,10 @@ impl Graph {
     pub async fn insert_overlay(&self, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
         let _turn = self.0.change.lock().await;
         if overlay.child(Role::Backing).is_some() {
-            return Err(BlockError::invalid(format!(
-                "The overlay '{}' already has a backing image",
-                overlay.name()
-            )));
+            return Err(BlockError::invalid("The overlay already has a backing image"));
         }
         if !overlay.driver_type.supports_backing {
-            return Err(BlockError::unsupported(format!(
-                "The overlay '{}' does not support backing images",
-                overlay.name()
-            )));
+            return Err(BlockError::unsupported("The overlay does not support backing images"));
         }
         if let Some(user) = self.users(overlay).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("The overlay is already in use by {user}")));

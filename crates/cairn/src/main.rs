@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(tools::face::run(std::env::args_os()))
+    tools::face::run(std::env::args_os())
 }

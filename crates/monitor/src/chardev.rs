@@ -31,7 +31,9 @@ impl Chardev {
         let address = address(socket)?;
         if !socket.server.unwrap_or(false) {
             if socket.wait.is_some() {
-                return Err(QmpError::generic("'wait' option is incompatible with socket in client connect mode"));
+                return Err(QmpError::generic(
+                    "'wait' option is incompatible with socket in client connect mode",
+                ));
             }
             return connect(&address).await.map(Self::Client);
         }
@@ -41,7 +43,12 @@ impl Chardev {
             && let Some(listener) = listeners.first()
         {
             tracing::info!(chardev = options.id, "waiting for the first client");
-            first = Some(listener.accept().await.map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))?);
+            first = Some(
+                listener
+                    .accept()
+                    .await
+                    .map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))?,
+            );
         }
         Ok(Self::Server(listeners, first))
     }
@@ -91,11 +98,14 @@ async fn connect(address: &SocketAddress) -> Result<Stream, QmpError> {
         SocketAddress::Unix(unix) => (unix.path.clone(), Stream::connect_unix(Path::new(&unix.path)).await),
         SocketAddress::Inet(inet) => {
             let port = inet.port.parse();
-            let port = port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
+            let port =
+                port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
             (format!("{}:{port}", inet.host), Stream::connect_tcp(&inet.host, port).await)
         }
     };
-    result.map_err(|e| QmpError::generic(BlockError::os(format!("Failed to connect to '{place}'"), &e).to_string()))
+    result.map_err(|e| {
+        QmpError::generic(BlockError::os(format!("Failed to connect to '{place}'"), &e).to_string())
+    })
 }
 
 fn address(socket: &ChardevSocketOptions) -> Result<SocketAddress, QmpError> {

@@ -105,6 +105,8 @@ async fn run(control: &Control, request: Request) -> (Option<Value>, Option<Resu
     });
     match task.await {
         Ok(result) => (id, result.transpose()),
-        Err(e) => (id, Some(Err(QmpError::generic(format!("the command ended in a defect of this program: {e}"))))),
+        Err(e) => {
+            (id, Some(Err(QmpError::generic(format!("the command ended in a defect of this program: {e}")))))
+        }
     }
 }

@@ -2,7 +2,9 @@
 use crate::outbox::Outbox;
 use crate::wire::Layout;
 use api::{BlockErrorAction, BlockExportDeleted, BlockJobCancelled, BlockJobCompleted, BlockJobError};
-use api::{BlockJobPending, BlockJobReady, Enumeration, IoOperationType, JobStatus, JobStatusChange, JobType};
+use api::{
+    BlockJobPending, BlockJobReady, Enumeration, IoOperationType, JobStatus, JobStatusChange, JobType,
+};
 use block::Side;
 use futures_util::future::join_all;
 use jobs::{Figures, JobEvent, Sink};

@@ -60,7 +60,9 @@ fn detect_zeroes(common: &Common) -> BlockdevDetectZeroesOptions {
 
 /// The node and the images below it.
 fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    std::iter::successors(Some(node.clone()), |n| n.skip_filters().child(Role::Backing)).take(MAX_LAYERS).collect()
+    std::iter::successors(Some(node.clone()), |n| n.skip_filters().child(Role::Backing))
+        .take(MAX_LAYERS)
+        .collect()
 }
 
 /// The image that a node is, with the images below it.
@@ -144,7 +146,9 @@ pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
 fn specific_stats(node: &Node) -> Option<BlockStatsSpecific> {
     let statistics = node.driver().statistics()?;
     let figures = statistics.iter().map(|(name, figure)| (*name, options::to_value(figure)));
-    decoded(Value::Dict([("driver", Value::from(node.driver_name()))].into_iter().chain(figures).collect::<Dict>()))
+    decoded(Value::Dict(
+        [("driver", Value::from(node.driver_name()))].into_iter().chain(figures).collect::<Dict>(),
+    ))
 }
 
 fn figures(node: &Node, entries: &[Arc<Backend>]) -> BlockDeviceStats {

@@ -72,7 +72,9 @@ async fn check_secret(properties: SecretProperties) -> Result<(), QmpError> {
         (None, Some(file)) => {
             let name = file.clone();
             let read = rt::blocking(move || read_bounded(&name)).await;
-            read.map_err(|e| QmpError::generic(block::BlockError::os(format!("Unable to read {file}"), &e).to_string()))?
+            read.map_err(|e| {
+                QmpError::generic(block::BlockError::os(format!("Unable to read {file}"), &e).to_string())
+            })?
         }
     };
     match format {

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -57,6 +57,24 @@ struct State {
     moved: usize,
     again: u32,
     result: Option<io::Result<usize>>,
+    /// Where it is counted as long as it runs.
+    counted: Option<InFlight>,
+}
+
+/// Counts as an operation in flight of a worker while it lives.
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> InFlight {
+        count.fetch_add(1, Ordering::SeqCst);
+        InFlight(count.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// One operation.
@@ -80,7 +98,7 @@ pub(crate) enum Part {
 impl Op {
     /// An operation of which `moved` bytes are done already.
     pub(crate) fn new(fd: Arc<OwnedFd>, alignment: u32, off: u64, moved: usize, action: Action) -> Arc<Op> {
-        let state = State { action, off, moved, again: 0, result: None };
+        let state = State { action, off, moved, again: 0, result: None, counted: None };
         Arc::new(Op {
             fd,
             alignment,
@@ -181,7 +199,13 @@ impl Op {
         }
     }
 
+    /// Counts it as in flight until it has ended.
+    pub(crate) fn count(&self, in_flight: InFlight) {
+        self.state.lock().counted = Some(in_flight);
+    }
+
     fn end(&self) {
+        self.state.lock().counted = None;
         self.done.store(true, Ordering::Release);
         self.waker.wake();
     }

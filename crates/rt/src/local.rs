@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 
-use crate::engine::{FILES, Op};
+use crate::engine::{FILES, InFlight, Op};
 use crate::epoll::{Events, RING, WAKE};
 use crate::polling::{GAP_NS, Permit, Polling};
 use crate::ring::Ring;
@@ -120,6 +120,7 @@ impl Local {
     }
 
     fn submit(&self, op: Arc<Op>) {
+        op.count(InFlight::new(&self.shared.operations));
         let mut engine = self.engine.borrow_mut();
         if let Engine::Unset = *engine {
             *engine = self.choose_engine();
@@ -227,6 +228,10 @@ impl Local {
     /// Polls as long as experience allows; whether it found something.
     fn poll_for_a_while(&self) -> bool {
         let start = sys::now_ns();
+        // A disk's answer may need this core, for the kernel's threads or the pool's: never keep it from them.
+        if self.operations_in_flight() {
+            return false;
+        }
         let Some(budget) = self.polling.borrow().budget(start) else { return false };
         let Some(_permit) = Permit::take() else { return false };
         let deadline = self.shared.timers.next();
@@ -234,7 +239,9 @@ impl Local {
         loop {
             let found = self.poll_sockets() > 0 || self.shared.is_pending() || self.serve_engine() > 0;
             if found {
-                self.polling.borrow_mut().hit();
+                let mut polling = self.polling.borrow_mut();
+                polling.hit();
+                polling.resumed(sys::now_ns());
                 return true;
             }
             let now = sys::now_ns();
@@ -266,6 +273,7 @@ impl Local {
         };
         let count = self.shared.epoll.wait(&mut self.events.borrow_mut(), timeout);
         self.shared.wake_up();
+        self.polling.borrow_mut().resumed(sys::now_ns());
         self.dispatch(count);
     }
 
@@ -297,7 +305,7 @@ impl Local {
     }
 
     fn operations_in_flight(&self) -> bool {
-        matches!(&*self.engine.borrow(), Engine::Ring(ring) if ring.in_flight() > 0)
+        self.shared.operations.load(Ordering::SeqCst) > 0
     }
 
     /// The worker ends: operations in flight do first, then the tasks that are left are dropped.

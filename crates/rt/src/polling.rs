@@ -3,6 +3,8 @@
 //! Waking a sleeping core costs more than a short poll: 30 µs of CPU and 55–90 µs of latency against about 20 µs of
 //! polling. But a poll that finds nothing is lost, and one that keeps others from the core is worse. So:
 //! - a poll is at most `max_ns` long, and only made soon after a socket was served;
+//! - after much work in one go none is made: spread over a large batch a wake-up costs little (at depth 32, 3.5 µs of CPU
+//!   a request without polling and 4.1 with, at the same rate);
 //! - two misses in a row put polling off for a number of sleeps that doubles with further misses; only sleeps so
 //!   short that a poll might have paid count;
 //! - a gap between two looks (the thread was not running) puts polling off for a time that doubles with further gaps;
@@ -16,6 +18,9 @@ use crate::sys;
 pub(crate) const GAP_NS: u64 = 20_000;
 /// How long after serving a socket polling makes sense, in ns.
 const RECENT_NS: u64 = 1_000_000;
+
+/// Work in one go, in ns, from which on a wake-up is cheap beside it.
+const BUSY_NS: u64 = 50_000;
 
 const FIRST_PENALTY_NS: u64 = 1_000_000;
 const LAST_PENALTY_NS: u64 = 64_000_000;
@@ -48,6 +53,8 @@ impl Drop for Permit {
 pub(crate) struct Polling {
     max_ns: u64,
     served: u64,
+    /// When the worker last came back from waiting.
+    resumed: u64,
     misses: u32,
     hits: u32,
     /// Short sleeps to pass before the next poll.
@@ -58,7 +65,7 @@ pub(crate) struct Polling {
 
 impl Polling {
     pub(crate) fn new(max_ns: u64) -> Polling {
-        Polling { max_ns, served: 0, misses: 0, hits: 0, skip: 0, penalty: 0, off_until: 0 }
+        Polling { max_ns, served: 0, resumed: 0, misses: 0, hits: 0, skip: 0, penalty: 0, off_until: 0 }
     }
 
     /// A socket was served.
@@ -69,7 +76,14 @@ impl Polling {
     /// How long to poll now; `None` not at all.
     pub(crate) fn budget(&self, now: u64) -> Option<u64> {
         let recent = self.served != 0 && now.saturating_sub(self.served) < RECENT_NS;
-        (self.max_ns > 0 && recent && self.skip == 0 && now >= self.off_until).then_some(self.max_ns)
+        let little = now.saturating_sub(self.resumed) < BUSY_NS;
+        (self.max_ns > 0 && recent && little && self.skip == 0 && now >= self.off_until)
+            .then_some(self.max_ns)
+    }
+
+    /// The worker has work again after it polled or slept.
+    pub(crate) fn resumed(&mut self, now: u64) {
+        self.resumed = now;
     }
 
     /// A poll found work.
@@ -113,14 +127,23 @@ mod tests {
     fn busy() -> Polling {
         let mut polling = Polling::new(50_000);
         polling.served(1000);
+        polling.resumed(1000);
         polling
+    }
+
+    #[test]
+    fn after_a_large_batch_none_is_made() {
+        assert!(busy().budget(999 + BUSY_NS).is_some());
+        assert!(busy().budget(1000 + BUSY_NS).is_none());
     }
 
     #[test]
     fn polling_is_for_workers_that_serve_sockets() {
         assert_eq!(Polling::new(50_000).budget(1000), None);
         assert_eq!(busy().budget(2000), Some(50_000));
-        assert_eq!(busy().budget(2000 + RECENT_NS), None);
+        let mut idle = busy();
+        idle.resumed(2000 + RECENT_NS);
+        assert_eq!(idle.budget(2000 + RECENT_NS), None);
         let mut off = Polling::new(0);
         off.served(1000);
         assert_eq!(off.budget(2000), None);
@@ -145,6 +168,7 @@ mod tests {
         let mut polling = busy();
         polling.crowded(2000);
         polling.served(2000 + FIRST_PENALTY_NS);
+        polling.resumed(2000 + FIRST_PENALTY_NS);
         assert!(polling.budget(2000 + FIRST_PENALTY_NS - 1).is_none());
         assert!(polling.budget(2000 + FIRST_PENALTY_NS).is_some());
         polling.crowded(2000);

@@ -48,10 +48,6 @@ impl Ring {
         self.ring.as_raw_fd()
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight + self.backlog.len()
-    }
-
     /// Takes an operation over; it is submitted with the others at the end of the turn.
     pub(crate) fn push(&mut self, op: Arc<Op>) {
         self.backlog.push_back(op);

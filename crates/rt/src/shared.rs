@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     /// The future that `block_on` waits for is to be polled.
     pub(crate) main_woken: AtomicBool,
     pub(crate) stop: AtomicBool,
+    /// File operations in flight that this worker began.
+    pub(crate) operations: Arc<AtomicUsize>,
     /// Live tasks that were placed here.
     pub(crate) load: Arc<AtomicUsize>,
 }
@@ -73,6 +75,7 @@ impl Shared {
             sources: Sources::default(),
             main_woken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            operations: Arc::new(AtomicUsize::new(0)),
             load: Arc::new(AtomicUsize::new(0)),
         }))
     }

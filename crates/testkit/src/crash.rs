@@ -6,13 +6,14 @@
 //!                                                            └─────▶ the driver: open, check, read all, work, close, check
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use block::{Repair, Result};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Plant, Rng, Sim};
 
-use crate::guest::{Guest, Plan};
+use crate::guest::{Faults, Guest, Plan};
 use crate::model::Model;
 use crate::stack::{Image, Session, Stack};
 use crate::stamp::{SECTOR, Seen, look, stamped};
@@ -113,7 +114,8 @@ impl CrashTest {
         if self.faults.is_empty() {
             worked?;
         }
-        let (model, mut kept, settled) = (model.lock(), std::mem::take(&mut kept.lock().kept), sim.world().disk());
+        let (model, mut kept, settled) =
+            (model.lock(), std::mem::take(&mut kept.lock().kept), sim.world().disk());
         if self.faults.is_empty() {
             let closed = |text| format!("after a clean close: {text}");
             let found = self.look(&settled, true).map_err(closed)?;
@@ -130,7 +132,8 @@ impl CrashTest {
                     Death::PowerCut => disk.power_cut(&mut rng),
                 };
                 let told = |text| format!("{death:?} at moment {moment}: {text}");
-                let pending = || format!("\nnot yet durable then:\n    {}", disk.pending_effects().join("\n    "));
+                let pending =
+                    || format!("\nnot yet durable then:\n    {}", disk.pending_effects().join("\n    "));
                 let crashed = self.crashed(&model, moment, dead, &mut rng, tally.crashes);
                 tally += crashed.map_err(|text| told(text) + &pending())?;
             }
@@ -146,7 +149,8 @@ impl CrashTest {
     fn make(&self, rng: &mut Rng) -> std::result::Result<(Disk, Vec<Seen>, u64), String> {
         let sim = self.boot(rng, Disk::default());
         let (stack, rng_below) = (self.stack.clone(), rng.fork());
-        let (initial, writes) = sim.run(async move { fill(&stack, rng_below).await }).map_err(|e| format!("making: {e}"))?;
+        let (initial, writes) =
+            sim.run(async move { fill(&stack, rng_below).await }).map_err(|e| format!("making: {e}"))?;
         let mut disk = sim.world().disk();
         drop(sim);
         if let Some(prepare) = self.prepare {
@@ -188,7 +192,14 @@ impl CrashTest {
         self.inspect.map(|inspect| inspect(&self.stack, disk, settled)).transpose()
     }
 
-    fn crashed(&self, model: &Model, moment: u64, disk: Disk, rng: &mut Rng, nth: usize) -> std::result::Result<Tally, String> {
+    fn crashed(
+        &self,
+        model: &Model,
+        moment: u64,
+        disk: Disk,
+        rng: &mut Rng,
+        nth: usize,
+    ) -> std::result::Result<Tally, String> {
         let found = self.look(&disk, false)?;
         self.judge(model, moment, found.as_deref())?;
         let mut tally = Tally { crashes: 1, reopened: 0 };
@@ -200,7 +211,13 @@ impl CrashTest {
     }
 
     /// Opens what a crash left with the driver, reads all of it, checks it, works with it, and checks it again.
-    fn reopened(&self, model: &Model, moment: u64, disk: Disk, rng: &mut Rng) -> std::result::Result<(), String> {
+    fn reopened(
+        &self,
+        model: &Model,
+        moment: u64,
+        disk: Disk,
+        rng: &mut Rng,
+    ) -> std::result::Result<(), String> {
         let sim = self.boot(rng, disk);
         let (stack, world) = (self.stack.clone(), sim.world().clone());
         let found: Result<Vec<u8>> = sim.run(async move {
@@ -216,7 +233,7 @@ impl CrashTest {
         let initial = found.chunks(SECTOR as usize).map(look).collect();
         let book = Arc::new(Mutex::new(Model::new(size, initial, model.last_write())));
         let (theirs, stack, world) = (book.clone(), self.stack.clone(), sim.world().clone());
-        let plan = Plan { requests: 3, faults: false, ..self.plan };
+        let plan = Plan { requests: 3, faults: Faults::None, ..self.plan };
         let result: Result<()> = sim.run(async move {
             let guest = Guest::new(stack.open().await?, theirs, world);
             guest.run(plan).await?;
@@ -226,8 +243,10 @@ impl CrashTest {
         });
         sim.settle();
         result.map_err(|e| format!("at work again: {e}"))?;
-        let found = self.look(&sim.world().disk(), false).map_err(|text| format!("after more work: {text}"))?;
-        self.judge(&book.lock(), sim.world().stamp(), found.as_deref()).map_err(|text| format!("after more work: {text}"))
+        let found =
+            self.look(&sim.world().disk(), false).map_err(|text| format!("after more work: {text}"))?;
+        self.judge(&book.lock(), sim.world().stamp(), found.as_deref())
+            .map_err(|text| format!("after more work: {text}"))
     }
 }
 
@@ -238,14 +257,18 @@ async fn sound(session: &Session, which: &str) -> Result<()> {
         Some(report) => {
             let report = report?;
             let fine = report.corruptions == 0 && report.check_errors == 0;
-            if fine { Ok(()) } else { Err(block::BlockError::corrupt(format!("{which}: {:?}", report.messages))) }
+            if fine {
+                Ok(())
+            } else {
+                Err(block::BlockError::corrupt(format!("{which}: {:?}", report.messages)))
+            }
         }
         None => Ok(()),
     }
 }
 
 /// Makes the images of a stack and writes to all of them, the lowest first.
-async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)> {
+pub(crate) async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)> {
     stack.create().await?;
     let size = stack.images.last().map_or(0, |image| image.size);
     let (mut seen, mut write) = (vec![Seen::Zero; (size / SECTOR) as usize], 0);
@@ -310,7 +333,10 @@ pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::
         }
         if settled && top {
             wrong.extend(found.dirty.then(|| "the dirty bit is set after a clean close".to_owned()));
-            wrong.extend((!found.leaks.is_empty()).then(|| format!("clusters {:?} leak after a clean close", found.leaks)));
+            wrong.extend(
+                (!found.leaks.is_empty())
+                    .then(|| format!("clusters {:?} leak after a clean close", found.leaks)),
+            );
         }
         if !wrong.is_empty() {
             return Err(format!("{}:\n    {}", image.file, wrong.join("\n    ")));
@@ -337,7 +363,8 @@ pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
     let count = number("COUNT").unwrap_or(if alone.is_some() { 1 } else { count });
     let first = alone.unwrap_or(1);
     for seed in first..first.saturating_add(count) {
-        match test(seed).run(seed) {
+        let done = catch_unwind(AssertUnwindSafe(|| test(seed).run(seed)));
+        match done.unwrap_or_else(|_| Err(format!("seed {seed} panicked, as told above"))) {
             Ok(done) => tally += done,
             Err(text) => failures.push((seed, text)),
         }
@@ -345,6 +372,9 @@ pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
     println!("{} crashes looked at, {} of them opened again", tally.crashes, tally.reopened);
     if let Some((seed, text)) = failures.first() {
         let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
-        panic!("{text}\n{} of {count} seeds fail: {seeds:?}; {name}_SEED={seed} runs the first alone", failures.len());
+        panic!(
+            "{text}\n{} of {count} seeds fail: {seeds:?}; {name}_SEED={seed} runs the first alone",
+            failures.len()
+        );
     }
 }

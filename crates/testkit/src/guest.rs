@@ -76,8 +76,19 @@ pub struct Plan {
     pub span: u64,
     /// Largest size in sectors that a resize asks for.
     pub largest: u64,
-    /// Whether requests may fail: faults are planted.
-    pub faults: bool,
+    /// What goes wrong meanwhile.
+    pub faults: Faults,
+}
+
+/// What goes wrong while a guest works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// Nothing: every request must succeed.
+    None,
+    /// Requests may fail.
+    Some,
+    /// Syncs may fail: requests may fail, and the page cache may have lost what a read looks for.
+    Syncs,
 }
 
 /// A guest at its disk. Clones are the same guest.
@@ -131,13 +142,14 @@ impl Guest {
             Step::Resize => self.resize(rng.below(plan.largest + 1) * SECTOR).await,
             Step::Flush => self.flush().await,
             _ if len == 0 => Ok(()),
-            Step::Read => self.read_as(offset, len, plan.faults).await,
+            Step::Read if plan.faults == Faults::Syncs => self.session.read(offset, len).await.map(drop),
+            Step::Read => self.read(offset, len).await,
             Step::Write => self.write(offset, len, rng.chance(1, 10)).await,
             Step::Zero => self.zero(offset, len, rng.chance(1, 2)).await,
             Step::Discard => self.discard(offset, len).await,
         };
         match result {
-            Err(_) if plan.faults => Ok(()),
+            Err(_) if plan.faults != Faults::None => Ok(()),
             // The disk was cut before the request was admitted.
             Err(e) if plan.mix.resize > 0 && e.kind() == ErrorKind::Invalid => Ok(()),
             result => result,
@@ -145,19 +157,13 @@ impl Guest {
     }
 
     /// Reads, and holds what is found against the book.
+    #[expect(clippy::panic, reason = "a wrong answer is a failed test")]
     pub async fn read(&self, offset: u64, len: u64) -> Result<()> {
-        self.read_as(offset, len, false).await
-    }
-
-    async fn read_as(&self, offset: u64, len: u64, syncs_fail: bool) -> Result<()> {
         let start = self.world.stamp();
         let bytes = self.session.read(offset, len).await?;
         let end = self.world.stamp();
         let seen: Vec<_> = bytes.chunks(SECTOR as usize).map(look).collect();
-        let verdict = match syncs_fail {
-            false => self.model.lock().read(start, end, offset / SECTOR, &seen),
-            true => self.model.lock().read_where_syncs_fail(end, offset / SECTOR, &seen),
-        };
+        let verdict = self.model.lock().read(start, end, offset / SECTOR, &seen);
         match verdict {
             Ok(()) => Ok(()),
             Err(text) => panic!("a read of {len} bytes at {offset:#x}: {text}"),

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "what a suite finds wrong is a failed test")]
 
+pub mod conformance;
 pub mod crash;
 pub mod guest;
 pub mod model;

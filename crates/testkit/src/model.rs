@@ -115,7 +115,11 @@ impl Model {
         if self.by_sector.len() < end_sector as usize {
             self.by_sector.resize_with(end_sector as usize, Vec::new);
         }
-        self.by_sector.iter_mut().take(end_sector as usize).skip(first as usize).for_each(|acts| acts.push(index));
+        self.by_sector
+            .iter_mut()
+            .take(end_sector as usize)
+            .skip(first as usize)
+            .for_each(|acts| acts.push(index));
         self.acts.push(Act { what, first, end_sector, fua, start: moment, end: None });
         Entry(Kind::Act, index)
     }
@@ -169,7 +173,8 @@ impl Model {
     }
 
     fn crash_view(&self, moment: u64) -> View {
-        let acknowledged = self.flushes.iter().filter(|f| f.end.is_some_and(|end| end.ok && end.moment <= moment));
+        let acknowledged =
+            self.flushes.iter().filter(|f| f.end.is_some_and(|end| end.ok && end.moment <= moment));
         let settled = acknowledged.map(|f| f.start).max().unwrap_or(0);
         View { until: moment, settled, fua_settled: moment }
     }
@@ -184,8 +189,10 @@ impl Model {
         let acts = self.by_sector.get(sector as usize).map(Vec::as_slice).unwrap_or_default();
         let acts = || acts.iter().filter_map(|at| self.acts.get(*at)).filter(|act| act.start <= view.until);
         // The latest beginning among requests that certainly are part of what is seen.
-        let horizon = acts().filter(|a| a.what != What::Discard && Self::settled(a, view)).map(|a| a.start).max();
-        let superseded = |act: &Act| act.end.is_some_and(|end| horizon.is_some_and(|start| end.moment < start));
+        let horizon =
+            acts().filter(|a| a.what != What::Discard && Self::settled(a, view)).map(|a| a.start).max();
+        let superseded =
+            |act: &Act| act.end.is_some_and(|end| horizon.is_some_and(|start| end.moment < start));
         let initial = self.initial.get(sector as usize).copied().unwrap_or(Seen::Zero);
         if horizon.is_none() && seen == initial {
             return true;
@@ -206,11 +213,6 @@ impl Model {
         self.judge(View { until: end, settled: start, fua_settled: start }, first, sectors)
     }
 
-    /// As [`Model::read`], on a disk where syncs may have failed: what was written since the last good flush may be gone.
-    pub fn read_where_syncs_fail(&self, end: u64, first: u64, sectors: &[Seen]) -> Result<(), String> {
-        self.judge(self.crash_view(end), first, sectors)
-    }
-
     fn judge(&self, view: View, first: u64, sectors: &[Seen]) -> Result<(), String> {
         match (first..).zip(sectors).find(|(sector, seen)| !self.allows(*sector, **seen, view)) {
             None => Ok(()),
@@ -223,17 +225,26 @@ impl Model {
             Seen::Stamp { sector: other, write } if other != sector => {
                 format!("sector {sector} holds the data of sector {other}, of write {write}")
             }
-            Seen::Stamp { write, .. } => format!("sector {sector} holds its data of write {write}, which is out of date"),
+            Seen::Stamp { write, .. } => {
+                format!("sector {sector} holds its data of write {write}, which is out of date")
+            }
             Seen::Zero => format!("sector {sector} reads zero"),
             Seen::Garbage => format!("sector {sector} holds bytes that no request wrote"),
         };
         let initial = self.initial.get(sector as usize).copied().unwrap_or(Seen::Zero);
         let View { until, settled, .. } = view;
-        let _ = write!(text, "; seen at moment {until}, certain of what ended by {settled}. First {initial:?}; requests:");
-        for act in self.acts.iter().filter(|a| (a.first..a.end_sector).contains(&sector) && a.start <= until) {
-            let _ = write!(text, "\n    {:?} {}..{} from {} ", act.what, act.first, act.end_sector, act.start);
+        let _ = write!(
+            text,
+            "; seen at moment {until}, certain of what ended by {settled}. First {initial:?}; requests:"
+        );
+        for act in self.acts.iter().filter(|a| (a.first..a.end_sector).contains(&sector) && a.start <= until)
+        {
+            let _ =
+                write!(text, "\n    {:?} {}..{} from {} ", act.what, act.first, act.end_sector, act.start);
             let _ = match act.end.filter(|end| end.moment <= until) {
-                Some(End { moment, ok }) => write!(text, "to {moment}, {}", if ok { "done" } else { "failed" }),
+                Some(End { moment, ok }) => {
+                    write!(text, "to {moment}, {}", if ok { "done" } else { "failed" })
+                }
                 None => write!(text, "on"),
             };
         }

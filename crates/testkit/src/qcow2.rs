@@ -100,7 +100,9 @@ impl<'a> Image<'a> {
             image.refcount_order = be32(bytes, 96).unwrap_or(0);
             image.header_length = be32(bytes, 100).unwrap_or(0).into();
         }
-        let known = (2..=3).contains(&image.version) && (9..=21).contains(&image.cluster_bits) && image.refcount_order <= 6;
+        let known = (2..=3).contains(&image.version)
+            && (9..=21).contains(&image.cluster_bits)
+            && image.refcount_order <= 6;
         if known { Ok(image) } else { Err("the header is out of bounds".to_owned()) }
     }
 
@@ -119,7 +121,9 @@ impl<'a> Image<'a> {
 
     /// Whether a whole table lies inside the file.
     fn holds(&self, offset: u64, len: u64) -> bool {
-        offset.checked_add(len).is_some_and(|end| end <= (self.bytes.len() as u64).next_multiple_of(self.cluster()))
+        offset
+            .checked_add(len)
+            .is_some_and(|end| end <= (self.bytes.len() as u64).next_multiple_of(self.cluster()))
     }
 
     fn count(&self, cluster: u64) -> u64 {
@@ -218,7 +222,8 @@ impl<'a> Image<'a> {
             if block != 0 {
                 refs.add(self, block, self.cluster(), &format!("refcount block {index}"), true);
                 if !self.holds(block, self.cluster()) {
-                    refs.corruptions.push(format!("refcount block {index} at {block:#x} lies outside of the file"));
+                    refs.corruptions
+                        .push(format!("refcount block {index} at {block:#x} lies outside of the file"));
                 }
             }
         }
@@ -241,7 +246,9 @@ impl<'a> Image<'a> {
     /// Bitmaps count only as long as the bit says that they are consistent.
     fn bitmaps(&self, refs: &mut References) {
         let mut at = self.header_length;
-        while let (Some(kind @ 1..), Some(len)) = (be32(self.bytes, at as usize), be32(self.bytes, at as usize + 4)) {
+        while let (Some(kind @ 1..), Some(len)) =
+            (be32(self.bytes, at as usize), be32(self.bytes, at as usize + 4))
+        {
             if kind == BITMAPS && self.autoclear & 1 != 0 {
                 let field = |offset: u64| be64(self.bytes, (at + 8 + offset) as usize).unwrap_or(0);
                 self.bitmap_directory(refs, field(16), field(8));
@@ -311,7 +318,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
     image.bitmaps(&mut refs);
     let per_l1 = image.cluster() * image.l2_entries();
     if image.size.div_ceil(per_l1) > image.l1_entries {
-        refs.corruptions.push(format!("{} L1 entries are too few for {} bytes", image.l1_entries, image.size));
+        refs.corruptions
+            .push(format!("{} L1 entries are too few for {} bytes", image.l1_entries, image.size));
     }
     let mut corruptions = refs.corruptions;
     for (cluster, users) in &refs.by_cluster {
@@ -368,7 +376,8 @@ pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
         let l2 = image.entry(l1, index) & OFFSET;
         if l2 != 0 {
             shared.push((l1 + index * 8, l2));
-            shared.extend((0..image.l2_entries()).map(|slot| (l2 + slot * 8, image.entry(l2, slot) & OFFSET)));
+            shared
+                .extend((0..image.l2_entries()).map(|slot| (l2 + slot * 8, image.entry(l2, slot) & OFFSET)));
         }
     }
     shared.retain(|(_, host)| *host != 0);
@@ -403,7 +412,14 @@ pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-fn set_count(bytes: &mut Vec<u8>, table: u64, cluster: u64, order: u32, index: u64, count: u64) -> Result<(), String> {
+fn set_count(
+    bytes: &mut Vec<u8>,
+    table: u64,
+    cluster: u64,
+    order: u32,
+    index: u64,
+    count: u64,
+) -> Result<(), String> {
     let bits = 1u64 << order;
     let per_block = cluster * 8 / bits;
     let block = be64(bytes, (table + index / per_block * 8) as usize).unwrap_or(0) & OFFSET;

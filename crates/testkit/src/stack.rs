@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use block::{
-    Backend, BackendRequest, BlockError, CheckReport, Common, Discard, Graph, Node, Opt, Options, Perms, Policy, Registry,
-    Repair, Result, Share,
+    Backend, BackendRequest, BlockError, CheckReport, Common, Discard, Graph, Node, Opt, Options, Perms,
+    Policy, Registry, Repair, Result, Share,
 };
 
 /// One image of a stack.
@@ -61,7 +61,14 @@ impl Stack {
         let (format, file) = images.last().map_or(("raw", ""), |image| (image.format, image.file));
         let file = Options::new().with_str("driver", "file").with_str("filename", file);
         let top = Options::new().with_str("driver", format).with("file", Opt::Dict(file));
-        Stack { name: name.to_owned(), drivers: drivers.to_vec(), images, top, keeps_data: true, resizes: true }
+        Stack {
+            name: name.to_owned(),
+            drivers: drivers.to_vec(),
+            images,
+            top,
+            keeps_data: true,
+            resizes: true,
+        }
     }
 
     /// An empty graph with the stack's drivers.
@@ -145,7 +152,8 @@ impl Session {
         let mut bytes = vec![0xa5; len as usize];
         let done = self.backend.try_read(offset, &mut bytes)?;
         if done < bytes.len() {
-            let (buf, result) = self.backend.read(offset + done as u64, rt::BufMut::with_len(bytes.len() - done)).await;
+            let (buf, result) =
+                self.backend.read(offset + done as u64, rt::BufMut::with_len(bytes.len() - done)).await;
             result?;
             if let Some(rest) = bytes.get_mut(done..) {
                 rest.copy_from_slice(&buf);

@@ -4,7 +4,7 @@
 use block::Opt;
 use sim::{Config, EIO, ENOSPC, OpKind, Plant, Rng};
 use testkit::crash::{CrashTest, inspect_qcow2, run_seeds, share_with_snapshot};
-use testkit::guest::{Mix, Plan};
+use testkit::guest::{Faults, Mix, Plan};
 use testkit::stack::{Image, Stack};
 
 const CLUSTERS: [&str; 4] = ["512", "1024", "2048", "4096"];
@@ -49,7 +49,15 @@ fn any_plan(rng: &mut Rng, size: u64) -> Plan {
         _ => Mix { read: 4, write: 12, zero: 1, discard: 1, flush: 2, resize: 0 },
     };
     let span = if rng.chance(1, 3) { 16 } else { 0 };
-    Plan { requests: 48 / depth, depth, mix, longest: 1 + rng.below(20), span, largest: 2 * size / 512, faults: false }
+    Plan {
+        requests: 48 / depth,
+        depth,
+        mix,
+        longest: 1 + rng.below(20),
+        span,
+        largest: 2 * size / 512,
+        faults: Faults::None,
+    }
 }
 
 fn any_test(seed: u64) -> CrashTest {
@@ -95,13 +103,14 @@ fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_co
     run_seeds("QCOW2_FAULT", 100, |seed| {
         let mut test = any_test(seed);
         let mut rng = Rng::new(!seed);
-        let kinds = [OpKind::Sync, OpKind::Write, OpKind::Write, OpKind::Allocate, OpKind::SetLen, OpKind::Read];
+        let kinds =
+            [OpKind::Sync, OpKind::Write, OpKind::Write, OpKind::Allocate, OpKind::SetLen, OpKind::Read];
         let kind = rng.pick(&kinds).unwrap_or(OpKind::Sync);
         let most = if kind == OpKind::Write { 150 } else { 30 };
         let errno = if rng.chance(1, 3) && kind != OpKind::Sync { ENOSPC } else { EIO };
         let times = if rng.chance(1, 4) { 3 } else { 1 };
         test.faults = vec![Plant { times, ..Plant::nth_of(kind, rng.below(most), errno) }];
-        test.plan.faults = true;
+        test.plan.faults = if kind == OpKind::Sync { Faults::Syncs } else { Faults::Some };
         test
     });
 }

@@ -2,13 +2,22 @@
 
 use sim::Config;
 use testkit::crash::{CrashTest, inspect_raw, run_seeds};
-use testkit::guest::{Mix, Plan};
+use testkit::guest::{Faults, Mix, Plan};
 use testkit::stack::{Image, Stack};
 
 #[test]
 fn a_raw_image_keeps_what_was_flushed_through_every_crash() {
-    let stack = Stack::of("raw", &[protocols::DRIVERS, formats::DRIVERS], vec![Image::new("raw", "/raw", 64 << 10)]);
-    let plan = Plan { requests: 12, depth: 4, mix: Mix::ALL, longest: 24, span: 0, largest: 200, faults: false };
+    let stack =
+        Stack::of("raw", &[protocols::DRIVERS, formats::DRIVERS], vec![Image::new("raw", "/raw", 64 << 10)]);
+    let plan = Plan {
+        requests: 12,
+        depth: 4,
+        mix: Mix::ALL,
+        longest: 24,
+        span: 0,
+        largest: 200,
+        faults: Faults::None,
+    };
     run_seeds("RAW_CRASH", 40, |seed| CrashTest {
         stack: stack.clone(),
         plan,

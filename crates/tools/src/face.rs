@@ -1,9 +1,10 @@
 //! Which program this is: the name it was called by, or its first word, picks the face.
 
 use crate::console::Console;
-use crate::{img, io, nbd, outln};
+use crate::{daemon, img, io, nbd, outln, trace};
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 
 /// One face.
 struct Face {
@@ -14,17 +15,32 @@ struct Face {
     /// What it is for.
     about: &'static str,
     /// Runs it.
-    run: fn(&mut Console, &[String]) -> u8,
+    run: Run,
+}
+
+/// How a face runs.
+#[derive(Clone, Copy)]
+enum Run {
+    /// It gives an exit code.
+    Tool(fn(&mut Console, &[String]) -> u8),
+    /// It does everything to its end by itself.
+    Daemon(fn(&mut Console, &[String]) -> ExitCode),
 }
 
 const FACES: &[Face] = &[
-    Face { word: "img", alias: "qemu-img", about: "Make, look at, copy and change images", run: img::run },
-    Face { word: "io", alias: "qemu-io", about: "Read, write and verify an image by hand or by script", run: io::run },
-    Face { word: "nbd", alias: "qemu-nbd", about: "Serve an image over NBD, or list what a server has", run: nbd::run },
+    Face { word: "img", alias: "qemu-img", about: "Make, look at, copy and change images", run: Run::Tool(img::run) },
+    Face { word: "io", alias: "qemu-io", about: "Read, write and verify an image by hand or by script", run: Run::Tool(io::run) },
+    Face { word: "nbd", alias: "qemu-nbd", about: "Serve an image over NBD, or list what a server has", run: Run::Tool(nbd::run) },
+    Face {
+        word: "daemon",
+        alias: "qemu-storage-daemon",
+        about: "Serve a graph of block nodes, steered over QMP",
+        run: Run::Daemon(daemon::run),
+    },
 ];
 
 /// Runs the program and gives its exit code. `args` begins with the name it was called by.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let called = args.next().unwrap_or_default();
     let called = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -33,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(bad) => {
             let mut console = Console::new(&called);
             console.error(format_args!("the argument {bad:?} is not valid UTF-8"));
-            return 1;
+            return ExitCode::FAILURE;
         }
     };
     if let Some(face) = FACES.iter().find(|face| face.alias == called) {
@@ -47,19 +63,27 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         None => {
             let mut console = Console::new(&called);
             overview(&mut console);
-            console.finish(1)
+            ExitCode::from(console.finish(1))
         }
     }
 }
 
-fn speak(face: &Face, program: &str, args: &[String]) -> u8 {
+fn speak(face: &Face, program: &str, args: &[String]) -> ExitCode {
     let mut console = Console::new(program);
-    let code = (face.run)(&mut console, args);
-    console.finish(code)
+    if std::env::var_os("RUST_LOG").is_some() {
+        trace::start_from_environment();
+    }
+    match face.run {
+        Run::Tool(run) => {
+            let code = run(&mut console, args);
+            ExitCode::from(console.finish(code))
+        }
+        Run::Daemon(run) => run(&mut console, args),
+    }
 }
 
 /// The words that belong to no face.
-fn general(called: &str, word: &str, rest: &[String]) -> u8 {
+fn general(called: &str, word: &str, rest: &[String]) -> ExitCode {
     let mut console = Console::new(called);
     let code = match (word, rest) {
         ("help" | "--help" | "-h", []) => {
@@ -79,7 +103,7 @@ fn general(called: &str, word: &str, rest: &[String]) -> u8 {
         }
         (other, _) => unknown(&mut console, other),
     };
-    console.finish(code)
+    ExitCode::from(console.finish(code))
 }
 
 fn unknown(console: &mut Console, word: &str) -> u8 {
@@ -88,9 +112,15 @@ fn unknown(console: &mut Console, word: &str) -> u8 {
     1
 }
 
-/// Prints the version line of a program called `name`.
+/// The version of QEMU whose programs the faces stand for: scripts look for a number they know.
+const STANDS_FOR: &str = "10.0.2";
+
+/// Prints the version line of the program called `name`.
 pub fn version(console: &mut Console, name: &str) {
-    outln!(console, "{name} version {} (Cairn)", env!("CARGO_PKG_VERSION"));
+    match name {
+        "cairn" => outln!(console, "cairn {}", env!("CARGO_PKG_VERSION")),
+        name => outln!(console, "{name} version {STANDS_FOR} (cairn-{})", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 fn overview(console: &mut Console) {

@@ -117,7 +117,7 @@ pub fn registry() -> Arc<Registry> {
 
 /// An empty graph.
 pub fn graph() -> Graph {
-    Graph::new(registry(), crate::json::options)
+    Graph::new(registry(), monitor::options::from_json)
 }
 
 /// Names of all drivers, sorted.

@@ -3,7 +3,8 @@
 //! ```text
 //! face ─┬─ img ─── create info convert compare map check resize commit
 //!       ├─ io ──── open read write … quit
-//!       └─ nbd ─── serve, --list
+//!       ├─ nbd ─── serve, --list
+//!       └─ daemon ─ options in the order given ─▶ monitor
 //! ```
 //!
 //! Each face reads its command line by a table of flags ([`getopt`]) that also makes its help ([`usage`]), opens images
@@ -16,6 +17,7 @@ pub mod compare;
 pub mod console;
 pub mod copy;
 pub mod creation;
+pub mod daemon;
 pub mod face;
 pub mod failure;
 pub mod getopt;

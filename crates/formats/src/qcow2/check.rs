@@ -37,7 +37,7 @@ use tables::TableSet;
 use walk::Walk;
 
 /// Bytes read or written at a time where tables lie side by side.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 256 << 10;
 
 /// Most windows that are looked at.
 const MAX_WINDOWS: u64 = 64;

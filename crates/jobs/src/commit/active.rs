@@ -16,8 +16,7 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    BlockError, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, Pace, Perms, Port, Result, Share,
-    Verdict, copy,
+    BlockError, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, Pace, Port, Result, Verdict, copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -38,9 +37,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a switch-over that could not close the gates waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the job allows others to do with the active layer: all but changing its size.
-pub(super) const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Share::RESIZE.0) };
-
 /// An active commit.
 pub(super) struct ActiveCommit {
     hold: Hold,
@@ -56,9 +52,7 @@ impl ActiveCommit {
         let length = hold.top.length();
         let granularity = GRANULARITY.max((length / MAX_BITS).next_power_of_two());
         let bitmap = Arc::new(DirtyBitmap::new(length, granularity));
-        let plan = |source, target| {
-            Arc::new(CopyPlan { base: Some(hold.base.clone()), ..CopyPlan::new(source, target) })
-        };
+        let plan = |source, target| Arc::new(CopyPlan { source, target, base: Some(hold.base.clone()) });
         let through = plan(Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()));
         let inner = plan(Port::Inner(hold.top.clone()), Port::Inner(hold.base.clone()));
         {

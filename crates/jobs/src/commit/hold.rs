@@ -1,5 +1,5 @@
 //! What a commit holds: the chain as busy, an entry above and one below, the base made writable.
-use block::{Backend, BackendRequest, BlockError, ErrorKind, Graph, Node, Perms, Result, Share};
+use block::{Backend, BackendRequest, BlockError, ErrorKind, Graph, Node, Perms, Result, Role, Share};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -13,6 +13,8 @@ pub(super) struct Hold {
     pub(super) source: Arc<Backend>,
     pub(super) target: Arc<Backend>,
     busy: BusyChain,
+    /// Layers that were writable before, and shall be again.
+    frozen: Vec<Arc<Node>>,
     /// The base was read-only before, and shall be again.
     base_back_to_read_only: AtomicBool,
 }
@@ -42,6 +44,9 @@ impl Drop for BusyChain {
     }
 }
 
+/// The job's use of the top: others may do with it what they like, but for changing its size.
+const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Share::RESIZE.0) };
+
 /// The job's use of the base: nobody else may write there. The layers above go on reading through it.
 const TARGET: Perms = Perms {
     need: Share(Share::READ.0 | Share::WRITE.0),
@@ -49,20 +54,29 @@ const TARGET: Perms = Perms {
 };
 
 impl Hold {
-    /// Takes the nodes from `top` down to `base`, both included, for the job `id`. `source` is what the job allows
-    /// others to do with `top`.
+    /// Takes `chain`, which holds all nodes from `top` down to `base`, for the job `id`. Nobody may write to those
+    /// between the two, or to `top` either if `freeze_top`.
     pub(super) async fn take(
         graph: &Graph,
         id: &str,
         chain: Vec<Arc<Node>>,
-        top: &Arc<Node>,
-        base: &Arc<Node>,
-        source: Perms,
+        (top, base): (&Arc<Node>, &Arc<Node>),
+        freeze_top: bool,
     ) -> Result<Self> {
+        let still: Vec<_> =
+            std::iter::successors(Some(top.clone()), |n| n.skip_filters().child(Role::Backing))
+                .take_while(|n| !Arc::ptr_eq(n, base))
+                .skip(usize::from(!freeze_top))
+                .collect();
+        only_in_chain(graph, base, &still, top)?;
         let busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
+        let frozen = freeze_all(graph, still).await?;
         let was_read_only = base.read_only();
-        graph.set_writable(base, true).await?;
-        match attach_both(graph, id, top, base, source).await {
+        let attached = match graph.set_writable(base, true).await {
+            Ok(()) => attach_both(graph, id, top, base).await,
+            Err(e) => Err(e),
+        };
+        match attached {
             Ok((source, target)) => Ok(Self {
                 graph: graph.clone(),
                 top: top.clone(),
@@ -70,11 +84,13 @@ impl Hold {
                 source,
                 target,
                 busy,
+                frozen,
                 base_back_to_read_only: AtomicBool::new(was_read_only),
             }),
             Err(e) => {
-                if was_read_only && let Err(e) = graph.set_writable(base, false).await {
-                    tracing::warn!(node = base.name(), error = %e, "the base stays writable");
+                let back = if was_read_only { graph.set_writable(base, false).await } else { Ok(()) };
+                if let Err(e) = back.and(thaw(graph, &frozen).await) {
+                    tracing::warn!(node = base.name(), error = %e, "a commit that did not start left its mark");
                 }
                 Err(e)
             }
@@ -98,9 +114,59 @@ impl Hold {
             result = result.and(self.base.flush().await);
             result = result.and(self.graph.set_writable(&self.base, false).await);
         }
+        result = result.and(thaw(&self.graph, &self.frozen).await);
         self.busy.0.iter().for_each(|n| n.set_busy(None));
         result.and(self.graph.detach(&self.source).await)
     }
+}
+
+/// Refuses layers that are the backing image of others too: what those show would change under them.
+fn only_in_chain(graph: &Graph, base: &Arc<Node>, still: &[Arc<Node>], top: &Arc<Node>) -> Result<()> {
+    let in_chain = |node: &Arc<Node>| Arc::ptr_eq(node, top) || still.iter().any(|n| Arc::ptr_eq(n, node));
+    for node in still.iter().chain([base]).filter(|n| !Arc::ptr_eq(n, top)) {
+        let others = graph.parents(node).into_iter().find(|(p, role)| *role == Role::Backing && !in_chain(p));
+        if let Some((other, _)) = others {
+            let text = format!(
+                "'{}' is the backing image of '{}' too, whose content would change",
+                node.name(),
+                other.name()
+            );
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+    }
+    Ok(())
+}
+
+/// Makes layers read-only in place; those that were not are returned.
+async fn freeze_all(graph: &Graph, nodes: Vec<Arc<Node>>) -> Result<Vec<Arc<Node>>> {
+    let mut frozen = Vec::new();
+    for node in nodes.into_iter().filter(|n| !n.read_only()) {
+        if let Err(e) = freeze(graph, &node).await {
+            if let Err(e) = thaw(graph, &frozen).await {
+                tracing::warn!(node = node.name(), error = %e, "a layer stays read-only");
+            }
+            return Err(e);
+        }
+        frozen.push(node);
+    }
+    Ok(frozen)
+}
+
+async fn freeze(graph: &Graph, node: &Arc<Node>) -> Result<()> {
+    // Who writes to it now is in the way; once it is read-only, nobody new can be.
+    let perms = Perms { need: Share::NONE, share: Share::ALL.without(Share::WRITE) };
+    let request = BackendRequest { label: "commit".to_owned(), node: node.clone(), perms, pinned: true };
+    let guard = graph.attach(request).await?;
+    let result = graph.set_writable(node, false).await;
+    result.and(graph.detach(&guard).await)
+}
+
+async fn thaw(graph: &Graph, nodes: &[Arc<Node>]) -> Result<()> {
+    let mut result = Ok(());
+    for node in nodes {
+        result = result.and(graph.set_writable(node, true).await);
+    }
+    result
 }
 
 async fn attach_both(
@@ -108,7 +174,6 @@ async fn attach_both(
     id: &str,
     top: &Arc<Node>,
     base: &Arc<Node>,
-    source: Perms,
 ) -> Result<(Arc<Backend>, Arc<Backend>)> {
     let entry = |node: &Arc<Node>, perms| BackendRequest {
         label: format!("job '{id}'"),
@@ -126,7 +191,7 @@ async fn attach_both(
             base.driver().resize(top.length(), "off").await.map_err(|e| e.context(what()))?;
             graph.set_perms(&target, TARGET).await?;
         }
-        graph.attach(entry(top, source)).await
+        graph.attach(entry(top, SOURCE)).await
     };
     match result.await {
         Ok(source) => Ok((source, target)),

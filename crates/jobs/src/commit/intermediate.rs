@@ -7,20 +7,13 @@ use super::PARALLEL;
 use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
-use block::{
-    BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Perms, Port, Result, Role, Share, copy,
-    name_seen_from,
-};
+use block::{BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Port, Result, Role, copy, name_seen_from};
 use rt::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a switch that could not close the gates waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What the job allows others to do with the layers that it reads: nothing that changes them.
-pub(super) const SOURCE: Perms =
-    Perms { need: Share::READ, share: Share(Share::READ.0 | Share::WRITE_UNCHANGED.0) };
 
 /// A commit of `(base, top]` where `top` is the backing node of others.
 pub(super) struct IntermediateCommit {
@@ -33,7 +26,10 @@ impl IntermediateCommit {
     /// What the header of `overlay` shall say.
     fn link(&self, overlay: &Node) -> Link {
         let base = &self.hold.base;
-        let filename = self.backing_file.clone().unwrap_or_else(|| name_seen_from(&overlay.filename(), &base.filename()));
+        let filename = self
+            .backing_file
+            .clone()
+            .unwrap_or_else(|| name_seen_from(&overlay.filename(), &base.filename()));
         Link { filename: Some(filename), format: Some(base.driver_name().to_owned()) }
     }
 
@@ -71,8 +67,9 @@ impl Work for IntermediateCommit {
         Box::pin(async move {
             let hold = &self.hold;
             let plan = CopyPlan {
+                source: Port::Entry(hold.source.clone()),
+                target: Port::Entry(hold.target.clone()),
                 base: Some(hold.base.clone()),
-                ..CopyPlan::new(Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()))
             };
             let length = hold.top.length();
             job.set_len(length);

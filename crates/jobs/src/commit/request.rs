@@ -2,9 +2,9 @@
 //!
 //! The device is looked up before anything else is checked: clients tell "no such device" from everything else by the
 //! error's class.
-use super::active::{self, ActiveCommit};
+use super::active::ActiveCommit;
 use super::hold::Hold;
-use super::intermediate::{self, IntermediateCommit};
+use super::intermediate::IntermediateCommit;
 use crate::job::{JobKind, OnError};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
@@ -76,8 +76,7 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Resul
     if !is_active {
         held.extend(overlay_in_chain(&layers));
     }
-    let perms = if is_active { active::SOURCE } else { intermediate::SOURCE };
-    let hold = Hold::take(graph, &id, held, &layers.top, &layers.base, perms).await?;
+    let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), !is_active).await?;
     let work: Box<dyn Work> = if is_active {
         Box::new(ActiveCommit::begin(hold).await?)
     } else {

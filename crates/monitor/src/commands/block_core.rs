@@ -4,8 +4,8 @@ use crate::control::Control;
 use crate::{nodes, options};
 use api::{
     BlockCoreCommands, BlockDeviceInfo, BlockInfo, BlockResizeArguments, BlockStats, BlockdevDelArguments,
-    BlockdevOptions, BlockdevReopenArguments, BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, QmpError,
-    QueryBlockstatsArguments, QueryNamedBlockNodesArguments,
+    BlockdevOptions, BlockdevReopenArguments, BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments,
+    QmpError, QueryBlockstatsArguments, QueryNamedBlockNodesArguments,
 };
 
 impl BlockCoreCommands for Control {
@@ -31,7 +31,9 @@ impl BlockCoreCommands for Control {
             let changed = || arguments.options.iter().take(done).filter_map(|o| o.node_name.as_deref());
             self.graph().reopen(options).await.map_err(|e| match done {
                 0 => failed(e),
-                _ => failed(format!("{e} (changed before that: {})", changed().collect::<Vec<_>>().join(", "))),
+                _ => {
+                    failed(format!("{e} (changed before that: {})", changed().collect::<Vec<_>>().join(", ")))
+                }
             })?;
         }
         Ok(())
@@ -51,7 +53,10 @@ impl BlockCoreCommands for Control {
         Ok(Vec::new())
     }
 
-    async fn query_blockstats(&self, arguments: QueryBlockstatsArguments) -> Result<Vec<BlockStats>, QmpError> {
+    async fn query_blockstats(
+        &self,
+        arguments: QueryBlockstatsArguments,
+    ) -> Result<Vec<BlockStats>, QmpError> {
         if !arguments.query_nodes.unwrap_or(false) {
             return Ok(Vec::new());
         }
@@ -62,7 +67,8 @@ impl BlockCoreCommands for Control {
     async fn block_resize(&self, arguments: BlockResizeArguments) -> Result<(), QmpError> {
         let BlockResizeArguments { device, node_name, size } = arguments;
         let node = lookup(self.graph(), device.as_deref(), node_name.as_deref())?;
-        let size = u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
+        let size =
+            u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
         self.graph().resize(&node, size, "off").await.map_err(failed)
     }
 

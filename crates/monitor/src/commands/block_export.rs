@@ -12,7 +12,8 @@ fn address(address: &SocketAddress) -> Result<Address, QmpError> {
         SocketAddress::Unix(unix) => Ok(Address::Unix(unix.path.clone().into())),
         SocketAddress::Inet(inet) => {
             let port = inet.port.parse();
-            let port = port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
+            let port =
+                port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
             Ok(Address::Tcp { host: inet.host.clone(), port })
         }
     }
@@ -26,7 +27,13 @@ pub(crate) async fn listen(at: &SocketAddress) -> Result<Vec<Listener>, QmpError
         let ipv4 = inet.ipv4.unwrap_or(inet.ipv6 != Some(true));
         let ipv6 = inet.ipv6.unwrap_or(inet.ipv4 != Some(true));
         listeners.retain(|l| match l.local_addr() {
-            Some(Address::Tcp { host, .. }) => if host.contains(':') { ipv6 } else { ipv4 },
+            Some(Address::Tcp { host, .. }) => {
+                if host.contains(':') {
+                    ipv6
+                } else {
+                    ipv4
+                }
+            }
             _ => true,
         });
         if listeners.is_empty() {

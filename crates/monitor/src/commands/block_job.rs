@@ -74,7 +74,11 @@ impl Control {
     }
 
     /// Does something to a job named by the verbs of block jobs.
-    fn to_block_job(&self, id: &str, verb: impl FnOnce(&Job) -> Result<(), JobError>) -> Result<(), QmpError> {
+    fn to_block_job(
+        &self,
+        id: &str,
+        verb: impl FnOnce(&Job) -> Result<(), JobError>,
+    ) -> Result<(), QmpError> {
         self.jobs().need_block_job(id).and_then(|job| verb(&job)).map_err(refused)
     }
 }

@@ -8,9 +8,18 @@ use block::{DriverType, Node, Opt, Options, Policy, name_seen_from};
 use std::sync::Arc;
 
 impl Control {
-    pub(super) async fn snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {
-        let BlockdevSnapshotSyncArguments { device, node_name, snapshot_file, snapshot_node_name, format, mode } =
-            arguments;
+    pub(super) async fn snapshot_sync(
+        &self,
+        arguments: BlockdevSnapshotSyncArguments,
+    ) -> Result<(), QmpError> {
+        let BlockdevSnapshotSyncArguments {
+            device,
+            node_name,
+            snapshot_file,
+            snapshot_node_name,
+            format,
+            mode,
+        } = arguments;
         let graph = self.graph();
         let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
         not_busy(&node)?;

@@ -174,8 +174,7 @@ async fn copy_differences(
     let work = async {
         let mut at = 0;
         while at < total {
-            let len = PIECE.min(total - at);
-            at += copy_piece(image, old.as_ref(), new, at, len).await?;
+            at += copy_piece(image, old.as_ref(), new, at, total - at).await?;
             done.store(at, Relaxed);
         }
         Ok::<(), Failure>(())
@@ -202,6 +201,12 @@ async fn copy_piece(
     if own.allocated {
         return Ok(len);
     }
+    let (old_zero, len) = zero_start(old, at, len).await?;
+    let (new_zero, len) = zero_start(new, at, len).await?;
+    if old_zero && new_zero {
+        return Ok(len);
+    }
+    let len = len.min(PIECE);
     let before = read(old, at, len).await?;
     let after = read(new, at, len).await?;
     let before = before.freeze();
@@ -220,6 +225,17 @@ async fn copy_piece(
         from = to;
     }
     Ok(len)
+}
+
+/// Whether a backing image, or none, shows zeroes at the start of a range, and for how long that answer holds.
+async fn zero_start(node: Option<&Arc<Node>>, at: u64, len: u64) -> Result<(bool, u64), Failure> {
+    match node.filter(|node| at < node.length()) {
+        None => Ok((true, len)),
+        Some(node) => {
+            let status = node.status(at, len.min(node.length() - at), None).await?;
+            Ok((status.zero, status.len))
+        }
+    }
 }
 
 /// What a backing image, or none, shows of a range: zeroes beyond its end.

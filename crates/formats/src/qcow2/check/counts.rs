@@ -83,6 +83,14 @@ impl Counts {
 
     /// Sets what the image stores for a cluster.
     pub(super) fn set_stored(&mut self, cluster: u64, stored: u64) {
+        if let Some(slot) = slot(&mut self.slots, self.first, cluster)
+            && stored < u64::from(FULL)
+            && *slot >> 16 != FULL
+            && *slot & FULL != FULL
+        {
+            *slot = (stored as u32) << 16 | *slot & FULL;
+            return;
+        }
         let (_, refs) = self.get(cluster);
         self.set(cluster, stored, refs);
     }

@@ -86,7 +86,11 @@ impl Scan<'_> {
             }
             *next = Some(offset + cluster_size);
         }
-        self.region(table.refs, offset, cluster_size);
+        if offset.is_multiple_of(cluster_size) && offset < self.file_len {
+            self.counts.add(offset >> self.header.cluster_bits, table.refs);
+        } else {
+            self.region(table.refs, offset, cluster_size);
+        }
         if table.active > 0 && self.flags {
             self.flag(table, word, offset);
         }

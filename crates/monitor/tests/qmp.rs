@@ -1,0 +1,205 @@
+//! QMP sessions inside this process: the wire, several clients, and the live graph under a writer.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod support;
+
+use api::Value;
+use block::{Backend, BackendRequest, Options, Perms, WriteFlags};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+use support::*;
+
+#[test]
+fn every_document_is_answered_in_order_with_its_id_and_a_mistake_spoils_nothing_after_it() {
+    rt::block_on_control(async {
+        let mut client = Client::connect(&control());
+        let greeting = client.receive().await;
+        assert_eq!(greeting.get("QMP").unwrap().get("capabilities").unwrap().as_list(), Some(&[][..]));
+        let early = client.refused("{'execute': 'query-block', 'id': 1}").await;
+        assert_eq!(early.0, "CommandNotFound");
+        client.ok("{'execute': 'qmp_capabilities'}").await;
+        assert_eq!(client.refused("{'execute': 'qmp_capabilities'}").await.0, "CommandNotFound");
+
+        client.send("{'execute': 'query-block', 'id': 'a'} {'execute': 'nope', 'id': [2]}\n{'execute'").await;
+        client.send(": 5, 'id': 3}[1]{'execute': 'query-block', 'arguments': {'x': 1}, 'id': null}").await;
+        let answers = [
+            client.receive().await,
+            client.receive().await,
+            client.receive().await,
+            client.receive().await,
+            client.receive().await,
+        ];
+        assert_eq!(answers[0].to_string(), r#"{"return": [], "id": "a"}"#);
+        assert_eq!(text(&answers[1], &["error", "class"]), "CommandNotFound");
+        assert_eq!(answers[1].get("id").unwrap().to_string(), "[2]");
+        assert_eq!(text(&answers[2], &["error", "desc"]), "QMP input member 'execute' must be a string");
+        assert_eq!(text(&answers[3], &["error", "desc"]), "QMP input must be a JSON object");
+        assert_eq!(text(&answers[4], &["error", "desc"]), "Parameter 'x' is unexpected");
+
+        let (class, words) = client.refused("{'execute': nonsense }\n").await;
+        assert_eq!(class, "GenericError");
+        assert!(words.starts_with("JSON parse error"), "{words}");
+        client.send("\n").await;
+        while client.ask("{'execute': 'query-block', 'id': 9}").await.get("id") != Some(&Value::Int(9)) {}
+    });
+}
+
+#[test]
+fn a_client_that_stops_reading_is_let_go_and_the_others_notice_nothing() {
+    rt::block_on_control(async {
+        let control = control();
+        let (deaf, mut other) = (Client::new(&control).await, Client::new(&control).await);
+        for _ in 0..100 {
+            deaf.send("{'execute': 'query-qmp-schema'}".repeat(100).as_str()).await;
+            other.ok("{'execute': 'query-block'}").await;
+            if rt::timeout(Duration::ZERO, deaf.stream.writable()).await.is_err() {
+                break;
+            }
+        }
+        for n in 0..50 {
+            other.ok(&format!("{{'execute': 'object-add', 'arguments': {{'qom-type': 'iothread', 'id': 'i{n}'}}}}")).await;
+        }
+        other.ok("{'execute': 'query-commands'}").await;
+    });
+}
+
+#[test]
+fn a_command_is_carried_through_though_its_client_has_left() {
+    rt::block_on_control(async {
+        let control = control();
+        let mut watcher = Client::new(&control).await;
+        let client = Client::new(&control).await;
+        client.send("{'execute': 'blockdev-add', 'arguments': {'driver': 'null-co', 'node-name': 'n'}}").await;
+        client.stream.shutdown().unwrap();
+        drop(client);
+        for _ in 0..100 {
+            if watcher.ok("{'execute': 'query-named-block-nodes'}").await.as_list().unwrap().len() == 1 {
+                return;
+            }
+            rt::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the node was not added");
+    });
+}
+
+async fn image(control: &monitor::Control, folder: &Folder, name: &str, size: u64) {
+    control.graph().create("qcow2", &folder.path(name), size, Options::new()).await.unwrap();
+}
+
+fn add(folder: &Folder, node: &str, file: &str) -> String {
+    let file = folder.path(file);
+    format!(
+        "{{'execute': 'blockdev-add', 'arguments': {{'driver': 'qcow2', 'node-name': '{node}', \
+         'file': {{'driver': 'file', 'filename': '{file}'}}}}}}"
+    )
+}
+
+async fn entry(control: &monitor::Control, node: &str) -> Arc<Backend> {
+    let node = control.graph().node(node).unwrap();
+    let request = BackendRequest { label: "guest".to_owned(), node, perms: Perms::WRITER, pinned: false };
+    control.graph().attach(request).await.unwrap()
+}
+
+const SIZE: u64 = 4 << 20;
+const BLOCK: u64 = 4096;
+
+/// Writes each block in turn, round after round, with the round's number; returns what was acknowledged.
+async fn guest(entry: Arc<Backend>, stop: Arc<AtomicBool>) -> Vec<u8> {
+    let mut last = vec![0; (SIZE / BLOCK) as usize];
+    let mut n: u64 = 0;
+    while !stop.load(Relaxed) {
+        let block = (n * 7919) % (SIZE / BLOCK);
+        let byte = (n % 251) as u8;
+        let data = Buf::from_slice(&[byte; BLOCK as usize]);
+        entry.write(block * BLOCK, data, WriteFlags::default()).await.unwrap();
+        last[block as usize] = byte;
+        n += 1;
+    }
+    last
+}
+
+#[test]
+fn snapshots_are_taken_and_committed_back_under_a_guest_that_never_stops_writing() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        let mut client = Client::new(&control).await;
+        image(&control, &folder, "base.qcow2", SIZE).await;
+        client.ok(&add(&folder, "disk", "base.qcow2")).await;
+        let entry = entry(&control, "disk").await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let guest = rt::spawn(guest(entry.clone(), stop.clone()));
+        for round in 0..3 {
+            for layer in ["a", "b"] {
+                let over = if layer == "a" { "disk".to_owned() } else { format!("a{round}") };
+                client
+                    .ok(&format!(
+                        "{{'execute': 'blockdev-snapshot-sync', 'arguments': {{'node-name': '{over}', \
+                         'snapshot-file': '{}', 'snapshot-node-name': '{layer}{round}'}}}}",
+                        folder.path(&format!("{layer}{round}.qcow2"))
+                    ))
+                    .await;
+                rt::sleep(Duration::from_millis(20)).await;
+            }
+            // First the layer in the middle, then the active one.
+            let commit = |more: &str| {
+                format!("{{'execute': 'block-commit', 'arguments': {{'device': 'b{round}', 'job-id': 'j' {more}}}}}")
+            };
+            client.ok(&commit(&format!(", 'top-node': 'a{round}'"))).await;
+            let done = client.event("BLOCK_JOB_COMPLETED").await;
+            assert!(done.get("data").unwrap().get("error").is_none(), "{done}");
+            while !client.ok("{'execute': 'query-jobs'}").await.as_list().unwrap().is_empty() {}
+            client.ok(&commit("")).await;
+            client.event("BLOCK_JOB_READY").await;
+            client.ok("{'execute': 'job-complete', 'arguments': {'id': 'j'}}").await;
+            let done = client.event("BLOCK_JOB_COMPLETED").await;
+            assert!(done.get("data").unwrap().get("error").is_none(), "{done}");
+            assert_eq!(entry.node().name(), "disk");
+        }
+        stop.store(true, Relaxed);
+        let last = guest.await.unwrap();
+        for (block, byte) in last.iter().enumerate() {
+            let (data, result) = entry.read(block as u64 * BLOCK, BufMut::with_len(BLOCK as usize)).await;
+            result.unwrap();
+            assert!(data.iter().all(|b| b == byte), "block {block} is not as it was last written");
+        }
+        control.graph().detach(&entry).await.unwrap();
+        assert_eq!(control.graph().nodes().len(), 2, "{:?}", control.graph());
+        control.end().await.unwrap();
+    });
+}
+
+#[test]
+fn quit_is_answered_last_after_exports_are_gone_and_jobs_cancelled() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        let mut client = Client::new(&control).await;
+        image(&control, &folder, "base.qcow2", SIZE).await;
+        client.ok(&add(&folder, "disk", "base.qcow2")).await;
+        client
+            .ok(&format!(
+                "{{'execute': 'nbd-server-start', 'arguments': {{'addr': {{'type': 'unix', 'data': {{'path': '{}'}}}}}}}}",
+                folder.path("nbd.sock")
+            ))
+            .await;
+        client
+            .ok("{'execute': 'block-export-add', 'arguments': {'type': 'nbd', 'id': 'e', 'node-name': 'disk', 'writable': true}}")
+            .await;
+        client
+            .ok(&format!(
+                "{{'execute': 'blockdev-snapshot-sync', 'arguments': {{'node-name': 'disk', \
+                 'snapshot-file': '{}', 'snapshot-node-name': 'top'}}}}",
+                folder.path("top.qcow2")
+            ))
+            .await;
+        client.ok("{'execute': 'block-commit', 'arguments': {'device': 'top', 'job-id': 'j'}}").await;
+        client.event("BLOCK_JOB_READY").await;
+        client.events.clear();
+        client.ok("{'execute': 'quit'}").await;
+        let names: Vec<_> = client.events.iter().map(|e| text(e, &["event"])).collect();
+        assert_eq!(names[0], "BLOCK_EXPORT_DELETED");
+        assert!(names.contains(&"BLOCK_JOB_CANCELLED".to_owned()), "{names:?}");
+        assert!(control.graph().nodes().is_empty());
+        rt::timeout(Duration::from_secs(5), control.left()).await.unwrap();
+    });
+}

@@ -1,0 +1,94 @@
+//! Every driver and stack runs the conformance suite.
+
+use block::{Opt, Options};
+use sim::Config;
+use testkit::conformance::Suite;
+use testkit::crash::{inspect_qcow2, inspect_raw};
+use testkit::stack::{Image, Stack};
+
+const DRIVERS: [&[block::DriverType]; 2] = [protocols::DRIVERS, formats::DRIVERS];
+const SIZE: u64 = 96 << 10;
+
+fn stack(name: &str, images: Vec<Image>) -> Stack {
+    Stack::of(name, &DRIVERS, images)
+}
+
+fn qcow2(file: &'static str, cluster: &str) -> Image {
+    Image::new("qcow2", file, SIZE + 512).with("cluster_size", cluster)
+}
+
+#[test]
+fn raw_over_a_file() {
+    Suite::of(stack("raw", vec![Image::new("raw", "/raw", SIZE)]), Some(inspect_raw)).run();
+}
+
+#[test]
+fn raw_over_a_file_past_the_page_cache() {
+    let mut stack = stack("raw, direct", vec![Image::new("raw", "/raw", SIZE)]);
+    stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+    let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
+    Suite { config, ..Suite::of(stack, Some(inspect_raw)) }.run();
+}
+
+#[test]
+fn a_window_of_a_raw_file() {
+    let mut stack = stack("raw window", vec![Image::new("raw", "/raw", SIZE)]);
+    stack.top = stack.top.with("offset", Opt::Uint(0)).with("size", Opt::Uint(SIZE));
+    stack.resizes = false;
+    Suite::of(stack, Some(inspect_raw)).run();
+}
+
+#[test]
+fn null_takes_everything_and_keeps_nothing() {
+    let mut stack = stack("null-co", Vec::new());
+    stack.top = Options::new()
+        .with_str("driver", "null-co")
+        .with("size", Opt::Uint(SIZE))
+        .with("read-zeroes", Opt::Bool(true));
+    stack.keeps_data = false;
+    Suite::of(stack, None).run();
+}
+
+#[test]
+fn qcow2_of_small_clusters() {
+    Suite::of(stack("qcow2, 512", vec![qcow2("/top", "512")]), Some(inspect_qcow2)).run();
+}
+
+#[test]
+fn qcow2_of_usual_clusters() {
+    Suite::of(stack("qcow2, 64k", vec![qcow2("/top", "65536")]), Some(inspect_qcow2)).run();
+}
+
+#[test]
+fn qcow2_of_version_2_with_narrow_tables() {
+    let image = qcow2("/top", "1024").with("compat", "0.10");
+    Suite::of(stack("qcow2, v2", vec![image]), Some(inspect_qcow2)).run();
+}
+
+#[test]
+fn qcow2_past_the_page_cache() {
+    let mut stack = stack("qcow2, direct", vec![qcow2("/top", "2048")]);
+    stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+    let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
+    Suite { config, ..Suite::of(stack, Some(inspect_qcow2)) }.run();
+}
+
+#[test]
+fn qcow2_over_a_shorter_raw_image() {
+    let base = Image::new("raw", "/base", SIZE / 2);
+    let top = qcow2("/top", "4096").with("backing_file", "/base").with("backing_fmt", "raw");
+    Suite::of(stack("qcow2 over raw", vec![base, top]), Some(inspect_qcow2)).run();
+}
+
+#[test]
+fn a_chain_of_four_overlays_of_different_clusters() {
+    let over =
+        |file, cluster, below| qcow2(file, cluster).with("backing_file", below).with("backing_fmt", "qcow2");
+    let images = vec![
+        qcow2("/0", "4096"),
+        over("/1", "512", "/0"),
+        over("/2", "8192", "/1").with("compat", "0.10"),
+        over("/3", "1024", "/2").with("refcount_bits", "1"),
+    ];
+    Suite::of(stack("four overlays", images), Some(inspect_qcow2)).run();
+}
