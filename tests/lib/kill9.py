@@ -113,7 +113,7 @@ class Round:
         self.aimed = None if self.kind == "plain" else self.rng.choice(("any", "any", "told"))
         self.fuse = None
         if self.aimed == "any":
-            self.start_fuse = self.rng.uniform(0.0, 0.25)
+            self.start_fuse = self.rng.uniform(0.0, self.rng.choice((0.004, 0.03, 0.2)))
         try:
             while self.daemon.process.poll() is None:
                 self.writer.turn()

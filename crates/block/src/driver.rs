@@ -39,6 +39,9 @@ pub struct Facts {
     pub filter: bool,
     /// Block status of mapped data is that of the child (raw, filters).
     pub transparent: bool,
+    /// The file holds much less than the mapping says (preallocated metadata, thin writes): what is mapped as data
+    /// may be a hole of the file, and block status looks there too.
+    pub thin_data: bool,
 }
 
 impl Default for Facts {
@@ -54,6 +57,7 @@ impl Default for Facts {
             supports_backing: false,
             filter: false,
             transparent: false,
+            thin_data: false,
         }
     }
 }

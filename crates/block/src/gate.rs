@@ -11,13 +11,11 @@
 //! have read the parity before a flip and counted itself after it.
 //!
 //! Both fences are needed: without either a request can miss `closed` while the change misses its count (the loom
-//! test in `tests/gate_loom.rs` finds it).
-use event_listener::{Event, IntoNotification};
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::*, fence};
+//! test in `tests/loom.rs` finds it).
+use super::sync::{
+    AtomicBool, AtomicI64, AtomicUsize, Event, Mutex, Ordering::*, SLOTS, fence, notify_all, slot,
+};
 use std::sync::{Arc, Weak};
-
-const SLOTS: usize = 8;
 
 #[derive(Default)]
 #[repr(align(128))]
@@ -52,7 +50,7 @@ impl Gate {
 
     /// Admits a request at once, or tells that the gate is closed.
     pub fn try_enter(&self) -> Option<Entered<'_>> {
-        let slot = rt::current_worker().map_or(0, |w| w + 1) % SLOTS;
+        let slot = slot();
         let parity = self.parity.load(Relaxed) & 1;
         self.slots[slot].count[parity].fetch_add(1, Relaxed);
         fence(SeqCst);
@@ -83,7 +81,7 @@ impl Gate {
     /// Takes one [`Gate::close`] back.
     pub fn open(&self) {
         if self.closed.fetch_sub(1, SeqCst) == 1 {
-            self.opened.notify(usize::MAX.additional());
+            notify_all(&self.opened);
         }
     }
 
@@ -133,7 +131,7 @@ impl Drop for Entered<'_> {
         fence(SeqCst);
         if gate.watched.load(Relaxed) {
             gate.watched.store(false, Relaxed);
-            gate.drained.notify(usize::MAX.additional());
+            notify_all(&gate.drained);
         }
     }
 }
@@ -188,23 +186,5 @@ impl Domain {
         for gate in gates {
             gate.grace().await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_closed_gate_admits_nobody_and_counts_nobody() {
-        let gate = Gate::new();
-        let inside = gate.try_enter().unwrap();
-        gate.close();
-        assert!(gate.try_enter().is_none());
-        assert_eq!(gate.inside(), 1);
-        drop(inside);
-        assert_eq!(gate.inside(), 0);
-        gate.open();
-        assert!(gate.try_enter().is_some());
     }
 }

@@ -35,6 +35,7 @@ mod registry;
 mod size;
 mod stats;
 mod status;
+mod sync;
 
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
@@ -49,7 +50,9 @@ pub use graph::{BackendRequest, Graph, NodeSnapshot};
 pub use io::{WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Edges, Node, Role, Slow};
-pub use open::{Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename};
+pub use open::{
+    Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
+};
 pub use options::{Opt, Options};
 pub use perm::{Perms, Share};
 pub use registry::{CreateRequest, DriverKind, DriverType, Registry};

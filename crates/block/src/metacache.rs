@@ -117,7 +117,6 @@ type Pages = HashMap<u64, Arc<Page>, BuildHasherDefault<KeyHasher>>;
 pub struct Cache {
     shards: [RwLock<Shard>; SHARDS],
     limit: AtomicUsize,
-    held: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -131,7 +130,7 @@ struct Shard {
 impl Cache {
     /// A cache of about `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { shards: Default::default(), limit: AtomicUsize::new(limit), held: AtomicUsize::new(0) }
+        Self { shards: Default::default(), limit: AtomicUsize::new(limit) }
     }
 
     /// Sets another bound in bytes; it takes effect as pages come.
@@ -171,17 +170,15 @@ impl Cache {
             return present.clone();
         }
         shard.bytes += bytes_of(&page);
-        self.held.fetch_add(bytes_of(&page), Relaxed);
         shard.order.push_back(page.key);
         shard.pages.insert(page.key, page.clone());
-        let freed = shard.evict(limit);
-        self.held.fetch_sub(freed, Relaxed);
+        shard.evict(limit);
         page
     }
 
-    /// Whether more is held than the bound allows, because it may not be evicted.
-    pub fn is_over(&self) -> bool {
-        self.held.load(Relaxed) > self.limit.load(Relaxed)
+    /// Whether dirty pages of `words` words each take so much of the cache that they should be written.
+    pub fn is_crowded_by(&self, dirty: &Dirty, words: usize) -> bool {
+        dirty.len() * page_bytes(words) > self.limit.load(Relaxed) / 2
     }
 
     /// Forgets a page. It may not be dirty; whoever refers to it keeps it.
@@ -189,24 +186,20 @@ impl Cache {
         let mut shard = self.shard(key).write();
         if let Some(page) = shard.pages.remove(&key) {
             shard.bytes -= bytes_of(&page);
-            self.held.fetch_sub(bytes_of(&page), Relaxed);
         }
     }
 
     /// Forgets all pages. None may be dirty or in use.
     pub fn clear(&self) {
         for shard in &self.shards {
-            let mut shard = shard.write();
-            self.held.fetch_sub(shard.bytes, Relaxed);
-            *shard = Shard::default();
+            *shard.write() = Shard::default();
         }
     }
 }
 
 impl Shard {
-    /// Evicts pages until `limit` bytes are held or every page has had its turn twice; tells how many bytes went.
-    fn evict(&mut self, limit: usize) -> usize {
-        let mut freed = 0;
+    /// Evicts pages until `limit` bytes are held or every page has had its turn twice.
+    fn evict(&mut self, limit: usize) {
         for _ in 0..2 * self.order.len() {
             if self.bytes <= limit {
                 break;
@@ -218,18 +211,19 @@ impl Shard {
                 self.order.push_back(key);
                 continue;
             }
-            let bytes = bytes_of(page);
+            self.bytes -= bytes_of(page);
             self.pages.remove(&key);
-            self.bytes -= bytes;
-            freed += bytes;
         }
-        freed
     }
 }
 
 /// What a page takes in memory, roughly.
 fn bytes_of(page: &Page) -> usize {
-    page.len() * 8 + 128
+    page_bytes(page.len())
+}
+
+fn page_bytes(words: usize) -> usize {
+    words * 8 + 128
 }
 
 /// Pages that differ from what is in the file.
@@ -253,7 +247,8 @@ impl Dirty {
     pub fn mark(&self, page: &Arc<Page>) {
         page.changes.fetch_add(1, AcqRel);
         let mut pages = self.pages.lock();
-        if !pages.contains_key(&page.key) {
+        // A page that was forgotten and loaded anew takes the place of its predecessor.
+        if pages.get(&page.key).is_none_or(|listed| !Arc::ptr_eq(listed, page)) {
             pages.insert(page.key, page.clone());
         }
     }
@@ -280,7 +275,8 @@ impl Dirty {
         let mut pages = self.pages.lock();
         for s in sealed {
             // A change after this look is followed by a mark, which waits for the lock and lists the page again.
-            if s.page.changes.load(Acquire) == s.changes {
+            let listed = pages.get(&s.page.key).is_some_and(|page| Arc::ptr_eq(page, &s.page));
+            if listed && s.page.changes.load(Acquire) == s.changes {
                 pages.remove(&s.page.key);
             }
         }
@@ -355,12 +351,13 @@ mod tests {
         for key in 0..1000 {
             cache.insert(page(key));
         }
-        assert!(cache.held.load(Relaxed) < 256 << 10, "{}", cache.held.load(Relaxed));
+        let held = || cache.shards.iter().map(|s| s.read().bytes).sum::<usize>();
+        assert!(held() < 256 << 10, "{}", held());
         assert_eq!(cache.with(1_000_000, |p| p.word(3)), Some(1_000_000));
         assert!(cache.get(2_000_000).is_some());
         drop(kept);
         cache.clear();
-        assert_eq!(cache.held.load(Relaxed), 0);
+        assert_eq!(held(), 0);
     }
 
     #[test]

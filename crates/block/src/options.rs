@@ -102,7 +102,9 @@ impl Options {
             None => Ok(None),
             Some(Opt::Uint(n)) => Ok(Some(n)),
             Some(Opt::Int(n)) => u64::try_from(n).map(Some).map_err(|_| wrong_type(name, "a size")),
-            Some(Opt::Str(s)) => crate::size::parse_size(&s).map(Some).map_err(|_| wrong_type(name, "a number")),
+            Some(Opt::Str(s)) => {
+                crate::size::parse_size(&s).map(Some).map_err(|_| wrong_type(name, "a number"))
+            }
             Some(_) => Err(wrong_type(name, "integer")),
         }
     }

@@ -33,6 +33,12 @@ pub struct CreateRequest {
     pub options: Options,
 }
 
+/// Opens a driver with its children.
+pub type Open = for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result<Opened>>;
+
+/// Creates an image.
+pub type Create = fn(CreateRequest) -> BoxFuture<'static, Result<()>>;
+
 /// One driver.
 pub struct DriverType {
     /// Its name, as in `driver=`.
@@ -46,9 +52,9 @@ pub struct DriverType {
     /// Turns a file name into options (without `driver`).
     pub parse_filename: Option<fn(&str) -> Result<Options>>,
     /// Opens it.
-    pub open: for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result<Opened>>,
+    pub open: Open,
     /// Creates an image. Durable when it returns.
-    pub create: Option<fn(CreateRequest) -> BoxFuture<'static, Result<()>>>,
+    pub create: Option<Create>,
     /// Options that `create` takes.
     pub create_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.

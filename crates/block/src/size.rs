@@ -119,10 +119,14 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_told_from_what_is_too_large() {
-        for text in ["", ".", ".k", "1e3", "1.5", "1.5b", "0x1k", "0x", "1kk", "1x", "5 ", "-1k", "-", "-x", "1kB"] {
+        for text in
+            ["", ".", ".k", "1e3", "1.5", "1.5b", "0x1k", "0x", "1kk", "1x", "5 ", "-1k", "-", "-x", "1kB"]
+        {
             assert_eq!(parse_size(text), Err(SizeError::Invalid), "{text:?}");
         }
-        for text in ["-1", "-0", "16E", "18446744073709551616", "99999999999999999999999999999999999999999999"] {
+        for text in
+            ["-1", "-0", "16E", "18446744073709551616", "99999999999999999999999999999999999999999999"]
+        {
             assert_eq!(parse_size(text), Err(SizeError::Range), "{text:?}");
         }
     }

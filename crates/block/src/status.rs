@@ -40,11 +40,15 @@ impl Node {
             match extent.kind {
                 Kind::Data { child, offset, .. } => {
                     let child = layer.edges().need(child)?;
-                    if !layer.facts().transparent {
+                    let facts = layer.facts();
+                    if !facts.transparent && !facts.thin_data {
                         return Ok(answer(true, false, Some((child, offset))));
                     }
                     let below = Box::pin(child.status(offset, len, None)).await?;
-                    return Ok(Status { allocated: true, depth, ..below });
+                    if facts.transparent {
+                        return Ok(Status { allocated: true, depth, ..below });
+                    }
+                    return Ok(Status { len: below.len, ..answer(true, below.zero, Some((child, offset))) });
                 }
                 Kind::Zero { offset } => {
                     let host = match offset {
@@ -66,7 +70,9 @@ impl Node {
                 return Ok(unallocated(base.is_none() || layer.child(Role::Backing).is_none()));
             };
             if offset >= next.length() {
-                return Ok(Status { zero: true, allocated: true, ..unallocated(true) });
+                // Behind the end of a shorter image the chain reads as zeroes. For whoever looks at some layers only,
+                // they hold these zeroes: what is below has nothing to show there.
+                return Ok(Status { allocated: base.is_some(), ..unallocated(true) });
             }
             len = len.min(next.length() - offset);
             node = next;

@@ -78,7 +78,8 @@ fn unzstd(tables: &mut Tables, source: &[u8], target: &mut [u8]) -> Result<usize
     // A frame decoded in one call needs no window buffer, so a declared window of gigabytes costs nothing.
     let decoder = tables.zstd.get_or_insert_with(zstd_safe::DCtx::create);
     decoder.decompress(target, frame).map_err(|code| {
-        let too_small = zstd_safe::is_error_kind(code, zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall);
+        let too_small =
+            zstd_safe::is_error_kind(code, zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall);
         if too_small { DecodeError::TooLong(Algorithm::Zstd, whole) } else { damaged }
     })
 }

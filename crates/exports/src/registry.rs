@@ -9,7 +9,7 @@
 //! removed only when asked to be ([`RemoveMode::Hard`]).
 
 use crate::error::ExportError;
-use crate::nbd::{NbdExportSpec, NbdServer, ServerOptions};
+use crate::nbd::{NbdExportSpec, NbdServer, ServerOptions, check_texts};
 use block::{Backend, BackendRequest, Graph, Perms};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
@@ -149,6 +149,7 @@ impl Exports {
         }
         let node = self.0.graph.need_node(&spec.node_name)?;
         let name = spec.name.clone().unwrap_or_else(|| spec.node_name.clone());
+        check_texts(&name, spec.description.as_deref().unwrap_or_default())?;
         let server = self.0.reserve(&spec, &name)?;
         let made = async {
             if spec.writable && node.read_only() {

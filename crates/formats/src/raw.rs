@@ -3,8 +3,9 @@
 //! A raw image whose format was guessed keeps a guard on its first sector: what a guest writes there must not make
 //! the image look like another format at the next open, or a guest could have files of the host read for it.
 use block::{
-    Action, BlockError, CreateOption, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, Facts,
-    How, Kind, OpenContext, Opened, OptionKind, Options, Perms, Registry, Result, Role, Want, WriteFlags, WritePlan,
+    Action, BlockError, CreateOption, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind,
+    Extent, Facts, How, Kind, OpenContext, Opened, OptionKind, Options, Perms, Registry, Result, Role, Want,
+    WriteFlags, WritePlan,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -83,7 +84,10 @@ fn take_window(options: &mut Options) -> Result<Option<Asked>> {
 impl Asked {
     fn within(self, file: u64) -> Result<Window> {
         let Some(room) = file.checked_sub(self.offset) else {
-            return Err(BlockError::invalid(format!("Offset ({}) cannot be greater than size of the containing file ({file})", self.offset)));
+            return Err(BlockError::invalid(format!(
+                "Offset ({}) cannot be greater than size of the containing file ({file})",
+                self.offset
+            )));
         };
         let size = self.size.unwrap_or(room);
         if size > room {
@@ -119,7 +123,10 @@ impl Raw {
     fn place(&self, offset: u64, len: u64, want: Want) -> Extent {
         let guarded = self.guard.is_some() && want == Want::Write && offset < SECTOR;
         let len = if guarded { len.min(SECTOR - offset) } else { len };
-        Extent { len, kind: Kind::Data { child: Role::File, offset: self.offset() + offset, owned: !guarded } }
+        Extent {
+            len,
+            kind: Kind::Data { child: Role::File, offset: self.offset() + offset, owned: !guarded },
+        }
     }
 }
 
@@ -154,7 +161,11 @@ impl Driver for Raw {
 
     fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
         let plan = match how {
-            How::Data => WritePlan { len: self.place(offset, len, Want::Write).len, action: Action::Direct, token: None },
+            How::Data => WritePlan {
+                len: self.place(offset, len, Want::Write).len,
+                action: Action::Direct,
+                token: None,
+            },
             // Zeroes look like no format.
             How::Zero { .. } | How::Discard => {
                 let action = Action::Forward { child: Role::File, offset: self.offset() + offset };
@@ -194,9 +205,9 @@ impl Driver for Raw {
             let file = self.edges.need(Role::File)?;
             match self.size() {
                 None => file.driver().resize(size, &preallocation).await,
-                Some(_) if self.offset().checked_add(size).is_none_or(|end| end > file.length()) => {
-                    Err(BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"))
-                }
+                Some(_) if self.offset().checked_add(size).is_none_or(|end| end > file.length()) => Err(
+                    BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"),
+                ),
                 Some(_) => {
                     self.size.store(size, Release);
                     Ok(())
@@ -234,7 +245,9 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
         let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
         options.finish()?;
         let file = file.ok_or_else(|| BlockError::invalid("raw needs a file to be made in"))?;
-        let size = size.checked_next_multiple_of(SECTOR).ok_or_else(|| BlockError::invalid("Image size is too large"))?;
+        let size = size
+            .checked_next_multiple_of(SECTOR)
+            .ok_or_else(|| BlockError::invalid("Image size is too large"))?;
         file.driver().resize(size, &preallocation).await?;
         file.flush().await
     })

@@ -132,28 +132,31 @@ async fn live(
     code
 }
 
-/// Carries the options out, in order. An error tells which one failed and why.
-async fn start(control: &Control, options: &[DaemonOption]) -> Result<Option<PidFile>, String> {
-    let mut chardevs: Vec<(String, Chardev)> = Vec::new();
-    let mut path = None;
-    for option in options {
-        let result = match option {
-            DaemonOption::Pidfile(given) => {
-                path = Some(given.clone());
-                Ok(())
-            }
-            option => carry_out(control, &mut chardevs, option).await,
-        };
-        result.map_err(|e| format!("{}: {e}", option.shown()))?;
-    }
-    path.map(|path| PidFile::write(&path)).transpose().map_err(|e| format!("cannot create PID file: {e}"))
+/// What the options set up on the way.
+#[derive(Default)]
+struct SetUp {
+    chardevs: Vec<(String, Chardev)>,
+    /// Served once all options are carried out: clients may connect before, and wait.
+    monitors: Vec<(Chardev, Layout)>,
+    pid_file: Option<PathBuf>,
 }
 
-async fn carry_out(
-    control: &Control,
-    chardevs: &mut Vec<(String, Chardev)>,
-    option: &DaemonOption,
-) -> Result<(), QmpError> {
+/// Carries the options out, in order, then lets clients in. An error tells which one failed and why.
+async fn start(control: &Control, options: &[DaemonOption]) -> Result<Option<PidFile>, String> {
+    let mut set_up = SetUp::default();
+    for option in options {
+        let result = carry_out(control, &mut set_up, option).await;
+        result.map_err(|e| format!("{}: {e}", option.shown()))?;
+    }
+    let pid_file = set_up.pid_file.map(|path| PidFile::write(&path)).transpose();
+    let pid_file = pid_file.map_err(|e| format!("cannot create PID file: {e}"))?;
+    for (chardev, layout) in set_up.monitors {
+        chardev.serve(control, layout).map_err(|e| e.to_string())?;
+    }
+    Ok(pid_file)
+}
+
+async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption) -> Result<(), QmpError> {
     match option {
         DaemonOption::Blockdev(text) => {
             control.blockdev_add(keyval::decode::<BlockdevOptions>(text, Some("driver"))?).await
@@ -169,33 +172,36 @@ async fn carry_out(
         }
         DaemonOption::Chardev(text) => {
             let options = keyval::decode::<ChardevOptions>(text, Some("backend"))?;
-            if chardevs.iter().any(|(id, _)| *id == options.id) {
+            if set_up.chardevs.iter().any(|(id, _)| *id == options.id) {
                 return Err(QmpError::generic(format!("Duplicate ID '{}' for chardev", options.id)));
             }
             let chardev = Chardev::open(&options).await?;
-            chardevs.push((options.id, chardev));
+            set_up.chardevs.push((options.id, chardev));
             Ok(())
         }
         DaemonOption::Monitor(text) => {
             let options = keyval::decode::<MonitorOptions>(text, Some("chardev"))?;
-            start_monitor(control, chardevs, &options)
+            set_up.monitor(&options)
         }
-        DaemonOption::Pidfile(_) | DaemonOption::Daemonize => Ok(()),
+        DaemonOption::Pidfile(path) => {
+            set_up.pid_file = Some(path.clone());
+            Ok(())
+        }
+        DaemonOption::Daemonize => Ok(()),
     }
 }
 
-fn start_monitor(
-    control: &Control,
-    chardevs: &mut Vec<(String, Chardev)>,
-    options: &MonitorOptions,
-) -> Result<(), QmpError> {
-    if options.mode == Some(MonitorMode::Readline) {
-        return Err(QmpError::generic("Only QMP is supported"));
+impl SetUp {
+    fn monitor(&mut self, options: &MonitorOptions) -> Result<(), QmpError> {
+        if options.mode == Some(MonitorMode::Readline) {
+            return Err(QmpError::generic("Only QMP is supported"));
+        }
+        let at = self.chardevs.iter().position(|(id, _)| *id == options.chardev);
+        let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{}\" not found", options.chardev)))?;
+        let layout = if options.pretty == Some(true) { Layout::Pretty } else { Layout::Line };
+        self.monitors.push((self.chardevs.remove(at).1, layout));
+        Ok(())
     }
-    let at = chardevs.iter().position(|(id, _)| *id == options.chardev);
-    let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{}\" not found", options.chardev)))?;
-    let layout = if options.pretty == Some(true) { Layout::Pretty } else { Layout::Line };
-    chardevs.remove(at).1.serve(control, layout)
 }
 
 /// The file with our process id; locked while we live, removed when we end.

@@ -4,9 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod file;
+mod nbd;
 mod null;
 
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] = &[file::FILE, file::HOST_DEVICE, null::NULL_CO];
+pub const DRIVERS: &[DriverType] = &[file::FILE, file::HOST_DEVICE, null::NULL_CO, nbd::NBD];

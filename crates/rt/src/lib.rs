@@ -15,7 +15,7 @@
 //! - short counts, EINTR and EAGAIN are continued here; whoever calls sees all of it, end of file, or an error;
 //! - a panicking task is contained: its handle yields [`JoinError`], the worker lives on.
 //!
-//! Bounds: data workers at most [`MAX_WORKERS`]; pool threads as stated in [`blocking`]; retained buffers as stated
+//! Bounds: data workers at most [`MAX_WORKERS`]; pool threads as stated in [`mod@blocking`]; retained buffers as stated
 //! in [`buf`]; polling before sleep at most `poll_max_ns` and on at most half of the cores.
 
 pub mod blocking;

@@ -90,12 +90,16 @@ pub(crate) fn submit(op: Arc<Op>) -> Result<(), Arc<Op>> {
 }
 
 /// Takes the worker off this thread again, also when the future that it ran for unwinds.
-struct Installed(Rc<Local>);
+struct Installed {
+    local: Rc<Local>,
+    /// The worker that this thread was before: only tests nest.
+    previous: Option<Rc<Local>>,
+}
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        self.0.finish();
-        LOCAL.with(|slot| slot.borrow_mut().take());
+        self.local.finish();
+        LOCAL.with(|slot| *slot.borrow_mut() = self.previous.take());
     }
 }
 
@@ -115,8 +119,8 @@ impl Local {
 
     fn install(shared: Arc<Shared>) -> Installed {
         let local = Local::new(shared);
-        LOCAL.with(|slot| *slot.borrow_mut() = Some(local.clone()));
-        Installed(local)
+        let previous = LOCAL.with(|slot| slot.borrow_mut().replace(local.clone()));
+        Installed { local, previous }
     }
 
     fn submit(&self, op: Arc<Op>) {
@@ -133,7 +137,8 @@ impl Local {
     }
 
     fn choose_engine(&self) -> Engine {
-        if self.shared.runtime.engine() == EngineKind::Threads {
+        let runtime = &self.shared.runtime;
+        if runtime.wants_threads() {
             return Engine::Threads(Vec::new());
         }
         let ring = Ring::new().and_then(|ring| {
@@ -141,9 +146,13 @@ impl Local {
             Ok(ring)
         });
         match ring {
-            Ok(ring) => Engine::Ring(Box::new(ring)),
+            Ok(ring) => {
+                runtime.found(EngineKind::Ring);
+                Engine::Ring(Box::new(ring))
+            }
             Err(error) => {
-                tracing::warn!(%error, "this worker has no io_uring; its file operations go to threads");
+                tracing::info!(%error, "no io_uring here: file operations of this worker go to threads");
+                runtime.found(EngineKind::Threads);
                 Engine::Threads(Vec::new())
             }
         }
@@ -329,8 +338,8 @@ pub(crate) fn run_worker(shared: Arc<Shared>) {
     let installed = Local::install(shared.clone());
     enter(shared.clone(), || {
         while !shared.stop.load(Ordering::Relaxed) {
-            installed.0.turn();
-            installed.0.look();
+            installed.local.turn();
+            installed.local.look();
         }
         drop(installed);
     });
@@ -350,8 +359,8 @@ pub(crate) fn block_on<F: Future>(shared: &Arc<Shared>, future: F) -> F::Output 
             {
                 return answer;
             }
-            installed.0.turn();
-            installed.0.look();
+            installed.local.turn();
+            installed.local.look();
         }
     })
 }

@@ -47,6 +47,11 @@ impl std::fmt::Display for Address {
 
 /// How long a connect waits for room in a UNIX listener's queue before it looks again.
 const QUEUE_FULL: Duration = Duration::from_millis(2);
+/// How long a listener waits for descriptors or memory before it looks again.
+const SHORTAGE: Duration = Duration::from_millis(200);
+/// How often, and at which distance, it is tried to lock the folder of a socket.
+const FOLDER_TRIES: u32 = 100;
+const FOLDER_PAUSE: Duration = Duration::from_millis(20);
 /// Connections that may wait to be accepted.
 const BACKLOG: libc::c_int = 1024;
 
@@ -123,6 +128,11 @@ impl Listener {
             match self.source.readiness.read.attempt(attempt, |_| true) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.readable().await?,
+                Err(error) if is_shortage(&error) => {
+                    // The connection stays in the queue; who serves others here must not fail for that.
+                    tracing::warn!(%error, "a connection has to wait: close others or raise the limit of open files");
+                    sleep(SHORTAGE).await;
+                }
                 // The peer gave up while it was in the queue: no reason for anybody here to care.
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => return Err(error),
@@ -143,6 +153,11 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.source.as_fd()
     }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let errors = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| errors.contains(&code))
 }
 
 fn is_peers_fault(error: &io::Error) -> bool {
@@ -191,8 +206,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
     // Between "it is stale" and "it is ours" no other Cairn may come: they all hold the folder's lock meanwhile.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = fs::File::open(parent).ok();
-    let _locked = folder.as_ref().map(|folder| folder.lock());
+    let _locked = lock_folder(parent);
     clear_stale(&path)?;
     let listener = UnixListener::bind(&path)?;
     listener.set_nonblocking(true)?;
@@ -200,6 +214,19 @@ fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
     socket::listen(listener.as_fd(), BACKLOG)?;
     let meta = fs::symlink_metadata(&path)?;
     Ok((listener.into(), SocketFile { path, dev: meta.dev(), ino: meta.ino() }))
+}
+
+/// A folder's lock, as long as the file lives. Whoever else holds it for long is no starting server: then without it.
+fn lock_folder(path: &Path) -> Option<fs::File> {
+    let folder = fs::File::open(path).ok()?;
+    for _ in 0..FOLDER_TRIES {
+        match folder.try_lock() {
+            Ok(()) => return Some(folder),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(FOLDER_PAUSE),
+            Err(fs::TryLockError::Error(_)) => return None,
+        }
+    }
+    None
 }
 
 /// Removes a socket file that nobody listens on; refuses one that is in use, and what is no socket.

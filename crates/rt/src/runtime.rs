@@ -88,19 +88,24 @@ impl Inner {
         self.config.workers.unwrap_or_else(own).clamp(1, MOST_CONFIGURED)
     }
 
-    /// The engine, found out at first use.
+    /// The engine; tried out if no operation has shown it so far.
     pub(crate) fn engine(&self) -> EngineKind {
         *self.engine.get_or_init(|| match self.config.engine {
             Engine::Threads => EngineKind::Threads,
             Engine::Ring => EngineKind::Ring,
-            Engine::Auto => match Ring::new() {
-                Ok(_) => EngineKind::Ring,
-                Err(error) => {
-                    tracing::info!(%error, "no io_uring here: file operations go to threads");
-                    EngineKind::Threads
-                }
-            },
+            Engine::Auto if Ring::new().is_ok() => EngineKind::Ring,
+            Engine::Auto => EngineKind::Threads,
         })
+    }
+
+    /// Whether it is settled, by choice or experience, that there is no ring.
+    pub(crate) fn wants_threads(&self) -> bool {
+        self.config.engine == Engine::Threads || self.engine.get() == Some(&EngineKind::Threads)
+    }
+
+    /// A worker has found out which engine it has; the first one's counts.
+    pub(crate) fn found(&self, engine: EngineKind) {
+        let _ = self.engine.set(engine);
     }
 
     /// The worker that `target` names; the control worker where a thread can't be started.
@@ -245,6 +250,7 @@ pub fn configure(config: Config) -> io::Result<()> {
 #[expect(clippy::panic, reason = "without descriptors there is no runtime to report it through")]
 pub fn block_on_control<F: Future>(future: F) -> F::Output {
     STARTED.store(true, Ordering::SeqCst);
+    sys::bound_heaps();
     let config = CONFIG.lock().unwrap_or_default();
     match Runtime::new(config) {
         Ok(runtime) => runtime.block_on(future),

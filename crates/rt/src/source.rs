@@ -64,10 +64,18 @@ impl Direction {
 pub(crate) struct Readiness {
     pub(crate) read: Direction,
     pub(crate) write: Direction,
-    /// Whether the set watches for room to write: only while somebody waits for it, as each reply that the peer takes
-    /// would be an event.
-    watches_room: Mutex<bool>,
+    room: Mutex<Room>,
     fd: RawFd,
+}
+
+/// Whether the set watches for room to write: only while somebody waits for it, as each reply that the peer takes
+/// would be an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Ignored,
+    Watched,
+    /// The source is closed: its number may be another one's.
+    Closed,
 }
 
 const READ: libc::c_int = libc::EPOLLIN | libc::EPOLLRDHUP;
@@ -82,20 +90,22 @@ impl Readiness {
             self.read.set(broken || has(libc::EPOLLRDHUP));
         }
         if has(libc::EPOLLOUT) || broken {
-            let mut watches = self.watches_room.lock();
-            if std::mem::replace(&mut *watches, false) {
+            let mut room = self.room.lock();
+            if *room == Room::Watched {
+                *room = Room::Ignored;
                 // An error here leaves events that wake nobody.
                 let _ = worker.epoll.modify(self.fd, READ, token);
             }
-            drop(watches);
+            drop(room);
             self.write.set(broken);
         }
     }
 
     fn watch_room(&self, worker: &Shared, token: u64) -> io::Result<()> {
-        let mut watches = self.watches_room.lock();
-        if !std::mem::replace(&mut *watches, true) {
+        let mut room = self.room.lock();
+        if *room == Room::Ignored {
             worker.epoll.modify(self.fd, READ_AND_ROOM, token)?;
+            *room = Room::Watched;
         }
         Ok(())
     }
@@ -120,7 +130,7 @@ impl Source {
         let readiness = Arc::new(Readiness {
             read: Direction::new(),
             write: Direction::new(),
-            watches_room: Mutex::new(false),
+            room: Mutex::new(Room::Ignored),
             fd: fd.as_raw_fd(),
         });
         Source { fd, readiness, home: OnceLock::new() }
@@ -183,6 +193,7 @@ impl AsFd for Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
+        *self.readiness.room.lock() = Room::Closed;
         if let Some(Some(home)) = self.home.get() {
             home.worker.epoll.remove(self.fd.as_raw_fd());
             home.worker.sources.remove(home.token);

@@ -207,3 +207,14 @@ pub(crate) fn dio_alignment(fd: BorrowedFd<'_>) -> Option<u32> {
     let known = done == 0 && answer.stx_mask & libc::STATX_DIOALIGN != 0;
     Some(answer.stx_dio_mem_align.max(answer.stx_dio_offset_align)).filter(|&n| known && n > 0)
 }
+
+/// Heaps that malloc may have: by itself it reserves 64 MiB of addresses for each of up to 8 heaps a core, which alone
+/// breaks a limit of 1 GiB on a few cores.
+pub(crate) fn bound_heaps() {
+    #[cfg(target_env = "gnu")]
+    {
+        const HEAPS: libc::c_int = 4;
+        // SAFETY: it sets a number that malloc reads when it makes its next heap.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
+    }
+}

@@ -9,18 +9,22 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use block::{Repair, Result};
+use block::{BlockError, ErrorKind, Repair, Result};
 use parking_lot::Mutex;
-use sim::{Config, Disk, Plant, Rng, Sim};
+use rt::BoxFuture;
+use sim::{Config, Disk, Plant, Rng, Sim, World};
 
 use crate::guest::{Faults, Guest, Plan};
 use crate::model::Model;
-use crate::stack::{Image, Session, Stack};
+use crate::stack::{Session, Stack};
 use crate::stamp::{SECTOR, Seen, look, stamped};
 
 /// How other eyes than the driver's look at a stack's files: the guest's bytes, or what is wrong. `settled`: nobody has it
 /// open and it was closed cleanly.
 pub type Inspect = fn(&Stack, &Disk, settled: bool) -> std::result::Result<Vec<u8>, String>;
+
+/// Something that goes on beside a guest: it gets the guest's session and the world.
+pub type Beside = fn(Session, World) -> BoxFuture<'static, Result<()>>;
 
 /// A crash test.
 #[derive(Clone)]
@@ -33,6 +37,10 @@ pub struct CrashTest {
     pub config: Config,
     /// Other eyes.
     pub inspect: Option<Inspect>,
+    /// Where the guest may be instead, if what `inspect` shows is wrong.
+    pub or_inspect: Option<Inspect>,
+    /// What goes on beside the guest.
+    pub beside: Option<Beside>,
     /// Changes the files after they were made and filled, before the guest starts.
     pub prepare: Option<fn(&Stack, &mut Disk) -> std::result::Result<(), String>>,
     /// Faults planted when the guest starts.
@@ -161,13 +169,18 @@ impl CrashTest {
 
     fn work(&self, sim: &Sim, model: &Arc<Mutex<Model>>, kept: &Kept) -> std::result::Result<(), String> {
         let (stack, plan, world) = (self.stack.clone(), self.plan, sim.world().clone());
-        let (book, moments, faults) = (model.clone(), kept.clone(), self.faults.clone());
+        let (book, moments, faults, beside) = (model.clone(), kept.clone(), self.faults.clone(), self.beside);
         let result: Result<()> = sim.run(async move {
             let session = stack.open().await?;
             world.watch(Some(Box::new(move |moment, disk| moments.lock().offer(moment, disk))));
             faults.into_iter().for_each(|plant| world.plant(plant));
             let guest = Guest::new(session, book, world.clone());
-            let worked = guest.run(plan).await;
+            let beside = beside.map(|beside| rt::spawn(beside(guest.session.clone(), world)));
+            let mut worked = guest.run(plan).await;
+            if let Some(beside) = beside {
+                let done = beside.await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()));
+                worked = worked.and(done.and_then(|done| done));
+            }
             worked.and(guest.close().await)
         });
         sim.settle();
@@ -200,8 +213,16 @@ impl CrashTest {
         rng: &mut Rng,
         nth: usize,
     ) -> std::result::Result<Tally, String> {
-        let found = self.look(&disk, false)?;
-        self.judge(model, moment, found.as_deref())?;
+        let looked = self.look(&disk, false).and_then(|found| self.judge(model, moment, found.as_deref()));
+        match (looked, self.or_inspect) {
+            (Ok(()), _) => {}
+            (Err(text), None) => return Err(text),
+            (Err(text), Some(inspect)) => {
+                let found = inspect(&self.stack, &disk, false);
+                let judged = found.and_then(|found| self.judge(model, moment, Some(&found)));
+                judged.map_err(|other| format!("{text}\nnor instead: {other}"))?;
+            }
+        }
         let mut tally = Tally { crashes: 1, reopened: 0 };
         if self.reopen_every > 0 && nth % self.reopen_every == 0 {
             self.reopened(model, moment, disk, rng).map_err(|text| format!("opened again: {text}"))?;
@@ -257,11 +278,7 @@ async fn sound(session: &Session, which: &str) -> Result<()> {
         Some(report) => {
             let report = report?;
             let fine = report.corruptions == 0 && report.check_errors == 0;
-            if fine {
-                Ok(())
-            } else {
-                Err(block::BlockError::corrupt(format!("{which}: {:?}", report.messages)))
-            }
+            if fine { Ok(()) } else { Err(BlockError::corrupt(format!("{which}: {:?}", report.messages))) }
         }
         None => Ok(()),
     }
@@ -293,63 +310,80 @@ pub(crate) async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)
 /// Other eyes for a raw image in a file.
 pub fn inspect_raw(stack: &Stack, disk: &Disk, _settled: bool) -> std::result::Result<Vec<u8>, String> {
     let image = stack.images.last().ok_or("the stack has no image")?;
-    file_of(disk, image)
+    file_of(disk, image.file)
 }
 
-/// The bytes of an image's file.
-fn file_of(disk: &Disk, image: &Image) -> std::result::Result<Vec<u8>, String> {
-    Ok(disk.content(image.file).ok_or_else(|| format!("{} is gone", image.file))?.to_vec())
+fn file_of(disk: &Disk, file: &str) -> std::result::Result<Vec<u8>, String> {
+    Ok(disk.content(file).ok_or_else(|| format!("{file} is gone"))?.to_vec())
 }
 
 /// Where [`share_with_snapshot`] leaves what the snapshot shows.
 const SNAPSHOT: &str = "/snapshot";
+/// Longest chain that is followed.
+const LONGEST_CHAIN: usize = 16;
 
 /// Gives the top image an internal snapshot: every cluster is shared with it, and it must never change.
 pub fn share_with_snapshot(stack: &Stack, disk: &mut Disk) -> std::result::Result<(), String> {
     let top = stack.images.last().ok_or("the stack has no image")?;
     let shown = inspect_qcow2(stack, disk, false)?;
-    let mut bytes = file_of(disk, top)?;
+    let mut bytes = file_of(disk, top.file)?;
     crate::qcow2::add_snapshot(&mut bytes)?;
     disk.put(top.file, &bytes);
     disk.put(SNAPSHOT, &shown);
     Ok(())
 }
 
-/// Other eyes for chains of qcow2 images, over a raw one or not. Lower images are read as they are.
+/// Other eyes for a qcow2 image and the chain below it.
 pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let image = stack.images.last().ok_or("the stack has no image")?;
+    flatten(disk, image.file, settled)
+}
+
+/// What an image shows, with the chain that the headers name below it; or what is wrong in any of them. `settled`: the image
+/// was closed cleanly.
+pub fn flatten(disk: &Disk, file: &str, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let (mut chain, mut next) = (Vec::new(), Some(file.to_owned()));
+    while let Some(file) = next {
+        let bytes = file_of(disk, &file)?;
+        if chain.len() == LONGEST_CHAIN {
+            return Err("the chain has no end".to_owned());
+        }
+        next = crate::qcow2::backing_of(&bytes);
+        chain.push((file, bytes));
+    }
     let mut below = Vec::new();
-    for (index, image) in stack.images.iter().enumerate() {
-        let bytes = file_of(disk, image)?;
-        if image.format == "raw" {
-            below = bytes;
+    for (depth, (file, bytes)) in chain.iter().enumerate().rev() {
+        if !crate::qcow2::is_qcow2(bytes) {
+            below = bytes.clone();
             continue;
         }
-        let top = index + 1 == stack.images.len();
-        let found = crate::qcow2::inspect(&bytes)?;
-        let mut wrong = found.corruptions;
-        wrong.extend(found.copied.into_iter().filter(|_| !found.dirty));
-        if found.corrupt {
-            wrong.push("the corrupt bit is set".to_owned());
-        }
-        if settled && top {
-            wrong.extend(found.dirty.then(|| "the dirty bit is set after a clean close".to_owned()));
-            wrong.extend(
-                (!found.leaks.is_empty())
-                    .then(|| format!("clusters {:?} leak after a clean close", found.leaks)),
-            );
-        }
-        if !wrong.is_empty() {
-            return Err(format!("{}:\n    {}", image.file, wrong.join("\n    ")));
-        }
-        let over: &[u8] = if found.backing.is_some() { &below } else { &[] };
-        if let Some(shown) = disk.content(SNAPSHOT).filter(|_| top)
-            && crate::qcow2::read_snapshot(&bytes, over, shown.len())? != shown.to_vec()
+        sane(bytes, settled && depth == 0).map_err(|text| format!("{file}:\n    {text}"))?;
+        let over: &[u8] = if depth + 1 < chain.len() { &below } else { &[] };
+        if let Some(shown) = disk.content(SNAPSHOT).filter(|_| depth == 0)
+            && crate::qcow2::read_snapshot(bytes, over, shown.len())? != shown.to_vec()
         {
             return Err("the internal snapshot has changed".to_owned());
         }
-        below = crate::qcow2::read(&bytes, over)?;
+        below = crate::qcow2::read(bytes, over)?;
     }
     Ok(below)
+}
+
+/// Whether nothing harmful is found in an image; after a clean close, nothing at all.
+fn sane(bytes: &[u8], settled: bool) -> std::result::Result<(), String> {
+    let found = crate::qcow2::inspect(bytes)?;
+    let mut wrong = found.corruptions;
+    wrong.extend(found.copied.into_iter().filter(|_| !found.dirty));
+    if found.corrupt {
+        wrong.push("the corrupt bit is set".to_owned());
+    }
+    if settled {
+        wrong.extend(found.dirty.then(|| "the dirty bit is set after a clean close".to_owned()));
+        let leaks =
+            (!found.leaks.is_empty()).then(|| format!("clusters {:?} leak after a clean close", found.leaks));
+        wrong.extend(leaks);
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
 }
 
 /// Runs the crash tests that `test` makes of seeds: `NAME_SEED` in the environment runs one seed alone, `NAME_COUNT` so

@@ -25,11 +25,13 @@ pub struct Mix {
     pub flush: u64,
     /// Changes of the size.
     pub resize: u64,
+    /// Writes that are durable when they are acknowledged, in percent of all writes.
+    pub fua: u64,
 }
 
 impl Mix {
     /// A bit of everything.
-    pub const ALL: Mix = Mix { read: 4, write: 10, zero: 3, discard: 3, flush: 3, resize: 1 };
+    pub const ALL: Mix = Mix { read: 4, write: 10, zero: 3, discard: 3, flush: 3, resize: 1, fua: 10 };
 
     fn pick(&self, rng: &mut Rng) -> Step {
         let steps = [
@@ -144,7 +146,7 @@ impl Guest {
             _ if len == 0 => Ok(()),
             Step::Read if plan.faults == Faults::Syncs => self.session.read(offset, len).await.map(drop),
             Step::Read => self.read(offset, len).await,
-            Step::Write => self.write(offset, len, rng.chance(1, 10)).await,
+            Step::Write => self.write(offset, len, rng.chance(plan.mix.fua, 100)).await,
             Step::Zero => self.zero(offset, len, rng.chance(1, 2)).await,
             Step::Discard => self.discard(offset, len).await,
         };

@@ -15,5 +15,6 @@ pub mod crash;
 pub mod guest;
 pub mod model;
 pub mod qcow2;
+pub mod scope;
 pub mod stack;
 pub mod stamp;

@@ -307,6 +307,16 @@ impl<'a> Image<'a> {
     }
 }
 
+/// Whether the file begins as qcow2 images do.
+pub fn is_qcow2(bytes: &[u8]) -> bool {
+    be32(bytes, 0) == Some(MAGIC)
+}
+
+/// The name of the image below this one, if it is a qcow2 image and names one.
+pub fn backing_of(bytes: &[u8]) -> Option<String> {
+    Image::parse(bytes).ok()?.backing()
+}
+
 /// Looks at everything an image's metadata says.
 pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
     let image = Image::parse(bytes)?;

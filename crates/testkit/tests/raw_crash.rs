@@ -23,6 +23,8 @@ fn a_raw_image_keeps_what_was_flushed_through_every_crash() {
         plan,
         config: Config { inline: seed % 4 != 0, ..Config::seeded(0) },
         inspect: Some(inspect_raw),
+        or_inspect: None,
+        beside: None,
         prepare: None,
         faults: Vec::new(),
         exact_size: false,

@@ -16,6 +16,9 @@ const BUFFER: u64 = 64 << 10;
 /// Longest piece that is given out at a time.
 const PIECE: u64 = 1 << 20;
 
+/// What is looked at before readers on other workers begin: a small image is read sooner alone.
+const ALONE: u64 = 8 << 20;
+
 /// What a mismatch is told in.
 const SECTOR: u64 = 512;
 
@@ -111,11 +114,12 @@ impl Compare {
 
     /// Compares everything; gives the lowest difference.
     pub async fn run(self: &Arc<Compare>) -> Result<Option<Difference>, CompareError> {
-        let tasks: Vec<_> = (0..rt::worker_count())
+        self.reader(ALONE).await?;
+        let tasks: Vec<_> = (0..self.readers().await)
             .map(|number| {
                 let compare = self.clone();
                 rt::spawn_on(rt::Target::Worker(number), async move {
-                    compare.reader().await.inspect_err(|_| compare.stop.store(true, Relaxed))
+                    compare.reader(u64::MAX).await.inspect_err(|_| compare.stop.store(true, Relaxed))
                 })
             })
             .collect();
@@ -127,8 +131,19 @@ impl Compare {
         result.map(|()| *self.found.lock())
     }
 
-    async fn reader(&self) -> Result<(), CompareError> {
-        while let Some(piece) = self.next_piece().await? {
+    /// How many readers there is work for.
+    async fn readers(&self) -> usize {
+        let ended = self.cursor.lock().await.at >= self.total.min(self.bound.load(Relaxed));
+        if ended { 0 } else { rt::worker_count() }
+    }
+
+    /// Compares pieces until there are none, or `most` bytes are done.
+    async fn reader(&self, most: u64) -> Result<(), CompareError> {
+        let mut worked = 0;
+        while worked < most
+            && let Some(piece) = self.next_piece().await?
+        {
+            worked += piece.len;
             if let Some(offset) = self.differs(&piece).await? {
                 self.report(Difference::Content(offset));
             }

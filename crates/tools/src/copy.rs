@@ -28,6 +28,10 @@ const BUFFER: u64 = 256 << 10;
 /// Longest piece that is given out at a time: long enough that copiers rarely meet at the cursor.
 const PIECE: u64 = 2 << 20;
 
+/// What is worked off before copiers on other workers begin, in bytes of pieces: a small image is copied sooner alone, and
+/// lies in its order in the target.
+const ALONE: u64 = 16 << 20;
+
 /// Zeroes are written in requests of at most this.
 const ZERO_PIECE: u64 = 1 << 30;
 
@@ -154,12 +158,16 @@ impl Copy {
 
     /// Copies everything.
     pub async fn run(self: &Arc<Copy>) -> Result<(), CopyError> {
+        self.copier(ALONE).await?;
+        if self.exhausted().await {
+            return Ok(());
+        }
         let copiers = self.plan.copiers.clamp(1, MAX_COPIERS);
         let tasks: Vec<_> = (0..copiers)
             .map(|number| {
                 let copy = self.clone();
                 rt::spawn_on(rt::Target::Worker(number), async move {
-                    copy.copier().await.inspect_err(|_| copy.stop.store(true, Relaxed))
+                    copy.copier(u64::MAX).await.inspect_err(|_| copy.stop.store(true, Relaxed))
                 })
             })
             .collect();
@@ -171,8 +179,17 @@ impl Copy {
         result
     }
 
-    async fn copier(&self) -> Result<(), CopyError> {
-        while let Some((offset, len, what)) = self.next_piece().await? {
+    async fn exhausted(&self) -> bool {
+        self.cursor.lock().await.at >= self.plan.from + self.plan.len
+    }
+
+    /// Copies pieces until there are none, or `most` bytes are done.
+    async fn copier(&self, most: u64) -> Result<(), CopyError> {
+        let mut worked = 0;
+        while worked < most
+            && let Some((offset, len, what)) = self.next_piece().await?
+        {
+            worked += len;
             match what {
                 What::Data => self.copy_data(offset, len).await?,
                 What::Zero => self.write_zeroes(offset, len).await?,

@@ -1,7 +1,7 @@
 //! Which program this is: the name it was called by, or its first word, picks the face.
 
 use crate::console::Console;
-use crate::{daemon, img, io, nbd, outln, trace};
+use crate::{daemon, demo, img, io, nbd, outln, trace};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,8 +10,8 @@ use std::process::ExitCode;
 struct Face {
     /// The first word that picks it.
     word: &'static str,
-    /// The name of the program whose place it takes.
-    alias: &'static str,
+    /// The name of the program whose place it takes, if there is one.
+    alias: Option<&'static str>,
     /// What it is for.
     about: &'static str,
     /// Runs it.
@@ -28,15 +28,16 @@ enum Run {
 }
 
 const FACES: &[Face] = &[
-    Face { word: "img", alias: "qemu-img", about: "Make, look at, copy and change images", run: Run::Tool(img::run) },
-    Face { word: "io", alias: "qemu-io", about: "Read, write and verify an image by hand or by script", run: Run::Tool(io::run) },
-    Face { word: "nbd", alias: "qemu-nbd", about: "Serve an image over NBD, or list what a server has", run: Run::Tool(nbd::run) },
+    Face { word: "img", alias: Some("qemu-img"), about: "Make, look at, copy and change images", run: Run::Tool(img::run) },
+    Face { word: "io", alias: Some("qemu-io"), about: "Read, write and verify an image by hand or by script", run: Run::Tool(io::run) },
+    Face { word: "nbd", alias: Some("qemu-nbd"), about: "Serve an image over NBD, or list what a server has", run: Run::Tool(nbd::run) },
     Face {
         word: "daemon",
-        alias: "qemu-storage-daemon",
+        alias: Some("qemu-storage-daemon"),
         about: "Serve a graph of block nodes, steered over QMP",
         run: Run::Daemon(daemon::run),
     },
+    Face { word: "demo", alias: None, about: "Show the main job on an image of its own", run: Run::Tool(demo::run) },
 ];
 
 /// Runs the program and gives its exit code. `args` begins with the name it was called by.
@@ -52,7 +53,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Some(face) = FACES.iter().find(|face| face.alias == called) {
+    if let Some(face) = FACES.iter().find(|face| face.alias == Some(&*called)) {
         return speak(face, &called, &args);
     }
     match args.split_first() {
@@ -128,7 +129,8 @@ fn overview(console: &mut Console) {
     outln!(console, "Cairn: disk images, as a graph of block nodes that a control socket changes live.\n");
     outln!(console, "Usage: {program} FACE [ARGUMENTS]\n");
     for face in FACES {
-        outln!(console, "  {:<8}{} (also as {})", face.word, face.about, face.alias);
+        let alias = face.alias.map(|name| format!(" (also as {name})")).unwrap_or_default();
+        outln!(console, "  {:<8}{}{alias}", face.word, face.about);
     }
     outln!(console, "\nExamples:");
     outln!(console, "  {program} img create -f qcow2 disk.qcow2 10G");

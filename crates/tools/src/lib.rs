@@ -18,6 +18,7 @@ pub mod console;
 pub mod copy;
 pub mod creation;
 pub mod daemon;
+pub mod demo;
 pub mod face;
 pub mod failure;
 pub mod getopt;

@@ -10,8 +10,8 @@
 //! that one request is always admitted.
 
 use super::reply::Reply;
-use futures_util::task::AtomicWaker;
 use ::nbd::{ErrorCode, Request};
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -116,7 +116,8 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.finished {
-            let reply = Reply::error(&self.request, self.structured, ErrorCode::EIO, "the request was abandoned");
+            let reply =
+                Reply::error(&self.request, self.structured, ErrorCode::EIO, "the request was abandoned");
             self.leave(reply);
         }
     }

@@ -1,9 +1,9 @@
 //! One export: a name, a backend, and the clients that use it.
 
-use block::Backend;
-use event_listener::{Event, IntoNotification};
 use ::nbd::server::Offer;
 use ::nbd::{BASE_ALLOCATION, TransmissionFlags};
+use block::Backend;
+use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use rt::net::Stream;
 use std::sync::Arc;

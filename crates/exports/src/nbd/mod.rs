@@ -23,10 +23,10 @@ mod waiting;
 pub use export::NbdExportSpec;
 
 use crate::error::ExportError;
+use ::nbd::server::{Catalog, Offer};
 use connection::Connection;
 use event_listener::{Event, EventListener, IntoNotification};
 use export::NbdExport;
-use ::nbd::server::{Catalog, Offer};
 use parking_lot::{Mutex, RwLock};
 use rt::Target;
 use rt::net::{Address, Listener, Stream};
@@ -70,6 +70,8 @@ struct Shelf {
     exports: RwLock<Vec<Arc<NbdExport>>>,
     connections: Mutex<Vec<Arc<Stream>>>,
     stopping: AtomicBool,
+    /// Clients wait in the listeners' queues.
+    held: AtomicBool,
     /// A client that had chosen an export has left.
     served: AtomicBool,
     /// Something of the above has changed.
@@ -93,6 +95,7 @@ impl NbdServer {
             exports: RwLock::default(),
             connections: Mutex::default(),
             stopping: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             served: AtomicBool::new(false),
             changed: Event::new(),
         });
@@ -103,6 +106,18 @@ impl NbdServer {
         Self { shelf, addresses }
     }
 
+    /// Lets nobody in until [`NbdServer::let_in`]: clients may connect, and wait. For a program that is not through
+    /// with its preparations, called before it yields to the accepting task.
+    pub fn hold(&self) {
+        self.shelf.held.store(true, Ordering::Release);
+    }
+
+    /// Ends a [`NbdServer::hold`].
+    pub fn let_in(&self) {
+        self.shelf.held.store(false, Ordering::Release);
+        self.shelf.changed.notify(usize::MAX.additional());
+    }
+
     /// Where it listens, with the ports that were chosen.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
@@ -110,11 +125,7 @@ impl NbdServer {
 
     /// Offers an export.
     pub fn add(&self, spec: NbdExportSpec) -> Result<(), ExportError> {
-        for (what, text) in [("export name", &spec.name), ("description", &spec.description)] {
-            if text.len() > ::nbd::limits::STRING {
-                return Err(ExportError::TooLong { what, text: text.clone() });
-            }
-        }
+        check_texts(&spec.name, &spec.description)?;
         let size = spec.backend.length();
         if size > ::nbd::limits::EXPORT_SIZE {
             return Err(ExportError::TooLarge { name: spec.name, size });
@@ -167,9 +178,20 @@ impl NbdServer {
 
     /// Ends when a client that used an export has left and no other is there.
     pub async fn last_client_left(&self) {
-        let left = |shelf: &Shelf| shelf.served.load(Ordering::Acquire) && shelf.connections.lock().is_empty();
+        let left =
+            |shelf: &Shelf| shelf.served.load(Ordering::Acquire) && shelf.connections.lock().is_empty();
         self.shelf.wait_until(left).await;
     }
+}
+
+/// Refuses a name or description that the protocol can't carry.
+pub(crate) fn check_texts(name: &str, description: &str) -> Result<(), ExportError> {
+    for (what, text) in [("export name", name), ("description", description)] {
+        if text.len() > ::nbd::limits::STRING {
+            return Err(ExportError::TooLong { what, text: text.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 impl Shelf {
@@ -195,9 +217,10 @@ impl Shelf {
         }
     }
 
+    /// One more client may come in.
     fn has_room(&self) -> bool {
         let most = self.options.max_connections;
-        most == 0 || self.connections.lock().len() < most
+        !self.held.load(Ordering::Acquire) && (most == 0 || self.connections.lock().len() < most)
     }
 
     /// Registers a connection; `None` when the server is stopping.
@@ -238,6 +261,8 @@ async fn accept(shelf: Arc<Shelf>, listener: Listener) {
         let Some(accepted) = unless(changed, listener.accept()).await else { continue };
         match accepted {
             Ok(stream) => {
+                // Another listener's client may have taken the place meanwhile.
+                shelf.wait_until(|shelf| shelf.has_room() || shelf.stopping()).await;
                 if let Some(connection) = shelf.admit(stream) {
                     rt::spawn_on(Target::LeastLoaded, connection.run()).detach();
                 }

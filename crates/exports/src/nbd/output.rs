@@ -89,7 +89,8 @@ impl Output {
             } else {
                 let mut parts = [IoSlice::new(&[]); PARTS];
                 let all = self.closed.iter().map(|buf| &buf[..]).chain([open]);
-                let count = parts.iter_mut().zip(all).map(|(part, bytes)| *part = IoSlice::new(bytes)).count();
+                let count =
+                    parts.iter_mut().zip(all).map(|(part, bytes)| *part = IoSlice::new(bytes)).count();
                 stream.try_send_vectored(parts.get(..count).unwrap_or_default())
             };
             match result {

@@ -1,7 +1,7 @@
 //! Replies as bytes, however they came about.
 
-use block::BlockError;
 use ::nbd::{ErrorCode, Request};
+use block::BlockError;
 use rt::Buf;
 
 /// A reply that is ready to be sent.

@@ -21,9 +21,9 @@ use super::input::{BLOCK, Input};
 use super::output::Output;
 use super::reply::Reply;
 use super::waiting;
-use block::{Backend, BlockError};
 use ::nbd::server::Session;
 use ::nbd::{Command, CommandFlags, ErrorCode, REQUEST_HEADER, Request, RequestError, limits};
+use block::{Backend, BlockError};
 use rt::BufMut;
 use rt::net::Stream;
 use std::future::poll_fn;
@@ -104,7 +104,12 @@ pub(super) struct Transmission<'a> {
 
 impl<'a> Transmission<'a> {
     /// `input` holds what the client sent behind its handshake.
-    pub fn new(stream: &'a Stream, session: Session<Arc<NbdExport>>, input: Input, most_bytes: usize) -> Self {
+    pub fn new(
+        stream: &'a Stream,
+        session: Session<Arc<NbdExport>>,
+        input: Input,
+        most_bytes: usize,
+    ) -> Self {
         Self {
             stream,
             backend: session.export.backend().clone(),
@@ -224,7 +229,9 @@ impl<'a> Transmission<'a> {
         if let Some((request, payload)) = self.payload.take() {
             return Ok(self.go_on(request, payload));
         }
-        let Some(request) = Request::parse(self.input.window())? else { return Ok(Next::Wants(REQUEST_HEADER)) };
+        let Some(request) = Request::parse(self.input.window())? else {
+            return Ok(Next::Wants(REQUEST_HEADER));
+        };
         if let Err(code) = self.session.rules.judge(&request) {
             return self.refuse(request, code);
         }

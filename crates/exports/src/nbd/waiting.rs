@@ -2,8 +2,8 @@
 
 use super::background::Task;
 use super::reply::Reply;
-use block::{Backend, BlockError, Result, Status, WriteFlags, ZeroFlags};
 use ::nbd::{Command, CommandFlags, ErrorCode, ExtentFlags, Request};
+use block::{Backend, BlockError, Result, Status, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@
 use super::image::Image;
 use super::refcount::CountPage;
 use block::{BlockError, ErrorKind, Result};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Entries name host offsets below this.
@@ -32,6 +33,8 @@ pub(super) struct Alloc {
     lowest: u64,
     /// No cluster from here on was ever written: the file ended here, and nothing was handed out beyond.
     end: u64,
+    /// Pages of refcounts without a free cluster, by number: a search passes over them.
+    full: HashSet<u64>,
     /// Length of the file in bytes when the image became writable; what is beyond may be cut off at close.
     pub opened_length: u64,
 }
@@ -39,7 +42,7 @@ pub(super) struct Alloc {
 impl Alloc {
     /// The state for a file of `length` bytes.
     pub fn new(length: u64, clusters: u64) -> Self {
-        Self { lowest: 0, end: clusters, opened_length: length }
+        Self { end: clusters, opened_length: length, ..Self::default() }
     }
 
     /// The file was cut to `length` bytes, at the end of cluster `end`.
@@ -49,10 +52,10 @@ impl Alloc {
     }
 
     /// Takes note of a cluster whose count became zero.
-    pub fn freed(&mut self, cluster: u64) {
+    pub fn freed(&mut self, cluster: u64, counts_per_page: u64) {
         self.lowest = self.lowest.min(cluster);
+        self.full.remove(&(cluster / counts_per_page));
     }
-
 }
 
 /// A found run.
@@ -90,6 +93,11 @@ impl Image {
         let mut run = Run { start: alloc.lowest, count: 0 };
         loop {
             let at = run.end();
+            let page = at / per_page;
+            if run.count == 0 && alloc.full.contains(&page) {
+                run.start = (page + 1) * per_page;
+                continue;
+            }
             let Some(counts) = self.count_page(at).await? else {
                 if run.count > 0 && !whole {
                     break;
@@ -101,6 +109,10 @@ impl Image {
             };
             if scan(&counts, &mut run, counts.first + per_page, count, whole) {
                 break;
+            }
+            // A search for more than one cluster may have passed over single ones.
+            if (!whole || count == 1) && at == counts.first && run.start == at + per_page {
+                alloc.full.insert(page);
             }
         }
         // A search for a whole piece may have passed over smaller ones.
@@ -155,7 +167,8 @@ impl Image {
                 self.returned.lock().push(run);
                 return Err(e);
             }
-            alloc.freed(run.start);
+            let per_page = self.g().counts_per_page();
+            (run.start..run.end()).for_each(|cluster| alloc.freed(cluster, per_page));
         }
     }
 

@@ -5,7 +5,7 @@
 //!                                     └─▶ bitmap table [u64] ─▶ cluster of bits
 //! ```
 //!
-//! Bounds: 65,535 bitmaps, names of 1,023 bytes, a directory no larger than those allow.
+//! Bounds: 65,535 bitmaps, names of 1,023 bytes, 32 MiB of directory.
 //! Specification: qcow2.rst, "Bitmaps".
 use super::directory::Directory;
 use super::header::field::{be16, be32, be64};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 const MAX_BITMAPS: u32 = 65535;
 const MAX_NAME: u16 = 1023;
+const MAX_DIRECTORY_BYTES: u64 = 32 << 20;
 /// Most entries of a bitmap table: what bitmaps of the finest granularity over the largest disk need.
 const MAX_TABLE_ENTRIES: u32 = 0x0800_0000;
 const FIXED_BYTES: usize = 24;
@@ -59,7 +60,8 @@ pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Vec<Bitmap
     if extension.count > MAX_BITMAPS || !offset.is_multiple_of(header.cluster_size()) {
         return Err(wrong(offset, "it has too many entries or is not aligned to a cluster"));
     }
-    let mut directory = Directory::new(file, "bitmap directory", offset, extension.directory_size);
+    let mut directory =
+        Directory::new(file, "bitmap directory", offset, extension.directory_size.min(MAX_DIRECTORY_BYTES));
     let mut bitmaps = Vec::new();
     for _ in 0..extension.count {
         directory.align().await?;

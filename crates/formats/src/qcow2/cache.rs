@@ -14,7 +14,9 @@ use super::overlap::L2_TABLE;
 use block::Result;
 use block::metacache::Page;
 use rt::{Buf, BufMut};
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
 
 /// Words of an L1 or refcount table page: 4 KiB.
 pub(super) const TABLE_PAGE_WORDS: u64 = 512;
@@ -68,7 +70,9 @@ impl Image {
         let place = table + number * TABLE_PAGE_WORDS * 8;
         let bytes = self.read_table(place, words * 8).await?;
         let g = self.g();
-        for word in words_of(&bytes).map(|w| w & OFFSET_MASK).filter(|host| *host != 0 && g.within(*host) == 0) {
+        for word in
+            words_of(&bytes).map(|w| w & OFFSET_MASK).filter(|host| *host != 0 && g.within(*host) == 0)
+        {
             self.regions.add(g.cluster(word), L2_TABLE);
         }
         Ok(self.tables.insert(Page::new(key, place, 0, words_of(&bytes))))
@@ -113,7 +117,7 @@ impl Image {
             return Some(format!("the L2 table lies beyond the end of the file ({length:#x})"));
         }
         let cluster = g.cluster(table.host);
-        let what = self.regions.named_at(cluster..cluster + 1)?;
+        let what = self.regions.named_at(&(cluster..cluster + 1))?;
         Some(format!("the L2 table would overlap the {what}"))
     }
 
@@ -141,7 +145,17 @@ impl Image {
             marks |= SHARED;
             words.iter_mut().for_each(|w| *w = disowned(*w));
         }
-        if words.iter().any(|word| self.wrong_entry(*word).is_some()) {
+        let clusters = g.clusters(self.file()?.length());
+        let seems_right = |word: u64| {
+            word == 0
+                || match Entry::of(word, g) {
+                    Entry::Bad(_) => false,
+                    entry => entry.host_clusters(g).is_none_or(|(first, count)| {
+                        first < clusters && self.overlapped(first..first + count).is_none()
+                    }),
+                }
+        };
+        if !words.iter().all(|word| seems_right(*word)) {
             marks |= SUSPECT;
         }
         Ok(Some(self.tables.insert(Page::new(slice, place, marks, words))))
@@ -162,8 +176,14 @@ impl Image {
         if first >= g.clusters(length) {
             return Some(format!("it lies beyond the end of the file ({length:#x})"));
         }
-        let what = self.regions.at(first..first + count)?;
+        let what = self.overlapped(first..first + count)?;
         Some(format!("it would overlap the {what}"))
+    }
+
+    /// What metadata guest data would overlap. Only writing can do harm to L2 tables and refcount blocks, so only a
+    /// writable image looks for them.
+    fn overlapped(&self, clusters: Range<u64>) -> Option<&'static str> {
+        if self.writable.load(Acquire) { self.regions.at(clusters) } else { self.regions.named_at(&clusters) }
     }
 
     /// The slice, in an L2 table that is this image's own: made or copied first where need be.
@@ -179,7 +199,9 @@ impl Image {
         match self.table_of(slice).await? {
             Some(table) if table.owned => {}
             Some(table) => self.copy_table(first, table).await?,
-            None => self.new_table(slice, BufMut::zeroed(g.cluster_size() as usize).freeze()).await.map(drop)?,
+            None => {
+                self.new_table(slice, BufMut::zeroed(g.cluster_size() as usize).freeze()).await.map(drop)?
+            }
         }
         match self.load_slice(slice).await? {
             Some(page) => Ok(page),

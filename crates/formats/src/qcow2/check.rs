@@ -89,6 +89,7 @@ pub(super) async fn check(file: &Arc<Node>, header: &mut Header, repair: Repair)
         let text = "the image has more clusters than can be repaired in memory; rewrite it with 'convert'";
         return Err(BlockError::new(ErrorKind::Limit, text));
     }
+    clear_unknown_autoclear(file, header).await?;
     repair_image(file, header, file_len, &mut findings).await?;
     finish_header(file, header, &findings).await?;
     Ok(findings.into_report())
@@ -159,6 +160,19 @@ async fn repair_image(
     // Flags follow from counts: they are looked at, and set, when those hold.
     let image = Image { file, header, file_len };
     mend::flags(image, &tables, &counts, findings).await?;
+    Ok(())
+}
+
+/// Features that are unknown here may depend on what a repair changes: their bits go first.
+async fn clear_unknown_autoclear(file: &Arc<Node>, header: &mut Header) -> Result<()> {
+    if header.autoclear & !AUTOCLEAR_BITMAPS == 0 {
+        return Ok(());
+    }
+    let mut known = header.clone();
+    known.autoclear &= AUTOCLEAR_BITMAPS;
+    known.store(file).await?;
+    file.flush().await?;
+    *header = known;
     Ok(())
 }
 

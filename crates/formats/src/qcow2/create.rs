@@ -16,7 +16,8 @@ use super::header::{
     MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
 };
 use block::{
-    BlockError, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Options, Result, WriteFlags, ZeroFlags,
+    BlockError, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Options, Result, WriteFlags,
+    ZeroFlags,
 };
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -47,7 +48,11 @@ pub(super) const OPTIONS: &[CreateOption] = &[
     option("encrypt.key-secret", OptionKind::Str, "Id of the secret with the key (not supported yet)"),
     option("encryption", OptionKind::Bool, "Encrypt with the old AES format (not supported yet)"),
     option("extended_l2", OptionKind::Bool, "L2 entries with subclusters (not supported yet)"),
-    option("lazy_refcounts", OptionKind::Bool, "Bring refcounts up to date late, at the price of a check after a crash"),
+    option(
+        "lazy_refcounts",
+        OptionKind::Bool,
+        "Bring refcounts up to date late, at the price of a check after a crash",
+    ),
     option("preallocation", OptionKind::Str, "Space reserved from the start: off, metadata, falloc or full"),
     option("refcount_bits", OptionKind::Number, "Bits of a refcount, a power of two from 1 to 64"),
     option("size", OptionKind::Size, "Virtual disk size"),
@@ -116,7 +121,8 @@ fn take_header(
     if !cluster_size.is_power_of_two() || !(512..=2 << 20).contains(&cluster_size) {
         return Err(BlockError::invalid("Cluster size must be a power of two between 512 and 2048k"));
     }
-    let size = size.checked_next_multiple_of(512).filter(|&s| i64::try_from(s).is_ok()).ok_or_else(too_large)?;
+    let size =
+        size.checked_next_multiple_of(512).filter(|&s| i64::try_from(s).is_ok()).ok_or_else(too_large)?;
     let mut header = Header::new(version, cluster_size.trailing_zeros(), size);
     let refcount_bits = options.take_u64("refcount_bits")?.unwrap_or(16);
     if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
@@ -164,7 +170,9 @@ fn refuse_what_comes_later(options: &mut Options, needs_v3: impl Fn(&str) -> Res
     }
     let later = |name: &str| name.starts_with("encrypt.") || name == "data_file";
     match options.iter().find(|(name, _)| later(name)) {
-        Some((name, _)) => Err(BlockError::unsupported(format!("qcow2 images with {name} can't be created yet"))),
+        Some((name, _)) => {
+            Err(BlockError::unsupported(format!("qcow2 images with {name} can't be created yet")))
+        }
         None => Ok(()),
     }
 }
@@ -317,13 +325,13 @@ impl NewImage<'_> {
     async fn write_mapping(&self) -> Result<()> {
         let (cluster_size, l2_entries) = (self.header.cluster_size(), self.header.l2_entries());
         let layout = self.layout;
-        let l1 = (0..layout.l2_tables).map(|t| layout.l2_at(t, l2_entries) * cluster_size | COPIED);
+        let l1 = (0..layout.l2_tables).map(|t| (layout.l2_at(t, l2_entries) * cluster_size) | COPIED);
         self.write_words(self.header.l1_offset, l1).await?;
         let zero = if self.zero_flag() { ZERO } else { 0 };
         for table in 0..layout.l2_tables {
             let at = layout.l2_at(table, l2_entries);
             let clusters = l2_entries.min(layout.guest_clusters - table * l2_entries);
-            let l2 = (1..=clusters).map(|i| (at + i) * cluster_size | COPIED | zero);
+            let l2 = (1..=clusters).map(|i| ((at + i) * cluster_size) | COPIED | zero);
             self.write_words(at * cluster_size, l2).await?;
             if !self.fresh && clusters < l2_entries {
                 let (from, len) = (at * cluster_size + clusters * 8, (l2_entries - clusters) * 8);

@@ -15,36 +15,44 @@ pub(super) struct Directory<'a> {
     what: &'static str,
     start: u64,
     end: u64,
-    /// File offset of the next byte to take.
-    at: u64,
-    /// Bytes fetched from `at` on.
+    /// Bytes fetched so far and not dropped yet, from file offset `from` on.
     fetched: Vec<u8>,
+    from: u64,
+    /// Bytes of `fetched` that are taken.
+    used: usize,
 }
 
 impl<'a> Directory<'a> {
     /// A directory that begins at `start` and has at most `most` bytes.
     pub(super) fn new(file: &'a Arc<Node>, what: &'static str, start: u64, most: u64) -> Self {
         let end = start.saturating_add(most).min(file.length());
-        Self { file, what, start, end, at: start, fetched: Vec::new() }
+        Self { file, what, start, end, fetched: Vec::new(), from: start, used: 0 }
     }
 
     /// Takes the next `len` bytes.
     pub(super) async fn take(&mut self, len: usize) -> Result<Vec<u8>> {
-        while self.fetched.len() < len {
-            let from = self.at + self.fetched.len() as u64;
-            let more = PIECE.min(self.end.saturating_sub(from));
-            if more == 0 {
-                let (table, offset, bytes) = (self.what, self.start, self.at - self.start + len as u64);
-                let why = "end beyond its limit or the end of the file";
-                return Err(HeaderError::Table { table, offset, bytes, why }.into());
-            }
-            let (piece, result) = self.file.read(from, BufMut::with_len(more as usize)).await;
-            result?;
-            self.fetched.extend_from_slice(&piece);
+        while self.fetched.len() - self.used < len {
+            self.fetch(len).await?;
         }
-        let rest = self.fetched.split_off(len);
-        self.at += len as u64;
-        Ok(std::mem::replace(&mut self.fetched, rest))
+        let taken = self.fetched.get(self.used..self.used + len).unwrap_or_default().to_vec();
+        self.used += len;
+        Ok(taken)
+    }
+
+    async fn fetch(&mut self, wanted: usize) -> Result<()> {
+        self.fetched.drain(..self.used);
+        self.from += std::mem::take(&mut self.used) as u64;
+        let at = self.from + self.fetched.len() as u64;
+        let more = PIECE.min(self.end.saturating_sub(at));
+        if more == 0 {
+            let (table, offset, bytes) = (self.what, self.start, self.taken() + wanted as u64);
+            let why = "end beyond its limit or the end of the file";
+            return Err(HeaderError::Table { table, offset, bytes, why }.into());
+        }
+        let (piece, result) = self.file.read(at, BufMut::with_len(more as usize)).await;
+        result?;
+        self.fetched.extend_from_slice(&piece);
+        Ok(())
     }
 
     /// Skips to the next multiple of 8 bytes from the start.
@@ -55,6 +63,6 @@ impl<'a> Directory<'a> {
 
     /// Bytes taken so far.
     pub(super) fn taken(&self) -> u64 {
-        self.at - self.start
+        self.from - self.start + self.used as u64
     }
 }

@@ -6,8 +6,8 @@ use super::image::Image;
 use super::info::{self, Listed};
 use super::options::Settings;
 use block::{
-    BlockError, CheckReport, Checker, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How, Link, Node, OpenContext, Opened, Options,
-    Perms, Repair, Result, Role, Share, Want, WritePlan,
+    BlockError, CheckReport, Checker, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How, Link, Node,
+    OpenContext, Opened, Options, Perms, Repair, Result, Role, Share, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -21,13 +21,18 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         let file = context.file(&mut options).await?;
         let header = Header::read(&file).await?;
         let listed = Listed::read(&file, &header).await?;
+        if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
+            return Err(BlockError::new(ErrorKind::ReadOnly, format!("Block node '{}' is read-only", file.name())));
+        }
         let common = context.common().clone();
         let settings = Settings::take(&mut options, common.discard == Discard::Unmap, context.limits())?;
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         context.backing(&mut options, Some(&link)).await?;
         options.finish()?;
         let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
-        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed) };
+        image.regions.set_snapshots(&listed.snapshots);
+        let driver =
+            Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data: holds_less_than_it_maps(&file) };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
@@ -39,7 +44,18 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
 struct Qcow2 {
     image: Arc<Image>,
     listed: RwLock<Listed>,
+    thin_data: bool,
 }
+
+/// Whether a file has holes of more than a tenth of it, and of more than what thin metadata explains.
+fn holds_less_than_it_maps(file: &Node) -> bool {
+    let length = file.length();
+    let allocated = file.allocated_size().unwrap_or(length);
+    length.saturating_sub(allocated) >= THIN.max(length / 10)
+}
+
+/// Holes of fewer bytes are not worth looking for.
+const THIN: u64 = 1 << 20;
 
 impl Qcow2 {
     /// Makes sure that the image may be written to, and repairs one that was not closed.
@@ -48,13 +64,21 @@ impl Qcow2 {
         let name = image.file_name();
         let header = image.header.read().clone();
         if header.is_corrupt() {
-            let text = format!("qcow2 image '{name}' is marked as corrupt; it can be opened read/write after 'cairn img check -r all'");
+            let text = format!(
+                "qcow2 image '{name}' is marked as corrupt; it can be opened read/write after 'cairn img check -r all'"
+            );
             return Err(BlockError::new(ErrorKind::Permission, text));
         }
         if header.is_dirty() {
-            let report = self.repair(Repair::All).await.map_err(|e| e.context(format!("Could not repair dirty image '{name}'")))?;
+            let report = self
+                .repair(Repair::All)
+                .await
+                .map_err(|e| e.context(format!("Could not repair dirty image '{name}'")))?;
             if image.header.read().is_dirty() {
-                let text = format!("Could not repair dirty image '{name}': {} errors are left; try 'cairn img check -r all'", report.corruptions);
+                let text = format!(
+                    "Could not repair dirty image '{name}': {} errors are left; try 'cairn img check -r all'",
+                    report.corruptions
+                );
                 return Err(BlockError::corrupt(text));
             }
         }
@@ -62,6 +86,8 @@ impl Qcow2 {
         if let Some(fault) = image.header.read().refcount_fault(length) {
             return Err(BlockError::from(fault).context(format!("qcow2 image '{name}'")));
         }
+        // Entries that only reading looked at are judged anew: see `Image::overlapped`.
+        image.tables.clear();
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
         image.ready.store(image.header.read().autoclear == 0, Release);
         image.writable.store(true, Release);
@@ -77,9 +103,10 @@ impl Qcow2 {
         if repair != Repair::No {
             image.tables.clear();
             image.counts.clear();
-            image.regions.clear();
-            image.regions.renamed(&header);
             let listed = Listed::read(&file, &header).await?;
+            image.regions.clear();
+            image.regions.rename(&header);
+            image.regions.set_snapshots(&listed.snapshots);
             *image.header.write() = header;
             *self.listed.write() = listed;
         }
@@ -111,6 +138,7 @@ impl Driver for Qcow2 {
             can_discard: true,
             grows_with_zeroes: true,
             supports_backing: true,
+            thin_data: self.thin_data,
             ..Facts::default()
         }
     }
@@ -132,9 +160,6 @@ impl Driver for Qcow2 {
 
     fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
-            if !self.image.writable.load(Acquire) {
-                return Err(BlockError::new(ErrorKind::ReadOnly, "the image is not open for writing"));
-            }
             self.image.first_write().await?;
             match how {
                 How::Data => self.image.plan_data(offset, len).await,
@@ -199,7 +224,8 @@ impl Driver for Qcow2 {
     fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
         if role == Role::Backing {
             // Backing files are only read; a parent that copes with changes copes with them here too.
-            let changes = if parents.share.has(Share::WRITE) { Share::WRITE.and(Share::RESIZE) } else { Share::NONE };
+            let changes =
+                if parents.share.has(Share::WRITE) { Share::WRITE.and(Share::RESIZE) } else { Share::NONE };
             let need = Share(parents.need.0 & Share::READ.0);
             return Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED).and(changes) };
         }
@@ -220,6 +246,10 @@ impl Driver for Qcow2 {
             *image.header.write() = header;
             Ok(())
         })
+    }
+
+    fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.image.empty())
     }
 
     fn info(&self) -> DriverInfo {

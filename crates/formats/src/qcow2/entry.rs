@@ -193,7 +193,13 @@ mod tests {
 
     fn geometry(cluster_bits: u32) -> Geometry {
         let entry_bits = cluster_bits - 3;
-        Geometry { cluster_bits, entry_bits, page_bits: entry_bits.min(9), refcount_order: 4, zero_flag: true }
+        Geometry {
+            cluster_bits,
+            entry_bits,
+            page_bits: entry_bits.min(9),
+            refcount_order: 4,
+            zero_flag: true,
+        }
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Freed {
     pub fn give_up(&self, gone: Gone) {
         let mut list = self.given_up.lock();
         match list.last_mut() {
-            Some(last) if last.start + last.count == gone.start && last.why == gone.why => last.count += gone.count,
+            Some(last) if last.start + last.count == gone.start && last.why == gone.why => {
+                last.count += gone.count
+            }
             _ => list.push(gone),
         }
     }
@@ -154,12 +156,14 @@ impl Image {
         });
         let file = self.file()?;
         for run in &last {
-            let (offset, len) = (run.start << self.geometry.cluster_bits, run.count << self.geometry.cluster_bits);
+            let (offset, len) =
+                (run.start << self.geometry.cluster_bits, run.count << self.geometry.cluster_bits);
             if let Err(e) = file.discard(offset, len).await {
                 tracing::debug!(offset, len, error = %e, "space given up could not be given back to the file system");
             }
         }
-        let gone: Vec<_> = last.iter().map(|r| Gone { start: r.start, count: r.count, why: Why::Always }).collect();
+        let gone: Vec<_> =
+            last.iter().map(|r| Gone { start: r.start, count: r.count, why: Why::Always }).collect();
         self.drop_references(&gone, |_| false).await.map(drop)
     }
 

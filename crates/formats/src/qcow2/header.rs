@@ -22,7 +22,9 @@ pub mod field;
 mod link;
 
 pub use error::HeaderError;
-pub use extension::{BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, ENCRYPTION, Extension, FEATURE_NAMES};
+pub use extension::{
+    BACKING_FORMAT, BITMAPS, BitmapsExtension, Extension, FEATURE_NAMES,
+};
 
 use block::{BlockError, Node, Result};
 use field::{be32, be64};
@@ -178,7 +180,9 @@ impl Header {
             let (bytes, result) = file.read(0, BufMut::with_len(want as usize)).await;
             result?;
             match Self::parse(&bytes, file_len) {
-                Err(HeaderError::Short { .. }) if want < file_len.min(1 << 21) => want = file_len.min(1 << 21),
+                Err(HeaderError::Short { .. }) if want < file_len.min(1 << 21) => {
+                    want = file_len.min(1 << 21)
+                }
                 parsed => return parsed.map_err(BlockError::from),
             }
         }
@@ -193,7 +197,8 @@ impl Header {
             0 => header.cluster_size(),
             offset => offset.min(header.cluster_size()),
         };
-        (header.extensions, header.extensions_end) = extension::parse(bytes, u64::from(header.length), limit)?;
+        (header.extensions, header.extensions_end) =
+            extension::parse(bytes, u64::from(header.length), limit)?;
         header.check_features()?;
         header.backing_name = header.parse_backing_name(bytes)?;
         header.check_tables(file_len)?;
@@ -239,7 +244,12 @@ impl Header {
                 0 => Compression::Zlib,
                 1 => Compression::Zstd,
                 other => {
-                    return Err(field("compression_type", 104, u64::from(other), "there is no such compression"));
+                    return Err(field(
+                        "compression_type",
+                        104,
+                        u64::from(other),
+                        "there is no such compression",
+                    ));
                 }
             },
             extensions: Vec::new(),

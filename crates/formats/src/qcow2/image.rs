@@ -142,7 +142,7 @@ impl Image {
         change(&mut new);
         if new != *self.header.read() {
             new.store(&self.file()?).await.map_err(|e| self.failed(e.context("writing the qcow2 header")))?;
-            self.regions.renamed(&new);
+            self.regions.rename(&new);
             *self.header.write() = new;
         }
         Ok(())
@@ -153,6 +153,9 @@ impl Image {
     pub async fn first_write(&self) -> Result<()> {
         if self.ready.load(Acquire) {
             return Ok(());
+        }
+        if !self.writable.load(Acquire) {
+            return Err(BlockError::new(ErrorKind::ReadOnly, "the image is not open for writing"));
         }
         let _turn = self.header_turn.lock().await;
         if !self.ready.load(Acquire) {

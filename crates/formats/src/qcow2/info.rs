@@ -57,4 +57,3 @@ pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
         snapshots: listed.snapshots.list.iter().map(Snapshot::describe).collect(),
     }
 }
-

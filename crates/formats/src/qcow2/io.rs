@@ -43,7 +43,9 @@ impl Change {
         let mut gone = Vec::new();
         for (index, word) in (self.first..).zip(&self.entries) {
             let (old, new) = (Entry::of(self.page.set(index, *word), g), Entry::of(*word, g));
-            if let Some((start, count)) = old.host_clusters(g).filter(|host| new.host_clusters(g) != Some(*host)) {
+            if let Some((start, count)) =
+                old.host_clusters(g).filter(|host| new.host_clusters(g) != Some(*host))
+            {
                 gone.push(Gone { start, count, why: self.why });
             }
         }
@@ -78,8 +80,8 @@ impl Image {
         let count = count.min(g.to_slice_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
         let page = self.slice_to_change(g.slice(cluster)).await?;
-        if self.tables.is_over() && !self.dirty_tables.is_empty() {
-            // The cache is full of what waits for a flush: an early epoch makes room.
+        if self.tables.is_crowded_by(&self.dirty_tables, g.page_words()) {
+            // An early epoch makes room.
             self.flush().await?;
         }
         Ok(Leased { page, cluster, first: g.index(cluster), count, lease })
@@ -134,13 +136,24 @@ impl Image {
         Ok(WritePlan { len, action: in_file(host + within, within, tail, fresh), token: Some(token) })
     }
 
-    fn change(self: &Arc<Self>, leased: Leased, entries: Vec<u64>, reserved: Option<Run>, why: Why) -> Box<dyn Token> {
+    fn change(
+        self: &Arc<Self>,
+        leased: Leased,
+        entries: Vec<u64>,
+        reserved: Option<Run>,
+        why: Why,
+    ) -> Box<dyn Token> {
         let Leased { page, first, lease, .. } = leased;
         Box::new(Change { image: self.clone(), page, first, entries, reserved, why, _lease: lease })
     }
 
     /// Plans zeroes or a discard for the start of a range.
-    pub(super) async fn plan_clearing(self: &Arc<Self>, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+    pub(super) async fn plan_clearing(
+        self: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        how: How,
+    ) -> Result<WritePlan> {
         let g = self.geometry;
         let within = g.within(offset);
         // The last cluster of a disk may be cut off; clearing to the end clears it whole.
@@ -158,7 +171,8 @@ impl Image {
         }
         if discard || !g.zero_flag {
             let extent = self.map(offset, len, Want::Status).await?;
-            let done = matches!(extent.kind, Kind::Zero { .. }) && discard || extent.kind == Kind::Hole && !self.has_backing();
+            let done = matches!(extent.kind, Kind::Zero { .. }) && discard
+                || extent.kind == Kind::Hole && !self.has_backing();
             if done {
                 return Ok(WritePlan { len: extent.len.min(len), action: Action::Nothing, token: None });
             }
@@ -166,7 +180,8 @@ impl Image {
         let leased = self.lease_to_change(g.cluster(offset), whole).await?;
         let entries = self.entries(&leased).await?;
         let old = leased.page.words_from(leased.first);
-        let words: Vec<u64> = entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, how)).collect();
+        let words: Vec<u64> =
+            entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, how)).collect();
         let len = ((words.len() as u64) << g.cluster_bits).min(len);
         if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });

@@ -52,9 +52,9 @@ impl Image {
         let span = self.geometry.l1_span();
         let index = offset / span;
         let (number, first) = (index / TABLE_PAGE_WORDS, (index % TABLE_PAGE_WORDS) as usize);
-        let empty = self
-            .tables
-            .with(TABLE_KEY | number, |page| page.words_from(first).take_while(|word| *word == 0).count() as u64)?;
+        let empty = self.tables.with(TABLE_KEY | number, |page| {
+            page.words_from(first).take_while(|word| *word == 0).count() as u64
+        })?;
         let end = (index + empty).saturating_mul(span);
         (empty > 0).then(|| clip(end - offset, Kind::Hole, len, want))
     }

@@ -35,10 +35,14 @@ impl Settings {
         let keep_discarded = options.take_bool("discard-no-unref")?.unwrap_or(false);
         let (table_cache, count_cache) = take_cache_sizes(options, limits)?;
         if options.take_dict("encrypt")?.is_some() {
-            return Err(BlockError::unsupported("option 'encrypt': encrypted qcow2 images are not supported yet"));
+            return Err(BlockError::unsupported(
+                "option 'encrypt': encrypted qcow2 images are not supported yet",
+            ));
         }
         if options.get("data-file").is_some_and(|o| *o != block::Opt::Null) {
-            return Err(BlockError::unsupported("option 'data-file': external data files are not supported yet"));
+            return Err(BlockError::unsupported(
+                "option 'data-file': external data files are not supported yet",
+            ));
         }
         options.take("data-file");
         Ok(Self { pass_request, pass_snapshot, pass_other, keep_discarded, table_cache, count_cache })
@@ -72,8 +76,10 @@ fn take_cache_sizes(options: &mut Options, limits: Limits) -> Result<(usize, usi
     }
     let bytes = |asked: u64| asked.clamp(LEAST_CACHE, limits.cache_bytes) as usize;
     // A total is shared out: what one cache does not take is the other's.
-    let counts = counts.or(total.zip(tables).map(|(total, tables)| total - tables)).map_or(COUNT_CACHE, bytes);
-    let tables = tables.or(total.map(|t| t.saturating_sub(counts as u64))).map_or(limits.cache_bytes as usize, bytes);
+    let counts =
+        counts.or(total.zip(tables).map(|(total, tables)| total - tables)).map_or(COUNT_CACHE, bytes);
+    let tables =
+        tables.or(total.map(|t| t.saturating_sub(counts as u64))).map_or(limits.cache_bytes as usize, bytes);
     Ok((tables, counts))
 }
 

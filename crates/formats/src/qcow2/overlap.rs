@@ -7,6 +7,7 @@
 //! Bounds: at most [`MAX_KNOWN`] clusters are remembered; what is beyond that is not checked.
 use super::entry::Geometry;
 use super::header::Header;
+use super::snapshots::{Snapshot, Snapshots};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,37 +15,51 @@ use std::ops::Range;
 /// Most L2 tables and refcount blocks that are remembered.
 const MAX_KNOWN: usize = 1 << 20;
 
-/// Metadata that must not be written as something else.
-pub(super) struct Regions {
-    geometry: Geometry,
-    named: RwLock<Vec<(&'static str, Range<u64>)>>,
-    known: Mutex<HashMap<u64, &'static str>>,
-}
-
 /// What an L2 table is called in messages.
 pub(super) const L2_TABLE: &str = "active L2 table";
 /// What a refcount block is called in messages.
 pub(super) const REFCOUNT_BLOCK: &str = "refcount block";
 
+/// Named host clusters.
+type Named = Vec<(&'static str, Range<u64>)>;
+
+/// Metadata that must not be written as something else.
+pub(super) struct Regions {
+    geometry: Geometry,
+    header: RwLock<Named>,
+    snapshots: RwLock<Named>,
+    known: Mutex<HashMap<u64, &'static str>>,
+}
+
 impl Regions {
     pub fn new(header: &Header, geometry: Geometry) -> Self {
-        let regions = Self { geometry, named: RwLock::default(), known: Mutex::default() };
-        regions.renamed(header);
+        let (snapshots, known) = (RwLock::default(), Mutex::default());
+        let regions = Self { geometry, header: RwLock::default(), snapshots, known };
+        regions.rename(header);
         regions
     }
 
+    fn table(&self, name: &'static str, offset: u64, bytes: u64) -> (&'static str, Range<u64>) {
+        let first = self.geometry.cluster(offset);
+        (name, first..first + self.geometry.clusters(bytes))
+    }
+
     /// Takes the places of the header's tables anew.
-    pub fn renamed(&self, header: &Header) {
-        let g = self.geometry;
-        let table = |name, offset: u64, bytes: u64| (name, g.cluster(offset)..g.cluster(offset) + g.clusters(bytes));
+    pub fn rename(&self, header: &Header) {
         let mut named = vec![
             ("image header", 0..1),
-            table("active L1 table", header.l1_offset, header.l1_bytes()),
-            table("refcount table", header.refcount_table_offset, header.refcount_table_bytes()),
-            table("snapshot table", header.snapshots_offset, u64::from(header.snapshot_count) * 40),
+            self.table("active L1 table", header.l1_offset, header.l1_bytes()),
+            self.table("refcount table", header.refcount_table_offset, header.refcount_table_bytes()),
+            self.table("snapshot table", header.snapshots_offset, u64::from(header.snapshot_count) * 40),
         ];
         named.retain(|(_, clusters)| !clusters.is_empty());
-        *self.named.write() = named;
+        *self.header.write() = named;
+    }
+
+    /// Takes the places of the snapshots' tables.
+    pub fn set_snapshots(&self, snapshots: &Snapshots) {
+        let l1 = |s: &Snapshot| self.table("inactive L1 table", s.l1_offset, u64::from(s.l1_entries) * 8);
+        *self.snapshots.write() = snapshots.list.iter().map(l1).filter(|(_, c)| !c.is_empty()).collect();
     }
 
     /// Remembers an L2 table or refcount block.
@@ -55,14 +70,9 @@ impl Regions {
         }
     }
 
-    /// Forgets clusters that were given up.
-    pub fn remove(&self, clusters: Range<u64>) {
-        let mut known = self.known.lock();
-        if !known.is_empty() {
-            clusters.for_each(|cluster| {
-                known.remove(&cluster);
-            });
-        }
+    /// Forgets a cluster that was given up.
+    pub fn remove(&self, cluster: u64) {
+        self.known.lock().remove(&cluster);
     }
 
     /// Forgets all L2 tables and refcount blocks.
@@ -70,15 +80,16 @@ impl Regions {
         self.known.lock().clear();
     }
 
-    /// The header's region that the host clusters overlap.
-    pub fn named_at(&self, clusters: Range<u64>) -> Option<&'static str> {
-        let named = self.named.read();
-        named.iter().find(|(_, r)| r.start < clusters.end && clusters.start < r.end).map(|(name, _)| *name)
+    /// The region that the header or a snapshot names and that the host clusters overlap.
+    pub fn named_at(&self, clusters: &Range<u64>) -> Option<&'static str> {
+        let overlaps = |(_, r): &&(&str, Range<u64>)| r.start < clusters.end && clusters.start < r.end;
+        let name = |named: &Named| named.iter().find(overlaps).map(|(name, _)| *name);
+        name(&self.header.read()).or_else(|| name(&self.snapshots.read()))
     }
 
     /// What metadata the host clusters overlap, if any.
     pub fn at(&self, clusters: Range<u64>) -> Option<&'static str> {
-        self.named_at(clusters.clone()).or_else(|| {
+        self.named_at(&clusters).or_else(|| {
             let known = self.known.lock();
             clusters.into_iter().find_map(|c| known.get(&c).copied())
         })

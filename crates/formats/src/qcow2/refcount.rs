@@ -121,7 +121,7 @@ impl Image {
             "it is not aligned to a cluster".to_owned()
         } else if word >= self.file()?.length() {
             format!("it lies beyond the end of the file ({:#x})", self.file()?.length())
-        } else if let Some(what) = self.regions.named_at(cluster..cluster + 1) {
+        } else if let Some(what) = self.regions.named_at(&(cluster..cluster + 1)) {
             format!("it would overlap the {what}")
         } else {
             return Ok(Some(word));
@@ -143,7 +143,7 @@ impl Image {
         let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
         let bytes = self.read_table(place, bytes_per_page).await?;
         let page = self.counts.insert(Page::new(number, place, 0, words_of(&bytes)));
-        if self.counts.is_over() {
+        if self.counts.is_crowded_by(&self.dirty_counts, g.page_words()) {
             self.write_counts().await?;
         }
         found(page)
@@ -184,7 +184,11 @@ impl Image {
 
     /// Takes one reference from each cluster given up. Clusters whose last reference this is and whose space is to
     /// be given back first (`keep`) stay counted once and are answered.
-    pub(super) async fn drop_references(&self, gone: &[Gone], keep: impl Fn(Why) -> bool) -> Result<Vec<Run>> {
+    pub(super) async fn drop_references(
+        &self,
+        gone: &[Gone],
+        keep: impl Fn(Why) -> bool,
+    ) -> Result<Vec<Run>> {
         let mut kept = Vec::new();
         for piece in gone {
             let mut at = piece.start;
@@ -219,8 +223,8 @@ impl Image {
                     1 if keep => kept.push(Run { start: cluster, count: 1 }),
                     1 => {
                         counts.set(cluster, 0);
-                        alloc.freed(cluster);
-                        self.regions.remove(cluster..cluster + 1);
+                        alloc.freed(cluster, self.g().counts_per_page());
+                        self.regions.remove(cluster);
                     }
                     count => counts.set(cluster, count - 1),
                 }
@@ -312,7 +316,8 @@ impl Image {
         self.write(place, bytes_of(&words).freeze()).await?;
         self.sync().await?;
         let clusters = plan.table_clusters as u32;
-        self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters)).await?;
+        self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters))
+            .await?;
         self.sync().await?;
         for number in 0..=old_entries / TABLE_PAGE_WORDS {
             self.counts.remove(TABLE_KEY | number);

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  grow:    [{new L1 table, counted} · flush · {header} · flush · old one freed] · {zeroes, space} · {header} · flush
-//!  shrink:  {unmapped} · flush · {header} · flush · {counted down} · truncate
+//!  shrink:  {header} · flush · {unmapped} · flush · {counted down} · truncate
 //! ```
 //!
-//! What a larger disk shows beyond its old end is zeroes, never old data of a cluster's tail nor of a longer backing
-//! file.
+//! What a larger disk shows beyond its old end is zeroes: never the old data of a cluster's tail, of a longer backing
+//! file, nor of clusters that a crash in the middle of a shrink left mapped. The header comes first there because a
+//! cluster that is unmapped while the disk still shows it would show the backing file's data.
 use super::cache::{TABLE_PAGE_WORDS, bytes_of, words_of};
 use super::entry::Entry;
 use super::freed::{Gone, Why};
@@ -69,10 +70,12 @@ impl Image {
     // ---- growing ----
 
     async fn grow(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
-        let needed = self.header.read().l1_entries_for(size).filter(|_| size <= i64::MAX as u64).ok_or_else(|| {
-            let text = "Failed to grow the L1 table: it would exceed 32 MiB; larger clusters allow larger disks";
-            BlockError::new(ErrorKind::Limit, text)
-        })?;
+        let needed =
+            self.header.read().l1_entries_for(size).filter(|_| size <= i64::MAX as u64).ok_or_else(|| {
+                let text =
+                    "Failed to grow the L1 table: it would exceed 32 MiB; larger clusters allow larger disks";
+                BlockError::new(ErrorKind::Limit, text)
+            })?;
         if needed > u64::from(self.header.read().l1_entries) {
             self.grow_l1(needed).await?;
         }
@@ -124,15 +127,26 @@ impl Image {
         Ok(())
     }
 
-    /// Makes zeroes of what would show behind the old end: the rest of its cluster, and a longer backing file.
+    /// Makes zeroes of what would show behind the old end: the rest of its cluster, a longer backing file, and what
+    /// an interrupted shrink left mapped.
     async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
-        let g = self.geometry;
+        let Some(node) = self.own_node() else { return Ok(()) };
         let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
-        let end = size.min(old.next_multiple_of(g.cluster_size()).max(backing));
-        match self.own_node() {
-            Some(node) if old < end => node.write_zeroes(old, end - old, ZeroFlags::default()).await,
-            _ => Ok(()),
+        let mut at = old;
+        while at < size {
+            let extent = self.map(at, size - at, Want::Status).await?;
+            let len = extent.len.min(size - at);
+            let shown = match extent.kind {
+                Kind::Zero { .. } => 0,
+                Kind::Hole => backing.saturating_sub(at).min(len),
+                Kind::Data { .. } | Kind::Encoded | Kind::Stored => len,
+            };
+            if shown > 0 {
+                node.write_zeroes(at, shown, ZeroFlags::default()).await?;
+            }
+            at += len;
         }
+        Ok(())
     }
 
     /// Maps clusters to the guest clusters from the old end on.
@@ -148,7 +162,8 @@ impl Image {
                 continue;
             }
             let index = g.index(at);
-            let empty = page.words_from(index).take(count as usize).take_while(|word| *word == 0).count() as u64;
+            let empty =
+                page.words_from(index).take(count as usize).take_while(|word| *word == 0).count() as u64;
             let found = self.allocate(empty).await?;
             let (host, len) = (found.run.start << g.cluster_bits, found.run.count << g.cluster_bits);
             if let Err(e) = fill(&file, host, len, reserve, found.fresh).await {
@@ -159,7 +174,7 @@ impl Image {
                 page.set(index + i as usize, g.owned(host + (i << g.cluster_bits)));
             }
             self.dirty_tables.mark(&page);
-            if self.tables.is_over() {
+            if self.tables.is_crowded_by(&self.dirty_tables, g.page_words()) {
                 self.flush().await?;
             }
             at += found.run.count;
@@ -171,18 +186,24 @@ impl Image {
 
     async fn shrink(self: &Arc<Self>, size: u64) -> Result<()> {
         self.flush().await?;
+        self.change_header(|h| h.size = size).await?;
         self.size.store(size, Release);
-        let unmapped = async {
-            self.unmap_from(self.geometry.clusters(size)).await?;
-            self.flush().await?;
-            self.change_header(|h| h.size = size).await
-        };
-        if let Err(e) = unmapped.await {
-            self.size.store(self.header.read().virtual_size(), Release);
-            return Err(e);
-        }
         self.sync().await?;
+        self.unmap_from(self.geometry.clusters(size)).await?;
+        self.flush().await?;
         // The gates above are closed; requests elsewhere on this image's clusters end by themselves.
+        self.domain.grace().await;
+        self.release_all().await;
+        self.write_counts().await?;
+        self.truncate_file().await
+    }
+
+    /// Gives up everything mapped, so that the backing file shows through everywhere. The gates above are closed.
+    pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
+        self.first_write().await?;
+        self.flush().await?;
+        self.unmap_from(0).await?;
+        self.flush().await?;
         self.domain.grace().await;
         self.release_all().await;
         self.write_counts().await?;
@@ -266,7 +287,11 @@ async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: Reserve, fresh: 
         Reserve::Nothing => Ok(()),
         Reserve::Clusters if fresh => {
             // An extent must lie inside the file to be read.
-            if file.length() < offset + len { file.driver().resize(offset + len, "off").await } else { Ok(()) }
+            if file.length() < offset + len {
+                file.driver().resize(offset + len, "off").await
+            } else {
+                Ok(())
+            }
         }
         Reserve::Clusters | Reserve::Space => file.write_zeroes(offset, len, ZeroFlags::default()).await,
         Reserve::Written => {

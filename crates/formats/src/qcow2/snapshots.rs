@@ -4,7 +4,7 @@
 //!  header ── snapshots_offset ─▶ [40 bytes][extra data][id][name][padding to 8] …
 //! ```
 //!
-//! Bounds: 65,536 snapshots, 64 MiB of table, 1 KiB of extra data each.
+//! Bounds: 65,536 snapshots, 32 MiB of table, 1 KiB of extra data each.
 //! Specification: qcow2.rst, "Snapshots".
 use super::directory::Directory;
 use super::header::Header;
@@ -13,7 +13,7 @@ use block::{BlockError, Node, Opt, Options, Result};
 use std::sync::Arc;
 
 /// Most bytes of the whole table.
-const MAX_TABLE_BYTES: u64 = 64 << 20;
+const MAX_TABLE_BYTES: u64 = 32 << 20;
 /// Most bytes of extra data of a snapshot.
 const MAX_EXTRA_BYTES: u32 = 1024;
 const FIXED_BYTES: usize = 40;

@@ -1,5 +1,10 @@
 //! A QMP client for tests, on a session inside this process; and a folder that goes with its test.
-#![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "each test program uses a part; a test may fail loudly")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test program uses a part; a test may fail loudly"
+)]
 use api::{Dict, Value};
 use block::Registry;
 use monitor::{Control, serve, wire::Layout};

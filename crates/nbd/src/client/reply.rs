@@ -372,9 +372,9 @@ impl Tracker {
         self.done && self.expected_payload.is_none()
     }
 
-    /// The outcome of a complete reply.
-    pub fn settle(self) -> Result<Outcome, ProtocolError> {
-        if let Some((code, message)) = self.failure {
+    /// Takes the outcome of a complete reply.
+    pub fn settle(&mut self) -> Result<Outcome, ProtocolError> {
+        if let Some((code, message)) = self.failure.take() {
             return Ok(Outcome::Failed { code, message });
         }
         let complete = self.done
@@ -383,7 +383,11 @@ impl Tracker {
                 Command::BLOCK_STATUS => !self.extents.is_empty(),
                 _ => true,
             };
-        if complete { Ok(Outcome::Done(self.extents)) } else { Err(ProtocolError::Incomplete) }
+        if complete {
+            Ok(Outcome::Done(std::mem::take(&mut self.extents)))
+        } else {
+            Err(ProtocolError::Incomplete)
+        }
     }
 }
 

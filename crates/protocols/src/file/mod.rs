@@ -14,10 +14,7 @@ mod lock;
 mod open;
 
 use arc_swap::ArcSwap;
-use block::{
-    BlockError, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt, Options, Perms, Result,
-    Want, WriteFlags, ZeroFlags,
-};
+use block::{BlockError, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt, Options, Perms, Result, Want, WriteFlags, ZeroFlags};
 use lock::Locks;
 use parking_lot::Mutex;
 use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};
@@ -354,6 +351,10 @@ impl Driver for FileDriver {
 
     fn allocated_size(&self) -> Option<u64> {
         self.file.load().stat().ok().map(|s| s.allocated)
+    }
+
+    fn info(&self) -> DriverInfo {
+        DriverInfo { dirty: Some(false), specific: Some(("file", Options::new())), ..DriverInfo::default() }
     }
 
     fn statistics(&self) -> Option<Vec<(&'static str, Opt)>> {

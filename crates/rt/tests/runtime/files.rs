@@ -4,9 +4,10 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::task::Poll;
 use std::time::Duration;
 
-use rt::{BufMut, File, FileKind, OpenOptions, fs, laws, locks};
+use rt::{Allocate, BufMut, File, FileExtent, FileKind, OpenOptions, Target, fs, laws, locks};
 
 use crate::support::{Folder, on_each_engine};
 
@@ -181,5 +182,73 @@ fn a_write_to_a_read_only_file_is_an_error() {
         let file = fs::open(&path, &OpenOptions::read_only()).await.unwrap();
         assert!(file.write_all(0, b"x").await.is_err());
         assert_eq!(&file.read_exact(0, 3).await.unwrap()[..], b"abc");
+    });
+}
+
+#[test]
+fn an_operation_begun_on_one_worker_may_be_awaited_on_another() {
+    on_each_engine(|| async {
+        let folder = Folder::new();
+        let file = create(&folder.path("file")).await;
+        for round in 0..50u8 {
+            let file = file.clone();
+            let mut write = Box::pin(async move {
+                let data = BufMut::from_slice(&vec![round; 1 << 20]).freeze();
+                file.write(0, data).await.1.unwrap();
+                file.read_exact(0, 1 << 20).await.unwrap()
+            });
+            let begun = std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
+            let buf = match begun {
+                Poll::Ready(buf) => buf,
+                Poll::Pending => rt::spawn_on(Target::Worker(1), write).await.unwrap(),
+            };
+            assert!(buf.iter().all(|&byte| byte == round));
+        }
+    });
+}
+
+/// A loop device, if this process may make one.
+struct Loop(String);
+
+impl Loop {
+    fn new(file: &Path) -> Option<Loop> {
+        let made = Command::new("losetup").args(["--show", "-f"]).arg(file).output().ok()?;
+        let name = String::from_utf8(made.stdout).ok()?;
+        made.status.success().then(|| Loop(name.trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_block_device_has_its_size_and_can_be_zeroed_and_discarded() {
+    on_each_engine(|| async {
+        let folder = Folder::new();
+        let backing = folder.path("backing");
+        create(&backing).await.set_len(4 << 20).await.unwrap();
+        let Some(device) = Loop::new(&backing) else { return println!("left out: no loop devices") };
+        for direct in [false, true] {
+            let options = OpenOptions { direct, ..OpenOptions::read_write() };
+            let file = fs::open(Path::new(&device.0), &options).await.unwrap();
+            let stat = file.stat().unwrap();
+            assert_eq!((stat.kind, stat.len, file.len().unwrap()), (FileKind::Block, 4 << 20, 4 << 20));
+            assert_eq!(file.extent(4096).await.unwrap(), FileExtent { data: true, end: 4 << 20 });
+            assert_eq!(file.alignment() > 1, direct);
+            let mut data = BufMut::with_len(1 << 20);
+            data.fill(7);
+            file.write(1 << 20, data.freeze()).await.1.unwrap();
+            file.sync(true).await.unwrap();
+            assert_eq!(file.read_exact((2 << 20) - 4096, 8192).await.unwrap()[4095..4097], [7, 0]);
+            file.allocate(Allocate::ZeroRange, 1 << 20, 1 << 20).await.unwrap();
+            assert!(file.read_exact(1 << 20, 1 << 20).await.unwrap().iter().all(|&byte| byte == 0));
+            file.allocate(Allocate::PunchHole, 0, 4 << 20).await.unwrap();
+            assert!(file.set_len(0).await.is_err(), "a device has the size it has");
+            let (_, beyond) = file.write(4 << 20, BufMut::zeroed(4096).freeze()).await;
+            assert!(beyond.is_err());
+        }
     });
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use block::{ErrorKind, Result};
 use parking_lot::Mutex;
-use sim::{EIO, ENOSPC, OpKind, Plant};
+use sim::{ENOSPC, OpKind, Plant};
 
 use super::{Made, Suite};
 use crate::guest::{Faults, Guest, Mix, Plan};
@@ -76,7 +76,7 @@ impl Suite {
             let count = self.with_failure(made, None).map(|(_, count)| count(kind));
             let count = count.unwrap_or_else(|text| panic!("{}: without a failure: {text}", self.stack.name));
             for k in (0..count).step_by(count.div_ceil(MOST).max(1) as usize) {
-                for errno in [EIO, ENOSPC] {
+                for errno in self.errnos.iter().copied() {
                     let told =
                         |text| format!("{}: {kind:?} {k} fails with errno {errno}: {text}", self.stack.name);
                     let done = self.with_failure(made, Some(Plant::nth_of(kind, k, errno)));

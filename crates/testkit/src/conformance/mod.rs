@@ -8,7 +8,7 @@ mod errors;
 mod mirror;
 mod shape;
 
-use sim::{Config, Disk, Rng, Sim};
+use sim::{Config, Disk, EIO, ENOSPC, Rng, Sim};
 
 use crate::crash::{Inspect, fill};
 use crate::stack::{Session, Stack};
@@ -24,6 +24,8 @@ pub struct Suite {
     pub inspect: Option<Inspect>,
     /// The simulated machine, but for its seed.
     pub config: Config,
+    /// With what operations are made to fail.
+    pub errnos: Vec<i32>,
 }
 
 /// A stack that was made and filled, on a disk.
@@ -36,7 +38,7 @@ struct Made {
 impl Suite {
     /// The suite for a stack, on the usual machine.
     pub fn of(stack: Stack, inspect: Option<Inspect>) -> Suite {
-        Suite { stack, inspect, config: Config::seeded(0) }
+        Suite { stack, inspect, config: Config::seeded(0), errnos: vec![EIO, ENOSPC] }
     }
 
     /// Runs all laws.

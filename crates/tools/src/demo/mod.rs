@@ -35,7 +35,7 @@ const FLAGS: &[Flag<Id>] = &[
 ];
 
 const MANUAL: Manual = Manual {
-    synopsis: "demo [-d DIR]",
+    synopsis: "[-d DIR]",
     about: "Shows the main job on an image of its own: a live snapshot and a commit while a client writes.",
     operands: &[],
     examples: &[("demo", "in a temporary folder"), ("demo -d /tmp/cairn", "keep the images and look at them afterwards")],
@@ -59,7 +59,8 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
         }
     };
     if parsed.has(Id::Help) {
-        usage::print(console, &MANUAL, FLAGS);
+        let program = console.program().to_owned();
+        usage::help(console, &program, &MANUAL, FLAGS);
         return 0;
     }
     let folder = parsed.flags.iter().rev().find(|(id, _)| *id == Id::Folder).map(|(_, dir)| dir.clone());
@@ -80,7 +81,7 @@ async fn show(console: &mut Console, stage: &Stage) -> Result<(), Failure> {
     let mut daemon = stage.daemon(console)?;
     let mut qmp = Qmp::connect(&stage.path("qmp.sock"), &mut daemon).await?;
 
-    heading(console, "A client writes stamped blocks over NBD, without a pause");
+    heading(console, "A client writes stamped blocks over NBD, hundreds a second");
     let writer = Writer::start(&stage.url(), FS_MIB << 20, DISK_MIB << 20).await?;
     rt::sleep(Duration::from_millis(700)).await;
     outln!(console, "  {} blocks written so far", writer.written());

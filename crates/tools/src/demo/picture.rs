@@ -7,7 +7,7 @@ const BAR: u64 = 40;
 
 /// A bar with the bytes behind it.
 pub(super) fn bar(done: u64, all: u64) -> String {
-    let filled = if all == 0 { BAR } else { done.min(all).saturating_mul(BAR) / all };
+    let filled = done.min(all).saturating_mul(BAR).checked_div(all).unwrap_or(BAR);
     let filled = usize::try_from(filled).unwrap_or(0);
     let rest = usize::try_from(BAR).unwrap_or(0).saturating_sub(filled);
     format!("[{}{}] {:>4} of {} MiB", "█".repeat(filled), "░".repeat(rest), done >> 20, all >> 20)

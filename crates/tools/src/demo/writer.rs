@@ -6,9 +6,13 @@ use parking_lot::Mutex;
 use rt::{BufMut, JoinHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::time::Duration;
 
 /// Bytes of one write.
 const BLOCK: u64 = 16 << 10;
+
+/// Between two writes: a guest that works, but leaves a commit at a bounded speed a chance to catch up.
+const PACE: Duration = Duration::from_millis(2);
 
 pub(super) struct Writer {
     image: Image,
@@ -49,7 +53,7 @@ impl Writer {
     pub(super) async fn verify(&self) -> Result<(u64, u64), Failure> {
         self.shared.stop.store(true, Release);
         while !self.task.as_ref().is_none_or(JoinHandle::is_finished) {
-            rt::sleep(std::time::Duration::from_millis(1)).await;
+            rt::sleep(Duration::from_millis(1)).await;
         }
         self.image.backend.flush().await?;
         let blocks = compare(&self.image, &self.shared).await?;
@@ -78,6 +82,7 @@ async fn write_on(disk: Arc<block::Backend>, shared: Arc<Shared>) -> Result<(), 
             *last = number;
         }
         shared.count.store(number, Relaxed);
+        rt::sleep(PACE).await;
     }
     Ok(())
 }

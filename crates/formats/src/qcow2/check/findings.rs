@@ -88,7 +88,9 @@ impl Findings {
     /// A compressed cluster that is marked as the image's own.
     pub(super) fn owned_compressed(&mut self, times: u32, offset: u64) {
         self.report.corruptions += u64::from(times);
-        self.line(|| format!("ERROR: coffset={offset:#x}: copied flag must never be set for compressed clusters"));
+        self.line(|| {
+            format!("ERROR: coffset={offset:#x}: copied flag must never be set for compressed clusters")
+        });
     }
 
     /// More references than a refcount can hold.
@@ -110,7 +112,13 @@ impl Findings {
     }
 
     /// A table entry that can simply be cleared: at `at` in the file, to become `value`.
-    pub(super) fn clearable_entry(&mut self, times: u32, at: u64, value: u64, words: impl FnOnce() -> String) {
+    pub(super) fn clearable_entry(
+        &mut self,
+        times: u32,
+        at: u64,
+        value: u64,
+        words: impl FnOnce() -> String,
+    ) {
         if self.repair != Repair::All || self.mends.len() >= MAX_MENDS {
             return self.corruption(times, words);
         }

@@ -30,8 +30,10 @@ pub(super) async fn counts(
     let max = header.refcount_max();
     for index in 0..counts.end().div_ceil(per_block) {
         let range = index * per_block..(index + 1) * per_block;
-        let wrong = counts.differing_in(range.start, range.end).map(|(k, stored, refs)| (k, stored, refs.min(max)));
-        let wrong: Vec<_> = wrong.filter(|(_, stored, refs)| stored != refs && findings.fixes(stored < refs)).collect();
+        let wrong =
+            counts.differing_in(range.start, range.end).map(|(k, stored, refs)| (k, stored, refs.min(max)));
+        let wrong: Vec<_> =
+            wrong.filter(|(_, stored, refs)| stored != refs && findings.fixes(stored < refs)).collect();
         let Some(offset) = table.block(image, index).filter(|_| !wrong.is_empty()) else { continue };
         let mut block = image.read(offset, header.cluster_size()).await?;
         for (cluster, stored, refs) in wrong {
@@ -60,13 +62,19 @@ pub(super) async fn flags(
         let len = PIECE.min(end - at);
         let mut piece = image.read(at, len).await?;
         let first = (at - header.l1_offset) / 8;
-        let changed = set_flags(&mut piece, image, counts, |_| true, |i, word, refcount| {
-            let repaired = repairs(refcount == 1);
-            findings.flag_differs(1, repaired, || {
-                format!("L2 cluster: l1_index={} l1_entry={word:x} refcount={refcount}", first + i as u64)
-            });
-            repaired
-        });
+        let changed = set_flags(
+            &mut piece,
+            image,
+            counts,
+            |_| true,
+            |i, word, refcount| {
+                let repaired = repairs(refcount == 1);
+                findings.flag_differs(1, repaired, || {
+                    format!("L2 cluster: l1_index={} l1_entry={word:x} refcount={refcount}", first + i as u64)
+                });
+                repaired
+            },
+        );
         if changed {
             image.write(at, piece).await?;
         }
@@ -78,7 +86,9 @@ pub(super) async fn flags(
         let at = first.cluster << header.cluster_bits;
         let mut bytes = image.read(at, cluster_size * run.len() as u64).await?;
         let mut changed = false;
-        for (table, bytes) in run.iter().zip(bytes.chunks_mut(cluster_size as usize)).filter(|(t, _)| t.active > 0) {
+        for (table, bytes) in
+            run.iter().zip(bytes.chunks_mut(cluster_size as usize)).filter(|(t, _)| t.active > 0)
+        {
             let standard = |word: u64| word & COMPRESSED == 0;
             changed |= set_flags(bytes, image, counts, standard, |_, word, refcount| {
                 let repaired = repairs(refcount == 1);

@@ -85,7 +85,8 @@ impl Plan {
             }
         }
         if plan.table_clusters << image.header.cluster_bits > MAX_REFCOUNT_TABLE_BYTES {
-            let text = "the image has clusters so far behind each other that no refcount table reaches them all";
+            let text =
+                "the image has clusters so far behind each other that no refcount table reaches them all";
             return Err(BlockError::new(ErrorKind::Limit, text));
         }
         Ok(plan)

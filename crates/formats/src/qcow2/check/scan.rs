@@ -55,7 +55,8 @@ impl Scan<'_> {
             return self.compressed(table, word);
         }
         if word & RESERVED != 0 && self.first {
-            self.findings.corruption(table.refs, || format!("found l2 entry with reserved bits set: {word:x}"));
+            self.findings
+                .corruption(table.refs, || format!("found l2 entry with reserved bits set: {word:x}"));
         }
         let offset = word & OFFSET_MASK;
         if offset == 0 {
@@ -64,8 +65,11 @@ impl Scan<'_> {
         let cluster_size = self.header.cluster_size();
         if !offset.is_multiple_of(cluster_size) {
             if word & ZERO != 0 {
-                let words =
-                    || format!("offset={offset:x}: Preallocated cluster is not properly aligned; L2 entry corrupted.");
+                let words = || {
+                    format!(
+                        "offset={offset:x}: Preallocated cluster is not properly aligned; L2 entry corrupted."
+                    )
+                };
                 let before = self.findings.mends.len();
                 if self.first {
                     self.findings.clearable_entry(table.refs, at, ZERO, words);

@@ -42,7 +42,12 @@ impl RefcountTable {
     }
 
     /// Reads the counts of the window.
-    pub(super) async fn load(&self, image: Image<'_>, counts: &mut Counts, findings: &mut Findings) -> Result<()> {
+    pub(super) async fn load(
+        &self,
+        image: Image<'_>,
+        counts: &mut Counts,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let per_block = image.header.refcounts_per_block();
         let cluster_size = image.header.cluster_size();
         let clusters = image.clusters() + 1;
@@ -68,7 +73,8 @@ impl RefcountTable {
             }
             index += run;
         }
-        if (end..self.entries.len() as u64).any(|index| self.block(image, index).is_some()) && end * per_block < clusters
+        if (end..self.entries.len() as u64).any(|index| self.block(image, index).is_some())
+            && end * per_block < clusters
         {
             counts.note_beyond(counts.end());
         }
@@ -131,7 +137,7 @@ mod tests {
         for order in 0..=6 {
             let max = u64::MAX >> (64 - (1 << order));
             let mut block = vec![0; 512];
-            let counts = 512 * 8 >> order;
+            let counts = (512 * 8) >> order;
             let value = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) & max;
             (0..counts).for_each(|index| put_count(&mut block, order, index, value(index)));
             let mut found = vec![0; counts as usize];

@@ -1,11 +1,14 @@
 //! The distinct L2 tables of an image, with how many L1 entries lead to each.
 use std::collections::HashMap;
 
-/// Images of no more clusters than this find a table by its cluster in an array of 4 bytes a cluster.
-const DENSE: u64 = 1 << 23;
+/// Files of no more clusters than this have their tables counted in an array of 8 bytes a cluster.
+const DENSE: u64 = 1 << 22;
 
 /// Most distinct tables.
 const MAX_TABLES: usize = 1 << 23;
+
+/// More tables than this are taken in the order of the file, to be read at once where they lie side by side.
+const MANY: usize = 1 << 16;
 
 /// One L2 table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,62 +21,83 @@ pub(super) struct Table {
     pub active: u32,
 }
 
-/// All of them, in the order of their first appearance.
+/// All of them.
 pub(super) struct TableSet {
-    list: Vec<Table>,
-    index: Index,
+    /// Their clusters in the order of their first appearance.
+    clusters: Vec<u64>,
+    uses: Uses,
 }
 
-enum Index {
-    /// By cluster: position in the list plus one, or 0.
-    Dense(Vec<u32>),
-    Sparse(HashMap<u64, u32>),
+/// L1 entries that lead to a table: all of them, and those in the active L1 table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Use {
+    refs: u32,
+    active: u32,
+}
+
+/// Uses by cluster.
+enum Uses {
+    Dense(Vec<Use>),
+    Sparse(HashMap<u64, Use>),
 }
 
 impl TableSet {
     /// An empty set for a file of `clusters` clusters.
     pub(super) fn new(clusters: u64) -> Self {
-        let index = match clusters {
-            0..=DENSE => Index::Dense(vec![0; clusters as usize + 1]),
-            _ => Index::Sparse(HashMap::new()),
+        let uses = match clusters {
+            0..=DENSE => Uses::Dense(vec![Use::default(); clusters as usize + 1]),
+            _ => Uses::Sparse(HashMap::new()),
         };
-        Self { list: Vec::new(), index }
+        Self { clusters: Vec::new(), uses }
     }
 
     /// Adds an L1 entry that leads to the table in `cluster`; false when there are too many tables.
     pub(super) fn add(&mut self, cluster: u64, active: bool) -> bool {
-        let next = self.list.len();
-        let position = match &mut self.index {
-            Index::Dense(array) => match array.get_mut(cluster as usize) {
-                Some(position) => position,
-                None => return false,
-            },
-            Index::Sparse(map) => map.entry(cluster).or_default(),
+        let uses = match &mut self.uses {
+            Uses::Dense(array) => array.get_mut(cluster as usize),
+            Uses::Sparse(map) if self.clusters.len() < MAX_TABLES => Some(map.entry(cluster).or_default()),
+            Uses::Sparse(map) => map.get_mut(&cluster),
         };
-        if *position == 0 {
-            if next >= MAX_TABLES {
-                return false;
-            }
-            *position = next as u32 + 1;
-            self.list.push(Table { cluster, refs: 0, active: 0 });
+        let Some(uses) = uses else { return false };
+        if uses.refs == 0 {
+            self.clusters.push(cluster);
         }
-        if let Some(table) = self.list.get_mut(*position as usize - 1) {
-            table.refs = table.refs.saturating_add(1);
-            table.active = table.active.saturating_add(u32::from(active));
-        }
+        uses.refs = uses.refs.saturating_add(1);
+        uses.active = uses.active.saturating_add(u32::from(active));
         true
     }
 
+    /// All tables are known: they can be gone through.
+    pub(super) fn sort(&mut self) {
+        if self.clusters.len() > MANY {
+            self.clusters.sort_unstable();
+        }
+    }
+
+    /// The tables.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Table> {
+        self.clusters.iter().map(|&cluster| self.table(cluster))
+    }
+
+    fn table(&self, cluster: u64) -> Table {
+        let uses = match &self.uses {
+            Uses::Dense(array) => array.get(cluster as usize),
+            Uses::Sparse(map) => map.get(&cluster),
+        };
+        let Use { refs, active } = uses.copied().unwrap_or_default();
+        Table { cluster, refs, active }
+    }
+
     /// The tables in runs that lie side by side in the file, at most `most` tables each.
-    pub(super) fn runs(&self, most: usize) -> impl Iterator<Item = &[Table]> {
-        let mut rest = self.list.as_slice();
+    pub(super) fn runs(&self, most: usize) -> impl Iterator<Item = Vec<Table>> {
+        let mut rest = self.clusters.as_slice();
         std::iter::from_fn(move || {
-            let first = rest.first()?.cluster;
-            let follows = |(i, table): &(usize, &Table)| table.cluster == first + *i as u64;
+            let first = *rest.first()?;
+            let follows = |(i, cluster): &(usize, &u64)| **cluster == first + *i as u64;
             let len = rest.iter().enumerate().take_while(follows).take(most.max(1)).count();
             let (run, after) = rest.split_at_checked(len)?;
             rest = after;
-            Some(run)
+            Some(run.iter().map(|&cluster| self.table(cluster)).collect())
         })
     }
 }
@@ -89,10 +113,11 @@ mod tests {
             for (cluster, active) in [(7, true), (8, true), (7, false), (20, true), (7, true)] {
                 assert!(set.add(cluster, active));
             }
-            let runs: Vec<_> = set.runs(8).map(<[Table]>::to_vec).collect();
+            let runs: Vec<_> = set.runs(8).collect();
             let table = |cluster, refs, active| Table { cluster, refs, active };
             assert_eq!(runs, [vec![table(7, 3, 2), table(8, 1, 1)], vec![table(20, 1, 1)]]);
             assert_eq!(set.runs(1).count(), 3);
+            assert!(set.iter().eq(runs.concat()));
         }
     }
 }

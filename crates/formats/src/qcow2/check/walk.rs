@@ -47,6 +47,8 @@ impl<'a> Walk<'a> {
         self.scan.region(1, 0, header.cluster_size());
         self.l1_table(header.l1_offset, header.l1_bytes(), true).await?;
         self.snapshots().await?;
+        self.tables.sort();
+        self.tables.iter().for_each(|table| self.scan.counts.add(table.cluster, table.refs));
         self.l2_tables().await?;
         if header.refcount_fault(self.image.file_len).is_none() {
             self.scan.region(1, header.refcount_table_offset, header.refcount_table_bytes());
@@ -106,8 +108,8 @@ impl<'a> Walk<'a> {
         if word & L1_RESERVED != 0 && first {
             self.scan.findings.corruption(1, || format!("found L1 entry with reserved bits set: {word:x}"));
         }
-        self.scan.region(1, offset, cluster_size);
         if !offset.is_multiple_of(cluster_size) {
+            self.scan.region(1, offset, cluster_size);
             if first {
                 self.scan.findings.blind_corruption(|| {
                     format!("l2_offset={offset:x}: Table is not cluster aligned; L1 entry corrupted")
@@ -116,7 +118,10 @@ impl<'a> Walk<'a> {
             return;
         }
         let cluster = offset >> self.image.header.cluster_bits;
-        if first && offset < self.image.file_len && !self.tables.add(cluster, active) {
+        // References to tables are counted when all are known, for each table at once.
+        if offset >= self.image.file_len {
+            self.scan.region(1, offset, cluster_size);
+        } else if first && !self.tables.add(cluster, active) {
             self.scan.findings.check_error("there are more L2 tables than can be checked".to_owned());
         }
         if active && self.scan.flags {
@@ -193,7 +198,10 @@ impl<'a> Walk<'a> {
             };
             if first {
                 self.scan.findings.blind_corruption(|| {
-                    format!("snapshot {} ({}) l1_offset={:#x}: {wrong}", snapshot.id, snapshot.name, snapshot.l1_offset)
+                    format!(
+                        "snapshot {} ({}) l1_offset={:#x}: {wrong}",
+                        snapshot.id, snapshot.name, snapshot.l1_offset
+                    )
                 });
             }
         }
@@ -243,7 +251,9 @@ impl<'a> Walk<'a> {
                 let odd = word & BITMAP_RESERVED != 0 || !offset.is_multiple_of(cluster_size);
                 if odd || (offset != 0 && word & 1 != 0) {
                     if self.scan.first {
-                        self.scan.findings.corruption(1, || format!("bitmap table entry {word:x} is not valid"));
+                        self.scan
+                            .findings
+                            .corruption(1, || format!("bitmap table entry {word:x} is not valid"));
                     }
                 } else if offset != 0 {
                     self.scan.region(1, offset, cluster_size);

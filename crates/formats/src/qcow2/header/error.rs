@@ -41,7 +41,9 @@ pub enum HeaderError {
         why: &'static str,
     },
     /// A header extension is cut off or too long.
-    #[error("header extension {kind:#010x} at offset {offset}: its {bytes} bytes do not end before byte {limit}")]
+    #[error(
+        "header extension {kind:#010x} at offset {offset}: its {bytes} bytes do not end before byte {limit}"
+    )]
     Extension {
         /// Type of the extension.
         kind: u32,
@@ -68,7 +70,9 @@ pub enum HeaderError {
         bytes: u64,
     },
     /// A backing file name that can't be stored.
-    #[error("a backing file name of {bytes} bytes does not fit into the first cluster beside the present one")]
+    #[error(
+        "a backing file name of {bytes} bytes does not fit into the first cluster beside the present one"
+    )]
     NoRoomForName {
         /// Its length in bytes.
         bytes: usize,

@@ -12,10 +12,6 @@ pub const BACKING_FORMAT: u32 = 0xe279_2aca;
 pub const FEATURE_NAMES: u32 = 0x6803_f857;
 /// Where the bitmap directory is.
 pub const BITMAPS: u32 = 0x2385_2875;
-/// Where the LUKS header is.
-pub const ENCRYPTION: u32 = 0x0537_be77;
-/// Name of the external data file.
-pub const DATA_FILE: u32 = 0x4441_5441;
 
 /// Bytes of an entry of the feature name table: bitmap, bit, 46 bytes of name.
 const NAME_ENTRY: usize = 48;
@@ -57,7 +53,11 @@ pub struct BitmapsExtension {
 impl BitmapsExtension {
     /// Reads it; `None` when it is too short to be one.
     pub fn parse(data: &[u8]) -> Option<Self> {
-        Some(Self { count: be32(data, 0)?, directory_size: be64(data, 8)?, directory_offset: be64(data, 16)? })
+        Some(Self {
+            count: be32(data, 0)?,
+            directory_size: be64(data, 8)?,
+            directory_offset: be64(data, 16)?,
+        })
     }
 }
 
@@ -121,18 +121,12 @@ pub(super) fn feature_names() -> Extension {
     Extension::new(FEATURE_NAMES, data)
 }
 
-/// Shortens a feature name table to at most `room` bytes of whole entries; `None` when not even one fits.
-pub(super) fn shorten_names(table: &Extension, room: usize) -> Option<Extension> {
-    let whole = room / NAME_ENTRY * NAME_ENTRY;
-    let data = table.data.get(..whole.min(table.data.len()))?;
-    (!data.is_empty()).then(|| Extension::new(FEATURE_NAMES, data.to_vec()))
-}
-
 /// The names of the incompatible feature bits in `bits`, by the image's own table where it has one.
 pub(super) fn describe(extensions: &[Extension], bits: u64) -> String {
-    let table = extensions.iter().find(|e| e.kind == FEATURE_NAMES).map_or(&[][..], |e| &e.data);
+    let table = extensions.iter().rfind(|e| e.kind == FEATURE_NAMES).map_or(&[][..], |e| &e.data);
     let name_of = |bit: u8| {
-        let entry = table.chunks_exact(NAME_ENTRY).find(|e| e.first() == Some(&0) && e.get(1) == Some(&bit))?;
+        let entry =
+            table.chunks_exact(NAME_ENTRY).find(|e| e.first() == Some(&0) && e.get(1) == Some(&bit))?;
         let text = entry.get(2..)?.split(|&b| b == 0).next()?;
         (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
     };

@@ -1,89 +1,39 @@
 //! Changes of what follows the fields: extensions and the backing file name, under the rule of the first sector.
+//!
+//! ```text
+//!  1  first sector: fields, extensions without the table of names    name: in it, or durable elsewhere before
+//!  2  second sector and on: what the final arrangement has there     nothing leads to it yet
+//!  3  first sector: the final arrangement                            only where it is longer than a sector
+//! ```
+//!
+//! After each step the header is whole: the old one up to step 1, the new one from then on.
 use super::{BACKING_FORMAT, Extension, FEATURE_NAMES, Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension};
 use block::{Link, Node, Result, WriteFlags};
 use rt::Buf;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Smaller clusters have better use for their room than names of features.
 const NAMES_FROM_CLUSTER_SIZE: u64 = 8192;
 
 impl Header {
-    /// Stores a new link to a backing file, durable when it returns. The header is changed only on success.
+    /// Stores a new link to a backing file, durable when it returns. On an error the header is the old one or the
+    /// new one, in memory as on disk.
     pub async fn set_backing_link(&mut self, file: &Arc<Node>, link: &Link) -> Result<()> {
         let mut new = self.clone();
-        let name = new.relink(link)?;
-        if let Some((offset, name)) = name {
-            file.write(offset, Buf::from_slice(name.as_bytes()), WriteFlags::default()).await?;
-            file.flush().await?;
+        new.backing_name = link.filename.clone().filter(|name| !name.is_empty());
+        new.extensions.retain(|extension| extension.kind != BACKING_FORMAT);
+        if let (Some(format), Some(_)) = (&link.format, &new.backing_name) {
+            new.extensions.insert(0, Extension::new(BACKING_FORMAT, format.as_bytes().to_vec()));
         }
-        new.store(file).await?;
-        file.flush().await?;
-        *self = new;
-        Ok(())
+        self.switch_to(file, new).await
     }
 
     /// Removes an extension from the header on disk, durably.
     pub async fn drop_extension(&mut self, file: &Arc<Node>, kind: u32) -> Result<()> {
-        let link = Link { filename: self.backing_name.clone(), format: self.backing_format() };
         let mut new = self.clone();
         new.extensions.retain(|extension| extension.kind != kind);
-        new.set_backing_link(file, &link).await?;
-        *self = new;
-        Ok(())
-    }
-
-    /// Changes the link in memory. Answers the name and where it must be durable before the first sector is
-    /// written, if it lies outside of it.
-    fn relink(&mut self, link: &Link) -> Result<Option<(u64, String)>, HeaderError> {
-        let name = link.filename.clone().filter(|name| !name.is_empty());
-        let format = link.format.as_ref().filter(|_| name.is_some());
-        let old_name = self.backing_offset..self.backing_offset + u64::from(self.backing_size);
-        let old_extensions_end = self.extensions_end;
-        self.place_extensions(format.map(|f| Extension::new(BACKING_FORMAT, f.as_bytes().to_vec())))?;
-        self.backing_name.clone_from(&name);
-        let Some(name) = name else {
-            (self.backing_offset, self.backing_size) = (0, 0);
-            return Ok(None);
-        };
-        let len = name.len() as u64;
-        let no_room = HeaderError::NoRoomForName { bytes: name.len() };
-        if len > u64::from(MAX_BACKING_NAME) {
-            return Err(no_room);
-        }
-        self.backing_size = len as u32;
-        if self.extensions_end + len <= SECTOR as u64 {
-            self.backing_offset = self.extensions_end;
-            self.put(self.extensions_end as usize, name.as_bytes());
-            return Ok(None);
-        }
-        // Until the switch the old extensions and the old name are still the ones that count.
-        let first = old_extensions_end.max(SECTOR as u64);
-        let overlaps = first < old_name.end && old_name.start < first + len;
-        self.backing_offset = if overlaps { old_name.end } else { first };
-        if self.backing_offset + len > self.cluster_size() {
-            return Err(no_room);
-        }
-        Ok(Some((self.backing_offset, name)))
-    }
-
-    /// Lays all extensions out anew within the first sector, with `format` in place of the present backing format.
-    /// The feature name table, a mere help for messages, is shortened as needed.
-    fn place_extensions(&mut self, format: Option<Extension>) -> Result<(), HeaderError> {
-        let names = self.extensions.iter().find(|e| e.kind == FEATURE_NAMES).cloned();
-        let mut all: Vec<Extension> = format.into_iter().collect();
-        let rest = self.extensions.iter().filter(|e| ![BACKING_FORMAT, FEATURE_NAMES].contains(&e.kind));
-        all.extend(rest.cloned());
-        let start = self.length as usize;
-        let taken = start + all.iter().map(Extension::stored_len).sum::<usize>() + 8;
-        let Some(room) = SECTOR.checked_sub(taken) else {
-            return Err(HeaderError::NoRoom { bytes: taken as u64 });
-        };
-        all.extend(names.and_then(|names| extension::shorten_names(&names, room.saturating_sub(8))));
-        self.put(start, &vec![0; SECTOR.saturating_sub(start)]);
-        self.put(start, &extension::encode(&all));
-        self.extensions = all;
-        self.number_extensions();
-        Ok(())
+        self.switch_to(file, new).await
     }
 
     /// Lays a new header out: the bytes of the first cluster, as far as they are not zero.
@@ -93,38 +43,99 @@ impl Header {
         if self.version >= 3 && self.cluster_size() >= NAMES_FROM_CLUSTER_SIZE {
             self.extensions.push(extension::feature_names());
         }
-        let mut bytes = vec![0; self.length as usize];
-        bytes.extend(extension::encode(&self.extensions));
-        self.number_extensions();
-        (self.backing_offset, self.backing_size) = (0, 0);
-        if let Some(name) = &self.backing_name {
-            if name.len() > MAX_BACKING_NAME as usize {
-                return Err(HeaderError::NoRoomForName { bytes: name.len() });
-            }
-            (self.backing_offset, self.backing_size) = (bytes.len() as u64, name.len() as u32);
-            bytes.extend(name.as_bytes());
-        }
-        if bytes.len() as u64 > self.cluster_size() {
-            return Err(HeaderError::NoRoom { bytes: bytes.len() as u64 });
-        }
-        self.sector = [0; SECTOR];
-        self.put(0, &bytes);
-        self.sector = self.sector();
-        bytes.iter_mut().zip(self.sector).for_each(|(to, from)| *to = from);
-        Ok(bytes)
+        self.arrange()
     }
 
-    /// Tells each extension where it is.
-    fn number_extensions(&mut self) {
+    /// Replaces the header on disk by `new`, which differs in extensions and backing file name.
+    async fn switch_to(&mut self, file: &Arc<Node>, mut new: Header) -> Result<()> {
+        let bytes = new.arrange()?;
+        if new.extensions_end <= SECTOR as u64 {
+            return self.switch_sector(file, new, SECTOR as u64).await;
+        }
+        let mut short = new.clone();
+        short.extensions.retain(|extension| extension.kind != FEATURE_NAMES);
+        short.arrange()?;
+        if short.extensions_end > SECTOR as u64 {
+            return Err(HeaderError::NoRoom { bytes: short.extensions_end }.into());
+        }
+        self.switch_sector(file, short, bytes.len() as u64).await?;
+        let tail = bytes.get(SECTOR..).unwrap_or_default();
+        file.write(SECTOR as u64, Buf::from_slice(tail), WriteFlags::default()).await?;
+        file.flush().await?;
+        new.store(file).await?;
+        file.flush().await?;
+        *self = new;
+        Ok(())
+    }
+
+    /// Replaces the header on disk by one whose extensions end within the first sector. Bytes before `free_from`
+    /// are left alone.
+    async fn switch_sector(&mut self, file: &Arc<Node>, mut new: Header, free_from: u64) -> Result<()> {
+        if let Some(name) = new.backing_name.clone().filter(|_| new.name_range().end > SECTOR as u64) {
+            // Until the switch the old extensions and the old name are still the ones that count.
+            let (old, len) = (self.name_range(), name.len() as u64);
+            let first = free_from.max(self.extensions_end).max(SECTOR as u64);
+            let overlaps = first < old.end && old.start < first + len;
+            new.place_name(if overlaps { old.end } else { first });
+            if new.name_range().end > self.cluster_size() {
+                return Err(HeaderError::NoRoomForName { bytes: name.len() }.into());
+            }
+            let place = new.backing_offset;
+            file.write(place, Buf::from_slice(name.as_bytes()), WriteFlags::default()).await?;
+            file.flush().await?;
+        }
+        new.store(file).await?;
+        file.flush().await?;
+        *self = new;
+        Ok(())
+    }
+
+    /// Arranges fields, extensions and backing file name one behind the other. Answers the bytes they take from the
+    /// start of the file; the first sector is kept.
+    fn arrange(&mut self) -> Result<Vec<u8>, HeaderError> {
+        let length = self.length as usize;
+        let Some(fields) = self.sector.get(..length) else {
+            return Err(HeaderError::NoRoom { bytes: u64::from(self.length) });
+        };
+        let mut bytes = [fields, &extension::encode(&self.extensions)].concat();
         let mut at = u64::from(self.length);
         for extension in &mut self.extensions {
             extension.offset = at + 8;
             at += extension.stored_len() as u64;
         }
         self.extensions_end = at + 8;
+        (self.backing_offset, self.backing_size) = (0, 0);
+        if let Some(name) = &self.backing_name {
+            if name.len() > MAX_BACKING_NAME as usize {
+                return Err(HeaderError::NoRoomForName { bytes: name.len() });
+            }
+            self.backing_size = name.len() as u32;
+            bytes.extend(name.as_bytes());
+            self.backing_offset = self.extensions_end;
+        }
+        if bytes.len() as u64 > self.cluster_size() {
+            return Err(HeaderError::NoRoom { bytes: bytes.len() as u64 });
+        }
+        self.keep_sector(&bytes);
+        bytes.iter_mut().zip(self.sector).for_each(|(to, from)| *to = from);
+        Ok(bytes)
     }
 
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.sector.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
+    /// Moves the backing file name out of the first sector.
+    fn place_name(&mut self, offset: u64) {
+        let without_name = self.sector.get(..self.extensions_end as usize).unwrap_or_default().to_vec();
+        self.backing_offset = offset;
+        self.keep_sector(&without_name);
+    }
+
+    /// Takes the first sector from these bytes and the fields.
+    fn keep_sector(&mut self, bytes: &[u8]) {
+        self.sector = [0; SECTOR];
+        self.sector.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        self.sector = self.sector();
+    }
+
+    fn name_range(&self) -> Range<u64> {
+        self.backing_offset..self.backing_offset + u64::from(self.backing_size)
     }
 }

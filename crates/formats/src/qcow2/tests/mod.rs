@@ -1,6 +1,8 @@
 //! Tests of what needs no open image: header, create, check. Peers are asked where they are installed.
 mod check;
+mod crash;
 mod create;
+mod mangle;
 mod live;
 
 use super::header::Header;
@@ -61,11 +63,16 @@ pub(super) fn create(path: &Path, size: u64, options: &[(&str, &str)]) -> block:
     let options = options.iter().fold(Options::new(), |all, (name, value)| all.with_str(name, value));
     rt::block_on_control(async {
         let opened = Opened::new(path).await;
-        let (file, filename) = (Some(opened.file.clone()), String::new());
-        let result = super::create::create(CreateRequest { file, filename, size, options }).await;
+        let result = create_in(&opened, size, options).await;
         opened.close().await;
         result
     })
+}
+
+/// Makes an image in an opened file.
+async fn create_in(opened: &Opened, size: u64, options: Options) -> block::Result<()> {
+    let (file, filename) = (Some(opened.file.clone()), String::new());
+    super::create::create(CreateRequest { file, filename, size, options }).await
 }
 
 /// Reads an image's header.
@@ -82,7 +89,8 @@ pub(super) fn header(path: &Path) -> block::Result<Header> {
 pub(super) fn peer(program: &str, args: &[&str]) -> Option<(i32, String)> {
     match Command::new(program).args(args).output() {
         Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
             Some((output.status.code().unwrap_or(-1), text))
         }
         Err(_) => {

@@ -1,0 +1,269 @@
+//! Gates and leases under loom: the sources that run, compiled over loom's parts, in every interleaving of a few threads.
+//!
+//! Bounds: two requests, one change, at most two preemptions a run.
+#![expect(clippy::duplicate_mod, reason = "the same source over two sets of parts is the point")]
+
+use fenced::gate::{Closed, Domain};
+use futures_util::FutureExt;
+use loom::future::block_on;
+use loom::sync::RwLock;
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::thread;
+use std::sync::Arc;
+
+/// Loom's parts in the shape of `block::sync`.
+mod parts {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    pub use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
+    /// Few, for loom tries every order of every load.
+    pub const SLOTS: usize = 2;
+
+    loom::thread_local! {
+        static SLOT: std::cell::Cell<usize> = std::cell::Cell::new(0);
+    }
+
+    /// The counter of whoever asks.
+    pub fn slot() -> usize {
+        SLOT.with(|slot| slot.get())
+    }
+
+    /// This thread counts there from now on.
+    pub fn set_slot(n: usize) {
+        SLOT.with(|slot| slot.set(n));
+    }
+
+    #[derive(Default)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+    }
+
+    /// An event: who listens hears the next notification.
+    #[derive(Default)]
+    pub struct Event(Mutex<Vec<Arc<Mutex<Heard>>>>);
+
+    #[derive(Default)]
+    struct Heard {
+        yes: bool,
+        waker: Option<Waker>,
+    }
+
+    pub struct Listener(Arc<Mutex<Heard>>);
+
+    impl Event {
+        pub fn listen(&self) -> Listener {
+            let heard = Arc::new(Mutex::default());
+            self.0.lock().push(heard.clone());
+            Listener(heard)
+        }
+    }
+
+    pub fn notify_all(event: &Event) {
+        let listeners = std::mem::take(&mut *event.0.lock());
+        for listener in listeners {
+            let waker = {
+                let mut heard = listener.lock();
+                heard.yes = true;
+                heard.waker.take()
+            };
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    impl Future for Listener {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            let mut heard = self.0.lock();
+            if heard.yes {
+                return Poll::Ready(());
+            }
+            heard.waker = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+}
+
+/// The code as it is.
+#[path = "../src"]
+mod fenced {
+    pub mod sync {
+        pub use crate::parts::*;
+        pub use loom::sync::atomic::fence;
+    }
+    #[path = "gate.rs"]
+    pub mod gate;
+    #[path = "lease.rs"]
+    pub mod lease;
+}
+
+/// The same code without its fences.
+#[path = "../src"]
+mod unfenced {
+    pub mod sync {
+        pub use crate::parts::*;
+        pub fn fence(_: Ordering) {}
+    }
+    #[path = "gate.rs"]
+    pub mod gate;
+}
+
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(model);
+}
+
+/// The models of a gate, over one copy of its source.
+macro_rules! gate_models {
+    ($copy:ident) => {
+        pub mod $copy {
+            use crate::explore;
+            use crate::$copy::gate::{Closed, Domain};
+            use loom::future::block_on;
+            use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+            use loom::thread;
+            use std::sync::Arc;
+
+            /// What requests did before they ended is seen by the change, with nothing else to order the two.
+            pub fn a_change_sees_what_requests_did() {
+                explore(|| {
+                    let (gate, done) = (Domain::default().gate(), Arc::new(AtomicU64::new(0)));
+                    let (theirs, their_done) = (gate.clone(), done.clone());
+                    let request = thread::spawn(move || {
+                        theirs.try_enter().is_some_and(|inside| {
+                            their_done.store(1, Relaxed);
+                            drop(inside);
+                            true
+                        })
+                    });
+                    let closed = block_on(Closed::all(vec![gate.clone()]));
+                    let seen = done.load(Relaxed);
+                    // The gate is still closed: whoever was admitted was so before the change.
+                    let admitted = request.join().unwrap_or(false);
+                    assert!(!admitted || seen == 1, "the change overlaps a request");
+                    drop(closed);
+                    assert_eq!(gate.inside(), 0);
+                });
+            }
+
+            /// Nobody to wait for.
+            pub fn a_grace_period_without_requests_ends() {
+                explore(|| {
+                    let domain = Domain::default();
+                    let gate = domain.gate();
+                    block_on(domain.grace());
+                    drop(block_on(gate.enter()));
+                    assert_eq!(gate.inside(), 0);
+                });
+            }
+        }
+    };
+}
+
+mod models {
+    gate_models!(fenced);
+    gate_models!(unfenced);
+}
+
+#[test]
+fn no_request_overlaps_a_change_and_none_is_forgotten_at_the_gate() {
+    // Two requests, one of which waits where the gate is closed, and a change; `RwLock::try_*` tells of overlap.
+    explore(|| {
+        let (gate, edge) = (Domain::default().gate(), Arc::new(RwLock::new(0u64)));
+        let (theirs, changed) = (gate.clone(), edge.clone());
+        let request = thread::spawn(move || {
+            parts::set_slot(1);
+            let inside = block_on(theirs.enter());
+            assert!(changed.try_read().is_ok(), "a request overlaps the change");
+            drop(inside);
+        });
+        let (theirs, changed) = (gate.clone(), edge.clone());
+        let change = thread::spawn(move || {
+            let closed = block_on(Closed::all(vec![theirs.clone()]));
+            assert!(changed.try_write().is_ok(), "the change overlaps a request");
+            drop(closed);
+        });
+        if let Some(inside) = gate.try_enter() {
+            assert!(edge.try_read().is_ok(), "a request overlaps the change");
+            drop(inside);
+        }
+        assert!(request.join().is_ok() && change.join().is_ok());
+    });
+}
+
+#[test]
+fn a_change_sees_what_the_requests_before_it_did() {
+    models::fenced::a_change_sees_what_requests_did();
+}
+
+#[test]
+fn a_grace_period_ends_after_every_request_admitted_before_it() {
+    // A cluster is unmapped, a grace period passes, and the cluster is used again: no request that found it mapped is
+    // still at it.
+    explore(|| {
+        let domain = Arc::new(Domain::default());
+        let (gate, cluster) = (domain.gate(), Arc::new(RwLock::new(0u64)));
+        let mapped = Arc::new(AtomicU64::new(1));
+        let (theirs, their_cluster, their_mapped) = (gate.clone(), cluster.clone(), mapped.clone());
+        let request = thread::spawn(move || {
+            parts::set_slot(1);
+            let inside = block_on(theirs.enter());
+            if their_mapped.load(Relaxed) == 1 {
+                assert!(their_cluster.try_read().is_ok(), "the cluster is used again too early");
+            }
+            drop(inside);
+        });
+        mapped.store(0, Relaxed);
+        block_on(domain.grace());
+        assert!(cluster.try_write().is_ok(), "the cluster is used again too early");
+        assert!(request.join().is_ok());
+    });
+}
+
+#[test]
+fn a_grace_period_without_requests_ends_at_once() {
+    models::fenced::a_grace_period_without_requests_ends();
+    models::unfenced::a_grace_period_without_requests_ends();
+}
+
+#[test]
+#[should_panic(expected = "overlaps")]
+fn without_the_fences_loom_finds_a_change_that_does_not_see_a_request() {
+    models::unfenced::a_change_sees_what_requests_did();
+}
+
+#[test]
+fn exclusive_leases_exclude_and_a_waiter_that_gives_up_leaves_no_trace() {
+    use fenced::lease::Leases;
+    explore(|| {
+        let (leases, range) = (Leases::new(), Arc::new(RwLock::new(0u64)));
+        let (theirs, held) = (leases.clone(), range.clone());
+        let other = thread::spawn(move || {
+            let lease = block_on(theirs.lease(0, 10, true));
+            assert!(held.try_write().is_ok(), "two hold one range");
+            drop(lease);
+        });
+        let (theirs, held) = (leases.clone(), range.clone());
+        let quitter = thread::spawn(move || {
+            let mut wait = Box::pin(theirs.lease(5, 15, true));
+            if let Some(lease) = (&mut wait).now_or_never() {
+                assert!(held.try_write().is_ok(), "two hold one range");
+                drop(lease);
+            }
+        });
+        let lease = block_on(leases.lease(9, 20, false));
+        assert!(range.try_read().is_ok(), "a reader beside a writer");
+        drop(lease);
+        assert!(other.join().is_ok() && quitter.join().is_ok());
+        assert!(leases.try_lease(0, 100, true).is_some(), "a lease was left behind");
+    });
+}

@@ -1,0 +1,549 @@
+//! The command-line faces beside the programs whose place they take: the same command lines, in folders that hold the
+//! same images, must end with the same exit code and print the same on standard output.
+//!
+//! What a run decides by chance (times, rates) is cut out first. Where the peer is not installed, a test says so and
+//! proves nothing.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Two folders with the same images: ours, and the peer's.
+struct Pair {
+    root: PathBuf,
+    /// What was not the same, told together at the end.
+    differences: RefCell<Vec<String>>,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.root).ok();
+        let differences = self.differences.borrow();
+        if !std::thread::panicking() {
+            assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+        }
+    }
+}
+
+const PROGRAMS: [&str; 3] = ["qemu-img", "qemu-io", "qemu-nbd"];
+
+/// Whether the peer's programs are here; says so where they are not.
+fn peer_is_here() -> bool {
+    let here = Command::new("qemu-img").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !here {
+        println!("skipped: qemu-img is not installed, so there is nothing to compare with");
+    }
+    here
+}
+
+impl Pair {
+    fn new(name: &str) -> Pair {
+        let root = std::env::temp_dir().join(format!("cairn-differential-{name}-{}", std::process::id()));
+        fs::remove_dir_all(&root).ok();
+        for folder in ["bin", "ours", "peer"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        for program in PROGRAMS {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cairn"), root.join("bin").join(program)).unwrap();
+        }
+        Pair { root, differences: RefCell::default() }
+    }
+
+    /// Runs the peer's programs in both folders: the worlds stay the same.
+    fn given(&self, lines: &[&str]) {
+        for line in lines {
+            for folder in ["ours", "peer"] {
+                let output = run(&self.root.join(folder), None, line);
+                assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
+
+    /// Runs a line with ours here and with the peer there; both must end and print the same.
+    fn same(&self, line: &str) {
+        let bin = self.root.join("bin");
+        let ours = run(&self.root.join("ours"), Some(&bin), line);
+        let peer = run(&self.root.join("peer"), None, line);
+        let (ours_text, peer_text) = (plain(&ours.stdout), plain(&peer.stdout));
+        let told = format!(
+            "{line}\nour errors: {}\npeer's errors: {}",
+            String::from_utf8_lossy(&ours.stderr),
+            String::from_utf8_lossy(&peer.stderr)
+        );
+        if (ours.status.code(), &ours_text) != (peer.status.code(), &peer_text) {
+            let (ours, peer) = (ours.status.code(), peer.status.code());
+            let text = format!("{told}\n--- ours ({ours:?})\n{ours_text}\n--- peer ({peer:?})\n{peer_text}\n");
+            self.differences.borrow_mut().push(text);
+        }
+    }
+
+    fn all_same(&self, lines: &[&str]) {
+        lines.iter().for_each(|line| self.same(line));
+    }
+}
+
+/// Runs a command line; its first word is looked up in `bin`, if given.
+fn run(folder: &Path, bin: Option<&Path>, line: &str) -> Output {
+    let words = words(line);
+    let (program, args) = words.split_first().unwrap();
+    let program = bin.map_or_else(|| PathBuf::from(program), |bin| bin.join(program));
+    Command::new(program).args(args).current_dir(folder).output().unwrap()
+}
+
+/// Splits at blanks, except inside single quotes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// Text without what chance decides.
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace('\r', "\n");
+    // Rates differ from run to run, and what a usage line explains is everybody's own words.
+    let cut = |line: &str| [" ops; ", " -- "].iter().find_map(|mark| Some(line.split_once(mark)?.0.to_owned()));
+    let lines = text.lines().map(|line| cut(line).unwrap_or_else(|| line.to_owned()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_create_tells_and_makes_is_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("create");
+    pair.given(&["qemu-img create -q -f qcow2 base.qcow2 3M"]);
+    pair.all_same(&[
+        "qemu-img create a.raw 1M",
+        "qemu-img create -f raw a.raw 1.5k",
+        "qemu-img create -q a.raw 1000",
+        "qemu-io -f raw -c length a.raw",
+        "qemu-img create -f qcow2 a.qcow2 1M",
+        "qemu-img create -f qcow2 a.qcow2 0",
+        "qemu-img create -f qcow2 -o cluster_size=4k,compat=0.10 a.qcow2 10M",
+        "qemu-img create -f qcow2 -o cluster_size=2M,refcount_bits=64,lazy_refcounts=on a.qcow2 10G",
+        "qemu-img create -f qcow2 -o size=1M -o cluster_size=8k a.qcow2",
+        "qemu-img create -f qcow2 -b base.qcow2 -F qcow2 over.qcow2",
+        "qemu-img map --output=json over.qcow2",
+        "qemu-img create -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 5M",
+        "qemu-img create -f qcow2 -u -b nowhere -F raw over.qcow2 3M",
+        "qemu-img create -f qcow2 -u -b nowhere -F raw over.qcow2",
+        "qemu-img create -f qcow2 -b base.qcow2 over.qcow2",
+        "qemu-img create -f qcow2 -b nowhere -F qcow2 over.qcow2",
+        "qemu-img create -f raw -b base.qcow2 over.raw",
+        "qemu-img create -f qcow2 -F raw over.qcow2 1M",
+        "qemu-img create -f qcow2 -o cluster_size=3 a.qcow2 1M",
+        "qemu-img create -f qcow2 -o compat=9 a.qcow2 1M",
+        "qemu-img create -f qcow2 -o foo=1 a.qcow2 1M",
+        "qemu-img create -f qcow2 -o preallocation=foo a.qcow2 1M",
+        "qemu-img create -f qcow2 -o refcount_bits=7 a.qcow2 1M",
+        "qemu-img create -f qcow2 -o size=1M a.qcow2 2M",
+        "qemu-img create -f foo a.qcow2 1M",
+        "qemu-img create a.raw",
+        "qemu-img create a.raw 1e3",
+        "qemu-img create a.raw 8E",
+        "qemu-img create a.raw -- -1",
+        "qemu-img create /nowhere/a.raw 1M",
+        "qemu-img create . 1M",
+        "qemu-img create",
+        "qemu-img create --foo",
+        "qemu-img create a b c d",
+    ]);
+}
+
+#[test]
+fn info_is_the_same_byte_for_byte() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("info");
+    pair.given(&[
+        "qemu-img create -q -f raw a.raw 1M",
+        "qemu-img create -q -f qcow2 base.qcow2 10M",
+        "qemu-io -f qcow2 -c 'write 1M 64k' -c 'write -z 3M 64k' base.qcow2",
+        "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2",
+        "qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 -o compat=0.10 top.qcow2",
+        "qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=1,lazy_refcounts=on odd.qcow2 1500500",
+        "qemu-img create -q -f qcow2 -o compression_type=zstd zstd.qcow2 1G",
+        "qemu-img create -q -f qcow2 big.qcow2 16T",
+        "qemu-img create -q -f qcow2 -u -b missing -F raw orphan.qcow2 1M",
+        "qemu-img create -q -f qcow2 bitmap.qcow2 1M",
+        "qemu-img bitmap --add bitmap.qcow2 b0",
+        "qemu-img bitmap --add -g 1M --disable bitmap.qcow2 b1",
+    ]);
+    for image in ["a.raw", "base.qcow2", "mid.qcow2", "top.qcow2", "odd.qcow2", "zstd.qcow2", "big.qcow2", "bitmap.qcow2"] {
+        for options in ["", "--output=json", "--backing-chain", "--output=json --backing-chain", "-U", "-f raw"] {
+            pair.same(&format!("qemu-img info {options} {image}"));
+        }
+    }
+    pair.all_same(&[
+        "qemu-img info --backing-chain orphan.qcow2",
+        "qemu-img info orphan.qcow2",
+        "qemu-img info --output=json orphan.qcow2",
+        "qemu-img info nowhere",
+        "qemu-img info .",
+        "qemu-img info",
+        "qemu-img info a b",
+        "qemu-img info --output=foo a.raw",
+        "qemu-img info -f foo a.raw",
+        "qemu-img info -f qcow2 a.raw",
+        "qemu-img info --image-opts driver=qcow2,file.filename=base.qcow2",
+        "qemu-img info --image-opts file.filename=base.qcow2",
+        "qemu-img info --image-opts -f qcow2 driver=qcow2",
+        "qemu-img info 'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"base.qcow2\"}}'",
+        "qemu-img info file:base.qcow2",
+        "qemu-img info foo:base.qcow2",
+    ]);
+}
+
+#[test]
+fn map_is_the_same_byte_for_byte() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("map");
+    pair.given(&[
+        "qemu-img create -q -f raw a.raw 1M",
+        "qemu-io -f raw -c 'write 128k 64k' a.raw",
+        "qemu-img create -q -f qcow2 base.qcow2 10M",
+        "qemu-io -f qcow2 -c 'write 1M 64k' -c 'write -z 3M 64k' -c 'write 4M 1M' base.qcow2",
+        "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 12M",
+        "qemu-io -f qcow2 -c 'write 2M 130k' -c 'write -z 4M 128k' -c 'write 11M 1k' top.qcow2",
+        "qemu-img convert -c -O qcow2 base.qcow2 packed.qcow2",
+    ]);
+    for image in ["a.raw", "base.qcow2", "top.qcow2", "packed.qcow2"] {
+        for options in ["", "--output=json", "--output=json --start-offset=1M --max-length=3500k", "--start-offset=4M"] {
+            pair.same(&format!("qemu-img map {options} {image}"));
+        }
+    }
+    pair.all_same(&[
+        "qemu-img map --output=json --start-offset=20M top.qcow2",
+        "qemu-img map nowhere",
+        "qemu-img map",
+        "qemu-img map --start-offset=x a.raw",
+        "qemu-img map --output=xml a.raw",
+    ]);
+}
+
+#[test]
+fn check_is_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("check");
+    pair.given(&[
+        "qemu-img create -q -f raw a.raw 1M",
+        "qemu-img create -q -f qcow2 base.qcow2 10M",
+        "qemu-io -f qcow2 -c 'write 1M 640k' base.qcow2",
+        "qemu-img convert -c -O qcow2 base.qcow2 packed.qcow2",
+        "qemu-img create -q -f qcow2 leaky.qcow2 1M",
+        "qemu-io -f qcow2 -c 'write 0 256k' leaky.qcow2",
+    ]);
+    for folder in ["ours", "peer"] {
+        leak_a_cluster(&pair.root.join(folder).join("leaky.qcow2"));
+    }
+    pair.all_same(&[
+        "qemu-img check a.raw",
+        "qemu-img check --output=json a.raw",
+        "qemu-img check base.qcow2",
+        "qemu-img check --output=json base.qcow2",
+        "qemu-img check packed.qcow2",
+        "qemu-img check --output=json packed.qcow2",
+        "qemu-img check leaky.qcow2",
+        "qemu-img check -q leaky.qcow2",
+        "qemu-img check --output=json leaky.qcow2",
+        "qemu-img check -r leaks leaky.qcow2",
+        "qemu-img check leaky.qcow2",
+        "qemu-img check nowhere",
+        "qemu-img check -r foo base.qcow2",
+        "qemu-img check",
+    ]);
+}
+
+/// Counts one cluster behind the end of the used ones that nothing refers to.
+fn leak_a_cluster(path: &Path) {
+    let mut image = fs::read(path).unwrap();
+    let number = |image: &[u8], at: usize| u64::from_be_bytes(image[at..at + 8].try_into().unwrap()) as usize;
+    let block = number(&image, number(&image, 48));
+    let cluster = 65536;
+    image.resize(image.len().next_multiple_of(cluster) + cluster, 0);
+    let leaked = image.len() / cluster - 1;
+    image[block + 2 * leaked + 1] = 1;
+    fs::write(path, image).unwrap();
+}
+
+#[test]
+fn compare_tells_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("compare");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 a.qcow2 10M",
+        "qemu-io -f qcow2 -c 'write -P 7 1M 64k' -c 'write -P 0 3M 64k' -c 'write -P 9 9M 1M' a.qcow2",
+        "qemu-img convert -O raw a.qcow2 a.raw",
+        "qemu-img create -q -f raw zero.raw 10M",
+        "qemu-img create -q -f raw longer.raw 12M",
+        "qemu-img convert -O raw a.qcow2 tail.raw",
+        "qemu-img resize -q -f raw tail.raw 12M",
+        "qemu-io -f raw -c 'write 11M 1k' tail.raw",
+    ]);
+    pair.all_same(&[
+        "qemu-img compare a.qcow2 a.raw",
+        "qemu-img compare a.raw a.qcow2",
+        "qemu-img compare -q a.raw zero.raw",
+        "qemu-img compare a.raw zero.raw",
+        "qemu-img compare zero.raw a.qcow2",
+        "qemu-img compare zero.raw longer.raw",
+        "qemu-img compare -s zero.raw longer.raw",
+        "qemu-img compare a.qcow2 tail.raw",
+        "qemu-img compare tail.raw a.qcow2",
+        "qemu-img compare a.raw nowhere",
+        "qemu-img compare a.raw",
+        "qemu-img compare -f foo a.raw zero.raw",
+    ]);
+}
+
+#[test]
+fn converted_images_have_the_content_and_the_layout_of_the_peers() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("convert");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 base.qcow2 10M",
+        "qemu-io -f qcow2 -c 'write -P 7 1M 640k' -c 'write -z 3M 64k' base.qcow2",
+        "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2",
+        "qemu-io -f qcow2 -c 'write -P 8 1M 8k' -c 'write -P 0 5M 64k' -c 'write -P 1 5M 1k' top.qcow2",
+        "qemu-img convert -O raw top.qcow2 flat.raw",
+        "qemu-img create -q -f raw target.raw 10M",
+        "qemu-io -f raw -c 'write -P 5 0 10M' target.raw",
+        "qemu-img create -q -f raw small.raw 1M",
+    ]);
+    pair.all_same(&[
+        "qemu-img convert -O qcow2 flat.raw out.qcow2",
+        "qemu-img map --output=json out.qcow2",
+        "qemu-img compare out.qcow2 top.qcow2",
+        "qemu-img convert -O raw top.qcow2 out.raw",
+        "qemu-img compare -f raw out.raw top.qcow2",
+        "qemu-img convert -O qcow2 -o cluster_size=4k top.qcow2 out.qcow2",
+        "qemu-img compare out.qcow2 flat.raw",
+        "qemu-img convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 over.qcow2",
+        "qemu-img map --output=json over.qcow2",
+        "qemu-img compare over.qcow2 flat.raw",
+        "qemu-img convert -S 0 -O raw flat.raw full.raw",
+        "qemu-img map --output=json full.raw",
+        "qemu-img convert -n -O raw flat.raw target.raw",
+        "qemu-img compare -f raw -F raw flat.raw target.raw",
+        "qemu-img convert flat.raw small.raw top.qcow2 joined.raw",
+        "qemu-img info joined.raw",
+        "qemu-img convert -n -O raw flat.raw small.raw",
+        "qemu-img convert -n -O raw flat.raw nowhere.raw",
+        "qemu-img convert -O qcow2 nowhere out.qcow2",
+        "qemu-img convert -O qcow2 flat.raw",
+        "qemu-img convert -m 17 flat.raw out.raw",
+        "qemu-img convert --target-is-zero flat.raw out.raw",
+        "qemu-img convert -C -S 0 flat.raw out.raw",
+        "qemu-img convert -S 1000 flat.raw out.raw",
+        "qemu-img convert -B base.qcow2 -O qcow2 flat.raw out.qcow2",
+        "qemu-img convert -O foo flat.raw out.raw",
+        "qemu-img convert -t foo flat.raw out.raw",
+        "qemu-img convert -o foo=1 flat.raw out.raw",
+    ]);
+    // What ours made, the peer accepts.
+    for image in ["out.qcow2", "over.qcow2"] {
+        let output = run(&pair.root.join("ours"), None, &format!("qemu-img check {image}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn resize_commit_and_rebase_end_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("change");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 a.qcow2 1M",
+        "qemu-img create -q -f raw a.raw 1M",
+        "qemu-img create -q -f qcow2 base.qcow2 1M",
+        "qemu-io -f qcow2 -c 'write -P 1 0 64k' base.qcow2",
+        "qemu-img create -q -f qcow2 other.qcow2 1M",
+        "qemu-io -f qcow2 -c 'write -P 2 64k 64k' other.qcow2",
+        "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 2M",
+        "qemu-io -f qcow2 -c 'write -P 3 128k 64k' over.qcow2",
+    ]);
+    pair.all_same(&[
+        "qemu-img resize a.qcow2 2M",
+        "qemu-img resize a.qcow2 +1M",
+        "qemu-img resize a.qcow2 -1M",
+        "qemu-img resize --shrink a.qcow2 -1M",
+        "qemu-img resize --shrink a.qcow2 -100M",
+        "qemu-img resize a.qcow2 0",
+        "qemu-img resize a.qcow2 1e3",
+        "qemu-img resize a.qcow2 2T --preallocation=foo",
+        "qemu-img resize a.qcow2 4M --preallocation=metadata",
+        "qemu-img resize --shrink a.qcow2 1M --preallocation=metadata",
+        "qemu-img resize a.qcow2",
+        "qemu-img resize a.qcow2 1M x",
+        "qemu-img info a.qcow2 --output=json --image-opts",
+        "qemu-img resize -f raw --shrink a.raw 1000",
+        "qemu-img resize -f raw a.raw 10M --preallocation=metadata",
+        "qemu-img resize -f raw nowhere 10M",
+        "qemu-img rebase over.qcow2",
+        "qemu-img rebase -b other.qcow2 over.qcow2",
+        "qemu-img rebase -b nowhere -F qcow2 over.qcow2",
+        "qemu-img rebase -b other.qcow2 -F foo over.qcow2",
+        "qemu-img rebase -b other.qcow2 -F qcow2 over.qcow2",
+        "qemu-io -f qcow2 -r -c 'read -P 1 0 64k' -c 'read -P 0 64k 64k' -c 'read -P 3 128k 64k' over.qcow2",
+        "qemu-img commit base.qcow2",
+        "qemu-img commit",
+        "qemu-img commit -t foo over.qcow2",
+        "qemu-img commit -b nowhere over.qcow2",
+        "qemu-img commit -b other.qcow2 over.qcow2",
+        "qemu-io -f qcow2 -r -c 'read -P 1 0 64k' -c 'read -P 0 64k 64k' -c 'read -P 3 128k 64k' -c length other.qcow2",
+        "qemu-img commit over.qcow2",
+        "qemu-io -f qcow2 -r -c map -c 'read -P 1 0 64k' -c 'read -P 3 128k 64k' over.qcow2",
+        "qemu-img rebase -u -b '' over.qcow2",
+        "qemu-img rebase -u -b nowhere -F raw over.qcow2",
+    ]);
+}
+
+#[test]
+fn measure_counts_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("measure");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 a.qcow2 10M",
+        "qemu-io -f qcow2 -c 'write 1M 64k' -c 'write 5000k 3k' -c 'write -z 8M 64k' a.qcow2",
+        "qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 1M",
+        "qemu-img convert -O raw a.qcow2 a.raw",
+    ]);
+    for options in ["", "-O qcow2", "-O qcow2 -o cluster_size=4k", "-O qcow2 --output=json", "--output=json"] {
+        for source in ["--size 1G", "--size 0", "--size 1500500", "a.qcow2", "a.raw", "old.qcow2"] {
+            pair.same(&format!("qemu-img measure {options} {source}"));
+        }
+    }
+    pair.all_same(&["qemu-img measure", "qemu-img measure --size 1e3", "qemu-img measure --size 1G a.raw", "qemu-img measure a b"]);
+}
+
+#[test]
+fn io_commands_print_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("io");
+    pair.given(&["qemu-img create -q -f qcow2 a.qcow2 10M", "qemu-img create -q -f raw a.raw 1M"]);
+    for (format, image) in [("qcow2", "a.qcow2"), ("raw", "a.raw")] {
+        for command in [
+            "read 0 64k",
+            "read -P 1 0 64k",
+            "write -P 7 4k 4k",
+            "read -P 7 4k 4k",
+            "read -P 7 -s 2k -l 4k 2k 16k",
+            "read -P 7 -s 2k -l 8k 2k 16k",
+            "read -P 7 -l 80k 2k 16k",
+            "read -v 4090 40",
+            "read -q 0 4k",
+            "read 0 0",
+            "read 20M 4k",
+            "write 20M 4k",
+            "read",
+            "read 0",
+            "read x 1",
+            "read 0 x",
+            "read 0 3G",
+            "read -Z 0 1",
+            "write -P 256 0 4k",
+            "write -P x 0 4k",
+            "write -z -P 1 0 4k",
+            "write -u 0 4k",
+            "write -n 0 4k",
+            "write -z 0 1536",
+            "write -z -u 0 64k",
+            "write -f 1 3",
+            "writev 0 1k 2k",
+            "readv -P 205 0 1k 2k",
+            "readv 0",
+            "readv 0 1G 1G 1G",
+            "discard 0 64k",
+            "discard 0 10G",
+            "discard 1 1",
+            "discard 0",
+            "flush",
+            "length",
+            "length x",
+            "alloc 0 1M",
+            "alloc 0",
+            "alloc x",
+            "alloc 20M 1",
+            "map",
+            "truncate 2M",
+            "length",
+            "truncate foo",
+            "truncate",
+            "aio_write -P 3 0 64k",
+            "aio_write 20M 64k",
+            "aio_write -z 0 64k 3k",
+            "aio_read 20M 4k",
+            "aio_flush",
+            "close",
+            "foo",
+            "sleep 1",
+            "sleep foo",
+            "sleep",
+            "quit",
+        ] {
+            pair.same(&format!("qemu-io -f {format} -c '{command}' {image}"));
+        }
+        pair.same(&format!("qemu-io -f {format} -r -c 'write 0 4k' {image}"));
+        pair.same(&format!("qemu-io -f {format} -c 'reopen -r' -c 'write 0 4k' {image}"));
+    }
+    pair.all_same(&[
+        "qemu-io -c 'read 0 4k'",
+        "qemu-io nowhere -c length",
+        "qemu-io -c 'open nowhere'",
+        "qemu-io -c 'open -r -o driver=raw a.qcow2' -c length",
+        "qemu-io -c 'close' -c 'close' -f raw a.raw",
+        "qemu-io --image-opts driver=qcow2,file.filename=a.qcow2 -c length",
+        "qemu-io --image-opts -f raw a.raw",
+        "qemu-io -t foo a.raw",
+    ]);
+}
+
+#[test]
+fn nbd_refuses_the_same_command_lines() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("nbd");
+    pair.given(&["qemu-img create -q -f raw a.raw 1M"]);
+    pair.all_same(&[
+        "qemu-nbd",
+        "qemu-nbd a b",
+        "qemu-nbd nowhere",
+        "qemu-nbd -p x -f raw a.raw",
+        "qemu-nbd -e x a.raw",
+        "qemu-nbd -k relative a.raw",
+        "qemu-nbd -k /nowhere/s -f raw a.raw",
+        "qemu-nbd --cache=foo a.raw",
+        "qemu-nbd --cache=none -n a.raw",
+        "qemu-nbd --aio=foo a.raw",
+        "qemu-nbd --discard=foo a.raw",
+        "qemu-nbd -f foo a.raw",
+        "qemu-nbd --foo",
+        "qemu-nbd -L nowhere",
+        "qemu-nbd -L -k /nowhere/s",
+        "qemu-nbd --image-opts -f raw driver=raw",
+        "qemu-nbd --handshake-limit x a.raw",
+    ]);
+}

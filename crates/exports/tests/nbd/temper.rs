@@ -1,0 +1,176 @@
+//! Clients that are slow, silent, greedy or gone.
+
+use crate::world::{Client, run};
+use exports::ServerOptions;
+use nbd::{Command, Request};
+use std::time::Duration;
+
+fn short() -> Duration {
+    Duration::from_millis(150)
+}
+
+#[test]
+fn a_client_that_says_nothing_is_sent_away() {
+    run(async |world| {
+        let options = ServerOptions { handshake_deadline: Some(short()), ..ServerOptions::default() };
+        world.start(options).await;
+        world.disk(false).await;
+        world.export("disk", true).await;
+        let silent = world.connect().await;
+        let mut buf = [0; 64];
+        assert_eq!(silent.recv(&mut buf).await.unwrap(), 18);
+        assert_eq!(silent.recv(&mut buf).await.unwrap(), 0);
+        // The deadline is for the handshake only.
+        let mut client = world.client("disk").await;
+        rt::sleep(short() * 2).await;
+        client.ask(Command::READ, 0, 512, &[]).await;
+    });
+}
+
+#[test]
+fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_nobody() {
+    run(async |world| {
+        world.serve_disk().await;
+        let greedy = world.client("disk").await;
+        let mut asked = 0u64;
+        let mut idle = 0;
+        // Asks until the server has not taken a byte for a while.
+        while idle < 20 {
+            let request = read(asked, 1 << 20).encode();
+            match greedy.stream.try_send(&request) {
+                Ok(n) => {
+                    assert_eq!(n, request.len(), "a request is sent whole or not at all here");
+                    (asked, idle) = (asked + 1, 0);
+                }
+                Err(_) => {
+                    rt::sleep(Duration::from_millis(10)).await;
+                    idle += 1;
+                }
+            }
+            assert!(asked < 100_000, "the server takes requests without end");
+        }
+        let mut other = world.client("disk").await;
+        other.ask(Command::WRITE, 0, 4, b"here").await;
+        // What was asked for comes when the client has come to its senses.
+        let mut data = vec![0; 1 << 20];
+        for _ in 0..20 {
+            assert!(matches!(greedy.header().await, nbd::client::Header::Data { length: 0x10_0000, .. }));
+            greedy.stream.recv_exact(&mut data).await.unwrap();
+        }
+    });
+}
+
+fn read(cookie: u64, length: u32) -> Request {
+    Request { flags: nbd::CommandFlags::NONE, command: Command::READ, cookie, offset: 0, length }
+}
+
+#[test]
+fn bytes_in_flight_are_bounded_and_one_large_request_is_served_all_the_same() {
+    run(async |world| {
+        let options = ServerOptions { bytes_in_flight: 256 << 10, ..ServerOptions::default() };
+        world.start(options).await;
+        world.slow(20_000_000, 1 << 30).await;
+        world.export("slow", true).await;
+        let mut client = world.client("slow").await;
+        let started = std::time::Instant::now();
+        // Ten reads of 100 KiB, at most two at a time: five rounds of 20 ms.
+        for cookie in 0..10 {
+            client.send(&read(cookie, 100 << 10), &[]).await;
+        }
+        for _ in 0..10 {
+            assert!(matches!(client.header().await, nbd::client::Header::Data { .. }));
+            client.stream.recv_exact(&mut vec![0; 100 << 10]).await.unwrap();
+        }
+        assert!(started.elapsed() >= Duration::from_millis(90), "{:?}", started.elapsed());
+        let large = vec![1; 8 << 20];
+        client.ask(Command::WRITE, 0, large.len() as u32, &large).await;
+        assert_eq!(client.ask(Command::READ, 0, 8 << 20, &[]).await.1.len(), 8 << 20);
+    });
+}
+
+#[test]
+fn garbage_ends_its_own_connection_only() {
+    run(async |world| {
+        world.serve_disk().await;
+        let mut good = world.client("disk").await;
+        let bad = world.client("disk").await;
+        bad.stream.send_all(&[0x5a; 64]).await.unwrap();
+        assert!(bad.is_closed().await);
+        let endless = world.client("disk").await;
+        endless
+            .stream
+            .send_all(&Request { command: Command::WRITE, ..read(1, u32::MAX) }.encode())
+            .await
+            .unwrap();
+        assert!(endless.is_closed().await);
+        let stranger = world.connect().await;
+        stranger.send_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut buf = [0; 64];
+        while matches!(stranger.recv(&mut buf).await, Ok(1..)) {}
+        good.ask(Command::READ, 0, 512, &[]).await;
+    });
+}
+
+#[test]
+fn a_client_that_vanishes_in_the_middle_of_a_write_leaves_nothing_half_done_behind() {
+    run(async |world| {
+        let server = world.serve_disk().await;
+        for length in [4096, 2 << 20] {
+            let mut client = world.client("disk").await;
+            let request = client.request(Command::WRITE, 0, length);
+            client.send(&request, &vec![7; length as usize - 1]).await;
+            drop(client);
+        }
+        while server.client_count("disk") > 0 {
+            rt::sleep(Duration::from_millis(5)).await;
+        }
+        let mut other = world.client("disk").await;
+        assert!(other.ask(Command::READ, 0, 4096, &[]).await.1.iter().all(|byte| *byte == 0));
+    });
+}
+
+#[test]
+fn one_client_too_many_waits_until_another_leaves() {
+    run(async |world| {
+        let options = ServerOptions { max_connections: 2, ..ServerOptions::default() };
+        world.start(options).await;
+        world.disk(false).await;
+        world.export("disk", true).await;
+        let first = world.client("disk").await;
+        let _second = world.client("disk").await;
+        let third = world.connect().await;
+        let greeted = rt::timeout(short(), third.recv(&mut [0; 18])).await;
+        assert!(greeted.is_err(), "the third client was let in");
+        drop(first);
+        let third = Client::negotiate(third, "disk").await.expect("there is room now");
+        drop(third);
+    });
+}
+
+#[test]
+fn whoever_connects_while_the_server_holds_waits_and_is_let_in_after() {
+    run(async |world| {
+        let server = world.start(ServerOptions::default()).await;
+        server.hold();
+        let early = world.connect().await;
+        assert!(rt::timeout(short(), early.recv(&mut [0; 18])).await.is_err());
+        world.disk(false).await;
+        world.export("disk", true).await;
+        server.let_in();
+        Client::negotiate(early, "disk").await.expect("the export is there by now");
+    });
+}
+
+#[test]
+fn the_last_client_is_noticed_only_if_it_used_an_export() {
+    run(async |world| {
+        let server = world.serve_disk().await;
+        drop(world.connect().await);
+        assert!(rt::timeout(short(), server.last_client_left()).await.is_err());
+        let (a, b) = (world.client("disk").await, world.client("disk").await);
+        drop(a);
+        assert!(rt::timeout(short(), server.last_client_left()).await.is_err());
+        drop(b);
+        server.last_client_left().await;
+    });
+}

@@ -1,0 +1,155 @@
+//! What an image is opened as, and what it turns into.
+use super::*;
+
+#[test]
+fn bitmaps_are_declared_inconsistent_before_the_first_write_and_not_by_reading() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write 0 1M"]) else { return };
+    assert_eq!(peer("qemu-img", &["bitmap", "--add", path.to_str().unwrap(), "b0"]).unwrap().0, 0);
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.read(0, 4 << 20).await;
+        disk.close().await;
+        assert_eq!(header(&path).unwrap().autoclear, 1);
+        let disk = Disk::open(&path).await;
+        // Not flushed by us: the header is durable by itself, before the data.
+        disk.write(512, &[1; 512]).await;
+        assert_eq!(std::fs::read(&path).unwrap()[88..96], [0; 8]);
+        disk.close().await;
+    });
+}
+
+#[test]
+fn an_image_that_was_left_dirty_is_repaired_when_it_is_opened_for_writing() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "lazy_refcounts=on", "4M", &["write -P 1 0 64k"]) else { return };
+    // As lazy refcounts leave an image: dirty, the data cluster not counted.
+    patch(&path, 79, &[1]);
+    patch(&path, 0x2_0000 + 5 * 2, &[0, 0]);
+    rt::block_on_control(async {
+        let disk = Disk::try_open(&path, Common { read_only: true, ..Common::default() }).await.unwrap();
+        assert_eq!(disk.read(0, 512).await[..], [1; 512]);
+        disk.close().await;
+        assert!(header(&path).unwrap().is_dirty());
+        let disk = Disk::open(&path).await;
+        disk.write(1 << 20, &[2; 512]).await;
+        assert_eq!(disk.read(0, 512).await[..], [1; 512]);
+        disk.close().await;
+    });
+    assert!(!header(&path).unwrap().is_dirty());
+    checked_by_peer(&path);
+}
+
+#[test]
+fn a_node_turns_read_only_and_writable_again_in_place() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image.qcow2");
+    create(&path, 4 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        for round in 1..4u8 {
+            disk.write(u64::from(round) << 18, &[round; 4096]).await;
+            disk.backend.discard(0, 1 << 18).await.unwrap();
+            // A writer may not be there while the node is read-only.
+            disk.graph.set_perms(&disk.backend, Perms::READER).await.unwrap();
+            disk.graph.set_writable(&disk.backend.node(), false).await.unwrap();
+            checked_by_peer(&path);
+            let (data, flags) = (Buf::from_slice(&[9; 512]), WriteFlags::default());
+            disk.backend.write(0, data, flags).await.unwrap_err();
+            assert_eq!(disk.read(u64::from(round) << 18, 4096).await[..], [round; 4096]);
+            disk.graph.set_writable(&disk.backend.node(), true).await.unwrap();
+            disk.write(0, &[round; 70_000]).await;
+        }
+        disk.close().await;
+    });
+    checked_by_peer(&path);
+}
+
+/// Where the file holds a guest offset's byte.
+async fn host(disk: &Disk, offset: u64) -> Option<u64> {
+    disk.backend.status(offset, 512).await.unwrap().host.map(|(_, at)| at)
+}
+
+#[test]
+fn a_cluster_freed_by_a_trim_is_not_reused_before_its_unmapping_is_durable() {
+    const CLUSTER: u64 = 65536;
+    let scratch = Scratch::new();
+    let path = scratch.path("image.qcow2");
+    create(&path, 16 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.write(0, &[1; 512]).await;
+        let freed = host(&disk, 0).await.unwrap();
+        disk.backend.flush().await.unwrap();
+        disk.backend.discard(0, CLUSTER).await.unwrap();
+        for at in 1..5 {
+            disk.write(at * CLUSTER, &[2; 512]).await;
+            assert_ne!(host(&disk, at * CLUSTER).await, Some(freed));
+        }
+        disk.backend.flush().await.unwrap();
+        // Durable now, and once the requests of then have ended it is used again.
+        let mut reused = false;
+        for at in 5..200 {
+            rt::yield_now().await;
+            disk.write(at * CLUSTER, &[3; 512]).await;
+            reused |= host(&disk, at * CLUSTER).await == Some(freed);
+        }
+        assert!(reused);
+        disk.close().await;
+    });
+    checked_by_peer(&path);
+}
+
+#[test]
+fn a_write_and_zeroes_at_once_on_one_cluster_end_in_one_reference_each() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image.qcow2");
+    create(&path, 16 << 20, &[("cluster_size", "4096")]).unwrap();
+    rt::block_on_control(async {
+        for round in 0..30u64 {
+            let disk = Disk::open(&path).await;
+            let mut tasks = Vec::new();
+            for i in 0..32u64 {
+                let (backend, at) = (disk.backend.clone(), (i / 4 + round * 7) * 4096);
+                tasks.push(rt::spawn(async move {
+                    match i % 4 {
+                        0 => backend.write(at, Buf::from_slice(&[1; 512]), WriteFlags::default()).await,
+                        1 => backend.write_zeroes(at, 4096, ZeroFlags::default()).await,
+                        2 => backend.write(at + 1024, Buf::from_slice(&[2; 2048]), WriteFlags::default()).await,
+                        _ => backend.discard(at, 4096).await,
+                    }
+                }));
+            }
+            for task in tasks {
+                task.await.unwrap().unwrap();
+            }
+            disk.close().await;
+            checked_by_peer(&path);
+        }
+    });
+}
+
+#[test]
+fn a_failed_change_of_the_backing_link_changes_nothing_and_a_good_one_is_seen_by_the_peer() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image.qcow2");
+    create(&path, 1 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.write(0, &[7; 4096]).await;
+        let node = disk.backend.node();
+        let long = block::Link { filename: Some("x".repeat(2000)), format: None };
+        node.driver().set_backing_link(long).await.unwrap_err();
+        assert_eq!(header(&path).unwrap().backing_name, None);
+        let link = block::Link { filename: Some("base.raw".to_owned()), format: Some("raw".to_owned()) };
+        node.driver().set_backing_link(link).await.unwrap();
+        assert_eq!(node.driver().info().backing_filename.as_deref(), Some("base.raw"));
+        // What was written before is durable with the header, though nobody flushed.
+        assert_eq!(word_at(&path, header(&path).unwrap().l1_offset) >> 63, 1);
+        disk.write(1 << 19, &[8; 4096]).await;
+        disk.close().await;
+    });
+    assert_eq!(header(&path).unwrap().backing_format().as_deref(), Some("raw"));
+    std::fs::write(scratch.path("base.raw"), vec![5; 1 << 20]).unwrap();
+    checked_by_peer(&path);
+}

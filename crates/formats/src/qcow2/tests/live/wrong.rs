@@ -1,0 +1,115 @@
+//! Images whose tables are wrong.
+use super::*;
+
+/// Opens the image and does one request on it; the error must name what is wrong.
+async fn fails(path: &Path, read_only: bool, write: bool, words: &str) {
+    let common = Common { read_only, ..Common::default() };
+    let disk = Disk::try_open(path, common).await.unwrap();
+    let error = if write {
+        disk.backend.write(0, Buf::from_slice(&[1; 512]), WriteFlags::default()).await.expect_err(words)
+    } else {
+        disk.backend.read(0, BufMut::with_len(512)).await.1.unwrap_err()
+    };
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    // The other clusters can still be read.
+    let (content, result) = disk.backend.read(128 << 10, BufMut::with_len(512)).await;
+    result.unwrap();
+    assert_eq!(content[..], [3; 512]);
+    let closed = disk.graph.detach(&disk.backend).await;
+    assert_eq!(closed.is_ok(), read_only, "{closed:?}");
+}
+
+#[test]
+fn each_wrong_table_entry_is_an_error_that_names_it_and_marks_the_image_corrupt() {
+    let l2_entries: [(u64, &str); 8] = [
+        (1 << 63, "header"),
+        (1 << 63 | 0x9_0200, "not aligned"),
+        (1 << 63 | 0x4000_0000, "beyond the end"),
+        (1 << 63 | 0x3_0000, "active L1 table"),
+        (1 << 63 | 0x1_0000, "refcount table"),
+        (1 << 63 | 0x4_0000, "active L2 table"),
+        (1 << 58 | 0x5_0000, "reserved bits"),
+        (1 << 63 | 1 << 62 | 0x5_0000, "compressed"),
+    ];
+    for (entry, words) in l2_entries {
+        for write in [false, true] {
+            let scratch = Scratch::new();
+            let writes = ["write -P 1 0 64k", "write -P 3 128k 64k"];
+            let Some(path) = peer_image(&scratch, "", "4M", &writes) else { return };
+            let l2 = word_at(&path, 0x3_0000) & !(1 << 63);
+            patch(&path, l2, &u64::to_be_bytes(entry));
+            rt::block_on_control(async {
+                // Reading an L2 table as data does no harm, so only a writable image looks for it.
+                let harmless = words == "active L2 table";
+                if !write && !harmless {
+                    fails(&path, true, false, words).await;
+                    assert!(!header(&path).unwrap().is_corrupt());
+                }
+                fails(&path, false, write, words).await;
+                assert!(header(&path).unwrap().is_corrupt(), "{words}");
+                // Marked: no more writers, readers still.
+                let refused = Disk::try_open(&path, Common::default()).await.map(drop).unwrap_err();
+                assert!(refused.to_string().contains("corrupt"), "{refused}");
+                if !harmless {
+                    fails(&path, true, false, words).await;
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn each_wrong_l1_entry_is_an_error_that_names_it() {
+    let entries: [(u64, &str); 6] = [
+        (1 << 63, "header"),
+        (1 << 63 | 0x9_0200, "not aligned"),
+        (1 << 63 | 0x4000_0000, "beyond the end"),
+        (1 << 63 | 0x3_0000, "active L1 table"),
+        (1 << 63 | 0x1_0000, "refcount table"),
+        (1 << 57 | 0x4_0000, "reserved bits"),
+    ];
+    for (entry, words) in entries {
+        let scratch = Scratch::new();
+        let Some(path) = peer_image(&scratch, "", "4M", &["write 0 64k"]) else { return };
+        patch(&path, 0x3_0000, &u64::to_be_bytes(entry));
+        rt::block_on_control(async {
+            for (read_only, write) in [(true, false), (false, true)] {
+                let disk = Disk::try_open(&path, Common { read_only, ..Common::default() }).await.unwrap();
+                let error = if write {
+                    disk.backend
+                        .write(0, Buf::from_slice(&[1; 512]), WriteFlags::default())
+                        .await
+                        .unwrap_err()
+                } else {
+                    disk.backend.read(0, BufMut::with_len(512)).await.1.unwrap_err()
+                };
+                assert!(error.to_string().contains(words), "{error}");
+                assert_eq!(disk.graph.detach(&disk.backend).await.is_ok(), read_only);
+            }
+            assert!(header(&path).unwrap().is_corrupt());
+        });
+    }
+}
+
+#[test]
+fn clusters_that_wrong_refcounts_call_free_are_not_overwritten_when_they_hold_metadata() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 64k"]) else { return };
+    let before = std::fs::read(&path).unwrap();
+    // Counts of header, refcount table, refcount block, L1 and L2: every one of them in turn.
+    for cluster in 0..5 {
+        std::fs::write(&path, &before).unwrap();
+        patch(&path, 0x2_0000 + cluster * 2, &[0, 0]);
+        rt::block_on_control(async {
+            let disk = Disk::try_open(&path, Common::default()).await.unwrap();
+            let data = Buf::from_slice(&[1; 512]);
+            let error = disk.backend.write(1 << 20, data, WriteFlags::default()).await.unwrap_err();
+            assert!(error.to_string().contains("free that overlap the"), "{error}");
+            disk.graph.detach(&disk.backend).await.unwrap_err();
+        });
+        let after = std::fs::read(&path).unwrap();
+        let same = (80..after.len()).filter(|at| before[*at] != after[*at]).collect::<Vec<_>>();
+        assert_eq!(same, [(0x2_0000 + cluster * 2 + 1) as usize], "only the count that was patched differs");
+    }
+}

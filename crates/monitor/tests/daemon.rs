@@ -1,0 +1,245 @@
+//! The daemon as a process: its options, its signals, its end, and what a kill leaves behind.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod support;
+
+use api::Value;
+use block::{BackendRequest, Common, Options, Perms, Policy, WriteFlags};
+use rt::{Buf, BufMut};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::*;
+
+/// The daemon's program, which stands beside the tests.
+fn program() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join("daemon")
+}
+
+fn start(folder: &Folder, options: &[&str]) -> Child {
+    Command::new(program())
+        .current_dir(folder.folder())
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn run(folder: &Folder, options: &[&str]) -> Output {
+    start(folder, options).wait_with_output().unwrap()
+}
+
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// A QMP session with a daemon.
+struct Qmp(BufReader<UnixStream>);
+
+impl Qmp {
+    fn connect(folder: &Folder) -> Qmp {
+        let stream = until("the QMP socket", || UnixStream::connect(folder.path("qmp.sock")).ok());
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut qmp = Qmp(BufReader::new(stream));
+        assert!(qmp.receive().get("QMP").is_some());
+        qmp.ok("{'execute': 'qmp_capabilities'}");
+        qmp
+    }
+
+    fn receive(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        api::json::parse(&line).unwrap()
+    }
+
+    fn ok(&mut self, command: &str) -> Value {
+        self.0.get_mut().write_all(command.as_bytes()).unwrap();
+        loop {
+            let message = self.receive();
+            if message.get("event").is_none() {
+                assert!(message.get("return").is_some(), "{command}: {message}");
+                return message;
+            }
+        }
+    }
+
+    fn event(&mut self, name: &str) -> Value {
+        loop {
+            let message = self.receive();
+            if text(&message, &["event"]) == name {
+                return message;
+            }
+        }
+    }
+}
+
+const CHARDEV: [&str; 4] =
+    ["--chardev", "socket,id=c,path=qmp.sock,server=on,wait=off", "--monitor", "chardev=c"];
+
+#[test]
+fn a_signal_ends_it_in_order_and_its_pid_file_goes() {
+    for name in ["-TERM", "-INT", "-HUP"] {
+        let folder = Folder::new();
+        let options = [&CHARDEV[..], &["--blockdev", "null-co,node-name=n", "--pidfile", "pid"]].concat();
+        let child = start(&folder, &options);
+        let pid = until("the pid file", || {
+            std::fs::read_to_string(folder.path("pid")).ok().filter(|text| text.ends_with('\n'))
+        });
+        assert_eq!(pid.trim(), child.id().to_string());
+        let _session = Qmp::connect(&folder);
+        signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+        assert!(!folder.folder().join("pid").exists());
+    }
+}
+
+#[test]
+fn a_live_socket_is_not_taken_over_and_a_stale_one_is_replaced() {
+    let folder = Folder::new();
+    let mut first = start(&folder, &CHARDEV);
+    let mut session = Qmp::connect(&folder);
+    let second = run(&folder, &CHARDEV);
+    assert_eq!(second.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(words.contains("Failed to bind socket to qmp.sock") && words.contains("listens"), "{words}");
+    session.ok("{'execute': 'query-block'}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(folder.folder().join("qmp.sock").exists(), "a stale file");
+    let mut third = start(&folder, &CHARDEV);
+    let mut session = until("the third daemon", || {
+        UnixStream::connect(folder.path("qmp.sock")).ok().map(|_| Qmp::connect(&folder))
+    });
+    session.ok("{'execute': 'quit'}");
+    assert!(third.wait().unwrap().success());
+}
+
+#[test]
+fn in_the_background_it_is_ready_when_the_parent_ends_and_an_error_is_the_parents() {
+    let folder = Folder::new();
+    let options = [&["--daemonize", "--pidfile", "pid"][..], &CHARDEV].concat();
+    assert!(run(&folder, &options).status.success());
+    let pid = std::fs::read_to_string(folder.path("pid")).unwrap();
+    let mut session = Qmp::connect(&folder);
+    session.ok("{'execute': 'quit'}");
+    let process = PathBuf::from(format!("/proc/{}", pid.trim()));
+    until("the end of the daemon", || (!process.exists()).then_some(()));
+    assert!(!folder.folder().join("pid").exists());
+
+    let failed = run(&folder, &["--daemonize", "--blockdev", "nope"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!(words, "daemon: --blockdev nope: Parameter 'driver' does not accept value 'nope'\n");
+}
+
+#[test]
+fn options_are_carried_out_in_order_in_either_form_and_the_first_wrong_one_ends_it() {
+    let folder = Folder::new();
+    let null = r#"{"driver": "null-co", "node-name": "n"}"#;
+    let cases: [(&[&str], &str); 8] = [
+        (&["--blockdev", "raw,node-name=r,file=n"], "Cannot find device='n' nor node-name='n'"),
+        (&["--blockdev", null, "--blockdev", "null-co,node-name=n"], "Duplicate nodes with node-name='n'"),
+        (&["--monitor", "c"], "chardev \"c\" not found"),
+        (&["--chardev", "stdio,id=c", "--monitor", "c,mode=readline"], "Only QMP is supported"),
+        (&["--blockdev", null, "--export", "nbd,id=e,node-name=n"], "NBD server not running"),
+        (&["--object", "secret,id=s"], "Either 'file' or 'data' must be provided"),
+        (&["--object", "secret,id=s,data=a,file=b"], "'file' and 'data' are mutually exclusive"),
+        (&["--object", "tls-creds-x509,id=t"], "Parameter 'qom-type' does not accept value 'tls-creds-x509'"),
+    ];
+    for (options, expected) in cases {
+        let output = run(&folder, options);
+        assert_eq!(output.status.code(), Some(1), "{options:?}");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = &options[options.len() - 2..];
+        assert_eq!(words, format!("daemon: {} {}: {expected}\n", last[0], last[1]));
+    }
+}
+
+const SIZE: u64 = 2 << 20;
+const CLUSTER: u64 = 65536;
+
+/// Makes an image over `backing` and fills every cluster that `fills` picks with `byte`.
+async fn layer(folder: &Folder, name: &str, backing: Option<&str>, byte: u8, fills: impl Fn(u64) -> bool) {
+    let control = control();
+    let mut options = Options::new();
+    if let Some(backing) = backing {
+        options = options.with_str("backing_file", backing).with_str("backing_fmt", "qcow2");
+    }
+    let path = folder.path(name);
+    control.graph().create("qcow2", &path, SIZE, options).await.unwrap();
+    let node =
+        control.graph().open_image(&path, Some("qcow2"), Common::default(), Policy::FOLLOW).await.unwrap();
+    let request = BackendRequest { label: "test".to_owned(), node, perms: Perms::WRITER, pinned: false };
+    let entry = control.graph().attach(request).await.unwrap();
+    for cluster in (0..SIZE / CLUSTER).filter(|c| fills(*c)) {
+        let data = Buf::from_slice(&vec![byte; CLUSTER as usize]);
+        entry.write(cluster * CLUSTER, data, WriteFlags::default()).await.unwrap();
+    }
+    control.graph().detach(&entry).await.unwrap();
+}
+
+/// The content of an image with all below it.
+async fn content(folder: &Folder, name: &str) -> Vec<u8> {
+    let control = control();
+    let common = Common { read_only: true, ..Common::default() };
+    let opened = control.graph().open_image(&folder.path(name), Some("qcow2"), common, Policy::FOLLOW).await;
+    let node = opened.unwrap();
+    let (data, result) = node.read(0, BufMut::with_len(SIZE as usize)).await;
+    result.unwrap();
+    control.end().await.unwrap();
+    data.to_vec()
+}
+
+async fn kill_after_commit(round: u64) {
+    let folder = Folder::new();
+    layer(&folder, "base", None, 1, |c| (c + round) % 2 == 0).await;
+    layer(&folder, "mid", Some("base"), 2, |c| (c + round) % 3 == 0).await;
+    layer(&folder, "top", Some("mid"), 3, |c| (c + round) % 5 == 0).await;
+    let before = content(&folder, "top").await;
+    let options =
+        [&CHARDEV[..], &["--blockdev", "qcow2,node-name=d,file.driver=file,file.filename=top"]].concat();
+    let mut child = start(&folder, &options);
+    let mut session = Qmp::connect(&folder);
+    let intermediate = round % 2 == 0;
+    let top = if intermediate { ", 'top': 'mid'" } else { "" };
+    session.ok(&format!("{{'execute': 'block-commit', 'arguments': {{'device': 'd', 'job-id': 'j'{top}}}}}"));
+    if !intermediate {
+        session.event("BLOCK_JOB_READY");
+        session.ok("{'execute': 'job-complete', 'arguments': {'id': 'j'}}");
+    }
+    let done = session.event("BLOCK_JOB_COMPLETED");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(done.get("data").unwrap().get("error").is_none(), "{done}");
+    assert!(content(&folder, "top").await == before, "round {round}: the chain shows something else");
+    let below = if intermediate { "mid" } else { "base" };
+    std::fs::remove_file(folder.path(if intermediate { "mid" } else { "top" })).unwrap();
+    let survivor = if intermediate { "top" } else { "base" };
+    assert!(content(&folder, survivor).await == before, "round {round}: {survivor} needs {below}");
+}
+
+#[test]
+fn a_kill_right_after_a_commit_is_told_to_be_complete_loses_nothing() {
+    rt::block_on_control(async {
+        for round in 0..20 {
+            kill_after_commit(round).await;
+        }
+    });
+}

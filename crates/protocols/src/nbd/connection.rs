@@ -1,0 +1,373 @@
+//! One connection to a server: many requests at once, each found again by its cookie.
+//!
+//! ```text
+//! callers ─▶ submit ─send─▶ socket            (at once; what does not fit is queued)
+//!                └▶ queue ─▶ pump ─send─▶ socket
+//! callers ◀─ answer ◀─ InFlight ◀─ pump ◀─recv─ socket
+//! ```
+//!
+//! Laws: a request that was submitted is carried out whether or not its caller waits; when the connection is lost,
+//! every request in flight and every later one ends with an error that says so; it is never opened again.
+//!
+//! Bounds: requests in flight as [`InFlight`] states; a request without a sign of life ends the connection after
+//! [`Patience`].
+
+use super::inflight::{Answer, InFlight};
+use super::receive::{Broken, Receiver};
+use block::{BlockError, ErrorKind, Result};
+use futures_util::task::AtomicWaker;
+use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
+use nbd::{BASE_ALLOCATION, Command, CommandFlags, Request};
+use parking_lot::Mutex;
+use rt::net::{Address, Stream};
+use rt::{Buf, BufMut, Target};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long a server may let us wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// To connect, and to agree on an export.
+    pub connect: Duration,
+    /// For the next sign of life of a request.
+    pub request: Duration,
+    /// For a flush: everything written before may have to reach a disk.
+    pub flush: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let request = Duration::from_secs(30);
+        Self { connect: request, request, flush: request * 10 }
+    }
+}
+
+/// Parts of one vectored send.
+const PARTS: usize = 32;
+
+/// A connection in its transmission phase.
+pub(super) struct Connection {
+    name: String,
+    stream: Stream,
+    requests: InFlight,
+    structured: bool,
+    /// ID of the context `base:allocation`, if the server has it.
+    context: Option<u32>,
+    patience: Patience,
+    /// What could not be sent at once.
+    queue: Mutex<VecDeque<Buf>>,
+    queued: AtomicBool,
+    closing: AtomicBool,
+    /// Deadline of the reply that is being received; 0 for none.
+    receiving_ns: AtomicU64,
+    /// The pump's.
+    waker: AtomicWaker,
+}
+
+impl Connection {
+    /// Connects and enters transmission. `name` is for messages.
+    pub async fn open(
+        address: &Address,
+        export: &str,
+        name: &str,
+        patience: Patience,
+    ) -> Result<(Arc<Self>, Export)> {
+        let handshake = Handshake::connect(export, &[BASE_ALLOCATION]).map_err(|error| refusal(&error))?;
+        let (stream, step, rest) = within(patience, address, handshake).await?;
+        let Step::Ready(export) = step else { return Err(refusal(&HandshakeError::Ended)) };
+        let context = export.contexts.iter().find(|(_, name)| name == BASE_ALLOCATION).map(|(id, _)| *id);
+        let connection = Arc::new(Self {
+            name: name.to_owned(),
+            stream,
+            requests: InFlight::default(),
+            structured: export.structured,
+            context,
+            patience,
+            queue: Mutex::default(),
+            queued: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            receiving_ns: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+        });
+        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::new(&rest))).detach();
+        rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.request / 4)).detach();
+        Ok((connection, export))
+    }
+
+    /// The server tells what is allocated.
+    pub fn tells_status(&self) -> bool {
+        self.context.is_some()
+    }
+
+    /// Makes a request and waits for its answer. `data` is what a write sends, `buf` where a read's data go.
+    pub async fn call(
+        &self,
+        command: Command,
+        flags: CommandFlags,
+        (offset, length): (u64, u32),
+        data: Option<Buf>,
+        buf: Option<BufMut>,
+    ) -> Answer {
+        let patience = if command == Command::FLUSH { self.patience.flush } else { self.patience.request };
+        let ticket = self.requests.ticket(nanos(patience)).await;
+        let mut request = Request { flags, command, cookie: 0, offset, length };
+        let (structured, context) = (self.structured, self.context.unwrap_or(0));
+        let begun = self.requests.begin(ticket, buf, |cookie| {
+            request.cookie = cookie;
+            Tracker::new(request, structured, context)
+        });
+        let answer = match begun {
+            Ok((_, answer)) => answer,
+            Err((buf, error)) => return (buf, Err(error)),
+        };
+        if let Err(error) = self.submit(&request.encode(), data) {
+            self.lose(&Broken::Io(error));
+        }
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => (None, Err(self.requests.dead().unwrap_or_else(|| self.lost(&Broken::Closed)))),
+        }
+    }
+
+    /// Sends at once, or queues what there is no room for. Never waits, so that no request is half sent.
+    fn submit(&self, header: &[u8], data: Option<Buf>) -> io::Result<()> {
+        let mut queue = self.queue.lock();
+        let body = data.as_deref().unwrap_or_default();
+        let whole = header.len() + body.len();
+        let mut sent = 0;
+        while queue.is_empty() && sent < whole {
+            let head = header.get(sent..).unwrap_or_default();
+            let tail = body.get(sent.saturating_sub(header.len())..).unwrap_or_default();
+            match self.stream.try_send_vectored(&[IoSlice::new(head), IoSlice::new(tail)]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if sent == whole {
+            return Ok(());
+        }
+        if let Some(head) = header.get(sent..).filter(|head| !head.is_empty()) {
+            queue.push_back(Buf::from_slice(head));
+        }
+        if let Some(data) = data {
+            queue.push_back(data.slice(sent.saturating_sub(header.len())..));
+        }
+        self.queued.store(true, Ordering::Release);
+        drop(queue);
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Sends from the queue what there is room for.
+    fn send_queued(&self) -> io::Result<()> {
+        let mut queue = self.queue.lock();
+        while !queue.is_empty() {
+            let mut parts = [IoSlice::new(&[]); PARTS];
+            let count =
+                parts.iter_mut().zip(queue.iter()).map(|(part, buf)| *part = IoSlice::new(buf)).count();
+            let mut n = match self.stream.try_send_vectored(parts.get(..count).unwrap_or_default()) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            while let Some(front) = queue.front_mut() {
+                let taken = n.min(front.len());
+                *front = front.slice(taken..);
+                n -= taken;
+                if !front.is_empty() {
+                    break;
+                }
+                queue.pop_front();
+            }
+        }
+        self.queued.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn lost(&self, cause: &Broken) -> BlockError {
+        BlockError::new(ErrorKind::Io, format!("the connection to '{}' is lost: {}", self.name, words(cause)))
+    }
+
+    /// The connection is of no more use.
+    fn lose(&self, cause: &Broken) {
+        let error = self.lost(cause);
+        self.end(&error);
+    }
+
+    fn end(&self, error: &BlockError) {
+        self.closing.store(true, Ordering::Release);
+        self.requests.kill(error);
+        self.waker.wake();
+    }
+
+    /// Says goodbye. Requests still in flight end with an error; there should be none.
+    pub fn close(&self) {
+        let goodbye =
+            Request { flags: CommandFlags::NONE, command: Command::DISC, cookie: 0, offset: 0, length: 0 };
+        if !self.closing.load(Ordering::Acquire) {
+            // A server that does not listen any more misses nothing.
+            let _ = self.submit(&goodbye.encode(), None);
+            let _ = self.stream.shutdown_write();
+        }
+        self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)));
+    }
+
+    /// Waits for something to send or to receive; true: to receive. `None` when the connection has ended.
+    async fn wait(&self) -> Option<io::Result<bool>> {
+        let mut readable = pin!(self.stream.readable());
+        let mut writable = pin!(self.stream.writable());
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.closing.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
+                return Poll::Ready(Some(result.map(|()| true)));
+            }
+            if self.queued.load(Ordering::Acquire)
+                && let Poll::Ready(result) = writable.as_mut().poll(cx)
+            {
+                return Poll::Ready(Some(result.map(|()| false)));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Moves bytes until the connection ends.
+async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
+    let mut result = receiver.work_off(&connection.requests);
+    while result.is_ok() {
+        let current = receiver.deadline_ns().unwrap_or(0);
+        connection.receiving_ns.store(current, Ordering::Release);
+        receiver.rest();
+        result = match connection.wait().await {
+            None => break,
+            Some(Ok(true)) => receiver.receive(&connection.stream, &connection.requests),
+            Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
+            Some(Err(error)) => Err(error.into()),
+        };
+    }
+    if let Err(cause) = result {
+        tracing::warn!(export = connection.name, error = %cause, "NBD connection lost");
+        connection.lose(&cause);
+    }
+    let error = connection.requests.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
+    receiver.abandon(&error);
+    // It may be gone already.
+    let _ = connection.stream.shutdown();
+}
+
+/// Looks every so often for a request that has waited too long.
+async fn watch(connection: Weak<Connection>, every: Duration) {
+    loop {
+        rt::sleep(every).await;
+        let Some(connection) = connection.upgrade() else { return };
+        if connection.closing.load(Ordering::Acquire) {
+            return;
+        }
+        let now = rt::now_ns();
+        let receiving = connection.receiving_ns.load(Ordering::Acquire);
+        if receiving != 0 && receiving <= now || connection.requests.overdue(now) {
+            let seconds = connection.patience.request.as_secs_f32();
+            let text = format!(
+                "the connection to '{}' was given up: the server left a request unanswered for {seconds} s",
+                connection.name
+            );
+            tracing::warn!(
+                export = connection.name,
+                seconds,
+                "NBD server does not answer; connection given up"
+            );
+            connection.end(&BlockError::new(ErrorKind::Timeout, text));
+            return;
+        }
+    }
+}
+
+/// Connects and negotiates in bounded time: the stream, what was agreed on, and bytes that came behind it.
+async fn within(
+    patience: Patience,
+    address: &Address,
+    handshake: Handshake,
+) -> Result<(Stream, Step, Vec<u8>)> {
+    let place = match address {
+        Address::Unix(path) => path.display().to_string(),
+        tcp => tcp.to_string(),
+    };
+    let work = async {
+        let stream = Stream::connect(address).await;
+        let stream =
+            stream.map_err(|error| BlockError::os(format!("Failed to connect to '{place}'"), &error))?;
+        let (step, rest) = negotiate(&stream, handshake).await?;
+        Ok((stream, step, rest))
+    };
+    match rt::timeout(patience.connect, work).await {
+        Ok(result) => result,
+        Err(_) => {
+            let seconds = patience.connect.as_secs_f32();
+            let text = format!("the NBD server at '{place}' did not answer within {seconds} s");
+            Err(BlockError::new(ErrorKind::Timeout, text))
+        }
+    }
+}
+
+async fn negotiate(stream: &Stream, mut handshake: Handshake) -> Result<(Step, Vec<u8>)> {
+    let mut buf = vec![0; 16 << 10];
+    let mut out = Vec::new();
+    loop {
+        let n = stream.recv(&mut buf).await?;
+        if n == 0 {
+            let text =
+                "the NBD server closed the connection during the handshake; it may not know the export";
+            return Err(BlockError::new(ErrorKind::Io, text));
+        }
+        let mut window = buf.get(..n).unwrap_or_default();
+        while !window.is_empty() {
+            out.clear();
+            let (taken, step) = handshake.advance(window, &mut out).map_err(|error| refusal(&error))?;
+            window = window.get(taken..).unwrap_or_default();
+            stream.send_all(&out).await?;
+            if step != Step::More {
+                return Ok((step, window.to_vec()));
+            }
+        }
+    }
+}
+
+fn refusal(error: &HandshakeError) -> BlockError {
+    match error {
+        HandshakeError::Refused { code: nbd::ReplyType::ERR_UNKNOWN, message, .. } => {
+            let mut text = "Requested export not available".to_owned();
+            if !message.is_empty() {
+                text.push_str(&format!("\nserver reported: {message}"));
+            }
+            BlockError::new(ErrorKind::NotFound, text)
+        }
+        HandshakeError::Refused { .. } => BlockError::new(ErrorKind::Refused, error.to_string()),
+        HandshakeError::TooLarge { .. } => BlockError::new(ErrorKind::Limit, error.to_string()),
+        error => BlockError::new(ErrorKind::Io, error.to_string()),
+    }
+}
+
+/// A cause without Rust's "(os error N)".
+fn words(cause: &Broken) -> String {
+    match cause {
+        Broken::Io(error) => BlockError::from_io(error).to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

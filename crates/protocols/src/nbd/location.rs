@@ -1,0 +1,274 @@
+//! Where an export is: options, and the file names that stand for them.
+//!
+//! ```text
+//! nbd://host[:port][/export]   nbd+tcp://…   nbd+unix:///[export]?socket=path
+//! nbd:host:port[:exportname=export]          nbd:unix:path[:exportname=export]
+//! ```
+
+use block::{BlockError, Opt, Options, Result};
+use rt::net::Address;
+use std::path::PathBuf;
+
+/// The registered port of the protocol.
+const PORT: u16 = 10809;
+
+/// A server and an export of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Location {
+    pub address: Address,
+    pub export: String,
+}
+
+impl Location {
+    /// The name by which the export is shown and found again.
+    pub fn filename(&self) -> String {
+        let export = escape(&self.export);
+        match &self.address {
+            Address::Unix(path) if export.is_empty() => format!("nbd+unix://?socket={}", path.display()),
+            Address::Unix(path) => format!("nbd+unix:///{export}?socket={}", path.display()),
+            tcp if export.is_empty() => format!("nbd://{tcp}"),
+            tcp => format!("nbd://{tcp}/{export}"),
+        }
+    }
+}
+
+/// Turns a file name into options.
+pub(super) fn parse_filename(name: &str) -> Result<Options> {
+    let location = match name.split_once("://") {
+        Some((scheme @ ("nbd" | "nbd+tcp" | "nbd+unix"), rest)) => {
+            parse_uri(scheme, rest).ok_or_else(|| BlockError::invalid("No valid URL specified"))?
+        }
+        _ => parse_legacy(name.strip_prefix("nbd:").unwrap_or(name))?,
+    };
+    let mut server = Options::new();
+    match location.address {
+        Address::Unix(path) => {
+            server.set("type", Opt::Str("unix".into()));
+            server.set("path", Opt::Str(path.display().to_string()));
+        }
+        Address::Tcp { host, port } => {
+            server.set("type", Opt::Str("inet".into()));
+            server.set("host", Opt::Str(host));
+            server.set("port", Opt::Str(port.to_string()));
+        }
+    }
+    let options = Options::new().with("server", Opt::Dict(server));
+    Ok(if location.export.is_empty() { options } else { options.with_str("export", &location.export) })
+}
+
+fn parse_uri(scheme: &str, rest: &str) -> Option<Location> {
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let export = unescape(path)?;
+    if scheme == "nbd+unix" {
+        let socket = unescape(query?.strip_prefix("socket=")?)?;
+        let plain = authority.is_empty() && !socket.is_empty() && !query?.contains('&');
+        return plain.then(|| Location { address: Address::Unix(PathBuf::from(socket)), export });
+    }
+    if query.is_some() || authority.is_empty() {
+        return None;
+    }
+    let (host, port) = split_port(authority)?;
+    Some(Location { address: Address::Tcp { host: host.to_owned(), port: port.unwrap_or(PORT) }, export })
+}
+
+/// Splits `host[:port]`, where the host may be an address in brackets.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    match rest.strip_prefix(':') {
+        Some(port) => port.parse().ok().map(|port| (host, Some(port))),
+        None => rest.is_empty().then_some((host, None)),
+    }
+}
+
+fn parse_legacy(rest: &str) -> Result<Location> {
+    let (server, export) = match rest.split_once(":exportname=") {
+        Some((_, "")) => return Err(BlockError::invalid("NBD server address missing")),
+        Some((server, export)) => (server, export.to_owned()),
+        None => (rest, String::new()),
+    };
+    if server.is_empty() {
+        return Err(BlockError::invalid("NBD server address missing"));
+    }
+    if let Some(path) = server.strip_prefix("unix:") {
+        return Ok(Location { address: Address::Unix(PathBuf::from(path)), export });
+    }
+    match split_port(server) {
+        Some((host, Some(port))) => {
+            Ok(Location { address: Address::Tcp { host: host.to_owned(), port }, export })
+        }
+        _ => Err(BlockError::invalid(format!("error parsing address '{server}'"))),
+    }
+}
+
+/// Decodes `%xx`; `None` if what comes out is no text.
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok())?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = rest.get(2..)?;
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+/// Encodes what would end the path of a URI, or not survive its way back.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '%' | '?' | '#' => out.push_str(&format!("%{:02x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Takes the driver's own options.
+pub(super) fn take(options: &mut Options) -> Result<Location> {
+    let export = options.take_str("export")?.unwrap_or_default();
+    let address = take_address(options)?;
+    if let Some(credentials) = options.take_str("tls-creds")? {
+        let text = format!("TLS is not available yet: connect without tls-creds ('{credentials}')");
+        return Err(BlockError::unsupported(text));
+    }
+    if options.take_str("tls-hostname")?.is_some() {
+        return Err(BlockError::invalid("tls-hostname is of use only with tls-creds"));
+    }
+    if let Some(bitmap) = options.take_str("x-dirty-bitmap")? {
+        let text = format!("dirty bitmaps of an NBD export ('{bitmap}') can't be queried yet");
+        return Err(BlockError::unsupported(text));
+    }
+    for name in ["reconnect-delay", "open-timeout"] {
+        if options.take_u64(name)?.unwrap_or(0) != 0 {
+            let text = format!("reconnecting is not available yet: '{name}' can only be 0");
+            return Err(BlockError::unsupported(text));
+        }
+    }
+    Ok(Location { address, export })
+}
+
+/// The server's address: nested under `server`, or in the flat form of old.
+fn take_address(options: &mut Options) -> Result<Address> {
+    let (host, port, path) =
+        (options.take_str("host")?, options.take_str("port")?, options.take_str("path")?);
+    if let Some(mut server) = options.take_dict("server")? {
+        if host.is_some() || port.is_some() || path.is_some() {
+            return Err(BlockError::invalid("server and host/port/path may not be used at the same time"));
+        }
+        let address = take_server(&mut server)?;
+        server.finish()?;
+        return Ok(address);
+    }
+    match (path, host) {
+        (Some(_), Some(_)) => Err(BlockError::invalid("path and host may not be used at the same time")),
+        (Some(_), None) if port.is_some() => Err(BlockError::invalid("port may not be used without host")),
+        (Some(path), None) => Ok(Address::Unix(PathBuf::from(path))),
+        (None, Some(host)) => {
+            let port = port.as_deref().map_or(Ok(PORT), parse_port)?;
+            Ok(Address::Tcp { host, port })
+        }
+        (None, None) => Err(BlockError::invalid("NBD server address missing")),
+    }
+}
+
+fn take_server(server: &mut Options) -> Result<Address> {
+    let kind = server.take_str("type")?.ok_or_else(|| missing("type"))?;
+    match kind.as_str() {
+        "unix" => {
+            let path = server.take_str("path")?.ok_or_else(|| missing("path"))?;
+            if server.take_bool("abstract")?.unwrap_or(false) {
+                return Err(BlockError::unsupported("abstract UNIX sockets are not supported"));
+            }
+            server.take_bool("tight")?;
+            Ok(Address::Unix(PathBuf::from(path)))
+        }
+        "inet" => {
+            let host = server.take_str("host")?.ok_or_else(|| missing("host"))?;
+            let port = match server.take("port").ok_or_else(|| missing("port"))? {
+                Opt::Str(port) => parse_port(&port)?,
+                Opt::Int(port) => parse_port(&port.to_string())?,
+                _ => return Err(BlockError::invalid("Invalid parameter type for 'port', expected: string")),
+            };
+            // Preferences among addresses: those of the resolver hold.
+            for name in ["numeric", "keep-alive", "ipv4", "ipv6", "mptcp"] {
+                server.take_bool(name)?;
+            }
+            Ok(Address::Tcp { host, port })
+        }
+        "vsock" | "fd" => {
+            Err(BlockError::unsupported(format!("a server of type '{kind}' is not supported yet")))
+        }
+        other => Err(BlockError::invalid(format!("Parameter 'type' does not accept value '{other}'"))),
+    }
+}
+
+fn missing(name: &str) -> BlockError {
+    BlockError::invalid(format!("Parameter '{name}' is missing"))
+}
+
+fn parse_port(text: &str) -> Result<u16> {
+    text.parse().map_err(|_| BlockError::invalid(format!("'{text}' is no port number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(name: &str) -> Result<Location> {
+        let mut options = parse_filename(name)?;
+        let location = take(&mut options)?;
+        options.finish().map(|()| location)
+    }
+
+    #[test]
+    fn every_form_of_name_leads_to_the_same_place_and_back() {
+        for (name, shown) in [
+            ("nbd+unix:///foo?socket=/run/q.sock", "nbd+unix:///foo?socket=/run/q.sock"),
+            ("nbd+unix:///?socket=/run/q.sock", "nbd+unix://?socket=/run/q.sock"),
+            ("nbd+unix://?socket=/run/q.sock", "nbd+unix://?socket=/run/q.sock"),
+            ("nbd+unix:///f%6fo?socket=/run/q%2Esock", "nbd+unix:///foo?socket=/run/q.sock"),
+            ("nbd:unix:/run/q.sock:exportname=foo", "nbd+unix:///foo?socket=/run/q.sock"),
+            ("nbd:unix:/run/q.sock", "nbd+unix://?socket=/run/q.sock"),
+            ("nbd://localhost", "nbd://localhost:10809"),
+            ("nbd://localhost:99/", "nbd://localhost:99"),
+            ("nbd+tcp://localhost:99/a/b", "nbd://localhost:99/a/b"),
+            ("nbd:localhost:99", "nbd://localhost:99"),
+            ("nbd:localhost:99:exportname=a b", "nbd://localhost:99/a b"),
+            ("nbd://[::1]:99/x", "nbd://[::1]:99/x"),
+        ] {
+            let first = location(name).unwrap();
+            assert_eq!(first.filename(), shown, "{name}");
+            assert_eq!(location(shown).unwrap(), first, "{shown}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_nowhere_are_refused() {
+        for name in [
+            "nbd:",
+            "nbd:foo",
+            "nbd:localhost:x",
+            "nbd:localhost:99:exportname=",
+            "nbd+unix:///foo",
+            "nbd+unix://host/foo?socket=/x",
+            "nbd+unix:///foo?socket=/x&y=1",
+            "nbd://localhost:1/?socket=/x",
+            "nbd://localhost:99999",
+            "nbd:///x",
+            "nbd://h/%zz",
+            "nbd://h/%ff",
+        ] {
+            assert!(location(name).is_err(), "{name}");
+        }
+    }
+}

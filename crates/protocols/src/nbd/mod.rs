@@ -1,0 +1,322 @@
+//! `nbd`: an export of an NBD server, over a UNIX or TCP socket.
+//!
+//! ```text
+//! Node ─▶ NbdDriver ─▶ Connection (cookies) ─▶ socket ─▶ server
+//! ```
+//!
+//! Requests are cut to what the server takes. With structured replies and `base:allocation` the server's word on
+//! holes answers block status; a short run of its extents is remembered until something is written.
+//!
+//! Laws: a server that vanishes or stops answering ends every request, those in flight and later ones; the node
+//! stays in the graph and says so at each request, and only closing and opening it anew connects again.
+//!
+//! Bounds: those of [`connection`].
+
+mod connection;
+mod inflight;
+mod location;
+mod receive;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use block::{
+    BlockError, CreateRequest, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, OpenContext, Opened,
+    Options, Result, Want, WriteFlags, ZeroFlags,
+};
+use connection::{Connection, Patience};
+use location::Location;
+use nbd::client::Export;
+use nbd::{Command, CommandFlags, TransmissionFlags};
+use rt::{BoxFuture, Buf, BufMut};
+use status::KnownExtents;
+use std::sync::Arc;
+
+/// The `nbd` driver.
+pub(crate) const NBD: DriverType = DriverType {
+    name: "nbd",
+    kind: DriverKind::Protocol,
+    probe: None,
+    prefixes: &["nbd:", "nbd+tcp:", "nbd+unix:"],
+    parse_filename: Some(location::parse_filename),
+    open,
+    create: Some(create),
+    create_options: &[],
+    supports_backing: false,
+};
+
+fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let mut options = options;
+        let location = location::take(&mut options)?;
+        options.finish()?;
+        let driver = NbdDriver::connect(location, Patience::default()).await?;
+        if !context.common().read_only && driver.read_only() && !context.fall_back_to_read_only() {
+            let text = format!("the server exports '{}' read-only", driver.filename);
+            driver.connection.close();
+            return Err(BlockError::new(ErrorKind::Permission, text));
+        }
+        let filename = Some(driver.filename.clone());
+        Ok(Opened { driver: Arc::new(driver), filename })
+    })
+}
+
+/// An export can't be made from here; one that is there and large enough is taken as made, as formats need it.
+fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        request.options.finish()?;
+        let mut options = location::parse_filename(&request.filename)?;
+        let driver = NbdDriver::connect(location::take(&mut options)?, Patience::default()).await?;
+        let result = driver.adopt(request.size).await;
+        driver.connection.close();
+        result
+    })
+}
+
+struct NbdDriver {
+    location: Location,
+    filename: String,
+    connection: Arc<Connection>,
+    export: Export,
+    /// Longest request in bytes, a multiple of the server's block size.
+    longest: u32,
+    known: KnownExtents,
+}
+
+impl NbdDriver {
+    async fn connect(location: Location, patience: Patience) -> Result<Self> {
+        let filename = location.filename();
+        let (connection, export) =
+            Connection::open(&location.address, &location.export, &filename, patience).await?;
+        let most = export.maximum_payload.min(nbd::limits::PAYLOAD);
+        let longest = (most - most % export.minimum_block).max(export.minimum_block);
+        Ok(Self { location, filename, connection, export, longest, known: KnownExtents::default() })
+    }
+
+    fn has(&self, flag: TransmissionFlags) -> bool {
+        self.export.flags.contains(flag)
+    }
+
+    fn read_only(&self) -> bool {
+        self.has(TransmissionFlags::READ_ONLY)
+    }
+
+    /// The image that is about to be made here fits, and what was here before does not look like one any more.
+    async fn adopt(&self, size: u64) -> Result<()> {
+        if size > self.export.size {
+            return Err(BlockError::unsupported("Cannot grow NBD nodes"));
+        }
+        let head = self.export.size.min(u64::from(self.export.minimum_block.max(512)));
+        let zeroes = BufMut::zeroed(head as usize).freeze(); // at most 64 KiB
+        self.write(0, zeroes, WriteFlags::default()).await?;
+        self.flush().await
+    }
+
+    /// Carries out a command without data over a range, in as many requests as it takes.
+    async fn over_range(&self, command: Command, flags: CommandFlags, offset: u64, len: u64) -> Result<()> {
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(u64::from(self.longest)) as u32;
+            let (_, result) = self.connection.call(command, flags, (offset + done, piece), None, None).await;
+            result?;
+            done += u64::from(piece);
+        }
+        Ok(())
+    }
+
+    /// FUA as a flag where the server knows it.
+    fn fua(&self, wanted: bool) -> CommandFlags {
+        CommandFlags::when(wanted && self.has(TransmissionFlags::SEND_FUA), CommandFlags::FUA)
+    }
+
+    /// … and as a flush where it doesn't.
+    async fn flush_for(&self, fua: bool) -> Result<()> {
+        if fua && !self.has(TransmissionFlags::SEND_FUA) { self.flush().await } else { Ok(()) }
+    }
+
+    async fn read_piece(&self, offset: u64, piece: BufMut) -> (BufMut, Result<()>) {
+        let length = piece.len() as u32; // at most `longest`
+        let answer = self
+            .connection
+            .call(Command::READ, CommandFlags::NONE, (offset, length), None, Some(piece))
+            .await;
+        match answer {
+            (Some(buf), result) => (buf, result.map(drop)),
+            (None, Ok(_)) => {
+                (BufMut::zeroed(length as usize), Err(BlockError::new(ErrorKind::Io, "the read was lost")))
+            }
+            (None, Err(error)) => (BufMut::zeroed(length as usize), Err(error)),
+        }
+    }
+}
+
+impl Driver for NbdDriver {
+    fn facts(&self) -> Facts {
+        Facts {
+            alignment: self.export.minimum_block,
+            max_transfer: u64::from(self.longest),
+            can_write_zeroes: self.has(TransmissionFlags::SEND_WRITE_ZEROES),
+            can_discard: self.has(TransmissionFlags::SEND_TRIM),
+            ..Facts::default()
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.export.size
+    }
+
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(async move {
+            if want != Want::Status || !self.connection.tells_status() {
+                return Ok(status::stored(len));
+            }
+            self.known.find(&self.connection, &self.export, offset, len).await
+        })
+    }
+
+    fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(async move {
+            // What is asked for beyond the export reads as zeroes, as with files.
+            let inside = self.export.size.saturating_sub(offset).min(buf.len() as u64) as usize;
+            let mut rest = buf;
+            let mut at = offset;
+            let mut done: Option<BufMut> = None;
+            let end = offset + inside as u64;
+            while at < end {
+                let len = (end - at).min(u64::from(self.longest)) as usize;
+                let (piece, result) = self.read_piece(at, rest.split_to(len)).await;
+                let whole = match done.take() {
+                    Some(mut front) => {
+                        front.unsplit(piece);
+                        front
+                    }
+                    None => piece,
+                };
+                if let Err(error) = result {
+                    return (joined(Some(whole), rest), Err(error));
+                }
+                done = Some(whole);
+                at += len as u64;
+            }
+            rest.fill(0);
+            (joined(done, rest), Ok(()))
+        })
+    }
+
+    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if offset.checked_add(data.len() as u64).is_none_or(|end| end > self.export.size) {
+                let text =
+                    format!("'{}' can't grow: it is {:#x} bytes large", self.filename, self.export.size);
+                return Err(BlockError::new(ErrorKind::NoSpace, text).at(offset));
+            }
+            self.known.forget();
+            let fua = self.fua(flags.fua);
+            let mut done = 0;
+            while done < data.len() {
+                let piece = data.slice(done..done + (data.len() - done).min(self.longest as usize));
+                let (at, len) = (offset + done as u64, piece.len());
+                let (_, result) =
+                    self.connection.call(Command::WRITE, fua, (at, len as u32), Some(piece), None).await;
+                result?;
+                done += len;
+            }
+            self.known.forget();
+            self.flush_for(flags.fua).await
+        })
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let fast = self.has(TransmissionFlags::SEND_FAST_ZERO);
+            if !self.has(TransmissionFlags::SEND_WRITE_ZEROES) || flags.no_fallback && !fast {
+                return Err(BlockError::unsupported("the NBD server has no fast zeroes"));
+            }
+            let command = self.fua(flags.fua)
+                | CommandFlags::when(!flags.unmap, CommandFlags::NO_HOLE)
+                | CommandFlags::when(flags.no_fallback, CommandFlags::FAST_ZERO);
+            self.known.forget();
+            self.over_range(Command::WRITE_ZEROES, command, offset, len).await?;
+            self.known.forget();
+            self.flush_for(flags.fua).await
+        })
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if !self.has(TransmissionFlags::SEND_TRIM) {
+                return Ok(());
+            }
+            self.known.forget();
+            let result = self.over_range(Command::TRIM, CommandFlags::NONE, offset, len).await;
+            self.known.forget();
+            result
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if !self.has(TransmissionFlags::SEND_FLUSH) {
+                return Ok(());
+            }
+            let (_, result) =
+                self.connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await;
+            result.map(drop)
+        })
+    }
+
+    fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            match size == self.export.size {
+                true => Ok(()),
+                false => Err(BlockError::unsupported("Cannot resize NBD nodes")),
+            }
+        })
+    }
+
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if writable && self.read_only() {
+                let text = format!("the server exports '{}' read-only", self.filename);
+                return Err(BlockError::new(ErrorKind::ReadOnly, text));
+            }
+            Ok(())
+        })
+    }
+
+    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut options = options;
+            let location = location::take(&mut options)?;
+            options.finish()?;
+            if location != self.location {
+                let text = format!("'{}' can't be exchanged for another export", self.filename);
+                return Err(BlockError::invalid(text));
+            }
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.connection.close();
+            Ok(())
+        })
+    }
+}
+
+impl Drop for NbdDriver {
+    fn drop(&mut self) {
+        self.connection.close();
+    }
+}
+
+fn joined(front: Option<BufMut>, back: BufMut) -> BufMut {
+    match front {
+        Some(mut front) => {
+            front.unsplit(back);
+            front
+        }
+        None => back,
+    }
+}

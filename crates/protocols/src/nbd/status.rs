@@ -1,0 +1,97 @@
+//! What the server says is allocated, remembered until something is written.
+
+use super::connection::Connection;
+use block::{Extent, Kind, Result};
+use nbd::client::Export;
+use nbd::{Command, CommandFlags, ExtentFlags};
+use parking_lot::Mutex;
+
+/// Longest range asked about at once, in bytes: a multiple of every block size.
+const LONGEST: u64 = 1 << 31;
+
+/// Extents of the last answer: block status comes in order.
+#[derive(Default)]
+pub(super) struct KnownExtents {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    start: u64,
+    /// End and status of each, in order.
+    extents: Vec<(u64, ExtentFlags)>,
+    /// Counts how often it was forgotten: an answer from before is not kept.
+    age: u64,
+}
+
+impl KnownExtents {
+    /// Forgets everything: the export changes.
+    pub fn forget(&self) {
+        let mut known = self.known.lock();
+        known.age += 1;
+        known.extents = Vec::new();
+    }
+
+    /// The extent at `offset`, at most `len` bytes of it.
+    pub async fn find(
+        &self,
+        connection: &Connection,
+        export: &Export,
+        offset: u64,
+        len: u64,
+    ) -> Result<Extent> {
+        let age = {
+            let known = self.known.lock();
+            if let Some(extent) = known.at(offset, len) {
+                return Ok(extent);
+            }
+            known.age
+        };
+        let block = u64::from(export.minimum_block);
+        let start = offset - offset % block;
+        let end = offset.saturating_add(len).min(export.size);
+        // Beyond the export there is nothing to ask about; it reads as zeroes.
+        if start >= end {
+            return Ok(Extent { len, kind: Kind::Zero { offset: None } });
+        }
+        // The last bytes of an export that is no multiple of its block size can't be asked about.
+        let asked = (end - start).next_multiple_of(block).min(LONGEST).min(export.size - start);
+        let asked = asked - asked % block;
+        if asked == 0 {
+            return Ok(stored(len));
+        }
+        let range = (start, asked as u32); // at most LONGEST
+        let (_, answer) = connection.call(Command::BLOCK_STATUS, CommandFlags::NONE, range, None, None).await;
+        let mut at = start;
+        let mut extents = Vec::new();
+        for (len, flags) in answer? {
+            at += u64::from(len);
+            extents.push((at, flags));
+        }
+        let fresh = Known { start, extents, age };
+        let found = fresh.at(offset, len).unwrap_or_else(|| stored(len));
+        let mut known = self.known.lock();
+        if known.age == age {
+            *known = fresh;
+        }
+        Ok(found)
+    }
+}
+
+impl Known {
+    fn at(&self, offset: u64, len: u64) -> Option<Extent> {
+        if offset < self.start {
+            return None;
+        }
+        let at = self.extents.partition_point(|(end, _)| *end <= offset);
+        let (end, flags) = *self.extents.get(at)?;
+        // Without ZERO a hole's content is undefined: it has to be read to be known.
+        let kind = if flags.contains(ExtentFlags::ZERO) { Kind::Zero { offset: None } } else { Kind::Stored };
+        Some(Extent { len: (end - offset).min(len), kind })
+    }
+}
+
+/// All of it is data as far as anyone knows.
+pub(super) fn stored(len: u64) -> Extent {
+    Extent { len, kind: Kind::Stored }
+}

@@ -1,0 +1,369 @@
+//! The driver against servers that behave and servers that don't, all in this process.
+
+use super::connection::Patience;
+use super::*;
+use block::Kind;
+use nbd::server::{Catalog, Handshake, Offer, Step};
+use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, REQUEST_HEADER, Request};
+use rt::net::{Address, Listener, Stream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+const SIZE: usize = 1 << 20;
+
+/// A folder of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("cairn-nbd-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("s")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run<T>(test: impl AsyncFnOnce(&Path) -> T) -> T {
+    let folder = Folder::new();
+    let config = rt::Config { workers: Some(1), ..rt::Config::default() };
+    rt::Runtime::new(config).unwrap().block_on(test(&folder.socket()))
+}
+
+struct One(TransmissionFlags);
+
+impl Catalog for One {
+    type Export = ();
+    fn list(&self, visit: &mut dyn FnMut(&str, &str)) {
+        visit("disk", "");
+    }
+    fn find(&self, name: &str) -> Option<((), Offer)> {
+        let offer = Offer {
+            size: SIZE as u64,
+            flags: self.0,
+            description: String::new(),
+            minimum_block: 1,
+            preferred_block: 4096,
+            contexts: vec![BASE_ALLOCATION.into()],
+        };
+        (name == "disk").then_some(((), offer))
+    }
+}
+
+const ALL: TransmissionFlags = TransmissionFlags(0b1101_1110_1101 & !2);
+
+/// Takes one client through the handshake.
+async fn greet(listener: &Listener, flags: TransmissionFlags) -> Stream {
+    let stream = listener.accept().await.unwrap();
+    let mut out = Vec::new();
+    let mut handshake = Handshake::new(&mut out);
+    stream.send_all(&out).await.unwrap();
+    loop {
+        let mut byte = [0];
+        if stream.recv(&mut byte).await.unwrap() == 0 {
+            return stream;
+        }
+        out.clear();
+        let (_, step) = handshake.advance(&byte, &One(flags), &mut out).unwrap();
+        stream.send_all(&out).await.unwrap();
+        if matches!(step, Step::Ready(_)) {
+            return stream;
+        }
+    }
+}
+
+async fn next_request(stream: &Stream) -> Option<(Request, Vec<u8>)> {
+    let mut header = [0; REQUEST_HEADER];
+    stream.recv_exact(&mut header).await.ok()?;
+    let request = Request::parse(&header).unwrap().unwrap();
+    let mut payload = vec![0; request.payload() as usize];
+    stream.recv_exact(&mut payload).await.ok()?;
+    Some((request, payload))
+}
+
+/// A disk in memory, behind every command of the protocol.
+async fn serve(listener: Listener, flags: TransmissionFlags) {
+    let stream = greet(&listener, flags).await;
+    let mut disk = vec![0u8; SIZE];
+    while let Some((request, payload)) = next_request(&stream).await {
+        let range = request.offset as usize..request.offset as usize + request.length as usize;
+        let mut reply = Vec::new();
+        match request.command {
+            Command::DISC => return,
+            Command::READ => {
+                reply.extend(nbd::data_header(request.cookie, request.offset, request.length, true));
+                reply.extend(&disk[range]);
+            }
+            Command::BLOCK_STATUS => {
+                let half = request.length / 2;
+                reply.extend(nbd::status_header(request.cookie, 0, 2, true));
+                reply.extend(nbd::status_extent(half, ExtentFlags::NONE));
+                reply
+                    .extend(nbd::status_extent(request.length - half, ExtentFlags::HOLE | ExtentFlags::ZERO));
+            }
+            command => {
+                match command {
+                    Command::WRITE => disk[range].copy_from_slice(&payload),
+                    Command::WRITE_ZEROES => disk[range].fill(0),
+                    _ => {}
+                }
+                reply.extend(nbd::simple_reply(request.cookie, ErrorCode::OK));
+            }
+        }
+        stream.send_all(&reply).await.unwrap();
+    }
+}
+
+fn impatient() -> Patience {
+    let short = Duration::from_millis(200);
+    Patience { connect: short, request: short, flush: short }
+}
+
+async fn connect(socket: &Path) -> Result<NbdDriver> {
+    let location = Location { address: Address::Unix(socket.to_owned()), export: "disk".into() };
+    NbdDriver::connect(location, impatient()).await
+}
+
+async fn bound(socket: &Path) -> Listener {
+    Listener::bind_unix(socket).await.unwrap()
+}
+
+#[test]
+fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
+    run(async |socket: &Path| {
+        rt::spawn(serve(bound(socket).await, ALL)).detach();
+        let driver = connect(socket).await.unwrap();
+        assert_eq!(driver.length(), SIZE as u64);
+        let data: Vec<u8> = (0..300_000).map(|n| n as u8).collect();
+        driver.write(4097, Buf::from_slice(&data), WriteFlags { fua: true }).await.unwrap();
+        driver.write_zeroes(5000, 10, ZeroFlags::default()).await.unwrap();
+        driver.discard(0, 512).await.unwrap();
+        driver.flush().await.unwrap();
+        let (buf, result) = driver.read(4097, BufMut::with_len(data.len())).await;
+        result.unwrap();
+        let mut expected = data.clone();
+        expected[903..913].fill(0);
+        assert_eq!(buf[..], expected);
+        let extent = driver.map(0, 8192, Want::Status).await.unwrap();
+        assert_eq!(extent, Extent { len: 4096, kind: Kind::Stored });
+        let extent = driver.map(4096, 8192, Want::Status).await.unwrap();
+        assert_eq!(extent, Extent { len: 4096, kind: Kind::Zero { offset: None } });
+        driver.close().await.unwrap();
+        let (_, result) = driver.read(0, BufMut::with_len(16)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+    });
+}
+
+#[test]
+fn a_server_that_knows_nothing_but_reads_and_writes_is_enough() {
+    run(async |socket: &Path| {
+        rt::spawn(serve(bound(socket).await, TransmissionFlags::HAS_FLAGS)).detach();
+        let driver = connect(socket).await.unwrap();
+        driver.write(0, Buf::from_slice(b"abc"), WriteFlags { fua: true }).await.unwrap();
+        driver.flush().await.unwrap();
+        driver.discard(0, 512).await.unwrap();
+        let refused = driver.write_zeroes(0, 512, ZeroFlags::default()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    });
+}
+
+#[test]
+fn answers_find_their_requests_in_whatever_order_they_come() {
+    run(async |socket: &Path| {
+        let listener = bound(socket).await;
+        let server = async move {
+            let stream = greet(&listener, ALL).await;
+            let mut requests = Vec::new();
+            for _ in 0..20 {
+                requests.push(next_request(&stream).await.unwrap().0);
+            }
+            for request in requests.into_iter().rev() {
+                let mut reply =
+                    nbd::data_header(request.cookie, request.offset, request.length, true).to_vec();
+                reply.extend(vec![request.offset as u8; request.length as usize]);
+                stream.send_all(&reply).await.unwrap();
+            }
+        };
+        rt::spawn(server).detach();
+        let driver = Arc::new(connect(socket).await.unwrap());
+        let readers: Vec<_> = (0..20u8)
+            .map(|n| {
+                let driver = driver.clone();
+                rt::spawn(async move {
+                    let (buf, result) = driver.read(u64::from(n), BufMut::with_len(40_000)).await;
+                    result.map(|()| buf.iter().all(|byte| *byte == n))
+                })
+            })
+            .collect();
+        for reader in readers {
+            assert!(reader.await.unwrap().unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_server_that_vanishes_ends_requests_in_flight_and_all_later_ones() {
+    run(async |socket: &Path| {
+        let listener = bound(socket).await;
+        rt::spawn(async move {
+            let stream = greet(&listener, ALL).await;
+            let (request, _) = next_request(&stream).await.unwrap();
+            let header = nbd::data_header(request.cookie, request.offset, request.length, true);
+            stream.send_all(&header).await.unwrap();
+            stream.send_all(&[0; 100]).await.unwrap();
+        })
+        .detach();
+        let driver = connect(socket).await.unwrap();
+        for _ in 0..2 {
+            let (_, result) = driver.read(0, BufMut::with_len(100_000)).await;
+            let error = result.unwrap_err();
+            assert_eq!((error.kind(), error.errno()), (ErrorKind::Io, 5), "{error}");
+            assert!(error.to_string().contains("closed the connection"), "{error}");
+        }
+        assert_eq!(driver.flush().await.unwrap_err().kind(), ErrorKind::Io);
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up() {
+    run(async |socket: &Path| {
+        let listener = bound(socket).await;
+        rt::spawn(async move {
+            let stream = greet(&listener, ALL).await;
+            while next_request(&stream).await.is_some() {}
+        })
+        .detach();
+        let driver = connect(socket).await.unwrap();
+        let (_, result) = driver.read(0, BufMut::with_len(512)).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        let (_, result) = driver.read(0, BufMut::with_len(512)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+    });
+}
+
+#[test]
+fn a_reply_that_stalls_in_the_middle_is_given_up() {
+    run(async |socket: &Path| {
+        let listener = bound(socket).await;
+        rt::spawn(async move {
+            let stream = greet(&listener, ALL).await;
+            let (request, _) = next_request(&stream).await.unwrap();
+            let header = nbd::data_header(request.cookie, request.offset, request.length, true);
+            stream.send_all(&header).await.unwrap();
+            stream.send_all(&[0; 10]).await.unwrap();
+            while next_request(&stream).await.is_some() {}
+        })
+        .detach();
+        let driver = connect(socket).await.unwrap();
+        let (_, result) = driver.read(0, BufMut::with_len(100_000)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+    });
+}
+
+#[test]
+fn a_server_that_never_greets_is_given_up() {
+    run(async |socket: &Path| {
+        let _listener = bound(socket).await;
+        let error = connect(socket).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    });
+}
+
+#[test]
+fn a_server_that_breaks_the_protocol_is_told_apart_from_one_that_refuses() {
+    for (reply, kind) in [
+        // Refused: the connection lives.
+        (
+            Box::new(|request: &Request| {
+                let mut reply = Vec::new();
+                nbd::put_error_chunk(&mut reply, request.cookie, ErrorCode::ENOSPC, "all full", None);
+                reply
+            }) as Box<dyn Fn(&Request) -> Vec<u8> + Send>,
+            ErrorKind::NoSpace,
+        ),
+        // Data that were not asked for, an unknown cookie, noise.
+        (
+            Box::new(|r: &Request| nbd::hole_chunk(r.cookie, r.offset + 1, r.length, true).to_vec()),
+            ErrorKind::Io,
+        ),
+        (Box::new(|r: &Request| nbd::none_chunk(r.cookie + 1).to_vec()), ErrorKind::Io),
+        (Box::new(|r: &Request| nbd::none_chunk(r.cookie).to_vec()), ErrorKind::Io),
+        (Box::new(|_: &Request| vec![7; 64]), ErrorKind::Io),
+    ] {
+        run(async |socket: &Path| {
+            let listener = bound(socket).await;
+            rt::spawn(async move {
+                let stream = greet(&listener, ALL).await;
+                while let Some((request, _)) = next_request(&stream).await {
+                    if stream.send_all(&reply(&request)).await.is_err() {
+                        return;
+                    }
+                }
+            })
+            .detach();
+            let driver = connect(socket).await.unwrap();
+            for _ in 0..2 {
+                let (_, result) = driver.read(0, BufMut::with_len(512)).await;
+                assert_eq!(result.unwrap_err().kind(), kind);
+            }
+        });
+    }
+}
+
+#[test]
+fn chunks_without_end_end() {
+    run(async |socket: &Path| {
+        let listener = bound(socket).await;
+        rt::spawn(async move {
+            let stream = greet(&listener, ALL).await;
+            let (request, _) = next_request(&stream).await.unwrap();
+            let mut chunk = Vec::new();
+            nbd::put_error_chunk(&mut chunk, request.cookie, ErrorCode::EIO, "again", None);
+            chunk[5] = 0; // not the last one
+            while stream.send_all(&chunk).await.is_ok() {}
+        })
+        .detach();
+        let driver = connect(socket).await.unwrap();
+        let (_, result) = driver.read(0, BufMut::with_len(512)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Io);
+    });
+}
+
+#[test]
+fn a_dropped_request_is_carried_out_and_its_answer_confuses_nobody() {
+    run(async |socket: &Path| {
+        rt::spawn(serve(bound(socket).await, ALL)).detach();
+        let driver = connect(socket).await.unwrap();
+        let data = Buf::from_slice(&[8; 200_000]);
+        let dropped = driver.write(0, data, WriteFlags::default());
+        let _ = rt::timeout(Duration::ZERO, dropped).await;
+        let (buf, result) = driver.read(0, BufMut::with_len(200_000)).await;
+        result.unwrap();
+        assert!(buf.iter().all(|byte| *byte == 8));
+    });
+}
+
+#[test]
+fn an_unknown_export_and_a_missing_server_say_so() {
+    run(async |socket: &Path| {
+        let location =
+            |export: &str| Location { address: Address::Unix(socket.to_owned()), export: export.into() };
+        let nobody = NbdDriver::connect(location("disk"), impatient()).await.err().unwrap();
+        assert!(nobody.to_string().starts_with("Failed to connect to '"), "{nobody}");
+        rt::spawn(serve(bound(socket).await, ALL)).detach();
+        let unknown = NbdDriver::connect(location("disc"), impatient()).await.err().unwrap();
+        assert!(unknown.to_string().starts_with("Requested export not available"), "{unknown}");
+    });
+}

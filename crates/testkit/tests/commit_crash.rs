@@ -1,0 +1,141 @@
+//! block-commit through crashes: at whatever moment the machine dies, the disk that a client would open then shows what was
+//! flushed. Giving a layer up is: its data, durable in the layer below · the header that names the new backing file ·
+//! durable · only then the event.
+
+use std::sync::Arc;
+
+use block::{Result, Role};
+use jobs::{CommitRequest, JobEvent, Jobs, Sink, Status};
+use rt::BoxFuture;
+use sim::{Config, Disk, Rng, World};
+use testkit::crash::{CrashTest, flatten, inspect_qcow2, run_seeds};
+use testkit::guest::{Faults, Mix, Plan};
+use testkit::stack::{Image, Session, Stack};
+
+/// Stands on the simulated disk from the moment on that COMPLETED was told.
+const COMPLETED: &str = "/completed";
+
+/// Hears of the job, and leaves the mark.
+struct Ear(World);
+
+impl Sink for Ear {
+    fn tell(&self, event: JobEvent) {
+        if matches!(event, JobEvent::Completed { error: None, .. }) {
+            self.0.put(COMPLETED, b"told");
+        }
+    }
+}
+
+fn three_layers(rng: &mut Rng) -> Stack {
+    let size = 32 << 10 << rng.below(2);
+    let mut layer = |file, below: Option<(&str, &str)>| {
+        let cluster = rng.pick(&["512", "1024", "4096"]).unwrap_or("512");
+        let image = Image::new("qcow2", file, size).with("cluster_size", cluster);
+        match below {
+            Some((file, format)) => image.with("backing_file", file).with("backing_fmt", format),
+            None => image,
+        }
+    };
+    let lowest = layer("/base", None);
+    let images =
+        vec![lowest, layer("/middle", Some(("/base", "qcow2"))), layer("/top", Some(("/middle", "qcow2")))];
+    Stack::of("commit", &[protocols::DRIVERS, formats::DRIVERS], images)
+}
+
+fn request(session: &Session) -> CommitRequest {
+    CommitRequest {
+        job_id: Some("commit".to_owned()),
+        device: session.node.name().to_owned(),
+        auto_finalize: true,
+        auto_dismiss: true,
+        ..CommitRequest::default()
+    }
+}
+
+async fn run_job(session: &Session, world: World, request: CommitRequest, complete: bool) -> Result<()> {
+    let jobs = Jobs::new(Arc::new(Ear(world)));
+    let started = jobs::commit(&session.graph, &jobs, request).await;
+    started.map_err(|e| block::BlockError::invalid(e.to_string()))?;
+    if let Some(job) = jobs.find("commit") {
+        let ended = || matches!(job.status(), Status::Aborting | Status::Concluded | Status::Null);
+        while complete && job.complete().is_err() && !ended() {
+            rt::sleep(std::time::Duration::from_micros(20)).await;
+        }
+        job.concluded().await;
+    }
+    Ok(())
+}
+
+/// Everything down into the base, then everybody moves there.
+fn commit_active(session: Session, world: World) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let request = request(&session);
+        run_job(&session, world, request, true).await
+    })
+}
+
+/// The middle layer down into the base, under the active one.
+fn commit_middle(session: Session, world: World) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let middle = session.node.edges().need(Role::Backing)?;
+        let request = CommitRequest { top_node: Some(middle.name().to_owned()), ..request(&session) };
+        run_job(&session, world, request, false).await
+    })
+}
+
+/// Before COMPLETED a client opens the active image; afterwards the base.
+fn inspect_active(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    match disk.content(COMPLETED) {
+        Some(_) => flatten(disk, "/base", false),
+        None => inspect_qcow2(stack, disk, settled),
+    }
+}
+
+/// Between the switch and its event the guest works on the base already.
+fn inspect_base(_: &Stack, disk: &Disk, _: bool) -> std::result::Result<Vec<u8>, String> {
+    flatten(disk, "/base", false)
+}
+
+fn any_test(seed: u64) -> CrashTest {
+    let mut rng = Rng::new(seed);
+    let mix = Mix { read: 3, write: 8, zero: 3, discard: 2, flush: 4, resize: 0, fua: 10 };
+    let depth = 1 + rng.below(4);
+    CrashTest {
+        stack: three_layers(&mut rng),
+        plan: Plan {
+            requests: 60 / depth,
+            depth,
+            mix,
+            longest: 12,
+            span: 0,
+            largest: 0,
+            faults: Faults::None,
+        },
+        config: Config { workers: 1 + rng.index(3), ..Config::seeded(0) },
+        inspect: Some(inspect_qcow2),
+        or_inspect: None,
+        beside: Some(commit_middle),
+        prepare: None,
+        faults: Vec::new(),
+        exact_size: true,
+        moments: 30,
+        crashes: 2,
+        reopen_every: 12,
+    }
+}
+
+#[test]
+fn a_layer_that_is_committed_is_given_up_only_when_its_data_is_durable_below() {
+    run_seeds("COMMIT_CRASH", 40, any_test);
+}
+
+#[test]
+fn after_completed_the_base_alone_holds_everything_that_was_flushed() {
+    run_seeds("ACTIVE_COMMIT_CRASH", 40, |seed| CrashTest {
+        inspect: Some(inspect_active),
+        or_inspect: Some(inspect_base),
+        beside: Some(commit_active),
+        reopen_every: 0,
+        ..any_test(seed)
+    });
+}

@@ -1,0 +1,131 @@
+//! Named scenarios: what has gone wrong in other block layers, each tried in every way that a small scope has.
+#![expect(clippy::panic, reason = "a failed scenario is a failed test")]
+
+use testkit::crash::inspect_qcow2;
+use testkit::scope::{Op, SmallScope};
+use testkit::stack::{Image, Stack};
+
+/// An image of `cluster` bytes a cluster, with room for 64 sectors.
+fn stack(cluster: &str) -> Stack {
+    let image = Image::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
+    Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], vec![image])
+}
+
+fn over_backing(cluster: &str) -> Stack {
+    let base = Image::new("raw", "/base", 32 << 10);
+    let top = Image::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
+    let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
+    Stack::of("qcow2 over raw", &[protocols::DRIVERS, formats::DRIVERS], vec![base, top])
+}
+
+fn explore(stack: Stack, before: &[Op], tasks: &[&[Op]], seeds: u64) {
+    let tasks = tasks.iter().map(|ops| ops.to_vec()).collect();
+    let scope = SmallScope { stack, inspect: inspect_qcow2, before: before.to_vec(), tasks, most: 512 };
+    let mut disks = 0;
+    for seed in 1..=seeds {
+        disks += scope.run(seed).unwrap_or_else(|text| panic!("{text}"));
+    }
+    println!("{disks} disks looked at");
+}
+
+#[test]
+fn a_write_and_a_write_of_zeroes_at_once_on_one_cluster_leave_one_reference_to_each_cluster() {
+    for before in [&[][..], &[Op::Write(8, 8)]] {
+        explore(stack("4096"), before, &[&[Op::Write(8, 8)], &[Op::Zero(8, 8)]], 30);
+        explore(stack("4096"), before, &[&[Op::Write(9, 2)], &[Op::Zero(8, 8)], &[Op::Discard(8, 8)]], 30);
+    }
+}
+
+#[test]
+fn a_cluster_freed_by_zeroes_or_a_discard_is_not_reused_before_its_unmapping_is_durable() {
+    for freeing in [Op::Zero(0, 8), Op::Discard(0, 8)] {
+        let before = [Op::Write(0, 8)];
+        explore(stack("4096"), &before, &[&[freeing, Op::Write(16, 8), Op::Write(24, 8)]], 20);
+        explore(stack("4096"), &before, &[&[freeing, Op::Flush, Op::Write(16, 8)], &[Op::Write(32, 8)]], 20);
+    }
+}
+
+#[test]
+fn outside_of_a_requests_own_bytes_live_data_is_never_overwritten_in_place() {
+    let before = [Op::Write(0, 24)];
+    for ops in [
+        [Op::Zero(3, 2), Op::Write(5, 1)],
+        [Op::Write(7, 2), Op::Zero(1, 11)],
+        [Op::Discard(1, 10), Op::Write(2, 1)],
+    ] {
+        explore(stack("4096"), &before, &[&ops], 15);
+        explore(over_backing("4096"), &[], &[&ops], 15);
+    }
+}
+
+#[test]
+fn two_writers_on_one_l2_slice_and_one_refcount_sector_across_a_seal_lose_no_sector_whatever_subset_is_lost()
+{
+    for cluster in ["512", "4096"] {
+        let writers: [&[Op]; 3] = [
+            &[Op::Write(0, 8), Op::Write(16, 8)],
+            &[Op::Write(8, 8), Op::Write(24, 8)],
+            &[Op::Flush, Op::Flush],
+        ];
+        explore(stack(cluster), &[], &writers, 25);
+        explore(
+            stack(cluster),
+            &[Op::Write(0, 16)],
+            &[&[Op::Zero(0, 8), Op::Flush], &[Op::Write(8, 8), Op::Write(32, 4)]],
+            25,
+        );
+    }
+}
+
+#[test]
+fn a_table_that_grows_is_never_half_there() {
+    // 512-byte clusters: 64 entries a table, a refcount block for 256 clusters.
+    explore(
+        stack("512"),
+        &[],
+        &[&[Op::Write(0, 1), Op::Write(63, 1), Op::Resize(200), Op::Write(190, 10)]],
+        10,
+    );
+    explore(
+        stack("512"),
+        &[Op::Write(0, 60)],
+        &[&[Op::Resize(300), Op::Write(64, 60), Op::Write(130, 60), Op::Write(200, 60)]],
+        5,
+    );
+}
+
+/// All scripts of three requests over this alphabet, with a flush behind.
+fn all_scripts(stack: &Stack, before: &[Op], alphabet: &[Op]) -> u64 {
+    let mut disks = 0;
+    for (number, first) in alphabet.iter().enumerate() {
+        for second in alphabet {
+            for third in alphabet {
+                let tasks = vec![vec![*first, *second, *third]];
+                let scope = SmallScope {
+                    stack: stack.clone(),
+                    inspect: inspect_qcow2,
+                    before: before.to_vec(),
+                    tasks,
+                    most: 256,
+                };
+                disks += scope.run(number as u64).unwrap_or_else(|text| panic!("{text}"));
+            }
+        }
+    }
+    disks
+}
+
+#[test]
+fn four_requests_on_clusters_of_one_sector_in_every_order_survive_every_subset_of_their_writes() {
+    let alphabet =
+        [Op::Write(0, 1), Op::Write(0, 2), Op::Zero(0, 1), Op::Discard(1, 1), Op::Flush, Op::Fua(62, 2)];
+    let disks = all_scripts(&stack("512"), &[Op::Write(0, 1)], &alphabet);
+    println!("{disks} disks looked at");
+}
+
+#[test]
+fn four_requests_over_a_backing_image_in_every_order_survive_every_subset_of_their_writes() {
+    let alphabet = [Op::Write(0, 1), Op::Zero(0, 4), Op::Discard(0, 2), Op::Flush];
+    let disks = all_scripts(&over_backing("1024"), &[], &alphabet);
+    println!("{disks} disks looked at");
+}
