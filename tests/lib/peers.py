@@ -190,7 +190,8 @@ def test_images(place):
     place.ok([*q, "convert", "-c", "-O", "qcow2", raw, packed])
     place.ok([*q, "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on,cluster_size=2M,refcount_bits=64", lazy, "1G"])
     place.ok([*i, "-f", "qcow2", "-c", "write -P 6 100M 3M", lazy])
-    place.ok([*q, "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata,cluster_size=512", odd, "1500500"])
+    place.ok([*q, "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", odd, "1500500"])
+    place.ok([*i, "-f", "qcow2", "-c", "write -P 8 1M 400k", odd])
     return [(base, "qcow2"), (middle, "qcow2"), (top, "qcow2"), (raw, "raw"), (packed, "qcow2"), (lazy, "qcow2"), (odd, "qcow2")]
 
 

@@ -248,8 +248,14 @@ impl Graph {
         let request =
             CreateRequest { file: Some(file.clone()), filename: filename.to_owned(), size, options };
         let result = create(request).await;
-        let closed = self.release(&file).await;
-        result.and(closed)
+        let result = result.and(self.release(&file).await);
+        // Half an image is no image: nobody shall take it for one.
+        if let (Err(e), Some(remove)) = (&result, protocol.remove)
+            && let Err(left) = remove(filename.to_owned()).await
+        {
+            tracing::warn!(filename, cause = %e, error = %left, "a half-made image could not be removed");
+        }
+        result
     }
 
     /// Makes an opened driver a node of the graph, and checks what it needs of its children.
@@ -523,6 +529,12 @@ impl Graph {
         self.set_writable_inner(node, writable).await
     }
 
+    /// A user that writes to the node, if there is one.
+    fn writer_of(&self, node: &Arc<Node>) -> Option<String> {
+        let users = self.0.topology.read().users(node);
+        users.into_iter().find(|(_, perms)| perms.need.has(Share::WRITE)).map(|(label, _)| label)
+    }
+
     async fn set_writable_inner(&self, node: &Arc<Node>, writable: bool) -> Result<()> {
         if node.read_only() != writable {
             return Ok(());
@@ -550,6 +562,10 @@ impl Graph {
                 return Err(e);
             }
             return Ok(());
+        }
+        if let Some(writer) = self.writer_of(node) {
+            let text = format!("Read-only block node '{}' cannot support read-write users: {writer} writes to it", node.name());
+            return Err(BlockError::new(ErrorKind::Busy, text));
         }
         node.driver.set_writable(false).await?;
         switch(node, false);

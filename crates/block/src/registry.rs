@@ -39,6 +39,9 @@ pub type Open = for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result
 /// Creates an image.
 pub type Create = fn(CreateRequest) -> BoxFuture<'static, Result<()>>;
 
+/// Removes an image.
+pub type Remove = fn(String) -> BoxFuture<'static, Result<()>>;
+
 /// One driver.
 pub struct DriverType {
     /// Its name, as in `driver=`.
@@ -55,6 +58,8 @@ pub struct DriverType {
     pub open: Open,
     /// Creates an image. Durable when it returns.
     pub create: Option<Create>,
+    /// Removes what a failed create left behind (protocols that can).
+    pub remove: Option<Remove>,
     /// Options that `create` takes.
     pub create_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.

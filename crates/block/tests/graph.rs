@@ -22,6 +22,7 @@ const fn driver(
         parse_filename: None,
         open,
         create: None,
+        remove: None,
         create_options: &[],
         supports_backing: matches!(kind, DriverKind::Format),
     }

@@ -25,6 +25,7 @@ pub const RAW: DriverType = DriverType {
     parse_filename: None,
     open,
     create: Some(create),
+    remove: None,
     create_options: &[
         CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
         CreateOption {

@@ -1,4 +1,5 @@
 //! block-commit on images in memory, under writers that never stop.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod support;
 
 use block::{Backend, Graph, Node, Role};
@@ -107,14 +108,14 @@ async fn commit_under_writers(round: u64) {
     let guests: Vec<_> = (0..3).map(|n| rt::spawn(guest(entry.clone(), n, 3, stop.clone()))).collect();
     commit(&world.graph, &world.jobs, request()).await.unwrap();
     world.until_told("READY").await;
-    let soft = round % 4 == 0;
+    let soft = round.is_multiple_of(4);
     let job = world.jobs.find("j").unwrap();
     if soft {
         job.cancel(false).unwrap()
     } else {
         job.complete().unwrap()
     }
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         stop.store(true, Relaxed);
     }
     world.ended("j").await;

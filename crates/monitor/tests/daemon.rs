@@ -7,7 +7,7 @@ use block::{BackendRequest, Common, Options, Perms, Policy, WriteFlags};
 use rt::{Buf, BufMut};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::*;
@@ -20,7 +20,7 @@ fn program() -> PathBuf {
 
 fn start(folder: &Folder, options: &[&str]) -> Child {
     Command::new(program())
-        .current_dir(folder.folder())
+        .current_dir(folder.path("."))
         .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -106,7 +106,7 @@ fn a_signal_ends_it_in_order_and_its_pid_file_goes() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{name}: {output:?}");
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
-        assert!(!folder.folder().join("pid").exists());
+        assert!(!Path::new(&folder.path("pid")).exists());
     }
 }
 
@@ -122,7 +122,7 @@ fn a_live_socket_is_not_taken_over_and_a_stale_one_is_replaced() {
     session.ok("{'execute': 'query-block'}");
     first.kill().unwrap();
     first.wait().unwrap();
-    assert!(folder.folder().join("qmp.sock").exists(), "a stale file");
+    assert!(Path::new(&folder.path("qmp.sock")).exists(), "a stale file");
     let mut third = start(&folder, &CHARDEV);
     let mut session = until("the third daemon", || {
         UnixStream::connect(folder.path("qmp.sock")).ok().map(|_| Qmp::connect(&folder))
@@ -141,7 +141,7 @@ fn in_the_background_it_is_ready_when_the_parent_ends_and_an_error_is_the_parent
     session.ok("{'execute': 'quit'}");
     let process = PathBuf::from(format!("/proc/{}", pid.trim()));
     until("the end of the daemon", || (!process.exists()).then_some(()));
-    assert!(!folder.folder().join("pid").exists());
+    assert!(!Path::new(&folder.path("pid")).exists());
 
     let failed = run(&folder, &["--daemonize", "--blockdev", "nope"]);
     assert_eq!(failed.status.code(), Some(1));
@@ -209,15 +209,15 @@ async fn content(folder: &Folder, name: &str) -> Vec<u8> {
 
 async fn kill_after_commit(round: u64) {
     let folder = Folder::new();
-    layer(&folder, "base", None, 1, |c| (c + round) % 2 == 0).await;
-    layer(&folder, "mid", Some("base"), 2, |c| (c + round) % 3 == 0).await;
-    layer(&folder, "top", Some("mid"), 3, |c| (c + round) % 5 == 0).await;
+    layer(&folder, "base", None, 1, |c| (c + round).is_multiple_of(2)).await;
+    layer(&folder, "mid", Some("base"), 2, |c| (c + round).is_multiple_of(3)).await;
+    layer(&folder, "top", Some("mid"), 3, |c| (c + round).is_multiple_of(5)).await;
     let before = content(&folder, "top").await;
     let options =
         [&CHARDEV[..], &["--blockdev", "qcow2,node-name=d,file.driver=file,file.filename=top"]].concat();
     let mut child = start(&folder, &options);
     let mut session = Qmp::connect(&folder);
-    let intermediate = round % 2 == 0;
+    let intermediate = round.is_multiple_of(2);
     let top = if intermediate { ", 'top': 'mid'" } else { "" };
     session.ok(&format!("{{'execute': 'block-commit', 'arguments': {{'device': 'd', 'job-id': 'j'{top}}}}}"));
     if !intermediate {

@@ -1,9 +1,11 @@
 //! QMP sessions inside this process: the wire, several clients, and the live graph under a writer.
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+mod client;
 mod support;
 
 use api::Value;
 use block::{Backend, BackendRequest, Options, Perms, WriteFlags};
+use client::Client;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};

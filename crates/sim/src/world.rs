@@ -306,8 +306,11 @@ impl Inner {
         self.due.insert((time, id), due);
     }
 
+    /// How long an operation takes. One in ten takes so long that many others begin and end meanwhile: whoever still
+    /// relies on what it knew at the start is found out.
     pub(crate) fn some_time(&mut self) -> u64 {
-        1 + self.rng.below(self.config.latency_ns.saturating_mul(2))
+        let slow = if self.rng.chance(1, 10) { 30 } else { 1 };
+        1 + self.rng.below(self.config.latency_ns.saturating_mul(2 * slow))
     }
 
     pub(crate) fn start_timer(&mut self, deadline: u64) -> u64 {

@@ -242,7 +242,12 @@ impl Driver for Qcow2 {
             image.flush().await?;
             let _turn = image.header_turn.lock().await;
             let mut header = image.header.read().clone();
-            header.set_backing_link(&image.file()?, &link).await.map_err(|e| image.failed(e))?;
+            let linked = header.set_backing_link(&image.file()?, &link).await;
+            linked.map_err(|e| match e.kind() {
+                // Refused before anything was written.
+                ErrorKind::Limit => e,
+                _ => image.failed(e),
+            })?;
             *image.header.write() = header;
             Ok(())
         })

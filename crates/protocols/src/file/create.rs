@@ -61,6 +61,15 @@ pub(super) fn create_file(request: CreateRequest) -> BoxFuture<'static, Result<(
     })
 }
 
+/// Removes the regular file that a failed create left behind.
+pub(super) fn remove_file(filename: String) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let path = Path::new(filename.strip_prefix("file:").unwrap_or(&filename));
+        let removed = rt::fs::unlink(path).await;
+        removed.map_err(|e| BlockError::os(format!("could not remove '{filename}'"), &e))
+    })
+}
+
 async fn fill(file: &File, filename: &str, size: u64, preallocation: &str) -> Result<()> {
     file.set_len(0).await.map_err(|e| BlockError::os(format!("Could not create '{filename}'"), &e))?;
     resize(file, filename, 0, size, preallocation).await

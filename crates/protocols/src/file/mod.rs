@@ -30,6 +30,7 @@ pub const FILE: DriverType = DriverType {
     parse_filename: Some(open::parse_filename),
     open: open::open_file,
     create: Some(create::create_file),
+    remove: Some(create::remove_file),
     create_options: create::FILE_OPTIONS,
     supports_backing: false,
 };
@@ -43,6 +44,7 @@ pub const HOST_DEVICE: DriverType = DriverType {
     parse_filename: Some(open::parse_device_name),
     open: open::open_device,
     create: Some(create::create_device),
+    remove: None,
     create_options: create::DEVICE_OPTIONS,
     supports_backing: false,
 };

@@ -41,6 +41,7 @@ pub(crate) const NBD: DriverType = DriverType {
     parse_filename: Some(location::parse_filename),
     open,
     create: Some(create),
+    remove: None,
     create_options: &[],
     supports_backing: false,
 };

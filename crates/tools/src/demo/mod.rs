@@ -142,7 +142,7 @@ async fn follow(console: &mut Console, qmp: &mut Qmp) -> Result<(), Failure> {
         out!(console, "\r  {}", picture::bar(figure("offset"), figure("len")));
         console.flush();
         if ready {
-            outln!(console, "  ready: from now on every write goes to both");
+            outln!(console, "  ready: what is left is what is being written now");
             return Ok(());
         }
         rt::sleep(Duration::from_millis(100)).await;

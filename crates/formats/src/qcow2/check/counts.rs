@@ -8,7 +8,8 @@ use std::collections::HashMap;
 /// Clusters of a window: their slots take 128 MiB.
 pub(super) const WINDOW: u64 = 1 << 25;
 
-const FULL: u32 = 0xffff;
+/// Half a slot that can't hold the true value.
+pub(super) const FULL: u32 = 0xffff;
 
 /// Counts of the clusters from `first` on.
 pub(super) struct Counts {
@@ -57,7 +58,15 @@ impl Counts {
         self.slots.resize(len, 0);
     }
 
+    /// The slots from a cluster on, to set many at once: nothing was said about them yet. A stored count of less
+    /// than [`FULL`] goes into the upper half.
+    pub(super) fn fresh_slots(&mut self, cluster: u64) -> &mut [u32] {
+        let skip = cluster.saturating_sub(self.first) as usize;
+        self.slots.get_mut(skip..).unwrap_or_default()
+    }
+
     /// Adds `n` references to a cluster.
+    #[inline]
     pub(super) fn add(&mut self, cluster: u64, n: u32) {
         let Some(slot) = slot(&mut self.slots, self.first, cluster) else {
             if cluster >= self.end() {

@@ -1,5 +1,5 @@
 //! The stored refcounts: table and blocks, and how counts of any width are read and written.
-use super::counts::Counts;
+use super::counts::{Counts, FULL};
 use super::findings::Findings;
 use super::{Image, PIECE};
 use crate::qcow2::header::REFCOUNT_BLOCK_MASK;
@@ -63,12 +63,7 @@ impl RefcountTable {
             let most = (PIECE / cluster_size).max(1).min(end - index);
             let run = (1..most).take_while(follows).count() as u64 + 1;
             match image.read(offset, run * cluster_size).await {
-                Ok(bytes) => {
-                    let first = index * per_block;
-                    each_count(&bytes, image.header.refcount_order, |at, count| {
-                        counts.set_stored(first + at, count);
-                    });
-                }
+                Ok(bytes) => set_stored(counts, index * per_block, &bytes, image.header.refcount_order),
                 Err(e) => findings.check_error(format!("refcount block {index} can't be read: {e}")),
             }
             index += run;
@@ -80,6 +75,21 @@ impl RefcountTable {
         }
         Ok(())
     }
+}
+
+/// Enters the counts of blocks, the first of which is that of cluster `first`.
+fn set_stored(counts: &mut Counts, first: u64, blocks: &[u8], order: u32) {
+    if first < counts.first() {
+        return each_count(blocks, order, |at, count| counts.set_stored(first + at, count));
+    }
+    let mut large = Vec::new();
+    let slots = counts.fresh_slots(first);
+    each_count(blocks, order, |at, count| match slots.get_mut(at as usize) {
+        Some(slot) if count < u64::from(FULL) => *slot = (count as u32) << 16,
+        Some(_) => large.push((first + at, count)),
+        None => {}
+    });
+    large.into_iter().for_each(|(cluster, count)| counts.set_stored(cluster, count));
 }
 
 /// Calls `f` with each count that is not zero: its index from the start of `bytes`, its value.

@@ -28,24 +28,23 @@ pub(super) struct TableSet {
     uses: Uses,
 }
 
-/// L1 entries that lead to a table: all of them, and those in the active L1 table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Use {
-    refs: u32,
-    active: u32,
+/// By cluster, the L1 entries that lead to its table: all of them in the upper half, those in the active L1 table in
+/// the lower one. Plain numbers, for memory that is allocated as zeroes costs nothing until it is used.
+enum Uses {
+    Dense(Vec<u64>),
+    Sparse(HashMap<u64, u64>),
 }
 
-/// Uses by cluster.
-enum Uses {
-    Dense(Vec<Use>),
-    Sparse(HashMap<u64, Use>),
+/// All and active uses of a number in [`Uses`].
+fn halves(uses: u64) -> (u32, u32) {
+    ((uses >> 32) as u32, uses as u32)
 }
 
 impl TableSet {
     /// An empty set for a file of `clusters` clusters.
     pub(super) fn new(clusters: u64) -> Self {
         let uses = match clusters {
-            0..=DENSE => Uses::Dense(vec![Use::default(); clusters as usize + 1]),
+            0..=DENSE => Uses::Dense(vec![0; clusters as usize + 1]),
             _ => Uses::Sparse(HashMap::new()),
         };
         Self { clusters: Vec::new(), uses }
@@ -59,11 +58,12 @@ impl TableSet {
             Uses::Sparse(map) => map.get_mut(&cluster),
         };
         let Some(uses) = uses else { return false };
-        if uses.refs == 0 {
+        let (refs, actives) = halves(*uses);
+        if refs == 0 {
             self.clusters.push(cluster);
         }
-        uses.refs = uses.refs.saturating_add(1);
-        uses.active = uses.active.saturating_add(u32::from(active));
+        let (refs, actives) = (refs.saturating_add(1), actives.saturating_add(u32::from(active)));
+        *uses = u64::from(refs) << 32 | u64::from(actives);
         true
     }
 
@@ -84,7 +84,7 @@ impl TableSet {
             Uses::Dense(array) => array.get(cluster as usize),
             Uses::Sparse(map) => map.get(&cluster),
         };
-        let Use { refs, active } = uses.copied().unwrap_or_default();
+        let (refs, active) = halves(uses.copied().unwrap_or_default());
         Table { cluster, refs, active }
     }
 
