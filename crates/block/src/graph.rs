@@ -5,7 +5,7 @@
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Closed, Domain};
-use crate::node::{Edges, Node, Role, Slow};
+use crate::node::{Alarm, Edges, Node, Role, Slow};
 use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
 use crate::perm::{Perms, Share};
@@ -33,6 +33,7 @@ struct Inner {
     change: futures_util::lock::Mutex<()>,
     next_name: AtomicU64,
     json: fn(&str) -> Result<Options>,
+    alarm: Arc<Alarm>,
 }
 
 #[derive(Default)]
@@ -72,7 +73,16 @@ impl Graph {
             change: futures_util::lock::Mutex::new(()),
             next_name: AtomicU64::new(0),
             json,
+            alarm: Arc::default(),
         }))
+    }
+
+    /// Has `heard` told of every node that takes no more writes, and why: once a node, from inside of a request. Only
+    /// the first one asked for is told.
+    pub fn on_poison(&self, heard: impl Fn(&Node, &BlockError) + Send + Sync + 'static) {
+        if self.0.alarm.set(Box::new(heard)).is_err() {
+            tracing::warn!("somebody hears of poisoned nodes already");
+        }
     }
 
     /// The drivers.
@@ -296,6 +306,7 @@ impl Graph {
             padding: crate::lease::Leases::new(),
             monitor_owned: AtomicBool::new(false),
             busy: RwLock::new(None),
+            alarm: self.0.alarm.clone(),
         });
         let mut topology = self.0.topology.write();
         if topology.nodes.iter().any(|n| n.name() == name) {

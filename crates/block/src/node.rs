@@ -9,7 +9,7 @@ use crate::open::Common;
 use crate::registry::DriverType;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 /// What a child is to its parent.
@@ -89,6 +89,9 @@ impl Slow {
     pub const WRITE_THROUGH: u32 = 32;
 }
 
+/// Who hears that a node takes no more writes, and why. Called inside a request: it must only take note.
+pub(crate) type Alarm = OnceLock<Box<dyn Fn(&Node, &BlockError) + Send + Sync>>;
+
 /// A node of the graph.
 pub struct Node {
     pub(crate) name: Arc<str>,
@@ -106,6 +109,7 @@ pub struct Node {
     pub(crate) padding: Arc<Leases>,
     pub(crate) monitor_owned: AtomicBool,
     pub(crate) busy: RwLock<Option<String>>,
+    pub(crate) alarm: Arc<Alarm>,
 }
 
 impl Node {
@@ -217,6 +221,9 @@ impl Node {
         let before = self.slow.fetch_or(Slow::POISON, AcqRel);
         if before & Slow::POISON == 0 {
             tracing::error!(node = %self.name, error = %cause, "node poisoned: nothing more is written to it until it is opened anew");
+            if let Some(alarm) = self.alarm.get() {
+                alarm(self, cause);
+            }
         }
     }
 

@@ -73,7 +73,8 @@ impl Pair {
         );
         if (ours.status.code(), &ours_text) != (peer.status.code(), &peer_text) {
             let (ours, peer) = (ours.status.code(), peer.status.code());
-            let text = format!("{told}\n--- ours ({ours:?})\n{ours_text}\n--- peer ({peer:?})\n{peer_text}\n");
+            let text =
+                format!("{told}\n--- ours ({ours:?})\n{ours_text}\n--- peer ({peer:?})\n{peer_text}\n");
             self.differences.borrow_mut().push(text);
         }
     }
@@ -108,7 +109,8 @@ fn words(line: &str) -> Vec<String> {
 fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace('\r', "\n");
     // Rates differ from run to run, and what a usage line explains is everybody's own words.
-    let cut = |line: &str| [" ops; ", " -- "].iter().find_map(|mark| Some(line.split_once(mark)?.0.to_owned()));
+    let cut =
+        |line: &str| [" ops; ", " -- "].iter().find_map(|mark| Some(line.split_once(mark)?.0.to_owned()));
     let lines = text.lines().map(|line| cut(line).unwrap_or_else(|| line.to_owned()));
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -178,8 +180,19 @@ fn info_is_the_same_byte_for_byte() {
         "qemu-img bitmap --add bitmap.qcow2 b0",
         "qemu-img bitmap --add -g 1M --disable bitmap.qcow2 b1",
     ]);
-    for image in ["a.raw", "base.qcow2", "mid.qcow2", "top.qcow2", "odd.qcow2", "zstd.qcow2", "big.qcow2", "bitmap.qcow2"] {
-        for options in ["", "--output=json", "--backing-chain", "--output=json --backing-chain", "-U", "-f raw"] {
+    for image in [
+        "a.raw",
+        "base.qcow2",
+        "mid.qcow2",
+        "top.qcow2",
+        "odd.qcow2",
+        "zstd.qcow2",
+        "big.qcow2",
+        "bitmap.qcow2",
+    ] {
+        for options in
+            ["", "--output=json", "--backing-chain", "--output=json --backing-chain", "-U", "-f raw"]
+        {
             pair.same(&format!("qemu-img info {options} {image}"));
         }
     }
@@ -219,7 +232,9 @@ fn map_is_the_same_byte_for_byte() {
         "qemu-img convert -c -O qcow2 base.qcow2 packed.qcow2",
     ]);
     for image in ["a.raw", "base.qcow2", "top.qcow2", "packed.qcow2"] {
-        for options in ["", "--output=json", "--output=json --start-offset=1M --max-length=3500k", "--start-offset=4M"] {
+        for options in
+            ["", "--output=json", "--output=json --start-offset=1M --max-length=3500k", "--start-offset=4M"]
+        {
             pair.same(&format!("qemu-img map {options} {image}"));
         }
     }
@@ -428,12 +443,18 @@ fn measure_counts_the_same() {
         "qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 1M",
         "qemu-img convert -O raw a.qcow2 a.raw",
     ]);
-    for options in ["", "-O qcow2", "-O qcow2 -o cluster_size=4k", "-O qcow2 --output=json", "--output=json"] {
+    for options in ["", "-O qcow2", "-O qcow2 -o cluster_size=4k", "-O qcow2 --output=json", "--output=json"]
+    {
         for source in ["--size 1G", "--size 0", "--size 1500500", "a.qcow2", "a.raw", "old.qcow2"] {
             pair.same(&format!("qemu-img measure {options} {source}"));
         }
     }
-    pair.all_same(&["qemu-img measure", "qemu-img measure --size 1e3", "qemu-img measure --size 1G a.raw", "qemu-img measure a b"]);
+    pair.all_same(&[
+        "qemu-img measure",
+        "qemu-img measure --size 1e3",
+        "qemu-img measure --size 1G a.raw",
+        "qemu-img measure a b",
+    ]);
 }
 
 #[test]

@@ -249,7 +249,11 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
         let size = size
             .checked_next_multiple_of(SECTOR)
             .ok_or_else(|| BlockError::invalid("Image size is too large"))?;
-        file.driver().resize(size, &preallocation).await?;
+        match file.driver().resize(size, &preallocation).await {
+            // A device or an export has the size it has: one that is large enough will do.
+            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) && size <= file.length() => {}
+            other => other?,
+        }
         file.flush().await
     })
 }

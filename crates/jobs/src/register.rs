@@ -6,6 +6,7 @@ use crate::work::Work;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// Most jobs at once, ended ones that wait for their dismissal included.
 const MAX_JOBS: usize = 4096;
@@ -134,7 +135,8 @@ impl Jobs {
         match self.add(request) {
             Ok(job) => {
                 job.start();
-                rt::spawn_on(rt::Target::Control, job.clone().drive(work)).detach();
+                let span = tracing::info_span!("job", id = job.id());
+                rt::spawn_on(rt::Target::Control, job.clone().drive(work).instrument(span)).detach();
                 Ok(job)
             }
             Err(e) => {

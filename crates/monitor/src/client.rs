@@ -9,6 +9,7 @@ use rt::net::Stream;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// Bytes taken from the client at a time.
 const INPUT: usize = 16 << 10;
@@ -98,11 +99,12 @@ async fn read(control: &Control, outbox: &Outbox, input: &Stream) -> io::Result<
 async fn run(control: &Control, request: Request) -> (Option<Value>, Option<Result<Value, QmpError>>) {
     let Request { id, command, arguments } = request;
     let control = control.clone();
-    let task = rt::spawn(async move {
+    let span = tracing::debug_span!("qmp", command);
+    let run = async move {
         control.admit()?;
-        tracing::debug!(command, "QMP");
         api::dispatch(&control, &command, arguments).await
-    });
+    };
+    let task = rt::spawn(run.instrument(span));
     match task.await {
         Ok(result) => (id, result.transpose()),
         Err(e) => {

@@ -35,7 +35,8 @@ impl Control {
     pub fn new(registry: Arc<Registry>) -> Self {
         let events = Arc::new(Events::default());
         let graph = Graph::new(registry, options::from_json);
-        let deleted = events.clone();
+        let (deleted, alarmed) = (events.clone(), events.clone());
+        graph.on_poison(move |node, error| alarmed.poisoned(node, error));
         Self(Arc::new(Inner {
             jobs: Jobs::new(events.clone()),
             exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),

@@ -121,9 +121,16 @@ async fn live(
             (None, ExitCode::FAILURE)
         }
     };
-    if let Err(e) = control.end().await {
-        eprintln!("{program}: not everything was written back: {e}");
-        code = ExitCode::FAILURE;
+    match select(pin!(control.end()), pin!(signal::next_signal(&SIGNALS))).await {
+        Either::Left((Ok(()), _)) => {}
+        Either::Left((Err(e), _)) => {
+            eprintln!("{program}: not everything was written back: {e}");
+            code = ExitCode::FAILURE;
+        }
+        Either::Right(_) => {
+            eprintln!("{program}: ended by a second signal before everything was written back");
+            code = ExitCode::FAILURE;
+        }
     }
     if rt::timeout(LAST_WORDS, control.dismiss_clients()).await.is_err() {
         tracing::warn!("a QMP client did not take its last messages");

@@ -1,11 +1,12 @@
 //! Events on their way from where they happen to every session.
 use crate::outbox::Outbox;
 use crate::wire::Layout;
-use api::{BlockErrorAction, BlockExportDeleted, BlockJobCancelled, BlockJobCompleted, BlockJobError};
 use api::{
-    BlockJobPending, BlockJobReady, Enumeration, IoOperationType, JobStatus, JobStatusChange, JobType,
+    BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, BlockJobCancelled,
+    BlockJobCompleted, BlockJobError, BlockJobPending, BlockJobReady, Enumeration, IoOperationType,
+    JobStatus, JobStatusChange, JobType,
 };
-use block::Side;
+use block::{BlockError, ErrorKind, Node, Side};
 use futures_util::future::join_all;
 use jobs::{Figures, JobEvent, Sink};
 use parking_lot::Mutex;
@@ -45,6 +46,30 @@ impl Events {
         let outboxes: Vec<_> = clients.iter().filter_map(Weak::upgrade).collect();
         outboxes.iter().for_each(|outbox| outbox.end());
         join_all(outboxes.iter().map(|outbox| outbox.sent())).await;
+    }
+
+    /// Tells that a node takes no more writes: its image contradicts itself, or a flush of it failed.
+    pub(crate) fn poisoned(&self, node: &Node, error: &BlockError) {
+        let node_name = Some(node.name().to_owned());
+        self.emit(&match error.kind() {
+            ErrorKind::Corrupt => api::Event::BlockImageCorrupted(BlockImageCorrupted {
+                device: String::new(),
+                node_name,
+                msg: error.message().to_owned(),
+                offset: error.offset().map(int),
+                size: None,
+                fatal: true,
+            }),
+            kind => api::Event::BlockIoError(BlockIoError {
+                qom_path: String::new(),
+                device: String::new(),
+                node_name,
+                operation: IoOperationType::Write,
+                action: BlockErrorAction::Report,
+                nospace: Some(kind == ErrorKind::NoSpace),
+                reason: error.message().to_owned(),
+            }),
+        });
     }
 
     /// Tells that an export is gone.

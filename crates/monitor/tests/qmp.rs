@@ -4,7 +4,7 @@ mod client;
 mod support;
 
 use api::Value;
-use block::{Backend, BackendRequest, Options, Perms, WriteFlags};
+use block::{Backend, BackendRequest, BlockError, ErrorKind, Options, Perms, WriteFlags};
 use client::Client;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -223,5 +223,30 @@ fn quit_is_answered_last_after_exports_are_gone_and_jobs_cancelled() {
         assert!(names.contains(&"BLOCK_JOB_CANCELLED".to_owned()), "{names:?}");
         assert!(control.graph().nodes().is_empty());
         rt::timeout(Duration::from_secs(5), control.left()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_node_that_takes_no_more_writes_is_told_of_once_with_its_name() {
+    rt::block_on_control(async {
+        let control = control();
+        let mut client = Client::new(&control).await;
+        for (node, error, event, words) in [
+            ("a", BlockError::corrupt("it contradicts itself").at(512), "BLOCK_IMAGE_CORRUPTED", "msg"),
+            ("b", BlockError::new(ErrorKind::Io, "the flush failed"), "BLOCK_IO_ERROR", "reason"),
+        ] {
+            let add = format!(
+                "{{'execute': 'blockdev-add', 'arguments': {{'driver': 'null-co', 'node-name': '{node}'}}}}"
+            );
+            client.ok(&add).await;
+            let poisoned = control.graph().node(node).unwrap();
+            poisoned.poison(&error);
+            poisoned.poison(&error);
+            let told = client.event(event).await;
+            assert_eq!(text(&told, &["data", "node-name"]), node);
+            assert_eq!(text(&told, &["data", words]), error.message());
+            client.ok("{'execute': 'query-block'}").await;
+            assert!(client.events.is_empty(), "once: {:?}", client.events);
+        }
     });
 }

@@ -29,6 +29,8 @@ pub struct Findings {
     pub backing: Option<String>,
     /// What breaks the law.
     pub corruptions: Vec<String>,
+    /// The bitmaps are up to date, by the header's word.
+    pub bitmaps_valid: bool,
     /// COPIED flags that don't agree with the counts.
     pub copied: Vec<String>,
     /// Clusters counted more often than they are referred to.
@@ -243,13 +245,13 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Bitmaps count only as long as the bit says that they are consistent.
+    /// Bitmaps hold their clusters also when they are out of date: they are kept until somebody removes them.
     fn bitmaps(&self, refs: &mut References) {
         let mut at = self.header_length;
         while let (Some(kind @ 1..), Some(len)) =
             (be32(self.bytes, at as usize), be32(self.bytes, at as usize + 4))
         {
-            if kind == BITMAPS && self.autoclear & 1 != 0 {
+            if kind == BITMAPS {
                 let field = |offset: u64| be64(self.bytes, (at + 8 + offset) as usize).unwrap_or(0);
                 self.bitmap_directory(refs, field(16), field(8));
             }
@@ -351,6 +353,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
         corrupt: image.incompatible & CORRUPT != 0,
         backing: image.backing(),
         corruptions,
+        bitmaps_valid: image.autoclear & 1 != 0,
         copied,
         leaks,
     })
@@ -419,6 +422,38 @@ pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
     }
     put(bytes, 60, &1u32.to_be_bytes());
     put(bytes, 64, &snapshots.to_be_bytes());
+    Ok(())
+}
+
+/// Adds a dirty bitmap, empty and up to date, to an image of version 3 without a backing file. For images that the driver
+/// can't make itself yet.
+pub fn add_bitmap(bytes: &mut Vec<u8>) -> Result<(), String> {
+    let image = Image::parse(bytes)?;
+    let (cluster, order, table) = (image.cluster(), image.refcount_order, image.refcount_offset);
+    let (extensions, autoclear) = (image.header_length as usize, image.autoclear);
+    if image.version < 3 || image.backing().is_some() {
+        return Err("this image can't be given a bitmap here".to_owned());
+    }
+    let bitmap_table = (bytes.len() as u64).next_multiple_of(cluster);
+    let directory = bitmap_table + cluster;
+    let mut entry = bitmap_table.to_be_bytes().to_vec();
+    entry.extend(1u32.to_be_bytes());
+    entry.extend([0, 0, 0, 2, 1, 16, 0, 1, 0, 0, 0, 0, b'b', 0, 0, 0, 0, 0, 0, 0]);
+    put(bytes, directory, &entry);
+    bytes.resize((directory + cluster) as usize, 0);
+    for at in [bitmap_table, directory] {
+        set_count(bytes, table, cluster, order, at / cluster, 1)?;
+    }
+    let mut extension = BITMAPS.to_be_bytes().to_vec();
+    extension.extend(24u32.to_be_bytes());
+    extension.extend(1u32.to_be_bytes());
+    extension.extend([0; 4]);
+    extension.extend((entry.len() as u64).to_be_bytes());
+    extension.extend(directory.to_be_bytes());
+    // The others move up; the first cluster has room for them.
+    extension.extend(bytes.get(extensions..cluster as usize - extension.len()).unwrap_or_default().to_vec());
+    put(bytes, extensions as u64, &extension);
+    put(bytes, 88, &(autoclear | 1).to_be_bytes());
     Ok(())
 }
 

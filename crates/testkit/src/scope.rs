@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use block::{BlockError, ErrorKind, Result};
 use parking_lot::Mutex;
-use sim::{Config, Disk, Rng, Sim};
+use sim::{Config, Disk, Plant, Rng, Sim};
 
 use crate::crash::{Inspect, fill};
 use crate::guest::Guest;
@@ -19,6 +19,8 @@ use crate::stamp::{SECTOR, look};
 /// A request, in sectors: the first, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// A read; what it finds must be explained.
+    Read(u64, u64),
     /// A write.
     Write(u64, u64),
     /// A write that is durable when it is acknowledged.
@@ -46,6 +48,10 @@ pub struct SmallScope {
     pub tasks: Vec<Vec<Op>>,
     /// Most subsets tried of one moment; of more, so many by chance.
     pub most: u64,
+    /// The simulated machine, but for its seed.
+    pub config: Config,
+    /// What is planted when the tasks begin.
+    pub plants: Vec<Plant>,
 }
 
 /// The moments that matter.
@@ -66,14 +72,15 @@ impl Peaks {
 }
 
 async fn perform(guest: &Guest, op: Op) -> Result<()> {
-    let bytes = |first: u64, count: u64| (first * SECTOR, count * SECTOR);
+    let at = |sectors: u64| sectors * SECTOR;
     match op {
-        Op::Write(first, count) => guest.write(bytes(first, count).0, bytes(first, count).1, false).await,
-        Op::Fua(first, count) => guest.write(bytes(first, count).0, bytes(first, count).1, true).await,
-        Op::Zero(first, count) => guest.zero(bytes(first, count).0, bytes(first, count).1, true).await,
-        Op::Discard(first, count) => guest.discard(bytes(first, count).0, bytes(first, count).1).await,
+        Op::Read(first, count) => guest.read(at(first), at(count)).await,
+        Op::Write(first, count) => guest.write(at(first), at(count), false).await,
+        Op::Fua(first, count) => guest.write(at(first), at(count), true).await,
+        Op::Zero(first, count) => guest.zero(at(first), at(count), true).await,
+        Op::Discard(first, count) => guest.discard(at(first), at(count)).await,
         Op::Flush => guest.flush().await,
-        Op::Resize(sectors) => guest.resize(sectors * SECTOR).await,
+        Op::Resize(sectors) => guest.resize(at(sectors)).await,
     }
 }
 
@@ -85,11 +92,11 @@ impl SmallScope {
     }
 
     fn run_seed(&self, seed: u64) -> std::result::Result<u64, String> {
-        let sim = Sim::boot(Config::seeded(seed), Disk::default());
+        let sim = Sim::boot(Config { seed, ..self.config }, Disk::default());
         let (peaks, model) = (Arc::new(Mutex::new(Peaks::default())), Arc::new(Mutex::new(Model::default())));
         let (stack, world, before, tasks) =
             (self.stack.clone(), sim.world().clone(), self.before.clone(), self.tasks.clone());
-        let (book, seen) = (model.clone(), peaks.clone());
+        let (book, seen, plants) = (model.clone(), peaks.clone(), self.plants.clone());
         let result: Result<()> = sim.run(async move {
             let (initial, writes) = fill(&stack, Rng::new(seed)).await?;
             *book.lock() = Model::new(initial.len() as u64 * SECTOR, initial, writes);
@@ -98,6 +105,7 @@ impl SmallScope {
                 perform(&guest, op).await?;
             }
             guest.flush().await?;
+            plants.into_iter().for_each(|plant| world.plant(plant));
             world.watch(Some(Box::new(move |moment, disk| seen.lock().see(moment, disk))));
             let tasks: Vec<_> = tasks
                 .into_iter()

@@ -2,7 +2,7 @@
 //! metadata is dense. `QCOW2_CRASH_SEED` runs one seed, `QCOW2_CRASH_COUNT` so many.
 
 use block::Opt;
-use sim::{Config, EIO, ENOSPC, OpKind, Plant, Rng};
+use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng};
 use testkit::crash::{CrashTest, inspect_qcow2, run_seeds, share_with_snapshot};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::stack::{Image, Stack};
@@ -101,6 +101,41 @@ fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_c
         }
         test.prepare = Some(share_with_snapshot);
         test
+    });
+}
+
+/// Where what the disk showed before its first write is kept.
+const FIRST: &str = "/first";
+
+/// Gives the image a bitmap that says that nothing has changed.
+fn add_bitmap(stack: &Stack, disk: &mut Disk) -> Result<(), String> {
+    let mut bytes = disk.content("/top").ok_or("no image")?.to_vec();
+    disk.put(FIRST, &inspect_qcow2(stack, disk, false)?);
+    testkit::qcow2::add_bitmap(&mut bytes)?;
+    disk.put("/top", &bytes);
+    inspect_qcow2(stack, disk, true).map(drop)
+}
+
+/// As long as the bitmaps are called up to date, nothing may have changed.
+fn inspect_with_bitmap(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
+    let shown = inspect_qcow2(stack, disk, settled)?;
+    let bytes = disk.content("/top").ok_or("no image")?.to_vec();
+    let changed = disk.content(FIRST).is_some_and(|first| first.to_vec() != shown);
+    match testkit::qcow2::inspect(&bytes)?.bitmaps_valid && changed {
+        true => Err("the disk has changed and its bitmaps are still called up to date".to_owned()),
+        false => Ok(shown),
+    }
+}
+
+#[test]
+fn bitmaps_that_are_not_maintained_are_called_out_of_date_before_any_data_changes() {
+    run_seeds("QCOW2_BITMAP", 30, |seed| {
+        let mut test = any_test(seed);
+        let image =
+            Image::new("qcow2", "/top", 64 << 10).with("cluster_size", CLUSTERS[1 + seed as usize % 3]);
+        test.stack = Stack::of("qcow2 with a bitmap", &[protocols::DRIVERS, formats::DRIVERS], vec![image]);
+        test.plan.largest = 256;
+        CrashTest { prepare: Some(add_bitmap), inspect: Some(inspect_with_bitmap), moments: 40, ..test }
     });
 }
 

@@ -1,6 +1,7 @@
 //! Named scenarios: what has gone wrong in other block layers, each tried in every way that a small scope has.
 #![expect(clippy::panic, reason = "a failed scenario is a failed test")]
 
+use sim::{Config, Fault, OpKind, Plant};
 use testkit::crash::inspect_qcow2;
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Image, Stack};
@@ -18,13 +19,18 @@ fn over_backing(cluster: &str) -> Stack {
     Stack::of("qcow2 over raw", &[protocols::DRIVERS, formats::DRIVERS], vec![base, top])
 }
 
-fn explore(stack: Stack, before: &[Op], tasks: &[&[Op]], seeds: u64) {
+fn scope(stack: Stack, before: &[Op], tasks: &[&[Op]]) -> SmallScope {
     let tasks = tasks.iter().map(|ops| ops.to_vec()).collect();
-    let scope = SmallScope { stack, inspect: inspect_qcow2, before: before.to_vec(), tasks, most: 512 };
-    let mut disks = 0;
-    for seed in 1..=seeds {
-        disks += scope.run(seed).unwrap_or_else(|text| panic!("{text}"));
-    }
+    let (before, config) = (before.to_vec(), Config::seeded(0));
+    SmallScope { stack, inspect: inspect_qcow2, before, tasks, most: 512, config, plants: Vec::new() }
+}
+
+fn explore(stack: Stack, before: &[Op], tasks: &[&[Op]], seeds: u64) {
+    explore_scope(&scope(stack, before, tasks), seeds);
+}
+
+fn explore_scope(scope: &SmallScope, seeds: u64) {
+    let disks: u64 = (1..=seeds).map(|seed| scope.run(seed).unwrap_or_else(|text| panic!("{text}"))).sum();
     println!("{disks} disks looked at");
 }
 
@@ -42,6 +48,21 @@ fn a_cluster_freed_by_zeroes_or_a_discard_is_not_reused_before_its_unmapping_is_
         let before = [Op::Write(0, 8)];
         explore(stack("4096"), &before, &[&[freeing, Op::Write(16, 8), Op::Write(24, 8)]], 20);
         explore(stack("4096"), &before, &[&[freeing, Op::Flush, Op::Write(16, 8)], &[Op::Write(32, 8)]], 20);
+    }
+}
+
+#[test]
+fn a_slow_request_never_meets_what_its_cluster_was_given_to_after_it_was_freed() {
+    let others: &[Op] = &[Op::Flush, Op::Write(16, 8), Op::Write(24, 8), Op::Write(32, 8), Op::Write(40, 8)];
+    let slow = |kind| Plant { fault: Fault::Stall(3_000_000), ..Plant::nth_of(kind, 0, 0) };
+    for freeing in [Op::Zero(0, 8), Op::Discard(0, 8)] {
+        let freed = [&[freeing], others].concat();
+        for (request, kind) in [(Op::Read(0, 8), OpKind::Read), (Op::Write(0, 8), OpKind::Write)] {
+            let mut scope = scope(stack("4096"), &[Op::Write(0, 8)], &[&[request], &freed]);
+            scope.config.inline = false;
+            scope.plants = vec![slow(kind)];
+            explore_scope(&scope, 40);
+        }
     }
 }
 
@@ -100,14 +121,8 @@ fn all_scripts(stack: &Stack, before: &[Op], alphabet: &[Op]) -> u64 {
     for (number, first) in alphabet.iter().enumerate() {
         for second in alphabet {
             for third in alphabet {
-                let tasks = vec![vec![*first, *second, *third]];
-                let scope = SmallScope {
-                    stack: stack.clone(),
-                    inspect: inspect_qcow2,
-                    before: before.to_vec(),
-                    tasks,
-                    most: 256,
-                };
+                let scope =
+                    SmallScope { most: 256, ..scope(stack.clone(), before, &[&[*first, *second, *third]]) };
                 disks += scope.run(number as u64).unwrap_or_else(|text| panic!("{text}"));
             }
         }

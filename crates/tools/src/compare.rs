@@ -173,7 +173,10 @@ impl Compare {
             let [one, other] = cursor.known;
             let len = one.end.min(other.end) - at;
             let both_inside = self.sides.iter().all(|side| at < side.length());
-            if self.strict && both_inside && (one.zero, one.data, one.allocated) != (other.zero, other.data, other.allocated) {
+            if self.strict
+                && both_inside
+                && (one.zero, one.data, one.allocated) != (other.zero, other.data, other.allocated)
+            {
                 self.report(Difference::Status(at));
                 return Ok(None);
             }
@@ -190,7 +193,9 @@ impl Compare {
 
     /// Learns what a side holds at `at`, unless that is known.
     async fn look(&self, cursor: &mut Cursor, side: usize, at: u64) -> Result<(), CompareError> {
-        let (Some(known), Some(backend)) = (cursor.known.get_mut(side), self.sides.get(side)) else { return Ok(()) };
+        let (Some(known), Some(backend)) = (cursor.known.get_mut(side), self.sides.get(side)) else {
+            return Ok(());
+        };
         if known.end > at {
             return Ok(());
         }
@@ -199,7 +204,8 @@ impl Compare {
             *known = Known { end: self.total, zero: true, data: false, allocated: false };
             return Ok(());
         }
-        let status = backend.status(at, length - at).await.map_err(|error| CompareError::Status(side, at, error))?;
+        let status =
+            backend.status(at, length - at).await.map_err(|error| CompareError::Status(side, at, error))?;
         let Status { len, data, zero, allocated, .. } = status;
         *known = Known { end: at + len, zero, data, allocated };
         Ok(())

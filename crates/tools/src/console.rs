@@ -88,7 +88,7 @@ impl Console {
         self.flush();
         let Some(failure) = self.failure.take() else { return code };
         if failure.kind() != io::ErrorKind::BrokenPipe {
-            self.error(format_args!("standard output: {failure}"));
+            self.error(format_args!("standard output: {}", block::BlockError::from_io(&failure)));
         }
         if code == 0 { 1 } else { code }
     }

@@ -324,7 +324,11 @@ impl Copy {
                 Ok(()) => front.copy_from_slice(&sector),
                 Err(error) => {
                     front.fill(0);
-                    self.warn(format!("error while reading offset {}: {}", offset + at as u64, error.strerror()));
+                    self.warn(format!(
+                        "error while reading offset {}: {}",
+                        offset + at as u64,
+                        error.strerror()
+                    ));
                 }
             }
             at += len;

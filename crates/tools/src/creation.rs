@@ -11,9 +11,12 @@ use block::{BlockError, CreateOption, DriverKind, DriverType, Graph, Opt, Option
 /// Virtual sizes of new images are rounded up to this.
 const SECTOR: u64 = 512;
 
+/// An option's name, and its value where none was given.
+type Told = (&'static str, Option<&'static str>);
+
 /// In which order a format's options are told, and which have a value even when none was given. Formats that are not
 /// here tell theirs in the order of their own table.
-const TOLD: &[(&str, &[(&str, Option<&str>)])] = &[(
+const TOLD: &[(&str, &[Told])] = &[(
     "qcow2",
     &[
         ("encryption", None),
@@ -81,7 +84,11 @@ pub struct Creation {
 }
 
 /// The drivers that make an image of this format under this name.
-fn drivers(graph: &Graph, format: &str, filename: &str) -> Result<(&'static DriverType, &'static DriverType), Failure> {
+fn drivers(
+    graph: &Graph,
+    format: &str,
+    filename: &str,
+) -> Result<(&'static DriverType, &'static DriverType), Failure> {
     let unknown = || Failure::new(format_args!("Unknown file format '{format}'"));
     let driver = graph.registry().find(format).ok_or_else(unknown)?;
     let (protocol, _) = graph.protocol_options(filename)?;
@@ -103,7 +110,8 @@ impl Creation {
     /// Reads the options for an image of `format` called `filename`.
     pub fn new(graph: &Graph, format: &str, filename: &str, list: &OptionList) -> Result<Creation, Failure> {
         let (format, protocol) = drivers(graph, format, filename)?;
-        let mut creation = Creation { format, protocol, filename: filename.to_owned(), options: Options::new() };
+        let mut creation =
+            Creation { format, protocol, filename: filename.to_owned(), options: Options::new() };
         for (name, text) in list.pairs()? {
             creation.set(&name, &text)?;
         }
@@ -124,7 +132,9 @@ impl Creation {
     fn table(&self) -> impl Iterator<Item = &'static CreateOption> {
         let (format, protocol) = (self.format.create_options, self.protocol.create_options);
         let same = self.format == self.protocol;
-        let more = protocol.iter().filter(move |option| !same && format.iter().all(|other| other.name != option.name));
+        let more = protocol
+            .iter()
+            .filter(move |option| !same && format.iter().all(|other| other.name != option.name));
         format.iter().chain(more)
     }
 
@@ -186,7 +196,8 @@ impl Creation {
         let told = TOLD.iter().find(|(format, _)| *format == self.format.name).map(|(_, order)| *order);
         let ordered = told.unwrap_or_default().iter().copied();
         let others = self.table().map(|option| (option.name, None));
-        let others = others.filter(|(name, _)| told.unwrap_or_default().iter().all(|(other, _)| other != name));
+        let others =
+            others.filter(|(name, _)| told.unwrap_or_default().iter().all(|(other, _)| other != name));
         for (name, default) in ordered.chain(others) {
             match (self.options.get(name), default) {
                 (Some(value), _) => out!(console, " {name}={}", told_value(value)),
@@ -205,7 +216,8 @@ impl Creation {
             Some(Opt::Uint(size)) => size,
             _ => 0,
         };
-        let Some(size) = size.checked_next_multiple_of(SECTOR).filter(|size| i64::try_from(*size).is_ok()) else {
+        let Some(size) = size.checked_next_multiple_of(SECTOR).filter(|size| i64::try_from(*size).is_ok())
+        else {
             return Err(BlockError::invalid("the image size is too large"));
         };
         graph.create(self.format.name, &self.filename, size, options).await
@@ -243,7 +255,9 @@ fn value(option: &CreateOption, text: &str) -> Result<Opt, Failure> {
 /// Reads the size that the parameter `name` has.
 pub fn size_value(name: &str, text: &str) -> Result<u64, Failure> {
     size::parse(text).map_err(|error| match error {
-        SizeError::Range => Failure::new(format_args!("Value '{text}' is out of range for parameter '{name}'")),
+        SizeError::Range => {
+            Failure::new(format_args!("Value '{text}' is out of range for parameter '{name}'"))
+        }
         SizeError::Invalid => Failure::new(format_args!(
             "Parameter '{name}' expects a non-negative number below 2^64\n\
              Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n\
@@ -291,7 +305,9 @@ pub async fn inspect_backing(
 ) -> Result<u64, Failure> {
     let full = block::resolve_filename(overlay, filename);
     if full == overlay {
-        return Err(Failure::new("Error: Trying to create an image with the same filename as the backing file"));
+        return Err(Failure::new(
+            "Error: Trying to create an image with the same filename as the backing file",
+        ));
     }
     let source = Source::named(&full).format(format);
     let node = match image::open_node(graph, &source).await {

@@ -25,8 +25,20 @@ enum Id {
 }
 
 const FLAGS: &[Flag<Id>] = &[
-    Flag::valued(Id::Blockdev, None, Some("blockdev"), "[driver=]DRIVER,node-name=NAME,...", "add a block node"),
-    Flag::valued(Id::Chardev, None, Some("chardev"), "[backend=]TYPE,id=ID,...", "a stream for a monitor: socket, stdio"),
+    Flag::valued(
+        Id::Blockdev,
+        None,
+        Some("blockdev"),
+        "[driver=]DRIVER,node-name=NAME,...",
+        "add a block node",
+    ),
+    Flag::valued(
+        Id::Chardev,
+        None,
+        Some("chardev"),
+        "[backend=]TYPE,id=ID,...",
+        "a stream for a monitor: socket, stdio",
+    ),
     Flag::valued(Id::Monitor, None, Some("monitor"), "[chardev=]ID[,pretty=on|off]", "serve QMP on a stream"),
     Flag::valued(
         Id::NbdServer,
@@ -42,7 +54,13 @@ const FLAGS: &[Flag<Id>] = &[
         "[type=]nbd,id=ID,node-name=NAME[,name=EXPORT][,writable=on|off]",
         "export a node",
     ),
-    Flag::valued(Id::Object, None, Some("object"), "[qom-type=]TYPE,id=ID,...", "make an object: iothread, secret, throttle-group"),
+    Flag::valued(
+        Id::Object,
+        None,
+        Some("object"),
+        "[qom-type=]TYPE,id=ID,...",
+        "make an object: iothread, secret, throttle-group",
+    ),
     Flag::valued(Id::PidFile, None, Some("pidfile"), "PATH", "store the process id there when all is set up"),
     Flag::bare(Id::Daemonize, None, Some("daemonize"), "go to the background when all is set up"),
     Flag::valued(Id::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),

@@ -28,16 +28,36 @@ enum Run {
 }
 
 const FACES: &[Face] = &[
-    Face { word: "img", alias: Some("qemu-img"), about: "Make, look at, copy and change images", run: Run::Tool(img::run) },
-    Face { word: "io", alias: Some("qemu-io"), about: "Read, write and verify an image by hand or by script", run: Run::Tool(io::run) },
-    Face { word: "nbd", alias: Some("qemu-nbd"), about: "Serve an image over NBD, or list what a server has", run: Run::Tool(nbd::run) },
+    Face {
+        word: "img",
+        alias: Some("qemu-img"),
+        about: "Make, look at, copy and change images",
+        run: Run::Tool(img::run),
+    },
+    Face {
+        word: "io",
+        alias: Some("qemu-io"),
+        about: "Read, write and verify an image by hand or by script",
+        run: Run::Tool(io::run),
+    },
+    Face {
+        word: "nbd",
+        alias: Some("qemu-nbd"),
+        about: "Serve an image over NBD, or list what a server has",
+        run: Run::Tool(nbd::run),
+    },
     Face {
         word: "daemon",
         alias: Some("qemu-storage-daemon"),
         about: "Serve a graph of block nodes, steered over QMP",
         run: Run::Daemon(daemon::run),
     },
-    Face { word: "demo", alias: None, about: "Show the main job on an image of its own", run: Run::Tool(demo::run) },
+    Face {
+        word: "demo",
+        alias: None,
+        about: "Show the main job on an image of its own",
+        run: Run::Tool(demo::run),
+    },
 ];
 
 /// Runs the program and gives its exit code. `args` begins with the name it was called by.

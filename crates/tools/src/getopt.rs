@@ -184,8 +184,7 @@ fn short<'a, I: Copy>(
 ) -> Result<(), OptError> {
     let mut letters = cluster.chars();
     while let Some(letter) = letters.next() {
-        let flag =
-            table.iter().find(|flag| flag.short == Some(letter)).ok_or(OptError::Invalid(letter))?;
+        let flag = table.iter().find(|flag| flag.short == Some(letter)).ok_or(OptError::Invalid(letter))?;
         if flag.takes == Takes::Nothing {
             flags.push((flag.id, String::new()));
             continue;

@@ -13,8 +13,8 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::keyval;
 use block::{
-    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, Graph, Node, Opt, Options, Perms, Policy, Registry,
-    Role, Share,
+    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, Graph, Node, Opt, Options, Perms,
+    Policy, Registry, Role, Share,
 };
 use std::sync::Arc;
 
@@ -276,7 +276,9 @@ pub fn from_list(text: &str) -> Result<Options, BlockError> {
         set_nested(&mut options, &name, Opt::Str(value));
     }
     if options.is_empty() {
-        return Err(BlockError::invalid("the list of image options is empty; 'driver=' or 'file.filename=' is needed"));
+        return Err(BlockError::invalid(
+            "the list of image options is empty; 'driver=' or 'file.filename=' is needed",
+        ));
     }
     Ok(options)
 }

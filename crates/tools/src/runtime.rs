@@ -6,6 +6,8 @@ use crate::failure::Failure;
 pub fn run<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     match rt::Runtime::new(rt::Config::default()) {
         Ok(runtime) => Ok(runtime.block_on(work)),
-        Err(error) => Err(Failure::new(format_args!("the runtime can't start: {error}; see 'ulimit -n' and 'ulimit -v'"))),
+        Err(error) => Err(Failure::new(format_args!(
+            "the runtime can't start: {error}; see 'ulimit -n' and 'ulimit -v'"
+        ))),
     }
 }

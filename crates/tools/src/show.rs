@@ -86,7 +86,8 @@ impl Description {
         }
         info.cluster_size = info.cluster_size.or(node.facts().cluster_size);
         let filename = node.filename();
-        let full_backing = info.backing_filename.as_ref().map(|stored| block::resolve_filename(&filename, stored));
+        let full_backing =
+            info.backing_filename.as_ref().map(|stored| block::resolve_filename(&filename, stored));
         let children = node.edges().all().into_iter().filter(|(role, _)| *role != Role::Backing);
         let children = children.map(|(role, child)| (role.name(), Description::of(&child))).collect();
         Description {
@@ -138,7 +139,10 @@ impl Description {
             object.set("snapshots", Opt::List(snapshots.collect()));
         }
         if let Some((kind, data)) = self.specific() {
-            object.set("format-specific", Opt::Dict(Options::new().with_str("type", kind).with("data", Opt::Dict(data))));
+            object.set(
+                "format-specific",
+                Opt::Dict(Options::new().with_str("type", kind).with("data", Opt::Dict(data))),
+            );
         }
         if self.info.encrypted {
             object.set("encrypted", Opt::Bool(true));
@@ -242,7 +246,16 @@ fn branch(console: &mut Console, name: &str, value: &Opt, depth: usize) {
 }
 
 fn snapshots(console: &mut Console, pad: &str, list: &[Options]) {
-    outln!(console, "{pad}{:<7} {:<16} {:>8} {:>20} {:>15} {:>10}", "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT");
+    outln!(
+        console,
+        "{pad}{:<7} {:<16} {:>8} {:>20} {:>15} {:>10}",
+        "ID",
+        "TAG",
+        "VM_SIZE",
+        "DATE",
+        "VM_CLOCK",
+        "ICOUNT"
+    );
     for snapshot in list {
         let text = |name| snapshot.get_str(name).unwrap_or_default();
         let number = |name| match snapshot.get(name) {

@@ -18,7 +18,8 @@ pub fn human(bytes: u64) -> String {
 /// `value` (at least 0, below about 1000) in three significant digits, zeros at the end of a fraction left out.
 fn three_digits(value: f64) -> String {
     // Round first: 9.996 has one digit before the point, but is printed as 10.
-    let places = match format!("{value:.2e}").split_once('e').and_then(|(_, power)| power.parse::<i32>().ok()) {
+    let places = match format!("{value:.2e}").split_once('e').and_then(|(_, power)| power.parse::<i32>().ok())
+    {
         Some(power) => usize::try_from(2 - power).unwrap_or(0),
         None => 0,
     };

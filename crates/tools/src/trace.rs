@@ -8,9 +8,9 @@ use tracing_subscriber::{Layer, fmt};
 
 /// Begins to log what `filter` says: `TARGET=LEVEL,…`, such as `block=debug,rt=trace`.
 pub fn start(filter: &str) -> Result<(), Failure> {
-    let targets: Targets = filter
-        .parse()
-        .map_err(|error| Failure::new(format_args!("--trace: '{filter}' is no list of TARGET=LEVEL: {error}")))?;
+    let targets: Targets = filter.parse().map_err(|error| {
+        Failure::new(format_args!("--trace: '{filter}' is no list of TARGET=LEVEL: {error}"))
+    })?;
     install(targets);
     Ok(())
 }

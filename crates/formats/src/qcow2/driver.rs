@@ -22,17 +22,24 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         let header = Header::read(&file).await?;
         let listed = Listed::read(&file, &header).await?;
         if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
-            return Err(BlockError::new(ErrorKind::ReadOnly, format!("Block node '{}' is read-only", file.name())));
+            return Err(BlockError::new(
+                ErrorKind::ReadOnly,
+                format!("Block node '{}' is read-only", file.name()),
+            ));
         }
         let common = context.common().clone();
-        let settings = Settings::take(&mut options, common.discard == Discard::Unmap, context.limits())?;
+        let discards = common.discard == Discard::Unmap;
+        let settings = Settings::take(&mut options, discards, header.cluster_size(), context.limits())?;
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         context.backing(&mut options, Some(&link)).await?;
         options.finish()?;
         let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
         image.regions.set_snapshots(&listed.snapshots);
-        let driver =
-            Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data: holds_less_than_it_maps(&file) };
+        let driver = Qcow2 {
+            image: Arc::new(image),
+            listed: RwLock::new(listed),
+            thin_data: holds_less_than_it_maps(&file),
+        };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
@@ -201,7 +208,8 @@ impl Driver for Qcow2 {
         Box::pin(async move {
             let mut options = options;
             let discards = self.image.own_node().is_some_and(|n| n.common().discard == Discard::Unmap);
-            let settings = Settings::take(&mut options, discards, block::Limits::default())?;
+            let cluster_size = self.image.geometry.cluster_size();
+            let settings = Settings::take(&mut options, discards, cluster_size, block::Limits::default())?;
             options.finish()?;
             self.image.tables.set_limit(settings.table_cache);
             self.image.counts.set_limit(settings.count_cache);

@@ -22,9 +22,7 @@ pub mod field;
 mod link;
 
 pub use error::HeaderError;
-pub use extension::{
-    BACKING_FORMAT, BITMAPS, BitmapsExtension, Extension, FEATURE_NAMES,
-};
+pub use extension::{BACKING_FORMAT, BITMAPS, BitmapsExtension, Extension, FEATURE_NAMES};
 
 use block::{BlockError, Node, Result};
 use field::{be32, be64};

@@ -211,14 +211,43 @@ impl Image {
         }
     }
 
-    /// Plans clearing a part of a cluster: nothing if it reads as zeroes already.
-    async fn plan_partly(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+    /// Plans clearing a part of a cluster: nothing if it reads as zeroes already; the whole cluster, where the rest of
+    /// it reads as zeroes from below.
+    async fn plan_partly(self: &Arc<Self>, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+        let plan = |action| Ok(WritePlan { len, action, token: None });
         if how == How::Discard {
-            return Ok(WritePlan { len, action: Action::Nothing, token: None });
+            return plan(Action::Nothing);
         }
-        let zero = self.is_zero(offset, len).await?;
-        let action = if zero { Action::Nothing } else { Action::AsData };
-        Ok(WritePlan { len, action, token: None })
+        let g = self.geometry;
+        match self.map(offset, len, Want::Read).await?.kind {
+            Kind::Zero { .. } => return plan(Action::Nothing),
+            Kind::Hole if g.zero_flag => {}
+            Kind::Hole if !self.has_backing() => return plan(Action::Nothing),
+            _ => return plan(Action::AsData),
+        }
+        let leased = self.lease_to_change(g.cluster(offset), 1).await?;
+        let (start, end) = (offset - g.within(offset), offset + len);
+        let hole = self.entries(&leased).await?.first() == Some(&Entry::Hole);
+        let rest = hole && self.zero_below(start, offset).await?;
+        if !rest || !self.zero_below(end, end.next_multiple_of(g.cluster_size())).await? {
+            return plan(Action::AsData);
+        }
+        let token = self.change(leased, vec![ZERO], None, Why::Request);
+        Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
+    }
+
+    /// Whether the backing file has only zeroes in a range, without a look at its data.
+    async fn zero_below(&self, start: u64, end: u64) -> Result<bool> {
+        let Some(backing) = self.edges.get(Role::Backing) else { return Ok(true) };
+        let (mut at, end) = (start, end.min(backing.length()));
+        while at < end {
+            let status = backing.status(at, end - at, None).await?;
+            if !status.zero {
+                return Ok(false);
+            }
+            at += status.len;
+        }
+        Ok(true)
     }
 
     /// Reads what has no 1:1 bytes: a part of a compressed cluster.

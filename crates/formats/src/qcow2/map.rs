@@ -43,7 +43,12 @@ impl Image {
             return Ok(extent);
         }
         // The slice has a wrong entry somewhere: one entry at a time is looked at.
-        let entry = self.checked(page.word(g.index(cluster)), cluster).await?;
+        let word = page.word(g.index(cluster));
+        let entry = match Entry::of(word, g) {
+            // Telling where bytes should be does no harm; whoever goes there is told that they are not.
+            entry if want == Want::Status && !matches!(entry, Entry::Bad(_)) => entry,
+            _ => self.checked(word, cluster).await?,
+        };
         Ok(self.extent(entry, offset, len, want, 1))
     }
 

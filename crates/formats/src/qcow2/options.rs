@@ -25,7 +25,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Takes this driver's options. `discards`: the node passes discards on.
-    pub fn take(options: &mut Options, discards: bool, limits: Limits) -> Result<Self> {
+    pub fn take(options: &mut Options, discards: bool, cluster_size: u64, limits: Limits) -> Result<Self> {
         // Refcounts are always kept up to date, so being lazy about them is allowed and never made use of.
         options.take_bool("lazy-refcounts")?;
         take_overlap_check(options)?;
@@ -33,7 +33,7 @@ impl Settings {
         let pass_snapshot = options.take_bool("pass-discard-snapshot")?.unwrap_or(true);
         let pass_other = options.take_bool("pass-discard-other")?.unwrap_or(false);
         let keep_discarded = options.take_bool("discard-no-unref")?.unwrap_or(false);
-        let (table_cache, count_cache) = take_cache_sizes(options, limits)?;
+        let (table_cache, count_cache) = take_cache_sizes(options, cluster_size, limits)?;
         if options.take_dict("encrypt")?.is_some() {
             return Err(BlockError::unsupported(
                 "option 'encrypt': encrypted qcow2 images are not supported yet",
@@ -49,14 +49,16 @@ impl Settings {
     }
 }
 
-fn take_cache_sizes(options: &mut Options, limits: Limits) -> Result<(usize, usize)> {
+fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) -> Result<(usize, usize)> {
     let total = options.take_u64("cache-size")?;
     let tables = options.take_u64("l2-cache-size")?;
     let counts = options.take_u64("refcount-cache-size")?;
     if let Some(size) = options.take_u64("l2-cache-entry-size")?
-        && !(size.is_power_of_two() && (512..=2 << 20).contains(&size))
+        && !(size.is_power_of_two() && (512..=cluster_size).contains(&size))
     {
-        let text = "L2 cache entry size must be a power of two between 512 and the cluster size (2097152)";
+        let text = format!(
+            "L2 cache entry size must be a power of two between 512 and the cluster size ({cluster_size})"
+        );
         return Err(BlockError::invalid(text));
     }
     // Pages are given up by use, not by age.

@@ -153,7 +153,10 @@ impl Image {
     async fn reserve_space(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
         let g = self.geometry;
         let file = self.file()?;
-        let (mut at, end) = (g.clusters(old), g.clusters(size));
+        // The cluster that the old end is in counts as new where nothing of it is anywhere.
+        let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
+        let first = if backing <= old - g.within(old) { g.cluster(old) } else { g.clusters(old) };
+        let (mut at, end) = (first, g.clusters(size));
         while at < end {
             let count = (end - at).min(g.to_slice_end(at));
             let page = self.slice_to_change(g.slice(at)).await?;
@@ -304,22 +307,5 @@ async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: Reserve, fresh: 
             }
             Ok(())
         }
-    }
-}
-
-impl Image {
-    /// Whether a hole of this image at `offset` reads as zeroes.
-    pub(super) fn reads_as_zero(&self, kind: Kind, offset: u64) -> bool {
-        match kind {
-            Kind::Zero { .. } => true,
-            Kind::Hole => self.edges.get(Role::Backing).is_none_or(|b| b.length() <= offset),
-            Kind::Data { .. } | Kind::Encoded | Kind::Stored => false,
-        }
-    }
-
-    /// The mapping of a range for [`Image::reads_as_zero`].
-    pub(super) async fn is_zero(&self, offset: u64, len: u64) -> Result<bool> {
-        let extent = self.map(offset, len, Want::Read).await?;
-        Ok(extent.len >= len && self.reads_as_zero(extent.kind, offset))
     }
 }

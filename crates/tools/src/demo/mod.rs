@@ -38,7 +38,10 @@ const MANUAL: Manual = Manual {
     synopsis: "[-d DIR]",
     about: "Shows the main job on an image of its own: a live snapshot and a commit while a client writes.",
     operands: &[],
-    examples: &[("demo", "in a temporary folder"), ("demo -d /tmp/cairn", "keep the images and look at them afterwards")],
+    examples: &[
+        ("demo", "in a temporary folder"),
+        ("demo -d /tmp/cairn", "keep the images and look at them afterwards"),
+    ],
     notes: "It needs mkfs.ext4 and e2fsck (Debian: e2fsprogs).",
 };
 
@@ -98,7 +101,12 @@ async fn show(console: &mut Console, stage: &Stage) -> Result<(), Failure> {
 
     heading(console, "Commit the snapshot back into the overlay, while it writes");
     let speed = i64::try_from(SPEED).unwrap_or(i64::MAX);
-    let commit = [("job-id", "commit".into()), ("device", "snap".into()), ("base-node", "disk".into()), ("speed", speed.into())];
+    let commit = [
+        ("job-id", "commit".into()),
+        ("device", "snap".into()),
+        ("base-node", "disk".into()),
+        ("speed", speed.into()),
+    ];
     qmp.show(console, "block-commit", &commit).await?;
     follow(console, &mut qmp).await?;
     qmp.show(console, "block-job-complete", &[("device", "commit".into())]).await?;
@@ -173,8 +181,14 @@ fn heading(console: &mut Console, text: &str) {
 fn what_next(console: &mut Console, stage: &Stage) {
     outln!(console, "Try next, with an image of yours:");
     outln!(console, "  cairn img info your.qcow2");
-    outln!(console, "  cairn nbd -r -t -k /tmp/disk.sock -f qcow2 your.qcow2    # serve it; nbdcopy, nbdfuse, guests can read it");
-    outln!(console, "  cairn daemon --help                                     # a live graph, as in this demonstration");
+    outln!(
+        console,
+        "  cairn nbd -r -t -k /tmp/disk.sock -f qcow2 your.qcow2    # serve it; nbdcopy, nbdfuse, guests can read it"
+    );
+    outln!(
+        console,
+        "  cairn daemon --help                                     # a live graph, as in this demonstration"
+    );
     if stage.kept() {
         outln!(console, "The images of this demonstration are in {}.", stage.path(""));
     } else {

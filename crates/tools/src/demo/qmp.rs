@@ -28,7 +28,11 @@ impl Qmp {
             match net::Stream::connect_unix(Path::new(path)).await {
                 Ok(socket) => break socket,
                 Err(_) if daemon.runs() => rt::sleep(Duration::from_millis(5)).await,
-                Err(e) => return Err(Failure::new(format_args!("the daemon ended, and '{path}' does not answer: {e}"))),
+                Err(e) => {
+                    return Err(Failure::new(format_args!(
+                        "the daemon ended, and '{path}' does not answer: {e}"
+                    )));
+                }
             }
         };
         let mut qmp = Qmp { socket, parser: Stream::new(), received: VecDeque::new(), events: Vec::new() };
@@ -41,7 +45,12 @@ impl Qmp {
     }
 
     /// Sends a command, shows it, and waits for its answer.
-    pub(super) async fn show(&mut self, console: &mut Console, command: &str, args: &[(&str, Value)]) -> Result<Value, Failure> {
+    pub(super) async fn show(
+        &mut self,
+        console: &mut Console,
+        command: &str,
+        args: &[(&str, Value)],
+    ) -> Result<Value, Failure> {
         outln!(console, "QMP> {}", json::to_line(&request(command, args)));
         console.flush();
         self.ask(command, args).await
@@ -83,13 +92,15 @@ impl Qmp {
                 return Ok(message);
             }
             let got = rt::timeout(PATIENCE, self.socket.recv(&mut buffer)).await;
-            let got = got.map_err(|_| Failure::new("the daemon did not answer for a minute"))?.map_err(lost)?;
+            let got =
+                got.map_err(|_| Failure::new("the daemon did not answer for a minute"))?.map_err(lost)?;
             let mut rest = buffer.get(..got).unwrap_or_default();
             if rest.is_empty() {
                 return Err(Failure::new("the daemon closed its QMP socket"));
             }
             while let Some(message) = self.parser.next(&mut rest) {
-                let message = message.map_err(|e| Failure::new(format_args!("the daemon's QMP is not JSON: {e}")))?;
+                let message =
+                    message.map_err(|e| Failure::new(format_args!("the daemon's QMP is not JSON: {e}")))?;
                 self.received.push_back(message);
             }
         }

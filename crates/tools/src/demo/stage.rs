@@ -28,8 +28,10 @@ impl Stage {
             Some(name) => PathBuf::from(name),
             None => std::env::temp_dir().join(format!("cairn-demo-{}", std::process::id())),
         };
-        let program = std::env::current_exe().map_err(|e| Failure::new(format_args!("this program can't find itself: {e}")))?;
-        fs::create_dir_all(&folder).map_err(|e| Failure::new(format_args!("could not make '{}': {e}", folder.display())))?;
+        let program = std::env::current_exe()
+            .map_err(|e| Failure::new(format_args!("this program can't find itself: {e}")))?;
+        fs::create_dir_all(&folder)
+            .map_err(|e| Failure::new(format_args!("could not make '{}': {e}", folder.display())))?;
         let folder = folder.canonicalize().unwrap_or(folder);
         Ok(Stage { folder, keep, program })
     }
@@ -54,7 +56,12 @@ impl Stage {
         run(Command::new(&self.program).args(args), &format!("cairn {}", args.join(" ")))
     }
 
-    pub(super) fn make_file_system(&self, console: &mut Console, file: &str, size: u64) -> Result<(), Failure> {
+    pub(super) fn make_file_system(
+        &self,
+        console: &mut Console,
+        file: &str,
+        size: u64,
+    ) -> Result<(), Failure> {
         let content = self.folder.join("content");
         let made = fs::create_dir_all(&content).and_then(|()| fs::write(content.join(TEXT_FILE), TEXT));
         made.map_err(|e| Failure::new(format_args!("could not write '{}': {e}", content.display())))?;
@@ -71,7 +78,9 @@ impl Stage {
         let text = tool("debugfs").args(["-R", &request, file]).stderr(Stdio::null()).output();
         let text = text.map_err(|e| Failure::new(format_args!("could not run debugfs: {e}")))?;
         if text.stdout != TEXT.as_bytes() {
-            return Err(Failure::new(format_args!("the file {TEXT_FILE} in the file system is not what was put there")));
+            return Err(Failure::new(format_args!(
+                "the file {TEXT_FILE} in the file system is not what was put there"
+            )));
         }
         outln!(console, "  the file system is clean, and {TEXT_FILE} in it still says: {}", TEXT.trim_end());
         Ok(())
@@ -88,7 +97,12 @@ impl Stage {
         ];
         outln!(console, "$ cairn daemon \\\n    {} &", options.join(" \\\n    "));
         let words = options.iter().flat_map(|option| option.splitn(2, ' '));
-        let child = Command::new(&self.program).arg("daemon").args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let child = Command::new(&self.program)
+            .arg("daemon")
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
         child.map(Daemon).map_err(|e| Failure::new(format_args!("the daemon could not be started: {e}")))
     }
 }

@@ -95,7 +95,9 @@ async fn compare(image: &Image, shared: &Shared) -> Result<u64, Failure> {
         let (data, result) = image.backend.read(at, BufMut::with_len(BLOCK as usize)).await;
         result?;
         if data[..] != stamped(block, number)[..] {
-            return Err(Failure::new(format_args!("the block at {at:#x} is not what write {number} put there")));
+            return Err(Failure::new(format_args!(
+                "the block at {at:#x} is not what write {number} put there"
+            )));
         }
         compared += 1;
     }

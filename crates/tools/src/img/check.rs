@@ -28,7 +28,13 @@ enum Id {
 const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but what is wrong"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::valued(Id::Cache, Some('T'), Some("cache"), "MODE", "cache mode (writeback)"),
     Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
@@ -57,14 +63,18 @@ struct Args {
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args { source: Source::named("").alone(), output: Output::Human, quiet: false, repair: Repair::No };
+    let mut args =
+        Args { source: Source::named("").alone(), output: Output::Human, quiet: false, repair: Repair::No };
     for (id, value) in &parsed.flags {
         match id {
             Id::Help => {}
             Id::Quiet => args.quiet = true,
             Id::Format => args.source.format = Some(value.clone()),
             Id::ImageOpts => args.source.image_opts = true,
-            Id::Cache => args.source.cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?,
+            Id::Cache => {
+                args.source.cache =
+                    Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?
+            }
             Id::ForceShare => args.source.force_share = true,
             Id::Output => args.output = Output::parse(value)?,
             Id::Repair => args.repair = repair(value)?,
@@ -116,7 +126,9 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
     match args.output {
         Output::Human if args.quiet => {}
         Output::Human => print(console, &report),
-        Output::Json => outln!(console, "{}", json::pretty(&object(&args.source.name, node.driver_name(), &report))),
+        Output::Json => {
+            outln!(console, "{}", json::pretty(&object(&args.source.name, node.driver_name(), &report)))
+        }
     }
     Ok(match &report {
         CheckReport { check_errors: 1.., .. } => 1,

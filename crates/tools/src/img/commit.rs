@@ -38,11 +38,23 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
     Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the overlay; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the overlay; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode (writeback)"),
     Flag::bare(Id::Keep, Some('d'), Some("drop"), "leave the overlay as it is, do not empty it"),
-    Flag::valued(Id::Base, Some('b'), Some("base"), "FILE", "the image of the chain to commit into (implies -d)"),
+    Flag::valued(
+        Id::Base,
+        Some('b'),
+        Some("base"),
+        "FILE",
+        "the image of the chain to commit into (implies -d)",
+    ),
     Flag::valued(Id::Rate, Some('r'), Some("rate"), "BYTES", "at most this many bytes a second"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
 ];
@@ -109,7 +121,12 @@ async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failu
     Ok(())
 }
 
-async fn commit(console: &mut Console, image: &Image, args: &Args, progress: &mut Progress) -> Result<(), Failure> {
+async fn commit(
+    console: &mut Console,
+    image: &Image,
+    args: &Args,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let top = image.node().skip_filters();
     let chain = image::chain(&top);
     let base = find_base(&chain, args)?;
@@ -136,7 +153,10 @@ fn find_base(chain: &[Arc<Node>], args: &Args) -> Result<Arc<Node>, Failure> {
                 same_file(&node.filename(), &block::resolve_filename(&above.filename(), name))
             };
             let missing = || {
-                Failure::new(format_args!("Did not find '{name}' in the backing chain of '{}'", args.source.name))
+                Failure::new(format_args!(
+                    "Did not find '{name}' in the backing chain of '{}'",
+                    args.source.name
+                ))
             };
             chain.iter().zip(below).find(named).map(|(_, node)| node.clone()).ok_or_else(missing)
         }
@@ -167,7 +187,12 @@ async fn copy_down(
     };
     let plan = Arc::new(plan);
     let cursor = Cursor::new(0..length);
-    let reins = Reins { done: AtomicU64::new(0), started: AtomicU64::new(0), rate: args.rate, since_ns: rt::now_ns() };
+    let reins = Reins {
+        done: AtomicU64::new(0),
+        started: AtomicU64::new(0),
+        rate: args.rate,
+        since_ns: rt::now_ns(),
+    };
     let work = block::copy(&plan, &cursor, PARALLEL, &reins);
     progress::watch(console, progress, length, || reins.done.load(Relaxed), work).await?;
     Ok(base.flush().await?)

@@ -45,7 +45,10 @@ const MANUAL: Manual = Manual {
     synopsis: "[-q] [-p] [-s] [-f FMT] [-F FMT] [-T MODE] [-U] FILE1 FILE2",
     about: "Tells whether two images have the same content. Beyond its end an image counts as zeroes.",
     operands: &[("FILE1, FILE2", "the images")],
-    examples: &[("-f raw -F qcow2 disk.raw disk.qcow2", "exit code 0: the same, 1: different, above: an error")],
+    examples: &[(
+        "-f raw -F qcow2 disk.raw disk.qcow2",
+        "exit code 0: the same, 1: different, above: an error",
+    )],
     notes: "",
 };
 
@@ -57,7 +60,9 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         match id {
             Id::Format => one.format = Some(value.clone()),
             Id::OtherFormat => other.format = Some(value.clone()),
-            Id::Cache => cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?,
+            Id::Cache => {
+                cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?
+            }
             Id::Object => object::accept(value)?,
             _ => {}
         }
@@ -132,17 +137,21 @@ async fn compare(
     Ok(match found {
         None => (0, "Images are identical.".to_owned()),
         Some(Difference::Content(offset)) => (1, format!("Content mismatch at offset {offset}!")),
-        Some(Difference::Status(offset)) => (1, format!("Strict mode: Offset {offset} block status mismatch!")),
+        Some(Difference::Status(offset)) => {
+            (1, format!("Strict mode: Offset {offset} block status mismatch!"))
+        }
     })
 }
 
 fn failure_of(sources: &[Source; 2], error: CompareError) -> Failure {
     let name = |side: usize| sources.get(side).map(|source| source.name.as_str()).unwrap_or_default();
     match error {
-        CompareError::Read(side, offset, error) => {
-            Failure::new(format_args!("Error while reading offset {offset} of {}: {}", name(side), error.strerror()))
-                .with_code(4)
-        }
+        CompareError::Read(side, offset, error) => Failure::new(format_args!(
+            "Error while reading offset {offset} of {}: {}",
+            name(side),
+            error.strerror()
+        ))
+        .with_code(4),
         CompareError::Status(side, offset, error) => Failure::new(format_args!(
             "Sector allocation test failed for {}: offset {offset}: {}",
             name(side),

@@ -54,26 +54,78 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
     Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
-    Flag::valued(Id::Format, Some('f'), Some("source-format"), "FMT", "format of the source; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("source-format"),
+        "FMT",
+        "format of the source; found by its content if left out",
+    ),
     Flag::bare(Id::SourceOpts, None, Some("source-image-opts"), "sources are lists of options, not names"),
     Flag::bare(Id::SourceOpts, None, Some("image-opts"), ""),
-    Flag::valued(Id::Snapshot, Some('l'), Some("source-snapshot"), "SNAPSHOT", "read an internal snapshot (not yet)"),
-    Flag::valued(Id::SourceCache, Some('T'), Some("source-cache"), "MODE", "cache mode of the source (writeback)"),
+    Flag::valued(
+        Id::Snapshot,
+        Some('l'),
+        Some("source-snapshot"),
+        "SNAPSHOT",
+        "read an internal snapshot (not yet)",
+    ),
+    Flag::valued(
+        Id::SourceCache,
+        Some('T'),
+        Some("source-cache"),
+        "MODE",
+        "cache mode of the source (writeback)",
+    ),
     Flag::valued(Id::TargetFormat, Some('O'), Some("target-format"), "FMT", "format of the target (raw)"),
-    Flag::bare(Id::TargetOpts, None, Some("target-image-opts"), "the target is a list of options, not a name"),
-    Flag::valued(Id::Options, Some('o'), Some("target-options"), "OPTIONS", "options of the target; -o help lists them"),
+    Flag::bare(
+        Id::TargetOpts,
+        None,
+        Some("target-image-opts"),
+        "the target is a list of options, not a name",
+    ),
+    Flag::valued(
+        Id::Options,
+        Some('o'),
+        Some("target-options"),
+        "OPTIONS",
+        "options of the target; -o help lists them",
+    ),
     Flag::bare(Id::Compress, Some('c'), Some("compress"), "compress the target (not yet)"),
-    Flag::valued(Id::TargetCache, Some('t'), Some("target-cache"), "MODE", "cache mode of the target (unsafe)"),
+    Flag::valued(
+        Id::TargetCache,
+        Some('t'),
+        Some("target-cache"),
+        "MODE",
+        "cache mode of the target (unsafe)",
+    ),
     Flag::valued(Id::Backing, Some('B'), Some("backing"), "FILE", "the target is an overlay on this image"),
     Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "format of the backing file"),
     Flag::bare(Id::NoCreate, Some('n'), Some("no-create"), "the target exists"),
     Flag::bare(Id::TargetIsZero, None, Some("target-is-zero"), "the existing target reads as zeroes"),
-    Flag::valued(Id::Sparse, Some('S'), Some("sparse-size"), "SIZE", "least run of zeroes that stays a hole (4k; 0: write all)"),
+    Flag::valued(
+        Id::Sparse,
+        Some('S'),
+        Some("sparse-size"),
+        "SIZE",
+        "least run of zeroes that stays a hole (4k; 0: write all)",
+    ),
     Flag::bare(Id::Bitmaps, None, Some("bitmaps"), "copy bitmaps too (not yet)"),
-    Flag::bare(Id::SkipBroken, None, Some("skip-broken-bitmaps"), "with --bitmaps: leave out what is inconsistent"),
+    Flag::bare(
+        Id::SkipBroken,
+        None,
+        Some("skip-broken-bitmaps"),
+        "with --bitmaps: leave out what is inconsistent",
+    ),
     Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "read even while another process writes"),
     Flag::valued(Id::Rate, Some('r'), Some("rate"), "BYTES", "at most this many bytes a second"),
-    Flag::valued(Id::Parallel, Some('m'), Some("parallel"), "NUMBER", "pieces that are under way at once (8)"),
+    Flag::valued(
+        Id::Parallel,
+        Some('m'),
+        Some("parallel"),
+        "NUMBER",
+        "pieces that are under way at once (8)",
+    ),
     Flag::bare(Id::Offload, Some('C'), Some("copy-range-offloading"), "accepted; data is copied as ever"),
     Flag::bare(Id::Salvage, None, Some("salvage"), "zeroes in place of what can't be read"),
     Flag::bare(Id::OutOfOrder, Some('W'), Some("oob-writes"), "accepted; pieces are written as they come"),
@@ -137,7 +189,9 @@ fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>,
         match id {
             Id::Format => source.format = Some(value.clone()),
             Id::SourceOpts => source.image_opts = true,
-            Id::SourceCache => source.cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?,
+            Id::SourceCache => {
+                source.cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?
+            }
             Id::ForceShare => source.force_share = true,
             Id::TargetFormat => target_format = Some(value.clone()),
             Id::TargetOpts => target.image_opts = true,
@@ -165,7 +219,9 @@ fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>,
         return Err(Failure::new("Must specify image file name"));
     };
     if names.len() > 1 && args.backing.is_some() {
-        return Err(Failure::new("Having a backing file for the target makes no sense when concatenating multiple input images"));
+        return Err(Failure::new(
+            "Having a backing file for the target makes no sense when concatenating multiple input images",
+        ));
     }
     target.name = last.clone();
     target.format = (!target.image_opts).then_some(format);
@@ -175,7 +231,12 @@ fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>,
 }
 
 /// Refuses what does not go together, and what is not here yet.
-fn refuse_combinations(parsed: &Parsed<Id>, args: &Args, format_given: bool, source: &Source) -> Result<(), Failure> {
+fn refuse_combinations(
+    parsed: &Parsed<Id>,
+    args: &Args,
+    format_given: bool,
+    source: &Source,
+) -> Result<(), Failure> {
     let refuse = |text: &str| Err(Failure::new(text));
     let has = |id| parsed.has(id);
     super::exclusive(source)?;
@@ -257,7 +318,9 @@ async fn into_target(console: &mut Console, args: &Args, sources: &[Image]) -> R
     if args.create {
         create_target(&graph, args, total).await?;
     }
-    let target = Image::open_in(&graph, &args.target).await.map_err(|error| image::cannot_open(&args.target.name, &error))?;
+    let target = Image::open_in(&graph, &args.target)
+        .await
+        .map_err(|error| image::cannot_open(&args.target.name, &error))?;
     let result = fill(console, args, sources, &target, total).await;
     let closed = target.close().await;
     result?;
@@ -286,7 +349,13 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
     })
 }
 
-async fn fill(console: &mut Console, args: &Args, sources: &[Image], target: &Image, total: u64) -> Result<(), Failure> {
+async fn fill(
+    console: &mut Console,
+    args: &Args,
+    sources: &[Image],
+    target: &Image,
+    total: u64,
+) -> Result<(), Failure> {
     if target.backend.length() < total {
         return Err(Failure::new("output file is smaller than input file"));
     }

@@ -6,7 +6,6 @@ use crate::creation::{self, Creation, OptionList};
 use crate::failure::Failure;
 use crate::getopt::Flag;
 use crate::image;
-use crate::size::{self, SizeError};
 use crate::usage::Manual;
 use crate::{object, runtime};
 
@@ -26,10 +25,21 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
     Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the new image (raw)"),
-    Flag::valued(Id::Options, Some('o'), Some("options"), "OPTIONS", "options of the format; -o help lists them"),
+    Flag::valued(
+        Id::Options,
+        Some('o'),
+        Some("options"),
+        "OPTIONS",
+        "options of the format; -o help lists them",
+    ),
     Flag::valued(Id::Backing, Some('b'), Some("backing"), "FILE", "the image that the new one stands on"),
     Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "format of the backing file"),
-    Flag::bare(Id::Unsafe, Some('u'), Some("backing-unsafe"), "do not open the backing file; SIZE is needed then"),
+    Flag::bare(
+        Id::Unsafe,
+        Some('u'),
+        Some("backing-unsafe"),
+        "do not open the backing file; SIZE is needed then",
+    ),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
 ];
 
@@ -99,15 +109,9 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Reads the size operand.
+/// Reads the virtual size of a new image.
 pub(super) fn image_size(text: &str) -> Result<u64, Failure> {
-    match size::parse(text) {
-        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
-        Err(SizeError::Invalid) => Err(Failure::new(format_args!("Invalid image size specified: '{text}'."))),
-        Ok(_) | Err(SizeError::Range) => {
-            Err(Failure::new(format_args!("Invalid image size specified. Must be between 0 and {}.", i64::MAX)))
-        }
-    }
+    super::bounded("image size", text, 0, i64::MAX as u64)
 }
 
 async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {

@@ -29,7 +29,13 @@ enum Id {
 
 const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::bare(Id::Chain, Some('b'), Some("backing-chain"), "tell about the backing files too"),
     Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
@@ -75,7 +81,10 @@ async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> R
     let mut seen: Vec<String> = Vec::new();
     while let Some(source) = next.take() {
         if seen.contains(&source.name) || seen.len() >= MAX_CHAIN {
-            return Err(Failure::new(format_args!("Backing file '{}' creates an infinite loop.", source.name)));
+            return Err(Failure::new(format_args!(
+                "Backing file '{}' creates an infinite loop.",
+                source.name
+            )));
         }
         let shown = look(&source).await.map_err(|error| image::cannot_open(&source.name, &error))?;
         if whole_chain && let Some((name, format)) = &shown.backing {
@@ -113,7 +122,9 @@ fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: boo
                 shown.description.print(console);
             }
         }
-        (Output::Json, [shown]) if !whole_chain => outln!(console, "{}", json::pretty(&shown.description.object())),
+        (Output::Json, [shown]) if !whole_chain => {
+            outln!(console, "{}", json::pretty(&shown.description.object()))
+        }
         (Output::Json, list) => {
             let objects = list.iter().map(|shown| shown.description.object()).collect();
             outln!(console, "{}", json::pretty(&Opt::List(objects)));

@@ -5,7 +5,6 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::getopt::Flag;
 use crate::image::{self, Source};
-use crate::size::{self, SizeError};
 use crate::usage::Manual;
 use crate::{object, out, outln, runtime};
 use block::{Backend, BlockError, Node, Status};
@@ -25,7 +24,13 @@ enum Id {
 
 const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
     Flag::valued(Id::Start, Some('s'), Some("start-offset"), "OFFSET", "begin here"),
@@ -38,7 +43,10 @@ const MANUAL: Manual = Manual {
     synopsis: "[-f FMT | --image-opts] [--output=human|json] [--start-offset=OFFSET] [--max-length=LENGTH] [-U] FILE",
     about: "Tells what lies where in an image and in what it stands on.",
     operands: &[("FILE", "the image")],
-    examples: &[("--output=json disk.qcow2", "every extent: zero, data, present, depth in the chain, offset in its file")],
+    examples: &[(
+        "--output=json disk.qcow2",
+        "every extent: zero, data, present, depth in the chain, offset in its file",
+    )],
     notes: "",
 };
 
@@ -58,8 +66,8 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
             Id::Format => args.source.format = Some(value.clone()),
             Id::ImageOpts => args.source.image_opts = true,
             Id::Output => args.output = Output::parse(value)?,
-            Id::Start => args.start = bytes("start offset", value)?,
-            Id::Length => args.length = Some(bytes("max length", value)?),
+            Id::Start => args.start = super::bounded("start offset", value, 0, i64::MAX as u64)?,
+            Id::Length => args.length = Some(super::bounded("max length", value, 0, i64::MAX as u64)?),
             Id::ForceShare => args.source.force_share = true,
             Id::Object => object::accept(value)?,
         }
@@ -68,14 +76,6 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     super::exclusive(&args.source)?;
     runtime::run(open_and_map(console, &args))??;
     Ok(0)
-}
-
-fn bytes(what: &str, text: &str) -> Result<u64, Failure> {
-    match size::parse(text) {
-        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
-        Err(SizeError::Invalid) => Err(Failure::new(format_args!("Invalid {what} specified: '{text}'."))),
-        _ => Err(Failure::new(format_args!("Invalid {what} specified. Must be between 0 and {}.", i64::MAX))),
-    }
 }
 
 async fn open_and_map(console: &mut Console, args: &Args) -> Result<(), Failure> {
@@ -130,7 +130,8 @@ async fn map(console: &mut Console, backend: &Backend, args: &Args) -> Result<()
     let mut current: Option<Entry> = None;
     let mut at = args.start;
     while at < end && !printer.console.broken() {
-        let status = backend.status(at, end - at).await.map_err(|error| failed(&args.source.name, at, &error))?;
+        let status =
+            backend.status(at, end - at).await.map_err(|error| failed(&args.source.name, at, &error))?;
         let entry = Entry::new(at, status);
         at += entry.length;
         if current.as_mut().is_some_and(|open| open.absorb(&entry)) {

@@ -29,9 +29,21 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::valued(Id::TargetFormat, Some('O'), Some("target-format"), "FMT", "format of the new image (raw)"),
     Flag::valued(Id::Options, Some('o'), Some("options"), "OPTIONS", "options of the new image"),
     Flag::valued(Id::Size, Some('s'), Some("size"), "SIZE", "its virtual size, in place of FILE"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of FILE; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of FILE; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Snapshot, Some('l'), Some("snapshot"), "SNAPSHOT", "an internal snapshot of FILE (not yet)"),
+    Flag::valued(
+        Id::Snapshot,
+        Some('l'),
+        Some("snapshot"),
+        "SNAPSHOT",
+        "an internal snapshot of FILE (not yet)",
+    ),
     Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
     Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
@@ -129,7 +141,11 @@ async fn measure(args: &Args) -> Result<Measured, Failure> {
     let layout = match args.format.as_str() {
         "raw" => None,
         "qcow2" => Some(Layout::of(&creation)?),
-        other => return Err(Failure::new(format_args!("Block driver '{other}' does not support size measurement"))),
+        other => {
+            return Err(Failure::new(format_args!(
+                "Block driver '{other}' does not support size measurement"
+            )));
+        }
     };
     let Some(source) = &args.source else {
         let size = args.size.unwrap_or(0);

@@ -2,11 +2,13 @@
 //!
 //! One table lists the commands; each is a file of its own with its flags, its manual and its work.
 
+mod bench;
 mod check;
 mod commit;
 mod compare;
 mod convert;
 mod create;
+mod dd;
 mod info;
 mod map;
 mod measure;
@@ -17,6 +19,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::getopt::{self, Flag, Operands, Parsed};
 use crate::image::Source;
+use crate::size::SizeError;
 use crate::usage::{self, Manual};
 use crate::{face, outln};
 
@@ -28,11 +31,13 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "bench", about: "Tell how long many requests take", run: bench::run },
     Command { name: "check", about: "Check an image, and mend it", run: check::run },
     Command { name: "commit", about: "Write an overlay into its backing file", run: commit::run },
     Command { name: "compare", about: "Compare the content of two images", run: compare::run },
     Command { name: "convert", about: "Copy images into another format", run: convert::run },
     Command { name: "create", about: "Make an image", run: create::run },
+    Command { name: "dd", about: "Copy a part of an image", run: dd::run },
     Command { name: "info", about: "Tell what an image is", run: info::run },
     Command { name: "map", about: "Tell what lies where in an image", run: map::run },
     Command { name: "measure", about: "Tell how large a new image's file would be", run: measure::run },
@@ -41,7 +46,7 @@ const COMMANDS: &[Command] = &[
 ];
 
 /// Commands of the programs whose place this takes that are not here yet.
-const LATER: &[&str] = &["amend", "bench", "bitmap", "dd", "snapshot"];
+const LATER: &[&str] = &["amend", "bitmap", "snapshot"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Global {
@@ -53,7 +58,13 @@ enum Global {
 const GLOBALS: &[Flag<Global>] = &[
     Flag::bare(Global::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Global::Version, Some('V'), Some("version"), "print the version"),
-    Flag::valued(Global::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),
+    Flag::valued(
+        Global::Trace,
+        Some('T'),
+        Some("trace"),
+        "FILTER",
+        "log what matches, for example block=debug",
+    ),
 ];
 
 const MANUAL: Manual = Manual {
@@ -129,7 +140,11 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
         return refuse(console, None, &Failure::usage("Not enough arguments"));
     };
     if LATER.contains(&word.as_str()) {
-        return refuse(console, None, &Failure::new(format_args!("the command '{word}' is not supported yet")));
+        return refuse(
+            console,
+            None,
+            &Failure::new(format_args!("the command '{word}' is not supported yet")),
+        );
     }
     let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
         return refuse(console, None, &Failure::usage(format_args!("Command not found: {word}")));
@@ -197,7 +212,17 @@ fn exclusive(source: &Source) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads a number or size between two bounds; `what` is what it is for.
+fn bounded(what: &str, text: &str, min: u64, max: u64) -> Result<u64, Failure> {
+    match crate::size::parse(text) {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        Err(SizeError::Invalid) => Err(Failure::new(format_args!("Invalid {what} specified: '{text}'."))),
+        _ => Err(Failure::new(format_args!("Invalid {what} specified. Must be between {min} and {max}."))),
+    }
+}
+
 /// Reads a limit in bytes per second.
 fn rate(text: &str) -> Result<u64, Failure> {
-    crate::size::parse(text).map_err(|_| Failure::new(format_args!("Invalid rate limit specified: '{text}'.")))
+    crate::size::parse(text)
+        .map_err(|_| Failure::new(format_args!("Invalid rate limit specified: '{text}'.")))
 }

@@ -44,10 +44,22 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
     Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode of the image (writeback)"),
-    Flag::valued(Id::BackingCache, Some('T'), Some("backing-cache"), "MODE", "cache mode of the backing files (writeback)"),
+    Flag::valued(
+        Id::BackingCache,
+        Some('T'),
+        Some("backing-cache"),
+        "MODE",
+        "cache mode of the backing files (writeback)",
+    ),
     Flag::valued(Id::Backing, Some('b'), Some("backing"), "FILE", "the new backing file; empty for none"),
     Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "its format"),
     Flag::bare(Id::Unsafe, Some('u'), Some("backing-unsafe"), "change the header only"),
@@ -61,8 +73,14 @@ const MANUAL: Manual = Manual {
     about: "Puts another backing file below an image, whose content stays the same.",
     operands: &[("FILE", "the image")],
     examples: &[
-        ("-b base2.qcow2 -F qcow2 overlay.qcow2", "what base2 lacks or has otherwise is copied into the overlay"),
-        ("-u -b /new/place/base.qcow2 -F qcow2 overlay.qcow2", "the backing file was moved: only the name changes"),
+        (
+            "-b base2.qcow2 -F qcow2 overlay.qcow2",
+            "what base2 lacks or has otherwise is copied into the overlay",
+        ),
+        (
+            "-u -b /new/place/base.qcow2 -F qcow2 overlay.qcow2",
+            "the backing file was moved: only the name changes",
+        ),
         ("-b '' overlay.qcow2", "the image stands alone from now on"),
     ],
     notes: "",
@@ -93,7 +111,8 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
             Id::ImageOpts => args.source.image_opts = true,
             Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
             Id::BackingCache => {
-                args.backing_cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?;
+                args.backing_cache =
+                    Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?;
             }
             Id::Backing => args.backing = Some(value.clone()),
             Id::BackingFormat => args.format = Some(value.clone()),
@@ -143,7 +162,8 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
     }
     let filename = args.backing.clone().filter(|name| !name.is_empty());
     let name = args.backing.as_deref().unwrap_or_default();
-    let refused = |why: &str| Failure::new(format_args!("Could not change the backing file to '{name}': {why}"));
+    let refused =
+        |why: &str| Failure::new(format_args!("Could not change the backing file to '{name}': {why}"));
     if filename.is_some() && args.format.is_none() {
         return Err(refused("backing format must be specified"));
     }
@@ -158,7 +178,9 @@ async fn open_new(image: &Image, args: &Args) -> Result<Option<Arc<Node>>, Failu
     let full = block::resolve_filename(&image.node().filename(), name);
     let source = Source::named(&full).format(args.format.as_deref()).cache(args.backing_cache);
     let opened = image::open_node(&image.graph, &source).await;
-    opened.map(Some).map_err(|error| Failure::new(format_args!("Could not open new backing file '{name}': {error}")))
+    opened
+        .map(Some)
+        .map_err(|error| Failure::new(format_args!("Could not open new backing file '{name}': {error}")))
 }
 
 /// Copies into the image what it shows of its old backing image and would not show of the new one.

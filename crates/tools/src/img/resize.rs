@@ -24,7 +24,13 @@ enum Id {
 const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::bare(Id::Shrink, None, Some("shrink"), "give up what lies beyond the new end"),
     Flag::valued(Id::Preallocation, None, Some("preallocation"), "MODE", "off, metadata, falloc or full"),

@@ -81,7 +81,8 @@ pub struct UnderWay {
 /// `aio_read off len [len..]`.
 pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("aio_read", READ, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty()) else {
+    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
+    else {
         return Err(session.misused("aio_read"));
     };
     if parsed.has(Id::Invalid) {
@@ -103,7 +104,8 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
 /// `aio_write off len [len..]`.
 pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("aio_write", WRITE, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty()) else {
+    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
+    else {
         return Err(session.misused("aio_write"));
     };
     if parsed.has(Id::Invalid) {

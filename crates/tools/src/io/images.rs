@@ -79,7 +79,9 @@ pub async fn open(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
         match id {
             Id::ReadOnly => source.writable = false,
             Id::Snapshot => snapshot = true,
-            Id::CopyOnRead => return Err(session.refuse(format_args!("-C: copy-on-read is not supported yet"))),
+            Id::CopyOnRead => {
+                return Err(session.refuse(format_args!("-C: copy-on-read is not supported yet")));
+            }
             Id::NoCache => source.cache = Cache::NONE,
             Id::Native => source.aio = Some("native"),
             Id::ForceShare => source.force_share = true,

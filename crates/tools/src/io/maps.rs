@@ -51,7 +51,11 @@ pub async fn map(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Ref
     while at < total && !session.console.broken() {
         let (allocated, mut len) = match layer(&backend, at, total - at).await {
             Ok(piece) => piece,
-            Err(error) => return Err(session.refuse(format_args!("Failed to get allocation status: {}", error.strerror()))),
+            Err(error) => {
+                return Err(
+                    session.refuse(format_args!("Failed to get allocation status: {}", error.strerror()))
+                );
+            }
         };
         while at + len < total {
             match layer(&backend, at + len, total - at - len).await {

@@ -49,13 +49,25 @@ enum Id {
 
 const FLAGS: &[Flag<Id>] = &[
     Flag::valued(Id::Command, Some('c'), Some("cmd"), "COMMAND", "run a command; may be given again"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
     Flag::bare(Id::ReadOnly, Some('r'), Some("read-only"), "open for reading only"),
     Flag::bare(Id::Snapshot, Some('s'), Some("snapshot"), "write to a temporary overlay"),
     Flag::bare(Id::NoCache, Some('n'), Some("nocache"), "pass the page cache by, as -t none"),
-    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "none, writeback, writethrough, directsync or unsafe"),
+    Flag::valued(
+        Id::Cache,
+        Some('t'),
+        Some("cache"),
+        "MODE",
+        "none, writeback, writethrough, directsync or unsafe",
+    ),
     Flag::valued(Id::Discard, Some('d'), Some("discard"), "MODE", "ignore or unmap"),
     Flag::valued(Id::Aio, Some('i'), Some("aio"), "MODE", "threads, native or io_uring"),
     Flag::bare(Id::Native, Some('k'), Some("native-aio"), "as -i native"),
@@ -179,12 +191,8 @@ fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
 }
 
 async fn session(console: &mut Console, setup: Setup) -> u8 {
-    let mut session = Session {
-        console,
-        image: None,
-        image_opts: setup.image_opts,
-        under_way: aio::UnderWay::default(),
-    };
+    let mut session =
+        Session { console, image: None, image_opts: setup.image_opts, under_way: aio::UnderWay::default() };
     if let Some(source) = &setup.source
         && session.open(source, setup.snapshot).await.is_err()
     {
@@ -241,7 +249,8 @@ impl Session<'_> {
             return Err(Refused);
         };
         if let Some(expected) = command.miscount(args.len()) {
-            self.console.note(format_args!("bad argument count {} to {name}, expected {expected}", args.len()));
+            self.console
+                .note(format_args!("bad argument count {} to {name}, expected {expected}", args.len()));
             return Err(Refused);
         }
         if command.needs_image && self.image.is_none() {

@@ -16,7 +16,15 @@ pub enum Style {
 }
 
 /// Reports a request: `verb` of `done` bytes, all that was asked, at `offset`, in `took`.
-pub fn request(console: &mut Console, style: Style, verb: &str, offset: i64, asked: u64, done: u64, took: Duration) {
+pub fn request(
+    console: &mut Console,
+    style: Style,
+    verb: &str,
+    offset: i64,
+    asked: u64,
+    done: u64,
+    took: Duration,
+) {
     let seconds = took.as_secs_f64();
     let (bytes_rate, ops_rate) = (done as f64 / seconds, 1.0 / seconds);
     match style {

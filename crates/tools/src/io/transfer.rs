@@ -139,7 +139,8 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
 /// `readv off len [len..]`.
 pub async fn readv(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("readv", READ, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty()) else {
+    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
+    else {
         return Err(session.misused("readv"));
     };
     let offset = session.number(offset)?;
@@ -156,7 +157,8 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
     let length_text = length;
     let length = session.number(length_text)?;
     if length > MAX_REQUEST && !parsed.has(Id::NoFallback) {
-        return Err(session.refuse(format_args!("length cannot exceed {MAX_REQUEST} without -n, given {length_text}")));
+        return Err(session
+            .refuse(format_args!("length cannot exceed {MAX_REQUEST} without -n, given {length_text}")));
     }
     session.write_request("write", &parsed, content, offset, length).await
 }
@@ -164,7 +166,8 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
 /// `writev off len [len..]`.
 pub async fn writev(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("writev", WRITE, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty()) else {
+    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
+    else {
         return Err(session.misused("writev"));
     };
     let content = session.content(&parsed)?;
@@ -206,7 +209,11 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn expectation(&mut self, parsed: &Parsed<Id>, length: u64) -> Result<Option<Expect>, Refused> {
+    pub(super) fn expectation(
+        &mut self,
+        parsed: &Parsed<Id>,
+        length: u64,
+    ) -> Result<Option<Expect>, Refused> {
         let pattern = match value_of(parsed, Id::Pattern) {
             Some(text) => Some(self.pattern(text)?),
             None => None,
@@ -285,7 +292,9 @@ impl Session<'_> {
             return Err(self.refuse(format_args!("-u requires -z to be specified")));
         }
         if [zero, pattern.is_some(), source.is_some()].into_iter().filter(|given| *given).count() > 1 {
-            return Err(self.refuse(format_args!("Only one of -z, -P, and -s can be specified at the same time")));
+            return Err(
+                self.refuse(format_args!("Only one of -z, -P, and -s can be specified at the same time"))
+            );
         }
         if zero {
             let (unmap, no_fallback) = (parsed.has(Id::Unmap), parsed.has(Id::NoFallback));

@@ -68,9 +68,7 @@ impl Session<'_> {
         for text in texts {
             let length = self.number(text)?;
             if length > MAX_REQUEST {
-                return Err(self.refuse(format_args!(
-                    "Argument '{text}' exceeds maximum size {MAX_REQUEST}"
-                )));
+                return Err(self.refuse(format_args!("Argument '{text}' exceeds maximum size {MAX_REQUEST}")));
             }
             total = total.saturating_add(length);
             if total > MAX_REQUEST {

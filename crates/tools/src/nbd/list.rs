@@ -50,7 +50,11 @@ fn name(address: &Address) -> String {
 
 async fn ask(address: &Address) -> Result<Vec<Listed>, Failure> {
     let failed = |error: std::io::Error| {
-        Failure::new(format_args!("Failed to connect to '{}': {}", name(address), block::BlockError::from_io(&error)))
+        Failure::new(format_args!(
+            "Failed to connect to '{}': {}",
+            name(address),
+            block::BlockError::from_io(&error)
+        ))
     };
     let stream = Stream::connect(address).await.map_err(failed)?;
     talk(&stream).await

@@ -64,14 +64,38 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::valued(Id::Shared, Some('e'), Some("shared"), "NUMBER", "clients at a time (1; 0: any number)"),
     Flag::bare(Id::Persistent, Some('t'), Some("persistent"), "go on when the last client has left"),
     Flag::valued(Id::Name, Some('x'), Some("export-name"), "NAME", "name of the export (empty)"),
-    Flag::valued(Id::Description, Some('D'), Some("description"), "TEXT", "what clients are told about the export"),
-    Flag::valued(Id::HandshakeLimit, None, Some("handshake-limit"), "SECONDS", "time a client has to choose an export (10; 0: any)"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the image; found by its content if left out"),
+    Flag::valued(
+        Id::Description,
+        Some('D'),
+        Some("description"),
+        "TEXT",
+        "what clients are told about the export",
+    ),
+    Flag::valued(
+        Id::HandshakeLimit,
+        None,
+        Some("handshake-limit"),
+        "SECONDS",
+        "time a client has to choose an export (10; 0: any)",
+    ),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
     Flag::bare(Id::ReadOnly, Some('r'), Some("read-only"), "refuse writes"),
     Flag::bare(Id::Snapshot, Some('s'), Some("snapshot"), "writes go to a temporary overlay"),
     Flag::bare(Id::NoCache, Some('n'), Some("nocache"), "pass the page cache by, as --cache=none"),
-    Flag::valued(Id::Cache, None, Some("cache"), "MODE", "none, writeback, writethrough, directsync or unsafe"),
+    Flag::valued(
+        Id::Cache,
+        None,
+        Some("cache"),
+        "MODE",
+        "none, writeback, writethrough, directsync or unsafe",
+    ),
     Flag::valued(Id::Aio, None, Some("aio"), "MODE", "threads, native or io_uring"),
     Flag::valued(Id::Discard, None, Some("discard"), "MODE", "ignore or unmap"),
     Flag::valued(Id::DetectZeroes, None, Some("detect-zeroes"), "MODE", "off, on or unmap"),
@@ -80,7 +104,13 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::bare(Id::List, Some('L'), Some("list"), "list what another server exports"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
     Flag::bare(Id::Verbose, Some('v'), Some("verbose"), "tell more"),
-    Flag::valued(Id::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example exports=debug"),
+    Flag::valued(
+        Id::Trace,
+        Some('T'),
+        Some("trace"),
+        "FILTER",
+        "log what matches, for example exports=debug",
+    ),
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Version, Some('V'), Some("version"), "print the version"),
     Flag::valued(Id::Offset, Some('o'), Some("offset"), "OFFSET", ""),
@@ -97,7 +127,10 @@ const FLAGS: &[Flag<Id>] = &[
 
 /// Flags that are understood and refused: what they are for is not here.
 const REFUSED: &[(Id, &str)] = &[
-    (Id::Offset, "an offset into the image (-o) is not supported yet; --image-opts driver=raw,offset=N,file.filename=FILE serves part of a raw image"),
+    (
+        Id::Offset,
+        "an offset into the image (-o) is not supported yet; --image-opts driver=raw,offset=N,file.filename=FILE serves part of a raw image",
+    ),
     (Id::AllocationDepth, "the allocation depth (-A) is not supported yet"),
     (Id::Bitmap, "exporting a bitmap (-B) is not supported yet"),
     (Id::TlsCreds, "TLS is not supported yet"),
@@ -218,7 +251,9 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
             Id::ImageOpts => source.image_opts = true,
             Id::ReadOnly => source.writable = false,
             Id::NoCache => source.cache = Cache::NONE,
-            Id::Cache => source.cache = Cache::parse_for("Invalid cache mode", value).map_err(Failure::new)?,
+            Id::Cache => {
+                source.cache = Cache::parse_for("Invalid cache mode", value).map_err(Failure::new)?
+            }
             Id::Aio => source.aio = Some(cache::parse_aio(value).map_err(Failure::new)?),
             Id::Discard => source.discard = cache::parse_discard(value).map_err(Failure::new)?,
             Id::DetectZeroes => source.options.set("detect-zeroes", Opt::Str(value.clone())),

@@ -20,7 +20,9 @@ const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 pub fn serve(console: &mut Console, service: Service) -> Result<u8, Failure> {
     // Before anything that a fork does not take along: threads, rings, locks.
     let background = match service.fork {
-        true => Some(rt::process::daemonize().map_err(|error| Failure::new(format_args!("--fork: {error}")))?),
+        true => {
+            Some(rt::process::daemonize().map_err(|error| Failure::new(format_args!("--fork: {error}")))?)
+        }
         false => None,
     };
     rt::signal::ignore_sigpipe();
@@ -52,7 +54,11 @@ impl Background {
     }
 }
 
-async fn open_and_serve(console: &mut Console, service: &Service, background: &mut Background) -> Result<(), Failure> {
+async fn open_and_serve(
+    console: &mut Console,
+    service: &Service,
+    background: &mut Background,
+) -> Result<(), Failure> {
     let image = open(console, service).await?;
     let result = serve_image(&image, service, background).await;
     let closed = image.close().await;
@@ -62,8 +68,11 @@ async fn open_and_serve(console: &mut Console, service: &Service, background: &m
 
 async fn open(console: &mut Console, service: &Service) -> Result<Image, Failure> {
     let source = &service.source;
-    let opened = if service.snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
-    let image = opened.map_err(|error: BlockError| Failure::new(format_args!("Could not open '{}': {error}", source.name)))?;
+    let opened =
+        if service.snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
+    let image = opened.map_err(|error: BlockError| {
+        Failure::new(format_args!("Could not open '{}': {error}", source.name))
+    })?;
     if image.guessed_raw && source.writable {
         image::warn_of_guess(console, &source.name);
     }
@@ -100,7 +109,9 @@ fn write_pid(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| writeln!(file, "{}", std::process::id()));
-    written.map_err(|error| Failure::new(format_args!("could not write the process id to '{}': {error}", path.display())))
+    written.map_err(|error| {
+        Failure::new(format_args!("could not write the process id to '{}': {error}", path.display()))
+    })
 }
 
 /// Waits for a signal, or until nobody uses the export any more.

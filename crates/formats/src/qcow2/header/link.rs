@@ -7,7 +7,9 @@
 //! ```
 //!
 //! After each step the header is whole: the old one up to step 1, the new one from then on.
-use super::{BACKING_FORMAT, Extension, FEATURE_NAMES, Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension};
+use super::{
+    BACKING_FORMAT, Extension, FEATURE_NAMES, Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension,
+};
 use block::{Link, Node, Result, WriteFlags};
 use rt::Buf;
 use std::ops::Range;

@@ -154,7 +154,10 @@ fn a_power_cut_during_repair_makes_nothing_worse_and_the_next_repair_mends_it() 
             assert!(harmful(&report) <= harmful(&before), "{what} {i}: {before:?} {report:?}");
             // The bits that keep others from writing go only when all is well.
             let bits = Header::parse(&last, last.len() as u64).unwrap().incompatible;
-            assert!(header.incompatible != bits || !what.starts_with("all") || report.corruptions == 0, "{what} {i}");
+            assert!(
+                header.incompatible != bits || !what.starts_with("all") || report.corruptions == 0,
+                "{what} {i}"
+            );
             let (_, mended) = cuts(17, image, repair);
             let report = checked(&mended);
             assert_eq!((report.corruptions, report.leaks), (0, 0), "{what} {i}: {report:?}");

@@ -16,8 +16,12 @@ const LOOK: u64 = 64 << 20;
 async fn ask_everything(path: &Path, repair: Repair) {
     let registry = Registry::new(&[protocols::DRIVERS, crate::DRIVERS]);
     let graph = Graph::new(registry, |_| Ok(Options::new()));
-    let common = Common { read_only: repair == Repair::No, for_repair: repair != Repair::No, ..Common::default() };
-    let Ok(node) = graph.open_image(path.to_str().unwrap(), Some("qcow2"), common, Policy::ALONE).await else { return };
+    let common =
+        Common { read_only: repair == Repair::No, for_repair: repair != Repair::No, ..Common::default() };
+    let Ok(node) = graph.open_image(path.to_str().unwrap(), Some("qcow2"), common, Policy::ALONE).await
+    else {
+        return;
+    };
     let _ = node.driver().info();
     let (mut at, end) = (0, node.length().min(LOOK));
     while at < end {
@@ -56,10 +60,13 @@ fn random(state: &mut u64) -> u64 {
 fn every_field_of_a_header_may_hold_anything() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
-    create(&path, 1 << 20, &[("cluster_size", "4096"), ("backing_file", "b"), ("backing_fmt", "raw")]).unwrap();
+    create(&path, 1 << 20, &[("cluster_size", "4096"), ("backing_file", "b"), ("backing_fmt", "raw")])
+        .unwrap();
     let good = std::fs::read(&path).unwrap();
     for at in (4..128).step_by(4) {
-        for value in [0u32, 1, 2, 0xffff, 0x10000, 0x1000, 0x1001, 0x0fff_ffff, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        for value in
+            [0u32, 1, 2, 0xffff, 0x10000, 0x1000, 0x1001, 0x0fff_ffff, 0x7fff_ffff, 0x8000_0000, u32::MAX]
+        {
             let mut image = good.clone();
             image[at..at + 4].copy_from_slice(&value.to_be_bytes());
             survives(&path, &image, &format!("{value:#x} at {at}"));
@@ -83,7 +90,9 @@ fn random_changes_of_a_rich_image_are_survived() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
     let mut state = 0x1234_5678_9abc_def1;
-    for options in ["cluster_size=512,refcount_bits=1", "cluster_size=4k,compression_type=zstd", "cluster_size=64k"] {
+    for options in
+        ["cluster_size=512,refcount_bits=1", "cluster_size=4k,compression_type=zstd", "cluster_size=64k"]
+    {
         let rich = !options.contains("refcount_bits=1");
         let good = match sample(&scratch, options, rich, rich) {
             Some(image) => image,
@@ -102,7 +111,10 @@ fn random_changes_of_a_rich_image_are_survived() {
                     0 => random(&mut state),
                     1 => 1 << (random(&mut state) % 64),
                     2 => (random(&mut state) % (image.len() as u64 * 2)) & !511,
-                    _ => u64::from_be_bytes(image[at..at + 8].try_into().unwrap()) ^ (1 << (random(&mut state) % 64)),
+                    _ => {
+                        u64::from_be_bytes(image[at..at + 8].try_into().unwrap())
+                            ^ (1 << (random(&mut state) % 64))
+                    }
                 };
                 image[at..at + 8].copy_from_slice(&value.to_be_bytes());
             }

@@ -2,8 +2,8 @@
 mod check;
 mod crash;
 mod create;
-mod mangle;
 mod live;
+mod mangle;
 
 use super::header::Header;
 use block::{CreateRequest, Graph, Node, Options, Policy, Registry};

@@ -68,18 +68,17 @@ impl World {
                 0 | 1 => {
                     let data = BufMut::from_slice(&vec![i as u8 + 100; bytes as usize]).freeze();
                     self.put(offset, bytes, i as u8 + 100);
-                    tasks.push(rt::spawn(
-                        async move { backend.write(offset, data, WriteFlags::default()).await },
-                    ));
+                    tasks
+                        .push(on(i, async move { backend.write(offset, data, WriteFlags::default()).await }));
                 }
                 2 => {
                     self.put(offset, bytes, 0);
                     let flags = ZeroFlags { unmap: random >> 18 & 1 == 0, ..ZeroFlags::default() };
-                    tasks.push(rt::spawn(async move { backend.write_zeroes(offset, bytes, flags).await }));
+                    tasks.push(on(i, async move { backend.write_zeroes(offset, bytes, flags).await }));
                 }
                 _ => {
                     self.discard(offset, bytes);
-                    tasks.push(rt::spawn(async move { backend.discard(offset, bytes).await }));
+                    tasks.push(on(i, async move { backend.discard(offset, bytes).await }));
                 }
             }
         }
@@ -87,6 +86,11 @@ impl World {
             task.await.unwrap().unwrap();
         }
     }
+}
+
+/// A task on one of the data workers: those run in parallel.
+fn on<F: Future<Output: Send + 'static> + Send + 'static>(worker: u64, task: F) -> rt::JoinHandle<F::Output> {
+    rt::spawn_on(rt::Target::Worker(worker as usize), task)
 }
 
 fn any_op(variant: Variant) -> impl Strategy<Value = Op> {
@@ -124,6 +128,71 @@ proptest! {
             let mut disk = Disk::open(&world.path).await;
             for op in &ops {
                 disk = world.run(disk, op).await;
+            }
+            world.agrees(&disk).await;
+            disk.close().await;
+        });
+        world.accepted_by_the_peer();
+    }
+}
+
+/// Works on the clusters whose number leaves `me` when divided by 4, and remembers what they hold.
+async fn work(backend: Arc<Backend>, me: u64, cluster_size: u64) -> Vec<(u64, Vec<u8>)> {
+    let clusters = backend.length() / cluster_size;
+    let mut mine: Vec<_> =
+        (me..clusters).step_by(4).map(|c| (c * cluster_size, vec![0u8; cluster_size as usize])).collect();
+    let mut seed = me + 88_172_645_463_325_252;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for step in 0..1500 {
+        let at = random(mine.len() as u64) as usize;
+        let Some((offset, content)) = mine.get_mut(at) else { continue };
+        let (first, byte) = (random(cluster_size / 512) * 512, random(255) as u8);
+        match random(12) {
+            0..=5 => {
+                let len = 512.max(random(cluster_size - first) / 512 * 512);
+                content[first as usize..(first + len) as usize].fill(byte);
+                let data = Buf::from_slice(&vec![byte; len as usize]);
+                backend.write(*offset + first, data, WriteFlags::default()).await.unwrap();
+            }
+            n @ 6..=8 => {
+                content.fill(0);
+                let flags = ZeroFlags { unmap: n != 6, ..ZeroFlags::default() };
+                backend.write_zeroes(*offset, cluster_size, flags).await.unwrap();
+            }
+            9 => {
+                content.fill(0);
+                backend.discard(*offset, cluster_size).await.unwrap();
+            }
+            10 => {
+                let (read, result) = backend.read(*offset, BufMut::with_len(content.len())).await;
+                result.unwrap();
+                assert!(read[..] == content[..], "worker {me}, step {step}, offset {offset:#x}");
+            }
+            _ => backend.flush().await.unwrap(),
+        }
+    }
+    mine
+}
+
+#[test]
+fn workers_in_parallel_on_neighbouring_clusters_do_not_disturb_each_other() {
+    for (cluster_size, refcount_bits) in [(65536, 16), (512, 1), (4096, 64)] {
+        let size = cluster_size * 96;
+        let variant = Variant { cluster_size, refcount_bits, size, ..PLAIN };
+        let mut world = World::new(variant);
+        rt::block_on_control(async {
+            let disk = Disk::open(&world.path).await;
+            let backend = || disk.backend.clone();
+            let tasks: Vec<_> = (0..4).map(|me| on(me, work(backend(), me, cluster_size))).collect();
+            for task in tasks {
+                for (offset, content) in task.await.unwrap() {
+                    world.model[offset as usize..offset as usize + content.len()].copy_from_slice(&content);
+                }
             }
             world.agrees(&disk).await;
             disk.close().await;

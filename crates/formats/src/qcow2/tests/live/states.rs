@@ -115,7 +115,9 @@ fn a_write_and_zeroes_at_once_on_one_cluster_end_in_one_reference_each() {
                     match i % 4 {
                         0 => backend.write(at, Buf::from_slice(&[1; 512]), WriteFlags::default()).await,
                         1 => backend.write_zeroes(at, 4096, ZeroFlags::default()).await,
-                        2 => backend.write(at + 1024, Buf::from_slice(&[2; 2048]), WriteFlags::default()).await,
+                        2 => {
+                            backend.write(at + 1024, Buf::from_slice(&[2; 2048]), WriteFlags::default()).await
+                        }
                         _ => backend.discard(at, 4096).await,
                     }
                 }));

@@ -1,0 +1,276 @@
+//! `bench`: how long many requests of one size take.
+//!
+//! Bounds: [`MAX_DEPTH`] requests and [`MAX_BYTES`] of buffers at once.
+
+use super::{Asked, Call};
+use crate::cache::{self, Cache};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::getopt::Flag;
+use crate::image::{self, Image, Source};
+use crate::usage::Manual;
+use crate::{object, outln, runtime};
+use block::{Backend, BlockError, WriteFlags};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// Most requests that are under way at once.
+const MAX_DEPTH: u64 = 4096;
+
+/// Most bytes of buffers.
+const MAX_BYTES: u64 = 512 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Id {
+    Help,
+    Quiet,
+    Format,
+    ImageOpts,
+    Cache,
+    Count,
+    Size,
+    Depth,
+    Offset,
+    Step,
+    Aio,
+    Native,
+    Write,
+    Pattern,
+    Interval,
+    NoDrain,
+    ForceShare,
+    Object,
+}
+
+const FLAGS: &[Flag<Id>] = &[
+    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
+    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "accepted"),
+    Flag::valued(
+        Id::Format,
+        Some('f'),
+        Some("format"),
+        "FMT",
+        "format of the image; found by its content if left out",
+    ),
+    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode (writeback)"),
+    Flag::valued(Id::Count, Some('c'), Some("count"), "NUMBER", "requests (75000)"),
+    Flag::valued(Id::Size, Some('s'), Some("buffer-size"), "SIZE", "bytes of each (4k)"),
+    Flag::valued(Id::Depth, Some('d'), Some("depth"), "NUMBER", "requests that are under way at once (64)"),
+    Flag::valued(Id::Offset, Some('o'), Some("offset"), "OFFSET", "where the first one goes (0)"),
+    Flag::valued(Id::Step, Some('S'), Some("step-size"), "SIZE", "from one to the next (the size of one)"),
+    Flag::valued(Id::Aio, Some('i'), Some("aio"), "MODE", "threads, native or io_uring"),
+    Flag::bare(Id::Native, Some('n'), Some("native"), "as -i native"),
+    Flag::bare(Id::Write, Some('w'), Some("write"), "write"),
+    Flag::valued(Id::Pattern, None, Some("pattern"), "BYTE", "write this byte (0)"),
+    Flag::valued(Id::Interval, None, Some("flush-interval"), "NUMBER", "flush after so many writes"),
+    Flag::bare(Id::NoDrain, None, Some("no-drain"), "go on while a flush is under way"),
+    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "read even while another process writes"),
+    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[OPTIONS] FILE",
+    about: "Tells how long many requests of one size take.",
+    operands: &[("FILE", "the image")],
+    examples: &[
+        ("-f qcow2 -c 100000 -d 32 disk.qcow2", "reads of 4 KiB, 32 at once"),
+        ("-w -f raw --flush-interval 100 disk.raw", "writes; what the image held is lost"),
+    ],
+    notes: "",
+};
+
+struct Args {
+    source: Source,
+    count: u64,
+    size: u64,
+    depth: u64,
+    offset: u64,
+    step: u64,
+    write: bool,
+    pattern: u8,
+    interval: u64,
+    drain: bool,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
+    let mut args = Args {
+        source: Source::named(""),
+        count: 75000,
+        size: 4096,
+        depth: 64,
+        offset: 0,
+        step: 0,
+        write: parsed.has(Id::Write),
+        pattern: 0,
+        interval: 0,
+        drain: !parsed.has(Id::NoDrain),
+    };
+    let most = i32::MAX as u64;
+    for (id, value) in &parsed.flags {
+        match id {
+            Id::Format => args.source.format = Some(value.clone()),
+            Id::ImageOpts => args.source.image_opts = true,
+            Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
+            Id::Count => args.count = super::bounded("request count", value, 1, most)?,
+            Id::Size => args.size = super::bounded("buffer size", value, 1, most)?,
+            Id::Depth => args.depth = super::bounded("queue depth", value, 1, most)?,
+            Id::Offset => args.offset = super::bounded("offset", value, 0, i64::MAX as u64)?,
+            Id::Step => args.step = super::bounded("step size", value, 0, most)?,
+            Id::Aio => args.source.aio = Some(cache::parse_aio(value).map_err(Failure::new)?),
+            Id::Native => args.source.aio = Some("native"),
+            Id::Pattern => {
+                let byte = super::bounded("pattern byte", value, 0, 255)?;
+                args.pattern = u8::try_from(byte).unwrap_or(u8::MAX);
+            }
+            Id::Interval => args.interval = super::bounded("flush interval", value, 0, most)?,
+            Id::ForceShare => args.source.force_share = true,
+            Id::Object => object::accept(value)?,
+            _ => {}
+        }
+    }
+    args.source.name = super::one_image(&parsed.operands)?;
+    args.source.writable = args.write;
+    super::exclusive(&args.source)?;
+    refuse_combinations(&args)?;
+    if args.step == 0 {
+        args.step = args.size;
+    }
+    runtime::run(open_and_bench(console, &args))??;
+    Ok(0)
+}
+
+fn refuse_combinations(args: &Args) -> Result<(), Failure> {
+    if !args.write && args.interval > 0 {
+        return Err(Failure::new("--flush-interval is only available in write tests"));
+    }
+    if args.interval > 0 && args.interval < args.depth {
+        return Err(Failure::new("Flush interval can't be smaller than depth"));
+    }
+    let at_once = args.depth.min(args.count);
+    if at_once > MAX_DEPTH || at_once.saturating_mul(args.size) > MAX_BYTES {
+        return Err(Failure::new(format_args!(
+            "at most {MAX_DEPTH} requests and {} MiB of buffers can be under way at once",
+            MAX_BYTES >> 20
+        )));
+    }
+    Ok(())
+}
+
+async fn open_and_bench(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    let image = image::open(&args.source).await?;
+    if image.guessed_raw && args.write {
+        image::warn_of_guess(console, &args.source.name);
+    }
+    let result = bench(console, &image, args).await;
+    let closed = image.close().await;
+    result?;
+    Ok(closed?)
+}
+
+async fn bench(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {
+    let Args { count, size, depth, offset, step, .. } = args;
+    let verb = if args.write { "write" } else { "read" };
+    outln!(
+        console,
+        "Sending {count} {verb} requests, {size} bytes each, {depth} in parallel (starting at offset {offset}, step size {step})"
+    );
+    if args.interval > 0 {
+        outln!(
+            console,
+            "Sending {}flush every {} requests",
+            if args.drain { "" } else { "asynchronous " },
+            args.interval
+        );
+    }
+    let load = Arc::new(Load::new(image, args));
+    let started = Instant::now();
+    let mut done = 0;
+    while done < args.count {
+        // A flush that is waited for ends a round of requests.
+        let round = if args.drain && args.interval > 0 {
+            args.interval.min(args.count - done)
+        } else {
+            args.count - done
+        };
+        load.round(done + round, args.depth.min(round)).await?;
+        if args.drain && args.interval > 0 {
+            image.backend.flush().await?;
+        }
+        done += round;
+    }
+    outln!(console, "Run completed in {:3.3} seconds.", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The requests, shared by the tasks that make them.
+struct Load {
+    backend: Arc<Backend>,
+    next: AtomicU64,
+    size: u64,
+    offset: u64,
+    step: u64,
+    /// Requests start below this.
+    room: u64,
+    /// What is written; nothing for reads.
+    data: Option<Buf>,
+    /// A flush follows after so many requests, with nobody waiting; 0: none does.
+    interval: u64,
+}
+
+impl Load {
+    fn new(image: &Image, args: &Args) -> Load {
+        let data = args.write.then(|| {
+            let mut buf = BufMut::with_len(args.size as usize);
+            buf.fill(args.pattern);
+            buf.freeze()
+        });
+        Load {
+            backend: image.backend.clone(),
+            next: AtomicU64::new(0),
+            size: args.size,
+            offset: args.offset,
+            step: args.step,
+            room: image.backend.length().saturating_sub(args.size),
+            data,
+            interval: if args.drain { 0 } else { args.interval },
+        }
+    }
+
+    /// Makes requests up to number `end`, `depth` at once.
+    async fn round(self: &Arc<Load>, end: u64, depth: u64) -> Result<(), Failure> {
+        let tasks: Vec<_> = (0..depth)
+            .map(|_| {
+                let load = self.clone();
+                rt::spawn(async move { load.requests(end).await })
+            })
+            .collect();
+        let mut result = Ok(());
+        for task in tasks {
+            result = result.and(task.await.map_err(Failure::new)?.map_err(Failure::from));
+        }
+        self.next.store(end, Relaxed);
+        result
+    }
+
+    async fn requests(&self, end: u64) -> Result<(), BlockError> {
+        loop {
+            let number = self.next.fetch_add(1, Relaxed);
+            if number >= end {
+                return Ok(());
+            }
+            let at = self.offset.wrapping_add(number.wrapping_mul(self.step));
+            let at = if self.room == 0 { 0 } else { at % self.room };
+            match &self.data {
+                Some(data) => self.backend.write(at, data.clone(), WriteFlags::default()).await?,
+                None => self.backend.read(at, BufMut::with_len(self.size as usize)).await.1?,
+            }
+            if self.interval > 0 && (number + 1).is_multiple_of(self.interval) {
+                self.backend.flush().await?;
+            }
+        }
+    }
+}
