@@ -46,7 +46,7 @@ pub use driver::{
 };
 pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};
-pub use graph::{BackendRequest, Graph, NodeSnapshot};
+pub use graph::{BackendRequest, Graph};
 pub use io::{WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Edges, Node, Role, Slow};

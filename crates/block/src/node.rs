@@ -9,8 +9,8 @@ use crate::open::Common;
 use crate::registry::DriverType;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock};
 
 /// What a child is to its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,4 +1,5 @@
 //! The graph's laws, over two toy drivers: a disk in memory, and an overlay that allocates by the sector.
+#![allow(clippy::unwrap_used, reason = "a test's helpers end it where they can't go on")]
 
 use block::*;
 use parking_lot::Mutex;

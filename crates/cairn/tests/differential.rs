@@ -3,6 +3,7 @@
 //!
 //! What a run decides by chance (times, rates) is cut out first. Where the peer is not installed, a test says so and
 //! proves nothing.
+#![allow(clippy::unwrap_used, reason = "in a test a failure of its own world is a failure")]
 
 use std::cell::RefCell;
 use std::fs;

@@ -251,7 +251,9 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
             .ok_or_else(|| BlockError::invalid("Image size is too large"))?;
         match file.driver().resize(size, &preallocation).await {
             // A device or an export has the size it has: one that is large enough will do.
-            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) && size <= file.length() => {}
+            Err(e)
+                if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::Invalid)
+                    && size <= file.length() => {}
             other => other?,
         }
         file.flush().await

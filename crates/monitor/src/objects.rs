@@ -1,10 +1,16 @@
 //! User objects (`object-add`): kept by id for whatever refers to them.
-use api::{ObjectOptions, ObjectOptionsBranch, ObjectType, QCryptoSecretFormat, QmpError, SecretProperties};
+use api::{
+    Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, ObjectType, QCryptoSecretFormat, QmpError,
+};
+use api::{SecretProperties, ThrottleLimits, Value};
 use parking_lot::Mutex;
 use std::io::Read;
 
 /// Largest secret, in bytes.
 const MAX_SECRET: u64 = 1 << 20;
+
+/// Highest limit of a throttle group, in bytes or requests a second.
+const MAX_LIMIT: i64 = 1_000_000_000_000_000;
 
 /// Most objects.
 const MAX_OBJECTS: usize = 4096;
@@ -26,8 +32,10 @@ impl Objects {
             return Err(QmpError::generic("Parameter 'id' expects an identifier"));
         }
         let kind = branch.qom_type();
-        if let ObjectOptionsBranch::Secret(properties) = branch {
-            check_secret(properties).await?;
+        match branch {
+            ObjectOptionsBranch::Iothread(properties) => check_iothread(&properties)?,
+            ObjectOptionsBranch::Secret(properties) => check_secret(properties).await?,
+            ObjectOptionsBranch::ThrottleGroup(properties) => check_limits(properties.limits.as_ref())?,
         }
         let mut objects = self.0.lock();
         if objects.iter().any(|o| o.id == id) {
@@ -59,6 +67,32 @@ impl Objects {
 fn is_id(id: &str) -> bool {
     id.starts_with(|c: char| c.is_ascii_alphabetic())
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
+/// An iothread's figures are those of another engine; they are checked, and the workers keep their own.
+fn check_iothread(properties: &IothreadProperties) -> Result<(), QmpError> {
+    let figures = [
+        ("aio-max-batch", properties.aio_max_batch),
+        ("thread-pool-min", properties.thread_pool_min),
+        ("thread-pool-max", properties.thread_pool_max),
+        ("poll-max-ns", properties.poll_max_ns),
+        ("poll-grow", properties.poll_grow),
+        ("poll-shrink", properties.poll_shrink),
+    ];
+    match figures.into_iter().find(|(_, figure)| figure.is_some_and(|n| n < 0)) {
+        None => Ok(()),
+        Some((name, _)) => Err(QmpError::generic(format!("{name} value must be in range [0, {}]", i64::MAX))),
+    }
+}
+
+/// Limits of a throttle group, which its filter will keep once there is one.
+fn check_limits(limits: Option<&ThrottleLimits>) -> Result<(), QmpError> {
+    let Some(Value::Dict(limits)) = limits.map(Encode::encode) else { return Ok(()) };
+    let allowed = |value: &Value| value.as_i64().is_some_and(|n| (0..=MAX_LIMIT).contains(&n));
+    if limits.iter().all(|(_, value)| allowed(value)) {
+        return Ok(());
+    }
+    Err(QmpError::generic(format!("bps/iops/max values must be within [0, {MAX_LIMIT}]")))
 }
 
 /// Reads a secret as whoever uses it would, so that a wrong one is refused when it is given. Nothing uses one yet, so

@@ -165,10 +165,7 @@ impl<'a> Transmission<'a> {
     /// Serves what is there, and tells why no more.
     fn take_turn(&mut self) -> Result<Stop, Broken> {
         while let Some(reply) = self.background.next() {
-            match reply {
-                Reply::Bytes(bytes) => self.output.put(&bytes),
-                Reply::Data(data) => self.output.push(data),
-            }
+            self.reply(reply);
         }
         while !self.ended {
             if self.turn_requests >= TURN_REQUESTS || self.turn_bytes >= TURN_BYTES {
@@ -232,6 +229,7 @@ impl<'a> Transmission<'a> {
         let Some(request) = Request::parse(self.input.window())? else {
             return Ok(Next::Wants(REQUEST_HEADER));
         };
+        tracing::debug!(export = self.session.name, ?request);
         if let Err(code) = self.session.rules.judge(&request) {
             return self.refuse(request, code);
         }

@@ -22,6 +22,7 @@ pub(super) fn cost(request: &Request) -> usize {
     match request.command {
         Command::READ | Command::WRITE => request.length as usize + LEAD,
         Command::CACHE => request.length.min(CACHE_PIECE) as usize,
+        Command::BLOCK_STATUS if !request.flags.contains(CommandFlags::REQ_ONE) => 8 * EXTENTS,
         _ => LEAD,
     }
 }

@@ -72,7 +72,7 @@ impl Qcow2 {
         let header = image.header.read().clone();
         if header.is_corrupt() {
             let text = format!(
-                "qcow2 image '{name}' is marked as corrupt; it can be opened read/write after 'cairn img check -r all'"
+                "qcow2: Image is corrupt; cannot be opened read/write; 'cairn img check -r all {name}' may repair it"
             );
             return Err(BlockError::new(ErrorKind::Permission, text));
         }

@@ -11,7 +11,7 @@
 use super::cache::{TABLE_PAGE_WORDS, bytes_of, words_of};
 use super::entry::Entry;
 use super::freed::{Gone, Why};
-use super::header::OFFSET_MASK;
+use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
 use block::{BlockError, ErrorKind, Kind, Node, Result, Role, Want, WriteFlags, ZeroFlags};
@@ -160,14 +160,14 @@ impl Image {
         while at < end {
             let count = (end - at).min(g.to_slice_end(at));
             let page = self.slice_to_change(g.slice(at)).await?;
-            if page.word(g.index(at)) != 0 {
+            let index = g.index(at);
+            let vacant = |word: &u64| *word == 0 || *word == ZERO;
+            let most = page.words_from(index).take(count as usize).take_while(vacant).count() as u64;
+            if most == 0 {
                 at += 1;
                 continue;
             }
-            let index = g.index(at);
-            let empty =
-                page.words_from(index).take(count as usize).take_while(|word| *word == 0).count() as u64;
-            let found = self.allocate(empty).await?;
+            let found = self.allocate(most).await?;
             let (host, len) = (found.run.start << g.cluster_bits, found.run.count << g.cluster_bits);
             if let Err(e) = fill(&file, host, len, reserve, found.fresh).await {
                 self.returned.lock().push(found.run);

@@ -14,7 +14,10 @@ mod lock;
 mod open;
 
 use arc_swap::ArcSwap;
-use block::{BlockError, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt, Options, Perms, Result, Want, WriteFlags, ZeroFlags};
+use block::{
+    BlockError, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt, Options,
+    Perms, Result, Want, WriteFlags, ZeroFlags,
+};
 use lock::Locks;
 use parking_lot::Mutex;
 use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};

@@ -322,11 +322,14 @@ async fn within(
     }
 }
 
+/// What failed when a server goes away before it has let us in.
+const HANDSHAKE: &str = "the NBD server broke off the handshake";
+
 async fn negotiate(stream: &Stream, mut handshake: Handshake) -> Result<(Step, Vec<u8>)> {
     let mut buf = vec![0; 16 << 10];
     let mut out = Vec::new();
     loop {
-        let n = stream.recv(&mut buf).await?;
+        let n = stream.recv(&mut buf).await.map_err(|error| BlockError::os(HANDSHAKE, &error))?;
         if n == 0 {
             let text =
                 "the NBD server closed the connection during the handshake; it may not know the export";
@@ -337,7 +340,7 @@ async fn negotiate(stream: &Stream, mut handshake: Handshake) -> Result<(Step, V
             out.clear();
             let (taken, step) = handshake.advance(window, &mut out).map_err(|error| refusal(&error))?;
             window = window.get(taken..).unwrap_or_default();
-            stream.send_all(&out).await?;
+            stream.send_all(&out).await.map_err(|error| BlockError::os(HANDSHAKE, &error))?;
             if step != Step::More {
                 return Ok((step, window.to_vec()));
             }

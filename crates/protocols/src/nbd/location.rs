@@ -160,7 +160,7 @@ pub(super) fn take(options: &mut Options) -> Result<Location> {
 /// The server's address: nested under `server`, or in the flat form of old.
 fn take_address(options: &mut Options) -> Result<Address> {
     let (host, port, path) =
-        (options.take_str("host")?, options.take_str("port")?, options.take_str("path")?);
+        (take_text(options, "host")?, take_text(options, "port")?, take_text(options, "path")?);
     if let Some(mut server) = options.take_dict("server")? {
         if host.is_some() || port.is_some() || path.is_some() {
             return Err(BlockError::invalid("server and host/port/path may not be used at the same time"));
@@ -181,6 +181,18 @@ fn take_address(options: &mut Options) -> Result<Address> {
     }
 }
 
+/// Takes a text of the flat form, whose values may come as bare numbers.
+fn take_text(options: &mut Options, name: &str) -> Result<Option<String>> {
+    match options.get(name) {
+        Some(Opt::Int(number)) => {
+            let text = number.to_string();
+            options.take(name);
+            Ok(Some(text))
+        }
+        _ => options.take_str(name),
+    }
+}
+
 fn take_server(server: &mut Options) -> Result<Address> {
     let kind = server.take_str("type")?.ok_or_else(|| missing("type"))?;
     match kind.as_str() {
@@ -194,11 +206,8 @@ fn take_server(server: &mut Options) -> Result<Address> {
         }
         "inet" => {
             let host = server.take_str("host")?.ok_or_else(|| missing("host"))?;
-            let port = match server.take("port").ok_or_else(|| missing("port"))? {
-                Opt::Str(port) => parse_port(&port)?,
-                Opt::Int(port) => parse_port(&port.to_string())?,
-                _ => return Err(BlockError::invalid("Invalid parameter type for 'port', expected: string")),
-            };
+            let port = take_text(server, "port")?.ok_or_else(|| missing("port"))?;
+            let port = parse_port(&port)?;
             // Preferences among addresses: those of the resolver hold.
             for name in ["numeric", "keep-alive", "ipv4", "ipv6", "mptcp"] {
                 server.take_bool(name)?;

@@ -1,7 +1,7 @@
 //! The commands of the `io` face: one table with what each is called, takes, and does.
 
 use super::words::Refused;
-use super::{Session, aio, images, maps, misc, transfer};
+use super::{Session, aio, images, maps, shell, transfer};
 use rt::BoxFuture;
 
 /// What a command came to.
@@ -116,7 +116,7 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "[command]",
         about: "tell about one command or all",
         more: "",
-        run: |session, args| Box::pin(misc::help(session, args)),
+        run: |session, args| Box::pin(shell::help(session, args)),
     },
     Command {
         name: "info",
@@ -166,7 +166,7 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "",
         about: "end the program",
         more: "",
-        run: |session, args| Box::pin(misc::quit(session, args)),
+        run: |session, args| Box::pin(shell::quit(session, args)),
     },
     Command {
         name: "read",
@@ -206,7 +206,7 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "milliseconds",
         about: "wait while requests under way go on",
         more: "",
-        run: |session, args| Box::pin(misc::sleep(session, args)),
+        run: |session, args| Box::pin(shell::sleep(session, args)),
     },
     Command {
         name: "truncate",

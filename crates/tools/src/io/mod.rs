@@ -10,8 +10,8 @@ mod aio;
 mod command;
 mod images;
 mod maps;
-mod misc;
 mod report;
+mod shell;
 mod transfer;
 mod words;
 
