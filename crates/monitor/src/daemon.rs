@@ -157,6 +157,9 @@ async fn start(control: &Control, options: &[DaemonOption]) -> Result<Option<Pid
     }
     let pid_file = set_up.pid_file.map(|path| PidFile::write(&path)).transpose();
     let pid_file = pid_file.map_err(|e| format!("cannot create PID file: {e}"))?;
+    if let Some(server) = control.exports().server() {
+        server.let_in();
+    }
     for (chardev, layout) in set_up.monitors {
         chardev.serve(control, layout).map_err(|e| e.to_string())?;
     }
@@ -172,7 +175,12 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
             control.block_export_add(keyval::decode::<BlockExportOptions>(text, Some("type"))?).await
         }
         DaemonOption::NbdServer(text) => {
-            control.start_nbd_server(keyval::decode::<NbdServerOptions>(text, None)?).await
+            control.start_nbd_server(keyval::decode::<NbdServerOptions>(text, None)?).await?;
+            // As with the monitors: clients that come before the last option wait for it.
+            if let Some(server) = control.exports().server() {
+                server.hold();
+            }
+            Ok(())
         }
         DaemonOption::Object(text) => {
             control.object_add(keyval::decode::<ObjectOptions>(text, Some("qom-type"))?).await

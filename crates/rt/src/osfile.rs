@@ -182,7 +182,7 @@ impl OsFile {
     /// A short system call: inline where that has been quick, else on the blocking pool.
     async fn query<T: Send + 'static>(&self, call: impl FnOnce(BorrowedFd<'_>) -> T + Send + 'static) -> T {
         let start = sys::now_ns();
-        if self.local && self.query_pace.allows(start) {
+        if self.is_memory() || (self.local && self.query_pace.allows(start)) {
             let answer = call(self.fd());
             self.query_pace.note(start, sys::now_ns());
             return answer;
@@ -341,15 +341,19 @@ impl RawFile for OsFile {
 
     fn extent(&self, off: u64) -> BoxFuture<'_, io::Result<FileExtent>> {
         Box::pin(async move {
+            if self.kind == FileKind::Regular
+                && let Some(found) = self.query(move |fd| extent(fd, off)).await?
+            {
+                return Ok(found);
+            }
+            // The system does not tell, or only that no data follows: the length does.
             let len = self.len()?;
             if off >= len {
                 let text = format!("offset {off} lies beyond the end of the file ({len} bytes)");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
-            if self.kind != FileKind::Regular {
-                return Ok(FileExtent { data: true, end: len });
-            }
-            self.query(move |fd| extent(fd, off, len)).await
+            let data = self.kind != FileKind::Regular || !self.query(move |fd| tells_extents(fd)).await;
+            Ok(FileExtent { data, end: len })
         })
     }
 
@@ -383,22 +387,25 @@ impl RawFile for OsFile {
     }
 }
 
-/// The run that contains `off`, below `len`.
-fn extent(fd: BorrowedFd<'_>, off: u64, len: u64) -> io::Result<FileExtent> {
+/// The run that contains `off`; nothing where no data follows, or the file system can't tell.
+fn extent(fd: BorrowedFd<'_>, off: u64) -> io::Result<Option<FileExtent>> {
     let data = match sys::lseek(fd, off, libc::SEEK_DATA) {
         Ok(data) => data,
-        // No data from here to the end.
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => len,
-        // A file system that can't tell: all of it counts as data.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
-            return Ok(FileExtent { data: true, end: len });
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::EINVAL | libc::EOPNOTSUPP)) => {
+            return Ok(None);
         }
         Err(error) => return Err(error),
     };
     if data > off {
-        return Ok(FileExtent { data: false, end: data.min(len) });
+        return Ok(Some(FileExtent { data: false, end: data }));
     }
-    let hole = sys::lseek(fd, off, libc::SEEK_HOLE).unwrap_or(len);
     // Others may have punched or cut between the calls; then one byte of data is still a true answer of before.
-    Ok(FileExtent { data: true, end: hole.max(off + 1).min(len.max(off + 1)) })
+    let hole = sys::lseek(fd, off, libc::SEEK_HOLE).unwrap_or(off + 1);
+    Ok(Some(FileExtent { data: true, end: hole.max(off + 1) }))
+}
+
+/// Whether the file system tells data from holes at all.
+fn tells_extents(fd: BorrowedFd<'_>) -> bool {
+    let refused = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP));
+    !sys::lseek(fd, 0, libc::SEEK_DATA).is_err_and(|error| refused(&error))
 }

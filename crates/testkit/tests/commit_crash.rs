@@ -53,7 +53,7 @@ fn request(session: &Session) -> CommitRequest {
 }
 
 async fn run_job(session: &Session, world: World, request: CommitRequest, complete: bool) -> Result<()> {
-    let jobs = Jobs::new(Arc::new(Ear(world)));
+    let jobs = Jobs::new(Arc::new(Ear(world.clone())));
     let started = jobs::commit(&session.graph, &jobs, request).await;
     started.map_err(|e| block::BlockError::invalid(e.to_string()))?;
     if let Some(job) = jobs.find("commit") {
@@ -63,7 +63,10 @@ async fn run_job(session: &Session, world: World, request: CommitRequest, comple
         }
         job.concluded().await;
     }
-    Ok(())
+    match world.disk().content(COMPLETED) {
+        Some(_) => Ok(()),
+        None => Err(block::BlockError::invalid("the job did not complete")),
+    }
 }
 
 /// Everything down into the base, then everybody moves there.
@@ -79,7 +82,11 @@ fn commit_middle(session: Session, world: World) -> BoxFuture<'static, Result<()
     Box::pin(async move {
         let middle = session.node.edges().need(Role::Backing)?;
         let request = CommitRequest { top_node: Some(middle.name().to_owned()), ..request(&session) };
-        run_job(&session, world, request, false).await
+        run_job(&session, world, request, false).await?;
+        match session.node.edges().need(Role::Backing)?.filename() {
+            name if name == "/base" => Ok(()),
+            name => Err(block::BlockError::invalid(format!("'{name}' is still below"))),
+        }
     })
 }
 

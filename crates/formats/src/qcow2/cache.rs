@@ -46,6 +46,25 @@ struct Table {
     owned: bool,
 }
 
+/// What a walk through the slices has read ahead.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// The slice that a walk comes to next.
+    next: u64,
+    /// Byte offset of `bytes` in the file.
+    place: u64,
+    bytes: Option<BufMut>,
+}
+
+impl Ahead {
+    /// Takes `len` bytes, if they are those at `place`.
+    fn take(&mut self, place: u64, len: usize) -> Option<BufMut> {
+        let bytes = self.bytes.as_mut().filter(|bytes| self.place == place && bytes.len() >= len)?;
+        self.place += len as u64;
+        Some(bytes.split_to(len))
+    }
+}
+
 impl Image {
     pub(super) fn g(&self) -> Geometry {
         self.geometry
@@ -138,7 +157,7 @@ impl Image {
         let Some(table) = self.table_of(slice).await? else { return Ok(None) };
         let g = self.g();
         let place = table.host + g.slice_offset(slice);
-        let bytes = self.read_table(place, g.page_words() as u64 * 8).await?;
+        let bytes = self.read_slice(slice, place).await?;
         let mut words: Vec<u64> = words_of(&bytes).collect();
         let mut marks = 0;
         if !table.owned {
@@ -159,6 +178,39 @@ impl Image {
             marks |= SUSPECT;
         }
         Ok(Some(self.tables.insert(Page::new(slice, place, marks, words))))
+    }
+
+    /// The bytes of a slice. Who walks from one slice to the next has the rest of the table read with it, as long as
+    /// nobody here changes it.
+    async fn read_slice(&self, slice: u64, place: u64) -> Result<BufMut> {
+        let g = self.g();
+        let len = g.page_words() as u64 * 8;
+        if self.writable.load(Acquire) {
+            return self.read_table(place, len).await;
+        }
+        let walks = {
+            let mut ahead = self.ahead.lock();
+            let walks = std::mem::replace(&mut ahead.next, slice + 1) == slice;
+            if let Some(bytes) = ahead.take(place, len as usize) {
+                return Ok(bytes);
+            }
+            walks
+        };
+        let rest = if walks { g.cluster_size() - g.slice_offset(slice) } else { len };
+        let mut bytes = self.read_table(place, rest).await?;
+        let first = bytes.split_to((len as usize).min(bytes.len()));
+        let mut ahead = self.ahead.lock();
+        // What was read before the image became writable must not be found when it is read-only again.
+        if !self.writable.load(Acquire) {
+            *ahead = Ahead { next: slice + 1, place: place + len, bytes: Some(bytes) };
+        }
+        drop(ahead);
+        Ok(first)
+    }
+
+    /// Forgets what was read ahead: the tables may change from now on.
+    pub(super) fn forget_ahead(&self) {
+        *self.ahead.lock() = Ahead::default();
     }
 
     /// What is wrong with an L2 entry, if anything is.

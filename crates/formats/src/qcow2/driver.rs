@@ -98,6 +98,7 @@ impl Qcow2 {
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
         image.ready.store(image.header.read().autoclear == 0, Release);
         image.writable.store(true, Release);
+        image.forget_ahead();
         Ok(())
     }
 
@@ -109,6 +110,7 @@ impl Qcow2 {
         let checked = check::check(&file, &mut header, repair).await;
         if repair != Repair::No {
             image.tables.clear();
+            image.forget_ahead();
             image.counts.clear();
             let listed = Listed::read(&file, &header).await?;
             image.regions.clear();

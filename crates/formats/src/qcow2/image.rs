@@ -1,5 +1,6 @@
 //! An open qcow2 image: what its parts share, and how its header changes.
 use super::alloc::{Alloc, Run};
+use super::cache::Ahead;
 use super::entry::Geometry;
 use super::freed::Freed;
 use super::header::{Header, INCOMPATIBLE_CORRUPT};
@@ -41,6 +42,8 @@ pub(super) struct Image {
     pub clusters: Arc<Leases>,
     /// Leases of slices that are loaded, and of all slices of an L2 table that is made or copied.
     pub slices: Arc<Leases>,
+    /// Entries read ahead by a walk through an image that nobody changes.
+    pub ahead: Mutex<Ahead>,
 
     pub alloc: AsyncMutex<Alloc>,
     /// Reserved clusters that were never mapped, to be given back before the next allocation.
@@ -72,6 +75,7 @@ impl Image {
             count_writer: AsyncMutex::new(()),
             clusters: Leases::new(),
             slices: Leases::new(),
+            ahead: Mutex::default(),
             alloc: AsyncMutex::default(),
             returned: Mutex::default(),
             freed: Freed::default(),
