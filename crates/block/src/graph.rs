@@ -15,8 +15,8 @@ use crate::perm::{Perms, Share};
 use crate::registry::{CreateRequest, DriverKind, DriverType, Registry};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use topology::Topology;
 
@@ -296,6 +296,7 @@ impl Graph {
             monitor_owned: AtomicBool::new(false),
             busy: RwLock::new(None),
             alarm: self.0.alarm.clone(),
+            poison_cause: OnceLock::new(),
         });
         let mut topology = self.0.topology.write();
         if topology.nodes.iter().any(|n| n.name() == name) {

@@ -110,6 +110,8 @@ pub struct Node {
     pub(crate) monitor_owned: AtomicBool,
     pub(crate) busy: RwLock<Option<String>>,
     pub(crate) alarm: Arc<Alarm>,
+    /// What stopped all writing, in words.
+    pub(crate) poison_cause: OnceLock<String>,
 }
 
 impl Node {
@@ -218,6 +220,7 @@ impl Node {
 
     /// Marks the node as one whose flush or metadata write failed.
     pub fn poison(&self, cause: &BlockError) {
+        self.poison_cause.get_or_init(|| cause.message().to_owned());
         let before = self.slow.fetch_or(Slow::POISON, AcqRel);
         if before & Slow::POISON == 0 {
             tracing::error!(node = %self.name, error = %cause, "node poisoned: nothing more is written to it until it is opened anew");
@@ -234,11 +237,9 @@ impl Node {
 
     /// The error of a node that was poisoned.
     pub fn poison_error(&self) -> BlockError {
-        BlockError::new(
-            ErrorKind::Poisoned,
-            format!("'{}' no longer takes writes because an earlier flush of it failed; close it and open it again", self.name),
-        )
-        .at_node(&self.name)
+        let cause = self.poison_cause.get().map_or("an earlier flush of it failed", String::as_str);
+        let text = format!("'{}' takes no more writes ({cause}); close it and open it again", self.name);
+        BlockError::new(ErrorKind::Poisoned, text).at_node(&self.name)
     }
 
     /// What keeps the node busy (a job), if anything does.

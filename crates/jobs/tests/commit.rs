@@ -347,3 +347,31 @@ fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
         assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()));
     });
 }
+
+#[test]
+fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left_behind() {
+    on_control(async {
+        let world = World::new();
+        let [_, mid, base] = world.chain().await;
+        let other = layer(&world.graph, "other", SIZE, Some("base"), false).await;
+        let refused = commit(&world.graph, &world.jobs, request()).await.unwrap_err().to_string();
+        assert_eq!(refused, "'base' is the backing image of 'other' too, whose content would change");
+        world.graph.remove(other.name()).await.unwrap();
+
+        world.graph.set_writable(&mid, true).await.unwrap();
+        let guest = writer(&world.graph, &mid).await;
+        let refused = commit(&world.graph, &world.jobs, request()).await.unwrap_err().to_string();
+        assert!(refused.contains("needs 'write'"), "{refused}");
+        world.graph.detach(&guest).await.unwrap();
+        assert!(base.read_only() && !mid.read_only());
+        assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()) && world.graph.entries().is_empty());
+
+        // Writable, but nobody writes: it stays still while the job runs, and is writable again afterwards.
+        let request = CommitRequest { top_node: Some("mid".to_owned()), auto_finalize: false, ..request() };
+        commit(&world.graph, &world.jobs, request).await.unwrap();
+        world.until_told("PENDING").await;
+        assert!(mid.read_only());
+        world.jobs.finalize("j").await.unwrap();
+        assert!(!mid.read_only());
+    });
+}

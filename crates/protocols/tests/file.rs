@@ -1,4 +1,5 @@
 //! The file driver on a real file system, through the graph as every user reaches it.
+#![allow(clippy::unwrap_used, reason = "a test's helpers end it where they can't go on")]
 
 use block::{
     BackendRequest, BlockError, Common, ErrorKind, Graph, Opt, Options, Perms, Policy, Registry, WriteFlags,

@@ -352,7 +352,7 @@ impl RawFile for OsFile {
                 let text = format!("offset {off} lies beyond the end of the file ({len} bytes)");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
-            let data = self.kind != FileKind::Regular || !self.query(move |fd| tells_extents(fd)).await;
+            let data = self.kind != FileKind::Regular || !self.query(tells_extents).await;
             Ok(FileExtent { data, end: len })
         })
     }

@@ -26,6 +26,9 @@ pub type Inspect = fn(&Stack, &Disk, settled: bool) -> std::result::Result<Vec<u
 /// Something that goes on beside a guest: it gets the guest's session and the world.
 pub type Beside = fn(Session, World) -> BoxFuture<'static, Result<()>>;
 
+/// Changes the files of a stack that nobody has open.
+pub type Prepare = fn(&Stack, &mut Disk) -> std::result::Result<(), String>;
+
 /// A crash test.
 #[derive(Clone)]
 pub struct CrashTest {
@@ -42,7 +45,7 @@ pub struct CrashTest {
     /// What goes on beside the guest.
     pub beside: Option<Beside>,
     /// Changes the files after they were made and filled, before the guest starts.
-    pub prepare: Option<fn(&Stack, &mut Disk) -> std::result::Result<(), String>>,
+    pub prepare: Option<Prepare>,
     /// Faults planted when the guest starts.
     pub faults: Vec<Plant>,
     /// The size is kept by one sector of metadata; otherwise a crash may leave any size between the last durable and later
@@ -224,7 +227,7 @@ impl CrashTest {
             }
         }
         let mut tally = Tally { crashes: 1, reopened: 0 };
-        if self.reopen_every > 0 && nth % self.reopen_every == 0 {
+        if self.reopen_every > 0 && nth.is_multiple_of(self.reopen_every) {
             self.reopened(model, moment, disk, rng).map_err(|text| format!("opened again: {text}"))?;
             tally.reopened = 1;
         }

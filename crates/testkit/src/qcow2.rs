@@ -65,7 +65,7 @@ struct References {
 impl References {
     /// `metadata`: nobody else may refer to the cluster.
     fn add(&mut self, image: &Image, offset: u64, len: u64, who: &str, metadata: bool) {
-        if offset % image.cluster() != 0 {
+        if !offset.is_multiple_of(image.cluster()) {
             self.corruptions.push(format!("{who} at {offset:#x} is not aligned to a cluster"));
         }
         let end = offset.saturating_add(len.max(1));

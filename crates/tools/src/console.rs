@@ -1,7 +1,7 @@
 //! Where a face speaks: standard output, standard error, and the name it speaks under.
 //!
 //! ```text
-//! print ─▶ buffer (a line at a time on a terminal, else by blocks of 4096 bytes) ─▶ standard output
+//! print ─▶ buffer (a line at a time on a terminal, else by blocks, 4096 bytes at first) ─▶ standard output
 //! error ─▶ "NAME: text"                                                          ─▶ standard error, at once
 //! ```
 //!
@@ -17,11 +17,15 @@ use std::io::{self, IsTerminal, Write};
 /// What is buffered before it is written when standard output is no terminal, in bytes.
 const BLOCK: usize = 4096;
 
+/// The same once much has been written: a long listing goes on in larger steps.
+const LARGE_BLOCK: usize = 64 << 10;
+
 /// The two output streams of one face.
 pub struct Console {
     program: String,
     sink: Box<dyn Write + Send>,
     buffer: Vec<u8>,
+    block: usize,
     by_line: bool,
     failure: Option<io::Error>,
 }
@@ -33,6 +37,7 @@ impl Console {
             program: program.to_owned(),
             sink: Box::new(RawStdout),
             buffer: Vec::new(),
+            block: BLOCK,
             by_line: io::stdout().is_terminal(),
             failure: None,
         }
@@ -51,9 +56,10 @@ impl Console {
             if let Some(end) = self.buffer.iter().rposition(|&byte| byte == b'\n') {
                 self.write_out(end + 1);
             }
-        } else if self.buffer.len() > BLOCK {
-            let whole = self.buffer.len() - self.buffer.len() % BLOCK;
+        } else if self.buffer.len() > self.block {
+            let whole = self.buffer.len() - self.buffer.len() % self.block;
             self.write_out(whole);
+            self.block = (self.block * 2).min(LARGE_BLOCK);
         }
     }
 
@@ -94,13 +100,13 @@ impl Console {
     }
 
     fn write_out(&mut self, len: usize) {
-        let rest = self.buffer.split_off(len.min(self.buffer.len()));
+        let len = len.min(self.buffer.len());
         if self.failure.is_none()
-            && let Err(failure) = self.sink.write_all(&self.buffer)
+            && let Err(failure) = self.sink.write_all(self.buffer.get(..len).unwrap_or_default())
         {
             self.failure = Some(failure);
         }
-        self.buffer = rest;
+        self.buffer.drain(..len);
     }
 }
 
@@ -164,18 +170,25 @@ mod tests {
     }
 
     fn console(sink: impl Write + Send + 'static, by_line: bool) -> Console {
-        Console { program: "t".into(), sink: Box::new(sink), buffer: Vec::new(), by_line, failure: None }
+        Console {
+            program: "t".into(),
+            sink: Box::new(sink),
+            buffer: Vec::new(),
+            block: BLOCK,
+            by_line,
+            failure: None,
+        }
     }
 
     #[test]
     fn a_pipe_gets_whole_blocks_and_the_rest_at_the_end() {
         let spy = Spy::default();
         let mut out = console(spy.clone(), false);
-        for _ in 0..1000 {
+        for _ in 0..1500 {
             outln!(out, "123456789");
         }
         assert_eq!(out.finish(0), 0);
-        assert_eq!(*spy.0.lock().unwrap(), vec![4096, 4096, 10000 - 8192]);
+        assert_eq!(*spy.0.lock().unwrap(), vec![4096, 8192, 15000 - 12288]);
     }
 
     #[test]

@@ -188,8 +188,10 @@ impl Image {
         if self.writable.load(Acquire) {
             return self.read_table(place, len).await;
         }
+        let worker = rt::current_worker().map_or(0, |worker| worker + 1);
+        let Some(held) = self.ahead.get(worker) else { return self.read_table(place, len).await };
         let walks = {
-            let mut ahead = self.ahead.lock();
+            let mut ahead = held.lock();
             let walks = std::mem::replace(&mut ahead.next, slice + 1) == slice;
             if let Some(bytes) = ahead.take(place, len as usize) {
                 return Ok(bytes);
@@ -199,7 +201,7 @@ impl Image {
         let rest = if walks { g.cluster_size() - g.slice_offset(slice) } else { len };
         let mut bytes = self.read_table(place, rest).await?;
         let first = bytes.split_to((len as usize).min(bytes.len()));
-        let mut ahead = self.ahead.lock();
+        let mut ahead = held.lock();
         // What was read before the image became writable must not be found when it is read-only again.
         if !self.writable.load(Acquire) {
             *ahead = Ahead { next: slice + 1, place: place + len, bytes: Some(bytes) };
@@ -210,7 +212,7 @@ impl Image {
 
     /// Forgets what was read ahead: the tables may change from now on.
     pub(super) fn forget_ahead(&self) {
-        *self.ahead.lock() = Ahead::default();
+        self.ahead.iter().for_each(|held| *held.lock() = Ahead::default());
     }
 
     /// What is wrong with an L2 entry, if anything is.

@@ -70,6 +70,11 @@ impl Image<'_> {
         self.file.write(offset, Buf::from(data), block::WriteFlags::default()).await
     }
 
+    /// Where what there is of a table ends: an entry that the end of the file cuts off is part of it, read with zeroes.
+    fn table_end(&self, offset: u64, bytes: u64) -> u64 {
+        offset.saturating_add(bytes.min(self.file_len.saturating_sub(offset).next_multiple_of(8)))
+    }
+
     /// Whether a table begins at this offset in the file.
     fn holds_cluster(&self, offset: u64) -> bool {
         offset.is_multiple_of(self.header.cluster_size()) && offset < self.file_len

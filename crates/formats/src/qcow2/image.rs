@@ -42,8 +42,8 @@ pub(super) struct Image {
     pub clusters: Arc<Leases>,
     /// Leases of slices that are loaded, and of all slices of an L2 table that is made or copied.
     pub slices: Arc<Leases>,
-    /// Entries read ahead by a walk through an image that nobody changes.
-    pub ahead: Mutex<Ahead>,
+    /// Entries read ahead by walks through an image that nobody changes, one for each worker.
+    pub ahead: [Mutex<Ahead>; 5],
 
     pub alloc: AsyncMutex<Alloc>,
     /// Reserved clusters that were never mapped, to be given back before the next allocation.
@@ -75,7 +75,7 @@ impl Image {
             count_writer: AsyncMutex::new(()),
             clusters: Leases::new(),
             slices: Leases::new(),
-            ahead: Mutex::default(),
+            ahead: Default::default(),
             alloc: AsyncMutex::default(),
             returned: Mutex::default(),
             freed: Freed::default(),

@@ -39,7 +39,7 @@ impl Suite {
         let (stack, world) = (self.stack.clone(), sim.world().clone());
         let mix = Mix { resize: if stack.resizes { 1 } else { 0 }, ..Mix::ALL };
         let sectors = made.initial.len() as u64;
-        let span = if seed % 2 == 0 { 24 } else { 0 };
+        let span = if seed.is_multiple_of(2) { 24 } else { 0 };
         let plan = Plan {
             requests: 14,
             depth: 6,

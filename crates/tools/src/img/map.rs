@@ -1,4 +1,7 @@
 //! `map`: what lies where, extent by extent, as it is found.
+//!
+//! A large image is walked by several workers, part by part; what they find is printed in order. Bounds: each worker holds
+//! back at most [`AHEAD`] parts of [`MOST`] entries.
 
 use super::{Asked, Call, Output};
 use crate::console::Console;
@@ -8,6 +11,7 @@ use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{object, out, outln, runtime};
 use block::{Backend, BlockError, Node, Status};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,38 +126,88 @@ impl Entry {
     }
 }
 
-async fn map(console: &mut Console, backend: &Backend, args: &Args) -> Result<(), Failure> {
+async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Result<(), Failure> {
     let total = backend.length();
     let end = args.length.map_or(total, |length| args.start.saturating_add(length).min(total));
-    let mut printer = Printer { console, output: args.output, first: true };
+    let mut printer = Printer { console, output: args.output, first: true, current: None };
     printer.begin();
-    let mut current: Option<Entry> = None;
-    let mut at = args.start;
-    while at < end && !printer.console.broken() {
-        let status =
-            backend.status(at, end - at).await.map_err(|error| failed(&args.source.name, at, &error))?;
+    let walks =
+        Walks { backend: backend.clone(), end, part: ((end.saturating_sub(args.start)) / PARTS).max(PART) };
+    walks.print(args.start, &mut printer).await.map_err(|error| match error {
+        WalkError::Status(offset, error) => failed(&args.source.name, offset, &error),
+        WalkError::Lost(error) => Failure::new(error),
+        WalkError::Told(failure) => failure,
+    })?;
+    printer.finish(args.start)
+}
+
+/// A large image is walked in so many parts, which several workers share.
+const PARTS: u64 = 64;
+
+/// No part is smaller than this, in bytes.
+const PART: u64 = 1 << 30;
+
+/// Most entries that one part may hold back until its turn comes; who printed the parts before goes on with the rest.
+const MOST: usize = 1 << 14;
+
+/// Parts that are walked before their turn, for each worker.
+const AHEAD: usize = 2;
+
+enum WalkError {
+    Status(u64, BlockError),
+    Lost(rt::JoinError),
+    Told(Failure),
+}
+
+/// What a walk through a part found, and where it ended.
+type Found = Result<(Vec<Entry>, u64), WalkError>;
+
+/// The walks through the parts of an image.
+struct Walks {
+    backend: Arc<Backend>,
+    end: u64,
+    part: u64,
+}
+
+impl Walks {
+    async fn print(&self, start: u64, printer: &mut Printer<'_>) -> Result<(), WalkError> {
+        let several = self.end.saturating_sub(start) > self.part;
+        let most = if several { AHEAD * rt::worker_count() } else { 0 };
+        let (mut at, mut next) = (start, start);
+        let mut under_way = VecDeque::new();
+        while at < self.end && !printer.console.broken() {
+            while under_way.len() < most && next < self.end {
+                let to = next.saturating_add(self.part).min(self.end);
+                let target = rt::Target::Worker((next / self.part) as usize);
+                under_way.push_back((to, rt::spawn_on(target, walk(self.backend.clone(), next, to))));
+                next = to;
+            }
+            let (to, found) = match under_way.pop_front() {
+                Some((to, task)) => (to, task.await.map_err(WalkError::Lost)?),
+                None => (self.end, walk(self.backend.clone(), at, self.end).await),
+            };
+            at = printer.entries(found)?;
+            while at < to && !printer.console.broken() {
+                at = printer.entries(walk(self.backend.clone(), at, to).await)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Walks through a range until it ends or there are enough entries.
+async fn walk(backend: Arc<Backend>, from: u64, to: u64) -> Found {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut at = from;
+    while at < to && entries.len() < MOST {
+        let status = backend.status(at, to - at).await.map_err(|error| WalkError::Status(at, error))?;
         let entry = Entry::new(at, status);
         at += entry.length;
-        if current.as_mut().is_some_and(|open| open.absorb(&entry)) {
-            continue;
-        }
-        if let Some(done) = current.replace(entry) {
-            printer.entry(&done)?;
+        if !entries.last_mut().is_some_and(|open| open.absorb(&entry)) {
+            entries.push(entry);
         }
     }
-    let nothing = || Entry {
-        start: args.start,
-        length: 0,
-        data: false,
-        zero: false,
-        present: false,
-        compressed: false,
-        depth: 0,
-        host: None,
-    };
-    printer.entry(&current.unwrap_or_else(nothing))?;
-    printer.end();
-    Ok(())
+    Ok((entries, at))
 }
 
 fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
@@ -165,6 +219,8 @@ struct Printer<'c> {
     console: &'c mut Console,
     output: Output,
     first: bool,
+    /// The last entry: the next one may go on with it.
+    current: Option<Entry>,
 }
 
 impl Printer<'_> {
@@ -175,10 +231,38 @@ impl Printer<'_> {
         }
     }
 
-    fn end(&mut self) {
+    /// Prints what a walk found, except its last entry; tells where the walk ended.
+    fn entries(&mut self, found: Found) -> Result<u64, WalkError> {
+        let (entries, end) = found?;
+        for entry in entries {
+            if self.current.as_mut().is_some_and(|open| open.absorb(&entry)) {
+                continue;
+            }
+            if let Some(done) = self.current.replace(entry) {
+                self.entry(&done).map_err(WalkError::Told)?;
+            }
+        }
+        Ok(end)
+    }
+
+    /// Prints the last entry and the end. Where there was nothing, an empty entry says so.
+    fn finish(&mut self, start: u64) -> Result<(), Failure> {
+        let nothing = || Entry {
+            start,
+            length: 0,
+            data: false,
+            zero: false,
+            present: false,
+            compressed: false,
+            depth: 0,
+            host: None,
+        };
+        let last = self.current.take().unwrap_or_else(nothing);
+        self.entry(&last)?;
         if self.output == Output::Json {
             outln!(self.console, "]");
         }
+        Ok(())
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {

@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
 
     async fn l1_table(&mut self, offset: u64, bytes: u64, active: bool) -> Result<()> {
         self.scan.region(1, offset, bytes);
-        let end = offset.saturating_add(bytes).min(self.image.file_len);
+        let end = self.image.table_end(offset, bytes);
         let mut at = offset;
         while at < end {
             let len = PIECE.min(end - at);
@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
     async fn bitmap_table(&mut self, offset: u64, bytes: u64) -> Result<()> {
         self.scan.region(1, offset, bytes);
         let cluster_size = self.image.header.cluster_size();
-        let end = offset.saturating_add(bytes).min(self.image.file_len);
+        let end = self.image.table_end(offset, bytes);
         let mut at = offset;
         while at < end {
             let len = PIECE.min(end - at);
