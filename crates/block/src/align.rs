@@ -60,11 +60,15 @@ impl Node {
 
     async fn write_padded(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
         let (start, end) = self.padded(offset, data.len() as u64);
-        let whole = start == offset && end == offset + data.len() as u64;
-        let _lease = self.padding.lease(start, end, !whole).await;
+        let written = offset + data.len() as u64;
+        let whole = start == offset && end == written;
+        // Padding behind the end of the node grows it for a moment; nobody else may grow it meanwhile.
+        let to = if end > written && end > self.driver.length() { u64::MAX } else { end };
+        let _lease = self.padding.lease(start, to, !whole).await;
         if self.aligned(offset, &data) {
             return self.driver.write(offset, data, flags).await;
         }
+        let length = self.driver.length().max(written);
         let mut bounce = BufMut::with_len((end - start) as usize);
         if !whole {
             let result;
@@ -73,7 +77,11 @@ impl Node {
         }
         let skip = (offset - start) as usize;
         bounce[skip..skip + data.len()].copy_from_slice(&data);
-        self.driver.write(start, bounce.freeze(), flags).await
+        self.driver.write(start, bounce.freeze(), flags).await?;
+        if to == u64::MAX && self.driver.length() > length {
+            self.driver.resize(length, "off").await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn zero_direct(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
@@ -83,7 +91,13 @@ impl Node {
             return self.zeroes_directly(offset, len, flags).await;
         }
         self.zeroes_directly(offset, start - offset, flags).await?;
-        match self.driver.write_zeroes(start, end - start, flags).await {
+        let zeroed = if self.alignment > 1 {
+            let _lease = self.padding.lease(start, end, false).await;
+            self.driver.write_zeroes(start, end - start, flags).await
+        } else {
+            self.driver.write_zeroes(start, end - start, flags).await
+        };
+        match zeroed {
             Err(e) if e.kind() == ErrorKind::Unsupported => {
                 self.zeroes_directly(start, end - start, flags).await?
             }

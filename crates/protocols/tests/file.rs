@@ -1,5 +1,5 @@
 //! The file driver on a real file system, through the graph as every user reaches it.
-#![allow(clippy::unwrap_used, reason = "a test's helpers end it where they can't go on")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers end it where they can't go on")]
 
 use block::{
     BackendRequest, BlockError, Common, ErrorKind, Graph, Opt, Options, Perms, Policy, Registry, WriteFlags,
@@ -130,5 +130,46 @@ fn options_nobody_knows_are_refused_by_name_and_leave_nothing_behind() {
         let common = Common { read_only: true, ..Common::default() };
         let node = graph.open_image(&name, Some("file"), common, Policy::ALONE).await.unwrap();
         assert_eq!(graph.attach(writer(&node)).await.unwrap_err().kind(), ErrorKind::ReadOnly);
+    });
+}
+
+#[test]
+fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_are() {
+    // O_DIRECT needs a real file system: the folder of the build, not a temporary one in memory.
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("direct-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let scratch = Scratch(folder);
+    let name = scratch.path("a");
+    std::fs::write(&name, vec![1; 10_000]).unwrap();
+    rt::block_on_control(async move {
+        let graph = graph();
+        let cache = Options::new().with("direct", Opt::Bool(true));
+        let node = match graph.add(options(&name).with("cache", Opt::Dict(cache))).await {
+            Ok(node) => node,
+            Err(e) if e.message().contains("O_DIRECT") => {
+                println!("left out: {e}");
+                return;
+            }
+            Err(e) => panic!("{e}"),
+        };
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        for (offset, len) in [(3, 5), (4090, 20), (9_990, 10), (511, 2)] {
+            disk.write(offset, Buf::from_slice(&vec![2; len]), WriteFlags::default()).await.unwrap();
+        }
+        disk.write_zeroes(100, 5_000, ZeroFlags::default()).await.unwrap();
+        disk.flush().await.unwrap();
+        let on_disk = std::fs::read(&name).unwrap();
+        assert_eq!(on_disk.len(), 10_000);
+        for (at, byte) in on_disk.iter().enumerate() {
+            let expected = match at {
+                100..5_100 => 0,
+                3..8 | 9_990..10_000 => 2,
+                _ => 1,
+            };
+            assert_eq!(*byte, expected, "byte {at}");
+        }
+        let (data, result) = disk.read(9_985, BufMut::with_len(15)).await;
+        result.unwrap();
+        assert_eq!(&data[..], [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
     });
 }
