@@ -136,7 +136,8 @@ fn options_nobody_knows_are_refused_by_name_and_leave_nothing_behind() {
 #[test]
 fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_are() {
     // O_DIRECT needs a real file system: the folder of the build, not a temporary one in memory.
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("direct-{}", std::process::id()));
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("direct-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let scratch = Scratch(folder);
     let name = scratch.path("a");

@@ -155,3 +155,15 @@ fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_co
         test
     });
 }
+
+#[test]
+fn after_a_failed_fsync_no_flush_and_no_fua_write_is_answered_as_durable() {
+    run_seeds("QCOW2_FSYNC", 60, |seed| {
+        let mut test = any_test(seed);
+        test.plan.mix = Mix { read: 1, write: 10, zero: 2, discard: 2, flush: 5, resize: 0, fua: 40 };
+        test.plan.span = 24;
+        test.plan.faults = Faults::Syncs;
+        test.faults = vec![Plant::nth_of(OpKind::Sync, seed % 12, EIO)];
+        CrashTest { crashes: 4, ..test }
+    });
+}

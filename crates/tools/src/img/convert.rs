@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::size;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
-use block::{Graph, Role};
+use block::{Graph, Perms, Role, Share};
 
 /// Longest run that `-S` may ask for, in bytes.
 const MAX_SPARSE: u64 = 16 << 20;
@@ -299,14 +299,28 @@ fn copiers(text: &str) -> Result<usize, Failure> {
 async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
     let mut sources = Vec::new();
     for source in &args.sources {
-        match image::open(source).await {
-            Ok(image) => sources.push(image),
-            Err(failure) => return image::close_all(sources).await.and(Err(failure)),
+        let opened = match image::open(source).await {
+            Ok(image) => {
+                sources.push(image);
+                keep_writers_out(source, sources.last()).await
+            }
+            Err(failure) => Err(failure),
+        };
+        if opened.is_err() {
+            return image::close_all(sources).await.and(opened);
         }
     }
     let result = into_target(console, args, &sources).await;
     let closed = image::close_all(sources).await;
     result.and(closed)
+}
+
+/// A copy of what another program writes meanwhile would be the image of no moment.
+async fn keep_writers_out(source: &Source, image: Option<&Image>) -> Result<(), Failure> {
+    let Some(image) = image.filter(|_| !source.force_share) else { return Ok(()) };
+    let perms = Perms { share: Share::ALL.without(Share::WRITE), ..Perms::READER };
+    let kept = image.graph.set_perms(&image.backend, perms).await;
+    kept.map_err(|error| image::cannot_open(&source.name, &error))
 }
 
 async fn into_target(console: &mut Console, args: &Args, sources: &[Image]) -> Result<(), Failure> {
