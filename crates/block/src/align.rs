@@ -63,8 +63,15 @@ impl Node {
         let written = offset + data.len() as u64;
         let whole = start == offset && end == written;
         // Padding behind the end of the node grows it for a moment; nobody else may grow it meanwhile.
-        let to = if end > written && end > self.driver.length() { u64::MAX } else { end };
-        let _lease = self.padding.lease(start, to, !whole).await;
+        let reach = || if end > written && end > self.driver.length() { u64::MAX } else { end };
+        let mut to = reach();
+        let mut lease = self.padding.lease(start, to, !whole).await;
+        if to < reach() {
+            // While this waited, the end went back to before the padding.
+            drop(lease);
+            to = u64::MAX;
+            lease = self.padding.lease(start, to, !whole).await;
+        }
         if self.aligned(offset, &data) {
             return self.driver.write(offset, data, flags).await;
         }
@@ -81,6 +88,7 @@ impl Node {
         if to == u64::MAX && self.driver.length() > length {
             self.driver.resize(length, "off").await?;
         }
+        drop(lease);
         Ok(())
     }
 

@@ -138,25 +138,59 @@ impl Drop for Entered<'_> {
 
 /// Closed gates; they open again when it is dropped.
 #[must_use]
-pub struct Closed {
-    gates: Vec<Arc<Gate>>,
+pub struct Closed(Arc<Closing>);
+
+/// The gates that a change keeps closed. Gates that come to be meanwhile may join.
+#[derive(Default)]
+pub(crate) struct Closing {
+    /// `None` once they are open again.
+    gates: Mutex<Option<Vec<Arc<Gate>>>>,
 }
 
 impl Closed {
+    /// Closes `gates`. The requests inside go on: see [`Closed::drained`].
+    pub(crate) fn close(gates: Vec<Arc<Gate>>) -> Self {
+        gates.iter().for_each(|g| g.close());
+        let closing = Closing::default();
+        *closing.gates.lock() = Some(gates);
+        Self(Arc::new(closing))
+    }
+
     /// Closes `gates` and waits until no request is inside any of them.
     pub async fn all(gates: Vec<Arc<Gate>>) -> Self {
-        gates.iter().for_each(|g| g.close());
-        let closed = Self { gates };
-        for gate in &closed.gates {
+        let closed = Self::close(gates);
+        closed.drained().await;
+        closed
+    }
+
+    /// Waits until no request is inside any of the gates.
+    pub(crate) async fn drained(&self) {
+        let gates = self.0.gates.lock().clone().unwrap_or_default();
+        for gate in gates {
             gate.drained().await;
         }
-        closed
+    }
+
+    /// For gates that come to be while these are closed.
+    pub(crate) fn closing(&self) -> Weak<Closing> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl Closing {
+    /// Closes a new gate, that nobody has entered, until the others open; not at all if they are open already.
+    pub(crate) fn join(&self, gate: &Arc<Gate>) {
+        if let Some(gates) = &mut *self.gates.lock() {
+            gate.close();
+            gates.push(gate.clone());
+        }
     }
 }
 
 impl Drop for Closed {
     fn drop(&mut self) {
-        self.gates.iter().for_each(|g| g.open());
+        let gates = self.0.gates.lock().take().unwrap_or_default();
+        gates.iter().for_each(|g| g.open());
     }
 }
 

@@ -397,6 +397,8 @@ impl Graph {
         }
         let entry = Arc::new(Backend::new(label, node.clone(), self.domain().gate(), perms, pinned));
         let mut topology = self.0.topology.write();
+        topology.has(&node)?;
+        topology.join_closings(&node, &entry.gate);
         topology.entries.push(entry.clone());
         if let Err(e) = topology.settle(&[node]) {
             topology.entries.pop();

@@ -37,6 +37,9 @@ impl Node {
             let stop = self.slow.load(Relaxed) & (Slow::ALIGN | Slow::CLOSED) != 0;
             return if stop { Ok(0) } else { self.driver.try_read(offset, buf) };
         }
+        if self.slow.load(Relaxed) & Slow::CLOSED != 0 {
+            return Ok(0);
+        }
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = offset + done as u64;
@@ -125,6 +128,12 @@ impl Node {
 
     /// Reads all of `buf`.
     pub fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        if self.slow.load(Acquire) & Slow::CLOSED != 0 {
+            // Its children are gone: what it would call a hole may be anything.
+            let e =
+                BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)).at_node(&self.name);
+            return Box::pin(std::future::ready((buf, Err(e))));
+        }
         if !self.mapping {
             return self.read_direct(offset, buf);
         }
@@ -230,10 +239,11 @@ impl Node {
             let result = if self.mapping {
                 self.write_mapped(offset, data).await
             } else {
-                self.write_direct(offset, data, WriteFlags { fua: through }).await
+                self.write_direct(offset, data, WriteFlags::default()).await
             };
             self.end_write(offset, len, result)?;
-            if through && self.mapping { self.flush().await } else { Ok(()) }
+            // Always by a flush of the node: a sync that fails must poison it, wherever it was asked for.
+            if through { self.flush().await } else { Ok(()) }
         })
     }
 
@@ -344,7 +354,7 @@ impl Node {
             let result = if self.mapping {
                 self.change(offset, len, How::Zero { unmap: flags.unmap }, flags).await
             } else {
-                self.zero_direct(offset, len, flags).await
+                self.zero_direct(offset, len, ZeroFlags { fua: false, ..flags }).await
             };
             self.end_write(offset, len, result)?;
             if flags.fua { self.flush().await } else { Ok(()) }

@@ -317,3 +317,48 @@ fn a_dirty_bitmap_covers_every_write_while_it_is_there() {
         assert!(bitmap.is_clean());
     });
 }
+
+#[test]
+fn an_entry_attached_while_a_change_is_under_way_waits_for_its_end() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("base")).await.unwrap();
+        let nodes = [graph.need_node("base").unwrap()];
+        let closed = graph.quiesce(&nodes).await.unwrap();
+        let disk = attach(&graph, "base", Perms::READER).await.unwrap();
+        assert!(rt::timeout(Duration::from_millis(20), disk.flush()).await.is_err());
+        drop(closed);
+        disk.flush().await.unwrap();
+    });
+}
+
+#[test]
+fn a_failed_sync_poisons_also_when_a_single_write_asked_for_it() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
+        let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
+        let fua = WriteFlags { fua: true };
+        assert_eq!(disk.write(0, Buf::from_slice(&[5; 512]), fua).await.unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
+    });
+}
+
+#[test]
+fn a_node_that_was_deleted_can_neither_be_attached_nor_read() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("f")).await.unwrap();
+        let top = graph.add(overlay("top", "f")).await.unwrap();
+        graph.remove("top").await.unwrap();
+        let request = BackendRequest {
+            label: "late".to_owned(),
+            node: top.clone(),
+            perms: Perms::READER,
+            pinned: false,
+        };
+        assert_eq!(graph.attach(request).await.unwrap_err().kind(), ErrorKind::NotFound);
+        let (_, result) = top.read(0, BufMut::with_len(512)).await;
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+    });
+}

@@ -155,6 +155,24 @@ macro_rules! gate_models {
                 });
             }
 
+            /// A gate that comes to be during a change is closed as long as the others, whatever ends first.
+            pub fn a_gate_that_joins_a_change_opens_with_it() {
+                explore(|| {
+                    let domain = Domain::default();
+                    let closed = block_on(Closed::all(vec![domain.gate()]));
+                    let (closing, late) = (closed.closing(), domain.gate());
+                    let joined = late.clone();
+                    let joining = thread::spawn(move || {
+                        if let Some(closing) = closing.upgrade() {
+                            closing.join(&joined);
+                        }
+                    });
+                    drop(closed);
+                    assert!(joining.join().is_ok());
+                    assert!(late.try_enter().is_some(), "the gate stays closed for ever");
+                });
+            }
+
             /// Nobody to wait for.
             pub fn a_grace_period_without_requests_ends() {
                 explore(|| {
@@ -203,6 +221,12 @@ fn no_request_overlaps_a_change_and_none_is_forgotten_at_the_gate() {
 #[test]
 fn a_change_sees_what_the_requests_before_it_did() {
     models::fenced::a_change_sees_what_requests_did();
+}
+
+#[test]
+fn a_gate_that_joins_a_change_opens_with_it() {
+    models::fenced::a_gate_that_joins_a_change_opens_with_it();
+    models::unfenced::a_gate_that_joins_a_change_opens_with_it();
 }
 
 #[test]

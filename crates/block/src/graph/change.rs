@@ -14,14 +14,15 @@ impl Graph {
     /// Closes the gates of all entries from which one of `nodes` can be reached, and waits for their requests. On
     /// time-out nothing has changed, and the error names who is stuck.
     pub async fn quiesce(&self, nodes: &[Arc<Node>]) -> Result<Closed> {
-        let entries: Vec<_> = {
-            let topology = self.0.topology.read();
+        let (entries, closed) = {
+            let mut topology = self.0.topology.write();
             let reaches = |e: &Arc<Backend>| nodes.iter().any(|n| reachable(&e.node(), n));
-            topology.entries.iter().filter(|e| reaches(e)).cloned().collect()
+            let entries: Vec<_> = topology.entries.iter().filter(|e| reaches(e)).cloned().collect();
+            let closed = topology.close(&entries, nodes);
+            (entries, closed)
         };
-        let gates = entries.iter().map(|e| e.gate.clone()).collect();
-        match rt::timeout(QUIESCE_TIMEOUT, Closed::all(gates)).await {
-            Ok(closed) => Ok(closed),
+        match rt::timeout(QUIESCE_TIMEOUT, closed.drained()).await {
+            Ok(()) => Ok(closed),
             Err(_) => {
                 let stuck: Vec<_> =
                     entries.iter().filter(|e| e.in_flight() > 0).map(|e| e.label().to_owned()).collect();
@@ -52,8 +53,10 @@ impl Graph {
         node.flush().await?;
         let _closed = self.quiesce(std::slice::from_ref(node)).await?;
         node.flush().await?;
-        let moved = {
+        {
             let topology = self.0.topology.write();
+            topology.has(node)?;
+            topology.has(overlay)?;
             let moved = topology.moved_users(node, |_| true);
             overlay.edges.set(Role::Backing, Some(node.clone()));
             moved.point_to(overlay);
@@ -62,10 +65,13 @@ impl Graph {
                 overlay.edges.set(Role::Backing, None);
                 return Err(e.and_settle(&topology, &[overlay.clone(), node.clone()]));
             }
-            moved
-        };
-        drop(moved);
-        self.set_writable_inner(node, false).await
+        }
+        // The overlay is in force: whoever writes, writes there. That the node below could not be turned read-only
+        // must not be told as a failure of the change, or the overlay would be thrown away with what it takes.
+        if let Err(e) = self.set_writable_inner(node, false).await {
+            tracing::warn!(node = node.name(), error = %e, "the node below a new overlay stays writable");
+        }
+        Ok(())
     }
 
     /// Moves all users of `from` to `to`, where `keep` does not hold a parent back. `to` may be below `from`. Then
@@ -79,6 +85,7 @@ impl Graph {
         let _turn = self.0.change.lock().await;
         {
             let topology = self.0.topology.write();
+            topology.has(to)?;
             let moved = topology.moved_users(from, |parent| !keep(parent));
             moved.point_to(to);
             if let Err(e) = topology.settle(&[from.clone(), to.clone()]) {
@@ -95,6 +102,8 @@ impl Graph {
         let old = node.child(Role::Backing);
         {
             let topology = self.0.topology.write();
+            topology.has(node)?;
+            backing.iter().try_for_each(|b| topology.has(b))?;
             node.edges.set(Role::Backing, backing.clone());
             let touched: Vec<_> = [Some(node.clone()), old.clone(), backing].into_iter().flatten().collect();
             if let Err(e) = topology.settle(&touched) {
@@ -181,6 +190,7 @@ impl Graph {
             Arc::new(Backend::new("resize".to_owned(), node.clone(), self.domain().gate(), user, true));
         {
             let mut topology = self.0.topology.write();
+            topology.has(node)?;
             topology.entries.push(entry.clone());
             if let Err(e) = topology.settle(std::slice::from_ref(node)) {
                 topology.entries.pop();
@@ -225,7 +235,15 @@ impl Graph {
             node.flush().await?;
         }
         self.set_writable(&node, writable).await?;
-        node.driver.reopen(options).await?;
+        // The driver looks at the new ones.
+        let before = std::mem::replace(
+            &mut *node.common.write(),
+            Common { read_only: node.read_only(), ..common.clone() },
+        );
+        if let Err(e) = node.driver.reopen(options).await {
+            *node.common.write() = before;
+            return Err(e);
+        }
         if let Some(backing) = backing {
             let old = node.child(Role::Backing);
             self.set_backing(&node, backing).await?;
@@ -236,7 +254,6 @@ impl Graph {
         }
         node.set_slow(Slow::DETECT_ZEROES, common.detect_zeroes);
         node.set_slow(Slow::WRITE_THROUGH, common.write_through);
-        *node.common.write() = Common { read_only: node.read_only(), ..common };
         Ok(())
     }
 

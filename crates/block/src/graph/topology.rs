@@ -1,15 +1,18 @@
 //! Who uses what: the nodes and entries of a graph, and whether their permissions agree.
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
+use crate::gate::{Closed, Closing, Gate};
 use crate::node::{Node, Role};
 use crate::perm::{Perms, Share};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// All nodes and entries, in the order they came.
 #[derive(Default)]
 pub(super) struct Topology {
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) entries: Vec<Arc<Backend>>,
+    /// Changes under way, each with the nodes that nobody may reach meanwhile.
+    closings: Vec<(Weak<Closing>, Vec<Arc<Node>>)>,
 }
 
 /// Users of a node that a change moves.
@@ -36,6 +39,33 @@ impl BlockError {
 }
 
 impl Topology {
+    /// Refuses a node that was deleted meanwhile.
+    pub(super) fn has(&self, node: &Arc<Node>) -> Result<()> {
+        if self.nodes.iter().any(|n| Arc::ptr_eq(n, node)) {
+            return Ok(());
+        }
+        Err(BlockError::new(ErrorKind::NotFound, format!("Node '{}' was deleted meanwhile", node.name())))
+    }
+
+    /// Closes the gates of `entries` for a change of `nodes`; entries that come later join until it ends.
+    pub(super) fn close(&mut self, entries: &[Arc<Backend>], nodes: &[Arc<Node>]) -> Closed {
+        let closed = Closed::close(entries.iter().map(|e| e.gate.clone()).collect());
+        self.closings.retain(|(closing, _)| closing.strong_count() > 0);
+        self.closings.push((closed.closing(), nodes.to_vec()));
+        closed
+    }
+
+    /// Closes the gate of a new entry on `node` for the changes under way that concern it.
+    pub(super) fn join_closings(&self, node: &Arc<Node>, gate: &Arc<Gate>) {
+        for (closing, nodes) in &self.closings {
+            if let Some(closing) = closing.upgrade()
+                && nodes.iter().any(|n| reachable(node, n))
+            {
+                closing.join(gate);
+            }
+        }
+    }
+
     pub(super) fn parents(&self, node: &Arc<Node>) -> Vec<(Arc<Node>, Role)> {
         let mut parents = Vec::new();
         for parent in &self.nodes {

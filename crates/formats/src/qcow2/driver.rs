@@ -127,6 +127,12 @@ impl Qcow2 {
         let image = &self.image;
         image.flush().await?;
         image.release_all().await;
+        self.settle_counts().await
+    }
+
+    /// Gives reservations and growth back, durably.
+    async fn settle_counts(&self) -> Result<()> {
+        let image = &self.image;
         {
             let mut alloc = image.alloc.lock().await;
             image.take_returned(&mut alloc).await?;
@@ -196,9 +202,10 @@ impl Driver for Qcow2 {
                 return self.become_writable().await;
             }
             if self.image.writable.load(Acquire) {
+                self.image.flush().await?;
                 // Readers of other entries may still be on clusters that are given up now.
-                self.image.domain.grace().await;
-                self.settle().await?;
+                self.image.release_all_in_time().await;
+                self.settle_counts().await?;
                 self.image.writable.store(false, Release);
                 self.image.ready.store(false, Release);
             }

@@ -16,6 +16,10 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+
+/// How long closed gates wait for requests elsewhere in the graph.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why clusters are given up: it decides whether their space is given back to the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +132,19 @@ impl Image {
         })
     }
 
+    /// Waits a bounded time for the requests of now to end, wherever in the graph, and then releases everything that is
+    /// unmapped. What can't be released in time is left to the task that waits on: the gates above are closed
+    /// meanwhile, and a request that hangs elsewhere must not keep them so.
+    pub async fn release_all_in_time(self: &Arc<Self>) {
+        match rt::timeout(PATIENCE, self.domain.grace()).await {
+            Ok(()) => self.release_all().await,
+            Err(_) => tracing::warn!(
+                image = self.file_name(),
+                "requests elsewhere hold clusters that were given up; they are freed later"
+            ),
+        }
+    }
+
     /// Releases everything that is unmapped. No request knows old mappings: they were drained, or waited for.
     pub async fn release_all(&self) {
         self.release(u64::MAX).await;
@@ -135,6 +152,9 @@ impl Image {
 
     async fn release(&self, upto: u64) {
         let _turn = self.freed.turn.lock().await;
+        if !self.writable.load(Acquire) {
+            return;
+        }
         let gone = self.freed.take(upto);
         if let Err(e) = self.release_clusters(gone).await {
             tracing::warn!(image = self.file_name(), error = %e, "clusters that were given up stay counted until a check frees them");

@@ -194,9 +194,7 @@ impl Image {
         self.sync().await?;
         self.unmap_from(self.geometry.clusters(size)).await?;
         self.flush().await?;
-        // The gates above are closed; requests elsewhere on this image's clusters end by themselves.
-        self.domain.grace().await;
-        self.release_all().await;
+        self.release_all_in_time().await;
         self.write_counts().await?;
         self.truncate_file().await
     }
@@ -207,8 +205,7 @@ impl Image {
         self.flush().await?;
         self.unmap_from(0).await?;
         self.flush().await?;
-        self.domain.grace().await;
-        self.release_all().await;
+        self.release_all_in_time().await;
         self.write_counts().await?;
         self.truncate_file().await
     }

@@ -7,7 +7,9 @@ use super::PARALLEL;
 use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
-use block::{BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Port, Result, Role, copy, name_seen_from};
+use block::{
+    BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Port, Result, Role, ZeroFlags, copy, name_seen_from,
+};
 use rt::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,13 @@ impl Work for IntermediateCommit {
             let length = hold.top.length();
             job.set_len(length);
             copy(&Arc::new(plan), &Cursor::new(0..length), PARALLEL, job).await?;
+            // Behind the end of the top a larger overlay saw zeroes, not what a longer base holds there.
+            let rest = hold.base.length().saturating_sub(length);
+            if rest > 0 {
+                hold.target
+                    .write_zeroes(length, rest, ZeroFlags { unmap: true, ..ZeroFlags::default() })
+                    .await?;
+            }
             hold.target.flush().await
         })
     }

@@ -66,8 +66,10 @@ pub(crate) struct FileDriver {
     discards: AtomicU64,
     failed_discards: AtomicU64,
     discarded_bytes: AtomicU64,
-    /// The last extent that was looked up: block status comes in order.
-    extent: Mutex<Option<(u64, FileExtent)>>,
+    /// The last extent that was looked up, from where, and after how many changes: block status comes in order.
+    extent: Mutex<Option<(u64, u64, FileExtent)>>,
+    /// Counts changes, each after it was made and before it is acknowledged: an extent from before is not believed.
+    changes: AtomicU64,
 }
 
 impl FileDriver {
@@ -91,6 +93,7 @@ impl FileDriver {
             failed_discards: AtomicU64::new(0),
             discarded_bytes: AtomicU64::new(0),
             extent: Mutex::new(None),
+            changes: AtomicU64::new(0),
         })
     }
 
@@ -108,7 +111,7 @@ impl FileDriver {
     }
 
     fn changed(&self) {
-        *self.extent.lock() = None;
+        self.changes.fetch_add(1, AcqRel);
     }
 
     async fn punch(&self, offset: u64, len: u64) -> Result<()> {
@@ -181,13 +184,16 @@ impl Driver for FileDriver {
             if offset >= end {
                 return whole(Kind::Zero { offset: None });
             }
-            let known =
-                self.extent.lock().filter(|(start, e)| (*start..e.end).contains(&offset)).map(|(_, e)| e);
+            let seen = self.changes.load(Acquire);
+            let holds = |(after, start, e): &(u64, u64, FileExtent)| {
+                *after == seen && (*start..e.end).contains(&offset)
+            };
+            let known = self.extent.lock().filter(holds).map(|(_, _, e)| e);
             let extent = match known {
                 Some(extent) => extent,
                 None => match self.file().extent(offset).await {
                     Ok(extent) => {
-                        *self.extent.lock() = Some((offset, extent));
+                        *self.extent.lock() = Some((seen, offset, extent));
                         extent
                     }
                     // A file system that can't tell holds data everywhere.
@@ -223,7 +229,7 @@ impl Driver for FileDriver {
                 let end = offset + put as u64;
                 if end > self.length.load(Relaxed) {
                     self.grown(end);
-                } else if self.extent.try_lock().is_none_or(|e| e.is_some()) {
+                } else {
                     self.changed();
                 }
                 Ok(put)
