@@ -85,7 +85,7 @@ class Full:
 
 
 @proof("a disk that runs full gives ENOSPC and poisons nothing: room made, writes go on, nothing acknowledged is lost",
-       ("root", "peer:qemu-img"), 120)
+       ("tmpfs", "peer:qemu-img"), 120)
 def _(place):
     for driver in ("qcow2", "raw"):
         full = Full(place, driver)
@@ -124,7 +124,7 @@ def _(place):
         os.rmdir(full.folder)
 
 
-@proof("a full disk fails create and convert with a word about it, and no half image is left", ("root",))
+@proof("a full disk fails create and convert with a word about it, and no half image is left", ("tmpfs",))
 def _(place):
     folder = place.tmpfs("small", "3m")
     source = place.write("source", os.urandom(8 * MIB))
@@ -331,7 +331,7 @@ def bounded(place, name, command, seconds=10, still_working=False):
     said = open(err, errors="replace").read()
     assert code >= 0 and code != 101 and "panicked" not in said, f"{shown}: ended with {code}: {said[-1500:]}"
     assert usage.ru_maxrss * KIB <= 256 * MIB, f"{shown}: {usage.ru_maxrss / KIB:.0f} MiB"
-    assert code == 0 or said.strip() or "check" in command or "map" in command, f"{shown}: exit code {code} without a word"
+    assert code == 0 or said.strip() or os.path.getsize(out), f"{shown}: exit code {code} without a word"
     return code
 
 

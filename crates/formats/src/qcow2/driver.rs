@@ -30,16 +30,13 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         let common = context.common().clone();
         let discards = common.discard == Discard::Unmap;
         let settings = Settings::take(&mut options, discards, header.cluster_size(), context.limits())?;
+        let thin_data = holds_less_than_it_maps(&file, header.cluster_size());
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         context.backing(&mut options, Some(&link)).await?;
         options.finish()?;
         let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
         image.regions.set_snapshots(&listed.snapshots);
-        let driver = Qcow2 {
-            image: Arc::new(image),
-            listed: RwLock::new(listed),
-            thin_data: holds_less_than_it_maps(&file),
-        };
+        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
@@ -54,15 +51,14 @@ struct Qcow2 {
     thin_data: bool,
 }
 
-/// Whether a file has holes of more than a tenth of it, and of more than what thin metadata explains.
-fn holds_less_than_it_maps(file: &Node) -> bool {
+/// Whether a file has a tenth and two clusters less of space than it has clusters, as preallocated images do: the rule by
+/// which today's tools look for holes in mapped data.
+fn holds_less_than_it_maps(file: &Node, cluster_size: u64) -> bool {
     let length = file.length();
-    let allocated = file.allocated_size().unwrap_or(length);
-    length.saturating_sub(allocated) >= THIN.max(length / 10)
+    let clusters = length.div_ceil(cluster_size);
+    let held = file.allocated_size().unwrap_or(length) / cluster_size;
+    clusters >= (held.saturating_mul(10) / 9).max(held + 2)
 }
-
-/// Holes of fewer bytes are not worth looking for.
-const THIN: u64 = 1 << 20;
 
 impl Qcow2 {
     /// Makes sure that the image may be written to, and repairs one that was not closed.
