@@ -1,17 +1,15 @@
 """NBD clients of others at our exports, our clients at theirs, and clients that nobody wants."""
 
-import json
 import os
 import random
 import socket
 import struct
-import threading
 import time
 
 import nbd
 
 import wire
-from harness import (KIB, MIB, GIB, Daemon, export_options, face, image_options, listening, main, memory_peak,
+from harness import (KIB, MIB, Daemon, export_options, face, image_options, main, memory_peak,
                      ours, peer, proof, sockets, tested_is_peer, wait_for)
 
 EINVAL, ENOSPC = 22, 28

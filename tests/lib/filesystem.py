@@ -8,11 +8,10 @@ Ways, by what the machine allows:
 import hashlib
 import os
 import shutil
-import subprocess
 import threading
 import time
 
-from harness import MIB, Daemon, QmpError, export_options, face, image_options, main, ours, peer, proof, tested_is_peer, wait_for
+from harness import MIB, Daemon, export_options, image_options, main, ours, peer, proof, wait_for
 
 SIZE = 96 * MIB
 

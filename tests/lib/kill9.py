@@ -6,11 +6,10 @@
 import os
 import signal
 import threading
-import time
 
 import nbd
 
-from harness import MIB, SEED, Daemon, KIB, Place, QmpError, export_options, image_options, main, number, ours, peer, proof
+from harness import MIB, Daemon, KIB, export_options, image_options, main, number, ours, peer, proof
 from stamps import SECTOR, Model, Writer, content, read_disk, sector_reader
 
 KILLS = number("CAIRN_TEST_KILLS", 40)

@@ -6,9 +6,8 @@
 import json
 import os
 
-import nbd
 
-from harness import KIB, MIB, Daemon, export_options, face, image_options, main, number, ours, peer, proof, tested_is_peer
+from harness import KIB, MIB, Daemon, export_options, face, image_options, main, number, peer, proof, tested_is_peer
 
 ROUNDS = number("CAIRN_TEST_ROUNDS", 24)
 IMG, IO = face("img"), face("io")

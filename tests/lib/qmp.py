@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import time
 
 import nbd
@@ -318,6 +317,8 @@ def _(place):
     theirs = Daemon(place, nbd=False, name="peer", command=[peer("qemu-storage-daemon")])
     for message in SAY:
         shown = message[:100]
+        if tested_is_peer() and message in FATAL_TO_QEMU:
+            continue
         a = say(mine.qmp_path, message)
         if message in FATAL_TO_QEMU:
             assert len(a) == 2, (shown, a)

@@ -5,13 +5,9 @@
 
 import errno
 import itertools
-import json
 import os
 import resource
-import shutil
 import signal
-import stat
-import struct
 import subprocess
 import threading
 import time
@@ -20,8 +16,8 @@ import nbd
 
 import qcow2 as wrong
 import wire
-from harness import (GIB, KIB, MIB, Daemon, QmpError, blockdev, export_options, face, image_options, listening, main, memory_peak,
-                     number, ours, peer, proof, tested_is_peer, wait_for)
+from harness import (GIB, KIB, MIB, Daemon, QmpError, blockdev, export_options, face, image_options, main, memory_peak,
+                     number, peer, proof, tested_is_peer, wait_for)
 from stamps import SECTOR, ZERO, content, explain, stamp
 
 IMAGES = number("CAIRN_TEST_IMAGES", 60)

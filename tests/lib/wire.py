@@ -3,7 +3,6 @@
 Specification: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
 
-import os
 import socket
 import struct
 import threading

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// An entry. Made by [`crate::Graph::attach`].
 pub struct Backend {
@@ -124,6 +125,11 @@ impl Backend {
         Ok(got)
     }
 
+    /// A request's span; it costs a look at a flag where nobody listens.
+    fn span(&self, op: &'static str, offset: u64, len: u64) -> tracing::Span {
+        tracing::debug_span!("request", op, entry = %self.label, offset, len)
+    }
+
     fn account(&self, op: Op, bytes: u64, started: u64, result: &Result<()>) {
         match result {
             Ok(()) => self.stats.done(op, bytes, started),
@@ -140,7 +146,7 @@ impl Backend {
         if let Err(e) = self.in_range(&node, Op::Read, offset, len) {
             return (buf, Err(e));
         }
-        let (buf, result) = node.read(offset, buf).await;
+        let (buf, result) = node.read(offset, buf).instrument(self.span("read", offset, len)).await;
         self.account(Op::Read, len, started, &result);
         (buf, result)
     }
@@ -152,7 +158,7 @@ impl Backend {
         let node = self.root.load_full();
         let len = data.len() as u64;
         self.in_range(&node, Op::Write, offset, len)?;
-        let result = node.write(offset, data, flags).await;
+        let result = node.write(offset, data, flags).instrument(self.span("write", offset, len)).await;
         self.account(Op::Write, len, started, &result);
         result
     }
@@ -163,7 +169,8 @@ impl Backend {
         let _inside = self.gate.enter().await;
         let node = self.root.load_full();
         self.in_range(&node, Op::Write, offset, len)?;
-        let result = node.write_zeroes(offset, len, flags).await;
+        let result =
+            node.write_zeroes(offset, len, flags).instrument(self.span("write-zeroes", offset, len)).await;
         self.account(Op::Write, len, started, &result);
         result
     }
@@ -174,7 +181,7 @@ impl Backend {
         let _inside = self.gate.enter().await;
         let node = self.root.load_full();
         self.in_range(&node, Op::Unmap, offset, len)?;
-        let result = node.discard(offset, len).await;
+        let result = node.discard(offset, len).instrument(self.span("discard", offset, len)).await;
         self.account(Op::Unmap, len, started, &result);
         result
     }
@@ -184,7 +191,7 @@ impl Backend {
         let started = rt::now_ns();
         let _inside = self.gate.enter().await;
         let node = self.root.load_full();
-        let result = node.flush().await;
+        let result = node.flush().instrument(self.span("flush", 0, 0)).await;
         self.account(Op::Flush, 0, started, &result);
         result
     }

@@ -52,13 +52,16 @@ struct Qcow2 {
 }
 
 /// Whether a file has a tenth and two clusters less of space than it has clusters, as preallocated images do: the rule by
-/// which today's tools look for holes in mapped data.
+/// which today's tools look for holes in mapped data. Less than [`THIN`] is no sign of it: metadata has holes too.
 fn holds_less_than_it_maps(file: &Node, cluster_size: u64) -> bool {
     let length = file.length();
-    let clusters = length.div_ceil(cluster_size);
-    let held = file.allocated_size().unwrap_or(length) / cluster_size;
-    clusters >= (held.saturating_mul(10) / 9).max(held + 2)
+    let allocated = file.allocated_size().unwrap_or(length);
+    let (clusters, held) = (length.div_ceil(cluster_size), allocated / cluster_size);
+    length.saturating_sub(allocated) >= THIN && clusters >= (held.saturating_mul(10) / 9).max(held + 2)
 }
+
+/// Holes of fewer bytes are not worth looking for.
+const THIN: u64 = 1 << 20;
 
 impl Qcow2 {
     /// Makes sure that the image may be written to, and repairs one that was not closed.
