@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   future ──first poll──▶ Op (Arc) ──▶ this worker's ring │ pool of threads
-//!     ▲                     │  owns buffer and descriptor; short counts, EINTR, EAGAIN continue
+//!     ▲                     │  owns buffer and descriptor; short counts, EINTR, EAGAIN, ECANCELED continue
 //!     └──── atomic waker ◀──┘  at its offset, also when the future is gone
 //! ```
 
@@ -148,7 +148,8 @@ impl Op {
                     state.again += 1;
                     Next::Again
                 }
-                libc::EAGAIN => Next::Thread,
+                // The kernel found no thread of its own for it (signals can keep it from that): it was not begun.
+                libc::EAGAIN | libc::ECANCELED => Next::Thread,
                 error => {
                     state.result = Some(Err(io::Error::from_raw_os_error(error)));
                     Next::Ended
@@ -266,5 +267,22 @@ impl Future for Waiting {
             }
         }
         if self.op.done.load(Ordering::Acquire) { Poll::Ready(self.op.take()) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_the_kernel_did_not_begin_is_done_by_a_thread() -> io::Result<()> {
+        let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null")?));
+        for answer in [libc::ECANCELED, libc::EAGAIN] {
+            let op = Op::new(file.clone(), 1, 0, 0, Action::Sync { data_only: true });
+            let next = (0..=MAX_AGAIN).map(|_| op.advance(-answer)).find(|next| !matches!(next, Next::Again));
+            assert!(matches!(next, Some(Next::Thread)));
+            assert!(!op.done.load(Ordering::Acquire));
+        }
+        Ok(())
     }
 }

@@ -54,7 +54,7 @@ pub use buf::{Buf, BufMut};
 pub use file::{Allocate, File, FileExtent, FileKind, FileStat, RawFile, Try};
 pub use fs::OpenOptions;
 pub use runtime::{Config, Engine, MAX_WORKERS, Runtime, block_on_control, configure};
-pub use task::{JoinError, JoinHandle, spawn, spawn_on, yield_now};
+pub use task::{JoinError, JoinHandle, cooperate, spawn, spawn_on, yield_now};
 pub use time::{Elapsed, now_ns, sleep, timeout};
 pub use worker::{
     Pool, Runnable, Target, Worker, current, current_worker, engine_name, enter, random_u64, worker_count,

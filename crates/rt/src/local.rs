@@ -1,7 +1,7 @@
 //! A worker's own side: its run queue, its engine, and the loop.
 //!
 //! ```text
-//!   turn:  ready tasks (at most 64) ─▶ submit ─▶ reap ─▶ due timers ─▶ remote queue ─▶ epoll
+//!   turn:  ready tasks (at most 64, until one yields) ─▶ submit ─▶ reap ─▶ due timers ─▶ remote queue ─▶ epoll
 //!   idle:  poll for a bounded time (see `polling`) ─▶ sleep in epoll until an event, a wake-up or a deadline
 //! ```
 
@@ -47,6 +47,8 @@ pub(crate) struct Local {
     polling: RefCell<Polling>,
     events: RefCell<Events>,
     remote: RefCell<Vec<Runnable>>,
+    /// A task has let others go first: the outside is among them.
+    yielded: Cell<bool>,
     /// When this worker went to sleep last.
     slept_ns: Cell<u64>,
 }
@@ -76,6 +78,15 @@ pub(crate) fn try_schedule(worker: &Shared, task: Runnable) -> Option<Runnable> 
         }
     });
     task
+}
+
+/// Has this thread's worker look at the outside before it runs another task.
+pub(crate) fn end_turn() {
+    let _ = LOCAL.try_with(|local| {
+        if let Some(local) = &*local.borrow() {
+            local.yielded.set(true);
+        }
+    });
 }
 
 /// Gives an operation to this thread's engine; back to the caller where it has none.
@@ -113,6 +124,7 @@ impl Local {
             polling,
             events: RefCell::new(Events::new()),
             remote: RefCell::default(),
+            yielded: Cell::new(false),
             slept_ns: Cell::new(0),
         })
     }
@@ -191,6 +203,9 @@ impl Local {
         for _ in 0..TURN {
             let Some(task) = self.queue.borrow_mut().pop_front() else { break };
             task.run();
+            if self.yielded.take() {
+                break;
+            }
         }
         self.serve_engine();
         if self.shared.timers.next() != NEVER {

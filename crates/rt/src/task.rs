@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use async_task::FallibleTask;
 
-use crate::worker::{Target, Worker, expect_current};
+use crate::local;
+use crate::worker::{self, Target, Worker, expect_current};
 
 /// Why a task gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,9 +127,10 @@ where
     })
 }
 
-/// Lets other ready tasks of this worker run first.
+/// Lets other ready tasks of this worker run first, and has it look at its sockets and timers.
 pub async fn yield_now() {
     let mut yielded = false;
+    local::end_turn();
     std::future::poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
@@ -137,4 +139,12 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Called by whatever may be answered without ever waiting: every so often lets others run first, so that a loop over
+/// such calls never keeps the worker to itself.
+pub async fn cooperate() {
+    if worker::spend() {
+        yield_now().await;
+    }
 }

@@ -4,7 +4,7 @@
 //! on" goes through [`current`]. A thread of a pool carries the handle of whoever gave it the job, so that code
 //! there may spawn and read the clock too.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,8 +80,22 @@ pub trait Worker: Send + Sync + 'static {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 }
 
+/// Calls of [`cooperate`](crate::cooperate) from one that lets others run to the next.
+const BUDGET: u32 = 32;
+
 thread_local! {
     static CURRENT: RefCell<Option<Arc<dyn Worker>>> = const { RefCell::new(None) };
+    /// How many calls of `cooperate` are left.
+    static LEFT: Cell<u32> = const { Cell::new(BUDGET) };
+}
+
+/// Takes one from this thread's budget; true where it was the last one, and the budget is whole again.
+pub(crate) fn spend() -> bool {
+    LEFT.with(|left| {
+        let spent = left.get() <= 1;
+        left.set(if spent { BUDGET } else { left.get() - 1 });
+        spent
+    })
 }
 
 /// Puts the previous handle back, also when the function unwinds.
@@ -99,6 +113,7 @@ impl Drop for Restore {
 /// Runs `f` with `worker` as this thread's current worker.
 pub fn enter<R>(worker: Arc<dyn Worker>, f: impl FnOnce() -> R) -> R {
     let _restore = Restore(CURRENT.with(|slot| slot.borrow_mut().replace(worker)));
+    LEFT.set(BUDGET);
     f()
 }
 

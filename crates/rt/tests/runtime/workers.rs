@@ -1,7 +1,7 @@
 //! Tasks, wakes, timers and pools under both engines.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -157,6 +157,29 @@ fn tasks_on_two_workers_wake_each_other_many_times() {
         for ended in join_all(tasks).await {
             ended.unwrap();
         }
+    });
+}
+
+#[test]
+fn a_task_that_never_waits_but_cooperates_keeps_nobody_from_the_worker() {
+    on_each_engine(|| async {
+        let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (told, counted) = (stop.clone(), turns.clone());
+        let busy = rt::spawn(async move {
+            while !told.load(Ordering::SeqCst) {
+                counted.fetch_add(1, Ordering::SeqCst);
+                rt::cooperate().await;
+            }
+        });
+        // The main future, a timer, another task and a socket all have their turn.
+        rt::sleep(Duration::from_millis(1)).await;
+        rt::spawn(async {}).await.unwrap();
+        let (a, b) = rt::net::Stream::pair().unwrap();
+        a.send_all(b"x").await.unwrap();
+        assert_eq!(b.recv(&mut [0; 8]).await.unwrap(), 1);
+        assert!(turns.load(Ordering::SeqCst) > 0);
+        stop.store(true, Ordering::SeqCst);
+        busy.await.unwrap();
     });
 }
 
