@@ -9,7 +9,7 @@ import threading
 
 import nbd
 
-from harness import MIB, Daemon, KIB, export_options, image_options, main, number, ours, peer, proof
+from harness import MIB, Daemon, KIB, export_options, image_options, main, number, ours, peer, proof, wait_for
 from stamps import SECTOR, Model, Writer, content, read_disk, sector_reader
 
 KILLS = number("CAIRN_TEST_KILLS", 40)
@@ -96,8 +96,7 @@ class Killer:
 
     def now(self):
         self.timer.cancel()
-        if self.daemon.process.poll() is None:
-            os.kill(self.daemon.pid, signal.SIGKILL)
+        self.daemon.process.kill()
 
 
 class Round:
@@ -123,6 +122,10 @@ class Round:
             while self.daemon.process.poll() is None:
                 self.writer.turn()
                 assert not isinstance(self.writer.error, str), self.writer.error
+                if self.writer.error:  # an error of the server's, or of the connection, if the kill has just come
+                    wait_for(f"death (a live daemon answered error {self.writer.error})",
+                             lambda: self.daemon.process.poll() is not None, 2)
+                    break
                 if self.kind != "plain":
                     self.step()
         except nbd.Error:
@@ -130,6 +133,8 @@ class Round:
         self.killer.now()
         self.daemon.process.wait()
         self.disk.place.processes.remove(self.daemon.process)
+        self.in_flight = self.writer.flying
+        self.writer.bury()
         assert not isinstance(self.writer.error, str), self.writer.error
         assert self.daemon.process.returncode == -signal.SIGKILL, \
             f"the daemon ended by itself with {self.daemon.process.returncode}: {self.daemon.log()[-3000:]}"
@@ -270,7 +275,7 @@ class Round:
                 self.disk.maybe = self.pending
         self.disk.place.tell(
             f"kill {self.index} ({self.kind}, aimed {self.aimed}): {self.writer.answered} answered, "
-            f"{self.writer.flying} in flight, events {self.events}, chain {[os.path.basename(p) for p in self.disk.chain]}")
+            f"{self.in_flight} in flight, events {self.events}, chain {[os.path.basename(p) for p in self.disk.chain]}")
 
 
 def kills(place, disk, kinds, count):

@@ -12,6 +12,7 @@ order. Never allowed: another sector's data, a torn sector, something older than
 """
 
 import struct
+import time
 
 import nbd
 
@@ -152,7 +153,7 @@ class Writer:
         self.model, self.rng, self.depth = model, rng, depth
         self.hot = hot or 64  # sectors of a neighbourhood that requests like to share
         self.mix = mix or {"write": 60, "zero": 14, "trim": 10, "flush": 8, "read": 8}
-        self.handles, self.flying, self.error = [], 0, None
+        self.handles, self.flying, self.error, self.spent = [], 0, None, []
         for _ in range(connections):
             handle = nbd.NBD()
             handle.connect_uri(uri)
@@ -161,8 +162,10 @@ class Writer:
         self.focus = self.rng.randrange(self.model.sectors)
         self.answered = 0
 
-    def _finish(self, error, done):
+    def _finish(self, error, done, data=None):
         self.flying -= 1
+        if data is not None:
+            self.spent.append(data)
         if error.value and self.error is None:
             self.error = error.value
         if not error.value:
@@ -204,11 +207,11 @@ class Writer:
     def _read(self, handle, first, count):
         want = self.model.current(first, count)
         self.model.busy.update(range(first, first + count))
-        buffer = nbd.Buffer(count * SECTOR)
+        data = bytearray(count * SECTOR)
 
         def done():
             self.model.busy.difference_update(range(first, first + count))
-            read = sector_reader(buffer.to_bytearray())
+            read = sector_reader(data)
             for index, may in enumerate(want):
                 sector = first + index
                 if not any(read(index) == (ZERO if v == ZERO_SEQUENCE else stamp(sector, v)) for v in may):
@@ -216,7 +219,7 @@ class Writer:
                                                f"expected one of {sorted(may)}"
 
         self.flying += 1
-        handle.aio_pread(buffer, first * SECTOR, completion=lambda e: self._finish(e, done))
+        handle.aio_pread(nbd.Buffer.from_buffer(data), first * SECTOR, completion=lambda e: self._finish(e, done, data))
 
     def _change(self, handle, kind, first, count):
         fua = self.rng.random() < 0.08
@@ -224,13 +227,14 @@ class Writer:
         request = self.model.begin(kind, first, count)
         offset, length = first * SECTOR, count * SECTOR
 
+        data = bytearray(content(first, count, request.number)) if kind == "write" else None
+
         def completion(error):
-            return self._finish(error, lambda: self.model.end(request, fua))
+            return self._finish(error, lambda: self.model.end(request, fua), data)
 
         self.flying += 1
         if kind == "write":
-            data = nbd.Buffer.from_bytearray(bytearray(content(first, count, request.number)))
-            handle.aio_pwrite(data, offset, completion=completion, flags=flags)
+            handle.aio_pwrite(nbd.Buffer.from_buffer(data), offset, completion=completion, flags=flags)
         elif kind == "zero":
             if self.rng.random() < 0.5:
                 flags |= nbd.CMD_FLAG_NO_HOLE
@@ -247,16 +251,34 @@ class Writer:
         for handle in self.handles:
             if handle.aio_in_flight():
                 handle.poll(2)
+        self._forget()
+
+    def _forget(self):
+        """Empties the buffers of requests that have ended: this binding of libnbd never lets go of them."""
+        for data in self.spent:
+            data.clear()
+        self.spent.clear()
+
+    def bury(self):
+        """The server is dead: every request that was on its way ends in an error."""
+        for handle in self.handles:
+            try:
+                while handle.aio_in_flight():
+                    handle.poll(1000)
+            except nbd.Error:
+                pass
+        self.handles = []
+        self._forget()
 
     def drain(self, seconds=30):
         """Waits for all answers."""
-        import time
         end = time.monotonic() + seconds
         while self.flying:
             assert time.monotonic() < end, f"{self.flying} requests got no answer in {seconds} s"
             for handle in self.handles:
                 if handle.aio_in_flight():
                     handle.poll(50)
+        self._forget()
 
     def flush(self):
         """All that was answered is durable after this."""

@@ -254,7 +254,7 @@ impl Dict {
 macro_rules! object_codec {
     ($name:ident) => {
         impl Decode for $name {
-            fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
+            fn decode(value: $crate::Value, at: &At<'_>) -> Result<Self, DecodeError> {
                 let mut members = Members::open(value, at)?;
                 let object = Self::take(&mut members)?;
                 members.close()?;
@@ -263,10 +263,10 @@ macro_rules! object_codec {
         }
 
         impl Encode for $name {
-            fn encode(&self) -> Value {
-                let mut dict = Dict::new();
+            fn encode(&self) -> $crate::Value {
+                let mut dict = $crate::Dict::new();
                 self.put(&mut dict);
-                Value::Dict(dict)
+                $crate::Value::Dict(dict)
             }
         }
     };
@@ -276,15 +276,15 @@ macro_rules! object_codec {
 macro_rules! enumeration_codec {
     ($name:ident) => {
         impl Decode for $name {
-            fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
+            fn decode(value: $crate::Value, at: &At<'_>) -> Result<Self, DecodeError> {
                 let text = String::decode(value, at)?;
                 Self::from_name(&text).ok_or_else(|| DecodeError::no_such_value(at, &text))
             }
         }
 
         impl Encode for $name {
-            fn encode(&self) -> Value {
-                Value::from(self.name())
+            fn encode(&self) -> $crate::Value {
+                $crate::Value::from(self.name())
             }
         }
 

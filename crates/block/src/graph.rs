@@ -15,7 +15,7 @@ use crate::perm::{Perms, Share};
 use crate::registry::{CreateRequest, DriverKind, DriverType, Registry};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use topology::Topology;
@@ -290,7 +290,7 @@ impl Graph {
             common: RwLock::new(common),
             filename: opened.filename,
             marks: ArcSwap::default(),
-            marked: AtomicBool::new(false),
+            marked: AtomicUsize::new(0),
             highest: AtomicU64::new(0),
             padding: crate::lease::Leases::new(),
             monitor_owned: AtomicBool::new(false),

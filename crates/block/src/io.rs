@@ -121,7 +121,7 @@ impl Node {
     /// What every write leaves behind: the highest offset, and bits in the dirty bitmaps.
     fn written(&self, offset: u64, len: u64) {
         self.highest.fetch_max(offset.saturating_add(len), Relaxed);
-        if self.marked.load(Acquire) {
+        if self.marked.load(Acquire) > 0 {
             self.marks.load().iter().for_each(|b| b.mark(offset, len));
         }
     }

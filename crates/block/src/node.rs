@@ -9,7 +9,7 @@ use crate::open::Common;
 use crate::registry::DriverType;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, OnceLock};
 
 /// What a child is to its parent.
@@ -104,7 +104,8 @@ pub struct Node {
     pub(crate) common: RwLock<Common>,
     pub(crate) filename: Option<String>,
     pub(crate) marks: ArcSwap<Vec<Arc<DirtyBitmap>>>,
-    pub(crate) marked: AtomicBool,
+    /// Bitmaps in `marks`, for a look without a load of the list; never less than there are.
+    pub(crate) marked: AtomicUsize,
     pub(crate) highest: AtomicU64,
     pub(crate) padding: Arc<Leases>,
     pub(crate) monitor_owned: AtomicBool,
@@ -196,18 +197,21 @@ impl Node {
 
     /// Adds a dirty bitmap. The gates above are closed by the caller, so that no write is missed.
     pub fn add_bitmap(&self, bitmap: Arc<DirtyBitmap>) {
+        self.marked.fetch_add(1, AcqRel);
         self.marks.rcu(|old| {
             let mut all = Vec::clone(old);
             all.push(bitmap.clone());
             all
         });
-        self.marked.store(true, Release);
     }
 
     /// Removes a dirty bitmap.
     pub fn remove_bitmap(&self, bitmap: &Arc<DirtyBitmap>) {
-        self.marks.rcu(|old| old.iter().filter(|b| !Arc::ptr_eq(b, bitmap)).cloned().collect::<Vec<_>>());
-        self.marked.store(!self.marks.load().is_empty(), Release);
+        let rest = |old: &Vec<Arc<DirtyBitmap>>| {
+            old.iter().filter(|b| !Arc::ptr_eq(b, bitmap)).cloned().collect::<Vec<_>>()
+        };
+        let before = self.marks.rcu(|old| rest(old));
+        self.marked.fetch_sub(before.len() - rest(&before).len(), AcqRel);
     }
 
     pub(crate) fn set_slow(&self, bits: u32, on: bool) {

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -22,7 +23,9 @@ pub fn start_from_environment() {
 }
 
 fn install(targets: Targets) {
-    let layer = fmt::layer().with_writer(std::io::stderr).with_filter(targets);
+    // A span is told when it ends, with the time it took: requests, jobs and QMP commands are spans.
+    let layer =
+        fmt::layer().with_span_events(FmtSpan::CLOSE).with_writer(std::io::stderr).with_filter(targets);
     // A second --trace changes nothing: the first one stands.
     tracing_subscriber::registry().with(layer).try_init().ok();
 }

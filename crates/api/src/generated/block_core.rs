@@ -1,11 +1,8 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! Nodes: what they are made of, what they are, and what they have done.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
 use super::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::{Dict, QmpError, Value};
 
 /// The drivers.

@@ -1,12 +1,9 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! Nodes offered to clients.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
 use super::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
-use crate::{Dict, QmpError, Value};
+use crate::{Dict, QmpError};
 
 /// The NBD server, as the command line takes it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,12 +1,8 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What several sections share: socket addresses and switches.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
-use super::*;
-#[allow(unused_imports, reason = "as above")]
+use crate::Dict;
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
-use crate::{Dict, QmpError, Value};
 
 /// A switch that may be left to the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

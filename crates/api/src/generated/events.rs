@@ -1,12 +1,9 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What the server tells without being asked.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
 use super::*;
-#[allow(unused_imports, reason = "as above")]
+use crate::Dict;
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
-use crate::{Dict, QmpError, Value};
 
 /// Data of event `JOB_STATUS_CHANGE`.
 ///

@@ -1,12 +1,8 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What the tools tell about images.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
-use super::*;
-#[allow(unused_imports, reason = "as above")]
+use crate::Dict;
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
-use crate::{Dict, QmpError, Value};
 
 /// An internal snapshot.
 #[derive(Debug, Clone, PartialEq, Default)]

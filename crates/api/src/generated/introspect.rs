@@ -1,11 +1,7 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What the server is and can do.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
-use super::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::{Dict, QmpError, Value};
 
 /// Optional abilities of a session. There are none yet.

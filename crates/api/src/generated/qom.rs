@@ -1,12 +1,8 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! Objects that others refer to by name.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
-use super::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
-use crate::{Dict, QmpError, Value};
+use crate::{Dict, QmpError};
 
 /// The types of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,11 +1,7 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! Every construct of the language.
 
-#[allow(unused_imports, reason = "a section may lack events, commands or objects")]
-use super::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::codec::*;
-#[allow(unused_imports, reason = "as above")]
 use crate::{Dict, QmpError, Value};
 
 /// What it looks like.

@@ -54,6 +54,8 @@ pub(super) struct Ahead {
     /// Byte offset of `bytes` in the file.
     place: u64,
     bytes: Option<BufMut>,
+    /// Counts how often it was forgotten: what was read before is not kept after.
+    times: u64,
 }
 
 impl Ahead {
@@ -190,21 +192,21 @@ impl Image {
         }
         let worker = rt::current_worker().map_or(0, |worker| worker + 1);
         let Some(held) = self.ahead.get(worker) else { return self.read_table(place, len).await };
-        let walks = {
+        let (walks, times) = {
             let mut ahead = held.lock();
             let walks = std::mem::replace(&mut ahead.next, slice + 1) == slice;
             if let Some(bytes) = ahead.take(place, len as usize) {
                 return Ok(bytes);
             }
-            walks
+            (walks, ahead.times)
         };
         let rest = if walks { g.cluster_size() - g.slice_offset(slice) } else { len };
         let mut bytes = self.read_table(place, rest).await?;
         let first = bytes.split_to((len as usize).min(bytes.len()));
         let mut ahead = held.lock();
         // What was read before the image became writable must not be found when it is read-only again.
-        if !self.writable.load(Acquire) {
-            *ahead = Ahead { next: slice + 1, place: place + len, bytes: Some(bytes) };
+        if ahead.times == times {
+            *ahead = Ahead { next: slice + 1, place: place + len, bytes: Some(bytes), times };
         }
         drop(ahead);
         Ok(first)
@@ -212,7 +214,10 @@ impl Image {
 
     /// Forgets what was read ahead: the tables may change from now on.
     pub(super) fn forget_ahead(&self) {
-        self.ahead.iter().for_each(|held| *held.lock() = Ahead::default());
+        for held in &self.ahead {
+            let mut ahead = held.lock();
+            *ahead = Ahead { times: ahead.times + 1, ..Ahead::default() };
+        }
     }
 
     /// What is wrong with an L2 entry, if anything is.

@@ -92,11 +92,12 @@ impl Qcow2 {
         if let Some(fault) = image.header.read().refcount_fault(length) {
             return Err(BlockError::from(fault).context(format!("qcow2 image '{name}'")));
         }
-        // Entries that only reading looked at are judged anew: see `Image::overlapped`.
-        image.tables.clear();
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
         image.ready.store(image.header.read().autoclear == 0, Release);
         image.writable.store(true, Release);
+        // Entries that only reading looked at are judged anew (see `Image::overlapped`): after the switch, or a reader
+        // in between would leave some behind.
+        image.tables.clear();
         image.forget_ahead();
         Ok(())
     }

@@ -290,6 +290,13 @@ impl Header {
             let why = "it contradicts the feature bit 'compression type'";
             return Err(field("compression_type", 104, self.compression as u64, why));
         }
+        if self.autoclear & AUTOCLEAR_BITMAPS != 0
+            && let Some(damaged) = self.extension(BITMAPS).filter(|_| self.bitmaps().is_none())
+        {
+            // Ignoring it would have the bitmaps' clusters taken for leaks.
+            let why = "it must have 24 bytes, its reserved field zero";
+            return Err(field("bitmaps extension", damaged.offset, damaged.data.len() as u64, why));
+        }
         if self.incompatible & INCOMPATIBLE_DATA_FILE != 0 {
             return Err(HeaderError::Unsupported("external data file"));
         }

@@ -270,7 +270,10 @@ impl Driver for FileDriver {
             let end = offset + len;
             self.zero(offset, len, flags.unmap).await?;
             if !self.device && end > self.length() {
-                self.file().set_len(end).await.map_err(|e| self.error("growing", end, &e))?;
+                // By a write of the last zeroes: unlike a new length it never cuts what another write has put behind.
+                let last = u64::from(self.file.load().alignment()).min(len);
+                let zeroes = BufMut::zeroed(last as usize).freeze();
+                self.file().write(end - last, zeroes).await.1.map_err(|e| self.error("growing", end, &e))?;
                 self.grown(end);
             }
             Ok(())

@@ -17,6 +17,7 @@ mod types;
 
 use crate::names::{camel, snake};
 use crate::{Error, Kind, Schema};
+use std::collections::HashSet;
 
 /// What the schema does not say.
 #[derive(Debug, Clone, Default)]
@@ -49,34 +50,28 @@ pub fn generate(schema: &Schema, options: &Options) -> Result<Vec<File>, Error> 
         }
         let mut text = String::from(BANNER);
         text.push_str(&inner_doc(&module.doc, &format!("Section `{}` of the schema.", module.name)));
-        text.push_str(
-            "\n#[allow(unused_imports, reason = \"a section may lack events, commands or objects\")]\n",
-        );
-        text.push_str(
-            "use super::*;\n#[allow(unused_imports, reason = \"as above\")]\nuse crate::codec::*;\n",
-        );
-        text.push_str(
-            "#[allow(unused_imports, reason = \"as above\")]\nuse crate::{Dict, QmpError, Value};\n\n",
-        );
+        let mut body = String::new();
         for definition in &own {
             match &definition.kind {
-                Kind::Enum(e) => text.push_str(&types::enumeration(definition, e)),
-                Kind::Struct(s) => text.push_str(&object::structure(
+                Kind::Enum(e) => body.push_str(&types::enumeration(definition, e)),
+                Kind::Struct(s) => body.push_str(&object::structure(
                     schema,
                     &camel(&definition.name),
                     definition,
                     &schema.members(s)?,
                 )?),
-                Kind::Union(u) => text.push_str(&object::union(schema, definition, u)?),
-                Kind::Alternate(a) => text.push_str(&types::alternate(schema, definition, a)?),
-                Kind::Command(c) => text.push_str(&commands::arguments(schema, definition, c)?),
-                Kind::Event(e) => text.push_str(&events::data(schema, definition, e)?),
+                Kind::Union(u) => body.push_str(&object::union(schema, definition, u)?),
+                Kind::Alternate(a) => body.push_str(&types::alternate(schema, definition, a)?),
+                Kind::Command(c) => body.push_str(&commands::arguments(schema, definition, c)?),
+                Kind::Event(e) => body.push_str(&events::data(schema, definition, e)?),
             }
         }
         if let Some(handlers) = commands::section(schema, &module.name, &own, options)? {
-            text.push_str(&handlers);
+            body.push_str(&handlers);
             sections.push(commands::trait_name(&module.name));
         }
+        text.push_str(&imports(schema, index, &body));
+        text.push_str(&body);
         files.push(File { name: format!("{}.rs", snake(&module.name)), text });
     }
     let mut root = String::from(BANNER);
@@ -93,6 +88,26 @@ pub fn generate(schema: &Schema, options: &Options) -> Result<Vec<File>, Error> 
     files.push(File { name: "mod.rs".into(), text: root });
     files.push(File { name: "introspection.json".into(), text: introspection::introspection(schema)? });
     Ok(files)
+}
+
+/// The imports of a section, of what its text names.
+fn imports(schema: &Schema, module: usize, body: &str) -> String {
+    let words: HashSet<&str> = body.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let named = |name: &str| words.contains(name);
+    let elsewhere = schema.definitions.iter().any(|d| d.module != module && named(&camel(&d.name)));
+    let ours: Vec<_> = ["Dict", "QmpError", "Value"].into_iter().filter(|name| named(name)).collect();
+    let mut text = String::from("\n");
+    if elsewhere {
+        text.push_str("use super::*;\n");
+    }
+    text.push_str("use crate::codec::*;\n");
+    match ours.as_slice() {
+        [] => {}
+        [one] => text.push_str(&format!("use crate::{one};\n")),
+        several => text.push_str(&format!("use crate::{{{}}};\n", several.join(", "))),
+    }
+    text.push('\n');
+    text
 }
 
 /// `text` (or the fallback, if there is none) as doc comment lines in front of an item.

@@ -51,8 +51,9 @@ pub struct BitmapsExtension {
 }
 
 impl BitmapsExtension {
-    /// Reads it; `None` when it is too short to be one.
+    /// Reads it; `None` when it is too short to be one, or its reserved field is not zero.
     pub fn parse(data: &[u8]) -> Option<Self> {
+        (be32(data, 4)? == 0).then_some(())?;
         Some(Self {
             count: be32(data, 0)?,
             directory_size: be64(data, 8)?,

@@ -1,7 +1,7 @@
 //! Check and repair, against QEMU's own check over images with every wrong kind of entry.
 use super::*;
 use crate::qcow2::header::field::be64;
-use crate::qcow2::header::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
+use crate::qcow2::header::{BITMAPS, COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 use block::{CheckReport, Repair};
 
 /// Checks the image at `path`.
@@ -338,4 +338,20 @@ fn eight_thousand_entries_on_one_table_are_read_as_one() {
 fn with_in_place(mut image: Vec<u8>, at: u64, value: u64) -> Vec<u8> {
     image[at as usize..at as usize + 8].copy_from_slice(&value.to_be_bytes());
     image
+}
+
+#[test]
+fn a_bitmaps_extension_that_does_not_hold_is_refused_not_taken_for_leaks() {
+    let scratch = Scratch::new();
+    let path = scratch.path("bitmap");
+    create(&path, 1 << 20, &[]).unwrap();
+    let name = path.to_str().unwrap();
+    let Some((0, _)) = peer("qemu-img", &["bitmap", "--add", name, "b"]) else { return };
+    let extension = header(&path).unwrap().extension(BITMAPS).unwrap().offset as usize;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[extension + 7] = 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = header(&path).unwrap_err();
+    assert!(error.message().contains("bitmaps extension"), "{error}");
+    assert_ne!(peer("qemu-img", &["check", name]).unwrap().0, 0, "the peer refuses it too");
 }
