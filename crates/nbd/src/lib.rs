@@ -62,8 +62,6 @@ pub mod limits {
     pub const OPTION_DATA: usize = 64 * 1024;
     /// Option data beyond this many bytes ends the connection instead of being skipped.
     pub const OPTION_SKIP: u32 = 32 << 20;
-    /// Most metadata queries in one option.
-    pub const QUERIES: usize = 64;
     /// Longest option reply a client accepts, in bytes: a name, a description and their lengths.
     pub const OPTION_REPLY: usize = 2 * STRING + 64;
     /// Most replies a client accepts for one option (exports in a list).

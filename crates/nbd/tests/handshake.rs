@@ -174,8 +174,6 @@ fn malformed_options_are_refused_and_the_connection_lives() {
     let name = [&4097u32.to_be_bytes()[..], &[b'a'; 4097], &[0, 0]].concat();
     assert_eq!(ask(&mut server, OptionCode::INFO.0, &name), ReplyType::ERR_INVALID.0);
     assert_eq!(ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]), ReplyType::ACK.0);
-    let many = [&b"\0\0\0\x04disk"[..], &65u32.to_be_bytes(), &[0; 65 * 4]].concat();
-    assert_eq!(ask(&mut server, OptionCode::SET_META_CONTEXT.0, &many), ReplyType::ERR_TOO_BIG.0);
     assert_eq!(ask(&mut server, OptionCode::ABORT.0, b"ignored"), ReplyType::ACK.0);
 }
 
@@ -191,6 +189,47 @@ fn contexts_selected_for_another_export_do_not_count() {
     };
     assert!(!session.rules.contexts);
     assert_eq!(session.rules.minimum_block, 1, "block sizes bind only a client that asked for them");
+}
+
+/// A count of queries and the queries themselves.
+fn queries(queries: &[&str]) -> Vec<u8> {
+    let mut data = b"\0\0\0\x04disk".to_vec();
+    data.extend((queries.len() as u32).to_be_bytes());
+    for query in queries {
+        data.extend((query.len() as u32).to_be_bytes());
+        data.extend(query.as_bytes());
+    }
+    data
+}
+
+#[test]
+fn as_many_queries_as_fit_are_answered_each_context_once_and_unknown_names_count_for_nothing() {
+    let contexts = |code: OptionCode, data: &[u8]| {
+        let mut server = greeted();
+        ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]);
+        let mut out = Vec::new();
+        server.advance(&option(code.0, data), &shelf(), &mut out).unwrap();
+        let needle = BASE_ALLOCATION.as_bytes();
+        out.windows(needle.len()).filter(|window| *window == needle).count()
+    };
+    let (list, set) = (OptionCode::LIST_META_CONTEXT, OptionCode::SET_META_CONTEXT);
+    let mut many = vec!["foo:bar"; 1000];
+    assert_eq!(contexts(set, &queries(&many)), 0);
+    many.extend(vec![BASE_ALLOCATION; 1000]);
+    for option in [list, set] {
+        assert_eq!(contexts(option, &queries(&many)), 1, "{option}");
+        assert_eq!(contexts(option, &queries(&["base", ""])), 0, "{option}");
+    }
+    assert_eq!((contexts(list, &queries(&["base:"])), contexts(set, &queries(&["base:"]))), (1, 0));
+    assert_eq!((contexts(list, &queries(&[])), contexts(set, &queries(&[]))), (1, 0));
+    // More queries than are there, and fewer.
+    for count in [[0, 0, 0, 5], [0, 0, 0, 1], [255; 4]] {
+        let mut data = queries(&["base:", "base:"]);
+        data[8..12].copy_from_slice(&count);
+        let mut server = greeted();
+        ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]);
+        assert_eq!(ask(&mut server, set.0, &data), ReplyType::ERR_INVALID.0);
+    }
 }
 
 #[test]

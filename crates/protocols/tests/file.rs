@@ -80,6 +80,38 @@ fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
 }
 
 #[test]
+fn zeroes_are_fast_and_keep_their_room_also_where_the_file_system_zeroes_no_ranges() {
+    if !std::path::Path::new("/dev/shm").is_dir() {
+        println!("skipped: there is no memory file system at /dev/shm");
+        return;
+    }
+    let folder = PathBuf::from(format!("/dev/shm/cairn-file-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let name = folder.join("a").display().to_string();
+    std::fs::write(&name, vec![7; 1 << 20]).unwrap();
+    rt::block_on_control(async move {
+        let graph = graph();
+        let node = graph.add(options(&name)).await.unwrap();
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        for unmap in [false, true] {
+            let flags = ZeroFlags { unmap, no_fallback: true, fua: false };
+            for (offset, len) in [(4096, 1 << 16), (1 << 17, 100), ((1 << 18) + 5, 9001)] {
+                disk.write(offset, Buf::from_slice(&vec![7; len]), WriteFlags::default()).await.unwrap();
+                disk.write_zeroes(offset, len as u64, flags).await.unwrap();
+                let (data, result) = disk.read(offset - 1, BufMut::with_len(len + 2)).await;
+                result.unwrap();
+                assert!(data[1..=len].iter().all(|byte| *byte == 0), "{len} bytes at {offset}");
+                assert_eq!((data[0], data[len + 1]), (7, 7), "the neighbours of {len} bytes at {offset}");
+            }
+        }
+        assert!(std::fs::metadata(&name).unwrap().len() == 1 << 20);
+        graph.detach(&disk).await.unwrap();
+        graph.remove("f").await.unwrap();
+    });
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_second_writer_is_refused_with_the_holder_named_and_the_first_keeps_its_locks() {
     let scratch = Scratch::new("lock");
     let name = scratch.path("a");

@@ -39,8 +39,9 @@ impl Server {
             return None;
         };
         let server = Self { child, folder };
-        for _ in 0..500 {
-            if server.socket().exists() {
+        for _ in 0..12_000 {
+            // A file is there before anybody listens behind it.
+            if std::os::unix::net::UnixStream::connect(server.socket()).is_ok() {
                 return Some(server);
             }
             std::thread::sleep(Duration::from_millis(10));

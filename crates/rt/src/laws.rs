@@ -168,7 +168,7 @@ pub async fn a_dropped_write_still_lands(file: &File) {
     let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx))).await;
     drop(write);
     drop(begun);
-    for _ in 0..2000 {
+    for _ in 0..20_000 {
         let (buf, got) = file.read(0, BufMut::zeroed(len)).await;
         if got.is_ok_and(|n| n == len) && buf[..] == pattern(5, len)[..] {
             return;

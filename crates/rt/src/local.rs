@@ -24,6 +24,7 @@ use crate::runtime::EngineKind;
 use crate::shared::{MainWaker, Shared};
 use crate::threads::Job;
 use crate::timers::NEVER;
+use crate::worker::refill;
 use crate::{enter, sys};
 
 /// Tasks run between two looks at the outside.
@@ -202,6 +203,7 @@ impl Local {
     fn turn(&self) {
         for _ in 0..TURN {
             let Some(task) = self.queue.borrow_mut().pop_front() else { break };
+            refill();
             task.run();
             if self.yielded.take() {
                 break;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::blocking::blocking;
-use crate::sleep;
 use crate::source::Source;
+use crate::{cooperate, sleep};
 
 mod socket;
 mod stream;
@@ -52,6 +52,8 @@ const SHORTAGE: Duration = Duration::from_millis(200);
 /// How often, and at which distance, it is tried to lock the folder of a socket.
 const FOLDER_TRIES: u32 = 100;
 const FOLDER_PAUSE: Duration = Duration::from_millis(20);
+/// How often a free port is looked for that all addresses can share.
+const FREE_PORT_TRIES: u32 = 16;
 /// Connections that may wait to be accepted.
 const BACKLOG: libc::c_int = 1024;
 
@@ -92,19 +94,19 @@ impl Listener {
         Ok(Listener { source: Source::new(fd), address, _file: Some(file) })
     }
 
-    /// Listens on a TCP port, on each address that `host` resolves to. Port 0 takes a free one, the same for all.
+    /// Listens on a TCP port, on each address that `host` resolves to and this machine has. Port 0 takes a free one,
+    /// the same for all.
     pub async fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
-        let mut listeners = Vec::new();
-        let mut port = port;
-        for mut address in resolve(host, port).await? {
-            address.set_port(port);
-            let listener = listen_tcp(address)?;
-            port = listener.local_addr()?.port();
-            let name = Address::Tcp { host: address.ip().to_string(), port };
-            let source = Source::new(listener.into());
-            listeners.push(Listener { source, address: Some(name), _file: None });
+        let addresses = resolve(host, port).await?;
+        let mut tries = if port == 0 { FREE_PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match bind_all(&addresses, port) {
+                // A port that is free on one address may be taken on the next.
+                Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+                bound => return bound,
+            }
         }
-        Ok(listeners)
     }
 
     /// Takes over a listening socket, as socket activation passes them.
@@ -119,6 +121,8 @@ impl Listener {
 
     /// Waits for the next connection.
     pub async fn accept(&self) -> io::Result<Stream> {
+        // Connections that come without a pause must not keep the worker to themselves.
+        cooperate().await;
         loop {
             let mut accepted = None;
             let attempt = || {
@@ -192,12 +196,42 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     blocking(move || (name.as_str(), port).to_socket_addrs().map(|list| list.collect())).await
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens on all of these addresses; on those that the machine has, if it has one at all.
+fn bind_all(addresses: &[SocketAddr], mut port: u16) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    // Alone, `::` stands for the IPv4 addresses too; else those have a listener of their own.
+    let v6_only = addresses.iter().any(SocketAddr::is_ipv4);
+    for mut address in addresses.iter().copied() {
+        address.set_port(port);
+        let listener = match listen_tcp(address, v6_only) {
+            // A name may stand for addresses of a family that is switched off here.
+            Err(error) if is_missing(&error) => {
+                missing = Some(error);
+                continue;
+            }
+            other => other?,
+        };
+        port = listener.local_addr()?.port();
+        let name = Address::Tcp { host: address.ip().to_string(), port };
+        let source = Source::new(listener.into());
+        listeners.push(Listener { source, address: Some(name), _file: None });
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+}
+
+fn listen_tcp(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let fd = socket::tcp(address.is_ipv6())?;
     socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if address.is_ipv6() {
-        // The IPv4 address has a listener of its own.
-        socket::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+        socket::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only.into())?;
     }
     socket::bind_and_listen(fd.as_fd(), &address, BACKLOG)?;
     Ok(TcpListener::from(fd))
@@ -213,6 +247,8 @@ fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
     // std listens with a short queue; asking again lengthens it.
     socket::listen(listener.as_fd(), BACKLOG)?;
     let meta = fs::symlink_metadata(&path)?;
+    // Whoever goes to the background changes its folder.
+    let path = std::path::absolute(&path).unwrap_or(path);
     Ok((listener.into(), SocketFile { path, dev: meta.dev(), ino: meta.ino() }))
 }
 
@@ -312,5 +348,22 @@ fn peer_label(fd: BorrowedFd<'_>) -> String {
     match socket::peer_pid(fd) {
         Some(pid) => format!("unix:pid={pid}"),
         None => format!("fd={}", fd.as_raw_fd()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_the_machine_has_not_are_left_out_unless_it_has_none() -> io::Result<()> {
+        let address = |ip: [u8; 4]| SocketAddr::from((ip, 0));
+        // An address for documentation is nobody's.
+        let (ours, nobodys) = (address([127, 0, 0, 1]), address([192, 0, 2, 1]));
+        let listeners = bind_all(&[nobodys, ours], 0)?;
+        assert!(matches!(listeners.as_slice(), [one] if one.local_addr().is_some()));
+        let error = bind_all(&[nobodys], 0).err().map(|error| error.kind());
+        assert_eq!(error, Some(io::ErrorKind::AddrNotAvailable));
+        Ok(())
     }
 }

@@ -96,6 +96,12 @@ pub fn ignore_sigpipe() {
     let _ = handle(libc::SIGPIPE, libc::SIG_IGN);
 }
 
+/// A write beyond the limit of a file's size (`ulimit -f`) is an error of the write, not the end of the process.
+pub fn ignore_sigxfsz() {
+    // It can't fail: the signal exists and may be ignored.
+    let _ = handle(libc::SIGXFSZ, libc::SIG_IGN);
+}
+
 /// Raises the limit of open files as far as the system allows; the limit then.
 pub fn raise_nofile() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -107,6 +107,10 @@ impl Pool {
         state.threads -= 1;
         state.waking = false;
         if state.threads > 0 {
+            // One of them may have run out of work meanwhile, and was not woken for what came since.
+            if state.idle > 0 {
+                self.recruit(state);
+            }
             return;
         }
         // Nobody else would ever do the jobs: rather wait here than for ever.

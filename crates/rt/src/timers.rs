@@ -125,3 +125,33 @@ impl Drop for Sleep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    struct Note(u64, Arc<Mutex<Vec<u64>>>);
+
+    impl Wake for Note {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().push(self.0);
+        }
+    }
+
+    #[test]
+    fn timers_fire_when_due_in_order_and_those_cancelled_never() {
+        let (timers, fired) = (Timers::new(), Arc::new(Mutex::new(Vec::new())));
+        let set = |deadline| timers.set(deadline, &Waker::from(Arc::new(Note(deadline, fired.clone()))));
+        assert_eq!([30, 10, 20, 15].map(set).map(|(_, earliest)| earliest), [true, true, false, false]);
+        let (id, _) = set(12);
+        timers.cancel(12, id);
+        timers.fire(9);
+        assert!(fired.lock().is_empty());
+        timers.fire(20);
+        assert_eq!((fired.lock().as_slice(), timers.next()), ([10, 15, 20].as_slice(), 30));
+        assert!(!timers.update(12, id, Waker::noop()), "it is gone");
+        timers.fire(NEVER - 1);
+        assert_eq!((fired.lock().as_slice(), timers.next()), ([10, 15, 20, 30].as_slice(), NEVER));
+    }
+}

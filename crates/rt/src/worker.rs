@@ -80,13 +80,18 @@ pub trait Worker: Send + Sync + 'static {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 }
 
-/// Calls of [`cooperate`](crate::cooperate) from one that lets others run to the next.
+/// Calls of [`cooperate`](crate::cooperate) that a task makes at a stretch before one lets others run.
 const BUDGET: u32 = 32;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<dyn Worker>>> = const { RefCell::new(None) };
     /// How many calls of `cooperate` are left.
     static LEFT: Cell<u32> = const { Cell::new(BUDGET) };
+}
+
+/// A task begins to run: its budget is whole.
+pub(crate) fn refill() {
+    LEFT.set(BUDGET);
 }
 
 /// Takes one from this thread's budget; true where it was the last one, and the budget is whole again.
@@ -113,7 +118,7 @@ impl Drop for Restore {
 /// Runs `f` with `worker` as this thread's current worker.
 pub fn enter<R>(worker: Arc<dyn Worker>, f: impl FnOnce() -> R) -> R {
     let _restore = Restore(CURRENT.with(|slot| slot.borrow_mut().replace(worker)));
-    LEFT.set(BUDGET);
+    refill();
     f()
 }
 

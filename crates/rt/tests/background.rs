@@ -5,6 +5,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "RT_TEST_ROLE";
+/// Names the file that lets the child end.
+const WORD: &str = "RT_TEST_WORD";
+const LONG: Duration = Duration::from_secs(120);
 
 fn main() {
     match std::env::var(ROLE).as_deref() {
@@ -14,7 +17,11 @@ fn main() {
                 rt::block_on_control(async { rt::spawn_on(rt::Target::Worker(0), async { 7 }).await });
             assert_eq!(answer, Ok(7), "threads start after the fork");
             ready.ready().expect("ready");
-            std::thread::sleep(Duration::from_secs(2));
+            // Lives until it is told that its parent has ended, or for so long that the test fails.
+            let (word, start) = (std::env::var(WORD).expect("the file's name"), Instant::now());
+            while !std::path::Path::new(&word).exists() && start.elapsed() < LONG {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         Ok("fail") => rt::process::daemonize().expect("fork").fail("image.raw: no such file"),
         Ok("silent") => drop(rt::process::daemonize().expect("fork")),
@@ -28,14 +35,19 @@ fn main() {
 
 fn run(role: &str) -> Output {
     let this = std::env::current_exe().expect("own name");
-    Command::new(this).env(ROLE, role).output().expect("run")
+    Command::new(this).env(ROLE, role).env(WORD, word()).output().expect("run")
+}
+
+fn word() -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("rt-background-{}", std::process::id()))
 }
 
 fn tests() {
     let start = Instant::now();
     // `output` also waits until the child has let go of standard output and error.
     let ready = run("ready");
-    assert!(ready.status.success() && start.elapsed() < Duration::from_millis(1900), "{ready:?}");
+    assert!(ready.status.success() && start.elapsed() < LONG, "{ready:?}");
+    std::fs::write(word(), "").expect("tell the child");
     println!("the parent ends with success once the child is ready ... ok");
 
     let fail = run("fail");
@@ -51,4 +63,6 @@ fn tests() {
 
     assert!(run("threads").status.success());
     println!("a process with threads is not forked ... ok");
+    // The first child has long seen it, unless it has had no turn since: then it ends by itself.
+    std::fs::remove_file(word()).expect("the file is there");
 }

@@ -83,6 +83,7 @@ impl Background {
 
     /// No task is left, and no reply waits.
     pub fn is_idle(&self) -> bool {
+        let _settled = self.done.lock();
         self.tasks.load(Ordering::Acquire) == 0 && self.ready.load(Ordering::Acquire) == 0
     }
 }
@@ -105,10 +106,13 @@ impl Task {
     fn leave(&mut self, reply: Reply) {
         let background = &self.background;
         self.finished = true;
-        background.done.lock().push_back(reply);
-        background.ready.fetch_add(1, Ordering::AcqRel);
+        // All of it under the lock: whoever takes the reply, or asks whether all are idle, finds the place free.
+        let mut done = background.done.lock();
+        done.push_back(reply);
         background.bytes.fetch_sub(self.cost, Ordering::AcqRel);
         background.tasks.fetch_sub(1, Ordering::AcqRel);
+        background.ready.fetch_add(1, Ordering::AcqRel);
+        drop(done);
         background.waker.wake();
     }
 }

@@ -73,6 +73,8 @@ impl Connection {
             }
             input.received(n);
             while !input.window().is_empty() {
+                // A flood of options need never wait: others and the deadline must have their turn all the same.
+                rt::cooperate().await;
                 out.clear();
                 let (taken, step) = handshake.advance(input.window(), &*self.shelf, &mut out)?;
                 input.take(taken);

@@ -211,7 +211,10 @@ impl<'a> Transmission<'a> {
         match self.stream.try_recv(into) {
             Ok(0) => self.ended = true,
             Ok(n) => match &mut self.payload {
-                Some((_, Payload::Kept(_, come))) => *come += n,
+                Some((_, Payload::Kept(_, come))) => {
+                    *come += n;
+                    self.turn_bytes += n;
+                }
                 _ => self.input.received(n),
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -381,6 +384,7 @@ impl<'a> Transmission<'a> {
             Payload::Refused(left, code) => {
                 let skipped = left.min(self.input.window().len());
                 self.input.take(skipped);
+                self.turn_bytes += skipped;
                 if skipped < left {
                     self.payload = Some((request, Payload::Refused(left - skipped, code)));
                     return Next::Wants(1);
@@ -402,7 +406,6 @@ impl<'a> Transmission<'a> {
         };
         if got == buf.len() && !self.flushes(request) {
             self.acknowledge(request);
-            self.turn_bytes += got;
             return Next::Served;
         }
         let structured = self.session.rules.structured;

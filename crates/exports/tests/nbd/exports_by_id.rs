@@ -62,7 +62,7 @@ fn an_export_in_use_goes_only_when_asked_hard_and_its_end_is_told_once() {
 fn a_stopping_server_waits_for_the_requests_that_are_being_worked_on() {
     run(async |world| {
         world.start(ServerOptions::default()).await;
-        world.slow(100_000_000, 1 << 20).await;
+        world.slow(1_000_000_000, 1 << 20).await;
         world.export("slow", true).await;
         let mut client = world.client("slow").await;
         let request = client.request(Command::READ, 0, 4096);

@@ -340,10 +340,6 @@ impl Handshake {
             put_error(out, option, ReplyType::ERR_INVALID, "malformed metadata context request");
             return;
         };
-        if request.count() > limits::QUERIES {
-            put_error(out, option, ReplyType::ERR_TOO_BIG, "too many metadata context queries");
-            return;
-        }
         let Some((_, offer)) = catalog.find(request.export) else {
             unknown_export(out, option, request.export);
             return;

@@ -43,10 +43,6 @@ impl<'a> MetaRequest<'a> {
         reader.0.is_empty().then_some(Self { export, queries })
     }
 
-    pub fn count(&self) -> usize {
-        self.queries.len()
-    }
-
     /// A query selects a context only by its full name.
     pub fn selects(&self, context: &str) -> bool {
         self.queries.contains(&context)

@@ -15,12 +15,13 @@ mod open;
 
 use arc_swap::ArcSwap;
 use block::{
-    BlockError, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt, Options,
-    Perms, Result, Want, WriteFlags, ZeroFlags,
+    BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt,
+    Options, Perms, Reopened, Result, Want, WriteFlags, ZeroFlags,
 };
 use lock::Locks;
 use parking_lot::Mutex;
 use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
@@ -55,6 +56,8 @@ pub const HOST_DEVICE: DriverType = DriverType {
 /// A file or device that is open.
 pub(crate) struct FileDriver {
     filename: String,
+    /// Where it is, also when the process has changed its folder.
+    place: PathBuf,
     file: ArcSwap<File>,
     direct: bool,
     device: bool,
@@ -63,6 +66,7 @@ pub(crate) struct FileDriver {
     /// Fast zeroes were refused by this file system; not tried again.
     no_zero_range: AtomicBool,
     no_punch: AtomicBool,
+    no_reserve: AtomicBool,
     discards: AtomicU64,
     failed_discards: AtomicU64,
     discarded_bytes: AtomicU64,
@@ -82,6 +86,7 @@ impl FileDriver {
         }
         Ok(Self {
             device: stat.kind != FileKind::Regular,
+            place: std::path::absolute(&filename).unwrap_or_else(|_| PathBuf::from(&filename)),
             filename,
             file: ArcSwap::from_pointee(file),
             direct,
@@ -89,6 +94,7 @@ impl FileDriver {
             locks,
             no_zero_range: AtomicBool::new(false),
             no_punch: AtomicBool::new(false),
+            no_reserve: AtomicBool::new(false),
             discards: AtomicU64::new(0),
             failed_discards: AtomicU64::new(0),
             discarded_bytes: AtomicU64::new(0),
@@ -147,13 +153,23 @@ impl FileDriver {
                 other => return other,
             }
         }
-        if self.no_zero_range.load(Relaxed) {
+        if !self.no_zero_range.load(Relaxed) {
+            self.changed();
+            let result = self.file().allocate(Allocate::ZeroRange, offset, len).await;
+            self.changed();
+            match result.map_err(|e| self.fast_path_error(&self.no_zero_range, "zeroing", offset, &e)) {
+                Err(e) if e.kind() == ErrorKind::Unsupported => {}
+                other => return other,
+            }
+        }
+        if unmap || self.device || self.no_reserve.load(Relaxed) {
             return Err(BlockError::unsupported("no fast zeroes in this file system"));
         }
+        // A memory file system zeroes no ranges, but gives them up and takes them anew.
+        self.punch(offset, len).await?;
+        let result = self.file().allocate(Allocate::ReserveKeepSize, offset, len).await;
         self.changed();
-        let result = self.file().allocate(Allocate::ZeroRange, offset, len).await;
-        self.changed();
-        result.map_err(|e| self.fast_path_error(&self.no_zero_range, "zeroing", offset, &e))
+        result.map_err(|e| self.fast_path_error(&self.no_reserve, "reserving room in", offset, &e))
     }
 }
 
@@ -163,7 +179,8 @@ impl Driver for FileDriver {
     fn facts(&self) -> Facts {
         Facts {
             alignment: self.file.load().alignment(),
-            can_write_zeroes: !self.no_zero_range.load(Relaxed),
+            can_write_zeroes: !self.no_zero_range.load(Relaxed)
+                || !self.device && !self.no_punch.load(Relaxed),
             can_discard: !self.no_punch.load(Relaxed),
             grows_with_zeroes: !self.device,
             ..Facts::default()
@@ -329,13 +346,13 @@ impl Driver for FileDriver {
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let file = open::reopen(&self.filename, &self.file(), writable, self.direct).await?;
+            let file = open::reopen(&self.place, &self.file(), writable, self.direct).await?;
             self.file.store(Arc::new(file));
             Ok(())
         })
     }
 
-    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+    fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
             let mut options = options;
             let given = open::take(&mut options, self.direct)?;
@@ -346,7 +363,7 @@ impl Driver for FileDriver {
                     self.filename
                 )));
             }
-            Ok(())
+            Ok(Box::new(|| {}) as Reopened<'a>)
         })
     }
 

@@ -98,7 +98,15 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
         }
     };
     let driver = FileDriver::new(filename.clone(), file, direct, locks)?;
-    Ok(Opened { driver: Arc::new(driver), filename: Some(filename) })
+    Ok(Opened { driver: Arc::new(driver), filename: Some(reusable(filename)) })
+}
+
+/// A name by which the same file can be opened again: a colon before the first slash would be a protocol's.
+fn reusable(filename: String) -> String {
+    match filename.find(['/', ':']).map(|at| filename.as_bytes().get(at)) {
+        Some(Some(b':')) => format!("./{filename}"),
+        _ => filename,
+    }
 }
 
 fn check_kind(filename: &str, stat: &FileStat, device: bool) -> Result<()> {
@@ -106,10 +114,9 @@ fn check_kind(filename: &str, stat: &FileStat, device: bool) -> Result<()> {
         Err(BlockError::invalid(format!("'{driver}' driver requires '{filename}' to be {kind}")))
     };
     match stat.kind {
-        FileKind::Regular if device => wrong("host_device", "either a character or block device"),
-        FileKind::Regular => Ok(()),
         FileKind::Block if device => Ok(()),
-        _ if device => wrong("host_device", "either a character or block device"),
+        _ if device => wrong("host_device", "a block device"),
+        FileKind::Regular => Ok(()),
         _ => wrong("file", "a regular file"),
     }
 }
@@ -119,9 +126,9 @@ async fn open_path(path: &Path, writable: bool, direct: bool) -> std::io::Result
 }
 
 /// Opens the same file again for the other access, and makes sure that it is the same file.
-pub(super) async fn reopen(filename: &str, old: &File, writable: bool, direct: bool) -> Result<File> {
-    let file =
-        open_path(Path::new(filename), writable, direct).await.map_err(|e| could_not_open(filename, &e))?;
+pub(super) async fn reopen(place: &Path, old: &File, writable: bool, direct: bool) -> Result<File> {
+    let filename = place.display().to_string();
+    let file = open_path(place, writable, direct).await.map_err(|e| could_not_open(&filename, &e))?;
     let (before, after) = (old.stat()?, file.stat()?);
     if (before.dev, before.ino) != (after.dev, after.ino) {
         let text = format!(

@@ -9,10 +9,10 @@
 //! Laws: a request that was submitted is carried out whether or not its caller waits; when the connection is lost,
 //! every request in flight and every later one ends with an error that says so; it is never opened again.
 //!
-//! Bounds: requests in flight as [`InFlight`] states; a request without a sign of life ends the connection after
-//! [`Patience`].
+//! Bounds: requests in flight as [`InFlight`] states; a server that keeps one waiting for longer than [`Patience`]
+//! allows is given up, and the connection with it.
 
-use super::inflight::{Answer, InFlight};
+use super::inflight::{Answer, InFlight, Term};
 use super::receive::{Broken, Receiver};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::task::AtomicWaker;
@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -35,16 +35,16 @@ use std::time::Duration;
 pub(super) struct Patience {
     /// To connect, and to agree on an export.
     pub connect: Duration,
-    /// For the next sign of life of a request.
-    pub request: Duration,
-    /// For a flush: everything written before may have to reach a disk.
-    pub flush: Duration,
+    /// Without a byte from or to a server that has requests.
+    pub silence: Duration,
+    /// For a request in all, and for the silence of a flush: everything written before may have to reach a disk.
+    pub longest: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        let request = Duration::from_secs(30);
-        Self { connect: request, request, flush: request * 10 }
+        let silence = Duration::from_secs(30);
+        Self { connect: silence, silence, longest: silence * 10 }
     }
 }
 
@@ -53,7 +53,6 @@ const PARTS: usize = 32;
 
 /// A connection in its transmission phase.
 pub(super) struct Connection {
-    name: String,
     stream: Stream,
     requests: InFlight,
     structured: bool,
@@ -64,8 +63,8 @@ pub(super) struct Connection {
     queue: Mutex<VecDeque<Buf>>,
     queued: AtomicBool,
     closing: AtomicBool,
-    /// Deadline of the reply that is being received; 0 for none.
-    receiving_ns: AtomicU64,
+    /// Of the request whose reply is being received.
+    receiving: Mutex<Option<Term>>,
     /// The pump's.
     waker: AtomicWaker,
 }
@@ -78,25 +77,25 @@ impl Connection {
         name: &str,
         patience: Patience,
     ) -> Result<(Arc<Self>, Export)> {
-        let handshake = Handshake::connect(export, &[BASE_ALLOCATION]).map_err(|error| refusal(&error))?;
+        let handshake =
+            Handshake::connect(export, &[BASE_ALLOCATION]).map_err(|error| refusal(&error, name))?;
         let (stream, step, rest) = within(patience, address, handshake).await?;
-        let Step::Ready(export) = step else { return Err(refusal(&HandshakeError::Ended)) };
+        let Step::Ready(export) = step else { return Err(refusal(&HandshakeError::Ended, name)) };
         let context = export.contexts.iter().find(|(_, name)| name == BASE_ALLOCATION).map(|(id, _)| *id);
         let connection = Arc::new(Self {
-            name: name.to_owned(),
             stream,
-            requests: InFlight::default(),
+            requests: InFlight::new(name),
             structured: export.structured,
             context,
             patience,
             queue: Mutex::default(),
             queued: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            receiving_ns: AtomicU64::new(0),
+            receiving: Mutex::new(None),
             waker: AtomicWaker::new(),
         });
         rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::new(&rest))).detach();
-        rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.request / 4)).detach();
+        rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 4)).detach();
         Ok((connection, export))
     }
 
@@ -114,11 +113,13 @@ impl Connection {
         data: Option<Buf>,
         buf: Option<BufMut>,
     ) -> Answer {
-        let patience = if command == Command::FLUSH { self.patience.flush } else { self.patience.request };
-        let ticket = self.requests.ticket(nanos(patience)).await;
+        let Patience { silence, longest, .. } = self.patience;
+        let silence = if command == Command::FLUSH { longest } else { silence };
+        let ticket = self.requests.ticket().await;
+        let term = Term { began: rt::now_ns(), silence: nanos(silence), longest: nanos(longest) };
         let mut request = Request { flags, command, cookie: 0, offset, length };
         let (structured, context) = (self.structured, self.context.unwrap_or(0));
-        let begun = self.requests.begin(ticket, buf, |cookie| {
+        let begun = self.requests.begin(ticket, term, buf, |cookie| {
             request.cookie = cookie;
             Tracker::new(request, structured, context)
         });
@@ -179,6 +180,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
+            self.requests.alive();
             while let Some(front) = queue.front_mut() {
                 let taken = n.min(front.len());
                 *front = front.slice(taken..);
@@ -194,7 +196,10 @@ impl Connection {
     }
 
     fn lost(&self, cause: &Broken) -> BlockError {
-        BlockError::new(ErrorKind::Io, format!("the connection to '{}' is lost: {}", self.name, words(cause)))
+        BlockError::new(
+            ErrorKind::Io,
+            format!("the connection to '{}' is lost: {}", self.requests.name(), words(cause)),
+        )
     }
 
     /// The connection is of no more use.
@@ -218,7 +223,7 @@ impl Connection {
             let _ = self.submit(&goodbye.encode(), None);
             let _ = self.stream.shutdown_write();
         }
-        self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)));
+        self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.requests.name())));
     }
 
     /// Waits for something to send or to receive; true: to receive. `None` when the connection has ended.
@@ -248,8 +253,7 @@ impl Connection {
 async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     let mut result = receiver.work_off(&connection.requests);
     while result.is_ok() {
-        let current = receiver.deadline_ns().unwrap_or(0);
-        connection.receiving_ns.store(current, Ordering::Release);
+        *connection.receiving.lock() = receiver.term();
         receiver.rest();
         result = match connection.wait().await {
             None => break,
@@ -259,7 +263,7 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
         };
     }
     if let Err(cause) = result {
-        tracing::warn!(export = connection.name, error = %cause, "NBD connection lost");
+        tracing::warn!(export = connection.requests.name(), error = %cause, "NBD connection lost");
         connection.lose(&cause);
     }
     let error = connection.requests.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
@@ -276,16 +280,15 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
         if connection.closing.load(Ordering::Acquire) {
             return;
         }
-        let now = rt::now_ns();
-        let receiving = connection.receiving_ns.load(Ordering::Acquire);
-        if receiving != 0 && receiving <= now || connection.requests.overdue(now) {
-            let seconds = connection.patience.request.as_secs_f32();
+        let receiving = *connection.receiving.lock();
+        if let Some(waited) = connection.requests.overdue(receiving) {
+            let seconds = Duration::from_nanos(waited).as_secs_f32();
             let text = format!(
-                "the connection to '{}' was given up: the server left a request unanswered for {seconds} s",
-                connection.name
+                "the connection to '{}' was given up: the server left a request unanswered for {seconds:.1} s",
+                connection.requests.name()
             );
             tracing::warn!(
-                export = connection.name,
+                export = connection.requests.name(),
                 seconds,
                 "NBD server does not answer; connection given up"
             );
@@ -309,7 +312,7 @@ async fn within(
         let stream = Stream::connect(address).await;
         let stream =
             stream.map_err(|error| BlockError::os(format!("Failed to connect to '{place}'"), &error))?;
-        let (step, rest) = negotiate(&stream, handshake).await?;
+        let (step, rest) = negotiate(&stream, handshake, &place).await?;
         Ok((stream, step, rest))
     };
     match rt::timeout(patience.connect, work).await {
@@ -322,25 +325,26 @@ async fn within(
     }
 }
 
-/// What failed when a server goes away before it has let us in.
-const HANDSHAKE: &str = "the NBD server broke off the handshake";
-
-async fn negotiate(stream: &Stream, mut handshake: Handshake) -> Result<(Step, Vec<u8>)> {
+async fn negotiate(stream: &Stream, mut handshake: Handshake, place: &str) -> Result<(Step, Vec<u8>)> {
+    let broken =
+        |error| BlockError::os(format!("the NBD server at '{place}' broke off the handshake"), &error);
     let mut buf = vec![0; 16 << 10];
     let mut out = Vec::new();
     loop {
-        let n = stream.recv(&mut buf).await.map_err(|error| BlockError::os(HANDSHAKE, &error))?;
+        let n = stream.recv(&mut buf).await.map_err(broken)?;
         if n == 0 {
-            let text =
-                "the NBD server closed the connection during the handshake; it may not know the export";
+            let text = format!(
+                "the NBD server at '{place}' closed the connection during the handshake; it may not know the export"
+            );
             return Err(BlockError::new(ErrorKind::Io, text));
         }
         let mut window = buf.get(..n).unwrap_or_default();
         while !window.is_empty() {
             out.clear();
-            let (taken, step) = handshake.advance(window, &mut out).map_err(|error| refusal(&error))?;
+            let (taken, step) =
+                handshake.advance(window, &mut out).map_err(|error| refusal(&error, place))?;
             window = window.get(taken..).unwrap_or_default();
-            stream.send_all(&out).await.map_err(|error| BlockError::os(HANDSHAKE, &error))?;
+            stream.send_all(&out).await.map_err(broken)?;
             if step != Step::More {
                 return Ok((step, window.to_vec()));
             }
@@ -348,7 +352,8 @@ async fn negotiate(stream: &Stream, mut handshake: Handshake) -> Result<(Step, V
     }
 }
 
-fn refusal(error: &HandshakeError) -> BlockError {
+fn refusal(error: &HandshakeError, place: &str) -> BlockError {
+    let text = |error: &HandshakeError| format!("'{place}': {error}");
     match error {
         HandshakeError::Refused { code: nbd::ReplyType::ERR_UNKNOWN, message, .. } => {
             let mut text = "Requested export not available".to_owned();
@@ -357,9 +362,9 @@ fn refusal(error: &HandshakeError) -> BlockError {
             }
             BlockError::new(ErrorKind::NotFound, text)
         }
-        HandshakeError::Refused { .. } => BlockError::new(ErrorKind::Refused, error.to_string()),
-        HandshakeError::TooLarge { .. } => BlockError::new(ErrorKind::Limit, error.to_string()),
-        error => BlockError::new(ErrorKind::Io, error.to_string()),
+        HandshakeError::Refused { .. } => BlockError::new(ErrorKind::Refused, text(error)),
+        HandshakeError::TooLarge { .. } => BlockError::new(ErrorKind::Limit, text(error)),
+        error => BlockError::new(ErrorKind::Io, text(error)),
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rt::BufMut;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Most requests in flight on one connection.
 const REQUESTS: usize = 64;
@@ -23,10 +23,8 @@ pub(super) struct Pending {
     /// Where a read's data go.
     pub buf: Option<BufMut>,
     reply: oneshot::Sender<Answer>,
-    /// When it is given up, on the runtime's clock.
-    pub deadline_ns: u64,
-    /// Nanoseconds that it may take between two signs of life.
-    pub patience_ns: u64,
+    /// When it was made, and how long it may take.
+    pub term: Term,
     /// Its place among [`REQUESTS`].
     _place: Place,
 }
@@ -37,18 +35,39 @@ impl Pending {
         // Whoever asked may have gone; the request was carried out all the same.
         let _ = self.reply.send((self.buf, result));
     }
+}
 
-    /// The server has shown that it works on the request.
-    pub fn progressed(&mut self) {
-        self.deadline_ns = rt::now_ns().saturating_add(self.patience_ns);
+/// How long a request may take, in ns on the runtime's clock.
+///
+/// Many requests share a slow line, and each waits for those before it: as long as bytes move, either way, the server
+/// lives. `longest` bounds what it may then take all the same.
+#[derive(Clone, Copy)]
+pub(super) struct Term {
+    /// When the request was made.
+    pub began: u64,
+    /// Longest silence of the connection.
+    pub silence: u64,
+    /// Longest time in all.
+    pub longest: u64,
+}
+
+impl Term {
+    /// How long the request has waited, if that is too long. `alive`: when bytes moved last.
+    pub fn overdue(&self, now: u64, alive: u64) -> Option<u64> {
+        let waited = now.saturating_sub(self.began);
+        let silent = now.saturating_sub(alive.max(self.began));
+        (silent >= self.silence || waited >= self.longest).then_some(waited)
     }
 }
 
 /// The requests of a connection.
-#[derive(Default)]
 pub(super) struct InFlight {
+    /// The export, for messages.
+    name: String,
     table: Mutex<Table>,
     places: Arc<Places>,
+    /// When bytes moved last.
+    alive_ns: AtomicU64,
 }
 
 #[derive(Default)]
@@ -77,18 +96,32 @@ impl Drop for Place {
 /// A place for a request that is about to be made.
 pub(super) struct Ticket {
     place: Place,
-    patience_ns: u64,
 }
 
 impl InFlight {
+    /// None yet, towards the export `name`.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            table: Mutex::default(),
+            places: Arc::default(),
+            alive_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// The export, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Waits until one more request may be made.
-    pub async fn ticket(&self, patience_ns: u64) -> Ticket {
+    pub async fn ticket(&self) -> Ticket {
         loop {
             let taken = &self.places.taken;
             let more = |n: usize| (n < REQUESTS).then_some(n + 1);
             let freed = self.places.freed.listen();
             if taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
-                return Ticket { place: Place(self.places.clone()), patience_ns };
+                return Ticket { place: Place(self.places.clone()) };
             }
             freed.await;
         }
@@ -98,6 +131,7 @@ impl InFlight {
     pub fn begin(
         &self,
         ticket: Ticket,
+        term: Term,
         buf: Option<BufMut>,
         make: impl FnOnce(u64) -> Tracker,
     ) -> Result<(u64, oneshot::Receiver<Answer>), (Option<BufMut>, BlockError)> {
@@ -108,9 +142,7 @@ impl InFlight {
         let cookie = table.next_cookie;
         table.next_cookie = cookie.wrapping_add(1);
         let (reply, answer) = oneshot::channel();
-        let Ticket { place, patience_ns } = ticket;
-        let deadline_ns = rt::now_ns().saturating_add(patience_ns);
-        let pending = Pending { tracker: make(cookie), buf, reply, deadline_ns, patience_ns, _place: place };
+        let pending = Pending { tracker: make(cookie), buf, reply, term, _place: ticket.place };
         table.pending.insert(cookie, pending);
         Ok((cookie, answer))
     }
@@ -149,8 +181,17 @@ impl InFlight {
         self.table.lock().dead.clone()
     }
 
-    /// A request that has had no answer for too long, if there is one.
-    pub fn overdue(&self, now_ns: u64) -> bool {
-        self.table.lock().pending.values().any(|pending| pending.deadline_ns <= now_ns)
+    /// Bytes have moved.
+    pub fn alive(&self) {
+        self.alive_ns.store(rt::now_ns(), Ordering::Relaxed);
+    }
+
+    /// How long a request has waited that has had no answer for too long; `receiving` is the one that is being
+    /// answered now, and not in the table.
+    pub fn overdue(&self, receiving: Option<Term>) -> Option<u64> {
+        let (now, alive) = (rt::now_ns(), self.alive_ns.load(Ordering::Relaxed));
+        let table = self.table.lock();
+        let terms = table.pending.values().map(|pending| pending.term).chain(receiving);
+        terms.filter_map(|term| term.overdue(now, alive)).max()
     }
 }

@@ -21,8 +21,8 @@ mod status;
 mod tests;
 
 use block::{
-    BlockError, CreateRequest, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, OpenContext, Opened,
-    Options, Result, Want, WriteFlags, ZeroFlags,
+    BlockError, Common, CreateRequest, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, OpenContext,
+    Opened, Options, Reopened, Result, Want, WriteFlags, ZeroFlags,
 };
 use connection::{Connection, Patience};
 use location::Location;
@@ -285,7 +285,7 @@ impl Driver for NbdDriver {
         })
     }
 
-    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+    fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
             let mut options = options;
             let location = location::take(&mut options)?;
@@ -294,7 +294,7 @@ impl Driver for NbdDriver {
                 let text = format!("'{}' can't be exchanged for another export", self.filename);
                 return Err(BlockError::invalid(text));
             }
-            Ok(())
+            Ok(Box::new(|| {}) as Reopened<'a>)
         })
     }
 

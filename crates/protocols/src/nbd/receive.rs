@@ -5,7 +5,7 @@
 //!           └──────────── rest of large data ─────────────▶ straight to its buffer
 //! ```
 
-use super::inflight::{InFlight, Pending};
+use super::inflight::{InFlight, Pending, Term};
 use block::{BlockError, ErrorKind};
 use nbd::client::{Header, Outcome, Part, ProtocolError};
 use rt::BufMut;
@@ -64,9 +64,9 @@ impl Receiver {
         Self { block: Some(block), start: 0, end: first.len(), current: None }
     }
 
-    /// When the reply that is being received was last known to go on, plus its patience.
-    pub fn deadline_ns(&self) -> Option<u64> {
-        self.current.as_ref().map(|current| current.pending.deadline_ns)
+    /// The term of the request whose reply is being received.
+    pub fn term(&self) -> Option<Term> {
+        self.current.as_ref().map(|current| current.pending.term)
     }
 
     /// Receives what is there and hands out what is complete.
@@ -80,12 +80,12 @@ impl Receiver {
             Err(error) => return Err(error.into()),
         };
         match &mut self.current {
-            Some(Current { left: Left::Data(at, len), pending, .. }) if *len > DIRECT => {
+            Some(Current { left: Left::Data(at, len), .. }) if *len > DIRECT => {
                 (*at, *len) = (*at + n, *len - n);
-                pending.progressed();
             }
             _ => self.end += n,
         }
+        requests.alive();
         self.work_off(requests)
     }
 
@@ -130,7 +130,6 @@ impl Receiver {
                     return Err(error.into());
                 }
             };
-            pending.progressed();
             let left = match part {
                 Part::Nothing => Left::Data(0, 0),
                 Part::Data { start, len } => Left::Data(start, len),
@@ -205,9 +204,11 @@ fn finish(current: Current, requests: &InFlight) -> Result<(), Broken> {
     let request = *pending.tracker.request();
     match pending.tracker.settle() {
         Ok(Outcome::Done(extents)) => pending.end(Ok(extents)),
-        Ok(Outcome::Failed { code, message }) => pending.end(Err(refused(&request, code, &message))),
+        Ok(Outcome::Failed { code, message }) => {
+            pending.end(Err(refused(requests.name(), &request, code, &message)))
+        }
         Err(error) => {
-            pending.end(Err(BlockError::new(ErrorKind::Io, error.to_string())));
+            pending.end(Err(BlockError::new(ErrorKind::Io, format!("'{}': {error}", requests.name()))));
             return Err(error.into());
         }
     }
@@ -215,9 +216,9 @@ fn finish(current: Current, requests: &InFlight) -> Result<(), Broken> {
 }
 
 /// The server's error, in its words where it has any.
-fn refused(request: &nbd::Request, code: nbd::ErrorCode, message: &str) -> BlockError {
+fn refused(export: &str, request: &nbd::Request, code: nbd::ErrorCode, message: &str) -> BlockError {
     let error = io::Error::from_raw_os_error(code.to_errno());
-    let what = format!("the NBD server refused a {} of {} bytes", request.command, request.length);
+    let what = format!("'{export}' refused a {} of {} bytes", request.command, request.length);
     let error = BlockError::os(what, &error).at(request.offset);
     if message.is_empty() { error } else { error.context(message) }
 }

@@ -1,6 +1,7 @@
 //! The driver against servers that behave and servers that don't, all in this process.
 
 use super::connection::Patience;
+use super::inflight::Term;
 use super::*;
 use block::Kind;
 use nbd::server::{Catalog, Handshake, Offer, Step};
@@ -125,14 +126,25 @@ async fn serve(listener: Listener, flags: TransmissionFlags) {
     }
 }
 
+/// Long enough for any machine: only a test that hangs meets it.
+const LONG: Duration = Duration::from_secs(120);
+
+fn patient() -> Patience {
+    Patience { connect: LONG, silence: LONG, longest: LONG }
+}
+
+/// For servers that are to be given up.
 fn impatient() -> Patience {
-    let short = Duration::from_millis(200);
-    Patience { connect: short, request: short, flush: short }
+    Patience { silence: Duration::from_millis(200), ..patient() }
+}
+
+async fn connect_with(socket: &Path, patience: Patience) -> Result<NbdDriver> {
+    let location = Location { address: Address::Unix(socket.to_owned()), export: "disk".into() };
+    NbdDriver::connect(location, patience).await
 }
 
 async fn connect(socket: &Path) -> Result<NbdDriver> {
-    let location = Location { address: Address::Unix(socket.to_owned()), export: "disk".into() };
-    NbdDriver::connect(location, impatient()).await
+    connect_with(socket, patient()).await
 }
 
 async fn bound(socket: &Path) -> Listener {
@@ -244,7 +256,7 @@ fn a_server_that_does_not_answer_is_given_up() {
             while next_request(&stream).await.is_some() {}
         })
         .detach();
-        let driver = connect(socket).await.unwrap();
+        let driver = connect_with(socket, impatient()).await.unwrap();
         let (_, result) = driver.read(0, BufMut::with_len(512)).await;
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -266,7 +278,7 @@ fn a_reply_that_stalls_in_the_middle_is_given_up() {
             while next_request(&stream).await.is_some() {}
         })
         .detach();
-        let driver = connect(socket).await.unwrap();
+        let driver = connect_with(socket, impatient()).await.unwrap();
         let (_, result) = driver.read(0, BufMut::with_len(100_000)).await;
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
     });
@@ -276,7 +288,8 @@ fn a_reply_that_stalls_in_the_middle_is_given_up() {
 fn a_server_that_never_greets_is_given_up() {
     run(async |socket: &Path| {
         let _listener = bound(socket).await;
-        let error = connect(socket).await.err().unwrap();
+        let patience = Patience { connect: Duration::from_millis(200), ..patient() };
+        let error = connect_with(socket, patience).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     });
 }
@@ -301,6 +314,45 @@ fn a_server_that_breaks_the_protocol_is_told_apart_from_one_that_refuses() {
         (Box::new(|r: &Request| nbd::none_chunk(r.cookie + 1).to_vec()), ErrorKind::Io),
         (Box::new(|r: &Request| nbd::none_chunk(r.cookie).to_vec()), ErrorKind::Io),
         (Box::new(|_: &Request| vec![7; 64]), ErrorKind::Io),
+        // A simple reply to a structured read, data twice, too few, of no length, too long an error, extents.
+        (
+            Box::new(|r: &Request| {
+                [&nbd::simple_reply(r.cookie, ErrorCode::OK)[..], &vec![0; r.length as usize]].concat()
+            }),
+            ErrorKind::Io,
+        ),
+        (
+            Box::new(|r: &Request| {
+                let hole = nbd::hole_chunk(r.cookie, r.offset, r.length, false);
+                [hole, nbd::hole_chunk(r.cookie, r.offset, r.length, true)].concat()
+            }),
+            ErrorKind::Io,
+        ),
+        (
+            Box::new(|r: &Request| nbd::hole_chunk(r.cookie, r.offset, r.length - 1, true).to_vec()),
+            ErrorKind::Io,
+        ),
+        (Box::new(|r: &Request| nbd::data_header(r.cookie, r.offset, 0, true).to_vec()), ErrorKind::Io),
+        (
+            Box::new(|r: &Request| nbd::data_header(r.cookie, r.offset, u32::MAX, true).to_vec()),
+            ErrorKind::Io,
+        ),
+        (
+            Box::new(|r: &Request| {
+                let mut reply = Vec::new();
+                nbd::put_error_chunk(&mut reply, r.cookie, ErrorCode::EIO, "", None);
+                reply[16..20].copy_from_slice(&[255; 4]);
+                reply
+            }),
+            ErrorKind::Io,
+        ),
+        (
+            Box::new(|r: &Request| {
+                let header = nbd::status_header(r.cookie, 0, 1, true);
+                [&header[..], &nbd::status_extent(r.length, ExtentFlags::NONE)].concat()
+            }),
+            ErrorKind::Io,
+        ),
     ] {
         run(async |socket: &Path| {
             let listener = bound(socket).await;
@@ -316,10 +368,111 @@ fn a_server_that_breaks_the_protocol_is_told_apart_from_one_that_refuses() {
             let driver = connect(socket).await.unwrap();
             for _ in 0..2 {
                 let (_, result) = driver.read(0, BufMut::with_len(512)).await;
-                assert_eq!(result.unwrap_err().kind(), kind);
+                let error = result.unwrap_err();
+                assert_eq!(error.kind(), kind);
+                assert!(error.to_string().contains(&socket.display().to_string()), "{error}");
             }
         });
     }
+}
+
+/// Passes the server's bytes to one client, each as `pass` makes it, and hangs up where it makes none; how many there
+/// were.
+async fn relay(front: Listener, back: PathBuf, pass: impl Fn(usize, u8) -> Option<u8>) -> usize {
+    let client = Arc::new(front.accept().await.unwrap());
+    let server = Arc::new(Stream::connect_unix(&back).await.unwrap());
+    let (from, to) = (client.clone(), server.clone());
+    let up = rt::spawn(async move {
+        let mut buf = vec![0; 4096];
+        while let Ok(n @ 1..) = from.recv(&mut buf).await {
+            if to.send_all(&buf[..n]).await.is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown();
+    });
+    let (mut passed, mut byte) = (0, [0]);
+    while matches!(server.recv(&mut byte).await, Ok(1)) {
+        let Some(byte) = pass(passed, byte[0]) else { break };
+        if client.send_all(&[byte]).await.is_err() {
+            break;
+        }
+        passed += 1;
+    }
+    let _ = (client.shutdown(), server.shutdown());
+    up.await.unwrap();
+    passed
+}
+
+/// One conversation; its first error.
+async fn converse(socket: &Path, patience: Patience) -> Result<()> {
+    let driver = connect_with(socket, patience).await?;
+    let read = driver.read(5, BufMut::with_len(9)).await.1;
+    let written = driver.write(0, Buf::from_slice(&[3; 20]), WriteFlags { fua: true }).await;
+    let told = driver.map(0, 4096, Want::Status).await.map(drop);
+    let flushed = driver.flush().await;
+    // A status that the server does not tell needs no connection.
+    let results = [read, written, flushed];
+    let is_lost = |result: &Result<()>| matches!(result, Err(e) if e.to_string().contains("is lost"));
+    let first = results.iter().position(is_lost).unwrap_or(results.len());
+    assert!(results[first..].iter().all(Result::is_err), "what is lost stays lost: {results:?}");
+    results.into_iter().chain([told]).collect()
+}
+
+#[test]
+fn a_server_that_hangs_up_after_any_byte_ends_the_conversation_with_an_error_that_names_it() {
+    let hang_up = |most| converse_over_a_relay(move |at, byte| (at < most).then_some(byte), patient());
+    let (passed, result) = hang_up(usize::MAX);
+    result.unwrap();
+    for most in 0..passed {
+        let (_, result) = hang_up(most);
+        result.expect_err(&format!("only {most} bytes came"));
+    }
+}
+
+#[test]
+fn a_server_that_gets_any_byte_wrong_is_survived() {
+    let short = Duration::from_millis(50);
+    let patience = Patience { connect: short, silence: short, longest: LONG };
+    let (passed, _) = converse_over_a_relay(|_, byte| Some(byte), patient());
+    for wrong in 0..passed {
+        for flip in [0x01, 0x80] {
+            let pass = move |at, byte| Some(if at == wrong { byte ^ flip } else { byte });
+            // Some bytes matter to nobody (a status, data, words), with the others it fails or is given up.
+            let _ = converse_over_a_relay(pass, patience);
+        }
+    }
+}
+
+/// How many bytes the relay passed, and what became of the conversation; an error names the server.
+fn converse_over_a_relay(
+    pass: impl Fn(usize, u8) -> Option<u8> + Send + 'static,
+    patience: Patience,
+) -> (usize, Result<()>) {
+    run(async |socket: &Path| {
+        let back = socket.with_extension("back");
+        let front = bound(socket).await;
+        // It may come to a bad end, if what it is told is wrong.
+        rt::spawn(serve(bound(&back).await, ALL)).detach();
+        let relay = rt::spawn(relay(front, back, pass));
+        let result = rt::timeout(LONG, converse(socket, patience)).await.expect("the conversation ends");
+        if let Err(error) = &result {
+            let named = error.to_string().contains(&socket.display().to_string());
+            assert!(named || error.to_string().starts_with("Requested export not available"), "{error}");
+        }
+        (relay.await.unwrap(), result)
+    })
+}
+
+#[test]
+fn a_server_is_given_up_for_its_silence_and_for_one_request_without_end_but_not_for_a_slow_line() {
+    let term = Term { began: 1000, silence: 100, longest: 1000 };
+    assert_eq!(term.overdue(1099, 0), None);
+    assert_eq!(term.overdue(1100, 0), Some(100));
+    // Others are answered meanwhile.
+    assert_eq!(term.overdue(1999, 1950), None);
+    assert_eq!(term.overdue(1999, 1899), Some(999));
+    assert_eq!(term.overdue(2000, 1999), Some(1000));
 }
 
 #[test]
@@ -360,10 +513,10 @@ fn an_unknown_export_and_a_missing_server_say_so() {
     run(async |socket: &Path| {
         let location =
             |export: &str| Location { address: Address::Unix(socket.to_owned()), export: export.into() };
-        let nobody = NbdDriver::connect(location("disk"), impatient()).await.err().unwrap();
+        let nobody = NbdDriver::connect(location("disk"), patient()).await.err().unwrap();
         assert!(nobody.to_string().starts_with("Failed to connect to '"), "{nobody}");
         rt::spawn(serve(bound(socket).await, ALL)).detach();
-        let unknown = NbdDriver::connect(location("disc"), impatient()).await.err().unwrap();
+        let unknown = NbdDriver::connect(location("disc"), patient()).await.err().unwrap();
         assert!(unknown.to_string().starts_with("Requested export not available"), "{unknown}");
     });
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::{peer_label, socket};
 use crate::blocking::blocking;
 use crate::source::Source;
-use crate::sys;
+use crate::{cooperate, sys};
 
 /// How its descriptor is read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,14 @@ enum Kind {
 /// Most bytes that a pipe takes for certain once it says that it has room.
 const PIPE_ROOM: usize = 4096;
 
+/// A TCP peer that is gone without a word is noticed after a minute of silence and two of questions.
+const KEEPALIVE: [(libc::c_int, libc::c_int, libc::c_int); 4] = [
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 20),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 6),
+];
+
 /// A connected socket, or an open pipe, terminal or file used as one.
 ///
 /// One task at a time waits for each direction. It belongs to the worker on which it first waited.
@@ -34,8 +42,12 @@ pub struct Stream {
 impl Stream {
     /// A socket that nobody else uses. Errors of the options only cost time.
     pub(super) fn socket(fd: OwnedFd) -> Stream {
-        // Fails for UNIX sockets, which don't hold small messages back anyway.
-        let _ = socket::set_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+        // Fails for UNIX sockets, which don't hold small messages back anyway, and whose peers can't vanish unnoticed.
+        if socket::set_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).is_ok() {
+            for (level, name, value) in KEEPALIVE {
+                let _ = socket::set_option(fd.as_fd(), level, name, value);
+            }
+        }
         Stream { source: Source::new(fd), kind: Kind::Socket }
     }
 
@@ -97,6 +109,8 @@ impl Stream {
         if self.kind == Kind::File {
             return self.read_file(buf).await;
         }
+        // A peer that always has more must not keep the worker to itself.
+        cooperate().await;
         loop {
             match self.try_recv(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,

@@ -1,7 +1,8 @@
 //! Sockets, pipes and signals.
 
 use std::io::{self, IoSlice, Write};
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,12 +102,66 @@ fn tcp_connects_by_name_and_both_families_share_a_port() {
             drop(rt::spawn(async move {
                 while let Ok(stream) = listener.accept().await {
                     assert!(stream.peer_label().contains(':'));
+                    assert!(asks_silent_peers(&stream));
                     drop(rt::spawn_on(Target::LeastLoaded, echo(stream)));
                 }
             }));
         }
         exchange(Stream::connect_tcp("localhost", port).await.unwrap()).await;
         exchange(Stream::connect_tcp("127.0.0.1", port).await.unwrap()).await;
+    });
+}
+
+#[test]
+fn the_address_of_all_addresses_is_reached_by_either_family() {
+    on_each_engine(|| async {
+        let Ok(mut listeners) = Listener::bind_tcp("::", 0).await else {
+            println!("left out: no IPv6 here");
+            return;
+        };
+        let listener = listeners.pop().unwrap();
+        let rt::net::Address::Tcp { port, .. } = listener.local_addr().unwrap().clone() else {
+            unreachable!()
+        };
+        let accepts = rt::spawn(async move { echo(listener.accept().await.unwrap()).await });
+        exchange(Stream::connect_tcp("127.0.0.1", port).await.unwrap()).await;
+        accepts.await.unwrap().unwrap();
+    });
+}
+
+/// Whether the kernel asks after a peer that says nothing.
+fn asks_silent_peers(stream: &Stream) -> bool {
+    let (mut value, mut len): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    let (fd, place) = (stream.as_fd().as_raw_fd(), (&raw mut value).cast());
+    // SAFETY: `value` and `len` live during the call, and `len` is the size of `value`.
+    let done = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, place, &raw mut len) };
+    done == 0 && value == 1
+}
+
+#[test]
+fn a_peer_that_never_stops_talking_keeps_nobody_from_the_worker() {
+    on_each_engine(|| async {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let talker = std::thread::spawn(move || {
+            let start = std::time::Instant::now();
+            while start.elapsed() < Duration::from_secs(120) {
+                if theirs.write_all(&[7; 1 << 16]).is_err() {
+                    return true;
+                }
+            }
+            false
+        });
+        let stream = Arc::new(Stream::from_fd(ours.into()).unwrap());
+        let heard = stream.clone();
+        let listener = rt::spawn(async move { while matches!(heard.recv(&mut [0; 64]).await, Ok(1..)) {} });
+        for _ in 0..10 {
+            rt::sleep(Duration::from_millis(1)).await;
+            rt::spawn(async {}).await.unwrap();
+        }
+        stream.shutdown().unwrap();
+        listener.await.unwrap();
+        drop(stream);
+        assert!(rt::blocking(move || talker.join().unwrap()).await, "the others had their turn meanwhile");
     });
 }
 
@@ -131,7 +186,7 @@ fn a_peer_that_ends_together_with_its_last_words_is_heard_to_the_end() {
                 let mut buf = [0; 100];
                 let first = server.recv(&mut buf).await.unwrap();
                 let second =
-                    rt::timeout(Duration::from_secs(10), server.recv(&mut buf)).await.unwrap().unwrap();
+                    rt::timeout(Duration::from_secs(120), server.recv(&mut buf)).await.unwrap().unwrap();
                 (first, second)
             });
             client.send_all(b"last words").await.unwrap();
