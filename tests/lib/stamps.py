@@ -270,7 +270,7 @@ class Writer:
         self.handles = []
         self._forget()
 
-    def drain(self, seconds=30):
+    def drain(self, seconds=120):
         """Waits for all answers."""
         end = time.monotonic() + seconds
         while self.flying:

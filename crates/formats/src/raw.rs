@@ -3,9 +3,9 @@
 //! A raw image whose format was guessed keeps a guard on its first sector: what a guest writes there must not make
 //! the image look like another format at the next open, or a guest could have files of the host read for it.
 use block::{
-    Action, BlockError, CreateOption, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind,
-    Extent, Facts, How, Kind, OpenContext, Opened, OptionKind, Options, Perms, Registry, Result, Role, Want,
-    WriteFlags, WritePlan,
+    Action, BlockError, Common, CreateOption, CreateRequest, Driver, DriverKind, DriverType, Edges,
+    ErrorKind, Extent, Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Registry,
+    Reopened, Result, Role, Share, Want, WriteFlags, WritePlan,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -217,15 +217,16 @@ impl Driver for Raw {
         })
     }
 
-    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+    fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
             let mut options = options;
             let asked = take_window(&mut options)?;
             options.finish()?;
             let window = asked.map(|w| w.within(self.edges.need(Role::File)?.length())).transpose()?;
-            self.offset.store(window.map_or(0, |w| w.offset), Release);
-            self.size.store(window.map_or(WHOLE, |w| w.size), Release);
-            Ok(())
+            Ok(Box::new(move || {
+                self.offset.store(window.map_or(0, |w| w.offset), Release);
+                self.size.store(window.map_or(WHOLE, |w| w.size), Release);
+            }) as Reopened<'a>)
         })
     }
 
@@ -234,7 +235,20 @@ impl Driver for Raw {
     }
 
     fn child_perms(&self, _: Role, parents: Perms, _: bool) -> Perms {
-        parents
+        match self.naming_options().is_empty() {
+            true => parents,
+            // The window must stay inside the file.
+            false => Perms { share: parents.share.without(Share::RESIZE), ..parents },
+        }
+    }
+
+    fn naming_options(&self) -> Options {
+        let (mut options, size) = (Options::new(), self.size.load(Relaxed));
+        if size != WHOLE {
+            options.set("offset", Opt::Uint(self.offset()));
+            options.set("size", Opt::Uint(size));
+        }
+        options
     }
 }
 

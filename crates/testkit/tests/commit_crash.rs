@@ -133,12 +133,12 @@ fn any_test(seed: u64) -> CrashTest {
 
 #[test]
 fn a_layer_that_is_committed_is_given_up_only_when_its_data_is_durable_below() {
-    run_seeds("COMMIT_CRASH", 40, any_test);
+    run_seeds("COMMIT_CRASH", 240, any_test);
 }
 
 #[test]
 fn after_completed_the_base_alone_holds_everything_that_was_flushed() {
-    run_seeds("ACTIVE_COMMIT_CRASH", 40, |seed| CrashTest {
+    run_seeds("ACTIVE_COMMIT_CRASH", 240, |seed| CrashTest {
         inspect: Some(inspect_active),
         or_inspect: Some(inspect_base),
         beside: Some(commit_active),

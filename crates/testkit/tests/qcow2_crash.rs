@@ -33,11 +33,12 @@ fn any_stack(rng: &mut Rng) -> Stack {
 
 fn qcow2(rng: &mut Rng, file: &'static str, size: u64) -> Image {
     let image = Image::new("qcow2", file, size).with("cluster_size", CLUSTERS[rng.index(4)]);
-    match rng.below(4) {
-        0 => image.with("compat", "0.10"),
+    let image = match rng.below(5) {
+        0 => return image.with("compat", "0.10"),
         1 => image,
         _ => image.with("refcount_bits", REFCOUNT_BITS[rng.index(7)]),
-    }
+    };
+    if rng.chance(1, 5) { image.with("lazy_refcounts", "on") } else { image }
 }
 
 fn any_plan(rng: &mut Rng, size: u64) -> Plan {
@@ -83,12 +84,12 @@ fn any_test(seed: u64) -> CrashTest {
 
 #[test]
 fn what_was_flushed_is_there_after_any_crash_and_no_sector_shows_anothers_data() {
-    run_seeds("QCOW2_CRASH", 100, any_test);
+    run_seeds("QCOW2_CRASH", 600, any_test);
 }
 
 #[test]
 fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_changes() {
-    run_seeds("QCOW2_SNAPSHOT", 60, |seed| {
+    run_seeds("QCOW2_SNAPSHOT", 360, |seed| {
         let mut test = any_test(seed);
         // Counts of one bit can't share; the first refcount block must have room for the snapshot's tables.
         if let Some(top) = test.stack.images.last_mut() {
@@ -129,7 +130,7 @@ fn inspect_with_bitmap(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<
 
 #[test]
 fn bitmaps_that_are_not_maintained_are_called_out_of_date_before_any_data_changes() {
-    run_seeds("QCOW2_BITMAP", 30, |seed| {
+    run_seeds("QCOW2_BITMAP", 180, |seed| {
         let mut test = any_test(seed);
         let image =
             Image::new("qcow2", "/top", 64 << 10).with("cluster_size", CLUSTERS[1 + seed as usize % 3]);
@@ -141,7 +142,7 @@ fn bitmaps_that_are_not_maintained_are_called_out_of_date_before_any_data_change
 
 #[test]
 fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_corrupt() {
-    run_seeds("QCOW2_FAULT", 100, |seed| {
+    run_seeds("QCOW2_FAULT", 600, |seed| {
         let mut test = any_test(seed);
         let mut rng = Rng::new(!seed);
         let kinds =
@@ -158,7 +159,7 @@ fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_co
 
 #[test]
 fn after_a_failed_fsync_no_flush_and_no_fua_write_is_answered_as_durable() {
-    run_seeds("QCOW2_FSYNC", 60, |seed| {
+    run_seeds("QCOW2_FSYNC", 360, |seed| {
         let mut test = any_test(seed);
         test.plan.mix = Mix { read: 1, write: 10, zero: 2, discard: 2, flush: 5, resize: 0, fua: 40 };
         test.plan.span = 24;

@@ -18,7 +18,7 @@ fn a_raw_image_keeps_what_was_flushed_through_every_crash() {
         largest: 200,
         faults: Faults::None,
     };
-    run_seeds("RAW_CRASH", 40, |seed| CrashTest {
+    run_seeds("RAW_CRASH", 240, |seed| CrashTest {
         stack: stack.clone(),
         plan,
         config: Config { inline: seed % 4 != 0, ..Config::seeded(0) },

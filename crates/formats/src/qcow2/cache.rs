@@ -2,15 +2,16 @@
 //!
 //! Laws:
 //! - a slice is loaded, and its table made or copied, under a lease of the slice: one copy of a page is in memory;
-//! - entries are looked at once, when they are loaded: a slice that has a wrong one is marked [`SUSPECT`], which
-//!   sends every request on it the slow way that judges each entry;
+//! - entries are looked at once, when they are loaded, and once more, with the refcounts, before the first change: a
+//!   slice that has a wrong one is marked [`SUSPECT`], which sends every request on it the slow way that judges each
+//!   entry;
 //! - a table that an internal snapshot shares is marked [`SHARED`] and never changed: its first change copies it;
 //! - a new table is in the file, whole, before the L1 entry that leads to it is set in memory.
 use super::entry::{Entry, Geometry};
 use super::freed::{Gone, Why};
 use super::header::{COPIED, OFFSET_MASK};
 use super::image::{Image, TABLE_KEY};
-use super::overlap::L2_TABLE;
+use super::overlap::{Known, L2_TABLE};
 use block::Result;
 use block::metacache::Page;
 use rt::{Buf, BufMut};
@@ -22,6 +23,8 @@ use std::sync::atomic::Ordering::*;
 pub(super) const TABLE_PAGE_WORDS: u64 = 512;
 /// Mark of a slice that has an entry which must not be used.
 pub(super) const SUSPECT: u32 = 1;
+/// Mark of a slice of whose entries nobody knows yet whether the refcounts agree: the first change finds out.
+pub(super) const UNJUDGED: u32 = 4;
 /// Mark of a slice of an L2 table that others refer to.
 pub(super) const SHARED: u32 = 2;
 
@@ -91,10 +94,10 @@ impl Image {
         let place = table + number * TABLE_PAGE_WORDS * 8;
         let bytes = self.read_table(place, words * 8).await?;
         let g = self.g();
-        for word in
-            words_of(&bytes).map(|w| w & OFFSET_MASK).filter(|host| *host != 0 && g.within(*host) == 0)
-        {
-            self.regions.add(g.cluster(word), L2_TABLE);
+        for (index, host) in (number * TABLE_PAGE_WORDS..).zip(words_of(&bytes).map(|w| w & OFFSET_MASK)) {
+            if host != 0 && g.within(host) == 0 {
+                self.regions.found(g.cluster(host), Known { name: L2_TABLE, index });
+            }
         }
         Ok(self.tables.insert(Page::new(key, place, 0, words_of(&bytes))))
     }
@@ -109,7 +112,7 @@ impl Image {
         let index = self.g().l1_index(slice);
         let word = self.l1_page(index).await?.word((index % TABLE_PAGE_WORDS) as usize);
         let table = Table { host: word & OFFSET_MASK, owned: word & COPIED != 0 };
-        match self.wrong_table(word, table) {
+        match self.wrong_table(word, table, index) {
             None => Ok((word != 0).then_some(table)),
             Some(why) => {
                 let guest = index * self.g().l1_span();
@@ -119,7 +122,7 @@ impl Image {
         }
     }
 
-    fn wrong_table(&self, word: u64, table: Table) -> Option<String> {
+    fn wrong_table(&self, word: u64, table: Table, index: u64) -> Option<String> {
         let g = self.g();
         if word == 0 {
             return None;
@@ -138,8 +141,19 @@ impl Image {
             return Some(format!("the L2 table lies beyond the end of the file ({length:#x})"));
         }
         let cluster = g.cluster(table.host);
-        let what = self.regions.named_at(&(cluster..cluster + 1))?;
-        Some(format!("the L2 table would overlap the {what}"))
+        if let Some(what) = self.regions.named_at(&(cluster..cluster + 1)) {
+            return Some(format!("the L2 table would overlap the {what}"));
+        }
+        if !self.writable.load(Acquire) {
+            return None;
+        }
+        // Two names of one table would be two copies in memory that differ, unless both copy it before they change it.
+        let known = Known { name: L2_TABLE, index };
+        let other = self.regions.claimed_by_other(cluster, known)?;
+        if other.name == L2_TABLE && !table.owned {
+            return None;
+        }
+        Some(format!("its cluster is also the {} {}", other.name, other.index))
     }
 
     /// The slice, from memory or loaded; `None` if its L2 table does not exist.
@@ -179,7 +193,23 @@ impl Image {
         if !words.iter().all(|word| seems_right(*word)) {
             marks |= SUSPECT;
         }
+        if self.writable.load(Acquire) {
+            marks |= UNJUDGED;
+        }
         Ok(Some(self.tables.insert(Page::new(slice, place, marks, words))))
+    }
+
+    /// Before the first change of a slice: whether the clusters of its entries are counted. Reading does without, for
+    /// it must not wait for the allocator.
+    pub(super) async fn judge(&self, page: &Page) -> Result<()> {
+        if page.marks() & UNJUDGED == 0 {
+            return Ok(());
+        }
+        let g = self.g();
+        let hosts = page.words_from(0).filter_map(|word| Entry::of(word, g).host_clusters(g));
+        let counted = self.are_counted(hosts).await?;
+        page.change_marks(if counted { 0 } else { SUSPECT }, UNJUDGED);
+        Ok(())
     }
 
     /// The bytes of a slice. Who walks from one slice to the next has the rest of the table read with it, as long as
@@ -279,7 +309,7 @@ impl Image {
             self.returned.lock().push(run);
             return Err(e);
         }
-        self.regions.add(run.start, L2_TABLE);
+        self.regions.add(run.start, Known { name: L2_TABLE, index });
         l1.set((index % TABLE_PAGE_WORDS) as usize, g.owned(host));
         self.dirty_tables.mark(&l1);
         Ok(host)

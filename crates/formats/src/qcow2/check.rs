@@ -150,9 +150,14 @@ async fn repair_image(
     let mut counts = Counts::whole(image.clusters() + 1);
     table.load(image, &mut counts, findings).await?;
     Walk::new(image, &table, &mut tables, &mut counts, findings, true).run().await?;
-    mend::entries(image, findings).await?;
+    mend::entries(image, &counts, findings).await?;
     compare(image, &mut counts, findings);
     let all = findings.repair() == Repair::All;
+    if findings.beyond_leaks && !all {
+        let text =
+            "the refcount structures have to be rebuilt, which only 'check -r all' does; nothing was changed";
+        return Err(BlockError::corrupt(text.to_owned()));
+    }
     if findings.rebuild && all && findings.complete {
         forget_bitmaps(file, header).await?;
         rebuild::rebuild(file, header, file_len, &table, &mut counts, findings).await?;

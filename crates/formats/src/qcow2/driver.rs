@@ -6,8 +6,8 @@ use super::image::Image;
 use super::info::{self, Listed};
 use super::options::Settings;
 use block::{
-    BlockError, CheckReport, Checker, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How, Link, Node,
-    OpenContext, Opened, Options, Perms, Repair, Result, Role, Share, Want, WritePlan,
+    BlockError, CheckReport, Checker, Common, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How,
+    Link, Node, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -29,7 +29,7 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         }
         let common = context.common().clone();
         let discards = common.discard == Discard::Unmap;
-        let settings = Settings::take(&mut options, discards, header.cluster_size(), context.limits())?;
+        let settings = Settings::take(&mut options, discards, &header, context.limits())?;
         let thin_data = holds_less_than_it_maps(&file, header.cluster_size());
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         context.backing(&mut options, Some(&link)).await?;
@@ -92,8 +92,11 @@ impl Qcow2 {
         if let Some(fault) = image.header.read().refcount_fault(length) {
             return Err(BlockError::from(fault).context(format!("qcow2 image '{name}'")));
         }
+        // Refcount blocks have the first claim to their clusters; L2 tables are known as their L1 pages are loaded.
+        image.regions.clear();
+        image.find_blocks().await?;
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
-        image.ready.store(image.header.read().autoclear == 0, Release);
+        image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
         image.writable.store(true, Release);
         // Entries that only reading looked at are judged anew (see `Image::overlapped`): after the switch, or a reader
         // in between would leave some behind.
@@ -138,7 +141,8 @@ impl Qcow2 {
             image.take_returned(&mut alloc).await?;
             image.cut_growth(&mut alloc).await?;
         }
-        image.flush().await
+        image.flush().await?;
+        image.settle_header().await
     }
 }
 
@@ -213,17 +217,23 @@ impl Driver for Qcow2 {
         })
     }
 
-    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
+    fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
+        let discards = common.discard == Discard::Unmap;
         Box::pin(async move {
             let mut options = options;
-            let discards = self.image.own_node().is_some_and(|n| n.common().discard == Discard::Unmap);
-            let cluster_size = self.image.geometry.cluster_size();
-            let settings = Settings::take(&mut options, discards, cluster_size, block::Limits::default())?;
+            let header = self.image.header.read().clone();
+            let settings = Settings::take(&mut options, discards, &header, block::Limits::default())?;
             options.finish()?;
-            self.image.tables.set_limit(settings.table_cache);
-            self.image.counts.set_limit(settings.count_cache);
-            *self.image.settings.write() = settings;
-            Ok(())
+            Ok(Box::new(move || {
+                self.image.tables.set_limit(settings.table_cache);
+                self.image.counts.set_limit(settings.count_cache);
+                *self.image.settings.write() = settings;
+                if !self.image.header_is_ready() {
+                    // Counts that are lazy from now on are called so before the next write; those that were stay so
+                    // until the image is settled.
+                    self.image.ready.store(false, Release);
+                }
+            }) as Reopened<'a>)
         })
     }
 

@@ -9,6 +9,8 @@
 //! then the counts (so that every entry in the sealed pages is counted). Data of sealed entries was written before
 //! they were set, so flush A covers it.
 //!
+//! Under the dirty bit (lazy refcounts) counts are left for the end: a repair makes them anew after a crash.
+//!
 //! Failures: nothing is taken off a list before it is durable, so an epoch that ends early, for lack of space or
 //! because nobody waits for it any more, needs no undo; the next one does its work.
 use super::image::Image;
@@ -29,7 +31,9 @@ impl Image {
         self.unharmed()?;
         self.freed.seal();
         let tables = self.dirty_tables.seal();
-        self.write_counts().await?;
+        if !self.counts_wait.load(Acquire) {
+            self.write_counts().await?;
+        }
         self.sync().await?;
         if tables.is_empty() && self.freed.none_sealed() {
             return Ok(());

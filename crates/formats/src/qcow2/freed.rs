@@ -152,10 +152,17 @@ impl Image {
 
     async fn release(&self, upto: u64) {
         let _turn = self.freed.turn.lock().await;
+        let gone = self.freed.take(upto);
         if !self.writable.load(Acquire) {
+            // They came too late: nothing is written any more, and nobody may wait for it in vain.
+            let clusters = gone.iter().map(|g| g.count).sum::<u64>();
+            tracing::warn!(
+                image = self.file_name(),
+                clusters,
+                "clusters that were given up stay counted until a check frees them"
+            );
             return;
         }
-        let gone = self.freed.take(upto);
         if let Err(e) = self.release_clusters(gone).await {
             tracing::warn!(image = self.file_name(), error = %e, "clusters that were given up stay counted until a check frees them");
         }

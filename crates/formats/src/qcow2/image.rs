@@ -3,7 +3,7 @@ use super::alloc::{Alloc, Run};
 use super::cache::Ahead;
 use super::entry::Geometry;
 use super::freed::Freed;
-use super::header::{Header, INCOMPATIBLE_CORRUPT};
+use super::header::{Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::options::Settings;
 use super::overlap::Regions;
 use block::metacache::{Cache, Dirty, Turns};
@@ -30,6 +30,8 @@ pub(super) struct Image {
     /// The header says what it must say before the first write ([`Image::first_write`]).
     pub ready: AtomicBool,
     pub header_turn: AsyncMutex<()>,
+    /// The dirty bit is durable: refcounts need not be (see [`Image::settle_header`]).
+    pub counts_wait: AtomicBool,
 
     /// Pages of the L1 table (keys with [`TABLE_KEY`]) and slices of L2 tables.
     pub tables: Cache,
@@ -68,6 +70,7 @@ impl Image {
             writable: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             header_turn: AsyncMutex::new(()),
+            counts_wait: AtomicBool::new(false),
             tables: Cache::new(settings.table_cache),
             dirty_tables: Dirty::default(),
             counts: Cache::new(settings.count_cache),
@@ -153,7 +156,8 @@ impl Image {
     }
 
     /// Before the first write after the image was opened: what other programs keep beside the data and this one
-    /// does not bring up to date (bitmaps and unknown things) is declared out of date, durably.
+    /// does not bring up to date (bitmaps and unknown things) is declared out of date, and counts that are to be
+    /// written late are called so, durably.
     pub async fn first_write(&self) -> Result<()> {
         if self.ready.load(Acquire) {
             return Ok(());
@@ -161,25 +165,55 @@ impl Image {
         if !self.writable.load(Acquire) {
             return Err(BlockError::new(ErrorKind::ReadOnly, "the image is not open for writing"));
         }
+        if let Some((one, other)) = self.regions.conflict() {
+            return Err(self.corrupt(format!("the {one} and the {other} overlap"), None).await);
+        }
         let _turn = self.header_turn.lock().await;
         if !self.ready.load(Acquire) {
-            if self.header.read().autoclear != 0 {
-                self.change_header_in_turn(|h| h.autoclear = 0).await?;
+            let lazy = self.settings.read().lazy_counts;
+            if !self.header_is_ready() {
+                let ready = |h: &mut Header| {
+                    h.autoclear = 0;
+                    h.set_incompatible(INCOMPATIBLE_DIRTY, lazy || h.is_dirty());
+                };
+                self.change_header_in_turn(ready).await?;
                 self.sync().await?;
             }
+            self.counts_wait.store(lazy, Release);
             self.ready.store(true, Release);
         }
         Ok(())
+    }
+
+    /// Whether the header says what it must say before the first write.
+    pub fn header_is_ready(&self) -> bool {
+        let header = self.header.read();
+        header.autoclear == 0 && (header.is_dirty() || !self.settings.read().lazy_counts)
+    }
+
+    /// Takes the dirty bit back when all counts are durable. Nobody writes meanwhile; a later first write sets it
+    /// again.
+    pub async fn settle_header(&self) -> Result<()> {
+        if !self.header.read().is_dirty() {
+            return Ok(());
+        }
+        self.counts_wait.store(false, Release);
+        self.ready.store(false, Release);
+        self.write_counts().await?;
+        self.sync().await?;
+        self.change_header(|h| h.set_incompatible(INCOMPATIBLE_DIRTY, false)).await?;
+        self.sync().await
     }
 
     /// Takes note of a contradiction in the image. A writable one is marked corrupt on disk, so that no program
     /// writes to it before it is repaired, and takes no writes from now on.
     pub async fn corrupt(&self, what: String, guest: Option<u64>) -> BlockError {
         let text = format!("{}: {what}; 'cairn img check -r all' may repair the image", self.file_name());
-        let mut error = BlockError::corrupt(text);
-        if let Some(guest) = guest {
-            error = error.at(guest);
-        }
+        let located = |error: BlockError| match guest {
+            Some(guest) => error.at(guest),
+            None => error,
+        };
+        let error = located(BlockError::corrupt(text));
         if !self.writable.load(Acquire) || self.unharmed().is_err() {
             return error;
         }
@@ -192,7 +226,8 @@ impl Image {
             tracing::error!(image = self.file_name(), error = %e, "the image could not be marked as corrupt");
         }
         if let Some(node) = self.own_node() {
-            node.poison(&error);
+            // Whoever hears of it knows the image, and may have words of its own for what to do.
+            node.poison(&located(BlockError::corrupt(what)));
         }
         error
     }

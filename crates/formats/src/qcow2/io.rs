@@ -89,13 +89,14 @@ impl Image {
 
     /// The entries of leased clusters, each checked.
     async fn entries(&self, leased: &Leased) -> Result<Vec<Entry>> {
+        self.judge(&leased.page).await?;
         let words = leased.page.words_from(leased.first).take(leased.count as usize);
         if leased.page.marks() & SUSPECT == 0 {
             return Ok(words.map(|word| Entry::of(word, self.geometry)).collect());
         }
         let mut entries = Vec::new();
         for (word, cluster) in words.collect::<Vec<_>>().into_iter().zip(leased.cluster..) {
-            match self.checked(word, cluster).await {
+            match self.checked_to_change(word, cluster).await {
                 Ok(entry) => entries.push(entry),
                 Err(e) if entries.is_empty() => return Err(e),
                 // What comes before the wrong entry can be done.
@@ -171,7 +172,7 @@ impl Image {
         }
         if discard || !g.zero_flag {
             let extent = self.map(offset, len, Want::Status).await?;
-            let done = matches!(extent.kind, Kind::Zero { .. }) && discard
+            let done = extent.kind == Kind::Zero { offset: None } && discard
                 || extent.kind == Kind::Hole && !self.has_backing();
             if done {
                 return Ok(WritePlan { len: extent.len.min(len), action: Action::Nothing, token: None });
@@ -199,12 +200,11 @@ impl Image {
         let allocated = matches!(entry, Entry::Data { .. } | Entry::Zero { host: Some(_), .. });
         let keep = allocated
             && match how {
-                How::Discard => self.settings.read().keep_discarded,
-                How::Zero { unmap } => !unmap,
-                How::Data => true,
+                How::Discard | How::Zero { unmap: true } => self.settings.read().keep_discarded,
+                How::Zero { unmap: false } | How::Data => true,
             };
         match entry {
-            Entry::Zero { .. } if how == How::Discard => word,
+            Entry::Zero { host: None, .. } if how == How::Discard => word,
             Entry::Hole if how == How::Discard && !self.has_backing() => word,
             _ if keep => word | ZERO,
             _ => ZERO,
@@ -220,7 +220,14 @@ impl Image {
         }
         let g = self.geometry;
         match self.map(offset, len, Want::Read).await?.kind {
-            Kind::Zero { .. } => return plan(Action::Nothing),
+            Kind::Zero { offset: None } => return plan(Action::Nothing),
+            Kind::Zero { offset: Some(_) } => {
+                // A write that is about to show the cluster again would bring back what an earlier one, that still knew
+                // the old mapping, has left there: these zeroes come after it.
+                let leased = self.lease_to_change(g.cluster(offset), 1).await?;
+                let zero = matches!(self.entries(&leased).await?.first(), Some(Entry::Zero { .. }));
+                return plan(if zero { Action::Nothing } else { Action::AsData });
+            }
             Kind::Hole if g.zero_flag => {}
             Kind::Hole if !self.has_backing() => return plan(Action::Nothing),
             _ => return plan(Action::AsData),

@@ -3,7 +3,7 @@
 //! [`Image::try_map`] answers from memory and takes no lock across anything that waits; [`Image::map`] loads what is
 //! missing and answers the same. Both walk the entries of one slice as far as they continue each other, or the
 //! entries of one L1 page as far as they are empty.
-use super::cache::{SUSPECT, TABLE_PAGE_WORDS};
+use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
 use super::entry::Entry;
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
@@ -39,6 +39,9 @@ impl Image {
             let nearest = Extent { len: to_end.min(len), kind: Kind::Hole };
             return Ok(self.empty_tables(offset, len, want).unwrap_or(nearest));
         };
+        if want == Want::Write {
+            self.judge(&page).await?;
+        }
         if let Some(extent) = self.walk(&page, offset, len, want) {
             return Ok(extent);
         }
@@ -47,6 +50,7 @@ impl Image {
         let entry = match Entry::of(word, g) {
             // Telling where bytes should be does no harm; whoever goes there is told that they are not.
             entry if want == Want::Status && !matches!(entry, Entry::Bad(_)) => entry,
+            _ if want == Want::Write => self.checked_to_change(word, cluster).await?,
             _ => self.checked(word, cluster).await?,
         };
         Ok(self.extent(entry, offset, len, want, 1))
@@ -66,7 +70,8 @@ impl Image {
 
     /// The extent of the entries that continue each other; `None` if the slice has a wrong entry.
     fn walk(&self, page: &Page, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        if page.marks() & SUSPECT != 0 {
+        let slow = if want == Want::Write { SUSPECT | UNJUDGED } else { SUSPECT };
+        if page.marks() & slow != 0 {
             return None;
         }
         let g = self.geometry;
@@ -102,6 +107,19 @@ impl Image {
             Entry::Compressed(_) => Kind::Encoded,
         };
         clip((clusters << self.geometry.cluster_bits) - within, kind, len, want)
+    }
+
+    /// An entry that may be written through or replaced, or the error that names it.
+    pub(super) async fn checked_to_change(&self, word: u64, cluster: u64) -> Result<Entry> {
+        let entry = self.checked(word, cluster).await?;
+        if self.are_counted(entry.host_clusters(self.geometry).into_iter()).await? {
+            return Ok(entry);
+        }
+        let guest = cluster << self.geometry.cluster_bits;
+        let text = format!(
+            "the refcounts call the cluster free that the L2 entry of guest offset {guest:#x} ({word:#x}) leads to"
+        );
+        Err(self.corrupt(text, Some(guest)).await)
     }
 
     /// An entry that may be used, or the error that names it.

@@ -1,4 +1,5 @@
 //! The options that qcow2 images are opened with, beside those every driver has.
+use super::header::Header;
 use block::{BlockError, Limits, Options, Result};
 
 /// Default bytes of refcounts held in memory.
@@ -17,6 +18,8 @@ pub(super) struct Settings {
     pub pass_other: bool,
     /// A discarded cluster keeps its place in the file.
     pub keep_discarded: bool,
+    /// Refcounts are written late, under the dirty bit.
+    pub lazy_counts: bool,
     /// Bytes of L1 and L2 pages held in memory.
     pub table_cache: usize,
     /// Bytes of refcount pages held in memory.
@@ -25,15 +28,21 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Takes this driver's options. `discards`: the node passes discards on.
-    pub fn take(options: &mut Options, discards: bool, cluster_size: u64, limits: Limits) -> Result<Self> {
-        // Refcounts are always kept up to date, so being lazy about them is allowed and never made use of.
-        options.take_bool("lazy-refcounts")?;
+    pub fn take(options: &mut Options, discards: bool, header: &Header, limits: Limits) -> Result<Self> {
+        let lazy_counts = options.take_bool("lazy-refcounts")?.unwrap_or(header.has_lazy_refcounts());
+        if lazy_counts && header.version < 3 {
+            let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
+            return Err(BlockError::invalid(text));
+        }
         take_overlap_check(options)?;
         let pass_request = options.take_bool("pass-discard-request")?.unwrap_or(discards);
         let pass_snapshot = options.take_bool("pass-discard-snapshot")?.unwrap_or(true);
         let pass_other = options.take_bool("pass-discard-other")?.unwrap_or(false);
         let keep_discarded = options.take_bool("discard-no-unref")?.unwrap_or(false);
-        let (table_cache, count_cache) = take_cache_sizes(options, cluster_size, limits)?;
+        if keep_discarded && header.version < 3 {
+            return Err(BlockError::invalid("discard-no-unref is only supported since qcow2 version 3"));
+        }
+        let (table_cache, count_cache) = take_cache_sizes(options, header.cluster_size(), limits)?;
         if options.take_dict("encrypt")?.is_some() {
             return Err(BlockError::unsupported(
                 "option 'encrypt': encrypted qcow2 images are not supported yet",
@@ -45,7 +54,15 @@ impl Settings {
             ));
         }
         options.take("data-file");
-        Ok(Self { pass_request, pass_snapshot, pass_other, keep_discarded, table_cache, count_cache })
+        Ok(Self {
+            pass_request,
+            pass_snapshot,
+            pass_other,
+            keep_discarded,
+            lazy_counts,
+            table_cache,
+            count_cache,
+        })
     }
 }
 
@@ -61,8 +78,10 @@ fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) ->
         );
         return Err(BlockError::invalid(text));
     }
-    // Pages are given up by use, not by age.
-    options.take_u64("cache-clean-interval")?;
+    // Pages are given up by use, not by age: what the interval would give back is within the bound in any case.
+    if options.take_u64("cache-clean-interval")?.is_some_and(|seconds| seconds > u64::from(u32::MAX)) {
+        return Err(BlockError::invalid("Cache clean interval too big"));
+    }
     match (total, tables, counts) {
         (Some(_), Some(_), Some(_)) => {
             let text = "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time";

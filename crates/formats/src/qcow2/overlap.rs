@@ -4,12 +4,13 @@
 //! image was opened (their tables are loaded by pages). A cluster that the refcounts call free and that is known
 //! here means corrupt refcounts: it must not be handed out.
 //!
-//! Bounds: at most [`MAX_KNOWN`] clusters are remembered; what is beyond that is not checked.
+//! Bounds: at most [`MAX_KNOWN`] tables found in the file are remembered; what is beyond that is not checked.
 use super::entry::Geometry;
 use super::header::Header;
 use super::snapshots::{Snapshot, Snapshots};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 /// Most L2 tables and refcount blocks that are remembered.
@@ -23,12 +24,21 @@ pub(super) const REFCOUNT_BLOCK: &str = "refcount block";
 /// Named host clusters.
 type Named = Vec<(&'static str, Range<u64>)>;
 
+/// A table of one cluster, as the table above it names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// [`L2_TABLE`] or [`REFCOUNT_BLOCK`].
+    pub name: &'static str,
+    /// Index of the entry that leads to it.
+    pub index: u64,
+}
+
 /// Metadata that must not be written as something else.
 pub(super) struct Regions {
     geometry: Geometry,
     header: RwLock<Named>,
     snapshots: RwLock<Named>,
-    known: Mutex<HashMap<u64, &'static str>>,
+    known: Mutex<HashMap<u64, Known>>,
 }
 
 impl Regions {
@@ -62,12 +72,34 @@ impl Regions {
         *self.snapshots.write() = snapshots.list.iter().map(l1).filter(|(_, c)| !c.is_empty()).collect();
     }
 
-    /// Remembers an L2 table or refcount block.
-    pub fn add(&self, cluster: u64, name: &'static str) {
-        let mut known = self.known.lock();
-        if known.len() < MAX_KNOWN {
-            known.insert(cluster, name);
+    /// Remembers a table that was made in a cluster which was free.
+    pub fn add(&self, cluster: u64, known: Known) {
+        self.known.lock().insert(cluster, known);
+    }
+
+    /// Remembers a table that was found in the file; whoever claimed the cluster first keeps it.
+    pub fn found(&self, cluster: u64, known: Known) {
+        let mut all = self.known.lock();
+        let full = all.len() >= MAX_KNOWN;
+        if let Entry::Vacant(vacant) = all.entry(cluster)
+            && !full
+        {
+            vacant.insert(known);
         }
+    }
+
+    /// Who has a cluster that `known` claims too.
+    pub fn claimed_by_other(&self, cluster: u64, known: Known) -> Option<Known> {
+        self.known.lock().get(&cluster).copied().filter(|first| *first != known)
+    }
+
+    /// Two regions of the header and the snapshots that overlap.
+    pub fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        let mut all = self.header.read().clone();
+        all.extend(self.snapshots.read().iter().cloned());
+        all.sort_by_key(|(_, clusters)| clusters.start);
+        let mut pairs = all.iter().zip(all.iter().skip(1));
+        pairs.find(|((_, a), (_, b))| a.end > b.start).map(|((one, _), (other, _))| (*one, *other))
     }
 
     /// Forgets a cluster that was given up.
@@ -91,7 +123,7 @@ impl Regions {
     pub fn at(&self, clusters: Range<u64>) -> Option<&'static str> {
         self.named_at(&clusters).or_else(|| {
             let known = self.known.lock();
-            clusters.into_iter().find_map(|c| known.get(&c).copied())
+            clusters.into_iter().find_map(|c| known.get(&c).map(|k| k.name))
         })
     }
 }

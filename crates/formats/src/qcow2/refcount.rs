@@ -18,7 +18,7 @@ use super::entry::Geometry;
 use super::freed::{Gone, Why};
 use super::header::{MAX_REFCOUNT_TABLE_BYTES, REFCOUNT_BLOCK_MASK};
 use super::image::{Image, TABLE_KEY};
-use super::overlap::REFCOUNT_BLOCK;
+use super::overlap::{Known, REFCOUNT_BLOCK};
 use block::metacache::{Page, Sealed};
 use block::{BlockError, ErrorKind, Result};
 use rt::BufMut;
@@ -102,31 +102,89 @@ impl Image {
         let place = table + number * TABLE_PAGE_WORDS * 8;
         let words = (entries - number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
         let bytes = self.read_table(place, words * 8).await?;
-        let g = self.g();
-        for host in words_of(&bytes).filter(|host| *host != 0 && g.within(*host) == 0) {
-            self.regions.add(g.cluster(host), REFCOUNT_BLOCK);
-        }
+        self.know_blocks(number * TABLE_PAGE_WORDS, &bytes);
         Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, words_of(&bytes)))))
+    }
+
+    /// Remembers the refcount blocks that entries of the table from `index` on name.
+    fn know_blocks(&self, index: u64, entries: &[u8]) {
+        let g = self.g();
+        for (index, host) in (index..).zip(words_of(entries)) {
+            if host != 0 && g.within(host) == 0 {
+                self.regions.found(g.cluster(host), Known { name: REFCOUNT_BLOCK, index });
+            }
+        }
+    }
+
+    /// Looks where all refcount blocks are, so that nothing else is ever written there.
+    pub(super) async fn find_blocks(&self) -> Result<()> {
+        const PIECE: u64 = 256 << 10;
+        let (table, entries) = self.table_place();
+        let mut at = 0;
+        while at < entries * 8 {
+            let bytes = self.read_table(table + at, PIECE.min(entries * 8 - at)).await?;
+            self.know_blocks(at / 8, &bytes);
+            at += PIECE;
+        }
+        Ok(())
     }
 
     /// Where the refcount block `index` is; `None` if there is none.
     async fn block_place(&self, index: u64) -> Result<Option<u64>> {
-        let Some(page) = self.table_page(index).await? else { return Ok(None) };
+        match self.judged_block(index).await? {
+            Ok(place) => Ok(place),
+            Err(what) => Err(self.corrupt(what, None).await),
+        }
+    }
+
+    /// As [`Image::block_place`], or what is wrong with the place.
+    async fn judged_block(&self, index: u64) -> Result<Result<Option<u64>, String>> {
+        let Some(page) = self.table_page(index).await? else { return Ok(Ok(None)) };
         let g = self.g();
         let word = page.word((index % TABLE_PAGE_WORDS) as usize);
         let cluster = g.cluster(word);
         let why = if word == 0 {
-            return Ok(None);
+            return Ok(Ok(None));
         } else if word & !REFCOUNT_BLOCK_MASK != 0 || g.within(word) != 0 {
-            "it is not aligned to a cluster".to_owned()
+            // These words are known from other programs.
+            return Ok(Err(format!("Refblock offset {word:#x} unaligned (reftable index: {index:#x})")));
         } else if word >= self.file()?.length() {
             format!("it lies beyond the end of the file ({:#x})", self.file()?.length())
         } else if let Some(what) = self.regions.named_at(&(cluster..cluster + 1)) {
             format!("it would overlap the {what}")
+        } else if let Some(other) =
+            self.regions.claimed_by_other(cluster, Known { name: REFCOUNT_BLOCK, index })
+        {
+            format!("its cluster is also the {} {}", other.name, other.index)
         } else {
-            return Ok(Some(word));
+            return Ok(Ok(Some(word)));
         };
-        Err(self.corrupt(format!("refcount table entry {index} is {word:#x}: {why}"), None).await)
+        Ok(Err(format!("refcount table entry {index} is {word:#x}: {why}")))
+    }
+
+    /// Whether all clusters of these runs are counted. One that is not, and is referred to, may be handed out again
+    /// at any time: it must not be written through the reference.
+    pub(super) async fn are_counted(&self, runs: impl Iterator<Item = (u64, u64)> + Send) -> Result<bool> {
+        let (g, _alloc) = (self.g(), self.alloc.lock().await);
+        let mut held: Option<CountPage> = None;
+        for cluster in runs.flat_map(|(first, count)| first..first + count) {
+            let counts =
+                match held.take().filter(|h| (h.first..h.first + g.counts_per_page()).contains(&cluster)) {
+                    Some(counts) => counts,
+                    None if self.judged_block(cluster / g.counts_per_block()).await?.is_err() => {
+                        return Ok(false);
+                    }
+                    None => match self.count_page(cluster).await? {
+                        Some(counts) => counts,
+                        None => return Ok(false),
+                    },
+                };
+            if counts.get(cluster) == 0 {
+                return Ok(false);
+            }
+            held = Some(counts);
+        }
+        Ok(true)
     }
 
     /// The page that counts a host cluster; `None` if its block does not exist. The caller holds the allocator.
@@ -251,7 +309,7 @@ impl Image {
         let at = (index % TABLE_PAGE_WORDS) as usize;
         self.write(table.place() + at as u64 * 8, bytes_of(&[host]).freeze()).await?;
         table.set(at, host);
-        self.regions.add(place, REFCOUNT_BLOCK);
+        self.regions.add(place, Known { name: REFCOUNT_BLOCK, index });
         Ok(place + 1)
     }
 
@@ -281,7 +339,9 @@ impl Image {
                 table.set(at, *host);
             }
         }
-        blocks.iter().for_each(|host| self.regions.add(g.cluster(*host), REFCOUNT_BLOCK));
+        for (index, host) in (first_block..).zip(&blocks) {
+            self.regions.add(g.cluster(*host), Known { name: REFCOUNT_BLOCK, index });
+        }
         Ok(Run { start: start + plan.blocks + plan.table_clusters, count: payload })
     }
 

@@ -9,6 +9,16 @@ const MAX_LINES: usize = 65_536;
 /// Most entries that a repair clears.
 const MAX_MENDS: usize = 1 << 20;
 
+/// A table entry to be replaced.
+pub(super) struct Mend {
+    /// File offset of the entry.
+    pub at: u64,
+    /// What it becomes.
+    pub value: u64,
+    /// References to its table: if the cluster has more, it is something else too. Each is counted as a corruption.
+    pub refs: u32,
+}
+
 /// What was found so far.
 pub(super) struct Findings {
     report: CheckReport,
@@ -19,14 +29,18 @@ pub(super) struct Findings {
     left_out: u64,
     /// Refcounts can't be mended in place.
     pub rebuild: bool,
+    /// Nor can leaks: what is counted too low may be what is called leaked.
+    pub beyond_leaks: bool,
     /// Every reference could be followed, so that a cluster without one is free beyond doubt.
     pub complete: bool,
-    /// Table entries to be replaced: file offset of the entry, new value.
-    pub mends: Vec<(u64, u64)>,
+    /// Table entries to be replaced.
+    pub mends: Vec<Mend>,
     /// Corruptions that are differences between counts.
     count_corruptions: u64,
     /// Corruptions of the refcount structures themselves.
     structure_corruptions: u64,
+    /// References that counts can't hold.
+    overflows: u64,
 }
 
 impl Findings {
@@ -38,10 +52,12 @@ impl Findings {
             flag_lines: Vec::new(),
             left_out: 0,
             rebuild: false,
+            beyond_leaks: false,
             complete: true,
             mends: Vec::new(),
             count_corruptions: 0,
             structure_corruptions: 0,
+            overflows: 0,
         }
     }
 
@@ -96,6 +112,7 @@ impl Findings {
     /// More references than a refcount can hold.
     pub(super) fn overflow(&mut self, offset: u64, excess: u64) {
         self.report.corruptions += excess;
+        self.overflows += excess;
         self.line(|| {
             format!(
                 "ERROR: overflow cluster offset={offset:#x}: refcounts are too narrow for {excess} more references; \
@@ -111,7 +128,8 @@ impl Findings {
         self.corruption(1, words);
     }
 
-    /// A table entry that can simply be cleared: at `at` in the file, to become `value`.
+    /// A table entry that can simply be cleared: at `at` in the file, to become `value`, in a table that `times` others
+    /// lead to.
     pub(super) fn clearable_entry(
         &mut self,
         times: u32,
@@ -122,9 +140,18 @@ impl Findings {
         if self.repair != Repair::All || self.mends.len() >= MAX_MENDS {
             return self.corruption(times, words);
         }
-        self.mends.push((at, value));
+        self.mends.push(Mend { at, value, refs: times });
         self.report.corruptions_fixed += u64::from(times);
         self.line(|| format!("Repairing {}", words()));
+    }
+
+    /// The entry is left as it is: its table is something else too.
+    pub(super) fn left_alone(&mut self, mend: &Mend) {
+        self.complete = false;
+        self.report.corruptions_fixed -= u64::from(mend.refs);
+        self.corruption(mend.refs, || {
+            format!("the entry at {:#x} is not cleared: its table overlaps other metadata or data", mend.at)
+        });
     }
 
     /// Something that kept the check from looking at all.
@@ -139,6 +166,7 @@ impl Findings {
         if stored == 0 {
             // Perhaps there is no block to hold the count.
             self.rebuild = true;
+            self.beyond_leaks = true;
         }
         if stored < refs {
             self.report.corruptions += 1;
@@ -182,14 +210,17 @@ impl Findings {
         self.structure_corruptions > 0
     }
 
-    /// The refcount structures are new, and no count is wrong any more. `given_up`: clusters of the old ones.
-    pub(super) fn rebuilt(&mut self, given_up: &[u64]) {
+    /// The refcount structures are new, and no count is wrong any more. `given_up`: clusters of the old ones;
+    /// `overflows`: references that counts still can't hold.
+    pub(super) fn rebuilt(&mut self, given_up: &[u64], overflows: u64) {
         self.rebuild = false;
         self.line(|| "Rebuilding refcount structure".to_owned());
         given_up.iter().for_each(|cluster| {
             self.line(|| format!("Repairing cluster {cluster} refcount=1 reference=0"));
         });
-        let fixed = self.count_corruptions + self.structure_corruptions;
+        let held = self.overflows.saturating_sub(overflows);
+        self.overflows -= held;
+        let fixed = self.count_corruptions + self.structure_corruptions + held;
         (self.count_corruptions, self.structure_corruptions) = (0, 0);
         self.report.corruptions -= fixed;
         self.report.corruptions_fixed += fixed;

@@ -8,12 +8,23 @@ use crate::qcow2::header::{COMPRESSED, COPIED, OFFSET_MASK};
 use block::{Repair, Result};
 use rt::BufMut;
 
-/// Replaces the table entries that were found to be clearable.
-pub(super) async fn entries(image: Image<'_>, findings: &mut Findings) -> Result<()> {
-    for (at, value) in &findings.mends {
-        image.write(*at, BufMut::from_slice(&value.to_be_bytes())).await?;
+/// Replaces the table entries that were found to be clearable, in tables that are nothing else.
+pub(super) async fn entries(image: Image<'_>, counts: &Counts, findings: &mut Findings) -> Result<()> {
+    let mends = std::mem::take(&mut findings.mends);
+    for mend in &mends {
+        if is_only(counts, mend.at >> image.header.cluster_bits, mend.refs) {
+            image.write(mend.at, BufMut::from_slice(&mend.value.to_be_bytes())).await?;
+        } else {
+            findings.left_alone(mend);
+        }
     }
-    if findings.mends.is_empty() { Ok(()) } else { image.file.flush().await }
+    if mends.is_empty() { Ok(()) } else { image.file.flush().await }
+}
+
+/// Whether a cluster has no references beside the `refs` that make it a table: otherwise a change of the table would
+/// change the header, other metadata or data.
+fn is_only(counts: &Counts, cluster: u64, refs: u32) -> bool {
+    counts.get(cluster).1 <= u64::from(refs)
 }
 
 /// Writes the right counts into the blocks that there are.
@@ -62,13 +73,15 @@ pub(super) async fn flags(
         let len = PIECE.min(end - at);
         let mut piece = image.read(at, len).await?;
         let first = (at - header.l1_offset) / 8;
+        let bits = header.cluster_bits;
+        let only = (at >> bits..=(at + len - 1) >> bits).all(|cluster| is_only(counts, cluster, 1));
         let changed = set_flags(
             &mut piece,
             image,
             counts,
             |_| true,
             |i, word, refcount| {
-                let repaired = repairs(refcount == 1);
+                let repaired = only && repairs(refcount == 1);
                 findings.flag_differs(1, repaired, || {
                     format!("L2 cluster: l1_index={} l1_entry={word:x} refcount={refcount}", first + i as u64)
                 });
@@ -90,8 +103,9 @@ pub(super) async fn flags(
             run.iter().zip(bytes.chunks_mut(cluster_size as usize)).filter(|(t, _)| t.active > 0)
         {
             let standard = |word: u64| word & COMPRESSED == 0;
+            let only = is_only(counts, table.cluster, table.refs);
             changed |= set_flags(bytes, image, counts, standard, |_, word, refcount| {
-                let repaired = repairs(refcount == 1);
+                let repaired = only && repairs(refcount == 1);
                 findings.flag_differs(table.active, repaired, || {
                     format!("data cluster: l2_entry={word:x} refcount={refcount}")
                 });

@@ -37,9 +37,10 @@ pub(super) async fn rebuild(
     file.flush().await?;
     *header = new;
     let max = header.refcount_max();
-    let differing: Vec<_> = counts.differing().map(|(cluster, _, refs)| (cluster, refs.min(max))).collect();
-    differing.into_iter().for_each(|(cluster, refs)| counts.set_stored(cluster, refs));
-    findings.rebuilt(&given_up);
+    let differing: Vec<_> = counts.differing().map(|(cluster, _, refs)| (cluster, refs)).collect();
+    let overflows = differing.iter().map(|(_, refs)| refs.saturating_sub(max)).sum();
+    differing.into_iter().for_each(|(cluster, refs)| counts.set_stored(cluster, refs.min(max)));
+    findings.rebuilt(&given_up, overflows);
     findings.image_end((start + plan.clusters()) << header.cluster_bits);
     Ok(())
 }

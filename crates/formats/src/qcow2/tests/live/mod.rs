@@ -24,12 +24,19 @@ impl Disk {
     }
 
     async fn try_open(path: &Path, common: Common) -> block::Result<Self> {
+        Self::open_with(path, common, Options::new()).await
+    }
+
+    /// `options`: the driver's own.
+    async fn open_with(path: &Path, common: Common, options: Options) -> block::Result<Self> {
+        let own = options;
         let graph = graph();
         let perms =
             if common.read_only { Perms::READER } else { Perms { share: Share::ALL, ..Perms::WRITER } };
         // Small caches, so that pages are evicted and epochs come early.
         let options = graph.image_options(path.to_str().unwrap(), Some("qcow2"))?;
         let options = options.with_str("l2-cache-size", "65536").with_str("refcount-cache-size", "65536");
+        let options = own.iter().fold(options, |all, (name, value)| all.with(name, value.clone()));
         let node = graph.open_with(options, common, Policy::FOLLOW).await?;
         let request = BackendRequest { label: "test".to_owned(), node, perms, pinned: false };
         let backend = graph.attach(request).await?;
@@ -79,6 +86,9 @@ struct Variant {
     refcount_bits: u32,
     v2: bool,
     backing: bool,
+    /// The backing file is longer than the image, not shorter.
+    long_backing: bool,
+    lazy: bool,
     size: u64,
 }
 
@@ -88,6 +98,8 @@ const PLAIN: Variant = Variant {
     refcount_bits: 16,
     v2: false,
     backing: false,
+    long_backing: false,
+    lazy: false,
     size: 3 << 20,
 };
 
@@ -139,14 +151,17 @@ impl World {
         let refcount_bits = variant.refcount_bits.to_string();
         let mut options = vec![("cluster_size", cluster_size.as_str()), ("refcount_bits", &refcount_bits)];
         options.push(("compat", if variant.v2 { "0.10" } else { "1.1" }));
+        options.push(("lazy_refcounts", if variant.lazy { "on" } else { "off" }));
         let mut model = vec![0; variant.size as usize];
         let base_name = base.to_str().unwrap().to_owned();
         if variant.backing {
-            // Shorter than the image, and with a hole.
-            let content: Vec<u8> = (0..variant.size / 4 * 3)
+            // With a hole.
+            let len = if variant.long_backing { variant.size + 100_000 } else { variant.size / 4 * 3 };
+            let content: Vec<u8> = (0..len)
                 .map(|at| if (300_000..600_000).contains(&at) { 0 } else { backing_byte(at) })
                 .collect();
-            model[..content.len()].copy_from_slice(&content);
+            let shown = content.len().min(model.len());
+            model[..shown].copy_from_slice(&content[..shown]);
             std::fs::write(&base, &content).unwrap();
             options.extend([("backing_file", base_name.as_str()), ("backing_fmt", "raw")]);
         }
@@ -199,7 +214,8 @@ impl World {
     fn discard(&mut self, offset: u64, len: u64) {
         let cs = self.variant.cluster_size;
         let start = offset.next_multiple_of(cs);
-        let end = if offset + len == self.variant.size { offset + len } else { (offset + len) / cs * cs };
+        let to_end = offset + len == self.model.len() as u64;
+        let end = if to_end { offset + len } else { (offset + len) / cs * cs };
         if start < end && !(self.variant.v2 && self.variant.backing) {
             self.put(start, end - start, 0);
         }

@@ -155,3 +155,72 @@ fn a_failed_change_of_the_backing_link_changes_nothing_and_a_good_one_is_seen_by
     std::fs::write(scratch.path("base.raw"), vec![5; 1 << 20]).unwrap();
     checked_by_peer(&path);
 }
+
+#[test]
+fn lazy_refcounts_are_late_under_the_dirty_bit_and_right_after_a_clean_close() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image.qcow2");
+    create(&path, 4 << 20, &[("lazy_refcounts", "on")]).unwrap();
+    let killed = scratch.path("killed.qcow2");
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        assert!(!header(&path).unwrap().is_dirty(), "nothing is written yet");
+        disk.write(0, &[7; 70_000]).await;
+        disk.backend.flush().await.unwrap();
+        assert!(header(&path).unwrap().is_dirty());
+        std::fs::copy(&path, &killed).unwrap();
+        // Read-only again: what is on disk is whole.
+        disk.graph.set_perms(&disk.backend, Perms::READER).await.unwrap();
+        disk.graph.set_writable(&disk.backend.node(), false).await.unwrap();
+        assert!(!header(&path).unwrap().is_dirty());
+        checked_by_peer(&path);
+        disk.graph.set_writable(&disk.backend.node(), true).await.unwrap();
+        disk.write(1 << 20, &[8; 512]).await;
+        assert!(header(&path).unwrap().is_dirty());
+        disk.close().await;
+        assert!(!header(&path).unwrap().is_dirty());
+        checked_by_peer(&path);
+
+        // As a kill leaves it: counts behind, repaired by whoever writes next, us or the peer.
+        let theirs = scratch.path("theirs.qcow2");
+        std::fs::copy(&killed, &theirs).unwrap();
+        let disk = Disk::open(&killed).await;
+        assert!(!header(&killed).unwrap().is_dirty());
+        assert_eq!(disk.read(69_000, 1000).await[..], [7; 1000]);
+        disk.close().await;
+        checked_by_peer(&killed);
+        let name = theirs.to_str().unwrap();
+        if let Some((code, text)) = peer("qemu-io", &["-c", "read -P 7 0 70000", "-c", "write 2M 1M", name]) {
+            assert_eq!(code, 0, "{text}");
+            checked_by_peer(&theirs);
+        }
+    });
+}
+
+#[test]
+fn a_discard_gives_a_preallocated_zero_cluster_back_and_discard_no_unref_keeps_every_cluster() {
+    const CLUSTER: u64 = 65536;
+    let scratch = Scratch::new();
+    let path = scratch.path("image.qcow2");
+    for keep in [false, true] {
+        create(&path, 4 << 20, &[]).unwrap();
+        rt::block_on_control(async {
+            let own = Options::new().with_str("discard-no-unref", if keep { "on" } else { "off" });
+            let common = Common { discard: Discard::Unmap, ..Common::default() };
+            let disk = Disk::open_with(&path, common, own).await.unwrap();
+            let zero = |unmap| ZeroFlags { unmap, ..ZeroFlags::default() };
+            disk.write(0, &[1; 3 * CLUSTER as usize]).await;
+            disk.backend.write_zeroes(0, CLUSTER, zero(false)).await.unwrap();
+            assert!(host(&disk, 0).await.is_some(), "zeroes that may not unmap keep their cluster");
+            disk.backend.discard(0, 2 * CLUSTER).await.unwrap();
+            disk.backend.write_zeroes(2 * CLUSTER, CLUSTER, zero(true)).await.unwrap();
+            for cluster in 0..3 {
+                assert_eq!(host(&disk, cluster * CLUSTER).await.is_some(), keep, "{cluster}");
+            }
+            assert!(disk.read(0, 3 * CLUSTER as usize).await.iter().all(|b| *b == 0));
+            disk.close().await;
+        });
+        checked_by_peer(&path);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

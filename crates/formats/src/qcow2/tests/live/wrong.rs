@@ -113,3 +113,75 @@ fn clusters_that_wrong_refcounts_call_free_are_not_overwritten_when_they_hold_me
         assert_eq!(same, [(0x2_0000 + cluster * 2 + 1) as usize], "only the count that was patched differs");
     }
 }
+
+#[test]
+fn two_names_of_one_metadata_cluster_are_found_before_either_is_written() {
+    let writes = ["write -P 1 0 64k", "write -P 2 512M 64k", "write -P 3 128k 64k"];
+    // The L2 table of the second half is that of the first, or the refcount block.
+    for (table, words) in [(0x4_0000u64, "active L2 table"), (0x2_0000, "refcount block")] {
+        let scratch = Scratch::new();
+        let Some(path) = peer_image(&scratch, "", "1G", &writes) else { return };
+        assert_eq!(word_at(&path, 0x3_0000), 1 << 63 | 0x4_0000);
+        patch(&path, 0x3_0008, &(1 << 63 | table).to_be_bytes());
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            let before = std::fs::read(&path).unwrap();
+            let flags = ZeroFlags::default();
+            let error = disk.backend.write_zeroes((512 << 20) + (1 << 20), 65536, flags).await.unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            disk.graph.detach(&disk.backend).await.unwrap_err();
+            let after = std::fs::read(&path).unwrap();
+            assert!(before[table as usize..][..65536] == after[table as usize..][..65536]);
+        });
+        assert!(header(&path).unwrap().is_corrupt());
+        if words != "active L2 table" {
+            continue;
+        }
+        // Counted twice, and called so, it is like any table that is shared: copied before it changes.
+        assert_eq!(peer("qemu-img", &["check", "-r", "all", path.to_str().unwrap()]).unwrap().0, 0);
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            disk.write((512 << 20) + (1 << 20), &[7; 65536]).await;
+            disk.write(1 << 20, &[8; 65536]).await;
+            disk.backend.flush().await.unwrap();
+            assert_eq!(disk.read((512 << 20) + (1 << 20), 65536).await[..], [7; 65536]);
+            assert_eq!(disk.read(0, 512).await[..], [1; 512]);
+            disk.close().await;
+        });
+        checked_by_peer(&path);
+    }
+}
+
+#[test]
+fn tables_of_the_header_that_overlap_are_found_before_the_first_write() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 64k"]) else { return };
+    // The L1 table is where the refcount table is.
+    patch(&path, 40, &0x1_0000u64.to_be_bytes());
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        let flags = ZeroFlags::default();
+        let error = disk.backend.write_zeroes(0, 65536, flags).await.unwrap_err();
+        assert!(error.to_string().contains("refcount table"), "{error}");
+        disk.graph.detach(&disk.backend).await.unwrap_err();
+    });
+    assert!(header(&path).unwrap().is_corrupt());
+}
+
+#[test]
+fn a_cluster_in_use_that_the_refcounts_call_free_is_read_but_never_written_in_place() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 64k", "write -P 3 128k 64k"]) else {
+        return;
+    };
+    patch(&path, 0x2_0000 + 5 * 2, &[0, 0]);
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        assert_eq!(disk.read(0, 512).await[..], [1; 512]);
+        let flags = WriteFlags::default();
+        let error = disk.backend.write(0, Buf::from_slice(&[9; 512]), flags).await.unwrap_err();
+        assert!(error.to_string().contains("call the cluster free"), "{error}");
+        assert_eq!(disk.read(0, 512).await[..], [1; 512]);
+        disk.graph.detach(&disk.backend).await.unwrap_err();
+    });
+}
