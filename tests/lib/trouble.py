@@ -133,6 +133,22 @@ def _(place):
     assert not os.path.exists(target) or tested_is_peer()
 
 
+@proof("a limit of a file's size is an error that is told, not the end of the process")
+def _(place):
+    def limited():
+        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
+
+    if tested_is_peer():
+        return
+    source = place.write("source", os.urandom(4 * MIB))
+    for format in ("raw", "qcow2"):
+        place.refused([*IMG, "convert", "-f", "raw", "-O", format, source, place.path("out")], "too large", preexec_fn=limited)
+        place.refused([*IMG, "create", "-f", format, "-o", "preallocation=full", place.path("new"), "4M"], "too large",
+                      preexec_fn=limited)
+    place.refused([*IMG, "resize", "-f", "raw", source, "8M"], "too large", preexec_fn=limited)
+
+
 # --- too few descriptors ------------------------------------------------------------------------------------------
 
 def few(count):
@@ -193,12 +209,12 @@ def _(place):
         for command in (["info", path], ["check", path], ["map", path], ["convert", "-O", "raw", path, place.path("out")],
                         ["info", "-f", "qcow2", path], ["check", "-f", "qcow2", path], ["resize", "-f", "raw", path, "1M"],
                         ["compare", path, path], ["create", "-f", "qcow2", "-b", path, "-F", "raw", place.path("o")]):
-            place.refused([*IMG, *command], name, seconds=10)
-        place.refused([*IO, "-f", "raw", "-c", "read 0 1", path], name, seconds=10)
-        place.refused([*face("nbd"), "-k", place.path("s"), "-f", "raw", path], name, seconds=10)
-        place.refused([*face("daemon"), *blockdev("file", "x", filename=path)], name, seconds=10)
-    place.refused([*face("daemon"), *blockdev("file", "x", filename="/dev/null")], "/dev/null", seconds=10)
-    place.refused([*face("daemon"), *blockdev("host_device", "x", filename=place.write("plain", b""))], seconds=10)
+            place.refused([*IMG, *command], name, seconds=120)
+        place.refused([*IO, "-f", "raw", "-c", "read 0 1", path], name, seconds=120)
+        place.refused([*face("nbd"), "-k", place.path("s"), "-f", "raw", path], name, seconds=120)
+        place.refused([*face("daemon"), *blockdev("file", "x", filename=path)], name, seconds=120)
+    place.refused([*face("daemon"), *blockdev("file", "x", filename="/dev/null")], "/dev/null", seconds=120)
+    place.refused([*face("daemon"), *blockdev("host_device", "x", filename=place.write("plain", b""))], seconds=120)
     daemon = Daemon(place, nbd=False)
     qmp = daemon.qmp()
     for name in names:
@@ -230,9 +246,9 @@ def _(place):
         path = place.path(name)
         commands = [["info", "--backing-chain", path], ["map", path], ["convert", "-O", "raw", path, place.path("out")]]
         for command in commands[:1] if tested_is_peer() else commands:
-            place.refused([*IMG, *command], ".qcow2", seconds=20)
+            place.refused([*IMG, *command], ".qcow2", seconds=120)
         if not tested_is_peer():
-            place.refused([*face("daemon"), *image_options("qcow2", "x", path)], ".qcow2", seconds=20)
+            place.refused([*face("daemon"), *image_options("qcow2", "x", path)], ".qcow2", seconds=120)
 
 
 @proof("an image locked by another process is refused, and the process is named with its command", ("peer:qemu-io",))
@@ -367,7 +383,7 @@ def _(place):
         place.tell(name)
         all_commands(place, name, path)
         theirs = place.run(["timeout", "-s", "KILL", "3", peer("qemu-img"), "check", "-f", "qcow2", path])  # it may not end
-        mine = place.run([*IMG, "check", "-f", "qcow2", path], seconds=20)
+        mine = place.run([*IMG, "check", "-f", "qcow2", path], seconds=120)
         if theirs.code == 2:
             assert mine.code in (1, 2), f"{name}: QEMU finds corruption, ours does not: {mine}\n{theirs}"
         if theirs.code == 0 and not name.startswith(("header_length", "backing_")):  # where ours is the stricter
@@ -449,7 +465,7 @@ def _(place):
         waiting.append(place.spawn([*IO, "-r", "-f", "raw", "-c", "read 4k 4k", server.uri()]))
     start = time.monotonic()
     for process in waiting:
-        code = process.wait(max(1, start + 60 - time.monotonic()))
+        code = process.wait(max(1, start + 180 - time.monotonic()))
         said = open(process.log).read()
         assert code == 1 and said.strip() and "panicked" not in said, f"exit code {code}: {said}"
         place.tell(f"{time.monotonic() - start:.1f} s: {said.strip()}")

@@ -29,7 +29,7 @@ def receive(sock, count):
 class Client:
     """A client that says exactly what it is told to."""
 
-    def __init__(self, path, seconds=20):
+    def __init__(self, path, seconds=120):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(seconds)
         self.socket.connect(path)

@@ -225,7 +225,7 @@ impl Peer {
     }
 
     fn schema(&self) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         let mut stream = loop {
             match UnixStream::connect(&self.socket) {
                 Ok(stream) => break stream,

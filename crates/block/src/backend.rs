@@ -68,6 +68,11 @@ impl Backend {
         self.root.load().length()
     }
 
+    /// What it needs and shares.
+    pub fn perms(&self) -> Perms {
+        *self.perms.read()
+    }
+
     /// Requests inside now.
     pub fn in_flight(&self) -> i64 {
         self.gate.inside()
@@ -108,8 +113,9 @@ impl Backend {
         self.in_range(&node, Op::Read, offset, buf.len() as u64)?;
         let started = rt::now_ns();
         let got = node.try_read(offset, buf).inspect_err(|_| self.stats.failed(Op::Read))?;
-        if got == buf.len() {
-            self.stats.done(Op::Read, got as u64, started);
+        match got == buf.len() {
+            true => self.stats.done(Op::Read, got as u64, started),
+            false => self.stats.part(Op::Read, got as u64),
         }
         Ok(got)
     }
@@ -125,8 +131,9 @@ impl Backend {
         self.in_range(&node, Op::Write, offset, data.len() as u64)?;
         let started = rt::now_ns();
         let got = node.try_write(offset, data).inspect_err(|_| self.stats.failed(Op::Write))?;
-        if got == data.len() {
-            self.stats.done(Op::Write, got as u64, started);
+        match got == data.len() {
+            true => self.stats.done(Op::Write, got as u64, started),
+            false => self.stats.part(Op::Write, got as u64),
         }
         Ok(got)
     }

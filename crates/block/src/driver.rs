@@ -11,6 +11,7 @@
 use crate::error::{BlockError, Result};
 use crate::io::{WriteFlags, ZeroFlags};
 use crate::node::{Node, Role};
+use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
 use rt::{BoxFuture, Buf, BufMut};
@@ -282,6 +283,9 @@ pub struct Created {
     pub size: u64,
 }
 
+/// Lets prepared options of a reopen take effect. It can't fail.
+pub type Reopened<'a> = Box<dyn FnOnce() + Send + 'a>;
+
 /// An opened driver. See the module's page for the groups.
 ///
 /// Wrappers derive nothing silently: methods with a default body are those whose absence *means* something (an
@@ -366,9 +370,11 @@ pub trait Driver: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
-    /// Takes changed options at `blockdev-reopen`: checks them all before it changes any.
-    fn reopen(&self, options: Options) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { options.finish() })
+    /// Prepares changed options at a reopen: all that can fail is done here, and nothing has changed before what is
+    /// returned is called. `common` are the options that every driver has, as they will be.
+    fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
+        let _ = common;
+        Box::pin(async move { options.finish().map(|()| Box::new(|| {}) as Reopened<'a>) })
     }
 
     /// Writes back, releases locks and reservations. The node is not used any more afterwards. Called once.
@@ -396,6 +402,11 @@ pub trait Driver: Send + Sync + 'static {
     /// it returns.
     fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async { Err(BlockError::unsupported("this format can't be emptied")) })
+    }
+
+    /// Options without which the file's name alone would mean another disk (a window of a file).
+    fn naming_options(&self) -> Options {
+        Options::new()
     }
 
     /// What `info` tells.

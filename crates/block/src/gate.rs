@@ -138,22 +138,13 @@ impl Drop for Entered<'_> {
 
 /// Closed gates; they open again when it is dropped.
 #[must_use]
-pub struct Closed(Arc<Closing>);
-
-/// The gates that a change keeps closed. Gates that come to be meanwhile may join.
-#[derive(Default)]
-pub(crate) struct Closing {
-    /// `None` once they are open again.
-    gates: Mutex<Option<Vec<Arc<Gate>>>>,
-}
+pub struct Closed(Vec<Arc<Gate>>);
 
 impl Closed {
     /// Closes `gates`. The requests inside go on: see [`Closed::drained`].
     pub(crate) fn close(gates: Vec<Arc<Gate>>) -> Self {
         gates.iter().for_each(|g| g.close());
-        let closing = Closing::default();
-        *closing.gates.lock() = Some(gates);
-        Self(Arc::new(closing))
+        Self(gates)
     }
 
     /// Closes `gates` and waits until no request is inside any of them.
@@ -165,32 +156,21 @@ impl Closed {
 
     /// Waits until no request is inside any of the gates.
     pub(crate) async fn drained(&self) {
-        let gates = self.0.gates.lock().clone().unwrap_or_default();
-        for gate in gates {
+        for gate in &self.0 {
             gate.drained().await;
         }
     }
 
-    /// For gates that come to be while these are closed.
-    pub(crate) fn closing(&self) -> Weak<Closing> {
-        Arc::downgrade(&self.0)
-    }
-}
-
-impl Closing {
-    /// Closes a new gate, that nobody has entered, until the others open; not at all if they are open already.
-    pub(crate) fn join(&self, gate: &Arc<Gate>) {
-        if let Some(gates) = &mut *self.gates.lock() {
-            gate.close();
-            gates.push(gate.clone());
-        }
+    /// Closes a new gate, that nobody has entered, until the others open.
+    pub(crate) fn join(&mut self, gate: &Arc<Gate>) {
+        gate.close();
+        self.0.push(gate.clone());
     }
 }
 
 impl Drop for Closed {
     fn drop(&mut self) {
-        let gates = self.0.gates.lock().take().unwrap_or_default();
-        gates.iter().for_each(|g| g.open());
+        self.0.iter().for_each(|g| g.open());
     }
 }
 

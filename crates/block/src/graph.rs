@@ -3,7 +3,11 @@
 //! A change is a transaction under one asynchronous lock: plan (permissions are checked on the topology to be) →
 //! close the gates that reach the changed edges → switch → open the gates. Opening and creating happen before.
 mod change;
+mod reopen;
 mod topology;
+mod transaction;
+
+pub use transaction::Change;
 
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
@@ -11,7 +15,7 @@ use crate::gate::Domain;
 use crate::node::{Alarm, Edges, Node, Role, Slow};
 use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
-use crate::perm::{Perms, Share};
+use crate::perm::Perms;
 use crate::registry::{CreateRequest, DriverKind, DriverType, Registry};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -109,6 +113,15 @@ impl Graph {
                 format!("Cannot find device='{name}' nor node-name='{name}'"),
             )
         })
+    }
+
+    /// Whether a node of this name could be made now.
+    pub fn check_free(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        match self.node(name) {
+            Some(_) => Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'"))),
+            None => Ok(()),
+        }
     }
 
     /// Who uses the node.
@@ -267,7 +280,10 @@ impl Graph {
         common: Common,
     ) -> Result<Arc<Node>> {
         let name = match name {
-            Some(name) => check_name(name)?,
+            Some(name) => {
+                check_name(&name)?;
+                name
+            }
             None => format!("#block{:03}", self.0.next_name.fetch_add(1, Relaxed)),
         };
         let facts = opened.driver.facts();
@@ -295,6 +311,7 @@ impl Graph {
             padding: crate::lease::Leases::new(),
             monitor_owned: AtomicBool::new(false),
             busy: RwLock::new(None),
+            unsteady: AtomicBool::new(false),
             alarm: self.0.alarm.clone(),
             poison_cause: OnceLock::new(),
         });
@@ -354,18 +371,16 @@ impl Graph {
 
     /// Deletes a node of the monitor's that nobody uses.
     pub async fn remove(&self, name: &str) -> Result<()> {
-        let _turn = self.0.change.lock().await;
+        let _turn = self.change().await;
         let node = self.node(name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
         if !node.monitor_owned() {
             return Err(BlockError::invalid(format!("Node {name} is not owned by the monitor")));
         }
+        node.not_busy()?;
         if let Some(user) = self.users(&node).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use by {user}")));
-        }
-        if let Some(reason) = node.busy() {
-            return Err(BlockError::new(ErrorKind::Busy, format!("Node '{name}' is busy: {reason}")));
         }
         node.monitor_owned.store(false, Release);
         self.release(&node).await
@@ -382,61 +397,15 @@ impl Graph {
         }
         result
     }
-
-    // ---- entries ----
-
-    /// Attaches an entry, after a check of its permissions against all other users.
-    pub async fn attach(&self, request: BackendRequest) -> Result<Arc<Backend>> {
-        let _turn = self.0.change.lock().await;
-        let BackendRequest { label, node, perms, pinned } = request;
-        if perms.need.has(Share::WRITE) && node.read_only() {
-            return Err(BlockError::new(
-                ErrorKind::ReadOnly,
-                format!("Block node '{}' is read-only", node.name()),
-            ));
-        }
-        let entry = Arc::new(Backend::new(label, node.clone(), self.domain().gate(), perms, pinned));
-        let mut topology = self.0.topology.write();
-        topology.has(&node)?;
-        topology.join_closings(&node, &entry.gate);
-        topology.entries.push(entry.clone());
-        if let Err(e) = topology.settle(&[node]) {
-            topology.entries.pop();
-            return Err(e);
-        }
-        Ok(entry)
-    }
-
-    /// Detaches an entry: waits for its requests, then closes what only it used.
-    pub async fn detach(&self, entry: &Arc<Backend>) -> Result<()> {
-        let _turn = self.0.change.lock().await;
-        entry.gate.close();
-        entry.gate.drained().await;
-        let node = entry.node();
-        {
-            let mut topology = self.0.topology.write();
-            topology.entries.retain(|e| !Arc::ptr_eq(e, entry));
-            // Fewer permissions can't conflict; file locks are given back here.
-            topology.settle(std::slice::from_ref(&node))?;
-        }
-        self.release(&node).await
-    }
-
-    /// Changes what an entry needs and shares.
-    pub async fn set_perms(&self, entry: &Arc<Backend>, perms: Perms) -> Result<()> {
-        let _turn = self.0.change.lock().await;
-        let topology = self.0.topology.write();
-        let old = std::mem::replace(&mut *entry.perms.write(), perms);
-        topology.settle(&[entry.node()]).inspect_err(|_| *entry.perms.write() = old)
-    }
 }
+
 impl std::fmt::Debug for Graph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.nodes()).finish()
     }
 }
 /// A node's name: a letter first, then letters, digits, `-`, `.` and `_`.
-fn check_name(name: String) -> Result<String> {
+fn check_name(name: &str) -> Result<()> {
     let mut chars = name.chars();
     let well_formed = chars.next().is_some_and(|c| c.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
@@ -446,5 +415,5 @@ fn check_name(name: String) -> Result<String> {
     if name.len() > MAX_NAME {
         return Err(BlockError::invalid("Node name too long"));
     }
-    Ok(name)
+    Ok(())
 }

@@ -39,14 +39,17 @@ mod sync;
 
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
-pub use copy::{CHUNK, Chunks, CopyError, CopyPlan, Cursor, Dirty, Pace, Port, Side, Verdict, copy};
+pub use copy::{
+    CopyError, CopyPlan, Cursor, Dirty, Lost, Over, Pace, Piece, Pieces, Port, Side, Step, Verdict, Zeroes,
+    copy,
+};
 pub use driver::{
     Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
-    OptionKind, Repair, Token, Want, WritePlan,
+    OptionKind, Reopened, Repair, Token, Want, WritePlan,
 };
 pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};
-pub use graph::{BackendRequest, Graph};
+pub use graph::{BackendRequest, Change, Graph};
 pub use io::{WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Edges, Node, Role, Slow};

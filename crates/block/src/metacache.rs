@@ -66,6 +66,12 @@ impl Page {
         self.marks.load(Acquire)
     }
 
+    /// Sets and clears bits of the format's own.
+    pub fn change_marks(&self, set: u32, clear: u32) {
+        self.marks.fetch_or(set, AcqRel);
+        self.marks.fetch_and(!clear, AcqRel);
+    }
+
     /// Number of words.
     pub fn len(&self) -> usize {
         self.words.len()

@@ -6,6 +6,7 @@ use crate::driver::{Driver, Facts};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::lease::Leases;
 use crate::open::Common;
+use crate::options::{Opt, Options};
 use crate::registry::DriverType;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
@@ -110,6 +111,7 @@ pub struct Node {
     pub(crate) padding: Arc<Leases>,
     pub(crate) monitor_owned: AtomicBool,
     pub(crate) busy: RwLock<Option<String>>,
+    pub(crate) unsteady: AtomicBool,
     pub(crate) alarm: Arc<Alarm>,
     /// What stopped all writing, in words.
     pub(crate) poison_cause: OnceLock<String>,
@@ -166,12 +168,21 @@ impl Node {
         self.slow.load(Relaxed) & Slow::READ_ONLY != 0
     }
 
-    /// The name by which the image was opened: the protocol's own, or that of the file child.
+    /// The name by which the image can be opened: the protocol's own, that of the file child, or a `json:` text where
+    /// the latter alone would mean another disk.
     pub fn filename(&self) -> String {
-        match &self.filename {
-            Some(name) => name.clone(),
-            None => self.child(Role::File).map(|f| f.filename()).unwrap_or_default(),
+        if let Some(name) = &self.filename {
+            return name.clone();
         }
+        let Some(file) = self.child(Role::File) else { return String::new() };
+        let own = self.driver.naming_options();
+        if own.is_empty() {
+            return file.filename();
+        }
+        let below =
+            Options::new().with_str("driver", file.driver_name()).with_str("filename", &file.filename());
+        let all = own.with_str("driver", self.driver_name()).with("file", Opt::Dict(below));
+        format!("json:{}", all.to_json())
     }
 
     /// The node below when filters are looked through, for chains: the file child of a filter, else itself.
@@ -249,6 +260,27 @@ impl Node {
     /// What keeps the node busy (a job), if anything does.
     pub fn busy(&self) -> Option<String> {
         self.busy.read().clone()
+    }
+
+    /// Refuses a node that something keeps busy.
+    pub fn not_busy(&self) -> Result<(), BlockError> {
+        match self.busy() {
+            None => Ok(()),
+            Some(reason) => {
+                let text = format!("Node '{}' is busy: {reason}", self.name);
+                Err(BlockError::new(ErrorKind::Busy, text))
+            }
+        }
+    }
+
+    /// Whether what the node shows by itself changes under its readers at present.
+    pub fn unsteady(&self) -> bool {
+        self.unsteady.load(Acquire)
+    }
+
+    /// Says whether what the node shows by itself changes (a commit through it). No reader attaches meanwhile.
+    pub fn set_unsteady(&self, unsteady: bool) {
+        self.unsteady.store(unsteady, Release);
     }
 
     /// Sets or clears what keeps the node busy.

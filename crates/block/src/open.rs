@@ -163,8 +163,10 @@ impl OpenContext {
         let child = match take_reference(options, "file")? {
             Some(Reference::Node(name)) => self.graph.need_node(&name)?,
             Some(Reference::Options(options)) => {
-                let inherit =
-                    Inherit { want_format: false, common: Some(self.common.clone()), ..self.inherit() };
+                // Zeroes are looked for above, in what guests write.
+                let common =
+                    Common { detect_zeroes: false, detect_zeroes_unmap: false, ..self.common.clone() };
+                let inherit = Inherit { want_format: false, common: Some(common), ..self.inherit() };
                 open(&self.graph, options, inherit).await?
             }
             Some(Reference::None) | None => {
@@ -210,9 +212,9 @@ impl OpenContext {
         }
         let mut inherit = Inherit { common: Some(self.backing_common()), ..self.inherit() };
         inherit.chain.push(filename.clone());
-        let what = format!("Could not open backing file '{filename}'");
-        let options = self.graph.image_options(&filename, format.as_deref()).map_err(|e| e.context(&what))?;
-        open(&self.graph, options, inherit).await.map(Some).map_err(|e| e.context(&what))
+        let what = "Could not open backing file";
+        let options = self.graph.image_options(&filename, format.as_deref()).map_err(|e| e.context(what))?;
+        open(&self.graph, options, inherit).await.map(Some).map_err(|e| e.context(what))
     }
 
     fn backing_common(&self) -> Common {
@@ -221,6 +223,7 @@ impl OpenContext {
             auto_read_only: false,
             write_through: false,
             detect_zeroes: false,
+            detect_zeroes_unmap: false,
             ..self.common.clone()
         }
     }

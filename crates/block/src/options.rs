@@ -23,6 +23,37 @@ pub enum Opt {
     Dict(Options),
 }
 
+impl Opt {
+    fn to_json(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(on) => on.to_string(),
+            Self::Int(n) => n.to_string(),
+            Self::Uint(n) => n.to_string(),
+            Self::Str(text) => json_string(text),
+            Self::List(list) => {
+                format!("[{}]", list.iter().map(Self::to_json).collect::<Vec<_>>().join(", "))
+            }
+            Self::Dict(options) => options.to_json(),
+        }
+    }
+}
+
+/// A string as JSON has it (RFC 8259, section 7).
+fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => json.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
 /// Options in the order given, names unique.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
@@ -55,6 +86,12 @@ impl Options {
     #[must_use]
     pub fn with_str(self, name: &str, value: &str) -> Self {
         self.with(name, Opt::Str(value.to_owned()))
+    }
+
+    /// The options as JSON text.
+    pub fn to_json(&self) -> String {
+        let entry = |(name, value): &(String, Opt)| format!("{}: {}", json_string(name), value.to_json());
+        format!("{{{}}}", self.entries.iter().map(entry).collect::<Vec<_>>().join(", "))
     }
 
     /// Looks at an option without taking it.

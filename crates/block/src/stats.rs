@@ -58,6 +58,13 @@ impl Stats {
         self.last_ns.store(now, Relaxed);
     }
 
+    /// A request has come so far, and goes on as another.
+    pub(crate) fn part(&self, op: Op, bytes: u64) {
+        if bytes > 0 {
+            self.slot().bytes[op as usize].fetch_add(bytes, Relaxed);
+        }
+    }
+
     pub(crate) fn failed(&self, op: Op) {
         self.slot().failed[op as usize].fetch_add(1, Relaxed);
         self.last_ns.store(rt::now_ns(), Relaxed);

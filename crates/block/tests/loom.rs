@@ -155,21 +155,19 @@ macro_rules! gate_models {
                 });
             }
 
-            /// A gate that comes to be during a change is closed as long as the others, whatever ends first.
+            /// A gate that comes to be during a change is closed as long as the others, and lets in who waits there.
             pub fn a_gate_that_joins_a_change_opens_with_it() {
                 explore(|| {
                     let domain = Domain::default();
-                    let closed = block_on(Closed::all(vec![domain.gate()]));
-                    let (closing, late) = (closed.closing(), domain.gate());
-                    let joined = late.clone();
-                    let joining = thread::spawn(move || {
-                        if let Some(closing) = closing.upgrade() {
-                            closing.join(&joined);
-                        }
-                    });
+                    let mut closed = block_on(Closed::all(vec![domain.gate()]));
+                    let late = domain.gate();
+                    closed.join(&late);
+                    let theirs = late.clone();
+                    let request = thread::spawn(move || drop(block_on(theirs.enter())));
+                    assert!(late.try_enter().is_none(), "the gate is open during the change");
                     drop(closed);
-                    assert!(joining.join().is_ok());
-                    assert!(late.try_enter().is_some(), "the gate stays closed for ever");
+                    assert!(request.join().is_ok());
+                    assert_eq!(late.inside(), 0);
                 });
             }
 

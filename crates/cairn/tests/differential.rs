@@ -89,8 +89,10 @@ impl Pair {
 fn run(folder: &Path, bin: Option<&Path>, line: &str) -> Output {
     let words = words(line);
     let (program, args) = words.split_first().unwrap();
-    let program = bin.map_or_else(|| PathBuf::from(program), |bin| bin.join(program));
-    Command::new(program).args(args).current_dir(folder).output().unwrap()
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = bin.into_iter().map(Path::to_owned).chain(std::env::split_paths(&paths));
+    let paths = std::env::join_paths(paths).unwrap();
+    Command::new(program).args(args).current_dir(folder).env("PATH", paths).output().unwrap()
 }
 
 /// Splits at blanks, except inside single quotes.
@@ -138,6 +140,14 @@ fn what_create_tells_and_makes_is_the_same() {
         "qemu-img create -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 5M",
         "qemu-img create -f qcow2 -u -b nowhere -F raw over.qcow2 3M",
         "qemu-img create -f qcow2 -u -b nowhere -F raw over.qcow2",
+        "qemu-img create -f qcow2 -u -b nowhere over.qcow2 3M",
+        "qemu-img create -f qcow2 -o refcount_bits=0x10,cluster_size=0x1000 a.qcow2 1M",
+        "qemu-img create -f qcow2 -o refcount_bits=010 a.qcow2 1M",
+        "qemu-img create -f qcow2 -o '' a.qcow2 1M",
+        "qemu-img create -f qcow2 -b 'json:{\"driver\":\"qcow2\",\"file.filename\":\"base.qcow2\"}' -F qcow2 over.qcow2",
+        "qemu-img create -f raw 'json:{\"driver\":\"file\",\"filename\":\"j\"}' 1M",
+        "qemu-img create -f qcow2 --object '{\"qom-type\":\"secret\",\"id\":\"s\",\"data\":\"x\"}' a.qcow2 1M",
+        "qemu-img create -f qcow2 --object secret,id=9,data=x a.qcow2 1M",
         "qemu-img create -f qcow2 -b base.qcow2 over.qcow2",
         "qemu-img create -f qcow2 -b nowhere -F qcow2 over.qcow2",
         "qemu-img create -f raw -b base.qcow2 over.raw",
@@ -169,6 +179,7 @@ fn info_is_the_same_byte_for_byte() {
     let pair = Pair::new("info");
     pair.given(&[
         "qemu-img create -q -f raw a.raw 1M",
+        "qemu-img create -q -f raw file:with:colons 1M",
         "qemu-img create -q -f qcow2 base.qcow2 10M",
         "qemu-io -f qcow2 -c 'write 1M 64k' -c 'write -z 3M 64k' base.qcow2",
         "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2",
@@ -178,16 +189,22 @@ fn info_is_the_same_byte_for_byte() {
         "qemu-img create -q -f qcow2 big.qcow2 16T",
         "qemu-img create -q -f qcow2 -u -b missing -F raw orphan.qcow2 1M",
         "qemu-img create -q -f qcow2 bitmap.qcow2 1M",
+        // One snapshot for both: it holds the time it was made at.
+        "sh -c '[ -e ../snap ] || { qemu-img create -q -f qcow2 ../snap 1M && qemu-img snapshot -c s ../snap; }'",
+        "cp ../snap snap.qcow2",
         "qemu-img bitmap --add bitmap.qcow2 b0",
         "qemu-img bitmap --add -g 1M --disable bitmap.qcow2 b1",
     ]);
     for image in [
         "a.raw",
+        "file:with:colons",
+        "./with:colons",
         "base.qcow2",
         "mid.qcow2",
         "top.qcow2",
         "odd.qcow2",
         "zstd.qcow2",
+        "snap.qcow2",
         "big.qcow2",
         "bitmap.qcow2",
     ] {
@@ -321,6 +338,7 @@ fn compare_tells_the_same() {
         "qemu-img compare -s zero.raw longer.raw",
         "qemu-img compare a.qcow2 tail.raw",
         "qemu-img compare tail.raw a.qcow2",
+        "qemu-img compare -T foo a.raw zero.raw",
         "qemu-img compare a.raw nowhere",
         "qemu-img compare a.raw",
         "qemu-img compare -f foo a.raw zero.raw",
@@ -378,6 +396,24 @@ fn converted_images_have_the_content_and_the_layout_of_the_peers() {
         let output = run(&pair.root.join("ours"), None, &format!("qemu-img check {image}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
+}
+
+#[test]
+fn what_an_existing_target_has_behind_the_source_stays() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("behind");
+    pair.given(&[
+        "qemu-img create -q -f raw small.raw 1M",
+        "qemu-io -f raw -c 'write -P 7 100k 3k' small.raw",
+        "qemu-img create -q -f raw large.raw 3M",
+        "qemu-io -f raw -c 'write -P 9 0 3M' large.raw",
+    ]);
+    pair.all_same(&[
+        "qemu-img convert -n -f raw -O raw small.raw large.raw",
+        "qemu-io -r -f raw -c 'read -P 9 1M 2M' -c 'read -P 7 100k 3k' -c 'read -P 0 0 100k' large.raw",
+    ]);
 }
 
 #[test]
@@ -453,6 +489,9 @@ fn measure_counts_the_same() {
     pair.all_same(&[
         "qemu-img measure",
         "qemu-img measure --size 1e3",
+        "qemu-img measure --size 64P -O qcow2",
+        "qemu-img measure --size 128G -O qcow2 -o cluster_size=512",
+        "qemu-img measure --size 129G -O qcow2 -o cluster_size=512",
         "qemu-img measure --size 1G a.raw",
         "qemu-img measure a b",
     ]);
@@ -528,6 +567,7 @@ fn io_commands_print_the_same() {
             pair.same(&format!("qemu-io -f {format} -c '{command}' {image}"));
         }
         pair.same(&format!("qemu-io -f {format} -r -c 'write 0 4k' {image}"));
+        pair.same(&format!("qemu-io -f {format} -r -c 'aio_write 0 4k' -c aio_flush {image}"));
         pair.same(&format!("qemu-io -f {format} -c 'reopen -r' -c 'write 0 4k' {image}"));
     }
     pair.all_same(&[
@@ -539,6 +579,34 @@ fn io_commands_print_the_same() {
         "qemu-io --image-opts driver=qcow2,file.filename=a.qcow2 -c length",
         "qemu-io --image-opts -f raw a.raw",
         "qemu-io -t foo a.raw",
+        "qemu-io --image-opts driver=raw,file.driver=qcow2,file.file.filename=a.qcow2 -c info",
+        "qemu-io -c info -f raw a.raw",
+        "qemu-io -c 'open -o driver=raw,file.locking=off file:a.raw' -c length",
+        "qemu-io -c 'open -o file.locking=off a.qcow2' -c info",
+        "qemu-io -c 'open -o file.foo=off a.qcow2' -c info",
+        "qemu-io -c 'open -o file.locking=off json:{\"driver\":\"qcow2\",\"file\":{\"filename\":\"a.qcow2\"}}' -c info",
+        // What is given goes before what the name says.
+        "qemu-io -c 'open -o driver=qcow2 json:{\"driver\":\"raw\",\"file.filename\":\"a.qcow2\"}' -c info",
+        "qemu-img info -f qcow2 'json:{\"driver\":\"raw\",\"file.filename\":\"a.qcow2\"}'",
+    ]);
+}
+
+#[test]
+fn a_corruption_that_is_found_is_told_once_and_marked() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("corrupt");
+    // The second refcount block is where no cluster begins.
+    pair.given(&[
+        "qemu-img create -q -f qcow2 -o refcount_bits=64,cluster_size=1k a.qcow2 1M",
+        "qemu-io -f qcow2 -c 'write 0 124k' -c 'discard 121k 1k' -c 'discard 123k 1k' a.qcow2",
+        "qemu-io -f raw -c 'write -P 6 1038 1' a.qcow2",
+    ]);
+    pair.all_same(&[
+        "sh -c 'qemu-io -f qcow2 -c \"write 121k 3k\" a.qcow2 2>&1'",
+        "sh -c 'qemu-img info --output=json a.qcow2 | grep corrupt'",
+        "sh -c 'qemu-io -f qcow2 -c length a.qcow2; qemu-io -r -f qcow2 -c \"read 0 4k\" a.qcow2'",
     ]);
 }
 
@@ -561,6 +629,10 @@ fn nbd_refuses_the_same_command_lines() {
         "qemu-nbd --cache=none -n a.raw",
         "qemu-nbd --aio=foo a.raw",
         "qemu-nbd --discard=foo a.raw",
+        "qemu-nbd --discard=on --discard=on a.raw",
+        "qemu-nbd --aio=threads --aio=threads a.raw",
+        "qemu-nbd -o x -f raw a.raw",
+        "sh -c 'qemu-nbd -o 2097152 -f raw -k $PWD/s a.raw 2>&1 | grep -o cannot.be.greater'",
         "qemu-nbd -f foo a.raw",
         "qemu-nbd --foo",
         "qemu-nbd -L nowhere",
@@ -568,4 +640,31 @@ fn nbd_refuses_the_same_command_lines() {
         "qemu-nbd --image-opts -f raw driver=raw",
         "qemu-nbd --handshake-limit x a.raw",
     ]);
+}
+
+#[test]
+fn an_offset_serves_what_follows_it() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("offset");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 a.qcow2 1M",
+        "qemu-io -f qcow2 -c 'write -P 7 102400 3k' a.qcow2",
+    ]);
+    for (options, how, command) in [
+        ("-r", "-r", "length"),
+        ("-r", "-r", "read -P 7 0 3k"),
+        ("", "", "write -P 9 1k 1k"),
+        ("-s", "", "write -P 1 0 512"),
+        ("", "", "read 900k 64k"),
+    ] {
+        pair.same(&format!(
+            "sh -c 'qemu-nbd -o 0x19000 -f qcow2 -k $PWD/s {options} a.qcow2 & \
+             until [ -e s ]; do sleep 0.01; done; \
+             qemu-io {how} -f raw -c \"{command}\" \"nbd+unix:///?socket=$PWD/s\"; wait'"
+        ));
+    }
+    pair.same("qemu-io -r -f qcow2 -c 'read -P 9 103424 1k' a.qcow2");
+    pair.same("qemu-io -r -f qcow2 -c 'read -P 7 102400 1k' a.qcow2");
 }

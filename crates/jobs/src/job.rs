@@ -176,6 +176,7 @@ pub struct Job {
     len: AtomicU64,
     speed: Speed,
     retry_at_ns: AtomicU64,
+    failures: AtomicU64,
 }
 
 /// What a new job is told.
@@ -213,6 +214,7 @@ impl Job {
             len: AtomicU64::new(0),
             speed: Speed::default(),
             retry_at_ns: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         };
         job.speed.set(speed, rt::now_ns());
         job.enter(&mut job.state.lock(), Status::Created);
@@ -280,12 +282,22 @@ impl Job {
         change: impl FnOnce(&mut State) -> Result<(), JobError>,
     ) -> Result<(), JobError> {
         let mut state = self.state.lock();
-        if !verb.accepted_in(state.status) {
-            return Err(JobError::Verb { id: self.id.clone(), status: state.status, verb });
-        }
+        self.accepts_in(&state, verb)?;
         change(&mut state)?;
         self.changed.notify(usize::MAX.additional());
         Ok(())
+    }
+
+    fn accepts_in(&self, state: &State, verb: Verb) -> Result<(), JobError> {
+        if verb.accepted_in(state.status) {
+            return Ok(());
+        }
+        Err(JobError::Verb { id: self.id.clone(), status: state.status, verb })
+    }
+
+    /// Whether the present status accepts the verb.
+    pub fn accepts(&self, verb: Verb) -> Result<(), JobError> {
+        self.accepts_in(&self.state.lock(), verb)
     }
 
     /// Asks it to stop at its next pause point.
@@ -297,9 +309,13 @@ impl Job {
 
     /// Lets it go on, and clears what it stopped for.
     pub fn resume(&self) -> Result<(), JobError> {
+        if !self.state.lock().paused {
+            return Err(JobError::NotPaused);
+        }
         self.ask(Verb::Resume, |state| {
             state.io_status = IoStatus::Ok;
-            if std::mem::replace(&mut state.paused, false) { Ok(()) } else { Err(JobError::NotPaused) }
+            state.paused = false;
+            Ok(())
         })
     }
 
@@ -451,15 +467,21 @@ impl Job {
         self.speed.wait_ns(now).max(self.retry_at_ns.load(Relaxed).saturating_sub(now))
     }
 
+    /// Requests of it that failed so far.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
     fn judge(&self, failure: &CopyError) -> Action {
+        self.failures.fetch_add(1, Relaxed);
         let mut state = self.state.lock();
         let can_stop = matches!(state.status, Status::Running | Status::Ready);
         let action = match self.on_error.action(&failure.error) {
             Action::Stop if !can_stop => Action::Report,
             action => action,
         };
-        tracing::warn!(job = %self.id, side = ?failure.side, error = ?failure.error, action = action.name(), "a request failed");
-        let (id, side) = (self.id.clone(), failure.side);
+        tracing::warn!(job = %self.id, side = ?failure.side(), error = ?failure.error, action = action.name(), "a request failed");
+        let (id, side) = (self.id.clone(), failure.side());
         self.sink.tell(JobEvent::Error { id, side, action: action.name() });
         match action {
             Action::Report => {}

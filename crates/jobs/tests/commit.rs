@@ -238,6 +238,8 @@ fn a_job_waits_for_finalize_and_dismiss_where_it_was_told_to() {
         };
         commit(&world.graph, &world.jobs, request).await.unwrap();
         world.until_told("PENDING").await;
+        let refused = world.jobs.find("j").unwrap().resume().unwrap_err().to_string();
+        assert_eq!(refused, "Can't resume a job that was not paused");
         assert!(!Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
         world.jobs.finalize("j").await.unwrap();
         assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
@@ -312,6 +314,59 @@ fn an_error_is_reported_or_ignored_or_stops_the_job_as_asked() {
 }
 
 #[test]
+fn a_node_in_the_middle_of_a_commit_has_no_readers_of_its_own() {
+    on_control(async {
+        let world = World::new();
+        let [_, mid, base] = world.chain().await;
+        let reader = |node: &Arc<Node>| {
+            let (label, perms) = ("reader".to_owned(), block::Perms::READER);
+            world.graph.attach(block::BackendRequest { label, node: node.clone(), perms, pinned: false })
+        };
+        let first = reader(&mid).await.unwrap();
+        let refused = commit(&world.graph, &world.jobs, request()).await.unwrap_err().to_string();
+        assert!(refused.contains("consistent read"), "{refused}");
+        world.graph.detach(&first).await.unwrap();
+        commit(&world.graph, &world.jobs, request()).await.unwrap();
+        let refused = reader(&mid).await.unwrap_err();
+        assert!(refused.message().contains("consistent read"), "{refused}");
+        let of_base = reader(&base).await.unwrap();
+        world.graph.detach(&of_base).await.unwrap();
+        world.jobs.find("j").unwrap().cancel(true).unwrap();
+        world.ended("j").await;
+        let last = reader(&mid).await.unwrap();
+        world.graph.detach(&last).await.unwrap();
+    });
+}
+
+#[test]
+fn a_job_that_could_not_copy_everything_is_not_ready() {
+    const ENOSPC: i32 = 28;
+    on_control(async {
+        let world = World::new();
+        let [active, mid, base] = world.chain().await;
+        let before = content(&active).await;
+        FAULTS.lock().push(("base.img".to_owned(), 3, ENOSPC));
+        commit(&world.graph, &world.jobs, CommitRequest { on_error: OnError::Stop, ..request() })
+            .await
+            .unwrap();
+        let job = world.jobs.find("j").unwrap();
+        while job.status() != Status::Ready {
+            if job.status() == Status::Paused {
+                job.resume().unwrap();
+            }
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+        let ready = world.told().into_iter().find(|e| e.starts_with("READY")).unwrap();
+        let (offset, len) = ready["READY ".len()..].split_once('/').unwrap();
+        assert_eq!(offset, len, "{:?}", world.told());
+        job.complete().unwrap();
+        world.ended("j").await;
+        assert_eq!(content(&base).await, before);
+        drop((active, mid));
+    });
+}
+
+#[test]
 fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
     on_control(async {
         let world = World::new();
@@ -333,6 +388,11 @@ fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
             (
                 CommitRequest { base: some("base.img"), top: some("base.img"), ..request() },
                 "Can't find 'base.img' in the backing chain",
+            ),
+            (CommitRequest { filter_node_name: some("1x"), ..request() }, "Invalid node-name: '1x'"),
+            (
+                CommitRequest { filter_node_name: some("mid"), ..request() },
+                "Duplicate nodes with node-name='mid'",
             ),
             (
                 CommitRequest { backing_file: some("x"), ..request() },
@@ -361,7 +421,7 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
         world.graph.set_writable(&mid, true).await.unwrap();
         let guest = writer(&world.graph, &mid).await;
         let refused = commit(&world.graph, &world.jobs, request()).await.unwrap_err().to_string();
-        assert!(refused.contains("needs 'write'"), "{refused}");
+        assert!(refused.ends_with("guest writes to it"), "{refused}");
         world.graph.detach(&guest).await.unwrap();
         assert!(base.read_only() && !mid.read_only());
         assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()) && world.graph.entries().is_empty());

@@ -5,9 +5,11 @@ use crate::wire::Layout;
 use api::{ChardevOptions, ChardevOptionsBranch, ChardevSocketOptions, InetSocketAddress, QmpError};
 use api::{SocketAddress, UnixSocketAddress};
 use block::BlockError;
-use rt::Target;
+use futures_util::future::{Either, select};
 use rt::net::{Listener, Stream};
+use rt::{JoinHandle, Target};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +55,9 @@ impl Chardev {
         Ok(Self::Server(listeners, first))
     }
 
-    /// Serves QMP on it from now on.
-    pub(crate) fn serve(self, control: &Control, layout: Layout) -> Result<(), QmpError> {
+    /// Serves QMP on it from now on. What is returned ends when nobody can connect any more.
+    pub(crate) fn serve(self, control: &Control, layout: Layout) -> Result<Vec<JoinHandle<()>>, QmpError> {
+        let mut doors = Vec::new();
         match self {
             Self::Client(stream) => spawn_session(control, Arc::new(stream), layout),
             Self::Stdio => {
@@ -68,12 +71,12 @@ impl Chardev {
                 if let Some(stream) = first {
                     spawn_session(control, Arc::new(stream), layout);
                 }
-                for listener in listeners {
-                    rt::spawn_on(Target::Control, accept(control.clone(), listener, layout)).detach();
-                }
+                let door =
+                    |listener| rt::spawn_on(Target::Control, accept(control.clone(), listener, layout));
+                doors.extend(listeners.into_iter().map(door));
             }
         }
-        Ok(())
+        Ok(doors)
     }
 }
 
@@ -81,9 +84,14 @@ fn spawn_session(control: &Control, stream: Arc<Stream>, layout: Layout) {
     rt::spawn_on(Target::Control, client::serve(control.clone(), stream.clone(), stream, layout)).detach();
 }
 
+/// Lets clients in until the end begins; then the listener goes, and its socket's file with it.
 async fn accept(control: Control, listener: Listener, layout: Layout) {
     loop {
-        match listener.accept().await {
+        let accepted = match select(pin!(listener.accept()), pin!(control.ending())).await {
+            Either::Left((accepted, _)) => accepted,
+            Either::Right(_) => return,
+        };
+        match accepted {
             Ok(stream) => spawn_session(&control, Arc::new(stream), layout),
             Err(e) => {
                 tracing::warn!(error = %e, "a QMP client could not be accepted");

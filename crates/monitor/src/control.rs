@@ -23,6 +23,7 @@ struct Inner {
     events: Arc<Events>,
     /// The end has begun; nothing new is admitted.
     ending: AtomicBool,
+    end_begins: Event,
     /// Held while the end goes on; what it came to.
     end: futures_util::lock::Mutex<Option<Result<(), BlockError>>>,
     /// `quit` was answered.
@@ -44,6 +45,7 @@ impl Control {
             graph,
             events,
             ending: AtomicBool::new(false),
+            end_begins: Event::new(),
             end: futures_util::lock::Mutex::new(None),
             left: AtomicBool::new(false),
             has_left: Event::new(),
@@ -84,6 +86,7 @@ impl Control {
     /// Ends everything, once: exports with their last requests, then jobs, then nodes with their last flush.
     pub async fn end(&self) -> Result<(), BlockError> {
         self.0.ending.store(true, Release);
+        self.0.end_begins.notify(usize::MAX.additional());
         let mut end = self.0.end.lock().await;
         if let Some(result) = &*end {
             return result.clone();
@@ -93,6 +96,17 @@ impl Control {
         let result = self.0.graph.close_all().await;
         *end = Some(result.clone());
         result
+    }
+
+    /// Waits until the end begins.
+    pub(crate) async fn ending(&self) {
+        loop {
+            let listener = self.0.end_begins.listen();
+            if self.0.ending.load(Acquire) {
+                return;
+            }
+            listener.await;
+        }
     }
 
     /// Whether [`Control::end`] is over.

@@ -14,7 +14,8 @@ use api::{
     MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, keyval,
 };
 use block::{BlockError, Registry};
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
+use rt::JoinHandle;
 use rt::process::ReadyHandle;
 use rt::signal;
 use std::fs::File;
@@ -101,8 +102,8 @@ async fn live(
         Either::Left(_) => Ok(None),
         Either::Right((started, _)) => started.map(Some),
     };
-    let (pid_file, mut code) = match started {
-        Ok(Some(pid_file)) => {
+    let (running, mut code) = match started {
+        Ok(Some(running)) => {
             if let Some(handle) = waiting
                 && let Err(e) = handle.ready()
             {
@@ -110,15 +111,15 @@ async fn live(
             }
             tracing::info!(pid = std::process::id(), engine = rt::engine_name(), "ready");
             select(&mut signalled, pin!(control.left())).await;
-            (pid_file, ExitCode::SUCCESS)
+            (running, ExitCode::SUCCESS)
         }
-        Ok(None) => (None, ExitCode::SUCCESS),
+        Ok(None) => (Running::default(), ExitCode::SUCCESS),
         Err(text) => {
             match waiting {
                 Some(handle) => handle.fail(&format!("{program}: {text}")),
                 None => eprintln!("{program}: {text}"),
             }
-            (None, ExitCode::FAILURE)
+            (Running::default(), ExitCode::FAILURE)
         }
     };
     match select(pin!(control.end()), pin!(signal::next_signal(&SIGNALS))).await {
@@ -135,8 +136,20 @@ async fn live(
     if rt::timeout(LAST_WORDS, control.dismiss_clients()).await.is_err() {
         tracing::warn!("a QMP client did not take its last messages");
     }
-    drop(pid_file);
+    // Who looks for the sockets or the pid file sees that we are gone.
+    if rt::timeout(LAST_WORDS, join_all(running.doors)).await.is_err() {
+        tracing::warn!("a QMP socket is left behind");
+    }
+    drop(running.pid_file);
     code
+}
+
+/// What goes last.
+#[derive(Default)]
+struct Running {
+    pid_file: Option<PidFile>,
+    /// The ways in for QMP clients.
+    doors: Vec<JoinHandle<()>>,
 }
 
 /// What the options set up on the way.
@@ -149,7 +162,7 @@ struct SetUp {
 }
 
 /// Carries the options out, in order, then lets clients in. An error tells which one failed and why.
-async fn start(control: &Control, options: &[DaemonOption]) -> Result<Option<PidFile>, String> {
+async fn start(control: &Control, options: &[DaemonOption]) -> Result<Running, String> {
     let mut set_up = SetUp::default();
     for option in options {
         let result = carry_out(control, &mut set_up, option).await;
@@ -160,10 +173,11 @@ async fn start(control: &Control, options: &[DaemonOption]) -> Result<Option<Pid
     if let Some(server) = control.exports().server() {
         server.let_in();
     }
+    let mut doors = Vec::new();
     for (chardev, layout) in set_up.monitors {
-        chardev.serve(control, layout).map_err(|e| e.to_string())?;
+        doors.extend(chardev.serve(control, layout).map_err(|e| e.to_string())?);
     }
-    Ok(pid_file)
+    Ok(Running { pid_file, doors })
 }
 
 async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption) -> Result<(), QmpError> {

@@ -93,9 +93,10 @@ fn single_image(node: &Node) -> ImageInfo {
     let filename = node.filename();
     ImageInfo {
         format: node.driver_name().to_owned(),
-        dirty_flag: dirty,
+        dirty_flag: dirty.or_else(|| dirty_below(node)),
         actual_size: node.allocated_size().map(int),
-        virtual_size: int(node.length()),
+        // A disk consists of whole sectors, whatever its file's length is.
+        virtual_size: int(node.length().next_multiple_of(512)),
         cluster_size: cluster_size.map(int),
         encrypted: encrypted.then_some(true),
         compressed,
@@ -107,6 +108,11 @@ fn single_image(node: &Node) -> ImageInfo {
         backing_image: None,
         filename,
     }
+}
+
+/// What the file says of a node that shows it as it is.
+fn dirty_below(node: &Node) -> Option<bool> {
+    node.child(Role::File).filter(|_| node.facts().transparent)?.driver().info().dirty
 }
 
 /// What a driver tells by the names of the schema, as a type of the schema.

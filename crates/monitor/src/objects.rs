@@ -89,10 +89,42 @@ fn check_iothread(properties: &IothreadProperties) -> Result<(), QmpError> {
 fn check_limits(limits: Option<&ThrottleLimits>) -> Result<(), QmpError> {
     let Some(Value::Dict(limits)) = limits.map(Encode::encode) else { return Ok(()) };
     let allowed = |value: &Value| value.as_i64().is_some_and(|n| (0..=MAX_LIMIT).contains(&n));
-    if limits.iter().all(|(_, value)| allowed(value)) {
-        return Ok(());
+    if !limits.iter().all(|(_, value)| allowed(value)) {
+        return Err(QmpError::generic(format!("bps/iops/max values must be within [0, {MAX_LIMIT}]")));
     }
-    Err(QmpError::generic(format!("bps/iops/max values must be within [0, {MAX_LIMIT}]")))
+    let of = |name: String| limits.get(name.as_str()).and_then(Value::as_i64).unwrap_or(0);
+    contradiction(of).map_or(Ok(()), |text| Err(QmpError::generic(text)))
+}
+
+/// What in a set of limits excludes something else.
+fn contradiction(of: impl Fn(String) -> i64) -> Option<&'static str> {
+    let set = |name: String| of(name) != 0;
+    for unit in ["bps", "iops"] {
+        for part in ["", "-max"] {
+            let [total, read, write] = ["total", "read", "write"].map(|d| set(format!("{unit}-{d}{part}")));
+            if total && (read || write) {
+                return Some(
+                    "bps/iops/max total values and read/write values cannot be used at the same time",
+                );
+            }
+        }
+    }
+    if set("iops-size".to_owned()) && !["total", "read", "write"].iter().any(|d| set(format!("iops-{d}"))) {
+        return Some("iops size requires an iops value to be set");
+    }
+    for name in ["bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"] {
+        let (average, most) = (of(name.to_owned()), of(format!("{name}-max")));
+        if most != 0 && average == 0 {
+            return Some("bps_max/iops_max require corresponding bps/iops values");
+        }
+        if most != 0 && most < average {
+            return Some("bps_max/iops_max cannot be lower than bps/iops");
+        }
+        if most == 0 && of(format!("{name}-max-length")) > 1 {
+            return Some("burst length set without burst rate");
+        }
+    }
+    None
 }
 
 /// Reads a secret as whoever uses it would, so that a wrong one is refused when it is given. Nothing uses one yet, so
@@ -167,6 +199,20 @@ fn from_base64(text: &[u8]) -> Result<Vec<u8>, QmpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let of = |given: &[(&str, i64)], name: &str| {
+            given.iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| *value)
+        };
+        let refused = |given: &[(&str, i64)]| contradiction(|name| of(given, &name));
+        assert_eq!(refused(&[("iops-total", 100), ("bps-read", 5), ("bps-read-max", 6)]), None);
+        assert!(refused(&[("iops-total", 100), ("iops-read", 4)]).unwrap().contains("same time"));
+        assert!(refused(&[("bps-total-max", 100)]).unwrap().contains("corresponding"));
+        assert!(refused(&[("bps-total", 200), ("bps-total-max", 100)]).unwrap().contains("lower"));
+        assert!(refused(&[("bps-total", 200), ("bps-total-max-length", 9)]).unwrap().contains("burst"));
+        assert!(refused(&[("bps-total", 200), ("iops-size", 9)]).unwrap().contains("iops size"));
+    }
 
     #[test]
     fn base64_is_decoded_and_what_is_none_is_refused() {

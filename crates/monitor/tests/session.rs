@@ -279,7 +279,7 @@ impl Peer {
     }
 
     fn connect(&self) -> UnixStream {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             match UnixStream::connect(&self.socket) {
                 Ok(stream) => return stream,
@@ -292,7 +292,7 @@ impl Peer {
     /// All answers up to that to the probe.
     fn answers(&self, input: &[u8]) -> Vec<Value> {
         let mut stream = self.connect();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let mut next = || json::parse(&lines.next().unwrap().unwrap()).unwrap();
         next();

@@ -73,10 +73,15 @@ impl Console {
         self.note(format_args!("{}: warning: {text}", self.program));
     }
 
+    /// What prints warnings, from any thread.
+    pub fn warner(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let program = self.program.clone();
+        move |text| note(format_args!("{program}: warning: {text}"))
+    }
+
     /// Prints a line to standard error as it is.
     pub fn note(&self, text: impl fmt::Display) {
-        // One write a line, so that lines of several processes do not mix. Nobody is left to tell when it fails.
-        io::stderr().lock().write_all(format!("{text}\n").as_bytes()).ok();
+        note(text);
     }
 
     /// Writes what is buffered.
@@ -108,6 +113,12 @@ impl Console {
         }
         self.buffer.drain(..len);
     }
+}
+
+/// Prints a line to standard error as it is, from any thread.
+pub fn note(text: impl fmt::Display) {
+    // One write a line, so that lines of several processes do not mix. Nobody is left to tell when it fails.
+    io::stderr().lock().write_all(format!("{text}\n").as_bytes()).ok();
 }
 
 /// Standard output without the line buffer that the standard library puts before it: what `Console` holds back,

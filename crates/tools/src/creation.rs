@@ -50,7 +50,7 @@ pub struct OptionList(String);
 impl OptionList {
     /// Adds what one `-o` gives.
     pub fn add(&mut self, text: &str) -> Result<(), Failure> {
-        if text.starts_with(',') || keyval::split(text).iter().any(String::is_empty) {
+        if text.is_empty() || text.starts_with(',') || keyval::split(text).iter().any(String::is_empty) {
             return Err(Failure::new(format_args!("Invalid option list: {text}")));
         }
         if !self.0.is_empty() {
@@ -91,6 +91,11 @@ fn drivers(
 ) -> Result<(&'static DriverType, &'static DriverType), Failure> {
     let unknown = || Failure::new(format_args!("Unknown file format '{format}'"));
     let driver = graph.registry().find(format).ok_or_else(unknown)?;
+    if filename.starts_with("json:") {
+        return Err(Failure::new(
+            "a new image needs a plain file name or URI: 'json:' describes what exists",
+        ));
+    }
     let (protocol, _) = graph.protocol_options(filename)?;
     let protocol = graph.registry().need(&protocol)?;
     if driver.create.is_none() {
@@ -102,6 +107,9 @@ fn drivers(
             "Protocol driver '{}' does not support image creation",
             protocol.name
         )));
+    }
+    if driver.kind == DriverKind::Protocol && driver != protocol && !filename.is_empty() {
+        return Err(Failure::new(format_args!("'{filename}' is no name that protocol '{format}' knows")));
     }
     Ok((driver, protocol))
 }
@@ -229,7 +237,7 @@ fn told_value(value: &Opt) -> String {
         Opt::Bool(on) => (if *on { "on" } else { "off" }).to_owned(),
         Opt::Int(number) => number.to_string(),
         Opt::Uint(number) => number.to_string(),
-        Opt::Str(text) => text.clone(),
+        Opt::Str(text) => keyval::escape(text),
         Opt::Null | Opt::List(_) | Opt::Dict(_) => String::new(),
     }
 }
@@ -244,9 +252,9 @@ fn value(option: &CreateOption, text: &str) -> Result<Opt, Failure> {
             "off" | "no" | "false" | "n" => Ok(Opt::Bool(false)),
             _ => Err(Failure::new(format_args!("Parameter '{name}' expects 'on' or 'off'"))),
         },
-        OptionKind::Number => match text.parse() {
-            Ok(number) => Ok(Opt::Uint(number)),
-            Err(_) => Err(Failure::new(format_args!("Parameter '{name}' expects a number"))),
+        OptionKind::Number => match size::whole(text) {
+            Some(number) => Ok(Opt::Uint(number)),
+            None => Err(Failure::new(format_args!("Parameter '{name}' expects a number"))),
         },
         OptionKind::Size => size_value(name, text).map(Opt::Uint),
     }
@@ -302,6 +310,7 @@ pub async fn inspect_backing(
     overlay: &str,
     filename: &str,
     format: Option<&str>,
+    cannot_open: impl FnOnce(BlockError) -> Failure,
 ) -> Result<u64, Failure> {
     let full = block::resolve_filename(overlay, filename);
     if full == overlay {
@@ -310,10 +319,7 @@ pub async fn inspect_backing(
         ));
     }
     let source = Source::named(&full).format(format);
-    let node = match image::open_node(graph, &source).await {
-        Ok(node) => node,
-        Err(error) => return Err(Failure::new(format_args!("{error}\nCould not open backing image."))),
-    };
+    let node = image::open_node(graph, &source).await.map_err(cannot_open)?;
     let (length, driver) = (node.length(), node.driver_name());
     graph.release(&node).await?;
     match format {
@@ -321,5 +327,21 @@ pub async fn inspect_backing(
         None => Err(Failure::new(format_args!(
             "Backing file specified without backing format\nDetected format of {driver}."
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_say_something_else_than_the_format_are_refused_before_anything_is_touched() {
+        let refused = |format, filename| {
+            Creation::new(&image::graph(), format, filename, &OptionList::default()).err().map(|f| f.code())
+        };
+        assert_eq!(refused("nbd", "disk.raw"), Some(1));
+        assert_eq!(refused("qcow2", r#"json:{"driver":"file","filename":"disk"}"#), Some(1));
+        assert_eq!(refused("file", "disk.raw"), None);
+        assert_eq!(refused("qcow2", "disk.qcow2"), None);
     }
 }

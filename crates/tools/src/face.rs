@@ -90,6 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn speak(face: &Face, program: &str, args: &[String]) -> ExitCode {
+    rt::signal::ignore_sigxfsz();
     let mut console = Console::new(program);
     if std::env::var_os("RUST_LOG").is_some() {
         trace::start_from_environment();
@@ -140,6 +141,8 @@ const STANDS_FOR: &str = "10.0.2";
 pub fn version(console: &mut Console, name: &str) {
     match name {
         "cairn" => outln!(console, "cairn {}", env!("CARGO_PKG_VERSION")),
+        // The one program of the four that leaves the word out.
+        name @ "qemu-nbd" => outln!(console, "{name} {STANDS_FOR} (cairn-{})", env!("CARGO_PKG_VERSION")),
         name => outln!(console, "{name} version {STANDS_FOR} (cairn-{})", env!("CARGO_PKG_VERSION")),
     }
 }

@@ -9,14 +9,15 @@
 //! on.
 
 use crate::cache::Cache;
-use crate::console::Console;
+use crate::console::{self, Console};
 use crate::failure::Failure;
 use crate::keyval;
 use block::{
-    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, Graph, Node, Opt, Options, Perms,
-    Policy, Registry, Role, Share,
+    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Opt, Options,
+    Perms, Policy, Registry, Role, Share,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What to open, and how.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Source {
     pub discard: bool,
     /// Engine that is asked of the file driver.
     pub aio: Option<&'static str>,
+    /// What is worked on begins so many bytes into the image.
+    pub offset: u64,
 }
 
 impl Source {
@@ -60,6 +63,7 @@ impl Source {
             alone: false,
             discard: false,
             aio: None,
+            offset: 0,
         }
     }
 
@@ -117,7 +121,29 @@ pub fn registry() -> Arc<Registry> {
 
 /// An empty graph.
 pub fn graph() -> Graph {
-    Graph::new(registry(), monitor::options::from_json)
+    let graph = Graph::new(registry(), monitor::options::from_json);
+    graph.on_poison(tell_of_corruption);
+    graph
+}
+
+/// An image of this process was found to contradict itself, and a person was told why.
+static TOLD_OF_CORRUPTION: AtomicBool = AtomicBool::new(false);
+
+/// Whether `error` is only the echo of a corruption that a person has been told of.
+pub fn is_known(error: &BlockError) -> bool {
+    error.kind() == ErrorKind::Poisoned && TOLD_OF_CORRUPTION.load(Relaxed)
+}
+
+/// Tells of an image that contradicts itself when it is found out: the request that met it only fails. Scripts know
+/// these words.
+fn tell_of_corruption(node: &Node, error: &BlockError) {
+    if error.kind() == ErrorKind::Corrupt {
+        TOLD_OF_CORRUPTION.store(true, Relaxed);
+        let (format, why) = (node.driver_name(), error.message());
+        console::note(format_args!(
+            "{format}: Marking image as corrupt: {why}; further corruption events will be suppressed"
+        ));
+    }
 }
 
 /// Names of all drivers, sorted.
@@ -233,7 +259,22 @@ pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, Bloc
         discard: discard_of(source),
         ..Common::default()
     };
-    graph.open_with(options, common, policy).await
+    let node = graph.open_with(options, common.clone(), policy).await?;
+    if source.offset == 0 {
+        return Ok(node);
+    }
+    let part = Options::new()
+        .with_str("driver", "raw")
+        .with("offset", Opt::Uint(source.offset))
+        .with("file", Opt::Str(node.name().to_owned()));
+    match graph.open_with(part, common, policy).await {
+        Ok(part) => Ok(part),
+        Err(error) => {
+            // It may have been closed with the part that could not be opened: why that was is what counts.
+            graph.release(&node).await.ok();
+            Err(error)
+        }
+    }
 }
 
 /// The options that a source means.
@@ -246,7 +287,7 @@ fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
         image_options(graph, &source.name, driver.as_deref())?
     };
     for (name, value) in given.iter() {
-        set_nested(&mut options, name, value.clone());
+        put(&mut options, name, value);
     }
     if let Some(aio) = source.aio {
         set_aio(graph, &mut options, aio)?;
@@ -261,6 +302,10 @@ fn image_options(graph: &Graph, name: &str, format: Option<&str>) -> Result<Opti
         return Ok(format.map_or_else(Options::new, |format| Options::new().with_str("driver", format)));
     }
     let mut options = graph.image_options(name, format)?;
+    // A format that is given goes before the one in a `json:` name.
+    if let Some(format) = format {
+        options.set("driver", Opt::Str(format.to_owned()));
+    }
     if options.get("driver").is_none()
         && let Some(filename) = options.take_str("filename")?
     {
@@ -281,6 +326,16 @@ pub fn from_list(text: &str) -> Result<Options, BlockError> {
         ));
     }
     Ok(options)
+}
+
+/// Sets what a (nested) value says, and leaves what it says nothing of.
+fn put(options: &mut Options, name: &str, value: &Opt) {
+    match value {
+        Opt::Dict(nested) => {
+            nested.iter().for_each(|(inner, value)| put(options, &format!("{name}.{inner}"), value))
+        }
+        value => set_nested(options, name, value.clone()),
+    }
 }
 
 /// Sets an option by its dotted name. Where the name leads through something that is not nested, it stays as it is, and

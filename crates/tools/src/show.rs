@@ -248,7 +248,7 @@ fn branch(console: &mut Console, name: &str, value: &Opt, depth: usize) {
 fn snapshots(console: &mut Console, pad: &str, list: &[Options]) {
     outln!(
         console,
-        "{pad}{:<7} {:<16} {:>8} {:>20} {:>15} {:>10}",
+        "{pad}{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}",
         "ID",
         "TAG",
         "VM_SIZE",
@@ -274,7 +274,7 @@ fn snapshots(console: &mut Console, pad: &str, list: &[Options]) {
         let icount = snapshot.get("icount").map(|_| number("icount").to_string()).unwrap_or_default();
         outln!(
             console,
-            "{pad}{:<7} {:<16} {:>8} {:>20} {clock:>15} {icount:>10}",
+            "{pad}{:<7} {:<16} {:>8} {:>19} {clock:>15} {icount:>10}",
             text("id"),
             text("name"),
             size::human(number("vm-state-size")),

@@ -52,6 +52,21 @@ pub fn exact_of(bytes: f64) -> String {
     format!("{text} {}B", PREFIXES.get(prefix).copied().unwrap_or_default())
 }
 
+/// A whole number as C programs read it: decimal, `0x` hexadecimal or `0` octal.
+pub fn whole(text: &str) -> Option<u64> {
+    let digits = |text: &str, radix| {
+        let plain = text.chars().all(|c| c.is_digit(radix));
+        u64::from_str_radix(text, radix).ok().filter(|_| plain)
+    };
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return digits(hex, 16);
+    }
+    match text.strip_prefix('0') {
+        Some(octal) if !octal.is_empty() => digits(octal, 8),
+        _ => digits(text, 10),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +89,16 @@ mod tests {
             (u64::MAX, "16 EiB"),
         ] {
             assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_by_their_beginning() {
+        for (text, number) in [("0", Some(0)), ("10", Some(10)), ("0x10", Some(16)), ("010", Some(8))] {
+            assert_eq!(whole(text), number, "{text}");
+        }
+        for text in ["", "-1", "+1", "08", "0x", "1k", " 1", "18446744073709551616"] {
+            assert_eq!(whole(text), None, "{text}");
         }
     }
 

@@ -32,7 +32,8 @@ pub fn help<I>(console: &mut Console, name: &str, manual: &Manual, flags: &[Flag
     if !manual.examples.is_empty() {
         outln!(console, "\nExamples:");
         for (arguments, meaning) in manual.examples {
-            outln!(console, "  {name} {arguments}\n      {meaning}");
+            let line = format!("{name} {arguments}");
+            outln!(console, "  {}\n      {meaning}", line.trim_end());
         }
     }
     if !manual.notes.is_empty() {

@@ -889,6 +889,20 @@ pub struct BlockDeviceStats {
     pub account_invalid: bool,
     /// Whether failed requests count for times.
     pub account_failed: bool,
+    /// Bytes appended to zones.
+    pub zone_append_bytes: i64,
+    /// Appends to zones.
+    pub zone_append_operations: i64,
+    /// Time spent in them.
+    pub zone_append_total_time_ns: i64,
+    /// Appends merged into others.
+    pub zone_append_merged: i64,
+    /// Appends that failed.
+    pub failed_zone_append_operations: i64,
+    /// Appends refused as invalid.
+    pub invalid_zone_append_operations: i64,
+    /// Figures of intervals that were asked for; none can be.
+    pub timed_stats: Vec<BlockDeviceTimedStats>,
 }
 
 impl Object for BlockDeviceStats {
@@ -920,6 +934,13 @@ impl Object for BlockDeviceStats {
             invalid_unmap_operations: from.required("invalid_unmap_operations")?,
             account_invalid: from.required("account_invalid")?,
             account_failed: from.required("account_failed")?,
+            zone_append_bytes: from.required("zone_append_bytes")?,
+            zone_append_operations: from.required("zone_append_operations")?,
+            zone_append_total_time_ns: from.required("zone_append_total_time_ns")?,
+            zone_append_merged: from.required("zone_append_merged")?,
+            failed_zone_append_operations: from.required("failed_zone_append_operations")?,
+            invalid_zone_append_operations: from.required("invalid_zone_append_operations")?,
+            timed_stats: from.required("timed_stats")?,
         })
     }
 
@@ -950,9 +971,96 @@ impl Object for BlockDeviceStats {
         to.put("invalid_unmap_operations", &self.invalid_unmap_operations);
         to.put("account_invalid", &self.account_invalid);
         to.put("account_failed", &self.account_failed);
+        to.put("zone_append_bytes", &self.zone_append_bytes);
+        to.put("zone_append_operations", &self.zone_append_operations);
+        to.put("zone_append_total_time_ns", &self.zone_append_total_time_ns);
+        to.put("zone_append_merged", &self.zone_append_merged);
+        to.put("failed_zone_append_operations", &self.failed_zone_append_operations);
+        to.put("invalid_zone_append_operations", &self.invalid_zone_append_operations);
+        to.put("timed_stats", &self.timed_stats);
     }
 }
 object_codec!(BlockDeviceStats);
+
+/// What a device has done in an interval.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockDeviceTimedStats {
+    /// The interval in seconds.
+    pub interval_length: i64,
+    /// Shortest time of a read.
+    pub min_rd_latency_ns: i64,
+    /// Longest time of a read.
+    pub max_rd_latency_ns: i64,
+    /// Average time of a read.
+    pub avg_rd_latency_ns: i64,
+    /// Shortest time of a write.
+    pub min_wr_latency_ns: i64,
+    /// Longest time of a write.
+    pub max_wr_latency_ns: i64,
+    /// Average time of a write.
+    pub avg_wr_latency_ns: i64,
+    /// Shortest time of a append to a zone.
+    pub min_zone_append_latency_ns: i64,
+    /// Longest time of a append to a zone.
+    pub max_zone_append_latency_ns: i64,
+    /// Average time of a append to a zone.
+    pub avg_zone_append_latency_ns: i64,
+    /// Shortest time of a flush.
+    pub min_flush_latency_ns: i64,
+    /// Longest time of a flush.
+    pub max_flush_latency_ns: i64,
+    /// Average time of a flush.
+    pub avg_flush_latency_ns: i64,
+    /// Average number of reads at a time.
+    pub avg_rd_queue_depth: f64,
+    /// Average number of writes at a time.
+    pub avg_wr_queue_depth: f64,
+    /// Average number of appends to zones at a time.
+    pub avg_zone_append_queue_depth: f64,
+}
+
+impl Object for BlockDeviceTimedStats {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            interval_length: from.required("interval_length")?,
+            min_rd_latency_ns: from.required("min_rd_latency_ns")?,
+            max_rd_latency_ns: from.required("max_rd_latency_ns")?,
+            avg_rd_latency_ns: from.required("avg_rd_latency_ns")?,
+            min_wr_latency_ns: from.required("min_wr_latency_ns")?,
+            max_wr_latency_ns: from.required("max_wr_latency_ns")?,
+            avg_wr_latency_ns: from.required("avg_wr_latency_ns")?,
+            min_zone_append_latency_ns: from.required("min_zone_append_latency_ns")?,
+            max_zone_append_latency_ns: from.required("max_zone_append_latency_ns")?,
+            avg_zone_append_latency_ns: from.required("avg_zone_append_latency_ns")?,
+            min_flush_latency_ns: from.required("min_flush_latency_ns")?,
+            max_flush_latency_ns: from.required("max_flush_latency_ns")?,
+            avg_flush_latency_ns: from.required("avg_flush_latency_ns")?,
+            avg_rd_queue_depth: from.required("avg_rd_queue_depth")?,
+            avg_wr_queue_depth: from.required("avg_wr_queue_depth")?,
+            avg_zone_append_queue_depth: from.required("avg_zone_append_queue_depth")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("interval_length", &self.interval_length);
+        to.put("min_rd_latency_ns", &self.min_rd_latency_ns);
+        to.put("max_rd_latency_ns", &self.max_rd_latency_ns);
+        to.put("avg_rd_latency_ns", &self.avg_rd_latency_ns);
+        to.put("min_wr_latency_ns", &self.min_wr_latency_ns);
+        to.put("max_wr_latency_ns", &self.max_wr_latency_ns);
+        to.put("avg_wr_latency_ns", &self.avg_wr_latency_ns);
+        to.put("min_zone_append_latency_ns", &self.min_zone_append_latency_ns);
+        to.put("max_zone_append_latency_ns", &self.max_zone_append_latency_ns);
+        to.put("avg_zone_append_latency_ns", &self.avg_zone_append_latency_ns);
+        to.put("min_flush_latency_ns", &self.min_flush_latency_ns);
+        to.put("max_flush_latency_ns", &self.max_flush_latency_ns);
+        to.put("avg_flush_latency_ns", &self.avg_flush_latency_ns);
+        to.put("avg_rd_queue_depth", &self.avg_rd_queue_depth);
+        to.put("avg_wr_queue_depth", &self.avg_wr_queue_depth);
+        to.put("avg_zone_append_queue_depth", &self.avg_zone_append_queue_depth);
+    }
+}
+object_codec!(BlockDeviceTimedStats);
 
 /// What only a file has done.
 #[derive(Debug, Clone, PartialEq, Default)]

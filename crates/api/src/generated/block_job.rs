@@ -468,11 +468,14 @@ pub struct BlockCommitArguments {
     pub top: Option<String>,
     /// What the image above top gets as its backing file's name.
     pub backing_file: Option<String>,
+    /// Whether the format stored beside that name is raw where base is a file of no format; it is
+    /// the protocol's if absent.
+    pub backing_mask_protocol: Option<bool>,
     /// Limit in bytes per second; 0 is none.
     pub speed: Option<i64>,
     /// What to do at an I/O error.
     pub on_error: Option<BlockdevOnError>,
-    /// Name for the node that the job puts above top.
+    /// Name that a node of the job's own may take. It must be free; no such node is made.
     pub filter_node_name: Option<String>,
     /// Whether it takes effect without being asked; it does if absent.
     pub auto_finalize: Option<bool>,
@@ -490,6 +493,7 @@ impl Object for BlockCommitArguments {
             top_node: from.optional("top-node")?,
             top: from.optional("top")?,
             backing_file: from.optional("backing-file")?,
+            backing_mask_protocol: from.optional("backing-mask-protocol")?,
             speed: from.optional("speed")?,
             on_error: from.optional("on-error")?,
             filter_node_name: from.optional("filter-node-name")?,
@@ -506,6 +510,7 @@ impl Object for BlockCommitArguments {
         to.put_optional("top-node", &self.top_node);
         to.put_optional("top", &self.top);
         to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-mask-protocol", &self.backing_mask_protocol);
         to.put_optional("speed", &self.speed);
         to.put_optional("on-error", &self.on_error);
         to.put_optional("filter-node-name", &self.filter_node_name);

@@ -1,18 +1,16 @@
 //! Who uses what: the nodes and entries of a graph, and whether their permissions agree.
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::gate::{Closed, Closing, Gate};
 use crate::node::{Node, Role};
 use crate::perm::{Perms, Share};
-use std::sync::{Arc, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// All nodes and entries, in the order they came.
 #[derive(Default)]
 pub(super) struct Topology {
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) entries: Vec<Arc<Backend>>,
-    /// Changes under way, each with the nodes that nobody may reach meanwhile.
-    closings: Vec<(Weak<Closing>, Vec<Arc<Node>>)>,
 }
 
 /// Users of a node that a change moves.
@@ -28,16 +26,6 @@ impl Moved {
     }
 }
 
-impl BlockError {
-    /// After a change was undone: locks go back to what the old topology needs; that can't fail in a way to act on.
-    pub(super) fn and_settle(self, topology: &Topology, nodes: &[Arc<Node>]) -> Self {
-        if let Err(e) = topology.settle(nodes) {
-            tracing::error!(error = %e, "file locks could not be put back after an undone change");
-        }
-        self
-    }
-}
-
 impl Topology {
     /// Refuses a node that was deleted meanwhile.
     pub(super) fn has(&self, node: &Arc<Node>) -> Result<()> {
@@ -45,25 +33,6 @@ impl Topology {
             return Ok(());
         }
         Err(BlockError::new(ErrorKind::NotFound, format!("Node '{}' was deleted meanwhile", node.name())))
-    }
-
-    /// Closes the gates of `entries` for a change of `nodes`; entries that come later join until it ends.
-    pub(super) fn close(&mut self, entries: &[Arc<Backend>], nodes: &[Arc<Node>]) -> Closed {
-        let closed = Closed::close(entries.iter().map(|e| e.gate.clone()).collect());
-        self.closings.retain(|(closing, _)| closing.strong_count() > 0);
-        self.closings.push((closed.closing(), nodes.to_vec()));
-        closed
-    }
-
-    /// Closes the gate of a new entry on `node` for the changes under way that concern it.
-    pub(super) fn join_closings(&self, node: &Arc<Node>, gate: &Arc<Gate>) {
-        for (closing, nodes) in &self.closings {
-            if let Some(closing) = closing.upgrade()
-                && nodes.iter().any(|n| reachable(node, n))
-            {
-                closing.join(gate);
-            }
-        }
     }
 
     pub(super) fn parents(&self, node: &Arc<Node>) -> Vec<(Arc<Node>, Role)> {
@@ -78,26 +47,15 @@ impl Topology {
         parents
     }
 
+    /// Who uses the node: what to call them, and their permissions.
     pub(super) fn users(&self, node: &Arc<Node>) -> Vec<(String, Perms)> {
-        let mut users = Vec::new();
-        for (parent, role) in self.parents(node) {
-            let above = Perms::together(self.users(&parent).into_iter().map(|(_, p)| p));
-            let perms = if parent.common.read().force_share {
-                Perms { need: Share::NONE, share: Share::ALL }
-            } else {
-                parent.driver.child_perms(role, above, parent.read_only())
-            };
-            users.push((format!("node '{}' (as '{}')", parent.name(), role.name()), perms));
-        }
-        for entry in self.entries.iter().filter(|e| Arc::ptr_eq(&e.root.load(), node)) {
-            users.push((entry.label.clone(), *entry.perms.read()));
-        }
-        users
+        let mut uses = Uses::of(self);
+        uses.users(node).into_iter().map(|(user, perms)| (user.label(), perms)).collect()
     }
 
-    pub(super) fn moved_users(&self, node: &Arc<Node>, choose: impl Fn(&Arc<Node>) -> bool) -> Moved {
+    pub(super) fn moved_users(&self, node: &Arc<Node>) -> Moved {
         Moved {
-            parents: self.parents(node).into_iter().filter(|(p, _)| choose(p)).collect(),
+            parents: self.parents(node),
             entries: self
                 .entries
                 .iter()
@@ -109,17 +67,10 @@ impl Topology {
 
     /// Checks the permissions of `nodes` and everything below them, then lets the drivers take the locks they mean.
     pub(super) fn settle(&self, nodes: &[Arc<Node>]) -> Result<()> {
-        let mut below: Vec<Arc<Node>> = Vec::new();
-        let mut todo = nodes.to_vec();
-        while let Some(node) = todo.pop() {
-            if !below.iter().any(|n| Arc::ptr_eq(n, &node)) {
-                todo.extend(node.edges.all().into_iter().map(|(_, c)| c));
-                below.push(node);
-            }
-        }
-        let mut plan = Vec::with_capacity(below.len());
-        for node in below {
-            let users = self.users(&node);
+        let mut uses = Uses::of(self);
+        let mut plan = Vec::new();
+        for node in below(nodes) {
+            let users = uses.users(&node);
             conflict_free(&node, &users)?;
             plan.push((node, Perms::together(users.into_iter().map(|(_, p)| p))));
         }
@@ -130,14 +81,80 @@ impl Topology {
     }
 }
 
-fn conflict_free(node: &Arc<Node>, users: &[(String, Perms)]) -> Result<()> {
+/// A user of a node.
+enum User {
+    Parent(Arc<Node>, Role),
+    Entry(Arc<Backend>),
+}
+
+impl User {
+    fn label(&self) -> String {
+        match self {
+            Self::Parent(parent, role) => format!("node '{}' (as '{}')", parent.name(), role.name()),
+            Self::Entry(entry) => entry.label.clone(),
+        }
+    }
+}
+
+/// The topology seen from below. What a user needs follows from its own users, so each node is asked once: a long
+/// chain, or a node that is reached in many ways, costs no more than its edges.
+struct Uses {
+    parents: HashMap<*const Node, Vec<(Arc<Node>, Role)>>,
+    entries: HashMap<*const Node, Vec<Arc<Backend>>>,
+    together: HashMap<*const Node, Perms>,
+}
+
+impl Uses {
+    fn of(topology: &Topology) -> Self {
+        let (mut parents, mut entries) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        for parent in &topology.nodes {
+            for (role, child) in parent.edges.all() {
+                parents.entry(Arc::as_ptr(&child)).or_default().push((parent.clone(), role));
+            }
+        }
+        for entry in &topology.entries {
+            entries.entry(Arc::as_ptr(&entry.root.load())).or_default().push(entry.clone());
+        }
+        Self { parents, entries, together: HashMap::new() }
+    }
+
+    fn users(&mut self, node: &Arc<Node>) -> Vec<(User, Perms)> {
+        let mut users = Vec::new();
+        for (parent, role) in self.parents.get(&Arc::as_ptr(node)).cloned().unwrap_or_default() {
+            let above = self.together(&parent);
+            let perms = match parent.common.read().force_share {
+                true => Perms { need: Share::NONE, share: Share::ALL },
+                false => parent.driver.child_perms(role, above, parent.read_only()),
+            };
+            users.push((User::Parent(parent, role), perms));
+        }
+        for entry in self.entries.get(&Arc::as_ptr(node)).into_iter().flatten() {
+            users.push((User::Entry(entry.clone()), *entry.perms.read()));
+        }
+        users
+    }
+
+    fn together(&mut self, node: &Arc<Node>) -> Perms {
+        if let Some(perms) = self.together.get(&Arc::as_ptr(node)) {
+            return *perms;
+        }
+        let perms = Perms::together(self.users(node).into_iter().map(|(_, p)| p));
+        self.together.insert(Arc::as_ptr(node), perms);
+        perms
+    }
+}
+
+fn conflict_free(node: &Arc<Node>, users: &[(User, Perms)]) -> Result<()> {
     for (i, (who, perms)) in users.iter().enumerate() {
         for (j, (other, theirs)) in users.iter().enumerate() {
             let denied = perms.denied_by(*theirs);
             if i != j && denied != Share::NONE {
-                let (node, denied) = (node.name(), denied.names());
                 let text = format!(
-                    "Permission conflict on node '{node}': {who} needs '{denied}', which {other} does not share"
+                    "Permission conflict on node '{}': {} needs '{}', which {} does not share",
+                    node.name(),
+                    who.label(),
+                    denied.names(),
+                    other.label()
                 );
                 return Err(BlockError::new(ErrorKind::Busy, text));
             }
@@ -146,7 +163,19 @@ fn conflict_free(node: &Arc<Node>, users: &[(String, Perms)]) -> Result<()> {
     Ok(())
 }
 
+/// `nodes` and everything below them, each once.
+fn below(nodes: &[Arc<Node>]) -> Vec<Arc<Node>> {
+    let (mut seen, mut found, mut todo) = (HashSet::new(), Vec::new(), nodes.to_vec());
+    while let Some(node) = todo.pop() {
+        if seen.insert(Arc::as_ptr(&node)) {
+            todo.extend(node.edges.all().into_iter().map(|(_, child)| child));
+            found.push(node);
+        }
+    }
+    found
+}
+
 /// Whether `node` is `from` or below it.
 pub(super) fn reachable(from: &Arc<Node>, node: &Arc<Node>) -> bool {
-    Arc::ptr_eq(from, node) || from.edges.all().iter().any(|(_, child)| reachable(child, node))
+    below(std::slice::from_ref(from)).iter().any(|n| Arc::ptr_eq(n, node))
 }

@@ -16,7 +16,7 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    BlockError, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, Pace, Port, Result, Verdict, copy,
+    BlockError, Change, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, Pace, Port, Result, Verdict, copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -52,18 +52,12 @@ impl ActiveCommit {
         let length = hold.top.length();
         let granularity = GRANULARITY.max((length / MAX_BITS).next_power_of_two());
         let bitmap = Arc::new(DirtyBitmap::new(length, granularity));
-        let plan = |source, target| Arc::new(CopyPlan { source, target, base: Some(hold.base.clone()) });
+        let plan = |source, target| Arc::new(CopyPlan::above(&hold.base, source, target));
         let through = plan(Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()));
         let inner = plan(Port::Inner(hold.top.clone()), Port::Inner(hold.base.clone()));
-        {
-            let closed = hold.graph.quiesce(std::slice::from_ref(&hold.top)).await;
-            match closed {
-                Ok(_closed) => hold.top.add_bitmap(bitmap.clone()),
-                Err(e) => {
-                    give_back(&hold).await;
-                    return Err(e);
-                }
-            }
+        if let Err(e) = watch(&hold, &bitmap).await {
+            give_back(&hold).await;
+            return Err(e);
         }
         Ok(Self { hold, plan: through, inner, bitmap })
     }
@@ -89,18 +83,28 @@ impl ActiveCommit {
 
     /// One lap of copying. Tells whether source and target are as good as in step.
     async fn lap(&self, job: &Job) -> Result<bool> {
-        let before = self.bitmap.dirty_bytes();
+        let (before, failures) = (self.bitmap.dirty_bytes(), job.failures());
         copy(&self.plan, &Dirty::lap(self.bitmap.clone()), PARALLEL, job).await?;
         let left = self.bitmap.dirty_bytes();
         job.set_remaining(left);
-        // A guest that never stops writing must not keep the job from getting ready.
-        Ok(left == 0 || before.max(left) <= NEAR)
+        // A guest that never stops writing must not keep the job from getting ready; what could not be copied must.
+        Ok(left == 0 || (before.max(left) <= NEAR && failures == job.failures()))
     }
 
     /// With the gates closed: the rest, durable; then, unless the job ends in place, everybody moves to the base.
     async fn switch_over(&self, job: &Job) -> Result<()> {
-        let Hold { graph, top, base, .. } = &self.hold;
-        let _closed = graph.quiesce(&[top.clone(), base.clone()]).await?;
+        let mut change = self.hold.graph.change().await;
+        let switched = self.switch(&mut change, job).await;
+        if change.end(switched).await? {
+            self.hold.base_stays_writable();
+        }
+        Ok(())
+    }
+
+    /// The steps of the switch-over. Tells whether everybody moved.
+    async fn switch(&self, change: &mut Change<'_>, job: &Job) -> Result<bool> {
+        let Hold { top, base, .. } = &self.hold;
+        change.quiesce(&[top.clone(), base.clone()]).await?;
         let left = self.bitmap.dirty_bytes();
         copy(&self.inner, &Dirty::lap(self.bitmap.clone()), PARALLEL, &AtOnce).await?;
         job.done(left);
@@ -113,12 +117,10 @@ impl ActiveCommit {
             ));
         }
         if job.ends_in_place() {
-            return Ok(());
+            return Ok(false);
         }
-        self.hold.retire_target().await?;
-        graph.replace(top, base, |_| false).await?;
-        self.hold.base_stays_writable();
-        Ok(())
+        self.hold.hand_over(change)?;
+        Ok(true)
     }
 }
 
@@ -167,6 +169,14 @@ impl Work for ActiveCommit {
         self.hold.top.remove_bitmap(&self.bitmap);
         Box::pin(self.hold.give_back())
     }
+}
+
+/// From here on `bitmap` hears of every write to the top.
+async fn watch(hold: &Hold, bitmap: &Arc<DirtyBitmap>) -> Result<()> {
+    let mut change = hold.graph.change().await;
+    change.quiesce(std::slice::from_ref(&hold.top)).await?;
+    hold.top.add_bitmap(bitmap.clone());
+    change.end(Ok(())).await
 }
 
 async fn give_back(hold: &Hold) {

@@ -1,5 +1,7 @@
 //! What a commit holds: the chain as busy, an entry above and one below, the base made writable.
-use block::{Backend, BackendRequest, BlockError, ErrorKind, Graph, Node, Perms, Result, Role, Share};
+use block::{
+    Backend, BackendRequest, BlockError, Change, ErrorKind, Graph, Node, Perms, Result, Role, Share,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -26,21 +28,50 @@ impl BusyChain {
     /// Marks all of `nodes`, or none.
     fn mark(nodes: Vec<Arc<Node>>, reason: &str) -> Result<Self> {
         for node in &nodes {
-            if let Some(reason) = node.busy() {
-                return Err(BlockError::new(
-                    ErrorKind::Busy,
-                    format!("Node '{}' is busy: {reason}", node.name()),
-                ));
-            }
+            node.not_busy()?;
         }
         nodes.iter().for_each(|n| n.set_busy(Some(reason.to_owned())));
         Ok(Self(nodes))
     }
 }
 
+impl BusyChain {
+    /// Says of the nodes between `top` and `base` that what they show by themselves changes: the base takes what lies
+    /// above them.
+    fn unsettle(&self, graph: &Graph, top: &Arc<Node>, base: &Arc<Node>) -> Result<()> {
+        let end = |n: &&Arc<Node>| !Arc::ptr_eq(n, base);
+        let between = self.0.iter().skip_while(|n| !Arc::ptr_eq(n, top)).skip(1).take_while(end);
+        let reader = |node: &Arc<Node>| {
+            graph
+                .entries()
+                .into_iter()
+                .find(|e| Arc::ptr_eq(&e.node(), node) && e.perms().need.has(Share::READ))
+        };
+        for node in between {
+            if let Some(reader) = reader(node) {
+                let text = format!(
+                    "Permission conflict on node '{}': {} needs 'consistent read', which the job would not share",
+                    node.name(),
+                    reader.label()
+                );
+                return Err(BlockError::new(ErrorKind::Busy, text));
+            }
+            node.set_unsteady(true);
+        }
+        Ok(())
+    }
+
+    fn give_back(&self) {
+        for node in &self.0 {
+            node.set_unsteady(false);
+            node.set_busy(None);
+        }
+    }
+}
+
 impl Drop for BusyChain {
     fn drop(&mut self) {
-        self.0.iter().for_each(|n| n.set_busy(None));
+        self.give_back();
     }
 }
 
@@ -68,33 +99,25 @@ impl Hold {
                 .take_while(|n| !Arc::ptr_eq(n, base))
                 .skip(usize::from(!freeze_top))
                 .collect();
-        only_in_chain(graph, base, &still, top)?;
-        let busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
-        let frozen = freeze_all(graph, still).await?;
-        let was_read_only = base.read_only();
-        let attached = match graph.set_writable(base, true).await {
-            Ok(()) => attach_both(graph, id, top, base).await,
-            Err(e) => Err(e),
-        };
-        match attached {
-            Ok((source, target)) => Ok(Self {
-                graph: graph.clone(),
-                top: top.clone(),
-                base: base.clone(),
-                source,
-                target,
-                busy,
-                frozen,
-                base_back_to_read_only: AtomicBool::new(was_read_only),
-            }),
-            Err(e) => {
-                let back = if was_read_only { graph.set_writable(base, false).await } else { Ok(()) };
-                if let Err(e) = back.and(thaw(graph, &frozen).await) {
-                    tracing::warn!(node = base.name(), error = %e, "a commit that did not start left its mark");
-                }
-                Err(e)
+        let mut change = graph.change().await;
+        let seized = async {
+            only_in_chain(graph, base, &still, top)?;
+            let busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
+            // Who writes to them now is in the way; once they are read-only, nobody new can be.
+            let frozen: Vec<_> = still.into_iter().filter(|n| !n.read_only()).collect();
+            for node in &frozen {
+                change.set_writable(node, false).await?;
             }
-        }
+            busy.unsettle(graph, top, base)?;
+            let was_read_only = base.read_only();
+            change.set_writable(base, true).await?;
+            let (source, target) = enter(&mut change, id, top, base).await?;
+            let base_back_to_read_only = AtomicBool::new(was_read_only);
+            let (graph, top, base) = (graph.clone(), top.clone(), base.clone());
+            Ok(Self { graph, top, base, source, target, busy, frozen, base_back_to_read_only })
+        };
+        let seized = seized.await;
+        change.end(seized).await
     }
 
     /// The base is the active layer from now on.
@@ -102,9 +125,10 @@ impl Hold {
         self.base_back_to_read_only.store(false, Relaxed);
     }
 
-    /// Lets others write to the base, and does not any more itself.
-    pub(super) async fn retire_target(&self) -> Result<()> {
-        self.graph.set_perms(&self.target, Perms::IDLE).await
+    /// Lets all users of the top move to the base, where the job itself does not write any more.
+    pub(super) fn hand_over(&self, change: &mut Change<'_>) -> Result<()> {
+        change.set_perms(&self.target, Perms::IDLE);
+        change.replace(&self.top, &self.base)
     }
 
     /// Gives everything back. All of it is tried; the first error is told.
@@ -114,8 +138,10 @@ impl Hold {
             result = result.and(self.base.flush().await);
             result = result.and(self.graph.set_writable(&self.base, false).await);
         }
-        result = result.and(thaw(&self.graph, &self.frozen).await);
-        self.busy.0.iter().for_each(|n| n.set_busy(None));
+        for node in &self.frozen {
+            result = result.and(self.graph.set_writable(node, true).await);
+        }
+        self.busy.give_back();
         result.and(self.graph.detach(&self.source).await)
     }
 }
@@ -137,40 +163,9 @@ fn only_in_chain(graph: &Graph, base: &Arc<Node>, still: &[Arc<Node>], top: &Arc
     Ok(())
 }
 
-/// Makes layers read-only in place; those that were not are returned.
-async fn freeze_all(graph: &Graph, nodes: Vec<Arc<Node>>) -> Result<Vec<Arc<Node>>> {
-    let mut frozen = Vec::new();
-    for node in nodes.into_iter().filter(|n| !n.read_only()) {
-        if let Err(e) = freeze(graph, &node).await {
-            if let Err(e) = thaw(graph, &frozen).await {
-                tracing::warn!(node = node.name(), error = %e, "a layer stays read-only");
-            }
-            return Err(e);
-        }
-        frozen.push(node);
-    }
-    Ok(frozen)
-}
-
-async fn freeze(graph: &Graph, node: &Arc<Node>) -> Result<()> {
-    // Who writes to it now is in the way; once it is read-only, nobody new can be.
-    let perms = Perms { need: Share::NONE, share: Share::ALL.without(Share::WRITE) };
-    let request = BackendRequest { label: "commit".to_owned(), node: node.clone(), perms, pinned: true };
-    let guard = graph.attach(request).await?;
-    let result = graph.set_writable(node, false).await;
-    result.and(graph.detach(&guard).await)
-}
-
-async fn thaw(graph: &Graph, nodes: &[Arc<Node>]) -> Result<()> {
-    let mut result = Ok(());
-    for node in nodes {
-        result = result.and(graph.set_writable(node, true).await);
-    }
-    result
-}
-
-async fn attach_both(
-    graph: &Graph,
+/// The job's entries at both ends; the base grows where it is shorter than the top.
+async fn enter(
+    change: &mut Change<'_>,
     id: &str,
     top: &Arc<Node>,
     base: &Arc<Node>,
@@ -183,23 +178,13 @@ async fn attach_both(
     };
     let grows = top.length() > base.length();
     let resizing = if grows { Perms { need: TARGET.need.and(Share::RESIZE), ..TARGET } } else { TARGET };
-    let target = graph.attach(entry(base, resizing)).await?;
-    let result = async {
-        if grows {
-            let what = || format!("Failed to resize base image {}", base.filename());
-            let _closed = graph.quiesce(std::slice::from_ref(base)).await?;
-            base.driver().resize(top.length(), "off").await.map_err(|e| e.context(what()))?;
-            graph.set_perms(&target, TARGET).await?;
-        }
-        graph.attach(entry(top, SOURCE)).await
-    };
-    match result.await {
-        Ok(source) => Ok((source, target)),
-        Err(e) => {
-            if let Err(e) = graph.detach(&target).await {
-                tracing::warn!(node = base.name(), error = %e, "leaving the base failed");
-            }
-            Err(e)
-        }
+    let target = change.attach(entry(base, resizing))?;
+    let source = change.attach(entry(top, SOURCE))?;
+    if grows {
+        let what = || format!("Failed to resize base image {}", base.filename());
+        change.quiesce(std::slice::from_ref(base)).await?;
+        base.driver().resize(top.length(), "off").await.map_err(|e| e.context(what()))?;
+        change.set_perms(&target, TARGET);
     }
+    Ok((source, target))
 }

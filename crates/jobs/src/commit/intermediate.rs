@@ -8,7 +8,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    BlockError, CopyPlan, Cursor, ErrorKind, Link, Node, Port, Result, Role, ZeroFlags, copy, name_seen_from,
+    Change, CopyPlan, Cursor, DriverKind, ErrorKind, Link, Node, Port, Result, Role, ZeroFlags, copy,
+    name_seen_from,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(super) struct IntermediateCommit {
     pub(super) hold: Hold,
     /// The name to store in the overlays; the base's own without it.
     pub(super) backing_file: Option<String>,
+    /// A protocol's node is called raw.
+    pub(super) mask_protocol: bool,
 }
 
 impl IntermediateCommit {
@@ -32,10 +35,18 @@ impl IntermediateCommit {
             .backing_file
             .clone()
             .unwrap_or_else(|| name_seen_from(&overlay.filename(), &base.filename()));
-        Link { filename: Some(filename), format: Some(base.driver_name().to_owned()) }
+        let masked = self.mask_protocol && base.driver_type().kind == DriverKind::Protocol;
+        let format = if masked { "raw" } else { base.driver_name() };
+        Link { filename: Some(filename), format: Some(format.to_owned()) }
     }
 
     async fn switch_over(&self) -> Result<()> {
+        let mut change = self.hold.graph.change().await;
+        let switched = self.switch(&mut change).await;
+        change.end(switched).await
+    }
+
+    async fn switch(&self, change: &mut Change<'_>) -> Result<()> {
         let Hold { graph, top, base, .. } = &self.hold;
         let overlays: Vec<_> = graph
             .parents(top)
@@ -44,23 +55,21 @@ impl IntermediateCommit {
             .map(|(n, _)| n)
             .collect();
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
-        let _closed = graph.quiesce(&concerned).await?;
+        change.quiesce(&concerned).await?;
         base.flush().await?;
+        // Whether everybody may move is known before a header changes.
+        self.hold.hand_over(change)?;
+        change.settle()?;
         for overlay in &overlays {
-            self.relink(overlay).await?;
+            // It may be read-only at present.
+            let was_read_only = overlay.read_only();
+            change.set_writable(overlay, true).await?;
+            change.set_backing_link(overlay, self.link(overlay)).await?;
+            if was_read_only {
+                change.set_writable(overlay, false).await?;
+            }
         }
-        self.hold.retire_target().await?;
-        graph.replace(top, base, |_| false).await
-    }
-
-    /// Stores the new backing file in the header of `overlay`, which may be read-only at present.
-    async fn relink(&self, overlay: &Arc<Node>) -> Result<()> {
-        let graph = &self.hold.graph;
-        let was_read_only = overlay.read_only();
-        graph.set_writable(overlay, true).await?;
-        let stored = overlay.driver().set_backing_link(self.link(overlay)).await;
-        let back = if was_read_only { graph.set_writable(overlay, false).await } else { Ok(()) };
-        stored.and(back).map_err(|e: BlockError| e.at_node(overlay.name()))
+        Ok(())
     }
 }
 
@@ -68,11 +77,8 @@ impl Work for IntermediateCommit {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let hold = &self.hold;
-            let plan = CopyPlan {
-                source: Port::Entry(hold.source.clone()),
-                target: Port::Entry(hold.target.clone()),
-                base: Some(hold.base.clone()),
-            };
+            let (source, target) = (Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()));
+            let plan = CopyPlan::above(&hold.base, source, target);
             let length = hold.top.length();
             job.set_len(length);
             copy(&Arc::new(plan), &Cursor::new(0..length), PARALLEL, job).await?;

@@ -29,6 +29,10 @@ pub struct CommitRequest {
     pub top: Option<String>,
     /// The backing file name to store in the overlay of `top`.
     pub backing_file: Option<String>,
+    /// The format to store beside it is raw where the base is a protocol's node.
+    pub mask_protocol: bool,
+    /// The name of the job's own node in the graph. It must be free; the job needs no such node.
+    pub filter_node_name: Option<String>,
     /// Rate limit in bytes a second, 0 for none.
     pub speed: u64,
     /// What to do when a request fails.
@@ -62,13 +66,16 @@ struct Layers {
 
 /// Starts a commit. When it returns, the job is at work.
 pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Result<(), CommitError> {
-    let layers = layers(graph, &request)?;
+    let layers = layers(graph, &request).await?;
     let is_active = Arc::ptr_eq(&layers.top, &layers.active);
     if is_active && request.backing_file.is_some() {
         return Err(BlockError::invalid("'backing-file' specified, but 'top' is the active layer").into());
     }
     let id = request.job_id.clone().unwrap_or_default();
     jobs.check_id(&id)?;
+    if let Some(name) = &request.filter_node_name {
+        graph.check_free(name)?;
+    }
     let mut held = chain(&layers.top);
     if let Some(end) = held.iter().position(|n| Arc::ptr_eq(n, &layers.base)) {
         held.truncate(end + 1);
@@ -80,7 +87,11 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Resul
     let work: Box<dyn Work> = if is_active {
         Box::new(ActiveCommit::begin(hold).await?)
     } else {
-        Box::new(IntermediateCommit { hold, backing_file: request.backing_file })
+        Box::new(IntermediateCommit {
+            hold,
+            backing_file: request.backing_file,
+            mask_protocol: request.mask_protocol,
+        })
     };
     let job = JobRequest {
         id,
@@ -95,35 +106,40 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Resul
 }
 
 /// Which nodes the request means, and whether they can be committed at all.
-fn layers(graph: &Graph, request: &CommitRequest) -> Result<Layers, CommitError> {
+async fn layers(graph: &Graph, request: &CommitRequest) -> Result<Layers, CommitError> {
     let active = graph.node(&request.device).ok_or_else(|| CommitError::NoDevice(request.device.clone()))?;
     if !graph.parents(&active).is_empty() {
         return Err(BlockError::invalid("Need a root block node").into());
     }
-    let top = find_top(graph, &active, request)?;
-    let base = find_base(graph, &top, request)?;
+    let top = find_top(graph, &active, request).await?;
+    let base = find_base(graph, &top, request).await?;
     if Arc::ptr_eq(&top, &base) {
         return Err(BlockError::invalid("cannot commit an image into itself").into());
     }
     Ok(Layers { active, top, base })
 }
 
-fn find_top(graph: &Graph, active: &Arc<Node>, request: &CommitRequest) -> Result<Arc<Node>, BlockError> {
+async fn find_top(
+    graph: &Graph,
+    active: &Arc<Node>,
+    request: &CommitRequest,
+) -> Result<Arc<Node>, BlockError> {
     match (&request.top_node, &request.top) {
         (Some(_), Some(_)) => Err(BlockError::invalid("'top-node' and 'top' are mutually exclusive")),
         (Some(name), None) => in_chain(graph, active, name),
         (None, Some(file)) if active.filename() == *file => Ok(active.clone()),
         (None, Some(file)) => find_backing(active, file)
+            .await
             .ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("Top image file {file} not found"))),
         (None, None) => Ok(active.clone()),
     }
 }
 
-fn find_base(graph: &Graph, top: &Arc<Node>, request: &CommitRequest) -> Result<Arc<Node>, BlockError> {
+async fn find_base(graph: &Graph, top: &Arc<Node>, request: &CommitRequest) -> Result<Arc<Node>, BlockError> {
     match (&request.base_node, &request.base) {
         (Some(_), Some(_)) => Err(BlockError::invalid("'base-node' and 'base' are mutually exclusive")),
         (Some(name), None) => in_chain(graph, top, name),
-        (None, Some(file)) => find_backing(top, file).ok_or_else(|| {
+        (None, Some(file)) => find_backing(top, file).await.ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Can't find '{file}' in the backing chain"))
         }),
         (None, None) => Ok(chain(top).pop().unwrap_or_else(|| top.clone())),
@@ -148,17 +164,18 @@ fn in_chain(graph: &Graph, top: &Arc<Node>, name: &str) -> Result<Arc<Node>, Blo
 
 /// The backing node, at any depth below `top`, that a file name means: by the name it was opened by, by the name its
 /// overlay stores, or by being the same file.
-fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
+async fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
     let chain = chain(top);
-    chain.windows(2).find_map(|pair| {
-        let [overlay, node] = pair else { return None };
-        let stored = overlay.driver().info().backing_filename;
-        let wanted = resolve_filename(&overlay.filename(), file);
-        let same = node.filename() == file
-            || stored.as_deref() == Some(file)
-            || same_path(&wanted, &node.filename());
-        same.then(|| node.clone())
-    })
+    let mut layers = Vec::with_capacity(chain.len());
+    for (overlay, node) in chain.iter().zip(chain.iter().skip(1)) {
+        let (filename, stored) = (node.filename(), overlay.driver().info().backing_filename);
+        let named = filename == file || stored.as_deref() == Some(file);
+        layers.push((named, resolve_filename(&overlay.filename(), file), filename));
+    }
+    // A file system may take its time to answer.
+    let find = move || layers.iter().position(|(named, a, b)| *named || same_path(a, b));
+    let at = rt::blocking(find).await?;
+    chain.get(at + 1).cloned()
 }
 
 fn same_path(a: &str, b: &str) -> bool {

@@ -3,7 +3,7 @@ use super::failed;
 use crate::control::Control;
 use crate::events::{int, job_status};
 use api::*;
-use jobs::{CommitError, CommitRequest, Job, JobError, JobSnapshot, OnError};
+use jobs::{CommitError, CommitRequest, Job, JobError, JobSnapshot, OnError, Verb};
 
 /// A refused verb in QMP's words.
 fn refused(error: JobError) -> QmpError {
@@ -119,6 +119,7 @@ impl BlockJobCommands for Control {
     async fn block_job_set_speed(&self, arguments: BlockJobSetSpeedArguments) -> Result<(), QmpError> {
         let BlockJobSetSpeedArguments { device, speed: bytes } = arguments;
         let job = self.jobs().need_block_job(&device).map_err(refused)?;
+        job.accepts(Verb::SetSpeed).map_err(refused)?;
         job.set_speed(speed(bytes)?).map_err(refused)
     }
 
@@ -161,6 +162,8 @@ impl BlockJobCommands for Control {
             top_node: arguments.top_node,
             top: arguments.top,
             backing_file: arguments.backing_file,
+            mask_protocol: arguments.backing_mask_protocol.unwrap_or(false),
+            filter_node_name: arguments.filter_node_name,
             speed: speed(arguments.speed.unwrap_or(0))?,
             on_error: on_error(arguments.on_error),
             auto_finalize: arguments.auto_finalize.unwrap_or(true),

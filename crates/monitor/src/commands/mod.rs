@@ -7,7 +7,7 @@ mod snapshot;
 
 use crate::control::Control;
 use api::{IntrospectCommands, QmpError};
-use block::{BlockError, ErrorKind, Graph, Node};
+use block::{Graph, Node};
 use std::sync::Arc;
 
 pub(crate) use block_export::listen;
@@ -24,17 +24,6 @@ fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Resul
         let (device, name) = (device.unwrap_or_default(), node_name.unwrap_or_default());
         QmpError::generic(format!("Cannot find device='{device}' nor node-name='{name}'"))
     })
-}
-
-/// Refuses a node that a job uses.
-fn not_busy(node: &Node) -> Result<(), QmpError> {
-    match node.busy() {
-        None => Ok(()),
-        Some(reason) => {
-            let text = format!("Node '{}' is busy: {reason}", node.name());
-            Err(failed(BlockError::new(ErrorKind::Busy, text)))
-        }
-    }
 }
 
 impl IntrospectCommands for Control {

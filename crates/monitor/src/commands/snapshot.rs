@@ -1,7 +1,7 @@
 //! blockdev-snapshot-sync: a new image over a node that is in use.
 //!
 //! The image is made and opened while requests go on; only the exchange itself stops them.
-use super::{failed, lookup, not_busy};
+use super::{failed, lookup};
 use crate::control::Control;
 use api::{BlockdevSnapshotSyncArguments, NewImageMode, QmpError};
 use block::{DriverType, Node, Opt, Options, Policy, name_seen_from};
@@ -22,7 +22,7 @@ impl Control {
         } = arguments;
         let graph = self.graph();
         let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
-        not_busy(&node)?;
+        node.not_busy().map_err(failed)?;
         let driver = self.overlay_driver(format.as_deref().unwrap_or("qcow2"))?;
         match snapshot_node_name.as_deref() {
             None if node_name.is_some() => return Err(QmpError::generic("New overlay node-name missing")),

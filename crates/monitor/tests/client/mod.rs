@@ -48,8 +48,8 @@ impl Client {
                 return Some(api::json::parse(std::str::from_utf8(&line).unwrap()).unwrap());
             }
             let mut buffer = [0; 4096];
-            let got = rt::timeout(Duration::from_secs(20), self.stream.recv(&mut buffer)).await;
-            match got.unwrap_or_else(|_| panic!("no message in 20 s")) {
+            let got = rt::timeout(Duration::from_secs(120), self.stream.recv(&mut buffer)).await;
+            match got.unwrap_or_else(|_| panic!("no message in 120 s")) {
                 Ok(n @ 1..) => self.held.extend_from_slice(&buffer[..n]),
                 Ok(0) | Err(_) => return None,
             }

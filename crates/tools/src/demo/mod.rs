@@ -39,8 +39,8 @@ const MANUAL: Manual = Manual {
     about: "Shows the main job on an image of its own: a live snapshot and a commit while a client writes.",
     operands: &[],
     examples: &[
-        ("demo", "in a temporary folder"),
-        ("demo -d /tmp/cairn", "keep the images and look at them afterwards"),
+        ("", "in a temporary folder"),
+        ("-d /tmp/cairn", "keep the images and look at them afterwards"),
     ],
     notes: "It needs mkfs.ext4 and e2fsck (Debian: e2fsprogs).",
 };

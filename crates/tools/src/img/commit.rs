@@ -5,17 +5,15 @@
 use super::{Asked, Call};
 use crate::cache::Cache;
 use crate::console::Console;
+use crate::copy::Reins;
 use crate::failure::Failure;
 use crate::getopt::Flag;
 use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{object, outln, progress, runtime};
-use block::{BlockError, CopyError, CopyPlan, Cursor, Node, Pace, Port, Verdict};
-use rt::BoxFuture;
+use block::{CopyPlan, Node, Port};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 /// Ranges that are under way at once.
 const PARALLEL: usize = 4;
@@ -181,61 +179,10 @@ async fn copy_down(
     if base.length() < length {
         image.graph.resize(base, length, "off").await?;
     }
-    let plan = CopyPlan {
-        base: Some(base.clone()),
-        ..CopyPlan::new(Port::Entry(image.backend.clone()), Port::Inner(base.clone()))
-    };
-    let plan = Arc::new(plan);
-    let cursor = Cursor::new(0..length);
-    let reins = Reins {
-        done: AtomicU64::new(0),
-        started: AtomicU64::new(0),
-        rate: args.rate,
-        since_ns: rt::now_ns(),
-    };
-    let work = block::copy(&plan, &cursor, PARALLEL, &reins);
-    progress::watch(console, progress, length, || reins.done.load(Relaxed), work).await?;
+    let plan = CopyPlan::above(base, Port::Entry(image.backend.clone()), Port::Inner(base.clone()));
+    let reins = Reins::new(args.rate);
+    let work = reins.copy(plan, 0..length, PARALLEL);
+    let copied = progress::watch(console, progress, length, || reins.done(), work).await;
+    copied.map_err(|failed| failed.error)?;
     Ok(base.flush().await?)
-}
-
-/// Counts what is done, and holds the rate.
-struct Reins {
-    done: AtomicU64,
-    started: AtomicU64,
-    rate: Option<u64>,
-    since_ns: u64,
-}
-
-impl Reins {
-    /// How long the rate makes the next range wait, in ns.
-    fn debt_ns(&self) -> u64 {
-        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return 0 };
-        let due = u128::from(self.started.load(Relaxed)) * 1_000_000_000 / u128::from(rate);
-        u64::try_from(due).unwrap_or(u64::MAX).saturating_sub(rt::now_ns().saturating_sub(self.since_ns))
-    }
-}
-
-impl Pace for Reins {
-    fn rests(&self) -> bool {
-        self.debt_ns() > 0
-    }
-
-    fn admit(&self) -> BoxFuture<'_, Result<(), BlockError>> {
-        Box::pin(async {
-            rt::sleep(Duration::from_nanos(self.debt_ns())).await;
-            Ok(())
-        })
-    }
-
-    fn starts(&self, bytes: u64) {
-        self.started.fetch_add(bytes, Relaxed);
-    }
-
-    fn done(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Relaxed);
-    }
-
-    fn failed<'a>(&'a self, _: &'a CopyError) -> BoxFuture<'a, Verdict> {
-        Box::pin(async { Verdict::Fail })
-    }
 }

@@ -61,7 +61,8 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
             Id::Format => one.format = Some(value.clone()),
             Id::OtherFormat => other.format = Some(value.clone()),
             Id::Cache => {
-                cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?
+                cache = Cache::parse_for("Invalid source cache option", value)
+                    .map_err(|error| Failure::new(error).with_code(2))?
             }
             Id::Object => object::accept(value)?,
             _ => {}

@@ -3,7 +3,7 @@
 use super::{Asked, Call};
 use crate::cache::Cache;
 use crate::console::Console;
-use crate::copy::{self, Copy, Plan};
+use crate::copy::{self, Reins, SPARSE};
 use crate::creation::{self, Creation, OptionList};
 use crate::failure::Failure;
 use crate::getopt::{Flag, Parsed};
@@ -12,7 +12,8 @@ use crate::progress::Progress;
 use crate::size;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
-use block::{Graph, Perms, Role, Share};
+use block::{CopyPlan, Graph, Lost, Over, Perms, Port, Role, Share, Step, Zeroes};
+use std::sync::Arc;
 
 /// Longest run that `-S` may ask for, in bytes.
 const MAX_SPARSE: u64 = 16 << 20;
@@ -128,7 +129,7 @@ const FLAGS: &[Flag<Id>] = &[
     ),
     Flag::bare(Id::Offload, Some('C'), Some("copy-range-offloading"), "accepted; data is copied as ever"),
     Flag::bare(Id::Salvage, None, Some("salvage"), "zeroes in place of what can't be read"),
-    Flag::bare(Id::OutOfOrder, Some('W'), Some("oob-writes"), "accepted; pieces are written as they come"),
+    Flag::bare(Id::OutOfOrder, Some('W'), Some("oob-writes"), "write pieces as they come, not in order"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
 ];
 
@@ -152,10 +153,11 @@ struct Args {
     backing: Option<String>,
     backing_format: Option<String>,
     target_is_zero: bool,
-    sparse: Option<u64>,
-    copiers: usize,
+    sparse: Option<usize>,
+    parallel: usize,
     rate: Option<u64>,
     salvage: bool,
+    out_of_order: bool,
     shown: bool,
 }
 
@@ -179,9 +181,10 @@ fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>,
         backing_format: None,
         target_is_zero: false,
         sparse: None,
-        copiers: 8,
+        parallel: copy::PARALLEL,
         rate: None,
         salvage: parsed.has(Id::Salvage),
+        out_of_order: parsed.has(Id::OutOfOrder),
         shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
     };
     let mut target_format = None;
@@ -203,7 +206,7 @@ fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>,
             Id::TargetIsZero => args.target_is_zero = true,
             Id::Sparse => args.sparse = Some(sparse(value)?),
             Id::Rate => args.rate = Some(super::rate(value)?),
-            Id::Parallel => args.copiers = copiers(value)?,
+            Id::Parallel => args.parallel = parallel(value)?,
             Id::Object => object::accept(value)?,
             _ => {}
         }
@@ -276,9 +279,9 @@ fn refuse_combinations(
     Ok(())
 }
 
-fn sparse(text: &str) -> Result<u64, Failure> {
+fn sparse(text: &str) -> Result<usize, Failure> {
     match size::parse(text) {
-        Ok(size) if size <= MAX_SPARSE && size % SECTOR == 0 => Ok(size),
+        Ok(size) if size <= MAX_SPARSE && size % SECTOR == 0 => Ok(size as usize),
         _ => Err(Failure::new(format_args!(
             "Invalid buffer size for sparse output specified. Valid sizes are multiples of {SECTOR} up to {MAX_SPARSE}. \
              Select 0 to disable sparse detection (fully allocates output)."
@@ -286,12 +289,12 @@ fn sparse(text: &str) -> Result<u64, Failure> {
     }
 }
 
-fn copiers(text: &str) -> Result<usize, Failure> {
+fn parallel(text: &str) -> Result<usize, Failure> {
     match text.parse() {
-        Ok(number) if (1..=copy::MAX_COPIERS).contains(&number) => Ok(number),
+        Ok(number) if (1..=copy::MAX_PARALLEL).contains(&number) => Ok(number),
         _ => Err(Failure::new(format_args!(
             "Invalid number of coroutines specified. Must be between 1 and {}.",
-            copy::MAX_COPIERS
+            copy::MAX_PARALLEL
         ))),
     }
 }
@@ -351,7 +354,11 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
         (Some(_), None) => return Err(Failure::new("Use of backing file requires explicit backing format")),
         (None, Some(_)) => return Err(Failure::new("Backing format cannot be used without backing file")),
         (Some(backing), Some(format)) => {
-            creation::inspect_backing(graph, &args.target.name, backing, Some(format)).await?;
+            let name = &args.target.name;
+            let told = |error| {
+                Failure::new(format_args!("Could not open '{name}': Could not open backing file: {error}"))
+            };
+            creation::inspect_backing(graph, name, backing, Some(format), told).await?;
         }
         (None, None) => {}
     }
@@ -378,25 +385,50 @@ async fn fill(
     let over = if args.create || args.backing.is_some() { node.child(Role::Backing) } else { None };
     let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
     if !zeroed && over.is_none() && args.sparse != Some(0) {
-        zeroed = copy::zero_all(&target.backend).await?;
+        zeroed = copy::zero(&target.backend, total).await?;
     }
-    let copy = Copy::new(Plan {
-        sources: sources.iter().map(|image| image.backend.clone()).collect(),
-        target: target.backend.clone(),
-        from: 0,
-        len: total,
-        zeroed,
-        backing: over.map(|below| below.length()),
-        sparse: args.sparse.unwrap_or(4096),
-        copiers: args.copiers,
-        rate: args.rate,
-        salvage: args.salvage,
-    });
-    let mut progress = Progress::new(args.shown);
-    let result = progress::watch(console, &mut progress, total, || copy.progress(), copy.run()).await;
-    for warning in copy.take_warnings() {
-        console.warning(warning);
-    }
+    let over_length = over.map(|below| below.length());
+    let sparse = args.sparse.unwrap_or(SPARSE);
+    let zeroes = match over_length {
+        _ if sparse == 0 => Zeroes::Data,
+        None if zeroed => Zeroes::Skip,
+        _ => Zeroes::Write,
+    };
+    let (reins, mut progress) = (Reins::new(args.rate), Progress::new(args.shown));
+    let warn = Arc::new(console.warner());
+    let lost = |start| args.salvage.then(|| salvage(warn.clone(), start));
+    let work = async {
+        let mut start = 0;
+        for source in sources {
+            let entry = &source.backend;
+            let below = || source.node().skip_filters().child(Role::Backing);
+            let plan = CopyPlan {
+                to: start,
+                over: over_length.map(|length| Over { base: below(), length }),
+                zeroes,
+                sparse,
+                out_of_order: args.out_of_order,
+                lost: lost(start),
+                ..CopyPlan::new(Port::Entry(entry.clone()), Port::Entry(target.backend.clone()))
+            };
+            reins
+                .copy(plan, 0..entry.length(), args.parallel)
+                .await
+                .map_err(|failed| copy::describe(&failed, start))?;
+            start += entry.length();
+        }
+        Ok(())
+    };
+    let result = progress::watch(console, &mut progress, total, || reins.done(), work).await;
     progress.end(console);
-    result.map_err(Failure::new)
+    result.map_err(|text: String| Failure::new(text))
+}
+
+/// Tells at once what could not be read: zeroes are in its place.
+fn salvage(warn: Arc<impl Fn(&str) + Send + Sync + 'static>, start: u64) -> Lost {
+    Arc::new(move |error| {
+        let (place, why) = (start + error.offset, error.error.strerror());
+        let what = if error.step == Step::Status { "block status at offset" } else { "offset" };
+        warn(&format!("error while reading {what} {place}: {why}"));
+    })
 }

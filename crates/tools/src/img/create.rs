@@ -133,10 +133,15 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     {
         return Err(Failure::new(format_args!("Unknown backing file format '{name}'")));
     }
+    if backing.is_some() && format.is_none() && args.unchecked {
+        return Err(Failure::new("Backing file specified without backing format"));
+    }
     if let Some(backing) = &backing
         && !args.unchecked
     {
-        let length = creation::inspect_backing(&graph, &args.filename, backing, format.as_deref()).await?;
+        let told = |error| Failure::new(format_args!("{error}\nCould not open backing image."));
+        let format = format.as_deref();
+        let length = creation::inspect_backing(&graph, &args.filename, backing, format, told).await?;
         if creation.size().is_none() {
             creation.set_size(length);
         }

@@ -6,14 +6,14 @@
 use super::{Asked, Call};
 use crate::cache::Cache;
 use crate::console::Console;
-use crate::copy::{Copy, Plan};
+use crate::copy::{self, Reins};
 use crate::creation::{Creation, OptionList};
 use crate::failure::Failure;
 use crate::getopt::Flag;
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{object, runtime};
-use block::Graph;
+use block::{CopyPlan, Graph, Port, Zeroes};
 
 /// Block size where none is given, in bytes.
 const BLOCK: u64 = 512;
@@ -128,21 +128,16 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
     create(&graph, args, len).await?;
     let opened = Image::open_in(&graph, &args.target).await;
     let target = opened.map_err(|error| image::cannot_open(&args.target.name, &error))?;
-    let copy = Copy::new(Plan {
-        sources: vec![image.backend.clone()],
-        target: target.backend.clone(),
+    let zeroes = if target.node().facts().grows_with_zeroes { Zeroes::Skip } else { Zeroes::Write };
+    let plan = CopyPlan {
         from,
-        len,
-        zeroed: target.node().facts().grows_with_zeroes,
-        backing: None,
-        sparse: 4096,
-        copiers: 8,
-        rate: None,
-        salvage: false,
-    });
-    let result = copy.run().await;
+        zeroes,
+        sparse: copy::SPARSE,
+        ..CopyPlan::new(Port::Entry(image.backend.clone()), Port::Entry(target.backend.clone()))
+    };
+    let result = Reins::new(None).copy(plan, from..from + len, copy::PARALLEL).await;
     let closed = target.close().await;
-    result.map_err(Failure::new)?;
+    result.map_err(|failed| Failure::new(copy::describe(&failed, 0)))?;
     Ok(closed?)
 }
 

@@ -167,6 +167,9 @@ async fn measure(args: &Args) -> Result<Measured, Failure> {
 
 const SECTOR: u64 = 512;
 
+/// The largest L1 table that any program opens.
+const MAX_L1_BYTES: u64 = 32 << 20;
+
 /// Bytes of the units of an image that hold data.
 async fn data_of(backend: &Backend, unit: u64) -> Result<u64, BlockError> {
     let (total, mut at, mut sum, mut counted) = (backend.length(), 0, 0, 0);
@@ -184,7 +187,7 @@ async fn data_of(backend: &Backend, unit: u64) -> Result<u64, BlockError> {
 }
 
 fn sized(layout: Option<&Layout>, size: u64, data: u64, creation: &Creation) -> Result<Measured, Failure> {
-    let too_large = || Failure::new("The image size is too large");
+    let too_large = || Failure::new("The image size is too large (try using a larger cluster size)");
     let size = size.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
     let Some(layout) = layout else { return Ok(Measured { required: size, full: size, bitmaps: None }) };
     let size = size.checked_next_multiple_of(layout.cluster).ok_or_else(too_large)?;
@@ -216,12 +219,16 @@ impl Layout {
         Ok(Layout { cluster, entry, refcount_bits })
     }
 
-    /// Bytes of a file that holds `size` bytes, all of them allocated.
+    /// Bytes of a file that holds `size` bytes, all of them allocated; `None` if that is more than the format has
+    /// tables for.
     fn full(&self, size: u64) -> Option<u64> {
         let Layout { cluster, entry, .. } = *self;
         let entries = (size / cluster).checked_next_multiple_of(cluster / entry)?;
         let l2 = entries.checked_mul(entry)?;
         let l1 = (l2 / cluster).checked_next_multiple_of(cluster / 8)?.checked_mul(8)?;
+        if l1 > MAX_L1_BYTES {
+            return None;
+        }
         let before = cluster.checked_add(l2)?.checked_add(l1)?.checked_add(size)?;
         before.checked_add(self.refcounts(before / cluster)?.checked_mul(cluster)?)
     }
@@ -253,5 +260,13 @@ mod tests {
         assert_eq!(full(2 << 20, 64, 8, 10 << 40), Some(10995208552448));
         assert_eq!(full(512, 1, 8, 3 << 30), Some(3273156096));
         assert_eq!(full(65536, 16, 16, 1 << 30), Some(1074266112));
+    }
+
+    #[test]
+    fn an_image_of_more_than_the_tables_can_hold_has_no_size() {
+        let full = |cluster, size| Layout { cluster, entry: 8, refcount_bits: 16 }.full(size);
+        assert!(full(512, 128 << 30).is_some());
+        assert_eq!(full(512, (128 << 30) + 512), None);
+        assert_eq!(full(65536, 1 << 56), None);
     }
 }

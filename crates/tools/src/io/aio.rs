@@ -121,6 +121,10 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
         _ => session.lengths(lengths)?,
     };
     let (backend, fua, style) = (session.backend()?, parsed.has(Id::Fua), transfer::style(&parsed));
+    if backend.node().read_only() {
+        session.console.error("Block node is read-only");
+        return Err(Refused);
+    }
     session.begin(async move {
         let started = Instant::now();
         let result = transfer::write_all(&backend, offset, length, &content, fua).await;

@@ -123,11 +123,15 @@ pub async fn length(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, 
 /// `info`.
 pub async fn info(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
     let node = session.backend()?.node();
-    let (info, facts) = (node.driver().info(), node.facts());
+    let info = node.driver().info();
     outln!(session.console, "format name: {}", node.driver_name());
-    let cluster = info.cluster_size.or(facts.cluster_size).unwrap_or(0);
-    outln!(session.console, "cluster size: {}", size::exact(cluster));
-    outln!(session.console, "vm state offset: {}", size::exact(info.vm_state_offset.unwrap_or(0)));
+    // What only passes data through has the figures of what is below.
+    let mut figures = vec![node.clone()];
+    figures.extend(node.child(Role::File).filter(|_| node.facts().transparent));
+    let cluster = figures.iter().find_map(|n| n.driver().info().cluster_size.or(n.facts().cluster_size));
+    let vm_state = figures.iter().find_map(|n| n.driver().info().vm_state_offset);
+    outln!(session.console, "cluster size: {}", size::exact(cluster.unwrap_or(0)));
+    outln!(session.console, "vm state offset: {}", size::exact(vm_state.unwrap_or(0)));
     if let Some((_, specific)) = &info.specific {
         outln!(session.console, "Format specific information:");
         show::tree(session.console, specific, 4);
@@ -222,7 +226,7 @@ async fn change(image: &Image, options: Options, cache: Option<Cache>, writable:
     if !writable {
         image.set_writable(false).await?;
     }
-    image.graph.reopen(all).await?;
+    image.graph.reopen(vec![all]).await?;
     if writable { image.set_writable(true).await } else { Ok(()) }
 }
 
@@ -254,6 +258,7 @@ impl Session<'_> {
         let Some(image) = self.image.take() else { return Ok(Outcome::Done) };
         match image.close().await {
             Ok(()) => Ok(Outcome::Done),
+            Err(error) if image::is_known(&error) => Err(Refused),
             Err(error) => {
                 self.console.error(error);
                 Err(Refused)

@@ -71,7 +71,12 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::valued(Id::Discard, Some('d'), Some("discard"), "MODE", "ignore or unmap"),
     Flag::valued(Id::Aio, Some('i'), Some("aio"), "MODE", "threads, native or io_uring"),
     Flag::bare(Id::Native, Some('k'), Some("native-aio"), "as -i native"),
-    Flag::bare(Id::CopyOnRead, Some('C'), Some("copy-on-read"), "copy what is read from backing files"),
+    Flag::bare(
+        Id::CopyOnRead,
+        Some('C'),
+        Some("copy-on-read"),
+        "copy what is read from backing files (not yet)",
+    ),
     Flag::bare(Id::Misalign, Some('m'), Some("misalign"), "accepted; buffers are aligned where it matters"),
     Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "take no locks and share everything"),
     Flag::valued(Id::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),

@@ -90,13 +90,7 @@ impl Session<'_> {
 }
 
 fn parse_byte(text: &str) -> Option<u8> {
-    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return u8::from_str_radix(hex, 16).ok();
-    }
-    match text.strip_prefix('0') {
-        Some(octal) if !octal.is_empty() => u8::from_str_radix(octal, 8).ok(),
-        _ => text.parse().ok(),
-    }
+    size::whole(text).and_then(|number| u8::try_from(number).ok())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::getopt::{self, Flag, Operands, Parsed};
 use crate::image::Source;
 use crate::usage::{self, Manual};
-use crate::{face, object};
+use crate::{face, object, size};
 use block::Opt;
 use rt::net::Address;
 use std::path::{Path, PathBuf};
@@ -86,6 +86,7 @@ const FLAGS: &[Flag<Id>] = &[
         "format of the image; found by its content if left out",
     ),
     Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
+    Flag::valued(Id::Offset, Some('o'), Some("offset"), "OFFSET", "serve what follows so many bytes"),
     Flag::bare(Id::ReadOnly, Some('r'), Some("read-only"), "refuse writes"),
     Flag::bare(Id::Snapshot, Some('s'), Some("snapshot"), "writes go to a temporary overlay"),
     Flag::bare(Id::NoCache, Some('n'), Some("nocache"), "pass the page cache by, as --cache=none"),
@@ -113,7 +114,6 @@ const FLAGS: &[Flag<Id>] = &[
     ),
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
     Flag::bare(Id::Version, Some('V'), Some("version"), "print the version"),
-    Flag::valued(Id::Offset, Some('o'), Some("offset"), "OFFSET", ""),
     Flag::bare(Id::AllocationDepth, Some('A'), Some("allocation-depth"), ""),
     Flag::valued(Id::Bitmap, Some('B'), Some("bitmap"), "NAME", ""),
     Flag::valued(Id::TlsCreds, None, Some("tls-creds"), "ID", ""),
@@ -127,10 +127,6 @@ const FLAGS: &[Flag<Id>] = &[
 
 /// Flags that are understood and refused: what they are for is not here.
 const REFUSED: &[(Id, &str)] = &[
-    (
-        Id::Offset,
-        "an offset into the image (-o) is not supported yet; --image-opts driver=raw,offset=N,file.filename=FILE serves part of a raw image",
-    ),
     (Id::AllocationDepth, "the allocation depth (-A) is not supported yet"),
     (Id::Bitmap, "exporting a bitmap (-B) is not supported yet"),
     (Id::TlsCreds, "TLS is not supported yet"),
@@ -229,9 +225,7 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
         fork: parsed.has(Id::Fork),
         pid_file: None,
     };
-    if parsed.flags.iter().filter(|(id, _)| matches!(id, Id::NoCache | Id::Cache)).count() > 1 {
-        return Err(Failure::new("-n and --cache can only be specified once"));
-    }
+    refuse_repeated(parsed)?;
     for (id, value) in &parsed.flags {
         match id {
             Id::Port => port = number("port", value)?,
@@ -249,6 +243,7 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
             Id::PidFile => service.pid_file = Some(PathBuf::from(value)),
             Id::Format => source.format = Some(value.clone()),
             Id::ImageOpts => source.image_opts = true,
+            Id::Offset => source.offset = number("offset", value)?,
             Id::ReadOnly => source.writable = false,
             Id::NoCache => source.cache = Cache::NONE,
             Id::Cache => {
@@ -271,8 +266,24 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
     Ok(service)
 }
 
-fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|_| Failure::new(format_args!("Invalid {what} '{text}'")))
+/// Refuses a second word on what can only be said once.
+fn refuse_repeated(parsed: &Parsed<Id>) -> Result<(), Failure> {
+    const ONCE: &[(&[Id], &str)] = &[
+        (&[Id::NoCache, Id::Cache], "-n and --cache"),
+        (&[Id::Aio], "--aio"),
+        (&[Id::Discard], "--discard"),
+    ];
+    for (ids, name) in ONCE {
+        if parsed.flags.iter().filter(|(id, _)| ids.contains(id)).count() > 1 {
+            return Err(Failure::new(format_args!("{name} can only be specified once")));
+        }
+    }
+    Ok(())
+}
+
+fn number<T: TryFrom<u64>>(what: &str, text: &str) -> Result<T, Failure> {
+    let number = size::whole(text).and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| Failure::new(format_args!("Invalid {what} '{text}'")))
 }
 
 fn socket_path(text: &str) -> Result<PathBuf, Failure> {

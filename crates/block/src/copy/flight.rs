@@ -1,0 +1,282 @@
+//! A piece on its way: read, scanned for zeroes, written when its turn has come.
+//!
+//! ```text
+//!   reading worker   read ─ scan ─┐ held until the pieces before have handed over theirs
+//!   writing worker                └─▶ write · write · write         in the order of the pieces
+//! ```
+//!
+//! Bounds: what a piece holds is at most its own length, in buffers of at most [`SLOW_STEP`] bytes.
+use super::plan::{Need, SECTOR};
+use super::{CopyError, CopyPlan, Piece, Step, Zeroes};
+use crate::error::{BlockError, ErrorKind};
+use futures_channel::oneshot;
+use rt::{BoxFuture, Buf, BufMut, JoinHandle, Target};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Bytes moved at a time where reading never waits: the buffer stays in the processor's cache between read, scan and
+/// write.
+const QUICK_STEP: u64 = 256 << 10;
+
+/// Bytes moved at a time where reading waits.
+const SLOW_STEP: u64 = 1 << 20;
+
+type Done = Result<(), CopyError>;
+
+/// The place of a piece in the order of writing: it comes when the piece before is past.
+pub(super) struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    /// Dropped when this one is past.
+    _after: oneshot::Sender<()>,
+}
+
+/// Hands out places.
+#[derive(Default)]
+pub(super) struct Turns {
+    last: Option<oneshot::Receiver<()>>,
+}
+
+impl Turns {
+    /// The next place.
+    pub(super) fn next(&mut self) -> Turn {
+        let (after, past) = oneshot::channel();
+        Turn { before: self.last.replace(past), _after: after }
+    }
+}
+
+impl Turn {
+    fn has_come(&mut self) -> bool {
+        // The sender never sends: the piece before is past when it is gone.
+        if self.before.as_mut().is_some_and(|before| before.try_recv().is_ok()) {
+            return false;
+        }
+        self.before = None;
+        true
+    }
+
+    async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            before.await.ok();
+        }
+    }
+}
+
+/// A piece on its way.
+pub(super) struct Flight {
+    plan: Arc<CopyPlan>,
+    /// Who writes; nobody else where there is none.
+    writer: Option<Target>,
+    /// When it may write; at once where there is none.
+    turn: Option<Turn>,
+    /// Told when reading had to wait.
+    slow: Arc<AtomicBool>,
+    held: Vec<(u64, BoxFuture<'static, Done>)>,
+    writes: Vec<(u64, JoinHandle<Done>)>,
+}
+
+impl Flight {
+    pub(super) fn new(
+        plan: Arc<CopyPlan>,
+        writer: Option<Target>,
+        turn: Option<Turn>,
+        slow: Arc<AtomicBool>,
+    ) -> Self {
+        Self { plan, writer, turn, slow, held: Vec::new(), writes: Vec::new() }
+    }
+
+    /// Copies a piece. When it returns, also with an error, nothing of it is under way any more.
+    pub(super) async fn copy(mut self, piece: &Piece) -> Done {
+        let mut result = self.read_all(piece).await;
+        if result.is_ok() {
+            if let Some(turn) = &mut self.turn {
+                turn.come().await;
+            }
+            self.hand_over();
+        }
+        self.turn = None;
+        for (offset, write) in self.writes.drain(..) {
+            let written = write.await.unwrap_or_else(|e| Err(lost_task(offset, &e)));
+            result = result.and(written);
+        }
+        result
+    }
+
+    /// Reads the piece, one extent after the other.
+    async fn read_all(&mut self, piece: &Piece) -> Done {
+        let plan = self.plan.clone();
+        let mut at = piece.range.start;
+        while at < piece.range.end {
+            let len = piece.range.end - at;
+            let (need, len) = match piece.need {
+                Some(need) => (need, len),
+                None => plan.look(at, len).await?,
+            };
+            match need {
+                Need::Data => self.read_data(at, len).await?,
+                Need::Zeroes => self.write(at, store_zeroes(plan.clone(), plan.target_of(at), len)).await?,
+                Need::Nothing => {}
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    async fn read_data(&mut self, offset: u64, len: u64) -> Done {
+        let (mut at, end) = (offset, offset + len);
+        while at < end {
+            // Neither reading nor writing may have to wait: others get their turn here.
+            rt::cooperate().await;
+            let step = if self.slow.load(Relaxed) { SLOW_STEP } else { QUICK_STEP };
+            let data = self.read(at, BufMut::with_len(step.min(end - at) as usize)).await?;
+            let len = data.len() as u64;
+            self.write(at, store(&self.plan, self.plan.target_of(at), data.freeze())).await?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Has `write` done: at once, by the writing worker, or by that when its turn has come.
+    async fn write(&mut self, offset: u64, write: impl Future<Output = Done> + Send + 'static) -> Done {
+        match (self.writer, &mut self.turn) {
+            (None, _) => write.await,
+            (Some(worker), None) => {
+                self.writes.push((offset, rt::spawn_on(worker, write)));
+                Ok(())
+            }
+            (Some(_), Some(turn)) => {
+                self.held.push((offset, Box::pin(write)));
+                if turn.has_come() {
+                    self.hand_over();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands what is held to the writing worker.
+    fn hand_over(&mut self) {
+        let Some(worker) = self.writer else { return };
+        for (offset, write) in self.held.drain(..) {
+            self.writes.push((offset, rt::spawn_on(worker, write)));
+        }
+    }
+
+    async fn read(&mut self, offset: u64, mut buf: BufMut) -> Result<BufMut, CopyError> {
+        let plan = &self.plan;
+        let error = match plan.source.try_read(offset, &mut buf) {
+            Ok(got) if got == buf.len() => return Ok(buf),
+            Ok(_) => {
+                self.slow.store(true, Relaxed);
+                match plan.source.read(offset, buf).await {
+                    (buf, Ok(())) => return Ok(buf),
+                    (back, Err(error)) => {
+                        buf = back;
+                        error
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        if plan.lost.is_none() {
+            return Err(CopyError { step: Step::Read, offset, error });
+        }
+        salvage(plan, offset, buf).await
+    }
+}
+
+/// Reads sector by sector what can be read; the rest becomes zeroes, and is told.
+async fn salvage(plan: &CopyPlan, offset: u64, mut buf: BufMut) -> Result<BufMut, CopyError> {
+    let mut at = 0;
+    while let Some(rest) = buf.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        let len = rest.len().min(SECTOR as usize);
+        let place = offset + at as u64;
+        let (sector, result) = plan.source.read(place, BufMut::with_len(len)).await;
+        let (front, _) = rest.split_at_mut(len);
+        match result {
+            Ok(()) => front.copy_from_slice(&sector),
+            Err(error) => {
+                front.fill(0);
+                plan.lose(CopyError { step: Step::Read, offset: place, error })?;
+            }
+        }
+        at += len;
+    }
+    Ok(buf)
+}
+
+/// What writes what was read, its runs of zeroes as such: they are looked for now, by whoever asks.
+fn store(plan: &Arc<CopyPlan>, offset: u64, data: Buf) -> impl Future<Output = Done> + Send + 'static {
+    let (plan, runs) = (plan.clone(), runs(&data, plan.sparse));
+    async move {
+        let mut at = 0;
+        for (zero, len) in runs {
+            let place = offset + at as u64;
+            let stored = match zero {
+                false => plan.target.write(place, data.slice(at..at + len)).await,
+                true if plan.zeroes == Zeroes::Skip => Ok(()),
+                true => plan.target.write_zeroes(place, len as u64).await,
+            };
+            stored.map_err(|e| wrote(place, e))?;
+            at += len;
+        }
+        Ok(())
+    }
+}
+
+/// The runs of data, and with `true` of zeroes, that a buffer is made of.
+fn runs(data: &[u8], unit: usize) -> Vec<(bool, usize)> {
+    if unit == 0 {
+        return vec![(false, data.len())];
+    }
+    let (mut runs, mut rest) = (Vec::new(), data);
+    while !rest.is_empty() {
+        let run = match codec::zero::data_run(rest, unit) {
+            0 => (true, codec::zero::zero_run(rest, unit).max(1)),
+            len => (false, len),
+        };
+        rest = rest.get(run.1..).unwrap_or_default();
+        runs.push(run);
+    }
+    runs
+}
+
+/// Zeroes a range of the target.
+async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
+    if plan.zeroes != Zeroes::Data {
+        return plan.target.write_zeroes(offset, len).await.map_err(|e| wrote(offset, e));
+    }
+    let zeroes = BufMut::zeroed(QUICK_STEP.min(len) as usize).freeze();
+    let (mut at, end) = (offset, offset + len);
+    while at < end {
+        rt::cooperate().await;
+        let step = QUICK_STEP.min(end - at);
+        plan.target.write(at, zeroes.slice(0..step as usize)).await.map_err(|e| wrote(at, e))?;
+        at += step;
+    }
+    Ok(())
+}
+
+fn wrote(offset: u64, error: BlockError) -> CopyError {
+    CopyError { step: Step::Write, offset, error }
+}
+
+/// A task of the copy came to an end before its work.
+pub(super) fn lost_task(offset: u64, error: &rt::JoinError) -> CopyError {
+    wrote(offset, BlockError::new(ErrorKind::Io, format!("a copier: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_in_order_and_also_when_one_is_given_up() {
+        let mut turns = Turns::default();
+        let (mut first, mut second, mut third) = (turns.next(), turns.next(), turns.next());
+        assert!(first.has_come() && !second.has_come() && !third.has_come());
+        drop(second);
+        assert!(third.has_come(), "who is gone holds nobody up");
+        drop(first);
+        assert!(third.has_come());
+    }
+}

@@ -1,0 +1,191 @@
+//! Where the pieces of a copy come from: a walk over a range, or what is dirty in a bitmap.
+use super::plan::{Need, Zeroes};
+use super::{CopyError, CopyPlan, Pace};
+use crate::bitmap::DirtyBitmap;
+use parking_lot::Mutex;
+use rt::BoxFuture;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Most bytes of data of one piece: so long that pieces are rarely fetched, so short that a pause comes soon.
+const DATA: u64 = 2 << 20;
+
+/// Most bytes of zeroes of one piece: they cost little, but a pause waits for them.
+const ZEROES: u64 = 1 << 30;
+
+/// A range of the source, in bytes, that is copied at a stretch.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Which bytes.
+    pub range: Range<u64>,
+    /// What is to be done with it, where that is known.
+    pub(super) need: Option<Need>,
+}
+
+impl Piece {
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+}
+
+/// Where the pieces to copy come from.
+pub trait Pieces: Send + Sync {
+    /// The next piece to copy, none of it handed out before unless it came back; `None` at the end.
+    fn next<'a>(
+        &'a self,
+        plan: &'a CopyPlan,
+        pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>>;
+
+    /// Takes a piece back that was not copied.
+    fn again(&self, piece: Piece);
+}
+
+/// A range walked once from its start to its end; what needs no copying is passed over.
+pub struct Cursor {
+    walk: Mutex<Walk>,
+}
+
+struct Walk {
+    at: u64,
+    end: u64,
+    /// What is known from `at` on, and up to where.
+    known: Option<(Need, u64)>,
+    again: Vec<Piece>,
+}
+
+impl Cursor {
+    /// A cursor over a range of the source.
+    pub fn new(range: Range<u64>) -> Self {
+        let walk = Walk { at: range.start, end: range.end, known: None, again: Vec::new() };
+        Self { walk: Mutex::new(walk) }
+    }
+}
+
+impl Walk {
+    /// The next piece of what is known; `Err` with a stretch that needs no copying.
+    fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
+        let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
+        let (at, len) = (self.at, end - self.at);
+        let len = match need {
+            Need::Nothing => len,
+            Need::Zeroes if plan.zeroes != Zeroes::Data => len.min(ZEROES),
+            Need::Zeroes | Need::Data => whole_units(plan.target_of(at), len.min(DATA)),
+        };
+        self.at = at + len;
+        Some(if need == Need::Nothing {
+            Err(len)
+        } else {
+            Ok(Piece { range: at..at + len, need: Some(need) })
+        })
+    }
+}
+
+/// Ends a piece at a multiple of [`DATA`] in the target, so that two of them do not share clusters there.
+fn whole_units(target: u64, len: u64) -> u64 {
+    let end = target.saturating_add(len);
+    match (end - end % DATA).checked_sub(target) {
+        Some(shorter @ 1..) => shorter,
+        _ => len,
+    }
+}
+
+impl super::Pieces for Cursor {
+    fn next<'a>(
+        &'a self,
+        plan: &'a CopyPlan,
+        pace: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
+        Box::pin(async move {
+            loop {
+                let (at, end) = {
+                    let mut walk = self.walk.lock();
+                    if let Some(piece) = walk.again.pop() {
+                        return Ok(Some(piece));
+                    }
+                    match walk.piece(plan) {
+                        Some(Ok(piece)) => return Ok(Some(piece)),
+                        Some(Err(passed)) => {
+                            pace.done(passed);
+                            continue;
+                        }
+                        None if walk.at >= walk.end => return Ok(None),
+                        None => (walk.at, walk.end),
+                    }
+                };
+                let (need, len) = plan.look(at, end - at).await?;
+                self.walk.lock().known = Some((need, at + len));
+            }
+        })
+    }
+
+    fn again(&self, piece: Piece) {
+        self.walk.lock().again.push(piece);
+    }
+}
+
+/// The dirty chunks of a bitmap, in one lap from its start to its end: what becomes dirty behind it is left for the
+/// next lap.
+pub struct Dirty {
+    bitmap: Arc<DirtyBitmap>,
+    from: Mutex<u64>,
+}
+
+impl Dirty {
+    /// A lap over what is dirty in `bitmap`.
+    pub fn lap(bitmap: Arc<DirtyBitmap>) -> Self {
+        Self { bitmap, from: Mutex::new(0) }
+    }
+
+    /// The next run of dirty chunks; its bits are clean now.
+    fn take(&self) -> Option<Range<u64>> {
+        let mut from = self.from.lock();
+        let start = self.bitmap.next_dirty(*from)?;
+        *from = self.bitmap.take_run(start, start.saturating_add(DATA.max(self.bitmap.granularity())));
+        Some(start..*from)
+    }
+}
+
+impl Pieces for Dirty {
+    fn next<'a>(
+        &'a self,
+        _: &'a CopyPlan,
+        _: &'a dyn Pace,
+    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
+        let next = self.take().filter(|range| !range.is_empty());
+        Box::pin(async move { Ok(next.map(|range| Piece { range, need: None })) })
+    }
+
+    fn again(&self, piece: Piece) {
+        self.bitmap.mark(piece.range.start, piece.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lap_never_comes_back_and_leaves_new_dirt_behind_it_to_the_next() {
+        let bitmap = Arc::new(DirtyBitmap::new(6 << 20, 65536));
+        bitmap.mark(0, 3 << 20);
+        let lap = Dirty::lap(bitmap.clone());
+        assert_eq!(lap.take(), Some(0..2 << 20));
+        bitmap.mark(65536, 10);
+        bitmap.mark(4 << 20, 10);
+        assert_eq!(lap.take(), Some(2 << 20..3 << 20));
+        assert_eq!(lap.take(), Some(4 << 20..(4 << 20) + 65536));
+        assert_eq!(lap.take(), None);
+        assert_eq!(Dirty::lap(bitmap).take(), Some(65536..2 * 65536));
+    }
+
+    #[test]
+    fn pieces_end_where_a_unit_of_the_target_does() {
+        for (target, len, expected) in
+            [(0, DATA, DATA), (5, DATA, DATA - 5), (DATA - 1, DATA, 1), (DATA + 3, 7, 7), (u64::MAX, 9, 9)]
+        {
+            assert_eq!(whole_units(target, len), expected, "{len} bytes at {target}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Reopen: changed options of several nodes (`blockdev-reopen`), all of them or none.
+//!
+//! ```text
+//! for each node: options read · driver's own prepared  ─▶  access · backing  ─▶  in force: driver's own, common ones
+//! └──────────── nothing changed yet ────────────────┘  └── can be undone ──┘     └──────── can't fail ────────┘
+//! ```
+use super::Graph;
+use crate::Change;
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::node::{Node, Role, Slow};
+use crate::open::{self, Common};
+use crate::options::{Opt, Options};
+use std::sync::Arc;
+
+/// The change of one node.
+struct Plan {
+    node: Arc<Node>,
+    common: Common,
+    /// The new backing node, if it changes.
+    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
+    backing: Option<Option<Arc<Node>>>,
+}
+
+impl Graph {
+    /// Takes changed options of nodes: those every driver has here, the driver's own there. Options that are not
+    /// listed go back to their defaults; children are given by their present names.
+    pub async fn reopen(&self, nodes: Vec<Options>) -> Result<()> {
+        let mut change = self.change().await;
+        let plans = self.reopen_inside(&mut change, nodes).await;
+        let plans = change.end(plans).await?;
+        // What only these nodes used goes with it. They are changed: that a close failed is no failure of that.
+        for old in plans {
+            self.dispose(&old).await;
+        }
+        Ok(())
+    }
+
+    /// Returns the backing nodes that were given up.
+    async fn reopen_inside(&self, change: &mut Change<'_>, nodes: Vec<Options>) -> Result<Vec<Arc<Node>>> {
+        let plans = nodes.into_iter().map(|options| self.plan(options)).collect::<Result<Vec<_>>>()?;
+        let mut prepared = Vec::with_capacity(plans.len());
+        for (plan, own) in &plans {
+            prepared.push(plan.node.driver.reopen(own.clone(), &plan.common).await?);
+        }
+        let plans: Vec<_> = plans.iter().map(|(plan, _)| plan).collect();
+        let concerned: Vec<_> = plans.iter().map(|plan| plan.node.clone()).collect();
+        change.quiesce(&concerned).await?;
+        for node in concerned.iter().filter(|n| !n.read_only()) {
+            node.flush().await?;
+        }
+        let mut given_up = Vec::new();
+        for Plan { node, backing, .. } in &plans {
+            if let Some(backing) = backing {
+                given_up.extend(node.child(Role::Backing));
+                change.set_backing(node, backing.clone())?;
+            }
+        }
+        // Who writes is above what is written to: users go first where they let go, and last where they want more.
+        let writable = plans.iter().filter(|plan| !plan.common.read_only);
+        for plan in writable.chain(plans.iter().filter(|plan| plan.common.read_only)) {
+            change.set_writable(&plan.node, !plan.common.read_only).await?;
+        }
+        change.settle()?;
+        prepared.into_iter().for_each(|take_effect| take_effect());
+        plans.into_iter().for_each(Plan::take_effect);
+        Ok(given_up)
+    }
+
+    /// The plan for one node, and what is left for its driver.
+    fn plan(&self, mut options: Options) -> Result<(Plan, Options)> {
+        let name =
+            options.take_str("node-name")?.ok_or_else(|| BlockError::invalid("node-name not specified"))?;
+        let node = self.node(&name).ok_or_else(|| {
+            BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
+        })?;
+        node.not_busy()?;
+        let driver = options.take_str("driver")?.unwrap_or_default();
+        if driver != node.driver_name() {
+            return Err(BlockError::invalid(format!("Cannot change the option 'driver' of '{name}'")));
+        }
+        let common = open::take_common(&mut options, None)?;
+        let backing = self.reopened_children(&node, &mut options)?;
+        {
+            let old = node.common();
+            if (old.direct, old.force_share) != (common.direct, common.force_share) {
+                return Err(BlockError::unsupported(format!(
+                    "cache.direct and force-share of '{name}' can't be changed by a reopen"
+                )));
+            }
+        }
+        Ok((Plan { node, common, backing }, options))
+    }
+
+    /// The children a reopen names. `file` must be the present one; a changed `backing` is returned.
+    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
+    fn reopened_children(
+        &self,
+        node: &Arc<Node>,
+        options: &mut Options,
+    ) -> Result<Option<Option<Arc<Node>>>> {
+        if let Some(file) = node.child(Role::File) {
+            match options.take_str("file")? {
+                Some(name) if name == file.name() => {}
+                Some(_) => return Err(BlockError::unsupported("Cannot change the option 'file'")),
+                None => return Err(BlockError::invalid(format!("file is missing for '{}'", node.name()))),
+            }
+        }
+        if !node.driver_type.supports_backing {
+            return Ok(None);
+        }
+        let old = node.child(Role::Backing);
+        let new = match options.take("backing") {
+            None if old.is_some() => {
+                return Err(BlockError::invalid(format!("backing is missing for '{}'", node.name())));
+            }
+            None | Some(Opt::Null) => None,
+            Some(Opt::Str(name)) => Some(self.need_node(&name)?),
+            Some(_) => {
+                return Err(BlockError::invalid(
+                    "Option 'backing' must be a node's name or null at a reopen",
+                ));
+            }
+        };
+        let same = old.as_ref().map(|n| n.name().to_owned()) == new.as_ref().map(|n| n.name().to_owned());
+        Ok((!same).then_some(new))
+    }
+}
+
+impl Plan {
+    fn take_effect(&self) {
+        let Plan { node, common, .. } = self;
+        node.set_slow(Slow::DETECT_ZEROES, common.detect_zeroes);
+        node.set_slow(Slow::WRITE_THROUGH, common.write_through);
+        *node.common.write() = Common { read_only: node.read_only(), ..common.clone() };
+    }
+}

@@ -1,0 +1,290 @@
+//! A change of the graph: several steps under one turn, all of them or none.
+//!
+//! ```text
+//! turn ─▶ steps that may take long ─▶ quiesce: gates closed ─▶ steps on edges ─▶ end ─┬─ all agree ─▶ in force
+//!                                                                                    └─ not ─▶ undone, last first
+//! ```
+//!
+//! Laws:
+//! - one change at a time; whoever has the turn must not ask the graph for another one, and nobody who holds a
+//!   request's token waits for it;
+//! - steps on edges and permissions take effect at once, but nobody whom they concern is admitted before the end. There
+//!   the permissions are judged on the topology that came out, and the file locks follow;
+//! - what is undone is what the steps did, and nothing else.
+use super::topology::{Moved, Topology, reachable};
+use super::{Graph, QUIESCE_TIMEOUT};
+use crate::backend::Backend;
+use crate::driver::Link;
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::gate::Closed;
+use crate::graph::BackendRequest;
+use crate::node::{Node, Role, Slow};
+use crate::perm::{Perms, Share};
+use futures_util::lock::MutexGuard;
+use std::sync::Arc;
+
+/// A change under way: its turn, the gates it closed, and what it did so far.
+#[must_use = "a change takes effect by its end"]
+pub struct Change<'g> {
+    graph: &'g Graph,
+    done: Vec<Step>,
+    /// Nodes whose users have changed since the permissions were last judged.
+    unsettled: Vec<Arc<Node>>,
+    /// All nodes whose locks may have changed.
+    touched: Vec<Arc<Node>>,
+    // Opened before the turn is given up.
+    closed: Vec<Closed>,
+    _turn: MutexGuard<'g, ()>,
+}
+
+/// A step that was done, with what undoes it.
+enum Step {
+    Attached(Arc<Backend>),
+    Perms(Arc<Backend>, Perms),
+    Moved(Moved, Arc<Node>),
+    Backing(Arc<Node>, Option<Arc<Node>>),
+    Access(Arc<Node>, bool),
+    Link(Arc<Node>, Link),
+}
+
+impl Graph {
+    /// Begins a change, after the one under way.
+    pub async fn change(&self) -> Change<'_> {
+        Change {
+            graph: self,
+            done: Vec::new(),
+            unsettled: Vec::new(),
+            touched: Vec::new(),
+            closed: Vec::new(),
+            _turn: self.0.change.lock().await,
+        }
+    }
+
+    /// A user that writes to the node, if there is one.
+    fn writer_of(&self, node: &Arc<Node>) -> Option<String> {
+        let users = self.0.topology.read().users(node);
+        users.into_iter().find(|(_, perms)| perms.need.has(Share::WRITE)).map(|(label, _)| label)
+    }
+}
+
+impl Change<'_> {
+    /// Closes the gates of all entries from which one of `nodes` can be reached, until the end, and waits for their
+    /// requests. On time-out the error names who is stuck.
+    pub async fn quiesce(&mut self, nodes: &[Arc<Node>]) -> Result<()> {
+        // Nobody comes in between: new entries wait for the turn.
+        let mut entries = self.graph.entries();
+        entries.retain(|e| nodes.iter().any(|n| reachable(&e.node(), n)));
+        let closed = Closed::close(entries.iter().map(|e| e.gate.clone()).collect());
+        if rt::timeout(QUIESCE_TIMEOUT, closed.drained()).await.is_err() {
+            let stuck: Vec<_> = entries.iter().filter(|e| e.in_flight() > 0).map(|e| e.label()).collect();
+            let text =
+                format!("requests of {} did not end within 30 s; nothing was changed", stuck.join(", "));
+            return Err(BlockError::new(ErrorKind::Timeout, text));
+        }
+        self.closed.push(closed);
+        Ok(())
+    }
+
+    // ---- steps ----
+
+    /// Attaches an entry, after a check of its permissions against all other users.
+    pub fn attach(&mut self, request: BackendRequest) -> Result<Arc<Backend>> {
+        let BackendRequest { label, node, perms, pinned } = request;
+        if perms.need.has(Share::WRITE) && node.read_only() {
+            return Err(BlockError::new(
+                ErrorKind::ReadOnly,
+                format!("Block node '{}' is read-only", node.name()),
+            ));
+        }
+        if perms.need.has(Share::READ) && node.unsteady() {
+            let text = format!(
+                "Permission conflict on node '{}': {label} needs 'consistent read', which a job does not share",
+                node.name()
+            );
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        let gate = self.graph.domain().gate();
+        let entry = Arc::new(Backend::new(label, node.clone(), gate, perms, pinned));
+        {
+            let mut topology = self.graph.0.topology.write();
+            topology.has(&node)?;
+            self.closed.iter_mut().for_each(|closed| closed.join(&entry.gate));
+            topology.entries.push(entry.clone());
+        }
+        self.done.push(Step::Attached(entry.clone()));
+        self.unsettled.push(node);
+        self.settle()?;
+        Ok(entry)
+    }
+
+    /// Takes an entry off, none of whose requests is inside.
+    pub(super) fn take_off(&mut self, entry: &Arc<Backend>) {
+        self.graph.0.topology.write().entries.retain(|e| !Arc::ptr_eq(e, entry));
+        self.done.retain(|step| !matches!(step, Step::Attached(e) if Arc::ptr_eq(e, entry)));
+        self.unsettled.push(entry.node());
+    }
+
+    /// Changes what an entry needs and shares.
+    pub fn set_perms(&mut self, entry: &Arc<Backend>, perms: Perms) {
+        let old = std::mem::replace(&mut *entry.perms.write(), perms);
+        self.done.push(Step::Perms(entry.clone(), old));
+        self.unsettled.push(entry.node());
+    }
+
+    /// Moves all users of `from` to `to`, which may be below it. Entries that are pinned stay.
+    pub fn replace(&mut self, from: &Arc<Node>, to: &Arc<Node>) -> Result<()> {
+        let topology = self.graph.0.topology.write();
+        topology.has(from)?;
+        topology.has(to)?;
+        let moved = topology.moved_users(from);
+        moved.point_to(to);
+        self.done.push(Step::Moved(moved, from.clone()));
+        self.unsettled.extend([from.clone(), to.clone()]);
+        Ok(())
+    }
+
+    /// Sets the backing child of `node`.
+    pub fn set_backing(&mut self, node: &Arc<Node>, backing: Option<Arc<Node>>) -> Result<()> {
+        let topology = self.graph.0.topology.write();
+        topology.has(node)?;
+        if let Some(backing) = &backing {
+            topology.has(backing)?;
+            if reachable(backing, node) {
+                return Err(BlockError::invalid(format!(
+                    "Making '{}' a backing child of '{}' would create a cycle",
+                    backing.name(),
+                    node.name()
+                )));
+            }
+        }
+        let old = node.child(Role::Backing);
+        node.edges.set(Role::Backing, backing.clone());
+        self.unsettled.extend([Some(node.clone()), old.clone(), backing].into_iter().flatten());
+        self.done.push(Step::Backing(node.clone(), old));
+        Ok(())
+    }
+
+    /// Stores a new backing link in the header of `node`, durable when it returns.
+    pub async fn set_backing_link(&mut self, node: &Arc<Node>, link: Link) -> Result<()> {
+        let info = node.driver.info();
+        let old = Link { filename: info.backing_filename, format: info.backing_format };
+        node.driver.set_backing_link(link).await.map_err(|e| e.at_node(node.name()))?;
+        self.done.push(Step::Link(node.clone(), old));
+        Ok(())
+    }
+
+    /// Makes a node, with the files below it, writable or read-only in place. Files that others use too, or that the
+    /// monitor opened, are not made read-only.
+    pub async fn set_writable(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
+        if node.read_only() != writable {
+            return Ok(());
+        }
+        let files = node.edges.all().into_iter().filter(|(role, _)| *role != Role::Backing);
+        let files: Vec<_> = files.map(|(_, child)| child).collect();
+        if writable {
+            for file in &files {
+                Box::pin(self.set_writable(file, true)).await?;
+            }
+            return self.switch(node, true).await;
+        }
+        if let Some(writer) = self.graph.writer_of(node) {
+            let text = format!(
+                "Read-only block node '{}' cannot support read-write users: {writer} writes to it",
+                node.name()
+            );
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        self.switch(node, false).await?;
+        for file in &files {
+            let parents = self.graph.parents(file);
+            let shared = parents.iter().any(|(parent, _)| !Arc::ptr_eq(parent, node));
+            if !shared && !file.monitor_owned() {
+                Box::pin(self.set_writable(file, false)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one node writable or read-only.
+    async fn switch(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
+        let mark = |writable: bool| {
+            node.set_slow(Slow::READ_ONLY, !writable);
+            node.common.write().read_only = !writable;
+        };
+        if writable {
+            // The locks of the writer come first; given back if another process is in the way.
+            mark(true);
+            let locked = self.graph.0.topology.write().settle(std::slice::from_ref(node));
+            let opened = match locked {
+                Ok(()) => node.driver.set_writable(true).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = opened {
+                mark(false);
+                self.graph.0.topology.write().settle(std::slice::from_ref(node))?;
+                return Err(e);
+            }
+        } else {
+            node.driver.set_writable(false).await?;
+            mark(false);
+        }
+        self.done.push(Step::Access(node.clone(), !writable));
+        self.unsettled.push(node.clone());
+        Ok(())
+    }
+
+    // ---- the end ----
+
+    /// Judges the permissions of what came out so far, and takes the file locks that they mean. After a failure the
+    /// end fails too.
+    pub fn settle(&mut self) -> Result<()> {
+        self.graph.0.topology.write().settle(&self.unsettled)?;
+        self.touched.append(&mut self.unsettled);
+        Ok(())
+    }
+
+    /// Ends it: what was done takes effect if `result` is good and all permissions agree, else all of it is undone.
+    /// Then the gates open.
+    pub async fn end<T>(mut self, result: Result<T>) -> Result<T> {
+        let result = match result {
+            Ok(value) => self.settle().map(|()| value),
+            Err(e) => Err(e),
+        };
+        if result.is_err() {
+            self.roll_back().await;
+        }
+        result
+    }
+
+    async fn roll_back(&mut self) {
+        while let Some(step) = self.done.pop() {
+            if let Err(e) = self.undo(step).await {
+                tracing::error!(error = %e, "a step of a change that failed could not be undone");
+            }
+        }
+        // Locks go back to what the old topology needs; that can't fail in a way to act on.
+        self.unsettled.append(&mut self.touched);
+        if let Err(e) = self.settle() {
+            tracing::error!(error = %e, "file locks could not be put back after an undone change");
+        }
+    }
+
+    async fn undo(&mut self, step: Step) -> Result<()> {
+        let entries = |topology: &mut Topology, gone: &Arc<Backend>| {
+            topology.entries.retain(|e| !Arc::ptr_eq(e, gone));
+        };
+        match step {
+            Step::Attached(entry) => entries(&mut self.graph.0.topology.write(), &entry),
+            Step::Perms(entry, old) => *entry.perms.write() = old,
+            Step::Moved(moved, from) => moved.point_to(&from),
+            Step::Backing(node, old) => node.edges.set(Role::Backing, old),
+            Step::Link(node, old) => node.driver.set_backing_link(old).await?,
+            Step::Access(node, writable) => {
+                self.switch(&node, writable).await?;
+                // That was the way back, not a step of its own.
+                self.done.pop();
+            }
+        }
+        Ok(())
+    }
+}
