@@ -15,7 +15,7 @@ pub const MAX_PARALLEL: usize = 16;
 pub const SPARSE: usize = 4096;
 
 /// Bytes that are copied before worker threads are started.
-const ALONE: u64 = 16 << 20;
+const ALONE: u64 = 2 << 20;
 
 /// Pieces under way at once where nobody says.
 pub const PARALLEL: usize = 8;

@@ -1,25 +1,28 @@
 //! A piece on its way: read, scanned for zeroes, written when its turn has come.
 //!
 //! ```text
-//!   reading worker   read ─ scan ─┐ held until the pieces before have handed over theirs
-//!   writing worker                └─▶ write · write · write         in the order of the pieces
+//!   read ─ scan ─ read ─ scan … held until the pieces before have begun all their writes ─▶ write · write · write
 //! ```
 //!
-//! Bounds: what a piece holds is at most its own length, in buffers of at most [`SLOW_STEP`] bytes.
+//! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
 use super::plan::{Need, SECTOR};
 use super::{CopyError, CopyPlan, Piece, Step, Zeroes};
 use crate::error::{BlockError, ErrorKind};
 use futures_channel::oneshot;
-use rt::{BoxFuture, Buf, BufMut, JoinHandle, Target};
+use rt::{BoxFuture, Buf, BufMut, JoinHandle};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
 
-/// Bytes moved at a time where reading never waits: the buffer stays in the processor's cache between read, scan and
-/// write.
-const QUICK_STEP: u64 = 256 << 10;
+/// Most bytes that are moved at a time.
+pub(super) const STEP: u64 = 1 << 20;
 
-/// Bytes moved at a time where reading waits.
-const SLOW_STEP: u64 = 1 << 20;
+/// Most buffers that a piece holds before it waits for its turn.
+const MOST_HELD: usize = 2;
+
+/// Most writes of a piece that are under way.
+const MOST_WRITES: usize = 8;
 
 type Done = Result<(), CopyError>;
 
@@ -64,24 +67,21 @@ impl Turn {
 /// A piece on its way.
 pub(super) struct Flight {
     plan: Arc<CopyPlan>,
-    /// Who writes; nobody else where there is none.
-    writer: Option<Target>,
     /// When it may write; at once where there is none.
     turn: Option<Turn>,
     /// Told when reading had to wait.
     slow: Arc<AtomicBool>,
-    held: Vec<(u64, BoxFuture<'static, Done>)>,
-    writes: Vec<(u64, JoinHandle<Done>)>,
+    held: VecDeque<Write>,
+    /// What is being written, and where from.
+    writes: VecDeque<(u64, JoinHandle<Done>)>,
 }
 
+/// Something to be written, and where it comes from.
+type Write = (u64, BoxFuture<'static, Done>);
+
 impl Flight {
-    pub(super) fn new(
-        plan: Arc<CopyPlan>,
-        writer: Option<Target>,
-        turn: Option<Turn>,
-        slow: Arc<AtomicBool>,
-    ) -> Self {
-        Self { plan, writer, turn, slow, held: Vec::new(), writes: Vec::new() }
+    pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<Turn>, slow: Arc<AtomicBool>) -> Self {
+        Self { plan, turn, slow, held: VecDeque::new(), writes: VecDeque::new() }
     }
 
     /// Copies a piece. When it returns, also with an error, nothing of it is under way any more.
@@ -91,26 +91,42 @@ impl Flight {
             if let Some(turn) = &mut self.turn {
                 turn.come().await;
             }
-            self.hand_over();
+            result = self.write_held(true).await;
         }
         self.turn = None;
-        for (offset, write) in self.writes.drain(..) {
-            let written = write.await.unwrap_or_else(|e| Err(lost_task(offset, &e)));
+        while !self.writes.is_empty() {
+            let written = self.await_write().await;
             result = result.and(written);
         }
         result
     }
 
-    /// Reads the piece, one extent after the other.
+    /// Waits for the oldest of the writes.
+    async fn await_write(&mut self) -> Done {
+        match self.writes.pop_front() {
+            Some((offset, write)) => write.await.unwrap_or_else(|e| Err(lost_task(offset, &e))),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the piece, one run of extents of a kind after the other.
     async fn read_all(&mut self, piece: &Piece) -> Done {
         let plan = self.plan.clone();
-        let mut at = piece.range.start;
-        while at < piece.range.end {
-            let len = piece.range.end - at;
-            let (need, len) = match piece.need {
-                Some(need) => (need, len),
-                None => plan.look(at, len).await?,
+        let (mut at, end) = (piece.range.start, piece.range.end);
+        let mut known = piece.need.map(|need| (need, end - at));
+        while at < end {
+            let (need, mut len) = match known.take() {
+                Some(known) => known,
+                None => plan.look(at, end - at).await?,
             };
+            while len < end - at {
+                let (next, more) = plan.look(at + len, end - at - len).await?;
+                if next != need {
+                    known = Some((next, more));
+                    break;
+                }
+                len += more;
+            }
             match need {
                 Need::Data => self.read_data(at, len).await?,
                 Need::Zeroes => self.write(at, store_zeroes(plan.clone(), plan.target_of(at), len)).await?,
@@ -126,8 +142,7 @@ impl Flight {
         while at < end {
             // Neither reading nor writing may have to wait: others get their turn here.
             rt::cooperate().await;
-            let step = if self.slow.load(Relaxed) { SLOW_STEP } else { QUICK_STEP };
-            let data = self.read(at, BufMut::with_len(step.min(end - at) as usize)).await?;
+            let data = self.read(at, BufMut::with_len(STEP.min(end - at) as usize)).await?;
             let len = data.len() as u64;
             self.write(at, store(&self.plan, self.plan.target_of(at), data.freeze())).await?;
             at += len;
@@ -135,30 +150,37 @@ impl Flight {
         Ok(())
     }
 
-    /// Has `write` done: at once, by the writing worker, or by that when its turn has come.
+    /// Has `write` done when the turn has come. The last one is kept back: with it the turn is passed on.
     async fn write(&mut self, offset: u64, write: impl Future<Output = Done> + Send + 'static) -> Done {
-        match (self.writer, &mut self.turn) {
-            (None, _) => write.await,
-            (Some(worker), None) => {
-                self.writes.push((offset, rt::spawn_on(worker, write)));
-                Ok(())
+        self.held.push_back((offset, Box::pin(write)));
+        if let Some(turn) = &mut self.turn {
+            if self.held.len() >= MOST_HELD {
+                turn.come().await;
             }
-            (Some(_), Some(turn)) => {
-                self.held.push((offset, Box::pin(write)));
-                if turn.has_come() {
-                    self.hand_over();
-                }
-                Ok(())
+            if !turn.has_come() {
+                return Ok(());
             }
         }
+        self.write_held(false).await
     }
 
-    /// Hands what is held to the writing worker.
-    fn hand_over(&mut self) {
-        let Some(worker) = self.writer else { return };
-        for (offset, write) in self.held.drain(..) {
-            self.writes.push((offset, rt::spawn_on(worker, write)));
+    /// Writes what is held, all or all but the last.
+    async fn write_held(&mut self, all: bool) -> Done {
+        while self.held.len() > usize::from(!all) {
+            let Some((offset, mut write)) = self.held.pop_front() else { break };
+            if self.held.is_empty() {
+                // Whoever is next needs a moment to wake up: it may do so during the last write.
+                self.turn = None;
+            }
+            match std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
+                Poll::Ready(written) => written?,
+                Poll::Pending => self.writes.push_back((offset, rt::spawn(write))),
+            }
+            if self.writes.len() >= MOST_WRITES {
+                self.await_write().await?;
+            }
         }
+        Ok(())
     }
 
     async fn read(&mut self, offset: u64, mut buf: BufMut) -> Result<BufMut, CopyError> {
@@ -245,11 +267,10 @@ async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
     if plan.zeroes != Zeroes::Data {
         return plan.target.write_zeroes(offset, len).await.map_err(|e| wrote(offset, e));
     }
-    let zeroes = BufMut::zeroed(QUICK_STEP.min(len) as usize).freeze();
+    let zeroes = BufMut::zeroed(STEP.min(len) as usize).freeze();
     let (mut at, end) = (offset, offset + len);
     while at < end {
-        rt::cooperate().await;
-        let step = QUICK_STEP.min(end - at);
+        let step = STEP.min(end - at);
         plan.target.write(at, zeroes.slice(0..step as usize)).await.map_err(|e| wrote(at, e))?;
         at += step;
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Pieces ──next──▶ piece ──┬─ data ───▶ read ─ zero scan ─ write          on the data workers
-//!   (cursor,                 ├─ zeroes ─▶ write_zeroes          one of them writes, the others read and scan
+//!   (cursor,                 ├─ zeroes ─▶ write_zeroes          each piece on one, written in their order
 //!    dirty bitmap)           └─ not to be copied ─▶ nothing
 //!                  Pace: waits before a piece starts · hears what is done · decides after an error
 //! ```
@@ -16,7 +16,7 @@
 //! - a dirty bit is taken before its range is read: what is written meanwhile is dirty again and copied again;
 //! - a piece that failed is copied again or ends the whole copy: nothing is left out silently.
 //!
-//! Bounds: at most the asked number of pieces in flight, each with one buffer of at most 1 MiB.
+//! Bounds: at most the asked number of pieces in flight; what each holds is said in `flight`.
 mod flight;
 mod pieces;
 mod plan;
@@ -31,9 +31,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use rt::{BoxFuture, Target};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// Most pieces in flight while reading never waits: one is written while the next is read.
-const QUICK: usize = 2;
 
 /// Which side of a copy failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,10 +154,8 @@ struct Flights {
     running: FuturesUnordered<BoxFuture<'static, Landed>>,
     /// Bytes of all pieces so far.
     started: u64,
-    /// The worker that writes: file systems let one write at a time into a file, and more would only wait for it.
-    writer: usize,
-    /// Which of the other workers reads next.
-    reader: usize,
+    /// The worker that got the last piece.
+    worker: usize,
     turns: Turns,
     /// Reading had to wait: then it is done at many places at once.
     slow: Arc<AtomicBool>,
@@ -168,9 +163,8 @@ struct Flights {
 
 impl Flights {
     fn new(plan: Arc<CopyPlan>) -> Self {
-        let writer = rt::random_u64() as usize % rt::worker_count().max(1);
         let (running, turns, slow) = (FuturesUnordered::new(), Turns::default(), Arc::default());
-        Self { plan, running, started: 0, writer, reader: 0, turns, slow }
+        Self { plan, running, started: 0, worker: 0, turns, slow }
     }
 
     fn alone(&self) -> bool {
@@ -182,30 +176,26 @@ impl Flights {
         match self.alone() {
             true => 1,
             false if self.slow.load(Relaxed) => parallel,
-            false => parallel.min(QUICK),
+            // One is read while the one before is written.
+            false => parallel.min(rt::worker_count()),
         }
     }
 
     fn launch(&mut self, piece: Piece) {
-        let alone = self.alone();
-        let writer = (!alone).then_some(Target::Worker(self.writer));
         let turn = (!self.plan.out_of_order).then(|| self.turns.next());
-        let (flight, its) = (Flight::new(self.plan.clone(), writer, turn, self.slow.clone()), piece.clone());
+        let (flight, its) = (Flight::new(self.plan.clone(), turn, self.slow.clone()), piece.clone());
         let work = async move { flight.copy(&its).await };
-        let task = if alone { rt::spawn(work) } else { rt::spawn_on(self.reader(), work) };
+        let task = if self.alone() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };
         self.started = self.started.saturating_add(piece.len());
         self.running.push(Box::pin(async move {
             (task.await.unwrap_or_else(|e| Err(lost_task(piece.range.start, &e))), piece)
         }));
     }
 
-    /// Where the next piece is read: one worker is enough, or where reading waits they take turns; the writing one has
-    /// enough to do.
-    fn reader(&mut self) -> Target {
-        if self.slow.load(Relaxed) {
-            self.reader = (self.reader + 1) % rt::worker_count().saturating_sub(1).max(1);
-        }
-        Target::Worker(self.writer + 1 + self.reader)
+    /// The workers take turns.
+    fn worker(&mut self) -> Target {
+        self.worker = (self.worker + 1) % rt::worker_count().max(1);
+        Target::Worker(self.worker)
     }
 
     /// Waits for one to end; `None` when nothing is in flight.

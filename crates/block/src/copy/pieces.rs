@@ -1,4 +1,5 @@
 //! Where the pieces of a copy come from: a walk over a range, or what is dirty in a bitmap.
+use super::flight::STEP;
 use super::plan::{Need, Zeroes};
 use super::{CopyError, CopyPlan, Pace};
 use crate::bitmap::DirtyBitmap;
@@ -7,8 +8,8 @@ use rt::BoxFuture;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most bytes of data of one piece: so long that pieces are rarely fetched, so short that a pause comes soon.
-const DATA: u64 = 2 << 20;
+/// Most bytes of data of one piece: read and written at a stretch, while the next one is on its way.
+const DATA: u64 = STEP;
 
 /// Most bytes of zeroes of one piece: they cost little, but a pause waits for them.
 const ZEROES: u64 = 1 << 30;
@@ -64,21 +65,21 @@ impl Cursor {
 }
 
 impl Walk {
-    /// The next piece of what is known; `Err` with a stretch that needs no copying.
+    /// The next piece, of what is known; `Err` with a stretch that needs no copying.
     fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
         let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
         let (at, len) = (self.at, end - self.at);
-        let len = match need {
-            Need::Nothing => len,
-            Need::Zeroes if plan.zeroes != Zeroes::Data => len.min(ZEROES),
-            Need::Zeroes | Need::Data => whole_units(plan.target_of(at), len.min(DATA)),
+        let unit = whole_units(plan.target_of(at), DATA.min(self.end - at));
+        let (len, need) = match need {
+            Need::Nothing => (len, Some(need)),
+            // A unit of several extents: whoever copies it looks for itself.
+            _ if len < unit => (unit, None),
+            Need::Zeroes if plan.zeroes != Zeroes::Data => (len.min(ZEROES), Some(need)),
+            Need::Zeroes | Need::Data => (unit, Some(need)),
         };
         self.at = at + len;
-        Some(if need == Need::Nothing {
-            Err(len)
-        } else {
-            Ok(Piece { range: at..at + len, need: Some(need) })
-        })
+        let nothing = need == Some(Need::Nothing);
+        Some(if nothing { Err(len) } else { Ok(Piece { range: at..at + len, need }) })
     }
 }
 
@@ -168,14 +169,14 @@ mod tests {
 
     #[test]
     fn a_lap_never_comes_back_and_leaves_new_dirt_behind_it_to_the_next() {
-        let bitmap = Arc::new(DirtyBitmap::new(6 << 20, 65536));
-        bitmap.mark(0, 3 << 20);
+        let bitmap = Arc::new(DirtyBitmap::new(3 << 20, 65536));
+        bitmap.mark(0, 3 << 19);
         let lap = Dirty::lap(bitmap.clone());
-        assert_eq!(lap.take(), Some(0..2 << 20));
+        assert_eq!(lap.take(), Some(0..1 << 20));
         bitmap.mark(65536, 10);
-        bitmap.mark(4 << 20, 10);
-        assert_eq!(lap.take(), Some(2 << 20..3 << 20));
-        assert_eq!(lap.take(), Some(4 << 20..(4 << 20) + 65536));
+        bitmap.mark(2 << 20, 10);
+        assert_eq!(lap.take(), Some(1 << 20..3 << 19));
+        assert_eq!(lap.take(), Some(2 << 20..(2 << 20) + 65536));
         assert_eq!(lap.take(), None);
         assert_eq!(Dirty::lap(bitmap).take(), Some(65536..2 * 65536));
     }
