@@ -319,9 +319,11 @@ impl Graph {
         if topology.nodes.iter().any(|n| n.name() == name) {
             return Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'")));
         }
+        node.edges.all().into_iter().try_for_each(|(_, child)| child.steady_for(&node))?;
         topology.nodes.push(node.clone());
         if let Err(e) = topology.settle(std::slice::from_ref(&node)) {
             topology.nodes.retain(|n| !Arc::ptr_eq(n, &node));
+            topology.settle_left(&node.edges.all().into_iter().map(|(_, child)| child).collect::<Vec<_>>());
             return Err(e);
         }
         drop(topology);
@@ -361,10 +363,14 @@ impl Graph {
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
             result = result.and(flushed).and(closed);
+            let mut left = Vec::new();
             for (role, child) in node.edges.all() {
                 node.edges.set(role, None);
-                idle.push(child);
+                left.push(child);
             }
+            // Those that stay give back what only this node needed of them.
+            self.0.topology.write().settle_left(&left);
+            idle.extend(left);
         }
         result
     }

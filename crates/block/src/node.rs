@@ -283,6 +283,23 @@ impl Node {
         self.unsteady.store(unsteady, Release);
     }
 
+    /// Refuses a user who would read what a job changes under its hands.
+    pub(crate) fn steady_for_user(&self, user: &str) -> Result<(), BlockError> {
+        if !self.unsteady() {
+            return Ok(());
+        }
+        let text = format!(
+            "Permission conflict on node '{}': {user} needs 'consistent read', which a job does not share",
+            self.name
+        );
+        Err(BlockError::new(ErrorKind::Busy, text))
+    }
+
+    /// The same for a new parent.
+    pub(crate) fn steady_for(&self, parent: &Node) -> Result<(), BlockError> {
+        self.steady_for_user(&format!("node '{}'", parent.name))
+    }
+
     /// Sets or clears what keeps the node busy.
     pub fn set_busy(&self, reason: Option<String>) {
         *self.busy.write() = reason;

@@ -329,6 +329,8 @@ fn a_node_in_the_middle_of_a_commit_has_no_readers_of_its_own() {
         commit(&world.graph, &world.jobs, request()).await.unwrap();
         let refused = reader(&mid).await.unwrap_err();
         assert!(refused.message().contains("consistent read"), "{refused}");
+        let refused = world.graph.add(layer_options("x", SIZE, Some(mid.name()), false)).await.unwrap_err();
+        assert!(refused.message().contains("consistent read"), "nor by way of another node: {refused}");
         let of_base = reader(&base).await.unwrap();
         world.graph.detach(&of_base).await.unwrap();
         world.jobs.find("j").unwrap().cancel(true).unwrap();

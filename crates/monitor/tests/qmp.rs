@@ -284,3 +284,28 @@ fn a_node_that_takes_no_more_writes_is_told_of_once_with_its_name() {
         }
     });
 }
+
+#[test]
+fn a_file_that_outlives_its_format_gives_the_formats_locks_back() {
+    rt::block_on_control(async {
+        let (control, other, folder) = (control(), control(), Folder::new());
+        image(&control, &folder, "disk.qcow2", SIZE).await;
+        let mut client = Client::new(&control).await;
+        let file = folder.path("disk.qcow2");
+        client
+            .ok(&format!(
+                "{{'execute': 'blockdev-add', 'arguments': {{'driver': 'file', 'node-name': 'f', 'filename': '{file}'}}}}"
+            ))
+            .await;
+        let format =
+            "{'execute': 'blockdev-add', 'arguments': {'driver': 'qcow2', 'node-name': 'q', 'file': 'f'}}";
+        client.ok(format).await;
+        let mut second = Client::new(&other).await;
+        let (_, refused) = second.refused(&add(&folder, "disk", "disk.qcow2")).await;
+        assert!(refused.contains("lock"), "{refused}");
+        client.ok("{'execute': 'blockdev-del', 'arguments': {'node-name': 'q'}}").await;
+        second.ok(&add(&folder, "disk", "disk.qcow2")).await;
+        control.end().await.unwrap();
+        other.end().await.unwrap();
+    });
+}

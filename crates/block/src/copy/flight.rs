@@ -1,8 +1,11 @@
 //! A piece on its way: read, scanned for zeroes, written when its turn has come.
 //!
 //! ```text
-//!   read ─ scan ─ read ─ scan … held until the pieces before have begun all their writes ─▶ write · write · write
+//!   read ─ scan ─ read ─ scan … held until the pieces before have begun their writes ─▶ write · write · write
 //! ```
+//!
+//! The turn is passed on with the last write, so that the next piece is awake by its end: two pieces may pass each other
+//! there, which costs order, not correctness.
 //!
 //! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
 use super::plan::{Need, SECTOR};
@@ -69,7 +72,7 @@ pub(super) struct Flight {
     plan: Arc<CopyPlan>,
     /// When it may write; at once where there is none.
     turn: Option<Turn>,
-    /// Told when reading had to wait.
+    /// Told when reading or writing had to wait.
     slow: Arc<AtomicBool>,
     held: VecDeque<Write>,
     /// What is being written, and where from.
@@ -117,10 +120,10 @@ impl Flight {
         while at < end {
             let (need, mut len) = match known.take() {
                 Some(known) => known,
-                None => plan.look(at, end - at).await?,
+                None => look(&plan, at, end - at).await?,
             };
             while len < end - at {
-                let (next, more) = plan.look(at + len, end - at - len).await?;
+                let (next, more) = look(&plan, at + len, end - at - len).await?;
                 if next != need {
                     known = Some((next, more));
                     break;
@@ -174,7 +177,10 @@ impl Flight {
             }
             match std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
                 Poll::Ready(written) => written?,
-                Poll::Pending => self.writes.push_back((offset, rt::spawn(write))),
+                Poll::Pending => {
+                    self.slow.store(true, Relaxed);
+                    self.writes.push_back((offset, rt::spawn(write)));
+                }
             }
             if self.writes.len() >= MOST_WRITES {
                 self.await_write().await?;
@@ -187,14 +193,15 @@ impl Flight {
         let plan = &self.plan;
         let error = match plan.source.try_read(offset, &mut buf) {
             Ok(got) if got == buf.len() => return Ok(buf),
-            Ok(_) => {
+            Ok(got) => {
                 self.slow.store(true, Relaxed);
-                match plan.source.read(offset, buf).await {
-                    (buf, Ok(())) => return Ok(buf),
-                    (back, Err(error)) => {
-                        buf = back;
-                        error
-                    }
+                let mut front = buf.split_to(got);
+                let (rest, result) = plan.source.read(offset + got as u64, buf).await;
+                front.unsplit(rest);
+                buf = front;
+                match result {
+                    Ok(()) => return Ok(buf),
+                    Err(error) => error,
                 }
             }
             Err(error) => error,
@@ -203,6 +210,14 @@ impl Flight {
             return Err(CopyError { step: Step::Read, offset, error });
         }
         salvage(plan, offset, buf).await
+    }
+}
+
+/// What a range needs; where that can't be told, and losses are allowed, it is tried to be read.
+async fn look(plan: &CopyPlan, offset: u64, len: u64) -> Result<(Need, u64), CopyError> {
+    match plan.look(offset, len).await {
+        Ok(seen) => Ok(seen),
+        Err(error) => plan.lose(error).map(|()| (Need::Data, len.min(SECTOR))),
     }
 }
 
@@ -283,7 +298,8 @@ fn wrote(offset: u64, error: BlockError) -> CopyError {
 
 /// A task of the copy came to an end before its work.
 pub(super) fn lost_task(offset: u64, error: &rt::JoinError) -> CopyError {
-    wrote(offset, BlockError::new(ErrorKind::Io, format!("a copier: {error}")))
+    let error = BlockError::new(ErrorKind::Io, format!("a copier: {error}"));
+    CopyError { step: Step::Read, offset, error }
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ struct Flights {
     /// The worker that got the last piece.
     worker: usize,
     turns: Turns,
-    /// Reading had to wait: then it is done at many places at once.
+    /// Reading or writing had to wait: then it is done at many places at once.
     slow: Arc<AtomicBool>,
 }
 

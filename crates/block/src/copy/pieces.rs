@@ -1,6 +1,6 @@
 //! Where the pieces of a copy come from: a walk over a range, or what is dirty in a bitmap.
 use super::flight::STEP;
-use super::plan::{Need, Zeroes};
+use super::plan::{Need, SECTOR, Zeroes};
 use super::{CopyError, CopyPlan, Pace};
 use crate::bitmap::DirtyBitmap;
 use parking_lot::Mutex;
@@ -115,7 +115,11 @@ impl super::Pieces for Cursor {
                         None => (walk.at, walk.end),
                     }
                 };
-                let (need, len) = plan.look(at, end - at).await?;
+                let (need, len) = match plan.look(at, end - at).await {
+                    // Whoever copies it asks again, and tells.
+                    Err(_) if plan.lost.is_some() => (Need::Data, SECTOR.min(end - at)),
+                    seen => seen?,
+                };
                 self.walk.lock().known = Some((need, at + len));
             }
         })

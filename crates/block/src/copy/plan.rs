@@ -155,13 +155,8 @@ impl CopyPlan {
     /// What the start of a range of the source needs, and how many bytes of it.
     pub(super) async fn look(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
         let base = self.over.as_ref().and_then(|over| over.base.as_ref());
-        let status = match self.source.status(offset, len, base).await {
-            Ok(status) => status,
-            Err(error) => {
-                self.lose(CopyError { step: Step::Status, offset, error })?;
-                return Ok((Need::Data, len.min(SECTOR)));
-            }
-        };
+        let status = self.source.status(offset, len, base).await;
+        let status = status.map_err(|error| CopyError { step: Step::Status, offset, error })?;
         let (target, len) = (self.target_of(offset), status.len.min(len));
         let need = match &self.over {
             Some(over) if target >= over.length && status.zero => Need::Nothing,

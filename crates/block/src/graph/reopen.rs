@@ -63,6 +63,8 @@ impl Graph {
         change.settle()?;
         prepared.into_iter().for_each(|take_effect| take_effect());
         plans.into_iter().for_each(Plan::take_effect);
+        // What a driver needs of its children may follow from its options.
+        self.0.topology.write().settle_left(&concerned);
         Ok(given_up)
     }
 

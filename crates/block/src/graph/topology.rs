@@ -79,6 +79,13 @@ impl Topology {
         }
         Ok(())
     }
+
+    /// Settles nodes that have lost a user: fewer needs can't conflict, and locks are given back here.
+    pub(super) fn settle_left(&self, nodes: &[Arc<Node>]) {
+        if let Err(e) = self.settle(nodes) {
+            tracing::warn!(error = %e, "giving permissions back failed");
+        }
+    }
 }
 
 /// A user of a node.

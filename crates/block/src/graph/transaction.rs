@@ -96,12 +96,8 @@ impl Change<'_> {
                 format!("Block node '{}' is read-only", node.name()),
             ));
         }
-        if perms.need.has(Share::READ) && node.unsteady() {
-            let text = format!(
-                "Permission conflict on node '{}': {label} needs 'consistent read', which a job does not share",
-                node.name()
-            );
-            return Err(BlockError::new(ErrorKind::Busy, text));
+        if perms.need.has(Share::READ) {
+            node.steady_for_user(&label)?;
         }
         let gate = self.graph.domain().gate();
         let entry = Arc::new(Backend::new(label, node.clone(), gate, perms, pinned));
@@ -149,6 +145,7 @@ impl Change<'_> {
         topology.has(node)?;
         if let Some(backing) = &backing {
             topology.has(backing)?;
+            backing.steady_for(node)?;
             if reachable(backing, node) {
                 return Err(BlockError::invalid(format!(
                     "Making '{}' a backing child of '{}' would create a cycle",

@@ -193,10 +193,16 @@ impl Image {
         if !words.iter().all(|word| seems_right(*word)) {
             marks |= SUSPECT;
         }
-        if self.writable.load(Acquire) {
+        let judged = self.writable.load(Acquire);
+        if judged {
             marks |= UNJUDGED;
         }
-        Ok(Some(self.tables.insert(Page::new(slice, place, marks, words))))
+        let page = self.tables.insert(Page::new(slice, place, marks, words));
+        if !judged && self.writable.load(Acquire) {
+            // The image became writable in between, and may have cleared the tables before this one came in.
+            page.change_marks(UNJUDGED | SUSPECT, 0);
+        }
+        Ok(Some(page))
     }
 
     /// Before the first change of a slice: whether the clusters of its entries are counted. Reading does without, for

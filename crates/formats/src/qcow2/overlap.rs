@@ -4,7 +4,7 @@
 //! image was opened (their tables are loaded by pages). A cluster that the refcounts call free and that is known
 //! here means corrupt refcounts: it must not be handed out.
 //!
-//! Bounds: at most [`MAX_KNOWN`] tables found in the file are remembered; what is beyond that is not checked.
+//! Bounds: at most [`MAX_KNOWN`] tables are remembered; what is beyond that is not checked.
 use super::entry::Geometry;
 use super::header::Header;
 use super::snapshots::{Snapshot, Snapshots};
@@ -74,7 +74,10 @@ impl Regions {
 
     /// Remembers a table that was made in a cluster which was free.
     pub fn add(&self, cluster: u64, known: Known) {
-        self.known.lock().insert(cluster, known);
+        let mut all = self.known.lock();
+        if all.len() < MAX_KNOWN || all.contains_key(&cluster) {
+            all.insert(cluster, known);
+        }
     }
 
     /// Remembers a table that was found in the file; whoever claimed the cluster first keeps it.

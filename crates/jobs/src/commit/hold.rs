@@ -104,11 +104,14 @@ impl Hold {
             only_in_chain(graph, base, &still, top)?;
             let busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
             // Who writes to them now is in the way; once they are read-only, nobody new can be.
-            let frozen: Vec<_> = still.into_iter().filter(|n| !n.read_only()).collect();
+            let frozen: Vec<_> = still.iter().filter(|n| !n.read_only()).cloned().collect();
             for node in &frozen {
                 change.set_writable(node, false).await?;
             }
             busy.unsettle(graph, top, base)?;
+            // Nodes are opened without the turn: whoever came to stand on the chain meanwhile is seen now, whoever comes
+            // later sees that it is unsteady.
+            only_in_chain(graph, base, &still, top)?;
             let was_read_only = base.read_only();
             change.set_writable(base, true).await?;
             let (source, target) = enter(&mut change, id, top, base).await?;

@@ -287,18 +287,22 @@ pub async fn layer(
     backing: Option<&str>,
     read_only: bool,
 ) -> Arc<Node> {
+    graph.add(layer_options(name, size, backing, read_only)).await.unwrap()
+}
+
+/// The options of a layer.
+pub fn layer_options(name: &str, size: u64, backing: Option<&str>, read_only: bool) -> Options {
     let file = Options::new()
         .with_str("driver", "mem")
         .with("size", Opt::Uint(size))
         .with_str("name", &format!("{name}.img"));
     let backing = backing.map_or(Opt::Null, |b| Opt::Str(b.to_owned()));
-    let options = Options::new()
+    Options::new()
         .with_str("driver", "cow")
         .with_str("node-name", name)
         .with("file", Opt::Dict(file))
         .with("backing", backing)
-        .with("read-only", Opt::Bool(read_only));
-    graph.add(options).await.unwrap()
+        .with("read-only", Opt::Bool(read_only))
 }
 
 /// A graph of these drivers.

@@ -165,7 +165,8 @@ impl FileDriver {
         if unmap || self.device || self.no_reserve.load(Relaxed) {
             return Err(BlockError::unsupported("no fast zeroes in this file system"));
         }
-        // A memory file system zeroes no ranges, but gives them up and takes them anew.
+        // A memory file system zeroes no ranges, but gives them up and takes them anew. Should others take the room in
+        // between, that is ENOSPC, with zeroes in the file already.
         self.punch(offset, len).await?;
         let result = self.file().allocate(Allocate::ReserveKeepSize, offset, len).await;
         self.changed();
