@@ -3,7 +3,7 @@ use crate::control::Control;
 use crate::outbox::Outbox;
 use crate::session::{Incoming, Request, Session};
 use crate::wire::Layout;
-use api::{QmpError, Value};
+use api::QmpError;
 use futures_util::future::{Either, select};
 use rt::net::Stream;
 use std::io;
@@ -64,7 +64,7 @@ async fn write(outbox: Arc<Outbox>, output: Arc<Stream>) {
     let _ = output.shutdown();
 }
 
-async fn read(control: &Control, outbox: &Outbox, input: &Stream) -> io::Result<()> {
+async fn read(control: &Control, outbox: &Arc<Outbox>, input: &Stream) -> io::Result<()> {
     let mut session = Session::new();
     let mut buffer = vec![0; INPUT];
     loop {
@@ -74,41 +74,40 @@ async fn read(control: &Control, outbox: &Outbox, input: &Stream) -> io::Result<
         }
         let mut bytes = buffer.get(..n).unwrap_or_default();
         while let Some(incoming) = session.next(&mut bytes) {
-            let (id, result, quits) = match incoming {
-                Incoming::Answer { id, result } => (id, Some(result), false),
-                Incoming::Request(request) => {
-                    let quits = request.command == QUIT;
-                    let (id, result) = run(control, request).await;
-                    (id, result, quits)
-                }
-            };
             if session.is_negotiated() {
                 outbox.listen_to_events();
             }
-            if let Some(result) = result {
-                outbox.answer(&outbox.layout().answer(id, result)).await;
-            }
-            if quits && control.has_ended() {
-                control.leave();
+            match incoming {
+                Incoming::Answer { id, result } => outbox.answer(&outbox.layout().answer(id, result)).await,
+                Incoming::Request(request) => {
+                    let quits = request.command == QUIT;
+                    run(control, outbox, request).await;
+                    if quits && control.has_ended() {
+                        control.leave();
+                    }
+                }
             }
         }
     }
 }
 
-/// Runs a command as a task of its own: it is carried through also when this client is let go meanwhile.
-async fn run(control: &Control, request: Request) -> (Option<Value>, Option<Result<Value, QmpError>>) {
+/// Runs a command as a task of its own: it is carried through also when this client is let go meanwhile. The task gives
+/// the answer, too, with nothing in between: what the command has set going is told of after it.
+async fn run(control: &Control, outbox: &Arc<Outbox>, request: Request) {
     let Request { id, command, arguments } = request;
-    let control = control.clone();
     let span = tracing::debug_span!("qmp", command);
+    let (control, answers, its) = (control.clone(), outbox.clone(), id.clone());
     let run = async move {
-        control.admit()?;
-        api::dispatch(&control, &command, arguments).await
-    };
-    let task = rt::spawn(run.instrument(span));
-    match task.await {
-        Ok(result) => (id, result.transpose()),
-        Err(e) => {
-            (id, Some(Err(QmpError::generic(format!("the command ended in a defect of this program: {e}")))))
+        let result = match control.admit() {
+            Ok(()) => api::dispatch(&control, &command, arguments).await,
+            Err(e) => Err(e),
+        };
+        if let Some(result) = result.transpose() {
+            answers.answer(&answers.layout().answer(its, result)).await;
         }
+    };
+    if let Err(e) = rt::spawn(run.instrument(span)).await {
+        let error = QmpError::generic(format!("the command ended in a defect of this program: {e}"));
+        outbox.answer(&outbox.layout().answer(id, Err(error))).await;
     }
 }
