@@ -271,7 +271,10 @@ def _(place):
     run = place.refused([peer("qemu-img"), "info", image], "lock")
     daemon.stop()
     holder = place.spawn([peer("qemu-io"), "-f", "qcow2", image], stdin=subprocess.PIPE)
-    wait_for("QEMU to hold it", lambda: place.run([peer("qemu-img"), "info", image]).code)
+    # It is asked itself: whoever tries the image meanwhile may take the locks that it is about to take.
+    holder.stdin.write(b"length\n")
+    holder.stdin.flush()
+    wait_for("QEMU to hold it", lambda: "MiB" in open(holder.log).read())
     named(place.refused([*IO, "-f", "qcow2", "-c", "write 0 1", image]), holder, "qemu-io")
     daemon = Daemon(place, nbd=False)
     try:

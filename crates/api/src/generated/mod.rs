@@ -11,6 +11,8 @@ mod image;
 pub use image::*;
 mod block_core;
 pub use block_core::*;
+mod block_query;
+pub use block_query::*;
 mod block_job;
 pub use block_job::*;
 mod block_export;
@@ -35,12 +37,12 @@ pub const COMMANDS: &[&str] = &[
     "blockdev-add",
     "blockdev-del",
     "blockdev-reopen",
-    "query-named-block-nodes",
-    "query-block",
-    "query-blockstats",
     "block_resize",
     "blockdev-snapshot-sync",
     "blockdev-snapshot",
+    "query-named-block-nodes",
+    "query-block",
+    "query-blockstats",
     "query-jobs",
     "job-pause",
     "job-resume",
@@ -68,12 +70,23 @@ pub const COMMANDS: &[&str] = &[
 
 /// The handlers of all sections.
 pub trait Handlers:
-    IntrospectCommands + BlockCoreCommands + BlockJobCommands + BlockExportCommands + QomCommands
+    IntrospectCommands
+    + BlockCoreCommands
+    + BlockQueryCommands
+    + BlockJobCommands
+    + BlockExportCommands
+    + QomCommands
 {
 }
 
-impl<T: IntrospectCommands + BlockCoreCommands + BlockJobCommands + BlockExportCommands + QomCommands>
-    Handlers for T
+impl<
+    T: IntrospectCommands
+        + BlockCoreCommands
+        + BlockQueryCommands
+        + BlockJobCommands
+        + BlockExportCommands
+        + QomCommands,
+> Handlers for T
 {
 }
 
@@ -93,12 +106,12 @@ pub async fn dispatch<H: Handlers>(
         "blockdev-add" => run(arguments, |a| handlers.blockdev_add(a)).await,
         "blockdev-del" => run(arguments, |a| handlers.blockdev_del(a)).await,
         "blockdev-reopen" => run(arguments, |a| handlers.blockdev_reopen(a)).await,
-        "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
-        "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
-        "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,
         "block_resize" => run(arguments, |a| handlers.block_resize(a)).await,
         "blockdev-snapshot-sync" => run(arguments, |a| handlers.blockdev_snapshot_sync(a)).await,
         "blockdev-snapshot" => run(arguments, |a| handlers.blockdev_snapshot(a)).await,
+        "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
+        "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
+        "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,
         "query-jobs" => run(arguments, |NoArguments {}| handlers.query_jobs()).await,
         "job-pause" => run(arguments, |a| handlers.job_pause(a)).await,
         "job-resume" => run(arguments, |a| handlers.job_resume(a)).await,

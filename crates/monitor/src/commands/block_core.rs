@@ -1,11 +1,10 @@
-//! Nodes: adding, deleting, changing, listing.
+//! Nodes: adding, deleting, changing.
 use super::{failed, lookup};
 use crate::control::Control;
-use crate::{nodes, options};
+use crate::options;
 use api::{
-    BlockCoreCommands, BlockDeviceInfo, BlockInfo, BlockResizeArguments, BlockStats, BlockdevDelArguments,
-    BlockdevOptions, BlockdevReopenArguments, BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments,
-    QmpError, QueryBlockstatsArguments, QueryNamedBlockNodesArguments,
+    BlockCoreCommands, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions, BlockdevReopenArguments,
+    BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, QmpError,
 };
 
 impl BlockCoreCommands for Control {
@@ -26,37 +25,6 @@ impl BlockCoreCommands for Control {
         let nodes =
             arguments.options.iter().map(options::from_typed).collect::<Result<_, _>>().map_err(failed)?;
         self.graph().reopen(nodes).await.map_err(failed)
-    }
-
-    async fn query_named_block_nodes(
-        &self,
-        arguments: QueryNamedBlockNodesArguments,
-    ) -> Result<Vec<BlockDeviceInfo>, QmpError> {
-        let flat = arguments.flat.unwrap_or(false);
-        let mut infos = Vec::new();
-        // The newest first, as clients are used to.
-        for node in self.graph().nodes().iter().rev() {
-            // A long chain has much to tell at each of its nodes; others are to be answered meanwhile.
-            rt::yield_now().await;
-            infos.push(nodes::device_info(node, flat));
-        }
-        Ok(infos)
-    }
-
-    async fn query_block(&self) -> Result<Vec<BlockInfo>, QmpError> {
-        // Devices come with the schema's form of blockdev-add that makes them.
-        Ok(Vec::new())
-    }
-
-    async fn query_blockstats(
-        &self,
-        arguments: QueryBlockstatsArguments,
-    ) -> Result<Vec<BlockStats>, QmpError> {
-        if !arguments.query_nodes.unwrap_or(false) {
-            return Ok(Vec::new());
-        }
-        let entries = self.graph().entries();
-        Ok(self.graph().nodes().iter().map(|node| nodes::stats(node, &entries)).collect())
     }
 
     async fn block_resize(&self, arguments: BlockResizeArguments) -> Result<(), QmpError> {

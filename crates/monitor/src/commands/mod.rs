@@ -2,6 +2,7 @@
 mod block_core;
 mod block_export;
 mod block_job;
+mod block_query;
 mod qom;
 mod snapshot;
 

@@ -197,18 +197,23 @@ proptest! {
     }
 }
 
+/// The random numbers of worker `me`, each below what is asked.
+fn random_of(me: u64) -> impl FnMut(u64) -> u64 {
+    let mut seed = me + 88_172_645_463_325_252;
+    move |below| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    }
+}
+
 /// Works on the clusters whose number leaves `me` when divided by 4, and remembers what they hold.
 async fn work(backend: Arc<Backend>, me: u64, cluster_size: u64) -> Vec<(u64, Vec<u8>)> {
     let clusters = backend.length() / cluster_size;
     let mut mine: Vec<_> =
         (me..clusters).step_by(4).map(|c| (c * cluster_size, vec![0u8; cluster_size as usize])).collect();
-    let mut seed = me + 88_172_645_463_325_252;
-    let mut random = move |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut random = random_of(me);
     for step in 0..1500 {
         let at = random(mine.len() as u64) as usize;
         let Some((offset, content)) = mine.get_mut(at) else { continue };
@@ -269,13 +274,7 @@ type LastActs = Vec<Vec<Option<[u8; 8]>>>;
 async fn collide(backend: Arc<Backend>, me: u64, cluster_size: u64) -> LastActs {
     let sectors = backend.length() / 512;
     let mut left: LastActs = vec![Vec::new(); sectors as usize];
-    let mut seed = me + 88_172_645_463_325_252;
-    let mut random = move |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut random = random_of(me);
     for step in 0..2500u64 {
         let first = random(sectors);
         let count = (1 + random(3 * cluster_size / 512)).min(sectors - first);

@@ -1,0 +1,615 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! Nodes and devices: what they are, and what they have done.
+
+use super::*;
+use crate::codec::*;
+use crate::{Dict, QmpError};
+
+/// How a node uses the host's page cache.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevCacheInfo {
+    /// Whether a write may be answered before it is durable.
+    pub writeback: bool,
+    /// Whether the page cache is bypassed.
+    pub direct: bool,
+    /// Whether flushes are left out.
+    pub no_flush: bool,
+}
+
+impl Object for BlockdevCacheInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            writeback: from.required("writeback")?,
+            direct: from.required("direct")?,
+            no_flush: from.required("no-flush")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("writeback", &self.writeback);
+        to.put("direct", &self.direct);
+        to.put("no-flush", &self.no_flush);
+    }
+}
+object_codec!(BlockdevCacheInfo);
+
+/// A node that another one uses.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevChild {
+    /// What it is to its parent: file, backing, …
+    pub child: String,
+    /// The node.
+    pub node_name: String,
+}
+
+impl Object for BlockdevChild {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { child: from.required("child")?, node_name: from.required("node-name")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("child", &self.child);
+        to.put("node-name", &self.node_name);
+    }
+}
+object_codec!(BlockdevChild);
+
+/// A node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockDeviceInfo {
+    /// File name of its image, or a description in JSON.
+    pub file: String,
+    /// Its name.
+    pub node_name: Option<String>,
+    /// Whether it is read-only.
+    pub ro: bool,
+    /// Its driver.
+    pub drv: String,
+    /// The backing file's name, if it has one.
+    pub backing_file: Option<String>,
+    /// Images below it in the chain.
+    pub backing_file_depth: i64,
+    /// Whether it is in use here, not handed over to another process.
+    pub active: bool,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// What becomes of written zeros.
+    pub detect_zeroes: BlockdevDetectZeroesOptions,
+    /// Limit in bytes per second; 0 is none.
+    pub bps: i64,
+    /// Limit of reads in bytes per second.
+    pub bps_rd: i64,
+    /// Limit of writes in bytes per second.
+    pub bps_wr: i64,
+    /// Limit in requests per second.
+    pub iops: i64,
+    /// Limit of reads per second.
+    pub iops_rd: i64,
+    /// Limit of writes per second.
+    pub iops_wr: i64,
+    /// The image.
+    pub image: ImageInfo,
+    /// How it uses the host's page cache.
+    pub cache: BlockdevCacheInfo,
+    /// Offset in bytes beyond which a write is told of; 0 is none.
+    pub write_threshold: i64,
+    /// The nodes it uses.
+    pub children: Vec<BlockdevChild>,
+}
+
+impl Object for BlockDeviceInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            node_name: from.optional("node-name")?,
+            ro: from.required("ro")?,
+            drv: from.required("drv")?,
+            backing_file: from.optional("backing_file")?,
+            backing_file_depth: from.required("backing_file_depth")?,
+            active: from.required("active")?,
+            encrypted: from.required("encrypted")?,
+            detect_zeroes: from.required("detect_zeroes")?,
+            bps: from.required("bps")?,
+            bps_rd: from.required("bps_rd")?,
+            bps_wr: from.required("bps_wr")?,
+            iops: from.required("iops")?,
+            iops_rd: from.required("iops_rd")?,
+            iops_wr: from.required("iops_wr")?,
+            image: from.required("image")?,
+            cache: from.required("cache")?,
+            write_threshold: from.required("write_threshold")?,
+            children: from.required("children")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put_optional("node-name", &self.node_name);
+        to.put("ro", &self.ro);
+        to.put("drv", &self.drv);
+        to.put_optional("backing_file", &self.backing_file);
+        to.put("backing_file_depth", &self.backing_file_depth);
+        to.put("active", &self.active);
+        to.put("encrypted", &self.encrypted);
+        to.put("detect_zeroes", &self.detect_zeroes);
+        to.put("bps", &self.bps);
+        to.put("bps_rd", &self.bps_rd);
+        to.put("bps_wr", &self.bps_wr);
+        to.put("iops", &self.iops);
+        to.put("iops_rd", &self.iops_rd);
+        to.put("iops_wr", &self.iops_wr);
+        to.put("image", &self.image);
+        to.put("cache", &self.cache);
+        to.put("write_threshold", &self.write_threshold);
+        to.put("children", &self.children);
+    }
+}
+object_codec!(BlockDeviceInfo);
+
+/// Arguments of `query-named-block-nodes`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueryNamedBlockNodesArguments {
+    /// Whether backing images are left out of each entry; not if absent.
+    pub flat: Option<bool>,
+}
+
+impl Object for QueryNamedBlockNodesArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { flat: from.optional("flat")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("flat", &self.flat);
+    }
+}
+object_codec!(QueryNamedBlockNodesArguments);
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockInfo {
+    /// Its name.
+    pub device: String,
+    /// Path of the guest's device.
+    pub qdev: Option<String>,
+    /// Always "unknown".
+    pub r#type: String,
+    /// Whether its medium can be removed.
+    pub removable: bool,
+    /// Whether the guest has locked the medium in.
+    pub locked: bool,
+    /// The medium, if there is one.
+    pub inserted: Option<BlockDeviceInfo>,
+    /// Whether its tray is open, if it has one.
+    pub tray_open: Option<bool>,
+    /// How the last request ended, where the device stops at errors.
+    pub io_status: Option<BlockDeviceIoStatus>,
+}
+
+impl Object for BlockInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            device: from.required("device")?,
+            qdev: from.optional("qdev")?,
+            r#type: from.required("type")?,
+            removable: from.required("removable")?,
+            locked: from.required("locked")?,
+            inserted: from.optional("inserted")?,
+            tray_open: from.optional("tray_open")?,
+            io_status: from.optional("io-status")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("device", &self.device);
+        to.put_optional("qdev", &self.qdev);
+        to.put("type", &self.r#type);
+        to.put("removable", &self.removable);
+        to.put("locked", &self.locked);
+        to.put_optional("inserted", &self.inserted);
+        to.put_optional("tray_open", &self.tray_open);
+        to.put_optional("io-status", &self.io_status);
+    }
+}
+object_codec!(BlockInfo);
+
+/// What a device or node has done. Times are in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockDeviceStats {
+    /// Bytes read.
+    pub rd_bytes: i64,
+    /// Bytes written.
+    pub wr_bytes: i64,
+    /// Bytes discarded.
+    pub unmap_bytes: i64,
+    /// Reads.
+    pub rd_operations: i64,
+    /// Writes.
+    pub wr_operations: i64,
+    /// Flushes.
+    pub flush_operations: i64,
+    /// Discards.
+    pub unmap_operations: i64,
+    /// Time spent in reads.
+    pub rd_total_time_ns: i64,
+    /// Time spent in writes.
+    pub wr_total_time_ns: i64,
+    /// Time spent in flushes.
+    pub flush_total_time_ns: i64,
+    /// Time spent in discards.
+    pub unmap_total_time_ns: i64,
+    /// End of the highest write, as an offset in bytes.
+    pub wr_highest_offset: i64,
+    /// Reads merged into others.
+    pub rd_merged: i64,
+    /// Writes merged into others.
+    pub wr_merged: i64,
+    /// Discards merged into others.
+    pub unmap_merged: i64,
+    /// Time since the last request, if there was one.
+    pub idle_time_ns: Option<i64>,
+    /// Reads that failed.
+    pub failed_rd_operations: i64,
+    /// Writes that failed.
+    pub failed_wr_operations: i64,
+    /// Flushes that failed.
+    pub failed_flush_operations: i64,
+    /// Discards that failed.
+    pub failed_unmap_operations: i64,
+    /// Reads refused as invalid.
+    pub invalid_rd_operations: i64,
+    /// Writes refused as invalid.
+    pub invalid_wr_operations: i64,
+    /// Flushes refused as invalid.
+    pub invalid_flush_operations: i64,
+    /// Discards refused as invalid.
+    pub invalid_unmap_operations: i64,
+    /// Whether invalid requests count for the time of the last request.
+    pub account_invalid: bool,
+    /// Whether failed requests count for times.
+    pub account_failed: bool,
+    /// Bytes appended to zones.
+    pub zone_append_bytes: i64,
+    /// Appends to zones.
+    pub zone_append_operations: i64,
+    /// Time spent in them.
+    pub zone_append_total_time_ns: i64,
+    /// Appends merged into others.
+    pub zone_append_merged: i64,
+    /// Appends that failed.
+    pub failed_zone_append_operations: i64,
+    /// Appends refused as invalid.
+    pub invalid_zone_append_operations: i64,
+    /// Figures of intervals that were asked for; none can be.
+    pub timed_stats: Vec<BlockDeviceTimedStats>,
+}
+
+impl Object for BlockDeviceStats {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            rd_bytes: from.required("rd_bytes")?,
+            wr_bytes: from.required("wr_bytes")?,
+            unmap_bytes: from.required("unmap_bytes")?,
+            rd_operations: from.required("rd_operations")?,
+            wr_operations: from.required("wr_operations")?,
+            flush_operations: from.required("flush_operations")?,
+            unmap_operations: from.required("unmap_operations")?,
+            rd_total_time_ns: from.required("rd_total_time_ns")?,
+            wr_total_time_ns: from.required("wr_total_time_ns")?,
+            flush_total_time_ns: from.required("flush_total_time_ns")?,
+            unmap_total_time_ns: from.required("unmap_total_time_ns")?,
+            wr_highest_offset: from.required("wr_highest_offset")?,
+            rd_merged: from.required("rd_merged")?,
+            wr_merged: from.required("wr_merged")?,
+            unmap_merged: from.required("unmap_merged")?,
+            idle_time_ns: from.optional("idle_time_ns")?,
+            failed_rd_operations: from.required("failed_rd_operations")?,
+            failed_wr_operations: from.required("failed_wr_operations")?,
+            failed_flush_operations: from.required("failed_flush_operations")?,
+            failed_unmap_operations: from.required("failed_unmap_operations")?,
+            invalid_rd_operations: from.required("invalid_rd_operations")?,
+            invalid_wr_operations: from.required("invalid_wr_operations")?,
+            invalid_flush_operations: from.required("invalid_flush_operations")?,
+            invalid_unmap_operations: from.required("invalid_unmap_operations")?,
+            account_invalid: from.required("account_invalid")?,
+            account_failed: from.required("account_failed")?,
+            zone_append_bytes: from.required("zone_append_bytes")?,
+            zone_append_operations: from.required("zone_append_operations")?,
+            zone_append_total_time_ns: from.required("zone_append_total_time_ns")?,
+            zone_append_merged: from.required("zone_append_merged")?,
+            failed_zone_append_operations: from.required("failed_zone_append_operations")?,
+            invalid_zone_append_operations: from.required("invalid_zone_append_operations")?,
+            timed_stats: from.required("timed_stats")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("rd_bytes", &self.rd_bytes);
+        to.put("wr_bytes", &self.wr_bytes);
+        to.put("unmap_bytes", &self.unmap_bytes);
+        to.put("rd_operations", &self.rd_operations);
+        to.put("wr_operations", &self.wr_operations);
+        to.put("flush_operations", &self.flush_operations);
+        to.put("unmap_operations", &self.unmap_operations);
+        to.put("rd_total_time_ns", &self.rd_total_time_ns);
+        to.put("wr_total_time_ns", &self.wr_total_time_ns);
+        to.put("flush_total_time_ns", &self.flush_total_time_ns);
+        to.put("unmap_total_time_ns", &self.unmap_total_time_ns);
+        to.put("wr_highest_offset", &self.wr_highest_offset);
+        to.put("rd_merged", &self.rd_merged);
+        to.put("wr_merged", &self.wr_merged);
+        to.put("unmap_merged", &self.unmap_merged);
+        to.put_optional("idle_time_ns", &self.idle_time_ns);
+        to.put("failed_rd_operations", &self.failed_rd_operations);
+        to.put("failed_wr_operations", &self.failed_wr_operations);
+        to.put("failed_flush_operations", &self.failed_flush_operations);
+        to.put("failed_unmap_operations", &self.failed_unmap_operations);
+        to.put("invalid_rd_operations", &self.invalid_rd_operations);
+        to.put("invalid_wr_operations", &self.invalid_wr_operations);
+        to.put("invalid_flush_operations", &self.invalid_flush_operations);
+        to.put("invalid_unmap_operations", &self.invalid_unmap_operations);
+        to.put("account_invalid", &self.account_invalid);
+        to.put("account_failed", &self.account_failed);
+        to.put("zone_append_bytes", &self.zone_append_bytes);
+        to.put("zone_append_operations", &self.zone_append_operations);
+        to.put("zone_append_total_time_ns", &self.zone_append_total_time_ns);
+        to.put("zone_append_merged", &self.zone_append_merged);
+        to.put("failed_zone_append_operations", &self.failed_zone_append_operations);
+        to.put("invalid_zone_append_operations", &self.invalid_zone_append_operations);
+        to.put("timed_stats", &self.timed_stats);
+    }
+}
+object_codec!(BlockDeviceStats);
+
+/// What a device has done in an interval.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockDeviceTimedStats {
+    /// The interval in seconds.
+    pub interval_length: i64,
+    /// Shortest time of a read.
+    pub min_rd_latency_ns: i64,
+    /// Longest time of a read.
+    pub max_rd_latency_ns: i64,
+    /// Average time of a read.
+    pub avg_rd_latency_ns: i64,
+    /// Shortest time of a write.
+    pub min_wr_latency_ns: i64,
+    /// Longest time of a write.
+    pub max_wr_latency_ns: i64,
+    /// Average time of a write.
+    pub avg_wr_latency_ns: i64,
+    /// Shortest time of a append to a zone.
+    pub min_zone_append_latency_ns: i64,
+    /// Longest time of a append to a zone.
+    pub max_zone_append_latency_ns: i64,
+    /// Average time of a append to a zone.
+    pub avg_zone_append_latency_ns: i64,
+    /// Shortest time of a flush.
+    pub min_flush_latency_ns: i64,
+    /// Longest time of a flush.
+    pub max_flush_latency_ns: i64,
+    /// Average time of a flush.
+    pub avg_flush_latency_ns: i64,
+    /// Average number of reads at a time.
+    pub avg_rd_queue_depth: f64,
+    /// Average number of writes at a time.
+    pub avg_wr_queue_depth: f64,
+    /// Average number of appends to zones at a time.
+    pub avg_zone_append_queue_depth: f64,
+}
+
+impl Object for BlockDeviceTimedStats {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            interval_length: from.required("interval_length")?,
+            min_rd_latency_ns: from.required("min_rd_latency_ns")?,
+            max_rd_latency_ns: from.required("max_rd_latency_ns")?,
+            avg_rd_latency_ns: from.required("avg_rd_latency_ns")?,
+            min_wr_latency_ns: from.required("min_wr_latency_ns")?,
+            max_wr_latency_ns: from.required("max_wr_latency_ns")?,
+            avg_wr_latency_ns: from.required("avg_wr_latency_ns")?,
+            min_zone_append_latency_ns: from.required("min_zone_append_latency_ns")?,
+            max_zone_append_latency_ns: from.required("max_zone_append_latency_ns")?,
+            avg_zone_append_latency_ns: from.required("avg_zone_append_latency_ns")?,
+            min_flush_latency_ns: from.required("min_flush_latency_ns")?,
+            max_flush_latency_ns: from.required("max_flush_latency_ns")?,
+            avg_flush_latency_ns: from.required("avg_flush_latency_ns")?,
+            avg_rd_queue_depth: from.required("avg_rd_queue_depth")?,
+            avg_wr_queue_depth: from.required("avg_wr_queue_depth")?,
+            avg_zone_append_queue_depth: from.required("avg_zone_append_queue_depth")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("interval_length", &self.interval_length);
+        to.put("min_rd_latency_ns", &self.min_rd_latency_ns);
+        to.put("max_rd_latency_ns", &self.max_rd_latency_ns);
+        to.put("avg_rd_latency_ns", &self.avg_rd_latency_ns);
+        to.put("min_wr_latency_ns", &self.min_wr_latency_ns);
+        to.put("max_wr_latency_ns", &self.max_wr_latency_ns);
+        to.put("avg_wr_latency_ns", &self.avg_wr_latency_ns);
+        to.put("min_zone_append_latency_ns", &self.min_zone_append_latency_ns);
+        to.put("max_zone_append_latency_ns", &self.max_zone_append_latency_ns);
+        to.put("avg_zone_append_latency_ns", &self.avg_zone_append_latency_ns);
+        to.put("min_flush_latency_ns", &self.min_flush_latency_ns);
+        to.put("max_flush_latency_ns", &self.max_flush_latency_ns);
+        to.put("avg_flush_latency_ns", &self.avg_flush_latency_ns);
+        to.put("avg_rd_queue_depth", &self.avg_rd_queue_depth);
+        to.put("avg_wr_queue_depth", &self.avg_wr_queue_depth);
+        to.put("avg_zone_append_queue_depth", &self.avg_zone_append_queue_depth);
+    }
+}
+object_codec!(BlockDeviceTimedStats);
+
+/// What only a file has done.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockStatsSpecificFile {
+    /// Discards that went well.
+    pub discard_nb_ok: u64,
+    /// Discards that failed.
+    pub discard_nb_failed: u64,
+    /// Bytes discarded.
+    pub discard_bytes_ok: u64,
+}
+
+impl Object for BlockStatsSpecificFile {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            discard_nb_ok: from.required("discard-nb-ok")?,
+            discard_nb_failed: from.required("discard-nb-failed")?,
+            discard_bytes_ok: from.required("discard-bytes-ok")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("discard-nb-ok", &self.discard_nb_ok);
+        to.put("discard-nb-failed", &self.discard_nb_failed);
+        to.put("discard-bytes-ok", &self.discard_bytes_ok);
+    }
+}
+object_codec!(BlockStatsSpecificFile);
+
+/// What only nodes of one driver have done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BlockStatsSpecific {
+    /// `file`.
+    File(BlockStatsSpecificFile),
+    /// `host_device`.
+    HostDevice(BlockStatsSpecificFile),
+    /// `nbd`.
+    Nbd,
+    /// `null-co`.
+    NullCo,
+    /// `qcow2`.
+    Qcow2,
+    /// `raw`.
+    Raw,
+}
+
+impl BlockStatsSpecific {
+    /// The value of `driver` that goes with this branch.
+    pub fn driver(&self) -> BlockdevDriver {
+        match self {
+            Self::File(_) => BlockdevDriver::File,
+            Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::Nbd => BlockdevDriver::Nbd,
+            Self::NullCo => BlockdevDriver::NullCo,
+            Self::Qcow2 => BlockdevDriver::Qcow2,
+            Self::Raw => BlockdevDriver::Raw,
+        }
+    }
+
+    fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            BlockdevDriver::File => Self::File(Object::take(from)?),
+            BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::Nbd => Self::Nbd,
+            BlockdevDriver::NullCo => Self::NullCo,
+            BlockdevDriver::Qcow2 => Self::Qcow2,
+            BlockdevDriver::Raw => Self::Raw,
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::File(inner) => inner.put(to),
+            Self::HostDevice(inner) => inner.put(to),
+            Self::Nbd => {}
+            Self::NullCo => {}
+            Self::Qcow2 => {}
+            Self::Raw => {}
+        }
+    }
+}
+
+impl Object for BlockStatsSpecific {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("driver")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("driver", &self.driver());
+        self.put_branch(to);
+    }
+}
+object_codec!(BlockStatsSpecific);
+
+/// What a device or node and those below it have done.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockStats {
+    /// Name of the device, if it is one.
+    pub device: Option<String>,
+    /// Path of the guest's device.
+    pub qdev: Option<String>,
+    /// Name of the node.
+    pub node_name: Option<String>,
+    /// The figures.
+    pub stats: BlockDeviceStats,
+    /// Figures that only nodes of its driver have.
+    pub driver_specific: Option<BlockStatsSpecific>,
+    /// The node that holds its image.
+    pub parent: Option<Box<BlockStats>>,
+    /// The backing image.
+    pub backing: Option<Box<BlockStats>>,
+}
+
+impl Object for BlockStats {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            device: from.optional("device")?,
+            qdev: from.optional("qdev")?,
+            node_name: from.optional("node-name")?,
+            stats: from.required("stats")?,
+            driver_specific: from.optional("driver-specific")?,
+            parent: from.optional("parent")?,
+            backing: from.optional("backing")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("device", &self.device);
+        to.put_optional("qdev", &self.qdev);
+        to.put_optional("node-name", &self.node_name);
+        to.put("stats", &self.stats);
+        to.put_optional("driver-specific", &self.driver_specific);
+        to.put_optional("parent", &self.parent);
+        to.put_optional("backing", &self.backing);
+    }
+}
+object_codec!(BlockStats);
+
+/// Arguments of `query-blockstats`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueryBlockstatsArguments {
+    /// Whether nodes are meant; devices if absent.
+    pub query_nodes: Option<bool>,
+}
+
+impl Object for QueryBlockstatsArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { query_nodes: from.optional("query-nodes")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("query-nodes", &self.query_nodes);
+    }
+}
+object_codec!(QueryBlockstatsArguments);
+
+/// The handlers of section `block-query`.
+pub trait BlockQueryCommands: Send + Sync {
+    /// Lists all nodes, the newest first.
+    fn query_named_block_nodes(
+        &self,
+        arguments: QueryNamedBlockNodesArguments,
+    ) -> impl Future<Output = Result<Vec<BlockDeviceInfo>, QmpError>> + Send;
+
+    /// Lists all devices. A node without a device is not one.
+    fn query_block(&self) -> impl Future<Output = Result<Vec<BlockInfo>, QmpError>> + Send;
+
+    /// Tells what devices, or all nodes, have done.
+    fn query_blockstats(
+        &self,
+        arguments: QueryBlockstatsArguments,
+    ) -> impl Future<Output = Result<Vec<BlockStats>, QmpError>> + Send;
+}
