@@ -416,8 +416,15 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
         let world = World::new();
         let [_, mid, base] = world.chain().await;
         let other = layer(&world.graph, "other", SIZE, Some("base"), false).await;
+        let above = layer(&world.graph, "above", SIZE, Some("other"), false).await;
+        let reader = reader(&world.graph, &above).await.unwrap();
         let refused = commit(&world.graph, &world.jobs, request()).await.unwrap_err().to_string();
-        assert_eq!(refused, "'base' is the backing image of 'other' too, whose content would change");
+        assert_eq!(
+            refused,
+            "'base' is the backing image of 'other' too, whose content would change under reader"
+        );
+        world.graph.detach(&reader).await.unwrap();
+        world.graph.remove(above.name()).await.unwrap();
         world.graph.remove(other.name()).await.unwrap();
 
         world.graph.set_writable(&mid, true).await.unwrap();
@@ -435,5 +442,25 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
         assert!(mid.read_only());
         world.jobs.finalize("j").await.unwrap();
         assert!(!mid.read_only());
+    });
+}
+
+#[test]
+fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user_while_the_job_runs() {
+    on_control(async {
+        let world = World::new();
+        let [_, mid, base] = world.chain().await;
+        let beside = layer(&world.graph, "beside", SIZE, Some(base.name()), false).await;
+        let above = layer(&world.graph, "above", SIZE, Some("beside"), false).await;
+        commit(&world.graph, &world.jobs, CommitRequest { auto_finalize: false, ..request() }).await.unwrap();
+        for node in [&beside, &above] {
+            let refused = reader(&world.graph, node).await.map(drop).unwrap_err().to_string();
+            assert!(refused.contains("needs 'consistent read'"), "{refused}");
+        }
+        world.jobs.cancel_all().await;
+        world.until_told("CANCELLED").await;
+        let entry = reader(&world.graph, &above).await.unwrap();
+        world.graph.detach(&entry).await.unwrap();
+        assert!(world.graph.nodes().iter().all(|n| !n.unsteady() && n.busy().is_none()), "{mid:?}");
     });
 }

@@ -30,6 +30,14 @@ impl Graph {
         if let Some(user) = self.users(overlay).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("The overlay is already in use by {user}")));
         }
+        if let Some((user, _)) = self.parents(node).into_iter().find(|(_, role)| *role == Role::Backing) {
+            let text = format!(
+                "Node '{}' is busy: it is the backing image of '{}', which would see what is written to the overlay",
+                node.name(),
+                user.name()
+            );
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
         if reachable(overlay, node) {
             return Err(BlockError::invalid("Making the node a backing file of itself would make a loop"));
         }

@@ -21,26 +21,34 @@ pub(super) struct Hold {
     base_back_to_read_only: AtomicBool,
 }
 
-/// Nodes marked as busy; given back when dropped.
-struct BusyChain(Vec<Arc<Node>>);
-
-impl BusyChain {
-    /// Marks all of `nodes`, or none.
-    fn mark(nodes: Vec<Arc<Node>>, reason: &str) -> Result<Self> {
-        for node in &nodes {
-            node.not_busy()?;
-        }
-        nodes.iter().for_each(|n| n.set_busy(Some(reason.to_owned())));
-        Ok(Self(nodes))
-    }
+/// Nodes marked as busy, and nodes beside the chain that nobody may begin to use; given back when dropped.
+struct BusyChain {
+    chain: Vec<Arc<Node>>,
+    /// Overlays without users that stand on a layer of the chain: what they show changes.
+    idle: Vec<Arc<Node>>,
 }
 
 impl BusyChain {
+    /// Marks all of `chain`, or none.
+    fn mark(chain: Vec<Arc<Node>>, reason: &str) -> Result<Self> {
+        for node in &chain {
+            node.not_busy()?;
+        }
+        chain.iter().for_each(|n| n.set_busy(Some(reason.to_owned())));
+        Ok(Self { chain, idle: Vec::new() })
+    }
+
+    /// Keeps users away from overlays beside the chain, while what those show changes.
+    fn keep_idle(&mut self, overlays: Vec<Arc<Node>>) {
+        overlays.iter().for_each(|n| n.set_unsteady(true));
+        self.idle = overlays;
+    }
+
     /// Says of the nodes between `top` and `base` that what they show by themselves changes: the base takes what lies
     /// above them.
     fn unsettle(&self, graph: &Graph, top: &Arc<Node>, base: &Arc<Node>) -> Result<()> {
         let end = |n: &&Arc<Node>| !Arc::ptr_eq(n, base);
-        let between = self.0.iter().skip_while(|n| !Arc::ptr_eq(n, top)).skip(1).take_while(end);
+        let between = self.chain.iter().skip_while(|n| !Arc::ptr_eq(n, top)).skip(1).take_while(end);
         let reader = |node: &Arc<Node>| {
             graph
                 .entries()
@@ -62,7 +70,10 @@ impl BusyChain {
     }
 
     fn give_back(&self) {
-        for node in &self.0 {
+        for node in &self.idle {
+            node.set_unsteady(false);
+        }
+        for node in &self.chain {
             node.set_unsteady(false);
             node.set_busy(None);
         }
@@ -102,7 +113,7 @@ impl Hold {
         let mut change = graph.change().await;
         let seized = async {
             only_in_chain(graph, base, &still, top)?;
-            let busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
+            let mut busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
             // Who writes to them now is in the way; once they are read-only, nobody new can be.
             let frozen: Vec<_> = still.iter().filter(|n| !n.read_only()).cloned().collect();
             for node in &frozen {
@@ -111,7 +122,7 @@ impl Hold {
             busy.unsettle(graph, top, base)?;
             // Nodes are opened without the turn: whoever came to stand on the chain meanwhile is seen now, whoever comes
             // later sees that it is unsteady.
-            only_in_chain(graph, base, &still, top)?;
+            busy.keep_idle(only_in_chain(graph, base, &still, top)?);
             let was_read_only = base.read_only();
             change.set_writable(base, true).await?;
             let (source, target) = enter(&mut change, id, top, base).await?;
@@ -149,21 +160,36 @@ impl Hold {
     }
 }
 
-/// Refuses layers that are the backing image of others too: what those show would change under them.
-fn only_in_chain(graph: &Graph, base: &Arc<Node>, still: &[Arc<Node>], top: &Arc<Node>) -> Result<()> {
+/// Refuses layers that are also the backing image of others that somebody uses: what those show would change under
+/// their users. Returns the overlays, with all that stands on them, that nobody uses.
+fn only_in_chain(
+    graph: &Graph,
+    base: &Arc<Node>,
+    still: &[Arc<Node>],
+    top: &Arc<Node>,
+) -> Result<Vec<Arc<Node>>> {
     let in_chain = |node: &Arc<Node>| Arc::ptr_eq(node, top) || still.iter().any(|n| Arc::ptr_eq(n, node));
+    let mut idle = Vec::new();
     for node in still.iter().chain([base]).filter(|n| !Arc::ptr_eq(n, top)) {
-        let others = graph.parents(node).into_iter().find(|(p, role)| *role == Role::Backing && !in_chain(p));
-        if let Some((other, _)) = others {
-            let text = format!(
-                "'{}' is the backing image of '{}' too, whose content would change",
-                node.name(),
-                other.name()
-            );
-            return Err(BlockError::new(ErrorKind::Busy, text));
+        let parents = graph.parents(node).into_iter();
+        for (other, _) in parents.filter(|(p, role)| *role == Role::Backing && !in_chain(p)) {
+            let mut above = vec![other.clone()];
+            while let Some(overlay) = above.pop() {
+                if let Some(entry) = graph.entries().iter().find(|e| Arc::ptr_eq(&e.node(), &overlay)) {
+                    let text = format!(
+                        "'{}' is the backing image of '{}' too, whose content would change under {}",
+                        node.name(),
+                        other.name(),
+                        entry.label()
+                    );
+                    return Err(BlockError::new(ErrorKind::Busy, text));
+                }
+                above.extend(graph.parents(&overlay).into_iter().map(|(parent, _)| parent));
+                idle.push(overlay);
+            }
         }
     }
-    Ok(())
+    Ok(idle)
 }
 
 /// The job's entries at both ends; the base grows where it is shorter than the top.

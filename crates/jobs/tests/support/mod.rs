@@ -317,6 +317,12 @@ pub async fn writer(graph: &Graph, node: &Arc<Node>) -> Arc<Backend> {
     graph.attach(request).await.unwrap()
 }
 
+/// An entry that reads, where the graph lets it.
+pub async fn reader(graph: &Graph, node: &Arc<Node>) -> Result<Arc<Backend>> {
+    let perms = Perms { need: Share::READ, share: Share::ALL };
+    graph.attach(BackendRequest { label: "reader".to_owned(), node: node.clone(), perms, pinned: false }).await
+}
+
 /// Writes through the inline path first, as exports do.
 pub async fn write(entry: &Backend, offset: u64, data: &[u8]) {
     let n = entry.try_write(offset, data).unwrap();
