@@ -16,7 +16,7 @@ use crate::node::{Alarm, Edges, Node, Role, Slow};
 use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
-use crate::registry::{CreateRequest, DriverKind, DriverType, Registry};
+use crate::registry::{DriverKind, DriverType, Registry};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -212,62 +212,6 @@ impl Graph {
             .is_ok_and(|m| m.file_type().is_block_device() || m.file_type().is_char_device());
         let host = device && self.registry().find("host_device").is_some();
         if host { "host_device".to_owned() } else { "file".to_owned() }
-    }
-
-    /// Creates an image: its file first, then the format in it.
-    pub async fn create(&self, format: &str, filename: &str, size: u64, mut options: Options) -> Result<()> {
-        let driver = self.registry().need(format)?;
-        let (protocol, _) = self.protocol_options(filename)?;
-        let protocol = self.registry().need(&protocol)?;
-        let create_file = protocol.create.ok_or_else(|| {
-            BlockError::unsupported(format!(
-                "Protocol driver '{}' does not support image creation",
-                protocol.name
-            ))
-        })?;
-        let create = driver.create.ok_or_else(|| {
-            BlockError::unsupported(format!("Format driver '{format}' does not support image creation"))
-        })?;
-        let mut file_options = Options::new();
-        for option in protocol.create_options {
-            let theirs = driver.create_options.iter().any(|o| o.name == option.name);
-            if let Some(value) =
-                (!theirs || driver.kind == DriverKind::Protocol).then(|| options.take(option.name)).flatten()
-            {
-                file_options.set(option.name, value);
-            }
-        }
-        // Format options are checked before the file is touched.
-        if driver.kind == DriverKind::Protocol {
-            options.finish()?;
-            return create_file(CreateRequest {
-                file: None,
-                filename: filename.to_owned(),
-                size,
-                options: file_options,
-            })
-            .await;
-        }
-        create_file(CreateRequest {
-            file: None,
-            filename: filename.to_owned(),
-            size: 0,
-            options: file_options,
-        })
-        .await?;
-        let (name, file) = self.protocol_options(filename)?;
-        let file = self.open(file.with_str("driver", &name), Policy::ALONE).await?;
-        let request =
-            CreateRequest { file: Some(file.clone()), filename: filename.to_owned(), size, options };
-        let result = create(request).await;
-        let result = result.and(self.release(&file).await);
-        // Half an image is no image: nobody shall take it for one.
-        if let (Err(e), Some(remove)) = (&result, protocol.remove)
-            && let Err(left) = remove(filename.to_owned()).await
-        {
-            tracing::warn!(filename, cause = %e, error = %left, "a half-made image could not be removed");
-        }
-        result
     }
 
     /// Makes an opened driver a node of the graph, and checks what it needs of its children.

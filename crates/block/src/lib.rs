@@ -20,6 +20,7 @@ mod align;
 mod backend;
 mod bitmap;
 mod copy;
+mod create;
 mod driver;
 mod error;
 mod gate;
@@ -43,6 +44,7 @@ pub use copy::{
     CopyError, CopyPlan, Cursor, Dirty, Lost, Over, Pace, Piece, Pieces, Port, Side, Step, Verdict, Zeroes,
     copy,
 };
+pub use create::{Claim, create_plain};
 pub use driver::{
     Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
     OptionKind, Reopened, Repair, Token, Want, WritePlan,

@@ -2,6 +2,7 @@
 //!
 //! A wing lists its drivers in one constant; the program joins the lists. The core finds drivers by name, by a
 //! file name's prefix, or by what the first bytes of a file look like.
+use crate::create::Claim;
 use crate::driver::CreateOption;
 use crate::error::{BlockError, Result};
 use crate::node::Node;
@@ -23,10 +24,8 @@ pub enum DriverKind {
 
 /// What a driver is told when it creates an image.
 pub struct CreateRequest {
-    /// The opened, writable file the image is made in (formats only).
-    pub file: Option<Arc<Node>>,
-    /// The name to create (protocols only).
-    pub filename: String,
+    /// The opened, writable file that the image is made in; of a protocol the node itself.
+    pub file: Arc<Node>,
     /// Virtual size in bytes.
     pub size: u64,
     /// The create options by their names.
@@ -39,8 +38,9 @@ pub type Open = for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result
 /// Creates an image.
 pub type Create = fn(CreateRequest) -> BoxFuture<'static, Result<()>>;
 
-/// Removes an image.
-pub type Remove = fn(String) -> BoxFuture<'static, Result<()>>;
+/// Claims a place for an image by its name: a file is there when it returns, and what was in it is unchanged. Takes
+/// those options that concern it.
+pub type ClaimPlace = for<'a> fn(&'a str, &'a mut Options) -> BoxFuture<'a, Result<Box<dyn Claim>>>;
 
 /// One driver.
 pub struct DriverType {
@@ -56,10 +56,11 @@ pub struct DriverType {
     pub parse_filename: Option<fn(&str) -> Result<Options>>,
     /// Opens it.
     pub open: Open,
-    /// Creates an image. Durable when it returns.
+    /// Creates an image in the file of the request. Options are judged before anything is changed; durable when it
+    /// returns.
     pub create: Option<Create>,
-    /// Removes what a failed create left behind (protocols that can).
-    pub remove: Option<Remove>,
+    /// Makes the file for an image, where there is none yet (protocols that can).
+    pub claim: Option<ClaimPlace>,
     /// Options that `create` takes.
     pub create_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.

@@ -23,7 +23,7 @@ const fn driver(
         parse_filename: None,
         open,
         create: None,
-        remove: None,
+        claim: None,
         create_options: &[],
         supports_backing: matches!(kind, DriverKind::Format),
     }

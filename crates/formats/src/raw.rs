@@ -3,9 +3,9 @@
 //! A raw image whose format was guessed keeps a guard on its first sector: what a guest writes there must not make
 //! the image look like another format at the next open, or a guest could have files of the host read for it.
 use block::{
-    Action, BlockError, Common, CreateOption, CreateRequest, Driver, DriverKind, DriverType, Edges,
-    ErrorKind, Extent, Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Registry,
-    Reopened, Result, Role, Share, Want, WriteFlags, WritePlan,
+    Action, BlockError, Common, CreateOption, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent,
+    Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Registry, Reopened, Result, Role,
+    Share, Want, WriteFlags, WritePlan,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub const RAW: DriverType = DriverType {
     prefixes: &[],
     parse_filename: None,
     open,
-    create: Some(create),
-    remove: None,
+    create: Some(block::create_plain),
+    claim: None,
     create_options: &[
         CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
         CreateOption {
@@ -250,26 +250,4 @@ impl Driver for Raw {
         }
         options
     }
-}
-
-/// Makes a raw image: the file gets its size, rounded up to sectors.
-fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
-    Box::pin(async move {
-        let CreateRequest { file, size, mut options, .. } = request;
-        options.take("size");
-        let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
-        options.finish()?;
-        let file = file.ok_or_else(|| BlockError::invalid("raw needs a file to be made in"))?;
-        let size = size
-            .checked_next_multiple_of(SECTOR)
-            .ok_or_else(|| BlockError::invalid("Image size is too large"))?;
-        match file.driver().resize(size, &preallocation).await {
-            // A device or an export has the size it has: one that is large enough will do.
-            Err(e)
-                if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::Invalid)
-                    && size <= file.length() => {}
-            other => other?,
-        }
-        file.flush().await
-    })
 }

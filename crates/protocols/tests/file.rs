@@ -206,3 +206,63 @@ fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_ar
         assert_eq!(&data[..], [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
     });
 }
+
+/// Tries to make a file with a bad option; answers what there is of it afterwards.
+fn refused(name: &str, old: Option<&str>) -> Option<String> {
+    if let Some(old) = old {
+        std::fs::write(name, old).unwrap();
+    }
+    let name = name.to_owned();
+    rt::block_on_control(async move {
+        for (option, value) in [("preallocation", "bogus"), ("no-such-option", "1"), ("nocow", "maybe")] {
+            let options = Options::new().with_str(option, value);
+            graph().create("file", &name, 4096, options).await.unwrap_err();
+        }
+        std::fs::read_to_string(name).ok()
+    })
+}
+
+#[test]
+fn a_refused_create_leaves_what_was_there_and_makes_nothing() {
+    let scratch = Scratch::new("refused");
+    assert_eq!(refused(&scratch.path("old"), Some("keep")).as_deref(), Some("keep"));
+    assert_eq!(refused(&scratch.path("new"), None), None);
+}
+
+#[test]
+fn a_file_in_which_an_image_is_being_made_is_nobody_elses() {
+    let scratch = Scratch::new("claim");
+    let name = scratch.path("a");
+    rt::block_on_control(async move {
+        let claim = protocols::DRIVERS.iter().find(|driver| driver.name == "file").unwrap().claim.unwrap();
+        let first = claim(&name, &mut Options::new()).await.unwrap();
+        let e = claim(&name, &mut Options::new()).await.err().unwrap();
+        assert_eq!(e.kind(), ErrorKind::Locked);
+        let graph = graph();
+        let node = graph.add(options(&name)).await.unwrap();
+        assert_eq!(graph.attach(writer(&node)).await.unwrap_err().kind(), ErrorKind::Locked);
+        // The name may have changed hands: then it is another's file that stays.
+        std::fs::remove_file(&name).unwrap();
+        std::fs::write(&name, "keep").unwrap();
+        first.undo().await.unwrap();
+        assert_eq!(std::fs::read_to_string(&name).unwrap(), "keep");
+        let again = claim(&name, &mut Options::new()).await.unwrap();
+        again.undo().await.unwrap();
+        assert!(std::fs::exists(&name).unwrap(), "it was there before the claim");
+    });
+}
+
+#[test]
+fn no_image_is_made_in_a_file_that_is_in_use_here_whatever_it_is_called() {
+    let scratch = Scratch::new("same");
+    let (name, other) = (scratch.path("a"), scratch.path("b"));
+    std::fs::write(&name, "keep").unwrap();
+    std::fs::hard_link(&name, &other).unwrap();
+    rt::block_on_control(async move {
+        let graph = graph();
+        graph.add(options(&name).with_str("locking", "off")).await.unwrap();
+        let e = graph.create("file", &other, 4096, Options::new()).await.unwrap_err();
+        assert!(e.message().contains("node 'f'"), "{e}");
+        assert_eq!(std::fs::read_to_string(&name).unwrap(), "keep");
+    });
+}

@@ -80,8 +80,7 @@ impl Preallocation {
 
 /// Makes an image in the file of the request.
 pub(super) async fn create(request: CreateRequest) -> Result<()> {
-    let CreateRequest { file, size, mut options, .. } = request;
-    let file = file.ok_or_else(|| BlockError::invalid("an image needs a file to be made in"))?;
+    let CreateRequest { file, size, mut options } = request;
     options.take("size");
     let preallocation = take_preallocation(&mut options)?;
     let (mut header, backing_format) = take_header(&mut options, size, preallocation)?;

@@ -1,8 +1,11 @@
 //! Creating and resizing files: durable, with their directory entry, before anybody is told.
 use super::lock::Locks;
-use block::{BlockError, CreateOption, CreateRequest, OptionKind, Perms, Result, Share};
+use block::{BlockError, Claim, CreateOption, OptionKind, Options, Perms, Result, Share};
 use rt::{Allocate, BoxFuture, BufMut, File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Bytes that a new file stores from the start.
+const FIRST_BLOCK: u64 = 4096;
 
 pub(super) const FILE_OPTIONS: &[CreateOption] = &[
     CreateOption {
@@ -32,72 +35,87 @@ pub(super) const DEVICE_OPTIONS: &[CreateOption] = &[
     CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
 ];
 
-/// Makes a file of `size` bytes, or empties one that is there and in nobody's use.
-pub(super) fn create_file(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+/// Opens the file, or makes it, and locks it against all who would write to it.
+pub(super) fn claim_file<'a>(
+    filename: &'a str,
+    options: &'a mut Options,
+) -> BoxFuture<'a, Result<Box<dyn Claim>>> {
     Box::pin(async move {
-        let CreateRequest { filename, size, mut options, .. } = request;
-        let filename = filename.strip_prefix("file:").unwrap_or(&filename).to_owned();
-        let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
+        let filename = filename.strip_prefix("file:").unwrap_or(filename);
         // Hints to file systems that have such a thing; others have nothing to turn off.
-        options.take("nocow");
-        options.take("extent_size_hint");
-        options.take("size");
-        options.finish()?;
-        let path = Path::new(&filename);
-        let what = format!("Could not create '{filename}'");
-        let failed = |e: std::io::Error| BlockError::os(&what, &e);
-        let open = OpenOptions { read: true, write: true, create: true, ..OpenOptions::default() };
-        let file = rt::fs::open(path, &open).await.map_err(failed)?;
-        let locks = Locks::new(file.clone(), filename.clone());
-        let user =
+        options.take_bool("nocow")?;
+        options.take_u64("extent_size_hint")?;
+        let path = Path::new(filename);
+        let (file, made) = open_or_make(path).await.map_err(|e| could_not_create(filename, &e))?;
+        let claim =
+            FileClaim { locks: Locks::new(file.clone(), filename.to_owned()), path: path.into(), file, made };
+        let maker =
             Perms { need: Share::WRITE.and(Share::RESIZE), share: Share::READ.and(Share::WRITE_UNCHANGED) };
-        locks.set(user)?;
-        let result = fill(&file, &filename, size, &preallocation).await;
-        locks.release();
-        result?;
-        file.sync(false).await.map_err(failed)?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        rt::fs::sync_dir(folder).await.map_err(failed)
-    })
-}
-
-/// Removes the regular file that a failed create left behind.
-pub(super) fn remove_file(filename: String) -> BoxFuture<'static, Result<()>> {
-    Box::pin(async move {
-        let path = Path::new(filename.strip_prefix("file:").unwrap_or(&filename));
-        let removed = rt::fs::unlink(path).await;
-        removed.map_err(|e| BlockError::os(format!("could not remove '{filename}'"), &e))
-    })
-}
-
-async fn fill(file: &File, filename: &str, size: u64, preallocation: &str) -> Result<()> {
-    file.set_len(0).await.map_err(|e| BlockError::os(format!("Could not create '{filename}'"), &e))?;
-    resize(file, filename, 0, size, preallocation).await
-}
-
-/// "Creates" on a device: it must be there and be large enough.
-pub(super) fn create_device(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
-    Box::pin(async move {
-        let CreateRequest { filename, size, mut options, .. } = request;
-        let filename = filename.strip_prefix("host_device:").unwrap_or(&filename).to_owned();
-        if let Some(mode) = options.take_str("preallocation")?.filter(|m| m != "off") {
-            return Err(BlockError::unsupported(format!(
-                "preallocation '{mode}' is not possible on a device"
-            )));
+        if claim.locks.possible() {
+            claim.locks.set(maker)?;
         }
-        options.take("size");
-        options.finish()?;
-        let what = format!("Could not open '{filename}'");
-        let file = rt::fs::open(Path::new(&filename), &OpenOptions::read_write()).await;
-        let room = file.and_then(|f| f.len()).map_err(|e| BlockError::os(what, &e))?;
-        if room < size {
-            return Err(BlockError::new(
-                block::ErrorKind::NoSpace,
-                format!("'{filename}' has {room} bytes, fewer than the {size} of the image"),
-            ));
-        }
-        Ok(())
+        Ok(Box::new(claim) as Box<dyn Claim>)
     })
+}
+
+/// Whether the file was made here is what decides on its end after a failure.
+async fn open_or_make(path: &Path) -> std::io::Result<(File, bool)> {
+    let open = OpenOptions::read_write();
+    let new = OpenOptions { create_new: true, ..open };
+    match rt::fs::open(path, &new).await {
+        Ok(file) => Ok((file, true)),
+        // A link whose file is missing is there and is not: the file is made, and stays.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            let file = rt::fs::open(path, &OpenOptions { create: true, ..open }).await?;
+            Ok((file, false))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// A file in which an image is being made.
+struct FileClaim {
+    path: PathBuf,
+    file: File,
+    made: bool,
+    locks: Locks,
+}
+
+impl Claim for FileClaim {
+    fn done(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
+            let synced = match self.file.sync(false).await {
+                Ok(()) => rt::fs::sync_dir(folder.unwrap_or(Path::new("."))).await,
+                Err(e) => Err(e),
+            };
+            self.locks.release();
+            synced.map_err(|e| could_not_create(&self.path.to_string_lossy(), &e))
+        })
+    }
+
+    fn undo(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            let result = if self.made { self.remove().await } else { Ok(()) };
+            self.locks.release();
+            result.map_err(|e| BlockError::os(format!("could not remove '{}'", self.path.display()), &e))
+        })
+    }
+}
+
+impl FileClaim {
+    /// Removes the name, if it still is this file's.
+    async fn remove(&self) -> std::io::Result<()> {
+        let (own, there) = (self.file.stat()?, rt::fs::stat(&self.path).await?);
+        match (own.dev, own.ino) == (there.dev, there.ino) {
+            true => rt::fs::unlink(&self.path).await,
+            false => Ok(()),
+        }
+    }
+}
+
+fn could_not_create(filename: &str, e: &std::io::Error) -> BlockError {
+    BlockError::os(format!("Could not create '{filename}'"), e)
 }
 
 /// Changes a file's length. What was reserved is given back when it fails half-way.
@@ -129,7 +147,23 @@ pub(super) async fn resize(
         }
         return Err(failed(e));
     }
+    if old == 0 {
+        store_first_block(file, size).await;
+    }
     Ok(())
+}
+
+/// Stores the first block of a file that was empty: file systems tell by it what O_DIRECT demands, where a hole says
+/// nothing. Without it the file is as good as with it, so a failure is none.
+async fn store_first_block(file: &File, size: u64) {
+    let len = size.min(FIRST_BLOCK);
+    let alignment = u64::from(file.alignment());
+    if len > 0
+        && len.is_multiple_of(alignment)
+        && let (_, Err(e)) = file.write(0, BufMut::zeroed(len as usize).freeze()).await
+    {
+        tracing::debug!(error = %e, "the first block of a new file stays a hole");
+    }
 }
 
 async fn write_zeroes(file: &File, from: u64, to: u64) -> std::io::Result<()> {

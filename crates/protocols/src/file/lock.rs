@@ -42,6 +42,11 @@ impl Locks {
         result
     }
 
+    /// Whether this file can be locked at all.
+    pub(crate) fn possible(&self) -> bool {
+        self.file.test_lock(NEEDS, 1, false).is_ok()
+    }
+
     /// Gives all locks back.
     pub(crate) fn release(&self) {
         let mut held = self.held.lock();

@@ -33,8 +33,8 @@ pub const FILE: DriverType = DriverType {
     prefixes: &["file:"],
     parse_filename: Some(open::parse_filename),
     open: open::open_file,
-    create: Some(create::create_file),
-    remove: Some(create::remove_file),
+    create: Some(block::create_plain),
+    claim: Some(create::claim_file),
     create_options: create::FILE_OPTIONS,
     supports_backing: false,
 };
@@ -47,8 +47,8 @@ pub const HOST_DEVICE: DriverType = DriverType {
     prefixes: &["host_device:"],
     parse_filename: Some(open::parse_device_name),
     open: open::open_device,
-    create: Some(create::create_device),
-    remove: None,
+    create: Some(block::create_plain),
+    claim: None,
     create_options: create::DEVICE_OPTIONS,
     supports_backing: false,
 };
@@ -61,6 +61,8 @@ pub(crate) struct FileDriver {
     file: ArcSwap<File>,
     direct: bool,
     device: bool,
+    /// Device and inode.
+    identity: (u64, u64),
     length: AtomicU64,
     locks: Option<Locks>,
     /// Fast zeroes were refused by this file system; not tried again.
@@ -90,6 +92,7 @@ impl FileDriver {
             filename,
             file: ArcSwap::from_pointee(file),
             direct,
+            identity: (stat.dev, stat.ino),
             length: AtomicU64::new(length),
             locks,
             no_zero_range: AtomicBool::new(false),
@@ -379,6 +382,10 @@ impl Driver for FileDriver {
 
     fn set_perms(&self, perms: Perms) -> Result<()> {
         self.locks.as_ref().map_or(Ok(()), |locks| locks.set(perms))
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        Some(self.identity)
     }
 
     fn allocated_size(&self) -> Option<u64> {

@@ -92,7 +92,8 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
         // Locks need a descriptor that may read; an image that can only be written to goes without.
         let lock_file = rt::fs::open(path, &OpenOptions::read_only()).await;
         match lock_file {
-            Ok(lock_file) => Some(Locks::new(lock_file, filename.clone())),
+            Ok(lock_file) => Some(Locks::new(lock_file, filename.clone()))
+                .filter(|locks| given.locking == Locking::On || locks.possible()),
             Err(e) if given.locking == Locking::On => return Err(could_not_open(&filename, &e)),
             Err(_) => None,
         }

@@ -21,8 +21,8 @@ mod status;
 mod tests;
 
 use block::{
-    BlockError, Common, CreateRequest, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, OpenContext,
-    Opened, Options, Reopened, Result, Want, WriteFlags, ZeroFlags,
+    BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, OpenContext, Opened,
+    Options, Reopened, Result, Want, WriteFlags, ZeroFlags,
 };
 use connection::{Connection, Patience};
 use location::Location;
@@ -40,8 +40,9 @@ pub(crate) const NBD: DriverType = DriverType {
     prefixes: &["nbd:", "nbd+tcp:", "nbd+unix:"],
     parse_filename: Some(location::parse_filename),
     open,
-    create: Some(create),
-    remove: None,
+    // An export can't be made from here; one that is there and large enough is taken as made.
+    create: Some(block::create_plain),
+    claim: None,
     create_options: &[],
     supports_backing: false,
 };
@@ -59,18 +60,6 @@ fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Ope
         }
         let filename = Some(driver.filename.clone());
         Ok(Opened { driver: Arc::new(driver), filename })
-    })
-}
-
-/// An export can't be made from here; one that is there and large enough is taken as made, as formats need it.
-fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
-    Box::pin(async move {
-        request.options.finish()?;
-        let mut options = location::parse_filename(&request.filename)?;
-        let driver = NbdDriver::connect(location::take(&mut options)?, Patience::default()).await?;
-        let result = driver.adopt(request.size).await;
-        driver.connection.close();
-        result
     })
 }
 
@@ -100,17 +89,6 @@ impl NbdDriver {
 
     fn read_only(&self) -> bool {
         self.has(TransmissionFlags::READ_ONLY)
-    }
-
-    /// The image that is about to be made here fits, and what was here before does not look like one any more.
-    async fn adopt(&self, size: u64) -> Result<()> {
-        if size > self.export.size {
-            return Err(BlockError::unsupported("Cannot grow NBD nodes"));
-        }
-        let head = self.export.size.min(u64::from(self.export.minimum_block.max(512)));
-        let zeroes = BufMut::zeroed(head as usize).freeze(); // at most 64 KiB
-        self.write(0, zeroes, WriteFlags::default()).await?;
-        self.flush().await
     }
 
     /// Carries out a command without data over a range, in as many requests as it takes.

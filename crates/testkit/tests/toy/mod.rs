@@ -77,14 +77,14 @@ pub const DRIVERS: &[DriverType] = &[DriverType {
     parse_filename: None,
     open,
     create: Some(create),
-    remove: None,
+    claim: None,
     create_options: &[],
     supports_backing: false,
 }];
 
 fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
-        let file = request.file.ok_or_else(|| BlockError::invalid("a toy needs a file"))?;
+        let file = request.file;
         let mut head = vec![0; (TABLE + request.size.div_ceil(CLUSTER) * 8) as usize];
         head[..8].copy_from_slice(&request.size.to_le_bytes());
         file.write(0, Buf::from_slice(&head), WriteFlags::default()).await?;

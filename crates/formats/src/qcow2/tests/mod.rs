@@ -71,8 +71,7 @@ pub(super) fn create(path: &Path, size: u64, options: &[(&str, &str)]) -> block:
 
 /// Makes an image in an opened file.
 async fn create_in(opened: &Opened, size: u64, options: Options) -> block::Result<()> {
-    let (file, filename) = (Some(opened.file.clone()), String::new());
-    super::create::create(CreateRequest { file, filename, size, options }).await
+    super::create::create(CreateRequest { file: opened.file.clone(), size, options }).await
 }
 
 /// Reads an image's header.

@@ -1,0 +1,153 @@
+//! Creating images: a place for them is claimed first, then they are made in it.
+//!
+//! ```text
+//! claim: the file is there, others are kept away ─▶ format: options judged ─▶ emptied ─▶ written ─▶ claim given back
+//!                                                            └ refused: what the claim made goes again
+//! ```
+//!
+//! Laws:
+//! - what is there is changed only when all that can be refused was judged;
+//! - a failed create removes the file that it made itself, and no other;
+//! - from the claim to the end nobody else can make an image in the same place, or open what is there for writing.
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::graph::Graph;
+use crate::io::WriteFlags;
+use crate::node::Node;
+use crate::open::{Policy, resolve_filename};
+use crate::options::Options;
+use crate::registry::{CreateRequest, DriverKind, DriverType};
+use rt::{BoxFuture, BufMut};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A place for an image, which others are kept away from until it is given back.
+pub trait Claim: Send + Sync {
+    /// Gives the place back with what was made in it, its name durable.
+    fn done(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
+
+    /// Gives the place back after a failure; a file that the claim made is removed.
+    fn undo(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
+}
+
+impl Graph {
+    /// Creates an image: a place for it is claimed, then the format is made in it.
+    pub async fn create(&self, format: &str, filename: &str, size: u64, mut options: Options) -> Result<()> {
+        let driver = self.registry().need(format)?;
+        let (protocol, _) = self.protocol_options(filename)?;
+        let protocol = self.registry().need(&protocol)?;
+        if protocol.create.is_none() {
+            return Err(BlockError::unsupported(format!(
+                "Protocol driver '{}' does not support image creation",
+                protocol.name
+            )));
+        }
+        let create = driver.create.ok_or_else(|| {
+            BlockError::unsupported(format!("Format driver '{format}' does not support image creation"))
+        })?;
+        let mut place_options = protocol_options(driver, protocol, &mut options);
+        let claim = match protocol.claim {
+            Some(claim) => Some(claim(filename, &mut place_options).await?),
+            None => None,
+        };
+        let result = async {
+            place_options.finish()?;
+            let (name, file) = self.protocol_options(filename)?;
+            let file = self.open(file.with_str("driver", &name), Policy::ALONE).await?;
+            let result = match self.check_place(filename, &file, &options).await {
+                Ok(()) => create(CreateRequest { file: file.clone(), size, options }).await,
+                Err(e) => Err(e),
+            };
+            result.and(self.release(&file).await)
+        }
+        .await;
+        match (result, claim) {
+            (Ok(()), Some(claim)) => claim.done().await,
+            (Err(e), Some(claim)) => {
+                // Half an image is no image: nobody shall take it for one.
+                if let Err(left) = claim.undo().await {
+                    tracing::warn!(filename, cause = %e, error = %left, "a half-made image could not be removed");
+                }
+                Err(e)
+            }
+            (result, None) => result,
+        }
+    }
+
+    /// Refuses to make an image in a file that is in use here, or that the image is to stand on.
+    async fn check_place(&self, filename: &str, file: &Arc<Node>, options: &Options) -> Result<()> {
+        let Some(place) = file.driver().identity() else { return Ok(()) };
+        let same = |node: &&Arc<Node>| !Arc::ptr_eq(node, file) && node.driver().identity() == Some(place);
+        if let Some(user) = self.nodes().iter().find(same) {
+            let text = format!("'{filename}' is in use: it is the file of node '{}'", user.name());
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        let Some(backing) = options.get_str("backing_file") else { return Ok(()) };
+        let backing = resolve_filename(filename, backing);
+        let Ok((_, named)) = self.protocol_options(&backing) else { return Ok(()) };
+        let Some(path) = named.get_str("filename") else { return Ok(()) };
+        match rt::fs::stat(Path::new(path)).await {
+            Ok(stat) if (stat.dev, stat.ino) == place => {
+                let text = "an image can't be made in the file that is to be its backing file";
+                Err(BlockError::invalid(format!("{text} ('{backing}')")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes the options that concern the protocol: all of its own, less those which the format has too.
+fn protocol_options(driver: &DriverType, protocol: &DriverType, options: &mut Options) -> Options {
+    let mut taken = Options::new();
+    if driver.kind != DriverKind::Protocol {
+        let theirs = |name: &str| driver.create_options.iter().any(|o| o.name == name);
+        for option in protocol.create_options.iter().filter(|o| !theirs(o.name)) {
+            if let Some(value) = options.take(option.name) {
+                taken.set(option.name, value);
+            }
+        }
+    }
+    taken
+}
+
+/// Makes what has no metadata: an empty file of the size asked for, in whole sectors. A device or an export keeps the
+/// size it has; one that is large enough will do, and nothing that was in it is found at its begin any more.
+pub fn create_plain(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let CreateRequest { file, size, mut options } = request;
+        options.take("size");
+        let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
+        options.finish()?;
+        if !["off", "falloc", "full"].contains(&preallocation.as_str()) {
+            return Err(BlockError::invalid(format!(
+                "Parameter 'preallocation' does not accept value '{preallocation}'"
+            )));
+        }
+        let size = size
+            .checked_next_multiple_of(512)
+            .ok_or_else(|| BlockError::invalid("Image size is too large"))?;
+        if !file.facts().grows_with_zeroes {
+            return take_over(&file, size, &preallocation).await;
+        }
+        file.driver().resize(0, "off").await?;
+        file.driver().resize(size, &preallocation).await?;
+        file.flush().await
+    })
+}
+
+/// What is there already and has a size of its own.
+async fn take_over(file: &Arc<Node>, size: u64, preallocation: &str) -> Result<()> {
+    let (name, room) = (file.filename(), file.length());
+    if preallocation != "off" {
+        let text = format!("preallocation '{preallocation}' is not possible: '{name}' has a size of its own");
+        return Err(BlockError::unsupported(text));
+    }
+    if room < size {
+        let text = format!("'{name}' has {room} bytes, fewer than the {size} of the image");
+        return Err(BlockError::new(ErrorKind::NoSpace, text));
+    }
+    let head = room.min(u64::from(file.facts().alignment).max(512));
+    if head > 0 {
+        file.write(0, BufMut::zeroed(head as usize).freeze(), WriteFlags::default()).await?;
+    }
+    file.flush().await
+}
