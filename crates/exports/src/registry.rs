@@ -10,7 +10,7 @@
 
 use crate::error::ExportError;
 use crate::nbd::{NbdExportSpec, NbdServer, ServerOptions, check_texts};
-use block::{Backend, BackendRequest, Graph, Perms};
+use block::{Backend, BackendRequest, Graph, Perms, Share};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use rt::Target;
@@ -156,7 +156,9 @@ impl Exports {
                 return Err(ExportError::ReadOnlyNode);
             }
             let label = format!("export '{}'", spec.id);
-            let perms = if spec.writable { Perms::WRITER } else { Perms::READER };
+            // Clients were told a size: a reader shares no resizing either.
+            let reader = Perms { need: Share::READ, ..Perms::WRITER };
+            let perms = if spec.writable { Perms::WRITER } else { reader };
             let request = BackendRequest { label, node, perms, pinned: false };
             let backend = self.0.graph.attach(request).await?;
             if let Err(error) = self.0.offer(&server, &spec, name, &backend) {

@@ -318,7 +318,8 @@ pub async fn inspect_backing(
             "Error: Trying to create an image with the same filename as the backing file",
         ));
     }
-    let source = Source::named(&full).format(format);
+    // Only its header is looked at. A base that a server writes to is looked at too: overlays of running disks are made so.
+    let source = Source::named(&full).format(format).force_share(true);
     let node = image::open_node(graph, &source).await.map_err(cannot_open)?;
     let (length, driver) = (node.length(), node.driver_name());
     graph.release(&node).await?;

@@ -38,6 +38,8 @@ pub struct Source {
     pub for_repair: bool,
     /// No locks, and everything shared.
     pub force_share: bool,
+    /// What others may do to it meanwhile.
+    pub share: Share,
     /// Without the files it names.
     pub alone: bool,
     /// Discards give space back.
@@ -60,6 +62,7 @@ impl Source {
             writable: false,
             for_repair: false,
             force_share: false,
+            share: Share::ALL,
             alone: false,
             discard: false,
             aio: None,
@@ -167,7 +170,7 @@ impl Image {
         let request = BackendRequest {
             label: "this program".to_owned(),
             node: node.clone(),
-            perms: Perms { need, share: Share::ALL },
+            perms: Perms { need, share: source.share },
             pinned: false,
         };
         match graph.attach(request).await {
@@ -197,7 +200,7 @@ impl Image {
     /// Makes the image writable or read-only in place.
     pub async fn set_writable(&self, writable: bool) -> Result<(), BlockError> {
         let need = if writable { Share::READ.and(Share::WRITE) } else { Share::READ };
-        let perms = Perms { need, share: Share::ALL };
+        let perms = Perms { need, share: self.backend.perms().share };
         if !writable {
             self.graph.set_perms(&self.backend, perms).await?;
             return self.graph.set_writable(&self.node(), false).await;
@@ -231,7 +234,7 @@ async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Ima
     let removed = rt::fs::unlink(&path).await;
     let node = opened?;
     removed.map_err(|error| BlockError::os(format!("could not remove '{name}'"), &error))?;
-    let perms = Perms { need: Share::READ.and(Share::WRITE), share: Share::ALL };
+    let perms = Perms { need: Share::READ.and(Share::WRITE), share: source.share };
     let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
     Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
 }

@@ -10,7 +10,7 @@ use crate::getopt::{self, Flag, Operands, Parsed};
 use crate::image::Source;
 use crate::usage::{self, Manual};
 use crate::{face, object, size};
-use block::Opt;
+use block::{Opt, Share};
 use rt::net::Address;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -211,7 +211,9 @@ fn act(console: &mut Console, parsed: &Parsed<Id>) -> Result<u8, Failure> {
 
 fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
     let name = parsed.operands.first().map(String::as_str).unwrap_or_default();
-    let mut source = Source { discard: false, ..Source::named(name).writable() };
+    // Clients were told a size: nobody may change it.
+    let share = Share::ALL.without(Share::RESIZE);
+    let mut source = Source { discard: false, share, ..Source::named(name).writable() };
     let (mut host, mut port, mut socket) = ("0.0.0.0".to_owned(), DEFAULT_PORT, None);
     let mut service = Service {
         source: source.clone(),
