@@ -2,7 +2,7 @@
 //!
 //! The gate, the statistics and the range check live here and only here. What a request holds while it is inside is
 //! the gate's token; it covers I/O only and ends before the reply is sent.
-use crate::error::{BlockError, Result};
+use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate};
 use crate::io::{WriteFlags, ZeroFlags};
 use crate::node::Node;
@@ -152,15 +152,19 @@ impl Backend {
 
     /// Waits at the gate. A request may be answered without waiting for anything: whoever sends one after the other
     /// lets others run in between.
-    async fn enter(&self) -> Entered<'_> {
+    async fn enter(&self) -> Result<Entered<'_>> {
         rt::cooperate().await;
-        self.gate.enter().await
+        let detached = || BlockError::new(ErrorKind::Closed, format!("{} is closed", self.label));
+        self.gate.enter().await.ok_or_else(detached)
     }
 
     /// Reads all of `buf`.
     pub async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let started = rt::now_ns();
-        let _inside = self.enter().await;
+        let _inside = match self.enter().await {
+            Ok(inside) => inside,
+            Err(e) => return (buf, Err(e)),
+        };
         let node = self.root.load_full();
         let len = buf.len() as u64;
         if let Err(e) = self.in_range(&node, Op::Read, offset, len) {
@@ -174,7 +178,7 @@ impl Backend {
     /// Writes all of `data`.
     pub async fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
         let started = rt::now_ns();
-        let _inside = self.enter().await;
+        let _inside = self.enter().await?;
         let node = self.root.load_full();
         let len = data.len() as u64;
         self.in_range(&node, Op::Write, offset, len)?;
@@ -186,7 +190,7 @@ impl Backend {
     /// Makes the range read as zeroes.
     pub async fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
         let started = rt::now_ns();
-        let _inside = self.enter().await;
+        let _inside = self.enter().await?;
         let node = self.root.load_full();
         self.in_range(&node, Op::Write, offset, len)?;
         let result =
@@ -198,7 +202,7 @@ impl Backend {
     /// Gives the range's space back.
     pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let started = rt::now_ns();
-        let _inside = self.enter().await;
+        let _inside = self.enter().await?;
         let node = self.root.load_full();
         self.in_range(&node, Op::Unmap, offset, len)?;
         let result = node.discard(offset, len).instrument(self.span("discard", offset, len)).await;
@@ -209,7 +213,7 @@ impl Backend {
     /// Everything acknowledged before the call is durable when it returns.
     pub async fn flush(&self) -> Result<()> {
         let started = rt::now_ns();
-        let _inside = self.enter().await;
+        let _inside = self.enter().await?;
         let node = self.root.load_full();
         let result = node.flush().instrument(self.span("flush", 0, 0)).await;
         self.account(Op::Flush, 0, started, &result);
@@ -218,7 +222,7 @@ impl Backend {
 
     /// Block status of the start of the range; the answer may be shorter, never longer.
     pub async fn status(&self, offset: u64, len: u64) -> Result<Status> {
-        let _inside = self.enter().await;
+        let _inside = self.enter().await?;
         let node = self.root.load_full();
         self.in_range(&node, Op::Read, offset, len)?;
         node.status(offset, len, None).await
@@ -226,7 +230,7 @@ impl Backend {
 
     /// As [`Backend::status`], looking only at the layers above `base`.
     pub async fn status_above(&self, offset: u64, len: u64, base: &Arc<Node>) -> Result<Status> {
-        let _inside = self.enter().await;
+        let _inside = self.enter().await?;
         self.node().status(offset, len, Some(base)).await
     }
 }

@@ -29,6 +29,8 @@ pub struct Gate {
     slots: [Slot; SLOTS],
     parity: AtomicUsize,
     closed: AtomicUsize,
+    /// Closed for good.
+    retired: AtomicBool,
     watched: AtomicBool,
     drained: Event,
     opened: Event,
@@ -59,13 +61,16 @@ impl Gate {
         (self.closed.load(Relaxed) == 0).then_some(entered)
     }
 
-    /// Admits a request, waiting while the gate is closed.
-    pub async fn enter(&self) -> Entered<'_> {
+    /// Admits a request, waiting while the gate is closed; `None` once it is closed for good.
+    pub async fn enter(&self) -> Option<Entered<'_>> {
         loop {
             if let Some(entered) = self.try_enter() {
-                return entered;
+                return Some(entered);
             }
             let listener = self.opened.listen();
+            if self.retired.load(SeqCst) {
+                return None;
+            }
             if self.closed.load(SeqCst) > 0 {
                 listener.await;
             }
@@ -83,6 +88,13 @@ impl Gate {
         if self.closed.fetch_sub(1, SeqCst) == 1 {
             notify_all(&self.opened);
         }
+    }
+
+    /// Closes the gate for good: who waits there, and who comes later, is turned away and need not wait for ever.
+    pub fn retire(&self) {
+        self.close();
+        self.retired.store(true, SeqCst);
+        notify_all(&self.opened);
     }
 
     /// Requests inside, over both parities.

@@ -171,6 +171,18 @@ macro_rules! gate_models {
                 });
             }
 
+            /// Who waits at a gate that is closed for good is turned away, whichever comes first.
+            pub fn nobody_waits_at_a_gate_that_is_closed_for_good() {
+                explore(|| {
+                    let gate = Domain::default().gate();
+                    let theirs = gate.clone();
+                    let request = thread::spawn(move || drop(block_on(theirs.enter())));
+                    gate.retire();
+                    assert!(request.join().is_ok());
+                    assert!(block_on(gate.enter()).is_none(), "a gate that is closed for good lets in");
+                });
+            }
+
             /// Nobody to wait for.
             pub fn a_grace_period_without_requests_ends() {
                 explore(|| {
@@ -225,6 +237,12 @@ fn a_change_sees_what_the_requests_before_it_did() {
 fn a_gate_that_joins_a_change_opens_with_it() {
     models::fenced::a_gate_that_joins_a_change_opens_with_it();
     models::unfenced::a_gate_that_joins_a_change_opens_with_it();
+}
+
+#[test]
+fn nobody_waits_at_a_gate_that_is_closed_for_good() {
+    models::fenced::nobody_waits_at_a_gate_that_is_closed_for_good();
+    models::unfenced::nobody_waits_at_a_gate_that_is_closed_for_good();
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub enum ExportError {
     /// There is no NBD server to add to.
     #[error("NBD server not running")]
     NotRunning,
+    /// The program ends.
+    #[error("the program is ending")]
+    Ending,
     /// One server is enough.
     #[error("NBD server already running")]
     AlreadyRunning,

@@ -13,5 +13,5 @@ pub mod nbd;
 mod registry;
 
 pub use error::ExportError;
-pub use nbd::{NbdExportSpec, NbdServer, ServerOptions};
+pub use nbd::{NbdExportSpec, NbdServer, Offered, ServerOptions};
 pub use registry::{ExportInfo, ExportKind, ExportSpec, Exports, RemoveMode};

@@ -9,13 +9,14 @@
 //! removed only when asked to be ([`RemoveMode::Hard`]).
 
 use crate::error::ExportError;
-use crate::nbd::{NbdExportSpec, NbdServer, ServerOptions, check_texts};
+use crate::nbd::{NbdExportSpec, NbdServer, Offered, ServerOptions, check_texts};
 use block::{Backend, BackendRequest, Graph, Perms, Share};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use rt::Target;
 use rt::net::Listener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
 
 /// What an export speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,15 +93,26 @@ struct State {
     server: Option<Arc<NbdServer>>,
     /// Newest first, as they are listed.
     exports: Vec<Entry>,
+    /// The program ends: nothing new is made.
+    ending: bool,
 }
 
 struct Entry {
     id: String,
     name: String,
-    /// Empty while the export is being made.
-    backend: Option<Arc<Backend>>,
-    shutting_down: bool,
+    /// Nothing while the export is being made.
+    live: Option<Arc<Live>>,
+}
+
+/// An export that has been made. Whoever ends it, or waits for its end, holds this and not its id, which may be another
+/// one's by then.
+struct Live {
+    id: String,
+    backend: Arc<Backend>,
+    offered: Offered,
     writable: bool,
+    shutting_down: AtomicBool,
+    gone: AtomicBool,
 }
 
 impl Exports {
@@ -117,6 +129,9 @@ impl Exports {
         options: ServerOptions,
     ) -> Result<Arc<NbdServer>, ExportError> {
         let mut state = self.0.state.lock();
+        if state.ending {
+            return Err(ExportError::Ending);
+        }
         if state.server.is_some() {
             return Err(ExportError::AlreadyRunning);
         }
@@ -132,13 +147,13 @@ impl Exports {
 
     /// Stops the NBD server: its exports are removed, its clients disconnected.
     pub async fn stop_server(&self) -> Result<(), ExportError> {
-        let server = self.0.state.lock().server.take().ok_or(ExportError::NotRunning)?;
+        // Both at once: another server may be started, and have exports of its own, before this one has stopped.
+        let (server, exports) = {
+            let mut state = self.0.state.lock();
+            (state.server.take().ok_or(ExportError::NotRunning)?, state.live())
+        };
         server.stop().await;
-        let ids: Vec<_> = self.list().into_iter().map(|export| export.id).collect();
-        for id in &ids {
-            self.0.begin_close(id);
-        }
-        self.wait_gone(&ids).await;
+        self.0.end(&exports).await;
         Ok(())
     }
 
@@ -177,56 +192,50 @@ impl Exports {
 
     /// Begins to remove an export; it is gone when its end is told.
     pub fn remove(&self, id: &str, mode: RemoveMode) -> Result<(), ExportError> {
-        let (server, name) = {
-            let state = self.0.state.lock();
-            let found = state.exports.iter().find(|entry| entry.id == id && entry.backend.is_some());
-            let entry = found.ok_or_else(|| ExportError::NotFound(id.to_owned()))?;
-            (state.server.clone(), entry.name.clone())
-        };
-        if mode == RemoveMode::Safe && server.is_some_and(|server| !server.remove_unused(&name)) {
+        let live = self.0.live(id).ok_or_else(|| ExportError::NotFound(id.to_owned()))?;
+        if mode == RemoveMode::Safe && !live.offered.withdraw_unused() {
             return Err(ExportError::InUse(id.to_owned()));
         }
-        self.0.begin_close(id);
+        self.0.begin_close(&live);
         Ok(())
     }
 
-    /// Ends when none of these exports is left.
+    /// Ends when the exports that have these ids now are gone.
     pub async fn wait_gone(&self, ids: &[String]) {
-        loop {
-            let gone = self.0.gone.listen();
-            if !self.list().iter().any(|export| ids.contains(&export.id)) {
-                return;
-            }
-            gone.await;
-        }
+        let exports: Vec<_> = ids.iter().filter_map(|id| self.0.live(id)).collect();
+        self.0.wait_gone(&exports).await;
     }
 
-    /// Removes all exports and stops the server: the program ends.
+    /// Removes all exports and stops the server: the program ends, and nothing new is made from now on.
     pub async fn close_all(&self) {
-        if self.stop_server().await.is_err() {
-            let ids: Vec<_> = self.list().into_iter().map(|export| export.id).collect();
-            ids.iter().for_each(|id| self.0.begin_close(id));
-            self.wait_gone(&ids).await;
-        }
+        self.0.state.lock().ending = true;
+        // Somebody else may be about to stop the server: the exports end either way.
+        let _ = self.stop_server().await;
+        let left = self.0.state.lock().live();
+        self.0.end(&left).await;
     }
 
     /// The exports, newest first.
     pub fn list(&self) -> Vec<ExportInfo> {
-        let state = self.0.state.lock();
-        let listed = |entry: &Entry| {
-            Some(ExportInfo {
-                id: entry.id.clone(),
-                kind: ExportKind::Nbd,
-                node_name: entry.backend.as_ref()?.node().name().to_owned(),
-                shutting_down: entry.shutting_down,
-            })
+        let listed = |live: Arc<Live>| ExportInfo {
+            id: live.id.clone(),
+            kind: ExportKind::Nbd,
+            node_name: live.backend.node().name().to_owned(),
+            shutting_down: live.shutting_down.load(Acquire),
         };
-        state.exports.iter().filter_map(listed).collect()
+        self.0.state.lock().live().into_iter().map(listed).collect()
     }
 
     /// The entry of an export, for its statistics.
     pub fn backend(&self, id: &str) -> Option<Arc<Backend>> {
-        self.0.state.lock().exports.iter().find(|entry| entry.id == id)?.backend.clone()
+        self.0.live(id).map(|live| live.backend.clone())
+    }
+}
+
+impl State {
+    /// The exports that have been made, newest first.
+    fn live(&self) -> Vec<Arc<Live>> {
+        self.exports.iter().filter_map(|entry| entry.live.clone()).collect()
     }
 }
 
@@ -234,6 +243,9 @@ impl Inner {
     /// Takes id and name, so that no other export of that id or name is made meanwhile.
     fn reserve(&self, spec: &ExportSpec, name: &str) -> Result<Arc<NbdServer>, ExportError> {
         let mut state = self.state.lock();
+        if state.ending {
+            return Err(ExportError::Ending);
+        }
         if state.exports.iter().any(|entry| entry.id == spec.id) {
             return Err(ExportError::IdTaken(spec.id.clone()));
         }
@@ -241,15 +253,14 @@ impl Inner {
         if state.exports.iter().any(|entry| entry.name == name) {
             return Err(ExportError::NameTaken(name.to_owned()));
         }
-        let entry = Entry {
-            id: spec.id.clone(),
-            name: name.to_owned(),
-            backend: None,
-            shutting_down: false,
-            writable: spec.writable,
-        };
+        let entry = Entry { id: spec.id.clone(), name: name.to_owned(), live: None };
         state.exports.insert(0, entry);
         Ok(server)
+    }
+
+    /// The export of this id.
+    fn live(&self, id: &str) -> Option<Arc<Live>> {
+        self.state.lock().exports.iter().find(|entry| entry.id == id)?.live.clone()
     }
 
     fn forget(&self, id: &str) {
@@ -268,7 +279,7 @@ impl Inner {
         if !state.server.as_ref().is_some_and(|running| Arc::ptr_eq(running, server)) {
             return Err(ExportError::NotRunning);
         }
-        server.add(NbdExportSpec {
+        let offered = server.add(NbdExportSpec {
             name,
             description: spec.description.clone().unwrap_or_default(),
             backend: backend.clone(),
@@ -277,42 +288,62 @@ impl Inner {
             multi_conn: !spec.single_connection,
         })?;
         if let Some(entry) = state.exports.iter_mut().find(|entry| entry.id == spec.id) {
-            entry.backend = Some(backend.clone());
+            entry.live = Some(Arc::new(Live {
+                id: spec.id.clone(),
+                backend: backend.clone(),
+                offered,
+                writable: spec.writable,
+                shutting_down: AtomicBool::new(false),
+                gone: AtomicBool::new(false),
+            }));
         }
         Ok(())
     }
 
     /// Starts the end of an export, unless it has begun already.
-    fn begin_close(self: &Arc<Self>, id: &str) {
-        let mut state = self.state.lock();
-        let server = state.server.clone();
-        let Some(entry) = state.exports.iter_mut().find(|entry| entry.id == id) else { return };
-        let Some(backend) = entry.backend.clone() else { return };
-        if std::mem::replace(&mut entry.shutting_down, true) {
+    fn begin_close(self: &Arc<Self>, live: &Arc<Live>) {
+        if live.shutting_down.swap(true, AcqRel) {
             return;
         }
-        let (inner, id, name, writable) =
-            (self.clone(), entry.id.clone(), entry.name.clone(), entry.writable);
+        let (inner, live) = (self.clone(), live.clone());
         let close = async move {
-            if let Some(server) = server {
-                server.remove(&name).await;
-            }
-            inner.close(&id, &backend, writable).await;
+            live.offered.withdraw().await;
+            inner.close(&live).await;
         };
         rt::spawn_on(Target::Control, close).detach();
     }
 
     /// The last requests have ended: makes what they wrote durable and lets go of the node.
-    async fn close(&self, id: &str, backend: &Arc<Backend>, writable: bool) {
-        if writable && let Err(error) = backend.flush().await {
+    async fn close(&self, live: &Live) {
+        let id = live.id.as_str();
+        if live.writable
+            && let Err(error) = live.backend.flush().await
+        {
             tracing::error!(export = id, %error, "the last flush of an export failed");
         }
-        if let Err(error) = self.graph.detach(backend).await {
+        if let Err(error) = self.graph.detach(&live.backend).await {
             tracing::error!(export = id, %error, "an export's node did not close cleanly");
         }
         self.forget(id);
         (self.deleted)(id);
+        live.gone.store(true, Release);
         self.gone.notify(usize::MAX.additional());
+    }
+
+    /// Ends these exports, and waits until they are gone.
+    async fn end(self: &Arc<Self>, exports: &[Arc<Live>]) {
+        exports.iter().for_each(|live| self.begin_close(live));
+        self.wait_gone(exports).await;
+    }
+
+    async fn wait_gone(&self, exports: &[Arc<Live>]) {
+        loop {
+            let gone = self.gone.listen();
+            if exports.iter().all(|live| live.gone.load(Acquire)) {
+                return;
+            }
+            gone.await;
+        }
     }
 }
 

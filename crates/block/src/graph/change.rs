@@ -68,10 +68,10 @@ impl Graph {
         change.end(entry).await
     }
 
-    /// Detaches an entry: waits for its requests, then closes what only it used.
+    /// Detaches an entry: waits for its requests, then closes what only it used. Requests that come too late fail.
     pub async fn detach(&self, entry: &Arc<Backend>) -> Result<()> {
         // Before the turn: a request that never ends must not keep everybody else from changing anything.
-        entry.gate.close();
+        entry.gate.retire();
         entry.gate.drained().await;
         let mut change = self.change().await;
         let node = entry.node();

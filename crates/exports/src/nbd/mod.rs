@@ -123,8 +123,8 @@ impl NbdServer {
         &self.addresses
     }
 
-    /// Offers an export.
-    pub fn add(&self, spec: NbdExportSpec) -> Result<(), ExportError> {
+    /// Offers an export. What is returned withdraws it.
+    pub fn add(&self, spec: NbdExportSpec) -> Result<Offered, ExportError> {
         check_texts(&spec.name, &spec.description)?;
         let size = spec.backend.length();
         if size > ::nbd::limits::EXPORT_SIZE {
@@ -134,8 +134,9 @@ impl NbdServer {
         if exports.iter().any(|export| export.name() == spec.name) {
             return Err(ExportError::NameTaken(spec.name));
         }
-        exports.push(NbdExport::new(spec));
-        Ok(())
+        let export = NbdExport::new(spec);
+        exports.push(export.clone());
+        Ok(Offered { shelf: self.shelf.clone(), export })
     }
 
     /// Names of the exports.
@@ -146,25 +147,6 @@ impl NbdServer {
     /// Connections that use the export now.
     pub fn client_count(&self, name: &str) -> usize {
         self.shelf.export(name).map_or(0, |export| export.client_count())
-    }
-
-    /// Withdraws an export if no client uses it; whether that is so.
-    pub fn remove_unused(&self, name: &str) -> bool {
-        let Some(export) = self.shelf.export(name) else { return true };
-        let unused = export.close_if_unused();
-        if unused {
-            self.shelf.withdraw(&export);
-        }
-        unused
-    }
-
-    /// Withdraws an export: no new client finds it, and those there are are disconnected. Ends when their last
-    /// request has.
-    pub async fn remove(&self, name: &str) {
-        if let Some(export) = self.shelf.export(name) {
-            self.shelf.withdraw(&export);
-            export.close().await;
-        }
     }
 
     /// Stops listening, disconnects everybody, and ends when the last request has. The exports are withdrawn.
@@ -181,6 +163,32 @@ impl NbdServer {
         let left =
             |shelf: &Shelf| shelf.served.load(Ordering::Acquire) && shelf.connections.lock().is_empty();
         self.shelf.wait_until(left).await;
+    }
+}
+
+/// An export as whoever offered it holds it. It knows its clients itself: they are waited for also when the server
+/// stops meanwhile, which forgets its exports at once and its clients only when they have left.
+#[derive(Clone)]
+pub struct Offered {
+    shelf: Arc<Shelf>,
+    export: Arc<NbdExport>,
+}
+
+impl Offered {
+    /// Withdraws the export if no client uses it; whether that is so.
+    pub fn withdraw_unused(&self) -> bool {
+        let unused = self.export.close_if_unused();
+        if unused {
+            self.shelf.withdraw(&self.export);
+        }
+        unused
+    }
+
+    /// Withdraws the export: no new client finds it, and those there are are disconnected. Ends when their last
+    /// request has.
+    pub async fn withdraw(&self) {
+        self.shelf.withdraw(&self.export);
+        self.export.close().await;
     }
 }
 
