@@ -11,7 +11,7 @@ use super::entry::{Entry, Geometry};
 use super::freed::{Gone, Why};
 use super::header::{COPIED, OFFSET_MASK};
 use super::image::{Image, TABLE_KEY};
-use super::overlap::{Known, L2_TABLE};
+use super::overlap::{INACTIVE_L2, Known, L2_TABLE};
 use block::Result;
 use block::metacache::Page;
 use rt::{Buf, BufMut};
@@ -148,6 +148,9 @@ impl Image {
             return None;
         }
         // Two names of one table would be two copies in memory that differ, unless both copy it before they change it.
+        if table.owned && self.regions.is_inactive_table(cluster) {
+            return Some(format!("its cluster is also an {INACTIVE_L2}"));
+        }
         let known = Known { name: L2_TABLE, index };
         let other = self.regions.claimed_by_other(cluster, known)?;
         if other.name == L2_TABLE && !table.owned {

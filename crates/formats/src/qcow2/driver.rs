@@ -5,12 +5,14 @@ use super::header::Header;
 use super::image::Image;
 use super::info::{self, Listed};
 use super::options::Settings;
+use super::overlap;
 use block::{
     BlockError, CheckReport, Checker, Common, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How,
     Link, Node, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
@@ -95,6 +97,8 @@ impl Qcow2 {
         // Refcount blocks have the first claim to their clusters; L2 tables are known as their L1 pages are loaded.
         image.regions.clear();
         image.find_blocks().await?;
+        let asked = image.settings.read().inactive_l2;
+        image.regions.set_inactive(self.inactive_tables(asked).await?);
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
         image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
         image.writable.store(true, Release);
@@ -103,6 +107,15 @@ impl Qcow2 {
         image.tables.clear();
         image.forget_ahead();
         Ok(())
+    }
+
+    /// The L2 tables of snapshots, if they are `asked` for.
+    async fn inactive_tables(&self, asked: bool) -> Result<HashSet<u64>> {
+        if !asked {
+            return Ok(HashSet::new());
+        }
+        let snapshots = self.listed.read().snapshots.clone();
+        overlap::inactive_tables(&self.image.file()?, &snapshots, self.image.geometry).await
     }
 
     /// Checks and mends the image in its file, and takes over what came of it.
@@ -224,7 +237,9 @@ impl Driver for Qcow2 {
             let header = self.image.header.read().clone();
             let settings = Settings::take(&mut options, discards, &header, block::Limits::default())?;
             options.finish()?;
+            let inactive = self.inactive_tables(settings.inactive_l2).await?;
             Ok(Box::new(move || {
+                self.image.regions.set_inactive(inactive);
                 self.image.tables.set_limit(settings.table_cache);
                 self.image.counts.set_limit(settings.count_cache);
                 *self.image.settings.write() = settings;

@@ -20,6 +20,8 @@ pub(super) struct Settings {
     pub keep_discarded: bool,
     /// Refcounts are written late, under the dirty bit.
     pub lazy_counts: bool,
+    /// L2 tables of snapshots are looked for, so that nothing is written over them.
+    pub inactive_l2: bool,
     /// Bytes of L1 and L2 pages held in memory.
     pub table_cache: usize,
     /// Bytes of refcount pages held in memory.
@@ -34,7 +36,7 @@ impl Settings {
             let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
             return Err(BlockError::invalid(text));
         }
-        take_overlap_check(options)?;
+        let inactive_l2 = take_overlap_check(options)?;
         let pass_request = options.take_bool("pass-discard-request")?.unwrap_or(discards);
         let pass_snapshot = options.take_bool("pass-discard-snapshot")?.unwrap_or(true);
         let pass_other = options.take_bool("pass-discard-other")?.unwrap_or(false);
@@ -60,6 +62,7 @@ impl Settings {
             pass_other,
             keep_discarded,
             lazy_counts,
+            inactive_l2,
             table_cache,
             count_cache,
         })
@@ -104,9 +107,10 @@ fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) ->
     Ok((tables, counts))
 }
 
-/// Overlap checks are always on: every setting is understood, none turns them off.
-fn take_overlap_check(options: &mut Options) -> Result<()> {
-    const PARTS: [&str; 9] = [
+/// Overlap checks that cost nothing are always on, whatever is asked for. Answers whether the L2 tables of snapshots are
+/// to be looked for too: by name, or as part of the template `all`.
+fn take_overlap_check(options: &mut Options) -> Result<bool> {
+    const ALWAYS_ON: [&str; 8] = [
         "main-header",
         "active-l1",
         "active-l2",
@@ -114,25 +118,25 @@ fn take_overlap_check(options: &mut Options) -> Result<()> {
         "refcount-block",
         "snapshot-table",
         "inactive-l1",
-        "inactive-l2",
         "bitmap-directory",
     ];
-    let check = |template: Option<String>| match template.as_deref() {
-        None | Some("none" | "constant" | "cached" | "all") => Ok(()),
+    let is_all = |template: Option<String>| match template.as_deref() {
+        None | Some("none" | "constant" | "cached") => Ok(false),
+        Some("all") => Ok(true),
         Some(other) => Err(BlockError::invalid(format!(
             "Unsupported value '{other}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, \
              constant, cached, all"
         ))),
     };
     if options.get_str("overlap-check").is_some() {
-        return check(options.take_str("overlap-check")?);
+        return is_all(options.take_str("overlap-check")?);
     }
-    if let Some(mut parts) = options.take_dict("overlap-check")? {
-        check(parts.take_str("template")?)?;
-        for part in PARTS {
-            parts.take_bool(part)?;
-        }
-        parts.finish()?;
+    let Some(mut parts) = options.take_dict("overlap-check")? else { return Ok(false) };
+    let all = is_all(parts.take_str("template")?)?;
+    let inactive_l2 = parts.take_bool("inactive-l2")?.unwrap_or(all);
+    for part in ALWAYS_ON {
+        parts.take_bool(part)?;
     }
-    Ok(())
+    parts.finish()?;
+    Ok(inactive_l2)
 }

@@ -1,17 +1,23 @@
 //! Which host clusters hold metadata, so that nothing else is ever written there.
 //!
-//! Two kinds: the few regions that the header names, and every L2 table and refcount block that was seen since the
-//! image was opened (their tables are loaded by pages). A cluster that the refcounts call free and that is known
+//! Three kinds: the few regions that the header and the snapshots name; every L2 table and refcount block that was seen
+//! since the image was opened (their tables are loaded by pages); and, where `overlap-check.inactive-l2` asks for it,
+//! the L2 tables of all snapshots, which are looked for when the image becomes writable. A cluster that the refcounts call free and that is known
 //! here means corrupt refcounts: it must not be handed out.
 //!
-//! Bounds: at most [`MAX_KNOWN`] tables are remembered; what is beyond that is not checked.
+//! Bounds: at most [`MAX_KNOWN`] tables are remembered; what is beyond that is not checked. An image whose snapshots
+//! have more is refused where these were asked for.
+use super::bitmaps;
 use super::entry::Geometry;
-use super::header::Header;
+use super::header::{Header, OFFSET_MASK};
 use super::snapshots::{Snapshot, Snapshots};
+use block::{BlockError, ErrorKind, Node, Result};
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use rt::BufMut;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Most L2 tables and refcount blocks that are remembered.
 const MAX_KNOWN: usize = 1 << 20;
@@ -20,6 +26,9 @@ const MAX_KNOWN: usize = 1 << 20;
 pub(super) const L2_TABLE: &str = "active L2 table";
 /// What a refcount block is called in messages.
 pub(super) const REFCOUNT_BLOCK: &str = "refcount block";
+
+/// What a snapshot's L2 table is called in messages.
+pub(super) const INACTIVE_L2: &str = "inactive L2 table";
 
 /// Named host clusters.
 type Named = Vec<(&'static str, Range<u64>)>;
@@ -39,12 +48,14 @@ pub(super) struct Regions {
     header: RwLock<Named>,
     snapshots: RwLock<Named>,
     known: Mutex<HashMap<u64, Known>>,
+    inactive: RwLock<HashSet<u64>>,
 }
 
 impl Regions {
     pub fn new(header: &Header, geometry: Geometry) -> Self {
         let (snapshots, known) = (RwLock::default(), Mutex::default());
-        let regions = Self { geometry, header: RwLock::default(), snapshots, known };
+        let (header_regions, inactive) = (RwLock::default(), RwLock::default());
+        let regions = Self { geometry, header: header_regions, snapshots, known, inactive };
         regions.rename(header);
         regions
     }
@@ -62,6 +73,9 @@ impl Regions {
             self.table("refcount table", header.refcount_table_offset, header.refcount_table_bytes()),
             self.table("snapshot table", header.snapshots_offset, u64::from(header.snapshot_count) * 40),
         ];
+        if let Some(bitmaps) = bitmaps::consistent(header) {
+            named.push(self.table("bitmap directory", bitmaps.directory_offset, bitmaps.directory_size));
+        }
         named.retain(|(_, clusters)| !clusters.is_empty());
         *self.header.write() = named;
     }
@@ -96,6 +110,16 @@ impl Regions {
         self.known.lock().get(&cluster).copied().filter(|first| *first != known)
     }
 
+    /// Takes the clusters of the snapshots' L2 tables (`overlap-check.inactive-l2`); none where nobody asked for it.
+    pub fn set_inactive(&self, tables: HashSet<u64>) {
+        *self.inactive.write() = tables;
+    }
+
+    /// Whether a cluster is known as an L2 table of a snapshot.
+    pub fn is_inactive_table(&self, cluster: u64) -> bool {
+        self.inactive.read().contains(&cluster)
+    }
+
     /// Two regions of the header and the snapshots that overlap.
     pub fn conflict(&self) -> Option<(&'static str, &'static str)> {
         let mut all = self.header.read().clone();
@@ -125,8 +149,47 @@ impl Regions {
     /// What metadata the host clusters overlap, if any.
     pub fn at(&self, clusters: Range<u64>) -> Option<&'static str> {
         self.named_at(&clusters).or_else(|| {
-            let known = self.known.lock();
-            clusters.into_iter().find_map(|c| known.get(&c).map(|k| k.name))
+            let (known, inactive) = (self.known.lock(), self.inactive.read());
+            let name =
+                |c: u64| known.get(&c).map(|k| k.name).or(inactive.contains(&c).then_some(INACTIVE_L2));
+            clusters.into_iter().find_map(name)
         })
     }
+}
+
+/// Finds the L2 tables of all snapshots.
+pub(super) async fn inactive_tables(
+    file: &Arc<Node>,
+    snapshots: &Snapshots,
+    g: Geometry,
+) -> Result<HashSet<u64>> {
+    const PIECE: u64 = 256 << 10;
+    let mut tables = HashSet::new();
+    let mut bytes_left = file.length();
+    for snapshot in &snapshots.list {
+        let bytes = u64::from(snapshot.l1_entries) * 8;
+        // No two snapshots share an L1 table: together they are never longer than the file.
+        bytes_left = bytes_left.checked_sub(bytes).ok_or_else(too_many)?;
+        let mut at = 0;
+        while at < bytes {
+            let len = PIECE.min(bytes - at);
+            let place = snapshot.l1_offset.saturating_add(at);
+            let (piece, result) = file.read(place, BufMut::with_len(len as usize)).await;
+            result.map_err(|e| e.context("reading the L1 tables of snapshots"))?;
+            let hosts = piece.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word) & OFFSET_MASK);
+            tables
+                .extend(hosts.filter(|host| *host != 0 && g.within(*host) == 0).map(|host| g.cluster(host)));
+            if tables.len() > MAX_KNOWN {
+                return Err(too_many());
+            }
+            at += len;
+        }
+    }
+    Ok(tables)
+}
+
+fn too_many() -> BlockError {
+    let text =
+        "the snapshots have more tables than 'overlap-check.inactive-l2' can keep; leave that check off";
+    BlockError::new(ErrorKind::Limit, text)
 }

@@ -1,5 +1,6 @@
 //! Images whose tables are wrong.
 use super::*;
+use crate::qcow2::header::COPIED;
 
 /// Opens the image and does one request on it; the error must name what is wrong.
 async fn fails(path: &Path, read_only: bool, write: bool, words: &str) {
@@ -184,4 +185,37 @@ fn a_cluster_in_use_that_the_refcounts_call_free_is_read_but_never_written_in_pl
         assert_eq!(disk.read(0, 512).await[..], [1; 512]);
         disk.graph.detach(&disk.backend).await.unwrap_err();
     });
+}
+
+#[test]
+fn a_snapshots_table_is_never_written_where_the_check_for_it_is_asked_for() {
+    let dict = |name: &str| {
+        Options::new().with("overlap-check", block::Opt::Dict(Options::new().with_str(name, "on")))
+    };
+    let all = || Options::new().with_str("overlap-check", "all");
+    for options in [all(), dict("inactive-l2")] {
+        let scratch = Scratch::new();
+        let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 64k"]) else { return };
+        let name = path.to_str().unwrap().to_owned();
+        let before = word_at(&path, 0x3_0000);
+        assert_eq!(peer("qemu-img", &["snapshot", "-c", "one", &name]).unwrap().0, 0);
+        assert_eq!(peer("qemu-io", &["-c", "write -P 2 0 64k", &name]).unwrap().0, 0);
+        let table = (before & !COPIED) as usize;
+        rt::block_on_control(async {
+            // A table that both share is no fault: it is copied before it is changed.
+            let disk = Disk::open_with(&path, Common::default(), options.clone()).await.unwrap();
+            disk.write(0, &[5; 512]).await;
+            disk.close().await;
+            patch(&path, 0x3_0000, &before.to_be_bytes());
+            let kept = std::fs::read(&path).unwrap()[table..table + 0x1_0000].to_vec();
+            let disk = Disk::open_with(&path, Common::default(), options.clone()).await.unwrap();
+            let written =
+                disk.backend.write(1 << 20, Buf::from_slice(&[7; 512]), WriteFlags::default()).await;
+            let error = written.expect_err("the snapshot's table would change");
+            assert!(error.to_string().contains("inactive L2 table"), "{error}");
+            let _ = disk.graph.detach(&disk.backend).await;
+            assert!(header(&path).unwrap().is_corrupt());
+            assert_eq!(std::fs::read(&path).unwrap()[table..table + 0x1_0000], kept);
+        });
+    }
 }
