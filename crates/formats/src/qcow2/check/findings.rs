@@ -19,6 +19,17 @@ pub(super) struct Mend {
     pub refs: u32,
 }
 
+/// References to a region that reaches behind the end of the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dangling {
+    /// Where the region begins in the file.
+    pub offset: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// How many references there are.
+    pub times: u32,
+}
+
 /// What was found so far.
 pub(super) struct Findings {
     report: CheckReport,
@@ -35,6 +46,10 @@ pub(super) struct Findings {
     pub complete: bool,
     /// Table entries to be replaced.
     pub mends: Vec<Mend>,
+    /// References that reach behind the end of the file.
+    pub dangling: Vec<Dangling>,
+    /// `dangling` has all of them.
+    pub all_dangling_known: bool,
     /// Corruptions that are differences between counts.
     count_corruptions: u64,
     /// Corruptions of the refcount structures themselves.
@@ -55,6 +70,8 @@ impl Findings {
             beyond_leaks: false,
             complete: true,
             mends: Vec::new(),
+            dangling: Vec::new(),
+            all_dangling_known: true,
             count_corruptions: 0,
             structure_corruptions: 0,
             overflows: 0,
@@ -92,6 +109,11 @@ impl Findings {
 
     /// A reference that reaches behind the end of the file.
     pub(super) fn beyond_end(&mut self, times: u32, offset: u64, size: u64) {
+        if self.dangling.len() < MAX_MENDS {
+            self.dangling.push(Dangling { offset, size, times });
+        } else {
+            self.all_dangling_known = false;
+        }
         self.report.corruptions += u64::from(times);
         self.line(|| {
             format!(
@@ -225,6 +247,18 @@ impl Findings {
         self.report.corruptions -= fixed;
         self.report.corruptions_fixed += fixed;
         self.report.leaks_fixed += std::mem::take(&mut self.report.leaks);
+    }
+
+    /// References behind the end of the file are counted now, because the file has become longer: their clusters read
+    /// as zeroes, and nothing else is ever put there.
+    pub(super) fn dangling_counted(&mut self, dangling: Dangling) {
+        let times = u64::from(dangling.times);
+        self.report.corruptions -= times;
+        self.report.corruptions_fixed += times;
+        self.line(|| {
+            let Dangling { offset, size, .. } = dangling;
+            format!("Repairing reference beyond the end of the file: offset {offset:#x} size {size:#x}")
+        });
     }
 
     /// A flag that contradicts a count.

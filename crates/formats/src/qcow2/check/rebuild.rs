@@ -1,17 +1,22 @@
-//! New refcount structures, written behind everything that is in use.
+//! New refcount structures, written behind everything that is in use, where no entry leads to, be it beyond the end of
+//! the file.
 //!
 //! ```text
 //!  … in use │ table │ block │ block …      then one header write switches from the old structures to these
 //! ```
 use super::counts::Counts;
-use super::findings::Findings;
+use super::findings::{self, Findings};
 use super::stored::{RefcountTable, put_count};
-use super::{Image, PIECE};
+use super::{Image, MAX_REPAIR_CLUSTERS, PIECE};
 use crate::qcow2::header::{Header, MAX_REFCOUNT_TABLE_BYTES};
 use block::{BlockError, ErrorKind, Node, Result};
 use rt::BufMut;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Gaps between dangling references that are tried.
+const MAX_TRIES: u32 = 64;
 
 /// Writes refcount structures that hold the references in `counts`, and switches to them.
 pub(super) async fn rebuild(
@@ -26,8 +31,14 @@ pub(super) async fn rebuild(
     let image = Image { file, header, file_len };
     let start = counts.highest().map_or(1, |highest| highest + 1);
     let given_up = give_up_old(image, old, counts);
-    let plan = Plan::new(image, counts, start)?;
+    let dangling = Dangling::sorted(image, findings)?;
+    let plan = Plan::apart_from(&dangling, image, counts, start)?;
+    let start = plan.start;
     counts.grow(start + plan.clusters());
+    let now_inside = dangling.iter().filter(|d| d.clusters.end <= start);
+    now_inside
+        .clone()
+        .for_each(|d| d.clusters.clone().for_each(|cluster| counts.add(cluster, d.found.times)));
     (start..start + plan.clusters()).for_each(|cluster| counts.add(cluster, 1));
     plan.write(image, counts).await?;
     file.flush().await?;
@@ -41,6 +52,7 @@ pub(super) async fn rebuild(
     let overflows = differing.iter().map(|(_, refs)| refs.saturating_sub(max)).sum();
     differing.into_iter().for_each(|(cluster, refs)| counts.set_stored(cluster, refs.min(max)));
     findings.rebuilt(&given_up, overflows);
+    now_inside.for_each(|d| findings.dangling_counted(d.found));
     findings.image_end((start + plan.clusters()) << header.cluster_bits);
     Ok(())
 }
@@ -62,6 +74,34 @@ fn give_up_old(image: Image<'_>, old: &RefcountTable, counts: &mut Counts) -> Ve
     clusters
 }
 
+fn out_of_reach() -> BlockError {
+    let text = "the image has clusters so far behind each other that no refcount table reaches them all";
+    BlockError::new(ErrorKind::Limit, text)
+}
+
+/// References to clusters that reach behind the end of the file.
+struct Dangling {
+    clusters: Range<u64>,
+    found: findings::Dangling,
+}
+
+impl Dangling {
+    /// All of them, in the order of the file.
+    fn sorted(image: Image<'_>, findings: &Findings) -> Result<Vec<Self>> {
+        if !findings.all_dangling_known {
+            let text = "too many entries lead beyond the end of the file for new refcount structures to keep clear of \
+                        them; rewrite the image with 'convert'";
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        let bits = image.header.cluster_bits;
+        let clusters = |d: &findings::Dangling| d.offset >> bits..((d.offset + d.size - 1) >> bits) + 1;
+        let mut all: Vec<_> =
+            findings.dangling.iter().map(|d| Self { clusters: clusters(d), found: *d }).collect();
+        all.sort_by_key(|d| d.clusters.start);
+        Ok(all)
+    }
+}
+
 /// Where the new structures go: the table at cluster `start`, the blocks behind it.
 struct Plan {
     start: u64,
@@ -71,10 +111,36 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(image: Image<'_>, counts: &Counts, start: u64) -> Result<Self> {
+    /// A place from cluster `start` on that no dangling reference leads to. References before it come to lie inside of
+    /// the file, and are counted with the rest.
+    fn apart_from(dangling: &[Dangling], image: Image<'_>, counts: &Counts, start: u64) -> Result<Self> {
         let per_block = image.header.refcounts_per_block();
         let used = (0..start).filter(|&cluster| counts.get(cluster).1 > 0).map(|cluster| cluster / per_block);
-        let mut plan = Self { start, table_clusters: 1, blocks: used.collect() };
+        let mut used: BTreeSet<u64> = used.collect();
+        let mut start = start;
+        let mut rest = dangling.iter().peekable();
+        for tries in 0.. {
+            let plan = Self::new(image, start, &used)?;
+            let needed = plan.clusters();
+            if rest.peek().is_none_or(|d| d.clusters.start >= start + needed) {
+                return Ok(plan);
+            }
+            // Where each of many gaps is too small, the place is behind all of them.
+            while let Some(d) = rest.next_if(|d| tries >= MAX_TRIES || d.clusters.start < start + needed) {
+                start = start.max(d.clusters.end);
+                if start > MAX_REPAIR_CLUSTERS {
+                    return Err(out_of_reach());
+                }
+                used.extend(d.clusters.start / per_block..=(d.clusters.end - 1) / per_block);
+            }
+        }
+        Err(out_of_reach())
+    }
+
+    /// `used`: blocks that count what there is before `start`.
+    fn new(image: Image<'_>, start: u64, used: &BTreeSet<u64>) -> Result<Self> {
+        let per_block = image.header.refcounts_per_block();
+        let mut plan = Self { start, table_clusters: 1, blocks: used.clone() };
         // Each block may need a further one to be counted in: a few rounds settle it.
         loop {
             let before = (plan.clusters(), plan.blocks.len());
@@ -86,9 +152,7 @@ impl Plan {
             }
         }
         if plan.table_clusters << image.header.cluster_bits > MAX_REFCOUNT_TABLE_BYTES {
-            let text =
-                "the image has clusters so far behind each other that no refcount table reaches them all";
-            return Err(BlockError::new(ErrorKind::Limit, text));
+            return Err(out_of_reach());
         }
         Ok(plan)
     }

@@ -134,13 +134,17 @@ impl Scan<'_> {
     fn flag(&mut self, table: Table, word: u64, offset: u64) {
         let cluster = offset >> self.header.cluster_bits;
         let inside = offset < self.file_len;
+        if !inside && !self.first {
+            return;
+        }
         let single = match self.counts.is_single(cluster) {
+            // What is not there is nobody's own.
+            _ if !inside => false,
             Some(single) => single,
-            None if !inside && self.first => false,
             None => return,
         };
         if single != (word & COPIED != 0) {
-            let refcount = self.counts.get(cluster).0;
+            let refcount = if inside { self.counts.get(cluster).0 } else { 0 };
             self.findings.flag_differs(table.active, false, || {
                 format!("data cluster: l2_entry={word:x} refcount={refcount}")
             });

@@ -131,8 +131,9 @@ impl<'a> Walk<'a> {
 
     fn l1_flag(&mut self, at: u64, word: u64, cluster: u64) {
         let single = match self.scan.counts.is_single(cluster) {
+            _ if cluster >= self.image.clusters() && self.scan.first => false,
+            _ if cluster >= self.image.clusters() => return,
             Some(single) => single,
-            None if cluster >= self.image.clusters() && self.scan.first => false,
             None => return,
         };
         if single != (word & COPIED != 0) {

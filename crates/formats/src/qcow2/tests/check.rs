@@ -411,3 +411,59 @@ fn a_bitmaps_extension_that_does_not_hold_is_refused_not_taken_for_leaks() {
     assert!(error.message().contains("bitmaps extension"), "{error}");
     assert_ne!(peer("qemu-img", &["check", name]).unwrap().0, 0, "the peer refuses it too");
 }
+
+#[test]
+fn repair_of_images_that_were_cut_off_is_done_at_once() {
+    let scratch = Scratch::new();
+    let Some(whole) = sample(&scratch, "cluster_size=4k", false, false) else { return };
+    let path = scratch.path("cut");
+    for clusters in (8..whole.len() / 4096).step_by(5) {
+        std::fs::write(&path, &whole[..clusters * 4096]).unwrap();
+        let Ok(first) = check(&path, Repair::All) else { continue };
+        let once = std::fs::read(&path).unwrap();
+        let (second, looked) = (check(&path, Repair::All).unwrap(), check(&path, Repair::No).unwrap());
+        assert_eq!(
+            (second.corruptions_fixed, second.leaks_fixed),
+            (0, 0),
+            "{clusters}: {:?}",
+            second.messages
+        );
+        assert_eq!(second.corruptions, first.corruptions, "{clusters}: {:?}", second.messages);
+        assert_eq!(
+            (looked.corruptions, looked.leaks),
+            (first.corruptions, 0),
+            "{clusters}: {:?}",
+            looked.messages
+        );
+        assert!(once == std::fs::read(&path).unwrap(), "{clusters}: the second repair wrote");
+    }
+}
+
+#[test]
+fn new_refcount_structures_never_lie_where_an_entry_leads_to() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a");
+    create(&path, 4 << 20, &[]).unwrap();
+    let mut image = std::fs::read(&path).unwrap();
+    let header = header(&path).unwrap();
+    image.resize(image.len().next_multiple_of(0x1_0000), 0);
+    let end = image.len() as u64;
+    // One table with entries one and two clusters beyond the end, and no refcounts.
+    let l1 = header.l1_offset as usize;
+    image[l1..l1 + 8].copy_from_slice(&(end | COPIED).to_be_bytes());
+    let mut table = vec![0; 0x1_0000];
+    for (slot, beyond) in [(0, 1), (1, 2)] {
+        table[slot * 8..slot * 8 + 8].copy_from_slice(&((end + (beyond << 16)) | COPIED).to_be_bytes());
+    }
+    image.extend(table);
+    image[header.refcount_table_offset as usize..][..8].fill(0);
+    std::fs::write(&path, &image).unwrap();
+    let report = check(&path, Repair::All).unwrap();
+    assert_eq!((report.corruptions, report.leaks), (0, 0), "{:?}", report.messages);
+    let mended = crate::qcow2::tests::header(&path).unwrap();
+    assert!(mended.refcount_table_offset >= end + (3 << 16), "{:#x}", mended.refcount_table_offset);
+    assert_eq!(code(&check(&path, Repair::No)), 0);
+    if let Some((code, text)) = peer("qemu-img", &["check", path.to_str().unwrap()]) {
+        assert_eq!(code, 0, "{text}");
+    }
+}
