@@ -186,6 +186,28 @@ def _(place):
     assert "failed" not in run.out, "the snapshot below is as it was"
 
 
+@proof("a reopen takes the file's options inside, where the file was opened together with its image")
+def _(place):
+    image, named = qcow2(place, "disk.qcow2"), qcow2(place, "named.qcow2")
+    daemon = Daemon(
+        place,
+        *blockdev("qcow2", "disk", **{"file.driver": "file", "file.filename": image}),
+        *blockdev("file", "f", filename=named),
+        *blockdev("qcow2", "other", file="f"),
+    )
+    qmp = daemon.qmp()
+
+    def options(node, name, **common):
+        return {"options": [{"driver": "qcow2", "node-name": node, "file": {"driver": "file", "filename": name}, **common}]}
+
+    for read_only in [True, False]:
+        qmp.run("blockdev-reopen", options("disk", image, **{"read-only": read_only}))
+        ro = {node["node-name"]: node["ro"] for node in qmp.run("query-named-block-nodes", {"flat": True})}
+        assert ro["disk"] == read_only, ro
+    refused(qmp, "blockdev-reopen", options("disk", named), "filename")
+    refused(qmp, "blockdev-reopen", options("other", named), "file")
+
+
 @proof("resize, reopen and delete: what users of a node must not lose is refused")
 def _(place):
     image = qcow2(place, "disk.qcow2")

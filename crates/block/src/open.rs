@@ -53,6 +53,13 @@ pub struct Common {
     pub for_repair: bool,
 }
 
+impl Common {
+    /// What a file child takes over. Zeroes are looked for above, in what guests write.
+    pub(crate) fn of_file(&self) -> Self {
+        Self { detect_zeroes: false, detect_zeroes_unmap: false, ..self.clone() }
+    }
+}
+
 /// What a policy answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
@@ -163,10 +170,8 @@ impl OpenContext {
         let child = match take_reference(options, "file")? {
             Some(Reference::Node(name)) => self.graph.need_node(&name)?,
             Some(Reference::Options(options)) => {
-                // Zeroes are looked for above, in what guests write.
-                let common =
-                    Common { detect_zeroes: false, detect_zeroes_unmap: false, ..self.common.clone() };
-                let inherit = Inherit { want_format: false, common: Some(common), ..self.inherit() };
+                let common = Some(self.common.of_file());
+                let inherit = Inherit { want_format: false, common, ..self.inherit() };
                 open(&self.graph, options, inherit).await?
             }
             Some(Reference::None) | None => {

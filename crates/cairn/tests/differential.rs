@@ -592,6 +592,12 @@ fn io_commands_print_the_same() {
         pair.same(&format!("qemu-io -f {format} -r -c 'write 0 4k' {image}"));
         pair.same(&format!("qemu-io -f {format} -r -c 'aio_write 0 4k' -c aio_flush {image}"));
         pair.same(&format!("qemu-io -f {format} -c 'reopen -r' -c 'write 0 4k' {image}"));
+        for changed in
+            ["-o file.driver=file", "-o file.driver=null-co", "-o file.filename=other", "-r -o read-only=off"]
+        {
+            pair.same(&format!("qemu-io -f {format} -c 'reopen {changed}' -c 'read 0 4k' {image}"));
+        }
+        pair.same(&format!("qemu-io -f {format} -c 'reopen -c none -o cache.direct=off' {image}"));
     }
     pair.all_same(&[
         "qemu-io -c 'read 0 4k'",

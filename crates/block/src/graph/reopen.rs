@@ -23,7 +23,8 @@ struct Plan {
 
 impl Graph {
     /// Takes changed options of nodes: those every driver has here, the driver's own there. Options that are not
-    /// listed go back to their defaults; children are given by their present names.
+    /// listed go back to their defaults. `file` is the present child's name, or its options where it was opened
+    /// together with its parent; `backing` is a node's name or null.
     pub async fn reopen(&self, nodes: Vec<Options>) -> Result<()> {
         let mut change = self.change().await;
         let plans = self.reopen_inside(&mut change, nodes).await;
@@ -37,7 +38,10 @@ impl Graph {
 
     /// Returns the backing nodes that were given up.
     async fn reopen_inside(&self, change: &mut Change<'_>, nodes: Vec<Options>) -> Result<Vec<Arc<Node>>> {
-        let plans = nodes.into_iter().map(|options| self.plan(options)).collect::<Result<Vec<_>>>()?;
+        let mut plans = Vec::with_capacity(nodes.len());
+        for options in nodes {
+            self.plan(options, &mut plans)?;
+        }
         let mut prepared = Vec::with_capacity(plans.len());
         for (plan, own) in &plans {
             prepared.push(plan.node.driver.reopen(own.clone(), &plan.common).await?);
@@ -68,45 +72,74 @@ impl Graph {
         Ok(given_up)
     }
 
-    /// The plan for one node, and what is left for its driver.
-    fn plan(&self, mut options: Options) -> Result<(Plan, Options)> {
+    /// Adds the plan for one node, and what is left for its driver, to `plans`; before it, that of a file whose options
+    /// are given inside.
+    fn plan(&self, mut options: Options, plans: &mut Vec<(Plan, Options)>) -> Result<()> {
         let name =
             options.take_str("node-name")?.ok_or_else(|| BlockError::invalid("node-name not specified"))?;
         let node = self.node(&name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
+        let common = open::take_common(&mut options, None)?;
+        self.plan_node(node, common, options, plans)
+    }
+
+    fn plan_node(
+        &self,
+        node: Arc<Node>,
+        common: Common,
+        mut options: Options,
+        plans: &mut Vec<(Plan, Options)>,
+    ) -> Result<()> {
+        let name = node.name();
         node.not_busy()?;
         let driver = options.take_str("driver")?.unwrap_or_default();
         if driver != node.driver_name() {
             return Err(BlockError::invalid(format!("Cannot change the option 'driver' of '{name}'")));
         }
-        let common = open::take_common(&mut options, None)?;
-        let backing = self.reopened_children(&node, &mut options)?;
-        {
-            let old = node.common();
-            if (old.direct, old.force_share) != (common.direct, common.force_share) {
-                return Err(BlockError::unsupported(format!(
-                    "cache.direct and force-share of '{name}' can't be changed by a reopen"
-                )));
-            }
+        let old = node.common();
+        if (old.direct, old.force_share) != (common.direct, common.force_share) {
+            return Err(BlockError::unsupported(format!(
+                "cache.direct and force-share of '{name}' can't be changed by a reopen"
+            )));
         }
-        Ok((Plan { node, common, backing }, options))
+        self.reopened_file(&node, &common, &mut options, plans)?;
+        let backing = self.reopened_backing(&node, &mut options)?;
+        plans.push((Plan { node, common, backing }, options));
+        Ok(())
     }
 
-    /// The children a reopen names. `file` must be the present one; a changed `backing` is returned.
-    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
-    fn reopened_children(
+    /// What a reopen says of the file below: its name, which stays the same, or its options.
+    fn reopened_file(
         &self,
         node: &Arc<Node>,
+        common: &Common,
         options: &mut Options,
-    ) -> Result<Option<Option<Arc<Node>>>> {
-        if let Some(file) = node.child(Role::File) {
-            match options.take_str("file")? {
-                Some(name) if name == file.name() => {}
-                Some(_) => return Err(BlockError::unsupported("Cannot change the option 'file'")),
-                None => return Err(BlockError::invalid(format!("file is missing for '{}'", node.name()))),
+        plans: &mut Vec<(Plan, Options)>,
+    ) -> Result<()> {
+        let Some(file) = node.child(Role::File) else { return Ok(()) };
+        match options.take("file") {
+            Some(Opt::Str(name)) if name == file.name() => Ok(()),
+            Some(Opt::Dict(_)) if file.monitor_owned() => Err(BlockError::invalid(format!(
+                "'file' of '{}' is the node '{}', which has options of its own: reopen it by its name",
+                node.name(),
+                file.name()
+            ))),
+            Some(Opt::Dict(mut own)) => {
+                if own.take_str("node-name")?.is_some_and(|name| name != file.name()) {
+                    return Err(BlockError::invalid("Cannot change the option 'file.node-name'"));
+                }
+                let common = open::take_common(&mut own, Some(common.of_file()))?;
+                self.plan_node(file, common, own, plans)
             }
+            Some(_) => Err(BlockError::unsupported("Cannot change the option 'file'")),
+            None => Err(BlockError::invalid(format!("file is missing for '{}'", node.name()))),
         }
+    }
+
+    /// The backing node that a reopen names, if it is another one.
+    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
+    fn reopened_backing(&self, node: &Arc<Node>, options: &mut Options) -> Result<Option<Option<Arc<Node>>>> {
         if !node.driver_type.supports_backing {
             return Ok(None);
         }

@@ -320,7 +320,9 @@ pub async fn writer(graph: &Graph, node: &Arc<Node>) -> Arc<Backend> {
 /// An entry that reads, where the graph lets it.
 pub async fn reader(graph: &Graph, node: &Arc<Node>) -> Result<Arc<Backend>> {
     let perms = Perms { need: Share::READ, share: Share::ALL };
-    graph.attach(BackendRequest { label: "reader".to_owned(), node: node.clone(), perms, pinned: false }).await
+    graph
+        .attach(BackendRequest { label: "reader".to_owned(), node: node.clone(), perms, pinned: false })
+        .await
 }
 
 /// Writes through the inline path first, as exports do.

@@ -7,7 +7,7 @@ use crate::cache::{self, Cache};
 use crate::getopt::Flag;
 use crate::image::{self, Image, Source};
 use crate::{outln, show, size};
-use block::{Opt, Options, Role};
+use block::{Node, Opt, Options, Role};
 
 /// Help of `open`.
 pub const OPEN_MORE: &str = " -r  for reading only
@@ -177,6 +177,14 @@ pub async fn reopen(session: &mut Session<'_>, args: &[String]) -> Result<Outcom
             _ => {}
         }
     }
+    if (parsed.has(Id::ReadOnly) || parsed.has(Id::Writable)) && options.get("read-only").is_some() {
+        session.console.error("Cannot set both -r/-w and 'read-only'");
+        return Err(Refused);
+    }
+    if cache.is_some() && options.get("cache").is_some() {
+        session.console.error("Cannot set both -c and the cache options");
+        return Err(Refused);
+    }
     session.finish_requests().await;
     let Some(image) = &session.image else { return Err(Refused) };
     let writable = match (parsed.has(Id::ReadOnly), parsed.has(Id::Writable)) {
@@ -211,7 +219,7 @@ async fn change(image: &Image, options: Options, cache: Option<Cache>, writable:
         .with_str("driver", node.driver_name())
         .with("read-only", Opt::Bool(!writable))
         .with("force-share", Opt::Bool(common.force_share))
-        .with("cache", Opt::Dict(cache_options))
+        .with("cache", Opt::Dict(cache_options.clone()))
         .with_str("discard", if common.discard == block::Discard::Unmap { "unmap" } else { "ignore" });
     if let Some(file) = node.child(Role::File) {
         all.set("file", Opt::Str(file.name().to_owned()));
@@ -221,13 +229,32 @@ async fn change(image: &Image, options: Options, cache: Option<Cache>, writable:
         all.set("backing", backing);
     }
     for (name, value) in options.iter() {
-        all.set(name, value.clone());
+        let value = match (name, value, node.child(Role::File)) {
+            ("file", Opt::Dict(own), Some(file)) => Opt::Dict(over_present(&file, own)),
+            ("cache", Opt::Dict(own), _) => Opt::Dict(over(cache_options.clone(), own)),
+            _ => value.clone(),
+        };
+        all.set(name, value);
     }
     if !writable {
         image.set_writable(false).await?;
     }
     image.graph.reopen(vec![all]).await?;
     if writable { image.set_writable(true).await } else { Ok(()) }
+}
+
+/// Changed options of a file over those that say which file it is.
+fn over_present(file: &Node, changed: &Options) -> Options {
+    let mut present = Options::new().with_str("driver", file.driver_name());
+    if matches!(file.driver_name(), "file" | "host_device") {
+        present = present.with_str("filename", &file.filename());
+    }
+    over(present, changed)
+}
+
+fn over(mut present: Options, changed: &Options) -> Options {
+    changed.iter().for_each(|(name, value)| present.set(name, value.clone()));
+    present
 }
 
 impl Session<'_> {
