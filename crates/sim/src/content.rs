@@ -45,6 +45,11 @@ impl Content {
         self.pages.len() as u64 * PAGE
     }
 
+    /// Bytes of the pages of a range that are not stored.
+    pub fn missing(&self, off: u64, len: u64) -> u64 {
+        pieces(off, len).filter(|(page, ..)| !self.pages.contains_key(page)).count() as u64 * PAGE
+    }
+
     /// Reads what there is from `off` on; tells how many bytes.
     pub fn read(&self, off: u64, buf: &mut [u8]) -> usize {
         let len = self.len.saturating_sub(off).min(buf.len() as u64);
@@ -97,6 +102,11 @@ impl Content {
                 bytes.fill(0);
             }
         }
+    }
+
+    /// Frees pages that hold only zeroes.
+    pub fn make_sparse(&mut self) {
+        self.pages.retain(|_, page| page.iter().any(|byte| *byte != 0));
     }
 
     /// Zeroes what lies inside the file and stores it; the length stays.

@@ -137,6 +137,20 @@ impl Disk {
         self.durable_names.insert(path.as_ref().to_owned(), ino);
     }
 
+    /// Frees the pages of a file that hold only zeroes, as a sparse copy of it has none.
+    pub fn make_sparse(&mut self, path: impl AsRef<Path>) {
+        let file = self.lookup(path.as_ref()).and_then(|ino| self.files.get_mut(&ino));
+        if let Some(file) = file {
+            file.durable.make_sparse();
+            file.cache.make_sparse();
+        }
+    }
+
+    /// Bytes that all files take.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.files.values().map(|file| file.cache.allocated()).sum()
+    }
+
     /// What reads of the file see now.
     pub fn content(&self, path: impl AsRef<Path>) -> Option<&Content> {
         Some(&self.files.get(self.names.get(path.as_ref())?)?.cache)

@@ -69,6 +69,15 @@ impl Effect {
         self.off.saturating_add(self.len)
     }
 
+    /// Bytes of pages that it stores and `content` does not yet.
+    pub(crate) fn stores(&self, content: &Content) -> u64 {
+        match self.fill {
+            Fill::Bytes { .. } | Fill::Reserve => content.missing(self.off, self.len),
+            Fill::Zero => content.missing(self.off, self.len.min(content.len().saturating_sub(self.off))),
+            Fill::Hole => 0,
+        }
+    }
+
     /// Whether it can be done in pieces. A length is set in one.
     fn divisible(&self) -> bool {
         !matches!(self.size, Size::Set(_))

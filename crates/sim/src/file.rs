@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rt::{Allocate, BoxFuture, Buf, BufMut, FileExtent, FileKind, FileStat, RawFile, Try};
 
 use crate::effect::{Effect, SECTOR};
-use crate::fault::{EIO, Fault, OpKind};
+use crate::fault::{EIO, ENOSPC, Fault, OpKind};
 use crate::world::{Answer, Body, Shared};
 
 const EBADF: i32 = 9;
@@ -119,7 +119,11 @@ impl RawFile for SimFile {
                 let mut inner = self.shared.0.lock();
                 inner.note("try_write", [self.ino, off, len as u64]);
                 inner.mix(digest(buf));
-                inner.change_now(self.ino, "did", Effect::write(off, buf.get(..len).unwrap_or_default()));
+                let effect = Effect::write(off, buf.get(..len).unwrap_or_default());
+                if inner.lacks_room(self.ino, &effect) {
+                    return Try::Done(errno(ENOSPC));
+                }
+                inner.change_now(self.ino, "did", effect);
                 Try::Done(Ok(len))
             }
         }

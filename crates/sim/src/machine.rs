@@ -201,6 +201,14 @@ impl World {
         self.0.0.lock().set_watch(watch);
     }
 
+    /// Leaves room in the file system for so many bytes more than the files take now: what would store more fails with
+    /// ENOSPC. `None` is room without end.
+    pub fn limit_room(&self, more: Option<u64>) {
+        let mut inner = self.0.0.lock();
+        let taken = inner.disk.allocated();
+        inner.set_room(more.map(|more| taken.saturating_add(more)));
+    }
+
     /// A hash over everything that happened.
     pub fn hash(&self) -> u64 {
         self.0.0.lock().hash()

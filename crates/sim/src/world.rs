@@ -14,7 +14,7 @@ use rt::{BufMut, Runnable};
 
 use crate::disk::Disk;
 use crate::effect::Effect;
-use crate::fault::{EIO, Fault, OpKind, Plant};
+use crate::fault::{EIO, ENOSPC, Fault, OpKind, Plant};
 use crate::rng::Rng;
 
 /// How the simulated machine is made.
@@ -125,6 +125,8 @@ pub(crate) struct Inner {
     plants: Vec<Plant>,
     counts: BTreeMap<OpKind, u64>,
     watch: Option<Watch>,
+    /// Bytes that all files together may take.
+    room: Option<u64>,
     hash: u64,
     story: VecDeque<Scene>,
     dead: bool,
@@ -162,6 +164,7 @@ impl Inner {
             plants: Vec::new(),
             counts: BTreeMap::new(),
             watch: None,
+            room: None,
             hash: 0xcbf2_9ce4_8422_2325,
             story: VecDeque::new(),
             dead: false,
@@ -197,6 +200,18 @@ impl Inner {
 
     pub(crate) fn unplant(&mut self) {
         self.plants.clear();
+    }
+
+    /// Gives the file system room for so many bytes, in pages; any number, if none.
+    pub(crate) fn set_room(&mut self, room: Option<u64>) {
+        self.room = room;
+    }
+
+    /// Whether the file system has no room for a change of a file.
+    pub(crate) fn lacks_room(&self, ino: u64, effect: &Effect) -> bool {
+        let Some(room) = self.room else { return false };
+        let more = self.disk.cache(ino).map_or(0, |content| effect.stores(content));
+        more > 0 && self.disk.allocated().saturating_add(more) > room
     }
 
     pub(crate) fn set_watch(&mut self, watch: Option<Watch>) {
@@ -355,6 +370,9 @@ impl Inner {
         match self.meet(kind, ino) {
             Some(Fault::Errno(n)) => errno = Some(n),
             Some(Fault::Stall(ns)) => end = end.saturating_add(ns),
+            None if effect.as_ref().is_some_and(|effect| self.lacks_room(ino, effect)) => {
+                errno = Some(ENOSPC)
+            }
             None => {}
         }
         self.note(what, [ino, id, errno.unwrap_or(0) as u64]);

@@ -46,6 +46,8 @@ pub struct CrashTest {
     pub beside: Option<Beside>,
     /// Changes the files after they were made and filled, before the guest starts.
     pub prepare: Option<Prepare>,
+    /// Bytes that the file system has room for when the guest starts; any number, if none.
+    pub room: Option<u64>,
     /// Faults planted when the guest starts.
     pub faults: Vec<Plant>,
     /// The size is kept by one sector of metadata; otherwise a crash may leave any size between the last durable and later
@@ -172,10 +174,12 @@ impl CrashTest {
 
     fn work(&self, sim: &Sim, model: &Arc<Mutex<Model>>, kept: &Kept) -> std::result::Result<(), String> {
         let (stack, plan, world) = (self.stack.clone(), self.plan, sim.world().clone());
-        let (book, moments, faults, beside) = (model.clone(), kept.clone(), self.faults.clone(), self.beside);
+        let (book, moments, faults) = (model.clone(), kept.clone(), self.faults.clone());
+        let (beside, room) = (self.beside, self.room);
         let result: Result<()> = sim.run(async move {
             let session = stack.open().await?;
             world.watch(Some(Box::new(move |moment, disk| moments.lock().offer(moment, disk))));
+            world.limit_room(room);
             faults.into_iter().for_each(|plant| world.plant(plant));
             let guest = Guest::new(session, book, world.clone());
             let beside = beside.map(|beside| rt::spawn(beside(guest.session.clone(), world)));

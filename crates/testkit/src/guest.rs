@@ -89,6 +89,8 @@ pub enum Faults {
     None,
     /// Requests may fail.
     Some,
+    /// The file system is full: writes may fail with ENOSPC, flushes may not.
+    Full,
     /// Syncs may fail: requests may fail, and the page cache may have lost what a read looks for.
     Syncs,
 }
@@ -151,9 +153,13 @@ impl Guest {
             Step::Discard => self.discard(offset, len).await,
         };
         match result {
-            Err(_) if plan.faults != Faults::None => Ok(()),
             // The disk was cut before the request was admitted.
             Err(e) if plan.mix.resize > 0 && e.kind() == ErrorKind::Invalid => Ok(()),
+            Err(e) if plan.faults == Faults::Full => {
+                let told = step != Step::Flush && e.kind() == ErrorKind::NoSpace;
+                if told { Ok(()) } else { Err(e) }
+            }
+            Err(_) if plan.faults != Faults::None => Ok(()),
             result => result,
         }
     }

@@ -198,6 +198,9 @@ impl<'a> Image<'a> {
         let host = entry & OFFSET;
         if host != 0 {
             refs.add(self, host, self.cluster(), who, false);
+            if host.saturating_add(self.cluster()) > self.bytes.len() as u64 {
+                refs.corruptions.push(format!("{who}: the file ends before its cluster at {host:#x} does"));
+            }
             self.judge_copied(active, entry, host, who, copied);
         } else if entry & COPIED != 0 {
             copied.push(format!("{who} has COPIED set and leads nowhere"));

@@ -44,6 +44,7 @@ fn crash_test(bug: Bug) -> CrashTest {
         or_inspect: None,
         beside: None,
         prepare: None,
+        room: None,
         faults: Vec::new(),
         exact_size: true,
         moments: 20,

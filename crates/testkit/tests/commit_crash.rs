@@ -123,6 +123,7 @@ fn any_test(seed: u64) -> CrashTest {
         or_inspect: None,
         beside: Some(commit_middle),
         prepare: None,
+        room: None,
         faults: Vec::new(),
         exact_size: true,
         moments: 30,

@@ -74,6 +74,7 @@ fn any_test(seed: u64) -> CrashTest {
         or_inspect: None,
         beside: None,
         prepare: None,
+        room: None,
         faults: Vec::new(),
         exact_size: true,
         moments: 20,
@@ -166,5 +167,26 @@ fn after_a_failed_fsync_no_flush_and_no_fua_write_is_answered_as_durable() {
         test.plan.faults = Faults::Syncs;
         test.faults = vec![Plant::nth_of(OpKind::Sync, seed % 12, EIO)];
         CrashTest { crashes: 4, ..test }
+    });
+}
+
+/// Makes the top a copy that has no space for its zeroes.
+fn make_sparse(_: &Stack, disk: &mut Disk) -> Result<(), String> {
+    disk.make_sparse("/top");
+    Ok(())
+}
+
+#[test]
+fn a_full_file_system_costs_nothing_that_was_accepted_and_no_flush_fails() {
+    run_seeds("QCOW2_FULL", 600, |seed| {
+        let mut test = any_test(seed);
+        let mut rng = Rng::new(!seed);
+        let size = test.stack.images.last().map_or(0, |image| image.size);
+        test.plan.faults = Faults::Full;
+        test.room = Some(rng.below(size + size / 2));
+        if rng.chance(1, 2) {
+            test.prepare = Some(make_sparse);
+        }
+        test
     });
 }

@@ -26,6 +26,7 @@ fn a_raw_image_keeps_what_was_flushed_through_every_crash() {
         or_inspect: None,
         beside: None,
         prepare: None,
+        room: None,
         faults: Vec::new(),
         exact_size: false,
         moments: 20,

@@ -125,7 +125,10 @@ impl Image {
     /// Counts found clusters, after a look that they are not metadata.
     async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<Found> {
         self.not_metadata(run.start..run.end()).await?;
-        self.set_counts(run, 1).await?;
+        if let Err((set, e)) = self.set_counts(run, 1).await {
+            self.returned.lock().extend((set.count > 0).then_some(set));
+            return Err(e);
+        }
         let fresh = run.start >= alloc.end;
         alloc.end = alloc.end.max(run.end());
         Ok(Found { run, fresh })
@@ -147,10 +150,13 @@ impl Image {
         }
     }
 
-    async fn set_counts(&self, run: Run, count: u64) -> Result<()> {
+    /// Sets the counts of a run; where it fails, it tells those that were set.
+    async fn set_counts(&self, run: Run, count: u64) -> Result<(), (Run, BlockError)> {
         let mut at = run.start;
         while at < run.end() {
-            let Some(counts) = self.count_page(at).await? else { break };
+            let set = Run { start: run.start, count: at - run.start };
+            let Some(counts) = self.count_page(at).await.map_err(|e| (set, e))? else { break };
+            self.place(&counts.page).await.map_err(|e| (set, e))?;
             let end = run.end().min(counts.first + self.g().counts_per_page());
             (at..end).for_each(|cluster| counts.set(cluster, count));
             self.dirty_counts.mark(&counts.page);
@@ -163,7 +169,7 @@ impl Image {
     pub(super) async fn take_returned(&self, alloc: &mut Alloc) -> Result<()> {
         loop {
             let Some(run) = self.returned.lock().pop() else { return Ok(()) };
-            if let Err(e) = self.set_counts(run, 0).await {
+            if let Err((_, e)) = self.set_counts(run, 0).await {
                 self.returned.lock().push(run);
                 return Err(e);
             }
@@ -185,6 +191,19 @@ impl Image {
             end = first;
         }
         Ok(end)
+    }
+
+    /// Makes the file as long as all clusters that were handed out. Nobody writes behind them while the allocator is
+    /// held, so that no data is cut off.
+    pub(super) async fn cover_clusters(&self) -> Result<()> {
+        let file = self.file()?;
+        let alloc = self.alloc.lock().await;
+        let end = alloc.end << self.g().cluster_bits;
+        if file.length() < end && file.facts().grows_with_zeroes {
+            let covered = file.driver().resize(end, "off").await;
+            covered.map_err(|e| self.failed(e.context("growing the file to the end of its last cluster")))?;
+        }
+        Ok(())
     }
 
     /// Cuts what the file has grown by and no longer uses.

@@ -28,6 +28,17 @@ pub(super) const UNJUDGED: u32 = 4;
 /// Mark of a slice of an L2 table that others refer to.
 pub(super) const SHARED: u32 = 2;
 
+/// Mark of a page of which a part may be a hole of the file: it has no space there to be written to ([`Image::place`]).
+pub(super) const UNPLACED: u32 = 8;
+/// No file system has smaller blocks.
+const SMALLEST_BLOCK: usize = 512;
+
+/// [`UNPLACED`] if the bytes of a table may come from a hole of the file.
+pub(super) fn may_lie_in_a_hole(bytes: &[u8]) -> u32 {
+    let hole = bytes.chunks(SMALLEST_BLOCK).any(|block| block.iter().all(|byte| *byte == 0));
+    if hole { UNPLACED } else { 0 }
+}
+
 /// Big-endian bytes as words.
 pub(super) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<8>().0.iter().map(|b| u64::from_be_bytes(*b))
@@ -99,7 +110,7 @@ impl Image {
                 self.regions.found(g.cluster(host), Known { name: L2_TABLE, index });
             }
         }
-        Ok(self.tables.insert(Page::new(key, place, 0, words_of(&bytes))))
+        Ok(self.tables.insert(Page::new(key, place, may_lie_in_a_hole(&bytes), words_of(&bytes))))
     }
 
     pub(super) async fn read_table(&self, offset: u64, len: u64) -> Result<BufMut> {
@@ -178,7 +189,7 @@ impl Image {
         let place = table.host + g.slice_offset(slice);
         let bytes = self.read_slice(slice, place).await?;
         let mut words: Vec<u64> = words_of(&bytes).collect();
-        let mut marks = 0;
+        let mut marks = may_lie_in_a_hole(&bytes);
         if !table.owned {
             marks |= SHARED;
             words.iter_mut().for_each(|w| *w = disowned(*w));
@@ -289,6 +300,10 @@ impl Image {
         if let Some(page) = self.slice(slice).await?
             && page.marks() & SHARED == 0
         {
+            if page.marks() & UNPLACED != 0 {
+                let _lease = self.slices.lease(slice, slice + 1, true).await;
+                self.place(&page).await?;
+            }
             return Ok(page);
         }
         let g = self.g();
@@ -302,16 +317,39 @@ impl Image {
             }
         }
         match self.load_slice(slice).await? {
-            Some(page) => Ok(page),
+            Some(page) => self.place(&page).await.map(|()| page),
             None => Err(self.corrupt(format!("the L1 entry of slice {slice} vanished"), None).await),
         }
+    }
+
+    /// Before the first change of a page: gives it space in the file. A change that is accepted must not fail later, when
+    /// an epoch writes it, for lack of space. What is written is what is there, so the caller keeps others from changing
+    /// the page meanwhile: by a lease of it, or by the allocator's lock for refcounts.
+    pub(super) async fn place(&self, page: &Page) -> Result<()> {
+        if page.marks() & UNPLACED == 0 {
+            return Ok(());
+        }
+        let words: Vec<u64> = page.words_from(0).collect();
+        self.write(page.place(), bytes_of(&words).freeze()).await?;
+        page.change_marks(0, UNPLACED);
+        Ok(())
+    }
+
+    /// The page of the L1 table that has the entry `index`, with space in the file.
+    pub(super) async fn l1_page_to_change(&self, index: u64) -> Result<Arc<Page>> {
+        let page = self.l1_page(index).await?;
+        if page.marks() & UNPLACED != 0 {
+            let _lease = self.slices.lease(page.key(), page.key() + 1, true).await;
+            self.place(&page).await?;
+        }
+        Ok(page)
     }
 
     /// Puts a new L2 table in the file and into the L1 table; tells its byte offset.
     async fn new_table(&self, slice: u64, content: Buf) -> Result<u64> {
         let g = self.g();
         let index = g.l1_index(slice);
-        let l1 = self.l1_page(index).await?;
+        let l1 = self.l1_page_to_change(index).await?;
         let run = self.allocate_whole(1).await?;
         let host = run.start << g.cluster_bits;
         if let Err(e) = self.write(host, content).await {
@@ -334,7 +372,7 @@ impl Image {
         let host = self.new_table(first_slice, bytes.freeze()).await?;
         for slice in first_slice..first_slice + g.slices() {
             if let Some(page) = self.tables.get(slice) {
-                page.move_to(host + g.slice_offset(slice), page.marks() & !SHARED);
+                page.move_to(host + g.slice_offset(slice), page.marks() & !(SHARED | UNPLACED));
             }
         }
         self.freed.give_up(Gone { start: g.cluster(old.host), count: 1, why: Why::Always });

@@ -8,7 +8,8 @@
 //! Laws:
 //! - the first sector of the header comes last, when everything it leads to is durable: a power cut leaves a file
 //!   that is no image, or the whole image;
-//! - all refcounts an image starts with are written at once, whatever their number.
+//! - all refcounts an image starts with are written at once, whatever their number;
+//! - metadata is written whole, its zeroes too: no later change of it needs space that the file system may not have.
 //!
 //! Bounds: tables are written in pieces of 1 MiB.
 use super::header::{
@@ -20,6 +21,7 @@ use block::{
     ZeroFlags,
 };
 use rt::{Buf, BufMut};
+use std::iter::repeat;
 use std::sync::Arc;
 
 /// Bytes written at a time.
@@ -260,6 +262,7 @@ impl NewImage<'_> {
         self.write_mapping().await?;
         let (sector, rest) = first_cluster.split_at_checked(SECTOR).unwrap_or((first_cluster, &[]));
         write(self.file, SECTOR as u64, rest).await?;
+        self.write_zeroes((SECTOR + rest.len()) as u64, self.header.cluster_size()).await?;
         self.file.flush().await?;
         let mut whole_sector = [0; SECTOR];
         whole_sector.iter_mut().zip(sector).for_each(|(to, from)| *to = *from);
@@ -301,7 +304,8 @@ impl NewImage<'_> {
         let cluster_size = self.header.cluster_size();
         let blocks_at = 1 + u64::from(self.header.refcount_table_clusters);
         let table = (0..self.layout.blocks).map(|b| (blocks_at + b) * cluster_size);
-        self.write_words(self.header.refcount_table_offset, table).await?;
+        let entries = (self.header.refcount_table_bytes() / 8) as usize;
+        self.write_words(self.header.refcount_table_offset, table.chain(repeat(0)).take(entries)).await?;
         let bits = self.layout.total << self.header.refcount_order;
         let (whole, rest) = (bits / 8, bits % 8);
         let one = counts_of_one(self.header.refcount_order);
@@ -318,24 +322,34 @@ impl NewImage<'_> {
             let last = one.first().copied().unwrap_or_default() & ((1u16 << rest) - 1) as u8;
             write(self.file, end, &[last]).await?;
         }
-        Ok(())
+        let blocks_end = (blocks_at + self.layout.blocks) * cluster_size;
+        self.write_zeroes(end + u64::from(rest > 0), blocks_end).await
     }
 
     async fn write_mapping(&self) -> Result<()> {
         let (cluster_size, l2_entries) = (self.header.cluster_size(), self.header.l2_entries());
         let layout = self.layout;
         let l1 = (0..layout.l2_tables).map(|t| (layout.l2_at(t, l2_entries) * cluster_size) | COPIED);
-        self.write_words(self.header.l1_offset, l1).await?;
+        let l1_entries = self.header.l1_entries as usize;
+        self.write_words(self.header.l1_offset, l1.chain(repeat(0)).take(l1_entries)).await?;
         let zero = if self.zero_flag() { ZERO } else { 0 };
         for table in 0..layout.l2_tables {
             let at = layout.l2_at(table, l2_entries);
             let clusters = l2_entries.min(layout.guest_clusters - table * l2_entries);
             let l2 = (1..=clusters).map(|i| ((at + i) * cluster_size) | COPIED | zero);
-            self.write_words(at * cluster_size, l2).await?;
-            if !self.fresh && clusters < l2_entries {
-                let (from, len) = (at * cluster_size + clusters * 8, (l2_entries - clusters) * 8);
-                self.file.write_zeroes(from, len, ZeroFlags::default()).await?;
-            }
+            self.write_words(at * cluster_size, l2.chain(repeat(0)).take(l2_entries as usize)).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes zeroes as data from one offset to another.
+    async fn write_zeroes(&self, from: u64, to: u64) -> Result<()> {
+        let zeroes = BufMut::zeroed(to.saturating_sub(from).min(PIECE as u64) as usize).freeze();
+        let mut at = from;
+        while at < to {
+            let len = (to - at).min(PIECE as u64);
+            self.file.write(at, zeroes.slice(..len as usize), WriteFlags::default()).await?;
+            at += len;
         }
         Ok(())
     }

@@ -9,6 +9,10 @@
 //! then the counts (so that every entry in the sealed pages is counted). Data of sealed entries was written before
 //! they were set, so flush A covers it.
 //!
+//! With flush A the file is as long as all clusters that it has: a write to a part of the last one leaves the rest to
+//! be read as zeroes, and other programs read whole clusters only. Pages that an epoch writes in place have their space
+//! since before they were first changed ([`Image::place`]): it needs none that a full file system could refuse.
+//!
 //! Under the dirty bit (lazy refcounts) counts are left for the end: a repair makes them anew after a crash.
 //!
 //! Failures: nothing is taken off a list before it is durable, so an epoch that ends early, for lack of space or
@@ -31,6 +35,9 @@ impl Image {
         self.unharmed()?;
         self.freed.seal();
         let tables = self.dirty_tables.seal();
+        if !tables.is_empty() {
+            self.cover_clusters().await?;
+        }
         if !self.counts_wait.load(Acquire) {
             self.write_counts().await?;
         }

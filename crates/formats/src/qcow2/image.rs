@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, `alloc`,
-/// `header_turn`; the turn of a flush comes before `count_writer` and takes none of the others.
+/// `header_turn`; the turn of a flush comes before `alloc` and `count_writer`, so that nobody flushes under them.
 pub(super) struct Image {
     pub geometry: Geometry,
     pub edges: Arc<Edges>,

@@ -13,7 +13,7 @@
 //! Bounds: the table has at most 8 MiB; its pages and those of blocks are cached, never all loaded.
 //! Specification: qcow2.rst, "Host cluster management".
 use super::alloc::{Alloc, Run};
-use super::cache::{TABLE_PAGE_WORDS, bytes_of, words_of};
+use super::cache::{TABLE_PAGE_WORDS, bytes_of, may_lie_in_a_hole, words_of};
 use super::entry::Geometry;
 use super::freed::{Gone, Why};
 use super::header::{MAX_REFCOUNT_TABLE_BYTES, REFCOUNT_BLOCK_MASK};
@@ -200,7 +200,7 @@ impl Image {
         let bytes_per_page = g.page_words() as u64 * 8;
         let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
         let bytes = self.read_table(place, bytes_per_page).await?;
-        let page = self.counts.insert(Page::new(number, place, 0, words_of(&bytes)));
+        let page = self.counts.insert(Page::new(number, place, may_lie_in_a_hole(&bytes), words_of(&bytes)));
         if self.counts.is_crowded_by(&self.dirty_counts, g.page_words()) {
             self.write_counts().await?;
         }
@@ -274,6 +274,7 @@ impl Image {
                 at += 1;
                 continue;
             };
+            self.place(&counts.page).await?;
             let end = clusters.end.min(counts.first + self.g().counts_per_page());
             for cluster in at..end {
                 match counts.get(cluster) {

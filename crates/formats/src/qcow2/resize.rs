@@ -242,7 +242,7 @@ impl Image {
     /// Unhooks a whole L2 table, with all it refers to.
     async fn drop_table(self: &Arc<Self>, index: u64) -> Result<()> {
         let g = self.geometry;
-        let l1 = self.l1_page(index).await?;
+        let l1 = self.l1_page_to_change(index).await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
         let word = l1.word(at);
         if word == 0 {

@@ -142,7 +142,8 @@ pub(super) async fn resize(
         }
     };
     if let Err(e) = result {
-        if size > old {
+        // A plain change of the length is made or not, and others may have written behind the old end meanwhile.
+        if size > old && preallocation != "off" {
             file.set_len(old).await.map_err(failed)?;
         }
         return Err(failed(e));
