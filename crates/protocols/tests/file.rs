@@ -266,3 +266,91 @@ fn no_image_is_made_in_a_file_that_is_in_use_here_whatever_it_is_called() {
         assert_eq!(std::fs::read_to_string(&name).unwrap(), "keep");
     });
 }
+
+#[test]
+fn character_devices_open_as_devices_and_content_without_an_end_is_refused() {
+    rt::block_on_control(async {
+        let graph = graph();
+        let null = options("/dev/null").with_str("driver", "host_device");
+        let node = graph.add(null).await.unwrap();
+        assert_eq!((node.length(), node.driver_name()), (0, "host_device"));
+        graph.remove("f").await.unwrap();
+        let e = graph.add(options("/dev/null")).await.unwrap_err();
+        assert!(e.message().contains("to be a regular file"), "{e}");
+        // Its size is told as 0, and reading it gives more.
+        let made_up = options("/proc/version").with("read-only", Opt::Bool(true));
+        assert_eq!(graph.add(made_up).await.unwrap_err().kind(), ErrorKind::Invalid);
+    });
+}
+
+/// A loop device over a file; `None`, said aloud, where there are none to be had.
+struct Loop(String);
+
+impl Loop {
+    fn new(args: &[&str], file: &str) -> Option<Self> {
+        let made = std::process::Command::new("losetup").args(["--show", "-f"]).args(args).arg(file).output();
+        let name =
+            made.ok().filter(|made| made.status.success()).and_then(|m| String::from_utf8(m.stdout).ok());
+        if name.is_none() {
+            println!("left out: no loop devices");
+        }
+        name.map(|name| Self(name.trim().to_owned()))
+    }
+
+    fn options(&self) -> Options {
+        options(&self.0).with_str("driver", "host_device")
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        std::process::Command::new("losetup").args(["-d", &self.0]).status().unwrap();
+    }
+}
+
+#[test]
+fn zeroes_that_may_unmap_and_discards_give_a_devices_space_back() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new("device");
+    let backing = scratch.path("a");
+    std::fs::write(&backing, vec![7; 8 << 20]).unwrap();
+    let Some(device) = Loop::new(&[], &backing) else { return };
+    rt::block_on_control(async {
+        let graph = graph();
+        let node = graph.add(device.options()).await.unwrap();
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        let before = std::fs::metadata(&backing).unwrap().blocks();
+        // Zeroes that keep their place come first, and odd ones: neither costs the device its holes.
+        disk.write_zeroes(0, 1 << 20, ZeroFlags::default()).await.unwrap();
+        disk.write_zeroes((1 << 20) + 5, 3000, ZeroFlags { unmap: true, ..ZeroFlags::default() })
+            .await
+            .unwrap();
+        disk.write_zeroes(2 << 20, 2 << 20, ZeroFlags { unmap: true, ..ZeroFlags::default() }).await.unwrap();
+        disk.discard(4 << 20, 2 << 20).await.unwrap();
+        disk.flush().await.unwrap();
+        let freed = before - std::fs::metadata(&backing).unwrap().blocks();
+        assert!(freed * 512 >= 4 << 20, "{freed} sectors were given back");
+        let (data, result) = disk.read(0, BufMut::with_len(4 << 20)).await;
+        result.unwrap();
+        let zero = |at: usize| at < 1 << 20 || (5..3005).contains(&(at - (1 << 20))) || at >= 2 << 20;
+        assert!(data.iter().enumerate().all(|(at, byte)| *byte == if zero(at) { 0 } else { 7 }));
+        graph.detach(&disk).await.unwrap();
+        graph.remove("f").await.unwrap();
+    });
+}
+
+#[test]
+fn a_read_only_device_is_refused_for_writing_unless_reading_will_do() {
+    let scratch = Scratch::new("ro-device");
+    let backing = scratch.path("a");
+    std::fs::write(&backing, vec![7; 1 << 20]).unwrap();
+    let Some(device) = Loop::new(&["-r"], &backing) else { return };
+    rt::block_on_control(async {
+        let graph = graph();
+        let e = graph.add(device.options()).await.unwrap_err();
+        assert!(e.message().contains("not writable"), "{e}");
+        let node = graph.add(device.options().with("auto-read-only", Opt::Bool(true))).await.unwrap();
+        assert!(node.read_only());
+        graph.remove("f").await.unwrap();
+    });
+}

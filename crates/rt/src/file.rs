@@ -26,8 +26,10 @@ pub enum Allocate {
     Reserve,
     /// Reserves space; the file keeps its length.
     ReserveKeepSize,
-    /// Frees the range, which reads zero. On a block device a discard: what it reads afterwards is up to the device.
+    /// Frees the range, which reads zero.
     PunchHole,
+    /// Frees the range as advice. On a block device what it reads afterwards is up to the device; a file reads zero.
+    Discard,
     /// Makes the range read zero, keeping it allocated where possible; the file keeps its length.
     ZeroRange,
 }

@@ -17,6 +17,8 @@ const BLKGETSIZE64: u64 = 0x8008_1272;
 const BLKSSZGET: u64 = 0x1268;
 const BLKDISCARD: u64 = 0x1277;
 const BLKZEROOUT: u64 = 0x127f;
+const BLKROGET: u64 = 0x125e;
+const PUNCH: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// What O_DIRECT asks for where nothing better is known.
 const SAFE_ALIGNMENT: u32 = 4096;
 
@@ -44,6 +46,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let kind = kind_of(stat.st_mode);
     // Again: the name may have changed hands since.
     refuse(kind)?;
+    refuse_read_only_device(fd.as_fd(), kind, options)?;
     // Only the open itself had to be kept from waiting; a ring would take the flag as "never wait".
     sys::set_status_flags(fd.as_fd(), if options.direct { libc::O_DIRECT } else { 0 })?;
     let magic = if kind == FileKind::Regular { sys::fs_magic(fd.as_fd())? } else { 0 };
@@ -214,6 +217,27 @@ impl OsFile {
     }
 }
 
+/// A device's own ways. What reads zero afterwards goes through `fallocate`, which frees only what the device promises
+/// to read as zeroes; a plain discard promises nothing.
+fn allocate_on_device(fd: BorrowedFd<'_>, mode: Allocate, off: u64, len: u64) -> io::Result<()> {
+    match mode {
+        Allocate::PunchHole => sys::fallocate(fd, PUNCH, off, len),
+        Allocate::Discard => sys::ioctl_range(fd, BLKDISCARD, off, len),
+        Allocate::ZeroRange => sys::ioctl_range(fd, BLKZEROOUT, off, len),
+        // A device has its space.
+        Allocate::Reserve | Allocate::ReserveKeepSize => Ok(()),
+    }
+}
+
+/// Refuses to write to a device that takes no writes: its kernel lets it be opened, and fails the first write.
+fn refuse_read_only_device(fd: BorrowedFd<'_>, kind: FileKind, options: &OpenOptions) -> io::Result<()> {
+    let asked = kind == FileKind::Block && options.write;
+    match asked && sys::ioctl_get::<libc::c_int>(fd, BLKROGET).is_ok_and(|read_only| read_only != 0) {
+        true => Err(io::Error::from_raw_os_error(libc::EACCES)),
+        false => Ok(()),
+    }
+}
+
 fn lock_kind(exclusive: bool) -> libc::c_int {
     if exclusive { libc::F_WRLCK } else { libc::F_RDLCK }
 }
@@ -293,6 +317,13 @@ impl RawFile for OsFile {
             if self.is_memory() {
                 return sys::sync(self.fd(), data_only);
             }
+            // A character device like /dev/null stores nothing that could be made durable.
+            if self.kind == FileKind::Char {
+                return match sys::sync(self.fd(), data_only) {
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+                    result => result,
+                };
+            }
             perform(self.op(0, 0, Action::Sync { data_only })).await.1.map(drop)
         })
     }
@@ -300,19 +331,13 @@ impl RawFile for OsFile {
     fn allocate(&self, mode: Allocate, off: u64, len: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             if self.kind == FileKind::Block {
-                let request = match mode {
-                    Allocate::PunchHole => BLKDISCARD,
-                    Allocate::ZeroRange => BLKZEROOUT,
-                    // A device has its space.
-                    Allocate::Reserve | Allocate::ReserveKeepSize => return Ok(()),
-                };
                 let fd = self.fd.clone();
-                return blocking(move || sys::ioctl_range(fd.as_fd(), request, off, len)).await;
+                return blocking(move || allocate_on_device(fd.as_fd(), mode, off, len)).await;
             }
             let mode = match mode {
                 Allocate::Reserve => 0,
                 Allocate::ReserveKeepSize => libc::FALLOC_FL_KEEP_SIZE,
-                Allocate::PunchHole => libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+                Allocate::PunchHole | Allocate::Discard => PUNCH,
                 Allocate::ZeroRange => libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE,
             };
             if self.is_memory() && len <= MEMORY_MAX {
@@ -335,7 +360,8 @@ impl RawFile for OsFile {
     fn len(&self) -> io::Result<u64> {
         match self.kind {
             FileKind::Block => sys::ioctl_get::<u64>(self.fd(), BLKGETSIZE64),
-            _ => self.stat().map(|stat| stat.len),
+            // Where the kernel makes up the content there is no end to go to, whatever the size it tells.
+            _ => sys::lseek(self.fd(), 0, libc::SEEK_END),
         }
     }
 

@@ -183,7 +183,7 @@ impl RawFile for SimFile {
             let (what, effect) = match mode {
                 Allocate::Reserve => ("reserve", Effect::reserve(off, len, true)),
                 Allocate::ReserveKeepSize => ("reserve", Effect::reserve(off, len, false)),
-                Allocate::PunchHole => ("punch", Effect::punch(off, len)),
+                Allocate::PunchHole | Allocate::Discard => ("punch", Effect::punch(off, len)),
                 Allocate::ZeroRange => ("zero", Effect::zero(off, len)),
             };
             self.shared.0.lock().note("bytes", [self.ino, off, len]);

@@ -89,6 +89,11 @@ pub(super) async fn create(request: CreateRequest) -> Result<()> {
     options.finish()?;
     let layout = Layout::new(&mut header, preallocation)?;
     let first_cluster = header.lay_out(backing_format.as_deref())?;
+    let (need, room) = (layout.end(&header), file.length());
+    if !file.facts().grows_with_zeroes && need > room {
+        let text = format!("the image needs {need} bytes, '{}' has {room}", file.filename());
+        return Err(BlockError::new(ErrorKind::NoSpace, text));
+    }
     let image = NewImage { file: &file, header: &header, layout, fresh: empty(&file).await? };
     image.write(preallocation, &first_cluster).await
 }
@@ -240,6 +245,14 @@ impl Layout {
         Ok(Self { blocks, l1_at, l1_clusters, l2_tables, guest_clusters, total })
     }
 
+    /// Bytes that the file has at least.
+    fn end(&self, header: &Header) -> u64 {
+        match self.guest_clusters {
+            0 => self.l1_at * header.cluster_size() + header.l1_bytes(),
+            _ => self.total * header.cluster_size(),
+        }
+    }
+
     /// The cluster of an L2 table; its data clusters follow it.
     fn l2_at(&self, table: u64, l2_entries: u64) -> u64 {
         self.l1_at + self.l1_clusters + table * (1 + l2_entries)
@@ -273,18 +286,9 @@ impl NewImage<'_> {
     /// Gives the file its length; what does not read as zeroes by itself is zeroed.
     async fn size_file(&self, preallocation: Preallocation) -> Result<()> {
         let cluster_size = self.header.cluster_size();
-        let end = match self.layout.guest_clusters {
-            0 => self.layout.l1_at * cluster_size + self.header.l1_bytes(),
-            _ => self.layout.total * cluster_size,
-        };
+        let end = self.layout.end(self.header);
         if self.file.length() < end {
-            self.file.driver().resize(end, preallocation.of_file()).await.map_err(|e| match e.kind() {
-                ErrorKind::Invalid | ErrorKind::Unsupported => {
-                    let text = format!("the image needs {end} bytes, the device has {}", self.file.length());
-                    BlockError::new(ErrorKind::NoSpace, text)
-                }
-                _ => e,
-            })?;
+            self.file.driver().resize(end, preallocation.of_file()).await?;
         }
         if self.fresh {
             return Ok(());

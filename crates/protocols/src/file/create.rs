@@ -133,7 +133,11 @@ pub(super) async fn resize(
             return Err(BlockError::unsupported("Preallocation can't be used for shrinking files"));
         }
         "falloc" if size == old => Ok(()),
-        "falloc" => file.allocate(Allocate::Reserve, old, size - old).await,
+        "falloc" => match file.allocate(Allocate::Reserve, old, size - old).await {
+            // ext2, ext3, many FUSE and network file systems reserve nothing; what is written has its place as well.
+            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => write_zeroes(file, old, size).await,
+            result => result,
+        },
         "full" => write_zeroes(file, old, size).await,
         other => {
             return Err(BlockError::invalid(format!(

@@ -1,4 +1,4 @@
-//! `file` and `host_device`: a regular file or a block device of this machine.
+//! `file` and `host_device`: a regular file, or a block or character device of this machine.
 //!
 //! ```text
 //! Node ─▶ FileDriver ─▶ rt::File  (data; replaced when the node turns writable or read-only)
@@ -68,6 +68,7 @@ pub(crate) struct FileDriver {
     /// Fast zeroes were refused by this file system; not tried again.
     no_zero_range: AtomicBool,
     no_punch: AtomicBool,
+    no_discard: AtomicBool,
     no_reserve: AtomicBool,
     discards: AtomicU64,
     failed_discards: AtomicU64,
@@ -97,6 +98,7 @@ impl FileDriver {
             locks,
             no_zero_range: AtomicBool::new(false),
             no_punch: AtomicBool::new(false),
+            no_discard: AtomicBool::new(false),
             no_reserve: AtomicBool::new(false),
             discards: AtomicU64::new(0),
             failed_discards: AtomicU64::new(0),
@@ -124,13 +126,18 @@ impl FileDriver {
     }
 
     async fn punch(&self, offset: u64, len: u64) -> Result<()> {
-        if self.no_punch.load(Relaxed) {
+        self.free(Allocate::PunchHole, &self.no_punch, offset, len).await
+    }
+
+    /// Frees a range in one of two ways, where it has not been refused before.
+    async fn free(&self, mode: Allocate, refused: &AtomicBool, offset: u64, len: u64) -> Result<()> {
+        if refused.load(Relaxed) {
             return Err(BlockError::unsupported("no holes in this file system"));
         }
         self.changed();
-        let result = self.file().allocate(Allocate::PunchHole, offset, len).await;
+        let result = self.file().allocate(mode, offset, len).await;
         self.changed();
-        result.map_err(|e| self.fast_path_error(&self.no_punch, "punching a hole in", offset, &e))
+        result.map_err(|e| self.fast_path_error(refused, "punching a hole in", offset, &e))
     }
 
     /// An unsupported fast path is remembered and reported as such, so that the core writes zeroes instead.
@@ -142,6 +149,10 @@ impl FileDriver {
         e: &std::io::Error,
     ) -> BlockError {
         let error = self.error(what, offset, e);
+        // Devices want whole sectors: another range may do.
+        if self.device && error.kind() == ErrorKind::Invalid {
+            return BlockError::unsupported(error.message());
+        }
         if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) || error.errno() == ENOTTY {
             refused.store(true, Relaxed);
             return BlockError::unsupported(error.message());
@@ -149,14 +160,18 @@ impl FileDriver {
         error
     }
 
-    async fn zero(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
-        if unmap && !self.device {
+    async fn zero(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+        let ZeroFlags { unmap, no_fallback, .. } = flags;
+        if unmap {
             match self.punch(offset, len).await {
                 Err(e) if e.kind() == ErrorKind::Unsupported => {}
                 other => return other,
             }
         }
-        if !self.no_zero_range.load(Relaxed) {
+        // A device's zeroes may be written by the kernel, no faster than data. And Linux takes a loop device that can't
+        // zero in place for one that can't punch from then on: it is asked only when no hole can be lost by that.
+        let may_zero = !self.device || self.no_punch.load(Relaxed) && !no_fallback;
+        if may_zero && !self.no_zero_range.load(Relaxed) {
             self.changed();
             let result = self.file().allocate(Allocate::ZeroRange, offset, len).await;
             self.changed();
@@ -183,9 +198,8 @@ impl Driver for FileDriver {
     fn facts(&self) -> Facts {
         Facts {
             alignment: self.file.load().alignment(),
-            can_write_zeroes: !self.no_zero_range.load(Relaxed)
-                || !self.device && !self.no_punch.load(Relaxed),
-            can_discard: !self.no_punch.load(Relaxed),
+            can_write_zeroes: !self.no_zero_range.load(Relaxed) || !self.no_punch.load(Relaxed),
+            can_discard: !self.no_discard.load(Relaxed),
             grows_with_zeroes: !self.device,
             ..Facts::default()
         }
@@ -289,7 +303,7 @@ impl Driver for FileDriver {
     fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let end = offset + len;
-            self.zero(offset, len, flags.unmap).await?;
+            self.zero(offset, len, flags).await?;
             if !self.device && end > self.length() {
                 // By a write of the last zeroes: unlike a new length it never cuts what another write has put behind.
                 let last = u64::from(self.file.load().alignment()).min(len);
@@ -307,7 +321,7 @@ impl Driver for FileDriver {
             if end <= offset {
                 return Ok(());
             }
-            match self.punch(offset, end - offset).await {
+            match self.free(Allocate::Discard, &self.no_discard, offset, end - offset).await {
                 Ok(()) => {
                     self.discards.fetch_add(1, Relaxed);
                     self.discarded_bytes.fetch_add(end - offset, Relaxed);

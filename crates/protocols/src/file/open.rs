@@ -85,7 +85,12 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
         Err(e) if refused(&e) && context.fall_back_to_read_only() => open_path(path, false, direct).await,
         other => other,
     };
-    let file = file.map_err(|e| could_not_open(&filename, &e))?;
+    let file = file.map_err(|e| match stat.kind {
+        FileKind::Block if refused(&e) && !context.common().read_only => {
+            BlockError::os(format!("The device '{filename}' is not writable"), &e)
+        }
+        _ => could_not_open(&filename, &e),
+    })?;
     let locks = if context.common().force_share || given.locking == Locking::Off {
         None
     } else {
@@ -115,8 +120,8 @@ fn check_kind(filename: &str, stat: &FileStat, device: bool) -> Result<()> {
         Err(BlockError::invalid(format!("'{driver}' driver requires '{filename}' to be {kind}")))
     };
     match stat.kind {
-        FileKind::Block if device => Ok(()),
-        _ if device => wrong("host_device", "a block device"),
+        FileKind::Block | FileKind::Char if device => Ok(()),
+        _ if device => wrong("host_device", "either a character or block device"),
         FileKind::Regular => Ok(()),
         _ => wrong("file", "a regular file"),
     }

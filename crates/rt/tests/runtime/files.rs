@@ -245,7 +245,7 @@ fn a_block_device_has_its_size_and_can_be_zeroed_and_discarded() {
             assert_eq!(file.read_exact((2 << 20) - 4096, 8192).await.unwrap()[4095..4097], [7, 0]);
             file.allocate(Allocate::ZeroRange, 1 << 20, 1 << 20).await.unwrap();
             assert!(file.read_exact(1 << 20, 1 << 20).await.unwrap().iter().all(|&byte| byte == 0));
-            file.allocate(Allocate::PunchHole, 0, 4 << 20).await.unwrap();
+            file.allocate(Allocate::Discard, 0, 4 << 20).await.unwrap();
             assert!(file.set_len(0).await.is_err(), "a device has the size it has");
             let (_, beyond) = file.write(4 << 20, BufMut::zeroed(4096).freeze()).await;
             assert!(beyond.is_err());
