@@ -16,6 +16,7 @@ use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Opt, Options,
     Perms, Policy, Registry, Role, Share,
 };
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -222,14 +223,8 @@ impl Image {
 
 /// Puts a temporary overlay over `base` and opens it for writing. Its file has no name any more when this returns.
 async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Image, BlockError> {
-    let folder = std::env::temp_dir();
-    let path = folder.join(format!("cairn-{}-{:016x}.qcow2", std::process::id(), rt::random_u64()));
-    let name = path.to_string_lossy().into_owned();
-    graph.create("qcow2", &name, base.length(), Options::new()).await?;
-    let mut options = graph.image_options(&name, Some("qcow2"))?;
-    options.set("backing", Opt::Str(base.name().to_owned()));
-    let common = Common { no_flush: true, discard: discard_of(source), ..Common::default() };
-    let opened = graph.open_with(options, common, Policy::FOLLOW).await;
+    let (path, name) = temporary_file()?;
+    let opened = open_overlay(graph, base, source, &name).await;
     // Open or not, nobody needs the name: the open file lives on without it.
     let removed = rt::fs::unlink(&path).await;
     let node = opened?;
@@ -237,6 +232,31 @@ async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Ima
     let perms = Perms { need: Share::READ.and(Share::WRITE), share: source.share };
     let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
     Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
+}
+
+async fn open_overlay(
+    graph: &Graph,
+    base: &Arc<Node>,
+    source: &Source,
+    name: &str,
+) -> Result<Arc<Node>, BlockError> {
+    graph.create("qcow2", name, base.length(), Options::new()).await?;
+    let mut options = graph.image_options(name, Some("qcow2"))?;
+    options.set("backing", Opt::Str(base.name().to_owned()));
+    let common = Common { no_flush: true, discard: discard_of(source), ..Common::default() };
+    graph.open_with(options, common, Policy::FOLLOW).await
+}
+
+/// Makes an empty file that nobody else can read, in `$TMPDIR` or else where files may be large.
+fn temporary_file() -> Result<(PathBuf, String), BlockError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let folder = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let path = folder.join(format!("cairn-{:016x}.qcow2", rt::random_u64()));
+    let name = path.to_string_lossy().into_owned();
+    let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+    made.map_err(|error| BlockError::os(format!("could not make the temporary file '{name}'"), &error))?;
+    Ok((path, name))
 }
 
 fn discard_of(source: &Source) -> Discard {
@@ -420,4 +440,18 @@ pub fn chain(top: &Arc<Node>) -> Vec<Arc<Node>> {
 /// Whether a driver of this name interprets a file (and so can be the format of an image).
 pub fn is_format(name: &str) -> bool {
     registry().find(name).is_some_and(|driver| driver.kind == DriverKind::Format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_temporary_overlay_is_a_new_file_that_nobody_else_may_read() {
+        let (path, name) = temporary_file().unwrap();
+        let made = std::fs::metadata(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o600, "{name}");
+    }
 }

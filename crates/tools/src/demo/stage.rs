@@ -4,6 +4,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::outln;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -24,14 +25,18 @@ pub(super) struct Daemon(Child);
 impl Stage {
     pub(super) fn new(named: Option<String>) -> Result<Stage, Failure> {
         let keep = named.is_some();
-        let folder = match named {
-            Some(name) => PathBuf::from(name),
-            None => std::env::temp_dir().join(format!("cairn-demo-{}", std::process::id())),
+        let (folder, made) = match named {
+            Some(name) => (PathBuf::from(&name), fs::create_dir_all(name)),
+            None => {
+                // Its own, and nobody else's to look into: it is no folder that was there.
+                let folder = std::env::temp_dir().join(format!("cairn-demo-{:016x}", rt::random_u64()));
+                let made = fs::DirBuilder::new().mode(0o700).create(&folder);
+                (folder, made)
+            }
         };
         let program = std::env::current_exe()
             .map_err(|e| Failure::new(format_args!("this program can't find itself: {e}")))?;
-        fs::create_dir_all(&folder)
-            .map_err(|e| Failure::new(format_args!("could not make '{}': {e}", folder.display())))?;
+        made.map_err(|e| Failure::new(format_args!("could not make '{}': {e}", folder.display())))?;
         let folder = folder.canonicalize().unwrap_or(folder);
         Ok(Stage { folder, keep, program })
     }
