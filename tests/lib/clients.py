@@ -1,15 +1,17 @@
 """NBD clients of others at our exports, our clients at theirs, and clients that nobody wants."""
 
+import array
 import os
 import random
 import socket
 import struct
+import sys
 import time
 
 import nbd
 
 import wire
-from harness import (KIB, MIB, Daemon, export_options, face, image_options, main, memory_peak,
+from harness import (KIB, MIB, Daemon, Qmp, QmpError, export_options, face, image_options, main, memory_peak,
                      ours, peer, proof, sockets, tested_is_peer, wait_for)
 
 EINVAL, ENOSPC = 22, 28
@@ -522,6 +524,108 @@ def _(place):
         handle.shutdown()
     works(daemon)
     daemon.stop()
+
+
+def start_activated(place, count, command, names=None):
+    """Starts a program with listening sockets from descriptor 3 on, as a service manager does."""
+    paths = [place.path(f"handed{index}") for index in range(count)]
+    listeners = [socket.socket(socket.AF_UNIX) for _ in paths]
+    for listener, path in zip(listeners, paths):
+        listener.bind(path)
+        listener.listen(5)
+    for index, listener in enumerate(listeners):
+        os.dup2(listener.fileno(), 50 + index)
+    begin = ("import os, sys\n"
+             "for index in range(int(os.environ['LISTEN_FDS'])):\n"
+             "    os.dup2(50 + index, 3 + index)\n"
+             "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+             "os.execvp(sys.argv[1], sys.argv[1:])\n")
+    environment = dict(os.environ, LISTEN_FDS=str(count), **({"LISTEN_FDNAMES": names} if names else {}))
+    process = place.spawn([sys.executable, "-c", begin, *command], pass_fds=range(50, 50 + count), env=environment)
+    for index in range(count):
+        os.close(50 + index)
+    return process, paths
+
+
+@proof("sockets of a service manager are served on, all of them, and nothing else is opened")
+def _(place):
+    raw = raw_image(place)
+    process, paths = start_activated(place, 2, [*face("nbd"), "-t", "-r", "-e", "0", "-f", "raw", raw])
+    for path in paths:
+        assert connect(f"nbd+unix:///?socket={path}", contexts=False).get_size() == SIZE
+    place.end(process)
+    target = place.path("copy")
+    place.ok(["nbdcopy", "--", "[", *face("nbd"), "-r", "-f", "raw", raw, "]", target])
+    with open(raw, "rb") as one, open(target, "rb") as other:
+        assert one.read() == other.read()
+    for contradiction in (["-p", "10811"], ["-b", "127.0.0.1"], ["-k", place.path("own")]):
+        process, _ = start_activated(place, 1, [*face("nbd"), *contradiction, "-f", "raw", raw])
+        assert process.wait(60) == 1, contradiction
+    assert not os.path.exists(place.path("own"))
+
+
+@proof("the daemon serves NBD and QMP on sockets that were handed over, by name and by number")
+def _(place):
+    for nbd_socket, qmp_socket, names in (("disk", "qmp", "disk:qmp"), ("3", "4", None)):
+        command = [*face("daemon"), "--blockdev", "null-co,node-name=n,size=1048576",
+                   "--nbd-server", f"addr.type=fd,addr.str={nbd_socket}", "--export", "nbd,id=e,node-name=n",
+                   "--chardev", f"socket,id=c,fd={qmp_socket},server=on,wait=off", "--monitor", "c"]
+        process, paths = start_activated(place, 2, command, names)
+        qmp = Qmp(paths[1])
+        assert connect(f"nbd+unix:///n?socket={paths[0]}", contexts=False).get_size() == MIB
+        qmp.run("quit")
+        assert process.wait(60) == 0
+        for path in paths:
+            os.unlink(path)
+
+
+@proof("descriptors come with QMP commands: sockets by name, files as sets")
+def _(place):
+    raw = raw_image(place, size=MIB)
+    daemon = Daemon(place, nbd=False)
+    qmp = daemon.qmp()
+
+    def hand(command, descriptor, **arguments):
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+        qmp.socket.sendmsg([b" "], rights)
+        return qmp.run(command, **arguments)
+
+    def refused(command, **arguments):
+        try:
+            qmp.run(command, **arguments)
+        except QmpError:
+            return
+        raise AssertionError(f"{command} {arguments} went through")
+
+    listener, path = socket.socket(socket.AF_UNIX), place.path("named")
+    listener.bind(path)
+    listener.listen(5)
+    refused("getfd", fdname="nothing")
+    hand("getfd", listener.fileno(), fdname="served")
+    listener.close()
+    qmp.run("nbd-server-start", addr={"type": "fd", "data": {"str": "served"}})
+    refused("closefd", fdname="served")
+    reader, writer = os.open(raw, os.O_RDONLY), os.open(raw, os.O_RDWR)
+    set_id = hand("add-fd", reader, opaque="reader")["fdset-id"]
+    file = {"driver": "file", "filename": f"/dev/fdset/{set_id}"}
+    refused("blockdev-add", driver="raw", node_name="early", file=file)
+    hand("add-fd", writer, fdset_id=set_id)
+    os.close(reader)
+    os.close(writer)
+    assert [len(found["fds"]) for found in qmp.run("query-fdsets")] == [2]
+    os.rename(raw, raw + ".moved")
+    qmp.run("blockdev-add", driver="raw", node_name="disk", file=file)
+    qmp.run("remove-fd", fdset_id=set_id)
+    assert qmp.run("query-fdsets") == []
+    refused("remove-fd", fdset_id=set_id)
+    qmp.run("block-export-add", type="nbd", id="e", node_name="disk", writable=True)
+    handle = connect(f"nbd+unix:///disk?socket={path}", contexts=False)
+    assert handle.pread(4096, 0) == noise(MIB, 0)[:4096]
+    handle.pwrite(b"w" * 512, 0)
+    handle.shutdown()
+    with open(raw + ".moved", "rb") as moved:
+        assert moved.read(512) == b"w" * 512
+    qmp.run("quit")
 
 
 main("NBD clients")

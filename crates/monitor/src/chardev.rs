@@ -3,7 +3,7 @@ use crate::client;
 use crate::control::Control;
 use crate::wire::Layout;
 use api::{ChardevOptions, ChardevOptionsBranch, ChardevSocketOptions, InetSocketAddress, QmpError};
-use api::{SocketAddress, UnixSocketAddress};
+use api::{FdSocketAddress, SocketAddress, UnixSocketAddress};
 use block::BlockError;
 use futures_util::future::{Either, select};
 use rt::net::{Listener, Stream};
@@ -28,7 +28,7 @@ pub(crate) enum Chardev {
 
 impl Chardev {
     /// Opens it. A server that is to wait does so until its first client is there.
-    pub(crate) async fn open(options: &ChardevOptions) -> Result<Self, QmpError> {
+    pub(crate) async fn open(control: &Control, options: &ChardevOptions) -> Result<Self, QmpError> {
         let ChardevOptionsBranch::Socket(socket) = &options.branch else { return Ok(Self::Stdio) };
         let address = address(socket)?;
         if !socket.server.unwrap_or(false) {
@@ -37,9 +37,9 @@ impl Chardev {
                     "'wait' option is incompatible with socket in client connect mode",
                 ));
             }
-            return connect(&address).await.map(Self::Client);
+            return connect(control, &address).await.map(Self::Client);
         }
-        let listeners = crate::commands::listen(&address).await?;
+        let listeners = control.listen(&address).await?;
         let mut first = None;
         if socket.wait.unwrap_or(true)
             && let Some(listener) = listeners.first()
@@ -101,8 +101,11 @@ async fn accept(control: Control, listener: Listener, layout: Layout) {
     }
 }
 
-async fn connect(address: &SocketAddress) -> Result<Stream, QmpError> {
+async fn connect(control: &Control, address: &SocketAddress) -> Result<Stream, QmpError> {
     let (place, result) = match address {
+        SocketAddress::Fd(fd) => {
+            (fd.str.clone(), control.descriptors().socket(&fd.str).and_then(Stream::from_fd))
+        }
         SocketAddress::Unix(unix) => (unix.path.clone(), Stream::connect_unix(Path::new(&unix.path)).await),
         SocketAddress::Inet(inet) => {
             let port = inet.port.parse();
@@ -117,7 +120,15 @@ async fn connect(address: &SocketAddress) -> Result<Stream, QmpError> {
 }
 
 fn address(socket: &ChardevSocketOptions) -> Result<SocketAddress, QmpError> {
-    let ChardevSocketOptions { path, host, port, .. } = socket.clone();
+    let ChardevSocketOptions { path, host, port, fd, .. } = socket.clone();
+    if let Some(fd) = fd {
+        return match (path, host, port) {
+            (None, None, None) => Ok(SocketAddress::Fd(FdSocketAddress { str: fd })),
+            _ => Err(QmpError::generic(
+                "chardev: socket: 'fd' stands alone, without 'path', 'host' and 'port'",
+            )),
+        };
+    }
     match (path, host, port) {
         (Some(path), None, None) => Ok(SocketAddress::Unix(UnixSocketAddress { path })),
         (None, host, Some(port)) => Ok(SocketAddress::Inet(InetSocketAddress {
@@ -126,6 +137,6 @@ fn address(socket: &ChardevSocketOptions) -> Result<SocketAddress, QmpError> {
             ..InetSocketAddress::default()
         })),
         (None, Some(_), None) => Err(QmpError::generic("chardev: socket: no port given")),
-        _ => Err(QmpError::generic("chardev: socket: either 'path' or 'port' must be given")),
+        _ => Err(QmpError::generic("chardev: socket: one of 'path', 'port' and 'fd' must be given")),
     }
 }

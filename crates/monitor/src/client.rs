@@ -19,6 +19,7 @@ const QUIT: &str = "quit";
 
 /// Serves one QMP session until its client has left or must be let go. `input` and `output` may be the same stream.
 pub async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>, layout: Layout) {
+    let control = control.for_session();
     let outbox = Arc::new(Outbox::new(layout));
     let peer = input.peer_label();
     control.join(&outbox);
@@ -66,9 +67,10 @@ async fn write(outbox: Arc<Outbox>, output: Arc<Stream>) {
 
 async fn read(control: &Control, outbox: &Arc<Outbox>, input: &Stream) -> io::Result<()> {
     let mut session = Session::new();
-    let mut buffer = vec![0; INPUT];
+    let (mut buffer, mut descriptors) = (vec![0; INPUT], Vec::new());
     loop {
-        let n = input.recv(&mut buffer).await?;
+        let n = input.recv_with_descriptors(&mut buffer, &mut descriptors).await?;
+        control.descriptors().receive(descriptors.drain(..));
         if n == 0 {
             return Ok(());
         }

@@ -1,4 +1,5 @@
 //! What commands work on: the graph, jobs, exports, objects; and how all of it ends.
+use crate::descriptors::Descriptors;
 use crate::events::Events;
 use crate::objects::Objects;
 use crate::options;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 
 /// The state that all sessions share; a handle, cheap to clone.
 #[derive(Clone)]
-pub struct Control(Arc<Inner>);
+pub struct Control(Arc<Inner>, Arc<Descriptors>);
 
 struct Inner {
     graph: Graph,
@@ -38,7 +39,7 @@ impl Control {
         let graph = Graph::new(registry, options::from_json);
         let (deleted, alarmed) = (events.clone(), events.clone());
         graph.on_poison(move |node, error| alarmed.poisoned(node, error));
-        Self(Arc::new(Inner {
+        let inner = Inner {
             jobs: Jobs::new(events.clone()),
             exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),
             objects: Objects::default(),
@@ -49,7 +50,18 @@ impl Control {
             end: futures_util::lock::Mutex::new(None),
             left: AtomicBool::new(false),
             has_left: Event::new(),
-        }))
+        };
+        Self(Arc::new(inner), Arc::default())
+    }
+
+    /// The same for a session, which has descriptors of its own.
+    pub(crate) fn for_session(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+
+    /// The descriptors of the session.
+    pub(crate) fn descriptors(&self) -> &Descriptors {
+        &self.1
     }
 
     /// The graph.

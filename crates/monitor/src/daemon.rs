@@ -204,7 +204,7 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
             if set_up.chardevs.iter().any(|(id, _)| *id == options.id) {
                 return Err(QmpError::generic(format!("Duplicate ID '{}' for chardev", options.id)));
             }
-            let chardev = Chardev::open(&options).await?;
+            let chardev = Chardev::open(control, &options).await?;
             set_up.chardevs.push((options.id, chardev));
             Ok(())
         }

@@ -19,6 +19,7 @@ mod client;
 mod commands;
 mod control;
 pub mod daemon;
+mod descriptors;
 mod events;
 pub mod nodes;
 mod objects;

@@ -23,8 +23,10 @@ pub mod buf;
 mod class;
 mod engine;
 mod epoll;
+pub mod fdset;
 pub mod file;
 pub mod fs;
+pub mod handed;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod local;

@@ -71,6 +71,9 @@ fn open_fd(path: &Path, options: &OpenOptions) -> io::Result<OwnedFd> {
         (false, true) => libc::O_WRONLY,
         (true, true) => libc::O_RDWR,
     };
+    if let Some(set) = crate::fdset::of(path) {
+        return crate::fdset::open(set, access);
+    }
     let mut flags = access | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_LARGEFILE;
     let wanted = [
         (options.create, libc::O_CREAT),

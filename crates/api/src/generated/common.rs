@@ -28,10 +28,13 @@ pub enum SocketAddressType {
     Inet,
     /// A UNIX domain socket.
     Unix,
+    /// A socket that is open already.
+    Fd,
 }
 
 impl Enumeration for SocketAddressType {
-    const VALUES: &'static [(&'static str, Self)] = &[("inet", Self::Inet), ("unix", Self::Unix)];
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("inet", Self::Inet), ("unix", Self::Unix), ("fd", Self::Fd)];
 }
 enumeration_codec!(SocketAddressType);
 
@@ -85,6 +88,24 @@ impl Object for UnixSocketAddress {
 }
 object_codec!(UnixSocketAddress);
 
+/// A socket that is open already.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FdSocketAddress {
+    /// The name that `getfd` or the service manager gave it, or the number of an inherited descriptor.
+    pub str: String,
+}
+
+impl Object for FdSocketAddress {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { str: from.required("str")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("str", &self.str);
+    }
+}
+object_codec!(FdSocketAddress);
+
 /// A socket address, its members beside its type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SocketAddress {
@@ -92,6 +113,8 @@ pub enum SocketAddress {
     Inet(InetSocketAddress),
     /// `unix`.
     Unix(UnixSocketAddress),
+    /// `fd`.
+    Fd(FdSocketAddress),
 }
 
 impl SocketAddress {
@@ -100,6 +123,7 @@ impl SocketAddress {
         match self {
             Self::Inet(_) => SocketAddressType::Inet,
             Self::Unix(_) => SocketAddressType::Unix,
+            Self::Fd(_) => SocketAddressType::Fd,
         }
     }
 
@@ -107,6 +131,7 @@ impl SocketAddress {
         Ok(match tag {
             SocketAddressType::Inet => Self::Inet(Object::take(from)?),
             SocketAddressType::Unix => Self::Unix(Object::take(from)?),
+            SocketAddressType::Fd => Self::Fd(Object::take(from)?),
         })
     }
 
@@ -114,6 +139,7 @@ impl SocketAddress {
         match self {
             Self::Inet(inner) => inner.put(to),
             Self::Unix(inner) => inner.put(to),
+            Self::Fd(inner) => inner.put(to),
         }
     }
 }
@@ -138,10 +164,13 @@ pub enum SocketAddressLegacyKind {
     Inet,
     /// `unix`.
     Unix,
+    /// `fd`.
+    Fd,
 }
 
 impl Enumeration for SocketAddressLegacyKind {
-    const VALUES: &'static [(&'static str, Self)] = &[("inet", Self::Inet), ("unix", Self::Unix)];
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("inet", Self::Inet), ("unix", Self::Unix), ("fd", Self::Fd)];
 }
 enumeration_codec!(SocketAddressLegacyKind);
 
@@ -152,6 +181,8 @@ pub enum SocketAddressLegacy {
     Inet(InetSocketAddress),
     /// `unix`.
     Unix(UnixSocketAddress),
+    /// `fd`.
+    Fd(FdSocketAddress),
 }
 
 impl SocketAddressLegacy {
@@ -160,6 +191,7 @@ impl SocketAddressLegacy {
         match self {
             Self::Inet(_) => SocketAddressLegacyKind::Inet,
             Self::Unix(_) => SocketAddressLegacyKind::Unix,
+            Self::Fd(_) => SocketAddressLegacyKind::Fd,
         }
     }
 
@@ -167,6 +199,7 @@ impl SocketAddressLegacy {
         Ok(match tag {
             SocketAddressLegacyKind::Inet => Self::Inet(from.required("data")?),
             SocketAddressLegacyKind::Unix => Self::Unix(from.required("data")?),
+            SocketAddressLegacyKind::Fd => Self::Fd(from.required("data")?),
         })
     }
 
@@ -174,6 +207,7 @@ impl SocketAddressLegacy {
         match self {
             Self::Inet(inner) => to.put("data", inner),
             Self::Unix(inner) => to.put("data", inner),
+            Self::Fd(inner) => to.put("data", inner),
         }
     }
 }

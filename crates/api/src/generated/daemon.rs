@@ -18,7 +18,7 @@ impl Enumeration for ChardevBackend {
 }
 enumeration_codec!(ChardevBackend);
 
-/// A character device on a socket: `path`, or `host` and `port`.
+/// A character device on a socket: `path`, or `host` and `port`, or `fd`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChardevSocketOptions {
     /// File of a UNIX domain socket.
@@ -27,6 +27,8 @@ pub struct ChardevSocketOptions {
     pub host: Option<String>,
     /// TCP port.
     pub port: Option<String>,
+    /// A socket that is open already: its name, or the number of an inherited descriptor.
+    pub fd: Option<String>,
     /// Whether it listens; it connects if absent.
     pub server: Option<bool>,
     /// Whether start-up waits for the first client; it does if absent.
@@ -39,6 +41,7 @@ impl Object for ChardevSocketOptions {
             path: from.optional("path")?,
             host: from.optional("host")?,
             port: from.optional("port")?,
+            fd: from.optional("fd")?,
             server: from.optional("server")?,
             wait: from.optional("wait")?,
         })
@@ -48,6 +51,7 @@ impl Object for ChardevSocketOptions {
         to.put_optional("path", &self.path);
         to.put_optional("host", &self.host);
         to.put_optional("port", &self.port);
+        to.put_optional("fd", &self.fd);
         to.put_optional("server", &self.server);
         to.put_optional("wait", &self.wait);
     }

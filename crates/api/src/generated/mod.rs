@@ -17,6 +17,8 @@ mod block_job;
 pub use block_job::*;
 mod block_export;
 pub use block_export::*;
+mod descriptors;
+pub use descriptors::*;
 mod qom;
 pub use qom::*;
 mod daemon;
@@ -64,6 +66,11 @@ pub const COMMANDS: &[&str] = &[
     "block-export-add",
     "block-export-del",
     "query-block-exports",
+    "getfd",
+    "closefd",
+    "add-fd",
+    "remove-fd",
+    "query-fdsets",
     "object-add",
     "object-del",
 ];
@@ -75,6 +82,7 @@ pub trait Handlers:
     + BlockQueryCommands
     + BlockJobCommands
     + BlockExportCommands
+    + DescriptorsCommands
     + QomCommands
 {
 }
@@ -85,6 +93,7 @@ impl<
         + BlockQueryCommands
         + BlockJobCommands
         + BlockExportCommands
+        + DescriptorsCommands
         + QomCommands,
 > Handlers for T
 {
@@ -133,6 +142,11 @@ pub async fn dispatch<H: Handlers>(
         "block-export-add" => run(arguments, |a| handlers.block_export_add(a)).await,
         "block-export-del" => run(arguments, |a| handlers.block_export_del(a)).await,
         "query-block-exports" => run(arguments, |NoArguments {}| handlers.query_block_exports()).await,
+        "getfd" => run(arguments, |a| handlers.getfd(a)).await,
+        "closefd" => run(arguments, |a| handlers.closefd(a)).await,
+        "add-fd" => run(arguments, |a| handlers.add_fd(a)).await,
+        "remove-fd" => run(arguments, |a| handlers.remove_fd(a)).await,
+        "query-fdsets" => run(arguments, |NoArguments {}| handlers.query_fdsets()).await,
         "object-add" => run(arguments, |a| handlers.object_add(a)).await,
         "object-del" => run(arguments, |a| handlers.object_del(a)).await,
         _ => Err(QmpError::command_not_found(command)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 fn address(address: &SocketAddress) -> Result<Address, QmpError> {
     match address {
         SocketAddress::Unix(unix) => Ok(Address::Unix(unix.path.clone().into())),
+        SocketAddress::Fd(fd) => Err(QmpError::generic(format!("'{}' is a socket, not an address", fd.str))),
         SocketAddress::Inet(inet) => {
             let port = inet.port.parse();
             let port =
@@ -20,7 +21,7 @@ fn address(address: &SocketAddress) -> Result<Address, QmpError> {
 }
 
 /// Listens at an address of the schema.
-pub(crate) async fn listen(at: &SocketAddress) -> Result<Vec<Listener>, QmpError> {
+async fn listen(at: &SocketAddress) -> Result<Vec<Listener>, QmpError> {
     let mut listeners = NbdServer::listen(&address(at)?).await.map_err(failed)?;
     if let SocketAddress::Inet(inet) = at {
         // A family that is refused by name is left out; one that is asked for by name leaves the other out.
@@ -44,6 +45,14 @@ pub(crate) async fn listen(at: &SocketAddress) -> Result<Vec<Listener>, QmpError
 }
 
 impl Control {
+    /// Listens at an address of the schema, or on the socket that it means.
+    pub(crate) async fn listen(&self, at: &SocketAddress) -> Result<Vec<Listener>, QmpError> {
+        let SocketAddress::Fd(fd) = at else { return listen(at).await };
+        let socket = self.descriptors().socket(&fd.str).and_then(Listener::from_raw_fd);
+        let wrong = |e| QmpError::generic(format!("File descriptor '{}' can't be listened on: {e}", fd.str));
+        socket.map(|listener| vec![listener]).map_err(wrong)
+    }
+
     /// Starts the NBD server.
     pub(crate) async fn start_nbd_server(&self, options: NbdServerOptions) -> Result<(), QmpError> {
         if self.exports().server().is_some() {
@@ -59,7 +68,7 @@ impl Control {
             },
             ..defaults
         };
-        let listeners = listen(&options.addr).await?;
+        let listeners = self.listen(&options.addr).await?;
         self.exports().start_server(listeners, limits).map_err(failed)?;
         Ok(())
     }
@@ -82,6 +91,7 @@ impl BlockExportCommands for Control {
         let addr = match addr {
             SocketAddressLegacy::Inet(inet) => SocketAddress::Inet(inet),
             SocketAddressLegacy::Unix(unix) => SocketAddress::Unix(unix),
+            SocketAddressLegacy::Fd(fd) => SocketAddress::Fd(fd),
         };
         self.start_nbd_server(NbdServerOptions { addr, handshake_max_seconds, max_connections }).await
     }

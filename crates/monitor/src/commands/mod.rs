@@ -3,6 +3,7 @@ mod block_core;
 mod block_export;
 mod block_job;
 mod block_query;
+mod descriptors;
 mod qom;
 mod snapshot;
 
@@ -10,8 +11,6 @@ use crate::control::Control;
 use api::{IntrospectCommands, QmpError};
 use block::{Graph, Node};
 use std::sync::Arc;
-
-pub(crate) use block_export::listen;
 
 /// A core error in QMP's words.
 fn failed(error: impl std::fmt::Display) -> QmpError {

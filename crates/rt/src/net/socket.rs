@@ -16,6 +16,51 @@ pub(super) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     check_long(n as i64).map(|n| n as usize)
 }
 
+/// Most descriptors taken with one message.
+const DESCRIPTORS: usize = 16;
+
+/// As [`recv`], with the descriptors that came along.
+pub(super) fn recv_with_descriptors(
+    fd: BorrowedFd<'_>,
+    buf: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    const PAYLOAD: u32 = (DESCRIPTORS * size_of::<libc::c_int>()) as u32;
+    // Words, for a header must be aligned.
+    let mut control = [0u64; (PAYLOAD as usize + 64) / 8];
+    let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    // SAFETY: all-zero is a valid `msghdr`.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: only computes.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(PAYLOAD) } as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the buffers live during the call, and their lengths are what the message says.
+    let n = check_long(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, flags) } as i64)?;
+    // SAFETY: the kernel has filled the control buffer, which lives; the macros stay within its length.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&message) };
+    while !header.is_null() {
+        // SAFETY: not null, so it is a header within the control buffer.
+        let (level, kind, len) =
+            unsafe { ((*header).cmsg_level, (*header).cmsg_type, (*header).cmsg_len as usize) };
+        if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
+            // SAFETY: only computes.
+            let payload = len.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+            for index in 0..payload / size_of::<libc::c_int>() {
+                // SAFETY: the kernel has put so many numbers there; each is a new descriptor that is ours alone.
+                let number =
+                    unsafe { libc::CMSG_DATA(header).cast::<libc::c_int>().add(index).read_unaligned() };
+                descriptors.push(owned(number)?);
+            }
+        }
+        // SAFETY: as above.
+        header = unsafe { libc::CMSG_NXTHDR(&message, header) };
+    }
+    Ok(n as usize)
+}
+
 /// Sends what there is room for.
 pub(super) fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;

@@ -120,6 +120,27 @@ impl Stream {
         }
     }
 
+    /// Receives something, with the descriptors that come along on a UNIX socket; 0 is the end.
+    pub async fn recv_with_descriptors(
+        &self,
+        buf: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        if self.kind != Kind::Socket {
+            return self.recv(buf).await;
+        }
+        cooperate().await;
+        loop {
+            let call = || socket::recv_with_descriptors(self.source.as_fd(), buf, descriptors);
+            // What comes with descriptors is handed out alone: a short count says nothing of what is left.
+            match self.source.readiness.read.attempt(call, |_| true) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answer => return answer,
+            }
+        }
+    }
+
     /// Reads a regular file from its current position, on the blocking pool.
     async fn read_file(&self, buf: &mut [u8]) -> io::Result<usize> {
         let fd = self.source.as_fd().try_clone_to_owned()?;

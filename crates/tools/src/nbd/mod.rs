@@ -12,6 +12,7 @@ use crate::usage::{self, Manual};
 use crate::{face, object, size};
 use block::{Opt, Share};
 use rt::net::Address;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -147,13 +148,20 @@ const MANUAL: Manual = Manual {
         ("-t -e 0 -r -x disk -f raw disk.raw", "to any number of readers on TCP port 10809, as 'disk'"),
         ("--list -k /tmp/disk.sock", "what is to be had there"),
     ],
-    notes: "",
+    notes: "Sockets that a service manager hands over (LISTEN_FDS, LISTEN_PID) are served on, and no other.",
 };
+
+/// Where to serve.
+enum Place {
+    Address(Address),
+    /// On sockets that a service manager has opened, and on no other.
+    HandedOver(Vec<OwnedFd>),
+}
 
 /// What to serve, and how.
 struct Service {
     source: Source,
-    address: Address,
+    place: Place,
     shared: usize,
     persistent: bool,
     name: String,
@@ -196,15 +204,24 @@ fn act(console: &mut Console, parsed: &Parsed<Id>) -> Result<u8, Failure> {
     if let Some((_, why)) = REFUSED.iter().find(|(id, _)| parsed.has(*id)) {
         return Err(Failure::new(why));
     }
-    let service = service(parsed)?;
+    let handed = rt::handed::sockets().map_err(Failure::new)?;
+    if !handed.is_empty() {
+        refuse_beside_sockets(parsed)?;
+    }
+    let mut service = service(parsed)?;
     if parsed.has(Id::List) {
         if !parsed.operands.is_empty() {
             return Err(Failure::new("List mode is incompatible with a file name"));
         }
-        return list::list(console, &service.address);
+        let Place::Address(address) = &service.place else { return Err(Failure::new("nothing to list")) };
+        return list::list(console, address);
     }
     if parsed.operands.len() != 1 {
         return Err(Failure::usage("Invalid number of arguments"));
+    }
+    if !handed.is_empty() {
+        let taken = handed.iter().map(|handed| rt::handed::take(handed.number));
+        service.place = Place::HandedOver(taken.collect::<Result<_, _>>().map_err(Failure::new)?);
     }
     serve::serve(console, service)
 }
@@ -217,7 +234,7 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
     let (mut host, mut port, mut socket) = ("0.0.0.0".to_owned(), DEFAULT_PORT, None);
     let mut service = Service {
         source: source.clone(),
-        address: Address::Tcp { host: host.clone(), port },
+        place: Place::Address(Address::Tcp { host: host.clone(), port }),
         shared: 1,
         persistent: parsed.has(Id::Persistent),
         name: String::new(),
@@ -261,11 +278,23 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
         return Err(Failure::new("--image-opts and -f are mutually exclusive"));
     }
     service.source = source;
-    service.address = match socket {
+    service.place = Place::Address(match socket {
         Some(path) => Address::Unix(path),
         None => Address::Tcp { host, port },
-    };
+    });
     Ok(service)
+}
+
+/// Refuses options that say where to listen, or to serve nothing, beside sockets that were handed over.
+fn refuse_beside_sockets(parsed: &Parsed<Id>) -> Result<(), Failure> {
+    const CONTRADICT: &[(Id, &str)] =
+        &[(Id::Port, "-p"), (Id::Bind, "-b"), (Id::Socket, "-k"), (Id::List, "--list")];
+    match CONTRADICT.iter().find(|(id, _)| parsed.has(*id)) {
+        None => Ok(()),
+        Some((_, name)) => Err(Failure::new(format_args!(
+            "{name} can't be used when sockets are handed over (LISTEN_FDS); leave it out, or unset LISTEN_FDS"
+        ))),
+    }
 }
 
 /// Refuses a second word on what can only be said once.

@@ -1,12 +1,13 @@
 //! Serving one image until its last client has left, or a signal comes.
 
-use super::Service;
+use super::{Place, Service};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::image::{self, Image};
 use crate::runtime;
 use block::BlockError;
 use exports::{NbdExportSpec, NbdServer, ServerOptions};
+use rt::net::Listener;
 use rt::process::ReadyHandle;
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +18,7 @@ use std::task::Poll;
 const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Serves; returns when the service has ended. With `--fork` the calling process has returned before.
-pub fn serve(console: &mut Console, service: Service) -> Result<u8, Failure> {
+pub fn serve(console: &mut Console, mut service: Service) -> Result<u8, Failure> {
     // Before anything that a fork does not take along: threads, rings, locks.
     let background = match service.fork {
         true => {
@@ -28,7 +29,8 @@ pub fn serve(console: &mut Console, service: Service) -> Result<u8, Failure> {
     rt::signal::ignore_sigpipe();
     rt::signal::catch(&END).map_err(|error| Failure::new(format_args!("signals: {error}")))?;
     let mut background = Background { handle: background };
-    let result = runtime::run(open_and_serve(console, &service, &mut background)).and_then(|result| result);
+    let result =
+        runtime::run(open_and_serve(console, &mut service, &mut background)).and_then(|result| result);
     match (result, background.handle.take()) {
         (Ok(()), _) => Ok(0),
         (Err(failure), Some(handle)) => {
@@ -56,7 +58,7 @@ impl Background {
 
 async fn open_and_serve(
     console: &mut Console,
-    service: &Service,
+    service: &mut Service,
     background: &mut Background,
 ) -> Result<(), Failure> {
     let image = open(console, service).await?;
@@ -79,8 +81,12 @@ async fn open(console: &mut Console, service: &Service) -> Result<Image, Failure
     Ok(image)
 }
 
-async fn serve_image(image: &Image, service: &Service, background: &mut Background) -> Result<(), Failure> {
-    let listeners = NbdServer::listen(&service.address).await.map_err(Failure::new)?;
+async fn serve_image(
+    image: &Image,
+    service: &mut Service,
+    background: &mut Background,
+) -> Result<(), Failure> {
+    let listeners = listen(&mut service.place).await?;
     let options = ServerOptions {
         max_connections: service.shared,
         handshake_deadline: service.deadline,
@@ -103,6 +109,16 @@ async fn serve_image(image: &Image, service: &Service, background: &mut Backgrou
     wait_for_end(&server, service.persistent).await?;
     server.stop().await;
     Ok(())
+}
+
+async fn listen(place: &mut Place) -> Result<Vec<Listener>, Failure> {
+    match place {
+        Place::Address(address) => NbdServer::listen(address).await.map_err(Failure::new),
+        Place::HandedOver(sockets) => {
+            let listeners = std::mem::take(sockets).into_iter().map(Listener::from_raw_fd);
+            listeners.collect::<Result<_, _>>().map_err(Failure::new)
+        }
+    }
 }
 
 fn write_pid(path: &Path) -> Result<(), Failure> {

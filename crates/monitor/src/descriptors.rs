@@ -1,0 +1,73 @@
+//! Descriptors that a client hands over with its commands, and those that the program was started with.
+//!
+//! ```text
+//! client ─SCM_RIGHTS─▶ received (oldest first) ─getfd─▶ named ─▶ nbd-server-start
+//!                                              └add-fd─▶ /dev/fdset/N
+//! service manager ─▶ by name or number ──────────────────▶ --nbd-server, --chardev
+//! ```
+//!
+//! What was received and not used closes with the session.
+//!
+//! Bounds: [`RECEIVED`] descriptors wait, [`NAMED`] have a name.
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Most descriptors that wait for the command they came with.
+const RECEIVED: usize = 16;
+/// Most descriptors with a name.
+const NAMED: usize = 256;
+
+/// The descriptors of one session.
+#[derive(Default)]
+pub(crate) struct Descriptors {
+    received: Mutex<VecDeque<OwnedFd>>,
+    named: Mutex<BTreeMap<String, OwnedFd>>,
+}
+
+impl Descriptors {
+    /// Descriptors have come from the client. Those beyond the bound are closed.
+    pub(crate) fn receive(&self, descriptors: impl IntoIterator<Item = OwnedFd>) {
+        let mut received = self.received.lock();
+        let room = RECEIVED.saturating_sub(received.len());
+        received.extend(descriptors.into_iter().take(room));
+    }
+
+    /// The descriptor that came with a command.
+    pub(crate) fn next(&self) -> Option<OwnedFd> {
+        self.received.lock().pop_front()
+    }
+
+    /// Keeps a descriptor under a name, in place of the one that had it; false if there are too many.
+    pub(crate) fn keep(&self, name: String, fd: OwnedFd) -> bool {
+        let mut named = self.named.lock();
+        let room = named.len() < NAMED || named.contains_key(&name);
+        if room {
+            named.insert(name, fd);
+        }
+        room
+    }
+
+    /// Takes the descriptor of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<OwnedFd> {
+        self.named.lock().remove(name)
+    }
+
+    /// Takes the socket that an address means: by the name of `getfd`, by the service manager's, or by its number.
+    pub(crate) fn socket(&self, text: &str) -> io::Result<OwnedFd> {
+        if let Some(fd) = self.named(text) {
+            return Ok(fd);
+        }
+        if let Ok(number) = text.parse() {
+            return rt::handed::take(number);
+        }
+        match rt::handed::sockets()?.into_iter().find(|handed| handed.name == text) {
+            Some(handed) => rt::handed::take(handed.number),
+            None => {
+                let text = format!("no descriptor is named '{text}'");
+                Err(io::Error::new(io::ErrorKind::NotFound, text))
+            }
+        }
+    }
+}
