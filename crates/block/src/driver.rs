@@ -9,6 +9,7 @@
 //! [`Driver::length`] before it calls, except that a range may end beyond the length when an image's size is not a
 //! multiple of a child's alignment.
 use crate::error::{BlockError, Result};
+use crate::identity::Identity;
 use crate::io::{WriteFlags, ZeroFlags};
 use crate::node::{Node, Role};
 use crate::open::Common;
@@ -412,6 +413,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Options without which the file's name alone would mean another disk (a window of a file).
     fn naming_options(&self) -> Options {
         Options::new()
+    }
+
+    /// What the storage is, whatever its name (protocols).
+    fn identity(&self) -> Option<Identity> {
+        None
     }
 
     /// What `info` tells.

@@ -3,10 +3,12 @@
 //! A change is a transaction under one asynchronous lock: plan (permissions are checked on the topology to be) →
 //! close the gates that reach the changed edges → switch → open the gates. Opening and creating happen before.
 mod change;
+mod depth;
 mod reopen;
 mod topology;
 mod transaction;
 
+pub(crate) use depth::check_depth;
 pub use transaction::Change;
 
 use crate::backend::Backend;

@@ -6,7 +6,9 @@ use crate::driver::{Action, Extent, How, Kind, Want, WritePlan};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Role, Slow};
 use crate::open::Discard;
+use arc_swap::Guard;
 use rt::{BoxFuture, Buf, BufMut};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
 /// Zeroes are written in pieces of at most this many bytes where there is no faster way.
@@ -42,27 +44,7 @@ impl Node {
         }
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset + done as u64;
-            let Some(extent) = self.driver.try_map(at, rest.len() as u64, Want::Read) else { break };
-            let len = rest.len().min(usize::try_from(extent.len).unwrap_or(usize::MAX));
-            let (rest, _) = rest.split_at_mut(len);
-            let got = match extent.kind {
-                Kind::Data { child, offset, .. } => {
-                    self.edges.with(child, |c| c.map_or(Ok(0), |c| c.try_read(offset, rest)))?
-                }
-                Kind::Zero { .. } => {
-                    rest.fill(0);
-                    len
-                }
-                Kind::Hole => self.edges.with(Role::Backing, |b| match b {
-                    Some(backing) => backing.try_read_or_zero(at, rest),
-                    None => {
-                        rest.fill(0);
-                        Ok(len)
-                    }
-                })?,
-                Kind::Encoded | Kind::Stored => 0,
-            };
+            let (len, got) = self.try_read_piece(offset + done as u64, rest)?;
             done += got;
             if got < len {
                 break;
@@ -71,16 +53,39 @@ impl Node {
         Ok(done)
     }
 
-    /// As [`Node::try_read`], with zeroes beyond the end: how an overlay sees its backing node.
-    fn try_read_or_zero(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let inside = self.length().saturating_sub(offset).min(buf.len() as u64) as usize;
-        let (front, back) = buf.split_at_mut(inside);
-        let got = if front.is_empty() { 0 } else { self.try_read(offset, front)? };
-        if got < front.len() {
-            return Ok(got);
+    /// Reads the start of `buf` inline, from the layer that has it: how many bytes lie together there, and how many
+    /// came. Holes are followed down the chain in a loop, for a chain may be longer than the stack is deep.
+    fn try_read_piece(&self, at: u64, buf: &mut [u8]) -> Result<(usize, usize)> {
+        let mut len = buf.len();
+        let mut layer = None;
+        loop {
+            let node = layer.as_ref().and_then(|l: &Guard<Option<Arc<Node>>>| l.as_deref()).unwrap_or(self);
+            if !node.mapping || node.slow.load(Relaxed) & Slow::CLOSED != 0 {
+                let got = if node.mapping { 0 } else { node.try_read(at, &mut buf[..len])? };
+                return Ok((len, got));
+            }
+            let Some(extent) = node.driver.try_map(at, len as u64, Want::Read) else { return Ok((len, 0)) };
+            len = len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
+            let next = match extent.kind {
+                Kind::Data { child, offset, .. } => {
+                    let read =
+                        |c: Option<&Arc<Node>>| c.map_or(Ok(0), |c| c.try_read(offset, &mut buf[..len]));
+                    return Ok((len, node.edges.with(child, read)?));
+                }
+                Kind::Encoded | Kind::Stored => return Ok((len, 0)),
+                Kind::Zero { .. } => None,
+                Kind::Hole => Some(node.edges.look(Role::Backing)),
+            };
+            // Beyond the end of a backing image are zeroes.
+            let inside =
+                next.as_deref().and_then(Option::as_ref).map_or(0, |b| b.length().saturating_sub(at));
+            if inside == 0 {
+                buf[..len].fill(0);
+                return Ok((len, len));
+            }
+            len = len.min(usize::try_from(inside).unwrap_or(usize::MAX));
+            layer = next;
         }
-        back.fill(0);
-        Ok(got + back.len())
     }
 
     /// Writes inline what goes to bytes of this node's own, in place; tells how many bytes from the start.
@@ -130,9 +135,7 @@ impl Node {
     pub fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         if self.slow.load(Acquire) & Slow::CLOSED != 0 {
             // Its children are gone: what it would call a hole may be anything.
-            let e =
-                BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)).at_node(&self.name);
-            return Box::pin(std::future::ready((buf, Err(e))));
+            return Box::pin(std::future::ready((buf, Err(self.closed_error()))));
         }
         if !self.mapping {
             return self.read_direct(offset, buf);
@@ -145,41 +148,71 @@ impl Node {
         let mut done: Option<BufMut> = None;
         let mut at = offset;
         loop {
-            let extent = match self.driver.map(at, rest.len() as u64, Want::Read).await {
-                Ok(extent) => extent,
-                Err(e) => return (join(done, rest), Err(e.at_node(&self.name))),
+            let source = match self.find_source(at, rest.len()).await {
+                Ok(source) => source,
+                Err(e) => return (join(done, rest), Err(e)),
             };
-            let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(rest.len());
-            let piece = rest.split_to(len);
-            let (piece, result) = self.read_extent(at, extent.kind, piece).await;
+            let piece = rest.split_to(source.len);
+            let len = source.len as u64;
+            let (piece, result) = self.read_source(at, source, piece).await;
             let whole = join(done.take(), piece);
             if rest.is_empty() || result.is_err() {
                 return (join(Some(whole), rest), result);
             }
             done = Some(whole);
-            at += len as u64;
+            at += len;
         }
     }
 
-    async fn read_extent(&self, at: u64, kind: Kind, mut piece: BufMut) -> (BufMut, Result<()>) {
-        match kind {
-            Kind::Data { child, offset, .. } => match self.edges.need(child) {
+    /// Finds the layer of the chain that has the start of a range. In a loop, for a chain may be longer than the stack
+    /// is deep.
+    async fn find_source(&self, at: u64, len: usize) -> Result<Source> {
+        let mut source = Source { layer: None, kind: Kind::Stored, len };
+        loop {
+            let node = source.layer.as_deref().unwrap_or(self);
+            if node.slow.load(Acquire) & Slow::CLOSED != 0 {
+                return Err(node.closed_error());
+            }
+            if !node.mapping {
+                return Ok(Source { kind: Kind::Stored, ..source });
+            }
+            let extent = node.driver.map(at, source.len as u64, Want::Read).await;
+            let extent = extent.map_err(|e| e.at_node(&node.name))?;
+            let len = source.len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
+            let zeroes = Kind::Zero { offset: None };
+            if extent.kind != Kind::Hole {
+                return Ok(Source { kind: extent.kind, len, ..source });
+            }
+            let Some(backing) = node.edges.get(Role::Backing) else {
+                return Ok(Source { kind: zeroes, len, ..source });
+            };
+            // Beyond the end of a backing image are zeroes.
+            let inside = usize::try_from(backing.length().saturating_sub(at)).unwrap_or(usize::MAX);
+            if inside == 0 {
+                return Ok(Source { kind: zeroes, len, ..source });
+            }
+            source = Source { layer: Some(backing), kind: Kind::Hole, len: len.min(inside) };
+        }
+    }
+
+    async fn read_source(&self, at: u64, source: Source, mut piece: BufMut) -> (BufMut, Result<()>) {
+        let node = source.layer.as_deref().unwrap_or(self);
+        match source.kind {
+            Kind::Data { child, offset, .. } => match node.edges.need(child) {
                 Ok(child) => child.read(offset, piece).await,
                 Err(e) => (piece, Err(e)),
             },
-            Kind::Zero { .. } => {
+            Kind::Zero { .. } | Kind::Hole => {
                 piece.fill(0);
                 (piece, Ok(()))
             }
-            Kind::Hole => match self.edges.get(Role::Backing) {
-                Some(backing) => backing.read_or_zero(at, piece).await,
-                None => {
-                    piece.fill(0);
-                    (piece, Ok(()))
-                }
-            },
-            Kind::Encoded | Kind::Stored => self.driver.read(at, piece).await,
+            Kind::Stored if !node.mapping => node.read(at, piece).await,
+            Kind::Encoded | Kind::Stored => node.driver.read(at, piece).await,
         }
+    }
+
+    fn closed_error(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)).at_node(&self.name)
     }
 
     /// As [`Node::read`], with zeroes beyond the end.
@@ -453,6 +486,14 @@ impl Node {
             result
         })
     }
+}
+
+/// Where the start of a range is read from.
+struct Source {
+    /// The layer that has it, if it is not the topmost.
+    layer: Option<Arc<Node>>,
+    kind: Kind,
+    len: usize,
 }
 
 /// Where [`Action::Store`] puts data.

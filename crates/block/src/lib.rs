@@ -25,6 +25,7 @@ mod driver;
 mod error;
 mod gate;
 mod graph;
+mod identity;
 mod io;
 mod lease;
 pub mod metacache;
@@ -52,6 +53,7 @@ pub use driver::{
 pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};
 pub use graph::{BackendRequest, Change, Graph};
+pub use identity::Identity;
 pub use io::{WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Edges, Node, Role, Slow};

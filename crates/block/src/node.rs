@@ -62,6 +62,11 @@ impl Edges {
         f(self.slots[role as usize].load().as_ref())
     }
 
+    /// The child in this role, on the inline path: at most two of these are held at a time.
+    pub(crate) fn look(&self, role: Role) -> arc_swap::Guard<Option<Arc<Node>>> {
+        self.slots[role as usize].load()
+    }
+
     pub(crate) fn set(&self, role: Role, node: Option<Arc<Node>>) {
         self.slots[role as usize].store(node);
     }
@@ -69,6 +74,19 @@ impl Edges {
     /// All children with their roles.
     pub fn all(&self) -> Vec<(Role, Arc<Node>)> {
         Role::ALL.into_iter().filter_map(|r| self.get(r).map(|n| (r, n))).collect()
+    }
+}
+
+impl Drop for Edges {
+    /// Lets go of what is below one by one: a chain may be longer than the stack is deep.
+    fn drop(&mut self) {
+        let take = |edges: &Edges| edges.slots.iter().filter_map(|slot| slot.swap(None)).collect::<Vec<_>>();
+        let mut below = take(self);
+        while let Some(node) = below.pop() {
+            if let Some(node) = Arc::into_inner(node) {
+                below.extend(take(&node.edges));
+            }
+        }
     }
 }
 

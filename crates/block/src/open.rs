@@ -6,6 +6,7 @@ use crate::driver::{Driver, Link};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Domain;
 use crate::graph::Graph;
+use crate::identity::Identity;
 use crate::node::{Edges, Node, Role};
 use crate::options::{Opt, Options};
 use rt::{BoxFuture, BufMut};
@@ -14,8 +15,11 @@ use std::sync::Arc;
 /// Bytes a probe looks at.
 const PROBE_BYTES: usize = 2048;
 
-/// The longest chain or nesting that is opened.
-const MAX_DEPTH: usize = 1024;
+/// Levels that are opened by one task. Deeper ones get a task of their own, and with it a stack of their own.
+const LEVELS_A_TASK: usize = 8;
+
+/// Layers that an error from far below names one by one.
+const LEVELS_TOLD: usize = 8;
 
 /// What `discard` requests do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,9 +121,7 @@ pub struct OpenContext {
     pub(crate) common: Common,
     pub(crate) policy: Policy,
     pub(crate) probed: bool,
-    /// Backing names on the way down to here, to find loops.
-    pub(crate) chain: Vec<String>,
-    pub(crate) depth: usize,
+    pub(crate) place: Place,
 }
 
 impl OpenContext {
@@ -188,7 +190,8 @@ impl OpenContext {
             Some(Reference::None) => None,
             Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
             Some(Reference::Options(options)) => {
-                let inherit = Inherit { common: Some(self.backing_common()), ..self.inherit() };
+                let inherit =
+                    Inherit { common: Some(self.backing_common()), place: self.below()?, ..self.inherit() };
                 Some(open(&self.graph, options, inherit).await?)
             }
             None => self.linked_backing(link).await?,
@@ -208,18 +211,13 @@ impl OpenContext {
             }
             Grant::Open => {}
         }
-        let overlay = self.edges.need(Role::File)?.filename();
-        let filename = resolve_filename(&overlay, stored);
-        if self.chain.contains(&filename) || filename == overlay {
-            return Err(BlockError::corrupt(format!(
-                "'{filename}' is its own backing file: the chain is a loop"
-            )));
-        }
-        let mut inherit = Inherit { common: Some(self.backing_common()), ..self.inherit() };
-        inherit.chain.push(filename.clone());
-        let what = "Could not open backing file";
-        let options = self.graph.image_options(&filename, format.as_deref()).map_err(|e| e.context(what))?;
-        open(&self.graph, options, inherit).await.map(Some).map_err(|e| e.context(what))
+        let filename = resolve_filename(&self.edges.need(Role::File)?.filename(), stored);
+        let inherit = Inherit { common: Some(self.backing_common()), place: self.below()?, ..self.inherit() };
+        // Which layer it was is in the message itself; that it is a thousand layers down needs no thousand words.
+        let told = self.place.layers < LEVELS_TOLD;
+        let what = |e: BlockError| if told { e.context("Could not open backing file") } else { e };
+        let options = self.graph.image_options(&filename, format.as_deref()).map_err(what)?;
+        open(&self.graph, options, inherit).await.map(Some).map_err(what)
     }
 
     fn backing_common(&self) -> Common {
@@ -234,13 +232,59 @@ impl OpenContext {
     }
 
     fn inherit(&self) -> Inherit {
-        Inherit {
-            common: None,
-            policy: self.policy,
-            want_format: true,
-            chain: self.chain.clone(),
-            depth: self.depth + 1,
+        Inherit { common: None, policy: self.policy, want_format: true, place: self.place.nested() }
+    }
+
+    /// Where the backing image is opened. An image that is met again on the way down is in a loop, by whatever name.
+    fn below(&self) -> Result<Place> {
+        let mut place = Place { layers: self.place.layers + 1, ..self.place.clone() };
+        let file = self.edges.get(Role::File);
+        if let Some((file, identity)) = file.and_then(|f| f.identity().map(|identity| (f, identity))) {
+            if place.holds(&identity) {
+                let text = format!("'{}' is its own backing file: the chain is a loop", file.filename());
+                return Err(BlockError::corrupt(text));
+            }
+            place.above = Some(Arc::new(Above { image: identity, above: place.above.take() }));
         }
+        Ok(place)
+    }
+}
+
+/// How far down from the first image something is opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Backing images on the way.
+    layers: usize,
+    /// Files that are inside of others on the way.
+    nesting: usize,
+    /// The images on the way, from the nearest up.
+    above: Option<Arc<Above>>,
+}
+
+#[derive(Debug)]
+struct Above {
+    image: Identity,
+    above: Option<Arc<Above>>,
+}
+
+impl Place {
+    fn nested(&self) -> Self {
+        Self { nesting: self.nesting + 1, ..self.clone() }
+    }
+
+    fn holds(&self, image: &Identity) -> bool {
+        let up = std::iter::successors(self.above.as_deref(), |above| above.above.as_deref());
+        up.into_iter().any(|above| above.image == *image)
+    }
+
+    fn check(&self) -> Result<()> {
+        crate::graph::check_depth(self.layers, self.nesting)
+    }
+
+    /// Whether a stack has enough to carry already.
+    fn is_deep(&self) -> bool {
+        let levels = self.layers + self.nesting;
+        levels > 0 && levels.is_multiple_of(LEVELS_A_TASK)
     }
 }
 
@@ -251,13 +295,12 @@ pub(crate) struct Inherit {
     pub(crate) policy: Policy,
     /// Options without a driver mean an image whose format is to be found, not a plain file.
     pub(crate) want_format: bool,
-    pub(crate) chain: Vec<String>,
-    pub(crate) depth: usize,
+    pub(crate) place: Place,
 }
 
 impl Inherit {
     pub(crate) fn top(policy: Policy, common: Option<Common>) -> Self {
-        Self { common, policy, want_format: true, chain: Vec::new(), depth: 0 }
+        Self { common, policy, want_format: true, place: Place::default() }
     }
 }
 
@@ -309,12 +352,18 @@ pub(crate) fn open<'a>(
     inherit: Inherit,
 ) -> BoxFuture<'a, Result<Arc<Node>>> {
     Box::pin(async move {
-        if inherit.depth > MAX_DEPTH {
-            return Err(BlockError::new(
-                ErrorKind::Limit,
-                format!("images nested deeper than {MAX_DEPTH} are refused"),
-            ));
+        inherit.place.check()?;
+        if !inherit.place.is_deep() {
+            return open_here(graph, options, inherit).await;
         }
+        let graph = graph.clone();
+        let task = rt::spawn(async move { open_here(&graph, options, inherit).await });
+        task.await.map_err(|e| BlockError::new(ErrorKind::Io, format!("opening an image ended: {e}")))?
+    })
+}
+
+fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFuture<'a, Result<Arc<Node>>> {
+    Box::pin(async move {
         let mut options = options;
         let name = options.take_str("node-name")?;
         let common = take_common(&mut options, inherit.common.clone())?;
@@ -335,8 +384,7 @@ pub(crate) fn open<'a>(
             common,
             policy: inherit.policy,
             probed,
-            chain: inherit.chain,
-            depth: inherit.depth,
+            place: inherit.place,
         };
         let node = match (driver_type.open)(&mut context, options).await {
             Ok(opened) => graph.adopt(name, driver_type, opened, edges.clone(), context.common),
@@ -371,7 +419,7 @@ async fn find_format(
             let inherit = Inherit {
                 common: Some(common.clone()),
                 want_format: false,
-                depth: inherit.depth + 1,
+                place: inherit.place.nested(),
                 ..inherit.clone()
             };
             open(graph, file_options, inherit).await?

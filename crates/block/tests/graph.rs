@@ -489,3 +489,65 @@ fn a_node_that_was_deleted_can_neither_be_attached_nor_read() {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
     });
 }
+
+/// Runs on a stack that a call for each layer would overflow.
+fn on_a_small_stack(work: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(256 << 10);
+    thread.spawn(|| rt::block_on_control(work)).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is_refused_in_time() {
+    on_a_small_stack(async {
+        let graph = graph();
+        let small = |name: &str| memory(name).with("size", Opt::Uint(4096));
+        graph.add(small("base")).await.unwrap();
+        let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 4096]), WriteFlags::default()).await.unwrap();
+        let mut last = Ok(());
+        for layer in 0..=1024 {
+            graph.add(small(&format!("f{layer}"))).await.unwrap();
+            let top = graph.add(overlay(&format!("o{layer}"), &format!("f{layer}"))).await.unwrap();
+            last = graph.insert_overlay(&disk.node(), &top).await;
+            assert_eq!(last.is_ok(), layer < 1024, "layer {layer}: {last:?}");
+        }
+        assert_eq!(last.unwrap_err().kind(), ErrorKind::Limit);
+        disk.write(512, Buf::from_slice(&[2; 512]), WriteFlags::default()).await.unwrap();
+        let seen = read(&disk, 0, 4096).await;
+        assert!(seen.iter().enumerate().all(|(i, b)| *b == if (512..1024).contains(&i) { 2 } else { 1 }));
+        let mut first = [0; 512];
+        assert_eq!((disk.try_read(0, &mut first).unwrap(), first), (512, [1; 512]), "without waiting too");
+        assert_eq!(disk.status(0, 512).await.unwrap().depth, 1024);
+        graph.set_writable(&disk.node(), false).await.unwrap_err();
+        graph.detach(&disk).await.unwrap();
+        // The last handle lets go of all nodes at once.
+        drop(disk);
+        drop(graph);
+    });
+}
+
+#[test]
+fn nodes_that_are_each_the_file_of_another_are_refused_long_before_the_stack_ends() {
+    on_a_small_stack(async {
+        let graph = graph();
+        graph.add(memory("n0")).await.unwrap();
+        let mut stacked = 0;
+        let refused = loop {
+            match graph.add(overlay(&format!("n{}", stacked + 1), &format!("n{stacked}"))).await {
+                Ok(_) => stacked += 1,
+                Err(e) => break e,
+            }
+        };
+        assert_eq!((refused.kind(), stacked), (ErrorKind::Limit, 64));
+        let disk = attach(&graph, "n64", Perms::WRITER).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 512]), WriteFlags::default()).await.unwrap();
+        assert_eq!(read(&disk, 0, 1024).await, [[1; 512], [0; 512]].concat());
+        graph.detach(&disk).await.unwrap();
+        graph.close_all().await.unwrap();
+        let deep = (0..2000).fold(Options::new().with_str("driver", "mem"), |file, _| {
+            Options::new().with_str("driver", "overlay").with("file", Opt::Dict(file))
+        });
+        assert_eq!(graph.open(deep, Policy::ALONE).await.unwrap_err().kind(), ErrorKind::Limit);
+        assert!(graph.nodes().is_empty());
+    });
+}

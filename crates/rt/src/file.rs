@@ -75,6 +75,8 @@ pub struct FileStat {
     pub dev: u64,
     /// Inode number there.
     pub ino: u64,
+    /// The number of the device that it is, where it is one.
+    pub rdev: u64,
     /// Permission bits and type, as in `st_mode`.
     pub mode: u32,
 }

@@ -124,6 +124,7 @@ pub(crate) fn file_stat(stat: &libc::stat64) -> FileStat {
         allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
         dev: stat.st_dev,
         ino: stat.st_ino,
+        rdev: stat.st_rdev,
         mode: stat.st_mode,
     }
 }

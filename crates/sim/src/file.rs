@@ -251,5 +251,5 @@ fn digest(bytes: &[u8]) -> u64 {
 }
 
 pub(crate) fn file_stat(ino: u64, len: u64, allocated: u64) -> FileStat {
-    FileStat { kind: FileKind::Regular, len, allocated, dev: 1, ino, mode: 0o100_644 }
+    FileStat { kind: FileKind::Regular, len, allocated, dev: 1, ino, rdev: 0, mode: 0o100_644 }
 }

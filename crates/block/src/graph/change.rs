@@ -21,6 +21,7 @@ impl Graph {
     async fn insert(&self, change: &mut Change<'_>, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
         node.not_busy()?;
         overlay.not_busy()?;
+        self.check_room_above(node)?;
         if overlay.child(Role::Backing).is_some() {
             return Err(BlockError::invalid("The overlay already has a backing image"));
         }

@@ -1,4 +1,5 @@
 //! Who uses what: the nodes and entries of a graph, and whether their permissions agree.
+use super::depth::Depths;
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Role};
@@ -67,6 +68,7 @@ impl Topology {
 
     /// Checks the permissions of `nodes` and everything below them, then lets the drivers take the locks they mean.
     pub(super) fn settle(&self, nodes: &[Arc<Node>]) -> Result<()> {
+        Depths::check(self)?;
         let mut uses = Uses::of(self);
         let mut plan = Vec::new();
         for node in below(nodes) {
@@ -126,9 +128,15 @@ impl Uses {
     }
 
     fn users(&mut self, node: &Arc<Node>) -> Vec<(User, Perms)> {
+        self.judge_above(node);
+        self.judged_users(node)
+    }
+
+    /// The users of a node whose parents are judged already.
+    fn judged_users(&self, node: &Arc<Node>) -> Vec<(User, Perms)> {
         let mut users = Vec::new();
         for (parent, role) in self.parents.get(&Arc::as_ptr(node)).cloned().unwrap_or_default() {
-            let above = self.together(&parent);
+            let above = self.together.get(&Arc::as_ptr(&parent)).copied().unwrap_or(Perms::IDLE);
             let perms = match parent.common.read().force_share {
                 true => Perms { need: Share::NONE, share: Share::ALL },
                 false => parent.driver.child_perms(role, above, parent.read_only()),
@@ -141,13 +149,24 @@ impl Uses {
         users
     }
 
-    fn together(&mut self, node: &Arc<Node>) -> Perms {
-        if let Some(perms) = self.together.get(&Arc::as_ptr(node)) {
-            return *perms;
+    /// Finds what is asked of each node above `node`, the topmost first.
+    fn judge_above(&mut self, node: &Arc<Node>) {
+        let mut todo = self.unjudged_parents(node);
+        while let Some(node) = todo.last().cloned() {
+            let above = self.unjudged_parents(&node);
+            if !above.is_empty() {
+                todo.extend(above);
+                continue;
+            }
+            todo.pop();
+            let perms = Perms::together(self.judged_users(&node).into_iter().map(|(_, p)| p));
+            self.together.insert(Arc::as_ptr(&node), perms);
         }
-        let perms = Perms::together(self.users(node).into_iter().map(|(_, p)| p));
-        self.together.insert(Arc::as_ptr(node), perms);
-        perms
+    }
+
+    fn unjudged_parents(&self, node: &Arc<Node>) -> Vec<Arc<Node>> {
+        let parents = self.parents.get(&Arc::as_ptr(node)).into_iter().flatten().map(|(parent, _)| parent);
+        parents.filter(|p| !self.together.contains_key(&Arc::as_ptr(p))).cloned().collect()
     }
 }
 

@@ -15,8 +15,8 @@ mod open;
 
 use arc_swap::ArcSwap;
 use block::{
-    BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Kind, Opt,
-    Options, Perms, Reopened, Result, Want, WriteFlags, ZeroFlags,
+    BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, Kind,
+    Opt, Options, Perms, Reopened, Result, Want, WriteFlags, ZeroFlags,
 };
 use lock::Locks;
 use parking_lot::Mutex;
@@ -404,6 +404,14 @@ impl Driver for FileDriver {
 
     fn allocated_size(&self) -> Option<u64> {
         self.file.load().stat().ok().map(|s| s.allocated)
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let stat = self.file.load().stat().ok()?;
+        Some(match stat.kind {
+            FileKind::Block | FileKind::Char => Identity::Device { number: stat.rdev },
+            _ => Identity::File { device: stat.dev, inode: stat.ino },
+        })
     }
 
     fn info(&self) -> DriverInfo {

@@ -21,8 +21,8 @@ mod status;
 mod tests;
 
 use block::{
-    BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, OpenContext, Opened,
-    Options, Reopened, Result, Want, WriteFlags, ZeroFlags,
+    BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, OpenContext,
+    Opened, Options, Reopened, Result, Want, WriteFlags, ZeroFlags,
 };
 use connection::{Connection, Patience};
 use location::Location;
@@ -142,6 +142,10 @@ impl Driver for NbdDriver {
 
     fn length(&self) -> u64 {
         self.export.size
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(Identity::Served(self.filename.clone()))
     }
 
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {

@@ -11,7 +11,7 @@ use crate::image::{self, Source};
 use crate::show::Description;
 use crate::usage::Manual;
 use crate::{json, object, outln, runtime};
-use block::{BlockError, Opt};
+use block::{BlockError, Identity, Opt, Role};
 
 /// The longest chain that is listed.
 const MAX_CHAIN: usize = 1024;
@@ -78,20 +78,25 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
 
 async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> Result<(), Failure> {
     let mut next = Some(source.clone());
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = Vec::new();
     while let Some(source) = next.take() {
-        if seen.contains(&source.name) || seen.len() >= MAX_CHAIN {
+        if list.len() > MAX_CHAIN {
+            let text =
+                format_args!("'{}' is below more than {MAX_CHAIN} images; no more are listed", source.name);
+            return Err(Failure::new(text));
+        }
+        let shown = look(&source).await.map_err(|error| image::cannot_open(&source.name, &error))?;
+        if shown.identity.as_ref().is_some_and(|identity| seen.contains(identity)) {
             return Err(Failure::new(format_args!(
                 "Backing file '{}' creates an infinite loop.",
                 source.name
             )));
         }
-        let shown = look(&source).await.map_err(|error| image::cannot_open(&source.name, &error))?;
         if whole_chain && let Some((name, format)) = &shown.backing {
             let below = Source::named(name).format(format.as_deref()).alone().force_share(source.force_share);
             next = Some(below);
         }
-        seen.push(source.name);
+        seen.extend(shown.identity.clone());
         list.push(shown);
     }
     Ok(())
@@ -101,6 +106,7 @@ async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> R
 struct Shown {
     description: Description,
     backing: Option<(String, Option<String>)>,
+    identity: Option<Identity>,
 }
 
 async fn look(source: &Source) -> Result<Shown, BlockError> {
@@ -108,8 +114,9 @@ async fn look(source: &Source) -> Result<Shown, BlockError> {
     let node = image::open_node(&graph, source).await?;
     let description = Description::of(&node);
     let backing = description.backing().map(|(name, format)| (name.to_owned(), format.map(str::to_owned)));
+    let identity = node.child(Role::File).and_then(|file| file.identity());
     graph.release(&node).await?;
-    Ok(Shown { description, backing })
+    Ok(Shown { description, backing, identity })
 }
 
 fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: bool) {
