@@ -334,8 +334,15 @@ impl Graph {
         if let Some(user) = self.users(&node).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use by {user}")));
         }
+        // What can be lost is told while the node is still there; what fails in its closing is no failure to delete it.
+        if !node.poisoned() {
+            node.flush().await?;
+        }
         node.monitor_owned.store(false, Release);
-        self.release(&node).await
+        if let Err(e) = self.release(&node).await {
+            tracing::warn!(node = name, error = %e, "closing a node that was deleted failed");
+        }
+        Ok(())
     }
 
     /// Closes everything, top-down: what is not in use by an entry. Errors are told, the first is returned.

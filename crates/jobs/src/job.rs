@@ -504,9 +504,13 @@ impl Job {
         if result.is_err() {
             self.enter(&mut self.state.lock(), Status::Aborting);
         }
-        let ended = work.end().await;
+        // Whatever this says, the result has taken effect or has not: a job that moved its users and then could not close
+        // what they left must not be told as failed.
+        if let Err(e) = work.end().await {
+            tracing::warn!(job = %self.id, error = %e, "what the job held could not be given back without a fault");
+        }
         drop(work);
-        self.conclude(result.and(ended));
+        self.conclude(result);
     }
 
     /// Starts: from here on it is at work.

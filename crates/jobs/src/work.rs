@@ -14,6 +14,6 @@ pub trait Work: Send + Sync {
     /// Makes the result take effect. When it returns, all of it is durable.
     fn finish<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>>;
 
-    /// Gives back what the job held.
+    /// Gives back what the job held. A failure is a warning: the result is what `finish` made of it.
     fn end(&self) -> BoxFuture<'_, Result<()>>;
 }

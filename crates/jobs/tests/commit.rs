@@ -464,3 +464,51 @@ fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user
         assert!(world.graph.nodes().iter().all(|n| !n.unsteady() && n.busy().is_none()), "{mid:?}");
     });
 }
+
+#[test]
+fn a_commit_whose_users_have_moved_is_no_failure_when_closing_the_overlay_fails() {
+    const EIO: i32 = 5;
+    on_control(async {
+        let world = World::new();
+        let [.., base] = world.chain().await;
+        // Nobody but its guest holds the overlay, as one that a snapshot made: it is closed when the guest has left.
+        let top = layer_options("top", SIZE, Some("active"), false);
+        let top = world.graph.open(top, block::Policy::ALONE).await.unwrap();
+        let guest = writer(&world.graph, &top).await;
+        write(&guest, 0, &[9; 512]).await;
+        let before = content(&top).await;
+        let request = CommitRequest { device: "top".to_owned(), ..request() };
+        commit(&world.graph, &world.jobs, request).await.unwrap();
+        world.until_told("READY").await;
+        // From here on every sync of the overlay's file fails; the base's are good.
+        FAULTS.lock().push(("top.img".to_owned(), u64::MAX, EIO));
+        world.jobs.find("j").unwrap().complete().unwrap();
+        world.ended("j").await;
+        assert!(Arc::ptr_eq(&guest.node(), &base), "the guest has moved");
+        let told = world.told();
+        assert!(told.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{told:?}");
+        assert_eq!(content(&base).await, before);
+    });
+}
+
+#[test]
+fn a_commit_whose_base_is_not_durable_moves_nobody_and_says_so() {
+    const EIO: i32 = 5;
+    on_control(async {
+        let world = World::new();
+        let [active, mid, _] = world.chain().await;
+        let guest = writer(&world.graph, &active).await;
+        let before = content(&active).await;
+        commit(&world.graph, &world.jobs, request()).await.unwrap();
+        world.until_told("READY").await;
+        FAULTS.lock().push(("base.img".to_owned(), u64::MAX, EIO));
+        world.jobs.find("j").unwrap().complete().unwrap();
+        world.ended("j").await;
+        assert!(
+            Arc::ptr_eq(&guest.node(), &active) && Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &mid)
+        );
+        let told = world.told();
+        assert!(told.contains(&"COMPLETED Input/output error".to_owned()), "{told:?}");
+        assert_eq!(content(&active).await, before);
+    });
+}

@@ -125,7 +125,10 @@ impl Driver for Mem {
         })
     }
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(give_way_ok())
+        Box::pin(async move {
+            give_way().await;
+            self.fault()
+        })
     }
     fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
         self.bytes.lock().resize(size as usize, 0);
