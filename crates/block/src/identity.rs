@@ -24,6 +24,16 @@ pub enum Identity {
     Part(Box<Identity>, Options),
 }
 
+impl Identity {
+    /// That of a file or device of this machine.
+    pub fn of_file(stat: &rt::FileStat) -> Self {
+        match stat.kind {
+            rt::FileKind::Block | rt::FileKind::Char => Self::Device { number: stat.rdev },
+            _ => Self::File { device: stat.dev, inode: stat.ino },
+        }
+    }
+}
+
 impl Node {
     /// What the node shows, where the protocol at its bottom can tell. Formats whose content is another one than that of
     /// their file have none.

@@ -29,6 +29,7 @@ mod identity;
 mod io;
 mod lease;
 pub mod metacache;
+mod naming;
 mod node;
 mod open;
 mod options;

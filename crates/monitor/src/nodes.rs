@@ -15,12 +15,14 @@ const MAX_LAYERS: usize = 256;
 pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
     let layers = if flat { vec![node.clone()] } else { chain(node) };
     let common = node.common();
+    let file = node.exact_filename();
+    let image = ImageInfo { filename: file.clone(), ..image_of(&layers) };
     BlockDeviceInfo {
-        file: node.filename(),
+        file,
         node_name: Some(node.name().to_owned()),
         ro: node.read_only(),
         drv: node.driver_name().to_owned(),
-        backing_file: node.child(Role::Backing).map(|backing| backing.filename()),
+        backing_file: node.child(Role::Backing).map(|backing| backing.exact_filename()),
         backing_file_depth: int(layers.len() as u64 - 1),
         active: true,
         encrypted: node.driver().info().encrypted,
@@ -31,7 +33,7 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
         iops: 0,
         iops_rd: 0,
         iops_wr: 0,
-        image: image_of(&layers),
+        image,
         cache: BlockdevCacheInfo {
             writeback: !common.write_through,
             direct: common.direct,

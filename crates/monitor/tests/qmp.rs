@@ -173,6 +173,68 @@ fn a_snapshot_of_a_window_into_a_file_names_the_window_not_the_file() {
     });
 }
 
+async fn snapshot(control: &monitor::Control, node: &str, file: &str) -> Result<(), String> {
+    let arguments = format!(
+        "{{\"node-name\": \"{node}\", \"snapshot-file\": \"{file}\", \"snapshot-node-name\": \"s\"}}"
+    );
+    let Ok(Value::Dict(arguments)) = api::json::parse(&arguments) else { panic!("arguments") };
+    api::dispatch(control, "blockdev-snapshot-sync", arguments).await.map(drop).map_err(|e| format!("{e:?}"))
+}
+
+async fn made(control: &monitor::Control, path: &str) {
+    control.graph().create("qcow2", path, 65536, Options::new()).await.unwrap();
+}
+
+fn qcow2(name: &str, path: &str) -> Options {
+    let file = Options::new().with_str("driver", "file").with_str("filename", path);
+    Options::new().with_str("driver", "qcow2").with_str("node-name", name).with("file", Opt::Dict(file))
+}
+
+#[test]
+fn a_snapshot_of_an_image_opened_with_a_backing_image_its_header_does_not_name_keeps_both_in_view() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        made(&control, &folder.path("b")).await;
+        made(&control, &folder.path("t")).await;
+        control.graph().add(qcow2("b", &folder.path("b"))).await.unwrap();
+        let base = entry(&control, "b").await;
+        base.write(0, Buf::from_slice(&[5; 512]), WriteFlags::default()).await.unwrap();
+        control.graph().detach(&base).await.unwrap();
+        control.graph().set_writable(&base.node(), false).await.unwrap();
+        let top = qcow2("t", &folder.path("t")).with("backing", Opt::Str("b".to_owned()));
+        control.graph().add(top).await.unwrap();
+        let guest = entry(&control, "t").await;
+        snapshot(&control, "t", &folder.path("o")).await.unwrap();
+        control.graph().detach(&guest).await.unwrap();
+
+        let common = Common { read_only: true, force_share: true, ..Common::default() };
+        let again =
+            control.graph().open_image(&folder.path("o"), None, common, Policy::FOLLOW).await.unwrap();
+        let (seen, result) = again.read(0, BufMut::with_len(512)).await;
+        result.unwrap();
+        assert_eq!(&seen[..], &[5; 512]);
+        assert_eq!(again.exact_filename(), folder.path("o"), "all below is as the headers say");
+    });
+}
+
+#[test]
+fn a_snapshot_onto_a_file_in_use_is_refused_by_whatever_name_before_it_is_touched() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        made(&control, &folder.path("t")).await;
+        std::os::unix::fs::symlink(folder.path("t"), folder.path("symbolic")).unwrap();
+        std::fs::hard_link(folder.path("t"), folder.path("hard")).unwrap();
+        control.graph().add(qcow2("t", &folder.path("t"))).await.unwrap();
+        let _guest = entry(&control, "t").await;
+        let before = std::fs::read(folder.path("t")).unwrap();
+        for name in ["t", "symbolic", "hard"] {
+            let refused = snapshot(&control, "t", &folder.path(name)).await.unwrap_err();
+            assert!(refused.contains("a new image needs another one"), "{refused}");
+        }
+        assert_eq!(std::fs::read(folder.path("t")).unwrap(), before);
+    });
+}
+
 #[test]
 fn snapshots_are_taken_and_committed_back_under_a_guest_that_never_stops_writing() {
     rt::block_on_control(async {

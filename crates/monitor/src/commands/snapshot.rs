@@ -4,7 +4,7 @@
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{BlockdevSnapshotSyncArguments, NewImageMode, QmpError};
-use block::{DriverType, Node, Opt, Options, Policy, name_seen_from};
+use block::{DriverType, Identity, Node, Opt, Options, Policy, name_seen_from};
 use std::sync::Arc;
 
 impl Control {
@@ -22,7 +22,9 @@ impl Control {
         } = arguments;
         let graph = self.graph();
         let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
+        // What can be refused is refused before a file is made.
         node.not_busy().map_err(failed)?;
+        graph.check_room_above(&node).map_err(failed)?;
         let driver = self.overlay_driver(format.as_deref().unwrap_or("qcow2"))?;
         match snapshot_node_name.as_deref() {
             None if node_name.is_some() => return Err(QmpError::generic("New overlay node-name missing")),
@@ -31,17 +33,44 @@ impl Control {
             }
             _ => {}
         }
+        self.not_in_use(&snapshot_file).await?;
         if mode.unwrap_or(NewImageMode::AbsolutePaths) == NewImageMode::AbsolutePaths {
             let options = Options::new()
-                .with_str("backing_file", &name_seen_from(&snapshot_file, &node.filename()))
+                .with_str("backing_file", &name_seen_from(&snapshot_file, &node.exact_filename()))
                 .with_str("backing_fmt", node.driver_name());
             graph.create(driver.name, &snapshot_file, node.length(), options).await.map_err(failed)?;
         }
         let overlay = self.open_overlay(&node, driver, &snapshot_file, snapshot_node_name).await?;
         let inserted = graph.insert_overlay(&node, &overlay).await;
         // Nobody but those who used the node keeps the overlay; a node that nobody used gets none.
-        let released = graph.release(&overlay).await;
-        inserted.and(released).map_err(failed)
+        if let Err(error) = graph.release(&overlay).await {
+            tracing::warn!(node = overlay.name(), %error, "closing an overlay that nobody uses failed");
+        }
+        inserted.map_err(failed)
+    }
+
+    /// Refuses a new image's name that leads to a file some node has open, by whatever name.
+    async fn not_in_use(&self, file: &str) -> Result<(), QmpError> {
+        let graph = self.graph();
+        let (protocol, mut options) = graph.protocol_options(file).map_err(failed)?;
+        let identity = match options.take_str("filename").map_err(failed)? {
+            Some(path) => match rt::fs::stat(path.as_ref()).await {
+                Ok(stat) => Identity::of_file(&stat),
+                // What isn't there is in nobody's use.
+                Err(_) => return Ok(()),
+            },
+            None => {
+                tracing::debug!(protocol, "whether the new image is in use is left to its server");
+                return Ok(());
+            }
+        };
+        match graph.nodes().iter().find(|node| node.driver().identity().as_ref() == Some(&identity)) {
+            Some(node) => Err(QmpError::generic(format!(
+                "'{file}' is the file of node '{}'; a new image needs another one",
+                node.name()
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn overlay_driver(&self, format: &str) -> Result<&'static DriverType, QmpError> {

@@ -407,11 +407,7 @@ impl Driver for FileDriver {
     }
 
     fn identity(&self) -> Option<Identity> {
-        let stat = self.file.load().stat().ok()?;
-        Some(match stat.kind {
-            FileKind::Block | FileKind::Char => Identity::Device { number: stat.rdev },
-            _ => Identity::File { device: stat.dev, inode: stat.ino },
-        })
+        self.file.load().stat().ok().map(|stat| Identity::of_file(&stat))
     }
 
     fn info(&self) -> DriverInfo {

@@ -1,0 +1,93 @@
+//! The name under which an image can be opened again to show what it shows now.
+//!
+//! A file's name is not enough where a node was opened with another backing image than its header names: whoever stores
+//! the name alone would see other content after a restart. Such a node is named by a `json:` text.
+use crate::node::{Node, Role};
+use crate::open::resolve_filename;
+use crate::options::{Opt, Options};
+use crate::registry::DriverKind;
+use std::sync::Arc;
+
+/// Images below one another that a name describes; one header holds fewer than that.
+const MAX_DESCRIBED: usize = 16;
+
+impl Node {
+    /// A name that leads to what the node shows now: [`Node::filename`] where that is enough.
+    pub fn exact_filename(self: &Arc<Self>) -> String {
+        if self.is_as_named() {
+            return self.filename();
+        }
+        format!("json:{}", self.described(MAX_DESCRIBED).to_json())
+    }
+
+    /// Whether the node and all images below it are those that the headers name.
+    fn is_as_named(self: &Arc<Self>) -> bool {
+        let mut node = self.clone();
+        loop {
+            if !node.driver_type.supports_backing {
+                // What shows its file as it is shows what that is.
+                let below = node.facts().transparent.then(|| node.child(Role::File)).flatten();
+                let Some(below) = below else { return true };
+                node = below;
+                continue;
+            }
+            let info = node.driver.info();
+            let (backing, stored) = match (node.child(Role::Backing), info.backing_filename) {
+                (None, stored) => return stored.is_none(),
+                (Some(_), None) => return false,
+                (Some(backing), Some(stored)) => (backing, stored),
+            };
+            if info.backing_format.is_some_and(|format| !backing.is_called(&format)) {
+                return false;
+            }
+            if stored.starts_with("json:") {
+                return stored == backing.exact_filename();
+            }
+            if absolute(&resolve_filename(&node.filename(), &stored)) != absolute(&backing.filename()) {
+                return false;
+            }
+            node = backing;
+        }
+    }
+
+    /// Whether a header that stores this format means the node's.
+    fn is_called(&self, format: &str) -> bool {
+        format == self.driver_name() || (format == "raw" && self.driver_type.kind == DriverKind::Protocol)
+    }
+
+    fn described(self: &Arc<Self>, left: usize) -> Options {
+        if let Some(name) = &self.filename {
+            // A file's name is an option of its driver; that of a server is read to find its driver's options.
+            return match name.contains("://") {
+                true => Options::new().with_str("filename", name),
+                false => Options::new()
+                    .with_str("driver", self.driver_name())
+                    .with_str("filename", &absolute(name)),
+            };
+        }
+        let mut options = Options::new();
+        if self.driver_type.supports_backing {
+            let below = self.child(Role::Backing).filter(|_| left > 0);
+            let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(left - 1)));
+            options.set("backing", below);
+        }
+        options.set("driver", Opt::Str(self.driver_name().to_owned()));
+        if let Some(file) = self.child(Role::File) {
+            options.set("file", Opt::Dict(file.described(left)));
+        }
+        for (name, value) in self.driver.naming_options().iter() {
+            options.set(name, value.clone());
+        }
+        options
+    }
+}
+
+/// A path from the root; a name with a protocol as it is.
+fn absolute(name: &str) -> String {
+    match name.starts_with("json:") || name.contains("://") {
+        true => name.to_owned(),
+        false => {
+            std::path::absolute(name).map_or_else(|_| name.to_owned(), |p| p.to_string_lossy().into_owned())
+        }
+    }
+}
