@@ -76,7 +76,8 @@ impl Graph {
     /// Refuses to make an image in a file that is in use here, or that the image is to stand on.
     async fn check_place(&self, filename: &str, file: &Arc<Node>, options: &Options) -> Result<()> {
         let Some(place) = file.driver().identity() else { return Ok(()) };
-        let same = |node: &&Arc<Node>| !Arc::ptr_eq(node, file) && node.driver().identity() == Some(place);
+        let same =
+            |node: &&Arc<Node>| !Arc::ptr_eq(node, file) && node.driver().identity().as_ref() == Some(&place);
         if let Some(user) = self.nodes().iter().find(same) {
             let text = format!("'{filename}' is in use: it is the file of node '{}'", user.name());
             return Err(BlockError::new(ErrorKind::Busy, text));
@@ -86,7 +87,7 @@ impl Graph {
         let Ok((_, named)) = self.protocol_options(&backing) else { return Ok(()) };
         let Some(path) = named.get_str("filename") else { return Ok(()) };
         match rt::fs::stat(Path::new(path)).await {
-            Ok(stat) if (stat.dev, stat.ino) == place => {
+            Ok(stat) if crate::Identity::of_file(&stat) == place => {
                 let text = "an image can't be made in the file that is to be its backing file";
                 Err(BlockError::invalid(format!("{text} ('{backing}')")))
             }

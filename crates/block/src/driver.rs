@@ -387,11 +387,6 @@ pub trait Driver: Send + Sync + 'static {
         parents
     }
 
-    /// Device and inode of the file that it is, if it is one: what tells a file from another that has the same name.
-    fn identity(&self) -> Option<(u64, u64)> {
-        None
-    }
-
     /// Takes the file locks that these permissions mean (protocols on files). Called on the plan, before a change.
     fn set_perms(&self, perms: Perms) -> Result<()> {
         let _ = perms;

@@ -62,7 +62,7 @@ pub(crate) struct FileDriver {
     direct: bool,
     device: bool,
     /// Device and inode.
-    identity: (u64, u64),
+    identity: Identity,
     length: AtomicU64,
     locks: Option<Locks>,
     /// Fast zeroes were refused by this file system; not tried again.
@@ -93,7 +93,7 @@ impl FileDriver {
             filename,
             file: ArcSwap::from_pointee(file),
             direct,
-            identity: (stat.dev, stat.ino),
+            identity: Identity::of_file(&stat),
             length: AtomicU64::new(length),
             locks,
             no_zero_range: AtomicBool::new(false),
@@ -398,16 +398,12 @@ impl Driver for FileDriver {
         self.locks.as_ref().map_or(Ok(()), |locks| locks.set(perms))
     }
 
-    fn identity(&self) -> Option<(u64, u64)> {
-        Some(self.identity)
-    }
-
     fn allocated_size(&self) -> Option<u64> {
         self.file.load().stat().ok().map(|s| s.allocated)
     }
 
     fn identity(&self) -> Option<Identity> {
-        self.file.load().stat().ok().map(|stat| Identity::of_file(&stat))
+        Some(self.identity.clone())
     }
 
     fn info(&self) -> DriverInfo {
