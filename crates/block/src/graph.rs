@@ -210,7 +210,7 @@ impl Graph {
     /// Block and character devices have a driver of their own; everything else is a file.
     fn plain_protocol(&self, filename: &str) -> String {
         use std::os::unix::fs::FileTypeExt;
-        let device = std::fs::metadata(filename)
+        let device = std::fs::metadata(rt::fs::path(filename))
             .is_ok_and(|m| m.file_type().is_block_device() || m.file_type().is_char_device());
         let host = device && self.registry().find("host_device").is_some();
         if host { "host_device".to_owned() } else { "file".to_owned() }

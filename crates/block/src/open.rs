@@ -10,6 +10,7 @@ use crate::identity::Identity;
 use crate::node::{Edges, Node, Role};
 use crate::options::{Opt, Options};
 use rt::{BoxFuture, BufMut};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// Bytes a probe looks at.
@@ -342,7 +343,8 @@ pub fn name_seen_from(overlay: &str, file: &str) -> String {
     if resolve_filename(overlay, file) == file {
         return file.to_owned();
     }
-    std::path::absolute(file).map_or_else(|_| file.to_owned(), |path| path.to_string_lossy().into_owned())
+    std::path::absolute(file)
+        .map_or_else(|_| file.to_owned(), |path| codec::filename::text(path.as_os_str().as_bytes()))
 }
 
 /// Opens a node with everything below it. The node is in the graph, unattached, when this returns.

@@ -151,11 +151,12 @@ async fn check_secret(properties: SecretProperties) -> Result<(), QmpError> {
 
 /// Reads a secret's file; never waits on a FIFO's writer longer than it takes to see that it is one.
 fn read_bounded(name: &str) -> std::io::Result<Vec<u8>> {
-    if !std::fs::metadata(name)?.is_file() {
+    let path = rt::fs::path(name);
+    if !std::fs::metadata(&path)?.is_file() {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(name)?.take(MAX_SECRET + 1).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SECRET {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is larger than 1 MiB"));
     }

@@ -354,3 +354,18 @@ fn a_read_only_device_is_refused_for_writing_unless_reading_will_do() {
         graph.remove("f").await.unwrap();
     });
 }
+
+#[test]
+fn a_name_that_is_no_text_leads_to_the_file_of_these_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new("bytes");
+    let bytes = [scratch.path("n").as_bytes(), b"\xff\xc3.raw"].concat();
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(&bytes));
+    let name = codec::filename::text(&bytes);
+    rt::block_on_control(async move {
+        let graph = graph();
+        graph.create("file", &name, 4096, Options::new()).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 4096);
+        assert_eq!(graph.add(options(&name)).await.unwrap().filename(), name);
+    });
+}

@@ -1,7 +1,9 @@
 //! Names: open, stat, unlink, rename, and durable directories, through the current worker.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use crate::file::{File, FileStat};
 use crate::worker::expect_current;
@@ -33,6 +35,12 @@ impl OpenOptions {
     pub fn read_write() -> OpenOptions {
         OpenOptions { read: true, write: true, ..OpenOptions::default() }
     }
+}
+
+/// The path that a file name given as text means ([`codec::filename`]), for calls that do not pass through here.
+pub fn path(name: impl AsRef<Path>) -> PathBuf {
+    let bytes = name.as_ref().as_os_str().as_bytes();
+    PathBuf::from(OsString::from_vec(codec::filename::bytes(bytes).into_owned()))
 }
 
 /// Opens a regular file or a device. FIFOs, sockets and directories are refused, never waited on.

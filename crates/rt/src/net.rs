@@ -88,7 +88,7 @@ impl Listener {
     /// `AddrInUse` when somebody listens there; `AlreadyExists` when the file is no socket; `InvalidInput` when the
     /// path is too long.
     pub async fn bind_unix(path: &Path) -> io::Result<Listener> {
-        let path = path.to_owned();
+        let path = crate::fs::path(path);
         let (fd, file) = blocking(move || bind_unix(path)).await?;
         let address = Some(Address::Unix(file.path.clone()));
         Ok(Listener { source: Source::new(fd), address, _file: Some(file) })

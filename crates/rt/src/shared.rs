@@ -179,17 +179,17 @@ impl Worker for Shared {
     }
 
     fn unlink<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let path = path.to_owned();
+        let path = crate::fs::path(path);
         Box::pin(blocking(move || std::fs::remove_file(path)))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let (from, to) = (from.to_owned(), to.to_owned());
+        let (from, to) = (crate::fs::path(from), crate::fs::path(to));
         Box::pin(blocking(move || std::fs::rename(from, to)))
     }
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let dir = dir.to_owned();
+        let dir = crate::fs::path(dir);
         Box::pin(blocking(move || std::fs::File::open(dir)?.sync_all()))
     }
 }

@@ -60,9 +60,9 @@ pub(crate) fn cores() -> usize {
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
-/// A path as the kernel wants it.
+/// A path as the kernel wants it. Bytes that travelled as code points ([`codec::filename`]) are bytes again.
 pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
+    CString::new(codec::filename::bytes(path.as_os_str().as_bytes()))
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a file name holds a zero byte"))
 }
 

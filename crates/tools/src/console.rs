@@ -11,6 +11,8 @@
 //! - errors do not flush what is buffered on standard output: scripts that join both streams see the order that
 //!   they see with C programs.
 
+use codec::filename;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
@@ -51,7 +53,12 @@ impl Console {
     /// Prints to standard output; see [`outln!`](crate::outln) and [`out!`](crate::out).
     pub fn print(&mut self, text: fmt::Arguments<'_>) {
         // Writing to a Vec fails only when a Display implementation does; then there is nothing to print.
+        let printed = self.buffer.len();
         self.buffer.write_fmt(text).ok();
+        if let Cow::Owned(bytes) = filename::bytes(self.buffer.get(printed..).unwrap_or_default()) {
+            self.buffer.truncate(printed);
+            self.buffer.extend(bytes);
+        }
         if self.by_line {
             if let Some(end) = self.buffer.iter().rposition(|&byte| byte == b'\n') {
                 self.write_out(end + 1);
@@ -118,7 +125,7 @@ impl Console {
 /// Prints a line to standard error as it is, from any thread.
 pub fn note(text: impl fmt::Display) {
     // One write a line, so that lines of several processes do not mix. Nobody is left to tell when it fails.
-    io::stderr().lock().write_all(format!("{text}\n").as_bytes()).ok();
+    io::stderr().lock().write_all(&filename::bytes(format!("{text}\n").as_bytes())).ok();
 }
 
 /// Standard output without the line buffer that the standard library puts before it: what `Console` holds back,

@@ -6,7 +6,6 @@ use crate::getopt::{self, Flag, Operands};
 use crate::usage::{self, Manual};
 use crate::{face, image, trace};
 use monitor::daemon::{self, DaemonOption};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,7 +123,7 @@ fn options(console: &mut Console, args: &[String]) -> Result<Option<Vec<DaemonOp
             Id::Monitor => DaemonOption::Monitor(value),
             Id::NbdServer => DaemonOption::NbdServer(value),
             Id::Object => DaemonOption::Object(value),
-            Id::PidFile => DaemonOption::Pidfile(PathBuf::from(value)),
+            Id::PidFile => DaemonOption::Pidfile(rt::fs::path(&value)),
             Id::Trace => {
                 trace::start(&value)?;
                 continue;

@@ -3,6 +3,7 @@
 use crate::console::Console;
 use crate::{daemon, demo, img, io, nbd, outln, trace};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -65,14 +66,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let called = args.next().unwrap_or_default();
     let called = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let args = match args.map(OsString::into_string).collect::<Result<Vec<_>, _>>() {
-        Ok(args) => args,
-        Err(bad) => {
-            let mut console = Console::new(&called);
-            console.error(format_args!("the argument {bad:?} is not valid UTF-8"));
-            return ExitCode::FAILURE;
-        }
-    };
+    // File names are bytes: what is no text in them travels as code points of its own.
+    let args: Vec<_> = args.map(|arg| codec::filename::text(arg.as_bytes())).collect();
     if let Some(face) = FACES.iter().find(|face| face.alias == Some(&*called)) {
         return speak(face, &called, &args);
     }

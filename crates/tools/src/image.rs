@@ -249,11 +249,11 @@ async fn open_overlay(
 
 /// Makes an empty file that nobody else can read, in `$TMPDIR` or else where files may be large.
 fn temporary_file() -> Result<(PathBuf, String), BlockError> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::{ffi::OsStrExt, fs::OpenOptionsExt};
     let folder = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
     let path = folder.join(format!("cairn-{:016x}.qcow2", rt::random_u64()));
-    let name = path.to_string_lossy().into_owned();
+    let name = codec::filename::text(path.as_os_str().as_bytes());
     let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
     made.map_err(|error| BlockError::os(format!("could not make the temporary file '{name}'"), &error))?;
     Ok((path, name))

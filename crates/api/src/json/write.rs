@@ -76,6 +76,8 @@ fn string(out: &mut String, text: &str) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             ' '..='~' => out.push(c),
+            // A byte of a file name that is no text.
+            c if codec::filename::is_byte(c) => out.push_str("\\uFFFD"),
             _ => {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {

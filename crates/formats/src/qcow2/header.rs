@@ -327,7 +327,7 @@ impl Header {
         let start = self.backing_offset as usize;
         let name = bytes.get(start..start + self.backing_size as usize);
         let name = name.ok_or(HeaderError::Short { have: bytes.len() })?;
-        Ok((!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned()))
+        Ok((!name.is_empty()).then(|| codec::filename::text(name)))
     }
 
     fn check_tables(&self, file_len: u64) -> Result<(), HeaderError> {

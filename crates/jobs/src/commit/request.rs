@@ -9,7 +9,6 @@ use crate::job::{JobKind, OnError};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
 use block::{BlockError, ErrorKind, Graph, Node, Role, resolve_filename};
-use std::path::Path;
 use std::sync::Arc;
 
 /// The arguments of block-commit.
@@ -179,7 +178,7 @@ async fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
 }
 
 fn same_path(a: &str, b: &str) -> bool {
-    let real = |name: &str| std::fs::canonicalize(Path::new(name)).ok();
+    let real = |name: &str| std::fs::canonicalize(rt::fs::path(name)).ok();
     real(a).is_some_and(|a| Some(a) == real(b))
 }
 

@@ -182,12 +182,12 @@ pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
     // SAFETY: all-zero is a valid `sockaddr_un`.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    let bytes = path.as_os_str().as_bytes();
+    let bytes = codec::filename::bytes(path.as_os_str().as_bytes());
     if bytes.is_empty() || bytes.len() >= address.sun_path.len() || bytes.contains(&0) {
         let text = format!("'{}' can't be a socket's path: at most 107 bytes", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    for (place, &byte) in address.sun_path.iter_mut().zip(bytes) {
+    for (place, &byte) in address.sun_path.iter_mut().zip(bytes.iter()) {
         *place = byte as libc::c_char;
     }
     let socket = new(libc::AF_UNIX)?;

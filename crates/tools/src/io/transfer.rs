@@ -313,11 +313,12 @@ impl Session<'_> {
     fn pattern_file(&mut self, name: &str) -> Result<Vec<u8>, Refused> {
         use std::io::Read;
         let mut bytes = Vec::new();
-        let read = std::fs::metadata(name).and_then(|meta| {
+        let path = rt::fs::path(name);
+        let read = std::fs::metadata(&path).and_then(|meta| {
             if !meta.is_file() {
                 return Err(std::io::Error::other("not a regular file"));
             }
-            std::fs::File::open(name)?.take(PIECE).read_to_end(&mut bytes)
+            std::fs::File::open(path)?.take(PIECE).read_to_end(&mut bytes)
         });
         match read {
             Ok(0) => Err(self.refuse(format_args!("{name}: the pattern file is empty"))),

@@ -259,7 +259,7 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
             }
             Id::Object => object::accept(value)?,
             Id::Trace => crate::trace::start(value)?,
-            Id::PidFile => service.pid_file = Some(PathBuf::from(value)),
+            Id::PidFile => service.pid_file = Some(rt::fs::path(value)),
             Id::Format => source.format = Some(value.clone()),
             Id::ImageOpts => source.image_opts = true,
             Id::Offset => source.offset = number("offset", value)?,

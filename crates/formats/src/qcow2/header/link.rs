@@ -73,7 +73,7 @@ impl Header {
     /// Replaces the header on disk by one whose extensions end within the first sector. Bytes before `free_from`
     /// are left alone.
     async fn switch_sector(&mut self, file: &Arc<Node>, mut new: Header, free_from: u64) -> Result<()> {
-        if let Some(name) = new.backing_name.clone().filter(|_| new.name_range().end > SECTOR as u64) {
+        if let Some(name) = new.stored_name().filter(|_| new.name_range().end > SECTOR as u64) {
             // Until the switch the old extensions and the old name are still the ones that count.
             let (old, len) = (self.name_range(), name.len() as u64);
             let first = free_from.max(self.extensions_end).max(SECTOR as u64);
@@ -83,7 +83,7 @@ impl Header {
                 return Err(HeaderError::NoRoomForName { bytes: name.len() }.into());
             }
             let place = new.backing_offset;
-            file.write(place, Buf::from_slice(name.as_bytes()), WriteFlags::default()).await?;
+            file.write(place, Buf::from_slice(&name), WriteFlags::default()).await?;
             file.flush().await?;
         }
         new.store(file).await?;
@@ -107,12 +107,12 @@ impl Header {
         }
         self.extensions_end = at + 8;
         (self.backing_offset, self.backing_size) = (0, 0);
-        if let Some(name) = &self.backing_name {
+        if let Some(name) = self.stored_name() {
             if name.len() > MAX_BACKING_NAME as usize {
                 return Err(HeaderError::NoRoomForName { bytes: name.len() });
             }
             self.backing_size = name.len() as u32;
-            bytes.extend(name.as_bytes());
+            bytes.extend(&name);
             self.backing_offset = self.extensions_end;
         }
         if bytes.len() as u64 > self.cluster_size() {
@@ -135,6 +135,11 @@ impl Header {
         self.sector = [0; SECTOR];
         self.sector.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         self.sector = self.sector();
+    }
+
+    /// The backing file name as it is stored: bytes.
+    fn stored_name(&self) -> Option<Vec<u8>> {
+        self.backing_name.as_ref().map(|name| codec::filename::bytes(name.as_bytes()).into_owned())
     }
 
     fn name_range(&self) -> Range<u64> {

@@ -160,3 +160,14 @@ fn relink(path: &Path, filename: Option<&str>, format: Option<&str>) {
         opened.close().await;
     });
 }
+
+#[test]
+fn a_backing_name_is_stored_and_read_as_bytes() {
+    let scratch = Scratch::new();
+    let path = scratch.path("bytes.qcow2");
+    let name = codec::filename::text(b"base\xff.raw");
+    create(&path, 1 << 20, &[("backing_file", &name), ("backing_fmt", "raw")]).unwrap();
+    let stored = std::fs::read(&path).unwrap();
+    assert!(stored.windows(9).any(|bytes| bytes == b"base\xff.raw"));
+    assert_eq!(header(&path).unwrap().backing_name, Some(name));
+}
