@@ -2,10 +2,13 @@
 //!
 //! The gate, the statistics and the range check live here and only here. What a request holds while it is inside is
 //! the gate's token; it covers I/O only and ends before the reply is sent.
+//!
+//! A change that finds storage full leaves the gate, has the nodes free what waits to be freed, and tries again: what
+//! waits may wait for this very request to end. Only when nothing more comes free is ENOSPC told.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate};
 use crate::io::{WriteFlags, ZeroFlags};
-use crate::node::Node;
+use crate::node::{Node, Role};
 use crate::perm::Perms;
 use crate::stats::{Op, OpCount, Stats};
 use crate::status::Status;
@@ -13,6 +16,7 @@ use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 use tracing::Instrument;
 
 /// An entry. Made by [`crate::Graph::attach`].
@@ -24,7 +28,12 @@ pub struct Backend {
     /// Stays on its node when a graph change replaces that node under its other users (jobs do).
     pub(crate) pinned: bool,
     stats: Stats,
+    /// How often space came free for requests that found none.
+    reclaims: AtomicU64,
 }
+
+/// Most attempts of a request that finds storage full: others take what comes free for it.
+const ATTEMPTS: usize = 8;
 
 /// The counters of an entry.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +59,7 @@ impl Backend {
             perms: RwLock::new(perms),
             pinned,
             stats: Stats::default(),
+            reclaims: AtomicU64::new(0),
         }
     }
 
@@ -130,7 +140,11 @@ impl Backend {
         let node = self.root.load();
         self.in_range(&node, Op::Write, offset, data.len() as u64)?;
         let started = rt::now_ns();
-        let got = node.try_write(offset, data).inspect_err(|_| self.stats.failed(Op::Write))?;
+        let got = match node.try_write(offset, data) {
+            // The waiting path sees to it.
+            Err(e) if e.kind() == ErrorKind::NoSpace => return Ok(0),
+            tried => tried.inspect_err(|_| self.stats.failed(Op::Write))?,
+        };
         match got == data.len() {
             true => self.stats.done(Op::Write, got as u64, started),
             false => self.stats.part(Op::Write, got as u64),
@@ -175,39 +189,71 @@ impl Backend {
         (buf, result)
     }
 
+    /// Carries out a change, inside the gate, and again as long as it finds storage full and space comes free.
+    async fn change<F: Future<Output = Result<()>>>(
+        &self,
+        (op, name): (Op, &'static str),
+        (offset, len): (u64, u64),
+        attempt: impl Fn(Arc<Node>) -> F,
+    ) -> Result<()> {
+        let started = rt::now_ns();
+        let mut attempts = 0;
+        loop {
+            let seen = self.reclaims.load(Acquire);
+            let inside = self.enter().await?;
+            let node = self.root.load_full();
+            self.in_range(&node, op, offset, len)?;
+            let result = attempt(node.clone()).instrument(self.span(name, offset, len)).await;
+            attempts += 1;
+            let full = result.as_ref().is_err_and(|e| e.kind() == ErrorKind::NoSpace);
+            if full && attempts < ATTEMPTS {
+                drop(inside);
+                if self.reclaims.load(Acquire) != seen || self.reclaim(&node).await {
+                    continue;
+                }
+            }
+            self.account(op, len, started, &result);
+            return result;
+        }
+    }
+
+    /// Has the nodes that store what is written free what waits for it; tells whether there was anything.
+    async fn reclaim(&self, node: &Arc<Node>) -> bool {
+        let (mut freed, mut next) = (false, Some(node.clone()));
+        while let Some(node) = next {
+            freed |= !node.poisoned() && node.driver().reclaim().await;
+            next = node.edges().get(Role::File);
+        }
+        self.reclaims.fetch_add(u64::from(freed), AcqRel);
+        freed
+    }
+
     /// Writes all of `data`.
     pub async fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
-        let started = rt::now_ns();
-        let _inside = self.enter().await?;
-        let node = self.root.load_full();
-        let len = data.len() as u64;
-        self.in_range(&node, Op::Write, offset, len)?;
-        let result = node.write(offset, data, flags).instrument(self.span("write", offset, len)).await;
-        self.account(Op::Write, len, started, &result);
-        result
+        let range = (offset, data.len() as u64);
+        self.change((Op::Write, "write"), range, |node| {
+            let data = data.clone();
+            async move { node.write(offset, data, flags).await }
+        })
+        .await
     }
 
     /// Makes the range read as zeroes.
     pub async fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
-        let started = rt::now_ns();
-        let _inside = self.enter().await?;
-        let node = self.root.load_full();
-        self.in_range(&node, Op::Write, offset, len)?;
-        let result =
-            node.write_zeroes(offset, len, flags).instrument(self.span("write-zeroes", offset, len)).await;
-        self.account(Op::Write, len, started, &result);
-        result
+        self.change((Op::Write, "write-zeroes"), (offset, len), |node| async move {
+            node.write_zeroes(offset, len, flags).await
+        })
+        .await
     }
 
     /// Gives the range's space back.
     pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        let started = rt::now_ns();
-        let _inside = self.enter().await?;
-        let node = self.root.load_full();
-        self.in_range(&node, Op::Unmap, offset, len)?;
-        let result = node.discard(offset, len).instrument(self.span("discard", offset, len)).await;
-        self.account(Op::Unmap, len, started, &result);
-        result
+        self.change(
+            (Op::Unmap, "discard"),
+            (offset, len),
+            |node| async move { node.discard(offset, len).await },
+        )
+        .await
     }
 
     /// Everything acknowledged before the call is durable when it returns.

@@ -356,6 +356,12 @@ pub trait Driver: Send + Sync + 'static {
     /// Everything acknowledged before the call is durable when it returns, in this node and what is below it.
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
 
+    /// Frees what waits to be freed, because storage is full; tells whether there was anything, so that it is worth
+    /// while to try again. Called by nobody inside a gate: it may wait for requests to end.
+    fn reclaim(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
+    }
+
     // ---- control ----
 
     /// Changes the virtual size. `preallocation` is one of off, metadata, falloc, full.

@@ -295,6 +295,10 @@ impl Driver for Qcow2 {
         })
     }
 
+    fn reclaim(&self) -> BoxFuture<'_, bool> {
+        Box::pin(self.image.reclaim())
+    }
+
     fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.image.empty())
     }

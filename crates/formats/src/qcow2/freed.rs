@@ -8,6 +8,8 @@
 //! - a cluster is counted down only when its unmapping is durable, and when every request that was admitted before
 //!   that has ended: a read or in-place write that still knows the old mapping never meets new content;
 //! - a hole is punched before the count reaches zero, so that it never meets new content either;
+//! - what waits is bounded: an epoch of the image's own begins when much was given up ([`Image::release_early`]); where
+//!   storage is full, what waits is freed before anybody is told so ([`Image::reclaim`]);
 //! - what is lost on the way (a crash, a failed read) is a leak, never a dangling reference.
 use super::image::Image;
 use block::{Discard, Result};
@@ -20,6 +22,18 @@ use std::time::Duration;
 
 /// How long closed gates wait for requests elsewhere in the graph.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs that wait for an epoch before one begins by itself.
+const MANY_RUNS: usize = 1 << 14;
+/// Bytes that wait for an epoch before one begins by itself; less on small disks.
+const MUCH: u64 = 64 << 20;
+/// Clusters that never make an epoch begin by themselves.
+const FEW_CLUSTERS: u64 = 16;
+/// Runs that may wait for requests to end; what comes on top stays counted until a check frees it.
+const MOST_UNMAPPED: usize = 1 << 20;
+
+/// What a warning says of clusters that can't be freed.
+const LEAKED: &str = "clusters that were given up stay counted until a check frees them";
 
 /// Why clusters are given up: it decides whether their space is given back to the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +58,22 @@ pub(super) struct Gone {
 #[derive(Default)]
 pub(super) struct Freed {
     /// By changes that are published in memory.
-    given_up: Mutex<Vec<Gone>>,
+    given_up: Mutex<GivenUp>,
     /// Taken by the epoch under way, or by one that failed.
     sealed: Mutex<Vec<Gone>>,
     unmapped: Mutex<Unmapped>,
     /// A task waits for requests to end.
     waiting: AtomicBool,
+    /// An epoch of the image's own is under way.
+    early: AtomicBool,
     /// One release at a time.
     turn: AsyncMutex<()>,
+}
+
+#[derive(Default)]
+struct GivenUp {
+    list: Vec<Gone>,
+    clusters: u64,
 }
 
 #[derive(Default)]
@@ -64,7 +86,9 @@ struct Unmapped {
 impl Freed {
     /// Gives references up that nothing in memory has any more. The pages that had them are marked dirty before.
     pub fn give_up(&self, gone: Gone) {
-        let mut list = self.given_up.lock();
+        let mut given_up = self.given_up.lock();
+        given_up.clusters += gone.count;
+        let list = &mut given_up.list;
         match list.last_mut() {
             Some(last) if last.start + last.count == gone.start && last.why == gone.why => {
                 last.count += gone.count
@@ -76,7 +100,19 @@ impl Freed {
     /// Takes what was given up into the epoch that begins now, before it seals its pages.
     pub fn seal(&self) {
         let mut given_up = self.given_up.lock();
-        self.sealed.lock().append(&mut given_up);
+        given_up.clusters = 0;
+        self.sealed.lock().append(&mut given_up.list);
+    }
+
+    /// Whether so much waits for an epoch, in units of `clusters` or [`MANY_RUNS`].
+    fn waits(&self, times: usize, clusters: u64) -> bool {
+        let given_up = self.given_up.lock();
+        given_up.list.len() >= times * MANY_RUNS || given_up.clusters >= times as u64 * clusters
+    }
+
+    /// Whether nothing waits for anything.
+    fn is_empty(&self) -> bool {
+        self.given_up.lock().list.is_empty() && self.none_sealed() && self.unmapped.lock().list.is_empty()
     }
 
     /// Whether the epoch has nothing to unmap.
@@ -86,8 +122,14 @@ impl Freed {
 
     /// The epoch is durable.
     fn unmap_sealed(&self) {
-        let sealed = std::mem::take(&mut *self.sealed.lock());
-        self.unmapped.lock().list.extend(sealed);
+        let mut sealed = std::mem::take(&mut *self.sealed.lock());
+        let mut unmapped = self.unmapped.lock();
+        let room = MOST_UNMAPPED.saturating_sub(unmapped.list.len());
+        if sealed.len() > room {
+            tracing::warn!(runs = sealed.len() - room, "{LEAKED}");
+            sealed.truncate(room);
+        }
+        unmapped.list.extend(sealed);
     }
 
     /// What has been unmapped so far, to be released after a grace period.
@@ -123,6 +165,55 @@ impl Image {
         .detach();
     }
 
+    /// Clusters that may wait for an epoch: an eighth of the disk, neither few nor more than [`MUCH`].
+    fn much(&self) -> u64 {
+        let g = self.geometry;
+        g.cluster((self.size() / 8).min(MUCH)).max(FEW_CLUSTERS)
+    }
+
+    /// Begins an epoch where much waits for one. Nobody waits for it.
+    pub fn release_early(self: &Arc<Self>) {
+        if !self.freed.waits(1, self.much()) || self.freed.early.swap(true, AcqRel) {
+            return;
+        }
+        let image = self.clone();
+        rt::spawn(async move {
+            // Whoever flushes next meets the same failure, and is told.
+            if let Err(e) = image.flush().await {
+                tracing::debug!(image = image.file_name(), error = %e, "an early epoch failed");
+            }
+            image.freed.early.store(false, Release);
+        })
+        .detach();
+    }
+
+    /// Whether so much waits that a change has to wait for an epoch itself.
+    pub fn too_much_waits(&self) -> bool {
+        self.freed.waits(4, self.much())
+    }
+
+    /// Frees all that waits, because storage is full; tells whether anything did. The caller is inside no gate.
+    pub async fn reclaim(self: &Arc<Self>) -> bool {
+        if !self.writable.load(Acquire) {
+            return false;
+        }
+        // What another one is about to free counts too.
+        let being_freed = self.freed.turn.try_lock().is_none() || self.freed.waiting.load(Acquire);
+        if self.freed.is_empty() && !being_freed {
+            return false;
+        }
+        // Writes that failed may have stored a part of what they had; it is given back with the rest.
+        for run in std::mem::take(&mut *self.returned.lock()) {
+            self.freed.give_up(Gone { start: run.start, count: run.count, why: Why::Always });
+        }
+        if let Err(e) = self.flush().await {
+            tracing::debug!(image = self.file_name(), error = %e, "no space could be freed");
+            return false;
+        }
+        self.release_all_in_time().await;
+        true
+    }
+
     fn next_release(&self) -> Option<u64> {
         self.freed.mark().or_else(|| {
             self.freed.waiting.store(false, Release);
@@ -156,15 +247,11 @@ impl Image {
         if !self.writable.load(Acquire) {
             // They came too late: nothing is written any more, and nobody may wait for it in vain.
             let clusters = gone.iter().map(|g| g.count).sum::<u64>();
-            tracing::warn!(
-                image = self.file_name(),
-                clusters,
-                "clusters that were given up stay counted until a check frees them"
-            );
+            tracing::warn!(image = self.file_name(), clusters, "{LEAKED}");
             return;
         }
         if let Err(e) = self.release_clusters(gone).await {
-            tracing::warn!(image = self.file_name(), error = %e, "clusters that were given up stay counted until a check frees them");
+            tracing::warn!(image = self.file_name(), error = %e, "{LEAKED}");
         }
     }
 

@@ -30,6 +30,7 @@ struct Change {
 impl Token for Change {
     fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         self.publish();
+        self.image.release_early();
         Box::pin(async { Ok(()) })
     }
 }
@@ -80,7 +81,7 @@ impl Image {
         let count = count.min(g.to_slice_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
         let page = self.slice_to_change(g.slice(cluster)).await?;
-        if self.tables.is_crowded_by(&self.dirty_tables, g.page_words()) {
+        if self.tables.is_crowded_by(&self.dirty_tables, g.page_words()) || self.too_much_waits() {
             // An early epoch makes room.
             self.flush().await?;
         }

@@ -226,6 +226,10 @@ impl Image {
         let entries = u64::from(self.header.read().l1_entries);
         for index in whole / per_table..entries {
             self.drop_table(index).await?;
+            if self.too_much_waits() {
+                self.flush().await?;
+                self.release_all_in_time().await;
+            }
         }
         Ok(())
     }
