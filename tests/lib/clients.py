@@ -531,6 +531,8 @@ def start_activated(place, count, command, names=None):
     paths = [place.path(f"handed{index}") for index in range(count)]
     listeners = [socket.socket(socket.AF_UNIX) for _ in paths]
     for listener, path in zip(listeners, paths):
+        if os.path.exists(path):
+            os.unlink(path)
         listener.bind(path)
         listener.listen(5)
     for index, listener in enumerate(listeners):

@@ -285,6 +285,8 @@ impl Inner {
             backend: backend.clone(),
             writable: spec.writable,
             writethrough: spec.writethrough,
+            // The core pads requests to whatever the storage needs.
+            minimum_block: 1,
             multi_conn: !spec.single_connection,
         })?;
         if let Some(entry) = state.exports.iter_mut().find(|entry| entry.id == spec.id) {

@@ -174,6 +174,7 @@ fn malformed_options_are_refused_and_the_connection_lives() {
     let name = [&4097u32.to_be_bytes()[..], &[b'a'; 4097], &[0, 0]].concat();
     assert_eq!(ask(&mut server, OptionCode::INFO.0, &name), ReplyType::ERR_INVALID.0);
     assert_eq!(ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]), ReplyType::ACK.0);
+    assert_eq!(ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]), ReplyType::ERR_INVALID.0);
     assert_eq!(ask(&mut server, OptionCode::ABORT.0, b"ignored"), ReplyType::ACK.0);
 }
 
@@ -375,4 +376,34 @@ mod any_bytes {
             feed(&noise, &mut asked);
         }
     }
+}
+
+#[test]
+fn a_client_that_gives_up_says_so() {
+    let refuse = |option: OptionCode, code: ReplyType| {
+        let mut reply = nbd::OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
+        [option.0, code.0, 0].iter().for_each(|word| reply.extend_from_slice(&word.to_be_bytes()));
+        reply
+    };
+    let mut greeting = nbd::INIT_MAGIC.to_be_bytes().to_vec();
+    greeting.extend_from_slice(&OPTION_MAGIC.to_be_bytes());
+    greeting.extend_from_slice(&[0, 3]);
+    let farewell = option(OptionCode::ABORT.0, &[]);
+    let structured = OptionCode::STRUCTURED_REPLY;
+    for goal in [client::Handshake::connect("disk", &[]).unwrap(), client::Handshake::list()] {
+        let mut client = goal;
+        let mut out = Vec::new();
+        client.advance(&greeting, &mut out).unwrap();
+        out.clear();
+        let error = client.advance(&refuse(structured, ReplyType::ERR_TLS_REQD), &mut out).unwrap_err();
+        assert!(matches!(error, ClientError::Refused { code: ReplyType::ERR_TLS_REQD, .. }));
+        assert_eq!(out, farewell, "a server that requires TLS is asked for nothing else");
+    }
+    let mut client = client::Handshake::connect("disk", &[]).unwrap();
+    let mut out = Vec::new();
+    client.advance(&greeting, &mut out).unwrap();
+    client.advance(&refuse(structured, ReplyType::ERR_UNSUP), &mut out).unwrap();
+    out.clear();
+    client.advance(&refuse(OptionCode::GO, ReplyType::ERR_UNKNOWN), &mut out).unwrap_err();
+    assert_eq!(out, farewell);
 }

@@ -20,6 +20,8 @@ pub struct NbdExportSpec {
     pub writable: bool,
     /// Each write is durable before it is acknowledged.
     pub writethrough: bool,
+    /// Smallest length and alignment in bytes that clients are told: a power of two, at most 64 KiB.
+    pub minimum_block: u32,
     /// Several connections of one client see each other's writes: true unless only one is allowed.
     pub multi_conn: bool,
 }
@@ -78,8 +80,7 @@ impl NbdExport {
             size: self.spec.backend.length(),
             flags,
             description: self.spec.description.clone(),
-            // The core pads requests to whatever the storage needs.
-            minimum_block: 1,
+            minimum_block: self.spec.minimum_block,
             preferred_block: 4096,
             contexts: vec![BASE_ALLOCATION.to_owned()],
         }

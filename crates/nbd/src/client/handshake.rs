@@ -231,10 +231,15 @@ impl Handshake {
     }
 
     /// Takes bytes off the front of `input`, appends what is to be sent to `out`, and says how many it took and
-    /// where the handshake stands. Bytes that are left belong to transmission.
+    /// where the handshake stands. Bytes that are left belong to transmission. What was appended is to be sent also after
+    /// an error: it may be a farewell.
     pub fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, Step), HandshakeError> {
         let mut rest = input;
         let step = self.step(&mut rest, out);
+        if let Err(HandshakeError::Refused { .. }) = step {
+            // The server has answered and waits for the next option: it is told that there will be none.
+            self.ask(OptionCode::ABORT, &[], out);
+        }
         if !matches!(step, Ok(Step::More)) {
             self.state = State::Ended;
         }
@@ -401,6 +406,10 @@ impl Handshake {
             return self.next_of_list(refused, out);
         }
         match (self.asked, refused) {
+            (option, Some((code @ ReplyType::ERR_TLS_REQD, message))) => {
+                let export = self.export.name.clone();
+                return Err(HandshakeError::Refused { option, export, code, message });
+            }
             (OptionCode::STRUCTURED_REPLY, None) if self.wants_contexts() => {
                 let Goal::Connect { contexts } = &mut self.goal else { return Err(HandshakeError::Ended) };
                 let queries = std::mem::take(contexts);
@@ -436,6 +445,9 @@ impl Handshake {
         let structured = self.structured;
         let Goal::List { exports, at } = &mut self.goal else { return Err(HandshakeError::Ended) };
         match (self.asked, refused) {
+            (option @ OptionCode::STRUCTURED_REPLY, Some((code @ ReplyType::ERR_TLS_REQD, message))) => {
+                return Err(HandshakeError::Refused { option, export: String::new(), code, message });
+            }
             (OptionCode::STRUCTURED_REPLY, _) => {
                 self.ask(OptionCode::LIST, &[], out);
                 return Ok(Step::More);

@@ -245,6 +245,9 @@ impl Handshake {
             }
             OptionCode::INFO | OptionCode::GO => return Ok(self.info(option, data, catalog, out)),
             OptionCode::LIST if data.is_empty() => list(catalog, out),
+            OptionCode::STRUCTURED_REPLY if data.is_empty() && self.structured => {
+                put_error(out, option, ReplyType::ERR_INVALID, "structured replies are agreed on already");
+            }
             OptionCode::STRUCTURED_REPLY if data.is_empty() => {
                 self.structured = true;
                 put_reply(out, option, ReplyType::ACK, &[]);

@@ -341,8 +341,14 @@ async fn negotiate(stream: &Stream, mut handshake: Handshake, place: &str) -> Re
         let mut window = buf.get(..n).unwrap_or_default();
         while !window.is_empty() {
             out.clear();
-            let (taken, step) =
-                handshake.advance(window, &mut out).map_err(|error| refusal(&error, place))?;
+            let (taken, step) = match handshake.advance(window, &mut out) {
+                Ok(advanced) => advanced,
+                Err(error) => {
+                    // A farewell, if anything; a server that is gone by now needs none.
+                    let _ = stream.send_all(&out).await;
+                    return Err(refusal(&error, place));
+                }
+            };
             window = window.get(taken..).unwrap_or_default();
             stream.send_all(&out).await.map_err(broken)?;
             if step != Step::More {
@@ -361,6 +367,13 @@ fn refusal(error: &HandshakeError, place: &str) -> BlockError {
                 text.push_str(&format!("\nserver reported: {message}"));
             }
             BlockError::new(ErrorKind::NotFound, text)
+        }
+        HandshakeError::Refused { code: nbd::ReplyType::ERR_TLS_REQD, message, .. } => {
+            let mut text = format!("{}\nDid you forget a valid tls-creds?", text(error));
+            if !message.is_empty() {
+                text.push_str(&format!("\nserver reported: {message}"));
+            }
+            BlockError::new(ErrorKind::Refused, text)
         }
         HandshakeError::Refused { .. } => BlockError::new(ErrorKind::Refused, text(error)),
         HandshakeError::TooLarge { .. } => BlockError::new(ErrorKind::Limit, text(error)),

@@ -3,8 +3,9 @@
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::{out, outln, runtime};
+use nbd::ReplyType;
 use nbd::TransmissionFlags as Flags;
-use nbd::client::{Export, Handshake, Listed, Step};
+use nbd::client::{Export, Handshake, HandshakeError, Listed, Step};
 use rt::net::{Address, Stream};
 use std::time::Duration;
 
@@ -69,7 +70,14 @@ async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
             return Err(Failure::new("the server closed the connection in the middle of its list"));
         }
         held.extend_from_slice(chunk.get(..got).unwrap_or_default());
-        let (taken, step) = handshake.advance(&held, &mut answer).map_err(Failure::new)?;
+        let (taken, step) = match handshake.advance(&held, &mut answer) {
+            Ok(advanced) => advanced,
+            Err(error) => {
+                // A farewell, if anything; a server that is gone by now needs none.
+                let _ = stream.send_all(&answer).await;
+                return Err(refused(&error));
+            }
+        };
         held.drain(..taken.min(held.len()));
         if !answer.is_empty() {
             let sent = stream.send_all(&answer).await;
@@ -83,6 +91,15 @@ async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
             Step::Listed(exports) => return Ok(exports),
             Step::More | Step::Ready(_) => {}
         }
+    }
+}
+
+fn refused(error: &HandshakeError) -> Failure {
+    match error {
+        HandshakeError::Refused { code: ReplyType::ERR_TLS_REQD, message, .. } => Failure::new(format_args!(
+            "{error}\nDid you forget a valid tls-creds?\nserver reported: {message}"
+        )),
+        error => Failure::new(error),
     }
 }
 

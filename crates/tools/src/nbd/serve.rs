@@ -14,6 +14,9 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
 
+/// Bytes of a sector.
+const SECTOR: u64 = 512;
+
 /// Signals that end the service.
 const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
@@ -99,6 +102,12 @@ async fn serve_image(
         backend: image.backend.clone(),
         writable: service.source.writable || service.snapshot,
         writethrough: !service.source.cache.writeback,
+        // Whole sectors, where the first one is guarded against becoming another format's header.
+        minimum_block: if image.guessed_raw && image.backend.length().is_multiple_of(SECTOR) {
+            512
+        } else {
+            1
+        },
         multi_conn: service.shared != 1,
     };
     server.add(export).map_err(Failure::new)?;
