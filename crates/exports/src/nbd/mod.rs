@@ -17,6 +17,7 @@ mod export;
 mod input;
 mod output;
 mod reply;
+mod sparse;
 mod transmission;
 mod waiting;
 

@@ -10,6 +10,8 @@ pub(super) enum Reply {
     Bytes(Vec<u8>),
     /// A header with data right behind it.
     Data(Buf),
+    /// Several of these, in order.
+    Chunks(Vec<Buf>),
 }
 
 impl Reply {

@@ -20,7 +20,7 @@ use super::export::NbdExport;
 use super::input::{BLOCK, Input};
 use super::output::Output;
 use super::reply::Reply;
-use super::waiting;
+use super::{sparse, waiting};
 use ::nbd::server::Session;
 use ::nbd::{Command, CommandFlags, ErrorCode, REQUEST_HEADER, Request, RequestError, limits};
 use block::{Backend, BlockError};
@@ -259,6 +259,7 @@ impl<'a> Transmission<'a> {
         match reply {
             Reply::Bytes(bytes) => self.output.put(&bytes),
             Reply::Data(data) => self.output.push(data),
+            Reply::Chunks(chunks) => chunks.into_iter().for_each(|chunk| self.output.push(chunk)),
         }
     }
 
@@ -296,6 +297,13 @@ impl<'a> Transmission<'a> {
         if got < length {
             return self.read_later(request, got);
         }
+        if sparse::allowed(request, structured) && !sparse::is_dense(data) {
+            let data = data.to_vec();
+            self.input.take(REQUEST_HEADER);
+            self.put_sparse(request, &data);
+            self.turn_bytes += length;
+            return Next::Served;
+        }
         if structured {
             head.copy_from_slice(&::nbd::data_header(request.cookie, request.offset, request.length, true));
         } else {
@@ -305,6 +313,20 @@ impl<'a> Transmission<'a> {
         self.input.take(REQUEST_HEADER);
         self.turn_bytes += length;
         Next::Served
+    }
+
+    /// A reply whose zeroes are holes.
+    fn put_sparse(&mut self, request: &Request, data: &[u8]) {
+        for run in sparse::runs(data) {
+            // Both at most the request's 32-bit length.
+            let (offset, len) = (request.offset + run.start as u64, run.len as u32);
+            if run.hole {
+                self.output.put(&::nbd::hole_chunk(request.cookie, offset, len, run.last));
+            } else {
+                self.output.put(&::nbd::data_header(request.cookie, offset, len, run.last));
+                self.output.put(data.get(run.start..run.start + run.len).unwrap_or_default());
+            }
+        }
     }
 
     /// Hands a read on, of which `got` bytes lie in the output's unused space.

@@ -2,6 +2,7 @@
 
 use super::background::Task;
 use super::reply::Reply;
+use super::sparse;
 use ::nbd::{Command, CommandFlags, ErrorCode, ExtentFlags, Request};
 use block::{Backend, BlockError, Result, Status, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
@@ -65,7 +66,30 @@ pub(super) async fn read(task: Task, backend: Arc<Backend>, buffer: ReadBuffer) 
     }
     lead.unsplit(done);
     lead.unsplit(rest);
-    task.finish(Reply::Data(lead.freeze()));
+    let whole = lead.freeze();
+    if sparse::allowed(&request, structured) {
+        let data = whole.slice(::nbd::DATA_HEADER..);
+        if !sparse::is_dense(&data) {
+            return task.finish(Reply::Chunks(sparse_chunks(&request, &data)));
+        }
+    }
+    task.finish(Reply::Data(whole));
+}
+
+/// The chunks of a reply whose zeroes are holes. A hole keeps no data in memory.
+fn sparse_chunks(request: &Request, data: &Buf) -> Vec<Buf> {
+    let mut chunks = Vec::new();
+    for run in sparse::runs(data) {
+        // Both at most the request's 32-bit length.
+        let (offset, len) = (request.offset + run.start as u64, run.len as u32);
+        if run.hole {
+            chunks.push(Buf::from_slice(&::nbd::hole_chunk(request.cookie, offset, len, run.last)));
+        } else {
+            chunks.push(Buf::from_slice(&::nbd::data_header(request.cookie, offset, len, run.last)));
+            chunks.push(data.slice(run.start..run.start + run.len));
+        }
+    }
+    chunks
 }
 
 /// Writes what is still missing: `data` are the last bytes of the request.

@@ -167,6 +167,10 @@ async fn next_reply(client: &Client) -> (u64, Option<(u64, Vec<u8>)>) {
             client.stream.recv_exact(&mut data).await.unwrap();
             (cookie, Some((offset, data)))
         }
+        nbd::client::Header::Hole { cookie, offset, length, done } => {
+            assert!(done);
+            (cookie, Some((offset, vec![0; length as usize])))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -189,5 +193,45 @@ fn requests_that_wait_overtake_each_other_and_all_are_answered() {
         }
         // One after the other they would take ten seconds.
         assert!(started.elapsed() < std::time::Duration::from_secs(8), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn zeroes_leave_as_holes_unless_one_chunk_was_asked_for() {
+    use nbd::client::Header;
+    run(async |world| {
+        world.serve_disk().await;
+        let mut client = world.client("disk").await;
+        client.ask(Command::WRITE, 1 << 16, 4, b"data").await;
+        // Both ways of reading: inline, and in a task.
+        for length in [3 << 16, 3 << 20] {
+            let (outcome, data) = client.ask(Command::READ, 0, length, &[]).await;
+            assert!(matches!(outcome, Outcome::Done(_)));
+            assert_eq!(&data[1 << 16..][..4], b"data");
+            assert_eq!(data.iter().filter(|&&byte| byte != 0).count(), 4);
+            let request = client.request(Command::READ, 0, length);
+            client.send(&request, &[]).await;
+            assert!(matches!(
+                client.header().await,
+                Header::Hole { offset: 0, length: 65536, done: false, .. }
+            ));
+            let data = client.header().await;
+            assert!(matches!(data, Header::Data { offset: 65536, length: 65536, done: false, .. }));
+            client.stream.recv_exact(&mut vec![0; 65536]).await.unwrap();
+            let left = length - 2 * 65536;
+            let hole = client.header().await;
+            assert!(
+                matches!(hole, Header::Hole { offset: 131_072, length, done: true, .. } if length == left)
+            );
+            let whole =
+                nbd::Request { flags: nbd::CommandFlags::DF, ..client.request(Command::READ, 0, length) };
+            client.send(&whole, &[]).await;
+            let data = client.header().await;
+            assert!(matches!(data, Header::Data { offset: 0, done: true, length: all, .. } if all == length));
+            client.stream.recv_exact(&mut vec![0; length as usize]).await.unwrap();
+        }
+        let request = client.request(Command::READ, 1 << 20, 512);
+        client.send(&request, &[]).await;
+        assert!(matches!(client.header().await, Header::Hole { length: 512, done: true, .. }));
     });
 }

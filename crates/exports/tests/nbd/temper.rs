@@ -102,7 +102,7 @@ fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_nobody() {
 }
 
 fn read(cookie: u64, length: u32) -> Request {
-    Request { flags: nbd::CommandFlags::NONE, command: Command::READ, cookie, offset: 0, length }
+    Request { flags: nbd::CommandFlags::DF, command: Command::READ, cookie, offset: 0, length }
 }
 
 #[test]
