@@ -93,6 +93,10 @@ fn more_data_than_the_sockets_hold_goes_both_ways_and_ends() {
 
 #[test]
 fn tcp_connects_by_name_and_both_families_share_a_port() {
+    if std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 0)).is_err() {
+        println!("left out: this system has no /etc/hosts, and nobody knows the name 'localhost'");
+        return;
+    }
     on_each_engine(|| async {
         let listeners = Listener::bind_tcp("localhost", 0).await.unwrap();
         let rt::net::Address::Tcp { port, .. } = listeners[0].local_addr().unwrap().clone() else {
