@@ -58,7 +58,7 @@ impl Edges {
     }
 
     /// Runs `f` on the child without touching its reference count: the inline path's way.
-    pub(crate) fn with<T>(&self, role: Role, f: impl FnOnce(Option<&Arc<Node>>) -> T) -> T {
+    pub fn with<T>(&self, role: Role, f: impl FnOnce(Option<&Arc<Node>>) -> T) -> T {
         f(self.slots[role as usize].load().as_ref())
     }
 

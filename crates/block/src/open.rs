@@ -9,12 +9,10 @@ use crate::graph::Graph;
 use crate::identity::Identity;
 use crate::node::{Edges, Node, Role};
 use crate::options::{Opt, Options};
+use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
 use rt::{BoxFuture, BufMut};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-
-/// Bytes a probe looks at.
-const PROBE_BYTES: usize = 2048;
 
 /// Levels that are opened by one task. Deeper ones get a task of their own, and with it a stack of their own.
 const LEVELS_A_TASK: usize = 8;
@@ -428,15 +426,33 @@ async fn find_format(
         }
     };
     options.set("file", Opt::Str(file.name().to_owned()));
-    let head = PROBE_BYTES.min(usize::try_from(file.length()).unwrap_or(usize::MAX));
+    let found = match look_at(graph, &file).await {
+        Ok(None) => return Ok("raw".to_owned()),
+        Ok(Some(found)) if found.kind != DriverKind::Recognised => return Ok(found.name.to_owned()),
+        Ok(Some(found)) => Err(BlockError::unsupported(format!(
+            "'{}' is an image of the format '{}', which can't be opened yet; the format 'raw' gives its bytes as they are",
+            file.filename(),
+            found.name
+        ))),
+        Err(e) => {
+            Err(e.context(format!("Could not read image '{}' for determining its format", file.filename())))
+        }
+    };
+    graph.dispose(&file).await;
+    found
+}
+
+/// The format that a file looks like.
+async fn look_at(graph: &Graph, file: &Node) -> Result<Option<&'static DriverType>> {
+    let length = file.length();
+    let head = PROBE_BYTES.min(usize::try_from(length).unwrap_or(usize::MAX));
     let (head, result) = file.read(0, BufMut::with_len(head)).await;
-    if let Err(e) = result {
-        graph.dispose(&file).await;
-        return Err(
-            e.context(format!("Could not read image '{}' for determining its format", file.filename()))
-        );
-    }
-    Ok(graph.registry().probe(&head, &file.filename()).map_or("raw", |d| d.name).to_owned())
+    result?;
+    let tail_at = length.checked_sub(PROBE_BYTES as u64);
+    let tail = BufMut::with_len(if tail_at.is_some() { PROBE_BYTES } else { 0 });
+    let (tail, result) = file.read(tail_at.unwrap_or(0), tail).await;
+    result?;
+    Ok(graph.registry().probe(&Glimpse { head: &head, tail: &tail, filename: &file.filename() }))
 }
 
 /// The protocol that a file name means.

@@ -1,7 +1,7 @@
 //! The registry: which drivers there are, what they are called, and how they are opened and created.
 //!
 //! A wing lists its drivers in one constant; the program joins the lists. The core finds drivers by name, by a
-//! file name's prefix, or by what the first bytes of a file look like.
+//! file name's prefix, or by what a file's start and end look like.
 use crate::create::Claim;
 use crate::driver::CreateOption;
 use crate::error::{BlockError, Result};
@@ -20,6 +20,22 @@ pub enum DriverKind {
     Protocol,
     /// Changes or watches requests.
     Filter,
+    /// A format whose images are recognised but can't be opened: its name and its probe are all there is.
+    Recognised,
+}
+
+/// How much of a file's start and of its end a probe sees, in bytes.
+pub const PROBE_BYTES: usize = 512;
+
+/// What a probe sees of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Glimpse<'a> {
+    /// The first [`PROBE_BYTES`], or what there is of them.
+    pub head: &'a [u8],
+    /// The last [`PROBE_BYTES`]; nothing in a shorter file.
+    pub tail: &'a [u8],
+    /// The file's name.
+    pub filename: &'a str,
 }
 
 /// What a driver is told when it creates an image.
@@ -48,8 +64,8 @@ pub struct DriverType {
     pub name: &'static str,
     /// Where it stands.
     pub kind: DriverKind,
-    /// How sure it is (1–100, 0: not mine) that a file beginning with these bytes, of this name, is its own.
-    pub probe: Option<fn(&[u8], &str) -> u32>,
+    /// How sure it is (1–100, 0: not mine) that a file that looks so is its own.
+    pub probe: Option<fn(&Glimpse<'_>) -> u32>,
     /// Prefixes of file names that mean this protocol, each with its colon.
     pub prefixes: &'static [&'static str],
     /// Turns a file name into options (without `driver`).
@@ -76,15 +92,19 @@ impl PartialEq for DriverType {
 /// All drivers of the program.
 pub struct Registry {
     drivers: Vec<&'static DriverType>,
+    /// The formats that are recognised only.
+    recognised: Vec<&'static DriverType>,
 }
 
 impl Registry {
     /// Joins the lists of the wings.
     pub fn new(lists: &[&'static [DriverType]]) -> Arc<Self> {
-        Arc::new(Self { drivers: lists.iter().flat_map(|l| l.iter()).collect() })
+        let all = lists.iter().flat_map(|l| l.iter());
+        let (recognised, drivers) = all.partition(|d| d.kind == DriverKind::Recognised);
+        Arc::new(Self { drivers, recognised })
     }
 
-    /// All drivers in order.
+    /// All drivers that can be used, in order.
     pub fn drivers(&self) -> &[&'static DriverType] {
         &self.drivers
     }
@@ -96,6 +116,11 @@ impl Registry {
 
     /// The driver of this name, or an error that names it.
     pub fn need(&self, name: &str) -> Result<&'static DriverType> {
+        if self.recognised.iter().any(|d| d.name == name) {
+            return Err(BlockError::unsupported(format!(
+                "Format '{name}' is known, but can't be opened yet"
+            )));
+        }
         self.find(name).ok_or_else(|| BlockError::invalid(format!("Unknown driver '{name}'")))
     }
 
@@ -109,9 +134,10 @@ impl Registry {
         }
     }
 
-    /// The format that the first bytes of a file look like; raw when none is sure.
-    pub fn probe(&self, head: &[u8], filename: &str) -> Option<&'static DriverType> {
-        let scored = self.drivers.iter().filter_map(|d| Some((d.probe?(head, filename), *d)));
+    /// The format that a file looks like, be it one that can't be opened; `None`, so raw, when no driver is sure.
+    pub fn probe(&self, seen: &Glimpse<'_>) -> Option<&'static DriverType> {
+        let all = self.drivers.iter().chain(&self.recognised);
+        let scored = all.filter_map(|d| Some((d.probe?(seen), *d)));
         scored.filter(|(score, _)| *score > 0).max_by_key(|(score, _)| *score).map(|(_, d)| d)
     }
 }

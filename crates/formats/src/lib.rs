@@ -1,4 +1,4 @@
-//! Image formats: raw, qcow2.
+//! Image formats: raw, qcow2, and the names of those that are recognised only.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
@@ -6,8 +6,23 @@
 
 mod qcow2;
 mod raw;
+mod recognised;
 
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] = &[raw::RAW, qcow2::QCOW2];
+pub const DRIVERS: &[DriverType] = &[
+    raw::RAW,
+    qcow2::QCOW2,
+    recognised::VMDK,
+    recognised::VDI,
+    recognised::VHDX,
+    recognised::VPC,
+    recognised::QED,
+    recognised::QCOW,
+    recognised::PARALLELS,
+    recognised::LUKS,
+    recognised::DMG,
+    recognised::BOCHS,
+    recognised::CLOOP,
+];

@@ -1,13 +1,15 @@
 //! `raw`: the bytes of its file as they are, or a window (`offset`, `size`) of them.
 //!
-//! A raw image whose format was guessed keeps a guard on its first sector: what a guest writes there must not make
-//! the image look like another format at the next open, or a guest could have files of the host read for it.
+//! A raw image whose format was guessed keeps a [`Guard`] on the bytes that probes look at.
+mod guard;
+
 use block::{
     Action, BlockError, Common, CreateOption, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent,
-    Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Registry, Reopened, Result, Role,
-    Share, Want, WriteFlags, WritePlan,
+    Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Reopened, Result, Role, Share,
+    Want, WriteFlags, WritePlan,
 };
-use rt::{BoxFuture, Buf, BufMut};
+use guard::{Change, Guard};
+use rt::{BoxFuture, Buf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
@@ -48,12 +50,12 @@ fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Ope
             edges: context.edges().clone(),
             offset: AtomicU64::new(window.map_or(0, |w| w.offset)),
             size: AtomicU64::new(window.map_or(WHOLE, |w| w.size)),
-            guard: context.probed().then(|| context.registry().clone()),
+            guard: context.probed().then(|| Guard::new(context.registry().clone())),
         };
         if raw.guard.is_some() && !context.common().read_only {
             tracing::warn!(
                 image = file.filename(),
-                "the image's format was guessed to be raw; writes to its first sector that would make it another format are refused"
+                "the image's format was guessed to be raw; changes of its start or end that would make it another format are refused"
             );
         }
         Ok(Opened { driver: Arc::new(raw), filename: None })
@@ -106,8 +108,8 @@ struct Raw {
     /// The window; changed only while the gates above are closed.
     offset: AtomicU64,
     size: AtomicU64,
-    /// The drivers whose formats the first sector must not take on, where the format was guessed.
-    guard: Option<Arc<Registry>>,
+    /// Keeps the file from looking like another format, where the format was guessed.
+    guard: Option<Guard>,
 }
 
 impl Raw {
@@ -120,14 +122,40 @@ impl Raw {
         Some(self.size.load(Acquire)).filter(|size| *size != WHOLE)
     }
 
-    /// Where a range is; the guarded sector is never written without a look at the data.
+    fn file_length(&self) -> u64 {
+        self.edges.with(Role::File, |file| file.map_or(0, |f| f.length()))
+    }
+
+    /// Where a range is; guarded bytes are never written without a look at the data.
     fn place(&self, offset: u64, len: u64, want: Want) -> Extent {
-        let guarded = self.guard.is_some() && want == Want::Write && offset < SECTOR;
-        let len = if guarded { len.min(SECTOR - offset) } else { len };
-        Extent {
-            len,
-            kind: Kind::Data { child: Role::File, offset: self.offset() + offset, owned: !guarded },
+        let at = self.offset() + offset;
+        let (len, guarded) = match &self.guard {
+            Some(_) if want == Want::Write => Guard::split(self.file_length(), at, len),
+            _ => (len, false),
+        };
+        Extent { len, kind: Kind::Data { child: Role::File, offset: at, owned: !guarded } }
+    }
+
+    /// The plan of zeroes or of a discard, which a guard holds its turn for.
+    async fn plan_zeroes(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+        let at = self.offset() + offset;
+        let mut plan =
+            WritePlan { len, action: Action::Forward { child: Role::File, offset: at }, token: None };
+        let Some(guard) = &self.guard else { return Ok(plan) };
+        let file = self.edges.need(Role::File)?;
+        if !Guard::touches(file.length(), at, len) {
+            return Ok(plan);
         }
+        let turn = guard.turn().await;
+        match guard.judge(&file, Change::Zeroes(at..at.saturating_add(len))).await {
+            Ok(()) => plan.token = Some(Box::new(turn)),
+            // A discard may leave everything as it is.
+            Err(e) if how == How::Discard && e.kind() == ErrorKind::Permission => {
+                plan.action = Action::Nothing
+            }
+            Err(e) => return Err(e.at(offset)),
+        }
+        Ok(plan)
     }
 }
 
@@ -147,8 +175,7 @@ impl Driver for Raw {
 
     fn length(&self) -> u64 {
         // A disk consists of whole sectors: what a file lacks to the last one reads as zeroes.
-        let file = || self.edges.get(Role::File).map_or(0, |f| f.length());
-        self.size().unwrap_or_else(|| file().next_multiple_of(SECTOR))
+        self.size().unwrap_or_else(|| self.file_length().next_multiple_of(SECTOR))
     }
 
     fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
@@ -161,38 +188,25 @@ impl Driver for Raw {
     }
 
     fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
-        let plan = match how {
-            How::Data => WritePlan {
-                len: self.place(offset, len, Want::Write).len,
-                action: Action::Direct,
-                token: None,
-            },
-            // Zeroes look like no format.
-            How::Zero { .. } | How::Discard => {
-                let action = Action::Forward { child: Role::File, offset: self.offset() + offset };
-                WritePlan { len, action, token: None }
+        Box::pin(async move {
+            match how {
+                How::Data => {
+                    let len = self.place(offset, len, Want::Write).len;
+                    Ok(WritePlan { len, action: Action::Direct, token: None })
+                }
+                How::Zero { .. } | How::Discard => self.plan_zeroes(offset, len, how).await,
             }
-        };
-        Box::pin(async move { Ok(plan) })
+        })
     }
 
-    /// Writes a piece of the guarded first sector.
+    /// Writes guarded bytes.
     fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let file = self.edges.need(Role::File)?;
-            if let Some(guard) = &self.guard {
-                let (mut sector, result) = file.read(self.offset(), BufMut::with_len(SECTOR as usize)).await;
-                result?;
-                let at = offset as usize;
-                if let Some(part) = sector.get_mut(at..at + data.len()) {
-                    part.copy_from_slice(&data);
-                }
-                if guard.probe(&sector, &file.filename()).is_some_and(|d| d.name != RAW.name) {
-                    let text = "this write would make the image look like another format; give format=raw to allow it";
-                    return Err(BlockError::new(ErrorKind::Permission, text).at(offset));
-                }
-            }
-            file.write(self.offset() + offset, data, flags).await
+            let (file, at) = (self.edges.need(Role::File)?, self.offset() + offset);
+            let Some(guard) = &self.guard else { return file.write(at, data, flags).await };
+            let _turn = guard.turn().await;
+            guard.judge(&file, Change::Data(at, &data)).await.map_err(|e| e.at(offset))?;
+            file.write(at, data, flags).await
         })
     }
 
@@ -205,7 +219,17 @@ impl Driver for Raw {
         Box::pin(async move {
             let file = self.edges.need(Role::File)?;
             match self.size() {
-                None => file.driver().resize(size, &preallocation).await,
+                None => {
+                    let _turn = match &self.guard {
+                        Some(guard) => {
+                            let turn = guard.turn().await;
+                            guard.judge(&file, Change::Length(size)).await?;
+                            Some(turn)
+                        }
+                        None => None,
+                    };
+                    file.driver().resize(size, &preallocation).await
+                }
                 Some(_) if self.offset().checked_add(size).is_none_or(|end| end > file.length()) => Err(
                     BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"),
                 ),

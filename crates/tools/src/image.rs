@@ -423,7 +423,7 @@ pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
 pub fn warn_of_guess(console: &mut Console, name: &str) {
     console.note(format_args!(
         "WARNING: The format of '{name}' was not given, and its content looks like raw.\n         \
-         Writes to its first sector that would make it look like another format are refused.\n         \
+         Changes of its start or end that would make it look like another format are refused.\n         \
          Give the format 'raw' to lift this."
     ));
 }

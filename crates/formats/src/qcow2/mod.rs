@@ -45,7 +45,7 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 
-use block::{DriverKind, DriverType};
+use block::{DriverKind, DriverType, Glimpse};
 
 /// The `qcow2` driver.
 pub const QCOW2: DriverType = DriverType {
@@ -62,7 +62,7 @@ pub const QCOW2: DriverType = DriverType {
 };
 
 /// The magic, and a version that there is.
-fn probe(head: &[u8], _: &str) -> u32 {
-    let magic = header::field::be32(head, 0) == Some(header::MAGIC);
-    if magic && header::field::be32(head, 4).is_some_and(|version| version >= 2) { 100 } else { 0 }
+fn probe(seen: &Glimpse<'_>) -> u32 {
+    let magic = header::field::be32(seen.head, 0) == Some(header::MAGIC);
+    if magic && header::field::be32(seen.head, 4).is_some_and(|version| version >= 2) { 100 } else { 0 }
 }

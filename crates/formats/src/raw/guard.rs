@@ -1,0 +1,113 @@
+//! The guard of a raw image whose format was guessed: the bytes that probes look at, the first and the last of its
+//! file, must not become those of another format, or a guest could have files of the host read for it at the next open.
+//!
+//! Changes of these bytes happen one after another, and each is judged by what the file becomes with it. All offsets
+//! are the file's.
+use block::{BlockError, ErrorKind, Glimpse, Node, PROBE_BYTES, Registry, Result, Token};
+use futures_util::lock::{Mutex, OwnedMutexGuard};
+use rt::{BoxFuture, BufMut};
+use std::ops::Range;
+use std::sync::Arc;
+
+const SPAN: u64 = PROBE_BYTES as u64;
+
+/// Guards the start and the end of a file.
+pub struct Guard {
+    registry: Arc<Registry>,
+    turn: Arc<Mutex<()>>,
+}
+
+/// A change of a file that is to be judged.
+pub enum Change<'a> {
+    /// Data from an offset on.
+    Data(u64, &'a [u8]),
+    /// Zeroes in place of this range.
+    Zeroes(Range<u64>),
+    /// A new length.
+    Length(u64),
+}
+
+/// The right to change guarded bytes. Others wait until it is dropped.
+pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
+
+impl Token for Turn {
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Guard {
+    /// A guard against all formats that the registry recognises.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, turn: Arc::default() }
+    }
+
+    /// How many bytes from the start of a range are guarded all, or not at all, and which of the two. What lies in the
+    /// last sector or beyond it is guarded, so that growth by a write is seen too.
+    pub fn split(file: u64, at: u64, len: u64) -> (u64, bool) {
+        let tail = file.saturating_sub(SPAN);
+        let border = if at < SPAN { Some(SPAN) } else { Some(tail).filter(|tail| at < *tail) };
+        (border.map_or(len, |border| len.min(border - at)), at < SPAN || at >= tail)
+    }
+
+    /// Whether any byte of a range is guarded.
+    pub fn touches(file: u64, at: u64, len: u64) -> bool {
+        at < SPAN || at.saturating_add(len) > file.saturating_sub(SPAN)
+    }
+
+    /// Waits for the right to change guarded bytes.
+    pub async fn turn(&self) -> Turn {
+        Turn(self.turn.clone().lock_owned().await)
+    }
+
+    /// Refuses a change after which the file would look like another format. To be called with the turn held.
+    pub async fn judge(&self, file: &Node, change: Change<'_>) -> Result<()> {
+        let length = match &change {
+            Change::Data(at, data) => file.length().max(at.saturating_add(data.len() as u64)),
+            Change::Zeroes(range) => file.length().max(range.end),
+            Change::Length(length) => *length,
+        };
+        let head = look(file, 0..length.min(SPAN), &change).await?;
+        let tail = match length.checked_sub(SPAN) {
+            Some(at) => look(file, at..length, &change).await?,
+            None => BufMut::with_len(0),
+        };
+        match self.registry.probe(&Glimpse { head: &head, tail: &tail, filename: &file.filename() }) {
+            Some(other) => Err(BlockError::new(
+                ErrorKind::Permission,
+                format!(
+                    "this change would make the image look like the format '{}'; give format=raw to allow it",
+                    other.name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A range of the file as it will be.
+async fn look(file: &Node, range: Range<u64>, change: &Change<'_>) -> Result<BufMut> {
+    let (mut bytes, result) =
+        file.read_or_zero(range.start, BufMut::with_len((range.end - range.start) as usize)).await;
+    result?;
+    let changed = match change {
+        Change::Data(at, data) => *at..at.saturating_add(data.len() as u64),
+        Change::Zeroes(range) => range.clone(),
+        Change::Length(_) => 0..0,
+    };
+    let both = changed.start.max(range.start)..changed.end.min(range.end);
+    if both.is_empty() {
+        return Ok(bytes);
+    }
+    let within = |start: u64| (both.start - start) as usize..(both.end - start) as usize;
+    let Some(part) = bytes.get_mut(within(range.start)) else { return Ok(bytes) };
+    match change {
+        Change::Data(at, data) => {
+            if let Some(new) = data.get(within(*at)) {
+                part.copy_from_slice(new);
+            }
+        }
+        Change::Zeroes(_) | Change::Length(_) => part.fill(0),
+    }
+    Ok(bytes)
+}

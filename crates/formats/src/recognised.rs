@@ -1,0 +1,193 @@
+//! Formats that are recognised but can't be opened yet, so that no image of theirs passes for a raw disk.
+//!
+//! Each row is a name and how its images are told from other files. A driver that comes for one of them takes its row
+//! and its function along.
+//!
+//! Magic numbers: the formats' own specifications (VMware *Virtual Disk Format 5.0*, Microsoft *VHD* 1.0 and *VHDX*
+//! 1.00, LUKS1 and LUKS2 *On-Disk Format*, QEMU's documents of qed and parallels), and the images themselves for the rest.
+//! The scores are those of the field: 100 for a magic number, 2 for a name or the start of a script.
+use block::{BlockError, DriverKind, DriverType, Glimpse, OpenContext, Opened, Options, Result};
+use rt::BoxFuture;
+
+pub const VMDK: DriverType = row("vmdk", vmdk);
+pub const VDI: DriverType = row("vdi", |seen| magic(seen.head, 0x40, b"\x7f\x10\xda\xbe"));
+pub const VHDX: DriverType = row("vhdx", |seen| magic(seen.head, 0, b"vhdxfile"));
+pub const VPC: DriverType = row("vpc", vpc);
+pub const QED: DriverType = row("qed", |seen| magic(seen.head, 0, b"QED\0"));
+pub const QCOW: DriverType = row("qcow", |seen| magic(seen.head, 0, b"QFI\xfb\0\0\0\x01"));
+pub const PARALLELS: DriverType = row("parallels", parallels);
+pub const LUKS: DriverType = row("luks", luks);
+pub const DMG: DriverType = row("dmg", dmg);
+pub const BOCHS: DriverType = row("bochs", |seen| magic(seen.head, 0, b"Bochs Virtual HD Image\0"));
+pub const CLOOP: DriverType = row("cloop", cloop);
+
+/// Sure of it.
+const CERTAIN: u32 = 100;
+/// As good a guess as any, where nobody knows better.
+const LIKELY: u32 = 2;
+
+const fn row(name: &'static str, probe: fn(&Glimpse<'_>) -> u32) -> DriverType {
+    DriverType {
+        name,
+        kind: DriverKind::Recognised,
+        probe: Some(probe),
+        prefixes: &[],
+        parse_filename: None,
+        open,
+        create: None,
+        claim: None,
+        create_options: &[],
+        supports_backing: false,
+    }
+}
+
+fn open(_: &mut OpenContext, _: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async { Err(BlockError::unsupported("images of this format can't be opened yet")) })
+}
+
+fn stands_at(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+fn score(certain: bool) -> u32 {
+    if certain { CERTAIN } else { 0 }
+}
+
+fn magic(bytes: &[u8], at: usize, magic: &[u8]) -> u32 {
+    score(stands_at(bytes, at, magic))
+}
+
+/// A sparse extent (`KDMV`, or `COWD` of older hosts), or a descriptor in text.
+fn vmdk(seen: &Glimpse<'_>) -> u32 {
+    score(seen.head.starts_with(b"KDMV") || seen.head.starts_with(b"COWD") || vmdk_descriptor(seen.head))
+}
+
+/// A descriptor begins with a comment that says so, or with its version after comments and blank lines.
+fn vmdk_descriptor(head: &[u8]) -> bool {
+    const TITLE: &[u8] = b"# Disk DescriptorFile";
+    if head.get(..TITLE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TITLE)) {
+        return true;
+    }
+    let mut lines = head.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
+    let first = lines.find(|line| !line.starts_with(b"#") && !line.trim_ascii().is_empty());
+    first.is_some_and(|line| {
+        matches!(line.strip_suffix(b"\r").unwrap_or(line), b"version=1" | b"version=2" | b"version=3")
+    })
+}
+
+/// A dynamic disk begins with a copy of its footer; a fixed one has the footer alone, after the disk: there all that
+/// is fixed of it must agree, for the place may hold a disk's own data.
+fn vpc(seen: &Glimpse<'_>) -> u32 {
+    const VERSION_1: &[u8] = &[0, 1, 0, 0];
+    const NO_HEADER: &[u8] = &[0xff; 8];
+    const FIXED: &[u8] = &[0, 0, 0, 2];
+    let footer = seen.tail;
+    let fixed = stands_at(footer, 0, b"conectix")
+        && stands_at(footer, 12, VERSION_1)
+        && stands_at(footer, 16, NO_HEADER)
+        && stands_at(footer, 60, FIXED);
+    score(stands_at(seen.head, 0, b"conectix") || fixed)
+}
+
+fn parallels(seen: &Glimpse<'_>) -> u32 {
+    score(seen.head.starts_with(b"WithoutFreeSpace") || seen.head.starts_with(b"WithouFreSpacExt"))
+}
+
+fn luks(seen: &Glimpse<'_>) -> u32 {
+    const MAGIC: &[u8] = b"LUKS\xba\xbe";
+    score(seen.head.starts_with(MAGIC) && matches!(seen.head.get(6..8), Some([0, 1 | 2])))
+}
+
+/// The trailer with its version (4) and its own length (512), or the name.
+fn dmg(seen: &Glimpse<'_>) -> u32 {
+    if seen.tail.starts_with(b"koly\0\0\0\x04\0\0\x02\0") {
+        return CERTAIN;
+    }
+    if seen.filename.ends_with(".dmg") { LIKELY } else { 0 }
+}
+
+/// The script that every image begins with.
+fn cloop(seen: &Glimpse<'_>) -> u32 {
+    let script = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n";
+    if seen.head.starts_with(script) { LIKELY } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::Registry;
+
+    fn seen_as(head: &[u8], tail: &[u8], filename: &str) -> Option<&'static str> {
+        let registry = Registry::new(&[crate::DRIVERS]);
+        registry.probe(&Glimpse { head, tail, filename }).map(|driver| driver.name)
+    }
+
+    #[test]
+    fn every_magic_is_recognised() {
+        let at_64 = [&[0; 64][..], b"\x7f\x10\xda\xbe"].concat();
+        let script = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\nexit $?\n";
+        let heads: &[(&[u8], &str)] = &[
+            (b"KDMV\x01\0\0\0", "vmdk"),
+            (b"COWD\x01\0\0\0", "vmdk"),
+            (b"# Disk DescriptorFile\nversion=1\n", "vmdk"),
+            (b"# disk descriptorfile\r\nencoding=\"UTF-8\"\r\n", "vmdk"),
+            (b"#\n \r\n\nversion=3\r\nCID=1", "vmdk"),
+            (&at_64, "vdi"),
+            (b"vhdxfile", "vhdx"),
+            (b"conectix", "vpc"),
+            (b"QED\0", "qed"),
+            (b"QFI\xfb\0\0\0\x01", "qcow"),
+            (b"QFI\xfb\0\0\0\x02", "qcow2"),
+            (b"WithoutFreeSpace", "parallels"),
+            (b"WithouFreSpacExt", "parallels"),
+            (b"LUKS\xba\xbe\0\x01", "luks"),
+            (b"LUKS\xba\xbe\0\x02", "luks"),
+            (b"Bochs Virtual HD Image\0", "bochs"),
+            (script, "cloop"),
+        ];
+        for (head, format) in heads {
+            assert_eq!(seen_as(head, &[], "x"), Some(*format));
+        }
+    }
+
+    #[test]
+    fn a_trailer_is_recognised_whole() {
+        let trailer = b"koly\0\0\0\x04\0\0\x02\0";
+        assert_eq!(seen_as(&[0; 512], trailer, "x"), Some("dmg"));
+        assert_eq!(seen_as(&[0; 512], b"koly\0\0\0\x04\0\0\0\0", "x"), None);
+        let mut footer = [&b"conectix\0\0\0\x02\0\x01\0\0"[..], &[0xff; 8], &[0; 36], &[0, 0, 0, 2]].concat();
+        assert_eq!(seen_as(&[0; 512], &footer, "x"), Some("vpc"));
+        footer[63] = 3;
+        assert_eq!(
+            seen_as(&[0; 512], &footer, "x"),
+            None,
+            "the footer of a dynamic disk has a copy in front"
+        );
+    }
+
+    #[test]
+    fn what_resembles_a_format_is_none() {
+        let heads: &[&[u8]] = &[
+            b"",
+            b"KDM",
+            b"LUKS\xba\xbe\0\x03",
+            b"LUKS\xba\xbe",
+            b"QFI\xfb\0\0\0\0",
+            b"#!/bin/sh\nversion=1",
+            b"version=4\n",
+            b"version=1",
+            b"\x7f\x10\xda\xbe",
+            b"#!/bin/sh\n#V2.0 Format\n",
+            b"\n\n\n",
+        ];
+        for head in heads {
+            assert_eq!(seen_as(head, &[], "x.img"), None, "{head:?}");
+        }
+        assert_eq!(seen_as(&[0; 512], &[0; 512], "x.dmg"), Some("dmg"), "by its name");
+        assert_eq!(
+            seen_as(b"QFI\xfb\0\0\0\x03", &[0; 512], "x.dmg"),
+            Some("qcow2"),
+            "a magic number is worth more"
+        );
+    }
+}
