@@ -697,3 +697,45 @@ fn an_offset_serves_what_follows_it() {
     pair.same("qemu-io -r -f qcow2 -c 'read -P 9 103424 1k' a.qcow2");
     pair.same("qemu-io -r -f qcow2 -c 'read -P 7 102400 1k' a.qcow2");
 }
+
+#[test]
+fn a_hole_means_what_its_own_chain_says_when_an_image_comes_to_lie_over_another() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("holes");
+    let (folder, bin) = (pair.root.join("ours"), pair.root.join("bin"));
+    let done = |line: &str| {
+        let output = run(&folder, Some(&bin), line);
+        let told = format!("{}{}", plain(&output.stdout), plain(&output.stderr));
+        assert!(output.status.success() && !told.contains("verification failed"), "{line}: {told}");
+    };
+    // b has data everywhere. s has data in its first MiB; c, shorter, is what the second one comes from.
+    for line in [
+        "qemu-img create -q -f qcow2 b 4M",
+        "qemu-io -f qcow2 -c 'write -q -P 7 0 4M' b",
+        "qemu-img create -q -f qcow2 c 2M",
+        "qemu-io -f qcow2 -c 'write -q -P 3 1M 1M' c",
+    ] {
+        done(line);
+    }
+    for compat in ["0.10", "1.1"] {
+        for (name, over, second) in [("alone", "", 0), ("over", "-b c -F qcow2", 3)] {
+            done(&format!("qemu-img create -q -f qcow2 -o compat={compat} {over} {name} 3M"));
+            done(&format!("qemu-io -f qcow2 -c 'write -q -P 1 0 1M' {name}"));
+            let reads = format!("-c 'read -P 1 0 1M' -c 'read -P {second} 1M 1M' -c 'read -P 0 2M 1M'");
+            if over.is_empty() {
+                done(&format!("qemu-img convert -O qcow2 -o compat={compat} -B b -F qcow2 {name} copy"));
+                done(&format!("qemu-io -f qcow2 {reads} copy"));
+            } else {
+                // The backing image to be has the same content as the old one, where that one has any.
+                done("qemu-io -f qcow2 -c 'write -q -P 3 1M 1M' b");
+                done(&format!("qemu-img convert -O qcow2 -o compat={compat} -B b -F qcow2 {name} copy"));
+                done(&format!("qemu-io -f qcow2 {reads} copy"));
+            }
+            done(&format!("qemu-img rebase -b b -F qcow2 {name}"));
+            done(&format!("qemu-io -f qcow2 {reads} {name}"));
+            done(&format!("qemu-img check {name}"));
+        }
+    }
+}

@@ -71,10 +71,18 @@ impl Port {
 /// The target lies over something that shows what is not copied.
 #[derive(Debug, Clone)]
 pub struct Over {
-    /// The source's layers from this node down are left out; without it what no layer holds.
+    /// The source's layers from this node down are left out; without it none, and what no layer holds is zeroes.
     pub base: Option<Arc<Node>>,
     /// Bytes of the target that show it; behind them the target reads as zeroes.
     pub length: u64,
+}
+
+impl Over {
+    /// Whether what no copied layer holds at `offset` of the source comes from the layers that are left out. Without such
+    /// layers, and behind their end, it is zeroes.
+    fn shows(&self, offset: u64) -> bool {
+        self.base.as_ref().is_some_and(|base| offset < base.length())
+    }
 }
 
 /// What becomes of zeroes.
@@ -160,13 +168,19 @@ impl CopyPlan {
         let (target, len) = (self.target_of(offset), status.len.min(len));
         let need = match &self.over {
             Some(over) if target >= over.length && status.zero => Need::Nothing,
-            Some(_) if !status.allocated => Need::Nothing,
+            Some(over) if !status.allocated && over.shows(offset) => Need::Nothing,
+            // Nothing is below: the hole says zeroes, whatever the target lies over.
+            Some(_) if !status.allocated => Need::Zeroes,
             None if status.zero && self.zeroes == Zeroes::Skip => Need::Nothing,
             _ if status.zero => Need::Zeroes,
             _ => Need::Data,
         };
         let len = match &self.over {
             Some(over) if target < over.length => len.min(over.length - target),
+            _ => len,
+        };
+        let len = match base.map(|base| base.length()) {
+            Some(end) if offset < end => len.min(end - offset),
             _ => len,
         };
         Ok((need, len))

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
 use block::{Link, Node, Role, WriteFlags, ZeroFlags};
-use rt::BufMut;
+use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -239,7 +239,7 @@ async fn copy_piece(
         if *piece != *after.get(from..to).unwrap_or_default() {
             let offset = at + from as u64;
             if codec::is_zero(&piece) {
-                image.backend.write_zeroes(offset, piece.len() as u64, ZeroFlags::default()).await?;
+                write_zeroes(image, offset, piece).await?;
             } else {
                 image.backend.write(offset, piece, WriteFlags::default()).await?;
             }
@@ -247,6 +247,23 @@ async fn copy_piece(
         from = to;
     }
     Ok(len)
+}
+
+/// Makes a piece zeroes that the new backing image does not show through. A format without a mark for zeroes leaves a
+/// hole for them where there is no backing image yet: there they are stored.
+async fn write_zeroes(image: &Image, offset: u64, zeroes: Buf) -> Result<(), Failure> {
+    let len = zeroes.len() as u64;
+    image.backend.write_zeroes(offset, len, ZeroFlags::default()).await?;
+    let mut at = 0;
+    while at < len {
+        let status = image.backend.status(offset + at, len - at).await?;
+        if !status.allocated {
+            image.backend.write(offset, zeroes, WriteFlags::default()).await?;
+            return Ok(());
+        }
+        at += status.len;
+    }
+    Ok(())
 }
 
 /// Whether a backing image, or none, shows zeroes at the start of a range, and for how long that answer holds.
