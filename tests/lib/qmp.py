@@ -191,7 +191,7 @@ def _(place):
     image, named = qcow2(place, "disk.qcow2"), qcow2(place, "named.qcow2")
     daemon = Daemon(
         place,
-        *blockdev("qcow2", "disk", **{"file.driver": "file", "file.filename": image}),
+        *blockdev("qcow2", "disk", file={"driver": "file", "filename": image}),
         *blockdev("file", "f", filename=named),
         *blockdev("qcow2", "other", file="f"),
     )
