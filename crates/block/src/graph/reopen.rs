@@ -72,8 +72,8 @@ impl Graph {
         Ok(given_up)
     }
 
-    /// Adds the plan for one node, and what is left for its driver, to `plans`; before it, that of a file whose options
-    /// are given inside.
+    /// Adds the plan for one node, and what is left for its driver, to `plans`, with that of a file whose options are given
+    /// inside.
     fn plan(&self, mut options: Options, plans: &mut Vec<(Plan, Options)>) -> Result<()> {
         let name =
             options.take_str("node-name")?.ok_or_else(|| BlockError::invalid("node-name not specified"))?;
@@ -103,9 +103,19 @@ impl Graph {
                 "cache.direct and force-share of '{name}' can't be changed by a reopen"
             )));
         }
-        self.reopened_file(&node, &common, &mut options, plans)?;
+        let mut below = Vec::new();
+        self.reopened_file(&node, &common, &mut options, &mut below)?;
         let backing = self.reopened_backing(&node, &mut options)?;
-        plans.push((Plan { node, common, backing }, options));
+        // A file is writable before its user is, and read-only after it.
+        let read_only = common.read_only;
+        let own = (Plan { node, common, backing }, options);
+        if read_only {
+            plans.push(own);
+            plans.append(&mut below);
+        } else {
+            plans.append(&mut below);
+            plans.push(own);
+        }
         Ok(())
     }
 
