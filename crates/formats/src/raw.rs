@@ -2,6 +2,8 @@
 //!
 //! A raw image whose format was guessed keeps a [`Guard`] on the bytes that probes look at.
 mod guard;
+#[cfg(test)]
+mod tests;
 
 use block::{
     Action, BlockError, Common, CreateOption, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent,
