@@ -35,6 +35,21 @@ impl Identity {
 }
 
 impl Node {
+    /// Whether two nodes show the same disk for certain: the same formats over the same storage, all the way down.
+    pub fn shows_what(self: &Arc<Self>, other: &Arc<Node>) -> bool {
+        let (mut one, mut other) = (self.skip_filters(), other.skip_filters());
+        loop {
+            if !same_layer(&one, &other) {
+                return false;
+            }
+            match (one.child(Role::Backing), other.child(Role::Backing)) {
+                (None, None) => return true,
+                (Some(a), Some(b)) => (one, other) = (a.skip_filters(), b.skip_filters()),
+                _ => return false,
+            }
+        }
+    }
+
     /// What the node shows, where the protocol at its bottom can tell. Formats whose content is another one than that of
     /// their file have none.
     pub fn identity(self: &Arc<Self>) -> Option<Identity> {
@@ -50,4 +65,20 @@ impl Node {
         };
         Some(windows.into_iter().rfold(whole, part))
     }
+}
+
+/// Whether two nodes have the same storage and read it in the same way; what backs them is not looked at.
+fn same_layer(one: &Arc<Node>, other: &Arc<Node>) -> bool {
+    let (a, b) = (one.driver(), other.driver());
+    if one.driver_name() != other.driver_name() || a.naming_options() != b.naming_options() {
+        return false;
+    }
+    if one.child(Role::File).is_none() {
+        return a.identity().is_some_and(|identity| Some(identity) == b.identity());
+    }
+    [Role::File, Role::Data].into_iter().all(|role| match (one.child(role), other.child(role)) {
+        (None, None) => true,
+        (Some(one), Some(other)) => same_layer(&one, &other),
+        _ => false,
+    })
 }

@@ -43,8 +43,8 @@ mod sync;
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
 pub use copy::{
-    CopyError, CopyPlan, Cursor, Dirty, Lost, Over, Pace, Piece, Pieces, Port, Side, Step, Verdict, Zeroes,
-    copy,
+    CopyError, CopyPlan, Cursor, Dirty, Lost, Over, Pace, Piece, Pieces, Port, Rest, Side, Step, Verdict,
+    Zeroes, copy,
 };
 pub use create::{Claim, create_plain};
 pub use driver::{

@@ -14,6 +14,7 @@ use crate::error::{BlockError, ErrorKind};
 use futures_channel::oneshot;
 use rt::{BoxFuture, Buf, BufMut, JoinHandle};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
@@ -131,7 +132,7 @@ impl Flight {
                 len += more;
             }
             match need {
-                Need::Data => self.read_data(at, len).await?,
+                Need::Data | Need::Differences => self.read_data(at, len, need).await?,
                 Need::Zeroes => self.write(at, store_zeroes(plan.clone(), plan.target_of(at), len)).await?,
                 Need::Nothing => {}
             }
@@ -140,15 +141,32 @@ impl Flight {
         Ok(())
     }
 
-    async fn read_data(&mut self, offset: u64, len: u64) -> Done {
+    async fn read_data(&mut self, offset: u64, len: u64, need: Need) -> Done {
         let (mut at, end) = (offset, offset + len);
         while at < end {
             // Neither reading nor writing may have to wait: others get their turn here.
             rt::cooperate().await;
             let data = self.read(at, BufMut::with_len(STEP.min(end - at) as usize)).await?;
-            let len = data.len() as u64;
-            self.write(at, store(&self.plan, self.plan.target_of(at), data.freeze())).await?;
+            let (len, target) = (data.len() as u64, self.plan.target_of(at));
+            let data = data.freeze();
+            match need {
+                Need::Differences => self.write_differences(at, data).await?,
+                _ => self.write(at, store(&self.plan, target, data)).await?,
+            }
             at += len;
+        }
+        Ok(())
+    }
+
+    /// Writes those units of `data` that the target does not show yet.
+    async fn write_differences(&mut self, offset: u64, data: Buf) -> Done {
+        let plan = self.plan.clone();
+        let target = plan.target_of(offset);
+        let (shown, result) = plan.target.read(target, BufMut::with_len(data.len())).await;
+        result.map_err(|e| wrote(target, e))?;
+        for part in differences(&data, &shown, target, plan.target.unit()) {
+            let (at, place) = (offset + part.start as u64, target + part.start as u64);
+            self.write(at, store(&plan, place, data.slice(part))).await?;
         }
         Ok(())
     }
@@ -277,6 +295,24 @@ fn runs(data: &[u8], unit: usize) -> Vec<(bool, usize)> {
     runs
 }
 
+/// The runs of units in which `data` is not what the target shows. `offset` is where both begin in the target, whose
+/// units have `unit` bytes.
+fn differences(data: &[u8], shown: &[u8], offset: u64, unit: u64) -> Vec<Range<usize>> {
+    let (mut runs, mut at): (Vec<Range<usize>>, _) = (Vec::new(), 0);
+    while at < data.len() {
+        let whole = unit - (offset + at as u64) % unit;
+        let end = at.saturating_add(whole as usize).min(data.len());
+        if data.get(at..end) != shown.get(at..end) {
+            match runs.last_mut().filter(|last| last.end == at) {
+                Some(last) => last.end = end,
+                None => runs.push(at..end),
+            }
+        }
+        at = end;
+    }
+    runs
+}
+
 /// Zeroes a range of the target.
 async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
     if plan.zeroes != Zeroes::Data {
@@ -305,6 +341,16 @@ pub(super) fn lost_task(offset: u64, error: &rt::JoinError) -> CopyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_is_told_in_whole_units_of_the_target() {
+        let data = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
+        let told = |shown: &[u8], offset| differences(&data, shown, offset, 4);
+        assert_eq!(told(&data, 0), []);
+        assert_eq!(told(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 0), [0..4, 8..10]);
+        assert_eq!(told(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 6), [0..2, 6..10]);
+        assert_eq!(told(&[0; 10], 3), std::iter::once(0..10).collect::<Vec<_>>());
+    }
 
     #[test]
     fn turns_come_in_order_and_also_when_one_is_given_up() {

@@ -23,7 +23,7 @@ mod plan;
 
 use crate::error::{BlockError, Result};
 pub use pieces::{Cursor, Dirty, Piece, Pieces};
-pub use plan::{CopyPlan, Lost, Over, Port, Zeroes};
+pub use plan::{CopyPlan, Lost, Over, Port, Rest, Zeroes};
 
 use flight::{Flight, Turns, lost_task};
 
@@ -48,7 +48,7 @@ pub enum Step {
     Status,
     /// Reading the source.
     Read,
-    /// Writing the target.
+    /// Writing the target, or looking at what it shows already.
     Write,
 }
 

@@ -75,7 +75,7 @@ impl Walk {
             // A unit of several extents: whoever copies it looks for itself.
             _ if len < unit => (unit, None),
             Need::Zeroes if plan.zeroes != Zeroes::Data => (len.min(ZEROES), Some(need)),
-            Need::Zeroes | Need::Data => (unit, Some(need)),
+            Need::Zeroes | Need::Data | Need::Differences => (unit, Some(need)),
         };
         self.at = at + len;
         let nothing = need == Some(Need::Nothing);

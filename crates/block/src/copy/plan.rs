@@ -1,4 +1,5 @@
 //! What is copied, and how: the two ends, what is left out, what becomes of zeroes.
+use super::flight::STEP;
 use super::{CopyError, Step};
 use crate::backend::Backend;
 use crate::error::Result;
@@ -11,6 +12,12 @@ use std::sync::Arc;
 /// What is looked at again after an error of the source, byte for byte saved what can be.
 pub(super) const SECTOR: u64 = 512;
 
+/// Bytes that are compared at a time where the target has no clusters.
+const UNIT: u64 = 65536;
+
+/// Fewest bytes that are compared at a time.
+const LEAST_UNIT: u64 = 4096;
+
 /// Where a copy reads from or writes to.
 #[derive(Debug, Clone)]
 pub enum Port {
@@ -21,6 +28,23 @@ pub enum Port {
 }
 
 impl Port {
+    /// Whether zeroes cost less than data, also where something else shows now.
+    fn zeroes_are_cheap(&self) -> bool {
+        match self {
+            Port::Entry(entry) => entry.node().facts().can_write_zeroes,
+            Port::Inner(node) => node.facts().can_write_zeroes,
+        }
+    }
+
+    /// Bytes that are compared at a time: those that are stored at a time.
+    pub(super) fn unit(&self) -> u64 {
+        let size = match self {
+            Port::Entry(entry) => entry.node().facts().cluster_size,
+            Port::Inner(node) => node.facts().cluster_size,
+        };
+        size.unwrap_or(UNIT).clamp(LEAST_UNIT, STEP)
+    }
+
     async fn status(&self, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
         match (self, base) {
             (Port::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
@@ -71,18 +95,21 @@ impl Port {
 /// The target lies over something that shows what is not copied.
 #[derive(Debug, Clone)]
 pub struct Over {
-    /// The source's layers from this node down are left out; without it none, and what no layer holds is zeroes.
+    /// What the source's layers above this node hold is copied; without it what any layer holds.
     pub base: Option<Arc<Node>>,
-    /// Bytes of the target that show it; behind them the target reads as zeroes.
+    /// What they do not hold.
+    pub rest: Rest,
+    /// From here on, in bytes of the target, it reads as zeroes before the copy.
     pub length: u64,
 }
 
-impl Over {
-    /// Whether what no copied layer holds at `offset` of the source comes from the layers that are left out. Without such
-    /// layers, and behind their end, it is zeroes.
-    fn shows(&self, offset: u64) -> bool {
-        self.base.as_ref().is_some_and(|base| offset < base.length())
-    }
+/// What becomes of ranges that the looked-at layers of the source do not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// The target shows what the base holds: nothing is to be done.
+    Shown,
+    /// What the target shows is another thing: it is compared, and copied where it differs.
+    Compared,
 }
 
 /// What becomes of zeroes.
@@ -130,6 +157,8 @@ pub(super) enum Need {
     Data,
     Zeroes,
     Nothing,
+    /// Data, where the target shows something else.
+    Differences,
 }
 
 impl CopyPlan {
@@ -151,7 +180,7 @@ impl CopyPlan {
 
     /// A copy of what the layers of `source` above `base` hold.
     pub fn above(base: &Arc<Node>, source: Port, target: Port) -> Self {
-        let over = Over { base: Some(base.clone()), length: u64::MAX };
+        let over = Over { base: Some(base.clone()), rest: Rest::Shown, length: u64::MAX };
         Self { over: Some(over), ..Self::new(source, target) }
     }
 
@@ -166,24 +195,44 @@ impl CopyPlan {
         let status = self.source.status(offset, len, base).await;
         let status = status.map_err(|error| CopyError { step: Step::Status, offset, error })?;
         let (target, len) = (self.target_of(offset), status.len.min(len));
-        let need = match &self.over {
-            Some(over) if target >= over.length && status.zero => Need::Nothing,
-            Some(over) if !status.allocated && over.shows(offset) => Need::Nothing,
-            // Nothing is below: the hole says zeroes, whatever the target lies over.
-            Some(_) if !status.allocated => Need::Zeroes,
-            None if status.zero && self.zeroes == Zeroes::Skip => Need::Nothing,
-            _ if status.zero => Need::Zeroes,
-            _ => Need::Data,
+        let Some(over) = &self.over else {
+            let need = match status.zero {
+                true if self.zeroes == Zeroes::Skip => Need::Nothing,
+                true => Need::Zeroes,
+                false => Need::Data,
+            };
+            return Ok((need, len));
         };
-        let len = match &self.over {
-            Some(over) if target < over.length => len.min(over.length - target),
-            _ => len,
-        };
-        let len = match base.map(|base| base.length()) {
-            Some(end) if offset < end => len.min(end - offset),
-            _ => len,
+        let len = if target < over.length { len.min(over.length - target) } else { len };
+        let need = match (status.allocated, over.rest) {
+            _ if target >= over.length && status.zero => Need::Nothing,
+            (false, Rest::Shown) => Need::Nothing,
+            (false, Rest::Compared) => return self.compare(offset, len).await,
+            (true, _) if !status.zero => Need::Data,
+            (true, _) if self.zeroes == Zeroes::Write && !self.target.zeroes_are_cheap() => {
+                return self.unless_zero(target, len).await;
+            }
+            (true, _) => Need::Zeroes,
         };
         Ok((need, len))
+    }
+
+    /// What a range needs that the layers above the base do not hold.
+    async fn compare(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
+        let status = self.source.status(offset, len, None).await;
+        let status = status.map_err(|error| CopyError { step: Step::Status, offset, error })?;
+        let len = status.len.min(len);
+        if !status.zero {
+            return Ok((Need::Differences, len));
+        }
+        self.unless_zero(self.target_of(offset), len).await
+    }
+
+    /// Zeroes, unless the target, `target` bytes into it, reads as zeroes already.
+    async fn unless_zero(&self, target: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
+        let shown = self.target.status(target, len, None).await;
+        let shown = shown.map_err(|error| CopyError { step: Step::Write, offset: target, error })?;
+        Ok((if shown.zero { Need::Nothing } else { Need::Zeroes }, shown.len.min(len)))
     }
 
     /// Passes over what can't be read, if that is wanted.

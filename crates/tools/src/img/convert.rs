@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::size;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
-use block::{CopyPlan, Graph, Lost, Over, Perms, Port, Role, Share, Step, Zeroes};
+use block::{CopyPlan, Graph, Lost, Node, Over, Perms, Port, Rest, Role, Share, Step, ZeroFlags, Zeroes};
 use std::sync::Arc;
 
 /// Longest run that `-S` may ask for, in bytes.
@@ -382,14 +382,13 @@ async fn fill(
     }
     let node = target.node().skip_filters();
     // Without -B an existing target's own backing file is nothing to build on.
-    let over = if args.create || args.backing.is_some() { node.child(Role::Backing) } else { None };
+    let below = if args.create || args.backing.is_some() { node.child(Role::Backing) } else { None };
     let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
-    if !zeroed && over.is_none() && args.sparse != Some(0) {
+    if !zeroed && below.is_none() && args.sparse != Some(0) {
         zeroed = copy::zero(&target.backend, total).await?;
     }
-    let over_length = over.map(|below| below.length());
     let sparse = args.sparse.unwrap_or(SPARSE);
-    let zeroes = match over_length {
+    let zeroes = match below {
         _ if sparse == 0 => Zeroes::Data,
         None if zeroed => Zeroes::Skip,
         _ => Zeroes::Write,
@@ -401,10 +400,9 @@ async fn fill(
         let mut start = 0;
         for source in sources {
             let entry = &source.backend;
-            let below = || source.node().skip_filters().child(Role::Backing);
             let plan = CopyPlan {
                 to: start,
-                over: over_length.map(|length| Over { base: below(), length }),
+                over: below.as_ref().map(|below| over(&source.node(), below, args.create)),
                 zeroes,
                 sparse,
                 out_of_order: args.out_of_order,
@@ -417,11 +415,31 @@ async fn fill(
                 .map_err(|failed| copy::describe(&failed, start))?;
             start += entry.length();
         }
+        // A new overlay that is larger than what it is made of shows nothing else behind its end.
+        let end = below.as_ref().filter(|_| args.create).map_or(0, |below| below.length());
+        let rest = end.min(target.backend.length()).saturating_sub(total);
+        if rest > 0 {
+            let zeroed = target.backend.write_zeroes(total, rest, ZeroFlags::default()).await;
+            zeroed.map_err(|error| format!("error while writing at byte {total}: {}", error.strerror()))?;
+        }
         Ok(())
     };
     let result = progress::watch(console, &mut progress, total, || reins.done(), work).await;
     progress.end(console);
     result.map_err(|text: String| Failure::new(text))
+}
+
+/// What an overlay on `below` shows without a copy. Only where a new one's backing image is a layer of the source, the
+/// same file read in the same way, what the layers above do not hold is known to show; anything else is compared.
+fn over(source: &Arc<Node>, below: &Arc<Node>, new: bool) -> Over {
+    let next = |node: &Arc<Node>| node.skip_filters().child(Role::Backing);
+    let own = next(source);
+    let shared = std::iter::successors(own.clone(), next).find(|layer| new && layer.shows_what(below));
+    let length = if new { below.length() } else { u64::MAX };
+    match shared {
+        Some(_) => Over { base: shared, rest: Rest::Shown, length },
+        None => Over { base: own, rest: Rest::Compared, length },
+    }
 }
 
 /// Tells at once what could not be read: zeroes are in its place.
