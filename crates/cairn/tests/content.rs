@@ -228,3 +228,25 @@ fn a_copy_shows_what_its_source_shows() {
         assert!(tried.is_ok(), "seed {seed}");
     }
 }
+
+/// The numbers that follow `"offset": ` in what `map` prints.
+fn host_offsets(map: &str) -> Vec<u64> {
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    map.split("\"offset\": ").skip(1).filter_map(|text| digits(text).parse().ok()).collect()
+}
+
+#[test]
+fn a_copy_lies_in_the_file_in_the_order_of_the_disk() {
+    let world = World::new(u64::MAX);
+    let mut random = Random(1);
+    let content: Vec<u8> = (0..24 << 20).map(|_| random.below(256) as u8).collect();
+    fs::write(world.root.join("s"), content).unwrap();
+    for cluster in ["64k", "2M"] {
+        for _ in 0..6 {
+            world.done(&format!("img convert -f raw -O qcow2 -o cluster_size={cluster} s d"));
+            let map = world.run("img map -f qcow2 --output=json d");
+            let offsets = host_offsets(&String::from_utf8_lossy(&map.stdout));
+            assert_eq!(offsets.len(), 1, "{cluster}: {offsets:?}");
+        }
+    }
+}

@@ -4,8 +4,9 @@
 //!   read ─ scan ─ read ─ scan … held until the pieces before have begun their writes ─▶ write · write · write
 //! ```
 //!
-//! The turn is passed on with the last write, so that the next piece is awake by its end: two pieces may pass each other
-//! there, which costs order, not correctness.
+//! The turn is passed on when the last write has been begun: a format that gives it a new place in its file has done so,
+//! unless it needs another table first, and what is copied lies in the file in the order of the disk. Where a table is
+//! new, pieces may pass each other, which costs order, not correctness.
 //!
 //! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
 use super::plan::{Need, SECTOR};
@@ -189,11 +190,11 @@ impl Flight {
     async fn write_held(&mut self, all: bool) -> Done {
         while self.held.len() > usize::from(!all) {
             let Some((offset, mut write)) = self.held.pop_front() else { break };
+            let polled = std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
             if self.held.is_empty() {
-                // Whoever is next needs a moment to wake up: it may do so during the last write.
                 self.turn = None;
             }
-            match std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
+            match polled {
                 Poll::Ready(written) => written?,
                 Poll::Pending => {
                     self.slow.store(true, Relaxed);

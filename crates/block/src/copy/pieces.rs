@@ -8,8 +8,9 @@ use rt::BoxFuture;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most bytes of data of one piece: read and written at a stretch, while the next one is on its way.
-const DATA: u64 = STEP;
+/// Most bytes of data of one piece: read and written at a stretch, while the next one is on its way. Each piece is a
+/// hand-over from one worker to another, which takes a moment.
+const DATA: u64 = 2 * STEP;
 
 /// Most bytes of zeroes of one piece: they cost little, but a pause waits for them.
 const ZEROES: u64 = 1 << 30;
@@ -147,7 +148,7 @@ impl Dirty {
     fn take(&self) -> Option<Range<u64>> {
         let mut from = self.from.lock();
         let start = self.bitmap.next_dirty(*from)?;
-        *from = self.bitmap.take_run(start, start.saturating_add(DATA.max(self.bitmap.granularity())));
+        *from = self.bitmap.take_run(start, start.saturating_add(STEP.max(self.bitmap.granularity())));
         Some(start..*from)
     }
 }
