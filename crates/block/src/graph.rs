@@ -232,6 +232,7 @@ impl Graph {
             }
             None => format!("#block{:03}", self.0.next_name.fetch_add(1, Relaxed)),
         };
+        crate::size::check_length(opened.driver.length())?;
         let facts = opened.driver.facts();
         let mut slow = 0;
         let bits = [

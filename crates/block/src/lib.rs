@@ -64,6 +64,6 @@ pub use open::{
 pub use options::{Opt, Options};
 pub use perm::{Perms, Share};
 pub use registry::{CreateRequest, DriverKind, DriverType, Glimpse, PROBE_BYTES, Registry};
-pub use size::{SizeError, parse_size};
+pub use size::{MAX_LENGTH, SizeError, parse_size};
 pub use stats::OpCount;
 pub use status::Status;

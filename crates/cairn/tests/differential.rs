@@ -739,3 +739,50 @@ fn a_hole_means_what_its_own_chain_says_when_an_image_comes_to_lie_over_another(
         }
     }
 }
+
+#[test]
+fn sizes_offsets_and_rates_near_the_largest_number_are_refused_in_the_same_way() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("largest");
+    pair.given(&["qemu-img create -q -f raw a.raw 1M", "qemu-img create -q -f qcow2 a.qcow2 1M"]);
+    for size in ["9223372036854775807", "9223372036854775808", "9223372036854774784", "8E", "7.9E", "16E"] {
+        pair.all_same(&[
+            &format!("qemu-img create -q -f qcow2 b.qcow2 {size}"),
+            &format!("qemu-img resize -q -f qcow2 a.qcow2 {size}"),
+            &format!("qemu-img resize -q -f raw a.raw +{size}"),
+            &format!("qemu-img convert -r {size} -f raw -O raw a.raw b.raw"),
+            &format!("qemu-img measure -O qcow2 --size {size}"),
+            &format!("qemu-img map -f raw --start-offset={size} a.raw"),
+            &format!("qemu-io -f raw -c 'truncate {size}' a.raw"),
+            &format!("qemu-io -f raw -c 'read {size} 512' a.raw"),
+            &format!("qemu-io -f raw -c 'write -z 0 {size}' a.raw"),
+            &format!("qemu-io -f raw -c 'discard {size} 512' a.raw"),
+        ]);
+    }
+    pair.same("qemu-img bench -c 2 -f raw -o 8M a.raw");
+    pair.same("qemu-img info -f raw a.raw");
+}
+
+#[test]
+fn a_strict_comparison_tells_the_same_offset() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("strict");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 a 4M",
+        "qemu-img create -q -f qcow2 b 4M",
+        "qemu-img create -q -f qcow2 empty 4M",
+        "qemu-io -c 'write -q -P 1 0 64k' -c 'write -q -P 0 1M 64k' a",
+        "qemu-io -c 'write -q -P 1 0 64k' b",
+    ]);
+    pair.same("qemu-img compare -s a b");
+    pair.same("qemu-img compare -s a empty");
+    pair.given(&["qemu-io -c 'write -q -z 2M 64k' -c 'write -q -z 1M 64k' b"]);
+    pair.same("qemu-img compare -s a b");
+    pair.given(&["qemu-io -c 'write -q -P 0 1M 32k' b"]);
+    pair.same("qemu-img compare -s a b");
+    pair.same("qemu-img compare -s b a");
+}

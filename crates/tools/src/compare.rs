@@ -63,6 +63,8 @@ struct Known {
 struct Cursor {
     at: u64,
     known: [Known; 2],
+    /// From where on one side is told to be the same up to its end, and the other is not.
+    ending: Option<u64>,
 }
 
 struct Piece {
@@ -94,7 +96,7 @@ impl Compare {
             sides,
             total,
             strict,
-            cursor: Mutex::new(Cursor { at: 0, known: [unknown; 2] }),
+            cursor: Mutex::new(Cursor { at: 0, known: [unknown; 2], ending: None }),
             done: AtomicU64::new(0),
             bound: AtomicU64::new(u64::MAX),
             found: parking_lot::Mutex::new(None),
@@ -173,12 +175,15 @@ impl Compare {
             let [one, other] = cursor.known;
             let len = one.end.min(other.end) - at;
             let both_inside = self.sides.iter().all(|side| at < side.length());
-            if self.strict
-                && both_inside
-                && (one.zero, one.data, one.allocated) != (other.zero, other.data, other.allocated)
-            {
-                self.report(Difference::Status(at));
-                return Ok(None);
+            if self.strict && both_inside {
+                if (one.zero, one.data, one.allocated) != (other.zero, other.data, other.allocated) {
+                    // Where one side has nothing new any more, what the other has makes them different from there on.
+                    self.report(Difference::Status(cursor.ending.unwrap_or(at)));
+                    return Ok(None);
+                }
+                if (one.end == self.total) != (other.end == self.total) {
+                    cursor.ending.get_or_insert(at);
+                }
             }
             if one.zero && other.zero {
                 cursor.at += len;

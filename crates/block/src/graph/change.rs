@@ -92,6 +92,7 @@ impl Graph {
 
     /// Changes the virtual size of a node. The gates above are closed meanwhile.
     pub async fn resize(&self, node: &Arc<Node>, size: u64, preallocation: &str) -> Result<()> {
+        crate::size::check_length(size)?;
         let mut change = self.change().await;
         let resized = async {
             node.not_busy()?;

@@ -240,6 +240,12 @@ impl Load {
         }
     }
 
+    /// Where a request goes that comes after the first: round and round in the image.
+    fn place(&self, number: u64) -> u64 {
+        let along = u128::from(self.offset) + u128::from(number) * u128::from(self.step);
+        u64::try_from(along % u128::from(self.room.max(1))).unwrap_or(0)
+    }
+
     /// Makes requests up to number `end`, `depth` at once.
     async fn round(self: &Arc<Load>, end: u64, depth: u64) -> Result<(), Failure> {
         let tasks: Vec<_> = (0..depth)
@@ -262,8 +268,12 @@ impl Load {
             if number >= end {
                 return Ok(());
             }
-            let at = self.offset.wrapping_add(number.wrapping_mul(self.step));
-            let at = if self.room == 0 { 0 } else { at % self.room };
+            let at = match (number, self.room) {
+                // The first one goes where it was asked to, be it beyond the end.
+                (0, _) => self.offset,
+                (_, 0) => 0,
+                _ => self.place(number),
+            };
             match &self.data {
                 Some(data) => self.backend.write(at, data.clone(), WriteFlags::default()).await?,
                 None => self.backend.read(at, BufMut::with_len(self.size as usize)).await.1?,

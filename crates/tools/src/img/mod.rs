@@ -223,6 +223,5 @@ fn bounded(what: &str, text: &str, min: u64, max: u64) -> Result<u64, Failure> {
 
 /// Reads a limit in bytes per second.
 fn rate(text: &str) -> Result<u64, Failure> {
-    crate::size::parse(text)
-        .map_err(|_| Failure::new(format_args!("Invalid rate limit specified: '{text}'.")))
+    bounded("rate limit", text, 0, i64::MAX as u64)
 }
