@@ -73,6 +73,13 @@ impl Graph {
         }
     }
 
+    /// Refuses a size and options with which no image of `format` can be made under any name of `protocol`.
+    pub fn judge(&self, format: &str, protocol: &str, size: u64, mut options: Options) -> Result<()> {
+        let (driver, protocol) = (self.registry().need(format)?, self.registry().need(protocol)?);
+        protocol_options(driver, protocol, &mut options);
+        driver.judge.map_or(Ok(()), |judge| judge(size, options))
+    }
+
     /// Refuses to make an image in a file that is in use here, or that the image is to stand on.
     async fn check_place(&self, filename: &str, file: &Arc<Node>, options: &Options) -> Result<()> {
         let Some(place) = file.driver().identity() else { return Ok(()) };
@@ -114,18 +121,8 @@ fn protocol_options(driver: &DriverType, protocol: &DriverType, options: &mut Op
 /// size it has; one that is large enough will do, and nothing that was in it is found at its begin any more.
 pub fn create_plain(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
-        let CreateRequest { file, size, mut options } = request;
-        options.take("size");
-        let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
-        options.finish()?;
-        if !["off", "falloc", "full"].contains(&preallocation.as_str()) {
-            return Err(BlockError::invalid(format!(
-                "Parameter 'preallocation' does not accept value '{preallocation}'"
-            )));
-        }
-        let size = size
-            .checked_next_multiple_of(512)
-            .ok_or_else(|| BlockError::invalid("Image size is too large"))?;
+        let CreateRequest { file, size, options } = request;
+        let (size, preallocation) = plain(size, options)?;
         if !file.facts().grows_with_zeroes {
             return take_over(&file, size, &preallocation).await;
         }
@@ -133,6 +130,27 @@ pub fn create_plain(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
         file.driver().resize(size, &preallocation).await?;
         file.flush().await
     })
+}
+
+/// Refuses what [`create_plain`] would refuse, whatever file it is for.
+pub fn judge_plain(size: u64, options: Options) -> Result<()> {
+    plain(size, options).map(drop)
+}
+
+/// The size in whole sectors, and how space is reserved.
+fn plain(size: u64, mut options: Options) -> Result<(u64, String)> {
+    options.take("size");
+    let preallocation = options.take_str("preallocation")?.unwrap_or_else(|| "off".to_owned());
+    options.finish()?;
+    if !["off", "falloc", "full"].contains(&preallocation.as_str()) {
+        return Err(BlockError::invalid(format!(
+            "Parameter 'preallocation' does not accept value '{preallocation}'"
+        )));
+    }
+    let size =
+        size.checked_next_multiple_of(512).ok_or_else(|| BlockError::invalid("Image size is too large"))?;
+    crate::size::check_length(size)?;
+    Ok((size, preallocation))
 }
 
 /// What is there already and has a size of its own.

@@ -260,7 +260,7 @@ pub struct CreateOption {
     pub name: &'static str,
     /// What its value is.
     pub kind: OptionKind,
-    /// One line of help.
+    /// One line of help; empty for what is known, but refused by name: no help lists it.
     pub help: &'static str,
 }
 

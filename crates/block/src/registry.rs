@@ -54,6 +54,9 @@ pub type Open = for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result
 /// Creates an image.
 pub type Create = fn(CreateRequest) -> BoxFuture<'static, Result<()>>;
 
+/// Judges the size, in bytes, and the options of an image that is to be made.
+pub type Judge = fn(u64, Options) -> Result<()>;
+
 /// Claims a place for an image by its name: a file is there when it returns, and what was in it is unchanged. Takes
 /// those options that concern it.
 pub type ClaimPlace = for<'a> fn(&'a str, &'a mut Options) -> BoxFuture<'a, Result<Box<dyn Claim>>>;
@@ -75,6 +78,8 @@ pub struct DriverType {
     /// Creates an image in the file of the request. Options are judged before anything is changed; durable when it
     /// returns.
     pub create: Option<Create>,
+    /// Refuses a size and options that `create` would refuse, whatever file they are for.
+    pub judge: Option<Judge>,
     /// Makes the file for an image, where there is none yet (protocols that can).
     pub claim: Option<ClaimPlace>,
     /// Options that `create` takes.

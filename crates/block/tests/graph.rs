@@ -23,6 +23,7 @@ const fn driver(
         parse_filename: None,
         open,
         create: None,
+        judge: None,
         claim: None,
         create_options: &[],
         supports_backing: matches!(kind, DriverKind::Format),

@@ -786,3 +786,45 @@ fn a_strict_comparison_tells_the_same_offset() {
     pair.same("qemu-img compare -s a b");
     pair.same("qemu-img compare -s b a");
 }
+
+#[test]
+fn measure_refuses_what_create_refuses_and_help_lists_what_create_takes() {
+    let pair = Pair::new("options");
+    let (folder, bin) = (pair.root.join("ours"), pair.root.join("bin"));
+    let ran = |line: &str| run(&folder, Some(&bin), line);
+    for options in [
+        "compat=9",
+        "preallocation=bogus",
+        "refcount_bits=8,compat=0.10",
+        "lazy_refcounts=on,compat=0.10",
+        "compression_type=zstd,compat=0.10",
+        "cluster_size=3k",
+        "extended_l2=on",
+        "data_file=x",
+        "encrypt.format=luks",
+        "backing_fmt=raw",
+    ] {
+        let create = ran(&format!("qemu-img create -q -f qcow2 -o {options} a 1G"));
+        let measure = ran(&format!("qemu-img measure -O qcow2 -o {options} --size 1G"));
+        assert_eq!((create.status.code(), measure.status.code()), (Some(1), Some(1)), "{options}");
+    }
+    assert_eq!(ran("qemu-img measure -O raw -o preallocation=metadata --size 1G").status.code(), Some(1));
+    let help = plain(&ran("qemu-img create -f qcow2 -o help").stdout);
+    let listed = help.lines().filter_map(|line| Some(line.trim().split_once("=<")?.0));
+    for option in listed {
+        let value = match option {
+            "cluster_size" => "4k",
+            "compat" => "1.1",
+            "compression_type" => "zstd",
+            "lazy_refcounts" => "on",
+            "preallocation" => "metadata",
+            "refcount_bits" => "8",
+            "size" => "1M",
+            "backing_file" | "backing_fmt" => continue,
+            other => panic!("'{other}' is listed, and nothing here tries it"),
+        };
+        let size = if option == "size" { "" } else { "1M" };
+        let made = ran(&format!("qemu-img create -q -f qcow2 -o {option}={value} a {size}"));
+        assert!(made.status.success(), "{option}: {}", plain(&made.stderr));
+    }
+}

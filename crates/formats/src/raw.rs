@@ -29,6 +29,7 @@ pub const RAW: DriverType = DriverType {
     parse_filename: None,
     open,
     create: Some(block::create_plain),
+    judge: Some(block::judge_plain),
     claim: None,
     create_options: &[
         CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },

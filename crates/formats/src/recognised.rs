@@ -35,6 +35,7 @@ const fn row(name: &'static str, probe: fn(&Glimpse<'_>) -> u32) -> DriverType {
         parse_filename: None,
         open,
         create: None,
+        judge: None,
         claim: None,
         create_options: &[],
         supports_backing: false,

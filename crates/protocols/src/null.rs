@@ -20,6 +20,7 @@ pub const NULL_CO: DriverType = DriverType {
     parse_filename: Some(parse_filename),
     open,
     create: None,
+    judge: None,
     claim: None,
     create_options: &[],
     supports_backing: false,

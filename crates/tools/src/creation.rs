@@ -159,14 +159,6 @@ impl Creation {
         }
     }
 
-    /// Whether an option is on, if it was given.
-    pub fn flag(&self, name: &str) -> Option<bool> {
-        match self.options.get(name) {
-            Some(Opt::Bool(on)) => Some(*on),
-            _ => None,
-        }
-    }
-
     /// The size, if it was given.
     pub fn size(&self) -> Option<u64> {
         self.number("size")
@@ -215,6 +207,11 @@ impl Creation {
         }
         outln!(console);
         console.flush();
+    }
+
+    /// Refuses options with which no image of `size` bytes could be made.
+    pub fn judge(&self, graph: &Graph, size: u64) -> Result<(), BlockError> {
+        graph.judge(self.format.name, self.protocol.name, size, self.options.clone())
     }
 
     /// Makes the image.
@@ -287,6 +284,7 @@ pub fn option_help(console: &mut Console, format: &str, filename: Option<&str>) 
     } else {
         outln!(console, "Supported {format} options:");
     }
+    table.retain(|option| !option.help.is_empty());
     table.sort_by_key(|option| option.name);
     for option in table {
         let kind = match option.kind {

@@ -31,25 +31,30 @@ const fn option(name: &'static str, kind: OptionKind, help: &'static str) -> Cre
     CreateOption { name, kind, help }
 }
 
-/// The options that create takes.
+/// An option that is known and refused by name.
+const fn later(name: &'static str, kind: OptionKind) -> CreateOption {
+    option(name, kind, "")
+}
+
+/// The options that create takes or refuses by name.
 pub(super) const OPTIONS: &[CreateOption] = &[
     option("backing_file", OptionKind::Str, "Name of the image below this one"),
     option("backing_fmt", OptionKind::Str, "Format of the image below this one"),
     option("cluster_size", OptionKind::Size, "Bytes of a cluster, a power of two from 512 to 2M"),
     option("compat", OptionKind::Str, "Version of the format: 0.10 (v2) or 1.1 (v3)"),
     option("compression_type", OptionKind::Str, "How compressed clusters are compressed: zlib or zstd"),
-    option("data_file", OptionKind::Str, "Name of an external data file (not supported yet)"),
-    option("data_file_raw", OptionKind::Bool, "Keep the data file readable as raw (not supported yet)"),
-    option("encrypt.cipher-alg", OptionKind::Str, "Cipher (not supported yet)"),
-    option("encrypt.cipher-mode", OptionKind::Str, "Cipher mode (not supported yet)"),
-    option("encrypt.format", OptionKind::Str, "Encryption, aes or luks (not supported yet)"),
-    option("encrypt.hash-alg", OptionKind::Str, "Hash (not supported yet)"),
-    option("encrypt.iter-time", OptionKind::Number, "Milliseconds of key derivation (not supported yet)"),
-    option("encrypt.ivgen-alg", OptionKind::Str, "How IVs are made (not supported yet)"),
-    option("encrypt.ivgen-hash-alg", OptionKind::Str, "Hash for making IVs (not supported yet)"),
-    option("encrypt.key-secret", OptionKind::Str, "Id of the secret with the key (not supported yet)"),
-    option("encryption", OptionKind::Bool, "Encrypt with the old AES format (not supported yet)"),
-    option("extended_l2", OptionKind::Bool, "L2 entries with subclusters (not supported yet)"),
+    later("data_file", OptionKind::Str),
+    later("data_file_raw", OptionKind::Bool),
+    later("encrypt.cipher-alg", OptionKind::Str),
+    later("encrypt.cipher-mode", OptionKind::Str),
+    later("encrypt.format", OptionKind::Str),
+    later("encrypt.hash-alg", OptionKind::Str),
+    later("encrypt.iter-time", OptionKind::Number),
+    later("encrypt.ivgen-alg", OptionKind::Str),
+    later("encrypt.ivgen-hash-alg", OptionKind::Str),
+    later("encrypt.key-secret", OptionKind::Str),
+    later("encryption", OptionKind::Bool),
+    later("extended_l2", OptionKind::Bool),
     option(
         "lazy_refcounts",
         OptionKind::Bool,
@@ -80,15 +85,35 @@ impl Preallocation {
     }
 }
 
+/// What is to be made, of options that have all been judged.
+struct Plan {
+    preallocation: Preallocation,
+    header: Header,
+    layout: Layout,
+    first_cluster: Vec<u8>,
+}
+
+impl Plan {
+    fn new(size: u64, mut options: Options) -> Result<Self> {
+        options.take("size");
+        let preallocation = take_preallocation(&mut options)?;
+        let (mut header, backing_format) = take_header(&mut options, size, preallocation)?;
+        options.finish()?;
+        let layout = Layout::new(&mut header, preallocation)?;
+        let first_cluster = header.lay_out(backing_format.as_deref())?;
+        Ok(Self { preallocation, header, layout, first_cluster })
+    }
+}
+
+/// Refuses what [`create`] would refuse, whatever file it is for.
+pub(super) fn judge(size: u64, options: Options) -> Result<()> {
+    Plan::new(size, options).map(drop)
+}
+
 /// Makes an image in the file of the request.
 pub(super) async fn create(request: CreateRequest) -> Result<()> {
-    let CreateRequest { file, size, mut options } = request;
-    options.take("size");
-    let preallocation = take_preallocation(&mut options)?;
-    let (mut header, backing_format) = take_header(&mut options, size, preallocation)?;
-    options.finish()?;
-    let layout = Layout::new(&mut header, preallocation)?;
-    let first_cluster = header.lay_out(backing_format.as_deref())?;
+    let CreateRequest { file, size, options } = request;
+    let Plan { preallocation, header, layout, first_cluster } = Plan::new(size, options)?;
     let (need, room) = (layout.end(&header), file.length());
     if !file.facts().grows_with_zeroes && need > room {
         let text = format!("the image needs {need} bytes, '{}' has {room}", file.filename());

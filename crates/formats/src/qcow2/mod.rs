@@ -56,6 +56,7 @@ pub const QCOW2: DriverType = DriverType {
     parse_filename: None,
     open: driver::open,
     create: Some(|request| Box::pin(create::create(request))),
+    judge: Some(create::judge),
     claim: None,
     create_options: create::OPTIONS,
     supports_backing: true,

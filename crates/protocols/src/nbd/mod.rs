@@ -42,6 +42,7 @@ pub(crate) const NBD: DriverType = DriverType {
     open,
     // An export can't be made from here; one that is there and large enough is taken as made.
     create: Some(block::create_plain),
+    judge: Some(block::judge_plain),
     claim: None,
     create_options: &[],
     supports_backing: false,

@@ -77,6 +77,7 @@ pub const DRIVERS: &[DriverType] = &[DriverType {
     parse_filename: None,
     open,
     create: Some(create),
+    judge: None,
     claim: None,
     create_options: &[],
     supports_backing: false,

@@ -138,9 +138,11 @@ fn print(console: &mut Console, args: &Args, measured: &Measured) {
 async fn measure(args: &Args) -> Result<Measured, Failure> {
     let graph = image::graph();
     let creation = Creation::new(&graph, &args.format, "", &args.list)?;
+    // The size is judged with the layout.
+    creation.judge(&graph, 0)?;
     let layout = match args.format.as_str() {
         "raw" => None,
-        "qcow2" => Some(Layout::of(&creation)?),
+        "qcow2" => Some(Layout::of(&creation)),
         other => {
             return Err(Failure::new(format_args!(
                 "Block driver '{other}' does not support size measurement"
@@ -166,6 +168,9 @@ async fn measure(args: &Args) -> Result<Measured, Failure> {
 }
 
 const SECTOR: u64 = 512;
+
+/// Bytes of an entry of an L1 or L2 table.
+const ENTRY: u64 = 8;
 
 /// The largest L1 table that any program opens.
 const MAX_L1_BYTES: u64 = 32 << 20;
@@ -200,32 +205,24 @@ fn sized(layout: Option<&Layout>, size: u64, data: u64, creation: &Creation) -> 
 /// What decides how much metadata a qcow2 file has.
 struct Layout {
     cluster: u64,
-    /// Bytes of an L2 entry.
-    entry: u64,
     refcount_bits: u64,
 }
 
 impl Layout {
-    fn of(creation: &Creation) -> Result<Layout, Failure> {
+    /// That of an image with options that `create` takes.
+    fn of(creation: &Creation) -> Layout {
         let cluster = creation.number("cluster_size").unwrap_or(65536);
-        if !cluster.is_power_of_two() || !(512..=2 << 20).contains(&cluster) {
-            return Err(Failure::new("Cluster size must be a power of two between 512 and 2048k"));
-        }
         let refcount_bits = creation.number("refcount_bits").unwrap_or(16);
-        if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
-            return Err(Failure::new("Refcount width must be a power of two and may not exceed 64 bits"));
-        }
-        let entry = if creation.flag("extended_l2") == Some(true) { 16 } else { 8 };
-        Ok(Layout { cluster, entry, refcount_bits })
+        Layout { cluster, refcount_bits }
     }
 
     /// Bytes of a file that holds `size` bytes, all of them allocated; `None` if that is more than the format has
     /// tables for.
     fn full(&self, size: u64) -> Option<u64> {
-        let Layout { cluster, entry, .. } = *self;
-        let entries = (size / cluster).checked_next_multiple_of(cluster / entry)?;
-        let l2 = entries.checked_mul(entry)?;
-        let l1 = (l2 / cluster).checked_next_multiple_of(cluster / 8)?.checked_mul(8)?;
+        let cluster = self.cluster;
+        let entries = (size / cluster).checked_next_multiple_of(cluster / ENTRY)?;
+        let l2 = entries.checked_mul(ENTRY)?;
+        let l1 = (l2 / cluster).checked_next_multiple_of(cluster / ENTRY)?.checked_mul(ENTRY)?;
         if l1 > MAX_L1_BYTES {
             return None;
         }
@@ -252,19 +249,18 @@ mod tests {
 
     #[test]
     fn a_full_qcow2_file_has_the_size_that_is_known() {
-        let full = |cluster, refcount_bits, entry, size| Layout { cluster, entry, refcount_bits }.full(size);
-        assert_eq!(full(65536, 16, 8, 0), Some(196608));
-        assert_eq!(full(65536, 16, 8, 1 << 30), Some(1074135040));
-        assert_eq!(full(65536, 16, 8, 1 << 40), Some(1099679662080));
-        assert_eq!(full(512, 16, 8, 10 << 30), Some(10951259648));
-        assert_eq!(full(2 << 20, 64, 8, 10 << 40), Some(10995208552448));
-        assert_eq!(full(512, 1, 8, 3 << 30), Some(3273156096));
-        assert_eq!(full(65536, 16, 16, 1 << 30), Some(1074266112));
+        let full = |cluster, refcount_bits, size| Layout { cluster, refcount_bits }.full(size);
+        assert_eq!(full(65536, 16, 0), Some(196608));
+        assert_eq!(full(65536, 16, 1 << 30), Some(1074135040));
+        assert_eq!(full(65536, 16, 1 << 40), Some(1099679662080));
+        assert_eq!(full(512, 16, 10 << 30), Some(10951259648));
+        assert_eq!(full(2 << 20, 64, 10 << 40), Some(10995208552448));
+        assert_eq!(full(512, 1, 3 << 30), Some(3273156096));
     }
 
     #[test]
     fn an_image_of_more_than_the_tables_can_hold_has_no_size() {
-        let full = |cluster, size| Layout { cluster, entry: 8, refcount_bits: 16 }.full(size);
+        let full = |cluster, size| Layout { cluster, refcount_bits: 16 }.full(size);
         assert!(full(512, 128 << 30).is_some());
         assert_eq!(full(512, (128 << 30) + 512), None);
         assert_eq!(full(65536, 1 << 56), None);
