@@ -258,6 +258,11 @@ async fn write_zeroes(image: &Image, offset: u64, zeroes: Buf) -> Result<(), Fai
     while at < len {
         let status = image.backend.status(offset + at, len - at).await?;
         if !status.allocated {
+            if image.node().skip_filters().common().detect_zeroes {
+                return Err(Failure::new(
+                    "the image's format can't keep zeroes above a backing file while detect-zeroes is on: rebase it without",
+                ));
+            }
             image.backend.write(offset, zeroes, WriteFlags::default()).await?;
             return Ok(());
         }
