@@ -762,6 +762,7 @@ fn sizes_offsets_and_rates_near_the_largest_number_are_refused_in_the_same_way()
         ]);
     }
     pair.same("qemu-img bench -c 2 -f raw -o 8M a.raw");
+    pair.same("qemu-io -c 'open -o driver=null-co,latency-ns=9223372036854775808' -c length");
     pair.same("qemu-img info -f raw a.raw");
 }
 

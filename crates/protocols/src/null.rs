@@ -37,7 +37,11 @@ fn open(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> 
     Box::pin(async move {
         let mut options = options;
         let size = options.take_u64("size")?.unwrap_or(DEFAULT_SIZE);
-        let latency = Duration::from_nanos(options.take_u64("latency-ns")?.unwrap_or(0));
+        let latency = options.take_u64("latency-ns")?.unwrap_or(0);
+        if i64::try_from(latency).is_err() {
+            return Err(BlockError::invalid("latency-ns is invalid: it must be less than 2^63"));
+        }
+        let latency = Duration::from_nanos(latency);
         let read_zeroes = options.take_bool("read-zeroes")?.unwrap_or(false);
         options.finish()?;
         if i64::try_from(size).is_err() {
