@@ -1,12 +1,12 @@
 //! A piece on its way: read, scanned for zeroes, written when its turn has come.
 //!
 //! ```text
-//!   read ─ scan ─ read ─ scan … held until the pieces before have begun their writes ─▶ write · write · write
+//!   read ─ scan ─ read ─ scan … held until the pieces before have written ─▶ write · write · write
 //! ```
 //!
-//! The turn is passed on when the last write has been begun: a format that gives it a new place in its file has done so,
-//! unless it needs another table first, and what is copied lies in the file in the order of the disk. Where a table is
-//! new, pieces may pass each other, which costs order, not correctness.
+//! A format gives out places in its file in the order of the requests that ask for them. There a write that needs time is
+//! waited for before the next one is begun, in this piece and in the one whose turn is next, and what is copied lies in the
+//! file in the order of the disk. Elsewhere, and where no order is asked for, several writes are under way.
 //!
 //! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
 use super::plan::{Need, SECTOR};
@@ -24,7 +24,7 @@ use std::task::Poll;
 pub(super) const STEP: u64 = 1 << 20;
 
 /// Most buffers that a piece holds before it waits for its turn.
-const MOST_HELD: usize = 2;
+const MOST_HELD: usize = 4;
 
 /// Most writes of a piece that are under way.
 const MOST_WRITES: usize = 8;
@@ -172,7 +172,7 @@ impl Flight {
         Ok(())
     }
 
-    /// Has `write` done when the turn has come. The last one is kept back: with it the turn is passed on.
+    /// Has `write` done when the turn has come. The last one is kept back until all is read.
     async fn write(&mut self, offset: u64, write: impl Future<Output = Done> + Send + 'static) -> Done {
         self.held.push_back((offset, Box::pin(write)));
         if let Some(turn) = &mut self.turn {
@@ -190,12 +190,12 @@ impl Flight {
     async fn write_held(&mut self, all: bool) -> Done {
         while self.held.len() > usize::from(!all) {
             let Some((offset, mut write)) = self.held.pop_front() else { break };
-            let polled = std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
-            if self.held.is_empty() {
-                self.turn = None;
-            }
-            match polled {
+            match std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
                 Poll::Ready(written) => written?,
+                Poll::Pending if self.turn.is_some() && self.plan.target.gives_places() => {
+                    self.slow.store(true, Relaxed);
+                    write.await?;
+                }
                 Poll::Pending => {
                     self.slow.store(true, Relaxed);
                     self.writes.push_back((offset, rt::spawn(write)));

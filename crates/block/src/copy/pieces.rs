@@ -8,10 +8,6 @@ use rt::BoxFuture;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most bytes of data of one piece: read and written at a stretch, while the next one is on its way. Each piece is a
-/// hand-over from one worker to another, which takes a moment.
-const DATA: u64 = 2 * STEP;
-
 /// Most bytes of zeroes of one piece: they cost little, but a pause waits for them.
 const ZEROES: u64 = 1 << 30;
 
@@ -70,7 +66,7 @@ impl Walk {
     fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
         let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
         let (at, len) = (self.at, end - self.at);
-        let unit = whole_units(plan.target_of(at), DATA.min(self.end - at));
+        let unit = whole_units(plan.target_of(at), plan.stretch.min(self.end - at), plan.stretch);
         let (len, need) = match need {
             Need::Nothing => (len, Some(need)),
             // A unit of several extents: whoever copies it looks for itself.
@@ -84,10 +80,10 @@ impl Walk {
     }
 }
 
-/// Ends a piece at a multiple of [`DATA`] in the target, so that two of them do not share clusters there.
-fn whole_units(target: u64, len: u64) -> u64 {
+/// Ends a piece at a multiple of `stretch` in the target, so that two of them do not share clusters there.
+fn whole_units(target: u64, len: u64, stretch: u64) -> u64 {
     let end = target.saturating_add(len);
-    match (end - end % DATA).checked_sub(target) {
+    match (end - end % stretch.max(1)).checked_sub(target) {
         Some(shorter @ 1..) => shorter,
         _ => len,
     }
@@ -189,9 +185,9 @@ mod tests {
     #[test]
     fn pieces_end_where_a_unit_of_the_target_does() {
         for (target, len, expected) in
-            [(0, DATA, DATA), (5, DATA, DATA - 5), (DATA - 1, DATA, 1), (DATA + 3, 7, 7), (u64::MAX, 9, 9)]
+            [(0, STEP, STEP), (5, STEP, STEP - 5), (STEP - 1, STEP, 1), (STEP + 3, 7, 7), (u64::MAX, 9, 9)]
         {
-            assert_eq!(whole_units(target, len), expected, "{len} bytes at {target}");
+            assert_eq!(whole_units(target, len, STEP), expected, "{len} bytes at {target}");
         }
     }
 }

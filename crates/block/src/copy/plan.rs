@@ -36,6 +36,14 @@ impl Port {
         }
     }
 
+    /// Whether what is written for the first time gets its place only then.
+    pub(super) fn gives_places(&self) -> bool {
+        match self {
+            Port::Entry(entry) => entry.node().facts().cluster_size.is_some(),
+            Port::Inner(node) => node.facts().cluster_size.is_some(),
+        }
+    }
+
     /// Bytes that are compared at a time: those that are stored at a time.
     pub(super) fn unit(&self) -> u64 {
         let size = match self {
@@ -145,6 +153,9 @@ pub struct CopyPlan {
     pub sparse: usize,
     /// Pieces are written as they come, not in their order.
     pub out_of_order: bool,
+    /// Most bytes of data of one piece, read and written at a stretch while the next one is on its way: a piece that is
+    /// long makes few hand-overs between workers, one that is short makes a fine rate. A power of two, at least 1 MiB.
+    pub stretch: u64,
     /// Bytes that are copied in order on the worker that asks, before the others help: a small copy ends sooner so.
     pub alone: u64,
     /// Where there is one, what can't be read is told to it and becomes zeroes.
@@ -173,6 +184,7 @@ impl CopyPlan {
             zeroes: Zeroes::Write,
             sparse: 0,
             out_of_order: false,
+            stretch: STEP,
             alone: 0,
             lost: None,
         }
