@@ -190,6 +190,10 @@ impl Flight {
     async fn write_held(&mut self, all: bool) -> Done {
         while self.held.len() > usize::from(!all) {
             let Some((offset, mut write)) = self.held.pop_front() else { break };
+            if self.held.is_empty() && !self.plan.target.gives_places() {
+                // Whoever is next needs a moment to wake up: it may do so during the last write.
+                self.turn = None;
+            }
             match std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
                 Poll::Ready(written) => written?,
                 Poll::Pending if self.turn.is_some() && self.plan.target.gives_places() => {

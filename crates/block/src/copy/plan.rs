@@ -37,7 +37,7 @@ impl Port {
     }
 
     /// Whether what is written for the first time gets its place only then.
-    pub(super) fn gives_places(&self) -> bool {
+    pub fn gives_places(&self) -> bool {
         match self {
             Port::Entry(entry) => entry.node().facts().cluster_size.is_some(),
             Port::Inner(node) => node.facts().cluster_size.is_some(),
