@@ -188,18 +188,33 @@ impl OpenContext {
         let child = match take_reference(options, "backing")? {
             Some(Reference::None) => None,
             Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
-            Some(Reference::Options(options)) => {
-                let inherit =
-                    Inherit { common: Some(self.backing_common()), place: self.below()?, ..self.inherit() };
-                Some(open(&self.graph, options, inherit).await?)
-            }
-            None => self.linked_backing(link).await?,
+            Some(Reference::Options(options)) => match link {
+                Some(link) if link.filename.is_some() && self.names_no_file(&options) => {
+                    self.linked_backing(Some(link), options).await?
+                }
+                _ => {
+                    let common = Some(self.backing_common());
+                    let inherit = Inherit { common, place: self.below()?, ..self.inherit() };
+                    Some(open(&self.graph, options, inherit).await?)
+                }
+            },
+            None => self.linked_backing(link, Options::new()).await?,
         };
         self.edges.set(Role::Backing, child.clone());
         Ok(child)
     }
 
-    async fn linked_backing(&mut self, link: Option<&Link>) -> Result<Option<Arc<Node>>> {
+    /// Whether options of a backing image leave it to the overlay's header which file it is.
+    fn names_no_file(&self, options: &Options) -> bool {
+        let driver = options.get_str("driver").and_then(|name| self.graph.registry().find(name));
+        driver.is_none_or(|driver| driver.kind != DriverKind::Protocol)
+            && options
+                .iter()
+                .all(|(name, _)| !matches!(name, "file" | "filename") && !name.starts_with("file."))
+    }
+
+    /// Opens the backing image that the header names, with further options of it.
+    async fn linked_backing(&mut self, link: Option<&Link>, given: Options) -> Result<Option<Arc<Node>>> {
         let Some(Link { filename: Some(stored), format }) = link else { return Ok(None) };
         match self.policy.backing {
             Grant::Skip => return Ok(None),
@@ -215,7 +230,9 @@ impl OpenContext {
         // Which layer it was is in the message itself; that it is a thousand layers down needs no thousand words.
         let told = self.place.layers < LEVELS_TOLD;
         let what = |e: BlockError| if told { e.context("Could not open backing file") } else { e };
-        let options = self.graph.image_options(&filename, format.as_deref()).map_err(what)?;
+        let format = given.get_str("driver").or(format.as_deref());
+        let mut options = self.graph.image_options(&filename, format).map_err(what)?;
+        given.iter().for_each(|(name, value)| options.set(name, value.clone()));
         open(&self.graph, options, inherit).await.map(Some).map_err(what)
     }
 

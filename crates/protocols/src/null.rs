@@ -117,6 +117,10 @@ impl Driver for Null {
         self.wait()
     }
 
+    fn allocated_size(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.size.store(size, Relaxed);

@@ -6,6 +6,8 @@ use block::{BlockError, Limits, Options, Result};
 const COUNT_CACHE: usize = 1 << 20;
 /// No cache is smaller than this; requests under way must find their pages.
 const LEAST_CACHE: u64 = 64 << 10;
+/// Most clusters of refcounts that may be asked to be held, as in the programs whose option it is.
+const MOST_COUNT_CLUSTERS: u64 = i32::MAX as u64;
 
 /// What the options decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,14 @@ fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) ->
             return Err(BlockError::invalid("refcount-cache-size may not exceed cache-size"));
         }
         _ => {}
+    }
+    // A cache of tables is never larger than the image needs; what a total leaves is the refcounts'.
+    let (name, asked) =
+        if counts.is_some() { ("refcount-cache-size", counts) } else { ("cache-size", total) };
+    if asked.is_some_and(|size| size / cluster_size > MOST_COUNT_CLUSTERS) {
+        return Err(BlockError::invalid(format!(
+            "{name} is too big: at most {MOST_COUNT_CLUSTERS} clusters of refcounts can be held"
+        )));
     }
     let bytes = |asked: u64| asked.clamp(LEAST_CACHE, limits.cache_bytes) as usize;
     // A total is shared out: what one cache does not take is the other's.
