@@ -6,7 +6,7 @@
 //! service manager ─▶ by name or number ──────────────────▶ --nbd-server, --chardev
 //! ```
 //!
-//! What was received and not used closes with the session.
+//! What was received and not used closes when others come, or with the session.
 //!
 //! Bounds: [`RECEIVED`] descriptors wait, [`NAMED`] have a name.
 use parking_lot::Mutex;
@@ -27,11 +27,13 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Descriptors have come from the client. Those beyond the bound are closed.
+    /// Descriptors have come from the client, for the commands that came with them. Those beyond the bound are closed, and
+    /// those that no earlier command took: it may have been refused before it did, and the next one must not get them.
     pub(crate) fn receive(&self, descriptors: impl IntoIterator<Item = OwnedFd>) {
-        let mut received = self.received.lock();
-        let room = RECEIVED.saturating_sub(received.len());
-        received.extend(descriptors.into_iter().take(room));
+        let new: VecDeque<_> = descriptors.into_iter().take(RECEIVED).collect();
+        if !new.is_empty() {
+            *self.received.lock() = new;
+        }
     }
 
     /// The descriptor that came with a command.
@@ -69,5 +71,25 @@ impl Descriptors {
                 Err(io::Error::new(io::ErrorKind::NotFound, text))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_command_gets_the_descriptor_that_came_with_it_and_none_that_an_earlier_one_left() {
+        let descriptors = Descriptors::default();
+        let new = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let (left, own, second) = (new(), new(), new());
+        let numbers = [own.as_raw_fd(), second.as_raw_fd()];
+        descriptors.receive([left]);
+        descriptors.receive([own, second]);
+        // The rest of a long command comes without any.
+        descriptors.receive([]);
+        let taken: Vec<_> = std::iter::from_fn(|| descriptors.next()).collect();
+        assert_eq!(taken.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), numbers);
     }
 }
