@@ -207,6 +207,40 @@ fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_ar
     });
 }
 
+#[test]
+fn a_lock_leaves_a_descriptor_that_was_handed_over_past_the_page_cache() {
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("set-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let scratch = Scratch(folder);
+    let name = scratch.path("a");
+    std::fs::write(&name, vec![1; 10_000]).unwrap();
+    rt::block_on_control(async move {
+        let graph = graph();
+        let mut flags = Vec::new();
+        for locking in ["off", "auto"] {
+            let file = std::fs::File::options().read(true).write(true).open(&name).unwrap();
+            let (set, number) = rt::fdset::add(None, file.into(), None).unwrap();
+            let options = options(&format!("/dev/fdset/{set}"))
+                .with_str("node-name", locking)
+                .with_str("locking", locking)
+                .with("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+            match graph.add(options).await {
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::Invalid => {
+                    println!("left out, O_DIRECT is not possible here: {e}");
+                    return;
+                }
+                Err(e) => panic!("{e}"),
+            }
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+            flags.extend(info.lines().find(|line| line.starts_with("flags:")).map(str::to_owned));
+            assert!(rt::fdset::remove(set, None));
+        }
+        assert_eq!(flags.first(), flags.last());
+    });
+}
+
 /// Tries to make a file with a bad option; answers what there is of it afterwards.
 fn refused(name: &str, old: Option<&str>) -> Option<String> {
     if let Some(old) = old {

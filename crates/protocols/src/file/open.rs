@@ -95,7 +95,8 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
         None
     } else {
         // Locks need a descriptor that may read; an image that can only be written to goes without.
-        let lock_file = rt::fs::open(path, &OpenOptions::read_only()).await;
+        // With the same flags: a descriptor that was handed over shares them with its copies.
+        let lock_file = open_path(path, false, direct).await;
         match lock_file {
             Ok(lock_file) => Some(Locks::new(lock_file, filename.clone()))
                 .filter(|locks| given.locking == Locking::On || locks.possible()),
