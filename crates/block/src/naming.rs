@@ -86,8 +86,6 @@ impl Node {
 fn absolute(name: &str) -> String {
     match name.starts_with("json:") || name.contains("://") {
         true => name.to_owned(),
-        false => {
-            std::path::absolute(name).map_or_else(|_| name.to_owned(), |p| p.to_string_lossy().into_owned())
-        }
+        false => rt::fs::absolute(name),
     }
 }

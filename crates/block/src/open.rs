@@ -11,7 +11,6 @@ use crate::node::{Edges, Node, Role};
 use crate::options::{Opt, Options};
 use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
 use rt::{BoxFuture, BufMut};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// Levels that are opened by one task. Deeper ones get a task of their own, and with it a stack of their own.
@@ -358,8 +357,7 @@ pub fn name_seen_from(overlay: &str, file: &str) -> String {
     if resolve_filename(overlay, file) == file {
         return file.to_owned();
     }
-    std::path::absolute(file)
-        .map_or_else(|_| file.to_owned(), |path| codec::filename::text(path.as_os_str().as_bytes()))
+    rt::fs::absolute(file)
 }
 
 /// Opens a node with everything below it. The node is in the graph, unattached, when this returns.

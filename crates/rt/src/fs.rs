@@ -43,6 +43,12 @@ pub fn path(name: impl AsRef<Path>) -> PathBuf {
     PathBuf::from(OsString::from_vec(codec::filename::bytes(bytes).into_owned()))
 }
 
+/// A file name from the root, as text like `name` itself. Links are not followed.
+pub fn absolute(name: &str) -> String {
+    std::path::absolute(path(name))
+        .map_or_else(|_| name.to_owned(), |path| codec::filename::text(path.as_os_str().as_bytes()))
+}
+
 /// Opens a regular file or a device. FIFOs, sockets and directories are refused, never waited on.
 ///
 /// # Panics
@@ -69,4 +75,18 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Makes the names in a directory durable: what was created, renamed or removed in it.
 pub async fn sync_dir(dir: &Path) -> io::Result<()> {
     expect_current().sync_dir(dir).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_the_root_stands_for_the_same_bytes() {
+        let folder = std::env::current_dir().unwrap();
+        let name = b"d/n\xff\xc3.raw".as_slice();
+        let whole = absolute(&codec::filename::text(name));
+        assert_eq!(path(whole).as_os_str().as_bytes(), [folder.as_os_str().as_bytes(), b"/", name].concat());
+        assert_eq!(absolute("/a"), "/a");
+    }
 }

@@ -91,7 +91,7 @@ impl FileDriver {
         }
         Ok(Self {
             device: stat.kind != FileKind::Regular,
-            place: std::path::absolute(&filename).unwrap_or_else(|_| PathBuf::from(&filename)),
+            place: PathBuf::from(rt::fs::absolute(&filename)),
             filename,
             file: ArcSwap::from_pointee(file),
             direct,

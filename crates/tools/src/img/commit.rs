@@ -162,7 +162,8 @@ fn find_base(chain: &[Arc<Node>], args: &Args) -> Result<Arc<Node>, Failure> {
 }
 
 fn same_file(one: &str, other: &str) -> bool {
-    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+    let real = |name: &str| std::fs::canonicalize(rt::fs::path(name));
+    match (real(one), real(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
     }
