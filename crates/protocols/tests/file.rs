@@ -264,6 +264,22 @@ fn a_refused_create_leaves_what_was_there_and_makes_nothing() {
 }
 
 #[test]
+fn a_file_is_made_in_a_folder_that_may_be_written_to_and_not_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("unread");
+    std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(0o300)).unwrap();
+    let name = scratch.path("a");
+    if std::fs::read_dir(&scratch.0).is_ok() {
+        println!("left out: whoever runs this may read every folder");
+    } else {
+        rt::block_on_control(
+            async move { graph().create("file", &name, 4096, Options::new()).await.unwrap() },
+        );
+    }
+    std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+#[test]
 fn a_file_in_which_an_image_is_being_made_is_nobody_elses() {
     let scratch = Scratch::new("claim");
     let name = scratch.path("a");

@@ -2,6 +2,7 @@
 use super::lock::Locks;
 use block::{BlockError, Claim, CreateOption, OptionKind, Options, Perms, Result, Share};
 use rt::{Allocate, BoxFuture, BufMut, File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Bytes that a new file stores from the start.
@@ -65,7 +66,7 @@ async fn open_or_make(path: &Path) -> std::io::Result<(File, bool)> {
     match rt::fs::open(path, &new).await {
         Ok(file) => Ok((file, true)),
         // A link whose file is missing is there and is not: the file is made, and stays.
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
             let file = rt::fs::open(path, &OpenOptions { create: true, ..open }).await?;
             Ok((file, false))
         }
@@ -84,13 +85,15 @@ struct FileClaim {
 impl Claim for FileClaim {
     fn done(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
-            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
-            let synced = match self.file.sync(false).await {
-                Ok(()) => rt::fs::sync_dir(folder.unwrap_or(Path::new("."))).await,
-                Err(e) => Err(e),
+            let Err(e) = self.make_durable().await else {
+                self.locks.release();
+                return Ok(());
             };
-            self.locks.release();
-            synced.map_err(|e| could_not_create(&self.path.to_string_lossy(), &e))
+            let filename = self.path.to_string_lossy().into_owned();
+            if let Err(left) = self.undo().await {
+                tracing::warn!(filename, error = %left, "an image that is not durable could not be removed");
+            }
+            Err(could_not_create(&filename, &e))
         })
     }
 
@@ -104,6 +107,25 @@ impl Claim for FileClaim {
 }
 
 impl FileClaim {
+    /// Makes the file and its name durable. A folder that may not be read can't be synced, nor can any in some file systems:
+    /// there the sync of the file has to do.
+    async fn make_durable(&self) -> std::io::Result<()> {
+        self.file.sync(false).await?;
+        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
+        match rt::fs::sync_dir(folder.unwrap_or(Path::new("."))).await {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported
+                ) =>
+            {
+                tracing::debug!(path = %self.path.display(), error = %e, "the folder of a new file can't be synced");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Removes the name, if it still is this file's.
     async fn remove(&self) -> std::io::Result<()> {
         let (own, there) = (self.file.stat()?, rt::fs::stat(&self.path).await?);
@@ -135,7 +157,7 @@ pub(super) async fn resize(
         "falloc" if size == old => Ok(()),
         "falloc" => match file.allocate(Allocate::Reserve, old, size - old).await {
             // ext2, ext3, many FUSE and network file systems reserve nothing; what is written has its place as well.
-            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => write_zeroes(file, old, size).await,
+            Err(e) if e.kind() == ErrorKind::Unsupported => write_zeroes(file, old, size).await,
             result => result,
         },
         "full" => write_zeroes(file, old, size).await,
