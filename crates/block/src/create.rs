@@ -9,12 +9,14 @@
 //! - what is there is changed only when all that can be refused was judged;
 //! - a failed create removes the file that it made itself, and no other;
 //! - from the claim to the end nobody else can make an image in the same place, or open what is there for writing.
+use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::graph::Graph;
+use crate::graph::{BackendRequest, Graph};
 use crate::io::WriteFlags;
 use crate::node::Node;
 use crate::open::{Policy, resolve_filename};
 use crate::options::Options;
+use crate::perm::{Perms, Share};
 use crate::registry::{CreateRequest, DriverKind, DriverType};
 use rt::{BoxFuture, BufMut};
 use std::path::Path;
@@ -28,6 +30,10 @@ pub trait Claim: Send + Sync {
     /// Gives the place back after a failure; a file that the claim made is removed.
     fn undo(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 }
+
+/// What whoever makes an image needs of its place, and leaves to others.
+pub const MAKER: Perms =
+    Perms { need: Share::WRITE.and(Share::RESIZE), share: Share::READ.and(Share::WRITE_UNCHANGED) };
 
 impl Graph {
     /// Creates an image: a place for it is claimed, then the format is made in it.
@@ -53,11 +59,19 @@ impl Graph {
             place_options.finish()?;
             let (name, file) = self.protocol_options(filename)?;
             let file = self.open(file.with_str("driver", &name), Policy::ALONE).await?;
+            // What can't be claimed by its name is kept from others by an entry that writes to it.
+            let entry = match protocol.claim {
+                Some(_) => None,
+                None => Some(self.enter_to_make(&file).await?),
+            };
             let result = match self.check_place(filename, &file, &options).await {
                 Ok(()) => create(CreateRequest { file: file.clone(), size, options }).await,
                 Err(e) => Err(e),
             };
-            result.and(self.release(&file).await)
+            result.and(match entry {
+                Some(entry) => self.detach(&entry).await,
+                None => self.release(&file).await,
+            })
         }
         .await;
         match (result, claim) {
@@ -70,6 +84,23 @@ impl Graph {
                 Err(e)
             }
             (result, None) => result,
+        }
+    }
+
+    /// An entry for whoever makes an image in a node; the node goes with it.
+    async fn enter_to_make(&self, file: &Arc<Node>) -> Result<Arc<Backend>> {
+        let request = BackendRequest {
+            label: "the making of an image".to_owned(),
+            node: file.clone(),
+            perms: MAKER,
+            pinned: true,
+        };
+        match self.attach(request).await {
+            Ok(entry) => Ok(entry),
+            Err(e) => {
+                self.dispose(file).await;
+                Err(e)
+            }
         }
     }
 

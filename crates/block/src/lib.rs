@@ -46,7 +46,7 @@ pub use copy::{
     CopyError, CopyPlan, Cursor, Dirty, Lost, Over, Pace, Piece, Pieces, Port, Rest, Side, Step, Verdict,
     Zeroes, copy,
 };
-pub use create::{Claim, create_plain, judge_plain};
+pub use create::{Claim, MAKER, create_plain, judge_plain};
 pub use driver::{
     Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
     OptionKind, Reopened, Repair, Token, Want, WritePlan,

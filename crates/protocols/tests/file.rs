@@ -390,6 +390,29 @@ fn zeroes_that_may_unmap_and_discards_give_a_devices_space_back() {
 }
 
 #[test]
+fn no_image_is_made_on_a_device_that_another_writes_to() {
+    let scratch = Scratch::new("busy-device");
+    let backing = scratch.path("a");
+    std::fs::write(&backing, vec![7; 1 << 20]).unwrap();
+    let Some(device) = Loop::new(&[], &backing) else { return };
+    rt::block_on_control(async {
+        let (user, maker) = (graph(), graph());
+        let node = user.add(device.options()).await.unwrap();
+        let disk = user.attach(writer(&node)).await.unwrap();
+        let e = maker.create("host_device", &device.0, 4096, Options::new()).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Locked);
+        assert!(maker.nodes().is_empty());
+        let (data, result) = disk.read(0, BufMut::with_len(4096)).await;
+        result.unwrap();
+        assert!(data.iter().all(|byte| *byte == 7));
+        user.detach(&disk).await.unwrap();
+        user.remove("f").await.unwrap();
+        maker.create("host_device", &device.0, 4096, Options::new()).await.unwrap();
+        assert!(maker.nodes().is_empty());
+    });
+}
+
+#[test]
 fn a_read_only_device_is_refused_for_writing_unless_reading_will_do() {
     let scratch = Scratch::new("ro-device");
     let backing = scratch.path("a");

@@ -1,6 +1,6 @@
 //! Creating and resizing files: durable, with their directory entry, before anybody is told.
 use super::lock::Locks;
-use block::{BlockError, Claim, CreateOption, OptionKind, Options, Perms, Result, Share};
+use block::{BlockError, Claim, CreateOption, MAKER, OptionKind, Options, Result};
 use rt::{Allocate, BoxFuture, BufMut, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -50,10 +50,8 @@ pub(super) fn claim_file<'a>(
         let (file, made) = open_or_make(path).await.map_err(|e| could_not_create(filename, &e))?;
         let claim =
             FileClaim { locks: Locks::new(file.clone(), filename.to_owned()), path: path.into(), file, made };
-        let maker =
-            Perms { need: Share::WRITE.and(Share::RESIZE), share: Share::READ.and(Share::WRITE_UNCHANGED) };
         if claim.locks.possible() {
-            claim.locks.set(maker)?;
+            claim.locks.set(MAKER)?;
         }
         Ok(Box::new(claim) as Box<dyn Claim>)
     })
