@@ -66,7 +66,8 @@ impl Node {
             };
         }
         let mut options = Options::new();
-        if self.driver_type.supports_backing {
+        // What its own header says needs no words here.
+        if self.driver_type.supports_backing && !self.is_as_named() {
             let below = self.child(Role::Backing).filter(|_| left > 0);
             let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(left - 1)));
             options.set("backing", below);

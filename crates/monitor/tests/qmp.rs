@@ -218,6 +218,32 @@ fn a_snapshot_of_an_image_opened_with_a_backing_image_its_header_does_not_name_k
 }
 
 #[test]
+fn a_long_chain_that_its_headers_name_is_not_described_in_a_new_header() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        let graph = control.graph();
+        made(&control, &folder.path("t")).await;
+        made(&control, &folder.path("b0")).await;
+        for layer in 1..20 {
+            let below = folder.path(&format!("b{}", layer - 1));
+            let options = Options::new().with_str("backing_file", &below).with_str("backing_fmt", "qcow2");
+            graph.create("qcow2", &folder.path(&format!("b{layer}")), 65536, options).await.unwrap();
+        }
+        graph.add(qcow2("b", &folder.path("b19")).with("read-only", Opt::Bool(true))).await.unwrap();
+        let top = qcow2("t", &folder.path("t")).with("backing", Opt::Str("b".to_owned()));
+        graph.add(top).await.unwrap();
+        let guest = entry(&control, "t").await;
+        snapshot(&control, "t", &folder.path("o")).await.unwrap();
+        graph.detach(&guest).await.unwrap();
+
+        let common = Common { read_only: true, force_share: true, ..Common::default() };
+        let again = graph.open_image(&folder.path("o"), None, common, Policy::FOLLOW).await.unwrap();
+        let chain = std::iter::successors(Some(again), |node| node.child(block::Role::Backing));
+        assert_eq!(chain.count(), 22);
+    });
+}
+
+#[test]
 fn a_snapshot_onto_a_file_in_use_is_refused_by_whatever_name_before_it_is_touched() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());
