@@ -17,6 +17,14 @@ impl Scratch {
         Self(dir)
     }
 
+    /// In the folder of the build: O_DIRECT needs a real file system, not a temporary one in memory.
+    fn for_direct(name: &str) -> Self {
+        let folder =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
     fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
@@ -167,11 +175,7 @@ fn options_nobody_knows_are_refused_by_name_and_leave_nothing_behind() {
 
 #[test]
 fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_are() {
-    // O_DIRECT needs a real file system: the folder of the build, not a temporary one in memory.
-    let folder =
-        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("direct-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let scratch = Scratch(folder);
+    let scratch = Scratch::for_direct("direct");
     let name = scratch.path("a");
     std::fs::write(&name, vec![1; 10_000]).unwrap();
     rt::block_on_control(async move {
@@ -209,10 +213,7 @@ fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_ar
 
 #[test]
 fn a_lock_leaves_a_descriptor_that_was_handed_over_past_the_page_cache() {
-    let folder =
-        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("set-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let scratch = Scratch(folder);
+    let scratch = Scratch::for_direct("set");
     let name = scratch.path("a");
     std::fs::write(&name, vec![1; 10_000]).unwrap();
     rt::block_on_control(async move {
