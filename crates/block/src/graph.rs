@@ -335,8 +335,10 @@ impl Graph {
         if let Some(user) = self.users(&node).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use by {user}")));
         }
-        // What can be lost is told while the node is still there; what fails in its closing is no failure to delete it.
-        if !node.poisoned() {
+        // What can be lost is told while the node is still there, and once: storage that broke keeps no node for ever. What
+        // fails in its closing is no failure to delete it.
+        let mut storage = std::iter::successors(Some(node.clone()), |node| node.child(Role::File));
+        if !storage.any(|node| node.poisoned()) {
             node.flush().await?;
         }
         node.monitor_owned.store(false, Release);

@@ -311,6 +311,20 @@ fn after_one_failed_flush_nothing_is_acknowledged_any_more_but_reads_go_on() {
 }
 
 #[test]
+fn a_node_over_storage_that_broke_can_be_deleted() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
+        graph.add(overlay("o", "d")).await.unwrap();
+        let e = graph.remove("o").await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Io, "what can be lost is told once");
+        graph.remove("o").await.unwrap();
+        graph.remove("d").await.unwrap();
+        assert!(graph.nodes().is_empty());
+    });
+}
+
+#[test]
 fn a_dirty_bitmap_covers_every_write_while_it_is_there() {
     rt::block_on_control(async {
         let graph = graph();
