@@ -12,6 +12,8 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use parking_lot::Mutex;
+
 use crate::sys::check;
 
 /// The first descriptor that a service manager passes.
@@ -69,6 +71,9 @@ fn parse(count: &str, names: Option<&str>) -> io::Result<Vec<Handed>> {
 /// # Errors
 /// `NotFound` when there is none of this number, or it is the program's own, or it was taken already.
 pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+    // Two that take the same one must not both find it untaken.
+    static TAKING: Mutex<()> = Mutex::new(());
+    let _taking = TAKING.lock();
     let inherited = number >= FIRST && flags(number).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0);
     if !inherited {
         let text = format!("no descriptor {number} was handed over, or it is in use already");
