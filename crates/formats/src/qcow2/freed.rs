@@ -244,6 +244,9 @@ impl Image {
     async fn release(&self, upto: u64) {
         let _turn = self.freed.turn.lock().await;
         let gone = self.freed.take(upto);
+        if gone.is_empty() {
+            return;
+        }
         if !self.writable.load(Acquire) {
             // They came too late: nothing is written any more, and nobody may wait for it in vain.
             let clusters = gone.iter().map(|g| g.count).sum::<u64>();
