@@ -284,6 +284,9 @@ pub struct Created {
     pub size: u64,
 }
 
+/// Puts back the access that a driver had before it was switched. It can't fail.
+pub type WayBack = Box<dyn FnOnce() + Send>;
+
 /// Lets prepared options of a reopen take effect. It can't fail.
 pub type Reopened<'a> = Box<dyn FnOnce() + Send + 'a>;
 
@@ -371,10 +374,11 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Makes the driver writable or read-only in place (children are switched by the core, before this when it
-    /// becomes writable, after this when it becomes read-only).
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+    /// becomes writable, after this when it becomes read-only). After a failure nothing has changed. The way back is for a
+    /// change of the graph that fails at a later step, before anybody could write.
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
         let _ = writable;
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Box::new(|| {}) as WayBack) })
     }
 
     /// Prepares changed options at a reopen: all that can fail is done here, and nothing has changed before what is

@@ -49,7 +49,7 @@ pub use copy::{
 pub use create::{Claim, MAKER, create_plain, judge_plain};
 pub use driver::{
     Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
-    OptionKind, Reopened, Repair, Token, Want, WritePlan,
+    OptionKind, Reopened, Repair, Token, Want, WayBack, WritePlan,
 };
 pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};

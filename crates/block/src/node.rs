@@ -275,6 +275,12 @@ impl Node {
         BlockError::new(ErrorKind::Poisoned, text).at_node(&self.name)
     }
 
+    /// Says whether the node may be written to; its driver has been switched before.
+    pub(crate) fn mark_writable(&self, writable: bool) {
+        self.set_slow(Slow::READ_ONLY, !writable);
+        self.common.write().read_only = !writable;
+    }
+
     /// What keeps the node busy (a job), if anything does.
     pub fn busy(&self) -> Option<String> {
         self.busy.read().clone()

@@ -18,3 +18,4 @@ pub mod qcow2;
 pub mod scope;
 pub mod stack;
 pub mod stamp;
+pub mod steps;

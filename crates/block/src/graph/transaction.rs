@@ -14,11 +14,11 @@
 use super::topology::{Moved, Topology, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
-use crate::driver::Link;
+use crate::driver::{Link, WayBack};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Closed;
 use crate::graph::BackendRequest;
-use crate::node::{Node, Role, Slow};
+use crate::node::{Node, Role};
 use crate::perm::{Perms, Share};
 use futures_util::lock::MutexGuard;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ enum Step {
     Perms(Arc<Backend>, Perms),
     Moved(Moved, Arc<Node>),
     Backing(Arc<Node>, Option<Arc<Node>>),
-    Access(Arc<Node>, bool),
+    Access(Arc<Node>, bool, WayBack),
     Link(Arc<Node>, Link),
 }
 
@@ -204,28 +204,28 @@ impl Change<'_> {
 
     /// Makes one node writable or read-only.
     async fn switch(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
-        let mark = |writable: bool| {
-            node.set_slow(Slow::READ_ONLY, !writable);
-            node.common.write().read_only = !writable;
-        };
-        if writable {
+        let way_back = if writable {
             // The locks of the writer come first; given back if another process is in the way.
-            mark(true);
+            node.mark_writable(true);
             let locked = self.graph.0.topology.write().settle(std::slice::from_ref(node));
             let opened = match locked {
                 Ok(()) => node.driver.set_writable(true).await,
                 Err(e) => Err(e),
             };
-            if let Err(e) = opened {
-                mark(false);
-                self.graph.0.topology.write().settle(std::slice::from_ref(node))?;
-                return Err(e);
+            match opened {
+                Ok(way_back) => way_back,
+                Err(e) => {
+                    node.mark_writable(false);
+                    self.graph.0.topology.write().settle(std::slice::from_ref(node))?;
+                    return Err(e);
+                }
             }
         } else {
-            node.driver.set_writable(false).await?;
-            mark(false);
-        }
-        self.done.push(Step::Access(node.clone(), !writable));
+            let way_back = node.driver.set_writable(false).await?;
+            node.mark_writable(false);
+            way_back
+        };
+        self.done.push(Step::Access(node.clone(), !writable, way_back));
         self.unsettled.push(node.clone());
         Ok(())
     }
@@ -276,10 +276,15 @@ impl Change<'_> {
             Step::Moved(moved, from) => moved.point_to(&from),
             Step::Backing(node, old) => node.edges.set(Role::Backing, old),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
-            Step::Access(node, writable) => {
-                self.switch(&node, writable).await?;
-                // That was the way back, not a step of its own.
-                self.done.pop();
+            Step::Access(node, writable, way_back) => {
+                // In good order where that works: what a driver began with its first write is ended then.
+                let ended = if writable { Ok(()) } else { node.driver.set_writable(false).await.map(drop) };
+                if writable || ended.is_err() {
+                    way_back();
+                }
+                node.mark_writable(writable);
+                self.unsettled.push(node);
+                ended?;
             }
         }
         Ok(())

@@ -8,7 +8,8 @@ use super::options::Settings;
 use super::overlap;
 use block::{
     BlockError, CheckReport, Checker, Common, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How,
-    Link, Node, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want, WritePlan,
+    Link, Node, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want, WayBack,
+    WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -101,11 +102,7 @@ impl Qcow2 {
         image.regions.set_inactive(self.inactive_tables(asked).await?);
         *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
         image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
-        image.writable.store(true, Release);
-        // Entries that only reading looked at are judged anew (see `Image::overlapped`): after the switch, or a reader
-        // in between would leave some behind.
-        image.tables.clear();
-        image.forget_ahead();
+        image.be_writable_again();
         Ok(())
     }
 
@@ -213,20 +210,20 @@ impl Driver for Qcow2 {
         Box::pin(async move { self.image.resize(size, &preallocation).await })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
         Box::pin(async move {
             if writable {
-                return self.become_writable().await;
-            }
-            if self.image.writable.load(Acquire) {
+                self.become_writable().await?;
+            } else if self.image.writable.load(Acquire) {
                 self.image.flush().await?;
                 // Readers of other entries may still be on clusters that are given up now.
                 self.image.release_all_in_time().await;
                 self.settle_counts().await?;
-                self.image.writable.store(false, Release);
-                self.image.ready.store(false, Release);
+                self.image.become_read_only();
             }
-            Ok(())
+            let image = self.image.clone();
+            Ok(Box::new(move || if writable { image.become_read_only() } else { image.be_writable_again() })
+                as WayBack)
         })
     }
 

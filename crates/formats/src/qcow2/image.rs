@@ -109,6 +109,21 @@ impl Image {
         self.node.get()?.upgrade()
     }
 
+    /// Allows no changes from now on.
+    pub fn become_read_only(&self) {
+        self.writable.store(false, Release);
+        self.ready.store(false, Release);
+    }
+
+    /// Allows changes again, of an image whose file nobody else has changed meanwhile.
+    pub fn be_writable_again(&self) {
+        self.writable.store(true, Release);
+        // Entries that only reading looked at are judged anew (see `Image::overlapped`): after the switch, or a reader
+        // in between would leave some behind.
+        self.tables.clear();
+        self.forget_ahead();
+    }
+
     /// Refuses to go on where an earlier failure stopped all writing.
     pub fn unharmed(&self) -> Result<()> {
         match self.own_node().into_iter().chain(self.edges.get(Role::File)).find(|n| n.poisoned()) {

@@ -87,13 +87,31 @@ impl Image {
                 self.reserve_space(old, size, reserve).await?;
             }
             self.flush().await?;
-            self.change_header(|h| h.size = size).await
+            self.store_size(size).await
         };
-        if let Err(e) = prepared.await {
+        let grown = prepared.await;
+        if grown.is_err() {
             self.size.store(old, Release);
-            return Err(e);
         }
-        self.sync().await
+        grown
+    }
+
+    /// Stores the virtual size: durable when it returns, and the old one where it fails. A flush that fails leaves unknown
+    /// which of the two is on disk; nothing is written any more then.
+    async fn store_size(&self, size: u64) -> Result<()> {
+        let old = self.header.read().clone();
+        let stored = match self.change_header(|h| h.size = size).await {
+            Ok(()) => self.sync().await,
+            Err(e) => Err(e),
+        };
+        if stored.is_err() {
+            let _turn = self.header_turn.lock().await;
+            if self.unharmed().is_ok() {
+                old.store(&self.file()?).await.map_err(|e| self.failed(e))?;
+            }
+            *self.header.write() = old;
+        }
+        stored
     }
 
     /// Replaces the L1 table by one of `entries` entries.
@@ -118,8 +136,8 @@ impl Image {
             self.returned.lock().push(run);
             return Err(e);
         }
-        self.sync().await?;
         (0..=old_entries / TABLE_PAGE_WORDS).for_each(|number| self.tables.remove(TABLE_KEY | number));
+        self.sync().await?;
         let count = g.clusters(old_entries * 8);
         if count > 0 {
             self.freed.give_up(Gone { start: g.cluster(old_place), count, why: Why::Always });
@@ -189,21 +207,26 @@ impl Image {
 
     async fn shrink(self: &Arc<Self>, size: u64) -> Result<()> {
         self.flush().await?;
-        self.change_header(|h| h.size = size).await?;
+        self.store_size(size).await?;
         self.size.store(size, Release);
-        self.sync().await?;
-        self.unmap_from(self.geometry.clusters(size)).await?;
-        self.flush().await?;
-        self.release_all_in_time().await;
-        self.write_counts().await?;
-        self.truncate_file().await
+        // The disk is smaller from here on, whether or not all of its space comes back.
+        if let Err(e) = self.give_up_from(self.geometry.clusters(size)).await {
+            let image = self.file_name();
+            tracing::error!(image, error = %e, "the image was shrunk, but not all that lay behind its new end could be freed");
+        }
+        Ok(())
     }
 
     /// Gives up everything mapped, so that the backing file shows through everywhere. The gates above are closed.
     pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
         self.first_write().await?;
         self.flush().await?;
-        self.unmap_from(0).await?;
+        self.give_up_from(0).await
+    }
+
+    /// Unmaps all guest clusters from `from` on, and gives their space back.
+    async fn give_up_from(self: &Arc<Self>, from: u64) -> Result<()> {
+        self.unmap_from(from).await?;
         self.flush().await?;
         self.release_all_in_time().await;
         self.write_counts().await?;

@@ -16,7 +16,7 @@ mod open;
 use arc_swap::ArcSwap;
 use block::{
     BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, Kind,
-    Opt, Options, Perms, Reopened, Result, Want, WriteFlags, ZeroFlags,
+    Opt, Options, Perms, Reopened, Result, Want, WayBack, WriteFlags, ZeroFlags,
 };
 use lock::Locks;
 use parking_lot::Mutex;
@@ -60,7 +60,7 @@ pub(crate) struct FileDriver {
     filename: String,
     /// Where it is, also when the process has changed its folder.
     place: PathBuf,
-    file: ArcSwap<File>,
+    file: Arc<ArcSwap<File>>,
     direct: bool,
     device: bool,
     /// Device and inode.
@@ -93,7 +93,7 @@ impl FileDriver {
             device: stat.kind != FileKind::Regular,
             place: PathBuf::from(rt::fs::absolute(&filename)),
             filename,
-            file: ArcSwap::from_pointee(file),
+            file: Arc::new(ArcSwap::from_pointee(file)),
             direct,
             identity: Identity::of_file(&stat),
             length: AtomicU64::new(length),
@@ -364,11 +364,12 @@ impl Driver for FileDriver {
         })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
         Box::pin(async move {
             let file = open::reopen(&self.place, &self.file(), writable, self.direct).await?;
-            self.file.store(Arc::new(file));
-            Ok(())
+            // The old descriptor needs no permission to come back.
+            let (slot, old) = (self.file.clone(), self.file.swap(Arc::new(file)));
+            Ok(Box::new(move || slot.store(old)) as WayBack)
         })
     }
 

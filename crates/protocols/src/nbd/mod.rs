@@ -22,7 +22,7 @@ mod tests;
 
 use block::{
     BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, OpenContext,
-    Opened, Options, Reopened, Result, Want, WriteFlags, ZeroFlags,
+    Opened, Options, Reopened, Result, Want, WayBack, WriteFlags, ZeroFlags,
 };
 use connection::{Connection, Patience};
 use location::Location;
@@ -258,13 +258,13 @@ impl Driver for NbdDriver {
         })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<()>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
         Box::pin(async move {
             if writable && self.read_only() {
                 let text = format!("the server exports '{}' read-only", self.filename);
                 return Err(BlockError::new(ErrorKind::ReadOnly, text));
             }
-            Ok(())
+            Ok(Box::new(|| {}) as WayBack)
         })
     }
 
