@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 /// A place for an image, which others are kept away from until it is given back.
 pub trait Claim: Send + Sync {
-    /// Gives the place back with what was made in it, its name durable.
+    /// Gives the place back with what was made in it, its name durable; or else as [`Claim::undo`] does.
     fn done(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 
     /// Gives the place back after a failure; a file that the claim made is removed.

@@ -198,16 +198,16 @@ impl Image {
         }
     }
 
-    /// Makes the image writable or read-only in place.
-    pub async fn set_writable(&self, writable: bool) -> Result<(), BlockError> {
+    /// Reopens the image with these options, for writing or for reading only: all of it, or nothing has changed.
+    pub async fn reopen(&self, options: Options, writable: bool) -> Result<(), BlockError> {
+        let old = self.backend.perms();
         let need = if writable { Share::READ.and(Share::WRITE) } else { Share::READ };
-        let perms = Perms { need, share: self.backend.perms().share };
-        if !writable {
-            self.graph.set_perms(&self.backend, perms).await?;
-            return self.graph.set_writable(&self.node(), false).await;
+        self.graph.set_perms(&self.backend, Perms { need, share: old.share }).await?;
+        let reopened = self.graph.reopen(vec![options]).await;
+        if reopened.is_err() {
+            self.graph.set_perms(&self.backend, old).await?;
         }
-        self.graph.set_writable(&self.node(), true).await?;
-        self.graph.set_perms(&self.backend, perms).await
+        reopened
     }
 
     /// The node the image is.
@@ -218,6 +218,14 @@ impl Image {
     /// Closes it: everything is written back when this returns.
     pub async fn close(self) -> Result<(), BlockError> {
         self.graph.detach(&self.backend).await
+    }
+
+    /// Closes it after a command whose result is in force: what fails now is only warned of.
+    pub async fn close_when_done(self, console: &mut Console) {
+        let name = self.node().filename();
+        if let Err(error) = self.close().await {
+            console.warning(format_args!("closing '{name}' failed: {error}"));
+        }
     }
 }
 
@@ -403,6 +411,13 @@ fn set_aio(graph: &Graph, options: &mut Options, aio: &str) -> Result<(), BlockE
 /// Opens an image for a command; the failure names it.
 pub async fn open(source: &Source) -> Result<Image, Failure> {
     Image::open(source).await.map_err(|error| cannot_open(&source.name, &error))
+}
+
+/// Closes images after a command whose result is in force.
+pub async fn close_all_when_done(console: &mut Console, images: Vec<Image>) {
+    for image in images {
+        image.close_when_done(console).await;
+    }
 }
 
 /// Closes images; the first failure counts.

@@ -70,6 +70,8 @@ pub async fn watch<T>(
 ) -> T {
     let mut work = pin!(work);
     progress.set(console, 0, total.max(1));
+    // Where no signals are to be had, nobody can ask.
+    let mut deaf = false;
     loop {
         let mut asked = pin!(rt::signal::next_signal(&[ASK]));
         let mut look = pin!(rt::sleep(LOOK));
@@ -77,8 +79,12 @@ pub async fn watch<T>(
             if let Poll::Ready(answer) = work.as_mut().poll(context) {
                 return Poll::Ready(Woken::Done(answer));
             }
-            if asked.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Woken::Asked);
+            if !deaf {
+                match asked.as_mut().poll(context) {
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Woken::Asked),
+                    Poll::Ready(Err(_)) => deaf = true,
+                    Poll::Pending => {}
+                }
             }
             look.as_mut().poll(context).map(|()| Woken::Look)
         });

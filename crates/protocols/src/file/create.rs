@@ -87,11 +87,11 @@ impl Claim for FileClaim {
                 self.locks.release();
                 return Ok(());
             };
-            let filename = self.path.to_string_lossy().into_owned();
+            let error = could_not_create(&self.path.to_string_lossy(), &e);
             if let Err(left) = self.undo().await {
-                tracing::warn!(filename, error = %left, "an image that is not durable could not be removed");
+                tracing::warn!(cause = %error, error = %left, "an image that may not last could not be removed");
             }
-            Err(could_not_create(&filename, &e))
+            Err(error)
         })
     }
 

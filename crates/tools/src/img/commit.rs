@@ -109,10 +109,13 @@ async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failu
     let image = image::open(&args.source).await?;
     let mut progress = Progress::new(args.shown);
     let result = commit(console, &image, args, &mut progress).await;
-    let closed = image.close().await;
     progress.end(console);
-    result?;
-    closed?;
+    if let Err(failure) = result {
+        // The overlay shows what it showed: the first error counts.
+        image.close().await.ok();
+        return Err(failure);
+    }
+    image.close_when_done(console).await;
     if !args.quiet {
         outln!(console, "Image committed.");
     }
@@ -137,7 +140,10 @@ async fn commit(
         return Ok(());
     }
     let emptied = top.driver().make_empty().await;
-    emptied.map_err(|error| Failure::new(format_args!("Could not empty {}: {error}", args.source.name)))
+    emptied.map_err(|error| {
+        let (name, base) = (&args.source.name, base.filename());
+        Failure::new(format_args!("Could not empty {name}: {error}; what it held is in '{base}'"))
+    })
 }
 
 /// The image to commit into: the next one down, or the one called by name.
@@ -186,4 +192,44 @@ async fn copy_down(
     let copied = progress::watch(console, progress, length, || reins.done(), work).await;
     copied.map_err(|failed| failed.error)?;
     Ok(base.flush().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{image, made, overlay, shown, so, try_command};
+    use super::*;
+
+    fn args(keep: bool) -> Args {
+        let source = Source::named("/top").format(Some("qcow2")).writable();
+        Args { source, base: None, keep, quiet: true, shown: false, rate: None }
+    }
+
+    #[test]
+    fn a_commit_is_told_failed_and_the_overlay_shows_what_it_did_or_told_done_and_the_base_shows_it() {
+        let disk = made(vec![image("/base"), overlay("/top")]);
+        let before = shown(&disk, "/top").unwrap();
+        let old = |disk: &sim::Disk| so(shown(disk, "/top")? == before, "the overlay shows something else");
+        let in_base = |disk: &sim::Disk| {
+            old(disk)?;
+            so(shown(disk, "/base")? == before, "the base lacks something")?;
+            let durable = disk.cut_keeping(|_| false);
+            so(shown(&durable, "/base")? == before, "the base lacks something after a power cut")?;
+            so(shown(&durable, "/top")? == before, "the overlay lacks something after a power cut")
+        };
+        let emptied = |disk: &sim::Disk| {
+            in_base(disk)?;
+            let own = testkit::qcow2::read(&disk.content("/top").unwrap().to_vec(), &[])?;
+            so(own.iter().all(|byte| *byte == 0), "the overlay is not empty")
+        };
+        let empty = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_commit(&mut console, &args(false)).await })
+        };
+        let warned = try_command("commit", &disk, empty, &old, &emptied);
+        assert!(warned > 0, "what fails after the overlay was emptied is a warning");
+        let keep = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_commit(&mut console, &args(true)).await })
+        };
+        let warned = try_command("commit -d", &disk, keep, &old, &in_base);
+        assert!(warned > 0, "what fails after the base has all is a warning");
+    }
 }

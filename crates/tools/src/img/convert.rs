@@ -314,8 +314,11 @@ async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
         }
     }
     let result = into_target(console, args, &sources).await;
-    let closed = image::close_all(sources).await;
-    result.and(closed)
+    match result {
+        Ok(()) => image::close_all_when_done(console, sources).await,
+        Err(_) => _ = image::close_all(sources).await,
+    }
+    result
 }
 
 /// A copy of what another program writes meanwhile would be the image of no moment.
@@ -449,4 +452,39 @@ fn salvage(warn: Arc<impl Fn(&str) + Send + Sync + 'static>, start: u64) -> Lost
         let what = if error.step == Step::Status { "block status at offset" } else { "offset" };
         warn(&format!("error while reading {what} {place}: {why}"));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{image, made, overlay, shown, so, try_command};
+    use super::*;
+
+    #[test]
+    fn a_conversion_that_is_told_done_shows_all_of_its_source() {
+        let disk = made(vec![image("/base"), overlay("/top")]);
+        let before = shown(&disk, "/top").unwrap();
+        let old = |disk: &sim::Disk| so(shown(disk, "/top")? == before, "the source has changed");
+        let new = |disk: &sim::Disk| so(shown(disk, "/new")? == before, "the target shows something else");
+        let copy = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move {
+                let args = Args {
+                    sources: vec![Source::named("/top").format(Some("qcow2"))],
+                    target: Source::named("/new").format(Some("qcow2")).cache(Cache::WRITEBACK).writable(),
+                    create: true,
+                    list: OptionList::default(),
+                    backing: None,
+                    backing_format: None,
+                    target_is_zero: false,
+                    sparse: None,
+                    parallel: copy::PARALLEL,
+                    rate: None,
+                    salvage: false,
+                    out_of_order: false,
+                    shown: false,
+                };
+                convert(&mut console, &args).await
+            })
+        };
+        try_command("convert", &disk, copy, &old, &new);
+    }
 }

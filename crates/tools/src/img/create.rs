@@ -157,3 +157,36 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     }
     Ok(creation.make(&graph).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{image, made, shown, so, try_command};
+    use super::*;
+
+    #[test]
+    fn a_create_is_told_failed_and_no_file_is_left_or_told_done_and_the_image_is_there_to_last() {
+        let disk = made(vec![image("/base")]);
+        let old = |disk: &sim::Disk| so(disk.content("/new").is_none(), "a file is left");
+        let new = |disk: &sim::Disk| {
+            so(shown(disk, "/new")?.len() == 1 << 20, "the image has another size")?;
+            so(shown(&disk.cut_keeping(|_| false), "/new").is_ok(), "the image is gone after a power cut")
+        };
+        let make = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move {
+                let (backing, format) = (Some("/base".to_owned()), Some("qcow2".to_owned()));
+                let args = Args {
+                    quiet: true,
+                    format: "qcow2".to_owned(),
+                    list: OptionList::default(),
+                    backing,
+                    backing_format: format,
+                    unchecked: false,
+                    filename: "/new".to_owned(),
+                    size: Some(1 << 20),
+                };
+                create(&mut console, &args).await
+            })
+        };
+        try_command("create", &disk, make, &old, &new);
+    }
+}

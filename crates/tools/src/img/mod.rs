@@ -14,6 +14,8 @@ mod map;
 mod measure;
 mod rebase;
 mod resize;
+#[cfg(test)]
+pub mod told;
 
 use crate::console::Console;
 use crate::failure::Failure;

@@ -140,9 +140,12 @@ async fn open_and_rebase(console: &mut Console, args: &Args) -> Result<(), Failu
         image::warn_of_guess(console, &source.name);
     }
     let result = rebase(console, &image, args).await;
-    let closed = image.close().await;
-    result?;
-    Ok(closed?)
+    match result {
+        Ok(()) => image.close_when_done(console).await,
+        // The image shows what it showed: the first error counts.
+        Err(_) => _ = image.close().await,
+    }
+    result
 }
 
 async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {
@@ -291,5 +294,54 @@ async fn read(node: Option<&Arc<Node>>, at: u64, len: u64) -> Result<BufMut, Fai
             result?;
             Ok(buf)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{image, made, overlay, shown, so, try_command};
+    use super::*;
+
+    fn args(backing: &str, header_only: bool) -> Args {
+        Args {
+            source: Source::named("/top").format(Some("qcow2")).writable(),
+            backing: Some(backing.to_owned()),
+            format: Some("qcow2".to_owned()).filter(|_| !backing.is_empty()),
+            header_only,
+            backing_cache: Cache::WRITEBACK,
+            shown: false,
+        }
+    }
+
+    #[test]
+    fn a_rebase_is_told_failed_and_the_header_is_the_old_one_or_told_done_and_it_names_the_new_base() {
+        let disk = made(vec![image("/base"), image("/other"), overlay("/top")]);
+        let before = shown(&disk, "/top").unwrap();
+        let over = |base: &str, content: Option<&Vec<u8>>| {
+            let (base, content) = (Some(base.to_owned()).filter(|base| !base.is_empty()), content.cloned());
+            move |disk: &sim::Disk| {
+                let found = shown(disk, "/top")?;
+                so(
+                    content.as_ref().is_none_or(|content| found == *content),
+                    "the image shows something else",
+                )?;
+                let bytes = disk.content("/top").unwrap().to_vec();
+                so(testkit::qcow2::backing_of(&bytes) == base, "the image has another base")
+            }
+        };
+        let other = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_rebase(&mut console, &args("/other", false)).await })
+        };
+        let (old, kept) = (over("/base", Some(&before)), Some(&before));
+        let warned = try_command("rebase", &disk, other, &old, &over("/other", kept));
+        assert!(warned > 0, "what fails after the header was changed is a warning");
+        let alone = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_rebase(&mut console, &args("", false)).await })
+        };
+        try_command("rebase to nothing", &disk, alone, &old, &over("", kept));
+        let blind = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_rebase(&mut console, &args("/other", true)).await })
+        };
+        try_command("rebase -u", &disk, blind, &old, &over("/other", None));
     }
 }

@@ -126,10 +126,12 @@ async fn resize(console: &mut Console, args: &Args) -> Result<(), Failure> {
     if image.guessed_raw {
         image::warn_of_guess(console, &args.source.name);
     }
-    let result = apply(&image, args, console).await;
-    let closed = image.close().await;
-    result?;
-    closed?;
+    if let Err(failure) = apply(&image, args, console).await {
+        // Nothing was changed: there is nothing whose loss the close could tell.
+        image.close().await.ok();
+        return Err(failure);
+    }
+    image.close_when_done(console).await;
     if !args.quiet {
         outln!(console, "Image resized.");
     }
@@ -158,4 +160,33 @@ async fn apply(image: &image::Image, args: &Args, console: &mut Console) -> Resu
     }
     let resized = image.graph.resize(&image.node(), new, &args.preallocation).await;
     resized.map_err(|error: BlockError| Failure::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{SIZE, image, made, shown, so, try_command};
+    use super::*;
+
+    #[test]
+    fn a_resize_is_told_failed_and_the_image_is_as_it_was_or_told_done_and_it_has_the_new_size() {
+        let disk = made(vec![image("/base")]);
+        let before = shown(&disk, "/base").unwrap();
+        let is = |size: u64| {
+            let mut expected = before.clone();
+            expected.resize(size as usize, 0);
+            move |disk: &sim::Disk| so(shown(disk, "/base")? == expected, "the image shows something else")
+        };
+        fn args(change: Change) -> Args {
+            let source = Source::named("/base").format(Some("qcow2")).writable();
+            Args { source, change, quiet: true, shrink: true, preallocation: "off".to_owned() }
+        }
+        let grow = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { resize(&mut console, &args(Change::Grow(SIZE))).await })
+        };
+        try_command("resize, larger", &disk, grow, &is(SIZE), &is(2 * SIZE));
+        let shrink = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { resize(&mut console, &args(Change::To(8192))).await })
+        };
+        try_command("resize, smaller", &disk, shrink, &is(SIZE), &is(8192));
+    }
 }

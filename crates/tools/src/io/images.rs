@@ -236,11 +236,7 @@ async fn change(image: &Image, options: Options, cache: Option<Cache>, writable:
         };
         all.set(name, value);
     }
-    if !writable {
-        image.set_writable(false).await?;
-    }
-    image.graph.reopen(vec![all]).await?;
-    if writable { image.set_writable(true).await } else { Ok(()) }
+    image.reopen(all, writable).await
 }
 
 /// Changed options of a file over those that say which file it is.
@@ -298,5 +294,53 @@ impl Session<'_> {
             self.console.error(error);
             Refused
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::img::told;
+    use block::WriteFlags;
+    use sim::OpKind;
+    use testkit::steps::{Failing, Fuse, at_every_step};
+
+    /// Whether a reopen was told done, and whether writes are taken before and after it.
+    type Came = (bool, bool, bool);
+
+    fn try_reopen(name: &str, from: bool, to: bool) {
+        let disk = told::made(vec![told::image("/base"), told::overlay("/top")]);
+        let act = move |fuse: Fuse| -> rt::BoxFuture<'static, Came> {
+            Box::pin(async move {
+                let source = Source::named("/top").format(Some("qcow2"));
+                let source = if from { source.writable() } else { source };
+                let image = Image::open(&source).await.unwrap();
+                let before = takes_writes(&image).await;
+                fuse.arm();
+                let reopened = change(&image, Options::new(), None, to).await;
+                fuse.disarm();
+                let after = takes_writes(&image).await;
+                image.close().await.ok();
+                (reopened.is_ok(), before, after)
+            })
+        };
+        let judge = |(done, before, after): Came, _: &sim::Disk, failing: Option<Failing>| {
+            let expected = if done { to } else { from };
+            let harmed = failing.is_some_and(|f| matches!(f.kind, OpKind::Sync | OpKind::Write));
+            let right = before == from && (after == expected || harmed && !after);
+            told::so(right, &format!("told done: {done}; takes writes: {before}, then {after}"))
+        };
+        at_every_step(name, &disk, &act, &judge);
+    }
+
+    async fn takes_writes(image: &Image) -> bool {
+        let data = rt::Buf::from_slice(&[7; 512]);
+        image.backend.write(0, data, WriteFlags::default()).await.is_ok()
+    }
+
+    #[test]
+    fn a_reopen_that_failed_leaves_the_image_as_writable_as_it_was() {
+        try_reopen("reopen -r", true, false);
+        try_reopen("reopen -w", false, true);
     }
 }
