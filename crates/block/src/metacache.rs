@@ -12,13 +12,15 @@
 //!   dirty set only with exactly the content that was written. A seal that is given up therefore needs no undo;
 //! - a flush ends with the result of an epoch that began after the flush came.
 //!
-//! Bounds: [`Cache::new`] takes bytes; pages that can't be evicted may exceed it until they are written.
+//! Bounds: [`Cache::new`] takes bytes; pages that can't be evicted may exceed it until they are written. Pages that
+//! nobody uses for a while leave before that ([`Cache::give_back_after`]).
 use crate::error::Result;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 const SHARDS: usize = 16;
 
@@ -120,9 +122,19 @@ impl Hasher for KeyHasher {
 type Pages = HashMap<u64, Arc<Page>, BuildHasherDefault<KeyHasher>>;
 
 /// Pages by key, bounded, with a second chance for those that were used.
-pub struct Cache {
+pub struct Cache(Arc<Held>);
+
+/// What a cache shares with the task that gives pages back.
+#[derive(Default)]
+struct Held {
     shards: [RwLock<Shard>; SHARDS],
     limit: AtomicUsize,
+    /// Seconds after which pages that nobody used go; 0: never.
+    interval: AtomicU32,
+    /// Counts the changes of `interval`: a task that waits for an older one ends.
+    changes: AtomicU32,
+    /// A task waits for the interval to pass.
+    waits: AtomicBool,
 }
 
 #[derive(Default)]
@@ -136,18 +148,27 @@ struct Shard {
 impl Cache {
     /// A cache of about `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { shards: Default::default(), limit: AtomicUsize::new(limit) }
+        Self(Arc::new(Held { limit: AtomicUsize::new(limit), ..Held::default() }))
     }
 
     /// Sets another bound in bytes; it takes effect as pages come.
     pub fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Relaxed);
+        self.0.limit.store(limit, Relaxed);
+    }
+
+    /// From now on pages that nobody used for so many seconds, or twice as many at most, go; 0: they stay.
+    pub fn give_back_after(&self, seconds: u32) {
+        if self.0.interval.swap(seconds, AcqRel) != seconds {
+            self.0.changes.fetch_add(1, AcqRel);
+            self.0.waits.store(false, Release);
+            self.0.wait();
+        }
     }
 
     fn shard(&self, key: u64) -> &RwLock<Shard> {
         let mut hasher = KeyHasher::default();
         hasher.write_u64(key);
-        &self.shards[(hasher.finish() >> 28) as usize % SHARDS]
+        &self.0.shards[(hasher.finish() >> 28) as usize % SHARDS]
     }
 
     /// Looks at a page without keeping it.
@@ -170,7 +191,7 @@ impl Cache {
 
     /// Adds a page, unless one is there already: that one is returned then. Evicts what may go.
     pub fn insert(&self, page: Arc<Page>) -> Arc<Page> {
-        let limit = (self.limit.load(Relaxed) / SHARDS).max(2 * bytes_of(&page));
+        let limit = (self.0.limit.load(Relaxed) / SHARDS).max(2 * bytes_of(&page));
         let mut shard = self.shard(page.key).write();
         if let Some(present) = shard.pages.get(&page.key) {
             return present.clone();
@@ -179,12 +200,14 @@ impl Cache {
         shard.order.push_back(page.key);
         shard.pages.insert(page.key, page.clone());
         shard.evict(limit);
+        drop(shard);
+        self.0.wait();
         page
     }
 
     /// Whether dirty pages of `words` words each take so much of the cache that they should be written.
     pub fn is_crowded_by(&self, dirty: &Dirty, words: usize) -> bool {
-        dirty.len() * page_bytes(words) > self.limit.load(Relaxed) / 2
+        dirty.len() * page_bytes(words) > self.0.limit.load(Relaxed) / 2
     }
 
     /// Forgets a page. It may not be dirty; whoever refers to it keeps it.
@@ -197,8 +220,51 @@ impl Cache {
 
     /// Forgets all pages. None may be dirty or in use.
     pub fn clear(&self) {
-        for shard in &self.shards {
+        for shard in &self.0.shards {
             *shard.write() = Shard::default();
+        }
+    }
+}
+
+impl Held {
+    /// Has a task give back what nobody uses, if there is something to give back and none does.
+    fn wait(self: &Arc<Self>) {
+        if self.interval.load(Acquire) == 0 || self.waits.load(Acquire) || self.is_empty() {
+            return;
+        }
+        if self.waits.swap(true, AcqRel) {
+            return;
+        }
+        rt::spawn(give_back(Arc::downgrade(self), self.changes.load(Acquire))).detach();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.read().pages.is_empty())
+    }
+
+    /// Forgets the pages that were not used since the last call; tells whether a further call may find more.
+    fn forget_unused(&self) -> bool {
+        self.shards.iter().filter(|shard| shard.write().forget_unused()).count() > 0
+    }
+}
+
+/// Gives pages back until nothing happens any more. The next page that comes starts it anew, so that a program at rest
+/// is at rest.
+async fn give_back(held: Weak<Held>, change: u32) {
+    loop {
+        let Some(seconds) = held.upgrade().map(|held| held.interval.load(Acquire)) else { return };
+        rt::sleep(Duration::from_secs(u64::from(seconds))).await;
+        let Some(held) = held.upgrade() else { return };
+        if held.changes.load(Acquire) != change {
+            return;
+        }
+        if !held.forget_unused() {
+            held.waits.store(false, Release);
+            // A page that came just before found this task waiting.
+            let came = !held.is_empty() && held.forget_unused();
+            if !came || held.waits.swap(true, AcqRel) {
+                return;
+            }
         }
     }
 }
@@ -220,6 +286,27 @@ impl Shard {
             self.bytes -= bytes_of(page);
             self.pages.remove(&key);
         }
+    }
+
+    /// Forgets the pages that were not used since the last call and that nobody else has; tells whether some of the
+    /// others were used, or some went.
+    fn forget_unused(&mut self) -> bool {
+        let before = self.pages.len();
+        let mut used = false;
+        self.pages.retain(|_, page| {
+            let was = page.used.swap(false, Relaxed);
+            used |= was;
+            // With the shard locked nobody gains a reference to a page that only the cache has.
+            was || Arc::strong_count(page) > 1
+        });
+        let gone = self.pages.len() < before;
+        if gone {
+            self.order.retain(|key| self.pages.contains_key(key));
+            self.bytes = self.pages.values().map(|page| bytes_of(page)).sum();
+            self.pages.shrink_to_fit();
+            self.order.shrink_to_fit();
+        }
+        used || gone
     }
 }
 
@@ -357,13 +444,37 @@ mod tests {
         for key in 0..1000 {
             cache.insert(page(key));
         }
-        let held = || cache.shards.iter().map(|s| s.read().bytes).sum::<usize>();
+        let held = || cache.0.shards.iter().map(|s| s.read().bytes).sum::<usize>();
         assert!(held() < 256 << 10, "{}", held());
         assert_eq!(cache.with(1_000_000, |p| p.word(3)), Some(1_000_000));
         assert!(cache.get(2_000_000).is_some());
         drop(kept);
         cache.clear();
         assert_eq!(held(), 0);
+    }
+
+    #[test]
+    fn pages_that_nobody_uses_go_and_the_others_stay() {
+        let (cache, dirty) = (Cache::new(1 << 20), Dirty::default());
+        for key in 0..3 {
+            dirty.mark(&cache.insert(page(key)));
+        }
+        let sealed = dirty.seal();
+        assert!(cache.0.forget_unused(), "they were used when they came");
+        assert!(!cache.0.forget_unused(), "they are dirty");
+        dirty.settle(&sealed[..2]);
+        drop(sealed);
+        assert!(cache.get(1).is_some());
+        assert!(cache.0.forget_unused());
+        let left = || (0..3).filter(|key| cache.with(*key, |_| ()).is_some()).collect::<Vec<_>>();
+        assert_eq!(left(), [1, 2]);
+        assert!(cache.0.forget_unused());
+        assert!(cache.0.forget_unused());
+        assert_eq!(left(), [2]);
+        dirty.clear();
+        while cache.0.forget_unused() {}
+        assert!(cache.0.is_empty());
+        assert_eq!(cache.0.shards.iter().map(|s| s.read().bytes).sum::<usize>(), 0);
     }
 
     #[test]

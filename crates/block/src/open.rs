@@ -498,7 +498,7 @@ pub(crate) fn take_common(options: &mut Options, inherited: Option<Common>) -> R
         common.direct = cache.take_bool("direct")?.unwrap_or(common.direct);
         common.no_flush = cache.take_bool("no-flush")?.unwrap_or(common.no_flush);
         common.write_through = cache.take_bool("writeback")?.map_or(common.write_through, |on| !on);
-        cache.finish()?;
+        cache.finish_in("cache")?;
     }
     match options.take_str("discard")?.as_deref() {
         None => {}

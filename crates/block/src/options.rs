@@ -174,6 +174,12 @@ impl Options {
         self.entries.is_empty()
     }
 
+    /// Ends the reading of options that are nested in `outer`: as [`Options::finish`], with the dotted name.
+    pub fn finish_in(self, outer: &str) -> Result<()> {
+        let dotted = self.entries.into_iter().map(|(name, value)| (format!("{outer}.{name}"), value));
+        Self { entries: dotted.collect() }.finish()
+    }
+
     /// Ends the reading: an option that nobody took is an error that names it.
     pub fn finish(self) -> Result<()> {
         match self.entries.first() {

@@ -83,7 +83,7 @@ impl Ahead {
 
 impl Image {
     pub(super) fn g(&self) -> Geometry {
-        self.geometry
+        Geometry { slice_bits: self.slice_bits.load(Relaxed), ..self.geometry }
     }
 
     /// The page of the L1 table that has the entry `index`.
@@ -236,7 +236,7 @@ impl Image {
     /// nobody here changes it.
     async fn read_slice(&self, slice: u64, place: u64) -> Result<BufMut> {
         let g = self.g();
-        let len = g.page_words() as u64 * 8;
+        let len = g.slice_words() as u64 * 8;
         if self.writable.load(Acquire) {
             return self.read_table(place, len).await;
         }
@@ -292,7 +292,7 @@ impl Image {
     /// What metadata guest data would overlap. Only writing can do harm to L2 tables and refcount blocks, so only a
     /// writable image looks for them.
     fn overlapped(&self, clusters: Range<u64>) -> Option<&'static str> {
-        if self.writable.load(Acquire) { self.regions.at(clusters) } else { self.regions.named_at(&clusters) }
+        if self.writable.load(Acquire) { self.regions.at(clusters) } else { self.regions.at_named(&clusters) }
     }
 
     /// The slice, in an L2 table that is this image's own: made or copied first where need be.

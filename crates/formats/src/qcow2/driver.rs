@@ -98,9 +98,9 @@ impl Qcow2 {
         // Refcount blocks have the first claim to their clusters; L2 tables are known as their L1 pages are loaded.
         image.regions.clear();
         image.find_blocks().await?;
-        let asked = image.settings.read().inactive_l2;
+        let asked = image.settings.read().checks.has("inactive-l2");
         image.regions.set_inactive(self.inactive_tables(asked).await?);
-        *image.alloc.lock().await = Alloc::new(length, image.geometry.clusters(length));
+        *image.alloc.lock().await = Alloc::new(length, image.g().clusters(length));
         image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
         image.be_writable_again();
         Ok(())
@@ -112,7 +112,7 @@ impl Qcow2 {
             return Ok(HashSet::new());
         }
         let snapshots = self.listed.read().snapshots.clone();
-        overlap::inactive_tables(&self.image.file()?, &snapshots, self.image.geometry).await
+        overlap::inactive_tables(&self.image.file()?, &snapshots, self.image.g()).await
     }
 
     /// Checks and mends the image in its file, and takes over what came of it.
@@ -162,8 +162,8 @@ impl Driver for Qcow2 {
         Facts {
             mapping: true,
             alignment: 1,
-            cluster_size: Some(image.geometry.cluster_size()),
-            can_write_zeroes: image.geometry.zero_flag || !image.has_backing(),
+            cluster_size: Some(image.g().cluster_size()),
+            can_write_zeroes: image.g().zero_flag || !image.has_backing(),
             can_discard: true,
             grows_with_zeroes: true,
             supports_backing: true,
@@ -234,17 +234,10 @@ impl Driver for Qcow2 {
             let header = self.image.header.read().clone();
             let settings = Settings::take(&mut options, discards, &header, block::Limits::default())?;
             options.finish()?;
-            let inactive = self.inactive_tables(settings.inactive_l2).await?;
+            let inactive = self.inactive_tables(settings.checks.has("inactive-l2")).await?;
             Ok(Box::new(move || {
                 self.image.regions.set_inactive(inactive);
-                self.image.tables.set_limit(settings.table_cache);
-                self.image.counts.set_limit(settings.count_cache);
-                *self.image.settings.write() = settings;
-                if !self.image.header_is_ready() {
-                    // Counts that are lazy from now on are called so before the next write; those that were stay so
-                    // until the image is settled.
-                    self.image.ready.store(false, Release);
-                }
+                self.image.take_settings(settings);
             }) as Reopened<'a>)
         })
     }

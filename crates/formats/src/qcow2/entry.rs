@@ -2,22 +2,27 @@
 //!
 //! ```text
 //!  guest cluster ─┬─ L1 index = cluster >> entry_bits ──▶ L2 table
-//!                 └─ slice    = cluster >> page_bits  ──▶ page of that table, cached under this number
+//!                 └─ slice    = cluster >> slice_bits ──▶ page of that table, cached under this number
 //! ```
 //! Specification: qcow2.rst, "Cluster mapping".
 use super::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
 
-/// Most words of a cached page: 4 KiB of a table.
+/// log2 of the words of a page, where the table has as many.
 const PAGE_BITS: u32 = 9;
+/// Bytes of a slice, where the table has as many and nothing else is asked for.
+pub(super) const DEFAULT_SLICE: u64 = 8 << PAGE_BITS;
 
-/// The numbers that follow from the header and never change while the image is open.
+/// The numbers that follow from the header and never change while the image is open; all but `slice_bits`, which an
+/// option decides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
     /// log2 of the cluster size.
     pub cluster_bits: u32,
     /// log2 of the entries of an L2 table.
     pub entry_bits: u32,
-    /// log2 of the words of a page of an L2 table or refcount block.
+    /// log2 of the words of a slice: what is read of an L2 table at a time.
+    pub slice_bits: u32,
+    /// log2 of the words of a page of a refcount block.
     pub page_bits: u32,
     /// log2 of the bits of a refcount.
     pub refcount_order: u32,
@@ -31,6 +36,7 @@ impl Geometry {
         Self {
             cluster_bits: header.cluster_bits,
             entry_bits,
+            slice_bits: entry_bits.min(PAGE_BITS),
             page_bits: entry_bits.min(PAGE_BITS),
             refcount_order: header.refcount_order,
             zero_flag: header.version >= 3,
@@ -59,32 +65,37 @@ impl Geometry {
 
     /// The slice that has the entry of a guest cluster.
     pub fn slice(self, cluster: u64) -> u64 {
-        cluster >> self.page_bits
+        cluster >> self.slice_bits
     }
 
     /// The index of a guest cluster's entry in its slice.
     pub fn index(self, cluster: u64) -> usize {
-        (cluster & (self.page_words() as u64 - 1)) as usize
+        (cluster & (self.slice_words() as u64 - 1)) as usize
     }
 
-    /// Words of a page of an L2 table or refcount block.
+    /// Words of a slice.
+    pub fn slice_words(self) -> usize {
+        1 << self.slice_bits
+    }
+
+    /// Words of a page of a refcount block.
     pub fn page_words(self) -> usize {
         1 << self.page_bits
     }
 
     /// Slices of an L2 table.
     pub fn slices(self) -> u64 {
-        1 << (self.entry_bits - self.page_bits)
+        1 << (self.entry_bits - self.slice_bits)
     }
 
     /// The L1 index of a slice.
     pub fn l1_index(self, slice: u64) -> u64 {
-        slice >> (self.entry_bits - self.page_bits)
+        slice >> (self.entry_bits - self.slice_bits)
     }
 
     /// Byte offset of a slice in its L2 table.
     pub fn slice_offset(self, slice: u64) -> u64 {
-        (slice & (self.slices() - 1)) << (self.page_bits + 3)
+        (slice & (self.slices() - 1)) << (self.slice_bits + 3)
     }
 
     /// Guest bytes that an L1 entry maps.
@@ -94,7 +105,7 @@ impl Geometry {
 
     /// Guest clusters from `cluster` to the end of its slice.
     pub fn to_slice_end(self, cluster: u64) -> u64 {
-        self.page_words() as u64 - self.index(cluster) as u64
+        self.slice_words() as u64 - self.index(cluster) as u64
     }
 
     /// Refcounts of a page.
@@ -196,6 +207,7 @@ mod tests {
         Geometry {
             cluster_bits,
             entry_bits,
+            slice_bits: entry_bits.min(9),
             page_bits: entry_bits.min(9),
             refcount_order: 4,
             zero_flag: true,
@@ -227,8 +239,11 @@ mod tests {
     #[test]
     fn small_clusters_have_pages_of_one_table() {
         let g = geometry(9);
-        assert_eq!((g.page_words(), g.slices(), g.l1_span()), (64, 1, 64 * 512));
+        assert_eq!((g.slice_words(), g.slices(), g.l1_span()), (64, 1, 64 * 512));
         let g = geometry(21);
-        assert_eq!((g.page_words(), g.slices(), g.slice_offset(513)), (512, 512, 4096));
+        assert_eq!((g.slice_words(), g.slices(), g.slice_offset(513)), (512, 512, 4096));
+        let g = Geometry { slice_bits: 6, ..g };
+        assert_eq!((g.slice_words(), g.slices(), g.slice_offset(4097)), (64, 4096, 512));
+        assert_eq!((g.slice(130), g.index(130), g.to_slice_end(130), g.l1_index(4097)), (2, 2, 62, 1));
     }
 }

@@ -167,7 +167,7 @@ impl Image {
 
     /// Clusters that may wait for an epoch: an eighth of the disk, neither few nor more than [`MUCH`].
     fn much(&self) -> u64 {
-        let g = self.geometry;
+        let g = self.g();
         g.cluster((self.size() / 8).min(MUCH)).max(FEW_CLUSTERS)
     }
 
@@ -273,8 +273,7 @@ impl Image {
         });
         let file = self.file()?;
         for run in &last {
-            let (offset, len) =
-                (run.start << self.geometry.cluster_bits, run.count << self.geometry.cluster_bits);
+            let (offset, len) = (run.start << self.g().cluster_bits, run.count << self.g().cluster_bits);
             if let Err(e) = file.discard(offset, len).await {
                 tracing::debug!(offset, len, error = %e, "space given up could not be given back to the file system");
             }

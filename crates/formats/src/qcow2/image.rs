@@ -10,13 +10,16 @@ use block::metacache::{Cache, Dirty, Turns};
 use block::{BlockError, Domain, Edges, ErrorKind, Leases, Node, Result, Role};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, `alloc`,
 /// `header_turn`; the turn of a flush comes before `alloc` and `count_writer`, so that nobody flushes under them.
 pub(super) struct Image {
-    pub geometry: Geometry,
+    /// Read through [`Image::g`].
+    pub(super) geometry: Geometry,
+    /// Changed only by a reopen, while nothing is under way.
+    pub slice_bits: AtomicU32,
     pub edges: Arc<Edges>,
     pub domain: Arc<Domain>,
     pub header: RwLock<Header>,
@@ -60,20 +63,24 @@ pub(super) const TABLE_KEY: u64 = 1 << 63;
 impl Image {
     pub fn new(header: Header, edges: Arc<Edges>, domain: Arc<Domain>, settings: Settings) -> Self {
         let geometry = Geometry::of(&header);
+        let (tables, counts) = (Cache::new(settings.table_cache), Cache::new(settings.count_cache));
+        tables.give_back_after(settings.clean_interval);
+        counts.give_back_after(settings.clean_interval);
         Self {
             geometry,
+            slice_bits: AtomicU32::new(settings.slice_bits),
             edges,
             domain,
-            regions: Regions::new(&header, geometry),
+            regions: Regions::new(&header, geometry, settings.checks),
             node: OnceLock::new(),
             size: AtomicU64::new(header.virtual_size()),
             writable: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             header_turn: AsyncMutex::new(()),
             counts_wait: AtomicBool::new(false),
-            tables: Cache::new(settings.table_cache),
+            tables,
             dirty_tables: Dirty::default(),
-            counts: Cache::new(settings.count_cache),
+            counts,
             dirty_counts: Dirty::default(),
             count_writer: AsyncMutex::new(()),
             clusters: Leases::new(),
@@ -85,6 +92,28 @@ impl Image {
             turns: Turns::default(),
             header: RwLock::new(header),
             settings: RwLock::new(settings),
+        }
+    }
+
+    /// Takes the settings of a reopen. Nothing is under way, and nothing is dirty.
+    pub fn take_settings(&self, settings: Settings) {
+        self.regions.set_checks(settings.checks);
+        for (cache, bytes) in [(&self.tables, settings.table_cache), (&self.counts, settings.count_cache)] {
+            cache.set_limit(bytes);
+            cache.give_back_after(settings.clean_interval);
+        }
+        let old = *self.settings.read();
+        if (old.slice_bits, old.checks) != (settings.slice_bits, settings.checks) {
+            // Slices have other numbers now, or their entries are judged in another way.
+            self.tables.clear();
+            self.forget_ahead();
+            self.slice_bits.store(settings.slice_bits, Release);
+        }
+        *self.settings.write() = settings;
+        if !self.header_is_ready() {
+            // Counts that are lazy from now on are called so before the next write; those that were stay so until the
+            // image is settled.
+            self.ready.store(false, Release);
         }
     }
 

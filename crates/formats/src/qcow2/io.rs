@@ -40,7 +40,7 @@ impl Change {
     /// given up also has the entry without it.
     fn publish(&mut self) {
         self.reserved = None;
-        let g = self.image.geometry;
+        let g = self.image.g();
         let mut gone = Vec::new();
         for (index, word) in (self.first..).zip(&self.entries) {
             let (old, new) = (Entry::of(self.page.set(index, *word), g), Entry::of(*word, g));
@@ -77,11 +77,11 @@ struct Leased {
 impl Image {
     /// Leases guest clusters as far as their slice goes, and loads it for a change.
     async fn lease_to_change(self: &Arc<Self>, cluster: u64, count: u64) -> Result<Leased> {
-        let g = self.geometry;
+        let g = self.g();
         let count = count.min(g.to_slice_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
         let page = self.slice_to_change(g.slice(cluster)).await?;
-        if self.tables.is_crowded_by(&self.dirty_tables, g.page_words()) || self.too_much_waits() {
+        if self.tables.is_crowded_by(&self.dirty_tables, g.slice_words()) || self.too_much_waits() {
             // An early epoch makes room.
             self.flush().await?;
         }
@@ -93,7 +93,7 @@ impl Image {
         self.judge(&leased.page).await?;
         let words = leased.page.words_from(leased.first).take(leased.count as usize);
         if leased.page.marks() & SUSPECT == 0 {
-            return Ok(words.map(|word| Entry::of(word, self.geometry)).collect());
+            return Ok(words.map(|word| Entry::of(word, self.g())).collect());
         }
         let mut entries = Vec::new();
         for (word, cluster) in words.collect::<Vec<_>>().into_iter().zip(leased.cluster..) {
@@ -109,7 +109,7 @@ impl Image {
 
     /// Plans new data for the start of a range.
     pub(super) async fn plan_data(self: &Arc<Self>, offset: u64, len: u64) -> Result<WritePlan> {
-        let g = self.geometry;
+        let g = self.g();
         let (cluster, within) = (g.cluster(offset), g.within(offset));
         let leased = self.lease_to_change(cluster, g.clusters(within + len)).await?;
         let entries = self.entries(&leased).await?;
@@ -156,7 +156,7 @@ impl Image {
         len: u64,
         how: How,
     ) -> Result<WritePlan> {
-        let g = self.geometry;
+        let g = self.g();
         let within = g.within(offset);
         // The last cluster of a disk may be cut off; clearing to the end clears it whole.
         let to_end = offset + len >= self.size();
@@ -194,7 +194,7 @@ impl Image {
 
     /// The entry that clearing makes of `entry`.
     fn cleared(&self, entry: Entry, word: u64, how: How) -> u64 {
-        let g = self.geometry;
+        let g = self.g();
         if !g.zero_flag {
             return 0;
         }
@@ -219,7 +219,7 @@ impl Image {
         if how == How::Discard {
             return plan(Action::Nothing);
         }
-        let g = self.geometry;
+        let g = self.g();
         match self.map(offset, len, Want::Read).await?.kind {
             Kind::Zero { offset: None } => return plan(Action::Nothing),
             Kind::Zero { offset: Some(_) } => {
@@ -266,7 +266,7 @@ impl Image {
     }
 
     async fn decode(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
-        let g = self.geometry;
+        let g = self.g();
         let cluster = g.cluster(offset);
         let word = self.slice(g.slice(cluster)).await?.map_or(0, |page| page.word(g.index(cluster)));
         let Entry::Compressed(stream) = self.checked(word, cluster).await? else {

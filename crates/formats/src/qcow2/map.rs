@@ -16,7 +16,7 @@ impl Image {
         if want == Want::Write && !self.ready.load(Acquire) {
             return None;
         }
-        let slice = self.geometry.slice(self.geometry.cluster(offset));
+        let slice = self.g().slice(self.g().cluster(offset));
         match self.tables.with(slice, |page| self.walk(page, offset, len, want)) {
             Some(found) => found,
             None => self.empty_tables(offset, len, want),
@@ -31,7 +31,7 @@ impl Image {
         if let Some(extent) = self.try_map(offset, len, want) {
             return Ok(extent);
         }
-        let g = self.geometry;
+        let g = self.g();
         let cluster = g.cluster(offset);
         let Some(page) = self.slice(g.slice(cluster)).await? else {
             // Its L1 page is in memory now, or was a moment ago.
@@ -58,7 +58,7 @@ impl Image {
 
     /// Whole L2 tables that do not exist: a hole to the first that does.
     fn empty_tables(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        let span = self.geometry.l1_span();
+        let span = self.g().l1_span();
         let index = offset / span;
         let (number, first) = (index / TABLE_PAGE_WORDS, (index % TABLE_PAGE_WORDS) as usize);
         let empty = self.tables.with(TABLE_KEY | number, |page| {
@@ -74,7 +74,7 @@ impl Image {
         if page.marks() & slow != 0 {
             return None;
         }
-        let g = self.geometry;
+        let g = self.g();
         let cluster = g.cluster(offset);
         let index = g.index(cluster);
         let word = page.word(index);
@@ -99,23 +99,23 @@ impl Image {
     }
 
     fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
-        let within = self.geometry.within(offset);
+        let within = self.g().within(offset);
         let kind = match entry {
             Entry::Hole | Entry::Bad(_) => Kind::Hole,
             Entry::Zero { host, .. } => Kind::Zero { offset: host.map(|h| h + within) },
             Entry::Data { host, owned } => Kind::Data { child: Role::File, offset: host + within, owned },
             Entry::Compressed(_) => Kind::Encoded,
         };
-        clip((clusters << self.geometry.cluster_bits) - within, kind, len, want)
+        clip((clusters << self.g().cluster_bits) - within, kind, len, want)
     }
 
     /// An entry that may be written through or replaced, or the error that names it.
     pub(super) async fn checked_to_change(&self, word: u64, cluster: u64) -> Result<Entry> {
         let entry = self.checked(word, cluster).await?;
-        if self.are_counted(entry.host_clusters(self.geometry).into_iter()).await? {
+        if self.are_counted(entry.host_clusters(self.g()).into_iter()).await? {
             return Ok(entry);
         }
-        let guest = cluster << self.geometry.cluster_bits;
+        let guest = cluster << self.g().cluster_bits;
         let text = format!(
             "the refcounts call the cluster free that the L2 entry of guest offset {guest:#x} ({word:#x}) leads to"
         );
@@ -125,9 +125,9 @@ impl Image {
     /// An entry that may be used, or the error that names it.
     pub(super) async fn checked(&self, word: u64, cluster: u64) -> Result<Entry> {
         match self.wrong_entry(word) {
-            None => Ok(Entry::of(word, self.geometry)),
+            None => Ok(Entry::of(word, self.g())),
             Some(why) => {
-                let guest = cluster << self.geometry.cluster_bits;
+                let guest = cluster << self.g().cluster_bits;
                 let text = format!("the L2 entry of guest offset {guest:#x} is {word:#x}: {why}");
                 Err(self.corrupt(text, Some(guest)).await)
             }

@@ -1,13 +1,19 @@
 //! The options that qcow2 images are opened with, beside those every driver has.
+use super::entry::DEFAULT_SLICE;
 use super::header::Header;
-use block::{BlockError, Limits, Options, Result};
+use super::overlap::Checks;
+use block::{BlockError, Limits, Opt, Options, Result};
 
 /// Default bytes of refcounts held in memory.
-const COUNT_CACHE: usize = 1 << 20;
+const COUNT_CACHE: u64 = 1 << 20;
 /// No cache is smaller than this; requests under way must find their pages.
 const LEAST_CACHE: u64 = 64 << 10;
+/// No cache of tables has room for fewer slices, and none of refcounts for fewer clusters.
+const LEAST_PAGES: u64 = 4;
 /// Most clusters of refcounts that may be asked to be held, as in the programs whose option it is.
 const MOST_COUNT_CLUSTERS: u64 = i32::MAX as u64;
+/// Seconds after which a table that nobody uses leaves memory, where nothing else is asked for.
+const CLEAN_INTERVAL: u32 = 600;
 
 /// What the options decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +28,12 @@ pub(super) struct Settings {
     pub keep_discarded: bool,
     /// Refcounts are written late, under the dirty bit.
     pub lazy_counts: bool,
-    /// L2 tables of snapshots are looked for, so that nothing is written over them.
-    pub inactive_l2: bool,
+    /// What nothing is written over.
+    pub checks: Checks,
+    /// log2 of the words that are read of an L2 table at a time.
+    pub slice_bits: u32,
+    /// Seconds after which pages that nobody uses leave memory; 0: never.
+    pub clean_interval: u32,
     /// Bytes of L1 and L2 pages held in memory.
     pub table_cache: usize,
     /// Bytes of refcount pages held in memory.
@@ -38,7 +48,7 @@ impl Settings {
             let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
             return Err(BlockError::invalid(text));
         }
-        let inactive_l2 = take_overlap_check(options)?;
+        let checks = take_overlap_check(options)?;
         let pass_request = options.take_bool("pass-discard-request")?.unwrap_or(discards);
         let pass_snapshot = options.take_bool("pass-discard-snapshot")?.unwrap_or(true);
         let pass_other = options.take_bool("pass-discard-other")?.unwrap_or(false);
@@ -46,13 +56,17 @@ impl Settings {
         if keep_discarded && header.version < 3 {
             return Err(BlockError::invalid("discard-no-unref is only supported since qcow2 version 3"));
         }
-        let (table_cache, count_cache) = take_cache_sizes(options, header.cluster_size(), limits)?;
+        let slice = take_entry_size(options, header.cluster_size())?;
+        let clean_interval = options.take_u64("cache-clean-interval")?.unwrap_or(u64::from(CLEAN_INTERVAL));
+        let clean_interval =
+            u32::try_from(clean_interval).map_err(|_| BlockError::invalid("Cache clean interval too big"))?;
+        let (table_cache, count_cache) = take_cache_sizes(options, header, slice, limits)?;
         if options.take_dict("encrypt")?.is_some() {
             return Err(BlockError::unsupported(
                 "option 'encrypt': encrypted qcow2 images are not supported yet",
             ));
         }
-        if options.get("data-file").is_some_and(|o| *o != block::Opt::Null) {
+        if options.get("data-file").is_some_and(|o| *o != Opt::Null) {
             return Err(BlockError::unsupported(
                 "option 'data-file': external data files are not supported yet",
             ));
@@ -64,29 +78,38 @@ impl Settings {
             pass_other,
             keep_discarded,
             lazy_counts,
-            inactive_l2,
+            checks,
+            slice_bits: slice.ilog2() - 3,
+            clean_interval,
             table_cache,
             count_cache,
         })
     }
 }
 
-fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) -> Result<(usize, usize)> {
+/// Bytes that are read of an L2 table at a time.
+fn take_entry_size(options: &mut Options, cluster_size: u64) -> Result<u64> {
+    let size = options.take_u64("l2-cache-entry-size")?.unwrap_or(DEFAULT_SLICE.min(cluster_size));
+    if size.is_power_of_two() && (512..=cluster_size).contains(&size) {
+        return Ok(size);
+    }
+    Err(BlockError::invalid(format!(
+        "L2 cache entry size must be a power of two between 512 and the cluster size ({cluster_size})"
+    )))
+}
+
+/// Bytes of tables and of refcounts that are held, with slices of `slice` bytes. What is given holds; of a total, the
+/// tables get what the whole disk needs at most, and the refcounts what is left.
+fn take_cache_sizes(
+    options: &mut Options,
+    header: &Header,
+    slice: u64,
+    limits: Limits,
+) -> Result<(usize, usize)> {
+    let cluster_size = header.cluster_size();
     let total = options.take_u64("cache-size")?;
     let tables = options.take_u64("l2-cache-size")?;
     let counts = options.take_u64("refcount-cache-size")?;
-    if let Some(size) = options.take_u64("l2-cache-entry-size")?
-        && !(size.is_power_of_two() && (512..=cluster_size).contains(&size))
-    {
-        let text = format!(
-            "L2 cache entry size must be a power of two between 512 and the cluster size ({cluster_size})"
-        );
-        return Err(BlockError::invalid(text));
-    }
-    // Pages are given up by use, not by age: what the interval would give back is within the bound in any case.
-    if options.take_u64("cache-clean-interval")?.is_some_and(|seconds| seconds > u64::from(u32::MAX)) {
-        return Err(BlockError::invalid("Cache clean interval too big"));
-    }
     match (total, tables, counts) {
         (Some(_), Some(_), Some(_)) => {
             let text = "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time";
@@ -100,7 +123,6 @@ fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) ->
         }
         _ => {}
     }
-    // A cache of tables is never larger than the image needs; what a total leaves is the refcounts'.
     let (name, asked) =
         if counts.is_some() { ("refcount-cache-size", counts) } else { ("cache-size", total) };
     if asked.is_some_and(|size| size / cluster_size > MOST_COUNT_CLUSTERS) {
@@ -108,45 +130,109 @@ fn take_cache_sizes(options: &mut Options, cluster_size: u64, limits: Limits) ->
             "{name} is too big: at most {MOST_COUNT_CLUSTERS} clusters of refcounts can be held"
         )));
     }
-    let bytes = |asked: u64| asked.clamp(LEAST_CACHE, limits.cache_bytes) as usize;
-    // A total is shared out: what one cache does not take is the other's.
-    let counts =
-        counts.or(total.zip(tables).map(|(total, tables)| total - tables)).map_or(COUNT_CACHE, bytes);
-    let tables =
-        tables.or(total.map(|t| t.saturating_sub(counts as u64))).map_or(limits.cache_bytes as usize, bytes);
-    Ok((tables, counts))
+    let least_counts = LEAST_CACHE.max(LEAST_PAGES * cluster_size.min(DEFAULT_SLICE));
+    let all_tables = header.virtual_size().div_ceil(cluster_size).saturating_mul(8);
+    let (tables, counts) = match (total, tables, counts) {
+        (Some(total), None, None) => {
+            let tables = total.saturating_sub(least_counts).min(all_tables);
+            (tables, total - tables)
+        }
+        (Some(total), Some(tables), _) => (tables, total - tables),
+        (Some(total), None, Some(counts)) => (total - counts, counts),
+        (None, tables, counts) => (tables.unwrap_or(limits.cache_bytes), counts.unwrap_or(COUNT_CACHE)),
+    };
+    let least_tables = LEAST_CACHE.max(LEAST_PAGES * slice);
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    Ok((bytes(tables.max(least_tables)), bytes(counts.max(least_counts))))
 }
 
-/// Overlap checks that cost nothing are always on, whatever is asked for. Answers whether the L2 tables of snapshots are
-/// to be looked for too: by name, or as part of the template `all`.
-fn take_overlap_check(options: &mut Options) -> Result<bool> {
-    const ALWAYS_ON: [&str; 8] = [
-        "main-header",
-        "active-l1",
-        "active-l2",
-        "refcount-table",
-        "refcount-block",
-        "snapshot-table",
-        "inactive-l1",
-        "bitmap-directory",
-    ];
-    let is_all = |template: Option<String>| match template.as_deref() {
-        None | Some("none" | "constant" | "cached") => Ok(false),
-        Some("all") => Ok(true),
-        Some(other) => Err(BlockError::invalid(format!(
-            "Unsupported value '{other}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, \
-             constant, cached, all"
-        ))),
+/// The structures that are checked: those of the template, with single ones on or off.
+fn take_overlap_check(options: &mut Options) -> Result<Checks> {
+    const NAME: &str = "overlap-check";
+    let flat = match options.get(NAME) {
+        Some(Opt::Str(_)) => options.take_str(NAME)?,
+        _ => None,
     };
-    if options.get_str("overlap-check").is_some() {
-        return is_all(options.take_str("overlap-check")?);
+    let mut parts = options.take_dict(NAME)?.unwrap_or_default();
+    let nested = parts.take_str("template")?;
+    if let (Some(flat), Some(nested)) = (&flat, &nested)
+        && flat != nested
+    {
+        return Err(BlockError::invalid(format!(
+            "'{NAME}' is '{flat}' and '{NAME}.template' is '{nested}': give only one of the two"
+        )));
     }
-    let Some(mut parts) = options.take_dict("overlap-check")? else { return Ok(false) };
-    let all = is_all(parts.take_str("template")?)?;
-    let inactive_l2 = parts.take_bool("inactive-l2")?.unwrap_or(all);
-    for part in ALWAYS_ON {
-        parts.take_bool(part)?;
+    let mut checks = match flat.or(nested).as_deref() {
+        None => Checks::CACHED,
+        Some(template) => Checks::of_template(template).ok_or_else(|| {
+            BlockError::invalid(format!(
+                "Unsupported value '{template}' for qcow2 option '{NAME}'. Allowed are any of the following: none, \
+                 constant, cached, all"
+            ))
+        })?,
+    };
+    for option in Checks::options() {
+        if let Some(on) = parts.take_bool(option)? {
+            checks.set(option, on);
+        }
     }
-    parts.finish()?;
-    Ok(inactive_l2)
+    parts.finish_in(NAME)?;
+    Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(disk: u64, options: Options) -> Result<(u64, u64)> {
+        let header = Header::new(3, 16, disk);
+        let mut options = options;
+        let settings = Settings::take(&mut options, false, &header, Limits::default())?;
+        Ok((settings.table_cache as u64, settings.count_cache as u64))
+    }
+
+    fn given(sizes: &[(&str, u64)]) -> Options {
+        sizes.iter().fold(Options::new(), |all, (name, size)| all.with(name, Opt::Uint(*size)))
+    }
+
+    #[test]
+    fn caches_have_the_sizes_that_are_asked_for() {
+        const M: u64 = 1 << 20;
+        const T: u64 = 1 << 40;
+        let sizes = |asked: &[(&str, u64)]| sizes(T, given(asked)).unwrap();
+        assert_eq!(sizes(&[]), (32 * M, M));
+        assert_eq!(sizes(&[("l2-cache-size", 100 * M)]), (100 * M, M));
+        assert_eq!(sizes(&[("l2-cache-size", 1), ("refcount-cache-size", 1)]), (64 << 10, 64 << 10));
+        assert_eq!(sizes(&[("refcount-cache-size", 7 * M)]), (32 * M, 7 * M));
+        assert_eq!(sizes(&[("cache-size", 8 * M)]), (8 * M - (64 << 10), 64 << 10));
+        // 1 TiB in clusters of 64 KiB has 128 MiB of tables.
+        assert_eq!(sizes(&[("cache-size", 200 * M)]), (128 * M, 72 * M));
+        assert_eq!(sizes(&[("cache-size", 8 * M), ("l2-cache-size", 5 * M)]), (5 * M, 3 * M));
+        assert_eq!(sizes(&[("cache-size", 8 * M), ("refcount-cache-size", 5 * M)]), (3 * M, 5 * M));
+        assert_eq!(sizes(&[("l2-cache-size", 1), ("l2-cache-entry-size", 65536)]).0, 256 << 10);
+    }
+
+    #[test]
+    fn single_overlap_checks_go_over_the_template() {
+        let checks = |pairs: &[(&str, &str)]| {
+            let mut options = pairs.iter().fold(Options::new(), |all, (name, word)| all.with_str(name, word));
+            let checks = take_overlap_check(&mut options)?;
+            options.finish().map(|()| checks)
+        };
+        let on = |pairs: &[(&str, &str)]| {
+            let checks = checks(pairs).unwrap();
+            Checks::options().filter(|option| checks.has(option)).count()
+        };
+        assert_eq!(on(&[]), 8);
+        assert_eq!(on(&[("overlap-check", "none")]), 0);
+        assert_eq!(on(&[("overlap-check", "constant")]), 5);
+        assert_eq!(on(&[("overlap-check", "all")]), 9);
+        assert_eq!(on(&[("overlap-check.template", "all"), ("overlap-check.active-l2", "off")]), 8);
+        assert_eq!(on(&[("overlap-check", "none"), ("overlap-check.main-header", "on")]), 1);
+        assert_eq!(on(&[("overlap-check", "all"), ("overlap-check.template", "all")]), 9);
+        let refused = checks(&[("overlap-check", "none"), ("overlap-check.template", "all")]).unwrap_err();
+        assert!(refused.message().contains("give only one of the two"), "{refused}");
+        let refused = checks(&[("overlap-check.bogus", "on")]).unwrap_err();
+        assert!(refused.message().contains("'overlap-check.bogus'"), "{refused}");
+    }
 }

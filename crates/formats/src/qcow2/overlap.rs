@@ -1,9 +1,12 @@
-//! Which host clusters hold metadata, so that nothing else is ever written there.
+//! Which host clusters hold metadata, so that nothing else is written there, as far as that is checked ([`Checks`]).
 //!
 //! Three kinds: the few regions that the header and the snapshots name; every L2 table and refcount block that was seen
 //! since the image was opened (their tables are loaded by pages); and, where `overlap-check.inactive-l2` asks for it,
 //! the L2 tables of all snapshots, which are looked for when the image becomes writable. A cluster that the refcounts call free and that is known
 //! here means corrupt refcounts: it must not be handed out.
+//!
+//! A table that the header or another table leads to and that overlaps metadata is refused in any case: what it leads to
+//! can't be told.
 //!
 //! Bounds: at most [`MAX_KNOWN`] tables are remembered; what is beyond that is not checked. An image whose snapshots
 //! have more is refused where these were asked for.
@@ -30,6 +33,83 @@ pub(super) const REFCOUNT_BLOCK: &str = "refcount block";
 /// What a snapshot's L2 table is called in messages.
 pub(super) const INACTIVE_L2: &str = "inactive L2 table";
 
+/// Each structure that is checked: its option's name, what it is called in messages, and the smallest template it
+/// belongs to.
+const STRUCTURES: [(&str, &str, Template); 9] = [
+    ("main-header", "image header", Template::Constant),
+    ("active-l1", "active L1 table", Template::Constant),
+    ("active-l2", L2_TABLE, Template::Cached),
+    ("refcount-table", "refcount table", Template::Constant),
+    ("refcount-block", REFCOUNT_BLOCK, Template::Cached),
+    ("snapshot-table", "snapshot table", Template::Constant),
+    ("inactive-l1", "inactive L1 table", Template::Cached),
+    ("inactive-l2", INACTIVE_L2, Template::All),
+    ("bitmap-directory", "bitmap directory", Template::Constant),
+];
+
+/// Each has all that the one before has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Template {
+    None,
+    Constant,
+    Cached,
+    All,
+}
+
+/// Which structures nothing is written over: a bit for each row of [`STRUCTURES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checks(u16);
+
+impl Checks {
+    /// What is checked where nothing is asked for: all but what must be looked for.
+    pub const CACHED: Self = Self::upto(Template::Cached);
+
+    /// The template of this name.
+    pub fn of_template(name: &str) -> Option<Self> {
+        Some(Self::upto(match name {
+            "none" => Template::None,
+            "constant" => Template::Constant,
+            "cached" => Template::Cached,
+            "all" => Template::All,
+            _ => return None,
+        }))
+    }
+
+    const fn upto(template: Template) -> Self {
+        let (mut bits, mut row) = (0, 0);
+        while row < STRUCTURES.len() {
+            bits |= ((STRUCTURES[row].2 as u16 <= template as u16) as u16) << row;
+            row += 1;
+        }
+        Self(bits)
+    }
+
+    /// Names of all options, in order.
+    pub fn options() -> impl Iterator<Item = &'static str> {
+        STRUCTURES.iter().map(|(option, _, _)| *option)
+    }
+
+    fn bit(of: impl Fn(&(&str, &str, Template)) -> bool) -> u16 {
+        STRUCTURES.iter().position(of).map_or(0, |row| 1 << row)
+    }
+
+    /// Turns the check of this option on or off.
+    pub fn set(&mut self, option: &str, on: bool) {
+        let bit = Self::bit(|row| row.0 == option);
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
+    }
+
+    /// Whether the check of this option is on.
+    pub fn has(self, option: &str) -> bool {
+        self.0 & Self::bit(|row| row.0 == option) != 0
+    }
+
+    /// Whether the structure of this name is checked.
+    fn name(self, what: &str) -> bool {
+        self.0 & Self::bit(|row| row.1 == what) != 0
+    }
+}
+
 /// Named host clusters.
 type Named = Vec<(&'static str, Range<u64>)>;
 
@@ -49,13 +129,15 @@ pub(super) struct Regions {
     snapshots: RwLock<Named>,
     known: Mutex<HashMap<u64, Known>>,
     inactive: RwLock<HashSet<u64>>,
+    checks: RwLock<Checks>,
 }
 
 impl Regions {
-    pub fn new(header: &Header, geometry: Geometry) -> Self {
+    pub fn new(header: &Header, geometry: Geometry, checks: Checks) -> Self {
         let (snapshots, known) = (RwLock::default(), Mutex::default());
         let (header_regions, inactive) = (RwLock::default(), RwLock::default());
-        let regions = Self { geometry, header: header_regions, snapshots, known, inactive };
+        let checks = RwLock::new(checks);
+        let regions = Self { geometry, header: header_regions, snapshots, known, inactive, checks };
         regions.rename(header);
         regions
     }
@@ -139,19 +221,37 @@ impl Regions {
         self.known.lock().clear();
     }
 
-    /// The region that the header or a snapshot names and that the host clusters overlap.
+    /// Takes other checks.
+    pub fn set_checks(&self, checks: Checks) {
+        *self.checks.write() = checks;
+    }
+
+    /// The region that the header or a snapshot names and that a table overlaps.
     pub fn named_at(&self, clusters: &Range<u64>) -> Option<&'static str> {
-        let overlaps = |(_, r): &&(&str, Range<u64>)| r.start < clusters.end && clusters.start < r.end;
+        self.named_among(clusters, Checks::upto(Template::All))
+    }
+
+    fn named_among(&self, clusters: &Range<u64>, checks: Checks) -> Option<&'static str> {
+        let overlaps = |(name, r): &&(&str, Range<u64>)| {
+            r.start < clusters.end && clusters.start < r.end && checks.name(name)
+        };
         let name = |named: &Named| named.iter().find(overlaps).map(|(name, _)| *name);
         name(&self.header.read()).or_else(|| name(&self.snapshots.read()))
     }
 
-    /// What metadata the host clusters overlap, if any.
+    /// What metadata data in the host clusters would overlap, of what is named by the header and the snapshots.
+    pub fn at_named(&self, clusters: &Range<u64>) -> Option<&'static str> {
+        let checks = *self.checks.read();
+        self.named_among(clusters, checks)
+    }
+
+    /// What metadata data in the host clusters would overlap, if any.
     pub fn at(&self, clusters: Range<u64>) -> Option<&'static str> {
-        self.named_at(&clusters).or_else(|| {
+        let checks = *self.checks.read();
+        self.named_among(&clusters, checks).or_else(|| {
             let (known, inactive) = (self.known.lock(), self.inactive.read());
-            let name =
-                |c: u64| known.get(&c).map(|k| k.name).or(inactive.contains(&c).then_some(INACTIVE_L2));
+            let known = |c: &u64| known.get(c).map(|k| k.name).filter(|name| checks.name(name));
+            let name = |c: u64| known(&c).or(inactive.contains(&c).then_some(INACTIVE_L2));
             clusters.into_iter().find_map(name)
         })
     }

@@ -463,7 +463,14 @@ mod tests {
 
     #[test]
     fn an_appended_area_counts_itself() {
-        let g = Geometry { cluster_bits: 9, entry_bits: 6, page_bits: 6, refcount_order: 6, zero_flag: true };
+        let g = Geometry {
+            cluster_bits: 9,
+            entry_bits: 6,
+            slice_bits: 6,
+            page_bits: 6,
+            refcount_order: 6,
+            zero_flag: true,
+        };
         for payload in [0, 1, 62, 63, 64, 5000] {
             for (first_block, entries) in [(1, 64), (64, 64), (63, 64), (60, 64)] {
                 let plan = AreaPlan::new(g, first_block, entries, payload).unwrap();

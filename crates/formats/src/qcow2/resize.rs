@@ -117,7 +117,7 @@ impl Image {
     /// Replaces the L1 table by one of `entries` entries.
     async fn grow_l1(self: &Arc<Self>, entries: u64) -> Result<()> {
         self.flush().await?;
-        let g = self.geometry;
+        let g = self.g();
         let (old_place, old_entries) = {
             let header = self.header.read();
             (header.l1_offset, u64::from(header.l1_entries))
@@ -169,7 +169,7 @@ impl Image {
 
     /// Maps clusters to the guest clusters from the old end on.
     async fn reserve_space(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
-        let g = self.geometry;
+        let g = self.g();
         let file = self.file()?;
         // The cluster that the old end is in counts as new where nothing of it is anywhere.
         let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
@@ -195,7 +195,7 @@ impl Image {
                 page.set(index + i as usize, g.owned(host + (i << g.cluster_bits)));
             }
             self.dirty_tables.mark(&page);
-            if self.tables.is_crowded_by(&self.dirty_tables, g.page_words()) {
+            if self.tables.is_crowded_by(&self.dirty_tables, g.slice_words()) {
                 self.flush().await?;
             }
             at += found.run.count;
@@ -210,7 +210,7 @@ impl Image {
         self.store_size(size).await?;
         self.size.store(size, Release);
         // The disk is smaller from here on, whether or not all of its space comes back.
-        if let Err(e) = self.give_up_from(self.geometry.clusters(size)).await {
+        if let Err(e) = self.give_up_from(self.g().clusters(size)).await {
             let image = self.file_name();
             tracing::error!(image, error = %e, "the image was shrunk, but not all that lay behind its new end could be freed");
         }
@@ -235,7 +235,7 @@ impl Image {
 
     /// Unmaps all guest clusters from `from` on.
     async fn unmap_from(self: &Arc<Self>, from: u64) -> Result<()> {
-        let g = self.geometry;
+        let g = self.g();
         let per_table = 1u64 << g.entry_bits;
         let whole = from.next_multiple_of(per_table);
         let mut at = from;
@@ -258,7 +258,7 @@ impl Image {
     }
 
     fn unmap_entries(&self, page: &Arc<Page>, first: usize) {
-        let g = self.geometry;
+        let g = self.g();
         let old: Vec<u64> = (first..page.len()).map(|index| page.set(index, 0)).collect();
         self.dirty_tables.mark(page);
         for (start, count) in old.into_iter().filter_map(|word| Entry::of(word, g).host_clusters(g)) {
@@ -268,14 +268,14 @@ impl Image {
 
     /// Unhooks a whole L2 table, with all it refers to.
     async fn drop_table(self: &Arc<Self>, index: u64) -> Result<()> {
-        let g = self.geometry;
+        let g = self.g();
         let l1 = self.l1_page_to_change(index).await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
         let word = l1.word(at);
         if word == 0 {
             return Ok(());
         }
-        let first = index << (g.entry_bits - g.page_bits);
+        let first = index << (g.entry_bits - g.slice_bits);
         let mut gone = Vec::new();
         for slice in first..first + g.slices() {
             let Some(page) = self.slice(slice).await? else { break };
@@ -299,7 +299,7 @@ impl Image {
         }
         let mut alloc = self.alloc.lock().await;
         let end = self.used_end(&alloc, 0).await?;
-        let length = end << self.geometry.cluster_bits;
+        let length = end << self.g().cluster_bits;
         if length < file.length() {
             file.driver().resize(length, "off").await?;
         }

@@ -4,6 +4,7 @@ mod crash;
 mod create;
 mod live;
 mod mangle;
+mod memory;
 
 use super::header::Header;
 use block::{CreateRequest, Graph, Node, Options, Policy, Registry};

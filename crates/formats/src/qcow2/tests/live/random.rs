@@ -20,6 +20,8 @@ enum Op {
     },
     Flush,
     Reopen,
+    /// From now on so many bytes are read of a table at a time, at most a table.
+    Slices(u64),
     Resize {
         size: u64,
         preallocation: &'static str,
@@ -59,6 +61,7 @@ impl World {
                 disk.close().await;
                 return Disk::open(&self.path).await;
             }
+            Op::Slices(bytes) => disk.read_tables_by(bytes.min(self.variant.cluster_size)).await,
             Op::Resize { size, preallocation } => {
                 let preallocation = if size < self.model.len() as u64 { "off" } else { preallocation };
                 disk.graph.resize(&disk.backend.node(), size, preallocation).await.unwrap();
@@ -128,6 +131,7 @@ fn any_op(variant: Variant) -> impl Strategy<Value = Op> {
         3 => range().prop_map(|(offset, len)| Op::Discard { offset, len }),
         2 => Just(Op::Flush),
         1 => Just(Op::Reopen),
+        1 => (9..17u32).prop_map(|bits| Op::Slices(1 << bits)),
         2 => any::<u64>().prop_map(|seed| Op::Together(seed >> 1)),
     ]
 }

@@ -116,6 +116,37 @@ fn clusters_that_wrong_refcounts_call_free_are_not_overwritten_when_they_hold_me
 }
 
 #[test]
+fn a_check_that_is_turned_off_refuses_nothing() {
+    let parts = |template: &str, part: &str, on: &str| {
+        let parts = Options::new().with_str("template", template).with_str(part, on);
+        Options::new().with("overlap-check", block::Opt::Dict(parts))
+    };
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 64k"]) else { return };
+    let before = std::fs::read(&path).unwrap();
+    // The count of the L2 table is lost: whoever does not look for it gives its cluster away.
+    let l2 = 4;
+    for (options, refused) in [
+        (Options::new(), true),
+        (parts("all", "active-l2", "off"), false),
+        (parts("none", "active-l2", "on"), true),
+        (parts("constant", "refcount-block", "on"), false),
+        (Options::new().with_str("overlap-check", "none"), false),
+        (Options::new().with_str("overlap-check", "cached"), true),
+    ] {
+        std::fs::write(&path, &before).unwrap();
+        patch(&path, 0x2_0000 + l2 * 2, &[0, 0]);
+        rt::block_on_control(async {
+            let disk = Disk::open_with(&path, Common::default(), options.clone()).await.unwrap();
+            let data = Buf::from_slice(&[9; 512]);
+            let written = disk.backend.write(1 << 20, data, WriteFlags::default()).await;
+            assert_eq!(written.is_err(), refused, "{options:?}: {written:?}");
+            let _closed = disk.graph.detach(&disk.backend).await;
+        });
+    }
+}
+
+#[test]
 fn two_names_of_one_metadata_cluster_are_found_before_either_is_written() {
     let writes = ["write -P 1 0 64k", "write -P 2 512M 64k", "write -P 3 128k 64k"];
     // The L2 table of the second half is that of the first, or the refcount block.
