@@ -1,4 +1,5 @@
 //! What can be wrong with a header, in words that name the field, its offset in the file, and what to do.
+use super::MAX_BACKING_NAME;
 use block::{BlockError, ErrorKind};
 
 /// A header that is refused.
@@ -69,6 +70,15 @@ pub enum HeaderError {
         /// Bytes the header and its extensions would take.
         bytes: u64,
     },
+    /// A backing file name that no header may have.
+    #[error(
+        "a backing file name may have {MAX_BACKING_NAME} bytes, this one has {bytes}; a link or a folder nearer by makes it \
+         shorter"
+    )]
+    NameTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
     /// A backing file name that can't be stored.
     #[error(
         "a backing file name of {bytes} bytes does not fit into the first cluster beside the present one"
@@ -86,7 +96,9 @@ impl From<HeaderError> for BlockError {
             HeaderError::Version(_) | HeaderError::UnknownFeatures(_) | HeaderError::Unsupported(_) => {
                 ErrorKind::Unsupported
             }
-            HeaderError::NoRoom { .. } | HeaderError::NoRoomForName { .. } => ErrorKind::Limit,
+            HeaderError::NoRoom { .. }
+            | HeaderError::NameTooLong { .. }
+            | HeaderError::NoRoomForName { .. } => ErrorKind::Limit,
             _ => ErrorKind::Corrupt,
         };
         let offset = match &error {

@@ -109,7 +109,7 @@ impl Header {
         (self.backing_offset, self.backing_size) = (0, 0);
         if let Some(name) = self.stored_name() {
             if name.len() > MAX_BACKING_NAME as usize {
-                return Err(HeaderError::NoRoomForName { bytes: name.len() });
+                return Err(HeaderError::NameTooLong { bytes: name.len() });
             }
             self.backing_size = name.len() as u32;
             bytes.extend(&name);

@@ -171,3 +171,13 @@ fn a_backing_name_is_stored_and_read_as_bytes() {
     assert!(stored.windows(9).any(|bytes| bytes == b"base\xff.raw"));
     assert_eq!(header(&path).unwrap().backing_name, Some(name));
 }
+
+#[test]
+fn a_backing_name_that_no_header_may_have_is_refused_with_its_length() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a");
+    create(&path, 1 << 20, &[("backing_file", &"b".repeat(1023))]).unwrap();
+    let e = create(&path, 1 << 20, &[("backing_file", &"b".repeat(1024))]).unwrap_err();
+    assert_eq!(e.kind(), block::ErrorKind::Limit);
+    assert!(e.message().contains("may have 1023 bytes, this one has 1024"), "{e}");
+}
