@@ -251,3 +251,17 @@ fn a_copy_lies_in_the_file_in_the_order_of_the_disk() {
         }
     }
 }
+
+#[test]
+fn no_copy_is_made_in_the_file_that_it_is_made_of() {
+    let world = World::new(SEEDS + 2);
+    let (source, other) = (world.root.join("a"), world.root.join("b"));
+    fs::write(&source, vec![7; 3 * UNIT]).unwrap();
+    fs::hard_link(&source, &other).unwrap();
+    for line in ["img dd -f raw -O raw if=a of=b", "img convert -U -f raw -O raw a b"] {
+        let output = world.run(line);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains("is in use"), "{line}: {told}");
+        assert_eq!(fs::read(&source).unwrap(), vec![7; 3 * UNIT], "{line}");
+    }
+}

@@ -300,20 +300,22 @@ fn parallel(text: &str) -> Result<usize, Failure> {
 }
 
 async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
+    // One graph for all: it refuses to make the target in a file that it has open.
+    let graph = image::graph();
     let mut sources = Vec::new();
     for source in &args.sources {
-        let opened = match image::open(source).await {
+        let opened = match Image::open_in(&graph, source).await {
             Ok(image) => {
                 sources.push(image);
                 keep_writers_out(source, sources.last()).await
             }
-            Err(failure) => Err(failure),
+            Err(error) => Err(image::cannot_open(&source.name, &error)),
         };
         if opened.is_err() {
             return image::close_all(sources).await.and(opened);
         }
     }
-    let result = into_target(console, args, &sources).await;
+    let result = into_target(console, &graph, args, &sources).await;
     match result {
         Ok(()) => image::close_all_when_done(console, sources).await,
         Err(_) => _ = image::close_all(sources).await,
@@ -329,16 +331,20 @@ async fn keep_writers_out(source: &Source, image: Option<&Image>) -> Result<(), 
     kept.map_err(|error| image::cannot_open(&source.name, &error))
 }
 
-async fn into_target(console: &mut Console, args: &Args, sources: &[Image]) -> Result<(), Failure> {
+async fn into_target(
+    console: &mut Console,
+    graph: &Graph,
+    args: &Args,
+    sources: &[Image],
+) -> Result<(), Failure> {
     let total = sources.iter().try_fold(0u64, |sum, image| sum.checked_add(image.backend.length()));
     let Some(total) = total.filter(|total| i64::try_from(*total).is_ok()) else {
         return Err(Failure::new("the sources together are too large"));
     };
-    let graph = image::graph();
     if args.create {
-        create_target(&graph, args, total).await?;
+        create_target(graph, args, total).await?;
     }
-    let target = Image::open_in(&graph, &args.target)
+    let target = Image::open_in(graph, &args.target)
         .await
         .map_err(|error| image::cannot_open(&args.target.name, &error))?;
     let result = fill(console, args, sources, &target, total).await;

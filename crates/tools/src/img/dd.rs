@@ -126,9 +126,10 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
     let from = from.min(length);
     let most = args.count.map_or(u64::MAX, |count| count.saturating_mul(args.block));
     let len = most.min(length - from);
-    let graph = image::graph();
-    create(&graph, args, len).await?;
-    let opened = Image::open_in(&graph, &args.target).await;
+    // In the graph of the source, which refuses to make an image in a file that it has open.
+    let graph = &image.graph;
+    create(graph, args, len).await?;
+    let opened = Image::open_in(graph, &args.target).await;
     let target = opened.map_err(|error| image::cannot_open(&args.target.name, &error))?;
     let zeroes = if target.node().facts().grows_with_zeroes { Zeroes::Skip } else { Zeroes::Write };
     let plan = CopyPlan {
