@@ -188,7 +188,7 @@ impl OpenContext {
             Some(Reference::None) => None,
             Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
             Some(Reference::Options(options)) => match link {
-                Some(link) if link.filename.is_some() && self.names_no_file(&options) => {
+                Some(link) if link.filename.is_some() && !names_its_file(&options) => {
                     self.linked_backing(Some(link), options).await?
                 }
                 _ => {
@@ -201,15 +201,6 @@ impl OpenContext {
         };
         self.edges.set(Role::Backing, child.clone());
         Ok(child)
-    }
-
-    /// Whether options of a backing image leave it to the overlay's header which file it is.
-    fn names_no_file(&self, options: &Options) -> bool {
-        let driver = options.get_str("driver").and_then(|name| self.graph.registry().find(name));
-        driver.is_none_or(|driver| driver.kind != DriverKind::Protocol)
-            && options
-                .iter()
-                .all(|(name, _)| !matches!(name, "file" | "filename") && !name.starts_with("file."))
     }
 
     /// Opens the backing image that the header names, with further options of it.
@@ -229,9 +220,18 @@ impl OpenContext {
         // Which layer it was is in the message itself; that it is a thousand layers down needs no thousand words.
         let told = self.place.layers < LEVELS_TOLD;
         let what = |e: BlockError| if told { e.context("Could not open backing file") } else { e };
-        let format = given.get_str("driver").or(format.as_deref());
-        let mut options = self.graph.image_options(&filename, format).map_err(what)?;
-        given.iter().for_each(|(name, value)| options.set(name, value.clone()));
+        let options = if given.is_empty() || filename.starts_with("json:") {
+            let format = given.get_str("driver").or(format.as_deref());
+            let mut options = self.graph.image_options(&filename, format).map_err(what)?;
+            given.iter().for_each(|(name, value)| options.set(name, value.clone()));
+            options
+        } else {
+            let mut given = given;
+            if let (None, Some(format)) = (given.get("driver"), format) {
+                given.set("driver", Opt::Str(format.clone()));
+            }
+            image_with_name(&self.graph, &filename, given).map_err(what)?
+        };
         open(&self.graph, options, inherit).await.map(Some).map_err(what)
     }
 
@@ -263,6 +263,60 @@ impl OpenContext {
         }
         Ok(place)
     }
+}
+
+/// Whether options of a backing image say which file it is in, so that the name in the overlay's header does not count.
+fn names_its_file(options: &Options) -> bool {
+    let nested = |o: &Opt| matches!(o, Opt::Dict(file) if file.get("filename").is_some());
+    options.get("file").is_some_and(nested) || options.get("file.filename").is_some()
+}
+
+/// Options of an image that is in the file of this name. What says otherwise is refused.
+fn image_with_name(graph: &Graph, filename: &str, mut options: Options) -> Result<Options> {
+    if let Some(driver) = options.get_str("driver")
+        && graph.registry().need(driver)?.kind == DriverKind::Protocol
+    {
+        return file_with_name(graph, filename, options);
+    }
+    refuse_beside(filename, &options, "filename")?;
+    if matches!(options.get("file"), Some(Opt::Str(_))) {
+        refuse_beside(filename, &options, "file")?;
+    }
+    let file = options.take_dict("file")?.unwrap_or_default();
+    let nested = match file.get_str("driver").map(|driver| graph.registry().need(driver)).transpose()? {
+        Some(driver) if driver.kind != DriverKind::Protocol => image_with_name(graph, filename, file)?,
+        _ => file_with_name(graph, filename, file)?,
+    };
+    Ok(options.with("file", Opt::Dict(nested)))
+}
+
+/// Options of the file of this name.
+fn file_with_name(graph: &Graph, filename: &str, mut options: Options) -> Result<Options> {
+    let (driver, named) = match options.get_str("driver") {
+        Some(name) => {
+            let driver = graph.registry().need(name)?;
+            let plain = || Ok(Options::new().with_str("filename", filename));
+            (name.to_owned(), driver.parse_filename.map_or_else(plain, |parse| parse(filename))?)
+        }
+        None => graph.protocol_options(filename)?,
+    };
+    for (name, value) in named.iter() {
+        refuse_beside(filename, &options, name)?;
+        options.set(name, value.clone());
+    }
+    options.set("driver", Opt::Str(driver));
+    Ok(options)
+}
+
+fn refuse_beside(filename: &str, options: &Options, name: &str) -> Result<()> {
+    let below = format!("{name}.");
+    if options.iter().all(|(given, _)| given != name && !given.starts_with(&below)) {
+        return Ok(());
+    }
+    Err(BlockError::invalid(format!(
+        "option '{name}' can't be given for the backing file '{filename}' that the image's header names; \
+         options that say which file it is need 'file.filename'"
+    )))
 }
 
 /// How far down from the first image something is opened.

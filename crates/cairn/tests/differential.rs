@@ -566,6 +566,19 @@ fn options_without_a_file_are_of_the_backing_image_that_the_header_names() {
         "backing.driver=qcow2,backing.file.filename=alone",
         "backing.driver=nonsense",
         "backing.nonsense=1",
+        // The name in the header goes with whatever driver is given: it must be a name for it.
+        "backing.driver=file",
+        "backing.driver=host_device",
+        "backing.driver=null-co",
+        "backing.driver=null-co,backing.size=1M",
+        "backing.driver=nbd",
+        "backing.driver=nbd,backing.host=localhost",
+        "backing.file.driver=file",
+        "backing.file.driver=null-co",
+        "backing.file.locking=off",
+        "backing.filename=alone",
+        "backing.driver=file,backing.filename=alone",
+        "backing.driver=qcow2,backing.file=node",
     ] {
         pair.same(&format!("qemu-img map --output=json --image-opts {top},{options}"));
     }
@@ -577,5 +590,17 @@ fn options_without_a_file_are_of_the_backing_image_that_the_header_names() {
         }
         let entry = "l2-cache-entry-size=512";
         pair.same(&format!("qemu-io --image-opts -c 'read -q 0 512' {top},l2-cache-size={size},{entry}"));
+    }
+    for checks in [
+        "overlap-check=none,overlap-check.template=none",
+        "overlap-check=none,overlap-check.template=all",
+        "overlap-check.template=all,overlap-check=none",
+        "overlap-check=all,overlap-check.main-header=off",
+        "overlap-check.nonsense=on",
+        "file=node,file.filename=top",
+        "file.filename=top,file=node",
+        "cache.nonsense=on",
+    ] {
+        pair.same(&format!("qemu-io --image-opts -c 'read -q 0 512' {top},{checks}"));
     }
 }

@@ -369,10 +369,19 @@ fn put(options: &mut Options, name: &str, value: &Opt) {
     }
 }
 
-/// Sets an option by its dotted name. Where the name leads through something that is not nested, it stays as it is, and
-/// whoever reads the options refuses it.
+/// Sets an option by its dotted name. Where a name and one that leads through it are both given, the nested one stays as
+/// it is, with its dots, and whoever reads the options judges the two.
 fn set_nested(options: &mut Options, name: &str, value: Opt) {
-    let Some((first, rest)) = name.split_once('.') else { return options.set(name, value) };
+    let Some((first, rest)) = name.split_once('.') else {
+        if let Some(Opt::Dict(nested)) = options.get(name).cloned() {
+            options.set(name, value);
+            nested
+                .iter()
+                .for_each(|(inner, value)| set_nested(options, &format!("{name}.{inner}"), value.clone()));
+            return;
+        }
+        return options.set(name, value);
+    };
     match options.take(first) {
         None => {
             let mut nested = Options::new();
