@@ -12,18 +12,18 @@ const LONGEST: usize = 8 << 20;
 
 impl Node {
     fn aligned(&self, offset: u64, bytes: &[u8]) -> bool {
-        let mask = u64::from(self.alignment) - 1;
+        let mask = u64::from(self.alignment()) - 1;
         (offset | bytes.len() as u64 | bytes.as_ptr().addr() as u64) & mask == 0
     }
 
     /// The aligned range around `offset..offset + len`.
     fn padded(&self, offset: u64, len: u64) -> (u64, u64) {
-        let align = u64::from(self.alignment);
+        let align = u64::from(self.alignment());
         (offset - offset % align, (offset + len).next_multiple_of(align))
     }
 
     pub(crate) fn read_direct(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
-        if self.alignment <= 1 || (self.aligned(offset, &buf) && buf.len() <= LONGEST) {
+        if self.alignment() <= 1 || (self.aligned(offset, &buf) && buf.len() <= LONGEST) {
             return self.driver.read(offset, buf);
         }
         Box::pin(async move {
@@ -46,7 +46,7 @@ impl Node {
     }
 
     pub(crate) async fn write_direct(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
-        if self.alignment <= 1 {
+        if self.alignment() <= 1 {
             return self.driver.write(offset, data, flags).await;
         }
         let mut done = 0;
@@ -93,13 +93,13 @@ impl Node {
     }
 
     pub(crate) async fn zero_direct(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
-        let align = u64::from(self.alignment.max(1));
+        let align = u64::from(self.alignment().max(1));
         let (start, end) = (offset.next_multiple_of(align), (offset + len) / align * align);
         if start >= end {
             return self.zeroes_directly(offset, len, flags).await;
         }
         self.zeroes_directly(offset, start - offset, flags).await?;
-        let zeroed = if self.alignment > 1 {
+        let zeroed = if self.alignment() > 1 {
             let _lease = self.padding.lease(start, end, false).await;
             self.driver.write_zeroes(start, end - start, flags).await
         } else {
@@ -116,7 +116,7 @@ impl Node {
 
     /// Writes zeroes as data.
     async fn zeroes_directly(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
-        if len > 0 && flags.no_fallback && len >= u64::from(self.alignment) {
+        if len > 0 && flags.no_fallback && len >= u64::from(self.alignment()) {
             return Err(
                 BlockError::unsupported("zeroes can't be written faster than data here").at_node(&self.name)
             );
@@ -133,7 +133,7 @@ impl Node {
     }
 
     pub(crate) async fn discard_direct(&self, offset: u64, len: u64) -> Result<()> {
-        let align = u64::from(self.alignment.max(1));
+        let align = u64::from(self.alignment().max(1));
         let (start, end) = (offset.next_multiple_of(align), (offset + len) / align * align);
         if start < end { self.driver.discard(start, end - start).await } else { Ok(()) }
     }

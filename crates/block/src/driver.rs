@@ -388,6 +388,13 @@ pub trait Driver: Send + Sync + 'static {
         Box::pin(async move { options.finish().map(|()| Box::new(|| {}) as Reopened<'a>) })
     }
 
+    /// Prepares the change of `cache.direct`, as [`Driver::reopen`] does, with the gates above closed: `writable` is what
+    /// the node is by then. Drivers without a file of the host have nothing to do.
+    fn reopen_direct(&self, direct: bool, writable: bool) -> BoxFuture<'_, Result<Reopened<'_>>> {
+        let _ = (direct, writable);
+        Box::pin(async { Ok(Box::new(|| {}) as Reopened<'_>) })
+    }
+
     /// Writes back, releases locks and reservations. The node is not used any more afterwards. Called once.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 

@@ -246,7 +246,7 @@ impl Graph {
             name: name.as_str().into(),
             driver_type,
             mapping: facts.mapping,
-            alignment: facts.alignment,
+            alignment: AtomicU32::new(facts.alignment),
             driver: opened.driver,
             edges,
             slow: AtomicU32::new(slow),

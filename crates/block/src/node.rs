@@ -119,7 +119,8 @@ pub struct Node {
     pub(crate) edges: Arc<Edges>,
     pub(crate) slow: AtomicU32,
     pub(crate) mapping: bool,
-    pub(crate) alignment: u32,
+    /// Of direct requests, in bytes; changed only with the gates above closed.
+    pub(crate) alignment: AtomicU32,
     pub(crate) common: RwLock<Common>,
     pub(crate) filename: Option<String>,
     pub(crate) marks: ArcSwap<Vec<Arc<DirtyBitmap>>>,
@@ -241,6 +242,18 @@ impl Node {
         };
         let before = self.marks.rcu(|old| rest(old));
         self.marked.fetch_sub(before.len() - rest(&before).len(), AcqRel);
+    }
+
+    /// What direct requests are padded to, in bytes.
+    pub(crate) fn alignment(&self) -> u32 {
+        self.alignment.load(Relaxed)
+    }
+
+    /// Takes the driver's alignment, which may have changed.
+    pub(crate) fn take_alignment(&self) {
+        let alignment = self.facts().alignment;
+        self.alignment.store(alignment, Relaxed);
+        self.set_slow(Slow::ALIGN, !self.mapping && alignment > 1);
     }
 
     pub(crate) fn set_slow(&self, bits: u32, on: bool) {

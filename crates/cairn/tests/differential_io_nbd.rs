@@ -82,6 +82,10 @@ fn io_commands_print_the_same() {
             pair.same(&format!("qemu-io -f {format} -c 'reopen {changed}' -c 'read 0 4k' {image}"));
         }
         pair.same(&format!("qemu-io -f {format} -c 'reopen -c none -o cache.direct=off' {image}"));
+        for cache in ["cache.direct=on", "cache.no-flush=on", "cache.direct=on,cache.no-flush=on"] {
+            let write = "-c 'write -P 9 511 3' -c 'reopen -o cache.direct=off' -c 'read -P 9 511 3'";
+            pair.same(&format!("qemu-io -f {format} -c 'reopen -o {cache}' {write} {image}"));
+        }
     }
     pair.all_same(&[
         "qemu-io -c 'read 0 4k'",

@@ -242,6 +242,97 @@ fn a_lock_leaves_a_descriptor_that_was_handed_over_past_the_page_cache() {
     });
 }
 
+/// Whether this process has the file open past the page cache; the flags are octal.
+fn is_open_direct(name: &str) -> bool {
+    const O_DIRECT: u32 = 0o40000;
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+    let of_file = descriptors
+        .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == std::path::Path::new(name)));
+    of_file.into_iter().any(|fd| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.file_name().display()))
+            .unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or("0").trim();
+        u32::from_str_radix(flags, 8).unwrap() & O_DIRECT != 0
+    })
+}
+
+#[test]
+fn a_reopen_passes_the_page_cache_by_and_back_or_changes_nothing() {
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("reopen-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let scratch = Scratch(folder);
+    let name = scratch.path("a");
+    std::fs::write(&name, vec![1; 10_000]).unwrap();
+    rt::block_on_control(async move {
+        let graph = graph();
+        let node = graph.add(options(&name)).await.unwrap();
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        let cached = |direct| {
+            options(&name).with("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(direct))))
+        };
+        match graph.reopen(vec![cached(true)]).await {
+            Err(e) if e.message().contains("O_DIRECT") => {
+                println!("left out: {e}");
+                return;
+            }
+            result => result.unwrap(),
+        }
+        assert!(is_open_direct(&name) && node.common().direct);
+        // Odd requests are padded from now on.
+        disk.write(3, Buf::from_slice(&[2; 5]), WriteFlags::default()).await.unwrap();
+        // A writer needs a writable file in the new way too.
+        graph.detach(&disk).await.unwrap();
+        graph.reopen(vec![cached(true).with("read-only", Opt::Bool(true))]).await.unwrap();
+        graph.reopen(vec![cached(false)]).await.unwrap();
+        assert!(!is_open_direct(&name) && !node.common().direct);
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        disk.write(9, Buf::from_slice(&[3; 5]), WriteFlags::default()).await.unwrap();
+        // The name leads elsewhere now: nothing changes, and the file that is open serves on.
+        let kept = format!("{name}.kept");
+        std::fs::rename(&name, &kept).unwrap();
+        std::fs::write(&name, vec![9; 10_000]).unwrap();
+        let e = graph.reopen(vec![cached(true)]).await.unwrap_err();
+        assert!(e.message().contains("is another file now"), "{e}");
+        assert!(!is_open_direct(&name) && !is_open_direct(&kept) && !node.common().direct);
+        disk.write(20, Buf::from_slice(&[4; 5]), WriteFlags::default()).await.unwrap();
+        let (data, result) = disk.read(0, BufMut::with_len(26)).await;
+        result.unwrap();
+        assert_eq!(data[..], [1, 1, 1, 2, 2, 2, 2, 2, 1, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4, 4, 1]);
+        graph.detach(&disk).await.unwrap();
+        assert_eq!(std::fs::read(&kept).unwrap()[..26], data[..]);
+    });
+}
+
+#[test]
+fn what_a_reopen_cannot_change_is_refused_by_name() {
+    let scratch = Scratch::new("fixed");
+    let name = scratch.path("a");
+    rt::block_on_control(async move {
+        let graph = graph();
+        graph.create("file", &name, 4096, Options::new()).await.unwrap();
+        graph.add(options(&name).with_str("aio", "threads")).await.unwrap();
+        graph.reopen(vec![options(&name)]).await.unwrap();
+        graph
+            .reopen(vec![options(&name).with_str("aio", "threads").with_str("locking", "auto")])
+            .await
+            .unwrap();
+        for (option, value) in [("aio", "io_uring"), ("locking", "off"), ("filename", "other")] {
+            let e = graph.reopen(vec![options(&name).with_str(option, value)]).await.unwrap_err();
+            assert!(e.message().contains(option), "{e}");
+        }
+        for (option, value) in
+            [("drop-cache", "off"), ("x-check-cache-dropped", "on"), ("aio-max-batch", "many")]
+        {
+            let e = graph
+                .add(options(&name).with_str("node-name", "g").with_str(option, value))
+                .await
+                .unwrap_err();
+            assert!(e.message().contains(option), "{e}");
+        }
+    });
+}
+
 /// Tries to make a file with a bad option; answers what there is of it afterwards.
 fn refused(name: &str, old: Option<&str>) -> Option<String> {
     if let Some(old) = old {

@@ -80,6 +80,8 @@ impl Drop for InFlight {
 /// One operation.
 pub(crate) struct Op {
     fd: Arc<OwnedFd>,
+    /// No ring does it.
+    by_thread: bool,
     /// Of the descriptor; a count that is no multiple of it is the end of the file.
     alignment: u32,
     state: Mutex<State>,
@@ -97,15 +99,26 @@ pub(crate) enum Part {
 
 impl Op {
     /// An operation of which `moved` bytes are done already.
-    pub(crate) fn new(fd: Arc<OwnedFd>, alignment: u32, off: u64, moved: usize, action: Action) -> Arc<Op> {
+    pub(crate) fn new(fd: Arc<OwnedFd>, alignment: u32, off: u64, moved: usize, action: Action) -> Op {
         let state = State { action, off, moved, again: 0, result: None, counted: None };
-        Arc::new(Op {
+        Op {
             fd,
+            by_thread: false,
             alignment,
             state: Mutex::new(state),
             done: AtomicBool::new(false),
             waker: AtomicWaker::new(),
-        })
+        }
+    }
+
+    /// The same, done by a thread also where there is a ring, if `on`.
+    pub(crate) fn by_thread(self, on: bool) -> Op {
+        Op { by_thread: on, ..self }
+    }
+
+    /// Whether a thread must do it.
+    pub(crate) fn needs_thread(&self) -> bool {
+        self.by_thread
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -273,12 +286,37 @@ impl Future for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn an_operation_for_threads_ends_without_a_turn_of_its_worker() -> io::Result<()> {
+        let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/zero")?));
+        crate::block_on_control(async move {
+            let op = |by_thread| {
+                let action = Action::Read(BufMut::with_len(16));
+                Arc::new(Op::new(file.clone(), 1, 0, 0, action).by_thread(by_thread))
+            };
+            let (mine, threads) = (op(false), op(true));
+            let mut waiting = [perform(mine.clone()), perform(threads.clone())];
+            for waits in &mut waiting {
+                assert!(waits.now_or_never().is_none());
+            }
+            // This task keeps its worker: a ring gets nothing submitted, nor a batch of operations.
+            while !threads.done.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            assert!(!mine.done.load(Ordering::Acquire));
+            let [mine, threads] = waiting;
+            assert_eq!((mine.await.1?, threads.await.1?), (16, 16));
+            Ok(())
+        })
+    }
 
     #[test]
     fn an_operation_that_the_kernel_did_not_begin_is_done_by_a_thread() -> io::Result<()> {
         let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null")?));
         for answer in [libc::ECANCELED, libc::EAGAIN] {
-            let op = Op::new(file.clone(), 1, 0, 0, Action::Sync { data_only: true });
+            let op = Arc::new(Op::new(file.clone(), 1, 0, 0, Action::Sync { data_only: true }));
             let next = (0..=MAX_AGAIN).map(|_| op.advance(-answer)).find(|next| !matches!(next, Next::Again));
             assert!(matches!(next, Some(Next::Thread)));
             assert!(!op.done.load(Ordering::Acquire));

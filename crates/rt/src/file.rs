@@ -34,6 +34,15 @@ pub enum Allocate {
     ZeroRange,
 }
 
+/// How a file system may lay a file out, in what [`RawFile::lay_out`] asks of it. Only a file without data takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Writes go in place also where the file system would copy (btrfs).
+    NoCopyOnWrite,
+    /// Space is reserved in pieces of so many bytes (XFS).
+    ExtentSize(u32),
+}
+
 /// A run of bytes that are all data or all hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileExtent {
@@ -103,6 +112,12 @@ pub trait RawFile: Send + Sync + 'static {
 
     /// Cuts or grows the file.
     fn set_len(&self, len: u64) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Asks the file system for another way to lay the file out; an error where it has none, or not any more for this file.
+    fn lay_out(&self, layout: Layout) -> io::Result<()> {
+        let _ = layout;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Length in bytes; of a block device its size.
     fn len(&self) -> io::Result<u64>;

@@ -23,6 +23,8 @@ pub struct OpenOptions {
     pub truncate: bool,
     /// Past the page cache (`O_DIRECT`).
     pub direct: bool,
+    /// Operations that wait are done by threads, also where there is a ring.
+    pub threads: bool,
 }
 
 impl OpenOptions {

@@ -138,6 +138,10 @@ impl Local {
 
     fn submit(&self, op: Arc<Op>) {
         op.count(InFlight::new(&self.shared.operations));
+        if op.needs_thread() {
+            FILES.push(Job::File(op));
+            return;
+        }
         let mut engine = self.engine.borrow_mut();
         if let Engine::Unset = *engine {
             *engine = self.choose_engine();

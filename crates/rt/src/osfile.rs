@@ -9,7 +9,7 @@ use crate::blocking::blocking;
 use crate::buf::{Buf, BufMut};
 use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
 use crate::engine::{Action, Op, perform};
-use crate::file::{Allocate, File, FileExtent, FileKind, FileStat, RawFile, Try};
+use crate::file::{Allocate, File, FileExtent, FileKind, FileStat, Layout, RawFile, Try};
 use crate::fs::OpenOptions;
 use crate::{BoxFuture, sys};
 
@@ -18,6 +18,14 @@ const BLKSSZGET: u64 = 0x1268;
 const BLKDISCARD: u64 = 0x1277;
 const BLKZEROOUT: u64 = 0x127f;
 const BLKROGET: u64 = 0x125e;
+const FS_IOC_GETFLAGS: u64 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u64 = 0x4008_6602;
+const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
+const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
+const FS_XFLAG_EXTSIZE: u32 = 0x0800;
+/// Words of the kernel's `struct fsxattr`: flags first, then the extent size.
+type FileAttributes = [u32; 7];
 const PUNCH: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// What O_DIRECT asks for where nothing better is known.
 const SAFE_ALIGNMENT: u32 = 4096;
@@ -26,6 +34,8 @@ struct OsFile {
     fd: Arc<OwnedFd>,
     kind: FileKind,
     alignment: u32,
+    /// Threads do what waits, also where there is a ring.
+    threads: bool,
     reads: ClassCell,
     writes: ClassCell,
     write_pace: Quick,
@@ -57,6 +67,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
         fd: Arc::new(fd),
         kind,
         alignment,
+        threads: options.threads,
         reads: ClassCell::new(reads),
         writes: ClassCell::new(writes),
         write_pace: Quick::default(),
@@ -153,7 +164,7 @@ fn probe_alignment(fd: BorrowedFd<'_>) -> Option<u32> {
 
 impl OsFile {
     fn op(&self, off: u64, moved: usize, action: Action) -> Arc<Op> {
-        Op::new(self.fd.clone(), self.alignment, off, moved, action)
+        Arc::new(Op::new(self.fd.clone(), self.alignment, off, moved, action).by_thread(self.threads))
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -359,6 +370,24 @@ impl RawFile for OsFile {
             let fd = self.fd.clone();
             blocking(move || sys::ftruncate(fd.as_fd(), len)).await
         })
+    }
+
+    fn lay_out(&self, layout: Layout) -> io::Result<()> {
+        match layout {
+            Layout::NoCopyOnWrite => {
+                let flags: libc::c_int = sys::ioctl_get(self.fd(), FS_IOC_GETFLAGS)?;
+                sys::ioctl_set(self.fd(), FS_IOC_SETFLAGS, &(flags | FS_NOCOW_FL))?;
+                // It is taken without a word where it comes too late.
+                let flags: libc::c_int = sys::ioctl_get(self.fd(), FS_IOC_GETFLAGS)?;
+                if flags & FS_NOCOW_FL == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
+            }
+            Layout::ExtentSize(bytes) => {
+                let [flags, _, rest @ ..]: FileAttributes = sys::ioctl_get(self.fd(), FS_IOC_FSGETXATTR)?;
+                let mut attributes: FileAttributes = [flags | FS_XFLAG_EXTSIZE, bytes, 0, 0, 0, 0, 0];
+                attributes[2..].copy_from_slice(&rest);
+                sys::ioctl_set(self.fd(), FS_IOC_FSSETXATTR, &attributes)
+            }
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -157,6 +157,12 @@ pub(crate) fn ioctl_get<T: Default>(fd: BorrowedFd<'_>, request: u64) -> io::Res
     Ok(answer)
 }
 
+/// An ioctl that reads a value.
+pub(crate) fn ioctl_set<T>(fd: BorrowedFd<'_>, request: u64, value: &T) -> io::Result<()> {
+    // SAFETY: callers pass requests that read one `T`.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, value as *const T) }).map(drop)
+}
+
 /// `fdatasync` or `fsync`.
 pub(crate) fn sync(fd: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
     // SAFETY: no memory is passed.

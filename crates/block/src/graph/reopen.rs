@@ -1,9 +1,10 @@
 //! Reopen: changed options of several nodes (`blockdev-reopen`), all of them or none.
 //!
 //! ```text
-//! for each node: options read · driver's own prepared  ─▶  access · backing  ─▶  in force: driver's own, common ones
-//! └──────────── nothing changed yet ────────────────┘  └── can be undone ──┘     └──────── can't fail ────────┘
+//! for each node: options read · driver's own prepared  ─▶  access · backing · direct  ─▶  in force: driver's own, common ones
+//! └──────────── nothing changed yet ────────────────┘  └────── can be undone ──────┘     └──────── can't fail ────────┘
 //! ```
+//! Nodes that were opened together with their parent take over a change of `cache.direct` and `cache.no-flush`.
 use super::Graph;
 use crate::Change;
 use crate::error::{BlockError, ErrorKind, Result};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 struct Plan {
     node: Arc<Node>,
     common: Common,
+    /// The driver's own options; none where the node only follows its parent.
+    own: Option<Options>,
     /// The new backing node, if it changes.
     #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
     backing: Option<Option<Arc<Node>>>,
@@ -43,10 +46,11 @@ impl Graph {
             self.plan(options, &mut plans)?;
         }
         let mut prepared = Vec::with_capacity(plans.len());
-        for (plan, own) in &plans {
-            prepared.push(plan.node.driver.reopen(own.clone(), &plan.common).await?);
+        for Plan { node, common, own, .. } in &plans {
+            if let Some(own) = own {
+                prepared.push(node.driver.reopen(own.clone(), common).await?);
+            }
         }
-        let plans: Vec<_> = plans.iter().map(|(plan, _)| plan).collect();
         let concerned: Vec<_> = plans.iter().map(|plan| plan.node.clone()).collect();
         change.quiesce(&concerned).await?;
         for node in concerned.iter().filter(|n| !n.read_only()) {
@@ -60,21 +64,27 @@ impl Graph {
             }
         }
         // Who writes is above what is written to: users go first where they let go, and last where they want more.
-        let writable = plans.iter().filter(|plan| !plan.common.read_only);
-        for plan in writable.chain(plans.iter().filter(|plan| plan.common.read_only)) {
+        let named = || plans.iter().filter(|plan| plan.own.is_some());
+        let writable = named().filter(|plan| !plan.common.read_only);
+        for plan in writable.chain(named().filter(|plan| plan.common.read_only)) {
             change.set_writable(&plan.node, !plan.common.read_only).await?;
+        }
+        for Plan { node, common, .. } in &plans {
+            if node.common().direct != common.direct {
+                prepared.push(node.driver.reopen_direct(common.direct, !node.read_only()).await?);
+            }
         }
         change.settle()?;
         prepared.into_iter().for_each(|take_effect| take_effect());
-        plans.into_iter().for_each(Plan::take_effect);
+        plans.iter().for_each(Plan::take_effect);
         // What a driver needs of its children may follow from its options.
         self.0.topology.write().settle_left(&concerned);
         Ok(given_up)
     }
 
-    /// Adds the plan for one node, and what is left for its driver, to `plans`, with that of a file whose options are given
-    /// inside.
-    fn plan(&self, mut options: Options, plans: &mut Vec<(Plan, Options)>) -> Result<()> {
+    /// Adds the plan for one node to `plans`, with that of a file whose options are given inside, and those of the nodes
+    /// below that follow it.
+    fn plan(&self, mut options: Options, plans: &mut Vec<Plan>) -> Result<()> {
         let name =
             options.take_str("node-name")?.ok_or_else(|| BlockError::invalid("node-name not specified"))?;
         let node = self.node(&name).ok_or_else(|| {
@@ -89,7 +99,7 @@ impl Graph {
         node: Arc<Node>,
         common: Common,
         mut options: Options,
-        plans: &mut Vec<(Plan, Options)>,
+        plans: &mut Vec<Plan>,
     ) -> Result<()> {
         let name = node.name();
         node.not_busy()?;
@@ -98,9 +108,9 @@ impl Graph {
             return Err(BlockError::invalid(format!("Cannot change the option 'driver' of '{name}'")));
         }
         let old = node.common();
-        if (old.direct, old.force_share) != (common.direct, common.force_share) {
+        if old.force_share != common.force_share {
             return Err(BlockError::unsupported(format!(
-                "cache.direct and force-share of '{name}' can't be changed by a reopen"
+                "force-share of '{name}' can't be changed by a reopen"
             )));
         }
         let mut below = Vec::new();
@@ -108,7 +118,9 @@ impl Graph {
         let backing = self.reopened_backing(&node, &mut options)?;
         // A file is writable before its user is, and read-only after it.
         let read_only = common.read_only;
-        let own = (Plan { node, common, backing }, options);
+        let kept = if backing.is_none() { node.child(Role::Backing) } else { None };
+        following(kept, &old, &common, plans);
+        let own = Plan { node, common, own: Some(options), backing };
         if read_only {
             plans.push(own);
             plans.append(&mut below);
@@ -125,11 +137,14 @@ impl Graph {
         node: &Arc<Node>,
         common: &Common,
         options: &mut Options,
-        plans: &mut Vec<(Plan, Options)>,
+        plans: &mut Vec<Plan>,
     ) -> Result<()> {
         let Some(file) = node.child(Role::File) else { return Ok(()) };
         match options.take("file") {
-            Some(Opt::Str(name)) if name == file.name() => Ok(()),
+            Some(Opt::Str(name)) if name == file.name() => {
+                following(Some(file), &node.common(), common, plans);
+                Ok(())
+            }
             Some(Opt::Dict(_)) if file.monitor_owned() => Err(BlockError::invalid(format!(
                 "'file' of '{}' is the node '{}', which has options of its own: reopen it by its name",
                 node.name(),
@@ -171,11 +186,31 @@ impl Graph {
     }
 }
 
+/// Adds the plans for a child, and what is below it, that take over what changes of a parent's caching. A node that the
+/// monitor opened has options of its own, and one whose caching was not its parent's has too.
+fn following(child: Option<Arc<Node>>, old: &Common, new: &Common, plans: &mut Vec<Plan>) {
+    let mut below: Vec<_> = child.into_iter().collect();
+    while let Some(node) = below.pop() {
+        let present = node.common();
+        let take = |present: bool, old: bool, new: bool| if present == old { new } else { present };
+        let direct = take(present.direct, old.direct, new.direct);
+        let no_flush = take(present.no_flush, old.no_flush, new.no_flush);
+        let same = (direct, no_flush) == (present.direct, present.no_flush);
+        if same || node.monitor_owned() || plans.iter().any(|plan| Arc::ptr_eq(&plan.node, &node)) {
+            continue;
+        }
+        below.extend(node.edges.all().into_iter().map(|(_, child)| child));
+        let common = Common { direct, no_flush, ..present };
+        plans.push(Plan { node, common, own: None, backing: None });
+    }
+}
+
 impl Plan {
     fn take_effect(&self) {
         let Plan { node, common, .. } = self;
         node.set_slow(Slow::DETECT_ZEROES, common.detect_zeroes);
         node.set_slow(Slow::WRITE_THROUGH, common.write_through);
+        node.take_alignment();
         *node.common.write() = Common { read_only: node.read_only(), ..common.clone() };
     }
 }

@@ -1,7 +1,7 @@
 //! Creating and resizing files: durable, with their directory entry, before anybody is told.
 use super::lock::Locks;
 use block::{BlockError, Claim, CreateOption, MAKER, OptionKind, Options, Result};
-use rt::{Allocate, BoxFuture, BufMut, File, OpenOptions};
+use rt::{Allocate, BoxFuture, BufMut, File, Layout, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -43,11 +43,10 @@ pub(super) fn claim_file<'a>(
 ) -> BoxFuture<'a, Result<Box<dyn Claim>>> {
     Box::pin(async move {
         let filename = filename.strip_prefix("file:").unwrap_or(filename);
-        // Hints to file systems that have such a thing; others have nothing to turn off.
-        options.take_bool("nocow")?;
-        options.take_u64("extent_size_hint")?;
+        let layout = LayoutWanted::take(options)?;
         let path = Path::new(filename);
         let (file, made) = open_or_make(path).await.map_err(|e| could_not_create(filename, &e))?;
+        layout.ask(&file, filename);
         let claim =
             FileClaim { locks: Locks::new(file.clone(), filename.to_owned()), path: path.into(), file, made };
         if claim.locks.possible() {
@@ -55,6 +54,44 @@ pub(super) fn claim_file<'a>(
         }
         Ok(Box::new(claim) as Box<dyn Claim>)
     })
+}
+
+/// Extents of this size are asked for where nothing else is, in bytes: images that grow in small steps lie in few pieces.
+const EXTENT_SIZE: u32 = 1 << 20;
+
+/// How the file is to be laid out. Few file systems have a choice, so that one which has none is no error.
+struct LayoutWanted {
+    nocow: bool,
+    /// As given, if it was.
+    extent_size: Option<u32>,
+}
+
+impl LayoutWanted {
+    fn take(options: &mut Options) -> Result<Self> {
+        let nocow = options.take_bool("nocow")?.unwrap_or(false);
+        let hint = options.take_u64("extent_size_hint")?;
+        let extent_size = hint
+            .map(u32::try_from)
+            .transpose()
+            .map_err(|_| BlockError::invalid("Extent size hint is too large: it must be less than 4 GiB"))?;
+        Ok(Self { nocow, extent_size })
+    }
+
+    fn ask(&self, file: &File, filename: &str) {
+        let wanted = self.extent_size.unwrap_or(EXTENT_SIZE);
+        if wanted > 0
+            && let Err(error) = file.lay_out(Layout::ExtentSize(wanted))
+            && self.extent_size.is_some()
+        {
+            tracing::error!(filename, %error, "the extent size hint has no effect");
+        }
+        // Where nothing is copied on writes there is nothing to turn off.
+        if self.nocow
+            && let Err(error) = file.lay_out(Layout::NoCopyOnWrite)
+        {
+            tracing::debug!(filename, %error, "copy-on-write could not be turned off");
+        }
+    }
 }
 
 /// Whether the file was made here is what decides on its end after a failure.

@@ -19,6 +19,7 @@ use block::{
     Opt, Options, Perms, Reopened, Result, Want, WayBack, WriteFlags, ZeroFlags,
 };
 use lock::Locks;
+use open::Given;
 use parking_lot::Mutex;
 use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};
 use std::path::PathBuf;
@@ -61,7 +62,9 @@ pub(crate) struct FileDriver {
     /// Where it is, also when the process has changed its folder.
     place: PathBuf,
     file: Arc<ArcSwap<File>>,
-    direct: bool,
+    /// The page cache is passed by; changed only by a reopen.
+    direct: AtomicBool,
+    given: Given,
     device: bool,
     /// Device and inode.
     identity: Identity,
@@ -82,7 +85,8 @@ pub(crate) struct FileDriver {
 }
 
 impl FileDriver {
-    fn new(filename: String, file: File, direct: bool, locks: Option<Locks>) -> Result<Self> {
+    fn new(given: Given, file: File, direct: bool, locks: Option<Locks>) -> Result<Self> {
+        let filename = given.filename.clone();
         let what = || format!("Could not open '{filename}'");
         let stat = file.stat().map_err(|e| BlockError::os(what(), &e))?;
         let length = file.len().map_err(|e| BlockError::os(what(), &e))?;
@@ -94,7 +98,8 @@ impl FileDriver {
             place: PathBuf::from(rt::fs::absolute(&filename)),
             filename,
             file: Arc::new(ArcSwap::from_pointee(file)),
-            direct,
+            direct: AtomicBool::new(direct),
+            given,
             identity: Identity::of_file(&stat),
             length: AtomicU64::new(length),
             locks,
@@ -108,6 +113,11 @@ impl FileDriver {
             extent: Mutex::new(None),
             changes: AtomicU64::new(0),
         })
+    }
+
+    /// The same file, opened once more for what is asked.
+    async fn opened_anew(&self, writable: bool, direct: bool) -> Result<File> {
+        open::reopen(&self.place, &self.file(), &self.given.open_options(writable, direct)).await
     }
 
     fn file(&self) -> File {
@@ -366,25 +376,43 @@ impl Driver for FileDriver {
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
         Box::pin(async move {
-            let file = open::reopen(&self.place, &self.file(), writable, self.direct).await?;
+            let file = self.opened_anew(writable, self.direct.load(Acquire)).await?;
             // The old descriptor needs no permission to come back.
             let (slot, old) = (self.file.clone(), self.file.swap(Arc::new(file)));
             Ok(Box::new(move || slot.store(old)) as WayBack)
         })
     }
 
-    fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
+    fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
+        let direct = common.direct;
         Box::pin(async move {
             let mut options = options;
-            let given = open::take(&mut options, self.direct)?;
+            let said = |name: &str| options.get(name).is_some();
+            let (locking, aio) = (said("locking"), said("aio"));
+            let given = open::take(&mut options, direct)?;
             options.finish()?;
-            if given.filename != self.filename {
-                return Err(BlockError::invalid(format!(
-                    "Cannot change the option 'filename' of '{}'",
+            let changes = [
+                ("filename", given.filename != self.given.filename),
+                ("locking", locking && given.locking != self.given.locking),
+                ("aio", aio && given.aio != self.given.aio),
+            ];
+            match changes.iter().find(|(_, changes)| *changes) {
+                Some((name, _)) => Err(BlockError::invalid(format!(
+                    "Cannot change the option '{name}' of '{}'",
                     self.filename
-                )));
+                ))),
+                None => Ok(Box::new(|| {}) as Reopened<'a>),
             }
-            Ok(Box::new(|| {}) as Reopened<'a>)
+        })
+    }
+
+    fn reopen_direct(&self, direct: bool, writable: bool) -> BoxFuture<'_, Result<Reopened<'_>>> {
+        Box::pin(async move {
+            let file = Arc::new(self.opened_anew(writable, direct).await?);
+            Ok(Box::new(move || {
+                self.file.store(file);
+                self.direct.store(direct, Release);
+            }) as Reopened<'_>)
         })
     }
 

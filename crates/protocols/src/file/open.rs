@@ -9,11 +9,31 @@ use std::sync::Arc;
 /// The driver's own options.
 pub(super) struct Given {
     pub(super) filename: String,
-    locking: Locking,
+    pub(super) locking: Locking,
+    pub(super) aio: Option<Aio>,
+}
+
+/// Who does what must wait. What need not wait is done at once in any case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aio {
+    /// A pool of threads.
+    Threads,
+    /// The kernel by itself, where it does so; needs O_DIRECT.
+    Native,
+    /// The kernel, over its ring.
+    Ring,
+}
+
+impl Given {
+    /// How the file is opened.
+    pub(super) fn open_options(&self, writable: bool, direct: bool) -> OpenOptions {
+        let threads = self.aio == Some(Aio::Threads);
+        OpenOptions { read: true, write: writable, direct, threads, ..OpenOptions::default() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Locking {
+pub(super) enum Locking {
     Auto,
     On,
     Off,
@@ -32,28 +52,38 @@ pub(super) fn take(options: &mut Options, direct: bool) -> Result<Given> {
             return Err(BlockError::invalid(format!("Parameter 'locking' does not accept value '{other}'")));
         }
     };
-    // All three are served by the same engine; what they promise about the page cache is checked.
-    match options.take_str("aio")?.as_deref() {
-        Some("native") if !direct => {
-            return Err(BlockError::invalid(
-                "aio=native was specified, but it requires cache.direct=on, which was not specified.",
-            ));
-        }
-        None | Some("threads" | "native" | "io_uring") => {}
-        Some(other) => {
-            return Err(BlockError::invalid(format!("Parameter 'aio' does not accept value '{other}'")));
+    let aio = take_aio(options, direct)?;
+    // A hint about batches: they are as long as they come.
+    options.take_u64("aio-max-batch")?;
+    for (name, default) in [("drop-cache", true), ("x-check-cache-dropped", false)] {
+        if options.take_bool(name)?.is_some_and(|on| on != default) {
+            let text =
+                format!("option '{name}': disks don't move to another host here, so no cache is dropped");
+            return Err(BlockError::unsupported(text));
         }
     }
-    // Tuning hints without meaning here: the page cache is the kernel's business, batches are as long as they come.
-    options.take("aio-max-batch");
-    options.take_bool("drop-cache")?;
-    options.take_bool("x-check-cache-dropped")?;
     if let Some(manager) = options.take_str("pr-manager")? {
         return Err(BlockError::unsupported(format!(
             "persistent reservations ('{manager}') are not available"
         )));
     }
-    Ok(Given { filename, locking })
+    Ok(Given { filename, locking, aio })
+}
+
+fn take_aio(options: &mut Options, direct: bool) -> Result<Option<Aio>> {
+    match options.take_str("aio")?.as_deref() {
+        None => Ok(None),
+        Some("threads") => Ok(Some(Aio::Threads)),
+        Some("native") if direct => Ok(Some(Aio::Native)),
+        Some("native") => Err(BlockError::invalid(
+            "aio=native was specified, but it requires cache.direct=on, which was not specified.",
+        )),
+        Some("io_uring") if rt::engine_name() == "threads" => Err(BlockError::unsupported(
+            "aio=io_uring was asked for, but this system or the runtime's settings do not allow it; leave it out",
+        )),
+        Some("io_uring") => Ok(Some(Aio::Ring)),
+        Some(other) => Err(BlockError::invalid(format!("Parameter 'aio' does not accept value '{other}'"))),
+    }
 }
 
 pub(super) fn parse_filename(name: &str) -> Result<Options> {
@@ -76,13 +106,14 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
     let mut options = options;
     let given = take(&mut options, context.common().direct)?;
     options.finish()?;
-    let filename = given.filename;
+    let filename = given.filename.clone();
     let path = Path::new(&filename);
     let stat = rt::fs::stat(path).await.map_err(|e| could_not_open(&filename, &e))?;
     check_kind(&filename, &stat, device)?;
     let direct = context.common().direct;
-    let file = match open_path(path, !context.common().read_only, direct).await {
-        Err(e) if refused(&e) && context.fall_back_to_read_only() => open_path(path, false, direct).await,
+    let open = async |writable| rt::fs::open(path, &given.open_options(writable, direct)).await;
+    let file = match open(!context.common().read_only).await {
+        Err(e) if refused(&e) && context.fall_back_to_read_only() => open(false).await,
         other => other,
     };
     let file = file.map_err(|e| match stat.kind {
@@ -96,7 +127,7 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
     } else {
         // Locks need a descriptor that may read; an image that can only be written to goes without.
         // With the same flags: a descriptor that was handed over shares them with its copies.
-        let lock_file = open_path(path, false, direct).await;
+        let lock_file = open(false).await;
         match lock_file {
             Ok(lock_file) => Some(Locks::new(lock_file, filename.clone()))
                 .filter(|locks| given.locking == Locking::On || locks.possible()),
@@ -104,7 +135,7 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
             Err(_) => None,
         }
     };
-    let driver = FileDriver::new(filename.clone(), file, direct, locks)?;
+    let driver = FileDriver::new(given, file, direct, locks)?;
     Ok(Opened { driver: Arc::new(driver), filename: Some(reusable(filename)) })
 }
 
@@ -128,14 +159,10 @@ fn check_kind(filename: &str, stat: &FileStat, device: bool) -> Result<()> {
     }
 }
 
-async fn open_path(path: &Path, writable: bool, direct: bool) -> std::io::Result<File> {
-    rt::fs::open(path, &OpenOptions { read: true, write: writable, direct, ..OpenOptions::default() }).await
-}
-
-/// Opens the same file again for the other access, and makes sure that it is the same file.
-pub(super) async fn reopen(place: &Path, old: &File, writable: bool, direct: bool) -> Result<File> {
+/// Opens the same file again in another way, and makes sure that it is the same file.
+pub(super) async fn reopen(place: &Path, old: &File, options: &OpenOptions) -> Result<File> {
     let filename = place.display().to_string();
-    let file = open_path(place, writable, direct).await.map_err(|e| could_not_open(&filename, &e))?;
+    let file = rt::fs::open(place, options).await.map_err(|e| could_not_open(&filename, &e))?;
     let (before, after) = (old.stat()?, file.stat()?);
     if (before.dev, before.ino) != (after.dev, after.ino) {
         let text = format!(

@@ -11,8 +11,15 @@ use rt::{Allocate, BufMut, File, FileExtent, FileKind, OpenOptions, Target, fs, 
 
 use crate::support::{Folder, on_each_engine};
 
-const NEW: OpenOptions =
-    OpenOptions { read: true, write: true, create: true, create_new: false, truncate: true, direct: false };
+const NEW: OpenOptions = OpenOptions {
+    read: true,
+    write: true,
+    create: true,
+    create_new: false,
+    truncate: true,
+    direct: false,
+    threads: false,
+};
 
 async fn create(path: &Path) -> File {
     fs::open(path, &NEW).await.unwrap()
