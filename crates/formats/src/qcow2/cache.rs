@@ -53,11 +53,11 @@ pub(super) fn bytes_of(words: &[u64]) -> BufMut {
 
 /// An L2 table as an L1 entry names it.
 #[derive(Clone, Copy)]
-struct Table {
+pub(super) struct Table {
     /// Byte offset.
-    host: u64,
+    pub host: u64,
     /// No snapshot refers to it.
-    owned: bool,
+    pub owned: bool,
 }
 
 /// What a walk through the slices has read ahead.
@@ -119,7 +119,7 @@ impl Image {
     }
 
     /// The L2 table that has a slice; `None` if there is none yet.
-    async fn table_of(&self, slice: u64) -> Result<Option<Table>> {
+    pub(super) async fn table_of(&self, slice: u64) -> Result<Option<Table>> {
         let index = self.g().l1_index(slice);
         let word = self.l1_page(index).await?.word((index % TABLE_PAGE_WORDS) as usize);
         let table = Table { host: word & OFFSET_MASK, owned: word & COPIED != 0 };
@@ -253,17 +253,24 @@ impl Image {
         let rest = if walks { g.cluster_size() - g.slice_offset(slice) } else { len };
         let mut bytes = self.read_table(place, rest).await?;
         let first = bytes.split_to((len as usize).min(bytes.len()));
-        let mut ahead = held.lock();
-        // What was read before the image became writable must not be found when it is read-only again.
-        if ahead.times == times {
-            *ahead = Ahead { next: slice + 1, place: place + len, bytes: Some(bytes), times };
-        }
-        drop(ahead);
+        self.keep_ahead(slice + 1, place + len, bytes, times);
         Ok(first)
     }
 
-    /// Forgets what was read ahead: the tables may change from now on.
+    /// Keeps `bytes`, read from `place` on, for a walk that comes to the slice `next` with them. What was read before the
+    /// image became writable must not be found when it is read-only again: `times` tells when it was.
+    pub(super) fn keep_ahead(&self, next: u64, place: u64, bytes: BufMut, times: u64) {
+        let worker = rt::current_worker().map_or(0, |worker| worker + 1);
+        let Some(held) = self.ahead.get(worker) else { return };
+        let mut ahead = held.lock();
+        if ahead.times == times {
+            *ahead = Ahead { next, place, bytes: Some(bytes), times };
+        }
+    }
+
+    /// Forgets what was read ahead, and what tables are uniform: the tables may change from now on.
     pub(super) fn forget_ahead(&self) {
+        self.uniform.lock().clear();
         for held in &self.ahead {
             let mut ahead = held.lock();
             *ahead = Ahead { times: ahead.times + 1, ..Ahead::default() };
@@ -357,6 +364,7 @@ impl Image {
             return Err(e);
         }
         self.regions.add(run.start, Known { name: L2_TABLE, index });
+        self.uniform.lock().forget(host);
         l1.set((index % TABLE_PAGE_WORDS) as usize, g.owned(host));
         self.dirty_tables.mark(&l1);
         Ok(host)

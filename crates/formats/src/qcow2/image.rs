@@ -6,6 +6,7 @@ use super::freed::Freed;
 use super::header::{Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::options::Settings;
 use super::overlap::Regions;
+use super::uniform;
 use block::metacache::{Cache, Dirty, Turns};
 use block::{BlockError, Domain, Edges, ErrorKind, Leases, Node, Result, Role};
 use futures_util::lock::Mutex as AsyncMutex;
@@ -49,6 +50,8 @@ pub(super) struct Image {
     pub slices: Arc<Leases>,
     /// Entries read ahead by walks through an image that nobody changes, one for each worker.
     pub ahead: [Mutex<Ahead>; 5],
+    /// L2 tables that are one thing.
+    pub uniform: Mutex<uniform::Tables>,
 
     pub alloc: AsyncMutex<Alloc>,
     /// Reserved clusters that were never mapped, to be given back before the next allocation.
@@ -86,6 +89,7 @@ impl Image {
             clusters: Leases::new(),
             slices: Leases::new(),
             ahead: Default::default(),
+            uniform: Mutex::default(),
             alloc: AsyncMutex::default(),
             returned: Mutex::default(),
             freed: Freed::default(),

@@ -2,9 +2,9 @@
 //!
 //! [`Image::try_map`] answers from memory and takes no lock across anything that waits; [`Image::map`] loads what is
 //! missing and answers the same. Both walk the entries of one slice as far as they continue each other, or the
-//! entries of one L1 page as far as they are empty.
+//! entries of one L1 page as far as they are empty; for block status also whole tables that are one thing.
 use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
-use super::entry::Entry;
+use super::entry::{Entry, Geometry};
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
 use block::{Extent, Kind, Result, Role, Want};
@@ -29,6 +29,11 @@ impl Image {
             self.first_write().await?;
         }
         if let Some(extent) = self.try_map(offset, len, want) {
+            return Ok(extent);
+        }
+        if want == Want::Status
+            && let Some(extent) = self.uniform_tables(offset).await?
+        {
             return Ok(extent);
         }
         let g = self.g();
@@ -83,22 +88,17 @@ impl Image {
             Want::Status => g.to_slice_end(cluster),
             Want::Read | Want::Write => g.cluster(offset + len.max(1) - 1) - cluster + 1,
         };
-        let step = match entry {
-            Entry::Data { .. } | Entry::Zero { host: Some(_), .. } => g.cluster_size(),
-            Entry::Hole | Entry::Zero { host: None, .. } => 0,
-            Entry::Compressed(_) => return Some(self.extent(entry, offset, len, want, 1)),
+        let more = match entry {
             Entry::Bad(_) => return None,
+            // Each is read on its own.
+            Entry::Compressed(_) if want != Want::Status => 0,
+            _ => following(word, page.words_from(index + 1).take(most as usize - 1), g),
         };
-        let next = page.words_from(index + 1).take(most as usize - 1);
-        let more = next.scan(word, |last, w| {
-            *last = last.wrapping_add(step);
-            Some(*last == w)
-        });
-        let clusters = 1 + more.take_while(|continues| *continues).count() as u64;
+        let clusters = 1 + more as u64;
         Some(self.extent(entry, offset, len, want, clusters))
     }
 
-    fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
+    pub(super) fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
         let within = self.g().within(offset);
         let kind = match entry {
             Entry::Hole | Entry::Bad(_) => Kind::Hole,
@@ -133,6 +133,24 @@ impl Image {
             }
         }
     }
+}
+
+/// How many of `words` go on with what the entry `first` begins: they are the same kind of thing, and where that has a
+/// place in the file, each lies behind the one before.
+pub(super) fn following(first: u64, words: impl Iterator<Item = u64>, g: Geometry) -> usize {
+    let step = match Entry::of(first, g) {
+        Entry::Data { .. } | Entry::Zero { host: Some(_), .. } => g.cluster_size(),
+        Entry::Hole | Entry::Zero { host: None, .. } => 0,
+        Entry::Compressed(_) => {
+            return words.take_while(|word| matches!(Entry::of(*word, g), Entry::Compressed(_))).count();
+        }
+        Entry::Bad(_) => return 0,
+    };
+    let goes_on = words.scan(first, |last, word| {
+        *last = last.wrapping_add(step);
+        Some(*last == word)
+    });
+    goes_on.take_while(|goes_on| *goes_on).count()
 }
 
 /// An extent, no longer than asked for where only that was wanted.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Where things are: [`header`] the first cluster · `entry` what L2 entries mean · `cache`, `map` from a guest range to
-//! its bytes · `alloc`, `refcount` host clusters and their counts · `io` changes of mappings · `epoch` the order in
+//! its bytes · `uniform` tables of one thing, told at once · `alloc`, `refcount` host clusters and their counts · `io` changes of mappings · `epoch` the order in
 //! which they become durable · `freed` when clusters may be used again · `overlap` what must not be overwritten ·
 //! `resize`, `create`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
 //!
@@ -41,6 +41,7 @@ mod overlap;
 mod refcount;
 mod resize;
 mod snapshots;
+mod uniform;
 
 #[cfg(test)]
 mod tests;

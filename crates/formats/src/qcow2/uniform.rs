@@ -1,0 +1,140 @@
+//! L2 tables whose entries continue each other from the first to the last, remembered by their place in the file.
+//!
+//! Many L1 entries may lead to one table, and so claim a disk a million times as large as the file. The block status of
+//! such a disk is told in few extents: a table is looked at once, and neighbouring L1 entries that lead to the same one
+//! are told together. A table that holds several kinds of things can't be told so: meeting such tables again under ever
+//! more L1 entries ends with an error.
+//!
+//! Law: what is remembered of a table holds as long as an entry leads to it. In a writable image only tables that are not
+//! this image's own are remembered: they never change, and when a new table takes the same place, the old is forgotten.
+//!
+//! Bounds: [`MOST_KNOWN`] tables; [`MOST_AGAIN`] entries.
+use super::cache::{TABLE_PAGE_WORDS, words_of};
+use super::entry::Entry;
+use super::image::Image;
+use super::map::following;
+use block::{BlockError, ErrorKind, Extent, Result, Want};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::*;
+
+/// Tables that are remembered, about 3 MiB; further ones are looked at each time.
+const MOST_KNOWN: usize = 1 << 16;
+
+/// Entries of tables with several things in them that are told again under other L1 entries: those of a disk of 1 TiB in
+/// clusters of 64 KiB.
+pub(super) const MOST_AGAIN: u64 = 1 << 24;
+
+/// A table, as a look at all of it found it.
+#[derive(Debug, Clone, Copy)]
+enum Table {
+    /// All entries go on with this first one.
+    Uniform(u64),
+    /// They do not. It was met under these L1 indexes, and perhaps some in between.
+    Mixed { first: u64, last: u64 },
+}
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// By byte offset.
+    known: HashMap<u64, Table>,
+    /// Entries told again so far.
+    again: u64,
+    /// Counts how often all was forgotten, as for what is read ahead: what was read before is not kept after.
+    times: u64,
+}
+
+impl Tables {
+    /// Forgets the table at a byte offset.
+    pub fn forget(&mut self, host: u64) {
+        self.known.remove(&host);
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self { times: self.times + 1, ..Self::default() };
+    }
+
+    /// Takes note that the table at `host`, of `entries` entries, is told under an L1 index.
+    fn meet(&mut self, host: u64, index: u64, entries: u64) {
+        if let Some(Table::Mixed { first, last }) = self.known.get_mut(&host)
+            && !(*first..=*last).contains(&index)
+        {
+            (*first, *last) = (index.min(*first), index.max(*last));
+            self.again = self.again.saturating_add(entries);
+        }
+    }
+}
+
+impl Image {
+    /// Status from `offset` on, if the whole L2 table there is known to be one thing.
+    pub(super) async fn uniform_tables(&self, offset: u64) -> Result<Option<Extent>> {
+        let g = self.g();
+        let cluster = g.cluster(offset);
+        let Some(table) = self.table_of(g.slice(cluster)).await? else { return Ok(None) };
+        if table.owned && self.writable.load(Acquire) {
+            return Ok(None);
+        }
+        let entries = 1 << g.entry_bits;
+        let (index, within) = (cluster / entries, cluster % entries);
+        let known = self.uniform.lock().known.get(&table.host).copied();
+        let known = match known {
+            None if within == 0 => self.look_at_table(table.host, cluster).await?,
+            None => return Ok(None),
+            Some(known) => known,
+        };
+        let Table::Uniform(word) = known else {
+            return if within == 0 { self.meet_again(table.host, index).map(|()| None) } else { Ok(None) };
+        };
+        let mut clusters = entries - within;
+        let mut entry = Entry::of(word, g);
+        match &mut entry {
+            Entry::Data { host, .. } | Entry::Zero { host: Some(host), .. } => {
+                *host += within << g.cluster_bits
+            }
+            _ => {
+                let l1 = self.l1_page(index).await?;
+                let first = (index % TABLE_PAGE_WORDS) as usize;
+                let same = |word: &u64| *word == l1.word(first);
+                clusters += entries * l1.words_from(first + 1).take_while(same).count() as u64;
+            }
+        }
+        Ok(Some(self.extent(entry, offset, 0, Want::Status, clusters)))
+    }
+
+    /// Looks at the table at `host` as a whole, and remembers what it is.
+    async fn look_at_table(&self, host: u64, cluster: u64) -> Result<Table> {
+        let g = self.g();
+        let times = self.uniform.lock().times;
+        let bytes = self.read_table(host, g.cluster_size()).await?;
+        let mut words = words_of(&bytes);
+        let first = words.next().unwrap_or_default();
+        let table = if 1 + following(first, words, g) == 1 << g.entry_bits {
+            Table::Uniform(first)
+        } else {
+            let index = cluster >> g.entry_bits;
+            Table::Mixed { first: index, last: index }
+        };
+        self.keep_ahead(g.slice(cluster), host, bytes, times);
+        let mut tables = self.uniform.lock();
+        if tables.times == times && tables.known.len() < MOST_KNOWN {
+            tables.known.insert(host, table);
+        }
+        Ok(table)
+    }
+
+    /// A table of several things is told again, unless that was done too often under other L1 entries.
+    fn meet_again(&self, host: u64, index: u64) -> Result<()> {
+        let mut tables = self.uniform.lock();
+        tables.meet(host, index, 1 << self.g().entry_bits);
+        if tables.again <= MOST_AGAIN {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: the L1 table leads to the same L2 tables over and over, so that the block status of more clusters would \
+             have to be told than can be in the file; what the image holds can only be read",
+            self.file_name()
+        );
+        Err(BlockError::new(ErrorKind::Limit, text))
+    }
+}
