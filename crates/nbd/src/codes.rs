@@ -50,7 +50,7 @@ codes! {
         LIST_META_CONTEXT = 9,
         /// Select metadata contexts.
         SET_META_CONTEXT = 10,
-        /// Agree on 64-bit headers (an extension).
+        /// Agree on headers with 64-bit lengths.
         EXTENDED_HEADERS = 11,
     }
 }
@@ -150,6 +150,8 @@ codes! {
         OFFSET_HOLE = 2,
         /// Extents of one metadata context.
         BLOCK_STATUS = 5,
+        /// Extents of one metadata context, of 64 bits; with extended headers only.
+        BLOCK_STATUS_EXT = 6,
         /// The request failed.
         ERROR = 0x8001,
         /// The request failed at an offset.

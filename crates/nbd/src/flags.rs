@@ -104,6 +104,8 @@ flags! {
         SEND_CACHE = 10,
         /// The flag FAST_ZERO is understood.
         SEND_FAST_ZERO = 11,
+        /// A payload can limit block status to some of the contexts; with extended headers only.
+        BLOCK_STATUS_PAYLOAD = 12,
     }
 }
 
@@ -120,6 +122,8 @@ flags! {
         REQ_ONE = 3,
         /// Fail with `ENOTSUP` rather than write zeroes slowly.
         FAST_ZERO = 4,
+        /// The length is that of a payload which follows; with extended headers only.
+        PAYLOAD_LEN = 5,
     }
 }
 

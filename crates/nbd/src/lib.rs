@@ -15,13 +15,15 @@
 //! it (see [`limits`]); an unknown option, information item or flag is answered as the specification says,
 //! and the connection lives.
 //!
-//! Specification: the NBD project's `doc/proto.md`. Section names in this crate are that document's.
+//! Specification: the NBD project's `doc/proto.md`, with its extension of extended headers. Section names in this
+//! crate are that document's.
 #![forbid(unsafe_code)]
 
 pub mod client;
 mod codes;
 mod error;
 mod flags;
+mod headers;
 mod reader;
 mod reply;
 mod request;
@@ -30,11 +32,9 @@ pub mod server;
 pub use codes::{ChunkType, Command, InfoType, OptionCode, ReplyType};
 pub use error::ErrorCode;
 pub use flags::{ChunkFlags, ClientFlags, CommandFlags, ExtentFlags, HandshakeFlags, TransmissionFlags};
-pub use reply::{
-    CHUNK_HEADER, DATA_HEADER, HOLE_CHUNK, SIMPLE_REPLY, STATUS_HEADER, data_header, hole_chunk, none_chunk,
-    put_error_chunk, simple_reply, status_extent, status_header,
-};
-pub use request::{REQUEST_HEADER, Request, RequestError, Rules};
+pub use headers::Headers;
+pub use reply::{HeaderBytes, ReplyTo};
+pub use request::{Request, RequestBytes, RequestError, Rules};
 
 /// What the server sends first (`NBDMAGIC`).
 pub const INIT_MAGIC: u64 = 0x4e42_444d_4147_4943;
@@ -50,6 +50,10 @@ pub const REQUEST_MAGIC: u32 = 0x2560_9513;
 pub const SIMPLE_REPLY_MAGIC: u32 = 0x6744_6698;
 /// In front of every structured reply chunk.
 pub const STRUCTURED_REPLY_MAGIC: u32 = 0x668e_33ef;
+/// In front of every extended request.
+pub const EXTENDED_REQUEST_MAGIC: u32 = 0x21e4_1c71;
+/// In front of every extended reply chunk.
+pub const EXTENDED_REPLY_MAGIC: u32 = 0x6e8a_278c;
 
 /// The metadata context that tells data from holes and zeroes.
 pub const BASE_ALLOCATION: &str = "base:allocation";
@@ -68,7 +72,8 @@ pub mod limits {
     pub const OPTION_REPLIES: usize = 16 * 1024;
     /// Largest payload of a read or a write, in bytes, that a server advertises.
     pub const PAYLOAD: u32 = 32 << 20;
-    /// A write payload above this many bytes ends the connection instead of being skipped.
+    /// A write payload above this many bytes ends the connection instead of being skipped. With extended headers, any
+    /// payload above [`PAYLOAD`] does.
     pub const PAYLOAD_SKIP: u32 = 2 * PAYLOAD;
     /// Most extents in one block status chunk.
     pub const EXTENTS: usize = 1 << 20;

@@ -3,7 +3,7 @@
 
 use nbd::client::{self, HandshakeError as ClientError};
 use nbd::server::{self, Catalog, HandshakeError as ServerError, Offer, Session};
-use nbd::{BASE_ALLOCATION, OPTION_MAGIC, OptionCode, ReplyType, TransmissionFlags};
+use nbd::{BASE_ALLOCATION, Headers, OPTION_MAGIC, OptionCode, ReplyType, TransmissionFlags};
 
 struct Shelf(Vec<(&'static str, Offer)>);
 
@@ -69,17 +69,18 @@ fn meet(mut client: client::Handshake) -> Meeting {
 }
 
 #[test]
-fn a_client_gets_the_export_it_names_with_structured_replies_and_block_status() {
+fn a_client_gets_the_export_it_names_with_extended_headers_and_block_status() {
     let meeting = meet(client::Handshake::connect("disk", &[BASE_ALLOCATION]).unwrap());
     let session = meeting.server.unwrap().expect("the server is ready");
     let Ok(client::Step::Ready(export)) = meeting.client else { panic!("{:?}", meeting.client) };
     assert_eq!((session.export, session.name.as_str()), (1, "disk"));
-    assert!(session.rules.structured && session.rules.contexts);
+    assert_eq!((session.rules.headers, export.headers), (Headers::Extended, Headers::Extended));
+    assert!(session.rules.contexts);
     assert_eq!(session.rules.size, 3 << 20);
     assert_eq!(session.rules.minimum_block, 512);
     assert_eq!(export.size, 3 << 20);
     assert_eq!(export.flags, session.rules.flags);
-    assert!(export.flags.contains(TransmissionFlags::SEND_DF));
+    assert!(export.flags.contains(TransmissionFlags::SEND_DF | TransmissionFlags::BLOCK_STATUS_PAYLOAD));
     assert_eq!(export.contexts, [(0, BASE_ALLOCATION.to_owned())]);
     assert_eq!((export.minimum_block, export.preferred_block), (512, 4096));
     assert_eq!(export.description, "a disk");
@@ -149,7 +150,6 @@ fn ask(server: &mut server::Handshake, code: u32, data: &[u8]) -> u32 {
 fn an_option_the_server_does_not_know_is_refused_and_the_connection_lives() {
     let mut server = greeted();
     assert_eq!(ask(&mut server, 4242, &[7; 100_000]), ReplyType::ERR_UNSUP.0);
-    assert_eq!(ask(&mut server, OptionCode::EXTENDED_HEADERS.0, &[]), ReplyType::ERR_UNSUP.0);
     assert_eq!(ask(&mut server, OptionCode::STARTTLS.0, &[]), ReplyType::ERR_POLICY.0);
     assert_eq!(ask(&mut server, OptionCode::LIST.0, &[]), ReplyType::ACK.0);
 }
@@ -160,6 +160,7 @@ fn malformed_options_are_refused_and_the_connection_lives() {
     for (code, data) in [
         (OptionCode::LIST, &b"x"[..]),
         (OptionCode::STRUCTURED_REPLY, b"x"),
+        (OptionCode::EXTENDED_HEADERS, b"x"),
         (OptionCode::STARTTLS, b"x"),
         (OptionCode::GO, b""),
         (OptionCode::GO, b"\xff\xff\xff\xffdisk\0\0"),
@@ -176,6 +177,116 @@ fn malformed_options_are_refused_and_the_connection_lives() {
     assert_eq!(ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]), ReplyType::ACK.0);
     assert_eq!(ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]), ReplyType::ERR_INVALID.0);
     assert_eq!(ask(&mut server, OptionCode::ABORT.0, b"ignored"), ReplyType::ACK.0);
+}
+
+#[test]
+fn headers_get_better_and_never_worse() {
+    let (structured, extended) = (OptionCode::STRUCTURED_REPLY.0, OptionCode::EXTENDED_HEADERS.0);
+    for first in [None, Some(structured)] {
+        let mut server = greeted();
+        if let Some(option) = first {
+            assert_eq!(ask(&mut server, option, &[]), ReplyType::ACK.0);
+        }
+        assert_eq!(ask(&mut server, extended, &[]), ReplyType::ACK.0);
+        assert_eq!(ask(&mut server, extended, &[]), ReplyType::ERR_INVALID.0);
+        assert_eq!(ask(&mut server, structured, &[]), ReplyType::ERR_EXT_HEADER_REQD.0);
+        let set = OptionCode::SET_META_CONTEXT.0;
+        assert_eq!(ask(&mut server, set, &queries(&[BASE_ALLOCATION])), ReplyType::ACK.0);
+        // This option has no room for what extended headers need, and no way to say so.
+        let name = option(OptionCode::EXPORT_NAME.0, b"disk");
+        let error = server.advance(&name, &shelf(), &mut Vec::new()).unwrap_err();
+        assert_eq!(error, ServerError::NeedsGo("disk".into()));
+    }
+}
+
+#[test]
+fn a_filter_of_block_status_is_offered_with_extended_headers_and_a_context() {
+    let offered = |code: OptionCode, before: &[(OptionCode, Vec<u8>)]| {
+        let mut server = greeted();
+        before.iter().for_each(|(code, data)| assert_eq!(ask(&mut server, code.0, data), ReplyType::ACK.0));
+        let mut out = Vec::new();
+        server.advance(&option(code.0, b"\0\0\0\x04disk\0\0"), &shelf(), &mut out).unwrap();
+        let flags = u16::from_be_bytes([out[30], out[31]]);
+        TransmissionFlags(flags).contains(TransmissionFlags::BLOCK_STATUS_PAYLOAD)
+    };
+    let headers = |code: OptionCode| (code, Vec::new());
+    let context = (OptionCode::SET_META_CONTEXT, queries(&[BASE_ALLOCATION]));
+    let structured = [headers(OptionCode::STRUCTURED_REPLY), context.clone()];
+    let extended = [headers(OptionCode::EXTENDED_HEADERS), context];
+    assert!(!offered(OptionCode::GO, &structured) && !offered(OptionCode::INFO, &structured));
+    assert!(!offered(OptionCode::GO, &extended[..1]) && offered(OptionCode::INFO, &extended[..1]));
+    assert!(offered(OptionCode::GO, &extended));
+}
+
+/// Answers every option as `refuse` says; the options a client asks for, and where it ends.
+fn options_asked(
+    mut client: client::Handshake,
+    refuse: impl Fn(OptionCode) -> Option<ReplyType>,
+) -> (Vec<OptionCode>, Result<client::Step, ClientError>) {
+    let (mut asked, mut sent) = (Vec::new(), Vec::new());
+    let mut step = client.advance(&greeting(OPTION_MAGIC, 3), &mut sent).map(|(_, step)| step);
+    while step == Ok(client::Step::More) {
+        let at = sent.windows(8).rposition(|window| window == OPTION_MAGIC.to_be_bytes()).unwrap();
+        let code: [u8; 4] = sent[at + 8..at + 12].try_into().unwrap();
+        let option = OptionCode(u32::from_be_bytes(code));
+        asked.push(option);
+        let answer = refuse(option);
+        let mut reply = Vec::new();
+        let mut put = |kind: ReplyType, data: &[u8]| {
+            reply.extend(nbd::OPTION_REPLY_MAGIC.to_be_bytes());
+            reply.extend(code);
+            reply.extend(kind.0.to_be_bytes());
+            reply.extend((data.len() as u32).to_be_bytes());
+            reply.extend(data);
+        };
+        if option == OptionCode::GO && answer.is_none() {
+            put(ReplyType::INFO, &[&[0, 0][..], &4096u64.to_be_bytes(), &[0, 1]].concat());
+        }
+        put(answer.unwrap_or(ReplyType::ACK), &[]);
+        if option == OptionCode::EXPORT_NAME {
+            reply = [&4096u64.to_be_bytes()[..], &[0, 1]].concat();
+        }
+        step = client.advance(&reply, &mut sent).map(|(_, step)| step);
+    }
+    (asked, step)
+}
+
+#[test]
+fn a_client_takes_the_best_headers_that_the_server_grants() {
+    use OptionCode as O;
+    let connect = || client::Handshake::connect("disk", &[BASE_ALLOCATION]).unwrap();
+    let errors =
+        [ReplyType::ERR_UNSUP, ReplyType::ERR_POLICY, ReplyType::ERR_INVALID, ReplyType(0x8000_0063)];
+    for error in errors {
+        for (refused, expected, headers) in [
+            (&[][..], vec![O::EXTENDED_HEADERS, O::SET_META_CONTEXT, O::GO], Headers::Extended),
+            (
+                &[O::EXTENDED_HEADERS],
+                vec![O::EXTENDED_HEADERS, O::STRUCTURED_REPLY, O::SET_META_CONTEXT, O::GO],
+                Headers::Structured,
+            ),
+            (
+                &[O::EXTENDED_HEADERS, O::STRUCTURED_REPLY],
+                vec![O::EXTENDED_HEADERS, O::STRUCTURED_REPLY, O::GO],
+                Headers::Simple,
+            ),
+        ] {
+            let refuse = |option| refused.contains(&option).then_some(error);
+            let (asked, step) = options_asked(connect(), refuse);
+            assert_eq!(asked, expected, "{error}");
+            assert!(matches!(step, Ok(client::Step::Ready(export)) if export.headers == headers));
+        }
+    }
+    for (most, first) in [(Headers::Structured, O::STRUCTURED_REPLY), (Headers::Simple, O::GO)] {
+        assert_eq!(options_asked(connect().at_most(most), |_| None).0[0], first);
+    }
+    // Extended headers come with GO; what does not know it is no server to talk to.
+    let no_go = |option| (option == O::GO).then_some(ReplyType::ERR_UNSUP);
+    assert!(matches!(options_asked(connect(), no_go).1, Err(ClientError::Refused { option: O::GO, .. })));
+    let old = |_| Some(ReplyType::ERR_UNSUP);
+    let (asked, step) = options_asked(connect(), old);
+    assert_eq!(asked.last(), Some(&O::EXPORT_NAME));
+    assert!(matches!(step, Ok(client::Step::Ready(_))));
 }
 
 #[test]
@@ -277,7 +388,7 @@ fn a_client_falls_back_to_export_name_where_go_is_unknown_or_options_are_not_fix
     let answer = [&4096u64.to_be_bytes()[..], &1u16.to_be_bytes(), &[0; 124], b"more"].concat();
     let (taken, step) = client.advance(&answer, &mut out).unwrap();
     let client::Step::Ready(export) = step else { panic!() };
-    assert_eq!((taken, export.size, export.structured), (134, 4096, false));
+    assert_eq!((taken, export.size, export.headers), (134, 4096, Headers::Simple));
 
     let mut client = client::Handshake::connect("disk", &[]).unwrap();
     let unsup = |code: u32| {
@@ -285,6 +396,7 @@ fn a_client_falls_back_to_export_name_where_go_is_unknown_or_options_are_not_fix
         [&nbd::OPTION_REPLY_MAGIC.to_be_bytes()[..], fields.as_flattened()].concat()
     };
     client.advance(&greeting(OPTION_MAGIC, 3), &mut out).unwrap();
+    client.advance(&unsup(11), &mut out).unwrap();
     client.advance(&unsup(8), &mut out).unwrap();
     out.clear();
     client.advance(&unsup(7), &mut out).unwrap();
@@ -389,20 +501,21 @@ fn a_client_that_gives_up_says_so() {
     greeting.extend_from_slice(&OPTION_MAGIC.to_be_bytes());
     greeting.extend_from_slice(&[0, 3]);
     let farewell = option(OptionCode::ABORT.0, &[]);
-    let structured = OptionCode::STRUCTURED_REPLY;
+    let extended = OptionCode::EXTENDED_HEADERS;
     for goal in [client::Handshake::connect("disk", &[]).unwrap(), client::Handshake::list()] {
         let mut client = goal;
         let mut out = Vec::new();
         client.advance(&greeting, &mut out).unwrap();
         out.clear();
-        let error = client.advance(&refuse(structured, ReplyType::ERR_TLS_REQD), &mut out).unwrap_err();
+        let error = client.advance(&refuse(extended, ReplyType::ERR_TLS_REQD), &mut out).unwrap_err();
         assert!(matches!(error, ClientError::Refused { code: ReplyType::ERR_TLS_REQD, .. }));
         assert_eq!(out, farewell, "a server that requires TLS is asked for nothing else");
     }
     let mut client = client::Handshake::connect("disk", &[]).unwrap();
     let mut out = Vec::new();
     client.advance(&greeting, &mut out).unwrap();
-    client.advance(&refuse(structured, ReplyType::ERR_UNSUP), &mut out).unwrap();
+    client.advance(&refuse(extended, ReplyType::ERR_UNSUP), &mut out).unwrap();
+    client.advance(&refuse(OptionCode::STRUCTURED_REPLY, ReplyType::ERR_UNSUP), &mut out).unwrap();
     out.clear();
     client.advance(&refuse(OptionCode::GO, ReplyType::ERR_UNKNOWN), &mut out).unwrap_err();
     assert_eq!(out, farewell);

@@ -10,7 +10,7 @@
 //! that one request is always admitted.
 
 use super::reply::Reply;
-use ::nbd::{ErrorCode, Request};
+use ::nbd::{ErrorCode, Headers, Request};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -45,13 +45,13 @@ impl Background {
     }
 
     /// Admits a request that will hold `cost` bytes, or not now. Called by the connection only.
-    pub fn begin(self: &Arc<Self>, request: &Request, structured: bool, cost: usize) -> Option<Task> {
+    pub fn begin(self: &Arc<Self>, request: &Request, headers: Headers, cost: usize) -> Option<Task> {
         if !self.has_room(cost) {
             return None;
         }
         self.tasks.fetch_add(1, Ordering::AcqRel);
         self.bytes.fetch_add(cost, Ordering::AcqRel);
-        Some(Task { background: self.clone(), request: *request, structured, cost, finished: false })
+        Some(Task { background: self.clone(), request: *request, headers, cost, finished: false })
     }
 
     /// A request that will hold `cost` bytes would be admitted now.
@@ -92,7 +92,7 @@ impl Background {
 pub(super) struct Task {
     background: Arc<Background>,
     pub request: Request,
-    pub structured: bool,
+    pub headers: Headers,
     cost: usize,
     finished: bool,
 }
@@ -120,8 +120,8 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.finished {
-            let reply =
-                Reply::error(&self.request, self.structured, ErrorCode::EIO, "the request was abandoned");
+            let words = "the request was abandoned";
+            let reply = Reply::error(&self.request, self.headers, ErrorCode::EIO, words);
             self.leave(reply);
         }
     }

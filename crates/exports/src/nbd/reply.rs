@@ -1,6 +1,6 @@
 //! Replies as bytes, however they came about.
 
-use ::nbd::{ErrorCode, Request};
+use ::nbd::{ErrorCode, Headers, ReplyTo, Request};
 use block::BlockError;
 use rt::Buf;
 
@@ -15,24 +15,20 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// Success without data. A simple reply is the shortest, and structured connections may use it too, except for
-    /// reads.
-    pub fn success(request: &Request) -> Self {
-        Self::Bytes(::nbd::simple_reply(request.cookie, ErrorCode::OK).to_vec())
+    /// Success without data.
+    pub fn success(request: &Request, headers: Headers) -> Self {
+        Self::Bytes(ReplyTo::new(request, headers).success().to_vec())
     }
 
     /// A failure, with words where the connection can carry them.
-    pub fn error(request: &Request, structured: bool, code: ErrorCode, words: &str) -> Self {
-        if !structured {
-            return Self::Bytes(::nbd::simple_reply(request.cookie, code).to_vec());
-        }
+    pub fn error(request: &Request, headers: Headers, code: ErrorCode, words: &str) -> Self {
         let mut bytes = Vec::new();
-        ::nbd::put_error_chunk(&mut bytes, request.cookie, code, words, None);
+        ReplyTo::new(request, headers).put_error(&mut bytes, code, words, None);
         Self::Bytes(bytes)
     }
 
     /// The failure that a backend reports.
-    pub fn failed(request: &Request, structured: bool, error: &BlockError) -> Self {
+    pub fn failed(request: &Request, headers: Headers, error: &BlockError) -> Self {
         let code = ErrorCode::from_errno(error.errno());
         // Two values have a meaning of their own in the protocol, which an ordinary failure must not take on.
         let fast = request.flags.contains(::nbd::CommandFlags::FAST_ZERO);
@@ -42,6 +38,6 @@ impl Reply {
             code => code,
         };
         tracing::debug!(?request, %error, "request failed");
-        Self::error(request, structured, code, &error.to_string())
+        Self::error(request, headers, code, &error.to_string())
     }
 }

@@ -4,14 +4,14 @@
 //!
 //! Specification: "Structured reply types", `NBD_REPLY_TYPE_OFFSET_HOLE`; `NBD_CMD_FLAG_DF` forbids several chunks.
 
-use ::nbd::{CommandFlags, Request};
+use ::nbd::{CommandFlags, Headers, Request};
 
 /// Bytes that are a hole or data as a whole.
 const UNIT: usize = 64 << 10;
 
 /// The reply to this read may consist of several chunks.
-pub(super) fn allowed(request: &Request, structured: bool) -> bool {
-    structured && !request.flags.contains(CommandFlags::DF)
+pub(super) fn allowed(request: &Request, headers: Headers) -> bool {
+    headers.chunked() && !request.flags.contains(CommandFlags::DF)
 }
 
 /// All of the data are to be sent.

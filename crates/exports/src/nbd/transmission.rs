@@ -15,14 +15,14 @@
 //!
 //! Specification: "Transmission", "Request types".
 
-use super::background::Background;
+use super::background::{Background, Task};
 use super::export::NbdExport;
 use super::input::{BLOCK, Input};
 use super::output::Output;
 use super::reply::Reply;
 use super::{sparse, waiting};
 use ::nbd::server::Session;
-use ::nbd::{Command, CommandFlags, ErrorCode, REQUEST_HEADER, Request, RequestError, limits};
+use ::nbd::{Command, CommandFlags, ErrorCode, Headers, ReplyTo, Request, RequestError, limits};
 use block::{Backend, BlockError};
 use rt::BufMut;
 use rt::net::Stream;
@@ -37,7 +37,7 @@ const TURN_REQUESTS: usize = 64;
 /// Most bytes moved before other connections have their turn.
 const TURN_BYTES: usize = 1 << 20;
 /// Longest read or write that is tried inline.
-const INLINE: u32 = 1 << 20;
+const INLINE: usize = 1 << 20;
 /// Bytes of unsent replies at which no more requests are taken.
 const OUTPUT: usize = 1 << 20;
 
@@ -48,8 +48,8 @@ pub(super) enum Broken {
     Io(#[from] io::Error),
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("client announced a write of {0} bytes, more than {most} are not even skipped", most = limits::PAYLOAD_SKIP)]
-    Payload(u32),
+    #[error("client announced {0} bytes of data with a request, too many even to be skipped")]
+    Payload(u64),
 }
 
 /// What the front of the input turned out to be.
@@ -86,6 +86,7 @@ enum Payload {
 pub(super) struct Transmission<'a> {
     stream: &'a Stream,
     session: Session<Arc<NbdExport>>,
+    headers: Headers,
     backend: Arc<Backend>,
     /// Every write is made durable before it is acknowledged.
     through: bool,
@@ -114,12 +115,13 @@ impl<'a> Transmission<'a> {
             stream,
             backend: session.export.backend().clone(),
             through: session.export.writethrough(),
+            headers: session.rules.headers,
+            wants: session.rules.headers.request_len(),
             session,
             input,
             output: Output::default(),
             background: Background::new(most_bytes),
             payload: None,
-            wants: REQUEST_HEADER,
             ended: false,
             turn_requests: 0,
             turn_bytes: 0,
@@ -229,30 +231,55 @@ impl<'a> Transmission<'a> {
         if let Some((request, payload)) = self.payload.take() {
             return Ok(self.go_on(request, payload));
         }
-        let Some(request) = Request::parse(self.input.window())? else {
-            return Ok(Next::Wants(REQUEST_HEADER));
+        let Some(request) = Request::parse(self.input.window(), self.headers)? else {
+            return Ok(Next::Wants(self.headers.request_len()));
         };
         tracing::debug!(export = self.session.name, ?request);
+        if request.command == Command::DISC {
+            self.ended = true;
+            return Ok(Next::Served);
+        }
+        if self.session.rules.filters(&request) {
+            return self.filtered_status(request);
+        }
         if let Err(code) = self.session.rules.judge(&request) {
             return self.refuse(request, code);
         }
         match request.command {
             Command::READ => Ok(self.read(&request)),
             Command::WRITE => Ok(self.write(&request)),
-            Command::DISC => {
-                self.ended = true;
-                Ok(Next::Served)
-            }
-            _ => Ok(self.other(&request)),
+            _ => Ok(self.other(&request, self.headers.request_len())),
+        }
+    }
+
+    /// A block status request whose payload names the contexts it is about.
+    fn filtered_status(&mut self, request: Request) -> Result<Next, Broken> {
+        let header = self.headers.request_len();
+        // Longer than one that names every context: not kept, but skipped.
+        let longest = 8 + 4 * self.session.contexts.len() as u64;
+        if request.length > longest {
+            return self.refuse(request, ErrorCode::EINVAL);
+        }
+        let whole = header + request.length as usize; // at most `longest`
+        let Some(payload) = self.input.window().get(header..whole) else { return Ok(Next::Wants(whole)) };
+        // There is only one context so far: whoever names any names that one.
+        let Some((query, _)) = request.filtered(payload, &self.session.contexts) else {
+            return self.refuse(request, ErrorCode::EINVAL);
+        };
+        match self.session.rules.judge(&query) {
+            Ok(()) => Ok(self.other(&query, whole)),
+            Err(code) => self.refuse(request, code),
         }
     }
 
     fn refuse(&mut self, request: Request, code: ErrorCode) -> Result<Next, Broken> {
-        if request.payload() > limits::PAYLOAD_SKIP {
-            return Err(Broken::Payload(request.payload()));
+        let payload = request.payload(self.headers);
+        let most = if self.headers.extended() { limits::PAYLOAD } else { limits::PAYLOAD_SKIP };
+        if payload > u64::from(most) {
+            return Err(Broken::Payload(payload));
         }
-        self.input.take(REQUEST_HEADER);
-        Ok(self.go_on(request, Payload::Refused(request.payload() as usize, code)))
+        self.input.take(self.headers.request_len());
+        Ok(self.go_on(request, Payload::Refused(payload as usize, code)))
     }
 
     fn reply(&mut self, reply: Reply) {
@@ -264,32 +291,32 @@ impl<'a> Transmission<'a> {
     }
 
     fn fail(&mut self, request: &Request, error: &BlockError) {
-        let reply = Reply::failed(request, self.session.rules.structured, error);
+        let reply = Reply::failed(request, self.headers, error);
         self.reply(reply);
     }
 
     fn acknowledge(&mut self, request: &Request) {
-        self.output.put(&::nbd::simple_reply(request.cookie, ErrorCode::OK));
+        self.output.put(&ReplyTo::new(request, self.headers).success());
     }
 
     /// Reads to right behind the reply's header.
     fn read(&mut self, request: &Request) -> Next {
-        let structured = self.session.rules.structured;
-        let length = request.length as usize;
-        if length == 0 && structured {
-            self.input.take(REQUEST_HEADER);
-            self.output.put(&::nbd::none_chunk(request.cookie));
+        let reply = ReplyTo::new(request, self.headers);
+        let length = request.length as usize; // the rules have bounded it
+        if length == 0 {
+            self.input.take(self.headers.request_len());
+            self.output.put(&reply.nothing_read());
             return Next::Served;
         }
-        if request.length > INLINE {
+        if length > INLINE {
             return self.read_later(request, 0);
         }
-        let header = if structured { ::nbd::DATA_HEADER } else { ::nbd::SIMPLE_REPLY };
+        let header = self.headers.data_len();
         let (head, data) = self.output.space(header + length).split_at_mut(header);
         let got = match self.backend.try_read(request.offset, data) {
             Ok(got) => got,
             Err(error) => {
-                self.input.take(REQUEST_HEADER);
+                self.input.take(self.headers.request_len());
                 self.fail(request, &error);
                 return Next::Served;
             }
@@ -297,33 +324,30 @@ impl<'a> Transmission<'a> {
         if got < length {
             return self.read_later(request, got);
         }
-        if sparse::allowed(request, structured) && !sparse::is_dense(data) {
+        if sparse::allowed(request, self.headers) && !sparse::is_dense(data) {
             let data = data.to_vec();
-            self.input.take(REQUEST_HEADER);
+            self.input.take(self.headers.request_len());
             self.put_sparse(request, &data);
             self.turn_bytes += length;
             return Next::Served;
         }
-        if structured {
-            head.copy_from_slice(&::nbd::data_header(request.cookie, request.offset, request.length, true));
-        } else {
-            head.copy_from_slice(&::nbd::simple_reply(request.cookie, ErrorCode::OK));
-        }
+        head.copy_from_slice(&reply.data(request.offset, length as u32, true));
         self.output.keep(header + length);
-        self.input.take(REQUEST_HEADER);
+        self.input.take(self.headers.request_len());
         self.turn_bytes += length;
         Next::Served
     }
 
     /// A reply whose zeroes are holes.
     fn put_sparse(&mut self, request: &Request, data: &[u8]) {
+        let reply = ReplyTo::new(request, self.headers);
         for run in sparse::runs(data) {
-            // Both at most the request's 32-bit length.
+            // Both at most what a read may ask for.
             let (offset, len) = (request.offset + run.start as u64, run.len as u32);
             if run.hole {
-                self.output.put(&::nbd::hole_chunk(request.cookie, offset, len, run.last));
+                self.output.put(&reply.hole(offset, len, run.last));
             } else {
-                self.output.put(&::nbd::data_header(request.cookie, offset, len, run.last));
+                self.output.put(&reply.data(offset, len, run.last));
                 self.output.put(data.get(run.start..run.start + run.len).unwrap_or_default());
             }
         }
@@ -331,26 +355,24 @@ impl<'a> Transmission<'a> {
 
     /// Hands a read on, of which `got` bytes lie in the output's unused space.
     fn read_later(&mut self, request: &Request, got: usize) -> Next {
-        let structured = self.session.rules.structured;
-        let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
-            return Next::Full;
-        };
-        let header = if structured { ::nbd::DATA_HEADER } else { ::nbd::SIMPLE_REPLY };
+        let Some(task) = self.begin(request) else { return Next::Full };
+        let header = self.headers.data_len();
         let done = if got == 0 { &[][..] } else { &self.output.space(header + got)[header..] };
         let buffer = waiting::ReadBuffer::new(request.length as usize, done);
         rt::spawn(waiting::read(task, self.backend.clone(), buffer)).detach();
-        self.input.take(REQUEST_HEADER);
+        self.input.take(self.headers.request_len());
         Next::Served
     }
 
     /// Writes from the input block, or begins to receive a payload that does not fit there.
     fn write(&mut self, request: &Request) -> Next {
-        let length = request.length as usize;
-        let whole = REQUEST_HEADER + length;
+        let header = self.headers.request_len();
+        let length = request.length as usize; // the rules have bounded it
+        let whole = header + length;
         if whole > BLOCK {
             return self.begin_payload(request);
         }
-        let Some(data) = self.input.window().get(REQUEST_HEADER..whole) else { return Next::Wants(whole) };
+        let Some(data) = self.input.window().get(header..whole) else { return Next::Wants(whole) };
         let got = match inline_write(&self.backend, self.through, request, data) {
             Ok(got) => got,
             Err(error) => {
@@ -363,10 +385,7 @@ impl<'a> Transmission<'a> {
             self.acknowledge(request);
             self.turn_bytes += length;
         } else {
-            let structured = self.session.rules.structured;
-            let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
-                return Next::Full;
-            };
+            let Some(task) = self.begin(request) else { return Next::Full };
             let rest = BufMut::from_slice(data.get(got..).unwrap_or_default()).freeze();
             rt::spawn(waiting::write(task, self.backend.clone(), rest, self.through)).detach();
         }
@@ -381,10 +400,10 @@ impl<'a> Transmission<'a> {
     /// A long write: its payload is received to where it will be written from.
     fn begin_payload(&mut self, request: &Request) -> Next {
         // Room is made for it before its payload is taken from the socket.
-        if !self.background.has_room(waiting::cost(request)) {
+        if !self.background.has_room(waiting::cost(request, self.headers)) {
             return Next::Full;
         }
-        self.input.take(REQUEST_HEADER);
+        self.input.take(self.headers.request_len());
         let mut buf = BufMut::with_len(request.length as usize);
         let window = self.input.window();
         let come = window.len().min(buf.len());
@@ -412,7 +431,7 @@ impl<'a> Transmission<'a> {
                     return Next::Wants(1);
                 }
                 let words = refusal(&request, code);
-                self.reply(Reply::error(&request, self.session.rules.structured, code, words));
+                self.reply(Reply::error(&request, self.headers, code, words));
                 Next::Served
             }
         }
@@ -430,8 +449,7 @@ impl<'a> Transmission<'a> {
             self.acknowledge(request);
             return Next::Served;
         }
-        let structured = self.session.rules.structured;
-        let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
+        let Some(task) = self.begin(request) else {
             let come = buf.len();
             self.payload = Some((*request, Payload::Kept(buf, come)));
             return Next::Full;
@@ -441,12 +459,9 @@ impl<'a> Transmission<'a> {
         Next::Served
     }
 
-    /// Everything that is neither a read nor a write waits by its nature.
-    fn other(&mut self, request: &Request) -> Next {
-        let structured = self.session.rules.structured;
-        let Some(task) = self.background.begin(request, structured, waiting::cost(request)) else {
-            return Next::Full;
-        };
+    /// Everything that is neither a read nor a write waits by its nature. `whole`: bytes of the request.
+    fn other(&mut self, request: &Request, whole: usize) -> Next {
+        let Some(task) = self.begin(request) else { return Next::Full };
         let backend = self.backend.clone();
         match (request.command, self.session.contexts.first()) {
             (Command::BLOCK_STATUS, Some(&context)) => {
@@ -454,14 +469,19 @@ impl<'a> Transmission<'a> {
             }
             _ => rt::spawn(waiting::other(task, backend, self.through)).detach(),
         }
-        self.input.take(REQUEST_HEADER);
+        self.input.take(whole);
         Next::Served
+    }
+
+    /// A place in the background, if there is one.
+    fn begin(&self, request: &Request) -> Option<Task> {
+        self.background.begin(request, self.headers, waiting::cost(request, self.headers))
     }
 }
 
 /// Writes inline, unless the write is to be durable: then it waits as a whole.
 fn inline_write(backend: &Backend, through: bool, request: &Request, data: &[u8]) -> block::Result<usize> {
-    if through || request.length > INLINE || request.flags.contains(CommandFlags::FUA) {
+    if through || data.len() > INLINE || request.flags.contains(CommandFlags::FUA) {
         return Ok(0);
     }
     backend.try_write(request.offset, data)
@@ -472,8 +492,11 @@ fn refusal(request: &Request, code: ErrorCode) -> &'static str {
     match (code, request.command) {
         (ErrorCode::EPERM, _) => "the export is read-only",
         (ErrorCode::ENOSPC, _) => "the request ends beyond the end of the export",
-        (ErrorCode::EOVERFLOW, _) => "the request is longer than 32 MiB",
-        (_, Command::BLOCK_STATUS) => "no metadata context was selected, or the range is outside the export",
+        (ErrorCode::EOVERFLOW, Command::READ) => "the request is longer than 32 MiB",
+        (ErrorCode::EOVERFLOW, _) => "the request is longer than 4 GiB",
+        (_, Command::BLOCK_STATUS) => {
+            "no such metadata context was selected, or the range is outside the export"
+        }
         _ => "the range, the flags or the command are not valid for this export",
     }
 }

@@ -3,7 +3,7 @@
 use super::background::Task;
 use super::reply::Reply;
 use super::sparse;
-use ::nbd::{Command, CommandFlags, ErrorCode, ExtentFlags, Request};
+use ::nbd::{Command, CommandFlags, ExtentFlags, Headers, ReplyTo, Request};
 use block::{Backend, BlockError, Result, Status, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -16,14 +16,17 @@ const EXTENTS: usize = 64 << 10;
 /// Most queries of the graph for one block status reply: extents of one kind count once, but cost as many.
 const QUERIES: usize = 64 << 10;
 /// Bytes read at a time to serve a cache request.
-const CACHE_PIECE: u32 = 1 << 20;
+const CACHE_PIECE: u64 = 1 << 20;
 
 /// Bytes of memory a request holds while it waits.
-pub(super) fn cost(request: &Request) -> usize {
+pub(super) fn cost(request: &Request, headers: Headers) -> usize {
     match request.command {
+        // The rules have bounded these.
         Command::READ | Command::WRITE => request.length as usize + LEAD,
         Command::CACHE => request.length.min(CACHE_PIECE) as usize,
-        Command::BLOCK_STATUS if !request.flags.contains(CommandFlags::REQ_ONE) => 8 * EXTENTS,
+        Command::BLOCK_STATUS if !request.flags.contains(CommandFlags::REQ_ONE) => {
+            EXTENTS * (size_of::<(u64, ExtentFlags)>() + headers.extent_len())
+        }
         _ => LEAD,
     }
 }
@@ -49,43 +52,38 @@ impl ReadBuffer {
 
 /// Reads what is still missing.
 pub(super) async fn read(task: Task, backend: Arc<Backend>, buffer: ReadBuffer) {
-    let (request, structured) = (task.request, task.structured);
+    let (request, headers) = (task.request, task.headers);
     let ReadBuffer { mut lead, done, rest } = buffer;
     let (rest, result) = backend.read(request.offset + done.len() as u64, rest).await;
     if let Err(error) = result {
-        return task.finish(Reply::failed(&request, structured, &error));
+        return task.finish(Reply::failed(&request, headers, &error));
     }
-    let mut place = |header: &[u8]| {
-        drop(lead.split_to(LEAD.saturating_sub(header.len())));
-        lead.copy_from_slice(header);
-    };
-    if structured {
-        place(&::nbd::data_header(request.cookie, request.offset, request.length, true));
-    } else {
-        place(&::nbd::simple_reply(request.cookie, ErrorCode::OK));
-    }
+    let reply = ReplyTo::new(&request, headers);
+    let header = reply.data(request.offset, request.length as u32, true); // the rules have bounded it
+    drop(lead.split_to(LEAD.saturating_sub(header.len())));
+    lead.copy_from_slice(&header);
     lead.unsplit(done);
     lead.unsplit(rest);
     let whole = lead.freeze();
-    if sparse::allowed(&request, structured) {
-        let data = whole.slice(::nbd::DATA_HEADER..);
+    if sparse::allowed(&request, headers) {
+        let data = whole.slice(header.len()..);
         if !sparse::is_dense(&data) {
-            return task.finish(Reply::Chunks(sparse_chunks(&request, &data)));
+            return task.finish(Reply::Chunks(sparse_chunks(&request, reply, &data)));
         }
     }
     task.finish(Reply::Data(whole));
 }
 
 /// The chunks of a reply whose zeroes are holes. A hole keeps no data in memory.
-fn sparse_chunks(request: &Request, data: &Buf) -> Vec<Buf> {
+fn sparse_chunks(request: &Request, reply: ReplyTo, data: &Buf) -> Vec<Buf> {
     let mut chunks = Vec::new();
     for run in sparse::runs(data) {
-        // Both at most the request's 32-bit length.
+        // Both at most what a read may ask for.
         let (offset, len) = (request.offset + run.start as u64, run.len as u32);
         if run.hole {
-            chunks.push(Buf::from_slice(&::nbd::hole_chunk(request.cookie, offset, len, run.last)));
+            chunks.push(Buf::from_slice(&reply.hole(offset, len, run.last)));
         } else {
-            chunks.push(Buf::from_slice(&::nbd::data_header(request.cookie, offset, len, run.last)));
+            chunks.push(Buf::from_slice(&reply.data(offset, len, run.last)));
             chunks.push(data.slice(run.start..run.start + run.len));
         }
     }
@@ -95,7 +93,7 @@ fn sparse_chunks(request: &Request, data: &Buf) -> Vec<Buf> {
 /// Writes what is still missing: `data` are the last bytes of the request.
 pub(super) async fn write(task: Task, backend: Arc<Backend>, data: Buf, through: bool) {
     let request = task.request;
-    let offset = request.offset + u64::from(request.length) - data.len() as u64;
+    let offset = request.offset + request.length - data.len() as u64;
     let fua = through || request.flags.contains(CommandFlags::FUA);
     settle(task, backend.write(offset, data, WriteFlags { fua }).await);
 }
@@ -103,7 +101,7 @@ pub(super) async fn write(task: Task, backend: Arc<Backend>, data: Buf, through:
 /// Serves everything that is neither a read nor a write.
 pub(super) async fn other(task: Task, backend: Arc<Backend>, through: bool) {
     let request = task.request;
-    let (offset, len) = (request.offset, u64::from(request.length));
+    let (offset, len) = (request.offset, request.length);
     let fua = through || request.flags.contains(CommandFlags::FUA);
     let result = match request.command {
         Command::FLUSH => backend.flush().await,
@@ -116,7 +114,7 @@ pub(super) async fn other(task: Task, backend: Arc<Backend>, through: bool) {
             let no_fallback = request.flags.contains(CommandFlags::FAST_ZERO);
             backend.write_zeroes(offset, len, ZeroFlags { unmap, no_fallback, fua }).await
         }
-        Command::CACHE => cache(&backend, offset, request.length).await,
+        Command::CACHE => cache(&backend, offset, len).await,
         _ => Err(BlockError::invalid("unknown request")),
     };
     settle(task, result);
@@ -125,48 +123,49 @@ pub(super) async fn other(task: Task, backend: Arc<Backend>, through: bool) {
 fn settle(task: Task, result: Result<()>) {
     let request = task.request;
     let reply = match result {
-        Ok(()) => Reply::success(&request),
-        Err(error) => Reply::failed(&request, task.structured, &error),
+        Ok(()) => Reply::success(&request, task.headers),
+        Err(error) => Reply::failed(&request, task.headers, &error),
     };
     task.finish(reply);
 }
 
 /// Reads the range and forgets it: whatever caches there are below have it then.
-async fn cache(backend: &Backend, offset: u64, length: u32) -> Result<()> {
+async fn cache(backend: &Backend, offset: u64, length: u64) -> Result<()> {
     let mut buf = BufMut::with_len(length.min(CACHE_PIECE) as usize);
     let mut done = 0;
     while done < length {
         buf.truncate((length - done).min(CACHE_PIECE) as usize);
         let result;
-        (buf, result) = backend.read(offset + u64::from(done), buf).await;
+        (buf, result) = backend.read(offset + done, buf).await;
         result?;
-        done += buf.len() as u32; // at most the 32-bit length
+        done += buf.len() as u64;
     }
     Ok(())
 }
 
 /// Answers block status for the selected contexts, of which there is only `base:allocation` so far.
 pub(super) async fn block_status(task: Task, backend: Arc<Backend>, context: u32) {
-    let request = task.request;
+    let (request, headers) = (task.request, task.headers);
     let extents = match extents(&backend, &request).await {
         Ok(extents) => extents,
-        Err(error) => return task.finish(Reply::failed(&request, true, &error)),
+        Err(error) => return task.finish(Reply::failed(&request, headers, &error)),
     };
-    let header = ::nbd::status_header(request.cookie, context, extents.len() as u32, true); // at most EXTENTS
-    let mut bytes = Vec::with_capacity(header.len() + 8 * extents.len());
+    let reply = ReplyTo::new(&request, headers);
+    let header = reply.status(context, extents.len() as u32, true); // at most EXTENTS
+    let mut bytes = Vec::with_capacity(header.len() + headers.extent_len() * extents.len());
     bytes.extend_from_slice(&header);
-    extents.iter().for_each(|&(len, flags)| bytes.extend_from_slice(&::nbd::status_extent(len, flags)));
+    extents.iter().for_each(|&(len, flags)| bytes.extend_from_slice(&reply.extent(len, flags)));
     task.finish(Reply::Bytes(bytes));
 }
 
 /// Extents from the start of the request on, neighbours of one kind joined; at least one.
-async fn extents(backend: &Backend, request: &Request) -> Result<Vec<(u32, ExtentFlags)>> {
+async fn extents(backend: &Backend, request: &Request) -> Result<Vec<(u64, ExtentFlags)>> {
     let most = if request.flags.contains(CommandFlags::REQ_ONE) { 1 } else { EXTENTS };
-    let mut extents: Vec<(u32, ExtentFlags)> = Vec::new();
+    let mut extents: Vec<(u64, ExtentFlags)> = Vec::new();
     let (mut at, mut left) = (request.offset, request.length);
     for _ in 0..QUERIES {
-        let status = backend.status(at, u64::from(left)).await?;
-        let len = u32::try_from(status.len).unwrap_or(left).min(left);
+        let status = backend.status(at, left).await?;
+        let len = status.len.min(left);
         let flags = flags(&status);
         let count = extents.len();
         match extents.last_mut() {
@@ -174,7 +173,7 @@ async fn extents(backend: &Backend, request: &Request) -> Result<Vec<(u32, Exten
             _ if count == most => break,
             _ => extents.push((len, flags)),
         }
-        at += u64::from(len);
+        at += len;
         left -= len;
         if left == 0 || len == 0 {
             break;

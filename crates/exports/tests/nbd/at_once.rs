@@ -2,7 +2,7 @@
 
 use crate::world::{SIZE, World, run};
 use exports::{ExportSpec, RemoveMode, ServerOptions};
-use nbd::{Command, CommandFlags, Request};
+use nbd::{Command, CommandFlags, Headers, Request};
 use rt::Target;
 use rt::net::Stream;
 use std::time::Duration;
@@ -25,8 +25,8 @@ async fn submit(stream: Stream) {
             let offset = if length == 0 { 0 } else { (batch + n) * 512 % SIZE as u64 };
             let cookie = batch * PIPELINE + n;
             let request = Request { flags: CommandFlags::NONE, command, cookie, offset, length };
-            bytes.extend_from_slice(&request.encode());
-            bytes.extend_from_slice(&[7; 512][..request.payload() as usize]);
+            bytes.extend_from_slice(&request.encode(Headers::Extended));
+            bytes.extend_from_slice(&[7; 512][..request.payload(Headers::Extended) as usize]);
         }
         if stream.send_all(&bytes).await.is_err() || !matches!(stream.recv(&mut replies).await, Ok(1..)) {
             return;

@@ -2,7 +2,7 @@
 
 use crate::world::{Client, World, run};
 use exports::{ExportError, ExportSpec, RemoveMode, ServerOptions};
-use nbd::Command;
+use nbd::{Command, Headers};
 
 fn spec(id: &str, node: &str) -> ExportSpec {
     ExportSpec { id: id.into(), node_name: node.into(), ..ExportSpec::default() }
@@ -48,7 +48,7 @@ fn an_export_in_use_goes_only_when_asked_hard_and_its_end_is_told_once() {
         world.exports.wait_gone(&["e-disk".to_owned()]).await;
         assert!(client.is_closed().await);
         assert_eq!(*world.deleted.lock(), ["e-disk"]);
-        assert!(Client::negotiate(world.connect().await, "disk").await.is_none());
+        assert!(Client::negotiate(world.connect().await, "disk", Headers::Extended).await.is_none());
         assert_eq!(std::fs::read(world.image()).unwrap()[..4], *b"kept");
         // The name is free again, and the node can be used.
         world.export("disk", true).await;

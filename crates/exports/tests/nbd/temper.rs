@@ -2,7 +2,8 @@
 
 use crate::world::{Client, run};
 use exports::ServerOptions;
-use nbd::{Command, Request};
+use nbd::client::Body;
+use nbd::{Command, Headers, Request};
 use std::time::Duration;
 
 fn short() -> Duration {
@@ -22,7 +23,7 @@ fn a_client_that_says_nothing_is_sent_away() {
         assert_eq!(silent.recv(&mut buf).await.unwrap(), 0);
         // The deadline is for the handshake only, which on a busy machine may take longer itself.
         let mut client = loop {
-            if let Some(client) = Client::negotiate(world.connect().await, "disk").await {
+            if let Some(client) = Client::negotiate(world.connect().await, "disk", Headers::Extended).await {
                 break client;
             }
         };
@@ -58,7 +59,9 @@ fn a_client_that_asks_without_end_is_sent_away_at_the_deadline_and_keeps_nobody_
         let floods = futures_util::future::join(flood(), flood());
         let served = async {
             loop {
-                if let Some(mut client) = Client::negotiate(world.connect().await, "disk").await {
+                if let Some(mut client) =
+                    Client::negotiate(world.connect().await, "disk", Headers::Extended).await
+                {
                     return client.ask(Command::READ, 0, 512, &[]).await;
                 }
             }
@@ -77,7 +80,7 @@ fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_nobody() {
         let mut idle = 0;
         // Asks until the server has not taken a byte for a while.
         while idle < 20 {
-            let request = read(asked, 1 << 20).encode();
+            let request = read(asked, 1 << 20).encode(Headers::Extended);
             match greedy.stream.try_send(&request) {
                 Ok(n) => {
                     assert_eq!(n, request.len(), "a request is sent whole or not at all here");
@@ -95,13 +98,13 @@ fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_nobody() {
         // What was asked for comes when the client has come to its senses.
         let mut data = vec![0; 1 << 20];
         for _ in 0..20 {
-            assert!(matches!(greedy.header().await, nbd::client::Header::Data { length: 0x10_0000, .. }));
+            assert!(matches!(greedy.header().await.body, Body::Data { length: 0x10_0000, .. }));
             greedy.stream.recv_exact(&mut data).await.unwrap();
         }
     });
 }
 
-fn read(cookie: u64, length: u32) -> Request {
+fn read(cookie: u64, length: u64) -> Request {
     Request { flags: nbd::CommandFlags::DF, command: Command::READ, cookie, offset: 0, length }
 }
 
@@ -119,12 +122,12 @@ fn bytes_in_flight_are_bounded_and_one_large_request_is_served_all_the_same() {
             client.send(&read(cookie, 100 << 10), &[]).await;
         }
         for _ in 0..10 {
-            assert!(matches!(client.header().await, nbd::client::Header::Data { .. }));
+            assert!(matches!(client.header().await.body, Body::Data { .. }));
             client.stream.recv_exact(&mut vec![0; 100 << 10]).await.unwrap();
         }
         assert!(started.elapsed() >= Duration::from_millis(90), "{:?}", started.elapsed());
         let large = vec![1; 8 << 20];
-        client.ask(Command::WRITE, 0, large.len() as u32, &large).await;
+        client.ask(Command::WRITE, 0, large.len() as u64, &large).await;
         assert_eq!(client.ask(Command::READ, 0, 8 << 20, &[]).await.1.len(), 8 << 20);
     });
 }
@@ -137,13 +140,15 @@ fn garbage_ends_its_own_connection_only() {
         let bad = world.client("disk").await;
         bad.stream.send_all(&[0x5a; 64]).await.unwrap();
         assert!(bad.is_closed().await);
-        let endless = world.client("disk").await;
-        endless
-            .stream
-            .send_all(&Request { command: Command::WRITE, ..read(1, u32::MAX) }.encode())
-            .await
-            .unwrap();
-        assert!(endless.is_closed().await);
+        for (headers, length) in [
+            (Headers::Structured, u64::from(u32::MAX)),
+            (Headers::Extended, u64::MAX),
+            (Headers::Extended, u64::from(nbd::limits::PAYLOAD) + 1),
+        ] {
+            let endless = world.client_with("disk", headers).await;
+            endless.send(&Request { command: Command::WRITE, ..read(1, length) }, &[]).await;
+            assert!(endless.is_closed().await, "{headers:?} {length}");
+        }
         let stranger = world.connect().await;
         stranger.send_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         let mut buf = [0; 64];
@@ -183,7 +188,7 @@ fn one_client_too_many_waits_until_another_leaves() {
         let greeted = rt::timeout(short(), third.recv(&mut [0; 18])).await;
         assert!(greeted.is_err(), "the third client was let in");
         drop(first);
-        let third = Client::negotiate(third, "disk").await.expect("there is room now");
+        let third = Client::negotiate(third, "disk", Headers::Extended).await.expect("there is room now");
         drop(third);
     });
 }
@@ -198,7 +203,7 @@ fn whoever_connects_while_the_server_holds_waits_and_is_let_in_after() {
         world.disk(false).await;
         world.export("disk", true).await;
         server.let_in();
-        Client::negotiate(early, "disk").await.expect("the export is there by now");
+        Client::negotiate(early, "disk", Headers::Extended).await.expect("the export is there by now");
     });
 }
 
@@ -217,7 +222,7 @@ fn the_last_client_is_noticed_only_if_it_used_an_export() {
 }
 
 /// All that a client says who comes, asks for everything there is, and leaves.
-fn conversation() -> Vec<u8> {
+fn conversation(headers: Headers) -> Vec<u8> {
     let option = |code: u32, data: &[u8]| {
         let parts: [&[u8]; 4] =
             [&nbd::OPTION_MAGIC.to_be_bytes(), &code.to_be_bytes(), &(data.len() as u32).to_be_bytes(), data];
@@ -226,6 +231,9 @@ fn conversation() -> Vec<u8> {
     let mut said = 3u32.to_be_bytes().to_vec();
     said.extend(option(nbd::OptionCode::LIST.0, &[]));
     said.extend(option(nbd::OptionCode::STRUCTURED_REPLY.0, &[]));
+    if headers.extended() {
+        said.extend(option(nbd::OptionCode::EXTENDED_HEADERS.0, &[]));
+    }
     let query = b"\0\0\0\x04disk\0\0\0\x01\0\0\0\x0fbase:allocation";
     said.extend(option(nbd::OptionCode::SET_META_CONTEXT.0, query));
     said.extend(option(nbd::OptionCode::GO.0, b"\0\0\0\x04disk\0\x01\0\x03"));
@@ -241,8 +249,8 @@ fn conversation() -> Vec<u8> {
         (Command::DISC, 0),
     ] {
         let request = Request { command, ..read(7, length) };
-        said.extend(request.encode());
-        said.extend(vec![9; request.payload() as usize]);
+        said.extend_from_slice(&request.encode(headers));
+        said.extend(vec![9; request.payload(headers) as usize]);
     }
     said
 }
@@ -251,8 +259,8 @@ fn conversation() -> Vec<u8> {
 fn a_client_that_gets_any_byte_wrong_or_leaves_after_any_is_survived() {
     run(async |world| {
         let server = world.serve_disk().await;
-        let said = conversation();
-        for at in 0..said.len() {
+        let whole = [Headers::Structured, Headers::Extended].map(conversation);
+        for (said, at) in whole.iter().flat_map(|said| (0..said.len()).map(move |at| (said, at))) {
             let mut variants = vec![said[..at].to_vec()];
             for flip in [0x01, 0x80] {
                 let mut wrong = said.clone();

@@ -3,7 +3,7 @@
 use block::{BlockError, Graph, Opt, Options, Registry};
 use exports::{ExportSpec, Exports, NbdServer, ServerOptions};
 use nbd::client::{Export, Header, Outcome, Part, Step, Tracker};
-use nbd::{BASE_ALLOCATION, Command, CommandFlags, Request};
+use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, Request};
 use parking_lot::Mutex;
 use rt::net::{Address, Stream};
 use std::path::{Path, PathBuf};
@@ -116,7 +116,13 @@ impl World {
 
     /// A client that has chosen an export.
     pub async fn client(&self, export: &str) -> Client {
-        Client::negotiate(self.connect().await, export).await.expect("the server lets the client in")
+        self.client_with(export, Headers::Extended).await
+    }
+
+    /// A client that has chosen an export, and these headers.
+    pub async fn client_with(&self, export: &str, headers: Headers) -> Client {
+        let client = Client::negotiate(self.connect().await, export, headers).await;
+        client.expect("the server lets the client in")
     }
 }
 
@@ -128,8 +134,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn negotiate(stream: Stream, export: &str) -> Option<Self> {
-        let mut handshake = nbd::client::Handshake::connect(export, &[BASE_ALLOCATION]).unwrap();
+    pub async fn negotiate(stream: Stream, export: &str, headers: Headers) -> Option<Self> {
+        let handshake = nbd::client::Handshake::connect(export, &[BASE_ALLOCATION]).unwrap();
+        let mut handshake = handshake.at_most(headers);
         let mut out = Vec::new();
         loop {
             let mut byte = [0];
@@ -140,24 +147,25 @@ impl Client {
             let (_, step) = handshake.advance(&byte, &mut out).ok()?;
             stream.send_all(&out).await.ok()?;
             if let Step::Ready(export) = step {
+                assert_eq!(export.headers, headers);
                 return Some(Self { stream, export, cookie: 0 });
             }
         }
     }
 
-    pub fn request(&mut self, command: Command, offset: u64, length: u32) -> Request {
+    pub fn request(&mut self, command: Command, offset: u64, length: u64) -> Request {
         self.cookie += 1;
         Request { flags: CommandFlags::NONE, command, cookie: self.cookie, offset, length }
     }
 
     pub async fn send(&self, request: &Request, payload: &[u8]) {
-        self.stream.send_all(&request.encode()).await.unwrap();
+        self.stream.send_all(&request.encode(self.export.headers)).await.unwrap();
         self.stream.send_all(payload).await.unwrap();
     }
 
     /// Receives the whole reply to `request`, which is the only one in flight, and the data of a read.
     pub async fn receive(&self, request: &Request) -> (Outcome, Vec<u8>) {
-        let mut tracker = Tracker::new(*request, self.export.structured, 0);
+        let mut tracker = Tracker::new(*request, self.export.headers, 0);
         let mut data = vec![0xee; if request.command == Command::READ { request.length as usize } else { 0 }];
         while !tracker.is_done() {
             match tracker.accept(self.header().await).unwrap() {
@@ -180,7 +188,7 @@ impl Client {
     pub async fn header(&self) -> Header {
         let mut bytes = Vec::new();
         loop {
-            if let Some((header, taken)) = Header::parse(&bytes).unwrap() {
+            if let Some((header, taken)) = Header::parse(&bytes, self.export.headers).unwrap() {
                 assert_eq!(taken, bytes.len());
                 return header;
             }
@@ -195,10 +203,12 @@ impl Client {
         &mut self,
         command: Command,
         offset: u64,
-        length: u32,
+        length: u64,
         payload: &[u8],
     ) -> (Outcome, Vec<u8>) {
+        let told = self.export.headers.extended() && command == Command::WRITE;
         let request = self.request(command, offset, length);
+        let request = Request { flags: CommandFlags::when(told, CommandFlags::PAYLOAD_LEN), ..request };
         self.send(&request, payload).await;
         self.receive(&request).await
     }

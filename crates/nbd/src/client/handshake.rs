@@ -1,10 +1,11 @@
 //! The client's half of the handshake: towards an export, or towards a list of all.
 //!
 //! ```text
-//! connect:  greeting ─▶ STRUCTURED_REPLY ─▶ SET_META_CONTEXT ─▶ GO ─▶ Ready
-//!              │ not fixed newstyle              GO is unknown ─▶ EXPORT_NAME ─▶ Ready
-//!              └──────────────────────────────────────────────▶ EXPORT_NAME
-//! list:     greeting ─▶ STRUCTURED_REPLY ─▶ LIST ─▶ (INFO ─▶ LIST_META_CONTEXT) each ─▶ ABORT ─▶ Listed
+//!                               refused ┌▶ STRUCTURED_REPLY ┐
+//! connect:  greeting ─▶ EXTENDED_HEADERS ┴─────────────────▶ SET_META_CONTEXT ─▶ GO ─▶ Ready
+//!              │ not fixed newstyle                  GO is unknown ─▶ EXPORT_NAME ─▶ Ready
+//!              └──────────────────────────────────────────────────▶ EXPORT_NAME
+//! list:     greeting ─▶ (the same) ─▶ LIST ─▶ (INFO ─▶ LIST_META_CONTEXT) each ─▶ ABORT ─▶ Listed
 //! ```
 //!
 //! Bounds: one reply is at most [`limits::OPTION_REPLY`] bytes, an option has at most
@@ -15,8 +16,8 @@
 use super::option_reply::{self, OptionReply};
 use crate::reader::{Reader, Unit};
 use crate::{
-    ClientFlags, HandshakeFlags, INIT_MAGIC, InfoType, OLDSTYLE_MAGIC, OPTION_MAGIC, OPTION_REPLY_MAGIC,
-    OptionCode, ReplyType, TransmissionFlags, limits,
+    ClientFlags, HandshakeFlags, Headers, INIT_MAGIC, InfoType, OLDSTYLE_MAGIC, OPTION_MAGIC,
+    OPTION_REPLY_MAGIC, OptionCode, ReplyType, TransmissionFlags, limits,
 };
 
 /// Most bytes of names, descriptions and messages that the replies to one option may hold.
@@ -43,14 +44,14 @@ pub struct Export {
     pub maximum_payload: u32,
     /// The server sent block sizes; else they are the specification's defaults.
     pub sized: bool,
-    /// Replies are structured.
-    pub structured: bool,
+    /// What requests and replies begin with.
+    pub headers: Headers,
     /// Metadata contexts, with the IDs of their chunks where they were selected.
     pub contexts: Vec<(u32, String)>,
 }
 
 impl Export {
-    fn new(name: &str, structured: bool) -> Self {
+    fn new(name: &str, headers: Headers) -> Self {
         Self {
             name: name.to_owned(),
             description: String::new(),
@@ -60,7 +61,7 @@ impl Export {
             preferred_block: 4096,
             maximum_payload: limits::PAYLOAD,
             sized: false,
-            structured,
+            headers,
             contexts: Vec::new(),
         }
     }
@@ -163,6 +164,7 @@ fn reason(code: ReplyType, message: &str) -> String {
         ReplyType::ERR_SHUTDOWN => "it is shutting down",
         ReplyType::ERR_BLOCK_SIZE_REQD => "it requires block size constraints",
         ReplyType::ERR_TOO_BIG => "the request is too large for it",
+        ReplyType::ERR_EXT_HEADER_REQD => "it requires extended headers",
         _ => "unknown error",
     };
     if message.is_empty() { format!("{known} ({code})") } else { format!("{known} ({code}): {message}") }
@@ -190,7 +192,10 @@ pub struct Handshake {
     asked: OptionCode,
     replies: usize,
     reply_bytes: usize,
-    structured: bool,
+    /// The best headers that are asked for.
+    most: Headers,
+    /// What was agreed on.
+    headers: Headers,
     no_zeroes: bool,
     /// What is known of the export in question.
     export: Export,
@@ -213,6 +218,11 @@ impl Handshake {
         Self::new("", Goal::List { exports: Vec::new(), at: 0 })
     }
 
+    /// Asks for no better headers than these.
+    pub fn at_most(self, most: Headers) -> Self {
+        Self { most, ..self }
+    }
+
     fn new(name: &str, goal: Goal) -> Self {
         let mut unit = Unit::default();
         unit.begin(18);
@@ -223,9 +233,10 @@ impl Handshake {
             asked: OptionCode::ABORT,
             replies: 0,
             reply_bytes: 0,
-            structured: false,
+            most: Headers::Extended,
+            headers: Headers::Simple,
             no_zeroes: false,
-            export: Export::new(name, false),
+            export: Export::new(name, Headers::Simple),
             size_told: false,
         }
     }
@@ -293,7 +304,11 @@ impl Handshake {
             | ClientFlags::when(self.no_zeroes, ClientFlags::NO_ZEROES);
         out.extend_from_slice(&answer.0.to_be_bytes());
         match (fixed, &self.goal) {
-            (true, _) => self.ask(OptionCode::STRUCTURED_REPLY, &[], out),
+            (true, _) => match self.most {
+                Headers::Extended => self.ask(OptionCode::EXTENDED_HEADERS, &[], out),
+                Headers::Structured => self.ask(OptionCode::STRUCTURED_REPLY, &[], out),
+                Headers::Simple => self.headers_settled(out),
+            },
             (false, Goal::Connect { .. }) => self.ask_export_name(out),
             (false, Goal::List { .. }) => return Err(HandshakeError::CannotList),
         }
@@ -398,24 +413,28 @@ impl Handshake {
         refused: Option<(ReplyType, String)>,
         out: &mut Vec<u8>,
     ) -> Result<Step, HandshakeError> {
-        if self.asked == OptionCode::STRUCTURED_REPLY {
-            self.structured = refused.is_none();
-            self.export.structured = self.structured;
+        match (self.asked, &refused) {
+            (option, Some((code @ ReplyType::ERR_TLS_REQD, message))) => {
+                let (export, code, message) = (self.export.name.clone(), *code, message.clone());
+                return Err(HandshakeError::Refused { option, export, code, message });
+            }
+            (OptionCode::EXTENDED_HEADERS, None) => self.headers = Headers::Extended,
+            (OptionCode::STRUCTURED_REPLY, None) => self.headers = Headers::Structured,
+            (OptionCode::EXTENDED_HEADERS, Some(_)) => {
+                self.ask(OptionCode::STRUCTURED_REPLY, &[], out);
+                return Ok(Step::More);
+            }
+            _ => {}
+        }
+        self.export.headers = self.headers;
+        if matches!(self.asked, OptionCode::EXTENDED_HEADERS | OptionCode::STRUCTURED_REPLY) {
+            self.headers_settled(out);
+            return Ok(Step::More);
         }
         if matches!(self.goal, Goal::List { .. }) {
             return self.next_of_list(refused, out);
         }
         match (self.asked, refused) {
-            (option, Some((code @ ReplyType::ERR_TLS_REQD, message))) => {
-                let export = self.export.name.clone();
-                return Err(HandshakeError::Refused { option, export, code, message });
-            }
-            (OptionCode::STRUCTURED_REPLY, None) if self.wants_contexts() => {
-                let Goal::Connect { contexts } = &mut self.goal else { return Err(HandshakeError::Ended) };
-                let queries = std::mem::take(contexts);
-                self.ask_contexts(OptionCode::SET_META_CONTEXT, &queries, out);
-            }
-            (OptionCode::STRUCTURED_REPLY, _) => self.ask_info(OptionCode::GO, out),
             (OptionCode::SET_META_CONTEXT, refused) => {
                 if refused.is_some() {
                     self.export.contexts.clear();
@@ -423,7 +442,9 @@ impl Handshake {
                 self.ask_info(OptionCode::GO, out);
             }
             (OptionCode::GO, None) => return self.ready(),
-            (OptionCode::GO, Some((ReplyType::ERR_UNSUP, _))) => self.ask_export_name(out),
+            (OptionCode::GO, Some((ReplyType::ERR_UNSUP, _))) if !self.headers.extended() => {
+                self.ask_export_name(out);
+            }
             (option, Some((code, message))) => {
                 let export = self.export.name.clone();
                 return Err(HandshakeError::Refused { option, export, code, message });
@@ -433,8 +454,16 @@ impl Handshake {
         Ok(Step::More)
     }
 
-    fn wants_contexts(&self) -> bool {
-        matches!(&self.goal, Goal::Connect { contexts } if !contexts.is_empty())
+    /// Asks for the first thing after the headers.
+    fn headers_settled(&mut self, out: &mut Vec<u8>) {
+        match &mut self.goal {
+            Goal::List { .. } => self.ask(OptionCode::LIST, &[], out),
+            Goal::Connect { contexts } if self.headers.chunked() && !contexts.is_empty() => {
+                let queries = std::mem::take(contexts);
+                self.ask_contexts(OptionCode::SET_META_CONTEXT, &queries, out);
+            }
+            Goal::Connect { .. } => self.ask_info(OptionCode::GO, out),
+        }
     }
 
     fn next_of_list(
@@ -442,16 +471,9 @@ impl Handshake {
         refused: Option<(ReplyType, String)>,
         out: &mut Vec<u8>,
     ) -> Result<Step, HandshakeError> {
-        let structured = self.structured;
+        let headers = self.headers;
         let Goal::List { exports, at } = &mut self.goal else { return Err(HandshakeError::Ended) };
         match (self.asked, refused) {
-            (option @ OptionCode::STRUCTURED_REPLY, Some((code @ ReplyType::ERR_TLS_REQD, message))) => {
-                return Err(HandshakeError::Refused { option, export: String::new(), code, message });
-            }
-            (OptionCode::STRUCTURED_REPLY, _) => {
-                self.ask(OptionCode::LIST, &[], out);
-                return Ok(Step::More);
-            }
             (OptionCode::LIST, None) => {}
             (OptionCode::LIST, Some((code, message))) => {
                 let option = OptionCode::LIST;
@@ -460,7 +482,7 @@ impl Handshake {
             (OptionCode::INFO, None) if !self.size_told => {
                 return Err(HandshakeError::NoSize(self.export.name.clone()));
             }
-            (OptionCode::INFO, None) if structured => {
+            (OptionCode::INFO, None) if headers.chunked() => {
                 self.ask_contexts(OptionCode::LIST_META_CONTEXT, &[], out);
                 return Ok(Step::More);
             }
@@ -475,7 +497,7 @@ impl Handshake {
         }
         match exports.get(*at) {
             Some(listed) => {
-                self.export = Export::new(&listed.name, structured);
+                self.export = Export::new(&listed.name, headers);
                 self.ask_info(OptionCode::INFO, out);
                 Ok(Step::More)
             }

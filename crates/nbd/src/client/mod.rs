@@ -6,4 +6,4 @@ mod option_reply;
 mod reply;
 
 pub use handshake::{Export, Handshake, HandshakeError, Listed, Step};
-pub use reply::{Header, Outcome, Part, ProtocolError, Tracker};
+pub use reply::{Body, Header, Outcome, Part, ProtocolError, Tracker};

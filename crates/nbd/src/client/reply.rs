@@ -10,13 +10,13 @@
 //!
 //! Bounds: [`limits::EXTENTS`] extents, [`ERROR_CHUNKS`] error chunks, [`ERROR_PAYLOAD`] bytes of each.
 //!
-//! Specification: "Structured reply types", "Simple reply message".
+//! Specification: "Structured reply types", "Simple reply message", "Extended reply chunk message".
 
 use super::coverage::Coverage;
 use crate::reader::{Reader, message};
 use crate::{
-    CHUNK_HEADER, ChunkFlags, ChunkType, Command, CommandFlags, ErrorCode, ExtentFlags, Request,
-    SIMPLE_REPLY, SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC, limits,
+    ChunkFlags, ChunkType, Command, CommandFlags, EXTENDED_REPLY_MAGIC, ErrorCode, ExtentFlags, Headers,
+    Request, SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC, limits,
 };
 
 /// Most error chunks in one reply.
@@ -39,7 +39,7 @@ pub enum ProtocolError {
         /// The chunk.
         kind: ChunkType,
         /// Bytes of payload announced.
-        length: u32,
+        length: u64,
     },
     /// Data that were not asked for, or that came before.
     #[error("reply with {length} bytes at {offset:#x}, outside the request or twice")]
@@ -52,9 +52,12 @@ pub enum ProtocolError {
     /// Success without all data, or without the extents.
     #[error("reply ends as a success without everything that was asked for")]
     Incomplete,
-    /// A simple reply where a structured one is due, or the reverse.
+    /// A simple reply where a chunk is due, or the reverse; compact headers where extended ones were agreed on.
     #[error("reply of a kind that was not agreed on")]
     WrongKind,
+    /// The request's offset, repeated wrongly.
+    #[error("reply to a request at {0:#x}, which was made at another offset")]
+    WrongOffset(u64),
     /// Errors without end.
     #[error("reply with more than {ERROR_CHUNKS} error chunks")]
     TooManyErrors,
@@ -70,25 +73,26 @@ pub enum ProtocolError {
 
 /// The fixed part of a reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Header {
-    /// A simple reply; a successful read's data follow.
-    Simple {
-        /// The request.
-        cookie: u64,
-        /// Its outcome.
-        error: ErrorCode,
-    },
+pub struct Header {
+    /// The request that is answered.
+    pub cookie: u64,
+    /// The request's offset, which extended replies repeat.
+    pub offset: Option<u64>,
+    /// None follows for this request.
+    pub done: bool,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What one header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A simple reply with this outcome; a successful read's data follow.
+    Simple(ErrorCode),
     /// The end of a successful reply.
-    None {
-        /// The request.
-        cookie: u64,
-    },
+    None,
     /// `length` bytes of data follow.
     Data {
-        /// The request.
-        cookie: u64,
-        /// The last chunk.
-        done: bool,
         /// Where in the export.
         offset: u64,
         /// Bytes.
@@ -96,10 +100,6 @@ pub enum Header {
     },
     /// Zeroes.
     Hole {
-        /// The request.
-        cookie: u64,
-        /// The last chunk.
-        done: bool,
         /// Where in the export.
         offset: u64,
         /// Bytes.
@@ -107,19 +107,11 @@ pub enum Header {
     },
     /// `length` bytes of extents follow.
     Status {
-        /// The request.
-        cookie: u64,
-        /// The last chunk.
-        done: bool,
         /// Bytes of payload.
         length: u32,
     },
     /// `length` bytes about an error follow.
     Error {
-        /// The request.
-        cookie: u64,
-        /// The last chunk.
-        done: bool,
         /// The chunk's type.
         kind: ChunkType,
         /// Bytes of payload.
@@ -129,64 +121,74 @@ pub enum Header {
 
 impl Header {
     /// Parses the header at the front of `bytes`, and says how many bytes it is; `None` while it is incomplete.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+    pub fn parse(bytes: &[u8], headers: Headers) -> Result<Option<(Self, usize)>, ProtocolError> {
         let mut reader = Reader(bytes);
-        match reader.u32() {
-            None => Ok(None),
-            Some(SIMPLE_REPLY_MAGIC) => Ok(Self::parse_simple(reader).map(|header| (header, SIMPLE_REPLY))),
-            Some(STRUCTURED_REPLY_MAGIC) => Self::parse_chunk(reader),
-            Some(other) => Err(ProtocolError::NotAReply(other)),
-        }
+        let Some(magic) = reader.u32() else { return Ok(None) };
+        let parsed = match (magic, headers) {
+            (SIMPLE_REPLY_MAGIC, Headers::Simple | Headers::Structured) => {
+                Ok(Self::parse_simple(&mut reader))
+            }
+            (STRUCTURED_REPLY_MAGIC, Headers::Structured) => Self::parse_chunk(&mut reader, false),
+            (EXTENDED_REPLY_MAGIC, Headers::Extended) => Self::parse_chunk(&mut reader, true),
+            (SIMPLE_REPLY_MAGIC | STRUCTURED_REPLY_MAGIC | EXTENDED_REPLY_MAGIC, _) => {
+                Err(ProtocolError::WrongKind)
+            }
+            (other, _) => Err(ProtocolError::NotAReply(other)),
+        };
+        Ok(parsed?.map(|header| (header, bytes.len() - reader.0.len())))
     }
 
-    fn parse_simple(mut reader: Reader<'_>) -> Option<Self> {
+    fn parse_simple(reader: &mut Reader<'_>) -> Option<Self> {
         let error = ErrorCode(reader.u32()?);
-        Some(Self::Simple { cookie: reader.u64()?, error })
+        Some(Self { cookie: reader.u64()?, offset: None, done: true, body: Body::Simple(error) })
     }
 
-    fn parse_chunk(mut reader: Reader<'_>) -> Result<Option<(Self, usize)>, ProtocolError> {
-        let mut fixed = || Some((reader.u16()?, reader.u16()?, reader.u64()?, reader.u32()?));
-        let Some((flags, kind, cookie, length)) = fixed() else { return Ok(None) };
+    fn parse_chunk(reader: &mut Reader<'_>, extended: bool) -> Result<Option<Self>, ProtocolError> {
+        let mut fixed = || {
+            let (flags, kind, cookie) = (reader.u16()?, reader.u16()?, reader.u64()?);
+            Some(if extended {
+                (flags, kind, cookie, Some(reader.u64()?), reader.u64()?)
+            } else {
+                (flags, kind, cookie, None, u64::from(reader.u32()?))
+            })
+        };
+        let Some((flags, kind, cookie, offset, length)) = fixed() else { return Ok(None) };
         let (done, kind) = (ChunkFlags(flags).contains(ChunkFlags::DONE), ChunkType(kind));
         let bad_length = ProtocolError::BadLength { kind, length };
-        Ok(match kind {
-            ChunkType::NONE if length == 0 && done => Some((Self::None { cookie }, CHUNK_HEADER)),
-            ChunkType::OFFSET_DATA if length > 8 => reader
-                .u64()
-                .map(|offset| (Self::Data { cookie, done, offset, length: length - 8 }, CHUNK_HEADER + 8)),
+        let length = u32::try_from(length).map_err(|_| bad_length)?;
+        let body = match kind {
+            ChunkType::NONE if length == 0 && done => Some(Body::None),
+            ChunkType::OFFSET_DATA if length > 8 => {
+                reader.u64().map(|offset| Body::Data { offset, length: length - 8 })
+            }
             ChunkType::OFFSET_HOLE if length == 12 => {
-                let mut hole = || Some((reader.u64()?, reader.u32()?));
+                let mut hole = || Some(Body::Hole { offset: reader.u64()?, length: reader.u32()? });
                 hole()
-                    .map(|(offset, length)| (Self::Hole { cookie, done, offset, length }, CHUNK_HEADER + 12))
             }
-            ChunkType::BLOCK_STATUS if length >= 12 && length % 8 == 4 => {
-                if (length / 8) as usize > limits::EXTENTS {
-                    return Err(bad_length);
-                }
-                Some((Self::Status { cookie, done, length }, CHUNK_HEADER))
-            }
+            ChunkType::BLOCK_STATUS if extended => return Err(ProtocolError::UnexpectedChunk(kind)),
+            ChunkType::BLOCK_STATUS_EXT if !extended => return Err(ProtocolError::UnexpectedChunk(kind)),
+            ChunkType::BLOCK_STATUS if status_fits(length, 4, 8) => Some(Body::Status { length }),
+            ChunkType::BLOCK_STATUS_EXT if status_fits(length, 8, 16) => Some(Body::Status { length }),
             kind if kind.is_error() && (6..=ERROR_PAYLOAD).contains(&length) => {
-                Some((Self::Error { cookie, done, kind, length }, CHUNK_HEADER))
+                Some(Body::Error { kind, length })
             }
-            ChunkType::NONE | ChunkType::OFFSET_DATA | ChunkType::OFFSET_HOLE | ChunkType::BLOCK_STATUS => {
-                return Err(bad_length);
-            }
+            ChunkType::NONE
+            | ChunkType::OFFSET_DATA
+            | ChunkType::OFFSET_HOLE
+            | ChunkType::BLOCK_STATUS
+            | ChunkType::BLOCK_STATUS_EXT => return Err(bad_length),
             kind if kind.is_error() => return Err(bad_length),
             kind => return Err(ProtocolError::UnexpectedChunk(kind)),
-        })
+        };
+        Ok(body.map(|body| Self { cookie, offset, done, body }))
     }
+}
 
-    /// The request that is answered.
-    pub const fn cookie(&self) -> u64 {
-        match *self {
-            Self::Simple { cookie, .. }
-            | Self::None { cookie }
-            | Self::Data { cookie, .. }
-            | Self::Hole { cookie, .. }
-            | Self::Status { cookie, .. }
-            | Self::Error { cookie, .. } => cookie,
-        }
-    }
+/// A block status payload can have this length: a start, and 1 to [`limits::EXTENTS`] extents.
+const fn status_fits(length: u32, start: u32, extent: u32) -> bool {
+    length > start
+        && (length - start).is_multiple_of(extent)
+        && (length - start) / extent <= limits::EXTENTS as u32
 }
 
 /// What follows a header, and where it belongs.
@@ -216,11 +218,11 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Tracker {
     request: Request,
-    structured: bool,
+    headers: Headers,
     /// The ID of the one metadata context that is of interest.
     context: u32,
     covered: Coverage,
-    extents: Vec<(u32, ExtentFlags)>,
+    extents: Vec<(u64, ExtentFlags)>,
     failure: Option<(ErrorCode, String)>,
     errors: u32,
     expected_payload: Option<ChunkType>,
@@ -229,10 +231,10 @@ pub struct Tracker {
 
 impl Tracker {
     /// A request about to be sent. `context` is the ID of the metadata context that block status asks for.
-    pub fn new(request: Request, structured: bool, context: u32) -> Self {
+    pub fn new(request: Request, headers: Headers, context: u32) -> Self {
         Self {
             request,
-            structured,
+            headers,
             context,
             covered: Coverage::default(),
             extents: Vec::new(),
@@ -253,56 +255,52 @@ impl Tracker {
         if self.done {
             return Err(ProtocolError::WrongKind);
         }
-        let reads = self.request.command == Command::READ;
-        if !self.structured && !matches!(header, Header::Simple { .. }) {
-            return Err(ProtocolError::WrongKind);
+        if let Some(offset) = header.offset.filter(|offset| *offset != self.request.offset) {
+            return Err(ProtocolError::WrongOffset(offset));
         }
-        match header {
-            Header::Simple { error, .. } => self.simple(error),
-            Header::None { .. } => {
-                self.done = true;
-                Ok(Part::Nothing)
-            }
-            Header::Data { done, offset, length, .. } if reads => {
+        let part = match (header.body, self.request.command) {
+            (Body::Simple(error), _) => self.simple(error)?,
+            (Body::None, _) => Part::Nothing,
+            (Body::Data { offset, length }, Command::READ) => {
                 let (start, len) = self.cover(offset, length)?;
-                self.done = done;
-                Ok(Part::Data { start, len })
+                Part::Data { start, len }
             }
-            Header::Hole { done, offset, length, .. } if reads => {
+            (Body::Hole { offset, length }, Command::READ) => {
                 let (start, len) = self.cover(offset, length)?;
-                self.done = done;
-                Ok(Part::Zeroes { start, len })
+                Part::Zeroes { start, len }
             }
-            Header::Status { done, length, .. } if self.request.command == Command::BLOCK_STATUS => {
-                self.done = done;
+            (Body::Status { length }, Command::BLOCK_STATUS) => {
                 self.expected_payload = Some(ChunkType::BLOCK_STATUS);
-                Ok(Part::Payload(length as usize))
+                Part::Payload(length as usize)
             }
-            Header::Error { done, kind, length, .. } => {
+            (Body::Error { kind, length }, _) => {
                 self.errors += 1;
                 if self.errors > ERROR_CHUNKS {
                     return Err(ProtocolError::TooManyErrors);
                 }
-                self.done = done;
                 self.expected_payload = Some(kind);
-                Ok(Part::Payload(length as usize))
+                Part::Payload(length as usize)
             }
-            Header::Data { .. } => Err(ProtocolError::UnexpectedChunk(ChunkType::OFFSET_DATA)),
-            Header::Hole { .. } => Err(ProtocolError::UnexpectedChunk(ChunkType::OFFSET_HOLE)),
-            Header::Status { .. } => Err(ProtocolError::UnexpectedChunk(ChunkType::BLOCK_STATUS)),
-        }
+            (Body::Data { .. }, _) => return Err(ProtocolError::UnexpectedChunk(ChunkType::OFFSET_DATA)),
+            (Body::Hole { .. }, _) => return Err(ProtocolError::UnexpectedChunk(ChunkType::OFFSET_HOLE)),
+            (Body::Status { .. }, _) => return Err(ProtocolError::UnexpectedChunk(ChunkType::BLOCK_STATUS)),
+        };
+        self.done = header.done;
+        Ok(part)
     }
 
     fn simple(&mut self, error: ErrorCode) -> Result<Part, ProtocolError> {
         let reads = self.request.command == Command::READ;
-        if self.structured && (reads || self.request.command == Command::BLOCK_STATUS && error.is_ok()) {
+        let status = self.request.command == Command::BLOCK_STATUS;
+        if self.headers.chunked() && (reads || status && error.is_ok()) {
             return Err(ProtocolError::WrongKind);
         }
-        self.done = true;
         if !error.is_ok() {
             self.fail(error, String::new());
         } else if reads && self.request.length > 0 {
-            let (start, len) = self.cover(self.request.offset, self.request.length)?;
+            // A client asks for no more than it has memory for: below 4 GiB.
+            let length = u32::try_from(self.request.length).unwrap_or(u32::MAX);
+            let (start, len) = self.cover(self.request.offset, length)?;
             return Ok(Part::Data { start, len });
         }
         Ok(Part::Nothing)
@@ -312,10 +310,10 @@ impl Tracker {
         let bad = ProtocolError::BadRange { offset, length };
         let start = offset.checked_sub(self.request.offset).ok_or(bad)?;
         let end = start + u64::from(length);
-        if length == 0 || end > u64::from(self.request.length) || !self.covered.add(start, end) {
+        if length == 0 || end > self.request.length || !self.covered.add(start, end) {
             return Err(bad);
         }
-        Ok((start as usize, length as usize)) // both at most the request's 32-bit length
+        Ok((start as usize, length as usize)) // both within the buffer that the request was made for
     }
 
     /// The payload that [`Part::Payload`] announced.
@@ -349,16 +347,21 @@ impl Tracker {
         if reader.u32() != Some(self.context) || !self.extents.is_empty() {
             return Err(ProtocolError::BadExtents);
         }
-        let wanted = u64::from(self.request.length);
+        let extended = self.headers.extended();
+        if extended && reader.u32().map(|count| count as usize) != Some(reader.0.len() / 16) {
+            return Err(ProtocolError::BadExtents);
+        }
+        let wanted = self.request.length;
         let one = self.request.flags.contains(CommandFlags::REQ_ONE);
         let mut covered = 0u64;
-        while let (Some(length), Some(flags)) = (reader.u32(), reader.u32()) {
+        while !reader.0.is_empty() {
+            let (length, flags) = extent(&mut reader, extended).ok_or(ProtocolError::BadExtents)?;
             // Only the last extent may reach beyond the request, and none may follow it.
-            if length == 0 || covered >= wanted || one && (covered > 0 || u64::from(length) > wanted) {
+            if length == 0 || covered >= wanted || one && (covered > 0 || length > wanted) {
                 return Err(ProtocolError::BadExtents);
             }
-            covered += u64::from(length);
-            self.extents.push((length, ExtentFlags(flags)));
+            covered = covered.saturating_add(length);
+            self.extents.push((length, flags));
         }
         Ok(())
     }
@@ -379,7 +382,7 @@ impl Tracker {
         }
         let complete = self.done
             && match self.request.command {
-                Command::READ => self.covered.is(0, u64::from(self.request.length)),
+                Command::READ => self.covered.is(0, self.request.length),
                 Command::BLOCK_STATUS => !self.extents.is_empty(),
                 _ => true,
             };
@@ -391,11 +394,20 @@ impl Tracker {
     }
 }
 
+/// The next extent; `None` if it is cut off, or its status has bits that no context of 32 bits has.
+fn extent(reader: &mut Reader<'_>, extended: bool) -> Option<(u64, ExtentFlags)> {
+    if extended {
+        Some((reader.u64()?, ExtentFlags(u32::try_from(reader.u64()?).ok()?)))
+    } else {
+        Some((u64::from(reader.u32()?), ExtentFlags(reader.u32()?)))
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// As asked for; the extents (bytes, status) are those of a block status request.
-    Done(Vec<(u32, ExtentFlags)>),
+    Done(Vec<(u64, ExtentFlags)>),
     /// The server refused or failed.
     Failed {
         /// Its error.

@@ -17,7 +17,7 @@ mod options;
 
 use crate::reader::{Reader, Unit};
 use crate::{
-    ClientFlags, HandshakeFlags, INIT_MAGIC, InfoType, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionCode,
+    ClientFlags, HandshakeFlags, Headers, INIT_MAGIC, InfoType, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionCode,
     ReplyType, Rules, TransmissionFlags, limits,
 };
 use options::{InfoRequest, MetaRequest};
@@ -27,7 +27,8 @@ use options::{InfoRequest, MetaRequest};
 pub struct Offer {
     /// Size in bytes.
     pub size: u64,
-    /// What the export can do; `SEND_DF` is added when structured replies are agreed on.
+    /// What the export can do; `SEND_DF` is added when replies in chunks are agreed on, `BLOCK_STATUS_PAYLOAD` when
+    /// extended headers and a context are.
     pub flags: TransmissionFlags,
     /// For people; may be empty.
     pub description: String,
@@ -98,6 +99,9 @@ pub enum HandshakeError {
     /// `EXPORT_NAME` has no way to refuse but this.
     #[error("client asked for export '{0}', which is not served here")]
     NoSuchExport(String),
+    /// With extended headers there is only `GO`.
+    #[error("client asked for export '{0}' without GO, which extended headers need")]
+    NeedsGo(String),
     /// Input after the end.
     #[error("the handshake has ended")]
     Ended,
@@ -116,7 +120,7 @@ pub struct Handshake {
     state: State,
     unit: Unit,
     no_zeroes: bool,
-    structured: bool,
+    headers: Headers,
     /// The last `SET_META_CONTEXT`: the export it named and what it selected.
     selected: Option<(String, Vec<u32>)>,
 }
@@ -129,7 +133,7 @@ impl Handshake {
         out.extend_from_slice(&(HandshakeFlags::FIXED_NEWSTYLE | HandshakeFlags::NO_ZEROES).0.to_be_bytes());
         let mut unit = Unit::default();
         unit.begin(4);
-        Self { state: State::ClientFlags, unit, no_zeroes: false, structured: false, selected: None }
+        Self { state: State::ClientFlags, unit, no_zeroes: false, headers: Headers::Simple, selected: None }
     }
 
     /// Takes bytes off the front of `input` up to the end of one option, appends what is to be sent to `out`,
@@ -245,13 +249,8 @@ impl Handshake {
             }
             OptionCode::INFO | OptionCode::GO => return Ok(self.info(option, data, catalog, out)),
             OptionCode::LIST if data.is_empty() => list(catalog, out),
-            OptionCode::STRUCTURED_REPLY if data.is_empty() && self.structured => {
-                put_error(out, option, ReplyType::ERR_INVALID, "structured replies are agreed on already");
-            }
-            OptionCode::STRUCTURED_REPLY if data.is_empty() => {
-                self.structured = true;
-                put_reply(out, option, ReplyType::ACK, &[]);
-            }
+            OptionCode::STRUCTURED_REPLY if data.is_empty() => self.agree(option, Headers::Structured, out),
+            OptionCode::EXTENDED_HEADERS if data.is_empty() => self.agree(option, Headers::Extended, out),
             OptionCode::STARTTLS if data.is_empty() => {
                 put_error(out, option, ReplyType::ERR_POLICY, "this server is not configured for TLS");
             }
@@ -263,6 +262,19 @@ impl Handshake {
         Ok(Step::Answered)
     }
 
+    /// Agrees on better headers than before; there is no way back.
+    fn agree(&mut self, option: OptionCode, headers: Headers, out: &mut Vec<u8>) {
+        if headers > self.headers {
+            self.headers = headers;
+            put_reply(out, option, ReplyType::ACK, &[]);
+        } else if headers == self.headers {
+            put_error(out, option, ReplyType::ERR_INVALID, "this is agreed on already");
+        } else {
+            let words = "extended headers are agreed on already";
+            put_error(out, option, ReplyType::ERR_EXT_HEADER_REQD, words);
+        }
+    }
+
     fn export_name<C: Catalog>(
         &mut self,
         data: &[u8],
@@ -270,6 +282,9 @@ impl Handshake {
         out: &mut Vec<u8>,
     ) -> Result<Step<C::Export>, HandshakeError> {
         let unknown = || HandshakeError::NoSuchExport(crate::reader::message(data));
+        if self.headers.extended() {
+            return Err(HandshakeError::NeedsGo(crate::reader::message(data)));
+        }
         let name = Reader(data).string(data.len()).ok_or_else(unknown)?;
         let (export, offer) = catalog.find(name).ok_or_else(unknown)?;
         if offer.size > limits::EXPORT_SIZE {
@@ -308,12 +323,11 @@ impl Handshake {
         let sized = request.wants(InfoType::BLOCK_SIZE);
         let minimum = if sized || option == OptionCode::INFO { offer.minimum_block } else { 1 };
         let session = self.session(export, request.name, &offer, minimum);
-        put_info(
-            out,
-            option,
-            InfoType::EXPORT,
-            &[&offer.size.to_be_bytes(), &session.rules.flags.0.to_be_bytes()],
-        );
+        // Whoever only asks learns what it would get with contexts.
+        let may_filter = option == OptionCode::INFO && self.headers.extended() && !offer.contexts.is_empty();
+        let flags = session.rules.flags
+            | TransmissionFlags::when(may_filter, TransmissionFlags::BLOCK_STATUS_PAYLOAD);
+        put_info(out, option, InfoType::EXPORT, &[&offer.size.to_be_bytes(), &flags.0.to_be_bytes()]);
         if request.wants(InfoType::NAME) {
             put_info(out, option, InfoType::NAME, &[request.name.as_bytes()]);
         }
@@ -335,7 +349,7 @@ impl Handshake {
         if setting {
             self.selected = None;
         }
-        if !self.structured {
+        if !self.headers.chunked() {
             put_error(out, option, ReplyType::ERR_INVALID, "metadata contexts need structured replies first");
             return;
         }
@@ -362,26 +376,31 @@ impl Handshake {
         put_reply(out, option, ReplyType::ACK, &[]);
     }
 
+    /// What a client that chose this export now would get.
     fn session<E>(&self, export: E, name: &str, offer: &Offer, minimum_block: u32) -> Session<E> {
         let contexts = match &self.selected {
-            Some((chosen, ids)) if chosen == name && self.structured => ids.clone(),
+            Some((chosen, ids)) if chosen == name && self.headers.chunked() => ids.clone(),
             _ => Vec::new(),
         };
         let flags = offer.flags.without(TransmissionFlags::SEND_DF)
             | TransmissionFlags::HAS_FLAGS
-            | TransmissionFlags::when(self.structured, TransmissionFlags::SEND_DF);
+            | TransmissionFlags::when(self.headers.chunked(), TransmissionFlags::SEND_DF)
+            | TransmissionFlags::when(
+                self.headers.extended() && !contexts.is_empty(),
+                TransmissionFlags::BLOCK_STATUS_PAYLOAD,
+            );
         let rules = Rules {
             size: offer.size,
             flags,
             minimum_block,
-            structured: self.structured,
+            headers: self.headers,
             contexts: !contexts.is_empty(),
         };
         Session { export, name: name.to_owned(), rules, contexts }
     }
 }
 
-/// The options this server has an answer to. `EXTENDED_HEADERS` is not among them: clients fall back.
+/// The options this server has an answer to.
 fn known(option: OptionCode) -> bool {
     matches!(
         option,
@@ -392,6 +411,7 @@ fn known(option: OptionCode) -> bool {
             | OptionCode::INFO
             | OptionCode::GO
             | OptionCode::STRUCTURED_REPLY
+            | OptionCode::EXTENDED_HEADERS
             | OptionCode::LIST_META_CONTEXT
             | OptionCode::SET_META_CONTEXT
     )

@@ -17,7 +17,7 @@ use super::receive::{Broken, Receiver};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::task::AtomicWaker;
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
-use nbd::{BASE_ALLOCATION, Command, CommandFlags, Request};
+use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, Request};
 use parking_lot::Mutex;
 use rt::net::{Address, Stream};
 use rt::{Buf, BufMut, Target};
@@ -41,10 +41,28 @@ pub(super) struct Patience {
     pub longest: Duration,
 }
 
+/// Bytes of zeroes or of a trim that a server may take a second for, where one request means many of them.
+const SLOWEST: u64 = 1 << 20;
+
 impl Default for Patience {
     fn default() -> Self {
         let silence = Duration::from_secs(30);
         Self { connect: silence, silence, longest: silence * 10 }
+    }
+}
+
+impl Patience {
+    /// How long a request that begins now may take. A server without fast zeroes may have to write every byte of
+    /// them, and one request can mean a whole disk.
+    fn term(&self, command: Command, length: u64) -> Term {
+        let work = match command {
+            Command::WRITE_ZEROES | Command::TRIM => Duration::from_secs(length / SLOWEST),
+            _ => Duration::ZERO,
+        };
+        let silence = if command == Command::FLUSH { self.longest } else { self.silence };
+        let (silence, longest) =
+            (nanos(silence.saturating_add(work)), nanos(self.longest.saturating_add(work)));
+        Term { began: rt::now_ns(), silence, longest }
     }
 }
 
@@ -55,7 +73,7 @@ const PARTS: usize = 32;
 pub(super) struct Connection {
     stream: Stream,
     requests: InFlight,
-    structured: bool,
+    headers: Headers,
     /// ID of the context `base:allocation`, if the server has it.
     context: Option<u32>,
     patience: Patience,
@@ -85,7 +103,7 @@ impl Connection {
         let connection = Arc::new(Self {
             stream,
             requests: InFlight::new(name),
-            structured: export.structured,
+            headers: export.headers,
             context,
             patience,
             queue: Mutex::default(),
@@ -94,9 +112,15 @@ impl Connection {
             receiving: Mutex::new(None),
             waker: AtomicWaker::new(),
         });
-        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::new(&rest))).detach();
+        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::new(export.headers, &rest)))
+            .detach();
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 4)).detach();
         Ok((connection, export))
+    }
+
+    /// One request can mean more than 4 GiB.
+    pub fn extended(&self) -> bool {
+        self.headers.extended()
     }
 
     /// The server tells what is allocated.
@@ -109,25 +133,25 @@ impl Connection {
         &self,
         command: Command,
         flags: CommandFlags,
-        (offset, length): (u64, u32),
+        (offset, length): (u64, u64),
         data: Option<Buf>,
         buf: Option<BufMut>,
     ) -> Answer {
-        let Patience { silence, longest, .. } = self.patience;
-        let silence = if command == Command::FLUSH { longest } else { silence };
         let ticket = self.requests.ticket().await;
-        let term = Term { began: rt::now_ns(), silence: nanos(silence), longest: nanos(longest) };
-        let mut request = Request { flags, command, cookie: 0, offset, length };
-        let (structured, context) = (self.structured, self.context.unwrap_or(0));
+        let term = self.patience.term(command, length);
+        let payload =
+            CommandFlags::when(data.is_some() && self.headers.extended(), CommandFlags::PAYLOAD_LEN);
+        let mut request = Request { flags: flags | payload, command, cookie: 0, offset, length };
+        let (headers, context) = (self.headers, self.context.unwrap_or(0));
         let begun = self.requests.begin(ticket, term, buf, |cookie| {
             request.cookie = cookie;
-            Tracker::new(request, structured, context)
+            Tracker::new(request, headers, context)
         });
         let answer = match begun {
             Ok((_, answer)) => answer,
             Err((buf, error)) => return (buf, Err(error)),
         };
-        if let Err(error) = self.submit(&request.encode(), data) {
+        if let Err(error) = self.submit(&request.encode(self.headers), data) {
             self.lose(&Broken::Io(error));
         }
         match answer.await {
@@ -220,7 +244,7 @@ impl Connection {
             Request { flags: CommandFlags::NONE, command: Command::DISC, cookie: 0, offset: 0, length: 0 };
         if !self.closing.load(Ordering::Acquire) {
             // A server that does not listen any more misses nothing.
-            let _ = self.submit(&goodbye.encode(), None);
+            let _ = self.submit(&goodbye.encode(self.headers), None);
             let _ = self.stream.shutdown_write();
         }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.requests.name())));

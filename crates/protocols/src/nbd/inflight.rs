@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 const REQUESTS: usize = 64;
 
 /// What a request ends with: its buffer, and the extents of a block status.
-pub(super) type Answer = (Option<BufMut>, Result<Vec<(u32, ExtentFlags)>>);
+pub(super) type Answer = (Option<BufMut>, Result<Vec<(u64, ExtentFlags)>>);
 
 /// A request that was handed to the connection.
 pub(super) struct Pending {
@@ -31,7 +31,7 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Gives the answer to whoever asked.
-    pub fn end(self, result: Result<Vec<(u32, ExtentFlags)>>) {
+    pub fn end(self, result: Result<Vec<(u64, ExtentFlags)>>) {
         // Whoever asked may have gone; the request was carried out all the same.
         let _ = self.reply.send((self.buf, result));
     }

@@ -4,8 +4,9 @@
 //! Node ─▶ NbdDriver ─▶ Connection (cookies) ─▶ socket ─▶ server
 //! ```
 //!
-//! Requests are cut to what the server takes. With structured replies and `base:allocation` the server's word on
-//! holes answers block status; a short run of its extents is remembered until something is written.
+//! Requests are cut to what the server takes; with extended headers zeroes, discards and questions about the status
+//! are one request, however large. With `base:allocation` the server's word on holes answers block status; a short run
+//! of its extents is remembered until something is written.
 //!
 //! Laws: a server that vanishes or stops answering ends every request, those in flight and later ones; the node
 //! stays in the graph and says so at each request, and only closing and opening it anew connects again.
@@ -92,14 +93,15 @@ impl NbdDriver {
         self.has(TransmissionFlags::READ_ONLY)
     }
 
-    /// Carries out a command without data over a range, in as many requests as it takes.
+    /// Carries out a command without data over a range, in as many requests as it takes: one, if headers are extended.
     async fn over_range(&self, command: Command, flags: CommandFlags, offset: u64, len: u64) -> Result<()> {
         let mut done = 0;
         while done < len {
-            let piece = (len - done).min(u64::from(self.longest)) as u32;
+            let longest = if self.connection.extended() { u64::MAX } else { u64::from(self.longest) };
+            let piece = (len - done).min(longest);
             let (_, result) = self.connection.call(command, flags, (offset + done, piece), None, None).await;
             result?;
-            done += u64::from(piece);
+            done += piece;
         }
         Ok(())
     }
@@ -115,17 +117,17 @@ impl NbdDriver {
     }
 
     async fn read_piece(&self, offset: u64, piece: BufMut) -> (BufMut, Result<()>) {
-        let length = piece.len() as u32; // at most `longest`
+        let length = piece.len();
         let answer = self
             .connection
-            .call(Command::READ, CommandFlags::NONE, (offset, length), None, Some(piece))
+            .call(Command::READ, CommandFlags::NONE, (offset, length as u64), None, Some(piece))
             .await;
         match answer {
             (Some(buf), result) => (buf, result.map(drop)),
             (None, Ok(_)) => {
-                (BufMut::zeroed(length as usize), Err(BlockError::new(ErrorKind::Io, "the read was lost")))
+                (BufMut::zeroed(length), Err(BlockError::new(ErrorKind::Io, "the read was lost")))
             }
-            (None, Err(error)) => (BufMut::zeroed(length as usize), Err(error)),
+            (None, Err(error)) => (BufMut::zeroed(length), Err(error)),
         }
     }
 }
@@ -201,7 +203,7 @@ impl Driver for NbdDriver {
                 let piece = data.slice(done..done + (data.len() - done).min(self.longest as usize));
                 let (at, len) = (offset + done as u64, piece.len());
                 let (_, result) =
-                    self.connection.call(Command::WRITE, fua, (at, len as u32), Some(piece), None).await;
+                    self.connection.call(Command::WRITE, fua, (at, len as u64), Some(piece), None).await;
                 result?;
                 done += len;
             }

@@ -7,6 +7,7 @@
 
 use super::inflight::{InFlight, Pending, Term};
 use block::{BlockError, ErrorKind};
+use nbd::Headers;
 use nbd::client::{Header, Outcome, Part, ProtocolError};
 use rt::BufMut;
 use rt::net::Stream;
@@ -48,8 +49,8 @@ pub(super) enum Broken {
 }
 
 /// Receives for one connection.
-#[derive(Default)]
 pub(super) struct Receiver {
+    headers: Headers,
     block: Option<BufMut>,
     start: usize,
     end: usize,
@@ -58,10 +59,10 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// With bytes that came behind the handshake.
-    pub fn new(first: &[u8]) -> Self {
+    pub fn new(headers: Headers, first: &[u8]) -> Self {
         let mut block = BufMut::with_len(BLOCK.max(first.len()));
         block.iter_mut().zip(first).for_each(|(to, from)| *to = *from);
-        Self { block: Some(block), start: 0, end: first.len(), current: None }
+        Self { headers, block: Some(block), start: 0, end: first.len(), current: None }
     }
 
     /// The term of the request whose reply is being received.
@@ -119,9 +120,9 @@ impl Receiver {
                 }
                 continue;
             }
-            let Some((header, taken)) = Header::parse(self.window())? else { return Ok(()) };
+            let Some((header, taken)) = Header::parse(self.window(), self.headers)? else { return Ok(()) };
             self.start += taken;
-            let cookie = header.cookie();
+            let cookie = header.cookie;
             let mut pending = requests.take(cookie).ok_or(Broken::Cookie(cookie))?;
             let part = match pending.tracker.accept(header) {
                 Ok(part) => part,

@@ -6,7 +6,7 @@ use nbd::client::Export;
 use nbd::{Command, CommandFlags, ExtentFlags};
 use parking_lot::Mutex;
 
-/// Longest range asked about at once, in bytes: a multiple of every block size.
+/// Longest range asked about at once where headers are not extended, in bytes: a multiple of every block size.
 const LONGEST: u64 = 1 << 31;
 
 /// Extents of the last answer: block status comes in order.
@@ -55,17 +55,18 @@ impl KnownExtents {
             return Ok(Extent { len, kind: Kind::Zero { offset: None } });
         }
         // The last bytes of an export that is no multiple of its block size can't be asked about.
-        let asked = (end - start).next_multiple_of(block).min(LONGEST).min(export.size - start);
+        let longest = if export.headers.extended() { u64::MAX } else { LONGEST };
+        let asked = (end - start).next_multiple_of(block).min(longest).min(export.size - start);
         let asked = asked - asked % block;
         if asked == 0 {
             return Ok(stored(len));
         }
-        let range = (start, asked as u32); // at most LONGEST
+        let range = (start, asked);
         let (_, answer) = connection.call(Command::BLOCK_STATUS, CommandFlags::NONE, range, None, None).await;
         let mut at = start;
         let mut extents = Vec::new();
         for (len, flags) in answer? {
-            at += u64::from(len);
+            at = at.saturating_add(len); // the last one may end anywhere
             extents.push((at, flags));
         }
         let fresh = Known { start, extents, age };

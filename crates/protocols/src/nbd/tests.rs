@@ -5,7 +5,7 @@ use super::inflight::Term;
 use super::*;
 use block::Kind;
 use nbd::server::{Catalog, Handshake, Offer, Step};
-use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, REQUEST_HEADER, Request};
+use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, Headers, ReplyTo, Request};
 use rt::net::{Address, Listener, Stream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -64,8 +64,14 @@ impl Catalog for One {
 
 const ALL: TransmissionFlags = TransmissionFlags(0b1101_1110_1101 & !2);
 
+/// A client that has come in, as the server sees it.
+struct Guest {
+    stream: Stream,
+    headers: Headers,
+}
+
 /// Takes one client through the handshake.
-async fn greet(listener: &Listener, flags: TransmissionFlags) -> Stream {
+async fn greet(listener: &Listener, flags: TransmissionFlags) -> Guest {
     let stream = listener.accept().await.unwrap();
     let mut out = Vec::new();
     let mut handshake = Handshake::new(&mut out);
@@ -73,45 +79,53 @@ async fn greet(listener: &Listener, flags: TransmissionFlags) -> Stream {
     loop {
         let mut byte = [0];
         if stream.recv(&mut byte).await.unwrap() == 0 {
-            return stream;
+            return Guest { stream, headers: Headers::Simple };
         }
         out.clear();
         let (_, step) = handshake.advance(&byte, &One(flags), &mut out).unwrap();
         stream.send_all(&out).await.unwrap();
-        if matches!(step, Step::Ready(_)) {
-            return stream;
+        if let Step::Ready(session) = step {
+            return Guest { stream, headers: session.rules.headers };
         }
     }
 }
 
-async fn next_request(stream: &Stream) -> Option<(Request, Vec<u8>)> {
-    let mut header = [0; REQUEST_HEADER];
-    stream.recv_exact(&mut header).await.ok()?;
-    let request = Request::parse(&header).unwrap().unwrap();
-    let mut payload = vec![0; request.payload() as usize];
-    stream.recv_exact(&mut payload).await.ok()?;
-    Some((request, payload))
+impl Guest {
+    async fn next_request(&self) -> Option<(Request, Vec<u8>)> {
+        let mut header = vec![0; self.headers.request_len()];
+        self.stream.recv_exact(&mut header).await.ok()?;
+        let request = Request::parse(&header, self.headers).unwrap().unwrap();
+        let mut payload = vec![0; request.payload(self.headers) as usize];
+        self.stream.recv_exact(&mut payload).await.ok()?;
+        Some((request, payload))
+    }
+
+    fn reply_to(&self, request: &Request) -> ReplyTo {
+        ReplyTo::new(request, self.headers)
+    }
 }
 
 /// A disk in memory, behind every command of the protocol.
 async fn serve(listener: Listener, flags: TransmissionFlags) {
-    let stream = greet(&listener, flags).await;
+    let guest = greet(&listener, flags).await;
     let mut disk = vec![0u8; SIZE];
-    while let Some((request, payload)) = next_request(&stream).await {
+    while let Some((request, payload)) = guest.next_request().await {
         let range = request.offset as usize..request.offset as usize + request.length as usize;
+        let to = guest.reply_to(&request);
         let mut reply = Vec::new();
         match request.command {
             Command::DISC => return,
             Command::READ => {
-                reply.extend(nbd::data_header(request.cookie, request.offset, request.length, true));
+                reply.extend_from_slice(&to.data(request.offset, request.length as u32, true));
                 reply.extend(&disk[range]);
             }
             Command::BLOCK_STATUS => {
                 let half = request.length / 2;
-                reply.extend(nbd::status_header(request.cookie, 0, 2, true));
-                reply.extend(nbd::status_extent(half, ExtentFlags::NONE));
-                reply
-                    .extend(nbd::status_extent(request.length - half, ExtentFlags::HOLE | ExtentFlags::ZERO));
+                reply.extend_from_slice(&to.status(0, 2, true));
+                reply.extend_from_slice(&to.extent(half, ExtentFlags::NONE));
+                reply.extend_from_slice(
+                    &to.extent(request.length - half, ExtentFlags::HOLE | ExtentFlags::ZERO),
+                );
             }
             command => {
                 match command {
@@ -119,10 +133,10 @@ async fn serve(listener: Listener, flags: TransmissionFlags) {
                     Command::WRITE_ZEROES => disk[range].fill(0),
                     _ => {}
                 }
-                reply.extend(nbd::simple_reply(request.cookie, ErrorCode::OK));
+                reply.extend_from_slice(&to.success());
             }
         }
-        stream.send_all(&reply).await.unwrap();
+        guest.stream.send_all(&reply).await.unwrap();
     }
 }
 
@@ -195,16 +209,16 @@ fn answers_find_their_requests_in_whatever_order_they_come() {
     run(async |socket: &Path| {
         let listener = bound(socket).await;
         let server = async move {
-            let stream = greet(&listener, ALL).await;
+            let guest = greet(&listener, ALL).await;
             let mut requests = Vec::new();
             for _ in 0..20 {
-                requests.push(next_request(&stream).await.unwrap().0);
+                requests.push(guest.next_request().await.unwrap().0);
             }
             for request in requests.into_iter().rev() {
                 let mut reply =
-                    nbd::data_header(request.cookie, request.offset, request.length, true).to_vec();
+                    guest.reply_to(&request).data(request.offset, request.length as u32, true).to_vec();
                 reply.extend(vec![request.offset as u8; request.length as usize]);
-                stream.send_all(&reply).await.unwrap();
+                guest.stream.send_all(&reply).await.unwrap();
             }
         };
         rt::spawn(server).detach();
@@ -229,11 +243,11 @@ fn a_server_that_vanishes_ends_requests_in_flight_and_all_later_ones() {
     run(async |socket: &Path| {
         let listener = bound(socket).await;
         rt::spawn(async move {
-            let stream = greet(&listener, ALL).await;
-            let (request, _) = next_request(&stream).await.unwrap();
-            let header = nbd::data_header(request.cookie, request.offset, request.length, true);
-            stream.send_all(&header).await.unwrap();
-            stream.send_all(&[0; 100]).await.unwrap();
+            let guest = greet(&listener, ALL).await;
+            let (request, _) = guest.next_request().await.unwrap();
+            let header = guest.reply_to(&request).data(request.offset, request.length as u32, true);
+            guest.stream.send_all(&header).await.unwrap();
+            guest.stream.send_all(&[0; 100]).await.unwrap();
         })
         .detach();
         let driver = connect(socket).await.unwrap();
@@ -252,8 +266,8 @@ fn a_server_that_does_not_answer_is_given_up() {
     run(async |socket: &Path| {
         let listener = bound(socket).await;
         rt::spawn(async move {
-            let stream = greet(&listener, ALL).await;
-            while next_request(&stream).await.is_some() {}
+            let guest = greet(&listener, ALL).await;
+            while guest.next_request().await.is_some() {}
         })
         .detach();
         let driver = connect_with(socket, impatient()).await.unwrap();
@@ -270,12 +284,12 @@ fn a_reply_that_stalls_in_the_middle_is_given_up() {
     run(async |socket: &Path| {
         let listener = bound(socket).await;
         rt::spawn(async move {
-            let stream = greet(&listener, ALL).await;
-            let (request, _) = next_request(&stream).await.unwrap();
-            let header = nbd::data_header(request.cookie, request.offset, request.length, true);
-            stream.send_all(&header).await.unwrap();
-            stream.send_all(&[0; 10]).await.unwrap();
-            while next_request(&stream).await.is_some() {}
+            let guest = greet(&listener, ALL).await;
+            let (request, _) = guest.next_request().await.unwrap();
+            let header = guest.reply_to(&request).data(request.offset, request.length as u32, true);
+            guest.stream.send_all(&header).await.unwrap();
+            guest.stream.send_all(&[0; 10]).await.unwrap();
+            while guest.next_request().await.is_some() {}
         })
         .detach();
         let driver = connect_with(socket, impatient()).await.unwrap();
@@ -294,72 +308,81 @@ fn a_server_that_never_greets_is_given_up() {
     });
 }
 
+/// What a server answers to a request, and the error that the client makes of it.
+type Wrong = (fn(&Request, ReplyTo) -> Vec<u8>, ErrorKind);
+
+const WRONG: &[Wrong] = &[
+    // Refused: the connection lives.
+    (
+        |_, to| {
+            let mut reply = Vec::new();
+            to.put_error(&mut reply, ErrorCode::ENOSPC, "all full", None);
+            reply
+        },
+        ErrorKind::NoSpace,
+    ),
+    // Data that were not asked for, an unknown cookie, no data, noise.
+    (|r, to| to.hole(r.offset + 1, r.length as u32, true).to_vec(), ErrorKind::Io),
+    (
+        |r, _| {
+            let other = Request { cookie: r.cookie + 1, ..*r };
+            ReplyTo::new(&other, Headers::Extended).success().to_vec()
+        },
+        ErrorKind::Io,
+    ),
+    (|_, to| to.nothing_read().to_vec(), ErrorKind::Io),
+    (|_, _| vec![7; 64], ErrorKind::Io),
+    // Headers that were not agreed on; the offset of another request.
+    (|r, _| [&ReplyTo::new(r, Headers::Simple).success()[..], &[0; 512]].concat(), ErrorKind::Io),
+    (|r, _| ReplyTo::new(r, Headers::Structured).hole(r.offset, 512, true).to_vec(), ErrorKind::Io),
+    (
+        |r, _| {
+            let other = Request { offset: r.offset + 1, ..*r };
+            ReplyTo::new(&other, Headers::Extended).hole(r.offset, 512, true).to_vec()
+        },
+        ErrorKind::Io,
+    ),
+    // Data twice, too few, of no length, of too much, too long an error, extents.
+    (
+        |r, to| [to.hole(r.offset, 512, false).to_vec(), to.hole(r.offset, 512, true).to_vec()].concat(),
+        ErrorKind::Io,
+    ),
+    (|r, to| to.hole(r.offset, 511, true).to_vec(), ErrorKind::Io),
+    (|r, to| to.data(r.offset, 0, true).to_vec(), ErrorKind::Io),
+    (|r, to| to.data(r.offset, u32::MAX, true).to_vec(), ErrorKind::Io),
+    (
+        |r, to| {
+            let mut reply = to.data(r.offset, 512, true).to_vec();
+            reply[24] = 1; // a payload of more than 2^56 bytes
+            reply
+        },
+        ErrorKind::Io,
+    ),
+    (
+        |_, to| {
+            let mut reply = Vec::new();
+            to.put_error(&mut reply, ErrorCode::EIO, "", None);
+            reply[28..32].copy_from_slice(&[255; 4]);
+            reply
+        },
+        ErrorKind::Io,
+    ),
+    (
+        |r, to| [to.status(0, 1, true).to_vec(), to.extent(r.length, ExtentFlags::NONE).to_vec()].concat(),
+        ErrorKind::Io,
+    ),
+];
+
 #[test]
 fn a_server_that_breaks_the_protocol_is_told_apart_from_one_that_refuses() {
-    for (reply, kind) in [
-        // Refused: the connection lives.
-        (
-            Box::new(|request: &Request| {
-                let mut reply = Vec::new();
-                nbd::put_error_chunk(&mut reply, request.cookie, ErrorCode::ENOSPC, "all full", None);
-                reply
-            }) as Box<dyn Fn(&Request) -> Vec<u8> + Send>,
-            ErrorKind::NoSpace,
-        ),
-        // Data that were not asked for, an unknown cookie, noise.
-        (
-            Box::new(|r: &Request| nbd::hole_chunk(r.cookie, r.offset + 1, r.length, true).to_vec()),
-            ErrorKind::Io,
-        ),
-        (Box::new(|r: &Request| nbd::none_chunk(r.cookie + 1).to_vec()), ErrorKind::Io),
-        (Box::new(|r: &Request| nbd::none_chunk(r.cookie).to_vec()), ErrorKind::Io),
-        (Box::new(|_: &Request| vec![7; 64]), ErrorKind::Io),
-        // A simple reply to a structured read, data twice, too few, of no length, too long an error, extents.
-        (
-            Box::new(|r: &Request| {
-                [&nbd::simple_reply(r.cookie, ErrorCode::OK)[..], &vec![0; r.length as usize]].concat()
-            }),
-            ErrorKind::Io,
-        ),
-        (
-            Box::new(|r: &Request| {
-                let hole = nbd::hole_chunk(r.cookie, r.offset, r.length, false);
-                [hole, nbd::hole_chunk(r.cookie, r.offset, r.length, true)].concat()
-            }),
-            ErrorKind::Io,
-        ),
-        (
-            Box::new(|r: &Request| nbd::hole_chunk(r.cookie, r.offset, r.length - 1, true).to_vec()),
-            ErrorKind::Io,
-        ),
-        (Box::new(|r: &Request| nbd::data_header(r.cookie, r.offset, 0, true).to_vec()), ErrorKind::Io),
-        (
-            Box::new(|r: &Request| nbd::data_header(r.cookie, r.offset, u32::MAX, true).to_vec()),
-            ErrorKind::Io,
-        ),
-        (
-            Box::new(|r: &Request| {
-                let mut reply = Vec::new();
-                nbd::put_error_chunk(&mut reply, r.cookie, ErrorCode::EIO, "", None);
-                reply[16..20].copy_from_slice(&[255; 4]);
-                reply
-            }),
-            ErrorKind::Io,
-        ),
-        (
-            Box::new(|r: &Request| {
-                let header = nbd::status_header(r.cookie, 0, 1, true);
-                [&header[..], &nbd::status_extent(r.length, ExtentFlags::NONE)].concat()
-            }),
-            ErrorKind::Io,
-        ),
-    ] {
+    for &(reply, kind) in WRONG {
         run(async |socket: &Path| {
             let listener = bound(socket).await;
             rt::spawn(async move {
-                let stream = greet(&listener, ALL).await;
-                while let Some((request, _)) = next_request(&stream).await {
-                    if stream.send_all(&reply(&request)).await.is_err() {
+                let guest = greet(&listener, ALL).await;
+                while let Some((request, _)) = guest.next_request().await {
+                    let reply = reply(&request, guest.reply_to(&request));
+                    if guest.stream.send_all(&reply).await.is_err() {
                         return;
                     }
                 }
@@ -480,12 +503,12 @@ fn chunks_without_end_end() {
     run(async |socket: &Path| {
         let listener = bound(socket).await;
         rt::spawn(async move {
-            let stream = greet(&listener, ALL).await;
-            let (request, _) = next_request(&stream).await.unwrap();
+            let guest = greet(&listener, ALL).await;
+            let (request, _) = guest.next_request().await.unwrap();
             let mut chunk = Vec::new();
-            nbd::put_error_chunk(&mut chunk, request.cookie, ErrorCode::EIO, "again", None);
+            guest.reply_to(&request).put_error(&mut chunk, ErrorCode::EIO, "again", None);
             chunk[5] = 0; // not the last one
-            while stream.send_all(&chunk).await.is_ok() {}
+            while guest.stream.send_all(&chunk).await.is_ok() {}
         })
         .detach();
         let driver = connect(socket).await.unwrap();

@@ -3,9 +3,9 @@
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::{out, outln, runtime};
-use nbd::ReplyType;
 use nbd::TransmissionFlags as Flags;
 use nbd::client::{Export, Handshake, HandshakeError, Listed, Step};
+use nbd::{Headers, ReplyType};
 use rt::net::{Address, Stream};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ const WORDS: &[(Flags, &str)] = &[
     (Flags::CAN_MULTI_CONN, "multi"),
     (Flags::SEND_CACHE, "cache"),
     (Flags::SEND_FAST_ZERO, "fast-zero"),
+    (Flags::BLOCK_STATUS_PAYLOAD, "block-status-payload"),
 ];
 
 /// Lists the exports of the server at `address`.
@@ -127,8 +128,10 @@ fn details(console: &mut Console, export: &Export) {
         outln!(console, "  opt block: {}", export.preferred_block);
         outln!(console, "  max block: {}", export.maximum_payload);
     }
-    if export.structured {
-        outln!(console, "  transaction size: 32-bit");
+    match export.headers {
+        Headers::Simple => {}
+        Headers::Structured => outln!(console, "  transaction size: 32-bit"),
+        Headers::Extended => outln!(console, "  transaction size: 64-bit"),
     }
     if !export.contexts.is_empty() {
         outln!(console, "  available meta contexts: {}", export.contexts.len());
