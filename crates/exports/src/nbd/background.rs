@@ -13,6 +13,7 @@ use super::reply::Reply;
 use ::nbd::{ErrorCode, Headers, Request};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use rt::net::Stream;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ const REQUESTS: usize = 128;
 
 /// What a connection and its tasks share.
 pub(super) struct Background {
+    stream: Arc<Stream>,
     done: Mutex<VecDeque<Reply>>,
     /// Replies in `done`, to look without the lock.
     ready: AtomicUsize,
@@ -33,8 +35,10 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub fn new(most_bytes: usize) -> Arc<Self> {
+    /// For the connection of this stream.
+    pub fn new(stream: Arc<Stream>, most_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
+            stream,
             done: Mutex::default(),
             ready: AtomicUsize::new(0),
             tasks: AtomicUsize::new(0),
@@ -98,6 +102,11 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// Somebody may still wait for the reply.
+    pub fn is_wanted(&self) -> bool {
+        self.background.stream.is_open()
+    }
+
     /// Leaves the reply. Its bytes are the output's from then on, which stops reading at a bound of its own.
     pub fn finish(mut self, reply: Reply) {
         self.leave(reply);

@@ -106,7 +106,7 @@ pub(super) struct Transmission<'a> {
 impl<'a> Transmission<'a> {
     /// `input` holds what the client sent behind its handshake.
     pub fn new(
-        stream: &'a Stream,
+        stream: &'a Arc<Stream>,
         session: Session<Arc<NbdExport>>,
         input: Input,
         most_bytes: usize,
@@ -120,7 +120,7 @@ impl<'a> Transmission<'a> {
             session,
             input,
             output: Output::default(),
-            background: Background::new(most_bytes),
+            background: Background::new(stream.clone(), most_bytes),
             payload: None,
             ended: false,
             turn_requests: 0,

@@ -4,7 +4,7 @@ use super::background::Task;
 use super::reply::Reply;
 use super::sparse;
 use ::nbd::{Command, CommandFlags, ExtentFlags, Headers, ReplyTo, Request};
-use block::{Backend, BlockError, Result, Status, WriteFlags, ZeroFlags};
+use block::{Backend, BlockError, ErrorKind, Result, Status, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ const LEAD: usize = 4096;
 const EXTENTS: usize = 64 << 10;
 /// Most queries of the graph for one block status reply: extents of one kind count once, but cost as many.
 const QUERIES: usize = 64 << 10;
+/// Most bytes that zeroes or a trim change at once. Between such steps a request that nobody waits for any more is
+/// given up: one of 2^63 bytes must not keep an export from being closed.
+const STEP: u64 = 4 << 30;
 /// Bytes read at a time to serve a cache request.
 const CACHE_PIECE: u64 = 1 << 20;
 
@@ -101,20 +104,15 @@ pub(super) async fn write(task: Task, backend: Arc<Backend>, data: Buf, through:
 /// Serves everything that is neither a read nor a write.
 pub(super) async fn other(task: Task, backend: Arc<Backend>, through: bool) {
     let request = task.request;
-    let (offset, len) = (request.offset, request.length);
     let fua = through || request.flags.contains(CommandFlags::FUA);
     let result = match request.command {
         Command::FLUSH => backend.flush().await,
-        Command::TRIM => match backend.discard(offset, len).await {
+        Command::TRIM => match trim(&task, &backend).await {
             Ok(()) if fua => backend.flush().await,
             result => result,
         },
-        Command::WRITE_ZEROES => {
-            let unmap = !request.flags.contains(CommandFlags::NO_HOLE);
-            let no_fallback = request.flags.contains(CommandFlags::FAST_ZERO);
-            backend.write_zeroes(offset, len, ZeroFlags { unmap, no_fallback, fua }).await
-        }
-        Command::CACHE => cache(&backend, offset, len).await,
+        Command::WRITE_ZEROES => write_zeroes(&task, &backend, fua).await,
+        Command::CACHE => cache(&task, &backend).await,
         _ => Err(BlockError::invalid("unknown request")),
     };
     settle(task, result);
@@ -129,11 +127,46 @@ fn settle(task: Task, result: Result<()>) {
     task.finish(reply);
 }
 
+async fn trim(task: &Task, backend: &Backend) -> Result<()> {
+    for (at, len) in steps(&task.request) {
+        still_wanted(task, at)?;
+        backend.discard(at, len).await?;
+    }
+    Ok(())
+}
+
+async fn write_zeroes(task: &Task, backend: &Backend, fua: bool) -> Result<()> {
+    let unmap = !task.request.flags.contains(CommandFlags::NO_HOLE);
+    let no_fallback = task.request.flags.contains(CommandFlags::FAST_ZERO);
+    for (at, len) in steps(&task.request) {
+        still_wanted(task, at)?;
+        backend.write_zeroes(at, len, ZeroFlags { unmap, no_fallback, fua }).await?;
+    }
+    Ok(())
+}
+
+/// Offset and length of each step of a request; there is one at least.
+fn steps(request: &Request) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let Request { offset, length, .. } = *request;
+    (0..length.div_ceil(STEP).max(1)).map(move |n| (offset + n * STEP, (length - n * STEP).min(STEP)))
+}
+
+/// Whether to go on with the step at `at`: the first one is worth no question.
+fn still_wanted(task: &Task, at: u64) -> Result<()> {
+    if at == task.request.offset || task.is_wanted() {
+        Ok(())
+    } else {
+        Err(BlockError::new(ErrorKind::Closed, "nobody waits for the request any more"))
+    }
+}
+
 /// Reads the range and forgets it: whatever caches there are below have it then.
-async fn cache(backend: &Backend, offset: u64, length: u64) -> Result<()> {
+async fn cache(task: &Task, backend: &Backend) -> Result<()> {
+    let Request { offset, length, .. } = task.request;
     let mut buf = BufMut::with_len(length.min(CACHE_PIECE) as usize);
     let mut done = 0;
     while done < length {
+        still_wanted(task, offset + done)?;
         buf.truncate((length - done).min(CACHE_PIECE) as usize);
         let result;
         (buf, result) = backend.read(offset + done, buf).await;

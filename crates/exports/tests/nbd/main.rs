@@ -3,6 +3,7 @@
 
 mod at_once;
 mod exports_by_id;
+mod extended;
 mod peers;
 mod requests;
 mod temper;

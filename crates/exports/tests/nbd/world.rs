@@ -165,10 +165,19 @@ impl Client {
 
     /// Receives the whole reply to `request`, which is the only one in flight, and the data of a read.
     pub async fn receive(&self, request: &Request) -> (Outcome, Vec<u8>) {
+        self.receive_behind(request, &[]).await
+    }
+
+    /// Receives the whole reply to `request`, of which the first bytes have come.
+    pub async fn receive_behind(&self, request: &Request, first: &[u8]) -> (Outcome, Vec<u8>) {
+        let mut first = first.to_vec();
         let mut tracker = Tracker::new(*request, self.export.headers, 0);
-        let mut data = vec![0xee; if request.command == Command::READ { request.length as usize } else { 0 }];
+        let reads = request.command == Command::READ;
+        // No more than this is ever served.
+        let bytes = request.length.min(nbd::limits::PAYLOAD.into()) as usize;
+        let mut data = vec![0xee; if reads { bytes } else { 0 }];
         while !tracker.is_done() {
-            match tracker.accept(self.header().await).unwrap() {
+            match tracker.accept(self.header_behind(std::mem::take(&mut first)).await).unwrap() {
                 Part::Nothing => {}
                 Part::Data { start, len } => {
                     self.stream.recv_exact(&mut data[start..start + len]).await.unwrap()
@@ -186,7 +195,10 @@ impl Client {
 
     /// The header of the next reply.
     pub async fn header(&self) -> Header {
-        let mut bytes = Vec::new();
+        self.header_behind(Vec::new()).await
+    }
+
+    async fn header_behind(&self, mut bytes: Vec<u8>) -> Header {
         loop {
             if let Some((header, taken)) = Header::parse(&bytes, self.export.headers).unwrap() {
                 assert_eq!(taken, bytes.len());

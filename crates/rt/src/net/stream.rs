@@ -201,6 +201,19 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether what is sent can still arrive: neither end has shut this direction, as far as is known here.
+    pub fn is_open(&self) -> bool {
+        let sent = || socket::send(self.source.as_fd(), &[]);
+        // To send nothing fails only for what the socket knows of itself; that it is full now is no end.
+        self.kind != Kind::Socket
+            || !sent().is_err_and(|error| {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+                )
+            })
+    }
+
     /// Ends both directions: whoever waits here or at the other end sees the end. No effect on what is no socket.
     pub fn shutdown(&self) -> io::Result<()> {
         self.end(Shutdown::Both)

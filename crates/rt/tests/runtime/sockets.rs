@@ -239,3 +239,27 @@ fn a_signal_ends_a_wait_and_is_taken_once() {
         assert!(again.is_err());
     });
 }
+
+#[test]
+fn a_stream_is_open_until_an_end_has_shut_its_direction_for_certain() {
+    on_each_engine(|| async {
+        let (client, server) = Stream::pair().unwrap();
+        while server.try_send(&[0; 65536]).is_ok() {}
+        assert!(client.is_open() && server.is_open(), "a full socket is an open one");
+        // Whoever has said all may still listen.
+        client.shutdown_write().unwrap();
+        assert!(!client.is_open() && server.is_open());
+        server.shutdown().unwrap();
+        assert!(!server.is_open());
+        let (client, server) = Stream::pair().unwrap();
+        drop(client);
+        assert!(!server.is_open());
+        let mut listeners = Listener::bind_tcp("127.0.0.1", 0).await.unwrap();
+        let listener = listeners.remove(0);
+        let client = Stream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = listener.accept().await.unwrap();
+        assert!(client.is_open() && server.is_open());
+        server.shutdown().unwrap();
+        assert!(!server.is_open());
+    });
+}
