@@ -15,6 +15,7 @@ use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Domain;
 use crate::node::{Alarm, Edges, Node, Role, Slow};
+use crate::notice::{Notice, Notices};
 use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
@@ -44,6 +45,7 @@ struct Inner {
     next_name: AtomicU64,
     json: fn(&str) -> Result<Options>,
     alarm: Arc<Alarm>,
+    notices: Notices,
 }
 
 /// What an entry asks for.
@@ -69,6 +71,7 @@ impl Graph {
             next_name: AtomicU64::new(0),
             json,
             alarm: Arc::default(),
+            notices: Notices::default(),
         }))
     }
 
@@ -78,6 +81,17 @@ impl Graph {
         if self.0.alarm.set(Box::new(heard)).is_err() {
             tracing::warn!("somebody hears of poisoned nodes already");
         }
+    }
+
+    /// Has `heard` told of what a person should know of an image although nothing fails. Only the first one asked for is
+    /// told.
+    pub fn on_notice(&self, heard: impl Fn(Notice<'_>) + Send + Sync + 'static) {
+        self.0.notices.listen(Box::new(heard));
+    }
+
+    /// Where this graph's notices go.
+    pub fn notices(&self) -> &Notices {
+        &self.0.notices
     }
 
     /// The drivers.

@@ -31,6 +31,7 @@ mod lease;
 pub mod metacache;
 mod naming;
 mod node;
+mod notice;
 mod open;
 mod options;
 mod perm;
@@ -58,6 +59,7 @@ pub use identity::Identity;
 pub use io::{WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Edges, Node, Role, Slow};
+pub use notice::{Notice, Notices};
 pub use open::{
     Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
 };

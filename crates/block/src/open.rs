@@ -8,6 +8,7 @@ use crate::gate::Domain;
 use crate::graph::Graph;
 use crate::identity::Identity;
 use crate::node::{Edges, Node, Role};
+use crate::notice::Notices;
 use crate::options::{Opt, Options};
 use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
 use rt::{BoxFuture, BufMut};
@@ -143,6 +144,11 @@ impl OpenContext {
     /// The gates of the graph, for grace periods.
     pub fn domain(&self) -> &Arc<Domain> {
         self.graph.domain()
+    }
+
+    /// Where to tell what a person should know of the image.
+    pub fn notices(&self) -> Notices {
+        self.graph.notices().clone()
     }
 
     /// Bounds for parsers.

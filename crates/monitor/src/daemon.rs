@@ -13,7 +13,7 @@ use api::{
     BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
     MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, keyval,
 };
-use block::{BlockError, Registry};
+use block::{BlockError, Notice, Registry};
 use futures_util::future::{Either, join_all, select};
 use rt::JoinHandle;
 use rt::process::ReadyHandle;
@@ -90,6 +90,18 @@ pub fn run(program: &str, registry: Arc<Registry>, options: &[DaemonOption]) -> 
     rt::block_on_control(async move { live(&program, registry, options, waiting).await })
 }
 
+/// Tells what a person should know of an image although nothing fails.
+fn tell(program: &str, notice: Notice<'_>) {
+    match notice {
+        Notice::Warning(text) => eprintln!("{program}: warning: {text}"),
+        Notice::Repaired { image, report } => eprintln!(
+            "{program}: warning: '{image}' was not closed after its last use and has been repaired: {} corruptions, {} \
+             leaked clusters",
+            report.corruptions_fixed, report.leaks_fixed
+        ),
+    }
+}
+
 async fn live(
     program: &str,
     registry: Arc<Registry>,
@@ -97,6 +109,8 @@ async fn live(
     waiting: Option<ReadyHandle>,
 ) -> ExitCode {
     let control = Control::new(registry);
+    let name = program.to_owned();
+    control.graph().on_notice(move |notice| tell(&name, notice));
     let mut signalled = pin!(signal::next_signal(&SIGNALS));
     let started = match select(&mut signalled, pin!(start(&control, options))).await {
         Either::Left(_) => Ok(None),

@@ -15,6 +15,7 @@ use codec::filename;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// What is buffered before it is written when standard output is no terminal, in bytes.
 const BLOCK: usize = 4096;
@@ -35,6 +36,8 @@ pub struct Console {
 impl Console {
     /// A console on the process's own streams; `program` is the name before every error.
     pub fn new(program: &str) -> Console {
+        // One process has one face.
+        PROGRAM.get_or_init(|| program.to_owned());
         Console {
             program: program.to_owned(),
             sink: Box::new(RawStdout),
@@ -120,6 +123,14 @@ impl Console {
         }
         self.buffer.drain(..len);
     }
+}
+
+/// The name of the face that this process shows.
+static PROGRAM: OnceLock<String> = OnceLock::new();
+
+/// Prints `NAME: warning: text` to standard error, from any thread.
+pub fn warn(text: impl fmt::Display) {
+    note(format_args!("{}: warning: {text}", PROGRAM.get().map_or("cairn", String::as_str)));
 }
 
 /// Prints a line to standard error as it is, from any thread.

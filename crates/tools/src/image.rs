@@ -13,8 +13,8 @@ use crate::console::{self, Console};
 use crate::failure::Failure;
 use crate::keyval;
 use block::{
-    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Opt, Options,
-    Perms, Policy, Registry, Role, Share,
+    Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
+    Options, Perms, Policy, Registry, Role, Share,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,7 +127,16 @@ pub fn registry() -> Arc<Registry> {
 pub fn graph() -> Graph {
     let graph = Graph::new(registry(), monitor::options::from_json);
     graph.on_poison(tell_of_corruption);
+    graph.on_notice(tell);
     graph
+}
+
+/// Findings of a repair go where `check` puts them.
+fn tell(notice: Notice<'_>) {
+    match notice {
+        Notice::Warning(text) => console::warn(text),
+        Notice::Repaired { report, .. } => report.messages.iter().for_each(console::note),
+    }
 }
 
 /// An image of this process was found to contradict itself, and a person was told why.

@@ -37,6 +37,11 @@ pub(super) struct Bitmap {
 }
 
 impl Bitmap {
+    /// Its name, unique in the image.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// By the names of the schema's Qcow2BitmapInfo.
     pub(super) fn describe(&self) -> Options {
         let known = [(FLAG_IN_USE, "in-use"), (FLAG_AUTO, "auto")];

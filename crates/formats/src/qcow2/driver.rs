@@ -8,8 +8,8 @@ use super::options::Settings;
 use super::overlap;
 use block::{
     BlockError, CheckReport, Checker, Common, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How,
-    Link, Node, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want, WayBack,
-    WritePlan,
+    Link, Node, Notice, Notices, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share,
+    Want, WayBack, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -39,7 +39,8 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         options.finish()?;
         let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
         image.regions.set_snapshots(&listed.snapshots);
-        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
+        let notices = context.notices();
+        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data, notices };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
@@ -52,6 +53,7 @@ struct Qcow2 {
     image: Arc<Image>,
     listed: RwLock<Listed>,
     thin_data: bool,
+    notices: Notices,
 }
 
 /// Whether a file has a tenth and two clusters less of space than it has clusters, as preallocated images do: the rule by
@@ -90,6 +92,7 @@ impl Qcow2 {
                 );
                 return Err(BlockError::corrupt(text));
             }
+            self.notices.tell(Notice::Repaired { image: &name, report: &report });
         }
         let length = image.file()?.length();
         if let Some(fault) = image.header.read().refcount_fault(length) {
@@ -103,6 +106,8 @@ impl Qcow2 {
         *image.alloc.lock().await = Alloc::new(length, image.g().clusters(length));
         image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
         image.be_writable_again();
+        let outdated = info::outdated_by_writing(&image.header.read(), &self.listed.read(), &name);
+        outdated.iter().for_each(|text| self.notices.warn(text));
         Ok(())
     }
 

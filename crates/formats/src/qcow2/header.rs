@@ -283,7 +283,12 @@ impl Header {
     fn check_features(&self) -> Result<(), HeaderError> {
         let unknown = self.incompatible & !INCOMPATIBLE_KNOWN;
         if unknown != 0 {
-            return Err(HeaderError::UnknownFeatures(extension::describe(&self.extensions, unknown)));
+            return Err(HeaderError::UnknownFeatures(extension::describe(
+                &self.extensions,
+                0,
+                "incompatible",
+                unknown,
+            )));
         }
         let told = self.incompatible & INCOMPATIBLE_COMPRESSION != 0;
         if told != (self.compression != Compression::Zlib) {
@@ -470,6 +475,12 @@ impl Header {
     pub fn backing_format(&self) -> Option<String> {
         let format = self.extension(BACKING_FORMAT)?;
         Some(String::from_utf8_lossy(&format.data).into_owned())
+    }
+
+    /// The names of autoclear features that are unknown here; `None` if there is no such.
+    pub fn unknown_autoclear(&self) -> Option<String> {
+        let unknown = self.autoclear & !AUTOCLEAR_BITMAPS;
+        (unknown != 0).then(|| extension::describe(&self.extensions, 2, "autoclear", unknown))
     }
 
     /// The bitmaps extension.

@@ -6,6 +6,9 @@ use super::{bitmaps, header};
 use block::{DriverInfo, Node, Opt, Options, Result};
 use std::sync::Arc;
 
+/// Most names of bitmaps in one sentence.
+const MOST_NAMES: usize = 8;
+
 /// The parts of `info` that lie outside of the header. They are read at open, because asking for them later must
 /// not wait.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,28 @@ impl Listed {
         });
         Ok(Self { snapshots, bitmaps })
     }
+}
+
+/// What the first write makes out of date, in a sentence for each kind: things beside the data that only other programs
+/// keep up to date.
+pub(super) fn outdated_by_writing(header: &Header, listed: &Listed, image: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    if bitmaps::consistent(header).is_some() {
+        let names: Vec<_> =
+            listed.bitmaps.iter().take(MOST_NAMES).map(|bitmap| format!("'{}'", bitmap.name())).collect();
+        let more = if listed.bitmaps.len() > MOST_NAMES { ", …" } else { "" };
+        told.push(format!(
+            "'{image}' has persistent bitmaps ({}{more}), which are not kept up to date here: the first write makes all \
+             of them invalid",
+            names.join(", ")
+        ));
+    }
+    if let Some(names) = header.unknown_autoclear() {
+        told.push(format!(
+            "'{image}' has features that are not kept up to date here ({names}): the first write switches them off"
+        ));
+    }
+    told
 }
 
 /// What `info` tells.

@@ -122,12 +122,13 @@ pub(super) fn feature_names() -> Extension {
     Extension::new(FEATURE_NAMES, data)
 }
 
-/// The names of the incompatible feature bits in `bits`, by the image's own table where it has one.
-pub(super) fn describe(extensions: &[Extension], bits: u64) -> String {
+/// The names of the feature bits in `bits`, by the image's own table where it has one. `bitmap`: which one they are of, as
+/// that table numbers it; `kind`: how it is called.
+pub(super) fn describe(extensions: &[Extension], bitmap: u8, kind: &str, bits: u64) -> String {
     let table = extensions.iter().rfind(|e| e.kind == FEATURE_NAMES).map_or(&[][..], |e| &e.data);
     let name_of = |bit: u8| {
         let entry =
-            table.chunks_exact(NAME_ENTRY).find(|e| e.first() == Some(&0) && e.get(1) == Some(&bit))?;
+            table.chunks_exact(NAME_ENTRY).find(|e| e.first() == Some(&bitmap) && e.get(1) == Some(&bit))?;
         let text = entry.get(2..)?.split(|&b| b == 0).next()?;
         (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
     };
@@ -140,7 +141,7 @@ pub(super) fn describe(extensions: &[Extension], bits: u64) -> String {
         }
     }
     if unnamed != 0 {
-        names.push(format!("Unknown incompatible feature: {unnamed:x}"));
+        names.push(format!("Unknown {kind} feature: {unnamed:x}"));
     }
     names.join(", ")
 }
