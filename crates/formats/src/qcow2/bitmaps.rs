@@ -8,7 +8,7 @@
 //! Bounds: 65,535 bitmaps, names of 1,023 bytes, 32 MiB of directory.
 //! Specification: qcow2.rst, "Bitmaps".
 use super::directory::Directory;
-use super::header::field::{be16, be32, be64};
+use super::header::field::{be16, be32, be64, until_nul};
 use super::header::{AUTOCLEAR_BITMAPS, BitmapsExtension, Header};
 use block::{BlockError, Node, Opt, Options, Result};
 use std::sync::Arc;
@@ -62,6 +62,9 @@ pub(super) fn consistent(header: &Header) -> Option<BitmapsExtension> {
 pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Vec<Bitmap>> {
     let Some(extension) = consistent(header) else { return Ok(Vec::new()) };
     let offset = extension.directory_offset;
+    if extension.count == 0 {
+        return Err(wrong(offset, "it has no entries"));
+    }
     if extension.count > MAX_BITMAPS || !offset.is_multiple_of(header.cluster_size()) {
         return Err(wrong(offset, "it has too many entries or is not aligned to a cluster"));
     }
@@ -94,7 +97,7 @@ async fn read_one(directory: &mut Directory<'_>, header: &Header, offset: u64) -
         directory.take(u32_at(20).min(1 << 20) as usize).await?;
     }
     let name = directory.take(usize::from(name_bytes)).await?;
-    let name = String::from_utf8_lossy(&name).into_owned();
+    let name = String::from_utf8_lossy(until_nul(&name)).into_owned();
     Ok(Bitmap { table_offset, table_entries, flags: u32_at(12), granularity_bits, name })
 }
 

@@ -152,10 +152,13 @@ impl Image {
             return Some(format!("the L2 table lies beyond the end of the file ({length:#x})"));
         }
         let cluster = g.cluster(table.host);
-        if let Some(what) = self.regions.named_at(&(cluster..cluster + 1)) {
+        let writable = self.writable.load(Acquire);
+        let clusters = cluster..cluster + 1;
+        let there = if writable { self.regions.named_at(&clusters) } else { self.regions.main_at(&clusters) };
+        if let Some(what) = there {
             return Some(format!("the L2 table would overlap the {what}"));
         }
-        if !self.writable.load(Acquire) {
+        if !writable {
             return None;
         }
         // Two names of one table would be two copies in memory that differ, unless both copy it before they change it.
@@ -296,10 +299,10 @@ impl Image {
         Some(format!("it would overlap the {what}"))
     }
 
-    /// What metadata guest data would overlap. Only writing can do harm to L2 tables and refcount blocks, so only a
-    /// writable image looks for them.
+    /// What metadata guest data would overlap. Only writing can do harm to what reading does without, so only a writable
+    /// image looks for that.
     fn overlapped(&self, clusters: Range<u64>) -> Option<&'static str> {
-        if self.writable.load(Acquire) { self.regions.at(clusters) } else { self.regions.at_named(&clusters) }
+        if self.writable.load(Acquire) { self.regions.at(clusters) } else { self.regions.main_at(&clusters) }
     }
 
     /// The slice, in an L2 table that is this image's own: made or copied first where need be.

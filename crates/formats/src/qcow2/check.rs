@@ -21,6 +21,7 @@ mod counts;
 mod findings;
 mod mend;
 mod rebuild;
+mod salvage;
 mod scan;
 mod stored;
 mod tables;
@@ -149,8 +150,16 @@ async fn repair_image(
     let mut tables = TableSet::new(image.clusters());
     let mut counts = Counts::whole(image.clusters() + 1);
     table.load(image, &mut counts, findings).await?;
-    Walk::new(image, &table, &mut tables, &mut counts, findings, true).run().await?;
+    let kept = if findings.repair() == Repair::All { salvage::look(image).await? } else { None };
+    Walk::new(image, &table, &mut tables, &mut counts, findings, true)
+        .with_snapshots(kept.as_ref())
+        .run()
+        .await?;
     mend::entries(image, &counts, findings).await?;
+    if let Some(kept) = kept {
+        kept.write(file, header, file_len, &mut counts, findings).await?;
+    }
+    let image = Image { file, header, file_len };
     compare(image, &mut counts, findings);
     let all = findings.repair() == Repair::All;
     if findings.beyond_leaks && !all {

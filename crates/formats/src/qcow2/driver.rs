@@ -8,8 +8,8 @@ use super::options::Settings;
 use super::overlap;
 use block::{
     BlockError, CheckReport, Checker, Common, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How,
-    Link, Node, Notice, Notices, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share,
-    Want, WayBack, WritePlan,
+    Link, Node, Notice, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want,
+    WayBack, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -23,7 +23,7 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         let mut options = options;
         let file = context.file(&mut options).await?;
         let header = Header::read(&file).await?;
-        let listed = Listed::read(&file, &header).await?;
+        let listed = Listed::read(&file, &header).await;
         if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
             return Err(BlockError::new(
                 ErrorKind::ReadOnly,
@@ -37,12 +37,20 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         context.backing(&mut options, Some(&link)).await?;
         options.finish()?;
-        let image = Image::new(header, context.edges().clone(), context.domain().clone(), settings);
+        let image = Image::new(
+            header,
+            context.edges().clone(),
+            context.domain().clone(),
+            context.notices(),
+            settings,
+        );
         image.regions.set_snapshots(&listed.snapshots);
-        let notices = context.notices();
-        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data, notices };
+        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
+        }
+        if !common.for_repair {
+            driver.tell_notices();
         }
         Ok(Opened { driver: Arc::new(driver), filename: None })
     })
@@ -53,7 +61,6 @@ struct Qcow2 {
     image: Arc<Image>,
     listed: RwLock<Listed>,
     thin_data: bool,
-    notices: Notices,
 }
 
 /// Whether a file has a tenth and two clusters less of space than it has clusters, as preallocated images do: the rule by
@@ -80,6 +87,14 @@ impl Qcow2 {
             );
             return Err(BlockError::new(ErrorKind::Permission, text));
         }
+        if let Some(fault) = &self.listed.read().snapshots_fault {
+            // Its snapshots' tables are unknown, so nothing keeps a write off them.
+            let text = format!(
+                "qcow2: the snapshot table of '{name}' is damaged ({fault}); the image can be opened read-only, and \
+                 'cairn img check -r all {name}' repairs it"
+            );
+            return Err(BlockError::corrupt(text));
+        }
         if header.is_dirty() {
             let report = self
                 .repair(Repair::All)
@@ -92,7 +107,7 @@ impl Qcow2 {
                 );
                 return Err(BlockError::corrupt(text));
             }
-            self.notices.tell(Notice::Repaired { image: &name, report: &report });
+            self.image.notices.tell(Notice::Repaired { image: &name, report: &report });
         }
         let length = image.file()?.length();
         if let Some(fault) = image.header.read().refcount_fault(length) {
@@ -100,15 +115,24 @@ impl Qcow2 {
         }
         // Refcount blocks have the first claim to their clusters; L2 tables are known as their L1 pages are loaded.
         image.regions.clear();
-        image.find_blocks().await?;
+        if let Some(wrong) = image.find_blocks().await? {
+            image.notices.warn(&format!(
+                "refcounts of '{name}' are lost ({wrong}); 'cairn img check -r all' makes them anew"
+            ));
+        }
         let asked = image.settings.read().checks.has("inactive-l2");
         image.regions.set_inactive(self.inactive_tables(asked).await?);
         *image.alloc.lock().await = Alloc::new(length, image.g().clusters(length));
         image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
         image.be_writable_again();
         let outdated = info::outdated_by_writing(&image.header.read(), &self.listed.read(), &name);
-        outdated.iter().for_each(|text| self.notices.warn(text));
+        outdated.iter().for_each(|text| self.image.notices.warn(text));
         Ok(())
+    }
+
+    fn tell_notices(&self) {
+        let told = self.listed.read().notices(&self.image.header.read(), &self.image.file_name());
+        told.iter().for_each(|text| self.image.notices.warn(text));
     }
 
     /// The L2 tables of snapshots, if they are `asked` for.
@@ -130,7 +154,7 @@ impl Qcow2 {
             image.tables.clear();
             image.forget_ahead();
             image.counts.clear();
-            let listed = Listed::read(&file, &header).await?;
+            let listed = Listed::read(&file, &header).await;
             image.regions.clear();
             image.regions.rename(&header);
             image.regions.set_snapshots(&listed.snapshots);

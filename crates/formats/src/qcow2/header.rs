@@ -11,8 +11,8 @@
 //!   fields first, then the extensions that change; a new backing file name is durable in unused space before that;
 //! - what is not understood (fields, extensions, feature bits) is kept verbatim;
 //! - a [`Header`] in memory has passed every check: its tables are aligned, of bounded size and inside the file.
-//!   Only the refcount table may be wrong ([`Header::refcount_fault`]), because reading does without it and a
-//!   repair rebuilds it.
+//!   Only the refcount table ([`Header::refcount_fault`]) and the snapshot table ([`Header::snapshots_fault`]) may be
+//!   wrong, because reading does without them and a repair makes them anew.
 //!
 //! Bounds: the first cluster (2 MiB) is the most that is read; tables are bounded by the constants below.
 //! Specification: qcow2.rst, "Header".
@@ -25,7 +25,7 @@ pub use error::HeaderError;
 pub use extension::{BACKING_FORMAT, BITMAPS, BitmapsExtension, Extension, FEATURE_NAMES};
 
 use block::{BlockError, Node, Result};
-use field::{be32, be64};
+use field::{be32, be64, until_nul};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -332,6 +332,7 @@ impl Header {
         let start = self.backing_offset as usize;
         let name = bytes.get(start..start + self.backing_size as usize);
         let name = name.ok_or(HeaderError::Short { have: bytes.len() })?;
+        let name = until_nul(name);
         Ok((!name.is_empty()).then(|| codec::filename::text(name)))
     }
 
@@ -341,14 +342,7 @@ impl Header {
             let why = "the L1 table is too small for the virtual size";
             return Err(field("l1_size", 36, u64::from(self.l1_entries), why));
         }
-        self.check_table("L1 table", self.l1_offset, self.l1_bytes(), MAX_L1_BYTES, file_len)?;
-        if self.snapshot_count > MAX_SNAPSHOTS {
-            let why = "an image has at most 65536 internal snapshots";
-            return Err(field("nb_snapshots", 60, u64::from(self.snapshot_count), why));
-        }
-        // An entry has at least 40 bytes; its real length is known only when it is read.
-        let bytes = u64::from(self.snapshot_count) * 40;
-        self.check_table("snapshot table", self.snapshots_offset, bytes, u64::MAX, file_len)
+        self.check_table("L1 table", self.l1_offset, self.l1_bytes(), MAX_L1_BYTES, file_len)
     }
 
     /// Whether a table of the header is aligned, not too large, behind the header and inside the file.
@@ -388,6 +382,18 @@ impl Header {
         }
         let (offset, bytes) = (self.refcount_table_offset, self.refcount_table_bytes());
         self.check_table("refcount table", offset, bytes, MAX_REFCOUNT_TABLE_BYTES, file_len).err()
+    }
+
+    /// What is wrong with number or place of the snapshots, if anything is. An image with such a fault can be read and
+    /// repaired, not written.
+    pub fn snapshots_fault(&self, file_len: u64) -> Option<HeaderError> {
+        if self.snapshot_count > MAX_SNAPSHOTS {
+            let why = "an image has at most 65536 internal snapshots";
+            return Some(field("nb_snapshots", 60, u64::from(self.snapshot_count), why));
+        }
+        // An entry has at least 40 bytes; its real length is known only when it is read.
+        let bytes = u64::from(self.snapshot_count) * 40;
+        self.check_table("snapshot table", self.snapshots_offset, bytes, u64::MAX, file_len).err()
     }
 
     // ---- what follows from the fields ----
@@ -474,7 +480,7 @@ impl Header {
     /// The backing file's format as stored.
     pub fn backing_format(&self) -> Option<String> {
         let format = self.extension(BACKING_FORMAT)?;
-        Some(String::from_utf8_lossy(&format.data).into_owned())
+        Some(String::from_utf8_lossy(until_nul(&format.data)).into_owned())
     }
 
     /// The names of autoclear features that are unknown here; `None` if there is no such.

@@ -8,7 +8,7 @@ use super::options::Settings;
 use super::overlap::Regions;
 use super::uniform;
 use block::metacache::{Cache, Dirty, Turns};
-use block::{BlockError, Domain, Edges, ErrorKind, Leases, Node, Result, Role};
+use block::{BlockError, Domain, Edges, ErrorKind, Leases, Node, Notices, Result, Role};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
@@ -27,6 +27,7 @@ pub(super) struct Image {
     pub settings: RwLock<Settings>,
     pub regions: Regions,
     pub node: OnceLock<Weak<Node>>,
+    pub notices: Notices,
     /// Virtual size in bytes.
     pub size: AtomicU64,
     /// Changes are allowed.
@@ -64,7 +65,13 @@ pub(super) struct Image {
 pub(super) const TABLE_KEY: u64 = 1 << 63;
 
 impl Image {
-    pub fn new(header: Header, edges: Arc<Edges>, domain: Arc<Domain>, settings: Settings) -> Self {
+    pub fn new(
+        header: Header,
+        edges: Arc<Edges>,
+        domain: Arc<Domain>,
+        notices: Notices,
+        settings: Settings,
+    ) -> Self {
         let geometry = Geometry::of(&header);
         let (tables, counts) = (Cache::new(settings.table_cache), Cache::new(settings.count_cache));
         tables.give_back_after(settings.clean_interval);
@@ -76,6 +83,7 @@ impl Image {
             domain,
             regions: Regions::new(&header, geometry, settings.checks),
             node: OnceLock::new(),
+            notices,
             size: AtomicU64::new(header.virtual_size()),
             writable: AtomicBool::new(false),
             ready: AtomicBool::new(false),

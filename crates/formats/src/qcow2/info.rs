@@ -3,7 +3,7 @@ use super::bitmaps::Bitmap;
 use super::header::Header;
 use super::snapshots::{Snapshot, Snapshots};
 use super::{bitmaps, header};
-use block::{DriverInfo, Node, Opt, Options, Result};
+use block::{BlockError, DriverInfo, Node, Opt, Options, Result};
 use std::sync::Arc;
 
 /// Most names of bitmaps in one sentence.
@@ -16,18 +16,47 @@ pub(super) struct Listed {
     /// Internal snapshots.
     pub snapshots: Snapshots,
     bitmaps: Vec<Bitmap>,
+    /// Why there are no snapshots here although the image has some.
+    pub snapshots_fault: Option<BlockError>,
+    /// The same of bitmaps.
+    pub bitmaps_fault: Option<BlockError>,
 }
 
 impl Listed {
-    /// Reads the directories of snapshots and bitmaps. A wrong snapshot table refuses the image; a wrong bitmap
-    /// directory is no more than a warning, for nothing else depends on it.
-    pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Self> {
-        let snapshots = Snapshots::read(file, header).await?;
-        let bitmaps = bitmaps::read(file, header).await.unwrap_or_else(|error| {
-            tracing::warn!(file = %file.filename(), %error, "bitmaps are not listed");
-            Vec::new()
-        });
-        Ok(Self { snapshots, bitmaps })
+    /// Reads the directories of snapshots and bitmaps, as far as they are right: nobody needs them to read the disk.
+    pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Self {
+        fn apart<T: Default>(read: Result<T>) -> (T, Option<BlockError>) {
+            read.map_or_else(|fault| (T::default(), Some(fault)), |list| (list, None))
+        }
+        let (snapshots, snapshots_fault) = apart(Snapshots::read(file, header).await);
+        let (bitmaps, bitmaps_fault) = apart(bitmaps::read(file, header).await);
+        Self { snapshots, bitmaps, snapshots_fault, bitmaps_fault }
+    }
+
+    /// What a person should know of an image that is opened, in sentences.
+    pub(super) fn notices(&self, header: &Header, image: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        if let Some(fault) = &self.snapshots_fault {
+            told.push(format!(
+                "the snapshots of '{image}' can't be listed ({fault}); 'cairn img check -r all' repairs their table"
+            ));
+        }
+        if header.snapshot_count == 0 && !header.snapshots_offset.is_multiple_of(header.cluster_size()) {
+            let offset = header.snapshots_offset;
+            told.push(format!(
+                "the header of '{image}' puts a snapshot table at {offset:#x}, where none can be, but counts no snapshots"
+            ));
+        }
+        if let Some(fault) = &self.bitmaps_fault {
+            told.push(format!("the persistent bitmaps of '{image}' can't be listed ({fault})"));
+        }
+        if header.bitmaps().is_some() && bitmaps::consistent(header).is_none() {
+            told.push(format!(
+                "a program that does not keep bitmaps has written to '{image}': its persistent bitmaps are invalid; \
+                 'cairn img check -r leaks' gives their space back"
+            ));
+        }
+        told
     }
 }
 

@@ -125,7 +125,10 @@ pub(super) struct Known {
 /// Metadata that must not be written as something else.
 pub(super) struct Regions {
     geometry: Geometry,
-    header: RwLock<Named>,
+    /// What the disk can't be read without: header, active L1 table, refcount table.
+    main: RwLock<Named>,
+    /// What the header names beside: snapshot table, bitmap directory.
+    beside: RwLock<Named>,
     snapshots: RwLock<Named>,
     known: Mutex<HashMap<u64, Known>>,
     inactive: RwLock<HashSet<u64>>,
@@ -134,32 +137,43 @@ pub(super) struct Regions {
 
 impl Regions {
     pub fn new(header: &Header, geometry: Geometry, checks: Checks) -> Self {
-        let (snapshots, known) = (RwLock::default(), Mutex::default());
-        let (header_regions, inactive) = (RwLock::default(), RwLock::default());
-        let checks = RwLock::new(checks);
-        let regions = Self { geometry, header: header_regions, snapshots, known, inactive, checks };
+        let regions = Self {
+            geometry,
+            main: RwLock::default(),
+            beside: RwLock::default(),
+            snapshots: RwLock::default(),
+            known: Mutex::default(),
+            inactive: RwLock::default(),
+            checks: RwLock::new(checks),
+        };
         regions.rename(header);
         regions
     }
 
     fn table(&self, name: &'static str, offset: u64, bytes: u64) -> (&'static str, Range<u64>) {
         let first = self.geometry.cluster(offset);
-        (name, first..first + self.geometry.clusters(bytes))
+        (name, first..first.saturating_add(self.geometry.clusters(bytes)))
     }
 
     /// Takes the places of the header's tables anew.
     pub fn rename(&self, header: &Header) {
-        let mut named = vec![
+        let there = |named: Vec<(&'static str, Range<u64>)>| {
+            named.into_iter().filter(|(_, clusters)| !clusters.is_empty()).collect()
+        };
+        *self.main.write() = there(vec![
             ("image header", 0..1),
             self.table("active L1 table", header.l1_offset, header.l1_bytes()),
             self.table("refcount table", header.refcount_table_offset, header.refcount_table_bytes()),
-            self.table("snapshot table", header.snapshots_offset, u64::from(header.snapshot_count) * 40),
-        ];
+        ]);
+        let mut beside = vec![self.table(
+            "snapshot table",
+            header.snapshots_offset,
+            u64::from(header.snapshot_count) * 40,
+        )];
         if let Some(bitmaps) = bitmaps::consistent(header) {
-            named.push(self.table("bitmap directory", bitmaps.directory_offset, bitmaps.directory_size));
+            beside.push(self.table("bitmap directory", bitmaps.directory_offset, bitmaps.directory_size));
         }
-        named.retain(|(_, clusters)| !clusters.is_empty());
-        *self.header.write() = named;
+        *self.beside.write() = there(beside);
     }
 
     /// Takes the places of the snapshots' tables.
@@ -204,7 +218,8 @@ impl Regions {
 
     /// Two regions of the header and the snapshots that overlap.
     pub fn conflict(&self) -> Option<(&'static str, &'static str)> {
-        let mut all = self.header.read().clone();
+        let mut all = self.main.read().clone();
+        all.extend(self.beside.read().iter().cloned());
         all.extend(self.snapshots.read().iter().cloned());
         all.sort_by_key(|(_, clusters)| clusters.start);
         let mut pairs = all.iter().zip(all.iter().skip(1));
@@ -232,17 +247,15 @@ impl Regions {
     }
 
     fn named_among(&self, clusters: &Range<u64>, checks: Checks) -> Option<&'static str> {
-        let overlaps = |(name, r): &&(&str, Range<u64>)| {
-            r.start < clusters.end && clusters.start < r.end && checks.name(name)
-        };
-        let name = |named: &Named| named.iter().find(overlaps).map(|(name, _)| *name);
-        name(&self.header.read()).or_else(|| name(&self.snapshots.read()))
+        first_overlap(&self.main.read(), clusters, checks)
+            .or_else(|| first_overlap(&self.beside.read(), clusters, checks))
+            .or_else(|| first_overlap(&self.snapshots.read(), clusters, checks))
     }
 
-    /// What metadata data in the host clusters would overlap, of what is named by the header and the snapshots.
-    pub fn at_named(&self, clusters: &Range<u64>) -> Option<&'static str> {
-        let checks = *self.checks.read();
-        self.named_among(clusters, checks)
+    /// The region that the disk can't be read without, and that data would overlap. What else claims a cluster may be wrong
+    /// about it, and reading harms nothing.
+    pub fn main_at(&self, clusters: &Range<u64>) -> Option<&'static str> {
+        first_overlap(&self.main.read(), clusters, *self.checks.read())
     }
 
     /// What metadata data in the host clusters would overlap, if any.
@@ -255,6 +268,13 @@ impl Regions {
             clusters.into_iter().find_map(name)
         })
     }
+}
+
+fn first_overlap(named: &Named, clusters: &Range<u64>, checks: Checks) -> Option<&'static str> {
+    let overlaps = |(name, r): &&(&str, Range<u64>)| {
+        r.start < clusters.end && clusters.start < r.end && checks.name(name)
+    };
+    named.iter().find(overlaps).map(|(name, _)| *name)
 }
 
 /// Finds the L2 tables of all snapshots.

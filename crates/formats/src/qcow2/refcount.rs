@@ -116,17 +116,23 @@ impl Image {
         }
     }
 
-    /// Looks where all refcount blocks are, so that nothing else is ever written there.
-    pub(super) async fn find_blocks(&self) -> Result<()> {
+    /// Looks where all refcount blocks are, so that nothing else is ever written there. Answers what is wrong with the
+    /// first that can't be: it is missed only where it is needed.
+    pub(super) async fn find_blocks(&self) -> Result<Option<String>> {
         const PIECE: u64 = 256 << 10;
         let (table, entries) = self.table_place();
-        let mut at = 0;
+        let (g, length) = (self.g(), self.file()?.length());
+        let can_be = |word: u64| word & !REFCOUNT_BLOCK_MASK == 0 && g.within(word) == 0 && word < length;
+        let (mut at, mut wrong) = (0, None);
         while at < entries * 8 {
             let bytes = self.read_table(table + at, PIECE.min(entries * 8 - at)).await?;
             self.know_blocks(at / 8, &bytes);
+            let first = || (at / 8..).zip(words_of(&bytes)).find(|(_, word)| !can_be(*word));
+            wrong = wrong.or_else(first);
             at += PIECE;
         }
-        Ok(())
+        Ok(wrong
+            .map(|(index, word)| format!("refcount table entry {index} is {word:#x}: no block can be there")))
     }
 
     /// Where the refcount block `index` is; `None` if there is none.

@@ -4,19 +4,95 @@
 //!  header ── snapshots_offset ─▶ [40 bytes][extra data][id][name][padding to 8] …
 //! ```
 //!
-//! Bounds: 65,536 snapshots, 32 MiB of table, 1 KiB of extra data each.
+//! Bounds: 65,536 snapshots, 64 MiB of table, 1 KiB of extra data each.
 //! Specification: qcow2.rst, "Snapshots".
 use super::directory::Directory;
 use super::header::Header;
-use super::header::field::{be16, be32, be64};
+use super::header::field::{be16, be32, be64, until_nul};
 use block::{BlockError, Node, Opt, Options, Result};
 use std::sync::Arc;
 
 /// Most bytes of the whole table.
-const MAX_TABLE_BYTES: u64 = 32 << 20;
+pub(super) const MAX_TABLE_BYTES: u64 = 64 << 20;
 /// Most bytes of extra data of a snapshot.
-const MAX_EXTRA_BYTES: u32 = 1024;
-const FIXED_BYTES: usize = 40;
+pub(super) const MAX_EXTRA_BYTES: u32 = 1024;
+/// Bytes before the extra data.
+pub(super) const FIXED_BYTES: usize = 40;
+/// Bytes of extra data that version 3 demands: size of the machine state, size of the disk.
+const LEAST_EXTRA_BYTES: usize = 16;
+
+/// An entry of the table as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The part that every entry has; the lengths in it count only where an entry is read.
+    pub fixed: [u8; FIXED_BYTES],
+    /// Extra data, known and unknown.
+    pub extra: Vec<u8>,
+    /// Its id.
+    pub id: Vec<u8>,
+    /// Its name.
+    pub name: Vec<u8>,
+}
+
+impl Entry {
+    /// Bytes of extra data, id and name, as the fixed part tells them.
+    pub(super) fn lengths(fixed: &[u8]) -> (u32, u16, u16) {
+        let u16_at = |at| be16(fixed, at).unwrap_or_default();
+        (be32(fixed, 36).unwrap_or_default(), u16_at(12), u16_at(14))
+    }
+
+    /// Where its L1 table is, and how many entries that has.
+    pub(super) fn l1(&self) -> (u64, u32) {
+        (be64(&self.fixed, 0).unwrap_or_default(), be32(&self.fixed, 8).unwrap_or_default())
+    }
+
+    /// The extra data has what version 3 demands.
+    pub(super) fn is_complete(&self) -> bool {
+        self.extra.len() >= LEAST_EXTRA_BYTES
+    }
+
+    /// Bytes of saved machine state.
+    fn vm_state_size(&self) -> u64 {
+        be64(&self.extra, 0).unwrap_or_else(|| be32(&self.fixed, 32).unwrap_or_default().into())
+    }
+
+    /// Adds what version 3 demands: `disk_size` is taken for the size that the disk had.
+    pub(super) fn complete(&mut self, disk_size: u64) {
+        self.extra = [self.vm_state_size(), disk_size, u64::MAX].map(u64::to_be_bytes).concat();
+    }
+
+    /// Its bytes in the table, without padding.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut fixed = self.fixed;
+        let lengths = [
+            (36, (self.extra.len() as u32).to_be_bytes().to_vec()),
+            (12, (self.id.len() as u16).to_be_bytes().to_vec()),
+            (14, (self.name.len() as u16).to_be_bytes().to_vec()),
+        ];
+        for (at, bytes) in lengths {
+            fixed.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = from);
+        }
+        [&fixed[..], &self.extra, &self.id, &self.name].concat()
+    }
+
+    /// What it means.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let u32_at = |at| be32(&self.fixed, at).unwrap_or_default();
+        let (l1_offset, l1_entries) = self.l1();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(until_nul(bytes)).into_owned();
+        Snapshot {
+            l1_offset,
+            l1_entries,
+            id: text(&self.id),
+            name: text(&self.name),
+            date: (u32_at(16), u32_at(20)),
+            vm_clock_ns: be64(&self.fixed, 24).unwrap_or_default(),
+            vm_state_size: self.vm_state_size(),
+            icount: be64(&self.extra, 16).filter(|&icount| icount != u64::MAX),
+            complete: self.is_complete(),
+        }
+    }
+}
 
 /// One snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +118,11 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The entry says nothing at all: no table, no name.
+    pub(super) fn is_void(&self) -> bool {
+        (self.l1_offset, self.l1_entries) == (0, 0) && self.id.is_empty() && self.name.is_empty()
+    }
+
     /// By the names of the schema's SnapshotInfo.
     pub(super) fn describe(&self) -> Options {
         let mut out = Options::new()
@@ -71,22 +152,37 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// Reads the table.
     pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Self> {
-        let mut table = Directory::new(file, "snapshot table", header.snapshots_offset, MAX_TABLE_BYTES);
         let mut list = Vec::new();
-        for _ in 0..header.snapshot_count {
-            table.align().await?;
-            list.push(read_one(&mut table, list.len()).await?);
-        }
-        Ok(Self { list, table_bytes: table.taken() })
+        let table_bytes = each_entry(file, header, |entry| list.push(entry.snapshot())).await?;
+        Ok(Self { list, table_bytes })
     }
 }
 
-async fn read_one(table: &mut Directory<'_>, index: usize) -> Result<Snapshot> {
-    let fixed = table.take(FIXED_BYTES).await?;
-    let u16_at = |at| be16(&fixed, at).unwrap_or_default();
-    let u32_at = |at| be32(&fixed, at).unwrap_or_default();
-    let u64_at = |at| be64(&fixed, at).unwrap_or_default();
-    let extra_bytes = u32_at(36);
+/// Reads the table as it is stored.
+pub(super) async fn read_entries(file: &Arc<Node>, header: &Header) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    each_entry(file, header, |entry| entries.push(entry)).await?;
+    Ok(entries)
+}
+
+/// Reads entry by entry; answers the bytes of the table.
+async fn each_entry(file: &Arc<Node>, header: &Header, mut found: impl FnMut(Entry) + Send) -> Result<u64> {
+    if let Some(fault) = header.snapshots_fault(file.length()) {
+        return Err(fault.into());
+    }
+    let mut table = Directory::new(file, "snapshot table", header.snapshots_offset, MAX_TABLE_BYTES);
+    for index in 0..header.snapshot_count {
+        table.align().await?;
+        found(read_one(&mut table, index).await?);
+    }
+    Ok(table.taken())
+}
+
+async fn read_one(table: &mut Directory<'_>, index: u32) -> Result<Entry> {
+    let bytes = table.take(FIXED_BYTES).await?;
+    let mut fixed = [0; FIXED_BYTES];
+    fixed.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
+    let (extra_bytes, id_bytes, name_bytes) = Entry::lengths(&fixed);
     if extra_bytes > MAX_EXTRA_BYTES {
         let text = format!(
             "snapshot table: entry {index} has {extra_bytes} bytes of extra data, more than the {MAX_EXTRA_BYTES} \
@@ -94,18 +190,10 @@ async fn read_one(table: &mut Directory<'_>, index: usize) -> Result<Snapshot> {
         );
         return Err(BlockError::corrupt(text));
     }
-    let extra = table.take(extra_bytes as usize).await?;
-    let id = table.take(usize::from(u16_at(12))).await?;
-    let name = table.take(usize::from(u16_at(14))).await?;
-    Ok(Snapshot {
-        l1_offset: u64_at(0),
-        l1_entries: u32_at(8),
-        id: String::from_utf8_lossy(&id).into_owned(),
-        name: String::from_utf8_lossy(&name).into_owned(),
-        date: (u32_at(16), u32_at(20)),
-        vm_clock_ns: u64_at(24),
-        vm_state_size: be64(&extra, 0).unwrap_or_else(|| u64::from(u32_at(32))),
-        icount: be64(&extra, 16).filter(|&icount| icount != u64::MAX),
-        complete: extra.len() >= 16,
+    Ok(Entry {
+        fixed,
+        extra: table.take(extra_bytes as usize).await?,
+        id: table.take(usize::from(id_bytes)).await?,
+        name: table.take(usize::from(name_bytes)).await?,
     })
 }

@@ -167,6 +167,12 @@ impl Findings {
         self.line(|| format!("Repairing {}", words()));
     }
 
+    /// A fault that was mended at once.
+    pub(super) fn mended(&mut self, words: impl FnOnce() -> String) {
+        self.report.corruptions_fixed += 1;
+        self.line(|| format!("Repairing {}", words()));
+    }
+
     /// The entry is left as it is: its table is something else too.
     pub(super) fn left_alone(&mut self, mend: &Mend) {
         self.complete = false;

@@ -1,6 +1,7 @@
 //! The walk over everything that refers to clusters.
 use super::counts::Counts;
 use super::findings::Findings;
+use super::salvage::Kept;
 use super::scan::{Mapped, Scan};
 use super::stored::RefcountTable;
 use super::tables::TableSet;
@@ -22,6 +23,8 @@ pub(super) struct Walk<'a> {
     table: &'a RefcountTable,
     tables: &'a mut TableSet,
     scan: Scan<'a>,
+    /// What takes the place of the snapshot table.
+    kept: Option<&'a Kept>,
 }
 
 impl<'a> Walk<'a> {
@@ -38,7 +41,12 @@ impl<'a> Walk<'a> {
         let flags = findings.repair() == Repair::No;
         let (header, file_len) = (image.header, image.file_len);
         let scan = Scan { header, file_len, counts, findings, first, flags, mapped: Mapped::default() };
-        Self { image, table, tables, scan }
+        Self { image, table, tables, scan, kept: None }
+    }
+
+    /// The same with what takes the place of a damaged snapshot table.
+    pub(super) fn with_snapshots(self, kept: Option<&'a Kept>) -> Self {
+        Self { kept, ..self }
     }
 
     /// Counts all references.
@@ -171,7 +179,16 @@ impl<'a> Walk<'a> {
         if header.snapshot_count == 0 {
             return Ok(());
         }
-        let snapshots = match Snapshots::read(self.image.file, header).await {
+        let mut table_offset = header.snapshots_offset;
+        let read = match self.kept {
+            Some(kept) => {
+                let (offset, table_bytes) = kept.old_place();
+                table_offset = offset;
+                Ok(Snapshots { list: kept.snapshots(), table_bytes })
+            }
+            None => Snapshots::read(self.image.file, header).await,
+        };
+        let snapshots = match read {
             Ok(snapshots) => snapshots,
             Err(e) => {
                 if first {
@@ -182,7 +199,9 @@ impl<'a> Walk<'a> {
         };
         let mut bytes_left = self.image.file_len;
         for (index, snapshot) in snapshots.list.iter().enumerate() {
-            if !snapshot.complete && header.version >= 3 && first {
+            if snapshot.is_void() && first {
+                self.scan.findings.corruption(1, || format!("snapshot table entry {index} has no snapshot"));
+            } else if !snapshot.complete && header.version >= 3 && first {
                 self.scan.findings.corruption(1, || format!("snapshot table entry {index} is incomplete"));
             }
             let bytes = u64::from(snapshot.l1_entries) * 8;
@@ -206,7 +225,7 @@ impl<'a> Walk<'a> {
                 });
             }
         }
-        self.scan.region(1, header.snapshots_offset, snapshots.table_bytes);
+        self.scan.region(1, table_offset, snapshots.table_bytes);
         Ok(())
     }
 

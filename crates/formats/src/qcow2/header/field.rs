@@ -14,3 +14,8 @@ pub fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 pub fn be64(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|b| u64::from_be_bytes(*b))
 }
+
+/// A name as it is meant: some programs pad names with NULs, and others read them only up to the first.
+pub fn until_nul(name: &[u8]) -> &[u8] {
+    name.split(|&byte| byte == 0).next().unwrap_or_default()
+}

@@ -5,6 +5,7 @@ mod create;
 mod live;
 mod mangle;
 mod memory;
+mod snapshots;
 
 use super::header::Header;
 use block::{CreateRequest, Graph, Node, Options, Policy, Registry};
