@@ -70,8 +70,10 @@ impl Image {
     pub(super) async fn allocate(&self, most: u64) -> Result<Found> {
         let mut alloc = self.alloc.lock().await;
         self.take_returned(&mut alloc).await?;
+        let end = alloc.end;
         let run = self.find(&mut alloc, most, false).await?;
-        self.reserve(&mut alloc, run).await
+        self.reserve(&mut alloc, run).await?;
+        Ok(Found { run, fresh: run.start >= end })
     }
 
     /// Reserves `count` consecutive clusters.
@@ -84,7 +86,8 @@ impl Image {
             return Ok(run);
         }
         let run = self.find(&mut alloc, count, true).await?;
-        self.reserve(&mut alloc, run).await.map(|found| found.run)
+        self.reserve(&mut alloc, run).await?;
+        Ok(run)
     }
 
     /// Finds free clusters: `count` of them if `whole`, else as many as follow the first, up to `count`.
@@ -99,12 +102,8 @@ impl Image {
                 continue;
             }
             let Some(counts) = self.count_page(at).await? else {
-                if run.count > 0 && !whole {
-                    break;
-                }
-                alloc.end = self.add_block(at).await?.max(alloc.end);
-                // The new block takes its range's first cluster: no run goes on across it.
-                run = Run { start: at, count: 0 };
+                // It lies behind what is looked for, so that it does not part it.
+                alloc.end = self.add_block(at, at + count - run.count).await?.max(alloc.end);
                 continue;
             };
             if scan(&counts, &mut run, counts.first + per_page, count, whole) {
@@ -123,15 +122,14 @@ impl Image {
     }
 
     /// Counts found clusters, after a look that they are not metadata.
-    async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<Found> {
+    async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<()> {
         self.not_metadata(run.start..run.end()).await?;
         if let Err((set, e)) = self.set_counts(run, 1).await {
             self.returned.lock().extend((set.count > 0).then_some(set));
             return Err(e);
         }
-        let fresh = run.start >= alloc.end;
         alloc.end = alloc.end.max(run.end());
-        Ok(Found { run, fresh })
+        Ok(())
     }
 
     /// Refuses to use clusters that hold metadata, whatever the refcounts say, and such as no entry can name.

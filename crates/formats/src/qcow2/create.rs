@@ -1,7 +1,7 @@
 //! Making an image.
 //!
 //! ```text
-//!  header │ refcount table │ refcount blocks │ L1 table │ [L2 table │ its data clusters] …
+//!  header │ refcount table │ refcount blocks │ L1 table │ [L2 tables │ data clusters]
 //!                                                         └ with preallocation only ┘
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! - the first sector of the header comes last, when everything it leads to is durable: a power cut leaves a file
 //!   that is no image, or the whole image;
 //! - all refcounts an image starts with are written at once, whatever their number;
+//! - the data clusters are one run in the order of the disk;
 //! - metadata is written whole, its zeroes too: no later change of it needs space that the file system may not have.
 //!
 //! Bounds: tables are written in pieces of 1 MiB.
@@ -278,9 +279,9 @@ impl Layout {
         }
     }
 
-    /// The cluster of an L2 table; its data clusters follow it.
-    fn l2_at(&self, table: u64, l2_entries: u64) -> u64 {
-        self.l1_at + self.l1_clusters + table * (1 + l2_entries)
+    /// The cluster of an L2 table; the data clusters follow the last one.
+    fn l2_at(&self, table: u64) -> u64 {
+        self.l1_at + self.l1_clusters + table
     }
 }
 
@@ -358,17 +359,14 @@ impl NewImage<'_> {
     async fn write_mapping(&self) -> Result<()> {
         let (cluster_size, l2_entries) = (self.header.cluster_size(), self.header.l2_entries());
         let layout = self.layout;
-        let l1 = (0..layout.l2_tables).map(|t| (layout.l2_at(t, l2_entries) * cluster_size) | COPIED);
+        let l1 = (0..layout.l2_tables).map(|t| (layout.l2_at(t) * cluster_size) | COPIED);
         let l1_entries = self.header.l1_entries as usize;
         self.write_words(self.header.l1_offset, l1.chain(repeat(0)).take(l1_entries)).await?;
         let zero = if self.zero_flag() { ZERO } else { 0 };
-        for table in 0..layout.l2_tables {
-            let at = layout.l2_at(table, l2_entries);
-            let clusters = l2_entries.min(layout.guest_clusters - table * l2_entries);
-            let l2 = (1..=clusters).map(|i| ((at + i) * cluster_size) | COPIED | zero);
-            self.write_words(at * cluster_size, l2.chain(repeat(0)).take(l2_entries as usize)).await?;
-        }
-        Ok(())
+        let data = layout.l2_at(layout.l2_tables);
+        let l2 = (data..data + layout.guest_clusters).map(|cluster| (cluster * cluster_size) | COPIED | zero);
+        let whole = (layout.l2_tables * l2_entries) as usize;
+        self.write_words(layout.l2_at(0) * cluster_size, l2.chain(repeat(0)).take(whole)).await
     }
 
     /// Writes zeroes as data from one offset to another.

@@ -302,16 +302,17 @@ impl Image {
 
     // ---- growing ----
 
-    /// Makes the refcount block that counts `cluster`, as the first of the clusters it counts; tells where what it
-    /// took ends.
-    pub(super) async fn add_block(&self, cluster: u64) -> Result<u64> {
+    /// Makes the refcount block that counts `cluster`, in the cluster `place` or the last one that it counts; tells where
+    /// what it took ends.
+    pub(super) async fn add_block(&self, cluster: u64, place: u64) -> Result<u64> {
         let g = self.g();
         let index = cluster / g.counts_per_block();
-        let place = index * g.counts_per_block();
+        let first = index * g.counts_per_block();
+        let place = place.min(first + g.counts_per_block() - 1);
         let Some(table) = self.table_page(index).await? else { return self.append(0).await.map(Run::end) };
         self.not_metadata(place..place + 1).await?;
         let host = place << g.cluster_bits;
-        self.write(host, block_of_ones(g, 0..1).freeze()).await?;
+        self.write(host, block_of_ones(g, place - first..place - first + 1).freeze()).await?;
         self.sync().await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
         self.write(table.place() + at as u64 * 8, bytes_of(&[host]).freeze()).await?;

@@ -175,6 +175,10 @@ impl Image {
         let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
         let first = if backing <= old - g.within(old) { g.cluster(old) } else { g.clusters(old) };
         let (mut at, end) = (first, g.clusters(size));
+        // All tables first, so that the data clusters are one run.
+        for table in at >> g.entry_bits..end.div_ceil(1 << g.entry_bits) {
+            self.slice_to_change(table * g.slices()).await?;
+        }
         while at < end {
             let count = (end - at).min(g.to_slice_end(at));
             let page = self.slice_to_change(g.slice(at)).await?;
