@@ -121,12 +121,21 @@ impl Registry {
 
     /// The driver of this name, or an error that names it.
     pub fn need(&self, name: &str) -> Result<&'static DriverType> {
-        if self.recognised.iter().any(|d| d.name == name) {
-            return Err(BlockError::unsupported(format!(
-                "Format '{name}' is known, but can't be opened yet"
-            )));
+        self.find_or(name, |name| format!("Unknown driver '{name}'"))
+    }
+
+    /// The driver of this name. The error says that the format is known, where it is, and else what `unknown` says.
+    pub fn find_or(&self, name: &str, unknown: impl FnOnce(&str) -> String) -> Result<&'static DriverType> {
+        match self.find(name) {
+            Some(driver) => Ok(driver),
+            None => Err(self.known_only(name).unwrap_or_else(|| BlockError::invalid(unknown(name)))),
         }
-        self.find(name).ok_or_else(|| BlockError::invalid(format!("Unknown driver '{name}'")))
+    }
+
+    /// The error of a format that is known by its images, and for which there is no driver.
+    pub fn known_only(&self, name: &str) -> Option<BlockError> {
+        let text = || format!("Format '{name}' is known, but its images can't be opened or made yet");
+        self.recognised.iter().any(|d| d.name == name).then(|| BlockError::unsupported(text()))
     }
 
     /// The protocol that a file name's prefix means. `Ok(None)`: a plain file name.

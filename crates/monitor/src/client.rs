@@ -101,7 +101,10 @@ async fn run(control: &Control, outbox: &Arc<Outbox>, request: Request) {
     let (control, answers, its) = (control.clone(), outbox.clone(), id.clone());
     let run = async move {
         let result = match control.admit() {
-            Ok(()) => api::dispatch(&control, &command, arguments).await,
+            Ok(()) => {
+                let result = api::dispatch(&control, &command, arguments).await;
+                result.map_err(|error| control.tell_of_known_format(error))
+            }
             Err(e) => Err(e),
         };
         if let Some(result) = result.transpose() {

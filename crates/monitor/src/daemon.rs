@@ -197,7 +197,8 @@ async fn start(control: &Control, options: &[DaemonOption]) -> Result<Running, S
 async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption) -> Result<(), QmpError> {
     match option {
         DaemonOption::Blockdev(text) => {
-            control.blockdev_add(keyval::decode::<BlockdevOptions>(text, Some("driver"))?).await
+            let options = keyval::decode::<BlockdevOptions>(text, Some("driver"));
+            control.blockdev_add(options.map_err(|e| control.tell_of_known_format(e.into()))?).await
         }
         DaemonOption::Export(text) => {
             control.block_export_add(keyval::decode::<BlockExportOptions>(text, Some("type"))?).await

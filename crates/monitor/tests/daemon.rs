@@ -160,7 +160,12 @@ fn in_the_background_it_is_ready_when_the_parent_ends_and_an_error_is_the_parent
 fn options_are_carried_out_in_order_in_either_form_and_the_first_wrong_one_ends_it() {
     let folder = Folder::new();
     let null = r#"{"driver": "null-co", "node-name": "n"}"#;
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
+        (
+            &["--blockdev", "vmdk,node-name=v,file=n"],
+            "Parameter 'driver' does not accept value 'vmdk' (Format 'vmdk' is known, but its images can't be opened \
+             or made yet)",
+        ),
         (&["--blockdev", "raw,node-name=r,file=n"], "Cannot find device='n' nor node-name='n'"),
         (&["--blockdev", null, "--blockdev", "null-co,node-name=n"], "Duplicate nodes with node-name='n'"),
         (&["--monitor", "c"], "chardev \"c\" not found"),

@@ -89,8 +89,7 @@ fn drivers(
     format: &str,
     filename: &str,
 ) -> Result<(&'static DriverType, &'static DriverType), Failure> {
-    let unknown = || Failure::new(format_args!("Unknown file format '{format}'"));
-    let driver = graph.registry().find(format).ok_or_else(unknown)?;
+    let driver = graph.registry().find_or(format, |format| format!("Unknown file format '{format}'"))?;
     if filename.starts_with("json:") {
         return Err(Failure::new(
             "a new image needs a plain file name or URI: 'json:' describes what exists",

@@ -74,8 +74,8 @@ impl Control {
     }
 
     fn overlay_driver(&self, format: &str) -> Result<&'static DriverType, QmpError> {
-        let unknown = || QmpError::generic(format!("Unknown file format '{format}'"));
-        let driver = self.graph().registry().find(format).ok_or_else(unknown)?;
+        let unknown = |format: &str| format!("Unknown file format '{format}'");
+        let driver = self.graph().registry().find_or(format, unknown).map_err(failed)?;
         if !driver.supports_backing {
             return Err(QmpError::generic(format!("Backing file not supported for file format '{format}'")));
         }

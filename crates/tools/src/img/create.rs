@@ -128,10 +128,8 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     if backing.as_deref() == Some("") {
         return Err(Failure::new("Expected backing file name, got empty string"));
     }
-    if let Some(name) = format.as_deref()
-        && graph.registry().find(name).is_none()
-    {
-        return Err(Failure::new(format_args!("Unknown backing file format '{name}'")));
+    if let Some(name) = format.as_deref() {
+        graph.registry().find_or(name, |name| format!("Unknown backing file format '{name}'"))?;
     }
     if backing.is_some() && format.is_none() && args.unchecked {
         return Err(Failure::new("Backing file specified without backing format"));

@@ -149,10 +149,8 @@ async fn open_and_rebase(console: &mut Console, args: &Args) -> Result<(), Failu
 }
 
 async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {
-    if let Some(format) = &args.format
-        && image.graph.registry().find(format).is_none()
-    {
-        return Err(Failure::new(format_args!("Invalid format name: '{format}'")));
+    if let Some(format) = &args.format {
+        image.graph.registry().find_or(format, |format| format!("Invalid format name: '{format}'"))?;
     }
     if !args.header_only {
         let new = open_new(image, args).await?;
