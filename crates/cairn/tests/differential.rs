@@ -604,3 +604,31 @@ fn options_without_a_file_are_of_the_backing_image_that_the_header_names() {
         pair.same(&format!("qemu-io --image-opts -c 'read -q 0 512' {top},{checks}"));
     }
 }
+
+#[test]
+fn flags_that_are_taken_have_their_effect() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("flags");
+    pair.given(&[
+        "sh -c 'head -c 65536 /dev/urandom >data'",
+        // Data, zeroes that are stored, and a hole.
+        "sh -c 'head -c 2M /dev/zero >disk; dd if=data of=disk conv=notrunc status=none; truncate -s 4M disk'",
+    ]);
+    for flags in ["", "-C", "-C -W", "-S 1M", "-S 0"] {
+        pair.same(&format!(
+            "sh -c 'qemu-img convert {flags} -f raw -O raw disk copy; stat -c %b copy; cmp disk copy; rm copy'"
+        ));
+        let compared = "qemu-img compare -f raw -F qcow2 disk copy";
+        pair.same(&format!(
+            "sh -c 'qemu-img convert {flags} -f raw -O qcow2 disk copy; stat -c %s copy; {compared}; rm copy'"
+        ));
+    }
+    pair.same("qemu-io -m -t none -f raw -c 'write -P 7 1 70000' -c 'read -P 7 1 70000' disk");
+    for file in
+        ["aio=threads", "aio=io_uring", "aio=nonsense", "aio=native", "aio-max-batch=4", "aio-max-batch=x"]
+    {
+        pair.same(&format!("qemu-io --image-opts -c 'read 0 4k' driver=raw,file.filename=disk,file.{file}"));
+    }
+}

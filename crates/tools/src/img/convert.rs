@@ -127,7 +127,12 @@ const FLAGS: &[Flag<Id>] = &[
         "NUMBER",
         "pieces that are under way at once (8)",
     ),
-    Flag::bare(Id::Offload, Some('C'), Some("copy-range-offloading"), "accepted; data is copied as ever"),
+    Flag::bare(
+        Id::Offload,
+        Some('C'),
+        Some("copy-range-offloading"),
+        "copy all data as it is, and look for no zeroes in it",
+    ),
     Flag::bare(Id::Salvage, None, Some("salvage"), "zeroes in place of what can't be read"),
     Flag::bare(Id::OutOfOrder, Some('W'), Some("oob-writes"), "write pieces as they come, not in order"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
@@ -158,6 +163,8 @@ struct Args {
     rate: Option<u64>,
     salvage: bool,
     out_of_order: bool,
+    /// Data is copied as it is, as if the storage did it.
+    as_it_is: bool,
     shown: bool,
 }
 
@@ -185,6 +192,7 @@ fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>,
         rate: None,
         salvage: parsed.has(Id::Salvage),
         out_of_order: parsed.has(Id::OutOfOrder),
+        as_it_is: parsed.has(Id::Offload),
         shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
     };
     let mut target_format = None;
@@ -413,7 +421,7 @@ async fn fill(
                 to: start,
                 over: below.as_ref().map(|below| over(&source.node(), below, args.create)),
                 zeroes,
-                sparse,
+                sparse: if args.as_it_is { 0 } else { sparse },
                 out_of_order: args.out_of_order,
                 lost: lost(start),
                 ..CopyPlan::new(Port::Entry(entry.clone()), Port::Entry(target.backend.clone()))

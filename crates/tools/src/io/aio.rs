@@ -92,9 +92,10 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
     let length = session.lengths(lengths)?;
     let expect = session.expectation(&parsed, length)?;
     let (backend, keep, style) = (session.backend()?, parsed.has(Id::Dump), transfer::style(&parsed));
+    let shift = session.shift;
     session.begin(async move {
         let started = Instant::now();
-        let result = transfer::read_all(&backend, offset, length, expect, keep).await;
+        let result = transfer::read_all(&backend, offset, length, expect, keep, shift).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Read(expect, result) }
     });
     rt::yield_now().await;
@@ -121,13 +122,14 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
         _ => session.lengths(lengths)?,
     };
     let (backend, fua, style) = (session.backend()?, parsed.has(Id::Fua), transfer::style(&parsed));
+    let shift = session.shift;
     if backend.node().read_only() {
         session.console.error("Block node is read-only");
         return Err(Refused);
     }
     session.begin(async move {
         let started = Instant::now();
-        let result = transfer::write_all(&backend, offset, length, &content, fua).await;
+        let result = transfer::write_all(&backend, offset, length, &content, fua, shift).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Wrote(result) }
     });
     rt::yield_now().await;

@@ -77,7 +77,7 @@ const FLAGS: &[Flag<Id>] = &[
         Some("copy-on-read"),
         "copy what is read from backing files (not yet)",
     ),
-    Flag::bare(Id::Misalign, Some('m'), Some("misalign"), "accepted; buffers are aligned where it matters"),
+    Flag::bare(Id::Misalign, Some('m'), Some("misalign"), "use buffers at odd addresses"),
     Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "take no locks and share everything"),
     Flag::valued(Id::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),
     Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
@@ -101,6 +101,8 @@ pub struct Session<'c> {
     image: Option<Image>,
     /// Names are lists of options (`--image-opts`).
     image_opts: bool,
+    /// Bytes that buffers lie after an aligned address.
+    shift: usize,
     under_way: aio::UnderWay,
 }
 
@@ -108,8 +110,12 @@ struct Setup {
     commands: Vec<String>,
     source: Option<Source>,
     image_opts: bool,
+    misalign: bool,
     snapshot: bool,
 }
+
+/// What `-m` puts buffers off by: no device takes that for aligned.
+const MISALIGNED: usize = 16;
 
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
@@ -167,6 +173,7 @@ fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
         commands: Vec::new(),
         source: None,
         image_opts: parsed.has(Id::ImageOpts),
+        misalign: parsed.has(Id::Misalign),
         snapshot: parsed.has(Id::Snapshot),
     };
     let mut source = Source::named(name.unwrap_or_default()).writable();
@@ -196,8 +203,9 @@ fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
 }
 
 async fn session(console: &mut Console, setup: Setup) -> u8 {
+    let (image_opts, shift) = (setup.image_opts, if setup.misalign { MISALIGNED } else { 0 });
     let mut session =
-        Session { console, image: None, image_opts: setup.image_opts, under_way: aio::UnderWay::default() };
+        Session { console, image: None, image_opts, shift, under_way: aio::UnderWay::default() };
     if let Some(source) = &setup.source
         && session.open(source, setup.snapshot).await.is_err()
     {

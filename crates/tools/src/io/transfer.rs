@@ -250,7 +250,7 @@ impl Session<'_> {
         let expect = self.expectation(parsed, length)?;
         let backend = self.backend()?;
         let started = Instant::now();
-        let outcome = read_all(&backend, offset, length, expect, parsed.has(Id::Dump)).await;
+        let outcome = read_all(&backend, offset, length, expect, parsed.has(Id::Dump), self.shift).await;
         let took = started.elapsed();
         let matched = match &outcome {
             Ok(done) => {
@@ -340,7 +340,7 @@ impl Session<'_> {
     ) -> Result<Outcome, Refused> {
         let backend = self.backend()?;
         let started = Instant::now();
-        let result = write_all(&backend, offset, length, &content, parsed.has(Id::Fua)).await;
+        let result = write_all(&backend, offset, length, &content, parsed.has(Id::Fua), self.shift).await;
         self.ended(command, "wrote", style(parsed), offset, length, started.elapsed(), result)
     }
 
@@ -386,19 +386,23 @@ pub(super) fn inside(backend: &Backend, offset: u64, length: u64) -> Result<(), 
     Err(BlockError::new(ErrorKind::Io, "the request ends beyond the end of the image").at(offset))
 }
 
+/// Reads with buffers that lie `shift` bytes after an aligned address.
 pub(super) async fn read_all(
     backend: &Backend,
     offset: u64,
     length: u64,
     expect: Option<Expect>,
     keep: bool,
+    shift: usize,
 ) -> Result<ReadDone, BlockError> {
     inside(backend, offset, length)?;
     let mut done = ReadDone { matched: true, kept: Vec::new() };
     let mut at = 0;
     while at < length {
         let piece = PIECE.min(length - at);
-        let (buf, result) = backend.read(offset + at, BufMut::with_len(piece as usize)).await;
+        let mut buf = BufMut::with_len(piece as usize + shift);
+        buf.split_to(shift);
+        let (buf, result) = backend.read(offset + at, buf).await;
         result?;
         if let Some(expect) = expect {
             let from = expect.from.clamp(at, at + piece) - at;
@@ -414,12 +418,14 @@ pub(super) async fn read_all(
     Ok(done)
 }
 
+/// Writes from a buffer that lies `shift` bytes after an aligned address.
 pub(super) async fn write_all(
     backend: &Backend,
     offset: u64,
     length: u64,
     content: &Content,
     fua: bool,
+    shift: usize,
 ) -> Result<(), BlockError> {
     inside(backend, offset, length)?;
     let (unit, data) = match content {
@@ -427,10 +433,10 @@ pub(super) async fn write_all(
             let flags = ZeroFlags { unmap: *unmap, no_fallback: *no_fallback, fua };
             return backend.write_zeroes(offset, length, flags).await;
         }
-        Content::Byte(byte) => (PIECE, repeated(&[*byte], PIECE.min(length))),
+        Content::Byte(byte) => (PIECE, repeated(&[*byte], PIECE.min(length), shift)),
         Content::Repeat(bytes) => {
             let unit = (PIECE / bytes.len() as u64).max(1) * bytes.len() as u64;
-            (unit, repeated(bytes, unit.min(length)))
+            (unit, repeated(bytes, unit.min(length), shift))
         }
     };
     let mut at = 0;
@@ -443,9 +449,10 @@ pub(super) async fn write_all(
     Ok(())
 }
 
-/// A buffer of `len` bytes: `bytes` over and over.
-fn repeated(bytes: &[u8], len: u64) -> Buf {
-    let mut buf = BufMut::with_len(len as usize);
+/// A buffer of `len` bytes, `shift` bytes after an aligned address: `bytes` over and over.
+fn repeated(bytes: &[u8], len: u64, shift: usize) -> Buf {
+    let mut buf = BufMut::with_len(len as usize + shift);
+    buf.split_to(shift);
     buf.chunks_mut(bytes.len()).for_each(|chunk| {
         let (front, _) = bytes.split_at(chunk.len());
         chunk.copy_from_slice(front);
