@@ -6,48 +6,64 @@ use crate::node::{Node, Role};
 use crate::open::resolve_filename;
 use crate::options::{Opt, Options};
 use crate::registry::DriverKind;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Images below one another that a name describes; one header holds fewer than that.
 const MAX_DESCRIBED: usize = 16;
 
+/// The nodes that are, with all images below them, those that the headers name.
+type Named = HashSet<*const Node>;
+
 impl Node {
     /// A name that leads to what the node shows now: [`Node::filename`] where that is enough.
     pub fn exact_filename(self: &Arc<Self>) -> String {
-        if self.is_as_named() {
-            return self.filename();
+        // From the lowest up, each looked at once: a chain may be long.
+        let layers: Vec<_> = std::iter::successors(Some(self.clone()), |node| node.below()).collect();
+        let mut named = Named::new();
+        for node in layers.iter().rev() {
+            if node.is_as_named(&named) {
+                named.insert(Arc::as_ptr(node));
+            }
         }
-        format!("json:{}", self.described(MAX_DESCRIBED).to_json())
+        self.name_with(&named)
     }
 
-    /// Whether the node and all images below it are those that the headers name.
-    fn is_as_named(self: &Arc<Self>) -> bool {
-        let mut node = self.clone();
-        loop {
-            if !node.driver_type.supports_backing {
-                // What shows its file as it is shows what that is.
-                let below = node.facts().transparent.then(|| node.child(Role::File)).flatten();
-                let Some(below) = below else { return true };
-                node = below;
-                continue;
-            }
-            let info = node.driver.info();
-            let (backing, stored) = match (node.child(Role::Backing), info.backing_filename) {
-                (None, stored) => return stored.is_none(),
-                (Some(_), None) => return false,
-                (Some(backing), Some(stored)) => (backing, stored),
-            };
-            if info.backing_format.is_some_and(|format| !backing.is_called(&format)) {
-                return false;
-            }
-            if stored.starts_with("json:") {
-                return stored == backing.exact_filename();
-            }
-            if absolute(&resolve_filename(&node.filename(), &stored)) != absolute(&backing.filename()) {
-                return false;
-            }
-            node = backing;
+    fn name_with(self: &Arc<Self>, named: &Named) -> String {
+        if named.contains(&Arc::as_ptr(self)) {
+            return self.filename();
         }
+        format!("json:{}", self.described(named, MAX_DESCRIBED).to_json())
+    }
+
+    /// The next image on the way down. What shows its file as it is shows what that is.
+    fn below(&self) -> Option<Arc<Node>> {
+        match self.driver_type.supports_backing {
+            true => self.child(Role::Backing),
+            false => self.facts().transparent.then(|| self.child(Role::File)).flatten(),
+        }
+    }
+
+    /// Whether the node and all images below it are those that the headers name; which of those below are is known.
+    fn is_as_named(&self, named: &Named) -> bool {
+        let below = self.below();
+        if !self.driver_type.supports_backing {
+            return below.is_none_or(|below| named.contains(&Arc::as_ptr(&below)));
+        }
+        let info = self.driver.info();
+        let (backing, stored) = match (below, info.backing_filename) {
+            (None, stored) => return stored.is_none(),
+            (Some(_), None) => return false,
+            (Some(backing), Some(stored)) => (backing, stored),
+        };
+        if info.backing_format.is_some_and(|format| !backing.is_called(&format)) {
+            return false;
+        }
+        if stored.starts_with("json:") {
+            return stored == backing.name_with(named);
+        }
+        named.contains(&Arc::as_ptr(&backing))
+            && absolute(&resolve_filename(&self.filename(), &stored)) == absolute(&backing.filename())
     }
 
     /// Whether a header that stores this format means the node's.
@@ -55,7 +71,7 @@ impl Node {
         format == self.driver_name() || (format == "raw" && self.driver_type.kind == DriverKind::Protocol)
     }
 
-    fn described(self: &Arc<Self>, left: usize) -> Options {
+    fn described(self: &Arc<Self>, named: &Named, left: usize) -> Options {
         if let Some(name) = &self.filename {
             // A file's name is an option of its driver; that of a server is read to find its driver's options.
             return match name.contains("://") {
@@ -67,14 +83,14 @@ impl Node {
         }
         let mut options = Options::new();
         // What its own header says needs no words here.
-        if self.driver_type.supports_backing && !self.is_as_named() {
+        if self.driver_type.supports_backing && !named.contains(&Arc::as_ptr(self)) {
             let below = self.child(Role::Backing).filter(|_| left > 0);
-            let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(left - 1)));
+            let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(named, left - 1)));
             options.set("backing", below);
         }
         options.set("driver", Opt::Str(self.driver_name().to_owned()));
         if let Some(file) = self.child(Role::File) {
-            options.set("file", Opt::Dict(file.described(left)));
+            options.set("file", Opt::Dict(file.described(named, left)));
         }
         for (name, value) in self.driver.naming_options().iter() {
             options.set(name, value.clone());

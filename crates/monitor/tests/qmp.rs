@@ -244,6 +244,26 @@ fn a_long_chain_that_its_headers_name_is_not_described_in_a_new_header() {
 }
 
 #[test]
+fn a_long_chain_that_its_headers_describe_has_a_name_after_one_look_at_each_layer() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        let graph = control.graph();
+        made(&control, &folder.path("b0")).await;
+        for layer in 1..64 {
+            let file = folder.path(&format!("b{}", layer - 1));
+            let below = format!(
+                "json:{{\"driver\": \"qcow2\", \"file\": {{\"driver\": \"file\", \"filename\": \"{file}\"}}}}"
+            );
+            let options = Options::new().with_str("backing_file", &below).with_str("backing_fmt", "qcow2");
+            graph.create("qcow2", &folder.path(&format!("b{layer}")), 65536, options).await.unwrap();
+        }
+        let common = Common { read_only: true, force_share: true, ..Common::default() };
+        let top = graph.open_image(&folder.path("b63"), None, common, Policy::FOLLOW).await.unwrap();
+        assert!(!top.exact_filename().is_empty());
+    });
+}
+
+#[test]
 fn a_snapshot_onto_a_file_in_use_is_refused_by_whatever_name_before_it_is_touched() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());
