@@ -51,6 +51,7 @@ impl Gate {
     }
 
     /// Admits a request at once, or tells that the gate is closed.
+    #[inline]
     pub fn try_enter(&self) -> Option<Entered<'_>> {
         let slot = slot();
         let parity = self.parity.load(Relaxed) & 1;

@@ -20,18 +20,13 @@ fn or(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |all, b| all | b)
 }
 
-/// Bytes of the leading run of zero units; the last unit may be shorter than `unit` bytes (at least 1).
-pub fn zero_run(data: &[u8], unit: usize) -> usize {
-    run(data, unit, true)
-}
-
-/// Bytes of the leading run of units that are not zero; the last unit may be shorter than `unit` bytes (at least 1).
-pub fn data_run(data: &[u8], unit: usize) -> usize {
-    run(data, unit, false)
-}
-
-fn run(data: &[u8], unit: usize, zero: bool) -> usize {
-    data.chunks(unit.max(1)).take_while(|chunk| is_zero(chunk) == zero).map(<[u8]>::len).sum()
+/// The leading run of units of a kind: whether they are zero, and how many bytes they have. The last unit of the buffer may
+/// be shorter than `unit` bytes (at least 1). Every unit is looked at once, and the one that ends the run.
+pub fn run(data: &[u8], unit: usize) -> (bool, usize) {
+    let mut units = data.chunks(unit.max(1));
+    let first = units.next().unwrap_or_default();
+    let zero = is_zero(first);
+    (zero, units.take_while(|unit| is_zero(unit) == zero).fold(first.len(), |len, unit| len + unit.len()))
 }
 
 #[cfg(test)]
@@ -57,10 +52,10 @@ mod tests {
         let mut data = vec![0; 10_000];
         data[1024..2048].fill(1);
         data[9999] = 1;
-        assert_eq!((zero_run(&data, 512), data_run(&data, 512)), (1024, 0));
-        assert_eq!((zero_run(&data[1024..], 512), data_run(&data[1024..], 512)), (0, 1024));
-        assert_eq!(zero_run(&data[2048..], 512), 7680);
-        assert_eq!((zero_run(&data[9728..], 512), data_run(&data[9728..], 512)), (0, 272));
-        assert_eq!((zero_run(&[], 512), data_run(&[], 0)), (0, 0));
+        assert_eq!(run(&data, 512), (true, 1024));
+        assert_eq!(run(&data[1024..], 512), (false, 1024));
+        assert_eq!(run(&data[2048..], 512), (true, 7680));
+        assert_eq!(run(&data[9728..], 512), (false, 272));
+        assert_eq!(run(&[], 0).1, 0);
     }
 }

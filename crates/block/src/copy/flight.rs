@@ -290,10 +290,7 @@ fn runs(data: &[u8], unit: usize) -> Vec<(bool, usize)> {
     }
     let (mut runs, mut rest) = (Vec::new(), data);
     while !rest.is_empty() {
-        let run = match codec::zero::data_run(rest, unit) {
-            0 => (true, codec::zero::zero_run(rest, unit).max(1)),
-            len => (false, len),
-        };
+        let run = codec::zero::run(rest, unit);
         rest = rest.get(run.1..).unwrap_or_default();
         runs.push(run);
     }

@@ -312,8 +312,10 @@ impl<'a> Transmission<'a> {
             return self.read_later(request, 0);
         }
         let header = self.headers.data_len();
-        let (head, data) = self.output.space(header + length).split_at_mut(header);
-        let got = match self.backend.try_read(request.offset, data) {
+        let sparse = sparse::allowed(request, self.headers);
+        let room = if sparse { sparse::ROOM } else { 0 };
+        let space = self.output.space(header + length + room);
+        let got = match self.backend.try_read(request.offset, &mut space[header..header + length]) {
             Ok(got) => got,
             Err(error) => {
                 self.input.take(self.headers.request_len());
@@ -324,33 +326,16 @@ impl<'a> Transmission<'a> {
         if got < length {
             return self.read_later(request, got);
         }
-        if sparse::allowed(request, self.headers) && !sparse::is_dense(data) {
-            let data = data.to_vec();
-            self.input.take(self.headers.request_len());
-            self.put_sparse(request, &data);
-            self.turn_bytes += length;
-            return Next::Served;
-        }
-        head.copy_from_slice(&reply.data(request.offset, length as u32, true));
-        self.output.keep(header + length);
+        let kept = if sparse {
+            sparse::arrange(request, self.headers, space, length)
+        } else {
+            space[..header].copy_from_slice(&reply.data(request.offset, length as u32, true));
+            header + length
+        };
+        self.output.keep(kept);
         self.input.take(self.headers.request_len());
         self.turn_bytes += length;
         Next::Served
-    }
-
-    /// A reply whose zeroes are holes.
-    fn put_sparse(&mut self, request: &Request, data: &[u8]) {
-        let reply = ReplyTo::new(request, self.headers);
-        for run in sparse::runs(data) {
-            // Both at most what a read may ask for.
-            let (offset, len) = (request.offset + run.start as u64, run.len as u32);
-            if run.hole {
-                self.output.put(&reply.hole(offset, len, run.last));
-            } else {
-                self.output.put(&reply.data(offset, len, run.last));
-                self.output.put(data.get(run.start..run.start + run.len).unwrap_or_default());
-            }
-        }
     }
 
     /// Hands a read on, of which `got` bytes lie in the output's unused space.

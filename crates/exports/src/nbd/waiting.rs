@@ -68,19 +68,21 @@ pub(super) async fn read(task: Task, backend: Arc<Backend>, buffer: ReadBuffer) 
     lead.unsplit(done);
     lead.unsplit(rest);
     let whole = lead.freeze();
-    if sparse::allowed(&request, headers) {
-        let data = whole.slice(header.len()..);
-        if !sparse::is_dense(&data) {
-            return task.finish(Reply::Chunks(sparse_chunks(&request, reply, &data)));
-        }
+    if !sparse::allowed(&request, headers) {
+        return task.finish(Reply::Data(whole));
     }
-    task.finish(Reply::Data(whole));
+    let data = whole.slice(header.len()..);
+    let runs: Vec<_> = sparse::runs(&data).collect();
+    task.finish(match runs[..] {
+        [sparse::Run { hole: false, .. }] => Reply::Data(whole),
+        _ => Reply::Chunks(sparse_chunks(&request, reply, &data, &runs)),
+    });
 }
 
 /// The chunks of a reply whose zeroes are holes. A hole keeps no data in memory.
-fn sparse_chunks(request: &Request, reply: ReplyTo, data: &Buf) -> Vec<Buf> {
+fn sparse_chunks(request: &Request, reply: ReplyTo, data: &Buf, runs: &[sparse::Run]) -> Vec<Buf> {
     let mut chunks = Vec::new();
-    for run in sparse::runs(data) {
+    for run in runs {
         // Both at most what a read may ask for.
         let (offset, len) = (request.offset + run.start as u64, run.len as u32);
         if run.hole {
