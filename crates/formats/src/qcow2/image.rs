@@ -28,6 +28,8 @@ pub(super) struct Image {
     pub regions: Regions,
     pub node: OnceLock<Weak<Node>>,
     pub notices: Notices,
+    /// A person knows that wrong entries were dropped.
+    pub told_of_dropped: AtomicBool,
     /// Virtual size in bytes.
     pub size: AtomicU64,
     /// Changes are allowed.
@@ -84,6 +86,7 @@ impl Image {
             regions: Regions::new(&header, geometry, settings.checks),
             node: OnceLock::new(),
             notices,
+            told_of_dropped: AtomicBool::new(false),
             size: AtomicU64::new(header.virtual_size()),
             writable: AtomicBool::new(false),
             ready: AtomicBool::new(false),

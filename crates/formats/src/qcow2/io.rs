@@ -13,6 +13,7 @@ use block::metacache::Page;
 use block::{Action, BlockError, How, Kind, Lease, Result, Role, Token, Want, WritePlan};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A change that waits for its data: entries to set, in one slice.
 struct Change {
@@ -23,7 +24,8 @@ struct Change {
     entries: Vec<u64>,
     /// Clusters reserved for the new entries.
     reserved: Option<Run>,
-    why: Why,
+    /// Why what the old entries name is given up; `None`: it is left alone.
+    why: Option<Why>,
     _lease: Lease,
 }
 
@@ -46,8 +48,9 @@ impl Change {
             let (old, new) = (Entry::of(self.page.set(index, *word), g), Entry::of(*word, g));
             if let Some((start, count)) =
                 old.host_clusters(g).filter(|host| new.host_clusters(g) != Some(*host))
+                && let Some(why) = self.why
             {
-                gone.push(Gone { start, count, why: self.why });
+                gone.push(Gone { start, count, why });
             }
         }
         self.image.dirty_tables.mark(&self.page);
@@ -107,6 +110,45 @@ impl Image {
         Ok(entries)
     }
 
+    /// The same for entries that are about to be cleared whole: one that leads nowhere may go, for nothing can be read
+    /// through it. What it names is left alone.
+    async fn entries_to_clear(&self, leased: &Leased) -> Result<Vec<Entry>> {
+        if leased.page.marks() & SUSPECT == 0 {
+            return self.entries(leased).await;
+        }
+        let words: Vec<_> = leased.page.words_from(leased.first).take(leased.count as usize).collect();
+        let nowhere = words.iter().take_while(|word| self.leads_nowhere(**word)).count();
+        let Some(word) = words.first().filter(|_| nowhere > 0) else {
+            let count = words.iter().take_while(|word| !self.leads_nowhere(**word)).count();
+            let mut entries = self.entries(leased).await?;
+            entries.truncate(count);
+            return Ok(entries);
+        };
+        if !self.told_of_dropped.swap(true, Relaxed) {
+            self.notices.warn(&format!(
+                "'{}': the L2 entry of guest offset {:#x} ({word:#x}) leads nowhere, and is dropped as its cluster is \
+                 cleared; 'cairn img check -r all' may find more",
+                self.file_name(),
+                leased.cluster << self.geometry.cluster_bits
+            ));
+        }
+        Ok(vec![Entry::Bad("it leads nowhere"); nowhere])
+    }
+
+    /// Whether an entry is no valid one, or leads beyond the end of the file.
+    fn leads_nowhere(&self, word: u64) -> bool {
+        let g = self.geometry;
+        let entry = Entry::of(word, g);
+        let clusters = self.file().map_or(0, |file| g.clusters(file.length()));
+        matches!(entry, Entry::Bad(_)) || entry.host_clusters(g).is_some_and(|(first, _)| first >= clusters)
+    }
+
+    /// Whether the slice of a cluster has wrong entries.
+    async fn is_suspect(&self, cluster: u64) -> Result<bool> {
+        let page = self.slice(self.geometry.slice(cluster)).await?;
+        Ok(page.is_some_and(|page| page.marks() & SUSPECT != 0))
+    }
+
     /// Plans new data for the start of a range.
     pub(super) async fn plan_data(self: &Arc<Self>, offset: u64, len: u64) -> Result<WritePlan> {
         let g = self.g();
@@ -134,7 +176,7 @@ impl Image {
         let len = (bytes - within).min(len);
         let tail = bytes - within - len;
         let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
-        let token = self.change(leased, words, reserved, Why::Other);
+        let token = self.change(leased, words, reserved, Some(Why::Other));
         Ok(WritePlan { len, action: in_file(host + within, within, tail, fresh), token: Some(token) })
     }
 
@@ -143,7 +185,7 @@ impl Image {
         leased: Leased,
         entries: Vec<u64>,
         reserved: Option<Run>,
-        why: Why,
+        why: Option<Why>,
     ) -> Box<dyn Token> {
         let Leased { page, first, lease, .. } = leased;
         Box::new(Change { image: self.clone(), page, first, entries, reserved, why, _lease: lease })
@@ -171,7 +213,7 @@ impl Image {
             let action = if discard { Action::Nothing } else { Action::AsData };
             return Ok(WritePlan { len, action, token: None });
         }
-        if discard || !g.zero_flag {
+        if (discard || !g.zero_flag) && !self.is_suspect(g.cluster(offset)).await? {
             let extent = self.map(offset, len, Want::Status).await?;
             let done = extent.kind == Kind::Zero { offset: None } && discard
                 || extent.kind == Kind::Hole && !self.has_backing();
@@ -180,7 +222,7 @@ impl Image {
             }
         }
         let leased = self.lease_to_change(g.cluster(offset), whole).await?;
-        let entries = self.entries(&leased).await?;
+        let entries = self.entries_to_clear(&leased).await?;
         let old = leased.page.words_from(leased.first);
         let words: Vec<u64> =
             entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, how)).collect();
@@ -188,7 +230,8 @@ impl Image {
         if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
         }
-        let token = self.change(leased, words, None, Why::Request);
+        let why = if matches!(entries.first(), Some(Entry::Bad(_))) { None } else { Some(Why::Request) };
+        let token = self.change(leased, words, None, why);
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
@@ -240,7 +283,7 @@ impl Image {
         if !rest || !self.zero_below(end, end.next_multiple_of(g.cluster_size())).await? {
             return plan(Action::AsData);
         }
-        let token = self.change(leased, vec![ZERO], None, Why::Request);
+        let token = self.change(leased, vec![ZERO], None, Some(Why::Request));
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 

@@ -250,3 +250,75 @@ fn a_snapshots_table_is_never_written_where_the_check_for_it_is_asked_for() {
         });
     }
 }
+
+#[test]
+fn an_entry_that_leads_nowhere_goes_when_its_cluster_is_cleared_and_what_it_names_is_left_alone() {
+    let nowhere: [u64; 4] = [
+        1 << 63 | 0x5_2a00,
+        1 << 63 | 0x4000_0000,
+        1 << 63 | 1 << 56 | 0x5_0000,
+        1 << 63 | 1 << 62 | 0x5_0000,
+    ];
+    let somewhere: [u64; 3] = [1 << 63 | 0x2_0000, 1 << 63 | 0x3_0000, 1 << 63 | 0x4_0000];
+    for entry in nowhere.into_iter().chain(somewhere) {
+        for kind in 0..3 {
+            let scratch = Scratch::new();
+            let writes = ["write -P 1 0 64k", "write -P 3 128k 64k", "write -P 4 64k 64k"];
+            let Some(path) = peer_image(&scratch, "", "4M", &writes) else { return };
+            patch(&path, 0x4_0000, &entry.to_be_bytes());
+            let clear = rt::block_on_control(async {
+                let disk = Disk::open(&path).await;
+                let flags = ZeroFlags { unmap: kind == 1, ..ZeroFlags::default() };
+                // The neighbours are cleared with it.
+                let clear = match kind {
+                    0 => disk.backend.discard(0, 128 << 10).await,
+                    _ => disk.backend.write_zeroes(0, 128 << 10, flags).await,
+                };
+                if clear.is_ok() {
+                    assert_eq!(disk.read(0, 128 << 10).await[..], [0; 128 << 10], "{entry:#x}");
+                    disk.write(256 << 10, &[5; 512]).await;
+                    assert_eq!(disk.read(128 << 10, 512).await[..], [3; 512]);
+                }
+                let closed = disk.graph.detach(&disk.backend).await;
+                assert_eq!(closed.is_ok(), clear.is_ok(), "{entry:#x}: {closed:?}");
+                clear
+            });
+            // What leads into metadata means that metadata may be overwritten: no more writes.
+            assert_eq!(clear.is_ok(), nowhere.contains(&entry), "{entry:#x} {kind}: {clear:?}");
+            assert_eq!(header(&path).unwrap().is_corrupt(), clear.is_err(), "{entry:#x}");
+            if clear.is_ok() {
+                let (code, text) = peer("qemu-img", &["check", path.to_str().unwrap()]).unwrap();
+                assert!(matches!(code, 0 | 3), "only the cluster is leaked: {entry:#x} {kind}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_shrinks_although_a_refcount_block_of_nothing_is_out_of_reach() {
+    for (options, entry) in
+        [("", 0x00ff_ffff_0000_0000u64), ("refcount_bits=1", 0x10_0000_0000), ("", 0x2_2a00)]
+    {
+        let scratch = Scratch::new();
+        let Some(path) = peer_image(&scratch, options, "64M", &["write -P 1 0 64k", "write 40M 64k"]) else {
+            return;
+        };
+        patch(&path, 0x1_0008, &entry.to_be_bytes());
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            disk.graph.resize(&disk.backend.node(), 32 << 20, "off").await.unwrap();
+            assert_eq!(disk.read(0, 512).await[..], [1; 512]);
+            disk.close().await;
+        });
+        assert_eq!(header(&path).unwrap().size, 32 << 20);
+        assert!(!header(&path).unwrap().is_corrupt());
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            let report =
+                disk.backend.node().driver().checker().unwrap().check(block::Repair::All).await.unwrap();
+            assert_eq!((report.corruptions, report.leaks), (0, 0), "{entry:#x}: {report:?}");
+            disk.close().await;
+        });
+        checked_by_peer(&path);
+    }
+}
