@@ -309,7 +309,16 @@ impl Header {
             return Err(HeaderError::Unsupported("extended L2 entries"));
         }
         match self.crypt_method {
-            0 => Ok(()),
+            0 => match self.extension(extension::ENCRYPTION) {
+                // Which of the two is wrong nobody can tell, and what is read as it is may be encrypted.
+                Some(_) => Err(field(
+                    "crypt_method",
+                    32,
+                    0,
+                    "there is an encryption header, which only LUKS images have",
+                )),
+                None => Ok(()),
+            },
             1 => Err(HeaderError::Unsupported("AES encryption")),
             2 => Err(HeaderError::Unsupported("LUKS encryption")),
             other => Err(field("crypt_method", 32, u64::from(other), "there is no such encryption")),

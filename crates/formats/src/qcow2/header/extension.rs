@@ -13,6 +13,9 @@ pub const FEATURE_NAMES: u32 = 0x6803_f857;
 /// Where the bitmap directory is.
 pub const BITMAPS: u32 = 0x2385_2875;
 
+/// Where the key material of an encrypted image is.
+pub const ENCRYPTION: u32 = 0x0537_be77;
+
 /// Bytes of an entry of the feature name table: bitmap, bit, 46 bytes of name.
 const NAME_ENTRY: usize = 48;
 
@@ -68,14 +71,15 @@ pub(super) fn parse(bytes: &[u8], start: u64, limit: u64) -> Result<(Vec<Extensi
     let short = || HeaderError::Short { have: bytes.len() };
     let mut extensions = Vec::new();
     let mut at = start;
-    while at + 8 <= limit {
+    // A head that the backing file name would cut through is read all the same: it must be the end marker.
+    while at < limit {
         let head = usize::try_from(at).map_err(|_| short())?;
         let (kind, len) = be32(bytes, head).zip(be32(bytes, head + 4)).ok_or_else(short)?;
         if kind == 0 {
             return Ok((extensions, at + 8));
         }
         let (offset, bytes_len) = (at + 8, u64::from(len));
-        if bytes_len > limit - offset {
+        if bytes_len > limit.saturating_sub(offset) || offset > limit {
             return Err(HeaderError::Extension { kind, offset: at, bytes: bytes_len, limit });
         }
         let data = bytes.get(head + 8..head + 8 + len as usize).ok_or_else(short)?.to_vec();

@@ -2,6 +2,7 @@
 mod check;
 mod crash;
 mod create;
+mod damage;
 mod live;
 mod mangle;
 mod memory;
