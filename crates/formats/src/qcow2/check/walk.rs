@@ -76,6 +76,10 @@ impl<'a> Walk<'a> {
 
     async fn l1_table(&mut self, offset: u64, bytes: u64, active: bool) -> Result<()> {
         self.scan.region(1, offset, bytes);
+        if bytes > 0 && offset >= self.image.file_len {
+            // Nobody knows what it refers to.
+            self.scan.findings.complete = false;
+        }
         let end = self.image.table_end(offset, bytes);
         let mut at = offset;
         while at < end {

@@ -119,7 +119,23 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
         image
     };
     let first = word(l2);
+    // A snapshot of an empty disk, its table behind everything else; the length of its extra data is nonsense.
+    let end = good.len().next_multiple_of(4096) as u64;
+    let mut snapshot = good.clone();
+    snapshot.resize(end as usize + 2 * 4096, 0);
+    let entry = [end, 1 << 32 | 1 << 16 | 3, 0, 0, 0x7fff_ffff, 0, 1 << 20, u64::MAX];
+    let table = entry.map(u64::to_be_bytes).concat();
+    for (at, bytes) in [
+        (end + 4096, &table[..]),
+        (end + 4096 + 64, b"1one"),
+        (block + end / 4096 * 2, &[0, 1, 0, 1]),
+        (60, &[0, 0, 0, 1]),
+        (64, &(end + 4096).to_be_bytes()),
+    ] {
+        snapshot[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+    }
     vec![
+        ("snapshot table", snapshot),
         ("leaks", with(&[(block + 520, 0x0003_0003_0003_0003), (block + 640, u64::MAX)])),
         ("counts too low", with(&[(l2 + 8, first), (l2 + 16, first), (l2 + 24, 1)])),
         ("flags", with(&[(l2 + 8, word(l2 + 8) & !COPIED), (header.l1_offset, l2)])),
