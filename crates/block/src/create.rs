@@ -12,10 +12,11 @@
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::{BackendRequest, Graph};
+use crate::identity::Identity;
 use crate::io::WriteFlags;
 use crate::node::Node;
 use crate::open::{Policy, resolve_filename};
-use crate::options::Options;
+use crate::options::{Opt, Options};
 use crate::perm::{Perms, Share};
 use crate::registry::{CreateRequest, DriverKind, DriverType};
 use rt::{BoxFuture, BufMut};
@@ -114,23 +115,32 @@ impl Graph {
     /// Refuses to make an image in a file that is in use here, or that the image is to stand on.
     async fn check_place(&self, filename: &str, file: &Arc<Node>, options: &Options) -> Result<()> {
         let Some(place) = file.driver().identity() else { return Ok(()) };
+        if let Some(backing) = options.get_str("backing_file") {
+            let backing = resolve_filename(filename, backing);
+            if self.storage_of(&backing).await == Some(place.clone()) {
+                let text = "an image can't be made in the file that is to be its backing file";
+                return Err(BlockError::invalid(format!("{text} ('{backing}')")));
+            }
+        }
         let same =
             |node: &&Arc<Node>| !Arc::ptr_eq(node, file) && node.driver().identity().as_ref() == Some(&place);
         if let Some(user) = self.nodes().iter().find(same) {
             let text = format!("'{filename}' is in use: it is the file of node '{}'", user.name());
             return Err(BlockError::new(ErrorKind::Busy, text));
         }
-        let Some(backing) = options.get_str("backing_file") else { return Ok(()) };
-        let backing = resolve_filename(filename, backing);
-        let Ok((_, named)) = self.protocol_options(&backing) else { return Ok(()) };
-        let Some(path) = named.get_str("filename") else { return Ok(()) };
-        match rt::fs::stat(Path::new(path)).await {
-            Ok(stat) if crate::Identity::of_file(&stat) == place => {
-                let text = "an image can't be made in the file that is to be its backing file";
-                Err(BlockError::invalid(format!("{text} ('{backing}')")))
-            }
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// The file or device of this machine that an image's name leads to, if it is there.
+    pub async fn storage_of(&self, filename: &str) -> Option<Identity> {
+        let (_, named) = self.protocol_options(filename).ok()?;
+        let mut options = &named;
+        while let Some(Opt::Dict(file)) = options.get("file") {
+            options = file;
         }
+        let path = options.get_str("filename").or_else(|| options.get_str("file.filename"))?;
+        let stat = rt::fs::stat(Path::new(path)).await.ok()?;
+        Some(Identity::of_file(&stat))
     }
 }
 

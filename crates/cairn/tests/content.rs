@@ -265,3 +265,17 @@ fn no_copy_is_made_in_the_file_that_it_is_made_of() {
         assert_eq!(fs::read(&source).unwrap(), vec![7; 3 * UNIT], "{line}");
     }
 }
+
+#[test]
+fn no_overlay_is_made_in_a_file_that_it_would_stand_on() {
+    let world = World::new(SEEDS + 3);
+    world.done("img create -f qcow2 a 1M");
+    world.done("img create -f qcow2 -b a -F qcow2 b");
+    let before = fs::read(world.root.join("a")).unwrap();
+    let json = "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"a\"}}";
+    for (backing, more) in [("b", ""), (json, ""), (json, "-u"), ("./a", "")] {
+        let output = world.run(&format!("img create -f qcow2 {more} -F qcow2 -b {backing} a 1M"));
+        assert!(!output.status.success(), "{backing} {more}");
+        assert!(fs::read(world.root.join("a")).unwrap() == before, "{backing} {more}");
+    }
+}

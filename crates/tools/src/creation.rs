@@ -6,7 +6,8 @@ use crate::failure::Failure;
 use crate::image::{self, Source};
 use crate::size::{self, SizeError};
 use crate::{keyval, out, outln};
-use block::{BlockError, CreateOption, DriverKind, DriverType, Graph, Opt, OptionKind, Options};
+use block::{BlockError, CreateOption, DriverKind, DriverType, Graph, Node, Opt, OptionKind, Options};
+use std::sync::Arc;
 
 /// Virtual sizes of new images are rounded up to this.
 const SECTOR: u64 = 512;
@@ -301,14 +302,15 @@ pub fn option_help(console: &mut Console, format: &str, filename: Option<&str>) 
     Ok(())
 }
 
-/// Looks at a backing file before an overlay of it is made: its size, and that its format was not left to chance.
-pub async fn inspect_backing(
+/// Opens a backing file before an overlay of it is made: its size is known then, and that its format was not left to
+/// chance. Open it stays until the overlay is made: no image is made in a file that the overlay is to stand on.
+pub async fn open_backing(
     graph: &Graph,
     overlay: &str,
     filename: &str,
     format: Option<&str>,
     cannot_open: impl FnOnce(BlockError) -> Failure,
-) -> Result<u64, Failure> {
+) -> Result<Arc<Node>, Failure> {
     let full = block::resolve_filename(overlay, filename);
     if full == overlay {
         return Err(Failure::new(
@@ -318,14 +320,14 @@ pub async fn inspect_backing(
     // Only its header is looked at. A base that a server writes to is looked at too: overlays of running disks are made so.
     let source = Source::named(&full).format(format).force_share(true);
     let node = image::open_node(graph, &source).await.map_err(cannot_open)?;
-    let (length, driver) = (node.length(), node.driver_name());
-    graph.release(&node).await?;
-    match format {
-        Some(_) => Ok(length),
-        None => Err(Failure::new(format_args!(
-            "Backing file specified without backing format\nDetected format of {driver}."
-        ))),
+    if format.is_some() {
+        return Ok(node);
     }
+    let driver = node.driver_name();
+    graph.release(&node).await?;
+    Err(Failure::new(format_args!(
+        "Backing file specified without backing format\nDetected format of {driver}."
+    )))
 }
 
 #[cfg(test)]

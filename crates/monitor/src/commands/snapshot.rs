@@ -4,7 +4,7 @@
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{BlockdevSnapshotSyncArguments, NewImageMode, QmpError};
-use block::{DriverType, Identity, Node, Opt, Options, Policy, name_seen_from};
+use block::{DriverType, Node, Opt, Options, Policy, name_seen_from};
 use std::sync::Arc;
 
 impl Control {
@@ -52,18 +52,7 @@ impl Control {
     /// Refuses a new image's name that leads to a file some node has open, by whatever name.
     async fn not_in_use(&self, file: &str) -> Result<(), QmpError> {
         let graph = self.graph();
-        let (protocol, mut options) = graph.protocol_options(file).map_err(failed)?;
-        let identity = match options.take_str("filename").map_err(failed)? {
-            Some(path) => match rt::fs::stat(path.as_ref()).await {
-                Ok(stat) => Identity::of_file(&stat),
-                // What isn't there is in nobody's use.
-                Err(_) => return Ok(()),
-            },
-            None => {
-                tracing::debug!(protocol, "whether the new image is in use is left to its server");
-                return Ok(());
-            }
-        };
+        let Some(identity) = graph.storage_of(file).await else { return Ok(()) };
         match graph.nodes().iter().find(|node| node.driver().identity().as_ref() == Some(&identity)) {
             Some(node) => Err(QmpError::generic(format!(
                 "'{file}' is the file of node '{}'; a new image needs another one",

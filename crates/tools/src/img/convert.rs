@@ -367,6 +367,7 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
     creation.set_backing(args.backing.as_deref(), args.backing_format.as_deref())?;
     let backing = creation.text("backing_file").map(str::to_owned);
     let backing_format = creation.text("backing_fmt").map(str::to_owned);
+    let mut base = None;
     match (&backing, &backing_format) {
         (Some(_), None) => return Err(Failure::new("Use of backing file requires explicit backing format")),
         (None, Some(_)) => return Err(Failure::new("Backing format cannot be used without backing file")),
@@ -375,16 +376,20 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
             let told = |error| {
                 Failure::new(format_args!("Could not open '{name}': Could not open backing file: {error}"))
             };
-            creation::inspect_backing(graph, name, backing, Some(format), told).await?;
+            base = Some(creation::open_backing(graph, name, backing, Some(format), told).await?);
         }
         (None, None) => {}
     }
     if creation.size().is_none() {
         creation.set_size(total);
     }
-    creation.make(graph).await.map_err(|error| {
+    let made = creation.make(graph).await.map_err(|error| {
         Failure::new(format_args!("{}: error while converting {format}: {error}", args.target.name))
-    })
+    });
+    if let Some(base) = base {
+        graph.release(&base).await?;
+    }
+    made
 }
 
 async fn fill(

@@ -134,15 +134,17 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     if backing.is_some() && format.is_none() && args.unchecked {
         return Err(Failure::new("Backing file specified without backing format"));
     }
+    let mut base = None;
     if let Some(backing) = &backing
         && !args.unchecked
     {
         let told = |error| Failure::new(format_args!("{error}\nCould not open backing image."));
         let format = format.as_deref();
-        let length = creation::inspect_backing(&graph, &args.filename, backing, format, told).await?;
+        let opened = creation::open_backing(&graph, &args.filename, backing, format, told).await?;
         if creation.size().is_none() {
-            creation.set_size(length);
+            creation.set_size(opened.length());
         }
+        base = Some(opened);
     }
     if creation.size().is_none() {
         return Err(Failure::new("Image creation needs a size parameter"));
@@ -153,7 +155,11 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     if backing.is_none() && format.is_some() {
         return Err(Failure::new("Backing format cannot be used without backing file"));
     }
-    Ok(creation.make(&graph).await?)
+    let made = creation.make(&graph).await;
+    if let Some(base) = base {
+        graph.release(&base).await?;
+    }
+    Ok(made?)
 }
 
 #[cfg(test)]
