@@ -44,14 +44,28 @@ impl Node {
         }
     }
 
+    /// Whether a file's name and the node's format mean the node: the file is shown to it as it is.
+    fn is_of_plain_file(&self) -> bool {
+        let mut below = self.child(Role::File);
+        while let Some(node) = below.filter(|node| node.driver_type.kind != DriverKind::Protocol) {
+            if !node.facts().transparent || !node.driver.naming_options().is_empty() {
+                return false;
+            }
+            below = node.child(Role::File);
+        }
+        true
+    }
+
     /// Whether the node and all images below it are those that the headers name; which of those below are is known.
     fn is_as_named(&self, named: &Named) -> bool {
-        let below = self.below();
+        if !self.is_of_plain_file() {
+            return false;
+        }
         if !self.driver_type.supports_backing {
-            return below.is_none_or(|below| named.contains(&Arc::as_ptr(&below)));
+            return true;
         }
         let info = self.driver.info();
-        let (backing, stored) = match (below, info.backing_filename) {
+        let (backing, stored) = match (self.below(), info.backing_filename) {
             (None, stored) => return stored.is_none(),
             (Some(_), None) => return false,
             (Some(backing), Some(stored)) => (backing, stored),
@@ -63,7 +77,7 @@ impl Node {
             return stored == backing.name_with(named);
         }
         named.contains(&Arc::as_ptr(&backing))
-            && absolute(&resolve_filename(&self.filename(), &stored)) == absolute(&backing.filename())
+            && absolute(&resolve_filename(&self.place(), &stored)) == absolute(&backing.filename())
     }
 
     /// Whether a header that stores this format means the node's.

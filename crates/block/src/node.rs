@@ -204,6 +204,21 @@ impl Node {
         format!("json:{}", all.to_json())
     }
 
+    /// The name of the file or export at the bottom: the names that headers store are seen from its folder.
+    pub fn place(&self) -> String {
+        if let Some(name) = &self.filename {
+            return name.clone();
+        }
+        let mut below = self.child(Role::File);
+        while let Some(node) = below {
+            if let Some(name) = &node.filename {
+                return name.clone();
+            }
+            below = node.child(Role::File);
+        }
+        String::new()
+    }
+
     /// The node below when filters are looked through, for chains: the file child of a filter, else itself.
     pub fn skip_filters(self: &Arc<Self>) -> Arc<Node> {
         let mut node = self.clone();

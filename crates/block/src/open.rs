@@ -221,7 +221,7 @@ impl OpenContext {
             }
             Grant::Open => {}
         }
-        let filename = resolve_filename(&self.edges.need(Role::File)?.filename(), stored);
+        let filename = resolve_filename(&self.edges.need(Role::File)?.place(), stored);
         let inherit = Inherit { common: Some(self.backing_common()), place: self.below()?, ..self.inherit() };
         // Which layer it was is in the message itself; that it is a thousand layers down needs no thousand words.
         let told = self.place.layers < LEVELS_TOLD;
@@ -399,7 +399,7 @@ fn take_reference(options: &mut Options, name: &str) -> Result<Option<Reference>
     }
 }
 
-/// Joins a stored backing name with the folder of the image that names it.
+/// Joins a stored backing name with the folder of the image that names it, whose place is `overlay` ([`Node::place`]).
 pub fn resolve_filename(overlay: &str, stored: &str) -> String {
     let has_protocol = stored.split_once(':').is_some_and(|(p, _)| !p.is_empty() && !p.contains('/'));
     if stored.starts_with('/') || has_protocol {

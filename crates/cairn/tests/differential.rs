@@ -384,6 +384,62 @@ fn resize_commit_and_rebase_end_the_same() {
 }
 
 #[test]
+fn what_rebase_has_opened_is_what_it_writes_down() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("rebase-names");
+    pair.given(&[
+        "mkdir sub",
+        "qemu-img create -q -f raw b.raw 1M",
+        "qemu-io -f raw -c 'write -P 1 0 1M' b.raw",
+        "qemu-img create -q -f qcow2 b.qcow2 1M",
+        "qemu-io -f qcow2 -c 'write -P 2 0 512k' b.qcow2",
+        "qemu-img create -q -f raw sub/r.raw 2M",
+        "qemu-io -f raw -c 'write -P 4 0 2M' sub/r.raw",
+        "qemu-img create -q -f qcow2 -b b.raw -F raw t.qcow2",
+        "qemu-io -f qcow2 -c 'write -P 3 64k 64k' t.qcow2",
+        "qemu-img convert -O raw t.qcow2 shown.raw",
+        // The same image in a part of a file: its base is named as seen from there.
+        "dd if=t.qcow2 of=part.img bs=64k seek=1 status=none",
+        "truncate -s 2M part.img",
+    ]);
+    let window = r#"json:{"driver":"raw","file":{"driver":"file","filename":"sub/r.raw"},"offset":65536,"size":1048576}"#;
+    let no_base = r#"json:{"driver":"qcow2","file.filename":"b.qcow2","backing":null}"#;
+    let on_another = r#"json:{"driver":"qcow2","file.filename":"b.qcow2","backing":{"driver":"raw","file.filename":"b.raw"}}"#;
+    let is_called_raw = r#"json:{"driver":"qcow2","file.filename":"b.qcow2"}"#;
+    let part = "driver=qcow2,file.driver=raw,file.offset=65536,file.file.filename=part.img";
+    for rebase in [
+        format!("-F raw -b '{window}' t.qcow2"),
+        format!("-b '{window}' t.qcow2"),
+        format!("-F qcow2 -b '{no_base}' t.qcow2"),
+        format!("-F qcow2 -b '{on_another}' t.qcow2"),
+        format!("-F raw -b '{is_called_raw}' t.qcow2"),
+        "-F raw -b b.qcow2 t.qcow2".to_owned(),
+        "-F qcow2 -b file:b.qcow2 t.qcow2".to_owned(),
+        "-F nonsense -b b.qcow2 t.qcow2".to_owned(),
+        "-F qcow2 -b b.qcow2 --image-opts driver=qcow2,file.filename=t.qcow2".to_owned(),
+        "-F raw -b b.raw t.qcow2".to_owned(),
+    ] {
+        pair.same(&format!("qemu-img rebase {rebase}"));
+        pair.same("qemu-img info --output=json t.qcow2");
+        pair.same("qemu-img compare -f qcow2 -F raw t.qcow2 shown.raw");
+    }
+    pair.all_same(&[
+        &format!("qemu-io -r -c 'read -P 1 0 64k' -c 'read -P 3 64k 64k' --image-opts {part}"),
+        &format!("qemu-img compare -F raw --image-opts {part} driver=raw,file.filename=shown.raw"),
+        &format!("qemu-img convert -O raw --image-opts {part} part.raw"),
+        "qemu-img compare -f raw -F raw part.raw shown.raw",
+        &format!("qemu-img rebase -u -F raw -b '{window}' t.qcow2"),
+        "qemu-io -r -c 'read -P 4 0 64k' -c 'read -P 3 64k 64k' t.qcow2",
+        "qemu-img rebase -u -F raw -b 'json:{nonsense' t.qcow2",
+        "qemu-img rebase -u -F nonsense -b b.raw t.qcow2",
+        "qemu-img rebase -u -b b.raw t.qcow2",
+        "qemu-img info --output=json t.qcow2",
+    ]);
+}
+
+#[test]
 fn measure_counts_the_same() {
     if !peer_is_here() {
         return;

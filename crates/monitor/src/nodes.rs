@@ -102,7 +102,9 @@ fn single_image(node: &Node) -> ImageInfo {
         cluster_size: cluster_size.map(int),
         encrypted: encrypted.then_some(true),
         compressed,
-        full_backing_filename: backing_filename.as_ref().map(|stored| resolve_filename(&filename, stored)),
+        full_backing_filename: backing_filename
+            .as_ref()
+            .map(|stored| resolve_filename(&node.place(), stored)),
         backing_filename,
         backing_filename_format: backing_format,
         snapshots: (!snapshots.is_empty()).then(|| snapshots.iter().filter_map(typed).collect()),

@@ -264,6 +264,48 @@ fn a_long_chain_that_its_headers_describe_has_a_name_after_one_look_at_each_laye
 }
 
 #[test]
+fn a_snapshot_of_an_image_that_is_not_its_plain_file_shows_what_it_showed() {
+    // A raw image in a qcow2 image, and a qcow2 image in a part of a file, whose base is named as seen from that file.
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        made(&control, &folder.path("t")).await;
+        control.graph().add(qcow2("q", &folder.path("t"))).await.unwrap();
+        let raw = Options::new().with_str("driver", "raw").with_str("node-name", "t");
+        control.graph().add(raw.with("file", Opt::Str("q".to_owned()))).await.unwrap();
+        shows_the_same_after_a_snapshot(&control, &folder.path("o")).await;
+    });
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        made(&control, &folder.path("b")).await;
+        let over_base = Options::new().with_str("backing_file", "b").with_str("backing_fmt", "qcow2");
+        control.graph().create("qcow2", &folder.path("t"), 65536, over_base).await.unwrap();
+        let mut bytes = vec![0; 65536];
+        bytes.extend(std::fs::read(folder.path("t")).unwrap());
+        bytes.resize(1 << 20, 0);
+        std::fs::write(folder.path("t"), bytes).unwrap();
+        let file = Options::new().with_str("driver", "file").with_str("filename", &folder.path("t"));
+        let part = Options::new().with_str("driver", "raw").with("offset", Opt::Uint(65536));
+        let image = Options::new().with_str("driver", "qcow2").with_str("node-name", "t");
+        control.graph().add(image.with("file", Opt::Dict(part.with("file", Opt::Dict(file))))).await.unwrap();
+        shows_the_same_after_a_snapshot(&control, &folder.path("o")).await;
+    });
+}
+
+/// Writes to the node `t`, takes a snapshot into `overlay`, and opens that by its name alone.
+async fn shows_the_same_after_a_snapshot(control: &monitor::Control, overlay: &str) {
+    let guest = entry(control, "t").await;
+    guest.write(512, Buf::from_slice(&[5; 512]), WriteFlags::default()).await.unwrap();
+    snapshot(control, "t", overlay).await.unwrap();
+    control.graph().detach(&guest).await.unwrap();
+    control.graph().close_all().await.unwrap();
+    let common = Common { read_only: true, ..Common::default() };
+    let again = control.graph().open_image(overlay, None, common, Policy::FOLLOW).await.unwrap();
+    let (seen, result) = again.read(0, BufMut::with_len(1024)).await;
+    result.unwrap();
+    assert_eq!(&seen[..], [[0; 512], [5; 512]].concat());
+}
+
+#[test]
 fn a_snapshot_onto_a_file_in_use_is_refused_by_whatever_name_before_it_is_touched() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());

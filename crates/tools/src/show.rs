@@ -87,7 +87,7 @@ impl Description {
         info.cluster_size = info.cluster_size.or(node.facts().cluster_size);
         let filename = node.filename();
         let full_backing =
-            info.backing_filename.as_ref().map(|stored| block::resolve_filename(&filename, stored));
+            info.backing_filename.as_ref().map(|stored| block::resolve_filename(&node.place(), stored));
         let children = node.edges().all().into_iter().filter(|(role, _)| *role != Role::Backing);
         let children = children.map(|(role, child)| (role.name(), Description::of(&child))).collect();
         Description {

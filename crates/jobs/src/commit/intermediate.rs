@@ -34,7 +34,7 @@ impl IntermediateCommit {
         let filename = self
             .backing_file
             .clone()
-            .unwrap_or_else(|| name_seen_from(&overlay.filename(), &base.exact_filename()));
+            .unwrap_or_else(|| name_seen_from(&overlay.place(), &base.exact_filename()));
         let masked = self.mask_protocol && base.driver_type().kind == DriverKind::Protocol;
         let format = if masked { "raw" } else { base.driver_name() };
         Link { filename: Some(filename), format: Some(format.to_owned()) }

@@ -169,7 +169,7 @@ async fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
     for (overlay, node) in chain.iter().zip(chain.iter().skip(1)) {
         let (filename, stored) = (node.filename(), overlay.driver().info().backing_filename);
         let named = filename == file || stored.as_deref() == Some(file);
-        layers.push((named, resolve_filename(&overlay.filename(), file), filename));
+        layers.push((named, resolve_filename(&overlay.place(), file), filename));
     }
     // A file system may take its time to answer.
     let find = move || layers.iter().position(|(named, a, b)| *named || same_path(a, b));

@@ -154,7 +154,7 @@ fn find_base(chain: &[Arc<Node>], args: &Args) -> Result<Arc<Node>, Failure> {
         Some(name) => {
             // A relative name is as seen from the image above, as a backing name stored there is.
             let named = |(above, node): &(&Arc<Node>, &Arc<Node>)| {
-                same_file(&node.filename(), &block::resolve_filename(&above.filename(), name))
+                same_file(&node.filename(), &block::resolve_filename(&above.place(), name))
             };
             let missing = || {
                 Failure::new(format_args!(

@@ -152,6 +152,17 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
     if let Some(format) = &args.format {
         image.graph.registry().find_or(format, |format| format!("Invalid format name: '{format}'"))?;
     }
+    let filename = args.backing.clone().filter(|name| !name.is_empty());
+    let name = args.backing.as_deref().unwrap_or_default();
+    let refused =
+        |why: &str| Failure::new(format_args!("Could not change the backing file to '{name}': {why}"));
+    if filename.is_some() && args.format.is_none() {
+        return Err(refused("backing format must be specified"));
+    }
+    let node = image.node().skip_filters();
+    if !node.driver_type().supports_backing {
+        return Err(refused(&format!("an image of the format '{}' has none", node.driver_name())));
+    }
     if !args.header_only {
         let new = open_new(image, args).await?;
         let result = copy_differences(console, image, new.as_ref(), args).await;
@@ -161,22 +172,15 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
         result?;
         image.backend.flush().await?;
     }
-    let filename = args.backing.clone().filter(|name| !name.is_empty());
-    let name = args.backing.as_deref().unwrap_or_default();
-    let refused =
-        |why: &str| Failure::new(format_args!("Could not change the backing file to '{name}': {why}"));
-    if filename.is_some() && args.format.is_none() {
-        return Err(refused("backing format must be specified"));
-    }
     let format = args.format.clone().filter(|_| filename.is_some());
-    let changed = image.node().skip_filters().driver().set_backing_link(Link { filename, format }).await;
+    let changed = node.driver().set_backing_link(Link { filename, format }).await;
     changed.map_err(|error| refused(&error.to_string()))
 }
 
 /// The new backing image, if there is to be one. Its name is as seen from the image.
 async fn open_new(image: &Image, args: &Args) -> Result<Option<Arc<Node>>, Failure> {
     let Some(name) = args.backing.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
-    let full = block::resolve_filename(&image.node().filename(), name);
+    let full = block::resolve_filename(&image.node().place(), name);
     let source = Source::named(&full).format(args.format.as_deref()).cache(args.backing_cache);
     let opened = image::open_node(&image.graph, &source).await;
     opened
