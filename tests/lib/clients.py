@@ -526,7 +526,7 @@ def _(place):
     daemon.stop()
 
 
-def start_activated(place, count, command, names=None):
+def start_activated(place, count, command, names=None, **more):
     """Starts a program with listening sockets from descriptor 3 on, as a service manager does."""
     paths = [place.path(f"handed{index}") for index in range(count)]
     listeners = [socket.socket(socket.AF_UNIX) for _ in paths]
@@ -543,7 +543,8 @@ def start_activated(place, count, command, names=None):
              "os.environ['LISTEN_PID'] = str(os.getpid())\n"
              "os.execvp(sys.argv[1], sys.argv[1:])\n")
     environment = dict(os.environ, LISTEN_FDS=str(count), **({"LISTEN_FDNAMES": names} if names else {}))
-    process = place.spawn([sys.executable, "-c", begin, *command], pass_fds=range(50, 50 + count), env=environment)
+    process = place.spawn([sys.executable, "-c", begin, *command], pass_fds=range(50, 50 + count), env=environment,
+                          **more)
     for index in range(count):
         os.close(50 + index)
     return process, paths
@@ -579,6 +580,67 @@ def _(place):
         assert process.wait(60) == 0
         for path in paths:
             os.unlink(path)
+
+
+@proof("the daemon says so when sockets are handed over and no option uses them")
+def _(place):
+    def told(*more):
+        with open(place.path("errors"), "w+") as errors:
+            command = [*face("daemon"), "--blockdev", "null-co,node-name=n", "--pidfile", place.path("pid"), *more]
+            process, paths = start_activated(place, 1, command, stderr=errors)
+            wait_for("the daemon to be up", lambda: os.path.exists(place.path("pid")), 60)
+            place.end(process)
+            for path in paths:
+                os.unlink(path)
+            errors.seek(0)
+            return errors.read()
+
+    assert "descriptor 3" in told() and "LISTEN_FDS" in told()
+    assert "warning" not in told("--nbd-server", "addr.type=fd,addr.str=3")
+
+
+@proof("a node takes a connected socket that was handed over: by number, and by the name of getfd")
+def _(place):
+    raw = raw_image(place, size=MIB)
+    server = Daemon(place, *image_options("raw", "raw", raw), *export_options("raw"), name="server")
+
+    def connected():
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(server.nbd_path)
+        return connection
+
+    def node(name, what):
+        return {"driver": "nbd", "node_name": name, "export": "raw", "server": {"type": "fd", "str": what}}
+
+    inherited = connected()
+    number = inherited.fileno()
+    daemon = Daemon(place, "--blockdev", f"nbd,node-name=first,export=raw,server.type=fd,server.str={number}",
+                    pass_fds=[number])
+    inherited.close()
+    qmp = daemon.qmp()
+    by_name = connected()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [by_name.fileno()]))]
+    qmp.socket.sendmsg([b" "], rights)
+    qmp.run("getfd", fdname="mine")
+    by_name.close()
+    for wrong in ("yours", str(number), "-1"):
+        try:
+            qmp.run("blockdev-add", **node("wrong", wrong))
+        except QmpError:
+            continue
+        raise AssertionError(f"descriptor {wrong} was there")
+    qmp.run("blockdev-add", **node("second", "mine"))
+    try:
+        qmp.run("blockdev-add", **node("third", "mine"))
+        raise AssertionError("a socket serves once")
+    except QmpError:
+        pass
+    for name in ("first", "second"):
+        qmp.run("block-export-add", type="nbd", id=f"e-{name}", node_name=name)
+        handle = connect(daemon.uri(name), contexts=False)
+        assert handle.pread(4096, 0) == noise(MIB, 0)[:4096]
+        handle.shutdown()
+    qmp.run("quit")
 
 
 @proof("descriptors come with QMP commands: sockets by name, files as sets")

@@ -118,6 +118,7 @@ async fn live(
     };
     let (running, mut code) = match started {
         Ok(Some(running)) => {
+            tell_of_untaken_sockets(program);
             if let Some(handle) = waiting
                 && let Err(e) = handle.ready()
             {
@@ -156,6 +157,22 @@ async fn live(
     }
     drop(running.pid_file);
     code
+}
+
+/// Whoever hands sockets over expects somebody to listen on them.
+fn tell_of_untaken_sockets(program: &str) {
+    match rt::handed::untaken() {
+        Ok(untaken) => {
+            for socket in untaken {
+                let (number, name) = (socket.number, socket.name);
+                eprintln!(
+                    "{program}: warning: descriptor {number} ('{name}') was handed over (LISTEN_FDS), and no option \
+                     uses it: --nbd-server addr.type=fd,addr.str={number} would, or --chardev socket,fd={number}"
+                );
+            }
+        }
+        Err(error) => eprintln!("{program}: warning: no handed over socket is used: {error}"),
+    }
 }
 
 /// What goes last.

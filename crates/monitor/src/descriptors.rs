@@ -1,9 +1,9 @@
 //! Descriptors that a client hands over with its commands, and those that the program was started with.
 //!
 //! ```text
-//! client ─SCM_RIGHTS─▶ received (oldest first) ─getfd─▶ named ─▶ nbd-server-start
+//! client ─SCM_RIGHTS─▶ received (oldest first) ─getfd─▶ named ─▶ nbd-server-start, blockdev-add
 //!                                              └add-fd─▶ /dev/fdset/N
-//! service manager ─▶ by name or number ──────────────────▶ --nbd-server, --chardev
+//! service manager ─▶ by name or number ──────────────────▶ --nbd-server, --chardev, --blockdev
 //! ```
 //!
 //! What was received and not used closes when others come, or with the session.
@@ -61,16 +61,35 @@ impl Descriptors {
         if let Some(fd) = self.named(text) {
             return Ok(fd);
         }
-        if let Ok(number) = text.parse() {
-            return rt::handed::take(number);
+        rt::handed::named(text)
+    }
+
+    /// Lets the nodes that `opened` opens take the descriptors that have a name. One session at a time lends: a name
+    /// means its own descriptor.
+    pub(crate) async fn lend<T>(&self, opened: impl Future<Output = T>) -> T {
+        static TURN: futures_util::lock::Mutex<()> = futures_util::lock::Mutex::new(());
+        if self.named.lock().is_empty() {
+            return opened.await;
         }
-        match rt::handed::sockets()?.into_iter().find(|handed| handed.name == text) {
-            Some(handed) => rt::handed::take(handed.number),
-            None => {
-                let text = format!("no descriptor is named '{text}'");
-                Err(io::Error::new(io::ErrorKind::NotFound, text))
-            }
-        }
+        let _turn = TURN.lock().await;
+        let _lent = Lent::new(self);
+        opened.await
+    }
+}
+
+/// The descriptors of a session while they are lent; those that nobody took come back.
+struct Lent<'a>(&'a Descriptors);
+
+impl<'a> Lent<'a> {
+    fn new(owner: &'a Descriptors) -> Self {
+        rt::handed::lend(std::mem::take(&mut owner.named.lock()));
+        Self(owner)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.named.lock().append(&mut rt::handed::reclaim());
     }
 }
 

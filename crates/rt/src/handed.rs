@@ -1,14 +1,15 @@
-//! Descriptors that whoever started the program has handed over: by number, or as a service manager passes sockets.
+//! Descriptors that others have handed over: by number, as a service manager passes sockets, or by a client's name.
 //!
 //! ```text
 //! LISTEN_PID=ours LISTEN_FDS=2 LISTEN_FDNAMES=disk:qmp   ─▶  3 "disk", 4 "qmp"
 //! ```
 //!
-//! Law: only what was inherited can be taken, and only once. All that the program opens itself closes on exec; what it
+//! Law: only what was inherited or lent can be taken, and only once. All that the program opens itself closes on exec; what it
 //! inherited does not, for it survived one. Taking marks it.
 //!
 //! Specification: sd_listen_fds(3).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -20,6 +21,41 @@ use crate::sys::check;
 const FIRST: RawFd = 3;
 /// Most descriptors that are looked at.
 const MOST: usize = 1024;
+
+/// What was lent and not taken, by name.
+static LENT: Mutex<BTreeMap<String, OwnedFd>> = Mutex::new(BTreeMap::new());
+
+/// Makes descriptors known by their names to whoever takes one, until [`reclaim`]. Their owner sees to it that nobody
+/// else lends meanwhile.
+pub fn lend(named: BTreeMap<String, OwnedFd>) {
+    *LENT.lock() = named;
+}
+
+/// Takes back what was lent and not taken.
+pub fn reclaim() -> BTreeMap<String, OwnedFd> {
+    std::mem::take(&mut LENT.lock())
+}
+
+/// Takes over the descriptor that a text means: one that was lent under this name, one of this number, or one that a
+/// service manager gave this name.
+///
+/// # Errors
+/// `NotFound` when there is none, or it is the program's own, or it was taken already.
+pub fn named(text: &str) -> io::Result<OwnedFd> {
+    if let Some(fd) = LENT.lock().remove(text) {
+        return Ok(fd);
+    }
+    if let Ok(number) = text.parse() {
+        return take(number);
+    }
+    match sockets()?.into_iter().find(|handed| handed.name == text) {
+        Some(handed) => take(handed.number),
+        None => {
+            let text = format!("no descriptor is named '{text}'");
+            Err(io::Error::new(io::ErrorKind::NotFound, text))
+        }
+    }
+}
 
 /// A socket that a service manager has passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,18 +71,33 @@ pub struct Handed {
 /// # Errors
 /// When the environment says that there are sockets and they can't be there.
 pub fn sockets() -> io::Result<Vec<Handed>> {
+    let handed = told()?;
+    match handed.iter().find(|handed| flags(handed.number).is_err()) {
+        None => Ok(handed),
+        Some(missing) => {
+            let text = format!("LISTEN_FDS={}, but descriptor {} is not open", handed.len(), missing.number);
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+    }
+}
+
+/// Those of [`sockets`] that nobody has taken.
+///
+/// # Errors
+/// When the environment makes no sense.
+pub fn untaken() -> io::Result<Vec<Handed>> {
+    Ok(told()?.into_iter().filter(|handed| is_inherited(handed.number)).collect())
+}
+
+/// What the environment tells of.
+fn told() -> io::Result<Vec<Handed>> {
     let text = |name| std::env::var(name).ok();
     if text("LISTEN_PID").and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
         return Ok(Vec::new());
     }
-    let Some(count) = text("LISTEN_FDS") else { return Ok(Vec::new()) };
-    let handed = parse(&count, text("LISTEN_FDNAMES").as_deref())?;
-    match handed.iter().find(|handed| flags(handed.number).is_err()) {
-        None => Ok(handed),
-        Some(missing) => {
-            let text = format!("LISTEN_FDS={count}, but descriptor {} is not open", missing.number);
-            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-        }
+    match text("LISTEN_FDS") {
+        Some(count) => parse(&count, text("LISTEN_FDNAMES").as_deref()),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -74,8 +125,7 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     // Two that take the same one must not both find it untaken.
     static TAKING: Mutex<()> = Mutex::new(());
     let _taking = TAKING.lock();
-    let inherited = number >= FIRST && flags(number).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0);
-    if !inherited {
+    if !is_inherited(number) {
         let text = format!("no descriptor {number} was handed over, or it is in use already");
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
@@ -83,6 +133,11 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: it is open, and nobody here owns it: whatever is owned here closes on exec, and this did not.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// It was open when the program began, and nobody has taken it since.
+fn is_inherited(number: RawFd) -> bool {
+    number >= FIRST && flags(number).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0)
 }
 
 fn flags(number: RawFd) -> io::Result<libc::c_int> {
@@ -110,6 +165,17 @@ mod tests {
         for wrong in ["", "x", "-1", "1025", "99999999999999999999"] {
             assert_eq!(names(wrong, None), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_lent_is_taken_by_its_name_once_and_the_rest_comes_back() -> io::Result<()> {
+        let file = || std::fs::File::open("/dev/null").map(OwnedFd::from);
+        lend(BTreeMap::from([("one".to_owned(), file()?), ("two".to_owned(), file()?)]));
+        drop(named("one")?);
+        assert_eq!(named("one").err().map(|e| e.kind()), Some(io::ErrorKind::NotFound));
+        assert_eq!(reclaim().into_keys().collect::<Vec<_>>(), ["two"]);
+        assert!(named("two").is_err() && reclaim().is_empty());
+        Ok(())
     }
 
     #[test]

@@ -13,7 +13,7 @@ impl BlockCoreCommands for Control {
             return Err(QmpError::generic("'node-name' must be specified for the root node"));
         }
         let options = options::from_typed(&arguments).map_err(failed)?;
-        self.graph().add(options).await.map_err(failed)?;
+        self.descriptors().lend(self.graph().add(options)).await.map_err(failed)?;
         Ok(())
     }
 

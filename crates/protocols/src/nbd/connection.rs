@@ -13,13 +13,14 @@
 //! allows is given up, and the connection with it.
 
 use super::inflight::{Answer, InFlight, Term};
+use super::location::Server;
 use super::receive::{Broken, Receiver};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::task::AtomicWaker;
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
 use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, Request};
 use parking_lot::Mutex;
-use rt::net::{Address, Stream};
+use rt::net::Stream;
 use rt::{Buf, BufMut, Target};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -90,14 +91,14 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects and enters transmission. `name` is for messages.
     pub async fn open(
-        address: &Address,
+        server: &Server,
         export: &str,
         name: &str,
         patience: Patience,
     ) -> Result<(Arc<Self>, Export)> {
         let handshake =
             Handshake::connect(export, &[BASE_ALLOCATION]).map_err(|error| refusal(&error, name))?;
-        let (stream, step, rest) = within(patience, address, handshake).await?;
+        let (stream, step, rest) = within(patience, server, handshake).await?;
         let Step::Ready(export) = step else { return Err(refusal(&HandshakeError::Ended, name)) };
         let context = export.contexts.iter().find(|(_, name)| name == BASE_ALLOCATION).map(|(id, _)| *id);
         let connection = Arc::new(Self {
@@ -325,15 +326,15 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
 /// Connects and negotiates in bounded time: the stream, what was agreed on, and bytes that came behind it.
 async fn within(
     patience: Patience,
-    address: &Address,
+    server: &Server,
     handshake: Handshake,
 ) -> Result<(Stream, Step, Vec<u8>)> {
-    let place = match address {
-        Address::Unix(path) => path.display().to_string(),
-        tcp => tcp.to_string(),
-    };
+    let place = server.to_string();
     let work = async {
-        let stream = Stream::connect(address).await;
+        let stream = match server {
+            Server::At(address) => Stream::connect(address).await,
+            Server::Socket(name) => rt::handed::named(name).and_then(Stream::from_connected),
+        };
         let stream =
             stream.map_err(|error| BlockError::os(format!("Failed to connect to '{place}'"), &error))?;
         let (step, rest) = negotiate(&stream, handshake, &place).await?;

@@ -12,18 +12,49 @@ use std::path::PathBuf;
 /// The registered port of the protocol.
 const PORT: u16 = 10809;
 
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Server {
+    /// Where it listens.
+    At(Address),
+    /// By a connected socket that was handed over: its name or number. It serves once.
+    Socket(String),
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(Address::Unix(path)) => write!(f, "{}", path.display()),
+            Self::At(tcp) => write!(f, "{tcp}"),
+            Self::Socket(name) => write!(f, "descriptor {name}"),
+        }
+    }
+}
+
 /// A server and an export of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
-    pub address: Address,
+    pub server: Server,
     pub export: String,
 }
 
 impl Location {
-    /// The name by which the export is shown and found again.
+    /// The name by which the export is shown, and found again: a socket that was handed over only by whoever is handed
+    /// one under the same name.
     pub fn filename(&self) -> String {
+        let address = match &self.server {
+            Server::At(address) => address,
+            Server::Socket(name) => {
+                let options = Options::new().with_str("server.str", name).with_str("driver", "nbd");
+                let options = options.with_str("server.type", "fd");
+                let export = Some(&self.export).filter(|export| !export.is_empty());
+                let options =
+                    export.into_iter().fold(options, |options, name| options.with_str("export", name));
+                return format!("json:{}", options.to_json());
+            }
+        };
         let export = escape(&self.export);
-        match &self.address {
+        match address {
             Address::Unix(path) if export.is_empty() => format!("nbd+unix://?socket={}", path.display()),
             Address::Unix(path) => format!("nbd+unix:///{export}?socket={}", path.display()),
             tcp if export.is_empty() => format!("nbd://{tcp}"),
@@ -41,15 +72,19 @@ pub(super) fn parse_filename(name: &str) -> Result<Options> {
         _ => parse_legacy(name.strip_prefix("nbd:").unwrap_or(name))?,
     };
     let mut server = Options::new();
-    match location.address {
-        Address::Unix(path) => {
+    match location.server {
+        Server::At(Address::Unix(path)) => {
             server.set("type", Opt::Str("unix".into()));
             server.set("path", Opt::Str(path.display().to_string()));
         }
-        Address::Tcp { host, port } => {
+        Server::At(Address::Tcp { host, port }) => {
             server.set("type", Opt::Str("inet".into()));
             server.set("host", Opt::Str(host));
             server.set("port", Opt::Str(port.to_string()));
+        }
+        Server::Socket(name) => {
+            server.set("type", Opt::Str("fd".into()));
+            server.set("str", Opt::Str(name));
         }
     }
     let options = Options::new().with("server", Opt::Dict(server));
@@ -63,13 +98,14 @@ fn parse_uri(scheme: &str, rest: &str) -> Option<Location> {
     if scheme == "nbd+unix" {
         let socket = unescape(query?.strip_prefix("socket=")?)?;
         let plain = authority.is_empty() && !socket.is_empty() && !query?.contains('&');
-        return plain.then(|| Location { address: Address::Unix(PathBuf::from(socket)), export });
+        return plain.then(|| Location { server: Server::At(Address::Unix(PathBuf::from(socket))), export });
     }
     if query.is_some() || authority.is_empty() {
         return None;
     }
     let (host, port) = split_port(authority)?;
-    Some(Location { address: Address::Tcp { host: host.to_owned(), port: port.unwrap_or(PORT) }, export })
+    let address = Address::Tcp { host: host.to_owned(), port: port.unwrap_or(PORT) };
+    Some(Location { server: Server::At(address), export })
 }
 
 /// Splits `host[:port]`, where the host may be an address in brackets.
@@ -94,11 +130,11 @@ fn parse_legacy(rest: &str) -> Result<Location> {
         return Err(BlockError::invalid("NBD server address missing"));
     }
     if let Some(path) = server.strip_prefix("unix:") {
-        return Ok(Location { address: Address::Unix(PathBuf::from(path)), export });
+        return Ok(Location { server: Server::At(Address::Unix(PathBuf::from(path))), export });
     }
     match split_port(server) {
         Some((host, Some(port))) => {
-            Ok(Location { address: Address::Tcp { host: host.to_owned(), port }, export })
+            Ok(Location { server: Server::At(Address::Tcp { host: host.to_owned(), port }), export })
         }
         _ => Err(BlockError::invalid(format!("error parsing address '{server}'"))),
     }
@@ -136,7 +172,7 @@ fn escape(text: &str) -> String {
 /// Takes the driver's own options.
 pub(super) fn take(options: &mut Options) -> Result<Location> {
     let export = options.take_str("export")?.unwrap_or_default();
-    let address = take_address(options)?;
+    let server = take_address(options)?;
     if let Some(credentials) = options.take_str("tls-creds")? {
         let text = format!("TLS is not available yet: connect without tls-creds ('{credentials}')");
         return Err(BlockError::unsupported(text));
@@ -154,11 +190,11 @@ pub(super) fn take(options: &mut Options) -> Result<Location> {
             return Err(BlockError::unsupported(text));
         }
     }
-    Ok(Location { address, export })
+    Ok(Location { server, export })
 }
 
 /// The server's address: nested under `server`, or in the flat form of old.
-fn take_address(options: &mut Options) -> Result<Address> {
+fn take_address(options: &mut Options) -> Result<Server> {
     let (host, port, path) =
         (take_text(options, "host")?, take_text(options, "port")?, take_text(options, "path")?);
     if let Some(mut server) = options.take_dict("server")? {
@@ -172,10 +208,10 @@ fn take_address(options: &mut Options) -> Result<Address> {
     match (path, host) {
         (Some(_), Some(_)) => Err(BlockError::invalid("path and host may not be used at the same time")),
         (Some(_), None) if port.is_some() => Err(BlockError::invalid("port may not be used without host")),
-        (Some(path), None) => Ok(Address::Unix(PathBuf::from(path))),
+        (Some(path), None) => Ok(Server::At(Address::Unix(PathBuf::from(path)))),
         (None, Some(host)) => {
             let port = port.as_deref().map_or(Ok(PORT), parse_port)?;
-            Ok(Address::Tcp { host, port })
+            Ok(Server::At(Address::Tcp { host, port }))
         }
         (None, None) => Err(BlockError::invalid("NBD server address missing")),
     }
@@ -193,7 +229,7 @@ fn take_text(options: &mut Options, name: &str) -> Result<Option<String>> {
     }
 }
 
-fn take_server(server: &mut Options) -> Result<Address> {
+fn take_server(server: &mut Options) -> Result<Server> {
     let kind = server.take_str("type")?.ok_or_else(|| missing("type"))?;
     match kind.as_str() {
         "unix" => {
@@ -202,7 +238,7 @@ fn take_server(server: &mut Options) -> Result<Address> {
                 return Err(BlockError::unsupported("abstract UNIX sockets are not supported"));
             }
             server.take_bool("tight")?;
-            Ok(Address::Unix(PathBuf::from(path)))
+            Ok(Server::At(Address::Unix(PathBuf::from(path))))
         }
         "inet" => {
             let host = server.take_str("host")?.ok_or_else(|| missing("host"))?;
@@ -212,11 +248,10 @@ fn take_server(server: &mut Options) -> Result<Address> {
             for name in ["numeric", "keep-alive", "ipv4", "ipv6", "mptcp"] {
                 server.take_bool(name)?;
             }
-            Ok(Address::Tcp { host, port })
+            Ok(Server::At(Address::Tcp { host, port }))
         }
-        "vsock" | "fd" => {
-            Err(BlockError::unsupported(format!("a server of type '{kind}' is not supported yet")))
-        }
+        "fd" => Ok(Server::Socket(take_text(server, "str")?.ok_or_else(|| missing("str"))?)),
+        "vsock" => Err(BlockError::unsupported("a server of type 'vsock' is not supported yet")),
         other => Err(BlockError::invalid(format!("Parameter 'type' does not accept value '{other}'"))),
     }
 }
@@ -259,6 +294,24 @@ mod tests {
             assert_eq!(first.filename(), shown, "{name}");
             assert_eq!(location(shown).unwrap(), first, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_socket_that_was_handed_over_is_named_as_its_options() {
+        let server = |name: Opt| {
+            let server = Options::new().with_str("type", "fd").with("str", name);
+            let mut options = Options::new().with_str("export", "disk").with("server", Opt::Dict(server));
+            let location = take(&mut options).unwrap();
+            options.finish().unwrap();
+            location
+        };
+        assert_eq!(server(Opt::Int(7)), server(Opt::Str("7".into())));
+        let named = server(Opt::Str("mine".into()));
+        assert_eq!(named.server, Server::Socket("mine".into()));
+        let shown = r#"json:{"server.str": "mine", "driver": "nbd", "server.type": "fd", "export": "disk"}"#;
+        assert_eq!(named.filename(), shown);
+        let nameless = Options::new().with("server", Opt::Dict(Options::new().with_str("type", "fd")));
+        assert!(take(&mut nameless.clone()).is_err());
     }
 
     #[test]

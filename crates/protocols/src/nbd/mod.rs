@@ -1,4 +1,4 @@
-//! `nbd`: an export of an NBD server, over a UNIX or TCP socket.
+//! `nbd`: an export of an NBD server, over a UNIX or TCP socket, also one that was handed over.
 //!
 //! ```text
 //! Node ─▶ NbdDriver ─▶ Connection (cookies) ─▶ socket ─▶ server
@@ -26,7 +26,7 @@ use block::{
     Opened, Options, Reopened, Result, Want, WayBack, WriteFlags, ZeroFlags,
 };
 use connection::{Connection, Patience};
-use location::Location;
+use location::{Location, Server};
 use nbd::client::Export;
 use nbd::{Command, CommandFlags, TransmissionFlags};
 use rt::{BoxFuture, Buf, BufMut};
@@ -79,7 +79,7 @@ impl NbdDriver {
     async fn connect(location: Location, patience: Patience) -> Result<Self> {
         let filename = location.filename();
         let (connection, export) =
-            Connection::open(&location.address, &location.export, &filename, patience).await?;
+            Connection::open(&location.server, &location.export, &filename, patience).await?;
         let most = export.maximum_payload.min(nbd::limits::PAYLOAD);
         let longest = (most - most % export.minimum_block).max(export.minimum_block);
         Ok(Self { location, filename, connection, export, longest, known: KnownExtents::default() })
@@ -148,7 +148,11 @@ impl Driver for NbdDriver {
     }
 
     fn identity(&self) -> Option<Identity> {
-        Some(Identity::Served(self.filename.clone()))
+        // Two sockets of the same name can lead to two servers.
+        match self.location.server {
+            Server::At(_) => Some(Identity::Served(self.filename.clone())),
+            Server::Socket(_) => None,
+        }
     }
 
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {

@@ -153,7 +153,7 @@ fn impatient() -> Patience {
 }
 
 async fn connect_with(socket: &Path, patience: Patience) -> Result<NbdDriver> {
-    let location = Location { address: Address::Unix(socket.to_owned()), export: "disk".into() };
+    let location = Location { server: Server::At(Address::Unix(socket.to_owned())), export: "disk".into() };
     NbdDriver::connect(location, patience).await
 }
 
@@ -534,8 +534,10 @@ fn a_dropped_request_is_carried_out_and_its_answer_confuses_nobody() {
 #[test]
 fn an_unknown_export_and_a_missing_server_say_so() {
     run(async |socket: &Path| {
-        let location =
-            |export: &str| Location { address: Address::Unix(socket.to_owned()), export: export.into() };
+        let location = |export: &str| Location {
+            server: Server::At(Address::Unix(socket.to_owned())),
+            export: export.into(),
+        };
         let nobody = NbdDriver::connect(location("disk"), patient()).await.err().unwrap();
         assert!(nobody.to_string().starts_with("Failed to connect to '"), "{nobody}");
         rt::spawn(serve(bound(socket).await, ALL)).detach();

@@ -63,6 +63,19 @@ impl Stream {
         Ok(Stream { source: Source::new(fd), kind })
     }
 
+    /// Takes over a connected socket.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is something else.
+    pub fn from_connected(fd: OwnedFd) -> io::Result<Stream> {
+        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        match Stream::from_fd(fd)? {
+            Stream { kind: Kind::Polled | Kind::File, .. } => wrong("the descriptor is no socket"),
+            stream if !stream.is_open() => wrong("the socket is not connected"),
+            stream => Ok(stream),
+        }
+    }
+
     /// Receives what is there; 0 is the end. `WouldBlock` when nothing is.
     pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let (fd, want) = (self.source.as_fd(), buf.len());
