@@ -312,6 +312,20 @@ def _(place):
     place.refused([*face("img"), "info", f"nbd://127.0.0.1:{free_port()}/disk"], "refused")
 
 
+@proof("a client without TLS at a server that requires it is told what to look for, and what the server says, once",
+       ("peer:qemu-nbd",))
+def _(place):
+    raw, sock, keys = raw_image(place, size=MIB), place.path("s"), place.path("keys")
+    os.mkdir(keys)
+    with open(os.path.join(keys, "keys.psk"), "w") as file:
+        file.write(f"somebody:{'ab' * 32}\n")
+    place.serve([peer("qemu-nbd"), "-t", "-e", "0", "-f", "raw", "-k", sock, "-x", "disk", "--tls-creds", "tls",
+                 "--object", f"tls-creds-psk,id=tls,endpoint=server,dir={keys}", raw], sock)
+    for command in ([*face("img"), "info", f"nbd+unix:///disk?socket={sock}"], [*face("nbd"), "--list", "-k", sock]):
+        run = place.refused(command, ("requires TLS", "TLS negotiation required"), "forget a valid tls-creds", "server reported: ")
+        assert run.err.count("not permitted before TLS") == 1, run
+
+
 @proof("our io and img work over nbdkit, with and without structured replies", ("nbdkit",))
 def _(place):
     for index, more in enumerate(([], ["--no-sr"], ["--filter=blocksize-policy", "blocksize-minimum=512", "blocksize-error-policy=error"])):

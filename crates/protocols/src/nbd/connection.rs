@@ -393,8 +393,10 @@ fn refusal(error: &HandshakeError, place: &str) -> BlockError {
             }
             BlockError::new(ErrorKind::NotFound, text)
         }
-        HandshakeError::Refused { code: nbd::ReplyType::ERR_TLS_REQD, message, .. } => {
-            let mut text = format!("{}\nDid you forget a valid tls-creds?", text(error));
+        HandshakeError::Refused { option, code: nbd::ReplyType::ERR_TLS_REQD, message, .. } => {
+            let mut text = format!(
+                "'{place}': the server requires TLS before option {option}\nDid you forget a valid tls-creds?"
+            );
             if !message.is_empty() {
                 text.push_str(&format!("\nserver reported: {message}"));
             }

@@ -97,9 +97,13 @@ async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
 
 fn refused(error: &HandshakeError) -> Failure {
     match error {
-        HandshakeError::Refused { code: ReplyType::ERR_TLS_REQD, message, .. } => Failure::new(format_args!(
-            "{error}\nDid you forget a valid tls-creds?\nserver reported: {message}"
-        )),
+        HandshakeError::Refused { option, code: ReplyType::ERR_TLS_REQD, message, .. } => {
+            let told =
+                if message.is_empty() { String::new() } else { format!("\nserver reported: {message}") };
+            Failure::new(format_args!(
+                "the server requires TLS before option {option}\nDid you forget a valid tls-creds?{told}"
+            ))
+        }
         error => Failure::new(error),
     }
 }
