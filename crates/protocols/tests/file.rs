@@ -333,6 +333,28 @@ fn what_a_reopen_cannot_change_is_refused_by_name() {
     });
 }
 
+#[test]
+fn two_that_write_to_one_descriptor_that_was_handed_over_are_told_of_each_other() {
+    let scratch = Scratch::new("twice");
+    let name = scratch.path("a");
+    std::fs::write(&name, vec![1; 4096]).unwrap();
+    rt::block_on_control(async move {
+        let graph = graph();
+        let file = std::fs::File::options().read(true).write(true).open(&name).unwrap();
+        let (set, _) = rt::fdset::add(None, file.into(), None).unwrap();
+        let node = async |node: &str| {
+            graph.add(options(&format!("/dev/fdset/{set}")).with_str("node-name", node)).await.unwrap()
+        };
+        let (one, other) = (node("one").await, node("other").await);
+        let alone = |node| BackendRequest { perms: block::MAKER, ..writer(node) };
+        let disk = graph.attach(alone(&one)).await.unwrap();
+        assert_eq!(graph.attach(alone(&other)).await.err().map(|e| e.kind()), Some(ErrorKind::Locked));
+        graph.detach(&disk).await.unwrap();
+        graph.attach(alone(&other)).await.unwrap();
+        assert!(rt::fdset::remove(set, None));
+    });
+}
+
 /// Tries to make a file with a bad option; answers what there is of it afterwards.
 fn refused(name: &str, old: Option<&str>) -> Option<String> {
     if let Some(old) = old {

@@ -2,14 +2,15 @@
 //! that is wanted.
 //!
 //! A file opened by such a name is a copy of the descriptor: it goes on when the set is gone. The copies share their
-//! status flags (as `O_DIRECT`) and file locks with the descriptor that was handed over.
+//! status flags (as `O_DIRECT`) and file locks with the descriptor that was handed over: who locks opens the file anew
+//! ([`own_name`]).
 //!
 //! Bounds: [`MOST`] descriptors in all sets together.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
@@ -71,6 +72,14 @@ pub fn list() -> Vec<(i64, Vec<Listed>)> {
 /// The set that a file name stands for.
 pub(crate) fn of(path: &Path) -> Option<i64> {
     path.to_str()?.strip_prefix("/dev/fdset/")?.parse().ok().filter(|&id| id >= 0)
+}
+
+/// For a name that stands for a set, the name by which the system opens the file of the set's first descriptor anew, with
+/// flags and locks of its own. Whose file it is by then is for the caller to compare.
+pub fn own_name(path: &Path) -> Option<PathBuf> {
+    let sets = SETS.lock();
+    let member = sets.get(&of(path)?)?.first()?;
+    Some(format!("/proc/self/fd/{}", member.fd.as_raw_fd()).into())
 }
 
 /// A copy of the descriptor with the access `wanted` (`O_RDONLY`, `O_WRONLY`, `O_RDWR`); for reading, one that also

@@ -126,9 +126,7 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
         None
     } else {
         // Locks need a descriptor that may read; an image that can only be written to goes without.
-        // With the same flags: a descriptor that was handed over shares them with its copies.
-        let lock_file = open(false).await;
-        match lock_file {
+        match open_for_locks(path, &file, &given.open_options(false, direct)).await {
             Ok(lock_file) => Some(Locks::new(lock_file, filename.clone()))
                 .filter(|locks| given.locking == Locking::On || locks.possible()),
             Err(e) if given.locking == Locking::On => return Err(could_not_open(&filename, &e)),
@@ -137,6 +135,21 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
     };
     let driver = FileDriver::new(given, file, direct, locks)?;
     Ok(Opened { driver: Arc::new(driver), filename: Some(reusable(filename)) })
+}
+
+/// Opens the file a second time. What was handed over as a descriptor is opened by the system, where that is allowed: copies
+/// of a descriptor share their locks, and two users of it would not see each other. Else by such a copy, with the same
+/// flags, which it shares too.
+async fn open_for_locks(path: &Path, file: &File, options: &OpenOptions) -> std::io::Result<File> {
+    if let Some(own) = rt::fdset::own_name(path)
+        && let Ok(opened) = rt::fs::open(&own, &OpenOptions::read_only()).await
+    {
+        let (one, other) = (opened.stat()?, file.stat()?);
+        if (one.dev, one.ino) == (other.dev, other.ino) {
+            return Ok(opened);
+        }
+    }
+    rt::fs::open(path, options).await
 }
 
 /// A name by which the same file can be opened again: a colon before the first slash would be a protocol's.
