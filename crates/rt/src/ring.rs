@@ -41,7 +41,25 @@ impl Ring {
         if !needed.iter().all(|&code| probe.is_supported(code)) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring lacks file operations here"));
         }
-        Ok(Ring { ring, in_flight: 0, backlog: VecDeque::new(), unsubmitted: false })
+        let mut ring = Ring { ring, in_flight: 0, backlog: VecDeque::new(), unsubmitted: false };
+        ring.try_out()?;
+        Ok(ring)
+    }
+
+    /// One operation that does nothing: a filter of system calls may allow a ring and refuse to enter it.
+    fn try_out(&mut self) -> io::Result<()> {
+        let nothing = opcode::Nop::new().build();
+        // SAFETY: the entry refers to no memory.
+        let pushed = unsafe { self.ring.submission().push(&nothing) };
+        pushed.map_err(|_| io::Error::other("a new io_uring has no room"))?;
+        loop {
+            match self.ring.submit_and_wait(1) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(_) if self.ring.completion().next().is_some() => return Ok(()),
+                Ok(_) => {}
+            }
+        }
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -129,5 +147,46 @@ fn entry(op: &Op) -> squeue::Entry {
             opcode::Fsync::new(fd).flags(flags).build()
         }
         Part::Fallocate { mode, off, len } => opcode::Fallocate::new(fd, len).offset(off).mode(mode).build(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has a system call of this thread fail with EPERM; whether that was possible.
+    fn refuse(call: libc::c_long) -> bool {
+        let step = |code: u32, jump_else: u8, k: u32| libc::sock_filter {
+            code: code as u16,
+            jt: 0,
+            jf: jump_else,
+            k,
+        };
+        let mut filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the program and its steps live during the calls.
+        unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+        }
+    }
+
+    #[test]
+    fn a_ring_that_may_not_be_entered_is_none() {
+        for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_register, libc::SYS_io_uring_enter] {
+            let thread = std::thread::spawn(move || {
+                if refuse(call) {
+                    assert!(Ring::new().is_err());
+                } else {
+                    println!("left out: system calls can't be filtered here");
+                }
+            });
+            assert!(thread.join().is_ok());
+        }
     }
 }
