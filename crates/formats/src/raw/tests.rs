@@ -111,6 +111,38 @@ fn pieces_of_a_magic_number_written_together_do_not_make_it() {
     });
 }
 
+/// Writes pieces by tasks that run in every order and in between each other; tells whether the file still looks raw.
+fn stays_raw(seed: u64, pieces: &'static [(u64, &'static [u8])]) -> bool {
+    let machine = sim::Sim::new(seed);
+    machine.world().put("/disk", &[0; 8192]);
+    machine.run(async move {
+        let graph = Graph::new(Registry::new(&[protocols::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()));
+        let node = graph.open_image("/disk", None, Common::default(), Policy::FOLLOW).await.unwrap();
+        let perms = Perms { share: block::Share::ALL, ..Perms::WRITER };
+        let request = BackendRequest { label: "test".to_owned(), node, perms, pinned: false };
+        let backend = graph.attach(request).await.unwrap();
+        let write = |(at, data): &(u64, &'static [u8])| {
+            let (backend, at, data) = (backend.clone(), *at, Buf::from_slice(data));
+            rt::spawn(async move { backend.write(at, data, WriteFlags::default()).await })
+        };
+        let results = futures_util::future::join_all(pieces.iter().map(write).collect::<Vec<_>>()).await;
+        let refused = results.into_iter().filter(|result| result.as_ref().unwrap().is_err()).count();
+        assert!(refused <= 1, "{refused} refused: what was let through is not part of it");
+        graph.detach(&backend).await.unwrap();
+        let common = Common { read_only: true, ..Common::default() };
+        graph.open_image("/disk", None, common, Policy::FOLLOW).await.is_ok_and(|n| n.driver_name() == "raw")
+    })
+}
+
+#[test]
+fn pieces_of_a_magic_number_by_tasks_in_any_order_do_not_make_it() {
+    let pairs: &[(u64, &[u8])] = &[(0, b"QF"), (2, b"I\xfb"), (4, b"\0\0\0\x03")];
+    let bytes: &[(u64, &[u8])] = &[(0, b"K"), (1, b"D"), (2, b"M"), (3, b"V")];
+    for seed in 0..40 {
+        assert!(stays_raw(seed, pairs) && stays_raw(seed, bytes), "seed {seed}");
+    }
+}
+
 #[test]
 fn zeroes_and_discards_uncover_no_format() {
     rt::block_on_control(async {
