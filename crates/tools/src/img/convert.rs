@@ -495,6 +495,7 @@ mod tests {
                     backing_format: None,
                     target_is_zero: false,
                     sparse: None,
+                    as_it_is: false,
                     parallel: copy::PARALLEL,
                     rate: None,
                     salvage: false,

@@ -1,11 +1,7 @@
 //! The image locks that a served or idle image holds, and who is let in beside it: ours and the peer's hold the same bytes,
 //! and keep out the same commands of either.
-#![allow(clippy::unwrap_used, reason = "in a test a failure of its own world is a failure")]
 
-#[allow(dead_code, reason = "a part of it is enough here")]
-mod pair;
-
-use pair::peer_is_here;
+use crate::pair::peer_is_here;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,7 +60,7 @@ impl World {
     }
 
     fn command(&self, who: Who, line: &str) -> Command {
-        let mut words = pair::words(line);
+        let mut words = crate::pair::words(line);
         let program = words.remove(0);
         let mut command = match who {
             Who::Peer => Command::new(program),

@@ -1,8 +1,5 @@
 //! `io` and `nbd` beside the programs whose place they take, as `differential.rs` does for `img`.
-#![allow(clippy::unwrap_used, reason = "in a test a failure of its own world is a failure")]
-mod pair;
-
-use pair::*;
+use crate::pair::*;
 
 #[test]
 fn io_commands_print_the_same() {

@@ -1,9 +1,6 @@
 //! Our NBD client and server and the peer's, in all pairings: each pair agrees on extended headers, what it stores and
 //! shows is the same, and a range of gibibytes is one request.
-#![allow(clippy::unwrap_used, reason = "in a test a failure of its own world is a failure")]
-mod pair;
-
-use pair::peer_is_here;
+use crate::pair::peer_is_here;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;

@@ -3,10 +3,7 @@
 //!
 //! What a run decides by chance (times, rates) is cut out first. Where the peer is not installed, a test says so and
 //! proves nothing.
-#![allow(clippy::unwrap_used, reason = "in a test a failure of its own world is a failure")]
-mod pair;
-
-use pair::*;
+use crate::pair::*;
 use std::fs;
 use std::path::Path;
 

@@ -1,14 +1,6 @@
 //! A cluster exists whole in the file: after each command of a random row the file is as long as all that its tables lead to,
 //! and little longer than the peer's after the same row; the disks are the same.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "in a test a failure of its own world is a failure"
-)]
-#[allow(dead_code, reason = "a part of it is enough here")]
-mod pair;
-
-use pair::{Pair, peer_is_here, run};
+use crate::pair::{Pair, peer_is_here, run};
 use std::fs;
 use std::path::Path;
 

@@ -1,8 +1,5 @@
 //! What the programs say of an image that opens although something about it should be known, beside the peer's.
-#![allow(clippy::unwrap_used, reason = "in a test a failure of its own world is a failure")]
-mod pair;
-
-use pair::*;
+use crate::pair::*;
 use std::fs;
 
 /// Runs ours in its folder; exit code, standard output, standard error.

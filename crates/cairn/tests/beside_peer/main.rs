@@ -1,0 +1,16 @@
+//! Our programs beside those whose place they take. Where the peer is not installed, a test says so and proves nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a failure of its own world is a failure"
+)]
+
+mod differential;
+mod differential_io_nbd;
+mod lengths;
+mod locks;
+mod nbd_pairings;
+mod notices;
+mod pair;
