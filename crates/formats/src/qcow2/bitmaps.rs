@@ -75,6 +75,9 @@ pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Vec<Bitmap
         directory.align().await?;
         bitmaps.push(read_one(&mut directory, header, offset).await?);
     }
+    if directory.taken() > extension.directory_size || extension.directory_size - directory.taken() >= 8 {
+        return Err(wrong(offset, "its size is not that of its entries"));
+    }
     Ok(bitmaps)
 }
 

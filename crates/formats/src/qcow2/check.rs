@@ -27,6 +27,7 @@ mod stored;
 mod tables;
 mod walk;
 
+use super::bitmaps;
 use super::header::{AUTOCLEAR_BITMAPS, BITMAPS, Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use block::{BlockError, CheckReport, ErrorKind, Node, Repair, Result};
 use counts::Counts;
@@ -145,6 +146,9 @@ async fn repair_image(
     file_len: u64,
     findings: &mut Findings,
 ) -> Result<()> {
+    if findings.repair() == Repair::All {
+        drop_damaged_bitmaps(file, header, findings).await?;
+    }
     let image = Image { file, header, file_len };
     let table = RefcountTable::read(image, findings).await?;
     let mut tables = TableSet::new(image.clusters());
@@ -202,6 +206,23 @@ async fn forget_bitmaps(file: &Arc<Node>, header: &mut Header) -> Result<()> {
         return Ok(());
     }
     header.drop_extension(file, BITMAPS).await
+}
+
+/// Bitmaps whose directory is damaged keep other programs from opening the image at all, and nobody can tell what they
+/// said: they go, and their clusters with the leaks.
+async fn drop_damaged_bitmaps(file: &Arc<Node>, header: &mut Header, findings: &mut Findings) -> Result<()> {
+    let fault = match bitmaps::read(file, header).await {
+        Err(fault) if fault.kind() == ErrorKind::Corrupt => fault,
+        other => return other.map(drop),
+    };
+    let mut without = header.clone();
+    without.autoclear &= !AUTOCLEAR_BITMAPS;
+    without.store(file).await?;
+    file.flush().await?;
+    *header = without;
+    forget_bitmaps(file, header).await?;
+    findings.mended(|| format!("{}: the bitmaps are dropped", fault.message()));
+    Ok(())
 }
 
 /// An image that is consistent now is marked so.

@@ -126,7 +126,7 @@ impl Image {
         };
         if !self.told_of_dropped.swap(true, Relaxed) {
             self.notices.warn(&format!(
-                "'{}': the L2 entry of guest offset {:#x} ({word:#x}) leads nowhere, and is dropped as its cluster is \
+                "'{}': the L2 entry of guest offset {:#x} ({word:#x}) can't be followed, and is dropped as its cluster is \
                  cleared; 'cairn img check -r all' may find more",
                 self.file_name(),
                 leased.cluster << self.geometry.cluster_bits

@@ -5,7 +5,7 @@ use crate::qcow2::header::{BITMAPS, COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 use block::{CheckReport, Repair};
 
 /// Checks the image at `path`.
-fn check(path: &Path, repair: Repair) -> block::Result<CheckReport> {
+pub(super) fn check(path: &Path, repair: Repair) -> block::Result<CheckReport> {
     rt::block_on_control(async {
         let opened = Opened::new(path).await;
         let result = match Header::read(&opened.file).await {

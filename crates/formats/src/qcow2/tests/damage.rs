@@ -1,7 +1,8 @@
 //! The rule of `docs/damage.md`, case by case: what may make data wrong or lost is refused or marked; all else goes on,
 //! with a notice. Where the peer decides differently, the table says so and why.
+use super::check::check;
 use super::*;
-use block::{Common, Notice};
+use block::{Common, Notice, Repair};
 use std::sync::Mutex;
 
 /// One extension with its padding.
@@ -169,11 +170,11 @@ const BITMAP: [u8; 24] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0,
 
 /// Opens for reading; answers what is told, or `None` if it is refused.
 fn open(path: &Path) -> Option<Vec<String>> {
-    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    TOLD.lock().unwrap().clear();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let kept = told.clone();
     let graph = Graph::new(Registry::new(&[protocols::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()));
-    graph.on_notice(|notice| match notice {
-        Notice::Warning(text) => TOLD.lock().unwrap().push(text.to_owned()),
+    graph.on_notice(move |notice| match notice {
+        Notice::Warning(text) => kept.lock().unwrap().push(text.to_owned()),
         Notice::Repaired { image, .. } => panic!("{image} is repaired where it is only read"),
     });
     let common = Common { read_only: true, ..Common::default() };
@@ -182,7 +183,7 @@ fn open(path: &Path) -> Option<Vec<String>> {
             graph.open_image(path.to_str().unwrap(), Some("qcow2"), common, Policy::FOLLOW).await.ok()?;
         let (_, result) = node.read(0, rt::BufMut::with_len(512)).await;
         let released = graph.release(&node).await;
-        (result.is_ok() && released.is_ok()).then(|| TOLD.lock().unwrap().clone())
+        (result.is_ok() && released.is_ok()).then(|| told.lock().unwrap().clone())
     })
 }
 
@@ -217,5 +218,52 @@ fn damage_of_a_header_is_refused_only_where_data_may_be_wrong_or_lost() {
             Opens
         };
         assert_eq!(verdict, *theirs, "the peer, {what}: {text}");
+    }
+}
+
+#[test]
+fn bitmaps_whose_directory_is_damaged_are_dropped_by_a_repair_and_by_nothing_else() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    let name = path.to_str().unwrap();
+    create(&path, 1 << 20, &[]).unwrap();
+    for bitmap in ["b0", "b1"] {
+        let Some((0, _)) = peer("qemu-img", &["bitmap", "--add", name, bitmap]) else { return };
+    }
+    let good = std::fs::read(&path).unwrap();
+    let extension = header(&path).unwrap().extension(BITMAPS).unwrap().offset as usize;
+    let directory = header(&path).unwrap().bitmaps().unwrap().directory_offset as usize;
+    for (what, at, bytes) in [
+        ("fewer than there are", extension, &[0, 0, 0, 1][..]),
+        ("more than there are", extension, &[0, 0, 0, 3]),
+        ("more than there can be", extension, &[0, 1, 0, 0]),
+        ("a directory too short", extension + 8, &[0, 0, 0, 0, 0, 0, 0, 8]),
+        ("a directory that is not aligned", extension + 22, &[2]),
+        ("a table that is not aligned", directory + 6, &[2]),
+        ("no name", directory + 18, &[0, 0]),
+        ("a name beyond the directory", directory + 18, &[255, 255]),
+        ("an unknown type", directory + 16, &[7]),
+        ("unknown flags", directory + 14, &[1]),
+        ("a granularity that can't be", directory + 17, &[99]),
+    ] {
+        let mut image = good.clone();
+        put(&mut image, at, bytes);
+        std::fs::write(&path, &image).unwrap();
+        assert!(open(&path).is_some(), "{what}");
+        assert_ne!(
+            peer("qemu-img", &["check", "-r", "all", name]).unwrap().0,
+            0,
+            "{what}: the peer can't even repair"
+        );
+        let leaks = check(&path, Repair::Leaks).unwrap();
+        assert!(leaks.corruptions > 0 && leaks.leaks_fixed == 0, "{what}: {leaks:?}");
+        assert!(std::fs::read(&path).unwrap() == image, "{what}");
+        let all = check(&path, Repair::All).unwrap();
+        assert!(all.corruptions_fixed > 0 && all.leaks_fixed > 0 && all.corruptions == 0, "{what}: {all:?}");
+        let clean = check(&path, Repair::No).unwrap();
+        assert_eq!((clean.corruptions, clean.leaks), (0, 0), "{what}: {clean:?}");
+        let (code, text) = peer("qemu-img", &["check", name]).unwrap();
+        assert!(code == 0 && !text.contains("warning"), "{what}: {text}");
+        assert_eq!(peer("qemu-img", &["bitmap", "--add", name, "b2"]).unwrap().0, 0, "{what}");
     }
 }
