@@ -90,16 +90,19 @@ pub fn run(program: &str, registry: Arc<Registry>, options: &[DaemonOption]) -> 
     rt::block_on_control(async move { live(&program, registry, options, waiting).await })
 }
 
-/// Tells what a person should know of an image although nothing fails.
+/// Tells what a person should know of an image although nothing fails. Nobody is left to tell where that fails.
 fn tell(program: &str, notice: Notice<'_>) {
+    let mut to = std::io::stderr().lock();
     match notice {
-        Notice::Warning(text) => eprintln!("{program}: warning: {text}"),
-        Notice::Repaired { image, report } => eprintln!(
+        Notice::Warning(text) => writeln!(to, "{program}: warning: {text}"),
+        Notice::Repaired { image, report } => writeln!(
+            to,
             "{program}: warning: '{image}' was not closed after its last use and has been repaired: {} corruptions, {} \
              leaked clusters",
             report.corruptions_fixed, report.leaks_fixed
         ),
     }
+    .ok();
 }
 
 async fn live(

@@ -115,11 +115,7 @@ impl Qcow2 {
         }
         // Refcount blocks have the first claim to their clusters; L2 tables are known as their L1 pages are loaded.
         image.regions.clear();
-        if let Some(wrong) = image.find_blocks().await? {
-            image.notices.warn(&format!(
-                "refcounts of '{name}' are lost ({wrong}); 'cairn img check -r all' makes them anew"
-            ));
-        }
+        image.find_blocks().await?;
         let asked = image.settings.read().checks.has("inactive-l2");
         image.regions.set_inactive(self.inactive_tables(asked).await?);
         *image.alloc.lock().await = Alloc::new(length, image.g().clusters(length));

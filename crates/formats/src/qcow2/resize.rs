@@ -210,6 +210,12 @@ impl Image {
     // ---- shrinking ----
 
     async fn shrink(self: &Arc<Self>, size: u64) -> Result<()> {
+        if let Some(wrong) = self.find_blocks().await? {
+            self.notices.warn(&format!(
+                "refcounts of '{}' are lost ({wrong}); 'cairn img check -r all' makes them anew",
+                self.file_name()
+            ));
+        }
         self.flush().await?;
         self.store_size(size).await?;
         self.size.store(size, Release);
