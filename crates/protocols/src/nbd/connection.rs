@@ -55,7 +55,7 @@ impl Default for Patience {
 impl Patience {
     /// How long a request that begins now may take. A server without fast zeroes may have to write every byte of
     /// them, and one request can mean a whole disk.
-    fn term(&self, command: Command, length: u64) -> Term {
+    pub fn term(&self, command: Command, length: u64) -> Term {
         let work = match command {
             Command::WRITE_ZEROES | Command::TRIM => Duration::from_secs(length / SLOWEST),
             _ => Duration::ZERO,
@@ -122,6 +122,11 @@ impl Connection {
     /// One request can mean more than 4 GiB.
     pub fn extended(&self) -> bool {
         self.headers.extended()
+    }
+
+    /// Why the connection is of no more use, if so.
+    pub fn dead(&self) -> Option<BlockError> {
+        self.requests.dead()
     }
 
     /// The server tells what is allocated.

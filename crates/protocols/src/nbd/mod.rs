@@ -247,7 +247,8 @@ impl Driver for NbdDriver {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if !self.has(TransmissionFlags::SEND_FLUSH) {
-                return Ok(());
+                // Nothing to ask for, but what was written through a lost connection may not have arrived.
+                return self.connection.dead().map_or(Ok(()), Err);
             }
             let (_, result) =
                 self.connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await;
