@@ -94,14 +94,23 @@ impl NbdDriver {
     }
 
     /// Carries out a command without data over a range, in as many requests as it takes: one, if headers are extended.
+    ///
+    /// A server may find such a range too long, and says so as of a request that makes no sense: it is asked again for no
+    /// more than a payload at a time ("Size constraints").
     async fn over_range(&self, command: Command, flags: CommandFlags, offset: u64, len: u64) -> Result<()> {
+        let payload = u64::from(self.longest);
+        let mut longest = if self.connection.extended() { u64::MAX } else { payload };
         let mut done = 0;
         while done < len {
-            let longest = if self.connection.extended() { u64::MAX } else { u64::from(self.longest) };
             let piece = (len - done).min(longest);
             let (_, result) = self.connection.call(command, flags, (offset + done, piece), None, None).await;
-            result?;
-            done += piece;
+            match result {
+                Err(error) if piece > payload && is_too_long(&error) => longest = payload,
+                result => {
+                    result?;
+                    done += piece;
+                }
+            }
         }
         Ok(())
     }
@@ -300,6 +309,12 @@ impl Drop for NbdDriver {
     fn drop(&mut self) {
         self.connection.close();
     }
+}
+
+/// The server may have refused a request for its length alone.
+fn is_too_long(error: &BlockError) -> bool {
+    let codes = [nbd::ErrorCode::EOVERFLOW, nbd::ErrorCode::EINVAL];
+    codes.iter().any(|code| code.to_errno() == error.errno())
 }
 
 fn joined(front: Option<BufMut>, back: BufMut) -> BufMut {

@@ -68,3 +68,41 @@ fn a_server_may_take_as_long_for_zeroes_as_writing_them_takes() {
         assert!(forever.silence > u64::MAX / 2000);
     });
 }
+
+#[test]
+fn a_range_that_the_server_finds_too_long_is_cut_and_what_it_refuses_in_any_length_is_an_error() {
+    for (code, bound, succeeds) in [
+        (ErrorCode::EOVERFLOW, u64::from(nbd::limits::PAYLOAD), true),
+        (ErrorCode::EINVAL, u64::from(nbd::limits::PAYLOAD), true),
+        (ErrorCode::EINVAL, 0, false),
+        (ErrorCode::ENOSPC, u64::from(nbd::limits::PAYLOAD), false),
+    ] {
+        run(async |socket: &Path| {
+            let listener = super::bound(socket).await;
+            let server = rt::spawn(async move {
+                let guest = greet(&listener, ALL).await;
+                let mut served = 0;
+                while let Some((request, _)) = guest.next_request().await {
+                    let to = guest.reply_to(&request);
+                    let mut reply = to.success().to_vec();
+                    match request.command {
+                        Command::DISC => break,
+                        _ if request.length <= bound => served += request.length,
+                        _ => {
+                            reply.clear();
+                            to.put_error(&mut reply, code, "not in one piece", None);
+                        }
+                    }
+                    guest.stream.send_all(&reply).await.unwrap();
+                }
+                served
+            });
+            let mut driver = connect(socket).await.unwrap();
+            driver.export.size = LARGE;
+            let result = driver.write_zeroes(0, LARGE, ZeroFlags::default()).await;
+            assert_eq!(result.is_ok(), succeeds, "{code}: {result:?}");
+            driver.close().await.unwrap();
+            assert_eq!(server.await.unwrap(), if succeeds { LARGE } else { 0 }, "{code}");
+        });
+    }
+}
