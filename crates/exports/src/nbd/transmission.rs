@@ -450,7 +450,8 @@ impl<'a> Transmission<'a> {
         let backend = self.backend.clone();
         match (request.command, self.session.contexts.first()) {
             (Command::BLOCK_STATUS, Some(&context)) => {
-                rt::spawn(waiting::block_status(task, backend, context)).detach();
+                let block = u64::from(self.session.rules.minimum_block.max(1));
+                rt::spawn(waiting::block_status(task, backend, context, block)).detach();
             }
             _ => rt::spawn(waiting::other(task, backend, self.through)).detach(),
         }

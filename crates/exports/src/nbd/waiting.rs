@@ -178,10 +178,11 @@ async fn cache(task: &Task, backend: &Backend) -> Result<()> {
     Ok(())
 }
 
-/// Answers block status for the selected contexts, of which there is only `base:allocation` so far.
-pub(super) async fn block_status(task: Task, backend: Arc<Backend>, context: u32) {
+/// Answers block status for the selected contexts, of which there is only `base:allocation` so far. `block`: smallest
+/// length that the client knows.
+pub(super) async fn block_status(task: Task, backend: Arc<Backend>, context: u32, block: u64) {
     let (request, headers) = (task.request, task.headers);
-    let extents = match extents(&backend, &request).await {
+    let extents = match extents(&backend, &request, block).await {
         Ok(extents) => extents,
         Err(error) => return task.finish(Reply::failed(&request, headers, &error)),
     };
@@ -193,15 +194,15 @@ pub(super) async fn block_status(task: Task, backend: Arc<Backend>, context: u32
     task.finish(Reply::Bytes(bytes));
 }
 
-/// Extents from the start of the request on, neighbours of one kind joined; at least one.
-async fn extents(backend: &Backend, request: &Request) -> Result<Vec<(u64, ExtentFlags)>> {
+/// Extents from the start of the request on, neighbours of one kind joined; at least one. Each is a multiple of `block`
+/// long if the request is.
+async fn extents(backend: &Backend, request: &Request, block: u64) -> Result<Vec<(u64, ExtentFlags)>> {
     let most = if request.flags.contains(CommandFlags::REQ_ONE) { 1 } else { EXTENTS };
     let mut extents: Vec<(u64, ExtentFlags)> = Vec::new();
     let (mut at, mut left) = (request.offset, request.length);
-    for _ in 0..QUERIES {
-        let status = backend.status(at, left).await?;
-        let len = status.len.min(left);
-        let flags = flags(&status);
+    let mut queries = QUERIES;
+    while queries > 0 {
+        let (len, flags) = next_extent(backend, at, left, block, &mut queries).await?;
         let count = extents.len();
         match extents.last_mut() {
             Some(last) if last.1 == flags => last.0 += len, // all lengths sum up to the request's at most
@@ -215,6 +216,35 @@ async fn extents(backend: &Backend, request: &Request) -> Result<Vec<(u64, Exten
         }
     }
     Ok(extents)
+}
+
+/// The extent at `at`, at most `left` bytes of it. Of a block that is of several kinds only what holds for all of it is
+/// told.
+async fn next_extent(
+    backend: &Backend,
+    at: u64,
+    left: u64,
+    block: u64,
+    queries: &mut usize,
+) -> Result<(u64, ExtentFlags)> {
+    let status = backend.status(at, left).await?;
+    *queries -= 1;
+    let (mut len, mut all) = (status.len.min(left), flags(&status));
+    if len == left || len >= block {
+        let whole = if len == left { len } else { len - len % block };
+        return Ok((whole, all));
+    }
+    let end = block.min(left);
+    while len < end && *queries > 0 {
+        let status = backend.status(at + len, end - len).await?;
+        *queries -= 1;
+        if status.len == 0 {
+            break;
+        }
+        len += status.len.min(end - len);
+        all = ExtentFlags(all.0 & flags(&status).0);
+    }
+    Ok((end, if len < end { ExtentFlags::NONE } else { all }))
 }
 
 fn flags(status: &Status) -> ExtentFlags {

@@ -80,6 +80,44 @@ fn block_status_tells_data_from_holes() {
 }
 
 #[test]
+fn extents_are_multiples_of_the_block_that_the_client_was_told() {
+    run(async |world| {
+        std::fs::write(world.image(), vec![1; 70_000 + 100]).unwrap();
+        world.disk(false).await;
+        let server = world.start(exports::ServerOptions::default()).await;
+        let node = world.graph.node("disk").unwrap();
+        let request =
+            block::BackendRequest { label: "test".into(), node, perms: block::Perms::READER, pinned: false };
+        let backend = world.graph.attach(request).await.unwrap();
+        let size = backend.length();
+        assert_eq!(size, 70_144);
+        for (name, minimum_block) in [("bytes", 1), ("sectors", 512), ("pages", 4096)] {
+            let offered = server.add(exports::NbdExportSpec {
+                name: name.to_owned(),
+                description: String::new(),
+                backend: backend.clone(),
+                writable: false,
+                writethrough: false,
+                minimum_block,
+                multi_conn: true,
+            });
+            let mut client = world.client(name).await;
+            let asked = size - size % u64::from(minimum_block);
+            let (outcome, _) = client.ask(Command::BLOCK_STATUS, 0, asked, &[]).await;
+            let hole = ExtentFlags::HOLE | ExtentFlags::ZERO;
+            let expected = match minimum_block {
+                1 => vec![(70_100, ExtentFlags::NONE), (44, hole)],
+                _ => vec![(asked, ExtentFlags::NONE)],
+            };
+            assert_eq!(outcome, Outcome::Done(expected), "{name}");
+            drop(client);
+            offered.unwrap().withdraw().await;
+        }
+        world.graph.detach(&backend).await.unwrap();
+    });
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_the_connection_lives() {
     run_with_each(true, async |_, mut client| {
         let end = SIZE as u64;
