@@ -158,7 +158,7 @@ fn a_request_that_would_take_for_ever_does_not_keep_the_server_from_stopping() {
             let request = client.request(command, 0, length);
             client.send(&request, &[]).await;
             rt::sleep(Duration::from_millis(50)).await;
-            let stopped = rt::timeout(Duration::from_secs(20), server.stop()).await;
+            let stopped = rt::timeout(Duration::from_secs(120), server.stop()).await;
             assert!(stopped.is_ok(), "{command} goes on for nobody");
         });
     }
@@ -186,7 +186,7 @@ fn any_request_is_answered_under_its_name_and_the_stream_stays_in_step() {
         world.serve_disk().await;
         let mut dice = Dice(22);
         let mut client = world.client("disk").await;
-        for _ in 0..3000 {
+        for _ in 0..1000 {
             let flags = CommandFlags((dice.below(64) & dice.below(64)) as u16);
             let command = Command(dice.below(9) as u16);
             let offset = if dice.below(2) == 0 { dice.any() } else { dice.below(SIZE as u64) };
