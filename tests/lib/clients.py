@@ -312,6 +312,19 @@ def _(place):
     place.refused([*face("img"), "info", f"nbd://127.0.0.1:{free_port()}/disk"], "refused")
 
 
+@proof("a client that asks for zeroes of 32 TiB and leaves keeps no server from ending")
+def _(place):
+    image, sock = place.path("vast.qcow2"), place.path("s")
+    place.ok([ours("qemu-img"), "create", "-q", "-f", "qcow2", image, "64T"])
+    server = place.serve([*face("nbd"), "-t", "-e", "0", "-f", "qcow2", "-x", "disk", "-k", sock, image], sock)
+    client = wire.Client(sock).go("disk", wire.EXTENDED)
+    client.socket.sendall(struct.pack(">IHHQQQ", wire.EXTENDED_REQUEST, 0, wire.ZERO, 7, 0, 32 << 40))
+    time.sleep(0.5)
+    client.socket.close()
+    assert place.end(server, seconds=60) == 0
+    place.ok([ours("qemu-img"), "check", "-q", image])
+
+
 @proof("a client without TLS at a server that requires it is told what to look for, and what the server says, once",
        ("peer:qemu-nbd",))
 def _(place):

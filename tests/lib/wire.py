@@ -9,8 +9,8 @@ import threading
 import time
 
 INIT, OPTION, REPLY = 0x4E42444D41474943, 0x49484156454F5054, 0x3E889045565A9
-REQUEST, SIMPLE, CHUNK = 0x25609513, 0x67446698, 0x668E33EF
-EXPORT_NAME, ABORT, LIST, INFO, GO, STRUCTURED, LIST_META, SET_META = 1, 2, 3, 6, 7, 8, 9, 10
+REQUEST, SIMPLE, CHUNK, EXTENDED_REQUEST = 0x25609513, 0x67446698, 0x668E33EF, 0x21E41C71
+EXPORT_NAME, ABORT, LIST, INFO, GO, STRUCTURED, LIST_META, SET_META, EXTENDED = 1, 2, 3, 6, 7, 8, 9, 10, 11
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZERO, STATUS = 0, 1, 2, 3, 4, 5, 6, 7
 ACK, REP_SERVER, REP_INFO, REP_META = 1, 2, 3, 4
 FLAGS = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8  # has flags, flush, FUA, trim, zeroes, multi-conn
@@ -57,9 +57,12 @@ class Client:
             if found[-1][1] == ACK or found[-1][1] >= 1 << 31:
                 return found
 
-    def go(self, name):
-        """Into transmission, with simple replies."""
+    def go(self, name, *options):
+        """Into transmission, with simple replies if no options ask for others first."""
         self.greet()
+        for option in options:
+            self.option(option)
+            assert self.replies()[-1][1] == ACK
         self.option(GO, struct.pack(">I", len(name)) + name.encode() + struct.pack(">H", 0))
         assert self.replies()[-1][1] == ACK
         return self
