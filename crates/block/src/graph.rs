@@ -147,7 +147,7 @@ impl Graph {
 
     /// Parents of the node with the role it has for each.
     pub fn parents(&self, node: &Arc<Node>) -> Vec<(Arc<Node>, Role)> {
-        self.0.topology.read().parents(node)
+        self.0.topology.read().parents(node).to_vec()
     }
 
     // ---- opening and closing ----
@@ -281,12 +281,7 @@ impl Graph {
             return Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'")));
         }
         node.edges.all().into_iter().try_for_each(|(_, child)| child.steady_for(&node))?;
-        topology.nodes.push(node.clone());
-        if let Err(e) = topology.settle(std::slice::from_ref(&node)) {
-            topology.nodes.retain(|n| !Arc::ptr_eq(n, &node));
-            topology.settle_left(&node.edges.all().into_iter().map(|(_, child)| child).collect::<Vec<_>>());
-            return Err(e);
-        }
+        topology.add(&node)?;
         drop(topology);
         node.driver.attached(&node);
         Ok(node)
@@ -317,7 +312,7 @@ impl Graph {
                 if node.monitor_owned() || !topology.users(&node).is_empty() {
                     continue;
                 }
-                topology.nodes.retain(|n| !Arc::ptr_eq(n, &node));
+                topology.remove(&node);
             }
             // What was acknowledged outlives the close, whether or not anybody flushed.
             let flushed = if node.poisoned() { Ok(()) } else { node.flush().await };

@@ -5,7 +5,7 @@ use block::*;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::time::Duration;
 
 const SECTOR: u64 = 512;
@@ -37,7 +37,14 @@ struct Memory {
     bytes: Mutex<Vec<u8>>,
     slow: AtomicBool,
     fail_flush: bool,
+    tells: bool,
 }
+
+/// What the memory that tells was last told to hold, and whether it refuses writers.
+static TOLD: Mutex<Perms> = Mutex::new(Perms::IDLE);
+static REFUSES: AtomicBool = AtomicBool::new(false);
+/// How often overlays that count were asked what they need.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
 
 fn open_memory(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
@@ -45,8 +52,9 @@ fn open_memory(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Op
         let size = options.take_u64("size")?.unwrap_or(1 << 20);
         let slow = AtomicBool::new(options.take_bool("slow")?.unwrap_or(false));
         let fail_flush = options.take_bool("fail-flush")?.unwrap_or(false);
+        let tells = options.take_bool("tells")?.unwrap_or(false);
         options.finish()?;
-        let driver = Memory { bytes: Mutex::new(vec![0; size as usize]), slow, fail_flush };
+        let driver = Memory { bytes: Mutex::new(vec![0; size as usize]), slow, fail_flush, tells };
         Ok(Opened { driver: Arc::new(driver), filename: Some("mem:".to_owned()) })
     })
 }
@@ -62,6 +70,16 @@ impl Memory {
 impl Driver for Memory {
     fn facts(&self) -> Facts {
         Facts::default()
+    }
+    fn set_perms(&self, perms: Perms) -> Result<()> {
+        if self.tells {
+            let mut told = TOLD.lock();
+            if REFUSES.load(Acquire) && perms.need.has(Share::WRITE) && !told.need.has(Share::WRITE) {
+                return Err(BlockError::new(ErrorKind::Locked, "another process writes"));
+            }
+            *told = perms;
+        }
+        Ok(())
     }
     fn length(&self) -> u64 {
         self.bytes.lock().len() as u64
@@ -105,6 +123,9 @@ impl Driver for Memory {
 struct Overlay {
     edges: Arc<Edges>,
     allocated: Arc<Mutex<Vec<bool>>>,
+    /// What is needed of it, it needs of its children.
+    lends: bool,
+    counts: bool,
 }
 
 struct Publish {
@@ -126,9 +147,14 @@ fn open_overlay(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Re
         let mut options = options;
         let file = context.file(&mut options).await?;
         context.backing(&mut options, None).await?;
+        let lends = options.take_bool("lends")?.unwrap_or(false);
+        let counts = options.take_bool("counts")?.unwrap_or(false);
         options.finish()?;
         let allocated = Arc::new(Mutex::new(vec![false; (file.length() / SECTOR) as usize]));
-        Ok(Opened { driver: Arc::new(Overlay { edges: context.edges().clone(), allocated }), filename: None })
+        Ok(Opened {
+            driver: Arc::new(Overlay { edges: context.edges().clone(), allocated, lends, counts }),
+            filename: None,
+        })
     })
 }
 
@@ -165,7 +191,11 @@ impl Driver for Overlay {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async { Ok(()) })
     }
-    fn child_perms(&self, role: Role, _: Perms, read_only: bool) -> Perms {
+    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
+        ASKED.fetch_add(usize::from(self.counts), Relaxed);
+        if self.lends {
+            return parents;
+        }
         let share = Share::READ.and(Share::WRITE_UNCHANGED);
         match role {
             Role::File if !read_only => {
@@ -456,6 +486,74 @@ fn long_chains_and_nodes_that_are_reached_in_many_ways_are_changed_in_no_time() 
         graph.set_perms(&reader, Perms::IDLE).await.unwrap();
         graph.detach(&reader).await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn a_chain_is_opened_and_closed_with_a_few_looks_at_each_layer() {
+    rt::block_on_control(async {
+        const LAYERS: usize = 1000;
+        let graph = graph();
+        let mut chain = Options::new().with_str("driver", "mem");
+        for _ in 0..LAYERS {
+            let file = Options::new().with_str("driver", "mem");
+            chain = Options::new()
+                .with_str("driver", "overlay")
+                .with("read-only", Opt::Bool(true))
+                .with("counts", Opt::Bool(true))
+                .with("file", Opt::Dict(file))
+                .with("backing", Opt::Dict(chain));
+        }
+        let top = graph.open(chain, Policy::ALONE).await.unwrap();
+        let reader = attach(&graph, top.name(), Perms::READER).await.unwrap();
+        graph.detach(&reader).await.unwrap();
+        assert!(graph.nodes().is_empty());
+        let asked = ASKED.load(Relaxed);
+        assert!(asked < 20 * LAYERS, "asked {asked} times");
+    });
+}
+
+#[test]
+fn what_a_driver_is_told_is_always_what_all_users_above_it_need_together() {
+    rt::block_on_control(async {
+        let graph = graph();
+        graph.add(memory("n0").with("tells", Opt::Bool(true))).await.unwrap();
+        for i in 1..8 {
+            let lends = overlay(&format!("n{i}"), &format!("n{}", i - 1)).with("lends", Opt::Bool(true));
+            graph.add(lends).await.unwrap();
+        }
+        let (mut users, mut state, mut refused): (Vec<(Arc<Backend>, Perms)>, _, _) =
+            (Vec::new(), 88_172_645u64, 0);
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for _ in 0..2000 {
+            let need = [Share::NONE, Share::READ, Share::READ.and(Share::WRITE)][random(3)];
+            let share = [Share::ALL, Share::ALL, Share::ALL, Share::READ][random(4)];
+            let (perms, mine) = (Perms { need, share }, random(users.len().max(1)));
+            REFUSES.store(random(4) == 0, Release);
+            let failed = match (random(3), users.get_mut(mine)) {
+                (0, Some(_)) => graph.detach(&users.swap_remove(mine).0).await.is_err(),
+                (1, Some(user)) => {
+                    let changed = graph.set_perms(&user.0, perms).await;
+                    user.1 = if changed.is_ok() { perms } else { user.1 };
+                    changed.is_err()
+                }
+                _ => match attach(&graph, &format!("n{}", random(8)), perms).await {
+                    Ok(user) => {
+                        users.push((user, perms));
+                        false
+                    }
+                    Err(_) => true,
+                },
+            };
+            refused += u32::from(failed);
+            assert_eq!(*TOLD.lock(), Perms::together(users.iter().map(|(_, perms)| *perms)));
+        }
+        assert!((100..1900).contains(&refused), "{refused} refused");
     });
 }
 

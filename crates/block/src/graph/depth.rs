@@ -3,10 +3,8 @@
 //! A request goes down a chain of backing images in a loop, and into the file of a format by a call. So a chain may be
 //! long, and files in files few.
 use super::Graph;
-use super::topology::Topology;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Role};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Most backing images below an image.
@@ -31,55 +29,36 @@ pub(crate) fn check_depth(layers: usize, nesting: usize) -> Result<()> {
     Ok(())
 }
 
-/// Layers and nesting below nodes.
-#[derive(Default)]
-pub(super) struct Depths(HashMap<*const Node, (usize, usize)>);
+/// How deep the graph is below a node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Depth {
+    /// Backing images, one below the other.
+    layers: usize,
+    /// Files inside of files.
+    nesting: usize,
+}
 
-impl Depths {
-    /// Those of `node`; each node below is looked at once.
-    fn of(&mut self, node: &Arc<Node>) -> (usize, usize) {
-        let mut todo = vec![node.clone()];
-        while let Some(node) = todo.last().cloned() {
-            let children = node.edges.all();
-            let unknown = children.iter().filter(|(_, c)| !self.0.contains_key(&Arc::as_ptr(c)));
-            let before = todo.len();
-            todo.extend(unknown.map(|(_, child)| child.clone()));
-            if todo.len() == before {
-                todo.pop();
-                self.0.insert(Arc::as_ptr(&node), self.above(&children));
-            }
-        }
-        self.known(node)
-    }
-
-    fn known(&self, node: &Arc<Node>) -> (usize, usize) {
-        self.0.get(&Arc::as_ptr(node)).copied().unwrap_or_default()
-    }
-
-    fn above(&self, children: &[(Role, Arc<Node>)]) -> (usize, usize) {
-        children.iter().fold((0, 0), |(layers, nesting), (role, child)| {
-            let (below, inside) = self.known(child);
-            match role {
-                Role::Backing => (layers.max(below + 1), nesting.max(inside)),
-                Role::File | Role::Data => (layers.max(below), nesting.max(inside + 1)),
-            }
+impl Depth {
+    /// That of a node over children.
+    pub(super) fn above(children: impl Iterator<Item = (Role, Depth)>) -> Self {
+        children.fold(Self::default(), |depth, (role, below)| {
+            let (layers, nesting) = match role {
+                Role::Backing => (below.layers + 1, below.nesting),
+                Role::File | Role::Data => (below.layers, below.nesting + 1),
+            };
+            Self { layers: depth.layers.max(layers), nesting: depth.nesting.max(nesting) }
         })
     }
 
-    /// Refuses a topology in which something is too deep.
-    pub(super) fn check(topology: &Topology) -> Result<()> {
-        let mut depths = Self::default();
-        topology.nodes.iter().try_for_each(|node| {
-            let (layers, nesting) = depths.of(node);
-            check_depth(layers, nesting)
-        })
+    /// Refuses what is too deep.
+    pub(super) fn check(self) -> Result<()> {
+        check_depth(self.layers, self.nesting)
     }
 }
 
 impl Graph {
     /// Refuses an overlay of `node` that would make a chain too long.
     pub fn check_room_above(&self, node: &Arc<Node>) -> Result<()> {
-        let (layers, _) = Depths::default().of(node);
-        check_depth(layers + 1, 0)
+        check_depth(self.0.topology.read().depth(node).layers + 1, 0)
     }
 }

@@ -1,5 +1,5 @@
 //! Who uses what: the nodes and entries of a graph, and whether their permissions agree.
-use super::depth::Depths;
+use super::depth::Depth;
 use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Role};
@@ -12,6 +12,25 @@ use std::sync::Arc;
 pub(super) struct Topology {
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) entries: Vec<Arc<Backend>>,
+    records: HashMap<Key, Record>,
+}
+
+/// What is known of a node of the topology, so that a change costs what it changes, not what there is: a chain of a
+/// thousand images is opened layer by layer.
+#[derive(Default)]
+struct Record {
+    /// Nodes that have it as a child.
+    parents: Vec<(Arc<Node>, Role)>,
+    /// What its users were found to need together when it, and all below it, was last settled.
+    settled: Option<Perms>,
+    depth: Depth,
+}
+
+/// A node, by its address.
+type Key = usize;
+
+fn key(node: &Arc<Node>) -> Key {
+    Arc::as_ptr(node).addr()
 }
 
 /// Users of a node that a change moves.
@@ -21,8 +40,8 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    pub(super) fn point_to(&self, node: &Arc<Node>) {
-        self.parents.iter().for_each(|(p, role)| p.edges.set(*role, Some(node.clone())));
+    pub(super) fn point_to(&self, node: &Arc<Node>, topology: &mut Topology) {
+        self.parents.iter().for_each(|(p, role)| topology.set_child(p, *role, Some(node.clone())));
         self.entries.iter().for_each(|e| e.root.store(node.clone()));
     }
 }
@@ -30,22 +49,58 @@ impl Moved {
 impl Topology {
     /// Refuses a node that was deleted meanwhile.
     pub(super) fn has(&self, node: &Arc<Node>) -> Result<()> {
-        if self.nodes.iter().any(|n| Arc::ptr_eq(n, node)) {
+        if self.records.contains_key(&key(node)) {
             return Ok(());
         }
         Err(BlockError::new(ErrorKind::NotFound, format!("Node '{}' was deleted meanwhile", node.name())))
     }
 
-    pub(super) fn parents(&self, node: &Arc<Node>) -> Vec<(Arc<Node>, Role)> {
-        let mut parents = Vec::new();
-        for parent in &self.nodes {
-            for role in Role::ALL {
-                if parent.edges.with(role, |c| c.is_some_and(|c| Arc::ptr_eq(c, node))) {
-                    parents.push((parent.clone(), role));
-                }
-            }
+    /// Takes in a node that was just opened over children that are here.
+    pub(super) fn add(&mut self, node: &Arc<Node>) -> Result<()> {
+        let children = node.edges.all();
+        self.nodes.push(node.clone());
+        let depth = self.depth_above(&children);
+        self.records.insert(key(node), Record { depth, ..Record::default() });
+        children.iter().for_each(|(role, child)| self.add_parent(child, node, *role));
+        let added = depth.check().and_then(|()| self.settle(std::slice::from_ref(node)));
+        if added.is_err() {
+            self.remove(node);
+            self.settle_left(&children.into_iter().map(|(_, child)| child).collect::<Vec<_>>());
         }
-        parents
+        added
+    }
+
+    /// Takes a node out that nobody uses. What it used is settled by the caller.
+    pub(super) fn remove(&mut self, node: &Arc<Node>) {
+        self.nodes.retain(|n| !Arc::ptr_eq(n, node));
+        self.records.remove(&key(node));
+        node.edges.all().iter().for_each(|(role, child)| self.remove_parent(child, node, *role));
+    }
+
+    /// Sets a child of a node.
+    pub(super) fn set_child(&mut self, node: &Arc<Node>, role: Role, child: Option<Arc<Node>>) {
+        if self.has(node).is_ok() {
+            node.edges.get(role).iter().for_each(|old| self.remove_parent(old, node, role));
+            child.iter().for_each(|new| self.add_parent(new, node, role));
+        }
+        node.edges.set(role, child);
+    }
+
+    fn add_parent(&mut self, child: &Arc<Node>, parent: &Arc<Node>, role: Role) {
+        if let Some(record) = self.records.get_mut(&key(child)) {
+            record.parents.push((parent.clone(), role));
+        }
+    }
+
+    fn remove_parent(&mut self, child: &Arc<Node>, parent: &Arc<Node>, role: Role) {
+        if let Some(record) = self.records.get_mut(&key(child)) {
+            record.parents.retain(|(p, r)| *r != role || !Arc::ptr_eq(p, parent));
+        }
+    }
+
+    /// Nodes that have this one as a child, and as what.
+    pub(super) fn parents(&self, node: &Arc<Node>) -> &[(Arc<Node>, Role)] {
+        self.records.get(&key(node)).map_or(&[], |record| &record.parents)
     }
 
     /// Who uses the node: what to call them, and their permissions.
@@ -56,7 +111,7 @@ impl Topology {
 
     pub(super) fn moved_users(&self, node: &Arc<Node>) -> Moved {
         Moved {
-            parents: self.parents(node),
+            parents: self.parents(node).to_vec(),
             entries: self
                 .entries
                 .iter()
@@ -66,24 +121,90 @@ impl Topology {
         }
     }
 
-    /// Checks the permissions of `nodes` and everything below them, then lets the drivers take the locks they mean.
-    pub(super) fn settle(&self, nodes: &[Arc<Node>]) -> Result<()> {
-        Depths::check(self)?;
-        let mut uses = Uses::of(self);
-        let mut plan = Vec::new();
-        for node in below(nodes) {
-            let users = uses.users(&node);
-            conflict_free(&node, &users)?;
-            plan.push((node, Perms::together(users.into_iter().map(|(_, p)| p))));
+    // ---- depths ----
+
+    fn depth_above(&self, children: &[(Role, Arc<Node>)]) -> Depth {
+        let depth = |child| self.records.get(&key(child)).map_or(Depth::default(), |record| record.depth);
+        Depth::above(children.iter().map(|(role, child)| (*role, depth(child))))
+    }
+
+    /// How deep the graph is below `node`.
+    pub(super) fn depth(&self, node: &Arc<Node>) -> Depth {
+        self.records.get(&key(node)).map_or(Depth::default(), |record| record.depth)
+    }
+
+    /// Measures all depths anew, and refuses what is too deep.
+    pub(super) fn check_depths(&mut self) -> Result<()> {
+        let mut known = HashSet::new();
+        let mut checked = Ok(());
+        for node in self.nodes.clone() {
+            let mut todo = vec![node];
+            while let Some(node) = todo.last().cloned() {
+                let children = node.edges.all();
+                let before = todo.len();
+                todo.extend(children.iter().map(|(_, c)| c).filter(|c| !known.contains(&key(c))).cloned());
+                if todo.len() == before {
+                    todo.pop();
+                    known.insert(key(&node));
+                    let depth = self.depth_above(&children);
+                    checked = checked.and(depth.check());
+                    self.records.entry(key(&node)).and_modify(|record| record.depth = depth);
+                }
+            }
         }
-        for (node, perms) in plan.iter().filter(|(n, _)| !n.common.read().force_share) {
-            node.driver.set_perms(*perms).map_err(|e| e.at_node(node.name()))?;
+        checked
+    }
+
+    // ---- permissions ----
+
+    /// Checks the permissions of `nodes` and everything below them, then lets the drivers take the locks they mean. What
+    /// is below a node whose users need what they did before, and that is none of `nodes`, is settled already.
+    pub(super) fn settle(&mut self, nodes: &[Arc<Node>]) -> Result<()> {
+        let plan = self.plan(nodes)?;
+        for (node, perms) in &plan {
+            let told = match node.common.read().force_share {
+                true => Ok(()),
+                false => node.driver.set_perms(*perms).map_err(|e| e.at_node(node.name())),
+            };
+            if let Err(e) = told {
+                // How far the others came is not known below them.
+                plan.iter().for_each(|(node, _)| self.set_settled(node, None));
+                return Err(e);
+            }
         }
+        plan.iter().for_each(|(node, perms)| self.set_settled(node, Some(*perms)));
         Ok(())
     }
 
+    /// The nodes whose permissions may have changed, each once, with what they are now.
+    fn plan(&self, nodes: &[Arc<Node>]) -> Result<Vec<(Arc<Node>, Perms)>> {
+        let mut uses = Uses::of(self);
+        let changed = nodes.iter().map(key).collect::<HashSet<_>>();
+        let (mut seen, mut plan, mut todo) = (HashSet::new(), Vec::new(), nodes.to_vec());
+        while let Some(node) = todo.pop() {
+            if !seen.insert(key(&node)) {
+                continue;
+            }
+            let users = uses.users(&node);
+            conflict_free(&node, &users)?;
+            let perms = Perms::together(users.into_iter().map(|(_, p)| p));
+            let settled = self.records.get(&key(&node)).and_then(|record| record.settled);
+            if settled != Some(perms) || changed.contains(&key(&node)) {
+                todo.extend(node.edges.all().into_iter().map(|(_, child)| child));
+                plan.push((node, perms));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn set_settled(&mut self, node: &Arc<Node>, perms: Option<Perms>) {
+        if let Some(record) = self.records.get_mut(&key(node)) {
+            record.settled = perms;
+        }
+    }
+
     /// Settles nodes that have lost a user: fewer needs can't conflict, and locks are given back here.
-    pub(super) fn settle_left(&self, nodes: &[Arc<Node>]) {
+    pub(super) fn settle_left(&mut self, nodes: &[Arc<Node>]) {
         if let Err(e) = self.settle(nodes) {
             tracing::warn!(error = %e, "giving permissions back failed");
         }
@@ -107,24 +228,14 @@ impl User {
 
 /// The topology seen from below. What a user needs follows from its own users, so each node is asked once: a long
 /// chain, or a node that is reached in many ways, costs no more than its edges.
-struct Uses {
-    parents: HashMap<*const Node, Vec<(Arc<Node>, Role)>>,
-    entries: HashMap<*const Node, Vec<Arc<Backend>>>,
-    together: HashMap<*const Node, Perms>,
+struct Uses<'t> {
+    topology: &'t Topology,
+    together: HashMap<Key, Perms>,
 }
 
-impl Uses {
-    fn of(topology: &Topology) -> Self {
-        let (mut parents, mut entries) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
-        for parent in &topology.nodes {
-            for (role, child) in parent.edges.all() {
-                parents.entry(Arc::as_ptr(&child)).or_default().push((parent.clone(), role));
-            }
-        }
-        for entry in &topology.entries {
-            entries.entry(Arc::as_ptr(&entry.root.load())).or_default().push(entry.clone());
-        }
-        Self { parents, entries, together: HashMap::new() }
+impl<'t> Uses<'t> {
+    fn of(topology: &'t Topology) -> Self {
+        Self { topology, together: HashMap::new() }
     }
 
     fn users(&mut self, node: &Arc<Node>) -> Vec<(User, Perms)> {
@@ -135,15 +246,16 @@ impl Uses {
     /// The users of a node whose parents are judged already.
     fn judged_users(&self, node: &Arc<Node>) -> Vec<(User, Perms)> {
         let mut users = Vec::new();
-        for (parent, role) in self.parents.get(&Arc::as_ptr(node)).cloned().unwrap_or_default() {
-            let above = self.together.get(&Arc::as_ptr(&parent)).copied().unwrap_or(Perms::IDLE);
+        for (parent, role) in self.topology.parents(node) {
+            let (parent, role) = (parent.clone(), *role);
+            let above = self.together.get(&key(&parent)).copied().unwrap_or(Perms::IDLE);
             let perms = match parent.common.read().force_share {
                 true => Perms { need: Share::NONE, share: Share::ALL },
                 false => parent.driver.child_perms(role, above, parent.read_only()),
             };
             users.push((User::Parent(parent, role), perms));
         }
-        for entry in self.entries.get(&Arc::as_ptr(node)).into_iter().flatten() {
+        for entry in self.topology.entries.iter().filter(|e| Arc::ptr_eq(&e.root.load(), node)) {
             users.push((User::Entry(entry.clone()), *entry.perms.read()));
         }
         users
@@ -160,13 +272,13 @@ impl Uses {
             }
             todo.pop();
             let perms = Perms::together(self.judged_users(&node).into_iter().map(|(_, p)| p));
-            self.together.insert(Arc::as_ptr(&node), perms);
+            self.together.insert(key(&node), perms);
         }
     }
 
     fn unjudged_parents(&self, node: &Arc<Node>) -> Vec<Arc<Node>> {
-        let parents = self.parents.get(&Arc::as_ptr(node)).into_iter().flatten().map(|(parent, _)| parent);
-        parents.filter(|p| !self.together.contains_key(&Arc::as_ptr(p))).cloned().collect()
+        let parents = self.topology.parents(node).iter().map(|(parent, _)| parent);
+        parents.filter(|p| !self.together.contains_key(&key(p))).cloned().collect()
     }
 }
 

@@ -129,11 +129,11 @@ impl Change<'_> {
 
     /// Moves all users of `from` to `to`, which may be below it. Entries that are pinned stay.
     pub fn replace(&mut self, from: &Arc<Node>, to: &Arc<Node>) -> Result<()> {
-        let topology = self.graph.0.topology.write();
+        let mut topology = self.graph.0.topology.write();
         topology.has(from)?;
         topology.has(to)?;
         let moved = topology.moved_users(from);
-        moved.point_to(to);
+        moved.point_to(to, &mut topology);
         self.done.push(Step::Moved(moved, from.clone()));
         self.unsettled.extend([from.clone(), to.clone()]);
         Ok(())
@@ -141,7 +141,7 @@ impl Change<'_> {
 
     /// Sets the backing child of `node`.
     pub fn set_backing(&mut self, node: &Arc<Node>, backing: Option<Arc<Node>>) -> Result<()> {
-        let topology = self.graph.0.topology.write();
+        let mut topology = self.graph.0.topology.write();
         topology.has(node)?;
         if let Some(backing) = &backing {
             topology.has(backing)?;
@@ -155,7 +155,7 @@ impl Change<'_> {
             }
         }
         let old = node.child(Role::Backing);
-        node.edges.set(Role::Backing, backing.clone());
+        topology.set_child(node, Role::Backing, backing.clone());
         self.unsettled.extend([Some(node.clone()), old.clone(), backing].into_iter().flatten());
         self.done.push(Step::Backing(node.clone(), old));
         Ok(())
@@ -235,7 +235,9 @@ impl Change<'_> {
     /// Judges the permissions of what came out so far, and takes the file locks that they mean. After a failure the
     /// end fails too.
     pub fn settle(&mut self) -> Result<()> {
-        self.graph.0.topology.write().settle(&self.unsettled)?;
+        let mut topology = self.graph.0.topology.write();
+        topology.check_depths()?;
+        topology.settle(&self.unsettled)?;
         self.touched.append(&mut self.unsettled);
         Ok(())
     }
@@ -273,8 +275,8 @@ impl Change<'_> {
         match step {
             Step::Attached(entry) => entries(&mut self.graph.0.topology.write(), &entry),
             Step::Perms(entry, old) => *entry.perms.write() = old,
-            Step::Moved(moved, from) => moved.point_to(&from),
-            Step::Backing(node, old) => node.edges.set(Role::Backing, old),
+            Step::Moved(moved, from) => moved.point_to(&from, &mut self.graph.0.topology.write()),
+            Step::Backing(node, old) => self.graph.0.topology.write().set_child(&node, Role::Backing, old),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
             Step::Access(node, writable, way_back) => {
                 // In good order where that works: what a driver began with its first write is ended then.

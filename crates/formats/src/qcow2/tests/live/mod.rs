@@ -1,5 +1,6 @@
 //! The live driver against a model in memory and against QEMU's own programs.
 mod bomb;
+mod chain;
 mod layout;
 mod random;
 mod resize;
