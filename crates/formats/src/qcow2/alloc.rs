@@ -73,7 +73,11 @@ impl Image {
         let end = alloc.end;
         let run = self.find(&mut alloc, most, false).await?;
         self.reserve(&mut alloc, run).await?;
-        Ok(Found { run, fresh: run.start >= end })
+        let fresh = run.start >= end;
+        if fresh {
+            self.freed.grow(run.count);
+        }
+        Ok(Found { run, fresh })
     }
 
     /// Reserves `count` consecutive clusters.

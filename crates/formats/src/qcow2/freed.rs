@@ -8,8 +8,8 @@
 //! - a cluster is counted down only when its unmapping is durable, and when every request that was admitted before
 //!   that has ended: a read or in-place write that still knows the old mapping never meets new content;
 //! - a hole is punched before the count reaches zero, so that it never meets new content either;
-//! - what waits is bounded: an epoch of the image's own begins when much was given up ([`Image::release_early`]); where
-//!   storage is full, what waits is freed before anybody is told so ([`Image::reclaim`]);
+//! - what waits is bounded: an epoch of the image's own begins when much was given up, and when the file has grown by
+//!   much while anything waits that could have been used instead ([`Image::release_early`]); where storage is full, what waits is freed before anybody is told so ([`Image::reclaim`]);
 //! - what is lost on the way (a crash, a failed read) is a leak, never a dangling reference.
 use super::image::Image;
 use block::{Discard, Result};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs that wait for an epoch before one begins by itself.
 const MANY_RUNS: usize = 1 << 14;
-/// Bytes that wait for an epoch before one begins by itself; less on small disks.
+/// Bytes that wait for an epoch, or that the file grows by, before one begins by itself; less on small disks.
 const MUCH: u64 = 64 << 20;
 /// Clusters that never make an epoch begin by themselves.
 const FEW_CLUSTERS: u64 = 16;
@@ -74,6 +74,8 @@ pub(super) struct Freed {
 struct GivenUp {
     list: Vec<Gone>,
     clusters: u64,
+    /// Clusters at the end of the file that were handed out since the last epoch began.
+    grown: u64,
 }
 
 #[derive(Default)]
@@ -100,14 +102,25 @@ impl Freed {
     /// Takes what was given up into the epoch that begins now, before it seals its pages.
     pub fn seal(&self) {
         let mut given_up = self.given_up.lock();
-        given_up.clusters = 0;
+        (given_up.clusters, given_up.grown) = (0, 0);
         self.sealed.lock().append(&mut given_up.list);
+    }
+
+    /// The file grows by `clusters` clusters.
+    pub fn grow(&self, clusters: u64) {
+        self.given_up.lock().grown += clusters;
     }
 
     /// Whether so much waits for an epoch, in units of `clusters` or [`MANY_RUNS`].
     fn waits(&self, times: usize, clusters: u64) -> bool {
         let given_up = self.given_up.lock();
         given_up.list.len() >= times * MANY_RUNS || given_up.clusters >= times as u64 * clusters
+    }
+
+    /// Whether anything waits while the file has grown by `clusters` clusters.
+    fn waits_and_grows(&self, clusters: u64) -> bool {
+        let given_up = self.given_up.lock();
+        !given_up.list.is_empty() && given_up.grown >= clusters
     }
 
     /// Whether nothing waits for anything.
@@ -173,7 +186,9 @@ impl Image {
 
     /// Begins an epoch where much waits for one. Nobody waits for it.
     pub fn release_early(self: &Arc<Self>) {
-        if !self.freed.waits(1, self.much()) || self.freed.early.swap(true, AcqRel) {
+        let much = self.much();
+        let begin = self.freed.waits(1, much) || self.freed.waits_and_grows(much);
+        if !begin || self.freed.early.swap(true, AcqRel) {
             return;
         }
         let image = self.clone();

@@ -224,3 +224,33 @@ fn a_discard_gives_a_preallocated_zero_cluster_back_and_discard_no_unref_keeps_e
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+#[test]
+fn a_cluster_given_up_is_used_again_while_the_file_grows_and_nobody_flushes() {
+    const MIB: u64 = 1 << 20;
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 64 * MIB, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.write(0, &vec![1; MIB as usize]).await;
+        // Little enough to wait for a flush as far as its own size goes.
+        disk.backend.discard(0, MIB).await.unwrap();
+        for at in 1..16 {
+            disk.write(at * MIB, &vec![2; MIB as usize]).await;
+        }
+        // The epoch goes on beside the guest, and gets time enough.
+        let mut reused = false;
+        for at in (16 * MIB..64 * MIB).step_by(65536) {
+            disk.write(at, &vec![3; 65536]).await;
+            let host = disk.backend.status(at, 65536).await.unwrap().host;
+            reused = host.is_some_and(|(_, offset)| offset < MIB);
+            if reused {
+                break;
+            }
+            rt::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(reused, "the first MiB of the file was never used again");
+        disk.close().await;
+    });
+}
