@@ -1,4 +1,4 @@
-//! What is read of the tables at a time, and how long it stays in memory, on the simulated disk.
+//! What is read of the tables at a time, how long it stays in memory, and which flushes reach the file, on the simulated disk.
 use super::*;
 use block::{Backend, BackendRequest, Opt, Perms};
 use sim::{OpKind, Sim};
@@ -106,4 +106,29 @@ fn tables_that_nobody_uses_leave_memory_after_the_interval() {
         });
         machine.settle();
     }
+}
+
+#[test]
+fn a_file_follows_its_image_when_a_reopen_changes_whether_flushes_are_omitted() {
+    let machine = machine();
+    let world = machine.world().clone();
+    machine.run(async move {
+        let (graph, backend) = open(Options::new()).await;
+        for no_flush in [false, true, false] {
+            let (node, file) = (backend.node(), backend.node().child(block::Role::File).unwrap());
+            let cache = Options::new().with("no-flush", Opt::Bool(no_flush));
+            let options = Options::new()
+                .with_str("driver", "qcow2")
+                .with_str("node-name", node.name())
+                .with_str("file", file.name())
+                .with("cache", Opt::Dict(cache));
+            graph.reopen(vec![options]).await.unwrap();
+            let before = world.count(Some(OpKind::Sync));
+            let data = rt::Buf::from_slice(&[7; 512]);
+            backend.write(0, data, block::WriteFlags::default()).await.unwrap();
+            backend.flush().await.unwrap();
+            assert_eq!(world.count(Some(OpKind::Sync)) == before, no_flush);
+        }
+        graph.detach(&backend).await.unwrap();
+    });
 }
