@@ -196,7 +196,7 @@ async fn copy_down(
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{image, made, overlay, shown, so, try_command};
+    use super::super::told::{image, made, overlay, shown, so, try_command, try_with_little_room};
     use super::*;
 
     fn args(keep: bool) -> Args {
@@ -231,5 +231,24 @@ mod tests {
         };
         let warned = try_command("commit -d", &disk, keep, &old, &in_base);
         assert!(warned > 0, "what fails after the base has all is a warning");
+    }
+
+    #[test]
+    fn a_commit_to_a_full_file_system_loses_nothing_and_succeeds_when_there_is_room() {
+        let coarse = |image: testkit::stack::Image| image.with("cluster_size", "4096");
+        let mut disk = made(vec![coarse(image("/base")), coarse(overlay("/top"))]);
+        disk.make_sparse("/base");
+        let before = shown(&disk, "/top").unwrap();
+        let kept = |disk: &sim::Disk| so(shown(disk, "/top")? == before, "the overlay shows something else");
+        let done = |disk: &sim::Disk| {
+            kept(disk)?;
+            so(shown(disk, "/base")? == before, "the base lacks something")
+        };
+        let empty = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_commit(&mut console, &args(false)).await })
+        };
+        let short = try_with_little_room(&disk, empty, &kept, &done);
+
+        assert!(short > 2, "there was always room: {short}");
     }
 }

@@ -301,7 +301,7 @@ async fn read(node: Option<&Arc<Node>>, at: u64, len: u64) -> Result<BufMut, Fai
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{image, made, overlay, shown, so, try_command};
+    use super::super::told::{image, made, overlay, shown, so, try_command, try_with_little_room};
     use super::*;
 
     fn args(backing: &str, header_only: bool) -> Args {
@@ -345,5 +345,27 @@ mod tests {
             Box::pin(async move { open_and_rebase(&mut console, &args("/other", true)).await })
         };
         try_command("rebase -u", &disk, blind, &old, &over("/other", None));
+    }
+
+    #[test]
+    fn a_rebase_on_a_full_file_system_changes_nothing_and_succeeds_when_there_is_room() {
+        let coarse = |image: testkit::stack::Image| image.with("cluster_size", "4096");
+        let mut disk = made(vec![coarse(image("/base")), coarse(image("/other")), coarse(overlay("/top"))]);
+        disk.make_sparse("/top");
+        let before = shown(&disk, "/top").unwrap();
+        let over = |base: &'static str| {
+            let before = before.clone();
+            move |disk: &sim::Disk| {
+                so(shown(disk, "/top")? == before, "the image shows something else")?;
+                let bytes = disk.content("/top").unwrap().to_vec();
+                so(testkit::qcow2::backing_of(&bytes).as_deref() == Some(base), "the image has another base")
+            }
+        };
+        let other = |mut console| -> rt::BoxFuture<'static, _> {
+            Box::pin(async move { open_and_rebase(&mut console, &args("/other", false)).await })
+        };
+        let short = try_with_little_room(&disk, other, &over("/base"), &over("/other"));
+
+        assert!(short > 2, "there was always room: {short}");
     }
 }

@@ -6,14 +6,14 @@ use crate::failure::Failure;
 use rt::BoxFuture;
 use std::cell::Cell;
 
-use sim::{Disk, OpKind, Sim};
+use sim::{Config, Disk, OpKind, Sim};
 use testkit::crash::flatten;
 use testkit::stack::{Image, Stack};
 use testkit::stamp::stamped;
 use testkit::steps::{Failing, at_every_step};
 
 /// Bytes of the small images.
-pub const SIZE: u64 = 32 << 10;
+pub const SIZE: u64 = 64 << 10;
 
 /// A qcow2 image of [`SIZE`] bytes in small clusters.
 pub fn image(file: &'static str) -> Image {
@@ -33,7 +33,7 @@ pub fn made(images: Vec<Image>) -> Disk {
         stack.create().await.unwrap();
         for (image, write) in stack.images.iter().zip(1..) {
             let session = stack.open_image(image).await.unwrap();
-            for first in [write * 3, 30 + write * 2] {
+            for first in [write * 3, 30 + write * 2, 50 + write * 20] {
                 session.write(first * 512, &stamped(first, 4096, write), false).await.unwrap();
             }
             session.close().await.unwrap();
@@ -91,4 +91,35 @@ pub fn try_command(
     };
     at_every_step(name, disk, &act, &judge);
     warned.get()
+}
+
+/// Runs a command where the file system has room for so many pages more, from none to enough. What fails for lack of space
+/// leaves the disk as `kept` demands, and succeeds when it is run again with room: then it is as `done` demands. Returns how
+/// often there was too little room.
+pub fn try_with_little_room(
+    disk: &Disk,
+    command: fn(Console) -> BoxFuture<'static, Result<(), Failure>>,
+    kept: &State<'_>,
+    done: &State<'_>,
+) -> u64 {
+    for pages in 0.. {
+        let sim = Sim::boot(Config::seeded(pages), disk.clone());
+        let world = sim.world().clone();
+        world.limit_room(Some(pages * sim::PAGE));
+        let told = sim.run(command(Console::new("told")));
+        sim.settle();
+        let state = if told.is_ok() { done } else { kept };
+        for found in [world.disk(), world.disk().cut_keeping(|_| false)] {
+            state(&found).unwrap_or_else(|text| panic!("{pages} pages, told {told:?}: {text}"));
+        }
+        if told.is_ok() {
+            return pages;
+        }
+        world.limit_room(None);
+        let again = sim.run(command(Console::new("told")));
+        sim.settle();
+        let judged = again.map_err(|failure| failure.message().to_owned()).and_then(|()| done(&world.disk()));
+        judged.unwrap_or_else(|text| panic!("{pages} pages, then room: {text}"));
+    }
+    0
 }
