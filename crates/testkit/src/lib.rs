@@ -5,6 +5,8 @@
 //!                                       └──▶ crash: Guest ── Model (the oracle) ── other eyes (qcow2, raw)
 //! ```
 //!
+//! What is told of an operation and what took effect are held against each other at each of its requests ([`steps`]).
+//!
 //! A stack gives the suites a [`block::Backend`], nothing more. Every sector a test writes is stamped with its number and
 //! its write ([`stamp`]), so that whatever is found on a disk can be explained, or not.
 #![forbid(unsafe_code)]

@@ -205,7 +205,10 @@ pub(super) async fn resize(
     if let Err(e) = result {
         // A plain change of the length is made or not, and others may have written behind the old end meanwhile.
         if size > old && preallocation != "off" {
-            file.set_len(old).await.map_err(failed)?;
+            // Why it failed is what counts; the length is told as it was, and what lies behind it reads as zeroes.
+            if let Err(left) = file.set_len(old).await {
+                tracing::warn!(file = filename, error = %left, "the file stays longer than it was");
+            }
         }
         return Err(failed(e));
     }

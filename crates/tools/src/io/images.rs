@@ -339,6 +339,39 @@ mod tests {
     }
 
     #[test]
+    fn a_close_that_is_told_done_has_kept_all_that_was_written() {
+        let disk = told::made(vec![told::image("/base"), told::overlay("/top")]);
+        let mut written = told::shown(&disk, "/top").unwrap();
+        for (offset, byte) in WRITES {
+            written[offset as usize..][..512].fill(byte);
+        }
+        let act = move |fuse: Fuse| -> rt::BoxFuture<'static, bool> {
+            Box::pin(async move {
+                let image =
+                    Image::open(&Source::named("/top").format(Some("qcow2")).writable()).await.unwrap();
+                for (offset, byte) in WRITES {
+                    let data = rt::Buf::from_slice(&[byte; 512]);
+                    image.backend.write(offset, data, WriteFlags::default()).await.unwrap();
+                }
+                fuse.arm();
+                let closed = image.close().await;
+                fuse.disarm();
+                closed.is_ok()
+            })
+        };
+        let judge = |done: bool, disk: &sim::Disk, _: Option<Failing>| {
+            let durable = disk.cut_keeping(|_| false);
+            let (now, later) = (told::shown(disk, "/top")?, told::shown(&durable, "/top")?);
+            let kept = now == written && later == written;
+            told::so(kept || !done, "told done, and what was written is not kept")
+        };
+        at_every_step("close", &disk, &act, &judge);
+    }
+
+    /// Where it is written, and which bytes.
+    const WRITES: [(u64, u8); 4] = [(0, 1), (9000, 2), (40000, 3), (60000, 4)];
+
+    #[test]
     fn a_reopen_that_failed_leaves_the_image_as_writable_as_it_was() {
         try_reopen("reopen -r", true, false);
         try_reopen("reopen -w", false, true);
