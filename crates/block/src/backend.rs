@@ -7,7 +7,7 @@
 //! waits may wait for this very request to end. Only when nothing more comes free is ENOSPC told.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate};
-use crate::io::{WriteFlags, ZeroFlags};
+use crate::io::{Placed, WriteFlags, ZeroFlags};
 use crate::node::{Node, Role};
 use crate::perm::Perms;
 use crate::stats::{Op, OpCount, Stats};
@@ -230,10 +230,21 @@ impl Backend {
 
     /// Writes all of `data`.
     pub async fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
+        self.write_placed(offset, data, flags, &|| {}).await
+    }
+
+    /// As [`Backend::write`], and tells when it has its place.
+    pub async fn write_placed(
+        &self,
+        offset: u64,
+        data: Buf,
+        flags: WriteFlags,
+        placed: Placed<'_>,
+    ) -> Result<()> {
         let range = (offset, data.len() as u64);
         self.change((Op::Write, "write"), range, |node| {
             let data = data.clone();
-            async move { node.write(offset, data, flags).await }
+            async move { node.write_placed(offset, data, flags, placed).await }
         })
         .await
     }

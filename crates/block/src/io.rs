@@ -21,6 +21,10 @@ pub struct WriteFlags {
     pub fua: bool,
 }
 
+/// Hears that a write has its place in the file, before its data are stored there: what asks for a place from now on comes
+/// to lie behind it. It may be told more than once, or not at all: then the write has it when it has ended.
+pub type Placed<'a> = &'a (dyn Fn() + Send + Sync);
+
 /// How zeroes are to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ZeroFlags {
@@ -105,6 +109,15 @@ impl Node {
             Err(_) => self.written(offset, data.len() as u64),
         }
         done
+    }
+
+    /// Whether a write to this range has its place before it begins.
+    pub(crate) fn has_place(&self, offset: u64, len: usize) -> bool {
+        if !self.mapping {
+            return true;
+        }
+        let extent = self.driver.try_map(offset, len as u64, Want::Write);
+        extent.is_some_and(|e| e.len >= len as u64 && matches!(e.kind, Kind::Data { owned: true, .. }))
     }
 
     fn try_write_mapped(&self, offset: u64, data: &[u8]) -> Result<usize> {
@@ -257,6 +270,17 @@ impl Node {
 
     /// Writes all of `data`.
     pub fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+        self.write_placed(offset, data, flags, &|| {})
+    }
+
+    /// As [`Node::write`], and tells when it has its place.
+    pub fn write_placed<'a>(
+        &'a self,
+        offset: u64,
+        data: Buf,
+        flags: WriteFlags,
+        placed: Placed<'a>,
+    ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.writable()?;
             if self.slow.load(Relaxed) & Slow::DETECT_ZEROES != 0 && data.iter().all(|b| *b == 0) {
@@ -270,8 +294,9 @@ impl Node {
             let (len, through) =
                 (data.len() as u64, flags.fua || self.slow.load(Relaxed) & Slow::WRITE_THROUGH != 0);
             let result = if self.mapping {
-                self.write_mapped(offset, data).await
+                self.write_mapped(offset, data, placed).await
             } else {
+                placed();
                 self.write_direct(offset, data, WriteFlags::default()).await
             };
             self.end_write(offset, len, result)?;
@@ -280,7 +305,7 @@ impl Node {
         })
     }
 
-    async fn write_mapped(&self, offset: u64, data: Buf) -> Result<()> {
+    async fn write_mapped(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
@@ -292,17 +317,20 @@ impl Node {
                 .map_err(|e| e.at_node(&self.name))?;
             let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(rest.len());
             if let Kind::Data { child, offset, owned: true } = extent.kind {
+                if len == rest.len() {
+                    placed();
+                }
                 self.edges.need(child)?.write(offset, rest.slice(0..len), WriteFlags::default()).await?;
                 done += len;
             } else {
-                done += self.write_changing(at, rest).await?;
+                done += self.write_changing(at, rest, placed).await?;
             }
         }
         Ok(())
     }
 
     /// Writes the start of `data` through a change of the mapping; tells how many bytes.
-    async fn write_changing(&self, at: u64, data: Buf) -> Result<usize> {
+    async fn write_changing(&self, at: u64, data: Buf, placed: Placed<'_>) -> Result<usize> {
         let plan = self
             .driver
             .prepare_write(at, data.len() as u64, How::Data)
@@ -310,6 +338,9 @@ impl Node {
             .map_err(|e| e.at_node(&self.name))?;
         let len = usize::try_from(plan.len).unwrap_or(usize::MAX).min(data.len());
         let piece = data.slice(0..len);
+        if len == data.len() {
+            placed();
+        }
         match plan.action {
             Action::Store { child, offset, head, tail, fresh } => {
                 self.store(at, &piece, Store { child, offset, head, tail, fresh }).await?;
@@ -458,7 +489,7 @@ impl Node {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(ZERO_PIECE);
-            self.write_mapped(at + done, BufMut::zeroed(piece as usize).freeze()).await?;
+            self.write_mapped(at + done, BufMut::zeroed(piece as usize).freeze(), &|| {}).await?;
             done += piece;
         }
         Ok(())

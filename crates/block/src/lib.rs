@@ -56,7 +56,7 @@ pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};
 pub use graph::{BackendRequest, Change, Graph};
 pub use identity::Identity;
-pub use io::{WriteFlags, ZeroFlags};
+pub use io::{Placed, WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Edges, Node, Role, Slow};
 pub use notice::{Notice, Notices};

@@ -17,9 +17,6 @@ pub const SPARSE: usize = 4096;
 /// Bytes that are copied before worker threads are started.
 const ALONE: u64 = 2 << 20;
 
-/// Bytes of a piece where one waits for the other, and no rate is to be kept.
-const STRETCH: u64 = 4 << 20;
-
 /// Pieces under way at once where nobody says.
 pub const PARALLEL: usize = 8;
 
@@ -52,9 +49,7 @@ impl Reins {
 
     /// Copies a range of the source, `parallel` pieces at once.
     pub async fn copy(&self, plan: CopyPlan, range: Range<u64>, parallel: usize) -> Result<(), CopyError> {
-        let long = self.rate.is_none() && plan.target.gives_places();
-        let stretch = if long { STRETCH } else { plan.stretch };
-        let plan = Arc::new(CopyPlan { alone: ALONE.saturating_sub(self.done()), stretch, ..plan });
+        let plan = Arc::new(CopyPlan { alone: ALONE.saturating_sub(self.done()), ..plan });
         let ended = block::copy(&plan, &Cursor::new(range), parallel, self).await;
         ended.map_err(|error| {
             let first = self.error.lock().take();

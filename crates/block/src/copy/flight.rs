@@ -1,18 +1,19 @@
 //! A piece on its way: read, scanned for zeroes, written when its turn has come.
 //!
 //! ```text
-//!   read ─ scan ─ read ─ scan … held until the pieces before have written ─▶ write · write · write
+//!   read ─ scan ─ read ─ scan … held until the pieces before have their places ─▶ write · write · write
 //! ```
 //!
-//! A format gives out places in its file in the order of the requests that ask for them. There a write that needs time is
-//! waited for before the next one is begun, in this piece and in the one whose turn is next, and what is copied lies in the
-//! file in the order of the disk. Elsewhere, and where no order is asked for, several writes are under way.
+//! A format gives out places in its file in the order of the requests that ask for them. So a write is begun when the one
+//! before has its place, in this piece and in the one whose turn is next, and what is copied lies in the file in the order
+//! of the disk; the data themselves are stored several writes at a time.
 //!
 //! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
 use super::plan::{Need, SECTOR};
 use super::{CopyError, CopyPlan, Piece, Step, Zeroes};
 use crate::error::{BlockError, ErrorKind};
 use futures_channel::oneshot;
+use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut, JoinHandle};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,7 +25,7 @@ use std::task::Poll;
 pub(super) const STEP: u64 = 1 << 20;
 
 /// Most buffers that a piece holds before it waits for its turn.
-const MOST_HELD: usize = 4;
+const MOST_HELD: usize = 2;
 
 /// Most writes of a piece that are under way.
 const MOST_WRITES: usize = 8;
@@ -81,8 +82,28 @@ pub(super) struct Flight {
     writes: VecDeque<(u64, JoinHandle<Done>)>,
 }
 
-/// Something to be written, and where it comes from.
-type Write = (u64, BoxFuture<'static, Done>);
+/// Something to be written.
+struct Write {
+    /// Where it comes from.
+    offset: u64,
+    place: Arc<Place>,
+    work: BoxFuture<'static, Done>,
+}
+
+/// Whether a write has its place in the target's file.
+#[derive(Default)]
+struct Place {
+    given: AtomicBool,
+    /// Whose turn ends when it is given.
+    turn: Mutex<Option<Turn>>,
+}
+
+impl Place {
+    fn give(&self) {
+        self.given.store(true, Relaxed);
+        drop(self.turn.lock().take());
+    }
+}
 
 impl Flight {
     pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<Turn>, slow: Arc<AtomicBool>) -> Self {
@@ -134,7 +155,10 @@ impl Flight {
             }
             match need {
                 Need::Data | Need::Differences => self.read_data(at, len, need).await?,
-                Need::Zeroes => self.write(at, store_zeroes(plan.clone(), plan.target_of(at), len)).await?,
+                Need::Zeroes => {
+                    let target = plan.target_of(at);
+                    self.write(at, |_| store_zeroes(plan.clone(), target, len)).await?;
+                }
                 Need::Nothing => {}
             }
             at += len;
@@ -152,7 +176,10 @@ impl Flight {
             let data = data.freeze();
             match need {
                 Need::Differences => self.write_differences(at, data).await?,
-                _ => self.write(at, store(&self.plan, target, data)).await?,
+                _ => {
+                    let plan = self.plan.clone();
+                    self.write(at, |its| store(plan, target, data, its)).await?;
+                }
             }
             at += len;
         }
@@ -167,14 +194,19 @@ impl Flight {
         result.map_err(|e| wrote(target, e))?;
         for part in differences(&data, &shown, target, plan.target.unit()) {
             let (at, place) = (offset + part.start as u64, target + part.start as u64);
-            self.write(at, store(&plan, place, data.slice(part))).await?;
+            self.write(at, |its| store(plan.clone(), place, data.slice(part), its)).await?;
         }
         Ok(())
     }
 
-    /// Has `write` done when the turn has come. The last one is kept back until all is read.
-    async fn write(&mut self, offset: u64, write: impl Future<Output = Done> + Send + 'static) -> Done {
-        self.held.push_back((offset, Box::pin(write)));
+    /// Has something written when the turn has come. The last one is kept back until all is read.
+    async fn write<F>(&mut self, offset: u64, work: impl FnOnce(Arc<Place>) -> F) -> Done
+    where
+        F: Future<Output = Done> + Send + 'static,
+    {
+        let place = Arc::<Place>::default();
+        let work = Box::pin(work(place.clone()));
+        self.held.push_back(Write { offset, place, work });
         if let Some(turn) = &mut self.turn {
             if self.held.len() >= MOST_HELD {
                 turn.come().await;
@@ -189,21 +221,21 @@ impl Flight {
     /// Writes what is held, all or all but the last.
     async fn write_held(&mut self, all: bool) -> Done {
         while self.held.len() > usize::from(!all) {
-            let Some((offset, mut write)) = self.held.pop_front() else { break };
-            if self.held.is_empty() && !self.plan.target.gives_places() {
+            let Some(Write { offset, place, mut work }) = self.held.pop_front() else { break };
+            if self.held.is_empty() {
                 // Whoever is next needs a moment to wake up: it may do so during the last write.
-                self.turn = None;
+                *place.turn.lock() = self.turn.take();
             }
-            match std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
-                Poll::Ready(written) => written?,
-                Poll::Pending if self.turn.is_some() && self.plan.target.gives_places() => {
-                    self.slow.store(true, Relaxed);
-                    write.await?;
-                }
+            let begun = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Ready(written) => Poll::Ready(Some(written)),
                 Poll::Pending => {
                     self.slow.store(true, Relaxed);
-                    self.writes.push_back((offset, rt::spawn(write)));
+                    if place.given.load(Relaxed) { Poll::Ready(None) } else { Poll::Pending }
                 }
+            });
+            match begun.await {
+                Some(written) => written?,
+                None => self.writes.push_back((offset, rt::spawn(work))),
             }
             if self.writes.len() >= MOST_WRITES {
                 self.await_write().await?;
@@ -265,14 +297,29 @@ async fn salvage(plan: &CopyPlan, offset: u64, mut buf: BufMut) -> Result<BufMut
 }
 
 /// What writes what was read, its runs of zeroes as such: they are looked for now, by whoever asks.
-fn store(plan: &Arc<CopyPlan>, offset: u64, data: Buf) -> impl Future<Output = Done> + Send + 'static {
-    let (plan, runs) = (plan.clone(), runs(&data, plan.sparse));
+fn store(
+    plan: Arc<CopyPlan>,
+    offset: u64,
+    data: Buf,
+    its: Arc<Place>,
+) -> impl Future<Output = Done> + Send + 'static {
+    let mut runs = runs(&data, plan.sparse);
+    if plan.zeroes == Zeroes::Skip {
+        // So that the last one has the last place.
+        runs.pop_if(|(zero, _)| *zero);
+    }
     async move {
         let mut at = 0;
-        for (zero, len) in runs {
+        let last = runs.len().saturating_sub(1);
+        for (index, (zero, len)) in runs.into_iter().enumerate() {
             let place = offset + at as u64;
+            let placed = || {
+                if index == last {
+                    its.give()
+                }
+            };
             let stored = match zero {
-                false => plan.target.write(place, data.slice(at..at + len)).await,
+                false => plan.target.write(place, data.slice(at..at + len), &placed).await,
                 true if plan.zeroes == Zeroes::Skip => Ok(()),
                 true => plan.target.write_zeroes(place, len as u64).await,
             };
@@ -324,7 +371,7 @@ async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
     let (mut at, end) = (offset, offset + len);
     while at < end {
         let step = STEP.min(end - at);
-        plan.target.write(at, zeroes.slice(0..step as usize)).await.map_err(|e| wrote(at, e))?;
+        plan.target.write(at, zeroes.slice(0..step as usize), &|| {}).await.map_err(|e| wrote(at, e))?;
         at += step;
     }
     Ok(())

@@ -66,7 +66,7 @@ impl Walk {
     fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
         let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
         let (at, len) = (self.at, end - self.at);
-        let unit = whole_units(plan.target_of(at), plan.stretch.min(self.end - at), plan.stretch);
+        let unit = whole_units(plan.target_of(at), STEP.min(self.end - at));
         let (len, need) = match need {
             Need::Nothing => (len, Some(need)),
             // A unit of several extents: whoever copies it looks for itself.
@@ -80,10 +80,10 @@ impl Walk {
     }
 }
 
-/// Ends a piece at a multiple of `stretch` in the target, so that two of them do not share clusters there.
-fn whole_units(target: u64, len: u64, stretch: u64) -> u64 {
+/// Ends a piece at a multiple of [`STEP`] in the target, so that two of them do not share clusters there.
+fn whole_units(target: u64, len: u64) -> u64 {
     let end = target.saturating_add(len);
-    match (end - end % stretch.max(1)).checked_sub(target) {
+    match (end - end % STEP).checked_sub(target) {
         Some(shorter @ 1..) => shorter,
         _ => len,
     }
@@ -187,7 +187,7 @@ mod tests {
         for (target, len, expected) in
             [(0, STEP, STEP), (5, STEP, STEP - 5), (STEP - 1, STEP, 1), (STEP + 3, 7, 7), (u64::MAX, 9, 9)]
         {
-            assert_eq!(whole_units(target, len, STEP), expected, "{len} bytes at {target}");
+            assert_eq!(whole_units(target, len), expected, "{len} bytes at {target}");
         }
     }
 }

@@ -3,7 +3,7 @@ use super::flight::STEP;
 use super::{CopyError, Step};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::io::{WriteFlags, ZeroFlags};
+use crate::io::{Placed, WriteFlags, ZeroFlags};
 use crate::node::Node;
 use crate::status::Status;
 use rt::{Buf, BufMut};
@@ -33,14 +33,6 @@ impl Port {
         match self {
             Port::Entry(entry) => entry.node().facts().can_write_zeroes,
             Port::Inner(node) => node.facts().can_write_zeroes,
-        }
-    }
-
-    /// Whether what is written for the first time gets its place only then.
-    pub fn gives_places(&self) -> bool {
-        match self {
-            Port::Entry(entry) => entry.node().facts().cluster_size.is_some(),
-            Port::Inner(node) => node.facts().cluster_size.is_some(),
         }
     }
 
@@ -76,7 +68,14 @@ impl Port {
         }
     }
 
-    pub(super) async fn write(&self, offset: u64, data: Buf) -> Result<()> {
+    pub(super) async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
+        let node = match self {
+            Port::Entry(entry) => &entry.node(),
+            Port::Inner(node) => node,
+        };
+        if node.has_place(offset, data.len()) {
+            placed();
+        }
         let done = match self {
             Port::Entry(entry) => entry.try_write(offset, &data)?,
             Port::Inner(node) => node.try_write(offset, &data)?,
@@ -86,8 +85,8 @@ impl Port {
         }
         let (offset, rest) = (offset + done as u64, data.slice(done..data.len()));
         match self {
-            Port::Entry(entry) => entry.write(offset, rest, WriteFlags::default()).await,
-            Port::Inner(node) => node.write(offset, rest, WriteFlags::default()).await,
+            Port::Entry(entry) => entry.write_placed(offset, rest, WriteFlags::default(), placed).await,
+            Port::Inner(node) => node.write_placed(offset, rest, WriteFlags::default(), placed).await,
         }
     }
 
@@ -153,9 +152,6 @@ pub struct CopyPlan {
     pub sparse: usize,
     /// Pieces are written as they come, not in their order.
     pub out_of_order: bool,
-    /// Most bytes of data of one piece, read and written at a stretch while the next one is on its way: a piece that is
-    /// long makes few hand-overs between workers, one that is short makes a fine rate. A power of two, at least 1 MiB.
-    pub stretch: u64,
     /// Bytes that are copied in order on the worker that asks, before the others help: a small copy ends sooner so.
     pub alone: u64,
     /// Where there is one, what can't be read is told to it and becomes zeroes.
@@ -184,7 +180,6 @@ impl CopyPlan {
             zeroes: Zeroes::Write,
             sparse: 0,
             out_of_order: false,
-            stretch: STEP,
             alone: 0,
             lost: None,
         }
