@@ -175,6 +175,11 @@ impl Disk {
         self.files.values().map(|f| f.log.len() + f.flight.len()).sum::<usize>() + self.name_log.len()
     }
 
+    /// How many of them belong to operations that have not ended.
+    pub fn under_way(&self) -> usize {
+        self.files.values().map(|f| f.flight.len()).sum()
+    }
+
     // ---- crashes ----
 
     /// The disk after a power cut that kept exactly the pending effects `keep` says yes to, each whole.

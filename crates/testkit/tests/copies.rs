@@ -1,0 +1,101 @@
+//! Copies in the order of the disk: whatever worker is first, what is copied lies in the target's file in that order, and
+//! the data of several pieces are on their way to it at a time.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use block::{CopyPlan, Cursor, Pace, Port, Verdict, Zeroes};
+use rt::BoxFuture;
+use sim::{Config, Disk, Sim};
+use testkit::crash::inspect_qcow2;
+use testkit::stack::{Image, Stack};
+
+const MIB: u64 = 1 << 20;
+const SIZE: u64 = 6 * MIB;
+const CLUSTER: usize = 65536;
+
+struct AtOnce;
+
+impl Pace for AtOnce {
+    fn rests(&self) -> bool {
+        false
+    }
+
+    fn admit(&self) -> BoxFuture<'_, block::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn starts(&self, _: u64) {}
+
+    fn done(&self, _: u64) {}
+
+    fn failed<'a>(&'a self, error: &'a block::CopyError) -> BoxFuture<'a, Verdict> {
+        panic!("{error:?}")
+    }
+}
+
+fn stack(format: &'static str, file: &'static str) -> Stack {
+    Stack::of(format, &[protocols::DRIVERS, formats::DRIVERS], vec![Image::new(format, file, SIZE)])
+}
+
+/// A disk with some clusters of zeroes, each of the others with a number of its own.
+fn content() -> Vec<u8> {
+    let mut bytes = vec![0; SIZE as usize];
+    for (number, cluster) in bytes.chunks_mut(CLUSTER).enumerate().filter(|(number, _)| number % 11 != 5) {
+        cluster.fill(number as u8 + 1);
+    }
+    bytes
+}
+
+/// Copies to a new image; most changes of the file that were under way at a time.
+fn copy(seed: u64) -> usize {
+    let mut disk = Disk::default();
+    disk.put("/source", &content());
+    let config = Config { workers: 1 + seed as usize % 3, inline: false, ..Config::seeded(seed) };
+    let sim = Sim::boot(config, disk);
+    let world = sim.world().clone();
+    let most = Arc::new(AtomicUsize::new(0));
+    let seen = most.clone();
+    sim.run(async move {
+        stack("qcow2", "/target").create().await.unwrap();
+        let source = stack("raw", "/source").open_read_only().await.unwrap();
+        let target = stack("qcow2", "/target").open().await.unwrap();
+        world.watch(Some(Box::new(move |_, disk| {
+            seen.fetch_max(disk.under_way(), Relaxed);
+        })));
+        let plan = CopyPlan {
+            zeroes: Zeroes::Skip,
+            sparse: 4096,
+            ..CopyPlan::new(Port::Entry(source.backend.clone()), Port::Entry(target.backend.clone()))
+        };
+        block::copy(&Arc::new(plan), &Cursor::new(0..SIZE), 8, &AtOnce).await.unwrap();
+        world.watch(None);
+        assert!(target.read(0, SIZE).await.unwrap() == content(), "seed {seed}: another content");
+        let (mut at, mut expected) = (0, None);
+        while at < SIZE {
+            let status = target.node.status(at, SIZE - at, None).await.unwrap();
+            if let Some((_, host)) = status.host {
+                assert!(expected.is_none_or(|next| next == host), "seed {seed}: {at:#x} lies at {host:#x}");
+                expected = Some(host + status.len);
+            }
+            at += status.len;
+        }
+        source.close().await.unwrap();
+        target.close().await.unwrap();
+    });
+    sim.settle();
+    inspect_qcow2(&stack("qcow2", "/target"), &sim.world().disk(), true)
+        .unwrap_or_else(|text| panic!("seed {seed}: {text}"));
+    most.load(Relaxed)
+}
+
+#[test]
+fn a_copy_lies_in_the_order_of_the_disk_and_stores_several_pieces_at_a_time() {
+    let most: Vec<usize> = (0..16).map(copy).collect();
+    // Each at its turn would be two: the data, and what makes the file longer.
+    assert!(
+        most.iter().filter(|most| **most > 2).count() > 8,
+        "changes under way at a time, by seed: {most:?}"
+    );
+}
