@@ -400,6 +400,11 @@ impl Header {
             let why = "an image has at most 65536 internal snapshots";
             return Some(field("nb_snapshots", 60, u64::from(self.snapshot_count), why));
         }
+        if self.snapshot_count == 0 && !self.snapshots_offset.is_multiple_of(self.cluster_size()) {
+            // Perhaps it is the count that is wrong.
+            let (offset, why) = (self.snapshots_offset, "does not begin at a cluster boundary");
+            return Some(HeaderError::Table { table: "snapshot table", offset, bytes: 0, why });
+        }
         // An entry has at least 40 bytes; its real length is known only when it is read.
         let bytes = u64::from(self.snapshot_count) * 40;
         self.check_table("snapshot table", self.snapshots_offset, bytes, u64::MAX, file_len).err()

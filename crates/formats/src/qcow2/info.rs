@@ -41,12 +41,6 @@ impl Listed {
                 "the snapshots of '{image}' can't be listed ({fault}); 'cairn img check -r all' repairs their table"
             ));
         }
-        if header.snapshot_count == 0 && !header.snapshots_offset.is_multiple_of(header.cluster_size()) {
-            let offset = header.snapshots_offset;
-            told.push(format!(
-                "the header of '{image}' puts a snapshot table at {offset:#x}, where none can be, but counts no snapshots"
-            ));
-        }
         if let Some(fault) = &self.bitmaps_fault {
             told.push(format!("the persistent bitmaps of '{image}' can't be listed ({fault})"));
         }

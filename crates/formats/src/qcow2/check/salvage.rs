@@ -17,7 +17,7 @@ use super::counts::Counts;
 use super::findings::Findings;
 use super::{Image, MAX_REPAIR_CLUSTERS};
 use crate::qcow2::header::field::until_nul;
-use crate::qcow2::header::{COPIED, Header, MAX_L1_BYTES, MAX_SNAPSHOTS, OFFSET_MASK};
+use crate::qcow2::header::{COPIED, Header, HeaderError, MAX_L1_BYTES, MAX_SNAPSHOTS, OFFSET_MASK};
 use crate::qcow2::snapshots::{self, Entry, FIXED_BYTES, MAX_EXTRA_BYTES, MAX_TABLE_BYTES, Snapshot};
 use block::{BlockError, ErrorKind, Node, Result};
 use rt::BufMut;
@@ -40,7 +40,12 @@ pub(super) struct Kept {
 pub(super) async fn look(image: Image<'_>) -> Result<Option<Kept>> {
     let header = image.header;
     if header.snapshot_count == 0 {
-        return Ok(None);
+        let empty = |fault: HeaderError| Kept {
+            entries: Vec::new(),
+            in_place: None,
+            faults: vec![fault.to_string()],
+        };
+        return Ok(header.snapshots_fault(image.file_len).map(empty));
     }
     let (mut kept, fault) = match snapshots::read_entries(image.file, header).await {
         Ok(entries) => {

@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
 
     async fn snapshots(&mut self) -> Result<()> {
         let (header, first) = (self.image.header, self.scan.first);
-        if header.snapshot_count == 0 {
+        if header.snapshot_count == 0 && header.snapshots_fault(self.image.file_len).is_none() {
             return Ok(());
         }
         let mut table_offset = header.snapshots_offset;

@@ -134,7 +134,7 @@ const CASES: &[Case] = &[
         Tells,
         Refuses,
     ),
-    // Where there are no snapshots, it says nothing.
+    // Perhaps the count is wrong; reading does without.
     (
         "a place for no snapshots that can't be",
         |i| put(i, 64, &[0x12, 0x34, 0x56, 0x78, 0x90, 0xab, 0xcd, 0xef]),

@@ -265,6 +265,24 @@ fn an_image_with_a_damaged_snapshot_table_is_not_written_to() {
 }
 
 #[test]
+fn a_place_for_no_snapshots_that_can_not_be_means_that_the_count_may_be_wrong() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    let Some(mut table) = Table::new(&scratch, "1.1") else { return };
+    let place = table.entries[0] as u64 + 8;
+    table.put(60, &[0; 4]).put(64, &place.to_be_bytes());
+    std::fs::write(&path, &table.bytes).unwrap();
+    let error = rt::block_on_control(opened(&path, Common::default(), async |_| Ok(()))).unwrap_err();
+    assert!(error.message().contains("check -r all"), "{error}");
+    // What the snapshots refer to is not given up before somebody says so.
+    assert_eq!(check(&path, Repair::Leaks).unwrap().leaks_fixed, 0);
+    assert_eq!(check(&path, Repair::All).unwrap().corruptions, 0);
+    let clean = check(&path, Repair::No).unwrap();
+    assert_eq!((clean.corruptions, clean.leaks), (0, 0), "{clean:?}");
+    assert_eq!(peer("qemu-img", &["check", path.to_str().unwrap()]).unwrap().0, 0);
+}
+
+#[test]
 fn entries_without_the_extra_data_of_version_3_are_completed() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
