@@ -29,6 +29,9 @@ struct Came {
     written: bool,
 }
 
+/// The largest clusters of the images, in bytes.
+const CLUSTER: usize = 4096;
+
 /// A disk with the images, and some writes in each.
 fn made(stack: &Stack) -> Disk {
     let sim = Sim::new(3);
@@ -69,7 +72,10 @@ fn try_case(case: &Case) {
         if came.length != expected.len() as u64 {
             return Err(format!("told {:?}, and the node has {} bytes", came.told, came.length));
         }
-        if came.content != *expected {
+        // A sync that failed may have lost the copy of the cluster that the end is in; on disk the old one still holds.
+        let lost = failing.is_some_and(|failing| failing.kind == OpKind::Sync);
+        let sure = if lost { before.len().min(after.len()) / CLUSTER * CLUSTER } else { expected.len() };
+        if came.content.get(..sure) != expected.get(..sure) {
             return Err(format!("told {:?}, and the node shows something else", came.told));
         }
         let unknown = failing.is_some_and(|failing| failing.kind == OpKind::Sync || failing.lasting);
