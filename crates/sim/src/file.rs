@@ -134,6 +134,9 @@ impl RawFile for SimFile {
             if let Err(error) = self.may_read(off, &buf) {
                 return (buf, Err(error));
             }
+            let mut buf = buf;
+            // What it holds is unspecified; of a byte that no read fills, no test may take it for data.
+            buf.fill(0xa5);
             let len = buf.len();
             let parts = self.shared.0.lock().read_parts(off, len);
             let body = Body::Read { off, buf, parts, got: 0 };

@@ -61,8 +61,8 @@ pub(crate) enum Due {
 
 /// What an operation on a file does when it is applied and when it ends.
 pub(crate) enum Body {
-    /// Parts of the buffer still to be filled, by range.
-    Read { off: u64, buf: BufMut, parts: VecDeque<(usize, usize)>, got: usize },
+    /// Where each part of the buffer ends that is still to be filled; it begins where the one before it came to.
+    Read { off: u64, buf: BufMut, parts: VecDeque<usize>, got: usize },
     /// Its effects lie with the disk.
     Change,
     /// What it covers.
@@ -412,15 +412,15 @@ impl Inner {
         effect.split_at(at)
     }
 
-    /// The parts in which a read looks at the page cache.
-    pub(crate) fn read_parts(&mut self, off: u64, len: usize) -> VecDeque<(usize, usize)> {
+    /// Where the parts end in which a read looks at the page cache.
+    pub(crate) fn read_parts(&mut self, off: u64, len: usize) -> VecDeque<usize> {
         let page = crate::content::PAGE;
         let first = (page - off % page) as usize;
         if first < len && self.rng.chance(1, 4) {
             let at = first + self.rng.index((len - first).div_ceil(page as usize)) * page as usize;
-            return VecDeque::from([(0, at), (at, len)]);
+            return VecDeque::from([at, len]);
         }
-        VecDeque::from([(0, len)])
+        VecDeque::from([len])
     }
 
     /// Does an operation's change at once.
@@ -438,11 +438,10 @@ impl Inner {
         let ino = op.ino;
         match &mut op.body {
             Some(Body::Read { off, buf, parts, got }) => {
-                let Some((from, to)) = parts.pop_front() else { return };
-                let cache = self.disk.cache(ino);
-                if let (Some(cache), Some(part)) = (cache, buf.get_mut(from..to)) {
-                    let n = cache.read(*off + from as u64, part);
-                    *got = if n > 0 { (*got).max(from + n) } else { *got };
+                let Some(to) = parts.pop_front() else { return };
+                // Like the kernel's, a read goes on from where it came to: no gap is left should the file have grown.
+                if let (Some(cache), Some(part)) = (self.disk.cache(ino), buf.get_mut(*got..to)) {
+                    *got += cache.read(*off + *got as u64, part);
                 }
             }
             _ => {

@@ -98,6 +98,28 @@ fn inline_calls_do_all_a_part_or_nothing() {
     assert_eq!(seen, BTreeSet::from(["all", "part", "nothing"]));
 }
 
+/// A gap would show what the buffer held before, as if it had been read.
+#[test]
+fn a_read_has_no_gap_where_the_file_grows_meanwhile() {
+    let mut lengths = BTreeSet::new();
+    for seed in 0..300 {
+        let sim = Sim::new(seed);
+        let (bytes, got) = sim.run(async {
+            let file = open("/f").await;
+            file.write_all(0, &[7; 1000]).await.unwrap();
+            let grower = file.clone();
+            let grown = rt::spawn(async move { grower.set_len(9000).await.unwrap() });
+            let (buf, got) = file.read(0, BufMut::with_len(8192)).await;
+            grown.await.unwrap();
+            (buf.to_vec(), got.unwrap())
+        });
+        let expected: Vec<u8> = (0..got).map(|at| if at < 1000 { 7 } else { 0 }).collect();
+        assert!(bytes[..got] == expected, "seed {seed}: not all of the {got} bytes were read");
+        lengths.insert(got);
+    }
+    assert_eq!(lengths, BTreeSet::from([1000, 8192]), "the file grows after the read and before it");
+}
+
 #[test]
 fn the_clock_moves_only_with_what_is_due_and_a_dropped_sleep_wakes_nobody() {
     let sim = Sim::new(1);
