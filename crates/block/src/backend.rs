@@ -8,7 +8,7 @@
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate};
 use crate::io::{Placed, WriteFlags, ZeroFlags};
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::perm::Perms;
 use crate::stats::{Op, OpCount, Stats};
 use crate::status::Status;
@@ -222,7 +222,7 @@ impl Backend {
         let (mut freed, mut next) = (false, Some(node.clone()));
         while let Some(node) = next {
             freed |= !node.poisoned() && node.driver().reclaim().await;
-            next = node.edges().get(Role::File);
+            next = node.primary();
         }
         self.reclaims.fetch_add(u64::from(freed), AcqRel);
         freed

@@ -8,10 +8,11 @@
 //! All offsets and lengths are bytes in the node's own address space. The core has checked every range against
 //! [`Driver::length`] before it calls, except that a range may end beyond the length when an image's size is not a
 //! multiple of a child's alignment.
+use crate::edges::{ChildId, Edge};
 use crate::error::{BlockError, Result};
 use crate::identity::Identity;
 use crate::io::{WriteFlags, ZeroFlags};
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
@@ -37,8 +38,6 @@ pub struct Facts {
     pub grows_with_zeroes: bool,
     /// Unallocated ranges fall through to a backing node.
     pub supports_backing: bool,
-    /// Filters are not counted in chains.
-    pub filter: bool,
     /// Block status of mapped data is that of the child (raw, filters).
     pub transparent: bool,
     /// The file holds much less than the mapping says (preallocated metadata, thin writes): what is mapped as data
@@ -57,7 +56,6 @@ impl Default for Facts {
             can_discard: false,
             grows_with_zeroes: false,
             supports_backing: false,
-            filter: false,
             transparent: false,
             thin_data: false,
         }
@@ -82,16 +80,16 @@ pub enum Kind {
     /// mapping.
     Data {
         /// The child that holds the bytes.
-        child: Role,
+        child: ChildId,
         /// Byte offset in the child of the extent's first byte.
         offset: u64,
         /// May be overwritten in place.
         owned: bool,
     },
-    /// Reads as zeroes, by this layer's own word. `offset`: space reserved for it in the file child, if any.
+    /// Reads as zeroes, by this layer's own word.
     Zero {
-        /// Preallocated host bytes.
-        offset: Option<u64>,
+        /// Space that is reserved for the bytes: the child, and the byte offset there.
+        reserved: Option<(ChildId, u64)>,
     },
     /// Not in this layer: the backing node's bytes, or zeroes without one.
     Hole,
@@ -133,7 +131,7 @@ pub enum Action {
     /// edges need no write.
     Store {
         /// The child to write to.
-        child: Role,
+        child: ChildId,
         /// Byte offset in the child of the request's first byte.
         offset: u64,
         /// Bytes of old content to put in front.
@@ -146,7 +144,7 @@ pub enum Action {
     /// The child does the same thing at `offset` (filters and raw).
     Forward {
         /// The child.
-        child: Role,
+        child: ChildId,
         /// Byte offset in the child of the request's first byte.
         offset: u64,
     },
@@ -399,8 +397,8 @@ pub trait Driver: Send + Sync + 'static {
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 
     /// What this driver needs of a child, given what its own parents need of it.
-    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
-        let _ = (role, read_only);
+    fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
+        let _ = (child, read_only);
         parents
     }
 

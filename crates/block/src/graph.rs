@@ -12,9 +12,10 @@ pub(crate) use depth::check_depth;
 pub use transaction::Change;
 
 use crate::backend::Backend;
+use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Domain;
-use crate::node::{Alarm, Edges, Node, Role, Slow};
+use crate::node::{Alarm, Node, Slow};
 use crate::notice::{Notice, Notices};
 use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
@@ -145,8 +146,8 @@ impl Graph {
         self.0.topology.read().users(node).into_iter().map(|(label, _)| label).collect()
     }
 
-    /// Parents of the node with the role it has for each.
-    pub fn parents(&self, node: &Arc<Node>) -> Vec<(Arc<Node>, Role)> {
+    /// Parents of the node, once for each edge that leads to it.
+    pub fn parents(&self, node: &Arc<Node>) -> Vec<Parent> {
         self.0.topology.read().parents(node).to_vec()
     }
 
@@ -280,7 +281,7 @@ impl Graph {
         if topology.nodes.iter().any(|n| n.name() == name) {
             return Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'")));
         }
-        node.edges.all().into_iter().try_for_each(|(_, child)| child.steady_for(&node))?;
+        node.edges.all().into_iter().try_for_each(|child| child.node.steady_for(&node))?;
         topology.add(&node)?;
         drop(topology);
         node.driver.attached(&node);
@@ -289,8 +290,7 @@ impl Graph {
 
     /// Gives up the children of a node that was not born.
     pub(crate) async fn abandon(&self, edges: &Edges) {
-        for (role, child) in edges.all() {
-            edges.set(role, None);
+        for child in edges.take_all() {
             self.dispose(&child).await;
         }
     }
@@ -319,11 +319,7 @@ impl Graph {
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
             result = result.and(flushed).and(closed);
-            let mut left = Vec::new();
-            for (role, child) in node.edges.all() {
-                node.edges.set(role, None);
-                left.push(child);
-            }
+            let left = node.edges.take_all();
             // Those that stay give back what only this node needed of them.
             self.0.topology.write().settle_left(&left);
             idle.extend(left);
@@ -346,7 +342,7 @@ impl Graph {
         }
         // What can be lost is told while the node is still there, and once: storage that broke keeps no node for ever. What
         // fails in its closing is no failure to delete it.
-        let mut storage = std::iter::successors(Some(node.clone()), |node| node.child(Role::File));
+        let mut storage = std::iter::successors(Some(node.clone()), |node| node.primary());
         if !storage.any(|node| node.poisoned()) {
             node.flush().await?;
         }

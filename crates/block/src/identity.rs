@@ -1,5 +1,6 @@
 //! What an image is, whatever it is called: by this loops are found, and files that are in use already.
-use crate::node::{Node, Role};
+use crate::edges::{Child, ChildRole};
+use crate::node::Node;
 use crate::options::Options;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ impl Node {
             if !same_layer(&one, &other) {
                 return false;
             }
-            match (one.child(Role::Backing), other.child(Role::Backing)) {
+            match (one.backing(), other.backing()) {
                 (None, None) => return true,
                 (Some(a), Some(b)) => (one, other) = (a.skip_filters(), b.skip_filters()),
                 _ => return false,
@@ -56,7 +57,7 @@ impl Node {
         let (mut node, mut windows) = (self.clone(), Vec::new());
         while node.facts().transparent {
             windows.push(node.driver().naming_options());
-            node = node.child(Role::File)?;
+            node = node.primary()?;
         }
         let whole = node.driver().identity()?;
         let part = |whole, window: Options| match window.is_empty() {
@@ -73,12 +74,14 @@ fn same_layer(one: &Arc<Node>, other: &Arc<Node>) -> bool {
     if one.driver_name() != other.driver_name() || a.naming_options() != b.naming_options() {
         return false;
     }
-    if one.child(Role::File).is_none() {
+    let own = |child: &Child| !child.role.has(ChildRole::BACKING);
+    let (ones, others) = (one.edges().all(), other.edges().all());
+    let (mut ones, mut others) =
+        (ones.iter().filter(|c| own(c)).peekable(), others.iter().filter(|c| own(c)));
+    if ones.peek().is_none() {
         return a.identity().is_some_and(|identity| Some(identity) == b.identity());
     }
-    [Role::File, Role::Data].into_iter().all(|role| match (one.child(role), other.child(role)) {
-        (None, None) => true,
-        (Some(one), Some(other)) => same_layer(&one, &other),
-        _ => false,
-    })
+    ones.all(|one| {
+        others.next().is_some_and(|other| one.name == other.name && same_layer(&one.node, &other.node))
+    }) && others.next().is_none()
 }

@@ -3,8 +3,9 @@
 //! The inline functions (`try_*`) do what needs no waiting and tell how far they came; the caller continues with the
 //! waiting ones from there. Both ask the driver where the bytes are and move them themselves.
 use crate::driver::{Action, Extent, How, Kind, Want, WritePlan};
+use crate::edges::ChildId;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::node::{Node, Role, Slow};
+use crate::node::{Node, Slow};
 use crate::open::Discard;
 use arc_swap::Guard;
 use rt::{BoxFuture, Buf, BufMut};
@@ -78,7 +79,7 @@ impl Node {
                 }
                 Kind::Encoded | Kind::Stored => return Ok((len, 0)),
                 Kind::Zero { .. } => None,
-                Kind::Hole => Some(node.edges.look(Role::Backing)),
+                Kind::Hole => node.edges.look_at_backing(),
             };
             // Beyond the end of a backing image are zeroes.
             let inside =
@@ -192,11 +193,11 @@ impl Node {
             let extent = node.driver.map(at, source.len as u64, Want::Read).await;
             let extent = extent.map_err(|e| e.at_node(&node.name))?;
             let len = source.len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
-            let zeroes = Kind::Zero { offset: None };
+            let zeroes = Kind::Zero { reserved: None };
             if extent.kind != Kind::Hole {
                 return Ok(Source { kind: extent.kind, len, ..source });
             }
-            let Some(backing) = node.edges.get(Role::Backing) else {
+            let Some(backing) = node.backing() else {
                 return Ok(Source { kind: zeroes, len, ..source });
             };
             // Beyond the end of a backing image are zeroes.
@@ -400,7 +401,7 @@ impl Node {
             let extent = self.driver.map(at, end - at, Want::Read).await?;
             match extent.kind {
                 Kind::Zero { .. } => {}
-                Kind::Hole if self.edges.with(Role::Backing, |b| b.is_none_or(|b| b.length() <= at)) => {}
+                Kind::Hole if self.backing().is_none_or(|b| b.length() <= at) => {}
                 _ => return Ok(false),
             }
             at = at.saturating_add(extent.len);
@@ -529,7 +530,7 @@ struct Source {
 
 /// Where [`Action::Store`] puts data.
 struct Store {
-    child: Role,
+    child: ChildId,
     offset: u64,
     head: u64,
     tail: u64,

@@ -22,6 +22,7 @@ mod bitmap;
 mod copy;
 mod create;
 mod driver;
+mod edges;
 mod error;
 mod gate;
 mod graph;
@@ -52,16 +53,17 @@ pub use driver::{
     Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
     OptionKind, Reopened, Repair, Token, Want, WayBack, WritePlan,
 };
+pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};
 pub use graph::{BackendRequest, Change, Graph};
 pub use identity::Identity;
 pub use io::{Placed, WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
-pub use node::{Edges, Node, Role, Slow};
+pub use node::{Node, Slow};
 pub use notice::{Notice, Notices};
 pub use open::{
-    Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
+    ChildSpec, Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
 };
 pub use options::{Opt, Options};
 pub use perm::{Perms, Share};

@@ -2,7 +2,7 @@
 //!
 //! A file's name is not enough where a node was opened with another backing image than its header names: whoever stores
 //! the name alone would see other content after a restart. Such a node is named by a `json:` text.
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::open::resolve_filename;
 use crate::options::{Opt, Options};
 use crate::registry::DriverKind;
@@ -39,19 +39,19 @@ impl Node {
     /// The next image on the way down. What shows its file as it is shows what that is.
     fn below(&self) -> Option<Arc<Node>> {
         match self.driver_type.supports_backing {
-            true => self.child(Role::Backing),
-            false => self.facts().transparent.then(|| self.child(Role::File)).flatten(),
+            true => self.backing(),
+            false => self.facts().transparent.then(|| self.primary()).flatten(),
         }
     }
 
     /// Whether a file's name and the node's format mean the node: the file is shown to it as it is.
     fn is_of_plain_file(&self) -> bool {
-        let mut below = self.child(Role::File);
+        let mut below = self.primary();
         while let Some(node) = below.filter(|node| node.driver_type.kind != DriverKind::Protocol) {
             if !node.facts().transparent || !node.driver.naming_options().is_empty() {
                 return false;
             }
-            below = node.child(Role::File);
+            below = node.primary();
         }
         true
     }
@@ -98,12 +98,12 @@ impl Node {
         let mut options = Options::new();
         // What its own header says needs no words here.
         if self.driver_type.supports_backing && !named.contains(&Arc::as_ptr(self)) {
-            let below = self.child(Role::Backing).filter(|_| left > 0);
+            let below = self.backing().filter(|_| left > 0);
             let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(named, left - 1)));
             options.set("backing", below);
         }
         options.set("driver", Opt::Str(self.driver_name().to_owned()));
-        if let Some(file) = self.child(Role::File) {
+        if let Some(file) = self.primary() {
             options.set("file", Opt::Dict(file.described(named, left)));
         }
         for (name, value) in self.driver.naming_options().iter() {

@@ -1,94 +1,16 @@
-//! Nodes and edges: a driver with a name, its children, and what the core keeps for it.
-//!
-//! Edges are read without a lock on the data path and changed only by the graph, with the gates above closed.
+//! Nodes: a driver with a name, its children, and what the core keeps for it.
 use crate::bitmap::DirtyBitmap;
 use crate::driver::{Driver, Facts};
+use crate::edges::Edges;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::lease::Leases;
 use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::registry::DriverType;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, OnceLock};
-
-/// What a child is to its parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Metadata and, without a data file, data.
-    File,
-    /// What unallocated ranges fall through to.
-    Backing,
-    /// Data apart from metadata.
-    Data,
-}
-
-impl Role {
-    /// All roles, in the order children are listed.
-    pub const ALL: [Role; 3] = [Role::File, Role::Backing, Role::Data];
-
-    /// The option's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::File => "file",
-            Role::Backing => "backing",
-            Role::Data => "data-file",
-        }
-    }
-}
-
-/// A node's children.
-#[derive(Default)]
-pub struct Edges {
-    slots: [ArcSwapOption<Node>; 3],
-}
-
-impl Edges {
-    /// The child in this role.
-    pub fn get(&self, role: Role) -> Option<Arc<Node>> {
-        self.slots[role as usize].load_full()
-    }
-
-    /// The child in this role; a driver that was opened with one can't be without it.
-    pub fn need(&self, role: Role) -> Result<Arc<Node>> {
-        self.get(role).ok_or_else(|| {
-            BlockError::new(ErrorKind::Closed, format!("the node has no {} child", role.name()))
-        })
-    }
-
-    /// Runs `f` on the child without touching its reference count: the inline path's way.
-    pub fn with<T>(&self, role: Role, f: impl FnOnce(Option<&Arc<Node>>) -> T) -> T {
-        f(self.slots[role as usize].load().as_ref())
-    }
-
-    /// The child in this role, on the inline path: at most two of these are held at a time.
-    pub(crate) fn look(&self, role: Role) -> arc_swap::Guard<Option<Arc<Node>>> {
-        self.slots[role as usize].load()
-    }
-
-    pub(crate) fn set(&self, role: Role, node: Option<Arc<Node>>) {
-        self.slots[role as usize].store(node);
-    }
-
-    /// All children with their roles.
-    pub fn all(&self) -> Vec<(Role, Arc<Node>)> {
-        Role::ALL.into_iter().filter_map(|r| self.get(r).map(|n| (r, n))).collect()
-    }
-}
-
-impl Drop for Edges {
-    /// Lets go of what is below one by one: a chain may be longer than the stack is deep.
-    fn drop(&mut self) {
-        let take = |edges: &Edges| edges.slots.iter().filter_map(|slot| slot.swap(None)).collect::<Vec<_>>();
-        let mut below = take(self);
-        while let Some(node) = below.pop() {
-            if let Some(node) = Arc::into_inner(node) {
-                below.extend(take(&node.edges));
-            }
-        }
-    }
-}
 
 /// Reasons why a node leaves the inline path; bits of its `slow` word.
 pub struct Slow;
@@ -172,9 +94,19 @@ impl Node {
         &self.edges
     }
 
-    /// The child in this role.
-    pub fn child(&self, role: Role) -> Option<Arc<Node>> {
-        self.edges.get(role)
+    /// The child that names the node and holds its space.
+    pub fn primary(&self) -> Option<Arc<Node>> {
+        self.edges.get(self.edges.primary()?)
+    }
+
+    /// What shows through where the node holds nothing itself.
+    pub fn backing(&self) -> Option<Arc<Node>> {
+        self.edges.get(self.edges.backing()?)
+    }
+
+    /// What a filter filters.
+    pub fn filtered(&self) -> Option<Arc<Node>> {
+        self.edges.get(self.edges.filtered()?)
     }
 
     /// The options every driver has.
@@ -193,7 +125,7 @@ impl Node {
         if let Some(name) = &self.filename {
             return name.clone();
         }
-        let Some(file) = self.child(Role::File) else { return String::new() };
+        let Some(file) = self.primary() else { return String::new() };
         let own = self.driver.naming_options();
         if own.is_empty() {
             return file.filename();
@@ -209,22 +141,20 @@ impl Node {
         if let Some(name) = &self.filename {
             return name.clone();
         }
-        let mut below = self.child(Role::File);
+        let mut below = self.primary();
         while let Some(node) = below {
             if let Some(name) = &node.filename {
                 return name.clone();
             }
-            below = node.child(Role::File);
+            below = node.primary();
         }
         String::new()
     }
 
-    /// The node below when filters are looked through, for chains: the file child of a filter, else itself.
+    /// The node below when filters are looked through, for chains.
     pub fn skip_filters(self: &Arc<Self>) -> Arc<Node> {
         let mut node = self.clone();
-        while node.facts().filter
-            && let Some(child) = node.child(Role::File)
-        {
+        while let Some(child) = node.filtered() {
             node = child;
         }
         node
@@ -359,7 +289,7 @@ impl Node {
 
     /// Bytes the storage occupies, of this node or of its file child.
     pub fn allocated_size(&self) -> Option<u64> {
-        self.driver.allocated_size().or_else(|| self.child(Role::File)?.allocated_size())
+        self.driver.allocated_size().or_else(|| self.primary()?.allocated_size())
     }
 }
 

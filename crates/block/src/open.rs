@@ -3,11 +3,12 @@
 //! Nodes are born unattached: everything slow (opening files, probing, reading headers, taking locks) happens before
 //! a graph transaction and outside of closed gates. Every further file that an image names passes the [`Policy`].
 use crate::driver::{Driver, Link};
+use crate::edges::{ChildId, ChildName, ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Domain;
 use crate::graph::Graph;
 use crate::identity::Identity;
-use crate::node::{Edges, Node, Role};
+use crate::node::Node;
 use crate::notice::Notices;
 use crate::options::{Opt, Options};
 use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
@@ -74,12 +75,12 @@ pub enum Grant {
     Refuse,
 }
 
-/// Which further files an image may name.
+/// Which further files an image may name. It is asked once for each that an image does name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Backing files that a header names.
     pub backing: Grant,
-    /// External data files that a header names.
+    /// External data files and extents that a header names.
     pub data_file: Grant,
 }
 
@@ -88,6 +89,10 @@ impl Policy {
     pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open };
     /// Nothing but the file named: for looking at images nobody vouches for.
     pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip };
+
+    fn grant(self, role: ChildRole) -> Grant {
+        if role.has(ChildRole::BACKING) { self.backing } else { self.data_file }
+    }
 }
 
 /// Bounds that every parser is given.
@@ -102,6 +107,23 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { table_bytes: 32 << 20, cache_bytes: 32 << 20 }
+    }
+}
+
+/// How a driver asks for a child.
+pub struct ChildSpec<'a> {
+    /// Its name, which is also that of the option that describes it.
+    pub name: ChildName,
+    /// What it is to the driver's node.
+    pub role: ChildRole,
+    /// The name and format that the image itself holds for it.
+    pub stored: Option<&'a Link>,
+}
+
+impl ChildSpec<'_> {
+    fn stored_name(&self) -> Option<(&str, Option<&str>)> {
+        let Link { filename, format } = self.stored?;
+        Some((filename.as_deref()?, format.as_deref()))
     }
 }
 
@@ -171,74 +193,82 @@ impl OpenContext {
         self.graph.registry()
     }
 
-    /// Opens the child that option `file` describes (a node's name, or nested options) and attaches it.
-    pub async fn file(&mut self, options: &mut Options) -> Result<Arc<Node>> {
-        let child = match take_reference(options, "file")? {
-            Some(Reference::Node(name)) => self.graph.need_node(&name)?,
-            Some(Reference::Options(options)) => {
-                let common = Some(self.common.of_file());
-                let inherit = Inherit { want_format: false, common, ..self.inherit() };
-                open(&self.graph, options, inherit).await?
-            }
-            Some(Reference::None) | None => {
-                return Err(BlockError::invalid("A block device must be specified for \"file\""));
-            }
-        };
-        self.edges.set(Role::File, Some(child.clone()));
-        Ok(child)
+    /// Opens the file of an image: the child that the option `file` describes.
+    pub async fn file(&mut self, options: &mut Options) -> Result<(ChildId, Arc<Node>)> {
+        let file = ChildSpec { name: "file".into(), role: ChildRole::FILE, stored: None };
+        match self.child(file, options).await? {
+            (id, Some(node)) => Ok((id, node)),
+            (_, None) => Err(BlockError::invalid("A block device must be specified for \"file\"")),
+        }
     }
 
-    /// Opens the backing node: the option `backing` decides; without it the image's own link does, through the policy.
-    pub async fn backing(&mut self, options: &mut Options, link: Option<&Link>) -> Result<Option<Arc<Node>>> {
-        let child = match take_reference(options, "backing")? {
+    /// Opens the backing image: the option `backing` decides; without it the image's own link does.
+    pub async fn backing(
+        &mut self,
+        options: &mut Options,
+        link: Option<&Link>,
+    ) -> Result<(ChildId, Option<Arc<Node>>)> {
+        let backing = ChildSpec { name: "backing".into(), role: ChildRole::BACKING, stored: link };
+        self.child(backing, options).await
+    }
+
+    /// Declares an edge and opens the child it leads to. The option of its name decides: a node's name, nested options,
+    /// or null for none. Without it, or where its options leave the file to the image, the name that the image itself
+    /// holds does, through the policy. With neither the edge leads nowhere.
+    pub async fn child(
+        &mut self,
+        spec: ChildSpec<'_>,
+        options: &mut Options,
+    ) -> Result<(ChildId, Option<Arc<Node>>)> {
+        let id = self.edges.declare(spec.name, spec.role);
+        let child = match take_reference(options, &spec.name.to_string())? {
             Some(Reference::None) => None,
             Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
-            Some(Reference::Options(options)) => match link {
-                Some(link) if link.filename.is_some() && !names_its_file(&options) => {
-                    self.linked_backing(Some(link), options).await?
-                }
-                _ => {
-                    let common = Some(self.backing_common());
-                    let inherit = Inherit { common, place: self.below()?, ..self.inherit() };
-                    Some(open(&self.graph, options, inherit).await?)
-                }
+            Some(Reference::Options(given)) => match spec.stored_name() {
+                Some(_) if !names_its_file(&given) => self.stored_child(&spec, given).await?,
+                _ => Some(open(&self.graph, given, self.inherit(spec.role)?).await?),
             },
-            None => self.linked_backing(link, Options::new()).await?,
+            None => self.stored_child(&spec, Options::new()).await?,
         };
-        self.edges.set(Role::Backing, child.clone());
-        Ok(child)
+        self.edges.set(id, child.clone());
+        Ok((id, child))
     }
 
-    /// Opens the backing image that the header names, with further options of it.
-    async fn linked_backing(&mut self, link: Option<&Link>, given: Options) -> Result<Option<Arc<Node>>> {
-        let Some(Link { filename: Some(stored), format }) = link else { return Ok(None) };
-        match self.policy.backing {
+    /// Opens the child that the image names, with further options of it.
+    async fn stored_child(&mut self, spec: &ChildSpec<'_>, given: Options) -> Result<Option<Arc<Node>>> {
+        let Some((stored, format)) = spec.stored_name() else { return Ok(None) };
+        let what = if spec.role.has(ChildRole::BACKING) { "backing file" } else { "data file" };
+        match self.policy.grant(spec.role) {
             Grant::Skip => return Ok(None),
             Grant::Refuse => {
-                let text =
-                    format!("the image names the backing file '{stored}', which may not be opened here");
+                let text = format!("the image names the {what} '{stored}', which may not be opened here");
                 return Err(BlockError::new(ErrorKind::Refused, text));
             }
             Grant::Open => {}
         }
-        let filename = resolve_filename(&self.edges.need(Role::File)?.place(), stored);
-        let inherit = Inherit { common: Some(self.backing_common()), place: self.below()?, ..self.inherit() };
+        let named_by = self.primary().map(|file| file.place()).unwrap_or_default();
+        let filename = resolve_filename(&named_by, stored);
+        let inherit = self.inherit(spec.role)?;
         // Which layer it was is in the message itself; that it is a thousand layers down needs no thousand words.
         let told = self.place.layers < LEVELS_TOLD;
-        let what = |e: BlockError| if told { e.context("Could not open backing file") } else { e };
+        let explain = |e: BlockError| if told { e.context(format!("Could not open {what}")) } else { e };
         let options = if given.is_empty() || filename.starts_with("json:") {
-            let format = given.get_str("driver").or(format.as_deref());
-            let mut options = self.graph.image_options(&filename, format).map_err(what)?;
+            let format = given.get_str("driver").or(format);
+            let mut options = self.graph.image_options(&filename, format).map_err(explain)?;
             given.iter().for_each(|(name, value)| options.set(name, value.clone()));
             options
         } else {
             let mut given = given;
             if let (None, Some(format)) = (given.get("driver"), format) {
-                given.set("driver", Opt::Str(format.clone()));
+                given.set("driver", Opt::Str(format.to_owned()));
             }
-            image_with_name(&self.graph, &filename, given).map_err(what)?
+            image_with_name(&self.graph, &filename, given).map_err(explain)?
         };
-        open(&self.graph, options, inherit).await.map(Some).map_err(what)
+        open(&self.graph, options, inherit).await.map(Some).map_err(explain)
+    }
+
+    fn primary(&self) -> Option<Arc<Node>> {
+        self.edges.get(self.edges.primary()?)
     }
 
     fn backing_common(&self) -> Common {
@@ -252,15 +282,22 @@ impl OpenContext {
         }
     }
 
-    fn inherit(&self) -> Inherit {
-        Inherit { common: None, policy: self.policy, want_format: true, place: self.place.nested() }
+    /// What a child takes over. A backing image is an image whose format may have to be found; other children are files.
+    fn inherit(&self, role: ChildRole) -> Result<Inherit> {
+        let backing = role.has(ChildRole::BACKING);
+        let (common, place) = match backing {
+            true => (self.backing_common(), self.below()?),
+            false => (self.common.of_file(), self.place.nested()),
+        };
+        Ok(Inherit { common: Some(common), policy: self.policy, want_format: backing, place })
     }
 
     /// Where the backing image is opened. An image that is met again on the way down is in a loop, by whatever name.
     fn below(&self) -> Result<Place> {
         let mut place = Place { layers: self.place.layers + 1, ..self.place.clone() };
-        let file = self.edges.get(Role::File);
-        if let Some((file, identity)) = file.and_then(|f| f.identity().map(|identity| (f, identity))) {
+        if let Some((file, identity)) =
+            self.primary().and_then(|f| f.identity().map(|identity| (f, identity)))
+        {
             if place.holds(&identity) {
                 let text = format!("'{}' is its own backing file: the chain is a loop", file.filename());
                 return Err(BlockError::corrupt(text));

@@ -1,7 +1,7 @@
 //! Block status: what a range of a chain is, and which layer says so.
 use crate::driver::{Kind, Want};
 use crate::error::Result;
-use crate::node::{Node, Role};
+use crate::node::Node;
 use std::sync::Arc;
 
 /// What the start of a range is.
@@ -50,10 +50,10 @@ impl Node {
                     }
                     return Ok(Status { len: below.len, ..answer(true, below.zero, Some((child, offset))) });
                 }
-                Kind::Zero { offset } => {
-                    let host = match offset {
+                Kind::Zero { reserved } => {
+                    let host = match reserved {
                         _ if !layer.mapping => Some((layer, at)),
-                        Some(o) => layer.child(Role::File).map(|f| (f, o)),
+                        Some((child, offset)) => Some((layer.edges().need(child)?, offset)),
                         None => None,
                     };
                     return Ok(answer(false, true, host));
@@ -62,12 +62,12 @@ impl Node {
                 Kind::Stored => return Ok(answer(true, false, Some((layer, at)))),
                 Kind::Hole => {}
             }
-            let next = layer.child(Role::Backing).filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));
+            let next = layer.backing().filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));
             let unallocated =
                 |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };
             let Some(next) = next else {
                 // Without a backing node a hole reads as zeroes; above a base it says nothing.
-                return Ok(unallocated(base.is_none() || layer.child(Role::Backing).is_none()));
+                return Ok(unallocated(base.is_none() || layer.backing().is_none()));
             };
             if offset >= next.length() {
                 // Behind the end of a shorter image the chain reads as zeroes. For whoever looks at some layers only,

@@ -122,6 +122,7 @@ impl Driver for Memory {
 
 struct Overlay {
     edges: Arc<Edges>,
+    child: ChildId,
     allocated: Arc<Mutex<Vec<bool>>>,
     /// What is needed of it, it needs of its children.
     lends: bool,
@@ -145,14 +146,14 @@ impl Token for Publish {
 fn open_overlay(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
         let mut options = options;
-        let file = context.file(&mut options).await?;
+        let (child, file) = context.file(&mut options).await?;
         context.backing(&mut options, None).await?;
         let lends = options.take_bool("lends")?.unwrap_or(false);
         let counts = options.take_bool("counts")?.unwrap_or(false);
         options.finish()?;
         let allocated = Arc::new(Mutex::new(vec![false; (file.length() / SECTOR) as usize]));
         Ok(Opened {
-            driver: Arc::new(Overlay { edges: context.edges().clone(), allocated, lends, counts }),
+            driver: Arc::new(Overlay { edges: context.edges().clone(), child, allocated, lends, counts }),
             filename: None,
         })
     })
@@ -168,7 +169,7 @@ impl Driver for Overlay {
     fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
         let len = len.min(SECTOR - offset % SECTOR);
         let kind = match self.allocated.lock()[(offset / SECTOR) as usize] {
-            true => Kind::Data { child: Role::File, offset, owned: true },
+            true => Kind::Data { child: self.child, offset, owned: true },
             false => Kind::Hole,
         };
         Some(Extent { len, kind })
@@ -181,26 +182,24 @@ impl Driver for Overlay {
         let head = offset % SECTOR;
         let len = len.min(SECTOR - head);
         let action =
-            Action::Store { child: Role::File, offset, head, tail: SECTOR - head - len, fresh: true };
+            Action::Store { child: self.child, offset, head, tail: SECTOR - head - len, fresh: true };
         let token = Publish { allocated: self.allocated.clone(), sector: (offset / SECTOR) as usize };
         Box::pin(async move { Ok(WritePlan { len, action, token: Some(Box::new(token) as Box<dyn Token>) }) })
     }
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.edges.need(Role::File)?.flush().await })
+        Box::pin(async move { self.edges.need(self.child)?.flush().await })
     }
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async { Ok(()) })
     }
-    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
+    fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
         ASKED.fetch_add(usize::from(self.counts), Relaxed);
         if self.lends {
             return parents;
         }
         let share = Share::READ.and(Share::WRITE_UNCHANGED);
-        match role {
-            Role::File if !read_only => {
-                Perms { need: Share::READ.and(Share::WRITE).and(Share::RESIZE), share }
-            }
+        match child.role().has(ChildRole::DATA) && !read_only {
+            true => Perms { need: Share::READ.and(Share::WRITE).and(Share::RESIZE), share },
             _ => Perms { need: Share::READ, share },
         }
     }
@@ -413,7 +412,7 @@ fn a_change_whose_last_step_fails_leaves_everything_as_it_was() {
         let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
         let state = || {
             let users = graph.nodes().iter().map(|n| (graph.users(n), n.read_only())).collect::<Vec<_>>();
-            (users, disk.node().name().to_owned(), top.child(Role::Backing).is_none())
+            (users, disk.node().name().to_owned(), top.backing().is_none())
         };
         let before = state();
         let nothing: fn() -> Result<()> = || Ok(());
@@ -465,7 +464,7 @@ fn zeroes_are_looked_for_in_what_guests_write_and_nowhere_below() {
         let file = Opt::Dict(Options::new().with_str("driver", "mem"));
         let options = Options::new().with_str("driver", "overlay").with("file", file);
         let top = graph.add(options.with_str("detect-zeroes", "on")).await.unwrap();
-        assert!(top.common().detect_zeroes && !top.child(Role::File).unwrap().common().detect_zeroes);
+        assert!(top.common().detect_zeroes && !top.primary().unwrap().common().detect_zeroes);
     });
 }
 

@@ -6,9 +6,9 @@ mod guard;
 mod tests;
 
 use block::{
-    Action, BlockError, Common, CreateOption, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent,
-    Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Reopened, Result, Role, Share,
-    Want, WriteFlags, WritePlan,
+    Action, BlockError, ChildId, Common, CreateOption, Driver, DriverKind, DriverType, Edge, Edges,
+    ErrorKind, Extent, Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Reopened,
+    Result, Share, Want, WriteFlags, WritePlan,
 };
 use guard::{Change, Guard};
 use rt::{BoxFuture, Buf};
@@ -45,12 +45,13 @@ pub const RAW: DriverType = DriverType {
 fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
         let mut options = options;
-        let file = context.file(&mut options).await?;
+        let (child, file) = context.file(&mut options).await?;
         let window = take_window(&mut options)?;
         options.finish()?;
         let window = window.map(|w| w.within(file.length())).transpose()?;
         let raw = Raw {
             edges: context.edges().clone(),
+            child,
             offset: AtomicU64::new(window.map_or(0, |w| w.offset)),
             size: AtomicU64::new(window.map_or(WHOLE, |w| w.size)),
             guard: context.probed().then(|| Guard::new(context.registry().clone())),
@@ -108,6 +109,8 @@ impl Asked {
 
 struct Raw {
     edges: Arc<Edges>,
+    /// The edge to the file.
+    child: ChildId,
     /// The window; changed only while the gates above are closed.
     offset: AtomicU64,
     size: AtomicU64,
@@ -126,7 +129,7 @@ impl Raw {
     }
 
     fn file_length(&self) -> u64 {
-        self.edges.with(Role::File, |file| file.map_or(0, |f| f.length()))
+        self.edges.with(self.child, |file| file.map_or(0, |f| f.length()))
     }
 
     /// Where a range is; guarded bytes are never written without a look at the data.
@@ -136,16 +139,16 @@ impl Raw {
             Some(_) if want == Want::Write => Guard::split(self.file_length(), at, len),
             _ => (len, false),
         };
-        Extent { len, kind: Kind::Data { child: Role::File, offset: at, owned: !guarded } }
+        Extent { len, kind: Kind::Data { child: self.child, offset: at, owned: !guarded } }
     }
 
     /// The plan of zeroes or of a discard, which a guard holds its turn for.
     async fn plan_zeroes(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
         let at = self.offset() + offset;
         let mut plan =
-            WritePlan { len, action: Action::Forward { child: Role::File, offset: at }, token: None };
+            WritePlan { len, action: Action::Forward { child: self.child, offset: at }, token: None };
         let Some(guard) = &self.guard else { return Ok(plan) };
-        let file = self.edges.need(Role::File)?;
+        let file = self.edges.need(self.child)?;
         if !Guard::touches(file.length(), at, len) {
             return Ok(plan);
         }
@@ -164,14 +167,13 @@ impl Raw {
 
 impl Driver for Raw {
     fn facts(&self) -> Facts {
-        let child = self.edges.get(Role::File).map(|f| f.facts()).unwrap_or_default();
+        let child = self.edges.get(self.child).map(|f| f.facts()).unwrap_or_default();
         Facts {
             mapping: true,
             transparent: true,
             alignment: 1,
             cluster_size: None,
             supports_backing: false,
-            filter: false,
             ..child
         }
     }
@@ -205,7 +207,7 @@ impl Driver for Raw {
     /// Writes guarded bytes.
     fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let (file, at) = (self.edges.need(Role::File)?, self.offset() + offset);
+            let (file, at) = (self.edges.need(self.child)?, self.offset() + offset);
             let Some(guard) = &self.guard else { return file.write(at, data, flags).await };
             let _turn = guard.turn().await;
             guard.judge(&file, Change::Data(at, &data)).await.map_err(|e| e.at(offset))?;
@@ -214,13 +216,13 @@ impl Driver for Raw {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.edges.need(Role::File)?.flush().await })
+        Box::pin(async move { self.edges.need(self.child)?.flush().await })
     }
 
     fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
         let preallocation = preallocation.to_owned();
         Box::pin(async move {
-            let file = self.edges.need(Role::File)?;
+            let file = self.edges.need(self.child)?;
             match self.size() {
                 None => {
                     let _turn = match &self.guard {
@@ -249,7 +251,7 @@ impl Driver for Raw {
             let mut options = options;
             let asked = take_window(&mut options)?;
             options.finish()?;
-            let window = asked.map(|w| w.within(self.edges.need(Role::File)?.length())).transpose()?;
+            let window = asked.map(|w| w.within(self.edges.need(self.child)?.length())).transpose()?;
             Ok(Box::new(move || {
                 self.offset.store(window.map_or(0, |w| w.offset), Release);
                 self.size.store(window.map_or(WHOLE, |w| w.size), Release);
@@ -261,7 +263,7 @@ impl Driver for Raw {
         Box::pin(async { Ok(()) })
     }
 
-    fn child_perms(&self, _: Role, parents: Perms, _: bool) -> Perms {
+    fn child_perms(&self, _: &Edge, parents: Perms, _: bool) -> Perms {
         match self.naming_options().is_empty() {
             true => parents,
             // The window must stay inside the file.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod support;
 
-use block::{Backend, Graph, Node, Role};
+use block::{Backend, Graph, Node};
 use jobs::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -201,7 +201,7 @@ fn an_intermediate_commit_ends_by_itself_and_gives_the_overlay_its_new_backing_f
         let told = world.told();
         assert_eq!(told.iter().filter(|e| e.starts_with("COMPLETED")).count(), 1, "{told:?}");
         assert!(told.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{told:?}");
-        assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
+        assert!(Arc::ptr_eq(&active.backing().unwrap(), &base));
         assert_eq!(content(&active).await, before);
         assert!(base.read_only(), "the base is a backing file again");
     });
@@ -219,7 +219,7 @@ fn a_forced_cancel_leaves_the_chain_as_it_was() {
         world.ended("j").await;
         let told = world.told();
         assert_eq!(told[told.len() - 4..], ["aborting", "CANCELLED", "concluded", "null"]);
-        assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &mid));
+        assert!(Arc::ptr_eq(&active.backing().unwrap(), &mid));
         assert!(base.read_only() && base.busy().is_none());
         assert_eq!(content(&active).await, before);
     });
@@ -240,9 +240,9 @@ fn a_job_waits_for_finalize_and_dismiss_where_it_was_told_to() {
         world.until_told("PENDING").await;
         let refused = world.jobs.find("j").unwrap().resume().unwrap_err().to_string();
         assert_eq!(refused, "Can't resume a job that was not paused");
-        assert!(!Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
+        assert!(!Arc::ptr_eq(&active.backing().unwrap(), &base));
         world.jobs.finalize("j").await.unwrap();
-        assert!(Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &base));
+        assert!(Arc::ptr_eq(&active.backing().unwrap(), &base));
         let job = world.jobs.find("j").unwrap();
         let refused = job.cancel(true).unwrap_err().to_string();
         assert_eq!(refused, "Job 'j' in state 'concluded' cannot accept command verb 'cancel'");
@@ -504,9 +504,7 @@ fn a_commit_whose_base_is_not_durable_moves_nobody_and_says_so() {
         FAULTS.lock().push(("base.img".to_owned(), u64::MAX, EIO));
         world.jobs.find("j").unwrap().complete().unwrap();
         world.ended("j").await;
-        assert!(
-            Arc::ptr_eq(&guest.node(), &active) && Arc::ptr_eq(&active.child(Role::Backing).unwrap(), &mid)
-        );
+        assert!(Arc::ptr_eq(&guest.node(), &active) && Arc::ptr_eq(&active.backing().unwrap(), &mid));
         let told = world.told();
         assert!(told.contains(&"COMPLETED Input/output error".to_owned()), "{told:?}");
         assert_eq!(content(&active).await, before);

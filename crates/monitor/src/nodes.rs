@@ -5,7 +5,7 @@ use api::{
     BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockStatsSpecific, BlockdevCacheInfo, BlockdevChild,
     BlockdevDetectZeroesOptions, Decode, Dict, ImageInfo, Value,
 };
-use block::{Backend, Common, DriverInfo, Node, OpCount, Options, Role, resolve_filename};
+use block::{Backend, Child, Common, DriverInfo, Node, OpCount, Options, resolve_filename};
 use std::sync::Arc;
 
 /// Most layers that one description tells of.
@@ -22,7 +22,7 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
         node_name: Some(node.name().to_owned()),
         ro: node.read_only(),
         drv: node.driver_name().to_owned(),
-        backing_file: node.child(Role::Backing).map(|backing| backing.exact_filename()),
+        backing_file: node.backing().map(|backing| backing.exact_filename()),
         backing_file_depth: int(layers.len() as u64 - 1),
         active: true,
         encrypted: node.driver().info().encrypted,
@@ -45,9 +45,9 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
 }
 
 fn children(node: &Node) -> Vec<BlockdevChild> {
-    let child = |(role, child): (Role, Arc<Node>)| BlockdevChild {
-        child: role.name().to_owned(),
-        node_name: child.name().to_owned(),
+    let child = |child: Child| BlockdevChild {
+        child: child.name.to_string(),
+        node_name: child.node.name().to_owned(),
     };
     node.edges().all().into_iter().map(child).collect()
 }
@@ -62,9 +62,7 @@ fn detect_zeroes(common: &Common) -> BlockdevDetectZeroesOptions {
 
 /// The node and the images below it.
 fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    std::iter::successors(Some(node.clone()), |n| n.skip_filters().child(Role::Backing))
-        .take(MAX_LAYERS)
-        .collect()
+    std::iter::successors(Some(node.clone()), |n| n.skip_filters().backing()).take(MAX_LAYERS).collect()
 }
 
 /// The image that a node is, with the images below it.
@@ -116,7 +114,7 @@ fn single_image(node: &Node) -> ImageInfo {
 
 /// What the file says of a node that shows it as it is.
 fn dirty_below(node: &Node) -> Option<bool> {
-    node.child(Role::File).filter(|_| node.facts().transparent)?.driver().info().dirty
+    node.primary().filter(|_| node.facts().transparent)?.driver().info().dirty
 }
 
 /// What a driver tells by the names of the schema, as a type of the schema.
@@ -148,7 +146,7 @@ pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
         node_name: Some(node.name().to_owned()),
         stats: figures(node, &of_node),
         driver_specific: specific_stats(node),
-        parent: node.child(Role::File).map(|file| Box::new(stats(&file, entries))),
+        parent: node.primary().map(|file| Box::new(stats(&file, entries))),
         backing: None,
     }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use api::Value;
 use block::{
-    Backend, BackendRequest, BlockError, Common, ErrorKind, Opt, Options, Perms, Policy, Role, WriteFlags,
+    Backend, BackendRequest, BlockError, Common, ErrorKind, Opt, Options, Perms, Policy, WriteFlags,
 };
 use client::Client;
 use rt::{Buf, BufMut};
@@ -154,7 +154,7 @@ fn a_snapshot_of_a_window_into_a_file_names_the_window_not_the_file() {
             .with("offset", Opt::Uint(1024))
             .with("file", Opt::Dict(file));
         let node = control.graph().add(window).await.unwrap();
-        let resized = control.graph().resize(&node.child(Role::File).unwrap(), 4096, "off").await;
+        let resized = control.graph().resize(&node.primary().unwrap(), 4096, "off").await;
         assert!(resized.unwrap_err().message().contains("does not share"), "the window stays in the file");
         let guest = entry(&control, "w").await;
         let arguments = format!(
@@ -238,7 +238,7 @@ fn a_long_chain_that_its_headers_name_is_not_described_in_a_new_header() {
 
         let common = Common { read_only: true, force_share: true, ..Common::default() };
         let again = graph.open_image(&folder.path("o"), None, common, Policy::FOLLOW).await.unwrap();
-        let chain = std::iter::successors(Some(again), |node| node.child(block::Role::Backing));
+        let chain = std::iter::successors(Some(again), |node| node.backing());
         assert_eq!(chain.count(), 22);
     });
 }

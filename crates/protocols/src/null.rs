@@ -79,7 +79,7 @@ impl Driver for Null {
     }
 
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        let kind = if self.read_zeroes { Kind::Zero { offset: None } } else { Kind::Stored };
+        let kind = if self.read_zeroes { Kind::Zero { reserved: None } } else { Kind::Stored };
         Box::pin(async move { Ok(Extent { len, kind }) })
     }
 

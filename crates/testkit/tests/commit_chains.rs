@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
-use block::{Node, Role, ZeroFlags};
+use block::{Node, ZeroFlags};
 use jobs::{CommitRequest, JobEvent, Jobs, Sink, Status};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Rng, Sim};
@@ -102,7 +102,7 @@ async fn guest(session: Session, book: Book, mut rng: Rng, (number, of): (u64, u
 
 fn layers(top: &Arc<Node>) -> Vec<Arc<Node>> {
     let mut nodes = vec![top.clone()];
-    while let Some(below) = nodes.last().and_then(|node| node.child(Role::Backing)) {
+    while let Some(below) = nodes.last().and_then(|node| node.backing()) {
         nodes.push(below);
     }
     nodes.reverse();

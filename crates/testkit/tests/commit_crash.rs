@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use block::{Result, Role};
+use block::{BlockError, Result};
 use jobs::{CommitRequest, JobEvent, Jobs, Sink, Status};
 use rt::BoxFuture;
 use sim::{Config, Disk, Rng, World};
@@ -65,7 +65,7 @@ async fn run_job(session: &Session, world: World, request: CommitRequest, comple
     }
     match world.disk().content(COMPLETED) {
         Some(_) => Ok(()),
-        None => Err(block::BlockError::invalid("the job did not complete")),
+        None => Err(BlockError::invalid("the job did not complete")),
     }
 }
 
@@ -80,12 +80,13 @@ fn commit_active(session: Session, world: World) -> BoxFuture<'static, Result<()
 /// The middle layer down into the base, under the active one.
 fn commit_middle(session: Session, world: World) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
-        let middle = session.node.edges().need(Role::Backing)?;
+        let backing = || session.node.backing().ok_or_else(|| BlockError::invalid("nothing is below"));
+        let middle = backing()?;
         let request = CommitRequest { top_node: Some(middle.name().to_owned()), ..request(&session) };
         run_job(&session, world, request, false).await?;
-        match session.node.edges().need(Role::Backing)?.filename() {
+        match backing()?.filename() {
             name if name == "/base" => Ok(()),
-            name => Err(block::BlockError::invalid(format!("'{name}' is still below"))),
+            name => Err(BlockError::invalid(format!("'{name}' is still below"))),
         }
     })
 }

@@ -141,7 +141,7 @@ impl Stage {
     async fn committer(self: Arc<Self>, rounds: u64) {
         for round in 0..rounds {
             let device = self.anchor.node();
-            let middle = device.child(block::Role::Backing).filter(|_| self.world.choose(2) == 0);
+            let middle = device.backing().filter(|_| self.world.choose(2) == 0);
             let request = CommitRequest {
                 job_id: Some(format!("j{round}")),
                 device: device.name().to_owned(),
@@ -235,8 +235,7 @@ impl Stage {
         for _ in 0..rounds {
             self.wait(3000).await;
             let node = self.anchor.node();
-            let (Some(file), below) = (node.child(block::Role::File), node.child(block::Role::Backing))
-            else {
+            let (Some(file), below) = (node.primary(), node.backing()) else {
                 continue;
             };
             let options = Options::new()
@@ -252,7 +251,7 @@ impl Stage {
 }
 
 fn reaches(from: &Arc<Node>, node: &Arc<Node>) -> bool {
-    Arc::ptr_eq(from, node) || from.edges().all().iter().any(|(_, child)| reaches(child, node))
+    Arc::ptr_eq(from, node) || from.edges().all().iter().any(|child| reaches(&child.node, node))
 }
 
 async fn write(entry: &Backend, at: u64, data: &[u8]) {
@@ -330,7 +329,7 @@ async fn opened_alone(filename: String) -> Vec<u8> {
     let common = Common { read_only: true, ..Common::default() };
     let opened = graph.open_image(&filename, Some("qcow2"), common, Policy::FOLLOW).await;
     let node = opened.unwrap_or_else(|e| panic!("{e}"));
-    for layer in std::iter::successors(Some(node.clone()), |n| n.child(block::Role::Backing)) {
+    for layer in std::iter::successors(Some(node.clone()), |n| n.backing()) {
         if let Some(checker) = layer.driver().checker() {
             let report = checker.check(Repair::No).await.unwrap_or_else(|e| panic!("{e}"));
             assert_eq!((report.corruptions, report.leaks), (0, 0), "{}: {report:?}", layer.filename());

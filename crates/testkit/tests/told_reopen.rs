@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use block::{BackendRequest, BlockError, Graph, Node, Opt, Options, Perms, Registry, Role, WriteFlags};
+use block::{BackendRequest, BlockError, Graph, Node, Opt, Options, Perms, Registry, WriteFlags};
 use sim::{Disk, OpKind, Sim};
 use testkit::crash::flatten;
 use testkit::stack::{Image, Stack};
@@ -62,9 +62,9 @@ struct State {
 fn state(node: &Arc<Node>) -> State {
     State {
         read_only: node.read_only(),
-        file_read_only: node.child(Role::File).unwrap().read_only(),
+        file_read_only: node.primary().unwrap().read_only(),
         detects_zeroes: node.common().detect_zeroes,
-        backing: node.child(Role::Backing).map(|node| node.name().to_owned()),
+        backing: node.backing().map(|node| node.name().to_owned()),
     }
 }
 

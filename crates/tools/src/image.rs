@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::keyval;
 use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
-    Options, Perms, Policy, Registry, Role, Share,
+    Options, Perms, Policy, Registry, Share,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -464,7 +464,7 @@ pub fn warn_of_guess(console: &mut Console, name: &str) {
 /// The images of a chain from `top` down, filters looked through.
 pub fn chain(top: &Arc<Node>) -> Vec<Arc<Node>> {
     let mut nodes = vec![top.skip_filters()];
-    while let Some(below) = nodes.last().and_then(|node| node.child(Role::Backing)) {
+    while let Some(below) = nodes.last().and_then(|node| node.backing()) {
         nodes.push(below.skip_filters());
     }
     nodes

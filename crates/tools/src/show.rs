@@ -4,7 +4,7 @@
 
 use crate::console::Console;
 use crate::{out, outln, size};
-use block::{Node, Opt, Options, Role};
+use block::{ChildRole, Node, Opt, Options};
 use std::sync::Arc;
 
 /// Order of members, for every kind of object together; names that are not here come last, as they were.
@@ -69,14 +69,14 @@ pub struct Description {
     info: block::DriverInfo,
     /// Where the stored backing name leads.
     full_backing: Option<String>,
-    children: Vec<(&'static str, Description)>,
+    children: Vec<(String, Description)>,
 }
 
 impl Description {
     /// Describes a node.
     pub fn of(node: &Arc<Node>) -> Description {
         let mut info = node.driver().info();
-        let file = node.child(Role::File);
+        let file = node.primary();
         if node.facts().transparent
             && let Some(file) = &file
         {
@@ -88,8 +88,8 @@ impl Description {
         let filename = node.filename();
         let full_backing =
             info.backing_filename.as_ref().map(|stored| block::resolve_filename(&node.place(), stored));
-        let children = node.edges().all().into_iter().filter(|(role, _)| *role != Role::Backing);
-        let children = children.map(|(role, child)| (role.name(), Description::of(&child))).collect();
+        let children = node.edges().all().into_iter().filter(|child| !child.role.has(ChildRole::BACKING));
+        let children = children.map(|child| (child.name.to_string(), Description::of(&child.node))).collect();
         Description {
             format: node.driver_name(),
             protocol: node.driver_type().kind == block::DriverKind::Protocol,

@@ -1,8 +1,9 @@
 //! The changes of edges, access and size that the graph knows by name.
 use super::topology::reachable;
 use super::{BackendRequest, Graph};
+use crate::edges::ChildRole;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::perm::{Perms, Share};
 use crate::{Backend, Change};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ impl Graph {
         node.not_busy()?;
         overlay.not_busy()?;
         self.check_room_above(node)?;
-        if overlay.child(Role::Backing).is_some() {
+        if overlay.backing().is_some() {
             return Err(BlockError::invalid("The overlay already has a backing image"));
         }
         if !overlay.driver_type.supports_backing {
@@ -31,11 +32,11 @@ impl Graph {
         if let Some(user) = self.users(overlay).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("The overlay is already in use by {user}")));
         }
-        if let Some((user, _)) = self.parents(node).into_iter().find(|(_, role)| *role == Role::Backing) {
+        if let Some(overlay) = self.parents(node).into_iter().find(|p| p.role.has(ChildRole::BACKING)) {
             let text = format!(
                 "Node '{}' is busy: it is the backing image of '{}', which would see what is written to the overlay",
                 node.name(),
-                user.name()
+                overlay.node.name()
             );
             return Err(BlockError::new(ErrorKind::Busy, text));
         }

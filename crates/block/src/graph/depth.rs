@@ -3,8 +3,9 @@
 //! A request goes down a chain of backing images in a loop, and into the file of a format by a call. So a chain may be
 //! long, and files in files few.
 use super::Graph;
+use crate::edges::ChildRole;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::node::{Node, Role};
+use crate::node::Node;
 use std::sync::Arc;
 
 /// Most backing images below an image.
@@ -40,11 +41,11 @@ pub(super) struct Depth {
 
 impl Depth {
     /// That of a node over children.
-    pub(super) fn above(children: impl Iterator<Item = (Role, Depth)>) -> Self {
+    pub(super) fn above(children: impl Iterator<Item = (ChildRole, Depth)>) -> Self {
         children.fold(Self::default(), |depth, (role, below)| {
-            let (layers, nesting) = match role {
-                Role::Backing => (below.layers + 1, below.nesting),
-                Role::File | Role::Data => (below.layers, below.nesting + 1),
+            let (layers, nesting) = match role.has(ChildRole::BACKING) {
+                true => (below.layers + 1, below.nesting),
+                false => (below.layers, below.nesting + 1),
             };
             Self { layers: depth.layers.max(layers), nesting: depth.nesting.max(nesting) }
         })

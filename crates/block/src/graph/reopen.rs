@@ -8,7 +8,7 @@
 use super::Graph;
 use crate::Change;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::node::{Node, Role, Slow};
+use crate::node::{Node, Slow};
 use crate::open::{self, Common};
 use crate::options::{Opt, Options};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Graph {
         let mut given_up = Vec::new();
         for Plan { node, backing, .. } in &plans {
             if let Some(backing) = backing {
-                given_up.extend(node.child(Role::Backing));
+                given_up.extend(node.backing());
                 change.set_backing(node, backing.clone())?;
             }
         }
@@ -118,7 +118,7 @@ impl Graph {
         let backing = self.reopened_backing(&node, &mut options)?;
         // A file is writable before its user is, and read-only after it.
         let read_only = common.read_only;
-        let kept = if backing.is_none() { node.child(Role::Backing) } else { None };
+        let kept = if backing.is_none() { node.backing() } else { None };
         following(kept, &old, &common, plans);
         let own = Plan { node, common, own: Some(options), backing };
         if read_only {
@@ -139,7 +139,7 @@ impl Graph {
         options: &mut Options,
         plans: &mut Vec<Plan>,
     ) -> Result<()> {
-        let Some(file) = node.child(Role::File) else { return Ok(()) };
+        let Some(file) = node.primary() else { return Ok(()) };
         match options.take("file") {
             Some(Opt::Str(name)) if name == file.name() => {
                 following(Some(file), &node.common(), common, plans);
@@ -168,7 +168,7 @@ impl Graph {
         if !node.driver_type.supports_backing {
             return Ok(None);
         }
-        let old = node.child(Role::Backing);
+        let old = node.backing();
         let new = match options.take("backing") {
             None if old.is_some() => {
                 return Err(BlockError::invalid(format!("backing is missing for '{}'", node.name())));
@@ -199,7 +199,7 @@ fn following(child: Option<Arc<Node>>, old: &Common, new: &Common, plans: &mut V
         if same || node.monitor_owned() || plans.iter().any(|plan| Arc::ptr_eq(&plan.node, &node)) {
             continue;
         }
-        below.extend(node.edges.all().into_iter().map(|(_, child)| child));
+        below.extend(node.edges.all().into_iter().map(|child| child.node));
         let common = Common { direct, no_flush, ..present };
         plans.push(Plan { node, common, own: None, backing: None });
     }

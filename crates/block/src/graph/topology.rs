@@ -1,8 +1,9 @@
 //! Who uses what: the nodes and entries of a graph, and whether their permissions agree.
 use super::depth::Depth;
 use crate::backend::Backend;
+use crate::edges::{Child, ChildId, ChildName, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::perm::{Perms, Share};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub(super) struct Topology {
 #[derive(Default)]
 struct Record {
     /// Nodes that have it as a child.
-    parents: Vec<(Arc<Node>, Role)>,
+    parents: Vec<Parent>,
     /// What its users were found to need together when it, and all below it, was last settled.
     settled: Option<Perms>,
     depth: Depth,
@@ -35,13 +36,13 @@ fn key(node: &Arc<Node>) -> Key {
 
 /// Users of a node that a change moves.
 pub(super) struct Moved {
-    parents: Vec<(Arc<Node>, Role)>,
+    parents: Vec<Parent>,
     entries: Vec<Arc<Backend>>,
 }
 
 impl Moved {
     pub(super) fn point_to(&self, node: &Arc<Node>, topology: &mut Topology) {
-        self.parents.iter().for_each(|(p, role)| topology.set_child(p, *role, Some(node.clone())));
+        self.parents.iter().for_each(|p| topology.set_child(&p.node, p.id, Some(node.clone())));
         self.entries.iter().for_each(|e| e.root.store(node.clone()));
     }
 }
@@ -61,11 +62,11 @@ impl Topology {
         self.nodes.push(node.clone());
         let depth = self.depth_above(&children);
         self.records.insert(key(node), Record { depth, ..Record::default() });
-        children.iter().for_each(|(role, child)| self.add_parent(child, node, *role));
+        children.iter().for_each(|child| self.add_parent(&child.node, node, child.id));
         let added = depth.check().and_then(|()| self.settle(std::slice::from_ref(node)));
         if added.is_err() {
             self.remove(node);
-            self.settle_left(&children.into_iter().map(|(_, child)| child).collect::<Vec<_>>());
+            self.settle_left(&children.into_iter().map(|child| child.node).collect::<Vec<_>>());
         }
         added
     }
@@ -74,32 +75,33 @@ impl Topology {
     pub(super) fn remove(&mut self, node: &Arc<Node>) {
         self.nodes.retain(|n| !Arc::ptr_eq(n, node));
         self.records.remove(&key(node));
-        node.edges.all().iter().for_each(|(role, child)| self.remove_parent(child, node, *role));
+        node.edges.all().iter().for_each(|child| self.remove_parent(&child.node, node, child.id));
     }
 
     /// Sets a child of a node.
-    pub(super) fn set_child(&mut self, node: &Arc<Node>, role: Role, child: Option<Arc<Node>>) {
+    pub(super) fn set_child(&mut self, node: &Arc<Node>, id: ChildId, child: Option<Arc<Node>>) {
         if self.has(node).is_ok() {
-            node.edges.get(role).iter().for_each(|old| self.remove_parent(old, node, role));
-            child.iter().for_each(|new| self.add_parent(new, node, role));
+            node.edges.get(id).iter().for_each(|old| self.remove_parent(old, node, id));
+            child.iter().for_each(|new| self.add_parent(new, node, id));
         }
-        node.edges.set(role, child);
+        node.edges.set(id, child);
     }
 
-    fn add_parent(&mut self, child: &Arc<Node>, parent: &Arc<Node>, role: Role) {
+    fn add_parent(&mut self, child: &Arc<Node>, parent: &Arc<Node>, id: ChildId) {
+        let Some(role) = parent.edges.edge(id).map(|edge| edge.role()) else { return };
         if let Some(record) = self.records.get_mut(&key(child)) {
-            record.parents.push((parent.clone(), role));
+            record.parents.push(Parent { node: parent.clone(), id, role });
         }
     }
 
-    fn remove_parent(&mut self, child: &Arc<Node>, parent: &Arc<Node>, role: Role) {
+    fn remove_parent(&mut self, child: &Arc<Node>, parent: &Arc<Node>, id: ChildId) {
         if let Some(record) = self.records.get_mut(&key(child)) {
-            record.parents.retain(|(p, r)| *r != role || !Arc::ptr_eq(p, parent));
+            record.parents.retain(|p| p.id != id || !Arc::ptr_eq(&p.node, parent));
         }
     }
 
     /// Nodes that have this one as a child, and as what.
-    pub(super) fn parents(&self, node: &Arc<Node>) -> &[(Arc<Node>, Role)] {
+    pub(super) fn parents(&self, node: &Arc<Node>) -> &[Parent] {
         self.records.get(&key(node)).map_or(&[], |record| &record.parents)
     }
 
@@ -123,9 +125,9 @@ impl Topology {
 
     // ---- depths ----
 
-    fn depth_above(&self, children: &[(Role, Arc<Node>)]) -> Depth {
+    fn depth_above(&self, children: &[Child]) -> Depth {
         let depth = |child| self.records.get(&key(child)).map_or(Depth::default(), |record| record.depth);
-        Depth::above(children.iter().map(|(role, child)| (*role, depth(child))))
+        Depth::above(children.iter().map(|child| (child.role, depth(&child.node))))
     }
 
     /// How deep the graph is below `node`.
@@ -142,7 +144,7 @@ impl Topology {
             while let Some(node) = todo.last().cloned() {
                 let children = node.edges.all();
                 let before = todo.len();
-                todo.extend(children.iter().map(|(_, c)| c).filter(|c| !known.contains(&key(c))).cloned());
+                todo.extend(children.iter().map(|c| &c.node).filter(|c| !known.contains(&key(c))).cloned());
                 if todo.len() == before {
                     todo.pop();
                     known.insert(key(&node));
@@ -190,7 +192,7 @@ impl Topology {
             let perms = Perms::together(users.into_iter().map(|(_, p)| p));
             let settled = self.records.get(&key(&node)).and_then(|record| record.settled);
             if settled != Some(perms) || changed.contains(&key(&node)) {
-                todo.extend(node.edges.all().into_iter().map(|(_, child)| child));
+                todo.extend(node.edges.all().into_iter().map(|child| child.node));
                 plan.push((node, perms));
             }
         }
@@ -213,14 +215,14 @@ impl Topology {
 
 /// A user of a node.
 enum User {
-    Parent(Arc<Node>, Role),
+    Parent(Arc<Node>, ChildName),
     Entry(Arc<Backend>),
 }
 
 impl User {
     fn label(&self) -> String {
         match self {
-            Self::Parent(parent, role) => format!("node '{}' (as '{}')", parent.name(), role.name()),
+            Self::Parent(parent, child) => format!("node '{}' (as '{child}')", parent.name()),
             Self::Entry(entry) => entry.label.clone(),
         }
     }
@@ -246,14 +248,14 @@ impl<'t> Uses<'t> {
     /// The users of a node whose parents are judged already.
     fn judged_users(&self, node: &Arc<Node>) -> Vec<(User, Perms)> {
         let mut users = Vec::new();
-        for (parent, role) in self.topology.parents(node) {
-            let (parent, role) = (parent.clone(), *role);
+        for Parent { node: parent, id, .. } in self.topology.parents(node) {
+            let Some(edge) = parent.edges.edge(*id) else { continue };
             let above = self.together.get(&key(&parent)).copied().unwrap_or(Perms::IDLE);
             let perms = match parent.common.read().force_share {
                 true => Perms { need: Share::NONE, share: Share::ALL },
-                false => parent.driver.child_perms(role, above, parent.read_only()),
+                false => parent.driver.child_perms(edge, above, parent.read_only()),
             };
-            users.push((User::Parent(parent, role), perms));
+            users.push((User::Parent(parent.clone(), edge.name()), perms));
         }
         for entry in self.topology.entries.iter().filter(|e| Arc::ptr_eq(&e.root.load(), node)) {
             users.push((User::Entry(entry.clone()), *entry.perms.read()));
@@ -277,7 +279,7 @@ impl<'t> Uses<'t> {
     }
 
     fn unjudged_parents(&self, node: &Arc<Node>) -> Vec<Arc<Node>> {
-        let parents = self.topology.parents(node).iter().map(|(parent, _)| parent);
+        let parents = self.topology.parents(node).iter().map(|parent| &parent.node);
         parents.filter(|p| !self.together.contains_key(&key(p))).cloned().collect()
     }
 }
@@ -306,7 +308,7 @@ fn below(nodes: &[Arc<Node>]) -> Vec<Arc<Node>> {
     let (mut seen, mut found, mut todo) = (HashSet::new(), Vec::new(), nodes.to_vec());
     while let Some(node) = todo.pop() {
         if seen.insert(Arc::as_ptr(&node)) {
-            todo.extend(node.edges.all().into_iter().map(|(_, child)| child));
+            todo.extend(node.edges.all().into_iter().map(|child| child.node));
             found.push(node);
         }
     }

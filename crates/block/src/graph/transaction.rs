@@ -15,10 +15,11 @@ use super::topology::{Moved, Topology, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
 use crate::driver::{Link, WayBack};
+use crate::edges::{ChildId, ChildRole};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Closed;
 use crate::graph::BackendRequest;
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::perm::{Perms, Share};
 use futures_util::lock::MutexGuard;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ enum Step {
     Attached(Arc<Backend>),
     Perms(Arc<Backend>, Perms),
     Moved(Moved, Arc<Node>),
-    Backing(Arc<Node>, Option<Arc<Node>>),
+    Child(Arc<Node>, ChildId, Option<Arc<Node>>),
     Access(Arc<Node>, bool, WayBack),
     Link(Arc<Node>, Link),
 }
@@ -154,10 +155,14 @@ impl Change<'_> {
                 )));
             }
         }
-        let old = node.child(Role::Backing);
-        topology.set_child(node, Role::Backing, backing.clone());
+        let edge = node.edges.backing().ok_or_else(|| {
+            BlockError::unsupported(format!("'{}' can have no backing image", node.name()))
+                .at_node(node.name())
+        })?;
+        let old = node.edges.get(edge);
+        topology.set_child(node, edge, backing.clone());
         self.unsettled.extend([Some(node.clone()), old.clone(), backing].into_iter().flatten());
-        self.done.push(Step::Backing(node.clone(), old));
+        self.done.push(Step::Child(node.clone(), edge, old));
         Ok(())
     }
 
@@ -176,8 +181,8 @@ impl Change<'_> {
         if node.read_only() != writable {
             return Ok(());
         }
-        let files = node.edges.all().into_iter().filter(|(role, _)| *role != Role::Backing);
-        let files: Vec<_> = files.map(|(_, child)| child).collect();
+        let files = node.edges.all().into_iter().filter(|child| !child.role.has(ChildRole::BACKING));
+        let files: Vec<_> = files.map(|child| child.node).collect();
         if writable {
             for file in &files {
                 Box::pin(self.set_writable(file, true)).await?;
@@ -194,7 +199,7 @@ impl Change<'_> {
         self.switch(node, false).await?;
         for file in &files {
             let parents = self.graph.parents(file);
-            let shared = parents.iter().any(|(parent, _)| !Arc::ptr_eq(parent, node));
+            let shared = parents.iter().any(|parent| !Arc::ptr_eq(&parent.node, node));
             if !shared && !file.monitor_owned() {
                 Box::pin(self.set_writable(file, false)).await?;
             }
@@ -276,7 +281,7 @@ impl Change<'_> {
             Step::Attached(entry) => entries(&mut self.graph.0.topology.write(), &entry),
             Step::Perms(entry, old) => *entry.perms.write() = old,
             Step::Moved(moved, from) => moved.point_to(&from, &mut self.graph.0.topology.write()),
-            Step::Backing(node, old) => self.graph.0.topology.write().set_child(&node, Role::Backing, old),
+            Step::Child(node, edge, old) => self.graph.0.topology.write().set_child(&node, edge, old),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
             Step::Access(node, writable, way_back) => {
                 // In good order where that works: what a driver began with its first write is ended then.

@@ -2,14 +2,14 @@
 use super::alloc::Alloc;
 use super::check;
 use super::header::Header;
-use super::image::Image;
+use super::image::{Children, Image};
 use super::info::{self, Listed};
 use super::options::Settings;
 use super::overlap;
 use block::{
-    BlockError, CheckReport, Checker, Common, Discard, Driver, DriverInfo, ErrorKind, Extent, Facts, How,
-    Link, Node, Notice, OpenContext, Opened, Options, Perms, Reopened, Repair, Result, Role, Share, Want,
-    WayBack, WritePlan,
+    BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
+    Extent, Facts, How, Link, Node, Notice, OpenContext, Opened, Options, Perms, Reopened, Repair, Result,
+    Share, Want, WayBack, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::*;
 pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
         let mut options = options;
-        let file = context.file(&mut options).await?;
+        let (file_id, file) = context.file(&mut options).await?;
         let header = Header::read(&file).await?;
         let listed = Listed::read(&file, &header).await;
         if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
@@ -35,15 +35,10 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         let settings = Settings::take(&mut options, discards, &header, context.limits())?;
         let thin_data = holds_less_than_it_maps(&file, header.cluster_size());
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
-        context.backing(&mut options, Some(&link)).await?;
+        let (backing, _) = context.backing(&mut options, Some(&link)).await?;
         options.finish()?;
-        let image = Image::new(
-            header,
-            context.edges().clone(),
-            context.domain().clone(),
-            context.notices(),
-            settings,
-        );
+        let children = Children { edges: context.edges().clone(), file: file_id, backing };
+        let image = Image::new(header, children, context.domain().clone(), context.notices(), settings);
         image.regions.set_snapshots(&listed.snapshots);
         let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
         if !common.read_only && !common.for_repair {
@@ -278,8 +273,8 @@ impl Driver for Qcow2 {
         })
     }
 
-    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
-        if role == Role::Backing {
+    fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
+        if child.role().has(ChildRole::BACKING) {
             // Backing files are only read; a parent that copes with changes copes with them here too.
             let changes =
                 if parents.share.has(Share::WRITE) { Share::WRITE.and(Share::RESIZE) } else { Share::NONE };

@@ -8,11 +8,18 @@ use super::options::Settings;
 use super::overlap::Regions;
 use super::uniform;
 use block::metacache::{Cache, Dirty, Turns};
-use block::{BlockError, Domain, Edges, ErrorKind, Leases, Node, Notices, Result, Role};
+use block::{BlockError, ChildId, Domain, Edges, ErrorKind, Leases, Node, Notices, Result};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
+
+/// The edges of an image's node.
+pub(super) struct Children {
+    pub edges: Arc<Edges>,
+    pub file: ChildId,
+    pub backing: ChildId,
+}
 
 /// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, `alloc`,
 /// `header_turn`; the turn of a flush comes before `alloc` and `count_writer`, so that nobody flushes under them.
@@ -21,7 +28,7 @@ pub(super) struct Image {
     pub(super) geometry: Geometry,
     /// Changed only by a reopen, while nothing is under way.
     pub slice_bits: AtomicU32,
-    pub edges: Arc<Edges>,
+    pub children: Children,
     pub domain: Arc<Domain>,
     pub header: RwLock<Header>,
     pub settings: RwLock<Settings>,
@@ -69,7 +76,7 @@ pub(super) const TABLE_KEY: u64 = 1 << 63;
 impl Image {
     pub fn new(
         header: Header,
-        edges: Arc<Edges>,
+        children: Children,
         domain: Arc<Domain>,
         notices: Notices,
         settings: Settings,
@@ -81,7 +88,7 @@ impl Image {
         Self {
             geometry,
             slice_bits: AtomicU32::new(settings.slice_bits),
-            edges,
+            children,
             domain,
             regions: Regions::new(&header, geometry, settings.checks),
             node: OnceLock::new(),
@@ -133,11 +140,11 @@ impl Image {
     }
 
     pub fn file(&self) -> Result<Arc<Node>> {
-        self.edges.need(Role::File)
+        self.children.edges.need(self.children.file)
     }
 
     pub fn file_name(&self) -> String {
-        self.edges.get(Role::File).map(|f| f.filename()).unwrap_or_default()
+        self.file().map(|f| f.filename()).unwrap_or_default()
     }
 
     pub fn size(&self) -> u64 {
@@ -145,7 +152,11 @@ impl Image {
     }
 
     pub fn has_backing(&self) -> bool {
-        self.edges.get(Role::Backing).is_some()
+        self.backing().is_some()
+    }
+
+    pub fn backing(&self) -> Option<Arc<Node>> {
+        self.children.edges.get(self.children.backing)
     }
 
     /// The node this image is, while it is open.
@@ -170,7 +181,7 @@ impl Image {
 
     /// Refuses to go on where an earlier failure stopped all writing.
     pub fn unharmed(&self) -> Result<()> {
-        match self.own_node().into_iter().chain(self.edges.get(Role::File)).find(|n| n.poisoned()) {
+        match self.own_node().into_iter().chain(self.file().ok()).find(|n| n.poisoned()) {
             Some(node) => Err(node.poison_error()),
             None => Ok(()),
         }
@@ -179,7 +190,7 @@ impl Image {
     /// Judges a failed metadata write or flush: lack of space may be mended and tried again; anything else leaves
     /// unknown what is on disk, so that nothing more may be written.
     pub fn failed(&self, error: BlockError) -> BlockError {
-        let file = self.edges.get(Role::File);
+        let file = self.file().ok();
         if error.kind() != ErrorKind::NoSpace || file.as_ref().is_some_and(|f| f.poisoned()) {
             self.own_node().into_iter().chain(file).for_each(|node| node.poison(&error));
         }

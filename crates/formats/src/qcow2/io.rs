@@ -10,7 +10,7 @@ use super::freed::{Gone, Why};
 use super::header::ZERO;
 use super::image::Image;
 use block::metacache::Page;
-use block::{Action, BlockError, How, Kind, Lease, Result, Role, Token, Want, WritePlan};
+use block::{Action, BlockError, How, Kind, Lease, Result, Token, Want, WritePlan};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -160,7 +160,7 @@ impl Image {
             Some(Entry::Data { host, owned: true }) => {
                 let count = following(&entries, *host, g.cluster_size(), false);
                 let len = (count * g.cluster_size() - within).min(len);
-                return Ok(WritePlan { len, action: in_file(host + within, 0, 0, false), token: None });
+                return Ok(WritePlan { len, action: self.in_file(host + within, 0, 0, false), token: None });
             }
             Some(Entry::Zero { host: Some(host), owned: true }) => (*host, true),
             _ => (0, false),
@@ -177,7 +177,7 @@ impl Image {
         let tail = bytes - within - len;
         let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
         let token = self.change(leased, words, reserved, Some(Why::Other));
-        Ok(WritePlan { len, action: in_file(host + within, within, tail, fresh), token: Some(token) })
+        Ok(WritePlan { len, action: self.in_file(host + within, within, tail, fresh), token: Some(token) })
     }
 
     fn change(
@@ -215,7 +215,7 @@ impl Image {
         }
         if (discard || !g.zero_flag) && !self.is_suspect(g.cluster(offset)).await? {
             let extent = self.map(offset, len, Want::Status).await?;
-            let done = extent.kind == Kind::Zero { offset: None } && discard
+            let done = extent.kind == Kind::Zero { reserved: None } && discard
                 || extent.kind == Kind::Hole && !self.has_backing();
             if done {
                 return Ok(WritePlan { len: extent.len.min(len), action: Action::Nothing, token: None });
@@ -264,8 +264,8 @@ impl Image {
         }
         let g = self.g();
         match self.map(offset, len, Want::Read).await?.kind {
-            Kind::Zero { offset: None } => return plan(Action::Nothing),
-            Kind::Zero { offset: Some(_) } => {
+            Kind::Zero { reserved: None } => return plan(Action::Nothing),
+            Kind::Zero { reserved: Some(_) } => {
                 // A write that is about to show the cluster again would bring back what an earlier one, that still knew
                 // the old mapping, has left there: these zeroes come after it.
                 let leased = self.lease_to_change(g.cluster(offset), 1).await?;
@@ -287,9 +287,13 @@ impl Image {
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
+    fn in_file(&self, offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
+        Action::Store { child: self.children.file, offset, head, tail, fresh }
+    }
+
     /// Whether the backing file has only zeroes in a range, without a look at its data.
     async fn zero_below(&self, start: u64, end: u64) -> Result<bool> {
-        let Some(backing) = self.edges.get(Role::Backing) else { return Ok(true) };
+        let Some(backing) = self.backing() else { return Ok(true) };
         let (mut at, end) = (start, end.min(backing.length()));
         while at < end {
             let status = backing.status(at, end - at, None).await?;
@@ -347,8 +351,4 @@ fn following(entries: &[Entry], host: u64, cluster_size: u64, zero: bool) -> u64
         _ => false,
     };
     entries.iter().enumerate().take_while(|e| continues(*e)).count() as u64
-}
-
-fn in_file(offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
-    Action::Store { child: Role::File, offset, head, tail, fresh }
 }

@@ -7,7 +7,7 @@ use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
 use super::entry::{Entry, Geometry};
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
-use block::{Extent, Kind, Result, Role, Want};
+use block::{Extent, Kind, Result, Want};
 use std::sync::atomic::Ordering::*;
 
 impl Image {
@@ -102,8 +102,12 @@ impl Image {
         let within = self.g().within(offset);
         let kind = match entry {
             Entry::Hole | Entry::Bad(_) => Kind::Hole,
-            Entry::Zero { host, .. } => Kind::Zero { offset: host.map(|h| h + within) },
-            Entry::Data { host, owned } => Kind::Data { child: Role::File, offset: host + within, owned },
+            Entry::Zero { host, .. } => {
+                Kind::Zero { reserved: host.map(|h| (self.children.file, h + within)) }
+            }
+            Entry::Data { host, owned } => {
+                Kind::Data { child: self.children.file, offset: host + within, owned }
+            }
             Entry::Compressed(_) => Kind::Encoded,
         };
         clip((clusters << self.g().cluster_bits) - within, kind, len, want)

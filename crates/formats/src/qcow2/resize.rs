@@ -14,7 +14,7 @@ use super::freed::{Gone, Why};
 use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
-use block::{BlockError, ErrorKind, Kind, Node, Result, Role, Want, WriteFlags, ZeroFlags};
+use block::{BlockError, ErrorKind, Kind, Node, Result, Want, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -149,7 +149,7 @@ impl Image {
     /// an interrupted shrink left mapped.
     async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
         let Some(node) = self.own_node() else { return Ok(()) };
-        let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
+        let backing = self.backing().map_or(0, |b| b.length());
         let mut at = old;
         while at < size {
             let extent = self.map(at, size - at, Want::Status).await?;
@@ -172,7 +172,7 @@ impl Image {
         let g = self.g();
         let file = self.file()?;
         // The cluster that the old end is in counts as new where nothing of it is anywhere.
-        let backing = self.edges.get(Role::Backing).map_or(0, |b| b.length());
+        let backing = self.backing().map_or(0, |b| b.length());
         let first = if backing <= old - g.within(old) { g.cluster(old) } else { g.clusters(old) };
         let (mut at, end) = (first, g.clusters(size));
         // All tables first, so that the data clusters are one run.

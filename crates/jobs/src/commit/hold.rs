@@ -1,6 +1,7 @@
 //! What a commit holds: the chain as busy, an entry above and one below, the base made writable.
 use block::{
-    Backend, BackendRequest, BlockError, Change, ErrorKind, Graph, Node, Perms, Result, Role, Share,
+    Backend, BackendRequest, BlockError, Change, ChildRole, ErrorKind, Graph, Node, Parent, Perms, Result,
+    Share,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -105,11 +106,10 @@ impl Hold {
         (top, base): (&Arc<Node>, &Arc<Node>),
         freeze_top: bool,
     ) -> Result<Self> {
-        let still: Vec<_> =
-            std::iter::successors(Some(top.clone()), |n| n.skip_filters().child(Role::Backing))
-                .take_while(|n| !Arc::ptr_eq(n, base))
-                .skip(usize::from(!freeze_top))
-                .collect();
+        let still: Vec<_> = std::iter::successors(Some(top.clone()), |n| n.skip_filters().backing())
+            .take_while(|n| !Arc::ptr_eq(n, base))
+            .skip(usize::from(!freeze_top))
+            .collect();
         let mut change = graph.change().await;
         let seized = async {
             only_in_chain(graph, base, &still, top)?;
@@ -172,7 +172,9 @@ fn only_in_chain(
     let mut idle = Vec::new();
     for node in still.iter().chain([base]).filter(|n| !Arc::ptr_eq(n, top)) {
         let parents = graph.parents(node).into_iter();
-        for (other, _) in parents.filter(|(p, role)| *role == Role::Backing && !in_chain(p)) {
+        for Parent { node: other, .. } in
+            parents.filter(|p| p.role.has(ChildRole::BACKING) && !in_chain(&p.node))
+        {
             let mut above = vec![other.clone()];
             while let Some(overlay) = above.pop() {
                 if let Some(entry) = graph.entries().iter().find(|e| Arc::ptr_eq(&e.node(), &overlay)) {
@@ -184,7 +186,7 @@ fn only_in_chain(
                     );
                     return Err(BlockError::new(ErrorKind::Busy, text));
                 }
-                above.extend(graph.parents(&overlay).into_iter().map(|(parent, _)| parent));
+                above.extend(graph.parents(&overlay).into_iter().map(|parent| parent.node));
                 idle.push(overlay);
             }
         }

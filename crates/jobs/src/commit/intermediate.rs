@@ -8,7 +8,7 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    Change, CopyPlan, Cursor, DriverKind, ErrorKind, Link, Node, Port, Result, Role, ZeroFlags, copy,
+    Change, ChildRole, CopyPlan, Cursor, DriverKind, ErrorKind, Link, Node, Port, Result, ZeroFlags, copy,
     name_seen_from,
 };
 use rt::BoxFuture;
@@ -51,8 +51,8 @@ impl IntermediateCommit {
         let overlays: Vec<_> = graph
             .parents(top)
             .into_iter()
-            .filter(|(_, role)| *role == Role::Backing)
-            .map(|(n, _)| n)
+            .filter(|parent| parent.role.has(ChildRole::BACKING))
+            .map(|parent| parent.node)
             .collect();
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
         change.quiesce(&concerned).await?;

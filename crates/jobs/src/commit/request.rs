@@ -8,7 +8,7 @@ use super::intermediate::IntermediateCommit;
 use crate::job::{JobKind, OnError};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
-use block::{BlockError, ErrorKind, Graph, Node, Role, resolve_filename};
+use block::{BlockError, ErrorKind, Graph, Node, resolve_filename};
 use std::sync::Arc;
 
 /// The arguments of block-commit.
@@ -147,7 +147,7 @@ async fn find_base(graph: &Graph, top: &Arc<Node>, request: &CommitRequest) -> R
 
 /// The node and all its backing nodes, top-down.
 fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    std::iter::successors(Some(node.clone()), |n| n.skip_filters().child(Role::Backing)).collect()
+    std::iter::successors(Some(node.clone()), |n| n.skip_filters().backing()).collect()
 }
 
 /// The node of this name, which must be `top` or below it.

@@ -148,6 +148,7 @@ async fn give_way_ok() -> Result<()> {
 
 struct Cow {
     edges: Arc<Edges>,
+    child: ChildId,
     allocated: Arc<Mutex<Vec<bool>>>,
     leases: Arc<Leases>,
     link: Mutex<Option<String>>,
@@ -155,12 +156,13 @@ struct Cow {
 
 fn open_cow(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let file = context.file(&mut options).await?;
-        let backing = context.backing(&mut options, None).await?;
+        let (child, file) = context.file(&mut options).await?;
+        let (_, backing) = context.backing(&mut options, None).await?;
         options.finish()?;
         let clusters = file.length().div_ceil(CLUSTER) as usize;
         let cow = Cow {
             edges: context.edges().clone(),
+            child,
             allocated: Arc::new(Mutex::new(vec![backing.is_none(); clusters])),
             leases: Leases::new(),
             link: Mutex::new(backing.map(|b| b.filename())),
@@ -194,7 +196,7 @@ impl Cow {
         while end < offset + len && is(end) == first {
             end += CLUSTER;
         }
-        let kind = if first { Kind::Data { child: Role::File, offset, owned: true } } else { Kind::Hole };
+        let kind = if first { Kind::Data { child: self.child, offset, owned: true } } else { Kind::Hole };
         Extent { len: len.min(end - offset), kind }
     }
 }
@@ -204,7 +206,7 @@ impl Driver for Cow {
         Facts { mapping: true, supports_backing: true, cluster_size: Some(CLUSTER), ..Facts::default() }
     }
     fn length(&self) -> u64 {
-        self.edges.get(Role::File).map_or(0, |f| f.length())
+        self.edges.get(self.child).map_or(0, |f| f.length())
     }
     fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
         (random(2) == 0).then(|| self.extent(offset, len))
@@ -229,19 +231,19 @@ impl Driver for Cow {
             let fresh = !self.allocated.lock()[cluster];
             let (head, tail) =
                 if fresh { (offset - start, end.min(self.length()) - offset - len) } else { (0, 0) };
-            let action = Action::Store { child: Role::File, offset, head, tail, fresh: false };
+            let action = Action::Store { child: self.child, offset, head, tail, fresh: false };
             let token = Claim { allocated: self.allocated.clone(), cluster, _lease: lease };
             Ok(WritePlan { len, action, token: Some(Box::new(token)) })
         })
     }
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.edges.need(Role::File)?.flush().await })
+        Box::pin(async move { self.edges.need(self.child)?.flush().await })
     }
     fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
         let how = preallocation.to_owned();
         Box::pin(async move {
-            self.edges.need(Role::File)?.driver().resize(size, &how).await?;
-            let bottom = self.edges.get(Role::Backing).is_none();
+            self.edges.need(self.child)?.driver().resize(size, &how).await?;
+            let bottom = self.edges.backing().and_then(|id| self.edges.get(id)).is_none();
             self.allocated.lock().resize(size.div_ceil(CLUSTER) as usize, bottom);
             Ok(())
         })
@@ -249,9 +251,9 @@ impl Driver for Cow {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(give_way_ok())
     }
-    fn child_perms(&self, role: Role, parents: Perms, read_only: bool) -> Perms {
-        match role {
-            Role::Backing => Perms { need: Share(parents.need.0 & Share::READ.0), share: Share::ALL },
+    fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
+        match child.role().has(ChildRole::BACKING) {
+            true => Perms { need: Share(parents.need.0 & Share::READ.0), share: Share::ALL },
             _ if read_only => Perms { need: Share(parents.need.0 & Share::READ.0), share: parents.share },
             _ => parents,
         }

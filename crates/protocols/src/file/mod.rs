@@ -229,7 +229,7 @@ impl Driver for FileDriver {
                 return whole(Kind::Stored);
             }
             if offset >= end {
-                return whole(Kind::Zero { offset: None });
+                return whole(Kind::Zero { reserved: None });
             }
             let seen = self.changes.load(Acquire);
             let holds = |(after, start, e): &(u64, u64, FileExtent)| {
@@ -249,7 +249,7 @@ impl Driver for FileDriver {
             };
             // What was written behind the end meanwhile makes the last hole end there.
             let len = extent.end.max(offset + 1) - offset;
-            let kind = if extent.data { Kind::Stored } else { Kind::Zero { offset: None } };
+            let kind = if extent.data { Kind::Stored } else { Kind::Zero { reserved: None } };
             Ok(Extent { len, kind })
         })
     }

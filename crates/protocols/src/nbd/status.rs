@@ -52,7 +52,7 @@ impl KnownExtents {
         let end = offset.saturating_add(len).min(export.size);
         // Beyond the export there is nothing to ask about; it reads as zeroes.
         if start >= end {
-            return Ok(Extent { len, kind: Kind::Zero { offset: None } });
+            return Ok(Extent { len, kind: Kind::Zero { reserved: None } });
         }
         // The last bytes of an export that is no multiple of its block size can't be asked about.
         let longest = if export.headers.extended() { u64::MAX } else { LONGEST };
@@ -87,7 +87,8 @@ impl Known {
         let at = self.extents.partition_point(|(end, _)| *end <= offset);
         let (end, flags) = *self.extents.get(at)?;
         // Without ZERO a hole's content is undefined: it has to be read to be known.
-        let kind = if flags.contains(ExtentFlags::ZERO) { Kind::Zero { offset: None } } else { Kind::Stored };
+        let kind =
+            if flags.contains(ExtentFlags::ZERO) { Kind::Zero { reserved: None } } else { Kind::Stored };
         Some(Extent { len: (end - offset).min(len), kind })
     }
 }

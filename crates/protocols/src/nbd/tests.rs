@@ -228,7 +228,7 @@ fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
             let extent = driver.map(0, 8192, Want::Status).await.unwrap();
             assert_eq!(extent, Extent { len: 4096, kind: Kind::Stored });
             let extent = driver.map(4096, 8192, Want::Status).await.unwrap();
-            assert_eq!(extent, Extent { len: 4096, kind: Kind::Zero { offset: None } });
+            assert_eq!(extent, Extent { len: 4096, kind: Kind::Zero { reserved: None } });
         }
         driver.close().await.unwrap();
         let (_, result) = driver.read(0, BufMut::with_len(16)).await;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use block::{
-    BlockError, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, Facts, Kind, Node,
-    OpenContext, Opened, Options, Result, Role, Want, WriteFlags, ZeroFlags,
+    BlockError, ChildId, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, Facts,
+    Kind, Node, OpenContext, Opened, Options, Result, Want, WriteFlags, ZeroFlags,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -95,7 +95,7 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
 
 fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let file = context.file(&mut options).await?;
+        let (child, file) = context.file(&mut options).await?;
         let name = options.take_str("bug")?.unwrap_or_default();
         options.finish()?;
         let bug = Bug::ALL.into_iter().find(|bug| bug.name() == name).unwrap_or(Bug::None);
@@ -107,7 +107,7 @@ fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result
         let first = (TABLE + table.len() as u64 * 8).div_ceil(CLUSTER);
         let state = Mutex::new(State { saved: table.clone(), table, first, ..State::default() });
         let (edges, poisoned) = (context.edges().clone(), AtomicBool::new(false));
-        let toy = Toy { edges, size, bug, lease: Lock::new(()), state, poisoned };
+        let toy = Toy { edges, child, size, bug, lease: Lock::new(()), state, poisoned };
         Ok(Opened { driver: Arc::new(toy), filename: None })
     })
 }
@@ -145,6 +145,7 @@ impl State {
 
 struct Toy {
     edges: Arc<Edges>,
+    child: ChildId,
     size: u64,
     bug: Bug,
     lease: Lock<()>,
@@ -163,7 +164,7 @@ fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, u64, u64)> {
 
 impl Toy {
     fn file(&self) -> Result<Arc<Node>> {
-        self.edges.need(Role::File)
+        self.edges.need(self.child)
     }
 
     fn host(&self, cluster: u64) -> u64 {
@@ -278,7 +279,7 @@ impl Driver for Toy {
     fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
         Box::pin(async move {
             let zero = self.host(offset / CLUSTER) == 0 || self.bug == Bug::MapsDataAsZero;
-            let kind = if zero { Kind::Zero { offset: None } } else { Kind::Stored };
+            let kind = if zero { Kind::Zero { reserved: None } } else { Kind::Stored };
             Ok(Extent { len: len.min(CLUSTER - offset % CLUSTER), kind })
         })
     }

@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::size;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
-use block::{CopyPlan, Graph, Lost, Node, Over, Perms, Port, Rest, Role, Share, Step, ZeroFlags, Zeroes};
+use block::{CopyPlan, Graph, Lost, Node, Over, Perms, Port, Rest, Share, Step, ZeroFlags, Zeroes};
 use std::sync::Arc;
 
 /// Longest run that `-S` may ask for, in bytes.
@@ -404,7 +404,7 @@ async fn fill(
     }
     let node = target.node().skip_filters();
     // Without -B an existing target's own backing file is nothing to build on.
-    let below = if args.create || args.backing.is_some() { node.child(Role::Backing) } else { None };
+    let below = if args.create || args.backing.is_some() { node.backing() } else { None };
     let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
     if !zeroed && below.is_none() && args.sparse != Some(0) {
         zeroed = copy::zero(&target.backend, total).await?;
@@ -454,7 +454,7 @@ async fn fill(
 /// What an overlay on `below` shows without a copy. Only where a new one's backing image is a layer of the source, the
 /// same file read in the same way, what the layers above do not hold is known to show; anything else is compared.
 fn over(source: &Arc<Node>, below: &Arc<Node>, new: bool) -> Over {
-    let next = |node: &Arc<Node>| node.skip_filters().child(Role::Backing);
+    let next = |node: &Arc<Node>| node.skip_filters().backing();
     let own = next(source);
     let shared = std::iter::successors(own.clone(), next).find(|layer| new && layer.shows_what(below));
     let length = if new { below.length() } else { u64::MAX };

@@ -11,7 +11,7 @@ use crate::image::{self, Source};
 use crate::show::Description;
 use crate::usage::Manual;
 use crate::{json, object, outln, runtime};
-use block::{BlockError, Identity, Opt, Role};
+use block::{BlockError, Identity, Opt};
 
 /// The longest chain that is listed.
 const MAX_CHAIN: usize = 1024;
@@ -114,7 +114,7 @@ async fn look(source: &Source) -> Result<Shown, BlockError> {
     let node = image::open_node(&graph, source).await?;
     let description = Description::of(&node);
     let backing = description.backing().map(|(name, format)| (name.to_owned(), format.map(str::to_owned)));
-    let identity = node.child(Role::File).and_then(|file| file.identity());
+    let identity = node.primary().and_then(|file| file.identity());
     graph.release(&node).await?;
     Ok(Shown { description, backing, identity })
 }

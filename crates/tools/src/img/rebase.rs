@@ -12,7 +12,7 @@ use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
-use block::{Link, Node, Role, WriteFlags, ZeroFlags};
+use block::{Link, Node, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -195,7 +195,7 @@ async fn copy_differences(
     new: Option<&Arc<Node>>,
     args: &Args,
 ) -> Result<(), Failure> {
-    let old = image.node().skip_filters().child(Role::Backing);
+    let old = image.node().skip_filters().backing();
     let total = image.backend.length();
     let done = AtomicU64::new(0);
     let work = async {

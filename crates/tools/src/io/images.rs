@@ -7,7 +7,7 @@ use crate::cache::{self, Cache};
 use crate::getopt::Flag;
 use crate::image::{self, Image, Source};
 use crate::{outln, show, size};
-use block::{Node, Opt, Options, Role};
+use block::{Node, Opt, Options};
 
 /// Help of `open`.
 pub const OPEN_MORE: &str = " -r  for reading only
@@ -127,7 +127,7 @@ pub async fn info(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Re
     outln!(session.console, "format name: {}", node.driver_name());
     // What only passes data through has the figures of what is below.
     let mut figures = vec![node.clone()];
-    figures.extend(node.child(Role::File).filter(|_| node.facts().transparent));
+    figures.extend(node.primary().filter(|_| node.facts().transparent));
     let cluster = figures.iter().find_map(|n| n.driver().info().cluster_size.or(n.facts().cluster_size));
     let vm_state = figures.iter().find_map(|n| n.driver().info().vm_state_offset);
     outln!(session.console, "cluster size: {}", size::exact(cluster.unwrap_or(0)));
@@ -221,15 +221,15 @@ async fn change(image: &Image, options: Options, cache: Option<Cache>, writable:
         .with("force-share", Opt::Bool(common.force_share))
         .with("cache", Opt::Dict(cache_options.clone()))
         .with_str("discard", if common.discard == block::Discard::Unmap { "unmap" } else { "ignore" });
-    if let Some(file) = node.child(Role::File) {
+    if let Some(file) = node.primary() {
         all.set("file", Opt::Str(file.name().to_owned()));
     }
     if node.driver_type().supports_backing {
-        let backing = node.child(Role::Backing).map_or(Opt::Null, |below| Opt::Str(below.name().to_owned()));
+        let backing = node.backing().map_or(Opt::Null, |below| Opt::Str(below.name().to_owned()));
         all.set("backing", backing);
     }
     for (name, value) in options.iter() {
-        let value = match (name, value, node.child(Role::File)) {
+        let value = match (name, value, node.primary()) {
             ("file", Opt::Dict(own), Some(file)) => Opt::Dict(over_present(&file, own)),
             ("cache", Opt::Dict(own), _) => Opt::Dict(over(cache_options.clone(), own)),
             _ => value.clone(),

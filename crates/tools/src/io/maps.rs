@@ -4,7 +4,7 @@ use super::Session;
 use super::command::Outcome;
 use super::words::Refused;
 use crate::{outln, size};
-use block::{Backend, BlockError, Role};
+use block::{Backend, BlockError};
 
 /// What `alloc` counts without a count.
 const SECTOR: u64 = 512;
@@ -73,7 +73,7 @@ pub async fn map(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Ref
 
 /// Whether the start of a range is allocated in the image itself, and for how long. What lies below does not count.
 async fn layer(backend: &Backend, offset: u64, len: u64) -> Result<(bool, u64), BlockError> {
-    let status = match backend.node().skip_filters().child(Role::Backing) {
+    let status = match backend.node().skip_filters().backing() {
         Some(below) => backend.status_above(offset, len, &below).await?,
         None => backend.status(offset, len).await?,
     };

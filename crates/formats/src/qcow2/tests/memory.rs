@@ -63,7 +63,7 @@ fn so_much_is_read_of_a_table_at_a_time_as_is_asked_for() {
             assert_eq!(look(&world, &backend).await, reads + 1);
             assert_eq!(look(&world, &backend).await, 0);
             let again = |options: Options| {
-                let file = backend.node().child(block::Role::File).unwrap().name().to_owned();
+                let file = backend.node().primary().unwrap().name().to_owned();
                 let named = options.with_str("driver", "qcow2").with_str("node-name", backend.node().name());
                 graph.reopen(vec![named.with_str("file", &file)])
             };
@@ -111,7 +111,7 @@ fn a_file_follows_its_image_when_a_reopen_changes_whether_flushes_are_omitted() 
     machine.run(async move {
         let (graph, backend) = open(Options::new()).await;
         for no_flush in [false, true, false] {
-            let (node, file) = (backend.node(), backend.node().child(block::Role::File).unwrap());
+            let (node, file) = (backend.node(), backend.node().primary().unwrap());
             let cache = Options::new().with("no-flush", Opt::Bool(no_flush));
             let options = Options::new()
                 .with_str("driver", "qcow2")

@@ -69,15 +69,15 @@ impl Disk {
     /// Reads and keeps so many bytes of a table at a time from now on.
     async fn read_tables_by(&self, bytes: u64) {
         let node = self.backend.node();
-        let name = |role| node.child(role).map(|child| block::Opt::Str(child.name().to_owned()));
+        let name = |child: Option<Arc<Node>>| child.map(|child| block::Opt::Str(child.name().to_owned()));
         let options = Options::new()
             .with_str("driver", "qcow2")
             .with_str("node-name", node.name())
             .with("l2-cache-size", block::Opt::Uint(65536))
             .with("l2-cache-entry-size", block::Opt::Uint(bytes))
             .with_str("discard", "unmap")
-            .with("backing", name(block::Role::Backing).unwrap_or(block::Opt::Null))
-            .with("file", name(block::Role::File).unwrap());
+            .with("backing", name(node.backing()).unwrap_or(block::Opt::Null))
+            .with("file", name(node.primary()).unwrap());
         self.graph.reopen(vec![options]).await.unwrap();
     }
 
