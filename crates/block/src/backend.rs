@@ -15,8 +15,8 @@ use crate::status::Status;
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use rt::{Buf, BufMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock};
 use tracing::Instrument;
 
 /// An entry. Made by [`crate::Graph::attach`].
@@ -28,6 +28,8 @@ pub struct Backend {
     /// Stays on its node when a graph change replaces that node under its other users (jobs do).
     pub(crate) pinned: bool,
     stats: Stats,
+    /// Hears of each new size of the node, in bytes.
+    resized: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
     /// How often space came free for requests that found none.
     reclaims: AtomicU64,
 }
@@ -59,6 +61,7 @@ impl Backend {
             perms: RwLock::new(perms),
             pinned,
             stats: Stats::default(),
+            resized: OnceLock::new(),
             reclaims: AtomicU64::new(0),
         }
     }
@@ -81,6 +84,21 @@ impl Backend {
     /// What it needs and shares.
     pub fn perms(&self) -> Perms {
         *self.perms.read()
+    }
+
+    /// Has `heard` told of each new size of the node, in bytes, with the gate closed. Only the first one asked for is
+    /// told.
+    pub fn on_resize(&self, heard: impl Fn(u64) + Send + Sync + 'static) {
+        if self.resized.set(Box::new(heard)).is_err() {
+            tracing::warn!(entry = self.label, "somebody hears of new sizes already");
+        }
+    }
+
+    /// The node may have another size than before.
+    pub(crate) fn tell_size(&self) {
+        if let Some(heard) = self.resized.get() {
+            heard(self.length());
+        }
     }
 
     /// Requests inside now.

@@ -18,6 +18,9 @@ pub enum ExportError {
     /// There is no NBD server to add to.
     #[error("NBD server not running")]
     NotRunning,
+    /// What was to carry the export has ended while it was being made.
+    #[error("the server of export '{0}' was stopped while the export was being made")]
+    CutOff(String),
     /// The program ends.
     #[error("the program is ending")]
     Ending,

@@ -1,17 +1,20 @@
 //! Exports: what serves a node to clients outside of the program.
 //!
 //! ```text
-//! Exports (by id) ─▶ NBD server ─▶ connections ─▶ Backend ─▶ node
+//! Exports (by id) ─▶ Export: one of a kind
+//!                      └▶ NBD server ─▶ connections ─▶ Backend ─▶ node
 //! ```
 //!
 //! An export is an entry into the graph with a protocol before it. [`Exports`] keeps them by id, as the monitor
-//! knows them; [`nbd`] speaks the protocol.
+//! knows them; [`ExportKind`] and [`Export`] are what one of any kind is; [`nbd`] is the kind that speaks NBD.
 #![forbid(unsafe_code)]
 
 mod error;
+mod export;
 pub mod nbd;
 mod registry;
 
 pub use error::ExportError;
-pub use nbd::{NbdExportSpec, NbdServer, Offered, ServerOptions};
-pub use registry::{ExportInfo, ExportKind, ExportSpec, Exports, RemoveMode};
+pub use export::{Export, ExportKind, Terms};
+pub use nbd::{NbdExportSpec, NbdKind, NbdOptions, NbdServer, NbdService, Offered, ServerOptions};
+pub use registry::{ExportInfo, ExportSpec, Exports, RemoveMode};

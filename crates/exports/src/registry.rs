@@ -1,40 +1,23 @@
-//! The exports of a program by id, whatever they speak, and the one NBD server they share.
+//! The exports of a program by id, whatever they speak.
 //!
 //! ```text
-//! add ──▶ attach an entry to the node ──▶ offer it ──▶ [listed]
-//! remove ─▶ withdraw ─▶ disconnect ─▶ last request ended ─▶ flush ─▶ detach ─▶ [gone] ─▶ event
+//! add ──▶ attach an entry to the node ──▶ start ──▶ [listed]
+//! remove ─▶ close: clients sent away, last request ended ─▶ flush ─▶ detach ─▶ [gone] ─▶ event
 //! ```
 //!
 //! Laws: an export is listed until its node is let go, then its end is told once; an export that clients use is
 //! removed only when asked to be ([`RemoveMode::Hard`]).
 
 use crate::error::ExportError;
-use crate::nbd::{NbdExportSpec, NbdServer, Offered, ServerOptions, check_texts};
-use block::{Backend, BackendRequest, Graph, Perms, Share};
+use crate::export::{Export, ExportKind, Terms};
+use block::{Backend, BackendRequest, Graph, Share};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use rt::Target;
-use rt::net::Listener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
-/// What an export speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExportKind {
-    /// NBD.
-    Nbd,
-}
-
-impl ExportKind {
-    /// The schema's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nbd => "nbd",
-        }
-    }
-}
-
-/// An export to be made.
+/// What is asked of an export of any kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportSpec {
     /// Names it in later commands: a letter, then letters, digits, `-`, `.`, `_`.
@@ -45,12 +28,6 @@ pub struct ExportSpec {
     pub writable: bool,
     /// Each write is durable before it is acknowledged.
     pub writethrough: bool,
-    /// The name by which NBD clients ask for it; that of the node without one.
-    pub name: Option<String>,
-    /// For people.
-    pub description: Option<String>,
-    /// Only one connection at a time will be possible.
-    pub single_connection: bool,
 }
 
 /// What queries list.
@@ -58,8 +35,8 @@ pub struct ExportSpec {
 pub struct ExportInfo {
     /// Its id.
     pub id: String,
-    /// What it speaks.
-    pub kind: ExportKind,
+    /// What it speaks, by the schema's name.
+    pub kind: &'static str,
     /// The node it leads to now.
     pub node_name: String,
     /// It is being removed.
@@ -90,7 +67,6 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    server: Option<Arc<NbdServer>>,
     /// Newest first, as they are listed.
     exports: Vec<Entry>,
     /// The program ends: nothing new is made.
@@ -99,7 +75,6 @@ struct State {
 
 struct Entry {
     id: String,
-    name: String,
     /// Nothing while the export is being made.
     live: Option<Arc<Live>>,
 }
@@ -108,8 +83,9 @@ struct Entry {
 /// one's by then.
 struct Live {
     id: String,
+    kind: &'static str,
     backend: Arc<Backend>,
-    offered: Offered,
+    export: Arc<dyn Export>,
     writable: bool,
     shutting_down: AtomicBool,
     gone: AtomicBool,
@@ -122,70 +98,32 @@ impl Exports {
         Self(Arc::new(Inner { graph, deleted, state: Mutex::default(), gone: Event::new() }))
     }
 
-    /// Starts the NBD server.
-    pub fn start_server(
-        &self,
-        listeners: Vec<Listener>,
-        options: ServerOptions,
-    ) -> Result<Arc<NbdServer>, ExportError> {
-        let mut state = self.0.state.lock();
-        if state.ending {
-            return Err(ExportError::Ending);
-        }
-        if state.server.is_some() {
-            return Err(ExportError::AlreadyRunning);
-        }
-        let server = Arc::new(NbdServer::start(listeners, options));
-        state.server = Some(server.clone());
-        Ok(server)
-    }
-
-    /// The NBD server, if one runs.
-    pub fn server(&self) -> Option<Arc<NbdServer>> {
-        self.0.state.lock().server.clone()
-    }
-
-    /// Stops the NBD server: its exports are removed, its clients disconnected.
-    pub async fn stop_server(&self) -> Result<(), ExportError> {
-        // Both at once: another server may be started, and have exports of its own, before this one has stopped.
-        let (server, exports) = {
-            let mut state = self.0.state.lock();
-            (state.server.take().ok_or(ExportError::NotRunning)?, state.live())
-        };
-        server.stop().await;
-        self.0.end(&exports).await;
-        Ok(())
-    }
-
     /// Makes an export.
-    pub async fn add(&self, spec: ExportSpec) -> Result<(), ExportError> {
+    pub async fn add(&self, spec: ExportSpec, kind: impl ExportKind + 'static) -> Result<(), ExportError> {
         if !is_id(&spec.id) {
             return Err(ExportError::InvalidId);
         }
         let node = self.0.graph.need_node(&spec.node_name)?;
-        let name = spec.name.clone().unwrap_or_else(|| spec.node_name.clone());
-        check_texts(&name, spec.description.as_deref().unwrap_or_default())?;
-        let server = self.0.reserve(&spec, &name)?;
+        self.0.reserve(&spec.id)?;
+        let id = spec.id.clone();
         let made = async {
+            kind.check(&spec)?;
             if spec.writable && node.read_only() {
                 return Err(ExportError::ReadOnlyNode);
             }
-            let label = format!("export '{}'", spec.id);
-            // Clients were told a size: a reader shares no resizing either.
-            let reader = Perms { need: Share::READ, ..Perms::WRITER };
-            let perms = if spec.writable { Perms::WRITER } else { reader };
+            let (label, perms) = (format!("export '{id}'"), kind.perms(spec.writable));
             let request = BackendRequest { label, node, perms, pinned: false };
             let backend = self.0.graph.attach(request).await?;
-            if let Err(error) = self.0.offer(&server, &spec, name, &backend) {
+            let started = self.0.start(spec, Box::new(kind), &backend).await;
+            if started.is_err() {
                 // Nothing was written through it: there is nothing whose loss the error could tell.
                 let _ = self.0.graph.detach(&backend).await;
-                return Err(error);
             }
-            Ok(())
+            started
         }
         .await;
         if made.is_err() {
-            self.0.forget(&spec.id);
+            self.0.forget(&id);
         }
         made
     }
@@ -193,7 +131,7 @@ impl Exports {
     /// Begins to remove an export; it is gone when its end is told.
     pub fn remove(&self, id: &str, mode: RemoveMode) -> Result<(), ExportError> {
         let live = self.0.live(id).ok_or_else(|| ExportError::NotFound(id.to_owned()))?;
-        if mode == RemoveMode::Safe && !live.offered.withdraw_unused() {
+        if mode == RemoveMode::Safe && !live.export.close_if_unused() {
             return Err(ExportError::InUse(id.to_owned()));
         }
         self.0.begin_close(&live);
@@ -206,12 +144,20 @@ impl Exports {
         self.0.wait_gone(&exports).await;
     }
 
-    /// Removes all exports and stops the server: the program ends, and nothing new is made from now on.
+    /// Removes those exports that nobody can reach any more, because what carried them has ended.
+    pub async fn end_cut_off(&self) {
+        let mut cut_off = self.0.state.lock().live();
+        cut_off.retain(|live| live.export.is_cut_off());
+        self.0.end(&cut_off).await;
+    }
+
+    /// Removes all exports: the program ends, and nothing new is made from now on.
     pub async fn close_all(&self) {
-        self.0.state.lock().ending = true;
-        // Somebody else may be about to stop the server: the exports end either way.
-        let _ = self.stop_server().await;
-        let left = self.0.state.lock().live();
+        let left = {
+            let mut state = self.0.state.lock();
+            state.ending = true;
+            state.live()
+        };
         self.0.end(&left).await;
     }
 
@@ -219,7 +165,7 @@ impl Exports {
     pub fn list(&self) -> Vec<ExportInfo> {
         let listed = |live: Arc<Live>| ExportInfo {
             id: live.id.clone(),
-            kind: ExportKind::Nbd,
+            kind: live.kind,
             node_name: live.backend.node().name().to_owned(),
             shutting_down: live.shutting_down.load(Acquire),
         };
@@ -240,22 +186,17 @@ impl State {
 }
 
 impl Inner {
-    /// Takes id and name, so that no other export of that id or name is made meanwhile.
-    fn reserve(&self, spec: &ExportSpec, name: &str) -> Result<Arc<NbdServer>, ExportError> {
+    /// Takes the id, so that no other export of it is made meanwhile.
+    fn reserve(&self, id: &str) -> Result<(), ExportError> {
         let mut state = self.state.lock();
         if state.ending {
             return Err(ExportError::Ending);
         }
-        if state.exports.iter().any(|entry| entry.id == spec.id) {
-            return Err(ExportError::IdTaken(spec.id.clone()));
+        if state.exports.iter().any(|entry| entry.id == id) {
+            return Err(ExportError::IdTaken(id.to_owned()));
         }
-        let server = state.server.clone().ok_or(ExportError::NotRunning)?;
-        if state.exports.iter().any(|entry| entry.name == name) {
-            return Err(ExportError::NameTaken(name.to_owned()));
-        }
-        let entry = Entry { id: spec.id.clone(), name: name.to_owned(), live: None };
-        state.exports.insert(0, entry);
-        Ok(server)
+        state.exports.insert(0, Entry { id: id.to_owned(), live: None });
+        Ok(())
     }
 
     /// The export of this id.
@@ -267,37 +208,51 @@ impl Inner {
         self.state.lock().exports.retain(|entry| entry.id != id);
     }
 
-    fn offer(
+    async fn start(
         &self,
-        server: &Arc<NbdServer>,
-        spec: &ExportSpec,
-        name: String,
+        spec: ExportSpec,
+        kind: Box<dyn ExportKind>,
         backend: &Arc<Backend>,
     ) -> Result<(), ExportError> {
-        let mut state = self.state.lock();
-        // The server may have been stopped while the entry was attached.
-        if !state.server.as_ref().is_some_and(|running| Arc::ptr_eq(running, server)) {
-            return Err(ExportError::NotRunning);
+        let (id, name, writable) = (spec.id.clone(), kind.name(), spec.writable);
+        let shares_resizing = kind.perms(writable).share.has(Share::RESIZE);
+        let export = kind.start(Terms { spec, backend: backend.clone() }).await?;
+        if shares_resizing {
+            let told = Arc::downgrade(&export);
+            backend.on_resize(move |size| {
+                if let Some(export) = told.upgrade() {
+                    export.resized(size);
+                }
+            });
         }
-        let offered = server.add(NbdExportSpec {
-            name,
-            description: spec.description.clone().unwrap_or_default(),
+        let live = Arc::new(Live {
+            id,
+            kind: name,
             backend: backend.clone(),
-            writable: spec.writable,
-            writethrough: spec.writethrough,
-            // The core pads requests to whatever the storage needs.
-            minimum_block: 1,
-            multi_conn: !spec.single_connection,
-        })?;
-        if let Some(entry) = state.exports.iter_mut().find(|entry| entry.id == spec.id) {
-            entry.live = Some(Arc::new(Live {
-                id: spec.id.clone(),
-                backend: backend.clone(),
-                offered,
-                writable: spec.writable,
-                shutting_down: AtomicBool::new(false),
-                gone: AtomicBool::new(false),
-            }));
+            export,
+            writable,
+            shutting_down: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        });
+        let refused = self.list(&live);
+        if refused.is_err() {
+            live.export.close().await;
+        }
+        refused
+    }
+
+    /// Lists an export that has been started, unless its time is over already. What ends a server marks it first and
+    /// looks through the list then: an export is either refused here or found there.
+    fn list(&self, live: &Arc<Live>) -> Result<(), ExportError> {
+        let mut state = self.state.lock();
+        if state.ending {
+            return Err(ExportError::Ending);
+        }
+        if live.export.is_cut_off() {
+            return Err(ExportError::CutOff(live.id.clone()));
+        }
+        if let Some(entry) = state.exports.iter_mut().find(|entry| entry.id == live.id) {
+            entry.live = Some(live.clone());
         }
         Ok(())
     }
@@ -309,7 +264,7 @@ impl Inner {
         }
         let (inner, live) = (self.clone(), live.clone());
         let close = async move {
-            live.offered.withdraw().await;
+            live.export.close().await;
             inner.close(&live).await;
         };
         rt::spawn_on(Target::Control, close).detach();

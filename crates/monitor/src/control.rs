@@ -7,7 +7,7 @@ use crate::outbox::Outbox;
 use api::QmpError;
 use block::{BlockError, Graph, Registry};
 use event_listener::{Event, IntoNotification};
-use exports::Exports;
+use exports::{Exports, NbdService};
 use jobs::Jobs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -20,6 +20,7 @@ struct Inner {
     graph: Graph,
     jobs: Jobs,
     exports: Exports,
+    nbd: NbdService,
     objects: Objects,
     events: Arc<Events>,
     /// The end has begun; nothing new is admitted.
@@ -42,6 +43,7 @@ impl Control {
         let inner = Inner {
             jobs: Jobs::new(events.clone()),
             exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),
+            nbd: NbdService::default(),
             objects: Objects::default(),
             graph,
             events,
@@ -91,6 +93,11 @@ impl Control {
         &self.0.exports
     }
 
+    /// The NBD server.
+    pub fn nbd(&self) -> &NbdService {
+        &self.0.nbd
+    }
+
     pub(crate) fn objects(&self) -> &Objects {
         &self.0.objects
     }
@@ -115,6 +122,7 @@ impl Control {
         if let Some(result) = &*end {
             return result.clone();
         }
+        self.0.nbd.end(&self.0.exports).await;
         self.0.exports.close_all().await;
         self.0.jobs.cancel_all().await;
         let result = self.0.graph.close_all().await;

@@ -204,7 +204,7 @@ async fn start(control: &Control, options: &[DaemonOption]) -> Result<Running, S
     }
     let pid_file = set_up.pid_file.map(|path| PidFile::write(&path)).transpose();
     let pid_file = pid_file.map_err(|e| format!("cannot create PID file: {e}"))?;
-    if let Some(server) = control.exports().server() {
+    if let Some(server) = control.nbd().server() {
         server.let_in();
     }
     let mut doors = Vec::new();
@@ -226,7 +226,7 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
         DaemonOption::NbdServer(text) => {
             control.start_nbd_server(keyval::decode::<NbdServerOptions>(text, None)?).await?;
             // As with the monitors: clients that come before the last option wait for it.
-            if let Some(server) = control.exports().server() {
+            if let Some(server) = control.nbd().server() {
                 server.hold();
             }
             Ok(())

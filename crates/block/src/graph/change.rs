@@ -109,6 +109,7 @@ impl Graph {
             change.quiesce(std::slice::from_ref(node)).await?;
             node.driver.resize(size, preallocation).await.map_err(|e| e.at_node(node.name()))?;
             change.take_off(&entry);
+            self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
             Ok(())
         };
         let resized = resized.await;

@@ -17,11 +17,13 @@ mod export;
 mod input;
 mod output;
 mod reply;
+mod service;
 mod sparse;
 mod transmission;
 mod waiting;
 
 pub use export::NbdExportSpec;
+pub use service::{NbdKind, NbdOptions, NbdService};
 
 use crate::error::ExportError;
 use ::nbd::server::{Catalog, Offer};
@@ -132,6 +134,10 @@ impl NbdServer {
             return Err(ExportError::TooLarge { name: spec.name, size });
         }
         let mut exports = self.shelf.exports.write();
+        // Checked under the lock: `stop` sets the flag before it takes the exports that it finds here.
+        if self.shelf.stopping() {
+            return Err(ExportError::NotRunning);
+        }
         if exports.iter().any(|export| export.name() == spec.name) {
             return Err(ExportError::NameTaken(spec.name));
         }
@@ -183,6 +189,11 @@ impl Offered {
             self.shelf.withdraw(&self.export);
         }
         unused
+    }
+
+    /// Whether the server has begun to stop.
+    pub fn server_stops(&self) -> bool {
+        self.shelf.stopping()
     }
 
     /// Withdraws the export: no new client finds it, and those there are are disconnected. Ends when their last

@@ -1,7 +1,7 @@
 //! Operations on exports, server and graph that several sessions begin at once: each of them ends.
 
 use crate::world::{SIZE, World, run};
-use exports::{ExportSpec, RemoveMode, ServerOptions};
+use exports::{ExportSpec, NbdOptions, RemoveMode, ServerOptions};
 use nbd::{Command, CommandFlags, Headers, Request};
 use rt::Target;
 use rt::net::Stream;
@@ -54,8 +54,8 @@ fn a_server_stops_while_another_session_removes_its_export() {
             world.start(ServerOptions::default()).await;
             world.export(node, true).await;
             let writers = clients(world, node, 3).await;
-            let exports = world.exports.clone();
-            let stopping = rt::spawn(async move { exports.stop_server().await });
+            let (service, exports) = (world.service.clone(), world.exports.clone());
+            let stopping = rt::spawn(async move { service.stop(&exports).await });
             let id = format!("e-{node}");
             if round % 3 != 0 {
                 rt::yield_now().await;
@@ -86,14 +86,14 @@ fn a_server_that_stops_leaves_the_next_one_its_exports() {
         while backend.in_flight() == 0 {
             rt::sleep(Duration::from_millis(1)).await;
         }
-        let exports = world.exports.clone();
-        let stopping = rt::spawn(async move { exports.stop_server().await });
-        while world.exports.server().is_some() {
+        let (service, exports) = (world.service.clone(), world.exports.clone());
+        let stopping = rt::spawn(async move { service.stop(&exports).await });
+        while world.service.server().is_some() {
             rt::yield_now().await;
         }
         let socket = world.socket().with_extension("next");
         let listeners = exports::NbdServer::listen(&rt::net::Address::Unix(socket)).await.unwrap();
-        world.exports.start_server(listeners, ServerOptions::default()).unwrap();
+        world.service.start(listeners, ServerOptions::default()).unwrap();
         world.export("disk", true).await;
         stopping.await.unwrap().unwrap();
         let left: Vec<_> = world.exports.list().into_iter().map(|export| export.id).collect();
@@ -101,36 +101,64 @@ fn a_server_that_stops_leaves_the_next_one_its_exports() {
     });
 }
 
-/// Every operation that sessions may begin, on one export `e-disk` of the node `disk`. Each may be refused.
-async fn operate(exports: exports::Exports, graph: block::Graph, socket: std::path::PathBuf, kind: u32) {
-    match kind {
-        0 => drop(exports.remove("e-disk", RemoveMode::Hard)),
-        1 => drop(exports.remove("e-disk", RemoveMode::Safe)),
-        2 => drop(exports.stop_server().await),
-        3 => drop(graph.remove("disk").await),
-        4 | 5 => {
-            if let Ok(node) = graph.need_node("disk") {
-                drop(graph.resize(&node, SIZE as u64 + u64::from(kind & 1) * 65536, "off").await);
-            }
+/// What an operation of a session works on.
+struct Session {
+    exports: exports::Exports,
+    service: exports::NbdService,
+    graph: block::Graph,
+    socket: std::path::PathBuf,
+}
+
+impl Session {
+    fn of(world: &World) -> Self {
+        let World { exports, service, graph, .. } = world;
+        Self {
+            exports: exports.clone(),
+            service: service.clone(),
+            graph: graph.clone(),
+            socket: world.socket(),
         }
-        6 | 7 => {
-            if let Ok(node) = graph.need_node("disk") {
-                drop(graph.set_writable(&node, kind == 6).await);
+    }
+
+    /// Ends everything, as the program does.
+    async fn end(&self) {
+        self.service.end(&self.exports).await;
+        self.exports.close_all().await;
+    }
+
+    /// Every operation that sessions may begin, on one export `e-disk` of the node `disk`. Each may be refused.
+    async fn operate(&self, kind: u32) {
+        let Self { exports, service, graph, socket } = self;
+        match kind {
+            0 => drop(exports.remove("e-disk", RemoveMode::Hard)),
+            1 => drop(exports.remove("e-disk", RemoveMode::Safe)),
+            2 => drop(service.stop(exports).await),
+            3 => drop(graph.remove("disk").await),
+            4 | 5 => {
+                if let Ok(node) = graph.need_node("disk") {
+                    drop(graph.resize(&node, SIZE as u64 + u64::from(kind & 1) * 65536, "off").await);
+                }
             }
-        }
-        8 | 9 => {
-            if let Ok(listeners) = exports::NbdServer::listen(&rt::net::Address::Unix(socket)).await {
-                drop(exports.start_server(listeners, ServerOptions::default()));
+            6 | 7 => {
+                if let Ok(node) = graph.need_node("disk") {
+                    drop(graph.set_writable(&node, kind == 6).await);
+                }
             }
-            let spec = ExportSpec {
-                id: "e-disk".to_owned(),
-                node_name: "disk".to_owned(),
-                writable: kind == 8,
-                ..ExportSpec::default()
-            };
-            drop(exports.add(spec).await);
+            8 | 9 => {
+                let address = rt::net::Address::Unix(socket.clone());
+                if let Ok(listeners) = exports::NbdServer::listen(&address).await {
+                    drop(service.start(listeners, ServerOptions::default()));
+                }
+                let spec = ExportSpec {
+                    id: "e-disk".to_owned(),
+                    node_name: "disk".to_owned(),
+                    writable: kind == 8,
+                    ..ExportSpec::default()
+                };
+                drop(exports.add(spec, service.export(NbdOptions::default())).await);
+            }
+            _ => self.end().await,
         }
-        _ => exports.close_all().await,
     }
 }
 
@@ -144,14 +172,14 @@ fn whatever_sessions_begin_at_once_ends() {
             let writers = clients(world, "disk", 2).await;
             let kinds = [first, second, (first * 7 + second * 3) % KINDS];
             let begin = |kind| {
-                let (exports, graph) = (world.exports.clone(), world.graph.clone());
-                rt::spawn(operate(exports, graph, world.socket(), kind))
+                let session = Session::of(world);
+                rt::spawn(async move { session.operate(kind).await })
             };
             for (operation, kind) in kinds.map(begin).into_iter().zip(kinds) {
                 let ended = rt::timeout(NEVER, operation).await;
                 ended.unwrap_or_else(|_| panic!("{kind} of {kinds:?} never ends")).unwrap();
             }
-            let closed = rt::timeout(NEVER, world.exports.close_all()).await;
+            let closed = rt::timeout(NEVER, Session::of(world).end()).await;
             closed.unwrap_or_else(|_| panic!("the end after {kinds:?} never comes"));
             for writer in writers {
                 writer.await.unwrap();

@@ -1,34 +1,48 @@
 //! How exports come and go.
 
 use crate::world::{Client, World, run};
-use exports::{ExportError, ExportSpec, RemoveMode, ServerOptions};
+use exports::{ExportError, ExportSpec, NbdOptions, RemoveMode, ServerOptions};
 use nbd::{Command, Headers};
 
 fn spec(id: &str, node: &str) -> ExportSpec {
     ExportSpec { id: id.into(), node_name: node.into(), ..ExportSpec::default() }
 }
 
-async fn refused(world: &World, spec: ExportSpec) -> String {
-    world.exports.add(spec).await.expect_err("it was added").to_string()
+fn named(name: &str) -> NbdOptions {
+    NbdOptions { name: Some(name.to_owned()), ..NbdOptions::default() }
+}
+
+async fn refused(world: &World, spec: ExportSpec, options: NbdOptions) -> String {
+    world.exports.add(spec, world.service.export(options)).await.expect_err("it was added").to_string()
 }
 
 #[test]
 fn what_can_not_be_exported_is_refused_in_known_words() {
     run(async |world| {
         world.disk(true).await;
-        assert_eq!(refused(world, spec("e0", "disk")).await, "NBD server not running");
+        assert_eq!(refused(world, spec("e0", "disk"), NbdOptions::default()).await, "NBD server not running");
         world.start(ServerOptions::default()).await;
-        assert_eq!(refused(world, spec("0e", "disk")).await, "Invalid block export id");
-        assert!(refused(world, spec("e0", "disc")).await.contains("'disc'"));
+        assert_eq!(
+            refused(world, spec("0e", "disk"), NbdOptions::default()).await,
+            "Invalid block export id"
+        );
+        assert!(refused(world, spec("e0", "disc"), NbdOptions::default()).await.contains("'disc'"));
         let writable = ExportSpec { writable: true, ..spec("e0", "disk") };
-        assert_eq!(refused(world, writable).await, "Cannot export read-only node as writable");
-        let long = ExportSpec { name: Some("x".repeat(4097)), ..spec("e0", "disk") };
-        assert!(refused(world, long).await.ends_with("too long"));
-        world.exports.add(spec("e0", "disk")).await.unwrap();
-        assert_eq!(refused(world, spec("e0", "disk")).await, "Block export id 'e0' is already in use");
-        assert_eq!(refused(world, spec("e1", "disk")).await, "NBD server already has export named 'disk'");
-        let other_name = ExportSpec { name: Some("other".into()), ..spec("e1", "disk") };
-        world.exports.add(other_name).await.unwrap();
+        assert_eq!(
+            refused(world, writable, NbdOptions::default()).await,
+            "Cannot export read-only node as writable"
+        );
+        assert!(refused(world, spec("e0", "disk"), named(&"x".repeat(4097))).await.ends_with("too long"));
+        world.exports.add(spec("e0", "disk"), world.service.export(NbdOptions::default())).await.unwrap();
+        assert_eq!(
+            refused(world, spec("e0", "disk"), NbdOptions::default()).await,
+            "Block export id 'e0' is already in use"
+        );
+        assert_eq!(
+            refused(world, spec("e1", "disk"), NbdOptions::default()).await,
+            "NBD server already has export named 'disk'"
+        );
+        world.exports.add(spec("e1", "disk"), world.service.export(named("other"))).await.unwrap();
         let listed: Vec<_> = world.exports.list().into_iter().map(|export| export.id).collect();
         assert_eq!(listed, ["e1", "e0"]);
         assert!(matches!(world.exports.remove("e9", RemoveMode::Safe), Err(ExportError::NotFound(_))));
@@ -71,11 +85,11 @@ fn a_stopping_server_waits_for_the_requests_that_are_being_worked_on() {
         while backend.in_flight() == 0 {
             rt::sleep(std::time::Duration::from_millis(1)).await;
         }
-        world.exports.stop_server().await.unwrap();
+        world.service.stop(&world.exports).await.unwrap();
         assert_eq!(backend.in_flight(), 0);
         assert!(client.is_closed().await);
         assert_eq!(*world.deleted.lock(), ["e-slow"]);
-        assert!(world.exports.stop_server().await.is_err());
+        assert!(world.service.stop(&world.exports).await.is_err());
         // Another server may follow on the same socket.
         world.disk(false).await;
         world.start(ServerOptions::default()).await;

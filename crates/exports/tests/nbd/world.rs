@@ -1,7 +1,7 @@
 //! A server on a disk in a folder of its own, and clients of every temper.
 
 use block::{BlockError, Graph, Opt, Options, Registry};
-use exports::{ExportSpec, Exports, NbdServer, ServerOptions};
+use exports::{ExportSpec, Exports, NbdOptions, NbdServer, NbdService, ServerOptions};
 use nbd::client::{Export, Header, Outcome, Part, Step, Tracker};
 use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, Request};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ pub struct World {
     folder: PathBuf,
     pub graph: Graph,
     pub exports: Exports,
+    pub service: NbdService,
     /// Ids of exports whose end was told.
     pub deleted: Arc<Mutex<Vec<String>>>,
 }
@@ -35,8 +36,9 @@ pub fn run<T>(test: impl AsyncFnOnce(&World) -> T) -> T {
         let deleted = Arc::new(Mutex::new(Vec::new()));
         let told = deleted.clone();
         let exports = Exports::new(graph.clone(), move |id| told.lock().push(id.to_owned()));
-        let world = World { folder: folder.clone(), graph, exports, deleted };
+        let world = World { folder: folder.clone(), graph, exports, service: NbdService::default(), deleted };
         let answer = test(&world).await;
+        world.service.end(&world.exports).await;
         world.exports.close_all().await;
         world.graph.close_all().await.unwrap();
         answer
@@ -61,7 +63,7 @@ impl World {
     /// Starts a server on the socket.
     pub async fn start(&self, options: ServerOptions) -> Arc<NbdServer> {
         let listeners = NbdServer::listen(&Address::Unix(self.socket())).await.unwrap();
-        self.exports.start_server(listeners, options).unwrap()
+        self.service.start(listeners, options).unwrap()
     }
 
     /// Makes the image `disk.raw` and its node `disk`.
@@ -99,7 +101,7 @@ impl World {
             writable,
             ..ExportSpec::default()
         };
-        self.exports.add(spec).await.unwrap();
+        self.exports.add(spec, self.service.export(NbdOptions::default())).await.unwrap();
     }
 
     /// The usual beginning: a server, and the disk exported writable as `disk`.

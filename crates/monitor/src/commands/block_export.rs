@@ -2,7 +2,7 @@
 use super::failed;
 use crate::control::Control;
 use api::*;
-use exports::{ExportInfo, ExportSpec, NbdServer, RemoveMode, ServerOptions};
+use exports::{ExportInfo, ExportSpec, NbdOptions, NbdServer, RemoveMode, ServerOptions};
 use rt::net::{Address, Listener};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Control {
 
     /// Starts the NBD server.
     pub(crate) async fn start_nbd_server(&self, options: NbdServerOptions) -> Result<(), QmpError> {
-        if self.exports().server().is_some() {
+        if self.nbd().server().is_some() {
             return Err(failed(exports::ExportError::AlreadyRunning));
         }
         let defaults = ServerOptions::default();
@@ -69,20 +69,19 @@ impl Control {
             ..defaults
         };
         let listeners = self.listen(&options.addr).await?;
-        self.exports().start_server(listeners, limits).map_err(failed)?;
+        self.nbd().start(listeners, limits).map_err(failed)?;
         Ok(())
     }
 }
 
-fn info(export: ExportInfo) -> BlockExportInfo {
-    BlockExportInfo {
+/// An export in the schema's words; nothing for a kind that the schema does not have.
+fn info(export: ExportInfo) -> Option<BlockExportInfo> {
+    Some(BlockExportInfo {
         id: export.id,
-        r#type: match export.kind {
-            exports::ExportKind::Nbd => BlockExportType::Nbd,
-        },
+        r#type: decode(Value::from(export.kind)).ok()?,
         node_name: export.node_name,
         shutting_down: export.shutting_down,
-    }
+    })
 }
 
 impl BlockExportCommands for Control {
@@ -97,7 +96,7 @@ impl BlockExportCommands for Control {
     }
 
     async fn nbd_server_stop(&self) -> Result<(), QmpError> {
-        self.exports().stop_server().await.map_err(failed)
+        self.nbd().stop(self.exports()).await.map_err(failed)
     }
 
     async fn block_export_add(&self, arguments: BlockExportOptions) -> Result<(), QmpError> {
@@ -107,17 +106,18 @@ impl BlockExportCommands for Control {
         {
             return Err(QmpError::generic(format!("iothread \"{iothread}\" not found")));
         }
-        let BlockExportOptionsBranch::Nbd(nbd) = arguments.branch;
         let spec = ExportSpec {
             id: arguments.id,
             node_name: arguments.node_name,
             writable: arguments.writable.unwrap_or(false),
             writethrough: arguments.writethrough.unwrap_or(false),
-            name: nbd.name,
-            description: nbd.description,
-            single_connection: false,
         };
-        self.exports().add(spec).await.map_err(failed)
+        let added = match arguments.branch {
+            BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd { name, description }) => {
+                self.exports().add(spec, self.nbd().export(NbdOptions { name, description })).await
+            }
+        };
+        added.map_err(failed)
     }
 
     async fn block_export_del(&self, arguments: BlockExportDelArguments) -> Result<(), QmpError> {
@@ -129,6 +129,6 @@ impl BlockExportCommands for Control {
     }
 
     async fn query_block_exports(&self) -> Result<Vec<BlockExportInfo>, QmpError> {
-        Ok(self.exports().list().into_iter().map(info).collect())
+        Ok(self.exports().list().into_iter().filter_map(info).collect())
     }
 }
