@@ -2,12 +2,18 @@
 //!
 //! A verb only changes what is asked for; the job's own task changes the status at its next pause point. So a status
 //! is never ahead of what the work really does.
-use crate::event::{Figures, JobEvent, Sink};
-use crate::register::JobError;
+use crate::event::Sink;
+use crate::group::{Group, Step};
+use crate::register::{JobError, JobRequest};
 use crate::speed::Speed;
-use crate::state::{Status, Verb};
+use crate::state::{Verb, may_become};
 use crate::work::Work;
-use block::{BlockError, CopyError, ErrorKind, Pace, Result, Verdict};
+use api::{
+    BlockDeviceIoStatus, BlockErrorAction, BlockJobCancelled, BlockJobCompleted, BlockJobError, BlockJobInfo,
+    BlockJobPending, BlockJobReady, BlockdevOnError, Enumeration, IoOperationType, JobInfo, JobStatus,
+    JobStatusChange, JobType,
+};
+use block::{BlockError, CopyError, ErrorKind, Pace, Result, Side, Verdict};
 use event_listener::{Event, EventListener, IntoNotification};
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -18,122 +24,17 @@ use std::time::Duration;
 /// How long a job that ignores errors waits before it tries the same request again.
 const RETRY_NS: u64 = 100_000_000;
 
-/// What a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobKind {
-    /// block-commit.
-    Commit,
-}
-
-impl JobKind {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Commit => "commit",
+/// What to do about this error.
+fn action(on_error: BlockdevOnError, error: &BlockError) -> BlockErrorAction {
+    match on_error {
+        BlockdevOnError::Report => BlockErrorAction::Report,
+        BlockdevOnError::Ignore => BlockErrorAction::Ignore,
+        // A job has no device whose own setting could say.
+        BlockdevOnError::Enospc | BlockdevOnError::Auto if error.kind() != ErrorKind::NoSpace => {
+            BlockErrorAction::Report
         }
+        BlockdevOnError::Enospc | BlockdevOnError::Auto | BlockdevOnError::Stop => BlockErrorAction::Stop,
     }
-}
-
-/// What a job does when a request of it fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// It fails.
-    #[default]
-    Report,
-    /// It tries again.
-    Ignore,
-    /// It stops when there is no room, and fails otherwise.
-    Enospc,
-    /// It stops; resume tries again.
-    Stop,
-}
-
-/// What came of [`OnError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The job fails.
-    Report,
-    /// The request is tried again.
-    Ignore,
-    /// The job is paused.
-    Stop,
-}
-
-impl Action {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Report => "report",
-            Self::Ignore => "ignore",
-            Self::Stop => "stop",
-        }
-    }
-}
-
-impl OnError {
-    /// What to do about this error.
-    pub fn action(self, error: &BlockError) -> Action {
-        match self {
-            Self::Report => Action::Report,
-            Self::Ignore => Action::Ignore,
-            Self::Enospc if error.kind() != ErrorKind::NoSpace => Action::Report,
-            Self::Enospc | Self::Stop => Action::Stop,
-        }
-    }
-}
-
-/// Whether a job stopped for an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IoStatus {
-    /// It did not.
-    #[default]
-    Ok,
-    /// It did.
-    Failed,
-    /// It did, for want of room.
-    NoSpace,
-}
-
-impl IoStatus {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-            Self::NoSpace => "nospace",
-        }
-    }
-}
-
-/// What queries tell of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobSnapshot {
-    /// Its name.
-    pub id: String,
-    /// What it is.
-    pub kind: JobKind,
-    /// Where it is.
-    pub status: Status,
-    /// Bytes done.
-    pub offset: u64,
-    /// Bytes to do, as known now.
-    pub len: u64,
-    /// Rate limit in bytes a second, 0 for none.
-    pub speed: u64,
-    /// Its work runs at this moment.
-    pub busy: bool,
-    /// A pause was asked for.
-    pub paused: bool,
-    /// Source and target are in step.
-    pub ready: bool,
-    /// Whether it stopped for an error.
-    pub io_status: IoStatus,
-    /// Its result takes effect without being asked for.
-    pub auto_finalize: bool,
-    /// It is forgotten without being asked to.
-    pub auto_dismiss: bool,
-    /// Why it failed.
-    pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -145,32 +46,33 @@ enum Cancel {
 }
 
 struct State {
-    status: Status,
+    status: JobStatus,
     paused: bool,
     cancel: Cancel,
     complete: bool,
     finalize: bool,
     busy: bool,
-    io_status: IoStatus,
+    io_status: BlockDeviceIoStatus,
     error: Option<String>,
 }
 
 impl State {
     fn in_step(&self) -> bool {
-        matches!(self.status, Status::Ready | Status::Standby)
+        matches!(self.status, JobStatus::Ready | JobStatus::Standby)
     }
 }
 
 /// A job.
 pub struct Job {
     id: String,
-    kind: JobKind,
-    on_error: OnError,
+    kind: JobType,
+    on_error: BlockdevOnError,
     auto_finalize: bool,
     auto_dismiss: bool,
+    group: Group,
     sink: Arc<dyn Sink>,
     state: Mutex<State>,
-    /// Something was asked for, or the status changed.
+    /// Something was asked for, or the status changed, or the group has come further.
     changed: Event,
     offset: AtomicU64,
     len: AtomicU64,
@@ -179,34 +81,26 @@ pub struct Job {
     failures: AtomicU64,
 }
 
-/// What a new job is told.
-pub(crate) struct Orders {
-    pub(crate) id: String,
-    pub(crate) kind: JobKind,
-    pub(crate) speed: u64,
-    pub(crate) on_error: OnError,
-    pub(crate) auto_finalize: bool,
-    pub(crate) auto_dismiss: bool,
-}
-
 impl Job {
-    pub(crate) fn new(orders: Orders, sink: Arc<dyn Sink>) -> Arc<Self> {
-        let Orders { id, kind, speed, on_error, auto_finalize, auto_dismiss } = orders;
-        let job = Self {
+    pub(crate) fn new(request: JobRequest, sink: Arc<dyn Sink>) -> Arc<Self> {
+        let JobRequest { id, kind, speed, on_error, auto_finalize, auto_dismiss, group } = request;
+        let alone = group.is_none();
+        let job = Arc::new(Self {
             id,
             kind,
             on_error,
             auto_finalize,
             auto_dismiss,
+            group: group.unwrap_or_default(),
             sink,
             state: Mutex::new(State {
-                status: Status::Undefined,
+                status: JobStatus::Undefined,
                 paused: false,
                 cancel: Cancel::No,
                 complete: false,
                 finalize: false,
                 busy: false,
-                io_status: IoStatus::Ok,
+                io_status: BlockDeviceIoStatus::Ok,
                 error: None,
             }),
             changed: Event::new(),
@@ -215,10 +109,14 @@ impl Job {
             speed: Speed::default(),
             retry_at_ns: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-        };
+        });
+        job.group.join(&job);
+        if alone {
+            job.group.close();
+        }
         job.speed.set(speed, rt::now_ns());
-        job.enter(&mut job.state.lock(), Status::Created);
-        Arc::new(job)
+        job.enter(&mut job.state.lock(), JobStatus::Created);
+        job
     }
 
     /// Its name.
@@ -227,49 +125,62 @@ impl Job {
     }
 
     /// Where it is.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> JobStatus {
         self.state.lock().status
     }
 
-    /// What queries tell of it.
-    pub fn snapshot(&self) -> JobSnapshot {
+    /// Source and target are in step.
+    pub fn is_ready(&self) -> bool {
+        self.state.lock().in_step()
+    }
+
+    /// Whether its result takes effect without being asked for.
+    pub(crate) fn auto_finalize(&self) -> bool {
+        self.auto_finalize
+    }
+
+    /// What `query-jobs` tells of it.
+    pub fn info(&self) -> JobInfo {
         let state = self.state.lock();
-        JobSnapshot {
+        JobInfo {
             id: self.id.clone(),
-            kind: self.kind,
+            r#type: self.kind,
             status: state.status,
-            offset: self.offset.load(Relaxed),
-            len: self.len.load(Relaxed),
-            speed: self.speed.rate(),
+            current_progress: int(self.offset.load(Relaxed)),
+            total_progress: int(self.len.load(Relaxed)),
+            error: state.error.clone(),
+        }
+    }
+
+    /// What `query-block-jobs` tells of it.
+    pub fn block_info(&self) -> BlockJobInfo {
+        let state = self.state.lock();
+        BlockJobInfo {
+            r#type: self.kind,
+            device: self.id.clone(),
+            len: int(self.len.load(Relaxed)),
+            offset: int(self.offset.load(Relaxed)),
             busy: state.busy,
             paused: state.paused,
-            ready: state.in_step(),
+            speed: int(self.speed.rate()),
             io_status: state.io_status,
+            ready: state.in_step(),
+            status: state.status,
             auto_finalize: self.auto_finalize,
             auto_dismiss: self.auto_dismiss,
             error: state.error.clone(),
         }
     }
 
-    fn figures(&self) -> Figures {
-        Figures {
-            id: self.id.clone(),
-            kind: self.kind.name(),
-            len: self.len.load(Relaxed),
-            offset: self.offset.load(Relaxed),
-            speed: self.speed.rate(),
-        }
-    }
-
     /// Changes the status, if that is one of the changes allowed.
-    fn enter(&self, state: &mut State, next: Status) {
-        if !state.status.may_become(next) {
-            tracing::error!(job = %self.id, from = %state.status, to = %next, "a job's status may not change so");
+    fn enter(&self, state: &mut State, next: JobStatus) {
+        if !may_become(state.status, next) {
+            tracing::error!(job = %self.id, from = state.status.name(), to = next.name(), "a job's status may not change so");
             return;
         }
-        tracing::debug!(job = %self.id, from = %state.status, to = %next, "status");
+        tracing::debug!(job = %self.id, from = state.status.name(), to = next.name(), "status");
         state.status = next;
-        self.sink.tell(JobEvent::Status { id: self.id.clone(), status: next });
+        self.sink.tell(api::Event::JobStatusChange(JobStatusChange { id: self.id.clone(), status: next }));
         self.changed.notify(usize::MAX.additional());
     }
 
@@ -313,7 +224,7 @@ impl Job {
             return Err(JobError::NotPaused);
         }
         self.ask(Verb::Resume, |state| {
-            state.io_status = IoStatus::Ok;
+            state.io_status = BlockDeviceIoStatus::Ok;
             state.paused = false;
             Ok(())
         })
@@ -345,7 +256,7 @@ impl Job {
         })
     }
 
-    /// Lets its result take effect.
+    /// Lets its result take effect, with those of all jobs of its group.
     pub fn finalize(&self) -> Result<(), JobError> {
         self.ask(Verb::Finalize, |state| {
             if std::mem::replace(&mut state.finalize, true) {
@@ -353,13 +264,29 @@ impl Job {
                 return Err(JobError::Verb { id, status, verb });
             }
             Ok(())
-        })
+        })?;
+        for job in self.group.members() {
+            job.state.lock().finalize = true;
+            job.wake();
+        }
+        Ok(())
+    }
+
+    /// Another job of the group has failed: this one ends too.
+    fn fall_with_the_group(&self) {
+        self.state.lock().cancel = Cancel::Hard;
+        self.wake();
+    }
+
+    /// Has it look again at what it waits for.
+    pub(crate) fn wake(&self) {
+        self.changed.notify(usize::MAX.additional());
     }
 
     /// Forgets it; the register takes it off its list.
     pub(crate) fn dismiss(&self) -> Result<(), JobError> {
         self.ask(Verb::Dismiss, |state| {
-            self.enter(state, Status::Null);
+            self.enter(state, JobStatus::Null);
             Ok(())
         })
     }
@@ -374,7 +301,7 @@ impl Job {
 
     /// Waits until it has ended, or is gone.
     pub async fn concluded(&self) {
-        self.wait_until(|state| matches!(state.status, Status::Concluded | Status::Null)).await;
+        self.wait_until(|state| matches!(state.status, JobStatus::Concluded | JobStatus::Null)).await;
     }
 
     async fn wait_until(&self, done: impl Fn(&State) -> bool) {
@@ -402,16 +329,16 @@ impl Job {
         let mut state = self.state.lock();
         let cancelled = state.cancel == Cancel::Hard;
         let next = match (state.paused && !cancelled, state.status) {
-            (true, Status::Running) => Some(Status::Paused),
-            (true, Status::Ready) => Some(Status::Standby),
-            (false, Status::Paused) => Some(Status::Running),
-            (false, Status::Standby) => Some(Status::Ready),
+            (true, JobStatus::Running) => Some(JobStatus::Paused),
+            (true, JobStatus::Ready) => Some(JobStatus::Standby),
+            (false, JobStatus::Paused) => Some(JobStatus::Running),
+            (false, JobStatus::Standby) => Some(JobStatus::Ready),
             _ => None,
         };
         if let Some(next) = next {
             self.enter(&mut state, next);
         }
-        let rests = matches!(state.status, Status::Paused | Status::Standby);
+        let rests = matches!(state.status, JobStatus::Paused | JobStatus::Standby);
         state.busy = !rests;
         if cancelled {
             return Err(BlockError::new(ErrorKind::Cancelled, "the job was cancelled"));
@@ -435,9 +362,15 @@ impl Job {
     /// Source and target are in step.
     pub fn ready(&self) {
         let mut state = self.state.lock();
-        if state.status == Status::Running {
-            self.enter(&mut state, Status::Ready);
-            self.sink.tell(JobEvent::Ready(self.figures()));
+        if state.status == JobStatus::Running {
+            self.enter(&mut state, JobStatus::Ready);
+            self.sink.tell(api::Event::BlockJobReady(BlockJobReady {
+                r#type: self.kind,
+                device: self.id.clone(),
+                len: int(self.len.load(Relaxed)),
+                offset: int(self.offset.load(Relaxed)),
+                speed: int(self.speed.rate()),
+            }));
         }
     }
 
@@ -472,23 +405,26 @@ impl Job {
         self.failures.load(Relaxed)
     }
 
-    fn judge(&self, failure: &CopyError) -> Action {
+    fn judge(&self, failure: &CopyError) -> BlockErrorAction {
         self.failures.fetch_add(1, Relaxed);
         let mut state = self.state.lock();
-        let can_stop = matches!(state.status, Status::Running | Status::Ready);
-        let action = match self.on_error.action(&failure.error) {
-            Action::Stop if !can_stop => Action::Report,
+        let can_stop = matches!(state.status, JobStatus::Running | JobStatus::Ready);
+        let action = match action(self.on_error, &failure.error) {
+            BlockErrorAction::Stop if !can_stop => BlockErrorAction::Report,
             action => action,
         };
-        tracing::warn!(job = %self.id, side = ?failure.side(), error = ?failure.error, action = action.name(), "a request failed");
-        let (id, side) = (self.id.clone(), failure.side());
-        self.sink.tell(JobEvent::Error { id, side, action: action.name() });
+        let reading = failure.side() == Side::Source;
+        let operation = if reading { IoOperationType::Read } else { IoOperationType::Write };
+        tracing::warn!(job = %self.id, operation = operation.name(), error = ?failure.error, action = action.name(), "a request failed");
+        let device = self.id.clone();
+        self.sink.tell(api::Event::BlockJobError(BlockJobError { device, operation, action }));
         match action {
-            Action::Report => {}
-            Action::Ignore => self.retry_at_ns.store(rt::now_ns() + RETRY_NS, Relaxed),
-            Action::Stop => {
+            BlockErrorAction::Report => {}
+            BlockErrorAction::Ignore => self.retry_at_ns.store(rt::now_ns() + RETRY_NS, Relaxed),
+            BlockErrorAction::Stop => {
                 let no_space = failure.error.kind() == ErrorKind::NoSpace;
-                state.io_status = if no_space { IoStatus::NoSpace } else { IoStatus::Failed };
+                state.io_status =
+                    if no_space { BlockDeviceIoStatus::Nospace } else { BlockDeviceIoStatus::Failed };
                 state.paused = true;
             }
         }
@@ -502,7 +438,12 @@ impl Job {
         let result = self.work_through(work.as_ref()).await;
         self.state.lock().busy = false;
         if result.is_err() {
-            self.enter(&mut self.state.lock(), Status::Aborting);
+            self.enter(&mut self.state.lock(), JobStatus::Aborting);
+            let others = self.group.members().into_iter().filter(|job| !Arc::ptr_eq(job, &self));
+            others.for_each(|job| job.fall_with_the_group());
+            work.abort().await;
+        } else {
+            work.commit().await;
         }
         // Whatever this says, the result has taken effect or has not: a job that moved its users and then could not close
         // what they left must not be told as failed.
@@ -517,7 +458,7 @@ impl Job {
     pub(crate) fn start(&self) {
         let mut state = self.state.lock();
         state.busy = true;
-        self.enter(&mut state, Status::Running);
+        self.enter(&mut state, JobStatus::Running);
     }
 
     async fn work_through(&self, work: &dyn Work) -> Result<()> {
@@ -526,17 +467,35 @@ impl Job {
         {
             let mut state = self.state.lock();
             state.busy = false;
-            self.enter(&mut state, Status::Waiting);
-            self.enter(&mut state, Status::Pending);
+            self.enter(&mut state, JobStatus::Waiting);
+        }
+        self.meet(Step::Waiting).await;
+        self.pause_point().await?;
+        {
+            let mut state = self.state.lock();
+            state.busy = false;
+            self.enter(&mut state, JobStatus::Pending);
             if !self.auto_finalize {
-                self.sink.tell(JobEvent::Pending { id: self.id.clone(), kind: self.kind.name() });
+                let pending = BlockJobPending { r#type: self.kind, id: self.id.clone() };
+                self.sink.tell(api::Event::BlockJobPending(pending));
             }
         }
-        let goes_on = |state: &State| self.auto_finalize || state.finalize || state.cancel == Cancel::Hard;
-        self.wait_until(goes_on).await;
+        let waits = self.group.waits_for_finalize();
+        self.wait_until(|state| !waits || state.finalize || state.cancel == Cancel::Hard).await;
         self.pause_point().await?;
         self.state.lock().busy = true;
-        work.finish(self).await
+        work.prepare(self).await?;
+        if self.meet(Step::Prepared).await {
+            return Ok(());
+        }
+        self.pause_point().await
+    }
+
+    /// Waits until all jobs of the group have come to a step, and tells whether they have: a cancel ends the wait too.
+    async fn meet(&self, step: Step) -> bool {
+        self.group.arrive(step);
+        self.wait_until(|state| self.group.are_all_at(step) || state.cancel == Cancel::Hard).await;
+        self.group.are_all_at(step)
     }
 
     fn conclude(&self, result: Result<()>) {
@@ -548,17 +507,24 @@ impl Job {
             _ => e.message().to_owned(),
         });
         state.error.clone_from(&error);
-        let figures = self.figures();
+        let (r#type, device) = (self.kind, self.id.clone());
+        let (len, offset) = (int(self.len.load(Relaxed)), int(self.offset.load(Relaxed)));
+        let speed = int(self.speed.rate());
         self.sink.tell(if cancelled {
-            JobEvent::Cancelled(figures)
+            api::Event::BlockJobCancelled(BlockJobCancelled { r#type, device, len, offset, speed })
         } else {
-            JobEvent::Completed { figures, error }
+            api::Event::BlockJobCompleted(BlockJobCompleted { r#type, device, len, offset, speed, error })
         });
-        self.enter(&mut state, Status::Concluded);
+        self.enter(&mut state, JobStatus::Concluded);
         if self.auto_dismiss {
-            self.enter(&mut state, Status::Null);
+            self.enter(&mut state, JobStatus::Null);
         }
     }
+}
+
+/// Bytes as the schema counts them.
+fn int(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Pace for Job {
@@ -592,8 +558,8 @@ impl Pace for Job {
 
     fn failed<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, Verdict> {
         let verdict = match self.judge(error) {
-            Action::Report => Verdict::Fail,
-            Action::Ignore | Action::Stop => Verdict::Again,
+            BlockErrorAction::Report => Verdict::Fail,
+            BlockErrorAction::Ignore | BlockErrorAction::Stop => Verdict::Again,
         };
         Box::pin(std::future::ready(verdict))
     }

@@ -1,8 +1,10 @@
 //! The register: all jobs by name, and what can be asked of them.
-use crate::event::{JobEvent, Sink};
-use crate::job::{Job, JobKind, OnError, Orders};
-use crate::state::{Status, Verb};
+use crate::event::Sink;
+use crate::group::Group;
+use crate::job::Job;
+use crate::state::Verb;
 use crate::work::Work;
+use api::{BlockdevOnError, Enumeration, JobStatus, JobStatusChange, JobType};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -21,12 +23,12 @@ pub enum JobError {
     #[error("Job not found")]
     NoJob,
     /// Not in this status.
-    #[error("Job '{id}' in state '{status}' cannot accept command verb '{}'", verb.name())]
+    #[error("Job '{id}' in state '{}' cannot accept command verb '{}'", status.name(), verb.name())]
     Verb {
         /// The job.
         id: String,
         /// Its status.
-        status: Status,
+        status: JobStatus,
         /// What was asked.
         verb: Verb,
     },
@@ -42,6 +44,9 @@ pub enum JobError {
     /// It is ending another way already.
     #[error("The active block job '{0}' cannot be completed")]
     CannotComplete(String),
+    /// A rate limit below none.
+    #[error("Parameter 'speed' expects a non-negative value")]
+    NegativeSpeed,
     /// A name that is none.
     #[error("Invalid job ID '{0}'")]
     InvalidId(String),
@@ -58,15 +63,17 @@ pub struct JobRequest {
     /// Its name: letters, digits, `-`, `.`, `_`, a letter first.
     pub id: String,
     /// What it is.
-    pub kind: JobKind,
+    pub kind: JobType,
     /// Rate limit in bytes a second, 0 for none.
     pub speed: u64,
     /// What it does when a request fails.
-    pub on_error: OnError,
+    pub on_error: BlockdevOnError,
     /// Its result takes effect without being asked for.
     pub auto_finalize: bool,
     /// It is forgotten without being asked to.
     pub auto_dismiss: bool,
+    /// Takes effect together with the jobs of this group; alone without one.
+    pub group: Option<Group>,
 }
 
 /// All jobs; a handle, cheap to clone.
@@ -84,9 +91,9 @@ struct Listed {
 }
 
 impl Sink for Listed {
-    fn tell(&self, event: JobEvent) {
+    fn tell(&self, event: api::Event) {
         let Some(inner) = self.inner.upgrade() else { return };
-        if let JobEvent::Status { id, status: Status::Null } = &event {
+        if let api::Event::JobStatusChange(JobStatusChange { id, status: JobStatus::Null }) = &event {
             inner.jobs.lock().retain(|j| j.id() != id);
         }
         inner.sink.tell(event);
@@ -149,19 +156,17 @@ impl Jobs {
     }
 
     fn add(&self, request: JobRequest) -> Result<Arc<Job>, JobError> {
-        let JobRequest { id, kind, speed, on_error, auto_finalize, auto_dismiss } = request;
-        let orders = Orders { id, kind, speed, on_error, auto_finalize, auto_dismiss };
         let mut jobs = self.0.jobs.lock();
-        if !well_formed(&orders.id) {
-            return Err(JobError::InvalidId(orders.id));
+        if !well_formed(&request.id) {
+            return Err(JobError::InvalidId(request.id));
         }
-        if jobs.iter().any(|j| j.id() == orders.id) {
-            return Err(JobError::InUse(orders.id));
+        if jobs.iter().any(|j| j.id() == request.id) {
+            return Err(JobError::InUse(request.id));
         }
         if jobs.len() >= MAX_JOBS {
             return Err(JobError::TooMany);
         }
-        let job = Job::new(orders, Arc::new(Listed { inner: Arc::downgrade(&self.0) }));
+        let job = Job::new(request, Arc::new(Listed { inner: Arc::downgrade(&self.0) }));
         jobs.push(job.clone());
         Ok(job)
     }

@@ -1,86 +1,28 @@
 //! The state machine as data: which status may follow which, and which verb is accepted in which.
 //!
 //! Clients know these names and these tables from QMP ("job.json": JobStatus, JobVerb); the test walks all of them.
-use std::fmt;
+use api::JobStatus::{self, *};
 
-/// Where a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Not yet told to anybody.
-    Undefined,
-    /// Made, not started.
-    Created,
-    /// At work.
-    Running,
-    /// Told to pause, and pausing.
-    Paused,
-    /// Source and target are in step; `complete` is waited for.
-    Ready,
-    /// Paused while ready.
-    Standby,
-    /// At work's end, waiting for the other jobs of its transaction.
-    Waiting,
-    /// Waiting for `finalize`.
-    Pending,
-    /// Failed or cancelled, cleaning up.
-    Aborting,
-    /// Ended; its result can be looked at.
-    Concluded,
-    /// Gone.
-    Null,
-}
-
-use Status::*;
-
-impl Status {
-    /// All of them, in the order of the tables.
-    pub const ALL: [Self; 11] =
-        [Undefined, Created, Running, Paused, Ready, Standby, Waiting, Pending, Aborting, Concluded, Null];
-
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Undefined => "undefined",
-            Created => "created",
-            Running => "running",
-            Paused => "paused",
-            Ready => "ready",
-            Standby => "standby",
-            Waiting => "waiting",
-            Pending => "pending",
-            Aborting => "aborting",
-            Concluded => "concluded",
-            Null => "null",
-        }
-    }
-
-    /// The statuses that may follow this one.
-    pub fn successors(self) -> &'static [Status] {
-        match self {
-            Undefined => &[Created],
-            Created => &[Running, Aborting, Null],
-            Running => &[Paused, Ready, Waiting, Aborting],
-            Paused => &[Running],
-            Ready => &[Standby, Waiting, Aborting],
-            Standby => &[Ready],
-            Waiting => &[Pending, Aborting],
-            Pending => &[Aborting, Concluded],
-            Aborting => &[Concluded],
-            Concluded => &[Null],
-            Null => &[],
-        }
-    }
-
-    /// Whether `next` may follow.
-    pub fn may_become(self, next: Status) -> bool {
-        self.successors().contains(&next)
+/// The statuses that may follow one.
+pub fn successors(status: JobStatus) -> &'static [JobStatus] {
+    match status {
+        Undefined => &[Created],
+        Created => &[Running, Aborting, Null],
+        Running => &[Paused, Ready, Waiting, Aborting],
+        Paused => &[Running],
+        Ready => &[Standby, Waiting, Aborting],
+        Standby => &[Ready],
+        Waiting => &[Pending, Aborting],
+        Pending => &[Aborting, Concluded],
+        Aborting => &[Concluded],
+        Concluded => &[Null],
+        Null => &[],
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// Whether `next` may follow `status`.
+pub fn may_become(status: JobStatus, next: JobStatus) -> bool {
+    successors(status).contains(&next)
 }
 
 /// What can be asked of a job.
@@ -132,7 +74,7 @@ impl Verb {
     }
 
     /// The statuses that accept the verb.
-    pub fn statuses(self) -> &'static [Status] {
+    pub fn statuses(self) -> &'static [JobStatus] {
         match self {
             Self::Cancel => &[Created, Running, Paused, Ready, Standby, Waiting, Pending],
             Self::Pause | Self::Resume | Self::SetSpeed => &[Created, Running, Paused, Ready, Standby],
@@ -144,7 +86,7 @@ impl Verb {
     }
 
     /// Whether a job of this status accepts the verb.
-    pub fn accepted_in(self, status: Status) -> bool {
+    pub fn accepted_in(self, status: JobStatus) -> bool {
         self.statuses().contains(&status)
     }
 }
@@ -152,12 +94,18 @@ impl Verb {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::Enumeration;
 
     /// The columns of both tables.
     const COLUMNS: &str = "UCRPYSWDXEN";
 
-    fn column(status: Status) -> usize {
-        Status::ALL.iter().position(|s| *s == status).unwrap()
+    /// All statuses, in the order of the tables.
+    fn all() -> impl Iterator<Item = JobStatus> {
+        JobStatus::VALUES.iter().map(|(_, status)| *status)
+    }
+
+    fn column(status: JobStatus) -> usize {
+        all().position(|s| s == status).unwrap()
     }
 
     #[test]
@@ -175,11 +123,11 @@ mod tests {
             ("concluded", "----------N"),
             ("null", "-----------"),
         ];
-        for (from, (name, row)) in Status::ALL.into_iter().zip(rows) {
+        for (from, (name, row)) in all().zip(rows) {
             assert_eq!(from.name(), name);
-            for to in Status::ALL {
+            for to in all() {
                 let (letter, column) = (&COLUMNS[column(to)..=column(to)], column(to));
-                assert_eq!(from.may_become(to), &row[column..=column] == letter, "{from} -> {to}");
+                assert_eq!(may_become(from, to), &row[column..=column] == letter, "{from:?} -> {to:?}");
             }
         }
     }
@@ -198,26 +146,26 @@ mod tests {
         ];
         for (verb, (name, row)) in Verb::ALL.into_iter().zip(rows) {
             assert_eq!(verb.name(), name);
-            for status in Status::ALL {
+            for status in all() {
                 let column = column(status);
                 let expected = row[column..=column] == COLUMNS[column..=column];
-                assert_eq!(verb.accepted_in(status), expected, "{name} in {status}");
+                assert_eq!(verb.accepted_in(status), expected, "{name} in {status:?}");
             }
         }
     }
 
     #[test]
     fn from_every_status_there_is_a_way_to_null() {
-        for start in Status::ALL {
+        for start in all() {
             let mut seen = vec![start];
             let mut at = 0;
             while let Some(status) = seen.get(at).copied() {
                 seen.extend(
-                    status.successors().iter().filter(|s| !seen.contains(s)).copied().collect::<Vec<_>>(),
+                    successors(status).iter().filter(|s| !seen.contains(s)).copied().collect::<Vec<_>>(),
                 );
                 at += 1;
             }
-            assert!(seen.contains(&Null), "{start} leads nowhere");
+            assert!(seen.contains(&Null), "{start:?} leads nowhere");
         }
     }
 }

@@ -1,14 +1,10 @@
 //! Events on their way from where they happen to every session.
 use crate::outbox::Outbox;
 use crate::wire::Layout;
-use api::{
-    BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, BlockJobCancelled,
-    BlockJobCompleted, BlockJobError, BlockJobPending, BlockJobReady, Enumeration, IoOperationType,
-    JobStatus, JobStatusChange, JobType,
-};
-use block::{BlockError, ErrorKind, Node, Side};
+use api::{BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, IoOperationType};
+use block::{BlockError, ErrorKind, Node};
 use futures_util::future::join_all;
-use jobs::{Figures, JobEvent, Sink};
+use jobs::Sink;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -78,67 +74,13 @@ impl Events {
     }
 }
 
-/// The schema's value of a name that the job engine uses; both take their names from the same table of the field.
-fn named<T: Enumeration>(name: &str, otherwise: T) -> T {
-    T::from_name(name).unwrap_or(otherwise)
-}
-
-/// A job's status in the schema's words.
-pub(crate) fn job_status(status: jobs::Status) -> JobStatus {
-    named(status.name(), JobStatus::Undefined)
-}
-
 /// Bytes as the schema counts them.
 pub(crate) fn int(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Sink for Events {
-    fn tell(&self, event: JobEvent) {
-        self.emit(&translate(event));
-    }
-}
-
-fn translate(event: JobEvent) -> api::Event {
-    match event {
-        JobEvent::Status { id, status } => {
-            api::Event::JobStatusChange(JobStatusChange { id, status: job_status(status) })
-        }
-        JobEvent::Ready(Figures { id, kind, len, offset, speed }) => {
-            api::Event::BlockJobReady(BlockJobReady {
-                r#type: named(kind, JobType::Commit),
-                device: id,
-                len: int(len),
-                offset: int(offset),
-                speed: int(speed),
-            })
-        }
-        JobEvent::Pending { id, kind } => {
-            api::Event::BlockJobPending(BlockJobPending { r#type: named(kind, JobType::Commit), id })
-        }
-        JobEvent::Completed { figures: Figures { id, kind, len, offset, speed }, error } => {
-            api::Event::BlockJobCompleted(BlockJobCompleted {
-                r#type: named(kind, JobType::Commit),
-                device: id,
-                len: int(len),
-                offset: int(offset),
-                speed: int(speed),
-                error,
-            })
-        }
-        JobEvent::Cancelled(Figures { id, kind, len, offset, speed }) => {
-            api::Event::BlockJobCancelled(BlockJobCancelled {
-                r#type: named(kind, JobType::Commit),
-                device: id,
-                len: int(len),
-                offset: int(offset),
-                speed: int(speed),
-            })
-        }
-        JobEvent::Error { id, side, action } => api::Event::BlockJobError(BlockJobError {
-            device: id,
-            operation: if side == Side::Source { IoOperationType::Read } else { IoOperationType::Write },
-            action: named(action, BlockErrorAction::Report),
-        }),
+    fn tell(&self, event: api::Event) {
+        self.emit(&event);
     }
 }

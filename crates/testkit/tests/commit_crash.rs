@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use api::{BlockCommitArguments, BlockJobCompleted, Event, JobStatus};
 use block::{BlockError, Result};
-use jobs::{CommitRequest, JobEvent, Jobs, Sink, Status};
+use jobs::{Jobs, Sink};
 use rt::BoxFuture;
 use sim::{Config, Disk, Rng, World};
 use testkit::crash::{CrashTest, flatten, inspect_qcow2, run_seeds};
@@ -19,8 +20,8 @@ const COMPLETED: &str = "/completed";
 struct Ear(World);
 
 impl Sink for Ear {
-    fn tell(&self, event: JobEvent) {
-        if matches!(event, JobEvent::Completed { error: None, .. }) {
+    fn tell(&self, event: Event) {
+        if matches!(event, Event::BlockJobCompleted(BlockJobCompleted { error: None, .. })) {
             self.0.put(COMPLETED, b"told");
         }
     }
@@ -42,22 +43,25 @@ fn three_layers(rng: &mut Rng) -> Stack {
     Stack::of("commit", &[protocols::DRIVERS, formats::DRIVERS], images)
 }
 
-fn request(session: &Session) -> CommitRequest {
-    CommitRequest {
+fn request(session: &Session) -> BlockCommitArguments {
+    BlockCommitArguments {
         job_id: Some("commit".to_owned()),
         device: session.node.name().to_owned(),
-        auto_finalize: true,
-        auto_dismiss: true,
-        ..CommitRequest::default()
+        ..BlockCommitArguments::default()
     }
 }
 
-async fn run_job(session: &Session, world: World, request: CommitRequest, complete: bool) -> Result<()> {
+async fn run_job(
+    session: &Session,
+    world: World,
+    request: BlockCommitArguments,
+    complete: bool,
+) -> Result<()> {
     let jobs = Jobs::new(Arc::new(Ear(world.clone())));
     let started = jobs::commit(&session.graph, &jobs, request).await;
     started.map_err(|e| block::BlockError::invalid(e.to_string()))?;
     if let Some(job) = jobs.find("commit") {
-        let ended = || matches!(job.status(), Status::Aborting | Status::Concluded | Status::Null);
+        let ended = || matches!(job.status(), JobStatus::Aborting | JobStatus::Concluded | JobStatus::Null);
         while complete && job.complete().is_err() && !ended() {
             rt::sleep(std::time::Duration::from_micros(20)).await;
         }
@@ -82,7 +86,7 @@ fn commit_middle(session: Session, world: World) -> BoxFuture<'static, Result<()
     Box::pin(async move {
         let backing = || session.node.backing().ok_or_else(|| BlockError::invalid("nothing is below"));
         let middle = backing()?;
-        let request = CommitRequest { top_node: Some(middle.name().to_owned()), ..request(&session) };
+        let request = BlockCommitArguments { top_node: Some(middle.name().to_owned()), ..request(&session) };
         run_job(&session, world, request, false).await?;
         match backing()?.filename() {
             name if name == "/base" => Ok(()),

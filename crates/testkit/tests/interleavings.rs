@@ -4,11 +4,12 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use api::{BlockCommitArguments, Event, JobStatus};
 use block::{
     Backend, BackendRequest, BlockError, Common, Graph, Node, Opt, Options, Perms, Policy, Registry, Repair,
     Result,
 };
-use jobs::{CommitRequest, JobEvent, Jobs, Sink, Status};
+use jobs::{Jobs, Sink};
 use rt::{Buf, BufMut, Target};
 use sim::{Config, Disk, Rng, Sim, World};
 use std::sync::Arc;
@@ -36,8 +37,8 @@ struct Stage {
 struct Ends(AtomicUsize);
 
 impl Sink for Ends {
-    fn tell(&self, event: JobEvent) {
-        if matches!(event, JobEvent::Completed { .. } | JobEvent::Cancelled(_)) {
+    fn tell(&self, event: Event) {
+        if matches!(event, Event::BlockJobCompleted(_) | Event::BlockJobCancelled(_)) {
             self.0.fetch_add(1, Relaxed);
         }
     }
@@ -142,14 +143,14 @@ impl Stage {
         for round in 0..rounds {
             let device = self.anchor.node();
             let middle = device.backing().filter(|_| self.world.choose(2) == 0);
-            let request = CommitRequest {
+            let request = BlockCommitArguments {
                 job_id: Some(format!("j{round}")),
                 device: device.name().to_owned(),
                 top_node: middle.map(|m| m.name().to_owned()),
-                auto_finalize: self.world.choose(4) > 0,
-                auto_dismiss: self.world.choose(4) > 0,
-                speed: self.world.choose(2) * (1 << 20),
-                ..CommitRequest::default()
+                auto_finalize: Some(self.world.choose(4) > 0),
+                auto_dismiss: Some(self.world.choose(4) > 0),
+                speed: Some((self.world.choose(2) as i64) << 20),
+                ..BlockCommitArguments::default()
             };
             if jobs::commit(&self.graph, &self.jobs, request).await.is_ok() {
                 self.steer(&format!("j{round}")).await;
@@ -167,7 +168,7 @@ impl Stage {
                 1..=3 => job.resume(),
                 4 => job.set_speed(0),
                 5 if self.world.choose(8) == 0 => job.cancel(self.world.choose(2) == 0),
-                6 if job.status() == Status::Pending => self.jobs.finalize(id).await,
+                6 if job.status() == JobStatus::Pending => self.jobs.finalize(id).await,
                 7 => self.jobs.dismiss(id),
                 _ => job.complete(),
             };

@@ -130,7 +130,7 @@ impl Work for ActiveCommit {
             self.mark_allocated(job).await?;
             loop {
                 let in_step = self.lap(job).await?;
-                if in_step && !job.snapshot().ready {
+                if in_step && !job.is_ready() {
                     self.hold.target.flush().await?;
                     job.ready();
                 }
@@ -145,7 +145,7 @@ impl Work for ActiveCommit {
         })
     }
 
-    fn finish<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
+    fn prepare<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             loop {
                 while !self.lap(job).await? {

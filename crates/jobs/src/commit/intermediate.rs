@@ -93,7 +93,7 @@ impl Work for IntermediateCommit {
         })
     }
 
-    fn finish<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
+    fn prepare<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             loop {
                 job.pause_point().await?;

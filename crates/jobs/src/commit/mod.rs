@@ -12,7 +12,7 @@ mod hold;
 mod intermediate;
 mod request;
 
-pub use request::{CommitError, CommitRequest, commit};
+pub use request::{CommitError, commit};
 
 /// Ranges that a commit has in flight.
 const PARALLEL: usize = 16;

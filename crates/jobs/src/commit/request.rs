@@ -5,42 +5,11 @@
 use super::active::ActiveCommit;
 use super::hold::Hold;
 use super::intermediate::IntermediateCommit;
-use crate::job::{JobKind, OnError};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
+use api::{BlockCommitArguments, BlockdevOnError, JobType};
 use block::{BlockError, ErrorKind, Graph, Node, resolve_filename};
 use std::sync::Arc;
-
-/// The arguments of block-commit.
-#[derive(Debug, Clone, Default)]
-pub struct CommitRequest {
-    /// Name of the job; must be given where the device has none of its own.
-    pub job_id: Option<String>,
-    /// The chain's active node.
-    pub device: String,
-    /// The layer to write to, by node name.
-    pub base_node: Option<String>,
-    /// The layer to write to, by file name; the lowest one if neither is given.
-    pub base: Option<String>,
-    /// The topmost layer to commit, by node name.
-    pub top_node: Option<String>,
-    /// The topmost layer to commit, by file name; the active one if neither is given.
-    pub top: Option<String>,
-    /// The backing file name to store in the overlay of `top`.
-    pub backing_file: Option<String>,
-    /// The format to store beside it is raw where the base is a protocol's node.
-    pub mask_protocol: bool,
-    /// The name of the job's own node in the graph. It must be free; the job needs no such node.
-    pub filter_node_name: Option<String>,
-    /// Rate limit in bytes a second, 0 for none.
-    pub speed: u64,
-    /// What to do when a request fails.
-    pub on_error: OnError,
-    /// The result takes effect without being asked for.
-    pub auto_finalize: bool,
-    /// The job is forgotten without being asked to.
-    pub auto_dismiss: bool,
-}
 
 /// Why a commit did not start.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,8 +33,9 @@ struct Layers {
 }
 
 /// Starts a commit. When it returns, the job is at work.
-pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Result<(), CommitError> {
+pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -> Result<(), CommitError> {
     let layers = layers(graph, &request).await?;
+    let speed = u64::try_from(request.speed.unwrap_or(0)).map_err(|_| JobError::NegativeSpeed)?;
     let is_active = Arc::ptr_eq(&layers.top, &layers.active);
     if is_active && request.backing_file.is_some() {
         return Err(BlockError::invalid("'backing-file' specified, but 'top' is the active layer").into());
@@ -89,23 +59,24 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: CommitRequest) -> Resul
         Box::new(IntermediateCommit {
             hold,
             backing_file: request.backing_file,
-            mask_protocol: request.mask_protocol,
+            mask_protocol: request.backing_mask_protocol.unwrap_or(false),
         })
     };
     let job = JobRequest {
         id,
-        kind: JobKind::Commit,
-        speed: request.speed,
-        on_error: request.on_error,
-        auto_finalize: request.auto_finalize,
-        auto_dismiss: request.auto_dismiss,
+        kind: JobType::Commit,
+        speed,
+        on_error: request.on_error.unwrap_or(BlockdevOnError::Report),
+        auto_finalize: request.auto_finalize.unwrap_or(true),
+        auto_dismiss: request.auto_dismiss.unwrap_or(true),
+        group: None,
     };
     jobs.start(job, work).await?;
     Ok(())
 }
 
 /// Which nodes the request means, and whether they can be committed at all.
-async fn layers(graph: &Graph, request: &CommitRequest) -> Result<Layers, CommitError> {
+async fn layers(graph: &Graph, request: &BlockCommitArguments) -> Result<Layers, CommitError> {
     let active = graph.node(&request.device).ok_or_else(|| CommitError::NoDevice(request.device.clone()))?;
     if !graph.parents(&active).is_empty() {
         return Err(BlockError::invalid("Need a root block node").into());
@@ -121,7 +92,7 @@ async fn layers(graph: &Graph, request: &CommitRequest) -> Result<Layers, Commit
 async fn find_top(
     graph: &Graph,
     active: &Arc<Node>,
-    request: &CommitRequest,
+    request: &BlockCommitArguments,
 ) -> Result<Arc<Node>, BlockError> {
     match (&request.top_node, &request.top) {
         (Some(_), Some(_)) => Err(BlockError::invalid("'top-node' and 'top' are mutually exclusive")),
@@ -134,7 +105,11 @@ async fn find_top(
     }
 }
 
-async fn find_base(graph: &Graph, top: &Arc<Node>, request: &CommitRequest) -> Result<Arc<Node>, BlockError> {
+async fn find_base(
+    graph: &Graph,
+    top: &Arc<Node>,
+    request: &BlockCommitArguments,
+) -> Result<Arc<Node>, BlockError> {
     match (&request.base_node, &request.base) {
         (Some(_), Some(_)) => Err(BlockError::invalid("'base-node' and 'base' are mutually exclusive")),
         (Some(name), None) => in_chain(graph, top, name),

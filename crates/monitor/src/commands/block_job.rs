@@ -1,9 +1,8 @@
 //! Jobs: the verbs of both generations, queries, and block-commit.
 use super::failed;
 use crate::control::Control;
-use crate::events::{int, job_status};
 use api::*;
-use jobs::{CommitError, CommitRequest, Job, JobError, JobSnapshot, OnError, Verb};
+use jobs::{CommitError, Job, JobError, Verb};
 
 /// A refused verb in QMP's words.
 fn refused(error: JobError) -> QmpError {
@@ -15,56 +14,6 @@ fn refused(error: JobError) -> QmpError {
 
 fn speed(speed: i64) -> Result<u64, QmpError> {
     u64::try_from(speed).map_err(|_| QmpError::generic("Parameter 'speed' expects a non-negative value"))
-}
-
-fn kind(job: &JobSnapshot) -> JobType {
-    match job.kind {
-        jobs::JobKind::Commit => JobType::Commit,
-    }
-}
-
-fn job_info(job: &Job) -> JobInfo {
-    let job = job.snapshot();
-    JobInfo {
-        r#type: kind(&job),
-        status: job_status(job.status),
-        current_progress: int(job.offset),
-        total_progress: int(job.len),
-        error: job.error,
-        id: job.id,
-    }
-}
-
-fn block_job_info(job: &Job) -> BlockJobInfo {
-    let job = job.snapshot();
-    BlockJobInfo {
-        r#type: kind(&job),
-        len: int(job.len),
-        offset: int(job.offset),
-        busy: job.busy,
-        paused: job.paused,
-        speed: int(job.speed),
-        io_status: match job.io_status {
-            jobs::IoStatus::Ok => BlockDeviceIoStatus::Ok,
-            jobs::IoStatus::Failed => BlockDeviceIoStatus::Failed,
-            jobs::IoStatus::NoSpace => BlockDeviceIoStatus::Nospace,
-        },
-        ready: job.ready,
-        status: job_status(job.status),
-        auto_finalize: job.auto_finalize,
-        auto_dismiss: job.auto_dismiss,
-        error: job.error,
-        device: job.id,
-    }
-}
-
-fn on_error(policy: Option<BlockdevOnError>) -> OnError {
-    match policy {
-        None | Some(BlockdevOnError::Report) => OnError::Report,
-        Some(BlockdevOnError::Ignore) => OnError::Ignore,
-        Some(BlockdevOnError::Enospc | BlockdevOnError::Auto) => OnError::Enospc,
-        Some(BlockdevOnError::Stop) => OnError::Stop,
-    }
 }
 
 impl Control {
@@ -85,7 +34,7 @@ impl Control {
 
 impl BlockJobCommands for Control {
     async fn query_jobs(&self) -> Result<Vec<JobInfo>, QmpError> {
-        Ok(self.jobs().all().iter().map(|job| job_info(job)).collect())
+        Ok(self.jobs().all().iter().map(|job| job.info()).collect())
     }
 
     async fn job_pause(&self, arguments: JobPauseArguments) -> Result<(), QmpError> {
@@ -113,7 +62,7 @@ impl BlockJobCommands for Control {
     }
 
     async fn query_block_jobs(&self) -> Result<Vec<BlockJobInfo>, QmpError> {
-        Ok(self.jobs().all().iter().map(|job| block_job_info(job)).collect())
+        Ok(self.jobs().all().iter().map(|job| job.block_info()).collect())
     }
 
     async fn block_job_set_speed(&self, arguments: BlockJobSetSpeedArguments) -> Result<(), QmpError> {
@@ -154,22 +103,7 @@ impl BlockJobCommands for Control {
         if self.graph().node(&arguments.device).is_none() {
             return Err(QmpError::device_not_found(&arguments.device));
         }
-        let request = CommitRequest {
-            job_id: arguments.job_id,
-            device: arguments.device,
-            base_node: arguments.base_node,
-            base: arguments.base,
-            top_node: arguments.top_node,
-            top: arguments.top,
-            backing_file: arguments.backing_file,
-            mask_protocol: arguments.backing_mask_protocol.unwrap_or(false),
-            filter_node_name: arguments.filter_node_name,
-            speed: speed(arguments.speed.unwrap_or(0))?,
-            on_error: on_error(arguments.on_error),
-            auto_finalize: arguments.auto_finalize.unwrap_or(true),
-            auto_dismiss: arguments.auto_dismiss.unwrap_or(true),
-        };
-        jobs::commit(self.graph(), self.jobs(), request).await.map_err(|e| match e {
+        jobs::commit(self.graph(), self.jobs(), arguments).await.map_err(|e| match e {
             CommitError::NoDevice(device) => QmpError::device_not_found(&device),
             other => failed(other),
         })

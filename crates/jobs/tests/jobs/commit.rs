@@ -1,13 +1,11 @@
 //! block-commit on images in memory, under writers that never stop.
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod support;
-
+use crate::support::*;
+use api::{BlockCommitArguments, BlockDeviceIoStatus, BlockdevOnError, JobStatus};
 use block::{Backend, Graph, Node};
 use jobs::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::Duration;
-use support::*;
 
 const SIZE: u64 = 24 * CLUSTER;
 const BLOCK: u64 = 512;
@@ -54,13 +52,11 @@ impl World {
     }
 }
 
-fn request() -> CommitRequest {
-    CommitRequest {
+fn request() -> BlockCommitArguments {
+    BlockCommitArguments {
         job_id: Some("j".to_owned()),
         device: "active".to_owned(),
-        auto_finalize: true,
-        auto_dismiss: true,
-        ..CommitRequest::default()
+        ..BlockCommitArguments::default()
     }
 }
 
@@ -154,15 +150,6 @@ fn no_acknowledged_write_is_lost_by_an_active_commit_under_any_interleaving() {
     });
 }
 
-/// Tests share the seed and the faults, so they take turns.
-static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
-
-fn on_control(test: impl Future<Output = ()>) {
-    let _turn = TURN.lock();
-    seed(7);
-    rt::block_on_control(test);
-}
-
 #[test]
 fn an_active_commit_tells_its_statuses_in_order_and_waits_for_complete() {
     on_control(async {
@@ -175,8 +162,8 @@ fn an_active_commit_tells_its_statuses_in_order_and_waits_for_complete() {
         assert_eq!(refused.message(), "Node 'active' is busy: block device is in use by block job: commit");
         world.until_told("READY").await;
         let job = world.jobs.find("j").unwrap();
-        let figures = job.snapshot();
-        assert_eq!((figures.offset, figures.ready, figures.status), (figures.len, true, Status::Ready));
+        let figures = job.block_info();
+        assert_eq!((figures.offset, figures.ready, figures.status), (figures.len, true, JobStatus::Ready));
         job.complete().unwrap();
         world.ended("j").await;
         assert_eq!(content(&base).await, before);
@@ -195,7 +182,7 @@ fn an_intermediate_commit_ends_by_itself_and_gives_the_overlay_its_new_backing_f
         let world = World::new();
         let [active, _, base] = world.chain().await;
         let before = content(&active).await;
-        let request = CommitRequest { top_node: Some("mid".to_owned()), ..request() };
+        let request = BlockCommitArguments { top_node: Some("mid".to_owned()), ..request() };
         commit(&world.graph, &world.jobs, request).await.unwrap();
         world.ended("j").await;
         let told = world.told();
@@ -230,10 +217,10 @@ fn a_job_waits_for_finalize_and_dismiss_where_it_was_told_to() {
     on_control(async {
         let world = World::new();
         let [active, _, base] = world.chain().await;
-        let request = CommitRequest {
+        let request = BlockCommitArguments {
             top_node: Some("mid".to_owned()),
-            auto_finalize: false,
-            auto_dismiss: false,
+            auto_finalize: Some(false),
+            auto_dismiss: Some(false),
             ..request()
         };
         commit(&world.graph, &world.jobs, request).await.unwrap();
@@ -256,7 +243,9 @@ fn pause_and_resume_hold_a_job_between_two_requests() {
     on_control(async {
         let world = World::new();
         let _chain = world.chain().await;
-        commit(&world.graph, &world.jobs, CommitRequest { speed: 1, ..request() }).await.unwrap();
+        commit(&world.graph, &world.jobs, BlockCommitArguments { speed: Some(1), ..request() })
+            .await
+            .unwrap();
         let job = world.jobs.find("j").unwrap();
         job.pause().unwrap();
         assert_eq!(job.pause().unwrap_err().to_string(), "Job is already paused");
@@ -284,24 +273,29 @@ fn an_error_is_reported_or_ignored_or_stops_the_job_as_asked() {
     const EIO: i32 = 5;
     on_control(async {
         let cases = [
-            (OnError::Report, EIO, "ERROR Target report", "COMPLETED Input/output error"),
-            (OnError::Ignore, EIO, "ERROR Target ignore", "COMPLETED "),
-            (OnError::Enospc, EIO, "ERROR Target report", "COMPLETED Input/output error"),
-            (OnError::Enospc, ENOSPC, "ERROR Target stop", "COMPLETED "),
-            (OnError::Stop, EIO, "ERROR Target stop", "COMPLETED "),
+            (BlockdevOnError::Report, EIO, "ERROR write report", "COMPLETED Input/output error"),
+            (BlockdevOnError::Ignore, EIO, "ERROR write ignore", "COMPLETED "),
+            (BlockdevOnError::Enospc, EIO, "ERROR write report", "COMPLETED Input/output error"),
+            (BlockdevOnError::Enospc, ENOSPC, "ERROR write stop", "COMPLETED "),
+            (BlockdevOnError::Stop, EIO, "ERROR write stop", "COMPLETED "),
         ];
         for (on_error, errno, error, end) in cases {
             let world = World::new();
             let [active, ..] = world.chain().await;
             let before = content(&active).await;
             FAULTS.lock().push(("base.img".to_owned(), 1, errno));
-            let request = CommitRequest { on_error, top_node: Some("mid".to_owned()), ..request() };
+            let request = BlockCommitArguments {
+                on_error: Some(on_error),
+                top_node: Some("mid".to_owned()),
+                ..request()
+            };
             commit(&world.graph, &world.jobs, request).await.unwrap();
             let job = world.jobs.find("j").unwrap();
             if error.ends_with("stop") {
                 world.until_told("paused").await;
-                let expected = if errno == ENOSPC { IoStatus::NoSpace } else { IoStatus::Failed };
-                assert_eq!(job.snapshot().io_status, expected);
+                let full = errno == ENOSPC;
+                let expected = if full { BlockDeviceIoStatus::Nospace } else { BlockDeviceIoStatus::Failed };
+                assert_eq!(job.block_info().io_status, expected);
                 job.resume().unwrap();
             }
             job.concluded().await;
@@ -348,12 +342,16 @@ fn a_job_that_could_not_copy_everything_is_not_ready() {
         let [active, mid, base] = world.chain().await;
         let before = content(&active).await;
         FAULTS.lock().push(("base.img".to_owned(), 3, ENOSPC));
-        commit(&world.graph, &world.jobs, CommitRequest { on_error: OnError::Stop, ..request() })
-            .await
-            .unwrap();
+        commit(
+            &world.graph,
+            &world.jobs,
+            BlockCommitArguments { on_error: Some(BlockdevOnError::Stop), ..request() },
+        )
+        .await
+        .unwrap();
         let job = world.jobs.find("j").unwrap();
-        while job.status() != Status::Ready {
-            if job.status() == Status::Paused {
+        while job.status() != JobStatus::Ready {
+            if job.status() == JobStatus::Paused {
                 job.resume().unwrap();
             }
             rt::sleep(Duration::from_millis(1)).await;
@@ -375,29 +373,32 @@ fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
         let _chain = world.chain().await;
         let some = |s: &str| Some(s.to_owned());
         let cases = [
-            (CommitRequest { device: "nope".to_owned(), ..request() }, "Device 'nope' not found"),
-            (CommitRequest { device: "mid".to_owned(), ..request() }, "Need a root block node"),
-            (CommitRequest { job_id: None, ..request() }, "Invalid job ID ''"),
-            (CommitRequest { job_id: some("1j"), ..request() }, "Invalid job ID '1j'"),
-            (CommitRequest { top: some("xx"), ..request() }, "Top image file xx not found"),
-            (CommitRequest { base: some("xx"), ..request() }, "Can't find 'xx' in the backing chain"),
+            (BlockCommitArguments { device: "nope".to_owned(), ..request() }, "Device 'nope' not found"),
+            (BlockCommitArguments { device: "mid".to_owned(), ..request() }, "Need a root block node"),
+            (BlockCommitArguments { job_id: None, ..request() }, "Invalid job ID ''"),
+            (BlockCommitArguments { job_id: some("1j"), ..request() }, "Invalid job ID '1j'"),
+            (BlockCommitArguments { top: some("xx"), ..request() }, "Top image file xx not found"),
+            (BlockCommitArguments { base: some("xx"), ..request() }, "Can't find 'xx' in the backing chain"),
             (
-                CommitRequest { base_node: some("xx"), ..request() },
+                BlockCommitArguments { base_node: some("xx"), ..request() },
                 "Cannot find device='' nor node-name='xx'",
             ),
-            (CommitRequest { base_node: some("active"), ..request() }, "cannot commit an image into itself"),
-            (CommitRequest { device: "base".to_owned(), ..request() }, "Need a root block node"),
             (
-                CommitRequest { base: some("base.img"), top: some("base.img"), ..request() },
+                BlockCommitArguments { base_node: some("active"), ..request() },
+                "cannot commit an image into itself",
+            ),
+            (BlockCommitArguments { device: "base".to_owned(), ..request() }, "Need a root block node"),
+            (
+                BlockCommitArguments { base: some("base.img"), top: some("base.img"), ..request() },
                 "Can't find 'base.img' in the backing chain",
             ),
-            (CommitRequest { filter_node_name: some("1x"), ..request() }, "Invalid node-name: '1x'"),
+            (BlockCommitArguments { filter_node_name: some("1x"), ..request() }, "Invalid node-name: '1x'"),
             (
-                CommitRequest { filter_node_name: some("mid"), ..request() },
+                BlockCommitArguments { filter_node_name: some("mid"), ..request() },
                 "Duplicate nodes with node-name='mid'",
             ),
             (
-                CommitRequest { backing_file: some("x"), ..request() },
+                BlockCommitArguments { backing_file: some("x"), ..request() },
                 "'backing-file' specified, but 'top' is the active layer",
             ),
         ];
@@ -436,7 +437,11 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
         assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()) && world.graph.entries().is_empty());
 
         // Writable, but nobody writes: it stays still while the job runs, and is writable again afterwards.
-        let request = CommitRequest { top_node: Some("mid".to_owned()), auto_finalize: false, ..request() };
+        let request = BlockCommitArguments {
+            top_node: Some("mid".to_owned()),
+            auto_finalize: Some(false),
+            ..request()
+        };
         commit(&world.graph, &world.jobs, request).await.unwrap();
         world.until_told("PENDING").await;
         assert!(mid.read_only());
@@ -452,7 +457,9 @@ fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user
         let [_, mid, base] = world.chain().await;
         let beside = layer(&world.graph, "beside", SIZE, Some(base.name()), false).await;
         let above = layer(&world.graph, "above", SIZE, Some("beside"), false).await;
-        commit(&world.graph, &world.jobs, CommitRequest { auto_finalize: false, ..request() }).await.unwrap();
+        commit(&world.graph, &world.jobs, BlockCommitArguments { auto_finalize: Some(false), ..request() })
+            .await
+            .unwrap();
         for node in [&beside, &above] {
             let refused = reader(&world.graph, node).await.map(drop).unwrap_err().to_string();
             assert!(refused.contains("needs 'consistent read'"), "{refused}");
@@ -477,7 +484,7 @@ fn a_commit_whose_users_have_moved_is_no_failure_when_closing_the_overlay_fails(
         let guest = writer(&world.graph, &top).await;
         write(&guest, 0, &[9; 512]).await;
         let before = content(&top).await;
-        let request = CommitRequest { device: "top".to_owned(), ..request() };
+        let request = BlockCommitArguments { device: "top".to_owned(), ..request() };
         commit(&world.graph, &world.jobs, request).await.unwrap();
         world.until_told("READY").await;
         // From here on every sync of the overlay's file fails; the base's are good.

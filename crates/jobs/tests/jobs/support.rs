@@ -1,7 +1,8 @@
 //! A world for tests: images in memory whose every request gives way to others at random, a copy-on-write format
 //! over them, and a sink that remembers.
+use api::{Enumeration, Event};
 use block::*;
-use jobs::{JobEvent, Sink};
+use jobs::Sink;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -272,15 +273,18 @@ impl Driver for Cow {
 pub struct Memory(pub Mutex<Vec<String>>);
 
 impl Sink for Memory {
-    fn tell(&self, event: JobEvent) {
+    fn tell(&self, event: Event) {
         let line = match event {
-            JobEvent::Status { status, .. } => status.name().to_owned(),
-            JobEvent::Ready(f) => format!("READY {}/{}", f.offset, f.len),
-            JobEvent::Pending { .. } => "PENDING".to_owned(),
-            JobEvent::Completed { figures: f, error: None } => format!("COMPLETED {}/{}", f.offset, f.len),
-            JobEvent::Completed { error: Some(e), .. } => format!("COMPLETED {e}"),
-            JobEvent::Cancelled(_) => "CANCELLED".to_owned(),
-            JobEvent::Error { side, action, .. } => format!("ERROR {side:?} {action}"),
+            Event::JobStatusChange(e) => e.status.name().to_owned(),
+            Event::BlockJobReady(e) => format!("READY {}/{}", e.offset, e.len),
+            Event::BlockJobPending(_) => "PENDING".to_owned(),
+            Event::BlockJobCompleted(e) => match e.error {
+                None => format!("COMPLETED {}/{}", e.offset, e.len),
+                Some(error) => format!("COMPLETED {error}"),
+            },
+            Event::BlockJobCancelled(_) => "CANCELLED".to_owned(),
+            Event::BlockJobError(e) => format!("ERROR {} {}", e.operation.name(), e.action.name()),
+            other => other.name().to_owned(),
         };
         self.0.lock().push(line);
     }
@@ -345,4 +349,14 @@ pub async fn content(node: &Arc<Node>) -> Vec<u8> {
     let (buf, result) = node.read(0, BufMut::with_len(node.length() as usize)).await;
     result.unwrap();
     buf.to_vec()
+}
+
+/// Tests share the seed and the faults, so they take turns.
+pub static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs a test on a worker, when no other one runs.
+pub fn on_control(test: impl Future<Output = ()>) {
+    let _turn = TURN.lock();
+    seed(7);
+    rt::block_on_control(test);
 }

@@ -1,0 +1,6 @@
+//! Jobs in memory: commits under writers that never stop, and groups that take effect as a whole.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod commit;
+mod group;
+mod support;
