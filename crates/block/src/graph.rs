@@ -17,6 +17,7 @@ use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Domain;
 use crate::node::{Alarm, Node, Slow};
 use crate::notice::{Notice, Notices};
+use crate::objects::Objects;
 use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
@@ -41,6 +42,7 @@ pub struct Graph(Arc<Inner>);
 struct Inner {
     registry: Arc<Registry>,
     domain: Arc<Domain>,
+    objects: Objects,
     topology: RwLock<Topology>,
     change: futures_util::lock::Mutex<()>,
     next_name: AtomicU64,
@@ -67,6 +69,7 @@ impl Graph {
         Self(Arc::new(Inner {
             registry,
             domain: Arc::default(),
+            objects: Objects::default(),
             topology: RwLock::default(),
             change: futures_util::lock::Mutex::new(()),
             next_name: AtomicU64::new(0),
@@ -103,6 +106,11 @@ impl Graph {
     /// The gates, for grace periods.
     pub fn domain(&self) -> &Arc<Domain> {
         &self.0.domain
+    }
+
+    /// The objects that drivers, filters and exports refer to by id.
+    pub fn objects(&self) -> &Objects {
+        &self.0.objects
     }
 
     // ---- looking up ----

@@ -33,6 +33,7 @@ pub mod metacache;
 mod naming;
 mod node;
 mod notice;
+mod objects;
 mod open;
 mod options;
 mod perm;
@@ -62,6 +63,7 @@ pub use io::{Placed, WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};
 pub use node::{Node, Slow};
 pub use notice::{Notice, Notices};
+pub use objects::{Iothread, Object, Objects, Secret};
 pub use open::{
     ChildSpec, Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
 };

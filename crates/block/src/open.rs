@@ -173,6 +173,11 @@ impl OpenContext {
         self.graph.notices().clone()
     }
 
+    /// The objects that options may refer to by id.
+    pub fn objects(&self) -> &crate::objects::Objects {
+        self.graph.objects()
+    }
+
     /// Bounds for parsers.
     pub fn limits(&self) -> Limits {
         Limits::default()

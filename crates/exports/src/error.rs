@@ -52,6 +52,9 @@ pub enum ExportError {
         /// Bytes.
         size: u64,
     },
+    /// No worker of that name.
+    #[error("iothread \"{0}\" not found")]
+    NoIothread(String),
     /// The node takes no writes.
     #[error("Cannot export read-only node as writable")]
     ReadOnlyNode,

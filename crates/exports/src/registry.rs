@@ -10,7 +10,7 @@
 
 use crate::error::ExportError;
 use crate::export::{Export, ExportKind, Terms};
-use block::{Backend, BackendRequest, Graph, Share};
+use block::{Backend, BackendRequest, Graph, Iothread, Share};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use rt::Target;
@@ -28,6 +28,9 @@ pub struct ExportSpec {
     pub writable: bool,
     /// Each write is durable before it is acknowledged.
     pub writethrough: bool,
+    /// The worker that is to serve it, by the id of its object. Connections go to the least busy worker, whichever is
+    /// named; the object can't be deleted meanwhile.
+    pub iothread: Option<String>,
 }
 
 /// What queries list.
@@ -86,6 +89,7 @@ struct Live {
     kind: &'static str,
     backend: Arc<Backend>,
     export: Arc<dyn Export>,
+    _iothread: Option<Arc<Iothread>>,
     writable: bool,
     shutting_down: AtomicBool,
     gone: AtomicBool,
@@ -107,6 +111,7 @@ impl Exports {
         self.0.reserve(&spec.id)?;
         let id = spec.id.clone();
         let made = async {
+            let iothread = spec.iothread.as_deref().map(|id| self.0.iothread(id)).transpose()?;
             kind.check(&spec)?;
             if spec.writable && node.read_only() {
                 return Err(ExportError::ReadOnlyNode);
@@ -114,7 +119,7 @@ impl Exports {
             let (label, perms) = (format!("export '{id}'"), kind.perms(spec.writable));
             let request = BackendRequest { label, node, perms, pinned: false };
             let backend = self.0.graph.attach(request).await?;
-            let started = self.0.start(spec, Box::new(kind), &backend).await;
+            let started = self.0.start(spec, Box::new(kind), &backend, iothread).await;
             if started.is_err() {
                 // Nothing was written through it: there is nothing whose loss the error could tell.
                 let _ = self.0.graph.detach(&backend).await;
@@ -213,6 +218,7 @@ impl Inner {
         spec: ExportSpec,
         kind: Box<dyn ExportKind>,
         backend: &Arc<Backend>,
+        iothread: Option<Arc<Iothread>>,
     ) -> Result<(), ExportError> {
         let (id, name, writable) = (spec.id.clone(), kind.name(), spec.writable);
         let shares_resizing = kind.perms(writable).share.has(Share::RESIZE);
@@ -230,6 +236,7 @@ impl Inner {
             kind: name,
             backend: backend.clone(),
             export,
+            _iothread: iothread,
             writable,
             shutting_down: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -239,6 +246,10 @@ impl Inner {
             live.export.close().await;
         }
         refused
+    }
+
+    fn iothread(&self, id: &str) -> Result<Arc<Iothread>, ExportError> {
+        self.graph.objects().hold(id).map_err(|_| ExportError::NoIothread(id.to_owned()))
     }
 
     /// Lists an export that has been started, unless its time is over already. What ends a server marks it first and

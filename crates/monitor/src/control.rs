@@ -1,7 +1,6 @@
 //! What commands work on: the graph, jobs, exports, objects; and how all of it ends.
 use crate::descriptors::Descriptors;
 use crate::events::Events;
-use crate::objects::Objects;
 use crate::options;
 use crate::outbox::Outbox;
 use api::QmpError;
@@ -21,7 +20,6 @@ struct Inner {
     jobs: Jobs,
     exports: Exports,
     nbd: NbdService,
-    objects: Objects,
     events: Arc<Events>,
     /// The end has begun; nothing new is admitted.
     ending: AtomicBool,
@@ -44,7 +42,6 @@ impl Control {
             jobs: Jobs::new(events.clone()),
             exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),
             nbd: NbdService::default(),
-            objects: Objects::default(),
             graph,
             events,
             ending: AtomicBool::new(false),
@@ -96,10 +93,6 @@ impl Control {
     /// The NBD server.
     pub fn nbd(&self) -> &NbdService {
         &self.0.nbd
-    }
-
-    pub(crate) fn objects(&self) -> &Objects {
-        &self.0.objects
     }
 
     pub(crate) fn join(&self, outbox: &Arc<Outbox>) {

@@ -1,9 +1,12 @@
-//! User objects (`object-add`): kept by id for whatever refers to them.
+//! User objects (`object-add`): judged here, and kept in the graph for whatever refers to them.
+use crate::commands::failed;
 use api::{
-    Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, ObjectType, QCryptoSecretFormat, QmpError,
+    Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, QCryptoSecretFormat, QmpError,
+    SecretProperties, ThrottleGroupProperties, ThrottleLimits, Value,
 };
-use api::{SecretProperties, ThrottleLimits, Value};
-use parking_lot::Mutex;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use block::{Iothread, Object, Objects, Secret};
 use std::io::Read;
 
 /// Largest secret, in bytes.
@@ -12,61 +15,31 @@ const MAX_SECRET: u64 = 1 << 20;
 /// Highest limit of a throttle group, in bytes or requests a second.
 const MAX_LIMIT: i64 = 1_000_000_000_000_000;
 
-/// Most objects.
-const MAX_OBJECTS: usize = 4096;
-
-/// The objects.
-#[derive(Default)]
-pub(crate) struct Objects(Mutex<Vec<Object>>);
-
-struct Object {
-    id: String,
-    kind: ObjectType,
+/// Makes an object.
+pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(), QmpError> {
+    let ObjectOptions { id, branch } = options;
+    let added = match branch {
+        ObjectOptionsBranch::Iothread(properties) => {
+            check_iothread(&properties)?;
+            objects.add(&id, Iothread)
+        }
+        ObjectOptionsBranch::Secret(properties) => {
+            let secret = Secret::new(read_secret(properties).await?);
+            objects.add(&id, secret)
+        }
+        ObjectOptionsBranch::ThrottleGroup(ThrottleGroupProperties { limits }) => {
+            check_limits(limits.as_ref())?;
+            objects.add(&id, ThrottleGroup)
+        }
+    };
+    added.map_err(failed)
 }
 
-impl Objects {
-    /// Makes an object.
-    pub(crate) async fn add(&self, options: ObjectOptions) -> Result<(), QmpError> {
-        let ObjectOptions { id, branch } = options;
-        if !is_id(&id) {
-            return Err(QmpError::generic("Parameter 'id' expects an identifier"));
-        }
-        let kind = branch.qom_type();
-        match branch {
-            ObjectOptionsBranch::Iothread(properties) => check_iothread(&properties)?,
-            ObjectOptionsBranch::Secret(properties) => check_secret(properties).await?,
-            ObjectOptionsBranch::ThrottleGroup(properties) => check_limits(properties.limits.as_ref())?,
-        }
-        let mut objects = self.0.lock();
-        if objects.iter().any(|o| o.id == id) {
-            let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");
-            return Err(QmpError::generic(text));
-        }
-        if objects.len() >= MAX_OBJECTS {
-            return Err(QmpError::generic(format!("there are {MAX_OBJECTS} objects already; delete some")));
-        }
-        objects.push(Object { id, kind });
-        Ok(())
-    }
+/// A throttle group. Its limits are judged; the filter that will keep them is not there yet.
+struct ThrottleGroup;
 
-    /// Deletes an object.
-    pub(crate) fn remove(&self, id: &str) -> Result<(), QmpError> {
-        let mut objects = self.0.lock();
-        let at = objects.iter().position(|o| o.id == id);
-        let at = at.ok_or_else(|| QmpError::generic(format!("object '{id}' not found")))?;
-        objects.remove(at);
-        Ok(())
-    }
-
-    /// Whether there is an object of this kind and id.
-    pub(crate) fn has(&self, kind: ObjectType, id: &str) -> bool {
-        self.0.lock().iter().any(|o| o.kind == kind && o.id == id)
-    }
-}
-
-fn is_id(id: &str) -> bool {
-    id.starts_with(|c: char| c.is_ascii_alphabetic())
-        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+impl Object for ThrottleGroup {
+    const KIND: &'static str = "throttle-group";
 }
 
 /// An iothread's figures are those of another engine; they are checked, and the workers keep their own.
@@ -127,9 +100,8 @@ fn contradiction(of: impl Fn(String) -> i64) -> Option<&'static str> {
     None
 }
 
-/// Reads a secret as whoever uses it would, so that a wrong one is refused when it is given. Nothing uses one yet, so
-/// it is not kept.
-async fn check_secret(properties: SecretProperties) -> Result<(), QmpError> {
+/// The bytes of a secret.
+async fn read_secret(properties: SecretProperties) -> Result<Vec<u8>, QmpError> {
     let SecretProperties { format, data, file } = properties;
     let raw = match (data, file) {
         (Some(_), Some(_)) => return Err(QmpError::generic("'file' and 'data' are mutually exclusive")),
@@ -144,8 +116,8 @@ async fn check_secret(properties: SecretProperties) -> Result<(), QmpError> {
         }
     };
     match format {
-        Some(QCryptoSecretFormat::Base64) => from_base64(&raw).map(drop),
-        Some(QCryptoSecretFormat::Raw) | None => Ok(()),
+        Some(QCryptoSecretFormat::Base64) => from_base64(&raw),
+        Some(QCryptoSecretFormat::Raw) | None => Ok(raw),
     }
 }
 
@@ -165,36 +137,8 @@ fn read_bounded(name: &str) -> std::io::Result<Vec<u8>> {
 
 /// Decodes base64 (RFC 4648, section 4). White space between is passed over.
 fn from_base64(text: &[u8]) -> Result<Vec<u8>, QmpError> {
-    let invalid = || QmpError::generic("the secret is not valid base64");
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count, mut padding) = (0u32, 0, 0);
-    for c in text.iter().filter(|c| !c.is_ascii_whitespace()) {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' if count % 4 >= 2 => {
-                padding += 1;
-                0
-            }
-            _ => return Err(invalid()),
-        };
-        if padding > 0 && *c != b'=' {
-            return Err(invalid());
-        }
-        bits = bits << 6 | u32::from(value);
-        count += 1;
-        if count % 4 == 0 {
-            bytes.extend_from_slice(bits.to_be_bytes().get(1..).unwrap_or_default());
-        }
-    }
-    if count % 4 != 0 || padding > 2 {
-        return Err(invalid());
-    }
-    bytes.truncate(bytes.len() - padding);
-    Ok(bytes)
+    let text: Vec<u8> = text.iter().copied().filter(|c| !c.is_ascii_whitespace()).collect();
+    STANDARD.decode(text).map_err(|e| QmpError::generic(format!("the secret is not valid base64: {e}")))
 }
 
 #[cfg(test)]

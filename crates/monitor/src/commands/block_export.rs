@@ -100,17 +100,12 @@ impl BlockExportCommands for Control {
     }
 
     async fn block_export_add(&self, arguments: BlockExportOptions) -> Result<(), QmpError> {
-        // Connections go to the least busy worker, whichever iothread is named.
-        if let Some(iothread) = &arguments.iothread
-            && !self.objects().has(ObjectType::Iothread, iothread)
-        {
-            return Err(QmpError::generic(format!("iothread \"{iothread}\" not found")));
-        }
         let spec = ExportSpec {
             id: arguments.id,
             node_name: arguments.node_name,
             writable: arguments.writable.unwrap_or(false),
             writethrough: arguments.writethrough.unwrap_or(false),
+            iothread: arguments.iothread,
         };
         let added = match arguments.branch {
             BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd { name, description }) => {

@@ -13,7 +13,7 @@ use block::{Graph, Node};
 use std::sync::Arc;
 
 /// A core error in QMP's words.
-fn failed(error: impl std::fmt::Display) -> QmpError {
+pub(crate) fn failed(error: impl std::fmt::Display) -> QmpError {
     QmpError::generic(error.to_string())
 }
 

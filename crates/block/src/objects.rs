@@ -1,0 +1,132 @@
+//! Objects that users make (`object-add`): secrets, throttle groups, iothreads. Drivers, filters and exports refer to them
+//! by id, and whoever holds one keeps it from being deleted.
+use crate::error::{BlockError, ErrorKind, Result};
+use parking_lot::Mutex;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// Most objects.
+const MAX_OBJECTS: usize = 4096;
+
+/// A kind of object.
+pub trait Object: Any + Send + Sync {
+    /// The kind by the schema's name (`qom-type`).
+    const KIND: &'static str;
+}
+
+/// The objects by id.
+#[derive(Default)]
+pub struct Objects(Mutex<Vec<Entry>>);
+
+struct Entry {
+    id: String,
+    kind: &'static str,
+    object: Arc<dyn Any + Send + Sync>,
+}
+
+impl Objects {
+    /// Adds an object. Ids are unique over all kinds.
+    pub fn add<T: Object>(&self, id: &str, object: T) -> Result<()> {
+        if !is_id(id) {
+            return Err(BlockError::invalid("Parameter 'id' expects an identifier"));
+        }
+        let mut entries = self.0.lock();
+        if entries.iter().any(|entry| entry.id == id) {
+            let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");
+            return Err(BlockError::invalid(text));
+        }
+        if entries.len() >= MAX_OBJECTS {
+            let text = format!("there are {MAX_OBJECTS} objects already; delete some");
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        entries.push(Entry { id: id.to_owned(), kind: T::KIND, object: Arc::new(object) });
+        Ok(())
+    }
+
+    /// Takes hold of an object: it can't be deleted as long as what is returned is kept.
+    pub fn hold<T: Object>(&self, id: &str) -> Result<Arc<T>> {
+        let entries = self.0.lock();
+        let entry = entries
+            .iter()
+            .find(|entry| entry.id == id)
+            .ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("No {} with id '{id}'", T::KIND)))?;
+        entry.object.clone().downcast().map_err(|_| {
+            BlockError::invalid(format!("Object '{id}' is of the kind '{}', not '{}'", entry.kind, T::KIND))
+        })
+    }
+
+    /// Deletes an object that nobody holds.
+    pub fn remove(&self, id: &str) -> Result<()> {
+        let mut entries = self.0.lock();
+        let at = entries.iter().position(|entry| entry.id == id);
+        let at =
+            at.ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("object '{id}' not found")))?;
+        // Whoever takes hold needs the lock, or holds it already.
+        if entries.get(at).is_some_and(|entry| Arc::strong_count(&entry.object) > 1) {
+            let text = format!("object '{id}' is in use, can not be deleted");
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        entries.remove(at);
+        Ok(())
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    id.starts_with(|c: char| c.is_ascii_alphabetic())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
+/// A password or key, as the bytes that were given. No text shows them.
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// A secret of these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Object for Secret {
+    const KIND: &'static str = "secret";
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A worker by a name of its user's. The workers are shared out by load; the name is accepted where one is asked for.
+pub struct Iothread;
+
+impl Object for Iothread {
+    const KIND: &'static str = "iothread";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_found_by_id_and_kind_and_stays_as_long_as_somebody_holds_it() {
+        let objects = Objects::default();
+        objects.add("s", Secret::new(b"key".to_vec())).unwrap();
+        assert!(objects.add("s", Iothread).unwrap_err().message().contains("duplicate"));
+        assert!(objects.add("0", Iothread).unwrap_err().message().contains("identifier"));
+        assert_eq!(objects.hold::<Secret>("t").unwrap_err().message(), "No secret with id 't'");
+        let wrong = objects.hold::<Iothread>("s").map(drop).unwrap_err();
+        assert_eq!(wrong.message(), "Object 's' is of the kind 'secret', not 'iothread'");
+        let held = objects.hold::<Secret>("s").unwrap();
+        assert_eq!(held.bytes(), b"key");
+        assert_eq!(objects.remove("s").unwrap_err().message(), "object 's' is in use, can not be deleted");
+        drop(held);
+        objects.remove("s").unwrap();
+        assert_eq!(objects.remove("s").unwrap_err().message(), "object 's' not found");
+    }
+}
