@@ -230,7 +230,7 @@ impl OpenContext {
             Some(Reference::None) => None,
             Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
             Some(Reference::Options(given)) => match spec.stored_name() {
-                Some(_) if !names_its_file(&given) => self.stored_child(&spec, given).await?,
+                Some(_) if !names_its_file(spec.role, &given) => self.stored_child(&spec, given).await?,
                 _ => Some(open(&self.graph, given, self.inherit(spec.role)?).await?),
             },
             None => self.stored_child(&spec, Options::new()).await?,
@@ -313,10 +313,12 @@ impl OpenContext {
     }
 }
 
-/// Whether options of a backing image say which file it is in, so that the name in the overlay's header does not count.
-fn names_its_file(options: &Options) -> bool {
+/// Whether options of a child say which file it is, so that the name in the image's header does not count. A backing image
+/// is in a file; other children are files themselves.
+fn names_its_file(role: ChildRole, options: &Options) -> bool {
     let nested = |o: &Opt| matches!(o, Opt::Dict(file) if file.get("filename").is_some());
-    options.get("file").is_some_and(nested) || options.get("file.filename").is_some()
+    let is_file = !role.has(ChildRole::BACKING) && options.get("filename").is_some();
+    is_file || options.get("file").is_some_and(nested) || options.get("file.filename").is_some()
 }
 
 /// Options of an image that is in the file of this name. What says otherwise is refused.
