@@ -1,0 +1,350 @@
+//! A format whose guest clusters are dealt out over five extents, over a backing file.
+//!
+//! ```text
+//!  file:       [text: size, name of the extents, backing file and its format][a byte a cluster: 0 backing, 1 data, 2 zero]
+//!  extents.N:  clusters N, N + 5, N + 10, … one behind the other
+//! ```
+//!
+//! What one has to write: a [`DriverType`], whose `open` asks for each child by name ([`OpenContext::child`]), and a
+//! [`Driver`] that says where the bytes are (`map`), prepares changes (`prepare_write`, a [`Token`]), makes them durable
+//! (`flush`), and says what it needs of each child (`child_perms`). The core moves the bytes.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use block::{
+    Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, CreateRequest, Driver, DriverKind,
+    DriverType, Edge, Edges, ErrorKind, Extent, Facts, How, Kind, Lease, Leases, Link, Node, OpenContext,
+    Opened, Opt, Options, Perms, Result, Share, Token, Want, WayBack, WriteFlags, WritePlan,
+};
+use futures_util::lock::Mutex as Lock;
+use parking_lot::Mutex;
+use rt::{BoxFuture, Buf, BufMut};
+
+/// Bytes of a cluster.
+pub const CLUSTER: u64 = 1024;
+/// How many extents there are.
+pub const EXTENTS: u64 = 5;
+/// Where the states of the clusters begin in the file.
+pub const STATES: u64 = 512;
+const MAGIC: &str = "spread";
+
+const BACKING: u8 = 0;
+/// The cluster is in its extent.
+pub const DATA: u8 = 1;
+/// The cluster reads as zeroes.
+pub const ZERO: u8 = 2;
+
+pub const DRIVERS: &[DriverType] = &[DriverType {
+    name: "spread",
+    kind: DriverKind::Format,
+    probe: None,
+    prefixes: &[],
+    parse_filename: None,
+    open,
+    create: Some(create),
+    judge: None,
+    claim: None,
+    create_options: &[],
+    supports_backing: true,
+}];
+
+/// What the file says of the image.
+pub struct Header {
+    pub size: u64,
+    /// Extent N is the file `extents.N`.
+    pub extents: String,
+    pub backing: Link,
+}
+
+impl Header {
+    pub fn parse(head: &[u8]) -> Option<Header> {
+        let text = std::str::from_utf8(head.get(..STATES as usize)?).ok()?;
+        let mut lines = text.lines();
+        if lines.next() != Some(MAGIC) {
+            return None;
+        }
+        let size = lines.next()?.parse().ok()?;
+        let extents = lines.next()?.to_owned();
+        let mut name = || Some(lines.next()?.to_owned()).filter(|name| !name.is_empty());
+        let backing = Link { filename: name(), format: name() };
+        Some(Header { size, extents, backing })
+    }
+}
+
+/// The extent that a cluster is in, and where it begins there.
+pub fn place(cluster: u64) -> (usize, u64) {
+    ((cluster % EXTENTS) as usize, cluster / EXTENTS * CLUSTER)
+}
+
+fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let (file, mut options) = (request.file, request.options);
+        let mut text = format!("{MAGIC}\n{}\n", request.size);
+        for name in ["extents", "backing_file", "backing_fmt"] {
+            text += &options.take_str(name)?.unwrap_or_default();
+            text.push('\n');
+        }
+        options.finish()?;
+        let mut head = text.into_bytes();
+        if head.len() as u64 > STATES {
+            return Err(BlockError::invalid("the names are too long"));
+        }
+        head.resize((STATES + request.size.div_ceil(CLUSTER)) as usize, BACKING);
+        file.write(0, Buf::from_slice(&head), WriteFlags::default()).await?;
+        file.flush().await
+    })
+}
+
+/// A list of children as JSON has it, as the flat names that children are asked for by.
+fn name_list(options: &mut Options, list: &str) {
+    match options.take(list) {
+        Some(Opt::List(items)) => {
+            (0..).zip(items).for_each(|(n, item): (u32, Opt)| options.set(format!("{list}.{n}"), item));
+        }
+        Some(other) => options.set(list, other),
+        None => {}
+    }
+}
+
+fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let role = ChildRole::METADATA.and(ChildRole::PRIMARY);
+        let (file, node) = need(context, &mut options, "file".into(), role, None).await?;
+        let (head, result) = node.read(0, BufMut::with_len(node.length() as usize)).await;
+        result?;
+        let header = Header::parse(&head).ok_or_else(|| BlockError::corrupt("this is no spread image"))?;
+        let clusters = header.size.div_ceil(CLUSTER);
+        let states = head.get(STATES as usize..(STATES + clusters) as usize);
+        let states = states.ok_or_else(|| BlockError::corrupt("the file ends inside of the table"))?.to_vec();
+
+        name_list(&mut options, "extents");
+        let mut extents = Vec::new();
+        for index in 0..EXTENTS as u32 {
+            let name = ChildName { name: "extents", index: Some(index) };
+            let stored = (!header.extents.is_empty()).then(|| format!("{}.{index}", header.extents));
+            let link = Link { filename: stored, format: None };
+            let (id, extent) = need(context, &mut options, name, ChildRole::DATA, Some(&link)).await?;
+            if extent.length() < clusters.div_ceil(EXTENTS) * CLUSTER {
+                return Err(BlockError::invalid(format!("'{name}' is too short")));
+            }
+            extents.push(id);
+        }
+        context.backing(&mut options, Some(&header.backing)).await?;
+        options.finish()?;
+        let saved = Mutex::new(states.iter().copied().map(Some).collect());
+        let map = Arc::new(Map { now: Mutex::new(states), saved, turn: Lock::new(()) });
+        let (edges, leases, node) = (context.edges().clone(), Leases::new(), OnceLock::new());
+        let spread = Spread { edges, file, extents, size: header.size, map, leases, node };
+        Ok(Opened { driver: Arc::new(spread), filename: None })
+    })
+}
+
+/// Opens a child that the image can't be without.
+async fn need(
+    context: &mut OpenContext,
+    options: &mut Options,
+    name: ChildName,
+    role: ChildRole,
+    stored: Option<&Link>,
+) -> Result<(ChildId, Arc<Node>)> {
+    match context.child(ChildSpec { name, role, stored }, options).await? {
+        (id, Some(node)) => Ok((id, node)),
+        (_, None) => Err(BlockError::invalid(format!("A block device must be specified for \"{name}\""))),
+    }
+}
+
+/// The states of the clusters.
+struct Map {
+    now: Mutex<Vec<u8>>,
+    /// As they are on disk; nothing where a write of one has failed.
+    saved: Mutex<Vec<Option<u8>>>,
+    /// One flush after the other.
+    turn: Lock<()>,
+}
+
+struct Spread {
+    edges: Arc<Edges>,
+    file: ChildId,
+    extents: Vec<ChildId>,
+    size: u64,
+    map: Arc<Map>,
+    leases: Arc<Leases>,
+    node: OnceLock<Weak<Node>>,
+}
+
+/// A cluster's new state, taken over when its data are stored. Others wait for the cluster meanwhile.
+struct Turned {
+    map: Arc<Map>,
+    cluster: u64,
+    state: u8,
+    lease: Lease,
+}
+
+impl Token for Turned {
+    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            if let Some(state) = self.map.now.lock().get_mut(self.cluster as usize) {
+                *state = self.state;
+            }
+            drop(self.lease);
+            Ok(())
+        })
+    }
+}
+
+impl Spread {
+    fn state(&self, cluster: u64) -> u8 {
+        self.map.now.lock().get(cluster as usize).copied().unwrap_or(ZERO)
+    }
+
+    /// The child and the offset there of a guest offset.
+    fn place(&self, offset: u64) -> Result<(ChildId, u64)> {
+        let (extent, at) = place(offset / CLUSTER);
+        let child = self.extents.get(extent).ok_or_else(|| BlockError::invalid("no such extent"))?;
+        Ok((*child, at + offset % CLUSTER))
+    }
+
+    /// The extents first, then the states that say what is in them.
+    async fn save(&self) -> Result<()> {
+        let _turn = self.map.turn.lock().await;
+        let now = self.map.now.lock().clone();
+        for extent in &self.extents {
+            self.edges.need(*extent)?.flush().await?;
+        }
+        let file = self.edges.need(self.file)?;
+        let saved = self.map.saved.lock().clone();
+        let changed = (0..).zip(now.iter().zip(saved)).filter(|(_, (now, saved))| *saved != Some(**now));
+        let changed: Vec<(u64, u8)> = changed.map(|(n, (now, _))| (n, *now)).collect();
+        self.set_saved(&changed, |_| None);
+        for (n, state) in &changed {
+            file.write(STATES + n, Buf::from_slice(&[*state]), WriteFlags::default()).await?;
+        }
+        file.flush().await?;
+        self.set_saved(&changed, Some);
+        Ok(())
+    }
+
+    fn set_saved(&self, changed: &[(u64, u8)], what: impl Fn(u8) -> Option<u8>) {
+        let mut saved = self.map.saved.lock();
+        for (n, state) in changed {
+            if let Some(slot) = saved.get_mut(*n as usize) {
+                *slot = what(*state);
+            }
+        }
+    }
+
+    /// A plan that sets a state, with the lease on its cluster.
+    fn plan(&self, cluster: u64, len: u64, action: Action, state: u8, lease: Lease) -> WritePlan {
+        let token = Turned { map: self.map.clone(), cluster, state, lease };
+        WritePlan { len, action, token: Some(Box::new(token)) }
+    }
+
+    async fn prepare(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+        let (cluster, head) = (offset / CLUSTER, offset % CLUSTER);
+        let whole = CLUSTER.min(self.size - cluster * CLUSTER);
+        let len = len.min(whole - head);
+        let lease = self.leases.lease(cluster, cluster + 1, true).await;
+        let state = self.state(cluster);
+        let without = |action| WritePlan { len, action, token: None };
+        if how == How::Data {
+            let (child, offset) = self.place(offset)?;
+            return Ok(match state {
+                DATA => without(Action::Forward { child, offset }),
+                _ => {
+                    let store = Action::Store { child, offset, head, tail: whole - head - len, fresh: false };
+                    self.plan(cluster, len, store, DATA, lease)
+                }
+            });
+        }
+        Ok(match (state, len == whole, how) {
+            (ZERO, ..) => without(Action::Nothing),
+            (_, true, _) => self.plan(cluster, len, Action::Metadata, ZERO, lease),
+            (_, false, How::Discard) => without(Action::Nothing),
+            (_, false, _) => without(Action::AsData),
+        })
+    }
+}
+
+impl Driver for Spread {
+    fn facts(&self) -> Facts {
+        Facts {
+            mapping: true,
+            cluster_size: Some(CLUSTER),
+            can_write_zeroes: true,
+            can_discard: true,
+            supports_backing: true,
+            ..Facts::default()
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.size
+    }
+
+    fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
+        let kind = match self.state(offset / CLUSTER) {
+            DATA => {
+                let (child, offset) = self.place(offset).ok()?;
+                Kind::Data { child, offset, owned: true }
+            }
+            BACKING => Kind::Hole,
+            _ => Kind::Zero { reserved: None },
+        };
+        Some(Extent { len: len.min(CLUSTER - offset % CLUSTER), kind })
+    }
+
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        let extent = self.try_map(offset, len, want).ok_or_else(|| BlockError::invalid("no such extent"));
+        Box::pin(std::future::ready(extent))
+    }
+
+    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(self.prepare(offset, len, how))
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let saved = self.save().await;
+            // Lack of space harms nothing: the next flush does it all again.
+            if let Err(e) = &saved
+                && e.kind() != ErrorKind::NoSpace
+                && let Some(node) = self.node.get().and_then(Weak::upgrade)
+            {
+                node.poison(e);
+            }
+            saved
+        })
+    }
+
+    /// The core has flushed before, unless a flush failed: then what was written is not durable, and this tells it.
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            match self.node.get().and_then(Weak::upgrade) {
+                Some(node) if node.poisoned() => Err(node.poison_error()),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
+        Box::pin(async move {
+            if !writable {
+                self.save().await?;
+            }
+            Ok(Box::new(|| {}) as WayBack)
+        })
+    }
+
+    fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
+        let share = Share::READ.and(Share::WRITE_UNCHANGED);
+        if child.role().has(ChildRole::BACKING) {
+            return Perms { need: Share(parents.need.0 & Share::READ.0), share };
+        }
+        // The states are held in memory: nobody else writes.
+        Perms { need: if read_only { Share::READ } else { Share::READ.and(Share::WRITE) }, share }
+    }
+
+    fn attached(&self, node: &Arc<Node>) {
+        self.node.get_or_init(|| Arc::downgrade(node));
+    }
+}
