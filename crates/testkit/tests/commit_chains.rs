@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
+use api::{BlockCommitArguments, BlockJobCompleted, Event, JobStatus};
 use block::{Node, ZeroFlags};
-use jobs::{CommitRequest, JobEvent, Jobs, Sink, Status};
+use jobs::{Jobs, Sink};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Rng, Sim};
 use testkit::crash::flatten;
@@ -23,9 +24,9 @@ const SECTOR: u64 = 512;
 struct Ear(Mutex<Vec<String>>);
 
 impl Sink for Ear {
-    fn tell(&self, event: JobEvent) {
-        if let JobEvent::Completed { error: Some(error), .. } = event {
-            self.0.lock().push(error.to_string());
+    fn tell(&self, event: Event) {
+        if let Event::BlockJobCompleted(BlockJobCompleted { error: Some(error), .. }) = event {
+            self.0.lock().push(error);
         }
     }
 }
@@ -114,20 +115,20 @@ async fn commit(session: &Session, top: usize, base: usize) -> Vec<String> {
     let nodes = layers(&session.node);
     let (active, ear) = (top + 1 == nodes.len(), Arc::new(Ear::default()));
     let jobs = Jobs::new(ear.clone());
-    let request = CommitRequest {
+    let request = BlockCommitArguments {
         job_id: Some("commit".to_owned()),
         device: session.node.name().to_owned(),
         top_node: Some(nodes[top].name().to_owned()),
         base_node: Some(nodes[base].name().to_owned()),
-        auto_finalize: true,
-        auto_dismiss: true,
-        ..CommitRequest::default()
+        auto_finalize: Some(true),
+        auto_dismiss: Some(true),
+        ..BlockCommitArguments::default()
     };
     if let Err(e) = jobs::commit(&session.graph, &jobs, request).await {
         return vec![e.to_string()];
     }
     if let Some(job) = jobs.find("commit") {
-        let ended = || matches!(job.status(), Status::Aborting | Status::Concluded | Status::Null);
+        let ended = || matches!(job.status(), JobStatus::Aborting | JobStatus::Concluded | JobStatus::Null);
         while active && job.complete().is_err() && !ended() {
             rt::sleep(std::time::Duration::from_micros(20)).await;
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use block::WriteFlags;
-use exports::{ExportSpec, Exports, ServerOptions};
+use exports::{ExportSpec, Exports, NbdOptions, NbdService, ServerOptions};
 use parking_lot::Mutex;
 use sim::{Disk, OpKind, Sim};
 use testkit::crash::flatten;
@@ -41,20 +41,24 @@ async fn stop(fuse: Fuse) -> Came {
         writable,
         ..ExportSpec::default()
     };
-    exports.start_server(Vec::new(), ServerOptions::default()).unwrap();
-    exports.add(spec("one", true)).await.unwrap();
-    exports.add(ExportSpec { name: Some("other".to_owned()), ..spec("two", false) }).await.unwrap();
+    let service = NbdService::default();
+    let kind = || service.export(NbdOptions::default());
+    service.start(Vec::new(), ServerOptions::default()).unwrap();
+    exports.add(spec("one", true), kind()).await.unwrap();
+    let other = NbdOptions { name: Some("other".to_owned()), ..NbdOptions::default() };
+    exports.add(spec("two", false), service.export(other)).await.unwrap();
     let entry = exports.backend("one").unwrap();
     entry.write(0, rt::Buf::from_slice(&stamped(0, 4096, 1)), WriteFlags::default()).await.unwrap();
     fuse.arm();
-    let stopped = exports.stop_server().await.is_ok() && exports.server().is_none();
+    let stopped = service.stop(&exports).await.is_ok() && service.server().is_none();
     fuse.disarm();
     let left = exports.list().len();
-    exports.start_server(Vec::new(), ServerOptions::default()).unwrap();
-    exports.add(spec("three", false)).await.unwrap();
+    service.start(Vec::new(), ServerOptions::default()).unwrap();
+    exports.add(spec("three", false), kind()).await.unwrap();
     let (seen, result) = exports.backend("three").unwrap().read(0, rt::BufMut::with_len(4096)).await;
     let serves = result.is_ok() && seen[..] == stamped(0, 4096, 1);
     let told = told.lock().clone();
+    service.end(&exports).await;
     exports.close_all().await;
     // Its failure is that of the flush that was told already.
     let _ = graph.remove(node.name()).await;

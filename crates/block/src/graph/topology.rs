@@ -250,7 +250,7 @@ impl<'t> Uses<'t> {
         let mut users = Vec::new();
         for Parent { node: parent, id, .. } in self.topology.parents(node) {
             let Some(edge) = parent.edges.edge(*id) else { continue };
-            let above = self.together.get(&key(&parent)).copied().unwrap_or(Perms::IDLE);
+            let above = self.together.get(&key(parent)).copied().unwrap_or(Perms::IDLE);
             let perms = match parent.common.read().force_share {
                 true => Perms { need: Share::NONE, share: Share::ALL },
                 false => parent.driver.child_perms(edge, above, parent.read_only()),
