@@ -4,6 +4,7 @@
 //! Nodes without an alignment (the usual case) pass through untouched.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::io::{WriteFlags, ZeroFlags};
+use crate::lease::Lease;
 use crate::node::Node;
 use rt::{BoxFuture, Buf, BufMut};
 
@@ -90,6 +91,27 @@ impl Node {
         }
         drop(lease);
         Ok(())
+    }
+
+    /// Changes the length, as [`crate::Driver::resize`] does, while no padded write has the node longer for a moment: the
+    /// write would cut off what the node has been grown by.
+    pub async fn set_length(&self, size: u64, preallocation: &str) -> Result<()> {
+        let _end = self.lease_end(size).await;
+        self.driver.resize(size, preallocation).await
+    }
+
+    /// Grows the node to `size` bytes, if it has fewer without the padding of a write that is under way.
+    pub async fn grow_to(&self, size: u64) -> Result<()> {
+        let _end = self.lease_end(size).await;
+        if self.driver.length() < size { self.driver.resize(size, "off").await } else { Ok(()) }
+    }
+
+    /// Waits until no write is under way beyond `size` or the end, and keeps others from there.
+    async fn lease_end(&self, size: u64) -> Option<Lease> {
+        if self.alignment() <= 1 {
+            return None;
+        }
+        Some(self.padding.lease(size.min(self.driver.length()), u64::MAX, true).await)
     }
 
     pub(crate) async fn zero_direct(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {

@@ -233,7 +233,7 @@ impl Driver for Raw {
                         }
                         None => None,
                     };
-                    file.driver().resize(size, &preallocation).await
+                    file.set_length(size, &preallocation).await
                 }
                 Some(_) if self.offset().checked_add(size).is_none_or(|end| end > file.length()) => Err(
                     BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"),

@@ -201,8 +201,8 @@ impl Image {
         let file = self.file()?;
         let alloc = self.alloc.lock().await;
         let end = alloc.end << self.g().cluster_bits;
-        if file.length() < end && file.facts().grows_with_zeroes {
-            let covered = file.driver().resize(end, "off").await;
+        if file.facts().grows_with_zeroes {
+            let covered = file.grow_to(end).await;
             covered.map_err(|e| self.failed(e.context("growing the file to the end of its last cluster")))?;
         }
         Ok(())
@@ -215,7 +215,7 @@ impl Image {
         let end = self.used_end(alloc, floor).await?;
         let length = (end << self.g().cluster_bits).max(alloc.opened_length);
         if file.length() > length && file.facts().grows_with_zeroes {
-            file.driver().resize(length, "off").await?;
+            file.set_length(length, "off").await?;
         }
         alloc.end = alloc.end.min(end);
         Ok(())

@@ -311,7 +311,7 @@ impl Image {
         let end = self.used_end(&alloc, 0).await?;
         let length = end << self.g().cluster_bits;
         if length < file.length() {
-            file.driver().resize(length, "off").await?;
+            file.set_length(length, "off").await?;
         }
         alloc.file_was_cut(end, length);
         Ok(())
@@ -324,11 +324,7 @@ async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: Reserve, fresh: 
         Reserve::Nothing => Ok(()),
         Reserve::Clusters if fresh => {
             // An extent must lie inside the file to be read.
-            if file.length() < offset + len {
-                file.driver().resize(offset + len, "off").await
-            } else {
-                Ok(())
-            }
+            file.grow_to(offset + len).await
         }
         Reserve::Clusters | Reserve::Space => file.write_zeroes(offset, len, ZeroFlags::default()).await,
         Reserve::Written => {

@@ -1,0 +1,44 @@
+//! The length of a file past the page cache, whose writes are padded beyond its end for a moment.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use block::{Backend, BackendRequest, Graph, Opt, Options, Perms, Policy, Registry, Share, WriteFlags};
+use rt::Buf;
+use sim::{Config, Disk, Sim};
+use std::sync::Arc;
+
+async fn open(graph: &Graph) -> Arc<Backend> {
+    let options = Options::new()
+        .with_str("driver", "file")
+        .with_str("filename", "/f")
+        .with("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+    let node = graph.open(options, Policy::FOLLOW).await.unwrap();
+    let perms = Perms { share: Share::ALL, ..Perms::WRITER };
+    let request = BackendRequest { label: "test".to_owned(), node, perms, pinned: false };
+    graph.attach(request).await.unwrap()
+}
+
+#[test]
+fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
+    for seed in 0..100 {
+        let mut disk = Disk::default();
+        disk.put("/f", &[7; 512]);
+        let sim = Sim::boot(Config { direct_alignment: 4096, ..Config::seeded(seed) }, disk);
+        sim.run(async move {
+            let graph = Graph::new(Registry::new(&[protocols::DRIVERS]), |_| Ok(Options::new()));
+            let entry = open(&graph).await;
+            let (node, same) = (entry.node(), entry.node());
+            let grown = rt::spawn(async move {
+                let least = seed % 2 == 0;
+                if least { same.grow_to(3072).await } else { same.set_length(3072, "off").await }
+            });
+            // As a format writes: behind the end.
+            node.write(512, Buf::from_slice(&[8; 512]), WriteFlags::default()).await.unwrap();
+            grown.await.unwrap().unwrap();
+            assert_eq!(entry.length(), 3072, "the node's length");
+            graph.detach(&entry).await.unwrap();
+        });
+        let bytes = sim.world().disk().content("/f").unwrap().to_vec();
+        let expected = [vec![7; 512], vec![8; 512], vec![0; 2048]].concat();
+        assert!(bytes == expected, "seed {seed}: {} bytes", bytes.len());
+    }
+}
