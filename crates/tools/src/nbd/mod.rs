@@ -105,7 +105,7 @@ const FLAGS: &[Flag<Id>] = &[
     Flag::valued(Id::PidFile, None, Some("pid-file"), "PATH", "store the process id there"),
     Flag::bare(Id::List, Some('L'), Some("list"), "list what another server exports"),
     Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-    Flag::bare(Id::Verbose, Some('v'), Some("verbose"), "log what clients do"),
+    Flag::bare(Id::Verbose, Some('v'), Some("verbose"), "tell what goes wrong with clients"),
     Flag::valued(
         Id::Trace,
         Some('T'),
@@ -259,7 +259,7 @@ fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
             }
             Id::Object => object::accept(value)?,
             Id::Trace => crate::trace::start(value)?,
-            Id::Verbose => crate::trace::start("exports=debug")?,
+            Id::Verbose => crate::trace::start("exports=warn")?,
             Id::PidFile => service.pid_file = Some(rt::fs::path(value)),
             Id::Format => source.format = Some(value.clone()),
             Id::ImageOpts => source.image_opts = true,
