@@ -63,12 +63,12 @@ impl Node {
         let (start, end) = self.padded(offset, data.len() as u64);
         let written = offset + data.len() as u64;
         let whole = start == offset && end == written;
-        // Padding behind the end of the node grows it for a moment; nobody else may grow it meanwhile.
+        // Padding behind the end of the node is in its storage for a moment; nobody else may grow it meanwhile.
         let reach = || if end > written && end > self.driver.length() { u64::MAX } else { end };
         let mut to = reach();
         let mut lease = self.padding.lease(start, to, !whole).await;
         if to < reach() {
-            // While this waited, the end went back to before the padding.
+            // While this waited, the end went back.
             drop(lease);
             to = u64::MAX;
             lease = self.padding.lease(start, to, !whole).await;
@@ -77,6 +77,7 @@ impl Node {
             return self.driver.write(offset, data, flags).await;
         }
         let length = self.driver.length().max(written);
+        let padding = end.saturating_sub(length);
         let mut bounce = BufMut::with_len((end - start) as usize);
         if !whole {
             let result;
@@ -85,22 +86,22 @@ impl Node {
         }
         let skip = (offset - start) as usize;
         bounce[skip..skip + data.len()].copy_from_slice(&data);
-        self.driver.write(start, bounce.freeze(), flags).await?;
-        if to == u64::MAX && self.driver.length() > length {
+        self.driver.write(start, bounce.freeze(), WriteFlags { padding, ..flags }).await?;
+        if padding > 0 {
             self.driver.resize(length, "off").await?;
         }
         drop(lease);
         Ok(())
     }
 
-    /// Changes the length, as [`crate::Driver::resize`] does, while no padded write has the node longer for a moment: the
-    /// write would cut off what the node has been grown by.
+    /// Changes the length, as [`crate::Driver::resize`] does, while no padded write is under way that would cut off what the
+    /// node has been grown by.
     pub async fn set_length(&self, size: u64, preallocation: &str) -> Result<()> {
         let _end = self.lease_end(size).await;
         self.driver.resize(size, preallocation).await
     }
 
-    /// Grows the node to `size` bytes, if it has fewer without the padding of a write that is under way.
+    /// Grows the node to `size` bytes, if it has fewer.
     pub async fn grow_to(&self, size: u64) -> Result<()> {
         let _end = self.lease_end(size).await;
         if self.driver.length() < size { self.driver.resize(size, "off").await } else { Ok(()) }
@@ -147,8 +148,12 @@ impl Node {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(zeroes.len() as u64);
-            self.write_direct(offset + done, zeroes.slice(0..piece as usize), WriteFlags { fua: flags.fua })
-                .await?;
+            self.write_direct(
+                offset + done,
+                zeroes.slice(0..piece as usize),
+                WriteFlags { fua: flags.fua, ..WriteFlags::default() },
+            )
+            .await?;
             done += piece;
         }
         Ok(())

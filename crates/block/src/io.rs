@@ -20,6 +20,9 @@ const ZERO_PIECE: u64 = 1 << 20;
 pub struct WriteFlags {
     /// Durable before it is acknowledged.
     pub fua: bool,
+    /// So many of the last bytes fill up the node's alignment behind its end, which does not move for them: the core cuts
+    /// them off again. 0 where guests write.
+    pub padding: u64,
 }
 
 /// Hears that a write has its place in the file, before its data are stored there: what asks for a place from now on comes

@@ -395,7 +395,7 @@ fn a_failed_sync_poisons_also_when_a_single_write_asked_for_it() {
         let graph = graph();
         graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
         let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
-        let fua = WriteFlags { fua: true };
+        let fua = WriteFlags { fua: true, ..WriteFlags::default() };
         assert_eq!(disk.write(0, Buf::from_slice(&[5; 512]), fua).await.unwrap_err().kind(), ErrorKind::Io);
         assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
     });

@@ -62,7 +62,9 @@ fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
         let node = graph.add(options(&name)).await.unwrap();
         assert_eq!(node.length(), 1 << 20);
         let disk = graph.attach(writer(&node)).await.unwrap();
-        disk.write(1000, Buf::from_slice(&[7; 70000]), WriteFlags { fua: true }).await.unwrap();
+        disk.write(1000, Buf::from_slice(&[7; 70000]), WriteFlags { fua: true, ..WriteFlags::default() })
+            .await
+            .unwrap();
         disk.write_zeroes(4096, 8192, ZeroFlags::default()).await.unwrap();
         disk.discard(20480, 4096).await.unwrap();
         let (data, result) = disk.read(0, BufMut::with_len(1 << 17)).await;

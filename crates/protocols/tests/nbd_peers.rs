@@ -87,7 +87,14 @@ async fn exercise(socket: &Path) {
     {
         let data = vec![n as u8 + 1; len];
         expected[offset..offset + len].copy_from_slice(&data);
-        backend.write(offset as u64, Buf::from_slice(&data), WriteFlags { fua: n % 2 == 0 }).await.unwrap();
+        backend
+            .write(
+                offset as u64,
+                Buf::from_slice(&data),
+                WriteFlags { fua: n % 2 == 0, ..WriteFlags::default() },
+            )
+            .await
+            .unwrap();
     }
     expected[100_000..300_000].fill(0);
     backend.write_zeroes(100_000, 200_000, ZeroFlags { unmap: true, ..ZeroFlags::default() }).await.unwrap();

@@ -175,7 +175,8 @@ impl Session {
         let done = if fua { 0 } else { self.backend.try_write(offset, data)? };
         match data.get(done..) {
             Some(rest) if !rest.is_empty() => {
-                let (rest, flags) = (rt::Buf::from_slice(rest), block::WriteFlags { fua });
+                let (rest, flags) =
+                    (rt::Buf::from_slice(rest), block::WriteFlags { fua, ..block::WriteFlags::default() });
                 self.backend.write(offset + done as u64, rest, flags).await
             }
             _ => Ok(()),

@@ -42,3 +42,29 @@ fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
         assert!(bytes == expected, "seed {seed}: {} bytes", bytes.len());
     }
 }
+
+#[test]
+fn nobody_sees_the_padding_of_a_write_as_a_part_of_the_disk() {
+    for seed in 0..40 {
+        let mut disk = Disk::default();
+        disk.put("/f", &[7; 512]);
+        let sim = Sim::boot(Config { direct_alignment: 4096, ..Config::seeded(seed) }, disk);
+        sim.run(async move {
+            let graph = Graph::new(Registry::new(&[protocols::DRIVERS]), |_| Ok(Options::new()));
+            let entry = open(&graph).await;
+            let disk = entry.clone();
+            let mut write =
+                rt::spawn(
+                    async move { disk.write(0, Buf::from_slice(&[8; 512]), WriteFlags::default()).await },
+                );
+            let mut looks = 0;
+            while rt::timeout(std::time::Duration::from_micros(1), &mut write).await.is_err() {
+                assert_eq!(entry.length(), 512, "seed {seed}: after {looks} looks");
+                looks += 1;
+            }
+            assert!(looks > 2, "the write takes its time");
+            graph.detach(&entry).await.unwrap();
+        });
+        assert_eq!(sim.world().disk().content("/f").unwrap().to_vec(), [8; 512]);
+    }
+}

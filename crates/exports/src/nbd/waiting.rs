@@ -100,7 +100,7 @@ pub(super) async fn write(task: Task, backend: Arc<Backend>, data: Buf, through:
     let request = task.request;
     let offset = request.offset + request.length - data.len() as u64;
     let fua = through || request.flags.contains(CommandFlags::FUA);
-    settle(task, backend.write(offset, data, WriteFlags { fua }).await);
+    settle(task, backend.write(offset, data, WriteFlags { fua, ..WriteFlags::default() }).await);
 }
 
 /// Serves everything that is neither a read nor a write.

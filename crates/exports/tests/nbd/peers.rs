@@ -117,7 +117,14 @@ fn our_own_driver_and_our_server_agree() {
         let (buf, result) = backend.read(0, BufMut::with_len(SIZE)).await;
         result.unwrap();
         assert!(buf[..] == pattern(0, SIZE));
-        backend.write(12345, Buf::from_slice(b"over the wire"), WriteFlags { fua: true }).await.unwrap();
+        backend
+            .write(
+                12345,
+                Buf::from_slice(b"over the wire"),
+                WriteFlags { fua: true, ..WriteFlags::default() },
+            )
+            .await
+            .unwrap();
         backend.discard(1 << 20, 1 << 20).await.unwrap();
         let status = backend.status(1 << 20, 2 << 20).await.unwrap();
         assert!(status.zero && !status.data && status.len == 1 << 20, "{status:?}");

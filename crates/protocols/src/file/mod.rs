@@ -300,11 +300,12 @@ impl Driver for FileDriver {
 
     fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let end = offset + data.len() as u64;
+            let end = (offset + data.len() as u64).saturating_sub(flags.padding);
             let (_, result) = self.file().write(offset, data).await;
             // A failed write may have grown the file too; what it is now is looked up.
             match &result {
                 Ok(()) => self.grown(end),
+                Err(_) if flags.padding > 0 => self.grown(self.file().len().unwrap_or(0).min(end)),
                 Err(_) => self.grown(self.file().len().unwrap_or(0)),
             }
             result.map_err(|e| self.error("writing", offset, &e))?;

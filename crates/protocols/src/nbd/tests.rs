@@ -215,7 +215,10 @@ fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
     run_with_each(async |_, driver: NbdDriver| {
         assert_eq!(driver.length(), SIZE as u64);
         let data: Vec<u8> = (0..300_000).map(|n| n as u8).collect();
-        driver.write(4097, Buf::from_slice(&data), WriteFlags { fua: true }).await.unwrap();
+        driver
+            .write(4097, Buf::from_slice(&data), WriteFlags { fua: true, ..WriteFlags::default() })
+            .await
+            .unwrap();
         driver.write_zeroes(5000, 10, ZeroFlags::default()).await.unwrap();
         driver.discard(0, 512).await.unwrap();
         driver.flush().await.unwrap();
@@ -241,7 +244,10 @@ fn a_server_that_knows_nothing_but_reads_and_writes_is_enough() {
     run(async |socket: &Path| {
         rt::spawn(serve(bound(socket).await, TransmissionFlags::HAS_FLAGS)).detach();
         let driver = connect(socket).await.unwrap();
-        driver.write(0, Buf::from_slice(b"abc"), WriteFlags { fua: true }).await.unwrap();
+        driver
+            .write(0, Buf::from_slice(b"abc"), WriteFlags { fua: true, ..WriteFlags::default() })
+            .await
+            .unwrap();
         driver.flush().await.unwrap();
         driver.discard(0, 512).await.unwrap();
         let refused = driver.write_zeroes(0, 512, ZeroFlags::default()).await.unwrap_err();
@@ -476,7 +482,8 @@ async fn relay(front: Listener, back: PathBuf, pass: impl Fn(usize, u8) -> Optio
 async fn converse(socket: &Path, patience: Patience) -> Result<()> {
     let driver = connect_with(socket, patience).await?;
     let read = driver.read(5, BufMut::with_len(9)).await.1;
-    let written = driver.write(0, Buf::from_slice(&[3; 20]), WriteFlags { fua: true }).await;
+    let written =
+        driver.write(0, Buf::from_slice(&[3; 20]), WriteFlags { fua: true, ..WriteFlags::default() }).await;
     let told = driver.map(0, 4096, Want::Status).await.map(drop);
     let flushed = driver.flush().await;
     // A status that the server does not tell needs no connection.

@@ -442,7 +442,7 @@ pub(super) async fn write_all(
     let mut at = 0;
     while at < length {
         let piece = unit.min(length - at);
-        let flags = WriteFlags { fua };
+        let flags = WriteFlags { fua, ..WriteFlags::default() };
         backend.write(offset + at, data.slice(0..piece as usize), flags).await?;
         at += piece;
     }
