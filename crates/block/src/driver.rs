@@ -75,7 +75,7 @@ pub enum Want {
 
 /// Where a range's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ExtentKind {
     /// In a child, one to one from `offset` on. `owned`: an overwrite in place changes nobody else's bytes and no
     /// mapping.
     Data {
@@ -106,12 +106,12 @@ pub struct Extent {
     /// Bytes, never 0.
     pub len: u64,
     /// Where they are.
-    pub kind: Kind,
+    pub kind: ExtentKind,
 }
 
 /// What a change of a mapping is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum MapChange {
     /// New data follows.
     Data,
     /// The range shall read as zeroes; `unmap`: its space may be given up.
@@ -283,7 +283,7 @@ pub struct Created {
 }
 
 /// Puts back the access that a driver had before it was switched. It can't fail.
-pub type WayBack = Box<dyn FnOnce() + Send>;
+pub type Undo = Box<dyn FnOnce() + Send>;
 
 /// Lets prepared options of a reopen take effect. It can't fail.
 pub type Reopened<'a> = Box<dyn FnOnce() + Send + 'a>;
@@ -304,15 +304,15 @@ pub trait Driver: Send + Sync + 'static {
     /// The mapping of the start of `offset..offset + len`, from memory alone; `None` when it takes I/O.
     fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
         let _ = (offset, want);
-        Some(Extent { len, kind: Kind::Stored })
+        Some(Extent { len, kind: ExtentKind::Stored })
     }
 
     /// The mapping of the start of `offset..offset + len`.
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>>;
 
     /// Prepares a change of the mapping of the start of `offset..offset + len`.
-    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
-        let _ = (offset, len, how);
+    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+        let _ = (offset, len, change);
         Box::pin(async { Err(BlockError::unsupported("this driver changes no mappings")) })
     }
 
@@ -372,11 +372,11 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Makes the driver writable or read-only in place (children are switched by the core, before this when it
-    /// becomes writable, after this when it becomes read-only). After a failure nothing has changed. The way back is for a
+    /// becomes writable, after this when it becomes read-only). After a failure nothing has changed. What is returned undoes it, for a
     /// change of the graph that fails at a later step, before anybody could write.
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         let _ = writable;
-        Box::pin(async { Ok(Box::new(|| {}) as WayBack) })
+        Box::pin(async { Ok(Box::new(|| {}) as Undo) })
     }
 
     /// Prepares changed options at a reopen: all that can fail is done here, and nothing has changed before what is

@@ -9,7 +9,7 @@ mod topology;
 mod transaction;
 
 pub(crate) use depth::check_depth;
-pub use transaction::Change;
+pub use transaction::GraphChange;
 
 use crate::backend::Backend;
 use crate::edges::{Edges, Parent};

@@ -2,7 +2,7 @@
 //!
 //! The inline functions (`try_*`) do what needs no waiting and tell how far they came; the caller continues with the
 //! waiting ones from there. Both ask the driver where the bytes are and move them themselves.
-use crate::driver::{Action, Extent, How, Kind, Want, WritePlan};
+use crate::driver::{Action, Extent, ExtentKind, MapChange, Want, WritePlan};
 use crate::edges::ChildId;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Slow};
@@ -75,14 +75,14 @@ impl Node {
             let Some(extent) = node.driver.try_map(at, len as u64, Want::Read) else { return Ok((len, 0)) };
             len = len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
             let next = match extent.kind {
-                Kind::Data { child, offset, .. } => {
+                ExtentKind::Data { child, offset, .. } => {
                     let read =
                         |c: Option<&Arc<Node>>| c.map_or(Ok(0), |c| c.try_read(offset, &mut buf[..len]));
                     return Ok((len, node.edges.with(child, read)?));
                 }
-                Kind::Encoded | Kind::Stored => return Ok((len, 0)),
-                Kind::Zero { .. } => None,
-                Kind::Hole => node.edges.look_at_backing(),
+                ExtentKind::Encoded | ExtentKind::Stored => return Ok((len, 0)),
+                ExtentKind::Zero { .. } => None,
+                ExtentKind::Hole => node.edges.look_at_backing(),
             };
             // Beyond the end of a backing image are zeroes.
             let inside =
@@ -121,7 +121,7 @@ impl Node {
             return true;
         }
         let extent = self.driver.try_map(offset, len as u64, Want::Write);
-        extent.is_some_and(|e| e.len >= len as u64 && matches!(e.kind, Kind::Data { owned: true, .. }))
+        extent.is_some_and(|e| e.len >= len as u64 && matches!(e.kind, ExtentKind::Data { owned: true, .. }))
     }
 
     fn try_write_mapped(&self, offset: u64, data: &[u8]) -> Result<usize> {
@@ -129,7 +129,9 @@ impl Node {
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let at = offset + done as u64;
             let extent = self.driver.try_map(at, rest.len() as u64, Want::Write);
-            let Some(Extent { len, kind: Kind::Data { child, offset, owned: true } }) = extent else { break };
+            let Some(Extent { len, kind: ExtentKind::Data { child, offset, owned: true } }) = extent else {
+                break;
+            };
             let len = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
             let got = self.edges.with(child, |c| c.map_or(Ok(0), |c| c.try_write(offset, &rest[..len])))?;
             done += got;
@@ -184,20 +186,20 @@ impl Node {
     /// Finds the layer of the chain that has the start of a range. In a loop, for a chain may be longer than the stack
     /// is deep.
     async fn find_source(&self, at: u64, len: usize) -> Result<Source> {
-        let mut source = Source { layer: None, kind: Kind::Stored, len };
+        let mut source = Source { layer: None, kind: ExtentKind::Stored, len };
         loop {
             let node = source.layer.as_deref().unwrap_or(self);
             if node.slow.load(Acquire) & Slow::CLOSED != 0 {
                 return Err(node.closed_error());
             }
             if !node.mapping {
-                return Ok(Source { kind: Kind::Stored, ..source });
+                return Ok(Source { kind: ExtentKind::Stored, ..source });
             }
             let extent = node.driver.map(at, source.len as u64, Want::Read).await;
             let extent = extent.map_err(|e| e.at_node(&node.name))?;
             let len = source.len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
-            let zeroes = Kind::Zero { reserved: None };
-            if extent.kind != Kind::Hole {
+            let zeroes = ExtentKind::Zero { reserved: None };
+            if extent.kind != ExtentKind::Hole {
                 return Ok(Source { kind: extent.kind, len, ..source });
             }
             let Some(backing) = node.backing() else {
@@ -208,23 +210,23 @@ impl Node {
             if inside == 0 {
                 return Ok(Source { kind: zeroes, len, ..source });
             }
-            source = Source { layer: Some(backing), kind: Kind::Hole, len: len.min(inside) };
+            source = Source { layer: Some(backing), kind: ExtentKind::Hole, len: len.min(inside) };
         }
     }
 
     async fn read_source(&self, at: u64, source: Source, mut piece: BufMut) -> (BufMut, Result<()>) {
         let node = source.layer.as_deref().unwrap_or(self);
         match source.kind {
-            Kind::Data { child, offset, .. } => match node.edges.need(child) {
+            ExtentKind::Data { child, offset, .. } => match node.edges.need(child) {
                 Ok(child) => child.read(offset, piece).await,
                 Err(e) => (piece, Err(e)),
             },
-            Kind::Zero { .. } | Kind::Hole => {
+            ExtentKind::Zero { .. } | ExtentKind::Hole => {
                 piece.fill(0);
                 (piece, Ok(()))
             }
-            Kind::Stored if !node.mapping => node.read(at, piece).await,
-            Kind::Encoded | Kind::Stored => node.driver.read(at, piece).await,
+            ExtentKind::Stored if !node.mapping => node.read(at, piece).await,
+            ExtentKind::Encoded | ExtentKind::Stored => node.driver.read(at, piece).await,
         }
     }
 
@@ -320,7 +322,7 @@ impl Node {
                 .await
                 .map_err(|e| e.at_node(&self.name))?;
             let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(rest.len());
-            if let Kind::Data { child, offset, owned: true } = extent.kind {
+            if let ExtentKind::Data { child, offset, owned: true } = extent.kind {
                 if len == rest.len() {
                     placed();
                 }
@@ -337,7 +339,7 @@ impl Node {
     async fn write_changing(&self, at: u64, data: Buf, placed: Placed<'_>) -> Result<usize> {
         let plan = self
             .driver
-            .prepare_write(at, data.len() as u64, How::Data)
+            .prepare_write(at, data.len() as u64, MapChange::Data)
             .await
             .map_err(|e| e.at_node(&self.name))?;
         let len = usize::try_from(plan.len).unwrap_or(usize::MAX).min(data.len());
@@ -403,8 +405,8 @@ impl Node {
         while at < end {
             let extent = self.driver.map(at, end - at, Want::Read).await?;
             match extent.kind {
-                Kind::Zero { .. } => {}
-                Kind::Hole if self.backing().is_none_or(|b| b.length() <= at) => {}
+                ExtentKind::Zero { .. } => {}
+                ExtentKind::Hole if self.backing().is_none_or(|b| b.length() <= at) => {}
                 _ => return Ok(false),
             }
             at = at.saturating_add(extent.len);
@@ -420,7 +422,7 @@ impl Node {
             flags.unmap &= self.common.read().discard == Discard::Unmap;
             flags.fua |= self.slow.load(Relaxed) & Slow::WRITE_THROUGH != 0;
             let result = if self.mapping {
-                self.change(offset, len, How::Zero { unmap: flags.unmap }, flags).await
+                self.change(offset, len, MapChange::Zero { unmap: flags.unmap }, flags).await
             } else {
                 self.zero_direct(offset, len, ZeroFlags { fua: false, ..flags }).await
             };
@@ -437,7 +439,7 @@ impl Node {
                 return Ok(());
             }
             let result = if self.mapping {
-                self.change(offset, len, How::Discard, ZeroFlags::default()).await
+                self.change(offset, len, MapChange::Discard, ZeroFlags::default()).await
             } else {
                 self.discard_direct(offset, len).await
             };
@@ -446,25 +448,32 @@ impl Node {
     }
 
     /// Zeroes or discards a range by changing mappings, piece by piece.
-    async fn change(&self, offset: u64, len: u64, how: How, flags: ZeroFlags) -> Result<()> {
+    async fn change(&self, offset: u64, len: u64, change: MapChange, flags: ZeroFlags) -> Result<()> {
         let (mut at, end) = (offset, offset + len);
         while at < end {
             let plan =
-                self.driver.prepare_write(at, end - at, how).await.map_err(|e| e.at_node(&self.name))?;
+                self.driver.prepare_write(at, end - at, change).await.map_err(|e| e.at_node(&self.name))?;
             let len = plan.len.min(end - at);
-            self.carry_out(at, len, how, flags, plan).await?;
+            self.carry_out(at, len, change, flags, plan).await?;
             at += len;
         }
         Ok(())
     }
 
-    async fn carry_out(&self, at: u64, len: u64, how: How, flags: ZeroFlags, plan: WritePlan) -> Result<()> {
+    async fn carry_out(
+        &self,
+        at: u64,
+        len: u64,
+        change: MapChange,
+        flags: ZeroFlags,
+        plan: WritePlan,
+    ) -> Result<()> {
         match plan.action {
             Action::Metadata | Action::Nothing => {}
             Action::Forward { child, offset } => {
                 let child = self.edges.need(child)?;
-                match how {
-                    How::Discard => child.discard(offset, len).await?,
+                match change {
+                    MapChange::Discard => child.discard(offset, len).await?,
                     _ => child.write_zeroes(offset, len, ZeroFlags { fua: false, ..flags }).await?,
                 }
             }
@@ -472,7 +481,7 @@ impl Node {
                 let zeroes = BufMut::zeroed(len as usize).freeze();
                 self.store(at, &zeroes, Store { child, offset, head, tail, fresh }).await?;
             }
-            Action::AsData | Action::Direct if how == How::Discard => {}
+            Action::AsData | Action::Direct if change == MapChange::Discard => {}
             Action::AsData | Action::Direct if flags.no_fallback => {
                 return Err(BlockError::unsupported("zeroes can't be written faster than data here")
                     .at_node(&self.name));
@@ -527,7 +536,7 @@ impl Node {
 struct Source {
     /// The layer that has it, if it is not the topmost.
     layer: Option<Arc<Node>>,
-    kind: Kind,
+    kind: ExtentKind,
     len: usize,
 }
 

@@ -51,13 +51,13 @@ pub use copy::{
 };
 pub use create::{Claim, MAKER, create_plain, judge_plain};
 pub use driver::{
-    Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, Facts, How, Kind, Link,
-    OptionKind, Reopened, Repair, Token, Want, WayBack, WritePlan,
+    Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, ExtentKind, Facts, Link,
+    MapChange, OptionKind, Reopened, Repair, Token, Undo, Want, WritePlan,
 };
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
 pub use gate::{Closed, Domain, Entered, Gate};
-pub use graph::{BackendRequest, Change, Graph};
+pub use graph::{BackendRequest, Graph, GraphChange};
 pub use identity::Identity;
 pub use io::{Placed, WriteFlags, ZeroFlags};
 pub use lease::{Lease, Leases};

@@ -1,5 +1,5 @@
 //! Block status: what a range of a chain is, and which layer says so.
-use crate::driver::{Kind, Want};
+use crate::driver::{ExtentKind, Want};
 use crate::error::Result;
 use crate::node::Node;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Node {
             let answer =
                 |data, zero, host| Status { len, data, zero, allocated: true, depth, encoded: false, host };
             match extent.kind {
-                Kind::Data { child, offset, .. } => {
+                ExtentKind::Data { child, offset, .. } => {
                     let child = layer.edges().need(child)?;
                     let facts = layer.facts();
                     if !facts.transparent && !facts.thin_data {
@@ -50,7 +50,7 @@ impl Node {
                     }
                     return Ok(Status { len: below.len, ..answer(true, below.zero, Some((child, offset))) });
                 }
-                Kind::Zero { reserved } => {
+                ExtentKind::Zero { reserved } => {
                     let host = match reserved {
                         _ if !layer.mapping => Some((layer, at)),
                         Some((child, offset)) => Some((layer.edges().need(child)?, offset)),
@@ -58,9 +58,9 @@ impl Node {
                     };
                     return Ok(answer(false, true, host));
                 }
-                Kind::Encoded => return Ok(Status { encoded: true, ..answer(true, false, None) }),
-                Kind::Stored => return Ok(answer(true, false, Some((layer, at)))),
-                Kind::Hole => {}
+                ExtentKind::Encoded => return Ok(Status { encoded: true, ..answer(true, false, None) }),
+                ExtentKind::Stored => return Ok(answer(true, false, Some((layer, at)))),
+                ExtentKind::Hole => {}
             }
             let next = layer.backing().filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));
             let unallocated =

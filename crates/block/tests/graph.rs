@@ -85,7 +85,7 @@ impl Driver for Memory {
         self.bytes.lock().len() as u64
     }
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        Box::pin(async move { Ok(Extent { len, kind: Kind::Stored }) })
+        Box::pin(async move { Ok(Extent { len, kind: ExtentKind::Stored }) })
     }
     /// A first sector comes without waiting.
     fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -169,8 +169,8 @@ impl Driver for Overlay {
     fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
         let len = len.min(SECTOR - offset % SECTOR);
         let kind = match self.allocated.lock()[(offset / SECTOR) as usize] {
-            true => Kind::Data { child: self.child, offset, owned: true },
-            false => Kind::Hole,
+            true => ExtentKind::Data { child: self.child, offset, owned: true },
+            false => ExtentKind::Hole,
         };
         Some(Extent { len, kind })
     }
@@ -178,7 +178,7 @@ impl Driver for Overlay {
         let extent = self.try_map(offset, len, want);
         Box::pin(async move { extent.ok_or_else(|| BlockError::invalid("no extent")) })
     }
-    fn prepare_write(&self, offset: u64, len: u64, _: How) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(&self, offset: u64, len: u64, _: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
         let head = offset % SECTOR;
         let len = len.min(SECTOR - head);
         let action =

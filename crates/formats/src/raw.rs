@@ -7,8 +7,8 @@ mod tests;
 
 use block::{
     Action, BlockError, ChildId, Common, CreateOption, Driver, DriverKind, DriverType, Edge, Edges,
-    ErrorKind, Extent, Facts, How, Kind, OpenContext, Opened, Opt, OptionKind, Options, Perms, Reopened,
-    Result, Share, Want, WriteFlags, WritePlan,
+    ErrorKind, Extent, ExtentKind, Facts, MapChange, OpenContext, Opened, Opt, OptionKind, Options, Perms,
+    Reopened, Result, Share, Want, WriteFlags, WritePlan,
 };
 use guard::{Change, Guard};
 use rt::{BoxFuture, Buf};
@@ -139,11 +139,11 @@ impl Raw {
             Some(_) if want == Want::Write => Guard::split(self.file_length(), at, len),
             _ => (len, false),
         };
-        Extent { len, kind: Kind::Data { child: self.child, offset: at, owned: !guarded } }
+        Extent { len, kind: ExtentKind::Data { child: self.child, offset: at, owned: !guarded } }
     }
 
     /// The plan of zeroes or of a discard, which a guard holds its turn for.
-    async fn plan_zeroes(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+    async fn plan_zeroes(&self, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
         let at = self.offset() + offset;
         let mut plan =
             WritePlan { len, action: Action::Forward { child: self.child, offset: at }, token: None };
@@ -156,7 +156,7 @@ impl Raw {
         match guard.judge(&file, Change::Zeroes(at..at.saturating_add(len))).await {
             Ok(()) => plan.token = Some(Box::new(turn)),
             // A discard may leave everything as it is.
-            Err(e) if how == How::Discard && e.kind() == ErrorKind::Permission => {
+            Err(e) if change == MapChange::Discard && e.kind() == ErrorKind::Permission => {
                 plan.action = Action::Nothing
             }
             Err(e) => return Err(e.at(offset)),
@@ -192,14 +192,14 @@ impl Driver for Raw {
         Box::pin(async move { Ok(extent) })
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
-            match how {
-                How::Data => {
+            match change {
+                MapChange::Data => {
                     let len = self.place(offset, len, Want::Write).len;
                     Ok(WritePlan { len, action: Action::Direct, token: None })
                 }
-                How::Zero { .. } | How::Discard => self.plan_zeroes(offset, len, how).await,
+                MapChange::Zero { .. } | MapChange::Discard => self.plan_zeroes(offset, len, change).await,
             }
         })
     }

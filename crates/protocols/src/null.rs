@@ -1,7 +1,7 @@
 //! `null-co`: takes every write, keeps nothing. For measuring what is above it.
 use block::{
-    BlockError, Driver, DriverKind, DriverType, Extent, Facts, Kind, OpenContext, Opened, Options, Result,
-    Want, WriteFlags, ZeroFlags,
+    BlockError, Driver, DriverKind, DriverType, Extent, ExtentKind, Facts, OpenContext, Opened, Options,
+    Result, Want, WriteFlags, ZeroFlags,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Driver for Null {
     }
 
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        let kind = if self.read_zeroes { Kind::Zero { reserved: None } } else { Kind::Stored };
+        let kind = if self.read_zeroes { ExtentKind::Zero { reserved: None } } else { ExtentKind::Stored };
         Box::pin(async move { Ok(Extent { len, kind }) })
     }
 

@@ -5,7 +5,7 @@ use crate::edges::ChildRole;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
 use crate::perm::{Perms, Share};
-use crate::{Backend, Change};
+use crate::{Backend, GraphChange};
 use std::sync::Arc;
 
 impl Graph {
@@ -19,7 +19,12 @@ impl Graph {
         change.end(inserted).await
     }
 
-    async fn insert(&self, change: &mut Change<'_>, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
+    async fn insert(
+        &self,
+        change: &mut GraphChange<'_>,
+        node: &Arc<Node>,
+        overlay: &Arc<Node>,
+    ) -> Result<()> {
         node.not_busy()?;
         overlay.not_busy()?;
         self.check_room_above(node)?;

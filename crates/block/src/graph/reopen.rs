@@ -6,7 +6,7 @@
 //! ```
 //! Nodes that were opened together with their parent take over a change of `cache.direct` and `cache.no-flush`.
 use super::Graph;
-use crate::Change;
+use crate::GraphChange;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Slow};
 use crate::open::{self, Common};
@@ -40,7 +40,11 @@ impl Graph {
     }
 
     /// Returns the backing nodes that were given up.
-    async fn reopen_inside(&self, change: &mut Change<'_>, nodes: Vec<Options>) -> Result<Vec<Arc<Node>>> {
+    async fn reopen_inside(
+        &self,
+        change: &mut GraphChange<'_>,
+        nodes: Vec<Options>,
+    ) -> Result<Vec<Arc<Node>>> {
         let mut plans = Vec::with_capacity(nodes.len());
         for options in nodes {
             self.plan(options, &mut plans)?;

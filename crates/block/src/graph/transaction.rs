@@ -14,7 +14,7 @@
 use super::topology::{Moved, Topology, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
-use crate::driver::{Link, WayBack};
+use crate::driver::{Link, Undo};
 use crate::edges::{ChildId, ChildRole};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Closed;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// A change under way: its turn, the gates it closed, and what it did so far.
 #[must_use = "a change takes effect by its end"]
-pub struct Change<'g> {
+pub struct GraphChange<'g> {
     graph: &'g Graph,
     done: Vec<Step>,
     /// Nodes whose users have changed since the permissions were last judged.
@@ -44,14 +44,14 @@ enum Step {
     Perms(Arc<Backend>, Perms),
     Moved(Moved, Arc<Node>),
     Child(Arc<Node>, ChildId, Option<Arc<Node>>),
-    Access(Arc<Node>, bool, WayBack),
+    Access(Arc<Node>, bool, Undo),
     Link(Arc<Node>, Link),
 }
 
 impl Graph {
     /// Begins a change, after the one under way.
-    pub async fn change(&self) -> Change<'_> {
-        Change {
+    pub async fn change(&self) -> GraphChange<'_> {
+        GraphChange {
             graph: self,
             done: Vec::new(),
             unsettled: Vec::new(),
@@ -68,7 +68,7 @@ impl Graph {
     }
 }
 
-impl Change<'_> {
+impl GraphChange<'_> {
     /// Closes the gates of all entries from which one of `nodes` can be reached, until the end, and waits for their
     /// requests. On time-out the error names who is stuck.
     pub async fn quiesce(&mut self, nodes: &[Arc<Node>]) -> Result<()> {
@@ -209,7 +209,7 @@ impl Change<'_> {
 
     /// Makes one node writable or read-only.
     async fn switch(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
-        let way_back = if writable {
+        let undo = if writable {
             // The locks of the writer come first; given back if another process is in the way.
             node.mark_writable(true);
             let locked = self.graph.0.topology.write().settle(std::slice::from_ref(node));
@@ -218,7 +218,7 @@ impl Change<'_> {
                 Err(e) => Err(e),
             };
             match opened {
-                Ok(way_back) => way_back,
+                Ok(undo) => undo,
                 Err(e) => {
                     node.mark_writable(false);
                     self.graph.0.topology.write().settle(std::slice::from_ref(node))?;
@@ -226,11 +226,11 @@ impl Change<'_> {
                 }
             }
         } else {
-            let way_back = node.driver.set_writable(false).await?;
+            let undo = node.driver.set_writable(false).await?;
             node.mark_writable(false);
-            way_back
+            undo
         };
-        self.done.push(Step::Access(node.clone(), !writable, way_back));
+        self.done.push(Step::Access(node.clone(), !writable, undo));
         self.unsettled.push(node.clone());
         Ok(())
     }
@@ -283,11 +283,11 @@ impl Change<'_> {
             Step::Moved(moved, from) => moved.point_to(&from, &mut self.graph.0.topology.write()),
             Step::Child(node, edge, old) => self.graph.0.topology.write().set_child(&node, edge, old),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
-            Step::Access(node, writable, way_back) => {
+            Step::Access(node, writable, undo) => {
                 // In good order where that works: what a driver began with its first write is ended then.
                 let ended = if writable { Ok(()) } else { node.driver.set_writable(false).await.map(drop) };
                 if writable || ended.is_err() {
-                    way_back();
+                    undo();
                 }
                 node.mark_writable(writable);
                 self.unsettled.push(node);

@@ -8,8 +8,8 @@ use super::options::Settings;
 use super::overlap;
 use block::{
     BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
-    Extent, Facts, How, Link, Node, Notice, OpenContext, Opened, Options, Perms, Reopened, Repair, Result,
-    Share, Want, WayBack, WritePlan,
+    Extent, Facts, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened, Repair,
+    Result, Share, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -207,12 +207,14 @@ impl Driver for Qcow2 {
         Box::pin(self.image.map(offset, len, want))
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
             self.image.first_write().await?;
-            match how {
-                How::Data => self.image.plan_data(offset, len).await,
-                How::Zero { .. } | How::Discard => self.image.plan_clearing(offset, len, how).await,
+            match change {
+                MapChange::Data => self.image.plan_data(offset, len).await,
+                MapChange::Zero { .. } | MapChange::Discard => {
+                    self.image.plan_clearing(offset, len, change).await
+                }
             }
         })
     }
@@ -230,7 +232,7 @@ impl Driver for Qcow2 {
         Box::pin(async move { self.image.resize(size, &preallocation).await })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable {
                 self.become_writable().await?;
@@ -243,7 +245,7 @@ impl Driver for Qcow2 {
             }
             let image = self.image.clone();
             Ok(Box::new(move || if writable { image.become_read_only() } else { image.be_writable_again() })
-                as WayBack)
+                as Undo)
         })
     }
 

@@ -10,7 +10,7 @@ use super::freed::{Gone, Why};
 use super::header::ZERO;
 use super::image::Image;
 use block::metacache::Page;
-use block::{Action, BlockError, How, Kind, Lease, Result, Token, Want, WritePlan};
+use block::{Action, BlockError, ExtentKind, Lease, MapChange, Result, Token, Want, WritePlan};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -196,7 +196,7 @@ impl Image {
         self: &Arc<Self>,
         offset: u64,
         len: u64,
-        how: How,
+        change: MapChange,
     ) -> Result<WritePlan> {
         let g = self.g();
         let within = g.within(offset);
@@ -205,9 +205,9 @@ impl Image {
         let whole = if to_end { g.clusters(len) } else { len >> g.cluster_bits };
         if within != 0 || whole == 0 {
             let len = len.min(g.cluster_size() - within);
-            return self.plan_partly(offset, len, how).await;
+            return self.plan_partly(offset, len, change).await;
         }
-        let discard = how == How::Discard;
+        let discard = change == MapChange::Discard;
         if !g.zero_flag && self.has_backing() {
             // Without the zero flag, only data hides the backing file's.
             let action = if discard { Action::Nothing } else { Action::AsData };
@@ -215,8 +215,8 @@ impl Image {
         }
         if (discard || !g.zero_flag) && !self.is_suspect(g.cluster(offset)).await? {
             let extent = self.map(offset, len, Want::Status).await?;
-            let done = extent.kind == Kind::Zero { reserved: None } && discard
-                || extent.kind == Kind::Hole && !self.has_backing();
+            let done = extent.kind == ExtentKind::Zero { reserved: None } && discard
+                || extent.kind == ExtentKind::Hole && !self.has_backing();
             if done {
                 return Ok(WritePlan { len: extent.len.min(len), action: Action::Nothing, token: None });
             }
@@ -225,7 +225,7 @@ impl Image {
         let entries = self.entries_to_clear(&leased).await?;
         let old = leased.page.words_from(leased.first);
         let words: Vec<u64> =
-            entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, how)).collect();
+            entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, change)).collect();
         let len = ((words.len() as u64) << g.cluster_bits).min(len);
         if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
@@ -236,20 +236,20 @@ impl Image {
     }
 
     /// The entry that clearing makes of `entry`.
-    fn cleared(&self, entry: Entry, word: u64, how: How) -> u64 {
+    fn cleared(&self, entry: Entry, word: u64, change: MapChange) -> u64 {
         let g = self.g();
         if !g.zero_flag {
             return 0;
         }
         let allocated = matches!(entry, Entry::Data { .. } | Entry::Zero { host: Some(_), .. });
         let keep = allocated
-            && match how {
-                How::Discard | How::Zero { unmap: true } => self.settings.read().keep_discarded,
-                How::Zero { unmap: false } | How::Data => true,
+            && match change {
+                MapChange::Discard | MapChange::Zero { unmap: true } => self.settings.read().keep_discarded,
+                MapChange::Zero { unmap: false } | MapChange::Data => true,
             };
         match entry {
-            Entry::Zero { host: None, .. } if how == How::Discard => word,
-            Entry::Hole if how == How::Discard && !self.has_backing() => word,
+            Entry::Zero { host: None, .. } if change == MapChange::Discard => word,
+            Entry::Hole if change == MapChange::Discard && !self.has_backing() => word,
             _ if keep => word | ZERO,
             _ => ZERO,
         }
@@ -257,23 +257,23 @@ impl Image {
 
     /// Plans clearing a part of a cluster: nothing if it reads as zeroes already; the whole cluster, where the rest of
     /// it reads as zeroes from below.
-    async fn plan_partly(self: &Arc<Self>, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+    async fn plan_partly(self: &Arc<Self>, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
         let plan = |action| Ok(WritePlan { len, action, token: None });
-        if how == How::Discard {
+        if change == MapChange::Discard {
             return plan(Action::Nothing);
         }
         let g = self.g();
         match self.map(offset, len, Want::Read).await?.kind {
-            Kind::Zero { reserved: None } => return plan(Action::Nothing),
-            Kind::Zero { reserved: Some(_) } => {
+            ExtentKind::Zero { reserved: None } => return plan(Action::Nothing),
+            ExtentKind::Zero { reserved: Some(_) } => {
                 // A write that is about to show the cluster again would bring back what an earlier one, that still knew
                 // the old mapping, has left there: these zeroes come after it.
                 let leased = self.lease_to_change(g.cluster(offset), 1).await?;
                 let zero = matches!(self.entries(&leased).await?.first(), Some(Entry::Zero { .. }));
                 return plan(if zero { Action::Nothing } else { Action::AsData });
             }
-            Kind::Hole if g.zero_flag => {}
-            Kind::Hole if !self.has_backing() => return plan(Action::Nothing),
+            ExtentKind::Hole if g.zero_flag => {}
+            ExtentKind::Hole if !self.has_backing() => return plan(Action::Nothing),
             _ => return plan(Action::AsData),
         }
         let leased = self.lease_to_change(g.cluster(offset), 1).await?;

@@ -7,7 +7,7 @@ use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
 use super::entry::{Entry, Geometry};
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
-use block::{Extent, Kind, Result, Want};
+use block::{Extent, ExtentKind, Result, Want};
 use std::sync::atomic::Ordering::*;
 
 impl Image {
@@ -41,7 +41,7 @@ impl Image {
         let Some(page) = self.slice(g.slice(cluster)).await? else {
             // Its L1 page is in memory now, or was a moment ago.
             let to_end = g.to_slice_end(cluster) * g.cluster_size() - g.within(offset);
-            let nearest = Extent { len: to_end.min(len), kind: Kind::Hole };
+            let nearest = Extent { len: to_end.min(len), kind: ExtentKind::Hole };
             return Ok(self.empty_tables(offset, len, want).unwrap_or(nearest));
         };
         if want == Want::Write {
@@ -70,7 +70,7 @@ impl Image {
             page.words_from(first).take_while(|word| *word == 0).count() as u64
         })?;
         let end = (index + empty).saturating_mul(span);
-        (empty > 0).then(|| clip(end - offset, Kind::Hole, len, want))
+        (empty > 0).then(|| clip(end - offset, ExtentKind::Hole, len, want))
     }
 
     /// The extent of the entries that continue each other; `None` if the slice has a wrong entry.
@@ -101,14 +101,14 @@ impl Image {
     pub(super) fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
         let within = self.g().within(offset);
         let kind = match entry {
-            Entry::Hole | Entry::Bad(_) => Kind::Hole,
+            Entry::Hole | Entry::Bad(_) => ExtentKind::Hole,
             Entry::Zero { host, .. } => {
-                Kind::Zero { reserved: host.map(|h| (self.children.file, h + within)) }
+                ExtentKind::Zero { reserved: host.map(|h| (self.children.file, h + within)) }
             }
             Entry::Data { host, owned } => {
-                Kind::Data { child: self.children.file, offset: host + within, owned }
+                ExtentKind::Data { child: self.children.file, offset: host + within, owned }
             }
-            Entry::Compressed(_) => Kind::Encoded,
+            Entry::Compressed(_) => ExtentKind::Encoded,
         };
         clip((clusters << self.g().cluster_bits) - within, kind, len, want)
     }
@@ -158,7 +158,7 @@ pub(super) fn following(first: u64, words: impl Iterator<Item = u64>, g: Geometr
 }
 
 /// An extent, no longer than asked for where only that was wanted.
-fn clip(bytes: u64, kind: Kind, len: u64, want: Want) -> Extent {
+fn clip(bytes: u64, kind: ExtentKind, len: u64, want: Want) -> Extent {
     let len = if want == Want::Status { bytes } else { bytes.min(len) };
     Extent { len, kind }
 }

@@ -14,7 +14,7 @@ use super::freed::{Gone, Why};
 use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, TABLE_KEY};
 use block::metacache::Page;
-use block::{BlockError, ErrorKind, Kind, Node, Result, Want, WriteFlags, ZeroFlags};
+use block::{BlockError, ErrorKind, ExtentKind, Node, Result, Want, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -155,9 +155,9 @@ impl Image {
             let extent = self.map(at, size - at, Want::Status).await?;
             let len = extent.len.min(size - at);
             let shown = match extent.kind {
-                Kind::Zero { .. } => 0,
-                Kind::Hole => backing.saturating_sub(at).min(len),
-                Kind::Data { .. } | Kind::Encoded | Kind::Stored => len,
+                ExtentKind::Zero { .. } => 0,
+                ExtentKind::Hole => backing.saturating_sub(at).min(len),
+                ExtentKind::Data { .. } | ExtentKind::Encoded | ExtentKind::Stored => len,
             };
             if shown > 0 {
                 node.write_zeroes(at, shown, ZeroFlags::default()).await?;

@@ -16,7 +16,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    BlockError, Change, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, Pace, Port, Result, Verdict, copy,
+    BlockError, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, GraphChange, Pace, Port, Result, Verdict,
+    copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -102,7 +103,7 @@ impl ActiveCommit {
     }
 
     /// The steps of the switch-over. Tells whether everybody moved.
-    async fn switch(&self, change: &mut Change<'_>, job: &Job) -> Result<bool> {
+    async fn switch(&self, change: &mut GraphChange<'_>, job: &Job) -> Result<bool> {
         let Hold { top, base, .. } = &self.hold;
         change.quiesce(&[top.clone(), base.clone()]).await?;
         let left = self.bitmap.dirty_bytes();

@@ -1,7 +1,7 @@
 //! What a commit holds: the chain as busy, an entry above and one below, the base made writable.
 use block::{
-    Backend, BackendRequest, BlockError, Change, ChildRole, ErrorKind, Graph, Node, Parent, Perms, Result,
-    Share,
+    Backend, BackendRequest, BlockError, ChildRole, ErrorKind, Graph, GraphChange, Node, Parent, Perms,
+    Result, Share,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -140,7 +140,7 @@ impl Hold {
     }
 
     /// Lets all users of the top move to the base, where the job itself does not write any more.
-    pub(super) fn hand_over(&self, change: &mut Change<'_>) -> Result<()> {
+    pub(super) fn hand_over(&self, change: &mut GraphChange<'_>) -> Result<()> {
         change.set_perms(&self.target, Perms::IDLE);
         change.replace(&self.top, &self.base)
     }
@@ -196,7 +196,7 @@ fn only_in_chain(
 
 /// The job's entries at both ends; the base grows where it is shorter than the top.
 async fn enter(
-    change: &mut Change<'_>,
+    change: &mut GraphChange<'_>,
     id: &str,
     top: &Arc<Node>,
     base: &Arc<Node>,

@@ -8,8 +8,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    Change, ChildRole, CopyPlan, Cursor, DriverKind, ErrorKind, Link, Node, Port, Result, ZeroFlags, copy,
-    name_seen_from,
+    ChildRole, CopyPlan, Cursor, DriverKind, ErrorKind, GraphChange, Link, Node, Port, Result, ZeroFlags,
+    copy, name_seen_from,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl IntermediateCommit {
         change.end(switched).await
     }
 
-    async fn switch(&self, change: &mut Change<'_>) -> Result<()> {
+    async fn switch(&self, change: &mut GraphChange<'_>) -> Result<()> {
         let Hold { graph, top, base, .. } = &self.hold;
         let overlays: Vec<_> = graph
             .parents(top)

@@ -104,7 +104,7 @@ impl Driver for Mem {
         self.bytes.lock().len() as u64
     }
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        Box::pin(async move { Ok(Extent { len, kind: Kind::Stored }) })
+        Box::pin(async move { Ok(Extent { len, kind: ExtentKind::Stored }) })
     }
     fn read(&self, offset: u64, mut buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         Box::pin(async move {
@@ -197,7 +197,11 @@ impl Cow {
         while end < offset + len && is(end) == first {
             end += CLUSTER;
         }
-        let kind = if first { Kind::Data { child: self.child, offset, owned: true } } else { Kind::Hole };
+        let kind = if first {
+            ExtentKind::Data { child: self.child, offset, owned: true }
+        } else {
+            ExtentKind::Hole
+        };
         Extent { len: len.min(end - offset), kind }
     }
 }
@@ -218,9 +222,9 @@ impl Driver for Cow {
             Ok(self.extent(offset, len))
         })
     }
-    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
-            if how != How::Data {
+            if change != MapChange::Data {
                 return Ok(WritePlan { len, action: Action::AsData, token: None });
             }
             let start = offset / CLUSTER * CLUSTER;
@@ -241,9 +245,9 @@ impl Driver for Cow {
         Box::pin(async move { self.edges.need(self.child)?.flush().await })
     }
     fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let how = preallocation.to_owned();
+        let preallocation = preallocation.to_owned();
         Box::pin(async move {
-            self.edges.need(self.child)?.driver().resize(size, &how).await?;
+            self.edges.need(self.child)?.driver().resize(size, &preallocation).await?;
             let bottom = self.edges.backing().and_then(|id| self.edges.get(id)).is_none();
             self.allocated.lock().resize(size.div_ceil(CLUSTER) as usize, bottom);
             Ok(())

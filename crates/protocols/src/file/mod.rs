@@ -15,8 +15,8 @@ mod open;
 
 use arc_swap::ArcSwap;
 use block::{
-    BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, Kind,
-    Opt, Options, Perms, Reopened, Result, Want, WayBack, WriteFlags, ZeroFlags,
+    BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, ExtentKind, Facts,
+    Identity, Opt, Options, Perms, Reopened, Result, Undo, Want, WriteFlags, ZeroFlags,
 };
 use lock::Locks;
 use open::Given;
@@ -226,10 +226,10 @@ impl Driver for FileDriver {
             let whole = |kind| Ok(Extent { len, kind });
             let end = self.length();
             if want != Want::Status || self.device {
-                return whole(Kind::Stored);
+                return whole(ExtentKind::Stored);
             }
             if offset >= end {
-                return whole(Kind::Zero { reserved: None });
+                return whole(ExtentKind::Zero { reserved: None });
             }
             let seen = self.changes.load(Acquire);
             let holds = |(after, start, e): &(u64, u64, FileExtent)| {
@@ -244,12 +244,12 @@ impl Driver for FileDriver {
                         extent
                     }
                     // A file system that can't tell holds data everywhere.
-                    Err(_) => return whole(Kind::Stored),
+                    Err(_) => return whole(ExtentKind::Stored),
                 },
             };
             // What was written behind the end meanwhile makes the last hole end there.
             let len = extent.end.max(offset + 1) - offset;
-            let kind = if extent.data { Kind::Stored } else { Kind::Zero { reserved: None } };
+            let kind = if extent.data { ExtentKind::Stored } else { ExtentKind::Zero { reserved: None } };
             Ok(Extent { len, kind })
         })
     }
@@ -375,12 +375,12 @@ impl Driver for FileDriver {
         })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             let file = self.opened_anew(writable, self.direct.load(Acquire)).await?;
             // The old descriptor needs no permission to come back.
             let (slot, old) = (self.file.clone(), self.file.swap(Arc::new(file)));
-            Ok(Box::new(move || slot.store(old)) as WayBack)
+            Ok(Box::new(move || slot.store(old)) as Undo)
         })
     }
 

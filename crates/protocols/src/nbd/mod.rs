@@ -23,7 +23,7 @@ mod tests;
 
 use block::{
     BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, OpenContext,
-    Opened, Options, Reopened, Result, Want, WayBack, WriteFlags, ZeroFlags,
+    Opened, Options, Reopened, Result, Undo, Want, WriteFlags, ZeroFlags,
 };
 use connection::{Connection, Patience};
 use location::{Location, Server};
@@ -274,13 +274,13 @@ impl Driver for NbdDriver {
         })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable && self.read_only() {
                 let text = format!("the server exports '{}' read-only", self.filename);
                 return Err(BlockError::new(ErrorKind::ReadOnly, text));
             }
-            Ok(Box::new(|| {}) as WayBack)
+            Ok(Box::new(|| {}) as Undo)
         })
     }
 

@@ -1,7 +1,7 @@
 //! What the server says is allocated, remembered until something is written.
 
 use super::connection::Connection;
-use block::{Extent, Kind, Result};
+use block::{Extent, ExtentKind, Result};
 use nbd::client::Export;
 use nbd::{Command, CommandFlags, ExtentFlags};
 use parking_lot::Mutex;
@@ -52,7 +52,7 @@ impl KnownExtents {
         let end = offset.saturating_add(len).min(export.size);
         // Beyond the export there is nothing to ask about; it reads as zeroes.
         if start >= end {
-            return Ok(Extent { len, kind: Kind::Zero { reserved: None } });
+            return Ok(Extent { len, kind: ExtentKind::Zero { reserved: None } });
         }
         // The last bytes of an export that is no multiple of its block size can't be asked about.
         let longest = if export.headers.extended() { u64::MAX } else { LONGEST };
@@ -87,13 +87,16 @@ impl Known {
         let at = self.extents.partition_point(|(end, _)| *end <= offset);
         let (end, flags) = *self.extents.get(at)?;
         // Without ZERO a hole's content is undefined: it has to be read to be known.
-        let kind =
-            if flags.contains(ExtentFlags::ZERO) { Kind::Zero { reserved: None } } else { Kind::Stored };
+        let kind = if flags.contains(ExtentFlags::ZERO) {
+            ExtentKind::Zero { reserved: None }
+        } else {
+            ExtentKind::Stored
+        };
         Some(Extent { len: (end - offset).min(len), kind })
     }
 }
 
 /// All of it is data as far as anyone knows.
 pub(super) fn stored(len: u64) -> Extent {
-    Extent { len, kind: Kind::Stored }
+    Extent { len, kind: ExtentKind::Stored }
 }

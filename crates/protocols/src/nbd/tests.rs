@@ -3,7 +3,7 @@
 use super::connection::Patience;
 use super::inflight::Term;
 use super::*;
-use block::Kind;
+use block::ExtentKind;
 use nbd::server::{Catalog, Handshake, Offer, Step};
 use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, Headers, ReplyTo, Request};
 use rt::net::{Address, Listener, Stream};
@@ -229,9 +229,9 @@ fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
         assert_eq!(buf[..], expected);
         if driver.connection.tells_status() {
             let extent = driver.map(0, 8192, Want::Status).await.unwrap();
-            assert_eq!(extent, Extent { len: 4096, kind: Kind::Stored });
+            assert_eq!(extent, Extent { len: 4096, kind: ExtentKind::Stored });
             let extent = driver.map(4096, 8192, Want::Status).await.unwrap();
-            assert_eq!(extent, Extent { len: 4096, kind: Kind::Zero { reserved: None } });
+            assert_eq!(extent, Extent { len: 4096, kind: ExtentKind::Zero { reserved: None } });
         }
         driver.close().await.unwrap();
         let (_, result) = driver.read(0, BufMut::with_len(16)).await;

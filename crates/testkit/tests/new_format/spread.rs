@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use block::{
     Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, CreateRequest, Driver, DriverKind,
-    DriverType, Edge, Edges, ErrorKind, Extent, Facts, How, Kind, Lease, Leases, Link, Node, OpenContext,
-    Opened, Opt, Options, Perms, Result, Share, Token, Want, WayBack, WriteFlags, WritePlan,
+    DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Lease, Leases, Link, MapChange, Node,
+    OpenContext, Opened, Opt, Options, Perms, Result, Share, Token, Undo, Want, WriteFlags, WritePlan,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -239,14 +239,14 @@ impl Spread {
         WritePlan { len, action, token: Some(Box::new(token)) }
     }
 
-    async fn prepare(&self, offset: u64, len: u64, how: How) -> Result<WritePlan> {
+    async fn prepare(&self, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
         let (cluster, head) = (offset / CLUSTER, offset % CLUSTER);
         let whole = CLUSTER.min(self.size - cluster * CLUSTER);
         let len = len.min(whole - head);
         let lease = self.leases.lease(cluster, cluster + 1, true).await;
         let state = self.state(cluster);
         let without = |action| WritePlan { len, action, token: None };
-        if how == How::Data {
+        if change == MapChange::Data {
             let (child, offset) = self.place(offset)?;
             return Ok(match state {
                 DATA => without(Action::Forward { child, offset }),
@@ -256,10 +256,10 @@ impl Spread {
                 }
             });
         }
-        Ok(match (state, len == whole, how) {
+        Ok(match (state, len == whole, change) {
             (ZERO, ..) => without(Action::Nothing),
             (_, true, _) => self.plan(cluster, len, Action::Metadata, ZERO, lease),
-            (_, false, How::Discard) => without(Action::Nothing),
+            (_, false, MapChange::Discard) => without(Action::Nothing),
             (_, false, _) => without(Action::AsData),
         })
     }
@@ -285,10 +285,10 @@ impl Driver for Spread {
         let kind = match self.state(offset / CLUSTER) {
             DATA => {
                 let (child, offset) = self.place(offset).ok()?;
-                Kind::Data { child, offset, owned: true }
+                ExtentKind::Data { child, offset, owned: true }
             }
-            BACKING => Kind::Hole,
-            _ => Kind::Zero { reserved: None },
+            BACKING => ExtentKind::Hole,
+            _ => ExtentKind::Zero { reserved: None },
         };
         Some(Extent { len: len.min(CLUSTER - offset % CLUSTER), kind })
     }
@@ -298,8 +298,8 @@ impl Driver for Spread {
         Box::pin(std::future::ready(extent))
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
-        Box::pin(self.prepare(offset, len, how))
+    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(self.prepare(offset, len, change))
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
@@ -326,12 +326,12 @@ impl Driver for Spread {
         })
     }
 
-    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<WayBack>> {
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if !writable {
                 self.save().await?;
             }
-            Ok(Box::new(|| {}) as WayBack)
+            Ok(Box::new(|| {}) as Undo)
         })
     }
 

@@ -8,8 +8,8 @@
 
 use block::{
     Action, BackendRequest, BlockError, ChildId, ChildRole, ChildSpec, Driver, DriverKind, DriverType, Edges,
-    ErrorKind, Extent, Facts, Graph, How, Kind, Object, OpenContext, Opened, Opt, Options, Perms, Policy,
-    Registry, Result, Secret, Want, WritePlan,
+    ErrorKind, Extent, ExtentKind, Facts, Graph, MapChange, Object, OpenContext, Opened, Opt, Options, Perms,
+    Policy, Registry, Result, Secret, Want, WritePlan,
 };
 use rt::BoxFuture;
 use sim::Sim;
@@ -75,16 +75,16 @@ impl Driver for Counted {
 
     fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
         // Not owned: each write comes by `prepare_write`.
-        Some(Extent { len, kind: Kind::Data { child: self.child, offset, owned: false } })
+        Some(Extent { len, kind: ExtentKind::Data { child: self.child, offset, owned: false } })
     }
 
     fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        let kind = Kind::Data { child: self.child, offset, owned: false };
+        let kind = ExtentKind::Data { child: self.child, offset, owned: false };
         Box::pin(async move { Ok(Extent { len, kind }) })
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, how: How) -> BoxFuture<'_, Result<WritePlan>> {
-        if let (Some(counter), How::Data) = (&self.counter, how) {
+    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+        if let (Some(counter), MapChange::Data) = (&self.counter, change) {
             counter.0.fetch_add(1, Relaxed);
         }
         let action = Action::Forward { child: self.child, offset };

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use block::{
-    BlockError, ChildId, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, Facts,
-    Kind, Node, OpenContext, Opened, Options, Result, Want, WriteFlags, ZeroFlags,
+    BlockError, ChildId, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, ExtentKind,
+    Facts, Node, OpenContext, Opened, Options, Result, Want, WriteFlags, ZeroFlags,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -279,7 +279,7 @@ impl Driver for Toy {
     fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
         Box::pin(async move {
             let zero = self.host(offset / CLUSTER) == 0 || self.bug == Bug::MapsDataAsZero;
-            let kind = if zero { Kind::Zero { reserved: None } } else { Kind::Stored };
+            let kind = if zero { ExtentKind::Zero { reserved: None } } else { ExtentKind::Stored };
             Ok(Extent { len: len.min(CLUSTER - offset % CLUSTER), kind })
         })
     }

@@ -31,7 +31,7 @@ async fn lengths_asked(socket: &Path, most: Headers) -> Vec<(Command, u64)> {
     driver.write_zeroes(0, LARGE, ZeroFlags::default()).await.unwrap();
     driver.discard(0, LARGE).await.unwrap();
     let extent = driver.map(0, LARGE, Want::Status).await.unwrap();
-    assert!(matches!(extent.kind, Kind::Zero { .. }));
+    assert!(matches!(extent.kind, ExtentKind::Zero { .. }));
     driver.close().await.unwrap();
     server.await.unwrap()
 }
