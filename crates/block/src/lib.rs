@@ -46,8 +46,8 @@ mod sync;
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
 pub use copy::{
-    CopyError, CopyPlan, Cursor, Dirty, Lost, Over, Pace, Piece, Pieces, Port, Rest, Side, Step, Verdict,
-    Zeroes, copy,
+    AfterError, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces, Endpoint,
+    Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
 };
 pub use create::{Claim, MAKER, create_plain, judge_plain};
 pub use driver::{

@@ -10,7 +10,7 @@ use block::{
     ErrorKind, Extent, ExtentKind, Facts, MapChange, OpenContext, Opened, Opt, OptionKind, Options, Perms,
     Reopened, Result, Share, Want, WriteFlags, WritePlan,
 };
-use guard::{Change, Guard};
+use guard::{Guard, GuardedChange};
 use rt::{BoxFuture, Buf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -153,7 +153,7 @@ impl Raw {
             return Ok(plan);
         }
         let turn = guard.turn().await;
-        match guard.judge(&file, Change::Zeroes(at..at.saturating_add(len))).await {
+        match guard.judge(&file, GuardedChange::Zeroes(at..at.saturating_add(len))).await {
             Ok(()) => plan.token = Some(Box::new(turn)),
             // A discard may leave everything as it is.
             Err(e) if change == MapChange::Discard && e.kind() == ErrorKind::Permission => {
@@ -210,7 +210,7 @@ impl Driver for Raw {
             let (file, at) = (self.edges.need(self.child)?, self.offset() + offset);
             let Some(guard) = &self.guard else { return file.write(at, data, flags).await };
             let _turn = guard.turn().await;
-            guard.judge(&file, Change::Data(at, &data)).await.map_err(|e| e.at(offset))?;
+            guard.judge(&file, GuardedChange::Data(at, &data)).await.map_err(|e| e.at(offset))?;
             file.write(at, data, flags).await
         })
     }
@@ -228,7 +228,7 @@ impl Driver for Raw {
                     let _turn = match &self.guard {
                         Some(guard) => {
                             let turn = guard.turn().await;
-                            guard.judge(&file, Change::Length(size)).await?;
+                            guard.judge(&file, GuardedChange::Length(size)).await?;
                             Some(turn)
                         }
                         None => None,

@@ -13,7 +13,7 @@ use api::{
     BlockJobPending, BlockJobReady, BlockdevOnError, Enumeration, IoOperationType, JobInfo, JobStatus,
     JobStatusChange, JobType,
 };
-use block::{BlockError, CopyError, ErrorKind, Pace, Result, Side, Verdict};
+use block::{AfterError, BlockError, CopyControl, CopyError, CopySide, ErrorKind, Result};
 use event_listener::{Event, EventListener, IntoNotification};
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -413,7 +413,7 @@ impl Job {
             BlockErrorAction::Stop if !can_stop => BlockErrorAction::Report,
             action => action,
         };
-        let reading = failure.side() == Side::Source;
+        let reading = failure.side() == CopySide::Source;
         let operation = if reading { IoOperationType::Read } else { IoOperationType::Write };
         tracing::warn!(job = %self.id, operation = operation.name(), error = ?failure.error, action = action.name(), "a request failed");
         let device = self.id.clone();
@@ -527,8 +527,8 @@ fn int(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-impl Pace for Job {
-    fn rests(&self) -> bool {
+impl CopyControl for Job {
+    fn on_hold(&self) -> bool {
         let asked = {
             let state = self.state.lock();
             state.paused || state.cancel == Cancel::Hard
@@ -536,7 +536,7 @@ impl Pace for Job {
         asked || self.wait_ns() > 0
     }
 
-    fn admit(&self) -> BoxFuture<'_, Result<()>> {
+    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             loop {
                 self.pause_point().await?;
@@ -548,18 +548,18 @@ impl Pace for Job {
         })
     }
 
-    fn starts(&self, bytes: u64) {
+    fn started(&self, bytes: u64) {
         self.speed.take(bytes, rt::now_ns());
     }
 
-    fn done(&self, bytes: u64) {
+    fn progressed(&self, bytes: u64) {
         self.offset.fetch_add(bytes, Relaxed);
     }
 
-    fn failed<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, Verdict> {
+    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         let verdict = match self.judge(error) {
-            BlockErrorAction::Report => Verdict::Fail,
-            BlockErrorAction::Ignore | BlockErrorAction::Stop => Verdict::Again,
+            BlockErrorAction::Report => AfterError::Fail,
+            BlockErrorAction::Ignore | BlockErrorAction::Stop => AfterError::Retry,
         };
         Box::pin(std::future::ready(verdict))
     }

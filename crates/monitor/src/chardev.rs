@@ -1,7 +1,7 @@
 //! Character devices: the streams that monitors are served on.
 use crate::client;
 use crate::control::Control;
-use crate::wire::Layout;
+use crate::wire::MessageLayout;
 use api::{ChardevOptions, ChardevOptionsBranch, ChardevSocketOptions, InetSocketAddress, QmpError};
 use api::{FdSocketAddress, SocketAddress, UnixSocketAddress};
 use block::BlockError;
@@ -56,7 +56,11 @@ impl Chardev {
     }
 
     /// Serves QMP on it from now on. What is returned ends when nobody can connect any more.
-    pub(crate) fn serve(self, control: &Control, layout: Layout) -> Result<Vec<JoinHandle<()>>, QmpError> {
+    pub(crate) fn serve(
+        self,
+        control: &Control,
+        layout: MessageLayout,
+    ) -> Result<Vec<JoinHandle<()>>, QmpError> {
         let mut doors = Vec::new();
         match self {
             Self::Client(stream) => spawn_session(control, Arc::new(stream), layout),
@@ -80,12 +84,12 @@ impl Chardev {
     }
 }
 
-fn spawn_session(control: &Control, stream: Arc<Stream>, layout: Layout) {
+fn spawn_session(control: &Control, stream: Arc<Stream>, layout: MessageLayout) {
     rt::spawn_on(Target::Control, client::serve(control.clone(), stream.clone(), stream, layout)).detach();
 }
 
 /// Lets clients in until the end begins; then the listener goes, and its socket's file with it.
-async fn accept(control: Control, listener: Listener, layout: Layout) {
+async fn accept(control: Control, listener: Listener, layout: MessageLayout) {
     loop {
         let accepted = match select(pin!(listener.accept()), pin!(control.ending())).await {
             Either::Left((accepted, _)) => accepted,

@@ -2,7 +2,7 @@
 use crate::control::Control;
 use crate::outbox::Outbox;
 use crate::session::{Incoming, Request, Session};
-use crate::wire::Layout;
+use crate::wire::MessageLayout;
 use api::QmpError;
 use futures_util::future::{Either, select};
 use rt::net::Stream;
@@ -18,7 +18,7 @@ const INPUT: usize = 16 << 10;
 const QUIT: &str = "quit";
 
 /// Serves one QMP session until its client has left or must be let go. `input` and `output` may be the same stream.
-pub async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>, layout: Layout) {
+pub async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>, layout: MessageLayout) {
     let control = control.for_session();
     let outbox = Arc::new(Outbox::new(layout));
     let peer = input.peer_label();

@@ -8,7 +8,7 @@
 //! end that could not write everything back.
 use crate::chardev::Chardev;
 use crate::control::Control;
-use crate::wire::Layout;
+use crate::wire::MessageLayout;
 use api::{
     BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
     MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, keyval,
@@ -191,7 +191,7 @@ struct Running {
 struct SetUp {
     chardevs: Vec<(String, Chardev)>,
     /// Served once all options are carried out: clients may connect before, and wait.
-    monitors: Vec<(Chardev, Layout)>,
+    monitors: Vec<(Chardev, MessageLayout)>,
     pid_file: Option<PathBuf>,
 }
 
@@ -262,7 +262,7 @@ impl SetUp {
         }
         let at = self.chardevs.iter().position(|(id, _)| *id == options.chardev);
         let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{}\" not found", options.chardev)))?;
-        let layout = if options.pretty == Some(true) { Layout::Pretty } else { Layout::Line };
+        let layout = if options.pretty == Some(true) { MessageLayout::Pretty } else { MessageLayout::Line };
         self.monitors.push((self.chardevs.remove(at).1, layout));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Events on their way from where they happen to every session.
 use crate::outbox::Outbox;
-use crate::wire::Layout;
+use crate::wire::MessageLayout;
 use api::{BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, IoOperationType};
 use block::{BlockError, ErrorKind, Node};
 use futures_util::future::join_all;
@@ -26,12 +26,12 @@ impl Events {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         tracing::debug!(name = event.name(), "event");
         let (line, pretty) =
-            (Layout::Line.event(event, since_epoch), Layout::Pretty.event(event, since_epoch));
+            (MessageLayout::Line.event(event, since_epoch), MessageLayout::Pretty.event(event, since_epoch));
         self.clients.lock().retain(|client| {
             let Some(outbox) = client.upgrade() else { return false };
             outbox.event(match outbox.layout() {
-                Layout::Line => &line,
-                Layout::Pretty => &pretty,
+                MessageLayout::Line => &line,
+                MessageLayout::Pretty => &pretty,
             })
         });
     }

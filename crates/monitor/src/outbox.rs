@@ -2,7 +2,7 @@
 //!
 //! Answers are the client's own doing: whoever has one waits for room, and so stops reading from that client. Events
 //! come unasked: there is no waiting for them, and a client that lets them pile up is let go.
-use crate::wire::Layout;
+use crate::wire::MessageLayout;
 use event_listener::{Event, EventListener, IntoNotification};
 use parking_lot::Mutex;
 
@@ -11,7 +11,7 @@ pub const MAX_BYTES: usize = 1 << 20;
 
 /// The queue to one client.
 pub struct Outbox {
-    layout: Layout,
+    layout: MessageLayout,
     state: Mutex<State>,
     changed: Event,
 }
@@ -31,12 +31,12 @@ struct State {
 
 impl Outbox {
     /// An empty queue.
-    pub fn new(layout: Layout) -> Self {
+    pub fn new(layout: MessageLayout) -> Self {
         Self { layout, state: Mutex::default(), changed: Event::new() }
     }
 
     /// How messages are laid out.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> MessageLayout {
         self.layout
     }
 
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_let_go_when_events_pile_up() {
-        let outbox = Outbox::new(Layout::Line);
+        let outbox = Outbox::new(MessageLayout::Line);
         assert!(outbox.event("early"), "not wanted yet, so not kept");
         outbox.listen_to_events();
         let event = "x".repeat(MAX_BYTES / 2);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_answer_waits_for_room_and_is_sent_after_the_end() {
-        let outbox = Outbox::new(Layout::Line);
+        let outbox = Outbox::new(MessageLayout::Line);
         let long = "x".repeat(MAX_BYTES + 1);
         assert!(outbox.answer(&long).now_or_never().is_some(), "one answer always fits");
         assert!(outbox.answer("second").now_or_never().is_none());

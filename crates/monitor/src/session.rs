@@ -52,7 +52,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session at its start; the greeting ([`crate::wire::Layout::greeting`]) is the caller's to send.
+    /// A session at its start; the greeting ([`crate::wire::MessageLayout::greeting`]) is the caller's to send.
     pub fn new() -> Self {
         Self::default()
     }

@@ -16,7 +16,7 @@ use api::{Dict, Encode, Event, QmpError, Value};
 
 /// How messages are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Layout {
+pub enum MessageLayout {
     /// One line a message.
     #[default]
     Line,
@@ -24,7 +24,7 @@ pub enum Layout {
     Pretty,
 }
 
-impl Layout {
+impl MessageLayout {
     /// The first message of a session. It offers no capabilities.
     pub fn greeting(self) -> String {
         let mut qmp = Dict::new();

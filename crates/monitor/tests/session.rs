@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use api::{Dict, ErrorClass, Event, JobStatus, JobStatusChange, QmpError, Value, json};
 use monitor::session::{Incoming, Session};
-use monitor::wire::Layout;
+use monitor::wire::MessageLayout;
 
 /// What a session answers if every command that exists does nothing.
 fn answers(session: &mut Session, mut input: &[u8]) -> Vec<Value> {
@@ -25,7 +25,7 @@ fn answers(session: &mut Session, mut input: &[u8]) -> Vec<Value> {
             }
             Incoming::Request(r) => (r.id, Err(QmpError::command_not_found(&r.command))),
         };
-        let text = Layout::Line.answer(id, result);
+        let text = MessageLayout::Line.answer(id, result);
         assert!(text.ends_with("\r\n") && text.matches('\n').count() == 1);
         out.push(json::parse(&text).unwrap());
     }
@@ -47,7 +47,7 @@ fn answered(session: &mut Session, input: &str, expected: &str) {
 
 #[test]
 fn the_greeting_tells_the_version_and_offers_nothing_that_does_not_work() {
-    let greeting = json::parse(&Layout::Line.greeting()).unwrap();
+    let greeting = json::parse(&MessageLayout::Line.greeting()).unwrap();
     let qmp = greeting.get("QMP").unwrap();
     assert_eq!(qmp.get("capabilities"), Some(&Value::List(Vec::new())));
     let version = qmp.get("version").unwrap();
@@ -109,16 +109,16 @@ fn a_request_hands_out_what_came() {
 #[test]
 fn answers_and_events_are_laid_out_as_clients_know_them() {
     let error = QmpError { class: ErrorClass::DeviceNotFound, desc: "a \"b\"".into() };
-    let text = Layout::Line.answer(Some(Value::Null), Err(error));
+    let text = MessageLayout::Line.answer(Some(Value::Null), Err(error));
     assert_eq!(
         text,
         "{\"id\": null, \"error\": {\"class\": \"DeviceNotFound\", \"desc\": \"a \\\"b\\\"\"}}\r\n"
     );
     let event = Event::JobStatusChange(JobStatusChange { id: "j".into(), status: JobStatus::Running });
-    let text = Layout::Line.event(&event, Duration::new(5, 7_000_999));
+    let text = MessageLayout::Line.event(&event, Duration::new(5, 7_000_999));
     let timestamp = r#"{"timestamp": {"seconds": 5, "microseconds": 7000}, "event": "JOB_STATUS_CHANGE", "#;
     assert_eq!(text, format!("{timestamp}\"data\": {{\"id\": \"j\", \"status\": \"running\"}}}}\r\n"));
-    let text = Layout::Pretty.answer(None, Ok(Value::Dict(Dict::new())));
+    let text = MessageLayout::Pretty.answer(None, Ok(Value::Dict(Dict::new())));
     assert_eq!(text, "{\n    \"return\": {\n    }\n}\r\n");
 }
 

@@ -34,9 +34,9 @@ pub enum Allocate {
     ZeroRange,
 }
 
-/// How a file system may lay a file out, in what [`RawFile::lay_out`] asks of it. Only a file without data takes it.
+/// How a file system may lay a file out, in what [`RawFile::set_layout`] asks of it. Only a file without data takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum FileLayout {
     /// Writes go in place also where the file system would copy (btrfs).
     NoCopyOnWrite,
     /// Space is reserved in pieces of so many bytes (XFS).
@@ -114,7 +114,7 @@ pub trait RawFile: Send + Sync + 'static {
     fn set_len(&self, len: u64) -> BoxFuture<'_, io::Result<()>>;
 
     /// Asks the file system for another way to lay the file out; an error where it has none, or not any more for this file.
-    fn lay_out(&self, layout: Layout) -> io::Result<()> {
+    fn set_layout(&self, layout: FileLayout) -> io::Result<()> {
         let _ = layout;
         Err(io::ErrorKind::Unsupported.into())
     }

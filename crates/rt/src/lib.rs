@@ -53,7 +53,7 @@ use std::pin::Pin;
 
 pub use blocking::{blocking, compute};
 pub use buf::{Buf, BufMut};
-pub use file::{Allocate, File, FileExtent, FileKind, FileStat, Layout, RawFile, Try};
+pub use file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, RawFile, Try};
 pub use fs::OpenOptions;
 pub use runtime::{Config, Engine, MAX_WORKERS, Runtime, block_on_control, configure};
 pub use task::{JoinError, JoinHandle, cooperate, spawn, spawn_on, yield_now};

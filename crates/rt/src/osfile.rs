@@ -9,7 +9,7 @@ use crate::blocking::blocking;
 use crate::buf::{Buf, BufMut};
 use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
 use crate::engine::{Action, Op, perform};
-use crate::file::{Allocate, File, FileExtent, FileKind, FileStat, Layout, RawFile, Try};
+use crate::file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, RawFile, Try};
 use crate::fs::OpenOptions;
 use crate::{BoxFuture, sys};
 
@@ -372,16 +372,16 @@ impl RawFile for OsFile {
         })
     }
 
-    fn lay_out(&self, layout: Layout) -> io::Result<()> {
+    fn set_layout(&self, layout: FileLayout) -> io::Result<()> {
         match layout {
-            Layout::NoCopyOnWrite => {
+            FileLayout::NoCopyOnWrite => {
                 let flags: libc::c_int = sys::ioctl_get(self.fd(), FS_IOC_GETFLAGS)?;
                 sys::ioctl_set(self.fd(), FS_IOC_SETFLAGS, &(flags | FS_NOCOW_FL))?;
                 // It is taken without a word where it comes too late.
                 let flags: libc::c_int = sys::ioctl_get(self.fd(), FS_IOC_GETFLAGS)?;
                 if flags & FS_NOCOW_FL == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
             }
-            Layout::ExtentSize(bytes) => {
+            FileLayout::ExtentSize(bytes) => {
                 let [flags, _, rest @ ..]: FileAttributes = sys::ioctl_get(self.fd(), FS_IOC_FSGETXATTR)?;
                 let mut attributes: FileAttributes = [flags | FS_XFLAG_EXTSIZE, bytes, 0, 0, 0, 0, 0];
                 attributes[2..].copy_from_slice(&rest);

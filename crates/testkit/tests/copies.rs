@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use block::{CopyPlan, Cursor, Pace, Port, Verdict, Zeroes};
+use block::{AfterError, CopyControl, CopyPlan, CopyZeroes, Endpoint, RangePieces};
 use rt::BoxFuture;
 use sim::{Config, Disk, Sim};
 use testkit::crash::inspect_qcow2;
@@ -17,20 +17,20 @@ const CLUSTER: usize = 65536;
 
 struct AtOnce;
 
-impl Pace for AtOnce {
-    fn rests(&self) -> bool {
+impl CopyControl for AtOnce {
+    fn on_hold(&self) -> bool {
         false
     }
 
-    fn admit(&self) -> BoxFuture<'_, block::Result<()>> {
+    fn wait_to_start(&self) -> BoxFuture<'_, block::Result<()>> {
         Box::pin(async { Ok(()) })
     }
 
-    fn starts(&self, _: u64) {}
+    fn started(&self, _: u64) {}
 
-    fn done(&self, _: u64) {}
+    fn progressed(&self, _: u64) {}
 
-    fn failed<'a>(&'a self, error: &'a block::CopyError) -> BoxFuture<'a, Verdict> {
+    fn on_error<'a>(&'a self, error: &'a block::CopyError) -> BoxFuture<'a, AfterError> {
         panic!("{error:?}")
     }
 }
@@ -65,11 +65,11 @@ fn copy(seed: u64) -> usize {
             seen.fetch_max(disk.under_way(), Relaxed);
         })));
         let plan = CopyPlan {
-            zeroes: Zeroes::Skip,
+            zeroes: CopyZeroes::Skip,
             sparse: 4096,
-            ..CopyPlan::new(Port::Entry(source.backend.clone()), Port::Entry(target.backend.clone()))
+            ..CopyPlan::new(Endpoint::Entry(source.backend.clone()), Endpoint::Entry(target.backend.clone()))
         };
-        block::copy(&Arc::new(plan), &Cursor::new(0..SIZE), 8, &AtOnce).await.unwrap();
+        block::copy(&Arc::new(plan), &RangePieces::new(0..SIZE), 8, &AtOnce).await.unwrap();
         world.watch(None);
         assert!(target.read(0, SIZE).await.unwrap() == content(), "seed {seed}: another content");
         let (mut at, mut expected) = (0, None);

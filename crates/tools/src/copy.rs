@@ -1,6 +1,9 @@
 //! The reins of a tool's copy: how far it is, the rate it keeps, and the first error, which ends it.
 
-use block::{Backend, BlockError, CopyError, CopyPlan, Cursor, ErrorKind, Pace, Step, Verdict, ZeroFlags};
+use block::{
+    AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, RangePieces,
+    ZeroFlags,
+};
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::ops::Range;
@@ -49,11 +52,11 @@ impl Reins {
 
     /// Copies a range of the source, `parallel` pieces at once.
     pub async fn copy(&self, plan: CopyPlan, range: Range<u64>, parallel: usize) -> Result<(), CopyError> {
-        let plan = Arc::new(CopyPlan { alone: ALONE.saturating_sub(self.done()), ..plan });
-        let ended = block::copy(&plan, &Cursor::new(range), parallel, self).await;
+        let plan = Arc::new(CopyPlan { serial: ALONE.saturating_sub(self.done()), ..plan });
+        let ended = block::copy(&plan, &RangePieces::new(range), parallel, self).await;
         ended.map_err(|error| {
             let first = self.error.lock().take();
-            first.unwrap_or(CopyError { step: Step::Status, offset: 0, error })
+            first.unwrap_or(CopyError { step: CopyStep::Status, offset: 0, error })
         })
     }
 
@@ -65,29 +68,29 @@ impl Reins {
     }
 }
 
-impl Pace for Reins {
-    fn rests(&self) -> bool {
+impl CopyControl for Reins {
+    fn on_hold(&self) -> bool {
         self.debt_ns() > 0
     }
 
-    fn admit(&self) -> BoxFuture<'_, Result<(), BlockError>> {
+    fn wait_to_start(&self) -> BoxFuture<'_, Result<(), BlockError>> {
         Box::pin(async {
             rt::sleep(Duration::from_nanos(self.debt_ns())).await;
             Ok(())
         })
     }
 
-    fn starts(&self, bytes: u64) {
+    fn started(&self, bytes: u64) {
         self.started.fetch_add(bytes, Relaxed);
     }
 
-    fn done(&self, bytes: u64) {
+    fn progressed(&self, bytes: u64) {
         self.done.fetch_add(bytes, Relaxed);
     }
 
-    fn failed<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, Verdict> {
+    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         self.error.lock().get_or_insert_with(|| error.clone());
-        Box::pin(async { Verdict::Fail })
+        Box::pin(async { AfterError::Fail })
     }
 }
 
@@ -95,9 +98,9 @@ impl Pace for Reins {
 pub fn describe(error: &CopyError, start: u64) -> String {
     let (offset, why) = (error.offset, error.error.strerror());
     match error.step {
-        Step::Status => format!("error while reading block status at offset {}: {why}", start + offset),
-        Step::Read => format!("error while reading at byte {}: {why}", start + offset),
-        Step::Write => format!("error while writing at byte {offset}: {why}"),
+        CopyStep::Status => format!("error while reading block status at offset {}: {why}", start + offset),
+        CopyStep::Read => format!("error while reading at byte {}: {why}", start + offset),
+        CopyStep::Write => format!("error while writing at byte {offset}: {why}"),
     }
 }
 

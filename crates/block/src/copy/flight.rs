@@ -1,16 +1,16 @@
-//! A piece on its way: read, scanned for zeroes, written when its turn has come.
+//! A piece in flight: read, scanned for zeroes, written when its turn comes.
 //!
 //! ```text
-//!   read ─ scan ─ read ─ scan … held until the pieces before have their places ─▶ write · write · write
+//!   read ─ scan ─ read ─ scan … held until all earlier pieces have been allocated ─▶ write · write · write
 //! ```
 //!
-//! A format gives out places in its file in the order of the requests that ask for them. So a write is begun when the one
-//! before has its place, in this piece and in the one whose turn is next, and what is copied lies in the file in the order
-//! of the disk; the data themselves are stored several writes at a time.
+//! A format allocates space in its file in the order in which requests ask for it. So a write begins only when the write
+//! before it, of this piece or of an earlier one, has its space allocated: the copy then lies in the target's file in the
+//! order of the guest's disk, while the data of several writes are stored at the same time.
 //!
 //! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
 use super::plan::{Need, SECTOR};
-use super::{CopyError, CopyPlan, Piece, Step, Zeroes};
+use super::{CopyError, CopyPlan, CopyStep, CopyZeroes, Piece};
 use crate::error::{BlockError, ErrorKind};
 use futures_channel::oneshot;
 use parking_lot::Mutex;
@@ -32,30 +32,30 @@ const MOST_WRITES: usize = 8;
 
 type Done = Result<(), CopyError>;
 
-/// The place of a piece in the order of writing: it comes when the piece before is past.
-pub(super) struct Turn {
+/// A piece's position in the order of writing: its turn comes when the turn of the piece before has ended.
+pub(super) struct WriteTurn {
     before: Option<oneshot::Receiver<()>>,
-    /// Dropped when this one is past.
+    /// Dropped when this turn ends.
     _after: oneshot::Sender<()>,
 }
 
-/// Hands out places.
+/// Gives each piece its position in the order of writing.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct WriteOrder {
     last: Option<oneshot::Receiver<()>>,
 }
 
-impl Turns {
-    /// The next place.
-    pub(super) fn next(&mut self) -> Turn {
-        let (after, past) = oneshot::channel();
-        Turn { before: self.last.replace(past), _after: after }
+impl WriteOrder {
+    /// The next position.
+    pub(super) fn next(&mut self) -> WriteTurn {
+        let (after, ended) = oneshot::channel();
+        WriteTurn { before: self.last.replace(ended), _after: after }
     }
 }
 
-impl Turn {
+impl WriteTurn {
     fn has_come(&mut self) -> bool {
-        // The sender never sends: the piece before is past when it is gone.
+        // Nothing is ever sent: the turn before has ended when its sender is dropped.
         if self.before.as_mut().is_some_and(|before| before.try_recv().is_ok()) {
             return false;
         }
@@ -70,43 +70,43 @@ impl Turn {
     }
 }
 
-/// A piece on its way.
+/// A piece in flight.
 pub(super) struct Flight {
     plan: Arc<CopyPlan>,
-    /// When it may write; at once where there is none.
-    turn: Option<Turn>,
-    /// Told when reading or writing had to wait.
+    /// When it may write; `None`: at once.
+    turn: Option<WriteTurn>,
+    /// Set when reading or writing had to wait for the storage.
     slow: Arc<AtomicBool>,
     held: VecDeque<Write>,
-    /// What is being written, and where from.
+    /// The writes under way, each with its offset in the source.
     writes: VecDeque<(u64, JoinHandle<Done>)>,
 }
 
 /// Something to be written.
 struct Write {
-    /// Where it comes from.
+    /// Offset in the source.
     offset: u64,
-    place: Arc<Place>,
+    allocation: Arc<Allocation>,
     work: BoxFuture<'static, Done>,
 }
 
-/// Whether a write has its place in the target's file.
+/// Whether a write has its space in the target's file.
 #[derive(Default)]
-struct Place {
-    given: AtomicBool,
-    /// Whose turn ends when it is given.
-    turn: Mutex<Option<Turn>>,
+struct Allocation {
+    done: AtomicBool,
+    /// The turn that ends with it.
+    turn: Mutex<Option<WriteTurn>>,
 }
 
-impl Place {
-    fn give(&self) {
-        self.given.store(true, Relaxed);
+impl Allocation {
+    fn complete(&self) {
+        self.done.store(true, Relaxed);
         drop(self.turn.lock().take());
     }
 }
 
 impl Flight {
-    pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<Turn>, slow: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<WriteTurn>, slow: Arc<AtomicBool>) -> Self {
         Self { plan, turn, slow, held: VecDeque::new(), writes: VecDeque::new() }
     }
 
@@ -169,7 +169,7 @@ impl Flight {
     async fn read_data(&mut self, offset: u64, len: u64, need: Need) -> Done {
         let (mut at, end) = (offset, offset + len);
         while at < end {
-            // Neither reading nor writing may have to wait: others get their turn here.
+            // Reading and writing may both complete without waiting: other tasks of the worker run here.
             rt::cooperate().await;
             let data = self.read(at, BufMut::with_len(STEP.min(end - at) as usize)).await?;
             let (len, target) = (data.len() as u64, self.plan.target_of(at));
@@ -178,7 +178,7 @@ impl Flight {
                 Need::Differences => self.write_differences(at, data).await?,
                 _ => {
                     let plan = self.plan.clone();
-                    self.write(at, |its| store(plan, target, data, its)).await?;
+                    self.write(at, |allocation| store(plan, target, data, allocation)).await?;
                 }
             }
             at += len;
@@ -194,19 +194,19 @@ impl Flight {
         result.map_err(|e| wrote(target, e))?;
         for part in differences(&data, &shown, target, plan.target.unit()) {
             let (at, place) = (offset + part.start as u64, target + part.start as u64);
-            self.write(at, |its| store(plan.clone(), place, data.slice(part), its)).await?;
+            self.write(at, |allocation| store(plan.clone(), place, data.slice(part), allocation)).await?;
         }
         Ok(())
     }
 
-    /// Has something written when the turn has come. The last one is kept back until all is read.
-    async fn write<F>(&mut self, offset: u64, work: impl FnOnce(Arc<Place>) -> F) -> Done
+    /// Queues a write, and begins what is queued once the turn has come; the last write is held back until all is read.
+    async fn write<F>(&mut self, offset: u64, work: impl FnOnce(Arc<Allocation>) -> F) -> Done
     where
         F: Future<Output = Done> + Send + 'static,
     {
-        let place = Arc::<Place>::default();
-        let work = Box::pin(work(place.clone()));
-        self.held.push_back(Write { offset, place, work });
+        let allocation = Arc::<Allocation>::default();
+        let work = Box::pin(work(allocation.clone()));
+        self.held.push_back(Write { offset, allocation, work });
         if let Some(turn) = &mut self.turn {
             if self.held.len() >= MOST_HELD {
                 turn.come().await;
@@ -221,16 +221,16 @@ impl Flight {
     /// Writes what is held, all or all but the last.
     async fn write_held(&mut self, all: bool) -> Done {
         while self.held.len() > usize::from(!all) {
-            let Some(Write { offset, place, mut work }) = self.held.pop_front() else { break };
+            let Some(Write { offset, allocation, mut work }) = self.held.pop_front() else { break };
             if self.held.is_empty() {
-                // Whoever is next needs a moment to wake up: it may do so during the last write.
-                *place.turn.lock() = self.turn.take();
+                // The next piece's task takes a moment to wake: its turn comes during this last write, not after it.
+                *allocation.turn.lock() = self.turn.take();
             }
             let begun = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
                 Poll::Ready(written) => Poll::Ready(Some(written)),
                 Poll::Pending => {
                     self.slow.store(true, Relaxed);
-                    if place.given.load(Relaxed) { Poll::Ready(None) } else { Poll::Pending }
+                    if allocation.done.load(Relaxed) { Poll::Ready(None) } else { Poll::Pending }
                 }
             });
             match begun.await {
@@ -261,22 +261,22 @@ impl Flight {
             }
             Err(error) => error,
         };
-        if plan.lost.is_none() {
-            return Err(CopyError { step: Step::Read, offset, error });
+        if plan.on_unreadable.is_none() {
+            return Err(CopyError { step: CopyStep::Read, offset, error });
         }
         salvage(plan, offset, buf).await
     }
 }
 
-/// What a range needs; where that can't be told, and losses are allowed, it is tried to be read.
+/// What a range needs; if block status fails and unreadable data may be skipped, one sector is tried as data.
 async fn look(plan: &CopyPlan, offset: u64, len: u64) -> Result<(Need, u64), CopyError> {
     match plan.look(offset, len).await {
         Ok(seen) => Ok(seen),
-        Err(error) => plan.lose(error).map(|()| (Need::Data, len.min(SECTOR))),
+        Err(error) => plan.skip_unreadable(error).map(|()| (Need::Data, len.min(SECTOR))),
     }
 }
 
-/// Reads sector by sector what can be read; the rest becomes zeroes, and is told.
+/// Reads sector by sector what can be read; the rest becomes zeroes and is reported.
 async fn salvage(plan: &CopyPlan, offset: u64, mut buf: BufMut) -> Result<BufMut, CopyError> {
     let mut at = 0;
     while let Some(rest) = buf.get_mut(at..).filter(|rest| !rest.is_empty()) {
@@ -288,7 +288,7 @@ async fn salvage(plan: &CopyPlan, offset: u64, mut buf: BufMut) -> Result<BufMut
             Ok(()) => front.copy_from_slice(&sector),
             Err(error) => {
                 front.fill(0);
-                plan.lose(CopyError { step: Step::Read, offset: place, error })?;
+                plan.skip_unreadable(CopyError { step: CopyStep::Read, offset: place, error })?;
             }
         }
         at += len;
@@ -296,16 +296,16 @@ async fn salvage(plan: &CopyPlan, offset: u64, mut buf: BufMut) -> Result<BufMut
     Ok(buf)
 }
 
-/// What writes what was read, its runs of zeroes as such: they are looked for now, by whoever asks.
+/// A future that writes `data`, runs of zeroes as zeroes. The scan for zeroes happens now, not in the future.
 fn store(
     plan: Arc<CopyPlan>,
     offset: u64,
     data: Buf,
-    its: Arc<Place>,
+    allocation: Arc<Allocation>,
 ) -> impl Future<Output = Done> + Send + 'static {
     let mut runs = runs(&data, plan.sparse);
-    if plan.zeroes == Zeroes::Skip {
-        // So that the last one has the last place.
+    if plan.zeroes == CopyZeroes::Skip {
+        // So that the last run is one that allocates.
         runs.pop_if(|(zero, _)| *zero);
     }
     async move {
@@ -315,12 +315,12 @@ fn store(
             let place = offset + at as u64;
             let placed = || {
                 if index == last {
-                    its.give()
+                    allocation.complete()
                 }
             };
             let stored = match zero {
                 false => plan.target.write(place, data.slice(at..at + len), &placed).await,
-                true if plan.zeroes == Zeroes::Skip => Ok(()),
+                true if plan.zeroes == CopyZeroes::Skip => Ok(()),
                 true => plan.target.write_zeroes(place, len as u64).await,
             };
             stored.map_err(|e| wrote(place, e))?;
@@ -364,7 +364,7 @@ fn differences(data: &[u8], shown: &[u8], offset: u64, unit: u64) -> Vec<Range<u
 
 /// Zeroes a range of the target.
 async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
-    if plan.zeroes != Zeroes::Data {
+    if plan.zeroes != CopyZeroes::Data {
         return plan.target.write_zeroes(offset, len).await.map_err(|e| wrote(offset, e));
     }
     let zeroes = BufMut::zeroed(STEP.min(len) as usize).freeze();
@@ -378,13 +378,13 @@ async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
 }
 
 fn wrote(offset: u64, error: BlockError) -> CopyError {
-    CopyError { step: Step::Write, offset, error }
+    CopyError { step: CopyStep::Write, offset, error }
 }
 
-/// A task of the copy came to an end before its work.
+/// A task of the copy panicked or was dropped.
 pub(super) fn lost_task(offset: u64, error: &rt::JoinError) -> CopyError {
-    let error = BlockError::new(ErrorKind::Io, format!("a copier: {error}"));
-    CopyError { step: Step::Read, offset, error }
+    let error = BlockError::new(ErrorKind::Io, format!("a task of the copy did not finish: {error}"));
+    CopyError { step: CopyStep::Read, offset, error }
 }
 
 #[cfg(test)]
@@ -392,22 +392,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_told_in_whole_units_of_the_target() {
+    fn differences_are_whole_units_of_the_target() {
         let data = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
-        let told = |shown: &[u8], offset| differences(&data, shown, offset, 4);
-        assert_eq!(told(&data, 0), []);
-        assert_eq!(told(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 0), [0..4, 8..10]);
-        assert_eq!(told(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 6), [0..2, 6..10]);
-        assert_eq!(told(&[0; 10], 3), std::iter::once(0..10).collect::<Vec<_>>());
+        let found = |shown: &[u8], offset| differences(&data, shown, offset, 4);
+        assert_eq!(found(&data, 0), []);
+        assert_eq!(found(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 0), [0..4, 8..10]);
+        assert_eq!(found(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 6), [0..2, 6..10]);
+        assert_eq!(found(&[0; 10], 3), std::iter::once(0..10).collect::<Vec<_>>());
     }
 
     #[test]
-    fn turns_come_in_order_and_also_when_one_is_given_up() {
-        let mut turns = Turns::default();
-        let (mut first, mut second, mut third) = (turns.next(), turns.next(), turns.next());
+    fn turns_come_in_order_also_when_one_of_them_is_dropped() {
+        let mut order = WriteOrder::default();
+        let (mut first, mut second, mut third) = (order.next(), order.next(), order.next());
         assert!(first.has_come() && !second.has_come() && !third.has_come());
         drop(second);
-        assert!(third.has_come(), "who is gone holds nobody up");
+        assert!(third.has_come(), "a dropped turn delays no other");
         drop(first);
         assert!(third.has_come());
     }

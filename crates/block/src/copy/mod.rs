@@ -2,17 +2,17 @@
 //!
 //! ```text
 //!   Pieces ──next──▶ piece ──┬─ data ───▶ read ─ zero scan ─ write          on the data workers
-//!   (cursor,                 ├─ zeroes ─▶ write_zeroes          each piece on one, written in their order
+//!   (range,                  ├─ zeroes ─▶ write_zeroes          each piece on one, written in their order
 //!    dirty bitmap)           └─ not to be copied ─▶ nothing
-//!                  Pace: waits before a piece starts · hears what is done · decides after an error
+//!                  CopyControl: waits before a piece starts · counts progress · decides after an error
 //! ```
 //!
-//! Jobs and tools share it: they differ in what is copied how ([`CopyPlan`]), in where their pieces come from
-//! ([`Pieces`]) and in who holds the reins ([`Pace`]).
+//! Jobs and tools share it: they differ in what is copied and how ([`CopyPlan`]), in where their pieces come from
+//! ([`Pieces`]) and in who decides on rate, pause and errors ([`CopyControl`]).
 //!
 //! Laws:
-//! - one walk over the pieces never comes back to what is in flight, and the next begins when all has landed: an old
-//!   copy can't land on top of a newer one;
+//! - one pass over the pieces never returns a range that is in flight, and the next pass begins when nothing is in
+//!   flight any more: older data can't be written over newer data;
 //! - a dirty bit is taken before its range is read: what is written meanwhile is dirty again and copied again;
 //! - a piece that failed is copied again or ends the whole copy: nothing is left out silently.
 //!
@@ -22,10 +22,10 @@ mod pieces;
 mod plan;
 
 use crate::error::{BlockError, Result};
-pub use pieces::{Cursor, Dirty, Piece, Pieces};
-pub use plan::{CopyPlan, Lost, Over, Port, Rest, Zeroes};
+pub use pieces::{DirtyPieces, Piece, Pieces, RangePieces};
+pub use plan::{CopyPlan, CopyZeroes, Endpoint, Existing, OnUnreadable, Unallocated};
 
-use flight::{Flight, Turns, lost_task};
+use flight::{Flight, WriteOrder, lost_task};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rt::{BoxFuture, Target};
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Which side of a copy failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum CopySide {
     /// Reading, or asking for block status.
     Source,
     /// Writing.
@@ -43,7 +43,7 @@ pub enum Side {
 
 /// What a copy was doing when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum CopyStep {
     /// Asking the source for block status.
     Status,
     /// Reading the source.
@@ -56,7 +56,7 @@ pub enum Step {
 #[derive(Debug, Clone)]
 pub struct CopyError {
     /// What it was doing.
-    pub step: Step,
+    pub step: CopyStep,
     /// Where, in bytes of the source; of the target for a failed write.
     pub offset: u64,
     /// What went wrong.
@@ -65,44 +65,49 @@ pub struct CopyError {
 
 impl CopyError {
     /// Which side failed.
-    pub fn side(&self) -> Side {
-        if self.step == Step::Write { Side::Target } else { Side::Source }
+    pub fn side(&self) -> CopySide {
+        if self.step == CopyStep::Write { CopySide::Target } else { CopySide::Source }
     }
 }
 
 /// What a copy does after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The same piece again.
-    Again,
+pub enum AfterError {
+    /// The same piece is copied again.
+    Retry,
     /// The copy ends with this error.
     Fail,
 }
 
-/// Who holds the reins of a copy.
-pub trait Pace: Send + Sync {
-    /// Whether nothing new may start at present: [`Pace::admit`] is awaited when all that is in flight has ended.
-    fn rests(&self) -> bool;
+/// Decides when pieces of a copy start and what follows an error, and is told its progress.
+pub trait CopyControl: Send + Sync {
+    /// Whether no new piece may start now. When nothing is in flight any more, [`CopyControl::wait_to_start`] is awaited.
+    fn on_hold(&self) -> bool;
 
-    /// Waits until pieces may start again: for the rate limit, for a pause to end. An error ends the copy.
-    fn admit(&self) -> BoxFuture<'_, Result<()>>;
+    /// Waits until pieces may start again (rate limit, pause). An error ends the copy.
+    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>>;
 
     /// A piece of so many bytes starts.
-    fn starts(&self, bytes: u64);
+    fn started(&self, bytes: u64);
 
-    /// So many bytes are done, copied or found to need no copying.
-    fn done(&self, bytes: u64);
+    /// So many more bytes are done: copied, or found to need no copying.
+    fn progressed(&self, bytes: u64);
 
     /// Decides after an error, and may wait before it answers.
-    fn failed<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, Verdict>;
+    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError>;
 }
 
 /// Copies what `pieces` hands out, at most `parallel` pieces at a time, until nothing is left and nothing is in
 /// flight. After an error, too, it returns only when nothing is in flight.
-pub async fn copy(plan: &Arc<CopyPlan>, pieces: &dyn Pieces, parallel: usize, pace: &dyn Pace) -> Result<()> {
+pub async fn copy(
+    plan: &Arc<CopyPlan>,
+    pieces: &dyn Pieces,
+    parallel: usize,
+    control: &dyn CopyControl,
+) -> Result<()> {
     let mut flights = Flights::new(plan.clone());
-    let result = copy_until_done(&mut flights, pieces, parallel.max(1), pace).await;
-    while let Some((_, piece)) = flights.land().await {
+    let result = copy_until_done(&mut flights, pieces, parallel.max(1), control).await;
+    while let Some((_, piece)) = flights.next_ended().await {
         pieces.again(piece);
     }
     result
@@ -112,32 +117,32 @@ async fn copy_until_done(
     flights: &mut Flights,
     pieces: &dyn Pieces,
     parallel: usize,
-    pace: &dyn Pace,
+    control: &dyn CopyControl,
 ) -> Result<()> {
     loop {
-        let resting = pace.rests();
+        let resting = control.on_hold();
         if resting && flights.running.is_empty() {
-            pace.admit().await?;
+            control.wait_to_start().await?;
             continue;
         }
         if !resting && flights.running.len() < flights.most(parallel) {
-            match pieces.next(&flights.plan, pace).await {
+            match pieces.next(&flights.plan, control).await {
                 Ok(Some(piece)) => {
-                    pace.starts(piece.len());
-                    flights.launch(piece);
+                    control.started(piece.len());
+                    flights.start(piece);
                     continue;
                 }
                 Ok(None) => {}
-                Err(e) if pace.failed(&e).await == Verdict::Fail => return Err(e.error),
+                Err(e) if control.on_error(&e).await == AfterError::Fail => return Err(e.error),
                 Err(_) => continue,
             }
         }
-        let Some((result, piece)) = flights.land().await else { return Ok(()) };
+        let Some((result, piece)) = flights.next_ended().await else { return Ok(()) };
         match result {
-            Ok(()) => pace.done(piece.len()),
+            Ok(()) => control.progressed(piece.len()),
             Err(e) => {
                 pieces.again(piece);
-                if pace.failed(&e).await == Verdict::Fail {
+                if control.on_error(&e).await == AfterError::Fail {
                     return Err(e.error);
                 }
             }
@@ -146,34 +151,35 @@ async fn copy_until_done(
 }
 
 /// A piece that was copied, or why it was not.
-type Landed = (std::result::Result<(), CopyError>, Piece);
+type Ended = (std::result::Result<(), CopyError>, Piece);
 
-/// Pieces being copied, each a task of its own: it gives its gates' tokens back whatever the copier waits for.
+/// Pieces being copied, each in a task of its own: it leaves its gates when it ends, also while the caller waits in
+/// [`CopyControl`].
 struct Flights {
     plan: Arc<CopyPlan>,
-    running: FuturesUnordered<BoxFuture<'static, Landed>>,
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// Bytes of all pieces so far.
     started: u64,
     /// The worker that got the last piece.
     worker: usize,
-    turns: Turns,
-    /// Reading or writing had to wait: then it is done at many places at once.
+    order: WriteOrder,
+    /// Reading or writing had to wait for the storage: then many pieces are kept in flight.
     slow: Arc<AtomicBool>,
 }
 
 impl Flights {
     fn new(plan: Arc<CopyPlan>) -> Self {
-        let (running, turns, slow) = (FuturesUnordered::new(), Turns::default(), Arc::default());
-        Self { plan, running, started: 0, worker: 0, turns, slow }
+        let (running, order, slow) = (FuturesUnordered::new(), WriteOrder::default(), Arc::default());
+        Self { plan, running, started: 0, worker: 0, order, slow }
     }
 
-    fn alone(&self) -> bool {
-        self.started < self.plan.alone
+    fn is_serial(&self) -> bool {
+        self.started < self.plan.serial
     }
 
     /// How many may be in flight now.
     fn most(&self, parallel: usize) -> usize {
-        match self.alone() {
+        match self.is_serial() {
             true => 1,
             false if self.slow.load(Relaxed) => parallel,
             // One is read while the one before is written.
@@ -181,25 +187,25 @@ impl Flights {
         }
     }
 
-    fn launch(&mut self, piece: Piece) {
-        let turn = (!self.plan.out_of_order).then(|| self.turns.next());
-        let (flight, its) = (Flight::new(self.plan.clone(), turn, self.slow.clone()), piece.clone());
-        let work = async move { flight.copy(&its).await };
-        let task = if self.alone() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };
+    fn start(&mut self, piece: Piece) {
+        let turn = (!self.plan.out_of_order).then(|| self.order.next());
+        let (flight, copied) = (Flight::new(self.plan.clone(), turn, self.slow.clone()), piece.clone());
+        let work = async move { flight.copy(&copied).await };
+        let task = if self.is_serial() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };
         self.started = self.started.saturating_add(piece.len());
         self.running.push(Box::pin(async move {
             (task.await.unwrap_or_else(|e| Err(lost_task(piece.range.start, &e))), piece)
         }));
     }
 
-    /// The workers take turns.
+    /// The next worker, in rotation.
     fn worker(&mut self) -> Target {
         self.worker = (self.worker + 1) % rt::worker_count().max(1);
         Target::Worker(self.worker)
     }
 
     /// Waits for one to end; `None` when nothing is in flight.
-    async fn land(&mut self) -> Option<Landed> {
+    async fn next_ended(&mut self) -> Option<Ended> {
         self.running.next().await
     }
 }

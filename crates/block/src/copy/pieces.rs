@@ -1,22 +1,22 @@
-//! Where the pieces of a copy come from: a walk over a range, or what is dirty in a bitmap.
+//! Where the pieces of a copy come from: one pass over a range, or over the dirty chunks of a bitmap.
 use super::flight::STEP;
-use super::plan::{Need, SECTOR, Zeroes};
-use super::{CopyError, CopyPlan, Pace};
+use super::plan::{CopyZeroes, Need, SECTOR};
+use super::{CopyControl, CopyError, CopyPlan};
 use crate::bitmap::DirtyBitmap;
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most bytes of zeroes of one piece: they cost little, but a pause waits for them.
+/// Longest piece of zeroes in bytes: they cost little, but a pause has to wait for the piece.
 const ZEROES: u64 = 1 << 30;
 
-/// A range of the source, in bytes, that is copied at a stretch.
+/// A range of the source, in bytes, that is copied by one task.
 #[derive(Debug, Clone)]
 pub struct Piece {
     /// Which bytes.
     pub range: Range<u64>,
-    /// What is to be done with it, where that is known.
+    /// How it is to be copied, if that is known already.
     pub(super) need: Option<Need>,
 }
 
@@ -29,32 +29,32 @@ impl Piece {
 
 /// Where the pieces to copy come from.
 pub trait Pieces: Send + Sync {
-    /// The next piece to copy, none of it handed out before unless it came back; `None` at the end.
+    /// The next piece to copy; `None` at the end. A range comes twice only after [`Pieces::again`].
     fn next<'a>(
         &'a self,
         plan: &'a CopyPlan,
-        pace: &'a dyn Pace,
+        control: &'a dyn CopyControl,
     ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>>;
 
     /// Takes a piece back that was not copied.
     fn again(&self, piece: Piece);
 }
 
-/// A range walked once from its start to its end; what needs no copying is passed over.
-pub struct Cursor {
+/// The pieces of a range, in one pass from its start to its end; what needs no copying is skipped.
+pub struct RangePieces {
     walk: Mutex<Walk>,
 }
 
 struct Walk {
     at: u64,
     end: u64,
-    /// What is known from `at` on, and up to where.
+    /// How the bytes from `at` up to an end are to be copied, if known.
     known: Option<(Need, u64)>,
     again: Vec<Piece>,
 }
 
-impl Cursor {
-    /// A cursor over a range of the source.
+impl RangePieces {
+    /// The pieces of a range of the source.
     pub fn new(range: Range<u64>) -> Self {
         let walk = Walk { at: range.start, end: range.end, known: None, again: Vec::new() };
         Self { walk: Mutex::new(walk) }
@@ -62,16 +62,16 @@ impl Cursor {
 }
 
 impl Walk {
-    /// The next piece, of what is known; `Err` with a stretch that needs no copying.
+    /// The next piece of what is known; `Err` with the length of a run that needs no copying.
     fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
         let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
         let (at, len) = (self.at, end - self.at);
         let unit = whole_units(plan.target_of(at), STEP.min(self.end - at));
         let (len, need) = match need {
             Need::Nothing => (len, Some(need)),
-            // A unit of several extents: whoever copies it looks for itself.
+            // A unit of several extents: the task that copies it asks for block status again.
             _ if len < unit => (unit, None),
-            Need::Zeroes if plan.zeroes != Zeroes::Data => (len.min(ZEROES), Some(need)),
+            Need::Zeroes if plan.zeroes != CopyZeroes::Data => (len.min(ZEROES), Some(need)),
             Need::Zeroes | Need::Data | Need::Differences => (unit, Some(need)),
         };
         self.at = at + len;
@@ -89,11 +89,11 @@ fn whole_units(target: u64, len: u64) -> u64 {
     }
 }
 
-impl super::Pieces for Cursor {
+impl super::Pieces for RangePieces {
     fn next<'a>(
         &'a self,
         plan: &'a CopyPlan,
-        pace: &'a dyn Pace,
+        control: &'a dyn CopyControl,
     ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
         Box::pin(async move {
             loop {
@@ -105,7 +105,7 @@ impl super::Pieces for Cursor {
                     match walk.piece(plan) {
                         Some(Ok(piece)) => return Ok(Some(piece)),
                         Some(Err(passed)) => {
-                            pace.done(passed);
+                            control.progressed(passed);
                             continue;
                         }
                         None if walk.at >= walk.end => return Ok(None),
@@ -113,8 +113,8 @@ impl super::Pieces for Cursor {
                     }
                 };
                 let (need, len) = match plan.look(at, end - at).await {
-                    // Whoever copies it asks again, and tells.
-                    Err(_) if plan.lost.is_some() => (Need::Data, SECTOR.min(end - at)),
+                    // The task that copies it asks again, and reports the error.
+                    Err(_) if plan.on_unreadable.is_some() => (Need::Data, SECTOR.min(end - at)),
                     seen => seen?,
                 };
                 self.walk.lock().known = Some((need, at + len));
@@ -127,16 +127,16 @@ impl super::Pieces for Cursor {
     }
 }
 
-/// The dirty chunks of a bitmap, in one lap from its start to its end: what becomes dirty behind it is left for the
-/// next lap.
-pub struct Dirty {
+/// The dirty chunks of a bitmap, in one pass from its start to its end: what becomes dirty behind the pass is left for
+/// the next one.
+pub struct DirtyPieces {
     bitmap: Arc<DirtyBitmap>,
     from: Mutex<u64>,
 }
 
-impl Dirty {
-    /// A lap over what is dirty in `bitmap`.
-    pub fn lap(bitmap: Arc<DirtyBitmap>) -> Self {
+impl DirtyPieces {
+    /// One pass over the dirty chunks of `bitmap`.
+    pub fn new(bitmap: Arc<DirtyBitmap>) -> Self {
         Self { bitmap, from: Mutex::new(0) }
     }
 
@@ -149,11 +149,11 @@ impl Dirty {
     }
 }
 
-impl Pieces for Dirty {
+impl Pieces for DirtyPieces {
     fn next<'a>(
         &'a self,
         _: &'a CopyPlan,
-        _: &'a dyn Pace,
+        _: &'a dyn CopyControl,
     ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
         let next = self.take().filter(|range| !range.is_empty());
         Box::pin(async move { Ok(next.map(|range| Piece { range, need: None })) })
@@ -169,17 +169,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lap_never_comes_back_and_leaves_new_dirt_behind_it_to_the_next() {
+    fn a_pass_over_a_bitmap_leaves_what_becomes_dirty_behind_it_to_the_next_pass() {
         let bitmap = Arc::new(DirtyBitmap::new(3 << 20, 65536));
         bitmap.mark(0, 3 << 19);
-        let lap = Dirty::lap(bitmap.clone());
-        assert_eq!(lap.take(), Some(0..1 << 20));
+        let pass = DirtyPieces::new(bitmap.clone());
+        assert_eq!(pass.take(), Some(0..1 << 20));
         bitmap.mark(65536, 10);
         bitmap.mark(2 << 20, 10);
-        assert_eq!(lap.take(), Some(1 << 20..3 << 19));
-        assert_eq!(lap.take(), Some(2 << 20..(2 << 20) + 65536));
-        assert_eq!(lap.take(), None);
-        assert_eq!(Dirty::lap(bitmap).take(), Some(65536..2 * 65536));
+        assert_eq!(pass.take(), Some(1 << 20..3 << 19));
+        assert_eq!(pass.take(), Some(2 << 20..(2 << 20) + 65536));
+        assert_eq!(pass.take(), None);
+        assert_eq!(DirtyPieces::new(bitmap).take(), Some(65536..2 * 65536));
     }
 
     #[test]

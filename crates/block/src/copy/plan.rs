@@ -1,6 +1,6 @@
-//! What is copied, and how: the two ends, what is left out, what becomes of zeroes.
+//! What is copied and how: source and target, what is left out, how zeroes are written.
 use super::flight::STEP;
-use super::{CopyError, Step};
+use super::{CopyError, CopyStep};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::io::{Placed, WriteFlags, ZeroFlags};
@@ -9,214 +9,215 @@ use crate::status::Status;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
-/// What is looked at again after an error of the source, byte for byte saved what can be.
+/// Unit in which an unreadable range of the source is read again to save what can be read.
 pub(super) const SECTOR: u64 = 512;
 
-/// Bytes that are compared at a time where the target has no clusters.
+/// Unit of comparison where the target has no clusters.
 const UNIT: u64 = 65536;
 
-/// Fewest bytes that are compared at a time.
+/// Smallest unit of comparison.
 const LEAST_UNIT: u64 = 4096;
 
 /// Where a copy reads from or writes to.
 #[derive(Debug, Clone)]
-pub enum Port {
+pub enum Endpoint {
     /// Through an entry, waiting at its gate.
     Entry(Arc<Backend>),
-    /// Straight at a node: for whoever has closed the gates above it.
+    /// Directly at a node: only with the gates above it closed.
     Inner(Arc<Node>),
 }
 
-impl Port {
-    /// Whether zeroes cost less than data, also where something else shows now.
+impl Endpoint {
+    /// Whether writing zeroes costs less than writing data.
     fn zeroes_are_cheap(&self) -> bool {
         match self {
-            Port::Entry(entry) => entry.node().facts().can_write_zeroes,
-            Port::Inner(node) => node.facts().can_write_zeroes,
+            Endpoint::Entry(entry) => entry.node().facts().can_write_zeroes,
+            Endpoint::Inner(node) => node.facts().can_write_zeroes,
         }
     }
 
-    /// Bytes that are compared at a time: those that are stored at a time.
+    /// Unit of comparison: a cluster of the target, within limits.
     pub(super) fn unit(&self) -> u64 {
         let size = match self {
-            Port::Entry(entry) => entry.node().facts().cluster_size,
-            Port::Inner(node) => node.facts().cluster_size,
+            Endpoint::Entry(entry) => entry.node().facts().cluster_size,
+            Endpoint::Inner(node) => node.facts().cluster_size,
         };
         size.unwrap_or(UNIT).clamp(LEAST_UNIT, STEP)
     }
 
     async fn status(&self, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
         match (self, base) {
-            (Port::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
-            (Port::Entry(entry), None) => entry.status(offset, len).await,
-            (Port::Inner(node), base) => node.status(offset, len, base).await,
+            (Endpoint::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
+            (Endpoint::Entry(entry), None) => entry.status(offset, len).await,
+            (Endpoint::Inner(node), base) => node.status(offset, len, base).await,
         }
     }
 
-    /// Reads at once what can be; how many bytes of `buf` that was.
+    /// Reads inline what needs no waiting: how many bytes from the start of `buf`.
     pub(super) fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match self {
-            Port::Entry(entry) => entry.try_read(offset, buf),
-            Port::Inner(node) => node.try_read(offset, buf),
+            Endpoint::Entry(entry) => entry.try_read(offset, buf),
+            Endpoint::Inner(node) => node.try_read(offset, buf),
         }
     }
 
     pub(super) async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         match self {
-            Port::Entry(entry) => entry.read(offset, buf).await,
-            Port::Inner(node) => node.read(offset, buf).await,
+            Endpoint::Entry(entry) => entry.read(offset, buf).await,
+            Endpoint::Inner(node) => node.read(offset, buf).await,
         }
     }
 
     pub(super) async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
         let node = match self {
-            Port::Entry(entry) => &entry.node(),
-            Port::Inner(node) => node,
+            Endpoint::Entry(entry) => &entry.node(),
+            Endpoint::Inner(node) => node,
         };
         if node.has_place(offset, data.len()) {
             placed();
         }
         let done = match self {
-            Port::Entry(entry) => entry.try_write(offset, &data)?,
-            Port::Inner(node) => node.try_write(offset, &data)?,
+            Endpoint::Entry(entry) => entry.try_write(offset, &data)?,
+            Endpoint::Inner(node) => node.try_write(offset, &data)?,
         };
         if done == data.len() {
             return Ok(());
         }
         let (offset, rest) = (offset + done as u64, data.slice(done..data.len()));
         match self {
-            Port::Entry(entry) => entry.write_placed(offset, rest, WriteFlags::default(), placed).await,
-            Port::Inner(node) => node.write_placed(offset, rest, WriteFlags::default(), placed).await,
+            Endpoint::Entry(entry) => entry.write_placed(offset, rest, WriteFlags::default(), placed).await,
+            Endpoint::Inner(node) => node.write_placed(offset, rest, WriteFlags::default(), placed).await,
         }
     }
 
     pub(super) async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         let flags = ZeroFlags { unmap: true, ..ZeroFlags::default() };
         match self {
-            Port::Entry(entry) => entry.write_zeroes(offset, len, flags).await,
-            Port::Inner(node) => node.write_zeroes(offset, len, flags).await,
+            Endpoint::Entry(entry) => entry.write_zeroes(offset, len, flags).await,
+            Endpoint::Inner(node) => node.write_zeroes(offset, len, flags).await,
         }
     }
 }
 
-/// The target lies over something that shows what is not copied.
+/// What the target shows already where nothing is copied to: it is an overlay, or a layer of the source itself.
 #[derive(Debug, Clone)]
-pub struct Over {
-    /// What the source's layers above this node hold is copied; without it what any layer holds.
+pub struct Existing {
+    /// Data of the source's layers above this node are copied; `None`: data of all layers.
     pub base: Option<Arc<Node>>,
-    /// What they do not hold.
-    pub rest: Rest,
-    /// From here on, in bytes of the target, it reads as zeroes before the copy.
+    /// What is done with ranges that those layers don't hold.
+    pub unallocated: Unallocated,
+    /// Offset in the target from which on it reads as zeroes before the copy.
     pub length: u64,
 }
 
-/// What becomes of ranges that the looked-at layers of the source do not hold.
+/// What is done with ranges that the source's layers above the base don't hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// The target shows what the base holds: nothing is to be done.
+pub enum Unallocated {
+    /// Target and source have the base in common: nothing.
     Shown,
-    /// What the target shows is another thing: it is compared, and copied where it differs.
+    /// The target shows other content there: both are compared, and differences are copied.
     Compared,
 }
 
-/// What becomes of zeroes.
+/// How zeroes of the source are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Zeroes {
-    /// They are written as zeroes.
+pub enum CopyZeroes {
+    /// With write-zeroes requests.
     Write,
-    /// The target reads as zeroes already: nothing.
+    /// Not at all: the target reads as zeroes already.
     Skip,
-    /// They are written as data.
+    /// As data.
     Data,
 }
 
-/// Hears of what could not be read, where zeroes take its place.
-pub type Lost = Arc<dyn Fn(&CopyError) + Send + Sync>;
+/// Is called for each range that could not be read and became zeroes in the target.
+pub type OnUnreadable = Arc<dyn Fn(&CopyError) + Send + Sync>;
 
-/// From where to where, and what is left out.
+/// What is copied from where to where, and how.
 #[derive(Clone)]
 pub struct CopyPlan {
     /// Read from here.
-    pub source: Port,
+    pub source: Endpoint,
     /// Write to there.
-    pub target: Port,
-    /// Where the target's first byte comes from, in bytes of the source.
+    pub target: Endpoint,
+    /// Offset in the source where the copy begins.
     pub from: u64,
-    /// Where it goes to, in bytes of the target.
+    /// Offset in the target where the copy begins.
     pub to: u64,
-    /// What the target lies over, if that shows what is not copied.
-    pub over: Option<Over>,
-    /// What becomes of zeroes.
-    pub zeroes: Zeroes,
-    /// Zeroes inside of data are looked for in units of so many bytes; 0: not at all.
+    /// What the target shows where nothing is copied; `None`: everything is copied.
+    pub existing: Option<Existing>,
+    /// How zeroes of the source are written.
+    pub zeroes: CopyZeroes,
+    /// Zeroes inside data are searched for in units of so many bytes; 0: not at all.
     pub sparse: usize,
-    /// Pieces are written as they come, not in their order.
+    /// Pieces may be written in any order.
     pub out_of_order: bool,
-    /// Bytes that are copied in order on the worker that asks, before the others help: a small copy ends sooner so.
-    pub alone: u64,
-    /// Where there is one, what can't be read is told to it and becomes zeroes.
-    pub lost: Option<Lost>,
+    /// So many bytes are copied first, piece after piece, on the calling worker: a small copy ends sooner that way.
+    pub serial: u64,
+    /// If set, what can't be read becomes zeroes and is reported here; else it is an error.
+    pub on_unreadable: Option<OnUnreadable>,
 }
 
-/// What is to be done with a range.
+/// How a range is to be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     Data,
     Zeroes,
     Nothing,
-    /// Data, where the target shows something else.
+    /// Data, but only where the target shows something else.
     Differences,
 }
 
 impl CopyPlan {
     /// A copy of everything.
-    pub fn new(source: Port, target: Port) -> Self {
+    pub fn new(source: Endpoint, target: Endpoint) -> Self {
         Self {
             source,
             target,
             from: 0,
             to: 0,
-            over: None,
-            zeroes: Zeroes::Write,
+            existing: None,
+            zeroes: CopyZeroes::Write,
             sparse: 0,
             out_of_order: false,
-            alone: 0,
-            lost: None,
+            serial: 0,
+            on_unreadable: None,
         }
     }
 
-    /// A copy of what the layers of `source` above `base` hold.
-    pub fn above(base: &Arc<Node>, source: Port, target: Port) -> Self {
-        let over = Over { base: Some(base.clone()), rest: Rest::Shown, length: u64::MAX };
-        Self { over: Some(over), ..Self::new(source, target) }
+    /// A copy of the data in the layers of `source` above `base`.
+    pub fn above(base: &Arc<Node>, source: Endpoint, target: Endpoint) -> Self {
+        let existing =
+            Existing { base: Some(base.clone()), unallocated: Unallocated::Shown, length: u64::MAX };
+        Self { existing: Some(existing), ..Self::new(source, target) }
     }
 
-    /// Where a byte of the source goes to.
+    /// The target's offset of a byte of the source.
     pub(super) fn target_of(&self, offset: u64) -> u64 {
         self.to.saturating_add(offset.saturating_sub(self.from))
     }
 
-    /// What the start of a range of the source needs, and how many bytes of it.
+    /// How the start of a range of the source is to be copied, and how many bytes of it.
     pub(super) async fn look(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
-        let base = self.over.as_ref().and_then(|over| over.base.as_ref());
+        let base = self.existing.as_ref().and_then(|existing| existing.base.as_ref());
         let status = self.source.status(offset, len, base).await;
-        let status = status.map_err(|error| CopyError { step: Step::Status, offset, error })?;
+        let status = status.map_err(|error| CopyError { step: CopyStep::Status, offset, error })?;
         let (target, len) = (self.target_of(offset), status.len.min(len));
-        let Some(over) = &self.over else {
+        let Some(existing) = &self.existing else {
             let need = match status.zero {
-                true if self.zeroes == Zeroes::Skip => Need::Nothing,
+                true if self.zeroes == CopyZeroes::Skip => Need::Nothing,
                 true => Need::Zeroes,
                 false => Need::Data,
             };
             return Ok((need, len));
         };
-        let len = if target < over.length { len.min(over.length - target) } else { len };
-        let need = match (status.allocated, over.rest) {
-            _ if target >= over.length && status.zero => Need::Nothing,
-            (false, Rest::Shown) => Need::Nothing,
-            (false, Rest::Compared) => return self.compare(offset, len).await,
+        let len = if target < existing.length { len.min(existing.length - target) } else { len };
+        let need = match (status.allocated, existing.unallocated) {
+            _ if target >= existing.length && status.zero => Need::Nothing,
+            (false, Unallocated::Shown) => Need::Nothing,
+            (false, Unallocated::Compared) => return self.compare(offset, len).await,
             (true, _) if !status.zero => Need::Data,
-            (true, _) if self.zeroes == Zeroes::Write && !self.target.zeroes_are_cheap() => {
+            (true, _) if self.zeroes == CopyZeroes::Write && !self.target.zeroes_are_cheap() => {
                 return self.unless_zero(target, len).await;
             }
             (true, _) => Need::Zeroes,
@@ -224,10 +225,10 @@ impl CopyPlan {
         Ok((need, len))
     }
 
-    /// What a range needs that the layers above the base do not hold.
+    /// How a range is to be copied that the layers above the base don't hold.
     async fn compare(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
         let status = self.source.status(offset, len, None).await;
-        let status = status.map_err(|error| CopyError { step: Step::Status, offset, error })?;
+        let status = status.map_err(|error| CopyError { step: CopyStep::Status, offset, error })?;
         let len = status.len.min(len);
         if !status.zero {
             return Ok((Need::Differences, len));
@@ -235,18 +236,18 @@ impl CopyPlan {
         self.unless_zero(self.target_of(offset), len).await
     }
 
-    /// Zeroes, unless the target, `target` bytes into it, reads as zeroes already.
+    /// Zeroes, unless the target already reads as zeroes at offset `target`.
     async fn unless_zero(&self, target: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
         let shown = self.target.status(target, len, None).await;
-        let shown = shown.map_err(|error| CopyError { step: Step::Write, offset: target, error })?;
+        let shown = shown.map_err(|error| CopyError { step: CopyStep::Write, offset: target, error })?;
         Ok((if shown.zero { Need::Nothing } else { Need::Zeroes }, shown.len.min(len)))
     }
 
-    /// Passes over what can't be read, if that is wanted.
-    pub(super) fn lose(&self, error: CopyError) -> std::result::Result<(), CopyError> {
-        match &self.lost {
-            Some(lost) => {
-                lost(&error);
+    /// Reports what can't be read if it may be skipped; else the error.
+    pub(super) fn skip_unreadable(&self, error: CopyError) -> std::result::Result<(), CopyError> {
+        match &self.on_unreadable {
+            Some(tell) => {
+                tell(&error);
                 Ok(())
             }
             None => Err(error),

@@ -18,7 +18,7 @@ pub struct Guard {
 }
 
 /// A change of a file that is to be judged.
-pub enum Change<'a> {
+pub enum GuardedChange<'a> {
     /// Data from an offset on.
     Data(u64, &'a [u8]),
     /// Zeroes in place of this range.
@@ -28,9 +28,9 @@ pub enum Change<'a> {
 }
 
 /// The right to change guarded bytes. Others wait until it is dropped.
-pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
+pub struct ChangeTurn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
 
-impl Token for Turn {
+impl Token for ChangeTurn {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         Box::pin(async { Ok(()) })
     }
@@ -56,16 +56,16 @@ impl Guard {
     }
 
     /// Waits for the right to change guarded bytes.
-    pub async fn turn(&self) -> Turn {
-        Turn(self.turn.clone().lock_owned().await)
+    pub async fn turn(&self) -> ChangeTurn {
+        ChangeTurn(self.turn.clone().lock_owned().await)
     }
 
     /// Refuses a change after which the file would look like another format. To be called with the turn held.
-    pub async fn judge(&self, file: &Node, change: Change<'_>) -> Result<()> {
+    pub async fn judge(&self, file: &Node, change: GuardedChange<'_>) -> Result<()> {
         let length = match &change {
-            Change::Data(at, data) => file.length().max(at.saturating_add(data.len() as u64)),
-            Change::Zeroes(range) => file.length().max(range.end),
-            Change::Length(length) => *length,
+            GuardedChange::Data(at, data) => file.length().max(at.saturating_add(data.len() as u64)),
+            GuardedChange::Zeroes(range) => file.length().max(range.end),
+            GuardedChange::Length(length) => *length,
         };
         let head = look(file, 0..length.min(SPAN), &change).await?;
         let tail = match length.checked_sub(SPAN) {
@@ -86,14 +86,14 @@ impl Guard {
 }
 
 /// A range of the file as it will be.
-async fn look(file: &Node, range: Range<u64>, change: &Change<'_>) -> Result<BufMut> {
+async fn look(file: &Node, range: Range<u64>, change: &GuardedChange<'_>) -> Result<BufMut> {
     let (mut bytes, result) =
         file.read_or_zero(range.start, BufMut::with_len((range.end - range.start) as usize)).await;
     result?;
     let changed = match change {
-        Change::Data(at, data) => *at..at.saturating_add(data.len() as u64),
-        Change::Zeroes(range) => range.clone(),
-        Change::Length(_) => 0..0,
+        GuardedChange::Data(at, data) => *at..at.saturating_add(data.len() as u64),
+        GuardedChange::Zeroes(range) => range.clone(),
+        GuardedChange::Length(_) => 0..0,
     };
     let both = changed.start.max(range.start)..changed.end.min(range.end);
     if both.is_empty() {
@@ -102,12 +102,12 @@ async fn look(file: &Node, range: Range<u64>, change: &Change<'_>) -> Result<Buf
     let within = |start: u64| (both.start - start) as usize..(both.end - start) as usize;
     let Some(part) = bytes.get_mut(within(range.start)) else { return Ok(bytes) };
     match change {
-        Change::Data(at, data) => {
+        GuardedChange::Data(at, data) => {
             if let Some(new) = data.get(within(*at)) {
                 part.copy_from_slice(new);
             }
         }
-        Change::Zeroes(_) | Change::Length(_) => part.fill(0),
+        GuardedChange::Zeroes(_) | GuardedChange::Length(_) => part.fill(0),
     }
     Ok(bytes)
 }

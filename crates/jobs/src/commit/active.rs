@@ -16,8 +16,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    BlockError, CopyError, CopyPlan, Dirty, DirtyBitmap, ErrorKind, GraphChange, Pace, Port, Result, Verdict,
-    copy,
+    AfterError, BlockError, CopyControl, CopyError, CopyPlan, DirtyBitmap, DirtyPieces, Endpoint, ErrorKind,
+    GraphChange, Result, copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl ActiveCommit {
         let granularity = GRANULARITY.max((length / MAX_BITS).next_power_of_two());
         let bitmap = Arc::new(DirtyBitmap::new(length, granularity));
         let plan = |source, target| Arc::new(CopyPlan::above(&hold.base, source, target));
-        let through = plan(Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()));
-        let inner = plan(Port::Inner(hold.top.clone()), Port::Inner(hold.base.clone()));
+        let through = plan(Endpoint::Entry(hold.source.clone()), Endpoint::Entry(hold.target.clone()));
+        let inner = plan(Endpoint::Inner(hold.top.clone()), Endpoint::Inner(hold.base.clone()));
         if let Err(e) = watch(&hold, &bitmap).await {
             give_back(&hold).await;
             return Err(e);
@@ -85,7 +85,7 @@ impl ActiveCommit {
     /// One lap of copying. Tells whether source and target are as good as in step.
     async fn lap(&self, job: &Job) -> Result<bool> {
         let (before, failures) = (self.bitmap.dirty_bytes(), job.failures());
-        copy(&self.plan, &Dirty::lap(self.bitmap.clone()), PARALLEL, job).await?;
+        copy(&self.plan, &DirtyPieces::new(self.bitmap.clone()), PARALLEL, job).await?;
         let left = self.bitmap.dirty_bytes();
         job.set_remaining(left);
         // A guest that never stops writing must not keep the job from getting ready; what could not be copied must.
@@ -107,8 +107,8 @@ impl ActiveCommit {
         let Hold { top, base, .. } = &self.hold;
         change.quiesce(&[top.clone(), base.clone()]).await?;
         let left = self.bitmap.dirty_bytes();
-        copy(&self.inner, &Dirty::lap(self.bitmap.clone()), PARALLEL, &AtOnce).await?;
-        job.done(left);
+        copy(&self.inner, &DirtyPieces::new(self.bitmap.clone()), PARALLEL, &AtOnce).await?;
+        job.progressed(left);
         job.set_remaining(0);
         base.flush().await?;
         if !self.bitmap.is_clean() {
@@ -189,20 +189,20 @@ async fn give_back(hold: &Hold) {
 /// Copies without waiting and without mercy: what is done while everybody waits.
 struct AtOnce;
 
-impl Pace for AtOnce {
-    fn rests(&self) -> bool {
+impl CopyControl for AtOnce {
+    fn on_hold(&self) -> bool {
         false
     }
 
-    fn admit(&self) -> BoxFuture<'_, Result<()>> {
+    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn starts(&self, _bytes: u64) {}
+    fn started(&self, _bytes: u64) {}
 
-    fn done(&self, _bytes: u64) {}
+    fn progressed(&self, _bytes: u64) {}
 
-    fn failed<'a>(&'a self, _error: &'a CopyError) -> BoxFuture<'a, Verdict> {
-        Box::pin(std::future::ready(Verdict::Fail))
+    fn on_error<'a>(&'a self, _error: &'a CopyError) -> BoxFuture<'a, AfterError> {
+        Box::pin(std::future::ready(AfterError::Fail))
     }
 }

@@ -8,8 +8,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    ChildRole, CopyPlan, Cursor, DriverKind, ErrorKind, GraphChange, Link, Node, Port, Result, ZeroFlags,
-    copy, name_seen_from,
+    ChildRole, CopyPlan, DriverKind, Endpoint, ErrorKind, GraphChange, Link, Node, RangePieces, Result,
+    ZeroFlags, copy, name_seen_from,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -77,11 +77,12 @@ impl Work for IntermediateCommit {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let hold = &self.hold;
-            let (source, target) = (Port::Entry(hold.source.clone()), Port::Entry(hold.target.clone()));
+            let (source, target) =
+                (Endpoint::Entry(hold.source.clone()), Endpoint::Entry(hold.target.clone()));
             let plan = CopyPlan::above(&hold.base, source, target);
             let length = hold.top.length();
             job.set_len(length);
-            copy(&Arc::new(plan), &Cursor::new(0..length), PARALLEL, job).await?;
+            copy(&Arc::new(plan), &RangePieces::new(0..length), PARALLEL, job).await?;
             // Behind the end of the top a larger overlay saw zeroes, not what a longer base holds there.
             let rest = hold.base.length().saturating_sub(length);
             if rest > 0 {

@@ -1,6 +1,6 @@
 //! A QMP client on a session inside this process.
 use api::Value;
-use monitor::{Control, serve, wire::Layout};
+use monitor::{Control, serve, wire::MessageLayout};
 use rt::net::Stream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Client {
     pub fn connect(control: &Control) -> Client {
         let (ours, theirs) = Stream::pair().unwrap();
         let theirs = Arc::new(theirs);
-        rt::spawn(serve(control.clone(), theirs.clone(), theirs, Layout::Line)).detach();
+        rt::spawn(serve(control.clone(), theirs.clone(), theirs, MessageLayout::Line)).detach();
         Client { stream: Arc::new(ours), held: Vec::new(), events: Vec::new() }
     }
 

@@ -1,7 +1,7 @@
 //! Creating and resizing files: durable, with their directory entry, before anybody is told.
 use super::lock::Locks;
 use block::{BlockError, Claim, CreateOption, MAKER, OptionKind, Options, Result};
-use rt::{Allocate, BoxFuture, BufMut, File, Layout, OpenOptions};
+use rt::{Allocate, BoxFuture, BufMut, File, FileLayout, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -80,14 +80,14 @@ impl LayoutWanted {
     fn ask(&self, file: &File, filename: &str) {
         let wanted = self.extent_size.unwrap_or(EXTENT_SIZE);
         if wanted > 0
-            && let Err(error) = file.lay_out(Layout::ExtentSize(wanted))
+            && let Err(error) = file.set_layout(FileLayout::ExtentSize(wanted))
             && self.extent_size.is_some()
         {
             tracing::error!(filename, %error, "the extent size hint has no effect");
         }
         // Where nothing is copied on writes there is nothing to turn off.
         if self.nocow
-            && let Err(error) = file.lay_out(Layout::NoCopyOnWrite)
+            && let Err(error) = file.set_layout(FileLayout::NoCopyOnWrite)
         {
             tracing::debug!(filename, %error, "copy-on-write could not be turned off");
         }

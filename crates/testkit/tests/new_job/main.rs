@@ -1,13 +1,14 @@
 //! A new kind of job, from outside of the crates: it fills a range of a node with a byte, alone or together with others.
 //!
 //! What one has to write: a [`Work`] as a folder of `crates/jobs`, whose `run` goes on piece by piece, asking its [`Job`]
-//! before each (`admit`) and telling it what is done; what makes the result take effect (`commit`) and takes it back
+//! before each (`wait_to_start`) and telling it what is done; what makes the result take effect (`commit`) and takes it back
 //! (`abort`); and what it gives back (`end`). Its kind is a line of the schema's `JobType`, and so is its command.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use api::{BlockdevOnError, JobStatus, JobType};
 use block::{
-    Backend, BackendRequest, BlockError, Graph, Opt, Options, Pace, Perms, Registry, Result, WriteFlags,
+    Backend, BackendRequest, BlockError, CopyControl, Graph, Opt, Options, Perms, Registry, Result,
+    WriteFlags,
 };
 use futures_util::future::BoxFuture;
 use jobs::{Group, Job, JobRequest, Jobs, Sink, Work};
@@ -48,10 +49,10 @@ impl Work for Fill {
             for at in self.range.clone().step_by(PIECE as usize) {
                 let len = PIECE.min(self.range.end - at);
                 // Here it rests when it was paused, keeps to its speed, and ends when it was cancelled.
-                job.admit().await?;
-                job.starts(len);
+                job.wait_to_start().await?;
+                job.started(len);
                 self.piece(at, len).await?;
-                job.done(len);
+                job.progressed(len);
             }
             Ok(())
         })

@@ -12,7 +12,7 @@ use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{object, outln, progress, runtime};
-use block::{CopyPlan, Node, Port};
+use block::{CopyPlan, Endpoint, Node};
 use std::sync::Arc;
 
 /// Ranges that are under way at once.
@@ -186,7 +186,7 @@ async fn copy_down(
     if base.length() < length {
         image.graph.resize(base, length, "off").await?;
     }
-    let plan = CopyPlan::above(base, Port::Entry(image.backend.clone()), Port::Inner(base.clone()));
+    let plan = CopyPlan::above(base, Endpoint::Entry(image.backend.clone()), Endpoint::Inner(base.clone()));
     let reins = Reins::new(args.rate);
     let work = reins.copy(plan, 0..length, PARALLEL);
     let copied = progress::watch(console, progress, length, || reins.done(), work).await;

@@ -12,7 +12,10 @@ use crate::progress::Progress;
 use crate::size;
 use crate::usage::Manual;
 use crate::{object, progress, runtime};
-use block::{CopyPlan, Graph, Lost, Node, Over, Perms, Port, Rest, Share, Step, ZeroFlags, Zeroes};
+use block::{
+    CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, Node, OnUnreadable, Perms, Share, Unallocated,
+    ZeroFlags,
+};
 use std::sync::Arc;
 
 /// Longest run that `-S` may ask for, in bytes.
@@ -411,25 +414,25 @@ async fn fill(
     }
     let sparse = args.sparse.unwrap_or(SPARSE);
     let zeroes = match below {
-        _ if sparse == 0 => Zeroes::Data,
-        None if zeroed => Zeroes::Skip,
-        _ => Zeroes::Write,
+        _ if sparse == 0 => CopyZeroes::Data,
+        None if zeroed => CopyZeroes::Skip,
+        _ => CopyZeroes::Write,
     };
     let (reins, mut progress) = (Reins::new(args.rate), Progress::new(args.shown));
     let warn = Arc::new(console.warner());
-    let lost = |start| args.salvage.then(|| salvage(warn.clone(), start));
+    let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
     let work = async {
         let mut start = 0;
         for source in sources {
             let entry = &source.backend;
             let plan = CopyPlan {
                 to: start,
-                over: below.as_ref().map(|below| over(&source.node(), below, args.create)),
+                existing: below.as_ref().map(|below| existing(&source.node(), below, args.create)),
                 zeroes,
                 sparse: if args.as_it_is { 0 } else { sparse },
                 out_of_order: args.out_of_order,
-                lost: lost(start),
-                ..CopyPlan::new(Port::Entry(entry.clone()), Port::Entry(target.backend.clone()))
+                on_unreadable: unreadable(start),
+                ..CopyPlan::new(Endpoint::Entry(entry.clone()), Endpoint::Entry(target.backend.clone()))
             };
             reins
                 .copy(plan, 0..entry.length(), args.parallel)
@@ -453,22 +456,22 @@ async fn fill(
 
 /// What an overlay on `below` shows without a copy. Only where a new one's backing image is a layer of the source, the
 /// same file read in the same way, what the layers above do not hold is known to show; anything else is compared.
-fn over(source: &Arc<Node>, below: &Arc<Node>, new: bool) -> Over {
+fn existing(source: &Arc<Node>, below: &Arc<Node>, new: bool) -> Existing {
     let next = |node: &Arc<Node>| node.skip_filters().backing();
     let own = next(source);
     let shared = std::iter::successors(own.clone(), next).find(|layer| new && layer.shows_what(below));
     let length = if new { below.length() } else { u64::MAX };
     match shared {
-        Some(_) => Over { base: shared, rest: Rest::Shown, length },
-        None => Over { base: own, rest: Rest::Compared, length },
+        Some(_) => Existing { base: shared, unallocated: Unallocated::Shown, length },
+        None => Existing { base: own, unallocated: Unallocated::Compared, length },
     }
 }
 
 /// Tells at once what could not be read: zeroes are in its place.
-fn salvage(warn: Arc<impl Fn(&str) + Send + Sync + 'static>, start: u64) -> Lost {
+fn salvage(warn: Arc<impl Fn(&str) + Send + Sync + 'static>, start: u64) -> OnUnreadable {
     Arc::new(move |error| {
         let (place, why) = (start + error.offset, error.error.strerror());
-        let what = if error.step == Step::Status { "block status at offset" } else { "offset" };
+        let what = if error.step == CopyStep::Status { "block status at offset" } else { "offset" };
         warn(&format!("error while reading {what} {place}: {why}"));
     })
 }

@@ -13,7 +13,7 @@ use crate::getopt::Flag;
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{object, runtime};
-use block::{CopyPlan, Graph, Port, Zeroes};
+use block::{CopyPlan, CopyZeroes, Endpoint, Graph};
 
 /// Block size where none is given, in bytes.
 const BLOCK: u64 = 512;
@@ -131,12 +131,12 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
     create(graph, args, len).await?;
     let opened = Image::open_in(graph, &args.target).await;
     let target = opened.map_err(|error| image::cannot_open(&args.target.name, &error))?;
-    let zeroes = if target.node().facts().grows_with_zeroes { Zeroes::Skip } else { Zeroes::Write };
+    let zeroes = if target.node().facts().grows_with_zeroes { CopyZeroes::Skip } else { CopyZeroes::Write };
     let plan = CopyPlan {
         from,
         zeroes,
         sparse: copy::SPARSE,
-        ..CopyPlan::new(Port::Entry(image.backend.clone()), Port::Entry(target.backend.clone()))
+        ..CopyPlan::new(Endpoint::Entry(image.backend.clone()), Endpoint::Entry(target.backend.clone()))
     };
     let result = Reins::new(None).copy(plan, from..from + len, copy::PARALLEL).await;
     let closed = target.close().await;
