@@ -12,6 +12,7 @@ pub(crate) use depth::check_depth;
 pub use transaction::GraphChange;
 
 use crate::backend::Backend;
+use crate::blockers::{Blockers, Operations};
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::Domain;
@@ -280,8 +281,7 @@ impl Graph {
             highest: AtomicU64::new(0),
             padding: crate::lease::Leases::new(),
             monitor_owned: AtomicBool::new(false),
-            busy: RwLock::new(None),
-            unsteady: AtomicBool::new(false),
+            blockers: Blockers::default(),
             alarm: self.0.alarm.clone(),
             poison_cause: OnceLock::new(),
         });
@@ -289,7 +289,7 @@ impl Graph {
         if topology.nodes.iter().any(|n| n.name() == name) {
             return Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'")));
         }
-        node.edges.all().into_iter().try_for_each(|child| child.node.steady_for(&node))?;
+        node.edges.all().into_iter().try_for_each(|child| child.node.check_operation(Operations::READ))?;
         topology.add(&node)?;
         drop(topology);
         node.driver.attached(&node);
@@ -344,7 +344,7 @@ impl Graph {
         if !node.monitor_owned() {
             return Err(BlockError::invalid(format!("Node {name} is not owned by the monitor")));
         }
-        node.not_busy()?;
+        node.check_operation(Operations::DELETE)?;
         if let Some(user) = self.users(&node).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use by {user}")));
         }

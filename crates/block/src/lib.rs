@@ -19,6 +19,7 @@
 mod align;
 mod backend;
 mod bitmap;
+mod blockers;
 mod copy;
 mod create;
 mod driver;
@@ -45,6 +46,7 @@ mod sync;
 
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
+pub use blockers::{Blocker, Operations};
 pub use copy::{
     AfterError, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces, Endpoint,
     Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,

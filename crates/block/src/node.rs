@@ -1,8 +1,9 @@
 //! Nodes: a driver with a name, its children, and what the core keeps for it.
 use crate::bitmap::DirtyBitmap;
+use crate::blockers::Blockers;
 use crate::driver::{Driver, Facts};
 use crate::edges::Edges;
-use crate::error::{BlockError, ErrorKind, Result};
+use crate::error::{BlockError, ErrorKind};
 use crate::lease::Leases;
 use crate::open::Common;
 use crate::options::{Opt, Options};
@@ -51,8 +52,7 @@ pub struct Node {
     pub(crate) highest: AtomicU64,
     pub(crate) padding: Arc<Leases>,
     pub(crate) monitor_owned: AtomicBool,
-    pub(crate) busy: RwLock<Option<String>>,
-    pub(crate) unsteady: AtomicBool,
+    pub(crate) blockers: Blockers,
     pub(crate) alarm: Arc<Alarm>,
     /// What stopped all writing, in words.
     pub(crate) poison_cause: OnceLock<String>,
@@ -237,54 +237,6 @@ impl Node {
     pub(crate) fn mark_writable(&self, writable: bool) {
         self.set_slow(Slow::READ_ONLY, !writable);
         self.common.write().read_only = !writable;
-    }
-
-    /// What keeps the node busy (a job), if anything does.
-    pub fn busy(&self) -> Option<String> {
-        self.busy.read().clone()
-    }
-
-    /// Refuses a node that something keeps busy.
-    pub fn not_busy(&self) -> Result<(), BlockError> {
-        match self.busy() {
-            None => Ok(()),
-            Some(reason) => {
-                let text = format!("Node '{}' is busy: {reason}", self.name);
-                Err(BlockError::new(ErrorKind::Busy, text))
-            }
-        }
-    }
-
-    /// Whether what the node shows by itself changes under its readers at present.
-    pub fn unsteady(&self) -> bool {
-        self.unsteady.load(Acquire)
-    }
-
-    /// Says whether what the node shows by itself changes (a commit through it). No reader attaches meanwhile.
-    pub fn set_unsteady(&self, unsteady: bool) {
-        self.unsteady.store(unsteady, Release);
-    }
-
-    /// Refuses a user who would read what a job changes under its hands.
-    pub(crate) fn steady_for_user(&self, user: &str) -> Result<(), BlockError> {
-        if !self.unsteady() {
-            return Ok(());
-        }
-        let text = format!(
-            "Permission conflict on node '{}': {user} needs 'consistent read', which a job does not share",
-            self.name
-        );
-        Err(BlockError::new(ErrorKind::Busy, text))
-    }
-
-    /// The same for a new parent.
-    pub(crate) fn steady_for(&self, parent: &Node) -> Result<(), BlockError> {
-        self.steady_for_user(&format!("node '{}'", parent.name))
-    }
-
-    /// Sets or clears what keeps the node busy.
-    pub fn set_busy(&self, reason: Option<String>) {
-        *self.busy.write() = reason;
     }
 
     /// Bytes the storage occupies, of this node or of its file child.

@@ -268,6 +268,37 @@ fn a_user_that_needs_what_another_does_not_share_is_refused_and_nothing_changes(
 }
 
 #[test]
+fn each_operation_is_refused_by_every_blocker_that_names_it_and_by_no_other() {
+    rt::block_on_control(async {
+        let graph = graph();
+        let node = graph.add(memory("f")).await.unwrap();
+        let changes = node.block(Operations::CHANGE, "job 'a' works on it");
+        let reads = node.block(Operations::READ, "job 'b' changes what it shows");
+        assert_eq!(node.blocked_by(), ["job 'a' works on it", "job 'b' changes what it shows"]);
+        for operation in [Operations::RESIZE, Operations::REOPEN, Operations::OVERLAY, Operations::JOB] {
+            let refused = node.check_operation(operation).unwrap_err();
+            assert_eq!(
+                (refused.kind(), refused.message()),
+                (ErrorKind::Busy, "Node 'f' is busy: job 'a' works on it")
+            );
+        }
+        let busy = |e: BlockError| e.message().to_owned();
+        let (by_a, by_b) =
+            ("Node 'f' is busy: job 'a' works on it", "Node 'f' is busy: job 'b' changes what it shows");
+        assert_eq!(graph.resize(&node, 4096, "off").await.map_err(busy), Err(by_a.to_owned()));
+        assert_eq!(graph.remove("f").await.map_err(busy), Err(by_a.to_owned()));
+        assert_eq!(attach(&graph, "f", Perms::READER).await.map(drop).map_err(busy), Err(by_b.to_owned()));
+        assert_eq!(graph.add(overlay("o", "f")).await.map(drop).map_err(busy), Err(by_b.to_owned()));
+        drop(reads);
+        let reader = attach(&graph, "f", Perms::READER).await.unwrap();
+        graph.detach(&reader).await.unwrap();
+        assert!(graph.remove("f").await.is_err());
+        drop(changes);
+        graph.remove("f").await.unwrap();
+    });
+}
+
+#[test]
 fn names_are_unique_and_well_formed_and_a_failed_open_leaves_nothing() {
     rt::block_on_control(async {
         let graph = graph();

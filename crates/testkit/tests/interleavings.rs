@@ -314,7 +314,10 @@ async fn play(world: World) -> (String, Vec<u8>, usize) {
         let at = (sector * SECTOR) as usize;
         expect(&last, sector, &shown[at..at + SECTOR as usize], "the end");
     }
-    assert!(stage.graph.nodes().iter().all(|n| n.busy().is_none()), "a job's end leaves its mark");
+    assert!(
+        stage.graph.nodes().iter().all(|n| n.blocked_by().is_empty()),
+        "a job has ended and its blockers are left"
+    );
     let labels: Vec<_> = stage.graph.entries().iter().map(|e| e.label().to_owned()).collect();
     assert_eq!(labels, ["anchor"], "an entry is left");
     let filename = node.filename();

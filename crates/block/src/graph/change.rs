@@ -1,6 +1,7 @@
 //! The changes of edges, access and size that the graph knows by name.
 use super::topology::reachable;
 use super::{BackendRequest, Graph};
+use crate::blockers::Operations;
 use crate::edges::ChildRole;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
@@ -25,8 +26,8 @@ impl Graph {
         node: &Arc<Node>,
         overlay: &Arc<Node>,
     ) -> Result<()> {
-        node.not_busy()?;
-        overlay.not_busy()?;
+        node.check_operation(Operations::OVERLAY)?;
+        overlay.check_operation(Operations::OVERLAY)?;
         self.check_room_above(node)?;
         if overlay.backing().is_some() {
             return Err(BlockError::invalid("The overlay already has a backing image"));
@@ -101,7 +102,7 @@ impl Graph {
         crate::size::check_length(size)?;
         let mut change = self.change().await;
         let resized = async {
-            node.not_busy()?;
+            node.check_operation(Operations::RESIZE)?;
             if node.read_only() {
                 return Err(BlockError::new(ErrorKind::ReadOnly, "Image is read-only"));
             }

@@ -7,6 +7,7 @@
 //! Nodes that were opened together with their parent take over a change of `cache.direct` and `cache.no-flush`.
 use super::Graph;
 use crate::GraphChange;
+use crate::blockers::Operations;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Slow};
 use crate::open::{self, Common};
@@ -106,7 +107,7 @@ impl Graph {
         plans: &mut Vec<Plan>,
     ) -> Result<()> {
         let name = node.name();
-        node.not_busy()?;
+        node.check_operation(Operations::REOPEN)?;
         let driver = options.take_str("driver")?.unwrap_or_default();
         if driver != node.driver_name() {
             return Err(BlockError::invalid(format!("Cannot change the option 'driver' of '{name}'")));

@@ -14,6 +14,7 @@
 use super::topology::{Moved, Topology, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
+use crate::blockers::Operations;
 use crate::driver::{Link, Undo};
 use crate::edges::{ChildId, ChildRole};
 use crate::error::{BlockError, ErrorKind, Result};
@@ -98,7 +99,7 @@ impl GraphChange<'_> {
             ));
         }
         if perms.need.has(Share::READ) {
-            node.steady_for_user(&label)?;
+            node.check_operation(Operations::READ)?;
         }
         let gate = self.graph.domain().gate();
         let entry = Arc::new(Backend::new(label, node.clone(), gate, perms, pinned));
@@ -146,7 +147,7 @@ impl GraphChange<'_> {
         topology.has(node)?;
         if let Some(backing) = &backing {
             topology.has(backing)?;
-            backing.steady_for(node)?;
+            backing.check_operation(Operations::READ)?;
             if reachable(backing, node) {
                 return Err(BlockError::invalid(format!(
                     "Making '{}' a backing child of '{}' would create a cycle",

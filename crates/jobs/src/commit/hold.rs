@@ -1,8 +1,9 @@
-//! What a commit holds: the chain as busy, an entry above and one below, the base made writable.
+//! What a commit holds: blockers on the chain, an entry at each end, the base made writable.
 use block::{
-    Backend, BackendRequest, BlockError, ChildRole, ErrorKind, Graph, GraphChange, Node, Parent, Perms,
-    Result, Share,
+    Backend, BackendRequest, BlockError, Blocker, ChildRole, ErrorKind, Graph, GraphChange, Node, Operations,
+    Parent, Perms, Result, Share,
 };
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -15,76 +16,11 @@ pub(super) struct Hold {
     pub(super) base: Arc<Node>,
     pub(super) source: Arc<Backend>,
     pub(super) target: Arc<Backend>,
-    busy: BusyChain,
+    blockers: Mutex<Vec<Blocker>>,
     /// Layers that were writable before, and shall be again.
     frozen: Vec<Arc<Node>>,
     /// The base was read-only before, and shall be again.
     base_back_to_read_only: AtomicBool,
-}
-
-/// Nodes marked as busy, and nodes beside the chain that nobody may begin to use; given back when dropped.
-struct BusyChain {
-    chain: Vec<Arc<Node>>,
-    /// Overlays without users that stand on a layer of the chain: what they show changes.
-    idle: Vec<Arc<Node>>,
-}
-
-impl BusyChain {
-    /// Marks all of `chain`, or none.
-    fn mark(chain: Vec<Arc<Node>>, reason: &str) -> Result<Self> {
-        for node in &chain {
-            node.not_busy()?;
-        }
-        chain.iter().for_each(|n| n.set_busy(Some(reason.to_owned())));
-        Ok(Self { chain, idle: Vec::new() })
-    }
-
-    /// Keeps users away from overlays beside the chain, while what those show changes.
-    fn keep_idle(&mut self, overlays: Vec<Arc<Node>>) {
-        overlays.iter().for_each(|n| n.set_unsteady(true));
-        self.idle = overlays;
-    }
-
-    /// Says of the nodes between `top` and `base` that what they show by themselves changes: the base takes what lies
-    /// above them.
-    fn unsettle(&self, graph: &Graph, top: &Arc<Node>, base: &Arc<Node>) -> Result<()> {
-        let end = |n: &&Arc<Node>| !Arc::ptr_eq(n, base);
-        let between = self.chain.iter().skip_while(|n| !Arc::ptr_eq(n, top)).skip(1).take_while(end);
-        let reader = |node: &Arc<Node>| {
-            graph
-                .entries()
-                .into_iter()
-                .find(|e| Arc::ptr_eq(&e.node(), node) && e.perms().need.has(Share::READ))
-        };
-        for node in between {
-            if let Some(reader) = reader(node) {
-                let text = format!(
-                    "Permission conflict on node '{}': {} needs 'consistent read', which the job would not share",
-                    node.name(),
-                    reader.label()
-                );
-                return Err(BlockError::new(ErrorKind::Busy, text));
-            }
-            node.set_unsteady(true);
-        }
-        Ok(())
-    }
-
-    fn give_back(&self) {
-        for node in &self.idle {
-            node.set_unsteady(false);
-        }
-        for node in &self.chain {
-            node.set_unsteady(false);
-            node.set_busy(None);
-        }
-    }
-}
-
-impl Drop for BusyChain {
-    fn drop(&mut self) {
-        self.give_back();
-    }
 }
 
 /// The job's use of the top: others may do with it what they like, but for changing its size.
@@ -113,22 +49,36 @@ impl Hold {
         let mut change = graph.change().await;
         let seized = async {
             only_in_chain(graph, base, &still, top)?;
-            let mut busy = BusyChain::mark(chain, "block device is in use by block job: commit")?;
+            for node in &chain {
+                node.check_operation(Operations::JOB)?;
+            }
+            let in_use = |node: &Arc<Node>| {
+                node.block(Operations::CHANGE, "block device is in use by block job: commit")
+            };
+            let mut blockers: Vec<_> = chain.iter().map(in_use).collect();
             // Who writes to them now is in the way; once they are read-only, nobody new can be.
             let frozen: Vec<_> = still.iter().filter(|n| !n.read_only()).cloned().collect();
             for node in &frozen {
                 change.set_writable(node, false).await?;
             }
-            busy.unsettle(graph, top, base)?;
-            // Nodes are opened without the turn: whoever came to stand on the chain meanwhile is seen now, whoever comes
-            // later sees that it is unsteady.
-            busy.keep_idle(only_in_chain(graph, base, &still, top)?);
+            let no_reader = |node: &Arc<Node>| {
+                let holder = format!("job '{id}' changes what it shows and does not share 'consistent read'");
+                node.block(Operations::READ, holder)
+            };
+            for node in between(&chain, top, base) {
+                refuse_reader(graph, node)?;
+                blockers.push(no_reader(node));
+            }
+            // Nodes are opened without the turn: an overlay that was opened on the chain meanwhile is found now, a later
+            // one is refused by the blockers.
+            blockers.extend(only_in_chain(graph, base, &still, top)?.iter().map(no_reader));
             let was_read_only = base.read_only();
             change.set_writable(base, true).await?;
             let (source, target) = enter(&mut change, id, top, base).await?;
             let base_back_to_read_only = AtomicBool::new(was_read_only);
             let (graph, top, base) = (graph.clone(), top.clone(), base.clone());
-            Ok(Self { graph, top, base, source, target, busy, frozen, base_back_to_read_only })
+            let blockers = Mutex::new(blockers);
+            Ok(Self { graph, top, base, source, target, blockers, frozen, base_back_to_read_only })
         };
         let seized = seized.await;
         change.end(seized).await
@@ -155,8 +105,35 @@ impl Hold {
         for node in &self.frozen {
             result = result.and(self.graph.set_writable(node, true).await);
         }
-        self.busy.give_back();
+        self.blockers.lock().clear();
         result.and(self.graph.detach(&self.source).await)
+    }
+}
+
+/// The layers between `top` and `base`: what they show by themselves changes, because the base takes the data of the layers
+/// above them.
+fn between<'c>(
+    chain: &'c [Arc<Node>],
+    top: &Arc<Node>,
+    base: &Arc<Node>,
+) -> impl Iterator<Item = &'c Arc<Node>> {
+    let below_top = chain.iter().skip_while(move |n| !Arc::ptr_eq(n, top)).skip(1);
+    below_top.take_while(move |n| !Arc::ptr_eq(n, base))
+}
+
+/// Refuses a node that an entry reads.
+fn refuse_reader(graph: &Graph, node: &Arc<Node>) -> Result<()> {
+    let reads = |e: &Arc<Backend>| Arc::ptr_eq(&e.node(), node) && e.perms().need.has(Share::READ);
+    match graph.entries().into_iter().find(reads) {
+        None => Ok(()),
+        Some(reader) => {
+            let text = format!(
+                "Permission conflict on node '{}': {} needs 'consistent read', which the job would not share",
+                node.name(),
+                reader.label()
+            );
+            Err(BlockError::new(ErrorKind::Busy, text))
+        }
     }
 }
 

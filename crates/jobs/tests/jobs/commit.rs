@@ -133,7 +133,7 @@ async fn commit_under_writers(round: u64) {
         (0..after.len()).all(|i| after[i] == before[i] || !untouched(i)),
         "what nobody wrote is as before"
     );
-    assert!(base.busy().is_none() && active.busy().is_none());
+    assert!(base.blocked_by().is_empty() && active.blocked_by().is_empty());
     assert!(world.told().iter().any(|e| e.starts_with("COMPLETED")), "{:?}", world.told());
     assert_eq!(world.told().last().map(String::as_str), Some("null"));
 }
@@ -157,7 +157,7 @@ fn an_active_commit_tells_its_statuses_in_order_and_waits_for_complete() {
         let [active, mid, base] = world.chain().await;
         let before = content(&active).await;
         commit(&world.graph, &world.jobs, request()).await.unwrap();
-        assert_eq!(mid.busy().as_deref(), Some("block device is in use by block job: commit"));
+        assert_eq!(mid.blocked_by()[0], "block device is in use by block job: commit");
         let refused = world.graph.resize(&active, SIZE * 2, "off").await.unwrap_err();
         assert_eq!(refused.message(), "Node 'active' is busy: block device is in use by block job: commit");
         world.until_told("READY").await;
@@ -207,7 +207,7 @@ fn a_forced_cancel_leaves_the_chain_as_it_was() {
         let told = world.told();
         assert_eq!(told[told.len() - 4..], ["aborting", "CANCELLED", "concluded", "null"]);
         assert!(Arc::ptr_eq(&active.backing().unwrap(), &mid));
-        assert!(base.read_only() && base.busy().is_none());
+        assert!(base.read_only() && base.blocked_by().is_empty());
         assert_eq!(content(&active).await, before);
     });
 }
@@ -407,7 +407,7 @@ fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
             assert_eq!(refused.to_string(), expected, "{request:?}");
         }
         assert!(world.told().is_empty(), "nothing was started");
-        assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()));
+        assert!(world.graph.nodes().iter().all(|n| n.blocked_by().is_empty()));
     });
 }
 
@@ -434,7 +434,9 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
         assert!(refused.ends_with("guest writes to it"), "{refused}");
         world.graph.detach(&guest).await.unwrap();
         assert!(base.read_only() && !mid.read_only());
-        assert!(world.graph.nodes().iter().all(|n| n.busy().is_none()) && world.graph.entries().is_empty());
+        assert!(
+            world.graph.nodes().iter().all(|n| n.blocked_by().is_empty()) && world.graph.entries().is_empty()
+        );
 
         // Writable, but nobody writes: it stays still while the job runs, and is writable again afterwards.
         let request = BlockCommitArguments {
@@ -462,13 +464,16 @@ fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user
             .unwrap();
         for node in [&beside, &above] {
             let refused = reader(&world.graph, node).await.map(drop).unwrap_err().to_string();
-            assert!(refused.contains("needs 'consistent read'"), "{refused}");
+            assert!(
+                refused.contains("is busy: job 'j'") && refused.contains("'consistent read'"),
+                "{refused}"
+            );
         }
         world.jobs.cancel_all().await;
         world.until_told("CANCELLED").await;
         let entry = reader(&world.graph, &above).await.unwrap();
         world.graph.detach(&entry).await.unwrap();
-        assert!(world.graph.nodes().iter().all(|n| !n.unsteady() && n.busy().is_none()), "{mid:?}");
+        assert!(world.graph.nodes().iter().all(|n| n.blocked_by().is_empty()), "{mid:?}");
     });
 }
 

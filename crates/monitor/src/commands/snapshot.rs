@@ -4,7 +4,7 @@
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{BlockdevSnapshotSyncArguments, NewImageMode, QmpError};
-use block::{DriverType, Node, Opt, Options, Policy, name_seen_from};
+use block::{DriverType, Node, Operations, Opt, Options, Policy, name_seen_from};
 use std::sync::Arc;
 
 impl Control {
@@ -23,7 +23,7 @@ impl Control {
         let graph = self.graph();
         let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
         // What can be refused is refused before a file is made.
-        node.not_busy().map_err(failed)?;
+        node.check_operation(Operations::OVERLAY).map_err(failed)?;
         graph.check_room_above(&node).map_err(failed)?;
         let driver = self.overlay_driver(format.as_deref().unwrap_or("qcow2"))?;
         match snapshot_node_name.as_deref() {

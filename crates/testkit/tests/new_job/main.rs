@@ -7,8 +7,8 @@
 
 use api::{BlockdevOnError, JobStatus, JobType};
 use block::{
-    Backend, BackendRequest, BlockError, CopyControl, Graph, Opt, Options, Perms, Registry, Result,
-    WriteFlags,
+    Backend, BackendRequest, BlockError, Blocker, CopyControl, Graph, Operations, Opt, Options, Perms,
+    Registry, Result, WriteFlags,
 };
 use futures_util::future::BoxFuture;
 use jobs::{Group, Job, JobRequest, Jobs, Sink, Work};
@@ -30,6 +30,8 @@ struct Fill {
     range: Range<u64>,
     byte: u8,
     old: Mutex<Vec<(u64, Buf)>>,
+    /// Keeps the node as it is while the job works on it.
+    blocker: Mutex<Option<Blocker>>,
 }
 
 impl Fill {
@@ -78,6 +80,7 @@ impl Work for Fill {
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {
+        *self.blocker.lock() = None;
         Box::pin(self.graph.detach(&self.entry))
     }
 }
@@ -136,9 +139,11 @@ impl Desk {
             group: group.cloned(),
         };
         let (label, node) = (format!("job '{}'", request.id), self.graph.need_node(node).unwrap());
+        node.check_operation(Operations::JOB).unwrap();
+        let blocker = Mutex::new(Some(node.block(Operations::CHANGE, label.clone())));
         let entry = BackendRequest { label, node, perms: Perms::WRITER, pinned: true };
         let entry = self.graph.attach(entry).await.unwrap();
-        let work = Fill { graph: self.graph.clone(), entry, range, byte: 9, old: Mutex::default() };
+        let work = Fill { graph: self.graph.clone(), entry, range, byte: 9, old: Mutex::default(), blocker };
         self.jobs.start(request, Box::new(work)).await.unwrap()
     }
 
@@ -204,12 +209,16 @@ fn it_rests_while_it_is_paused_and_a_cancel_leaves_everything_as_it_was() {
             rt::sleep(Duration::from_secs(10)).await;
             assert_eq!((job.info().current_progress, desk.shows("a").await), (came, shows));
             assert!(desk.graph.remove("a").await.unwrap_err().message().contains("fill-a"));
+            let node = desk.graph.need_node("a").unwrap();
+            let refused = desk.graph.resize(&node, 2 * SIZE, "off").await.unwrap_err();
+            assert_eq!(refused.message(), "Node 'a' is busy: job 'fill-a'");
             job.resume().unwrap();
             until(&job, |job| job.info().current_progress > came).await;
             job.cancel(false).unwrap();
             job.concluded().await;
             assert_eq!(desk.shows("a").await, untouched());
             desk.ended(&["fill-a cancelled"]);
+            desk.graph.resize(&node, 2 * SIZE, "off").await.unwrap();
         })
     });
 }

@@ -1,0 +1,92 @@
+//! Blockers: what may not be done to a node while somebody works on it.
+//!
+//! Permissions ([`crate::Perms`]) say what users of a node do with its *data*, and follow the edges. Blockers say which
+//! operations on the *node itself* are refused meanwhile, and by whom: a job holds one for each node it works on, for as long
+//! as it works. Whoever begins an operation asks [`Node::check_operation`]; the error names the node and the holder.
+//!
+//! Neither says which users move when a node is replaced by another: that is a property of each entry
+//! ([`crate::BackendRequest::pinned`]).
+//!
+//! Laws:
+//! - a blocker holds until it is dropped; several on one node don't know of each other;
+//! - a blocker stops operations that begin after it was made. Its holder looks afterwards for what began before; with the
+//!   graph's turn held, that can only be nodes that were opened meanwhile.
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::node::Node;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Operations on a node that can be blocked: a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operations(u8);
+
+impl Operations {
+    /// A change of its size.
+    pub const RESIZE: Self = Self(1);
+    /// A change of its options.
+    pub const REOPEN: Self = Self(2);
+    /// Putting an overlay over it, or using it as the overlay of another node.
+    pub const OVERLAY: Self = Self(4);
+    /// Its deletion.
+    pub const DELETE: Self = Self(8);
+    /// Another job.
+    pub const JOB: Self = Self(16);
+    /// A new entry or parent that reads what the node shows by itself.
+    pub const READ: Self = Self(32);
+    /// All that changes the node or its place in the graph; new users may come.
+    pub const CHANGE: Self =
+        Self(Self::RESIZE.0 | Self::REOPEN.0 | Self::OVERLAY.0 | Self::DELETE.0 | Self::JOB.0);
+
+    /// Whether the sets have something in common.
+    const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// One holder's claim on a node.
+struct Claim {
+    operations: Operations,
+    holder: String,
+}
+
+/// The claims on a node.
+#[derive(Default)]
+pub(crate) struct Blockers(Mutex<Vec<Arc<Claim>>>);
+
+/// Keeps operations on a node from beginning until it is dropped.
+#[must_use = "the operations are blocked until it is dropped"]
+pub struct Blocker {
+    node: Arc<Node>,
+    claim: Arc<Claim>,
+}
+
+impl Drop for Blocker {
+    fn drop(&mut self) {
+        self.node.blockers.0.lock().retain(|claim| !Arc::ptr_eq(claim, &self.claim));
+    }
+}
+
+impl Node {
+    /// Blocks `operations`. `holder` says who blocks them, as the end of a sentence that begins "Node 'x' is busy:".
+    pub fn block(self: &Arc<Self>, operations: Operations, holder: impl Into<String>) -> Blocker {
+        let claim = Arc::new(Claim { operations, holder: holder.into() });
+        self.blockers.0.lock().push(claim.clone());
+        Blocker { node: self.clone(), claim }
+    }
+
+    /// Refuses an operation that somebody blocks.
+    pub fn check_operation(&self, operation: Operations) -> Result<()> {
+        match self.blockers.0.lock().iter().find(|claim| claim.operations.meets(operation)) {
+            None => Ok(()),
+            Some(claim) => {
+                let text = format!("Node '{}' is busy: {}", self.name, claim.holder);
+                Err(BlockError::new(ErrorKind::Busy, text))
+            }
+        }
+    }
+
+    /// Who blocks operations on the node, in the order they came.
+    pub fn blocked_by(&self) -> Vec<String> {
+        self.blockers.0.lock().iter().map(|claim| claim.holder.clone()).collect()
+    }
+}
