@@ -161,7 +161,7 @@ impl Image {
             self.place(&counts.page).await.map_err(|e| (set, e))?;
             let end = run.end().min(counts.first + self.g().counts_per_page());
             (at..end).for_each(|cluster| counts.set(cluster, count));
-            self.dirty_counts.mark(&counts.page);
+            self.counts.dirty.mark(&counts.page);
             at = end;
         }
         Ok(())

@@ -10,10 +10,10 @@
 use super::entry::{Entry, Geometry};
 use super::freed::{Gone, Why};
 use super::header::{COPIED, OFFSET_MASK};
-use super::image::{Image, TABLE_KEY};
+use super::image::{Image, Page, TABLE_KEY};
 use super::overlap::{INACTIVE_L2, Known, L2_TABLE};
 use block::Result;
-use block::metacache::Page;
+use block::metacache::{Be64, Codec, UNPLACED, may_lie_in_a_hole};
 use rt::{Buf, BufMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,29 +27,6 @@ pub(super) const SUSPECT: u32 = 1;
 pub(super) const UNJUDGED: u32 = 4;
 /// Mark of a slice of an L2 table that others refer to.
 pub(super) const SHARED: u32 = 2;
-
-/// Mark of a page of which a part may be a hole of the file: it has no space there to be written to ([`Image::place`]).
-pub(super) const UNPLACED: u32 = 8;
-/// No file system has smaller blocks.
-const SMALLEST_BLOCK: usize = 512;
-
-/// [`UNPLACED`] if the bytes of a table may come from a hole of the file.
-pub(super) fn may_lie_in_a_hole(bytes: &[u8]) -> u32 {
-    let hole = bytes.chunks(SMALLEST_BLOCK).any(|block| block.iter().all(|byte| *byte == 0));
-    if hole { UNPLACED } else { 0 }
-}
-
-/// Big-endian bytes as words.
-pub(super) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes.as_chunks::<8>().0.iter().map(|b| u64::from_be_bytes(*b))
-}
-
-/// Words as big-endian bytes.
-pub(super) fn bytes_of(words: &[u64]) -> BufMut {
-    let mut bytes = BufMut::with_len(words.len() * 8);
-    bytes.as_chunks_mut::<8>().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
-    bytes
-}
 
 /// An L2 table as an L1 entry names it.
 #[derive(Clone, Copy)]
@@ -105,12 +82,12 @@ impl Image {
         let place = table + number * TABLE_PAGE_WORDS * 8;
         let bytes = self.read_table(place, words * 8).await?;
         let g = self.g();
-        for (index, host) in (number * TABLE_PAGE_WORDS..).zip(words_of(&bytes).map(|w| w & OFFSET_MASK)) {
+        for (index, host) in (number * TABLE_PAGE_WORDS..).zip(Be64::words(&bytes).map(|w| w & OFFSET_MASK)) {
             if host != 0 && g.within(host) == 0 {
                 self.regions.found(g.cluster(host), Known { name: L2_TABLE, index });
             }
         }
-        Ok(self.tables.insert(Page::new(key, place, may_lie_in_a_hole(&bytes), words_of(&bytes))))
+        Ok(self.tables.insert(Page::read(key, place, &bytes)))
     }
 
     pub(super) async fn read_table(&self, offset: u64, len: u64) -> Result<BufMut> {
@@ -191,7 +168,7 @@ impl Image {
         let g = self.g();
         let place = table.host + g.slice_offset(slice);
         let bytes = self.read_slice(slice, place).await?;
-        let mut words: Vec<u64> = words_of(&bytes).collect();
+        let mut words: Vec<u64> = Be64::words(&bytes).collect();
         let mut marks = may_lie_in_a_hole(&bytes);
         if !table.owned {
             marks |= SHARED;
@@ -340,7 +317,7 @@ impl Image {
             return Ok(());
         }
         let words: Vec<u64> = page.words_from(0).collect();
-        self.write(page.place(), bytes_of(&words).freeze()).await?;
+        self.write(page.place(), Be64::bytes(&words).freeze()).await?;
         page.change_marks(0, UNPLACED);
         Ok(())
     }
@@ -369,7 +346,7 @@ impl Image {
         self.regions.add(run.start, Known { name: L2_TABLE, index });
         self.uniform.lock().forget(host);
         l1.set((index % TABLE_PAGE_WORDS) as usize, g.owned(host));
-        self.dirty_tables.mark(&l1);
+        self.tables.dirty.mark(&l1);
         Ok(host)
     }
 

@@ -28,13 +28,13 @@ impl Image {
         if !self.writable.load(Acquire) {
             return Ok(());
         }
-        self.turns.run(|| self.epoch()).await
+        self.group.run(|| self.epoch()).await
     }
 
     async fn epoch(self: &Arc<Self>) -> Result<()> {
         self.unharmed()?;
         self.freed.seal();
-        let tables = self.dirty_tables.seal();
+        let tables = self.tables.dirty.seal();
         if !tables.is_empty() {
             self.cover_clusters().await?;
         }
@@ -47,7 +47,7 @@ impl Image {
         }
         self.write_pages(&tables).await?;
         self.sync().await?;
-        self.dirty_tables.settle(&tables);
+        self.tables.dirty.settle(&tables);
         self.release_unmapped();
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::header::{Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::options::Settings;
 use super::overlap::Regions;
 use super::uniform;
-use block::metacache::{Cache, Dirty, Turns};
+use block::metacache::{Be64, Cache, GroupCommit};
 use block::{BlockError, ChildId, Domain, Edges, ErrorKind, Leases, Node, Notices, Result};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
@@ -48,11 +48,9 @@ pub(super) struct Image {
     pub counts_wait: AtomicBool,
 
     /// Pages of the L1 table (keys with [`TABLE_KEY`]) and slices of L2 tables.
-    pub tables: Cache,
-    pub dirty_tables: Dirty,
+    pub tables: Cache<Be64>,
     /// Pages of the refcount table (keys with [`TABLE_KEY`]) and of refcount blocks.
-    pub counts: Cache,
-    pub dirty_counts: Dirty,
+    pub counts: Cache<Be64>,
     pub count_writer: AsyncMutex<()>,
     /// Leases of guest clusters whose mapping changes.
     pub clusters: Arc<Leases>,
@@ -67,8 +65,11 @@ pub(super) struct Image {
     /// Reserved clusters that were never mapped, to be given back before the next allocation.
     pub returned: Mutex<Vec<Run>>,
     pub freed: Freed,
-    pub turns: Turns,
+    pub group: GroupCommit,
 }
+
+/// A page of a table, or of a refcount block.
+pub(super) type Page = block::metacache::Page<Be64>;
 
 /// Set in the cache keys of pages of the L1 table and the refcount table.
 pub(super) const TABLE_KEY: u64 = 1 << 63;
@@ -100,9 +101,7 @@ impl Image {
             header_turn: AsyncMutex::new(()),
             counts_wait: AtomicBool::new(false),
             tables,
-            dirty_tables: Dirty::default(),
             counts,
-            dirty_counts: Dirty::default(),
             count_writer: AsyncMutex::new(()),
             clusters: Leases::new(),
             slices: Leases::new(),
@@ -111,7 +110,7 @@ impl Image {
             alloc: AsyncMutex::default(),
             returned: Mutex::default(),
             freed: Freed::default(),
-            turns: Turns::default(),
+            group: GroupCommit::default(),
             header: RwLock::new(header),
             settings: RwLock::new(settings),
         }

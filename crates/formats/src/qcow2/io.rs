@@ -8,8 +8,7 @@ use super::compressed;
 use super::entry::Entry;
 use super::freed::{Gone, Why};
 use super::header::ZERO;
-use super::image::Image;
-use block::metacache::Page;
+use super::image::{Image, Page};
 use block::{Action, BlockError, ExtentKind, Lease, MapChange, Result, Token, Want, WritePlan};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
@@ -53,7 +52,7 @@ impl Change {
                 gone.push(Gone { start, count, why });
             }
         }
-        self.image.dirty_tables.mark(&self.page);
+        self.image.tables.dirty.mark(&self.page);
         gone.into_iter().for_each(|gone| self.image.freed.give_up(gone));
     }
 }
@@ -84,7 +83,7 @@ impl Image {
         let count = count.min(g.to_slice_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
         let page = self.slice_to_change(g.slice(cluster)).await?;
-        if self.tables.is_crowded_by(&self.dirty_tables, g.slice_words()) || self.too_much_waits() {
+        if self.tables.is_crowded(g.slice_words()) || self.too_much_waits() {
             // An early epoch makes room.
             self.flush().await?;
         }

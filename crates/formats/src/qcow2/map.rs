@@ -5,8 +5,7 @@
 //! entries of one L1 page as far as they are empty; for block status also whole tables that are one thing.
 use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
 use super::entry::{Entry, Geometry};
-use super::image::{Image, TABLE_KEY};
-use block::metacache::Page;
+use super::image::{Image, Page, TABLE_KEY};
 use block::{Extent, ExtentKind, Result, Want};
 use std::sync::atomic::Ordering::*;
 

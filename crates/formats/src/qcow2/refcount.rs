@@ -13,13 +13,13 @@
 //! Bounds: the table has at most 8 MiB; its pages and those of blocks are cached, never all loaded.
 //! Specification: qcow2.rst, "Host cluster management".
 use super::alloc::{Alloc, Run};
-use super::cache::{TABLE_PAGE_WORDS, bytes_of, may_lie_in_a_hole, words_of};
+use super::cache::TABLE_PAGE_WORDS;
 use super::entry::Geometry;
 use super::freed::{Gone, Why};
 use super::header::{MAX_REFCOUNT_TABLE_BYTES, REFCOUNT_BLOCK_MASK};
-use super::image::{Image, TABLE_KEY};
+use super::image::{Image, Page, TABLE_KEY};
 use super::overlap::{Known, REFCOUNT_BLOCK};
-use block::metacache::{Page, Sealed};
+use block::metacache::{Be64, Codec, Sealed};
 use block::{BlockError, ErrorKind, Result};
 use rt::BufMut;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl CountPage {
 fn block_of_ones(g: Geometry, ones: std::ops::Range<u64>) -> BufMut {
     let page = Page::new(0, 0, 0, (0..g.cluster_size() / 8).map(|_| 0));
     ones.for_each(|index| Slot::of(index, g.refcount_order).set(&page, 1));
-    bytes_of(&page.words_from(0).collect::<Vec<_>>())
+    Be64::bytes(&page.words_from(0).collect::<Vec<_>>())
 }
 
 impl Image {
@@ -103,13 +103,13 @@ impl Image {
         let words = (entries - number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
         let bytes = self.read_table(place, words * 8).await?;
         self.know_blocks(number * TABLE_PAGE_WORDS, &bytes);
-        Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, words_of(&bytes)))))
+        Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, Be64::words(&bytes)))))
     }
 
     /// Remembers the refcount blocks that entries of the table from `index` on name.
     fn know_blocks(&self, index: u64, entries: &[u8]) {
         let g = self.g();
-        for (index, host) in (index..).zip(words_of(entries)) {
+        for (index, host) in (index..).zip(Be64::words(entries)) {
             if host != 0 && g.within(host) == 0 {
                 self.regions.found(g.cluster(host), Known { name: REFCOUNT_BLOCK, index });
             }
@@ -127,7 +127,7 @@ impl Image {
         while at < entries * 8 {
             let bytes = self.read_table(table + at, PIECE.min(entries * 8 - at)).await?;
             self.know_blocks(at / 8, &bytes);
-            let first = || (at / 8..).zip(words_of(&bytes)).find(|(_, word)| !can_be(*word));
+            let first = || (at / 8..).zip(Be64::words(&bytes)).find(|(_, word)| !can_be(*word));
             wrong = wrong.or_else(first);
             at += PIECE;
         }
@@ -206,8 +206,8 @@ impl Image {
         let bytes_per_page = g.page_words() as u64 * 8;
         let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
         let bytes = self.read_table(place, bytes_per_page).await?;
-        let page = self.counts.insert(Page::new(number, place, may_lie_in_a_hole(&bytes), words_of(&bytes)));
-        if self.counts.is_crowded_by(&self.dirty_counts, g.page_words()) {
+        let page = self.counts.insert(Page::read(number, place, &bytes));
+        if self.counts.is_crowded(g.page_words()) {
             self.write_counts().await?;
         }
         found(page)
@@ -218,14 +218,14 @@ impl Image {
     /// Writes all dirty refcounts. Not durable before the next flush.
     pub(super) async fn write_counts(&self) -> Result<()> {
         let _writer = self.count_writer.lock().await;
-        let sealed = self.dirty_counts.seal();
+        let sealed = self.counts.dirty.seal();
         self.write_pages(&sealed).await?;
-        self.dirty_counts.settle(&sealed);
+        self.counts.dirty.settle(&sealed);
         Ok(())
     }
 
     /// Writes sealed pages to their places, neighbours together.
-    pub(super) async fn write_pages(&self, sealed: &[Sealed]) -> Result<()> {
+    pub(super) async fn write_pages(&self, sealed: &[Sealed<Be64>]) -> Result<()> {
         const LONGEST: usize = 128 << 10;
         let mut rest = sealed;
         while let Some(first) = rest.first() {
@@ -238,7 +238,7 @@ impl Image {
                 words.extend(&next.words);
                 count += 1;
             }
-            self.write(first.place, bytes_of(&words).freeze()).await?;
+            self.write(first.place, Be64::bytes(&words).freeze()).await?;
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
@@ -294,7 +294,7 @@ impl Image {
                     count => counts.set(cluster, count - 1),
                 }
             }
-            self.dirty_counts.mark(&counts.page);
+            self.counts.dirty.mark(&counts.page);
             at = end;
         }
         Ok(())
@@ -315,7 +315,7 @@ impl Image {
         self.write(host, block_of_ones(g, place - first..place - first + 1).freeze()).await?;
         self.sync().await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
-        self.write(table.place() + at as u64 * 8, bytes_of(&[host]).freeze()).await?;
+        self.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await?;
         table.set(at, host);
         self.regions.add(place, Known { name: REFCOUNT_BLOCK, index });
         Ok(place + 1)
@@ -343,7 +343,7 @@ impl Image {
             for (index, host) in (first_block..).zip(&blocks) {
                 let Some(table) = self.table_page(index).await? else { break };
                 let at = (index % TABLE_PAGE_WORDS) as usize;
-                self.write(table.place() + at as u64 * 8, bytes_of(&[*host]).freeze()).await?;
+                self.write(table.place() + at as u64 * 8, Be64::bytes(&[*host]).freeze()).await?;
                 table.set(at, *host);
             }
         }
@@ -381,7 +381,7 @@ impl Image {
         words.truncate(plan.first_block as usize);
         words.extend(blocks);
         words.resize((plan.table_clusters << g.cluster_bits) as usize / 8, 0);
-        self.write(place, bytes_of(&words).freeze()).await?;
+        self.write(place, Be64::bytes(&words).freeze()).await?;
         self.sync().await?;
         let clusters = plan.table_clusters as u32;
         self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters))

@@ -8,12 +8,12 @@
 //! What a larger disk shows beyond its old end is zeroes: never the old data of a cluster's tail, of a longer backing
 //! file, nor of clusters that a crash in the middle of a shrink left mapped. The header comes first there because a
 //! cluster that is unmapped while the disk still shows it would show the backing file's data.
-use super::cache::{TABLE_PAGE_WORDS, bytes_of, words_of};
+use super::cache::TABLE_PAGE_WORDS;
 use super::entry::Entry;
 use super::freed::{Gone, Why};
 use super::header::{OFFSET_MASK, ZERO};
-use super::image::{Image, TABLE_KEY};
-use block::metacache::Page;
+use super::image::{Image, Page, TABLE_KEY};
+use block::metacache::{Be64, Codec};
 use block::{BlockError, ErrorKind, ExtentKind, Node, Result, Want, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -125,9 +125,10 @@ impl Image {
         let run = self.allocate_whole(g.clusters(entries * 8)).await?;
         let place = run.start << g.cluster_bits;
         let written = async {
-            let mut words = words_of(&self.read_table(old_place, old_entries * 8).await?).collect::<Vec<_>>();
+            let mut words =
+                Be64::words(&self.read_table(old_place, old_entries * 8).await?).collect::<Vec<_>>();
             words.resize((run.count << g.cluster_bits) as usize / 8, 0);
-            self.write(place, bytes_of(&words).freeze()).await?;
+            self.write(place, Be64::bytes(&words).freeze()).await?;
             self.write_counts().await?;
             self.sync().await?;
             self.change_header(|h| (h.l1_offset, h.l1_entries) = (place, entries as u32)).await
@@ -198,8 +199,8 @@ impl Image {
             for i in 0..found.run.count {
                 page.set(index + i as usize, g.owned(host + (i << g.cluster_bits)));
             }
-            self.dirty_tables.mark(&page);
-            if self.tables.is_crowded_by(&self.dirty_tables, g.slice_words()) {
+            self.tables.dirty.mark(&page);
+            if self.tables.is_crowded(g.slice_words()) {
                 self.flush().await?;
             }
             at += found.run.count;
@@ -270,7 +271,7 @@ impl Image {
     fn unmap_entries(&self, page: &Arc<Page>, first: usize) {
         let g = self.g();
         let old: Vec<u64> = (first..page.len()).map(|index| page.set(index, 0)).collect();
-        self.dirty_tables.mark(page);
+        self.tables.dirty.mark(page);
         for (start, count) in old.into_iter().filter_map(|word| Entry::of(word, g).host_clusters(g)) {
             self.freed.give_up(Gone { start, count, why: Why::Always });
         }
@@ -293,7 +294,7 @@ impl Image {
             gone.extend(hosts.map(|(start, count)| Gone { start, count, why: Why::Always }));
         }
         l1.set(at, 0);
-        self.dirty_tables.mark(&l1);
+        self.tables.dirty.mark(&l1);
         gone.push(Gone { start: g.cluster(word & OFFSET_MASK), count: 1, why: Why::Always });
         gone.into_iter().for_each(|gone| self.freed.give_up(gone));
         // The table is no longer this image's: its pages must not be found again.

@@ -9,10 +9,11 @@
 //! this image's own are remembered: they never change, and when a new table takes the same place, the old is forgotten.
 //!
 //! Bounds: [`MOST_KNOWN`] tables; [`MOST_AGAIN`] entries.
-use super::cache::{TABLE_PAGE_WORDS, words_of};
+use super::cache::TABLE_PAGE_WORDS;
 use super::entry::Entry;
 use super::image::Image;
 use super::map::following;
+use block::metacache::{Be64, Codec};
 use block::{BlockError, ErrorKind, Extent, Result, Want};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::*;
@@ -107,7 +108,7 @@ impl Image {
         let g = self.g();
         let times = self.uniform.lock().times;
         let bytes = self.read_table(host, g.cluster_size()).await?;
-        let mut words = words_of(&bytes);
+        let mut words = Be64::words(&bytes);
         let first = words.next().unwrap_or_default();
         let table = if 1 + following(first, words, g) == 1 << g.entry_bits {
             Table::Uniform(first)
