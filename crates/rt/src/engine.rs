@@ -1,328 +1,54 @@
-//! File operations that wait: one state that lives until the kernel has finished, whoever does the work.
-//!
-//! ```text
-//!   future ──first poll──▶ Op (Arc) ──▶ this worker's ring │ pool of threads
-//!     ▲                     │  owns buffer and descriptor; short counts, EINTR, EAGAIN, ECANCELED continue
-//!     └──── atomic waker ◀──┘  at its offset, also when the future is gone
-//! ```
+//! Which engine does file operations: a ring on each worker, or one pool of threads for all.
 
-use std::future::Future;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::OnceLock;
 
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
+use crate::config::Engine;
+use crate::ring::Ring;
 
-use crate::buf::{Buf, BufMut};
-use crate::threads::{Job, Pool};
-use crate::{local, sys};
-
-/// Most threads that do file operations at once.
-pub(crate) const MAX_FILE_THREADS: usize = 16;
-
-/// Does what no ring does: all file operations under the threads engine, the odd one beside a ring.
-pub(crate) static FILES: Pool = Pool::new("rt-files", || MAX_FILE_THREADS);
-
-/// Largest part that is handed to the kernel at once.
-const MAX_PART: usize = 1 << 30;
-/// How often the ring may answer EAGAIN to one operation before a thread does it.
-const MAX_AGAIN: u32 = 16;
-
-/// What is to be done.
-pub(crate) enum Action {
-    Read(BufMut),
-    Write(Buf),
-    Sync { data_only: bool },
-    Fallocate { mode: libc::c_int, len: u64 },
+/// The engine in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EngineKind {
+    Ring,
+    Threads,
 }
 
-/// What the ring's answer means for an operation.
-pub(crate) enum Next {
-    /// It has ended; whoever waits has been woken.
-    Ended,
-    /// There is more to do: submit it again.
-    Again,
-    /// The ring can't do it: a thread must.
-    Thread,
-}
-
-struct State {
-    action: Action,
-    off: u64,
-    /// Bytes read or written so far.
-    moved: usize,
-    again: u32,
-    result: Option<io::Result<usize>>,
-    /// Where it is counted as long as it runs.
-    counted: Option<InFlight>,
-}
-
-/// Counts as an operation in flight of a worker while it lives.
-pub(crate) struct InFlight(Arc<AtomicUsize>);
-
-impl InFlight {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> InFlight {
-        count.fetch_add(1, Ordering::SeqCst);
-        InFlight(count.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// One operation.
-pub(crate) struct Op {
-    fd: Arc<OwnedFd>,
-    /// No ring does it.
-    by_thread: bool,
-    /// Of the descriptor; a count that is no multiple of it is the end of the file.
-    alignment: u32,
-    state: Mutex<State>,
-    done: AtomicBool,
-    waker: AtomicWaker,
-}
-
-/// The part of an operation that is to be submitted to a ring.
-pub(crate) enum Part {
-    Read { buf: *mut u8, len: u32, off: u64 },
-    Write { buf: *const u8, len: u32, off: u64 },
-    Sync { data_only: bool },
-    Fallocate { mode: libc::c_int, off: u64, len: u64 },
-}
-
-impl Op {
-    /// An operation of which `moved` bytes are done already.
-    pub(crate) fn new(fd: Arc<OwnedFd>, alignment: u32, off: u64, moved: usize, action: Action) -> Op {
-        let state = State { action, off, moved, again: 0, result: None, counted: None };
-        Op {
-            fd,
-            by_thread: false,
-            alignment,
-            state: Mutex::new(state),
-            done: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+impl EngineKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            EngineKind::Ring => "io_uring",
+            EngineKind::Threads => "threads",
         }
     }
-
-    /// The same, done by a thread also where there is a ring, if `on`.
-    pub(crate) fn by_thread(self, on: bool) -> Op {
-        Op { by_thread: on, ..self }
-    }
-
-    /// Whether a thread must do it.
-    pub(crate) fn needs_thread(&self) -> bool {
-        self.by_thread
-    }
-
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-
-    /// What to submit now. Its pointers stay good until the operation ends: the buffer is the operation's.
-    pub(crate) fn part(&self) -> Part {
-        let mut state = self.state.lock();
-        let (off, moved) = (state.off, state.moved);
-        match &mut state.action {
-            Action::Read(buf) => {
-                let rest = buf.get_mut(moved..).unwrap_or_default();
-                Part::Read {
-                    buf: rest.as_mut_ptr(),
-                    len: rest.len().min(MAX_PART) as u32,
-                    off: off.saturating_add(moved as u64),
-                }
-            }
-            Action::Write(buf) => {
-                let rest = buf.get(moved..).unwrap_or_default();
-                Part::Write {
-                    buf: rest.as_ptr(),
-                    len: rest.len().min(MAX_PART) as u32,
-                    off: off.saturating_add(moved as u64),
-                }
-            }
-            Action::Sync { data_only } => Part::Sync { data_only: *data_only },
-            Action::Fallocate { mode, len } => Part::Fallocate { mode: *mode, off, len: *len },
-        }
-    }
-
-    /// Takes the ring's answer to the part submitted last.
-    pub(crate) fn advance(&self, answer: i32) -> Next {
-        let mut state = self.state.lock();
-        let next = if answer < 0 {
-            match -answer {
-                libc::EINTR => Next::Again,
-                libc::EAGAIN if state.again < MAX_AGAIN => {
-                    state.again += 1;
-                    Next::Again
-                }
-                // The kernel found no thread of its own for it (signals can keep it from that): it was not begun.
-                libc::EAGAIN | libc::ECANCELED => Next::Thread,
-                error => {
-                    state.result = Some(Err(io::Error::from_raw_os_error(error)));
-                    Next::Ended
-                }
-            }
-        } else if state.moved(answer as usize, self.alignment) {
-            Next::Ended
-        } else {
-            Next::Again
-        };
-        drop(state);
-        if matches!(next, Next::Ended) {
-            self.end();
-        }
-        next
-    }
-
-    /// Does all that is left with blocking calls, on a pool's thread.
-    pub(crate) fn run_to_end(&self) {
-        let mut state = self.state.lock();
-        loop {
-            match self.call(&mut state) {
-                Ok(n) => {
-                    if state.moved(n, self.alignment) {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
-                Err(error) => {
-                    state.result = Some(Err(error));
-                    break;
-                }
-            }
-        }
-        drop(state);
-        self.end();
-    }
-
-    fn call(&self, state: &mut State) -> io::Result<usize> {
-        let (off, moved, fd) = (state.off, state.moved, self.fd.as_fd());
-        let at = off.saturating_add(moved as u64);
-        match &mut state.action {
-            Action::Read(buf) => sys::pread(fd, at, buf.get_mut(moved..).unwrap_or_default()),
-            Action::Write(buf) => sys::pwrite(fd, at, buf.get(moved..).unwrap_or_default()),
-            Action::Sync { data_only } => sys::sync(fd, *data_only).map(|()| 0),
-            Action::Fallocate { mode, len } => sys::fallocate(fd, *mode, off, *len).map(|()| 0),
-        }
-    }
-
-    /// Counts it as in flight until it has ended.
-    pub(crate) fn count(&self, in_flight: InFlight) {
-        self.state.lock().counted = Some(in_flight);
-    }
-
-    fn end(&self) {
-        self.state.lock().counted = None;
-        self.done.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    fn take(&self) -> (Action, io::Result<usize>) {
-        let mut state = self.state.lock();
-        let action = std::mem::replace(&mut state.action, Action::Sync { data_only: true });
-        let result = state.result.take().unwrap_or_else(|| Err(io::Error::other("operation awaited twice")));
-        (action, result)
-    }
 }
 
-impl State {
-    /// Takes note of a count; whether the operation has ended.
-    fn moved(&mut self, n: usize, alignment: u32) -> bool {
-        let whole = match &self.action {
-            Action::Read(buf) => buf.len(),
-            Action::Write(buf) => buf.len(),
-            Action::Sync { .. } | Action::Fallocate { .. } => {
-                self.result = Some(Ok(0));
-                return true;
-            }
-        };
-        let reading = matches!(self.action, Action::Read(_));
-        self.moved = self.moved.saturating_add(n).min(whole);
-        let odd = self.moved % alignment.max(1) as usize;
-        if self.moved == whole || (reading && (n == 0 || odd != 0)) {
-            self.result = Some(Ok(self.moved));
-        } else if n == 0 {
-            self.result = Some(Err(io::Error::from(io::ErrorKind::WriteZero)));
-        } else {
-            // A direct write can only go on from an aligned offset: the torn block is written again.
-            self.moved -= odd;
-        }
-        self.result.is_some()
+/// The engine of a runtime: what was asked for, and what the first worker that needed one found.
+pub(crate) struct EngineChoice {
+    asked: Engine,
+    found: OnceLock<EngineKind>,
+}
+
+impl EngineChoice {
+    pub(crate) fn new(asked: Engine) -> EngineChoice {
+        EngineChoice { asked, found: OnceLock::new() }
     }
-}
 
-/// Waits for an operation. The first poll submits it; from then on it runs whether or not this still exists.
-pub(crate) struct Waiting {
-    op: Arc<Op>,
-    submitted: bool,
-}
-
-pub(crate) fn perform(op: Arc<Op>) -> Waiting {
-    Waiting { op, submitted: false }
-}
-
-impl Future for Waiting {
-    type Output = (Action, io::Result<usize>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.op.waker.register(cx.waker());
-        if !self.submitted {
-            self.submitted = true;
-            if let Err(op) = local::submit(self.op.clone()) {
-                FILES.push(Job::File(op));
-            }
-        }
-        if self.op.done.load(Ordering::Acquire) { Poll::Ready(self.op.take()) } else { Poll::Pending }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-
-    #[test]
-    fn an_operation_for_threads_ends_without_a_turn_of_its_worker() -> io::Result<()> {
-        let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/zero")?));
-        crate::block_on_control(async move {
-            let op = |by_thread| {
-                let action = Action::Read(BufMut::with_len(16));
-                Arc::new(Op::new(file.clone(), 1, 0, 0, action).by_thread(by_thread))
-            };
-            let (mine, threads) = (op(false), op(true));
-            let (mut waits, mut other) = (perform(mine.clone()), perform(threads.clone()));
-            assert!((&mut waits).now_or_never().is_none());
-            let quick = (&mut other).now_or_never();
-            // This task keeps its worker: a ring gets nothing submitted, nor a batch of operations.
-            while !threads.done.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
-            assert!(!mine.done.load(Ordering::Acquire));
-            let done = match quick {
-                Some(done) => done,
-                None => other.await,
-            };
-            assert_eq!((waits.await.1?, done.1?), (16, 16));
-            Ok(())
+    /// The engine; tried out if no operation has shown it so far.
+    pub(crate) fn kind(&self) -> EngineKind {
+        *self.found.get_or_init(|| match self.asked {
+            Engine::Threads => EngineKind::Threads,
+            Engine::Ring => EngineKind::Ring,
+            Engine::Auto if Ring::new().is_ok() => EngineKind::Ring,
+            Engine::Auto => EngineKind::Threads,
         })
     }
 
-    #[test]
-    fn an_operation_that_the_kernel_did_not_begin_is_done_by_a_thread() -> io::Result<()> {
-        let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null")?));
-        for answer in [libc::ECANCELED, libc::EAGAIN] {
-            let op = Arc::new(Op::new(file.clone(), 1, 0, 0, Action::Sync { data_only: true }));
-            let next = (0..=MAX_AGAIN).map(|_| op.advance(-answer)).find(|next| !matches!(next, Next::Again));
-            assert!(matches!(next, Some(Next::Thread)));
-            assert!(!op.done.load(Ordering::Acquire));
-        }
-        Ok(())
+    /// Whether it is settled, by choice or experience, that there is no ring.
+    pub(crate) fn is_threads(&self) -> bool {
+        self.asked == Engine::Threads || self.found.get() == Some(&EngineKind::Threads)
+    }
+
+    /// A worker has found out which engine it has; the first one's counts.
+    pub(crate) fn settle(&self, kind: EngineKind) {
+        let _ = self.found.set(kind);
     }
 }

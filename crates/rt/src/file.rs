@@ -71,6 +71,37 @@ pub enum FileKind {
     Other,
 }
 
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Made where it does not exist, with mode 0644 less the umask.
+    pub create: bool,
+    /// Made, and refused where it exists.
+    pub create_new: bool,
+    /// Cut to nothing.
+    pub truncate: bool,
+    /// Past the page cache (`O_DIRECT`).
+    pub direct: bool,
+    /// Operations that wait are done by threads, also where there is a ring.
+    pub threads: bool,
+}
+
+impl OpenOptions {
+    /// For reading only.
+    pub fn read_only() -> OpenOptions {
+        OpenOptions { read: true, ..OpenOptions::default() }
+    }
+
+    /// For reading and writing.
+    pub fn read_write() -> OpenOptions {
+        OpenOptions { read: true, write: true, ..OpenOptions::default() }
+    }
+}
+
 /// What is known of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {

@@ -5,39 +5,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::file::{File, FileStat};
+use crate::file::{File, FileStat, OpenOptions};
 use crate::worker::expect_current;
-
-/// How a file is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenOptions {
-    /// For reading.
-    pub read: bool,
-    /// For writing.
-    pub write: bool,
-    /// Made where it does not exist, with mode 0644 less the umask.
-    pub create: bool,
-    /// Made, and refused where it exists.
-    pub create_new: bool,
-    /// Cut to nothing.
-    pub truncate: bool,
-    /// Past the page cache (`O_DIRECT`).
-    pub direct: bool,
-    /// Operations that wait are done by threads, also where there is a ring.
-    pub threads: bool,
-}
-
-impl OpenOptions {
-    /// For reading only.
-    pub fn read_only() -> OpenOptions {
-        OpenOptions { read: true, ..OpenOptions::default() }
-    }
-
-    /// For reading and writing.
-    pub fn read_write() -> OpenOptions {
-        OpenOptions { read: true, write: true, ..OpenOptions::default() }
-    }
-}
 
 /// The path that a file name given as text means ([`codec::filename`]), for calls that do not pass through here.
 pub fn path(name: impl AsRef<Path>) -> PathBuf {

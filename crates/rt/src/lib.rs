@@ -21,18 +21,22 @@
 pub mod blocking;
 pub mod buf;
 mod class;
+mod config;
 mod engine;
 mod epoll;
 pub mod fdset;
 pub mod file;
 pub mod fs;
 pub mod handed;
+mod handle;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod local;
 pub mod locks;
 pub mod net;
+mod op;
 mod osfile;
+mod perform;
 mod polling;
 pub mod process;
 mod ring;
@@ -40,6 +44,7 @@ mod runtime;
 mod shared;
 pub mod signal;
 mod source;
+mod sources;
 pub mod stdio;
 mod sys;
 mod task;
@@ -53,9 +58,9 @@ use std::pin::Pin;
 
 pub use blocking::{blocking, compute};
 pub use buf::{Buf, BufMut};
-pub use file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, RawFile, Try};
-pub use fs::OpenOptions;
-pub use runtime::{Config, Engine, MAX_WORKERS, Runtime, block_on_control, configure};
+pub use config::{Config, Engine, MAX_WORKERS};
+pub use file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
+pub use runtime::{Runtime, block_on_control, configure};
 pub use task::{JoinError, JoinHandle, cooperate, spawn, spawn_on, yield_now};
 pub use time::{Elapsed, now_ns, sleep, timeout};
 pub use worker::{

@@ -16,13 +16,12 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 
-use crate::engine::{FILES, InFlight, Op};
+use crate::engine::EngineKind;
 use crate::epoll::{Events, RING, WAKE};
+use crate::op::{FILES, InFlight, Op};
 use crate::polling::{GAP_NS, Permit, Polling};
 use crate::ring::Ring;
-use crate::runtime::EngineKind;
 use crate::shared::{MainWaker, Shared};
-use crate::threads::Job;
 use crate::timers::NEVER;
 use crate::worker::refill;
 use crate::{enter, sys};
@@ -117,7 +116,7 @@ impl Drop for Installed {
 
 impl Local {
     fn new(shared: Arc<Shared>) -> Rc<Local> {
-        let polling = RefCell::new(Polling::new(shared.runtime.config().poll_max_ns));
+        let polling = RefCell::new(Polling::new(shared.config.poll_max_ns));
         Rc::new(Local {
             shared,
             queue: RefCell::default(),
@@ -139,7 +138,7 @@ impl Local {
     fn submit(&self, op: Arc<Op>) {
         op.count(InFlight::new(&self.shared.operations));
         if op.needs_thread() {
-            FILES.push(Job::File(op));
+            FILES.push(op);
             return;
         }
         let mut engine = self.engine.borrow_mut();
@@ -154,8 +153,8 @@ impl Local {
     }
 
     fn choose_engine(&self) -> Engine {
-        let runtime = &self.shared.runtime;
-        if runtime.wants_threads() {
+        let choice = &self.shared.engine;
+        if choice.is_threads() {
             return Engine::Threads(Vec::new());
         }
         let ring = Ring::new().and_then(|ring| {
@@ -164,12 +163,12 @@ impl Local {
         });
         match ring {
             Ok(ring) => {
-                runtime.found(EngineKind::Ring);
+                choice.settle(EngineKind::Ring);
                 Engine::Ring(Box::new(ring))
             }
             Err(error) => {
                 tracing::info!(%error, "no io_uring here: file operations of this worker go to threads");
-                runtime.found(EngineKind::Threads);
+                choice.settle(EngineKind::Threads);
                 Engine::Threads(Vec::new())
             }
         }
@@ -188,7 +187,7 @@ impl Local {
             }
             Engine::Threads(ops) => {
                 if !ops.is_empty() {
-                    FILES.push_all(ops.drain(..).map(Job::File));
+                    FILES.push_all(ops.drain(..));
                 }
                 0
             }
@@ -318,7 +317,7 @@ impl Local {
                 continue;
             }
             if let Some(readiness) = self.shared.sources.get(token) {
-                readiness.event(&self.shared, token, bits);
+                readiness.event(&self.shared.epoll, token, bits);
                 sockets = true;
             }
         }

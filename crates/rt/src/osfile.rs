@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::blocking::blocking;
 use crate::buf::{Buf, BufMut};
 use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
-use crate::engine::{Action, Op, perform};
-use crate::file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, RawFile, Try};
-use crate::fs::OpenOptions;
+use crate::file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
+use crate::op::{Action, Op};
+use crate::perform::perform;
 use crate::{BoxFuture, sys};
 
 const BLKGETSIZE64: u64 = 0x8008_1272;
@@ -44,9 +44,17 @@ struct OsFile {
     query_pace: Quick,
 }
 
+/// What `path` is, links followed; waits where it must.
+pub(crate) fn stat(path: &Path) -> io::Result<libc::stat64> {
+    match crate::fdset::of(path) {
+        Some(set) => sys::fstat(crate::fdset::any(set)?.as_fd()),
+        None => sys::stat(path),
+    }
+}
+
 /// Opens a file as `fs::open` says, waiting where it must.
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    match sys::stat(path) {
+    match stat(path) {
         Ok(stat) => refuse(kind_of(stat.st_mode))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound && (options.create || options.create_new) => {}
         Err(error) => return Err(error),

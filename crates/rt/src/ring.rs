@@ -13,8 +13,7 @@ use std::sync::Arc;
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-use crate::engine::{FILES, Next, Op, Part};
-use crate::threads::Job;
+use crate::op::{FILES, Next, Op, Part};
 
 const ENTRIES: u32 = 256;
 
@@ -128,7 +127,7 @@ impl Ring {
             match op.advance(completion.result()) {
                 Next::Ended => {}
                 Next::Again => self.push(op),
-                Next::Thread => FILES.push(Job::File(op)),
+                Next::Thread => FILES.push(op),
             }
         }
         self.fill();

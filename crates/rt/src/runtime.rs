@@ -2,66 +2,18 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use parking_lot::Mutex;
 
+use crate::config::{Config, Engine};
+use crate::engine::EngineChoice;
 use crate::ring::Ring;
-use crate::shared::Shared;
+use crate::shared::{Peers, Shared};
 use crate::worker::Target;
 use crate::{local, sys};
-
-/// Most data workers a runtime has by itself.
-pub const MAX_WORKERS: usize = 4;
-/// Most data workers that may be asked for.
-const MOST_CONFIGURED: usize = 256;
-
-/// Which engine does file operations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// io_uring where the system allows it, else threads.
-    #[default]
-    Auto,
-    /// io_uring; an error where the system does not allow it.
-    Ring,
-    /// A pool of threads.
-    Threads,
-}
-
-/// What is settled before a runtime starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Which engine does file operations.
-    pub engine: Engine,
-    /// Number of data workers; min(cores, [`MAX_WORKERS`]) where it is `None`.
-    pub workers: Option<usize>,
-    /// Longest polling before a worker sleeps, in ns; 0 for none.
-    pub poll_max_ns: u64,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { engine: Engine::Auto, workers: None, poll_max_ns: 50_000 }
-    }
-}
-
-/// The engine in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EngineKind {
-    Ring,
-    Threads,
-}
-
-impl EngineKind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            EngineKind::Ring => "io_uring",
-            EngineKind::Threads => "threads",
-        }
-    }
-}
 
 /// A started data worker.
 struct Started {
@@ -69,50 +21,20 @@ struct Started {
     thread: thread::JoinHandle<()>,
 }
 
-/// What a runtime's workers share.
-pub(crate) struct Inner {
+/// A runtime's workers.
+struct Inner {
     config: Config,
-    engine: OnceLock<EngineKind>,
+    engine: Arc<EngineChoice>,
     /// `None` once the runtime has ended: workers and this refer to each other.
     control: Mutex<Option<Arc<Shared>>>,
     data: Mutex<Vec<Option<Started>>>,
 }
 
-impl Inner {
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub(crate) fn worker_count(&self) -> usize {
-        let own = || sys::cores().min(MAX_WORKERS);
-        self.config.workers.unwrap_or_else(own).clamp(1, MOST_CONFIGURED)
-    }
-
-    /// The engine; tried out if no operation has shown it so far.
-    pub(crate) fn engine(&self) -> EngineKind {
-        *self.engine.get_or_init(|| match self.config.engine {
-            Engine::Threads => EngineKind::Threads,
-            Engine::Ring => EngineKind::Ring,
-            Engine::Auto if Ring::new().is_ok() => EngineKind::Ring,
-            Engine::Auto => EngineKind::Threads,
-        })
-    }
-
-    /// Whether it is settled, by choice or experience, that there is no ring.
-    pub(crate) fn wants_threads(&self) -> bool {
-        self.config.engine == Engine::Threads || self.engine.get() == Some(&EngineKind::Threads)
-    }
-
-    /// A worker has found out which engine it has; the first one's counts.
-    pub(crate) fn found(&self, engine: EngineKind) {
-        let _ = self.engine.set(engine);
-    }
-
-    /// The worker that `target` names; the control worker where a thread can't be started.
-    pub(crate) fn place(self: &Arc<Inner>, target: Target) -> Arc<Shared> {
+impl Peers for Inner {
+    fn place(self: Arc<Self>, target: Target) -> Arc<Shared> {
         let started = match target {
             Target::Control => None,
-            Target::Worker(index) => self.data_worker(index % self.worker_count()),
+            Target::Worker(index) => self.data_worker(index % self.config.worker_count()),
             Target::LeastLoaded => self.data_worker(self.least_loaded()),
         };
         match started.or_else(|| self.control.lock().clone()) {
@@ -121,6 +43,12 @@ impl Inner {
             None => unreachable!("a task is placed outside of a runtime"),
         }
     }
+}
+
+impl Inner {
+    fn shared(self: &Arc<Inner>, index: Option<usize>) -> io::Result<Arc<Shared>> {
+        Shared::new(index, self.config, self.engine.clone(), self.clone())
+    }
 
     fn least_loaded(&self) -> usize {
         let data = self.data.lock();
@@ -128,7 +56,7 @@ impl Inner {
             Some(Some(started)) => started.shared.load.load(Ordering::Relaxed),
             _ => 0,
         };
-        (0..self.worker_count()).min_by_key(load).unwrap_or(0)
+        (0..self.config.worker_count()).min_by_key(load).unwrap_or(0)
     }
 
     fn data_worker(self: &Arc<Inner>, index: usize) -> Option<Arc<Shared>> {
@@ -140,7 +68,7 @@ impl Inner {
         if let Some(started) = slot {
             return Some(started.shared.clone());
         }
-        match start(index, self.clone()) {
+        match start(index, self) {
             Ok(started) => Some(slot.insert(started).shared.clone()),
             Err(error) => {
                 tracing::warn!(%error, worker = index, "a worker could not be started; control does its work");
@@ -150,8 +78,8 @@ impl Inner {
     }
 }
 
-fn start(index: usize, inner: Arc<Inner>) -> io::Result<Started> {
-    let shared = Shared::new(Some(index), inner)?;
+fn start(index: usize, inner: &Arc<Inner>) -> io::Result<Started> {
+    let shared = inner.shared(Some(index))?;
     let theirs = shared.clone();
     let builder = thread::Builder::new().name(format!("rt-worker-{index}"));
     let thread = builder.spawn(move || local::run_worker(theirs))?;
@@ -179,11 +107,11 @@ impl Runtime {
         }
         let inner = Arc::new(Inner {
             config,
-            engine: OnceLock::new(),
+            engine: Arc::new(EngineChoice::new(config.engine)),
             control: Mutex::new(None),
             data: Mutex::new(Vec::new()),
         });
-        let control = Shared::new(None, inner.clone())?;
+        let control = inner.shared(None)?;
         *inner.control.lock() = Some(control.clone());
         Ok(Runtime { inner, control, busy: AtomicBool::new(false) })
     }
@@ -192,7 +120,7 @@ impl Runtime {
     /// never run again on this thread; file operations that were begun are completed.
     ///
     /// # Panics
-    /// When another thread is at it: a runtime has one control worker.
+    /// When another thread does the same: a runtime has one control worker.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(!self.busy.swap(true, Ordering::SeqCst), "this runtime has a control worker already");
         let busy = Busy(&self.busy);

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::task::Wake;
@@ -10,28 +9,30 @@ use std::task::Wake;
 use async_task::Runnable;
 use parking_lot::Mutex;
 
-use crate::blocking::{self, blocking};
+use crate::config::Config;
+use crate::engine::EngineChoice;
 use crate::epoll::{Epoll, WAKE};
-use crate::file::{File, FileStat};
-use crate::fs::OpenOptions;
-use crate::runtime::Inner;
-use crate::source::Sources;
-use crate::threads::{self, Job};
-use crate::timers::{Sleep, Timers};
-use crate::worker::{Pool, Target, Worker};
-use crate::{BoxFuture, local, osfile, sys};
-
-static BLOCKING: threads::Pool = threads::Pool::new("rt-blocking", || blocking::MAX_BLOCKING);
-static COMPUTE: threads::Pool = threads::Pool::new("rt-compute", sys::cores);
+use crate::sources::Sources;
+use crate::sys;
+use crate::timers::Timers;
+use crate::worker::Target;
 
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
 const NOTIFIED: u8 = 2;
 
+/// The other workers of a runtime.
+pub(crate) trait Peers: Send + Sync {
+    /// The worker that `target` names; the control worker where a thread can't be started.
+    fn place(self: Arc<Self>, target: Target) -> Arc<Shared>;
+}
+
 pub(crate) struct Shared {
-    me: Weak<Shared>,
+    pub(crate) me: Weak<Shared>,
     pub(crate) index: Option<usize>,
-    pub(crate) runtime: Arc<Inner>,
+    pub(crate) config: Config,
+    pub(crate) engine: Arc<EngineChoice>,
+    pub(crate) peers: Arc<dyn Peers>,
     remote: Mutex<Vec<Runnable>>,
     /// There is something for the worker to look at: `remote` or a flag below.
     pending: AtomicBool,
@@ -49,23 +50,21 @@ pub(crate) struct Shared {
     pub(crate) load: Arc<AtomicUsize>,
 }
 
-/// Counts as load while it lives.
-struct Load(Arc<AtomicUsize>);
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Shared {
-    pub(crate) fn new(index: Option<usize>, runtime: Arc<Inner>) -> io::Result<Arc<Shared>> {
+    pub(crate) fn new(
+        index: Option<usize>,
+        config: Config,
+        engine: Arc<EngineChoice>,
+        peers: Arc<dyn Peers>,
+    ) -> io::Result<Arc<Shared>> {
         let (epoll, wake) = (Epoll::new()?, sys::eventfd()?);
         epoll.add(wake.as_raw_fd(), libc::EPOLLIN, WAKE)?;
         Ok(Arc::new_cyclic(|me| Shared {
             me: me.clone(),
             index,
-            runtime,
+            config,
+            engine,
+            peers,
             remote: Mutex::new(Vec::new()),
             pending: AtomicBool::new(false),
             sleep: AtomicU8::new(AWAKE),
@@ -78,6 +77,12 @@ impl Shared {
             operations: Arc::new(AtomicUsize::new(0)),
             load: Arc::new(AtomicUsize::new(0)),
         }))
+    }
+
+    /// Queues a task from another thread.
+    pub(crate) fn push_remote(&self, task: Runnable) {
+        self.remote.lock().push(task);
+        self.notify();
     }
 
     /// Makes the worker look: from any thread, also its own.
@@ -116,81 +121,6 @@ impl Shared {
 
     pub(crate) fn wake_up(&self) {
         self.sleep.store(AWAKE, Ordering::SeqCst);
-    }
-}
-
-impl Worker for Shared {
-    fn schedule(&self, task: Runnable) {
-        if let Some(task) = local::try_schedule(self, task) {
-            self.remote.lock().push(task);
-            self.notify();
-        }
-    }
-
-    fn place(&self, target: Target) -> (Arc<dyn Worker>, Box<dyn Send>) {
-        let worker = self.runtime.place(target);
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        let load = Load(worker.load.clone());
-        (worker, Box::new(load))
-    }
-
-    fn index(&self) -> Option<usize> {
-        self.index
-    }
-
-    fn worker_count(&self) -> usize {
-        self.runtime.worker_count()
-    }
-
-    fn engine_name(&self) -> &'static str {
-        self.runtime.engine().name()
-    }
-
-    fn now_ns(&self) -> u64 {
-        sys::now_ns()
-    }
-
-    fn sleep_until(&self, deadline_ns: u64) -> BoxFuture<'static, ()> {
-        match self.me.upgrade() {
-            Some(me) => Box::pin(Sleep::new(me, deadline_ns)),
-            None => Box::pin(std::future::ready(())),
-        }
-    }
-
-    fn random_u64(&self) -> u64 {
-        sys::random_u64()
-    }
-
-    fn run_blocking(&self, pool: Pool, job: Box<dyn FnOnce() + Send>) {
-        match pool {
-            Pool::Blocking => BLOCKING.push(Job::Call(job)),
-            Pool::Compute => COMPUTE.push(Job::Call(job)),
-        }
-    }
-
-    fn open<'a>(&'a self, path: &'a Path, options: &'a OpenOptions) -> BoxFuture<'a, io::Result<File>> {
-        let (path, options) = (path.to_owned(), *options);
-        Box::pin(blocking(move || osfile::open(&path, &options)))
-    }
-
-    fn stat<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<FileStat>> {
-        let path = path.to_owned();
-        Box::pin(blocking(move || sys::stat(&path).map(|stat| osfile::file_stat(&stat))))
-    }
-
-    fn unlink<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let path = crate::fs::path(path);
-        Box::pin(blocking(move || std::fs::remove_file(path)))
-    }
-
-    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let (from, to) = (crate::fs::path(from), crate::fs::path(to));
-        Box::pin(blocking(move || std::fs::rename(from, to)))
-    }
-
-    fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let dir = crate::fs::path(dir);
-        Box::pin(blocking(move || std::fs::File::open(dir)?.sync_all()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -129,9 +129,6 @@ pub(crate) fn fstat(fd: BorrowedFd<'_>) -> io::Result<libc::stat64> {
 
 /// `stat`: links followed.
 pub(crate) fn stat(path: &Path) -> io::Result<libc::stat64> {
-    if let Some(set) = crate::fdset::of(path) {
-        return fstat(crate::fdset::any(set)?.as_fd());
-    }
     let path = c_path(path)?;
     let mut answer = std::mem::MaybeUninit::uninit();
     // SAFETY: `path` ends with a zero byte and `answer` is a place for the result.

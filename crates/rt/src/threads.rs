@@ -7,65 +7,56 @@
 //! Bounds: `max` threads; one idle for [`IDLE`] ends. The queue is bounded by the requests in flight above.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::engine::Op;
-
 /// How long a thread waits for the next job before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Something for a pool to do.
-pub(crate) enum Job {
-    Call(Box<dyn FnOnce() + Send>),
-    File(Arc<Op>),
+/// Something for a pool to do. It must not panic: a panic would end the thread.
+pub(crate) trait Job: Send + 'static {
+    /// Does it.
+    fn run(self);
 }
 
-impl Job {
-    fn run(self) {
-        match self {
-            Job::Call(call) => {
-                // Who waits gets the panic through its own channel; the thread must live on either way.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
-            }
-            Job::File(op) => op.run_to_end(),
-        }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
+struct State<J> {
+    jobs: VecDeque<J>,
     threads: usize,
     idle: usize,
-    /// A thread is on its way to the queue. Only one at a time: while jobs are short, whoever is awake does them.
+    /// A thread was woken or started and has not reached the queue yet. Only one at a time: while jobs are short, threads
+    /// that are awake do them.
     waking: bool,
 }
 
-/// A bounded pool.
-pub(crate) struct Pool {
+impl<J> Default for State<J> {
+    fn default() -> Self {
+        Self { jobs: VecDeque::new(), threads: 0, idle: 0, waking: false }
+    }
+}
+
+/// A bounded pool for one kind of job.
+pub(crate) struct Pool<J> {
     name: &'static str,
     max: fn() -> usize,
-    state: Mutex<Option<State>>,
+    state: Mutex<Option<State<J>>>,
     wake: Condvar,
     refused: AtomicBool,
 }
 
-impl Pool {
-    pub(crate) const fn new(name: &'static str, max: fn() -> usize) -> Pool {
-        Pool { name, max, state: Mutex::new(None), wake: Condvar::new(), refused: AtomicBool::new(false) }
+impl<J: Job> Pool<J> {
+    pub(crate) const fn new(name: &'static str, max: fn() -> usize) -> Self {
+        Self { name, max, state: Mutex::new(None), wake: Condvar::new(), refused: AtomicBool::new(false) }
     }
 
     /// Queues one job.
-    pub(crate) fn push(&'static self, job: Job) {
+    pub(crate) fn push(&'static self, job: J) {
         self.push_all([job]);
     }
 
     /// Queues jobs under one lock, and wakes one thread for all of them: it wakes the next.
-    pub(crate) fn push_all(&'static self, jobs: impl IntoIterator<Item = Job>) {
+    pub(crate) fn push_all(&'static self, jobs: impl IntoIterator<Item = J>) {
         let mut guard = self.state.lock();
         let state = guard.get_or_insert_default();
         state.jobs.extend(jobs);
@@ -77,12 +68,12 @@ impl Pool {
     }
 
     /// Wakes an idle thread, or says that one must be started (it is counted already).
-    fn recruit(&self, state: &mut State) -> bool {
+    fn recruit(&self, state: &mut State<J>) -> bool {
         if state.jobs.is_empty() || state.waking {
             return false;
         }
         if state.idle > 0 {
-            // Where nobody was woken, the idle one is just timing out: it looks at the queue before it ends.
+            // If nobody was woken, the idle thread is just timing out: it looks at the queue before it ends.
             if self.wake.notify_one() {
                 state.idle -= 1;
                 state.waking = true;
@@ -107,16 +98,16 @@ impl Pool {
         state.threads -= 1;
         state.waking = false;
         if state.threads > 0 {
-            // One of them may have run out of work meanwhile, and was not woken for what came since.
+            // One of them may have become idle meanwhile, and was not woken for jobs that came since.
             if state.idle > 0 {
                 self.recruit(state);
             }
             return;
         }
-        // Nobody else would ever do the jobs: rather wait here than for ever.
+        // No thread will ever do these jobs: do them here, although the caller has to wait.
         let jobs = std::mem::take(&mut state.jobs);
         drop(guard);
-        jobs.into_iter().for_each(Job::run);
+        jobs.into_iter().for_each(J::run);
     }
 
     fn work(&'static self) {
@@ -127,8 +118,8 @@ impl Pool {
         }
     }
 
-    /// The next job; `None` when this thread, uncounted already, has to end. `woken`: it is the one on its way.
-    fn next(&'static self, mut woken: bool) -> Option<Job> {
+    /// The next job; `None` when this thread, no longer counted, has to end. `woken`: `State::waking` stands for it.
+    fn next(&'static self, mut woken: bool) -> Option<J> {
         let mut guard = self.state.lock();
         loop {
             let state = guard.get_or_insert_default();

@@ -1,16 +1,10 @@
 //! The timers of one worker, by deadline. Any thread may set and cancel them; the worker fires them.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use parking_lot::Mutex;
-
-use crate::shared::Shared;
-use crate::sys;
 
 /// No timer is set.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -43,7 +37,7 @@ impl Timers {
     }
 
     /// Sets a timer; its id, and whether it is now the earliest.
-    fn set(&self, deadline: u64, waker: &Waker) -> (u64, bool) {
+    pub(crate) fn set(&self, deadline: u64, waker: &Waker) -> (u64, bool) {
         let mut waiting = self.waiting.lock();
         waiting.last_id += 1;
         let id = waiting.last_id;
@@ -54,7 +48,7 @@ impl Timers {
     }
 
     /// Replaces the waker of a timer; `false` when it has fired.
-    fn update(&self, deadline: u64, id: u64, waker: &Waker) -> bool {
+    pub(crate) fn update(&self, deadline: u64, id: u64, waker: &Waker) -> bool {
         match self.waiting.lock().by_deadline.get_mut(&(deadline, id)) {
             Some(old) => {
                 old.clone_from(waker);
@@ -64,7 +58,7 @@ impl Timers {
         }
     }
 
-    fn cancel(&self, deadline: u64, id: u64) {
+    pub(crate) fn cancel(&self, deadline: u64, id: u64) {
         let mut waiting = self.waiting.lock();
         let waker = waiting.by_deadline.remove(&(deadline, id));
         self.publish(&waiting);
@@ -85,50 +79,10 @@ impl Timers {
     }
 }
 
-/// A wait until a deadline.
-pub(crate) struct Sleep {
-    worker: Arc<Shared>,
-    deadline: u64,
-    id: Option<u64>,
-}
-
-impl Sleep {
-    pub(crate) fn new(worker: Arc<Shared>, deadline: u64) -> Sleep {
-        Sleep { worker, deadline, id: None }
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if sys::now_ns() >= self.deadline {
-            return Poll::Ready(());
-        }
-        let timers = &self.worker.timers;
-        // A timer fires when it is due and not before, but `fire` may use a clock read that is a little old: set anew.
-        if !self.id.is_some_and(|id| timers.update(self.deadline, id, cx.waker())) {
-            let (id, earliest) = timers.set(self.deadline, cx.waker());
-            self.id = Some(id);
-            if earliest {
-                self.worker.notify();
-            }
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.worker.timers.cancel(self.deadline, id);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::task::Wake;
 
     struct Note(u64, Arc<Mutex<Vec<u64>>>);

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 pub use async_task::Runnable;
 
-use crate::file::{File, FileStat};
-use crate::fs::OpenOptions;
+use crate::file::{File, FileStat, OpenOptions};
 use crate::{BoxFuture, sys};
 
 /// Where a task is to run.
