@@ -2,70 +2,60 @@
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Flag, Operands};
+use crate::flags;
+use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::usage::{self, Manual};
-use crate::{face, image, trace};
+use crate::{face, image};
 use monitor::daemon::{self, DaemonOption};
 use std::process::ExitCode;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Blockdev,
-    Chardev,
-    Daemonize,
-    Export,
-    Monitor,
-    NbdServer,
-    Object,
-    PidFile,
-    Trace,
-    Help,
-    Version,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::valued(
-        Id::Blockdev,
-        None,
-        Some("blockdev"),
-        "[driver=]DRIVER,node-name=NAME,...",
-        "add a block node",
-    ),
-    Flag::valued(
-        Id::Chardev,
-        None,
-        Some("chardev"),
+/// The settings are the options themselves: they are carried out in the order given.
+const FLAGS: Table<Vec<DaemonOption>> = &[&[
+    Flag::take("--blockdev", "[driver=]DRIVER,node-name=NAME,...", "add a block node", |options, text| {
+        add(options, DaemonOption::Blockdev(text.to_owned()))
+    }),
+    Flag::take(
+        "--chardev",
         "[backend=]TYPE,id=ID,...",
         "a stream for a monitor: socket, stdio",
+        |options, text| add(options, DaemonOption::Chardev(text.to_owned())),
     ),
-    Flag::valued(Id::Monitor, None, Some("monitor"), "[chardev=]ID[,pretty=on|off]", "serve QMP on a stream"),
-    Flag::valued(
-        Id::NbdServer,
-        None,
-        Some("nbd-server"),
+    Flag::take("--monitor", "[chardev=]ID[,pretty=on|off]", "serve QMP on a stream", |options, text| {
+        add(options, DaemonOption::Monitor(text.to_owned()))
+    }),
+    Flag::take(
+        "--nbd-server",
         "addr.type=unix,addr.path=PATH | addr.type=inet,addr.host=HOST,addr.port=PORT[,max-connections=N]",
         "start the NBD server",
+        |options, text| add(options, DaemonOption::NbdServer(text.to_owned())),
     ),
-    Flag::valued(
-        Id::Export,
-        None,
-        Some("export"),
+    Flag::take(
+        "--export",
         "[type=]nbd,id=ID,node-name=NAME[,name=EXPORT][,writable=on|off]",
         "export a node",
+        |options, text| add(options, DaemonOption::Export(text.to_owned())),
     ),
-    Flag::valued(
-        Id::Object,
-        None,
-        Some("object"),
+    Flag::take(
+        "--object",
         "[qom-type=]TYPE,id=ID,...",
         "make an object: iothread, secret, throttle-group",
+        |options, text| add(options, DaemonOption::Object(text.to_owned())),
     ),
-    Flag::valued(Id::PidFile, None, Some("pidfile"), "PATH", "store the process id there when all is set up"),
-    Flag::bare(Id::Daemonize, None, Some("daemonize"), "go to the background when all is set up"),
-    Flag::valued(Id::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Version, Some('V'), Some("version"), "print the version"),
-];
+    Flag::take("--pidfile", "PATH", "store the process id there when all is set up", |options, path| {
+        add(options, DaemonOption::Pidfile(rt::fs::path(path)))
+    }),
+    Flag::set("--daemonize", "go to the background when all is set up", |options| {
+        options.push(DaemonOption::Daemonize);
+    }),
+    flags::trace("log what matches, for example block=debug"),
+    Flag::help(),
+    Flag::version(),
+]];
+
+fn add(options: &mut Vec<DaemonOption>, option: DaemonOption) -> Result<(), Failure> {
+    options.push(option);
+    Ok(())
+}
 
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS]",
@@ -100,36 +90,20 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
 
 /// What the command line asks for; nothing if it was help.
 fn options(console: &mut Console, args: &[String]) -> Result<Option<Vec<DaemonOption>>, Failure> {
-    let parsed = getopt::parse(FLAGS, args, Operands::Anywhere).map_err(Failure::usage)?;
-    if parsed.has(Id::Help) {
-        let program = console.program().to_owned();
-        usage::help(console, &program, &MANUAL, FLAGS);
-        return Ok(None);
+    let (options, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Vec::new())? {
+        Asked::Work(options, operands) => (options, operands),
+        Asked::Help => {
+            let program = console.program().to_owned();
+            usage::help(console, &program, &MANUAL, FLAGS);
+            return Ok(None);
+        }
+        Asked::Version => {
+            face::version(console, "qemu-storage-daemon");
+            return Ok(None);
+        }
+    };
+    match operands.first() {
+        Some(operand) => Err(Failure::usage(format_args!("Unexpected argument '{operand}'"))),
+        None => Ok(Some(options)),
     }
-    if parsed.has(Id::Version) {
-        face::version(console, "qemu-storage-daemon");
-        return Ok(None);
-    }
-    if let Some(operand) = parsed.operands.first() {
-        return Err(Failure::usage(format_args!("Unexpected argument '{operand}'")));
-    }
-    let mut options = Vec::new();
-    for (id, value) in parsed.flags {
-        options.push(match id {
-            Id::Blockdev => DaemonOption::Blockdev(value),
-            Id::Chardev => DaemonOption::Chardev(value),
-            Id::Daemonize => DaemonOption::Daemonize,
-            Id::Export => DaemonOption::Export(value),
-            Id::Monitor => DaemonOption::Monitor(value),
-            Id::NbdServer => DaemonOption::NbdServer(value),
-            Id::Object => DaemonOption::Object(value),
-            Id::PidFile => DaemonOption::Pidfile(rt::fs::path(&value)),
-            Id::Trace => {
-                trace::start(&value)?;
-                continue;
-            }
-            Id::Help | Id::Version => continue,
-        });
-    }
-    Ok(Some(options))
 }

@@ -7,7 +7,8 @@
 //!       └─ daemon ─ options in the order given ─▶ monitor
 //! ```
 //!
-//! Each face reads its command line by a table of flags ([`getopt`]) that also makes its help ([`usage`]), opens images
+//! Each face reads its command line by a table of flags with their setters ([`getopt`], shared rows in [`flags`]) that also
+//! makes its help ([`usage`]), opens images
 //! through [`image`], and speaks through a [`console::Console`]. Exit codes and output are those that scripts know from
 //! QEMU's programs of the same names.
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod demo;
 pub mod face;
 pub mod failure;
+pub mod flags;
 pub mod getopt;
 pub mod image;
 pub mod img;

@@ -1,7 +1,7 @@
 //! Help and usage lines, made from the flag table of a command.
 
 use crate::console::Console;
-use crate::getopt::{Flag, Takes};
+use crate::getopt::{self, Flag, Table};
 use crate::{out, outln};
 
 /// What the help of one command says besides its flags.
@@ -20,10 +20,10 @@ pub struct Manual {
 }
 
 /// Prints the help of a command called `name` ("qemu-img info").
-pub fn help<I>(console: &mut Console, name: &str, manual: &Manual, flags: &[Flag<I>]) {
+pub fn help<S>(console: &mut Console, name: &str, manual: &Manual, flags: Table<S>) {
     outln!(console, "{}", manual.about);
     outln!(console, "\nUsage: {name} {}\n\nOptions:", manual.synopsis);
-    for flag in flags.iter().filter(|flag| !flag.help.is_empty()) {
+    for flag in getopt::rows(flags).filter(|flag| !flag.help.is_empty()) {
         entry(console, &spelling(flag), flag.help);
     }
     for (operand, meaning) in manual.operands {
@@ -53,13 +53,14 @@ fn entry(console: &mut Console, term: &str, meaning: &str) {
     outln!(console, "{meaning}");
 }
 
-fn spelling<I>(flag: &Flag<I>) -> String {
-    let value = match flag.takes {
-        Takes::Nothing => String::new(),
-        Takes::Value(name) if flag.long.is_some() => format!("={name}"),
-        Takes::Value(name) => format!(" {name}"),
+fn spelling<S>(flag: &Flag<S>) -> String {
+    let (short, long) = (flag.shorts().next(), flag.longs().next());
+    let value = match flag.value {
+        None => String::new(),
+        Some(name) if long.is_some() => format!("={name}"),
+        Some(name) => format!(" {name}"),
     };
-    match (flag.short, flag.long) {
+    match (short, long) {
         (Some(short), Some(long)) => format!("-{short}, --{long}{value}"),
         (Some(short), None) => format!("-{short}{value}"),
         (None, Some(long)) => format!("    --{long}{value}"),

@@ -15,7 +15,7 @@ mod writer;
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Flag, Operands};
+use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::usage::{self, Manual};
 use crate::{out, outln, runtime};
 use qmp::Qmp;
@@ -23,16 +23,14 @@ use stage::Stage;
 use std::time::Duration;
 use writer::Writer;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Folder,
-    Help,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::valued(Id::Folder, Some('d'), Some("dir"), "DIR", "work in DIR and leave everything there"),
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-];
+/// The setting is the folder to work in.
+const FLAGS: Table<Option<String>> = &[&[
+    Flag::take("-d --dir", "DIR", "work in DIR and leave everything there", |folder, dir| {
+        *folder = Some(dir.to_owned());
+        Ok(())
+    }),
+    Flag::help(),
+]];
 
 const MANUAL: Manual = Manual {
     synopsis: "[-d DIR]",
@@ -54,19 +52,18 @@ const SPEED: u64 = 64 << 20;
 
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
-    let parsed = match getopt::parse(FLAGS, args, Operands::Anywhere) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            console.error(error);
-            return 1;
+    let folder = match getopt::read(FLAGS, args, Operands::Anywhere, None) {
+        Ok(Asked::Work(folder, _)) => folder,
+        Ok(Asked::Help | Asked::Version) => {
+            let program = console.program().to_owned();
+            usage::help(console, &program, &MANUAL, FLAGS);
+            return 0;
+        }
+        Err(failure) => {
+            console.error(failure.message());
+            return failure.code();
         }
     };
-    if parsed.has(Id::Help) {
-        let program = console.program().to_owned();
-        usage::help(console, &program, &MANUAL, FLAGS);
-        return 0;
-    }
-    let folder = parsed.flags.iter().rev().find(|(id, _)| *id == Id::Folder).map(|(_, dir)| dir.clone());
     let shown = Stage::new(folder).and_then(|stage| runtime::run(show(console, &stage))?);
     match shown {
         Ok(()) => 0,

@@ -2,14 +2,14 @@
 //!
 //! Bounds: [`MAX_DEPTH`] requests and [`MAX_BYTES`] of buffers at once.
 
-use super::{Asked, Call};
-use crate::cache::{self, Cache};
+use super::Call;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
-use crate::{object, outln, runtime};
+use crate::{outln, runtime};
 use block::{Backend, BlockError, WriteFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -22,54 +22,50 @@ const MAX_DEPTH: u64 = 4096;
 /// Most bytes of buffers.
 const MAX_BYTES: u64 = 512 << 20;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Format,
-    ImageOpts,
-    Cache,
-    Count,
-    Size,
-    Depth,
-    Offset,
-    Step,
-    Aio,
-    Native,
-    Write,
-    Pattern,
-    Interval,
-    NoDrain,
-    ForceShare,
-    Object,
-}
+/// Most that a number of requests or of bytes may be.
+const MOST: u64 = i32::MAX as u64;
 
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "accepted"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode (writeback)"),
-    Flag::valued(Id::Count, Some('c'), Some("count"), "NUMBER", "requests (75000)"),
-    Flag::valued(Id::Size, Some('s'), Some("buffer-size"), "SIZE", "bytes of each (4k)"),
-    Flag::valued(Id::Depth, Some('d'), Some("depth"), "NUMBER", "requests that are under way at once (64)"),
-    Flag::valued(Id::Offset, Some('o'), Some("offset"), "OFFSET", "where the first one goes (0)"),
-    Flag::valued(Id::Step, Some('S'), Some("step-size"), "SIZE", "from one to the next (the size of one)"),
-    Flag::valued(Id::Aio, Some('i'), Some("aio"), "MODE", "threads, native or io_uring"),
-    Flag::bare(Id::Native, Some('n'), Some("native"), "as -i native"),
-    Flag::bare(Id::Write, Some('w'), Some("write"), "write"),
-    Flag::valued(Id::Pattern, None, Some("pattern"), "BYTE", "write this byte (0)"),
-    Flag::valued(Id::Interval, None, Some("flush-interval"), "NUMBER", "flush after so many writes"),
-    Flag::bare(Id::NoDrain, None, Some("no-drain"), "go on while a flush is under way"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "read even while another process writes"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[Flag::help(), Flag::ignored("-q --quiet", "accepted", "all that is printed is the result")],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        flags::cache("-t --cache", "cache mode (writeback)"),
+        Flag::take("-c --count", "NUMBER", "requests (75000)", |s, text| {
+            store(&mut s.count, super::bounded("request count", text, 1, MOST))
+        }),
+        Flag::take("-s --buffer-size", "SIZE", "bytes of each (4k)", |s, text| {
+            store(&mut s.size, super::bounded("buffer size", text, 1, MOST))
+        }),
+        Flag::take("-d --depth", "NUMBER", "requests that are under way at once (64)", |s, text| {
+            store(&mut s.depth, super::bounded("queue depth", text, 1, MOST))
+        }),
+        Flag::take("-o --offset", "OFFSET", "where the first one goes (0)", |s, text| {
+            store(&mut s.offset, super::bounded("offset", text, 0, i64::MAX as u64))
+        }),
+        Flag::take("-S --step-size", "SIZE", "from one to the next (the size of one)", |s, text| {
+            store(&mut s.step, super::bounded("step size", text, 0, MOST))
+        }),
+        flags::aio("-i --aio"),
+        flags::native_aio("-n --native"),
+        Flag::set("-w --write", "write", |s| s.write = true),
+        Flag::take("--pattern", "BYTE", "write this byte (0)", |s, text| {
+            let byte = super::bounded("pattern byte", text, 0, 255)?;
+            s.pattern = u8::try_from(byte).unwrap_or(u8::MAX);
+            Ok(())
+        }),
+        Flag::take("--flush-interval", "NUMBER", "flush after so many writes", |s, text| {
+            store(&mut s.interval, super::bounded("flush interval", text, 0, MOST))
+        }),
+        Flag::set("--no-drain", "go on while a flush is under way", |s| s.drain = false),
+        flags::force_share("read even while another process writes"),
+        flags::object(),
+    ],
 ];
+
+fn store(place: &mut u64, number: Result<u64, Failure>) -> Result<(), Failure> {
+    *place = number?;
+    Ok(())
+}
 
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS] FILE",
@@ -82,12 +78,14 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
     source: Source,
     count: u64,
     size: u64,
     depth: u64,
     offset: u64,
+    /// From one request to the next; 0 stands for the size of one.
     step: u64,
     write: bool,
     pattern: u8,
@@ -95,44 +93,28 @@ struct Args {
     drain: bool,
 }
 
-pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args {
-        source: Source::named(""),
-        count: 75000,
-        size: 4096,
-        depth: 64,
-        offset: 0,
-        step: 0,
-        write: parsed.has(Id::Write),
-        pattern: 0,
-        interval: 0,
-        drain: !parsed.has(Id::NoDrain),
-    };
-    let most = i32::MAX as u64;
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Format => args.source.format = Some(value.clone()),
-            Id::ImageOpts => args.source.image_opts = true,
-            Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
-            Id::Count => args.count = super::bounded("request count", value, 1, most)?,
-            Id::Size => args.size = super::bounded("buffer size", value, 1, most)?,
-            Id::Depth => args.depth = super::bounded("queue depth", value, 1, most)?,
-            Id::Offset => args.offset = super::bounded("offset", value, 0, i64::MAX as u64)?,
-            Id::Step => args.step = super::bounded("step size", value, 0, most)?,
-            Id::Aio => args.source.aio = Some(cache::parse_aio(value).map_err(Failure::new)?),
-            Id::Native => args.source.aio = Some("native"),
-            Id::Pattern => {
-                let byte = super::bounded("pattern byte", value, 0, 255)?;
-                args.pattern = u8::try_from(byte).unwrap_or(u8::MAX);
-            }
-            Id::Interval => args.interval = super::bounded("flush interval", value, 0, most)?,
-            Id::ForceShare => args.source.force_share = true,
-            Id::Object => object::accept(value)?,
-            _ => {}
+has_parts!(Args { source: Source });
+
+impl Args {
+    fn new() -> Args {
+        Args {
+            source: Source::named(""),
+            count: 75000,
+            size: 4096,
+            depth: 64,
+            offset: 0,
+            step: 0,
+            write: false,
+            pattern: 0,
+            interval: 0,
+            drain: true,
         }
     }
-    args.source.name = super::one_image(&parsed.operands)?;
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
     args.source.writable = args.write;
     super::exclusive(&args.source)?;
     refuse_combinations(&args)?;

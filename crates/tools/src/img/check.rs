@@ -2,45 +2,29 @@
 //!
 //! Exit codes: 0 consistent, 1 not completed, 2 corruptions, 3 leaks only, 63 the format has no check.
 
-use super::{Asked, Call, Output};
-use crate::cache::Cache;
+use super::Call;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Output, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
-use crate::{json, object, outln, runtime};
+use crate::{json, outln, runtime};
 use block::{CheckReport, Opt, Options, Repair};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Format,
-    ImageOpts,
-    Cache,
-    ForceShare,
-    Output,
-    Repair,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but what is wrong"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Cache, Some('T'), Some("cache"), "MODE", "cache mode (writeback)"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
-    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
-    Flag::valued(Id::Repair, Some('r'), Some("repair"), "leaks|all", "what to mend"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[Flag::help(), Flag::set("-q --quiet", "print nothing but what is wrong", |s| s.verbosity.quiet = true)],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        flags::source_cache("-T --cache", "cache mode (writeback)"),
+        flags::force_share("look even while another process writes"),
+        flags::output(),
+        Flag::take("-r --repair", "leaks|all", "what to mend", |s, word| {
+            s.repair = repair(word)?;
+            Ok(())
+        }),
+        flags::object(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -54,34 +38,26 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
     source: Source,
     output: Output,
-    quiet: bool,
+    verbosity: Verbosity,
     repair: Repair,
 }
 
-pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args =
-        Args { source: Source::named("").alone(), output: Output::Human, quiet: false, repair: Repair::No };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Quiet => args.quiet = true,
-            Id::Format => args.source.format = Some(value.clone()),
-            Id::ImageOpts => args.source.image_opts = true,
-            Id::Cache => {
-                args.source.cache =
-                    Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?
-            }
-            Id::ForceShare => args.source.force_share = true,
-            Id::Output => args.output = Output::parse(value)?,
-            Id::Repair => args.repair = repair(value)?,
-            Id::Object => object::accept(value)?,
-        }
+has_parts!(Args { source: Source, output: Output });
+
+impl Args {
+    fn new() -> Args {
+        let (output, verbosity) = (Output::default(), Verbosity::default());
+        Args { source: Source::named("").alone(), output, verbosity, repair: Repair::No }
     }
-    args.source.name = super::one_image(&parsed.operands)?;
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
     args.source.writable = args.repair != Repair::No;
     args.source.for_repair = args.source.writable;
     super::exclusive(&args.source)?;
@@ -114,7 +90,7 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
     tell(console, &report);
     if report.corruptions_fixed > 0 || report.leaks_fixed > 0 {
         let (leaks_fixed, corruptions_fixed) = (report.leaks_fixed, report.corruptions_fixed);
-        if args.output == Output::Human && !args.quiet {
+        if args.output == Output::Human && !args.verbosity.quiet {
             outln!(console, "The following inconsistencies were found and repaired:\n");
             outln!(console, "    {leaks_fixed} leaked clusters\n    {corruptions_fixed} corruptions\n");
             outln!(console, "Double checking the fixed image now...");
@@ -124,7 +100,7 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
         (report.leaks_fixed, report.corruptions_fixed) = (leaks_fixed, corruptions_fixed);
     }
     match args.output {
-        Output::Human if args.quiet => {}
+        Output::Human if args.verbosity.quiet => {}
         Output::Human => print(console, &report),
         Output::Json => {
             outln!(console, "{}", json::pretty(&object(&args.source.name, node.driver_name(), &report)))

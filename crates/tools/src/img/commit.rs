@@ -2,59 +2,39 @@
 //!
 //! Order: {data into the base} · flush · {the overlay emptied}. A power cut in between leaves both complete.
 
-use super::{Asked, Call};
-use crate::cache::Cache;
+use super::Call;
 use crate::console::Console;
 use crate::copy::Reins;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
-use crate::{object, outln, progress, runtime};
+use crate::{outln, progress, runtime};
 use block::{CopyPlan, Endpoint, Node};
 use std::sync::Arc;
 
 /// Ranges that are under way at once.
 const PARALLEL: usize = 4;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Progress,
-    Format,
-    ImageOpts,
-    Cache,
-    Keep,
-    Base,
-    Rate,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
-    Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the overlay; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode (writeback)"),
-    Flag::bare(Id::Keep, Some('d'), Some("drop"), "leave the overlay as it is, do not empty it"),
-    Flag::valued(
-        Id::Base,
-        Some('b'),
-        Some("base"),
-        "FILE",
-        "the image of the chain to commit into (implies -d)",
-    ),
-    Flag::valued(Id::Rate, Some('r'), Some("rate"), "BYTES", "at most this many bytes a second"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[Flag::help(), flags::quiet(), flags::progress()],
+    &flags::source("format of the overlay; found by its content if left out"),
+    &[
+        flags::cache("-t --cache", "cache mode (writeback)"),
+        Flag::set("-d --drop", "leave the overlay as it is, do not empty it", |s| s.keep = true),
+        Flag::take("-b --base", "FILE", "the image of the chain to commit into (implies -d)", |s, name| {
+            s.base = Some(name.to_owned());
+            s.keep = true;
+            Ok(())
+        }),
+        Flag::take("-r --rate", "BYTES", "at most this many bytes a second", |s, text| {
+            s.rate = Some(super::rate(text)?);
+            Ok(())
+        }),
+        flags::object(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -68,38 +48,27 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
     source: Source,
     base: Option<String>,
     keep: bool,
-    quiet: bool,
-    shown: bool,
+    verbosity: Verbosity,
     rate: Option<u64>,
 }
 
-pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args {
-        source: Source::named("").writable(),
-        base: None,
-        keep: parsed.has(Id::Keep),
-        quiet: parsed.has(Id::Quiet),
-        shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
-        rate: None,
-    };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Format => args.source.format = Some(value.clone()),
-            Id::ImageOpts => args.source.image_opts = true,
-            Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
-            Id::Base => args.base = Some(value.clone()),
-            Id::Rate => args.rate = Some(super::rate(value)?),
-            Id::Object => object::accept(value)?,
-            _ => {}
-        }
+has_parts!(Args { source: Source, verbosity: Verbosity });
+
+impl Args {
+    fn new() -> Args {
+        let (source, verbosity) = (Source::named("").writable(), Verbosity::default());
+        Args { source, base: None, keep: false, verbosity, rate: None }
     }
-    args.keep |= args.base.is_some();
-    args.source.name = super::one_image(&parsed.operands)?;
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
     super::exclusive(&args.source)?;
     runtime::run(open_and_commit(console, &args))??;
     Ok(0)
@@ -107,7 +76,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
 
 async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failure> {
     let image = image::open(&args.source).await?;
-    let mut progress = Progress::new(args.shown);
+    let mut progress = Progress::new(args.verbosity.shows_progress());
     let result = commit(console, &image, args, &mut progress).await;
     progress.end(console);
     if let Err(failure) = result {
@@ -116,7 +85,7 @@ async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failu
         return Err(failure);
     }
     image.close_when_done(console).await;
-    if !args.quiet {
+    if !args.verbosity.quiet {
         outln!(console, "Image committed.");
     }
     Ok(())
@@ -201,7 +170,7 @@ mod tests {
 
     fn args(keep: bool) -> Args {
         let source = Source::named("/top").format(Some("qcow2")).writable();
-        Args { source, base: None, keep, quiet: true, shown: false, rate: None }
+        Args { source, keep, verbosity: Verbosity { quiet: true, progress: false }, ..Args::new() }
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! `convert`: images into a new or an existing one of another, or the same, format.
 
-use super::{Asked, Call};
+use super::Call;
 use crate::cache::Cache;
 use crate::console::Console;
 use crate::copy::{self, Reins, SPARSE};
-use crate::creation::{self, Creation, OptionList};
+use crate::creation::{self, Creation};
 use crate::failure::Failure;
-use crate::getopt::{Flag, Parsed};
+use crate::flags::{self, Backing, Target, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::size;
 use crate::usage::Manual;
-use crate::{object, progress, runtime};
+use crate::{progress, runtime};
 use block::{
     CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, Node, OnUnreadable, Perms, Share, Unallocated,
     ZeroFlags,
@@ -24,122 +25,60 @@ const MAX_SPARSE: u64 = 16 << 20;
 /// What `-S` must be a multiple of.
 const SECTOR: u64 = 512;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Progress,
-    Format,
-    SourceOpts,
-    Snapshot,
-    SourceCache,
-    TargetFormat,
-    TargetOpts,
-    Options,
-    Compress,
-    TargetCache,
-    Backing,
-    BackingFormat,
-    NoCreate,
-    TargetIsZero,
-    Sparse,
-    Bitmaps,
-    SkipBroken,
-    ForceShare,
-    Rate,
-    Parallel,
-    Offload,
-    Salvage,
-    OutOfOrder,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
-    Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("source-format"),
-        "FMT",
-        "format of the source; found by its content if left out",
-    ),
-    Flag::bare(Id::SourceOpts, None, Some("source-image-opts"), "sources are lists of options, not names"),
-    Flag::bare(Id::SourceOpts, None, Some("image-opts"), ""),
-    Flag::valued(
-        Id::Snapshot,
-        Some('l'),
-        Some("source-snapshot"),
-        "SNAPSHOT",
-        "read an internal snapshot (not yet)",
-    ),
-    Flag::valued(
-        Id::SourceCache,
-        Some('T'),
-        Some("source-cache"),
-        "MODE",
-        "cache mode of the source (writeback)",
-    ),
-    Flag::valued(Id::TargetFormat, Some('O'), Some("target-format"), "FMT", "format of the target (raw)"),
-    Flag::bare(
-        Id::TargetOpts,
-        None,
-        Some("target-image-opts"),
-        "the target is a list of options, not a name",
-    ),
-    Flag::valued(
-        Id::Options,
-        Some('o'),
-        Some("target-options"),
-        "OPTIONS",
-        "options of the target; -o help lists them",
-    ),
-    Flag::bare(Id::Compress, Some('c'), Some("compress"), "compress the target (not yet)"),
-    Flag::valued(
-        Id::TargetCache,
-        Some('t'),
-        Some("target-cache"),
-        "MODE",
-        "cache mode of the target (unsafe)",
-    ),
-    Flag::valued(Id::Backing, Some('B'), Some("backing"), "FILE", "the target is an overlay on this image"),
-    Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "format of the backing file"),
-    Flag::bare(Id::NoCreate, Some('n'), Some("no-create"), "the target exists"),
-    Flag::bare(Id::TargetIsZero, None, Some("target-is-zero"), "the existing target reads as zeroes"),
-    Flag::valued(
-        Id::Sparse,
-        Some('S'),
-        Some("sparse-size"),
+const FLAGS: Table<Args> = &[&[
+    Flag::help(),
+    flags::quiet(),
+    flags::progress(),
+    flags::format("-f --source-format", "format of the source; found by its content if left out"),
+    flags::image_opts("--source-image-opts --image-opts", "sources are lists of options, not names"),
+    Flag::take("-l --source-snapshot", "SNAPSHOT", "read an internal snapshot (not yet)", |s, _| {
+        s.snapshot = true;
+        Ok(())
+    }),
+    flags::source_cache("-T --source-cache", "cache mode of the source (writeback)"),
+    flags::target_format("-O --target-format", "format of the target (raw)"),
+    Flag::set("--target-image-opts", "the target is a list of options, not a name", |s| {
+        s.target_opts = true;
+    }),
+    flags::target_options("-o --target-options", "options of the target; -o help lists them"),
+    Flag::set("-c --compress", "compress the target (not yet)", |s| s.compress = true),
+    Flag::take("-t --target-cache", "MODE", "cache mode of the target (unsafe)", |s, mode| {
+        s.target_cache = Cache::parse(mode).map_err(Failure::new)?;
+        Ok(())
+    }),
+    flags::backing("-B --backing", "the target is an overlay on this image"),
+    flags::backing_format("format of the backing file"),
+    Flag::set("-n --no-create", "the target exists", |s| s.create = false),
+    Flag::set("--target-is-zero", "the existing target reads as zeroes", |s| s.target_is_zero = true),
+    Flag::take(
+        "-S --sparse-size",
         "SIZE",
         "least run of zeroes that stays a hole (4k; 0: write all)",
+        |s, text| {
+            s.sparse = Some(sparse(text)?);
+            Ok(())
+        },
     ),
-    Flag::bare(Id::Bitmaps, None, Some("bitmaps"), "copy bitmaps too (not yet)"),
-    Flag::bare(
-        Id::SkipBroken,
-        None,
-        Some("skip-broken-bitmaps"),
-        "with --bitmaps: leave out what is inconsistent",
-    ),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "read even while another process writes"),
-    Flag::valued(Id::Rate, Some('r'), Some("rate"), "BYTES", "at most this many bytes a second"),
-    Flag::valued(
-        Id::Parallel,
-        Some('m'),
-        Some("parallel"),
-        "NUMBER",
-        "pieces that are under way at once (8)",
-    ),
-    Flag::bare(
-        Id::Offload,
-        Some('C'),
-        Some("copy-range-offloading"),
-        "copy all data as it is, and look for no zeroes in it",
-    ),
-    Flag::bare(Id::Salvage, None, Some("salvage"), "zeroes in place of what can't be read"),
-    Flag::bare(Id::OutOfOrder, Some('W'), Some("oob-writes"), "write pieces as they come, not in order"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-];
+    Flag::set("--bitmaps", "copy bitmaps too (not yet)", |s| s.bitmaps = true),
+    Flag::set("--skip-broken-bitmaps", "with --bitmaps: leave out what is inconsistent", |s| {
+        s.skip_broken = true;
+    }),
+    flags::force_share("read even while another process writes"),
+    Flag::take("-r --rate", "BYTES", "at most this many bytes a second", |s, text| {
+        s.rate = Some(super::rate(text)?);
+        Ok(())
+    }),
+    Flag::take("-m --parallel", "NUMBER", "pieces that are under way at once (8)", |s, text| {
+        s.parallel = parallel(text)?;
+        Ok(())
+    }),
+    Flag::set("-C --copy-range-offloading", "copy all data as it is, and look for no zeroes in it", |s| {
+        s.as_it_is = true
+    }),
+    Flag::set("--salvage", "zeroes in place of what can't be read", |s| s.salvage = true),
+    Flag::set("-W --oob-writes", "write pieces as they come, not in order", |s| s.out_of_order = true),
+    flags::object(),
+]];
 
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS] SOURCE [SOURCE...] TARGET",
@@ -153,141 +92,116 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
-    sources: Vec<Source>,
-    target: Source,
+    /// Names of the images to read.
+    sources: Vec<String>,
+    /// What holds for all of them.
+    source: Source,
+    /// An internal snapshot of the source was asked for.
+    snapshot: bool,
+    /// Name of the image to make or to fill.
+    output: String,
+    target: Target,
+    /// The target's name is a list of options.
+    target_opts: bool,
+    target_cache: Cache,
     create: bool,
-    list: OptionList,
-    backing: Option<String>,
-    backing_format: Option<String>,
+    backing: Backing,
     target_is_zero: bool,
+    compress: bool,
     sparse: Option<usize>,
+    bitmaps: bool,
+    skip_broken: bool,
     parallel: usize,
     rate: Option<u64>,
     salvage: bool,
     out_of_order: bool,
     /// Data is copied as it is, as if the storage did it.
     as_it_is: bool,
-    shown: bool,
+    verbosity: Verbosity,
+}
+
+has_parts!(Args { source: Source, target: Target, backing: Backing, verbosity: Verbosity });
+
+impl Args {
+    fn new() -> Args {
+        Args {
+            sources: Vec::new(),
+            source: Source::named(""),
+            snapshot: false,
+            output: String::new(),
+            target: Target::default(),
+            target_opts: false,
+            target_cache: Cache::UNSAFE,
+            create: true,
+            backing: Backing::default(),
+            target_is_zero: false,
+            compress: false,
+            sparse: None,
+            bitmaps: false,
+            skip_broken: false,
+            parallel: copy::PARALLEL,
+            rate: None,
+            salvage: false,
+            out_of_order: false,
+            as_it_is: false,
+            verbosity: Verbosity::default(),
+        }
+    }
+
+    /// The target as it is opened to be filled.
+    fn opened_target(&self) -> Source {
+        let format = (!self.target_opts).then(|| self.target.format());
+        let target = Source::named(&self.output).format(format).image_opts(self.target_opts);
+        target.cache(self.target_cache).writable()
+    }
 }
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let Some(args) = read_args(console, &parsed)? else { return Ok(0) };
-    runtime::run(convert(console, &args))??;
-    Ok(0)
-}
-
-/// What the command line asks for; nothing if it was help on options.
-fn read_args(console: &mut Console, parsed: &Parsed<Id>) -> Result<Option<Args>, Failure> {
-    let mut source = Source::named("");
-    let mut target = Source::named("").format(Some("raw")).cache(Cache::UNSAFE).writable();
-    let mut args = Args {
-        sources: Vec::new(),
-        target: target.clone(),
-        create: true,
-        list: OptionList::default(),
-        backing: None,
-        backing_format: None,
-        target_is_zero: false,
-        sparse: None,
-        parallel: copy::PARALLEL,
-        rate: None,
-        salvage: parsed.has(Id::Salvage),
-        out_of_order: parsed.has(Id::OutOfOrder),
-        as_it_is: parsed.has(Id::Offload),
-        shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
-    };
-    let mut target_format = None;
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Format => source.format = Some(value.clone()),
-            Id::SourceOpts => source.image_opts = true,
-            Id::SourceCache => {
-                source.cache = Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?
-            }
-            Id::ForceShare => source.force_share = true,
-            Id::TargetFormat => target_format = Some(value.clone()),
-            Id::TargetOpts => target.image_opts = true,
-            Id::TargetCache => target.cache = Cache::parse(value).map_err(Failure::new)?,
-            Id::Options => args.list.add(value)?,
-            Id::Backing => args.backing = Some(value.clone()),
-            Id::BackingFormat => args.backing_format = Some(value.clone()),
-            Id::NoCreate => args.create = false,
-            Id::TargetIsZero => args.target_is_zero = true,
-            Id::Sparse => args.sparse = Some(sparse(value)?),
-            Id::Rate => args.rate = Some(super::rate(value)?),
-            Id::Parallel => args.parallel = parallel(value)?,
-            Id::Object => object::accept(value)?,
-            _ => {}
-        }
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    if args.target.options.wants_help() {
+        let name = operands.last().filter(|_| operands.len() > 1);
+        creation::option_help(console, args.target.format(), name.map(String::as_str))?;
+        return Ok(0);
     }
-    let format = target_format.clone().unwrap_or_else(|| "raw".to_owned());
-    if args.list.wants_help() {
-        let name = parsed.operands.last().filter(|_| parsed.operands.len() > 1);
-        creation::option_help(console, &format, name.map(String::as_str))?;
-        return Ok(None);
-    }
-    refuse_combinations(parsed, &args, target_format.is_some(), &source)?;
-    let Some((last, names)) = parsed.operands.split_last().filter(|(_, names)| !names.is_empty()) else {
+    refuse_combinations(&args)?;
+    let Some((output, sources)) = operands.split_last().filter(|(_, sources)| !sources.is_empty()) else {
         return Err(Failure::new("Must specify image file name"));
     };
-    if names.len() > 1 && args.backing.is_some() {
+    if sources.len() > 1 && args.backing.name.is_some() {
         return Err(Failure::new(
             "Having a backing file for the target makes no sense when concatenating multiple input images",
         ));
     }
-    target.name = last.clone();
-    target.format = (!target.image_opts).then_some(format);
-    args.target = target;
-    args.sources = names.iter().map(|name| Source { name: name.clone(), ..source.clone() }).collect();
-    Ok(Some(args))
+    (args.sources, args.output) = (sources.to_vec(), output.clone());
+    runtime::run(convert(console, &args))??;
+    Ok(0)
 }
 
 /// Refuses what does not go together, and what is not here yet.
-fn refuse_combinations(
-    parsed: &Parsed<Id>,
-    args: &Args,
-    format_given: bool,
-    source: &Source,
-) -> Result<(), Failure> {
-    let refuse = |text: &str| Err(Failure::new(text));
-    let has = |id| parsed.has(id);
-    super::exclusive(source)?;
-    if has(Id::TargetOpts) && format_given {
-        return refuse("--target-image-opts and -O are mutually exclusive");
+fn refuse_combinations(args: &Args) -> Result<(), Failure> {
+    super::exclusive(&args.source)?;
+    let together = [
+        (
+            args.target_opts && args.target.format.is_some(),
+            "--target-image-opts and -O are mutually exclusive",
+        ),
+        (args.target_opts && args.create, "--target-image-opts requires use of -n flag"),
+        (args.as_it_is && args.compress, "Cannot enable copy offloading when -c is used"),
+        (args.as_it_is && args.sparse.is_some(), "Cannot enable copy offloading when -S is used"),
+        (args.as_it_is && args.salvage, "Cannot use copy offloading in salvaging mode"),
+        (args.target_is_zero && args.create, "--target-is-zero requires use of -n flag"),
+        (args.skip_broken && !args.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
+        (!args.create && !args.target.options.is_empty(), "-o has no effect when skipping image creation"),
+        (args.compress, "a compressed target (-c) is not supported yet"),
+        (args.snapshot, "an internal snapshot as source (-l) is not supported yet"),
+        (args.bitmaps, "copying bitmaps (--bitmaps) is not supported yet"),
+    ];
+    match together.iter().find(|(given, _)| *given) {
+        Some((_, why)) => Err(Failure::new(why)),
+        None => Ok(()),
     }
-    if has(Id::TargetOpts) && args.create {
-        return refuse("--target-image-opts requires use of -n flag");
-    }
-    if has(Id::Offload) && has(Id::Compress) {
-        return refuse("Cannot enable copy offloading when -c is used");
-    }
-    if has(Id::Offload) && has(Id::Sparse) {
-        return refuse("Cannot enable copy offloading when -S is used");
-    }
-    if has(Id::Offload) && has(Id::Salvage) {
-        return refuse("Cannot use copy offloading in salvaging mode");
-    }
-    if args.target_is_zero && args.create {
-        return refuse("--target-is-zero requires use of -n flag");
-    }
-    if has(Id::SkipBroken) && !has(Id::Bitmaps) {
-        return refuse("Use of --skip-broken-bitmaps requires --bitmaps");
-    }
-    if !args.create && !args.list.is_empty() {
-        return refuse("-o has no effect when skipping image creation");
-    }
-    for (id, what) in [
-        (Id::Compress, "a compressed target (-c)"),
-        (Id::Snapshot, "an internal snapshot as source (-l)"),
-        (Id::Bitmaps, "copying bitmaps (--bitmaps)"),
-    ] {
-        if has(id) {
-            return Err(Failure::new(format_args!("{what} is not supported yet")));
-        }
-    }
-    Ok(())
 }
 
 fn sparse(text: &str) -> Result<usize, Failure> {
@@ -314,11 +228,12 @@ async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
     // One graph for all: it refuses to make the target in a file that it has open.
     let graph = image::graph();
     let mut sources = Vec::new();
-    for source in &args.sources {
-        let opened = match Image::open_in(&graph, source).await {
+    for name in &args.sources {
+        let source = Source { name: name.clone(), ..args.source.clone() };
+        let opened = match Image::open_in(&graph, &source).await {
             Ok(image) => {
                 sources.push(image);
-                keep_writers_out(source, sources.last()).await
+                keep_writers_out(&source, sources.last()).await
             }
             Err(error) => Err(image::cannot_open(&source.name, &error)),
         };
@@ -355,9 +270,9 @@ async fn into_target(
     if args.create {
         create_target(graph, args, total).await?;
     }
-    let target = Image::open_in(graph, &args.target)
+    let target = Image::open_in(graph, &args.opened_target())
         .await
-        .map_err(|error| image::cannot_open(&args.target.name, &error))?;
+        .map_err(|error| image::cannot_open(&args.output, &error))?;
     let result = fill(console, args, sources, &target, total).await;
     let closed = target.close().await;
     result?;
@@ -365,9 +280,9 @@ async fn into_target(
 }
 
 async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Failure> {
-    let format = args.target.format.as_deref().unwrap_or_default();
-    let mut creation = Creation::new(graph, format, &args.target.name, &args.list)?;
-    creation.set_backing(args.backing.as_deref(), args.backing_format.as_deref())?;
+    let format = args.target.format();
+    let mut creation = Creation::new(graph, format, &args.output, &args.target.options)?;
+    creation.set_backing(args.backing.name.as_deref(), args.backing.format.as_deref())?;
     let backing = creation.text("backing_file").map(str::to_owned);
     let backing_format = creation.text("backing_fmt").map(str::to_owned);
     let mut base = None;
@@ -375,7 +290,7 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
         (Some(_), None) => return Err(Failure::new("Use of backing file requires explicit backing format")),
         (None, Some(_)) => return Err(Failure::new("Backing format cannot be used without backing file")),
         (Some(backing), Some(format)) => {
-            let name = &args.target.name;
+            let name = &args.output;
             let told = |error| {
                 Failure::new(format_args!("Could not open '{name}': Could not open backing file: {error}"))
             };
@@ -387,7 +302,7 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
         creation.set_size(total);
     }
     let made = creation.make(graph).await.map_err(|error| {
-        Failure::new(format_args!("{}: error while converting {format}: {error}", args.target.name))
+        Failure::new(format_args!("{}: error while converting {format}: {error}", args.output))
     });
     if let Some(base) = base {
         graph.release(&base).await?;
@@ -407,7 +322,7 @@ async fn fill(
     }
     let node = target.node().skip_filters();
     // Without -B an existing target's own backing file is nothing to build on.
-    let below = if args.create || args.backing.is_some() { node.backing() } else { None };
+    let below = if args.create || args.backing.name.is_some() { node.backing() } else { None };
     let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
     if !zeroed && below.is_none() && args.sparse != Some(0) {
         zeroed = copy::zero(&target.backend, total).await?;
@@ -418,7 +333,7 @@ async fn fill(
         None if zeroed => CopyZeroes::Skip,
         _ => CopyZeroes::Write,
     };
-    let (reins, mut progress) = (Reins::new(args.rate), Progress::new(args.shown));
+    let (reins, mut progress) = (Reins::new(args.rate), Progress::new(args.verbosity.shows_progress()));
     let warn = Arc::new(console.warner());
     let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
     let work = async {
@@ -490,20 +405,12 @@ mod tests {
         let copy = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move {
                 let args = Args {
-                    sources: vec![Source::named("/top").format(Some("qcow2"))],
-                    target: Source::named("/new").format(Some("qcow2")).cache(Cache::WRITEBACK).writable(),
-                    create: true,
-                    list: OptionList::default(),
-                    backing: None,
-                    backing_format: None,
-                    target_is_zero: false,
-                    sparse: None,
-                    as_it_is: false,
-                    parallel: copy::PARALLEL,
-                    rate: None,
-                    salvage: false,
-                    out_of_order: false,
-                    shown: false,
+                    sources: vec!["/top".to_owned()],
+                    source: Source::named("").format(Some("qcow2")),
+                    output: "/new".to_owned(),
+                    target: Target { format: Some("qcow2".to_owned()), ..Target::default() },
+                    target_cache: Cache::WRITEBACK,
+                    ..Args::new()
                 };
                 convert(&mut console, &args).await
             })

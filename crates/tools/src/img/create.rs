@@ -1,47 +1,27 @@
 //! `create`: a new image, empty or over a backing file.
 
-use super::{Asked, Call};
+use super::Call;
 use crate::console::Console;
-use crate::creation::{self, Creation, OptionList};
+use crate::creation::{self, Creation};
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Backing, Target, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image;
+use crate::runtime;
 use crate::usage::Manual;
-use crate::{object, runtime};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Format,
-    Options,
-    Backing,
-    BackingFormat,
-    Unsafe,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
-    Flag::valued(Id::Format, Some('f'), Some("format"), "FMT", "format of the new image (raw)"),
-    Flag::valued(
-        Id::Options,
-        Some('o'),
-        Some("options"),
-        "OPTIONS",
-        "options of the format; -o help lists them",
-    ),
-    Flag::valued(Id::Backing, Some('b'), Some("backing"), "FILE", "the image that the new one stands on"),
-    Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "format of the backing file"),
-    Flag::bare(
-        Id::Unsafe,
-        Some('u'),
-        Some("backing-unsafe"),
-        "do not open the backing file; SIZE is needed then",
-    ),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-];
+const FLAGS: Table<Args> = &[&[
+    Flag::help(),
+    flags::quiet(),
+    flags::target_format("-f --format", "format of the new image (raw)"),
+    flags::target_options("-o --options", "options of the format; -o help lists them"),
+    flags::backing("-b --backing", "the image that the new one stands on"),
+    flags::backing_format("format of the backing file"),
+    Flag::set("-u --backing-unsafe", "do not open the backing file; SIZE is needed then", |s| {
+        s.unchecked = true;
+    }),
+    flags::object(),
+]];
 
 const MANUAL: Manual = Manual {
     synopsis: "[-q] [-f FMT] [-b FILE -F FMT] [-u] [-o OPTIONS] FILE [SIZE]",
@@ -57,46 +37,27 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug, Default)]
 struct Args {
-    quiet: bool,
-    format: String,
-    list: OptionList,
-    backing: Option<String>,
-    backing_format: Option<String>,
+    verbosity: Verbosity,
+    target: Target,
+    backing: Backing,
     unchecked: bool,
     filename: String,
     size: Option<u64>,
 }
 
+has_parts!(Args { verbosity: Verbosity, target: Target, backing: Backing });
+
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args {
-        quiet: false,
-        format: "raw".to_owned(),
-        list: OptionList::default(),
-        backing: None,
-        backing_format: None,
-        unchecked: false,
-        filename: String::new(),
-        size: None,
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::default())? else {
+        return Ok(0);
     };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Quiet => args.quiet = true,
-            Id::Format => args.format = value.clone(),
-            Id::Options => args.list.add(value)?,
-            Id::Backing => args.backing = Some(value.clone()),
-            Id::BackingFormat => args.backing_format = Some(value.clone()),
-            Id::Unsafe => args.unchecked = true,
-            Id::Object => object::accept(value)?,
-        }
-    }
-    if args.list.wants_help() {
-        creation::option_help(console, &args.format, parsed.operands.first().map(String::as_str))?;
+    if args.target.options.wants_help() {
+        creation::option_help(console, args.target.format(), operands.first().map(String::as_str))?;
         return Ok(0);
     }
-    match parsed.operands.as_slice() {
+    match operands.as_slice() {
         [] => return Err(Failure::usage("Expecting image file name")),
         [filename] => args.filename = filename.clone(),
         [filename, size] => {
@@ -116,13 +77,13 @@ pub(super) fn image_size(text: &str) -> Result<u64, Failure> {
 
 async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     let graph = image::graph();
-    let mut creation = Creation::new(&graph, &args.format, &args.filename, &args.list)?;
+    let mut creation = Creation::new(&graph, args.target.format(), &args.filename, &args.target.options)?;
     match (creation.size(), args.size) {
         (Some(_), Some(_)) => return Err(Failure::new("The image size must be specified only once")),
         (None, Some(size)) => creation.set_size(size),
         (_, None) => {}
     }
-    creation.set_backing(args.backing.as_deref(), args.backing_format.as_deref())?;
+    creation.set_backing(args.backing.name.as_deref(), args.backing.format.as_deref())?;
     let backing = creation.text("backing_file").map(str::to_owned);
     let format = creation.text("backing_fmt").map(str::to_owned);
     if backing.as_deref() == Some("") {
@@ -149,7 +110,7 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     if creation.size().is_none() {
         return Err(Failure::new("Image creation needs a size parameter"));
     }
-    if !args.quiet {
+    if !args.verbosity.quiet {
         creation.tell(console);
     }
     if backing.is_none() && format.is_some() {
@@ -177,16 +138,13 @@ mod tests {
         };
         let make = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move {
-                let (backing, format) = (Some("/base".to_owned()), Some("qcow2".to_owned()));
                 let args = Args {
-                    quiet: true,
-                    format: "qcow2".to_owned(),
-                    list: OptionList::default(),
-                    backing,
-                    backing_format: format,
-                    unchecked: false,
+                    verbosity: Verbosity { quiet: true, progress: false },
+                    target: Target { format: Some("qcow2".to_owned()), ..Target::default() },
+                    backing: Backing { name: Some("/base".to_owned()), format: Some("qcow2".to_owned()) },
                     filename: "/new".to_owned(),
                     size: Some(1 << 20),
+                    ..Args::default()
                 };
                 create(&mut console, &args).await
             })

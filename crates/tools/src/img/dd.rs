@@ -3,45 +3,30 @@
 //! `skip` blocks of the input are passed over first; `count` blocks are copied from there, as other programs of this
 //! name do it.
 
-use super::{Asked, Call};
+use super::Call;
 use crate::cache::Cache;
 use crate::console::Console;
 use crate::copy::{self, Reins};
-use crate::creation::{Creation, OptionList};
+use crate::creation::Creation;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Target, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
+use crate::runtime;
 use crate::usage::Manual;
-use crate::{object, runtime};
 use block::{CopyPlan, CopyZeroes, Endpoint, Graph};
 
 /// Block size where none is given, in bytes.
 const BLOCK: u64 = 512;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Format,
-    ImageOpts,
-    TargetFormat,
-    ForceShare,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the input; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "the input is a list of options, not a name"),
-    Flag::valued(Id::TargetFormat, Some('O'), Some("output-format"), "FMT", "format of the output (raw)"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "read even while another process writes"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-];
+const FLAGS: Table<Args> = &[&[
+    Flag::help(),
+    flags::format("-f --format", "format of the input; found by its content if left out"),
+    flags::image_opts("--image-opts", "the input is a list of options, not a name"),
+    flags::target_format("-O --output-format", "format of the output (raw)"),
+    flags::force_share("read even while another process writes"),
+    flags::object(),
+]];
 
 const MANUAL: Manual = Manual {
     synopsis: "[-f FMT | --image-opts] [-O FMT] [-U] [bs=SIZE] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT",
@@ -60,38 +45,32 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
     source: Source,
-    target: Source,
+    output: String,
+    target: Target,
     block: u64,
     count: Option<u64>,
     skip: u64,
 }
 
-pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args {
-        source: Source::named(""),
-        target: Source::named("").format(Some("raw")).cache(Cache::UNSAFE).writable(),
-        block: BLOCK,
-        count: None,
-        skip: 0,
-    };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Format => args.source.format = Some(value.clone()),
-            Id::ImageOpts => args.source.image_opts = true,
-            Id::TargetFormat => args.target.format = Some(value.clone()),
-            Id::ForceShare => args.source.force_share = true,
-            Id::Object => object::accept(value)?,
-        }
+has_parts!(Args { source: Source, target: Target });
+
+impl Args {
+    fn new() -> Args {
+        let (source, target) = (Source::named(""), Target::default());
+        Args { source, output: String::new(), target, block: BLOCK, count: None, skip: 0 }
     }
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
     let max = i64::MAX as u64;
-    for operand in &parsed.operands {
+    for operand in &operands {
         match operand.split_once('=') {
             Some(("if", name)) => args.source.name = name.to_owned(),
-            Some(("of", name)) => args.target.name = name.to_owned(),
+            Some(("of", name)) => args.output = name.to_owned(),
             Some(("bs", text)) => args.block = super::bounded("bs", text, 1, i32::MAX as u64)?,
             Some(("count", text)) => args.count = Some(super::bounded("count", text, 0, max)?),
             Some(("skip", text)) => args.skip = super::bounded("skip", text, 0, max)?,
@@ -99,7 +78,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
             None => return Err(Failure::new(format_args!("unrecognized operand {operand}"))),
         }
     }
-    if args.source.name.is_empty() || args.target.name.is_empty() {
+    if args.source.name.is_empty() || args.output.is_empty() {
         return Err(Failure::new("Must specify both input and output files"));
     }
     super::exclusive(&args.source)?;
@@ -129,8 +108,11 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
     // In the graph of the source, which refuses to make an image in a file that it has open.
     let graph = &image.graph;
     create(graph, args, len).await?;
-    let opened = Image::open_in(graph, &args.target).await;
-    let target = opened.map_err(|error| image::cannot_open(&args.target.name, &error))?;
+    let name = &args.output;
+    let format = Some(args.target.format());
+    let target = Source::named(name).format(format).cache(Cache::UNSAFE).writable();
+    let opened = Image::open_in(graph, &target).await;
+    let target = opened.map_err(|error| image::cannot_open(name, &error))?;
     let zeroes = if target.node().facts().grows_with_zeroes { CopyZeroes::Skip } else { CopyZeroes::Write };
     let plan = CopyPlan {
         from,
@@ -145,9 +127,8 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
 }
 
 async fn create(graph: &Graph, args: &Args, len: u64) -> Result<(), Failure> {
-    let name = &args.target.name;
-    let format = args.target.format.as_deref().unwrap_or_default();
-    let mut creation = Creation::new(graph, format, name, &OptionList::default())?;
+    let name = &args.output;
+    let mut creation = Creation::new(graph, args.target.format(), name, &args.target.options)?;
     creation.set_size(len);
     let made = creation.make(graph).await;
     made.map_err(|error| Failure::new(format_args!("{name}: error while creating output image: {error}")))

@@ -3,45 +3,45 @@
 //! Nothing but the image itself is opened: an image that nobody vouches for can't have other files read. With
 //! `--backing-chain` each backing file is opened in the same way, by the name that the one above stores.
 
-use super::{Asked, Call, Output};
+use super::Call;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Output, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::show::Description;
 use crate::usage::Manual;
-use crate::{json, object, outln, runtime};
+use crate::{json, outln, runtime};
 use block::{BlockError, Identity, Opt};
 
 /// The longest chain that is listed.
 const MAX_CHAIN: usize = 1024;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Format,
-    ImageOpts,
-    Chain,
-    ForceShare,
-    Output,
-    Object,
+const FLAGS: Table<Args> = &[
+    &[Flag::help()],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        Flag::set("-b --backing-chain", "tell about the backing files too", |s| s.whole_chain = true),
+        flags::force_share("look even while another process writes"),
+        flags::output(),
+        flags::object(),
+    ],
+];
+
+#[derive(Debug)]
+struct Args {
+    source: Source,
+    output: Output,
+    whole_chain: bool,
 }
 
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::bare(Id::Chain, Some('b'), Some("backing-chain"), "tell about the backing files too"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
-    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-];
+has_parts!(Args { source: Source, output: Output });
+
+impl Args {
+    fn new() -> Args {
+        Args { source: Source::named("").alone(), output: Output::default(), whole_chain: false }
+    }
+}
 
 const MANUAL: Manual = Manual {
     synopsis: "[-f FMT | --image-opts] [--backing-chain] [-U] [--output=human|json] FILE",
@@ -55,24 +55,12 @@ const MANUAL: Manual = Manual {
 };
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let (mut source, mut output, mut whole_chain) = (Source::named("").alone(), Output::Human, false);
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Format => source.format = Some(value.clone()),
-            Id::ImageOpts => source.image_opts = true,
-            Id::Chain => whole_chain = true,
-            Id::ForceShare => source.force_share = true,
-            Id::Output => output = Output::parse(value)?,
-            Id::Object => object::accept(value)?,
-        }
-    }
-    source.name = super::one_image(&parsed.operands)?;
-    super::exclusive(&source)?;
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
+    super::exclusive(&args.source)?;
     let mut list = Vec::new();
-    runtime::run(collect(&source, whole_chain, &mut list))??;
-    print(console, &list, output, whole_chain);
+    runtime::run(collect(&args.source, args.whole_chain, &mut list))??;
+    print(console, &list, args.output, args.whole_chain);
     Ok(0)
 }
 

@@ -3,44 +3,34 @@
 //! A large image is walked by several workers, part by part; what they find is printed in order. Bounds: each worker holds
 //! back at most [`AHEAD`] parts of [`MOST`] entries.
 
-use super::{Asked, Call, Output};
+use super::Call;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Output, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
-use crate::{object, out, outln, runtime};
+use crate::{out, outln, runtime};
 use block::{Backend, BlockError, Node, Status};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Format,
-    ImageOpts,
-    Output,
-    Start,
-    Length,
-    ForceShare,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
-    Flag::valued(Id::Start, Some('s'), Some("start-offset"), "OFFSET", "begin here"),
-    Flag::valued(Id::Length, Some('l'), Some("max-length"), "LENGTH", "end after this many bytes"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[Flag::help()],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        flags::output(),
+        Flag::take("-s --start-offset", "OFFSET", "begin here", |s, text| {
+            s.start = super::bounded("start offset", text, 0, i64::MAX as u64)?;
+            Ok(())
+        }),
+        Flag::take("-l --max-length", "LENGTH", "end after this many bytes", |s, text| {
+            s.length = Some(super::bounded("max length", text, 0, i64::MAX as u64)?);
+            Ok(())
+        }),
+        flags::force_share("look even while another process writes"),
+        flags::object(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -54,6 +44,7 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
     source: Source,
     output: Output,
@@ -61,22 +52,17 @@ struct Args {
     length: Option<u64>,
 }
 
-pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args { source: Source::named(""), output: Output::Human, start: 0, length: None };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Format => args.source.format = Some(value.clone()),
-            Id::ImageOpts => args.source.image_opts = true,
-            Id::Output => args.output = Output::parse(value)?,
-            Id::Start => args.start = super::bounded("start offset", value, 0, i64::MAX as u64)?,
-            Id::Length => args.length = Some(super::bounded("max length", value, 0, i64::MAX as u64)?),
-            Id::ForceShare => args.source.force_share = true,
-            Id::Object => object::accept(value)?,
-        }
+has_parts!(Args { source: Source, output: Output });
+
+impl Args {
+    fn new() -> Args {
+        Args { source: Source::named(""), output: Output::default(), start: 0, length: None }
     }
-    args.source.name = super::one_image(&parsed.operands)?;
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
     super::exclusive(&args.source)?;
     runtime::run(open_and_map(console, &args))??;
     Ok(0)

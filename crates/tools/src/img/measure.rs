@@ -1,52 +1,38 @@
 //! `measure`: how large the file of a new image would be.
 
-use super::{Asked, Call, Output};
+use super::Call;
 use crate::console::Console;
-use crate::creation::{Creation, OptionList};
+use crate::creation::Creation;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Output, Target, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
-use crate::{json, object, outln, runtime};
+use crate::{json, outln, runtime};
 use block::{Backend, BlockError, Opt, Options};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Format,
-    ImageOpts,
-    TargetFormat,
-    Options,
-    Size,
-    Snapshot,
-    Output,
-    ForceShare,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::valued(Id::TargetFormat, Some('O'), Some("target-format"), "FMT", "format of the new image (raw)"),
-    Flag::valued(Id::Options, Some('o'), Some("options"), "OPTIONS", "options of the new image"),
-    Flag::valued(Id::Size, Some('s'), Some("size"), "SIZE", "its virtual size, in place of FILE"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of FILE; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(
-        Id::Snapshot,
-        Some('l'),
-        Some("snapshot"),
-        "SNAPSHOT",
-        "an internal snapshot of FILE (not yet)",
-    ),
-    Flag::valued(Id::Output, None, Some("output"), "human|json", "how to print (human)"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "look even while another process writes"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[
+        Flag::help(),
+        flags::target_format("-O --target-format", "format of the new image (raw)"),
+        flags::target_options("-o --options", "options of the new image"),
+        Flag::take("-s --size", "SIZE", "its virtual size, in place of FILE", |s, text| {
+            s.size = Some(super::create::image_size(text)?);
+            Ok(())
+        }),
+    ],
+    &flags::source("format of FILE; found by its content if left out"),
+    &[
+        Flag::refused(
+            "-l --snapshot",
+            Some("SNAPSHOT"),
+            "an internal snapshot of FILE (not yet)",
+            "an internal snapshot (-l) is not supported yet",
+        ),
+        flags::output(),
+        flags::force_share("look even while another process writes"),
+        flags::object(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -60,44 +46,32 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
-    source: Option<Source>,
+    /// The image to be converted; its name is empty where only a size is given.
+    source: Source,
     size: Option<u64>,
-    format: String,
-    list: OptionList,
+    target: Target,
     output: Output,
 }
 
-pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut source = Source::named("");
-    let mut args = Args {
-        source: None,
-        size: None,
-        format: "raw".to_owned(),
-        list: OptionList::default(),
-        output: Output::Human,
-    };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Format => source.format = Some(value.clone()),
-            Id::ImageOpts => source.image_opts = true,
-            Id::TargetFormat => args.format = value.clone(),
-            Id::Options => args.list.add(value)?,
-            Id::Size => args.size = Some(super::create::image_size(value)?),
-            Id::Snapshot => return Err(Failure::new("an internal snapshot (-l) is not supported yet")),
-            Id::Output => args.output = Output::parse(value)?,
-            Id::ForceShare => source.force_share = true,
-            Id::Object => object::accept(value)?,
-        }
+has_parts!(Args { source: Source, target: Target, output: Output });
+
+impl Args {
+    fn new() -> Args {
+        let (target, output) = (Target::default(), Output::default());
+        Args { source: Source::named(""), size: None, target, output }
     }
-    super::exclusive(&source)?;
-    match (parsed.operands.as_slice(), args.size) {
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    super::exclusive(&args.source)?;
+    match (operands.as_slice(), args.size) {
         ([_, _, ..], _) => return Err(Failure::new("At most one filename argument is allowed.")),
         ([_], Some(_)) => return Err(Failure::new("--size N cannot be used together with a filename.")),
         ([], None) => return Err(Failure::new("Either --size N or one filename must be specified.")),
-        ([name], None) => args.source = Some(Source { name: name.clone(), ..source }),
+        ([name], None) => args.source.name = name.clone(),
         ([], Some(_)) => {}
     }
     let measured = runtime::run(measure(&args))??;
@@ -137,10 +111,10 @@ fn print(console: &mut Console, args: &Args, measured: &Measured) {
 
 async fn measure(args: &Args) -> Result<Measured, Failure> {
     let graph = image::graph();
-    let creation = Creation::new(&graph, &args.format, "", &args.list)?;
+    let creation = Creation::new(&graph, args.target.format(), "", &args.target.options)?;
     // The size is judged with the layout.
     creation.judge(&graph, 0)?;
-    let layout = match args.format.as_str() {
+    let layout = match args.target.format() {
         "raw" => None,
         "qcow2" => Some(Layout::of(&creation)),
         other => {
@@ -149,11 +123,10 @@ async fn measure(args: &Args) -> Result<Measured, Failure> {
             )));
         }
     };
-    let Some(source) = &args.source else {
-        let size = args.size.unwrap_or(0);
+    if let Some(size) = args.size {
         return sized(layout.as_ref(), size, 0, &creation);
-    };
-    let image = image::open(source).await?;
+    }
+    let image = image::open(&args.source).await?;
     let unit = layout.as_ref().map_or(SECTOR, |layout| layout.cluster);
     let data = match &layout {
         Some(_) => data_of(&image.backend, unit).await,

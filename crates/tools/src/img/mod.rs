@@ -19,7 +19,8 @@ pub mod told;
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Flag, Operands, Parsed};
+use crate::flags;
+use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::Source;
 use crate::size::SizeError;
 use crate::usage::{self, Manual};
@@ -50,24 +51,8 @@ const COMMANDS: &[Command] = &[
 /// Commands of the programs whose place this takes that are not here yet.
 const LATER: &[&str] = &["amend", "bitmap", "snapshot"];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Global {
-    Help,
-    Version,
-    Trace,
-}
-
-const GLOBALS: &[Flag<Global>] = &[
-    Flag::bare(Global::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Global::Version, Some('V'), Some("version"), "print the version"),
-    Flag::valued(
-        Global::Trace,
-        Some('T'),
-        Some("trace"),
-        "FILTER",
-        "log what matches, for example block=debug",
-    ),
-];
+const GLOBALS: Table<()> =
+    &[&[Flag::help(), Flag::version(), flags::trace("log what matches, for example block=debug")]];
 
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS] COMMAND [ARGUMENTS]",
@@ -89,56 +74,44 @@ pub struct Call<'a> {
     pub args: &'a [String],
 }
 
-/// What a command line asks for.
-pub enum Asked<I> {
-    /// To work.
-    Work(Parsed<I>),
-    /// Only for help, which has been printed.
-    Help,
-}
-
 impl Call<'_> {
-    /// Reads the arguments by the command's table. `help` is the flag that asks for help.
-    pub fn parse<I: Copy + PartialEq>(
+    /// Reads the arguments by the command's table into `settings`, and gives the operands besides. `None`: only help was
+    /// asked for, and has been printed.
+    fn read<S>(
         &self,
         console: &mut Console,
         manual: &Manual,
-        flags: &[Flag<I>],
-        help: I,
-    ) -> Result<Asked<I>, Failure> {
-        let parsed = getopt::parse(flags, self.args, Operands::Anywhere).map_err(Failure::usage)?;
-        if parsed.has(help) {
-            usage::help(console, &self.name, manual, flags);
-            return Ok(Asked::Help);
+        flags: Table<S>,
+        settings: S,
+    ) -> Result<Option<(S, Vec<String>)>, Failure> {
+        match getopt::read(flags, self.args, Operands::Anywhere, settings)? {
+            Asked::Work(settings, operands) => Ok(Some((settings, operands))),
+            Asked::Help | Asked::Version => {
+                usage::help(console, &self.name, manual, flags);
+                Ok(None)
+            }
         }
-        Ok(Asked::Work(parsed))
     }
 }
 
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
-    let parsed = match getopt::parse(GLOBALS, args, Operands::EndFlags) {
-        Ok(parsed) => parsed,
-        Err(error) => return refuse(console, None, &Failure::usage(error)),
-    };
-    for (flag, value) in &parsed.flags {
-        match flag {
-            Global::Help => {
-                help(console);
-                return 0;
-            }
-            Global::Version => {
-                face::version(console, "qemu-img");
-                return 0;
-            }
-            Global::Trace => {
-                if let Err(failure) = crate::trace::start(value) {
-                    return refuse(console, None, &failure);
-                }
-            }
+    match getopt::read(GLOBALS, args, Operands::EndFlags, ()) {
+        Ok(Asked::Work((), operands)) => run_command(console, &operands),
+        Ok(Asked::Help) => {
+            help(console);
+            0
         }
+        Ok(Asked::Version) => {
+            face::version(console, "qemu-img");
+            0
+        }
+        Err(failure) => refuse(console, None, &failure),
     }
-    let Some((word, args)) = parsed.operands.split_first() else {
+}
+
+fn run_command(console: &mut Console, words: &[String]) -> u8 {
+    let Some((word, args)) = words.split_first() else {
         return refuse(console, None, &Failure::usage("Not enough arguments"));
     };
     if LATER.contains(&word.as_str()) {
@@ -177,25 +150,6 @@ fn help(console: &mut Console) {
         outln!(console, "  {:<10}{}", command.name, command.about);
     }
     outln!(console, "\nFormats: {}", crate::image::format_names().join(" "));
-}
-
-/// How a result is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// For people.
-    Human,
-    /// For scripts.
-    Json,
-}
-
-impl Output {
-    fn parse(word: &str) -> Result<Output, Failure> {
-        match word {
-            "human" => Ok(Output::Human),
-            "json" => Ok(Output::Json),
-            other => Err(Failure::usage(format_args!("--output expects 'human' or 'json' not '{other}'"))),
-        }
-    }
 }
 
 /// The one operand of a command that works on one image.

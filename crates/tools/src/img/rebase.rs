@@ -3,15 +3,16 @@
 //! Where old and new backing file differ, and the image itself holds nothing, the old content is copied into the image
 //! first. With `-u` only the header changes. Order: {data} · flush · {header}: a power cut leaves the image complete.
 
-use super::{Asked, Call};
+use super::Call;
 use crate::cache::Cache;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Backing, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
-use crate::{object, progress, runtime};
+use crate::{progress, runtime};
 use block::{Link, Node, WriteFlags, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -23,49 +24,31 @@ const PIECE: u64 = 1 << 20;
 /// What is copied at least where the two differ.
 const UNIT: usize = 64 << 10;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Progress,
-    Format,
-    ImageOpts,
-    Cache,
-    BackingCache,
-    Backing,
-    BackingFormat,
-    Unsafe,
-    Compress,
-    ForceShare,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
-    Flag::bare(Id::Progress, Some('p'), Some("progress"), "show how far it is"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Cache, Some('t'), Some("cache"), "MODE", "cache mode of the image (writeback)"),
-    Flag::valued(
-        Id::BackingCache,
-        Some('T'),
-        Some("backing-cache"),
-        "MODE",
-        "cache mode of the backing files (writeback)",
-    ),
-    Flag::valued(Id::Backing, Some('b'), Some("backing"), "FILE", "the new backing file; empty for none"),
-    Flag::valued(Id::BackingFormat, Some('F'), Some("backing-format"), "FMT", "its format"),
-    Flag::bare(Id::Unsafe, Some('u'), Some("backing-unsafe"), "change the header only"),
-    Flag::bare(Id::Compress, Some('c'), Some("compress"), "compress what is copied (not yet)"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "accepted where nothing is written"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[Flag::help(), flags::quiet(), flags::progress()],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        flags::cache("-t --cache", "cache mode of the image (writeback)"),
+        Flag::take("-T --backing-cache", "MODE", "cache mode of the backing files (writeback)", |s, mode| {
+            s.backing_cache = flags::read_source_cache(mode)?;
+            Ok(())
+        }),
+        flags::backing("-b --backing", "the new backing file; empty for none"),
+        flags::backing_format("its format"),
+        Flag::set("-u --backing-unsafe", "change the header only", |s| s.header_only = true),
+        Flag::refused(
+            "-c --compress",
+            None,
+            "compress what is copied (not yet)",
+            "compressing what is copied (-c) is not supported yet",
+        ),
+        Flag::ignored(
+            "-U --force-share",
+            "accepted where nothing is written",
+            "the image is written to, and no other program may write to it meanwhile",
+        ),
+        flags::object(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -86,44 +69,34 @@ const MANUAL: Manual = Manual {
     notes: "",
 };
 
+#[derive(Debug)]
 struct Args {
     source: Source,
-    backing: Option<String>,
-    format: Option<String>,
+    backing: Backing,
     header_only: bool,
     backing_cache: Cache,
-    shown: bool,
+    verbosity: Verbosity,
+}
+
+has_parts!(Args { source: Source, backing: Backing, verbosity: Verbosity });
+
+impl Args {
+    fn new() -> Args {
+        Args {
+            source: Source::named("").writable(),
+            backing: Backing::default(),
+            header_only: false,
+            backing_cache: Cache::WRITEBACK,
+            verbosity: Verbosity::default(),
+        }
+    }
 }
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
-    let Asked::Work(parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    let mut args = Args {
-        source: Source::named("").writable(),
-        backing: None,
-        format: None,
-        header_only: parsed.has(Id::Unsafe),
-        backing_cache: Cache::WRITEBACK,
-        shown: parsed.has(Id::Progress) && !parsed.has(Id::Quiet),
-    };
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Format => args.source.format = Some(value.clone()),
-            Id::ImageOpts => args.source.image_opts = true,
-            Id::Cache => args.source.cache = Cache::parse(value).map_err(Failure::new)?,
-            Id::BackingCache => {
-                args.backing_cache =
-                    Cache::parse_for("Invalid source cache option", value).map_err(Failure::new)?;
-            }
-            Id::Backing => args.backing = Some(value.clone()),
-            Id::BackingFormat => args.format = Some(value.clone()),
-            Id::Compress => return Err(Failure::new("compressing what is copied (-c) is not supported yet")),
-            Id::Object => object::accept(value)?,
-            _ => {}
-        }
-    }
-    args.source.name = super::one_image(&parsed.operands)?;
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
     super::exclusive(&args.source)?;
-    if args.backing.is_none() && !args.header_only {
+    if args.backing.name.is_none() && !args.header_only {
         return Err(Failure::usage("Must specify backing file (-b) or use unsafe mode (-u)"));
     }
     runtime::run(open_and_rebase(console, &args))??;
@@ -149,14 +122,14 @@ async fn open_and_rebase(console: &mut Console, args: &Args) -> Result<(), Failu
 }
 
 async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {
-    if let Some(format) = &args.format {
+    if let Some(format) = &args.backing.format {
         image.graph.registry().find_or(format, |format| format!("Invalid format name: '{format}'"))?;
     }
-    let filename = args.backing.clone().filter(|name| !name.is_empty());
-    let name = args.backing.as_deref().unwrap_or_default();
+    let filename = args.backing.name.clone().filter(|name| !name.is_empty());
+    let name = args.backing.name.as_deref().unwrap_or_default();
     let refused =
         |why: &str| Failure::new(format_args!("Could not change the backing file to '{name}': {why}"));
-    if filename.is_some() && args.format.is_none() {
+    if filename.is_some() && args.backing.format.is_none() {
         return Err(refused("backing format must be specified"));
     }
     let node = image.node().skip_filters();
@@ -172,16 +145,16 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
         result?;
         image.backend.flush().await?;
     }
-    let format = args.format.clone().filter(|_| filename.is_some());
+    let format = args.backing.format.clone().filter(|_| filename.is_some());
     let changed = node.driver().set_backing_link(Link { filename, format }).await;
     changed.map_err(|error| refused(&error.to_string()))
 }
 
 /// The new backing image, if there is to be one. Its name is as seen from the image.
 async fn open_new(image: &Image, args: &Args) -> Result<Option<Arc<Node>>, Failure> {
-    let Some(name) = args.backing.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let Some(name) = args.backing.name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
     let full = block::resolve_filename(&image.node().place(), name);
-    let source = Source::named(&full).format(args.format.as_deref()).cache(args.backing_cache);
+    let source = Source::named(&full).format(args.backing.format.as_deref()).cache(args.backing_cache);
     let opened = image::open_node(&image.graph, &source).await;
     opened
         .map(Some)
@@ -206,7 +179,7 @@ async fn copy_differences(
         }
         Ok::<(), Failure>(())
     };
-    let mut progress = Progress::new(args.shown);
+    let mut progress = Progress::new(args.verbosity.shows_progress());
     let result = progress::watch(console, &mut progress, total, || done.load(Relaxed), work).await;
     progress.end(console);
     result
@@ -305,13 +278,12 @@ mod tests {
     use super::*;
 
     fn args(backing: &str, header_only: bool) -> Args {
+        let format = Some("qcow2".to_owned()).filter(|_| !backing.is_empty());
         Args {
             source: Source::named("/top").format(Some("qcow2")).writable(),
-            backing: Some(backing.to_owned()),
-            format: Some("qcow2".to_owned()).filter(|_| !backing.is_empty()),
+            backing: Backing { name: Some(backing.to_owned()), format },
             header_only,
-            backing_cache: Cache::WRITEBACK,
-            shown: false,
+            ..Args::new()
         }
     }
 

@@ -1,40 +1,27 @@
 //! `resize`: a larger or, when asked for twice, a smaller image.
 
-use super::{Asked, Call};
+use super::Call;
 use crate::console::Console;
 use crate::creation;
 use crate::failure::Failure;
-use crate::getopt::Flag;
+use crate::flags::{self, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
-use crate::{object, outln, runtime};
+use crate::{outln, runtime};
 use block::BlockError;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Quiet,
-    Format,
-    ImageOpts,
-    Shrink,
-    Preallocation,
-    Object,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Quiet, Some('q'), Some("quiet"), "print nothing but errors"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::bare(Id::Shrink, None, Some("shrink"), "give up what lies beyond the new end"),
-    Flag::valued(Id::Preallocation, None, Some("preallocation"), "MODE", "off, metadata, falloc or full"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
+const FLAGS: Table<Args> = &[
+    &[Flag::help(), flags::quiet()],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        Flag::set("--shrink", "give up what lies beyond the new end", |s| s.shrink = true),
+        Flag::take("--preallocation", "MODE", "off, metadata, falloc or full", |s, word| {
+            s.preallocation = flags::read_preallocation(word)?;
+            Ok(())
+        }),
+        flags::object(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -49,19 +36,32 @@ const MANUAL: Manual = Manual {
 };
 
 /// What the size operand says.
-#[derive(Clone, Copy)]
-enum Change {
-    To(u64),
-    Grow(u64),
-    Shrink(u64),
+#[derive(Clone, Copy, Debug)]
+enum NewSize {
+    Exactly(u64),
+    LargerBy(u64),
+    SmallerBy(u64),
 }
 
+#[derive(Debug)]
 struct Args {
     source: Source,
-    change: Change,
-    quiet: bool,
+    verbosity: Verbosity,
     shrink: bool,
     preallocation: String,
+}
+
+has_parts!(Args { source: Source, verbosity: Verbosity });
+
+impl Args {
+    fn new() -> Args {
+        Args {
+            source: Source::named("").writable(),
+            verbosity: Verbosity::default(),
+            shrink: false,
+            preallocation: "off".to_owned(),
+        }
+    }
 }
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
@@ -71,31 +71,20 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         _ => (None, call.args),
     };
     let call = Call { name: call.name.clone(), args: rest };
-    let Asked::Work(mut parsed) = call.parse(console, &MANUAL, FLAGS, Id::Help)? else { return Ok(0) };
-    parsed.operands.extend(last.cloned());
-    let mut source = Source::named("").writable();
-    let (mut quiet, mut shrink, mut preallocation) = (false, false, "off".to_owned());
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Help => {}
-            Id::Quiet => quiet = true,
-            Id::Format => source.format = Some(value.clone()),
-            Id::ImageOpts => source.image_opts = true,
-            Id::Shrink => shrink = true,
-            Id::Preallocation => preallocation = mode(value)?,
-            Id::Object => object::accept(value)?,
-        }
-    }
-    let change = match parsed.operands.as_slice() {
+    let Some((mut args, mut operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else {
+        return Ok(0);
+    };
+    operands.extend(last.cloned());
+    let size = match operands.as_slice() {
         [name, size] => {
-            source.name = name.clone();
-            change(size)?
+            args.source.name = name.clone();
+            new_size(size)?
         }
         [_, _, ..] => return Err(Failure::usage("Extra argument(s) in command line")),
         _ => return Err(Failure::usage("Expecting image file name and size")),
     };
-    super::exclusive(&source)?;
-    runtime::run(resize(console, &Args { source, change, quiet, shrink, preallocation }))??;
+    super::exclusive(&args.source)?;
+    runtime::run(resize(console, &args, size))??;
     Ok(0)
 }
 
@@ -103,47 +92,45 @@ fn looks_like_size(word: &str) -> bool {
     word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn mode(word: &str) -> Result<String, Failure> {
-    if ["off", "metadata", "falloc", "full"].contains(&word) {
-        return Ok(word.to_owned());
-    }
-    Err(Failure::new(format_args!("Invalid preallocation mode '{word}'")))
-}
-
-fn change(text: &str) -> Result<Change, Failure> {
+fn new_size(text: &str) -> Result<NewSize, Failure> {
     let size = |text| creation::size_value("size", text);
     if let Some(more) = text.strip_prefix('+') {
-        return size(more).map(Change::Grow);
+        return size(more).map(NewSize::LargerBy);
     }
     if let Some(less) = text.strip_prefix('-') {
-        return size(less).map(Change::Shrink);
+        return size(less).map(NewSize::SmallerBy);
     }
-    size(text).map(Change::To)
+    size(text).map(NewSize::Exactly)
 }
 
-async fn resize(console: &mut Console, args: &Args) -> Result<(), Failure> {
+async fn resize(console: &mut Console, args: &Args, size: NewSize) -> Result<(), Failure> {
     let image = image::open(&args.source).await?;
     if image.guessed_raw {
         image::warn_of_guess(console, &args.source.name);
     }
-    if let Err(failure) = apply(&image, args, console).await {
+    if let Err(failure) = apply(&image, args, size, console).await {
         // Nothing was changed: there is nothing whose loss the close could tell.
         image.close().await.ok();
         return Err(failure);
     }
     image.close_when_done(console).await;
-    if !args.quiet {
+    if !args.verbosity.quiet {
         outln!(console, "Image resized.");
     }
     Ok(())
 }
 
-async fn apply(image: &image::Image, args: &Args, console: &mut Console) -> Result<(), Failure> {
+async fn apply(
+    image: &image::Image,
+    args: &Args,
+    size: NewSize,
+    console: &mut Console,
+) -> Result<(), Failure> {
     let old = image.backend.length();
-    let new = match args.change {
-        Change::To(size) => Some(size),
-        Change::Grow(more) => old.checked_add(more),
-        Change::Shrink(less) => old.checked_sub(less),
+    let new = match size {
+        NewSize::Exactly(size) => Some(size),
+        NewSize::LargerBy(more) => old.checked_add(more),
+        NewSize::SmallerBy(less) => old.checked_sub(less),
     };
     let Some(new) = new.filter(|new| *new > 0 && i64::try_from(*new).is_ok()) else {
         return Err(Failure::new("New image size must be positive"));
@@ -176,16 +163,17 @@ mod tests {
             expected.resize(size as usize, 0);
             move |disk: &sim::Disk| so(shown(disk, "/base")? == expected, "the image shows something else")
         };
-        fn args(change: Change) -> Args {
+        fn args() -> Args {
             let source = Source::named("/base").format(Some("qcow2")).writable();
-            Args { source, change, quiet: true, shrink: true, preallocation: "off".to_owned() }
+            let verbosity = Verbosity { quiet: true, progress: false };
+            Args { source, verbosity, shrink: true, ..Args::new() }
         }
         let grow = |mut console| -> rt::BoxFuture<'static, _> {
-            Box::pin(async move { resize(&mut console, &args(Change::Grow(SIZE))).await })
+            Box::pin(async move { resize(&mut console, &args(), NewSize::LargerBy(SIZE)).await })
         };
         try_command("resize, larger", &disk, grow, &is(SIZE), &is(2 * SIZE));
         let shrink = |mut console| -> rt::BoxFuture<'static, _> {
-            Box::pin(async move { resize(&mut console, &args(Change::To(8192))).await })
+            Box::pin(async move { resize(&mut console, &args(), NewSize::Exactly(8192)).await })
         };
         try_command("resize, smaller", &disk, shrink, &is(SIZE), &is(8192));
     }

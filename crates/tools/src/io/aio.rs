@@ -1,11 +1,11 @@
 //! Requests that are begun and reported later: each is a task, reported in the order in which they end.
 
 use super::Session;
+use super::arguments::{self, Refused};
 use super::command::Outcome;
 use super::report::{self, Style};
-use super::transfer::{self, Content, Expect, Id, ReadDone};
-use super::words::Refused;
-use crate::getopt::Flag;
+use super::transfer::{self, Content, Expect, ReadDone, ReadFlags, WriteFlags};
+use crate::getopt::{Flag, Table};
 use crate::outln;
 use block::BlockError;
 use parking_lot::Mutex;
@@ -13,49 +13,33 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Help of `aio_read`.
-pub const READ_MORE: &str = " -C  print numbers separated by commas
- -i  make an invalid request, for the statistics
- -P  compare what is read with this byte
- -q  print nothing about the request
- -r  accepted
- -v  print what was read
+const INVALID: &str = "-i: invalid requests are not supported yet";
 
- The request is reported when it has ended; aio_flush waits for that.
-";
+/// `aio_read`.
+pub const READ: Table<ReadFlags> = &[&[
+    transfer::machine(),
+    Flag::refused("-i", None, "make an invalid request, for the statistics (not yet)", INVALID),
+    transfer::compared(),
+    transfer::quiet(),
+    transfer::registered(),
+    transfer::dump(),
+]];
 
-/// Help of `aio_write`.
-pub const WRITE_MORE: &str = " -C  print numbers separated by commas
- -f  durable before it is reported
- -i  make an invalid request, for the statistics
- -P  write this byte
- -q  print nothing about the request
- -r  accepted
- -u  with -z: space may be given up
- -z  write zeroes
-
- The request is reported when it has ended; aio_flush waits for that.
-";
-
-const READ: &[Flag<Id>] = &[
-    Flag::bare(Id::Machine, Some('C'), None, ""),
-    Flag::bare(Id::Invalid, Some('i'), None, ""),
-    Flag::bare(Id::Quiet, Some('q'), None, ""),
-    Flag::bare(Id::Registered, Some('r'), None, ""),
-    Flag::bare(Id::Dump, Some('v'), None, ""),
-    Flag::valued(Id::Pattern, Some('P'), None, "BYTE", ""),
+/// `aio_write`.
+pub const WRITE: Table<WriteFlags> = &[
+    &[
+        transfer::machine(),
+        transfer::fua(),
+        Flag::refused("-i", None, "make an invalid request, for the statistics (not yet)", INVALID),
+        transfer::written(),
+        transfer::quiet(),
+        transfer::registered(),
+    ],
+    &transfer::zeroes(),
 ];
 
-const WRITE: &[Flag<Id>] = &[
-    Flag::bare(Id::Machine, Some('C'), None, ""),
-    Flag::bare(Id::Fua, Some('f'), None, ""),
-    Flag::bare(Id::Invalid, Some('i'), None, ""),
-    Flag::bare(Id::Quiet, Some('q'), None, ""),
-    Flag::bare(Id::Registered, Some('r'), None, ""),
-    Flag::bare(Id::Unmap, Some('u'), None, ""),
-    Flag::bare(Id::Zero, Some('z'), None, ""),
-    Flag::valued(Id::Pattern, Some('P'), None, "BYTE", ""),
-];
+/// What `help` says of both commands.
+pub const NOTE: &str = " The request is reported when it has ended; aio_flush waits for that.\n";
 
 /// A request that has ended.
 struct Ended {
@@ -80,18 +64,14 @@ pub struct UnderWay {
 
 /// `aio_read off len [len..]`.
 pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("aio_read", READ, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
-    else {
+    let (flags, operands) = session.transfer_flags("aio_read", READ, args)?;
+    let Some((offset, lengths)) = transfer::pieces(&operands) else {
         return Err(session.misused("aio_read"));
     };
-    if parsed.has(Id::Invalid) {
-        return Err(session.refuse(format_args!("-i: invalid requests are not supported yet")));
-    }
-    let offset = session.number(offset)?;
-    let length = session.lengths(lengths)?;
-    let expect = session.expectation(&parsed, length)?;
-    let (backend, keep, style) = (session.backend()?, parsed.has(Id::Dump), transfer::style(&parsed));
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::lengths(lengths))?;
+    let expect = session.expectation(&flags, length)?;
+    let (backend, keep, style) = (session.backend()?, flags.dump, flags.style);
     let shift = session.shift;
     session.begin(async move {
         let started = Instant::now();
@@ -104,24 +84,20 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
 
 /// `aio_write off len [len..]`.
 pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("aio_write", WRITE, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
-    else {
+    let (flags, operands) = session.transfer_flags("aio_write", WRITE, args)?;
+    let Some((offset, lengths)) = transfer::pieces(&operands) else {
         return Err(session.misused("aio_write"));
     };
-    if parsed.has(Id::Invalid) {
-        return Err(session.refuse(format_args!("-i: invalid requests are not supported yet")));
-    }
-    if parsed.has(Id::Zero) && lengths.len() > 1 {
+    if flags.zero && lengths.len() > 1 {
         return Err(session.refuse(format_args!("-z supports only a single length parameter")));
     }
-    let content = session.content(&parsed)?;
-    let offset = session.number(offset)?;
+    let content = session.content(&flags)?;
+    let offset = session.or_refuse(arguments::number(offset))?;
     let length = match (&content, lengths) {
-        (Content::Zeroes { .. }, [length, ..]) => session.number(length)?,
-        _ => session.lengths(lengths)?,
+        (Content::Zeroes { .. }, [length, ..]) => session.or_refuse(arguments::number(length))?,
+        _ => session.or_refuse(arguments::lengths(lengths))?,
     };
-    let (backend, fua, style) = (session.backend()?, parsed.has(Id::Fua), transfer::style(&parsed));
+    let (backend, fua, style) = (session.backend()?, flags.fua, flags.style);
     let shift = session.shift;
     if backend.node().read_only() {
         session.console.error("Block node is read-only");

@@ -1,7 +1,8 @@
 //! The commands of the `io` face: one table with what each is called, takes, and does.
 
-use super::words::Refused;
+use super::arguments::Refused;
 use super::{Session, aio, images, maps, shell, transfer};
+use crate::getopt::{self, Table};
 use rt::BoxFuture;
 
 /// What a command came to.
@@ -30,8 +31,10 @@ pub struct Command {
     pub synopsis: &'static str,
     /// What it does, in a few words.
     pub about: &'static str,
-    /// What `help COMMAND` adds.
-    pub more: &'static str,
+    /// Its flags, as `help COMMAND` lists them.
+    pub flags: fn() -> String,
+    /// What `help COMMAND` adds to them.
+    pub notes: &'static str,
     /// Does it.
     pub run: for<'a> fn(&'a mut Session<'_>, &'a [String]) -> Work<'a>,
 }
@@ -45,7 +48,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "",
         about: "wait for every request that is under way, and flush",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(aio::flush(session, args)),
     },
     Command {
@@ -55,7 +59,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Ciqrv] [-P pattern] off len [len..]",
         about: "begin to read",
-        more: aio::READ_MORE,
+        flags: || listed(aio::READ),
+        notes: aio::NOTE,
         run: |session, args| Box::pin(aio::read(session, args)),
     },
     Command {
@@ -65,7 +70,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Cfiqruz] [-P pattern] off len [len..]",
         about: "begin to write",
-        more: aio::WRITE_MORE,
+        flags: || listed(aio::WRITE),
+        notes: aio::NOTE,
         run: |session, args| Box::pin(aio::write(session, args)),
     },
     Command {
@@ -75,7 +81,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "offset [count]",
         about: "count the allocated bytes of a range",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(maps::alloc(session, args)),
     },
     Command {
@@ -85,7 +92,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "",
         about: "close the image",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(images::close(session, args)),
     },
     Command {
@@ -95,7 +103,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Cq] off len",
         about: "give the space of a range back",
-        more: " -C  print numbers separated by commas\n -q  print nothing\n\n Example: discard 512 1k\n",
+        flags: || listed(transfer::DISCARD),
+        notes: " Example: discard 512 1k\n",
         run: |session, args| Box::pin(transfer::discard(session, args)),
     },
     Command {
@@ -105,7 +114,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "",
         about: "make everything written so far durable",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(transfer::flush(session, args)),
     },
     Command {
@@ -115,7 +125,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: false,
         synopsis: "[command]",
         about: "tell about one command or all",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(shell::help(session, args)),
     },
     Command {
@@ -125,7 +136,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "",
         about: "tell about the open image",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(images::info(session, args)),
     },
     Command {
@@ -135,7 +147,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "",
         about: "tell the virtual size of the open image",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(images::length(session, args)),
     },
     Command {
@@ -145,7 +158,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "",
         about: "list which areas are allocated",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(maps::map(session, args)),
     },
     Command {
@@ -155,7 +169,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: false,
         synopsis: "[-rsCnkU] [-t cache] [-d discard] [-i aio] [-o options] [path]",
         about: "open an image",
-        more: images::OPEN_MORE,
+        flags: || listed(images::OPEN),
+        notes: " Example: open -n -o driver=raw /tmp/data\n",
         run: |session, args| Box::pin(images::open(session, args)),
     },
     Command {
@@ -165,7 +180,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: false,
         synopsis: "",
         about: "end the program",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(shell::quit(session, args)),
     },
     Command {
@@ -175,7 +191,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-abCqrv] [-P pattern [-s off] [-l len]] off len",
         about: "read a range, and compare it with a pattern",
-        more: transfer::READ_MORE,
+        flags: || listed(transfer::READ),
+        notes: " Example: read -P 7 512 1k\n",
         run: |session, args| Box::pin(transfer::read(session, args)),
     },
     Command {
@@ -185,7 +202,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Cqrv] [-P pattern] off len [len..]",
         about: "read a range that is given in pieces",
-        more: transfer::READ_MORE,
+        flags: || listed(transfer::READ),
+        notes: " Example: read -P 7 512 1k\n",
         run: |session, args| Box::pin(transfer::readv(session, args)),
     },
     Command {
@@ -195,7 +213,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-r | -w] [-c cache] [-o options]",
         about: "change how the image is open",
-        more: images::REOPEN_MORE,
+        flags: || listed(images::REOPEN),
+        notes: " Example: reopen -r\n",
         run: |session, args| Box::pin(images::reopen(session, args)),
     },
     Command {
@@ -205,7 +224,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: false,
         synopsis: "milliseconds",
         about: "wait while requests under way go on",
-        more: "",
+        flags: String::new,
+        notes: "",
         run: |session, args| Box::pin(shell::sleep(session, args)),
     },
     Command {
@@ -215,7 +235,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-m preallocation] size",
         about: "change the virtual size",
-        more: "",
+        flags: || listed(images::TRUNCATE),
+        notes: "",
         run: |session, args| Box::pin(images::truncate(session, args)),
     },
     Command {
@@ -225,7 +246,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-bcCfnqruz] [-P pattern | -s file] off len",
         about: "write a range",
-        more: transfer::WRITE_MORE,
+        flags: || listed(transfer::WRITE),
+        notes: " Example: write -P 7 512 1k\n",
         run: |session, args| Box::pin(transfer::write(session, args)),
     },
     Command {
@@ -235,7 +257,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Cfqr] [-P pattern] off len [len..]",
         about: "write a range that is given in pieces",
-        more: transfer::WRITE_MORE,
+        flags: || listed(transfer::WRITE),
+        notes: " Example: write -P 7 512 1k\n",
         run: |session, args| Box::pin(transfer::writev(session, args)),
     },
 ];
@@ -245,7 +268,22 @@ pub fn find(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == name || command.short == Some(name))
 }
 
+/// The flags of a table, a line each.
+fn listed<S>(table: Table<S>) -> String {
+    let shown = getopt::rows(table).filter(|flag| !flag.help.is_empty());
+    shown.map(|flag| format!(" {}  {}\n", flag.names, flag.help)).collect()
+}
+
 impl Command {
+    /// What `help COMMAND` says below the usage line.
+    pub fn more(&self) -> String {
+        match (&*(self.flags)(), self.notes) {
+            ("", notes) => notes.to_owned(),
+            (flags, "") => flags.to_owned(),
+            (flags, notes) => format!("{flags}\n{notes}"),
+        }
+    }
+
     /// The usage line.
     pub fn usage(&self) -> String {
         match self.synopsis {

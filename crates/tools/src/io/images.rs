@@ -1,97 +1,94 @@
 //! Commands about the open image itself: open, close, reopen, info, length, truncate.
 
 use super::Session;
+use super::arguments::{self, Refused};
 use super::command::Outcome;
-use super::words::Refused;
-use crate::cache::{self, Cache};
-use crate::getopt::Flag;
+use crate::cache::Cache;
+use crate::failure::Failure;
+use crate::flags::{self, has_parts};
+use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::{outln, show, size};
 use block::{Node, Opt, Options};
 
-/// Help of `open`.
-pub const OPEN_MORE: &str = " -r  for reading only
- -s  write to a temporary overlay
- -n  pass the page cache by, as -t none
- -U  take no locks and share everything
- -k  as -i native
- -i  threads, native or io_uring
- -t  cache mode
- -d  ignore or unmap
- -o  options of the driver
-
- Example: open -n -o driver=raw /tmp/data
-";
-
-/// Help of `reopen`.
-pub const REOPEN_MORE: &str = " -r  read-only from now on
- -w  writable from now on
- -c  cache mode
- -o  options of the driver
-
- Example: reopen -r
-";
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    ReadOnly,
-    Writable,
-    Snapshot,
-    CopyOnRead,
-    NoCache,
-    Native,
-    Aio,
-    ForceShare,
-    Cache,
-    Discard,
-    Options,
-    Mode,
+/// What the flags of `open` say.
+#[derive(Debug)]
+pub struct OpenFlags {
+    source: Source,
+    snapshot: bool,
 }
 
-const OPEN: &[Flag<Id>] = &[
-    Flag::bare(Id::ReadOnly, Some('r'), None, ""),
-    Flag::bare(Id::Snapshot, Some('s'), None, ""),
-    Flag::bare(Id::CopyOnRead, Some('C'), None, ""),
-    Flag::bare(Id::NoCache, Some('n'), None, ""),
-    Flag::bare(Id::Native, Some('k'), None, ""),
-    Flag::valued(Id::Aio, Some('i'), None, "MODE", ""),
-    Flag::bare(Id::ForceShare, Some('U'), None, ""),
-    Flag::valued(Id::Cache, Some('t'), None, "MODE", ""),
-    Flag::valued(Id::Discard, Some('d'), None, "MODE", ""),
-    Flag::valued(Id::Options, Some('o'), None, "OPTIONS", ""),
-];
+has_parts!(OpenFlags { source: Source });
 
-const REOPEN: &[Flag<Id>] = &[
-    Flag::bare(Id::ReadOnly, Some('r'), None, ""),
-    Flag::bare(Id::Writable, Some('w'), None, ""),
-    Flag::valued(Id::Cache, Some('c'), None, "MODE", ""),
-    Flag::valued(Id::Options, Some('o'), None, "OPTIONS", ""),
-];
+impl OpenFlags {
+    fn new() -> OpenFlags {
+        OpenFlags { source: Source::named("").writable(), snapshot: false }
+    }
+}
 
-const TRUNCATE: &[Flag<Id>] = &[Flag::valued(Id::Mode, Some('m'), None, "MODE", "")];
+/// `open`.
+pub const OPEN: Table<OpenFlags> = &[&[
+    Flag::set("-r", "for reading only", |s| s.source.writable = false),
+    Flag::set("-s", "write to a temporary overlay", |s| s.snapshot = true),
+    flags::no_cache("-n", "pass the page cache by, as -t none"),
+    Flag::set("-U", "take no locks and share everything", |s| s.source.force_share = true),
+    flags::native_aio("-k"),
+    flags::aio("-i"),
+    flags::cache("-t", "cache mode"),
+    flags::discard("-d"),
+    Flag::take("-o", "OPTIONS", "options of the driver", |s, list| {
+        s.source.options = image::from_list(list)?;
+        Ok(())
+    }),
+    Flag::refused("-C", None, "", "-C: copy-on-read is not supported yet"),
+]];
+
+/// What the flags of `reopen` say.
+#[derive(Debug, Default)]
+pub struct ReopenFlags {
+    read_only: bool,
+    writable: bool,
+    cache: Option<Cache>,
+    options: Options,
+}
+
+/// `reopen`.
+pub const REOPEN: Table<ReopenFlags> = &[&[
+    Flag::set("-r", "read-only from now on", |s| s.read_only = true),
+    Flag::set("-w", "writable from now on", |s| s.writable = true),
+    Flag::take("-c", "MODE", "cache mode", |s, mode| {
+        s.cache = Some(Cache::parse(mode).map_err(Failure::new)?);
+        Ok(())
+    }),
+    Flag::take("-o", "OPTIONS", "options of the driver", |s, list| {
+        s.options = image::from_list(list)?;
+        Ok(())
+    }),
+]];
+
+/// What the flags of `truncate` say.
+#[derive(Debug, Default)]
+pub struct TruncateFlags {
+    preallocation: Option<String>,
+}
+
+/// `truncate`.
+pub const TRUNCATE: Table<TruncateFlags> = &[&[Flag::take(
+    "-m",
+    "MODE",
+    "off, metadata, falloc or full: how the new part is allocated",
+    |s, word| {
+        s.preallocation = Some(flags::read_preallocation(word)?);
+        Ok(())
+    },
+)]];
 
 /// `open [path]`.
 pub async fn open(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("open", OPEN, args)?;
-    let mut source = Source::named("").writable();
-    let mut snapshot = false;
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::ReadOnly => source.writable = false,
-            Id::Snapshot => snapshot = true,
-            Id::CopyOnRead => {
-                return Err(session.refuse(format_args!("-C: copy-on-read is not supported yet")));
-            }
-            Id::NoCache => source.cache = Cache::NONE,
-            Id::Native => source.aio = Some("native"),
-            Id::ForceShare => source.force_share = true,
-            Id::Aio => source.aio = Some(session.word(cache::parse_aio(value))?),
-            Id::Cache => source.cache = session.word(Cache::parse(value))?,
-            Id::Discard => source.discard = session.word(cache::parse_discard(value))?,
-            Id::Options => source.options = session.word(image::from_list(value))?,
-            Id::Writable | Id::Mode => {}
-        }
-    }
+    let mut flags = OpenFlags::new();
+    session.or_complain(parsed.apply(&mut flags).map_err(|f| f.message().to_owned()))?;
+    let OpenFlags { mut source, snapshot } = flags;
     match parsed.operands.as_slice() {
         [] if source.options.is_empty() => return Err(session.misused("open")),
         [] => {}
@@ -142,13 +139,11 @@ pub async fn info(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Re
 /// `truncate size`.
 pub async fn truncate(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("truncate", TRUNCATE, args)?;
+    let mut flags = TruncateFlags::default();
+    session.or_complain(parsed.apply(&mut flags).map_err(|f| f.message().to_owned()))?;
     let [size] = parsed.operands.as_slice() else { return Err(session.misused("truncate")) };
-    let mode = parsed.flags.last().map_or("off", |(_, mode)| mode.as_str());
-    if !["off", "metadata", "falloc", "full"].contains(&mode) {
-        session.console.error(format_args!("Invalid preallocation mode '{mode}'"));
-        return Err(Refused);
-    }
-    let size = session.number(size)?;
+    let size = session.or_refuse(arguments::number(size))?;
+    let mode = flags.preallocation.as_deref().unwrap_or("off");
     let Some(image) = &session.image else { return Err(Refused) };
     match image.graph.resize(&image.node(), size, mode).await {
         Ok(()) => Ok(Outcome::Done),
@@ -162,36 +157,25 @@ pub async fn truncate(session: &mut Session<'_>, args: &[String]) -> Result<Outc
 /// `reopen`.
 pub async fn reopen(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let parsed = session.flags("reopen", REOPEN, args)?;
+    let mut flags = ReopenFlags::default();
+    session.or_complain(parsed.apply(&mut flags).map_err(|f| f.message().to_owned()))?;
     if !parsed.operands.is_empty() {
         return Err(session.misused("reopen"));
     }
-    if parsed.has(Id::ReadOnly) && parsed.has(Id::Writable) {
-        session.console.error("Only one -r/-w option may be given");
-        return Err(Refused);
-    }
-    let (mut options, mut cache) = (Options::new(), None);
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Cache => cache = Some(session.word(Cache::parse(value))?),
-            Id::Options => options = session.word(image::from_list(value))?,
-            _ => {}
-        }
-    }
-    if (parsed.has(Id::ReadOnly) || parsed.has(Id::Writable)) && options.get("read-only").is_some() {
-        session.console.error("Cannot set both -r/-w and 'read-only'");
-        return Err(Refused);
-    }
-    if cache.is_some() && options.get("cache").is_some() {
-        session.console.error("Cannot set both -c and the cache options");
-        return Err(Refused);
-    }
+    let ReopenFlags { read_only, writable, cache, options } = flags;
+    let refused = if read_only && writable {
+        Some("Only one -r/-w option may be given")
+    } else if (read_only || writable) && options.get("read-only").is_some() {
+        Some("Cannot set both -r/-w and 'read-only'")
+    } else if cache.is_some() && options.get("cache").is_some() {
+        Some("Cannot set both -c and the cache options")
+    } else {
+        None
+    };
+    session.or_complain(refused.map_or(Ok(()), Err))?;
     session.finish_requests().await;
     let Some(image) = &session.image else { return Err(Refused) };
-    let writable = match (parsed.has(Id::ReadOnly), parsed.has(Id::Writable)) {
-        (true, _) => false,
-        (_, true) => true,
-        _ => !image.node().read_only(),
-    };
+    let writable = writable || !read_only && !image.node().read_only();
     match change(image, options, cache, writable).await {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => {
@@ -289,9 +273,10 @@ impl Session<'_> {
         }
     }
 
-    fn word<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Result<T, Refused> {
-        result.map_err(|error| {
-            self.console.error(error);
+    /// What was read, or else why not on standard error.
+    fn or_complain<T>(&mut self, read: Result<T, impl std::fmt::Display>) -> Result<T, Refused> {
+        read.map_err(|complaint| {
+            self.console.error(complaint);
             Refused
         })
     }

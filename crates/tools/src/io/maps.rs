@@ -1,8 +1,8 @@
 //! `alloc` and `map`: what of the image is allocated.
 
 use super::Session;
+use super::arguments::{self, Refused};
 use super::command::Outcome;
-use super::words::Refused;
 use crate::{outln, size};
 use block::{Backend, BlockError};
 
@@ -13,7 +13,7 @@ const SECTOR: u64 = 512;
 pub async fn alloc(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let mut numbers = Vec::new();
     for arg in args {
-        numbers.push(session.number(arg)?);
+        numbers.push(session.or_refuse(arguments::number(arg))?);
     }
     let (start, count) = match numbers.as_slice() {
         [start, count, ..] => (*start, *count),

@@ -7,81 +7,52 @@
 //! The exit code is 1 if any command failed, a pattern that did not match included.
 
 mod aio;
+mod arguments;
 mod command;
 mod images;
 mod maps;
 mod report;
 mod shell;
 mod transfer;
-mod words;
 
-use crate::cache::{self, Cache};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Flag, Operands};
+use crate::flags::{self, has_parts};
+use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::{Image, Source};
 use crate::usage::{self, Manual};
 use crate::{face, out, runtime};
+use arguments::Refused;
 use command::Outcome;
 use std::io::BufRead;
-use words::Refused;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Object,
-    ImageOpts,
-    Command,
-    Format,
-    ReadOnly,
-    Snapshot,
-    NoCache,
-    CopyOnRead,
-    Misalign,
-    Native,
-    Aio,
-    Cache,
-    Discard,
-    Trace,
-    ForceShare,
-    Help,
-    Version,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::valued(Id::Command, Some('c'), Some("cmd"), "COMMAND", "run a command; may be given again"),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-    Flag::bare(Id::ReadOnly, Some('r'), Some("read-only"), "open for reading only"),
-    Flag::bare(Id::Snapshot, Some('s'), Some("snapshot"), "write to a temporary overlay"),
-    Flag::bare(Id::NoCache, Some('n'), Some("nocache"), "pass the page cache by, as -t none"),
-    Flag::valued(
-        Id::Cache,
-        Some('t'),
-        Some("cache"),
-        "MODE",
-        "none, writeback, writethrough, directsync or unsafe",
-    ),
-    Flag::valued(Id::Discard, Some('d'), Some("discard"), "MODE", "ignore or unmap"),
-    Flag::valued(Id::Aio, Some('i'), Some("aio"), "MODE", "threads, native or io_uring"),
-    Flag::bare(Id::Native, Some('k'), Some("native-aio"), "as -i native"),
-    Flag::bare(
-        Id::CopyOnRead,
-        Some('C'),
-        Some("copy-on-read"),
-        "copy what is read from backing files (not yet)",
-    ),
-    Flag::bare(Id::Misalign, Some('m'), Some("misalign"), "use buffers at odd addresses"),
-    Flag::bare(Id::ForceShare, Some('U'), Some("force-share"), "take no locks and share everything"),
-    Flag::valued(Id::Trace, Some('T'), Some("trace"), "FILTER", "log what matches, for example block=debug"),
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Version, Some('V'), Some("version"), "print the version"),
+const FLAGS: Table<Setup> = &[
+    &[Flag::take("-c --cmd", "COMMAND", "run a command; may be given again", |s, line| {
+        s.commands.push(line.to_owned());
+        Ok(())
+    })],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        flags::object(),
+        flags::read_only("open for reading only"),
+        Flag::set("-s --snapshot", "write to a temporary overlay", |s| s.snapshot = true),
+        flags::no_cache("-n --nocache", "pass the page cache by, as -t none"),
+        flags::cache("-t --cache", "none, writeback, writethrough, directsync or unsafe"),
+        flags::discard("-d --discard"),
+        flags::aio("-i --aio"),
+        flags::native_aio("-k --native-aio"),
+        Flag::refused(
+            "-C --copy-on-read",
+            None,
+            "copy what is read from backing files (not yet)",
+            "copy-on-read is not supported yet",
+        ),
+        Flag::set("-m --misalign", "use buffers at odd addresses", |s| s.misalign = true),
+        flags::force_share("take no locks and share everything"),
+        flags::trace("log what matches, for example block=debug"),
+        Flag::help(),
+        Flag::version(),
+    ],
 ];
 
 const MANUAL: Manual = Manual {
@@ -106,12 +77,23 @@ pub struct Session<'c> {
     under_way: aio::UnderWay,
 }
 
+/// What the command line says.
+#[derive(Debug)]
 struct Setup {
     commands: Vec<String>,
-    source: Option<Source>,
-    image_opts: bool,
+    /// The image to open first; without a name there is none.
+    source: Source,
     misalign: bool,
     snapshot: bool,
+}
+
+has_parts!(Setup { source: Source });
+
+impl Setup {
+    fn new() -> Setup {
+        let source = Source::named("").writable();
+        Setup { commands: Vec::new(), source, misalign: false, snapshot: false }
+    }
 }
 
 /// What `-m` puts buffers off by: no device takes that for aligned.
@@ -119,38 +101,43 @@ const MISALIGNED: usize = 16;
 
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
-    let parsed = match getopt::parse(FLAGS, args, Operands::Anywhere) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            console.error(error);
-            usage_error(console);
-            return 1;
+    let (mut setup, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Setup::new()) {
+        Ok(Asked::Work(setup, operands)) => (setup, operands),
+        Ok(Asked::Help) => {
+            help(console);
+            return 0;
         }
+        Ok(Asked::Version) => {
+            face::version(console, "qemu-io");
+            return 0;
+        }
+        Err(failure) => return refuse(console, &failure),
     };
-    if parsed.has(Id::Help) {
-        help(console);
-        return 0;
-    }
-    if parsed.has(Id::Version) {
-        face::version(console, "qemu-io");
-        return 0;
-    }
-    let setup = match setup(&parsed) {
-        Ok(Some(setup)) => setup,
-        Ok(None) => {
+    let given = match operands.as_slice() {
+        [] => false,
+        [name] => {
+            setup.source.name = name.clone();
+            true
+        }
+        _ => {
             help(console);
             return 1;
         }
-        Err(failure) => {
-            console.error(failure.message());
-            return failure.code();
-        }
     };
-    let ended = runtime::run(session(console, setup));
-    ended.unwrap_or_else(|failure| {
-        console.error(failure.message());
-        failure.code()
-    })
+    if setup.source.image_opts && setup.source.format.is_some() {
+        return refuse(console, &Failure::new("--image-opts and -f are mutually exclusive"));
+    }
+    let ended = runtime::run(session(console, setup, given));
+    ended.unwrap_or_else(|failure| refuse(console, &failure))
+}
+
+/// Tells why nothing was done, and gives the exit code.
+fn refuse(console: &mut Console, failure: &Failure) -> u8 {
+    console.error(failure.message());
+    if failure.see_help() {
+        console.note(format_args!("Try '{} --help' for more info", console.program()));
+    }
+    failure.code()
 }
 
 fn help(console: &mut Console) {
@@ -158,57 +145,12 @@ fn help(console: &mut Console) {
     usage::help(console, &program, &MANUAL, FLAGS);
 }
 
-fn usage_error(console: &Console) {
-    console.note(format_args!("Try '{} --help' for more info", console.program()));
-}
-
-/// What the command line asks for; nothing if it has too many files.
-fn setup(parsed: &getopt::Parsed<Id>) -> Result<Option<Setup>, Failure> {
-    let name = match parsed.operands.as_slice() {
-        [] => None,
-        [name] => Some(name.as_str()),
-        _ => return Ok(None),
-    };
-    let mut setup = Setup {
-        commands: Vec::new(),
-        source: None,
-        image_opts: parsed.has(Id::ImageOpts),
-        misalign: parsed.has(Id::Misalign),
-        snapshot: parsed.has(Id::Snapshot),
-    };
-    let mut source = Source::named(name.unwrap_or_default()).writable();
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Command => setup.commands.push(value.clone()),
-            Id::Format => source.format = Some(value.clone()),
-            Id::ImageOpts => source.image_opts = true,
-            Id::Object => crate::object::accept(value)?,
-            Id::ReadOnly => source.writable = false,
-            Id::NoCache => source.cache = Cache::NONE,
-            Id::Cache => source.cache = Cache::parse(value).map_err(Failure::new)?,
-            Id::Discard => source.discard = cache::parse_discard(value).map_err(Failure::new)?,
-            Id::Aio => source.aio = Some(cache::parse_aio(value).map_err(Failure::new)?),
-            Id::Native => source.aio = Some("native"),
-            Id::CopyOnRead => return Err(Failure::new("copy-on-read is not supported yet")),
-            Id::ForceShare => source.force_share = true,
-            Id::Trace => crate::trace::start(value)?,
-            Id::Misalign | Id::Snapshot | Id::Help | Id::Version => {}
-        }
-    }
-    if source.image_opts && source.format.is_some() {
-        return Err(Failure::new("--image-opts and -f are mutually exclusive"));
-    }
-    setup.source = name.map(|_| source);
-    Ok(Some(setup))
-}
-
-async fn session(console: &mut Console, setup: Setup) -> u8 {
-    let (image_opts, shift) = (setup.image_opts, if setup.misalign { MISALIGNED } else { 0 });
+/// Runs the commands; `given` tells whether the command line names an image.
+async fn session(console: &mut Console, setup: Setup, given: bool) -> u8 {
+    let (image_opts, shift) = (setup.source.image_opts, if setup.misalign { MISALIGNED } else { 0 });
     let mut session =
         Session { console, image: None, image_opts, shift, under_way: aio::UnderWay::default() };
-    if let Some(source) = &setup.source
-        && session.open(source, setup.snapshot).await.is_err()
-    {
+    if given && session.open(&setup.source, setup.snapshot).await.is_err() {
         return 1;
     }
     let mut code = 0;
@@ -255,7 +197,7 @@ impl Session<'_> {
     /// Does one command.
     async fn line(&mut self, line: &str) -> Result<Outcome, Refused> {
         self.report_finished();
-        let words = words::split(line);
+        let words = arguments::split(line);
         let Some((name, args)) = words.split_first() else { return Ok(Outcome::Done) };
         let Some(command) = command::find(name) else {
             self.console.note(format_args!("command \"{name}\" not found"));

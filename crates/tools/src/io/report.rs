@@ -4,15 +4,13 @@ use crate::console::Console;
 use crate::{out, outln, size};
 use std::time::Duration;
 
-/// How a finished request is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+/// How a finished request is reported: in two lines for people, if nothing else is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
     /// Not at all.
-    Quiet,
-    /// In two lines for people.
-    Human,
+    pub quiet: bool,
     /// In one line of numbers with commas.
-    Machine,
+    pub machine: bool,
 }
 
 /// Reports a request: `verb` of `done` bytes, all that was asked, at `offset`, in `took`.
@@ -27,17 +25,16 @@ pub fn request(
 ) {
     let seconds = took.as_secs_f64();
     let (bytes_rate, ops_rate) = (done as f64 / seconds, 1.0 / seconds);
-    match style {
-        Style::Quiet => {}
-        Style::Human => {
-            outln!(console, "{verb} {done}/{asked} bytes at offset {offset}");
-            let (total, rate) = (size::exact(done), size::exact_of(bytes_rate));
-            outln!(console, "{total}, 1 ops; {} ({rate}/sec and {ops_rate:.4} ops/sec)", clock(took));
-        }
-        Style::Machine => {
-            outln!(console, "{done},1,{},{bytes_rate:.3},{ops_rate:.3}", fixed_clock(took));
-        }
+    if style.quiet {
+        return;
     }
+    if style.machine {
+        outln!(console, "{done},1,{},{bytes_rate:.3},{ops_rate:.3}", fixed_clock(took));
+        return;
+    }
+    outln!(console, "{verb} {done}/{asked} bytes at offset {offset}");
+    let (total, rate) = (size::exact(done), size::exact_of(bytes_rate));
+    outln!(console, "{total}, 1 ops; {} ({rate}/sec and {ops_rate:.4} ops/sec)", clock(took));
 }
 
 /// Hundredths of a second; hours and minutes only where there are any.

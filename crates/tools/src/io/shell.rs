@@ -1,8 +1,8 @@
 //! Commands that touch no image.
 
 use super::Session;
+use super::arguments::Refused;
 use super::command::{self, COMMANDS, Outcome};
-use super::words::Refused;
 use crate::outln;
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ pub async fn help(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
         return Err(session.refuse(format_args!("command {name} not found")));
     };
     outln!(session.console, "{}", command.usage());
-    if !command.more.is_empty() {
-        outln!(session.console, "\n{}", command.more);
+    let more = command.more();
+    if !more.is_empty() {
+        outln!(session.console, "\n{more}");
     }
     Ok(Outcome::Done)
 }

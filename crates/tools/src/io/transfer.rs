@@ -1,12 +1,13 @@
 //! `read`, `write` and their kin: one request after the other, each reported when it has ended.
 
 use super::Session;
+use super::arguments::{self, MAX_REQUEST, Refused};
 use super::command::Outcome;
 use super::report::{self, Style};
-use super::words::{MAX_REQUEST, Refused};
-use crate::getopt::{Flag, Parsed};
+use crate::flags::has_parts;
+use crate::getopt::{Flag, Table};
 use crate::outln;
-use block::{Backend, BlockError, ErrorKind, WriteFlags, ZeroFlags};
+use block::{Backend, BlockError, ErrorKind, ZeroFlags};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,81 +18,138 @@ pub const PIECE: u64 = 16 << 20;
 /// What is written where no pattern is given.
 pub const DEFAULT_PATTERN: u8 = 0xcd;
 
-/// Help of the reading commands.
-pub const READ_MORE: &str = " -C  print numbers separated by commas
- -P  compare what is read with this byte
- -s  begin to compare at this offset into what is read
- -l  compare this many bytes
- -q  print nothing about the request
- -v  print what was read
- -b, -p, -r  accepted; -b is refused later
-
- Example: read -P 7 512 1k
-";
-
-/// Help of the writing commands.
-pub const WRITE_MORE: &str = " -C  print numbers separated by commas
- -f  durable before it is reported
- -n  with -z: fail rather than write zeroes as data
- -P  write this byte
- -q  print nothing about the request
- -s  write the content of this file, over and over
- -u  with -z: space may be given up
- -z  write zeroes
- -r  accepted
-
- Example: write -P 7 512 1k
-";
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Id {
-    VmState,
-    Compressed,
-    Machine,
-    Fua,
-    NoFallback,
-    Pattern,
-    Quiet,
-    Registered,
-    Source,
-    Unmap,
-    Zero,
-    Dump,
-    Length,
-    Old,
-    Invalid,
+/// What the flags of a reading command say.
+#[derive(Debug, Default)]
+pub struct ReadFlags {
+    pub(super) style: Style,
+    pattern: Option<u8>,
+    /// Where the comparison with the pattern begins, and how long it is.
+    from: Option<u64>,
+    count: Option<u64>,
+    pub(super) dump: bool,
 }
 
-const READ: &[Flag<Id>] = &[
-    Flag::bare(Id::Old, Some('a'), None, ""),
-    Flag::bare(Id::Old, Some('p'), None, ""),
-    Flag::bare(Id::VmState, Some('b'), None, ""),
-    Flag::bare(Id::Machine, Some('C'), None, ""),
-    Flag::bare(Id::Quiet, Some('q'), None, ""),
-    Flag::bare(Id::Registered, Some('r'), None, ""),
-    Flag::bare(Id::Dump, Some('v'), None, ""),
-    Flag::valued(Id::Pattern, Some('P'), None, "BYTE", ""),
-    Flag::valued(Id::Source, Some('s'), None, "OFFSET", ""),
-    Flag::valued(Id::Length, Some('l'), None, "LENGTH", ""),
+/// What the flags of a writing command say.
+#[derive(Debug, Default)]
+pub struct WriteFlags {
+    pub(super) style: Style,
+    pub(super) fua: bool,
+    no_fallback: bool,
+    unmap: bool,
+    pub(super) zero: bool,
+    pattern: Option<u8>,
+    file: Option<String>,
+}
+
+/// What the flags of `discard` say.
+#[derive(Debug, Default)]
+pub struct DiscardFlags {
+    style: Style,
+}
+
+has_parts!(ReadFlags { style: Style });
+has_parts!(WriteFlags { style: Style });
+has_parts!(DiscardFlags { style: Style });
+
+/// What chose between system calls once: what comes of a request does not depend on it.
+const WITHOUT_MEANING: &str = "it chose between system calls once";
+
+/// How buffers are handed to the kernel: what comes of a request does not depend on it.
+const REGISTERED: &str = "it hints at how buffers are handed to the kernel";
+
+/// `-C`: numbers for scripts.
+pub(super) const fn machine<S: AsMut<Style>>() -> Flag<S> {
+    Flag::set("-C", "print numbers separated by commas", |s| s.as_mut().machine = true)
+}
+
+/// `-q`: nothing about a request that went well.
+pub(super) const fn quiet<S: AsMut<Style>>() -> Flag<S> {
+    Flag::set("-q", "print nothing about the request", |s| s.as_mut().quiet = true)
+}
+
+/// `-r`.
+pub(super) const fn registered<S>() -> Flag<S> {
+    Flag::ignored("-r", "accepted", REGISTERED)
+}
+
+/// `-P` and `-v` of all reading commands.
+pub(super) const fn compared() -> Flag<ReadFlags> {
+    Flag::take("-P", "BYTE", "compare what is read with this byte", |s, text| {
+        s.pattern = Some(arguments::pattern(text)?);
+        Ok(())
+    })
+}
+
+/// `-v`: show what was read.
+pub(super) const fn dump() -> Flag<ReadFlags> {
+    Flag::set("-v", "print what was read", |s| s.dump = true)
+}
+
+/// The reading commands.
+pub const READ: Table<ReadFlags> = &[&[
+    machine(),
+    compared(),
+    Flag::take("-s", "OFFSET", "begin to compare at this offset into what is read", |s, text| {
+        s.from = Some(arguments::number(text)?);
+        Ok(())
+    }),
+    Flag::take("-l", "LENGTH", "compare this many bytes", |s, text| {
+        s.count = Some(arguments::number(text)?);
+        Ok(())
+    }),
+    quiet(),
+    dump(),
+    Flag::ignored("-a", "accepted", WITHOUT_MEANING),
+    Flag::ignored("-p", "accepted", WITHOUT_MEANING),
+    registered(),
+    Flag::refused("-b", None, "", "-b: reading the VM state is not supported yet"),
+]];
+
+/// `-f`: durable when it ends.
+pub(super) const fn fua() -> Flag<WriteFlags> {
+    Flag::set("-f", "durable before it is reported", |s| s.fua = true)
+}
+
+/// `-P` of all writing commands.
+pub(super) const fn written() -> Flag<WriteFlags> {
+    Flag::take("-P", "BYTE", "write this byte", |s, text| {
+        s.pattern = Some(arguments::pattern(text)?);
+        Ok(())
+    })
+}
+
+/// `-u` and `-z`.
+pub(super) const fn zeroes() -> [Flag<WriteFlags>; 2] {
+    [
+        Flag::set("-u", "with -z: space may be given up", |s| s.unmap = true),
+        Flag::set("-z", "write zeroes", |s| s.zero = true),
+    ]
+}
+
+/// The writing commands.
+pub const WRITE: Table<WriteFlags> = &[
+    &[
+        machine(),
+        fua(),
+        Flag::set("-n", "with -z: fail rather than write zeroes as data", |s| s.no_fallback = true),
+        written(),
+        quiet(),
+        Flag::take("-s", "FILE", "write the content of this file, over and over", |s, name| {
+            s.file = Some(name.to_owned());
+            Ok(())
+        }),
+    ],
+    &zeroes(),
+    &[
+        registered(),
+        Flag::ignored("-p", "accepted", WITHOUT_MEANING),
+        Flag::refused("-b", None, "", "-b: writing the VM state is not supported yet"),
+        Flag::refused("-c", None, "", "-c: compressed writes are not supported yet"),
+    ],
 ];
 
-const WRITE: &[Flag<Id>] = &[
-    Flag::bare(Id::VmState, Some('b'), None, ""),
-    Flag::bare(Id::Compressed, Some('c'), None, ""),
-    Flag::bare(Id::Machine, Some('C'), None, ""),
-    Flag::bare(Id::Fua, Some('f'), None, ""),
-    Flag::bare(Id::NoFallback, Some('n'), None, ""),
-    Flag::bare(Id::Old, Some('p'), None, ""),
-    Flag::bare(Id::Quiet, Some('q'), None, ""),
-    Flag::bare(Id::Registered, Some('r'), None, ""),
-    Flag::bare(Id::Unmap, Some('u'), None, ""),
-    Flag::bare(Id::Zero, Some('z'), None, ""),
-    Flag::valued(Id::Pattern, Some('P'), None, "BYTE", ""),
-    Flag::valued(Id::Source, Some('s'), None, "FILE", ""),
-];
-
-const DISCARD: &[Flag<Id>] =
-    &[Flag::bare(Id::Machine, Some('C'), None, ""), Flag::bare(Id::Quiet, Some('q'), None, "")];
+/// `discard`.
+pub const DISCARD: Table<DiscardFlags> = &[&[machine(), quiet()]];
 
 /// What a read is compared with.
 #[derive(Clone, Copy, Debug)]
@@ -112,83 +170,66 @@ pub(super) enum Content {
     Zeroes { unmap: bool, no_fallback: bool },
 }
 
-pub(super) fn style(parsed: &Parsed<Id>) -> Style {
-    match (parsed.has(Id::Quiet), parsed.has(Id::Machine)) {
-        (true, _) => Style::Quiet,
-        (false, true) => Style::Machine,
-        (false, false) => Style::Human,
-    }
-}
-
-pub(super) fn value_of(parsed: &Parsed<Id>, id: Id) -> Option<&str> {
-    parsed.flags.iter().rev().find(|(given, _)| *given == id).map(|(_, value)| value.as_str())
-}
-
 /// `read off len`.
 pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("read", READ, args)?;
-    let [offset, length] = parsed.operands.as_slice() else { return Err(session.misused("read")) };
-    if parsed.has(Id::VmState) {
-        return Err(session.refuse(format_args!("-b: reading the VM state is not supported yet")));
-    }
-    let offset = session.number(offset)?;
-    let length = session.length(length)?;
-    session.read_request("read", &parsed, offset, length).await
+    let (flags, operands) = session.transfer_flags("read", READ, args)?;
+    let [offset, length] = operands.as_slice() else { return Err(session.misused("read")) };
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::length(length))?;
+    session.read_request("read", &flags, offset, length).await
 }
 
 /// `readv off len [len..]`.
 pub async fn readv(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("readv", READ, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
-    else {
-        return Err(session.misused("readv"));
-    };
-    let offset = session.number(offset)?;
-    let length = session.lengths(lengths)?;
-    session.read_request("readv", &parsed, offset, length).await
+    let (flags, operands) = session.transfer_flags("readv", READ, args)?;
+    let Some((offset, lengths)) = pieces(&operands) else { return Err(session.misused("readv")) };
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::lengths(lengths))?;
+    session.read_request("readv", &flags, offset, length).await
 }
 
 /// `write off len`.
 pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("write", WRITE, args)?;
-    let [offset, length] = parsed.operands.as_slice() else { return Err(session.misused("write")) };
-    let content = session.content(&parsed)?;
-    let offset = session.number(offset)?;
-    let length_text = length;
-    let length = session.number(length_text)?;
-    if length > MAX_REQUEST && !parsed.has(Id::NoFallback) {
+    let (flags, operands) = session.transfer_flags("write", WRITE, args)?;
+    let [offset, length_text] = operands.as_slice() else { return Err(session.misused("write")) };
+    let content = session.content(&flags)?;
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::number(length_text))?;
+    if length > MAX_REQUEST && !flags.no_fallback {
         return Err(session
             .refuse(format_args!("length cannot exceed {MAX_REQUEST} without -n, given {length_text}")));
     }
-    session.write_request("write", &parsed, content, offset, length).await
+    session.write_request("write", &flags, content, offset, length).await
 }
 
 /// `writev off len [len..]`.
 pub async fn writev(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("writev", WRITE, args)?;
-    let Some((offset, lengths)) = parsed.operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
-    else {
-        return Err(session.misused("writev"));
-    };
-    let content = session.content(&parsed)?;
-    let offset = session.number(offset)?;
-    let length = session.lengths(lengths)?;
-    session.write_request("writev", &parsed, content, offset, length).await
+    let (flags, operands) = session.transfer_flags("writev", WRITE, args)?;
+    let Some((offset, lengths)) = pieces(&operands) else { return Err(session.misused("writev")) };
+    let content = session.content(&flags)?;
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::lengths(lengths))?;
+    session.write_request("writev", &flags, content, offset, length).await
+}
+
+/// The offset and the lengths of a request that is given in pieces: at least one.
+pub(super) fn pieces(operands: &[String]) -> Option<(&String, &[String])> {
+    operands.split_first().filter(|(_, lengths)| !lengths.is_empty())
 }
 
 /// `discard off len`.
 pub async fn discard(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let parsed = session.flags("discard", DISCARD, args)?;
-    let [offset, length] = parsed.operands.as_slice() else { return Err(session.misused("discard")) };
-    let offset = session.number(offset)?;
-    let length = session.length(length)?;
+    let (flags, operands) = session.transfer_flags("discard", DISCARD, args)?;
+    let [offset, length] = operands.as_slice() else { return Err(session.misused("discard")) };
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::length(length))?;
     let backend = session.backend()?;
     let started = Instant::now();
     let result = match inside(&backend, offset, length) {
         Ok(()) => backend.discard(offset, length).await,
         Err(error) => Err(error),
     };
-    session.ended("discard", "discard", style(&parsed), offset, length, started.elapsed(), result)
+    session.ended("discard", "discard", flags.style, offset, length, started.elapsed(), result)
 }
 
 /// `flush`.
@@ -209,31 +250,29 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn expectation(
+    /// Reads the arguments of a command that moves data: what its flags say, and the operands.
+    pub(super) fn transfer_flags<S: Default>(
         &mut self,
-        parsed: &Parsed<Id>,
-        length: u64,
-    ) -> Result<Option<Expect>, Refused> {
-        let pattern = match value_of(parsed, Id::Pattern) {
-            Some(text) => Some(self.pattern(text)?),
-            None => None,
-        };
-        let from = match value_of(parsed, Id::Source) {
-            Some(text) => Some(self.number(text)?),
-            None => None,
-        };
-        let count = match value_of(parsed, Id::Length) {
-            Some(text) => Some(self.number(text)?),
-            None => None,
-        };
-        let Some(byte) = pattern else {
-            if from.is_some() || count.is_some() {
+        command: &str,
+        table: Table<S>,
+        args: &[String],
+    ) -> Result<(S, Vec<String>), Refused> {
+        let parsed = self.flags(command, table, args)?;
+        let mut flags = S::default();
+        self.or_refuse(parsed.apply(&mut flags))?;
+        Ok((flags, parsed.operands))
+    }
+
+    /// What a read of `length` bytes is compared with.
+    pub(super) fn expectation(&mut self, flags: &ReadFlags, length: u64) -> Result<Option<Expect>, Refused> {
+        let Some(byte) = flags.pattern else {
+            if flags.from.is_some() || flags.count.is_some() {
                 return Err(self.misused("read"));
             }
             return Ok(None);
         };
-        let from = from.unwrap_or(0);
-        let len = count.unwrap_or(length.saturating_sub(from));
+        let from = flags.from.unwrap_or(0);
+        let len = flags.count.unwrap_or(length.saturating_sub(from));
         if from > length || len > length - from {
             return Err(self.refuse(format_args!("pattern verification range exceeds end of read data")));
         }
@@ -243,14 +282,14 @@ impl Session<'_> {
     async fn read_request(
         &mut self,
         command: &str,
-        parsed: &Parsed<Id>,
+        flags: &ReadFlags,
         offset: u64,
         length: u64,
     ) -> Result<Outcome, Refused> {
-        let expect = self.expectation(parsed, length)?;
+        let expect = self.expectation(flags, length)?;
         let backend = self.backend()?;
         let started = Instant::now();
-        let outcome = read_all(&backend, offset, length, expect, parsed.has(Id::Dump), self.shift).await;
+        let outcome = read_all(&backend, offset, length, expect, flags.dump, self.shift).await;
         let took = started.elapsed();
         let matched = match &outcome {
             Ok(done) => {
@@ -260,7 +299,7 @@ impl Session<'_> {
             }
             Err(_) => true,
         };
-        self.ended(command, "read", style(parsed), offset, length, took, outcome.map(|_| ()))?;
+        self.ended(command, "read", flags.style, offset, length, took, outcome.map(|_| ()))?;
         if matched { Ok(Outcome::Done) } else { Err(Refused) }
     }
 
@@ -276,36 +315,21 @@ impl Session<'_> {
     }
 
     /// What the flags say to write.
-    pub(super) fn content(&mut self, parsed: &Parsed<Id>) -> Result<Content, Refused> {
-        let (pattern, source) = (value_of(parsed, Id::Pattern), value_of(parsed, Id::Source));
-        let zero = parsed.has(Id::Zero);
-        if parsed.has(Id::VmState) {
-            return Err(self.refuse(format_args!("-b: writing the VM state is not supported yet")));
-        }
-        if parsed.has(Id::Compressed) {
-            return Err(self.refuse(format_args!("-c: compressed writes are not supported yet")));
-        }
-        if parsed.has(Id::NoFallback) && !zero {
+    pub(super) fn content(&mut self, flags: &WriteFlags) -> Result<Content, Refused> {
+        let WriteFlags { no_fallback, unmap, zero, pattern, file, .. } = flags;
+        if *no_fallback && !zero {
             return Err(self.refuse(format_args!("-n requires -z to be specified")));
         }
-        if parsed.has(Id::Unmap) && !zero {
+        if *unmap && !zero {
             return Err(self.refuse(format_args!("-u requires -z to be specified")));
         }
-        if [zero, pattern.is_some(), source.is_some()].into_iter().filter(|given| *given).count() > 1 {
-            return Err(
-                self.refuse(format_args!("Only one of -z, -P, and -s can be specified at the same time"))
-            );
-        }
-        if zero {
-            let (unmap, no_fallback) = (parsed.has(Id::Unmap), parsed.has(Id::NoFallback));
-            return Ok(Content::Zeroes { unmap, no_fallback });
-        }
-        if let Some(text) = pattern {
-            return Ok(Content::Byte(self.pattern(text)?));
-        }
-        match source {
-            None => Ok(Content::Byte(DEFAULT_PATTERN)),
-            Some(name) => self.pattern_file(name).map(Content::Repeat),
+        match (zero, pattern, file) {
+            (true, None, None) => Ok(Content::Zeroes { unmap: *unmap, no_fallback: *no_fallback }),
+            (false, pattern, None) => Ok(Content::Byte(pattern.unwrap_or(DEFAULT_PATTERN))),
+            (false, None, Some(name)) => self.pattern_file(name).map(Content::Repeat),
+            _ => {
+                Err(self.refuse(format_args!("Only one of -z, -P, and -s can be specified at the same time")))
+            }
         }
     }
 
@@ -333,15 +357,15 @@ impl Session<'_> {
     async fn write_request(
         &mut self,
         command: &str,
-        parsed: &Parsed<Id>,
+        flags: &WriteFlags,
         content: Content,
         offset: u64,
         length: u64,
     ) -> Result<Outcome, Refused> {
         let backend = self.backend()?;
         let started = Instant::now();
-        let result = write_all(&backend, offset, length, &content, parsed.has(Id::Fua), self.shift).await;
-        self.ended(command, "wrote", style(parsed), offset, length, started.elapsed(), result)
+        let result = write_all(&backend, offset, length, &content, flags.fua, self.shift).await;
+        self.ended(command, "wrote", flags.style, offset, length, started.elapsed(), result)
     }
 
     /// Reports a request that has ended.
@@ -442,7 +466,7 @@ pub(super) async fn write_all(
     let mut at = 0;
     while at < length {
         let piece = unit.min(length - at);
-        let flags = WriteFlags { fua, ..WriteFlags::default() };
+        let flags = block::WriteFlags { fua, ..block::WriteFlags::default() };
         backend.write(offset + at, data.slice(0..piece as usize), flags).await?;
         at += piece;
     }

@@ -6,10 +6,11 @@ mod serve;
 use crate::cache::{self, Cache};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Flag, Operands, Parsed};
+use crate::flags::{self, has_parts};
+use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::Source;
 use crate::usage::{self, Manual};
-use crate::{face, object, size};
+use crate::{face, size, trace};
 use block::{Opt, Share};
 use rt::net::Address;
 use std::os::fd::OwnedFd;
@@ -19,125 +20,112 @@ use std::time::Duration;
 /// Where a server listens that was not told otherwise.
 const DEFAULT_PORT: u16 = 10809;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Id {
-    Help,
-    Version,
-    Port,
-    Bind,
-    Socket,
-    Shared,
-    Persistent,
-    Verbose,
-    Name,
-    Description,
-    HandshakeLimit,
-    Offset,
-    AllocationDepth,
-    Bitmap,
-    List,
-    Object,
-    TlsCreds,
-    TlsAuthz,
-    TlsHostname,
-    Trace,
-    Fork,
-    PidFile,
-    SelinuxLabel,
-    Connect,
-    Disconnect,
-    Format,
-    ReadOnly,
-    Snapshot,
-    LoadSnapshot,
-    NoCache,
-    Cache,
-    Aio,
-    Discard,
-    DetectZeroes,
-    ImageOpts,
-}
-
-const FLAGS: &[Flag<Id>] = &[
-    Flag::valued(Id::Port, Some('p'), Some("port"), "PORT", "TCP port to listen on (10809)"),
-    Flag::valued(Id::Bind, Some('b'), Some("bind"), "ADDRESS", "address to listen on (0.0.0.0)"),
-    Flag::valued(Id::Socket, Some('k'), Some("socket"), "PATH", "UNIX socket to listen on; an absolute path"),
-    Flag::valued(Id::Shared, Some('e'), Some("shared"), "NUMBER", "clients at a time (1; 0: any number)"),
-    Flag::bare(Id::Persistent, Some('t'), Some("persistent"), "go on when the last client has left"),
-    Flag::valued(Id::Name, Some('x'), Some("export-name"), "NAME", "name of the export (empty)"),
-    Flag::valued(
-        Id::Description,
-        Some('D'),
-        Some("description"),
-        "TEXT",
-        "what clients are told about the export",
-    ),
-    Flag::valued(
-        Id::HandshakeLimit,
-        None,
-        Some("handshake-limit"),
-        "SECONDS",
-        "time a client has to choose an export (10; 0: any)",
-    ),
-    Flag::valued(
-        Id::Format,
-        Some('f'),
-        Some("format"),
-        "FMT",
-        "format of the image; found by its content if left out",
-    ),
-    Flag::bare(Id::ImageOpts, None, Some("image-opts"), "FILE is a list of options, not a name"),
-    Flag::valued(Id::Offset, Some('o'), Some("offset"), "OFFSET", "serve what follows so many bytes"),
-    Flag::bare(Id::ReadOnly, Some('r'), Some("read-only"), "refuse writes"),
-    Flag::bare(Id::Snapshot, Some('s'), Some("snapshot"), "writes go to a temporary overlay"),
-    Flag::bare(Id::NoCache, Some('n'), Some("nocache"), "pass the page cache by, as --cache=none"),
-    Flag::valued(
-        Id::Cache,
-        None,
-        Some("cache"),
-        "MODE",
-        "none, writeback, writethrough, directsync or unsafe",
-    ),
-    Flag::valued(Id::Aio, None, Some("aio"), "MODE", "threads, native or io_uring"),
-    Flag::valued(Id::Discard, None, Some("discard"), "MODE", "ignore or unmap"),
-    Flag::valued(Id::DetectZeroes, None, Some("detect-zeroes"), "MODE", "off, on or unmap"),
-    Flag::bare(Id::Fork, None, Some("fork"), "serve in the background; return when clients can connect"),
-    Flag::valued(Id::PidFile, None, Some("pid-file"), "PATH", "store the process id there"),
-    Flag::bare(Id::List, Some('L'), Some("list"), "list what another server exports"),
-    Flag::valued(Id::Object, None, Some("object"), "TYPE,id=ID,...", "make an object, such as a secret"),
-    Flag::bare(Id::Verbose, Some('v'), Some("verbose"), "tell what goes wrong with clients"),
-    Flag::valued(
-        Id::Trace,
-        Some('T'),
-        Some("trace"),
-        "FILTER",
-        "log what matches, for example exports=debug",
-    ),
-    Flag::bare(Id::Help, Some('h'), Some("help"), "print this help"),
-    Flag::bare(Id::Version, Some('V'), Some("version"), "print the version"),
-    Flag::bare(Id::AllocationDepth, Some('A'), Some("allocation-depth"), ""),
-    Flag::valued(Id::Bitmap, Some('B'), Some("bitmap"), "NAME", ""),
-    Flag::valued(Id::TlsCreds, None, Some("tls-creds"), "ID", ""),
-    Flag::valued(Id::TlsAuthz, None, Some("tls-authz"), "ID", ""),
-    Flag::valued(Id::TlsHostname, None, Some("tls-hostname"), "NAME", ""),
-    Flag::valued(Id::SelinuxLabel, None, Some("selinux-label"), "LABEL", ""),
-    Flag::valued(Id::Connect, Some('c'), Some("connect"), "DEVICE", ""),
-    Flag::bare(Id::Disconnect, Some('d'), Some("disconnect"), ""),
-    Flag::valued(Id::LoadSnapshot, Some('l'), Some("load-snapshot"), "SNAPSHOT", ""),
+const FLAGS: Table<Args> = &[
+    &[
+        Flag::take("-p --port", "PORT", "TCP port to listen on (10809)", |s, text| {
+            s.port = Some(number("port", text)?);
+            Ok(())
+        }),
+        Flag::take("-b --bind", "ADDRESS", "address to listen on (0.0.0.0)", |s, text| {
+            s.host = Some(text.to_owned());
+            Ok(())
+        }),
+        Flag::take("-k --socket", "PATH", "UNIX socket to listen on; an absolute path", |s, text| {
+            s.socket = Some(socket_path(text)?);
+            Ok(())
+        }),
+        Flag::take("-e --shared", "NUMBER", "clients at a time (1; 0: any number)", |s, text| {
+            s.shared = number("shared device number", text)?;
+            Ok(())
+        }),
+        Flag::set("-t --persistent", "go on when the last client has left", |s| s.persistent = true),
+        Flag::take("-x --export-name", "NAME", "name of the export (empty)", |s, text| {
+            s.name = text.to_owned();
+            Ok(())
+        }),
+        Flag::take("-D --description", "TEXT", "what clients are told about the export", |s, text| {
+            s.description = text.to_owned();
+            Ok(())
+        }),
+        Flag::take(
+            "--handshake-limit",
+            "SECONDS",
+            "time a client has to choose an export (10; 0: any)",
+            |s, text| {
+                let seconds = number("handshake limit", text)?;
+                s.deadline = (seconds > 0).then(|| Duration::from_secs(seconds));
+                Ok(())
+            },
+        ),
+    ],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        Flag::take("-o --offset", "OFFSET", "serve what follows so many bytes", |s, text| {
+            s.source.offset = number("offset", text)?;
+            Ok(())
+        }),
+        flags::read_only("refuse writes"),
+        Flag::set("-s --snapshot", "writes go to a temporary overlay", |s| s.snapshot = true),
+        Flag::attempt("-n --nocache", "pass the page cache by, as --cache=none", |s| {
+            s.set_cache(Cache::NONE)
+        }),
+        Flag::take("--cache", "MODE", "none, writeback, writethrough, directsync or unsafe", |s, mode| {
+            s.set_cache(Cache::parse_for("Invalid cache mode", mode).map_err(Failure::new)?)
+        }),
+        Flag::take("--aio", "MODE", "threads, native or io_uring", |s, mode| {
+            let aio = cache::parse_aio(mode).map_err(Failure::new)?;
+            once(s.source.aio.replace(aio).is_some(), "--aio")
+        }),
+        Flag::take("--discard", "MODE", "ignore or unmap", |s, mode| {
+            s.source.discard = cache::parse_discard(mode).map_err(Failure::new)?;
+            once(std::mem::replace(&mut s.discard_given, true), "--discard")
+        }),
+        Flag::take("--detect-zeroes", "MODE", "off, on or unmap", |s, mode| {
+            s.source.options.set("detect-zeroes", Opt::Str(mode.to_owned()));
+            Ok(())
+        }),
+        Flag::set("--fork", "serve in the background; return when clients can connect", |s| s.fork = true),
+        Flag::take("--pid-file", "PATH", "store the process id there", |s, path| {
+            s.pid_file = Some(rt::fs::path(path));
+            Ok(())
+        }),
+        Flag::set("-L --list", "list what another server exports", |s| s.list = true),
+        flags::object(),
+        Flag::attempt("-v --verbose", "tell what goes wrong with clients", |_| trace::start("exports=warn")),
+        flags::trace("log what matches, for example exports=debug"),
+        Flag::help(),
+        Flag::version(),
+    ],
+    // What these are for is not here.
+    &[
+        Flag::refused("-A --allocation-depth", None, "", "the allocation depth (-A) is not supported yet"),
+        Flag::refused("-B --bitmap", Some("NAME"), "", "exporting a bitmap (-B) is not supported yet"),
+        Flag::refused("--tls-creds", Some("ID"), "", NO_TLS),
+        Flag::refused("--tls-authz", Some("ID"), "", NO_TLS),
+        Flag::refused("--tls-hostname", Some("NAME"), "", NO_TLS),
+        Flag::refused("--selinux-label", Some("LABEL"), "", "labels for SELinux are not supported"),
+        Flag::refused(
+            "-c --connect",
+            Some("DEVICE"),
+            "",
+            "kernel devices (-c) are not supported; use nbd-client on the socket",
+        ),
+        Flag::refused(
+            "-d --disconnect",
+            None,
+            "",
+            "kernel devices (-d) are not supported; use nbd-client -d",
+        ),
+        Flag::refused(
+            "-l --load-snapshot",
+            Some("SNAPSHOT"),
+            "",
+            "serving an internal snapshot (-l) is not supported yet",
+        ),
+    ],
 ];
 
-/// Flags that are understood and refused: what they are for is not here.
-const REFUSED: &[(Id, &str)] = &[
-    (Id::AllocationDepth, "the allocation depth (-A) is not supported yet"),
-    (Id::Bitmap, "exporting a bitmap (-B) is not supported yet"),
-    (Id::TlsCreds, "TLS is not supported yet"),
-    (Id::TlsAuthz, "TLS is not supported yet"),
-    (Id::TlsHostname, "TLS is not supported yet"),
-    (Id::SelinuxLabel, "labels for SELinux are not supported"),
-    (Id::Connect, "kernel devices (-c) are not supported; use nbd-client on the socket"),
-    (Id::Disconnect, "kernel devices (-d) are not supported; use nbd-client -d"),
-    (Id::LoadSnapshot, "serving an internal snapshot (-l) is not supported yet"),
-];
+const NO_TLS: &str = "TLS is not supported yet";
 
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS] FILE\n   or: [OPTIONS] --list",
@@ -158,10 +146,19 @@ enum Place {
     HandedOver(Vec<OwnedFd>),
 }
 
-/// What to serve, and how.
-struct Service {
+/// What the command line says.
+#[derive(Debug)]
+struct Args {
     source: Source,
-    place: Place,
+    /// A cache mode was given.
+    cache_given: bool,
+    /// What becomes of discards was given.
+    discard_given: bool,
+    host: Option<String>,
+    port: Option<u16>,
+    socket: Option<PathBuf>,
+    list: bool,
+    /// Clients at a time; 0 stands for any number.
     shared: usize,
     persistent: bool,
     name: String,
@@ -172,12 +169,75 @@ struct Service {
     pid_file: Option<PathBuf>,
 }
 
+has_parts!(Args { source: Source });
+
+impl Args {
+    fn new() -> Args {
+        // Clients were told a size: nobody may change it.
+        let share = Share::ALL.without(Share::RESIZE);
+        Args {
+            source: Source { discard: false, share, ..Source::named("").writable() },
+            cache_given: false,
+            discard_given: false,
+            host: None,
+            port: None,
+            socket: None,
+            list: false,
+            shared: 1,
+            persistent: false,
+            name: String::new(),
+            description: String::new(),
+            deadline: Some(Duration::from_secs(10)),
+            snapshot: false,
+            fork: false,
+            pid_file: None,
+        }
+    }
+
+    fn set_cache(&mut self, cache: Cache) -> Result<(), Failure> {
+        self.source.cache = cache;
+        once(std::mem::replace(&mut self.cache_given, true), "-n and --cache")
+    }
+
+    /// Where to listen, or which server to ask.
+    fn address(&self) -> Address {
+        match &self.socket {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Tcp {
+                host: self.host.clone().unwrap_or_else(|| "0.0.0.0".to_owned()),
+                port: self.port.unwrap_or(DEFAULT_PORT),
+            },
+        }
+    }
+
+    /// Refuses options that say where to listen, or to serve nothing, beside sockets that were handed over.
+    fn refuse_beside_sockets(&self) -> Result<(), Failure> {
+        let given = [
+            (self.port.is_some(), "-p"),
+            (self.host.is_some(), "-b"),
+            (self.socket.is_some(), "-k"),
+            (self.list, "--list"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            None => Ok(()),
+            Some((_, name)) => Err(Failure::new(format_args!(
+                "{name} can't be used when sockets are handed over (LISTEN_FDS); leave it out, or unset LISTEN_FDS"
+            ))),
+        }
+    }
+}
+
+/// Refuses a second word on what can only be said once.
+fn once(again: bool, name: &str) -> Result<(), Failure> {
+    if again {
+        return Err(Failure::new(format_args!("{name} can only be specified once")));
+    }
+    Ok(())
+}
+
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
-    let result = getopt::parse(FLAGS, args, Operands::Anywhere)
-        .map_err(Failure::usage)
-        .and_then(|parsed| act(console, &parsed));
-    match result {
+    match act(console, args) {
         Ok(code) => code,
         Err(failure) => {
             if !failure.message().is_empty() {
@@ -191,126 +251,41 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
     }
 }
 
-fn act(console: &mut Console, parsed: &Parsed<Id>) -> Result<u8, Failure> {
-    if parsed.has(Id::Help) {
-        let program = console.program().to_owned();
-        usage::help(console, &program, &MANUAL, FLAGS);
-        return Ok(0);
-    }
-    if parsed.has(Id::Version) {
-        face::version(console, "qemu-nbd");
-        return Ok(0);
-    }
-    if let Some((_, why)) = REFUSED.iter().find(|(id, _)| parsed.has(*id)) {
-        return Err(Failure::new(why));
+fn act(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
+    let (mut args, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Args::new())? {
+        Asked::Work(args, operands) => (args, operands),
+        Asked::Help => {
+            let program = console.program().to_owned();
+            usage::help(console, &program, &MANUAL, FLAGS);
+            return Ok(0);
+        }
+        Asked::Version => {
+            face::version(console, "qemu-nbd");
+            return Ok(0);
+        }
+    };
+    if args.source.image_opts && args.source.format.is_some() {
+        return Err(Failure::new("--image-opts and -f are mutually exclusive"));
     }
     let handed = rt::handed::sockets().map_err(Failure::new)?;
     if !handed.is_empty() {
-        refuse_beside_sockets(parsed)?;
+        args.refuse_beside_sockets()?;
     }
-    let mut service = service(parsed)?;
-    if parsed.has(Id::List) {
-        if !parsed.operands.is_empty() {
+    if args.list {
+        if !operands.is_empty() {
             return Err(Failure::new("List mode is incompatible with a file name"));
         }
-        let Place::Address(address) = &service.place else { return Err(Failure::new("nothing to list")) };
-        return list::list(console, address);
+        return list::list(console, &args.address());
     }
-    if parsed.operands.len() != 1 {
-        return Err(Failure::usage("Invalid number of arguments"));
-    }
-    if !handed.is_empty() {
+    let [name] = operands.as_slice() else { return Err(Failure::usage("Invalid number of arguments")) };
+    args.source.name = name.clone();
+    let place = if handed.is_empty() {
+        Place::Address(args.address())
+    } else {
         let taken = handed.iter().map(|handed| rt::handed::take(handed.number));
-        service.place = Place::HandedOver(taken.collect::<Result<_, _>>().map_err(Failure::new)?);
-    }
-    serve::serve(console, service)
-}
-
-fn service(parsed: &Parsed<Id>) -> Result<Service, Failure> {
-    let name = parsed.operands.first().map(String::as_str).unwrap_or_default();
-    // Clients were told a size: nobody may change it.
-    let share = Share::ALL.without(Share::RESIZE);
-    let mut source = Source { discard: false, share, ..Source::named(name).writable() };
-    let (mut host, mut port, mut socket) = ("0.0.0.0".to_owned(), DEFAULT_PORT, None);
-    let mut service = Service {
-        source: source.clone(),
-        place: Place::Address(Address::Tcp { host: host.clone(), port }),
-        shared: 1,
-        persistent: parsed.has(Id::Persistent),
-        name: String::new(),
-        description: String::new(),
-        deadline: Some(Duration::from_secs(10)),
-        snapshot: parsed.has(Id::Snapshot),
-        fork: parsed.has(Id::Fork),
-        pid_file: None,
+        Place::HandedOver(taken.collect::<Result<_, _>>().map_err(Failure::new)?)
     };
-    refuse_repeated(parsed)?;
-    for (id, value) in &parsed.flags {
-        match id {
-            Id::Port => port = number("port", value)?,
-            Id::Bind => host = value.clone(),
-            Id::Socket => socket = Some(socket_path(value)?),
-            Id::Shared => service.shared = number("shared device number", value)?,
-            Id::Name => service.name = value.clone(),
-            Id::Description => service.description = value.clone(),
-            Id::HandshakeLimit => {
-                let seconds = number("handshake limit", value)?;
-                service.deadline = (seconds > 0).then(|| Duration::from_secs(seconds));
-            }
-            Id::Object => object::accept(value)?,
-            Id::Trace => crate::trace::start(value)?,
-            Id::Verbose => crate::trace::start("exports=warn")?,
-            Id::PidFile => service.pid_file = Some(rt::fs::path(value)),
-            Id::Format => source.format = Some(value.clone()),
-            Id::ImageOpts => source.image_opts = true,
-            Id::Offset => source.offset = number("offset", value)?,
-            Id::ReadOnly => source.writable = false,
-            Id::NoCache => source.cache = Cache::NONE,
-            Id::Cache => {
-                source.cache = Cache::parse_for("Invalid cache mode", value).map_err(Failure::new)?
-            }
-            Id::Aio => source.aio = Some(cache::parse_aio(value).map_err(Failure::new)?),
-            Id::Discard => source.discard = cache::parse_discard(value).map_err(Failure::new)?,
-            Id::DetectZeroes => source.options.set("detect-zeroes", Opt::Str(value.clone())),
-            _ => {}
-        }
-    }
-    if source.image_opts && source.format.is_some() {
-        return Err(Failure::new("--image-opts and -f are mutually exclusive"));
-    }
-    service.source = source;
-    service.place = Place::Address(match socket {
-        Some(path) => Address::Unix(path),
-        None => Address::Tcp { host, port },
-    });
-    Ok(service)
-}
-
-/// Refuses options that say where to listen, or to serve nothing, beside sockets that were handed over.
-fn refuse_beside_sockets(parsed: &Parsed<Id>) -> Result<(), Failure> {
-    const CONTRADICT: &[(Id, &str)] =
-        &[(Id::Port, "-p"), (Id::Bind, "-b"), (Id::Socket, "-k"), (Id::List, "--list")];
-    match CONTRADICT.iter().find(|(id, _)| parsed.has(*id)) {
-        None => Ok(()),
-        Some((_, name)) => Err(Failure::new(format_args!(
-            "{name} can't be used when sockets are handed over (LISTEN_FDS); leave it out, or unset LISTEN_FDS"
-        ))),
-    }
-}
-
-/// Refuses a second word on what can only be said once.
-fn refuse_repeated(parsed: &Parsed<Id>) -> Result<(), Failure> {
-    const ONCE: &[(&[Id], &str)] = &[
-        (&[Id::NoCache, Id::Cache], "-n and --cache"),
-        (&[Id::Aio], "--aio"),
-        (&[Id::Discard], "--discard"),
-    ];
-    for (ids, name) in ONCE {
-        if parsed.flags.iter().filter(|(id, _)| ids.contains(id)).count() > 1 {
-            return Err(Failure::new(format_args!("{name} can only be specified once")));
-        }
-    }
-    Ok(())
+    serve::serve(console, &args, place)
 }
 
 fn number<T: TryFrom<u64>>(what: &str, text: &str) -> Result<T, Failure> {

@@ -1,6 +1,6 @@
 //! Serving one image until its last client has left, or a signal comes.
 
-use super::{Place, Service};
+use super::{Args, Place};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::image::{self, Image};
@@ -17,13 +17,13 @@ use std::task::Poll;
 /// Bytes of a sector.
 const SECTOR: u64 = 512;
 
-/// Signals that end the service.
+/// Signals that end the args.
 const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Serves; returns when the service has ended. With `--fork` the calling process has returned before.
-pub fn serve(console: &mut Console, mut service: Service) -> Result<u8, Failure> {
+pub fn serve(console: &mut Console, args: &Args, place: Place) -> Result<u8, Failure> {
     // Before anything that a fork does not take along: threads, rings, locks.
-    let background = match service.fork {
+    let background = match args.fork {
         true => {
             Some(rt::process::daemonize().map_err(|error| Failure::new(format_args!("--fork: {error}")))?)
         }
@@ -33,7 +33,7 @@ pub fn serve(console: &mut Console, mut service: Service) -> Result<u8, Failure>
     rt::signal::catch(&END).map_err(|error| Failure::new(format_args!("signals: {error}")))?;
     let mut background = Background { handle: background };
     let result =
-        runtime::run(open_and_serve(console, &mut service, &mut background)).and_then(|result| result);
+        runtime::run(open_and_serve(console, args, place, &mut background)).and_then(|result| result);
     match (result, background.handle.take()) {
         (Ok(()), _) => Ok(0),
         (Err(failure), Some(handle)) => {
@@ -61,20 +61,20 @@ impl Background {
 
 async fn open_and_serve(
     console: &mut Console,
-    service: &mut Service,
+    args: &Args,
+    place: Place,
     background: &mut Background,
 ) -> Result<(), Failure> {
-    let image = open(console, service).await?;
-    let result = serve_image(&image, service, background).await;
+    let image = open(console, args).await?;
+    let result = serve_image(&image, args, place, background).await;
     let closed = image.close().await;
     result?;
     Ok(closed?)
 }
 
-async fn open(console: &mut Console, service: &Service) -> Result<Image, Failure> {
-    let source = &service.source;
-    let opened =
-        if service.snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
+async fn open(console: &mut Console, args: &Args) -> Result<Image, Failure> {
+    let source = &args.source;
+    let opened = if args.snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
     let image = opened.map_err(|error: BlockError| {
         Failure::new(format_args!("Could not open '{}': {error}", source.name))
     })?;
@@ -86,45 +86,46 @@ async fn open(console: &mut Console, service: &Service) -> Result<Image, Failure
 
 async fn serve_image(
     image: &Image,
-    service: &mut Service,
+    args: &Args,
+    place: Place,
     background: &mut Background,
 ) -> Result<(), Failure> {
-    let listeners = listen(&mut service.place).await?;
+    let listeners = listen(place).await?;
     let options = ServerOptions {
-        max_connections: service.shared,
-        handshake_deadline: service.deadline,
+        max_connections: args.shared,
+        handshake_deadline: args.deadline,
         ..ServerOptions::default()
     };
     let server = NbdServer::start(listeners, options);
     let export = NbdExportSpec {
-        name: service.name.clone(),
-        description: service.description.clone(),
+        name: args.name.clone(),
+        description: args.description.clone(),
         backend: image.backend.clone(),
-        writable: service.source.writable || service.snapshot,
-        writethrough: !service.source.cache.writeback,
+        writable: args.source.writable || args.snapshot,
+        writethrough: !args.source.cache.writeback,
         // Whole sectors, where the first one is guarded against becoming another format's header.
         minimum_block: if image.guessed_raw && image.backend.length().is_multiple_of(SECTOR) {
             512
         } else {
             1
         },
-        multi_conn: service.shared != 1,
+        multi_conn: args.shared != 1,
     };
     server.add(export).map_err(Failure::new)?;
-    if let Some(path) = &service.pid_file {
+    if let Some(path) = &args.pid_file {
         write_pid(path)?;
     }
     background.ready()?;
-    wait_for_end(&server, service.persistent).await?;
+    wait_for_end(&server, args.persistent).await?;
     server.stop().await;
     Ok(())
 }
 
-async fn listen(place: &mut Place) -> Result<Vec<Listener>, Failure> {
+async fn listen(place: Place) -> Result<Vec<Listener>, Failure> {
     match place {
-        Place::Address(address) => NbdServer::listen(address).await.map_err(Failure::new),
+        Place::Address(address) => NbdServer::listen(&address).await.map_err(Failure::new),
         Place::HandedOver(sockets) => {
-            let listeners = std::mem::take(sockets).into_iter().map(Listener::from_raw_fd);
+            let listeners = sockets.into_iter().map(Listener::from_raw_fd);
             listeners.collect::<Result<_, _>>().map_err(Failure::new)
         }
     }
