@@ -3,9 +3,9 @@
 //! A padded write reads what surrounds it, so it holds the aligned range exclusively; whole ones hold it shared.
 //! Nodes without an alignment (the usual case) pass through untouched.
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::io::{WriteFlags, ZeroFlags};
 use crate::lease::Lease;
 use crate::node::Node;
+use crate::request::{Flags, Request, Source};
 use rt::{BoxFuture, Buf, BufMut};
 
 /// The longest piece of one direct request; it bounds a bounce buffer.
@@ -46,20 +46,20 @@ impl Node {
         })
     }
 
-    pub(crate) async fn write_direct(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
+    pub(crate) async fn write_direct(&self, offset: u64, data: Buf, request: Request) -> Result<()> {
         if self.alignment() <= 1 {
-            return self.driver.write(offset, data, flags).await;
+            return self.driver.write(offset, data, request).await;
         }
         let mut done = 0;
         while done < data.len() {
             let len = (data.len() - done).min(LONGEST);
-            self.write_padded(offset + done as u64, data.slice(done..done + len), flags).await?;
+            self.write_padded(offset + done as u64, data.slice(done..done + len), request).await?;
             done += len;
         }
         Ok(())
     }
 
-    async fn write_padded(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
+    async fn write_padded(&self, offset: u64, data: Buf, request: Request) -> Result<()> {
         let (start, end) = self.padded(offset, data.len() as u64);
         let written = offset + data.len() as u64;
         let whole = start == offset && end == written;
@@ -74,7 +74,7 @@ impl Node {
             lease = self.padding.lease(start, to, !whole).await;
         }
         if self.aligned(offset, &data) {
-            return self.driver.write(offset, data, flags).await;
+            return self.driver.write(offset, data, request).await;
         }
         let length = self.driver.length().max(written);
         let padding = end.saturating_sub(length);
@@ -86,7 +86,8 @@ impl Node {
         }
         let skip = (offset - start) as usize;
         bounce[skip..skip + data.len()].copy_from_slice(&data);
-        self.driver.write(start, bounce.freeze(), WriteFlags { padding, ..flags }).await?;
+        let padded = request.sent_by(Source::Padding { beyond: padding as u32 });
+        self.driver.write(start, bounce.freeze(), padded).await?;
         if padding > 0 {
             self.driver.resize(length, "off").await?;
         }
@@ -115,31 +116,31 @@ impl Node {
         Some(self.padding.lease(size.min(self.driver.length()), u64::MAX, true).await)
     }
 
-    pub(crate) async fn zero_direct(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+    pub(crate) async fn zero_direct(&self, offset: u64, len: u64, request: Request) -> Result<()> {
         let align = u64::from(self.alignment().max(1));
         let (start, end) = (offset.next_multiple_of(align), (offset + len) / align * align);
         if start >= end {
-            return self.zeroes_directly(offset, len, flags).await;
+            return self.zeroes_directly(offset, len, request).await;
         }
-        self.zeroes_directly(offset, start - offset, flags).await?;
+        self.zeroes_directly(offset, start - offset, request).await?;
         let zeroed = if self.alignment() > 1 {
             let _lease = self.padding.lease(start, end, false).await;
-            self.driver.write_zeroes(start, end - start, flags).await
+            self.driver.write_zeroes(start, end - start, request).await
         } else {
-            self.driver.write_zeroes(start, end - start, flags).await
+            self.driver.write_zeroes(start, end - start, request).await
         };
         match zeroed {
             Err(e) if e.kind() == ErrorKind::Unsupported => {
-                self.zeroes_directly(start, end - start, flags).await?
+                self.zeroes_directly(start, end - start, request).await?
             }
             other => other?,
         }
-        self.zeroes_directly(end, offset + len - end, flags).await
+        self.zeroes_directly(end, offset + len - end, request).await
     }
 
     /// Writes zeroes as data.
-    async fn zeroes_directly(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
-        if len > 0 && flags.no_fallback && len >= u64::from(self.alignment()) {
+    async fn zeroes_directly(&self, offset: u64, len: u64, request: Request) -> Result<()> {
+        if len > 0 && request.has(Flags::NO_FALLBACK) && len >= u64::from(self.alignment()) {
             return Err(
                 BlockError::unsupported("zeroes can't be written faster than data here").at_node(&self.name)
             );
@@ -148,20 +149,15 @@ impl Node {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(zeroes.len() as u64);
-            self.write_direct(
-                offset + done,
-                zeroes.slice(0..piece as usize),
-                WriteFlags { fua: flags.fua, ..WriteFlags::default() },
-            )
-            .await?;
+            self.write_direct(offset + done, zeroes.slice(0..piece as usize), request).await?;
             done += piece;
         }
         Ok(())
     }
 
-    pub(crate) async fn discard_direct(&self, offset: u64, len: u64) -> Result<()> {
+    pub(crate) async fn discard_direct(&self, offset: u64, len: u64, request: Request) -> Result<()> {
         let align = u64::from(self.alignment().max(1));
         let (start, end) = (offset.next_multiple_of(align), (offset + len) / align * align);
-        if start < end { self.driver.discard(start, end - start).await } else { Ok(()) }
+        if start < end { self.driver.discard(start, end - start, request).await } else { Ok(()) }
     }
 }

@@ -7,9 +7,10 @@
 //! waits may wait for this very request to end. Only when nothing more comes free is ENOSPC told.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate};
-use crate::io::{Placed, WriteFlags, ZeroFlags};
+use crate::io::Placed;
 use crate::node::Node;
 use crate::perm::Perms;
+use crate::request::Request;
 use crate::stats::{Op, OpCount, Stats};
 use crate::status::Status;
 use arc_swap::ArcSwap;
@@ -247,8 +248,8 @@ impl Backend {
     }
 
     /// Writes all of `data`.
-    pub async fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> Result<()> {
-        self.write_placed(offset, data, flags, &|| {}).await
+    pub async fn write(&self, offset: u64, data: Buf, request: Request) -> Result<()> {
+        self.write_placed(offset, data, request, &|| {}).await
     }
 
     /// As [`Backend::write`], and tells when it has its place.
@@ -256,32 +257,30 @@ impl Backend {
         &self,
         offset: u64,
         data: Buf,
-        flags: WriteFlags,
+        request: Request,
         placed: Placed<'_>,
     ) -> Result<()> {
         let range = (offset, data.len() as u64);
         self.change((Op::Write, "write"), range, |node| {
             let data = data.clone();
-            async move { node.write_placed(offset, data, flags, placed).await }
+            async move { node.write_placed(offset, data, request, placed).await }
         })
         .await
     }
 
     /// Makes the range read as zeroes.
-    pub async fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
+    pub async fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> Result<()> {
         self.change((Op::Write, "write-zeroes"), (offset, len), |node| async move {
-            node.write_zeroes(offset, len, flags).await
+            node.write_zeroes(offset, len, request).await
         })
         .await
     }
 
     /// Gives the range's space back.
-    pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.change(
-            (Op::Unmap, "discard"),
-            (offset, len),
-            |node| async move { node.discard(offset, len).await },
-        )
+    pub async fn discard(&self, offset: u64, len: u64, request: Request) -> Result<()> {
+        self.change((Op::Unmap, "discard"), (offset, len), |node| async move {
+            node.discard(offset, len, request).await
+        })
         .await
     }
 

@@ -13,12 +13,12 @@ use crate::backend::Backend;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::{BackendRequest, Graph};
 use crate::identity::Identity;
-use crate::io::WriteFlags;
 use crate::node::Node;
 use crate::open::{Policy, resolve_filename};
 use crate::options::{Opt, Options};
 use crate::perm::{Perms, Share};
 use crate::registry::{CreateRequest, DriverKind, DriverType};
+use crate::request::Request;
 use rt::{BoxFuture, BufMut};
 use std::path::Path;
 use std::sync::Arc;
@@ -207,7 +207,7 @@ async fn take_over(file: &Arc<Node>, size: u64, preallocation: &str) -> Result<(
     }
     let head = room.min(u64::from(file.facts().alignment).max(512));
     if head > 0 {
-        file.write(0, BufMut::zeroed(head as usize).freeze(), WriteFlags::default()).await?;
+        file.write(0, BufMut::zeroed(head as usize).freeze(), Request::GUEST).await?;
     }
     file.flush().await
 }

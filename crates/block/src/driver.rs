@@ -11,11 +11,11 @@
 use crate::edges::{ChildId, Edge};
 use crate::error::{BlockError, Result};
 use crate::identity::Identity;
-use crate::io::{WriteFlags, ZeroFlags};
 use crate::node::Node;
 use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
+use crate::request::Request;
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
 
@@ -28,16 +28,18 @@ pub struct Facts {
     pub alignment: u32,
     /// Cluster size in bytes, where there is such a thing.
     pub cluster_size: Option<u64>,
-    /// Longest direct request in bytes.
-    pub max_transfer: u64,
+    /// [`Driver::write`] and [`Driver::write_zeroes`] make durable what they are asked to ([`crate::Flags::FUA`]); other
+    /// drivers are not asked, but flushed.
+    pub fua: bool,
+    /// Data can be stored compressed ([`crate::Flags::COMPRESSED`]); other drivers are not asked.
+    pub can_compress: bool,
+    /// Data can be stored only where nothing is ([`crate::Flags::IF_UNALLOCATED`]): [`Driver::prepare_write`] looks, under
+    /// its lease, and answers [`Action::Nothing`] for what is allocated. Other drivers that map are not asked.
+    pub can_fill: bool,
     /// Zeroes can be written faster than data without losing thinness.
     pub can_write_zeroes: bool,
-    /// Discard frees space.
-    pub can_discard: bool,
     /// A freshly grown range reads as zeroes.
     pub grows_with_zeroes: bool,
-    /// Unallocated ranges fall through to a backing node.
-    pub supports_backing: bool,
     /// Block status of mapped data is that of the child (raw, filters).
     pub transparent: bool,
     /// The file holds much less than the mapping says (preallocated metadata, thin writes): what is mapped as data
@@ -51,11 +53,11 @@ impl Default for Facts {
             mapping: false,
             alignment: 1,
             cluster_size: None,
-            max_transfer: i64::MAX as u64,
+            fua: false,
+            can_compress: false,
+            can_fill: false,
             can_write_zeroes: false,
-            can_discard: false,
             grows_with_zeroes: false,
-            supports_backing: false,
             transparent: false,
             thin_data: false,
         }
@@ -114,11 +116,8 @@ pub struct Extent {
 pub enum MapChange {
     /// New data follows.
     Data,
-    /// The range shall read as zeroes; `unmap`: its space may be given up.
-    Zero {
-        /// Give host space up.
-        unmap: bool,
-    },
+    /// The range shall read as zeroes.
+    Zero,
     /// The content is no longer needed.
     Discard,
 }
@@ -311,8 +310,14 @@ pub trait Driver: Send + Sync + 'static {
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>>;
 
     /// Prepares a change of the mapping of the start of `offset..offset + len`.
-    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
-        let _ = (offset, len, change);
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        request: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
+        let _ = (offset, len, change, request);
         Box::pin(async { Err(BlockError::unsupported("this driver changes no mappings")) })
     }
 
@@ -337,21 +342,28 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Writes all of `data`.
-    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
-        let _ = (offset, data, flags);
+    fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
+        let _ = (offset, data, request);
         Box::pin(async { Err(BlockError::unsupported("this driver writes through its mapping")) })
     }
 
     /// Makes the range read as zeroes faster than writing them would; `Unsupported` lets the core write zeroes.
-    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
-        let _ = (offset, len, flags);
+    fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
+        let _ = (offset, len, request);
         Box::pin(async { Err(BlockError::unsupported("no fast zeroes here")) })
     }
 
     /// Gives the range's space back; its content is undefined afterwards. Advisory.
-    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
-        let _ = (offset, len);
+    fn discard(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
+        let _ = (offset, len, request);
         Box::pin(async { Ok(()) })
+    }
+
+    /// Whether the mapping of the range, as it is now, is durable already: then what is stored durably where it leads can
+    /// be read there after a crash.
+    fn is_settled(&self, offset: u64, len: u64) -> bool {
+        let _ = (offset, len);
+        false
     }
 
     /// Everything acknowledged before the call is durable when it returns, in this node and what is below it.

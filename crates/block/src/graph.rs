@@ -270,6 +270,7 @@ impl Graph {
             name: name.as_str().into(),
             driver_type,
             mapping: facts.mapping,
+            transparent: facts.transparent,
             alignment: AtomicU32::new(facts.alignment),
             driver: opened.driver,
             edges,

@@ -42,6 +42,7 @@ pub struct Node {
     pub(crate) edges: Arc<Edges>,
     pub(crate) slow: AtomicU32,
     pub(crate) mapping: bool,
+    pub(crate) transparent: bool,
     /// Of direct requests, in bytes; changed only with the gates above closed.
     pub(crate) alignment: AtomicU32,
     pub(crate) common: RwLock<Common>,

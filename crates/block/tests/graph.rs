@@ -103,7 +103,7 @@ impl Driver for Memory {
             (buf, Ok(()))
         })
     }
-    fn write(&self, offset: u64, data: Buf, _: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.pause().await;
             self.bytes.lock()[offset as usize..offset as usize + data.len()].copy_from_slice(&data);
@@ -161,7 +161,7 @@ fn open_overlay(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Re
 
 impl Driver for Overlay {
     fn facts(&self) -> Facts {
-        Facts { mapping: true, supports_backing: true, ..Facts::default() }
+        Facts { mapping: true, ..Facts::default() }
     }
     fn length(&self) -> u64 {
         self.allocated.lock().len() as u64 * SECTOR
@@ -178,7 +178,13 @@ impl Driver for Overlay {
         let extent = self.try_map(offset, len, want);
         Box::pin(async move { extent.ok_or_else(|| BlockError::invalid("no extent")) })
     }
-    fn prepare_write(&self, offset: u64, len: u64, _: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        _: MapChange,
+        _: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
         let head = offset % SECTOR;
         let len = len.min(SECTOR - head);
         let action =
@@ -234,14 +240,14 @@ fn an_overlay_put_under_a_running_guest_takes_its_writes_and_shows_what_was_ther
         let graph = graph();
         graph.add(memory("base")).await.unwrap();
         let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
-        disk.write(0, Buf::from_slice(&[1; 2048]), WriteFlags::default()).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 2048]), Request::GUEST).await.unwrap();
         graph.add(memory("f")).await.unwrap();
         let top = graph.add(overlay("top", "f")).await.unwrap();
         let base = graph.need_node("base").unwrap();
         graph.insert_overlay(&base, &top).await.unwrap();
         assert_eq!(disk.node().name(), "top");
         assert!(base.read_only());
-        disk.write(700, Buf::from_slice(&[2; 10]), WriteFlags::default()).await.unwrap();
+        disk.write(700, Buf::from_slice(&[2; 10]), Request::GUEST).await.unwrap();
         for (at, byte) in read(&disk, 0, 2048).await.iter().enumerate() {
             assert_eq!(*byte, if (700..710).contains(&at) { 2 } else { 1 }, "byte {at}");
         }
@@ -340,7 +346,7 @@ fn a_change_waits_for_requests_inside_and_holds_new_ones_and_giving_up_changes_n
         let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
         let slow_write = {
             let disk = disk.clone();
-            rt::spawn(async move { disk.write(0, Buf::from_slice(&[9; 512]), WriteFlags::default()).await })
+            rt::spawn(async move { disk.write(0, Buf::from_slice(&[9; 512]), Request::GUEST).await })
         };
         rt::sleep(Duration::from_millis(5)).await;
         assert_eq!(disk.in_flight(), 1);
@@ -360,10 +366,10 @@ fn after_one_failed_flush_nothing_is_acknowledged_any_more_but_reads_go_on() {
         let graph = graph();
         graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
         let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
-        disk.write(0, Buf::from_slice(&[5; 512]), WriteFlags::default()).await.unwrap();
+        disk.write(0, Buf::from_slice(&[5; 512]), Request::GUEST).await.unwrap();
         assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Io);
         assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
-        let e = disk.write(0, Buf::from_slice(&[6; 512]), WriteFlags::default()).await.unwrap_err();
+        let e = disk.write(0, Buf::from_slice(&[6; 512]), Request::GUEST).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Poisoned);
         assert_eq!(disk.try_write(0, &[6; 512]).unwrap(), 0);
         assert_eq!(read(&disk, 0, 512).await, [5; 512]);
@@ -392,11 +398,11 @@ fn a_dirty_bitmap_covers_every_write_while_it_is_there() {
         let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
         let bitmap = Arc::new(DirtyBitmap::new(disk.length(), 65536));
         disk.node().add_bitmap(bitmap.clone());
-        disk.write(65536, Buf::from_slice(&[1; 1]), WriteFlags::default()).await.unwrap();
+        disk.write(65536, Buf::from_slice(&[1; 1]), Request::GUEST).await.unwrap();
         assert_eq!(bitmap.next_dirty(0), Some(65536));
         assert_eq!(bitmap.take_run(65536, 1 << 20), 131_072);
         disk.node().remove_bitmap(&bitmap);
-        disk.write(0, Buf::from_slice(&[1; 1]), WriteFlags::default()).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 1]), Request::GUEST).await.unwrap();
         assert!(bitmap.is_clean());
     });
 }
@@ -426,7 +432,7 @@ fn a_failed_sync_poisons_also_when_a_single_write_asked_for_it() {
         let graph = graph();
         graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
         let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
-        let fua = WriteFlags { fua: true, ..WriteFlags::default() };
+        let fua = Request::GUEST.with(Flags::FUA);
         assert_eq!(disk.write(0, Buf::from_slice(&[5; 512]), fua).await.unwrap_err().kind(), ErrorKind::Io);
         assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
     });
@@ -468,7 +474,7 @@ fn a_change_whose_last_step_fails_leaves_everything_as_it_was() {
             assert!(change.attach(strict).is_err(), "nobody may write there");
             assert!(change.end(last_step()).await.is_err());
             assert_eq!(state(), before);
-            disk.write(0, Buf::from_slice(&[1; 512]), WriteFlags::default()).await.unwrap();
+            disk.write(0, Buf::from_slice(&[1; 512]), Request::GUEST).await.unwrap();
         }
     });
 }
@@ -646,7 +652,7 @@ fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is
         let small = |name: &str| memory(name).with("size", Opt::Uint(4096));
         graph.add(small("base")).await.unwrap();
         let disk = attach(&graph, "base", Perms::WRITER).await.unwrap();
-        disk.write(0, Buf::from_slice(&[1; 4096]), WriteFlags::default()).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 4096]), Request::GUEST).await.unwrap();
         let mut last = Ok(());
         for layer in 0..=1024 {
             graph.add(small(&format!("f{layer}"))).await.unwrap();
@@ -655,7 +661,7 @@ fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is
             assert_eq!(last.is_ok(), layer < 1024, "layer {layer}: {last:?}");
         }
         assert_eq!(last.unwrap_err().kind(), ErrorKind::Limit);
-        disk.write(512, Buf::from_slice(&[2; 512]), WriteFlags::default()).await.unwrap();
+        disk.write(512, Buf::from_slice(&[2; 512]), Request::GUEST).await.unwrap();
         let seen = read(&disk, 0, 4096).await;
         assert!(seen.iter().enumerate().all(|(i, b)| *b == if (512..1024).contains(&i) { 2 } else { 1 }));
         let mut first = [0; 512];
@@ -683,7 +689,7 @@ fn nodes_that_are_each_the_file_of_another_are_refused_long_before_the_stack_end
         };
         assert_eq!((refused.kind(), stacked), (ErrorKind::Limit, 64));
         let disk = attach(&graph, "n64", Perms::WRITER).await.unwrap();
-        disk.write(0, Buf::from_slice(&[1; 512]), WriteFlags::default()).await.unwrap();
+        disk.write(0, Buf::from_slice(&[1; 512]), Request::GUEST).await.unwrap();
         assert_eq!(read(&disk, 0, 1024).await, [[1; 512], [0; 512]].concat());
         graph.detach(&disk).await.unwrap();
         graph.close_all().await.unwrap();

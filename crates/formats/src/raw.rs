@@ -8,7 +8,7 @@ mod tests;
 use block::{
     Action, BlockError, ChildId, Common, CreateOption, Driver, DriverKind, DriverType, Edge, Edges,
     ErrorKind, Extent, ExtentKind, Facts, MapChange, OpenContext, Opened, Opt, OptionKind, Options, Perms,
-    Reopened, Result, Share, Want, WriteFlags, WritePlan,
+    Reopened, Request, Result, Share, Want, WritePlan,
 };
 use guard::{Guard, GuardedChange};
 use rt::{BoxFuture, Buf};
@@ -168,14 +168,7 @@ impl Raw {
 impl Driver for Raw {
     fn facts(&self) -> Facts {
         let child = self.edges.get(self.child).map(|f| f.facts()).unwrap_or_default();
-        Facts {
-            mapping: true,
-            transparent: true,
-            alignment: 1,
-            cluster_size: None,
-            supports_backing: false,
-            ..child
-        }
+        Facts { mapping: true, transparent: true, alignment: 1, cluster_size: None, fua: true, ..child }
     }
 
     fn length(&self) -> u64 {
@@ -192,27 +185,37 @@ impl Driver for Raw {
         Box::pin(async move { Ok(extent) })
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        _: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
             match change {
                 MapChange::Data => {
                     let len = self.place(offset, len, Want::Write).len;
                     Ok(WritePlan { len, action: Action::Direct, token: None })
                 }
-                MapChange::Zero { .. } | MapChange::Discard => self.plan_zeroes(offset, len, change).await,
+                MapChange::Zero | MapChange::Discard => self.plan_zeroes(offset, len, change).await,
             }
         })
     }
 
     /// Writes guarded bytes.
-    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let (file, at) = (self.edges.need(self.child)?, self.offset() + offset);
-            let Some(guard) = &self.guard else { return file.write(at, data, flags).await };
+            let Some(guard) = &self.guard else { return file.write(at, data, request).await };
             let _turn = guard.turn().await;
             guard.judge(&file, GuardedChange::Data(at, &data)).await.map_err(|e| e.at(offset))?;
-            file.write(at, data, flags).await
+            file.write(at, data, request).await
         })
+    }
+
+    fn is_settled(&self, _: u64, _: u64) -> bool {
+        true
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

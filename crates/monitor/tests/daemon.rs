@@ -3,7 +3,7 @@
 mod support;
 
 use api::Value;
-use block::{BackendRequest, Common, Options, Perms, Policy, WriteFlags};
+use block::{BackendRequest, Common, Options, Perms, Policy, Request};
 use rt::{Buf, BufMut};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -202,7 +202,7 @@ async fn layer(folder: &Folder, name: &str, backing: Option<&str>, byte: u8, fil
     let entry = control.graph().attach(request).await.unwrap();
     for cluster in (0..SIZE / CLUSTER).filter(|c| fills(*c)) {
         let data = Buf::from_slice(&vec![byte; CLUSTER as usize]);
-        entry.write(cluster * CLUSTER, data, WriteFlags::default()).await.unwrap();
+        entry.write(cluster * CLUSTER, data, Request::GUEST).await.unwrap();
     }
     control.graph().detach(&entry).await.unwrap();
 }

@@ -4,9 +4,7 @@ mod client;
 mod support;
 
 use api::Value;
-use block::{
-    Backend, BackendRequest, BlockError, Common, ErrorKind, Opt, Options, Perms, Policy, WriteFlags,
-};
+use block::{Backend, BackendRequest, BlockError, Common, ErrorKind, Opt, Options, Perms, Policy, Request};
 use client::Client;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -134,7 +132,7 @@ async fn guest(entry: Arc<Backend>, stop: Arc<AtomicBool>) -> Vec<u8> {
         let block = (n * 7919) % (SIZE / BLOCK);
         let byte = (n % 251) as u8;
         let data = Buf::from_slice(&[byte; BLOCK as usize]);
-        entry.write(block * BLOCK, data, WriteFlags::default()).await.unwrap();
+        entry.write(block * BLOCK, data, Request::GUEST).await.unwrap();
         last[block as usize] = byte;
         n += 1;
     }
@@ -198,7 +196,7 @@ fn a_snapshot_of_an_image_opened_with_a_backing_image_its_header_does_not_name_k
         made(&control, &folder.path("t")).await;
         control.graph().add(qcow2("b", &folder.path("b"))).await.unwrap();
         let base = entry(&control, "b").await;
-        base.write(0, Buf::from_slice(&[5; 512]), WriteFlags::default()).await.unwrap();
+        base.write(0, Buf::from_slice(&[5; 512]), Request::GUEST).await.unwrap();
         control.graph().detach(&base).await.unwrap();
         control.graph().set_writable(&base.node(), false).await.unwrap();
         let top = qcow2("t", &folder.path("t")).with("backing", Opt::Str("b".to_owned()));
@@ -294,7 +292,7 @@ fn a_snapshot_of_an_image_that_is_not_its_plain_file_shows_what_it_showed() {
 /// Writes to the node `t`, takes a snapshot into `overlay`, and opens that by its name alone.
 async fn shows_the_same_after_a_snapshot(control: &monitor::Control, overlay: &str) {
     let guest = entry(control, "t").await;
-    guest.write(512, Buf::from_slice(&[5; 512]), WriteFlags::default()).await.unwrap();
+    guest.write(512, Buf::from_slice(&[5; 512]), Request::GUEST).await.unwrap();
     snapshot(control, "t", overlay).await.unwrap();
     control.graph().detach(&guest).await.unwrap();
     control.graph().close_all().await.unwrap();

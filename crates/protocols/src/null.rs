@@ -1,7 +1,7 @@
 //! `null-co`: takes every write, keeps nothing. For measuring what is above it.
 use block::{
     BlockError, Driver, DriverKind, DriverType, Extent, ExtentKind, Facts, OpenContext, Opened, Options,
-    Result, Want, WriteFlags, ZeroFlags,
+    Request, Result, Want,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Null {
 
 impl Driver for Null {
     fn facts(&self) -> Facts {
-        Facts { can_write_zeroes: true, can_discard: true, ..Facts::default() }
+        Facts { can_write_zeroes: true, ..Facts::default() }
     }
 
     fn length(&self) -> u64 {
@@ -105,11 +105,11 @@ impl Driver for Null {
         })
     }
 
-    fn write(&self, _: u64, _: Buf, _: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, _: u64, _: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
         self.wait()
     }
 
-    fn write_zeroes(&self, _: u64, _: u64, _: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+    fn write_zeroes(&self, _: u64, _: u64, _: Request) -> BoxFuture<'_, Result<()>> {
         self.wait()
     }
 

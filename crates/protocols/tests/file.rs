@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers end it where they can't go on")]
 
 use block::{
-    BackendRequest, BlockError, Common, ErrorKind, Graph, Opt, Options, Perms, Policy, Registry, WriteFlags,
-    ZeroFlags,
+    BackendRequest, BlockError, Common, ErrorKind, Flags, Graph, Opt, Options, Perms, Policy, Registry,
+    Request,
 };
 use rt::{Buf, BufMut};
 use std::path::PathBuf;
@@ -62,11 +62,9 @@ fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
         let node = graph.add(options(&name)).await.unwrap();
         assert_eq!(node.length(), 1 << 20);
         let disk = graph.attach(writer(&node)).await.unwrap();
-        disk.write(1000, Buf::from_slice(&[7; 70000]), WriteFlags { fua: true, ..WriteFlags::default() })
-            .await
-            .unwrap();
-        disk.write_zeroes(4096, 8192, ZeroFlags::default()).await.unwrap();
-        disk.discard(20480, 4096).await.unwrap();
+        disk.write(1000, Buf::from_slice(&[7; 70000]), Request::GUEST.with(Flags::FUA)).await.unwrap();
+        disk.write_zeroes(4096, 8192, Request::GUEST).await.unwrap();
+        disk.discard(20480, 4096, Request::GUEST).await.unwrap();
         let (data, result) = disk.read(0, BufMut::with_len(1 << 17)).await;
         result.unwrap();
         for (at, byte) in data.iter().enumerate() {
@@ -77,7 +75,7 @@ fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
         let status = disk.status(1 << 19, 4096).await.unwrap();
         assert!(status.zero && !status.data);
         disk.flush().await.unwrap();
-        let e = disk.write((1 << 20) - 1, Buf::from_slice(&[1, 2]), WriteFlags::default()).await.unwrap_err();
+        let e = disk.write((1 << 20) - 1, Buf::from_slice(&[1, 2]), Request::GUEST).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Invalid);
         assert_eq!(
             (disk.stats().write.ops, disk.stats().write.invalid, disk.stats().read.bytes),
@@ -104,9 +102,9 @@ fn zeroes_are_fast_and_keep_their_room_also_where_the_file_system_zeroes_no_rang
         let node = graph.add(options(&name)).await.unwrap();
         let disk = graph.attach(writer(&node)).await.unwrap();
         for unmap in [false, true] {
-            let flags = ZeroFlags { unmap, no_fallback: true, fua: false };
+            let flags = Request::GUEST.with_if(unmap, Flags::MAY_UNMAP).with(Flags::NO_FALLBACK);
             for (offset, len) in [(4096, 1 << 16), (1 << 17, 100), ((1 << 18) + 5, 9001)] {
-                disk.write(offset, Buf::from_slice(&vec![7; len]), WriteFlags::default()).await.unwrap();
+                disk.write(offset, Buf::from_slice(&vec![7; len]), Request::GUEST).await.unwrap();
                 disk.write_zeroes(offset, len as u64, flags).await.unwrap();
                 let (data, result) = disk.read(offset - 1, BufMut::with_len(len + 2)).await;
                 result.unwrap();
@@ -193,9 +191,9 @@ fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_ar
         };
         let disk = graph.attach(writer(&node)).await.unwrap();
         for (offset, len) in [(3, 5), (4090, 20), (9_990, 10), (511, 2)] {
-            disk.write(offset, Buf::from_slice(&vec![2; len]), WriteFlags::default()).await.unwrap();
+            disk.write(offset, Buf::from_slice(&vec![2; len]), Request::GUEST).await.unwrap();
         }
-        disk.write_zeroes(100, 5_000, ZeroFlags::default()).await.unwrap();
+        disk.write_zeroes(100, 5_000, Request::GUEST).await.unwrap();
         disk.flush().await.unwrap();
         let on_disk = std::fs::read(&name).unwrap();
         assert_eq!(on_disk.len(), 10_000);
@@ -282,14 +280,14 @@ fn a_reopen_passes_the_page_cache_by_and_back_or_changes_nothing() {
         }
         assert!(is_open_direct(&name) && node.common().direct);
         // Odd requests are padded from now on.
-        disk.write(3, Buf::from_slice(&[2; 5]), WriteFlags::default()).await.unwrap();
+        disk.write(3, Buf::from_slice(&[2; 5]), Request::GUEST).await.unwrap();
         // A writer needs a writable file in the new way too.
         graph.detach(&disk).await.unwrap();
         graph.reopen(vec![cached(true).with("read-only", Opt::Bool(true))]).await.unwrap();
         graph.reopen(vec![cached(false)]).await.unwrap();
         assert!(!is_open_direct(&name) && !node.common().direct);
         let disk = graph.attach(writer(&node)).await.unwrap();
-        disk.write(9, Buf::from_slice(&[3; 5]), WriteFlags::default()).await.unwrap();
+        disk.write(9, Buf::from_slice(&[3; 5]), Request::GUEST).await.unwrap();
         // The name leads elsewhere now: nothing changes, and the file that is open serves on.
         let kept = format!("{name}.kept");
         std::fs::rename(&name, &kept).unwrap();
@@ -297,7 +295,7 @@ fn a_reopen_passes_the_page_cache_by_and_back_or_changes_nothing() {
         let e = graph.reopen(vec![cached(true)]).await.unwrap_err();
         assert!(e.message().contains("is another file now"), "{e}");
         assert!(!is_open_direct(&name) && !is_open_direct(&kept) && !node.common().direct);
-        disk.write(20, Buf::from_slice(&[4; 5]), WriteFlags::default()).await.unwrap();
+        disk.write(20, Buf::from_slice(&[4; 5]), Request::GUEST).await.unwrap();
         let (data, result) = disk.read(0, BufMut::with_len(26)).await;
         result.unwrap();
         assert_eq!(data[..], [1, 1, 1, 2, 2, 2, 2, 2, 1, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 4, 4, 4, 4, 4, 1]);
@@ -487,12 +485,10 @@ fn zeroes_that_may_unmap_and_discards_give_a_devices_space_back() {
         let disk = graph.attach(writer(&node)).await.unwrap();
         let before = std::fs::metadata(&backing).unwrap().blocks();
         // Zeroes that keep their place come first, and odd ones: neither costs the device its holes.
-        disk.write_zeroes(0, 1 << 20, ZeroFlags::default()).await.unwrap();
-        disk.write_zeroes((1 << 20) + 5, 3000, ZeroFlags { unmap: true, ..ZeroFlags::default() })
-            .await
-            .unwrap();
-        disk.write_zeroes(2 << 20, 2 << 20, ZeroFlags { unmap: true, ..ZeroFlags::default() }).await.unwrap();
-        disk.discard(4 << 20, 2 << 20).await.unwrap();
+        disk.write_zeroes(0, 1 << 20, Request::GUEST).await.unwrap();
+        disk.write_zeroes((1 << 20) + 5, 3000, Request::GUEST.with(Flags::MAY_UNMAP)).await.unwrap();
+        disk.write_zeroes(2 << 20, 2 << 20, Request::GUEST.with(Flags::MAY_UNMAP)).await.unwrap();
+        disk.discard(4 << 20, 2 << 20, Request::GUEST).await.unwrap();
         disk.flush().await.unwrap();
         let freed = before - std::fs::metadata(&backing).unwrap().blocks();
         assert!(freed * 512 >= 4 << 20, "{freed} sectors were given back");

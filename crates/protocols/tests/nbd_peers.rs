@@ -1,9 +1,7 @@
 //! The `nbd` driver against servers that others wrote, in all their moods.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use block::{
-    Backend, BackendRequest, BlockError, Common, Graph, Perms, Policy, Registry, WriteFlags, ZeroFlags,
-};
+use block::{Backend, BackendRequest, BlockError, Common, Flags, Graph, Perms, Policy, Registry, Request};
 use rt::{Buf, BufMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -88,17 +86,13 @@ async fn exercise(socket: &Path) {
         let data = vec![n as u8 + 1; len];
         expected[offset..offset + len].copy_from_slice(&data);
         backend
-            .write(
-                offset as u64,
-                Buf::from_slice(&data),
-                WriteFlags { fua: n % 2 == 0, ..WriteFlags::default() },
-            )
+            .write(offset as u64, Buf::from_slice(&data), Request::GUEST.with_if(n % 2 == 0, Flags::FUA))
             .await
             .unwrap();
     }
     expected[100_000..300_000].fill(0);
-    backend.write_zeroes(100_000, 200_000, ZeroFlags { unmap: true, ..ZeroFlags::default() }).await.unwrap();
-    backend.discard(3 << 20, 65536).await.unwrap();
+    backend.write_zeroes(100_000, 200_000, Request::GUEST.with(Flags::MAY_UNMAP)).await.unwrap();
+    backend.discard(3 << 20, 65536, Request::GUEST).await.unwrap();
     backend.flush().await.unwrap();
     let (data, result) = backend.read(0, BufMut::with_len(SIZE)).await;
     result.unwrap();
@@ -148,7 +142,7 @@ fn an_error_of_the_server_is_the_request_s_and_the_connection_lives() {
         for _ in 0..3 {
             let (_, result) = backend.read(0, BufMut::with_len(512)).await;
             assert_eq!(result.unwrap_err().errno(), 28);
-            backend.write(0, Buf::from_slice(b"fine"), WriteFlags::default()).await.unwrap();
+            backend.write(0, Buf::from_slice(b"fine"), Request::GUEST).await.unwrap();
         }
         graph.detach(&backend).await.unwrap();
     });
@@ -161,7 +155,7 @@ fn a_read_only_export_opens_only_for_reading_and_oldstyle_is_refused_by_name() {
             let error = open(&server.socket(), false).await.err().unwrap();
             assert!(error.to_string().contains("read-only"), "{error}");
             let (graph, backend) = open(&server.socket(), true).await.unwrap();
-            assert!(backend.write(0, Buf::from_slice(b"no"), WriteFlags::default()).await.is_err());
+            assert!(backend.write(0, Buf::from_slice(b"no"), Request::GUEST).await.is_err());
             graph.detach(&backend).await.unwrap();
         });
     }
@@ -185,7 +179,7 @@ fn a_server_that_is_killed_ends_what_is_in_flight_and_all_that_follows() {
         rt::sleep(Duration::from_millis(100)).await;
         server.child.kill().unwrap();
         assert_eq!(waiting.await.unwrap().unwrap_err().errno(), 5);
-        let later = backend.write(0, Buf::from_slice(b"late"), WriteFlags::default()).await.unwrap_err();
+        let later = backend.write(0, Buf::from_slice(b"late"), Request::GUEST).await.unwrap_err();
         assert!(later.to_string().contains("is lost"), "{later}");
         // The final flush can't vouch for anything either, and says so.
         assert!(graph.detach(&backend).await.is_err());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use block::{BlockError, ErrorKind, Result, ZeroFlags};
+use block::{BlockError, ErrorKind, Flags, Request, Result};
 use parking_lot::Mutex;
 use sim::{Rng, World};
 
@@ -193,7 +193,7 @@ impl Guest {
     /// Writes zeroes.
     pub async fn zero(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
         let entry = self.model.lock().begin(What::Zero, offset, len, false, self.world.stamp());
-        let flags = ZeroFlags { unmap, ..ZeroFlags::default() };
+        let flags = Request::GUEST.with_if(unmap, Flags::MAY_UNMAP);
         let result = self.session.backend.write_zeroes(offset, len, flags).await;
         self.model.lock().end(entry, self.world.stamp(), result.is_ok());
         result
@@ -202,7 +202,7 @@ impl Guest {
     /// Discards.
     pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let entry = self.model.lock().begin(What::Discard, offset, len, false, self.world.stamp());
-        let result = self.session.backend.discard(offset, len).await;
+        let result = self.session.backend.discard(offset, len, Request::GUEST).await;
         self.model.lock().end(entry, self.world.stamp(), result.is_ok());
         result
     }

@@ -176,7 +176,7 @@ impl Session {
         match data.get(done..) {
             Some(rest) if !rest.is_empty() => {
                 let (rest, flags) =
-                    (rt::Buf::from_slice(rest), block::WriteFlags { fua, ..block::WriteFlags::default() });
+                    (rt::Buf::from_slice(rest), block::Request::GUEST.with_if(fua, block::Flags::FUA));
                 self.backend.write(offset + done as u64, rest, flags).await
             }
             _ => Ok(()),

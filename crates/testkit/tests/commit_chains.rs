@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
 use api::{BlockCommitArguments, BlockJobCompleted, Event, JobStatus};
-use block::{Node, ZeroFlags};
+use block::{Flags, Node, Request};
 use jobs::{Jobs, Sink};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Rng, Sim};
@@ -71,7 +71,7 @@ async fn fill(stack: &Stack, mut rng: Rng) {
 }
 
 async fn zero(session: &Session, first: u64, count: u64, unmap: bool) {
-    let flags = ZeroFlags { unmap, ..ZeroFlags::default() };
+    let flags = Request::GUEST.with_if(unmap, Flags::MAY_UNMAP);
     session.backend.write_zeroes(first * SECTOR, count * SECTOR, flags).await.unwrap();
 }
 

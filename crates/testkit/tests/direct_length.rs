@@ -1,7 +1,7 @@
 //! The length of a file past the page cache, whose writes are padded beyond its end for a moment.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use block::{Backend, BackendRequest, Graph, Opt, Options, Perms, Policy, Registry, Share, WriteFlags};
+use block::{Backend, BackendRequest, Graph, Opt, Options, Perms, Policy, Registry, Request, Share};
 use rt::Buf;
 use sim::{Config, Disk, Sim};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
                 if least { same.grow_to(3072).await } else { same.set_length(3072, "off").await }
             });
             // As a format writes: behind the end.
-            node.write(512, Buf::from_slice(&[8; 512]), WriteFlags::default()).await.unwrap();
+            node.write(512, Buf::from_slice(&[8; 512]), Request::GUEST).await.unwrap();
             grown.await.unwrap().unwrap();
             assert_eq!(entry.length(), 3072, "the node's length");
             graph.detach(&entry).await.unwrap();
@@ -54,9 +54,7 @@ fn nobody_sees_the_padding_of_a_write_as_a_part_of_the_disk() {
             let entry = open(&graph).await;
             let disk = entry.clone();
             let mut write =
-                rt::spawn(
-                    async move { disk.write(0, Buf::from_slice(&[8; 512]), WriteFlags::default()).await },
-                );
+                rt::spawn(async move { disk.write(0, Buf::from_slice(&[8; 512]), Request::GUEST).await });
             let mut looks = 0;
             while rt::timeout(std::time::Duration::from_micros(1), &mut write).await.is_err() {
                 assert_eq!(entry.length(), 512, "seed {seed}: after {looks} looks");

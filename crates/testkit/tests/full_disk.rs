@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use block::{ErrorKind, ZeroFlags};
+use block::{ErrorKind, Flags, Request};
 use sim::{Config, Disk, Sim};
 use testkit::crash::inspect_qcow2;
 use testkit::stack::{Image, Session, Stack};
@@ -43,7 +43,7 @@ fn is_sound(disk: &Disk) {
 async fn write_and_trim(session: &Session, times: u64) {
     for write in 1..=times {
         session.write(0, &stamped(0, SIZE, write), false).await.unwrap();
-        session.backend.discard(0, SIZE).await.unwrap();
+        session.backend.discard(0, SIZE, Request::GUEST).await.unwrap();
     }
 }
 
@@ -93,7 +93,7 @@ fn zeroes_that_unmap_make_room_for_several_writers_at_once() {
                 .map(|writer| {
                     let session = session.clone();
                     rt::spawn(async move {
-                        let flags = ZeroFlags { unmap: true, ..ZeroFlags::default() };
+                        let flags = Request::GUEST.with(Flags::MAY_UNMAP);
                         for write in 1..30 {
                             let data = stamped(writer * part / 512, part, write);
                             session.write(writer * part, &data, false).await.unwrap();
@@ -117,7 +117,7 @@ fn lack_of_space_is_told_when_nothing_waits_to_be_freed() {
         let error = session.write(0, &stamped(0, SIZE, 1), false).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace);
         session.backend.flush().await.unwrap();
-        session.backend.discard(0, SIZE).await.unwrap();
+        session.backend.discard(0, SIZE, Request::GUEST).await.unwrap();
         session.write(0, &stamped(0, SIZE / 4, 2), false).await.unwrap();
         session.close().await.unwrap();
     });

@@ -259,7 +259,7 @@ async fn write(entry: &Backend, at: u64, data: &[u8]) {
     let done = entry.try_write(at, data).unwrap_or_else(|e| panic!("write at {at}: {e}"));
     let rest = &data[done..];
     if !rest.is_empty() {
-        let wrote = entry.write(at + done as u64, Buf::from_slice(rest), block::WriteFlags::default()).await;
+        let wrote = entry.write(at + done as u64, Buf::from_slice(rest), block::Request::GUEST).await;
         wrote.unwrap_or_else(|e| panic!("write at {at}: {e}"));
     }
 }

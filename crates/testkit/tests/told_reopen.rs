@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use block::{BackendRequest, BlockError, Graph, Node, Opt, Options, Perms, Registry, WriteFlags};
+use block::{BackendRequest, BlockError, Graph, Node, Opt, Options, Perms, Registry, Request};
 use sim::{Disk, OpKind, Sim};
 use testkit::crash::flatten;
 use testkit::stack::{Image, Stack};
@@ -74,7 +74,7 @@ async fn takes_writes(graph: &Graph, node: &Arc<Node>) -> bool {
         BackendRequest { label: "later".to_owned(), node: node.clone(), perms: Perms::WRITER, pinned: false };
     let Ok(entry) = graph.attach(request).await else { return false };
     let data = rt::Buf::from_slice(&stamped(0, 512, 99));
-    let written = entry.write(0, data, WriteFlags::default()).await.is_ok() && entry.flush().await.is_ok();
+    let written = entry.write(0, data, Request::GUEST).await.is_ok() && entry.flush().await.is_ok();
     let _ = graph.detach(&entry).await;
     written
 }
@@ -141,7 +141,7 @@ fn try_case(case: Case) {
                     let request = BackendRequest { label, node, perms: Perms::WRITER, pinned: false };
                     let entry = graph.attach(request).await.unwrap();
                     let data = rt::Buf::from_slice(&stamped(20, 512, 50));
-                    entry.write(20 * 512, data, WriteFlags::default()).await.unwrap();
+                    entry.write(20 * 512, data, Request::GUEST).await.unwrap();
                     Some(entry)
                 }
             };

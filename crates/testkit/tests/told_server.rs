@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use block::WriteFlags;
+use block::Request;
 use exports::{ExportSpec, Exports, NbdOptions, NbdService, ServerOptions};
 use parking_lot::Mutex;
 use sim::{Disk, OpKind, Sim};
@@ -48,7 +48,7 @@ async fn stop(fuse: Fuse) -> Came {
     let other = NbdOptions { name: Some("other".to_owned()), ..NbdOptions::default() };
     exports.add(spec("two", false), service.export(other)).await.unwrap();
     let entry = exports.backend("one").unwrap();
-    entry.write(0, rt::Buf::from_slice(&stamped(0, 4096, 1)), WriteFlags::default()).await.unwrap();
+    entry.write(0, rt::Buf::from_slice(&stamped(0, 4096, 1)), Request::GUEST).await.unwrap();
     fuse.arm();
     let stopped = service.stop(&exports).await.is_ok() && service.server().is_none();
     fuse.disarm();

@@ -1,8 +1,8 @@
 //! The reins of a tool's copy: how far it is, the rate it keeps, and the first error, which ends it.
 
 use block::{
-    AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, RangePieces,
-    ZeroFlags,
+    AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, Flags,
+    RangePieces, Request,
 };
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -107,7 +107,7 @@ pub fn describe(error: &CopyError, start: u64) -> String {
 /// Whether zeroing the first `length` bytes of `target` costs no writing; if so it has been done. What an existing
 /// target has behind them is none of a copy's business.
 pub async fn zero(target: &Backend, length: u64) -> Result<bool, BlockError> {
-    let flags = ZeroFlags { unmap: true, no_fallback: true, fua: false };
+    let flags = Request::GUEST.with(Flags::MAY_UNMAP).with(Flags::NO_FALLBACK);
     match target.write_zeroes(0, length, flags).await {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),

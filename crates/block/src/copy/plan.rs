@@ -3,8 +3,9 @@ use super::flight::STEP;
 use super::{CopyError, CopyStep};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::io::{Placed, WriteFlags, ZeroFlags};
+use crate::io::Placed;
 use crate::node::Node;
+use crate::request::{Flags, Request};
 use crate::status::Status;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -85,13 +86,13 @@ impl Endpoint {
         }
         let (offset, rest) = (offset + done as u64, data.slice(done..data.len()));
         match self {
-            Endpoint::Entry(entry) => entry.write_placed(offset, rest, WriteFlags::default(), placed).await,
-            Endpoint::Inner(node) => node.write_placed(offset, rest, WriteFlags::default(), placed).await,
+            Endpoint::Entry(entry) => entry.write_placed(offset, rest, Request::JOB, placed).await,
+            Endpoint::Inner(node) => node.write_placed(offset, rest, Request::JOB, placed).await,
         }
     }
 
     pub(super) async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        let flags = ZeroFlags { unmap: true, ..ZeroFlags::default() };
+        let flags = Request::JOB.with(Flags::MAY_UNMAP);
         match self {
             Endpoint::Entry(entry) => entry.write_zeroes(offset, len, flags).await,
             Endpoint::Inner(node) => node.write_zeroes(offset, len, flags).await,

@@ -4,7 +4,7 @@ use super::background::Task;
 use super::reply::Reply;
 use super::sparse;
 use ::nbd::{Command, CommandFlags, ExtentFlags, Headers, ReplyTo, Request};
-use block::{Backend, BlockError, ErrorKind, Result, Status, WriteFlags, ZeroFlags};
+use block::{Backend, BlockError, ErrorKind, Flags, Result, Status};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ pub(super) async fn write(task: Task, backend: Arc<Backend>, data: Buf, through:
     let request = task.request;
     let offset = request.offset + request.length - data.len() as u64;
     let fua = through || request.flags.contains(CommandFlags::FUA);
-    settle(task, backend.write(offset, data, WriteFlags { fua, ..WriteFlags::default() }).await);
+    settle(task, backend.write(offset, data, block::Request::GUEST.with_if(fua, Flags::FUA)).await);
 }
 
 /// Serves everything that is neither a read nor a write.
@@ -132,7 +132,7 @@ fn settle(task: Task, result: Result<()>) {
 async fn trim(task: &Task, backend: &Backend) -> Result<()> {
     for (at, len) in steps(&task.request) {
         still_wanted(task, at)?;
-        backend.discard(at, len).await?;
+        backend.discard(at, len, block::Request::GUEST).await?;
     }
     Ok(())
 }
@@ -140,9 +140,13 @@ async fn trim(task: &Task, backend: &Backend) -> Result<()> {
 async fn write_zeroes(task: &Task, backend: &Backend, fua: bool) -> Result<()> {
     let unmap = !task.request.flags.contains(CommandFlags::NO_HOLE);
     let no_fallback = task.request.flags.contains(CommandFlags::FAST_ZERO);
+    let request = block::Request::GUEST
+        .with_if(unmap, Flags::MAY_UNMAP)
+        .with_if(no_fallback, Flags::NO_FALLBACK)
+        .with_if(fua, Flags::FUA);
     for (at, len) in steps(&task.request) {
         still_wanted(task, at)?;
-        backend.write_zeroes(at, len, ZeroFlags { unmap, no_fallback, fua }).await?;
+        backend.write_zeroes(at, len, request).await?;
     }
     Ok(())
 }

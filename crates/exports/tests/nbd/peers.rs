@@ -1,7 +1,7 @@
 //! Programs that others wrote, and the driver of our own, against the server.
 
 use crate::world::{SIZE, fill, has, output, pattern, run};
-use block::{BackendRequest, Common, Perms, Policy, WriteFlags};
+use block::{BackendRequest, Common, Flags, Perms, Policy, Request};
 use rt::{Buf, BufMut};
 
 #[test]
@@ -118,14 +118,10 @@ fn our_own_driver_and_our_server_agree() {
         result.unwrap();
         assert!(buf[..] == pattern(0, SIZE));
         backend
-            .write(
-                12345,
-                Buf::from_slice(b"over the wire"),
-                WriteFlags { fua: true, ..WriteFlags::default() },
-            )
+            .write(12345, Buf::from_slice(b"over the wire"), Request::GUEST.with(Flags::FUA))
             .await
             .unwrap();
-        backend.discard(1 << 20, 1 << 20).await.unwrap();
+        backend.discard(1 << 20, 1 << 20, Request::GUEST).await.unwrap();
         let status = backend.status(1 << 20, 2 << 20).await.unwrap();
         assert!(status.zero && !status.data && status.len == 1 << 20, "{status:?}");
         world.graph.detach(&backend).await.unwrap();

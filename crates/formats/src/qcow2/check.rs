@@ -69,7 +69,7 @@ impl Image<'_> {
     }
 
     async fn write(&self, offset: u64, data: BufMut) -> Result<()> {
-        self.file.write(offset, Buf::from(data), block::WriteFlags::default()).await
+        self.file.write(offset, Buf::from(data), block::Request::DRIVER).await
     }
 
     /// Where what there is of a table ends: an entry that the end of the file cuts off is part of it, read with zeroes.

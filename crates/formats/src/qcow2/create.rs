@@ -17,10 +17,7 @@ use super::header::{
     COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, Header, INCOMPATIBLE_COMPRESSION,
     MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
 };
-use block::{
-    BlockError, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Options, Result, WriteFlags,
-    ZeroFlags,
-};
+use block::{BlockError, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Options, Request, Result};
 use rt::{Buf, BufMut};
 use std::iter::repeat;
 use std::sync::Arc;
@@ -322,7 +319,7 @@ impl NewImage<'_> {
         // Data clusters with the zero flag need no zeroes.
         let flagged = preallocation == Preallocation::Metadata && self.zero_flag();
         let to_zero = if flagged { self.layout.l1_at * cluster_size + self.header.l1_bytes() } else { end };
-        self.file.write_zeroes(SECTOR as u64, to_zero - SECTOR as u64, ZeroFlags::default()).await
+        self.file.write_zeroes(SECTOR as u64, to_zero - SECTOR as u64, Request::DRIVER).await
     }
 
     /// Whether preallocated clusters are marked as reading zeroes.
@@ -375,7 +372,7 @@ impl NewImage<'_> {
         let mut at = from;
         while at < to {
             let len = (to - at).min(PIECE as u64);
-            self.file.write(at, zeroes.slice(..len as usize), WriteFlags::default()).await?;
+            self.file.write(at, zeroes.slice(..len as usize), Request::DRIVER).await?;
             at += len;
         }
         Ok(())
@@ -410,5 +407,5 @@ async fn write(file: &Arc<Node>, offset: u64, data: &[u8]) -> Result<()> {
     if data.is_empty() {
         return Ok(());
     }
-    file.write(offset, Buf::from(BufMut::from_slice(data)), WriteFlags::default()).await
+    file.write(offset, Buf::from(BufMut::from_slice(data)), Request::DRIVER).await
 }

@@ -8,8 +8,8 @@ use super::options::Settings;
 use super::overlap;
 use block::{
     BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
-    Extent, Facts, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened, Repair,
-    Result, Share, Undo, Want, WritePlan,
+    Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened,
+    Repair, Request, Result, Share, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -184,9 +184,8 @@ impl Driver for Qcow2 {
             alignment: 1,
             cluster_size: Some(image.g().cluster_size()),
             can_write_zeroes: image.g().zero_flag || !image.has_backing(),
-            can_discard: true,
             grows_with_zeroes: true,
-            supports_backing: true,
+            can_fill: true,
             thin_data: self.thin_data,
             ..Facts::default()
         }
@@ -207,13 +206,20 @@ impl Driver for Qcow2 {
         Box::pin(self.image.map(offset, len, want))
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        request: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
             self.image.first_write().await?;
             match change {
-                MapChange::Data => self.image.plan_data(offset, len).await,
-                MapChange::Zero { .. } | MapChange::Discard => {
-                    self.image.plan_clearing(offset, len, change).await
+                MapChange::Data => self.image.plan_data(offset, len, request).await,
+                MapChange::Zero | MapChange::Discard => {
+                    let unmap = request.has(Flags::MAY_UNMAP);
+                    self.image.plan_clearing(offset, len, change, unmap).await
                 }
             }
         })
@@ -221,6 +227,10 @@ impl Driver for Qcow2 {
 
     fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         Box::pin(self.image.read_encoded(offset, buf))
+    }
+
+    fn is_settled(&self, offset: u64, len: u64) -> bool {
+        self.image.is_settled(offset, len)
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

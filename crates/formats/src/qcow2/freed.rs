@@ -12,7 +12,7 @@
 //!   much while anything waits that could have been used instead ([`Image::release_early`]); where storage is full, what waits is freed before anybody is told so ([`Image::reclaim`]);
 //! - what is lost on the way (a crash, a failed read) is a leak, never a dangling reference.
 use super::image::Image;
-use block::{Discard, Result};
+use block::{Discard, Request, Result};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -289,7 +289,7 @@ impl Image {
         let file = self.file()?;
         for run in &last {
             let (offset, len) = (run.start << self.g().cluster_bits, run.count << self.g().cluster_bits);
-            if let Err(e) = file.discard(offset, len).await {
+            if let Err(e) = file.discard(offset, len, Request::DRIVER).await {
                 tracing::debug!(offset, len, error = %e, "space given up could not be given back to the file system");
             }
         }

@@ -545,7 +545,7 @@ impl Header {
     /// Writes the fields to disk: one write of the first sector. Durable after the caller's flush. What moved (an
     /// L1 table, a refcount table) must be durable at its new place before.
     pub async fn store(&self, file: &Arc<Node>) -> Result<()> {
-        file.write(0, Buf::from_slice(&self.sector()), block::WriteFlags::default()).await
+        file.write(0, Buf::from_slice(&self.sector()), block::Request::DRIVER).await
     }
 }
 

@@ -198,7 +198,7 @@ impl Image {
 
     /// Writes metadata; see [`Image::failed`].
     pub async fn write(&self, offset: u64, bytes: rt::Buf) -> Result<()> {
-        let written = self.file()?.write(offset, bytes, block::WriteFlags::default()).await;
+        let written = self.file()?.write(offset, bytes, block::Request::DRIVER).await;
         written.map_err(|e| self.failed(e.context("writing qcow2 metadata")))
     }
 

@@ -9,7 +9,9 @@ use super::entry::Entry;
 use super::freed::{Gone, Why};
 use super::header::ZERO;
 use super::image::{Image, Page};
-use block::{Action, BlockError, ExtentKind, Lease, MapChange, Result, Token, Want, WritePlan};
+use block::{
+    Action, BlockError, ExtentKind, Flags, Lease, MapChange, Request, Result, Token, Want, WritePlan,
+};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -149,11 +151,21 @@ impl Image {
     }
 
     /// Plans new data for the start of a range.
-    pub(super) async fn plan_data(self: &Arc<Self>, offset: u64, len: u64) -> Result<WritePlan> {
+    pub(super) async fn plan_data(
+        self: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        request: Request,
+    ) -> Result<WritePlan> {
         let g = self.g();
         let (cluster, within) = (g.cluster(offset), g.within(offset));
         let leased = self.lease_to_change(cluster, g.clusters(within + len)).await?;
         let entries = self.entries(&leased).await?;
+        if request.has(Flags::IF_UNALLOCATED) && entries.first() != Some(&Entry::Hole) {
+            let allocated = entries.iter().take_while(|entry| **entry != Entry::Hole).count() as u64;
+            let len = (allocated * g.cluster_size() - within).min(len);
+            return Ok(WritePlan { len, action: Action::Nothing, token: None });
+        }
         let (host, own) = match entries.first() {
             // Allocated meanwhile: it is overwritten in place, like any data of this image's own.
             Some(Entry::Data { host, owned: true }) => {
@@ -167,7 +179,8 @@ impl Image {
         let (host, count, reserved, fresh) = if own {
             (host, following(&entries, host, g.cluster_size(), true), None, false)
         } else {
-            let most = entries.iter().take_while(|e| !is_own(e)).count() as u64;
+            let taken = |e: &Entry| !request.has(Flags::IF_UNALLOCATED) || *e == Entry::Hole;
+            let most = entries.iter().take_while(|e| !is_own(e) && taken(e)).count() as u64;
             let found = self.allocate(most).await?;
             (found.run.start << g.cluster_bits, found.run.count, Some(found.run), found.fresh)
         };
@@ -196,6 +209,7 @@ impl Image {
         offset: u64,
         len: u64,
         change: MapChange,
+        unmap: bool,
     ) -> Result<WritePlan> {
         let g = self.g();
         let within = g.within(offset);
@@ -224,7 +238,7 @@ impl Image {
         let entries = self.entries_to_clear(&leased).await?;
         let old = leased.page.words_from(leased.first);
         let words: Vec<u64> =
-            entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, change)).collect();
+            entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, change, unmap)).collect();
         let len = ((words.len() as u64) << g.cluster_bits).min(len);
         if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
@@ -235,17 +249,14 @@ impl Image {
     }
 
     /// The entry that clearing makes of `entry`.
-    fn cleared(&self, entry: Entry, word: u64, change: MapChange) -> u64 {
+    fn cleared(&self, entry: Entry, word: u64, change: MapChange, unmap: bool) -> u64 {
         let g = self.g();
         if !g.zero_flag {
             return 0;
         }
         let allocated = matches!(entry, Entry::Data { .. } | Entry::Zero { host: Some(_), .. });
-        let keep = allocated
-            && match change {
-                MapChange::Discard | MapChange::Zero { unmap: true } => self.settings.read().keep_discarded,
-                MapChange::Zero { unmap: false } | MapChange::Data => true,
-            };
+        let keep =
+            allocated && (change != MapChange::Discard && !unmap || self.settings.read().keep_discarded);
         match entry {
             Entry::Zero { host: None, .. } if change == MapChange::Discard => word,
             Entry::Hole if change == MapChange::Discard && !self.has_backing() => word,

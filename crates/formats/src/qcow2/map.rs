@@ -60,6 +60,13 @@ impl Image {
         Ok(self.extent(entry, offset, len, want, 1))
     }
 
+    /// Whether the mapping of a range is durable: no table waits for an epoch. Who is about to publish a new mapping, and
+    /// has not marked its table yet, still has the lease.
+    pub(super) fn is_settled(&self, offset: u64, len: u64) -> bool {
+        let (first, end) = (self.g().cluster(offset), self.g().clusters(offset + len));
+        self.clusters.try_lease(first, end, false).is_some_and(|_lease| self.tables.dirty.is_empty())
+    }
+
     /// Whole L2 tables that do not exist: a hole to the first that does.
     fn empty_tables(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
         let span = self.g().l1_span();

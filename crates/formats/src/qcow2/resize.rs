@@ -14,7 +14,7 @@ use super::freed::{Gone, Why};
 use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
 use block::metacache::{Be64, Codec};
-use block::{BlockError, ErrorKind, ExtentKind, Node, Result, Want, WriteFlags, ZeroFlags};
+use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -161,7 +161,7 @@ impl Image {
                 ExtentKind::Data { .. } | ExtentKind::Encoded | ExtentKind::Stored => len,
             };
             if shown > 0 {
-                node.write_zeroes(at, shown, ZeroFlags::default()).await?;
+                node.write_zeroes(at, shown, Request::DRIVER).await?;
             }
             at += len;
         }
@@ -327,14 +327,14 @@ async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: Reserve, fresh: 
             // An extent must lie inside the file to be read.
             file.grow_to(offset + len).await
         }
-        Reserve::Clusters | Reserve::Space => file.write_zeroes(offset, len, ZeroFlags::default()).await,
+        Reserve::Clusters | Reserve::Space => file.write_zeroes(offset, len, Request::DRIVER).await,
         Reserve::Written => {
             let zeroes = BufMut::zeroed(len.min(PIECE) as usize).freeze();
             let mut done = 0;
             while done < len {
                 let piece: Buf = zeroes.slice(..(len - done).min(PIECE) as usize);
                 done += piece.len() as u64;
-                file.write(offset + done - piece.len() as u64, piece, WriteFlags::default()).await?;
+                file.write(offset + done - piece.len() as u64, piece, Request::DRIVER).await?;
             }
             Ok(())
         }

@@ -1,7 +1,6 @@
 //! The guard, through the graph and on a real file.
 use block::{
-    Backend, BackendRequest, Common, Discard, ErrorKind, Graph, Options, Perms, Policy, Registry, WriteFlags,
-    ZeroFlags,
+    Backend, BackendRequest, Common, Discard, ErrorKind, Graph, Options, Perms, Policy, Registry, Request,
 };
 use rt::{Buf, BufMut};
 use std::path::PathBuf;
@@ -40,11 +39,11 @@ impl Disk {
         if rest.is_empty() {
             return Ok(());
         }
-        self.backend.write(at + done as u64, rest, WriteFlags::default()).await.map_err(|e| e.kind())
+        self.backend.write(at + done as u64, rest, Request::GUEST).await.map_err(|e| e.kind())
     }
 
     async fn zero(&self, at: u64, len: u64) -> Result<(), ErrorKind> {
-        self.backend.write_zeroes(at, len, ZeroFlags::default()).await.map_err(|e| e.kind())
+        self.backend.write_zeroes(at, len, Request::GUEST).await.map_err(|e| e.kind())
     }
 
     /// Closes it; its file must still look like raw.
@@ -123,7 +122,7 @@ fn stays_raw(seed: u64, pieces: &'static [(u64, &'static [u8])]) -> bool {
         let backend = graph.attach(request).await.unwrap();
         let write = |(at, data): &(u64, &'static [u8])| {
             let (backend, at, data) = (backend.clone(), *at, Buf::from_slice(data));
-            rt::spawn(async move { backend.write(at, data, WriteFlags::default()).await })
+            rt::spawn(async move { backend.write(at, data, Request::GUEST).await })
         };
         let results = futures_util::future::join_all(pieces.iter().map(write).collect::<Vec<_>>()).await;
         let refused = results.into_iter().filter(|result| result.as_ref().unwrap().is_err()).count();
@@ -148,7 +147,7 @@ fn zeroes_and_discards_uncover_no_format() {
     rt::block_on_control(async {
         let disk = Disk::guessed("zeroes", &[(0, b"QED!"), (512, &[7; 512])]).await;
         assert_eq!(disk.zero(3, 1).await, REFUSED);
-        assert_eq!(disk.backend.discard(3, 1).await.map_err(|e| e.kind()), Ok(()));
+        assert_eq!(disk.backend.discard(3, 1, Request::GUEST).await.map_err(|e| e.kind()), Ok(()));
         let (head, result) = disk.backend.read(0, BufMut::with_len(4)).await;
         result.unwrap();
         assert_eq!(&head[..], b"QED!", "a discard that is not carried out");

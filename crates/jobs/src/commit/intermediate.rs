@@ -8,8 +8,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    ChildRole, CopyPlan, DriverKind, Endpoint, ErrorKind, GraphChange, Link, Node, RangePieces, Result,
-    ZeroFlags, copy, name_seen_from,
+    ChildRole, CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, GraphChange, Link, Node, RangePieces,
+    Request, Result, copy, name_seen_from,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -86,9 +86,7 @@ impl Work for IntermediateCommit {
             // Behind the end of the top a larger overlay saw zeroes, not what a longer base holds there.
             let rest = hold.base.length().saturating_sub(length);
             if rest > 0 {
-                hold.target
-                    .write_zeroes(length, rest, ZeroFlags { unmap: true, ..ZeroFlags::default() })
-                    .await?;
+                hold.target.write_zeroes(length, rest, Request::GUEST.with(Flags::MAY_UNMAP)).await?;
             }
             hold.target.flush().await
         })

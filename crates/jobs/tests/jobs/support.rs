@@ -116,7 +116,7 @@ impl Driver for Mem {
             (buf, Ok(()))
         })
     }
-    fn write(&self, offset: u64, data: Buf, _: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.fault()?;
             for (i, piece) in data.chunks(512).enumerate() {
@@ -208,7 +208,7 @@ impl Cow {
 
 impl Driver for Cow {
     fn facts(&self) -> Facts {
-        Facts { mapping: true, supports_backing: true, cluster_size: Some(CLUSTER), ..Facts::default() }
+        Facts { mapping: true, cluster_size: Some(CLUSTER), ..Facts::default() }
     }
     fn length(&self) -> u64 {
         self.edges.get(self.child).map_or(0, |f| f.length())
@@ -222,7 +222,13 @@ impl Driver for Cow {
             Ok(self.extent(offset, len))
         })
     }
-    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        _: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
             if change != MapChange::Data {
                 return Ok(WritePlan { len, action: Action::AsData, token: None });
@@ -344,7 +350,7 @@ pub async fn reader(graph: &Graph, node: &Arc<Node>) -> Result<Arc<Backend>> {
 pub async fn write(entry: &Backend, offset: u64, data: &[u8]) {
     let n = entry.try_write(offset, data).unwrap();
     if n < data.len() {
-        entry.write(offset + n as u64, Buf::from_slice(&data[n..]), WriteFlags::default()).await.unwrap();
+        entry.write(offset + n as u64, Buf::from_slice(&data[n..]), Request::GUEST).await.unwrap();
     }
 }
 

@@ -16,7 +16,7 @@ mod open;
 use arc_swap::ArcSwap;
 use block::{
     BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, ExtentKind, Facts,
-    Identity, Opt, Options, Perms, Reopened, Result, Undo, Want, WriteFlags, ZeroFlags,
+    Flags, Identity, Opt, Options, Perms, Reopened, Request, Result, Source, Undo, Want,
 };
 use lock::Locks;
 use open::Given;
@@ -172,8 +172,8 @@ impl FileDriver {
         error
     }
 
-    async fn zero(&self, offset: u64, len: u64, flags: ZeroFlags) -> Result<()> {
-        let ZeroFlags { unmap, no_fallback, .. } = flags;
+    async fn zero(&self, offset: u64, len: u64, request: Request) -> Result<()> {
+        let (unmap, no_fallback) = (request.has(Flags::MAY_UNMAP), request.has(Flags::NO_FALLBACK));
         if unmap {
             match self.punch(offset, len).await {
                 Err(e) if e.kind() == ErrorKind::Unsupported => {}
@@ -211,7 +211,6 @@ impl Driver for FileDriver {
         Facts {
             alignment: self.file.load().alignment(),
             can_write_zeroes: !self.no_zero_range.load(Relaxed) || !self.no_punch.load(Relaxed),
-            can_discard: !self.no_discard.load(Relaxed),
             grows_with_zeroes: !self.device,
             ..Facts::default()
         }
@@ -298,25 +297,28 @@ impl Driver for FileDriver {
         })
     }
 
-    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let end = (offset + data.len() as u64).saturating_sub(flags.padding);
+            let beyond = match request.source() {
+                Source::Padding { beyond } => u64::from(beyond),
+                _ => 0,
+            };
+            let end = (offset + data.len() as u64).saturating_sub(beyond);
             let (_, result) = self.file().write(offset, data).await;
             // A failed write may have grown the file too; what it is now is looked up.
             match &result {
                 Ok(()) => self.grown(end),
-                Err(_) if flags.padding > 0 => self.grown(self.file().len().unwrap_or(0).min(end)),
+                Err(_) if beyond > 0 => self.grown(self.file().len().unwrap_or(0).min(end)),
                 Err(_) => self.grown(self.file().len().unwrap_or(0)),
             }
-            result.map_err(|e| self.error("writing", offset, &e))?;
-            if flags.fua { self.flush().await } else { Ok(()) }
+            result.map_err(|e| self.error("writing", offset, &e))
         })
     }
 
-    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+    fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let end = offset + len;
-            self.zero(offset, len, flags).await?;
+            self.zero(offset, len, request).await?;
             if !self.device && end > self.length() {
                 // By a write of the last zeroes: unlike a new length it never cuts what another write has put behind.
                 let last = u64::from(self.file.load().alignment()).min(len);
@@ -328,7 +330,7 @@ impl Driver for FileDriver {
         })
     }
 
-    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
+    fn discard(&self, offset: u64, len: u64, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let end = if self.device { offset + len } else { (offset + len).min(self.length()) };
             if end <= offset {

@@ -22,8 +22,8 @@ mod status;
 mod tests;
 
 use block::{
-    BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Identity, OpenContext,
-    Opened, Options, Reopened, Result, Undo, Want, WriteFlags, ZeroFlags,
+    BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Flags, Identity,
+    OpenContext, Opened, Options, Reopened, Request, Result, Undo, Want,
 };
 use connection::{Connection, Patience};
 use location::{Location, Server};
@@ -115,16 +115,6 @@ impl NbdDriver {
         Ok(())
     }
 
-    /// FUA as a flag where the server knows it.
-    fn fua(&self, wanted: bool) -> CommandFlags {
-        CommandFlags::when(wanted && self.has(TransmissionFlags::SEND_FUA), CommandFlags::FUA)
-    }
-
-    /// … and as a flush where it doesn't.
-    async fn flush_for(&self, fua: bool) -> Result<()> {
-        if fua && !self.has(TransmissionFlags::SEND_FUA) { self.flush().await } else { Ok(()) }
-    }
-
     async fn read_piece(&self, offset: u64, piece: BufMut) -> (BufMut, Result<()>) {
         let length = piece.len();
         let answer = self
@@ -145,9 +135,8 @@ impl Driver for NbdDriver {
     fn facts(&self) -> Facts {
         Facts {
             alignment: self.export.minimum_block,
-            max_transfer: u64::from(self.longest),
+            fua: self.has(TransmissionFlags::SEND_FUA),
             can_write_zeroes: self.has(TransmissionFlags::SEND_WRITE_ZEROES),
-            can_discard: self.has(TransmissionFlags::SEND_TRIM),
             ..Facts::default()
         }
     }
@@ -202,7 +191,7 @@ impl Driver for NbdDriver {
         })
     }
 
-    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if offset.checked_add(data.len() as u64).is_none_or(|end| end > self.export.size) {
                 let text =
@@ -210,7 +199,7 @@ impl Driver for NbdDriver {
                 return Err(BlockError::new(ErrorKind::NoSpace, text).at(offset));
             }
             self.known.forget();
-            let fua = self.fua(flags.fua);
+            let fua = CommandFlags::when(request.has(Flags::FUA), CommandFlags::FUA);
             let mut done = 0;
             while done < data.len() {
                 let piece = data.slice(done..done + (data.len() - done).min(self.longest as usize));
@@ -221,27 +210,27 @@ impl Driver for NbdDriver {
                 done += len;
             }
             self.known.forget();
-            self.flush_for(flags.fua).await
+            Ok(())
         })
     }
 
-    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+    fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let fast = self.has(TransmissionFlags::SEND_FAST_ZERO);
-            if !self.has(TransmissionFlags::SEND_WRITE_ZEROES) || flags.no_fallback && !fast {
+            if !self.has(TransmissionFlags::SEND_WRITE_ZEROES) || request.has(Flags::NO_FALLBACK) && !fast {
                 return Err(BlockError::unsupported("the NBD server has no fast zeroes"));
             }
-            let command = self.fua(flags.fua)
-                | CommandFlags::when(!flags.unmap, CommandFlags::NO_HOLE)
-                | CommandFlags::when(flags.no_fallback, CommandFlags::FAST_ZERO);
+            let command = CommandFlags::when(request.has(Flags::FUA), CommandFlags::FUA)
+                | CommandFlags::when(!request.has(Flags::MAY_UNMAP), CommandFlags::NO_HOLE)
+                | CommandFlags::when(request.has(Flags::NO_FALLBACK), CommandFlags::FAST_ZERO);
             self.known.forget();
             self.over_range(Command::WRITE_ZEROES, command, offset, len).await?;
             self.known.forget();
-            self.flush_for(flags.fua).await
+            Ok(())
         })
     }
 
-    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
+    fn discard(&self, offset: u64, len: u64, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if !self.has(TransmissionFlags::SEND_TRIM) {
                 return Ok(());

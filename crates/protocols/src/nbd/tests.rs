@@ -3,8 +3,8 @@
 use super::connection::Patience;
 use super::inflight::Term;
 use super::*;
-use block::ExtentKind;
-use nbd::server::{Catalog, Handshake, Offer, Step};
+use block::{ExtentKind, Flags};
+use nbd::server::{Catalog, Step, Handshake, Offer};
 use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, Headers, ReplyTo, Request};
 use rt::net::{Address, Listener, Stream};
 use std::path::{Path, PathBuf};
@@ -215,12 +215,9 @@ fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
     run_with_each(async |_, driver: NbdDriver| {
         assert_eq!(driver.length(), SIZE as u64);
         let data: Vec<u8> = (0..300_000).map(|n| n as u8).collect();
-        driver
-            .write(4097, Buf::from_slice(&data), WriteFlags { fua: true, ..WriteFlags::default() })
-            .await
-            .unwrap();
-        driver.write_zeroes(5000, 10, ZeroFlags::default()).await.unwrap();
-        driver.discard(0, 512).await.unwrap();
+        driver.write(4097, Buf::from_slice(&data), block::Request::GUEST.with(Flags::FUA)).await.unwrap();
+        driver.write_zeroes(5000, 10, block::Request::GUEST).await.unwrap();
+        driver.discard(0, 512, block::Request::GUEST).await.unwrap();
         driver.flush().await.unwrap();
         let (buf, result) = driver.read(4097, BufMut::with_len(data.len())).await;
         result.unwrap();
@@ -244,13 +241,10 @@ fn a_server_that_knows_nothing_but_reads_and_writes_is_enough() {
     run(async |socket: &Path| {
         rt::spawn(serve(bound(socket).await, TransmissionFlags::HAS_FLAGS)).detach();
         let driver = connect(socket).await.unwrap();
-        driver
-            .write(0, Buf::from_slice(b"abc"), WriteFlags { fua: true, ..WriteFlags::default() })
-            .await
-            .unwrap();
+        driver.write(0, Buf::from_slice(b"abc"), block::Request::GUEST.with(Flags::FUA)).await.unwrap();
         driver.flush().await.unwrap();
-        driver.discard(0, 512).await.unwrap();
-        let refused = driver.write_zeroes(0, 512, ZeroFlags::default()).await.unwrap_err();
+        driver.discard(0, 512, block::Request::GUEST).await.unwrap();
+        let refused = driver.write_zeroes(0, 512, block::Request::GUEST).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported);
     });
 }
@@ -482,8 +476,7 @@ async fn relay(front: Listener, back: PathBuf, pass: impl Fn(usize, u8) -> Optio
 async fn converse(socket: &Path, patience: Patience) -> Result<()> {
     let driver = connect_with(socket, patience).await?;
     let read = driver.read(5, BufMut::with_len(9)).await.1;
-    let written =
-        driver.write(0, Buf::from_slice(&[3; 20]), WriteFlags { fua: true, ..WriteFlags::default() }).await;
+    let written = driver.write(0, Buf::from_slice(&[3; 20]), block::Request::GUEST.with(Flags::FUA)).await;
     let told = driver.map(0, 4096, Want::Status).await.map(drop);
     let flushed = driver.flush().await;
     // A status that the server does not tell needs no connection.
@@ -581,7 +574,7 @@ fn a_dropped_request_is_carried_out_and_its_answer_confuses_nobody() {
         rt::spawn(serve(bound(socket).await, ALL)).detach();
         let driver = connect(socket).await.unwrap();
         let data = Buf::from_slice(&[8; 200_000]);
-        let dropped = driver.write(0, data, WriteFlags::default());
+        let dropped = driver.write(0, data, block::Request::GUEST);
         let _ = rt::timeout(Duration::ZERO, dropped).await;
         let (buf, result) = driver.read(0, BufMut::with_len(200_000)).await;
         result.unwrap();

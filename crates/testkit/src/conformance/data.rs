@@ -1,6 +1,6 @@
 //! Laws of data: what is written is read, and the map tells the truth about it.
 
-use block::ZeroFlags;
+use block::{Flags, Request};
 
 use super::{Desk, sectors};
 
@@ -12,7 +12,7 @@ async fn mixed(mirror: &mut super::Mirror) -> Result<(), String> {
         match n % 5 {
             0 => mirror.write(at, cluster, false).await?,
             1 => mirror.write(at + cluster / 3, cluster / 4 + 1, false).await?,
-            2 => mirror.zero(at, cluster, ZeroFlags::default()).await?,
+            2 => mirror.zero(at, cluster, Request::GUEST).await?,
             3 => mirror.discard(at, cluster).await?,
             _ => {}
         }
@@ -56,7 +56,7 @@ pub(super) async fn zeroes_and_discards(desk: Desk) -> Result<(), String> {
     let mut mirror = desk.mirror().await?;
     let cluster = mirror.cluster();
     for unmap in [false, true] {
-        let flags = ZeroFlags { unmap, ..ZeroFlags::default() };
+        let flags = Request::GUEST.with_if(unmap, Flags::MAY_UNMAP);
         for (offset, len) in
             [(0, 1), (700, 100), (cluster - 5, 10), (cluster, cluster), (cluster / 2, 3 * cluster)]
         {
@@ -64,7 +64,7 @@ pub(super) async fn zeroes_and_discards(desk: Desk) -> Result<(), String> {
             mirror.zero(offset, len, flags).await?;
             mirror.agrees_whole().await?;
             // Zeroes over zeroes, and over a hole.
-            mirror.zero(offset, 2 * len, ZeroFlags { fua: true, ..flags }).await?;
+            mirror.zero(offset, 2 * len, flags.with(Flags::FUA)).await?;
             mirror.agrees_whole().await?;
         }
     }

@@ -1,6 +1,6 @@
 //! A disk beside a plain copy of its bytes: whatever is done to one is done to the other, and they must agree.
 
-use block::ZeroFlags;
+use block::Request;
 
 use crate::stack::Session;
 
@@ -51,9 +51,9 @@ impl Mirror {
         Ok(())
     }
 
-    pub(super) async fn zero(&mut self, offset: u64, len: u64, flags: ZeroFlags) -> Result<(), String> {
+    pub(super) async fn zero(&mut self, offset: u64, len: u64, request: Request) -> Result<(), String> {
         let (offset, len) = self.clip(offset, len);
-        let result = self.session.backend.write_zeroes(offset, len, flags).await;
+        let result = self.session.backend.write_zeroes(offset, len, request).await;
         result.map_err(|e| format!("write zeroes {offset:#x}+{len:#x}: {e}"))?;
         self.put(offset, &vec![0; len as usize]);
         Ok(())
@@ -64,7 +64,7 @@ impl Mirror {
         let (offset, len) = self.clip(offset, len);
         self.session
             .backend
-            .discard(offset, len)
+            .discard(offset, len, Request::GUEST)
             .await
             .map_err(|e| format!("discard {offset:#x}+{len:#x}: {e}"))?;
         if !self.keeps_data {

@@ -1,6 +1,6 @@
 //! Laws of shape: where a disk ends, how its size changes, and that a read-only one does not change.
 
-use block::{ErrorKind, WriteFlags, ZeroFlags};
+use block::{ErrorKind, Request};
 use rt::{Buf, BufMut};
 
 use super::Desk;
@@ -26,12 +26,9 @@ pub(super) async fn end_of_disk(desk: Desk) -> Result<(), String> {
             backend.try_read(offset, &mut vec![0; bytes]).and_then(|n| stuck(n, offset)),
         )?;
         refused("a read", backend.read(offset, BufMut::with_len(bytes)).await.1)?;
-        refused(
-            "a write",
-            backend.write(offset, Buf::from_slice(&vec![1; bytes]), WriteFlags::default()).await,
-        )?;
-        refused("a write of zeroes", backend.write_zeroes(offset, more, ZeroFlags::default()).await)?;
-        refused("a discard", backend.discard(offset, more).await)?;
+        refused("a write", backend.write(offset, Buf::from_slice(&vec![1; bytes]), Request::GUEST).await)?;
+        refused("a write of zeroes", backend.write_zeroes(offset, more, Request::GUEST).await)?;
+        refused("a discard", backend.discard(offset, more, Request::GUEST).await)?;
         refused("a status", backend.status(offset, more).await)?;
     }
     mirror.agrees(len - 1, 1).await?;
@@ -90,9 +87,9 @@ pub(super) async fn read_only(desk: Desk) -> Result<(), String> {
         return Err("it reads other bytes than the writable one".to_owned());
     }
     let attempts = [
-        ("a write", backend.write(0, Buf::from_slice(&[1; 512]), WriteFlags::default()).await),
-        ("a write of zeroes", backend.write_zeroes(0, 512, ZeroFlags::default()).await),
-        ("a discard", backend.discard(0, 512).await),
+        ("a write", backend.write(0, Buf::from_slice(&[1; 512]), Request::GUEST).await),
+        ("a write of zeroes", backend.write_zeroes(0, 512, Request::GUEST).await),
+        ("a discard", backend.discard(0, 512, Request::GUEST).await),
         ("a resize", session.resize(backend.length() + 512).await),
     ];
     for (what, result) in attempts {

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
-use block::{Backend, Perms, Result, Share, WriteFlags};
+use block::{Backend, Perms, Request, Result, Share};
 use exports::{Export, ExportError, ExportKind, ExportSpec, Terms};
 use futures_util::lock::Mutex as Lock;
 use rt::net::Stream;
@@ -102,7 +102,7 @@ impl Line {
                 read.map(|()| bytes.to_vec())
             }
             b'w' if self.writable => {
-                self.backend.write(offset, data, WriteFlags::default()).await.map(|()| Vec::new())
+                self.backend.write(offset, data, Request::GUEST).await.map(|()| Vec::new())
             }
             _ => Err(block::BlockError::unsupported("no such request")),
         }

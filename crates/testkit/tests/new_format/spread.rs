@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use block::{
     Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, CreateRequest, Driver, DriverKind,
-    DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Lease, Leases, Link, MapChange, Node,
-    OpenContext, Opened, Opt, Options, Perms, Result, Share, Token, Undo, Want, WriteFlags, WritePlan,
+    DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Flags, Lease, Leases, Link, MapChange,
+    Node, OpenContext, Opened, Opt, Options, Perms, Request, Result, Share, Token, Undo, Want, WritePlan,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -90,7 +90,7 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
             return Err(BlockError::invalid("the names are too long"));
         }
         head.resize((STATES + request.size.div_ceil(CLUSTER)) as usize, BACKING);
-        file.write(0, Buf::from_slice(&head), WriteFlags::default()).await?;
+        file.write(0, Buf::from_slice(&head), Request::GUEST).await?;
         file.flush().await
     })
 }
@@ -217,7 +217,7 @@ impl Spread {
         let changed: Vec<(u64, u8)> = changed.map(|(n, (now, _))| (n, *now)).collect();
         self.set_saved(&changed, |_| None);
         for (n, state) in &changed {
-            file.write(STATES + n, Buf::from_slice(&[*state]), WriteFlags::default()).await?;
+            file.write(STATES + n, Buf::from_slice(&[*state]), Request::GUEST).await?;
         }
         file.flush().await?;
         self.set_saved(&changed, Some);
@@ -239,13 +239,16 @@ impl Spread {
         WritePlan { len, action, token: Some(Box::new(token)) }
     }
 
-    async fn prepare(&self, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
+    async fn prepare(&self, offset: u64, len: u64, change: MapChange, request: Request) -> Result<WritePlan> {
         let (cluster, head) = (offset / CLUSTER, offset % CLUSTER);
         let whole = CLUSTER.min(self.size - cluster * CLUSTER);
         let len = len.min(whole - head);
         let lease = self.leases.lease(cluster, cluster + 1, true).await;
         let state = self.state(cluster);
         let without = |action| WritePlan { len, action, token: None };
+        if request.has(Flags::IF_UNALLOCATED) && state != BACKING {
+            return Ok(without(Action::Nothing));
+        }
         if change == MapChange::Data {
             let (child, offset) = self.place(offset)?;
             return Ok(match state {
@@ -267,14 +270,8 @@ impl Spread {
 
 impl Driver for Spread {
     fn facts(&self) -> Facts {
-        Facts {
-            mapping: true,
-            cluster_size: Some(CLUSTER),
-            can_write_zeroes: true,
-            can_discard: true,
-            supports_backing: true,
-            ..Facts::default()
-        }
+        let cluster_size = Some(CLUSTER);
+        Facts { mapping: true, cluster_size, can_write_zeroes: true, can_fill: true, ..Facts::default() }
     }
 
     fn length(&self) -> u64 {
@@ -298,8 +295,20 @@ impl Driver for Spread {
         Box::pin(std::future::ready(extent))
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
-        Box::pin(self.prepare(offset, len, change))
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        request: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(self.prepare(offset, len, change, request))
+    }
+
+    fn is_settled(&self, offset: u64, len: u64) -> bool {
+        let clusters = (offset / CLUSTER) as usize..((offset + len).div_ceil(CLUSTER)) as usize;
+        let (saved, now) = (self.map.saved.lock(), self.map.now.lock());
+        clusters.into_iter().all(|n| now.get(n).copied() == saved.get(n).copied().flatten())
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

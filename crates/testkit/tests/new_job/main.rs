@@ -8,7 +8,7 @@
 use api::{BlockdevOnError, JobStatus, JobType};
 use block::{
     Backend, BackendRequest, BlockError, Blocker, CopyControl, Graph, Operations, Opt, Options, Perms,
-    Registry, Result, WriteFlags,
+    Registry, Request, Result,
 };
 use futures_util::future::BoxFuture;
 use jobs::{Group, Job, JobRequest, Jobs, Sink, Work};
@@ -40,7 +40,7 @@ impl Fill {
         read?;
         self.old.lock().push((at, old.freeze()));
         let new = Buf::from_slice(&vec![self.byte; len as usize]);
-        self.entry.write(at, new, WriteFlags::default()).await
+        self.entry.write(at, new, Request::GUEST).await
     }
 }
 
@@ -73,7 +73,7 @@ impl Work for Fill {
         Box::pin(async {
             let old = std::mem::take(&mut *self.old.lock());
             for (at, bytes) in old {
-                self.entry.write(at, bytes, WriteFlags::default()).await.unwrap();
+                self.entry.write(at, bytes, Request::GUEST).await.unwrap();
             }
             self.entry.flush().await.unwrap();
         })
@@ -120,7 +120,7 @@ impl Desk {
             let options = Options::new().with_str("driver", "raw").with_str("node-name", name);
             let node = graph.add(options.with("file", Opt::Dict(file))).await.unwrap();
             let old = Buf::from_slice(&vec![OLD; SIZE as usize]);
-            node.write(0, old, WriteFlags::default()).await.unwrap();
+            node.write(0, old, Request::GUEST).await.unwrap();
         }
         let ear = Arc::new(Ear::default());
         Desk { graph, jobs: Jobs::new(ear.clone()), ear }

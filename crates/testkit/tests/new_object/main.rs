@@ -9,7 +9,7 @@
 use block::{
     Action, BackendRequest, BlockError, ChildId, ChildRole, ChildSpec, Driver, DriverKind, DriverType, Edges,
     ErrorKind, Extent, ExtentKind, Facts, Graph, MapChange, Object, OpenContext, Opened, Opt, Options, Perms,
-    Policy, Registry, Result, Secret, Want, WritePlan,
+    Policy, Registry, Request, Result, Secret, Want, WritePlan,
 };
 use rt::BoxFuture;
 use sim::Sim;
@@ -66,7 +66,7 @@ fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result
 impl Driver for Counted {
     fn facts(&self) -> Facts {
         let child = self.edges.get(self.child).map(|child| child.facts()).unwrap_or_default();
-        Facts { mapping: true, transparent: true, alignment: 1, supports_backing: false, ..child }
+        Facts { mapping: true, transparent: true, alignment: 1, ..child }
     }
 
     fn length(&self) -> u64 {
@@ -83,8 +83,14 @@ impl Driver for Counted {
         Box::pin(async move { Ok(Extent { len, kind }) })
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, change: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
-        if let (Some(counter), MapChange::Data) = (&self.counter, change) {
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        how: MapChange,
+        _: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
+        if let (Some(counter), MapChange::Data) = (&self.counter, how) {
             counter.0.fetch_add(1, Relaxed);
         }
         let action = Action::Forward { child: self.child, offset };

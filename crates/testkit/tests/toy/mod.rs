@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use block::{
     BlockError, ChildId, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, ExtentKind,
-    Facts, Node, OpenContext, Opened, Options, Result, Want, WriteFlags, ZeroFlags,
+    Facts, Flags, Node, OpenContext, Opened, Options, Request, Result, Want,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -88,7 +88,7 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
         let file = request.file;
         let mut head = vec![0; (TABLE + request.size.div_ceil(CLUSTER) * 8) as usize];
         head[..8].copy_from_slice(&request.size.to_le_bytes());
-        file.write(0, Buf::from_slice(&head), WriteFlags::default()).await?;
+        file.write(0, Buf::from_slice(&head), Request::GUEST).await?;
         file.flush().await
     })
 }
@@ -188,7 +188,7 @@ impl Toy {
 
     async fn write_piece(&self, cluster: u64, within: u64, data: Buf) -> Result<()> {
         let file = self.file()?;
-        let (host, flags) = (self.host(cluster), WriteFlags::default());
+        let (host, flags) = (self.host(cluster), Request::GUEST);
         let (from, to) = (within as usize, within as usize + data.len());
         if host != 0 && (self.bug != Bug::ZeroesNeighbours || data.len() as u64 == CLUSTER) {
             return file.write(host * CLUSTER + within, data, flags).await;
@@ -223,7 +223,7 @@ impl Toy {
             return Ok(());
         }
         let zeroes = BufMut::zeroed(len as usize).freeze();
-        self.file()?.write(host * CLUSTER + within, zeroes, WriteFlags::default()).await
+        self.file()?.write(host * CLUSTER + within, zeroes, Request::GUEST).await
     }
 
     async fn save(&self) -> Result<()> {
@@ -243,7 +243,7 @@ impl Toy {
         }
         for (n, (word, _)) in table.iter().zip(saved).enumerate().filter(|(_, (new, old))| *new != old) {
             let word = Buf::from_slice(&word.to_le_bytes());
-            file.write(TABLE + n as u64 * 8, word, WriteFlags::default()).await?;
+            file.write(TABLE + n as u64 * 8, word, Request::GUEST).await?;
         }
         if self.bug != Bug::FlushesNothing {
             file.flush().await?;
@@ -269,7 +269,7 @@ impl Toy {
 
 impl Driver for Toy {
     fn facts(&self) -> Facts {
-        Facts { cluster_size: Some(CLUSTER), can_write_zeroes: true, can_discard: true, ..Facts::default() }
+        Facts { cluster_size: Some(CLUSTER), can_write_zeroes: true, fua: true, ..Facts::default() }
     }
 
     fn length(&self) -> u64 {
@@ -306,7 +306,7 @@ impl Driver for Toy {
         })
     }
 
-    fn write(&self, offset: u64, data: Buf, flags: WriteFlags) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let written = self.leased(async {
                 for (cluster, within, len) in pieces(offset, data.len() as u64) {
@@ -316,18 +316,18 @@ impl Driver for Toy {
                 Ok(())
             });
             written.await?;
-            if flags.fua { self.flush().await } else { Ok(()) }
+            if request.has(Flags::FUA) { self.flush().await } else { Ok(()) }
         })
     }
 
-    fn write_zeroes(&self, offset: u64, len: u64, flags: ZeroFlags) -> BoxFuture<'_, Result<()>> {
+    fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.each(offset, len, false).await?;
-            if flags.fua { self.flush().await } else { Ok(()) }
+            if request.has(Flags::FUA) { self.flush().await } else { Ok(()) }
         })
     }
 
-    fn discard(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<()>> {
+    fn discard(&self, offset: u64, len: u64, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.each(offset, len, true))
     }
 

@@ -77,7 +77,7 @@ async fn write_on(disk: Arc<block::Backend>, shared: Arc<Shared>) -> Result<(), 
     while !shared.stop.load(Acquire) {
         let (block, number) = (rt::random_u64() % blocks.max(1), shared.count.load(Relaxed) + 1);
         let data = stamped(block, number).freeze();
-        disk.write(shared.start + block * BLOCK, data, block::WriteFlags::default()).await?;
+        disk.write(shared.start + block * BLOCK, data, block::Request::GUEST).await?;
         if let Some(last) = shared.last.lock().get_mut(usize::try_from(block).unwrap_or(usize::MAX)) {
             *last = number;
         }

@@ -10,7 +10,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
-use block::{Backend, BlockError, WriteFlags};
+use block::{Backend, BlockError, Request};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -257,7 +257,7 @@ impl Load {
                 _ => self.place(number),
             };
             match &self.data {
-                Some(data) => self.backend.write(at, data.clone(), WriteFlags::default()).await?,
+                Some(data) => self.backend.write(at, data.clone(), Request::GUEST).await?,
                 None => self.backend.read(at, BufMut::with_len(self.size as usize)).await.1?,
             }
             if self.interval > 0 && (number + 1).is_multiple_of(self.interval) {

@@ -14,8 +14,8 @@ use crate::size;
 use crate::usage::Manual;
 use crate::{progress, runtime};
 use block::{
-    CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, Node, OnUnreadable, Perms, Share, Unallocated,
-    ZeroFlags,
+    CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, Node, OnUnreadable, Perms, Request, Share,
+    Unallocated,
 };
 use std::sync::Arc;
 
@@ -359,7 +359,7 @@ async fn fill(
         let end = below.as_ref().filter(|_| args.create).map_or(0, |below| below.length());
         let rest = end.min(target.backend.length()).saturating_sub(total);
         if rest > 0 {
-            let zeroed = target.backend.write_zeroes(total, rest, ZeroFlags::default()).await;
+            let zeroed = target.backend.write_zeroes(total, rest, Request::GUEST).await;
             zeroed.map_err(|error| format!("error while writing at byte {total}: {}", error.strerror()))?;
         }
         Ok(())

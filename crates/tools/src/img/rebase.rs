@@ -13,7 +13,7 @@ use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{progress, runtime};
-use block::{Link, Node, WriteFlags, ZeroFlags};
+use block::{Link, Node, Request};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -219,7 +219,7 @@ async fn copy_piece(
             if codec::is_zero(&piece) {
                 write_zeroes(image, offset, piece).await?;
             } else {
-                image.backend.write(offset, piece, WriteFlags::default()).await?;
+                image.backend.write(offset, piece, Request::GUEST).await?;
             }
         }
         from = to;
@@ -231,7 +231,7 @@ async fn copy_piece(
 /// hole for them where there is no backing image yet: there they are stored.
 async fn write_zeroes(image: &Image, offset: u64, zeroes: Buf) -> Result<(), Failure> {
     let len = zeroes.len() as u64;
-    image.backend.write_zeroes(offset, len, ZeroFlags::default()).await?;
+    image.backend.write_zeroes(offset, len, Request::GUEST).await?;
     let mut at = 0;
     while at < len {
         let status = image.backend.status(offset + at, len - at).await?;
@@ -241,7 +241,7 @@ async fn write_zeroes(image: &Image, offset: u64, zeroes: Buf) -> Result<(), Fai
                     "the image's format can't keep zeroes above a backing file while detect-zeroes is on: rebase it without",
                 ));
             }
-            image.backend.write(offset, zeroes, WriteFlags::default()).await?;
+            image.backend.write(offset, zeroes, Request::GUEST).await?;
             return Ok(());
         }
         at += status.len;

@@ -286,7 +286,7 @@ impl Session<'_> {
 mod tests {
     use super::*;
     use crate::img::told;
-    use block::WriteFlags;
+    use block::Request;
     use sim::OpKind;
     use testkit::steps::{Failing, Fuse, at_every_step};
 
@@ -320,7 +320,7 @@ mod tests {
 
     async fn takes_writes(image: &Image) -> bool {
         let data = rt::Buf::from_slice(&[7; 512]);
-        image.backend.write(0, data, WriteFlags::default()).await.is_ok()
+        image.backend.write(0, data, Request::GUEST).await.is_ok()
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
                     Image::open(&Source::named("/top").format(Some("qcow2")).writable()).await.unwrap();
                 for (offset, byte) in WRITES {
                     let data = rt::Buf::from_slice(&[byte; 512]);
-                    image.backend.write(offset, data, WriteFlags::default()).await.unwrap();
+                    image.backend.write(offset, data, Request::GUEST).await.unwrap();
                 }
                 fuse.arm();
                 let closed = image.close().await;

@@ -7,7 +7,7 @@ use super::report::{self, Style};
 use crate::flags::has_parts;
 use crate::getopt::{Flag, Table};
 use crate::outln;
-use block::{Backend, BlockError, ErrorKind, ZeroFlags};
+use block::{Backend, BlockError, ErrorKind, Flags, Request};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -226,7 +226,7 @@ pub async fn discard(session: &mut Session<'_>, args: &[String]) -> Result<Outco
     let backend = session.backend()?;
     let started = Instant::now();
     let result = match inside(&backend, offset, length) {
-        Ok(()) => backend.discard(offset, length).await,
+        Ok(()) => backend.discard(offset, length, Request::GUEST).await,
         Err(error) => Err(error),
     };
     session.ended("discard", "discard", flags.style, offset, length, started.elapsed(), result)
@@ -454,7 +454,10 @@ pub(super) async fn write_all(
     inside(backend, offset, length)?;
     let (unit, data) = match content {
         Content::Zeroes { unmap, no_fallback } => {
-            let flags = ZeroFlags { unmap: *unmap, no_fallback: *no_fallback, fua };
+            let flags = Request::GUEST
+                .with_if(*unmap, Flags::MAY_UNMAP)
+                .with_if(*no_fallback, Flags::NO_FALLBACK)
+                .with_if(fua, Flags::FUA);
             return backend.write_zeroes(offset, length, flags).await;
         }
         Content::Byte(byte) => (PIECE, repeated(&[*byte], PIECE.min(length), shift)),
@@ -466,7 +469,7 @@ pub(super) async fn write_all(
     let mut at = 0;
     while at < length {
         let piece = unit.min(length - at);
-        let flags = block::WriteFlags { fua, ..block::WriteFlags::default() };
+        let flags = Request::GUEST.with_if(fua, Flags::FUA);
         backend.write(offset + at, data.slice(0..piece as usize), flags).await?;
         at += piece;
     }

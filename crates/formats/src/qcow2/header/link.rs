@@ -10,7 +10,7 @@
 use super::{
     BACKING_FORMAT, Extension, FEATURE_NAMES, Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension,
 };
-use block::{Link, Node, Result, WriteFlags};
+use block::{Link, Node, Request, Result};
 use rt::Buf;
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Header {
         }
         self.switch_sector(file, short, bytes.len() as u64).await?;
         let tail = bytes.get(SECTOR..).unwrap_or_default();
-        file.write(SECTOR as u64, Buf::from_slice(tail), WriteFlags::default()).await?;
+        file.write(SECTOR as u64, Buf::from_slice(tail), Request::DRIVER).await?;
         file.flush().await?;
         new.store(file).await?;
         file.flush().await?;
@@ -83,7 +83,7 @@ impl Header {
                 return Err(HeaderError::NoRoomForName { bytes: name.len() }.into());
             }
             let place = new.backing_offset;
-            file.write(place, Buf::from_slice(&name), WriteFlags::default()).await?;
+            file.write(place, Buf::from_slice(&name), Request::DRIVER).await?;
             file.flush().await?;
         }
         new.store(file).await?;

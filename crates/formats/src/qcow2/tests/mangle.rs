@@ -2,7 +2,7 @@
 //! bounds, with an answer or an error.
 use super::check::sample;
 use super::*;
-use block::{Common, Discard, Repair, WriteFlags, ZeroFlags};
+use block::{Common, Discard, Flags, Repair, Request};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -56,11 +56,11 @@ async fn scribble(path: &Path, seed: u64) {
         let (offset, len) = (first * 512, count * 512);
         let data = || rt::BufMut::from_slice(&vec![0x5a; len as usize]).freeze();
         let _ = match random(&mut state) % 6 {
-            0 => node.write_zeroes(offset, len, ZeroFlags { unmap: true, ..ZeroFlags::default() }).await,
-            1 => node.write_zeroes(offset, len, ZeroFlags::default()).await,
-            2 => node.discard(offset, len).await,
+            0 => node.write_zeroes(offset, len, Request::GUEST.with(Flags::MAY_UNMAP)).await,
+            1 => node.write_zeroes(offset, len, Request::GUEST).await,
+            2 => node.discard(offset, len, Request::GUEST).await,
             3 => node.flush().await,
-            _ => node.write(offset, data(), WriteFlags::default()).await,
+            _ => node.write(offset, data(), Request::GUEST).await,
         };
     }
     let _ = graph.release(&node).await;

@@ -33,7 +33,7 @@ fn machine() -> Sim {
         create_in(&opened, 2 << 20, options).await.unwrap();
         opened.close().await;
         let (graph, backend) = open(Options::new()).await;
-        backend.write_zeroes(0, 2 << 20, block::ZeroFlags::default()).await.unwrap();
+        backend.write_zeroes(0, 2 << 20, block::Request::GUEST).await.unwrap();
         graph.detach(&backend).await.unwrap();
     });
     machine
@@ -72,10 +72,7 @@ fn so_much_is_read_of_a_table_at_a_time_as_is_asked_for() {
             assert_eq!(look(&world, &backend).await, 2 + 1);
             again(slice(2048)).await.unwrap();
             assert_eq!(look(&world, &backend).await, 0);
-            backend
-                .write(300 << 10, rt::Buf::from_slice(&[7; 512]), block::WriteFlags::default())
-                .await
-                .unwrap();
+            backend.write(300 << 10, rt::Buf::from_slice(&[7; 512]), block::Request::GUEST).await.unwrap();
             again(slice(512)).await.unwrap();
             let (data, result) = backend.read(300 << 10, rt::BufMut::with_len(1024)).await;
             result.unwrap();
@@ -121,7 +118,7 @@ fn a_file_follows_its_image_when_a_reopen_changes_whether_flushes_are_omitted() 
             graph.reopen(vec![options]).await.unwrap();
             let before = world.count(Some(OpKind::Sync));
             let data = rt::Buf::from_slice(&[7; 512]);
-            backend.write(0, data, block::WriteFlags::default()).await.unwrap();
+            backend.write(0, data, block::Request::GUEST).await.unwrap();
             backend.flush().await.unwrap();
             assert_eq!(world.count(Some(OpKind::Sync)) == before, no_flush);
         }

@@ -28,8 +28,8 @@ async fn lengths_asked(socket: &Path, most: Headers) -> Vec<(Command, u64)> {
     let mut driver = connect(socket).await.unwrap();
     // As if the disk were larger: this server does not look.
     driver.export.size = LARGE;
-    driver.write_zeroes(0, LARGE, ZeroFlags::default()).await.unwrap();
-    driver.discard(0, LARGE).await.unwrap();
+    driver.write_zeroes(0, LARGE, block::Request::GUEST).await.unwrap();
+    driver.discard(0, LARGE, block::Request::GUEST).await.unwrap();
     let extent = driver.map(0, LARGE, Want::Status).await.unwrap();
     assert!(matches!(extent.kind, ExtentKind::Zero { .. }));
     driver.close().await.unwrap();
@@ -99,7 +99,7 @@ fn a_range_that_the_server_finds_too_long_is_cut_and_what_it_refuses_in_any_leng
             });
             let mut driver = connect(socket).await.unwrap();
             driver.export.size = LARGE;
-            let result = driver.write_zeroes(0, LARGE, ZeroFlags::default()).await;
+            let result = driver.write_zeroes(0, LARGE, block::Request::GUEST).await;
             assert_eq!(result.is_ok(), succeeds, "{code}: {result:?}");
             driver.close().await.unwrap();
             assert_eq!(server.await.unwrap(), if succeeds { LARGE } else { 0 }, "{code}");

@@ -8,7 +8,7 @@ mod states;
 mod wrong;
 
 use super::*;
-use block::{Backend, BackendRequest, Common, Discard, Perms, Share, WriteFlags, ZeroFlags};
+use block::{Backend, BackendRequest, Common, Discard, Flags, Perms, Request, Share};
 use rt::{Buf, BufMut};
 
 /// An image that is open for writing.
@@ -50,7 +50,7 @@ impl Disk {
         let done = self.backend.try_write(offset, data).unwrap();
         if done < data.len() {
             let rest = Buf::from_slice(&data[done..]);
-            self.backend.write(offset + done as u64, rest, WriteFlags::default()).await.unwrap();
+            self.backend.write(offset + done as u64, rest, Request::GUEST).await.unwrap();
         }
     }
 

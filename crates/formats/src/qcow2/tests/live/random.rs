@@ -47,13 +47,13 @@ impl World {
             }
             Op::Zero { offset, len, unmap } => {
                 let (offset, len) = self.inside(offset, len);
-                let flags = ZeroFlags { unmap, ..ZeroFlags::default() };
+                let flags = Request::GUEST.with_if(unmap, Flags::MAY_UNMAP);
                 disk.backend.write_zeroes(offset, len, flags).await.unwrap();
                 self.put(offset, len, 0);
             }
             Op::Discard { offset, len } => {
                 let (offset, len) = self.inside(offset, len);
-                disk.backend.discard(offset, len).await.unwrap();
+                disk.backend.discard(offset, len, Request::GUEST).await.unwrap();
                 self.discard(offset, len);
             }
             Op::Flush => disk.backend.flush().await.unwrap(),
@@ -90,17 +90,16 @@ impl World {
                 0 | 1 => {
                     let data = BufMut::from_slice(&vec![i as u8 + 100; bytes as usize]).freeze();
                     self.put(offset, bytes, i as u8 + 100);
-                    tasks
-                        .push(on(i, async move { backend.write(offset, data, WriteFlags::default()).await }));
+                    tasks.push(on(i, async move { backend.write(offset, data, Request::GUEST).await }));
                 }
                 2 => {
                     self.put(offset, bytes, 0);
-                    let flags = ZeroFlags { unmap: random >> 18 & 1 == 0, ..ZeroFlags::default() };
+                    let flags = Request::GUEST.with_if(random >> 18 & 1 == 0, Flags::MAY_UNMAP);
                     tasks.push(on(i, async move { backend.write_zeroes(offset, bytes, flags).await }));
                 }
                 _ => {
                     self.discard(offset, bytes);
-                    tasks.push(on(i, async move { backend.discard(offset, bytes).await }));
+                    tasks.push(on(i, async move { backend.discard(offset, bytes, Request::GUEST).await }));
                 }
             }
         }
@@ -227,16 +226,16 @@ async fn work(backend: Arc<Backend>, me: u64, cluster_size: u64) -> Vec<(u64, Ve
                 let len = 512.max(random(cluster_size - first) / 512 * 512);
                 content[first as usize..(first + len) as usize].fill(byte);
                 let data = Buf::from_slice(&vec![byte; len as usize]);
-                backend.write(*offset + first, data, WriteFlags::default()).await.unwrap();
+                backend.write(*offset + first, data, Request::GUEST).await.unwrap();
             }
             n @ 6..=8 => {
                 content.fill(0);
-                let flags = ZeroFlags { unmap: n != 6, ..ZeroFlags::default() };
+                let flags = Request::GUEST.with_if(n != 6, Flags::MAY_UNMAP);
                 backend.write_zeroes(*offset, cluster_size, flags).await.unwrap();
             }
             9 => {
                 content.fill(0);
-                backend.discard(*offset, cluster_size).await.unwrap();
+                backend.discard(*offset, cluster_size, Request::GUEST).await.unwrap();
             }
             10 => {
                 let (read, result) = backend.read(*offset, BufMut::with_len(content.len())).await;
@@ -292,16 +291,16 @@ async fn collide(backend: Arc<Backend>, me: u64, cluster_size: u64) -> LastActs 
                     content.chunks_mut(8).for_each(|word| word.copy_from_slice(&stamp));
                     *acts = vec![Some(stamp)];
                 }
-                backend.write(offset, data.freeze(), WriteFlags::default()).await.unwrap();
+                backend.write(offset, data.freeze(), Request::GUEST).await.unwrap();
             }
             n @ 5..=7 => {
                 touched.fill(vec![None]);
-                let flags = ZeroFlags { unmap: n != 6, ..ZeroFlags::default() };
+                let flags = Request::GUEST.with_if(n != 6, Flags::MAY_UNMAP);
                 backend.write_zeroes(offset, len, flags).await.unwrap();
             }
             8 => {
                 touched.iter_mut().for_each(|acts| acts.push(None));
-                backend.discard(offset, len).await.unwrap();
+                backend.discard(offset, len, Request::GUEST).await.unwrap();
             }
             9 | 10 => {
                 let (content, result) = backend.read(offset, BufMut::with_len(len as usize)).await;

@@ -66,10 +66,7 @@ fn refcount_structures_grow_with_the_image() {
             disk.close().await;
             let disk = Disk::open(&path).await;
             assert!(disk.read(0, size as usize).await[..] == content[..]);
-            disk.backend
-                .write_zeroes(0, size, ZeroFlags { unmap: true, ..ZeroFlags::default() })
-                .await
-                .unwrap();
+            disk.backend.write_zeroes(0, size, Request::GUEST.with(Flags::MAY_UNMAP)).await.unwrap();
             disk.backend.flush().await.unwrap();
             disk.write(5000, &content[..4_000_000]).await;
             disk.close().await;

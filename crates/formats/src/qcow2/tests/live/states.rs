@@ -49,12 +49,12 @@ fn a_node_turns_read_only_and_writable_again_in_place() {
         let disk = Disk::open(&path).await;
         for round in 1..4u8 {
             disk.write(u64::from(round) << 18, &[round; 4096]).await;
-            disk.backend.discard(0, 1 << 18).await.unwrap();
+            disk.backend.discard(0, 1 << 18, Request::GUEST).await.unwrap();
             // A writer may not be there while the node is read-only.
             disk.graph.set_perms(&disk.backend, Perms::READER).await.unwrap();
             disk.graph.set_writable(&disk.backend.node(), false).await.unwrap();
             checked_by_peer(&path);
-            let (data, flags) = (Buf::from_slice(&[9; 512]), WriteFlags::default());
+            let (data, flags) = (Buf::from_slice(&[9; 512]), Request::GUEST);
             disk.backend.write(0, data, flags).await.unwrap_err();
             assert_eq!(disk.read(u64::from(round) << 18, 4096).await[..], [round; 4096]);
             disk.graph.set_writable(&disk.backend.node(), true).await.unwrap();
@@ -81,7 +81,7 @@ fn a_cluster_freed_by_a_trim_is_not_reused_before_its_unmapping_is_durable() {
         disk.write(0, &[1; 512]).await;
         let freed = host(&disk, 0).await.unwrap();
         disk.backend.flush().await.unwrap();
-        disk.backend.discard(0, CLUSTER).await.unwrap();
+        disk.backend.discard(0, CLUSTER, Request::GUEST).await.unwrap();
         for at in 1..5 {
             disk.write(at * CLUSTER, &[2; 512]).await;
             assert_ne!(host(&disk, at * CLUSTER).await, Some(freed));
@@ -113,12 +113,10 @@ fn a_write_and_zeroes_at_once_on_one_cluster_end_in_one_reference_each() {
                 let (backend, at) = (disk.backend.clone(), (i / 4 + round * 7) * 4096);
                 tasks.push(rt::spawn(async move {
                     match i % 4 {
-                        0 => backend.write(at, Buf::from_slice(&[1; 512]), WriteFlags::default()).await,
-                        1 => backend.write_zeroes(at, 4096, ZeroFlags::default()).await,
-                        2 => {
-                            backend.write(at + 1024, Buf::from_slice(&[2; 2048]), WriteFlags::default()).await
-                        }
-                        _ => backend.discard(at, 4096).await,
+                        0 => backend.write(at, Buf::from_slice(&[1; 512]), Request::GUEST).await,
+                        1 => backend.write_zeroes(at, 4096, Request::GUEST).await,
+                        2 => backend.write(at + 1024, Buf::from_slice(&[2; 2048]), Request::GUEST).await,
+                        _ => backend.discard(at, 4096, Request::GUEST).await,
                     }
                 }));
             }
@@ -208,11 +206,11 @@ fn a_discard_gives_a_preallocated_zero_cluster_back_and_discard_no_unref_keeps_e
             let own = Options::new().with_str("discard-no-unref", if keep { "on" } else { "off" });
             let common = Common { discard: Discard::Unmap, ..Common::default() };
             let disk = Disk::open_with(&path, common, own).await.unwrap();
-            let zero = |unmap| ZeroFlags { unmap, ..ZeroFlags::default() };
+            let zero = |unmap| Request::GUEST.with_if(unmap, Flags::MAY_UNMAP);
             disk.write(0, &[1; 3 * CLUSTER as usize]).await;
             disk.backend.write_zeroes(0, CLUSTER, zero(false)).await.unwrap();
             assert!(host(&disk, 0).await.is_some(), "zeroes that may not unmap keep their cluster");
-            disk.backend.discard(0, 2 * CLUSTER).await.unwrap();
+            disk.backend.discard(0, 2 * CLUSTER, Request::GUEST).await.unwrap();
             disk.backend.write_zeroes(2 * CLUSTER, CLUSTER, zero(true)).await.unwrap();
             for cluster in 0..3 {
                 assert_eq!(host(&disk, cluster * CLUSTER).await.is_some(), keep, "{cluster}");
@@ -235,7 +233,7 @@ fn a_cluster_given_up_is_used_again_while_the_file_grows_and_nobody_flushes() {
         let disk = Disk::open(&path).await;
         disk.write(0, &vec![1; MIB as usize]).await;
         // Little enough to wait for a flush as far as its own size goes.
-        disk.backend.discard(0, MIB).await.unwrap();
+        disk.backend.discard(0, MIB, Request::GUEST).await.unwrap();
         for at in 1..16 {
             disk.write(at * MIB, &vec![2; MIB as usize]).await;
         }

@@ -7,7 +7,7 @@ async fn fails(path: &Path, read_only: bool, write: bool, words: &str) {
     let common = Common { read_only, ..Common::default() };
     let disk = Disk::try_open(path, common).await.unwrap();
     let error = if write {
-        disk.backend.write(0, Buf::from_slice(&[1; 512]), WriteFlags::default()).await.expect_err(words)
+        disk.backend.write(0, Buf::from_slice(&[1; 512]), Request::GUEST).await.expect_err(words)
     } else {
         disk.backend.read(0, BufMut::with_len(512)).await.1.unwrap_err()
     };
@@ -78,10 +78,7 @@ fn each_wrong_l1_entry_is_an_error_that_names_it() {
             for (read_only, write) in [(true, false), (false, true)] {
                 let disk = Disk::try_open(&path, Common { read_only, ..Common::default() }).await.unwrap();
                 let error = if write {
-                    disk.backend
-                        .write(0, Buf::from_slice(&[1; 512]), WriteFlags::default())
-                        .await
-                        .unwrap_err()
+                    disk.backend.write(0, Buf::from_slice(&[1; 512]), Request::GUEST).await.unwrap_err()
                 } else {
                     disk.backend.read(0, BufMut::with_len(512)).await.1.unwrap_err()
                 };
@@ -105,7 +102,7 @@ fn clusters_that_wrong_refcounts_call_free_are_not_overwritten_when_they_hold_me
         rt::block_on_control(async {
             let disk = Disk::try_open(&path, Common::default()).await.unwrap();
             let data = Buf::from_slice(&[1; 512]);
-            let error = disk.backend.write(1 << 20, data, WriteFlags::default()).await.unwrap_err();
+            let error = disk.backend.write(1 << 20, data, Request::GUEST).await.unwrap_err();
             assert!(error.to_string().contains("free that overlap the"), "{error}");
             disk.graph.detach(&disk.backend).await.unwrap_err();
         });
@@ -139,7 +136,7 @@ fn a_check_that_is_turned_off_refuses_nothing() {
         rt::block_on_control(async {
             let disk = Disk::open_with(&path, Common::default(), options.clone()).await.unwrap();
             let data = Buf::from_slice(&[9; 512]);
-            let written = disk.backend.write(1 << 20, data, WriteFlags::default()).await;
+            let written = disk.backend.write(1 << 20, data, Request::GUEST).await;
             assert_eq!(written.is_err(), refused, "{options:?}: {written:?}");
             let _closed = disk.graph.detach(&disk.backend).await;
         });
@@ -158,7 +155,7 @@ fn two_names_of_one_metadata_cluster_are_found_before_either_is_written() {
         rt::block_on_control(async {
             let disk = Disk::open(&path).await;
             let before = std::fs::read(&path).unwrap();
-            let flags = ZeroFlags::default();
+            let flags = Request::GUEST;
             let error = disk.backend.write_zeroes((512 << 20) + (1 << 20), 65536, flags).await.unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
             disk.graph.detach(&disk.backend).await.unwrap_err();
@@ -192,7 +189,7 @@ fn tables_of_the_header_that_overlap_are_found_before_the_first_write() {
     patch(&path, 40, &0x1_0000u64.to_be_bytes());
     rt::block_on_control(async {
         let disk = Disk::open(&path).await;
-        let flags = ZeroFlags::default();
+        let flags = Request::GUEST;
         let error = disk.backend.write_zeroes(0, 65536, flags).await.unwrap_err();
         assert!(error.to_string().contains("refcount table"), "{error}");
         disk.graph.detach(&disk.backend).await.unwrap_err();
@@ -210,7 +207,7 @@ fn a_cluster_in_use_that_the_refcounts_call_free_is_read_but_never_written_in_pl
     rt::block_on_control(async {
         let disk = Disk::open(&path).await;
         assert_eq!(disk.read(0, 512).await[..], [1; 512]);
-        let flags = WriteFlags::default();
+        let flags = Request::GUEST;
         let error = disk.backend.write(0, Buf::from_slice(&[9; 512]), flags).await.unwrap_err();
         assert!(error.to_string().contains("call the cluster free"), "{error}");
         assert_eq!(disk.read(0, 512).await[..], [1; 512]);
@@ -240,8 +237,7 @@ fn a_snapshots_table_is_never_written_where_the_check_for_it_is_asked_for() {
             patch(&path, 0x3_0000, &before.to_be_bytes());
             let kept = std::fs::read(&path).unwrap()[table..table + 0x1_0000].to_vec();
             let disk = Disk::open_with(&path, Common::default(), options.clone()).await.unwrap();
-            let written =
-                disk.backend.write(1 << 20, Buf::from_slice(&[7; 512]), WriteFlags::default()).await;
+            let written = disk.backend.write(1 << 20, Buf::from_slice(&[7; 512]), Request::GUEST).await;
             let error = written.expect_err("the snapshot's table would change");
             assert!(error.to_string().contains("inactive L2 table"), "{error}");
             let _ = disk.graph.detach(&disk.backend).await;
@@ -268,10 +264,10 @@ fn an_entry_that_leads_nowhere_goes_when_its_cluster_is_cleared_and_what_it_name
             patch(&path, 0x4_0000, &entry.to_be_bytes());
             let clear = rt::block_on_control(async {
                 let disk = Disk::open(&path).await;
-                let flags = ZeroFlags { unmap: kind == 1, ..ZeroFlags::default() };
+                let flags = Request::GUEST.with_if(kind == 1, Flags::MAY_UNMAP);
                 // The neighbours are cleared with it.
                 let clear = match kind {
-                    0 => disk.backend.discard(0, 128 << 10).await,
+                    0 => disk.backend.discard(0, 128 << 10, Request::GUEST).await,
                     _ => disk.backend.write_zeroes(0, 128 << 10, flags).await,
                 };
                 if clear.is_ok() {

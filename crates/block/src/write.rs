@@ -1,0 +1,451 @@
+//! Changes through a node that may wait: writes, zeroes, discards.
+//!
+//! Durable writes ([`Flags::FUA`]) ask no more of the storage than they must. A child is asked to store the data durably
+//! where the mapping that leads there is durable already ([`crate::Driver::is_settled`]), and a protocol that can do it
+//! ([`crate::Facts::fua`]) does; everything else ends with a flush of the node. A sync that fails may have cost what others
+//! wrote, and nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does.
+//! Only a lack of space does not: it is found before anything is synced.
+use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
+use crate::edges::ChildId;
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::io::Placed;
+use crate::node::{Node, Slow};
+use crate::open::Discard;
+use crate::request::{Flags, Request};
+use rt::{BoxFuture, Buf, BufMut};
+use std::sync::atomic::Ordering::*;
+
+/// Zeroes are written in pieces of at most this many bytes where there is no faster way.
+const ZERO_PIECE: u64 = 1 << 20;
+
+/// Whether what was done is durable, as far as that was asked for; else it takes a flush of the node.
+type Durable = bool;
+
+impl Node {
+    /// Refuses what may not be written to.
+    pub(crate) fn writable(&self) -> Result<()> {
+        let slow = self.slow.load(Acquire);
+        if slow & Slow::POISON != 0 {
+            return Err(self.poison_error());
+        }
+        if slow & Slow::CLOSED != 0 {
+            return Err(BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)));
+        }
+        if slow & Slow::READ_ONLY != 0 {
+            return Err(BlockError::new(ErrorKind::ReadOnly, format!("'{}' is read-only", self.name))
+                .at_node(&self.name));
+        }
+        Ok(())
+    }
+
+    /// Carries out a change of a range. A node that is poisoned while it is under way did not do it. What is to be
+    /// durable, and is not yet, is flushed.
+    async fn changing(
+        &self,
+        (offset, len): (u64, u64),
+        request: Request,
+        work: impl Future<Output = Result<Durable>>,
+    ) -> Result<()> {
+        self.writable()?;
+        let result = work.await;
+        self.written(offset, len, request);
+        let durable = result?;
+        if self.poisoned() {
+            return Err(self.poison_error());
+        }
+        if request.has(Flags::FUA) && !durable { self.flush().await } else { Ok(()) }
+    }
+
+    /// The request as the node's options make it.
+    fn as_configured(&self, request: Request) -> Request {
+        request.with_if(self.slow.load(Relaxed) & Slow::WRITE_THROUGH != 0, Flags::FUA)
+    }
+
+    /// What is asked of a child in which the node stores data.
+    fn to_child(&self, request: Request, durable: Durable) -> Request {
+        let below = if self.transparent { request } else { Request::of(request.source()) };
+        below.without(Flags::FUA).with_if(durable && request.has(Flags::FUA), Flags::FUA)
+    }
+
+    /// Whether the mapping of the range is durable, as far as the request has to know.
+    fn settled(&self, offset: u64, len: u64, request: Request) -> Durable {
+        request.has(Flags::FUA) && self.driver.is_settled(offset, len)
+    }
+
+    /// Writes all of `data`.
+    pub fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
+        self.write_placed(offset, data, request, &|| {})
+    }
+
+    /// As [`Node::write`], and tells when it has its place.
+    pub fn write_placed<'a>(
+        &'a self,
+        offset: u64,
+        data: Buf,
+        request: Request,
+        placed: Placed<'a>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let (request, range) = (self.as_configured(request), (offset, data.len() as u64));
+        if self.looks_first(request) {
+            return Box::pin(self.changing(
+                range,
+                request,
+                self.look_and_write(offset, data, request, placed),
+            ));
+        }
+        if self.mapping {
+            return Box::pin(self.changing(range, request, self.write_mapped(offset, data, request, placed)));
+        }
+        Box::pin(self.changing(range, request, async move {
+            placed();
+            self.write_stored(offset, data, request).await
+        }))
+    }
+
+    /// Whether there is more to a write than to store data where they belong.
+    fn looks_first(&self, request: Request) -> bool {
+        let special = request.has(Flags::IF_UNALLOCATED) || request.has(Flags::COMPRESSED);
+        special || self.slow.load(Relaxed) & Slow::DETECT_ZEROES != 0
+    }
+
+    fn look_and_write<'a>(
+        &'a self,
+        offset: u64,
+        data: Buf,
+        request: Request,
+        placed: Placed<'a>,
+    ) -> BoxFuture<'a, Result<Durable>> {
+        Box::pin(async move {
+            self.can_store(request)?;
+            if overwrites(request) && data.iter().all(|b| *b == 0) {
+                let unmap = self.common.read().detect_zeroes_unmap;
+                let zeroes = request.with(Flags::NO_FALLBACK).with_if(unmap, Flags::MAY_UNMAP);
+                match self.zero(offset, data.len() as u64, zeroes).await {
+                    Err(e) if e.kind() == ErrorKind::Unsupported => {}
+                    other => return other,
+                }
+            }
+            if self.mapping {
+                return self.write_mapped(offset, data, request, placed).await;
+            }
+            placed();
+            // A protocol holds everything itself.
+            if request.has(Flags::IF_UNALLOCATED) {
+                return Ok(true);
+            }
+            self.write_stored(offset, data, request).await
+        })
+    }
+
+    /// Writes to a protocol.
+    async fn write_stored(&self, offset: u64, data: Buf, request: Request) -> Result<Durable> {
+        let native = self.syncs(request);
+        let request = request.without(Flags::FUA).with_if(native, Flags::FUA);
+        let written = self.write_direct(offset, data, request).await;
+        self.judge_sync(native, &written);
+        written.map(|()| native)
+    }
+
+    /// Refuses by name what the driver can't do.
+    fn can_store(&self, request: Request) -> Result<()> {
+        if self.transparent {
+            return Ok(());
+        }
+        let facts = self.driver.facts();
+        let refused = if request.has(Flags::COMPRESSED) && !facts.can_compress {
+            "compressed"
+        } else if request.has(Flags::IF_UNALLOCATED) && self.mapping && !facts.can_fill {
+            "only where nothing is allocated"
+        } else {
+            return Ok(());
+        };
+        let text = format!("The driver '{}' can't store data {refused}", self.driver_name());
+        Err(BlockError::unsupported(text).at_node(&self.name))
+    }
+
+    /// Whether the protocol makes this request durable by itself.
+    fn syncs(&self, request: Request) -> bool {
+        request.has(Flags::FUA) && self.driver.facts().fua && !self.common.read().no_flush
+    }
+
+    /// A sync that failed, in whatever request, may have cost what others wrote.
+    fn judge_sync(&self, native: bool, result: &Result<()>) {
+        let before_any = [ErrorKind::NoSpace, ErrorKind::Unsupported, ErrorKind::Invalid];
+        if native
+            && let Err(e) = result.as_ref().map_err(|e| e.clone().at_node(&self.name))
+            && !before_any.contains(&e.kind())
+        {
+            self.poison(&e);
+        }
+    }
+
+    async fn write_mapped(
+        &self,
+        offset: u64,
+        data: Buf,
+        request: Request,
+        placed: Placed<'_>,
+    ) -> Result<Durable> {
+        let (mut done, mut all_durable) = (0, true);
+        while done < data.len() {
+            let at = offset + done as u64;
+            let rest = data.slice(done..data.len());
+            let extent = self
+                .driver
+                .map(at, rest.len() as u64, Want::Write)
+                .await
+                .map_err(|e| e.at_node(&self.name))?;
+            let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(rest.len());
+            let piece = rest.slice(0..len);
+            let durable = match extent.kind {
+                ExtentKind::Data { child, offset, owned: true }
+                    if self.transparent || overwrites(request) =>
+                {
+                    if len == rest.len() {
+                        placed();
+                    }
+                    let durable = self.settled(at, len as u64, request);
+                    self.edges.need(child)?.write(offset, piece, self.to_child(request, durable)).await?;
+                    done += len;
+                    durable
+                }
+                kind if kind != ExtentKind::Hole
+                    && !self.transparent
+                    && request.has(Flags::IF_UNALLOCATED) =>
+                {
+                    done += len;
+                    true
+                }
+                _ => {
+                    let rest = if request.has(Flags::IF_UNALLOCATED) { piece } else { rest };
+                    let (len, durable) = self.write_changing(at, rest, request, placed).await?;
+                    done += len;
+                    durable
+                }
+            };
+            all_durable &= durable;
+        }
+        Ok(all_durable)
+    }
+
+    /// Writes the start of `data` through a change of the mapping; tells how many bytes.
+    async fn write_changing(
+        &self,
+        at: u64,
+        data: Buf,
+        request: Request,
+        placed: Placed<'_>,
+    ) -> Result<(usize, Durable)> {
+        let plan = self
+            .driver
+            .prepare_write(at, data.len() as u64, MapChange::Data, request)
+            .await
+            .map_err(|e| e.at_node(&self.name))?;
+        let len = usize::try_from(plan.len).unwrap_or(usize::MAX).min(data.len());
+        let piece = data.slice(0..len);
+        if len == data.len() {
+            placed();
+        }
+        let durable = plan.token.is_none() && self.settled(at, len as u64, request);
+        match plan.action {
+            Action::Store { child, offset, head, tail, fresh } => {
+                let below = self.to_child(request, durable);
+                self.store(at, &piece, Store { child, offset, head, tail, fresh }, below).await?;
+            }
+            Action::Forward { child, offset } => {
+                self.edges.need(child)?.write(offset, piece, self.to_child(request, durable)).await?;
+            }
+            Action::Direct => {
+                let request = request.without(Flags::FUA).with_if(durable, Flags::FUA);
+                self.driver.write(at, piece, request).await?;
+            }
+            // Others have given it a place meanwhile.
+            Action::Nothing if request.has(Flags::IF_UNALLOCATED) => return Ok((len, true)),
+            Action::Metadata | Action::AsData | Action::Nothing => {
+                return Err(BlockError::unsupported(
+                    "the driver plans a data write without a place for the data",
+                )
+                .at_node(&self.name));
+            }
+        }
+        if let Some(token) = plan.token {
+            token.commit().await.map_err(|e| e.at_node(&self.name))?;
+        }
+        Ok((len, durable))
+    }
+
+    /// Stores new data with old content around it.
+    async fn store(&self, at: u64, data: &Buf, to: Store, request: Request) -> Result<()> {
+        let child = self.edges.need(to.child)?;
+        let head = self.old_content(at - to.head, to.head, to.fresh).await?;
+        let tail = self.old_content(at + data.len() as u64, to.tail, to.fresh).await?;
+        if head.is_none() && tail.is_none() {
+            return child.write(to.offset, data.clone(), request).await;
+        }
+        // One write for the whole: the file system sees one extent, and no other request sees half of it.
+        let (before, after) = (head.as_ref().map_or(0, |h| h.len()), tail.as_ref().map_or(0, |t| t.len()));
+        let mut whole = BufMut::with_len(before + data.len() + after);
+        if let Some(head) = &head {
+            whole[..before].copy_from_slice(head);
+        }
+        whole[before..before + data.len()].copy_from_slice(data);
+        if let Some(tail) = &tail {
+            whole[before + data.len()..].copy_from_slice(tail);
+        }
+        child.write(to.offset - before as u64, whole.freeze(), request).await
+    }
+
+    /// The present content of a guest range that a new cluster takes over; `None` if it need not be written.
+    async fn old_content(&self, at: u64, len: u64, fresh: bool) -> Result<Option<BufMut>> {
+        if len == 0 || (fresh && self.reads_as_zero(at, len).await?) {
+            return Ok(None);
+        }
+        let (content, result) = self.read_or_zero(at, BufMut::with_len(len as usize)).await;
+        result.map(|()| Some(content))
+    }
+
+    /// Whether the range is known to read as zeroes without looking at data.
+    async fn reads_as_zero(&self, at: u64, len: u64) -> Result<bool> {
+        let end = (at + len).min(self.length());
+        let mut at = at;
+        while at < end {
+            let extent = self.driver.map(at, end - at, Want::Read).await?;
+            match extent.kind {
+                ExtentKind::Zero { .. } => {}
+                ExtentKind::Hole if self.backing().is_none_or(|b| b.length() <= at) => {}
+                _ => return Ok(false),
+            }
+            at = at.saturating_add(extent.len);
+        }
+        Ok(true)
+    }
+
+    /// Makes the range read as zeroes.
+    pub fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
+        let unmaps = self.common.read().discard == Discard::Unmap;
+        let request = self.as_configured(request);
+        let request = if unmaps { request } else { request.without(Flags::MAY_UNMAP) };
+        Box::pin(self.changing((offset, len), request, async move {
+            self.not_conditional(request)?;
+            self.zero(offset, len, request).await
+        }))
+    }
+
+    async fn zero(&self, offset: u64, len: u64, request: Request) -> Result<Durable> {
+        if self.mapping {
+            return self.change(offset, len, MapChange::Zero, request).await;
+        }
+        let native = self.syncs(request);
+        let zeroed =
+            self.zero_direct(offset, len, request.without(Flags::FUA).with_if(native, Flags::FUA)).await;
+        self.judge_sync(native, &zeroed);
+        zeroed.map(|()| native)
+    }
+
+    /// Gives the range's space back, where the node's `discard` option allows it.
+    pub fn discard(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
+        if self.common.read().discard == Discard::Ignore {
+            return Box::pin(async move {
+                self.writable()?;
+                if request.has(Flags::FUA) { self.flush().await } else { Ok(()) }
+            });
+        }
+        Box::pin(self.changing((offset, len), request, async move {
+            self.not_conditional(request)?;
+            if self.mapping {
+                return self.change(offset, len, MapChange::Discard, request).await;
+            }
+            self.discard_direct(offset, len, request.without(Flags::FUA)).await.map(|()| false)
+        }))
+    }
+
+    /// Only data can be written where nothing is allocated.
+    fn not_conditional(&self, request: Request) -> Result<()> {
+        if !request.has(Flags::IF_UNALLOCATED) {
+            return Ok(());
+        }
+        let text = "only data can be written to what is unallocated, not zeroes or discards";
+        Err(BlockError::unsupported(text).at_node(&self.name))
+    }
+
+    /// Zeroes or discards a range by changing mappings, piece by piece.
+    async fn change(&self, offset: u64, len: u64, change: MapChange, request: Request) -> Result<Durable> {
+        let (mut at, end, mut durable) = (offset, offset + len, true);
+        while at < end {
+            let plan = self
+                .driver
+                .prepare_write(at, end - at, change, request)
+                .await
+                .map_err(|e| e.at_node(&self.name))?;
+            let len = plan.len.min(end - at);
+            durable &= self.carry_out(at, len, change, request, plan).await?;
+            at += len;
+        }
+        Ok(durable)
+    }
+
+    async fn carry_out(
+        &self,
+        at: u64,
+        len: u64,
+        change: MapChange,
+        request: Request,
+        plan: WritePlan,
+    ) -> Result<Durable> {
+        let durable = plan.token.is_none() && self.settled(at, len, request);
+        match plan.action {
+            Action::Metadata | Action::Nothing => {}
+            Action::Forward { child, offset } => {
+                let (child, below) = (self.edges.need(child)?, self.to_child(request, durable));
+                match change {
+                    MapChange::Discard => child.discard(offset, len, below).await?,
+                    _ => child.write_zeroes(offset, len, below).await?,
+                }
+            }
+            Action::Store { child, offset, head, tail, fresh } => {
+                let zeroes = BufMut::zeroed(len as usize).freeze();
+                let below = self.to_child(request, durable);
+                self.store(at, &zeroes, Store { child, offset, head, tail, fresh }, below).await?;
+            }
+            Action::AsData | Action::Direct if change == MapChange::Discard => {}
+            Action::AsData | Action::Direct if request.has(Flags::NO_FALLBACK) => {
+                return Err(BlockError::unsupported("zeroes can't be written faster than data here")
+                    .at_node(&self.name));
+            }
+            Action::AsData | Action::Direct => {
+                // The plan's lease must not be held while the write takes its own.
+                drop(plan.token);
+                return self.zeroes_as_data(at, len, request).await;
+            }
+        }
+        if let Some(token) = plan.token {
+            token.commit().await.map_err(|e| e.at_node(&self.name))?;
+        }
+        Ok(durable)
+    }
+
+    async fn zeroes_as_data(&self, at: u64, len: u64, request: Request) -> Result<Durable> {
+        let (mut done, mut durable) = (0, true);
+        while done < len {
+            let piece = (len - done).min(ZERO_PIECE);
+            let zeroes = BufMut::zeroed(piece as usize).freeze();
+            durable &= self.write_mapped(at + done, zeroes, request, &|| {}).await?;
+            done += piece;
+        }
+        Ok(durable)
+    }
+}
+
+/// Whether a write may go to bytes that are the image's own, as they lie there.
+fn overwrites(request: Request) -> bool {
+    !request.has(Flags::IF_UNALLOCATED) && !request.has(Flags::COMPRESSED)
+}
+
+/// Where [`Action::Store`] puts data.
+struct Store {
+    child: ChildId,
+    offset: u64,
+    head: u64,
+    tail: u64,
+    fresh: bool,
+}
