@@ -1,7 +1,7 @@
 //! Between untyped values and the types of the schema.
 //!
 //! Decoding consumes the value and knows where it is: [`At`] is the path from the root, kept on the stack. In values from
-//! the command line every scalar is text ([`At::scalars_are_text`]) and is read as the type that the schema wants.
+//! the command line scalars are text ([`At::scalars_are_text`]) and are read as the type that the schema wants.
 //!
 //! Bounds: at most [`MAX_DEPTH`] values inside each other, so that the stack is bounded as well.
 
@@ -101,19 +101,37 @@ pub enum DecodeError {
 
 /// Decodes a value from JSON.
 pub fn decode<T: Decode>(value: Value) -> Result<T, DecodeError> {
-    T::decode(value, &At::root(false))
+    T::decode(value, &At::root(Scalars::Typed))
 }
 
-/// Decodes a value whose scalars are all text.
+/// Decodes a value of the command line, whose scalars are text.
 pub(crate) fn decode_text<T: Decode>(value: Value) -> Result<T, DecodeError> {
-    T::decode(value, &At::root(true))
+    T::decode(value, &At::root(Scalars::Text))
+}
+
+/// Takes the members of `T` from wherever they are, each by its name; scalars are typed or text, as they come.
+pub fn take_loose<T: Object>(mut member: impl FnMut(&str) -> Option<Value>) -> Result<T, DecodeError> {
+    let at = At::root(Scalars::Loose);
+    T::take(&mut Members { source: Source::Elsewhere(&mut member), at: &at })
+}
+
+/// How scalars come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scalars {
+    /// Each as the type that the schema has.
+    Typed,
+    /// All as text.
+    Text,
+    /// As either, in lists of image options and in file names that begin with `json:`: numbers may have the suffix of a
+    /// size, and a number stands for its digits where text is wanted.
+    Loose,
 }
 
 /// Where in the whole a value stands.
 pub struct At<'a> {
     parent: Option<&'a At<'a>>,
     step: Step<'a>,
-    text: bool,
+    scalars: Scalars,
     depth: usize,
 }
 
@@ -125,17 +143,17 @@ enum Step<'a> {
 }
 
 impl<'a> At<'a> {
-    fn root(text: bool) -> Self {
-        Self { parent: None, step: Step::Root, text, depth: 0 }
+    fn root(scalars: Scalars) -> Self {
+        Self { parent: None, step: Step::Root, scalars, depth: 0 }
     }
 
     fn below(&'a self, step: Step<'a>) -> At<'a> {
-        At { parent: Some(self), step, text: self.text, depth: self.depth + 1 }
+        At { parent: Some(self), step, scalars: self.scalars, depth: self.depth + 1 }
     }
 
-    /// Whether scalars are text, as on the command line.
+    /// Whether scalars may be text.
     pub fn scalars_are_text(&self) -> bool {
-        self.text
+        self.scalars != Scalars::Typed
     }
 
     /// The dotted path: `file.cache.direct`, `options[1].filename`.
@@ -150,7 +168,7 @@ impl<'a> At<'a> {
         for step in steps.into_iter().rev() {
             match step {
                 Step::Root => {}
-                Step::Element(i) if !self.text => path.push_str(&format!("[{i}]")),
+                Step::Element(i) if !self.scalars_are_text() => path.push_str(&format!("[{i}]")),
                 _ if path.is_empty() => path.push_str(&step.text()),
                 _ => path.push_str(&format!(".{}", step.text())),
             }
@@ -196,8 +214,13 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
 
 /// The members of an object that are not yet taken.
 pub struct Members<'a> {
-    dict: Dict,
+    source: Source<'a>,
     at: &'a At<'a>,
+}
+
+enum Source<'a> {
+    Object(Dict),
+    Elsewhere(&'a mut dyn FnMut(&str) -> Option<Value>),
 }
 
 impl<'a> Members<'a> {
@@ -205,15 +228,22 @@ impl<'a> Members<'a> {
     pub fn open(value: Value, at: &'a At<'a>) -> Result<Self, DecodeError> {
         at.check_depth()?;
         match value {
-            Value::Dict(dict) => Ok(Self { dict, at }),
+            Value::Dict(dict) => Ok(Self { source: Source::Object(dict), at }),
             _ => Err(at.wrong_type("object")),
+        }
+    }
+
+    fn member(&mut self, name: &str) -> Option<Value> {
+        match &mut self.source {
+            Source::Object(dict) => dict.remove(name),
+            Source::Elsewhere(member) => member(name),
         }
     }
 
     /// Takes a member that must be there.
     pub fn required<T: Decode>(&mut self, name: &str) -> Result<T, DecodeError> {
         let at = self.at.below(Step::Member(name));
-        match self.dict.remove(name) {
+        match self.member(name) {
             Some(value) => T::decode(value, &at),
             None => Err(DecodeError::Missing { path: at.path() }),
         }
@@ -222,16 +252,16 @@ impl<'a> Members<'a> {
     /// Takes a member that may be there.
     pub fn optional<T: Decode>(&mut self, name: &str) -> Result<Option<T>, DecodeError> {
         let at = self.at.below(Step::Member(name));
-        self.dict.remove(name).map(|value| T::decode(value, &at)).transpose()
+        self.member(name).map(|value| T::decode(value, &at)).transpose()
     }
 
     /// Ends the object: nothing may be left.
     pub fn close(self) -> Result<(), DecodeError> {
-        match self.dict.iter().next() {
-            None => Ok(()),
-            Some((name, _)) => {
+        match &self.source {
+            Source::Object(dict) if let Some((name, _)) = dict.iter().next() => {
                 Err(DecodeError::Unexpected { path: self.at.below(Step::Member(name)).path() })
             }
+            _ => Ok(()),
         }
     }
 }
@@ -358,6 +388,7 @@ impl Decode for String {
     fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
         match value {
             Value::String(text) => Ok(text),
+            Value::Int(n) if at.scalars == Scalars::Loose => Ok(n.to_string()),
             _ => Err(at.wrong_type("string")),
         }
     }
@@ -373,7 +404,7 @@ impl Decode for bool {
     fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
         match value {
             Value::Bool(flag) => Ok(flag),
-            Value::String(text) if at.text => match text.as_str() {
+            Value::String(text) if at.scalars_are_text() => match text.as_str() {
                 "on" | "yes" | "true" | "y" => Ok(true),
                 "off" | "no" | "false" | "n" => Ok(false),
                 _ => Err(at.expects("'on' or 'off'")),
@@ -395,7 +426,7 @@ impl Decode for f64 {
             Value::Int(n) => Ok(n as f64),
             Value::Uint(n) => Ok(n as f64),
             Value::Float(n) => Ok(n),
-            Value::String(text) if at.text => match text.parse::<f64>() {
+            Value::String(text) if at.scalars_are_text() => match text.parse::<f64>() {
                 Ok(n) if n.is_finite() => Ok(n),
                 _ => Err(at.expects("number")),
             },
@@ -414,7 +445,10 @@ fn integer(value: Value, at: &At<'_>) -> Result<i128, DecodeError> {
     match value {
         Value::Int(n) => Ok(n.into()),
         Value::Uint(n) => Ok(n.into()),
-        Value::String(text) if at.text => parse_integer(&text).ok_or_else(|| at.expects("integer")),
+        Value::String(text) if at.scalars_are_text() => {
+            let size = || (at.scalars == Scalars::Loose).then(|| parse_size(&text).map(i128::from)).flatten();
+            parse_integer(&text).or_else(size).ok_or_else(|| at.expects("integer"))
+        }
         _ => Err(at.wrong_type("integer")),
     }
 }
@@ -443,7 +477,7 @@ integers! {
 impl Decode for Size {
     fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
         match value {
-            Value::String(text) if at.text => parse_size(&text)
+            Value::String(text) if at.scalars_are_text() => parse_size(&text)
                 .map(Self)
                 .ok_or_else(|| at.expects("a size below 2^64 bytes, such as 512 or 1.5G")),
             _ => u64::decode(value, at).map(Self),

@@ -71,9 +71,9 @@ pub use objects::{Iothread, Object, Objects, Secret};
 pub use open::{
     ChildSpec, Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
 };
-pub use options::{Opt, Options};
+pub use options::{Opt, Options, not_negative};
 pub use perm::{Perms, Share};
-pub use registry::{CreateRequest, DriverKind, DriverType, Glimpse, PROBE_BYTES, Registry};
+pub use registry::{CreateRequest, DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, Registry};
 pub use request::{Flags, Request, Source};
 pub use size::{MAX_LENGTH, SizeError, parse_size};
 pub use stats::OpCount;

@@ -12,6 +12,7 @@ use crate::node::Node;
 use crate::notice::Notices;
 use crate::options::{Opt, Options};
 use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
+use api::{BlockdevCommonOptions, BlockdevDetectZeroesOptions, BlockdevDiscardOptions};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 
@@ -143,6 +144,8 @@ pub struct OpenContext {
     pub(crate) policy: Policy,
     pub(crate) probed: bool,
     pub(crate) place: Place,
+    /// What the driver's own options are not: those of its children.
+    pub(crate) given: Options,
 }
 
 impl OpenContext {
@@ -199,34 +202,39 @@ impl OpenContext {
     }
 
     /// Opens the file of an image: the child that the option `file` describes.
-    pub async fn file(&mut self, options: &mut Options) -> Result<(ChildId, Arc<Node>)> {
-        let file = ChildSpec { name: "file".into(), role: ChildRole::FILE, stored: None };
-        match self.child(file, options).await? {
+    pub async fn file(&mut self) -> Result<(ChildId, Arc<Node>)> {
+        self.needed(ChildSpec { name: "file".into(), role: ChildRole::FILE, stored: None }).await
+    }
+
+    /// Opens a child that there must be.
+    pub async fn needed(&mut self, spec: ChildSpec<'_>) -> Result<(ChildId, Arc<Node>)> {
+        let name = spec.name;
+        match self.child(spec).await? {
             (id, Some(node)) => Ok((id, node)),
-            (_, None) => Err(BlockError::invalid("A block device must be specified for \"file\"")),
+            (_, None) => Err(BlockError::invalid(format!("A block device must be specified for \"{name}\""))),
+        }
+    }
+
+    /// How many children the options list under this name.
+    pub fn listed(&self, name: &str) -> usize {
+        match self.given.get(name) {
+            Some(Opt::List(items)) => items.len(),
+            Some(Opt::Dict(items)) => items.clone().nested().iter().count(),
+            _ => 0,
         }
     }
 
     /// Opens the backing image: the option `backing` decides; without it the image's own link does.
-    pub async fn backing(
-        &mut self,
-        options: &mut Options,
-        link: Option<&Link>,
-    ) -> Result<(ChildId, Option<Arc<Node>>)> {
-        let backing = ChildSpec { name: "backing".into(), role: ChildRole::BACKING, stored: link };
-        self.child(backing, options).await
+    pub async fn backing(&mut self, link: Option<&Link>) -> Result<(ChildId, Option<Arc<Node>>)> {
+        self.child(ChildSpec { name: "backing".into(), role: ChildRole::BACKING, stored: link }).await
     }
 
     /// Declares an edge and opens the child it leads to. The option of its name decides: a node's name, nested options,
     /// or null for none. Without it, or where its options leave the file to the image, the name that the image itself
     /// holds does, through the policy. With neither the edge leads nowhere.
-    pub async fn child(
-        &mut self,
-        spec: ChildSpec<'_>,
-        options: &mut Options,
-    ) -> Result<(ChildId, Option<Arc<Node>>)> {
+    pub async fn child(&mut self, spec: ChildSpec<'_>) -> Result<(ChildId, Option<Arc<Node>>)> {
         let id = self.edges.declare(spec.name, spec.role);
-        let child = match take_reference(options, &spec.name.to_string())? {
+        let child = match take_child(&mut self.given, spec.name)? {
             Some(Reference::None) => None,
             Some(Reference::Node(name)) => Some(self.graph.need_node(&name)?),
             Some(Reference::Options(given)) => match spec.stored_name() {
@@ -237,6 +245,13 @@ impl OpenContext {
         };
         self.edges.set(id, child.clone());
         Ok((id, child))
+    }
+
+    /// Opens the driver; what of the options it has no use for is refused.
+    async fn open(&mut self, driver_type: &'static DriverType) -> Result<Opened> {
+        let opened = driver_type.open.open(self)?.await?;
+        let unused = std::mem::take(&mut self.given).finish();
+        unused.map(|()| opened)
     }
 
     /// Opens the child that the image names, with further options of it.
@@ -318,7 +333,7 @@ impl OpenContext {
 fn names_its_file(role: ChildRole, options: &Options) -> bool {
     let nested = |o: &Opt| matches!(o, Opt::Dict(file) if file.get("filename").is_some());
     let is_file = !role.has(ChildRole::BACKING) && options.get("filename").is_some();
-    is_file || options.get("file").is_some_and(nested) || options.get("file.filename").is_some()
+    is_file || options.get("file").is_some_and(nested)
 }
 
 /// Options of an image that is in the file of this name. What says otherwise is refused.
@@ -423,23 +438,32 @@ impl Inherit {
     }
 }
 
-enum Reference {
+/// What options say of a child.
+pub(crate) enum Reference {
+    /// That there is none.
     None,
+    /// The node of this name.
     Node(String),
+    /// How it is opened.
     Options(Options),
 }
 
-fn take_reference(options: &mut Options, name: &str) -> Result<Option<Reference>> {
-    match options.get(name) {
-        Some(Opt::Null) => {
-            options.take(name);
-            Ok(Some(Reference::None))
+/// Takes what the options say of a child: of a list, the element.
+pub(crate) fn take_child(options: &mut Options, name: ChildName) -> Result<Option<Reference>> {
+    let said = match name.index {
+        None => options.take(name.name),
+        Some(index) => options.take_element(name.name, index),
+    };
+    match said {
+        None => Ok(None),
+        Some(Opt::Null) => Ok(Some(Reference::None)),
+        Some(Opt::Str(node)) if node.is_empty() => Ok(Some(Reference::None)),
+        Some(Opt::Str(node)) => Ok(Some(Reference::Node(node))),
+        Some(Opt::Dict(given)) => Ok(Some(Reference::Options(given))),
+        Some(_) => {
+            let text = format!("Invalid parameter type for '{name}', expected: a node's name or its options");
+            Err(BlockError::invalid(text))
         }
-        Some(Opt::Str(_)) => {
-            let node = options.take_str(name)?.unwrap_or_default();
-            Ok(Some(if node.is_empty() { Reference::None } else { Reference::Node(node) }))
-        }
-        _ => Ok(options.take_dict(name)?.map(Reference::Options)),
     }
 }
 
@@ -483,7 +507,7 @@ pub(crate) fn open<'a>(
 
 fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFuture<'a, Result<Arc<Node>>> {
     Box::pin(async move {
-        let mut options = options;
+        let mut options = options.nested();
         let name = options.take_str("node-name")?;
         let common = take_common(&mut options, inherit.common.clone())?;
         let mut probed = false;
@@ -504,8 +528,9 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             policy: inherit.policy,
             probed,
             place: inherit.place,
+            given: driver_type.adapted(options)?,
         };
-        let node = match (driver_type.open)(&mut context, options).await {
+        let node = match context.open(driver_type).await {
             Ok(opened) => graph.adopt(name, driver_type, opened, edges.clone(), context.common),
             Err(e) => Err(e),
         };
@@ -523,7 +548,7 @@ async fn find_format(
     common: &Common,
     inherit: &Inherit,
 ) -> Result<String> {
-    let file = match take_reference(options, "file")? {
+    let file = match take_child(options, "file".into())? {
         Some(Reference::Node(name)) => graph.need_node(&name)?,
         reference => {
             let file_options = match reference {
@@ -589,39 +614,22 @@ fn find_protocol(graph: &Graph, options: &mut Options) -> Result<String> {
 /// Takes the options every driver has, over those inherited.
 pub(crate) fn take_common(options: &mut Options, inherited: Option<Common>) -> Result<Common> {
     let mut common = inherited.unwrap_or_default();
-    if let Some(on) = options.take_bool("read-only")? {
-        common.read_only = on;
-    }
-    if let Some(on) = options.take_bool("auto-read-only")? {
-        common.auto_read_only = on;
-    }
-    if let Some(on) = options.take_bool("force-share")? {
-        common.force_share = on;
-    }
-    if let Some(mut cache) = options.take_dict("cache")? {
-        common.direct = cache.take_bool("direct")?.unwrap_or(common.direct);
-        common.no_flush = cache.take_bool("no-flush")?.unwrap_or(common.no_flush);
-        common.write_through = cache.take_bool("writeback")?.map_or(common.write_through, |on| !on);
-        cache.finish_in("cache")?;
-    }
-    match options.take_str("discard")?.as_deref() {
-        None => {}
-        Some("unmap" | "on") => common.discard = Discard::Unmap,
-        Some("ignore" | "off") => common.discard = Discard::Ignore,
-        Some(other) => {
-            return Err(BlockError::invalid(format!("Parameter 'discard' does not accept value '{other}'")));
-        }
-    }
-    match options.take_str("detect-zeroes")?.as_deref() {
-        None => {}
-        Some("off") => (common.detect_zeroes, common.detect_zeroes_unmap) = (false, false),
-        Some("on") => (common.detect_zeroes, common.detect_zeroes_unmap) = (true, false),
-        Some("unmap") => (common.detect_zeroes, common.detect_zeroes_unmap) = (true, true),
-        Some(other) => {
-            return Err(BlockError::invalid(format!(
-                "Parameter 'detect-zeroes' does not accept value '{other}'"
-            )));
-        }
+    adapt_common(options, &mut common)?;
+    let given: BlockdevCommonOptions = options.take_typed()?;
+    let cache = given.cache.unwrap_or_default();
+    common.read_only = given.read_only.unwrap_or(common.read_only);
+    common.auto_read_only = given.auto_read_only.unwrap_or(common.auto_read_only);
+    common.force_share = given.force_share.unwrap_or(common.force_share);
+    common.direct = cache.direct.unwrap_or(common.direct);
+    common.no_flush = cache.no_flush.unwrap_or(common.no_flush);
+    common.discard = match given.discard {
+        None => common.discard,
+        Some(BlockdevDiscardOptions::Ignore) => Discard::Ignore,
+        Some(BlockdevDiscardOptions::Unmap) => Discard::Unmap,
+    };
+    if let Some(detect) = given.detect_zeroes {
+        common.detect_zeroes = detect != BlockdevDetectZeroesOptions::Off;
+        common.detect_zeroes_unmap = detect == BlockdevDetectZeroesOptions::Unmap;
     }
     if common.detect_zeroes_unmap && common.discard != Discard::Unmap {
         return Err(BlockError::invalid(
@@ -632,4 +640,21 @@ pub(crate) fn take_common(options: &mut Options, inherited: Option<Common>) -> R
         return Err(BlockError::invalid("force-share=on can only be used with read-only images"));
     }
     Ok(common)
+}
+
+/// Words that command lines know and the schema does not.
+fn adapt_common(options: &mut Options, common: &mut Common) -> Result<()> {
+    let word = match options.get_str("discard") {
+        Some("on") => Some("unmap"),
+        Some("off") => Some("ignore"),
+        _ => None,
+    };
+    if let Some(word) = word {
+        options.set("discard", Opt::Str(word.to_owned()));
+    }
+    if let Some(mut cache) = options.take_dict("cache")? {
+        common.write_through = cache.take_bool("writeback")?.map_or(common.write_through, |on| !on);
+        options.set("cache", Opt::Dict(cache));
+    }
+    Ok(())
 }

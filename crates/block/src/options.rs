@@ -1,8 +1,11 @@
-//! Options as the core hands them to drivers: nested, by name, each taken once.
+//! Options before their types are known: nested, by name, each taken once.
 //!
-//! A driver takes what it knows; [`Options::finish`] then refuses what is left by its dotted name, so that no
-//! option is ever ignored silently.
+//! They come from the schema's types, from `json:` names and from lists of `key=value`, whose scalars are text.
+//! [`Options::read`] reads them as a type of the schema, [`Options::take_typed`] the part of them that is such a type;
+//! what nobody takes is refused by its dotted name ([`Options::finish`]), so that no option is ever ignored silently.
 use crate::error::{BlockError, Result};
+use api::codec::{Object, take_loose};
+use api::{Dict, Value};
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,49 @@ impl Opt {
             }
             Self::Dict(options) => options.to_json(),
         }
+    }
+}
+
+impl TryFrom<Value> for Opt {
+    type Error = BlockError;
+
+    fn try_from(value: Value) -> Result<Self> {
+        Ok(match value {
+            Value::Null => Self::Null,
+            Value::Bool(on) => Self::Bool(on),
+            Value::Int(n) => Self::Int(n),
+            Value::Uint(n) => Self::Uint(n),
+            Value::Float(n) => return Err(BlockError::invalid(format!("{n} is not a whole number"))),
+            Value::String(text) => Self::Str(text),
+            Value::List(values) => Self::List(values.into_iter().map(Self::try_from).collect::<Result<_>>()?),
+            Value::Dict(members) => Self::Dict(members.try_into()?),
+        })
+    }
+}
+
+impl From<Opt> for Value {
+    fn from(option: Opt) -> Self {
+        match option {
+            Opt::Null => Self::Null,
+            Opt::Bool(on) => on.into(),
+            Opt::Int(n) => n.into(),
+            Opt::Uint(n) => n.into(),
+            Opt::Str(text) => text.into(),
+            Opt::List(list) => Self::List(list.into_iter().map(Self::from).collect()),
+            Opt::Dict(options) => options.numbered(),
+        }
+    }
+}
+
+impl TryFrom<Dict> for Options {
+    type Error = BlockError;
+
+    fn try_from(members: Dict) -> Result<Self> {
+        let mut options = Self::new();
+        for (name, value) in members {
+            options.set(name, value.try_into()?);
+        }
+        Ok(options)
     }
 }
 
@@ -107,10 +153,33 @@ impl Options {
         }
     }
 
+    fn get_mut(&mut self, name: &str) -> Option<&mut Opt> {
+        self.entries.iter_mut().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
     /// Takes an option of any kind.
     pub fn take(&mut self, name: &str) -> Option<Opt> {
         let at = self.entries.iter().position(|(n, _)| n == name)?;
         Some(self.entries.remove(at).1)
+    }
+
+    /// Takes an element of a list; the others keep their places. Nothing is left of a list whose elements are all taken.
+    pub(crate) fn take_element(&mut self, name: &str, index: u32) -> Option<Opt> {
+        let list = self.get_mut(name)?;
+        *list = match std::mem::replace(list, Opt::Null) {
+            Opt::List(items) => {
+                let items = items.into_iter().enumerate();
+                Opt::Dict(Self { entries: items.map(|(n, item)| (n.to_string(), item)).collect() })
+            }
+            Opt::Dict(elements) => Opt::Dict(elements.nested()),
+            other => other,
+        };
+        let Opt::Dict(elements) = list else { return None };
+        let element = elements.take(&index.to_string());
+        if elements.is_empty() {
+            self.take(name);
+        }
+        element
     }
 
     /// Takes a text option.
@@ -164,6 +233,66 @@ impl Options {
         Ok(nested)
     }
 
+    /// Dotted names become nested options, at this level. A name that has a value of its own beside what leads through
+    /// it stays as it is.
+    #[must_use]
+    pub fn nested(self) -> Self {
+        let mut all = Self::new();
+        self.entries.into_iter().for_each(|(name, value)| all.set_nested(&name, value));
+        all
+    }
+
+    fn set_nested(&mut self, name: &str, value: Opt) {
+        let Some((first, rest)) = name.split_once('.') else {
+            match (self.get_mut(name), value) {
+                (Some(Opt::Dict(all)), Opt::Dict(more)) => {
+                    more.entries.into_iter().for_each(|(name, value)| all.set(name, value));
+                }
+                (Some(Opt::Dict(all)), value) => {
+                    let below = std::mem::take(all);
+                    self.set(name, value);
+                    below.entries.into_iter().for_each(|(n, v)| self.set(format!("{name}.{n}"), v));
+                }
+                (_, value) => self.set(name, value),
+            }
+            return;
+        };
+        match self.get_mut(first) {
+            None => self.set(first, Opt::Dict(Self::new().with(rest, value))),
+            Some(Opt::Dict(options)) => options.set(rest, value),
+            Some(_) => self.set(name, value),
+        }
+    }
+
+    /// As a list, if the names are the numbers from 0 on.
+    fn numbered(self) -> Value {
+        let entries = self.nested().entries;
+        let mut places: Vec<_> = entries.iter().map(|(name, _)| name.parse::<usize>().ok()).collect();
+        let by_place: Vec<_> = places.iter().copied().zip(entries).collect();
+        places.sort_unstable();
+        let is_list = !places.is_empty() && places.iter().enumerate().all(|(n, place)| *place == Some(n));
+        if !is_list {
+            return Value::Dict(
+                by_place.into_iter().map(|(_, (name, value))| (name, Value::from(value))).collect(),
+            );
+        }
+        let mut items = by_place;
+        items.sort_by_key(|(place, _)| *place);
+        Value::List(items.into_iter().map(|(_, (_, value))| value.into()).collect())
+    }
+
+    /// Reads all of them as a type of the schema, scalars also from their text.
+    pub fn read<T: Object>(mut self) -> Result<T> {
+        let typed = self.take_typed()?;
+        self.finish().map(|()| typed)
+    }
+
+    /// Takes the members of a type of the schema, scalars also from their text.
+    pub fn take_typed<T: Object>(&mut self) -> Result<T> {
+        *self = std::mem::take(self).nested();
+        take_loose(|name| self.take(name).map(Value::from)).map_err(wrong)
+    }
+
     /// All entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Opt)> {
         self.entries.iter().map(|(n, v)| (n.as_str(), v))
@@ -174,19 +303,29 @@ impl Options {
         self.entries.is_empty()
     }
 
-    /// Ends the reading of options that are nested in `outer`: as [`Options::finish`], with the dotted name.
-    pub fn finish_in(self, outer: &str) -> Result<()> {
-        let dotted = self.entries.into_iter().map(|(name, value)| (format!("{outer}.{name}"), value));
-        Self { entries: dotted.collect() }.finish()
-    }
-
     /// Ends the reading: an option that nobody took is an error that names it.
     pub fn finish(self) -> Result<()> {
-        match self.entries.first() {
+        match self.first_name() {
             None => Ok(()),
-            Some((name, _)) => Err(BlockError::invalid(format!("Parameter '{name}' is unexpected"))),
+            Some(name) => Err(BlockError::invalid(format!("Parameter '{name}' is unexpected"))),
         }
     }
+
+    /// The dotted name of the first option.
+    fn first_name(&self) -> Option<String> {
+        let (name, value) = self.entries.first()?;
+        let below = if let Opt::Dict(options) = value { options.first_name() } else { None };
+        Some(below.map_or_else(|| name.clone(), |below| format!("{name}.{below}")))
+    }
+}
+
+/// A number of the schema's that can't be negative.
+pub fn not_negative(name: &str, number: Option<i64>) -> Result<Option<u64>> {
+    number.map(u64::try_from).transpose().map_err(|_| wrong_type(name, "a size"))
+}
+
+fn wrong(error: api::DecodeError) -> BlockError {
+    BlockError::invalid(error.to_string())
 }
 
 fn wrong_type(name: &str, expected: &str) -> BlockError {

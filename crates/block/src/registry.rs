@@ -8,6 +8,7 @@ use crate::error::{BlockError, Result};
 use crate::node::Node;
 use crate::open::{OpenContext, Opened};
 use crate::options::Options;
+use api::codec::Object;
 use rt::BoxFuture;
 use std::sync::Arc;
 
@@ -48,8 +49,30 @@ pub struct CreateRequest {
     pub options: Options,
 }
 
-/// Opens a driver with its children.
-pub type Open = for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result<Opened>>;
+/// What opens a driver.
+pub trait Opener: Sync {
+    /// Reads the driver's own options, leaves those of its children to the context, and opens it.
+    fn open<'a>(&self, context: &'a mut OpenContext) -> Result<BoxFuture<'a, Result<Opened>>>;
+}
+
+/// Opens a driver whose own options, beside those of its children, are of the schema's type `O`.
+pub struct Open<O>(pub for<'a> fn(&'a mut OpenContext, O) -> BoxFuture<'a, Result<Opened>>);
+
+impl<O: Object> Opener for Open<O> {
+    fn open<'a>(&self, context: &'a mut OpenContext) -> Result<BoxFuture<'a, Result<Opened>>> {
+        let own = context.given.take_typed()?;
+        Ok(self.0(context, own))
+    }
+}
+
+/// Opens nothing: there is a name, and no more.
+struct NotYet;
+
+impl Opener for NotYet {
+    fn open<'a>(&self, _: &'a mut OpenContext) -> Result<BoxFuture<'a, Result<Opened>>> {
+        Err(BlockError::unsupported("images of this format can't be opened yet"))
+    }
+}
 
 /// Creates an image.
 pub type Create = fn(CreateRequest) -> BoxFuture<'static, Result<()>>;
@@ -61,7 +84,7 @@ pub type Judge = fn(u64, Options) -> Result<()>;
 /// those options that concern it.
 pub type ClaimPlace = for<'a> fn(&'a str, &'a mut Options) -> BoxFuture<'a, Result<Box<dyn Claim>>>;
 
-/// One driver.
+/// One driver. What it has not, it leaves to [`DriverType::FORMAT`] and its like: `..DriverType::FORMAT`.
 pub struct DriverType {
     /// Its name, as in `driver=`.
     pub name: &'static str,
@@ -73,8 +96,10 @@ pub struct DriverType {
     pub prefixes: &'static [&'static str],
     /// Turns a file name into options (without `driver`).
     pub parse_filename: Option<fn(&str) -> Result<Options>>,
-    /// Opens it.
-    pub open: Open,
+    /// Turns what is older than the schema, or is not in it, into what the schema has; or refuses it by name.
+    pub adapt: Option<fn(&mut Options) -> Result<()>>,
+    /// Opens it: an [`Open`] with the function that does.
+    pub open: &'static dyn Opener,
     /// Creates an image in the file of the request. Options are judged before anything is changed; durable when it
     /// returns.
     pub create: Option<Create>,
@@ -86,6 +111,37 @@ pub struct DriverType {
     pub create_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.
     pub supports_backing: bool,
+}
+
+impl DriverType {
+    /// A format that has nothing yet.
+    pub const FORMAT: Self = Self {
+        name: "",
+        kind: DriverKind::Format,
+        probe: None,
+        prefixes: &[],
+        parse_filename: None,
+        adapt: None,
+        open: &NotYet,
+        create: None,
+        judge: None,
+        claim: None,
+        create_options: &[],
+        supports_backing: false,
+    };
+    /// A protocol that has nothing yet.
+    pub const PROTOCOL: Self = Self { kind: DriverKind::Protocol, ..Self::FORMAT };
+    /// A filter that has nothing yet.
+    pub const FILTER: Self = Self { kind: DriverKind::Filter, ..Self::FORMAT };
+    /// A format that is only recognised.
+    pub const RECOGNISED: Self = Self { kind: DriverKind::Recognised, ..Self::FORMAT };
+
+    /// The options in the words of the schema.
+    pub(crate) fn adapted(&self, options: Options) -> Result<Options> {
+        let mut options = options.nested();
+        self.adapt.map_or(Ok(()), |adapt| adapt(&mut options))?;
+        Ok(options)
+    }
 }
 
 impl PartialEq for DriverType {

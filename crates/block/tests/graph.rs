@@ -1,6 +1,8 @@
 //! The graph's laws, over two toy drivers: a disk in memory, and an overlay that allocates by the sector.
 #![allow(clippy::unwrap_used, reason = "a test's helpers end it where they can't go on")]
 
+use api::codec::Members;
+use api::{DecodeError, Dict};
 use block::*;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
@@ -10,28 +12,15 @@ use std::time::Duration;
 
 const SECTOR: u64 = 512;
 
-const fn driver(
-    name: &'static str,
-    kind: DriverKind,
-    open: for<'a> fn(&'a mut OpenContext, Options) -> BoxFuture<'a, Result<Opened>>,
-) -> DriverType {
-    DriverType {
-        name,
-        kind,
-        probe: None,
-        prefixes: &[],
-        parse_filename: None,
-        open,
-        create: None,
-        judge: None,
-        claim: None,
-        create_options: &[],
-        supports_backing: matches!(kind, DriverKind::Format),
-    }
+const fn driver(name: &'static str, kind: DriverKind, open: &'static dyn Opener) -> DriverType {
+    let supports_backing = matches!(kind, DriverKind::Format);
+    DriverType { name, kind, open, supports_backing, ..DriverType::FORMAT }
 }
 
-const DRIVERS: &[DriverType] =
-    &[driver("mem", DriverKind::Protocol, open_memory), driver("overlay", DriverKind::Format, open_overlay)];
+const DRIVERS: &[DriverType] = &[
+    driver("mem", DriverKind::Protocol, &Open(open_memory)),
+    driver("overlay", DriverKind::Format, &Open(open_overlay)),
+];
 
 struct Memory {
     bytes: Mutex<Vec<u8>>,
@@ -46,14 +35,39 @@ static REFUSES: AtomicBool = AtomicBool::new(false);
 /// How often overlays that count were asked what they need.
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-fn open_memory(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+/// What memory is opened with.
+#[derive(Default)]
+struct MemoryOptions {
+    size: Option<u64>,
+    slow: Option<bool>,
+    fail_flush: Option<bool>,
+    tells: Option<bool>,
+}
+
+impl api::codec::Object for MemoryOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            size: from.optional("size")?,
+            slow: from.optional("slow")?,
+            fail_flush: from.optional("fail-flush")?,
+            tells: from.optional("tells")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("size", &self.size);
+        to.put_optional("slow", &self.slow);
+        to.put_optional("fail-flush", &self.fail_flush);
+        to.put_optional("tells", &self.tells);
+    }
+}
+
+fn open_memory(_: &mut OpenContext, options: MemoryOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let mut options = options;
-        let size = options.take_u64("size")?.unwrap_or(1 << 20);
-        let slow = AtomicBool::new(options.take_bool("slow")?.unwrap_or(false));
-        let fail_flush = options.take_bool("fail-flush")?.unwrap_or(false);
-        let tells = options.take_bool("tells")?.unwrap_or(false);
-        options.finish()?;
+        let size = options.size.unwrap_or(1 << 20);
+        let slow = AtomicBool::new(options.slow.unwrap_or(false));
+        let fail_flush = options.fail_flush.unwrap_or(false);
+        let tells = options.tells.unwrap_or(false);
         let driver = Memory { bytes: Mutex::new(vec![0; size as usize]), slow, fail_flush, tells };
         Ok(Opened { driver: Arc::new(driver), filename: Some("mem:".to_owned()) })
     })
@@ -143,14 +157,29 @@ impl Token for Publish {
     }
 }
 
-fn open_overlay(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+/// What an overlay is opened with.
+#[derive(Default)]
+struct OverlayOptions {
+    lends: Option<bool>,
+    counts: Option<bool>,
+}
+
+impl api::codec::Object for OverlayOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { lends: from.optional("lends")?, counts: from.optional("counts")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("lends", &self.lends);
+        to.put_optional("counts", &self.counts);
+    }
+}
+
+fn open_overlay(context: &mut OpenContext, options: OverlayOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let mut options = options;
-        let (child, file) = context.file(&mut options).await?;
-        context.backing(&mut options, None).await?;
-        let lends = options.take_bool("lends")?.unwrap_or(false);
-        let counts = options.take_bool("counts")?.unwrap_or(false);
-        options.finish()?;
+        let (child, file) = context.file().await?;
+        context.backing(None).await?;
+        let (lends, counts) = (options.lends.unwrap_or(false), options.counts.unwrap_or(false));
         let allocated = Arc::new(Mutex::new(vec![false; (file.length() / SECTOR) as usize]));
         Ok(Opened {
             driver: Arc::new(Overlay { edges: context.edges().clone(), child, allocated, lends, counts }),

@@ -5,10 +5,11 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
+use api::RawOptions;
 use block::{
-    Action, BlockError, ChildId, Common, CreateOption, Driver, DriverKind, DriverType, Edge, Edges,
-    ErrorKind, Extent, ExtentKind, Facts, MapChange, OpenContext, Opened, Opt, OptionKind, Options, Perms,
-    Reopened, Request, Result, Share, Want, WritePlan,
+    Action, BlockError, ChildId, Common, CreateOption, Driver, DriverType, Edge, Edges, ErrorKind, Extent,
+    ExtentKind, Facts, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, Perms, Reopened,
+    Request, Result, Share, Want, WritePlan, not_negative,
 };
 use guard::{Guard, GuardedChange};
 use rt::{BoxFuture, Buf};
@@ -23,14 +24,9 @@ const WHOLE: u64 = u64::MAX;
 /// The `raw` driver.
 pub const RAW: DriverType = DriverType {
     name: "raw",
-    kind: DriverKind::Format,
-    probe: None,
-    prefixes: &[],
-    parse_filename: None,
-    open,
+    open: &Open(open),
     create: Some(block::create_plain),
     judge: Some(block::judge_plain),
-    claim: None,
     create_options: &[
         CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
         CreateOption {
@@ -39,15 +35,13 @@ pub const RAW: DriverType = DriverType {
             help: "Preallocation mode (allowed values: off, falloc, full)",
         },
     ],
-    supports_backing: false,
+    ..DriverType::FORMAT
 };
 
-fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+fn open(context: &mut OpenContext, options: RawOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let mut options = options;
-        let (child, file) = context.file(&mut options).await?;
-        let window = take_window(&mut options)?;
-        options.finish()?;
+        let window = window(&options)?;
+        let (child, file) = context.file().await?;
         let window = window.map(|w| w.within(file.length())).transpose()?;
         let raw = Raw {
             edges: context.edges().clone(),
@@ -80,8 +74,8 @@ struct Window {
     size: u64,
 }
 
-fn take_window(options: &mut Options) -> Result<Option<Asked>> {
-    let (offset, size) = (options.take_u64("offset")?, options.take_u64("size")?);
+fn window(options: &RawOptions) -> Result<Option<Asked>> {
+    let (offset, size) = (not_negative("offset", options.offset)?, not_negative("size", options.size)?);
     if size.is_some_and(|s| s % SECTOR != 0) {
         return Err(BlockError::invalid("Specified size is not multiple of 512"));
     }
@@ -251,10 +245,8 @@ impl Driver for Raw {
 
     fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
-            let mut options = options;
-            let asked = take_window(&mut options)?;
-            options.finish()?;
-            let window = asked.map(|w| w.within(self.edges.need(self.child)?.length())).transpose()?;
+            let window = window(&options.read()?)?;
+            let window = window.map(|w| w.within(self.edges.need(self.child)?.length())).transpose()?;
             Ok(Box::new(move || {
                 self.offset.store(window.map_or(0, |w| w.offset), Release);
                 self.size.store(window.map_or(WHOLE, |w| w.size), Release);

@@ -6,8 +6,7 @@
 //! Magic numbers: the formats' own specifications (VMware *Virtual Disk Format 5.0*, Microsoft *VHD* 1.0 and *VHDX*
 //! 1.00, LUKS1 and LUKS2 *On-Disk Format*, QEMU's documents of qed and parallels), and the images themselves for the rest.
 //! The scores are those of the field: 100 for a magic number, 2 for a name or the start of a script.
-use block::{BlockError, DriverKind, DriverType, Glimpse, OpenContext, Opened, Options, Result};
-use rt::BoxFuture;
+use block::{DriverType, Glimpse};
 
 pub const VMDK: DriverType = row("vmdk", vmdk);
 pub const VDI: DriverType = row("vdi", |seen| magic(seen.head, 0x40, b"\x7f\x10\xda\xbe"));
@@ -27,23 +26,7 @@ const CERTAIN: u32 = 100;
 const LIKELY: u32 = 2;
 
 const fn row(name: &'static str, probe: fn(&Glimpse<'_>) -> u32) -> DriverType {
-    DriverType {
-        name,
-        kind: DriverKind::Recognised,
-        probe: Some(probe),
-        prefixes: &[],
-        parse_filename: None,
-        open,
-        create: None,
-        judge: None,
-        claim: None,
-        create_options: &[],
-        supports_backing: false,
-    }
-}
-
-fn open(_: &mut OpenContext, _: Options) -> BoxFuture<'_, Result<Opened>> {
-    Box::pin(async { Err(BlockError::unsupported("images of this format can't be opened yet")) })
+    DriverType { name, probe: Some(probe), ..DriverType::RECOGNISED }
 }
 
 fn stands_at(bytes: &[u8], at: usize, magic: &[u8]) -> bool {

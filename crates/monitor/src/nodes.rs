@@ -1,11 +1,10 @@
 //! Nodes in the schema's words: what they are, and what they have done.
 use crate::events::int;
-use crate::options;
 use api::{
     BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockStatsSpecific, BlockdevCacheInfo, BlockdevChild,
     BlockdevDetectZeroesOptions, Decode, Dict, ImageInfo, Value,
 };
-use block::{Backend, Child, Common, DriverInfo, Node, OpCount, Options, resolve_filename};
+use block::{Backend, Child, Common, DriverInfo, Node, OpCount, Opt, Options, resolve_filename};
 use std::sync::Arc;
 
 /// Most layers that one description tells of.
@@ -119,11 +118,11 @@ fn dirty_below(node: &Node) -> Option<bool> {
 
 /// What a driver tells by the names of the schema, as a type of the schema.
 fn typed<T: Decode>(options: &Options) -> Option<T> {
-    decoded(options::dict(options))
+    decoded(Opt::Dict(options.clone()).into())
 }
 
 fn typed_specific<T: Decode>(kind: &str, data: &Options) -> Option<T> {
-    let members = [("type", Value::from(kind)), ("data", options::dict(data))];
+    let members = [("type", Value::from(kind)), ("data", Opt::Dict(data.clone()).into())];
     decoded(Value::Dict(members.into_iter().collect::<Dict>()))
 }
 
@@ -153,7 +152,7 @@ pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
 
 fn specific_stats(node: &Node) -> Option<BlockStatsSpecific> {
     let statistics = node.driver().statistics()?;
-    let figures = statistics.iter().map(|(name, figure)| (*name, options::to_value(figure)));
+    let figures = statistics.iter().map(|(name, figure)| (*name, Value::from(figure.clone())));
     decoded(Value::Dict(
         [("driver", Value::from(node.driver_name()))].into_iter().chain(figures).collect::<Dict>(),
     ))

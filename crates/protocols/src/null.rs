@@ -1,7 +1,8 @@
 //! `null-co`: takes every write, keeps nothing. For measuring what is above it.
+use api::BlockdevOptionsNull;
 use block::{
-    BlockError, Driver, DriverKind, DriverType, Extent, ExtentKind, Facts, OpenContext, Opened, Options,
-    Request, Result, Want,
+    BlockError, Driver, DriverType, Extent, ExtentKind, Facts, Open, OpenContext, Opened, Options, Request,
+    Result, Want, not_negative,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -14,16 +15,10 @@ const DEFAULT_SIZE: u64 = 1 << 30;
 /// The `null-co` driver.
 pub const NULL_CO: DriverType = DriverType {
     name: "null-co",
-    kind: DriverKind::Protocol,
-    probe: None,
     prefixes: &["null-co:"],
     parse_filename: Some(parse_filename),
-    open,
-    create: None,
-    judge: None,
-    claim: None,
-    create_options: &[],
-    supports_backing: false,
+    open: &Open(open),
+    ..DriverType::PROTOCOL
 };
 
 fn parse_filename(name: &str) -> Result<Options> {
@@ -33,17 +28,15 @@ fn parse_filename(name: &str) -> Result<Options> {
     }
 }
 
-fn open(_: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let mut options = options;
-        let size = options.take_u64("size")?.unwrap_or(DEFAULT_SIZE);
-        let latency = options.take_u64("latency-ns")?.unwrap_or(0);
+        let size = not_negative("size", options.size)?.unwrap_or(DEFAULT_SIZE);
+        let latency = options.latency_ns.unwrap_or(0);
         if i64::try_from(latency).is_err() {
             return Err(BlockError::invalid("latency-ns is invalid: it must be less than 2^63"));
         }
         let latency = Duration::from_nanos(latency);
-        let read_zeroes = options.take_bool("read-zeroes")?.unwrap_or(false);
-        options.finish()?;
+        let read_zeroes = options.read_zeroes.unwrap_or(false);
         if i64::try_from(size).is_err() {
             return Err(BlockError::invalid("size is larger than 2^63 bytes"));
         }

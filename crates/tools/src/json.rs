@@ -4,5 +4,5 @@ use block::Opt;
 
 /// Prints a value over several lines, without a line end after the last.
 pub fn pretty(value: &Opt) -> String {
-    api::json::to_pretty(&monitor::options::to_value(value))
+    api::json::to_pretty(&value.clone().into())
 }

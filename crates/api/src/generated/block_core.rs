@@ -198,30 +198,51 @@ impl Object for BlockdevOptionsGenericCOWFormat {
 }
 object_codec!(BlockdevOptionsGenericCOWFormat);
 
-/// A disk as it is, or a part of one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BlockdevOptionsRaw {
-    /// The file.
-    pub file: BlockdevRef,
+/// What a raw disk is opened with, beside its file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RawOptions {
     /// First byte of the part; 0 if absent.
     pub offset: Option<i64>,
     /// Bytes of the part; up to the end if absent.
     pub size: Option<i64>,
 }
 
+impl Object for RawOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { offset: from.optional("offset")?, size: from.optional("size")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("offset", &self.offset);
+        to.put_optional("size", &self.size);
+    }
+}
+object_codec!(RawOptions);
+
+/// A disk as it is, or a part of one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsRaw {
+    /// First byte of the part; 0 if absent.
+    pub offset: Option<i64>,
+    /// Bytes of the part; up to the end if absent.
+    pub size: Option<i64>,
+    /// The file.
+    pub file: BlockdevRef,
+}
+
 impl Object for BlockdevOptionsRaw {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            file: from.required("file")?,
             offset: from.optional("offset")?,
             size: from.optional("size")?,
+            file: from.required("file")?,
         })
     }
 
     fn put(&self, to: &mut Dict) {
-        to.put("file", &self.file);
         to.put_optional("offset", &self.offset);
         to.put_optional("size", &self.size);
+        to.put("file", &self.file);
     }
 }
 object_codec!(BlockdevOptionsRaw);
@@ -329,13 +350,9 @@ impl Encode for Qcow2OverlapChecks {
     }
 }
 
-/// An image in the qcow2 format.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BlockdevOptionsQcow2 {
-    /// The file.
-    pub file: BlockdevRef,
-    /// The backing image; the one that the image names, if absent; none, if null.
-    pub backing: Option<BlockdevRefOrNull>,
+/// What a qcow2 image is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Qcow2Options {
     /// Whether reference counts may be stale while the image is open; as the image says, if absent.
     pub lazy_refcounts: Option<bool>,
     /// Whether a guest's discard reaches the file; as `discard` says, if absent.
@@ -360,11 +377,9 @@ pub struct BlockdevOptionsQcow2 {
     pub cache_clean_interval: Option<i64>,
 }
 
-impl Object for BlockdevOptionsQcow2 {
+impl Object for Qcow2Options {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            file: from.required("file")?,
-            backing: from.optional("backing")?,
             lazy_refcounts: from.optional("lazy-refcounts")?,
             pass_discard_request: from.optional("pass-discard-request")?,
             pass_discard_snapshot: from.optional("pass-discard-snapshot")?,
@@ -380,8 +395,6 @@ impl Object for BlockdevOptionsQcow2 {
     }
 
     fn put(&self, to: &mut Dict) {
-        to.put("file", &self.file);
-        to.put_optional("backing", &self.backing);
         to.put_optional("lazy-refcounts", &self.lazy_refcounts);
         to.put_optional("pass-discard-request", &self.pass_discard_request);
         to.put_optional("pass-discard-snapshot", &self.pass_discard_snapshot);
@@ -393,6 +406,74 @@ impl Object for BlockdevOptionsQcow2 {
         to.put_optional("l2-cache-entry-size", &self.l2_cache_entry_size);
         to.put_optional("refcount-cache-size", &self.refcount_cache_size);
         to.put_optional("cache-clean-interval", &self.cache_clean_interval);
+    }
+}
+object_codec!(Qcow2Options);
+
+/// An image in the qcow2 format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsQcow2 {
+    /// Whether reference counts may be stale while the image is open; as the image says, if absent.
+    pub lazy_refcounts: Option<bool>,
+    /// Whether a guest's discard reaches the file; as `discard` says, if absent.
+    pub pass_discard_request: Option<bool>,
+    /// Whether what a deleted snapshot held is discarded in the file; it is if absent.
+    pub pass_discard_snapshot: Option<bool>,
+    /// Whether whatever else becomes free is discarded in the file; not if absent.
+    pub pass_discard_other: Option<bool>,
+    /// Whether discarded clusters stay allocated, to keep the image in order; not if absent.
+    pub discard_no_unref: Option<bool>,
+    /// Which structures a metadata write is checked against.
+    pub overlap_check: Option<Qcow2OverlapChecks>,
+    /// Most bytes of tables in memory.
+    pub cache_size: Option<i64>,
+    /// Most bytes of L2 tables in memory.
+    pub l2_cache_size: Option<i64>,
+    /// Bytes of an L2 table that are loaded at once.
+    pub l2_cache_entry_size: Option<i64>,
+    /// Most bytes of refcount blocks in memory.
+    pub refcount_cache_size: Option<i64>,
+    /// Seconds after which unused tables leave memory; 0 is never.
+    pub cache_clean_interval: Option<i64>,
+    /// The file.
+    pub file: BlockdevRef,
+    /// The backing image; the one that the image names, if absent; none, if null.
+    pub backing: Option<BlockdevRefOrNull>,
+}
+
+impl Object for BlockdevOptionsQcow2 {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            lazy_refcounts: from.optional("lazy-refcounts")?,
+            pass_discard_request: from.optional("pass-discard-request")?,
+            pass_discard_snapshot: from.optional("pass-discard-snapshot")?,
+            pass_discard_other: from.optional("pass-discard-other")?,
+            discard_no_unref: from.optional("discard-no-unref")?,
+            overlap_check: from.optional("overlap-check")?,
+            cache_size: from.optional("cache-size")?,
+            l2_cache_size: from.optional("l2-cache-size")?,
+            l2_cache_entry_size: from.optional("l2-cache-entry-size")?,
+            refcount_cache_size: from.optional("refcount-cache-size")?,
+            cache_clean_interval: from.optional("cache-clean-interval")?,
+            file: from.required("file")?,
+            backing: from.optional("backing")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
+        to.put_optional("pass-discard-request", &self.pass_discard_request);
+        to.put_optional("pass-discard-snapshot", &self.pass_discard_snapshot);
+        to.put_optional("pass-discard-other", &self.pass_discard_other);
+        to.put_optional("discard-no-unref", &self.discard_no_unref);
+        to.put_optional("overlap-check", &self.overlap_check);
+        to.put_optional("cache-size", &self.cache_size);
+        to.put_optional("l2-cache-size", &self.l2_cache_size);
+        to.put_optional("l2-cache-entry-size", &self.l2_cache_entry_size);
+        to.put_optional("refcount-cache-size", &self.refcount_cache_size);
+        to.put_optional("cache-clean-interval", &self.cache_clean_interval);
+        to.put("file", &self.file);
+        to.put_optional("backing", &self.backing);
     }
 }
 object_codec!(BlockdevOptionsQcow2);
@@ -428,6 +509,94 @@ impl Object for BlockdevOptionsNbd {
     }
 }
 object_codec!(BlockdevOptionsNbd);
+
+/// What every node may be told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevCommonOptions {
+    /// What a discard does; it is ignored if absent.
+    pub discard: Option<BlockdevDiscardOptions>,
+    /// How the host's page cache is used; children take it over where they say nothing.
+    pub cache: Option<BlockdevCacheOptions>,
+    /// Whether it can't be written; it can if absent.
+    pub read_only: Option<bool>,
+    /// Whether it may become read-only by itself where writing is not allowed; not if absent.
+    pub auto_read_only: Option<bool>,
+    /// Whether others may do with the image whatever they like; only for read-only nodes.
+    pub force_share: Option<bool>,
+    /// What becomes of written zeros.
+    pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
+}
+
+impl Object for BlockdevCommonOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            discard: from.optional("discard")?,
+            cache: from.optional("cache")?,
+            read_only: from.optional("read-only")?,
+            auto_read_only: from.optional("auto-read-only")?,
+            force_share: from.optional("force-share")?,
+            detect_zeroes: from.optional("detect-zeroes")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("discard", &self.discard);
+        to.put_optional("cache", &self.cache);
+        to.put_optional("read-only", &self.read_only);
+        to.put_optional("auto-read-only", &self.auto_read_only);
+        to.put_optional("force-share", &self.force_share);
+        to.put_optional("detect-zeroes", &self.detect_zeroes);
+    }
+}
+object_codec!(BlockdevCommonOptions);
+
+/// What every node has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsBase {
+    /// What a discard does; it is ignored if absent.
+    pub discard: Option<BlockdevDiscardOptions>,
+    /// How the host's page cache is used; children take it over where they say nothing.
+    pub cache: Option<BlockdevCacheOptions>,
+    /// Whether it can't be written; it can if absent.
+    pub read_only: Option<bool>,
+    /// Whether it may become read-only by itself where writing is not allowed; not if absent.
+    pub auto_read_only: Option<bool>,
+    /// Whether others may do with the image whatever they like; only for read-only nodes.
+    pub force_share: Option<bool>,
+    /// What becomes of written zeros.
+    pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
+    /// Its driver.
+    pub driver: BlockdevDriver,
+    /// Its name; needed for a node that is not written inside another.
+    pub node_name: Option<String>,
+}
+
+impl Object for BlockdevOptionsBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            discard: from.optional("discard")?,
+            cache: from.optional("cache")?,
+            read_only: from.optional("read-only")?,
+            auto_read_only: from.optional("auto-read-only")?,
+            force_share: from.optional("force-share")?,
+            detect_zeroes: from.optional("detect-zeroes")?,
+            driver: from.required("driver")?,
+            node_name: from.optional("node-name")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("discard", &self.discard);
+        to.put_optional("cache", &self.cache);
+        to.put_optional("read-only", &self.read_only);
+        to.put_optional("auto-read-only", &self.auto_read_only);
+        to.put_optional("force-share", &self.force_share);
+        to.put_optional("detect-zeroes", &self.detect_zeroes);
+        to.put("driver", &self.driver);
+        to.put_optional("node-name", &self.node_name);
+    }
+}
+object_codec!(BlockdevOptionsBase);
 
 /// The part of [`BlockdevOptions`] that depends on `driver`.
 #[derive(Debug, Clone, PartialEq)]
@@ -485,8 +654,6 @@ impl BlockdevOptionsBranch {
 /// What a node is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevOptions {
-    /// Its name; needed for a node that is not written inside another.
-    pub node_name: Option<String>,
     /// What a discard does; it is ignored if absent.
     pub discard: Option<BlockdevDiscardOptions>,
     /// How the host's page cache is used; children take it over where they say nothing.
@@ -499,33 +666,35 @@ pub struct BlockdevOptions {
     pub force_share: Option<bool>,
     /// What becomes of written zeros.
     pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
+    /// Its name; needed for a node that is not written inside another.
+    pub node_name: Option<String>,
     /// What depends on `driver`.
     pub branch: BlockdevOptionsBranch,
 }
 
 impl Object for BlockdevOptions {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
-        let tag = from.required("driver")?;
-        let node_name = from.optional("node-name")?;
         let discard = from.optional("discard")?;
         let cache = from.optional("cache")?;
         let read_only = from.optional("read-only")?;
         let auto_read_only = from.optional("auto-read-only")?;
         let force_share = from.optional("force-share")?;
         let detect_zeroes = from.optional("detect-zeroes")?;
+        let tag = from.required("driver")?;
+        let node_name = from.optional("node-name")?;
         let branch = BlockdevOptionsBranch::take_branch(tag, from)?;
-        Ok(Self { node_name, discard, cache, read_only, auto_read_only, force_share, detect_zeroes, branch })
+        Ok(Self { discard, cache, read_only, auto_read_only, force_share, detect_zeroes, node_name, branch })
     }
 
     fn put(&self, to: &mut Dict) {
-        to.put("driver", &self.branch.driver());
-        to.put_optional("node-name", &self.node_name);
         to.put_optional("discard", &self.discard);
         to.put_optional("cache", &self.cache);
         to.put_optional("read-only", &self.read_only);
         to.put_optional("auto-read-only", &self.auto_read_only);
         to.put_optional("force-share", &self.force_share);
         to.put_optional("detect-zeroes", &self.detect_zeroes);
+        to.put("driver", &self.branch.driver());
+        to.put_optional("node-name", &self.node_name);
         self.branch.put_branch(to);
     }
 }

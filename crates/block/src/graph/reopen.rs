@@ -125,6 +125,7 @@ impl Graph {
         let read_only = common.read_only;
         let kept = if backing.is_none() { node.backing() } else { None };
         following(kept, &old, &common, plans);
+        let options = node.driver_type.adapted(options)?;
         let own = Plan { node, common, own: Some(options), backing };
         if read_only {
             plans.push(own);

@@ -6,6 +6,7 @@ use super::image::{Children, Image};
 use super::info::{self, Listed};
 use super::options::Settings;
 use super::overlap;
+use api::Qcow2Options;
 use block::{
     BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
     Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened,
@@ -18,10 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
 /// Opens an image.
-pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let mut options = options;
-        let (file_id, file) = context.file(&mut options).await?;
+        let (file_id, file) = context.file().await?;
         let header = Header::read(&file).await?;
         let listed = Listed::read(&file, &header).await;
         if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
@@ -32,11 +32,10 @@ pub(super) fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_,
         }
         let common = context.common().clone();
         let discards = common.discard == Discard::Unmap;
-        let settings = Settings::take(&mut options, discards, &header, context.limits())?;
+        let settings = Settings::new(&options, discards, &header, context.limits())?;
         let thin_data = holds_less_than_it_maps(&file, header.cluster_size());
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
-        let (backing, _) = context.backing(&mut options, Some(&link)).await?;
-        options.finish()?;
+        let (backing, _) = context.backing(Some(&link)).await?;
         let children = Children { edges: context.edges().clone(), file: file_id, backing };
         let image = Image::new(header, children, context.domain().clone(), context.notices(), settings);
         image.regions.set_snapshots(&listed.snapshots);
@@ -262,10 +261,8 @@ impl Driver for Qcow2 {
     fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         let discards = common.discard == Discard::Unmap;
         Box::pin(async move {
-            let mut options = options;
             let header = self.image.header.read().clone();
-            let settings = Settings::take(&mut options, discards, &header, block::Limits::default())?;
-            options.finish()?;
+            let settings = Settings::new(&options.read()?, discards, &header, block::Limits::default())?;
             let inactive = self.inactive_tables(settings.checks.has("inactive-l2")).await?;
             Ok(Box::new(move || {
                 self.image.regions.set_inactive(inactive);

@@ -46,21 +46,19 @@ mod uniform;
 #[cfg(test)]
 mod tests;
 
-use block::{DriverKind, DriverType, Glimpse};
+use block::{DriverType, Glimpse, Open};
 
 /// The `qcow2` driver.
 pub const QCOW2: DriverType = DriverType {
     name: "qcow2",
-    kind: DriverKind::Format,
     probe: Some(probe),
-    prefixes: &[],
-    parse_filename: None,
-    open: driver::open,
+    adapt: Some(options::adapt),
+    open: &Open(driver::open),
     create: Some(|request| Box::pin(create::create(request))),
     judge: Some(create::judge),
-    claim: None,
     create_options: create::OPTIONS,
     supports_backing: true,
+    ..DriverType::FORMAT
 };
 
 /// The magic, and a version that there is.

@@ -2,7 +2,8 @@
 use super::entry::DEFAULT_SLICE;
 use super::header::Header;
 use super::overlap::Checks;
-use block::{BlockError, Limits, Opt, Options, Result};
+use api::{Enumeration, Qcow2Options, Qcow2OverlapCheckMode, Qcow2OverlapChecks};
+use block::{BlockError, Limits, Opt, Options, Result, not_negative};
 
 /// Default bytes of refcounts held in memory.
 const COUNT_CACHE: u64 = 1 << 20;
@@ -41,37 +42,27 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Takes this driver's options. `discards`: the node passes discards on.
-    pub fn take(options: &mut Options, discards: bool, header: &Header, limits: Limits) -> Result<Self> {
-        let lazy_counts = options.take_bool("lazy-refcounts")?.unwrap_or(header.has_lazy_refcounts());
+    /// What these options mean for this image. `discards`: the node passes discards on.
+    pub fn new(options: &Qcow2Options, discards: bool, header: &Header, limits: Limits) -> Result<Self> {
+        let lazy_counts = options.lazy_refcounts.unwrap_or(header.has_lazy_refcounts());
         if lazy_counts && header.version < 3 {
             let text = "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
             return Err(BlockError::invalid(text));
         }
-        let checks = take_overlap_check(options)?;
-        let pass_request = options.take_bool("pass-discard-request")?.unwrap_or(discards);
-        let pass_snapshot = options.take_bool("pass-discard-snapshot")?.unwrap_or(true);
-        let pass_other = options.take_bool("pass-discard-other")?.unwrap_or(false);
-        let keep_discarded = options.take_bool("discard-no-unref")?.unwrap_or(false);
+        let checks = checks(options.overlap_check.as_ref());
+        let pass_request = options.pass_discard_request.unwrap_or(discards);
+        let pass_snapshot = options.pass_discard_snapshot.unwrap_or(true);
+        let pass_other = options.pass_discard_other.unwrap_or(false);
+        let keep_discarded = options.discard_no_unref.unwrap_or(false);
         if keep_discarded && header.version < 3 {
             return Err(BlockError::invalid("discard-no-unref is only supported since qcow2 version 3"));
         }
-        let slice = take_entry_size(options, header.cluster_size())?;
-        let clean_interval = options.take_u64("cache-clean-interval")?.unwrap_or(u64::from(CLEAN_INTERVAL));
+        let slice = entry_size(options, header.cluster_size())?;
+        let clean_interval = not_negative("cache-clean-interval", options.cache_clean_interval)?;
+        let clean_interval = clean_interval.unwrap_or(u64::from(CLEAN_INTERVAL));
         let clean_interval =
             u32::try_from(clean_interval).map_err(|_| BlockError::invalid("Cache clean interval too big"))?;
-        let (table_cache, count_cache) = take_cache_sizes(options, header, slice, limits)?;
-        if options.take_dict("encrypt")?.is_some() {
-            return Err(BlockError::unsupported(
-                "option 'encrypt': encrypted qcow2 images are not supported yet",
-            ));
-        }
-        if options.get("data-file").is_some_and(|o| *o != Opt::Null) {
-            return Err(BlockError::unsupported(
-                "option 'data-file': external data files are not supported yet",
-            ));
-        }
-        options.take("data-file");
+        let (table_cache, count_cache) = cache_sizes(options, header, slice, limits)?;
         Ok(Self {
             pass_request,
             pass_snapshot,
@@ -88,8 +79,9 @@ impl Settings {
 }
 
 /// Bytes that are read of an L2 table at a time.
-fn take_entry_size(options: &mut Options, cluster_size: u64) -> Result<u64> {
-    let size = options.take_u64("l2-cache-entry-size")?.unwrap_or(DEFAULT_SLICE.min(cluster_size));
+fn entry_size(options: &Qcow2Options, cluster_size: u64) -> Result<u64> {
+    let size = not_negative("l2-cache-entry-size", options.l2_cache_entry_size)?;
+    let size = size.unwrap_or(DEFAULT_SLICE.min(cluster_size));
     if size.is_power_of_two() && (512..=cluster_size).contains(&size) {
         return Ok(size);
     }
@@ -100,16 +92,16 @@ fn take_entry_size(options: &mut Options, cluster_size: u64) -> Result<u64> {
 
 /// Bytes of tables and of refcounts that are held, with slices of `slice` bytes. What is given holds; of a total, the
 /// tables get what the whole disk needs at most, and the refcounts what is left.
-fn take_cache_sizes(
-    options: &mut Options,
+fn cache_sizes(
+    options: &Qcow2Options,
     header: &Header,
     slice: u64,
     limits: Limits,
 ) -> Result<(usize, usize)> {
     let cluster_size = header.cluster_size();
-    let total = options.take_u64("cache-size")?;
-    let tables = options.take_u64("l2-cache-size")?;
-    let counts = options.take_u64("refcount-cache-size")?;
+    let total = not_negative("cache-size", options.cache_size)?;
+    let tables = not_negative("l2-cache-size", options.l2_cache_size)?;
+    let counts = not_negative("refcount-cache-size", options.refcount_cache_size)?;
     match (total, tables, counts) {
         (Some(_), Some(_), Some(_)) => {
             let text = "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time";
@@ -147,37 +139,78 @@ fn take_cache_sizes(
 }
 
 /// The structures that are checked: those of the template, with single ones on or off.
-fn take_overlap_check(options: &mut Options) -> Result<Checks> {
+fn checks(given: Option<&Qcow2OverlapChecks>) -> Checks {
+    let flags = match given {
+        None => return Checks::CACHED,
+        Some(Qcow2OverlapChecks::Mode(mode)) => return Checks::of_template(*mode),
+        Some(Qcow2OverlapChecks::Flags(flags)) => flags,
+    };
+    let mut checks = flags.template.map_or(Checks::CACHED, Checks::of_template);
+    let single = [
+        ("main-header", flags.main_header),
+        ("active-l1", flags.active_l1),
+        ("active-l2", flags.active_l2),
+        ("refcount-table", flags.refcount_table),
+        ("refcount-block", flags.refcount_block),
+        ("snapshot-table", flags.snapshot_table),
+        ("inactive-l1", flags.inactive_l1),
+        ("inactive-l2", flags.inactive_l2),
+        ("bitmap-directory", flags.bitmap_directory),
+    ];
+    for (name, on) in single {
+        if let Some(on) = on {
+            checks.set(name, on);
+        }
+    }
+    checks
+}
+
+/// Brings the other forms of options into the schema's, and refuses what can't be had yet by its name.
+pub(super) fn adapt(options: &mut Options) -> Result<()> {
+    adapt_overlap_check(options)?;
+    if options.take_dict("encrypt")?.is_some() {
+        return Err(BlockError::unsupported(
+            "option 'encrypt': encrypted qcow2 images are not supported yet",
+        ));
+    }
+    match options.take("data-file") {
+        None | Some(Opt::Null) => Ok(()),
+        Some(_) => {
+            Err(BlockError::unsupported("option 'data-file': external data files are not supported yet"))
+        }
+    }
+}
+
+/// A template may stand beside single checks: it is one of them then.
+fn adapt_overlap_check(options: &mut Options) -> Result<()> {
     const NAME: &str = "overlap-check";
     let flat = match options.get(NAME) {
         Some(Opt::Str(_)) => options.take_str(NAME)?,
         _ => None,
     };
-    let mut parts = options.take_dict(NAME)?.unwrap_or_default();
-    let nested = parts.take_str("template")?;
-    if let (Some(flat), Some(nested)) = (&flat, &nested)
+    let Some(mut parts) = options.take_dict(NAME)?.or(flat.is_some().then(Options::new)) else {
+        return Ok(());
+    };
+    if let (Some(flat), Some(nested)) = (&flat, parts.get_str("template"))
         && flat != nested
     {
         return Err(BlockError::invalid(format!(
             "'{NAME}' is '{flat}' and '{NAME}.template' is '{nested}': give only one of the two"
         )));
     }
-    let mut checks = match flat.or(nested).as_deref() {
-        None => Checks::CACHED,
-        Some(template) => Checks::of_template(template).ok_or_else(|| {
-            BlockError::invalid(format!(
-                "Unsupported value '{template}' for qcow2 option '{NAME}'. Allowed are any of the following: none, \
-                 constant, cached, all"
-            ))
-        })?,
-    };
-    for option in Checks::options() {
-        if let Some(on) = parts.take_bool(option)? {
-            checks.set(option, on);
-        }
+    if let Some(flat) = flat {
+        parts.set("template", Opt::Str(flat));
     }
-    parts.finish_in(NAME)?;
-    Ok(checks)
+    if let Some(template) = parts.get_str("template")
+        && Qcow2OverlapCheckMode::from_name(template).is_none()
+    {
+        return Err(BlockError::invalid(format!(
+            "Unsupported value '{template}' for qcow2 option '{NAME}'. Allowed are any of the following: none, \
+             constant, cached, all"
+        )));
+    }
+    options.set(NAME, Opt::Dict(parts));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -186,8 +219,7 @@ mod tests {
 
     fn sizes(disk: u64, options: Options) -> Result<(u64, u64)> {
         let header = Header::new(3, 16, disk);
-        let mut options = options;
-        let settings = Settings::take(&mut options, false, &header, Limits::default())?;
+        let settings = Settings::new(&options.read()?, false, &header, Limits::default())?;
         Ok((settings.table_cache as u64, settings.count_cache as u64))
     }
 
@@ -214,15 +246,13 @@ mod tests {
 
     #[test]
     fn single_overlap_checks_go_over_the_template() {
-        let checks = |pairs: &[(&str, &str)]| {
+        let given = |pairs: &[(&str, &str)]| {
             let mut options = pairs.iter().fold(Options::new(), |all, (name, word)| all.with_str(name, word));
-            let checks = take_overlap_check(&mut options)?;
-            options.finish().map(|()| checks)
+            options = options.nested();
+            adapt(&mut options)?;
+            options.read::<Qcow2Options>().map(|options| checks(options.overlap_check.as_ref()))
         };
-        let on = |pairs: &[(&str, &str)]| {
-            let checks = checks(pairs).unwrap();
-            Checks::options().filter(|option| checks.has(option)).count()
-        };
+        let on = |pairs: &[(&str, &str)]| given(pairs).unwrap().count();
         assert_eq!(on(&[]), 8);
         assert_eq!(on(&[("overlap-check", "none")]), 0);
         assert_eq!(on(&[("overlap-check", "constant")]), 5);
@@ -230,9 +260,9 @@ mod tests {
         assert_eq!(on(&[("overlap-check.template", "all"), ("overlap-check.active-l2", "off")]), 8);
         assert_eq!(on(&[("overlap-check", "none"), ("overlap-check.main-header", "on")]), 1);
         assert_eq!(on(&[("overlap-check", "all"), ("overlap-check.template", "all")]), 9);
-        let refused = checks(&[("overlap-check", "none"), ("overlap-check.template", "all")]).unwrap_err();
+        let refused = given(&[("overlap-check", "none"), ("overlap-check.template", "all")]).unwrap_err();
         assert!(refused.message().contains("give only one of the two"), "{refused}");
-        let refused = checks(&[("overlap-check.bogus", "on")]).unwrap_err();
+        let refused = given(&[("overlap-check.bogus", "on")]).unwrap_err();
         assert!(refused.message().contains("'overlap-check.bogus'"), "{refused}");
     }
 }

@@ -14,6 +14,7 @@ use super::bitmaps;
 use super::entry::Geometry;
 use super::header::{Header, OFFSET_MASK};
 use super::snapshots::{Snapshot, Snapshots};
+use api::Qcow2OverlapCheckMode;
 use block::{BlockError, ErrorKind, Node, Result};
 use parking_lot::{Mutex, RwLock};
 use rt::BufMut;
@@ -64,15 +65,14 @@ impl Checks {
     /// What is checked where nothing is asked for: all but what must be looked for.
     pub const CACHED: Self = Self::upto(Template::Cached);
 
-    /// The template of this name.
-    pub fn of_template(name: &str) -> Option<Self> {
-        Some(Self::upto(match name {
-            "none" => Template::None,
-            "constant" => Template::Constant,
-            "cached" => Template::Cached,
-            "all" => Template::All,
-            _ => return None,
-        }))
+    /// What a template stands for.
+    pub fn of_template(mode: Qcow2OverlapCheckMode) -> Self {
+        Self::upto(match mode {
+            Qcow2OverlapCheckMode::None => Template::None,
+            Qcow2OverlapCheckMode::Constant => Template::Constant,
+            Qcow2OverlapCheckMode::Cached => Template::Cached,
+            Qcow2OverlapCheckMode::All => Template::All,
+        })
     }
 
     const fn upto(template: Template) -> Self {
@@ -84,9 +84,10 @@ impl Checks {
         Self(bits)
     }
 
-    /// Names of all options, in order.
-    pub fn options() -> impl Iterator<Item = &'static str> {
-        STRUCTURES.iter().map(|(option, _, _)| *option)
+    /// How many structures are checked.
+    #[cfg(test)]
+    pub fn count(self) -> u32 {
+        self.0.count_ones()
     }
 
     fn bit(of: impl Fn(&(&str, &str, Template)) -> bool) -> u16 {

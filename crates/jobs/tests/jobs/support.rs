@@ -1,6 +1,7 @@
 //! A world for tests: images in memory whose every request gives way to others at random, a copy-on-write format
 //! over them, and a sink that remembers.
-use api::{Enumeration, Event};
+use api::codec::{Members, NoArguments};
+use api::{DecodeError, Dict, Enumeration, Event};
 use block::*;
 use jobs::Sink;
 use parking_lot::Mutex;
@@ -13,32 +14,8 @@ pub const CLUSTER: u64 = 4096;
 
 /// The drivers.
 pub const DRIVERS: &[DriverType] = &[
-    DriverType {
-        name: "mem",
-        kind: DriverKind::Protocol,
-        probe: None,
-        prefixes: &[],
-        parse_filename: None,
-        open: open_mem,
-        create: None,
-        judge: None,
-        claim: None,
-        create_options: &[],
-        supports_backing: false,
-    },
-    DriverType {
-        name: "cow",
-        kind: DriverKind::Format,
-        probe: None,
-        prefixes: &[],
-        parse_filename: None,
-        open: open_cow,
-        create: None,
-        judge: None,
-        claim: None,
-        create_options: &[],
-        supports_backing: true,
-    },
+    DriverType { name: "mem", open: &Open(open_mem), ..DriverType::PROTOCOL },
+    DriverType { name: "cow", open: &Open(open_cow), supports_backing: true, ..DriverType::FORMAT },
 ];
 
 static SEED: AtomicU64 = AtomicU64::new(1);
@@ -73,11 +50,27 @@ struct Mem {
     bytes: Mutex<Vec<u8>>,
 }
 
-fn open_mem(_: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+/// What memory is opened with.
+#[derive(Default)]
+struct MemOptions {
+    size: Option<u64>,
+    name: Option<String>,
+}
+
+impl api::codec::Object for MemOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { size: from.optional("size")?, name: from.optional("name")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("size", &self.size);
+        to.put_optional("name", &self.name);
+    }
+}
+
+fn open_mem(_: &mut OpenContext, options: MemOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let size = options.take_u64("size")?.unwrap_or(0);
-        let name = options.take_str("name")?.unwrap_or_default();
-        options.finish()?;
+        let (size, name) = (options.size.unwrap_or(0), options.name.unwrap_or_default());
         let mem = Mem { name: name.clone(), bytes: Mutex::new(vec![0; size as usize]) };
         Ok(Opened { driver: Arc::new(mem), filename: Some(name) })
     })
@@ -155,11 +148,10 @@ struct Cow {
     link: Mutex<Option<String>>,
 }
 
-fn open_cow(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+fn open_cow(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let (child, file) = context.file(&mut options).await?;
-        let (_, backing) = context.backing(&mut options, None).await?;
-        options.finish()?;
+        let (child, file) = context.file().await?;
+        let (_, backing) = context.backing(None).await?;
         let clusters = file.length().div_ceil(CLUSTER) as usize;
         let cow = Cow {
             edges: context.edges().clone(),

@@ -13,13 +13,13 @@ mod create;
 mod lock;
 mod open;
 
+use api::{BlockdevOptionsFile, OnOffAuto};
 use arc_swap::ArcSwap;
 use block::{
-    BlockError, Common, Driver, DriverInfo, DriverKind, DriverType, ErrorKind, Extent, ExtentKind, Facts,
-    Flags, Identity, Opt, Options, Perms, Reopened, Request, Result, Source, Undo, Want,
+    BlockError, Common, Driver, DriverInfo, DriverType, ErrorKind, Extent, ExtentKind, Facts, Flags,
+    Identity, Open, Opt, Options, Perms, Reopened, Request, Result, Source, Undo, Want,
 };
 use lock::Locks;
-use open::Given;
 use parking_lot::Mutex;
 use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};
 use std::path::PathBuf;
@@ -29,31 +29,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 /// The `file` driver.
 pub const FILE: DriverType = DriverType {
     name: "file",
-    kind: DriverKind::Protocol,
-    probe: None,
     prefixes: &["file:"],
     parse_filename: Some(open::parse_filename),
-    open: open::open_file,
+    adapt: Some(open::adapt),
+    open: &Open(open::open_file),
     create: Some(block::create_plain),
     judge: Some(block::judge_plain),
     claim: Some(create::claim_file),
     create_options: create::FILE_OPTIONS,
-    supports_backing: false,
+    ..DriverType::PROTOCOL
 };
 
 /// The `host_device` driver.
 pub const HOST_DEVICE: DriverType = DriverType {
     name: "host_device",
-    kind: DriverKind::Protocol,
-    probe: None,
     prefixes: &["host_device:"],
     parse_filename: Some(open::parse_device_name),
-    open: open::open_device,
+    adapt: Some(open::adapt),
+    open: &Open(open::open_device),
     create: Some(block::create_plain),
     judge: Some(block::judge_plain),
-    claim: None,
     create_options: create::DEVICE_OPTIONS,
-    supports_backing: false,
+    ..DriverType::PROTOCOL
 };
 
 /// A file or device that is open.
@@ -64,7 +61,7 @@ pub(crate) struct FileDriver {
     file: Arc<ArcSwap<File>>,
     /// The page cache is passed by; changed only by a reopen.
     direct: AtomicBool,
-    given: Given,
+    given: BlockdevOptionsFile,
     device: bool,
     /// Device and inode.
     identity: Identity,
@@ -85,7 +82,7 @@ pub(crate) struct FileDriver {
 }
 
 impl FileDriver {
-    fn new(given: Given, file: File, direct: bool, locks: Option<Locks>) -> Result<Self> {
+    fn new(given: BlockdevOptionsFile, file: File, direct: bool, locks: Option<Locks>) -> Result<Self> {
         let filename = given.filename.clone();
         let what = || format!("Could not open '{filename}'");
         let stat = file.stat().map_err(|e| BlockError::os(what(), &e))?;
@@ -117,7 +114,7 @@ impl FileDriver {
 
     /// The same file, opened once more for what is asked.
     async fn opened_anew(&self, writable: bool, direct: bool) -> Result<File> {
-        open::reopen(&self.place, &self.file(), &self.given.open_options(writable, direct)).await
+        open::reopen(&self.place, &self.file(), &open::open_options(&self.given, writable, direct)).await
     }
 
     fn file(&self) -> File {
@@ -389,15 +386,13 @@ impl Driver for FileDriver {
     fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         let direct = common.direct;
         Box::pin(async move {
-            let mut options = options;
-            let said = |name: &str| options.get(name).is_some();
-            let (locking, aio) = (said("locking"), said("aio"));
-            let given = open::take(&mut options, direct)?;
-            options.finish()?;
+            let (given, old): (BlockdevOptionsFile, _) = (options.read()?, &self.given);
+            open::check_aio(given.aio, direct)?;
+            let locking = |locking: Option<OnOffAuto>| locking.unwrap_or(OnOffAuto::Auto);
             let changes = [
-                ("filename", given.filename != self.given.filename),
-                ("locking", locking && given.locking != self.given.locking),
-                ("aio", aio && given.aio != self.given.aio),
+                ("filename", given.filename != old.filename),
+                ("locking", given.locking.is_some() && locking(given.locking) != locking(old.locking)),
+                ("aio", given.aio.is_some() && given.aio != old.aio),
             ];
             match changes.iter().find(|(_, changes)| *changes) {
                 Some((name, _)) => Err(BlockError::invalid(format!(

@@ -1,58 +1,23 @@
 //! Opening files and devices: what their options mean, and the switch between writable and read-only.
 use super::FileDriver;
 use super::lock::Locks;
+use api::{BlockdevAioOptions, BlockdevOptionsFile, OnOffAuto};
 use block::{BlockError, ErrorKind, OpenContext, Opened, Options, Result};
 use rt::{BoxFuture, File, FileKind, FileStat, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The driver's own options.
-pub(super) struct Given {
-    pub(super) filename: String,
-    pub(super) locking: Locking,
-    pub(super) aio: Option<Aio>,
+/// How the file is opened. What need not wait is done at once whatever `aio` says.
+pub(super) fn open_options(given: &BlockdevOptionsFile, writable: bool, direct: bool) -> OpenOptions {
+    let threads = given.aio == Some(BlockdevAioOptions::Threads);
+    OpenOptions { read: true, write: writable, direct, threads, ..OpenOptions::default() }
 }
 
-/// Who does what must wait. What need not wait is done at once in any case.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Aio {
-    /// A pool of threads.
-    Threads,
-    /// The kernel by itself, where it does so; needs O_DIRECT.
-    Native,
-    /// The kernel, over its ring.
-    Ring,
-}
-
-impl Given {
-    /// How the file is opened.
-    pub(super) fn open_options(&self, writable: bool, direct: bool) -> OpenOptions {
-        let threads = self.aio == Some(Aio::Threads);
-        OpenOptions { read: true, write: writable, direct, threads, ..OpenOptions::default() }
+/// Takes what is known of other programs and means nothing here, and refuses what can't be had.
+pub(super) fn adapt(options: &mut Options) -> Result<()> {
+    if options.get("filename").is_none() {
+        return Err(BlockError::invalid("The 'file' block driver requires a file name"));
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Locking {
-    Auto,
-    On,
-    Off,
-}
-
-/// Takes the driver's own options.
-pub(super) fn take(options: &mut Options, direct: bool) -> Result<Given> {
-    let filename = options
-        .take_str("filename")?
-        .ok_or_else(|| BlockError::invalid("The 'file' block driver requires a file name"))?;
-    let locking = match options.take_str("locking")?.as_deref() {
-        None | Some("auto") => Locking::Auto,
-        Some("on") => Locking::On,
-        Some("off") => Locking::Off,
-        Some(other) => {
-            return Err(BlockError::invalid(format!("Parameter 'locking' does not accept value '{other}'")));
-        }
-    };
-    let aio = take_aio(options, direct)?;
     // A hint about batches: they are as long as they come.
     options.take_u64("aio-max-batch")?;
     for (name, default) in [("drop-cache", true), ("x-check-cache-dropped", false)] {
@@ -62,27 +27,24 @@ pub(super) fn take(options: &mut Options, direct: bool) -> Result<Given> {
             return Err(BlockError::unsupported(text));
         }
     }
-    if let Some(manager) = options.take_str("pr-manager")? {
-        return Err(BlockError::unsupported(format!(
-            "persistent reservations ('{manager}') are not available"
-        )));
+    match options.take_str("pr-manager")? {
+        None => Ok(()),
+        Some(manager) => {
+            Err(BlockError::unsupported(format!("persistent reservations ('{manager}') are not available")))
+        }
     }
-    Ok(Given { filename, locking, aio })
 }
 
-fn take_aio(options: &mut Options, direct: bool) -> Result<Option<Aio>> {
-    match options.take_str("aio")?.as_deref() {
-        None => Ok(None),
-        Some("threads") => Ok(Some(Aio::Threads)),
-        Some("native") if direct => Ok(Some(Aio::Native)),
-        Some("native") => Err(BlockError::invalid(
+/// Refuses a way of I/O that can't be had.
+pub(super) fn check_aio(aio: Option<BlockdevAioOptions>, direct: bool) -> Result<()> {
+    match aio {
+        Some(BlockdevAioOptions::Native) if !direct => Err(BlockError::invalid(
             "aio=native was specified, but it requires cache.direct=on, which was not specified.",
         )),
-        Some("io_uring") if rt::engine_name() == "threads" => Err(BlockError::unsupported(
+        Some(BlockdevAioOptions::IoUring) if rt::engine_name() == "threads" => Err(BlockError::unsupported(
             "aio=io_uring was asked for, but this system or the runtime's settings do not allow it; leave it out",
         )),
-        Some("io_uring") => Ok(Some(Aio::Ring)),
-        Some(other) => Err(BlockError::invalid(format!("Parameter 'aio' does not accept value '{other}'"))),
+        _ => Ok(()),
     }
 }
 
@@ -94,24 +56,29 @@ pub(super) fn parse_device_name(name: &str) -> Result<Options> {
     Ok(Options::new().with_str("filename", name.strip_prefix("host_device:").unwrap_or(name)))
 }
 
-pub(super) fn open_file(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
-    Box::pin(open(context, options, false))
+pub(super) fn open_file(
+    context: &mut OpenContext,
+    given: BlockdevOptionsFile,
+) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(open(context, given, false))
 }
 
-pub(super) fn open_device(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
-    Box::pin(open(context, options, true))
+pub(super) fn open_device(
+    context: &mut OpenContext,
+    given: BlockdevOptionsFile,
+) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(open(context, given, true))
 }
 
-async fn open(context: &mut OpenContext, options: Options, device: bool) -> Result<Opened> {
-    let mut options = options;
-    let given = take(&mut options, context.common().direct)?;
-    options.finish()?;
+async fn open(context: &mut OpenContext, given: BlockdevOptionsFile, device: bool) -> Result<Opened> {
+    check_aio(given.aio, context.common().direct)?;
+    let locking = given.locking.unwrap_or(OnOffAuto::Auto);
     let filename = given.filename.clone();
     let path = Path::new(&filename);
     let stat = rt::fs::stat(path).await.map_err(|e| could_not_open(&filename, &e))?;
     check_kind(&filename, &stat, device)?;
     let direct = context.common().direct;
-    let open = async |writable| rt::fs::open(path, &given.open_options(writable, direct)).await;
+    let open = async |writable| rt::fs::open(path, &open_options(&given, writable, direct)).await;
     let file = match open(!context.common().read_only).await {
         Err(e) if refused(&e) && context.fall_back_to_read_only() => open(false).await,
         other => other,
@@ -122,14 +89,14 @@ async fn open(context: &mut OpenContext, options: Options, device: bool) -> Resu
         }
         _ => could_not_open(&filename, &e),
     })?;
-    let locks = if context.common().force_share || given.locking == Locking::Off {
+    let locks = if context.common().force_share || locking == OnOffAuto::Off {
         None
     } else {
         // Locks need a descriptor that may read; an image that can only be written to goes without.
-        match open_for_locks(path, &file, &given.open_options(false, direct)).await {
+        match open_for_locks(path, &file, &open_options(&given, false, direct)).await {
             Ok(lock_file) => Some(Locks::new(lock_file, filename.clone()))
-                .filter(|locks| given.locking == Locking::On || locks.possible()),
-            Err(e) if given.locking == Locking::On => return Err(could_not_open(&filename, &e)),
+                .filter(|locks| locking == OnOffAuto::On || locks.possible()),
+            Err(e) if locking == OnOffAuto::On => return Err(could_not_open(&filename, &e)),
             Err(_) => None,
         }
     };

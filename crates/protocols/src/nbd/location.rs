@@ -5,6 +5,7 @@
 //! nbd:host:port[:exportname=export]          nbd:unix:path[:exportname=export]
 //! ```
 
+use api::{BlockdevOptionsNbd, SocketAddress};
 use block::{BlockError, Opt, Options, Result};
 use rt::net::Address;
 use std::path::PathBuf;
@@ -39,6 +40,26 @@ pub(super) struct Location {
 }
 
 impl Location {
+    /// Where the driver's options lead.
+    pub fn of(options: BlockdevOptionsNbd) -> Result<Self> {
+        for (name, seconds) in
+            [("reconnect-delay", options.reconnect_delay), ("open-timeout", options.open_timeout)]
+        {
+            if seconds.unwrap_or(0) != 0 {
+                let text = format!("reconnecting is not available yet: '{name}' can only be 0");
+                return Err(BlockError::unsupported(text));
+            }
+        }
+        let server = match options.server {
+            SocketAddress::Unix(unix) => Server::At(Address::Unix(PathBuf::from(unix.path))),
+            SocketAddress::Inet(inet) => {
+                Server::At(Address::Tcp { port: parse_port(&inet.port)?, host: inet.host })
+            }
+            SocketAddress::Fd(fd) => Server::Socket(fd.str),
+        };
+        Ok(Self { server, export: options.export.unwrap_or_default() })
+    }
+
     /// The name by which the export is shown, and found again: a socket that was handed over only by whoever is handed
     /// one under the same name.
     pub fn filename(&self) -> String {
@@ -169,10 +190,8 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Takes the driver's own options.
-pub(super) fn take(options: &mut Options) -> Result<Location> {
-    let export = options.take_str("export")?.unwrap_or_default();
-    let server = take_address(options)?;
+/// Brings the flat form of old into the schema's, takes what means nothing here, and refuses what can't be had yet.
+pub(super) fn adapt(options: &mut Options) -> Result<()> {
     if let Some(credentials) = options.take_str("tls-creds")? {
         let text = format!("TLS is not available yet: connect without tls-creds ('{credentials}')");
         return Err(BlockError::unsupported(text));
@@ -184,80 +203,57 @@ pub(super) fn take(options: &mut Options) -> Result<Location> {
         let text = format!("dirty bitmaps of an NBD export ('{bitmap}') can't be queried yet");
         return Err(BlockError::unsupported(text));
     }
-    for name in ["reconnect-delay", "open-timeout"] {
-        if options.take_u64(name)?.unwrap_or(0) != 0 {
-            let text = format!("reconnecting is not available yet: '{name}' can only be 0");
-            return Err(BlockError::unsupported(text));
+    let server = match options.take_dict("server")? {
+        Some(mut server) => {
+            if ["host", "port", "path"].iter().any(|name| options.get(name).is_some()) {
+                let text = "server and host/port/path may not be used at the same time";
+                return Err(BlockError::invalid(text));
+            }
+            adapt_server(&mut server)?;
+            server
         }
-    }
-    Ok(Location { server, export })
+        None => flat_server(options)?,
+    };
+    options.set("server", Opt::Dict(server));
+    Ok(())
 }
 
-/// The server's address: nested under `server`, or in the flat form of old.
-fn take_address(options: &mut Options) -> Result<Server> {
-    let (host, port, path) =
-        (take_text(options, "host")?, take_text(options, "port")?, take_text(options, "path")?);
-    if let Some(mut server) = options.take_dict("server")? {
-        if host.is_some() || port.is_some() || path.is_some() {
-            return Err(BlockError::invalid("server and host/port/path may not be used at the same time"));
-        }
-        let address = take_server(&mut server)?;
-        server.finish()?;
-        return Ok(address);
-    }
+/// The server's address in the flat form of old, as the schema has it.
+fn flat_server(options: &mut Options) -> Result<Options> {
+    let (host, port, path) = (options.take("host"), options.take("port"), options.take("path"));
+    let of = |kind| Options::new().with_str("type", kind);
     match (path, host) {
         (Some(_), Some(_)) => Err(BlockError::invalid("path and host may not be used at the same time")),
         (Some(_), None) if port.is_some() => Err(BlockError::invalid("port may not be used without host")),
-        (Some(path), None) => Ok(Server::At(Address::Unix(PathBuf::from(path)))),
+        (Some(path), None) => Ok(of("unix").with("path", path)),
         (None, Some(host)) => {
-            let port = port.as_deref().map_or(Ok(PORT), parse_port)?;
-            Ok(Server::At(Address::Tcp { host, port }))
+            let port = port.unwrap_or_else(|| Opt::Str(PORT.to_string()));
+            Ok(of("inet").with("host", host).with("port", port))
         }
         (None, None) => Err(BlockError::invalid("NBD server address missing")),
     }
 }
 
-/// Takes a text of the flat form, whose values may come as bare numbers.
-fn take_text(options: &mut Options, name: &str) -> Result<Option<String>> {
-    match options.get(name) {
-        Some(Opt::Int(number)) => {
-            let text = number.to_string();
-            options.take(name);
-            Ok(Some(text))
-        }
-        _ => options.take_str(name),
-    }
-}
-
-fn take_server(server: &mut Options) -> Result<Server> {
-    let kind = server.take_str("type")?.ok_or_else(|| missing("type"))?;
-    match kind.as_str() {
-        "unix" => {
-            let path = server.take_str("path")?.ok_or_else(|| missing("path"))?;
+fn adapt_server(server: &mut Options) -> Result<()> {
+    match server.get_str("type") {
+        Some("unix") => {
             if server.take_bool("abstract")?.unwrap_or(false) {
                 return Err(BlockError::unsupported("abstract UNIX sockets are not supported"));
             }
             server.take_bool("tight")?;
-            Ok(Server::At(Address::Unix(PathBuf::from(path))))
         }
-        "inet" => {
-            let host = server.take_str("host")?.ok_or_else(|| missing("host"))?;
-            let port = take_text(server, "port")?.ok_or_else(|| missing("port"))?;
-            let port = parse_port(&port)?;
+        Some("inet") => {
             // Preferences among addresses: those of the resolver hold.
             for name in ["numeric", "keep-alive", "ipv4", "ipv6", "mptcp"] {
                 server.take_bool(name)?;
             }
-            Ok(Server::At(Address::Tcp { host, port }))
         }
-        "fd" => Ok(Server::Socket(take_text(server, "str")?.ok_or_else(|| missing("str"))?)),
-        "vsock" => Err(BlockError::unsupported("a server of type 'vsock' is not supported yet")),
-        other => Err(BlockError::invalid(format!("Parameter 'type' does not accept value '{other}'"))),
+        Some("vsock") => {
+            return Err(BlockError::unsupported("a server of type 'vsock' is not supported yet"));
+        }
+        _ => {}
     }
-}
-
-fn missing(name: &str) -> BlockError {
-    BlockError::invalid(format!("Parameter '{name}' is missing"))
+    Ok(())
 }
 
 fn parse_port(text: &str) -> Result<u16> {
@@ -268,10 +264,14 @@ fn parse_port(text: &str) -> Result<u16> {
 mod tests {
     use super::*;
 
+    fn read(options: Options) -> Result<Location> {
+        let mut options = options.nested();
+        adapt(&mut options)?;
+        Location::of(options.read()?)
+    }
+
     fn location(name: &str) -> Result<Location> {
-        let mut options = parse_filename(name)?;
-        let location = take(&mut options)?;
-        options.finish().map(|()| location)
+        read(parse_filename(name)?)
     }
 
     #[test]
@@ -300,10 +300,7 @@ mod tests {
     fn a_socket_that_was_handed_over_is_named_as_its_options() {
         let server = |name: Opt| {
             let server = Options::new().with_str("type", "fd").with("str", name);
-            let mut options = Options::new().with_str("export", "disk").with("server", Opt::Dict(server));
-            let location = take(&mut options).unwrap();
-            options.finish().unwrap();
-            location
+            read(Options::new().with_str("export", "disk").with("server", Opt::Dict(server))).unwrap()
         };
         assert_eq!(server(Opt::Int(7)), server(Opt::Str("7".into())));
         let named = server(Opt::Str("mine".into()));
@@ -311,7 +308,7 @@ mod tests {
         let shown = r#"json:{"server.str": "mine", "driver": "nbd", "server.type": "fd", "export": "disk"}"#;
         assert_eq!(named.filename(), shown);
         let nameless = Options::new().with("server", Opt::Dict(Options::new().with_str("type", "fd")));
-        assert!(take(&mut nameless.clone()).is_err());
+        assert!(read(nameless).is_err());
     }
 
     #[test]

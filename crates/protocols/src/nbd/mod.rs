@@ -21,9 +21,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use api::BlockdevOptionsNbd;
 use block::{
-    BlockError, Common, Driver, DriverKind, DriverType, ErrorKind, Extent, Facts, Flags, Identity,
-    OpenContext, Opened, Options, Reopened, Request, Result, Undo, Want,
+    BlockError, Common, Driver, DriverType, ErrorKind, Extent, Facts, Flags, Identity, Open, OpenContext,
+    Opened, Options, Reopened, Request, Result, Undo, Want,
 };
 use connection::{Connection, Patience};
 use location::{Location, Server};
@@ -36,24 +37,19 @@ use std::sync::Arc;
 /// The `nbd` driver.
 pub(crate) const NBD: DriverType = DriverType {
     name: "nbd",
-    kind: DriverKind::Protocol,
-    probe: None,
     prefixes: &["nbd:", "nbd+tcp:", "nbd+unix:"],
     parse_filename: Some(location::parse_filename),
-    open,
+    adapt: Some(location::adapt),
+    open: &Open(open),
     // An export can't be made from here; one that is there and large enough is taken as made.
     create: Some(block::create_plain),
     judge: Some(block::judge_plain),
-    claim: None,
-    create_options: &[],
-    supports_backing: false,
+    ..DriverType::PROTOCOL
 };
 
-fn open(context: &mut OpenContext, options: Options) -> BoxFuture<'_, Result<Opened>> {
+fn open(context: &mut OpenContext, options: BlockdevOptionsNbd) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let mut options = options;
-        let location = location::take(&mut options)?;
-        options.finish()?;
+        let location = Location::of(options)?;
         let driver = NbdDriver::connect(location, Patience::default()).await?;
         if !context.common().read_only && driver.read_only() && !context.fall_back_to_read_only() {
             let text = format!("the server exports '{}' read-only", driver.filename);
@@ -275,9 +271,7 @@ impl Driver for NbdDriver {
 
     fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
-            let mut options = options;
-            let location = location::take(&mut options)?;
-            options.finish()?;
+            let location = Location::of(options.read()?)?;
             if location != self.location {
                 let text = format!("'{}' can't be exchanged for another export", self.filename);
                 return Err(BlockError::invalid(text));

@@ -4,7 +4,7 @@ use super::connection::Patience;
 use super::inflight::Term;
 use super::*;
 use block::{ExtentKind, Flags};
-use nbd::server::{Catalog, Step, Handshake, Offer};
+use nbd::server::{Catalog, Handshake, Offer, Step};
 use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, Headers, ReplyTo, Request};
 use rt::net::{Address, Listener, Stream};
 use std::path::{Path, PathBuf};

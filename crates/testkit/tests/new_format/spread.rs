@@ -5,16 +5,17 @@
 //!  extents.N:  clusters N, N + 5, N + 10, … one behind the other
 //! ```
 //!
-//! What one has to write: a [`DriverType`], whose `open` asks for each child by name ([`OpenContext::child`]), and a
+//! What one has to write: a [`DriverType`], whose `open` is given the options of its own type and asks for each child by name ([`OpenContext::child`]), and a
 //! [`Driver`] that says where the bytes are (`map`), prepares changes (`prepare_write`, a [`Token`]), makes them durable
 //! (`flush`), and says what it needs of each child (`child_perms`). The core moves the bytes.
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use api::codec::NoArguments;
 use block::{
-    Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, CreateRequest, Driver, DriverKind,
-    DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Flags, Lease, Leases, Link, MapChange,
-    Node, OpenContext, Opened, Opt, Options, Perms, Request, Result, Share, Token, Undo, Want, WritePlan,
+    Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, CreateRequest, Driver, DriverType, Edge,
+    Edges, ErrorKind, Extent, ExtentKind, Facts, Flags, Lease, Leases, Link, MapChange, Node, Open,
+    OpenContext, Opened, Perms, Request, Result, Share, Token, Undo, Want, WritePlan,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -36,16 +37,10 @@ pub const ZERO: u8 = 2;
 
 pub const DRIVERS: &[DriverType] = &[DriverType {
     name: "spread",
-    kind: DriverKind::Format,
-    probe: None,
-    prefixes: &[],
-    parse_filename: None,
-    open,
+    open: &Open(open),
     create: Some(create),
-    judge: None,
-    claim: None,
-    create_options: &[],
     supports_backing: true,
+    ..DriverType::FORMAT
 }];
 
 /// What the file says of the image.
@@ -95,21 +90,11 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
     })
 }
 
-/// A list of children as JSON has it, as the flat names that children are asked for by.
-fn name_list(options: &mut Options, list: &str) {
-    match options.take(list) {
-        Some(Opt::List(items)) => {
-            (0..).zip(items).for_each(|(n, item): (u32, Opt)| options.set(format!("{list}.{n}"), item));
-        }
-        Some(other) => options.set(list, other),
-        None => {}
-    }
-}
-
-fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+/// Opens an image. It has no options but those of its children.
+fn open(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
         let role = ChildRole::METADATA.and(ChildRole::PRIMARY);
-        let (file, node) = need(context, &mut options, "file".into(), role, None).await?;
+        let (file, node) = context.needed(ChildSpec { name: "file".into(), role, stored: None }).await?;
         let (head, result) = node.read(0, BufMut::with_len(node.length() as usize)).await;
         result?;
         let header = Header::parse(&head).ok_or_else(|| BlockError::corrupt("this is no spread image"))?;
@@ -117,40 +102,25 @@ fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result
         let states = head.get(STATES as usize..(STATES + clusters) as usize);
         let states = states.ok_or_else(|| BlockError::corrupt("the file ends inside of the table"))?.to_vec();
 
-        name_list(&mut options, "extents");
         let mut extents = Vec::new();
         for index in 0..EXTENTS as u32 {
             let name = ChildName { name: "extents", index: Some(index) };
             let stored = (!header.extents.is_empty()).then(|| format!("{}.{index}", header.extents));
             let link = Link { filename: stored, format: None };
-            let (id, extent) = need(context, &mut options, name, ChildRole::DATA, Some(&link)).await?;
+            let spec = ChildSpec { name, role: ChildRole::DATA, stored: Some(&link) };
+            let (id, extent) = context.needed(spec).await?;
             if extent.length() < clusters.div_ceil(EXTENTS) * CLUSTER {
                 return Err(BlockError::invalid(format!("'{name}' is too short")));
             }
             extents.push(id);
         }
-        context.backing(&mut options, Some(&header.backing)).await?;
-        options.finish()?;
+        context.backing(Some(&header.backing)).await?;
         let saved = Mutex::new(states.iter().copied().map(Some).collect());
         let map = Arc::new(Map { now: Mutex::new(states), saved, turn: Lock::new(()) });
         let (edges, leases, node) = (context.edges().clone(), Leases::new(), OnceLock::new());
         let spread = Spread { edges, file, extents, size: header.size, map, leases, node };
         Ok(Opened { driver: Arc::new(spread), filename: None })
     })
-}
-
-/// Opens a child that the image can't be without.
-async fn need(
-    context: &mut OpenContext,
-    options: &mut Options,
-    name: ChildName,
-    role: ChildRole,
-    stored: Option<&Link>,
-) -> Result<(ChildId, Arc<Node>)> {
-    match context.child(ChildSpec { name, role, stored }, options).await? {
-        (id, Some(node)) => Ok((id, node)),
-        (_, None) => Err(BlockError::invalid(format!("A block device must be specified for \"{name}\""))),
-    }
 }
 
 /// The states of the clusters.

@@ -6,9 +6,11 @@
 //!
 //! The filter is a proof too: what one has to write for a filter is a driver whose one child is `FILTERED`.
 
+use api::codec::Members;
+use api::{DecodeError, Dict};
 use block::{
-    Action, BackendRequest, BlockError, ChildId, ChildRole, ChildSpec, Driver, DriverKind, DriverType, Edges,
-    ErrorKind, Extent, ExtentKind, Facts, Graph, MapChange, Object, OpenContext, Opened, Opt, Options, Perms,
+    Action, BackendRequest, BlockError, ChildId, ChildRole, ChildSpec, Driver, DriverType, Edges, ErrorKind,
+    Extent, ExtentKind, Facts, Graph, MapChange, Object, Open, OpenContext, Opened, Opt, Options, Perms,
     Policy, Registry, Request, Result, Secret, Want, WritePlan,
 };
 use rt::BoxFuture;
@@ -27,19 +29,7 @@ impl Object for Counter {
     const KIND: &'static str = "counter";
 }
 
-const COUNTED: &[DriverType] = &[DriverType {
-    name: "counted",
-    kind: DriverKind::Filter,
-    probe: None,
-    prefixes: &[],
-    parse_filename: None,
-    open,
-    create: None,
-    judge: None,
-    claim: None,
-    create_options: &[],
-    supports_backing: false,
-}];
+const COUNTED: &[DriverType] = &[DriverType { name: "counted", open: &Open(open), ..DriverType::FILTER }];
 
 /// A filter that counts writes, in a counter that others may share.
 struct Counted {
@@ -48,16 +38,27 @@ struct Counted {
     counter: Option<Arc<Counter>>,
 }
 
-fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+/// What the filter is opened with; a driver of ours has it from the schema.
+#[derive(Default)]
+struct CountedOptions {
+    counter: Option<String>,
+}
+
+impl api::codec::Object for CountedOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { counter: from.optional("counter")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("counter", &self.counter);
+    }
+}
+
+fn open(context: &mut OpenContext, options: CountedOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
         let role = ChildRole::FILTERED.and(ChildRole::PRIMARY);
-        let spec = ChildSpec { name: "file".into(), role, stored: None };
-        let (child, node) = context.child(spec, &mut options).await?;
-        if node.is_none() {
-            return Err(BlockError::invalid("A block device must be specified for \"file\""));
-        }
-        let counter = options.take_str("counter")?.map(|id| context.objects().hold(&id)).transpose()?;
-        options.finish()?;
+        let (child, _) = context.needed(ChildSpec { name: "file".into(), role, stored: None }).await?;
+        let counter = options.counter.map(|id| context.objects().hold(&id)).transpose()?;
         let counted = Counted { edges: context.edges().clone(), child, counter };
         Ok(Opened { driver: Arc::new(counted), filename: None })
     })

@@ -9,9 +9,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use api::codec::Members;
+use api::{DecodeError, Dict};
 use block::{
-    BlockError, ChildId, CreateRequest, Driver, DriverKind, DriverType, Edges, ErrorKind, Extent, ExtentKind,
-    Facts, Flags, Node, OpenContext, Opened, Options, Request, Result, Want,
+    BlockError, ChildId, CreateRequest, Driver, DriverType, Edges, ErrorKind, Extent, ExtentKind, Facts,
+    Flags, Node, Open, OpenContext, Opened, Request, Result, Want,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -69,19 +71,8 @@ impl Bug {
     }
 }
 
-pub const DRIVERS: &[DriverType] = &[DriverType {
-    name: "toy",
-    kind: DriverKind::Format,
-    probe: None,
-    prefixes: &[],
-    parse_filename: None,
-    open,
-    create: Some(create),
-    judge: None,
-    claim: None,
-    create_options: &[],
-    supports_backing: false,
-}];
+pub const DRIVERS: &[DriverType] =
+    &[DriverType { name: "toy", open: &Open(open), create: Some(create), ..DriverType::FORMAT }];
 
 fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
@@ -93,11 +84,26 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
     })
 }
 
-fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+/// What a toy is opened with.
+#[derive(Default)]
+struct ToyOptions {
+    bug: Option<String>,
+}
+
+impl api::codec::Object for ToyOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { bug: from.optional("bug")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("bug", &self.bug);
+    }
+}
+
+fn open(context: &mut OpenContext, options: ToyOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let (child, file) = context.file(&mut options).await?;
-        let name = options.take_str("bug")?.unwrap_or_default();
-        options.finish()?;
+        let (child, file) = context.file().await?;
+        let name = options.bug.unwrap_or_default();
         let bug = Bug::ALL.into_iter().find(|bug| bug.name() == name).unwrap_or(Bug::None);
         let (head, result) = file.read(0, BufMut::with_len(file.length() as usize)).await;
         result?;
