@@ -13,8 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-
-use crate::sys::check;
+use rustix::fs::OFlags;
 
 /// Most descriptors in all sets together.
 const MOST: usize = 1024;
@@ -84,20 +83,18 @@ pub fn own_name(path: &Path) -> Option<PathBuf> {
 
 /// A copy of the descriptor with the access `wanted` (`O_RDONLY`, `O_WRONLY`, `O_RDWR`); for reading, one that also
 /// writes will do.
-pub(crate) fn open(id: i64, wanted: libc::c_int) -> io::Result<OwnedFd> {
+pub(crate) fn open(id: i64, wanted: OFlags) -> io::Result<OwnedFd> {
     let sets = SETS.lock();
     let members = sets.get(&id).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
-    let has = |access: libc::c_int| members.iter().find(|member| self::access(&member.fd) == Some(access));
-    let also = (wanted == libc::O_RDONLY).then_some(libc::O_RDWR);
+    let has = |access: OFlags| members.iter().find(|member| self::access(&member.fd) == Some(access));
+    let also = (wanted == OFlags::RDONLY).then_some(OFlags::RDWR);
     let found = has(wanted).or_else(|| also.and_then(has));
     found.ok_or_else(|| io::Error::from_raw_os_error(libc::EACCES))?.fd.try_clone()
 }
 
 /// What a descriptor may do.
-fn access(fd: &OwnedFd) -> Option<libc::c_int> {
-    // SAFETY: no memory is passed.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) }).ok()?;
-    Some(flags & libc::O_ACCMODE)
+fn access(fd: &OwnedFd) -> Option<OFlags> {
+    Some(rustix::fs::fcntl_getfl(fd).ok()? & OFlags::RWMODE)
 }
 
 /// Any descriptor of the set, to ask what the file is.
@@ -116,14 +113,14 @@ mod tests {
         let reader = OwnedFd::from(std::fs::File::open("/dev/null")?);
         let (id, number) = add(Some(77), reader, Some("here".to_owned()))?;
         assert_eq!(of(Path::new("/dev/fdset/77")), Some(id));
-        assert!(open(id, libc::O_RDONLY).is_ok());
-        assert_eq!(open(id, libc::O_RDWR).err().and_then(|e| e.raw_os_error()), Some(libc::EACCES));
+        assert!(open(id, OFlags::RDONLY).is_ok());
+        assert_eq!(open(id, OFlags::RDWR).err().and_then(|e| e.raw_os_error()), Some(libc::EACCES));
         let both = std::fs::File::options().read(true).write(true).open("/dev/null")?;
         let (_, other) = add(Some(77), both.into(), None)?;
-        assert!(open(id, libc::O_RDWR).is_ok());
+        assert!(open(id, OFlags::RDWR).is_ok());
         assert!(list().contains(&(77, vec![(number, Some("here".to_owned())), (other, None)])));
         assert!(remove(id, Some(number)) && !remove(id, Some(number)));
-        assert!(open(id, libc::O_RDONLY).is_ok(), "one that also writes will do for reading");
+        assert!(open(id, OFlags::RDONLY).is_ok(), "one that also writes will do for reading");
         assert!(remove(id, None) && !remove(id, None));
         assert_eq!(any(id).err().and_then(|e| e.raw_os_error()), Some(libc::ENOENT));
         for other in ["/dev/fdset/", "/dev/fdset/-1", "/dev/fdset/x", "/tmp/fdset/1"] {

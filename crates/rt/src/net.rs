@@ -55,7 +55,7 @@ const FOLDER_PAUSE: Duration = Duration::from_millis(20);
 /// How often a free port is looked for that all addresses can share.
 const FREE_PORT_TRIES: u32 = 16;
 /// Connections that may wait to be accepted.
-const BACKLOG: libc::c_int = 1024;
+const BACKLOG: i32 = 1024;
 
 /// A socket file that this process made: removed with its listener, if it is still the same.
 struct SocketFile {
@@ -111,8 +111,7 @@ impl Listener {
 
     /// Takes over a listening socket, as socket activation passes them.
     pub fn from_raw_fd(fd: OwnedFd) -> io::Result<Listener> {
-        let listening: libc::c_int = socket::option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN)?;
-        if listening == 0 {
+        if !socket::listens(fd.as_fd())? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
         }
         socket::set_nonblocking(fd.as_fd())?;
@@ -229,11 +228,7 @@ fn is_missing(error: &io::Error) -> bool {
 
 fn listen_tcp(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let fd = socket::tcp(address.is_ipv6())?;
-    socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    if address.is_ipv6() {
-        socket::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, v6_only.into())?;
-    }
-    socket::bind_and_listen(fd.as_fd(), &address, BACKLOG)?;
+    socket::bind_and_listen(fd.as_fd(), &address, v6_only, BACKLOG)?;
     Ok(TcpListener::from(fd))
 }
 

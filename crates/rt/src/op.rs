@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use rustix::fs::FallocateFlags;
 
 use crate::buf::{Buf, BufMut};
 use crate::sys;
@@ -34,7 +35,7 @@ pub(crate) enum Action {
     Read(BufMut),
     Write(Buf),
     Sync { data_only: bool },
-    Fallocate { mode: libc::c_int, len: u64 },
+    Fallocate { mode: FallocateFlags, len: u64 },
 }
 
 /// What the ring's answer means for an operation.
@@ -97,7 +98,7 @@ pub(crate) enum Part {
     Read { buf: *mut u8, len: u32, off: u64 },
     Write { buf: *const u8, len: u32, off: u64 },
     Sync { data_only: bool },
-    Fallocate { mode: libc::c_int, off: u64, len: u64 },
+    Fallocate { mode: FallocateFlags, off: u64, len: u64 },
 }
 
 impl Op {

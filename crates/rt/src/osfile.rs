@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Stat};
+
 use crate::blocking::blocking;
 use crate::buf::{Buf, BufMut};
 use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
@@ -26,7 +28,7 @@ const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 const FS_XFLAG_EXTSIZE: u32 = 0x0800;
 /// Words of the kernel's `struct fsxattr`: flags first, then the extent size.
 type FileAttributes = [u32; 7];
-const PUNCH: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 /// What O_DIRECT asks for where nothing better is known.
 const SAFE_ALIGNMENT: u32 = 4096;
 
@@ -45,7 +47,7 @@ struct OsFile {
 }
 
 /// What `path` is, links followed; waits where it must.
-pub(crate) fn stat(path: &Path) -> io::Result<libc::stat64> {
+pub(crate) fn stat(path: &Path) -> io::Result<Stat> {
     match crate::fdset::of(path) {
         Some(set) => sys::fstat(crate::fdset::any(set)?.as_fd()),
         None => sys::stat(path),
@@ -66,7 +68,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
     refuse(kind)?;
     refuse_read_only_device(fd.as_fd(), kind, options)?;
     // Only the open itself had to be kept from waiting; a ring would take the flag as "never wait".
-    sys::set_status_flags(fd.as_fd(), if options.direct { libc::O_DIRECT } else { 0 })?;
+    sys::set_status_flags(fd.as_fd(), if options.direct { OFlags::DIRECT } else { OFlags::empty() })?;
     let magic = if kind == FileKind::Regular { sys::fs_magic(fd.as_fd())? } else { 0 };
     let (reads, writes) = class::classify(kind, magic, options.direct);
     let (local_class, _) = class::classify(kind, magic, false);
@@ -86,25 +88,22 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
 
 fn open_fd(path: &Path, options: &OpenOptions) -> io::Result<OwnedFd> {
     let access = match (options.read, options.write) {
-        (_, false) => libc::O_RDONLY,
-        (false, true) => libc::O_WRONLY,
-        (true, true) => libc::O_RDWR,
+        (_, false) => OFlags::RDONLY,
+        (false, true) => OFlags::WRONLY,
+        (true, true) => OFlags::RDWR,
     };
     if let Some(set) = crate::fdset::of(path) {
         return crate::fdset::open(set, access);
     }
-    let mut flags = access | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_LARGEFILE;
+    let mut flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::LARGEFILE;
     let wanted = [
-        (options.create, libc::O_CREAT),
-        (options.create_new, libc::O_CREAT | libc::O_EXCL),
-        (options.truncate, libc::O_TRUNC),
-        (options.direct, libc::O_DIRECT),
+        (options.create, OFlags::CREATE),
+        (options.create_new, OFlags::CREATE | OFlags::EXCL),
+        (options.truncate, OFlags::TRUNC),
+        (options.direct, OFlags::DIRECT),
     ];
-    flags |= wanted.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
-    let c_path = sys::c_path(path)?;
-    let mode: libc::c_uint = 0o644;
-    // SAFETY: the path ends with a zero byte.
-    sys::owned(unsafe { libc::open64(c_path.as_ptr(), flags, mode) }).map_err(|error| {
+    flags |= wanted.iter().filter(|(set, _)| *set).fold(OFlags::empty(), |all, (_, flag)| all | *flag);
+    sys::open(path, flags, 0o644).map_err(|error| {
         if options.direct && error.raw_os_error() == Some(libc::EINVAL) {
             let text = "its file system does not support O_DIRECT; open it with the page cache";
             return io::Error::new(io::ErrorKind::InvalidInput, text);
@@ -136,7 +135,7 @@ fn kind_of(mode: u32) -> FileKind {
 }
 
 /// The kernel's answer in our words.
-pub(crate) fn file_stat(stat: &libc::stat64) -> FileStat {
+pub(crate) fn file_stat(stat: &Stat) -> FileStat {
     FileStat {
         kind: kind_of(stat.st_mode),
         len: u64::try_from(stat.st_size).unwrap_or(0),
@@ -358,10 +357,10 @@ impl RawFile for OsFile {
                 return blocking(move || allocate_on_device(fd.as_fd(), mode, off, len)).await;
             }
             let mode = match mode {
-                Allocate::Reserve => 0,
-                Allocate::ReserveKeepSize => libc::FALLOC_FL_KEEP_SIZE,
+                Allocate::Reserve => FallocateFlags::empty(),
+                Allocate::ReserveKeepSize => FallocateFlags::KEEP_SIZE,
                 Allocate::PunchHole | Allocate::Discard => PUNCH,
-                Allocate::ZeroRange => libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE,
+                Allocate::ZeroRange => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
             };
             if self.is_memory() && len <= MEMORY_MAX {
                 return sys::fallocate(self.fd(), mode, off, len);
@@ -402,7 +401,7 @@ impl RawFile for OsFile {
         match self.kind {
             FileKind::Block => sys::ioctl_get::<u64>(self.fd(), BLKGETSIZE64),
             // Where the kernel makes up the content there is no end to go to, whatever the size it tells.
-            _ => sys::lseek(self.fd(), 0, libc::SEEK_END),
+            _ => sys::lseek(self.fd(), SeekFrom::End(0)),
         }
     }
 
@@ -456,7 +455,7 @@ impl RawFile for OsFile {
 
 /// The run that contains `off`; nothing where no data follows, or the file system can't tell.
 fn extent(fd: BorrowedFd<'_>, off: u64) -> io::Result<Option<FileExtent>> {
-    let data = match sys::lseek(fd, off, libc::SEEK_DATA) {
+    let data = match sys::lseek(fd, SeekFrom::Data(off)) {
         Ok(data) => data,
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::EINVAL | libc::EOPNOTSUPP)) => {
             return Ok(None);
@@ -467,12 +466,12 @@ fn extent(fd: BorrowedFd<'_>, off: u64) -> io::Result<Option<FileExtent>> {
         return Ok(Some(FileExtent { data: false, end: data }));
     }
     // Others may have punched or cut between the calls; then one byte of data is still a true answer of before.
-    let hole = sys::lseek(fd, off, libc::SEEK_HOLE).unwrap_or(off + 1);
+    let hole = sys::lseek(fd, SeekFrom::Hole(off)).unwrap_or(off + 1);
     Ok(Some(FileExtent { data: true, end: hole.max(off + 1) }))
 }
 
 /// Whether the file system tells data from holes at all.
 fn tells_extents(fd: BorrowedFd<'_>) -> bool {
     let refused = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP));
-    !sys::lseek(fd, 0, libc::SEEK_DATA).is_err_and(|error| refused(&error))
+    !sys::lseek(fd, SeekFrom::Data(0)).is_err_and(|error| refused(&error))
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use crate::sys;
 
@@ -37,8 +37,8 @@ pub fn daemonize() -> io::Result<ReadyHandle> {
         std::process::exit(wait_for_child(reader));
     }
     drop(reader);
-    // SAFETY: no memory is passed. It fails only for a group's leader, which a child just forked is not.
-    sys::check(unsafe { libc::setsid() })?;
+    // It fails only for a group's leader, which a child just forked is not.
+    rustix::process::setsid()?;
     Ok(ReadyHandle { pipe })
 }
 
@@ -71,10 +71,9 @@ impl ReadyHandle {
     pub fn ready(mut self) -> io::Result<()> {
         std::env::set_current_dir("/")?;
         let null = OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null")?);
-        for standard in 0..3 {
-            // SAFETY: the standard descriptors belong to the process, and nothing here holds them as owned.
-            sys::check(unsafe { libc::dup2(null.as_raw_fd(), standard) })?;
-        }
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stderr(&null)?;
         self.pipe.write_all(&[READY])
     }
 

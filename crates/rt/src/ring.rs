@@ -145,7 +145,9 @@ fn entry(op: &Op) -> squeue::Entry {
             let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
             opcode::Fsync::new(fd).flags(flags).build()
         }
-        Part::Fallocate { mode, off, len } => opcode::Fallocate::new(fd, len).offset(off).mode(mode).build(),
+        Part::Fallocate { mode, off, len } => {
+            opcode::Fallocate::new(fd, len).offset(off).mode(mode.bits() as i32).build()
+        }
     }
 }
 

@@ -1,19 +1,23 @@
-//! Socket system calls, as safe functions. None of them waits.
+//! Socket system calls. None of them waits.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::sys::{check, check_long, owned};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
 
 /// Receives what is there.
 pub(super) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: pointer and length are those of a live slice.
-    let n = unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), libc::MSG_DONTWAIT) };
-    check_long(n as i64).map(|n| n as usize)
+    Ok(rustix::net::recv(fd, buf, RecvFlags::DONTWAIT)?.1)
 }
 
 /// Most descriptors taken with one message.
@@ -25,68 +29,35 @@ pub(super) fn recv_with_descriptors(
     buf: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    const PAYLOAD: u32 = (DESCRIPTORS * size_of::<libc::c_int>()) as u32;
-    // Words, for a header must be aligned.
-    let mut control = [0u64; (PAYLOAD as usize + 64) / 8];
-    let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-    // SAFETY: all-zero is a valid `msghdr`.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    // SAFETY: only computes.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(PAYLOAD) } as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: the buffers live during the call, and their lengths are what the message says.
-    let n = check_long(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, flags) } as i64)?;
-    // SAFETY: the kernel has filled the control buffer, which lives; the macros stay within its length.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(&message) };
-    while !header.is_null() {
-        // SAFETY: not null, so it is a header within the control buffer.
-        let (level, kind, len) =
-            unsafe { ((*header).cmsg_level, (*header).cmsg_type, (*header).cmsg_len as usize) };
-        if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
-            // SAFETY: only computes.
-            let payload = len.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
-            for index in 0..payload / size_of::<libc::c_int>() {
-                // SAFETY: the kernel has put so many numbers there; each is a new descriptor that is ours alone.
-                let number =
-                    unsafe { libc::CMSG_DATA(header).cast::<libc::c_int>().add(index).read_unaligned() };
-                descriptors.push(owned(number)?);
-            }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = rustix::net::recvmsg(fd, &mut [IoSliceMut::new(buf)], &mut control, flags)?;
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            descriptors.extend(received);
         }
-        // SAFETY: as above.
-        header = unsafe { libc::CMSG_NXTHDR(&message, header) };
     }
-    Ok(n as usize)
+    Ok(message.bytes)
 }
+
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Sends what there is room for.
 pub(super) fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: pointer and length are those of a live slice.
-    let n = unsafe { libc::send(fd.as_raw_fd(), data.as_ptr().cast(), data.len(), flags) };
-    check_long(n as i64).map(|n| n as usize)
+    Ok(rustix::net::send(fd, data, SEND)?)
 }
 
 /// Sends what there is room for of several parts, of which the kernel takes at most 1024 at once.
 pub(super) fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let parts = parts.get(..1024).unwrap_or(parts);
-    // SAFETY: all-zero is a valid `msghdr`.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    // `IoSlice` is an `iovec` by its documentation; the kernel only reads the vector.
-    message.msg_iov = parts.as_ptr().cast_mut().cast();
-    message.msg_iovlen = parts.len() as _;
-    // SAFETY: the vector and the slices it names live during the call.
-    let n = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    check_long(n as i64).map(|n| n as usize)
+    Ok(rustix::net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), SEND)?)
 }
 
 /// Whether a descriptor that may block is ready for `events` now.
-fn is_ready(fd: BorrowedFd<'_>, events: libc::c_short) -> io::Result<()> {
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    // SAFETY: one element, which lives during the call.
-    match check(unsafe { libc::poll(&mut poll, 1, 0) })? {
+fn is_ready(fd: BorrowedFd<'_>, events: PollFlags) -> io::Result<()> {
+    let now = Timespec::default();
+    match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, events)], Some(&now))? {
         0 => Err(io::ErrorKind::WouldBlock.into()),
         _ => Ok(()),
     }
@@ -94,176 +65,133 @@ fn is_ready(fd: BorrowedFd<'_>, events: libc::c_short) -> io::Result<()> {
 
 /// Reads from a pipe or terminal if something is there.
 pub(super) fn read_if_ready(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    is_ready(fd, libc::POLLIN)?;
+    is_ready(fd, PollFlags::IN)?;
     read(fd, buf)
 }
 
 /// Writes to a pipe or terminal if it has room.
 pub(super) fn write_if_ready(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
-    is_ready(fd, libc::POLLOUT)?;
+    is_ready(fd, PollFlags::OUT)?;
     write(fd, data)
 }
 
 /// `read`.
 pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: pointer and length are those of a live slice.
-    let n = unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) };
-    check_long(n as i64).map(|n| n as usize)
+    Ok(rustix::io::read(fd, buf)?)
 }
 
 /// `write`.
 pub(super) fn write(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
-    // SAFETY: pointer and length are those of a live slice.
-    let n = unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) };
-    check_long(n as i64).map(|n| n as usize)
+    Ok(rustix::io::write(fd, data)?)
 }
 
 /// Ends one direction or both.
 pub(super) fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
     let how = match how {
-        Shutdown::Read => libc::SHUT_RD,
-        Shutdown::Write => libc::SHUT_WR,
-        Shutdown::Both => libc::SHUT_RDWR,
+        Shutdown::Read => rustix::net::Shutdown::Read,
+        Shutdown::Write => rustix::net::Shutdown::Write,
+        Shutdown::Both => rustix::net::Shutdown::Both,
     };
-    // SAFETY: no memory is passed.
-    check(unsafe { libc::shutdown(fd.as_raw_fd(), how) }).map(drop)
+    Ok(rustix::net::shutdown(fd, how)?)
 }
+
+/// Sockets close on exec and never wait.
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// The next connection of a listener.
 pub(super) fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no place for the peer's address is passed.
-    owned(unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) })
+    Ok(rustix::net::accept_with(fd, FLAGS)?)
 }
 
 /// Makes calls on this open file never wait.
 pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: no memory is passed.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    crate::sys::set_status_flags(fd, flags | libc::O_NONBLOCK)
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    crate::sys::set_status_flags(fd, flags | OFlags::NONBLOCK)
 }
 
-/// A socket option that is a number.
-pub(super) fn option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    let place = (&mut value as *mut libc::c_int).cast();
-    // SAFETY: `value` and `len` live during the call, and `len` is the size of `value`.
-    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, place, &mut len) })?;
-    Ok(value)
+/// Whether it is a listener.
+pub(super) fn listens(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(sockopt::socket_acceptconn(fd)?)
 }
 
-/// Sets a socket option that is a number.
-pub(super) fn set_option(
+/// The error of a connect that was begun.
+pub(super) fn take_error(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sockopt::socket_error(fd)??)
+}
+
+/// Sends small messages at once. Fails for what is not TCP.
+pub(super) fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(fd, true)?)
+}
+
+/// Asks a TCP peer that was silent for `idle` whether it is there, `tries` times, each `interval` after the other.
+pub(super) fn set_keepalive(
     fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: libc::c_int,
+    idle: Duration,
+    interval: Duration,
+    tries: u32,
 ) -> io::Result<()> {
-    let len = size_of::<libc::c_int>() as libc::socklen_t;
-    let place = (&value as *const libc::c_int).cast();
-    // SAFETY: `value` lives during the call and has that length.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, place, len) }).map(drop)
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, idle)?;
+    sockopt::set_tcp_keepintvl(fd, interval)?;
+    Ok(sockopt::set_tcp_keepcnt(fd, tries)?)
 }
 
-fn new(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no memory is passed.
-    owned(unsafe { libc::socket(family, kind, 0) })
+fn new(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?)
 }
 
 /// A TCP socket.
 pub(super) fn tcp(v6: bool) -> io::Result<OwnedFd> {
-    new(if v6 { libc::AF_INET6 } else { libc::AF_INET })
+    new(if v6 { AddressFamily::INET6 } else { AddressFamily::INET })
 }
 
 /// A socket connected to a UNIX listener. `WouldBlock` when the listener's queue is full.
 pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
-    // SAFETY: all-zero is a valid `sockaddr_un`.
-    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
     let bytes = codec::filename::bytes(path.as_os_str().as_bytes());
-    if bytes.is_empty() || bytes.len() >= address.sun_path.len() || bytes.contains(&0) {
+    if bytes.is_empty() || bytes.len() > 107 || bytes.contains(&0) {
         let text = format!("'{}' can't be a socket's path: at most 107 bytes", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    for (place, &byte) in address.sun_path.iter_mut().zip(bytes.iter()) {
-        *place = byte as libc::c_char;
-    }
-    let socket = new(libc::AF_UNIX)?;
-    let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-    let place = (&address as *const libc::sockaddr_un).cast();
-    // SAFETY: the address lives during the call and has that length; its path ends with a zero byte.
-    check(unsafe { libc::connect(socket.as_raw_fd(), place, len) })?;
+    let address = SocketAddrUnix::new(&*bytes)?;
+    let socket = new(AddressFamily::UNIX)?;
+    rustix::net::connect(&socket, &address)?;
     Ok(socket)
-}
-
-/// An Internet address as the kernel wants it, and its length.
-fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let len = match address {
-        SocketAddr::V4(v4) => {
-            let raw = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: the storage is large enough and aligned for every kind of address.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in>().write(raw) };
-            size_of::<libc::sockaddr_in>()
-        }
-        SocketAddr::V6(v6) => {
-            let raw = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in6>().write(raw) };
-            size_of::<libc::sockaddr_in6>()
-        }
-    };
-    // SAFETY: all-zero is a valid `sockaddr_storage`, and so is what was written over it.
-    (unsafe { storage.assume_init() }, len as libc::socklen_t)
 }
 
 /// Begins to connect; EINPROGRESS is the usual answer.
 pub(super) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
-    let (raw, len) = raw_address(address);
-    // SAFETY: the address lives during the call and has that length.
-    check(unsafe { libc::connect(fd.as_raw_fd(), (&raw as *const libc::sockaddr_storage).cast(), len) })
-        .map(drop)
+    Ok(rustix::net::connect(fd, address)?)
 }
 
-/// Binds to an address and listens.
+/// Binds a TCP socket to an address, also where connections of an earlier listener linger, and listens.
 pub(super) fn bind_and_listen(
     fd: BorrowedFd<'_>,
     address: &SocketAddr,
-    backlog: libc::c_int,
+    v6_only: bool,
+    backlog: i32,
 ) -> io::Result<()> {
-    let (raw, len) = raw_address(address);
-    // SAFETY: the address lives during the call and has that length.
-    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw as *const libc::sockaddr_storage).cast(), len) })?;
+    sockopt::set_socket_reuseaddr(fd, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(fd, v6_only)?;
+    }
+    rustix::net::bind(fd, address)?;
     listen(fd, backlog)
 }
 
 /// Listens, or changes the length of the queue.
-pub(super) fn listen(fd: BorrowedFd<'_>, backlog: libc::c_int) -> io::Result<()> {
-    // SAFETY: no memory is passed.
-    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+pub(super) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    Ok(rustix::net::listen(fd, backlog)?)
 }
 
-/// Process at the other end of a UNIX socket.
+/// Process at the other end of a UNIX socket. By hand: the kernel says 0 of a process that this one can't see, and
+/// `rustix` has no place for that.
 pub(super) fn peer_pid(fd: BorrowedFd<'_>) -> Option<i32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     let place = (&mut peer as *mut libc::ucred).cast();
     // SAFETY: `peer` and `len` live during the call, and `len` is the size of `peer`.
-    let done = unsafe {
-        libc::getsockopt(fd.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut len)
-    };
+    let done =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut len) };
     (done == 0 && peer.pid > 0).then_some(peer.pid)
 }

@@ -3,8 +3,11 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::{peer_label, socket};
+use rustix::fs::FileType;
+
 use crate::blocking::blocking;
 use crate::source::Source;
 use crate::{cooperate, sys};
@@ -23,13 +26,8 @@ enum Kind {
 /// Most bytes that a pipe takes for certain once it says that it has room.
 const PIPE_ROOM: usize = 4096;
 
-/// A TCP peer that is gone without a word is noticed after a minute of silence and two of questions.
-const KEEPALIVE: [(libc::c_int, libc::c_int, libc::c_int); 4] = [
-    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 20),
-    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 6),
-];
+/// A TCP peer that vanished is noticed after a minute of silence and two of probes: idle time, interval, probes.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(20), 6);
 
 /// A connected socket, or an open pipe, terminal or file used as one.
 ///
@@ -43,10 +41,9 @@ impl Stream {
     /// A socket that nobody else uses. Errors of the options only cost time.
     pub(super) fn socket(fd: OwnedFd) -> Stream {
         // Fails for UNIX sockets, which don't hold small messages back anyway, and whose peers can't vanish unnoticed.
-        if socket::set_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).is_ok() {
-            for (level, name, value) in KEEPALIVE {
-                let _ = socket::set_option(fd.as_fd(), level, name, value);
-            }
+        if socket::set_nodelay(fd.as_fd()).is_ok() {
+            let (idle, interval, tries) = KEEPALIVE;
+            let _ = socket::set_keepalive(fd.as_fd(), idle, interval, tries);
         }
         Stream { source: Source::new(fd), kind: Kind::Socket }
     }
@@ -54,10 +51,10 @@ impl Stream {
     /// Takes over a descriptor: a socket, a pipe, a terminal or a file. Its status flags, which other processes may
     /// share, are left as they are.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
-        let mode = sys::fstat(fd.as_fd())?.st_mode & libc::S_IFMT;
-        let kind = match mode {
-            libc::S_IFSOCK => return Ok(Stream::socket(fd)),
-            libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Kind::File,
+        let file_type = FileType::from_raw_mode(sys::fstat(fd.as_fd())?.st_mode);
+        let kind = match file_type {
+            FileType::Socket => return Ok(Stream::socket(fd)),
+            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Kind::File,
             _ => Kind::Polled,
         };
         Ok(Stream { source: Source::new(fd), kind })
@@ -252,10 +249,7 @@ impl Stream {
         let pending = || Err(io::ErrorKind::WouldBlock.into());
         let _ = self.source.readiness.write.attempt(pending, |_| false);
         self.writable().await?;
-        match socket::option(self.source.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)? {
-            0 => Ok(()),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
+        socket::take_error(self.source.as_fd())
     }
 }
 
