@@ -1,4 +1,5 @@
 //! The one error of the data path: what kind, which node, where, and words for a person.
+use rt::Errno;
 use std::fmt;
 
 /// Result of the core's operations.
@@ -182,53 +183,38 @@ fn words(e: &std::io::Error) -> String {
     }
 }
 
-const EPERM: i32 = 1;
-const ENOENT: i32 = 2;
-const EIO: i32 = 5;
-const EACCES: i32 = 13;
-const EBUSY: i32 = 16;
-const EINVAL: i32 = 22;
-const EFBIG: i32 = 27;
-const ENOSPC: i32 = 28;
-const EROFS: i32 = 30;
-const ENOTSUP: i32 = 95;
-const ESHUTDOWN: i32 = 108;
-const ETIMEDOUT: i32 = 110;
-const EDQUOT: i32 = 122;
-const ECANCELED: i32 = 125;
-const EAGAIN: i32 = 11;
-
 fn errno_of(kind: ErrorKind) -> i32 {
-    match kind {
-        ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Poisoned => EIO,
-        ErrorKind::NoSpace => ENOSPC,
-        ErrorKind::ReadOnly | ErrorKind::Refused => EPERM,
-        ErrorKind::Unsupported => ENOTSUP,
-        ErrorKind::Invalid => EINVAL,
-        ErrorKind::NotFound => ENOENT,
-        ErrorKind::Busy => EBUSY,
-        ErrorKind::Locked => EAGAIN,
-        ErrorKind::Permission => EACCES,
-        ErrorKind::Closed => ESHUTDOWN,
-        ErrorKind::Timeout => ETIMEDOUT,
-        ErrorKind::Limit => EFBIG,
-        ErrorKind::Cancelled => ECANCELED,
-    }
+    let errno = match kind {
+        ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Poisoned => Errno::IO,
+        ErrorKind::NoSpace => Errno::NOSPC,
+        ErrorKind::ReadOnly | ErrorKind::Refused => Errno::PERM,
+        ErrorKind::Unsupported => Errno::OPNOTSUPP,
+        ErrorKind::Invalid => Errno::INVAL,
+        ErrorKind::NotFound => Errno::NOENT,
+        ErrorKind::Busy => Errno::BUSY,
+        ErrorKind::Locked => Errno::AGAIN,
+        ErrorKind::Permission => Errno::ACCESS,
+        ErrorKind::Closed => Errno::SHUTDOWN,
+        ErrorKind::Timeout => Errno::TIMEDOUT,
+        ErrorKind::Limit => Errno::FBIG,
+        ErrorKind::Cancelled => Errno::CANCELED,
+    };
+    errno.raw_os_error()
 }
 
 fn kind_of(e: &std::io::Error) -> ErrorKind {
-    match e.raw_os_error() {
-        Some(ENOSPC | EDQUOT) => ErrorKind::NoSpace,
-        Some(EROFS) => ErrorKind::ReadOnly,
-        Some(EPERM | EACCES) => ErrorKind::Permission,
-        Some(ENOENT) => ErrorKind::NotFound,
-        Some(ENOTSUP) => ErrorKind::Unsupported,
-        Some(EINVAL) => ErrorKind::Invalid,
-        Some(EFBIG) => ErrorKind::Limit,
-        Some(EBUSY) => ErrorKind::Busy,
-        Some(ETIMEDOUT) => ErrorKind::Timeout,
-        Some(_) => ErrorKind::Io,
-        None => match e.kind() {
+    match Errno::from_io_error(e) {
+        Some(Errno::NOSPC | Errno::DQUOT) => ErrorKind::NoSpace,
+        Some(Errno::ROFS) => ErrorKind::ReadOnly,
+        Some(Errno::PERM | Errno::ACCESS) => ErrorKind::Permission,
+        Some(Errno::NOENT) => ErrorKind::NotFound,
+        Some(Errno::OPNOTSUPP) => ErrorKind::Unsupported,
+        Some(Errno::INVAL) => ErrorKind::Invalid,
+        Some(Errno::FBIG) => ErrorKind::Limit,
+        Some(Errno::BUSY) => ErrorKind::Busy,
+        Some(Errno::TIMEDOUT) => ErrorKind::Timeout,
+        _ if e.raw_os_error().is_some() => ErrorKind::Io,
+        _ => match e.kind() {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             std::io::ErrorKind::InvalidInput => ErrorKind::Invalid,

@@ -3,6 +3,8 @@
 //! The protocol has eight values of its own, which look like Linux's `errno` and are none: what is not among
 //! them is mapped before it is sent ("Error values").
 
+use rustix::io::Errno;
+
 /// An error value in a reply, or 0 for success.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorCode(pub u32);
@@ -29,30 +31,35 @@ impl ErrorCode {
 
     /// The value to send for a Linux error number. Numbers of causes that the protocol does not know are
     /// failures of the device: `EIO`.
-    pub const fn from_errno(errno: i32) -> Self {
-        const EACCES: i32 = 13;
-        const EFBIG: i32 = 27;
-        const EROFS: i32 = 30;
-        const EDQUOT: i32 = 122;
-        match errno {
-            1 | EACCES | EROFS => Self::EPERM,
-            12 => Self::ENOMEM,
-            22 => Self::EINVAL,
-            28 | EFBIG | EDQUOT => Self::ENOSPC,
-            75 => Self::EOVERFLOW,
-            95 => Self::ENOTSUP,
-            108 => Self::ESHUTDOWN,
+    pub fn from_errno(errno: i32) -> Self {
+        let is = |any: &[Errno]| any.iter().any(|e| e.raw_os_error() == errno);
+        match Self(errno as u32) {
+            _ if is(&[Errno::ACCESS, Errno::ROFS]) => Self::EPERM,
+            _ if is(&[Errno::FBIG, Errno::DQUOT]) => Self::ENOSPC,
+            known if known != Self::OK && known.is_known() => known,
             _ => Self::EIO,
         }
     }
 
     /// The Linux error number a client reports for this value; an unexpected value counts as `EINVAL`.
-    pub const fn to_errno(self) -> i32 {
-        match self.0 {
-            0 => 0,
-            1 | 5 | 12 | 22 | 28 | 75 | 95 | 108 => self.0 as i32,
-            _ => 22,
-        }
+    pub fn to_errno(self) -> i32 {
+        if self.is_known() { self.0 as i32 } else { Self::EINVAL.0 as i32 }
+    }
+
+    /// One of the protocol's values.
+    fn is_known(self) -> bool {
+        const KNOWN: [ErrorCode; 9] = [
+            ErrorCode::OK,
+            ErrorCode::EPERM,
+            ErrorCode::EIO,
+            ErrorCode::ENOMEM,
+            ErrorCode::EINVAL,
+            ErrorCode::ENOSPC,
+            ErrorCode::EOVERFLOW,
+            ErrorCode::ENOTSUP,
+            ErrorCode::ESHUTDOWN,
+        ];
+        KNOWN.contains(&self)
     }
 
     /// The request succeeded.

@@ -61,6 +61,8 @@ pub use buf::{Buf, BufMut};
 pub use config::{Config, Engine, MAX_WORKERS};
 pub use file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
 pub use runtime::{Runtime, block_on_control, configure};
+/// The system's error numbers.
+pub use rustix::io::Errno;
 pub use task::{JoinError, JoinHandle, cooperate, spawn, spawn_on, yield_now};
 pub use time::{Elapsed, now_ns, sleep, timeout};
 pub use worker::{

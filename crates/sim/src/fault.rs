@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rt::Errno;
+
 /// Kinds of operation, as they are counted and failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpKind {
@@ -33,9 +35,9 @@ pub enum Fault {
 }
 
 /// EIO.
-pub const EIO: i32 = 5;
+pub const EIO: i32 = Errno::IO.raw_os_error();
 /// ENOSPC.
-pub const ENOSPC: i32 = 28;
+pub const ENOSPC: i32 = Errno::NOSPC.raw_os_error();
 
 /// One planted fault.
 #[derive(Clone, Debug)]

@@ -3,14 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use rt::{Allocate, BoxFuture, Buf, BufMut, FileExtent, FileKind, FileStat, RawFile, Try};
+use rt::{Allocate, BoxFuture, Buf, BufMut, Errno, FileExtent, FileKind, FileStat, RawFile, Try};
 
 use crate::effect::{Effect, SECTOR};
 use crate::fault::{EIO, ENOSPC, Fault, OpKind};
 use crate::world::{Answer, Body, Shared};
-
-const EBADF: i32 = 9;
-const EINVAL: i32 = 22;
 
 fn errno<T>(n: i32) -> io::Result<T> {
     Err(io::Error::from_raw_os_error(n))
@@ -34,8 +31,8 @@ impl SimFile {
 
     fn may_read(&self, off: u64, buf: &[u8]) -> io::Result<()> {
         match (self.readable, self.aligned(off, buf)) {
-            (false, _) => errno(EBADF),
-            (_, false) => errno(EINVAL),
+            (false, _) => errno(Errno::BADF.raw_os_error()),
+            (_, false) => errno(Errno::INVAL.raw_os_error()),
             _ => Ok(()),
         }
     }
@@ -43,8 +40,8 @@ impl SimFile {
     fn may_write(&self, off: u64, len: usize) -> io::Result<()> {
         let fits = off.checked_add(len as u64).is_some_and(|end| i64::try_from(end).is_ok());
         match (self.writable, fits) {
-            (false, _) => errno(EBADF),
-            (_, false) => errno(EINVAL),
+            (false, _) => errno(Errno::BADF.raw_os_error()),
+            (_, false) => errno(Errno::INVAL.raw_os_error()),
             _ => Ok(()),
         }
     }
@@ -154,7 +151,7 @@ impl RawFile for SimFile {
                 return (buf, allowed);
             }
             if !self.aligned(off, &buf) {
-                return (buf, errno(EINVAL));
+                return (buf, errno(Errno::INVAL.raw_os_error()));
             }
             if buf.is_empty() {
                 return (buf, Ok(()));
@@ -180,7 +177,7 @@ impl RawFile for SimFile {
     fn allocate(&self, mode: Allocate, off: u64, len: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             if len == 0 {
-                return errno(EINVAL);
+                return errno(Errno::INVAL.raw_os_error());
             }
             self.may_write(off, usize::try_from(len).unwrap_or(usize::MAX))?;
             let (what, effect) = match mode {

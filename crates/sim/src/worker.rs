@@ -4,19 +4,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rt::{BoxFuture, File, FileKind, FileStat, OpenOptions, Pool, Runnable, Target, Worker};
+use rt::{BoxFuture, Errno, File, FileKind, FileStat, OpenOptions, Pool, Runnable, Target, Worker};
 
 use crate::effect::Effect;
 use crate::fault::OpKind;
 use crate::file::{SimFile, file_stat};
 use crate::world::{Answer, Body, Shared, Sleep};
 
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
-const EISDIR: i32 = 21;
-
-fn errno(n: i32) -> io::Error {
-    io::Error::from_raw_os_error(n)
+fn errno(errno: Errno) -> io::Error {
+    errno.into()
 }
 
 pub(crate) struct SimWorker {
@@ -40,16 +36,16 @@ impl SimWorker {
         let mut inner = self.shared.0.lock();
         let (create, found) = (options.create || options.create_new, inner.disk.lookup(path));
         let ino = match found {
-            Some(_) if options.create_new => return Err(errno(EEXIST)),
+            Some(_) if options.create_new => return Err(errno(Errno::EXIST)),
             Some(ino) => ino,
-            None if inner.disk.is_folder(path) => return Err(errno(EISDIR)),
+            None if inner.disk.is_folder(path) => return Err(errno(Errno::ISDIR)),
             None if create => {
                 let id = inner.next_id();
                 let ino = inner.disk.create(id, path);
                 inner.touched();
                 ino
             }
-            None => return Err(errno(ENOENT)),
+            None => return Err(errno(Errno::NOENT)),
         };
         if options.truncate && found.is_some() {
             inner.change_now(ino, "truncate", Effect::set_len(0));
@@ -123,7 +119,7 @@ impl Worker for SimWorker {
                 None if inner.disk.is_folder(path) => {
                     Ok(FileStat { kind: FileKind::Directory, mode: 0o040_755, ..file_stat(0, 0, 0) })
                 }
-                None => Err(errno(ENOENT)),
+                None => Err(errno(Errno::NOENT)),
             }
         })
     }
@@ -135,7 +131,7 @@ impl Worker for SimWorker {
             let id = inner.next_id();
             let found = inner.disk.unlink(id, path);
             inner.touched();
-            if found { Ok(()) } else { Err(errno(ENOENT)) }
+            if found { Ok(()) } else { Err(errno(Errno::NOENT)) }
         })
     }
 
@@ -146,7 +142,7 @@ impl Worker for SimWorker {
             let id = inner.next_id();
             let found = inner.disk.rename(id, from, to);
             inner.touched();
-            if found { Ok(()) } else { Err(errno(ENOENT)) }
+            if found { Ok(()) } else { Err(errno(Errno::NOENT)) }
         })
     }
 

@@ -269,8 +269,8 @@ fn pause_and_resume_hold_a_job_between_two_requests() {
 
 #[test]
 fn an_error_is_reported_or_ignored_or_stops_the_job_as_asked() {
-    const ENOSPC: i32 = 28;
-    const EIO: i32 = 5;
+    const ENOSPC: i32 = rt::Errno::NOSPC.raw_os_error();
+    const EIO: i32 = rt::Errno::IO.raw_os_error();
     on_control(async {
         let cases = [
             (BlockdevOnError::Report, EIO, "ERROR write report", "COMPLETED Input/output error"),
@@ -336,7 +336,7 @@ fn a_node_in_the_middle_of_a_commit_has_no_readers_of_its_own() {
 
 #[test]
 fn a_job_that_could_not_copy_everything_is_not_ready() {
-    const ENOSPC: i32 = 28;
+    const ENOSPC: i32 = rt::Errno::NOSPC.raw_os_error();
     on_control(async {
         let world = World::new();
         let [active, mid, base] = world.chain().await;
@@ -479,7 +479,7 @@ fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user
 
 #[test]
 fn a_commit_whose_users_have_moved_is_no_failure_when_closing_the_overlay_fails() {
-    const EIO: i32 = 5;
+    const EIO: i32 = rt::Errno::IO.raw_os_error();
     on_control(async {
         let world = World::new();
         let [.., base] = world.chain().await;
@@ -505,7 +505,7 @@ fn a_commit_whose_users_have_moved_is_no_failure_when_closing_the_overlay_fails(
 
 #[test]
 fn a_commit_whose_base_is_not_durable_moves_nobody_and_says_so() {
-    const EIO: i32 = 5;
+    const EIO: i32 = rt::Errno::IO.raw_os_error();
     on_control(async {
         let world = World::new();
         let [active, mid, _] = world.chain().await;

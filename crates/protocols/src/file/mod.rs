@@ -21,7 +21,7 @@ use block::{
 };
 use lock::Locks;
 use parking_lot::Mutex;
-use rt::{Allocate, BoxFuture, Buf, BufMut, File, FileExtent, FileKind, Try};
+use rt::{Allocate, BoxFuture, Buf, BufMut, Errno, File, FileExtent, FileKind, Try};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -162,7 +162,9 @@ impl FileDriver {
         if self.device && error.kind() == ErrorKind::Invalid {
             return BlockError::unsupported(error.message());
         }
-        if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) || error.errno() == ENOTTY {
+        if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid)
+            || error.errno() == Errno::NOTTY.raw_os_error()
+        {
             refused.store(true, Relaxed);
             return BlockError::unsupported(error.message());
         }
@@ -200,8 +202,6 @@ impl FileDriver {
         result.map_err(|e| self.fast_path_error(&self.no_reserve, "reserving room in", offset, &e))
     }
 }
-
-const ENOTTY: i32 = 25;
 
 impl Driver for FileDriver {
     fn facts(&self) -> Facts {

@@ -3,7 +3,7 @@ use super::FileDriver;
 use super::lock::Locks;
 use api::{BlockdevAioOptions, BlockdevOptionsFile, OnOffAuto};
 use block::{BlockError, ErrorKind, OpenContext, Opened, Options, Result};
-use rt::{BoxFuture, File, FileKind, FileStat, OpenOptions};
+use rt::{BoxFuture, Errno, File, FileKind, FileStat, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -155,10 +155,7 @@ pub(super) async fn reopen(place: &Path, old: &File, options: &OpenOptions) -> R
 
 /// Refusals that `auto-read-only` may answer with a read-only open.
 fn refused(e: &std::io::Error) -> bool {
-    const EACCES: i32 = 13;
-    const EPERM: i32 = 1;
-    const EROFS: i32 = 30;
-    matches!(e.raw_os_error(), Some(EACCES | EPERM | EROFS))
+    matches!(Errno::from_io_error(e), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
 
 fn could_not_open(filename: &str, e: &std::io::Error) -> BlockError {
