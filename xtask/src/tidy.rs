@@ -1,9 +1,14 @@
-//! `cargo xtask tidy`: the house rules that no lint has.
+//! `cargo xtask tidy`: the rules of this code that no lint has.
+//!
+//! Here: words and names that no file has, and lengths. [`arrows`]: who may use whom. [`neutral`]: what the core names.
+
+mod arrows;
+mod neutral;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file longer than this is told of.
+/// A file longer than this is reported.
 const LONG: usize = 800;
 /// A file longer than this is refused.
 const TOO_LONG: usize = 1000;
@@ -51,6 +56,10 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         if is_ours(&path) && (LONG + 1..=TOO_LONG).contains(&lines) {
             println!("{}: note: {lines} lines; ask what second idea moved in", path.display());
         }
+    }
+    for fault in arrows::check(root)?.into_iter().chain(neutral::check(root)?) {
+        println!("{fault}");
+        faults += 1;
     }
     if faults == 0 { Ok(()) } else { Err(format!("{faults} house rules are broken")) }
 }

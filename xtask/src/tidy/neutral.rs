@@ -1,0 +1,106 @@
+//! The core names no driver, job or export: they are added without touching it.
+//!
+//! The names are those of the schema's enumerations. A string of the core's sources that is one of them is refused, tests
+//! apart. `file` is left out: it is the name of an image's child too, which the core does know.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use qapi::{Defines, Directory, Kind};
+
+/// The sources that name nothing.
+const CORE: &str = "crates/block/src";
+
+/// The schema's enumerations of what is added.
+const ENUMERATIONS: [&str; 3] = ["BlockdevDriver", "JobType", "BlockExportType"];
+
+/// What still stands: file below [`CORE`], name, and why. An entry that is not needed any more is a fault.
+const STANDING: [(&str, &str, &str); 3] = [
+    ("graph.rs", "host_device", "the protocol of a plain file name"),
+    ("naming.rs", "raw", "a plain file is named as raw in headers"),
+    ("open.rs", "raw", "what no format recognises"),
+];
+
+/// Checks the core's sources; what is wrong.
+pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
+    let names = names(root)?;
+    let (mut faults, mut met) = (Vec::new(), BTreeSet::new());
+    let mut folders = vec![root.join(CORE)];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).map_err(|e| format!("can't list {}: {e}", folder.display()))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text =
+                fs::read_to_string(&path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
+            let file = path.strip_prefix(root.join(CORE)).unwrap_or(&path).display().to_string();
+            for (line, name) in named(&text, &names) {
+                match STANDING.iter().find(|(at, standing, _)| *at == file && *standing == name) {
+                    Some(standing) => {
+                        met.insert(*standing);
+                    }
+                    None => faults.push(format!(
+                        "{CORE}/{file}:{line}: '{name}': the core names no driver, job or export"
+                    )),
+                }
+            }
+        }
+    }
+    for (file, name, _) in STANDING.iter().filter(|standing| !met.contains(*standing)) {
+        faults.push(format!("xtask/src/tidy/neutral.rs: '{name}' in {file} no longer needs its exception"));
+    }
+    Ok(faults)
+}
+
+/// What the schema calls drivers, jobs and exports.
+fn names(root: &Path) -> Result<BTreeSet<String>, String> {
+    let fail = |e: qapi::Error| format!("schema/{e}");
+    let schema = qapi::load(&Directory(root.join("schema")), "cairn.json").map_err(fail)?;
+    let schema = schema.configured(&Defines::new()).map_err(fail)?;
+    let mut names = BTreeSet::new();
+    for name in ENUMERATIONS {
+        match schema.definition(name).map(|definition| &definition.kind) {
+            Some(Kind::Enum(values)) => names.extend(values.values.iter().map(|value| value.name.clone())),
+            _ => return Err(format!("the schema has no enumeration '{name}'")),
+        }
+    }
+    names.remove("file");
+    Ok(names)
+}
+
+/// The strings of a source that are one of `names`, with their lines; comments and tests left out.
+fn named(text: &str, names: &BTreeSet<String>) -> Vec<(usize, String)> {
+    let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for (line, number) in product.lines().zip(1..) {
+        let code = if line.trim_start().starts_with("//") { "" } else { line };
+        // Every second part is between quotes.
+        let strings = code.split('"').skip(1).step_by(2);
+        found.extend(strings.filter_map(|s| names.get(s)).map(|name| (number, name.clone())));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_counts_where_it_is_a_whole_string_of_the_product() {
+        let names = ["qcow2".to_owned()].into();
+        let found = |text: &str| named(text, &names).len();
+        assert_eq!(named("\nlet f = find(\"qcow2\");", &names), [(2, "qcow2".to_owned())]);
+        assert_eq!(found("(\"a\", \"qcow2\") => \"qcow2\""), 2);
+        assert_eq!(found("let qcow2 = \"a qcow2 image\"; // \n/// \"qcow2\"\n // \"qcow2\""), 0);
+        assert_eq!(found("#[cfg(test)]\nmod tests { const X: &str = \"qcow2\"; }"), 0);
+    }
+
+    #[test]
+    fn the_schema_has_the_names() {
+        let names = names(&crate::root()).unwrap();
+        assert!(["qcow2", "commit", "nbd"].iter().all(|name| names.contains(*name)), "{names:?}");
+    }
+}
