@@ -1,4 +1,4 @@
-//! What is settled before a runtime starts: a value that nothing here refers back to.
+//! What is settled before a runtime starts: the engine, the workers, the polling.
 
 use crate::sys;
 

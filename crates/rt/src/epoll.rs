@@ -1,4 +1,7 @@
 //! An epoll set: the descriptors one worker sleeps on, all edge-triggered.
+//!
+//! By hand, not through `rustix`: the wait's time-out is in ns where the kernel has `epoll_pwait2`, and falls back at run
+//! time where a filter of system calls refuses it. A worker waits after every batch, so it is on the data path.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -63,12 +66,12 @@ impl Epoll {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
     }
 
-    /// Takes what has happened, without waiting; how many events.
+    /// Takes the events there are, without waiting; how many.
     pub(crate) fn poll(&self, events: &mut Events) -> usize {
         self.wait_ms(events, 0)
     }
 
-    /// Waits for events, at most `timeout_ns`; without a time-out for ever. An interrupted wait has none.
+    /// Waits for events, at most `timeout_ns`, or without limit; an interrupted wait ends without events.
     pub(crate) fn wait(&self, events: &mut Events, timeout_ns: Option<u64>) -> usize {
         let Some(ns) = timeout_ns else { return self.wait_ms(events, -1) };
         if self.precise.load(Ordering::Relaxed)

@@ -82,7 +82,7 @@ pub struct OpenOptions {
     pub create: bool,
     /// Made, and refused where it exists.
     pub create_new: bool,
-    /// Cut to nothing.
+    /// Truncated to length 0.
     pub truncate: bool,
     /// Past the page cache (`O_DIRECT`).
     pub direct: bool,
@@ -141,7 +141,7 @@ pub trait RawFile: Send + Sync + 'static {
     /// Reserves, frees or zeroes a range.
     fn allocate(&self, mode: Allocate, off: u64, len: u64) -> BoxFuture<'_, io::Result<()>>;
 
-    /// Cuts or grows the file.
+    /// Changes the file's length: cut off, or grown with zeroes.
     fn set_len(&self, len: u64) -> BoxFuture<'_, io::Result<()>>;
 
     /// Asks the file system for another way to lay the file out; an error where it has none, or not any more for this file.
@@ -170,7 +170,7 @@ pub trait RawFile: Send + Sync + 'static {
     /// Locks bytes for this open file (not this process); `false` when another holds them. `len` 0: to the end.
     fn try_lock(&self, start: u64, len: u64, exclusive: bool) -> io::Result<bool>;
 
-    /// Gives locked bytes back.
+    /// Unlocks bytes.
     fn unlock(&self, start: u64, len: u64) -> io::Result<()>;
 
     /// Whether [`try_lock`](RawFile::try_lock) would succeed.

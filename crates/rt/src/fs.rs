@@ -14,7 +14,7 @@ pub fn path(name: impl AsRef<Path>) -> PathBuf {
     PathBuf::from(OsString::from_vec(codec::filename::bytes(bytes).into_owned()))
 }
 
-/// A file name from the root, as text like `name` itself. Links are not followed.
+/// The absolute form of a file name, as text like `name` itself. Links are not followed.
 pub fn absolute(name: &str) -> String {
     std::path::absolute(path(name))
         .map_or_else(|_| name.to_owned(), |path| codec::filename::text(path.as_os_str().as_bytes()))
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_from_the_root_stands_for_the_same_bytes() {
+    fn an_absolute_name_stands_for_the_same_bytes() {
         let folder = std::env::current_dir().unwrap();
         let name = b"d/n\xff\xc3.raw".as_slice();
         let whole = absolute(&codec::filename::text(name));

@@ -1,11 +1,11 @@
-//! Descriptors that others have handed over: by number, as a service manager passes sockets, or by a client's name.
+//! Descriptors passed to this process: inherited by number, as from a service manager, or lent by a client under a name.
 //!
 //! ```text
 //! LISTEN_PID=ours LISTEN_FDS=2 LISTEN_FDNAMES=disk:qmp   ─▶  3 "disk", 4 "qmp"
 //! ```
 //!
 //! Law: only what was inherited or lent can be taken, and only once. All that the program opens itself closes on exec; what it
-//! inherited does not, for it survived one. Taking marks it.
+//! inherited does not, or it would not be there. Taking sets the flag.
 //!
 //! Specification: sd_listen_fds(3).
 
@@ -19,14 +19,13 @@ use crate::sys::check;
 
 /// The first descriptor that a service manager passes.
 const FIRST: RawFd = 3;
-/// Most descriptors that are looked at.
+/// Most descriptors that are considered.
 const MOST: usize = 1024;
 
 /// What was lent and not taken, by name.
 static LENT: Mutex<BTreeMap<String, OwnedFd>> = Mutex::new(BTreeMap::new());
 
-/// Makes descriptors known by their names to whoever takes one, until [`reclaim`]. Their owner sees to it that nobody
-/// else lends meanwhile.
+/// Lends descriptors by name to [`named`], until [`reclaim`]. The caller ensures that only one lends at a time.
 pub fn lend(named: BTreeMap<String, OwnedFd>) {
     *LENT.lock() = named;
 }
@@ -89,7 +88,7 @@ pub fn untaken() -> io::Result<Vec<Handed>> {
     Ok(told()?.into_iter().filter(|handed| is_inherited(handed.number)).collect())
 }
 
-/// What the environment tells of.
+/// The sockets that the environment announces.
 fn told() -> io::Result<Vec<Handed>> {
     let text = |name| std::env::var(name).ok();
     if text("LISTEN_PID").and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
@@ -101,7 +100,7 @@ fn told() -> io::Result<Vec<Handed>> {
     }
 }
 
-/// The descriptors that the variables mean. Names that are not as many as there are descriptors count for nothing.
+/// The descriptors that the variables announce. Names are ignored unless there are as many as descriptors.
 fn parse(count: &str, names: Option<&str>) -> io::Result<Vec<Handed>> {
     let wrong = || {
         let text = format!("LISTEN_FDS={count} is not a number of descriptors up to {MOST}");
@@ -122,7 +121,7 @@ fn parse(count: &str, names: Option<&str>) -> io::Result<Vec<Handed>> {
 /// # Errors
 /// `NotFound` when there is none of this number, or it is the program's own, or it was taken already.
 pub fn take(number: RawFd) -> io::Result<OwnedFd> {
-    // Two that take the same one must not both find it untaken.
+    // Two callers must not take the same one.
     static TAKING: Mutex<()> = Mutex::new(());
     let _taking = TAKING.lock();
     if !is_inherited(number) {
@@ -131,11 +130,11 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: no memory is passed.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and nobody here owns it: whatever is owned here closes on exec, and this did not.
+    // SAFETY: it is open, and nothing in this process owns it: what is owned here closes on exec, and this did not.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// It was open when the program began, and nobody has taken it since.
+/// Whether it was open when the program began and was not taken since.
 fn is_inherited(number: RawFd) -> bool {
     number >= FIRST && flags(number).is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0)
 }

@@ -26,12 +26,12 @@ struct Call(Box<dyn FnOnce() + Send>);
 
 impl Job for Call {
     fn run(self) {
-        // Who waits gets the panic through its own channel; the thread must live on either way.
+        // `blocking` passes a panic on to its caller; the thread goes on either way.
         let _ = catch_unwind(AssertUnwindSafe(self.0));
     }
 }
 
-/// Counts as load while it lives.
+/// Counts as load of a worker while it lives.
 struct Load(Arc<AtomicUsize>);
 
 impl Drop for Load {

@@ -15,6 +15,10 @@
 //! - short counts, EINTR and EAGAIN are continued here; whoever calls sees all of it, end of file, or an error;
 //! - a panicking task is contained: its handle yields [`JoinError`], the worker lives on.
 //!
+//! Why an executor of our own: the same tasks must run, seeded, under the simulator; a request must stay on the worker of
+//! its connection from socket to file; and a loop that answers all requests of one receive with one send, polls before it
+//! sleeps and batches file operations is most of what the data path costs. `async-task` holds the unsafe part of a task.
+//!
 //! Bounds: data workers at most [`MAX_WORKERS`]; pool threads as stated in [`mod@blocking`]; retained buffers as stated
 //! in [`buf`]; polling before sleep at most `poll_max_ns` and on at most half of the cores.
 

@@ -1,4 +1,4 @@
-//! A worker's own side: its run queue, its engine, and the loop.
+//! The part of a worker that only its own thread touches: run queue, engine, and the loop.
 //!
 //! ```text
 //!   turn:  ready tasks (at most 64, until one yields) ─▶ submit ─▶ reap ─▶ due timers ─▶ remote queue ─▶ epoll
@@ -26,7 +26,7 @@ use crate::timers::NEVER;
 use crate::worker::refill;
 use crate::{enter, sys};
 
-/// Tasks run between two looks at the outside.
+/// Most tasks run before sockets, timers and other threads' wake-ups are looked at again.
 const TURN: usize = 64;
 /// How long a stopping worker waits for operations in flight.
 const LAST_OPERATIONS_NS: u64 = 10_000_000_000;
@@ -47,7 +47,7 @@ pub(crate) struct Local {
     polling: RefCell<Polling>,
     events: RefCell<Events>,
     remote: RefCell<Vec<Runnable>>,
-    /// A task has let others go first: the outside is among them.
+    /// A task has yielded: sockets and timers are looked at before the next task runs.
     yielded: Cell<bool>,
     /// When this worker went to sleep last.
     slept_ns: Cell<u64>,
@@ -80,7 +80,7 @@ pub(crate) fn try_schedule(worker: &Shared, task: Runnable) -> Option<Runnable> 
     task
 }
 
-/// Has this thread's worker look at the outside before it runs another task.
+/// Has this thread's worker look at sockets and timers before it runs another task.
 pub(crate) fn end_turn() {
     let _ = LOCAL.try_with(|local| {
         if let Some(local) = &*local.borrow() {
@@ -229,14 +229,14 @@ impl Local {
         self.remote.replace(tasks);
     }
 
-    /// Whether there is something to do at once. `turn` has taken the note that something changed, so each flag that
-    /// the note stands for is looked at here.
+    /// Whether there is something to do at once. `turn` has cleared `pending`, so each flag that it stands for is looked at
+    /// here.
     fn has_work(&self) -> bool {
         let flag = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         self.has_ready() || flag(&self.shared.main_woken) || flag(&self.shared.stop)
     }
 
-    /// Looks outside; where nothing is ready, waits.
+    /// Looks at sockets and timers; if nothing is ready, waits.
     fn look(&self) {
         if self.has_work() || self.engine_is_urgent() {
             self.poll_sockets();
@@ -254,10 +254,10 @@ impl Local {
         count
     }
 
-    /// Polls as long as experience allows; whether it found something.
+    /// Polls as long as `polling` allows; whether it found something.
     fn poll_for_a_while(&self) -> bool {
         let start = sys::now_ns();
-        // A disk's answer may need this core, for the kernel's threads or the pool's: never keep it from them.
+        // A file operation in flight may need this core, for the kernel's threads or the pool's.
         if self.operations_in_flight() {
             return false;
         }
@@ -306,7 +306,7 @@ impl Local {
         self.dispatch(count);
     }
 
-    /// Marks the sources that have events, and wakes who waits for them.
+    /// Marks the sources that have events, and wakes the tasks that wait for them.
     fn dispatch(&self, count: usize) {
         if count == 0 {
             return;
@@ -337,7 +337,7 @@ impl Local {
         self.shared.operations.load(Ordering::SeqCst) > 0
     }
 
-    /// The worker ends: operations in flight do first, then the tasks that are left are dropped.
+    /// Ends the worker: waits for operations in flight, then drops the tasks that are left.
     fn finish(&self) {
         let limit = sys::now_ns().saturating_add(LAST_OPERATIONS_NS);
         self.serve_engine();

@@ -49,10 +49,10 @@ impl std::fmt::Display for Address {
 const QUEUE_FULL: Duration = Duration::from_millis(2);
 /// How long a listener waits for descriptors or memory before it looks again.
 const SHORTAGE: Duration = Duration::from_millis(200);
-/// How often, and at which distance, it is tried to lock the folder of a socket.
+/// How often, and at what interval, locking the folder of a socket is tried.
 const FOLDER_TRIES: u32 = 100;
 const FOLDER_PAUSE: Duration = Duration::from_millis(20);
-/// How often a free port is looked for that all addresses can share.
+/// How often a free port that all addresses can share is looked for.
 const FREE_PORT_TRIES: u32 = 16;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -120,7 +120,7 @@ impl Listener {
 
     /// Waits for the next connection.
     pub async fn accept(&self) -> io::Result<Stream> {
-        // Connections that come without a pause must not keep the worker to themselves.
+        // A steady stream of connections must not starve other tasks of the worker.
         cooperate().await;
         loop {
             let mut accepted = None;
@@ -132,11 +132,11 @@ impl Listener {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.readable().await?,
                 Err(error) if is_shortage(&error) => {
-                    // The connection stays in the queue; who serves others here must not fail for that.
+                    // The connection stays in the queue; the server goes on.
                     tracing::warn!(%error, "a connection has to wait: close others or raise the limit of open files");
                     sleep(SHORTAGE).await;
                 }
-                // The peer gave up while it was in the queue: no reason for anybody here to care.
+                // The peer closed the connection while it was in the queue.
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -233,7 +233,7 @@ fn listen_tcp(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
 }
 
 fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
-    // Between "it is stale" and "it is ours" no other Cairn may come: they all hold the folder's lock meanwhile.
+    // Between the check for a stale file and the bind no other Cairn may interfere: each holds the folder's lock meanwhile.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _locked = lock_folder(parent);
     clear_stale(&path)?;
@@ -242,12 +242,13 @@ fn bind_unix(path: PathBuf) -> io::Result<(OwnedFd, SocketFile)> {
     // std listens with a short queue; asking again lengthens it.
     socket::listen(listener.as_fd(), BACKLOG)?;
     let meta = fs::symlink_metadata(&path)?;
-    // Whoever goes to the background changes its folder.
+    // A process that goes to the background changes its working directory.
     let path = std::path::absolute(&path).unwrap_or(path);
     Ok((listener.into(), SocketFile { path, dev: meta.dev(), ino: meta.ino() }))
 }
 
-/// A folder's lock, as long as the file lives. Whoever else holds it for long is no starting server: then without it.
+/// A folder's lock, held as long as the file is open. A starting server holds it briefly: if it stays taken, another
+/// program has it, and it is not waited for.
 fn lock_folder(path: &Path) -> Option<fs::File> {
     let folder = fs::File::open(path).ok()?;
     for _ in 0..FOLDER_TRIES {
@@ -272,7 +273,7 @@ fn clear_stale(path: &Path) -> io::Result<()> {
     }
     match socket::connect_unix(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // A full queue (EAGAIN) belongs to a live listener too; so may whatever else went wrong.
+        // A full queue (EAGAIN) belongs to a live listener too; any other error may as well.
         _ => {
             let text = format!("a process listens on '{}' already", path.display());
             Err(io::Error::new(io::ErrorKind::AddrInUse, text))
@@ -351,13 +352,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_the_machine_has_not_are_left_out_unless_it_has_none() -> io::Result<()> {
+    fn addresses_that_the_machine_lacks_are_left_out_unless_it_lacks_all() -> io::Result<()> {
         let address = |ip: [u8; 4]| SocketAddr::from((ip, 0));
-        // An address for documentation is nobody's.
-        let (ours, nobodys) = (address([127, 0, 0, 1]), address([192, 0, 2, 1]));
-        let listeners = bind_all(&[nobodys, ours], 0)?;
+        // An address range reserved for documentation: no machine has it.
+        let (ours, absent) = (address([127, 0, 0, 1]), address([192, 0, 2, 1]));
+        let listeners = bind_all(&[absent, ours], 0)?;
         assert!(matches!(listeners.as_slice(), [one] if one.local_addr().is_some()));
-        let error = bind_all(&[nobodys], 0).err().map(|error| error.kind());
+        let error = bind_all(&[absent], 0).err().map(|error| error.kind());
         assert_eq!(error, Some(io::ErrorKind::AddrNotAvailable));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! File operations that wait: one state that lives until the kernel has finished, whoever does the work.
+//! File operations that wait: one state that lives until the kernel has finished, whether a ring or a thread does it.
 //!
 //! ```text
 //!   future (`perform`) ──first poll──▶ Op (Arc) ──▶ this worker's ring │ pool of threads
@@ -55,7 +55,7 @@ struct State {
     moved: usize,
     again: u32,
     result: Option<io::Result<usize>>,
-    /// Where it is counted as long as it runs.
+    /// Counts it as in flight while it runs.
     counted: Option<InFlight>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Op {
     fd: Arc<OwnedFd>,
     /// No ring does it.
     by_thread: bool,
-    /// Of the descriptor; a count that is no multiple of it is the end of the file.
+    /// Alignment of the descriptor; a count that is no multiple of it is the end of the file.
     alignment: u32,
     state: Mutex<State>,
     pub(crate) done: AtomicBool,
@@ -184,7 +184,7 @@ impl Op {
         next
     }
 
-    /// Does all that is left with blocking calls, on a pool's thread.
+    /// Does the rest with blocking calls, on a pool's thread.
     pub(crate) fn run_to_end(&self) {
         let mut state = self.state.lock();
         loop {

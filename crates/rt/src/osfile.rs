@@ -64,7 +64,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let fd = open_fd(path, options)?;
     let stat = sys::fstat(fd.as_fd())?;
     let kind = kind_of(stat.st_mode);
-    // Again: the name may have changed hands since.
+    // Again: the name may lead to another file by now.
     refuse(kind)?;
     refuse_read_only_device(fd.as_fd(), kind, options)?;
     // Only the open itself had to be kept from waiting; a ring would take the flag as "never wait".
@@ -134,7 +134,7 @@ fn kind_of(mode: u32) -> FileKind {
     }
 }
 
-/// The kernel's answer in our words.
+/// The kernel's answer as [`FileStat`].
 pub(crate) fn file_stat(stat: &Stat) -> FileStat {
     FileStat {
         kind: kind_of(stat.st_mode),
@@ -239,19 +239,19 @@ impl OsFile {
     }
 }
 
-/// A device's own ways. What reads zero afterwards goes through `fallocate`, which frees only what the device promises
+/// Devices have calls of their own. What reads zero afterwards goes through `fallocate`, which frees only what the device promises
 /// to read as zeroes; a plain discard promises nothing.
 fn allocate_on_device(fd: BorrowedFd<'_>, mode: Allocate, off: u64, len: u64) -> io::Result<()> {
     match mode {
         Allocate::PunchHole => sys::fallocate(fd, PUNCH, off, len),
         Allocate::Discard => sys::ioctl_range(fd, BLKDISCARD, off, len),
         Allocate::ZeroRange => sys::ioctl_range(fd, BLKZEROOUT, off, len),
-        // A device has its space.
+        // A device's space is always allocated.
         Allocate::Reserve | Allocate::ReserveKeepSize => Ok(()),
     }
 }
 
-/// Refuses to write to a device that takes no writes: its kernel lets it be opened, and fails the first write.
+/// Refuses to open a read-only device for writing: the kernel allows the open and fails the first write.
 fn refuse_read_only_device(fd: BorrowedFd<'_>, kind: FileKind, options: &OpenOptions) -> io::Result<()> {
     let asked = kind == FileKind::Block && options.write;
     match asked && sys::ioctl_get::<libc::c_int>(fd, BLKROGET).is_ok_and(|read_only| read_only != 0) {
@@ -384,7 +384,7 @@ impl RawFile for OsFile {
             FileLayout::NoCopyOnWrite => {
                 let flags: libc::c_int = sys::ioctl_get(self.fd(), FS_IOC_GETFLAGS)?;
                 sys::ioctl_set(self.fd(), FS_IOC_SETFLAGS, &(flags | FS_NOCOW_FL))?;
-                // It is taken without a word where it comes too late.
+                // Where the file has data already, the flag is ignored without an error.
                 let flags: libc::c_int = sys::ioctl_get(self.fd(), FS_IOC_GETFLAGS)?;
                 if flags & FS_NOCOW_FL == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
             }
@@ -400,7 +400,7 @@ impl RawFile for OsFile {
     fn len(&self) -> io::Result<u64> {
         match self.kind {
             FileKind::Block => sys::ioctl_get::<u64>(self.fd(), BLKGETSIZE64),
-            // Where the kernel makes up the content there is no end to go to, whatever the size it tells.
+            // Files whose content the kernel generates (/proc) fail here, whatever size stat reports.
             _ => sys::lseek(self.fd(), SeekFrom::End(0)),
         }
     }

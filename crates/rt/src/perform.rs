@@ -43,7 +43,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     #[test]
-    fn an_operation_for_threads_ends_without_a_turn_of_its_worker() -> io::Result<()> {
+    fn an_operation_done_by_threads_ends_while_its_worker_is_busy() -> io::Result<()> {
         let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/zero")?));
         crate::block_on_control(async move {
             let op = |by_thread| {
@@ -54,7 +54,7 @@ mod tests {
             let (mut waits, mut other) = (perform(mine.clone()), perform(threads.clone()));
             assert!((&mut waits).now_or_never().is_none());
             let quick = (&mut other).now_or_never();
-            // This task keeps its worker: a ring gets nothing submitted, nor a batch of operations.
+            // This task never yields, so the worker submits nothing: neither to a ring, nor a batch to the pool.
             while !threads.done.load(Ordering::Acquire) {
                 std::thread::yield_now();
             }

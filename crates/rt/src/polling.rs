@@ -1,4 +1,4 @@
-//! Whether a worker that ran out of work looks for more before it sleeps, and for how long.
+//! Whether a worker that ran out of work polls for more before it sleeps, and for how long.
 //!
 //! Waking a sleeping core costs more than a short poll: 30 µs of CPU and 55–90 µs of latency against about 20 µs of
 //! polling. But a poll that finds nothing is lost, and one that keeps others from the core is worse. So:
@@ -31,7 +31,7 @@ const HITS_THAT_CLEAR: u32 = 16;
 
 static POLLERS: AtomicUsize = AtomicUsize::new(0);
 
-/// The right to poll, of which there are half as many as cores.
+/// Permission to poll; there are half as many as cores.
 pub(crate) struct Permit;
 
 impl Permit {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_large_batch_none_is_made() {
+    fn nothing_is_polled_after_a_large_batch() {
         assert!(busy().budget(999 + BUSY_NS).is_some());
         assert!(busy().budget(1000 + BUSY_NS).is_none());
     }

@@ -1,8 +1,8 @@
-//! Going to the background: fork before any thread or ring exists, and let the parent wait until the child is ready.
+//! Going to the background: fork before any thread or ring exists; the parent waits until the child is ready.
 //!
 //! ```text
 //!   parent ──fork──▶ child (new session) ──▶ opens everything ──▶ ready()
-//!     └─ waits on a pipe ◀── 0: exit 0 │ text: print it, exit 1 │ end without a word: exit 1
+//!     └─ waits on a pipe ◀── 0: exit 0 │ text: print it, exit 1 │ closed empty: exit 1
 //! ```
 
 use std::io::{self, Read, Write};
@@ -15,13 +15,13 @@ const MAX_TEXT: u64 = 64 << 10;
 /// First byte on the pipe: all is well.
 const READY: u8 = 0;
 
-/// The child's side: says to the waiting parent how starting went. Dropped without a word, the parent fails.
+/// The child's side: reports to the waiting parent how starting went. If it is dropped unused, the parent fails.
 #[must_use = "the parent waits for ready() or fail()"]
 pub struct ReadyHandle {
     pipe: io::PipeWriter,
 }
 
-/// Continues in a child process of its own session; the parent waits for the child's word and exits with it.
+/// Continues in a child process of its own session; the parent waits for the child's report and exits with it.
 ///
 /// # Errors
 /// When there already are other threads: they would not exist in the child. The system's, when there can't be a
@@ -45,7 +45,7 @@ pub fn daemonize() -> io::Result<ReadyHandle> {
 fn threads() -> io::Result<usize> {
     match std::fs::read_dir("/proc/self/task") {
         Ok(tasks) => Ok(tasks.count()),
-        // Without /proc nobody can tell: the caller's order of things must do.
+        // Without /proc it can't be checked: callers fork first.
         Err(_) => Ok(1),
     }
 }
@@ -79,7 +79,7 @@ impl ReadyHandle {
 
     /// It went wrong: the parent prints `text` and ends with status 1.
     pub fn fail(mut self, text: &str) {
-        // Without a word the parent fails too, only with less to say.
+        // If this fails, the parent fails too, only without the text.
         let _ = self.pipe.write_all(text.as_bytes());
     }
 }

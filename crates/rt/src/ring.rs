@@ -4,6 +4,9 @@
 //! worker's epoll set, and completions are looked for in memory each turn. Each entry in flight owns one count of its
 //! operation, which owns buffer and descriptor: what the kernel may still touch is never freed.
 //!
+//! On `io-uring`, which is the kernel's interface and no more: when entries are submitted and completions are looked for is
+//! for the worker's loop to decide.
+//!
 //! Bounds: [`ENTRIES`] operations in flight per worker; more wait in order.
 
 use std::collections::VecDeque;
@@ -26,7 +29,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Sets a ring up, or says why this system has none that serves.
+    /// Sets a ring up; an error where this system has none that can do file operations.
     pub(crate) fn new() -> io::Result<Ring> {
         let modern = IoUring::builder().setup_coop_taskrun().setup_single_issuer().build(ENTRIES);
         let ring = match modern {
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_that_may_not_be_entered_is_none() {
+    fn a_ring_whose_system_calls_are_filtered_is_refused() {
         for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_register, libc::SYS_io_uring_enter] {
             let thread = std::thread::spawn(move || {
                 if refuse(call) {

@@ -25,7 +25,7 @@ struct Started {
 struct Inner {
     config: Config,
     engine: Arc<EngineChoice>,
-    /// `None` once the runtime has ended: workers and this refer to each other.
+    /// `None` once the runtime has ended: it breaks the cycle of references with the workers.
     control: Mutex<Option<Arc<Shared>>>,
     data: Mutex<Vec<Option<Started>>>,
 }
@@ -71,7 +71,7 @@ impl Inner {
         match start(index, self) {
             Ok(started) => Some(slot.insert(started).shared.clone()),
             Err(error) => {
-                tracing::warn!(%error, worker = index, "a worker could not be started; control does its work");
+                tracing::warn!(%error, worker = index, "a worker could not be started; the control worker takes its tasks");
                 None
             }
         }
@@ -97,7 +97,7 @@ impl Runtime {
     /// A runtime with no thread of its own yet.
     ///
     /// # Errors
-    /// The system's, when descriptors or memory are short, or when [`Engine::Ring`] is asked for and not to be had.
+    /// The system's, when descriptors or memory are short, or when [`Engine::Ring`] is asked for and not available.
     pub fn new(config: Config) -> io::Result<Runtime> {
         if config.engine == Engine::Ring {
             Ring::new().map_err(|error| {
@@ -159,7 +159,7 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 /// Settles how [`block_on_control`] runs. Call it before.
 ///
 /// # Errors
-/// When a runtime runs already, or has not what is asked for.
+/// When a runtime runs already, or what is asked for is not available.
 pub fn configure(config: Config) -> io::Result<()> {
     if STARTED.load(Ordering::SeqCst) {
         return Err(io::Error::other("the runtime is configured before it starts"));

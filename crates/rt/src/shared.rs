@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<EngineChoice>,
     pub(crate) peers: Arc<dyn Peers>,
     remote: Mutex<Vec<Runnable>>,
-    /// There is something for the worker to look at: `remote` or a flag below.
+    /// `remote` or one of the flags below has changed.
     pending: AtomicBool,
     sleep: AtomicU8,
     wake: OwnedFd,
@@ -85,7 +85,7 @@ impl Shared {
         self.notify();
     }
 
-    /// Makes the worker look: from any thread, also its own.
+    /// Has the worker look at `remote` and its flags: from any thread, also its own.
     pub(crate) fn notify(&self) {
         self.pending.store(true, Ordering::SeqCst);
         if self.sleep.load(Ordering::SeqCst) == ASLEEP
@@ -106,7 +106,7 @@ impl Shared {
         }
     }
 
-    /// Says that the worker is about to sleep; `false` when it must not, as something came in.
+    /// Announces that the worker is about to sleep; `false` when it must not, as something came in.
     pub(crate) fn prepare_sleep(&self) -> bool {
         self.sleep.store(ASLEEP, Ordering::SeqCst);
         // Pairs with `notify`: either it sees us asleep, or we see what it left.

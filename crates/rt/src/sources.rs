@@ -99,7 +99,7 @@ impl Readiness {
             let mut room = self.room.lock();
             if *room == Room::Watched {
                 *room = Room::Ignored;
-                // An error here leaves events that wake nobody.
+                // An error here only causes events that nobody waits for.
                 let _ = epoll.modify(self.fd, READ, token);
             }
             drop(room);

@@ -30,7 +30,7 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Lets the task run on with nobody waiting: the same as dropping, said aloud.
+    /// Lets the task run on with nobody waiting: the same as dropping it, but explicit.
     pub fn detach(self) {}
 
     /// Whether the task has ended.
@@ -141,8 +141,8 @@ pub async fn yield_now() {
     .await;
 }
 
-/// Called by whatever may be answered without ever waiting: every so often lets others run first, so that a loop over
-/// such calls never keeps the worker to itself.
+/// For functions that may complete without ever waiting: every so often lets other tasks run first, so that a loop over
+/// them does not starve the worker.
 pub async fn cooperate() {
     if worker::spend() {
         yield_now().await;

@@ -59,10 +59,10 @@ fn tests() {
 
     let silent = run("silent");
     assert!(silent.status.code() == Some(1) && !silent.stderr.is_empty());
-    println!("a child that ends without a word is a failure ... ok");
+    println!("a child that ends without a report is a failure ... ok");
 
     assert!(run("threads").status.success());
     println!("a process with threads is not forked ... ok");
-    // The first child has long seen it, unless it has had no turn since: then it ends by itself.
+    // The first child has most likely seen it; otherwise it ends by itself.
     std::fs::remove_file(word()).expect("the file is there");
 }

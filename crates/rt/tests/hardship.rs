@@ -38,7 +38,7 @@ fn interrupted(f: impl FnOnce()) {
 }
 
 #[test]
-fn hardship_is_overcome() {
+fn interrupted_calls_and_missing_descriptors_are_survived() {
     let path = std::env::temp_dir().join(format!("rt-hardship-{}", std::process::id()));
     for engine in [Engine::Ring, Engine::Threads] {
         let Ok(runtime) = Runtime::new(Config { engine, ..Config::default() }) else {

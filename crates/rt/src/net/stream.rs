@@ -119,7 +119,7 @@ impl Stream {
         if self.kind == Kind::File {
             return self.read_file(buf).await;
         }
-        // A peer that always has more must not keep the worker to itself.
+        // A peer that always has more must not starve other tasks of the worker.
         cooperate().await;
         loop {
             match self.try_recv(buf) {
@@ -142,7 +142,7 @@ impl Stream {
         cooperate().await;
         loop {
             let call = || socket::recv_with_descriptors(self.source.as_fd(), buf, descriptors);
-            // What comes with descriptors is handed out alone: a short count says nothing of what is left.
+            // The kernel returns data with descriptors separately: a short count does not mean that the socket is empty.
             match self.source.readiness.read.attempt(call, |_| true) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -214,7 +214,7 @@ impl Stream {
     /// Whether what is sent can still arrive: neither end has shut this direction, as far as is known here.
     pub fn is_open(&self) -> bool {
         let sent = || socket::send(self.source.as_fd(), &[]);
-        // To send nothing fails only for what the socket knows of itself; that it is full now is no end.
+        // Sending nothing fails only if the socket is known to be shut; a full socket is still open.
         self.kind != Kind::Socket
             || !sent().is_err_and(|error| {
                 matches!(
@@ -245,7 +245,7 @@ impl Stream {
 
     /// Waits until a connect that was begun has succeeded or failed.
     pub(super) async fn connected(&self) -> io::Result<()> {
-        // Nothing was tried so far, so the direction counts as ready: it is not before the kernel says so.
+        // A new direction counts as ready; this one is ready when the kernel says so.
         let pending = || Err(io::ErrorKind::WouldBlock.into());
         let _ = self.source.readiness.write.attempt(pending, |_| false);
         self.writable().await?;

@@ -96,7 +96,7 @@ fn two_openings_of_a_file_lock_each_other_out() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_and_never_waited_on() {
+fn fifos_sockets_and_directories_are_refused_without_waiting() {
     on_each_engine(|| async {
         let folder = Folder::new();
         let fifo = folder.path("fifo");
@@ -156,7 +156,7 @@ fn a_handle_dropped_while_writing_keeps_the_file_open_until_it_is_written() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_that_room_heals() {
+fn a_full_disk_is_an_error_until_there_is_room_again() {
     let folder = Folder::new();
     let mount = folder.path("small");
     std::fs::create_dir(&mount).unwrap();

@@ -133,7 +133,7 @@ fn the_address_of_all_addresses_is_reached_by_either_family() {
     });
 }
 
-/// Whether the kernel asks after a peer that says nothing.
+/// Whether the kernel probes a silent peer.
 fn asks_silent_peers(stream: &Stream) -> bool {
     let (mut value, mut len): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     let (fd, place) = (stream.as_fd().as_raw_fd(), (&raw mut value).cast());
@@ -143,7 +143,7 @@ fn asks_silent_peers(stream: &Stream) -> bool {
 }
 
 #[test]
-fn a_peer_that_never_stops_talking_keeps_nobody_from_the_worker() {
+fn a_peer_that_sends_without_pause_does_not_starve_other_tasks() {
     on_each_engine(|| async {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let talker = std::thread::spawn(move || {
@@ -165,7 +165,7 @@ fn a_peer_that_never_stops_talking_keeps_nobody_from_the_worker() {
         stream.shutdown().unwrap();
         listener.await.unwrap();
         drop(stream);
-        assert!(rt::blocking(move || talker.join().unwrap()).await, "the others had their turn meanwhile");
+        assert!(rt::blocking(move || talker.join().unwrap()).await, "other tasks ran meanwhile");
     });
 }
 
@@ -182,7 +182,7 @@ fn a_refused_connection_says_so() {
 }
 
 #[test]
-fn a_peer_that_ends_together_with_its_last_words_is_heard_to_the_end() {
+fn data_sent_just_before_the_peer_closes_is_received_in_full() {
     on_each_engine(|| async {
         for _ in 0..50 {
             let (client, server) = Stream::pair().unwrap();
@@ -241,12 +241,12 @@ fn a_signal_ends_a_wait_and_is_taken_once() {
 }
 
 #[test]
-fn a_stream_is_open_until_an_end_has_shut_its_direction_for_certain() {
+fn a_stream_is_open_until_one_end_has_shut_its_sending_direction() {
     on_each_engine(|| async {
         let (client, server) = Stream::pair().unwrap();
         while server.try_send(&[0; 65536]).is_ok() {}
         assert!(client.is_open() && server.is_open(), "a full socket is an open one");
-        // Whoever has said all may still listen.
+        // An end that has sent everything may still receive.
         client.shutdown_write().unwrap();
         assert!(!client.is_open() && server.is_open());
         server.shutdown().unwrap();

@@ -164,7 +164,7 @@ fn tasks_on_two_workers_wake_each_other_many_times() {
 }
 
 #[test]
-fn a_task_that_never_waits_but_cooperates_keeps_nobody_from_the_worker() {
+fn a_task_that_never_waits_but_cooperates_does_not_starve_others() {
     on_each_engine(|| async {
         let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (told, counted) = (stop.clone(), turns.clone());
@@ -174,7 +174,7 @@ fn a_task_that_never_waits_but_cooperates_keeps_nobody_from_the_worker() {
                 rt::cooperate().await;
             }
         });
-        // The main future, a timer, another task and a socket all have their turn.
+        // The main future, a timer, another task and a socket all make progress.
         rt::sleep(Duration::from_millis(1)).await;
         rt::spawn(async {}).await.unwrap();
         let (a, b) = rt::net::Stream::pair().unwrap();
