@@ -8,7 +8,10 @@
 //! nobody uses for a while leave before that ([`Cache::give_back_after`]).
 use super::codec::Codec;
 use super::dirty::Dirty;
+use super::file::MetadataFile;
 use super::page::{Page, memory_of};
+use crate::error::Result;
+use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::RwLock;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -44,6 +47,8 @@ pub struct Cache<C: Codec> {
     held: Arc<Held<C>>,
     /// Those that differ from what is in the file.
     pub dirty: Dirty<C>,
+    /// One that writes dirty pages back at a time.
+    writer: AsyncMutex<()>,
 }
 
 /// What a cache shares with the task that gives pages back.
@@ -81,7 +86,7 @@ impl<C: Codec> Cache<C> {
             changes: AtomicU32::new(0),
             waits: AtomicBool::new(false),
         };
-        Self { held: Arc::new(held), dirty: Dirty::default() }
+        Self { held: Arc::new(held), dirty: Dirty::default(), writer: AsyncMutex::default() }
     }
 
     /// Sets another bound in bytes; it takes effect as pages come.
@@ -141,6 +146,15 @@ impl<C: Codec> Cache<C> {
     /// Whether dirty pages of `words` words each take so much of the cache that they should be written.
     pub fn is_crowded(&self, words: usize) -> bool {
         self.dirty.len() * memory_of::<C>(words) > self.held.limit.load(Relaxed) / 2
+    }
+
+    /// Writes all dirty pages to their places. Not durable before the next flush.
+    pub async fn write_back(&self, file: &MetadataFile) -> Result<()> {
+        let _writer = self.writer.lock().await;
+        let sealed = self.dirty.seal();
+        file.write_pages(&sealed).await?;
+        self.dirty.settle(&sealed);
+        Ok(())
     }
 
     /// Forgets a page. It may not be dirty; whoever refers to it keeps it.

@@ -1,30 +1,16 @@
 //! Host clusters: first-fit from the lowest free one, as today's tools lay images out.
 //!
 //! A cluster is counted in memory the moment it is found; the count is durable before the cluster is mapped (flush A
-//! of the epoch). What is not mapped in the end comes back through [`Image::returned`].
+//! of the epoch). What is not mapped in the end comes back through `Order::reservations`.
 use super::image::Image;
 use super::refcount::CountPage;
+use block::metacache::{Reserved, Run};
 use block::{BlockError, ErrorKind, Result};
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Entries name host offsets below this.
 const MAX_HOST: u64 = 1 << 56;
-
-/// Consecutive host clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    /// The first cluster.
-    pub start: u64,
-    /// How many.
-    pub count: u64,
-}
-
-impl Run {
-    pub fn end(self) -> u64 {
-        self.start + self.count
-    }
-}
 
 /// The allocator's state; whoever holds its lock may change counts.
 #[derive(Debug, Default)]
@@ -60,7 +46,7 @@ impl Alloc {
 
 /// A found run.
 pub(super) struct Found {
-    pub run: Run,
+    pub reserved: Reserved,
     /// It reads as zeroes: nothing was ever written there.
     pub fresh: bool,
 }
@@ -72,26 +58,25 @@ impl Image {
         self.take_returned(&mut alloc).await?;
         let end = alloc.end;
         let run = self.find(&mut alloc, most, false).await?;
-        self.reserve(&mut alloc, run).await?;
+        let reserved = self.reserve(&mut alloc, run).await?;
         let fresh = run.start >= end;
         if fresh {
-            self.freed.grow(run.count);
+            self.order.freed.grow(run.count);
         }
-        Ok(Found { run, fresh })
+        Ok(Found { reserved, fresh })
     }
 
     /// Reserves `count` consecutive clusters.
-    pub(super) async fn allocate_whole(&self, count: u64) -> Result<Run> {
+    pub(super) async fn allocate_whole(&self, count: u64) -> Result<Reserved> {
         let mut alloc = self.alloc.lock().await;
         self.take_returned(&mut alloc).await?;
         if count >= self.g().counts_per_block() {
             let run = self.append(count).await?;
             alloc.end = alloc.end.max(run.end());
-            return Ok(run);
+            return Ok(self.order.reservations.guard(run));
         }
         let run = self.find(&mut alloc, count, true).await?;
-        self.reserve(&mut alloc, run).await?;
-        Ok(run)
+        self.reserve(&mut alloc, run).await
     }
 
     /// Finds free clusters: `count` of them if `whole`, else as many as follow the first, up to `count`.
@@ -126,14 +111,14 @@ impl Image {
     }
 
     /// Counts found clusters, after a look that they are not metadata.
-    async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<()> {
+    async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<Reserved> {
         self.not_metadata(run.start..run.end()).await?;
         if let Err((set, e)) = self.set_counts(run, 1).await {
-            self.returned.lock().extend((set.count > 0).then_some(set));
+            drop(self.order.reservations.guard(set));
             return Err(e);
         }
         alloc.end = alloc.end.max(run.end());
-        Ok(())
+        Ok(self.order.reservations.guard(run))
     }
 
     /// Refuses to use clusters that hold metadata, whatever the refcounts say, and such as no entry can name.
@@ -143,7 +128,7 @@ impl Image {
             let text = "the image file can't grow further: entries name offsets below 64 PiB only";
             return Err(BlockError::new(ErrorKind::Limit, text));
         }
-        match self.regions.at(clusters) {
+        match self.overlap.at(clusters) {
             None => Ok(()),
             Some(what) => {
                 let text = format!("the refcounts call clusters at {at:#x} free that overlap the {what}");
@@ -158,7 +143,7 @@ impl Image {
         while at < run.end() {
             let set = Run { start: run.start, count: at - run.start };
             let Some(counts) = self.count_page(at).await.map_err(|e| (set, e))? else { break };
-            self.place(&counts.page).await.map_err(|e| (set, e))?;
+            self.order.file.place(&counts.page).await.map_err(|e| (set, e))?;
             let end = run.end().min(counts.first + self.g().counts_per_page());
             (at..end).for_each(|cluster| counts.set(cluster, count));
             self.counts.dirty.mark(&counts.page);
@@ -170,11 +155,9 @@ impl Image {
     /// Frees what was reserved and never mapped.
     pub(super) async fn take_returned(&self, alloc: &mut Alloc) -> Result<()> {
         loop {
-            let Some(run) = self.returned.lock().pop() else { return Ok(()) };
-            if let Err((_, e)) = self.set_counts(run, 0).await {
-                self.returned.lock().push(run);
-                return Err(e);
-            }
+            let Some(reserved) = self.order.reservations.take_unused() else { return Ok(()) };
+            self.set_counts(reserved.run(), 0).await.map_err(|(_, e)| e)?;
+            let run = reserved.keep();
             let per_page = self.g().counts_per_page();
             (run.start..run.end()).for_each(|cluster| alloc.freed(cluster, per_page));
         }
@@ -198,19 +181,13 @@ impl Image {
     /// Makes the file as long as all clusters that were handed out. Nobody writes behind them while the allocator is
     /// held, so that no data is cut off.
     pub(super) async fn cover_clusters(&self) -> Result<()> {
-        let file = self.file()?;
         let alloc = self.alloc.lock().await;
-        let end = alloc.end << self.g().cluster_bits;
-        if file.facts().grows_with_zeroes {
-            let covered = file.grow_to(end).await;
-            covered.map_err(|e| self.failed(e.context("growing the file to the end of its last cluster")))?;
-        }
-        Ok(())
+        self.order.file.cover(alloc.end << self.g().cluster_bits).await
     }
 
     /// Cuts what the file has grown by and no longer uses.
     pub(super) async fn cut_growth(&self, alloc: &mut Alloc) -> Result<()> {
-        let file = self.file()?;
+        let file = self.order.file.node()?;
         let floor = self.g().clusters(alloc.opened_length);
         let end = self.used_end(alloc, floor).await?;
         let length = (end << self.g().cluster_bits).max(alloc.opened_length);

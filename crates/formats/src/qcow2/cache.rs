@@ -8,12 +8,11 @@
 //! - a table that an internal snapshot shares is marked [`SHARED`] and never changed: its first change copies it;
 //! - a new table is in the file, whole, before the L1 entry that leads to it is set in memory.
 use super::entry::{Entry, Geometry};
-use super::freed::{Gone, Why};
 use super::header::{COPIED, OFFSET_MASK};
 use super::image::{Image, Page, TABLE_KEY};
-use super::overlap::{INACTIVE_L2, Known, L2_TABLE};
+use super::overlap::{self, INACTIVE_L2, L2_TABLE};
 use block::Result;
-use block::metacache::{Be64, Codec, UNPLACED, may_lie_in_a_hole};
+use block::metacache::{Be64, Cause, Codec, GivenUp, Run, UNPLACED, may_lie_in_a_hole};
 use rt::{Buf, BufMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,11 +66,11 @@ impl Image {
     pub(super) async fn l1_page(&self, index: u64) -> Result<Arc<Page>> {
         let number = index / TABLE_PAGE_WORDS;
         let key = TABLE_KEY | number;
-        if let Some(page) = self.tables.get(key) {
+        if let Some(page) = self.order.tables.get(key) {
             return Ok(page);
         }
-        let _lease = self.slices.lease(key, key + 1, true).await;
-        if let Some(page) = self.tables.get(key) {
+        let _lease = self.order.pages.lease(key, key + 1, true).await;
+        if let Some(page) = self.order.tables.get(key) {
             return Ok(page);
         }
         let (table, entries) = {
@@ -80,19 +79,14 @@ impl Image {
         };
         let words = entries.saturating_sub(number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
         let place = table + number * TABLE_PAGE_WORDS * 8;
-        let bytes = self.read_table(place, words * 8).await?;
+        let bytes = self.order.file.read(place, words * 8).await?;
         let g = self.g();
         for (index, host) in (number * TABLE_PAGE_WORDS..).zip(Be64::words(&bytes).map(|w| w & OFFSET_MASK)) {
             if host != 0 && g.within(host) == 0 {
-                self.regions.found(g.cluster(host), Known { name: L2_TABLE, index });
+                self.overlap.tables.found(g.cluster(host), overlap::l2_table(index));
             }
         }
-        Ok(self.tables.insert(Page::read(key, place, &bytes)))
-    }
-
-    pub(super) async fn read_table(&self, offset: u64, len: u64) -> Result<BufMut> {
-        let (bytes, result) = self.file()?.read(offset, BufMut::with_len(len as usize)).await;
-        result.map(|()| bytes).map_err(|e| e.context("reading qcow2 metadata"))
+        Ok(self.order.tables.insert(Page::read(key, place, &bytes)))
     }
 
     /// The L2 table that has a slice; `None` if there is none yet.
@@ -124,14 +118,14 @@ impl Image {
         if g.within(table.host) != 0 {
             return Some("the L2 table is not aligned to a cluster".to_owned());
         }
-        let length = self.file().map_or(0, |f| f.length());
+        let length = self.order.file.node().map_or(0, |f| f.length());
         if table.host >= length {
             return Some(format!("the L2 table lies beyond the end of the file ({length:#x})"));
         }
         let cluster = g.cluster(table.host);
-        let writable = self.writable.load(Acquire);
+        let writable = self.order.access.writable();
         let clusters = cluster..cluster + 1;
-        let there = if writable { self.regions.named_at(&clusters) } else { self.regions.main_at(&clusters) };
+        let there = if writable { self.overlap.named_at(&clusters) } else { self.overlap.main_at(&clusters) };
         if let Some(what) = there {
             return Some(format!("the L2 table would overlap the {what}"));
         }
@@ -139,11 +133,11 @@ impl Image {
             return None;
         }
         // Two names of one table would be two copies in memory that differ, unless both copy it before they change it.
-        if table.owned && self.regions.is_inactive_table(cluster) {
+        if table.owned && self.overlap.is_inactive_table(cluster) {
             return Some(format!("its cluster is also an {INACTIVE_L2}"));
         }
-        let known = Known { name: L2_TABLE, index };
-        let other = self.regions.claimed_by_other(cluster, known)?;
+        let known = overlap::l2_table(index);
+        let other = self.overlap.tables.claimed_by_other(cluster, known)?;
         if other.name == L2_TABLE && !table.owned {
             return None;
         }
@@ -152,16 +146,16 @@ impl Image {
 
     /// The slice, from memory or loaded; `None` if its L2 table does not exist.
     pub(super) async fn slice(&self, slice: u64) -> Result<Option<Arc<Page>>> {
-        if let Some(page) = self.tables.get(slice) {
+        if let Some(page) = self.order.tables.get(slice) {
             return Ok(Some(page));
         }
-        let _lease = self.slices.lease(slice, slice + 1, true).await;
+        let _lease = self.order.pages.lease(slice, slice + 1, true).await;
         self.load_slice(slice).await
     }
 
     /// Loads a slice that the caller leases.
     async fn load_slice(&self, slice: u64) -> Result<Option<Arc<Page>>> {
-        if let Some(page) = self.tables.get(slice) {
+        if let Some(page) = self.order.tables.get(slice) {
             return Ok(Some(page));
         }
         let Some(table) = self.table_of(slice).await? else { return Ok(None) };
@@ -174,25 +168,25 @@ impl Image {
             marks |= SHARED;
             words.iter_mut().for_each(|w| *w = disowned(*w));
         }
-        let clusters = g.clusters(self.file()?.length());
+        let clusters = g.clusters(self.order.file.node()?.length());
         let seems_right = |word: u64| {
             word == 0
                 || match Entry::of(word, g) {
                     Entry::Bad(_) => false,
-                    entry => entry.host_clusters(g).is_none_or(|(first, count)| {
-                        first < clusters && self.overlapped(first..first + count).is_none()
+                    entry => entry.host_clusters(g).is_none_or(|run| {
+                        run.start < clusters && self.overlapped(run.start..run.end()).is_none()
                     }),
                 }
         };
         if !words.iter().all(|word| seems_right(*word)) {
             marks |= SUSPECT;
         }
-        let judged = self.writable.load(Acquire);
+        let judged = self.order.access.writable();
         if judged {
             marks |= UNJUDGED;
         }
-        let page = self.tables.insert(Page::new(slice, place, marks, words));
-        if !judged && self.writable.load(Acquire) {
+        let page = self.order.tables.insert(Page::new(slice, place, marks, words));
+        if !judged && self.order.access.writable() {
             // The image became writable in between, and may have cleared the tables before this one came in.
             page.change_marks(UNJUDGED | SUSPECT, 0);
         }
@@ -217,11 +211,11 @@ impl Image {
     async fn read_slice(&self, slice: u64, place: u64) -> Result<BufMut> {
         let g = self.g();
         let len = g.slice_words() as u64 * 8;
-        if self.writable.load(Acquire) {
-            return self.read_table(place, len).await;
+        if self.order.access.writable() {
+            return self.order.file.read(place, len).await;
         }
         let worker = rt::current_worker().map_or(0, |worker| worker + 1);
-        let Some(held) = self.ahead.get(worker) else { return self.read_table(place, len).await };
+        let Some(held) = self.ahead.get(worker) else { return self.order.file.read(place, len).await };
         let (walks, times) = {
             let mut ahead = held.lock();
             let walks = std::mem::replace(&mut ahead.next, slice + 1) == slice;
@@ -231,7 +225,7 @@ impl Image {
             (walks, ahead.times)
         };
         let rest = if walks { g.cluster_size() - g.slice_offset(slice) } else { len };
-        let mut bytes = self.read_table(place, rest).await?;
+        let mut bytes = self.order.file.read(place, rest).await?;
         let first = bytes.split_to((len as usize).min(bytes.len()));
         self.keep_ahead(slice + 1, place + len, bytes, times);
         Ok(first)
@@ -267,19 +261,19 @@ impl Image {
         if let Entry::Bad(why) = entry {
             return Some(why.to_owned());
         }
-        let (first, count) = entry.host_clusters(g)?;
-        let length = self.file().map_or(0, |f| f.length());
-        if first >= g.clusters(length) {
+        let run = entry.host_clusters(g)?;
+        let length = self.order.file.node().map_or(0, |f| f.length());
+        if run.start >= g.clusters(length) {
             return Some(format!("it lies beyond the end of the file ({length:#x})"));
         }
-        let what = self.overlapped(first..first + count)?;
+        let what = self.overlapped(run.start..run.end())?;
         Some(format!("it would overlap the {what}"))
     }
 
     /// What metadata guest data would overlap. Only writing can do harm to what reading does without, so only a writable
     /// image looks for that.
     fn overlapped(&self, clusters: Range<u64>) -> Option<&'static str> {
-        if self.writable.load(Acquire) { self.regions.at(clusters) } else { self.regions.main_at(&clusters) }
+        if self.order.access.writable() { self.overlap.at(clusters) } else { self.overlap.main_at(&clusters) }
     }
 
     /// The slice, in an L2 table that is this image's own: made or copied first where need be.
@@ -287,15 +281,11 @@ impl Image {
         if let Some(page) = self.slice(slice).await?
             && page.marks() & SHARED == 0
         {
-            if page.marks() & UNPLACED != 0 {
-                let _lease = self.slices.lease(slice, slice + 1, true).await;
-                self.place(&page).await?;
-            }
-            return Ok(page);
+            return self.order.place(&page).await.map(|()| page);
         }
         let g = self.g();
         let first = slice & !(g.slices() - 1);
-        let _lease = self.slices.lease(first, first + g.slices(), true).await;
+        let _lease = self.order.pages.lease(first, first + g.slices(), true).await;
         match self.table_of(slice).await? {
             Some(table) if table.owned => {}
             Some(table) => self.copy_table(first, table).await?,
@@ -304,32 +294,15 @@ impl Image {
             }
         }
         match self.load_slice(slice).await? {
-            Some(page) => self.place(&page).await.map(|()| page),
+            Some(page) => self.order.file.place(&page).await.map(|()| page),
             None => Err(self.corrupt(format!("the L1 entry of slice {slice} vanished"), None).await),
         }
-    }
-
-    /// Before the first change of a page: gives it space in the file. A change that is accepted must not fail later, when
-    /// an epoch writes it, for lack of space. What is written is what is there, so the caller keeps others from changing
-    /// the page meanwhile: by a lease of it, or by the allocator's lock for refcounts.
-    pub(super) async fn place(&self, page: &Page) -> Result<()> {
-        if page.marks() & UNPLACED == 0 {
-            return Ok(());
-        }
-        let words: Vec<u64> = page.words_from(0).collect();
-        self.write(page.place(), Be64::bytes(&words).freeze()).await?;
-        page.change_marks(0, UNPLACED);
-        Ok(())
     }
 
     /// The page of the L1 table that has the entry `index`, with space in the file.
     pub(super) async fn l1_page_to_change(&self, index: u64) -> Result<Arc<Page>> {
         let page = self.l1_page(index).await?;
-        if page.marks() & UNPLACED != 0 {
-            let _lease = self.slices.lease(page.key(), page.key() + 1, true).await;
-            self.place(&page).await?;
-        }
-        Ok(page)
+        self.order.place(&page).await.map(|()| page)
     }
 
     /// Puts a new L2 table in the file and into the L1 table; tells its byte offset.
@@ -337,33 +310,31 @@ impl Image {
         let g = self.g();
         let index = g.l1_index(slice);
         let l1 = self.l1_page_to_change(index).await?;
-        let run = self.allocate_whole(1).await?;
-        let host = run.start << g.cluster_bits;
-        if let Err(e) = self.write(host, content).await {
-            self.returned.lock().push(run);
-            return Err(e);
-        }
-        self.regions.add(run.start, Known { name: L2_TABLE, index });
+        let reserved = self.allocate_whole(1).await?;
+        let host = reserved.run().start << g.cluster_bits;
+        self.order.file.write(host, content).await?;
+        self.overlap.tables.add(reserved.keep().start, overlap::l2_table(index));
         self.uniform.lock().forget(host);
         l1.set((index % TABLE_PAGE_WORDS) as usize, g.owned(host));
-        self.tables.dirty.mark(&l1);
+        self.order.tables.dirty.mark(&l1);
         Ok(host)
     }
 
     /// Replaces an L2 table that a snapshot shares by a copy of this image's own.
     async fn copy_table(&self, first_slice: u64, old: Table) -> Result<()> {
         let g = self.g();
-        let mut bytes = self.read_table(old.host, g.cluster_size()).await?;
+        let mut bytes = self.order.file.read(old.host, g.cluster_size()).await?;
         for word in bytes.as_chunks_mut::<8>().0 {
             *word = disowned(u64::from_be_bytes(*word)).to_be_bytes();
         }
         let host = self.new_table(first_slice, bytes.freeze()).await?;
         for slice in first_slice..first_slice + g.slices() {
-            if let Some(page) = self.tables.get(slice) {
+            if let Some(page) = self.order.tables.get(slice) {
                 page.move_to(host + g.slice_offset(slice), page.marks() & !(SHARED | UNPLACED));
             }
         }
-        self.freed.give_up(Gone { start: g.cluster(old.host), count: 1, why: Why::Always });
+        let run = Run { start: g.cluster(old.host), count: 1 };
+        self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use super::info::{self, Listed};
 use super::options::Settings;
 use super::overlap;
 use api::Qcow2Options;
+use block::metacache::{Format, Order};
 use block::{
     BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
     Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened,
@@ -16,7 +17,6 @@ use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::*;
 
 /// Opens an image.
 pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFuture<'_, Result<Opened>> {
@@ -38,7 +38,7 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let (backing, _) = context.backing(Some(&link)).await?;
         let children = Children { edges: context.edges().clone(), file: file_id, backing };
         let image = Image::new(header, children, context.domain().clone(), context.notices(), settings);
-        image.regions.set_snapshots(&listed.snapshots);
+        image.overlap.set_snapshots(&listed.snapshots);
         let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
@@ -73,7 +73,7 @@ impl Qcow2 {
     /// Makes sure that the image may be written to, and repairs one that was not closed.
     async fn become_writable(&self) -> Result<()> {
         let image = &self.image;
-        let name = image.file_name();
+        let name = image.order.file.name();
         let header = image.header.read().clone();
         if header.is_corrupt() {
             let text = format!(
@@ -103,25 +103,24 @@ impl Qcow2 {
             }
             self.image.notices.tell(Notice::Repaired { image: &name, report: &report });
         }
-        let length = image.file()?.length();
+        let length = image.order.file.node()?.length();
         if let Some(fault) = image.header.read().refcount_fault(length) {
             return Err(BlockError::from(fault).context(format!("qcow2 image '{name}'")));
         }
         // Refcount blocks have the first claim to their clusters; L2 tables are known as their L1 pages are loaded.
-        image.regions.clear();
+        image.overlap.tables.clear();
         image.find_blocks().await?;
         let asked = image.settings.read().checks.has("inactive-l2");
-        image.regions.set_inactive(self.inactive_tables(asked).await?);
+        image.overlap.set_inactive(self.inactive_tables(asked).await?);
         *image.alloc.lock().await = Alloc::new(length, image.g().clusters(length));
-        image.ready.store(image.header_is_ready() && image.regions.conflict().is_none(), Release);
-        image.be_writable_again();
+        image.be_writable(image.header_is_ready() && image.overlap.conflict().is_none());
         let outdated = info::outdated_by_writing(&image.header.read(), &self.listed.read(), &name);
         outdated.iter().for_each(|text| self.image.notices.warn(text));
         Ok(())
     }
 
     fn tell_notices(&self) {
-        let told = self.listed.read().notices(&self.image.header.read(), &self.image.file_name());
+        let told = self.listed.read().notices(&self.image.header.read(), &self.image.order.file.name());
         told.iter().for_each(|text| self.image.notices.warn(text));
     }
 
@@ -131,23 +130,23 @@ impl Qcow2 {
             return Ok(HashSet::new());
         }
         let snapshots = self.listed.read().snapshots.clone();
-        overlap::inactive_tables(&self.image.file()?, &snapshots, self.image.g()).await
+        overlap::inactive_tables(&self.image.order.file.node()?, &snapshots, self.image.g()).await
     }
 
     /// Checks and mends the image in its file, and takes over what came of it.
     async fn repair(&self, repair: Repair) -> Result<CheckReport> {
         let image = &self.image;
-        let file = image.file()?;
+        let file = image.order.file.node()?;
         let mut header = image.header.read().clone();
         let checked = check::check(&file, &mut header, repair).await;
         if repair != Repair::No {
-            image.tables.clear();
+            image.order.tables.clear();
             image.forget_ahead();
             image.counts.clear();
             let listed = Listed::read(&file, &header).await;
-            image.regions.clear();
-            image.regions.rename(&header);
-            image.regions.set_snapshots(&listed.snapshots);
+            image.overlap.tables.clear();
+            image.overlap.rename(&header);
+            image.overlap.set_snapshots(&listed.snapshots);
             *image.header.write() = header;
             *self.listed.write() = listed;
         }
@@ -157,8 +156,7 @@ impl Qcow2 {
     /// Ends all changes: what is dirty becomes durable, what was given up is free.
     async fn settle(&self) -> Result<()> {
         let image = &self.image;
-        image.flush().await?;
-        image.release_all().await;
+        Order::settle(image).await?;
         self.settle_counts().await
     }
 
@@ -170,7 +168,7 @@ impl Qcow2 {
             image.take_returned(&mut alloc).await?;
             image.cut_growth(&mut alloc).await?;
         }
-        image.flush().await?;
+        Order::flush(image).await?;
         image.settle_header().await
     }
 }
@@ -233,7 +231,7 @@ impl Driver for Qcow2 {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.image.flush())
+        Box::pin(Order::flush(&self.image))
     }
 
     fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
@@ -245,16 +243,19 @@ impl Driver for Qcow2 {
         Box::pin(async move {
             if writable {
                 self.become_writable().await?;
-            } else if self.image.writable.load(Acquire) {
-                self.image.flush().await?;
+            } else if self.image.order.access.writable() {
+                Order::flush(&self.image).await?;
                 // Readers of other entries may still be on clusters that are given up now.
-                self.image.release_all_in_time().await;
+                Order::release_all_in_time(&self.image).await;
                 self.settle_counts().await?;
-                self.image.become_read_only();
+                self.image.order.access.forbid();
             }
             let image = self.image.clone();
-            Ok(Box::new(move || if writable { image.become_read_only() } else { image.be_writable_again() })
-                as Undo)
+            Ok(
+                Box::new(
+                    move || if writable { image.order.access.forbid() } else { image.be_writable(false) },
+                ) as Undo,
+            )
         })
     }
 
@@ -265,7 +266,7 @@ impl Driver for Qcow2 {
             let settings = Settings::new(&options.read()?, discards, &header, block::Limits::default())?;
             let inactive = self.inactive_tables(settings.checks.has("inactive-l2")).await?;
             Ok(Box::new(move || {
-                self.image.regions.set_inactive(inactive);
+                self.image.overlap.set_inactive(inactive);
                 self.image.take_settings(settings);
             }) as Reopened<'a>)
         })
@@ -273,11 +274,11 @@ impl Driver for Qcow2 {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if !self.image.writable.load(Acquire) {
+            if !self.image.order.access.writable() {
                 return Ok(());
             }
             let settled = self.settle().await;
-            self.image.writable.store(false, Release);
+            self.image.order.access.forbid();
             settled
         })
     }
@@ -300,14 +301,14 @@ impl Driver for Qcow2 {
             let image = &self.image;
             image.first_write().await?;
             // What takes over the backing file's part must be durable before the header lets go of it.
-            image.flush().await?;
-            let _turn = image.header_turn.lock().await;
+            Order::flush(image).await?;
+            let _turn = image.order.access.header_turn().await;
             let mut header = image.header.read().clone();
-            let linked = header.set_backing_link(&image.file()?, &link).await;
+            let linked = header.set_backing_link(&image.order.file.node()?, &link).await;
             linked.map_err(|e| match e.kind() {
                 // Refused before anything was written.
                 ErrorKind::Limit => e,
-                _ => image.failed(e),
+                _ => image.order.file.failed(e),
             })?;
             *image.header.write() = header;
             Ok(())
@@ -315,7 +316,7 @@ impl Driver for Qcow2 {
     }
 
     fn reclaim(&self) -> BoxFuture<'_, bool> {
-        Box::pin(self.image.reclaim())
+        Box::pin(Order::reclaim(&self.image))
     }
 
     fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
@@ -331,15 +332,14 @@ impl Driver for Qcow2 {
     }
 
     fn attached(&self, node: &Arc<Node>) {
-        // Told once.
-        self.image.node.get_or_init(|| Arc::downgrade(node));
+        self.image.order.file.attached(node);
     }
 }
 
 impl Checker for Qcow2 {
     fn check(&self, repair: Repair) -> BoxFuture<'_, Result<CheckReport>> {
         Box::pin(async move {
-            let writable = self.image.writable.load(Acquire);
+            let writable = self.image.order.access.writable();
             if writable {
                 self.settle().await?;
             }

@@ -6,6 +6,7 @@
 //! ```
 //! Specification: qcow2.rst, "Cluster mapping".
 use super::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
+use block::metacache::Run;
 
 /// log2 of the words of a page, where the table has as many.
 const PAGE_BITS: u32 = 9;
@@ -185,13 +186,15 @@ impl Entry {
         Self::Compressed(Stream { offset, len: sectors * 512 - offset % 512 })
     }
 
-    /// Host clusters that the entry refers to: the first, and how many.
-    pub fn host_clusters(self, g: Geometry) -> Option<(u64, u64)> {
+    /// Host clusters that the entry refers to.
+    pub fn host_clusters(self, g: Geometry) -> Option<Run> {
         match self {
-            Self::Data { host, .. } | Self::Zero { host: Some(host), .. } => Some((g.cluster(host), 1)),
+            Self::Data { host, .. } | Self::Zero { host: Some(host), .. } => {
+                Some(Run { start: g.cluster(host), count: 1 })
+            }
             Self::Compressed(s) => {
                 let (first, last) = (g.cluster(s.offset), g.cluster(s.offset + s.len - 1));
-                Some((first, last - first + 1))
+                Some(Run { start: first, count: last - first + 1 })
             }
             Self::Hole | Self::Zero { host: None, .. } | Self::Bad(_) => None,
         }
@@ -233,7 +236,7 @@ mod tests {
         // 3 sectors from 0x5fe10 on: to the end of sector 0x60200.
         let entry = Entry::of(COMPRESSED | (2 << 54) | 0x5_fe10, g);
         assert_eq!(entry, Entry::Compressed(Stream { offset: 0x5_fe10, len: 3 * 512 - 0x10 }));
-        assert_eq!(entry.host_clusters(g), Some((5, 2)));
+        assert_eq!(entry.host_clusters(g), Some(Run { start: 5, count: 2 }));
     }
 
     #[test]

@@ -2,70 +2,18 @@
 //!
 //! Every change leases its guest clusters, whatever its kind, and looks at the mapping again under the lease; what
 //! another request has changed meanwhile is planned for as it is now. The lease ends with the token.
-use super::alloc::Run;
 use super::cache::SUSPECT;
 use super::compressed;
 use super::entry::Entry;
-use super::freed::{Gone, Why};
 use super::header::ZERO;
 use super::image::{Image, Page};
+use block::metacache::{Cause, Change, Format, Order, Reserved};
 use block::{
     Action, BlockError, ExtentKind, Flags, Lease, MapChange, Request, Result, Token, Want, WritePlan,
 };
-use rt::{BoxFuture, BufMut};
+use rt::BufMut;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// A change that waits for its data: entries to set, in one slice.
-struct Change {
-    image: Arc<Image>,
-    page: Arc<Page>,
-    /// Index of the first entry.
-    first: usize,
-    entries: Vec<u64>,
-    /// Clusters reserved for the new entries.
-    reserved: Option<Run>,
-    /// Why what the old entries name is given up; `None`: it is left alone.
-    why: Option<Why>,
-    _lease: Lease,
-}
-
-impl Token for Change {
-    fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
-        self.publish();
-        self.image.release_early();
-        Box::pin(async { Ok(()) })
-    }
-}
-
-impl Change {
-    /// Sets the entries; what they referred to is given up afterwards, so that an epoch that takes a reference
-    /// given up also has the entry without it.
-    fn publish(&mut self) {
-        self.reserved = None;
-        let g = self.image.g();
-        let mut gone = Vec::new();
-        for (index, word) in (self.first..).zip(&self.entries) {
-            let (old, new) = (Entry::of(self.page.set(index, *word), g), Entry::of(*word, g));
-            if let Some((start, count)) =
-                old.host_clusters(g).filter(|host| new.host_clusters(g) != Some(*host))
-                && let Some(why) = self.why
-            {
-                gone.push(Gone { start, count, why });
-            }
-        }
-        self.image.tables.dirty.mark(&self.page);
-        gone.into_iter().for_each(|gone| self.image.freed.give_up(gone));
-    }
-}
-
-impl Drop for Change {
-    fn drop(&mut self) {
-        if let Some(run) = self.reserved.take() {
-            self.image.returned.lock().push(run);
-        }
-    }
-}
 
 /// A range of whole guest clusters in one slice, leased.
 struct Leased {
@@ -85,10 +33,7 @@ impl Image {
         let count = count.min(g.to_slice_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
         let page = self.slice_to_change(g.slice(cluster)).await?;
-        if self.tables.is_crowded(g.slice_words()) || self.too_much_waits() {
-            // An early epoch makes room.
-            self.flush().await?;
-        }
+        Order::make_room(self, g.slice_words()).await?;
         Ok(Leased { page, cluster, first: g.index(cluster), count, lease })
     }
 
@@ -129,7 +74,7 @@ impl Image {
             self.notices.warn(&format!(
                 "'{}': the L2 entry of guest offset {:#x} ({word:#x}) can't be followed, and is dropped as its cluster is \
                  cleared; 'cairn img check -r all' may find more",
-                self.file_name(),
+                self.order.file.name(),
                 leased.cluster << self.geometry.cluster_bits
             ));
         }
@@ -140,8 +85,8 @@ impl Image {
     fn leads_nowhere(&self, word: u64) -> bool {
         let g = self.geometry;
         let entry = Entry::of(word, g);
-        let clusters = self.file().map_or(0, |file| g.clusters(file.length()));
-        matches!(entry, Entry::Bad(_)) || entry.host_clusters(g).is_some_and(|(first, _)| first >= clusters)
+        let clusters = self.order.file.node().map_or(0, |file| g.clusters(file.length()));
+        matches!(entry, Entry::Bad(_)) || entry.host_clusters(g).is_some_and(|run| run.start >= clusters)
     }
 
     /// Whether the slice of a cluster has wrong entries.
@@ -182,13 +127,14 @@ impl Image {
             let taken = |e: &Entry| !request.has(Flags::IF_UNALLOCATED) || *e == Entry::Hole;
             let most = entries.iter().take_while(|e| !is_own(e) && taken(e)).count() as u64;
             let found = self.allocate(most).await?;
-            (found.run.start << g.cluster_bits, found.run.count, Some(found.run), found.fresh)
+            let run = found.reserved.run();
+            (run.start << g.cluster_bits, run.count, Some(found.reserved), found.fresh)
         };
         let bytes = count * g.cluster_size();
         let len = (bytes - within).min(len);
         let tail = bytes - within - len;
         let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
-        let token = self.change(leased, words, reserved, Some(Why::Other));
+        let token = self.change(leased, words, reserved, Some(Cause::Replaced));
         Ok(WritePlan { len, action: self.in_file(host + within, within, tail, fresh), token: Some(token) })
     }
 
@@ -196,11 +142,11 @@ impl Image {
         self: &Arc<Self>,
         leased: Leased,
         entries: Vec<u64>,
-        reserved: Option<Run>,
-        why: Option<Why>,
+        reserved: Option<Reserved>,
+        cause: Option<Cause>,
     ) -> Box<dyn Token> {
         let Leased { page, first, lease, .. } = leased;
-        Box::new(Change { image: self.clone(), page, first, entries, reserved, why, _lease: lease })
+        Box::new(Change { image: self.clone(), page, first, entries, reserved, cause, lease })
     }
 
     /// Plans zeroes or a discard for the start of a range.
@@ -243,8 +189,9 @@ impl Image {
         if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
         }
-        let why = if matches!(entries.first(), Some(Entry::Bad(_))) { None } else { Some(Why::Request) };
-        let token = self.change(leased, words, None, why);
+        let cause =
+            if matches!(entries.first(), Some(Entry::Bad(_))) { None } else { Some(Cause::Discarded) };
+        let token = self.change(leased, words, None, cause);
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
@@ -293,12 +240,12 @@ impl Image {
         if !rest || !self.zero_below(end, end.next_multiple_of(g.cluster_size())).await? {
             return plan(Action::AsData);
         }
-        let token = self.change(leased, vec![ZERO], None, Some(Why::Request));
+        let token = self.change(leased, vec![ZERO], None, Some(Cause::Discarded));
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
     fn in_file(&self, offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
-        Action::Store { child: self.children.file, offset, head, tail, fresh }
+        Action::Store { child: self.order.file.child(), offset, head, tail, fresh }
     }
 
     /// Whether the backing file has only zeroes in a range, without a look at its data.
@@ -331,7 +278,8 @@ impl Image {
             return self.read_remapped(offset, buf).await;
         };
         let compression = self.header.read().compression;
-        let decoded = compressed::read(&self.file()?, stream, compression, g.cluster_size()).await?;
+        let decoded =
+            compressed::read(&self.order.file.node()?, stream, compression, g.cluster_size()).await?;
         let within = g.within(offset) as usize;
         match decoded.get(within..within + buf.len()) {
             Some(part) => buf.copy_from_slice(part),
@@ -341,7 +289,9 @@ impl Image {
     }
 
     async fn read_remapped(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
-        let Some(node) = self.own_node() else { return Err(BlockError::invalid("the image is not open")) };
+        let Some(node) = self.order.file.image() else {
+            return Err(BlockError::invalid("the image is not open"));
+        };
         let (content, result) = node.read(offset, BufMut::with_len(buf.len())).await;
         buf.copy_from_slice(&content);
         result
@@ -352,7 +302,7 @@ fn is_own(entry: &Entry) -> bool {
     matches!(entry, Entry::Data { owned: true, .. } | Entry::Zero { host: Some(_), owned: true })
 }
 
-/// How many of the entries are this image's own, of one kind, and consecutive in the file.
+/// MapChange many of the entries are this image's own, of one kind, and consecutive in the file.
 fn following(entries: &[Entry], host: u64, cluster_size: u64, zero: bool) -> u64 {
     let expected = |i: usize| host + i as u64 * cluster_size;
     let continues = |(i, entry): (usize, &Entry)| match entry {

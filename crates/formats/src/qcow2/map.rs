@@ -7,16 +7,15 @@ use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
 use super::entry::{Entry, Geometry};
 use super::image::{Image, Page, TABLE_KEY};
 use block::{Extent, ExtentKind, Result, Want};
-use std::sync::atomic::Ordering::*;
 
 impl Image {
     /// The mapping of the start of a range, from memory.
     pub(super) fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        if want == Want::Write && !self.ready.load(Acquire) {
+        if want == Want::Write && !self.order.access.is_ready() {
             return None;
         }
         let slice = self.g().slice(self.g().cluster(offset));
-        match self.tables.with(slice, |page| self.walk(page, offset, len, want)) {
+        match self.order.tables.with(slice, |page| self.walk(page, offset, len, want)) {
             Some(found) => found,
             None => self.empty_tables(offset, len, want),
         }
@@ -64,7 +63,7 @@ impl Image {
     /// has not marked its table yet, still has the lease.
     pub(super) fn is_settled(&self, offset: u64, len: u64) -> bool {
         let (first, end) = (self.g().cluster(offset), self.g().clusters(offset + len));
-        self.clusters.try_lease(first, end, false).is_some_and(|_lease| self.tables.dirty.is_empty())
+        self.clusters.try_lease(first, end, false).is_some_and(|_lease| self.order.tables.dirty.is_empty())
     }
 
     /// Whole L2 tables that do not exist: a hole to the first that does.
@@ -72,7 +71,7 @@ impl Image {
         let span = self.g().l1_span();
         let index = offset / span;
         let (number, first) = (index / TABLE_PAGE_WORDS, (index % TABLE_PAGE_WORDS) as usize);
-        let empty = self.tables.with(TABLE_KEY | number, |page| {
+        let empty = self.order.tables.with(TABLE_KEY | number, |page| {
             page.words_from(first).take_while(|word| *word == 0).count() as u64
         })?;
         let end = (index + empty).saturating_mul(span);
@@ -109,10 +108,10 @@ impl Image {
         let kind = match entry {
             Entry::Hole | Entry::Bad(_) => ExtentKind::Hole,
             Entry::Zero { host, .. } => {
-                ExtentKind::Zero { reserved: host.map(|h| (self.children.file, h + within)) }
+                ExtentKind::Zero { reserved: host.map(|h| (self.order.file.child(), h + within)) }
             }
             Entry::Data { host, owned } => {
-                ExtentKind::Data { child: self.children.file, offset: host + within, owned }
+                ExtentKind::Data { child: self.order.file.child(), offset: host + within, owned }
             }
             Entry::Compressed(_) => ExtentKind::Encoded,
         };
@@ -145,7 +144,7 @@ impl Image {
     }
 }
 
-/// How many of `words` go on with what the entry `first` begins: they are the same kind of thing, and where that has a
+/// MapChange many of `words` go on with what the entry `first` begins: they are the same kind of thing, and where that has a
 /// place in the file, each lies behind the one before.
 pub(super) fn following(first: u64, words: impl Iterator<Item = u64>, g: Geometry) -> usize {
     let step = match Entry::of(first, g) {

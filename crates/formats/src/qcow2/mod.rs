@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Where things are: [`header`] the first cluster · `entry` what L2 entries mean · `cache`, `map` from a guest range to
-//! its bytes · `uniform` tables of one thing, told at once · `alloc`, `refcount` host clusters and their counts · `io` changes of mappings · `epoch` the order in
-//! which they become durable · `freed` when clusters may be used again · `overlap` what must not be overwritten ·
-//! `resize`, `create`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
+//! its bytes · `uniform` tables of one thing, told at once · `alloc`, `refcount` host clusters and their counts · `io` changes
+//! of mappings · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
+//! overwritten · `resize`, `create`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
 //!
 //! Invariants (each argued where it is kept):
 //! - at every instant on disk, count ≥ references: leak, never dangle;
@@ -29,14 +29,13 @@ mod create;
 mod directory;
 mod driver;
 mod entry;
-mod epoch;
-mod freed;
 pub mod header;
 mod image;
 mod info;
 mod io;
 mod map;
 mod options;
+mod order;
 mod overlap;
 mod refcount;
 mod resize;

@@ -8,23 +8,19 @@
 //! A table that the header or another table leads to and that overlaps metadata is refused in any case: what it leads to
 //! can't be told.
 //!
-//! Bounds: at most [`MAX_KNOWN`] tables are remembered; what is beyond that is not checked. An image whose snapshots
-//! have more is refused where these were asked for.
+//! Bounds: an image whose snapshots have more than [`MOST_TABLES`] tables is refused where these were asked for.
 use super::bitmaps;
 use super::entry::Geometry;
 use super::header::{Header, OFFSET_MASK};
 use super::snapshots::{Snapshot, Snapshots};
 use api::Qcow2OverlapCheckMode;
+use block::metacache::{Claim, KnownTables, MOST_TABLES, Region, Regions};
 use block::{BlockError, ErrorKind, Node, Result};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rt::BufMut;
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Most L2 tables and refcount blocks that are remembered.
-const MAX_KNOWN: usize = 1 << 20;
 
 /// What an L2 table is called in messages.
 pub(super) const L2_TABLE: &str = "active L2 table";
@@ -111,100 +107,58 @@ impl Checks {
     }
 }
 
-/// Named host clusters.
-type Named = Vec<(&'static str, Range<u64>)>;
-
-/// A table of one cluster, as the table above it names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Known {
-    /// [`L2_TABLE`] or [`REFCOUNT_BLOCK`].
-    pub name: &'static str,
-    /// Index of the entry that leads to it.
-    pub index: u64,
-}
-
 /// Metadata that must not be written as something else.
-pub(super) struct Regions {
+pub(super) struct Overlap {
     geometry: Geometry,
     /// What the disk can't be read without: header, active L1 table, refcount table.
-    main: RwLock<Named>,
+    main: Regions,
     /// What the header names beside: snapshot table, bitmap directory.
-    beside: RwLock<Named>,
-    snapshots: RwLock<Named>,
-    known: Mutex<HashMap<u64, Known>>,
+    beside: Regions,
+    snapshots: Regions,
+    /// L2 tables and refcount blocks.
+    pub tables: KnownTables,
     inactive: RwLock<HashSet<u64>>,
     checks: RwLock<Checks>,
 }
 
-impl Regions {
+impl Overlap {
     pub fn new(header: &Header, geometry: Geometry, checks: Checks) -> Self {
-        let regions = Self {
+        let overlap = Self {
             geometry,
-            main: RwLock::default(),
-            beside: RwLock::default(),
-            snapshots: RwLock::default(),
-            known: Mutex::default(),
+            main: Regions::default(),
+            beside: Regions::default(),
+            snapshots: Regions::default(),
+            tables: KnownTables::default(),
             inactive: RwLock::default(),
             checks: RwLock::new(checks),
         };
-        regions.rename(header);
-        regions
+        overlap.rename(header);
+        overlap
     }
 
-    fn table(&self, name: &'static str, offset: u64, bytes: u64) -> (&'static str, Range<u64>) {
+    fn table(&self, name: &'static str, offset: u64, bytes: u64) -> Region {
         let first = self.geometry.cluster(offset);
-        (name, first..first.saturating_add(self.geometry.clusters(bytes)))
+        Region { name, blocks: first..first.saturating_add(self.geometry.clusters(bytes)) }
     }
 
     /// Takes the places of the header's tables anew.
     pub fn rename(&self, header: &Header) {
-        let there = |named: Vec<(&'static str, Range<u64>)>| {
-            named.into_iter().filter(|(_, clusters)| !clusters.is_empty()).collect()
-        };
-        *self.main.write() = there(vec![
-            ("image header", 0..1),
+        self.main.set([
+            Region { name: "image header", blocks: 0..1 },
             self.table("active L1 table", header.l1_offset, header.l1_bytes()),
             self.table("refcount table", header.refcount_table_offset, header.refcount_table_bytes()),
         ]);
-        let mut beside = vec![self.table(
-            "snapshot table",
-            header.snapshots_offset,
-            u64::from(header.snapshot_count) * 40,
-        )];
-        if let Some(bitmaps) = bitmaps::consistent(header) {
-            beside.push(self.table("bitmap directory", bitmaps.directory_offset, bitmaps.directory_size));
-        }
-        *self.beside.write() = there(beside);
+        let snapshots = u64::from(header.snapshot_count) * 40;
+        let directory = bitmaps::consistent(header)
+            .map(|b| self.table("bitmap directory", b.directory_offset, b.directory_size));
+        let snapshots = self.table("snapshot table", header.snapshots_offset, snapshots);
+        self.beside.set([snapshots].into_iter().chain(directory));
     }
 
     /// Takes the places of the snapshots' tables.
     pub fn set_snapshots(&self, snapshots: &Snapshots) {
         let l1 = |s: &Snapshot| self.table("inactive L1 table", s.l1_offset, u64::from(s.l1_entries) * 8);
-        *self.snapshots.write() = snapshots.list.iter().map(l1).filter(|(_, c)| !c.is_empty()).collect();
-    }
-
-    /// Remembers a table that was made in a cluster which was free.
-    pub fn add(&self, cluster: u64, known: Known) {
-        let mut all = self.known.lock();
-        if all.len() < MAX_KNOWN || all.contains_key(&cluster) {
-            all.insert(cluster, known);
-        }
-    }
-
-    /// Remembers a table that was found in the file; whoever claimed the cluster first keeps it.
-    pub fn found(&self, cluster: u64, known: Known) {
-        let mut all = self.known.lock();
-        let full = all.len() >= MAX_KNOWN;
-        if let Entry::Vacant(vacant) = all.entry(cluster)
-            && !full
-        {
-            vacant.insert(known);
-        }
-    }
-
-    /// Who has a cluster that `known` claims too.
-    pub fn claimed_by_other(&self, cluster: u64, known: Known) -> Option<Known> {
-        self.known.lock().get(&cluster).copied().filter(|first| *first != known)
+        self.snapshots.set(snapshots.list.iter().map(l1));
     }
 
     /// Takes the clusters of the snapshots' L2 tables (`overlap-check.inactive-l2`); none where nobody asked for it.
@@ -219,22 +173,7 @@ impl Regions {
 
     /// Two regions of the header and the snapshots that overlap.
     pub fn conflict(&self) -> Option<(&'static str, &'static str)> {
-        let mut all = self.main.read().clone();
-        all.extend(self.beside.read().iter().cloned());
-        all.extend(self.snapshots.read().iter().cloned());
-        all.sort_by_key(|(_, clusters)| clusters.start);
-        let mut pairs = all.iter().zip(all.iter().skip(1));
-        pairs.find(|((_, a), (_, b))| a.end > b.start).map(|((one, _), (other, _))| (*one, *other))
-    }
-
-    /// Forgets a cluster that was given up.
-    pub fn remove(&self, cluster: u64) {
-        self.known.lock().remove(&cluster);
-    }
-
-    /// Forgets all L2 tables and refcount blocks.
-    pub fn clear(&self) {
-        self.known.lock().clear();
+        Regions::conflict([&self.main, &self.beside, &self.snapshots])
     }
 
     /// Takes other checks.
@@ -248,34 +187,38 @@ impl Regions {
     }
 
     fn named_among(&self, clusters: &Range<u64>, checks: Checks) -> Option<&'static str> {
-        first_overlap(&self.main.read(), clusters, checks)
-            .or_else(|| first_overlap(&self.beside.read(), clusters, checks))
-            .or_else(|| first_overlap(&self.snapshots.read(), clusters, checks))
+        let lists = [&self.main, &self.beside, &self.snapshots];
+        lists.into_iter().find_map(|list| list.overlapped(clusters, |name| checks.name(name)))
     }
 
     /// The region that the disk can't be read without, and that data would overlap. What else claims a cluster may be wrong
     /// about it, and reading harms nothing.
     pub fn main_at(&self, clusters: &Range<u64>) -> Option<&'static str> {
-        first_overlap(&self.main.read(), clusters, *self.checks.read())
+        let checks = *self.checks.read();
+        self.main.overlapped(clusters, |name| checks.name(name))
     }
 
     /// What metadata data in the host clusters would overlap, if any.
     pub fn at(&self, clusters: Range<u64>) -> Option<&'static str> {
         let checks = *self.checks.read();
-        self.named_among(&clusters, checks).or_else(|| {
-            let (known, inactive) = (self.known.lock(), self.inactive.read());
-            let known = |c: &u64| known.get(c).map(|k| k.name).filter(|name| checks.name(name));
-            let name = |c: u64| known(&c).or(inactive.contains(&c).then_some(INACTIVE_L2));
-            clusters.into_iter().find_map(name)
-        })
+        let inactive = |clusters: Range<u64>| {
+            let inactive = self.inactive.read();
+            clusters.into_iter().any(|c| inactive.contains(&c)).then_some(INACTIVE_L2)
+        };
+        self.named_among(&clusters, checks)
+            .or_else(|| self.tables.overlapped(&clusters, |name| checks.name(name)))
+            .or_else(|| inactive(clusters))
     }
 }
 
-fn first_overlap(named: &Named, clusters: &Range<u64>, checks: Checks) -> Option<&'static str> {
-    let overlaps = |(name, r): &&(&str, Range<u64>)| {
-        r.start < clusters.end && clusters.start < r.end && checks.name(name)
-    };
-    named.iter().find(overlaps).map(|(name, _)| *name)
+/// The claim of an L2 table.
+pub(super) fn l2_table(index: u64) -> Claim {
+    Claim { name: L2_TABLE, index }
+}
+
+/// The claim of a refcount block.
+pub(super) fn refcount_block(index: u64) -> Claim {
+    Claim { name: REFCOUNT_BLOCK, index }
 }
 
 /// Finds the L2 tables of all snapshots.
@@ -300,7 +243,7 @@ pub(super) async fn inactive_tables(
             let hosts = piece.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word) & OFFSET_MASK);
             tables
                 .extend(hosts.filter(|host| *host != 0 && g.within(*host) == 0).map(|host| g.cluster(host)));
-            if tables.len() > MAX_KNOWN {
+            if tables.len() > MOST_TABLES {
                 return Err(too_many());
             }
             at += len;

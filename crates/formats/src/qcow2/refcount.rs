@@ -12,20 +12,16 @@
 //!
 //! Bounds: the table has at most 8 MiB; its pages and those of blocks are cached, never all loaded.
 //! Specification: qcow2.rst, "Host cluster management".
-use super::alloc::{Alloc, Run};
+use super::alloc::Alloc;
 use super::cache::TABLE_PAGE_WORDS;
 use super::entry::Geometry;
-use super::freed::{Gone, Why};
 use super::header::{MAX_REFCOUNT_TABLE_BYTES, REFCOUNT_BLOCK_MASK};
 use super::image::{Image, Page, TABLE_KEY};
-use super::overlap::{Known, REFCOUNT_BLOCK};
-use block::metacache::{Be64, Codec, Sealed};
+use super::overlap;
+use block::metacache::{Be64, Cause, Codec, GivenUp, Run};
 use block::{BlockError, ErrorKind, Result};
 use rt::BufMut;
 use std::sync::Arc;
-
-/// Clusters looked at under one hold of the allocator's lock.
-const HOLD: u64 = 4096;
 
 /// Where in a page's words a count is.
 #[derive(Clone, Copy)]
@@ -101,7 +97,7 @@ impl Image {
         }
         let place = table + number * TABLE_PAGE_WORDS * 8;
         let words = (entries - number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
-        let bytes = self.read_table(place, words * 8).await?;
+        let bytes = self.order.file.read(place, words * 8).await?;
         self.know_blocks(number * TABLE_PAGE_WORDS, &bytes);
         Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, Be64::words(&bytes)))))
     }
@@ -111,7 +107,7 @@ impl Image {
         let g = self.g();
         for (index, host) in (index..).zip(Be64::words(entries)) {
             if host != 0 && g.within(host) == 0 {
-                self.regions.found(g.cluster(host), Known { name: REFCOUNT_BLOCK, index });
+                self.overlap.tables.found(g.cluster(host), overlap::refcount_block(index));
             }
         }
     }
@@ -121,11 +117,11 @@ impl Image {
     pub(super) async fn find_blocks(&self) -> Result<Option<String>> {
         const PIECE: u64 = 256 << 10;
         let (table, entries) = self.table_place();
-        let (g, length) = (self.g(), self.file()?.length());
+        let (g, length) = (self.g(), self.order.file.node()?.length());
         let can_be = |word: u64| word & !REFCOUNT_BLOCK_MASK == 0 && g.within(word) == 0 && word < length;
         let (mut at, mut wrong) = (0, None);
         while at < entries * 8 {
-            let bytes = self.read_table(table + at, PIECE.min(entries * 8 - at)).await?;
+            let bytes = self.order.file.read(table + at, PIECE.min(entries * 8 - at)).await?;
             self.know_blocks(at / 8, &bytes);
             let first = || (at / 8..).zip(Be64::words(&bytes)).find(|(_, word)| !can_be(*word));
             wrong = wrong.or_else(first);
@@ -154,12 +150,12 @@ impl Image {
         } else if word & !REFCOUNT_BLOCK_MASK != 0 || g.within(word) != 0 {
             // These words are known from other programs.
             return Ok(Err(format!("Refblock offset {word:#x} unaligned (reftable index: {index:#x})")));
-        } else if word >= self.file()?.length() {
-            format!("it lies beyond the end of the file ({:#x})", self.file()?.length())
-        } else if let Some(what) = self.regions.named_at(&(cluster..cluster + 1)) {
+        } else if word >= self.order.file.node()?.length() {
+            format!("it lies beyond the end of the file ({:#x})", self.order.file.node()?.length())
+        } else if let Some(what) = self.overlap.named_at(&(cluster..cluster + 1)) {
             format!("it would overlap the {what}")
         } else if let Some(other) =
-            self.regions.claimed_by_other(cluster, Known { name: REFCOUNT_BLOCK, index })
+            self.overlap.tables.claimed_by_other(cluster, overlap::refcount_block(index))
         {
             format!("its cluster is also the {} {}", other.name, other.index)
         } else {
@@ -170,10 +166,10 @@ impl Image {
 
     /// Whether all clusters of these runs are counted. One that is not, and is referred to, may be handed out again
     /// at any time: it must not be written through the reference.
-    pub(super) async fn are_counted(&self, runs: impl Iterator<Item = (u64, u64)> + Send) -> Result<bool> {
+    pub(super) async fn are_counted(&self, runs: impl Iterator<Item = Run> + Send) -> Result<bool> {
         let (g, _alloc) = (self.g(), self.alloc.lock().await);
         let mut held: Option<CountPage> = None;
-        for cluster in runs.flat_map(|(first, count)| first..first + count) {
+        for cluster in runs.flat_map(|run| run.start..run.end()) {
             let counts =
                 match held.take().filter(|h| (h.first..h.first + g.counts_per_page()).contains(&cluster)) {
                     Some(counts) => counts,
@@ -205,68 +201,19 @@ impl Image {
         let Some(block) = self.block_place(cluster / g.counts_per_block()).await? else { return Ok(None) };
         let bytes_per_page = g.page_words() as u64 * 8;
         let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
-        let bytes = self.read_table(place, bytes_per_page).await?;
+        let bytes = self.order.file.read(place, bytes_per_page).await?;
         let page = self.counts.insert(Page::read(number, place, &bytes));
         if self.counts.is_crowded(g.page_words()) {
-            self.write_counts().await?;
+            self.counts.write_back(&self.order.file).await?;
         }
         found(page)
     }
 
-    // ---- writing ----
-
-    /// Writes all dirty refcounts. Not durable before the next flush.
-    pub(super) async fn write_counts(&self) -> Result<()> {
-        let _writer = self.count_writer.lock().await;
-        let sealed = self.counts.dirty.seal();
-        self.write_pages(&sealed).await?;
-        self.counts.dirty.settle(&sealed);
-        Ok(())
-    }
-
-    /// Writes sealed pages to their places, neighbours together.
-    pub(super) async fn write_pages(&self, sealed: &[Sealed<Be64>]) -> Result<()> {
-        const LONGEST: usize = 128 << 10;
-        let mut rest = sealed;
-        while let Some(first) = rest.first() {
-            let mut words = first.words.clone();
-            let mut count = 1;
-            while let Some(next) = rest.get(count)
-                && next.place == first.place + words.len() as u64 * 8
-                && words.len() < LONGEST
-            {
-                words.extend(&next.words);
-                count += 1;
-            }
-            self.write(first.place, Be64::bytes(&words).freeze()).await?;
-            rest = rest.get(count..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
     // ---- counting down ----
 
-    /// Takes one reference from each cluster given up. Clusters whose last reference this is and whose space is to
-    /// be given back first (`keep`) stay counted once and are answered.
-    pub(super) async fn drop_references(
-        &self,
-        gone: &[Gone],
-        keep: impl Fn(Why) -> bool,
-    ) -> Result<Vec<Run>> {
-        let mut kept = Vec::new();
-        for piece in gone {
-            let mut at = piece.start;
-            while at < piece.start + piece.count {
-                let end = (at + HOLD).min(piece.start + piece.count);
-                let mut alloc = self.alloc.lock().await;
-                self.drop_references_of(&mut alloc, at..end, keep(piece.why), &mut kept).await?;
-                at = end;
-            }
-        }
-        Ok(kept)
-    }
-
-    async fn drop_references_of(
+    /// Takes one reference from each cluster. Those whose last reference this is and whose space is to be given back
+    /// first (`keep`) stay counted once, and come to `kept`.
+    pub(super) async fn drop_references_of(
         &self,
         alloc: &mut Alloc,
         clusters: std::ops::Range<u64>,
@@ -280,7 +227,7 @@ impl Image {
                 at += 1;
                 continue;
             };
-            self.place(&counts.page).await?;
+            self.order.file.place(&counts.page).await?;
             let end = clusters.end.min(counts.first + self.g().counts_per_page());
             for cluster in at..end {
                 match counts.get(cluster) {
@@ -289,7 +236,7 @@ impl Image {
                     1 => {
                         counts.set(cluster, 0);
                         alloc.freed(cluster, self.g().counts_per_page());
-                        self.regions.remove(cluster);
+                        self.overlap.tables.remove(cluster);
                     }
                     count => counts.set(cluster, count - 1),
                 }
@@ -312,12 +259,12 @@ impl Image {
         let Some(table) = self.table_page(index).await? else { return self.append(0).await.map(Run::end) };
         self.not_metadata(place..place + 1).await?;
         let host = place << g.cluster_bits;
-        self.write(host, block_of_ones(g, place - first..place - first + 1).freeze()).await?;
-        self.sync().await?;
+        self.order.file.write(host, block_of_ones(g, place - first..place - first + 1).freeze()).await?;
+        self.order.file.flush().await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
-        self.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await?;
+        self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await?;
         table.set(at, host);
-        self.regions.add(place, Known { name: REFCOUNT_BLOCK, index });
+        self.overlap.tables.add(place, overlap::refcount_block(index));
         Ok(place + 1)
     }
 
@@ -333,22 +280,25 @@ impl Image {
         self.not_metadata(start..start + plan.total()).await?;
         for i in 0..plan.blocks {
             let counted = plan.total().min((i + 1) * g.counts_per_block()) - i * g.counts_per_block();
-            self.write((start + i) << g.cluster_bits, block_of_ones(g, 0..counted).freeze()).await?;
+            self.order
+                .file
+                .write((start + i) << g.cluster_bits, block_of_ones(g, 0..counted).freeze())
+                .await?;
         }
         let blocks: Vec<u64> = (0..plan.blocks).map(|i| (start + i) << g.cluster_bits).collect();
         if plan.table_clusters > 0 {
             self.replace_table(plan, start, &blocks, (old_table, old_entries)).await?;
         } else {
-            self.sync().await?;
+            self.order.file.flush().await?;
             for (index, host) in (first_block..).zip(&blocks) {
                 let Some(table) = self.table_page(index).await? else { break };
                 let at = (index % TABLE_PAGE_WORDS) as usize;
-                self.write(table.place() + at as u64 * 8, Be64::bytes(&[*host]).freeze()).await?;
+                self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[*host]).freeze()).await?;
                 table.set(at, *host);
             }
         }
         for (index, host) in (first_block..).zip(&blocks) {
-            self.regions.add(g.cluster(*host), Known { name: REFCOUNT_BLOCK, index });
+            self.overlap.tables.add(g.cluster(*host), overlap::refcount_block(index));
         }
         Ok(Run { start: start + plan.blocks + plan.table_clusters, count: payload })
     }
@@ -381,17 +331,18 @@ impl Image {
         words.truncate(plan.first_block as usize);
         words.extend(blocks);
         words.resize((plan.table_clusters << g.cluster_bits) as usize / 8, 0);
-        self.write(place, Be64::bytes(&words).freeze()).await?;
-        self.sync().await?;
+        self.order.file.write(place, Be64::bytes(&words).freeze()).await?;
+        self.order.file.flush().await?;
         let clusters = plan.table_clusters as u32;
         self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters))
             .await?;
-        self.sync().await?;
+        self.order.file.flush().await?;
         for number in 0..=old_entries / TABLE_PAGE_WORDS {
             self.counts.remove(TABLE_KEY | number);
         }
         let count = g.clusters(old_entries * 8);
-        self.freed.give_up(Gone { start: g.cluster(old_table), count, why: Why::Always });
+        let run = Run { start: g.cluster(old_table), count };
+        self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         Ok(())
     }
 }

@@ -10,10 +10,9 @@
 //! cluster that is unmapped while the disk still shows it would show the backing file's data.
 use super::cache::TABLE_PAGE_WORDS;
 use super::entry::Entry;
-use super::freed::{Gone, Why};
 use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
-use block::metacache::{Be64, Codec};
+use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
 use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -86,7 +85,7 @@ impl Image {
             if reserve != Reserve::Nothing {
                 self.reserve_space(old, size, reserve).await?;
             }
-            self.flush().await?;
+            Order::flush(self).await?;
             self.store_size(size).await
         };
         let grown = prepared.await;
@@ -101,13 +100,13 @@ impl Image {
     async fn store_size(&self, size: u64) -> Result<()> {
         let old = self.header.read().clone();
         let stored = match self.change_header(|h| h.size = size).await {
-            Ok(()) => self.sync().await,
+            Ok(()) => self.order.file.flush().await,
             Err(e) => Err(e),
         };
         if stored.is_err() {
-            let _turn = self.header_turn.lock().await;
-            if self.unharmed().is_ok() {
-                old.store(&self.file()?).await.map_err(|e| self.failed(e))?;
+            let _turn = self.order.access.header_turn().await;
+            if self.order.file.unharmed().is_ok() {
+                old.store(&self.order.file.node()?).await.map_err(|e| self.order.file.failed(e))?;
             }
             *self.header.write() = old;
         }
@@ -116,32 +115,30 @@ impl Image {
 
     /// Replaces the L1 table by one of `entries` entries.
     async fn grow_l1(self: &Arc<Self>, entries: u64) -> Result<()> {
-        self.flush().await?;
+        Order::flush(self).await?;
         let g = self.g();
         let (old_place, old_entries) = {
             let header = self.header.read();
             (header.l1_offset, u64::from(header.l1_entries))
         };
-        let run = self.allocate_whole(g.clusters(entries * 8)).await?;
-        let place = run.start << g.cluster_bits;
-        let written = async {
-            let mut words =
-                Be64::words(&self.read_table(old_place, old_entries * 8).await?).collect::<Vec<_>>();
-            words.resize((run.count << g.cluster_bits) as usize / 8, 0);
-            self.write(place, Be64::bytes(&words).freeze()).await?;
-            self.write_counts().await?;
-            self.sync().await?;
-            self.change_header(|h| (h.l1_offset, h.l1_entries) = (place, entries as u32)).await
-        };
-        if let Err(e) = written.await {
-            self.returned.lock().push(run);
-            return Err(e);
-        }
-        (0..=old_entries / TABLE_PAGE_WORDS).for_each(|number| self.tables.remove(TABLE_KEY | number));
-        self.sync().await?;
+        let reserved = self.allocate_whole(g.clusters(entries * 8)).await?;
+        let place = reserved.run().start << g.cluster_bits;
+        let old_table = self.order.file.read(old_place, old_entries * 8).await?;
+        let mut words: Vec<u64> = Be64::words(&old_table).collect();
+        words.resize((reserved.run().count << g.cluster_bits) as usize / 8, 0);
+        self.order.file.write(place, Be64::bytes(&words).freeze()).await?;
+        self.counts.write_back(&self.order.file).await?;
+        self.order.file.flush().await?;
+        // The header may lead there from here on, unless it is told that it does not.
+        let run = reserved.keep();
+        let switched = self.change_header(|h| (h.l1_offset, h.l1_entries) = (place, entries as u32)).await;
+        switched.inspect_err(|_| drop(self.order.reservations.guard(run)))?;
+        (0..=old_entries / TABLE_PAGE_WORDS).for_each(|number| self.order.tables.remove(TABLE_KEY | number));
+        self.order.file.flush().await?;
         let count = g.clusters(old_entries * 8);
         if count > 0 {
-            self.freed.give_up(Gone { start: g.cluster(old_place), count, why: Why::Always });
+            let run = Run { start: g.cluster(old_place), count };
+            self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         }
         Ok(())
     }
@@ -149,7 +146,7 @@ impl Image {
     /// Makes zeroes of what would show behind the old end: the rest of its cluster, a longer backing file, and what
     /// an interrupted shrink left mapped.
     async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
-        let Some(node) = self.own_node() else { return Ok(()) };
+        let Some(node) = self.order.file.image() else { return Ok(()) };
         let backing = self.backing().map_or(0, |b| b.length());
         let mut at = old;
         while at < size {
@@ -171,7 +168,7 @@ impl Image {
     /// Maps clusters to the guest clusters from the old end on.
     async fn reserve_space(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
         let g = self.g();
-        let file = self.file()?;
+        let file = self.order.file.node()?;
         // The cluster that the old end is in counts as new where nothing of it is anywhere.
         let backing = self.backing().map_or(0, |b| b.length());
         let first = if backing <= old - g.within(old) { g.cluster(old) } else { g.clusters(old) };
@@ -191,19 +188,18 @@ impl Image {
                 continue;
             }
             let found = self.allocate(most).await?;
-            let (host, len) = (found.run.start << g.cluster_bits, found.run.count << g.cluster_bits);
-            if let Err(e) = fill(&file, host, len, reserve, found.fresh).await {
-                self.returned.lock().push(found.run);
-                return Err(e);
-            }
-            for i in 0..found.run.count {
+            let run = found.reserved.run();
+            let (host, len) = (run.start << g.cluster_bits, run.count << g.cluster_bits);
+            fill(&file, host, len, reserve, found.fresh).await?;
+            found.reserved.keep();
+            for i in 0..run.count {
                 page.set(index + i as usize, g.owned(host + (i << g.cluster_bits)));
             }
-            self.tables.dirty.mark(&page);
-            if self.tables.is_crowded(g.slice_words()) {
-                self.flush().await?;
+            self.order.tables.dirty.mark(&page);
+            if self.order.tables.is_crowded(g.slice_words()) {
+                Order::flush(self).await?;
             }
-            at += found.run.count;
+            at += run.count;
         }
         Ok(())
     }
@@ -214,15 +210,15 @@ impl Image {
         if let Some(wrong) = self.find_blocks().await? {
             self.notices.warn(&format!(
                 "refcounts of '{}' are lost ({wrong}); 'cairn img check -r all' makes them anew",
-                self.file_name()
+                self.order.file.name()
             ));
         }
-        self.flush().await?;
+        Order::flush(self).await?;
         self.store_size(size).await?;
         self.size.store(size, Release);
         // The disk is smaller from here on, whether or not all of its space comes back.
         if let Err(e) = self.give_up_from(self.g().clusters(size)).await {
-            let image = self.file_name();
+            let image = self.order.file.name();
             tracing::error!(image, error = %e, "the image was shrunk, but not all that lay behind its new end could be freed");
         }
         Ok(())
@@ -231,16 +227,16 @@ impl Image {
     /// Gives up everything mapped, so that the backing file shows through everywhere. The gates above are closed.
     pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
         self.first_write().await?;
-        self.flush().await?;
+        Order::flush(self).await?;
         self.give_up_from(0).await
     }
 
     /// Unmaps all guest clusters from `from` on, and gives their space back.
     async fn give_up_from(self: &Arc<Self>, from: u64) -> Result<()> {
         self.unmap_from(from).await?;
-        self.flush().await?;
-        self.release_all_in_time().await;
-        self.write_counts().await?;
+        Order::flush(self).await?;
+        Order::release_all_in_time(self).await;
+        self.counts.write_back(&self.order.file).await?;
         self.truncate_file().await
     }
 
@@ -260,9 +256,9 @@ impl Image {
         let entries = u64::from(self.header.read().l1_entries);
         for index in whole / per_table..entries {
             self.drop_table(index).await?;
-            if self.too_much_waits() {
-                self.flush().await?;
-                self.release_all_in_time().await;
+            if self.order.too_much_waits(&**self) {
+                Order::flush(self).await?;
+                Order::release_all_in_time(self).await;
             }
         }
         Ok(())
@@ -271,9 +267,9 @@ impl Image {
     fn unmap_entries(&self, page: &Arc<Page>, first: usize) {
         let g = self.g();
         let old: Vec<u64> = (first..page.len()).map(|index| page.set(index, 0)).collect();
-        self.tables.dirty.mark(page);
-        for (start, count) in old.into_iter().filter_map(|word| Entry::of(word, g).host_clusters(g)) {
-            self.freed.give_up(Gone { start, count, why: Why::Always });
+        self.order.tables.dirty.mark(page);
+        for run in old.into_iter().filter_map(|word| Entry::of(word, g).host_clusters(g)) {
+            self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         }
     }
 
@@ -291,20 +287,21 @@ impl Image {
         for slice in first..first + g.slices() {
             let Some(page) = self.slice(slice).await? else { break };
             let hosts = page.words_from(0).filter_map(|word| Entry::of(word, g).host_clusters(g));
-            gone.extend(hosts.map(|(start, count)| Gone { start, count, why: Why::Always }));
+            gone.extend(hosts.map(|run| GivenUp { run, cause: Cause::Dropped }));
         }
         l1.set(at, 0);
-        self.tables.dirty.mark(&l1);
-        gone.push(Gone { start: g.cluster(word & OFFSET_MASK), count: 1, why: Why::Always });
-        gone.into_iter().for_each(|gone| self.freed.give_up(gone));
+        self.order.tables.dirty.mark(&l1);
+        let table = Run { start: g.cluster(word & OFFSET_MASK), count: 1 };
+        gone.push(GivenUp { run: table, cause: Cause::Dropped });
+        gone.into_iter().for_each(|gone| self.order.freed.give_up(gone));
         // The table is no longer this image's: its pages must not be found again.
-        (first..first + g.slices()).for_each(|slice| self.tables.remove(slice));
+        (first..first + g.slices()).for_each(|slice| self.order.tables.remove(slice));
         Ok(())
     }
 
     /// Cuts the file behind the last cluster in use.
     async fn truncate_file(&self) -> Result<()> {
-        let file = self.file()?;
+        let file = self.order.file.node()?;
         if !file.facts().grows_with_zeroes {
             return Ok(());
         }

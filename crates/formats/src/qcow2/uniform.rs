@@ -16,7 +16,6 @@ use super::map::following;
 use block::metacache::{Be64, Codec};
 use block::{BlockError, ErrorKind, Extent, Result, Want};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::*;
 
 /// Tables that are remembered, about 3 MiB; further ones are looked at each time.
 const MOST_KNOWN: usize = 1 << 16;
@@ -73,7 +72,7 @@ impl Image {
         let g = self.g();
         let cluster = g.cluster(offset);
         let Some(table) = self.table_of(g.slice(cluster)).await? else { return Ok(None) };
-        if table.owned && self.writable.load(Acquire) {
+        if table.owned && self.order.access.writable() {
             return Ok(None);
         }
         let entries = 1 << g.entry_bits;
@@ -107,7 +106,7 @@ impl Image {
     async fn look_at_table(&self, host: u64, cluster: u64) -> Result<Table> {
         let g = self.g();
         let times = self.uniform.lock().times;
-        let bytes = self.read_table(host, g.cluster_size()).await?;
+        let bytes = self.order.file.read(host, g.cluster_size()).await?;
         let mut words = Be64::words(&bytes);
         let first = words.next().unwrap_or_default();
         let table = if 1 + following(first, words, g) == 1 << g.entry_bits {
@@ -134,7 +133,7 @@ impl Image {
         let text = format!(
             "{}: the L1 table leads to the same L2 tables over and over, so that the block status of more clusters would \
              have to be told than can be in the file; what the image holds can only be read",
-            self.file_name()
+            self.order.file.name()
         );
         Err(BlockError::new(ErrorKind::Limit, text))
     }

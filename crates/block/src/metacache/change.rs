@@ -1,0 +1,57 @@
+//! A change of a mapping that waits for its data.
+use super::codec::Codec;
+use super::freed::{Cause, GivenUp};
+use super::order::{Format, Order};
+use super::page::Page;
+use super::space::Reserved;
+use crate::driver::Token;
+use crate::error::Result;
+use crate::lease::Lease;
+use rt::BoxFuture;
+use std::sync::Arc;
+
+/// Entries to set in one page. Dropping it gives the reservation and the lease back.
+pub struct Change<F: Format> {
+    /// The image.
+    pub image: Arc<F>,
+    /// The page, with space in the file ([`super::MetadataFile::place`]).
+    pub page: Arc<Page<F::Codec>>,
+    /// Index of the first entry.
+    pub first: usize,
+    /// The new entries.
+    pub entries: Vec<<F::Codec as Codec>::Word>,
+    /// The blocks that they refer to, where these are new.
+    pub reserved: Option<Reserved>,
+    /// Why what the old entries refer to is given up; `None`: it is left alone.
+    pub cause: Option<Cause>,
+    /// Of the guest blocks.
+    pub lease: Lease,
+}
+
+impl<F: Format> Token for Change<F> {
+    fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        self.publish();
+        Order::release_early(&self.image);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl<F: Format> Change<F> {
+    /// Sets the entries; what they referred to is given up afterwards, so that an epoch that takes a reference
+    /// given up also has the entry without it.
+    fn publish(&mut self) {
+        self.reserved.take().map(Reserved::keep);
+        let mut given_up = Vec::new();
+        for (index, entry) in (self.first..).zip(&self.entries) {
+            let old = self.image.blocks_of(self.page.set(index, *entry));
+            if let Some(run) = old.filter(|run| self.image.blocks_of(*entry) != Some(*run))
+                && let Some(cause) = self.cause
+            {
+                given_up.push(GivenUp { run, cause });
+            }
+        }
+        let order = self.image.order();
+        order.tables.dirty.mark(&self.page);
+        given_up.into_iter().for_each(|given_up| order.freed.give_up(given_up));
+    }
+}

@@ -1,0 +1,64 @@
+//! The order in which changes become durable.
+//!
+//! ```text
+//!  {data, new tables, counts up} · flush A · {entries in place} · flush B → answered · {counts down, punches}
+//! ```
+//!
+//! A flush that came while an epoch was under way takes part in the next one. Sealing copies what the epoch writes:
+//! the references given up first, then the pages (so that every reference given up is missing in the sealed pages),
+//! then what the format writes ahead (so that every entry in the sealed pages is counted). Data of sealed entries was
+//! written before they were set, so flush A covers it.
+//!
+//! Pages that an epoch writes in place have their space since before they were first changed
+//! ([`super::MetadataFile::place`]): it needs none that a full file system could refuse.
+//!
+//! Failures: nothing is taken off a list before it is durable, so an epoch that ends early, for lack of space or
+//! because nobody waits for it any more, needs no undo; the next one does its work.
+use super::codec::Codec;
+use super::order::{Format, Order};
+use crate::error::Result;
+use std::sync::Arc;
+
+impl<C: Codec> Order<C> {
+    /// Everything acknowledged before the call is durable when it returns.
+    pub async fn flush<F: Format<Codec = C>>(image: &Arc<F>) -> Result<()> {
+        let order = image.order();
+        if !order.access.writable() {
+            return Ok(());
+        }
+        order.group.run(|| order.epoch(image)).await
+    }
+
+    async fn epoch<F: Format<Codec = C>>(&self, image: &Arc<F>) -> Result<()> {
+        self.file.unharmed()?;
+        self.freed.seal();
+        let tables = self.tables.dirty.seal();
+        image.write_ahead(!tables.is_empty()).await?;
+        self.file.flush().await?;
+        if tables.is_empty() && self.freed.none_sealed() {
+            return Ok(());
+        }
+        image.write_tables(&tables).await?;
+        self.file.flush().await?;
+        self.tables.dirty.settle(&tables);
+        Self::release_unmapped(image);
+        Ok(())
+    }
+
+    /// Before a change of a page of `words` words: waits for an epoch where too much is dirty or waits to be freed. The
+    /// caller may hold leases, and nothing that an epoch takes.
+    pub async fn make_room<F: Format<Codec = C>>(image: &Arc<F>, words: usize) -> Result<()> {
+        let order = image.order();
+        if order.tables.is_crowded(words) || order.too_much_waits(&**image) {
+            return Self::flush(image).await;
+        }
+        Ok(())
+    }
+
+    /// Ends all changes: what is dirty becomes durable, what was given up is free. No request is under way.
+    pub async fn settle<F: Format<Codec = C>>(image: &Arc<F>) -> Result<()> {
+        Self::flush(image).await?;
+        image.order().release_all(&**image).await;
+        Ok(())
+    }
+}
