@@ -1,0 +1,128 @@
+//! The driver: a thin shell around the image.
+
+use std::sync::Arc;
+
+use block::BlockError;
+use block::metacache::Order;
+use block::{
+    CreateRequest, Driver, DriverKind, DriverType, Edge, Extent, Facts, MapChange, Node, OpenContext, Opened,
+    Options, Perms, Result, Share, Undo, Want, WriteFlags, WritePlan,
+};
+use rt::{BoxFuture, Buf, BufMut};
+
+use crate::Bug;
+use crate::header::{BLOCK, Header, TABLE, sum};
+use crate::image::Image;
+
+pub const DRIVERS: &[DriverType] = &[DriverType {
+    name: "u32table",
+    kind: DriverKind::Format,
+    probe: None,
+    prefixes: &[],
+    parse_filename: None,
+    open,
+    create: Some(create),
+    judge: None,
+    claim: None,
+    create_options: &[],
+    supports_backing: false,
+}];
+
+fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let header = Header { size: request.size, in_use: false, sum: 0 };
+        let table = vec![0; header.entries() as usize * 4];
+        let mut bytes = Header { sum: sum(&table), ..header }.bytes();
+        bytes.resize(TABLE as usize, 0);
+        bytes.extend(table);
+        bytes.resize((header.first_block() * BLOCK) as usize, 0);
+        request.file.write(0, Buf::from_slice(&bytes), WriteFlags::default()).await?;
+        request.file.flush().await
+    })
+}
+
+fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let (child, file) = context.file(&mut options).await?;
+        let bug = options.take_str("bug")?.unwrap_or_default();
+        options.finish()?;
+        let (head, result) = file.read(0, BufMut::with_len(512)).await;
+        result?;
+        let header = Header::parse(&head).ok_or_else(|| BlockError::corrupt("this is no u32table image"))?;
+        let (edges, domain) = (context.edges().clone(), context.domain().clone());
+        let image = Image::new(edges, child, domain, header, Bug::named(&bug));
+        if !context.common().read_only {
+            image.become_writable().await?;
+        }
+        Ok(Opened { driver: Arc::new(Table { image: Arc::new(image) }), filename: None })
+    })
+}
+
+struct Table {
+    image: Arc<Image>,
+}
+
+impl Driver for Table {
+    fn facts(&self) -> Facts {
+        Facts {
+            mapping: true,
+            cluster_size: Some(BLOCK),
+            can_write_zeroes: true,
+            can_discard: true,
+            ..Facts::default()
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.image.header.size
+    }
+
+    fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
+        self.image.try_map(offset, len, want)
+    }
+
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(self.image.map(offset, len, want))
+    }
+
+    fn prepare_write(&self, offset: u64, len: u64, how: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(self.image.prepare(offset, len, how))
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Order::flush(&self.image))
+    }
+
+    fn reclaim(&self) -> BoxFuture<'_, bool> {
+        Box::pin(Order::reclaim(&self.image))
+    }
+
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
+        Box::pin(async move {
+            if writable {
+                self.image.become_writable().await?;
+            } else {
+                self.image.end_changes(true).await?;
+            }
+            let image = self.image.clone();
+            let access = move || {
+                if writable { image.order.access.forbid() } else { image.order.access.allow(false) }
+            };
+            Ok(Box::new(access) as Undo)
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.image.end_changes(false))
+    }
+
+    fn child_perms(&self, _: &Edge, _: Perms, read_only: bool) -> Perms {
+        // The table is held in memory: nobody else writes.
+        let need = if read_only { Share::READ } else { Share::READ.and(Share::WRITE).and(Share::RESIZE) };
+        Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED) }
+    }
+
+    fn attached(&self, node: &Arc<Node>) {
+        self.image.order.file.attached(node);
+    }
+}
