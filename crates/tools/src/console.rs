@@ -15,7 +15,7 @@ use codec::filename;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What is buffered before it is written when standard output is no terminal, in bytes.
 const BLOCK: usize = 4096;
@@ -23,10 +23,14 @@ const BLOCK: usize = 4096;
 /// The same once much has been written: a long listing goes on in larger steps.
 const LARGE_BLOCK: usize = 64 << 10;
 
+/// Takes a line that is for standard error.
+type Errors = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// The two output streams of one face.
 pub struct Console {
     program: String,
     sink: Box<dyn Write + Send>,
+    errors: Errors,
     buffer: Vec<u8>,
     block: usize,
     by_line: bool,
@@ -38,12 +42,19 @@ impl Console {
     pub fn new(program: &str) -> Console {
         // One process has one face.
         PROGRAM.get_or_init(|| program.to_owned());
+        let by_line = io::stdout().is_terminal();
+        Console { by_line, ..Console::on(program, Box::new(RawStdout), Arc::new(|text| note(text))) }
+    }
+
+    /// A console on other streams.
+    pub(crate) fn on(program: &str, sink: Box<dyn Write + Send>, errors: Errors) -> Console {
         Console {
             program: program.to_owned(),
-            sink: Box::new(RawStdout),
+            sink,
+            errors,
             buffer: Vec::new(),
             block: BLOCK,
-            by_line: io::stdout().is_terminal(),
+            by_line: false,
             failure: None,
         }
     }
@@ -85,13 +96,13 @@ impl Console {
 
     /// What prints warnings, from any thread.
     pub fn warner(&self) -> impl Fn(&str) + Send + Sync + 'static {
-        let program = self.program.clone();
-        move |text| note(format_args!("{program}: warning: {text}"))
+        let (program, errors) = (self.program.clone(), self.errors.clone());
+        move |text| errors(&format!("{program}: warning: {text}"))
     }
 
     /// Prints a line to standard error as it is.
     pub fn note(&self, text: impl fmt::Display) {
-        note(text);
+        (self.errors)(&text.to_string());
     }
 
     /// Writes what is buffered.
@@ -176,7 +187,7 @@ macro_rules! outln {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     #[derive(Clone, Default)]
     struct Spy(Arc<Mutex<Vec<usize>>>);
@@ -203,14 +214,7 @@ mod tests {
     }
 
     fn console(sink: impl Write + Send + 'static, by_line: bool) -> Console {
-        Console {
-            program: "t".into(),
-            sink: Box::new(sink),
-            buffer: Vec::new(),
-            block: BLOCK,
-            by_line,
-            failure: None,
-        }
+        Console { by_line, ..Console::on("t", Box::new(sink), Arc::new(|text| note(text))) }
     }
 
     #[test]

@@ -328,7 +328,7 @@ pub(crate) mod tests {
         for flag in rows(table) {
             let name = flag.names.split(' ').next().unwrap();
             let value = values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-            assert_eq!(flag.value.is_some() && flag.effect_is_ours(), !value.is_empty(), "{name}: a value");
+            assert!(!matches!(flag.effect, Effect::Take(_)) || !value.is_empty(), "{name}: no value to try");
             let mut settings = begin();
             let applied = flag.apply(&mut settings, value);
             match flag.effect {
@@ -341,12 +341,6 @@ pub(crate) mod tests {
                     assert_ne!(format!("{settings:?}"), before, "{name} {value} changes nothing");
                 }
             }
-        }
-    }
-
-    impl<S> Flag<S> {
-        fn effect_is_ours(&self) -> bool {
-            matches!(self.effect, Effect::Take(_))
         }
     }
 

@@ -35,5 +35,7 @@ pub mod progress;
 pub mod runtime;
 pub mod show;
 pub mod size;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod usage;

@@ -25,7 +25,7 @@ const MAX_BYTES: u64 = 512 << 20;
 /// Most that a number of requests or of bytes may be.
 const MOST: u64 = i32::MAX as u64;
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), Flag::ignored("-q --quiet", "accepted", "all that is printed is the result")],
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
@@ -79,7 +79,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     count: u64,
     size: u64,
@@ -96,7 +96,7 @@ struct Args {
 has_parts!(Args { source: Source });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         Args {
             source: Source::named(""),
             count: 75000,

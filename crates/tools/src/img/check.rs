@@ -12,7 +12,7 @@ use crate::usage::Manual;
 use crate::{json, outln, runtime};
 use block::{CheckReport, Opt, Options, Repair};
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), Flag::set("-q --quiet", "print nothing but what is wrong", |s| s.verbosity.quiet = true)],
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
@@ -39,7 +39,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     output: Output,
     verbosity: Verbosity,
@@ -49,7 +49,7 @@ struct Args {
 has_parts!(Args { source: Source, output: Output });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         let (output, verbosity) = (Output::default(), Verbosity::default());
         Args { source: Source::named("").alone(), output, verbosity, repair: Repair::No }
     }

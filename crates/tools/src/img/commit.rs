@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Ranges that are under way at once.
 const PARALLEL: usize = 4;
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), flags::quiet(), flags::progress()],
     &flags::source("format of the overlay; found by its content if left out"),
     &[
@@ -49,7 +49,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     base: Option<String>,
     keep: bool,
@@ -60,7 +60,7 @@ struct Args {
 has_parts!(Args { source: Source, verbosity: Verbosity });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         let (source, verbosity) = (Source::named("").writable(), Verbosity::default());
         Args { source, base: None, keep: false, verbosity, rate: None }
     }

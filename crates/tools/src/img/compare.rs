@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{outln, progress, runtime};
 
-const FLAGS: Table<Args> = &[&[
+pub(super) const FLAGS: Table<Args> = &[&[
     Flag::help(),
     flags::quiet(),
     flags::progress(),
@@ -37,7 +37,7 @@ const FLAGS: Table<Args> = &[&[
 ]];
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     /// What holds for both images.
     both: Source,
     formats: [Option<String>; 2],
@@ -48,7 +48,7 @@ struct Args {
 has_parts!(Args { both: Source, verbosity: Verbosity });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         let (both, verbosity) = (Source::named(""), Verbosity::default());
         Args { both, formats: [None, None], strict: false, verbosity }
     }

@@ -25,7 +25,7 @@ const MAX_SPARSE: u64 = 16 << 20;
 /// What `-S` must be a multiple of.
 const SECTOR: u64 = 512;
 
-const FLAGS: Table<Args> = &[&[
+pub(super) const FLAGS: Table<Args> = &[&[
     Flag::help(),
     flags::quiet(),
     flags::progress(),
@@ -93,7 +93,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     /// Names of the images to read.
     sources: Vec<String>,
     /// What holds for all of them.
@@ -125,7 +125,7 @@ struct Args {
 has_parts!(Args { source: Source, target: Target, backing: Backing, verbosity: Verbosity });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         Args {
             sources: Vec::new(),
             source: Source::named(""),

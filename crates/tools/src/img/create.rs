@@ -10,7 +10,7 @@ use crate::image;
 use crate::runtime;
 use crate::usage::Manual;
 
-const FLAGS: Table<Args> = &[&[
+pub(super) const FLAGS: Table<Args> = &[&[
     Flag::help(),
     flags::quiet(),
     flags::target_format("-f --format", "format of the new image (raw)"),
@@ -38,7 +38,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug, Default)]
-struct Args {
+pub(super) struct Args {
     verbosity: Verbosity,
     target: Target,
     backing: Backing,

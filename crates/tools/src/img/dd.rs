@@ -19,7 +19,7 @@ use block::{CopyPlan, CopyZeroes, Endpoint, Graph};
 /// Block size where none is given, in bytes.
 const BLOCK: u64 = 512;
 
-const FLAGS: Table<Args> = &[&[
+pub(super) const FLAGS: Table<Args> = &[&[
     Flag::help(),
     flags::format("-f --format", "format of the input; found by its content if left out"),
     flags::image_opts("--image-opts", "the input is a list of options, not a name"),
@@ -46,7 +46,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     output: String,
     target: Target,
@@ -58,7 +58,7 @@ struct Args {
 has_parts!(Args { source: Source, target: Target });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         let (source, target) = (Source::named(""), Target::default());
         Args { source, output: String::new(), target, block: BLOCK, count: None, skip: 0 }
     }

@@ -17,7 +17,7 @@ use block::{BlockError, Identity, Opt};
 /// The longest chain that is listed.
 const MAX_CHAIN: usize = 1024;
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help()],
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
@@ -29,7 +29,7 @@ const FLAGS: Table<Args> = &[
 ];
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     output: Output,
     whole_chain: bool,
@@ -38,7 +38,7 @@ struct Args {
 has_parts!(Args { source: Source, output: Output });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         Args { source: Source::named("").alone(), output: Output::default(), whole_chain: false }
     }
 }

@@ -15,7 +15,7 @@ use block::{Backend, BlockError, Node, Status};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help()],
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
@@ -45,7 +45,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     output: Output,
     start: u64,
@@ -55,7 +55,7 @@ struct Args {
 has_parts!(Args { source: Source, output: Output });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         Args { source: Source::named(""), output: Output::default(), start: 0, length: None }
     }
 }

@@ -11,7 +11,7 @@ use crate::usage::Manual;
 use crate::{json, outln, runtime};
 use block::{Backend, BlockError, Opt, Options};
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[
         Flag::help(),
         flags::target_format("-O --target-format", "format of the new image (raw)"),
@@ -47,7 +47,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     /// The image to be converted; its name is empty where only a size is given.
     source: Source,
     size: Option<u64>,
@@ -58,7 +58,7 @@ struct Args {
 has_parts!(Args { source: Source, target: Target, output: Output });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         let (target, output) = (Target::default(), Output::default());
         Args { source: Source::named(""), size: None, target, output }
     }

@@ -15,6 +15,8 @@ mod measure;
 mod rebase;
 mod resize;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 pub mod told;
 
 use crate::console::Console;

@@ -24,7 +24,7 @@ const PIECE: u64 = 1 << 20;
 /// What is copied at least where the two differ.
 const UNIT: usize = 64 << 10;
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), flags::quiet(), flags::progress()],
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
@@ -70,7 +70,7 @@ const MANUAL: Manual = Manual {
 };
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     backing: Backing,
     header_only: bool,
@@ -81,7 +81,7 @@ struct Args {
 has_parts!(Args { source: Source, backing: Backing, verbosity: Verbosity });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         Args {
             source: Source::named("").writable(),
             backing: Backing::default(),

@@ -11,7 +11,7 @@ use crate::usage::Manual;
 use crate::{outln, runtime};
 use block::BlockError;
 
-const FLAGS: Table<Args> = &[
+pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), flags::quiet()],
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
@@ -44,7 +44,7 @@ enum NewSize {
 }
 
 #[derive(Debug)]
-struct Args {
+pub(super) struct Args {
     source: Source,
     verbosity: Verbosity,
     shrink: bool,
@@ -54,7 +54,7 @@ struct Args {
 has_parts!(Args { source: Source, verbosity: Verbosity });
 
 impl Args {
-    fn new() -> Args {
+    pub(super) fn new() -> Args {
         Args {
             source: Source::named("").writable(),
             verbosity: Verbosity::default(),

@@ -202,8 +202,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Cqrv] [-P pattern] off len [len..]",
         about: "read a range that is given in pieces",
-        flags: || listed(transfer::READ),
-        notes: " Example: read -P 7 512 1k\n",
+        flags: || listed(transfer::READV),
+        notes: " Example: readv -P 7 512 1k 2k\n",
         run: |session, args| Box::pin(transfer::readv(session, args)),
     },
     Command {
@@ -257,8 +257,8 @@ pub const COMMANDS: &[Command] = &[
         needs_image: true,
         synopsis: "[-Cfqr] [-P pattern] off len [len..]",
         about: "write a range that is given in pieces",
-        flags: || listed(transfer::WRITE),
-        notes: " Example: write -P 7 512 1k\n",
+        flags: || listed(transfer::WRITEV),
+        notes: " Example: writev -P 7 512 1k 2k\n",
         run: |session, args| Box::pin(transfer::writev(session, args)),
     },
 ];

@@ -21,7 +21,7 @@ pub struct OpenFlags {
 has_parts!(OpenFlags { source: Source });
 
 impl OpenFlags {
-    fn new() -> OpenFlags {
+    pub(super) fn new() -> OpenFlags {
         OpenFlags { source: Source::named("").writable(), snapshot: false }
     }
 }

@@ -13,6 +13,8 @@ mod images;
 mod maps;
 mod report;
 mod shell;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use crate::console::Console;

@@ -72,7 +72,7 @@ pub(super) const fn registered<S>() -> Flag<S> {
     Flag::ignored("-r", "accepted", REGISTERED)
 }
 
-/// `-P` and `-v` of all reading commands.
+/// `-P` of all reading commands.
 pub(super) const fn compared() -> Flag<ReadFlags> {
     Flag::take("-P", "BYTE", "compare what is read with this byte", |s, text| {
         s.pattern = Some(arguments::pattern(text)?);
@@ -85,7 +85,7 @@ pub(super) const fn dump() -> Flag<ReadFlags> {
     Flag::set("-v", "print what was read", |s| s.dump = true)
 }
 
-/// The reading commands.
+/// `read`.
 pub const READ: Table<ReadFlags> = &[&[
     machine(),
     compared(),
@@ -126,7 +126,7 @@ pub(super) const fn zeroes() -> [Flag<WriteFlags>; 2] {
     ]
 }
 
-/// The writing commands.
+/// `write`.
 pub const WRITE: Table<WriteFlags> = &[
     &[
         machine(),
@@ -147,6 +147,12 @@ pub const WRITE: Table<WriteFlags> = &[
         Flag::refused("-c", None, "", "-c: compressed writes are not supported yet"),
     ],
 ];
+
+/// `readv`.
+pub const READV: Table<ReadFlags> = &[&[machine(), compared(), quiet(), dump(), registered()]];
+
+/// `writev`.
+pub const WRITEV: Table<WriteFlags> = &[&[machine(), fua(), written(), quiet(), registered()]];
 
 /// `discard`.
 pub const DISCARD: Table<DiscardFlags> = &[&[machine(), quiet()]];
@@ -181,7 +187,7 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
 
 /// `readv off len [len..]`.
 pub async fn readv(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let (flags, operands) = session.transfer_flags("readv", READ, args)?;
+    let (flags, operands) = session.transfer_flags("readv", READV, args)?;
     let Some((offset, lengths)) = pieces(&operands) else { return Err(session.misused("readv")) };
     let offset = session.or_refuse(arguments::number(offset))?;
     let length = session.or_refuse(arguments::lengths(lengths))?;
@@ -204,7 +210,7 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
 
 /// `writev off len [len..]`.
 pub async fn writev(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let (flags, operands) = session.transfer_flags("writev", WRITE, args)?;
+    let (flags, operands) = session.transfer_flags("writev", WRITEV, args)?;
     let Some((offset, lengths)) = pieces(&operands) else { return Err(session.misused("writev")) };
     let content = session.content(&flags)?;
     let offset = session.or_refuse(arguments::number(offset))?;

@@ -1,0 +1,133 @@
+//! Commands that make or change images: `create`, `commit`, `rebase`, `resize`.
+
+use super::{image, overlay, shows, write};
+use crate::testing::Faces;
+
+pub fn create(faces: &Faces) {
+    assert_eq!(
+        faces.ok("img create -f qcow2 @a.qcow2 1M"),
+        "Formatting '@a.qcow2', fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib size=1048576 \
+         lazy_refcounts=off refcount_bits=16\n"
+    );
+    assert_eq!(faces.ok("img create -q @plain 3k"), "", "quiet");
+    assert_eq!(faces.read("plain").len(), 3072, "raw where no format is given");
+    faces.ok("img create -q -f qcow2 -o cluster_size=4k -o compat=0.10 @b.qcow2 1M");
+    let info = faces.ok("img info --output=json @b.qcow2");
+    assert!(info.contains("\"cluster-size\": 4096") && info.contains("\"compat\": \"0.10\""), "{info}");
+    assert!(faces.ok("img create -f qcow2 -o help").contains("cluster_size=<size>"));
+
+    faces.ok("img create -q --object secret,id=s,data=x -f qcow2 -b @a.qcow2 -F qcow2 @over.qcow2");
+    let info = faces.ok("img info --output=json @over.qcow2");
+    assert!(info.contains("\"virtual-size\": 1048576"), "the size is the backing file's: {info}");
+    assert!(info.contains("\"backing-filename-format\": \"qcow2\""), "{info}");
+    faces.ok("img create -q -f qcow2 -u -b @nowhere -F raw @over.qcow2 2M");
+    assert!(faces.ok("img info @over.qcow2").contains("backing file: @nowhere\n"));
+
+    assert!(
+        faces
+            .fails(1, "img create -f qcow2 -b @nowhere -F raw @c 1M")
+            .contains("Could not open backing image.")
+    );
+    assert!(faces.fails(1, "img create -f qcow2 -b @a.qcow2 @c").contains("Detected format of qcow2."));
+    assert!(faces.fails(1, "img create -f qcow2 @c").contains("Image creation needs a size parameter"));
+    assert!(faces.fails(1, "img create -f frob @c 1M").contains("Unknown file format 'frob'"));
+    assert!(faces.fails(1, "img create @c 1M more").contains("Unexpected argument: more"));
+    assert!(faces.fails(1, "img create @c 1e3").contains("Invalid image size specified: '1e3'."));
+    assert!(faces.fails(1, "img create -o size=1M @c 2M").contains("must be specified only once"));
+    assert!(faces.fails(1, "img create --object frob,id=x @c 1M").contains("does not accept value 'frob'"));
+    assert!(!faces.path("c").exists(), "what is refused makes no file");
+}
+
+pub fn commit(faces: &Faces) {
+    image(faces, "@base", 1);
+    overlay(faces, "@mid", "@base", 2);
+    overlay(faces, "@top", "@mid", 3);
+    assert_eq!(faces.ok("img commit -f qcow2 -t writethrough @top"), "Image committed.\n");
+    shows(faces, "@mid", 3, "64k 64k");
+    let emptied = faces.ok("img map --output=json @top");
+    assert!(
+        !emptied.contains("\"depth\": 0, \"present\": true, \"zero\": false, \"data\": true"),
+        "{emptied}"
+    );
+
+    write(faces, "@top", 4, "0 64k");
+    assert_eq!(faces.ok("img commit -q -d -r 100M @top"), "");
+    shows(faces, "@mid", 4, "0 64k");
+    assert!(faces.ok("img map @top").contains("@top"), "-d leaves the overlay as it is");
+
+    let said = faces.ok("img commit -p -b @base --object secret,id=s,data=x @top");
+    assert_eq!(said, "    (0.00/100%)\r    (100.00/100%)\r\nImage committed.\n");
+    shows(faces, "@base", 4, "0 64k");
+    shows(faces, "@base", 3, "64k 64k");
+    faces.ok("img commit -q --image-opts driver=qcow2,file.filename=@top");
+
+    assert!(
+        faces.fails(1, "img commit -b @other @top").contains("Did not find '@other' in the backing chain")
+    );
+    assert!(faces.fails(1, "img commit @base").contains("Image does not have a backing file"));
+    assert!(faces.fails(1, "img commit -t fast @top").contains("Invalid cache option: fast"));
+    assert!(faces.fails(1, "img commit -r -1 @top").contains("Invalid rate limit specified."));
+}
+
+pub fn rebase(faces: &Faces) {
+    image(faces, "@base", 1);
+    image(faces, "@other", 9);
+    overlay(faces, "@top", "@base", 2);
+    let said = faces.ok("img rebase -p -f qcow2 -t writethrough -T none -b @other -F qcow2 @top");
+    assert_eq!(said, "    (0.00/100%)\r    (100.00/100%)\r\n");
+    assert!(faces.ok("img info @top").contains("backing file: @other\nbacking file format: qcow2\n"));
+    shows(faces, "@top", 1, "0 64k");
+    shows(faces, "@top", 2, "64k 64k");
+
+    faces.ok("img rebase -q -u -U -b @moved -F qcow2 @top");
+    assert!(faces.ok("img info @top").contains("backing file: @moved\n"), "-u changes the name only");
+    faces.ok("img rebase -u -b @other -F qcow2 @top");
+    faces.ok("img rebase --object secret,id=s,data=x --image-opts -b '' driver=qcow2,file.filename=@top");
+    assert!(!faces.ok("img info @top").contains("backing file"));
+    shows(faces, "@top", 1, "0 64k");
+
+    assert!(faces.fails(1, "img rebase -c -b @base -F qcow2 @top").contains("(-c) is not supported yet"));
+    assert!(
+        faces.fails(1, "img rebase @top").contains("Must specify backing file (-b) or use unsafe mode (-u)")
+    );
+    assert!(faces.fails(1, "img rebase -b @base @top").contains("backing format must be specified"));
+    assert!(faces.fails(1, "img rebase -b @base -F frob @top").contains("Invalid format name: 'frob'"));
+    assert!(faces.fails(1, "img rebase -T fast -b '' @top").contains("Invalid source cache option: fast"));
+}
+
+pub fn resize(faces: &Faces) {
+    image(faces, "@a", 1);
+    let size = |bytes: u64| {
+        let info = faces.ok("img info --output=json @a");
+        assert!(info.contains(&format!("\"virtual-size\": {bytes},")), "{info}");
+    };
+    assert_eq!(faces.ok("img resize -f qcow2 @a 2M"), "Image resized.\n");
+    size(2 << 20);
+    assert_eq!(faces.ok("img resize -q @a +512k"), "");
+    size(5 << 19);
+    assert!(
+        faces.fails(1, "img resize @a 1M").contains("Use the --shrink option to perform a shrink operation.")
+    );
+    size(5 << 19);
+    faces.ok("img resize --shrink @a 2M");
+    faces.ok("img resize --shrink @a -512k");
+    size(3 << 19);
+    faces.ok("img resize --preallocation=metadata --object secret,id=s,data=x @a +512k");
+    size(2 << 20);
+    assert!(faces.ok("img map --output=json @a").contains("\"offset\""));
+    faces.ok("img resize --image-opts driver=qcow2,file.filename=@a +1M");
+    size(3 << 20);
+    shows(faces, "@a", 1, "0 128k");
+
+    assert!(
+        faces
+            .fails(1, "img resize --preallocation=some @a +1M")
+            .contains("Invalid preallocation mode 'some'")
+    );
+    assert!(faces.fails(1, "img resize --preallocation=full @a 1M").contains("only be used for growing"));
+    assert!(faces.fails(1, "img resize @a -4M").contains("New image size must be positive"));
+    assert!(faces.fails(1, "img resize @a").contains("Expecting image file name and size"));
+    assert!(faces.fails(1, "img resize @a 1e3").contains("Parameter 'size' expects a non-negative number"));
+    let both = faces.fails(1, "img resize -f raw --image-opts driver=qcow2,file.filename=@a +1M");
+    assert!(both.contains("--image-opts and --format are mutually exclusive"), "{both}");
+}
