@@ -107,3 +107,43 @@ fn options(console: &mut Console, args: &[String]) -> Result<Option<Vec<DaemonOp
         None => Ok(Some(options)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::getopt::tests::{each_flag_changes_the_settings, names_are_unique};
+
+    #[test]
+    fn each_flag_becomes_an_option_of_the_daemon_in_the_order_given() {
+        names_are_unique(FLAGS);
+        let text = "value";
+        let values =
+            ["--blockdev", "--chardev", "--monitor", "--nbd-server", "--export", "--object", "--pidfile"];
+        let values: Vec<_> = values.into_iter().map(|flag| (flag, text)).chain([("-T", "off")]).collect();
+        each_flag_changes_the_settings(FLAGS, Vec::new, &values, &["-T"]);
+
+        let read = |line: &str| {
+            let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            options(&mut Console::new("daemon"), &args)
+        };
+        let given = read(
+            "--chardev a --daemonize --blockdev b --object c --export d --nbd-server e --monitor f --pidfile g",
+        );
+        let text = |text: &str| text.to_owned();
+        assert_eq!(
+            given.ok().flatten(),
+            Some(vec![
+                DaemonOption::Chardev(text("a")),
+                DaemonOption::Daemonize,
+                DaemonOption::Blockdev(text("b")),
+                DaemonOption::Object(text("c")),
+                DaemonOption::Export(text("d")),
+                DaemonOption::NbdServer(text("e")),
+                DaemonOption::Monitor(text("f")),
+                DaemonOption::Pidfile("g".into()),
+            ])
+        );
+        assert_eq!(read("more").err().unwrap().message(), "Unexpected argument 'more'");
+        assert!(read("--help").ok().unwrap().is_none());
+    }
+}

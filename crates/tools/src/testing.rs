@@ -100,6 +100,13 @@ impl Faces {
         Said { code, out: self.shown(&out.text()), err: self.shown(&err.text()) }
     }
 
+    /// Counts a line that another test of this crate runs, in this file.
+    pub fn ran_in(&self, file: &str, line: &str) {
+        let source = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(source.contains(line), "{file} has no line with {line}");
+        self.lines.borrow_mut().push(self.words(line));
+    }
+
     /// Runs a line that must succeed; gives what it printed.
     pub fn ok(&self, line: &str) -> String {
         let said = self.run(line);
@@ -124,20 +131,20 @@ impl Faces {
         Process(command.stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Waits until a file is there.
-    pub fn wait_for(&self, name: &str) {
-        self.wait(name, |path| path.exists());
+    /// Waits until a process has made a file.
+    pub fn wait_for(&self, process: &mut Process, name: &str) {
+        self.wait(|| {
+            if let Some(status) = process.0.try_wait().unwrap() {
+                panic!("{name} is not there, and its process has ended with {status}: {}", process.said());
+            }
+            self.path(name).exists()
+        });
     }
 
-    /// Waits until a file is gone.
-    pub fn wait_until_gone(&self, name: &str) {
-        self.wait(name, |path| !path.exists());
-    }
-
-    fn wait(&self, name: &str, done: impl Fn(&std::path::Path) -> bool) {
+    fn wait(&self, mut done: impl FnMut() -> bool) {
         let begun = Instant::now();
-        while !done(&self.path(name)) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "waited for {name} in vain");
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -161,22 +168,28 @@ pub struct Process(Child);
 
 impl Process {
     /// The process id.
-    pub fn id(&self) -> i32 {
-        self.0.id() as i32
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        // Written by hand so that nothing here needs unsafe code.
-        Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status().unwrap();
     }
 
     /// Waits for its end: whether it succeeded, and what it said on standard error.
     pub fn ended(mut self) -> (bool, String) {
-        let mut text = String::new();
-        let mut err = self.0.stderr.take().unwrap();
-        std::io::Read::read_to_string(&mut err, &mut text).unwrap();
+        let text = self.said();
         (self.0.wait().unwrap().success(), text)
+    }
+
+    /// All that it says on standard error until its end.
+    fn said(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut err) = self.0.stderr.take() {
+            std::io::Read::read_to_string(&mut err, &mut text).unwrap();
+        }
+        text
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod list;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use crate::cache::{self, Cache};
 use crate::console::Console;
