@@ -24,7 +24,7 @@ const BLOCK: usize = 4096;
 const LARGE_BLOCK: usize = 64 << 10;
 
 /// Takes a line that is for standard error.
-type Errors = Arc<dyn Fn(&str) + Send + Sync>;
+pub type Errors = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The two output streams of one face.
 pub struct Console {
@@ -47,7 +47,7 @@ impl Console {
     }
 
     /// A console on other streams.
-    pub(crate) fn on(program: &str, sink: Box<dyn Write + Send>, errors: Errors) -> Console {
+    pub fn on(program: &str, sink: Box<dyn Write + Send>, errors: Errors) -> Console {
         Console {
             program: program.to_owned(),
             sink,

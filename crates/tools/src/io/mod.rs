@@ -81,20 +81,32 @@ pub struct Session<'c> {
 
 /// What the command line says.
 #[derive(Debug)]
-struct Setup {
-    commands: Vec<String>,
-    /// The image to open first; without a name there is none.
-    source: Source,
-    misalign: bool,
-    snapshot: bool,
+pub struct Setup {
+    /// Lines to run; without any, those of standard input are.
+    pub commands: Vec<String>,
+    /// The image to open first, if it is named.
+    pub source: Source,
+    /// An image was named.
+    pub open: bool,
+    /// Buffers lie at odd addresses.
+    pub misalign: bool,
+    /// Writes go to a temporary overlay.
+    pub snapshot: bool,
 }
 
 has_parts!(Setup { source: Source });
 
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup::new()
+    }
+}
+
 impl Setup {
-    fn new() -> Setup {
+    /// What is said without any flag.
+    pub fn new() -> Setup {
         let source = Source::named("").writable();
-        Setup { commands: Vec::new(), source, misalign: false, snapshot: false }
+        Setup { commands: Vec::new(), source, open: false, misalign: false, snapshot: false }
     }
 }
 
@@ -115,21 +127,21 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
         }
         Err(failure) => return refuse(console, &failure),
     };
-    let given = match operands.as_slice() {
-        [] => false,
+    match operands.as_slice() {
+        [] => {}
         [name] => {
             setup.source.name = name.clone();
-            true
+            setup.open = true;
         }
         _ => {
             help(console);
             return 1;
         }
-    };
+    }
     if setup.source.image_opts && setup.source.format.is_some() {
         return refuse(console, &Failure::new("--image-opts and -f are mutually exclusive"));
     }
-    let ended = runtime::run(session(console, setup, given));
+    let ended = runtime::run(session(console, setup));
     ended.unwrap_or_else(|failure| refuse(console, &failure))
 }
 
@@ -147,12 +159,12 @@ fn help(console: &mut Console) {
     usage::help(console, &program, &MANUAL, FLAGS);
 }
 
-/// Runs the commands; `given` tells whether the command line names an image.
-async fn session(console: &mut Console, setup: Setup, given: bool) -> u8 {
+/// Runs the commands; gives the exit code.
+pub async fn session(console: &mut Console, setup: Setup) -> u8 {
     let (image_opts, shift) = (setup.source.image_opts, if setup.misalign { MISALIGNED } else { 0 });
     let mut session =
         Session { console, image: None, image_opts, shift, under_way: aio::UnderWay::default() };
-    if given && session.open(&setup.source, setup.snapshot).await.is_err() {
+    if setup.open && session.open(&setup.source, setup.snapshot).await.is_err() {
         return 1;
     }
     let mut code = 0;

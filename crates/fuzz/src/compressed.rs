@@ -1,0 +1,31 @@
+//! Compressed clusters: the streams of deflate and zstd.
+
+use codec::Algorithm;
+
+/// Largest cluster there is, in bytes.
+const LARGEST: usize = 2 << 20;
+
+/// Decodes a stream into a cluster whose size the first byte chooses. Laws: what is decoded fills the cluster, and is the
+/// same when it is decoded once more (the decoders' tables are kept between streams).
+pub fn cluster(input: &[u8]) {
+    let Some((choice, stream)) = input.split_first() else { return };
+    let len = (512usize << (choice & 0x0f)).min(LARGEST);
+    let algorithm = if choice & 0x80 == 0 { Algorithm::Deflate } else { Algorithm::Zstd };
+    let decode = |filler: u8| {
+        let mut target = vec![filler; len];
+        codec::decode(algorithm, stream, &mut target).map(|()| target)
+    };
+    assert_eq!(decode(0), decode(0xff));
+}
+
+/// A stored block, a run in fixed codes, and a zstd frame of a run.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let mut stored = vec![0, 1, 0, 2, 0xff, 0xfd];
+    stored.extend_from_slice(&[7; 512]);
+    let run = vec![0, 0x63, 0x60, 0x18, 0x05, 0xa3, 0x60, 0x14, 0x0c, 0x77, 0x00, 0x00];
+    let zstd = vec![
+        0x80, 0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x01, 0x4d, 0x00, 0x00, 0x08, 0x00, 0x01, 0x00, 0xfc, 0xff,
+        0x39,
+    ];
+    vec![stored, run, zstd]
+}

@@ -1,0 +1,65 @@
+//! Every parser that takes bytes from outside, as a fuzzer drives it: a function a parser, which fails where a law is broken.
+//!
+//! ```text
+//! fuzz/fuzz_targets/NAME.rs ─▶ TARGETS[NAME].run(bytes)      libFuzzer, as long as one likes: fuzz/README.md
+//! the tests of this crate   ─▶ the same, on seeds and their mutations, on each run of the tests
+//! ```
+//!
+//! Laws of all targets: no panic; work and memory bounded, whatever the bytes say of themselves. The simulated machine ends a
+//! run that takes too many steps, the fuzzer one that takes too long or too much memory. Each target's own laws stand at its
+//! function.
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod compressed;
+pub mod io;
+pub mod mutate;
+pub mod nbd;
+pub mod options;
+pub mod qcow2;
+pub mod qmp;
+pub mod raw;
+
+/// One target.
+pub struct Target {
+    /// Its name: that of its file in `fuzz/fuzz_targets`.
+    pub name: &'static str,
+    /// Inputs to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Drives the parser with an input.
+    ///
+    /// # Panics
+    /// Where a law is broken.
+    pub run: fn(&[u8]),
+}
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[
+    Target { name: "compressed_cluster", seeds: compressed::seeds, run: compressed::cluster },
+    Target { name: "io_commands", seeds: io::seeds, run: io::commands },
+    Target { name: "nbd_client", seeds: nbd::client_seeds, run: nbd::client },
+    Target { name: "nbd_location", seeds: nbd::location_seeds, run: nbd::location },
+    Target { name: "nbd_server", seeds: nbd::server_seeds, run: nbd::server },
+    Target { name: "option_text", seeds: options::seeds, run: options::text },
+    Target { name: "probe", seeds: raw::probe_seeds, run: raw::probe },
+    Target { name: "qcow2_image", seeds: qcow2::seeds, run: qcow2::image },
+    Target { name: "qmp_commands", seeds: qmp::command_seeds, run: qmp::commands },
+    Target { name: "qmp_session", seeds: qmp::session_seeds, run: qmp::session },
+    Target { name: "raw_guard", seeds: raw::guard_seeds, run: raw::guard },
+    Target { name: "secret", seeds: qmp::secret_seeds, run: qmp::secret },
+];
+
+/// Drives the target of this name with an input.
+///
+/// # Panics
+/// Where a law is broken, and where there is no such target.
+#[expect(clippy::panic, reason = "what a fuzzer finds wrong is a panic")]
+pub fn run(name: &str, input: &[u8]) {
+    match TARGETS.iter().find(|target| target.name == name) {
+        Some(target) => (target.run)(input),
+        None => panic!("there is no target called {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Images in qcow2: header, extensions, L1 and L2 tables, refcounts, snapshot table, bitmap directory.
+
+use block::{BlockError, Repair, WriteFlags};
+use rt::{Buf, BufMut};
+use sim::{Config, Disk, Sim};
+use testkit::stack::{Image as Recipe, Stack};
+use tools::image::{Image, Source};
+use tools::show::Description;
+
+/// Most extents that are asked for.
+const EXTENTS: usize = 256;
+
+/// Bytes that are read at the front and at the end.
+const READ: u64 = 64 << 10;
+
+/// Opens the input as an image: describes it, walks its extents, reads its ends, writes to it, checks and repairs it. Laws:
+/// extents make progress and stay inside; a read gives all that it was asked for; what a repair says is mended, the next
+/// check finds mended.
+pub fn image(input: &[u8]) {
+    let mut disk = Disk::default();
+    disk.put("/image", input);
+    let boot = |disk: &Disk| Sim::boot(Config::seeded(1), disk.clone());
+    boot(&disk).run(async { look(Source::named("/image").format(Some("qcow2")).alone()).await.ok() });
+    boot(&disk).run(async { change().await.ok() });
+    let sim = boot(&disk);
+    sim.run(async { repair().await.ok() });
+}
+
+async fn look(source: Source) -> Result<(), BlockError> {
+    let image = Image::open(&source).await?;
+    // The description is of some size, and can be had.
+    assert!(Description::of(&image.node()).object() != block::Opt::Null);
+    let length = image.backend.length();
+    let mut at = 0;
+    for _ in 0..EXTENTS {
+        if at >= length {
+            break;
+        }
+        let Ok(status) = image.backend.status(at, length - at).await else { break };
+        assert!(status.len > 0 && status.len <= length - at, "an extent of {} at {at}", status.len);
+        at += status.len;
+    }
+    for start in [0, length.saturating_sub(READ)] {
+        let wanted = READ.min(length - start) as usize;
+        let (buf, result) = image.backend.read(start, BufMut::with_len(wanted)).await;
+        assert!(result.is_err() || buf.len() == wanted);
+    }
+    if let Some(checker) = image.node().driver().checker() {
+        checker.check(Repair::No).await.ok();
+    }
+    image.close().await
+}
+
+/// What a write to a broken image does, it does without a panic, and closes.
+async fn change() -> Result<(), BlockError> {
+    let image = Image::open(&Source::named("/image").format(Some("qcow2")).alone().writable()).await?;
+    let length = image.backend.length();
+    for start in [0, length / 2] {
+        let len = 4096.min(length - start) as usize;
+        image.backend.write(start, Buf::from_slice(&vec![7; len]), WriteFlags::default()).await.ok();
+        image.backend.discard(start, len as u64).await.ok();
+    }
+    image.backend.flush().await.ok();
+    image.close().await
+}
+
+async fn repair() -> Result<(), BlockError> {
+    let source =
+        Source { for_repair: true, ..Source::named("/image").format(Some("qcow2")).alone().writable() };
+    let image = Image::open(&source).await?;
+    let node = image.node();
+    if let Some(checker) = node.driver().checker() {
+        let mended = checker.check(Repair::All).await?;
+        let again = checker.check(Repair::No).await?;
+        if mended.check_errors == 0 && mended.corruptions == 0 && mended.leaks == 0 {
+            let left = (again.corruptions, again.leaks, again.check_errors);
+            assert_eq!(left, (0, 0, 0), "mended, and then: {:?}", again.messages);
+        }
+    }
+    drop(node);
+    image.close().await
+}
+
+/// Small images: of both versions, with data, with a backing file's name, with a snapshot, with a bitmap, with a compressed
+/// cluster.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let new = |options: &[(&str, &str)]| {
+        let recipe = Recipe::new("qcow2", "/image", 64 << 10).with("cluster_size", "512");
+        options.iter().fold(recipe, |recipe, (name, value)| recipe.with(name, value))
+    };
+    let plain = made(new(&[]));
+    let mut with_snapshot = plain.clone();
+    let mut with_bitmap = plain.clone();
+    let mut seeds = vec![
+        made(new(&[("compat", "0.10")])),
+        made(new(&[("lazy_refcounts", "on")])),
+        made(new(&[("refcount_bits", "1")])),
+        made(new(&[("backing_file", "/nowhere"), ("backing_fmt", "raw")])),
+        plain,
+    ];
+    if testkit::qcow2::add_snapshot(&mut with_snapshot).is_ok() {
+        seeds.push(with_snapshot);
+    }
+    if testkit::qcow2::add_bitmap(&mut with_bitmap).is_ok() {
+        seeds.push(with_bitmap);
+    }
+    seeds.extend(with_compressed_cluster());
+    seeds
+}
+
+/// An image whose first cluster is a deflate stream at the end of the file.
+fn with_compressed_cluster() -> Option<Vec<u8>> {
+    const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+    let number =
+        |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().map(|chunk| u64::from_be_bytes(*chunk));
+    let mut bytes = made(Recipe::new("qcow2", "/image", 64 << 10).with("cluster_size", "512"));
+    let l1 = number(&bytes, 40)?;
+    let l2 = (number(&bytes, l1 as usize)? & OFFSET) as usize;
+    // Of two sectors.
+    let compressed = 1 << 62 | 1 << 61 | bytes.len() as u64;
+    bytes.get_mut(l2..)?.first_chunk_mut()?.clone_from(&u64::to_be_bytes(compressed));
+    // A stored block of one cluster: its length, and the length's complement.
+    bytes.extend_from_slice(&[1, 0, 2, 0xff, 0xfd]);
+    bytes.resize(bytes.len() + 1019, 7);
+    Some(bytes)
+}
+
+/// The bytes of a new image with some data in it.
+fn made(recipe: Recipe) -> Vec<u8> {
+    let sim = Sim::new(1);
+    sim.run(async move {
+        let stack = Stack::of("seed", &[protocols::DRIVERS, formats::DRIVERS], vec![recipe]);
+        if stack.create().await.is_ok()
+            && let Ok(image) =
+                Image::open(&Source::named("/image").format(Some("qcow2")).alone().writable()).await
+        {
+            for at in [0, 3 << 10, 40 << 10] {
+                let data = Buf::from_slice(&[at as u8 ^ 0x55; 700]);
+                image.backend.write(at, data, WriteFlags::default()).await.ok();
+            }
+            image.close().await.ok();
+        }
+    });
+    sim.settle();
+    sim.world().disk().content("/image").map(sim::Content::to_vec).unwrap_or_default()
+}
