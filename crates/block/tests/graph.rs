@@ -26,6 +26,7 @@ struct Memory {
     bytes: Mutex<Vec<u8>>,
     slow: AtomicBool,
     fail_flush: bool,
+    fua: bool,
     tells: bool,
 }
 
@@ -41,6 +42,7 @@ struct MemoryOptions {
     size: Option<u64>,
     slow: Option<bool>,
     fail_flush: Option<bool>,
+    fua: Option<bool>,
     tells: Option<bool>,
 }
 
@@ -50,6 +52,7 @@ impl api::codec::Object for MemoryOptions {
             size: from.optional("size")?,
             slow: from.optional("slow")?,
             fail_flush: from.optional("fail-flush")?,
+            fua: from.optional("fua")?,
             tells: from.optional("tells")?,
         })
     }
@@ -58,6 +61,7 @@ impl api::codec::Object for MemoryOptions {
         to.put_optional("size", &self.size);
         to.put_optional("slow", &self.slow);
         to.put_optional("fail-flush", &self.fail_flush);
+        to.put_optional("fua", &self.fua);
         to.put_optional("tells", &self.tells);
     }
 }
@@ -67,8 +71,9 @@ fn open_memory(_: &mut OpenContext, options: MemoryOptions) -> BoxFuture<'_, Res
         let size = options.size.unwrap_or(1 << 20);
         let slow = AtomicBool::new(options.slow.unwrap_or(false));
         let fail_flush = options.fail_flush.unwrap_or(false);
+        let fua = options.fua.unwrap_or(false);
         let tells = options.tells.unwrap_or(false);
-        let driver = Memory { bytes: Mutex::new(vec![0; size as usize]), slow, fail_flush, tells };
+        let driver = Memory { bytes: Mutex::new(vec![0; size as usize]), slow, fail_flush, fua, tells };
         Ok(Opened { driver: Arc::new(driver), filename: Some("mem:".to_owned()) })
     })
 }
@@ -83,7 +88,7 @@ impl Memory {
 
 impl Driver for Memory {
     fn facts(&self) -> Facts {
-        Facts::default()
+        Facts { fua: self.fua, ..Facts::default() }
     }
     fn set_perms(&self, perms: Perms) -> Result<()> {
         if self.tells {
@@ -117,11 +122,11 @@ impl Driver for Memory {
             (buf, Ok(()))
         })
     }
-    fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
+    fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.pause().await;
             self.bytes.lock()[offset as usize..offset as usize + data.len()].copy_from_slice(&data);
-            Ok(())
+            if request.has(Flags::FUA) { self.flush().await } else { Ok(()) }
         })
     }
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
@@ -459,11 +464,16 @@ fn an_entry_attached_while_a_change_is_under_way_waits_for_its_end() {
 fn a_failed_sync_poisons_also_when_a_single_write_asked_for_it() {
     rt::block_on_control(async {
         let graph = graph();
-        graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
-        let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
-        let fua = Request::GUEST.with(Flags::FUA);
-        assert_eq!(disk.write(0, Buf::from_slice(&[5; 512]), fua).await.unwrap_err().kind(), ErrorKind::Io);
-        assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
+        // By a flush of the node, and by a write that is durable by itself.
+        for (name, own) in [("flushed", false), ("own", true)] {
+            let disk = memory(name).with("fail-flush", Opt::Bool(true)).with("fua", Opt::Bool(own));
+            graph.add(disk).await.unwrap();
+            let disk = attach(&graph, name, Perms::WRITER).await.unwrap();
+            let fua = Request::GUEST.with(Flags::FUA);
+            let failed = disk.write(0, Buf::from_slice(&[5; 512]), fua).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Io);
+            assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
+        }
     });
 }
 

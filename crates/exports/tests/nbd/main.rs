@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod at_once;
+mod durable;
 mod exports_by_id;
 mod extended;
 mod peers;

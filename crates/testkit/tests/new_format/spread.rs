@@ -177,21 +177,31 @@ impl Spread {
     /// The extents first, then the states that say what is in them.
     async fn save(&self) -> Result<()> {
         let _turn = self.map.turn.lock().await;
-        let now = self.map.now.lock().clone();
+        let changed = self.begin_saving();
         for extent in &self.extents {
             self.edges.need(*extent)?.flush().await?;
         }
         let file = self.edges.need(self.file)?;
-        let saved = self.map.saved.lock().clone();
-        let changed = (0..).zip(now.iter().zip(saved)).filter(|(_, (now, saved))| *saved != Some(**now));
-        let changed: Vec<(u64, u8)> = changed.map(|(n, (now, _))| (n, *now)).collect();
-        self.set_saved(&changed, |_| None);
         for (n, state) in &changed {
             file.write(STATES + n, Buf::from_slice(&[*state]), Request::GUEST).await?;
         }
         file.flush().await?;
         self.set_saved(&changed, Some);
         Ok(())
+    }
+
+    /// Which clusters' states are to be saved, and what they are. From now on nobody takes one for saved that may become
+    /// another on disk.
+    fn begin_saving(&self) -> Vec<(u64, u8)> {
+        let mut saved = self.map.saved.lock();
+        let (now, mut changed) = (self.map.now.lock(), Vec::new());
+        for (n, (now, saved)) in (0..).zip(now.iter().zip(saved.iter_mut())) {
+            if *saved != Some(*now) {
+                *saved = None;
+                changed.push((n, *now));
+            }
+        }
+        changed
     }
 
     fn set_saved(&self, changed: &[(u64, u8)], what: impl Fn(u8) -> Option<u8>) {
