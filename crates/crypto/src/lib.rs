@@ -1,0 +1,35 @@
+//! Cryptography of disk images: ciphers by sector, key derivation, secrets. It knows bytes, no files and
+//! no nodes; whoever opens an image reads and writes for it.
+//!
+//! ```text
+//! passphrase ── kdf (PBKDF2, Argon2) ──▶ slot key ── SectorCipher ──▶ split key ── af ──▶ volume key
+//!                      ▲ salt, rounds        ▲ key material                                   │
+//!                     image header  ─────────┘                              SectorCipher ◀────┘  guest sectors
+//! ```
+//!
+//! - [`SectorCipher`]: whole sectors, in place or from one buffer to another, for any number of threads at once; no
+//!   allocation per call. [`CipherSpec`] names what it does, as `aes-xts-plain64`.
+//! - [`Hash`], [`kdf`]: hashes, and keys from passphrases, within [`kdf::Limits`].
+//! - [`af`]: the anti-forensic splitter of LUKS.
+//! - [`legacy`]: the AES method of qcow and of old qcow2 images.
+//! - [`secret`]: data of secret objects, plain, base64, or encrypted by another secret.
+//!
+//! Laws:
+//! - Keys and what they are made from are wiped when dropped ([`Key`]).
+//! - A header is an attacker's text: no field of it decides on memory or time beyond the given limits, and none makes
+//!   this code panic.
+//! - `unsafe` stands in `cipher::evp` alone, the edge to AWS-LC.
+#![deny(unsafe_code)]
+
+pub mod af;
+pub mod cipher;
+pub mod hash;
+pub mod kdf;
+pub mod key;
+pub mod legacy;
+pub mod random;
+pub mod secret;
+
+pub use cipher::{Algorithm, CipherError, CipherSpec, IvGenerator, Mode, SectorCipher, SectorLen, SpecError};
+pub use hash::Hash;
+pub use key::Key;
