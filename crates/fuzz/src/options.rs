@@ -28,8 +28,8 @@ pub fn text(input: &[u8]) {
             let written = write(&value);
             assert_eq!(api::json::parse(&written).map(|again| write(&again)).as_ref(), Ok(&written));
         }
-        if let Ok(option) = monitor::options::from_value(value.clone()) {
-            assert!(matches!(monitor::options::to_value(&option), api::Value::Null) == (option == Opt::Null));
+        if let Ok(option) = Opt::try_from(value.clone()) {
+            assert!(matches!(api::Value::from(option.clone()), api::Value::Null) == (option == Opt::Null));
         }
     }
     let graph = image::graph();

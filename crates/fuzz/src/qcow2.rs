@@ -1,6 +1,6 @@
 //! Images in qcow2: header, extensions, L1 and L2 tables, refcounts, snapshot table, bitmap directory.
 
-use block::{BlockError, Repair, WriteFlags};
+use block::{BlockError, Repair, Request};
 use rt::{Buf, BufMut};
 use sim::{Config, Disk, Sim};
 use testkit::stack::{Image as Recipe, Stack};
@@ -57,8 +57,8 @@ async fn change() -> Result<(), BlockError> {
     let length = image.backend.length();
     for start in [0, length / 2] {
         let len = 4096.min(length - start) as usize;
-        image.backend.write(start, Buf::from_slice(&vec![7; len]), WriteFlags::default()).await.ok();
-        image.backend.discard(start, len as u64).await.ok();
+        image.backend.write(start, Buf::from_slice(&vec![7; len]), Request::GUEST).await.ok();
+        image.backend.discard(start, len as u64, Request::GUEST).await.ok();
     }
     image.backend.flush().await.ok();
     image.close().await
@@ -136,7 +136,7 @@ fn made(recipe: Recipe) -> Vec<u8> {
         {
             for at in [0, 3 << 10, 40 << 10] {
                 let data = Buf::from_slice(&[at as u8 ^ 0x55; 700]);
-                image.backend.write(at, data, WriteFlags::default()).await.ok();
+                image.backend.write(at, data, Request::GUEST).await.ok();
             }
             image.close().await.ok();
         }

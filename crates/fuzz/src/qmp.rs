@@ -16,7 +16,7 @@ pub fn session(input: &[u8]) {
     assert_eq!(whole, incoming(input.chunks(1)));
     for document in whole {
         if let Incoming::Answer { id, result } = document {
-            let line = monitor::wire::Layout::Line.answer(id, result);
+            let line = monitor::wire::MessageLayout::Line.answer(id, result);
             assert!(api::json::parse(line.trim_end()).is_ok(), "{line}");
         }
     }

@@ -1,7 +1,7 @@
 //! Probing, and the guard of a raw image whose format was guessed.
 
 use crate::bytes::Bytes;
-use block::{Glimpse, PROBE_BYTES, Registry, WriteFlags, ZeroFlags};
+use block::{Glimpse, PROBE_BYTES, Registry, Request};
 use rt::Buf;
 use sim::{Config, Disk, Sim};
 use std::sync::Arc;
@@ -64,10 +64,10 @@ pub fn guard(input: &[u8]) {
             let len = (data.len() as u64).min(end.saturating_sub(at));
             // A write that is refused is as good as one that is done.
             if data.iter().all(|byte| *byte == 0) {
-                image.backend.write_zeroes(at.min(end), len, ZeroFlags::default()).await.ok();
+                image.backend.write_zeroes(at.min(end), len, Request::GUEST).await.ok();
             } else {
                 let data = Buf::from_slice(data.get(..len as usize).unwrap_or_default());
-                image.backend.write(at.min(end), data, WriteFlags::default()).await.ok();
+                image.backend.write(at.min(end), data, Request::GUEST).await.ok();
             }
         }
         image.close().await.ok();

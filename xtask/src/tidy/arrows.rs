@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that are there for tests and for building.
-const BESIDE: [&str; 3] = ["sim", "testkit", "xtask"];
+const BESIDE: [&str; 4] = ["fuzz", "sim", "testkit", "xtask"];
 
 /// Crates whose modules refer down only. In the others a trait and the types in its signatures still refer to each other.
 const WITHOUT_CIRCLES: [&str; 6] = ["codec", "formats", "nbd", "protocols", "rt", "sim"];

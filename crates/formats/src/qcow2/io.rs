@@ -302,7 +302,7 @@ fn is_own(entry: &Entry) -> bool {
     matches!(entry, Entry::Data { owned: true, .. } | Entry::Zero { host: Some(_), owned: true })
 }
 
-/// MapChange many of the entries are this image's own, of one kind, and consecutive in the file.
+/// How many of the entries are this image's own, of one kind, and consecutive in the file.
 fn following(entries: &[Entry], host: u64, cluster_size: u64, zero: bool) -> u64 {
     let expected = |i: usize| host + i as u64 * cluster_size;
     let continues = |(i, entry): (usize, &Entry)| match entry {

@@ -144,7 +144,7 @@ impl Image {
     }
 }
 
-/// MapChange many of `words` go on with what the entry `first` begins: they are the same kind of thing, and where that has a
+/// How many of `words` go on with what the entry `first` begins: they are the same kind of thing, and where that has a
 /// place in the file, each lies behind the one before.
 pub(super) fn following(first: u64, words: impl Iterator<Item = u64>, g: Geometry) -> usize {
     let step = match Entry::of(first, g) {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use api::codec::Members;
+use api::{DecodeError, Dict};
 use block::BlockError;
 use block::metacache::Order;
 use block::{
-    CreateRequest, Driver, DriverKind, DriverType, Edge, Extent, Facts, MapChange, Node, OpenContext, Opened,
-    Options, Perms, Result, Share, Undo, Want, WriteFlags, WritePlan,
+    CreateRequest, Driver, DriverType, Edge, Extent, Facts, MapChange, Node, Open, OpenContext, Opened,
+    Perms, Request, Result, Share, Undo, Want, WritePlan,
 };
 use rt::{BoxFuture, Buf, BufMut};
 
@@ -14,19 +16,23 @@ use crate::Bug;
 use crate::header::{BLOCK, Header, TABLE, sum};
 use crate::image::Image;
 
-pub const DRIVERS: &[DriverType] = &[DriverType {
-    name: "u32table",
-    kind: DriverKind::Format,
-    probe: None,
-    prefixes: &[],
-    parse_filename: None,
-    open,
-    create: Some(create),
-    judge: None,
-    claim: None,
-    create_options: &[],
-    supports_backing: false,
-}];
+pub const DRIVERS: &[DriverType] =
+    &[DriverType { name: "u32table", open: &Open(open), create: Some(create), ..DriverType::FORMAT }];
+
+/// What an image is opened with beside its file.
+struct TableOptions {
+    bug: Option<String>,
+}
+
+impl api::codec::Object for TableOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { bug: from.optional("bug")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("bug", &self.bug);
+    }
+}
 
 fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
@@ -36,16 +42,15 @@ fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
         bytes.resize(TABLE as usize, 0);
         bytes.extend(table);
         bytes.resize((header.first_block() * BLOCK) as usize, 0);
-        request.file.write(0, Buf::from_slice(&bytes), WriteFlags::default()).await?;
+        request.file.write(0, Buf::from_slice(&bytes), Request::DRIVER).await?;
         request.file.flush().await
     })
 }
 
-fn open(context: &mut OpenContext, mut options: Options) -> BoxFuture<'_, Result<Opened>> {
+fn open(context: &mut OpenContext, options: TableOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let (child, file) = context.file(&mut options).await?;
-        let bug = options.take_str("bug")?.unwrap_or_default();
-        options.finish()?;
+        let (child, file) = context.file().await?;
+        let bug = options.bug.unwrap_or_default();
         let (head, result) = file.read(0, BufMut::with_len(512)).await;
         result?;
         let header = Header::parse(&head).ok_or_else(|| BlockError::corrupt("this is no u32table image"))?;
@@ -68,7 +73,6 @@ impl Driver for Table {
             mapping: true,
             cluster_size: Some(BLOCK),
             can_write_zeroes: true,
-            can_discard: true,
             ..Facts::default()
         }
     }
@@ -85,8 +89,14 @@ impl Driver for Table {
         Box::pin(self.image.map(offset, len, want))
     }
 
-    fn prepare_write(&self, offset: u64, len: u64, how: MapChange) -> BoxFuture<'_, Result<WritePlan>> {
-        Box::pin(self.image.prepare(offset, len, how))
+    fn prepare_write(
+        &self,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        request: Request,
+    ) -> BoxFuture<'_, Result<WritePlan>> {
+        Box::pin(self.image.prepare(offset, len, change, request))
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

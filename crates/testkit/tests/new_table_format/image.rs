@@ -7,8 +7,8 @@ use block::metacache::{
     Blocks, Cause, Change, Format, GivenUp, Le32, MetadataFile, Order, Page, Reserved, Run, Sealed,
 };
 use block::{
-    Action, BlockError, ChildId, Domain, Edges, Extent, ExtentKind, Lease, Leases, MapChange, Result, Token,
-    Want, WritePlan,
+    Action, BlockError, ChildId, Domain, Edges, Extent, ExtentKind, Flags, Lease, Leases, MapChange, Request,
+    Result, Token, Want, WritePlan,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -238,19 +238,26 @@ impl Image {
 
     // ---- changes ----
 
-    pub async fn prepare(self: &Arc<Self>, offset: u64, len: u64, how: MapChange) -> Result<WritePlan> {
+    pub async fn prepare(
+        self: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        change: MapChange,
+        request: Request,
+    ) -> Result<WritePlan> {
         self.first_write().await?;
         let (block, within) = (offset / BLOCK, offset % BLOCK);
         let left = ENTRIES - block % ENTRIES;
-        if how == MapChange::Data {
+        if change == MapChange::Data {
             return self.plan_data(offset, len, (within + len).div_ceil(BLOCK).min(left)).await;
         }
         // The last block may be cut off; clearing to the end of the disk clears it whole.
         let to_end = offset + len >= self.header.size;
         let whole = if to_end { len.div_ceil(BLOCK) } else { len / BLOCK };
-        if within != 0 || whole == 0 || how == (MapChange::Zero { unmap: false }) {
+        let keeps = change == MapChange::Zero && !request.has(Flags::MAY_UNMAP);
+        if within != 0 || whole == 0 || keeps {
             let hole = self.map(offset, len, Want::Read).await?.kind == ExtentKind::Hole;
-            let nothing = hole || how == MapChange::Discard;
+            let nothing = hole || change == MapChange::Discard;
             let action = if nothing { Action::Nothing } else { Action::AsData };
             return Ok(WritePlan { len: len.min(BLOCK - within), action, token: None });
         }
