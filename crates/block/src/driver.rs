@@ -193,6 +193,8 @@ pub struct DriverInfo {
     pub backing_format: Option<String>,
     /// `format-specific`: its kind and its data, by the names of the schema.
     pub specific: Option<(&'static str, Options)>,
+    /// Bitmaps can be kept in the image.
+    pub bitmaps: bool,
     /// Internal snapshots, each by the names of the schema's SnapshotInfo.
     pub snapshots: Vec<Options>,
 }
@@ -248,37 +250,6 @@ pub struct Link {
     pub filename: Option<String>,
     /// The format to store beside it.
     pub format: Option<String>,
-}
-
-/// One option of `create`, for its parser and for `-o help`.
-#[derive(Debug, Clone, Copy)]
-pub struct CreateOption {
-    /// Name.
-    pub name: &'static str,
-    /// What its value is.
-    pub kind: OptionKind,
-    /// One line of help; empty for what is known, but refused by name: no help lists it.
-    pub help: &'static str,
-}
-
-/// The kind of a create option's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptionKind {
-    /// Text.
-    Str,
-    /// on or off.
-    Bool,
-    /// A plain number.
-    Number,
-    /// Bytes, with suffixes.
-    Size,
-}
-
-/// What a create made.
-#[derive(Debug, Clone, Default)]
-pub struct Created {
-    /// Virtual size in bytes.
-    pub size: u64,
 }
 
 /// Puts back the access that a driver had before it was switched. It can't fail.

@@ -53,10 +53,13 @@ pub use copy::{
     AfterError, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces, Endpoint,
     Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
 };
-pub use create::{Claim, MAKER, create_plain, judge_plain};
+pub use create::{
+    Claim, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,
+    MeasureRequest, Measured, OptionKind, PLAIN, Places, data_in_units,
+};
 pub use driver::{
-    Action, CheckReport, Checker, CreateOption, Created, Driver, DriverInfo, Extent, ExtentKind, Facts, Link,
-    MapChange, OptionKind, Reopened, Repair, Token, Undo, Want, WritePlan,
+    Action, CheckReport, Checker, Driver, DriverInfo, Extent, ExtentKind, Facts, Link, MapChange, Reopened,
+    Repair, Token, Undo, Want, WritePlan,
 };
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
@@ -73,7 +76,7 @@ pub use open::{
 };
 pub use options::{Opt, Options, not_negative};
 pub use perm::{Perms, Share};
-pub use registry::{CreateRequest, DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, Registry};
+pub use registry::{DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, Registry};
 pub use request::{Flags, Request, Source};
 pub use size::{MAX_LENGTH, SizeError, parse_size};
 pub use stats::OpCount;

@@ -2,10 +2,8 @@
 //!
 //! A wing lists its drivers in one constant; the program joins the lists. The core finds drivers by name, by a
 //! file name's prefix, or by what a file's start and end look like.
-use crate::create::Claim;
-use crate::driver::CreateOption;
+use crate::create::{Claimer, CreateOption, Creator};
 use crate::error::{BlockError, Result};
-use crate::node::Node;
 use crate::open::{OpenContext, Opened};
 use crate::options::Options;
 use api::codec::Object;
@@ -39,16 +37,6 @@ pub struct Glimpse<'a> {
     pub filename: &'a str,
 }
 
-/// What a driver is told when it creates an image.
-pub struct CreateRequest {
-    /// The opened, writable file that the image is made in; of a protocol the node itself.
-    pub file: Arc<Node>,
-    /// Virtual size in bytes.
-    pub size: u64,
-    /// The create options by their names.
-    pub options: Options,
-}
-
 /// What opens a driver.
 pub trait Opener: Sync {
     /// Reads the driver's own options, leaves those of its children to the context, and opens it.
@@ -74,16 +62,6 @@ impl Opener for NotYet {
     }
 }
 
-/// Creates an image.
-pub type Create = fn(CreateRequest) -> BoxFuture<'static, Result<()>>;
-
-/// Judges the size, in bytes, and the options of an image that is to be made.
-pub type Judge = fn(u64, Options) -> Result<()>;
-
-/// Claims a place for an image by its name: a file is there when it returns, and what was in it is unchanged. Takes
-/// those options that concern it.
-pub type ClaimPlace = for<'a> fn(&'a str, &'a mut Options) -> BoxFuture<'a, Result<Box<dyn Claim>>>;
-
 /// One driver. What it has not, it leaves to [`DriverType::FORMAT`] and its like: `..DriverType::FORMAT`.
 pub struct DriverType {
     /// Its name, as in `driver=`.
@@ -100,14 +78,11 @@ pub struct DriverType {
     pub adapt: Option<fn(&mut Options) -> Result<()>>,
     /// Opens it: an [`Open`] with the function that does.
     pub open: &'static dyn Opener,
-    /// Creates an image in the file of the request. Options are judged before anything is changed; durable when it
-    /// returns.
-    pub create: Option<Create>,
-    /// Refuses a size and options that `create` would refuse, whatever file they are for.
-    pub judge: Option<Judge>,
-    /// Makes the file for an image, where there is none yet (protocols that can).
-    pub claim: Option<ClaimPlace>,
-    /// Options that `create` takes.
+    /// Makes images: a [`crate::Create`].
+    pub create: Option<&'static dyn Creator>,
+    /// Makes the file for an image, where there is none yet (protocols that can): a [`crate::ClaimPlace`].
+    pub claim: Option<&'static dyn Claimer>,
+    /// The names of the options that `create` takes, in the order in which they are told.
     pub create_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.
     pub supports_backing: bool,
@@ -124,7 +99,6 @@ impl DriverType {
         adapt: None,
         open: &NotYet,
         create: None,
-        judge: None,
         claim: None,
         create_options: &[],
         supports_backing: false,

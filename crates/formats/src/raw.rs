@@ -8,8 +8,8 @@ mod tests;
 use api::RawOptions;
 use block::{
     Action, BlockError, ChildId, Common, CreateOption, Driver, DriverType, Edge, Edges, ErrorKind, Extent,
-    ExtentKind, Facts, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, Perms, Reopened,
-    Request, Result, Share, Want, WritePlan, not_negative,
+    ExtentKind, Facts, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, PLAIN, Perms,
+    Reopened, Request, Result, Share, Want, WritePlan, not_negative,
 };
 use guard::{Guard, GuardedChange};
 use rt::{BoxFuture, Buf};
@@ -25,15 +25,14 @@ const WHOLE: u64 = u64::MAX;
 pub const RAW: DriverType = DriverType {
     name: "raw",
     open: &Open(open),
-    create: Some(block::create_plain),
-    judge: Some(block::judge_plain),
+    create: Some(&PLAIN.measured()),
     create_options: &[
-        CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
-        CreateOption {
-            name: "preallocation",
-            kind: OptionKind::Str,
-            help: "Preallocation mode (allowed values: off, falloc, full)",
-        },
+        CreateOption::SIZE,
+        CreateOption::new(
+            "preallocation",
+            OptionKind::Str,
+            "Preallocation mode (allowed values: off, falloc, full)",
+        ),
     ],
     ..DriverType::FORMAT
 };

@@ -399,8 +399,8 @@ fn a_file_in_which_an_image_is_being_made_is_nobody_elses() {
     let name = scratch.path("a");
     rt::block_on_control(async move {
         let claim = protocols::DRIVERS.iter().find(|driver| driver.name == "file").unwrap().claim.unwrap();
-        let first = claim(&name, &mut Options::new()).await.unwrap();
-        let e = claim(&name, &mut Options::new()).await.err().unwrap();
+        let first = claim.claim(&name, Options::new()).await.unwrap();
+        let e = claim.claim(&name, Options::new()).await.err().unwrap();
         assert_eq!(e.kind(), ErrorKind::Locked);
         let graph = graph();
         let node = graph.add(options(&name)).await.unwrap();
@@ -410,7 +410,7 @@ fn a_file_in_which_an_image_is_being_made_is_nobody_elses() {
         std::fs::write(&name, "keep").unwrap();
         first.undo().await.unwrap();
         assert_eq!(std::fs::read_to_string(&name).unwrap(), "keep");
-        let again = claim(&name, &mut Options::new()).await.unwrap();
+        let again = claim.claim(&name, Options::new()).await.unwrap();
         again.undo().await.unwrap();
         assert!(std::fs::exists(&name).unwrap(), "it was there before the claim");
     });

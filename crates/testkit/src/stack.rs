@@ -18,8 +18,6 @@ pub struct Image {
     pub size: u64,
     /// Create options.
     pub options: Options,
-    /// It is a part of the image above, not a disk that shows through it.
-    pub part: bool,
 }
 
 /// A stack of drivers: how its images are made, and how it is opened.
@@ -46,13 +44,7 @@ fn no_json(_: &str) -> Result<Options> {
 impl Image {
     /// An image with default options.
     pub fn new(format: &'static str, file: &'static str, size: u64) -> Image {
-        Image { format, file, size, options: Options::new(), part: false }
-    }
-
-    /// A file that is only a part of the image above.
-    #[must_use]
-    pub fn part(self) -> Image {
-        Image { part: true, ..self }
+        Image { format, file, size, options: Options::new() }
     }
 
     /// The same with a create option set.

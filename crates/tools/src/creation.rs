@@ -6,43 +6,14 @@ use crate::failure::Failure;
 use crate::image::{self, Source};
 use crate::size::{self, SizeError};
 use crate::{keyval, out, outln};
-use block::{BlockError, CreateOption, DriverKind, DriverType, Graph, Node, Opt, OptionKind, Options};
+use block::{
+    Backend, BlockError, CreateOption, DriverKind, DriverType, Graph, Measured, Node, Opt, OptionKind,
+    Options,
+};
 use std::sync::Arc;
 
 /// Virtual sizes of new images are rounded up to this.
 const SECTOR: u64 = 512;
-
-/// An option's name, and its value where none was given.
-type Told = (&'static str, Option<&'static str>);
-
-/// In which order a format's options are told, and which have a value even when none was given. Formats that are not
-/// here tell theirs in the order of their own table.
-const TOLD: &[(&str, &[Told])] = &[(
-    "qcow2",
-    &[
-        ("encryption", None),
-        ("encrypt.format", None),
-        ("encrypt.key-secret", None),
-        ("encrypt.cipher-alg", None),
-        ("encrypt.cipher-mode", None),
-        ("encrypt.ivgen-alg", None),
-        ("encrypt.ivgen-hash-alg", None),
-        ("encrypt.hash-alg", None),
-        ("encrypt.iter-time", None),
-        ("cluster_size", Some("65536")),
-        ("extended_l2", Some("off")),
-        ("preallocation", None),
-        ("compression_type", Some("zlib")),
-        ("size", None),
-        ("compat", None),
-        ("backing_file", None),
-        ("backing_fmt", None),
-        ("data_file", None),
-        ("data_file_raw", None),
-        ("lazy_refcounts", Some("off")),
-        ("refcount_bits", Some("16")),
-    ],
-)];
 
 /// An `-o` list that grows with each `-o`.
 #[derive(Clone, Debug, Default)]
@@ -193,13 +164,9 @@ impl Creation {
     /// Tells what is about to be made.
     pub fn tell(&self, console: &mut Console) {
         out!(console, "Formatting '{}', fmt={}", self.filename, self.format.name);
-        let told = TOLD.iter().find(|(format, _)| *format == self.format.name).map(|(_, order)| *order);
-        let ordered = told.unwrap_or_default().iter().copied();
-        let others = self.table().map(|option| (option.name, None));
-        let others =
-            others.filter(|(name, _)| told.unwrap_or_default().iter().all(|(other, _)| other != name));
-        for (name, default) in ordered.chain(others) {
-            match (self.options.get(name), default) {
+        for option in self.table() {
+            let name = option.name;
+            match (self.options.get(name), option.default) {
                 (Some(value), _) => out!(console, " {name}={}", told_value(value)),
                 (None, Some(default)) => out!(console, " {name}={default}"),
                 (None, None) => {}
@@ -209,9 +176,15 @@ impl Creation {
         console.flush();
     }
 
-    /// Refuses options with which no image of `size` bytes could be made.
-    pub fn judge(&self, graph: &Graph, size: u64) -> Result<(), BlockError> {
-        graph.judge(self.format.name, self.protocol.name, size, self.options.clone())
+    /// How large the image would be with `size` bytes, filled with what `source` holds.
+    pub async fn measure(
+        &self,
+        graph: &Graph,
+        size: u64,
+        source: Option<&Backend>,
+    ) -> Result<Measured, BlockError> {
+        let (format, protocol) = (self.format.name, self.protocol.name);
+        graph.measure(format, protocol, size, self.options.clone(), source).await
     }
 
     /// Makes the image.

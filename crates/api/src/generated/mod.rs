@@ -11,6 +11,8 @@ mod image;
 pub use image::*;
 mod block_core;
 pub use block_core::*;
+mod block_create;
+pub use block_create::*;
 mod block_query;
 pub use block_query::*;
 mod block_job;

@@ -17,7 +17,11 @@ use super::header::{
     COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, Header, INCOMPATIBLE_COMPRESSION,
     MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
 };
-use block::{BlockError, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Options, Request, Result};
+use api::{BlockdevQcow2Version, Enumeration, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
+use block::{
+    BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind, Options, Request,
+    Result, not_negative,
+};
 use rt::{Buf, BufMut};
 use std::iter::repeat;
 use std::sync::Arc;
@@ -25,93 +29,82 @@ use std::sync::Arc;
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
 
-const fn option(name: &'static str, kind: OptionKind, help: &'static str) -> CreateOption {
-    CreateOption { name, kind, help }
-}
-
-/// An option that is known and refused by name.
-const fn later(name: &'static str, kind: OptionKind) -> CreateOption {
-    option(name, kind, "")
-}
-
-/// The options that create takes or refuses by name.
+/// The options that create takes or refuses by name, in the order in which they are told.
 pub(super) const OPTIONS: &[CreateOption] = &[
+    CreateOption::later("encryption", OptionKind::Bool),
+    CreateOption::later("encrypt.format", OptionKind::Str),
+    CreateOption::later("encrypt.key-secret", OptionKind::Str),
+    CreateOption::later("encrypt.cipher-alg", OptionKind::Str),
+    CreateOption::later("encrypt.cipher-mode", OptionKind::Str),
+    CreateOption::later("encrypt.ivgen-alg", OptionKind::Str),
+    CreateOption::later("encrypt.ivgen-hash-alg", OptionKind::Str),
+    CreateOption::later("encrypt.hash-alg", OptionKind::Str),
+    CreateOption::later("encrypt.iter-time", OptionKind::Number),
+    option("cluster_size", OptionKind::Size, "Bytes of a cluster, a power of two from 512 to 2M")
+        .default("65536"),
+    CreateOption::later("extended_l2", OptionKind::Bool).default("off"),
+    option("preallocation", OptionKind::Str, "Space reserved from the start: off, metadata, falloc or full"),
+    option("compression_type", OptionKind::Str, "How compressed clusters are compressed: zlib or zstd")
+        .default("zlib"),
+    CreateOption::SIZE,
+    option("compat", OptionKind::Str, "Version of the format: 0.10 (v2) or 1.1 (v3)"),
     option("backing_file", OptionKind::Str, "Name of the image below this one"),
     option("backing_fmt", OptionKind::Str, "Format of the image below this one"),
-    option("cluster_size", OptionKind::Size, "Bytes of a cluster, a power of two from 512 to 2M"),
-    option("compat", OptionKind::Str, "Version of the format: 0.10 (v2) or 1.1 (v3)"),
-    option("compression_type", OptionKind::Str, "How compressed clusters are compressed: zlib or zstd"),
-    later("data_file", OptionKind::Str),
-    later("data_file_raw", OptionKind::Bool),
-    later("encrypt.cipher-alg", OptionKind::Str),
-    later("encrypt.cipher-mode", OptionKind::Str),
-    later("encrypt.format", OptionKind::Str),
-    later("encrypt.hash-alg", OptionKind::Str),
-    later("encrypt.iter-time", OptionKind::Number),
-    later("encrypt.ivgen-alg", OptionKind::Str),
-    later("encrypt.ivgen-hash-alg", OptionKind::Str),
-    later("encrypt.key-secret", OptionKind::Str),
-    later("encryption", OptionKind::Bool),
-    later("extended_l2", OptionKind::Bool),
+    CreateOption::later("data_file", OptionKind::Str),
+    CreateOption::later("data_file_raw", OptionKind::Bool),
     option(
         "lazy_refcounts",
         OptionKind::Bool,
         "Bring refcounts up to date late, at the price of a check after a crash",
-    ),
-    option("preallocation", OptionKind::Str, "Space reserved from the start: off, metadata, falloc or full"),
-    option("refcount_bits", OptionKind::Number, "Bits of a refcount, a power of two from 1 to 64"),
-    option("size", OptionKind::Size, "Virtual disk size"),
+    )
+    .default("off"),
+    option("refcount_bits", OptionKind::Number, "Bits of a refcount, a power of two from 1 to 64")
+        .default("16"),
 ];
 
-/// What is reserved from the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preallocation {
-    Off,
-    Metadata,
-    Falloc,
-    Full,
+const fn option(name: &'static str, kind: OptionKind, help: &'static str) -> CreateOption {
+    CreateOption::new(name, kind, help)
 }
 
-impl Preallocation {
-    /// How the file gets its length.
-    fn of_file(self) -> &'static str {
-        match self {
-            Self::Off | Self::Metadata => "off",
-            Self::Falloc => "falloc",
-            Self::Full => "full",
-        }
+/// How images are made.
+pub(super) const CREATE: Create<Qcow2CreateOptions> = Create {
+    adapt: Some(adapt),
+    judge: |size, options| Plan::new(size, options).map(drop),
+    create: |request| Box::pin(create(request)),
+    measure: Some(|request| Box::pin(super::measure::measure(request))),
+};
+
+/// How the file gets its length.
+fn of_file(preallocation: PreallocMode) -> &'static str {
+    match preallocation {
+        PreallocMode::Metadata => PreallocMode::Off,
+        other => other,
     }
+    .name()
 }
 
 /// What is to be made, of options that have all been judged.
 struct Plan {
-    preallocation: Preallocation,
+    preallocation: PreallocMode,
     header: Header,
     layout: Layout,
     first_cluster: Vec<u8>,
 }
 
 impl Plan {
-    fn new(size: u64, mut options: Options) -> Result<Self> {
-        options.take("size");
-        let preallocation = take_preallocation(&mut options)?;
-        let (mut header, backing_format) = take_header(&mut options, size, preallocation)?;
-        options.finish()?;
+    fn new(size: u64, options: &Qcow2CreateOptions) -> Result<Self> {
+        let preallocation = options.preallocation.unwrap_or(PreallocMode::Off);
+        let mut header = new_header(options, size, preallocation)?;
         let layout = Layout::new(&mut header, preallocation)?;
-        let first_cluster = header.lay_out(backing_format.as_deref())?;
+        let first_cluster = header.lay_out(options.backing_fmt.as_deref())?;
         Ok(Self { preallocation, header, layout, first_cluster })
     }
 }
 
-/// Refuses what [`create`] would refuse, whatever file it is for.
-pub(super) fn judge(size: u64, options: Options) -> Result<()> {
-    Plan::new(size, options).map(drop)
-}
-
 /// Makes an image in the file of the request.
-pub(super) async fn create(request: CreateRequest) -> Result<()> {
-    let CreateRequest { file, size, options } = request;
-    let Plan { preallocation, header, layout, first_cluster } = Plan::new(size, options)?;
+async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
+    let CreateRequest { file, size, options, .. } = request;
+    let Plan { preallocation, header, layout, first_cluster } = Plan::new(size, &options)?;
     let (need, room) = (layout.end(&header), file.length());
     if !file.facts().grows_with_zeroes && need > room {
         let text = format!("the image needs {need} bytes, '{}' has {room}", file.filename());
@@ -121,93 +114,92 @@ pub(super) async fn create(request: CreateRequest) -> Result<()> {
     image.write(preallocation, &first_cluster).await
 }
 
-fn take_preallocation(options: &mut Options) -> Result<Preallocation> {
-    match options.take_str("preallocation")?.as_deref() {
-        None | Some("off") => Ok(Preallocation::Off),
-        Some("metadata") => Ok(Preallocation::Metadata),
-        Some("falloc") => Ok(Preallocation::Falloc),
-        Some("full") => Ok(Preallocation::Full),
-        Some(other) => Err(not_accepted("preallocation", other)),
-    }
-}
-
-fn take_header(
-    options: &mut Options,
-    size: u64,
-    preallocation: Preallocation,
-) -> Result<(Header, Option<String>)> {
-    let version = match options.take_str("compat")?.as_deref() {
-        None | Some("1.1" | "v3") => 3,
-        Some("0.10" | "v2") => 2,
-        Some(other) => return Err(not_accepted("version", other)),
-    };
+fn new_header(options: &Qcow2CreateOptions, size: u64, preallocation: PreallocMode) -> Result<Header> {
+    let version = options.version.unwrap_or(BlockdevQcow2Version::V3);
     let needs_v3 = |what: &str| {
         let text = format!("{what} compatibility level 1.1 and above (use version=v3 or greater)");
-        if version >= 3 { Ok(()) } else { Err(BlockError::invalid(text)) }
+        if version == BlockdevQcow2Version::V3 { Ok(()) } else { Err(BlockError::invalid(text)) }
     };
-    refuse_what_comes_later(options, needs_v3)?;
-    let cluster_size = options.take_u64("cluster_size")?.unwrap_or(65536);
-    if !cluster_size.is_power_of_two() || !(512..=2 << 20).contains(&cluster_size) {
-        return Err(BlockError::invalid("Cluster size must be a power of two between 512 and 2048k"));
+    if options.extended_l2.unwrap_or(false) {
+        needs_v3("Extended L2 entries are only supported with")?;
+        return Err(later("extended_l2=on"));
     }
+    if options.data_file_raw.unwrap_or(false) {
+        return Err(later("data_file_raw=on"));
+    }
+    let cluster_size = cluster_size(options)?;
     let size =
         size.checked_next_multiple_of(512).filter(|&s| i64::try_from(s).is_ok()).ok_or_else(too_large)?;
-    let mut header = Header::new(version, cluster_size.trailing_zeros(), size);
-    let refcount_bits = options.take_u64("refcount_bits")?.unwrap_or(16);
-    if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
-        return Err(BlockError::invalid("Refcount width must be a power of two and may not exceed 64 bits"));
-    }
+    let number = if version == BlockdevQcow2Version::V3 { 3 } else { 2 };
+    let mut header = Header::new(number, cluster_size.trailing_zeros(), size);
+    let refcount_bits = refcount_bits(options)?;
     if refcount_bits != 16 {
         needs_v3("Different refcount widths than 16 bits require")?;
         header.refcount_order = refcount_bits.trailing_zeros();
     }
-    if options.take_bool("lazy_refcounts")?.unwrap_or(false) {
+    if options.lazy_refcounts.unwrap_or(false) {
         needs_v3("Lazy refcounts only supported with")?;
         header.compatible |= COMPATIBLE_LAZY_REFCOUNTS;
     }
-    match options.take_str("compression_type")?.as_deref() {
-        None | Some("zlib") => {}
-        Some("zstd") => {
-            needs_v3("Non-zlib compression type is only supported with")?;
-            header.compression = Compression::Zstd;
-            header.incompatible |= INCOMPATIBLE_COMPRESSION;
-        }
-        Some(other) => return Err(not_accepted("compression-type", other)),
+    if options.compression_type == Some(Qcow2CompressionType::Zstd) {
+        needs_v3("Non-zlib compression type is only supported with")?;
+        header.compression = Compression::Zstd;
+        header.incompatible |= INCOMPATIBLE_COMPRESSION;
     }
-    header.backing_name = options.take_str("backing_file")?.filter(|name| !name.is_empty());
-    let backing_format = options.take_str("backing_fmt")?;
-    if backing_format.is_some() && header.backing_name.is_none() {
+    header.backing_name = options.backing_file.clone().filter(|name| !name.is_empty());
+    if options.backing_fmt.is_some() && header.backing_name.is_none() {
         return Err(BlockError::invalid("Backing format cannot be used without backing file"));
     }
-    if header.backing_name.is_some() && preallocation != Preallocation::Off {
+    if header.backing_name.is_some() && preallocation != PreallocMode::Off {
         let text = "Backing file and preallocation can only be used at the same time if extended_l2 is on";
         return Err(BlockError::invalid(text));
     }
-    Ok((header, backing_format))
+    Ok(header)
 }
 
-/// Options of the format that this program can't honour yet are refused by name.
-fn refuse_what_comes_later(options: &mut Options, needs_v3: impl Fn(&str) -> Result<()>) -> Result<()> {
-    for name in ["encryption", "extended_l2", "data_file_raw"] {
-        if !options.take_bool(name)?.unwrap_or(false) {
-            continue;
-        }
-        if name == "extended_l2" {
-            needs_v3("Extended L2 entries are only supported with")?;
-        }
-        return Err(BlockError::unsupported(format!("qcow2 images with {name}=on can't be created yet")));
+/// Bytes of a cluster.
+pub(super) fn cluster_size(options: &Qcow2CreateOptions) -> Result<u64> {
+    let size = options.cluster_size.map_or(65536, |size| size.0);
+    if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) {
+        return Err(BlockError::invalid("Cluster size must be a power of two between 512 and 2048k"));
     }
-    let later = |name: &str| name.starts_with("encrypt.") || name == "data_file";
-    match options.iter().find(|(name, _)| later(name)) {
-        Some((name, _)) => {
-            Err(BlockError::unsupported(format!("qcow2 images with {name} can't be created yet")))
-        }
-        None => Ok(()),
-    }
+    Ok(size)
 }
 
-fn not_accepted(name: &str, value: &str) -> BlockError {
-    BlockError::invalid(format!("Parameter '{name}' does not accept value '{value}'"))
+/// Bits of a refcount.
+pub(super) fn refcount_bits(options: &Qcow2CreateOptions) -> Result<u64> {
+    let bits = not_negative("refcount-bits", options.refcount_bits)?.unwrap_or(16);
+    if !bits.is_power_of_two() || bits > 64 {
+        return Err(BlockError::invalid("Refcount width must be a power of two and may not exceed 64 bits"));
+    }
+    Ok(bits)
+}
+
+/// Turns the compatibility level into the version it means, and refuses what can't be had yet by its name.
+fn adapt(options: &mut Options) -> Result<()> {
+    if let Some(level) = options.take_str("compat")? {
+        let version = match level.as_str() {
+            "1.1" => "v3",
+            "0.10" => "v2",
+            other => other,
+        };
+        options.set("version", Opt::Str(version.to_owned()));
+    }
+    if options.take_bool("encryption")?.unwrap_or(false) {
+        return Err(later("encryption=on"));
+    }
+    let encrypt = options.take_dict("encrypt")?.unwrap_or_default();
+    if let Some((name, _)) = encrypt.iter().next() {
+        return Err(later(&format!("encrypt.{name}")));
+    }
+    if options.take("data-file").is_some() {
+        return Err(later("data_file"));
+    }
+    Ok(())
+}
+
+fn later(what: &str) -> BlockError {
+    BlockError::unsupported(format!("qcow2 images with {what} can't be created yet"))
 }
 
 fn too_large() -> BlockError {
@@ -238,12 +230,12 @@ struct Layout {
 
 impl Layout {
     /// Finds the layout and enters it into the header.
-    fn new(header: &mut Header, preallocation: Preallocation) -> Result<Self> {
+    fn new(header: &mut Header, preallocation: PreallocMode) -> Result<Self> {
         let cluster_size = header.cluster_size();
         let l1_entries = header.l1_entries_for(header.size).ok_or_else(too_large)?;
         let l1_clusters = (l1_entries * 8).div_ceil(cluster_size);
         let (l2_tables, guest_clusters) = match preallocation {
-            Preallocation::Off => (0, 0),
+            PreallocMode::Off => (0, 0),
             _ => (l1_entries, header.size.div_ceil(cluster_size)),
         };
         let (mut blocks, mut table) = (1, 1);
@@ -292,7 +284,7 @@ struct NewImage<'a> {
 }
 
 impl NewImage<'_> {
-    async fn write(&self, preallocation: Preallocation, first_cluster: &[u8]) -> Result<()> {
+    async fn write(&self, preallocation: PreallocMode, first_cluster: &[u8]) -> Result<()> {
         self.size_file(preallocation).await?;
         self.write_refcounts().await?;
         self.write_mapping().await?;
@@ -307,17 +299,17 @@ impl NewImage<'_> {
     }
 
     /// Gives the file its length; what does not read as zeroes by itself is zeroed.
-    async fn size_file(&self, preallocation: Preallocation) -> Result<()> {
+    async fn size_file(&self, preallocation: PreallocMode) -> Result<()> {
         let cluster_size = self.header.cluster_size();
         let end = self.layout.end(self.header);
         if self.file.length() < end {
-            self.file.driver().resize(end, preallocation.of_file()).await?;
+            self.file.driver().resize(end, of_file(preallocation)).await?;
         }
         if self.fresh {
             return Ok(());
         }
         // Data clusters with the zero flag need no zeroes.
-        let flagged = preallocation == Preallocation::Metadata && self.zero_flag();
+        let flagged = preallocation == PreallocMode::Metadata && self.zero_flag();
         let to_zero = if flagged { self.layout.l1_at * cluster_size + self.header.l1_bytes() } else { end };
         self.file.write_zeroes(SECTOR as u64, to_zero - SECTOR as u64, Request::DRIVER).await
     }

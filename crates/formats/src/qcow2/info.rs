@@ -102,6 +102,7 @@ pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
         backing_filename: header.backing_name.clone(),
         backing_format: header.backing_format(),
         specific: Some(("qcow2", specific)),
+        bitmaps: header.version >= 3,
         snapshots: listed.snapshots.list.iter().map(Snapshot::describe).collect(),
     }
 }

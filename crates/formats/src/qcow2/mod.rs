@@ -8,7 +8,7 @@
 //! Where things are: [`header`] the first cluster · `entry` what L2 entries mean · `cache`, `map` from a guest range to
 //! its bytes · `uniform` tables of one thing, told at once · `alloc`, `refcount` host clusters and their counts · `io` changes
 //! of mappings · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
-//! overwritten · `resize`, `create`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
+//! overwritten · `resize`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
 //!
 //! Invariants (each argued where it is kept):
 //! - at every instant on disk, count ≥ references: leak, never dangle;
@@ -34,6 +34,7 @@ mod image;
 mod info;
 mod io;
 mod map;
+mod measure;
 mod options;
 mod order;
 mod overlap;
@@ -53,8 +54,7 @@ pub const QCOW2: DriverType = DriverType {
     probe: Some(probe),
     adapt: Some(options::adapt),
     open: &Open(driver::open),
-    create: Some(|request| Box::pin(create::create(request))),
-    judge: Some(create::judge),
+    create: Some(&create::CREATE),
     create_options: create::OPTIONS,
     supports_backing: true,
     ..DriverType::FORMAT

@@ -1,6 +1,7 @@
 //! Creating and resizing files: durable, with their directory entry, before anybody is told.
 use super::lock::Locks;
-use block::{BlockError, Claim, CreateOption, MAKER, OptionKind, Options, Result};
+use api::FilePlaceOptions;
+use block::{BlockError, Claim, Claiming, CreateOption, MAKER, OptionKind, Result};
 use rt::{Allocate, BoxFuture, BufMut, File, FileLayout, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,41 +10,30 @@ use std::path::{Path, PathBuf};
 const FIRST_BLOCK: u64 = 4096;
 
 pub(super) const FILE_OPTIONS: &[CreateOption] = &[
-    CreateOption {
-        name: "extent_size_hint",
-        kind: OptionKind::Size,
-        help: "Extent size hint for the image file, 0 to disable",
-    },
-    CreateOption {
-        name: "nocow",
-        kind: OptionKind::Bool,
-        help: "Turn off copy-on-write (valid only on btrfs)",
-    },
-    CreateOption {
-        name: "preallocation",
-        kind: OptionKind::Str,
-        help: "Preallocation mode (allowed values: off, falloc, full)",
-    },
-    CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
+    CreateOption::new(
+        "extent_size_hint",
+        OptionKind::Size,
+        "Extent size hint for the image file, 0 to disable",
+    ),
+    CreateOption::new("nocow", OptionKind::Bool, "Turn off copy-on-write (valid only on btrfs)"),
+    CreateOption::new(
+        "preallocation",
+        OptionKind::Str,
+        "Preallocation mode (allowed values: off, falloc, full)",
+    ),
+    CreateOption::SIZE,
 ];
 
 pub(super) const DEVICE_OPTIONS: &[CreateOption] = &[
-    CreateOption {
-        name: "preallocation",
-        kind: OptionKind::Str,
-        help: "Preallocation mode (allowed values: off)",
-    },
-    CreateOption { name: "size", kind: OptionKind::Size, help: "Virtual disk size" },
+    CreateOption::new("preallocation", OptionKind::Str, "Preallocation mode (allowed values: off)"),
+    CreateOption::SIZE,
 ];
 
 /// Opens the file, or makes it, and locks it against all who would write to it.
-pub(super) fn claim_file<'a>(
-    filename: &'a str,
-    options: &'a mut Options,
-) -> BoxFuture<'a, Result<Box<dyn Claim>>> {
+pub(super) fn claim_file(filename: &str, options: FilePlaceOptions) -> Claiming<'_> {
     Box::pin(async move {
         let filename = filename.strip_prefix("file:").unwrap_or(filename);
-        let layout = LayoutWanted::take(options)?;
+        let layout = LayoutWanted::of(&options)?;
         let path = Path::new(filename);
         let (file, made) = open_or_make(path).await.map_err(|e| could_not_create(filename, &e))?;
         layout.ask(&file, filename);
@@ -67,14 +57,12 @@ struct LayoutWanted {
 }
 
 impl LayoutWanted {
-    fn take(options: &mut Options) -> Result<Self> {
-        let nocow = options.take_bool("nocow")?.unwrap_or(false);
-        let hint = options.take_u64("extent_size_hint")?;
-        let extent_size = hint
-            .map(u32::try_from)
-            .transpose()
-            .map_err(|_| BlockError::invalid("Extent size hint is too large: it must be less than 4 GiB"))?;
-        Ok(Self { nocow, extent_size })
+    fn of(options: &FilePlaceOptions) -> Result<Self> {
+        let extent_size =
+            options.extent_size_hint.map(|hint| u32::try_from(hint.0)).transpose().map_err(|_| {
+                BlockError::invalid("Extent size hint is too large: it must be less than 4 GiB")
+            })?;
+        Ok(Self { nocow: options.nocow.unwrap_or(false), extent_size })
     }
 
     fn ask(&self, file: &File, filename: &str) {
@@ -118,18 +106,14 @@ struct FileClaim {
 }
 
 impl Claim for FileClaim {
-    fn done(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let Err(e) = self.make_durable().await else {
-                self.locks.release();
-                return Ok(());
-            };
-            let error = could_not_create(&self.path.to_string_lossy(), &e);
-            if let Err(left) = self.undo().await {
-                tracing::warn!(cause = %error, error = %left, "an image that may not last could not be removed");
-            }
-            Err(error)
+            self.make_durable().await.map_err(|e| could_not_create(&self.path.to_string_lossy(), &e))
         })
+    }
+
+    fn keep(self: Box<Self>) {
+        self.locks.release();
     }
 
     fn undo(self: Box<Self>) -> BoxFuture<'static, Result<()>> {

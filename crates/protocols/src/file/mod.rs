@@ -16,8 +16,8 @@ mod open;
 use api::{BlockdevOptionsFile, OnOffAuto};
 use arc_swap::ArcSwap;
 use block::{
-    BlockError, Common, Driver, DriverInfo, DriverType, ErrorKind, Extent, ExtentKind, Facts, Flags,
-    Identity, Open, Opt, Options, Perms, Reopened, Request, Result, Source, Undo, Want,
+    BlockError, ClaimPlace, Common, Driver, DriverInfo, DriverType, ErrorKind, Extent, ExtentKind, Facts,
+    Flags, Identity, Open, Opt, Options, PLAIN, Perms, Reopened, Request, Result, Source, Undo, Want,
 };
 use lock::Locks;
 use parking_lot::Mutex;
@@ -33,9 +33,8 @@ pub const FILE: DriverType = DriverType {
     parse_filename: Some(open::parse_filename),
     adapt: Some(open::adapt),
     open: &Open(open::open_file),
-    create: Some(block::create_plain),
-    judge: Some(block::judge_plain),
-    claim: Some(create::claim_file),
+    create: Some(&PLAIN),
+    claim: Some(&ClaimPlace(create::claim_file)),
     create_options: create::FILE_OPTIONS,
     ..DriverType::PROTOCOL
 };
@@ -47,8 +46,7 @@ pub const HOST_DEVICE: DriverType = DriverType {
     parse_filename: Some(open::parse_device_name),
     adapt: Some(open::adapt),
     open: &Open(open::open_device),
-    create: Some(block::create_plain),
-    judge: Some(block::judge_plain),
+    create: Some(&PLAIN),
     create_options: create::DEVICE_OPTIONS,
     ..DriverType::PROTOCOL
 };

@@ -24,7 +24,7 @@ mod tests;
 use api::BlockdevOptionsNbd;
 use block::{
     BlockError, Common, Driver, DriverType, ErrorKind, Extent, Facts, Flags, Identity, Open, OpenContext,
-    Opened, Options, Reopened, Request, Result, Undo, Want,
+    Opened, Options, PLAIN, Reopened, Request, Result, Undo, Want,
 };
 use connection::{Connection, Patience};
 use location::{Location, Server};
@@ -42,8 +42,7 @@ pub(crate) const NBD: DriverType = DriverType {
     adapt: Some(location::adapt),
     open: &Open(open),
     // An export can't be made from here; one that is there and large enough is taken as made.
-    create: Some(block::create_plain),
-    judge: Some(block::judge_plain),
+    create: Some(&PLAIN),
     ..DriverType::PROTOCOL
 };
 

@@ -86,6 +86,37 @@ fn children_are_given_by_the_image_one_by_one_by_a_list_or_as_nodes() {
 }
 
 #[test]
+fn a_create_claims_each_of_its_files_and_gives_all_back_or_keeps_all() {
+    on_disk(|graph| async move {
+        let made = async |extents: &str, backing: Option<&str>| {
+            let mut options = Options::new().with_str("extents", extents);
+            if let Some(backing) = backing {
+                options = options.with_str("backing_file", backing).with_str("backing_fmt", "raw");
+            }
+            graph.create("spread", "/new", SIZE, options).await
+        };
+        let there = async |name: &str| rt::fs::stat(name.as_ref()).await.is_ok();
+        made("/y", None).await.unwrap();
+        assert!(there("/new").await && there("/y.0").await && there("/y.4").await);
+        rt::fs::unlink("/new".as_ref()).await.unwrap();
+
+        // A file that was there stays, and what is in it too; those that were made go.
+        graph.create("raw", "/z.3", 512, Options::new()).await.unwrap();
+        let user = graph.add(file("/z.3").with_str("node-name", "z3")).await.unwrap();
+        let error = made("/z", None).await.unwrap_err();
+        assert!(error.message().contains("'z3'"), "{error}");
+        assert!(there("/z.3").await && user.length() == 512);
+        for gone in ["/new", "/z.0", "/z.2", "/z.4"] {
+            assert!(!there(gone).await, "{gone}");
+        }
+        graph.remove("z3").await.unwrap();
+        let error = made("/z", Some("/z.3")).await.unwrap_err();
+        assert!(error.message().contains("backing file"), "{error}");
+        assert!(made("/z", Some("/base")).await.is_ok() && graph.nodes().is_empty());
+    });
+}
+
+#[test]
 fn permissions_and_access_reach_every_child_and_close_gives_them_back() {
     on_disk(|graph| async move {
         let mut options = top();

@@ -20,10 +20,9 @@ const SIZE: u64 = (24 << 10) + 512;
 const FILES: [&str; EXTENTS as usize] = ["/x.0", "/x.1", "/x.2", "/x.3", "/x.4"];
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, formats::DRIVERS, spread::DRIVERS];
 
-/// A spread image, with its extents, over a raw image of this size, if any.
+/// A spread image, which makes its extents itself, over a raw image of this size, if any.
 fn stack(base: Option<u64>) -> Stack {
-    let extent = SIZE.div_ceil(CLUSTER).div_ceil(EXTENTS) * CLUSTER;
-    let mut images: Vec<_> = FILES.map(|file| Image::new("raw", file, extent).part()).to_vec();
+    let mut images = Vec::new();
     let mut top = Image::new("spread", "/top", SIZE).with("extents", "/x");
     if let Some(size) = base {
         images.push(Image::new("raw", "/base", size));

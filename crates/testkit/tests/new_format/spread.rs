@@ -5,16 +5,17 @@
 //!  extents.N:  clusters N, N + 5, N + 10, … one behind the other
 //! ```
 //!
-//! What one has to write: a [`DriverType`], whose `open` is given the options of its own type and asks for each child by name ([`OpenContext::child`]), and a
+//! What one has to write: a [`DriverType`], whose `create` makes the files and whose `open` is given the options of its own type and asks for each child by name ([`OpenContext::child`]), and a
 //! [`Driver`] that says where the bytes are (`map`), prepares changes (`prepare_write`, a [`Token`]), makes them durable
 //! (`flush`), and says what it needs of each child (`child_perms`). The core moves the bytes.
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use api::codec::NoArguments;
+use api::codec::{Members, NoArguments, Object};
+use api::{DecodeError, Dict};
 use block::{
-    Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, CreateRequest, Driver, DriverType, Edge,
-    Edges, ErrorKind, Extent, ExtentKind, Facts, Flags, Lease, Leases, Link, MapChange, Node, Open,
+    Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, Create, CreateRequest, Driver, DriverType,
+    Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Flags, Lease, Leases, Link, MapChange, Node, Open,
     OpenContext, Opened, Perms, Request, Result, Share, Token, Undo, Want, WritePlan,
 };
 use futures_util::lock::Mutex as Lock;
@@ -38,7 +39,7 @@ pub const ZERO: u8 = 2;
 pub const DRIVERS: &[DriverType] = &[DriverType {
     name: "spread",
     open: &Open(open),
-    create: Some(create),
+    create: Some(&CREATE),
     supports_backing: true,
     ..DriverType::FORMAT
 }];
@@ -71,21 +72,60 @@ pub fn place(cluster: u64) -> (usize, u64) {
     ((cluster % EXTENTS) as usize, cluster / EXTENTS * CLUSTER)
 }
 
-fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+/// What is asked of an image; a format of ours has it from the schema.
+struct CreateOptions {
+    /// The extents are made under this name, with a number each.
+    extents: String,
+    backing_file: Option<String>,
+    backing_fmt: Option<String>,
+}
+
+impl Object for CreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            extents: from.required("extents")?,
+            backing_file: from.optional("backing-file")?,
+            backing_fmt: from.optional("backing-fmt")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("extents", &self.extents);
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+    }
+}
+
+const CREATE: Create<CreateOptions> =
+    Create { adapt: None, judge: |size, options| head(size, options).map(drop), create, measure: None };
+
+/// The begin of the file.
+fn head(size: u64, options: &CreateOptions) -> Result<Vec<u8>> {
+    let mut text = format!("{MAGIC}\n{size}\n");
+    for name in [Some(&options.extents), options.backing_file.as_ref(), options.backing_fmt.as_ref()] {
+        text += name.map_or("", String::as_str);
+        text.push('\n');
+    }
+    let mut head = text.into_bytes();
+    if head.len() as u64 > STATES {
+        return Err(BlockError::invalid("the names are too long"));
+    }
+    head.resize((STATES + size.div_ceil(CLUSTER)) as usize, BACKING);
+    Ok(head)
+}
+
+/// Makes the extents, each in a place that it claims, then the file.
+fn create(request: CreateRequest<'_, CreateOptions>) -> BoxFuture<'_, Result<()>> {
     Box::pin(async move {
-        let (file, mut options) = (request.file, request.options);
-        let mut text = format!("{MAGIC}\n{}\n", request.size);
-        for name in ["extents", "backing_file", "backing_fmt"] {
-            text += &options.take_str(name)?.unwrap_or_default();
-            text.push('\n');
+        let CreateRequest { file, size, options, places } = request;
+        for index in 0..EXTENTS {
+            let extent = places.further(&format!("{}.{index}", options.extents)).await?;
+            extent.driver().resize(0, "off").await?;
+            extent.driver().resize(size.div_ceil(CLUSTER).div_ceil(EXTENTS) * CLUSTER, "off").await?;
+            extent.flush().await?;
         }
-        options.finish()?;
-        let mut head = text.into_bytes();
-        if head.len() as u64 > STATES {
-            return Err(BlockError::invalid("the names are too long"));
-        }
-        head.resize((STATES + request.size.div_ceil(CLUSTER)) as usize, BACKING);
-        file.write(0, Buf::from_slice(&head), Request::GUEST).await?;
+        file.driver().resize(0, "off").await?;
+        file.write(0, Buf::from_slice(&head(size, &options)?), Request::GUEST).await?;
         file.flush().await
     })
 }

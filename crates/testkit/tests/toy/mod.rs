@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use api::codec::Members;
+use api::codec::{Members, NoArguments};
 use api::{DecodeError, Dict};
 use block::{
-    BlockError, ChildId, CreateRequest, Driver, DriverType, Edges, ErrorKind, Extent, ExtentKind, Facts,
-    Flags, Node, Open, OpenContext, Opened, Request, Result, Want,
+    BlockError, ChildId, Create, CreateRequest, Driver, DriverType, Edges, ErrorKind, Extent, ExtentKind,
+    Facts, Flags, Node, Open, OpenContext, Opened, Request, Result, Want,
 };
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -72,9 +72,11 @@ impl Bug {
 }
 
 pub const DRIVERS: &[DriverType] =
-    &[DriverType { name: "toy", open: &Open(open), create: Some(create), ..DriverType::FORMAT }];
+    &[DriverType { name: "toy", open: &Open(open), create: Some(&CREATE), ..DriverType::FORMAT }];
 
-fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+const CREATE: Create<NoArguments> = Create { adapt: None, judge: |_, _| Ok(()), create, measure: None };
+
+fn create(request: CreateRequest<'_, NoArguments>) -> BoxFuture<'_, Result<()>> {
     Box::pin(async move {
         let file = request.file;
         let mut head = vec![0; (TABLE + request.size.div_ceil(CLUSTER) * 8) as usize];

@@ -9,7 +9,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{json, outln, runtime};
-use block::{Backend, BlockError, Opt, Options};
+use block::{Measured, Opt, Options};
 
 pub(super) const FLAGS: Table<Args> = &[
     &[
@@ -79,15 +79,6 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What a file would need, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Measured {
-    required: u64,
-    full: u64,
-    /// What bitmaps would need, where the source can have some.
-    bitmaps: Option<u64>,
-}
-
 fn print(console: &mut Console, args: &Args, measured: &Measured) {
     let Measured { required, full, bitmaps } = *measured;
     match args.output {
@@ -112,130 +103,11 @@ fn print(console: &mut Console, args: &Args, measured: &Measured) {
 async fn measure(args: &Args) -> Result<Measured, Failure> {
     let graph = image::graph();
     let creation = Creation::new(&graph, args.target.format(), "", &args.target.options)?;
-    // The size is judged with the layout.
-    creation.judge(&graph, 0)?;
-    let layout = match args.target.format() {
-        "raw" => None,
-        "qcow2" => Some(Layout::of(&creation)),
-        other => {
-            return Err(Failure::new(format_args!(
-                "Block driver '{other}' does not support size measurement"
-            )));
-        }
-    };
     if let Some(size) = args.size {
-        return sized(layout.as_ref(), size, 0, &creation);
+        return Ok(creation.measure(&graph, size, None).await?);
     }
     let image = image::open(&args.source).await?;
-    let unit = layout.as_ref().map_or(SECTOR, |layout| layout.cluster);
-    let data = match &layout {
-        Some(_) => data_of(&image.backend, unit).await,
-        None => Ok(0),
-    };
-    let (length, format) = (image.backend.length(), image.node().driver_name());
-    let old = matches!(image.node().driver().info().specific, Some((_, options)) if options.get_str("compat") == Some("0.10"));
+    let measured = creation.measure(&graph, image.backend.length(), Some(&image.backend)).await;
     image.close().await?;
-    let measured = sized(layout.as_ref(), length, data?, &creation)?;
-    let bitmaps = (layout.is_some() && format == "qcow2" && !old).then_some(0);
-    Ok(Measured { bitmaps, ..measured })
-}
-
-const SECTOR: u64 = 512;
-
-/// Bytes of an entry of an L1 or L2 table.
-const ENTRY: u64 = 8;
-
-/// The largest L1 table that any program opens.
-const MAX_L1_BYTES: u64 = 32 << 20;
-
-/// Bytes of the units of an image that hold data.
-async fn data_of(backend: &Backend, unit: u64) -> Result<u64, BlockError> {
-    let (total, mut at, mut sum, mut counted) = (backend.length(), 0, 0, 0);
-    while at < total {
-        let status = backend.status(at, total - at).await?;
-        if status.data && !status.zero {
-            let start = (at - at % unit).max(counted);
-            let end = (at + status.len).next_multiple_of(unit);
-            sum += end.saturating_sub(start);
-            counted = end;
-        }
-        at += status.len;
-    }
-    Ok(sum)
-}
-
-fn sized(layout: Option<&Layout>, size: u64, data: u64, creation: &Creation) -> Result<Measured, Failure> {
-    let too_large = || Failure::new("The image size is too large (try using a larger cluster size)");
-    let size = size.checked_next_multiple_of(SECTOR).ok_or_else(too_large)?;
-    let Some(layout) = layout else { return Ok(Measured { required: size, full: size, bitmaps: None }) };
-    let size = size.checked_next_multiple_of(layout.cluster).ok_or_else(too_large)?;
-    let full = layout.full(size).ok_or_else(too_large)?;
-    let allocated = matches!(creation.text("preallocation"), Some("full" | "falloc"));
-    let data = if allocated { size } else { data };
-    Ok(Measured { required: full - size + data, full, bitmaps: None })
-}
-
-/// What decides how much metadata a qcow2 file has.
-struct Layout {
-    cluster: u64,
-    refcount_bits: u64,
-}
-
-impl Layout {
-    /// That of an image with options that `create` takes.
-    fn of(creation: &Creation) -> Layout {
-        let cluster = creation.number("cluster_size").unwrap_or(65536);
-        let refcount_bits = creation.number("refcount_bits").unwrap_or(16);
-        Layout { cluster, refcount_bits }
-    }
-
-    /// Bytes of a file that holds `size` bytes, all of them allocated; `None` if that is more than the format has
-    /// tables for.
-    fn full(&self, size: u64) -> Option<u64> {
-        let cluster = self.cluster;
-        let entries = (size / cluster).checked_next_multiple_of(cluster / ENTRY)?;
-        let l2 = entries.checked_mul(ENTRY)?;
-        let l1 = (l2 / cluster).checked_next_multiple_of(cluster / ENTRY)?.checked_mul(ENTRY)?;
-        if l1 > MAX_L1_BYTES {
-            return None;
-        }
-        let before = cluster.checked_add(l2)?.checked_add(l1)?.checked_add(size)?;
-        before.checked_add(self.refcounts(before / cluster)?.checked_mul(cluster)?)
-    }
-
-    /// Clusters of refcount blocks and table that count `clusters` others and themselves.
-    fn refcounts(&self, clusters: u64) -> Option<u64> {
-        let counts_a_block = self.cluster * 8 / self.refcount_bits;
-        let (mut own, mut last) = (0u64, u64::MAX);
-        while own != last {
-            last = own;
-            let blocks = clusters.checked_add(own)?.div_ceil(counts_a_block);
-            own = blocks + blocks.div_ceil(self.cluster / 8);
-        }
-        Some(own)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_qcow2_file_has_the_size_that_is_known() {
-        let full = |cluster, refcount_bits, size| Layout { cluster, refcount_bits }.full(size);
-        assert_eq!(full(65536, 16, 0), Some(196608));
-        assert_eq!(full(65536, 16, 1 << 30), Some(1074135040));
-        assert_eq!(full(65536, 16, 1 << 40), Some(1099679662080));
-        assert_eq!(full(512, 16, 10 << 30), Some(10951259648));
-        assert_eq!(full(2 << 20, 64, 10 << 40), Some(10995208552448));
-        assert_eq!(full(512, 1, 3 << 30), Some(3273156096));
-    }
-
-    #[test]
-    fn an_image_of_more_than_the_tables_can_hold_has_no_size() {
-        let full = |cluster, size| Layout { cluster, refcount_bits: 16 }.full(size);
-        assert!(full(512, 128 << 30).is_some());
-        assert_eq!(full(512, (128 << 30) + 512), None);
-        assert_eq!(full(65536, 1 << 56), None);
-    }
+    Ok(measured?)
 }

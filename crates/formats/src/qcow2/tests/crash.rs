@@ -52,9 +52,7 @@ fn checked(image: &[u8]) -> CheckReport {
 fn made(options: &[(&str, &str)]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let options = options.iter().fold(Options::new(), |all, (name, value)| all.with_str(name, value));
     cuts(7, &[], || async {
-        let opened = Opened::new(Path::new(PATH)).await;
-        create_in(&opened, 1 << 20, options).await.unwrap();
-        opened.close().await;
+        make(Path::new(PATH), 1 << 20, options).await.unwrap();
     })
 }
 

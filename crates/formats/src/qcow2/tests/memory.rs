@@ -28,10 +28,8 @@ fn machine() -> Sim {
     let machine = Sim::new(5);
     machine.world().put(PATH, &[]);
     machine.run(async {
-        let opened = Opened::new(Path::new(PATH)).await;
         let options = Options::new().with("cluster_size", Opt::Uint(CLUSTER));
-        create_in(&opened, 2 << 20, options).await.unwrap();
-        opened.close().await;
+        make(Path::new(PATH), 2 << 20, options).await.unwrap();
         let (graph, backend) = open(Options::new()).await;
         backend.write_zeroes(0, 2 << 20, block::Request::GUEST).await.unwrap();
         graph.detach(&backend).await.unwrap();

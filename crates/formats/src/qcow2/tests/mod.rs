@@ -9,7 +9,7 @@ mod memory;
 mod snapshots;
 
 use super::header::Header;
-use block::{CreateRequest, Graph, Node, Options, Policy, Registry};
+use block::{Graph, Node, Options, Policy, Registry};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -64,17 +64,13 @@ impl Opened {
 pub(super) fn create(path: &Path, size: u64, options: &[(&str, &str)]) -> block::Result<()> {
     std::fs::File::create(path).unwrap();
     let options = options.iter().fold(Options::new(), |all, (name, value)| all.with_str(name, value));
-    rt::block_on_control(async {
-        let opened = Opened::new(path).await;
-        let result = create_in(&opened, size, options).await;
-        opened.close().await;
-        result
-    })
+    rt::block_on_control(make(path, size, options))
 }
 
-/// Makes an image in an opened file.
-async fn create_in(opened: &Opened, size: u64, options: Options) -> block::Result<()> {
-    super::create::create(CreateRequest { file: opened.file.clone(), size, options }).await
+/// Makes an image.
+async fn make(path: &Path, size: u64, options: Options) -> block::Result<()> {
+    let graph = Graph::new(Registry::new(&[protocols::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()));
+    graph.create("qcow2", path.to_str().unwrap(), size, options).await
 }
 
 /// Reads an image's header.
