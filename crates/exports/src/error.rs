@@ -18,16 +18,16 @@ pub enum ExportError {
     /// There is no NBD server to add to.
     #[error("NBD server not running")]
     NotRunning,
-    /// What was to carry the export has ended while it was being made.
+    /// The server that was to carry the export stopped while the export was being made.
     #[error("the server of export '{0}' was stopped while the export was being made")]
     CutOff(String),
     /// The program ends.
     #[error("the program is ending")]
     Ending,
-    /// One server is enough.
+    /// There is only one server.
     #[error("NBD server already running")]
     AlreadyRunning,
-    /// An id that is none.
+    /// Not a valid id.
     #[error("Invalid block export id")]
     InvalidId,
     /// The id is another export's.
@@ -44,7 +44,7 @@ pub enum ExportError {
         /// The text.
         text: String,
     },
-    /// Offsets of NBD are used as signed numbers by too many.
+    /// Longer than a signed 64-bit number, as which many clients keep offsets.
     #[error("export '{name}' is {size} bytes large; NBD reaches only {}", ::nbd::limits::EXPORT_SIZE)]
     TooLarge {
         /// The export's name.
@@ -64,7 +64,7 @@ pub enum ExportError {
     /// Clients use it.
     #[error("export '{0}' still in use")]
     InUse(String),
-    /// The graph refuses.
+    /// The graph refused.
     #[error(transparent)]
     Block(#[from] BlockError),
 }

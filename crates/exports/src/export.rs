@@ -1,4 +1,4 @@
-//! What an export is, whatever it speaks: how one of a kind is made, and what whoever keeps it may ask of it.
+//! What an export is, whatever its protocol: how one of a kind is made, and what its owner may ask of it.
 use crate::error::ExportError;
 use crate::registry::ExportSpec;
 use block::{Backend, Perms, Share};
@@ -11,7 +11,7 @@ pub trait ExportKind: Send {
     /// The kind by the schema's name.
     fn name(&self) -> &'static str;
 
-    /// What the export needs of its node and shares there. As it is, clients may rely on the size.
+    /// Permissions on its node. The default does not share resizing: clients may rely on the size.
     fn perms(&self, writable: bool) -> Perms {
         if writable { Perms::WRITER } else { Perms { need: Share::READ, ..Perms::WRITER } }
     }
@@ -20,11 +20,12 @@ pub trait ExportKind: Send {
     fn check(&self, spec: &ExportSpec) -> Result<(), ExportError>;
 
     /// Starts to serve an entry of the node. Clients may come before it returns. After an error nothing is served.
-    fn start(self: Box<Self>, terms: Terms) -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>>;
+    fn start(self: Box<Self>, terms: ExportTerms)
+    -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>>;
 }
 
-/// What every kind of export is started with.
-pub struct Terms {
+/// What an export of any kind is started with.
+pub struct ExportTerms {
     /// What was asked for.
     pub spec: ExportSpec,
     /// The entry that serves it.
@@ -33,19 +34,19 @@ pub struct Terms {
 
 /// An export that is served.
 pub trait Export: Send + Sync {
-    /// Lets nobody in any more, if no client is in; whether that is so.
+    /// If no client is connected, lets no further one in; whether that is so.
     fn close_if_unused(&self) -> bool;
 
-    /// Lets nobody in any more, and sends those that are in away. Ends when their last request has. May be called
-    /// several times, also at once.
+    /// Lets no further client in and disconnects those there are. Returns when their last request has ended. May be called
+    /// several times, also concurrently.
     fn close(&self) -> BoxFuture<'_, ()>;
 
-    /// Whether what carries it (a server that several exports share) has ended, so that it serves nobody any more.
+    /// Whether the server that carries it has ended, so that it serves no client any more.
     fn is_cut_off(&self) -> bool {
         false
     }
 
-    /// Its node has another size now, in bytes. Only kinds that share resizing ([`ExportKind::perms`]) are told.
+    /// Its node has a new size, in bytes. Called only for kinds that share resizing ([`ExportKind::perms`]).
     fn resized(&self, size: u64) {
         let _ = size;
     }

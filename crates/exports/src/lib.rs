@@ -5,7 +5,7 @@
 //!                      └▶ NBD server ─▶ connections ─▶ Backend ─▶ node
 //! ```
 //!
-//! An export is an entry into the graph with a protocol before it. [`Exports`] keeps them by id, as the monitor
+//! An export is an entry into the graph with a protocol in front of it. [`Exports`] keeps them by id, as the monitor
 //! knows them; [`ExportKind`] and [`Export`] are what one of any kind is; [`nbd`] is the kind that speaks NBD.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,6 @@ pub mod nbd;
 mod registry;
 
 pub use error::ExportError;
-pub use export::{Export, ExportKind, Terms};
+pub use export::{Export, ExportKind, ExportTerms};
 pub use nbd::{NbdExportSpec, NbdKind, NbdOptions, NbdServer, NbdService, Offered, ServerOptions};
 pub use registry::{ExportInfo, ExportSpec, Exports, RemoveMode};

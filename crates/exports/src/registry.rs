@@ -1,15 +1,15 @@
-//! The exports of a program by id, whatever they speak.
+//! The exports of a program by id, whatever their protocol.
 //!
 //! ```text
 //! add ──▶ attach an entry to the node ──▶ start ──▶ [listed]
-//! remove ─▶ close: clients sent away, last request ended ─▶ flush ─▶ detach ─▶ [gone] ─▶ event
+//! remove ─▶ close: clients disconnected, last request ended ─▶ flush ─▶ detach ─▶ [gone] ─▶ event
 //! ```
 //!
-//! Laws: an export is listed until its node is let go, then its end is told once; an export that clients use is
+//! Laws: an export is listed until its node is released, then its end is reported once; an export that clients use is
 //! removed only when asked to be ([`RemoveMode::Hard`]).
 
 use crate::error::ExportError;
-use crate::export::{Export, ExportKind, Terms};
+use crate::export::{Export, ExportKind, ExportTerms};
 use block::{Backend, BackendRequest, Graph, Iothread, Share};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use rt::Target;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
-/// What is asked of an export of any kind.
+/// Options of an export of any kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportSpec {
     /// Names it in later commands: a letter, then letters, digits, `-`, `.`, `_`.
@@ -38,7 +38,7 @@ pub struct ExportSpec {
 pub struct ExportInfo {
     /// Its id.
     pub id: String,
-    /// What it speaks, by the schema's name.
+    /// Its kind, by the schema's name.
     pub kind: &'static str,
     /// The node it leads to now.
     pub node_name: String,
@@ -72,7 +72,7 @@ struct Inner {
 struct State {
     /// Newest first, as they are listed.
     exports: Vec<Entry>,
-    /// The program ends: nothing new is made.
+    /// The program is ending: no export is made any more.
     ending: bool,
 }
 
@@ -82,8 +82,8 @@ struct Entry {
     live: Option<Arc<Live>>,
 }
 
-/// An export that has been made. Whoever ends it, or waits for its end, holds this and not its id, which may be another
-/// one's by then.
+/// An export that has been made. Who ends it, or waits for its end, holds this and not its id, which may belong to another
+/// export by then.
 struct Live {
     id: String,
     kind: &'static str,
@@ -96,7 +96,7 @@ struct Live {
 }
 
 impl Exports {
-    /// No exports yet. `deleted` is told the id of each that has gone.
+    /// No exports yet. `deleted` is called with the id of each that is gone.
     pub fn new(graph: Graph, deleted: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let deleted = Box::new(deleted);
         Self(Arc::new(Inner { graph, deleted, state: Mutex::default(), gone: Event::new() }))
@@ -121,7 +121,7 @@ impl Exports {
             let backend = self.0.graph.attach(request).await?;
             let started = self.0.start(spec, Box::new(kind), &backend, iothread).await;
             if started.is_err() {
-                // Nothing was written through it: there is nothing whose loss the error could tell.
+                // Nothing was written through it, so an error here loses nothing.
                 let _ = self.0.graph.detach(&backend).await;
             }
             started
@@ -133,7 +133,7 @@ impl Exports {
         made
     }
 
-    /// Begins to remove an export; it is gone when its end is told.
+    /// Begins to remove an export; it is gone when its end is reported.
     pub fn remove(&self, id: &str, mode: RemoveMode) -> Result<(), ExportError> {
         let live = self.0.live(id).ok_or_else(|| ExportError::NotFound(id.to_owned()))?;
         if mode == RemoveMode::Safe && !live.export.close_if_unused() {
@@ -143,20 +143,20 @@ impl Exports {
         Ok(())
     }
 
-    /// Ends when the exports that have these ids now are gone.
+    /// Returns when the exports that have these ids now are gone.
     pub async fn wait_gone(&self, ids: &[String]) {
         let exports: Vec<_> = ids.iter().filter_map(|id| self.0.live(id)).collect();
         self.0.wait_gone(&exports).await;
     }
 
-    /// Removes those exports that nobody can reach any more, because what carried them has ended.
+    /// Removes the exports whose server has ended.
     pub async fn end_cut_off(&self) {
         let mut cut_off = self.0.state.lock().live();
         cut_off.retain(|live| live.export.is_cut_off());
         self.0.end(&cut_off).await;
     }
 
-    /// Removes all exports: the program ends, and nothing new is made from now on.
+    /// Removes all exports, and makes none from now on: the program is ending.
     pub async fn close_all(&self) {
         let left = {
             let mut state = self.0.state.lock();
@@ -191,7 +191,7 @@ impl State {
 }
 
 impl Inner {
-    /// Takes the id, so that no other export of it is made meanwhile.
+    /// Reserves the id while the export is made.
     fn reserve(&self, id: &str) -> Result<(), ExportError> {
         let mut state = self.state.lock();
         if state.ending {
@@ -222,7 +222,7 @@ impl Inner {
     ) -> Result<(), ExportError> {
         let (id, name, writable) = (spec.id.clone(), kind.name(), spec.writable);
         let shares_resizing = kind.perms(writable).share.has(Share::RESIZE);
-        let export = kind.start(Terms { spec, backend: backend.clone() }).await?;
+        let export = kind.start(ExportTerms { spec, backend: backend.clone() }).await?;
         if shares_resizing {
             let told = Arc::downgrade(&export);
             backend.on_resize(move |size| {
@@ -252,8 +252,8 @@ impl Inner {
         self.graph.objects().hold(id).map_err(|_| ExportError::NoIothread(id.to_owned()))
     }
 
-    /// Lists an export that has been started, unless its time is over already. What ends a server marks it first and
-    /// looks through the list then: an export is either refused here or found there.
+    /// Lists an export that has been started, unless its server or the program is ending. Both are marked as ending before
+    /// the list is searched: an export is either refused here or found there.
     fn list(&self, live: &Arc<Live>) -> Result<(), ExportError> {
         let mut state = self.state.lock();
         if state.ending {
@@ -268,7 +268,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Starts the end of an export, unless it has begun already.
+    /// Begins to end an export, unless that has begun already.
     fn begin_close(self: &Arc<Self>, live: &Arc<Live>) {
         if live.shutting_down.swap(true, AcqRel) {
             return;
@@ -281,7 +281,7 @@ impl Inner {
         rt::spawn_on(Target::Control, close).detach();
     }
 
-    /// The last requests have ended: makes what they wrote durable and lets go of the node.
+    /// After the last request: makes what was written durable and releases the node.
     async fn close(&self, live: &Live) {
         let id = live.id.as_str();
         if live.writable

@@ -1,8 +1,8 @@
-//! What jobs tell, in the schema's own events, and to whom.
+//! Where the events of jobs go, in the schema's own types.
 
-/// Who hears of jobs. Called under the job's lock, so that events come in the order things happened: it must only
-/// queue them.
-pub trait Sink: Send + Sync {
+/// Receives the events of jobs. Called under the job's lock, so that events come in the order of what happened: it must
+/// only queue them.
+pub trait EventSink: Send + Sync {
     /// Takes an event.
     fn tell(&self, event: api::Event);
 }

@@ -28,9 +28,9 @@ pub struct Group(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     members: Vec<Weak<Job>>,
-    /// Members that have come so far, by step.
+    /// How many members have reached each step.
     arrived: [usize; 2],
-    /// Nobody joins any more.
+    /// No more members join.
     closed: bool,
 }
 
@@ -54,7 +54,7 @@ impl Group {
         self.0.lock().members.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// A member has come to a step.
+    /// A member has reached a step.
     pub(crate) fn arrive(&self, step: Step) {
         if let Some(arrived) = self.0.lock().arrived.get_mut(step as usize) {
             *arrived += 1;
@@ -62,13 +62,13 @@ impl Group {
         self.members().iter().for_each(|job| job.wake());
     }
 
-    /// Whether all members have come to a step.
+    /// Whether all members have reached a step.
     pub(crate) fn are_all_at(&self, step: Step) -> bool {
         let state = self.0.lock();
         state.closed && state.arrived.get(step as usize) == Some(&state.members.len())
     }
 
-    /// Whether a member waits to be told to take effect: then all do.
+    /// Whether a member waits for `finalize`: then all do.
     pub(crate) fn waits_for_finalize(&self) -> bool {
         self.members().iter().any(|job| !job.auto_finalize())
     }

@@ -1,8 +1,8 @@
-//! One job: its status, its progress, what its user asked of it, and how its work meets that.
+//! One job: its status, its progress, what its user asked of it, and how its work is driven.
 //!
-//! A verb only changes what is asked for; the job's own task changes the status at its next pause point. So a status
-//! is never ahead of what the work really does.
-use crate::event::Sink;
+//! A verb only records a request; the job's own task changes the status at its next pause point. So a status never
+//! claims what the work has not done yet.
+use crate::event::EventSink;
 use crate::group::{Group, Step};
 use crate::register::{JobError, JobRequest};
 use crate::speed::Speed;
@@ -24,12 +24,12 @@ use std::time::Duration;
 /// How long a job that ignores errors waits before it tries the same request again.
 const RETRY_NS: u64 = 100_000_000;
 
-/// What to do about this error.
+/// What the policy says to do about this error.
 fn action(on_error: BlockdevOnError, error: &BlockError) -> BlockErrorAction {
     match on_error {
         BlockdevOnError::Report => BlockErrorAction::Report,
         BlockdevOnError::Ignore => BlockErrorAction::Ignore,
-        // A job has no device whose own setting could say.
+        // `auto` means the device's own setting; a job has no device.
         BlockdevOnError::Enospc | BlockdevOnError::Auto if error.kind() != ErrorKind::NoSpace => {
             BlockErrorAction::Report
         }
@@ -70,9 +70,9 @@ pub struct Job {
     auto_finalize: bool,
     auto_dismiss: bool,
     group: Group,
-    sink: Arc<dyn Sink>,
+    sink: Arc<dyn EventSink>,
     state: Mutex<State>,
-    /// Something was asked for, or the status changed, or the group has come further.
+    /// Notified when something was asked for, the status changed, or the group reached a step.
     changed: Event,
     offset: AtomicU64,
     len: AtomicU64,
@@ -82,7 +82,7 @@ pub struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(request: JobRequest, sink: Arc<dyn Sink>) -> Arc<Self> {
+    pub(crate) fn new(request: JobRequest, sink: Arc<dyn EventSink>) -> Arc<Self> {
         let JobRequest { id, kind, speed, on_error, auto_finalize, auto_dismiss, group } = request;
         let alone = group.is_none();
         let job = Arc::new(Self {
@@ -124,12 +124,12 @@ impl Job {
         &self.id
     }
 
-    /// Where it is.
+    /// Its status.
     pub fn status(&self) -> JobStatus {
         self.state.lock().status
     }
 
-    /// Source and target are in step.
+    /// Source and target are in sync.
     pub fn is_ready(&self) -> bool {
         self.state.lock().in_step()
     }
@@ -186,7 +186,7 @@ impl Job {
 
     // ---- verbs ----
 
-    /// Asks for something, if the present status accepts it.
+    /// Records a request, if the present status accepts it.
     fn ask(
         &self,
         verb: Verb,
@@ -218,7 +218,7 @@ impl Job {
         })
     }
 
-    /// Lets it go on, and clears what it stopped for.
+    /// Lets it go on, and clears the error that it stopped for.
     pub fn resume(&self) -> Result<(), JobError> {
         if !self.state.lock().paused {
             return Err(JobError::NotPaused);
@@ -230,7 +230,7 @@ impl Job {
         })
     }
 
-    /// Asks it to end. In the ready status a cancel without `force` ends it in place, in step but not switched over.
+    /// Asks it to end. In the ready status a cancel without `force` ends it in place: in sync, but not switched over.
     pub fn cancel(&self, force: bool) -> Result<(), JobError> {
         self.ask(Verb::Cancel, |state| {
             if state.paused && !force {
@@ -278,12 +278,12 @@ impl Job {
         self.wake();
     }
 
-    /// Has it look again at what it waits for.
+    /// Wakes it, to look again at what it waits for.
     pub(crate) fn wake(&self) {
         self.changed.notify(usize::MAX.additional());
     }
 
-    /// Forgets it; the register takes it off its list.
+    /// Dismisses it: the register takes it off its list.
     pub(crate) fn dismiss(&self) -> Result<(), JobError> {
         self.ask(Verb::Dismiss, |state| {
             self.enter(state, JobStatus::Null);
@@ -317,7 +317,7 @@ impl Job {
 
     // ---- for the work ----
 
-    /// Takes a pause that was asked for, as long as it lasts. An error tells that the job was cancelled.
+    /// A pause point: waits while the job is paused. An error if it was cancelled.
     pub async fn pause_point(&self) -> Result<()> {
         while let Some(listener) = self.pause_or_go()? {
             listener.await;
@@ -359,7 +359,7 @@ impl Job {
         self.state.lock().busy = true;
     }
 
-    /// Source and target are in step.
+    /// Source and target are in sync.
     pub fn ready(&self) {
         let mut state = self.state.lock();
         if state.status == JobStatus::Running {
@@ -374,7 +374,7 @@ impl Job {
         }
     }
 
-    /// Whether a ready job was asked to end, one way or the other.
+    /// Whether a ready job was asked to complete or to end in place.
     pub fn shall_end(&self) -> bool {
         let state = self.state.lock();
         state.complete || state.cancel != Cancel::No
@@ -385,12 +385,12 @@ impl Job {
         self.state.lock().cancel == Cancel::Soft
     }
 
-    /// Tells how many bytes there are to do.
+    /// Sets the total number of bytes.
     pub fn set_len(&self, bytes: u64) {
         self.len.store(bytes, Relaxed);
     }
 
-    /// Tells how many bytes are left to do beside those done.
+    /// Sets how many bytes are left beside those done.
     pub fn set_remaining(&self, bytes: u64) {
         self.len.store(self.offset.load(Relaxed).saturating_add(bytes), Relaxed);
     }
@@ -400,7 +400,7 @@ impl Job {
         self.speed.wait_ns(now).max(self.retry_at_ns.load(Relaxed).saturating_sub(now))
     }
 
-    /// Requests of it that failed so far.
+    /// How many of its requests have failed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
     }
@@ -433,7 +433,7 @@ impl Job {
 
     // ---- driving ----
 
-    /// Runs the work from its start to the job's end. The caller has told everybody that it is created.
+    /// Runs the work from its start to the job's end. The caller has reported its creation.
     pub(crate) async fn drive(self: Arc<Self>, work: Box<dyn Work>) {
         let result = self.work_through(work.as_ref()).await;
         self.state.lock().busy = false;
@@ -445,16 +445,16 @@ impl Job {
         } else {
             work.commit().await;
         }
-        // Whatever this says, the result has taken effect or has not: a job that moved its users and then could not close
-        // what they left must not be told as failed.
+        // The result has taken effect or has not, whatever this returns: a job that moved its users and then could not close
+        // the old node has not failed.
         if let Err(e) = work.end().await {
-            tracing::warn!(job = %self.id, error = %e, "what the job held could not be given back without a fault");
+            tracing::warn!(job = %self.id, error = %e, "releasing the job's nodes failed");
         }
         drop(work);
         self.conclude(result);
     }
 
-    /// Starts: from here on it is at work.
+    /// Starts: from here on it runs.
     pub(crate) fn start(&self) {
         let mut state = self.state.lock();
         state.busy = true;
@@ -469,7 +469,7 @@ impl Job {
             state.busy = false;
             self.enter(&mut state, JobStatus::Waiting);
         }
-        self.meet(Step::Waiting).await;
+        self.reach(Step::Waiting).await;
         self.pause_point().await?;
         {
             let mut state = self.state.lock();
@@ -485,14 +485,14 @@ impl Job {
         self.pause_point().await?;
         self.state.lock().busy = true;
         work.prepare(self).await?;
-        if self.meet(Step::Prepared).await {
+        if self.reach(Step::Prepared).await {
             return Ok(());
         }
         self.pause_point().await
     }
 
-    /// Waits until all jobs of the group have come to a step, and tells whether they have: a cancel ends the wait too.
-    async fn meet(&self, step: Step) -> bool {
+    /// Waits until all jobs of the group have reached a step; `false` if a cancel ended the wait.
+    async fn reach(&self, step: Step) -> bool {
         self.group.arrive(step);
         self.wait_until(|state| self.group.are_all_at(step) || state.cancel == Cancel::Hard).await;
         self.group.are_all_at(step)

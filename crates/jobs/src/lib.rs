@@ -1,14 +1,14 @@
 //! Background jobs: one state machine, the register of jobs, and the jobs themselves.
 //!
 //! ```text
-//!   monitor ──verbs──▶ Jobs ─▶ Job ── state · progress · speed · error policy ──events──▶ Sink
+//!   monitor ──verbs──▶ Jobs ─▶ Job ── state · progress · speed · error policy ──events──▶ EventSink
 //!                               │ drives
 //!                               ▼
 //!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit::{active, intermediate}
 //! ```
 //!
 //! Laws:
-//! - every change of a job's status is one of [`may_become`], is told to the sink, and nothing happens to a
+//! - every change of a job's status is one of [`may_become`], is reported to the sink, and nothing happens to a
 //!   job whose status does not accept the verb ([`Verb::accepted_in`]);
 //! - work awaits its job's pause points and I/O, nothing else;
 //! - what a job changed takes effect in `prepare` or `commit`, together with the other jobs of its [`Group`]; the event of
@@ -25,7 +25,7 @@ mod state;
 mod work;
 
 pub use commit::{CommitError, commit};
-pub use event::Sink;
+pub use event::EventSink;
 pub use group::Group;
 pub use job::Job;
 pub use register::{JobError, JobRequest, Jobs};

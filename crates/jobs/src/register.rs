@@ -1,5 +1,5 @@
 //! The register: all jobs by name, and what can be asked of them.
-use crate::event::Sink;
+use crate::event::EventSink;
 use crate::group::Group;
 use crate::job::Job;
 use crate::state::Verb;
@@ -44,10 +44,10 @@ pub enum JobError {
     /// It is ending another way already.
     #[error("The active block job '{0}' cannot be completed")]
     CannotComplete(String),
-    /// A rate limit below none.
+    /// A negative rate limit.
     #[error("Parameter 'speed' expects a non-negative value")]
     NegativeSpeed,
-    /// A name that is none.
+    /// Not a valid name.
     #[error("Invalid job ID '{0}'")]
     InvalidId(String),
     /// The name of another job.
@@ -58,7 +58,7 @@ pub enum JobError {
     TooMany,
 }
 
-/// A job to be.
+/// What a new job is made from.
 pub struct JobRequest {
     /// Its name: letters, digits, `-`, `.`, `_`, a letter first.
     pub id: String,
@@ -68,9 +68,9 @@ pub struct JobRequest {
     pub speed: u64,
     /// What it does when a request fails.
     pub on_error: BlockdevOnError,
-    /// Its result takes effect without being asked for.
+    /// Its result takes effect without `finalize`.
     pub auto_finalize: bool,
-    /// It is forgotten without being asked to.
+    /// It is dismissed by itself when it has ended.
     pub auto_dismiss: bool,
     /// Takes effect together with the jobs of this group; alone without one.
     pub group: Option<Group>,
@@ -82,15 +82,15 @@ pub struct Jobs(Arc<Inner>);
 
 struct Inner {
     jobs: Mutex<Vec<Arc<Job>>>,
-    sink: Arc<dyn Sink>,
+    sink: Arc<dyn EventSink>,
 }
 
-/// Hands events on, and takes jobs that are gone off the list.
+/// Passes events on, and takes dismissed jobs off the list.
 struct Listed {
     inner: std::sync::Weak<Inner>,
 }
 
-impl Sink for Listed {
+impl EventSink for Listed {
     fn tell(&self, event: api::Event) {
         let Some(inner) = self.inner.upgrade() else { return };
         if let api::Event::JobStatusChange(JobStatusChange { id, status: JobStatus::Null }) = &event {
@@ -102,7 +102,7 @@ impl Sink for Listed {
 
 impl Jobs {
     /// No jobs; events go to `sink`.
-    pub fn new(sink: Arc<dyn Sink>) -> Self {
+    pub fn new(sink: Arc<dyn EventSink>) -> Self {
         Self(Arc::new(Inner { jobs: Mutex::default(), sink }))
     }
 
@@ -116,12 +116,12 @@ impl Jobs {
         self.0.jobs.lock().iter().find(|j| j.id() == id).cloned()
     }
 
-    /// The job of this name, in the words of the verbs of all jobs.
+    /// The job of this name; the error is that of `job-*` commands.
     pub fn need(&self, id: &str) -> Result<Arc<Job>, JobError> {
         self.find(id).ok_or(JobError::NoJob)
     }
 
-    /// The job of this name, in the words of the verbs of block jobs.
+    /// The job of this name; the error is that of `block-job-*` commands.
     pub fn need_block_job(&self, id: &str) -> Result<Arc<Job>, JobError> {
         self.find(id).ok_or_else(|| JobError::NoBlockJob(id.to_owned()))
     }
@@ -137,7 +137,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// Makes a job and sets it to work. When the job can't be made, the work is ended.
+    /// Makes a job and runs it. If the job can't be made, the work is ended.
     pub async fn start(&self, request: JobRequest, work: Box<dyn Work>) -> Result<Arc<Job>, JobError> {
         match self.add(request) {
             Ok(job) => {
@@ -179,12 +179,12 @@ impl Jobs {
         Ok(())
     }
 
-    /// Forgets a job that has ended.
+    /// Dismisses a job that has ended.
     pub fn dismiss(&self, id: &str) -> Result<(), JobError> {
         self.need(id)?.dismiss()
     }
 
-    /// Cancels all jobs and waits for their ends: for whoever closes the graph.
+    /// Cancels all jobs and waits for their ends: before the graph is closed.
     pub async fn cancel_all(&self) {
         let jobs = self.all();
         for job in &jobs {

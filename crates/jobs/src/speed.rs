@@ -1,8 +1,8 @@
-//! The rate limit of a job: a bucket of bytes that may go into debt, so that a piece larger than the bucket passes
-//! and is paid for afterwards.
+//! The rate limit of a job: a leaky bucket whose level may go negative, so that a piece larger than the bucket passes
+//! and the job waits afterwards.
 use parking_lot::Mutex;
 
-/// The bucket holds what this time brings in: short bursts pass, the average holds.
+/// Capacity of the bucket as a time: bursts up to it pass, the average rate holds.
 const BURST_NS: u64 = 100_000_000;
 
 /// A rate limit that can be changed at any time.
@@ -21,7 +21,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Lets time pay for the debt.
+    /// Credits the time that has passed.
     fn settle(&mut self, now_ns: u64) {
         let passed = now_ns.saturating_sub(self.at_ns);
         self.debt_ns = self.debt_ns.saturating_sub(passed);
@@ -35,7 +35,7 @@ impl Speed {
         self.bucket.lock().rate
     }
 
-    /// Sets the limit; what was used under the old one is forgiven.
+    /// Sets the limit; the level starts anew.
     pub(crate) fn set(&self, rate: u64, now_ns: u64) {
         *self.bucket.lock() = Bucket { rate, debt_ns: 0, at_ns: now_ns };
     }
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_waits_and_a_new_limit_forgives_the_old_debt() {
+    fn without_a_limit_nothing_waits_and_a_new_limit_starts_anew() {
         let speed = Speed::default();
         speed.take(u64::MAX, 0);
         assert_eq!(speed.wait_ns(0), 0);

@@ -10,10 +10,10 @@ use rt::BoxFuture;
 ///                 └─ one of them failed, or was cancelled ─▶ abort ┘
 /// ```
 ///
-/// `run` and `prepare` end early with an error when the job is cancelled (their pause points tell). `end` comes once,
+/// `run` and `prepare` end early with an error when the job is cancelled (their pause points return it). `end` comes once,
 /// whatever went before.
 pub trait Work: Send + Sync {
-    /// The long part. When it returns, nothing has taken effect yet that a cancel could not leave as it is.
+    /// The long part. What it has done when it returns may stay as it is after a cancel, or is undone by `abort`.
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>>;
 
     /// Everything about the result that can fail. A job that is alone may let it take effect here, all of it durable
@@ -25,11 +25,11 @@ pub trait Work: Send + Sync {
         Box::pin(async {})
     }
 
-    /// Takes back what was done: the job, or another of its group, failed or was cancelled.
+    /// Undoes what was done: the job, or another of its group, failed or was cancelled.
     fn abort(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
-    /// Gives back what the job held. A failure is a warning: the result is what went before.
+    /// Releases what the job held. A failure is only a warning: it does not change the job's result.
     fn end(&self) -> BoxFuture<'_, Result<()>>;
 }

@@ -4,7 +4,7 @@ use crate::wire::MessageLayout;
 use api::{BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, IoOperationType};
 use block::{BlockError, ErrorKind, Node};
 use futures_util::future::join_all;
-use jobs::Sink;
+use jobs::EventSink;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -79,7 +79,7 @@ pub(crate) fn int(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-impl Sink for Events {
+impl EventSink for Events {
     fn tell(&self, event: api::Event) {
         self.emit(&event);
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 
 use api::{BlockCommitArguments, BlockJobCompleted, Event, JobStatus};
 use block::{Flags, Node, Request};
-use jobs::{Jobs, Sink};
+use jobs::{EventSink, Jobs};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Rng, Sim};
 use testkit::crash::flatten;
@@ -23,7 +23,7 @@ const SECTOR: u64 = 512;
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);
 
-impl Sink for Ear {
+impl EventSink for Ear {
     fn tell(&self, event: Event) {
         if let Event::BlockJobCompleted(BlockJobCompleted { error: Some(error), .. }) = event {
             self.0.lock().push(error);

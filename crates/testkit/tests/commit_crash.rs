@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::{BlockCommitArguments, BlockJobCompleted, Event, JobStatus};
 use block::{BlockError, Result};
-use jobs::{Jobs, Sink};
+use jobs::{EventSink, Jobs};
 use rt::BoxFuture;
 use sim::{Config, Disk, Rng, World};
 use testkit::crash::{CrashTest, flatten, inspect_qcow2, run_seeds};
@@ -19,7 +19,7 @@ const COMPLETED: &str = "/completed";
 /// Hears of the job, and leaves the mark.
 struct Ear(World);
 
-impl Sink for Ear {
+impl EventSink for Ear {
     fn tell(&self, event: Event) {
         if matches!(event, Event::BlockJobCompleted(BlockJobCompleted { error: None, .. })) {
             self.0.put(COMPLETED, b"told");

@@ -9,7 +9,7 @@ use block::{
     Backend, BackendRequest, BlockError, Common, Graph, Node, Opt, Options, Perms, Policy, Registry, Repair,
     Result,
 };
-use jobs::{Jobs, Sink};
+use jobs::{EventSink, Jobs};
 use rt::{Buf, BufMut, Target};
 use sim::{Config, Disk, Rng, Sim, World};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ struct Stage {
 #[derive(Default)]
 struct Ends(AtomicUsize);
 
-impl Sink for Ends {
+impl EventSink for Ends {
     fn tell(&self, event: Event) {
         if matches!(event, Event::BlockJobCompleted(_) | Event::BlockJobCancelled(_)) {
             self.0.fetch_add(1, Relaxed);

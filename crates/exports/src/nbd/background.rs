@@ -1,10 +1,10 @@
-//! Requests of one connection that could not be answered at once: tasks that leave their replies here.
+//! Requests of one connection that could not be answered inline: tasks that put their replies here.
 //!
 //! ```text
 //! connection ──begin(cost)──▶ task ──finish──▶ done ──wake──▶ connection ──▶ output
 //! ```
 //!
-//! Law: whatever becomes of a task, it leaves a reply: one that panics leaves `EIO`.
+//! Law: every task ends with a reply, one that panics with `EIO`.
 //!
 //! Bounds: [`REQUESTS`] tasks; their buffers together at most the server's bytes in flight for one client, except
 //! that one request is always admitted.
@@ -92,7 +92,7 @@ impl Background {
     }
 }
 
-/// A request's place among those that are served in the background.
+/// The admission of a request that is served in the background.
 pub(super) struct Task {
     background: Arc<Background>,
     pub request: Request,
@@ -102,12 +102,12 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Somebody may still wait for the reply.
+    /// The client waits for the reply.
     pub fn is_wanted(&self) -> bool {
         self.background.stream.is_open()
     }
 
-    /// Leaves the reply. Its bytes are the output's from then on, which stops reading at a bound of its own.
+    /// Puts the reply down. Its bytes count for the output from then on, which has a bound of its own.
     pub fn finish(mut self, reply: Reply) {
         self.leave(reply);
     }
@@ -115,7 +115,7 @@ impl Task {
     fn leave(&mut self, reply: Reply) {
         let background = &self.background;
         self.finished = true;
-        // All of it under the lock: whoever takes the reply, or asks whether all are idle, finds the place free.
+        // All of it under the lock: who takes the reply, or asks whether there are tasks, must see that this one has ended.
         let mut done = background.done.lock();
         done.push_back(reply);
         background.bytes.fetch_sub(self.cost, Ordering::AcqRel);
@@ -129,7 +129,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.finished {
-            let words = "the request was abandoned";
+            let words = "the request failed without an answer";
             let reply = Reply::error(&self.request, self.headers, ErrorCode::EIO, words);
             self.leave(reply);
         }

@@ -56,7 +56,7 @@ impl Connection {
 
     async fn negotiate(&self, input: &mut Input) -> Result<Option<Session<Arc<NbdExport>>>, Failed> {
         match self.shelf.options.handshake_deadline {
-            // Dropped at the deadline it leaves nothing behind: only this connection's own buffers.
+            // It may be dropped at the deadline: it holds only this connection's own buffers.
             Some(deadline) => rt::timeout(deadline, self.handshake(input)).await?,
             None => self.handshake(input).await,
         }
@@ -73,7 +73,7 @@ impl Connection {
             }
             input.received(n);
             while !input.window().is_empty() {
-                // A flood of options need never wait: others and the deadline must have their turn all the same.
+                // A flood of options may be answered without ever waiting: other tasks and the deadline need their turn.
                 rt::cooperate().await;
                 out.clear();
                 let (taken, step) = handshake.advance(input.window(), &*self.shelf, &mut out)?;
@@ -94,7 +94,7 @@ impl Drop for Connection {
         if self.negotiated {
             self.shelf.served.store(true, Ordering::Release);
         }
-        // Whoever still holds the stream (a close that is under way) must not keep the client waiting.
+        // A close that is under way may still hold the stream: the client must not wait for that.
         let _ = self.stream.shutdown();
         self.shelf.connections.lock().retain(|stream| !Arc::ptr_eq(stream, &self.stream));
         self.shelf.changed.notify(usize::MAX.additional());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct NbdExportSpec {
     /// The name by which clients ask for it; may be empty.
     pub name: String,
-    /// For people; may be empty.
+    /// Description for people; may be empty.
     pub description: String,
     /// The entry that serves it.
     pub backend: Arc<Backend>,
@@ -20,9 +20,9 @@ pub struct NbdExportSpec {
     pub writable: bool,
     /// Each write is durable before it is acknowledged.
     pub writethrough: bool,
-    /// Smallest length and alignment in bytes that clients are told: a power of two, at most 64 KiB.
+    /// Minimum block size that clients are told, in bytes: a power of two, at most 64 KiB.
     pub minimum_block: u32,
-    /// Several connections of one client see each other's writes: true unless only one is allowed.
+    /// Several connections of one client see each other's writes (multi-conn): true unless only one is allowed.
     pub multi_conn: bool,
 }
 
@@ -101,7 +101,7 @@ impl NbdExport {
         self.clients.lock().streams.len()
     }
 
-    /// Lets nobody in any more, if nobody is in; whether that is so.
+    /// If no client is connected, lets no further one in; whether that is so.
     pub fn close_if_unused(&self) -> bool {
         let mut clients = self.clients.lock();
         clients.closing |= clients.streams.is_empty();

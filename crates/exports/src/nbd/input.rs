@@ -4,7 +4,7 @@
 //! │ taken │ start ─ window ─ end │ room ▷ next recv │
 //! ```
 //!
-//! A connection that has nothing in it holds no block.
+//! An empty input holds no block.
 
 use rt::BufMut;
 

@@ -91,7 +91,7 @@ impl NbdServer {
         listened.map_err(|error| ExportError::Listen { address: address.clone(), error })
     }
 
-    /// Starts to accept clients. There is nothing for them yet: see [`NbdServer::add`].
+    /// Starts to accept clients. It has no exports yet: see [`NbdServer::add`].
     pub fn start(listeners: Vec<Listener>, options: ServerOptions) -> Self {
         let shelf = Arc::new(Shelf {
             options,
@@ -109,8 +109,8 @@ impl NbdServer {
         Self { shelf, addresses }
     }
 
-    /// Lets nobody in until [`NbdServer::let_in`]: clients may connect, and wait. For a program that is not through
-    /// with its preparations, called before it yields to the accepting task.
+    /// Lets no client in until [`NbdServer::let_in`]: clients may connect, and wait. For a program that still prepares its
+    /// exports; called before it yields to the accepting task.
     pub fn hold(&self) {
         self.shelf.held.store(true, Ordering::Release);
     }
@@ -156,7 +156,7 @@ impl NbdServer {
         self.shelf.export(name).map_or(0, |export| export.client_count())
     }
 
-    /// Stops listening, disconnects everybody, and ends when the last request has. The exports are withdrawn.
+    /// Stops listening, withdraws the exports, disconnects all clients, and returns when the last request has ended.
     pub async fn stop(&self) {
         self.shelf.stopping.store(true, Ordering::Release);
         self.shelf.exports.write().clear();
@@ -165,7 +165,7 @@ impl NbdServer {
         self.shelf.wait_until(|shelf| shelf.connections.lock().is_empty()).await;
     }
 
-    /// Ends when a client that used an export has left and no other is there.
+    /// Returns when a client that used an export has left and no other is connected.
     pub async fn last_client_left(&self) {
         let left =
             |shelf: &Shelf| shelf.served.load(Ordering::Acquire) && shelf.connections.lock().is_empty();
@@ -173,8 +173,8 @@ impl NbdServer {
     }
 }
 
-/// An export as whoever offered it holds it. It knows its clients itself: they are waited for also when the server
-/// stops meanwhile, which forgets its exports at once and its clients only when they have left.
+/// An offered export, as held by its owner. It knows its clients itself: they are waited for also when the server, which
+/// forgets its exports when it stops, is gone.
 #[derive(Clone)]
 pub struct Offered {
     shelf: Arc<Shelf>,
@@ -196,15 +196,15 @@ impl Offered {
         self.shelf.stopping()
     }
 
-    /// Withdraws the export: no new client finds it, and those there are are disconnected. Ends when their last
-    /// request has.
+    /// Withdraws the export: no new client finds it, and those there are are disconnected. Returns when their last request
+    /// has ended.
     pub async fn withdraw(&self) {
         self.shelf.withdraw(&self.export);
         self.export.close().await;
     }
 }
 
-/// Refuses a name or description that the protocol can't carry.
+/// Refuses a name or description that is too long for the protocol.
 pub(crate) fn check_texts(name: &str, description: &str) -> Result<(), ExportError> {
     for (what, text) in [("export name", name), ("description", description)] {
         if text.len() > ::nbd::limits::STRING {
@@ -237,7 +237,7 @@ impl Shelf {
         }
     }
 
-    /// One more client may come in.
+    /// Whether one more client may connect.
     fn has_room(&self) -> bool {
         let most = self.options.max_connections;
         !self.held.load(Ordering::Acquire) && (most == 0 || self.connections.lock().len() < most)
@@ -281,7 +281,7 @@ async fn accept(shelf: Arc<Shelf>, listener: Listener) {
         let Some(accepted) = unless(changed, listener.accept()).await else { continue };
         match accepted {
             Ok(stream) => {
-                // Another listener's client may have taken the place meanwhile.
+                // A client of another listener may have been accepted meanwhile.
                 shelf.wait_until(|shelf| shelf.has_room() || shelf.stopping()).await;
                 if let Some(connection) = shelf.admit(stream) {
                     rt::spawn_on(Target::LeastLoaded, connection.run()).detach();

@@ -1,11 +1,11 @@
-//! Replies on their way to a client: data are read from the disk to right behind their header, and all that is
-//! ready leaves in one send.
+//! Replies that are to be sent to a client: data are read from the disk to right behind their header, and all that is
+//! ready is sent at once.
 //!
 //! ```text
 //! closed: │ reply .. │ large reply │ ─▶ open: │ sent │ reply · reply · reply │ space │
 //! ```
 //!
-//! A connection that has nothing in it holds no block.
+//! An empty output holds no block.
 
 use rt::net::Stream;
 use rt::{Buf, BufMut};

@@ -1,4 +1,4 @@
-//! Replies as bytes, however they came about.
+//! Replies as bytes.
 
 use ::nbd::{ErrorCode, Headers, ReplyTo, Request};
 use block::BlockError;
@@ -20,7 +20,7 @@ impl Reply {
         Self::Bytes(ReplyTo::new(request, headers).success().to_vec())
     }
 
-    /// A failure, with words where the connection can carry them.
+    /// A failure, with a message where the connection can carry one.
     pub fn error(request: &Request, headers: Headers, code: ErrorCode, words: &str) -> Self {
         let mut bytes = Vec::new();
         ReplyTo::new(request, headers).put_error(&mut bytes, code, words, None);
@@ -30,7 +30,7 @@ impl Reply {
     /// The failure that a backend reports.
     pub fn failed(request: &Request, headers: Headers, error: &BlockError) -> Self {
         let code = ErrorCode::from_errno(error.errno());
-        // Two values have a meaning of their own in the protocol, which an ordinary failure must not take on.
+        // Two error values mean something particular in the protocol; an ordinary failure must not be reported as one of them.
         let fast = request.flags.contains(::nbd::CommandFlags::FAST_ZERO);
         let code = match code {
             ErrorCode::ENOTSUP if !fast => ErrorCode::EINVAL,

@@ -1,7 +1,7 @@
 //! The one NBD server of a program, and exports through it.
 use super::{NbdExportSpec, NbdServer, Offered, ServerOptions, check_texts};
 use crate::error::ExportError;
-use crate::export::{Export, ExportKind, Terms};
+use crate::export::{Export, ExportKind, ExportTerms};
 use crate::registry::{ExportSpec, Exports};
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -15,7 +15,7 @@ pub struct NbdService(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     server: Option<Arc<NbdServer>>,
-    /// The program ends: no server is started.
+    /// The program is ending: no server is started any more.
     ending: bool,
 }
 
@@ -55,17 +55,17 @@ impl NbdService {
     /// Stops the server, if one runs: the program ends, and none is started from now on.
     pub async fn end(&self, exports: &Exports) {
         self.0.lock().ending = true;
-        // Somebody else may be about to stop it.
+        // Another session may be stopping it already.
         let _ = self.stop(exports).await;
     }
 
-    /// An export through the server that runs then.
+    /// The kind for an export through the server that runs when it is started.
     pub fn export(&self, options: NbdOptions) -> NbdKind {
         NbdKind { service: self.clone(), options }
     }
 }
 
-/// What only exports through NBD are asked.
+/// Options of exports through NBD.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NbdOptions {
     /// The name by which clients ask for it; that of the node without one.
@@ -104,9 +104,12 @@ impl ExportKind for NbdKind {
         Ok(())
     }
 
-    fn start(self: Box<Self>, terms: Terms) -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>> {
+    fn start(
+        self: Box<Self>,
+        terms: ExportTerms,
+    ) -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>> {
         Box::pin(async move {
-            let Terms { spec, backend } = terms;
+            let ExportTerms { spec, backend } = terms;
             let offered = self.server()?.add(NbdExportSpec {
                 name: self.name_of(&spec),
                 description: self.options.description.clone().unwrap_or_default(),

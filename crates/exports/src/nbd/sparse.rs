@@ -1,6 +1,6 @@
-//! Zeroes in the data of a read leave as holes: the client gets their length, and they never pass the socket.
+//! Zeroes in the data of a read are sent as holes: the client gets their length, not the bytes.
 //!
-//! Data are looked at once, in units of [`UNIT`]: one that is not zero is mostly known by a few of its bytes.
+//! Data are scanned once, in units of [`UNIT`]; a few bytes mostly show that a unit is not zero.
 //!
 //! Specification: "Structured reply types", `NBD_REPLY_TYPE_OFFSET_HOLE`; `NBD_CMD_FLAG_DF` forbids several chunks.
 
@@ -18,8 +18,9 @@ pub(super) fn allowed(request: &Request, headers: Headers) -> bool {
 /// The longest is that of extended headers.
 pub(super) const ROOM: usize = 44;
 
-/// Makes the reply of a read where its `length` bytes of data lie: in front of them is room for a header, behind them for
-/// [`ROOM`] bytes. Returns the length of the reply. What follows a hole moves up, for a chunk is shorter than a unit.
+/// Builds the reply of a read in place around its `length` bytes of data: in front of them is room for a header, behind
+/// them for [`ROOM`] bytes. Returns the length of the reply. What follows a hole moves forward, for a chunk is shorter than
+/// a unit.
 pub(super) fn arrange(request: &Request, headers: Headers, space: &mut [u8], length: usize) -> usize {
     let (reply, header) = (ReplyTo::new(request, headers), headers.data_len());
     let end = header + length;
@@ -57,7 +58,7 @@ pub(super) struct Run {
     pub len: usize,
     /// All of them are zero.
     pub hole: bool,
-    /// None follows.
+    /// It is the last one.
     pub last: bool,
 }
 

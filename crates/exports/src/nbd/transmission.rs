@@ -32,16 +32,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// Most requests served before other connections have their turn.
+/// Most requests served before other connections are.
 const TURN_REQUESTS: usize = 64;
-/// Most bytes moved before other connections have their turn.
+/// Most bytes moved before other connections are served.
 const TURN_BYTES: usize = 1 << 20;
 /// Longest read or write that is tried inline.
 const INLINE: usize = 1 << 20;
 /// Bytes of unsent replies at which no more requests are taken.
 const OUTPUT: usize = 1 << 20;
 
-/// Why a connection ended other than by the client's own word.
+/// Why a connection ended other than by NBD_CMD_DISC.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error(transparent)]
@@ -52,9 +52,9 @@ pub(super) enum Broken {
     Payload(u64),
 }
 
-/// What the front of the input turned out to be.
+/// What became of the front of the input.
 enum Next {
-    /// A request was served or handed on.
+    /// A request was served or passed on to the background.
     Served,
     /// More bytes are needed: so many in the window.
     Wants(usize),
@@ -71,7 +71,7 @@ enum Stop {
     Clogged,
     /// Too much is waiting in the background: its next reply makes room.
     Crowded,
-    /// It is the turn of others.
+    /// Other connections are to be served.
     TurnOver,
 }
 
@@ -79,7 +79,7 @@ enum Stop {
 enum Payload {
     /// Goes into a buffer of its own, of which so many bytes have come.
     Kept(BufMut, usize),
-    /// Is thrown away; so many bytes are still to come.
+    /// Is discarded; so many bytes are still to come.
     Refused(usize, ErrorCode),
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Transmission<'a> {
     payload: Option<(Request, Payload)>,
     /// Bytes the window needs before its first request can be taken.
     wants: usize,
-    /// The client has said its last word, or closed its direction.
+    /// The client has disconnected, or closed its sending direction.
     ended: bool,
     turn_requests: usize,
     turn_bytes: usize,
@@ -133,7 +133,7 @@ impl<'a> Transmission<'a> {
         let result = self.serve().await;
         // The requests hold the backend: the export may only be closed when they have ended.
         while !self.background.is_idle() {
-            // Nothing of the socket is waited for, so nothing of it can fail.
+            // The socket is not used any more, so it can't fail.
             let _ = self.wait(false, false).await;
             while self.background.next().is_some() {}
         }
@@ -164,7 +164,7 @@ impl<'a> Transmission<'a> {
         }
     }
 
-    /// Serves what is there, and tells why no more.
+    /// Serves the requests there are; why no more.
     fn take_turn(&mut self) -> Result<Stop, Broken> {
         while let Some(reply) = self.background.next() {
             self.reply(reply);
@@ -262,7 +262,7 @@ impl<'a> Transmission<'a> {
         }
         let whole = header + request.length as usize; // at most `longest`
         let Some(payload) = self.input.window().get(header..whole) else { return Ok(Next::Wants(whole)) };
-        // There is only one context so far: whoever names any names that one.
+        // There is only one context so far: a request that names any names that one.
         let Some((query, _)) = request.filtered(payload, &self.session.contexts) else {
             return self.refuse(request, ErrorCode::EINVAL);
         };
@@ -338,7 +338,7 @@ impl<'a> Transmission<'a> {
         Next::Served
     }
 
-    /// Hands a read on, of which `got` bytes lie in the output's unused space.
+    /// Passes a read on to the background, of which `got` bytes lie in the output's unused space.
     fn read_later(&mut self, request: &Request, got: usize) -> Next {
         let Some(task) = self.begin(request) else { return Next::Full };
         let header = self.headers.data_len();
@@ -444,7 +444,7 @@ impl<'a> Transmission<'a> {
         Next::Served
     }
 
-    /// Everything that is neither a read nor a write waits by its nature. `whole`: bytes of the request.
+    /// Everything that is neither a read nor a write is served in the background. `whole`: bytes of the request.
     fn other(&mut self, request: &Request, whole: usize) -> Next {
         let Some(task) = self.begin(request) else { return Next::Full };
         let backend = self.backend.clone();
@@ -459,7 +459,7 @@ impl<'a> Transmission<'a> {
         Next::Served
     }
 
-    /// A place in the background, if there is one.
+    /// Admission to the background, if there is room.
     fn begin(&self, request: &Request) -> Option<Task> {
         self.background.begin(request, self.headers, waiting::cost(request, self.headers))
     }
@@ -473,7 +473,7 @@ fn inline_write(backend: &Backend, through: bool, request: &Request, data: &[u8]
     backend.try_write(request.offset, data)
 }
 
-/// Words for a person whose request the rules refused.
+/// The message of a request that the rules refused.
 fn refusal(request: &Request, code: ErrorCode) -> &'static str {
     match (code, request.command) {
         (ErrorCode::EPERM, _) => "the export is read-only",

@@ -1,4 +1,4 @@
-//! Requests that wait: each a task of its own, which leaves its reply when it is through.
+//! Requests that wait: each a task of its own, which puts down its reply when it has ended.
 
 use super::background::Task;
 use super::reply::Reply;
@@ -15,8 +15,8 @@ const LEAD: usize = 4096;
 const EXTENTS: usize = 64 << 10;
 /// Most queries of the graph for one block status reply: extents of one kind count once, but cost as many.
 const QUERIES: usize = 64 << 10;
-/// Most bytes that zeroes or a trim change at once. Between such steps a request that nobody waits for any more is
-/// given up: one of 2^63 bytes must not keep an export from being closed.
+/// Most bytes that zeroes or a trim change at once. Between such steps a request whose connection is gone is given
+/// up: one of 2^63 bytes must not keep an export from being closed.
 const STEP: u64 = 4 << 30;
 /// Bytes read at a time to serve a cache request.
 const CACHE_PIECE: u64 = 1 << 20;
@@ -157,16 +157,16 @@ fn steps(request: &Request) -> impl Iterator<Item = (u64, u64)> + use<> {
     (0..length.div_ceil(STEP).max(1)).map(move |n| (offset + n * STEP, (length - n * STEP).min(STEP)))
 }
 
-/// Whether to go on with the step at `at`: the first one is worth no question.
+/// Whether to go on with the step at `at`; the first one always.
 fn still_wanted(task: &Task, at: u64) -> Result<()> {
     if at == task.request.offset || task.is_wanted() {
         Ok(())
     } else {
-        Err(BlockError::new(ErrorKind::Closed, "nobody waits for the request any more"))
+        Err(BlockError::new(ErrorKind::Closed, "the client of the request has left"))
     }
 }
 
-/// Reads the range and forgets it: whatever caches there are below have it then.
+/// Reads the range and discards the data: caches below have it then.
 async fn cache(task: &Task, backend: &Backend) -> Result<()> {
     let Request { offset, length, .. } = task.request;
     let mut buf = BufMut::with_len(length.min(CACHE_PIECE) as usize);
@@ -222,8 +222,8 @@ async fn extents(backend: &Backend, request: &Request, block: u64) -> Result<Vec
     Ok(extents)
 }
 
-/// The extent at `at`, at most `left` bytes of it. Of a block that is of several kinds only what holds for all of it is
-/// told.
+/// The extent at `at`, at most `left` bytes of it. Of a block with several kinds of bytes only what holds for all of them is
+/// reported.
 async fn next_extent(
     backend: &Backend,
     at: u64,

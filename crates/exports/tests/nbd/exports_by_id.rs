@@ -17,7 +17,7 @@ async fn refused(world: &World, spec: ExportSpec, options: NbdOptions) -> String
 }
 
 #[test]
-fn what_can_not_be_exported_is_refused_in_known_words() {
+fn what_can_not_be_exported_is_refused_with_the_messages_clients_know() {
     run(async |world| {
         world.disk(true).await;
         assert_eq!(refused(world, spec("e0", "disk"), NbdOptions::default()).await, "NBD server not running");
@@ -50,7 +50,7 @@ fn what_can_not_be_exported_is_refused_in_known_words() {
 }
 
 #[test]
-fn an_export_in_use_goes_only_when_asked_hard_and_its_end_is_told_once() {
+fn an_export_in_use_is_removed_only_in_hard_mode_and_its_end_is_reported_once() {
     run(async |world| {
         world.serve_disk().await;
         let mut client = world.client("disk").await;

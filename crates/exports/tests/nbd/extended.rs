@@ -30,7 +30,11 @@ fn code(outcome: Option<Outcome>) -> Option<ErrorCode> {
 
 async fn lives(client: &mut Client) {
     let read = client.request(Command::READ, 0, 512);
-    assert_eq!(code(answer(client, read, &[]).await), Some(ErrorCode::OK), "out of step");
+    assert_eq!(
+        code(answer(client, read, &[]).await),
+        Some(ErrorCode::OK),
+        "requests and replies are out of step"
+    );
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_payload_where_none_belongs_is_skipped_and_one_that_is_too_long_ends_the_con
 }
 
 #[test]
-fn a_write_that_forgets_to_announce_its_data_is_served() {
+fn a_write_without_the_payload_flag_is_served() {
     run(async |world| {
         world.serve_disk().await;
         let mut client = world.client("disk").await;
@@ -127,7 +131,7 @@ async fn serve_vast(world: &World, latency_ns: u64) -> std::sync::Arc<exports::N
 }
 
 #[test]
-fn what_brings_no_data_can_be_as_long_as_the_disk() {
+fn requests_without_data_can_be_as_long_as_the_disk() {
     run(async |world| {
         serve_vast(world, 0).await;
         let mut client = world.client("slow").await;
@@ -149,7 +153,7 @@ fn what_brings_no_data_can_be_as_long_as_the_disk() {
 }
 
 #[test]
-fn a_request_that_would_take_for_ever_does_not_keep_the_server_from_stopping() {
+fn a_server_stops_although_a_request_would_take_for_ever() {
     for command in [Command::WRITE_ZEROES, Command::TRIM, Command::CACHE] {
         run(async |world| {
             let server = serve_vast(world, 10_000_000).await;
@@ -159,7 +163,7 @@ fn a_request_that_would_take_for_ever_does_not_keep_the_server_from_stopping() {
             client.send(&request, &[]).await;
             rt::sleep(Duration::from_millis(50)).await;
             let stopped = rt::timeout(Duration::from_secs(120), server.stop()).await;
-            assert!(stopped.is_ok(), "{command} goes on for nobody");
+            assert!(stopped.is_ok(), "{command} goes on although its client has left");
         });
     }
 }
@@ -181,7 +185,7 @@ impl Dice {
 }
 
 #[test]
-fn any_request_is_answered_under_its_name_and_the_stream_stays_in_step() {
+fn every_request_is_answered_under_its_cookie_and_the_stream_stays_in_step() {
     run(async |world| {
         world.serve_disk().await;
         let mut dice = Dice(22);

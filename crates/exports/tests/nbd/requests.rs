@@ -1,4 +1,4 @@
-//! The commands, one by one and in crowds.
+//! The commands, one by one and many at once.
 
 use crate::world::{Client, SIZE, World, fill, pattern, run};
 use nbd::client::{Body, Outcome};
@@ -14,7 +14,7 @@ fn done(answer: &(Outcome, Vec<u8>)) {
 fn failed(answer: (Outcome, Vec<u8>), expected: ErrorCode) {
     let Outcome::Failed { code, message } = answer.0 else { panic!("it succeeded") };
     assert_eq!(code, expected, "{message}");
-    assert!(!message.is_empty(), "the error has no words");
+    assert!(!message.is_empty(), "the error has no message");
 }
 
 /// Runs a test with a client of each kind.
@@ -118,7 +118,7 @@ fn extents_are_multiples_of_the_block_that_the_client_was_told() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_and_the_connection_lives() {
+fn invalid_requests_are_refused_and_the_connection_goes_on() {
     run_with_each(true, async |_, mut client| {
         let end = SIZE as u64;
         failed(client.ask(Command::READ, end, 1, &[]).await, ErrorCode::EINVAL);
@@ -127,7 +127,7 @@ fn what_makes_no_sense_is_refused_and_the_connection_lives() {
         failed(client.ask(Command::WRITE_ZEROES, 0, u32::MAX.into(), &[]).await, ErrorCode::ENOSPC);
         failed(client.ask(Command::TRIM, end, 512, &[]).await, ErrorCode::EINVAL);
         failed(client.ask(Command(77), 0, 512, &[]).await, ErrorCode::EINVAL);
-        // A compact client can't know the bound of payloads from its headers; an extended one is sent away.
+        // A compact client can't know the bound of payloads from its headers; an extended one is disconnected.
         if !client.export.headers.extended() {
             let large = vec![5; nbd::limits::PAYLOAD as usize + 1];
             failed(client.ask(Command::WRITE, 0, large.len() as u64, &large).await, ErrorCode::EINVAL);
@@ -159,7 +159,7 @@ fn a_read_only_export_refuses_to_be_changed() {
 }
 
 #[test]
-fn a_crowd_of_requests_that_come_in_pieces_of_any_size_is_answered_in_full() {
+fn many_requests_that_arrive_in_pieces_of_any_size_are_all_answered() {
     run(async |world| {
         fill_and_serve(world).await;
         let pieces = [1, 7, 28, 32, 4096, 100_000];
@@ -248,7 +248,7 @@ fn requests_that_wait_overtake_each_other_and_all_are_answered() {
 }
 
 #[test]
-fn zeroes_leave_as_holes_unless_one_chunk_was_asked_for() {
+fn zeroes_are_sent_as_holes_unless_one_chunk_was_asked_for() {
     run_with_each(true, async |_, mut client| {
         client.ask(Command::WRITE, 1 << 16, 4, b"data").await;
         // Both ways of reading: inline, and in a task.

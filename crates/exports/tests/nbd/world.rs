@@ -1,4 +1,4 @@
-//! A server on a disk in a folder of its own, and clients of every temper.
+//! A server on a disk in a folder of its own, and clients that may misbehave.
 
 use block::{BlockError, Graph, Opt, Options, Registry};
 use exports::{ExportSpec, Exports, NbdOptions, NbdServer, NbdService, ServerOptions};
@@ -19,7 +19,7 @@ pub struct World {
     pub graph: Graph,
     pub exports: Exports,
     pub service: NbdService,
-    /// Ids of exports whose end was told.
+    /// Ids of exports whose end was reported.
     pub deleted: Arc<Mutex<Vec<String>>>,
 }
 
@@ -104,7 +104,7 @@ impl World {
         self.exports.add(spec, self.service.export(NbdOptions::default())).await.unwrap();
     }
 
-    /// The usual beginning: a server, and the disk exported writable as `disk`.
+    /// The usual start: a server, and the disk exported writable as `disk`.
     pub async fn serve_disk(&self) -> Arc<NbdServer> {
         let server = self.start(ServerOptions::default()).await;
         self.disk(false).await;
@@ -128,7 +128,7 @@ impl World {
     }
 }
 
-/// A client without manners or bounds: what it is told to send it sends.
+/// A client without checks: it sends whatever it is given.
 pub struct Client {
     pub stream: Stream,
     pub export: Export,
@@ -233,7 +233,7 @@ impl Client {
     }
 }
 
-/// Whether the program is here; says so where it is not.
+/// Whether the program is installed; prints a note if not.
 pub fn has(program: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
@@ -253,7 +253,7 @@ pub async fn output(program: &str, arguments: &[&str]) -> String {
     text
 }
 
-/// Bytes that tell where they belong.
+/// Bytes that depend on their offset.
 pub fn pattern(offset: usize, len: usize) -> Vec<u8> {
     (offset..offset + len).map(|at| (at / 512 * 7 + at) as u8).collect()
 }

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   dirty bitmap on the active layer ◀── every guest write, before it is acknowledged
-//!        │ what the layers above the base hold is marked as well
+//!        │ data of the layers above the base are marked as well
 //!        ▼
-//!   laps of copying ─▶ ready ─▶ laps … complete ─▶ near zero · flush │ gates closed: rest · flush · swap
+//!   passes of copying ─▶ ready ─▶ passes … complete ─▶ little left · flush │ gates closed: rest · flush · swap
 //! ```
 //!
 //! Laws:
 //! - a bit is taken before its chunk is read, and the chunk is not in flight twice: what was written during a copy is
 //!   copied again, so base equals active when the gates are closed and the bitmap is clean;
-//! - the swap is the last thing that happens; all of it is durable before anybody hears of it.
+//! - the swap comes last; everything is durable before the job's end is reported.
 use super::PARALLEL;
 use super::hold::Hold;
 use crate::job::Job;
@@ -23,16 +23,16 @@ use rt::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes a bit of the bitmap stands for, on disks up to [`MAX_BITS`] of them.
+/// Granularity of the bitmap in bytes, on disks of up to [`MAX_BITS`] chunks of this size.
 const GRANULARITY: u64 = 65536;
 
 /// Most bits of the bitmap: 32 MiB of memory; larger disks get a coarser one.
 const MAX_BITS: u64 = 1 << 28;
 
-/// So few dirty bytes may be left to copy with the gates closed.
+/// Most dirty bytes that are left to be copied with the gates closed.
 const NEAR: u64 = 4 << 20;
 
-/// How often a ready job looks for new dirt.
+/// How often a ready job looks for dirty chunks.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a switch-over that could not close the gates waits before it tries again.
@@ -42,13 +42,13 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct ActiveCommit {
     hold: Hold,
     plan: Arc<CopyPlan>,
-    /// The same with the gates closed.
+    /// The copy with the gates closed: directly at the nodes.
     inner: Arc<CopyPlan>,
     bitmap: Arc<DirtyBitmap>,
 }
 
 impl ActiveCommit {
-    /// Begins to watch the active layer's writes.
+    /// Begins to track the active layer's writes.
     pub(super) async fn begin(hold: Hold) -> Result<Self> {
         let length = hold.top.length();
         let granularity = GRANULARITY.max((length / MAX_BITS).next_power_of_two());
@@ -63,7 +63,7 @@ impl ActiveCommit {
         Ok(Self { hold, plan: through, inner, bitmap })
     }
 
-    /// Marks what the layers above the base hold.
+    /// Marks the data that the layers above the base hold.
     async fn mark_allocated(&self, job: &Job) -> Result<()> {
         let (mut at, end) = (0, self.bitmap_end());
         while at < end {
@@ -82,17 +82,18 @@ impl ActiveCommit {
         self.hold.top.length()
     }
 
-    /// One lap of copying. Tells whether source and target are as good as in step.
-    async fn lap(&self, job: &Job) -> Result<bool> {
+    /// One pass of copying. Whether source and target are almost in sync.
+    async fn copy_dirty(&self, job: &Job) -> Result<bool> {
         let (before, failures) = (self.bitmap.dirty_bytes(), job.failures());
         copy(&self.plan, &DirtyPieces::new(self.bitmap.clone()), PARALLEL, job).await?;
         let left = self.bitmap.dirty_bytes();
         job.set_remaining(left);
-        // A guest that never stops writing must not keep the job from getting ready; what could not be copied must.
+        // Chunks that a guest keeps writing don't keep the job from becoming ready; chunks that could not be copied do.
         Ok(left == 0 || (before.max(left) <= NEAR && failures == job.failures()))
     }
 
-    /// With the gates closed: the rest, durable; then, unless the job ends in place, everybody moves to the base.
+    /// With the gates closed: copies the rest and makes it durable; then, unless the job ends in place, all users move to
+    /// the base.
     async fn switch_over(&self, job: &Job) -> Result<()> {
         let mut change = self.hold.graph.change().await;
         let switched = self.switch(&mut change, job).await;
@@ -102,7 +103,7 @@ impl ActiveCommit {
         Ok(())
     }
 
-    /// The steps of the switch-over. Tells whether everybody moved.
+    /// The steps of the switch-over. Whether all users moved.
     async fn switch(&self, change: &mut GraphChange<'_>, job: &Job) -> Result<bool> {
         let Hold { top, base, .. } = &self.hold;
         change.quiesce(&[top.clone(), base.clone()]).await?;
@@ -114,7 +115,10 @@ impl ActiveCommit {
         if !self.bitmap.is_clean() {
             return Err(BlockError::new(
                 ErrorKind::Io,
-                format!("'{}' was written with its gates closed", top.name()),
+                format!(
+                    "'{}' changed while its users were held back; the commit is given up, and it stays the active layer",
+                    top.name()
+                ),
             ));
         }
         if job.ends_in_place() {
@@ -130,7 +134,7 @@ impl Work for ActiveCommit {
         Box::pin(async move {
             self.mark_allocated(job).await?;
             loop {
-                let in_step = self.lap(job).await?;
+                let in_step = self.copy_dirty(job).await?;
                 if in_step && !job.is_ready() {
                     self.hold.target.flush().await?;
                     job.ready();
@@ -149,10 +153,10 @@ impl Work for ActiveCommit {
     fn prepare<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             loop {
-                while !self.lap(job).await? {
+                while !self.copy_dirty(job).await? {
                     job.pause_point().await?;
                 }
-                // The long flush while guests still write; only the rest waits for the gates.
+                // A long flush while guests still write, so that the one with the gates closed is short.
                 self.hold.target.flush().await?;
                 job.pause_point().await?;
                 match self.switch_over(job).await {
@@ -172,7 +176,7 @@ impl Work for ActiveCommit {
     }
 }
 
-/// From here on `bitmap` hears of every write to the top.
+/// From here on `bitmap` is marked by every write to the top.
 async fn watch(hold: &Hold, bitmap: &Arc<DirtyBitmap>) -> Result<()> {
     let mut change = hold.graph.change().await;
     change.quiesce(std::slice::from_ref(&hold.top)).await?;
@@ -182,11 +186,11 @@ async fn watch(hold: &Hold, bitmap: &Arc<DirtyBitmap>) -> Result<()> {
 
 async fn give_back(hold: &Hold) {
     if let Err(e) = hold.give_back().await {
-        tracing::warn!(node = hold.base.name(), error = %e, "giving a commit up failed");
+        tracing::warn!(node = hold.base.name(), error = %e, "ending a commit that failed left a fault");
     }
 }
 
-/// Copies without waiting and without mercy: what is done while everybody waits.
+/// No rate limit, no pause, no second try: for the copy with the gates closed.
 struct AtOnce;
 
 impl CopyControl for AtOnce {

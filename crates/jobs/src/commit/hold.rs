@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
-/// The nodes of a commit and the job's hold on them.
+/// The nodes of a commit and what the job holds on them.
 pub(super) struct Hold {
     pub(super) graph: Graph,
     /// The layer that is read from: the topmost one that is committed.
@@ -17,13 +17,13 @@ pub(super) struct Hold {
     pub(super) source: Arc<Backend>,
     pub(super) target: Arc<Backend>,
     blockers: Mutex<Vec<Blocker>>,
-    /// Layers that were writable before, and shall be again.
+    /// Layers to be made writable again at the end.
     frozen: Vec<Arc<Node>>,
-    /// The base was read-only before, and shall be again.
+    /// The base is to be made read-only again at the end.
     base_back_to_read_only: AtomicBool,
 }
 
-/// The job's use of the top: others may do with it what they like, but for changing its size.
+/// The job's use of the top: others may do anything but change its size.
 const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Share::RESIZE.0) };
 
 /// The job's use of the base: nobody else may write there. The layers above go on reading through it.
@@ -56,7 +56,7 @@ impl Hold {
                 node.block(Operations::CHANGE, "block device is in use by block job: commit")
             };
             let mut blockers: Vec<_> = chain.iter().map(in_use).collect();
-            // Who writes to them now is in the way; once they are read-only, nobody new can be.
+            // A present writer fails this; once they are read-only, there can be no new one.
             let frozen: Vec<_> = still.iter().filter(|n| !n.read_only()).cloned().collect();
             for node in &frozen {
                 change.set_writable(node, false).await?;
@@ -69,7 +69,7 @@ impl Hold {
                 refuse_reader(graph, node)?;
                 blockers.push(no_reader(node));
             }
-            // Nodes are opened without the turn: an overlay that was opened on the chain meanwhile is found now, a later
+            // Nodes are opened outside of graph changes: an overlay that was opened on the chain meanwhile is found now, a later
             // one is refused by the blockers.
             blockers.extend(only_in_chain(graph, base, &still, top)?.iter().map(no_reader));
             let was_read_only = base.read_only();
@@ -95,7 +95,7 @@ impl Hold {
         change.replace(&self.top, &self.base)
     }
 
-    /// Gives everything back. All of it is tried; the first error is told.
+    /// Gives everything back. Every step is tried; returns the first error.
     pub(super) async fn give_back(&self) -> Result<()> {
         let mut result = self.graph.detach(&self.target).await;
         if self.base_back_to_read_only.load(Relaxed) {
@@ -137,8 +137,8 @@ fn refuse_reader(graph: &Graph, node: &Arc<Node>) -> Result<()> {
     }
 }
 
-/// Refuses layers that are also the backing image of others that somebody uses: what those show would change under
-/// their users. Returns the overlays, with all that stands on them, that nobody uses.
+/// Refuses layers that have another overlay in use beside the chain: what it shows would change under its users. Returns
+/// those overlays, and the nodes above them, that are not in use.
 fn only_in_chain(
     graph: &Graph,
     base: &Arc<Node>,

@@ -1,6 +1,6 @@
 //! Commit of layers below the active one.
 //!
-//! Nobody writes to what is copied, so one walk over it is enough. Then every overlay of `top` gets `base` as its
+//! The layers that are copied are read-only, so one pass is enough. Then every overlay of `top` gets `base` as its
 //! backing file, in this order: the base durable · the overlay's header, durable · the edge. After a crash in
 //! between, the old chain and the new one show the same.
 use super::PARALLEL;
@@ -23,12 +23,12 @@ pub(super) struct IntermediateCommit {
     pub(super) hold: Hold,
     /// The name to store in the overlays; the base's own without it.
     pub(super) backing_file: Option<String>,
-    /// A protocol's node is called raw.
+    /// The format to store of a protocol's node: raw.
     pub(super) mask_protocol: bool,
 }
 
 impl IntermediateCommit {
-    /// What the header of `overlay` shall say.
+    /// The new link in the header of `overlay`.
     fn link(&self, overlay: &Node) -> Link {
         let base = &self.hold.base;
         let filename = self
@@ -57,11 +57,11 @@ impl IntermediateCommit {
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
         change.quiesce(&concerned).await?;
         base.flush().await?;
-        // Whether everybody may move is known before a header changes.
+        // Permissions of the new chain are checked before a header changes.
         self.hold.hand_over(change)?;
         change.settle()?;
         for overlay in &overlays {
-            // It may be read-only at present.
+            // The overlay may be read-only.
             let was_read_only = overlay.read_only();
             change.set_writable(overlay, true).await?;
             change.set_backing_link(overlay, self.link(overlay)).await?;
@@ -83,7 +83,7 @@ impl Work for IntermediateCommit {
             let length = hold.top.length();
             job.set_len(length);
             copy(&Arc::new(plan), &RangePieces::new(0..length), PARALLEL, job).await?;
-            // Behind the end of the top a larger overlay saw zeroes, not what a longer base holds there.
+            // Beyond the end of the top a larger overlay reads zeroes, even if a longer base has data there.
             let rest = hold.base.length().saturating_sub(length);
             if rest > 0 {
                 hold.target.write_zeroes(length, rest, Request::GUEST.with(Flags::MAY_UNMAP)).await?;

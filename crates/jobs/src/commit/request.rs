@@ -1,4 +1,4 @@
-//! What block-commit is asked, and which nodes that means.
+//! The arguments of block-commit, and which nodes they mean.
 //!
 //! The device is looked up before anything else is checked: clients tell "no such device" from everything else by the
 //! error's class.
@@ -17,10 +17,10 @@ pub enum CommitError {
     /// No node of this name; has an error class of its own.
     #[error("Device '{0}' not found")]
     NoDevice(String),
-    /// The nodes can't be committed so.
+    /// The request or its nodes are refused.
     #[error(transparent)]
     Block(#[from] BlockError),
-    /// The job can't be made so.
+    /// The job can't be made.
     #[error(transparent)]
     Job(#[from] JobError),
 }
@@ -32,7 +32,7 @@ struct Layers {
     base: Arc<Node>,
 }
 
-/// Starts a commit. When it returns, the job is at work.
+/// Starts a commit. When it returns, the job runs.
 pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -> Result<(), CommitError> {
     let layers = layers(graph, &request).await?;
     let speed = u64::try_from(request.speed.unwrap_or(0)).map_err(|_| JobError::NegativeSpeed)?;
@@ -146,7 +146,7 @@ async fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
         let named = filename == file || stored.as_deref() == Some(file);
         layers.push((named, resolve_filename(&overlay.place(), file), filename));
     }
-    // A file system may take its time to answer.
+    // A file system may take long to answer.
     let find = move || layers.iter().position(|(named, a, b)| *named || same_path(a, b));
     let at = rt::blocking(find).await?;
     chain.get(at + 1).cloned()

@@ -1,4 +1,4 @@
-//! block-commit on images in memory, under writers that never stop.
+//! block-commit on images in memory, while guests keep writing.
 use crate::support::*;
 use api::{BlockCommitArguments, BlockDeviceIoStatus, BlockdevOnError, JobStatus};
 use block::{Backend, Graph, Node};
@@ -70,7 +70,7 @@ async fn fill(graph: &Graph, node: &Arc<Node>, byte: u8) {
     graph.detach(&entry).await.unwrap();
 }
 
-/// Guests that write until they are told to stop: each has blocks of its own, and tells what it wrote to them last.
+/// Guests that write until `stop`: each has blocks of its own, and returns what it wrote to them last.
 async fn guest(entry: Arc<Backend>, number: u64, guests: u64, stop: Arc<AtomicBool>) -> Vec<(u64, u8)> {
     let mut last: Vec<(u64, u8)> = Vec::new();
     while !stop.load(Relaxed) {
@@ -116,7 +116,10 @@ async fn commit_under_writers(round: u64) {
     }
     world.ended("j").await;
     let at_end = base.clone();
-    assert!(Arc::ptr_eq(&entry.node(), if soft { &active } else { &at_end }), "who leads where");
+    assert!(
+        Arc::ptr_eq(&entry.node(), if soft { &active } else { &at_end }),
+        "the node that the guest's entry leads to"
+    );
     for _ in 0..random(200) {
         rt::yield_now().await;
     }
@@ -151,7 +154,7 @@ fn no_acknowledged_write_is_lost_by_an_active_commit_under_any_interleaving() {
 }
 
 #[test]
-fn an_active_commit_tells_its_statuses_in_order_and_waits_for_complete() {
+fn an_active_commit_reports_its_statuses_in_order_and_waits_for_complete() {
     on_control(async {
         let world = World::new();
         let [active, mid, base] = world.chain().await;
@@ -213,7 +216,7 @@ fn a_forced_cancel_leaves_the_chain_as_it_was() {
 }
 
 #[test]
-fn a_job_waits_for_finalize_and_dismiss_where_it_was_told_to() {
+fn a_job_without_auto_finalize_and_auto_dismiss_waits_for_both() {
     on_control(async {
         let world = World::new();
         let [active, _, base] = world.chain().await;
@@ -367,7 +370,7 @@ fn a_job_that_could_not_copy_everything_is_not_ready() {
 }
 
 #[test]
-fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
+fn invalid_requests_are_refused_with_the_messages_clients_know() {
     on_control(async {
         let world = World::new();
         let _chain = world.chain().await;
@@ -412,7 +415,7 @@ fn requests_that_make_no_sense_are_refused_in_words_that_clients_know() {
 }
 
 #[test]
-fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left_behind() {
+fn layers_with_other_writers_or_other_overlays_in_use_are_not_committed_and_nothing_changes() {
     on_control(async {
         let world = World::new();
         let [_, mid, base] = world.chain().await;
@@ -438,7 +441,7 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
             world.graph.nodes().iter().all(|n| n.blocked_by().is_empty()) && world.graph.entries().is_empty()
         );
 
-        // Writable, but nobody writes: it stays still while the job runs, and is writable again afterwards.
+        // Writable, but without writers: it is read-only while the job runs, and writable again afterwards.
         let request = BlockCommitArguments {
             top_node: Some("mid".to_owned()),
             auto_finalize: Some(false),
@@ -453,7 +456,7 @@ fn layers_that_others_write_to_or_stand_on_are_not_committed_and_nothing_is_left
 }
 
 #[test]
-fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user_while_the_job_runs() {
+fn an_unused_overlay_beside_the_chain_does_not_prevent_a_commit_and_gets_no_users_meanwhile() {
     on_control(async {
         let world = World::new();
         let [_, mid, base] = world.chain().await;
@@ -478,12 +481,12 @@ fn an_overlay_beside_the_chain_that_nobody_uses_is_no_obstacle_and_finds_no_user
 }
 
 #[test]
-fn a_commit_whose_users_have_moved_is_no_failure_when_closing_the_overlay_fails() {
+fn a_commit_succeeds_although_closing_the_old_overlay_fails() {
     const EIO: i32 = rt::Errno::IO.raw_os_error();
     on_control(async {
         let world = World::new();
         let [.., base] = world.chain().await;
-        // Nobody but its guest holds the overlay, as one that a snapshot made: it is closed when the guest has left.
+        // Only the guest uses the overlay, as after a snapshot: it is closed when the guest has left it.
         let top = layer_options("top", SIZE, Some("active"), false);
         let top = world.graph.open(top, block::Policy::ALONE).await.unwrap();
         let guest = writer(&world.graph, &top).await;
@@ -504,7 +507,7 @@ fn a_commit_whose_users_have_moved_is_no_failure_when_closing_the_overlay_fails(
 }
 
 #[test]
-fn a_commit_whose_base_is_not_durable_moves_nobody_and_says_so() {
+fn a_commit_whose_base_is_not_durable_fails_and_moves_no_user() {
     const EIO: i32 = rt::Errno::IO.raw_os_error();
     on_control(async {
         let world = World::new();

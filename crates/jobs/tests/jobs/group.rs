@@ -1,4 +1,4 @@
-//! Jobs of one group: all of them take effect, or none, whatever happens to one of them at whatever moment.
+//! Jobs of one group: all of them take effect or none, whatever fails or is cancelled when.
 use crate::support::{Memory, give_way, on_control, random, seed};
 use api::{BlockdevOnError, JobStatus, JobType};
 use block::{BlockError, Result};
@@ -30,7 +30,7 @@ impl Member {
             job.pause_point().await?;
         }
         if self.fails == fails {
-            return Err(BlockError::invalid("it was told to"));
+            return Err(BlockError::invalid("a planned failure"));
         }
         self.log.lock().push(name);
         Ok(())
@@ -64,8 +64,8 @@ struct World {
     logs: Vec<Log>,
 }
 
-/// Starts a group of as many jobs as there are in `members`, each failing where it says; every other one waits to be told
-/// to take effect where `by_hand` says so.
+/// Starts a group of as many jobs as there are in `members`, each failing where it says; with `by_hand` every other one
+/// waits for `finalize`.
 async fn start(members: &[Fails], by_hand: bool) -> World {
     let events = Arc::new(Memory::default());
     let mut world = World { jobs: Jobs::new(events.clone()), events, logs: Vec::new() };
@@ -142,18 +142,18 @@ fn a_group_takes_effect_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn one_member_that_is_told_to_take_effect_speaks_for_all() {
+fn finalizing_one_member_finalizes_the_group() {
     on_control(async {
         seed(3);
         let world = start(&[Fails::Nowhere; 3], true).await;
         while !world.jobs.all().iter().all(|job| job.status() == JobStatus::Pending) {
             rt::yield_now().await;
         }
-        assert!(world.logs.iter().all(|log| *log.lock() == ["run"]), "nobody goes on by itself");
+        assert!(world.logs.iter().all(|log| *log.lock() == ["run"]), "no member goes on by itself");
         world.jobs.finalize("j2").await.unwrap();
         world.end().await;
         assert!(world.took_effect());
         let pending = world.events.0.lock().iter().filter(|e| *e == "PENDING").count();
-        assert_eq!(pending, 2, "those that wait to be told say so");
+        assert_eq!(pending, 2, "members that wait for finalize are pending");
     });
 }

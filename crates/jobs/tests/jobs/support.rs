@@ -1,9 +1,9 @@
-//! A world for tests: images in memory whose every request gives way to others at random, a copy-on-write format
+//! A world for tests: images in memory whose every request yields to others at random, a copy-on-write format
 //! over them, and a sink that remembers.
 use api::codec::{Members, NoArguments};
 use api::{DecodeError, Dict, Enumeration, Event};
 use block::*;
-use jobs::Sink;
+use jobs::EventSink;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub fn random(n: u64) -> u64 {
     (x >> 11) % n
 }
 
-/// Lets others run, a random number of times.
+/// Yields a random number of times.
 pub async fn give_way() {
     for _ in 0..random(4) {
         rt::yield_now().await;
@@ -274,7 +274,7 @@ impl Driver for Cow {
 #[derive(Default)]
 pub struct Memory(pub Mutex<Vec<String>>);
 
-impl Sink for Memory {
+impl EventSink for Memory {
     fn tell(&self, event: Event) {
         let line = match event {
             Event::JobStatusChange(e) => e.status.name().to_owned(),

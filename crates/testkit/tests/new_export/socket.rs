@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 use block::{Backend, Perms, Request, Result, Share};
-use exports::{Export, ExportError, ExportKind, ExportSpec, Terms};
+use exports::{Export, ExportError, ExportKind, ExportSpec, ExportTerms};
 use futures_util::lock::Mutex as Lock;
 use rt::net::Stream;
 use rt::{BoxFuture, Buf, BufMut, Target};
@@ -48,7 +48,7 @@ impl ExportKind for SocketKind {
 
     fn start(
         self: Box<Self>,
-        terms: Terms,
+        terms: ExportTerms,
     ) -> BoxFuture<'static, std::result::Result<Arc<dyn Export>, ExportError>> {
         Box::pin(async move {
             let line = Arc::new(Line {

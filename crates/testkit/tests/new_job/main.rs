@@ -11,7 +11,7 @@ use block::{
     Registry, Request, Result,
 };
 use futures_util::future::BoxFuture;
-use jobs::{Group, Job, JobRequest, Jobs, Sink, Work};
+use jobs::{EventSink, Group, Job, JobRequest, Jobs, Work};
 use parking_lot::Mutex;
 use rt::{Buf, BufMut};
 use sim::Sim;
@@ -89,7 +89,7 @@ impl Work for Fill {
 #[derive(Default)]
 struct Ear(Mutex<Vec<String>>);
 
-impl Sink for Ear {
+impl EventSink for Ear {
     fn tell(&self, event: api::Event) {
         match event {
             api::Event::BlockJobCompleted(e) => {

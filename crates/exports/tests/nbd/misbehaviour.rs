@@ -11,7 +11,7 @@ fn short() -> Duration {
 }
 
 #[test]
-fn a_client_that_says_nothing_is_sent_away() {
+fn a_silent_client_is_disconnected() {
     run(async |world| {
         let options = ServerOptions { handshake_deadline: Some(short()), ..ServerOptions::default() };
         world.start(options).await;
@@ -33,7 +33,7 @@ fn a_client_that_says_nothing_is_sent_away() {
 }
 
 #[test]
-fn a_client_that_asks_without_end_is_sent_away_at_the_deadline_and_keeps_nobody_out() {
+fn a_client_that_negotiates_without_end_is_disconnected_at_the_deadline_and_blocks_no_other() {
     run(async |world| {
         let options = ServerOptions { handshake_deadline: Some(short()), ..ServerOptions::default() };
         world.start(options).await;
@@ -72,7 +72,7 @@ fn a_client_that_asks_without_end_is_sent_away_at_the_deadline_and_keeps_nobody_
 }
 
 #[test]
-fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_nobody() {
+fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_no_other() {
     run(async |world| {
         world.serve_disk().await;
         let greedy = world.client("disk").await;
@@ -95,7 +95,7 @@ fn a_client_that_takes_no_replies_is_not_read_from_for_ever_and_harms_nobody() {
         }
         let mut other = world.client("disk").await;
         other.ask(Command::WRITE, 0, 4, b"here").await;
-        // What was asked for comes when the client has come to its senses.
+        // The replies arrive when the client reads again.
         let mut data = vec![0; 1 << 20];
         for _ in 0..20 {
             assert!(matches!(greedy.header().await.body, Body::Data { length: 0x10_0000, .. }));
@@ -176,7 +176,7 @@ fn a_client_that_vanishes_in_the_middle_of_a_write_leaves_nothing_half_done_behi
 }
 
 #[test]
-fn one_client_too_many_waits_until_another_leaves() {
+fn a_client_above_the_limit_waits_until_another_leaves() {
     run(async |world| {
         let options = ServerOptions { max_connections: 2, ..ServerOptions::default() };
         world.start(options).await;
@@ -194,7 +194,7 @@ fn one_client_too_many_waits_until_another_leaves() {
 }
 
 #[test]
-fn whoever_connects_while_the_server_holds_waits_and_is_let_in_after() {
+fn a_client_that_connects_while_the_server_holds_is_let_in_afterwards() {
     run(async |world| {
         let server = world.start(ServerOptions::default()).await;
         server.hold();
@@ -221,7 +221,7 @@ fn the_last_client_is_noticed_only_if_it_used_an_export() {
     });
 }
 
-/// All that a client says who comes, asks for everything there is, and leaves.
+/// All bytes of a client that connects, uses every option and command, and disconnects.
 fn conversation(headers: Headers) -> Vec<u8> {
     let option = |code: u32, data: &[u8]| {
         let parts: [&[u8]; 4] =
@@ -256,7 +256,7 @@ fn conversation(headers: Headers) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_that_gets_any_byte_wrong_or_leaves_after_any_is_survived() {
+fn a_client_that_gets_any_byte_wrong_or_leaves_after_any_byte_is_survived() {
     run(async |world| {
         let server = world.serve_disk().await;
         let whole = [Headers::Structured, Headers::Extended].map(conversation);
@@ -269,14 +269,12 @@ fn a_client_that_gets_any_byte_wrong_or_leaves_after_any_is_survived() {
             }
             for said in variants {
                 let client = world.connect().await;
-                // The server may hang up before it has heard all.
+                // The server may close the connection before it has received everything.
                 let _ = client.send_all(&said).await;
                 let _ = client.shutdown_write();
                 let mut buf = vec![0; 1 << 16];
                 let hears = async { while matches!(client.recv(&mut buf).await, Ok(1..)) {} };
-                rt::timeout(Duration::from_secs(120), hears)
-                    .await
-                    .expect("the server ends what it can't go on with");
+                rt::timeout(Duration::from_secs(120), hears).await.expect("the server ends the connection");
             }
         }
         while server.client_count("disk") > 0 {
