@@ -18,16 +18,16 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// An open character device.
 pub(crate) enum Chardev {
-    /// Clients connect to it; one may have done so already.
+    /// A listener; the first client may be there already.
     Server(Vec<Listener>, Option<Stream>),
-    /// It has connected to somebody.
+    /// Connected to a server.
     Client(Stream),
     /// Standard input and output.
     Stdio,
 }
 
 impl Chardev {
-    /// Opens it. A server that is to wait does so until its first client is there.
+    /// Opens it. With `wait=on` a server waits for its first client.
     pub(crate) async fn open(control: &Control, options: &ChardevOptions) -> Result<Self, QmpError> {
         let ChardevOptionsBranch::Socket(socket) = &options.branch else { return Ok(Self::Stdio) };
         let address = address(socket)?;
@@ -55,7 +55,7 @@ impl Chardev {
         Ok(Self::Server(listeners, first))
     }
 
-    /// Serves QMP on it from now on. What is returned ends when nobody can connect any more.
+    /// Serves QMP on it from now on. The returned task ends when no client can connect any more.
     pub(crate) fn serve(
         self,
         control: &Control,
@@ -88,7 +88,7 @@ fn spawn_session(control: &Control, stream: Arc<Stream>, layout: MessageLayout) 
     rt::spawn_on(Target::Control, client::serve(control.clone(), stream.clone(), stream, layout)).detach();
 }
 
-/// Lets clients in until the end begins; then the listener goes, and its socket's file with it.
+/// Accepts clients until the program ends; then the listener is closed and its socket's file removed.
 async fn accept(control: Control, listener: Listener, layout: MessageLayout) {
     loop {
         let accepted = match select(pin!(listener.accept()), pin!(control.ending())).await {
@@ -128,9 +128,7 @@ fn address(socket: &ChardevSocketOptions) -> Result<SocketAddress, QmpError> {
     if let Some(fd) = fd {
         return match (path, host, port) {
             (None, None, None) => Ok(SocketAddress::Fd(FdSocketAddress { str: fd })),
-            _ => Err(QmpError::generic(
-                "chardev: socket: 'fd' stands alone, without 'path', 'host' and 'port'",
-            )),
+            _ => Err(QmpError::generic("chardev: socket: 'fd' excludes 'path', 'host' and 'port'")),
         };
     }
     match (path, host, port) {

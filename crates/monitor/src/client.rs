@@ -1,4 +1,4 @@
-//! One client: bytes in, requests worked off in order, answers and events out.
+//! One client: bytes in, requests served in order, answers and events out.
 use crate::control::Control;
 use crate::outbox::Outbox;
 use crate::session::{Incoming, Request, Session};
@@ -11,13 +11,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use tracing::Instrument;
 
-/// Bytes taken from the client at a time.
+/// Bytes received from the client at a time.
 const INPUT: usize = 16 << 10;
 
-/// The command whose answer is the last.
+/// The command whose answer ends the session.
 const QUIT: &str = "quit";
 
-/// Serves one QMP session until its client has left or must be let go. `input` and `output` may be the same stream.
+/// Serves one QMP session until its client has left or is disconnected. `input` and `output` may be the same stream.
 pub async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>, layout: MessageLayout) {
     let control = control.for_session();
     let outbox = Arc::new(Outbox::new(layout));
@@ -34,7 +34,7 @@ pub async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>, la
                 true
             }
             Either::Right(_) => {
-                tracing::warn!(%peer, "a QMP client that does not read what is sent to it is let go");
+                tracing::warn!(%peer, "a QMP client that does not read is disconnected");
                 true
             }
         }
@@ -61,7 +61,7 @@ async fn write(outbox: Arc<Outbox>, output: Arc<Stream>) {
             Either::Right(_) => {}
         }
     }
-    // A stream that is shut down already is what is wanted.
+    // A stream that is shut down already needs nothing.
     let _ = output.shutdown();
 }
 
@@ -93,8 +93,8 @@ async fn read(control: &Control, outbox: &Arc<Outbox>, input: &Stream) -> io::Re
     }
 }
 
-/// Runs a command as a task of its own: it is carried through also when this client is let go meanwhile. The task gives
-/// the answer, too, with nothing in between: what the command has set going is told of after it.
+/// Runs a command as a task of its own: it is carried through also when this client leaves meanwhile. The task sends the
+/// answer too, without waiting in between: events of what the command has started come after it.
 async fn run(control: &Control, outbox: &Arc<Outbox>, request: Request) {
     let Request { id, command, arguments } = request;
     let span = tracing::debug_span!("qmp", command);
@@ -112,7 +112,7 @@ async fn run(control: &Control, outbox: &Arc<Outbox>, request: Request) {
         }
     };
     if let Err(e) = rt::spawn(run.instrument(span)).await {
-        let error = QmpError::generic(format!("the command ended in a defect of this program: {e}"));
+        let error = QmpError::generic(format!("the command failed by a defect of this program: {e}"));
         outbox.answer(&outbox.layout().answer(id, Err(error))).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What commands work on: the graph, jobs, exports, objects; and how all of it ends.
+//! What commands work on: the graph, jobs, exports, objects; and the orderly end of the program.
 use crate::descriptors::Descriptors;
 use crate::events::Events;
 use crate::options;
@@ -21,10 +21,10 @@ struct Inner {
     exports: Exports,
     nbd: NbdService,
     events: Arc<Events>,
-    /// The end has begun; nothing new is admitted.
+    /// The program is ending; no command is accepted.
     ending: AtomicBool,
     end_begins: Event,
-    /// Held while the end goes on; what it came to.
+    /// Held during the end; its result.
     end: futures_util::lock::Mutex<Option<Result<(), BlockError>>>,
     /// `quit` was answered.
     left: AtomicBool,
@@ -53,7 +53,7 @@ impl Control {
         Self(Arc::new(inner), Arc::default())
     }
 
-    /// The same for a session, which has descriptors of its own.
+    /// A handle for a session, which has descriptors of its own.
     pub(crate) fn for_session(&self) -> Self {
         Self(self.0.clone(), Arc::default())
     }
@@ -99,7 +99,7 @@ impl Control {
         self.0.events.join(outbox);
     }
 
-    /// Refuses commands once the end has begun.
+    /// Refuses commands once the program is ending.
     pub(crate) fn admit(&self) -> Result<(), QmpError> {
         if self.0.ending.load(Acquire) {
             return Err(QmpError::generic("the program is ending"));
@@ -134,18 +134,18 @@ impl Control {
         }
     }
 
-    /// Whether [`Control::end`] is over.
+    /// Whether [`Control::end`] has returned.
     pub(crate) fn has_ended(&self) -> bool {
         self.0.end.try_lock().is_some_and(|end| end.is_some())
     }
 
-    /// `quit` was answered: the program may go.
+    /// `quit` was answered: the program may exit.
     pub(crate) fn leave(&self) {
         self.0.left.store(true, Release);
         self.0.has_left.notify(usize::MAX.additional());
     }
 
-    /// Lets all clients have what waits for them.
+    /// Sends all clients what waits for them.
     pub(crate) async fn dismiss_clients(&self) {
         self.0.events.end_clients().await;
     }

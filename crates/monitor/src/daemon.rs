@@ -4,8 +4,8 @@
 //!   fork (--daemonize) ─▶ runtime ─▶ options one by one ─▶ pid file ─▶ … ─▶ exports · jobs · nodes closed ─▶ exit
 //! ```
 //!
-//! An option that fails ends the program with status 1, after an orderly end of what was there already. So does an
-//! end that could not write everything back.
+//! An option that fails ends the program with status 1, after an orderly end of what was set up before. So does an
+//! end at which something could not be written back.
 use crate::chardev::Chardev;
 use crate::control::Control;
 use crate::wire::MessageLayout;
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long clients have to take what is left for them.
+/// How long clients have to receive the last answers and events.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Signals that end the daemon in order.
@@ -90,7 +90,7 @@ pub fn run(program: &str, registry: Arc<Registry>, options: &[DaemonOption]) -> 
     rt::block_on_control(async move { live(&program, registry, options, waiting).await })
 }
 
-/// Tells what a person should know of an image although nothing fails. Nobody is left to tell where that fails.
+/// Prints a notice. If standard error fails, there is no other place for it.
 fn tell(program: &str, notice: Notice<'_>) {
     let mut to = std::io::stderr().lock();
     match notice {
@@ -125,7 +125,7 @@ async fn live(
             if let Some(handle) = waiting
                 && let Err(e) = handle.ready()
             {
-                tracing::warn!(error = %e, "the parent process was not told that all is set up");
+                tracing::warn!(error = %e, "the parent process could not be notified");
             }
             tracing::info!(pid = std::process::id(), engine = rt::engine_name(), "ready");
             select(&mut signalled, pin!(control.left())).await;
@@ -152,9 +152,9 @@ async fn live(
         }
     }
     if rt::timeout(LAST_WORDS, control.dismiss_clients()).await.is_err() {
-        tracing::warn!("a QMP client did not take its last messages");
+        tracing::warn!("a QMP client did not receive its last messages");
     }
-    // Who looks for the sockets or the pid file sees that we are gone.
+    // Sockets and pid file are removed before the process ends, so that others see that it has.
     if rt::timeout(LAST_WORDS, join_all(running.doors)).await.is_err() {
         tracing::warn!("a QMP socket is left behind");
     }
@@ -162,7 +162,7 @@ async fn live(
     code
 }
 
-/// Whoever hands sockets over expects somebody to listen on them.
+/// A service manager that passes sockets expects them to be used.
 fn tell_of_untaken_sockets(program: &str) {
     match rt::handed::untaken() {
         Ok(untaken) => {
@@ -174,28 +174,28 @@ fn tell_of_untaken_sockets(program: &str) {
                 );
             }
         }
-        Err(error) => eprintln!("{program}: warning: no handed over socket is used: {error}"),
+        Err(error) => eprintln!("{program}: warning: sockets of the service manager can't be used: {error}"),
     }
 }
 
-/// What goes last.
+/// What is released last.
 #[derive(Default)]
 struct Running {
     pid_file: Option<PidFile>,
-    /// The ways in for QMP clients.
+    /// The tasks that accept QMP clients.
     doors: Vec<JoinHandle<()>>,
 }
 
-/// What the options set up on the way.
+/// What the options have set up so far.
 #[derive(Default)]
 struct SetUp {
     chardevs: Vec<(String, Chardev)>,
-    /// Served once all options are carried out: clients may connect before, and wait.
+    /// Served after the last option: clients that connect earlier wait.
     monitors: Vec<(Chardev, MessageLayout)>,
     pid_file: Option<PathBuf>,
 }
 
-/// Carries the options out, in order, then lets clients in. An error tells which one failed and why.
+/// Applies the options in order, then serves clients. An error names the option that failed.
 async fn start(control: &Control, options: &[DaemonOption]) -> Result<Running, String> {
     let mut set_up = SetUp::default();
     for option in options {
@@ -268,7 +268,7 @@ impl SetUp {
     }
 }
 
-/// The file with our process id; locked while we live, removed when we end.
+/// The file with this process's id; locked while the process lives, removed at its end.
 struct PidFile {
     path: PathBuf,
     _locked: File,
@@ -278,7 +278,7 @@ impl PidFile {
     fn write(path: &Path) -> Result<Self, BlockError> {
         let what = |what: &str| format!("Could not {what} '{}'", path.display());
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        // Not truncated before it is ours: it may be another daemon's.
+        // Not truncated before it is locked: it may be another daemon's.
         let file = File::options().create(true).truncate(false).write(true).open(path);
         let file = file.map_err(|e| BlockError::os(what("create"), &e))?;
         if file.try_lock().is_err() {

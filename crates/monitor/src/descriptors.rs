@@ -1,4 +1,4 @@
-//! Descriptors that a client hands over with its commands, and those that the program was started with.
+//! Descriptors that a client sends with its commands, and those that the program was started with.
 //!
 //! ```text
 //! client ─SCM_RIGHTS─▶ received (oldest first) ─getfd─▶ named ─▶ nbd-server-start, blockdev-add
@@ -6,7 +6,7 @@
 //! service manager ─▶ by name or number ──────────────────▶ --nbd-server, --chardev, --blockdev
 //! ```
 //!
-//! What was received and not used closes when others come, or with the session.
+//! Received descriptors that no command took are closed when others arrive, or with the session.
 //!
 //! Bounds: [`RECEIVED`] descriptors wait, [`NAMED`] have a name.
 use parking_lot::Mutex;
@@ -27,8 +27,8 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Descriptors have come from the client, for the commands that came with them. Those beyond the bound are closed, and
-    /// those that no earlier command took: it may have been refused before it did, and the next one must not get them.
+    /// Keeps descriptors for the commands that they came with. Those beyond the bound are closed, and those that an earlier
+    /// command left because it was refused: a later command must not get them.
     pub(crate) fn receive(&self, descriptors: impl IntoIterator<Item = OwnedFd>) {
         let new: VecDeque<_> = descriptors.into_iter().take(RECEIVED).collect();
         if !new.is_empty() {
@@ -41,7 +41,7 @@ impl Descriptors {
         self.received.lock().pop_front()
     }
 
-    /// Keeps a descriptor under a name, in place of the one that had it; false if there are too many.
+    /// Keeps a descriptor under a name, replacing one of the same name; false if there are too many.
     pub(crate) fn keep(&self, name: String, fd: OwnedFd) -> bool {
         let mut named = self.named.lock();
         let room = named.len() < NAMED || named.contains_key(&name);
@@ -64,8 +64,8 @@ impl Descriptors {
         rt::handed::named(text)
     }
 
-    /// Lets the nodes that `opened` opens take the descriptors that have a name. One session at a time lends: a name
-    /// means its own descriptor.
+    /// Lets the nodes that `opened` opens take named descriptors. One session at a time lends, so that a name means its own
+    /// descriptor.
     pub(crate) async fn lend<T>(&self, opened: impl Future<Output = T>) -> T {
         static TURN: futures_util::lock::Mutex<()> = futures_util::lock::Mutex::new(());
         if self.named.lock().is_empty() {
@@ -77,7 +77,7 @@ impl Descriptors {
     }
 }
 
-/// The descriptors of a session while they are lent; those that nobody took come back.
+/// The descriptors of a session while they are lent; those that were not taken come back.
 struct Lent<'a>(&'a Descriptors);
 
 impl<'a> Lent<'a> {
@@ -106,7 +106,7 @@ mod tests {
         let numbers = [own.as_raw_fd(), second.as_raw_fd()];
         descriptors.receive([left]);
         descriptors.receive([own, second]);
-        // The rest of a long command comes without any.
+        // Later parts of a long command arrive without descriptors.
         descriptors.receive([]);
         let taken: Vec<_> = std::iter::from_fn(|| descriptors.next()).collect();
         assert_eq!(taken.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), numbers);

@@ -1,4 +1,4 @@
-//! Events on their way from where they happen to every session.
+//! Events: from where they happen to every session.
 use crate::outbox::Outbox;
 use crate::wire::MessageLayout;
 use api::{BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, IoOperationType};
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// All clients that hear of events.
+/// All clients that receive events.
 #[derive(Default)]
 pub(crate) struct Events {
     clients: Mutex<Vec<Weak<Outbox>>>,
@@ -21,7 +21,7 @@ impl Events {
         self.clients.lock().push(Arc::downgrade(outbox));
     }
 
-    /// Tells an event to every client.
+    /// Sends an event to every client.
     pub(crate) fn emit(&self, event: &api::Event) {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         tracing::debug!(name = event.name(), "event");
@@ -36,7 +36,7 @@ impl Events {
         });
     }
 
-    /// Takes nothing more for any client and waits until they have what was for them.
+    /// Queues nothing more for any client, and waits until they have received what was queued.
     pub(crate) async fn end_clients(&self) {
         let clients: Vec<_> = std::mem::take(&mut *self.clients.lock());
         let outboxes: Vec<_> = clients.iter().filter_map(Weak::upgrade).collect();
@@ -44,7 +44,7 @@ impl Events {
         join_all(outboxes.iter().map(|outbox| outbox.sent())).await;
     }
 
-    /// Tells that a node takes no more writes: its image contradicts itself, or a flush of it failed.
+    /// Reports that a node takes no more writes: its image is corrupt, or a flush of it failed.
     pub(crate) fn poisoned(&self, node: &Node, error: &BlockError) {
         let node_name = Some(node.name().to_owned());
         self.emit(&match error.kind() {
@@ -68,7 +68,7 @@ impl Events {
         });
     }
 
-    /// Tells that an export is gone.
+    /// Reports that an export is gone.
     pub(crate) fn export_deleted(&self, id: &str) {
         self.emit(&api::Event::BlockExportDeleted(BlockExportDeleted { id: id.to_owned() }));
     }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Laws:
-//! - the requests of one session are worked off in order, each answered once; sessions do not wait for each other;
+//! - the requests of one session are served in order, each answered once; sessions do not wait for each other;
 //! - a command that has begun is carried through, whether its client still listens or not;
-//! - a client that does not read loses its connection, and nobody else notices.
+//! - a client that does not read is disconnected; others are not affected.
 //!
 //! Bounds: [`outbox::MAX_BYTES`] of answers and events wait for one client.
 #![forbid(unsafe_code)]

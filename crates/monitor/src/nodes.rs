@@ -1,4 +1,4 @@
-//! Nodes in the schema's words: what they are, and what they have done.
+//! Nodes as the schema's types: descriptions and statistics.
 use crate::events::int;
 use api::{
     BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockStatsSpecific, BlockdevCacheInfo, BlockdevChild,
@@ -7,7 +7,7 @@ use api::{
 use block::{Backend, Child, Common, DriverInfo, Node, OpCount, Opt, Options, resolve_filename};
 use std::sync::Arc;
 
-/// Most layers that one description tells of.
+/// Most layers in one description.
 const MAX_LAYERS: usize = 256;
 
 /// A node as `query-named-block-nodes` lists it; `flat` leaves out the images below it.
@@ -111,12 +111,12 @@ fn single_image(node: &Node) -> ImageInfo {
     }
 }
 
-/// What the file says of a node that shows it as it is.
+/// What the file answers for a raw node, which shows it unchanged.
 fn dirty_below(node: &Node) -> Option<bool> {
     node.primary().filter(|_| node.facts().transparent)?.driver().info().dirty
 }
 
-/// What a driver tells by the names of the schema, as a type of the schema.
+/// A driver's description, given by the names of the schema, as the schema's type.
 fn typed<T: Decode>(options: &Options) -> Option<T> {
     decoded(Opt::Dict(options.clone()).into())
 }
@@ -136,7 +136,7 @@ fn decoded<T: Decode>(value: Value) -> Option<T> {
     }
 }
 
-/// What a node has done: the requests of the entries that lead to it, and its own marks.
+/// A node's statistics: the requests of the entries that lead to it, and its highest offset.
 pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
     let of_node: Vec<_> = entries.iter().filter(|e| Arc::ptr_eq(&e.node(), node)).cloned().collect();
     BlockStats {

@@ -1,4 +1,4 @@
-//! User objects (`object-add`): judged here, and kept in the graph for whatever refers to them.
+//! User objects (`object-add`): checked here, and kept in the graph for what refers to them.
 use crate::commands::failed;
 use api::{
     Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, QCryptoSecretFormat, QmpError,
@@ -35,14 +35,14 @@ pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(),
     added.map_err(failed)
 }
 
-/// A throttle group. Its limits are judged; the filter that will keep them is not there yet.
+/// A throttle group. Its limits are checked; there is no filter yet that enforces them.
 struct ThrottleGroup;
 
 impl Object for ThrottleGroup {
     const KIND: &'static str = "throttle-group";
 }
 
-/// An iothread's figures are those of another engine; they are checked, and the workers keep their own.
+/// An iothread's settings belong to QEMU's event loop: they are checked, and have no effect on the workers.
 fn check_iothread(properties: &IothreadProperties) -> Result<(), QmpError> {
     let figures = [
         ("aio-max-batch", properties.aio_max_batch),
@@ -58,7 +58,7 @@ fn check_iothread(properties: &IothreadProperties) -> Result<(), QmpError> {
     }
 }
 
-/// Limits of a throttle group, which its filter will keep once there is one.
+/// Limits of a throttle group.
 fn check_limits(limits: Option<&ThrottleLimits>) -> Result<(), QmpError> {
     let Some(Value::Dict(limits)) = limits.map(Encode::encode) else { return Ok(()) };
     let allowed = |value: &Value| value.as_i64().is_some_and(|n| (0..=MAX_LIMIT).contains(&n));
@@ -69,7 +69,7 @@ fn check_limits(limits: Option<&ThrottleLimits>) -> Result<(), QmpError> {
     contradiction(of).map_or(Ok(()), |text| Err(QmpError::generic(text)))
 }
 
-/// What in a set of limits excludes something else.
+/// The first contradiction in a set of limits.
 fn contradiction(of: impl Fn(String) -> i64) -> Option<&'static str> {
     let set = |name: String| of(name) != 0;
     for unit in ["bps", "iops"] {
@@ -121,7 +121,7 @@ async fn read_secret(properties: SecretProperties) -> Result<Vec<u8>, QmpError> 
     }
 }
 
-/// Reads a secret's file; never waits on a FIFO's writer longer than it takes to see that it is one.
+/// Reads a secret's file; a FIFO is refused, not waited on.
 fn read_bounded(name: &str) -> std::io::Result<Vec<u8>> {
     let path = rt::fs::path(name);
     if !std::fs::metadata(&path)?.is_file() {

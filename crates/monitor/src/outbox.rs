@@ -1,7 +1,7 @@
 //! What waits to be sent to one client, bounded.
 //!
-//! Answers are the client's own doing: whoever has one waits for room, and so stops reading from that client. Events
-//! come unasked: there is no waiting for them, and a client that lets them pile up is let go.
+//! An answer waits for room, and until then no more is read from that client. Events don't wait: a client that lets them
+//! pile up is disconnected.
 use crate::wire::MessageLayout;
 use event_listener::{Event, EventListener, IntoNotification};
 use parking_lot::Mutex;
@@ -23,9 +23,9 @@ struct State {
     sending: usize,
     /// Events are wanted.
     listening: bool,
-    /// Nothing more is taken.
+    /// Nothing more is queued.
     ended: bool,
-    /// What is waiting is not wanted any more.
+    /// The client is gone: what is queued is discarded.
     gone: bool,
 }
 
@@ -40,12 +40,12 @@ impl Outbox {
         self.layout
     }
 
-    /// From now on events are wanted.
+    /// From now on events are queued.
     pub fn listen_to_events(&self) {
         self.state.lock().listening = true;
     }
 
-    /// Puts an event in, if events are wanted; whether the client is still to be served.
+    /// Queues an event, if events are wanted; `false` if the client is to be disconnected.
     pub fn event(&self, message: &str) -> bool {
         let mut state = self.state.lock();
         if state.listening && !state.ended {
@@ -60,7 +60,7 @@ impl Outbox {
         !state.gone
     }
 
-    /// Puts an answer in, after waiting for room.
+    /// Queues an answer, after waiting for room.
     pub async fn answer(&self, message: &str) {
         while let Some(listener) = self.try_answer(message) {
             listener.await;
@@ -79,13 +79,13 @@ impl Outbox {
         None
     }
 
-    /// Takes nothing more; what waits is still sent.
+    /// Queues nothing more; what is queued is still sent.
     pub fn end(&self) {
         self.state.lock().ended = true;
         self.changed.notify(usize::MAX.additional());
     }
 
-    /// The client is gone: nothing more is taken or sent.
+    /// The client is gone: nothing more is queued or sent.
     pub fn give_up(&self) {
         let mut state = self.state.lock();
         (state.ended, state.gone) = (true, true);
@@ -93,7 +93,7 @@ impl Outbox {
         self.changed.notify(usize::MAX.additional());
     }
 
-    /// The next bytes to send; `None` at the end. What was taken before is sent by now.
+    /// The next bytes to send; `None` at the end. The call says that the bytes of the one before are sent.
     pub async fn next(&self) -> Option<Vec<u8>> {
         loop {
             let listener = {
@@ -113,12 +113,12 @@ impl Outbox {
         }
     }
 
-    /// Waits until the client is to be let go.
+    /// Waits until the client is to be disconnected.
     pub async fn gone(&self) {
         self.wait_until(|state| state.gone).await;
     }
 
-    /// Waits until all that was put in is sent, or not wanted any more.
+    /// Waits until all that was queued is sent or discarded.
     pub async fn sent(&self) {
         self.wait_until(|state| state.gone || (state.text.is_empty() && state.sending == 0)).await;
     }
@@ -143,7 +143,7 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn a_client_that_does_not_read_is_let_go_when_events_pile_up() {
+    fn a_client_that_does_not_read_is_disconnected_when_events_pile_up() {
         let outbox = Outbox::new(MessageLayout::Line);
         assert!(outbox.event("early"), "not wanted yet, so not kept");
         outbox.listen_to_events();

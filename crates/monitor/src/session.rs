@@ -3,7 +3,7 @@
 //! ```text
 //!            qmp_capabilities
 //! negotiating ─────────────▶ commands
-//!   every other command:       every command is handed out;
+//!   every other command:       every command is returned;
 //!   CommandNotFound            a second qmp_capabilities is refused by its handler
 //! ```
 //!
@@ -19,12 +19,12 @@ use api::{Dict, ErrorClass, QmpCapabilitiesArguments, QmpError, Value};
 /// The command that ends the negotiation.
 const NEGOTIATE: &str = "qmp_capabilities";
 
-/// What a client has sent.
+/// One document of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
     /// A command to run.
     Request(Request),
-    /// Something that is answered at once.
+    /// A mistake, with its answer.
     Answer {
         /// The `id` to answer with.
         id: Option<Value>,
@@ -33,7 +33,7 @@ pub enum Incoming {
     },
 }
 
-/// A command with its arguments, neither of them looked at yet.
+/// A command with its arguments, neither of them checked yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// The `id` to answer with.

@@ -94,7 +94,7 @@ const CHARDEV: [&str; 4] =
     ["--chardev", "socket,id=c,path=qmp.sock,server=on,wait=off", "--monitor", "chardev=c"];
 
 #[test]
-fn a_signal_ends_it_in_order_and_its_pid_file_goes() {
+fn a_signal_ends_it_in_order_and_removes_its_pid_file() {
     for name in ["-TERM", "-INT", "-HUP"] {
         let folder = Folder::new();
         let options = [&CHARDEV[..], &["--blockdev", "null-co,node-name=n", "--pidfile", "pid"]].concat();
@@ -134,7 +134,7 @@ fn a_live_socket_is_not_taken_over_and_a_stale_one_is_replaced() {
 }
 
 #[test]
-fn in_the_background_it_is_ready_when_the_parent_ends_and_an_error_is_the_parents() {
+fn in_the_background_it_is_ready_when_its_parent_exits_which_also_reports_its_errors() {
     let folder = Folder::new();
     std::fs::write(folder.path("disk"), [0; 4096]).unwrap();
     let disk = ["--blockdev", "file,node-name=disk,filename=disk,read-only=on"];
@@ -142,7 +142,7 @@ fn in_the_background_it_is_ready_when_the_parent_ends_and_an_error_is_the_parent
     assert!(run(&folder, &options).status.success());
     let pid = std::fs::read_to_string(folder.path("pid")).unwrap();
     let mut session = Qmp::connect(&folder);
-    // Its folder is another one now; relative names mean what they meant.
+    // Its working directory is another one now; relative names still mean the same files.
     let options = "{'driver': 'file', 'node-name': 'disk', 'filename': 'disk'}";
     session.ok(&format!("{{'execute': 'blockdev-reopen', 'arguments': {{'options': [{options}]}}}}"));
     session.ok("{'execute': 'quit'}");
@@ -157,7 +157,7 @@ fn in_the_background_it_is_ready_when_the_parent_ends_and_an_error_is_the_parent
 }
 
 #[test]
-fn options_are_carried_out_in_order_in_either_form_and_the_first_wrong_one_ends_it() {
+fn options_are_applied_in_order_in_either_form_and_the_first_wrong_one_ends_it() {
     let folder = Folder::new();
     let null = r#"{"driver": "null-co", "node-name": "n"}"#;
     let cases: [(&[&str], &str); 9] = [
@@ -248,7 +248,7 @@ async fn kill_after_commit(round: u64) {
 }
 
 #[test]
-fn a_kill_right_after_a_commit_is_told_to_be_complete_loses_nothing() {
+fn a_kill_right_after_the_event_of_a_completed_commit_loses_nothing() {
     rt::block_on_control(async {
         for round in 0..20 {
             kill_after_commit(round).await;

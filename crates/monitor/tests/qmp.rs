@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::*;
 
 #[test]
-fn every_document_is_answered_in_order_with_its_id_and_a_mistake_spoils_nothing_after_it() {
+fn every_document_is_answered_in_order_with_its_id_and_a_mistake_affects_nothing_after_it() {
     rt::block_on_control(async {
         let mut client = Client::connect(&control());
         let greeting = client.receive().await;
@@ -48,17 +48,17 @@ fn every_document_is_answered_in_order_with_its_id_and_a_mistake_spoils_nothing_
 }
 
 #[test]
-fn a_client_that_stops_reading_is_let_go_and_the_others_notice_nothing() {
+fn a_client_that_stops_reading_is_disconnected_and_others_are_not_affected() {
     rt::block_on_control(async {
         let control = control();
         let (mut deaf, mut other) = (Client::new(&control).await, Client::new(&control).await);
-        // More answers than the server keeps for it, all asked for and none read.
+        // More answers than the server keeps for it, none of them read.
         deaf.send(&"{'execute': 'query-qmp-schema'}".repeat(60)).await;
         for _ in 0..20 {
             other.ok("{'execute': 'query-commands'}").await;
             rt::sleep(Duration::from_millis(10)).await;
         }
-        // An event has no room any more.
+        // There is no room for an event any more.
         let folder = Folder::new();
         other.ok("{'execute': 'blockdev-add', 'arguments': {'driver': 'null-co', 'node-name': 'n'}}").await;
         other
@@ -76,7 +76,7 @@ fn a_client_that_stops_reading_is_let_go_and_the_others_notice_nothing() {
         while deaf.try_receive().await.is_some() {
             answers += 1;
         }
-        assert!(answers < 60, "it was let go before it had everything");
+        assert!(answers < 60, "it was disconnected before it had received everything");
         other.ok("{'execute': 'query-commands'}").await;
         control.end().await.unwrap();
     });
@@ -162,7 +162,7 @@ fn a_snapshot_of_a_window_into_a_file_names_the_window_not_the_file() {
         let Ok(Value::Dict(arguments)) = api::json::parse(&arguments) else { panic!("arguments") };
         api::dispatch(&control, "blockdev-snapshot-sync", arguments).await.unwrap();
         assert_eq!(guest.node().name(), "s");
-        // Whoever opens the image by its name alone sees what the guest sees.
+        // The image opened by its name alone shows what the guest sees.
         let common = Common { read_only: true, force_share: true, ..Common::default() };
         let alone = control.graph().open_image(&folder.path("s.qcow2"), None, common, Policy::FOLLOW).await;
         let (seen, result) = alone.unwrap().read(0, BufMut::with_len(7168)).await;
@@ -189,7 +189,7 @@ fn qcow2(name: &str, path: &str) -> Options {
 }
 
 #[test]
-fn a_snapshot_of_an_image_opened_with_a_backing_image_its_header_does_not_name_keeps_both_in_view() {
+fn a_snapshot_names_a_backing_image_that_the_header_of_its_image_does_not_name() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());
         made(&control, &folder.path("b")).await;
@@ -242,7 +242,7 @@ fn a_long_chain_that_its_headers_name_is_not_described_in_a_new_header() {
 }
 
 #[test]
-fn a_long_chain_that_its_headers_describe_has_a_name_after_one_look_at_each_layer() {
+fn naming_a_long_chain_looks_at_each_layer_once() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());
         let graph = control.graph();
@@ -304,7 +304,7 @@ async fn shows_the_same_after_a_snapshot(control: &monitor::Control, overlay: &s
 }
 
 #[test]
-fn a_snapshot_onto_a_file_in_use_is_refused_by_whatever_name_before_it_is_touched() {
+fn a_snapshot_onto_a_file_in_use_is_refused_under_any_of_its_names_before_it_is_touched() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());
         made(&control, &folder.path("t")).await;
@@ -322,7 +322,7 @@ fn a_snapshot_onto_a_file_in_use_is_refused_by_whatever_name_before_it_is_touche
 }
 
 #[test]
-fn snapshots_are_taken_and_committed_back_under_a_guest_that_never_stops_writing() {
+fn snapshots_are_taken_and_committed_back_while_a_guest_keeps_writing() {
     rt::block_on_control(async {
         let (control, folder) = (control(), Folder::new());
         let mut client = Client::new(&control).await;
@@ -409,7 +409,7 @@ fn quit_is_answered_last_after_exports_are_gone_and_jobs_cancelled() {
 }
 
 #[test]
-fn a_node_that_takes_no_more_writes_is_told_of_once_with_its_name() {
+fn a_node_that_takes_no_more_writes_is_reported_once_by_name() {
     rt::block_on_control(async {
         let control = control();
         let mut client = Client::new(&control).await;
@@ -434,7 +434,7 @@ fn a_node_that_takes_no_more_writes_is_told_of_once_with_its_name() {
 }
 
 #[test]
-fn a_file_that_outlives_its_format_gives_the_formats_locks_back() {
+fn a_file_that_stays_when_its_format_is_deleted_releases_the_formats_locks() {
     rt::block_on_control(async {
         let (control, other, folder) = (control(), control(), Folder::new());
         image(&control, &folder, "disk.qcow2", SIZE).await;

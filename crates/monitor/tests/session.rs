@@ -1,4 +1,4 @@
-//! A session as clients meet it, without its I/O; and beside QEMU's, on input that is wrong in every way we know.
+//! A session as clients see it, without its I/O; and beside QEMU's, on all kinds of wrong input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use api::{Dict, ErrorClass, Event, JobStatus, JobStatusChange, QmpError, Value, 
 use monitor::session::{Incoming, Session};
 use monitor::wire::MessageLayout;
 
-/// What a session answers if every command that exists does nothing.
+/// What a session answers if every existing command does nothing.
 fn answers(session: &mut Session, mut input: &[u8]) -> Vec<Value> {
     let mut out = Vec::new();
     while let Some(incoming) = session.next(&mut input) {
@@ -46,7 +46,7 @@ fn answered(session: &mut Session, input: &str, expected: &str) {
 }
 
 #[test]
-fn the_greeting_tells_the_version_and_offers_nothing_that_does_not_work() {
+fn the_greeting_has_the_version_and_no_capabilities() {
     let greeting = json::parse(&MessageLayout::Line.greeting()).unwrap();
     let qmp = greeting.get("QMP").unwrap();
     assert_eq!(qmp.get("capabilities"), Some(&Value::List(Vec::new())));
@@ -93,7 +93,7 @@ fn an_envelope_that_does_not_fit_is_refused_with_its_id() {
 }
 
 #[test]
-fn a_request_hands_out_what_came() {
+fn a_request_has_the_command_arguments_and_id_that_were_sent() {
     let mut input =
         br#"{"execute": "block_resize", "arguments": {"size": 1}, "id": {"a": null}} {"#.as_slice();
     let mut session = negotiated();
@@ -125,7 +125,7 @@ fn answers_and_events_are_laid_out_as_clients_know_them() {
 /// A command that both sides have, to see that they are in step again.
 const PROBE: &str = r#"{"execute":"query-block","id":"probe"}"#;
 
-/// Input that is wrong, or nearly so.
+/// Wrong input, or almost.
 fn inputs() -> Vec<Vec<u8>> {
     let mut inputs: Vec<Vec<u8>> = [
         "[]",
@@ -241,7 +241,7 @@ fn outline(answer: &Value) -> String {
 }
 
 #[test]
-fn mistakes_are_answered_as_often_and_in_the_class_that_qemu_answers_them() {
+fn mistakes_are_answered_as_often_and_with_the_same_class_as_by_qemu() {
     let Some(peer) = Peer::start() else {
         println!("skipped: no qemu-storage-daemon on this machine");
         return;

@@ -50,7 +50,7 @@ impl Content {
         pieces(off, len).filter(|(page, ..)| !self.pages.contains_key(page)).count() as u64 * PAGE
     }
 
-    /// Reads what there is from `off` on; tells how many bytes.
+    /// Reads from `off` on; how many bytes there were.
     pub fn read(&self, off: u64, buf: &mut [u8]) -> usize {
         let len = self.len.saturating_sub(off).min(buf.len() as u64);
         for (page, inside, at) in pieces(off, len) {
@@ -70,7 +70,7 @@ impl Content {
         bytes
     }
 
-    /// The page, stored from now on.
+    /// The page; it is stored from now on.
     fn page(&mut self, page: u64) -> &mut Page {
         Arc::make_mut(self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE as usize])))
     }
@@ -128,7 +128,7 @@ impl Content {
         }
     }
 
-    /// Cuts or grows the file; what it grows by is a hole.
+    /// Changes the length; what the file grows by is a hole.
     pub fn set_len(&mut self, len: u64) {
         if len < self.len {
             self.punch(len, self.len.next_multiple_of(PAGE) - len);

@@ -23,7 +23,7 @@ use crate::rng::Rng;
 #[derive(Clone)]
 struct Entry {
     op: u64,
-    /// Its operation had ended: the next sync covers it.
+    /// Its operation has ended: the next sync covers it.
     ended: bool,
     effect: Effect,
 }
@@ -42,7 +42,7 @@ impl Inode {
         self.log.iter().map(|e| &e.effect).chain(self.flight.iter().map(|(_, effect)| effect))
     }
 
-    /// Makes covered effects durable; what came before them and was not covered keeps only what they left of it.
+    /// Makes covered effects durable; of earlier ones that are not covered only what they did not overwrite is left.
     fn settle(&mut self, covered: &BTreeSet<u64>) {
         let mut left: Vec<Entry> = Vec::new();
         for entry in std::mem::take(&mut self.log) {
@@ -116,7 +116,7 @@ pub struct Disk {
     last_ino: u64,
 }
 
-/// How an effect survives.
+/// How an effect survives a crash.
 enum Fate {
     Lost,
     Kept,
@@ -161,7 +161,7 @@ impl Disk {
         self.names.keys().map(PathBuf::as_path)
     }
 
-    /// The effects that a crash may lose, in words.
+    /// The effects that a crash may lose, as text.
     pub fn pending_effects(&self) -> Vec<String> {
         let named = |ino: &u64| self.path_of(*ino).display().to_string();
         self.files
@@ -345,7 +345,7 @@ impl Disk {
         path == Path::new(".") || self.names.keys().any(|name| name != path && name.starts_with(path))
     }
 
-    /// The name of a file, for words; a file may have lost it.
+    /// A name of a file, for messages; it may have none any more.
     pub(crate) fn path_of(&self, ino: u64) -> PathBuf {
         let named = self.names.iter().find(|(_, other)| **other == ino);
         named.map_or_else(|| PathBuf::from(format!("(file {ino})")), |(path, _)| path.clone())

@@ -16,11 +16,11 @@ enum Fill {
     Zero,
     /// Nothing stored.
     Hole,
-    /// As it is, but stored.
+    /// Unchanged, but stored.
     Reserve,
 }
 
-/// What becomes of the length.
+/// What happens to the length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Size {
     Keep,
@@ -102,7 +102,7 @@ impl Effect {
         Some(Effect { off: from, len: to - from, fill, size })
     }
 
-    /// Itself in two parts that meet at `at`, or whole where that is not inside.
+    /// It split at `at`; whole if that is not inside.
     pub(crate) fn split_at(self, at: u64) -> Vec<Effect> {
         if !self.divisible() || at <= self.off || at >= self.end() {
             return vec![self];
@@ -137,7 +137,7 @@ impl Effect {
         let size = match (self.size, later.size) {
             (Size::Keep, _) => Size::Keep,
             (_, Size::Set(_)) => Size::Keep,
-            // What was written behind a cut made the file longer again.
+            // A write behind a truncation made the file longer again.
             (Size::Set(n), Size::AtLeast(m)) => Size::Set(n.max(m)),
             (size, _) => size,
         };
@@ -150,7 +150,7 @@ impl Effect {
         parts.into_iter().chain([rest]).flatten().collect()
     }
 
-    /// Does it.
+    /// Applies it to a content.
     pub(crate) fn apply(&self, content: &mut Content) {
         match &self.fill {
             Fill::Bytes { data, from } => {

@@ -25,7 +25,7 @@ pub enum OpKind {
     Name,
 }
 
-/// What happens to the operation that is hit.
+/// What happens to the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It fails with this errno. A write may have done its front part; what a sync covered is lost in part.

@@ -1,4 +1,4 @@
-//! A simulated machine behind the runtime's seam: seeded scheduler, clock and disk in one thread.
+//! A simulated machine behind the runtime's interface: seeded scheduler, clock and disk in one thread.
 //!
 //! ```text
 //!   code under test ── rt ──▶ dyn Worker = SimWorker ──▶ one seeded world

@@ -18,7 +18,7 @@ pub struct Sim {
     world: World,
 }
 
-/// A handle to the world, for tests that look at it or meddle with it while it runs.
+/// A handle to the world, for tests that inspect or change it while it runs.
 #[derive(Clone)]
 pub struct World(Arc<Shared>);
 
@@ -50,7 +50,7 @@ impl Sim {
         Sim { world: World(Arc::new(Shared(Mutex::new(Inner::new(config, disk))))) }
     }
 
-    /// The world, to look at and to meddle with.
+    /// The world, to inspect and change.
     pub fn world(&self) -> &World {
         &self.world
     }
@@ -73,7 +73,7 @@ impl Sim {
         }
     }
 
-    /// Runs until nothing is ready and nothing is due: all background work has ended or waits for ever.
+    /// Runs until no task is ready and nothing is due: all background work has ended or waits for ever.
     ///
     /// # Panics
     /// When a task does, and after the configured number of steps.
@@ -166,7 +166,7 @@ impl World {
         self.0.0.lock().stamp()
     }
 
-    /// A choice of the world's.
+    /// A random number of the world's.
     pub fn choose(&self, n: u64) -> u64 {
         self.0.0.lock().rng.below(n)
     }
@@ -186,7 +186,7 @@ impl World {
         self.0.0.lock().plant(plant);
     }
 
-    /// Takes all planted faults back.
+    /// Removes all planted faults.
     pub fn unplant(&self) {
         self.0.0.lock().unplant();
     }
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// Leaves room in the file system for so many bytes more than the files take now: what would store more fails with
-    /// ENOSPC. `None` is room without end.
+    /// ENOSPC. `None` is unlimited room.
     pub fn limit_room(&self, more: Option<u64>) {
         let mut inner = self.0.0.lock();
         let taken = inner.disk.allocated();

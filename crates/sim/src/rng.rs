@@ -5,7 +5,7 @@
 pub struct Rng(u64);
 
 impl Rng {
-    /// A generator that always tells the same story for the same seed.
+    /// A generator that yields the same numbers for the same seed.
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
     }

@@ -1,4 +1,4 @@
-//! A worker of the simulated machine: the seam through which everything above finds scheduler, clock and disk.
+//! A worker of the simulated machine: the interface through which everything above finds scheduler, clock and disk.
 
 use std::io;
 use std::path::Path;

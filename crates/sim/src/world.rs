@@ -30,7 +30,7 @@ pub struct Config {
     pub inline: bool,
     /// What files opened with O_DIRECT demand of offsets, lengths and memory, in bytes.
     pub direct_alignment: u32,
-    /// Most steps of a run, against programs that never come to rest.
+    /// Most steps of a run, against programs that never end.
     pub max_steps: u64,
 }
 
@@ -84,7 +84,7 @@ struct Op {
     abandoned: bool,
 }
 
-/// A line of the story.
+/// A line of the log.
 #[derive(Clone, Copy)]
 struct Scene {
     moment: u64,
@@ -132,7 +132,7 @@ pub(crate) struct Inner {
     dead: bool,
 }
 
-/// Lines of the story that are kept.
+/// Lines of the log that are kept.
 const STORY: usize = 400;
 
 pub(crate) struct Shared(pub(crate) Mutex<Inner>);
@@ -225,7 +225,7 @@ impl Inner {
         }
     }
 
-    /// Notes what happens: for the hash that tells whether two runs were the same, and for the story.
+    /// Records what happens: for the hash that shows whether two runs were the same, and for the log.
     pub(crate) fn note(&mut self, what: &'static str, numbers: [u64; 3]) {
         for word in [what.len() as u64, self.now, numbers[0], numbers[1], numbers[2]] {
             self.mix(word);
@@ -236,7 +236,7 @@ impl Inner {
         self.story.push_back(Scene { moment: self.moment, now: self.now, what, numbers });
     }
 
-    /// Makes the hash depend on this.
+    /// Adds this to the hash.
     pub(crate) fn mix(&mut self, word: u64) {
         self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
     }
@@ -342,7 +342,7 @@ impl Inner {
 
     // ---- operations ----
 
-    /// Counts an operation and tells the fault it meets.
+    /// Counts an operation; the fault that hits it.
     pub(crate) fn meet(&mut self, kind: OpKind, ino: u64) -> Option<Fault> {
         *self.counts.entry(kind).or_default() += 1;
         let disk = &self.disk;
@@ -439,7 +439,7 @@ impl Inner {
         match &mut op.body {
             Some(Body::Read { off, buf, parts, got }) => {
                 let Some(to) = parts.pop_front() else { return };
-                // Like the kernel's, a read goes on from where it came to: no gap is left should the file have grown.
+                // Like the kernel's, a read goes on where it stopped: it leaves no gap if the file has grown.
                 if let (Some(cache), Some(part)) = (self.disk.cache(ino), buf.get_mut(*got..to)) {
                     *got += cache.read(*off + *got as u64, part);
                 }

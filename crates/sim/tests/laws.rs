@@ -27,6 +27,6 @@ fn the_file_laws_hold_whatever_the_seed_without_inline_calls() {
 }
 
 #[test]
-fn the_file_laws_hold_past_the_page_cache() {
+fn the_file_laws_hold_with_direct_io() {
     (0..2).for_each(|seed| try_laws(Config { direct_alignment: 4096, ..Config::seeded(seed) }, true));
 }

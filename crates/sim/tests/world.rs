@@ -1,4 +1,4 @@
-//! The simulated machine keeps its own laws: it repeats itself, it explores, and it tells when it is stuck.
+//! The simulated machine's own laws: runs repeat, all orders are explored, and deadlocks are reported.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::collections::BTreeSet;
@@ -121,7 +121,7 @@ fn a_read_has_no_gap_where_the_file_grows_meanwhile() {
 }
 
 #[test]
-fn the_clock_moves_only_with_what_is_due_and_a_dropped_sleep_wakes_nobody() {
+fn the_clock_moves_only_with_what_is_due_and_a_dropped_sleep_wakes_no_task() {
     let sim = Sim::new(1);
     sim.run(async {
         let before = rt::now_ns();
@@ -153,13 +153,13 @@ fn an_abandoned_write_is_still_done() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn a_wait_for_nothing_is_told_as_a_deadlock() {
+fn a_wait_for_nothing_is_reported_as_a_deadlock() {
     Sim::new(1).run(std::future::pending::<()>());
 }
 
 #[test]
 #[should_panic(expected = "a task panicked")]
-fn a_panic_in_a_task_that_nobody_waits_for_fails_the_run() {
+fn a_panic_in_a_detached_task_fails_the_run() {
     Sim::new(1).run(async {
         rt::spawn(async { panic!("on purpose") }).detach();
         rt::sleep(Duration::from_secs(1)).await;

@@ -6,7 +6,7 @@ use exports::{ExportInfo, ExportSpec, NbdOptions, NbdServer, RemoveMode, ServerO
 use rt::net::{Address, Listener};
 use std::time::Duration;
 
-/// Where the schema's address is.
+/// A schema address as the runtime's.
 fn address(address: &SocketAddress) -> Result<Address, QmpError> {
     match address {
         SocketAddress::Unix(unix) => Ok(Address::Unix(unix.path.clone().into())),
@@ -24,7 +24,7 @@ fn address(address: &SocketAddress) -> Result<Address, QmpError> {
 async fn listen(at: &SocketAddress) -> Result<Vec<Listener>, QmpError> {
     let mut listeners = NbdServer::listen(&address(at)?).await.map_err(failed)?;
     if let SocketAddress::Inet(inet) = at {
-        // A family that is refused by name is left out; one that is asked for by name leaves the other out.
+        // `ipv4=off` leaves IPv4 out, `ipv4=on` alone leaves IPv6 out; and the other way round.
         let ipv4 = inet.ipv4.unwrap_or(inet.ipv6 != Some(true));
         let ipv6 = inet.ipv6.unwrap_or(inet.ipv4 != Some(true));
         listeners.retain(|l| match l.local_addr() {
@@ -74,7 +74,7 @@ impl Control {
     }
 }
 
-/// An export in the schema's words; nothing for a kind that the schema does not have.
+/// An export as the schema's type; nothing for a kind that the schema does not have.
 fn info(export: ExportInfo) -> Option<BlockExportInfo> {
     Some(BlockExportInfo {
         id: export.id,

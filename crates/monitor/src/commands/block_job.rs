@@ -4,7 +4,7 @@ use crate::control::Control;
 use api::*;
 use jobs::{CommitError, Job, JobError, Verb};
 
-/// A refused verb in QMP's words.
+/// A refused verb as a QMP error.
 fn refused(error: JobError) -> QmpError {
     match error {
         JobError::NoBlockJob(id) => QmpError::job_not_found(&id),
@@ -17,12 +17,12 @@ fn speed(speed: i64) -> Result<u64, QmpError> {
 }
 
 impl Control {
-    /// Does something to a job named by the verbs of all jobs.
+    /// Applies a `job-*` command.
     fn to_job(&self, id: &str, verb: impl FnOnce(&Job) -> Result<(), JobError>) -> Result<(), QmpError> {
         self.jobs().need(id).and_then(|job| verb(&job)).map_err(refused)
     }
 
-    /// Does something to a job named by the verbs of block jobs.
+    /// Applies a `block-job-*` command.
     fn to_block_job(
         &self,
         id: &str,

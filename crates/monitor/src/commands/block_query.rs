@@ -1,4 +1,4 @@
-//! Nodes and devices: listing what they are, and what they have done.
+//! Nodes and devices: descriptions and statistics.
 use crate::control::Control;
 use crate::nodes;
 use api::{
@@ -13,9 +13,9 @@ impl BlockQueryCommands for Control {
     ) -> Result<Vec<BlockDeviceInfo>, QmpError> {
         let flat = arguments.flat.unwrap_or(false);
         let mut infos = Vec::new();
-        // The newest first, as clients are used to.
+        // The newest first, as QEMU lists them.
         for node in self.graph().nodes().iter().rev() {
-            // A long chain has much to tell at each of its nodes; others are to be answered meanwhile.
+            // Each node of a long chain is described with all below it: other tasks are served in between.
             rt::yield_now().await;
             infos.push(nodes::device_info(node, flat));
         }

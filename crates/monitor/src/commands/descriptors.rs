@@ -1,4 +1,4 @@
-//! Descriptors that clients hand over.
+//! Descriptors that clients pass to the program.
 use super::failed;
 use crate::control::Control;
 use api::*;

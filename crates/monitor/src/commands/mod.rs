@@ -12,14 +12,14 @@ use api::{IntrospectCommands, QmpError};
 use block::{Graph, Node};
 use std::sync::Arc;
 
-/// A core error in QMP's words.
+/// An error of the core as a QMP error.
 pub(crate) fn failed(error: impl std::fmt::Display) -> QmpError {
     QmpError::generic(error.to_string())
 }
 
 /// The node that a command names by device or node name.
 fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Result<Arc<Node>, QmpError> {
-    // Devices of their own come later; no name is one's yet.
+    // There are no devices yet, so no name is a device's.
     node_name.and_then(|name| graph.node(name)).ok_or_else(|| {
         let (device, name) = (device.unwrap_or_default(), node_name.unwrap_or_default());
         QmpError::generic(format!("Cannot find device='{device}' nor node-name='{name}'"))

@@ -1,6 +1,6 @@
 //! blockdev-snapshot-sync: a new image over a node that is in use.
 //!
-//! The image is made and opened while requests go on; only the exchange itself stops them.
+//! The image is made and opened while requests go on; only putting it in place holds them back.
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{BlockdevSnapshotSyncArguments, NewImageMode, QmpError};
@@ -42,9 +42,9 @@ impl Control {
         }
         let overlay = self.open_overlay(&node, driver, &snapshot_file, snapshot_node_name).await?;
         let inserted = graph.insert_overlay(&node, &overlay).await;
-        // Nobody but those who used the node keeps the overlay; a node that nobody used gets none.
+        // The overlay lives as long as the users that moved to it; if the node had none, it is closed here.
         if let Err(error) = graph.release(&overlay).await {
-            tracing::warn!(node = overlay.name(), %error, "closing an overlay that nobody uses failed");
+            tracing::warn!(node = overlay.name(), %error, "closing an unused overlay failed");
         }
         inserted.map_err(failed)
     }

@@ -14,7 +14,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, without a word said.
+    /// Connects; the greeting is not received yet.
     pub fn connect(control: &Control) -> Client {
         let (ours, theirs) = Stream::pair().unwrap();
         let theirs = Arc::new(theirs);
@@ -74,7 +74,7 @@ impl Client {
         answer.get("return").cloned().unwrap_or_else(|| panic!("{command}: {answer}"))
     }
 
-    /// Sends a command that must fail: the class and words of its error.
+    /// Sends a command that must fail: the class and text of its error.
     pub async fn refused(&mut self, command: &str) -> (String, String) {
         let answer = self.ask(command).await;
         let error = answer.get("error").unwrap_or_else(|| panic!("{command}: {answer}"));
