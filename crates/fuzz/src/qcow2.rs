@@ -3,7 +3,7 @@
 use block::{BlockError, Repair, Request};
 use rt::{Buf, BufMut};
 use sim::{Config, Disk, Sim};
-use testkit::stack::{Image as Recipe, Stack};
+use testkit::stack::{Stack, TestImage};
 use tools::image::{Image, Source};
 use tools::show::Description;
 
@@ -85,7 +85,7 @@ async fn repair() -> Result<(), BlockError> {
 /// cluster.
 pub fn seeds() -> Vec<Vec<u8>> {
     let new = |options: &[(&str, &str)]| {
-        let recipe = Recipe::new("qcow2", "/image", 64 << 10).with("cluster_size", "512");
+        let recipe = TestImage::new("qcow2", "/image", 64 << 10).with("cluster_size", "512");
         options.iter().fold(recipe, |recipe, (name, value)| recipe.with(name, value))
     };
     let plain = made(new(&[]));
@@ -113,7 +113,7 @@ fn with_compressed_cluster() -> Option<Vec<u8>> {
     const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
     let number =
         |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().map(|chunk| u64::from_be_bytes(*chunk));
-    let mut bytes = made(Recipe::new("qcow2", "/image", 64 << 10).with("cluster_size", "512"));
+    let mut bytes = made(TestImage::new("qcow2", "/image", 64 << 10).with("cluster_size", "512"));
     let l1 = number(&bytes, 40)?;
     let l2 = (number(&bytes, l1 as usize)? & OFFSET) as usize;
     // Of two sectors.
@@ -126,7 +126,7 @@ fn with_compressed_cluster() -> Option<Vec<u8>> {
 }
 
 /// The bytes of a new image with some data in it.
-fn made(recipe: Recipe) -> Vec<u8> {
+fn made(recipe: TestImage) -> Vec<u8> {
     let sim = Sim::new(1);
     sim.run(async move {
         let stack = Stack::of("seed", &[protocols::DRIVERS, formats::DRIVERS], vec![recipe]);

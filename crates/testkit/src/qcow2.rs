@@ -38,7 +38,7 @@ pub struct Findings {
 }
 
 /// An image's bytes and geometry.
-struct Image<'a> {
+struct Parsed<'a> {
     bytes: &'a [u8],
     version: u32,
     cluster_bits: u32,
@@ -64,7 +64,7 @@ struct References {
 
 impl References {
     /// `metadata`: nobody else may refer to the cluster.
-    fn add(&mut self, image: &Image, offset: u64, len: u64, who: &str, metadata: bool) {
+    fn add(&mut self, image: &Parsed, offset: u64, len: u64, who: &str, metadata: bool) {
         if !offset.is_multiple_of(image.cluster()) {
             self.corruptions.push(format!("{who} at {offset:#x} is not aligned to a cluster"));
         }
@@ -75,9 +75,9 @@ impl References {
     }
 }
 
-impl<'a> Image<'a> {
-    fn parse(bytes: &'a [u8]) -> Result<Image<'a>, String> {
-        let mut image = Image {
+impl<'a> Parsed<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Parsed<'a>, String> {
+        let mut image = Parsed {
             bytes,
             version: be32(bytes, 4).ok_or("the file is too short for a header")?,
             cluster_bits: be32(bytes, 20).unwrap_or(0),
@@ -319,12 +319,12 @@ pub fn is_qcow2(bytes: &[u8]) -> bool {
 
 /// The name of the image below this one, if it is a qcow2 image and names one.
 pub fn backing_of(bytes: &[u8]) -> Option<String> {
-    Image::parse(bytes).ok()?.backing()
+    Parsed::parse(bytes).ok()?.backing()
 }
 
 /// Looks at everything an image's metadata says.
 pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
-    let image = Image::parse(bytes)?;
+    let image = Parsed::parse(bytes)?;
     let (mut refs, mut copied) = (References::default(), Vec::new());
     refs.add(&image, 0, 1, "the header", true);
     image.refcounts(&mut refs);
@@ -365,13 +365,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
 /// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end. Compressed clusters are
 /// refused.
 pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
-    let image = Image::parse(bytes)?;
+    let image = Parsed::parse(bytes)?;
     image.read(image.l1_offset, image.l1_entries, image.size, backing)
 }
 
 /// All bytes that the first internal snapshot shows, of a disk that had `size` bytes.
 pub fn read_snapshot(bytes: &[u8], backing: &[u8], size: u64) -> Result<Vec<u8>, String> {
-    let image = Image::parse(bytes)?;
+    let image = Parsed::parse(bytes)?;
     let at = image.snapshots_offset as usize;
     let table = be64(bytes, at).zip(be32(bytes, at + 8)).filter(|_| image.snapshots > 0);
     let (l1, entries) = table.ok_or("the snapshot is gone")?;
@@ -381,7 +381,7 @@ pub fn read_snapshot(bytes: &[u8], backing: &[u8], size: u64) -> Result<Vec<u8>,
 /// Makes an internal snapshot of a clean image whose clusters are all counted once: all its clusters are shared
 /// afterwards. For images that the driver can't make itself yet.
 pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
-    let image = Image::parse(bytes)?;
+    let image = Parsed::parse(bytes)?;
     let (cluster, l1, entries) = (image.cluster(), image.l1_offset, image.l1_entries);
     let (order, table) = (image.refcount_order, image.refcount_offset);
     if order < 1 {
@@ -431,7 +431,7 @@ pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
 /// Adds a dirty bitmap, empty and up to date, to an image of version 3 without a backing file. For images that the driver
 /// can't make itself yet.
 pub fn add_bitmap(bytes: &mut Vec<u8>) -> Result<(), String> {
-    let image = Image::parse(bytes)?;
+    let image = Parsed::parse(bytes)?;
     let (cluster, order, table) = (image.cluster(), image.refcount_order, image.refcount_offset);
     let (extensions, autoclear) = (image.header_length as usize, image.autoclear);
     if image.version < 3 || image.backing().is_some() {

@@ -9,7 +9,7 @@ use block::{
 
 /// One image of a stack.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub struct TestImage {
     /// Format.
     pub format: &'static str,
     /// File name.
@@ -28,7 +28,7 @@ pub struct Stack {
     /// All drivers there are.
     pub drivers: Vec<&'static [block::DriverType]>,
     /// Images, lowest first.
-    pub images: Vec<Image>,
+    pub images: Vec<TestImage>,
     /// How the top is opened.
     pub top: Options,
     /// Reads give what was written.
@@ -41,15 +41,15 @@ fn no_json(_: &str) -> Result<Options> {
     Err(BlockError::invalid("these tests give no options as JSON"))
 }
 
-impl Image {
+impl TestImage {
     /// An image with default options.
-    pub fn new(format: &'static str, file: &'static str, size: u64) -> Image {
-        Image { format, file, size, options: Options::new() }
+    pub fn new(format: &'static str, file: &'static str, size: u64) -> TestImage {
+        TestImage { format, file, size, options: Options::new() }
     }
 
     /// The same with a create option set.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Image {
+    pub fn with(mut self, name: &str, value: &str) -> TestImage {
         self.options.set(name, Opt::Str(value.to_owned()));
         self
     }
@@ -57,7 +57,7 @@ impl Image {
 
 impl Stack {
     /// A stack whose top is the last of `images`.
-    pub fn of(name: &str, drivers: &[&'static [block::DriverType]], images: Vec<Image>) -> Stack {
+    pub fn of(name: &str, drivers: &[&'static [block::DriverType]], images: Vec<TestImage>) -> Stack {
         let (format, file) = images.last().map_or(("raw", ""), |image| (image.format, image.file));
         let file = Options::new().with_str("driver", "file").with_str("filename", file);
         let top = Options::new().with_str("driver", format).with("file", Opt::Dict(file));
@@ -95,7 +95,7 @@ impl Stack {
     }
 
     /// Opens one image of the stack by itself, for writing what lies below.
-    pub async fn open_image(&self, image: &Image) -> Result<Session> {
+    pub async fn open_image(&self, image: &TestImage) -> Result<Session> {
         let lone = Stack::of(&self.name, &self.drivers, vec![image.clone()]);
         lone.open().await
     }

@@ -8,7 +8,7 @@ use sim::{Config, EIO, OpKind, Plant};
 use testkit::conformance::Suite;
 use testkit::crash::CrashTest;
 use testkit::guest::{Faults, Mix, Plan};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 use toy::Bug;
 
 const SIZE: u64 = 16 << 10;
@@ -16,7 +16,7 @@ const MIX: Mix = Mix { read: 4, write: 10, zero: 4, discard: 3, flush: 4, resize
 
 fn stack(bug: Bug) -> Stack {
     let drivers = [protocols::DRIVERS, formats::DRIVERS, toy::DRIVERS];
-    let mut stack = Stack::of("toy", &drivers, vec![Image::new("toy", "/toy", SIZE)]);
+    let mut stack = Stack::of("toy", &drivers, vec![TestImage::new("toy", "/toy", SIZE)]);
     stack.top.set("bug", Opt::Str(bug.name().to_owned()));
     stack.resizes = false;
     stack

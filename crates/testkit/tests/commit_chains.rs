@@ -12,7 +12,7 @@ use jobs::{EventSink, Jobs};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Rng, Sim};
 use testkit::crash::flatten;
-use testkit::stack::{Image, Session, Stack};
+use testkit::stack::{Session, Stack, TestImage};
 use testkit::stamp::stamped;
 
 const DRIVERS: &[&[block::DriverType]] = &[protocols::DRIVERS, formats::DRIVERS];
@@ -37,15 +37,17 @@ fn chain(rng: &mut Rng) -> Stack {
     for (at, file) in FILES.into_iter().take(2 + rng.index(3)).enumerate() {
         let size = (8 + rng.below(72)) * SECTOR;
         if at == 0 && rng.chance(1, 4) {
-            images.push(Image::new("raw", file, size));
+            images.push(TestImage::new("raw", file, size));
             continue;
         }
-        let image = Image::new("qcow2", file, size);
+        let image = TestImage::new("qcow2", file, size);
         let image = image.with("cluster_size", rng.pick(&["512", "1024", "4096"]).unwrap());
         let image = image.with("compat", rng.pick(&["0.10", "1.1", "1.1"]).unwrap());
         images.push(match images.last() {
             None => image,
-            Some(Image { format, file, .. }) => image.with("backing_file", file).with("backing_fmt", format),
+            Some(TestImage { format, file, .. }) => {
+                image.with("backing_file", file).with("backing_fmt", format)
+            }
         });
     }
     Stack::of("chain", DRIVERS, images)
@@ -139,7 +141,7 @@ async fn commit(session: &Session, top: usize, base: usize) -> Vec<String> {
 
 /// What each layer shows.
 fn shown(stack: &Stack, disk: &Disk) -> Vec<Vec<u8>> {
-    let read = |image: &Image| match image.format {
+    let read = |image: &TestImage| match image.format {
         "raw" => disk.content(image.file).unwrap().to_vec(),
         _ => flatten(disk, image.file, false).unwrap_or_else(|text| panic!("{}: {text}", image.file)),
     };

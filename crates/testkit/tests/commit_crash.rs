@@ -11,7 +11,7 @@ use rt::BoxFuture;
 use sim::{Config, Disk, Rng, World};
 use testkit::crash::{CrashTest, flatten, inspect_qcow2, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
-use testkit::stack::{Image, Session, Stack};
+use testkit::stack::{Session, Stack, TestImage};
 
 /// Stands on the simulated disk from the moment on that COMPLETED was told.
 const COMPLETED: &str = "/completed";
@@ -31,7 +31,7 @@ fn three_layers(rng: &mut Rng) -> Stack {
     let size = 32 << 10 << rng.below(2);
     let mut layer = |file, below: Option<(&str, &str)>| {
         let cluster = rng.pick(&["512", "1024", "4096"]).unwrap_or("512");
-        let image = Image::new("qcow2", file, size).with("cluster_size", cluster);
+        let image = TestImage::new("qcow2", file, size).with("cluster_size", cluster);
         match below {
             Some((file, format)) => image.with("backing_file", file).with("backing_fmt", format),
             None => image,

@@ -4,27 +4,27 @@ use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
 use testkit::crash::{inspect_qcow2, inspect_raw};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 const DRIVERS: [&[block::DriverType]; 2] = [protocols::DRIVERS, formats::DRIVERS];
 const SIZE: u64 = 96 << 10;
 
-fn stack(name: &str, images: Vec<Image>) -> Stack {
+fn stack(name: &str, images: Vec<TestImage>) -> Stack {
     Stack::of(name, &DRIVERS, images)
 }
 
-fn qcow2(file: &'static str, cluster: &str) -> Image {
-    Image::new("qcow2", file, SIZE + 512).with("cluster_size", cluster)
+fn qcow2(file: &'static str, cluster: &str) -> TestImage {
+    TestImage::new("qcow2", file, SIZE + 512).with("cluster_size", cluster)
 }
 
 #[test]
 fn raw_over_a_file() {
-    Suite::of(stack("raw", vec![Image::new("raw", "/raw", SIZE)]), Some(inspect_raw)).run();
+    Suite::of(stack("raw", vec![TestImage::new("raw", "/raw", SIZE)]), Some(inspect_raw)).run();
 }
 
 #[test]
 fn raw_over_a_file_past_the_page_cache() {
-    let mut stack = stack("raw, direct", vec![Image::new("raw", "/raw", SIZE)]);
+    let mut stack = stack("raw, direct", vec![TestImage::new("raw", "/raw", SIZE)]);
     stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
     let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
     Suite { config, ..Suite::of(stack, Some(inspect_raw)) }.run();
@@ -32,7 +32,7 @@ fn raw_over_a_file_past_the_page_cache() {
 
 #[test]
 fn a_window_of_a_raw_file() {
-    let mut stack = stack("raw window", vec![Image::new("raw", "/raw", SIZE)]);
+    let mut stack = stack("raw window", vec![TestImage::new("raw", "/raw", SIZE)]);
     stack.top = stack.top.with("offset", Opt::Uint(0)).with("size", Opt::Uint(SIZE));
     stack.resizes = false;
     Suite::of(stack, Some(inspect_raw)).run();
@@ -75,7 +75,7 @@ fn qcow2_past_the_page_cache() {
 
 #[test]
 fn qcow2_over_a_shorter_raw_image() {
-    let base = Image::new("raw", "/base", SIZE / 2);
+    let base = TestImage::new("raw", "/base", SIZE / 2);
     let top = qcow2("/top", "4096").with("backing_file", "/base").with("backing_fmt", "raw");
     Suite::of(stack("qcow2 over raw", vec![base, top]), Some(inspect_qcow2)).run();
 }

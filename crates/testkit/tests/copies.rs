@@ -9,7 +9,7 @@ use block::{AfterError, CopyControl, CopyPlan, CopyZeroes, Endpoint, RangePieces
 use rt::BoxFuture;
 use sim::{Config, Disk, Sim};
 use testkit::crash::inspect_qcow2;
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 6 * MIB;
@@ -36,7 +36,7 @@ impl CopyControl for AtOnce {
 }
 
 fn stack(format: &'static str, file: &'static str) -> Stack {
-    Stack::of(format, &[protocols::DRIVERS, formats::DRIVERS], vec![Image::new(format, file, SIZE)])
+    Stack::of(format, &[protocols::DRIVERS, formats::DRIVERS], vec![TestImage::new(format, file, SIZE)])
 }
 
 /// A disk with some clusters of zeroes, each of the others with a number of its own.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use block::{ErrorKind, Flags, Request};
 use sim::{Config, Disk, Sim};
 use testkit::crash::inspect_qcow2;
-use testkit::stack::{Image, Session, Stack};
+use testkit::stack::{Session, Stack, TestImage};
 use testkit::stamp::stamped;
 
 const SIZE: u64 = 256 << 10;
 const CLUSTER: u64 = 4096;
 
 fn stack() -> Stack {
-    let image = Image::new("qcow2", "/top", SIZE).with("cluster_size", "4096");
+    let image = TestImage::new("qcow2", "/top", SIZE).with("cluster_size", "4096");
     Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], vec![image])
 }
 

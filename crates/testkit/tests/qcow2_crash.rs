@@ -5,7 +5,7 @@ use block::Opt;
 use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng};
 use testkit::crash::{CrashTest, inspect_qcow2, run_seeds, share_with_snapshot};
 use testkit::guest::{Faults, Mix, Plan};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 const CLUSTERS: [&str; 4] = ["512", "1024", "2048", "4096"];
 const REFCOUNT_BITS: [&str; 7] = ["1", "2", "4", "8", "16", "32", "64"];
@@ -17,7 +17,7 @@ fn any_stack(rng: &mut Rng) -> Stack {
     let below = rng.below(3);
     if below > 0 {
         // As large as the top, or smaller.
-        images.push(Image::new("raw", "/base", size >> rng.below(2)));
+        images.push(TestImage::new("raw", "/base", size >> rng.below(2)));
     }
     if below > 1 {
         images.push(qcow2(rng, "/middle", size).with("backing_file", "/base").with("backing_fmt", "raw"));
@@ -31,8 +31,8 @@ fn any_stack(rng: &mut Rng) -> Stack {
     Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], images)
 }
 
-fn qcow2(rng: &mut Rng, file: &'static str, size: u64) -> Image {
-    let image = Image::new("qcow2", file, size).with("cluster_size", CLUSTERS[rng.index(4)]);
+fn qcow2(rng: &mut Rng, file: &'static str, size: u64) -> TestImage {
+    let image = TestImage::new("qcow2", file, size).with("cluster_size", CLUSTERS[rng.index(4)]);
     let image = match rng.below(5) {
         0 => return image.with("compat", "0.10"),
         1 => image,
@@ -134,7 +134,7 @@ fn bitmaps_that_are_not_maintained_are_called_out_of_date_before_any_data_change
     run_seeds("QCOW2_BITMAP", 180, |seed| {
         let mut test = any_test(seed);
         let image =
-            Image::new("qcow2", "/top", 64 << 10).with("cluster_size", CLUSTERS[1 + seed as usize % 3]);
+            TestImage::new("qcow2", "/top", 64 << 10).with("cluster_size", CLUSTERS[1 + seed as usize % 3]);
         test.stack = Stack::of("qcow2 with a bitmap", &[protocols::DRIVERS, formats::DRIVERS], vec![image]);
         test.plan.largest = 256;
         CrashTest { prepare: Some(add_bitmap), inspect: Some(inspect_with_bitmap), moments: 40, ..test }

@@ -4,17 +4,17 @@
 use sim::{Config, Fault, OpKind, Plant};
 use testkit::crash::inspect_qcow2;
 use testkit::scope::{Op, SmallScope};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 /// An image of `cluster` bytes a cluster, with room for 64 sectors.
 fn stack(cluster: &str) -> Stack {
-    let image = Image::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
+    let image = TestImage::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
     Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], vec![image])
 }
 
 fn over_backing(cluster: &str) -> Stack {
-    let base = Image::new("raw", "/base", 32 << 10);
-    let top = Image::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
+    let base = TestImage::new("raw", "/base", 32 << 10);
+    let top = TestImage::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
     let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
     Stack::of("qcow2 over raw", &[protocols::DRIVERS, formats::DRIVERS], vec![base, top])
 }

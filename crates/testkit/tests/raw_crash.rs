@@ -3,12 +3,15 @@
 use sim::Config;
 use testkit::crash::{CrashTest, inspect_raw, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 #[test]
 fn a_raw_image_keeps_what_was_flushed_through_every_crash() {
-    let stack =
-        Stack::of("raw", &[protocols::DRIVERS, formats::DRIVERS], vec![Image::new("raw", "/raw", 64 << 10)]);
+    let stack = Stack::of(
+        "raw",
+        &[protocols::DRIVERS, formats::DRIVERS],
+        vec![TestImage::new("raw", "/raw", 64 << 10)],
+    );
     let plan = Plan {
         requests: 12,
         depth: 4,

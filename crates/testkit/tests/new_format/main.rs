@@ -14,7 +14,7 @@ use testkit::conformance::Suite;
 use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::scope::{Op, SmallScope};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 const SIZE: u64 = (24 << 10) + 512;
 const FILES: [&str; EXTENTS as usize] = ["/x.0", "/x.1", "/x.2", "/x.3", "/x.4"];
@@ -23,9 +23,9 @@ const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, formats::DRIVERS
 /// A spread image, which makes its extents itself, over a raw image of this size, if any.
 fn stack(base: Option<u64>) -> Stack {
     let mut images = Vec::new();
-    let mut top = Image::new("spread", "/top", SIZE).with("extents", "/x");
+    let mut top = TestImage::new("spread", "/top", SIZE).with("extents", "/x");
     if let Some(size) = base {
-        images.push(Image::new("raw", "/base", size));
+        images.push(TestImage::new("raw", "/base", size));
         top = top.with("backing_file", "/base").with("backing_fmt", "raw");
     }
     images.push(top);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use testkit::conformance::Suite;
 use testkit::crash::inspect_raw;
-use testkit::stack::{Image, Session, Stack};
+use testkit::stack::{Session, Stack, TestImage};
 
 /// Counts pieces of writes.
 #[derive(Default)]
@@ -134,7 +134,7 @@ async fn open_counted(graph: &Graph, counter: &str) -> Result<Session> {
 
 #[test]
 fn the_filter_keeps_the_laws_of_a_disk() {
-    let mut stack = Stack::of("counted", &DRIVERS, vec![Image::new("raw", "/disk", 24 << 10)]);
+    let mut stack = Stack::of("counted", &DRIVERS, vec![TestImage::new("raw", "/disk", 24 << 10)]);
     stack.top = options(None);
     Suite::of(stack, Some(inspect_raw)).run();
 }

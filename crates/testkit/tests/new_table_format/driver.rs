@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use api::codec::Members;
+use api::codec::{Members, NoArguments};
 use api::{DecodeError, Dict};
 use block::BlockError;
 use block::metacache::Order;
 use block::{
-    CreateRequest, Driver, DriverType, Edge, Extent, Facts, MapChange, Node, Open, OpenContext, Opened,
-    Perms, Request, Result, Share, Undo, Want, WritePlan,
+    Create, CreateRequest, Driver, DriverType, Edge, Extent, Facts, MapChange, Node, Open, OpenContext,
+    Opened, Perms, Request, Result, Share, Undo, Want, WritePlan,
 };
 use rt::{BoxFuture, Buf, BufMut};
 
@@ -17,7 +17,7 @@ use crate::header::{BLOCK, Header, TABLE, sum};
 use crate::image::Image;
 
 pub const DRIVERS: &[DriverType] =
-    &[DriverType { name: "u32table", open: &Open(open), create: Some(create), ..DriverType::FORMAT }];
+    &[DriverType { name: "u32table", open: &Open(open), create: Some(&CREATE), ..DriverType::FORMAT }];
 
 /// What an image is opened with beside its file.
 struct TableOptions {
@@ -34,7 +34,9 @@ impl api::codec::Object for TableOptions {
     }
 }
 
-fn create(request: CreateRequest) -> BoxFuture<'static, Result<()>> {
+const CREATE: Create<NoArguments> = Create { adapt: None, judge: |_, _| Ok(()), create, measure: None };
+
+fn create(request: CreateRequest<'_, NoArguments>) -> BoxFuture<'_, Result<()>> {
     Box::pin(async move {
         let header = Header { size: request.size, in_use: false, sum: 0 };
         let table = vec![0; header.entries() as usize * 4];

@@ -18,7 +18,7 @@ use testkit::conformance::Suite;
 use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::scope::{Op, SmallScope};
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 
 const SIZE: u64 = (40 << 10) + 512;
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, formats::DRIVERS, driver::DRIVERS];
@@ -62,7 +62,7 @@ impl Bug {
 }
 
 fn stack(bug: Bug) -> Stack {
-    let mut stack = Stack::of("u32table", &DRIVERS, vec![Image::new("u32table", "/top", SIZE)]);
+    let mut stack = Stack::of("u32table", &DRIVERS, vec![TestImage::new("u32table", "/top", SIZE)]);
     stack.top.set("bug", Opt::Str(format!("{bug:?}")));
     stack.resizes = false;
     stack

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_commit_to_a_full_file_system_loses_nothing_and_succeeds_when_there_is_room() {
-        let coarse = |image: testkit::stack::Image| image.with("cluster_size", "4096");
+        let coarse = |image: testkit::stack::TestImage| image.with("cluster_size", "4096");
         let mut disk = made(vec![coarse(image("/base")), coarse(overlay("/top"))]);
         disk.make_sparse("/base");
         let before = shown(&disk, "/top").unwrap();

@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_rebase_on_a_full_file_system_changes_nothing_and_succeeds_when_there_is_room() {
-        let coarse = |image: testkit::stack::Image| image.with("cluster_size", "4096");
+        let coarse = |image: testkit::stack::TestImage| image.with("cluster_size", "4096");
         let mut disk = made(vec![coarse(image("/base")), coarse(image("/other")), coarse(overlay("/top"))]);
         disk.make_sparse("/top");
         let before = shown(&disk, "/top").unwrap();

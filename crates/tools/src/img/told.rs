@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use sim::{Config, Disk, OpKind, Sim};
 use testkit::crash::flatten;
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 use testkit::stamp::stamped;
 use testkit::steps::{Failing, at_every_step};
 
@@ -16,17 +16,17 @@ use testkit::steps::{Failing, at_every_step};
 pub const SIZE: u64 = 64 << 10;
 
 /// A qcow2 image of [`SIZE`] bytes in small clusters.
-pub fn image(file: &'static str) -> Image {
-    Image::new("qcow2", file, SIZE).with("cluster_size", "1024")
+pub fn image(file: &'static str) -> TestImage {
+    TestImage::new("qcow2", file, SIZE).with("cluster_size", "1024")
 }
 
 /// The same over `/base`.
-pub fn overlay(file: &'static str) -> Image {
+pub fn overlay(file: &'static str) -> TestImage {
     image(file).with("backing_file", "/base").with("backing_fmt", "qcow2")
 }
 
 /// A disk with these images, some data in each, in places that overlap in part.
-pub fn made(images: Vec<Image>) -> Disk {
+pub fn made(images: Vec<TestImage>) -> Disk {
     let sim = Sim::new(3);
     sim.run(async move {
         let stack = Stack::of("made", &[protocols::DRIVERS, formats::DRIVERS], images);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use block::{BackendRequest, BlockError, Graph, Node, Opt, Options, Perms, Registry, Request};
 use sim::{Disk, OpKind, Sim};
 use testkit::crash::flatten;
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 use testkit::stamp::stamped;
 use testkit::steps::{Failing, at_every_step};
 
@@ -19,7 +19,7 @@ fn made() -> Disk {
     let sim = Sim::new(3);
     sim.run(async move {
         for (file, write) in FILES.into_iter().zip(1..) {
-            let image = Image::new("qcow2", file, SIZE).with("cluster_size", "1024");
+            let image = TestImage::new("qcow2", file, SIZE).with("cluster_size", "1024");
             let image = match write {
                 1 | 2 => image,
                 _ => image.with("backing_file", "/base1").with("backing_fmt", "qcow2"),

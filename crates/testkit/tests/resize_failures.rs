@@ -4,7 +4,7 @@
 use block::Opt;
 use sim::{Disk, OpKind, Rng, Sim};
 use testkit::crash::flatten;
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 use testkit::stamp::stamped;
 use testkit::steps::{Failing, at_every_step};
 
@@ -136,13 +136,13 @@ fn same_but_start(expected: &[u8], found: &[u8]) -> bool {
 }
 
 fn alone(cluster: &str, size: u64) -> Stack {
-    Stack::of("qcow2", DRIVERS, vec![Image::new("qcow2", "/top", size).with("cluster_size", cluster)])
+    Stack::of("qcow2", DRIVERS, vec![TestImage::new("qcow2", "/top", size).with("cluster_size", cluster)])
 }
 
 fn over(cluster: &str, size: u64, base: u64) -> Stack {
-    let image = Image::new("qcow2", "/top", size).with("cluster_size", cluster);
+    let image = TestImage::new("qcow2", "/top", size).with("cluster_size", cluster);
     let image = image.with("backing_file", "/base").with("backing_fmt", "qcow2");
-    Stack::of("qcow2 over qcow2", DRIVERS, vec![Image::new("qcow2", "/base", base), image])
+    Stack::of("qcow2 over qcow2", DRIVERS, vec![TestImage::new("qcow2", "/base", base), image])
 }
 
 fn lazy(cluster: &str, size: u64) -> Stack {
@@ -154,7 +154,7 @@ fn lazy(cluster: &str, size: u64) -> Stack {
 }
 
 fn raw(size: u64) -> Stack {
-    Stack::of("raw", DRIVERS, vec![Image::new("raw", "/top", size)])
+    Stack::of("raw", DRIVERS, vec![TestImage::new("raw", "/top", size)])
 }
 
 #[test]

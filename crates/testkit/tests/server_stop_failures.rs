@@ -9,14 +9,14 @@ use exports::{ExportSpec, Exports, NbdOptions, NbdService, ServerOptions};
 use parking_lot::Mutex;
 use sim::{Disk, OpKind, Sim};
 use testkit::crash::flatten;
-use testkit::stack::{Image, Stack};
+use testkit::stack::{Stack, TestImage};
 use testkit::stamp::stamped;
 use testkit::steps::{Failing, Fuse, at_every_step};
 
 const DRIVERS: &[&[block::DriverType]] = &[protocols::DRIVERS, formats::DRIVERS];
 
 fn stack() -> Stack {
-    Stack::of("served", DRIVERS, vec![Image::new("qcow2", "/top", 32 << 10).with("cluster_size", "1024")])
+    Stack::of("served", DRIVERS, vec![TestImage::new("qcow2", "/top", 32 << 10).with("cluster_size", "1024")])
 }
 
 /// What is left of a server that was stopped.
