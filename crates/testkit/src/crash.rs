@@ -1,8 +1,8 @@
 //! The crash test: a guest works, the disk is kept at chosen moments, and from each of them the machine dies in several
-//! ways. Whatever is found afterwards must be explained by the model.
+//! ways. Whatever is found afterwards must be allowed by the model.
 //!
 //! ```text
-//! create ─▶ guest at work ──▶ moments kept ──▶ power cut │ kill ──▶ other eyes: structure, every sector
+//! create ─▶ guest at work ──▶ moments kept ──▶ power cut │ kill ──▶ independent reader: structure, every sector
 //!                                                            └─────▶ the driver: open, check, read all, work, close, check
 //! ```
 
@@ -19,14 +19,14 @@ use crate::model::Model;
 use crate::stack::{Session, Stack};
 use crate::stamp::{SECTOR, Seen, look, stamped};
 
-/// How other eyes than the driver's look at a stack's files: the guest's bytes, or what is wrong. `settled`: nobody has it
-/// open and it was closed cleanly.
+/// An independent reader of a stack's files: the guest's bytes, or what is wrong. `settled`: it was closed cleanly and is
+/// not open.
 pub type Inspect = fn(&Stack, &Disk, settled: bool) -> std::result::Result<Vec<u8>, String>;
 
-/// Something that goes on beside a guest: it gets the guest's session and the world.
+/// Something that runs beside a guest, given the guest's session and the world.
 pub type Beside = fn(Session, World) -> BoxFuture<'static, Result<()>>;
 
-/// Changes the files of a stack that nobody has open.
+/// Changes the files of a stack that is not open.
 pub type Prepare = fn(&Stack, &mut Disk) -> std::result::Result<(), String>;
 
 /// A crash test.
@@ -36,17 +36,17 @@ pub struct CrashTest {
     pub stack: Stack,
     /// What the guest does.
     pub plan: Plan,
-    /// The simulated machine, but for its seed.
+    /// The simulated machine, except its seed.
     pub config: Config,
-    /// Other eyes.
+    /// The independent reader.
     pub inspect: Option<Inspect>,
-    /// Where the guest may be instead, if what `inspect` shows is wrong.
+    /// Another reader, tried if what `inspect` shows is not allowed: the guest may work on another image by then.
     pub or_inspect: Option<Inspect>,
-    /// What goes on beside the guest.
+    /// What runs beside the guest.
     pub beside: Option<Beside>,
     /// Changes the files after they were made and filled, before the guest starts.
     pub prepare: Option<Prepare>,
-    /// Bytes that the file system has room for when the guest starts; any number, if none.
+    /// Free bytes of the file system when the guest starts; `None`: unlimited.
     pub room: Option<u64>,
     /// Faults planted when the guest starts.
     pub faults: Vec<Plant>,
@@ -80,7 +80,7 @@ impl std::ops::AddAssign for Tally {
 /// A disk kept, with the moment.
 type Kept = Arc<Mutex<Moments>>;
 
-/// A fair choice of the moments of a run: each as likely as any other, however many there are.
+/// A uniform choice among the moments of a run: each as likely as any other, however many there are.
 struct Moments {
     kept: Vec<(u64, Disk)>,
     room: usize,
@@ -112,8 +112,8 @@ enum Death {
 impl CrashTest {
     /// Runs it with this seed. The error says everything that is needed to run it again.
     pub fn run(&self, seed: u64) -> std::result::Result<Tally, String> {
-        let told = |text: String| format!("crash test of {}, seed {seed}: {text}", self.stack.name);
-        self.run_seed(seed).map_err(told)
+        let report = |text: String| format!("crash test of {}, seed {seed}: {text}", self.stack.name);
+        self.run_seed(seed).map_err(report)
     }
 
     fn run_seed(&self, seed: u64) -> std::result::Result<Tally, String> {
@@ -144,11 +144,11 @@ impl CrashTest {
                     Death::Kill => disk.kill(&mut rng),
                     Death::PowerCut => disk.power_cut(&mut rng),
                 };
-                let told = |text| format!("{death:?} at moment {moment}: {text}");
+                let report = |text| format!("{death:?} at moment {moment}: {text}");
                 let pending =
                     || format!("\nnot yet durable then:\n    {}", disk.pending_effects().join("\n    "));
                 let crashed = self.crashed(&model, moment, dead, &mut rng, tally.crashes);
-                tally += crashed.map_err(|text| told(text) + &pending())?;
+                tally += crashed.map_err(|text| report(text) + &pending())?;
             }
         }
         Ok(tally)
@@ -196,7 +196,7 @@ impl CrashTest {
         result.map_err(|e| format!("at work: {e}\n{}", sim.world().story().join("\n")))
     }
 
-    /// Holds a guest disk against the model, if there is one to be held.
+    /// Compares a guest disk with the model, if there is a disk.
     fn judge(&self, model: &Model, moment: u64, found: Option<&[u8]>) -> std::result::Result<(), String> {
         let Some(found) = found else { return Ok(()) };
         let (sizes, size) = (model.sizes_after_crash(moment), found.len() as u64);
@@ -314,7 +314,7 @@ pub(crate) async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)
     Ok((seen, write))
 }
 
-/// Other eyes for a raw image in a file.
+/// The independent reader of a raw image in a file.
 pub fn inspect_raw(stack: &Stack, disk: &Disk, _settled: bool) -> std::result::Result<Vec<u8>, String> {
     let image = stack.images.last().ok_or("the stack has no image")?;
     file_of(disk, image.file)
@@ -340,7 +340,7 @@ pub fn share_with_snapshot(stack: &Stack, disk: &mut Disk) -> std::result::Resul
     Ok(())
 }
 
-/// Other eyes for a qcow2 image and the chain below it.
+/// The independent reader of a qcow2 image and the chain below it.
 pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
     let image = stack.images.last().ok_or("the stack has no image")?;
     flatten(disk, image.file, settled)
@@ -397,7 +397,7 @@ fn sane(bytes: &[u8], settled: bool) -> std::result::Result<(), String> {
 /// many instead of `count`.
 ///
 /// # Panics
-/// With all that is needed to run them again, if any fails.
+/// If any fails; the message has what is needed to run it again.
 pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
     let number = |what: &str| std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok());
     let (alone, mut tally, mut failures) = (number("SEED"), Tally::default(), Vec::new());
@@ -405,7 +405,7 @@ pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
     let first = alone.unwrap_or(1);
     for seed in first..first.saturating_add(count) {
         let done = catch_unwind(AssertUnwindSafe(|| test(seed).run(seed)));
-        match done.unwrap_or_else(|_| Err(format!("seed {seed} panicked, as told above"))) {
+        match done.unwrap_or_else(|_| Err(format!("seed {seed} panicked; its message is above"))) {
             Ok(done) => tally += done,
             Err(text) => failures.push((seed, text)),
         }

@@ -1,4 +1,4 @@
-//! A guest: several tasks that read, write, zero, discard, flush and resize, and keep the model's book while they do.
+//! A guest: several tasks that read, write, zero, discard, flush and resize, and record each request in the model.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// A bit of everything.
+    /// All kinds of requests.
     pub const ALL: Mix = Mix { read: 4, write: 10, zero: 3, discard: 3, flush: 3, resize: 1, fua: 10 };
 
     fn pick(&self, rng: &mut Rng) -> Step {
@@ -103,12 +103,12 @@ pub struct Guest {
     /// What it did so far.
     pub model: Arc<Mutex<Model>>,
     world: World,
-    /// Sizes change one after the other, so that the book knows the last.
+    /// Sizes change one after the other, so that the model knows the last.
     resizing: Arc<futures_util::lock::Mutex<()>>,
 }
 
 impl Guest {
-    /// A guest at `session`, whose book is `model`.
+    /// A guest at `session`, whose requests are recorded in `model`.
     pub fn new(session: Session, model: Arc<Mutex<Model>>, world: World) -> Guest {
         Guest { session, model, world, resizing: Arc::default() }
     }
@@ -164,7 +164,7 @@ impl Guest {
         }
     }
 
-    /// Reads, and holds what is found against the book.
+    /// Reads, and compares what is found with the model.
     #[expect(clippy::panic, reason = "a wrong answer is a failed test")]
     pub async fn read(&self, offset: u64, len: u64) -> Result<()> {
         let start = self.world.stamp();

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  Stack: how images are made and opened ──▶ conformance: laws of one guest, errors at every k-th operation
-//!                                       └──▶ crash: Guest ── Model (the oracle) ── other eyes (qcow2, raw)
+//!                                       └──▶ crash: Guest ── Model (the oracle) ── independent readers (qcow2, raw)
 //! ```
 //!
-//! What is told of an operation and what took effect are held against each other at each of its requests ([`steps`]).
+//! The reported outcome of an operation and its effect are compared, with a failure at each of its requests ([`steps`]).
 //!
 //! A stack gives the suites a [`block::Backend`], nothing more. Every sector a test writes is stamped with its number and
-//! its write ([`stamp`]), so that whatever is found on a disk can be explained, or not.
+//! its write ([`stamp`]), so that it is known of whatever is found on a disk which write left it.
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "what a suite finds wrong is a failed test")]
 

@@ -53,7 +53,7 @@ struct Resize {
     end: Option<End>,
 }
 
-/// A request of the model's book.
+/// A recorded request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry(Kind, usize);
 

@@ -1,4 +1,4 @@
-//! A qcow2 image looked at by other eyes than the driver's: every reference counted, every guest byte read, from the
+//! An independent reader of qcow2 images: every reference counted, every guest byte read, from the
 //! bytes of the file alone and straight from the specification. Slow and simple, so that no mistake is shared.
 //!
 //! Law checked: count ≥ references for every cluster (unless the image is marked dirty), metadata overlaps nothing, every offset is aligned and inside the

@@ -40,7 +40,7 @@ pub enum Op {
 pub struct SmallScope {
     /// The stack.
     pub stack: Stack,
-    /// Other eyes.
+    /// The independent reader.
     pub inspect: Inspect,
     /// Requests before the power may be cut, flushed.
     pub before: Vec<Op>,
@@ -48,7 +48,7 @@ pub struct SmallScope {
     pub tasks: Vec<Vec<Op>>,
     /// Most subsets tried of one moment; of more, so many by chance.
     pub most: u64,
-    /// The simulated machine, but for its seed.
+    /// The simulated machine, except its seed.
     pub config: Config,
     /// What is planted when the tasks begin.
     pub plants: Vec<Plant>,
@@ -87,8 +87,8 @@ async fn perform(guest: &Guest, op: Op) -> Result<()> {
 impl SmallScope {
     /// Runs it with this seed and tries all subsets; how many disks were looked at.
     pub fn run(&self, seed: u64) -> std::result::Result<u64, String> {
-        let told = |text: String| format!("{}, seed {seed}, {:?}: {text}", self.stack.name, self.tasks);
-        self.run_seed(seed).map_err(told)
+        let report = |text: String| format!("{}, seed {seed}, {:?}: {text}", self.stack.name, self.tasks);
+        self.run_seed(seed).map_err(report)
     }
 
     fn run_seed(&self, seed: u64) -> std::result::Result<u64, String> {

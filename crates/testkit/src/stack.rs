@@ -147,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Reads as exports do: inline first, the rest by waiting.
+    /// Reads as exports do: inline first, then the rest asynchronously.
     pub async fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0xa5; len as usize];
         let done = self.backend.try_read(offset, &mut bytes)?;
@@ -162,7 +162,7 @@ impl Session {
         Ok(bytes)
     }
 
-    /// Writes as exports do: inline first, the rest by waiting.
+    /// Writes as exports do: inline first, then the rest asynchronously.
     pub async fn write(&self, offset: u64, data: &[u8], fua: bool) -> Result<()> {
         let done = if fua { 0 } else { self.backend.try_write(offset, data)? };
         match data.get(done..) {

@@ -1,5 +1,5 @@
-//! Sectors that tell who they are: every sector written by a test carries its own number and the number of the write,
-//! so that a sector found on a disk after a crash says whose data it is, or that it is nobody's.
+//! Sectors that identify themselves: every sector written by a test carries its own number and the number of the write,
+//! so that a sector found on a disk after a crash shows which write left it, or that none did.
 
 /// Bytes of a sector, the unit of these tests.
 pub const SECTOR: u64 = 512;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamped_sector_tells_its_number_and_its_write_and_a_mixed_one_is_garbage() {
+    fn a_stamped_sector_has_its_number_and_its_write_and_a_mixed_one_is_garbage() {
         let mut bytes = stamped(7, 1024, 42);
         assert_eq!(look(&bytes[..512]), Seen::Stamp { sector: 7, write: 42 });
         assert_eq!(look(&bytes[512..]), Seen::Stamp { sector: 8, write: 42 });

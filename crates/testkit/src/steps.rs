@@ -1,5 +1,4 @@
-//! What is told and what took effect, at every step: an operation is done again and again, and each time another one of the
-//! requests that it makes of the disk fails.
+//! Reported outcome and effect: an operation is repeated, and each time another one of its requests to the disk fails.
 //!
 //! ```text
 //!   disk ─▶ boot ─▶ act: prepare · arm ─▶ {the operation, its k-th request of a kind fails} · disarm · look ─▶ judge
@@ -32,7 +31,7 @@ pub struct Failing {
     pub lasting: bool,
 }
 
-/// Where the operation begins and ends that requests are failed of.
+/// Marks where the operation whose requests fail begins and ends.
 #[derive(Clone)]
 pub struct Fuse(Arc<Inner>);
 
@@ -69,11 +68,11 @@ impl Fuse {
 /// What is done at every step: it arms the fuse before the operation and disarms it after that.
 pub type Act<T> = dyn Fn(Fuse) -> BoxFuture<'static, T>;
 
-/// What finds fault with what came of an operation, the disk afterwards, and what had failed.
+/// Judges the outcome of an operation, the disk afterwards, and what had failed.
 pub type Judge<'a, T> = dyn Fn(T, &Disk, Option<Failing>) -> Result<(), String> + 'a;
 
-/// Does `act` on `disk` without a failure, then with a failure of each of its requests; `judge` hears what came of it, the
-/// disk, and what had failed.
+/// Runs `act` on `disk` without a failure, then with a failure of each of its requests; `judge` gets its outcome, the disk,
+/// and what had failed.
 ///
 /// # Panics
 /// With what failed, where `judge` finds fault, the operation never arms its fuse, or anything panics or hangs.

@@ -1,5 +1,5 @@
-//! The oracle is worth what it finds: a small driver that is right passes everything, and each of its broken versions,
-//! wrong in one way that real block layers have been wrong in, is found.
+//! The suites must find bugs: a small correct driver passes all of them, and each of its broken versions, with one bug that
+//! real block layers have had, is found.
 
 mod toy;
 
@@ -73,7 +73,7 @@ fn finds(bug: Bug) -> String {
 }
 
 #[test]
-fn the_oracle_has_nothing_against_a_driver_that_is_right() {
+fn a_correct_driver_passes() {
     assert_eq!(found(&crash_test(Bug::None), 30), None);
     suite(Bug::None).run();
 }
@@ -110,7 +110,7 @@ fn the_oracle_finds_a_driver_that_zeroes_the_neighbours_of_a_write_for_a_moment(
 }
 
 #[test]
-fn a_driver_that_goes_on_after_a_failed_flush_is_kept_from_harm_by_the_core() {
+fn the_core_stops_writes_to_a_driver_that_goes_on_after_a_failed_flush() {
     for bug in [Bug::None, Bug::BelievesFailedFlush] {
         let test = |k| {
             let mut test = crash_test(bug);

@@ -73,7 +73,7 @@ async fn run_job(
     }
 }
 
-/// Everything down into the base, then everybody moves there.
+/// Everything down into the base, then all users move there.
 fn commit_active(session: Session, world: World) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
         let request = request(&session);

@@ -1,5 +1,5 @@
-//! Copies in the order of the disk: whatever worker is first, what is copied lies in the target's file in that order, and
-//! the data of several pieces are on their way to it at a time.
+//! Copies in the order of the disk: whichever worker is first, the copy lies in the target's file in that order, and the
+//! data of several pieces are written at the same time.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use std::sync::Arc;
@@ -93,7 +93,7 @@ fn copy(seed: u64) -> usize {
 #[test]
 fn a_copy_lies_in_the_order_of_the_disk_and_stores_several_pieces_at_a_time() {
     let most: Vec<usize> = (0..16).map(copy).collect();
-    // Each at its turn would be two: the data, and what makes the file longer.
+    // One write at a time would make two changes: the data, and the one that makes the file longer.
     assert!(
         most.iter().filter(|most| **most > 2).count() > 8,
         "changes under way at a time, by seed: {most:?}"

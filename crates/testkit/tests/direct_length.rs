@@ -1,4 +1,4 @@
-//! The length of a file past the page cache, whose writes are padded beyond its end for a moment.
+//! The length of a file with direct I/O, whose padded writes reach beyond its end for a moment.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use block::{Backend, BackendRequest, Graph, Opt, Options, Perms, Policy, Registry, Request, Share};
@@ -44,7 +44,7 @@ fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
 }
 
 #[test]
-fn nobody_sees_the_padding_of_a_write_as_a_part_of_the_disk() {
+fn the_padding_of_a_write_is_never_seen_as_a_part_of_the_disk() {
     for seed in 0..40 {
         let mut disk = Disk::default();
         disk.put("/f", &[7; 512]);

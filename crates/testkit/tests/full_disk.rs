@@ -112,7 +112,7 @@ fn zeroes_that_unmap_make_room_for_several_writers_at_once() {
 }
 
 #[test]
-fn lack_of_space_is_told_when_nothing_waits_to_be_freed() {
+fn lack_of_space_is_an_error_only_when_nothing_waits_to_be_freed() {
     let disk = with_room(1, Some(SIZE / 2), |session| async move {
         let error = session.write(0, &stamped(0, SIZE, 1), false).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace);

@@ -130,7 +130,7 @@ impl Stage {
                     }
                 }
             }
-            // As exports end: a last flush, then the node is let go.
+            // As exports end: a last flush, then the node is released.
             entry.flush().await.unwrap_or_else(|e| panic!("last flush: {e}"));
             self.graph.detach(&entry).await.unwrap_or_else(|e| panic!("detach: {e}"));
             self.wait(300).await;
@@ -162,7 +162,7 @@ impl Stage {
     /// Verbs at random until the job has ended.
     async fn steer(&self, id: &str) {
         while let Some(job) = self.jobs.find(id) {
-            // Refused ones are part of the game.
+            // Some are refused: that is expected.
             let _ = match self.world.choose(10) {
                 0 => job.pause(),
                 1..=3 => job.resume(),
@@ -201,7 +201,7 @@ impl Stage {
         nodes.get(at).cloned()
     }
 
-    /// Deletes whatever lets itself be deleted.
+    /// Deletes every node that can be deleted.
     async fn deleter(self: Arc<Self>, rounds: u64) {
         for _ in 0..rounds {
             self.wait(1500).await;
@@ -343,7 +343,7 @@ async fn opened_alone(filename: String) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_runs_beside_what_no_acknowledged_write_is_lost_and_nothing_stays_held() {
+fn no_acknowledged_write_is_lost_and_nothing_stays_held_under_any_interleaving() {
     let number = |what: &str| std::env::var(what).ok().and_then(|text| text.parse::<u64>().ok());
     let alone = number("INTERLEAVINGS_SEED");
     let count = number("INTERLEAVINGS_COUNT").unwrap_or(200);

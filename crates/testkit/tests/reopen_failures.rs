@@ -1,4 +1,4 @@
-//! A reopen is told failed and no node has changed, or told done and all have: at each of its requests of the disk.
+//! A reopen fails and no node has changed, or succeeds and all have: with a failure at each of its requests to the disk.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A resize is told failed and nothing has changed, or told done and all has: at each of its requests of the disk.
+//! A resize fails and nothing has changed, or succeeds and all has: with a failure at each of its requests to the disk.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use block::Opt;
@@ -158,7 +158,7 @@ fn raw(size: u64) -> Stack {
 }
 
 #[test]
-fn a_larger_qcow2_disk_is_there_when_it_is_told_and_the_old_one_is_when_it_failed() {
+fn growing_a_qcow2_disk_succeeds_or_leaves_it_as_it_was() {
     for preallocation in ["off", "metadata", "falloc", "full"] {
         for (name, stack) in [
             ("a larger L1 table", alone("512", 48 << 10)),
@@ -173,7 +173,7 @@ fn a_larger_qcow2_disk_is_there_when_it_is_told_and_the_old_one_is_when_it_faile
 }
 
 #[test]
-fn a_smaller_qcow2_disk_is_there_when_it_is_told_and_the_old_one_is_when_it_failed() {
+fn shrinking_a_qcow2_disk_succeeds_or_leaves_it_as_it_was() {
     for (name, stack) in [
         ("shrunk", alone("512", 96 << 10)),
         ("shrunk in one table", alone("4096", 96 << 10)),
@@ -185,7 +185,7 @@ fn a_smaller_qcow2_disk_is_there_when_it_is_told_and_the_old_one_is_when_it_fail
 }
 
 #[test]
-fn a_raw_disk_of_another_size_is_there_when_it_is_told_and_the_old_one_is_when_it_failed() {
+fn resizing_a_raw_disk_succeeds_or_leaves_it_as_it_was() {
     for preallocation in ["off", "falloc", "full"] {
         let name = format!("raw grown, {preallocation}").leak();
         try_case(&Case { name, stack: raw(48 << 10), size: 80 << 10, preallocation });

@@ -1,5 +1,5 @@
-//! `nbd-server-stop` at each of its requests of the disk: the server has stopped and its exports are gone, told once, whatever
-//! fails; what was written is durable unless something failed; and the next server serves.
+//! `nbd-server-stop`, with a failure at each of its requests to the disk: the server has stopped and its exports are gone,
+//! reported once, whatever fails; what was written is durable unless something failed; and the next server serves.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::sync::Arc;
@@ -66,7 +66,7 @@ async fn stop(fuse: Fuse) -> Came {
 }
 
 #[test]
-fn a_server_that_is_told_to_stop_has_stopped_whatever_fails_meanwhile() {
+fn nbd_server_stop_stops_the_server_whatever_fails_meanwhile() {
     let sim = Sim::new(3);
     sim.run(async { stack().create().await.unwrap() });
     sim.settle();

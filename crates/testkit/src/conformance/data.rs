@@ -1,10 +1,10 @@
-//! Laws of data: what is written is read, and the map tells the truth about it.
+//! Laws of data: what is written is read, and the map agrees with it.
 
 use block::{Flags, Request};
 
 use super::{Desk, sectors};
 
-/// Fills a part of the disk so that there is every kind of neighbour: data, zeroes, holes, discarded.
+/// Fills a part of the disk so that every kind of range is beside every other: data, zeroes, holes, discarded.
 async fn mixed(mirror: &mut super::Mirror) -> Result<(), String> {
     let cluster = mirror.cluster();
     for n in 0..mirror.len().div_ceil(cluster).min(24) {

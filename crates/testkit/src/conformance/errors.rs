@@ -1,6 +1,6 @@
 //! Laws of many requests at once, and of failures: an error at every operation of every kind, one at a time.
 //!
-//! After each: no panic, nothing stuck (a lease or token that leaked would be, and the simulated machine tells), later
+//! After each: no panic, nothing stuck (a leaked lease or token would be reported as a deadlock), later
 //! requests work or are refused as poisoned, the disk opens again with everything flushed, and nothing is corrupt.
 
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl Suite {
         }
     }
 
-    /// Lack of space poisons nothing but a sync; whatever else is refused later must be so because of poison.
+    /// Lack of space must not poison, except in a sync; what is refused later must be refused as poisoned.
     fn judge_failure(
         &self,
         kind: OpKind,
@@ -134,7 +134,7 @@ impl Suite {
             world.unplant();
             let written = guest.write(0, SECTOR.min(guest.session.backend.length()), false).await;
             let later = written.and(guest.flush().await).err().map(|e| e.kind());
-            // Its error is told already, or poison's.
+            // Its error was reported already, or it is refused as poisoned.
             let closed = guest.close().await;
             if later.is_none() {
                 closed?;

@@ -12,7 +12,7 @@ pub(super) struct Mirror {
     writes: u64,
 }
 
-/// Bytes that tell neighbours and writes apart.
+/// Bytes that differ by position and by write.
 fn pattern(offset: u64, len: u64, write: u64) -> Vec<u8> {
     (offset..offset + len).map(|at| (at ^ at >> 8 ^ write.wrapping_mul(37)) as u8 | 1).collect()
 }
@@ -28,7 +28,7 @@ impl Mirror {
         self.bytes.len() as u64
     }
 
-    /// Cluster size, or what stands for it.
+    /// Cluster size, or a unit instead of it.
     pub(super) fn cluster(&self) -> u64 {
         self.session.node.facts().cluster_size.unwrap_or(4096)
     }

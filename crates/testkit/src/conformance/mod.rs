@@ -1,4 +1,4 @@
-//! The suite that every driver and stack runs: the laws of a disk, whatever it is made of.
+//! The suite that every driver and stack runs: the laws of a disk.
 //!
 //! A stack is made on a simulated machine, and each law runs on a machine of its own that boots from that disk, under
 //! several seeds: inline calls that do all, a part, or nothing; operations that end in any order.
@@ -20,11 +20,11 @@ use mirror::Mirror;
 pub struct Suite {
     /// The stack.
     pub stack: Stack,
-    /// How other eyes look at its files, if any do.
+    /// An independent reader of its files, if there is one.
     pub inspect: Option<Inspect>,
-    /// The simulated machine, but for its seed.
+    /// The simulated machine, except its seed.
     pub config: Config,
-    /// With what operations are made to fail.
+    /// The error that operations are made to fail with.
     pub errnos: Vec<i32>,
 }
 
@@ -86,16 +86,16 @@ impl Suite {
         let sim = self.boot(&made.disk, seed);
         let desk =
             Desk { stack: self.stack.clone(), initial: made.initial.clone(), world: sim.world().clone() };
-        let told = |text: String| format!("{}, seed {seed}: broken law: {name}: {text}", self.stack.name);
+        let report = |text: String| format!("{}, seed {seed}: broken law: {name}: {text}", self.stack.name);
         let kept = sim.run(async move { law(desk).await });
         sim.settle();
         let sound = kept.and_then(|()| self.sound(&sim));
         if let Err(text) = sound {
-            panic!("{}\n{}", told(text), sim.world().story().join("\n"));
+            panic!("{}\n{}", report(text), sim.world().story().join("\n"));
         }
     }
 
-    /// Other eyes find nothing wrong with what a clean close left.
+    /// The independent reader finds nothing wrong after a clean close.
     fn sound(&self, sim: &Sim) -> Result<(), String> {
         match self.inspect {
             Some(inspect) => inspect(&self.stack, &sim.world().disk(), true).map(drop),
@@ -122,7 +122,7 @@ impl Desk {
     }
 }
 
-/// A sector's bytes said in short.
+/// A short description of a sector's bytes.
 fn sectors(bytes: &[u8]) -> Vec<Seen> {
     bytes.chunks(SECTOR as usize).map(look).collect()
 }

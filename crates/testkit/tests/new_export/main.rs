@@ -136,7 +136,7 @@ fn what_a_client_writes_is_on_the_node_and_it_reads_what_is_there() {
 }
 
 #[test]
-fn one_in_use_goes_only_when_asked_hard_and_what_was_written_is_in_the_file() {
+fn one_in_use_is_removed_only_in_hard_mode_and_what_was_written_is_in_the_file() {
     run(async |world| {
         let client = world.export("e0", true).await;
         client.write(5, 0x5c).await.unwrap();
@@ -184,7 +184,7 @@ fn one_whose_client_has_left_is_removed_safely_or_ends_by_itself() {
 }
 
 #[test]
-fn a_new_size_is_told_for_this_kind_shares_resizing() {
+fn clients_are_told_a_new_size_because_this_kind_shares_resizing() {
     run(async |world| {
         let client = world.export("e0", true).await;
         let (old, new) = (SIZE / SECTOR as u64, SIZE * 2);

@@ -7,7 +7,7 @@
 //!
 //! What one has to write: an [`ExportKind`], which is made with its own options and says what it needs of the node
 //! (`perms`), refuses what it can (`check`) and starts to serve (`start`); and an [`Export`], which says whether a client
-//! uses it and ends it. Flushing at the end, letting go of the node and telling of it is the register's.
+//! uses it and ends it. The register flushes at the end, releases the node and reports it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -132,7 +132,7 @@ impl Export for Served {
         })
     }
 
-    /// Its client can't come back: this export lives as long as its socket.
+    /// Its client can't reconnect: this export lives as long as its socket.
     fn is_cut_off(&self) -> bool {
         self.line.gone.load(Acquire)
     }

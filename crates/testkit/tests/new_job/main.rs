@@ -1,8 +1,8 @@
 //! A new kind of job, from outside of the crates: it fills a range of a node with a byte, alone or together with others.
 //!
 //! What one has to write: a [`Work`] as a folder of `crates/jobs`, whose `run` goes on piece by piece, asking its [`Job`]
-//! before each (`wait_to_start`) and telling it what is done; what makes the result take effect (`commit`) and takes it back
-//! (`abort`); and what it gives back (`end`). Its kind is a line of the schema's `JobType`, and so is its command.
+//! before each (`wait_to_start`) and reporting progress; what makes the result take effect (`commit`) and undoes it
+//! (`abort`); and what it releases (`end`). Its kind is a line of the schema's `JobType`, and so is its command.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use api::{BlockdevOnError, JobStatus, JobType};
@@ -50,7 +50,7 @@ impl Work for Fill {
             job.set_len(self.range.end - self.range.start);
             for at in self.range.clone().step_by(PIECE as usize) {
                 let len = PIECE.min(self.range.end - at);
-                // Here it rests when it was paused, keeps to its speed, and ends when it was cancelled.
+                // Here it waits while it is paused or above its speed, and ends when it was cancelled.
                 job.wait_to_start().await?;
                 job.started(len);
                 self.piece(at, len).await?;
@@ -87,9 +87,9 @@ impl Work for Fill {
 
 /// The last status of each job, and how it ended.
 #[derive(Default)]
-struct Ear(Mutex<Vec<String>>);
+struct EventLog(Mutex<Vec<String>>);
 
-impl EventSink for Ear {
+impl EventSink for EventLog {
     fn tell(&self, event: api::Event) {
         match event {
             api::Event::BlockJobCompleted(e) => {
@@ -104,7 +104,7 @@ impl EventSink for Ear {
 struct Desk {
     graph: Graph,
     jobs: Jobs,
-    ear: Arc<Ear>,
+    ear: Arc<EventLog>,
 }
 
 impl Desk {
@@ -122,7 +122,7 @@ impl Desk {
             let old = Buf::from_slice(&vec![OLD; SIZE as usize]);
             node.write(0, old, Request::GUEST).await.unwrap();
         }
-        let ear = Arc::new(Ear::default());
+        let ear = Arc::new(EventLog::default());
         Desk { graph, jobs: Jobs::new(ear.clone()), ear }
     }
 
@@ -178,7 +178,7 @@ fn seeds(test: fn() -> BoxFuture<'static, ()>) {
 }
 
 #[test]
-fn alone_it_does_its_work_and_tells_its_progress() {
+fn alone_it_does_its_work_and_reports_its_progress() {
     seeds(|| {
         Box::pin(async {
             let desk = Desk::new().await;
@@ -197,7 +197,7 @@ fn alone_it_does_its_work_and_tells_its_progress() {
 }
 
 #[test]
-fn it_rests_while_it_is_paused_and_a_cancel_leaves_everything_as_it_was() {
+fn it_stops_while_it_is_paused_and_a_cancel_leaves_everything_as_it_was() {
     seeds(|| {
         Box::pin(async {
             let desk = Desk::new().await;
