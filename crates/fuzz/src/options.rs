@@ -28,8 +28,9 @@ pub fn text(input: &[u8]) {
             let written = write(&value);
             assert_eq!(api::json::parse(&written).map(|again| write(&again)).as_ref(), Ok(&written));
         }
-        if let Ok(option) = Opt::try_from(value.clone()) {
-            assert!(matches!(api::Value::from(option.clone()), api::Value::Null) == (option == Opt::Null));
+        if let Ok(option) = Opt::try_from(value) {
+            let value = api::Value::from(option);
+            assert_eq!(Opt::try_from(value.clone()).map(api::Value::from).ok(), Some(value));
         }
     }
     let graph = image::graph();
