@@ -40,6 +40,10 @@ const BANNED: [(&str, &str, &str); 11] = [
 /// Folders of one machine, in two parts as well; a path of ours is relative.
 const MACHINE_FOLDERS: [(&str, &str); 2] = [("/wo", "rk"), ("/ro", "ot")];
 
+/// The file of the trait `Driver`, and the line before the methods that no filter passes on.
+const DRIVER: &str = "crates/block/src/driver.rs";
+const ITSELF: &str = "// ---- of the node itself";
+
 /// Checks every file; prints what is wrong.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut files = Vec::new();
@@ -107,7 +111,7 @@ fn faults_of(path: &Path, text: &str) -> Vec<String> {
 }
 
 fn source_faults(path: &Path, text: &str) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut faults = if path == Path::new(DRIVER) { faults_of_driver(text) } else { Vec::new() };
     let lines = text.lines().count();
     if lines > TOO_LONG {
         faults.push(format!(": {lines} lines, at most {TOO_LONG} are allowed"));
@@ -122,6 +126,32 @@ fn source_faults(path: &Path, text: &str) -> Vec<String> {
     let may_be_unsafe = UNSAFE.iter().any(|folder| path.starts_with(folder));
     if is_root && !may_be_unsafe && !text.contains("#![forbid(unsafe_code)]") {
         faults.push(": the crate lacks '#![forbid(unsafe_code)]'".into());
+    }
+    faults
+}
+
+/// Defaults of the trait `Driver` that a filter would not pass to its child: a method that is about content (it stands
+/// before the part of the node itself) has its default by `through`.
+fn faults_of_driver(text: &str) -> Vec<String> {
+    let content = text.lines().zip(1..).skip_while(|(line, _)| !line.starts_with("pub trait Driver"));
+    let content = content.take_while(|(line, _)| !line.contains(ITSELF));
+    let (mut faults, mut method) = (Vec::new(), None);
+    for (line, number) in content {
+        if line.starts_with("    fn ") && !line.contains("fn filtered(") {
+            method = Some((number, false));
+        }
+        let Some((start, passes)) = &mut method else { continue };
+        *passes |= line.contains("through(") || line.contains("self.filtered()");
+        // A method without a default has to be written by each filter.
+        let required = line.ends_with(';') && (line.starts_with("    fn ") || line.starts_with("    ) "));
+        if line == "    }" || required {
+            if !*passes && !required {
+                faults.push(format!(
+                    ":{start}: its default does not pass to what a filter filters (`through`)"
+                ));
+            }
+            method = None;
+        }
     }
     faults
 }
@@ -153,6 +183,21 @@ mod tests {
         {
             assert!(!names_folder(&line, folder), "{line}");
         }
+    }
+
+    #[test]
+    fn a_default_that_filters_would_not_pass_on_is_found() {
+        let text = include_str!("../../crates/block/src/driver.rs");
+        assert_eq!(faults_of_driver(text), Vec::<String>::new());
+        let marker = format!("    {ITSELF}");
+        let (before, after) = text.split_once(&marker).unwrap();
+        let forgotten = "    fn added_later(\n        &self,\n    ) -> u64 {\n        0\n    }\n\n";
+        let added = [before, forgotten, &marker, after].concat();
+        assert_eq!(faults_of_driver(&added).len(), 1);
+        let passed = forgotten.replace("        0", "        through(self, |below| below.length(), || 0)");
+        assert!(faults_of_driver(&[before, &passed, &marker, after].concat()).is_empty());
+        let required = "    fn added_later(\n        &self,\n    ) -> u64;\n\n    fn other(&self) {\n    }\n";
+        assert_eq!(faults_of_driver(&[before, required, &marker, after].concat()).len(), 1);
     }
 
     #[test]

@@ -1,15 +1,25 @@
-//! What a driver is: one trait in four groups.
+//! What a driver is: one trait in five groups.
 //!
 //! - *Facts*: fixed at open, cached by the node.
 //! - *Mapping*, for formats and filters: where the bytes of a guest range are. The core moves them.
 //! - *Direct I/O*, for protocols, and for what has no 1:1 bytes (compressed clusters).
-//! - *Control*: resize, reopen, close, and capability objects.
+//! - *What holds the content*: size, emptying, space.
+//! - *Of the node itself*: access, options, permissions, identity, close, and capability objects.
 //!
-//! All offsets and lengths are bytes in the node's own address space. The core has checked every range against
-//! [`Driver::length`] before it calls, except that a range may end beyond the length when an image's size is not a
-//! multiple of a child's alignment.
+//! A filter gives [`Driver::filtered`] and says what it changes; the rest passes through ([`crate::Filtered`]).
+//!
+//! What holds of all methods, where they say nothing else:
+//! - all offsets and lengths are bytes in the node's own address space. The core has checked every range against
+//!   [`Driver::length`] before it calls, except that a range may end beyond the length when an image's size is not a
+//!   multiple of a child's alignment;
+//! - they are called concurrently, from any worker. Those of mapping and direct I/O come from inside of a request: they
+//!   must not wait for a gate, for the graph's turn, or for other requests to end;
+//! - a future that is dropped leaves the node usable: what it had reserved is given back. What it had begun to write may
+//!   come to be written, or not;
+//! - "durable" means: there after a crash of the machine, as far as the storage below keeps its own word.
 use crate::edges::{ChildId, Edge};
 use crate::error::{BlockError, Result};
+use crate::filter::{Filtered, ready, through};
 use crate::identity::Identity;
 use crate::node::Node;
 use crate::open::Common;
@@ -258,29 +268,62 @@ pub type Undo = Box<dyn FnOnce() + Send>;
 /// Lets prepared options of a reopen take effect. It can't fail.
 pub type Reopened<'a> = Box<dyn FnOnce() + Send + 'a>;
 
-/// An opened driver. See the module's page for the groups.
-///
-/// Wrappers derive nothing silently: methods with a default body are those whose absence *means* something (an
-/// error, or "the core emulates it").
+/// An opened driver. See the module's page for the groups, and for what holds of all methods.
 pub trait Driver: Send + Sync + 'static {
-    /// Static facts.
-    fn facts(&self) -> Facts;
+    /// What this driver filters: then every method that says nothing else passes to that child. `None`, but for filters,
+    /// and for those only as long as they show the child as it is, byte for byte.
+    fn filtered(&self) -> Option<&Filtered> {
+        None
+    }
 
-    /// Virtual size in bytes, at most `i64::MAX`.
-    fn length(&self) -> u64;
+    /// Static facts. May be asked at any time; must not wait.
+    fn facts(&self) -> Facts {
+        through(self, Filtered::facts, Facts::default)
+    }
+
+    /// Virtual size in bytes, at most `i64::MAX`. It changes only in [`Driver::resize`], and, of protocols that grow, in a
+    /// write beyond the end.
+    fn length(&self) -> u64 {
+        through(self, Filtered::length, || 0)
+    }
 
     // ---- mapping ----
 
-    /// The mapping of the start of `offset..offset + len`, from memory alone; `None` when it takes I/O.
+    /// The mapping of the start of `offset..offset + len`, from memory alone; `None` when it takes I/O, or a wait.
+    ///
+    /// On the inline path: no lock that is held across I/O, no allocation. What it answers stays true for the caller's
+    /// request: space that it names is not used for anything else before all requests that were admitted by then have
+    /// ended ([`crate::Domain::grace`]). The next request may be told something else.
     fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        let _ = (offset, want);
-        Some(Extent { len, kind: ExtentKind::Stored })
+        through(
+            self,
+            |below| Some(below.place(offset, len)),
+            || {
+                let _ = want;
+                Some(Extent { len, kind: ExtentKind::Stored })
+            },
+        )
     }
 
-    /// The mapping of the start of `offset..offset + len`.
-    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>>;
+    /// The same, where it may wait. With [`Want::Write`] an extent is `owned` only if nothing has to be done before the
+    /// bytes there are overwritten, whoever else writes at the time.
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        through(
+            self,
+            |below| ready(Ok(below.place(offset, len))),
+            || {
+                let _ = want;
+                ready(Err(BlockError::unsupported("this driver can't tell where its data are")))
+            },
+        )
+    }
 
-    /// Prepares a change of the mapping of the start of `offset..offset + len`.
+    /// Prepares a change of the mapping of the start of `offset..offset + len`. Called concurrently, for ranges that may
+    /// overlap: those that would change the same mapping wait here for each other's token.
+    ///
+    /// Nothing that a read shows has changed when it returns. [`Token::commit`] makes the change visible, and durable no
+    /// sooner than the next [`Driver::flush`]; a token that is dropped, or that was never asked for, leaves everything as
+    /// it was, save for space that may be lost until a check frees it.
     fn prepare_write(
         &self,
         offset: u64,
@@ -288,96 +331,160 @@ pub trait Driver: Send + Sync + 'static {
         change: MapChange,
         request: Request,
     ) -> BoxFuture<'_, Result<WritePlan>> {
-        let _ = (offset, len, change, request);
-        Box::pin(async { Err(BlockError::unsupported("this driver changes no mappings")) })
+        let _ = (change, request);
+        through(
+            self,
+            |below| ready(Ok(below.plan(offset, len))),
+            || ready(Err(BlockError::unsupported("this driver changes no mappings"))),
+        )
+    }
+
+    /// Whether the mapping of the range, as it is now, is durable already: then what is stored durably where it leads can
+    /// be read there after a crash. `false` costs a flush, and is never wrong.
+    fn is_settled(&self, offset: u64, len: u64) -> bool {
+        let _ = (offset, len);
+        through(self, |_| true, || false)
     }
 
     // ---- direct I/O ----
 
-    /// Reads inline what can be had without waiting: how many bytes from the start.
+    /// Reads inline what can be had without waiting: how many bytes from the start. What is behind them in `buf` is
+    /// undefined afterwards.
     fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let _ = (offset, buf);
-        Ok(0)
+        through(self, |below| below.with(0, |child| child.try_read(offset, buf)), || Ok(0))
     }
 
-    /// Writes inline what can be written without waiting: how many bytes from the start.
-    fn try_write(&self, offset: u64, buf: &[u8]) -> Result<usize> {
-        let _ = (offset, buf);
-        Ok(0)
+    /// Writes inline what can be written without waiting: how many bytes from the start. The others are as they were;
+    /// after an error any of them may be new. Durable by the next flush.
+    fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        through(self, |below| below.with(0, |child| child.try_write(offset, data)), || Ok(0))
     }
 
-    /// Reads all of `buf`, or decodes an encoded extent.
+    /// Reads all of `buf`, or decodes an encoded extent. Each byte is one that the range held at some time during the
+    /// call; after an error `buf` is undefined. It comes back, as long as it was.
     fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
-        let _ = offset;
-        Box::pin(async move { (buf, Err(BlockError::unsupported("this driver reads through its mapping"))) })
+        match self.filtered() {
+            Some(below) => below.read(offset, buf),
+            None => ready((buf, Err(BlockError::unsupported("this driver reads through its mapping")))),
+        }
     }
 
-    /// Writes all of `data`.
+    /// Writes all of `data`: a read that begins when it has returned shows them. After an error any sector of the range may
+    /// be old or new, and nothing else has changed. Concurrent writes of one sector leave one of them.
+    ///
+    /// Durable by the next flush; with [`crate::Flags::FUA`], when it returns: asked for only of a protocol that has
+    /// [`Facts::fua`], and of a driver that stores data itself ([`Action::Direct`]) where its mapping is settled. The core
+    /// poisons a protocol whose durable write has failed.
     fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
-        let _ = (offset, data, request);
-        Box::pin(async { Err(BlockError::unsupported("this driver writes through its mapping")) })
+        through(
+            self,
+            |below| below.run(move |child| async move { child.write(offset, data, request).await }),
+            || ready(Err(BlockError::unsupported("this driver writes through its mapping"))),
+        )
     }
 
-    /// Makes the range read as zeroes faster than writing them would; `Unsupported` lets the core write zeroes.
+    /// Makes the range read as zeroes faster than writing them would; as [`Driver::write`] else. `Unsupported` lets the
+    /// core write zeroes, and must come before anything has changed.
     fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
-        let _ = (offset, len, request);
-        Box::pin(async { Err(BlockError::unsupported("no fast zeroes here")) })
+        through(
+            self,
+            |below| below.run(move |child| async move { child.write_zeroes(offset, len, request).await }),
+            || ready(Err(BlockError::unsupported("no fast zeroes here"))),
+        )
     }
 
-    /// Gives the range's space back; its content is undefined afterwards. Advisory.
+    /// Gives the range's space back; its content is undefined afterwards. Advisory: one that can't does nothing.
     fn discard(&self, offset: u64, len: u64, request: Request) -> BoxFuture<'_, Result<()>> {
-        let _ = (offset, len, request);
-        Box::pin(async { Ok(()) })
+        through(
+            self,
+            |below| below.run(move |child| async move { child.discard(offset, len, request).await }),
+            || ready(Ok(())),
+        )
     }
 
-    /// Whether the mapping of the range, as it is now, is durable already: then what is stored durably where it leads can
-    /// be read there after a crash.
-    fn is_settled(&self, offset: u64, len: u64) -> bool {
-        let _ = (offset, len);
-        false
+    /// Everything acknowledged before the call is durable when it returns, in this node and what is below it. After an
+    /// error none of it need be, now or later: the core poisons a protocol then, and a format poisons itself
+    /// ([`Node::poison`]) unless it only lacked space and will do it all again. Called concurrently with everything.
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        through(
+            self,
+            |below| below.run(|child| async move { child.flush().await }),
+            || ready(Err(BlockError::unsupported("this driver can't flush"))),
+        )
     }
 
-    /// Everything acknowledged before the call is durable when it returns, in this node and what is below it.
-    fn flush(&self) -> BoxFuture<'_, Result<()>>;
+    // ---- what holds the content ----
+
+    /// Changes the virtual size, durably by the next flush. `preallocation` is one of off, metadata, falloc, full. New
+    /// bytes read as zeroes, where [`Facts::grows_with_zeroes`]. No request of an entry is inside; after an error the size
+    /// is what [`Driver::length`] says.
+    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
+        let how = preallocation.to_owned();
+        through(
+            self,
+            |below| below.run(move |child| async move { child.set_length(size, &how).await }),
+            || ready(Err(BlockError::unsupported("Image format driver does not support resize"))),
+        )
+    }
+
+    /// Gives up everything this layer holds itself, so that its backing node shows through everywhere. Durable when
+    /// it returns. No request of an entry is inside.
+    fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
+        through(
+            self,
+            |below| below.run(|child| async move { child.driver().make_empty().await }),
+            || ready(Err(BlockError::unsupported("this format can't be emptied"))),
+        )
+    }
+
+    /// Bytes the storage occupies, for protocols that know.
+    fn allocated_size(&self) -> Option<u64> {
+        through(self, |below| below.node().ok()?.allocated_size(), || None)
+    }
+
+    // ---- of the node itself: the core asks or tells each node of a graph by itself ----
 
     /// Frees what waits to be freed, because storage is full; tells whether there was anything, so that it is worth
     /// while to try again. Called by nobody inside a gate: it may wait for requests to end.
     fn reclaim(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async { false })
+        ready(false)
     }
 
-    // ---- control ----
-
-    /// Changes the virtual size. `preallocation` is one of off, metadata, falloc, full.
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let _ = (size, preallocation);
-        Box::pin(async { Err(BlockError::unsupported("Image format driver does not support resize")) })
+    /// Told when a change of the graph, or the end of an entry, begins to wait for the requests that can be inside this
+    /// node (`true`), and when it does so no more. In between, what the driver holds back on purpose (a throttle's queue,
+    /// requests that wait for a server to come back) goes on, or fails: nothing else comes until it has. Must not wait.
+    fn drain(&self, begins: bool) {
+        let _ = begins;
     }
 
     /// Makes the driver writable or read-only in place (children are switched by the core, before this when it
-    /// becomes writable, after this when it becomes read-only). After a failure nothing has changed. What is returned undoes it, for a
+    /// becomes writable, after this when it becomes read-only). When it becomes read-only, what was written is durable, and
+    /// nothing is written any more by itself. After a failure nothing has changed. What is returned undoes it, for a
     /// change of the graph that fails at a later step, before anybody could write.
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         let _ = writable;
-        Box::pin(async { Ok(Box::new(|| {}) as Undo) })
+        ready(Ok(Box::new(|| {}) as Undo))
     }
 
     /// Prepares changed options at a reopen: all that can fail is done here, and nothing has changed before what is
     /// returned is called. `common` are the options that every driver has, as they will be.
     fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         let _ = common;
-        Box::pin(async move { options.finish().map(|()| Box::new(|| {}) as Reopened<'a>) })
+        ready(options.finish().map(|()| Box::new(|| {}) as Reopened<'a>))
     }
 
     /// Prepares the change of `cache.direct`, as [`Driver::reopen`] does, with the gates above closed: `writable` is what
     /// the node is by then. Drivers without a file of the host have nothing to do.
     fn reopen_direct(&self, direct: bool, writable: bool) -> BoxFuture<'_, Result<Reopened<'_>>> {
         let _ = (direct, writable);
-        Box::pin(async { Ok(Box::new(|| {}) as Reopened<'_>) })
+        ready(Ok(Box::new(|| {}) as Reopened<'_>))
     }
 
-    /// Writes back, releases locks and reservations. The node is not used any more afterwards. Called once.
-    fn close(&self) -> BoxFuture<'_, Result<()>>;
+    /// Writes back, releases locks and reservations. The node is not used any more afterwards. Called once, with no
+    /// request inside, and after a flush, unless the node is poisoned: then it fails too.
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        ready(Ok(()))
+    }
 
     /// What this driver needs of a child, given what its own parents need of it.
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
@@ -394,13 +501,7 @@ pub trait Driver: Send + Sync + 'static {
     /// Stores a new backing link in the image's header, durable when it returns.
     fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
         let _ = link;
-        Box::pin(async { Err(BlockError::unsupported("this format stores no backing file name")) })
-    }
-
-    /// Gives up everything this layer holds itself, so that its backing node shows through everywhere. Durable when
-    /// it returns.
-    fn make_empty(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Err(BlockError::unsupported("this format can't be emptied")) })
+        ready(Err(BlockError::unsupported("this format stores no backing file name")))
     }
 
     /// Options without which the file's name alone would mean another disk (a window of a file).
@@ -416,11 +517,6 @@ pub trait Driver: Send + Sync + 'static {
     /// What `info` tells.
     fn info(&self) -> DriverInfo {
         DriverInfo::default()
-    }
-
-    /// Bytes the storage occupies, for protocols that know.
-    fn allocated_size(&self) -> Option<u64> {
-        None
     }
 
     /// The check of this format, if it has one.

@@ -25,6 +25,7 @@ mod create;
 mod driver;
 mod edges;
 mod error;
+mod filter;
 mod gate;
 mod graph;
 mod identity;
@@ -63,6 +64,7 @@ pub use driver::{
 };
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
+pub use filter::Filtered;
 pub use gate::{Closed, Domain, Entered, Gate};
 pub use graph::{BackendRequest, Graph, GraphChange};
 pub use identity::Identity;

@@ -5,6 +5,7 @@
 use crate::driver::{Driver, Link};
 use crate::edges::{ChildId, ChildName, ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
+use crate::filter::Filtered;
 use crate::gate::Domain;
 use crate::graph::Graph;
 use crate::identity::Identity;
@@ -222,6 +223,13 @@ impl OpenContext {
             Some(Opt::Dict(items)) => items.clone().nested().iter().count(),
             _ => 0,
         }
+    }
+
+    /// Opens what a filter filters: the child that the option `file` describes.
+    pub async fn filtered(&mut self) -> Result<Filtered> {
+        let role = ChildRole::FILTERED.and(ChildRole::PRIMARY);
+        let (id, _) = self.needed(ChildSpec { name: "file".into(), role, stored: None }).await?;
+        Ok(Filtered::new(self.edges.clone(), id))
     }
 
     /// Opens the backing image: the option `backing` decides; without it the image's own link does.

@@ -7,9 +7,9 @@ mod tests;
 
 use api::RawOptions;
 use block::{
-    Action, BlockError, ChildId, Common, CreateOption, Driver, DriverType, Edge, Edges, ErrorKind, Extent,
-    ExtentKind, Facts, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, PLAIN, Perms,
-    Reopened, Request, Result, Share, Want, WritePlan, not_negative,
+    Action, BlockError, Common, CreateOption, Driver, DriverType, Edge, ErrorKind, Extent, ExtentKind, Facts,
+    Filtered, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, PLAIN, Perms, Reopened,
+    Request, Result, Share, Want, WritePlan, not_negative,
 };
 use guard::{Guard, GuardedChange};
 use rt::{BoxFuture, Buf};
@@ -43,8 +43,7 @@ fn open(context: &mut OpenContext, options: RawOptions) -> BoxFuture<'_, Result<
         let (child, file) = context.file().await?;
         let window = window.map(|w| w.within(file.length())).transpose()?;
         let raw = Raw {
-            edges: context.edges().clone(),
-            child,
+            below: Filtered::new(context.edges().clone(), child),
             offset: AtomicU64::new(window.map_or(0, |w| w.offset)),
             size: AtomicU64::new(window.map_or(WHOLE, |w| w.size)),
             guard: context.probed().then(|| Guard::new(context.registry().clone())),
@@ -101,9 +100,8 @@ impl Asked {
 }
 
 struct Raw {
-    edges: Arc<Edges>,
-    /// The edge to the file.
-    child: ChildId,
+    /// The file.
+    below: Filtered,
     /// The window; changed only while the gates above are closed.
     offset: AtomicU64,
     size: AtomicU64,
@@ -122,7 +120,7 @@ impl Raw {
     }
 
     fn file_length(&self) -> u64 {
-        self.edges.with(self.child, |file| file.map_or(0, |f| f.length()))
+        self.below.length()
     }
 
     /// Where a range is; guarded bytes are never written without a look at the data.
@@ -132,16 +130,16 @@ impl Raw {
             Some(_) if want == Want::Write => Guard::split(self.file_length(), at, len),
             _ => (len, false),
         };
-        Extent { len, kind: ExtentKind::Data { child: self.child, offset: at, owned: !guarded } }
+        Extent { len, kind: ExtentKind::Data { child: self.below.child(), offset: at, owned: !guarded } }
     }
 
     /// The plan of zeroes or of a discard, which a guard holds its turn for.
     async fn plan_zeroes(&self, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
         let at = self.offset() + offset;
         let mut plan =
-            WritePlan { len, action: Action::Forward { child: self.child, offset: at }, token: None };
+            WritePlan { len, action: Action::Forward { child: self.below.child(), offset: at }, token: None };
         let Some(guard) = &self.guard else { return Ok(plan) };
-        let file = self.edges.need(self.child)?;
+        let file = self.below.node()?;
         if !Guard::touches(file.length(), at, len) {
             return Ok(plan);
         }
@@ -159,9 +157,13 @@ impl Raw {
 }
 
 impl Driver for Raw {
+    /// Nothing is changed where there is neither window nor guard.
+    fn filtered(&self) -> Option<&Filtered> {
+        (self.size().is_none() && self.guard.is_none()).then_some(&self.below)
+    }
+
     fn facts(&self) -> Facts {
-        let child = self.edges.get(self.child).map(|f| f.facts()).unwrap_or_default();
-        Facts { mapping: true, transparent: true, alignment: 1, cluster_size: None, fua: true, ..child }
+        Facts { cluster_size: None, ..self.below.facts() }
     }
 
     fn length(&self) -> u64 {
@@ -199,7 +201,7 @@ impl Driver for Raw {
     /// Writes guarded bytes.
     fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let (file, at) = (self.edges.need(self.child)?, self.offset() + offset);
+            let (file, at) = (self.below.node()?, self.offset() + offset);
             let Some(guard) = &self.guard else { return file.write(at, data, request).await };
             let _turn = guard.turn().await;
             guard.judge(&file, GuardedChange::Data(at, &data)).await.map_err(|e| e.at(offset))?;
@@ -212,13 +214,13 @@ impl Driver for Raw {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.edges.need(self.child)?.flush().await })
+        self.below.run(|file| async move { file.flush().await })
     }
 
     fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
         let preallocation = preallocation.to_owned();
         Box::pin(async move {
-            let file = self.edges.need(self.child)?;
+            let file = self.below.node()?;
             match self.size() {
                 None => {
                     let _turn = match &self.guard {
@@ -245,16 +247,12 @@ impl Driver for Raw {
     fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
             let window = window(&options.read()?)?;
-            let window = window.map(|w| w.within(self.edges.need(self.child)?.length())).transpose()?;
+            let window = window.map(|w| w.within(self.below.node()?.length())).transpose()?;
             Ok(Box::new(move || {
                 self.offset.store(window.map_or(0, |w| w.offset), Release);
                 self.size.store(window.map_or(WHOLE, |w| w.size), Release);
             }) as Reopened<'a>)
         })
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
     }
 
     fn child_perms(&self, _: &Edge, parents: Perms, _: bool) -> Perms {

@@ -4,14 +4,14 @@
 //! monitor's `object-add`; and in whatever uses it an option with its id, and [`OpenContext::objects`] to hold it. As
 //! long as what `hold` gave is kept, the object can't be deleted.
 //!
-//! The filter is a proof too: what one has to write for a filter is a driver whose one child is `FILTERED`.
+//! The filter is a proof too: what one has to write for a filter is what it changes; the rest passes to its child.
 
 use api::codec::Members;
 use api::{DecodeError, Dict};
 use block::{
-    Action, BackendRequest, BlockError, ChildId, ChildRole, ChildSpec, Driver, DriverType, Edges, ErrorKind,
-    Extent, ExtentKind, Facts, Graph, MapChange, Object, Open, OpenContext, Opened, Opt, Options, Perms,
-    Policy, Registry, Request, Result, Secret, Want, WritePlan,
+    BackendRequest, BlockError, Driver, DriverType, ErrorKind, Extent, ExtentKind, Filtered, Graph,
+    MapChange, Object, Open, OpenContext, Opened, Opt, Options, Perms, Policy, Registry, Request, Result,
+    Secret, Want, WritePlan,
 };
 use rt::BoxFuture;
 use sim::Sim;
@@ -33,8 +33,7 @@ const COUNTED: &[DriverType] = &[DriverType { name: "counted", open: &Open(open)
 
 /// A filter that counts writes, in a counter that others may share.
 struct Counted {
-    edges: Arc<Edges>,
-    child: ChildId,
+    below: Filtered,
     counter: Option<Arc<Counter>>,
 }
 
@@ -56,59 +55,39 @@ impl api::codec::Object for CountedOptions {
 
 fn open(context: &mut OpenContext, options: CountedOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let role = ChildRole::FILTERED.and(ChildRole::PRIMARY);
-        let (child, _) = context.needed(ChildSpec { name: "file".into(), role, stored: None }).await?;
+        let below = context.filtered().await?;
         let counter = options.counter.map(|id| context.objects().hold(&id)).transpose()?;
-        let counted = Counted { edges: context.edges().clone(), child, counter };
-        Ok(Opened { driver: Arc::new(counted), filename: None })
+        Ok(Opened { driver: Arc::new(Counted { below, counter }), filename: None })
     })
 }
 
 impl Driver for Counted {
-    fn facts(&self) -> Facts {
-        let child = self.edges.get(self.child).map(|child| child.facts()).unwrap_or_default();
-        Facts { mapping: true, transparent: true, alignment: 1, ..child }
-    }
-
-    fn length(&self) -> u64 {
-        self.edges.with(self.child, |child| child.map_or(0, |child| child.length()))
+    fn filtered(&self) -> Option<&Filtered> {
+        Some(&self.below)
     }
 
     fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
         // Not owned: each write comes by `prepare_write`.
-        Some(Extent { len, kind: ExtentKind::Data { child: self.child, offset, owned: false } })
+        let kind = ExtentKind::Data { child: self.below.child(), offset, owned: false };
+        Some(Extent { len, kind })
     }
 
-    fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        let kind = ExtentKind::Data { child: self.child, offset, owned: false };
-        Box::pin(async move { Ok(Extent { len, kind }) })
+    fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+        let place = self.try_map(offset, len, want).unwrap_or_else(|| self.below.place(offset, len));
+        Box::pin(async move { Ok(place) })
     }
 
     fn prepare_write(
         &self,
         offset: u64,
         len: u64,
-        how: MapChange,
+        change: MapChange,
         _: Request,
     ) -> BoxFuture<'_, Result<WritePlan>> {
-        if let (Some(counter), MapChange::Data) = (&self.counter, how) {
+        if let (Some(counter), MapChange::Data) = (&self.counter, change) {
             counter.0.fetch_add(1, Relaxed);
         }
-        let action = Action::Forward { child: self.child, offset };
-        Box::pin(async move { Ok(WritePlan { len, action, token: None }) })
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.edges.need(self.child)?.flush().await })
-    }
-
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let preallocation = preallocation.to_owned();
-        Box::pin(async move { self.edges.need(self.child)?.driver().resize(size, &preallocation).await })
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async move { Ok(self.below.plan(offset, len)) })
     }
 }
 
