@@ -1,7 +1,8 @@
-//! Keys: bytes that are wiped when dropped.
+//! Keys: bytes that are wiped when dropped, and compared in constant time.
 
 use std::fmt;
 
+use ctutils::CtEq;
 use zeroize::Zeroizing;
 
 /// A secret key, or what one is made from.
@@ -42,12 +43,20 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Whether two byte strings are the same, in a time that tells nothing of where they differ.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).to_bool()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_never_shown() {
+    fn a_key_is_compared_whole_and_never_shown() {
+        assert!(same(b"abc", b"abc"));
+        assert!(!same(b"abc", b"abd"));
+        assert!(!same(b"abc", b"ab"));
         assert_eq!(format!("{:?}", Key::new(b"abc".to_vec())), "Key(3 bytes)");
     }
 }

@@ -1,4 +1,4 @@
-//! Cryptography of disk images: ciphers by sector, key derivation, secrets. It knows bytes, no files and
+//! Cryptography of disk images: ciphers by sector, key derivation, LUKS headers, secrets. It knows bytes, no files and
 //! no nodes; whoever opens an image reads and writes for it.
 //!
 //! ```text
@@ -12,10 +12,11 @@
 //! - [`Hash`], [`kdf`]: hashes, and keys from passphrases, within [`kdf::Limits`].
 //! - [`af`]: the anti-forensic splitter of LUKS.
 //! - [`legacy`]: the AES method of qcow and of old qcow2 images.
+//! - [`luks1`]: headers read, made, opened, and their key slots changed, as [`Step`]s in a safe order.
 //! - [`secret`]: data of secret objects, plain, base64, or encrypted by another secret.
 //!
 //! Laws:
-//! - Keys and what they are made from are wiped when dropped ([`Key`]).
+//! - Keys and what they are made from are wiped when dropped ([`Key`]); digests are compared in constant time.
 //! - A header is an attacker's text: no field of it decides on memory or time beyond the given limits, and none makes
 //!   this code panic.
 //! - `unsafe` stands in `cipher::evp` alone, the edge to AWS-LC.
@@ -27,9 +28,12 @@ pub mod hash;
 pub mod kdf;
 pub mod key;
 pub mod legacy;
+pub mod luks1;
+mod plan;
 pub mod random;
 pub mod secret;
 
 pub use cipher::{Algorithm, CipherError, CipherSpec, IvGenerator, Mode, SectorCipher, SectorLen, SpecError};
 pub use hash::Hash;
 pub use key::Key;
+pub use plan::Step;

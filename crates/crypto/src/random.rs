@@ -1,4 +1,4 @@
-//! Randomness for keys and salts.
+//! Randomness for keys, salts and UUIDs.
 
 /// The system gave no random bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,16 @@ impl Random for SystemRandom {
     }
 }
 
+/// A random UUID as text (RFC 9562, version 4).
+pub(crate) fn uuid(random: &mut dyn Random) -> Result<String, NoRandomness> {
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes)?;
+    let bits = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | (4 << 76) | (2 << 62);
+    let hex = format!("{bits:032x}");
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
+    Ok(parts.join("-"))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -36,5 +46,16 @@ pub(crate) mod tests {
             }
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_uuid_has_its_version_and_variant() {
+        for seed in 0..100 {
+            let text = uuid(&mut Seeded(seed)).unwrap();
+            assert_eq!(text.len(), 36, "{text}");
+            assert_eq!(text.as_bytes()[14], b'4', "{text}");
+            assert!(b"89ab".contains(&text.as_bytes()[19]), "{text}");
+        }
+        assert_ne!(uuid(&mut SystemRandom).unwrap(), uuid(&mut SystemRandom).unwrap());
     }
 }
