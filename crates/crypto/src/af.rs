@@ -53,6 +53,12 @@ pub fn merge(hash: Hash, material: &[u8], stripes: usize, key_len: usize) -> Res
     Ok(sum)
 }
 
+/// Brings a key together from an area that may be longer than its stripes, as one of whole sectors is.
+pub(crate) fn merge_area(hash: Hash, area: &Key, stripes: usize, key_len: usize) -> Result<Key, WrongLength> {
+    let len = stripes.saturating_mul(key_len).min(area.len());
+    merge(hash, area.as_bytes().get(..len).unwrap_or_default(), stripes, key_len)
+}
+
 fn xor(sum: &mut [u8], with: &[u8]) {
     sum.iter_mut().zip(with).for_each(|(sum, with)| *sum ^= with);
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! passphrase ── kdf (PBKDF2, Argon2) ──▶ slot key ── SectorCipher ──▶ split key ── af ──▶ volume key
 //!                      ▲ salt, rounds        ▲ key material                                   │
-//!                     image header  ─────────┘                              SectorCipher ◀────┘  guest sectors
+//!                 luks1 / luks2 header  ─────┘                              SectorCipher ◀────┘  guest sectors
 //! ```
 //!
 //! - [`SectorCipher`]: whole sectors, in place or from one buffer to another, for any number of threads at once; no
@@ -12,7 +12,8 @@
 //! - [`Hash`], [`kdf`]: hashes, and keys from passphrases, within [`kdf::Limits`].
 //! - [`af`]: the anti-forensic splitter of LUKS.
 //! - [`legacy`]: the AES method of qcow and of old qcow2 images.
-//! - [`luks1`]: headers read, made, opened, and their key slots changed, as [`Step`]s in a safe order.
+//! - [`luks`]: a passphrase tried on key slots. [`luks1`]: headers read, made, and their key slots changed, as [`Step`]s
+//!   in a safe order. [`luks2`]: headers read.
 //! - [`secret`]: data of secret objects, plain, base64, or encrypted by another secret.
 //!
 //! Laws:
@@ -28,7 +29,9 @@ pub mod hash;
 pub mod kdf;
 pub mod key;
 pub mod legacy;
+pub mod luks;
 pub mod luks1;
+pub mod luks2;
 mod plan;
 pub mod random;
 pub mod secret;

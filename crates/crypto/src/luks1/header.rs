@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::{HEADER_LEN, MAGIC, SECTOR, SLOTS};
+use super::{HEADER_LEN, SECTOR, SLOTS};
 use crate::cipher::{CipherSpec, SpecError};
 use crate::hash::{Hash, UnknownHash};
+use crate::luks::MAGIC;
 
 const ACTIVE: u32 = 0x00ac_71f3;
 const FREE: u32 = 0x0000_dead;

@@ -26,10 +26,7 @@ mod unlock;
 
 pub use change::{Change, ChangeError, Iterations, NewVolume, Payload, calibrate, create};
 pub use header::{Header, HeaderError, Slot, SlotFault};
-pub use unlock::{Area, Opened, Unlock, UnlockError};
 
-/// The first bytes of a header; of LUKS2 as well.
-pub const MAGIC: [u8; 6] = *b"LUKS\xba\xbe";
 /// Length of a header in bytes.
 pub const HEADER_LEN: usize = 592;
 /// How many key slots there are.

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cipher::{Algorithm, CipherSpec, IvGenerator, Mode};
 use crate::kdf::{Budget, Limits};
+use crate::luks::UnlockError;
 use crate::random::tests::Seeded;
 use crate::{Hash, Key, Step};
 
@@ -50,7 +51,7 @@ impl Disk {
     /// The slots that a passphrase opens, and the volume key.
     fn opened_by(&self, passphrase: &str) -> (Vec<usize>, Option<Key>) {
         let (header, passphrase) = (self.header().unwrap(), phrase(passphrase));
-        let mut unlock = Unlock::new(&header, &passphrase, budget());
+        let mut unlock = header.unlock(&passphrase, budget());
         let (mut slots, mut key) = (Vec::new(), None);
         while let Some(area) = unlock.next_area() {
             let mut material = self.0.get(area.offset as usize..).unwrap_or_default().to_vec();
@@ -155,7 +156,7 @@ fn slots_are_added_replaced_and_erased() {
     disk.run(&change.steps);
     assert_eq!(disk.header().unwrap().as_bytes(), change.header.as_bytes());
     let passphrase = phrase("fifth");
-    let mut unlock = Unlock::new(&change.header, &passphrase, budget());
+    let mut unlock = change.header.unlock(&passphrase, budget());
     assert_eq!(unlock.next_area(), None);
     assert_eq!(unlock.failed(), UnlockError::NoSlot);
 }
@@ -312,7 +313,7 @@ fn a_slot_that_asks_for_too_much_work_is_passed_over() {
     disk.write(208 + 4, &u32::MAX.to_be_bytes());
     assert_eq!(disk.opens("second"), [1]);
     let (header, passphrase) = (disk.header().unwrap(), phrase("first"));
-    let mut unlock = Unlock::new(&header, &passphrase, budget());
+    let mut unlock = header.unlock(&passphrase, budget());
     while let Some(area) = unlock.next_area() {
         let material = &disk.0[area.offset as usize..][..area.len];
         assert!(unlock.offer(area, material).unwrap().is_none());
@@ -338,7 +339,7 @@ proptest! {
         if let Ok(header) = Header::parse(&raw, len) {
             let limits = Limits { slot_rounds: 1000, rounds: 4000, ..Limits::default() };
             let passphrase = phrase("p");
-            let mut unlock = Unlock::new(&header, &passphrase, Budget::new(limits, &|| false));
+            let mut unlock = header.unlock(&passphrase, Budget::new(limits, &|| false));
             while let Some(area) = unlock.next_area() {
                 prop_assert!(area.len <= 4 << 20);
                 prop_assert!(unlock.offer(area, &vec![0; area.len])?.is_none());

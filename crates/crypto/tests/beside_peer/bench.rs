@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crypto::kdf::{Budget, Limits};
-use crypto::luks1::{Header, Opened, Unlock};
+use crypto::luks::Opened;
+use crypto::luks1::Header;
 use crypto::{Key, SectorCipher, SectorLen, Step};
 
 /// Whether a program is here; says so where it is not.
@@ -130,7 +131,7 @@ impl Bench {
 pub fn open_luks1(bytes: &[u8], passphrase: &str) -> (Header, Option<Opened>) {
     let header = Header::parse(bytes, bytes.len() as u64).unwrap();
     let passphrase = phrase(passphrase);
-    let mut unlock = Unlock::new(&header, &passphrase, budget());
+    let mut unlock = header.unlock(&passphrase, budget());
     while let Some(area) = unlock.next_area() {
         let material = &bytes[area.offset as usize..][..area.len];
         if let Some(opened) = unlock.offer(area, material).unwrap() {

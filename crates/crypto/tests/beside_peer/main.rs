@@ -4,4 +4,5 @@
 
 mod bench;
 mod luks1;
+mod luks2;
 mod secrets;
