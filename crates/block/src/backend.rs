@@ -238,10 +238,9 @@ impl Backend {
 
     /// Has the nodes that store what is written free what waits for it; tells whether there was anything.
     async fn reclaim(&self, node: &Arc<Node>) -> bool {
-        let (mut freed, mut next) = (false, Some(node.clone()));
-        while let Some(node) = next {
+        let mut freed = false;
+        for node in node.storage() {
             freed |= !node.poisoned() && node.driver().reclaim().await;
-            next = node.primary();
         }
         self.reclaims.fetch_add(u64::from(freed), AcqRel);
         freed

@@ -216,7 +216,10 @@ impl Graph {
     pub fn protocol_options(&self, filename: &str) -> Result<(String, Options)> {
         if let Some(text) = filename.strip_prefix("json:") {
             let mut options = (self.0.json)(text)?;
-            let driver = options.take_str("driver")?.unwrap_or_else(|| "file".to_owned());
+            let driver = match options.take_str("driver")? {
+                Some(driver) => driver,
+                None => self.registry().plain_protocol("")?.name.to_owned(),
+            };
             return Ok((driver, options));
         }
         match self.registry().protocol_of(filename)? {
@@ -227,17 +230,11 @@ impl Graph {
                 };
                 Ok((driver.name.to_owned(), options))
             }
-            None => Ok((self.plain_protocol(filename), Options::new().with_str("filename", filename))),
+            None => {
+                let driver = self.registry().plain_protocol(filename)?;
+                Ok((driver.name.to_owned(), Options::new().with_str("filename", filename)))
+            }
         }
-    }
-
-    /// Block and character devices have a driver of their own; everything else is a file.
-    fn plain_protocol(&self, filename: &str) -> String {
-        use std::os::unix::fs::FileTypeExt;
-        let device = std::fs::metadata(rt::fs::path(filename))
-            .is_ok_and(|m| m.file_type().is_block_device() || m.file_type().is_char_device());
-        let host = device && self.registry().find("host_device").is_some();
-        if host { "host_device".to_owned() } else { "file".to_owned() }
     }
 
     /// Makes an opened driver a node of the graph, and checks what it needs of its children.
@@ -285,6 +282,7 @@ impl Graph {
             blockers: Blockers::default(),
             alarm: self.0.alarm.clone(),
             poison_cause: OnceLock::new(),
+            fallback: self.registry().fallback().map(|format| format.name),
         });
         let mut topology = self.0.topology.write();
         if topology.nodes.iter().any(|n| n.name() == name) {
@@ -351,8 +349,7 @@ impl Graph {
         }
         // What can be lost is told while the node is still there, and once: storage that broke keeps no node for ever. What
         // fails in its closing is no failure to delete it.
-        let mut storage = std::iter::successors(Some(node.clone()), |node| node.primary());
-        if !storage.any(|node| node.poisoned()) {
+        if !node.storage().iter().any(|node| node.poisoned()) {
             node.flush().await?;
         }
         node.monitor_owned.store(false, Release);

@@ -78,7 +78,7 @@ pub use open::{
 };
 pub use options::{Opt, Options, not_negative};
 pub use perm::{Perms, Share};
-pub use registry::{DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, Registry};
+pub use registry::{DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, PlainNames, Registry};
 pub use request::{Flags, Request, Source};
 pub use size::{MAX_LENGTH, SizeError, parse_size};
 pub use stats::OpCount;

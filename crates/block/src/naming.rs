@@ -82,7 +82,8 @@ impl Node {
 
     /// Whether a header that stores this format means the node's.
     fn is_called(&self, format: &str) -> bool {
-        format == self.driver_name() || (format == "raw" && self.driver_type.kind == DriverKind::Protocol)
+        format == self.driver_name()
+            || (self.fallback == Some(format) && self.driver_type.kind == DriverKind::Protocol)
     }
 
     fn described(self: &Arc<Self>, named: &Named, left: usize) -> Options {

@@ -2,7 +2,7 @@
 use crate::bitmap::DirtyBitmap;
 use crate::blockers::Blockers;
 use crate::driver::{Driver, Facts};
-use crate::edges::Edges;
+use crate::edges::{ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind};
 use crate::lease::Leases;
 use crate::open::Common;
@@ -57,6 +57,8 @@ pub struct Node {
     pub(crate) alarm: Arc<Alarm>,
     /// What stopped all writing, in words.
     pub(crate) poison_cause: OnceLock<String>,
+    /// The name of the format that shows any bytes as a disk.
+    pub(crate) fallback: Option<&'static str>,
 }
 
 impl Node {
@@ -240,9 +242,33 @@ impl Node {
         self.common.write().read_only = !writable;
     }
 
-    /// Bytes the storage occupies, of this node or of its file child.
+    /// Bytes the storage occupies: what the driver knows, or that of all children that store what the node shows.
     pub fn allocated_size(&self) -> Option<u64> {
-        self.driver.allocated_size().or_else(|| self.primary()?.allocated_size())
+        let below = || {
+            let sizes = self.stored_in().into_iter().map(|child| child.allocated_size());
+            sizes.reduce(|all, size| all?.checked_add(size?)).flatten()
+        };
+        self.driver.allocated_size().or_else(below)
+    }
+
+    /// The children that store what the node shows by itself: all but the image below.
+    fn stored_in(&self) -> Vec<Arc<Node>> {
+        let storage = self.edges.all().into_iter().filter(|child| !child.role.has(ChildRole::BACKING));
+        storage.map(|child| child.node).collect()
+    }
+
+    /// The node and all below it that store what it shows by itself, from above.
+    pub(crate) fn storage(self: &Arc<Self>) -> Vec<Arc<Node>> {
+        let mut all = vec![self.clone()];
+        let mut at = 0;
+        while let Some(node) = all.get(at) {
+            let below = node.stored_in();
+            let new = below.into_iter().filter(|node| !all.iter().any(|known| Arc::ptr_eq(known, node)));
+            let new: Vec<_> = new.collect();
+            all.extend(new);
+            at += 1;
+        }
+        all
     }
 }
 

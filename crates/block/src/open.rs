@@ -579,7 +579,12 @@ async fn find_format(
     };
     options.set("file", Opt::Str(file.name().to_owned()));
     let found = match look_at(graph, &file).await {
-        Ok(None) => return Ok("raw".to_owned()),
+        Ok(None) => match graph.registry().fallback() {
+            Some(format) => return Ok(format.name.to_owned()),
+            None => {
+                Err(BlockError::unsupported(format!("'{}' is an image of no known format", file.filename())))
+            }
+        },
         Ok(Some(found)) if found.kind != DriverKind::Recognised => return Ok(found.name.to_owned()),
         Ok(Some(found)) => Err(BlockError::unsupported(format!(
             "'{}' is an image of the format '{}', which can't be opened yet; the format 'raw' gives its bytes as they are",

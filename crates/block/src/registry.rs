@@ -23,6 +23,17 @@ pub enum DriverKind {
     Recognised,
 }
 
+/// The file names without a protocol's prefix that a driver is for.
+#[derive(Debug, Clone, Copy)]
+pub enum PlainNames {
+    /// None.
+    None,
+    /// Those that the function knows.
+    Some(fn(&str) -> bool),
+    /// All others.
+    Others,
+}
+
 /// How much of a file's start and of its end a probe sees, in bytes.
 pub const PROBE_BYTES: usize = 512;
 
@@ -72,6 +83,10 @@ pub struct DriverType {
     pub probe: Option<fn(&Glimpse<'_>) -> u32>,
     /// Prefixes of file names that mean this protocol, each with its colon.
     pub prefixes: &'static [&'static str],
+    /// Which file names without a prefix it is for.
+    pub plain_names: PlainNames,
+    /// It shows any bytes as a disk: what no format recognises is taken for one of its images.
+    pub fallback: bool,
     /// Turns a file name into options (without `driver`).
     pub parse_filename: Option<fn(&str) -> Result<Options>>,
     /// Turns what is older than the schema, or is not in it, into what the schema has; or refuses it by name.
@@ -95,6 +110,8 @@ impl DriverType {
         kind: DriverKind::Format,
         probe: None,
         prefixes: &[],
+        plain_names: PlainNames::None,
+        fallback: false,
         parse_filename: None,
         adapt: None,
         open: &NotYet,
@@ -109,6 +126,11 @@ impl DriverType {
     pub const FILTER: Self = Self { kind: DriverKind::Filter, ..Self::FORMAT };
     /// A format that is only recognised.
     pub const RECOGNISED: Self = Self { kind: DriverKind::Recognised, ..Self::FORMAT };
+
+    /// Whether it opens files of this machine, by names without a prefix.
+    pub fn is_of_plain_names(&self) -> bool {
+        !matches!(self.plain_names, PlainNames::None)
+    }
 
     /// The options in the words of the schema.
     pub(crate) fn adapted(&self, options: Options) -> Result<Options> {
@@ -178,7 +200,20 @@ impl Registry {
         }
     }
 
-    /// The format that a file looks like, be it one that can't be opened; `None`, so raw, when no driver is sure.
+    /// The protocol of a file name without a prefix.
+    pub fn plain_protocol(&self, filename: &str) -> Result<&'static DriverType> {
+        let known = |d: &&&DriverType| matches!(d.plain_names, PlainNames::Some(knows) if knows(filename));
+        let others = |d: &&&DriverType| matches!(d.plain_names, PlainNames::Others);
+        let found = self.drivers.iter().find(known).or_else(|| self.drivers.iter().find(others));
+        found.copied().ok_or_else(|| BlockError::unsupported("there is no driver for plain file names"))
+    }
+
+    /// The format of what no format recognises.
+    pub fn fallback(&self) -> Option<&'static DriverType> {
+        self.drivers.iter().copied().find(|d| d.fallback)
+    }
+
+    /// The format that a file looks like, be it one that can't be opened; `None` when no driver is sure.
     pub fn probe(&self, seen: &Glimpse<'_>) -> Option<&'static DriverType> {
         let all = self.drivers.iter().chain(&self.recognised);
         let scored = all.filter_map(|d| Some((d.probe?(seen), *d)));

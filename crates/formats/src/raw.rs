@@ -24,6 +24,7 @@ const WHOLE: u64 = u64::MAX;
 /// The `raw` driver.
 pub const RAW: DriverType = DriverType {
     name: "raw",
+    fallback: true,
     open: &Open(open),
     create: Some(&PLAIN.measured()),
     create_options: &[

@@ -175,7 +175,7 @@ impl Image {
     /// Opens an image in `graph`.
     pub async fn open_in(graph: &Graph, source: &Source) -> Result<Image, BlockError> {
         let node = open_node(graph, source).await?;
-        let guessed_raw = guessed(graph, source)? && node.driver_name() == "raw";
+        let guessed_raw = guessed(graph, source)? && node.driver_type().fallback;
         let need = if source.writable { Share::READ.and(Share::WRITE) } else { Share::READ };
         let request = BackendRequest {
             label: "this program".to_owned(),
@@ -196,7 +196,7 @@ impl Image {
     pub async fn open_overlaid(source: &Source) -> Result<Image, BlockError> {
         let graph = graph();
         let base = open_node(&graph, &Source { writable: false, ..source.clone() }).await?;
-        let guessed_raw = guessed(&graph, source)? && base.driver_name() == "raw";
+        let guessed_raw = guessed(&graph, source)? && base.driver_type().fallback;
         let opened = overlay(&graph, &base, source).await;
         match opened {
             Ok(image) => Ok(Image { guessed_raw, ..image }),
@@ -420,7 +420,7 @@ fn set_aio(graph: &Graph, options: &mut Options, aio: &str) -> Result<(), BlockE
         (None, Some(filename)) => graph.protocol_options(filename)?.0,
         (None, None) => return Ok(()),
     };
-    if ["file", "host_device"].contains(&driver.as_str()) && options.get("aio").is_none() {
+    if graph.registry().need(&driver)?.is_of_plain_names() && options.get("aio").is_none() {
         options.set("aio", Opt::Str(aio.to_owned()));
     }
     Ok(())

@@ -15,17 +15,10 @@ const CORE: &str = "crates/block/src";
 /// The schema's enumerations of what is added.
 const ENUMERATIONS: [&str; 3] = ["BlockdevDriver", "JobType", "BlockExportType"];
 
-/// What still stands: file below [`CORE`], name, and why. An entry that is not needed any more is a fault.
-const STANDING: [(&str, &str, &str); 3] = [
-    ("graph.rs", "host_device", "the protocol of a plain file name"),
-    ("naming.rs", "raw", "a plain file is named as raw in headers"),
-    ("open.rs", "raw", "what no format recognises"),
-];
-
 /// Checks the core's sources; what is wrong.
 pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
     let names = names(root)?;
-    let (mut faults, mut met) = (Vec::new(), BTreeSet::new());
+    let mut faults = Vec::new();
     let mut folders = vec![root.join(CORE)];
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).map_err(|e| format!("can't list {}: {e}", folder.display()))?;
@@ -38,19 +31,10 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
                 fs::read_to_string(&path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
             let file = path.strip_prefix(root.join(CORE)).unwrap_or(&path).display().to_string();
             for (line, name) in named(&text, &names) {
-                match STANDING.iter().find(|(at, standing, _)| *at == file && *standing == name) {
-                    Some(standing) => {
-                        met.insert(*standing);
-                    }
-                    None => faults.push(format!(
-                        "{CORE}/{file}:{line}: '{name}': the core names no driver, job or export"
-                    )),
-                }
+                faults
+                    .push(format!("{CORE}/{file}:{line}: '{name}': the core names no driver, job or export"));
             }
         }
-    }
-    for (file, name, _) in STANDING.iter().filter(|standing| !met.contains(*standing)) {
-        faults.push(format!("xtask/src/tidy/neutral.rs: '{name}' in {file} no longer needs its exception"));
     }
     Ok(faults)
 }

@@ -36,7 +36,8 @@ impl IntermediateCommit {
             .clone()
             .unwrap_or_else(|| name_seen_from(&overlay.place(), &base.exact_filename()));
         let masked = self.mask_protocol && base.driver_type().kind == DriverKind::Protocol;
-        let format = if masked { "raw" } else { base.driver_name() };
+        let plain = self.hold.graph.registry().fallback().filter(|_| masked);
+        let format = plain.map_or(base.driver_name(), |format| format.name);
         Link { filename: Some(filename), format: Some(format.to_owned()) }
     }
 

@@ -17,7 +17,8 @@ use api::{BlockdevOptionsFile, OnOffAuto};
 use arc_swap::ArcSwap;
 use block::{
     BlockError, ClaimPlace, Common, Driver, DriverInfo, DriverType, ErrorKind, Extent, ExtentKind, Facts,
-    Flags, Identity, Open, Opt, Options, PLAIN, Perms, Reopened, Request, Result, Source, Undo, Want,
+    Flags, Identity, Open, Opt, Options, PLAIN, Perms, PlainNames, Reopened, Request, Result, Source, Undo,
+    Want,
 };
 use lock::Locks;
 use parking_lot::Mutex;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 pub const FILE: DriverType = DriverType {
     name: "file",
     prefixes: &["file:"],
+    plain_names: PlainNames::Others,
     parse_filename: Some(open::parse_filename),
     adapt: Some(open::adapt),
     open: &Open(open::open_file),
@@ -43,6 +45,7 @@ pub const FILE: DriverType = DriverType {
 pub const HOST_DEVICE: DriverType = DriverType {
     name: "host_device",
     prefixes: &["host_device:"],
+    plain_names: PlainNames::Some(open::is_device),
     parse_filename: Some(open::parse_device_name),
     adapt: Some(open::adapt),
     open: &Open(open::open_device),

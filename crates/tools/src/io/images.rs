@@ -226,7 +226,7 @@ async fn change(image: &Image, options: Options, cache: Option<Cache>, writable:
 /// Changed options of a file over those that say which file it is.
 fn over_present(file: &Node, changed: &Options) -> Options {
     let mut present = Options::new().with_str("driver", file.driver_name());
-    if matches!(file.driver_name(), "file" | "host_device") {
+    if file.driver_type().is_of_plain_names() {
         present = present.with_str("filename", &file.filename());
     }
     over(present, changed)
