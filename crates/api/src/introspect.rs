@@ -1,4 +1,4 @@
-//! What the server tells about itself; all of it follows from the schema.
+//! What the server reports about itself, from the schema.
 
 use crate::{
     COMMANDS, CommandInfo, Dict, ErrorClass, INTROSPECTION, QmpCapabilitiesArguments, QmpError, Value,

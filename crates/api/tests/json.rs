@@ -1,4 +1,4 @@
-//! JSON in QEMU's dialect: what goes in comes out, and nothing that comes in does harm.
+//! JSON in QEMU's dialect: what is written is read back, and no input does harm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use api::json::{JsonError, MAX_DEPTH, Stream, parse, to_line, to_pretty};

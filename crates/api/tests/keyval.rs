@@ -45,7 +45,7 @@ fn a_null_backing_is_told_from_an_absent_one() {
 }
 
 #[test]
-fn mistakes_are_told_as_clients_know_them() {
+fn mistakes_have_the_messages_clients_know() {
     for (text, expected) in [
         ("driver=null-co,node-name", "Expected '=' after parameter 'node-name'"),
         ("driver=null-co,no-foo", "Expected '=' after parameter 'no-foo'"),

@@ -1,12 +1,12 @@
-//! File names as text. A name on Linux is bytes, text is Unicode: a byte that is no part of UTF-8 travels in a text as a
+//! File names as text. A name on Linux is bytes, text is Unicode: a byte that is no part of UTF-8 is written in a text as a
 //! code point of its own, and becomes that byte again where a system call or a header wants the name.
 //!
 //! ```text
 //! byte 0x80 … 0xff  ◀──▶  U+10FE80 … U+10FEFF   (private use; in UTF-8  F4 8F BA 80 … F4 8F BB BF)
 //! ```
 //!
-//! Law: `bytes(text(name)) == name` for every name, also for one that holds such code points itself: their bytes travel
-//! one by one.
+//! Law: `bytes(text(name)) == name` for every name, also for one that holds such code points itself: their bytes are
+//! written one by one.
 use std::borrow::Cow;
 
 const FIRST: u32 = 0x10_fe80;

@@ -1,13 +1,13 @@
-//! The two halves of the handshake against each other and against odd peers, fed byte by byte.
+//! The two halves of the handshake against each other and against faulty peers, fed byte by byte.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use nbd::client::{self, HandshakeError as ClientError};
 use nbd::server::{self, Catalog, HandshakeError as ServerError, Offer, Session};
 use nbd::{BASE_ALLOCATION, Headers, OPTION_MAGIC, OptionCode, ReplyType, TransmissionFlags};
 
-struct Shelf(Vec<(&'static str, Offer)>);
+struct FixedCatalog(Vec<(&'static str, Offer)>);
 
-impl Catalog for Shelf {
+impl Catalog for FixedCatalog {
     type Export = usize;
     fn list(&self, visit: &mut dyn FnMut(&str, &str)) {
         self.0.iter().for_each(|(name, offer)| visit(name, &offer.description));
@@ -29,8 +29,8 @@ fn offer(size: u64) -> Offer {
     }
 }
 
-fn shelf() -> Shelf {
-    Shelf(vec![("", offer(1 << 20)), ("disk", offer(3 << 20)), ("huge", offer(1 << 63))])
+fn shelf() -> FixedCatalog {
+    FixedCatalog(vec![("", offer(1 << 20)), ("disk", offer(3 << 20)), ("huge", offer(1 << 63))])
 }
 
 struct Meeting {
@@ -70,9 +70,9 @@ fn meet(mut client: client::Handshake) -> Meeting {
 
 #[test]
 fn a_client_gets_the_export_it_names_with_extended_headers_and_block_status() {
-    let meeting = meet(client::Handshake::connect("disk", &[BASE_ALLOCATION]).unwrap());
-    let session = meeting.server.unwrap().expect("the server is ready");
-    let Ok(client::Step::Ready(export)) = meeting.client else { panic!("{:?}", meeting.client) };
+    let outcome = meet(client::Handshake::connect("disk", &[BASE_ALLOCATION]).unwrap());
+    let session = outcome.server.unwrap().expect("the server is ready");
+    let Ok(client::Step::Ready(export)) = outcome.client else { panic!("{:?}", outcome.client) };
     assert_eq!((session.export, session.name.as_str()), (1, "disk"));
     assert_eq!((session.rules.headers, export.headers), (Headers::Extended, Headers::Extended));
     assert!(session.rules.contexts);
@@ -88,8 +88,8 @@ fn a_client_gets_the_export_it_names_with_extended_headers_and_block_status() {
 
 #[test]
 fn an_unknown_export_is_refused_by_name_and_the_default_export_is_the_empty_name() {
-    let meeting = meet(client::Handshake::connect("disc", &[]).unwrap());
-    let Err(ClientError::Refused { option, code, message, .. }) = meeting.client else { panic!() };
+    let outcome = meet(client::Handshake::connect("disc", &[]).unwrap());
+    let Err(ClientError::Refused { option, code, message, .. }) = outcome.client else { panic!() };
     assert_eq!((option, code), (OptionCode::GO, ReplyType::ERR_UNKNOWN));
     assert!(message.contains("'disc'"));
     assert!(matches!(
@@ -100,12 +100,12 @@ fn an_unknown_export_is_refused_by_name_and_the_default_export_is_the_empty_name
 
 #[test]
 fn an_export_of_two_to_the_63_bytes_is_refused_by_the_server() {
-    let meeting = meet(client::Handshake::connect("huge", &[]).unwrap());
-    assert!(matches!(meeting.client, Err(ClientError::Refused { code: ReplyType::ERR_POLICY, .. })));
+    let outcome = meet(client::Handshake::connect("huge", &[]).unwrap());
+    assert!(matches!(outcome.client, Err(ClientError::Refused { code: ReplyType::ERR_POLICY, .. })));
 }
 
 #[test]
-fn a_list_tells_every_export_and_the_details_of_those_that_have_any() {
+fn a_list_has_every_export_and_the_details_of_those_that_have_any() {
     let Ok(client::Step::Listed(list)) = meet(client::Handshake::list()).client else { panic!() };
     let names: Vec<_> = list.iter().map(|listed| listed.name.as_str()).collect();
     assert_eq!(names, ["", "disk", "huge"]);
@@ -359,7 +359,7 @@ fn export_name_works_with_and_without_the_zeroes_and_leaves_the_first_requests_a
 }
 
 #[test]
-fn what_has_no_polite_answer_ends_the_connection() {
+fn what_has_no_error_reply_ends_the_connection() {
     let mut server = server::Handshake::new(&mut Vec::new());
     let error = server.advance(&4u32.to_be_bytes(), &shelf(), &mut Vec::new()).unwrap_err();
     assert_eq!(error, ServerError::UnknownFlags(4));
@@ -405,7 +405,7 @@ fn a_client_falls_back_to_export_name_where_go_is_unknown_or_options_are_not_fix
 }
 
 #[test]
-fn a_client_says_clearly_what_it_does_not_talk_to() {
+fn a_client_names_the_kind_of_peer_that_it_does_not_support() {
     let connect = || client::Handshake::connect("disk", &[]).unwrap();
     let mut out = Vec::new();
     let oldstyle = connect().advance(&greeting(nbd::OLDSTYLE_MAGIC, 0), &mut out).unwrap_err();
@@ -491,7 +491,7 @@ mod any_bytes {
 }
 
 #[test]
-fn a_client_that_gives_up_says_so() {
+fn a_client_that_gives_up_sends_abort() {
     let refuse = |option: OptionCode, code: ReplyType| {
         let mut reply = nbd::OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
         [option.0, code.0, 0].iter().for_each(|word| reply.extend_from_slice(&word.to_be_bytes()));
@@ -500,7 +500,7 @@ fn a_client_that_gives_up_says_so() {
     let mut greeting = nbd::INIT_MAGIC.to_be_bytes().to_vec();
     greeting.extend_from_slice(&OPTION_MAGIC.to_be_bytes());
     greeting.extend_from_slice(&[0, 3]);
-    let farewell = option(OptionCode::ABORT.0, &[]);
+    let abort = option(OptionCode::ABORT.0, &[]);
     let extended = OptionCode::EXTENDED_HEADERS;
     for goal in [client::Handshake::connect("disk", &[]).unwrap(), client::Handshake::list()] {
         let mut client = goal;
@@ -509,7 +509,7 @@ fn a_client_that_gives_up_says_so() {
         out.clear();
         let error = client.advance(&refuse(extended, ReplyType::ERR_TLS_REQD), &mut out).unwrap_err();
         assert!(matches!(error, ClientError::Refused { code: ReplyType::ERR_TLS_REQD, .. }));
-        assert_eq!(out, farewell, "a server that requires TLS is asked for nothing else");
+        assert_eq!(out, abort, "a server that requires TLS is asked for nothing else");
     }
     let mut client = client::Handshake::connect("disk", &[]).unwrap();
     let mut out = Vec::new();
@@ -518,5 +518,5 @@ fn a_client_that_gives_up_says_so() {
     client.advance(&refuse(OptionCode::STRUCTURED_REPLY, ReplyType::ERR_UNSUP), &mut out).unwrap();
     out.clear();
     client.advance(&refuse(OptionCode::GO, ReplyType::ERR_UNKNOWN), &mut out).unwrap_err();
-    assert_eq!(out, farewell);
+    assert_eq!(out, abort);
 }

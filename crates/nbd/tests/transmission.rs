@@ -252,7 +252,7 @@ fn data_outside_the_request_twice_or_missing_are_found() {
 }
 
 #[test]
-fn an_error_carries_the_servers_words_and_a_reply_of_errors_ends() {
+fn an_error_has_the_servers_message_and_a_reply_of_errors_ends() {
     let asked = request(Command::READ, 0, 512);
     for headers in CHUNKED {
         let mut tracker = Tracker::new(asked, headers, 0);

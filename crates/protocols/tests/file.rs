@@ -156,7 +156,7 @@ fn a_directory_and_a_fifo_are_refused_and_never_waited_on() {
 }
 
 #[test]
-fn options_nobody_knows_are_refused_by_name_and_leave_nothing_behind() {
+fn unknown_options_are_refused_by_name_and_leave_nothing_behind() {
     let scratch = Scratch::new("options");
     let name = scratch.path("a");
     rt::block_on_control(async move {
@@ -174,7 +174,7 @@ fn options_nobody_knows_are_refused_by_name_and_leave_nothing_behind() {
 }
 
 #[test]
-fn odd_writes_past_the_page_cache_leave_the_length_and_the_neighbours_as_they_are() {
+fn unaligned_direct_writes_leave_the_length_and_the_neighbours_as_they_are() {
     let scratch = Scratch::for_direct("direct");
     let name = scratch.path("a");
     std::fs::write(&name, vec![1; 10_000]).unwrap();
@@ -334,7 +334,7 @@ fn what_a_reopen_cannot_change_is_refused_by_name() {
 }
 
 #[test]
-fn two_that_write_to_one_descriptor_that_was_handed_over_are_told_of_each_other() {
+fn two_writers_to_one_passed_descriptor_see_each_others_locks() {
     let scratch = Scratch::new("twice");
     let name = scratch.path("a");
     std::fs::write(&name, vec![1; 4096]).unwrap();
@@ -371,7 +371,7 @@ fn refused(name: &str, old: Option<&str>) -> Option<String> {
 }
 
 #[test]
-fn a_refused_create_leaves_what_was_there_and_makes_nothing() {
+fn a_refused_create_changes_and_makes_no_file() {
     let scratch = Scratch::new("refused");
     assert_eq!(refused(&scratch.path("old"), Some("keep")).as_deref(), Some("keep"));
     assert_eq!(refused(&scratch.path("new"), None), None);
@@ -394,7 +394,7 @@ fn a_file_is_made_in_a_folder_that_may_be_written_to_and_not_read() {
 }
 
 #[test]
-fn a_file_in_which_an_image_is_being_made_is_nobody_elses() {
+fn a_file_in_which_an_image_is_being_made_is_locked() {
     let scratch = Scratch::new("claim");
     let name = scratch.path("a");
     rt::block_on_control(async move {
@@ -447,7 +447,7 @@ fn character_devices_open_as_devices_and_content_without_an_end_is_refused() {
     });
 }
 
-/// A loop device over a file; `None`, said aloud, where there are none to be had.
+/// A loop device over a file; `None`, with a note, where there are none.
 struct Loop(String);
 
 impl Loop {

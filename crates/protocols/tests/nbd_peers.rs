@@ -1,4 +1,4 @@
-//! The `nbd` driver against servers that others wrote, in all their moods.
+//! The `nbd` driver against servers that others wrote, in many configurations.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use block::{Backend, BackendRequest, BlockError, Common, Flags, Graph, Perms, Policy, Registry, Request};
@@ -108,7 +108,7 @@ async fn exercise(socket: &Path) {
 }
 
 #[test]
-fn servers_of_every_age_keep_what_they_are_given() {
+fn servers_of_every_kind_store_what_is_written() {
     for (program, arguments) in [
         ("qemu-nbd", "-t -f raw -k %s %i"),
         ("nbdkit", "-f -U %s file %i"),
@@ -181,7 +181,7 @@ fn a_server_that_is_killed_ends_what_is_in_flight_and_all_that_follows() {
         assert_eq!(waiting.await.unwrap().unwrap_err().errno(), 5);
         let later = backend.write(0, Buf::from_slice(b"late"), Request::GUEST).await.unwrap_err();
         assert!(later.to_string().contains("is lost"), "{later}");
-        // The final flush can't vouch for anything either, and says so.
+        // The final flush can't make anything durable either, and fails.
         assert!(graph.detach(&backend).await.is_err());
     });
 }

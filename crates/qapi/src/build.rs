@@ -120,11 +120,11 @@ pub(crate) fn definition(
         "enum" => enumeration(&mut keys)?,
         "struct" | "type" => structure(&mut keys)?,
         "union" => union(&mut keys)?,
-        "alternate" => Kind::Alternate(Alternate { branches: branches(&mut keys)? }),
+        "alternate" => DefinitionKind::Alternate(Alternate { branches: branches(&mut keys)? }),
         "command" => command(&mut keys)?,
         _ => {
             let (data, boxed) = data(&mut keys)?;
-            Kind::Event(Event { data, boxed })
+            DefinitionKind::Event(Event { data, boxed })
         }
     };
     keys.finish()?;
@@ -139,7 +139,7 @@ pub(crate) fn definition(
     Ok(Definition { name: name.into(), module, at: expression.at.clone(), doc, condition, features, kind })
 }
 
-fn enumeration(keys: &mut Keys<'_>) -> Result<Kind, Error> {
+fn enumeration(keys: &mut Keys<'_>) -> Result<DefinitionKind, Error> {
     keys.string("prefix")?;
     let data = keys.require("data")?;
     let mut values = Vec::new();
@@ -157,16 +157,16 @@ fn enumeration(keys: &mut Keys<'_>) -> Result<Kind, Error> {
         check_name(&element.at, &format!("a value of {}", keys.what), name, true)?;
         values.push(EnumValue { name: name.into(), condition, features, at: element.at.clone() });
     }
-    Ok(Kind::Enum(Enum { values }))
+    Ok(DefinitionKind::Enum(Enum { values }))
 }
 
-fn structure(keys: &mut Keys<'_>) -> Result<Kind, Error> {
+fn structure(keys: &mut Keys<'_>) -> Result<DefinitionKind, Error> {
     let base = keys.take("base").map(|e| type_name(e, "a base")).transpose()?;
     let members = members(keys.require("data")?, &keys.what)?;
-    Ok(Kind::Struct(Struct { base, members }))
+    Ok(DefinitionKind::Struct(Struct { base, members }))
 }
 
-fn union(keys: &mut Keys<'_>) -> Result<Kind, Error> {
+fn union(keys: &mut Keys<'_>) -> Result<DefinitionKind, Error> {
     let base = match keys.take("base") {
         None => Base::None,
         Some(e @ Expression { kind: ExpressionKind::Object(_), .. }) => {
@@ -178,14 +178,14 @@ fn union(keys: &mut Keys<'_>) -> Result<Kind, Error> {
         None => Tag::Simple,
         Some(Expression { kind: ExpressionKind::Object(empty), .. }) if empty.is_empty() => {
             return match base {
-                Base::None => Ok(Kind::Alternate(Alternate { branches: branches(keys)? })),
+                Base::None => Ok(DefinitionKind::Alternate(Alternate { branches: branches(keys)? })),
                 _ => Err(Error::new(keys.at, format!("{} has no tag and so can have no base", keys.what))),
             };
         }
         Some(e) => Tag::Member(string(e, &format!("'discriminator' of {}", keys.what))?.to_string()),
     };
     let branches = branches(keys)?;
-    Ok(Kind::Union(Union { base, tag, branches }))
+    Ok(DefinitionKind::Union(Union { base, tag, branches }))
 }
 
 fn branches(keys: &mut Keys<'_>) -> Result<Vec<Branch>, Error> {
@@ -211,7 +211,7 @@ fn branches(keys: &mut Keys<'_>) -> Result<Vec<Branch>, Error> {
     Ok(branches)
 }
 
-fn command(keys: &mut Keys<'_>) -> Result<Kind, Error> {
+fn command(keys: &mut Keys<'_>) -> Result<DefinitionKind, Error> {
     let (data, boxed) = data(keys)?;
     let returns = keys.take("returns").map(|e| type_ref(e, "'returns'")).transpose()?;
     let command = Command {
@@ -227,7 +227,7 @@ fn command(keys: &mut Keys<'_>) -> Result<Kind, Error> {
     if command.allow_oob && command.coroutine {
         return Err(Error::new(keys.at, format!("{} can't be both 'allow-oob' and 'coroutine'", keys.what)));
     }
-    Ok(Kind::Command(command))
+    Ok(DefinitionKind::Command(command))
 }
 
 fn data(keys: &mut Keys<'_>) -> Result<(Data, bool), Error> {

@@ -10,17 +10,17 @@ pub(crate) fn check(schema: &Schema) -> Result<(), Error> {
     for definition in &schema.definitions {
         check_documented_names(schema, definition)?;
         match &definition.kind {
-            Kind::Enum(e) => check_enum(definition, e)?,
-            Kind::Struct(s) => check_members(schema, &definition.name, &schema.members(s)?)?,
-            Kind::Union(u) => check_union(schema, definition, u)?,
-            Kind::Alternate(a) => check_alternate(schema, definition, a)?,
-            Kind::Command(c) => {
+            DefinitionKind::Enum(e) => check_enum(definition, e)?,
+            DefinitionKind::Struct(s) => check_members(schema, &definition.name, &schema.members(s)?)?,
+            DefinitionKind::Union(u) => check_union(schema, definition, u)?,
+            DefinitionKind::Alternate(a) => check_alternate(schema, definition, a)?,
+            DefinitionKind::Command(c) => {
                 check_data(schema, definition, &c.data, c.boxed)?;
                 if let Some(returns) = &c.returns {
                     schema.referent(returns)?;
                 }
             }
-            Kind::Event(e) => check_data(schema, definition, &e.data, e.boxed)?,
+            DefinitionKind::Event(e) => check_data(schema, definition, &e.data, e.boxed)?,
         }
     }
     Ok(())
@@ -62,9 +62,11 @@ fn check_data(schema: &Schema, definition: &Definition, data: &Data, boxed: bool
             check_members(schema, &definition.name, &members.iter().collect::<Vec<_>>())
         }
         Data::Named(ty) => match schema.referent(ty)? {
-            Referent::Definition(d) if matches!(d.kind, Kind::Struct(_)) && !ty.array => Ok(()),
-            Referent::Definition(d) if matches!(d.kind, Kind::Union(_)) && !ty.array && boxed => Ok(()),
-            Referent::Definition(d) if matches!(d.kind, Kind::Union(_)) && !ty.array => {
+            Referent::Definition(d) if matches!(d.kind, DefinitionKind::Struct(_)) && !ty.array => Ok(()),
+            Referent::Definition(d) if matches!(d.kind, DefinitionKind::Union(_)) && !ty.array && boxed => {
+                Ok(())
+            }
+            Referent::Definition(d) if matches!(d.kind, DefinitionKind::Union(_)) && !ty.array => {
                 Err(Error::new(&ty.at, format!("'{}' is a union and so needs 'boxed': true", ty.name)))
             }
             _ => Err(Error::new(
@@ -115,7 +117,9 @@ fn check_flat(
         ));
     }
     let values = match schema.referent(&member.ty)? {
-        Referent::Definition(Definition { kind: Kind::Enum(e), .. }) if !member.ty.array => &e.values,
+        Referent::Definition(Definition { kind: DefinitionKind::Enum(e), .. }) if !member.ty.array => {
+            &e.values
+        }
         _ => {
             return Err(Error::new(
                 &member.at,
@@ -147,10 +151,10 @@ fn branch_members<'a>(
     branch: &'a Branch,
 ) -> Result<Vec<&'a Member>, Error> {
     match schema.referent(&branch.ty)? {
-        Referent::Definition(Definition { kind: Kind::Struct(s), .. }) if !branch.ty.array => {
+        Referent::Definition(Definition { kind: DefinitionKind::Struct(s), .. }) if !branch.ty.array => {
             schema.members(s)
         }
-        Referent::Definition(Definition { kind: Kind::Union(u), .. })
+        Referent::Definition(Definition { kind: DefinitionKind::Union(u), .. })
             if !branch.ty.array && !std::ptr::eq(u, union) =>
         {
             schema.base_members(u)
@@ -203,8 +207,8 @@ pub(crate) fn json_type(schema: &Schema, ty: &TypeRef) -> Result<JsonType, Error
         }
         Referent::Builtin(_) => Ok(JsonType::Number),
         Referent::Definition(d) => match d.kind {
-            Kind::Enum(_) => Ok(JsonType::String),
-            Kind::Struct(_) | Kind::Union(_) => Ok(JsonType::Object),
+            DefinitionKind::Enum(_) => Ok(JsonType::String),
+            DefinitionKind::Struct(_) | DefinitionKind::Union(_) => Ok(JsonType::Object),
             _ => Err(Error::new(&ty.at, format!("an alternate can't have '{}' as a branch", ty.name))),
         },
     }
@@ -214,18 +218,18 @@ pub(crate) fn json_type(schema: &Schema, ty: &TypeRef) -> Result<JsonType, Error
 fn check_documented_names(schema: &Schema, definition: &Definition) -> Result<(), Error> {
     let mut names: HashSet<&str> = definition.features.iter().map(|f| f.name.as_str()).collect();
     match &definition.kind {
-        Kind::Enum(e) => names.extend(e.values.iter().map(|v| v.name.as_str())),
-        Kind::Struct(s) => names.extend(s.members.iter().map(|m| m.name.as_str())),
-        Kind::Union(u) => {
+        DefinitionKind::Enum(e) => names.extend(e.values.iter().map(|v| v.name.as_str())),
+        DefinitionKind::Struct(s) => names.extend(s.members.iter().map(|m| m.name.as_str())),
+        DefinitionKind::Union(u) => {
             names.extend(schema.base_members(u)?.iter().map(|m| m.name.as_str()));
             names.extend(u.branches.iter().map(|b| b.name.as_str()));
         }
-        Kind::Alternate(a) => names.extend(a.branches.iter().map(|b| b.name.as_str())),
-        Kind::Command(Command { data: Data::Members(m), .. })
-        | Kind::Event(Event { data: Data::Members(m), .. }) => {
+        DefinitionKind::Alternate(a) => names.extend(a.branches.iter().map(|b| b.name.as_str())),
+        DefinitionKind::Command(Command { data: Data::Members(m), .. })
+        | DefinitionKind::Event(Event { data: Data::Members(m), .. }) => {
             names.extend(m.iter().map(|m| m.name.as_str()));
         }
-        Kind::Command(_) | Kind::Event(_) => {}
+        DefinitionKind::Command(_) | DefinitionKind::Event(_) => {}
     }
     match definition.doc.members.iter().find(|(name, _)| !names.contains(name.as_str())) {
         None => Ok(()),

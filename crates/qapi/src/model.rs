@@ -39,12 +39,12 @@ pub struct Definition {
     /// Feature strings for introspection.
     pub features: Vec<Feature>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DefinitionKind,
 }
 
-/// The six sorts of definitions.
+/// The six kinds of definitions.
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub enum DefinitionKind {
     /// A set of strings.
     Enum(Enum),
     /// An object with fixed members.
@@ -55,7 +55,7 @@ pub enum Kind {
     Alternate(Alternate),
     /// Something a client can ask for.
     Command(Command),
-    /// Something the server tells.
+    /// Something the server reports.
     Event(Event),
 }
 
@@ -295,7 +295,9 @@ impl Schema {
             return Ok(Referent::Builtin(builtin));
         }
         match self.definition(&ty.name) {
-            Some(d) if !matches!(d.kind, Kind::Command(_) | Kind::Event(_)) => Ok(Referent::Definition(d)),
+            Some(d) if !matches!(d.kind, DefinitionKind::Command(_) | DefinitionKind::Event(_)) => {
+                Ok(Referent::Definition(d))
+            }
             Some(_) => Err(Error::new(&ty.at, format!("'{}' is not a type", ty.name))),
             None => Err(Error::new(&ty.at, format!("type '{}' is not defined", ty.name))),
         }
@@ -328,7 +330,7 @@ impl Schema {
     /// The struct a reference must refer to.
     pub(crate) fn structure(&self, ty: &TypeRef, role: &str) -> Result<&Struct, Error> {
         match self.referent(ty)? {
-            Referent::Definition(Definition { kind: Kind::Struct(s), .. }) if !ty.array => Ok(s),
+            Referent::Definition(Definition { kind: DefinitionKind::Struct(s), .. }) if !ty.array => Ok(s),
             _ => Err(Error::new(&ty.at, format!("{role} must be a struct, '{}' is not", ty.name))),
         }
     }
@@ -346,19 +348,19 @@ impl Schema {
         for definition in &mut self.definitions {
             features(&mut definition.features);
             match &mut definition.kind {
-                Kind::Enum(e) => {
+                DefinitionKind::Enum(e) => {
                     e.values.retain(|v| holds(&v.condition));
                     e.values.iter_mut().for_each(|v| features(&mut v.features));
                 }
-                Kind::Struct(s) => members(&mut s.members),
-                Kind::Union(u) => {
+                DefinitionKind::Struct(s) => members(&mut s.members),
+                DefinitionKind::Union(u) => {
                     if let Base::Members(m) = &mut u.base {
                         members(m);
                     }
                     u.branches.retain(|b| holds(&b.condition));
                 }
-                Kind::Alternate(a) => a.branches.retain(|b| holds(&b.condition)),
-                Kind::Command(Command { data, .. }) | Kind::Event(Event { data, .. }) => {
+                DefinitionKind::Alternate(a) => a.branches.retain(|b| holds(&b.condition)),
+                DefinitionKind::Command(Command { data, .. }) | DefinitionKind::Event(Event { data, .. }) => {
                     if let Data::Members(m) = data {
                         members(m);
                     }

@@ -1,7 +1,7 @@
 //! What the schema language accepts and refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
-use qapi::{Defines, Kind, Schema, Tag, load};
+use qapi::{Defines, DefinitionKind, Schema, Tag, load};
 
 fn schema(text: &str) -> Result<Schema, qapi::Error> {
     let text = text.to_string();
@@ -20,19 +20,19 @@ const EVERYTHING: &str = include_str!("constructs.json");
 fn every_construct_is_understood() {
     let schema = schema(EVERYTHING).unwrap();
     let kind = |name: &str| &schema.definition(name).unwrap().kind;
-    assert!(matches!(kind("Colour"), Kind::Enum(e) if e.values.len() == 3));
-    assert!(matches!(kind("Derived"), Kind::Struct(s) if s.base.is_some()));
-    let Kind::Struct(derived) = kind("Derived") else { panic!() };
+    assert!(matches!(kind("Colour"), DefinitionKind::Enum(e) if e.values.len() == 3));
+    assert!(matches!(kind("Derived"), DefinitionKind::Struct(s) if s.base.is_some()));
+    let DefinitionKind::Struct(derived) = kind("Derived") else { panic!() };
     let names: Vec<_> = schema.members(derived).unwrap().iter().map(|m| m.name.as_str()).collect();
     assert_eq!(names, ["name", "note", "size", "self"], "bases come first");
-    assert!(matches!(kind("Simple"), Kind::Union(u) if u.tag == Tag::Simple));
-    assert!(matches!(kind("Flat"), Kind::Union(u) if u.tag == Tag::Member("kind".into())));
-    assert!(matches!(kind("Either"), Kind::Alternate(a) if a.branches.len() == 4));
-    assert!(matches!(kind("take-flat"), Kind::Command(c) if c.boxed));
-    assert!(matches!(kind("raw"), Kind::Command(c) if !c.generate));
-    assert!(matches!(kind("urgent"), Kind::Command(c) if c.allow_oob));
-    assert!(matches!(kind("vanish"), Kind::Command(c) if !c.success_response));
-    assert!(matches!(kind("SOMETHING_HAPPENED"), Kind::Event(_)));
+    assert!(matches!(kind("Simple"), DefinitionKind::Union(u) if u.tag == Tag::Simple));
+    assert!(matches!(kind("Flat"), DefinitionKind::Union(u) if u.tag == Tag::Member("kind".into())));
+    assert!(matches!(kind("Either"), DefinitionKind::Alternate(a) if a.branches.len() == 4));
+    assert!(matches!(kind("take-flat"), DefinitionKind::Command(c) if c.boxed));
+    assert!(matches!(kind("raw"), DefinitionKind::Command(c) if !c.generate));
+    assert!(matches!(kind("urgent"), DefinitionKind::Command(c) if c.allow_oob));
+    assert!(matches!(kind("vanish"), DefinitionKind::Command(c) if !c.success_response));
+    assert!(matches!(kind("SOMETHING_HAPPENED"), DefinitionKind::Event(_)));
     let doc = &schema.definition("Colour").unwrap().doc;
     assert_eq!(doc.overview, "What it looks like.");
     assert_eq!(doc.member("red"), Some("Like blood,\nor wine."));
@@ -50,12 +50,12 @@ fn conditions_leave_out_what_does_not_hold() {
         schema(text).unwrap().configured(&defines).unwrap()
     };
     let none = with(&[]);
-    assert!(matches!(&none.definition("E").unwrap().kind, Kind::Enum(e) if e.values.len() == 1));
+    assert!(matches!(&none.definition("E").unwrap().kind, DefinitionKind::Enum(e) if e.values.len() == 1));
     assert!(none.definition("E").unwrap().features.is_empty());
-    assert!(matches!(&none.definition("S").unwrap().kind, Kind::Struct(s) if s.members.len() == 2));
+    assert!(matches!(&none.definition("S").unwrap().kind, DefinitionKind::Struct(s) if s.members.len() == 2));
     assert!(none.definition("c").is_none());
     let some = with(&["A", "B", "F"]);
-    assert!(matches!(&some.definition("S").unwrap().kind, Kind::Struct(s) if s.members.len() == 1));
+    assert!(matches!(&some.definition("S").unwrap().kind, DefinitionKind::Struct(s) if s.members.len() == 1));
     assert_eq!(some.definition("E").unwrap().features.len(), 1);
     assert!(some.definition("c").is_some());
 
@@ -72,8 +72,8 @@ fn the_spellings_of_2_1_are_understood() {
          { 'union': 'Either', 'data': { 'one': 'S', 'two': 'str' } }",
     )
     .unwrap();
-    assert!(matches!(schema.definition("Ref").unwrap().kind, Kind::Alternate(_)));
-    assert!(matches!(schema.definition("S").unwrap().kind, Kind::Struct(_)));
+    assert!(matches!(schema.definition("Ref").unwrap().kind, DefinitionKind::Alternate(_)));
+    assert!(matches!(schema.definition("S").unwrap().kind, DefinitionKind::Struct(_)));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn the_seed_schema_is_understood() {
     let lines = patch.lines().filter_map(|l| l.strip_prefix('+'));
     let lines = lines.filter(|l| !l.starts_with('+') && !l.trim_start().starts_with('#'));
     let schema = schema(&lines.collect::<Vec<_>>().join("\n")).unwrap();
-    assert!(schema.definitions.iter().filter(|d| matches!(d.kind, Kind::Command(_))).count() >= 18);
-    assert!(matches!(schema.definition("BlockdevRef").unwrap().kind, Kind::Alternate(_)));
+    assert!(schema.definitions.iter().filter(|d| matches!(d.kind, DefinitionKind::Command(_))).count() >= 18);
+    assert!(matches!(schema.definition("BlockdevRef").unwrap().kind, DefinitionKind::Alternate(_)));
     assert!(!qapi::generate::generate(&schema, &Default::default()).unwrap().is_empty());
 }

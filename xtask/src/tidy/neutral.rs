@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use qapi::{Defines, Directory, Kind};
+use qapi::{Defines, DefinitionKind, Directory};
 
 /// The sources that name nothing.
 const CORE: &str = "crates/block/src";
@@ -47,7 +47,9 @@ fn names(root: &Path) -> Result<BTreeSet<String>, String> {
     let mut names = BTreeSet::new();
     for name in ENUMERATIONS {
         match schema.definition(name).map(|definition| &definition.kind) {
-            Some(Kind::Enum(values)) => names.extend(values.values.iter().map(|value| value.name.clone())),
+            Some(DefinitionKind::Enum(values)) => {
+                names.extend(values.values.iter().map(|value| value.name.clone()))
+            }
             _ => return Err(format!("the schema has no enumeration '{name}'")),
         }
     }

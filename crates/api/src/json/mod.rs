@@ -4,6 +4,9 @@
 //! bytes ── lexer ──▶ tokens ── builder ──▶ Value or JsonError, one for each document ── Stream ──▶ caller
 //! ```
 //!
+//! Own lexer and builder, because QMP is no plain JSON: single quotes, documents back to back without separators, answers to
+//! a broken document at exactly the byte where QEMU gives up on it, and bounds while the input is still incomplete.
+//!
 //! Laws of a [`Stream`], as clients rely on them:
 //! - a byte that can't be part of any token ends the document with an error; what follows is skipped up to the next
 //!   bracket, brace, comma, colon or control character;

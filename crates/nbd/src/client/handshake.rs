@@ -100,7 +100,7 @@ pub enum HandshakeError {
         "the server speaks only oldstyle NBD negotiation, which is not supported; use a newer server or its newstyle port"
     )]
     Oldstyle,
-    /// The server said no.
+    /// The server refused.
     #[error("the server refuses {option} for export '{export}': {}", reason(*code, message))]
     Refused {
         /// What was asked for.
@@ -109,7 +109,7 @@ pub enum HandshakeError {
         export: String,
         /// The server's answer.
         code: ReplyType,
-        /// The server's words; may be empty.
+        /// The server's message; may be empty.
         message: String,
     },
     /// The server cannot list.
@@ -243,7 +243,7 @@ impl Handshake {
 
     /// Takes bytes off the front of `input`, appends what is to be sent to `out`, and says how many it took and
     /// where the handshake stands. Bytes that are left belong to transmission. What was appended is to be sent also after
-    /// an error: it may be a farewell.
+    /// an error: it may be an ABORT.
     pub fn advance(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, Step), HandshakeError> {
         let mut rest = input;
         let step = self.step(&mut rest, out);

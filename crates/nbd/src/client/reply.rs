@@ -412,7 +412,7 @@ pub enum Outcome {
     Failed {
         /// Its error.
         code: ErrorCode,
-        /// Its words; may be empty.
+        /// Its message; may be empty.
         message: String,
     },
 }

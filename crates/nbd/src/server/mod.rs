@@ -72,11 +72,11 @@ pub enum Step<E> {
     Answered,
     /// Transmission begins; the rest of the input is its first requests.
     Ready(Session<E>),
-    /// The client said goodbye: send the answer and close.
+    /// The client aborted: send the answer and close.
     Closed,
 }
 
-/// Why a connection must be closed without a further word.
+/// Why a connection must be closed without an answer.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HandshakeError {
     /// Flags that were not offered.
@@ -85,7 +85,7 @@ pub enum HandshakeError {
     /// The stream is no option request.
     #[error("expected an NBD option, found magic {0:#018x}")]
     NotAnOption(u64),
-    /// More data than anyone needs.
+    /// More data than any option needs.
     #[error(
         "client sent {length} bytes of data with option {option}, more than {} are never accepted",
         limits::OPTION_SKIP
@@ -96,7 +96,7 @@ pub enum HandshakeError {
         /// Bytes announced.
         length: u32,
     },
-    /// `EXPORT_NAME` has no way to refuse but this.
+    /// An unknown export was asked for with `EXPORT_NAME`, to which there is no error reply.
     #[error("client asked for export '{0}', which is not served here")]
     NoSuchExport(String),
     /// With extended headers there is only `GO`.
@@ -262,7 +262,7 @@ impl Handshake {
         Ok(Step::Answered)
     }
 
-    /// Agrees on better headers than before; there is no way back.
+    /// Agrees on better headers than before; never on worse ones.
     fn agree(&mut self, option: OptionCode, headers: Headers, out: &mut Vec<u8>) {
         if headers > self.headers {
             self.headers = headers;
@@ -323,7 +323,7 @@ impl Handshake {
         let sized = request.wants(InfoType::BLOCK_SIZE);
         let minimum = if sized || option == OptionCode::INFO { offer.minimum_block } else { 1 };
         let session = self.session(export, request.name, &offer, minimum);
-        // Whoever only asks learns what it would get with contexts.
+        // INFO reports what GO would give with the selected contexts.
         let may_filter = option == OptionCode::INFO && self.headers.extended() && !offer.contexts.is_empty();
         let flags = session.rules.flags
             | TransmissionFlags::when(may_filter, TransmissionFlags::BLOCK_STATUS_PAYLOAD);
@@ -431,7 +431,7 @@ fn unknown_export(out: &mut Vec<u8>, option: OptionCode, name: &str) {
 
 fn list<C: Catalog>(catalog: &C, out: &mut Vec<u8>) {
     catalog.list(&mut |name, description| {
-        // A name that no client can send back is not worth listing.
+        // A name that no client can send back is not listed.
         if let Ok(length) = u32::try_from(name.len())
             && name.len() <= limits::STRING
         {

@@ -1,4 +1,4 @@
-//! Creating and resizing files: durable, with their directory entry, before anybody is told.
+//! Creating and resizing files: durable, with their directory entry, before success is reported.
 use super::lock::Locks;
 use api::FilePlaceOptions;
 use block::{BlockError, Claim, Claiming, CreateOption, MAKER, OptionKind, Result};
@@ -29,7 +29,7 @@ pub(super) const DEVICE_OPTIONS: &[CreateOption] = &[
     CreateOption::SIZE,
 ];
 
-/// Opens the file, or makes it, and locks it against all who would write to it.
+/// Opens the file, or makes it, and locks it against all other writers.
 pub(super) fn claim_file(filename: &str, options: FilePlaceOptions) -> Claiming<'_> {
     Box::pin(async move {
         let filename = filename.strip_prefix("file:").unwrap_or(filename);
@@ -46,13 +46,13 @@ pub(super) fn claim_file(filename: &str, options: FilePlaceOptions) -> Claiming<
     })
 }
 
-/// Extents of this size are asked for where nothing else is, in bytes: images that grow in small steps lie in few pieces.
+/// Default extent size hint in bytes: images that grow in small steps are less fragmented.
 const EXTENT_SIZE: u32 = 1 << 20;
 
-/// How the file is to be laid out. Few file systems have a choice, so that one which has none is no error.
+/// How the file is to be laid out. Few file systems have a choice; that one has none is no error.
 struct LayoutWanted {
     nocow: bool,
-    /// As given, if it was.
+    /// As given, if given.
     extent_size: Option<u32>,
 }
 
@@ -73,7 +73,7 @@ impl LayoutWanted {
         {
             tracing::error!(filename, %error, "the extent size hint has no effect");
         }
-        // Where nothing is copied on writes there is nothing to turn off.
+        // A file system without copy-on-write has nothing to turn off.
         if self.nocow
             && let Err(error) = file.set_layout(FileLayout::NoCopyOnWrite)
         {
@@ -82,13 +82,13 @@ impl LayoutWanted {
     }
 }
 
-/// Whether the file was made here is what decides on its end after a failure.
+/// After a failure the file is removed only if it was made here.
 async fn open_or_make(path: &Path) -> std::io::Result<(File, bool)> {
     let open = OpenOptions::read_write();
     let new = OpenOptions { create_new: true, ..open };
     match rt::fs::open(path, &new).await {
         Ok(file) => Ok((file, true)),
-        // A link whose file is missing is there and is not: the file is made, and stays.
+        // A dangling link: its file is made, and is not removed after a failure.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {
             let file = rt::fs::open(path, &OpenOptions { create: true, ..open }).await?;
             Ok((file, false))
@@ -127,7 +127,7 @@ impl Claim for FileClaim {
 
 impl FileClaim {
     /// Makes the file and its name durable. A folder that may not be read can't be synced, nor can any in some file systems:
-    /// there the sync of the file has to do.
+    /// there the sync of the file must suffice.
     async fn make_durable(&self) -> std::io::Result<()> {
         self.file.sync(false).await?;
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
@@ -159,7 +159,7 @@ fn could_not_create(filename: &str, e: &std::io::Error) -> BlockError {
     BlockError::os(format!("Could not create '{filename}'"), e)
 }
 
-/// Changes a file's length. What was reserved is given back when it fails half-way.
+/// Changes a file's length. After a failure half-way, reserved space is given back.
 pub(super) async fn resize(
     file: &File,
     filename: &str,
@@ -175,7 +175,7 @@ pub(super) async fn resize(
         }
         "falloc" if size == old => Ok(()),
         "falloc" => match file.allocate(Allocate::Reserve, old, size - old).await {
-            // ext2, ext3, many FUSE and network file systems reserve nothing; what is written has its place as well.
+            // ext2, ext3, many FUSE and network file systems reserve nothing; writing zeroes allocates the space as well.
             Err(e) if e.kind() == ErrorKind::Unsupported => write_zeroes(file, old, size).await,
             result => result,
         },
@@ -189,7 +189,7 @@ pub(super) async fn resize(
     if let Err(e) = result {
         // A plain change of the length is made or not, and others may have written behind the old end meanwhile.
         if size > old && preallocation != "off" {
-            // Why it failed is what counts; the length is told as it was, and what lies behind it reads as zeroes.
+            // The first error is the one reported; the length counts as it was, and what lies behind it reads as zeroes.
             if let Err(left) = file.set_len(old).await {
                 tracing::warn!(file = filename, error = %left, "the file stays longer than it was");
             }
@@ -202,8 +202,8 @@ pub(super) async fn resize(
     Ok(())
 }
 
-/// Stores the first block of a file that was empty: file systems tell by it what O_DIRECT demands, where a hole says
-/// nothing. Without it the file is as good as with it, so a failure is none.
+/// Stores the first block of a file that was empty: the alignment that O_DIRECT demands can be probed on it, not on a hole.
+/// The file is usable without, so a failure is no error.
 async fn store_first_block(file: &File, size: u64) {
     let len = size.min(FIRST_BLOCK);
     let alignment = u64::from(file.alignment());

@@ -2,7 +2,7 @@
 //!
 //! Byte `100 + i` is held by who needs permission `i`; byte `200 + i` by who does not share it (bits as in
 //! [`block::Share`]). To need permission `i`, nobody else may hold `200 + i`; to unshare it, nobody `100 + i`. Own
-//! bytes are taken before the others' are looked at, so that two that start together both see each other.
+//! bytes are locked before the others' are tested, so that of two that start at the same time each sees the other.
 use block::{BlockError, ErrorKind, Perms, Result};
 use parking_lot::Mutex;
 use rt::File;
@@ -13,7 +13,7 @@ const BITS: [u8; 4] = [0, 1, 2, 3];
 
 /// The locks of one open image.
 pub(crate) struct Locks {
-    /// A read-only descriptor of their own.
+    /// A read-only descriptor for the locks alone.
     file: File,
     filename: String,
     held: Mutex<Held>,
@@ -30,12 +30,12 @@ impl Locks {
         Self { file, filename, held: Mutex::default() }
     }
 
-    /// Holds exactly the locks that `perms` mean, or changes nothing and tells who is in the way.
+    /// Holds exactly the locks that `perms` mean; or changes nothing, and the error names the holder of a lock in the way.
     pub(crate) fn set(&self, perms: Perms) -> Result<()> {
         let mut held = self.held.lock();
         let new = Held { needs: perms.need.0 & 15, unshares: !perms.share.0 & 15 };
         if new == *held {
-            // Who came since has seen these locks.
+            // A process that locked since then has seen these locks.
             return Ok(());
         }
         let both = Held { needs: held.needs | new.needs, unshares: held.unshares | new.unshares };
@@ -51,7 +51,7 @@ impl Locks {
         self.file.test_lock(NEEDS, 1, false).is_ok()
     }
 
-    /// Gives all locks back.
+    /// Releases all locks.
     pub(crate) fn release(&self) {
         let mut held = self.held.lock();
         self.give_back(*held, Held::default());
@@ -68,7 +68,7 @@ impl Locks {
                 }
                 let got = self.file.try_lock(base + u64::from(bit), 1, false).map_err(|e| self.os(&e))?;
                 if !got {
-                    // Others take these bytes shared only; an exclusive holder is no QEMU, but in the way.
+                    // QEMU's programs lock these bytes shared only; an exclusive lock is another program's, and in the way too.
                     return Err(self.conflict(base == UNSHARES, bit, base + u64::from(bit)));
                 }
             }
@@ -98,7 +98,7 @@ impl Locks {
                 if had & !keeps & (1 << bit) != 0
                     && let Err(e) = self.file.unlock(base + u64::from(bit), 1)
                 {
-                    tracing::warn!(file = %self.filename, error = %e, "an image lock could not be given back");
+                    tracing::warn!(file = %self.filename, error = %e, "an image lock could not be released");
                 }
             }
         }

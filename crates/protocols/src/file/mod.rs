@@ -57,10 +57,10 @@ pub const HOST_DEVICE: DriverType = DriverType {
 /// A file or device that is open.
 pub(crate) struct FileDriver {
     filename: String,
-    /// Where it is, also when the process has changed its folder.
+    /// Its name, good also after the process has changed its working directory.
     place: PathBuf,
     file: Arc<ArcSwap<File>>,
-    /// The page cache is passed by; changed only by a reopen.
+    /// O_DIRECT; changed only by a reopen.
     direct: AtomicBool,
     given: BlockdevOptionsFile,
     device: bool,
@@ -76,9 +76,9 @@ pub(crate) struct FileDriver {
     discards: AtomicU64,
     failed_discards: AtomicU64,
     discarded_bytes: AtomicU64,
-    /// The last extent that was looked up, from where, and after how many changes: block status comes in order.
+    /// The last extent that was looked up, from where, and after how many changes: block status asks in order.
     extent: Mutex<Option<(u64, u64, FileExtent)>>,
-    /// Counts changes, each after it was made and before it is acknowledged: an extent from before is not believed.
+    /// Counts changes, each after it was made and before it is acknowledged: an extent looked up before it is not used.
     changes: AtomicU64,
 }
 
@@ -159,7 +159,7 @@ impl FileDriver {
         e: &std::io::Error,
     ) -> BlockError {
         let error = self.error(what, offset, e);
-        // Devices want whole sectors: another range may do.
+        // Devices need whole sectors: another range may work.
         if self.device && error.kind() == ErrorKind::Invalid {
             return BlockError::unsupported(error.message());
         }
@@ -195,8 +195,8 @@ impl FileDriver {
         if unmap || self.device || self.no_reserve.load(Relaxed) {
             return Err(BlockError::unsupported("no fast zeroes in this file system"));
         }
-        // A memory file system zeroes no ranges, but gives them up and takes them anew. Should others take the room in
-        // between, that is ENOSPC, with zeroes in the file already.
+        // A memory file system can't zero a range, but punch it and reserve it again. If others take the space in between,
+        // that is ENOSPC, with zeroes in the file already.
         self.punch(offset, len).await?;
         let result = self.file().allocate(Allocate::ReserveKeepSize, offset, len).await;
         self.changed();
@@ -240,7 +240,7 @@ impl Driver for FileDriver {
                         *self.extent.lock() = Some((seen, offset, extent));
                         extent
                     }
-                    // A file system that can't tell holds data everywhere.
+                    // If the file system can't tell, everything counts as data.
                     Err(_) => return whole(ExtentKind::Stored),
                 },
             };
@@ -318,7 +318,7 @@ impl Driver for FileDriver {
             let end = offset + len;
             self.zero(offset, len, request).await?;
             if !self.device && end > self.length() {
-                // By a write of the last zeroes: unlike a new length it never cuts what another write has put behind.
+                // By a write of the last zeroes: unlike setting the length it never cuts off what another write has put behind.
                 let last = u64::from(self.file.load().alignment()).min(len);
                 let zeroes = BufMut::zeroed(last as usize).freeze();
                 self.file().write(end - last, zeroes).await.1.map_err(|e| self.error("growing", end, &e))?;
@@ -378,7 +378,7 @@ impl Driver for FileDriver {
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             let file = self.opened_anew(writable, self.direct.load(Acquire)).await?;
-            // The old descriptor needs no permission to come back.
+            // Going back to the old descriptor can't fail.
             let (slot, old) = (self.file.clone(), self.file.swap(Arc::new(file)));
             Ok(Box::new(move || slot.store(old)) as Undo)
         })

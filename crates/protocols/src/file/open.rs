@@ -7,18 +7,18 @@ use rt::{BoxFuture, Errno, File, FileKind, FileStat, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How the file is opened. What need not wait is done at once whatever `aio` says.
+/// How the file is opened. Whatever `aio` is, what needs no waiting is done inline.
 pub(super) fn open_options(given: &BlockdevOptionsFile, writable: bool, direct: bool) -> OpenOptions {
     let threads = given.aio == Some(BlockdevAioOptions::Threads);
     OpenOptions { read: true, write: writable, direct, threads, ..OpenOptions::default() }
 }
 
-/// Takes what is known of other programs and means nothing here, and refuses what can't be had.
+/// Accepts options that other programs know and that have no effect here, and refuses what is not available.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
     if options.get("filename").is_none() {
         return Err(BlockError::invalid("The 'file' block driver requires a file name"));
     }
-    // A hint about batches: they are as long as they come.
+    // A hint about the size of batches, which has no use here.
     options.take_u64("aio-max-batch")?;
     for (name, default) in [("drop-cache", true), ("x-check-cache-dropped", false)] {
         if options.take_bool(name)?.is_some_and(|on| on != default) {
@@ -35,7 +35,7 @@ pub(super) fn adapt(options: &mut Options) -> Result<()> {
     }
 }
 
-/// Refuses a way of I/O that can't be had.
+/// Refuses an `aio` mode that is not available.
 pub(super) fn check_aio(aio: Option<BlockdevAioOptions>, direct: bool) -> Result<()> {
     match aio {
         Some(BlockdevAioOptions::Native) if !direct => Err(BlockError::invalid(
@@ -111,7 +111,7 @@ async fn open(context: &mut OpenContext, given: BlockdevOptionsFile, device: boo
     Ok(Opened { driver: Arc::new(driver), filename: Some(reusable(filename)) })
 }
 
-/// Opens the file a second time. What was handed over as a descriptor is opened by the system, where that is allowed: copies
+/// Opens the file a second time. A file passed as a descriptor is opened anew by the system, where that is allowed: copies
 /// of a descriptor share their locks, and two users of it would not see each other. Else by such a copy, with the same
 /// flags, which it shares too.
 async fn open_for_locks(path: &Path, file: &File, options: &OpenOptions) -> std::io::Result<File> {
@@ -146,7 +146,7 @@ fn check_kind(filename: &str, stat: &FileStat, device: bool) -> Result<()> {
     }
 }
 
-/// Opens the same file again in another way, and makes sure that it is the same file.
+/// Opens the file again with other options, and checks that it is the same file.
 pub(super) async fn reopen(place: &Path, old: &File, options: &OpenOptions) -> Result<File> {
     let filename = place.display().to_string();
     let file = rt::fs::open(place, options).await.map_err(|e| could_not_open(&filename, &e))?;

@@ -31,7 +31,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-/// How long a server may let us wait.
+/// How long is waited for a server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// To connect, and to agree on an export.
@@ -124,7 +124,7 @@ impl Connection {
         self.headers.extended()
     }
 
-    /// Why the connection is of no more use, if so.
+    /// Why the connection was given up, if it was.
     pub fn dead(&self) -> Option<BlockError> {
         self.requests.dead()
     }
@@ -232,7 +232,7 @@ impl Connection {
         )
     }
 
-    /// The connection is of no more use.
+    /// Gives the connection up.
     fn lose(&self, cause: &Broken) {
         let error = self.lost(cause);
         self.end(&error);
@@ -244,12 +244,12 @@ impl Connection {
         self.waker.wake();
     }
 
-    /// Says goodbye. Requests still in flight end with an error; there should be none.
+    /// Sends NBD_CMD_DISC. Requests still in flight end with an error; there should be none.
     pub fn close(&self) {
         let goodbye =
             Request { flags: CommandFlags::NONE, command: Command::DISC, cookie: 0, offset: 0, length: 0 };
         if !self.closing.load(Ordering::Acquire) {
-            // A server that does not listen any more misses nothing.
+            // If the server is gone, there is nothing to send.
             let _ = self.submit(&goodbye.encode(self.headers), None);
             let _ = self.stream.shutdown_write();
         }
@@ -302,7 +302,7 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     let _ = connection.stream.shutdown();
 }
 
-/// Looks every so often for a request that has waited too long.
+/// Checks periodically for a request that has waited too long.
 async fn watch(connection: Weak<Connection>, every: Duration) {
     loop {
         rt::sleep(every).await;

@@ -40,7 +40,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Where the driver's options lead.
+    /// The server and export that the driver's options mean.
     pub fn of(options: BlockdevOptionsNbd) -> Result<Self> {
         for (name, seconds) in
             [("reconnect-delay", options.reconnect_delay), ("open-timeout", options.open_timeout)]
@@ -178,7 +178,7 @@ fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
-/// Encodes what would end the path of a URI, or not survive its way back.
+/// Encodes characters that would end the path of a URI or be decoded to others.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -190,7 +190,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Brings the flat form of old into the schema's, takes what means nothing here, and refuses what can't be had yet.
+/// Converts the older flat form to the schema's, accepts options without effect here, and refuses what is not available.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
     if let Some(credentials) = options.take_str("tls-creds")? {
         let text = format!("TLS is not available yet: connect without tls-creds ('{credentials}')");
@@ -218,7 +218,7 @@ pub(super) fn adapt(options: &mut Options) -> Result<()> {
     Ok(())
 }
 
-/// The server's address in the flat form of old, as the schema has it.
+/// The server's address in the older flat form, as the schema has it.
 fn flat_server(options: &mut Options) -> Result<Options> {
     let (host, port, path) = (options.take("host"), options.take("port"), options.take("path"));
     let of = |kind| Options::new().with_str("type", kind);
@@ -243,7 +243,7 @@ fn adapt_server(server: &mut Options) -> Result<()> {
             server.take_bool("tight")?;
         }
         Some("inet") => {
-            // Preferences among addresses: those of the resolver hold.
+            // Preferences among address families: the resolver's order is used.
             for name in ["numeric", "keep-alive", "ipv4", "ipv6", "mptcp"] {
                 server.take_bool(name)?;
             }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_nowhere_are_refused() {
+    fn invalid_names_are_refused() {
         for name in [
             "nbd:",
             "nbd:foo",

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! Requests are cut to what the server takes; with extended headers zeroes, discards and questions about the status
-//! are one request, however large. With `base:allocation` the server's word on holes answers block status; a short run
+//! are one request, however large. With `base:allocation` block status comes from the server; a short run
 //! of its extents is remembered until something is written.
 //!
-//! Laws: a server that vanishes or stops answering ends every request, those in flight and later ones; the node
-//! stays in the graph and says so at each request, and only closing and opening it anew connects again.
+//! Laws: when a server vanishes or stops answering, every request fails, those in flight and later ones; the node
+//! stays in the graph and reports it at each request, and only closing and opening it anew connects again.
 //!
 //! Bounds: those of [`connection`].
 

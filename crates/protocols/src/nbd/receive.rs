@@ -1,4 +1,4 @@
-//! The receiving side: bytes become replies, and replies find their requests.
+//! The receiving side: from bytes to replies, and from replies to their requests.
 //!
 //! ```text
 //! socket ─recv─▶ block ─▶ Header ─▶ cookie ─▶ Pending ─▶ data to its buffer · payload to its tracker
@@ -65,7 +65,7 @@ impl Receiver {
         Self { headers, block: Some(block), start: 0, end: first.len(), current: None }
     }
 
-    /// The term of the request whose reply is being received.
+    /// The time limit of the request whose reply is being received.
     pub fn term(&self) -> Option<Term> {
         self.current.as_ref().map(|current| current.pending.term)
     }
@@ -216,7 +216,7 @@ fn finish(current: Current, requests: &InFlight) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The server's error, in its words where it has any.
+/// The server's error, with its message if it sent one.
 fn refused(export: &str, request: &nbd::Request, code: nbd::ErrorCode, message: &str) -> BlockError {
     let error = io::Error::from_raw_os_error(code.to_errno());
     let what = format!("'{export}' refused a {} of {} bytes", request.command, request.length);

@@ -25,7 +25,7 @@ struct Known {
 }
 
 impl KnownExtents {
-    /// Forgets everything: the export changes.
+    /// Discards what is remembered: the export changes.
     pub fn forget(&self) {
         let mut known = self.known.lock();
         known.age += 1;
@@ -96,7 +96,7 @@ impl Known {
     }
 }
 
-/// All of it is data as far as anyone knows.
+/// Without information all of it counts as data.
 pub(super) fn stored(len: u64) -> Extent {
     Extent { len, kind: ExtentKind::Stored }
 }

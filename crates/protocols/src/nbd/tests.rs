@@ -1,4 +1,4 @@
-//! The driver against servers that behave and servers that don't, all in this process.
+//! The driver against correct and faulty servers, all in this process.
 
 use super::connection::Patience;
 use super::inflight::Term;
@@ -198,7 +198,7 @@ async fn bound(socket: &Path) -> Listener {
 
 const EACH: [Headers; 3] = [Headers::Simple, Headers::Structured, Headers::Extended];
 
-/// Runs a test with a server of each age.
+/// Runs a test with a server of each kind of headers.
 fn run_with_each(test: impl AsyncFn(&Path, NbdDriver)) {
     for headers in EACH {
         run(async |socket: &Path| {
@@ -237,7 +237,7 @@ fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
 }
 
 #[test]
-fn a_server_that_knows_nothing_but_reads_and_writes_is_enough() {
+fn a_server_with_only_reads_and_writes_suffices() {
     run(async |socket: &Path| {
         rt::spawn(serve(bound(socket).await, TransmissionFlags::HAS_FLAGS)).detach();
         let driver = connect(socket).await.unwrap();
@@ -488,7 +488,7 @@ async fn converse(socket: &Path, patience: Patience) -> Result<()> {
 }
 
 #[test]
-fn a_server_that_hangs_up_after_any_byte_ends_the_conversation_with_an_error_that_names_it() {
+fn a_server_that_closes_after_any_byte_causes_an_error_that_names_it() {
     for headers in EACH {
         let hang_up =
             |most| converse_over_a_relay(headers, move |at, byte| (at < most).then_some(byte), patient());
@@ -510,7 +510,7 @@ fn a_server_that_gets_any_byte_wrong_is_survived() {
         for wrong in 0..passed {
             for flip in [0x01, 0x80] {
                 let pass = move |at, byte| Some(if at == wrong { byte ^ flip } else { byte });
-                // Some bytes matter to nobody (a status, data, words), with the others it fails or is given up.
+                // Some bytes make no difference (a status, data, a message); with the others it fails or is given up.
                 let _ = converse_over_a_relay(headers, pass, patience);
             }
         }
@@ -526,7 +526,7 @@ fn converse_over_a_relay(
     run(async |socket: &Path| {
         let back = socket.with_extension("back");
         let front = bound(socket).await;
-        // It may come to a bad end, if what it is told is wrong.
+        // It may fail, as the bytes may be wrong.
         rt::spawn(serve_at_most(bound(&back).await, ALL, headers)).detach();
         let relay = rt::spawn(relay(front, back, pass));
         let result = rt::timeout(LONG, converse(socket, patience)).await.expect("the conversation ends");
@@ -569,7 +569,7 @@ fn chunks_without_end_end() {
 }
 
 #[test]
-fn a_dropped_request_is_carried_out_and_its_answer_confuses_nobody() {
+fn a_dropped_request_is_carried_out_and_its_answer_disturbs_no_other() {
     run(async |socket: &Path| {
         rt::spawn(serve(bound(socket).await, ALL)).detach();
         let driver = connect(socket).await.unwrap();
@@ -583,7 +583,7 @@ fn a_dropped_request_is_carried_out_and_its_answer_confuses_nobody() {
 }
 
 #[test]
-fn an_unknown_export_and_a_missing_server_say_so() {
+fn an_unknown_export_and_a_missing_server_are_reported() {
     run(async |socket: &Path| {
         let location = |export: &str| Location {
             server: Server::At(Address::Unix(socket.to_owned())),

@@ -3,7 +3,7 @@
 use super::{Options, object, outer_doc};
 use crate::generate::types::rust_type;
 use crate::names::{camel, snake};
-use crate::{Command, Data, Definition, Error, Kind, Schema};
+use crate::{Command, Data, Definition, DefinitionKind, Error, Schema};
 
 /// The trait of the handlers of a section.
 pub(crate) fn trait_name(module: &str) -> String {
@@ -69,7 +69,7 @@ pub(crate) fn section(
 ) -> Result<Option<String>, Error> {
     let mut methods = String::new();
     for definition in own {
-        let Kind::Command(command) = &definition.kind else { continue };
+        let DefinitionKind::Command(command) = &definition.kind else { continue };
         if options.answered_by_api.contains(&definition.name) {
             continue;
         }
@@ -97,7 +97,7 @@ pub(crate) fn section(
 pub(crate) fn dispatch(schema: &Schema, sections: &[String], options: &Options) -> Result<String, Error> {
     let (mut names, mut arms) = (String::new(), String::new());
     for definition in &schema.definitions {
-        let Kind::Command(command) = &definition.kind else { continue };
+        let DefinitionKind::Command(command) = &definition.kind else { continue };
         names.push_str(&format!("\"{}\",\n", definition.name));
         arms.push_str(&arm(schema, definition, command, options)?);
     }

@@ -2,7 +2,7 @@
 
 use super::{object, outer_doc};
 use crate::names::camel;
-use crate::{Data, Definition, Error, Event, Kind, Schema};
+use crate::{Data, Definition, DefinitionKind, Error, Event, Schema};
 
 /// The struct of an event's data, where the schema does not name one.
 pub(crate) fn data(schema: &Schema, definition: &Definition, event: &Event) -> Result<String, Error> {
@@ -26,7 +26,7 @@ pub(crate) fn data(schema: &Schema, definition: &Definition, event: &Event) -> R
 pub(crate) fn enumeration(schema: &Schema) -> String {
     let (mut variants, mut names, mut datas) = (String::new(), String::new(), String::new());
     for definition in &schema.definitions {
-        let Kind::Event(event) = &definition.kind else { continue };
+        let DefinitionKind::Event(event) = &definition.kind else { continue };
         let variant = camel(&definition.name);
         let carried = match &event.data {
             Data::Members(members) if !members.is_empty() => Some(variant.clone()),

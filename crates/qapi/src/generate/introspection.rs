@@ -4,15 +4,16 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::{
-    Alternate, Command, Data, Definition, Error, Feature, Kind, Member, Referent, Schema, Tag, TypeRef, Union,
+    Alternate, Command, Data, Definition, DefinitionKind, Error, Feature, Member, Referent, Schema, Tag,
+    TypeRef, Union,
 };
 
 pub(crate) fn introspection(schema: &Schema) -> Result<String, Error> {
     let mut walk = Walk { schema, names: HashMap::new(), queue: VecDeque::new(), entries: Vec::new() };
     for definition in &schema.definitions {
         match &definition.kind {
-            Kind::Command(command) => walk.command(definition, command)?,
-            Kind::Event(event) => {
+            DefinitionKind::Command(command) => walk.command(definition, command)?,
+            DefinitionKind::Event(event) => {
                 let arguments = walk.data(&definition.name, &event.data)?;
                 walk.entry(
                     &definition.name,
@@ -143,13 +144,13 @@ impl<'a> Walk<'a> {
 
     fn definition(&mut self, name: &str, definition: &'a Definition) -> Result<(), Error> {
         let (meta, rest) = match &definition.kind {
-            Kind::Enum(e) => {
+            DefinitionKind::Enum(e) => {
                 ("enum", enum_text(e.values.iter().map(|v| (v.name.as_str(), v.features.as_slice()))))
             }
-            Kind::Struct(s) => ("object", self.members(self.schema.members(s)?.into_iter())?),
-            Kind::Union(u) => ("object", self.union(definition, u)?),
-            Kind::Alternate(a) => ("alternate", self.alternate(a)?),
-            Kind::Command(_) | Kind::Event(_) => return Ok(()),
+            DefinitionKind::Struct(s) => ("object", self.members(self.schema.members(s)?.into_iter())?),
+            DefinitionKind::Union(u) => ("object", self.union(definition, u)?),
+            DefinitionKind::Alternate(a) => ("alternate", self.alternate(a)?),
+            DefinitionKind::Command(_) | DefinitionKind::Event(_) => return Ok(()),
         };
         self.entry(name, meta, &rest, &definition.features);
         Ok(())

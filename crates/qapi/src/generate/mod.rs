@@ -16,7 +16,7 @@ mod object;
 mod types;
 
 use crate::names::{camel, snake};
-use crate::{Error, Kind, Schema};
+use crate::{DefinitionKind, Error, Schema};
 use std::collections::HashSet;
 
 /// What the schema does not say.
@@ -53,17 +53,17 @@ pub fn generate(schema: &Schema, options: &Options) -> Result<Vec<File>, Error> 
         let mut body = String::new();
         for definition in &own {
             match &definition.kind {
-                Kind::Enum(e) => body.push_str(&types::enumeration(definition, e)),
-                Kind::Struct(s) => body.push_str(&object::structure(
+                DefinitionKind::Enum(e) => body.push_str(&types::enumeration(definition, e)),
+                DefinitionKind::Struct(s) => body.push_str(&object::structure(
                     schema,
                     &camel(&definition.name),
                     definition,
                     &schema.members(s)?,
                 )?),
-                Kind::Union(u) => body.push_str(&object::union(schema, definition, u)?),
-                Kind::Alternate(a) => body.push_str(&types::alternate(schema, definition, a)?),
-                Kind::Command(c) => body.push_str(&commands::arguments(schema, definition, c)?),
-                Kind::Event(e) => body.push_str(&events::data(schema, definition, e)?),
+                DefinitionKind::Union(u) => body.push_str(&object::union(schema, definition, u)?),
+                DefinitionKind::Alternate(a) => body.push_str(&types::alternate(schema, definition, a)?),
+                DefinitionKind::Command(c) => body.push_str(&commands::arguments(schema, definition, c)?),
+                DefinitionKind::Event(e) => body.push_str(&events::data(schema, definition, e)?),
             }
         }
         if let Some(handlers) = commands::section(schema, &module.name, &own, options)? {

@@ -3,7 +3,7 @@
 use super::outer_doc;
 use super::types::{has_default, needs_box, rust_type};
 use crate::names::{camel, snake};
-use crate::{Branch, Definition, Error, Kind, Member, Referent, Schema, Tag, Union};
+use crate::{Branch, Definition, DefinitionKind, Error, Member, Referent, Schema, Tag, Union};
 
 /// A struct named `name` with these members; `definition` gives documentation.
 pub(crate) fn structure(
@@ -51,8 +51,8 @@ fn member_doc<'a>(schema: &'a Schema, definition: &'a Definition, name: &str) ->
             return Ok(text);
         }
         let base = match &d.kind {
-            Kind::Struct(s) => s.base.as_ref(),
-            Kind::Union(Union { base: crate::Base::Named(base), .. }) => Some(base),
+            DefinitionKind::Struct(s) => s.base.as_ref(),
+            DefinitionKind::Union(Union { base: crate::Base::Named(base), .. }) => Some(base),
             _ => None,
         };
         next = match base.map(|b| schema.referent(b)).transpose()? {
@@ -221,7 +221,7 @@ fn tag_values(schema: &Schema, union: &Union) -> Result<Vec<String>, Error> {
     let base = schema.base_members(union)?;
     let enumeration = base.iter().find(|m| &m.name == tag).map(|m| schema.referent(&m.ty)).transpose()?;
     Ok(match enumeration {
-        Some(Referent::Definition(Definition { kind: Kind::Enum(e), .. })) => {
+        Some(Referent::Definition(Definition { kind: DefinitionKind::Enum(e), .. })) => {
             e.values.iter().map(|v| v.name.clone()).collect()
         }
         _ => Vec::new(),

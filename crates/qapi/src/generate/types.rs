@@ -3,7 +3,7 @@
 use super::outer_doc;
 use crate::check::{JsonType, json_type};
 use crate::names::camel;
-use crate::{Alternate, Builtin, Definition, Enum, Error, Kind, Referent, Schema, TypeRef};
+use crate::{Alternate, Builtin, Definition, DefinitionKind, Enum, Error, Referent, Schema, TypeRef};
 
 /// The Rust type of a value of type `ty`.
 pub(crate) fn rust_type(schema: &Schema, ty: &TypeRef) -> Result<String, Error> {
@@ -36,8 +36,8 @@ fn builtin_type(builtin: Builtin) -> &'static str {
 /// The types whose values stand inside a value of this one, not behind a list or an alternate's box.
 fn inner_types<'a>(schema: &'a Schema, definition: &'a Definition) -> Result<Vec<&'a TypeRef>, Error> {
     let mut refs: Vec<&TypeRef> = match &definition.kind {
-        Kind::Struct(s) => schema.members(s)?.iter().map(|m| &m.ty).collect(),
-        Kind::Union(u) => {
+        DefinitionKind::Struct(s) => schema.members(s)?.iter().map(|m| &m.ty).collect(),
+        DefinitionKind::Union(u) => {
             let base = schema.base_members(u)?;
             base.iter().map(|m| &m.ty).chain(u.branches.iter().map(|b| &b.ty)).collect()
         }
@@ -74,7 +74,7 @@ pub(crate) fn has_default(schema: &Schema, ty: &TypeRef) -> Result<bool, Error> 
     }
     match schema.referent(ty)? {
         Referent::Builtin(_) => Ok(true),
-        Referent::Definition(Definition { kind: Kind::Struct(s), .. }) => {
+        Referent::Definition(Definition { kind: DefinitionKind::Struct(s), .. }) => {
             for member in schema.members(s)? {
                 if !member.optional && !has_default(schema, &member.ty)? {
                     return Ok(false);
