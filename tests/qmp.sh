@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The daemon steered over QMP: by the PyPI client qemu.qmp, by many at once, by clients that behave badly.
+# The daemon controlled over QMP: by the PyPI client qemu.qmp, by many at once, by clients that behave badly.
 packages=$(mktemp -d)
 trap 'rm -rf "$packages"' EXIT
 for pip in "python3 -m pip" "/usr/bin/python3 -m pip" pip3 pip; do

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Bad input and bad days: full disks, too few descriptors, files that are no images, images that lie, peers that hang.
+# Bad input and failures around it: full disks, too few descriptors, files that are no images, damaged images, peers that hang.
 . "$(dirname "$0")/lib/run.sh" trouble "$@"
