@@ -446,7 +446,8 @@ fn integer(value: Value, at: &At<'_>) -> Result<i128, DecodeError> {
         Value::Int(n) => Ok(n.into()),
         Value::Uint(n) => Ok(n.into()),
         Value::String(text) if at.scalars_are_text() => {
-            let size = || (at.scalars == Scalars::Loose).then(|| parse_size(&text).map(i128::from)).flatten();
+            let size =
+                || (at.scalars == Scalars::Loose).then(|| parse_size(&text).ok().map(i128::from)).flatten();
             parse_integer(&text).or_else(size).ok_or_else(|| at.expects("integer"))
         }
         _ => Err(at.wrong_type("integer")),
@@ -479,7 +480,7 @@ impl Decode for Size {
         match value {
             Value::String(text) if at.scalars_are_text() => parse_size(&text)
                 .map(Self)
-                .ok_or_else(|| at.expects("a size below 2^64 bytes, such as 512 or 1.5G")),
+                .map_err(|_| at.expects("a size below 2^64 bytes, such as 512 or 1.5G")),
             _ => u64::decode(value, at).map(Self),
         }
     }

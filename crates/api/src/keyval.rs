@@ -1,10 +1,13 @@
-//! Options of the command line: `driver=qcow2,file.driver=file,file.filename=a.qcow2`, or the same as JSON.
+//! Options of the command line, in the two languages that programs of the field have for them.
 //!
-//! - a comma in a value is doubled; the first value may leave out its key if the option has an implied one;
-//! - dots lead into objects; an object whose keys are all numbers from 0 on is a list;
-//! - of several values for one key the last counts.
+//! In both a comma in a value is doubled, and the first value may leave out its key if the option has an implied one.
 //!
-//! Bounds: [`MAX_LENGTH`] bytes, keys of [`MAX_STEPS`] parts.
+//! - [`parse`], [`decode`]: `driver=qcow2,file.driver=file,file.filename=a.qcow2`, or the same as JSON. Dots lead into
+//!   objects; an object whose keys are all numbers from 0 on is a list; of several values for one key the last counts.
+//! - [`pairs`]: the older one, of `-o` and `--image-opts`. Keys are any text, and a part without `=` is a switch: `KEY` is
+//!   on, `noKEY` is off.
+//!
+//! Bounds: [`MAX_LENGTH`] bytes and keys of [`MAX_STEPS`] parts in the first; the second is as long as the command line.
 
 use crate::codec::{self, DecodeError};
 use crate::json::{self, JsonError};
@@ -21,6 +24,8 @@ pub const MAX_STEPS: usize = 128;
 pub enum KeyvalError {
     #[error("Expected '=' after parameter '{0}'")]
     NoValue(String),
+    #[error("a parameter name is missing before '={0}'")]
+    NoKey(String),
     #[error("Invalid parameter '{0}'")]
     BadKey(String),
     #[error("Parameters '{0}.*' used inconsistently")]
@@ -66,7 +71,7 @@ pub fn parse(text: &str, implied: Option<&str>) -> Result<Dict, KeyvalError> {
         let (key, after) = key(rest, implied.take())?;
         let (value, after) = value(after);
         insert(&mut root, key, value)?;
-        rest = after;
+        rest = after.unwrap_or_default();
     }
     lists(root, "").map(|value| match value {
         Value::Dict(dict) => dict,
@@ -103,8 +108,44 @@ fn check_key(key: &str) -> Result<(), KeyvalError> {
     Err(KeyvalError::BadKey(shown(key)))
 }
 
-/// The value at the start of `text`, its commas no longer doubled, and what follows the comma behind it.
-fn value(text: &str) -> (String, &str) {
+/// Reads a list of `-o` or `--image-opts` into pairs, in the order given.
+pub fn pairs(text: &str, implied: Option<&str>) -> Result<Vec<(String, String)>, KeyvalError> {
+    let mut pairs = Vec::new();
+    for (index, part) in split(text).into_iter().enumerate() {
+        let pair = match (part.split_once('='), implied) {
+            (Some(("", value)), _) => return Err(KeyvalError::NoKey(value.to_owned())),
+            (Some((key, value)), _) => (key.to_owned(), value.to_owned()),
+            (None, Some(key)) if index == 0 => (key.to_owned(), part),
+            (None, _) if part.is_empty() => continue,
+            (None, _) => match part.strip_prefix("no") {
+                Some(key) if !key.is_empty() => (key.to_owned(), "off".to_owned()),
+                _ => (part, "on".to_owned()),
+            },
+        };
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
+
+/// Splits a list at its commas; doubled commas become one.
+pub fn split(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = Some(text).filter(|text| !text.is_empty());
+    while let Some(text) = rest {
+        let (part, after) = value(text);
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
+/// A value with its commas doubled, as it stands in a list.
+pub fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+/// The value at the start of `text`, its commas no longer doubled, and what follows the comma behind it, if one does.
+fn value(text: &str) -> (String, Option<&str>) {
     let mut value = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(',') {
@@ -114,11 +155,11 @@ fn value(text: &str) -> (String, &str) {
                 value.push(',');
                 rest = after;
             }
-            None => return (value, after),
+            None => return (value, Some(after)),
         }
     }
     value.push_str(rest);
-    (value, "")
+    (value, None)
 }
 
 fn insert(root: &mut Dict, key: &str, text: String) -> Result<(), KeyvalError> {
@@ -188,4 +229,47 @@ fn lists(dict: Dict, prefix: &str) -> Result<Value, KeyvalError> {
 
 fn shown(text: &str) -> String {
     codec::shortened(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, implied: Option<&str>) -> Vec<(String, String)> {
+        pairs(text, implied).unwrap()
+    }
+
+    #[test]
+    fn doubled_commas_are_one_and_switches_are_on_or_off() {
+        assert_eq!(
+            read("a=x,,y,lazy,nocow,b=1=2", None),
+            [("a", "x,y"), ("lazy", "on"), ("cow", "off"), ("b", "1=2")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_first_bare_word_takes_the_implied_key() {
+        assert_eq!(read("qcow2,node-name=a", Some("driver"))[0], ("driver".into(), "qcow2".into()));
+        assert_eq!(read("", Some("driver")), []);
+    }
+
+    #[test]
+    fn an_empty_key_is_refused() {
+        assert_eq!(pairs("=3", None), Err(KeyvalError::NoKey("3".into())));
+    }
+
+    #[test]
+    fn escape_and_split_are_inverse() {
+        for text in ["a", "a,b", ",", ",,", "x,,,y"] {
+            assert_eq!(split(&escape(text)), [text]);
+        }
+    }
+
+    #[test]
+    fn a_list_may_end_in_an_empty_part() {
+        assert_eq!(split("a,"), ["a", ""]);
+        assert_eq!(split(",a"), ["", "a"]);
+        assert_eq!(split(""), [""; 0]);
+    }
 }

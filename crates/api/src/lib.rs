@@ -32,5 +32,5 @@ mod value;
 pub use codec::{Decode, DecodeError, Encode, Enumeration, Null, Size, decode};
 pub use error::{ErrorClass, QmpError};
 pub use generated::*;
-pub use number::parse_size;
+pub use number::{SizeError, parse_size};
 pub use value::{Dict, Value};

@@ -1,26 +1,92 @@
 //! Numbers as text: sizes and integers of the command line.
 
-/// Bytes from text: a decimal number with an optional fraction and one of the suffixes B, k, M, G, T, P, E (powers of
-/// 1024, in either case), or a hexadecimal number after `0x`. `None`: anything else, or 2^64 bytes and more.
-pub fn parse_size(text: &str) -> Option<u64> {
-    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return hexadecimal(digits);
+use thiserror::Error;
+
+/// Why a size cannot be read.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SizeError {
+    /// Not a size at all.
+    #[error("not a size")]
+    Invalid,
+    /// A number that is negative or too large.
+    #[error("out of range")]
+    Range,
+}
+
+/// Reads a size in bytes:
+///
+/// ```text
+/// [+] digits [. digits] [b k K M G T P E]      1024-based; 1.5k = 1536; a fraction needs a unit
+/// [+] 0x hex-digits                            no unit, no fraction
+/// ```
+///
+/// Fractions are rounded to the nearest byte. Exponents (`1e3`), signs, blanks at the end and anything else after the
+/// unit are refused.
+pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let text = text.trim_start();
+    if let Some(number) = text.strip_prefix('-') {
+        let all_digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        return Err(if all_digits { SizeError::Range } else { SizeError::Invalid });
     }
-    let (number, shift) = match text.char_indices().last()? {
-        (i, c) if c.is_ascii_alphabetic() => (text.get(..i)?, suffix_shift(c)?),
-        _ => (text, 0),
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return parse_hex(hex);
+    }
+    parse_decimal(text)
+}
+
+fn parse_hex(digits: &str) -> Result<u64, SizeError> {
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(SizeError::Invalid);
+    }
+    u64::from_str_radix(digits, 16).map_err(|_| SizeError::Range)
+}
+
+fn parse_decimal(text: &str) -> Result<u64, SizeError> {
+    let (whole, rest) = split_digits(text);
+    let (fraction, rest) = match rest.strip_prefix('.') {
+        Some(rest) => split_digits(rest),
+        None => ("", rest),
     };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || (number.contains('.') && fraction.is_empty()) {
-        return None;
+    if whole.is_empty() && fraction.is_empty() {
+        return Err(SizeError::Invalid);
     }
-    let whole = decimal(whole)?.checked_mul(1u128 << shift)?;
-    // 18 digits are exact to a byte at every suffix.
-    let fraction =
-        fraction.get(..fraction.len().min(18)).filter(|_| fraction.bytes().all(|b| b.is_ascii_digit()))?;
-    let scale = 10u128.checked_pow(fraction.len().try_into().ok()?)?;
-    let part = decimal(fraction)?.checked_mul(1u128 << shift)?.checked_div(scale)?;
-    u64::try_from(whole.checked_add(part)?).ok()
+    let unit = unit(rest).ok_or(SizeError::Invalid)?;
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() && unit == 1 {
+        return Err(SizeError::Invalid);
+    }
+    let whole: u128 = match whole {
+        "" => 0,
+        digits => digits.parse().map_err(|_| SizeError::Range)?,
+    };
+    let bytes = whole.checked_mul(u128::from(unit)).ok_or(SizeError::Range)?;
+    let bytes = bytes.checked_add(fraction_of(fraction, unit)).ok_or(SizeError::Range)?;
+    u64::try_from(bytes).map_err(|_| SizeError::Range)
+}
+
+fn split_digits(text: &str) -> (&str, &str) {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// The part of `unit` that the digits after the point stand for, to the nearest byte that a double can tell.
+fn fraction_of(digits: &str, unit: u64) -> u128 {
+    let fraction: f64 = format!("0.{digits}").parse().unwrap_or(0.0);
+    (fraction * unit as f64).round() as u128
+}
+
+fn unit(suffix: &str) -> Option<u64> {
+    Some(match suffix {
+        "" | "b" | "B" => 1,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        "t" | "T" => 1 << 40,
+        "p" | "P" => 1 << 50,
+        "e" | "E" => 1 << 60,
+        _ => return None,
+    })
 }
 
 /// An integer of the command line: decimal or `0x` hexadecimal, with an optional sign.
@@ -31,24 +97,11 @@ pub(crate) fn parse_integer(text: &str) -> Option<i128> {
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let magnitude = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        Some(hex) => i128::from(hexadecimal(hex)?),
+        Some(hex) => i128::from(parse_hex(hex).ok()?),
         None if digits.is_empty() => return None,
         None => i128::try_from(decimal(digits)?).ok()?,
     };
     Some(if negative { -magnitude } else { magnitude })
-}
-
-fn suffix_shift(suffix: char) -> Option<u32> {
-    Some(match suffix.to_ascii_lowercase() {
-        'b' => 0,
-        'k' => 10,
-        'm' => 20,
-        'g' => 30,
-        't' => 40,
-        'p' => 50,
-        'e' => 60,
-        _ => return None,
-    })
 }
 
 /// Digits only; an empty text is 0.
@@ -59,36 +112,45 @@ fn decimal(digits: &str) -> Option<u128> {
     })
 }
 
-fn hexadecimal(digits: &str) -> Option<u64> {
-    let fits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    fits.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_suffixes_and_fractions_and_nothing_else() {
+    fn units_fractions_and_hexadecimal_are_read() {
         for (text, bytes) in [
             ("0", 0),
-            ("512", 512),
+            ("1024b", 1024),
             ("1k", 1024),
             ("1.5K", 1536),
-            ("1.5M", 3 << 19),
-            ("2G", 2 << 30),
-            ("7E", 7 << 60),
-            ("0x100", 256),
+            (".5k", 512),
+            ("5.k", 5120),
+            ("1024.0b", 1024),
+            (" +1k", 1024),
+            ("0x10", 16),
+            ("010", 10),
+            ("1.1k", 1126),
+            ("1.0006k", 1025),
+            ("1.9999999999k", 2048),
+            ("0.1M", 104858),
+            ("7.9E", 9108079886394091136),
             ("18446744073709551615", u64::MAX),
-            ("0.000000001G", 1),
         ] {
-            assert_eq!(parse_size(text), Some(bytes), "{text}");
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in [
-            "", "k", "-1", "+1", "1e3", "1kB", "1.", ".5", "1.k", "16E", "0x", "0xg", "1 k", "1.-5", "é",
-            "1é",
-        ] {
-            assert_eq!(parse_size(text), None, "{text}");
+    }
+
+    #[test]
+    fn what_is_no_size_is_told_from_what_is_too_large() {
+        for text in
+            ["", ".", ".k", "1e3", "1.5", "1.5b", "0x1k", "0x", "1kk", "1x", "5 ", "-1k", "-", "-x", "1kB"]
+        {
+            assert_eq!(parse_size(text), Err(SizeError::Invalid), "{text:?}");
+        }
+        for text in
+            ["-1", "-0", "16E", "18446744073709551616", "99999999999999999999999999999999999999999999"]
+        {
+            assert_eq!(parse_size(text), Err(SizeError::Range), "{text:?}");
         }
     }
 

@@ -80,6 +80,6 @@ pub use options::{Opt, Options, not_negative};
 pub use perm::{Perms, Share};
 pub use registry::{DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, PlainNames, Registry};
 pub use request::{Flags, Request, Source};
-pub use size::{MAX_LENGTH, SizeError, parse_size};
+pub use size::MAX_LENGTH;
 pub use stats::OpCount;
 pub use status::Status;

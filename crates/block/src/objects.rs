@@ -28,9 +28,7 @@ struct Entry {
 impl Objects {
     /// Adds an object. Ids are unique over all kinds.
     pub fn add<T: Object>(&self, id: &str, object: T) -> Result<()> {
-        if !is_id(id) {
-            return Err(BlockError::invalid("Parameter 'id' expects an identifier"));
-        }
+        Self::check_id(id)?;
         let mut entries = self.0.lock();
         if entries.iter().any(|entry| entry.id == id) {
             let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");
@@ -42,6 +40,15 @@ impl Objects {
         }
         entries.push(Entry { id: id.to_owned(), kind: T::KIND, object: Arc::new(object) });
         Ok(())
+    }
+
+    /// Refuses an id that no object may have: it is a letter, then letters, digits, `-`, `.` or `_`.
+    pub fn check_id(id: &str) -> Result<()> {
+        let letter = id.starts_with(|c: char| c.is_ascii_alphabetic());
+        if letter && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')) {
+            return Ok(());
+        }
+        Err(BlockError::invalid("Parameter 'id' expects an identifier"))
     }
 
     /// Takes hold of an object: it can't be deleted as long as what is returned is kept.
@@ -70,11 +77,6 @@ impl Objects {
         entries.remove(at);
         Ok(())
     }
-}
-
-fn is_id(id: &str) -> bool {
-    id.starts_with(|c: char| c.is_ascii_alphabetic())
-        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
 }
 
 /// A password or key, as the bytes that were given. No text shows them.

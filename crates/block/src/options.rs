@@ -27,17 +27,12 @@ pub enum Opt {
 }
 
 impl Opt {
-    fn to_json(&self) -> String {
+    /// The value as it stands: dots in names lead nowhere.
+    fn literal(&self) -> Value {
         match self {
-            Self::Null => "null".to_owned(),
-            Self::Bool(on) => on.to_string(),
-            Self::Int(n) => n.to_string(),
-            Self::Uint(n) => n.to_string(),
-            Self::Str(text) => json_string(text),
-            Self::List(list) => {
-                format!("[{}]", list.iter().map(Self::to_json).collect::<Vec<_>>().join(", "))
-            }
-            Self::Dict(options) => options.to_json(),
+            Self::List(list) => Value::List(list.iter().map(Self::literal).collect()),
+            Self::Dict(options) => options.literal(),
+            scalar => scalar.clone().into(),
         }
     }
 }
@@ -85,21 +80,6 @@ impl TryFrom<Dict> for Options {
     }
 }
 
-/// A string as JSON has it (RFC 8259, section 7).
-fn json_string(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => json.extend(['\\', c]),
-            c if c.is_control() => json.extend(format!("\\u{:04x}", u32::from(c)).chars()),
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-    json
-}
-
 /// Options in the order given, names unique.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
@@ -134,10 +114,13 @@ impl Options {
         self.with(name, Opt::Str(value.to_owned()))
     }
 
-    /// The options as JSON text.
+    /// The options as the JSON text of a `json:` name.
     pub fn to_json(&self) -> String {
-        let entry = |(name, value): &(String, Opt)| format!("{}: {}", json_string(name), value.to_json());
-        format!("{{{}}}", self.entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+        api::json::to_name(&self.literal())
+    }
+
+    fn literal(&self) -> Value {
+        Value::Dict(self.entries.iter().map(|(name, value)| (name, value.literal())).collect())
     }
 
     /// Looks at an option without taking it.
@@ -208,9 +191,7 @@ impl Options {
             None => Ok(None),
             Some(Opt::Uint(n)) => Ok(Some(n)),
             Some(Opt::Int(n)) => u64::try_from(n).map(Some).map_err(|_| wrong_type(name, "a size")),
-            Some(Opt::Str(s)) => {
-                crate::size::parse_size(&s).map(Some).map_err(|_| wrong_type(name, "a number"))
-            }
+            Some(Opt::Str(s)) => api::parse_size(&s).map(Some).map_err(|_| wrong_type(name, "a number")),
             Some(_) => Err(wrong_type(name, "integer")),
         }
     }

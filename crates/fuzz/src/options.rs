@@ -1,23 +1,24 @@
 //! Text that says what to open or to make: sizes, `key=value` lists, `json:` names, options of the schema's types.
 
+use api::keyval;
 use block::Opt;
-use tools::{creation::OptionList, image, keyval, object};
+use tools::{creation::OptionList, image, object};
 
 /// Reads the text in every way there is. Laws: a `key=value` list with its commas doubled is one value again; JSON that was
-/// read is written the same when it is read again; what the two readers of sizes take is at most 2^64 - 1 and the same
-/// again as a plain number.
+/// read is written the same when it is read again; a size is the same again as a plain
+/// number.
 pub fn text(input: &[u8]) {
     let text = &*String::from_utf8_lossy(input);
-    if let Ok(size) = block::parse_size(text) {
-        assert_eq!(block::parse_size(&size.to_string()), Ok(size));
+    if let Ok(size) = api::parse_size(text) {
+        assert_eq!(api::parse_size(&size.to_string()), Ok(size));
     }
     tools::size::whole(text);
 
     if !text.is_empty() {
         assert_eq!(keyval::split(&keyval::escape(text)), [text]);
     }
-    keyval::parse(text, None).ok();
-    keyval::parse(text, Some("driver")).ok();
+    keyval::pairs(text, None).ok();
+    keyval::pairs(text, Some("driver")).ok();
     OptionList::default().add(text).ok();
     image::from_list(text).ok();
     object::accept(text).ok();

@@ -5,7 +5,8 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::image::{self, Source};
 use crate::size::{self, SizeError};
-use crate::{keyval, out, outln};
+use crate::{out, outln};
+use api::keyval;
 use block::{
     Backend, BlockError, CreateOption, DriverKind, DriverType, Graph, Measured, Node, Opt, OptionKind,
     Options,
@@ -43,7 +44,7 @@ impl OptionList {
     }
 
     fn pairs(&self) -> Result<Vec<(String, String)>, Failure> {
-        keyval::parse(&self.0, None).map_err(Failure::new)
+        keyval::pairs(&self.0, None).map_err(Failure::new)
     }
 }
 

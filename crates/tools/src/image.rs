@@ -11,7 +11,7 @@
 use crate::cache::Cache;
 use crate::console::{self, Console};
 use crate::failure::Failure;
-use crate::keyval;
+use api::keyval;
 use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
     Options, Perms, Policy, Registry, Share,
@@ -357,7 +357,7 @@ fn image_options(graph: &Graph, name: &str, format: Option<&str>) -> Result<Opti
 /// Reads `key=value,…` into options; dots lead into nested ones.
 pub fn from_list(text: &str) -> Result<Options, BlockError> {
     let mut options = Options::new();
-    for (name, value) in keyval::parse(text, None).map_err(|error| BlockError::invalid(error.to_string()))? {
+    for (name, value) in keyval::pairs(text, None).map_err(|error| BlockError::invalid(error.to_string()))? {
         set_nested(&mut options, &name, Opt::Str(value));
     }
     if options.is_empty() {

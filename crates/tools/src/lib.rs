@@ -28,7 +28,6 @@ pub mod image;
 pub mod img;
 pub mod io;
 pub mod json;
-pub mod keyval;
 pub mod nbd;
 pub mod object;
 pub mod progress;

@@ -1,6 +1,6 @@
 //! Sizes as people write and read them.
 
-pub use block::{SizeError, parse_size as parse};
+pub use api::{SizeError, parse_size as parse};
 
 const PREFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 

@@ -1,37 +1,59 @@
 //! Values to text, as QEMU's programs write it: on one line for QMP, or indented by four for people and scripts.
-//! Everything outside printable ASCII is escaped.
+//! Everything outside printable ASCII is escaped, except in a name that is to be opened again.
 
 use crate::Value;
+
+/// How text is written.
+#[derive(Clone, Copy)]
+struct Style {
+    /// The indentation in steps of four; none for one line.
+    level: Option<usize>,
+    /// Characters outside of ASCII stand as they are: a byte of a file name that is no text could not be escaped.
+    verbatim: bool,
+}
+
+impl Style {
+    fn deeper(self) -> Style {
+        Style { level: self.level.map(|level| level + 1), ..self }
+    }
+}
 
 /// On one line: `{"return": {}}`.
 pub fn to_line(value: &Value) -> String {
     let mut out = String::new();
-    write(&mut out, value, None);
+    write(&mut out, value, Style { level: None, verbatim: false });
     out
 }
 
 /// Over several lines, without a newline at the end.
 pub fn to_pretty(value: &Value) -> String {
     let mut out = String::new();
-    write(&mut out, value, Some(0));
+    write(&mut out, value, Style { level: Some(0), verbatim: false });
     out
 }
 
-/// `level` is the indentation in steps of four, none for one line. Recursion is bounded by the depth of what the parser
-/// or the types can make.
-fn write(out: &mut String, value: &Value, level: Option<usize>) {
+/// On one line, for the name of an image that begins with `json:`.
+pub fn to_name(value: &Value) -> String {
+    let mut out = String::new();
+    write(&mut out, value, Style { level: None, verbatim: true });
+    out
+}
+
+/// Recursion is bounded by the depth of what the parser or the types can make.
+fn write(out: &mut String, value: &Value, style: Style) {
+    let level = style.level;
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
         Value::Int(n) => out.push_str(&n.to_string()),
         Value::Uint(n) => out.push_str(&n.to_string()),
         Value::Float(n) => out.push_str(&float(*n)),
-        Value::String(text) => string(out, text),
+        Value::String(text) => string(out, text, style),
         Value::List(elements) => {
             out.push('[');
             for (i, element) in elements.iter().enumerate() {
                 separate(out, i, level);
-                write(out, element, level.map(|l| l + 1));
+                write(out, element, style.deeper());
             }
             break_line(out, level);
             out.push(']');
@@ -40,9 +62,9 @@ fn write(out: &mut String, value: &Value, level: Option<usize>) {
             out.push('{');
             for (i, (name, member)) in dict.iter().enumerate() {
                 separate(out, i, level);
-                string(out, name);
+                string(out, name, style);
                 out.push_str(": ");
-                write(out, member, level.map(|l| l + 1));
+                write(out, member, style.deeper());
             }
             break_line(out, level);
             out.push('}');
@@ -64,7 +86,7 @@ fn break_line(out: &mut String, level: Option<usize>) {
     }
 }
 
-fn string(out: &mut String, text: &str) {
+fn string(out: &mut String, text: &str, style: Style) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -76,6 +98,7 @@ fn string(out: &mut String, text: &str) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             ' '..='~' => out.push(c),
+            c if style.verbatim && !c.is_control() => out.push(c),
             // A byte of a file name that is no text.
             c if codec::filename::is_byte(c) => out.push_str("\\uFFFD"),
             _ => {
@@ -112,6 +135,13 @@ fn trimmed(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_keeps_its_letters_and_escapes_what_controls() {
+        let text = Value::from("\u{e9}\n\u{85}\"");
+        assert_eq!(to_name(&text), "\"\u{e9}\\n\\u0085\\\"\"");
+        assert_eq!(to_line(&text), r#""\u00E9\n\u0085\"""#);
+    }
 
     #[test]
     fn floats_print_as_clients_know_them() {

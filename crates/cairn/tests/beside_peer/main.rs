@@ -14,3 +14,4 @@ mod locks;
 mod nbd_pairings;
 mod notices;
 mod pair;
+mod sizes;

@@ -279,6 +279,7 @@ impl Printer<'_> {
         Ok(())
     }
 
+    /// A layout of its own, with blanks inside the braces, which scripts know; written at once, for there may be millions.
     fn json(&mut self, entry: &Entry) {
         if !std::mem::take(&mut self.first) {
             out!(self.console, ",\n");
