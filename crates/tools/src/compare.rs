@@ -2,7 +2,7 @@
 //!
 //! The cursor walks the block status of both sides; where both are zero nothing is read, where one is, the other is only
 //! scanned. Readers look at [`BUFFER`] bytes at a time, which stay in the processor's cache. A mismatch that one finds
-//! bounds the others, so that the lowest one is told.
+//! bounds the others, so that the lowest one is reported.
 
 use block::{Backend, BlockError, Status};
 use futures_util::lock::Mutex;
@@ -19,7 +19,7 @@ const PIECE: u64 = 1 << 20;
 /// What is looked at before readers on other workers begin: a small image is read sooner alone.
 const ALONE: u64 = 8 << 20;
 
-/// What a mismatch is told in.
+/// The unit of reported mismatches, in bytes.
 const SECTOR: u64 = 512;
 
 /// What a comparison found.
@@ -45,7 +45,7 @@ impl Difference {
 pub enum CompareError {
     /// A side could not be read: which (0 or 1), where, why.
     Read(usize, u64, BlockError),
-    /// A side does not tell what it holds.
+    /// The block status of a side can't be had.
     Status(usize, u64, BlockError),
     /// A reader ended before its work.
     Lost(String),

@@ -1,4 +1,4 @@
-//! Where a face speaks: standard output, standard error, and the name it speaks under.
+//! Where a face prints: standard output, standard error, and the name before its errors.
 //!
 //! ```text
 //! print ─▶ buffer (a line at a time on a terminal, else by blocks, 4096 bytes at first) ─▶ standard output
@@ -115,7 +115,7 @@ impl Console {
         self.failure.is_some()
     }
 
-    /// Flushes, and gives the exit code: `code`, or 1 if that was a success that could not be told.
+    /// Flushes, and gives the exit code: `code`, or 1 for a success whose output could not be written.
     pub fn finish(&mut self, code: u8) -> u8 {
         self.flush();
         let Some(failure) = self.failure.take() else { return code };
@@ -150,7 +150,7 @@ pub fn note(text: impl fmt::Display) {
         // Shown with the test that fails.
         return eprintln!("{text}");
     }
-    // One write a line, so that lines of several processes do not mix. Nobody is left to tell when it fails.
+    // One write a line, so that lines of several processes do not mix. A failure could be reported nowhere.
     io::stderr().lock().write_all(&filename::bytes(format!("{text}\n").as_bytes())).ok();
 }
 

@@ -1,4 +1,4 @@
-//! The reins of a tool's copy: how far it is, the rate it keeps, and the first error, which ends it.
+//! How a tool's copy is controlled: its progress, its rate limit, and its first error, which ends it.
 
 use block::{
     AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, Flags,
@@ -24,7 +24,7 @@ const ALONE: u64 = 2 << 20;
 pub const PARALLEL: usize = 8;
 
 /// Counts what is done, holds the rate, keeps the error.
-pub struct Reins {
+pub struct CopyRun {
     done: AtomicU64,
     started: AtomicU64,
     /// Bytes per second, if limited.
@@ -33,10 +33,10 @@ pub struct Reins {
     error: Mutex<Option<CopyError>>,
 }
 
-impl Reins {
-    /// Reins that keep to `rate` bytes per second, counted from now on.
-    pub fn new(rate: Option<u64>) -> Reins {
-        Reins {
+impl CopyRun {
+    /// A copy of at most `rate` bytes per second, counted from now on.
+    pub fn new(rate: Option<u64>) -> CopyRun {
+        CopyRun {
             done: AtomicU64::new(0),
             started: AtomicU64::new(0),
             rate: rate.filter(|rate| *rate > 0),
@@ -68,7 +68,7 @@ impl Reins {
     }
 }
 
-impl CopyControl for Reins {
+impl CopyControl for CopyRun {
     fn on_hold(&self) -> bool {
         self.debt_ns() > 0
     }

@@ -3,7 +3,7 @@
 use block::BlockError;
 use std::fmt;
 
-/// An exit code, and what a person is told.
+/// An exit code and a message.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -28,7 +28,7 @@ impl Failure {
         Failure { code: 1, message: message.to_string(), hint: Hint::SeeHelp }
     }
 
-    /// An exit code when everything has been told already.
+    /// An exit code when everything has been reported already.
     pub fn silent(code: u8) -> Failure {
         Failure { code, message: String::new(), hint: Hint::Nothing }
     }

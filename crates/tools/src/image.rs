@@ -1,4 +1,4 @@
-//! Images as the faces open them: a file name or options, a few words about how, and one entry to work through.
+//! Images as the faces open them: a file name or options, how to open it, and one entry to work through.
 //!
 //! ```text
 //! Source ──▶ options ──▶ Graph::open_with ──▶ node ──▶ Image { backend }
@@ -126,7 +126,7 @@ pub fn registry() -> Arc<Registry> {
 /// An empty graph.
 pub fn graph() -> Graph {
     let graph = Graph::new(registry(), monitor::options::from_json);
-    graph.on_poison(tell_of_corruption);
+    graph.on_poison(report_corruption);
     graph.on_notice(tell);
     graph
 }
@@ -139,19 +139,19 @@ fn tell(notice: Notice<'_>) {
     }
 }
 
-/// An image of this process was found to contradict itself, and a person was told why.
-static TOLD_OF_CORRUPTION: AtomicBool = AtomicBool::new(false);
+/// An image of this process was found corrupt, and that has been reported.
+static CORRUPTION_REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether `error` is only the echo of a corruption that a person has been told of.
+/// Whether `error` only follows from a corruption that has been reported.
 pub fn is_known(error: &BlockError) -> bool {
-    error.kind() == ErrorKind::Poisoned && TOLD_OF_CORRUPTION.load(Relaxed)
+    error.kind() == ErrorKind::Poisoned && CORRUPTION_REPORTED.load(Relaxed)
 }
 
 /// Tells of an image that contradicts itself when it is found out: the request that met it only fails. Scripts know
 /// these words.
-fn tell_of_corruption(node: &Node, error: &BlockError) {
+fn report_corruption(node: &Node, error: &BlockError) {
     if error.kind() == ErrorKind::Corrupt {
-        TOLD_OF_CORRUPTION.store(true, Relaxed);
+        CORRUPTION_REPORTED.store(true, Relaxed);
         let (format, why) = (node.driver_name(), error.message());
         console::note(format_args!(
             "{format}: Marking image as corrupt: {why}; further corruption events will be suppressed"
@@ -447,7 +447,7 @@ pub async fn close_all(images: Vec<Image>) -> Result<(), Failure> {
     result
 }
 
-/// What a person is told when an image can't be opened.
+/// The failure of an image that can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
     Failure::new(format_args!("Could not open '{name}': {error}"))
 }

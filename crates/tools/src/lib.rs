@@ -8,9 +8,8 @@
 //! ```
 //!
 //! Each face reads its command line by a table of flags with their setters ([`getopt`], shared rows in [`flags`]) that also
-//! makes its help ([`usage`]), opens images
-//! through [`image`], and speaks through a [`console::Console`]. Exit codes and output are those that scripts know from
-//! QEMU's programs of the same names.
+//! makes its help ([`usage`]), opens images through [`image`], and prints through a [`console::Console`]. Exit codes and
+//! output are those that scripts know from QEMU's programs of the same names.
 #![forbid(unsafe_code)]
 
 pub mod cache;

@@ -70,8 +70,8 @@ pub async fn watch<T>(
 ) -> T {
     let mut work = pin!(work);
     progress.set(console, 0, total.max(1));
-    // Where no signals are to be had, nobody can ask.
-    let mut deaf = false;
+    // Where signals can't be caught, none is waited for.
+    let mut without_signals = false;
     loop {
         let mut asked = pin!(rt::signal::next_signal(&[ASK]));
         let mut look = pin!(rt::sleep(LOOK));
@@ -79,10 +79,10 @@ pub async fn watch<T>(
             if let Poll::Ready(answer) = work.as_mut().poll(context) {
                 return Poll::Ready(Woken::Done(answer));
             }
-            if !deaf {
+            if !without_signals {
                 match asked.as_mut().poll(context) {
                     Poll::Ready(Ok(_)) => return Poll::Ready(Woken::Asked),
-                    Poll::Ready(Err(_)) => deaf = true,
+                    Poll::Ready(Err(_)) => without_signals = true,
                     Poll::Pending => {}
                 }
             }

@@ -23,7 +23,7 @@ pub fn start_from_environment() {
 }
 
 fn install(targets: Targets) {
-    // A span is told when it ends, with the time it took: requests, jobs and QMP commands are spans.
+    // A span is logged when it ends, with the time it took: requests, jobs and QMP commands are spans.
     let layer =
         fmt::layer().with_span_events(FmtSpan::CLOSE).with_writer(std::io::stderr).with_filter(targets);
     // A second --trace changes nothing: the first one stands.

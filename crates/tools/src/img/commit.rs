@@ -4,7 +4,7 @@
 
 use super::Call;
 use crate::console::Console;
-use crate::copy::Reins;
+use crate::copy::CopyRun;
 use crate::failure::Failure;
 use crate::flags::{self, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
@@ -156,16 +156,18 @@ async fn copy_down(
         image.graph.resize(base, length, "off").await?;
     }
     let plan = CopyPlan::above(base, Endpoint::Entry(image.backend.clone()), Endpoint::Inner(base.clone()));
-    let reins = Reins::new(args.rate);
-    let work = reins.copy(plan, 0..length, PARALLEL);
-    let copied = progress::watch(console, progress, length, || reins.done(), work).await;
+    let control = CopyRun::new(args.rate);
+    let work = control.copy(plan, 0..length, PARALLEL);
+    let copied = progress::watch(console, progress, length, || control.done(), work).await;
     copied.map_err(|failed| failed.error)?;
     Ok(base.flush().await?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{image, made, overlay, shown, so, try_command, try_with_little_room};
+    use super::super::faults::{
+        content_of, disk_with, ensure, fail_each_request, image, overlay, with_little_room,
+    };
     use super::*;
 
     fn args(keep: bool) -> Args {
@@ -174,49 +176,53 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_told_failed_and_the_overlay_shows_what_it_did_or_told_done_and_the_base_shows_it() {
-        let disk = made(vec![image("/base"), overlay("/top")]);
-        let before = shown(&disk, "/top").unwrap();
-        let old = |disk: &sim::Disk| so(shown(disk, "/top")? == before, "the overlay shows something else");
+    fn a_commit_that_fails_leaves_the_overlay_as_it_was_and_one_that_succeeds_has_all_in_the_base() {
+        let disk = disk_with(vec![image("/base"), overlay("/top")]);
+        let before = content_of(&disk, "/top").unwrap();
+        let old = |disk: &sim::Disk| {
+            ensure(content_of(disk, "/top")? == before, "the overlay shows something else")
+        };
         let in_base = |disk: &sim::Disk| {
             old(disk)?;
-            so(shown(disk, "/base")? == before, "the base lacks something")?;
+            ensure(content_of(disk, "/base")? == before, "the base lacks something")?;
             let durable = disk.cut_keeping(|_| false);
-            so(shown(&durable, "/base")? == before, "the base lacks something after a power cut")?;
-            so(shown(&durable, "/top")? == before, "the overlay lacks something after a power cut")
+            ensure(content_of(&durable, "/base")? == before, "the base lacks something after a power cut")?;
+            ensure(content_of(&durable, "/top")? == before, "the overlay lacks something after a power cut")
         };
         let emptied = |disk: &sim::Disk| {
             in_base(disk)?;
             let own = testkit::qcow2::read(&disk.content("/top").unwrap().to_vec(), &[])?;
-            so(own.iter().all(|byte| *byte == 0), "the overlay is not empty")
+            ensure(own.iter().all(|byte| *byte == 0), "the overlay is not empty")
         };
         let empty = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_commit(&mut console, &args(false)).await })
         };
-        let warned = try_command("commit", &disk, empty, &old, &emptied);
+        let warned = fail_each_request("commit", &disk, empty, &old, &emptied);
         assert!(warned > 0, "what fails after the overlay was emptied is a warning");
         let keep = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_commit(&mut console, &args(true)).await })
         };
-        let warned = try_command("commit -d", &disk, keep, &old, &in_base);
+        let warned = fail_each_request("commit -d", &disk, keep, &old, &in_base);
         assert!(warned > 0, "what fails after the base has all is a warning");
     }
 
     #[test]
     fn a_commit_to_a_full_file_system_loses_nothing_and_succeeds_when_there_is_room() {
         let coarse = |image: testkit::stack::TestImage| image.with("cluster_size", "4096");
-        let mut disk = made(vec![coarse(image("/base")), coarse(overlay("/top"))]);
+        let mut disk = disk_with(vec![coarse(image("/base")), coarse(overlay("/top"))]);
         disk.make_sparse("/base");
-        let before = shown(&disk, "/top").unwrap();
-        let kept = |disk: &sim::Disk| so(shown(disk, "/top")? == before, "the overlay shows something else");
+        let before = content_of(&disk, "/top").unwrap();
+        let kept = |disk: &sim::Disk| {
+            ensure(content_of(disk, "/top")? == before, "the overlay shows something else")
+        };
         let done = |disk: &sim::Disk| {
             kept(disk)?;
-            so(shown(disk, "/base")? == before, "the base lacks something")
+            ensure(content_of(disk, "/base")? == before, "the base lacks something")
         };
         let empty = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_commit(&mut console, &args(false)).await })
         };
-        let short = try_with_little_room(&disk, empty, &kept, &done);
+        let short = with_little_room(&disk, empty, &kept, &done);
         assert!(short > 0, "there was always room");
     }
 }

@@ -1,6 +1,6 @@
 //! `compare`: whether two images have the same content.
 //!
-//! Exit codes: 0 the same, 1 different, 2 an image can't be opened, 3 one does not tell what it holds, 4 one can't be
+//! Exit codes: 0 the same, 1 different, 2 an image can't be opened, 3 the block status of one can't be had, 4 one can't be
 //! read.
 
 use super::Call;
@@ -122,7 +122,7 @@ async fn compare(
     let mut progress = Progress::new(args.verbosity.shows_progress());
     let done = || compare.progress();
     let found = progress::watch(console, &mut progress, compare.total(), done, compare.run()).await?;
-    // The sizes are only worth a word where what both have is the same.
+    // The sizes matter only where what both have is the same.
     let common = lengths[0].min(lengths[1]);
     if !same_length && !args.verbosity.quiet && found.is_none_or(|difference| difference.offset() >= common) {
         outln!(console, "Warning: Image size mismatch!");

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::cache::Cache;
 use crate::console::Console;
-use crate::copy::{self, Reins, SPARSE};
+use crate::copy::{self, CopyRun, SPARSE};
 use crate::creation::{self, Creation};
 use crate::failure::Failure;
 use crate::flags::{self, Backing, Target, Verbosity, has_parts};
@@ -333,7 +333,7 @@ async fn fill(
         None if zeroed => CopyZeroes::Skip,
         _ => CopyZeroes::Write,
     };
-    let (reins, mut progress) = (Reins::new(args.rate), Progress::new(args.verbosity.shows_progress()));
+    let (control, mut progress) = (CopyRun::new(args.rate), Progress::new(args.verbosity.shows_progress()));
     let warn = Arc::new(console.warner());
     let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
     let work = async {
@@ -349,7 +349,7 @@ async fn fill(
                 on_unreadable: unreadable(start),
                 ..CopyPlan::new(Endpoint::Entry(entry.clone()), Endpoint::Entry(target.backend.clone()))
             };
-            reins
+            control
                 .copy(plan, 0..entry.length(), args.parallel)
                 .await
                 .map_err(|failed| copy::describe(&failed, start))?;
@@ -364,7 +364,7 @@ async fn fill(
         }
         Ok(())
     };
-    let result = progress::watch(console, &mut progress, total, || reins.done(), work).await;
+    let result = progress::watch(console, &mut progress, total, || control.done(), work).await;
     progress.end(console);
     result.map_err(|text: String| Failure::new(text))
 }
@@ -393,15 +393,16 @@ fn salvage(warn: Arc<impl Fn(&str) + Send + Sync + 'static>, start: u64) -> OnUn
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{image, made, overlay, shown, so, try_command};
+    use super::super::faults::{content_of, disk_with, ensure, fail_each_request, image, overlay};
     use super::*;
 
     #[test]
-    fn a_conversion_that_is_told_done_shows_all_of_its_source() {
-        let disk = made(vec![image("/base"), overlay("/top")]);
-        let before = shown(&disk, "/top").unwrap();
-        let old = |disk: &sim::Disk| so(shown(disk, "/top")? == before, "the source has changed");
-        let new = |disk: &sim::Disk| so(shown(disk, "/new")? == before, "the target shows something else");
+    fn a_conversion_that_succeeds_shows_all_of_its_source() {
+        let disk = disk_with(vec![image("/base"), overlay("/top")]);
+        let before = content_of(&disk, "/top").unwrap();
+        let old = |disk: &sim::Disk| ensure(content_of(disk, "/top")? == before, "the source has changed");
+        let new =
+            |disk: &sim::Disk| ensure(content_of(disk, "/new")? == before, "the target shows something else");
         let copy = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move {
                 let args = Args {
@@ -415,6 +416,6 @@ mod tests {
                 convert(&mut console, &args).await
             })
         };
-        try_command("convert", &disk, copy, &old, &new);
+        fail_each_request("convert", &disk, copy, &old, &new);
     }
 }

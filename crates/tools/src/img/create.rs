@@ -125,16 +125,19 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{image, made, shown, so, try_command};
+    use super::super::faults::{content_of, disk_with, ensure, fail_each_request, image};
     use super::*;
 
     #[test]
-    fn a_create_is_told_failed_and_no_file_is_left_or_told_done_and_the_image_is_there_to_last() {
-        let disk = made(vec![image("/base")]);
-        let old = |disk: &sim::Disk| so(disk.content("/new").is_none(), "a file is left");
+    fn a_create_that_fails_leaves_no_file_and_one_that_succeeds_a_durable_image() {
+        let disk = disk_with(vec![image("/base")]);
+        let old = |disk: &sim::Disk| ensure(disk.content("/new").is_none(), "a file is left");
         let new = |disk: &sim::Disk| {
-            so(shown(disk, "/new")?.len() == 1 << 20, "the image has another size")?;
-            so(shown(&disk.cut_keeping(|_| false), "/new").is_ok(), "the image is gone after a power cut")
+            ensure(content_of(disk, "/new")?.len() == 1 << 20, "the image has another size")?;
+            ensure(
+                content_of(&disk.cut_keeping(|_| false), "/new").is_ok(),
+                "the image is gone after a power cut",
+            )
         };
         let make = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move {
@@ -149,6 +152,6 @@ mod tests {
                 create(&mut console, &args).await
             })
         };
-        try_command("create", &disk, make, &old, &new);
+        fail_each_request("create", &disk, make, &old, &new);
     }
 }

@@ -6,7 +6,7 @@
 use super::Call;
 use crate::cache::Cache;
 use crate::console::Console;
-use crate::copy::{self, Reins};
+use crate::copy::{self, CopyRun};
 use crate::creation::Creation;
 use crate::failure::Failure;
 use crate::flags::{self, Target, has_parts};
@@ -120,7 +120,7 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
         sparse: copy::SPARSE,
         ..CopyPlan::new(Endpoint::Entry(image.backend.clone()), Endpoint::Entry(target.backend.clone()))
     };
-    let result = Reins::new(None).copy(plan, from..from + len, copy::PARALLEL).await;
+    let result = CopyRun::new(None).copy(plan, from..from + len, copy::PARALLEL).await;
     let closed = target.close().await;
     result.map_err(|failed| Failure::new(copy::describe(&failed, 0)))?;
     Ok(closed?)

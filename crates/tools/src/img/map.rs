@@ -122,7 +122,7 @@ async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Resu
     walks.print(args.start, &mut printer).await.map_err(|error| match error {
         WalkError::Status(offset, error) => failed(&args.source.name, offset, &error),
         WalkError::Lost(error) => Failure::new(error),
-        WalkError::Told(failure) => failure,
+        WalkError::Failed(failure) => failure,
     })?;
     printer.finish(args.start)
 }
@@ -142,7 +142,7 @@ const AHEAD: usize = 2;
 enum WalkError {
     Status(u64, BlockError),
     Lost(rt::JoinError),
-    Told(Failure),
+    Failed(Failure),
 }
 
 /// What a walk through a part found, and where it ended.
@@ -225,7 +225,7 @@ impl Printer<'_> {
                 continue;
             }
             if let Some(done) = self.current.replace(entry) {
-                self.entry(&done).map_err(WalkError::Told)?;
+                self.entry(&done).map_err(WalkError::Failed)?;
             }
         }
         Ok(end)

@@ -9,6 +9,8 @@ mod compare;
 mod convert;
 mod create;
 mod dd;
+#[cfg(test)]
+pub mod faults;
 mod info;
 mod map;
 mod measure;
@@ -16,8 +18,6 @@ mod rebase;
 mod resize;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-pub mod told;
 
 use crate::console::Console;
 use crate::failure::Failure;

@@ -185,7 +185,7 @@ async fn copy_differences(
     result
 }
 
-/// Works off the start of a range; tells how much of it.
+/// Works off the start of a range; returns how much of it.
 async fn copy_piece(
     image: &Image,
     old: Option<&Arc<Node>>,
@@ -274,7 +274,9 @@ async fn read(node: Option<&Arc<Node>>, at: u64, len: u64) -> Result<BufMut, Fai
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{image, made, overlay, shown, so, try_command, try_with_little_room};
+    use super::super::faults::{
+        content_of, disk_with, ensure, fail_each_request, image, overlay, with_little_room,
+    };
     use super::*;
 
     fn args(backing: &str, header_only: bool) -> Args {
@@ -288,55 +290,59 @@ mod tests {
     }
 
     #[test]
-    fn a_rebase_is_told_failed_and_the_header_is_the_old_one_or_told_done_and_it_names_the_new_base() {
-        let disk = made(vec![image("/base"), image("/other"), overlay("/top")]);
-        let before = shown(&disk, "/top").unwrap();
+    fn a_rebase_that_fails_leaves_the_old_header_and_one_that_succeeds_names_the_new_base() {
+        let disk = disk_with(vec![image("/base"), image("/other"), overlay("/top")]);
+        let before = content_of(&disk, "/top").unwrap();
         let over = |base: &str, content: Option<&Vec<u8>>| {
             let (base, content) = (Some(base.to_owned()).filter(|base| !base.is_empty()), content.cloned());
             move |disk: &sim::Disk| {
-                let found = shown(disk, "/top")?;
-                so(
+                let found = content_of(disk, "/top")?;
+                ensure(
                     content.as_ref().is_none_or(|content| found == *content),
                     "the image shows something else",
                 )?;
                 let bytes = disk.content("/top").unwrap().to_vec();
-                so(testkit::qcow2::backing_of(&bytes) == base, "the image has another base")
+                ensure(testkit::qcow2::backing_of(&bytes) == base, "the image has another base")
             }
         };
         let other = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_rebase(&mut console, &args("/other", false)).await })
         };
         let (old, kept) = (over("/base", Some(&before)), Some(&before));
-        let warned = try_command("rebase", &disk, other, &old, &over("/other", kept));
+        let warned = fail_each_request("rebase", &disk, other, &old, &over("/other", kept));
         assert!(warned > 0, "what fails after the header was changed is a warning");
         let alone = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_rebase(&mut console, &args("", false)).await })
         };
-        try_command("rebase to nothing", &disk, alone, &old, &over("", kept));
+        fail_each_request("rebase to nothing", &disk, alone, &old, &over("", kept));
         let blind = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_rebase(&mut console, &args("/other", true)).await })
         };
-        try_command("rebase -u", &disk, blind, &old, &over("/other", None));
+        fail_each_request("rebase -u", &disk, blind, &old, &over("/other", None));
     }
 
     #[test]
     fn a_rebase_on_a_full_file_system_changes_nothing_and_succeeds_when_there_is_room() {
         let coarse = |image: testkit::stack::TestImage| image.with("cluster_size", "4096");
-        let mut disk = made(vec![coarse(image("/base")), coarse(image("/other")), coarse(overlay("/top"))]);
+        let mut disk =
+            disk_with(vec![coarse(image("/base")), coarse(image("/other")), coarse(overlay("/top"))]);
         disk.make_sparse("/top");
-        let before = shown(&disk, "/top").unwrap();
+        let before = content_of(&disk, "/top").unwrap();
         let over = |base: &'static str| {
             let before = before.clone();
             move |disk: &sim::Disk| {
-                so(shown(disk, "/top")? == before, "the image shows something else")?;
+                ensure(content_of(disk, "/top")? == before, "the image shows something else")?;
                 let bytes = disk.content("/top").unwrap().to_vec();
-                so(testkit::qcow2::backing_of(&bytes).as_deref() == Some(base), "the image has another base")
+                ensure(
+                    testkit::qcow2::backing_of(&bytes).as_deref() == Some(base),
+                    "the image has another base",
+                )
             }
         };
         let other = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { open_and_rebase(&mut console, &args("/other", false)).await })
         };
-        let short = try_with_little_room(&disk, other, &over("/base"), &over("/other"));
+        let short = with_little_room(&disk, other, &over("/base"), &over("/other"));
 
         assert!(short > 2, "there was always room: {short}");
     }

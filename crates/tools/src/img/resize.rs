@@ -151,17 +151,19 @@ async fn apply(
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{SIZE, image, made, shown, so, try_command};
+    use super::super::faults::{SIZE, content_of, disk_with, ensure, fail_each_request, image};
     use super::*;
 
     #[test]
-    fn a_resize_is_told_failed_and_the_image_is_as_it_was_or_told_done_and_it_has_the_new_size() {
-        let disk = made(vec![image("/base")]);
-        let before = shown(&disk, "/base").unwrap();
+    fn a_resize_that_fails_leaves_the_image_as_it_was_and_one_that_succeeds_gives_it_the_new_size() {
+        let disk = disk_with(vec![image("/base")]);
+        let before = content_of(&disk, "/base").unwrap();
         let is = |size: u64| {
             let mut expected = before.clone();
             expected.resize(size as usize, 0);
-            move |disk: &sim::Disk| so(shown(disk, "/base")? == expected, "the image shows something else")
+            move |disk: &sim::Disk| {
+                ensure(content_of(disk, "/base")? == expected, "the image shows something else")
+            }
         };
         fn args() -> Args {
             let source = Source::named("/base").format(Some("qcow2")).writable();
@@ -171,10 +173,10 @@ mod tests {
         let grow = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { resize(&mut console, &args(), NewSize::LargerBy(SIZE)).await })
         };
-        try_command("resize, larger", &disk, grow, &is(SIZE), &is(2 * SIZE));
+        fail_each_request("resize, larger", &disk, grow, &is(SIZE), &is(2 * SIZE));
         let shrink = |mut console| -> rt::BoxFuture<'static, _> {
             Box::pin(async move { resize(&mut console, &args(), NewSize::Exactly(8192)).await })
         };
-        try_command("resize, smaller", &disk, shrink, &is(SIZE), &is(8192));
+        fail_each_request("resize, smaller", &disk, shrink, &is(SIZE), &is(8192));
     }
 }

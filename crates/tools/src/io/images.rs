@@ -285,16 +285,16 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::img::told;
+    use crate::img::faults;
     use block::Request;
     use sim::OpKind;
     use testkit::steps::{Failing, Fuse, at_every_step};
 
-    /// Whether a reopen was told done, and whether writes are taken before and after it.
+    /// Whether a reopen succeeded, and whether writes are taken before and after it.
     type Came = (bool, bool, bool);
 
     fn try_reopen(name: &str, from: bool, to: bool) {
-        let disk = told::made(vec![told::image("/base"), told::overlay("/top")]);
+        let disk = faults::disk_with(vec![faults::image("/base"), faults::overlay("/top")]);
         let act = move |fuse: Fuse| -> rt::BoxFuture<'static, Came> {
             Box::pin(async move {
                 let source = Source::named("/top").format(Some("qcow2"));
@@ -313,7 +313,7 @@ mod tests {
             let expected = if done { to } else { from };
             let harmed = failing.is_some_and(|f| matches!(f.kind, OpKind::Sync | OpKind::Write));
             let right = before == from && (after == expected || harmed && !after);
-            told::so(right, &format!("told done: {done}; takes writes: {before}, then {after}"))
+            faults::ensure(right, &format!("succeeded: {done}; takes writes: {before}, then {after}"))
         };
         at_every_step(name, &disk, &act, &judge);
     }
@@ -324,9 +324,9 @@ mod tests {
     }
 
     #[test]
-    fn a_close_that_is_told_done_has_kept_all_that_was_written() {
-        let disk = told::made(vec![told::image("/base"), told::overlay("/top")]);
-        let mut written = told::shown(&disk, "/top").unwrap();
+    fn a_close_that_succeeds_has_kept_all_that_was_written() {
+        let disk = faults::disk_with(vec![faults::image("/base"), faults::overlay("/top")]);
+        let mut written = faults::content_of(&disk, "/top").unwrap();
         for (offset, byte) in WRITES {
             written[offset as usize..][..512].fill(byte);
         }
@@ -346,9 +346,9 @@ mod tests {
         };
         let judge = |done: bool, disk: &sim::Disk, _: Option<Failing>| {
             let durable = disk.cut_keeping(|_| false);
-            let (now, later) = (told::shown(disk, "/top")?, told::shown(&durable, "/top")?);
+            let (now, later) = (faults::content_of(disk, "/top")?, faults::content_of(&durable, "/top")?);
             let kept = now == written && later == written;
-            told::so(kept || !done, "told done, and what was written is not kept")
+            faults::ensure(kept || !done, "it succeeded, and what was written is not kept")
         };
         at_every_step("close", &disk, &act, &judge);
     }

@@ -1,6 +1,6 @@
 //! Each command of `io` with each of its flags, on files of a folder of its own: no other program is needed.
 //!
-//! A command has a story here, or [`every_command_has_a_story`] fails; a story gives each flag of its command's table at
+//! A command has a scenario here, or [`every_command_has_a_scenario`] fails; a scenario gives each flag of its command's table at
 //! least once and looks at what came of it, or [`every_flag_of_every_command_is_given`] fails.
 
 use super::command::COMMANDS;
@@ -9,9 +9,9 @@ use crate::getopt::tests::{each_flag_changes_the_settings, names_are_unique};
 use crate::getopt::{Table, rows};
 use crate::testing::Faces;
 
-type Story = (&'static str, fn(&Faces));
+type Scenario = (&'static str, fn(&Faces));
 
-const STORIES: &[Story] = &[
+const SCENARIOS: &[Scenario] = &[
     ("aio_flush", requests_under_way),
     ("aio_read", requests_under_way),
     ("aio_write", requests_under_way),
@@ -45,11 +45,11 @@ fn images() -> Faces {
 }
 
 #[test]
-fn every_command_has_a_story() {
+fn every_command_has_a_scenario() {
     let commands: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
-    let stories: Vec<_> = STORIES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(commands, stories);
-    for (name, _) in STORIES {
+    let scenarios: Vec<_> = SCENARIOS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(commands, scenarios);
+    for (name, _) in SCENARIOS {
         let command = command::find(name).unwrap();
         let usage = command.usage();
         for line in (command.flags)().lines() {
@@ -62,11 +62,11 @@ fn every_command_has_a_story() {
 #[test]
 fn every_flag_of_every_command_is_given() {
     let faces = images();
-    let mut told: Vec<fn(&Faces)> = Vec::new();
-    for (_, story) in STORIES {
-        if !told.iter().any(|other| std::ptr::fn_addr_eq(*other, *story)) {
-            told.push(*story);
-            story(&faces);
+    let mut done: Vec<fn(&Faces)> = Vec::new();
+    for (_, scenario) in SCENARIOS {
+        if !done.iter().any(|other| std::ptr::fn_addr_eq(*other, *scenario)) {
+            done.push(*scenario);
+            scenario(&faces);
         }
     }
     given(&faces, "read", transfer::READ);

@@ -74,7 +74,7 @@ async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
         let (taken, step) = match handshake.advance(&held, &mut answer) {
             Ok(advanced) => advanced,
             Err(error) => {
-                // A farewell, if anything; a server that is gone by now needs none.
+                // At most the option that ends the session; a server that has closed already needs none.
                 let _ = stream.send_all(&answer).await;
                 return Err(refused(&error));
             }
@@ -83,7 +83,7 @@ async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
         if !answer.is_empty() {
             let sent = stream.send_all(&answer).await;
             answer.clear();
-            // The last word is a farewell: a server that is gone by then has said all.
+            // The last option only ends the session: a server that has closed already has sent all.
             if !matches!(step, Step::Listed(_)) {
                 sent.map_err(Failure::new)?;
             }

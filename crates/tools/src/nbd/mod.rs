@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where a server listens that was not told otherwise.
+/// The port where none is given.
 const DEFAULT_PORT: u16 = 10809;
 
 const FLAGS: Table<Args> = &[
@@ -229,7 +229,7 @@ impl Args {
     }
 }
 
-/// Refuses a second word on what can only be said once.
+/// Refuses an option that was given before.
 fn once(again: bool, name: &str) -> Result<(), Failure> {
     if again {
         return Err(Failure::new(format_args!("{name} can only be specified once")));

@@ -37,7 +37,7 @@ pub fn serve(console: &mut Console, args: &Args, place: Place) -> Result<u8, Fai
     match (result, background.handle.take()) {
         (Ok(()), _) => Ok(0),
         (Err(failure), Some(handle)) => {
-            // The process that the caller waits for tells it.
+            // The process that the caller waits for reports it.
             handle.fail(&format!("{}: {}", console.program(), failure.message()));
             Err(Failure::silent(failure.code()))
         }
@@ -45,7 +45,7 @@ pub fn serve(console: &mut Console, args: &Args, place: Place) -> Result<u8, Fai
     }
 }
 
-/// The word to the process that waits for us, if one does.
+/// Reports to the process that waits until we are ready, if one does.
 struct Background {
     handle: Option<ReadyHandle>,
 }

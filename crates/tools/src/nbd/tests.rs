@@ -1,6 +1,6 @@
 //! Each flag of `nbd`: a server in a process of its own, and the other faces as its clients. No other program is needed.
 //!
-//! [`every_flag_is_given_and_changes_what_is_served`] tells all stories and fails where a flag of the table stands in
+//! [`every_flag_is_given_and_changes_what_is_served`] runs all scenarios and fails where a flag of the table stands in
 //! none of them.
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Each command of `img` with each of its flags, on files of a folder of its own: no other program is needed.
 //!
-//! A command has a story here, or [`every_command_has_a_story`] fails; a story gives each flag of its command's table at
+//! A command has a scenario here, or [`every_command_has_a_scenario`] fails; a scenario gives each flag of its command's table at
 //! least once and looks at what came of it, or its own test fails.
 
 mod changing;
@@ -39,8 +39,8 @@ fn of(command: &'static str) -> impl Fn(&[String]) -> Option<Vec<String>> {
     }
 }
 
-macro_rules! stories {
-    ($($name:ident: $story:path, $begin:path $(, $flag:literal $value:literal)*;)+) => {
+macro_rules! scenarios {
+    ($($name:ident: $scenario:path, $begin:path $(, $flag:literal $value:literal)*;)+) => {
         $(#[test]
         fn $name() {
             names_are_unique($name::FLAGS);
@@ -49,7 +49,7 @@ macro_rules! stories {
             let values: Vec<_> = here.iter().chain(known).copied().collect();
             each_flag_changes_the_settings($name::FLAGS, $begin, &values, &["--object"]);
             let faces = Faces::new();
-            $story(&faces);
+            $scenario(&faces);
             let help = faces.ok(&format!("img {} --help", stringify!($name)));
             for flag in getopt::rows($name::FLAGS).filter(|flag| !flag.help.is_empty()) {
                 assert!(help.contains(flag.help), "{}: {}", flag.names, flag.help);
@@ -58,15 +58,15 @@ macro_rules! stories {
         })+
 
         #[test]
-        fn every_command_has_a_story() {
-            let stories: &[&str] = &[$(stringify!($name)),+];
+        fn every_command_has_a_scenario() {
+            let scenarios: &[&str] = &[$(stringify!($name)),+];
             let commands: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
-            assert_eq!(commands, stories);
+            assert_eq!(commands, scenarios);
         }
     };
 }
 
-stories! {
+scenarios! {
     bench: looking::bench, bench::Args::new,
         "-c" "10", "-s" "512", "-d" "2", "-o" "512", "-S" "512", "-i" "threads", "--pattern" "7", "--flush-interval" "9";
     check: looking::check, check::Args::new, "-r" "all";
