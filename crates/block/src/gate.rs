@@ -6,16 +6,14 @@
 //! ```
 //!
 //! Counts are kept per slot (one a worker, to keep cache lines apart) and per *parity*, which gives disk clusters a
-//! grace period: [`Domain::grace`] flips the parity of every gate twice and waits each time for the old one to
+//! grace period: [`Gate::grace`] flips the parity of the gate twice and waits each time for the old one to
 //! drain, so that every request admitted before the call has ended when it returns. Two flips, because a request may
 //! have read the parity before a flip and counted itself after it.
 //!
 //! Both fences are needed: without either a request can miss `closed` while the change misses its count (the loom
 //! test in `tests/loom.rs` finds it).
-use super::sync::{
-    AtomicBool, AtomicI64, AtomicUsize, Event, Mutex, Ordering::*, SLOTS, fence, notify_all, slot,
-};
-use std::sync::{Arc, Weak};
+use super::sync::{AtomicBool, AtomicI64, AtomicUsize, Event, Ordering::*, SLOTS, fence, notify_all, slot};
+use std::sync::Arc;
 
 #[derive(Default)]
 #[repr(align(128))]
@@ -34,6 +32,8 @@ pub struct Gate {
     watched: AtomicBool,
     drained: Event,
     opened: Event,
+    /// One grace period at a time: two that flip the parity would each wait for the other's new one.
+    grace: futures_util::lock::Mutex<()>,
 }
 
 /// An admitted request's token: its count is given back when it is dropped.
@@ -128,7 +128,8 @@ impl Gate {
     }
 
     /// Waits until every request that was admitted before the call has ended.
-    async fn grace(&self) {
+    pub async fn grace(&self) {
+        let _turn = self.grace.lock().await;
         for _ in 0..2 {
             let old = self.parity.fetch_add(1, SeqCst) & 1;
             fence(SeqCst);
@@ -184,34 +185,5 @@ impl Closed {
 impl Drop for Closed {
     fn drop(&mut self) {
         self.0.iter().for_each(|g| g.open());
-    }
-}
-
-/// The gates of one graph: what a freed cluster's grace period spans.
-#[derive(Default)]
-pub struct Domain {
-    gates: Mutex<Vec<Weak<Gate>>>,
-    /// One grace period at a time: two that flip the same gate would each wait for the other's new parity.
-    turn: futures_util::lock::Mutex<()>,
-}
-
-impl Domain {
-    /// A new gate that belongs to this domain as long as it lives.
-    pub fn gate(&self) -> Arc<Gate> {
-        let gate = Arc::new(Gate::new());
-        let mut gates = self.gates.lock();
-        gates.retain(|g| g.strong_count() > 0);
-        gates.push(Arc::downgrade(&gate));
-        gate
-    }
-
-    /// Waits until every request that was admitted through any gate before the call has ended. A request must not
-    /// await this while it is inside a gate itself.
-    pub async fn grace(&self) {
-        let _turn = self.turn.lock().await;
-        let gates: Vec<_> = self.gates.lock().iter().filter_map(Weak::upgrade).collect();
-        for gate in gates {
-            gate.grace().await;
-        }
     }
 }

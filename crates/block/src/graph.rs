@@ -4,18 +4,20 @@
 //! close the gates that reach the changed edges → switch → open the gates. Opening and creating happen before.
 mod change;
 mod depth;
+mod domain;
 mod reopen;
 mod topology;
 mod transaction;
 
 pub(crate) use depth::check_depth;
+pub use domain::Domain;
 pub use transaction::GraphChange;
 
 use crate::backend::Backend;
 use crate::blockers::{Blockers, Operations};
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::gate::Domain;
+use crate::hooks::Hooks;
 use crate::node::{Alarm, Node, Slow};
 use crate::notice::{Notice, Notices};
 use crate::objects::Objects;
@@ -23,9 +25,8 @@ use crate::open::{self, Common, Inherit, Opened, Policy};
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
 use crate::registry::{DriverKind, DriverType, Registry};
-use arc_swap::ArcSwap;
-use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use topology::Topology;
@@ -42,9 +43,8 @@ pub struct Graph(Arc<Inner>);
 
 struct Inner {
     registry: Arc<Registry>,
-    domain: Arc<Domain>,
     objects: Objects,
-    topology: RwLock<Topology>,
+    topology: Arc<RwLock<Topology>>,
     change: futures_util::lock::Mutex<()>,
     next_name: AtomicU64,
     json: fn(&str) -> Result<Options>,
@@ -69,9 +69,8 @@ impl Graph {
     pub fn new(registry: Arc<Registry>, json: fn(&str) -> Result<Options>) -> Self {
         Self(Arc::new(Inner {
             registry,
-            domain: Arc::default(),
             objects: Objects::default(),
-            topology: RwLock::default(),
+            topology: Arc::default(),
             change: futures_util::lock::Mutex::new(()),
             next_name: AtomicU64::new(0),
             json,
@@ -104,9 +103,9 @@ impl Graph {
         &self.0.registry
     }
 
-    /// The gates, for grace periods.
-    pub fn domain(&self) -> &Arc<Domain> {
-        &self.0.domain
+    /// The requests that will be able to reach a node that is about to be opened.
+    pub(crate) fn domain(&self) -> Arc<Domain> {
+        Domain::new(&self.0.topology)
     }
 
     /// The objects that drivers, filters and exports refer to by id.
@@ -274,8 +273,8 @@ impl Graph {
             slow: AtomicU32::new(slow),
             common: RwLock::new(common),
             filename: opened.filename,
-            marks: ArcSwap::default(),
-            marked: AtomicUsize::new(0),
+            hooks: Hooks::default(),
+            drains: Mutex::new(0),
             highest: AtomicU64::new(0),
             padding: crate::lease::Leases::new(),
             monitor_owned: AtomicBool::new(false),

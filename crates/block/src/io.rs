@@ -2,10 +2,11 @@
 //!
 //! The inline functions (`try_*`) do what needs no waiting and tell how far they came; the caller continues with the
 //! waiting ones from there. Both ask the driver where the bytes are and move them themselves.
-use crate::driver::{Extent, ExtentKind, Want};
+use crate::driver::{Extent, ExtentKind, MapChange, Want};
 use crate::error::{BlockError, ErrorKind, Result};
+use crate::hooks::NodeChange;
 use crate::node::{Node, Slow};
-use crate::request::{Flags, Request};
+use crate::request::Request;
 use arc_swap::Guard;
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
@@ -81,11 +82,12 @@ impl Node {
         } else {
             self.driver.try_write(offset, data)
         };
+        let (change, request) = (MapChange::Data, Request::GUEST);
         match done {
             Ok(0) => {}
-            Ok(n) => self.written(offset, n as u64, Request::GUEST),
+            Ok(n) => self.changed(NodeChange { offset, len: n as u64, change, request }),
             // Some of it may have been written.
-            Err(_) => self.written(offset, data.len() as u64, Request::GUEST),
+            Err(_) => self.changed(NodeChange { offset, len: data.len() as u64, change, request }),
         }
         done
     }
@@ -115,14 +117,6 @@ impl Node {
             }
         }
         Ok(done)
-    }
-
-    /// What every write leaves behind: the highest offset, and bits in the dirty bitmaps.
-    pub(crate) fn written(&self, offset: u64, len: u64, request: Request) {
-        self.highest.fetch_max(offset.saturating_add(len), Relaxed);
-        if self.marked.load(Acquire) > 0 && !request.has(Flags::UNCHANGED) {
-            self.marks.load().iter().for_each(|b| b.mark(offset, len));
-        }
     }
 
     /// Reads all of `buf`.

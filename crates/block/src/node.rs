@@ -1,16 +1,15 @@
 //! Nodes: a driver with a name, its children, and what the core keeps for it.
-use crate::bitmap::DirtyBitmap;
 use crate::blockers::Blockers;
 use crate::driver::{Driver, Facts};
 use crate::edges::{ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind};
+use crate::hooks::Hooks;
 use crate::lease::Leases;
 use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::registry::DriverType;
-use arc_swap::ArcSwap;
-use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock};
 
 /// Reasons why a node leaves the inline path; bits of its `slow` word.
@@ -29,6 +28,8 @@ impl Slow {
     pub const ALIGN: u32 = 16;
     /// Writes end like FUA.
     pub const WRITE_THROUGH: u32 = 32;
+    /// Hooks come before changes, or run beside them.
+    pub const HOOKS: u32 = 64;
 }
 
 /// Who hears that a node takes no more writes, and why. Called inside a request: it must only take note.
@@ -47,9 +48,9 @@ pub struct Node {
     pub(crate) alignment: AtomicU32,
     pub(crate) common: RwLock<Common>,
     pub(crate) filename: Option<String>,
-    pub(crate) marks: ArcSwap<Vec<Arc<DirtyBitmap>>>,
-    /// Bitmaps in `marks`, for a look without a load of the list; never less than there are.
-    pub(crate) marked: AtomicUsize,
+    pub(crate) hooks: Hooks,
+    /// How many wait for the requests inside.
+    pub(crate) drains: Mutex<usize>,
     pub(crate) highest: AtomicU64,
     pub(crate) padding: Arc<Leases>,
     pub(crate) monitor_owned: AtomicBool,
@@ -171,25 +172,6 @@ impl Node {
     /// One byte after the last byte written since the node was opened.
     pub fn highest_offset(&self) -> u64 {
         self.highest.load(Relaxed)
-    }
-
-    /// Adds a dirty bitmap. The gates above are closed by the caller, so that no write is missed.
-    pub fn add_bitmap(&self, bitmap: Arc<DirtyBitmap>) {
-        self.marked.fetch_add(1, AcqRel);
-        self.marks.rcu(|old| {
-            let mut all = Vec::clone(old);
-            all.push(bitmap.clone());
-            all
-        });
-    }
-
-    /// Removes a dirty bitmap.
-    pub fn remove_bitmap(&self, bitmap: &Arc<DirtyBitmap>) {
-        let rest = |old: &Vec<Arc<DirtyBitmap>>| {
-            old.iter().filter(|b| !Arc::ptr_eq(b, bitmap)).cloned().collect::<Vec<_>>()
-        };
-        let before = self.marks.rcu(|old| rest(old));
-        self.marked.fetch_sub(before.len() - rest(&before).len(), AcqRel);
     }
 
     /// What direct requests are padded to, in bytes.

@@ -6,7 +6,7 @@ use crate::driver::{Driver, Link};
 use crate::edges::{ChildId, ChildName, ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::filter::Filtered;
-use crate::gate::Domain;
+use crate::graph::Domain;
 use crate::graph::Graph;
 use crate::identity::Identity;
 use crate::node::Node;
@@ -141,6 +141,7 @@ pub struct Opened {
 pub struct OpenContext {
     pub(crate) graph: Graph,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) domain: Arc<Domain>,
     pub(crate) common: Common,
     pub(crate) policy: Policy,
     pub(crate) probed: bool,
@@ -167,9 +168,9 @@ impl OpenContext {
         &self.edges
     }
 
-    /// The gates of the graph, for grace periods.
+    /// The requests that can reach the node, for grace periods.
     pub fn domain(&self) -> &Arc<Domain> {
-        self.graph.domain()
+        &self.domain
     }
 
     /// Where to tell what a person should know of the image.
@@ -532,6 +533,7 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
         let mut context = OpenContext {
             graph: graph.clone(),
             edges: edges.clone(),
+            domain: graph.domain(),
             common,
             policy: inherit.policy,
             probed,
@@ -539,10 +541,12 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             given: driver_type.adapted(options)?,
         };
         let node = match context.open(driver_type).await {
-            Ok(opened) => graph.adopt(name, driver_type, opened, edges.clone(), context.common),
+            Ok(opened) => graph.adopt(name, driver_type, opened, edges.clone(), context.common.clone()),
             Err(e) => Err(e),
         };
-        if node.is_err() {
+        if let Ok(node) = &node {
+            context.domain.belongs_to(node);
+        } else {
             graph.abandon(&edges).await;
         }
         node

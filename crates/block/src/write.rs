@@ -8,6 +8,7 @@
 use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
 use crate::edges::ChildId;
 use crate::error::{BlockError, ErrorKind, Result};
+use crate::hooks::NodeChange;
 use crate::io::Placed;
 use crate::node::{Node, Slow};
 use crate::open::Discard;
@@ -38,22 +39,22 @@ impl Node {
         Ok(())
     }
 
-    /// Carries out a change of a range. A node that is poisoned while it is under way did not do it. What is to be
-    /// durable, and is not yet, is flushed.
+    /// Carries out a change of a range, with the hooks around it. A node that is poisoned while it is under way did not do
+    /// it. What is to be durable, and is not yet, is flushed.
     async fn changing(
         &self,
-        (offset, len): (u64, u64),
-        request: Request,
-        work: impl Future<Output = Result<Durable>>,
+        change: NodeChange,
+        data: Option<Buf>,
+        work: impl Future<Output = Result<Durable>> + Send,
     ) -> Result<()> {
         self.writable()?;
-        let result = work.await;
-        self.written(offset, len, request);
+        let result = if self.waits_for_hooks() { self.hooked(change, data, work).await? } else { work.await };
+        self.changed(change);
         let durable = result?;
         if self.poisoned() {
             return Err(self.poison_error());
         }
-        if request.has(Flags::FUA) && !durable { self.flush().await } else { Ok(()) }
+        if change.request.has(Flags::FUA) && !durable { self.flush().await } else { Ok(()) }
     }
 
     /// The request as the node's options make it.
@@ -85,18 +86,16 @@ impl Node {
         request: Request,
         placed: Placed<'a>,
     ) -> BoxFuture<'a, Result<()>> {
-        let (request, range) = (self.as_configured(request), (offset, data.len() as u64));
+        let request = self.as_configured(request);
+        let change = NodeChange { offset, len: data.len() as u64, change: MapChange::Data, request };
+        let seen = self.waits_for_hooks().then(|| data.clone());
         if self.looks_first(request) {
-            return Box::pin(self.changing(
-                range,
-                request,
-                self.look_and_write(offset, data, request, placed),
-            ));
+            return Box::pin(self.changing(change, seen, self.look_and_write(offset, data, request, placed)));
         }
         if self.mapping {
-            return Box::pin(self.changing(range, request, self.write_mapped(offset, data, request, placed)));
+            return Box::pin(self.changing(change, seen, self.write_mapped(offset, data, request, placed)));
         }
-        Box::pin(self.changing(range, request, async move {
+        Box::pin(self.changing(change, seen, async move {
             placed();
             self.write_stored(offset, data, request).await
         }))
@@ -325,7 +324,8 @@ impl Node {
         let unmaps = self.common.read().discard == Discard::Unmap;
         let request = self.as_configured(request);
         let request = if unmaps { request } else { request.without(Flags::MAY_UNMAP) };
-        Box::pin(self.changing((offset, len), request, async move {
+        let change = NodeChange { offset, len, change: MapChange::Zero, request };
+        Box::pin(self.changing(change, None, async move {
             self.not_conditional(request)?;
             self.zero(offset, len, request).await
         }))
@@ -350,7 +350,8 @@ impl Node {
                 if request.has(Flags::FUA) { self.flush().await } else { Ok(()) }
             });
         }
-        Box::pin(self.changing((offset, len), request, async move {
+        let change = NodeChange { offset, len, change: MapChange::Discard, request };
+        Box::pin(self.changing(change, None, async move {
             self.not_conditional(request)?;
             if self.mapping {
                 return self.change(offset, len, MapChange::Discard, request).await;

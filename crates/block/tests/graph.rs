@@ -431,11 +431,15 @@ fn a_dirty_bitmap_covers_every_write_while_it_is_there() {
         graph.add(memory("d")).await.unwrap();
         let disk = attach(&graph, "d", Perms::WRITER).await.unwrap();
         let bitmap = Arc::new(DirtyBitmap::new(disk.length(), 65536));
-        disk.node().add_bitmap(bitmap.clone());
+        let mut change = graph.change().await;
+        change.add_hook(&disk.node(), Hook::After(bitmap.clone()));
+        change.end(Ok(())).await.unwrap();
         disk.write(65536, Buf::from_slice(&[1; 1]), Request::GUEST).await.unwrap();
         assert_eq!(bitmap.next_dirty(0), Some(65536));
         assert_eq!(bitmap.take_run(65536, 1 << 20), 131_072);
-        disk.node().remove_bitmap(&bitmap);
+        let mut change = graph.change().await;
+        change.remove_hook(&disk.node(), Hook::After(bitmap.clone()));
+        change.end(Ok(())).await.unwrap();
         disk.write(0, Buf::from_slice(&[1; 1]), Request::GUEST).await.unwrap();
         assert!(bitmap.is_clean());
     });

@@ -3,11 +3,11 @@
 //! Bounds: two requests, one change, at most two preemptions a run.
 #![expect(clippy::duplicate_mod, reason = "the same source over two sets of parts is the point")]
 
-use fenced::gate::{Closed, Domain};
+use fenced::gate::{Closed, Gate};
 use futures_util::FutureExt;
 use loom::future::block_on;
 use loom::sync::RwLock;
-use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::sync::atomic::{AtomicU64, Ordering::*};
 use loom::thread;
 use std::sync::Arc;
 
@@ -127,16 +127,16 @@ macro_rules! gate_models {
     ($copy:ident) => {
         pub mod $copy {
             use crate::explore;
-            use crate::$copy::gate::{Closed, Domain};
+            use crate::$copy::gate::{Closed, Gate};
             use loom::future::block_on;
-            use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+            use loom::sync::atomic::{AtomicU64, Ordering::*};
             use loom::thread;
             use std::sync::Arc;
 
             /// What requests did before they ended is seen by the change, with nothing else to order the two.
             pub fn a_change_sees_what_requests_did() {
                 explore(|| {
-                    let (gate, done) = (Domain::default().gate(), Arc::new(AtomicU64::new(0)));
+                    let (gate, done) = (Arc::new(Gate::new()), Arc::new(AtomicU64::new(0)));
                     let (theirs, their_done) = (gate.clone(), done.clone());
                     let request = thread::spawn(move || {
                         theirs.try_enter().is_some_and(|inside| {
@@ -158,9 +158,8 @@ macro_rules! gate_models {
             /// A gate that comes to be during a change is closed as long as the others, and lets in who waits there.
             pub fn a_gate_that_joins_a_change_opens_with_it() {
                 explore(|| {
-                    let domain = Domain::default();
-                    let mut closed = block_on(Closed::all(vec![domain.gate()]));
-                    let late = domain.gate();
+                    let mut closed = block_on(Closed::all(vec![Arc::new(Gate::new())]));
+                    let late = Arc::new(Gate::new());
                     closed.join(&late);
                     let theirs = late.clone();
                     let request = thread::spawn(move || drop(block_on(theirs.enter())));
@@ -174,7 +173,7 @@ macro_rules! gate_models {
             /// Who waits at a gate that is closed for good is turned away, whichever comes first.
             pub fn nobody_waits_at_a_gate_that_is_closed_for_good() {
                 explore(|| {
-                    let gate = Domain::default().gate();
+                    let gate = Arc::new(Gate::new());
                     let theirs = gate.clone();
                     let request = thread::spawn(move || drop(block_on(theirs.enter())));
                     gate.retire();
@@ -186,9 +185,8 @@ macro_rules! gate_models {
             /// Nobody to wait for.
             pub fn a_grace_period_without_requests_ends() {
                 explore(|| {
-                    let domain = Domain::default();
-                    let gate = domain.gate();
-                    block_on(domain.grace());
+                    let gate = Gate::new();
+                    block_on(gate.grace());
                     drop(block_on(gate.enter()));
                     assert_eq!(gate.inside(), 0);
                 });
@@ -206,7 +204,7 @@ mod models {
 fn no_request_overlaps_a_change_and_none_is_forgotten_at_the_gate() {
     // Two requests, one of which waits where the gate is closed, and a change; `RwLock::try_*` tells of overlap.
     explore(|| {
-        let (gate, edge) = (Domain::default().gate(), Arc::new(RwLock::new(0u64)));
+        let (gate, edge) = (Arc::new(Gate::new()), Arc::new(RwLock::new(0u64)));
         let (theirs, changed) = (gate.clone(), edge.clone());
         let request = thread::spawn(move || {
             parts::set_slot(1);
@@ -250,8 +248,7 @@ fn a_grace_period_ends_after_every_request_admitted_before_it() {
     // A cluster is unmapped, a grace period passes, and the cluster is used again: no request that found it mapped is
     // still at it.
     explore(|| {
-        let domain = Arc::new(Domain::default());
-        let (gate, cluster) = (domain.gate(), Arc::new(RwLock::new(0u64)));
+        let (gate, cluster) = (Arc::new(Gate::new()), Arc::new(RwLock::new(0u64)));
         let mapped = Arc::new(AtomicU64::new(1));
         let (theirs, their_cluster, their_mapped) = (gate.clone(), cluster.clone(), mapped.clone());
         let request = thread::spawn(move || {
@@ -263,9 +260,41 @@ fn a_grace_period_ends_after_every_request_admitted_before_it() {
             drop(inside);
         });
         mapped.store(0, Relaxed);
-        block_on(domain.grace());
+        block_on(gate.grace());
         assert!(cluster.try_write().is_ok(), "the cluster is used again too early");
         assert!(request.join().is_ok());
+    });
+}
+
+#[test]
+fn an_entry_that_was_led_elsewhere_needs_no_grace_period() {
+    // The same, where the entry may be led away from the node meanwhile: by a change, which drains it first. Who finds it
+    // elsewhere has nobody to wait for.
+    explore(|| {
+        let (gate, cluster) = (Arc::new(Gate::new()), Arc::new(RwLock::new(0u64)));
+        let (mapped, reaches) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
+        let (theirs, their_cluster, their_mapped) = (gate.clone(), cluster.clone(), mapped.clone());
+        let their_root = reaches.clone();
+        let request = thread::spawn(move || {
+            parts::set_slot(1);
+            let inside = block_on(theirs.enter());
+            if their_root.load(Acquire) == 1 && their_mapped.load(Relaxed) == 1 {
+                assert!(their_cluster.try_read().is_ok(), "the cluster is used again too early");
+            }
+            drop(inside);
+        });
+        let (theirs, root) = (gate.clone(), reaches.clone());
+        let change = thread::spawn(move || {
+            let closed = block_on(Closed::all(vec![theirs]));
+            root.store(0, Release);
+            drop(closed);
+        });
+        mapped.store(0, Relaxed);
+        if reaches.load(Acquire) == 1 {
+            block_on(gate.grace());
+        }
+        assert!(cluster.try_write().is_ok(), "the cluster is used again too early");
+        assert!(request.join().is_ok() && change.join().is_ok());
     });
 }
 

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use block::{
-    Backend, BackendRequest, BlockError, Common, DirtyBitmap, Discard, ErrorKind, Flags, Graph, Options,
-    Perms, Policy, Registry, Request,
+    Backend, BackendRequest, BlockError, Common, DirtyBitmap, Discard, ErrorKind, Flags, Graph, Hook,
+    Options, Perms, Policy, Registry, Request,
 };
 use rt::{Buf, BufMut};
 use sim::{Sim, World};
@@ -142,7 +142,9 @@ fn a_rewrite_of_what_is_there_is_in_no_bitmap_and_what_can_t_be_done_is_refused_
         let graph = graph();
         let disk = overlay(&graph, "4096").await;
         let bitmap = Arc::new(DirtyBitmap::new(SIZE, 4096));
-        disk.node().add_bitmap(bitmap.clone());
+        let mut change = graph.change().await;
+        change.add_hook(&disk.node(), Hook::After(bitmap.clone()));
+        change.end(Ok(())).await.unwrap();
         let sector = |n: u64| Buf::from_slice(&[n as u8; SECTOR as usize]);
         disk.write(SECTOR, sector(1), FILL).await.unwrap();
         disk.write(2 * SECTOR, sector(2), Request::JOB.with(Flags::UNCHANGED)).await.unwrap();

@@ -1,9 +1,10 @@
 //! The changes of edges, access and size that the graph knows by name.
-use super::topology::reachable;
+use super::topology::{below, reachable};
 use super::{BackendRequest, Graph};
 use crate::blockers::Operations;
 use crate::edges::ChildRole;
 use crate::error::{BlockError, ErrorKind, Result};
+use crate::hold::Draining;
 use crate::node::Node;
 use crate::perm::{Perms, Share};
 use crate::{Backend, GraphChange};
@@ -80,7 +81,9 @@ impl Graph {
     pub async fn detach(&self, entry: &Arc<Backend>) -> Result<()> {
         // Before the turn: a request that never ends must not keep everybody else from changing anything.
         entry.gate.retire();
+        let draining = Draining::begin(below(&[entry.node()]));
         entry.gate.drained().await;
+        drop(draining);
         let mut change = self.change().await;
         let node = entry.node();
         change.take_off(entry);

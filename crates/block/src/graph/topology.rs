@@ -105,6 +105,17 @@ impl Topology {
         self.records.get(&key(node)).map_or(&[], |record| &record.parents)
     }
 
+    /// The entries from which the node is reached.
+    pub(super) fn entries_above(&self, node: &Arc<Node>) -> Vec<Arc<Backend>> {
+        let (mut above, mut todo) = (HashSet::new(), vec![node.clone()]);
+        while let Some(node) = todo.pop() {
+            if above.insert(key(&node)) {
+                todo.extend(self.parents(&node).iter().map(|parent| parent.node.clone()));
+            }
+        }
+        self.entries.iter().filter(|entry| above.contains(&key(&entry.root.load()))).cloned().collect()
+    }
+
     /// Who uses the node: what to call them, and their permissions.
     pub(super) fn users(&self, node: &Arc<Node>) -> Vec<(String, Perms)> {
         let mut uses = Uses::of(self);
@@ -304,7 +315,7 @@ fn conflict_free(node: &Arc<Node>, users: &[(User, Perms)]) -> Result<()> {
 }
 
 /// `nodes` and everything below them, each once.
-fn below(nodes: &[Arc<Node>]) -> Vec<Arc<Node>> {
+pub(super) fn below(nodes: &[Arc<Node>]) -> Vec<Arc<Node>> {
     let (mut seen, mut found, mut todo) = (HashSet::new(), Vec::new(), nodes.to_vec());
     while let Some(node) = todo.pop() {
         if seen.insert(Arc::as_ptr(&node)) {

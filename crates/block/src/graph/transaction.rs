@@ -11,15 +11,17 @@
 //! - steps on edges and permissions take effect at once, but nobody whom they concern is admitted before the end. There
 //!   the permissions are judged on the topology that came out, and the file locks follow;
 //! - what is undone is what the steps did, and nothing else.
-use super::topology::{Moved, Topology, reachable};
+use super::topology::{Moved, Topology, below, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
 use crate::blockers::Operations;
 use crate::driver::{Link, Undo};
 use crate::edges::{ChildId, ChildRole};
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::gate::Closed;
+use crate::gate::{Closed, Gate};
 use crate::graph::BackendRequest;
+use crate::hold::Draining;
+use crate::hooks::Hook;
 use crate::node::Node;
 use crate::perm::{Perms, Share};
 use futures_util::lock::MutexGuard;
@@ -34,7 +36,8 @@ pub struct GraphChange<'g> {
     unsettled: Vec<Arc<Node>>,
     /// All nodes whose locks may have changed.
     touched: Vec<Arc<Node>>,
-    // Opened before the turn is given up.
+    // Ended, and opened, before the turn is given up.
+    draining: Vec<Draining>,
     closed: Vec<Closed>,
     _turn: MutexGuard<'g, ()>,
 }
@@ -47,6 +50,7 @@ enum Step {
     Child(Arc<Node>, ChildId, Option<Arc<Node>>),
     Access(Arc<Node>, bool, Undo),
     Link(Arc<Node>, Link),
+    Hooked(Arc<Node>, Hook, bool),
 }
 
 impl Graph {
@@ -58,6 +62,7 @@ impl Graph {
             unsettled: Vec::new(),
             touched: Vec::new(),
             closed: Vec::new(),
+            draining: Vec::new(),
             _turn: self.0.change.lock().await,
         }
     }
@@ -77,6 +82,8 @@ impl GraphChange<'_> {
         let mut entries = self.graph.entries();
         entries.retain(|e| nodes.iter().any(|n| reachable(&e.node(), n)));
         let closed = Closed::close(entries.iter().map(|e| e.gate.clone()).collect());
+        let roots: Vec<_> = entries.iter().map(|e| e.node()).collect();
+        let draining = Draining::begin(below(&roots));
         if rt::timeout(QUIESCE_TIMEOUT, closed.drained()).await.is_err() {
             let stuck: Vec<_> = entries.iter().filter(|e| e.in_flight() > 0).map(|e| e.label()).collect();
             let text =
@@ -84,6 +91,7 @@ impl GraphChange<'_> {
             return Err(BlockError::new(ErrorKind::Timeout, text));
         }
         self.closed.push(closed);
+        self.draining.push(draining);
         Ok(())
     }
 
@@ -101,7 +109,7 @@ impl GraphChange<'_> {
         if perms.need.has(Share::READ) {
             node.check_operation(Operations::READ)?;
         }
-        let gate = self.graph.domain().gate();
+        let gate = Arc::new(Gate::new());
         let entry = Arc::new(Backend::new(label, node.clone(), gate, perms, pinned));
         {
             let mut topology = self.graph.0.topology.write();
@@ -236,6 +244,18 @@ impl GraphChange<'_> {
         Ok(())
     }
 
+    /// Puts a hook on a node.
+    pub fn add_hook(&mut self, node: &Arc<Node>, hook: Hook) {
+        node.set_hook(&hook, true);
+        self.done.push(Step::Hooked(node.clone(), hook, true));
+    }
+
+    /// Takes a hook off a node.
+    pub fn remove_hook(&mut self, node: &Arc<Node>, hook: Hook) {
+        node.set_hook(&hook, false);
+        self.done.push(Step::Hooked(node.clone(), hook, false));
+    }
+
     // ---- the end ----
 
     /// Judges the permissions of what came out so far, and takes the file locks that they mean. After a failure the
@@ -283,6 +303,7 @@ impl GraphChange<'_> {
             Step::Perms(entry, old) => *entry.perms.write() = old,
             Step::Moved(moved, from) => moved.point_to(&from, &mut self.graph.0.topology.write()),
             Step::Child(node, edge, old) => self.graph.0.topology.write().set_child(&node, edge, old),
+            Step::Hooked(node, hook, added) => node.set_hook(&hook, !added),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
             Step::Access(node, writable, undo) => {
                 // In good order where that works: what a driver began with its first write is ended then.

@@ -8,7 +8,7 @@ use super::freed::{Cause, Freed, GivenUp};
 use super::group::GroupCommit;
 use super::space::{Reservations, Run};
 use crate::error::Result;
-use crate::gate::Domain;
+use crate::graph::Domain;
 use crate::lease::Leases;
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use crate::job::Job;
 use crate::work::Work;
 use block::{
     AfterError, BlockError, CopyControl, CopyError, CopyPlan, DirtyBitmap, DirtyPieces, Endpoint, ErrorKind,
-    GraphChange, Result, copy,
+    GraphChange, Hook, Result, copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -171,8 +171,13 @@ impl Work for ActiveCommit {
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {
-        self.hold.top.remove_bitmap(&self.bitmap);
-        Box::pin(self.hold.give_back())
+        Box::pin(async move {
+            let mut change = self.hold.graph.change().await;
+            // Nobody needs to wait: what the bitmap still hears, nobody looks at.
+            change.remove_hook(&self.hold.top, Hook::After(self.bitmap.clone()));
+            let unwatched = change.end(Ok(())).await;
+            unwatched.and(self.hold.give_back().await)
+        })
     }
 }
 
@@ -180,7 +185,7 @@ impl Work for ActiveCommit {
 async fn watch(hold: &Hold, bitmap: &Arc<DirtyBitmap>) -> Result<()> {
     let mut change = hold.graph.change().await;
     change.quiesce(std::slice::from_ref(&hold.top)).await?;
-    hold.top.add_bitmap(bitmap.clone());
+    change.add_hook(&hold.top, Hook::After(bitmap.clone()));
     change.end(Ok(())).await
 }
 
