@@ -138,6 +138,11 @@ impl Edges {
         self.list.get(id.0)
     }
 
+    /// All edges, also those that lead nowhere.
+    pub(crate) fn ids(&self) -> Vec<ChildId> {
+        self.list.iter().map(|(at, _)| ChildId(at)).collect()
+    }
+
     /// The edge of this name.
     pub fn find(&self, name: ChildName) -> Option<ChildId> {
         self.list.iter().find(|(_, edge)| edge.name == name).map(|(at, _)| ChildId(at))

@@ -291,7 +291,11 @@ impl OpenContext {
             if let (None, Some(format)) = (given.get("driver"), format) {
                 given.set("driver", Opt::Str(format.to_owned()));
             }
-            image_with_name(&self.graph, &filename, given).map_err(explain)?
+            match spec.role.has(ChildRole::BACKING) || given.get("driver").is_some() {
+                true => image_with_name(&self.graph, &filename, given),
+                false => file_with_name(&self.graph, &filename, given),
+            }
+            .map_err(explain)?
         };
         open(&self.graph, options, inherit).await.map(Some).map_err(explain)
     }
@@ -388,8 +392,8 @@ fn refuse_beside(filename: &str, options: &Options, name: &str) -> Result<()> {
         return Ok(());
     }
     Err(BlockError::invalid(format!(
-        "option '{name}' can't be given for the backing file '{filename}' that the image's header names; \
-         options that say which file it is need 'file.filename'"
+        "option '{name}' can't be given for the file '{filename}' that the image's header names; \
+         options that say which file it is name it by 'filename', inside of 'file' for an image"
     )))
 }
 

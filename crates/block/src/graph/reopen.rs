@@ -8,10 +8,11 @@
 use super::Graph;
 use crate::GraphChange;
 use crate::blockers::Operations;
+use crate::edges::{ChildId, ChildName, ChildRole};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Slow};
-use crate::open::{self, Common};
-use crate::options::{Opt, Options};
+use crate::open::{self, Common, Reference};
+use crate::options::Options;
 use std::sync::Arc;
 
 /// The change of one node.
@@ -20,15 +21,14 @@ struct Plan {
     common: Common,
     /// The driver's own options; none where the node only follows its parent.
     own: Option<Options>,
-    /// The new backing node, if it changes.
-    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
-    backing: Option<Option<Arc<Node>>>,
+    /// The children that change, each with what comes in its place.
+    children: Vec<(ChildId, Option<Arc<Node>>)>,
 }
 
 impl Graph {
     /// Takes changed options of nodes: those every driver has here, the driver's own there. Options that are not
-    /// listed go back to their defaults. `file` is the present child's name, or its options where it was opened
-    /// together with its parent; `backing` is a node's name or null.
+    /// listed go back to their defaults. A child is named, or described by its options where it was opened together with
+    /// its parent; `backing` is a node's name or null. A child whose tables the driver has in memory stays the same.
     pub async fn reopen(&self, nodes: Vec<Options>) -> Result<()> {
         let mut change = self.change().await;
         let plans = self.reopen_inside(&mut change, nodes).await;
@@ -40,7 +40,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Returns the backing nodes that were given up.
+    /// Returns the children that were given up.
     async fn reopen_inside(
         &self,
         change: &mut GraphChange<'_>,
@@ -62,10 +62,10 @@ impl Graph {
             node.flush().await?;
         }
         let mut given_up = Vec::new();
-        for Plan { node, backing, .. } in &plans {
-            if let Some(backing) = backing {
-                given_up.extend(node.backing());
-                change.set_backing(node, backing.clone())?;
+        for Plan { node, children, .. } in &plans {
+            for (edge, child) in children {
+                given_up.extend(node.edges.get(*edge));
+                change.set_child(node, *edge, child.clone())?;
             }
         }
         // Who writes is above what is written to: users go first where they let go, and last where they want more.
@@ -77,6 +77,14 @@ impl Graph {
         for Plan { node, common, .. } in &plans {
             if node.common().direct != common.direct {
                 prepared.push(node.driver.reopen_direct(common.direct, !node.read_only()).await?);
+            }
+        }
+        for Plan { node, children, .. } in plans.iter().filter(|plan| !plan.node.read_only()) {
+            for (edge, child) in children {
+                let stores = node.edges.edge(*edge).is_some_and(|edge| !edge.role().has(ChildRole::BACKING));
+                if let Some(child) = child.as_ref().filter(|_| stores) {
+                    change.set_writable(child, true).await?;
+                }
             }
         }
         change.settle()?;
@@ -118,15 +126,20 @@ impl Graph {
                 "force-share of '{name}' can't be changed by a reopen"
             )));
         }
-        let mut below = Vec::new();
-        self.reopened_file(&node, &common, &mut options, &mut below)?;
-        let backing = self.reopened_backing(&node, &mut options)?;
+        options = options.nested();
+        let (mut below, mut children) = (Vec::new(), Vec::new());
+        for edge in node.edges.ids() {
+            let said = self.reopened_child(&node, edge, &common, &mut options, &mut below)?;
+            children.extend(said.map(|child| (edge, child)));
+        }
         // A file is writable before its user is, and read-only after it.
         let read_only = common.read_only;
-        let kept = if backing.is_none() { node.backing() } else { None };
+        let kept = node
+            .backing()
+            .filter(|_| node.edges.backing().is_some_and(|edge| children.iter().all(|(id, _)| *id != edge)));
         following(kept, &old, &common, plans);
         let options = node.driver_type.adapted(options)?;
-        let own = Plan { node, common, own: Some(options), backing };
+        let own = Plan { node, common, own: Some(options), children };
         if read_only {
             plans.push(own);
             plans.append(&mut below);
@@ -137,58 +150,99 @@ impl Graph {
         Ok(())
     }
 
-    /// What a reopen says of the file below: its name, which stays the same, or its options.
-    fn reopened_file(
+    /// What a reopen says of a child: another node or none, if that is what it is to be. Plans for one that is described
+    /// by its options, or follows its parent, are added.
+    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
+    fn reopened_child(
         &self,
         node: &Arc<Node>,
+        id: ChildId,
         common: &Common,
         options: &mut Options,
         plans: &mut Vec<Plan>,
-    ) -> Result<()> {
-        let Some(file) = node.primary() else { return Ok(()) };
-        match options.take("file") {
-            Some(Opt::Str(name)) if name == file.name() => {
-                following(Some(file), &node.common(), common, plans);
-                Ok(())
+    ) -> Result<Option<Option<Arc<Node>>>> {
+        let Some(edge) = node.edges.edge(id) else { return Ok(None) };
+        let (name, role, old) = (edge.name(), edge.role(), node.edges.get(id));
+        let backing = role.has(ChildRole::BACKING);
+        // The image itself says which files its data are in; the others must be said.
+        let may_be_silent = !backing && !role.has(ChildRole::PRIMARY);
+        match (open::take_child(options, name)?, old) {
+            (None, Some(old)) if may_be_silent => following(Some(old), &node.common(), common, plans),
+            (None, Some(_)) => {
+                return Err(BlockError::invalid(format!("{name} is missing for '{}'", node.name())));
             }
-            Some(Opt::Dict(_)) if file.monitor_owned() => Err(BlockError::invalid(format!(
-                "'file' of '{}' is the node '{}', which has options of its own: reopen it by its name",
-                node.name(),
-                file.name()
-            ))),
-            Some(Opt::Dict(mut own)) => {
-                if own.take_str("node-name")?.is_some_and(|name| name != file.name()) {
-                    return Err(BlockError::invalid("Cannot change the option 'file.node-name'"));
+            (None | Some(Reference::None), None) => {}
+            (Some(Reference::Node(given)), Some(old)) if given == old.name() => {
+                if !backing {
+                    following(Some(old), &node.common(), common, plans);
                 }
-                let common = open::take_common(&mut own, Some(common.of_file()))?;
-                self.plan_node(file, common, own, plans)
             }
-            Some(_) => Err(BlockError::unsupported("Cannot change the option 'file'")),
-            None => Err(BlockError::invalid(format!("file is missing for '{}'", node.name()))),
-        }
-    }
-
-    /// The backing node that a reopen names, if it is another one.
-    #[allow(clippy::option_option, reason = "unchanged, none, or another node are three answers")]
-    fn reopened_backing(&self, node: &Arc<Node>, options: &mut Options) -> Result<Option<Option<Arc<Node>>>> {
-        if !node.driver_type.supports_backing {
-            return Ok(None);
-        }
-        let old = node.backing();
-        let new = match options.take("backing") {
-            None if old.is_some() => {
-                return Err(BlockError::invalid(format!("backing is missing for '{}'", node.name())));
-            }
-            None | Some(Opt::Null) => None,
-            Some(Opt::Str(name)) => Some(self.need_node(&name)?),
-            Some(_) => {
+            (Some(Reference::Options(_)), _) if backing => {
                 return Err(BlockError::invalid(
                     "Option 'backing' must be a node's name or null at a reopen",
                 ));
             }
+            (Some(Reference::Options(own)), Some(old)) => {
+                self.reopen_inside_of(node, name, &old, common, own, plans)?
+            }
+            (Some(said), old) => return self.replacement(name, role, old.as_ref(), said).map(Some),
+        }
+        Ok(None)
+    }
+
+    /// Adds the plan for a child that is described by its options.
+    fn reopen_inside_of(
+        &self,
+        node: &Arc<Node>,
+        name: ChildName,
+        child: &Arc<Node>,
+        common: &Common,
+        mut own: Options,
+        plans: &mut Vec<Plan>,
+    ) -> Result<()> {
+        if child.monitor_owned() {
+            return Err(BlockError::invalid(format!(
+                "'{name}' of '{}' is the node '{}', which has options of its own: reopen it by its name",
+                node.name(),
+                child.name()
+            )));
+        }
+        if own.take_str("node-name")?.is_some_and(|given| given != child.name()) {
+            return Err(BlockError::invalid(format!("Cannot change the option '{name}.node-name'")));
+        }
+        let common = open::take_common(&mut own, Some(common.of_file()))?;
+        self.plan_node(child.clone(), common, own, plans)
+    }
+
+    /// What comes in the place of a child.
+    fn replacement(
+        &self,
+        name: ChildName,
+        role: ChildRole,
+        old: Option<&Arc<Node>>,
+        said: Reference,
+    ) -> Result<Option<Arc<Node>>> {
+        let new = match said {
+            Reference::Node(name) => Some(self.need_node(&name)?),
+            _ => None,
         };
-        let same = old.as_ref().map(|n| n.name().to_owned()) == new.as_ref().map(|n| n.name().to_owned());
-        Ok((!same).then_some(new))
+        if role.has(ChildRole::BACKING) {
+            return Ok(new);
+        }
+        if role.has(ChildRole::METADATA) {
+            return Err(BlockError::unsupported(format!("Cannot change the option '{name}'")));
+        }
+        match (&new, old) {
+            (Some(new), Some(old)) if new.length() >= old.length() => {}
+            (Some(new), _) => {
+                let text = format!("node '{}' is too short to be '{name}'", new.name());
+                return Err(BlockError::invalid(text));
+            }
+            (None, _) => {
+                return Err(BlockError::invalid(format!("A block device must be specified for \"{name}\"")));
+            }
+        }
+        Ok(new)
     }
 }
 
@@ -207,7 +261,7 @@ fn following(child: Option<Arc<Node>>, old: &Common, new: &Common, plans: &mut V
         }
         below.extend(node.edges.all().into_iter().map(|child| child.node));
         let common = Common { direct, no_flush, ..present };
-        plans.push(Plan { node, common, own: None, backing: None });
+        plans.push(Plan { node, common, own: None, children: Vec::new() });
     }
 }
 

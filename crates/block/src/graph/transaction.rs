@@ -151,26 +151,37 @@ impl GraphChange<'_> {
 
     /// Sets the backing child of `node`.
     pub fn set_backing(&mut self, node: &Arc<Node>, backing: Option<Arc<Node>>) -> Result<()> {
-        let mut topology = self.graph.0.topology.write();
-        topology.has(node)?;
-        if let Some(backing) = &backing {
-            topology.has(backing)?;
-            backing.check_operation(Operations::READ)?;
-            if reachable(backing, node) {
-                return Err(BlockError::invalid(format!(
-                    "Making '{}' a backing child of '{}' would create a cycle",
-                    backing.name(),
-                    node.name()
-                )));
-            }
-        }
         let edge = node.edges.backing().ok_or_else(|| {
             BlockError::unsupported(format!("'{}' can have no backing image", node.name()))
                 .at_node(node.name())
         })?;
+        self.set_child(node, edge, backing)
+    }
+
+    /// Sets a child of `node`.
+    pub(super) fn set_child(
+        &mut self,
+        node: &Arc<Node>,
+        edge: ChildId,
+        child: Option<Arc<Node>>,
+    ) -> Result<()> {
+        let mut topology = self.graph.0.topology.write();
+        topology.has(node)?;
+        if let Some(child) = &child {
+            topology.has(child)?;
+            child.check_operation(Operations::READ)?;
+            if reachable(child, node) {
+                let name = node.edges.edge(edge).map(|edge| edge.name().to_string()).unwrap_or_default();
+                return Err(BlockError::invalid(format!(
+                    "Making '{}' a {name} child of '{}' would create a cycle",
+                    child.name(),
+                    node.name()
+                )));
+            }
+        }
         let old = node.edges.get(edge);
-        topology.set_child(node, edge, backing.clone());
-        self.unsettled.extend([Some(node.clone()), old.clone(), backing].into_iter().flatten());
+        topology.set_child(node, edge, child.clone());
+        self.unsettled.extend([Some(node.clone()), old.clone(), child].into_iter().flatten());
         self.done.push(Step::Child(node.clone(), edge, old));
         Ok(())
     }

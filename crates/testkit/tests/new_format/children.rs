@@ -117,6 +117,84 @@ fn a_create_claims_each_of_its_files_and_gives_all_back_or_keeps_all() {
 }
 
 #[test]
+fn any_child_is_reopened_inside_or_replaced_by_name_unless_its_tables_are_in_memory() {
+    on_disk(|graph| async move {
+        let session = open(&graph, top().with_str("node-name", "top")).await.unwrap();
+        session.write(0, &[7; SIZE as usize], true).await.unwrap();
+        let kept = || {
+            let file = session.node.primary().unwrap();
+            top()
+                .with_str("node-name", "top")
+                .with("file", Opt::Str(file.name().to_owned()))
+                .with("backing", Opt::Str(session.node.backing().unwrap().name().to_owned()))
+        };
+        let extent =
+            |n: u32| session.node.edges().all().into_iter().find(|c| c.name.index == Some(n)).unwrap().node;
+        let others = [extent(0).name().to_owned(), extent(4).name().to_owned()];
+
+        // What is not said of stays, what follows its parent does so.
+        let direct = kept().with("cache", Opt::Dict(Options::new().with("no-flush", Opt::Bool(true))));
+        graph.reopen(vec![direct]).await.unwrap();
+        assert!(extent(3).common().no_flush);
+        // One of them is given options of its own.
+        let own = file(FILES[1]).with("cache", Opt::Dict(Options::new().with("no-flush", Opt::Bool(false))));
+        graph
+            .reopen(vec![kept().with("cache.no-flush", Opt::Bool(true)).with("extents.1", Opt::Dict(own))])
+            .await
+            .unwrap();
+        assert!(!extent(1).common().no_flush && extent(2).common().no_flush);
+
+        // One is replaced by a node that holds the same.
+        graph.create("raw", "/copy", extent(2).length(), Options::new()).await.unwrap();
+        let (bytes, result) = extent(2).read(0, rt::BufMut::with_len(extent(2).length() as usize)).await;
+        result.unwrap();
+        let copy = graph.add(file("/copy").with_str("node-name", "copy")).await.unwrap();
+        copy.write(0, bytes.freeze(), block::Request::GUEST).await.unwrap();
+        graph.reopen(vec![kept().with_str("extents.2", "copy")]).await.unwrap();
+        assert_eq!(
+            (extent(2).name(), extent(0).name(), extent(4).name()),
+            ("copy", &*others[0], &*others[1])
+        );
+        assert_eq!(session.read(0, SIZE).await.unwrap(), vec![7; SIZE as usize]);
+        session.write(0, &[8; SIZE as usize], true).await.unwrap();
+
+        // What can't be leaves everything as it was.
+        graph.create("raw", "/short", 512, Options::new()).await.unwrap();
+        graph.add(file("/short").with_str("node-name", "short")).await.unwrap();
+        for (wrong, words) in [
+            (kept().with_str("extents.2", "short"), "too short"),
+            (kept().with("extents.2", Opt::Null), "\"extents.2\""),
+            (kept().with_str("extents.2", "top"), "cycle"),
+            (kept().with_str("extents.2", "nobody"), "'nobody'"),
+            (kept().with_str("extents.7", "copy"), "'extents.7'"),
+            (kept().with_str("file", "copy"), "Cannot change the option 'file'"),
+        ] {
+            let error = graph.reopen(vec![wrong]).await.unwrap_err();
+            assert!(error.message().contains(words), "{error}");
+        }
+        assert_eq!(extent(2).name(), "copy");
+        assert_eq!(session.read(0, SIZE).await.unwrap(), vec![8; SIZE as usize]);
+        session.close().await.unwrap();
+        graph.close_all().await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_asked_of_storage_reaches_every_file_of_it() {
+    on_disk(|graph| async move {
+        // A file that the image names may be given further options.
+        let session = open(&graph, top().with_str("extents.1.locking", "off")).await.unwrap();
+        session.write(0, &[7; SIZE as usize], true).await.unwrap();
+        let node = &session.node;
+        let parts = node.edges().all().into_iter().filter(|child| child.name.name != "backing");
+        let sum: Option<u64> = parts.map(|child| child.node.allocated_size()).sum();
+        assert_eq!(node.allocated_size(), sum);
+        assert!(sum > node.primary().unwrap().allocated_size());
+        session.close().await.unwrap();
+    });
+}
+
+#[test]
 fn permissions_and_access_reach_every_child_and_close_gives_them_back() {
     on_disk(|graph| async move {
         let mut options = top();
