@@ -1,4 +1,4 @@
-//! Dirty bitmaps: which chunks of a node were written since they were last looked at.
+//! Dirty bitmaps: which chunks of a node were written since their bits were last cleared.
 //!
 //! Bits are set after the child's write and before its acknowledgement, also when it failed. One bit a chunk of
 //! `granularity` bytes, atomics only, so that the inline path marks without a lock.
@@ -20,7 +20,7 @@ impl DirtyBitmap {
         Self { granularity, length, words, count: AtomicU64::new(0) }
     }
 
-    /// Bytes a bit stands for.
+    /// Bytes per bit.
     pub fn granularity(&self) -> u64 {
         self.granularity
     }
@@ -33,7 +33,7 @@ impl DirtyBitmap {
         }
         for chunk in offset / self.granularity..=(end - 1) / self.granularity {
             let bit = 1 << (chunk % 64);
-            // No look before the change: a plain load could still see the bit of a copier that has cleared it and
+            // The bit is set without testing it first: a plain load could still see the bit that a copy job has cleared, which has
             // read the old data already.
             if let Some(word) = self.words.get((chunk / 64) as usize)
                 && word.fetch_or(bit, AcqRel) & bit == 0
@@ -57,8 +57,8 @@ impl DirtyBitmap {
         None
     }
 
-    /// Cleans the dirty chunks that follow each other from byte `from` on, as far as byte `limit` at most; tells
-    /// where the run ends. Both are multiples of the granularity, or beyond the end.
+    /// Clears the run of dirty chunks that begins at byte `from`, up to byte `limit` at most; returns
+    /// where it ends. Both are multiples of the granularity, or beyond the end.
     pub fn take_run(&self, from: u64, limit: u64) -> u64 {
         let mut at = from;
         while at < limit.min(self.length) && self.take(at / self.granularity) {

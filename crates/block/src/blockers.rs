@@ -1,16 +1,16 @@
-//! Blockers: what may not be done to a node while somebody works on it.
+//! Blockers: which operations on a node are refused while something, as a job, works on it.
 //!
 //! Permissions ([`crate::Perms`]) say what users of a node do with its *data*, and follow the edges. Blockers say which
 //! operations on the *node itself* are refused meanwhile, and by whom: a job holds one for each node it works on, for as long
-//! as it works. Whoever begins an operation asks [`Node::check_operation`]; the error names the node and the holder.
+//! as it works. Code that begins an operation asks [`Node::check_operation`]; the error names the node and the holder.
 //!
 //! Neither says which users move when a node is replaced by another: that is a property of each entry
 //! ([`crate::BackendRequest::pinned`]).
 //!
 //! Laws:
-//! - a blocker holds until it is dropped; several on one node don't know of each other;
-//! - a blocker stops operations that begin after it was made. Its holder looks afterwards for what began before; with the
-//!   graph's turn held, that can only be nodes that were opened meanwhile.
+//! - a blocker holds until it is dropped; those of one node are independent of each other;
+//! - a blocker stops operations that begin after it was made. Its holder checks afterwards for what began before; during a
+//!   change of the graph that can only be nodes that were opened meanwhile.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
 use parking_lot::Mutex;
@@ -43,50 +43,50 @@ impl Operations {
     }
 }
 
-/// One holder's claim on a node.
-struct Claim {
+/// What one holder blocks.
+struct Block {
     operations: Operations,
     holder: String,
 }
 
-/// The claims on a node.
+/// What is blocked on a node.
 #[derive(Default)]
-pub(crate) struct Blockers(Mutex<Vec<Arc<Claim>>>);
+pub(crate) struct Blockers(Mutex<Vec<Arc<Block>>>);
 
 /// Keeps operations on a node from beginning until it is dropped.
 #[must_use = "the operations are blocked until it is dropped"]
 pub struct Blocker {
     node: Arc<Node>,
-    claim: Arc<Claim>,
+    block: Arc<Block>,
 }
 
 impl Drop for Blocker {
     fn drop(&mut self) {
-        self.node.blockers.0.lock().retain(|claim| !Arc::ptr_eq(claim, &self.claim));
+        self.node.blockers.0.lock().retain(|block| !Arc::ptr_eq(block, &self.block));
     }
 }
 
 impl Node {
     /// Blocks `operations`. `holder` says who blocks them, as the end of a sentence that begins "Node 'x' is busy:".
     pub fn block(self: &Arc<Self>, operations: Operations, holder: impl Into<String>) -> Blocker {
-        let claim = Arc::new(Claim { operations, holder: holder.into() });
-        self.blockers.0.lock().push(claim.clone());
-        Blocker { node: self.clone(), claim }
+        let block = Arc::new(Block { operations, holder: holder.into() });
+        self.blockers.0.lock().push(block.clone());
+        Blocker { node: self.clone(), block }
     }
 
-    /// Refuses an operation that somebody blocks.
+    /// Refuses an operation that is blocked.
     pub fn check_operation(&self, operation: Operations) -> Result<()> {
-        match self.blockers.0.lock().iter().find(|claim| claim.operations.meets(operation)) {
+        match self.blockers.0.lock().iter().find(|block| block.operations.meets(operation)) {
             None => Ok(()),
-            Some(claim) => {
-                let text = format!("Node '{}' is busy: {}", self.name, claim.holder);
+            Some(block) => {
+                let text = format!("Node '{}' is busy: {}", self.name, block.holder);
                 Err(BlockError::new(ErrorKind::Busy, text))
             }
         }
     }
 
-    /// Who blocks operations on the node, in the order they came.
+    /// The holders that block operations on the node, oldest first.
     pub fn blocked_by(&self) -> Vec<String> {
-        self.blockers.0.lock().iter().map(|claim| claim.holder.clone()).collect()
+        self.blockers.0.lock().iter().map(|block| block.holder.clone()).collect()
     }
 }

@@ -1,17 +1,17 @@
 //! Creating images: a place for them is claimed first, then they are made in it.
 //!
 //! ```text
-//! claim: the file is there, others are kept away ─▶ format: options judged ─▶ emptied ─▶ written ─▶ claim given back
-//!                                                            └ refused: what the claim made goes again
+//! claim: the file exists and is locked ─▶ format: options checked ─▶ emptied ─▶ written ─▶ claim released
+//!                                                    └ refused: a file that the claim made is removed
 //! ```
 //!
 //! An image may consist of several files: its driver claims places for the further ones ([`Places::further`]) under the
 //! same laws.
 //!
 //! Laws:
-//! - what is there is changed only when all that can be refused was judged;
+//! - an existing file is changed only after everything that can be refused was checked;
 //! - a failed create removes the files that it made itself, and no others;
-//! - from the claim to the end nobody else can make an image in the same place, or open what is there for writing.
+//! - from the claim to the end the file is locked: no other process can make an image in it, or open it for writing.
 mod creator;
 mod measure;
 mod option;
@@ -34,7 +34,7 @@ use crate::registry::{DriverKind, DriverType};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What whoever makes an image needs of its place, and leaves to others.
+/// The permissions of the code that makes an image, on its file.
 pub const MAKER: Perms =
     Perms { need: Share::WRITE.and(Share::RESIZE), share: Share::READ.and(Share::WRITE_UNCHANGED) };
 
@@ -44,7 +44,7 @@ pub struct Places {
     filename: String,
     /// The name of the image below, as it is stored.
     backing: Option<String>,
-    /// What is asked of each file.
+    /// What the create asks of each file.
     options: Options,
     taken: Vec<Place>,
 }
@@ -53,7 +53,7 @@ pub struct Places {
 struct Place {
     claim: Option<Box<dyn Claim>>,
     file: Option<Arc<Node>>,
-    /// Keeps others away from what can't be claimed by its name.
+    /// Locks a place that can't be claimed by its name.
     entry: Option<Arc<Backend>>,
 }
 
@@ -88,7 +88,7 @@ impl Places {
         Ok(file)
     }
 
-    /// Refuses to make an image in a file that is in use here, or that the image is to stand on.
+    /// Refuses to make an image in a file that a node uses, or that is to be its backing file.
     async fn check(&self, filename: &str, file: &Arc<Node>) -> Result<()> {
         let Some(place) = file.driver().identity() else { return Ok(()) };
         if let Some(backing) = &self.backing {
@@ -107,7 +107,7 @@ impl Places {
         Ok(())
     }
 
-    /// Closes all files, the image's own last, and keeps what was made, its names durable; or, after a failure, nothing.
+    /// Closes all files, the image's own last. Makes the names of new files durable; after a failure it removes them.
     async fn end(mut self, made: Result<()>) -> Result<()> {
         let mut result = made;
         for place in self.taken.iter_mut().rev() {
@@ -127,7 +127,7 @@ impl Places {
         for claim in claims {
             match &result {
                 Ok(()) => claim.keep(),
-                // Half an image is no image: nobody shall take it for one.
+                // A half-made image must not be taken for an image.
                 Err(cause) => {
                     if let Err(left) = claim.undo().await {
                         tracing::warn!(%cause, error = %left, "a half-made image could not be removed");
@@ -162,10 +162,10 @@ impl Graph {
         places.end(made).await
     }
 
-    /// An entry for whoever makes an image in a node; the node goes with it.
+    /// An entry for the code that makes an image in a node; the node is closed with it.
     async fn enter_to_make(&self, file: &Arc<Node>) -> Result<Arc<Backend>> {
         let request = BackendRequest {
-            label: "the making of an image".to_owned(),
+            label: "the creation of an image".to_owned(),
             node: file.clone(),
             perms: MAKER,
             pinned: true,

@@ -26,7 +26,7 @@ impl ChildRole {
     pub const BACKING: Self = Self(4);
     /// Shows the same content as the parent, which is a filter.
     pub const FILTERED: Self = Self(8);
-    /// Names the parent: whoever asks for the parent's file name or space is told the child's.
+    /// Names the parent: its file name and allocated size are this child's.
     pub const PRIMARY: Self = Self(16);
     /// The one file of an image.
     pub const FILE: Self = Self::DATA.and(Self::METADATA).and(Self::PRIMARY);
@@ -148,7 +148,7 @@ impl Edges {
         self.list.iter().find(|(_, edge)| edge.name == name).map(|(at, _)| ChildId(at))
     }
 
-    /// The edge to what shows through, if the parent can have such a child.
+    /// The edge to the backing child, if the parent can have one.
     pub fn backing(&self) -> Option<ChildId> {
         self.backing.get().copied()
     }
@@ -204,14 +204,14 @@ impl Edges {
         self.list.iter().filter_map(child).collect()
     }
 
-    /// Lets go of all children.
+    /// Removes all children.
     pub(crate) fn take_all(&self) -> Vec<Arc<Node>> {
         self.list.iter().filter_map(|(_, edge)| edge.node.swap(None)).collect()
     }
 }
 
 impl Drop for Edges {
-    /// Lets go of what is below one by one: a chain may be longer than the stack is deep.
+    /// Drops the nodes below one by one: a chain may be longer than the stack is deep.
     fn drop(&mut self) {
         let mut below = self.take_all();
         while let Some(node) = below.pop() {

@@ -36,7 +36,7 @@ pub struct Gate {
     grace: futures_util::lock::Mutex<()>,
 }
 
-/// An admitted request's token: its count is given back when it is dropped.
+/// An admitted request's token: dropping it decrements the count.
 #[must_use]
 pub struct Entered<'a> {
     gate: &'a Gate,
@@ -50,7 +50,7 @@ impl Gate {
         Self::default()
     }
 
-    /// Admits a request at once, or tells that the gate is closed.
+    /// Admits a request without waiting, or says that the gate is closed.
     #[inline]
     pub fn try_enter(&self) -> Option<Entered<'_>> {
         let slot = slot();
@@ -58,7 +58,7 @@ impl Gate {
         self.slots[slot].count[parity].fetch_add(1, Relaxed);
         fence(SeqCst);
         let entered = Entered { gate: self, slot, parity };
-        // A closed gate gives the count back through the token's drop.
+        // If the gate is closed, dropping the token decrements the count.
         (self.closed.load(Relaxed) == 0).then_some(entered)
     }
 
@@ -84,14 +84,14 @@ impl Gate {
         fence(SeqCst);
     }
 
-    /// Takes one [`Gate::close`] back.
+    /// Undoes one [`Gate::close`].
     pub fn open(&self) {
         if self.closed.fetch_sub(1, SeqCst) == 1 {
             notify_all(&self.opened);
         }
     }
 
-    /// Closes the gate for good: who waits there, and who comes later, is turned away and need not wait for ever.
+    /// Closes the gate for good: requests that wait there, and later ones, are refused instead of waiting for ever.
     pub fn retire(&self) {
         self.close();
         self.retired.store(true, SeqCst);
@@ -107,7 +107,7 @@ impl Gate {
         self.slots.iter().map(|s| s.count[parity & 1].load(SeqCst)).sum()
     }
 
-    /// Waits until no request is inside. Meaningful on a closed gate.
+    /// Waits until no request is inside. Useful on a closed gate only.
     pub async fn drained(&self) {
         self.wait_until(|| self.inside() == 0).await;
     }
@@ -175,7 +175,7 @@ impl Closed {
         }
     }
 
-    /// Closes a new gate, that nobody has entered, until the others open.
+    /// Closes a new gate, through which no request has gone yet, until the others open.
     pub(crate) fn join(&mut self, gate: &Arc<Gate>) {
         gate.close();
         self.0.push(gate.clone());

@@ -79,16 +79,15 @@ impl Graph {
         }))
     }
 
-    /// Has `heard` told of every node that takes no more writes, and why: once a node, from inside of a request. Only
-    /// the first one asked for is told.
+    /// Calls `heard` for every node that takes no more writes, with the cause: once per node, inside a request. Only the first
+    /// listener counts.
     pub fn on_poison(&self, heard: impl Fn(&Node, &BlockError) + Send + Sync + 'static) {
         if self.0.alarm.set(Box::new(heard)).is_err() {
-            tracing::warn!("somebody hears of poisoned nodes already");
+            tracing::warn!("there is a listener for poisoned nodes already");
         }
     }
 
-    /// Has `heard` told of what a person should know of an image although nothing fails. Only the first one asked for is
-    /// told.
+    /// Calls `heard` for what a person should know of an image although nothing fails. Only the first listener counts.
     pub fn on_notice(&self, heard: impl Fn(Notice<'_>) + Send + Sync + 'static) {
         self.0.notices.listen(Box::new(heard));
     }
@@ -149,7 +148,7 @@ impl Graph {
         }
     }
 
-    /// Who uses the node.
+    /// Labels of the node's users.
     pub fn users(&self, node: &Arc<Node>) -> Vec<String> {
         self.0.topology.read().users(node).into_iter().map(|(label, _)| label).collect()
     }
@@ -161,7 +160,7 @@ impl Graph {
 
     // ---- opening and closing ----
 
-    /// Opens a node from options. It is unattached and belongs to nobody yet.
+    /// Opens a node from options. It has no users and no owner yet.
     pub async fn open(&self, options: Options, policy: Policy) -> Result<Arc<Node>> {
         open::open(self, options, Inherit::top(policy, None)).await
     }
@@ -294,7 +293,7 @@ impl Graph {
         Ok(node)
     }
 
-    /// Gives up the children of a node that was not born.
+    /// Releases the children of a node whose open failed.
     pub(crate) async fn abandon(&self, edges: &Edges) {
         for child in edges.take_all() {
             self.dispose(&child).await;
@@ -308,7 +307,7 @@ impl Graph {
         }
     }
 
-    /// Closes a node that nobody owns or uses, and what only it used. Others stay as they are.
+    /// Closes a node without owner and users, and then nodes below that only it used.
     pub async fn release(&self, node: &Arc<Node>) -> Result<()> {
         let mut result = Ok(());
         let mut idle = vec![node.clone()];
@@ -320,20 +319,20 @@ impl Graph {
                 }
                 topology.remove(&node);
             }
-            // What was acknowledged outlives the close, whether or not anybody flushed.
+            // What was acknowledged is durable after the close, also without an explicit flush.
             let flushed = if node.poisoned() { Ok(()) } else { node.flush().await };
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
             result = result.and(flushed).and(closed);
             let left = node.edges.take_all();
-            // Those that stay give back what only this node needed of them.
+            // Children that stay in use lose the permissions that only this node needed.
             self.0.topology.write().settle_left(&left);
             idle.extend(left);
         }
         result
     }
 
-    /// Deletes a node of the monitor's that nobody uses.
+    /// Deletes a node that the monitor owns and that has no users.
     pub async fn remove(&self, name: &str) -> Result<()> {
         let _turn = self.change().await;
         let node = self.node(name).ok_or_else(|| {
@@ -346,8 +345,8 @@ impl Graph {
         if let Some(user) = self.users(&node).first() {
             return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use by {user}")));
         }
-        // What can be lost is told while the node is still there, and once: storage that broke keeps no node for ever. What
-        // fails in its closing is no failure to delete it.
+        // A flush that fails is reported while the node still exists, and only once: broken storage must not keep the node for
+        // ever. Errors while it is closed are not failures of the deletion.
         if !node.storage().iter().any(|node| node.poisoned()) {
             node.flush().await?;
         }
@@ -358,7 +357,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Closes everything, top-down: what is not in use by an entry. Errors are told, the first is returned.
+    /// Closes all nodes that no entry uses, top-down. Returns the first error.
     pub async fn close_all(&self) -> Result<()> {
         let mut result = Ok(());
         loop {

@@ -1,4 +1,4 @@
-//! What an image is, whatever it is called: by this loops are found, and files that are in use already.
+//! The identity of an image's storage, independent of its name: it shows loops, and files that are in use already.
 use crate::edges::{Child, ChildRole};
 use crate::node::Node;
 use crate::options::Options;
@@ -19,9 +19,9 @@ pub enum Identity {
         /// The device's own number.
         number: u64,
     },
-    /// What a server has, by its address and the name there.
+    /// An export of a server, by its address and the name there.
     Served(String),
-    /// A part of another one, by the options that say which.
+    /// A part of another storage, by the options that say which part.
     Part(Box<Identity>, Options),
 }
 
@@ -51,8 +51,8 @@ impl Node {
         }
     }
 
-    /// What the node shows, where the protocol at its bottom can tell. Formats whose content is another one than that of
-    /// their file have none.
+    /// The storage that the node shows, if the protocol at its bottom knows. A format whose content differs from its file's
+    /// has none.
     pub fn identity(self: &Arc<Self>) -> Option<Identity> {
         let (mut node, mut windows) = (self.clone(), Vec::new());
         while node.facts().transparent {
@@ -68,7 +68,7 @@ impl Node {
     }
 }
 
-/// Whether two nodes have the same storage and read it in the same way; what backs them is not looked at.
+/// Whether two nodes have the same storage and read it in the same way; backing images are not compared.
 fn same_layer(one: &Arc<Node>, other: &Arc<Node>) -> bool {
     let (a, b) = (one.driver(), other.driver());
     if one.driver_name() != other.driver_name() || a.naming_options() != b.naming_options() {

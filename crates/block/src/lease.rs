@@ -1,4 +1,4 @@
-//! Leases on byte ranges: exclusive or shared, first come first served where they overlap.
+//! Leases on byte ranges: exclusive or shared, in order of arrival where they overlap.
 //!
 //! A format leases guest clusters while it changes their mapping; the core leases aligned ranges around padded
 //! writes. Waiters are woken in the order they came, so none starves. The number of holders is bounded by the number
@@ -35,7 +35,7 @@ impl Range {
     }
 }
 
-/// A held range; given back when dropped.
+/// A held range; released when dropped.
 #[must_use]
 pub struct Lease {
     owner: Arc<Leases>,
@@ -60,7 +60,7 @@ impl Leases {
         lease
     }
 
-    /// Leases `start..end` if nobody is in the way.
+    /// Leases `start..end` if no holder or waiter conflicts.
     pub fn try_lease(self: &Arc<Self>, start: u64, end: u64, exclusive: bool) -> Option<Lease> {
         let mut state = self.state.lock();
         let range = Range { id: state.next_id, start, end, exclusive };
@@ -110,7 +110,7 @@ impl State {
             if let Some((range, grant)) = self.waiting.remove(at) {
                 self.held.push(range);
                 if grant.send(()).is_err() {
-                    // Its future was dropped while it waited; the lease's own drop gives the range back.
+                    // Its future was dropped while it waited; dropping the lease releases the range.
                     continue;
                 }
             }

@@ -1,7 +1,7 @@
-//! The name under which an image can be opened again to show what it shows now.
+//! The name by which an image can be opened again with the same content.
 //!
-//! A file's name is not enough where a node was opened with another backing image than its header names: whoever stores
-//! the name alone would see other content after a restart. Such a node is named by a `json:` text.
+//! A file's name is not enough where a node was opened with another backing image than its header names: opened by
+//! that name alone it would show other content. Such a node is named by a `json:` text.
 use crate::node::Node;
 use crate::open::resolve_filename;
 use crate::options::{Opt, Options};
@@ -12,13 +12,13 @@ use std::sync::Arc;
 /// Images below one another that a name describes; one header holds fewer than that.
 const MAX_DESCRIBED: usize = 16;
 
-/// The nodes that are, with all images below them, those that the headers name.
+/// The nodes that, with all images below them, are those that the headers name.
 type Named = HashSet<*const Node>;
 
 impl Node {
     /// A name that leads to what the node shows now: [`Node::filename`] where that is enough.
     pub fn exact_filename(self: &Arc<Self>) -> String {
-        // From the lowest up, each looked at once: a chain may be long.
+        // From the lowest up, each once: a chain may be long.
         let layers: Vec<_> = std::iter::successors(Some(self.clone()), |node| node.below()).collect();
         let mut named = Named::new();
         for node in layers.iter().rev() {
@@ -36,7 +36,7 @@ impl Node {
         format!("json:{}", self.described(named, MAX_DESCRIBED).to_json())
     }
 
-    /// The next image on the way down. What shows its file as it is shows what that is.
+    /// The next image below. A node that shows its file unchanged counts as the file.
     fn below(&self) -> Option<Arc<Node>> {
         match self.driver_type.supports_backing {
             true => self.backing(),
@@ -56,7 +56,7 @@ impl Node {
         true
     }
 
-    /// Whether the node and all images below it are those that the headers name; which of those below are is known.
+    /// Whether the node and all images below it are those that the headers name; `named` has those below that are.
     fn is_as_named(&self, named: &Named) -> bool {
         if !self.is_of_plain_file() {
             return false;
@@ -97,7 +97,7 @@ impl Node {
             };
         }
         let mut options = Options::new();
-        // What its own header says needs no words here.
+        // A backing image that the header names is not repeated.
         if self.driver_type.supports_backing && !named.contains(&Arc::as_ptr(self)) {
             let below = self.backing().filter(|_| left > 0);
             let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(named, left - 1)));
@@ -114,7 +114,7 @@ impl Node {
     }
 }
 
-/// A path from the root; a name with a protocol as it is.
+/// An absolute path; a name with a protocol unchanged.
 fn absolute(name: &str) -> String {
     match name.starts_with("json:") || name.contains("://") {
         true => name.to_owned(),

@@ -1,4 +1,4 @@
-//! What a person should know of an image although nothing fails: told to whoever hears notices of the graph.
+//! Notices: what a person should know of an image although nothing fails, passed to the graph's listener.
 use crate::driver::CheckReport;
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ pub enum Notice<'a> {
     Repaired {
         /// Its file's name.
         image: &'a str,
-        /// What was found and mended.
+        /// What was found and repaired.
         report: &'a CheckReport,
     },
 }
@@ -23,7 +23,7 @@ type Listener = Box<dyn Fn(Notice<'_>) + Send + Sync>;
 pub struct Notices(Arc<OnceLock<Listener>>);
 
 impl Notices {
-    /// Tells a notice. It is logged where nobody hears.
+    /// Passes a notice to the listener; without one it is logged.
     pub fn tell(&self, notice: Notice<'_>) {
         match self.0.get() {
             Some(heard) => heard(notice),
@@ -39,10 +39,10 @@ impl Notices {
         self.tell(Notice::Warning(text));
     }
 
-    /// Has `heard` told from now on; only the first one asked for is told.
+    /// Sets the listener; only the first one counts.
     pub(crate) fn listen(&self, heard: Listener) {
         if self.0.set(heard).is_err() {
-            tracing::warn!("somebody hears of notices already");
+            tracing::warn!("there is a listener for notices already");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Objects that users make (`object-add`): secrets, throttle groups, iothreads. Drivers, filters and exports refer to them
-//! by id, and whoever holds one keeps it from being deleted.
+//! by id, and an object in use can't be deleted.
 use crate::error::{BlockError, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::any::Any;
@@ -51,7 +51,7 @@ impl Objects {
         Err(BlockError::invalid("Parameter 'id' expects an identifier"))
     }
 
-    /// Takes hold of an object: it can't be deleted as long as what is returned is kept.
+    /// Holds an object: it can't be deleted as long as what is returned is kept.
     pub fn hold<T: Object>(&self, id: &str) -> Result<Arc<T>> {
         let entries = self.0.lock();
         let entry = entries
@@ -63,13 +63,13 @@ impl Objects {
         })
     }
 
-    /// Deletes an object that nobody holds.
+    /// Deletes an object that is not in use.
     pub fn remove(&self, id: &str) -> Result<()> {
         let mut entries = self.0.lock();
         let at = entries.iter().position(|entry| entry.id == id);
         let at =
             at.ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("object '{id}' not found")))?;
-        // Whoever takes hold needs the lock, or holds it already.
+        // A new holder needs the lock; the others are counted.
         if entries.get(at).is_some_and(|entry| Arc::strong_count(&entry.object) > 1) {
             let text = format!("object '{id}' is in use, can not be deleted");
             return Err(BlockError::new(ErrorKind::Busy, text));
@@ -104,7 +104,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A worker by a name of its user's. The workers are shared out by load; the name is accepted where one is asked for.
+/// A worker by a name that a user gave it. Connections are distributed by load; the name is accepted where one is asked
+/// for.
 pub struct Iothread;
 
 impl Object for Iothread {
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_found_by_id_and_kind_and_stays_as_long_as_somebody_holds_it() {
+    fn an_object_is_found_by_id_and_kind_and_stays_as_long_as_it_is_held() {
         let objects = Objects::default();
         objects.add("s", Secret::new(b"key".to_vec())).unwrap();
         assert!(objects.add("s", Iothread).unwrap_err().message().contains("duplicate"));

@@ -1,10 +1,10 @@
-//! What is admitted at a gate, and who holds a range: the plain cases. How threads interleave is in `loom.rs`.
+//! Gates and leases in simple cases; interleavings of threads are in `loom.rs`.
 
 use block::{Gate, Leases};
 use futures_util::FutureExt;
 
 #[test]
-fn a_closed_gate_admits_nobody_and_counts_nobody() {
+fn a_closed_gate_admits_and_counts_no_request() {
     let gate = Gate::new();
     let inside = gate.try_enter().unwrap();
     gate.close();
@@ -43,7 +43,7 @@ fn shared_leases_overlap_and_keep_an_exclusive_one_out() {
 }
 
 #[test]
-fn a_waiter_that_gives_up_blocks_nobody() {
+fn a_waiter_that_gives_up_blocks_no_other() {
     let leases = Leases::new();
     let a = leases.try_lease(0, 10, true).unwrap();
     let b = {

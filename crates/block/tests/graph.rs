@@ -358,7 +358,7 @@ fn names_are_unique_and_well_formed_and_a_failed_open_leaves_nothing() {
 }
 
 #[test]
-fn a_node_goes_with_its_last_user_unless_the_monitor_owns_it() {
+fn a_node_is_closed_with_its_last_user_unless_the_monitor_owns_it() {
     rt::block_on_control(async {
         let graph = graph();
         let nested = Options::new().with_str("driver", "mem");
@@ -417,7 +417,7 @@ fn a_node_over_storage_that_broke_can_be_deleted() {
         graph.add(memory("d").with("fail-flush", Opt::Bool(true))).await.unwrap();
         graph.add(overlay("o", "d")).await.unwrap();
         let e = graph.remove("o").await.unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::Io, "what can be lost is told once");
+        assert_eq!(e.kind(), ErrorKind::Io, "the lost data are reported once");
         graph.remove("o").await.unwrap();
         graph.remove("d").await.unwrap();
         assert!(graph.nodes().is_empty());
@@ -514,7 +514,7 @@ fn a_change_whose_last_step_fails_leaves_everything_as_it_was() {
                 perms: Perms { need: Share::WRITE, share: Share::ALL },
                 pinned: false,
             };
-            assert!(change.attach(strict).is_err(), "nobody may write there");
+            assert!(change.attach(strict).is_err(), "no other may write there");
             assert!(change.end(last_step()).await.is_err());
             assert_eq!(state(), before);
             disk.write(0, Buf::from_slice(&[1; 512]), Request::GUEST).await.unwrap();
@@ -538,7 +538,7 @@ fn a_read_that_comes_in_parts_is_counted_once_with_all_its_bytes() {
 }
 
 #[test]
-fn zeroes_are_looked_for_in_what_guests_write_and_nowhere_below() {
+fn detect_zeroes_looks_at_what_guests_write_and_not_at_the_nodes_below() {
     rt::block_on_control(async {
         let graph = graph();
         let file = Opt::Dict(Options::new().with_str("driver", "mem"));
@@ -593,7 +593,7 @@ fn a_chain_is_opened_and_closed_with_a_few_looks_at_each_layer() {
 }
 
 #[test]
-fn what_a_driver_is_told_is_always_what_all_users_above_it_need_together() {
+fn a_driver_is_always_given_the_combined_permissions_of_all_users_above_it() {
     rt::block_on_control(async {
         let graph = graph();
         graph.add(memory("n0").with("tells", Opt::Bool(true))).await.unwrap();
@@ -689,7 +689,7 @@ fn on_a_small_stack(work: impl Future<Output = ()> + Send + 'static) {
 }
 
 #[test]
-fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is_refused_in_time() {
+fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is_refused_soon() {
     on_a_small_stack(async {
         let graph = graph();
         let small = |name: &str| memory(name).with("size", Opt::Uint(4096));
@@ -712,7 +712,7 @@ fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is
         assert_eq!(disk.status(0, 512).await.unwrap().depth, 1024);
         graph.set_writable(&disk.node(), false).await.unwrap_err();
         graph.detach(&disk).await.unwrap();
-        // The last handle lets go of all nodes at once.
+        // Dropping the last handle drops all nodes at once.
         drop(disk);
         drop(graph);
     });

@@ -27,7 +27,7 @@ mod parts {
         static SLOT: std::cell::Cell<usize> = std::cell::Cell::new(0);
     }
 
-    /// The counter of whoever asks.
+    /// The counter of the calling thread.
     pub fn slot() -> usize {
         SLOT.with(|slot| slot.get())
     }
@@ -46,7 +46,7 @@ mod parts {
         }
     }
 
-    /// An event: who listens hears the next notification.
+    /// An event: a listener gets the next notification.
     #[derive(Default)]
     pub struct Event(Mutex<Vec<Arc<Mutex<Heard>>>>);
 
@@ -147,7 +147,7 @@ macro_rules! gate_models {
                     });
                     let closed = block_on(Closed::all(vec![gate.clone()]));
                     let seen = done.load(Relaxed);
-                    // The gate is still closed: whoever was admitted was so before the change.
+                    // The gate is still closed: an admitted request came before the change.
                     let admitted = request.join().unwrap_or(false);
                     assert!(!admitted || seen == 1, "the change overlaps a request");
                     drop(closed);
@@ -170,8 +170,8 @@ macro_rules! gate_models {
                 });
             }
 
-            /// Who waits at a gate that is closed for good is turned away, whichever comes first.
-            pub fn nobody_waits_at_a_gate_that_is_closed_for_good() {
+            /// A request that waits at a gate is refused when it is closed for good, whichever comes first.
+            pub fn no_request_waits_at_a_gate_that_is_closed_for_good() {
                 explore(|| {
                     let gate = Arc::new(Gate::new());
                     let theirs = gate.clone();
@@ -238,9 +238,9 @@ fn a_gate_that_joins_a_change_opens_with_it() {
 }
 
 #[test]
-fn nobody_waits_at_a_gate_that_is_closed_for_good() {
-    models::fenced::nobody_waits_at_a_gate_that_is_closed_for_good();
-    models::unfenced::nobody_waits_at_a_gate_that_is_closed_for_good();
+fn no_request_waits_at_a_gate_that_is_closed_for_good() {
+    models::fenced::no_request_waits_at_a_gate_that_is_closed_for_good();
+    models::unfenced::no_request_waits_at_a_gate_that_is_closed_for_good();
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn without_the_fences_loom_finds_a_change_that_does_not_see_a_request() {
 }
 
 #[test]
-fn exclusive_leases_exclude_and_a_waiter_that_gives_up_leaves_no_trace() {
+fn exclusive_leases_exclude_and_a_waiter_that_gives_up_leaves_nothing_behind() {
     use fenced::lease::Leases;
     explore(|| {
         let (leases, range) = (Leases::new(), Arc::new(RwLock::new(0u64)));

@@ -14,7 +14,7 @@ impl Graph {
     /// Puts `overlay` over `node`: all users of `node` move to `overlay`, whose backing node it becomes. With the
     /// gates closed, `node` is flushed, and turned read-only.
     pub async fn insert_overlay(&self, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
-        // A first, long flush while requests still run; only the short rest waits for the gates.
+        // A first, long flush while requests still run, so that the one with the gates closed is short.
         node.flush().await?;
         let mut change = self.change().await;
         let inserted = self.insert(&mut change, node, overlay).await;
@@ -55,8 +55,8 @@ impl Graph {
         change.replace(node, overlay)?;
         change.set_backing(overlay, Some(node.clone()))?;
         change.settle()?;
-        // The overlay is in force: whoever writes, writes there. That the node below could not be turned read-only
-        // must not be told as a failure of the change, or the overlay would be thrown away with what it takes.
+        // The overlay is in place and takes the writes. If the node below can't be made read-only, the change must not fail, or
+        // the overlay would be thrown away together with data written to it.
         if let Err(e) = change.set_writable(node, false).await {
             tracing::warn!(node = node.name(), error = %e, "the node below a new overlay stays writable");
         }
@@ -77,9 +77,9 @@ impl Graph {
         change.end(entry).await
     }
 
-    /// Detaches an entry: waits for its requests, then closes what only it used. Requests that come too late fail.
+    /// Detaches an entry: waits for its requests, then closes what only it used. Later requests fail.
     pub async fn detach(&self, entry: &Arc<Backend>) -> Result<()> {
-        // Before the turn: a request that never ends must not keep everybody else from changing anything.
+        // Before the change begins: a request that never ends must not block all other changes.
         entry.gate.retire();
         let draining = Draining::begin(below(&[entry.node()]));
         entry.gate.drained().await;
@@ -109,7 +109,7 @@ impl Graph {
             if node.read_only() {
                 return Err(BlockError::new(ErrorKind::ReadOnly, "Image is read-only"));
             }
-            // Whoever relies on the size is in the way.
+            // Users that don't share resizing are in the way.
             let need = Share::READ.and(Share::WRITE).and(Share::RESIZE);
             let perms = Perms { need, share: Share::ALL };
             let request =

@@ -1,4 +1,4 @@
-//! How deep a graph may become: bounds far below what a stack carries.
+//! How deep a graph may become: bounds far below the depth at which the stack would overflow.
 //!
 //! A request goes down a chain of backing images in a loop, and into the file of a format by a call. So a chain may be
 //! long, and files in files few.

@@ -33,7 +33,7 @@ impl Graph {
         let mut change = self.change().await;
         let plans = self.reopen_inside(&mut change, nodes).await;
         let plans = change.end(plans).await?;
-        // What only these nodes used goes with it. They are changed: that a close failed is no failure of that.
+        // Nodes below that only these used are closed. The reopen has succeeded by now, so a failed close is only logged.
         for old in plans {
             self.dispose(&old).await;
         }

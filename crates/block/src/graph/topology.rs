@@ -16,13 +16,13 @@ pub(super) struct Topology {
     records: HashMap<Key, Record>,
 }
 
-/// What is known of a node of the topology, so that a change costs what it changes, not what there is: a chain of a
-/// thousand images is opened layer by layer.
+/// What is known of a node of the topology, so that the cost of a change depends on what it changes and not on the size of
+/// the graph: a chain of a thousand images is opened layer by layer.
 #[derive(Default)]
 struct Record {
     /// Nodes that have it as a child.
     parents: Vec<Parent>,
-    /// What its users were found to need together when it, and all below it, was last settled.
+    /// The combined permissions of its users when it, and all below it, was last settled.
     settled: Option<Perms>,
     depth: Depth,
 }
@@ -56,7 +56,7 @@ impl Topology {
         Err(BlockError::new(ErrorKind::NotFound, format!("Node '{}' was deleted meanwhile", node.name())))
     }
 
-    /// Takes in a node that was just opened over children that are here.
+    /// Adds a node that was just opened, whose children are in the topology.
     pub(super) fn add(&mut self, node: &Arc<Node>) -> Result<()> {
         let children = node.edges.all();
         self.nodes.push(node.clone());
@@ -71,7 +71,7 @@ impl Topology {
         added
     }
 
-    /// Takes a node out that nobody uses. What it used is settled by the caller.
+    /// Removes a node without users. The caller settles its children.
     pub(super) fn remove(&mut self, node: &Arc<Node>) {
         self.nodes.retain(|n| !Arc::ptr_eq(n, node));
         self.records.remove(&key(node));
@@ -116,7 +116,7 @@ impl Topology {
         self.entries.iter().filter(|entry| above.contains(&key(&entry.root.load()))).cloned().collect()
     }
 
-    /// Who uses the node: what to call them, and their permissions.
+    /// The node's users: labels and permissions.
     pub(super) fn users(&self, node: &Arc<Node>) -> Vec<(String, Perms)> {
         let mut uses = Uses::of(self);
         uses.users(node).into_iter().map(|(user, perms)| (user.label(), perms)).collect()
@@ -180,7 +180,7 @@ impl Topology {
                 false => node.driver.set_perms(*perms).map_err(|e| e.at_node(node.name())),
             };
             if let Err(e) = told {
-                // How far the others came is not known below them.
+                // It is not known how far the others' locks were taken.
                 plan.iter().for_each(|(node, _)| self.set_settled(node, None));
                 return Err(e);
             }
@@ -219,7 +219,7 @@ impl Topology {
     /// Settles nodes that have lost a user: fewer needs can't conflict, and locks are given back here.
     pub(super) fn settle_left(&mut self, nodes: &[Arc<Node>]) {
         if let Err(e) = self.settle(nodes) {
-            tracing::warn!(error = %e, "giving permissions back failed");
+            tracing::warn!(error = %e, "releasing permissions failed");
         }
     }
 }
@@ -239,7 +239,7 @@ impl User {
     }
 }
 
-/// The topology seen from below. What a user needs follows from its own users, so each node is asked once: a long
+/// Permissions computed upwards from a node. What a parent needs follows from its own users, and is computed once: a long
 /// chain, or a node that is reached in many ways, costs no more than its edges.
 struct Uses<'t> {
     topology: &'t Topology,
@@ -256,7 +256,7 @@ impl<'t> Uses<'t> {
         self.judged_users(node)
     }
 
-    /// The users of a node whose parents are judged already.
+    /// The users of a node whose parents are computed already.
     fn judged_users(&self, node: &Arc<Node>) -> Vec<(User, Perms)> {
         let mut users = Vec::new();
         for Parent { node: parent, id, .. } in self.topology.parents(node) {
@@ -274,7 +274,7 @@ impl<'t> Uses<'t> {
         users
     }
 
-    /// Finds what is asked of each node above `node`, the topmost first.
+    /// Computes the permissions of each node above `node`, the topmost first.
     fn judge_above(&mut self, node: &Arc<Node>) {
         let mut todo = self.unjudged_parents(node);
         while let Some(node) = todo.last().cloned() {

@@ -1,4 +1,4 @@
-//! A change of the graph: several steps under one turn, all of them or none.
+//! A change of the graph: several steps, all of them or none.
 //!
 //! ```text
 //! turn ─▶ steps that may take long ─▶ quiesce: gates closed ─▶ steps on edges ─▶ end ─┬─ all agree ─▶ in force
@@ -6,10 +6,10 @@
 //! ```
 //!
 //! Laws:
-//! - one change at a time; whoever has the turn must not ask the graph for another one, and nobody who holds a
-//!   request's token waits for it;
-//! - steps on edges and permissions take effect at once, but nobody whom they concern is admitted before the end. There
-//!   the permissions are judged on the topology that came out, and the file locks follow;
+//! - one change at a time, in turn; code inside a change must not begin another one, and code that holds a request's token
+//!   must not wait for one;
+//! - steps on edges and permissions take effect at once, but requests that they concern are admitted only after the end.
+//!   There the permissions of the resulting topology are checked, and file locks taken accordingly;
 //! - what is undone is what the steps did, and nothing else.
 use super::topology::{Moved, Topology, below, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
@@ -27,7 +27,7 @@ use crate::perm::{Perms, Share};
 use futures_util::lock::MutexGuard;
 use std::sync::Arc;
 
-/// A change under way: its turn, the gates it closed, and what it did so far.
+/// A change under way: its turn, the gates it closed, and its steps so far.
 #[must_use = "a change takes effect by its end"]
 pub struct GraphChange<'g> {
     graph: &'g Graph,
@@ -76,9 +76,9 @@ impl Graph {
 
 impl GraphChange<'_> {
     /// Closes the gates of all entries from which one of `nodes` can be reached, until the end, and waits for their
-    /// requests. On time-out the error names who is stuck.
+    /// requests. On time-out the error names the entries that are stuck.
     pub async fn quiesce(&mut self, nodes: &[Arc<Node>]) -> Result<()> {
-        // Nobody comes in between: new entries wait for the turn.
+        // No entry is added meanwhile: that would be another change.
         let mut entries = self.graph.entries();
         entries.retain(|e| nodes.iter().any(|n| reachable(&e.node(), n)));
         let closed = Closed::close(entries.iter().map(|e| e.gate.clone()).collect());
@@ -230,7 +230,7 @@ impl GraphChange<'_> {
     /// Makes one node writable or read-only.
     async fn switch(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
         let undo = if writable {
-            // The locks of the writer come first; given back if another process is in the way.
+            // The writer's locks are taken first; released again if another process is in the way.
             node.mark_writable(true);
             let locked = self.graph.0.topology.write().settle(std::slice::from_ref(node));
             let opened = match locked {
@@ -269,8 +269,8 @@ impl GraphChange<'_> {
 
     // ---- the end ----
 
-    /// Judges the permissions of what came out so far, and takes the file locks that they mean. After a failure the
-    /// end fails too.
+    /// Checks the permissions of the topology so far, and takes the file locks that they mean. After a failure the end fails
+    /// too.
     pub fn settle(&mut self) -> Result<()> {
         let mut topology = self.graph.0.topology.write();
         topology.check_depths()?;
@@ -301,7 +301,7 @@ impl GraphChange<'_> {
         // Locks go back to what the old topology needs; that can't fail in a way to act on.
         self.unsettled.append(&mut self.touched);
         if let Err(e) = self.settle() {
-            tracing::error!(error = %e, "file locks could not be put back after an undone change");
+            tracing::error!(error = %e, "file locks could not be restored after an undone change");
         }
     }
 
@@ -317,7 +317,7 @@ impl GraphChange<'_> {
             Step::Hooked(node, hook, added) => node.set_hook(&hook, !added),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
             Step::Access(node, writable, undo) => {
-                // In good order where that works: what a driver began with its first write is ended then.
+                // Through the driver if that works, so that it ends in order what it began as a writer.
                 let ended = if writable { Ok(()) } else { node.driver.set_writable(false).await.map(drop) };
                 if writable || ended.is_err() {
                     undo();
