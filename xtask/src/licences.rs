@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-/// The licences that go together with ours, by their SPDX names.
+/// Licences compatible with ours, by their SPDX names.
 const ALLOWED: [&str; 11] = [
     "MIT",
     "Apache-2.0",

@@ -1,4 +1,4 @@
-//! House tasks: generate code from the schema, tidy, licence check.
+//! Tasks of this workspace: generate code from the schema, tidy, licence check.
 #![forbid(unsafe_code)]
 
 mod generate;
@@ -13,7 +13,7 @@ usage: cargo xtask TASK
 
   generate           write the code that comes from schema/*.json
   generate --check   fail if that code is not what the schema says
-  tidy               check the house rules that no lint has
+  tidy               check the rules of this code that no lint has
   licences           check the licences of all dependencies, and that none is there twice
 ";
 

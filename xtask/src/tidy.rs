@@ -58,14 +58,14 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         }
         let lines = text.lines().count();
         if is_ours(&path) && (LONG + 1..=TOO_LONG).contains(&lines) {
-            println!("{}: note: {lines} lines; ask what second idea moved in", path.display());
+            println!("{}: note: {lines} lines; does it hold a second idea?", path.display());
         }
     }
     for fault in arrows::check(root)?.into_iter().chain(neutral::check(root)?) {
         println!("{fault}");
         faults += 1;
     }
-    if faults == 0 { Ok(()) } else { Err(format!("{faults} house rules are broken")) }
+    if faults == 0 { Ok(()) } else { Err(format!("{faults} rules are broken")) }
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_one_machine_is_told_from_its_namesakes() {
+    fn a_folder_of_one_machine_is_distinguished_from_its_namesakes() {
         let (start, end) = MACHINE_FOLDERS[1];
         let folder = &[start, end].concat();
         for line in [format!("cd {folder}"), format!("\"{folder}/x\""), format!("HOME={folder}/")] {

@@ -1,4 +1,4 @@
-//! What a guest sees of a copy is what it saw of the source: random chains and targets of both versions, many cluster
+//! A copy shows a guest what its source does: random chains and targets of both versions, many cluster
 //! sizes, longer and shorter backing files, through every command that copies. A seed that fails is told.
 #![allow(
     clippy::unwrap_used,

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 #[test]
-fn every_request_is_told_with_its_range_and_its_time_where_somebody_listens() {
+fn every_request_is_traced_with_its_range_and_its_time() {
     let folder =
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("trace-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

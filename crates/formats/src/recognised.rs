@@ -1,7 +1,7 @@
-//! Formats that are recognised but can't be opened yet, so that no image of theirs passes for a raw disk.
+//! Formats that are recognised but can't be opened yet, so that none of their images is taken for a raw disk.
 //!
-//! Each row is a name and how its images are told from other files. A driver that comes for one of them takes its row
-//! and its function along.
+//! Each row is a name and how its images are told from other files. A driver that is added for one of them takes over its row
+//! and its function.
 //!
 //! Magic numbers: the formats' own specifications (VMware *Virtual Disk Format 5.0*, Microsoft *VHD* 1.0 and *VHDX*
 //! 1.00, LUKS1 and LUKS2 *On-Disk Format*, QEMU's documents of qed and parallels), and the images themselves for the rest.
@@ -22,7 +22,7 @@ pub const CLOOP: DriverType = row("cloop", cloop);
 
 /// Sure of it.
 const CERTAIN: u32 = 100;
-/// As good a guess as any, where nobody knows better.
+/// A guess, used if no format is sure.
 const LIKELY: u32 = 2;
 
 const fn row(name: &'static str, probe: fn(&Glimpse<'_>) -> u32) -> DriverType {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_resembles_a_format_is_none() {
+    fn what_only_resembles_a_format_is_not_recognised() {
         let heads: &[&[u8]] = &[
             b"",
             b"KDM",

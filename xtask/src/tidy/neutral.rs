@@ -1,4 +1,5 @@
-//! The core names no driver, job or export: they are added without touching it.
+//! The core names no driver, job or export, so that they are added without touching it; and it calls no operating system,
+//! so that all of it runs under the simulator: files, clock and tasks come from `rt`.
 //!
 //! The names are those of the schema's enumerations. A string of the core's sources that is one of them is refused, tests
 //! apart. `file` is left out: it is the name of an image's child too, which the core does know.
@@ -11,6 +12,10 @@ use qapi::{Defines, DefinitionKind, Directory};
 
 /// The sources that name nothing.
 const CORE: &str = "crates/block/src";
+
+/// Paths of the operating system's interfaces.
+const SYSTEM: [&str; 7] =
+    ["std::env", "std::fs", "std::net", "std::os", "std::process", "std::thread", "libc::"];
 
 /// The schema's enumerations of what is added.
 const ENUMERATIONS: [&str; 3] = ["BlockdevDriver", "JobType", "BlockExportType"];
@@ -30,6 +35,11 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
             let text =
                 fs::read_to_string(&path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
             let file = path.strip_prefix(root.join(CORE)).unwrap_or(&path).display().to_string();
+            for (line, path) in system(&text) {
+                faults.push(format!(
+                    "{CORE}/{file}:{line}: '{path}': the core calls no operating system; use rt"
+                ));
+            }
             for (line, name) in named(&text, &names) {
                 faults
                     .push(format!("{CORE}/{file}:{line}: '{name}': the core names no driver, job or export"));
@@ -57,12 +67,25 @@ fn names(root: &Path) -> Result<BTreeSet<String>, String> {
     Ok(names)
 }
 
-/// The strings of a source that are one of `names`, with their lines; comments and tests left out.
-fn named(text: &str, names: &BTreeSet<String>) -> Vec<(usize, String)> {
+/// The lines of a source, by number; comments and tests left out.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+    (1..).zip(product.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// The paths of the operating system that a source names, with their lines.
+fn system(text: &str) -> Vec<(usize, &'static str)> {
+    let named = |(number, line): (usize, &str)| {
+        let found = SYSTEM.into_iter().find(|path| line.contains(path));
+        found.map(|path| (number, path))
+    };
+    code(text).filter_map(named).collect()
+}
+
+/// The strings of a source that are one of `names`, with their lines.
+fn named(text: &str, names: &BTreeSet<String>) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for (line, number) in product.lines().zip(1..) {
-        let code = if line.trim_start().starts_with("//") { "" } else { line };
+    for (number, code) in code(text) {
         // Every second part is between quotes.
         let strings = code.split('"').skip(1).step_by(2);
         found.extend(strings.filter_map(|s| names.get(s)).map(|name| (number, name.clone())));
@@ -82,6 +105,14 @@ mod tests {
         assert_eq!(found("(\"a\", \"qcow2\") => \"qcow2\""), 2);
         assert_eq!(found("let qcow2 = \"a qcow2 image\"; // \n/// \"qcow2\"\n // \"qcow2\""), 0);
         assert_eq!(found("#[cfg(test)]\nmod tests { const X: &str = \"qcow2\"; }"), 0);
+    }
+
+    #[test]
+    fn a_call_of_the_operating_system_is_found() {
+        assert_eq!(system("\nlet m = std::fs::metadata(p);"), [(2, "std::fs")]);
+        assert!(
+            system("// std::fs\nuse std::sync::Arc;\n#[cfg(test)]\nmod tests { use std::fs; }").is_empty()
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-fn what_create_tells_and_makes_is_the_same() {
+fn what_create_prints_and_makes_is_the_same() {
     if !peer_is_here() {
         return;
     }
@@ -202,7 +202,7 @@ fn leak_a_cluster(path: &Path) {
 }
 
 #[test]
-fn compare_tells_the_same() {
+fn compare_prints_the_same() {
     if !peer_is_here() {
         return;
     }
@@ -306,7 +306,7 @@ fn a_converted_image_lies_in_order() {
         line.map_or(0, |line| line.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap())
     };
     assert_eq!(number("allocated-clusters"), 864);
-    // Copiers on several workers may pass each other by a piece; not as a rule.
+    // Copies by several workers may be out of order by a piece, now and then.
     assert!(number("fragmented-clusters") <= 86, "{report}");
 }
 
@@ -534,7 +534,7 @@ fn sizes_offsets_and_rates_near_the_largest_number_are_refused_in_the_same_way()
 }
 
 #[test]
-fn a_strict_comparison_tells_the_same_offset() {
+fn a_strict_comparison_reports_the_same_offset() {
     if !peer_is_here() {
         return;
     }

@@ -106,7 +106,7 @@ fn io_commands_print_the_same() {
 }
 
 #[test]
-fn a_corruption_that_is_found_is_told_once_and_marked() {
+fn a_corruption_that_is_found_is_reported_once_and_marked() {
     if !peer_is_here() {
         return;
     }

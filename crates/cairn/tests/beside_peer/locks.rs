@@ -161,7 +161,7 @@ fn a_served_raw_image_is_locked_against_another_size() {
 }
 
 #[test]
-fn a_served_qcow2_image_is_locked_against_everybody_who_would_change_it() {
+fn a_served_qcow2_image_is_locked_against_all_other_writers() {
     same("nbd-qcow2", "a.qcow2", "qemu-nbd -t -k FOLDER/s -f qcow2 a.qcow2");
     same("nbd-qcow2-r", "a.qcow2", "qemu-nbd -t -k FOLDER/s -r -f qcow2 a.qcow2");
 }
@@ -170,7 +170,7 @@ const DAEMON: &str =
     "qemu-storage-daemon --chardev socket,id=m,path=FOLDER/s,server=on,wait=off --monitor chardev=m";
 
 #[test]
-fn a_node_that_nobody_uses_holds_its_locks() {
+fn an_unused_node_holds_its_locks() {
     let raw = "driver=raw,node-name=d,file.driver=file,file.filename=a.raw";
     let qcow2 = "driver=qcow2,node-name=d,file.driver=file,file.filename=a.qcow2";
     same("idle-file", "a.raw", &format!("{DAEMON} --blockdev driver=file,node-name=d,filename=a.raw"));

@@ -1,4 +1,4 @@
-//! Our programs beside those whose place they take. Where the peer is not installed, a test says so and proves nothing.
+//! Our programs beside those whose place they take. Where the peer is not installed, a test prints that and passes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

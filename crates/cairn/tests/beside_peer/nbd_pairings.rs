@@ -108,7 +108,7 @@ fn folder() -> PathBuf {
 const GIB: u64 = 1 << 30;
 
 #[test]
-fn every_client_and_every_server_speak_in_lengths_of_64_bits() {
+fn every_client_and_server_use_64_bit_lengths() {
     if !peer_is_here() {
         return;
     }

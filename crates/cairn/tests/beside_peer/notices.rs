@@ -29,7 +29,7 @@ fn bitmaps_that_a_write_makes_invalid_are_named_before_it_and_the_peer_knows_aft
     ]);
     pair.same("qemu-img info a.qcow2");
     pair.same("qemu-img info --output=json a.qcow2");
-    // Looking is no reason to say anything, nor is an open for writing without a write a reason to lose anything.
+    // Reading causes no message, nor is an open for writing without a write a reason to lose anything.
     assert_eq!(ours(&pair, "qemu-img info a.qcow2").2, "");
     assert_eq!(ours(&pair, "qemu-io -r -c 'read 0 4k' a.qcow2").2, "");
     let before = fs::read(pair.root.join("ours/a.qcow2")).unwrap();
@@ -59,7 +59,7 @@ fn bitmaps_that_a_write_makes_invalid_are_named_before_it_and_the_peer_knows_aft
 }
 
 #[test]
-fn an_image_that_was_not_closed_is_repaired_at_an_open_for_writing_with_the_words_of_the_peer() {
+fn an_image_that_was_not_closed_is_repaired_at_an_open_for_writing_with_the_peers_messages() {
     if !peer_is_here() {
         return;
     }
@@ -98,7 +98,7 @@ fn unknown_features_that_a_write_switches_off_are_named_before_it() {
 }
 
 #[test]
-fn a_damaged_snapshot_table_is_told_by_readers_refused_to_writers_and_repaired_as_by_the_peer() {
+fn a_damaged_snapshot_table_is_reported_to_readers_refused_to_writers_and_repaired_as_by_the_peer() {
     if !peer_is_here() {
         return;
     }

@@ -1,7 +1,7 @@
 //! The guard of a raw image whose format was guessed: the bytes that probes look at, the first and the last of its
 //! file, must not become those of another format, or a guest could have files of the host read for it at the next open.
 //!
-//! Changes of these bytes happen one after another, and each is judged by what the file becomes with it. All offsets
+//! Changes of these bytes happen one after another, and each is checked for what the file becomes with it. All offsets
 //! are the file's.
 use block::{BlockError, ErrorKind, Glimpse, Node, PROBE_BYTES, Registry, Result, Token};
 use futures_util::lock::{Mutex, OwnedMutexGuard};
@@ -17,7 +17,7 @@ pub struct Guard {
     turn: Arc<Mutex<()>>,
 }
 
-/// A change of a file that is to be judged.
+/// A change of a file that is to be checked.
 pub enum GuardedChange<'a> {
     /// Data from an offset on.
     Data(u64, &'a [u8]),
