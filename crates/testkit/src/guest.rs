@@ -6,7 +6,7 @@ use block::{BlockError, ErrorKind, Flags, Request, Result};
 use parking_lot::Mutex;
 use sim::{Rng, World};
 
-use crate::model::{Model, What};
+use crate::model::{Effect, Model};
 use crate::stack::Session;
 use crate::stamp::{SECTOR, look, stamped};
 
@@ -183,7 +183,7 @@ impl Guest {
         let (entry, write) = {
             let mut model = self.model.lock();
             let write = model.next_write();
-            (model.begin(What::Write(write), offset, len, fua, self.world.stamp()), write)
+            (model.begin(Effect::Write(write), offset, len, fua, self.world.stamp()), write)
         };
         let result = self.session.write(offset, &stamped(offset / SECTOR, len, write), fua).await;
         self.model.lock().end(entry, self.world.stamp(), result.is_ok());
@@ -192,7 +192,7 @@ impl Guest {
 
     /// Writes zeroes.
     pub async fn zero(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
-        let entry = self.model.lock().begin(What::Zero, offset, len, false, self.world.stamp());
+        let entry = self.model.lock().begin(Effect::Zero, offset, len, false, self.world.stamp());
         let flags = Request::GUEST.with_if(unmap, Flags::MAY_UNMAP);
         let result = self.session.backend.write_zeroes(offset, len, flags).await;
         self.model.lock().end(entry, self.world.stamp(), result.is_ok());
@@ -201,7 +201,7 @@ impl Guest {
 
     /// Discards.
     pub async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        let entry = self.model.lock().begin(What::Discard, offset, len, false, self.world.stamp());
+        let entry = self.model.lock().begin(Effect::Discard, offset, len, false, self.world.stamp());
         let result = self.session.backend.discard(offset, len, Request::GUEST).await;
         self.model.lock().end(entry, self.world.stamp(), result.is_ok());
         result

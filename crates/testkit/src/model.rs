@@ -13,7 +13,7 @@ use crate::stamp::{SECTOR, Seen};
 
 /// What a request does to the sectors it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Effect {
     /// Leaves the data of this write.
     Write(u64),
     /// Leaves zeros.
@@ -31,7 +31,7 @@ struct End {
 
 #[derive(Clone, Debug)]
 struct Act {
-    what: What,
+    what: Effect,
     first: u64,
     end_sector: u64,
     /// Durable as soon as it is acknowledged.
@@ -55,10 +55,10 @@ struct Resize {
 
 /// A recorded request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry(Kind, usize);
+pub struct RecordId(RecordKind, usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RecordKind {
     Act,
     Flush,
     Resize,
@@ -106,11 +106,11 @@ impl Model {
     }
 
     /// A request of whole sectors begins.
-    pub fn begin(&mut self, what: What, offset: u64, len: u64, fua: bool, moment: u64) -> Entry {
+    pub fn begin(&mut self, what: Effect, offset: u64, len: u64, fua: bool, moment: u64) -> RecordId {
         self.act(what, offset / SECTOR, (offset + len).div_ceil(SECTOR), fua, moment)
     }
 
-    fn act(&mut self, what: What, first: u64, end_sector: u64, fua: bool, moment: u64) -> Entry {
+    fn act(&mut self, what: Effect, first: u64, end_sector: u64, fua: bool, moment: u64) -> RecordId {
         let index = self.acts.len();
         if self.by_sector.len() < end_sector as usize {
             self.by_sector.resize_with(end_sector as usize, Vec::new);
@@ -121,33 +121,33 @@ impl Model {
             .skip(first as usize)
             .for_each(|acts| acts.push(index));
         self.acts.push(Act { what, first, end_sector, fua, start: moment, end: None });
-        Entry(Kind::Act, index)
+        RecordId(RecordKind::Act, index)
     }
 
     /// A flush begins.
-    pub fn begin_flush(&mut self, moment: u64) -> Entry {
+    pub fn begin_flush(&mut self, moment: u64) -> RecordId {
         self.flushes.push(Flush { start: moment, end: None });
-        Entry(Kind::Flush, self.flushes.len() - 1)
+        RecordId(RecordKind::Flush, self.flushes.len() - 1)
     }
 
     /// A change of the size begins; no other request is under way. What lies behind the smaller size becomes zero.
-    pub fn begin_resize(&mut self, size: u64, moment: u64) -> Entry {
+    pub fn begin_resize(&mut self, size: u64, moment: u64) -> RecordId {
         let (old, sectors) = (self.size(), self.initial.len().max(self.by_sector.len()) as u64);
         let keep = old.min(size).div_ceil(SECTOR);
         if keep < sectors {
-            self.act(What::Zero, keep, sectors, false, moment);
+            self.act(Effect::Zero, keep, sectors, false, moment);
         }
         self.resizes.push(Resize { size, start: moment, end: None });
-        Entry(Kind::Resize, self.resizes.len() - 1)
+        RecordId(RecordKind::Resize, self.resizes.len() - 1)
     }
 
     /// A request ends.
-    pub fn end(&mut self, entry: Entry, moment: u64, ok: bool) {
+    pub fn end(&mut self, entry: RecordId, moment: u64, ok: bool) {
         let end = Some(End { moment, ok });
         match entry.0 {
-            Kind::Act => self.acts.get_mut(entry.1).map(|act| act.end = end),
-            Kind::Flush => self.flushes.get_mut(entry.1).map(|flush| flush.end = end),
-            Kind::Resize => self.resizes.get_mut(entry.1).map(|resize| {
+            RecordKind::Act => self.acts.get_mut(entry.1).map(|act| act.end = end),
+            RecordKind::Flush => self.flushes.get_mut(entry.1).map(|flush| flush.end = end),
+            RecordKind::Resize => self.resizes.get_mut(entry.1).map(|resize| {
                 resize.end = end;
                 // The zeroing that goes with it.
                 let start = resize.start;
@@ -190,7 +190,7 @@ impl Model {
         let acts = || acts.iter().filter_map(|at| self.acts.get(*at)).filter(|act| act.start <= view.until);
         // The latest beginning among requests that certainly are part of what is seen.
         let horizon =
-            acts().filter(|a| a.what != What::Discard && Self::settled(a, view)).map(|a| a.start).max();
+            acts().filter(|a| a.what != Effect::Discard && Self::settled(a, view)).map(|a| a.start).max();
         let superseded =
             |act: &Act| act.end.is_some_and(|end| horizon.is_some_and(|start| end.moment < start));
         let initial = self.initial.get(sector as usize).copied().unwrap_or(Seen::Zero);
@@ -198,8 +198,8 @@ impl Model {
             return true;
         }
         acts().filter(|act| !superseded(act)).any(|act| match act.what {
-            What::Write(write) => seen == Seen::Stamp { sector, write },
-            What::Zero | What::Discard => seen == Seen::Zero,
+            Effect::Write(write) => seen == Seen::Stamp { sector, write },
+            Effect::Zero | Effect::Discard => seen == Seen::Zero,
         })
     }
 
@@ -260,7 +260,7 @@ mod tests {
         Seen::Stamp { sector: 0, write }
     }
 
-    fn model_of(acts: &[(What, u64, u64)], flushes: &[(u64, u64)]) -> Model {
+    fn model_of(acts: &[(Effect, u64, u64)], flushes: &[(u64, u64)]) -> Model {
         let mut model = Model::new(512, vec![Seen::Zero], 0);
         for (what, start, end) in acts {
             let entry = model.begin(*what, 0, 512, false, *start);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_a_sector_is_the_last_flushed_or_a_later_write() {
-        let acts = [(What::Write(1), 1, 2), (What::Write(2), 3, 4), (What::Write(3), 7, 8)];
+        let acts = [(Effect::Write(1), 1, 2), (Effect::Write(2), 3, 4), (Effect::Write(3), 7, 8)];
         let model = model_of(&acts, &[(5, 6)]);
         let allowed = |seen| model.after_crash(9, &[seen]).is_ok();
         assert!(allowed(stamp(2)) && allowed(stamp(3)));
@@ -287,14 +287,14 @@ mod tests {
 
     #[test]
     fn of_two_writes_at_once_either_may_win() {
-        let model = model_of(&[(What::Write(1), 1, 4), (What::Zero, 2, 3)], &[(5, 6)]);
+        let model = model_of(&[(Effect::Write(1), 1, 4), (Effect::Zero, 2, 3)], &[(5, 6)]);
         assert!(model.after_crash(7, &[stamp(1)]).is_ok() && model.after_crash(7, &[Seen::Zero]).is_ok());
         assert!(model.read(5, 6, 0, &[stamp(1)]).is_ok());
     }
 
     #[test]
     fn a_read_sees_what_was_acknowledged_before_it_began() {
-        let model = model_of(&[(What::Write(1), 1, 2), (What::Write(2), 4, 6)], &[]);
+        let model = model_of(&[(Effect::Write(1), 1, 2), (Effect::Write(2), 4, 6)], &[]);
         assert!(model.read(3, 5, 0, &[Seen::Zero]).is_err());
         assert!(model.read(3, 5, 0, &[stamp(1)]).is_ok() && model.read(3, 5, 0, &[stamp(2)]).is_ok());
         assert!(model.read(7, 8, 0, &[stamp(1)]).is_err());
@@ -302,11 +302,11 @@ mod tests {
 
     #[test]
     fn a_failed_write_may_show_until_another_one_supersedes_it() {
-        let mut model = model_of(&[(What::Write(1), 1, 2)], &[]);
-        let failed = model.begin(What::Write(2), 0, 512, false, 3);
+        let mut model = model_of(&[(Effect::Write(1), 1, 2)], &[]);
+        let failed = model.begin(Effect::Write(2), 0, 512, false, 3);
         model.end(failed, 4, false);
         assert!(model.read(5, 6, 0, &[stamp(1)]).is_ok() && model.read(5, 6, 0, &[stamp(2)]).is_ok());
-        let entry = model.begin(What::Write(3), 0, 512, false, 7);
+        let entry = model.begin(Effect::Write(3), 0, 512, false, 7);
         model.end(entry, 8, true);
         assert!(model.read(9, 10, 0, &[stamp(2)]).is_err() && model.read(9, 10, 0, &[stamp(3)]).is_ok());
     }
