@@ -16,6 +16,7 @@ mod evp;
 mod iv;
 mod modes;
 mod spec;
+mod twofish;
 
 pub(crate) use modes::{cbc_decrypt, cbc_encrypt};
 pub use spec::{Algorithm, CipherSpec, IvGenerator, Mode, SpecError};
@@ -172,7 +173,7 @@ macro_rules! with_wide {
                 with_wide!(@ serpent::Serpent, $C, $body)
             }
             Algorithm::Twofish128 | Algorithm::Twofish192 | Algorithm::Twofish256 => {
-                with_wide!(@ twofish::Twofish, $C, $body)
+                with_wide!(@ $crate::cipher::twofish::Twofish, $C, $body)
             }
             Algorithm::Cast5 => $other,
         }

@@ -211,12 +211,17 @@ impl<C: BlockCipher> Ctr<C> {
     }
 }
 
-/// Adds one to a big-endian number.
+/// Adds one to a big-endian number of at least 8 bytes.
 fn count_up(counter: &mut [u8]) {
-    for byte in counter.iter_mut().rev() {
-        *byte = byte.wrapping_add(1);
-        if *byte != 0 {
-            return;
+    let Some((rest, low)) = counter.split_last_chunk_mut::<8>() else { return };
+    let (sum, carried) = u64::from_be_bytes(*low).overflowing_add(1);
+    *low = sum.to_be_bytes();
+    if carried {
+        for byte in rest.iter_mut().rev() {
+            *byte = byte.wrapping_add(1);
+            if *byte != 0 {
+                return;
+            }
         }
     }
 }

@@ -262,3 +262,19 @@ fn what_is_no_whole_sector_is_refused() {
     let error = SpecError::KeyGiven { spec: "aes-cbc-plain64".into(), wanted: 32, got: 31 };
     assert_eq!(SectorCipher::new(spec, &Key::new(vec![0; 31]), SectorLen::B512).unwrap_err(), error);
 }
+
+/// NIST SP 800-38A, F.5.5: the first block is encrypted under the vector itself, the next under one more; here the vector
+/// comes from the sector number, so the counter is looked at from both sides of a carry.
+#[test]
+fn a_counter_carries_over_all_its_bytes() {
+    let key = [3; 32];
+    let ctr = cipher("aes-ctr-plain64be", &key, SectorLen::B512);
+    let ecb = cipher("aes-ecb", &key, SectorLen::B512);
+    let first = u64::MAX - 1;
+    let mut stream = vec![0; 512];
+    ctr.encrypt(first, &mut stream).unwrap();
+    let counters = (0..32).map(|at| (u128::from(first) + at).to_be_bytes());
+    let mut expected: Vec<u8> = counters.flatten().collect();
+    ecb.encrypt(0, &mut expected).unwrap();
+    assert_eq!(stream, expected);
+}
