@@ -49,6 +49,26 @@ pub struct NewVolume {
     pub payload: Payload,
 }
 
+/// What a slot is to hold.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSlot<'a> {
+    /// The volume key, as [`crate::luks::Unlock`] finds it.
+    pub key: &'a Key,
+    /// The passphrase that shall open it.
+    pub passphrase: &'a Key,
+    /// Iterations of PBKDF2.
+    pub iterations: u32,
+}
+
+/// Whether a change may take away what nothing brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// A slot in use is not overwritten, and the last one not erased.
+    Refused,
+    /// The user forces it.
+    Allowed,
+}
+
 /// A change of the header.
 #[derive(Debug)]
 pub struct Change {
@@ -157,7 +177,8 @@ pub fn create(
         slots: &slots,
     };
     let empty = Header::parse(&fields.to_bytes(), payload.max(end))?;
-    let (slot, area) = fill_slot(&empty, 0, &key, passphrase, iterations.slot, budget, random)?;
+    let first = NewSlot { key: &key, passphrase, iterations: iterations.slot };
+    let (slot, area) = fill_slot(&empty, 0, &first, budget, random)?;
     let header = empty.with_slot(0, &slot).ok_or(ChangeError::NoSuchSlot(0))?;
     let mut whole = header.as_bytes().to_vec();
     whole.resize(ALIGNMENT as usize, 0);
@@ -166,16 +187,13 @@ pub fn create(
 }
 
 impl Header {
-    /// Gives the volume another passphrase: in `slot`, or in the first free one. A slot in use is overwritten only by
-    /// force, and is of nobody while that is done.
-    #[allow(clippy::too_many_arguments)]
+    /// Gives the volume another passphrase: in `slot`, or in the first free one. A slot in use is overwritten only where
+    /// loss is allowed, and is of nobody while that is done.
     pub fn add(
         &self,
-        key: &Key,
-        passphrase: &Key,
+        new: &NewSlot<'_>,
         slot: Option<usize>,
-        iterations: u32,
-        force: bool,
+        loss: Loss,
         budget: &mut Budget<'_>,
         random: &mut dyn Random,
     ) -> Result<Change, ChangeError> {
@@ -184,10 +202,10 @@ impl Header {
             None => self.first_free().ok_or(ChangeError::AllInUse)?,
         };
         let in_use = self.sound_slot(number)?.active;
-        if in_use && !force {
+        if in_use && loss == Loss::Refused {
             return Err(ChangeError::InUse(number));
         }
-        let (slot, area) = fill_slot(self, number, key, passphrase, iterations, budget, random)?;
+        let (slot, area) = fill_slot(self, number, new, budget, random)?;
         let mut steps = Vec::new();
         let mut before = self.clone();
         if in_use {
@@ -201,13 +219,8 @@ impl Header {
     }
 
     /// Takes the passphrases of `slots` away: their areas are overwritten, then the header frees them. The last slot
-    /// goes only by force, and the volume's content with it.
-    pub fn erase(
-        &self,
-        slots: &[usize],
-        force: bool,
-        random: &mut dyn Random,
-    ) -> Result<Change, ChangeError> {
+    /// goes only where loss is allowed, and the volume's content with it.
+    pub fn erase(&self, slots: &[usize], loss: Loss, random: &mut dyn Random) -> Result<Change, ChangeError> {
         let mut header = self.clone();
         let mut steps = Vec::new();
         for &number in slots {
@@ -220,7 +233,8 @@ impl Header {
             steps.push(Step::write(slot.offset, noise));
             header = header.freed(number)?;
         }
-        if let (Some(last), false, false) = (slots.last(), force, header.slots().iter().any(Slot::usable)) {
+        let opens = header.slots().iter().any(Slot::usable);
+        if let (Some(last), Loss::Refused, false) = (slots.last(), loss, opens) {
             return Err(ChangeError::Last(*last));
         }
         steps.push(Step::Flush);
@@ -232,15 +246,13 @@ impl Header {
     /// are the old ones erased. Without a free slot nothing is done.
     pub fn replace(
         &self,
-        key: &Key,
+        new: &NewSlot<'_>,
         old: &[usize],
-        passphrase: &Key,
-        iterations: u32,
         budget: &mut Budget<'_>,
         random: &mut dyn Random,
     ) -> Result<Change, ChangeError> {
-        let added = self.add(key, passphrase, None, iterations, false, budget, random)?;
-        let erased = added.header.erase(old, false, random)?;
+        let added = self.add(new, None, Loss::Refused, budget, random)?;
+        let erased = added.header.erase(old, Loss::Refused, random)?;
         let steps = added.steps.into_iter().chain(erased.steps).collect();
         Ok(Change { header: erased.header, steps })
     }
@@ -289,19 +301,18 @@ fn free_slot(offset: u64) -> Slot {
 fn fill_slot(
     header: &Header,
     number: usize,
-    key: &Key,
-    passphrase: &Key,
-    iterations: u32,
+    new: &NewSlot<'_>,
     budget: &mut Budget<'_>,
     random: &mut dyn Random,
 ) -> Result<(Slot, Step), ChangeError> {
     let old = header.sound_slot(number)?;
-    let mut slot = Slot { active: true, iterations, ..old.clone() };
+    let mut slot = Slot { active: true, iterations: new.iterations, ..old.clone() };
     random.fill(&mut slot.salt)?;
     let mut slot_key = Key::zeroed(header.spec().key_len());
-    budget.pbkdf2(header.hash(), passphrase.as_bytes(), &slot.salt, iterations, slot_key.as_mut_bytes())?;
+    let passphrase = new.passphrase.as_bytes();
+    budget.pbkdf2(header.hash(), passphrase, &slot.salt, slot.iterations, slot_key.as_mut_bytes())?;
     let cipher = SectorCipher::new(*header.spec(), &slot_key, SectorLen::B512)?;
-    let split = af::split(header.hash(), key, usize::try_from(slot.stripes).unwrap_or(0), random)?;
+    let split = af::split(header.hash(), new.key, usize::try_from(slot.stripes).unwrap_or(0), random)?;
     let mut area = Key::zeroed(usize::try_from(header.area_len(&slot)).unwrap_or(0));
     area.as_mut_bytes().iter_mut().zip(split.as_bytes()).for_each(|(area, byte)| *area = *byte);
     cipher.encrypt(0, area.as_mut_bytes())?;

@@ -24,6 +24,10 @@ fn new_volume() -> NewVolume {
     }
 }
 
+fn new_slot<'a>(key: &'a Key, passphrase: &'a Key, iterations: u32) -> NewSlot<'a> {
+    NewSlot { key, passphrase, iterations }
+}
+
 /// A file that steps are done on.
 #[derive(Clone, Default)]
 struct Disk(Vec<u8>);
@@ -123,36 +127,43 @@ fn the_layout_is_the_one_that_other_tools_make() {
 fn slots_are_added_replaced_and_erased() {
     let (mut disk, key, header) = volume(&new_volume());
     let random = &mut Seeded(2);
-    let add = |header: &Header, text: &str, slot, force, random: &mut Seeded| {
-        header.add(&key, &phrase(text), slot, 10, force, &mut budget(), random)
+    let add = |header: &Header, text: &str, slot, loss, random: &mut Seeded| {
+        header.add(&new_slot(&key, &phrase(text), 10), slot, loss, &mut budget(), random)
     };
-    let change = add(&header, "second", None, false, random).unwrap();
+    let change = add(&header, "second", None, Loss::Refused, random).unwrap();
     disk.run(&change.steps);
-    let change = add(&change.header, "third", Some(6), false, random).unwrap();
+    let change = add(&change.header, "third", Some(6), Loss::Refused, random).unwrap();
     disk.run(&change.steps);
     assert_eq!(disk.opens("first"), [0]);
     assert_eq!(disk.opens("second"), [1]);
     assert_eq!(disk.opens("third"), [6]);
-    assert_eq!(add(&change.header, "x", Some(6), false, random).unwrap_err(), ChangeError::InUse(6));
-    assert_eq!(add(&change.header, "x", Some(8), false, random).unwrap_err(), ChangeError::NoSuchSlot(8));
+    assert_eq!(add(&change.header, "x", Some(6), Loss::Refused, random).unwrap_err(), ChangeError::InUse(6));
+    assert_eq!(
+        add(&change.header, "x", Some(8), Loss::Refused, random).unwrap_err(),
+        ChangeError::NoSuchSlot(8)
+    );
 
-    let change = change.header.replace(&key, &[0], &phrase("fourth"), 10, &mut budget(), random).unwrap();
+    let change =
+        change.header.replace(&new_slot(&key, &phrase("fourth"), 10), &[0], &mut budget(), random).unwrap();
     disk.run(&change.steps);
     assert_eq!(disk.opens("fourth"), [2]);
     assert!(disk.opens("first").is_empty());
 
     let header = change.header;
-    assert_eq!(header.erase(&[0], false, random).unwrap_err(), ChangeError::NotInUse(0));
-    assert_eq!(header.erase(&[1, 2, 6], false, random).unwrap_err(), ChangeError::Last(6));
-    let change = header.erase(&[1, 2], false, random).unwrap();
+    assert_eq!(header.erase(&[0], Loss::Refused, random).unwrap_err(), ChangeError::NotInUse(0));
+    assert_eq!(header.erase(&[1, 2, 6], Loss::Refused, random).unwrap_err(), ChangeError::Last(6));
+    let change = header.erase(&[1, 2], Loss::Refused, random).unwrap();
     disk.run(&change.steps);
     assert!(disk.opens("second").is_empty());
-    assert_eq!(change.header.erase(&[6], false, random).unwrap_err(), ChangeError::Last(6));
-    let change = change.header.add(&key, &phrase("fifth"), Some(6), 10, true, &mut budget(), random).unwrap();
+    assert_eq!(change.header.erase(&[6], Loss::Refused, random).unwrap_err(), ChangeError::Last(6));
+    let change = change
+        .header
+        .add(&new_slot(&key, &phrase("fifth"), 10), Some(6), Loss::Allowed, &mut budget(), random)
+        .unwrap();
     disk.run(&change.steps);
     assert!(disk.opens("third").is_empty());
     assert_eq!(disk.opens("fifth"), [6]);
-    let change = change.header.erase(&[6], true, random).unwrap();
+    let change = change.header.erase(&[6], Loss::Allowed, random).unwrap();
     disk.run(&change.steps);
     assert_eq!(disk.header().unwrap().as_bytes(), change.header.as_bytes());
     let passphrase = phrase("fifth");
@@ -166,11 +177,15 @@ fn a_full_header_takes_no_other_slot() {
     let (_, key, mut header) = volume(&new_volume());
     let random = &mut Seeded(3);
     for _ in 1..SLOTS {
-        header = header.add(&key, &phrase("x"), None, 1, false, &mut budget(), random).unwrap().header;
+        header = header
+            .add(&new_slot(&key, &phrase("x"), 1), None, Loss::Refused, &mut budget(), random)
+            .unwrap()
+            .header;
     }
-    let error = header.add(&key, &phrase("x"), None, 1, false, &mut budget(), random).unwrap_err();
+    let error =
+        header.add(&new_slot(&key, &phrase("x"), 1), None, Loss::Refused, &mut budget(), random).unwrap_err();
     assert_eq!(error, ChangeError::AllInUse);
-    let error = header.replace(&key, &[0], &phrase("x"), 1, &mut budget(), random).unwrap_err();
+    let error = header.replace(&new_slot(&key, &phrase("x"), 1), &[0], &mut budget(), random).unwrap_err();
     assert_eq!(error, ChangeError::AllInUse);
 }
 
@@ -213,19 +228,22 @@ fn a_power_cut_in_a_change_locks_nobody_out() {
         let (mut disk, key, header) = volume(&new_volume());
         let random = &mut Seeded(target as u64);
         let keep = if target == 7 { 5 } else { 7 };
-        let change =
-            header.add(&key, &phrase("keeps"), Some(keep), 10, false, &mut budget(), random).unwrap();
+        let change = header
+            .add(&new_slot(&key, &phrase("keeps"), 10), Some(keep), Loss::Refused, &mut budget(), random)
+            .unwrap();
         disk.run(&change.steps);
         let header = change.header;
 
-        let added = header.add(&key, &phrase("new"), Some(target), 10, false, &mut budget(), random).unwrap();
+        let added = header
+            .add(&new_slot(&key, &phrase("new"), 10), Some(target), Loss::Refused, &mut budget(), random)
+            .unwrap();
         disks_after_power_cuts(&disk, &added.steps, |cut| {
             assert_eq!(cut.opens("first"), [0], "slot {target} added");
             assert_eq!(cut.opens("keeps"), [keep], "slot {target} added");
         });
         let mut done = disk.clone();
         done.run(&added.steps);
-        let erased = added.header.erase(&[target], false, random).unwrap();
+        let erased = added.header.erase(&[target], Loss::Refused, random).unwrap();
         disks_after_power_cuts(&done, &erased.steps, |cut| {
             assert_eq!(cut.opens("first"), [0], "slot {target} erased");
             assert_eq!(cut.opens("keeps"), [keep], "slot {target} erased");
@@ -236,7 +254,8 @@ fn a_power_cut_in_a_change_locks_nobody_out() {
 #[test]
 fn a_power_cut_in_a_replacement_leaves_the_old_or_the_new_passphrase() {
     let (disk, key, header) = volume(&new_volume());
-    let change = header.replace(&key, &[0], &phrase("new"), 10, &mut budget(), &mut Seeded(9)).unwrap();
+    let change =
+        header.replace(&new_slot(&key, &phrase("new"), 10), &[0], &mut budget(), &mut Seeded(9)).unwrap();
     disks_after_power_cuts(&disk, &change.steps, |cut| {
         assert!(cut.opens("first") == [0] || cut.opens("new") == [1]);
     });
@@ -253,8 +272,9 @@ fn a_power_cut_while_a_volume_is_made_leaves_none_or_a_whole_one() {
 #[test]
 fn a_damaged_slot_is_told_of_and_the_others_open() {
     let (mut disk, key, header) = volume(&new_volume());
-    let change =
-        header.add(&key, &phrase("second"), Some(1), 10, false, &mut budget(), &mut Seeded(4)).unwrap();
+    let change = header
+        .add(&new_slot(&key, &phrase("second"), 10), Some(1), Loss::Refused, &mut budget(), &mut Seeded(4))
+        .unwrap();
     disk.run(&change.steps);
     let slot = |number: u64| 208 + 48 * number;
     for (at, value, fault) in [
@@ -272,10 +292,10 @@ fn a_damaged_slot_is_told_of_and_the_others_open() {
         assert_eq!(header.slots()[0].fault, Some(fault.clone()));
         if fault != SlotFault::Overlap(1) {
             assert_eq!(damaged.opens("second"), [1], "{fault}");
-            let error = header.erase(&[1], false, &mut Seeded(5)).unwrap_err();
+            let error = header.erase(&[1], Loss::Refused, &mut Seeded(5)).unwrap_err();
             assert_eq!(error, ChangeError::Last(1), "a damaged slot opens nothing");
         }
-        let error = header.erase(&[0], true, &mut Seeded(5)).unwrap_err();
+        let error = header.erase(&[0], Loss::Allowed, &mut Seeded(5)).unwrap_err();
         assert_eq!(error, ChangeError::Damaged { slot: 0, fault });
     }
 }
@@ -307,8 +327,9 @@ fn a_damaged_header_says_where() {
 #[test]
 fn a_slot_that_asks_for_too_much_work_is_passed_over() {
     let (mut disk, key, header) = volume(&new_volume());
-    let change =
-        header.add(&key, &phrase("second"), Some(1), 10, false, &mut budget(), &mut Seeded(4)).unwrap();
+    let change = header
+        .add(&new_slot(&key, &phrase("second"), 10), Some(1), Loss::Refused, &mut budget(), &mut Seeded(4))
+        .unwrap();
     disk.run(&change.steps);
     disk.write(208 + 4, &u32::MAX.to_be_bytes());
     assert_eq!(disk.opens("second"), [1]);
@@ -346,7 +367,7 @@ proptest! {
             }
             unlock.failed();
             let key = Key::new(vec![1; header.spec().key_len()]);
-            let added = header.add(&key, &passphrase, None, 1, false, &mut budget(), &mut Seeded(1));
+            let added = header.add(&new_slot(&key, &passphrase, 1), None, Loss::Refused, &mut budget(), &mut Seeded(1));
             if let Ok(change) = added {
                 prop_assert_ne!(change.header.as_bytes(), header.as_bytes());
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crypto::kdf::Limits;
-use crypto::luks1::{Change, Iterations, NewVolume, Payload, calibrate, create};
+use crypto::luks1::{Change, Iterations, Loss, NewSlot, NewVolume, Payload, calibrate, create};
 use crypto::random::SystemRandom;
 use crypto::{Algorithm, CipherSpec, Hash, IvGenerator, Key, Mode, SectorCipher, SectorLen};
 
@@ -13,6 +13,10 @@ const DATA_LEN: usize = 40 * 512;
 
 fn new_volume(spec: CipherSpec, hash: Hash, payload: Payload) -> NewVolume {
     NewVolume { spec, hash, iterations: Iterations { slot: 1000, digest: 1000 }, payload }
+}
+
+fn new_slot<'a>(key: &'a Key, passphrase: &'a Key, iterations: u32) -> NewSlot<'a> {
+    NewSlot { key, passphrase, iterations }
 }
 
 /// Makes a volume with our code: slot 0 for "first", and `data` in it.
@@ -120,8 +124,9 @@ fn slots_of_the_peer_and_ours_stand_side_by_side() {
 
     let opened = open("second").unwrap();
     let (header, _) = open_luks1(&bench.get("v.luks"), "first");
-    let change =
-        header.replace(&opened.key, &[1], &phrase("third"), 1000, &mut budget(), &mut SystemRandom).unwrap();
+    let change = header
+        .replace(&new_slot(&opened.key, &phrase("third"), 1000), &[1], &mut budget(), &mut SystemRandom)
+        .unwrap();
     bench.run("v.luks", &change.steps);
     assert!(open("second").is_none());
     assert_eq!(open("third").unwrap().slot, 2);
@@ -132,12 +137,20 @@ fn slots_of_the_peer_and_ours_stand_side_by_side() {
     let (header, opened) = open_luks1(&bench.get("v.luks"), "first");
     let key = opened.unwrap().key;
     let add = |header: &crypto::luks1::Header, text, slot| {
-        header.add(&key, &phrase(text), Some(slot), 1000, false, &mut budget(), &mut SystemRandom).unwrap()
+        header
+            .add(
+                &new_slot(&key, &phrase(text), 1000),
+                Some(slot),
+                Loss::Refused,
+                &mut budget(),
+                &mut SystemRandom,
+            )
+            .unwrap()
     };
     let change = add(&header, "fourth", 6);
     bench.run("v.luks", &change.steps);
     bench.qemu_img("convert", "data=fourth", &["--image-opts", source, "-O", "raw", "out.raw"]).unwrap();
-    let change = change.header.erase(&[0], false, &mut SystemRandom).unwrap();
+    let change = change.header.erase(&[0], Loss::Refused, &mut SystemRandom).unwrap();
     bench.run("v.luks", &change.steps);
     let wrong = bench.qemu_img("convert", "data=first", &["--image-opts", source, "-O", "raw", "out.raw"]);
     assert!(wrong.is_err());
@@ -179,7 +192,13 @@ fn cryptsetup_and_we_open_each_others_volumes() {
         for slot in 1..8 {
             let passphrase = phrase(&format!("passphrase {slot}"));
             let change = header
-                .add(&key, &passphrase, Some(slot), 1000, false, &mut budget(), &mut SystemRandom)
+                .add(
+                    &new_slot(&key, &passphrase, 1000),
+                    Some(slot),
+                    Loss::Refused,
+                    &mut budget(),
+                    &mut SystemRandom,
+                )
                 .unwrap();
             bench.run("ours.luks", &change.steps);
             header = change.header;
@@ -188,7 +207,7 @@ fn cryptsetup_and_we_open_each_others_volumes() {
             let passphrase = format!("passphrase {slot}");
             assert!(bench.cryptsetup_opens("ours.luks", Some(slot), &passphrase), "{cipher} slot {slot}");
         }
-        let change = header.erase(&[0, 3], false, &mut SystemRandom).unwrap();
+        let change = header.erase(&[0, 3], Loss::Refused, &mut SystemRandom).unwrap();
         bench.run("ours.luks", &change.steps);
         assert!(!bench.cryptsetup_opens("ours.luks", None, "first"));
         assert!(!bench.cryptsetup_opens("ours.luks", None, "passphrase 3"));
