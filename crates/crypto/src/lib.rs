@@ -9,7 +9,7 @@
 //!
 //! - [`SectorCipher`]: whole sectors, in place or from one buffer to another, for any number of threads at once; no
 //!   allocation per call. [`CipherSpec`] names what it does, as `aes-xts-plain64`.
-//! - [`Hash`], [`kdf`]: hashes, and keys from passphrases, within [`kdf::Limits`].
+//! - [`hash`], [`kdf`]: hashes, and keys from passphrases, within [`kdf::Limits`].
 //! - [`af`]: the anti-forensic splitter of LUKS.
 //! - [`legacy`]: the AES method of qcow and of old qcow2 images.
 //! - [`luks`]: a passphrase tried on key slots. [`luks1`]: headers read, made, and their key slots changed, as [`Step`]s

@@ -2,7 +2,7 @@
 //!
 //! How much work a passphrase costs stands in the image's header, which anybody may have written: 2^32 - 1 rounds, or
 //! terabytes of memory. [`Limits`] bounds what one unlocking may cost; what asks for more is refused before it is begun,
-//! by an error with both numbers. A caller may stop it at any time through [`Budget::stop`].
+//! by an error with both numbers. A caller may stop it at any time ([`Budget::new`]).
 
 mod argon2;
 mod pbkdf2;

@@ -12,7 +12,7 @@
 //! - The volume key never changes. Each active slot holds it under a passphrase: PBKDF2 makes the slot's key, which
 //!   decrypts the area, from which [`crate::af`] merges the volume key; the digest tells whether it is the right one.
 //! - A slot that is damaged bars nobody who has another: it is told by [`Slot::fault`], never tried, never written.
-//! - Changes are [`Step`]s in an order in which power may fail at any point: a passphrase that opened the volume before,
+//! - Changes are [`crate::Step`]s in an order in which power may fail at any point: a passphrase that opened the volume before,
 //!   and is meant to after, opens it at every instant. A new slot's area is durable before the header names it; an old
 //!   slot is wiped when its successor is durable; the header's two sectors are written one after the other, so that a
 //!   slot that lies across them is never half new.
