@@ -13,6 +13,7 @@
 mod bytes;
 pub mod compressed;
 pub mod io;
+pub mod luks;
 pub mod mutate;
 pub mod nbd;
 pub mod options;
@@ -37,6 +38,8 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "compressed_cluster", seeds: compressed::seeds, run: compressed::cluster },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },
+    Target { name: "luks1_header", seeds: luks::luks1_seeds, run: luks::luks1_header },
+    Target { name: "luks2_header", seeds: luks::luks2_seeds, run: luks::luks2_header },
     Target { name: "nbd_client", seeds: nbd::client_seeds, run: nbd::client },
     Target { name: "nbd_location", seeds: nbd::location_seeds, run: nbd::location },
     Target { name: "nbd_server", seeds: nbd::server_seeds, run: nbd::server },

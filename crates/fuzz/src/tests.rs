@@ -62,6 +62,8 @@ macro_rules! targets {
 targets! {
     compressed_cluster,
     io_commands,
+    luks1_header,
+    luks2_header,
     nbd_client,
     nbd_location,
     nbd_server,
