@@ -18,66 +18,81 @@ pub enum Algorithm {
     Twofish256,
 }
 
-/// One row: the algorithm, its option name, its family as LUKS headers name it, its key in bytes, its block in bytes.
-type Row = (Algorithm, &'static str, &'static str, usize, usize);
+/// What is to be known of an algorithm.
+struct Row {
+    name: &'static str,
+    family: &'static str,
+    key_len: usize,
+    block_len: usize,
+}
 
-const ROWS: [Row; 10] = [
-    (Algorithm::Aes128, "aes-128", "aes", 16, 16),
-    (Algorithm::Aes192, "aes-192", "aes", 24, 16),
-    (Algorithm::Aes256, "aes-256", "aes", 32, 16),
-    (Algorithm::Cast5, "cast5-128", "cast5", 16, 8),
-    (Algorithm::Serpent128, "serpent-128", "serpent", 16, 16),
-    (Algorithm::Serpent192, "serpent-192", "serpent", 24, 16),
-    (Algorithm::Serpent256, "serpent-256", "serpent", 32, 16),
-    (Algorithm::Twofish128, "twofish-128", "twofish", 16, 16),
-    (Algorithm::Twofish192, "twofish-192", "twofish", 24, 16),
-    (Algorithm::Twofish256, "twofish-256", "twofish", 32, 16),
-];
+const fn row(name: &'static str, family: &'static str, key_len: usize, block_len: usize) -> Row {
+    Row { name, family, key_len, block_len }
+}
 
 impl Algorithm {
     /// All of them.
-    pub fn all() -> impl Iterator<Item = Algorithm> {
-        ROWS.into_iter().map(|row| row.0)
-    }
+    pub const ALL: [Algorithm; 10] = [
+        Self::Aes128,
+        Self::Aes192,
+        Self::Aes256,
+        Self::Cast5,
+        Self::Serpent128,
+        Self::Serpent192,
+        Self::Serpent256,
+        Self::Twofish128,
+        Self::Twofish192,
+        Self::Twofish256,
+    ];
 
-    fn row(self) -> Row {
-        ROWS.into_iter().find(|row| row.0 == self).unwrap_or(ROWS[2])
+    const fn row(self) -> Row {
+        match self {
+            Self::Aes128 => row("aes-128", "aes", 16, 16),
+            Self::Aes192 => row("aes-192", "aes", 24, 16),
+            Self::Aes256 => row("aes-256", "aes", 32, 16),
+            Self::Cast5 => row("cast5-128", "cast5", 16, 8),
+            Self::Serpent128 => row("serpent-128", "serpent", 16, 16),
+            Self::Serpent192 => row("serpent-192", "serpent", 24, 16),
+            Self::Serpent256 => row("serpent-256", "serpent", 32, 16),
+            Self::Twofish128 => row("twofish-128", "twofish", 16, 16),
+            Self::Twofish192 => row("twofish-192", "twofish", 24, 16),
+            Self::Twofish256 => row("twofish-256", "twofish", 32, 16),
+        }
     }
 
     /// Its name in options: `aes-256`.
     pub fn name(self) -> &'static str {
-        self.row().1
+        self.row().name
     }
 
     /// The algorithm of this option name.
     pub fn from_name(name: &str) -> Option<Algorithm> {
-        ROWS.into_iter().find(|row| row.1 == name).map(|row| row.0)
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
     /// Its name in headers, which leave the key length out: `aes`.
     pub fn family(self) -> &'static str {
-        self.row().2
+        self.row().family
     }
 
     /// Length of one key, in bytes; XTS takes two.
     pub fn key_len(self) -> usize {
-        self.row().3
+        self.row().key_len
     }
 
     /// Length of a block, in bytes.
     pub fn block_len(self) -> usize {
-        self.row().4
+        self.row().block_len
     }
 
     /// The member of `family` with keys of `key_len` bytes.
     fn find(family: &str, key_len: usize) -> Result<Algorithm, SpecError> {
-        let mut members = ROWS.into_iter().filter(|row| row.2 == family).peekable();
+        let mut members = Self::ALL.into_iter().filter(|member| member.family() == family).peekable();
         if members.peek().is_none() {
             return Err(SpecError::UnknownCipher(family.into()));
         }
         members
-            .find(|row| row.3 == key_len)
-            .map(|row| row.0)
+            .find(|member| member.key_len() == key_len)
             .ok_or_else(|| SpecError::KeyLength { family: family.into(), key_len })
     }
 }
@@ -198,7 +213,7 @@ pub enum SpecError {
     #[error("mode xts works on ciphers with blocks of 16 bytes, and those of {0} have 8")]
     XtsBlock(&'static str),
     /// The hash gives no key that the cipher takes.
-    #[error("essiv with hash {hash} gives a key of {len} bytes, which {cipher} doesn't take", len = hash.digest_len(), hash = hash.name())]
+    #[error("essiv with hash {hash} gives a key of {len} bytes, which {cipher} doesn't take", len = hash.digest_len())]
     EssivHash {
         /// The cipher's family.
         cipher: &'static str,
@@ -208,12 +223,6 @@ pub enum SpecError {
     /// ESSIV makes vectors of 16 bytes.
     #[error("essiv works on ciphers with blocks of 16 bytes, and those of {0} have 8")]
     EssivBlock(&'static str),
-}
-
-impl std::fmt::Display for Hash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// A cipher, its mode, and its IV generator: a combination that exists.
@@ -314,7 +323,7 @@ mod tests {
 
     #[test]
     fn each_name_leads_back_to_its_cipher() {
-        for algorithm in Algorithm::all() {
+        for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
             for mode in Mode::ALL {
                 for iv in [

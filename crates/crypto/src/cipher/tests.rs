@@ -161,7 +161,7 @@ fn every_spec() -> impl Iterator<Item = CipherSpec> {
         IvGenerator::Essiv(Hash::Md5),
         IvGenerator::Essiv(Hash::Sha256),
     ];
-    Algorithm::all().flat_map(move |algorithm| {
+    Algorithm::ALL.into_iter().flat_map(move |algorithm| {
         modes.into_iter().flat_map(move |mode| {
             ivs.into_iter().filter_map(move |iv| CipherSpec::new(algorithm, mode, iv).ok())
         })

@@ -48,7 +48,7 @@ fn the_peer_reads_our_volumes_of_every_cipher() {
         IvGenerator::Essiv(Hash::Md5),
         IvGenerator::Essiv(Hash::Sha256),
     ];
-    let combinations = Algorithm::all().flat_map(|algorithm| {
+    let combinations = Algorithm::ALL.into_iter().flat_map(|algorithm| {
         [Mode::Xts, Mode::Cbc, Mode::Ecb, Mode::Ctr].into_iter().flat_map(move |mode| {
             ivs.into_iter().filter_map(move |iv| CipherSpec::new(algorithm, mode, iv).ok())
         })
