@@ -17,6 +17,7 @@ use crate::backend::Backend;
 use crate::blockers::{Blockers, Operations};
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
+use crate::group_commit::GroupCommit;
 use crate::hooks::Hooks;
 use crate::node::{Alarm, Node, Slow};
 use crate::notice::{Notice, Notices};
@@ -279,6 +280,7 @@ impl Graph {
             monitor_owned: AtomicBool::new(false),
             blockers: Blockers::default(),
             alarm: self.0.alarm.clone(),
+            flushes: GroupCommit::default(),
             poison_cause: OnceLock::new(),
             fallback: self.registry().fallback().map(|format| format.name),
         });

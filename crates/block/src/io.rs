@@ -229,18 +229,31 @@ impl Node {
             if self.read_only() || (!self.mapping && self.common.read().no_flush) {
                 return Ok(());
             }
-            let result = self.driver.flush().await.map_err(|e| e.at_node(&self.name));
-            if let Err(e) = &result
-                && !self.mapping
-            {
-                self.poison(e);
-            }
+            // Formats know by themselves which flushes share one.
+            let result = if self.mapping {
+                self.flush_driver().await
+            } else {
+                self.flushes.run(|| self.flush_driver()).await
+            };
             // A flush that was under way when another one failed can't vouch for anything.
             if result.is_ok() && self.poisoned() {
                 return Err(self.poison_error());
             }
             result
         })
+    }
+
+    async fn flush_driver(&self) -> Result<()> {
+        if self.poisoned() {
+            return Err(self.poison_error());
+        }
+        let result = self.driver.flush().await.map_err(|e| e.at_node(&self.name));
+        if let Err(e) = &result
+            && !self.mapping
+        {
+            self.poison(e);
+        }
+        result
     }
 }
 

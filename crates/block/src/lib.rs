@@ -28,6 +28,7 @@ mod error;
 mod filter;
 mod gate;
 mod graph;
+mod group_commit;
 mod hold;
 mod hooks;
 mod identity;

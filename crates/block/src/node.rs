@@ -3,6 +3,7 @@ use crate::blockers::Blockers;
 use crate::driver::{Driver, Facts};
 use crate::edges::{ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind};
+use crate::group_commit::GroupCommit;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
 use crate::open::Common;
@@ -56,6 +57,8 @@ pub struct Node {
     pub(crate) monitor_owned: AtomicBool,
     pub(crate) blockers: Blockers,
     pub(crate) alarm: Arc<Alarm>,
+    /// Flushes of a driver that moves bytes itself.
+    pub(crate) flushes: GroupCommit,
     /// What stopped all writing, in words.
     pub(crate) poison_cause: OnceLock<String>,
     /// The name of the format that shows any bytes as a disk.

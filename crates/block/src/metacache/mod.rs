@@ -22,7 +22,7 @@
 //! [`Format::write_tables`]; one that frees nothing never gives anything up.
 //!
 //! Where things are: `codec` how words are stored · `page`, `cache`, `dirty`, `tables` pages in memory · `order` the parts
-//! and the format's trait · `change` a change that waits for its data · `epoch`, `group` flushes · `freed` references given
+//! and the format's trait · `change` a change that waits for its data · `epoch` flushes · `freed` references given
 //! up · `space`, `blocks` handing out blocks · `regions` what holds metadata · `file` writing, failing · `access` the header.
 mod access;
 mod blocks;
@@ -33,7 +33,6 @@ mod dirty;
 mod epoch;
 mod file;
 mod freed;
-mod group;
 mod order;
 mod page;
 mod regions;
@@ -48,7 +47,6 @@ pub use codec::{Be32, Be64, Codec, Le32, Le64, Raw, Word};
 pub use dirty::{Dirty, Sealed};
 pub use file::MetadataFile;
 pub use freed::{Cause, Freed, GivenUp};
-pub use group::GroupCommit;
 pub use order::{Format, Order};
 pub use page::{Page, UNPLACED, may_lie_in_a_hole};
 pub use regions::{Claim, KnownTables, MOST_TABLES, Region, Regions};

@@ -5,10 +5,10 @@ use super::codec::Codec;
 use super::dirty::Sealed;
 use super::file::MetadataFile;
 use super::freed::{Cause, Freed, GivenUp};
-use super::group::GroupCommit;
 use super::space::{Reservations, Run};
 use crate::error::Result;
 use crate::graph::Domain;
+use crate::group_commit::GroupCommit;
 use crate::lease::Leases;
 use std::sync::Arc;
 

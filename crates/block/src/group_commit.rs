@@ -1,11 +1,14 @@
 //! Group commit: flushes that come while one is under way share the next.
 //!
-//! Law: a flush ends with the result of one that began after it came.
+//! Laws:
+//! - a flush ends with the result of one that began after it came;
+//! - one is under way at a time. A system tells of data that it could not store to one of several syncs only: another, that
+//!   began before and ends first, would vouch for what is lost.
 use crate::error::Result;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// One flush at a time; all that wait meanwhile are answered by the next one.
-pub struct GroupCommit {
+pub(crate) struct GroupCommit {
     came: AtomicU64,
     turn: futures_util::lock::Mutex<Ended>,
 }
