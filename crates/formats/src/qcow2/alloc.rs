@@ -4,7 +4,7 @@
 //! of the epoch). What is not mapped in the end comes back through `Order::reservations`.
 use super::image::Image;
 use super::refcount::CountPage;
-use block::metacache::{Reserved, Run};
+use block::metacache::{Found, Reserved, Run};
 use block::{BlockError, ErrorKind, Result};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -42,13 +42,6 @@ impl Alloc {
         self.lowest = self.lowest.min(cluster);
         self.full.remove(&(cluster / counts_per_page));
     }
-}
-
-/// A found run.
-pub(super) struct Found {
-    pub reserved: Reserved,
-    /// It reads as zeroes: nothing was ever written there.
-    pub fresh: bool,
 }
 
 impl Image {
