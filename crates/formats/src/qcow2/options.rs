@@ -13,8 +13,8 @@ const LEAST_CACHE: u64 = 64 << 10;
 const LEAST_PAGES: u64 = 4;
 /// Most clusters of refcounts that may be asked to be held, as in the programs whose option it is.
 const MOST_COUNT_CLUSTERS: u64 = i32::MAX as u64;
-/// Seconds after which a table that nobody uses leaves memory, where nothing else is asked for: it stays.
-const CLEAN_INTERVAL: u32 = 0;
+/// Seconds after which a table that nobody uses leaves memory, where nothing else is asked for.
+const CLEAN_INTERVAL: u32 = 600;
 
 /// What the options decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -83,9 +83,13 @@ fn so_much_is_read_of_a_table_at_a_time_as_is_asked_for() {
 #[test]
 fn tables_that_nobody_uses_leave_memory_after_the_interval() {
     let interval = |seconds| Options::new().with("cache-clean-interval", Opt::Uint(seconds));
-    for (options, seconds, reads) in
-        [(interval(10), 21, 2), (interval(10), 9, 0), (interval(0), 100_000, 0), (Options::new(), 100_000, 0)]
-    {
+    for (options, seconds, reads) in [
+        (interval(10), 21, 2),
+        (interval(10), 9, 0),
+        (interval(0), 100_000, 0),
+        (Options::new(), 1_300, 2),
+        (Options::new(), 500, 0),
+    ] {
         let machine = machine();
         let world = machine.world().clone();
         machine.run(async move {
