@@ -6,6 +6,7 @@
 //!                                                            └─────▶ the driver: open, check, read all, work, close, check
 //! ```
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -393,17 +394,25 @@ fn sane(bytes: &[u8], settled: bool) -> std::result::Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
 }
 
+/// The seeds of a test: `count` from 1 on, or what the environment asks for: `NAME_SEED` one seed, or the first, `NAME_COUNT`
+/// so many.
+pub fn seeds(name: &str, count: u64) -> Range<u64> {
+    let number = |what: &str| std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok());
+    let alone: Option<u64> = number("SEED");
+    let count = number("COUNT").unwrap_or(if alone.is_some() { 1 } else { count });
+    let first = alone.unwrap_or(1);
+    first..first.saturating_add(count)
+}
+
 /// Runs the crash tests that `test` makes of seeds: `NAME_SEED` in the environment runs one seed alone, `NAME_COUNT` so
 /// many instead of `count`.
 ///
 /// # Panics
 /// If any fails; the message has what is needed to run it again.
 pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
-    let number = |what: &str| std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok());
-    let (alone, mut tally, mut failures) = (number("SEED"), Tally::default(), Vec::new());
-    let count = number("COUNT").unwrap_or(if alone.is_some() { 1 } else { count });
-    let first = alone.unwrap_or(1);
-    for seed in first..first.saturating_add(count) {
+    let (seeds, mut tally, mut failures) = (seeds(name, count), Tally::default(), Vec::new());
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
         let done = catch_unwind(AssertUnwindSafe(|| test(seed).run(seed)));
         match done.unwrap_or_else(|_| Err(format!("seed {seed} panicked; its message is above"))) {
             Ok(done) => tally += done,

@@ -71,15 +71,18 @@ impl Suite {
         }
     }
 
-    pub(super) fn errors_at_every_operation(&self, made: &Made) {
+    pub(super) fn errors_at_every_operation(&self, made: &Made, seed: u64) {
         for kind in KINDS {
-            let count = self.with_failure(made, None).map(|(_, count)| count(kind));
-            let count = count.unwrap_or_else(|text| panic!("{}: without a failure: {text}", self.stack.name));
+            let count = self.with_failure(made, seed, None).map(|(_, count)| count(kind));
+            let count = count
+                .unwrap_or_else(|text| panic!("{}, seed {seed}: without a failure: {text}", self.stack.name));
             for k in (0..count).step_by(count.div_ceil(MOST).max(1) as usize) {
                 for errno in self.errnos.iter().copied() {
-                    let told =
-                        |text| format!("{}: {kind:?} {k} fails with errno {errno}: {text}", self.stack.name);
-                    let done = self.with_failure(made, Some(Plant::nth_of(kind, k, errno)));
+                    let told = |text| {
+                        let name = &self.stack.name;
+                        format!("{name}, seed {seed}: {kind:?} {k} fails with errno {errno}: {text}")
+                    };
+                    let done = self.with_failure(made, seed, Some(Plant::nth_of(kind, k, errno)));
                     let judged = done.and_then(|(after, _)| self.judge_failure(kind, errno, after.later));
                     judged.unwrap_or_else(|text| panic!("{}", told(text)));
                 }
@@ -105,9 +108,10 @@ impl Suite {
     fn with_failure(
         &self,
         made: &Made,
+        seed: u64,
         plant: Option<Plant>,
     ) -> std::result::Result<(After, impl Fn(OpKind) -> u64 + use<>), String> {
-        let (sim, model) = (self.boot(&made.disk, 5), self.model(made));
+        let (sim, model) = (self.boot(&made.disk, seed), self.model(made));
         let (stack, world, book) = (self.stack.clone(), sim.world().clone(), model.clone());
         let mix = Mix { resize: if stack.resizes { 1 } else { 0 }, flush: 5, ..Mix::ALL };
         let syncs = plant.as_ref().is_some_and(|plant| plant.kinds.contains(&OpKind::Sync));

@@ -10,7 +10,7 @@ mod shape;
 
 use sim::{Config, Disk, EIO, ENOSPC, Rng, Sim};
 
-use crate::crash::{Inspect, fill};
+use crate::crash::{Inspect, fill, seeds};
 use crate::stack::{Session, Stack};
 use crate::stamp::{SECTOR, Seen, look};
 use mirror::Mirror;
@@ -41,7 +41,7 @@ impl Suite {
         Suite { stack, inspect, config: Config::seeded(0), errnos: vec![EIO, ENOSPC] }
     }
 
-    /// Runs all laws.
+    /// Runs all laws; that of failures under the seeds that `CONFORMANCE_SEED` and `CONFORMANCE_COUNT` ask for.
     ///
     /// # Panics
     /// Where one is broken.
@@ -62,7 +62,9 @@ impl Suite {
         for seed in 1..12 {
             self.requests_at_once(&made, seed);
         }
-        self.errors_at_every_operation(&made);
+        for seed in seeds("CONFORMANCE", 5) {
+            self.errors_at_every_operation(&made, seed);
+        }
     }
 
     fn boot(&self, disk: &Disk, seed: u64) -> Sim {
