@@ -1,4 +1,5 @@
-//! Direct I/O to protocol nodes: requests are padded to the node's alignment and cut to its longest transfer.
+//! Direct I/O to protocol nodes: requests are padded to the node's alignment. What is longer than a
+//! bounce buffer goes in pieces; what a protocol can't take at once it cuts itself, for it alone knows what counts.
 //!
 //! A padded write reads what surrounds it, so it holds the aligned range exclusively; whole ones hold it shared.
 //! Nodes without an alignment (the usual case) pass through untouched.

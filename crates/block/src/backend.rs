@@ -151,7 +151,7 @@ impl Backend {
 
     /// Writes inline what goes to bytes of the image's own; `Ok(n)` with `n < data.len()` asks to go on with
     /// [`Backend::write`] from there.
-    pub fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+    pub fn try_write(&self, offset: u64, data: &[u8], request: Request) -> Result<usize> {
         if traced() {
             return Ok(0);
         }
@@ -159,7 +159,7 @@ impl Backend {
         let node = self.root.load();
         self.in_range(&node, Op::Write, offset, data.len() as u64)?;
         let started = rt::now_ns();
-        let got = match node.try_write(offset, data) {
+        let got = match node.try_write(offset, data, request) {
             // The waiting path sees to it.
             Err(e) if e.kind() == ErrorKind::NoSpace => return Ok(0),
             tried => tried.inspect_err(|_| self.stats.failed(Op::Write))?,

@@ -357,7 +357,7 @@ pub trait Driver: Send + Sync + 'static {
     /// Writes inline what can be written without waiting: how many bytes from the start. The others are as they were;
     /// after an error any of them may be new. Durable by the next flush.
     fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
-        through(self, |below| below.with(0, |child| child.try_write(offset, data)), || Ok(0))
+        through(self, |below| below.with(0, |child| child.try_write(offset, data, Request::DRIVER)), || Ok(0))
     }
 
     /// Reads all of `buf`, or decodes an encoded extent. Each byte is one that the range held at some time during the

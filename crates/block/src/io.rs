@@ -73,16 +73,16 @@ impl Node {
     }
 
     /// Writes inline what goes to bytes of this node's own, in place; tells how many bytes from the start.
-    pub fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
-        if self.slow.load(Relaxed) != 0 {
+    pub fn try_write(&self, offset: u64, data: &[u8], request: Request) -> Result<usize> {
+        if self.slow.load(Relaxed) != 0 || !request.may_be_inline() {
             return Ok(0);
         }
         let done = if self.mapping {
-            self.try_write_mapped(offset, data)
+            self.try_write_mapped(offset, data, request)
         } else {
             self.driver.try_write(offset, data)
         };
-        let (change, request) = (MapChange::Data, Request::GUEST);
+        let change = MapChange::Data;
         match done {
             Ok(0) => {}
             Ok(n) => self.changed(NodeChange { offset, len: n as u64, change, request }),
@@ -101,7 +101,7 @@ impl Node {
         extent.is_some_and(|e| e.len >= len as u64 && matches!(e.kind, ExtentKind::Data { owned: true, .. }))
     }
 
-    fn try_write_mapped(&self, offset: u64, data: &[u8]) -> Result<usize> {
+    fn try_write_mapped(&self, offset: u64, data: &[u8], request: Request) -> Result<usize> {
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let at = offset + done as u64;
@@ -110,7 +110,9 @@ impl Node {
                 break;
             };
             let len = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-            let got = self.edges.with(child, |c| c.map_or(Ok(0), |c| c.try_write(offset, &rest[..len])))?;
+            let got = self
+                .edges
+                .with(child, |c| c.map_or(Ok(0), |c| c.try_write(offset, &rest[..len], request)))?;
             done += got;
             if got < len {
                 break;

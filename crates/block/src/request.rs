@@ -79,6 +79,11 @@ impl Request {
         self.flags.0 & flags.0 == flags.0
     }
 
+    /// Whether it asks for nothing that takes the waiting path.
+    pub(crate) const fn may_be_inline(self) -> bool {
+        self.flags.0 & !Flags::UNCHANGED.0 == 0
+    }
+
     /// The same with `flags`.
     #[must_use]
     pub const fn with(self, flags: Flags) -> Self {

@@ -405,7 +405,7 @@ fn after_one_failed_flush_nothing_is_acknowledged_any_more_but_reads_go_on() {
         assert_eq!(disk.flush().await.unwrap_err().kind(), ErrorKind::Poisoned);
         let e = disk.write(0, Buf::from_slice(&[6; 512]), Request::GUEST).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Poisoned);
-        assert_eq!(disk.try_write(0, &[6; 512]).unwrap(), 0);
+        assert_eq!(disk.try_write(0, &[6; 512], Request::GUEST).unwrap(), 0);
         assert_eq!(read(&disk, 0, 512).await, [5; 512]);
     });
 }

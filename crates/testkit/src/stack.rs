@@ -164,7 +164,7 @@ impl Session {
 
     /// Writes as exports do: inline first, then the rest asynchronously.
     pub async fn write(&self, offset: u64, data: &[u8], fua: bool) -> Result<()> {
-        let done = if fua { 0 } else { self.backend.try_write(offset, data)? };
+        let done = if fua { 0 } else { self.backend.try_write(offset, data, block::Request::GUEST)? };
         match data.get(done..) {
             Some(rest) if !rest.is_empty() => {
                 let (rest, flags) =

@@ -126,7 +126,11 @@ fn each_change_is_told_once_in_each_phase_whichever_way_it_takes() {
         let hook = Arc::new(Recorder::default());
         hook.watch(&graph, &disk.node(), true).await;
         let write = async |at, byte, len: usize, request| {
-            assert_eq!(disk.try_write(at, &vec![byte; len]).unwrap(), 0, "hooks stop the inline path");
+            assert_eq!(
+                disk.try_write(at, &vec![byte; len], request).unwrap(),
+                0,
+                "hooks stop the inline path"
+            );
             disk.write(at, bytes(byte, len), request).await.unwrap();
             let change = changed(at, len as u64, MapChange::Data, request);
             assert_eq!(hook.take(), thrice(change, Some(byte)), "{at:#x}");
@@ -172,12 +176,16 @@ fn what_comes_after_is_told_of_inline_writes_too_at_every_node_passed() {
             top.watch(&graph, &disk.node(), false).await;
             file.watch(&graph, &disk.node().primary().unwrap(), false).await;
             // By chance none, some or all of it goes inline.
-            let done = disk.try_write(512, &[2; 1024]).unwrap();
+            let done = disk.try_write(512, &[2; 1024], Request::JOB).unwrap();
             if done < 1024 {
-                disk.write(512 + done as u64, bytes(2, 1024 - done), GUEST).await.unwrap();
+                disk.write(512 + done as u64, bytes(2, 1024 - done), Request::JOB).await.unwrap();
             }
             let covered = |told: Vec<Told>| {
-                let len = |told: &Told| if let Told::After(change) = told { change.len } else { 0 };
+                let job = |change: &NodeChange| change.request.source() == Source::Job;
+                let len = |told: &Told| match told {
+                    Told::After(change) if job(change) => change.len,
+                    _ => 0,
+                };
                 told.iter().map(len).sum::<u64>()
             };
             assert_eq!(covered(top.take()), 1024);

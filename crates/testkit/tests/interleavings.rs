@@ -256,7 +256,8 @@ fn reaches(from: &Arc<Node>, node: &Arc<Node>) -> bool {
 }
 
 async fn write(entry: &Backend, at: u64, data: &[u8]) {
-    let done = entry.try_write(at, data).unwrap_or_else(|e| panic!("write at {at}: {e}"));
+    let done =
+        entry.try_write(at, data, block::Request::GUEST).unwrap_or_else(|e| panic!("write at {at}: {e}"));
     let rest = &data[done..];
     if !rest.is_empty() {
         let wrote = entry.write(at + done as u64, Buf::from_slice(rest), block::Request::GUEST).await;

@@ -78,8 +78,8 @@ impl Endpoint {
             placed();
         }
         let done = match self {
-            Endpoint::Entry(entry) => entry.try_write(offset, &data)?,
-            Endpoint::Inner(node) => node.try_write(offset, &data)?,
+            Endpoint::Entry(entry) => entry.try_write(offset, &data, Request::JOB)?,
+            Endpoint::Inner(node) => node.try_write(offset, &data, Request::JOB)?,
         };
         if done == data.len() {
             return Ok(());

@@ -470,7 +470,7 @@ fn inline_write(backend: &Backend, through: bool, request: &Request, data: &[u8]
     if through || data.len() > INLINE || request.flags.contains(CommandFlags::FUA) {
         return Ok(0);
     }
-    backend.try_write(request.offset, data)
+    backend.try_write(request.offset, data, block::Request::GUEST)
 }
 
 /// The message of a request that the rules refused.

@@ -34,7 +34,7 @@ impl Disk {
     }
 
     async fn write(&self, at: u64, data: &[u8]) -> Result<(), ErrorKind> {
-        let done = self.backend.try_write(at, data).map_err(|e| e.kind())?;
+        let done = self.backend.try_write(at, data, Request::GUEST).map_err(|e| e.kind())?;
         let rest = Buf::from_slice(&data[done..]);
         if rest.is_empty() {
             return Ok(());

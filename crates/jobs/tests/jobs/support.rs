@@ -340,7 +340,7 @@ pub async fn reader(graph: &Graph, node: &Arc<Node>) -> Result<Arc<Backend>> {
 
 /// Writes through the inline path first, as exports do.
 pub async fn write(entry: &Backend, offset: u64, data: &[u8]) {
-    let n = entry.try_write(offset, data).unwrap();
+    let n = entry.try_write(offset, data, Request::GUEST).unwrap();
     if n < data.len() {
         entry.write(offset + n as u64, Buf::from_slice(&data[n..]), Request::GUEST).await.unwrap();
     }

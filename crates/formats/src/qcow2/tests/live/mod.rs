@@ -47,7 +47,7 @@ impl Disk {
     }
 
     async fn write(&self, offset: u64, data: &[u8]) {
-        let done = self.backend.try_write(offset, data).unwrap();
+        let done = self.backend.try_write(offset, data, Request::GUEST).unwrap();
         if done < data.len() {
             let rest = Buf::from_slice(&data[done..]);
             self.backend.write(offset + done as u64, rest, Request::GUEST).await.unwrap();
