@@ -1,6 +1,8 @@
 //! The one error of the data path: what kind, which node, where, and words for a person.
 use rt::Errno;
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// Result of the core's operations.
 pub type Result<T, E = BlockError> = std::result::Result<T, E>;
@@ -43,7 +45,10 @@ pub enum ErrorKind {
     Cancelled,
 }
 
-/// An error of the block layer. Cheap to clone; prints one sentence without a final full stop.
+/// An error of the block layer. Cheap to clone.
+///
+/// Printed it is one sentence without a final full stop: what failed, what that came from, and where, as far as the words
+/// do not say so already: `what: cause (node 'n', file 'f', offset 65536)`. Names that nobody gave are left out.
 #[derive(Clone)]
 pub struct BlockError(Box<Detail>);
 
@@ -52,20 +57,25 @@ struct Detail {
     kind: ErrorKind,
     errno: i32,
     node: Option<String>,
+    file: Option<String>,
     offset: Option<u64>,
-    message: String,
+    /// What failed; nothing where the cause says it all.
+    what: String,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl BlockError {
     /// An error of `kind` with words of its own. The errno follows from the kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Detail {
-            kind,
-            errno: errno_of(kind),
-            node: None,
-            offset: None,
-            message: message.into(),
-        }))
+        let (what, errno) = (message.into(), errno_of(kind));
+        Self(Box::new(Detail { kind, errno, node: None, file: None, offset: None, what, cause: None }))
+    }
+
+    /// An error of `kind` in the words of its cause, which can be asked for ([`Error::source`]).
+    pub fn of(kind: ErrorKind, cause: impl Error + Send + Sync + 'static) -> Self {
+        let mut error = Self::new(kind, "");
+        error.0.cause = Some(Arc::new(cause));
+        error
     }
 
     /// An invalid argument or option.
@@ -85,16 +95,19 @@ impl BlockError {
 
     /// An operating-system error while doing `what` (for example "could not open 'a.img'").
     pub fn os(what: impl fmt::Display, e: &std::io::Error) -> Self {
-        let mut error = Self::from_io(e);
-        error.0.message = format!("{what}: {}", error.0.message);
-        error
+        Self::from_io(e).context(what)
     }
 
     /// An operating-system error in its own words.
     pub fn from_io(e: &std::io::Error) -> Self {
         let kind = kind_of(e);
-        let errno = e.raw_os_error().unwrap_or_else(|| errno_of(kind));
-        Self(Box::new(Detail { kind, errno, node: None, offset: None, message: words(e) }))
+        let cause = match e.raw_os_error() {
+            Some(errno) => std::io::Error::from_raw_os_error(errno),
+            None => std::io::Error::new(e.kind(), e.to_string()),
+        };
+        let mut error = Self::of(kind, cause);
+        error.0.errno = e.raw_os_error().unwrap_or(error.0.errno);
+        error
     }
 
     /// The same error, told to be of this node unless it names one already.
@@ -111,11 +124,30 @@ impl BlockError {
         self
     }
 
-    /// The same error with words in front: `what: …`.
+    /// The same error, told to be about this file unless it names one already.
     #[must_use]
-    pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.0.message = format!("{what}: {}", self.0.message);
+    pub fn about_file(mut self, file: &str) -> Self {
+        self.0.file.get_or_insert_with(|| file.to_owned());
         self
+    }
+
+    /// The error of what failed because of this one: `what: …`.
+    #[must_use]
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        let detail = Detail { what: what.to_string(), cause: None, ..(*self.0).clone() };
+        let mut outer = Self(Box::new(detail));
+        outer.0.cause = Some(Arc::new(self));
+        outer
+    }
+
+    /// As [`BlockError::context`], of what was done to a file; its name is added unless the words name it already:
+    /// `what 'file': …`.
+    #[must_use]
+    pub fn context_of_file(self, what: impl fmt::Display, file: &str) -> Self {
+        match self.message().contains(&format!("'{file}'")) {
+            true => self.context(what),
+            false => self.context(format_args!("{what} '{file}'")),
+        }
     }
 
     /// What a caller may match on.
@@ -138,9 +170,31 @@ impl BlockError {
         self.0.offset
     }
 
-    /// The words without node and offset.
-    pub fn message(&self) -> &str {
-        &self.0.message
+    /// The file concerned, if one is known.
+    pub fn file(&self) -> Option<&str> {
+        self.0.file.as_deref()
+    }
+
+    /// The words without the place.
+    pub fn message(&self) -> String {
+        let Some(cause) = &self.0.cause else { return self.0.what.clone() };
+        let cause = told(cause.as_ref());
+        if self.0.what.is_empty() { cause } else { format!("{}: {cause}", self.0.what) }
+    }
+
+    /// Where it happened, as far as `words` do not say so.
+    fn place(&self, words: &str) -> String {
+        let named = |what: &str, name: &Option<String>| {
+            let name = name.as_deref().filter(|name| !name.starts_with('#'))?;
+            (!words.contains(&format!("'{name}'"))).then(|| format!("{what} '{name}'"))
+        };
+        let said = |offset: &u64| {
+            [format!("offset {offset}"), format!("{offset:#x}")].iter().any(|at| words.contains(at))
+        };
+        let offset = self.0.offset.filter(|offset| !said(offset)).map(|offset| format!("offset {offset}"));
+        let parts = [named("node", &self.0.node), named("file", &self.0.file), offset];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     }
 
     /// The operating system's words for [`BlockError::errno`], as tools print after a failed request.
@@ -149,24 +203,35 @@ impl BlockError {
     }
 }
 
+/// The words of a cause; its place is told by the error that it caused.
+fn told(cause: &(dyn Error + Send + Sync + 'static)) -> String {
+    if let Some(error) = cause.downcast_ref::<BlockError>() {
+        return error.message();
+    }
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => words(error),
+        None => cause.to_string(),
+    }
+}
+
 impl fmt::Display for BlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        let words = self.message();
+        write!(f, "{words}{}", self.place(&words))
     }
 }
 
 impl fmt::Debug for BlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let d = &self.0;
-        write!(f, "{:?}(errno {}) {}", d.kind, d.errno, d.message)?;
-        if let Some(node) = &d.node {
-            write!(f, " [node {node}]")?;
-        }
-        d.offset.map_or(Ok(()), |offset| write!(f, " [offset {offset:#x}]"))
+        write!(f, "{:?}(errno {}) {self}", self.0.kind, self.0.errno)
     }
 }
 
-impl std::error::Error for BlockError {}
+impl Error for BlockError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+    }
+}
 
 impl From<std::io::Error> for BlockError {
     fn from(e: std::io::Error) -> Self {
@@ -223,5 +288,57 @@ fn kind_of(e: &std::io::Error) -> ErrorKind {
             std::io::ErrorKind::Unsupported => ErrorKind::Unsupported,
             _ => ErrorKind::Io,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENOENT: i32 = 2;
+
+    fn missing(file: &str) -> BlockError {
+        BlockError::os(format!("Could not open '{file}'"), &std::io::Error::from_raw_os_error(ENOENT))
+    }
+
+    #[test]
+    fn an_error_tells_what_failed_then_why_then_where_and_each_once() {
+        let error = missing("a");
+        assert_eq!(error.to_string(), "Could not open 'a': No such file or directory");
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::NotFound, ENOENT));
+        let error = error.at_node("n").at(512).context("reading").about_file("a").at(7);
+        assert_eq!(
+            error.to_string(),
+            "reading: Could not open 'a': No such file or directory (node 'n', offset 512)"
+        );
+        assert_eq!(error.message(), "reading: Could not open 'a': No such file or directory");
+        assert_eq!((error.node(), error.file(), error.offset()), (Some("n"), Some("a"), Some(512)));
+        let unnamed = BlockError::invalid("no").at_node("#block1").about_file("f");
+        assert_eq!(unnamed.to_string(), "no (file 'f')");
+    }
+
+    #[test]
+    fn causes_are_asked_for_by_their_types() {
+        let error = missing("a").context("first").context("second");
+        let (mut cause, mut found) = (error.source(), false);
+        while let Some(error) = cause {
+            (cause, found) = (error.source(), error.is::<std::io::Error>());
+        }
+        assert!(found);
+        let typed = BlockError::of(ErrorKind::Invalid, api::DecodeError::Missing { path: "size".to_owned() });
+        assert_eq!(typed.to_string(), "Parameter 'size' is missing");
+        assert!(typed.source().is_some_and(|cause| cause.is::<api::DecodeError>()));
+    }
+
+    #[test]
+    fn a_chain_names_each_file_once() {
+        let chain = missing("base")
+            .context_of_file("Could not open backing file", "base")
+            .context_of_file("Could not open backing file", "mid");
+        assert_eq!(
+            chain.to_string(),
+            "Could not open backing file 'mid': Could not open backing file: Could not open 'base': No such file or \
+             directory"
+        );
     }
 }

@@ -199,7 +199,7 @@ impl Node {
 
     /// Marks the node as one whose flush or metadata write failed.
     pub fn poison(&self, cause: &BlockError) {
-        self.poison_cause.get_or_init(|| cause.message().to_owned());
+        self.poison_cause.get_or_init(|| cause.message());
         let before = self.slow.fetch_or(Slow::POISON, AcqRel);
         if before & Slow::POISON == 0 {
             tracing::error!(node = %self.name, error = %cause, "node poisoned: nothing more is written to it until it is opened anew");

@@ -280,7 +280,9 @@ impl OpenContext {
         let inherit = self.inherit(spec.role)?;
         // Which layer it was is in the message itself; that it is a thousand layers down needs no thousand words.
         let told = self.place.layers < LEVELS_TOLD;
-        let explain = |e: BlockError| if told { e.context(format!("Could not open {what}")) } else { e };
+        let explain = |e: BlockError| {
+            if told { e.context_of_file(format_args!("Could not open {what}"), &filename) } else { e }
+        };
         let options = if given.is_empty() || filename.starts_with("json:") {
             let format = given.get_str("driver").or(format);
             let mut options = self.graph.image_options(&filename, format).map_err(explain)?;

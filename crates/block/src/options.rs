@@ -3,7 +3,7 @@
 //! They come from the schema's types, from `json:` names and from lists of `key=value`, whose scalars are text.
 //! [`Options::read`] reads them as a type of the schema, [`Options::take_typed`] the part of them that is such a type;
 //! what nobody takes is refused by its dotted name ([`Options::finish`]), so that no option is ever ignored silently.
-use crate::error::{BlockError, Result};
+use crate::error::{BlockError, ErrorKind, Result};
 use api::codec::{Object, take_loose};
 use api::{Dict, Value};
 
@@ -306,7 +306,7 @@ pub fn not_negative(name: &str, number: Option<i64>) -> Result<Option<u64>> {
 }
 
 fn wrong(error: api::DecodeError) -> BlockError {
-    BlockError::invalid(error.to_string())
+    BlockError::of(ErrorKind::Invalid, error)
 }
 
 fn wrong_type(name: &str, expected: &str) -> BlockError {

@@ -319,7 +319,7 @@ fn each_operation_is_refused_by_every_blocker_that_names_it_and_by_no_other() {
             let refused = node.check_operation(operation).unwrap_err();
             assert_eq!(
                 (refused.kind(), refused.message()),
-                (ErrorKind::Busy, "Node 'f' is busy: job 'a' works on it")
+                (ErrorKind::Busy, "Node 'f' is busy: job 'a' works on it".to_owned())
             );
         }
         let busy = |e: BlockError| e.message().to_owned();

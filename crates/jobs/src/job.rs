@@ -504,7 +504,7 @@ impl Job {
         let error = result.err().map(|e| match e.kind() {
             ErrorKind::Io | ErrorKind::NoSpace => e.strerror(),
             ErrorKind::Cancelled => "Operation canceled".to_owned(),
-            _ => e.message().to_owned(),
+            _ => e.message(),
         });
         state.error.clone_from(&error);
         let (r#type, device) = (self.kind, self.id.clone());

@@ -51,7 +51,7 @@ impl Events {
             ErrorKind::Corrupt => api::Event::BlockImageCorrupted(BlockImageCorrupted {
                 device: String::new(),
                 node_name,
-                msg: error.message().to_owned(),
+                msg: error.message(),
                 offset: error.offset().map(int),
                 size: None,
                 fatal: true,
@@ -63,7 +63,7 @@ impl Events {
                 operation: IoOperationType::Write,
                 action: BlockErrorAction::Report,
                 nospace: Some(kind == ErrorKind::NoSpace),
-                reason: error.message().to_owned(),
+                reason: error.message(),
             }),
         });
     }

@@ -142,7 +142,7 @@ fn an_object_is_held_by_id_as_long_as_its_user_is_open() {
         let error = graph.objects().remove("c0").unwrap_err();
         assert_eq!(
             (error.kind(), error.message()),
-            (ErrorKind::Busy, "object 'c0' is in use, can not be deleted")
+            (ErrorKind::Busy, "object 'c0' is in use, can not be deleted".to_owned())
         );
         assert_eq!(session.read(0, 2048).await.unwrap(), [7; 2048]);
         session.close().await.unwrap();

@@ -65,7 +65,7 @@ pub(super) async fn look(image: Image<'_>) -> Result<Option<Kept>> {
                 }
             }
         }
-        Err(error) => (search(image).await?, Some(error.message().to_owned())),
+        Err(error) => (search(image).await?, Some(error.message())),
     };
     if let Some(fault) = fault {
         let (count, left) = (header.snapshot_count, kept.entries.len());

@@ -107,7 +107,10 @@ impl From<HeaderError> for BlockError {
             | HeaderError::Extension { offset, .. } => Some(*offset),
             _ => None,
         };
-        let block = BlockError::new(kind, error.to_string());
-        offset.map_or_else(|| block.clone(), |offset| block.clone().at(offset))
+        let block = BlockError::of(kind, error);
+        match offset {
+            Some(offset) => block.at(offset),
+            None => block,
+        }
     }
 }
