@@ -67,6 +67,16 @@ pub enum ExportError {
     /// The graph refused.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// What only the export's kind knows of.
+    #[error(transparent)]
+    Kind(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ExportError {
+    /// An error of a kind of export that the others do not have.
+    pub fn of_kind(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Kind(cause.into())
+    }
 }
 
 fn place(address: &Address) -> String {

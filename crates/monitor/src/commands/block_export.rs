@@ -74,11 +74,13 @@ impl Control {
     }
 }
 
-/// An export as the schema's type; nothing for a kind that the schema does not have.
-fn info(export: ExportInfo) -> Option<BlockExportInfo> {
-    Some(BlockExportInfo {
+/// An export in the schema's words.
+fn info(export: ExportInfo) -> Result<BlockExportInfo, QmpError> {
+    let unknown =
+        || QmpError::generic(format!("export '{}' is of an unknown kind, '{}'", export.id, export.kind));
+    Ok(BlockExportInfo {
+        r#type: BlockExportType::from_name(export.kind).ok_or_else(unknown)?,
         id: export.id,
-        r#type: decode(Value::from(export.kind)).ok()?,
         node_name: export.node_name,
         shutting_down: export.shutting_down,
     })
@@ -124,6 +126,6 @@ impl BlockExportCommands for Control {
     }
 
     async fn query_block_exports(&self) -> Result<Vec<BlockExportInfo>, QmpError> {
-        Ok(self.exports().list().into_iter().filter_map(info).collect())
+        self.exports().list().into_iter().map(info).collect()
     }
 }

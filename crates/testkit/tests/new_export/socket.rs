@@ -41,7 +41,7 @@ impl ExportKind for SocketKind {
 
     fn check(&self, spec: &ExportSpec) -> std::result::Result<(), ExportError> {
         match spec.writethrough {
-            true => Err(block::BlockError::invalid("this kind has no writethrough").into()),
+            true => Err(ExportError::of_kind("this kind has no writethrough")),
             false => Ok(()),
         }
     }
