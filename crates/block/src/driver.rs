@@ -17,12 +17,12 @@
 //! - a future that is dropped leaves the node usable: what it had reserved is given back. What it had begun to write may
 //!   come to be written, or not;
 //! - "durable" means: there after a crash of the machine, as far as the storage below keeps its own word.
+use crate::common::Common;
 use crate::edges::{ChildId, Edge};
 use crate::error::{BlockError, Result};
 use crate::filter::{Filtered, ready, through};
 use crate::identity::Identity;
 use crate::node::Node;
-use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
 use crate::request::Request;

@@ -20,6 +20,7 @@ mod align;
 mod backend;
 mod bitmap;
 mod blockers;
+mod common;
 mod copy;
 mod create;
 mod driver;
@@ -42,6 +43,7 @@ mod objects;
 mod open;
 mod options;
 mod perm;
+mod policy;
 mod registry;
 mod request;
 mod size;
@@ -53,6 +55,7 @@ mod write;
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
 pub use blockers::{Blocker, Operations};
+pub use common::{Common, Discard};
 pub use copy::{
     AfterError, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces, Endpoint,
     Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
@@ -75,14 +78,14 @@ pub use hooks::{AfterChange, BeforeChange, Held, Hook, NodeChange, Serialiser, W
 pub use identity::Identity;
 pub use io::Placed;
 pub use lease::{Lease, Leases};
+pub use naming::{name_seen_from, resolve_filename};
 pub use node::{Node, Slow};
 pub use notice::{Notice, Notices};
 pub use objects::{Iothread, Object, Objects, Secret};
-pub use open::{
-    ChildSpec, Common, Discard, Grant, Limits, OpenContext, Opened, Policy, name_seen_from, resolve_filename,
-};
+pub use open::{ChildSpec, OpenContext, Opened};
 pub use options::{Opt, Options, not_negative};
 pub use perm::{Perms, Share};
+pub use policy::{Grant, Limits, Policy};
 pub use registry::{DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, PlainNames, Registry};
 pub use request::{Flags, Request, Source};
 pub use size::MAX_LENGTH;

@@ -3,7 +3,6 @@
 //! A file's name is not enough where a node was opened with another backing image than its header names: opened by
 //! that name alone it would show other content. Such a node is named by a `json:` text.
 use crate::node::Node;
-use crate::open::resolve_filename;
 use crate::options::{Opt, Options};
 use crate::registry::DriverKind;
 use std::collections::HashSet;
@@ -120,4 +119,25 @@ fn absolute(name: &str) -> String {
         true => name.to_owned(),
         false => rt::fs::absolute(name),
     }
+}
+
+/// Joins a stored backing name with the folder of the image that names it, whose place is `overlay` ([`Node::place`]).
+pub fn resolve_filename(overlay: &str, stored: &str) -> String {
+    let has_protocol = stored.split_once(':').is_some_and(|(p, _)| !p.is_empty() && !p.contains('/'));
+    if stored.starts_with('/') || has_protocol {
+        return stored.to_owned();
+    }
+    match overlay.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{stored}"),
+        None => stored.to_owned(),
+    }
+}
+
+/// The name by which an image at `overlay` can refer to `file` so that [`resolve_filename`] leads back to it: as it is
+/// where that works, else absolute.
+pub fn name_seen_from(overlay: &str, file: &str) -> String {
+    if resolve_filename(overlay, file) == file {
+        return file.to_owned();
+    }
+    rt::fs::absolute(file)
 }

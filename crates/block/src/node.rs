@@ -1,12 +1,12 @@
 //! Nodes: a driver with a name, its children, and what the core keeps for it.
 use crate::blockers::Blockers;
+use crate::common::Common;
 use crate::driver::{Driver, Facts};
 use crate::edges::{ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind};
 use crate::group_commit::GroupCommit;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
-use crate::open::Common;
 use crate::options::{Opt, Options};
 use crate::registry::DriverType;
 use parking_lot::{Mutex, RwLock};

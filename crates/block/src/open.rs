@@ -2,6 +2,7 @@
 //!
 //! Nodes are born unattached: everything slow (opening files, probing, reading headers, taking locks) happens before
 //! a graph transaction and outside of closed gates. Every further file that an image names passes the [`Policy`].
+use crate::common::Common;
 use crate::driver::{Driver, Link};
 use crate::edges::{ChildId, ChildName, ChildRole, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
@@ -9,11 +10,12 @@ use crate::filter::Filtered;
 use crate::graph::Domain;
 use crate::graph::Graph;
 use crate::identity::Identity;
+use crate::naming::resolve_filename;
 use crate::node::Node;
 use crate::notice::Notices;
 use crate::options::{Opt, Options};
+use crate::policy::{Grant, Limits, Policy};
 use crate::registry::{DriverKind, DriverType, Glimpse, PROBE_BYTES};
-use api::{BlockdevCommonOptions, BlockdevDetectZeroesOptions, BlockdevDiscardOptions};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 
@@ -22,95 +24,6 @@ const LEVELS_A_TASK: usize = 8;
 
 /// Layers that an error from far below names one by one.
 const LEVELS_TOLD: usize = 8;
-
-/// What `discard` requests do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Discard {
-    /// They are dropped.
-    #[default]
-    Ignore,
-    /// They reach the storage.
-    Unmap,
-}
-
-/// Options every driver has.
-#[derive(Debug, Clone, Default)]
-pub struct Common {
-    /// No writes.
-    pub read_only: bool,
-    /// Fall back to read-only where writing is refused.
-    pub auto_read_only: bool,
-    /// Take no locks and share everything.
-    pub force_share: bool,
-    /// O_DIRECT (`cache.direct`).
-    pub direct: bool,
-    /// Flushes are omitted, their order is kept (`cache.no-flush`).
-    pub no_flush: bool,
-    /// Each write ends like FUA (`cache.writeback=false`).
-    pub write_through: bool,
-    /// What discards do.
-    pub discard: Discard,
-    /// Writes of zeroes become write-zeroes.
-    pub detect_zeroes: bool,
-    /// … and may give up space.
-    pub detect_zeroes_unmap: bool,
-    /// Opened to be repaired: a mark that refuses writes (corrupt, not closed cleanly) does not refuse the open.
-    /// Guest data is not written.
-    pub for_repair: bool,
-}
-
-impl Common {
-    /// What a file child takes over. Zeroes are looked for above, in what guests write.
-    pub(crate) fn of_file(&self) -> Self {
-        Self { detect_zeroes: false, detect_zeroes_unmap: false, ..self.clone() }
-    }
-}
-
-/// What a policy answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
-    /// Open it.
-    Open,
-    /// Go on without it.
-    Skip,
-    /// Refuse the whole open.
-    Refuse,
-}
-
-/// Which further files an image may name. It is asked once for each that an image does name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Backing files that a header names.
-    pub backing: Grant,
-    /// External data files and extents that a header names.
-    pub data_file: Grant,
-}
-
-impl Policy {
-    /// What users of today's tools expect: an image's own references are followed.
-    pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open };
-    /// Nothing but the file named: for looking at images nobody vouches for.
-    pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip };
-
-    fn grant(self, role: ChildRole) -> Grant {
-        if role.has(ChildRole::BACKING) { self.backing } else { self.data_file }
-    }
-}
-
-/// Bounds that every parser is given.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of one metadata table held at a time.
-    pub table_bytes: u64,
-    /// Bytes of a node's metadata cache.
-    pub cache_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { table_bytes: 32 << 20, cache_bytes: 32 << 20 }
-    }
-}
 
 /// How a driver asks for a child.
 pub struct ChildSpec<'a> {
@@ -267,7 +180,7 @@ impl OpenContext {
     async fn stored_child(&mut self, spec: &ChildSpec<'_>, given: Options) -> Result<Option<Arc<Node>>> {
         let Some((stored, format)) = spec.stored_name() else { return Ok(None) };
         let what = if spec.role.has(ChildRole::BACKING) { "backing file" } else { "data file" };
-        match self.policy.grant(spec.role) {
+        match self.policy.grant(spec.role.has(ChildRole::BACKING)) {
             Grant::Skip => return Ok(None),
             Grant::Refuse => {
                 let text = format!("the image names the {what} '{stored}', which may not be opened here");
@@ -482,27 +395,6 @@ pub(crate) fn take_child(options: &mut Options, name: ChildName) -> Result<Optio
     }
 }
 
-/// Joins a stored backing name with the folder of the image that names it, whose place is `overlay` ([`Node::place`]).
-pub fn resolve_filename(overlay: &str, stored: &str) -> String {
-    let has_protocol = stored.split_once(':').is_some_and(|(p, _)| !p.is_empty() && !p.contains('/'));
-    if stored.starts_with('/') || has_protocol {
-        return stored.to_owned();
-    }
-    match overlay.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/{stored}"),
-        None => stored.to_owned(),
-    }
-}
-
-/// The name by which an image at `overlay` can refer to `file` so that [`resolve_filename`] leads back to it: as it is
-/// where that works, else absolute.
-pub fn name_seen_from(overlay: &str, file: &str) -> String {
-    if resolve_filename(overlay, file) == file {
-        return file.to_owned();
-    }
-    rt::fs::absolute(file)
-}
-
 /// Opens a node with everything below it. The node is in the graph, unattached, when this returns.
 pub(crate) fn open<'a>(
     graph: &'a Graph,
@@ -524,7 +416,7 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
     Box::pin(async move {
         let mut options = options.nested();
         let name = options.take_str("node-name")?;
-        let common = take_common(&mut options, inherit.common.clone())?;
+        let common = Common::take(&mut options, inherit.common.clone())?;
         let mut probed = false;
         let driver = match options.take_str("driver")? {
             Some(driver) => driver,
@@ -632,52 +524,4 @@ fn find_protocol(graph: &Graph, options: &mut Options) -> Result<String> {
         options.set(name, value.clone());
     }
     Ok(driver)
-}
-
-/// Takes the options every driver has, over those inherited.
-pub(crate) fn take_common(options: &mut Options, inherited: Option<Common>) -> Result<Common> {
-    let mut common = inherited.unwrap_or_default();
-    adapt_common(options, &mut common)?;
-    let given: BlockdevCommonOptions = options.take_typed()?;
-    let cache = given.cache.unwrap_or_default();
-    common.read_only = given.read_only.unwrap_or(common.read_only);
-    common.auto_read_only = given.auto_read_only.unwrap_or(common.auto_read_only);
-    common.force_share = given.force_share.unwrap_or(common.force_share);
-    common.direct = cache.direct.unwrap_or(common.direct);
-    common.no_flush = cache.no_flush.unwrap_or(common.no_flush);
-    common.discard = match given.discard {
-        None => common.discard,
-        Some(BlockdevDiscardOptions::Ignore) => Discard::Ignore,
-        Some(BlockdevDiscardOptions::Unmap) => Discard::Unmap,
-    };
-    if let Some(detect) = given.detect_zeroes {
-        common.detect_zeroes = detect != BlockdevDetectZeroesOptions::Off;
-        common.detect_zeroes_unmap = detect == BlockdevDetectZeroesOptions::Unmap;
-    }
-    if common.detect_zeroes_unmap && common.discard != Discard::Unmap {
-        return Err(BlockError::invalid(
-            "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap",
-        ));
-    }
-    if common.force_share && !common.read_only {
-        return Err(BlockError::invalid("force-share=on can only be used with read-only images"));
-    }
-    Ok(common)
-}
-
-/// Words that command lines know and the schema does not.
-fn adapt_common(options: &mut Options, common: &mut Common) -> Result<()> {
-    let word = match options.get_str("discard") {
-        Some("on") => Some("unmap"),
-        Some("off") => Some("ignore"),
-        _ => None,
-    };
-    if let Some(word) = word {
-        options.set("discard", Opt::Str(word.to_owned()));
-    }
-    if let Some(mut cache) = options.take_dict("cache")? {
-        common.write_through = cache.take_bool("writeback")?.map_or(common.write_through, |on| !on);
-        options.set("cache", Opt::Dict(cache));
-    }
-    Ok(())
 }

@@ -5,13 +5,13 @@
 //! ([`crate::Facts::fua`]) does; everything else ends with a flush of the node. A sync that fails may have cost what others
 //! wrote, and nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does.
 //! Only a lack of space does not: it is found before anything is synced.
+use crate::common::Discard;
 use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
 use crate::edges::ChildId;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::hooks::NodeChange;
 use crate::io::Placed;
 use crate::node::{Node, Slow};
-use crate::open::Discard;
 use crate::request::{Flags, Request};
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::atomic::Ordering::*;

@@ -8,10 +8,11 @@
 use super::Graph;
 use crate::GraphChange;
 use crate::blockers::Operations;
+use crate::common::Common;
 use crate::edges::{ChildId, ChildName, ChildRole};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::{Node, Slow};
-use crate::open::{self, Common, Reference};
+use crate::open::{self, Reference};
 use crate::options::Options;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ impl Graph {
         let node = self.node(&name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
-        let common = open::take_common(&mut options, None)?;
+        let common = Common::take(&mut options, None)?;
         self.plan_node(node, common, options, plans)
     }
 
@@ -210,7 +211,7 @@ impl Graph {
         if own.take_str("node-name")?.is_some_and(|given| given != child.name()) {
             return Err(BlockError::invalid(format!("Cannot change the option '{name}.node-name'")));
         }
-        let common = open::take_common(&mut own, Some(common.of_file()))?;
+        let common = Common::take(&mut own, Some(common.of_file()))?;
         self.plan_node(child.clone(), common, own, plans)
     }
 

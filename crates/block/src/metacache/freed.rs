@@ -16,8 +16,8 @@
 use super::codec::Codec;
 use super::order::{Format, Order};
 use super::space::Run;
+use crate::common::Discard;
 use crate::error::Result;
-use crate::open::Discard;
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::Mutex;
 use std::collections::VecDeque;

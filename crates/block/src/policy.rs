@@ -1,0 +1,47 @@
+//! What an image may have opened, and what its parsers are bounded by.
+
+/// What a policy answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Open it.
+    Open,
+    /// Go on without it.
+    Skip,
+    /// Refuse the whole open.
+    Refuse,
+}
+
+/// Which further files an image may name. It is asked once for each that an image does name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Backing files that a header names.
+    pub backing: Grant,
+    /// External data files and extents that a header names.
+    pub data_file: Grant,
+}
+
+impl Policy {
+    /// What users of today's tools expect: an image's own references are followed.
+    pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open };
+    /// Nothing but the file named: for looking at images nobody vouches for.
+    pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip };
+
+    pub(crate) fn grant(self, backing: bool) -> Grant {
+        if backing { self.backing } else { self.data_file }
+    }
+}
+
+/// Bounds that every parser is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of one metadata table held at a time.
+    pub table_bytes: u64,
+    /// Bytes of a node's metadata cache.
+    pub cache_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { table_bytes: 32 << 20, cache_bytes: 32 << 20 }
+    }
+}
