@@ -139,7 +139,7 @@ impl Job {
         self.auto_finalize
     }
 
-    /// What `query-jobs` tells of it.
+    /// What `query-jobs` answers for it.
     pub fn info(&self) -> JobInfo {
         let state = self.state.lock();
         JobInfo {
@@ -152,7 +152,7 @@ impl Job {
         }
     }
 
-    /// What `query-block-jobs` tells of it.
+    /// What `query-block-jobs` answers for it.
     pub fn block_info(&self) -> BlockJobInfo {
         let state = self.state.lock();
         BlockJobInfo {

@@ -29,7 +29,7 @@ fn offer(size: u64) -> Offer {
     }
 }
 
-fn shelf() -> FixedCatalog {
+fn catalog() -> FixedCatalog {
     FixedCatalog(vec![("", offer(1 << 20)), ("disk", offer(3 << 20)), ("huge", offer(1 << 63))])
 }
 
@@ -40,7 +40,7 @@ struct Meeting {
 
 /// Runs both ends until the client is done, handing over one byte at a time.
 fn meet(mut client: client::Handshake) -> Meeting {
-    let catalog = shelf();
+    let catalog = catalog();
     let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
     let mut server = server::Handshake::new(&mut to_client);
     let mut session = None;
@@ -117,7 +117,7 @@ fn a_list_has_every_export_and_the_details_of_those_that_have_any() {
 /// A server that has been greeted by a client with both flags.
 fn greeted() -> server::Handshake {
     let mut server = server::Handshake::new(&mut Vec::new());
-    server.advance(&3u32.to_be_bytes(), &shelf(), &mut Vec::new()).unwrap();
+    server.advance(&3u32.to_be_bytes(), &catalog(), &mut Vec::new()).unwrap();
     server
 }
 
@@ -132,7 +132,7 @@ fn option(code: u32, data: &[u8]) -> Vec<u8> {
 /// Sends one option; the type of the last reply.
 fn ask(server: &mut server::Handshake, code: u32, data: &[u8]) -> u32 {
     let (bytes, mut out) = (option(code, data), Vec::new());
-    let (taken, step) = server.advance(&bytes, &shelf(), &mut out).unwrap();
+    let (taken, step) = server.advance(&bytes, &catalog(), &mut out).unwrap();
     assert_eq!(taken, bytes.len());
     assert!(matches!(step, server::Step::Answered | server::Step::Closed));
     let mut last = 0;
@@ -194,7 +194,7 @@ fn headers_get_better_and_never_worse() {
         assert_eq!(ask(&mut server, set, &queries(&[BASE_ALLOCATION])), ReplyType::ACK.0);
         // This option has no room for what extended headers need, and no way to say so.
         let name = option(OptionCode::EXPORT_NAME.0, b"disk");
-        let error = server.advance(&name, &shelf(), &mut Vec::new()).unwrap_err();
+        let error = server.advance(&name, &catalog(), &mut Vec::new()).unwrap_err();
         assert_eq!(error, ServerError::NeedsGo("disk".into()));
     }
 }
@@ -205,7 +205,7 @@ fn a_filter_of_block_status_is_offered_with_extended_headers_and_a_context() {
         let mut server = greeted();
         before.iter().for_each(|(code, data)| assert_eq!(ask(&mut server, code.0, data), ReplyType::ACK.0));
         let mut out = Vec::new();
-        server.advance(&option(code.0, b"\0\0\0\x04disk\0\0"), &shelf(), &mut out).unwrap();
+        server.advance(&option(code.0, b"\0\0\0\x04disk\0\0"), &catalog(), &mut out).unwrap();
         let flags = u16::from_be_bytes([out[30], out[31]]);
         TransmissionFlags(flags).contains(TransmissionFlags::BLOCK_STATUS_PAYLOAD)
     };
@@ -296,7 +296,7 @@ fn contexts_selected_for_another_export_do_not_count() {
     let query = [&b"\0\0\0\0\0\0\0\x01\0\0\0\x0f"[..], BASE_ALLOCATION.as_bytes()].concat();
     assert_eq!(ask(&mut server, OptionCode::SET_META_CONTEXT.0, &query), ReplyType::ACK.0);
     let go = option(OptionCode::GO.0, b"\0\0\0\x04disk\0\0");
-    let Ok((_, server::Step::Ready(session))) = server.advance(&go, &shelf(), &mut Vec::new()) else {
+    let Ok((_, server::Step::Ready(session))) = server.advance(&go, &catalog(), &mut Vec::new()) else {
         panic!()
     };
     assert!(!session.rules.contexts);
@@ -320,7 +320,7 @@ fn as_many_queries_as_fit_are_answered_each_context_once_and_unknown_names_count
         let mut server = greeted();
         ask(&mut server, OptionCode::STRUCTURED_REPLY.0, &[]);
         let mut out = Vec::new();
-        server.advance(&option(code.0, data), &shelf(), &mut out).unwrap();
+        server.advance(&option(code.0, data), &catalog(), &mut out).unwrap();
         let needle = BASE_ALLOCATION.as_bytes();
         out.windows(needle.len()).filter(|window| *window == needle).count()
     };
@@ -352,7 +352,7 @@ fn export_name_works_with_and_without_the_zeroes_and_leaves_the_first_requests_a
         let end = bytes.len();
         bytes.extend(b"first request");
         let mut server = server::Handshake::new(&mut Vec::new());
-        let (taken, step) = server.advance(&bytes, &shelf(), &mut out).unwrap();
+        let (taken, step) = server.advance(&bytes, &catalog(), &mut out).unwrap();
         assert!(matches!(step, server::Step::Ready(_)));
         assert_eq!((taken, out.len()), (end, reply));
     }
@@ -361,17 +361,17 @@ fn export_name_works_with_and_without_the_zeroes_and_leaves_the_first_requests_a
 #[test]
 fn what_has_no_error_reply_ends_the_connection() {
     let mut server = server::Handshake::new(&mut Vec::new());
-    let error = server.advance(&4u32.to_be_bytes(), &shelf(), &mut Vec::new()).unwrap_err();
+    let error = server.advance(&4u32.to_be_bytes(), &catalog(), &mut Vec::new()).unwrap_err();
     assert_eq!(error, ServerError::UnknownFlags(4));
-    assert_eq!(server.advance(b"x", &shelf(), &mut Vec::new()).unwrap_err(), ServerError::Ended);
-    let garbage = greeted().advance(&[9; 16], &shelf(), &mut Vec::new()).unwrap_err();
+    assert_eq!(server.advance(b"x", &catalog(), &mut Vec::new()).unwrap_err(), ServerError::Ended);
+    let garbage = greeted().advance(&[9; 16], &catalog(), &mut Vec::new()).unwrap_err();
     assert!(matches!(garbage, ServerError::NotAnOption(_)));
     let nowhere = option(OptionCode::EXPORT_NAME.0, b"nowhere");
-    let error = greeted().advance(&nowhere, &shelf(), &mut Vec::new()).unwrap_err();
+    let error = greeted().advance(&nowhere, &catalog(), &mut Vec::new()).unwrap_err();
     assert_eq!(error, ServerError::NoSuchExport("nowhere".into()));
     let mut long = OPTION_MAGIC.to_be_bytes().to_vec();
     long.extend([0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff]);
-    let error = greeted().advance(&long, &shelf(), &mut Vec::new()).unwrap_err();
+    let error = greeted().advance(&long, &catalog(), &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ServerError::TooLong { .. }));
 }
 
@@ -442,7 +442,7 @@ mod any_bytes {
                 let mut rest = piece;
                 while !rest.is_empty() {
                     let mut out = Vec::new();
-                    match server.advance(rest, &shelf(), &mut out) {
+                    match server.advance(rest, &catalog(), &mut out) {
                         Ok((taken, server::Step::More)) => prop_assert_eq!(taken, rest.len()),
                         Ok((taken, server::Step::Answered)) => {
                             prop_assert!(!out.is_empty());

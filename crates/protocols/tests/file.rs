@@ -441,7 +441,7 @@ fn character_devices_open_as_devices_and_content_without_an_end_is_refused() {
         graph.remove("f").await.unwrap();
         let e = graph.add(options("/dev/null")).await.unwrap_err();
         assert!(e.message().contains("to be a regular file"), "{e}");
-        // Its size is told as 0, and reading it gives more.
+        // Its size is reported as 0, and reading it gives more.
         let made_up = options("/proc/version").with("read-only", Opt::Bool(true));
         assert_eq!(graph.add(made_up).await.unwrap_err().kind(), ErrorKind::Invalid);
     });

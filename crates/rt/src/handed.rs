@@ -70,7 +70,7 @@ pub struct Handed {
 /// # Errors
 /// When the environment says that there are sockets and they can't be there.
 pub fn sockets() -> io::Result<Vec<Handed>> {
-    let handed = told()?;
+    let handed = announced()?;
     match handed.iter().find(|handed| flags(handed.number).is_err()) {
         None => Ok(handed),
         Some(missing) => {
@@ -85,11 +85,11 @@ pub fn sockets() -> io::Result<Vec<Handed>> {
 /// # Errors
 /// When the environment makes no sense.
 pub fn untaken() -> io::Result<Vec<Handed>> {
-    Ok(told()?.into_iter().filter(|handed| is_inherited(handed.number)).collect())
+    Ok(announced()?.into_iter().filter(|handed| is_inherited(handed.number)).collect())
 }
 
 /// The sockets that the environment announces.
-fn told() -> io::Result<Vec<Handed>> {
+fn announced() -> io::Result<Vec<Handed>> {
     let text = |name| std::env::var(name).ok();
     if text("LISTEN_PID").and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
         return Ok(Vec::new());

@@ -353,7 +353,7 @@ impl Local {
     }
 }
 
-/// Runs a data worker on this thread until it is told to stop.
+/// Runs a data worker on this thread until it is stopped.
 pub(crate) fn run_worker(shared: Arc<Shared>) {
     let installed = Local::install(shared.clone());
     enter(shared.clone(), || {

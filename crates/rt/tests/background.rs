@@ -17,7 +17,7 @@ fn main() {
                 rt::block_on_control(async { rt::spawn_on(rt::Target::Worker(0), async { 7 }).await });
             assert_eq!(answer, Ok(7), "threads start after the fork");
             ready.ready().expect("ready");
-            // Lives until it is told that its parent has ended, or for so long that the test fails.
+            // Runs until the test says that its parent has ended, or until the test has failed.
             let (word, start) = (std::env::var(WORD).expect("the file's name"), Instant::now());
             while !std::path::Path::new(&word).exists() && start.elapsed() < LONG {
                 std::thread::sleep(Duration::from_millis(5));

@@ -215,8 +215,8 @@ impl World {
     }
 
     /// The last things that happened, a line each.
-    pub fn story(&self) -> Vec<String> {
-        self.0.0.lock().story()
+    pub fn log(&self) -> Vec<String> {
+        self.0.0.lock().log()
     }
 
     fn describe(&self) -> String {

@@ -86,7 +86,7 @@ struct Op {
 
 /// A line of the log.
 #[derive(Clone, Copy)]
-struct Scene {
+struct LogLine {
     moment: u64,
     now: u64,
     what: &'static str,
@@ -128,12 +128,12 @@ pub(crate) struct Inner {
     /// Bytes that all files together may take.
     room: Option<u64>,
     hash: u64,
-    story: VecDeque<Scene>,
+    log: VecDeque<LogLine>,
     dead: bool,
 }
 
 /// Lines of the log that are kept.
-const STORY: usize = 400;
+const LOG: usize = 400;
 
 pub(crate) struct Shared(pub(crate) Mutex<Inner>);
 
@@ -166,7 +166,7 @@ impl Inner {
             watch: None,
             room: None,
             hash: 0xcbf2_9ce4_8422_2325,
-            story: VecDeque::new(),
+            log: VecDeque::new(),
             dead: false,
         }
     }
@@ -230,10 +230,10 @@ impl Inner {
         for word in [what.len() as u64, self.now, numbers[0], numbers[1], numbers[2]] {
             self.mix(word);
         }
-        if self.story.len() == STORY {
-            self.story.pop_front();
+        if self.log.len() == LOG {
+            self.log.pop_front();
         }
-        self.story.push_back(Scene { moment: self.moment, now: self.now, what, numbers });
+        self.log.push_back(LogLine { moment: self.moment, now: self.now, what, numbers });
     }
 
     /// Adds this to the hash.
@@ -241,8 +241,8 @@ impl Inner {
         self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
     }
 
-    pub(crate) fn story(&self) -> Vec<String> {
-        let line = |s: &Scene| {
+    pub(crate) fn log(&self) -> Vec<String> {
+        let line = |s: &LogLine| {
             let [ino, off, len] = s.numbers;
             let path = self.disk.path_of(ino);
             format!(
@@ -253,7 +253,7 @@ impl Inner {
                 path.display()
             )
         };
-        self.story.iter().map(line).collect()
+        self.log.iter().map(line).collect()
     }
 
     /// The disk has changed.

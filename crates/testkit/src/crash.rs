@@ -194,7 +194,7 @@ impl CrashTest {
         sim.settle();
         sim.world().watch(None);
         sim.world().unplant();
-        result.map_err(|e| format!("at work: {e}\n{}", sim.world().story().join("\n")))
+        result.map_err(|e| format!("at work: {e}\n{}", sim.world().log().join("\n")))
     }
 
     /// Compares a guest disk with the model, if there is a disk.

@@ -127,7 +127,7 @@ impl SmallScope {
             guest.close().await
         });
         sim.settle();
-        result.map_err(|e| format!("{e}\n{}", sim.world().story().join("\n")))?;
+        result.map_err(|e| format!("{e}\n{}", sim.world().log().join("\n")))?;
         (self.inspect)(&self.stack, &sim.world().disk(), true)
             .map_err(|text| format!("after a clean close: {text}"))?;
         let (model, mut peaks) = (model.lock(), std::mem::take(&mut *peaks.lock()));

@@ -91,7 +91,7 @@ pub fn at_every_step<T: Send + 'static>(name: &str, disk: &Disk, act: &Act<T>, j
         sim.settle();
         assert!(fuse.0.armed.load(Acquire), "{name}: the fuse was never armed");
         if let Err(text) = judge(came, &sim.world().disk(), failing) {
-            panic!("{name}, {failing:?}: {text}\n{}", sim.world().story().join("\n"));
+            panic!("{name}, {failing:?}: {text}\n{}", sim.world().log().join("\n"));
         }
         fuse.0.counts.lock().clone()
     };

@@ -13,7 +13,7 @@ use testkit::crash::{CrashTest, flatten, inspect_qcow2, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::stack::{Session, Stack, TestImage};
 
-/// Stands on the simulated disk from the moment on that COMPLETED was told.
+/// Stands on the simulated disk from the moment of the event COMPLETED on.
 const COMPLETED: &str = "/completed";
 
 /// Hears of the job, and leaves the mark.
@@ -22,7 +22,7 @@ struct Ear(World);
 impl EventSink for Ear {
     fn tell(&self, event: Event) {
         if matches!(event, Event::BlockJobCompleted(BlockJobCompleted { error: None, .. })) {
-            self.0.put(COMPLETED, b"told");
+            self.0.put(COMPLETED, b"reported");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Space that was given up comes back without a flush of the guest's: before a file grows without end, and before a full
-//! file system is told of.
+//! file system is reported.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use std::sync::Arc;

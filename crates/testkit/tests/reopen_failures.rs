@@ -79,8 +79,8 @@ async fn takes_writes(graph: &Graph, node: &Arc<Node>) -> bool {
     written
 }
 
-struct Came {
-    told: block::Result<()>,
+struct Outcome {
+    reported: block::Result<()>,
     before: Vec<State>,
     after: Vec<State>,
     takes_writes: Vec<bool>,
@@ -110,26 +110,29 @@ async fn opened(case: &Case) -> (Graph, Vec<Arc<Node>>) {
 fn try_case(case: Case) {
     let disk = made();
     let name = case.name;
-    let judge = |came: Came, disk: &Disk, failing: Option<Failing>| {
-        let changed = came.before != came.after;
-        if changed != came.told.is_ok() {
-            return Err(format!("told {:?}: {:?} became {:?}", came.told, came.before, came.after));
+    let judge = |outcome: Outcome, disk: &Disk, failing: Option<Failing>| {
+        let changed = outcome.before != outcome.after;
+        if changed != outcome.reported.is_ok() {
+            return Err(format!(
+                "reported {:?}: {:?} became {:?}",
+                outcome.reported, outcome.before, outcome.after
+            ));
         }
         let poisons =
             |failing: Failing| failing.lasting || matches!(failing.kind, OpKind::Sync | OpKind::Write);
-        for (state, takes) in came.after.iter().zip(&came.takes_writes) {
+        for (state, takes) in outcome.after.iter().zip(&outcome.takes_writes) {
             let harmed = failing.is_some_and(poisons);
             let stopped = harmed && !state.read_only && !takes;
             if *takes == state.read_only && !stopped {
-                return Err(format!("told {:?}: {state:?}, and takes writes: {takes}", came.told));
+                return Err(format!("reported {:?}: {state:?}, and takes writes: {takes}", outcome.reported));
             }
         }
         for file in FILES {
-            flatten(disk, file, false).map_err(|text| format!("told {:?}: {text}", came.told))?;
+            flatten(disk, file, false).map_err(|text| format!("reported {:?}: {text}", outcome.reported))?;
         }
         Ok(())
     };
-    let act = move |fuse: testkit::steps::Fuse| -> rt::BoxFuture<'static, Came> {
+    let act = move |fuse: testkit::steps::Fuse| -> rt::BoxFuture<'static, Outcome> {
         let case = case.clone();
         Box::pin(async move {
             let (graph, nodes) = opened(&case).await;
@@ -147,7 +150,7 @@ fn try_case(case: Case) {
             };
             let before = nodes.iter().map(state).collect();
             fuse.arm();
-            let told = graph.reopen(case.reopen).await;
+            let reported = graph.reopen(case.reopen).await;
             fuse.disarm();
             let after = nodes.iter().map(state).collect();
             if let Some(writer) = writer {
@@ -158,7 +161,7 @@ fn try_case(case: Case) {
                 written.push(takes_writes(&graph, node).await);
             }
             let _ = graph.close_all().await;
-            Came { told, before, after, takes_writes: written }
+            Outcome { reported, before, after, takes_writes: written }
         })
     };
     at_every_step(name, &disk, &act, &judge);

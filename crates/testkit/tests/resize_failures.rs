@@ -19,9 +19,9 @@ struct Case {
     preallocation: &'static str,
 }
 
-/// What came of it.
-struct Came {
-    told: block::Result<()>,
+/// What outcome of it.
+struct Outcome {
+    reported: block::Result<()>,
     /// What the node says and shows afterwards, before it is closed.
     length: u64,
     content: Vec<u8>,
@@ -67,32 +67,40 @@ fn try_case(case: &Case) {
     let mut after = before.clone();
     after.resize(case.size as usize, 0);
     let (stack, size, preallocation) = (case.stack.clone(), case.size, case.preallocation);
-    let judge = |came: Came, disk: &Disk, failing: Option<Failing>| {
-        let expected = if came.told.is_ok() { &after } else { &before };
-        if came.length != expected.len() as u64 {
-            return Err(format!("told {:?}, and the node has {} bytes", came.told, came.length));
+    let judge = |outcome: Outcome, disk: &Disk, failing: Option<Failing>| {
+        let expected = if outcome.reported.is_ok() { &after } else { &before };
+        if outcome.length != expected.len() as u64 {
+            return Err(format!(
+                "reported {:?}, and the node has {} bytes",
+                outcome.reported, outcome.length
+            ));
         }
         // A sync that failed may have lost the copy of the cluster that the end is in; on disk the old one still holds.
         let lost = failing.is_some_and(|failing| failing.kind == OpKind::Sync);
         let sure = if lost { before.len().min(after.len()) / CLUSTER * CLUSTER } else { expected.len() };
-        if came.content.get(..sure) != expected.get(..sure) {
-            return Err(format!("told {:?}, and the node shows something else", came.told));
+        if outcome.content.get(..sure) != expected.get(..sure) {
+            return Err(format!("reported {:?}, and the node shows something else", outcome.reported));
         }
         let unknown = failing.is_some_and(|failing| failing.kind == OpKind::Sync || failing.lasting);
-        if !came.written && failing.is_none_or(|failing| !came.poisons(failing)) {
-            return Err(format!("told {:?}, and nothing is written any more", came.told));
+        if !outcome.written && failing.is_none_or(|failing| !outcome.poisons(failing)) {
+            return Err(format!("reported {:?}, and nothing is written any more", outcome.reported));
         }
         let cut = disk.cut_keeping(|_| false);
         for (disk, what) in [(disk, "afterwards"), (&cut, "after a power cut")] {
             let found = shown(&case.stack, disk, false).map_err(|text| format!("{what}: {text}"))?;
             // A sync that failed leaves unknown what is on the disk: either, whole.
-            let either = came.told.is_err() && (unknown || what != "afterwards");
+            let either = outcome.reported.is_err() && (unknown || what != "afterwards");
             // A plain file's length is durable with the next flush.
             let lags = what != "afterwards" && case.stack.images.last().unwrap().format == "raw";
-            let fits =
-                |expected: &Vec<u8>| *expected == found || came.written && same_but_start(expected, &found);
+            let fits = |expected: &Vec<u8>| {
+                *expected == found || outcome.written && same_but_start(expected, &found)
+            };
             if !(fits(expected) || (either || lags) && (fits(&before) || fits(&after))) {
-                return Err(format!("told {:?}; {what}: {} bytes that are not it", came.told, found.len()));
+                return Err(format!(
+                    "reported {:?}; {what}: {} bytes that are not it",
+                    outcome.reported,
+                    found.len()
+                ));
             }
         }
         Ok(())
@@ -106,21 +114,21 @@ fn try_case(case: &Case) {
                 let session = stack.open().await.unwrap();
                 session.read(0, 512).await.unwrap();
                 fuse.arm();
-                let told = session.graph.resize(&session.node, size, preallocation).await;
+                let reported = session.graph.resize(&session.node, size, preallocation).await;
                 fuse.disarm();
                 let length = session.node.length();
                 let content = session.read(0, length).await.unwrap();
                 let written = session.write(0, &stamped(0, 512, 99), false).await.is_ok()
                     && session.backend.flush().await.is_ok();
                 let _ = session.close().await;
-                Came { told, length, content, written }
+                Outcome { reported, length, content, written }
             })
         },
         &judge,
     );
 }
 
-impl Came {
+impl Outcome {
     /// Whether this failure may keep all later writes out.
     fn poisons(&self, failing: Failing) -> bool {
         match failing.kind {

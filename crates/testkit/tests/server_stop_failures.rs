@@ -20,7 +20,7 @@ fn stack() -> Stack {
 }
 
 /// What is left of a server that was stopped.
-struct Came {
+struct Outcome {
     stopped: bool,
     left: usize,
     told: Vec<String>,
@@ -28,7 +28,7 @@ struct Came {
     serves: bool,
 }
 
-async fn stop(fuse: Fuse) -> Came {
+async fn stop(fuse: Fuse) -> Outcome {
     let graph = stack().graph();
     let options = stack().top.with_str("node-name", "disk");
     let node = graph.add(options).await.unwrap();
@@ -62,7 +62,7 @@ async fn stop(fuse: Fuse) -> Came {
     exports.close_all().await;
     // Its failure is that of the flush that was told already.
     let _ = graph.remove(node.name()).await;
-    Came { stopped, left, told, serves }
+    Outcome { stopped, left, told, serves }
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn nbd_server_stop_stops_the_server_whatever_fails_meanwhile() {
     sim.run(async { stack().create().await.unwrap() });
     sim.settle();
     let disk = sim.world().disk();
-    let judge = |came: Came, disk: &Disk, failing: Option<Failing>| {
+    let judge = |came: Outcome, disk: &Disk, failing: Option<Failing>| {
         let mut told = came.told;
         told.sort();
         if !came.stopped || came.left != 0 || told != ["one", "two"] {

@@ -1,6 +1,6 @@
 //! One connection from accept to close.
 
-use super::Shelf;
+use super::ServerState;
 use super::export::NbdExport;
 use super::input::Input;
 use super::transmission::Transmission;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 /// A connection that counts against the server's bound while it lives.
 pub(super) struct Connection {
-    pub shelf: Arc<Shelf>,
+    pub state: Arc<ServerState>,
     pub stream: Arc<Stream>,
     /// The client has chosen an export.
     pub negotiated: bool,
@@ -45,7 +45,7 @@ impl Connection {
         };
         self.negotiated = true;
         tracing::debug!(client, export = session.name, "client connected");
-        let bytes = self.shelf.options.bytes_in_flight;
+        let bytes = self.state.options.bytes_in_flight;
         let ended = Transmission::new(&self.stream, session, input, bytes).run().await;
         match ended {
             Ok(()) => tracing::debug!(client, "client left"),
@@ -55,7 +55,7 @@ impl Connection {
     }
 
     async fn negotiate(&self, input: &mut Input) -> Result<Option<Session<Arc<NbdExport>>>, Failed> {
-        match self.shelf.options.handshake_deadline {
+        match self.state.options.handshake_deadline {
             // It may be dropped at the deadline: it holds only this connection's own buffers.
             Some(deadline) => rt::timeout(deadline, self.handshake(input)).await?,
             None => self.handshake(input).await,
@@ -76,7 +76,7 @@ impl Connection {
                 // A flood of options may be answered without ever waiting: other tasks and the deadline need their turn.
                 rt::cooperate().await;
                 out.clear();
-                let (taken, step) = handshake.advance(input.window(), &*self.shelf, &mut out)?;
+                let (taken, step) = handshake.advance(input.window(), &*self.state, &mut out)?;
                 input.take(taken);
                 self.stream.send_all(&out).await?;
                 match step {
@@ -92,11 +92,11 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.negotiated {
-            self.shelf.served.store(true, Ordering::Release);
+            self.state.served.store(true, Ordering::Release);
         }
         // A close that is under way may still hold the stream: the client must not wait for that.
         let _ = self.stream.shutdown();
-        self.shelf.connections.lock().retain(|stream| !Arc::ptr_eq(stream, &self.stream));
-        self.shelf.changed.notify(usize::MAX.additional());
+        self.state.connections.lock().retain(|stream| !Arc::ptr_eq(stream, &self.stream));
+        self.state.changed.notify(usize::MAX.additional());
     }
 }

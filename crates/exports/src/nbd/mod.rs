@@ -63,12 +63,12 @@ impl Default for ServerOptions {
 
 /// A running server.
 pub struct NbdServer {
-    shelf: Arc<Shelf>,
+    state: Arc<ServerState>,
     addresses: Vec<Address>,
 }
 
 /// What the server and its connections share.
-struct Shelf {
+struct ServerState {
     options: ServerOptions,
     exports: RwLock<Vec<Arc<NbdExport>>>,
     connections: Mutex<Vec<Arc<Stream>>>,
@@ -93,7 +93,7 @@ impl NbdServer {
 
     /// Starts to accept clients. It has no exports yet: see [`NbdServer::add`].
     pub fn start(listeners: Vec<Listener>, options: ServerOptions) -> Self {
-        let shelf = Arc::new(Shelf {
+        let state = Arc::new(ServerState {
             options,
             exports: RwLock::default(),
             connections: Mutex::default(),
@@ -104,21 +104,21 @@ impl NbdServer {
         });
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().cloned()).collect();
         for listener in listeners {
-            rt::spawn_on(Target::Control, accept(shelf.clone(), listener)).detach();
+            rt::spawn_on(Target::Control, accept(state.clone(), listener)).detach();
         }
-        Self { shelf, addresses }
+        Self { state, addresses }
     }
 
     /// Lets no client in until [`NbdServer::let_in`]: clients may connect, and wait. For a program that still prepares its
     /// exports; called before it yields to the accepting task.
     pub fn hold(&self) {
-        self.shelf.held.store(true, Ordering::Release);
+        self.state.held.store(true, Ordering::Release);
     }
 
     /// Ends a [`NbdServer::hold`].
     pub fn let_in(&self) {
-        self.shelf.held.store(false, Ordering::Release);
-        self.shelf.changed.notify(usize::MAX.additional());
+        self.state.held.store(false, Ordering::Release);
+        self.state.changed.notify(usize::MAX.additional());
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -133,9 +133,9 @@ impl NbdServer {
         if size > ::nbd::limits::EXPORT_SIZE {
             return Err(ExportError::TooLarge { name: spec.name, size });
         }
-        let mut exports = self.shelf.exports.write();
+        let mut exports = self.state.exports.write();
         // Checked under the lock: `stop` sets the flag before it takes the exports that it finds here.
-        if self.shelf.stopping() {
+        if self.state.stopping() {
             return Err(ExportError::NotRunning);
         }
         if exports.iter().any(|export| export.name() == spec.name) {
@@ -143,33 +143,33 @@ impl NbdServer {
         }
         let export = NbdExport::new(spec);
         exports.push(export.clone());
-        Ok(Offered { shelf: self.shelf.clone(), export })
+        Ok(Offered { state: self.state.clone(), export })
     }
 
     /// Names of the exports.
     pub fn names(&self) -> Vec<String> {
-        self.shelf.exports.read().iter().map(|export| export.name().to_owned()).collect()
+        self.state.exports.read().iter().map(|export| export.name().to_owned()).collect()
     }
 
     /// Connections that use the export now.
     pub fn client_count(&self, name: &str) -> usize {
-        self.shelf.export(name).map_or(0, |export| export.client_count())
+        self.state.export(name).map_or(0, |export| export.client_count())
     }
 
     /// Stops listening, withdraws the exports, disconnects all clients, and returns when the last request has ended.
     pub async fn stop(&self) {
-        self.shelf.stopping.store(true, Ordering::Release);
-        self.shelf.exports.write().clear();
-        self.shelf.connections.lock().iter().for_each(|stream| drop(stream.shutdown()));
-        self.shelf.changed.notify(usize::MAX.additional());
-        self.shelf.wait_until(|shelf| shelf.connections.lock().is_empty()).await;
+        self.state.stopping.store(true, Ordering::Release);
+        self.state.exports.write().clear();
+        self.state.connections.lock().iter().for_each(|stream| drop(stream.shutdown()));
+        self.state.changed.notify(usize::MAX.additional());
+        self.state.wait_until(|state| state.connections.lock().is_empty()).await;
     }
 
     /// Returns when a client that used an export has left and no other is connected.
     pub async fn last_client_left(&self) {
         let left =
-            |shelf: &Shelf| shelf.served.load(Ordering::Acquire) && shelf.connections.lock().is_empty();
-        self.shelf.wait_until(left).await;
+            |state: &ServerState| state.served.load(Ordering::Acquire) && state.connections.lock().is_empty();
+        self.state.wait_until(left).await;
     }
 }
 
@@ -177,7 +177,7 @@ impl NbdServer {
 /// forgets its exports when it stops, is gone.
 #[derive(Clone)]
 pub struct Offered {
-    shelf: Arc<Shelf>,
+    state: Arc<ServerState>,
     export: Arc<NbdExport>,
 }
 
@@ -186,20 +186,20 @@ impl Offered {
     pub fn withdraw_unused(&self) -> bool {
         let unused = self.export.close_if_unused();
         if unused {
-            self.shelf.withdraw(&self.export);
+            self.state.withdraw(&self.export);
         }
         unused
     }
 
     /// Whether the server has begun to stop.
     pub fn server_stops(&self) -> bool {
-        self.shelf.stopping()
+        self.state.stopping()
     }
 
     /// Withdraws the export: no new client finds it, and those there are are disconnected. Returns when their last request
     /// has ended.
     pub async fn withdraw(&self) {
-        self.shelf.withdraw(&self.export);
+        self.state.withdraw(&self.export);
         self.export.close().await;
     }
 }
@@ -214,7 +214,7 @@ pub(crate) fn check_texts(name: &str, description: &str) -> Result<(), ExportErr
     Ok(())
 }
 
-impl Shelf {
+impl ServerState {
     fn export(&self, name: &str) -> Option<Arc<NbdExport>> {
         self.exports.read().iter().find(|export| export.name() == name).cloned()
     }
@@ -252,11 +252,11 @@ impl Shelf {
             return None;
         }
         connections.push(stream.clone());
-        Some(Connection { shelf: self.clone(), stream, negotiated: false })
+        Some(Connection { state: self.clone(), stream, negotiated: false })
     }
 }
 
-impl Catalog for Shelf {
+impl Catalog for ServerState {
     type Export = Arc<NbdExport>;
 
     fn list(&self, visit: &mut dyn FnMut(&str, &str)) {
@@ -271,19 +271,19 @@ impl Catalog for Shelf {
 }
 
 /// Accepts clients until the server stops; the listener is closed then.
-async fn accept(shelf: Arc<Shelf>, listener: Listener) {
-    while !shelf.stopping() {
-        shelf.wait_until(|shelf| shelf.has_room() || shelf.stopping()).await;
-        let changed = shelf.changed.listen();
-        if shelf.stopping() {
+async fn accept(state: Arc<ServerState>, listener: Listener) {
+    while !state.stopping() {
+        state.wait_until(|state| state.has_room() || state.stopping()).await;
+        let changed = state.changed.listen();
+        if state.stopping() {
             return;
         }
         let Some(accepted) = unless(changed, listener.accept()).await else { continue };
         match accepted {
             Ok(stream) => {
                 // A client of another listener may have been accepted meanwhile.
-                shelf.wait_until(|shelf| shelf.has_room() || shelf.stopping()).await;
-                if let Some(connection) = shelf.admit(stream) {
+                state.wait_until(|state| state.has_room() || state.stopping()).await;
+                if let Some(connection) = state.admit(stream) {
                     rt::spawn_on(Target::LeastLoaded, connection.run()).detach();
                 }
             }

@@ -41,12 +41,12 @@ impl World {
         }
     }
 
-    fn told(&self) -> Vec<String> {
+    fn events(&self) -> Vec<String> {
         self.events.0.lock().clone()
     }
 
     async fn until_told(&self, what: &str) {
-        while !self.told().iter().any(|e| e.starts_with(what)) {
+        while !self.events().iter().any(|e| e.starts_with(what)) {
             rt::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -137,8 +137,8 @@ async fn commit_under_writers(round: u64) {
         "what nobody wrote is as before"
     );
     assert!(base.blocked_by().is_empty() && active.blocked_by().is_empty());
-    assert!(world.told().iter().any(|e| e.starts_with("COMPLETED")), "{:?}", world.told());
-    assert_eq!(world.told().last().map(String::as_str), Some("null"));
+    assert!(world.events().iter().any(|e| e.starts_with("COMPLETED")), "{:?}", world.events());
+    assert_eq!(world.events().last().map(String::as_str), Some("null"));
 }
 
 #[test]
@@ -170,8 +170,8 @@ fn an_active_commit_reports_its_statuses_in_order_and_waits_for_complete() {
         job.complete().unwrap();
         world.ended("j").await;
         assert_eq!(content(&base).await, before);
-        let told = world.told();
-        let words: Vec<_> = told.iter().map(|e| e.split(' ').next().unwrap()).collect();
+        let events = world.events();
+        let words: Vec<_> = events.iter().map(|e| e.split(' ').next().unwrap()).collect();
         let expected =
             ["created", "running", "ready", "READY", "waiting", "pending", "COMPLETED", "concluded", "null"];
         assert_eq!(words, expected);
@@ -188,9 +188,9 @@ fn an_intermediate_commit_ends_by_itself_and_gives_the_overlay_its_new_backing_f
         let request = BlockCommitArguments { top_node: Some("mid".to_owned()), ..request() };
         commit(&world.graph, &world.jobs, request).await.unwrap();
         world.ended("j").await;
-        let told = world.told();
-        assert_eq!(told.iter().filter(|e| e.starts_with("COMPLETED")).count(), 1, "{told:?}");
-        assert!(told.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{told:?}");
+        let events = world.events();
+        assert_eq!(events.iter().filter(|e| e.starts_with("COMPLETED")).count(), 1, "{events:?}");
+        assert!(events.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{events:?}");
         assert!(Arc::ptr_eq(&active.backing().unwrap(), &base));
         assert_eq!(content(&active).await, before);
         assert!(base.read_only(), "the base is a backing file again");
@@ -207,8 +207,8 @@ fn a_forced_cancel_leaves_the_chain_as_it_was() {
         world.until_told("READY").await;
         world.jobs.find("j").unwrap().cancel(true).unwrap();
         world.ended("j").await;
-        let told = world.told();
-        assert_eq!(told[told.len() - 4..], ["aborting", "CANCELLED", "concluded", "null"]);
+        let events = world.events();
+        assert_eq!(events[events.len() - 4..], ["aborting", "CANCELLED", "concluded", "null"]);
         assert!(Arc::ptr_eq(&active.backing().unwrap(), &mid));
         assert!(base.read_only() && base.blocked_by().is_empty());
         assert_eq!(content(&active).await, before);
@@ -266,7 +266,7 @@ fn pause_and_resume_hold_a_job_between_two_requests() {
         job.complete().unwrap();
         job.resume().unwrap();
         world.ended("j").await;
-        assert!(world.told().iter().any(|e| e.starts_with("COMPLETED")));
+        assert!(world.events().iter().any(|e| e.starts_with("COMPLETED")));
     });
 }
 
@@ -302,9 +302,9 @@ fn an_error_is_reported_or_ignored_or_stops_the_job_as_asked() {
                 job.resume().unwrap();
             }
             job.concluded().await;
-            let told = world.told();
-            assert!(told.contains(&error.to_owned()), "{on_error:?}: {told:?}");
-            assert!(told.iter().any(|e| e.starts_with(end)), "{on_error:?}: {told:?}");
+            let events = world.events();
+            assert!(events.contains(&error.to_owned()), "{on_error:?}: {events:?}");
+            assert!(events.iter().any(|e| e.starts_with(end)), "{on_error:?}: {events:?}");
             assert_eq!(content(&active).await, before);
         }
     });
@@ -359,9 +359,9 @@ fn a_job_that_could_not_copy_everything_is_not_ready() {
             }
             rt::sleep(Duration::from_millis(1)).await;
         }
-        let ready = world.told().into_iter().find(|e| e.starts_with("READY")).unwrap();
+        let ready = world.events().into_iter().find(|e| e.starts_with("READY")).unwrap();
         let (offset, len) = ready["READY ".len()..].split_once('/').unwrap();
-        assert_eq!(offset, len, "{:?}", world.told());
+        assert_eq!(offset, len, "{:?}", world.events());
         job.complete().unwrap();
         world.ended("j").await;
         assert_eq!(content(&base).await, before);
@@ -409,7 +409,7 @@ fn invalid_requests_are_refused_with_the_messages_clients_know() {
             let refused = commit(&world.graph, &world.jobs, request.clone()).await.unwrap_err();
             assert_eq!(refused.to_string(), expected, "{request:?}");
         }
-        assert!(world.told().is_empty(), "nothing was started");
+        assert!(world.events().is_empty(), "nothing was started");
         assert!(world.graph.nodes().iter().all(|n| n.blocked_by().is_empty()));
     });
 }
@@ -500,8 +500,8 @@ fn a_commit_succeeds_although_closing_the_old_overlay_fails() {
         world.jobs.find("j").unwrap().complete().unwrap();
         world.ended("j").await;
         assert!(Arc::ptr_eq(&guest.node(), &base), "the guest has moved");
-        let told = world.told();
-        assert!(told.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{told:?}");
+        let events = world.events();
+        assert!(events.contains(&format!("COMPLETED {SIZE}/{SIZE}")), "{events:?}");
         assert_eq!(content(&base).await, before);
     });
 }
@@ -520,8 +520,8 @@ fn a_commit_whose_base_is_not_durable_fails_and_moves_no_user() {
         world.jobs.find("j").unwrap().complete().unwrap();
         world.ended("j").await;
         assert!(Arc::ptr_eq(&guest.node(), &active) && Arc::ptr_eq(&active.backing().unwrap(), &mid));
-        let told = world.told();
-        assert!(told.contains(&"COMPLETED Input/output error".to_owned()), "{told:?}");
+        let events = world.events();
+        assert!(events.contains(&"COMPLETED Input/output error".to_owned()), "{events:?}");
         assert_eq!(content(&active).await, before);
     });
 }

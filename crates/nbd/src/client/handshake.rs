@@ -74,7 +74,7 @@ pub struct Listed {
     pub name: String,
     /// For people; may be empty.
     pub description: String,
-    /// Its details, if the server tells them.
+    /// Its details, if the server sends them.
     pub export: Option<Export>,
 }
 
@@ -142,7 +142,7 @@ pub enum HandshakeError {
         /// Bytes claimed.
         size: u64,
     },
-    /// The server granted `GO` or `INFO` and never told the size.
+    /// The server granted `GO` or `INFO` without sending the size.
     #[error("the server granted export '{0}' without telling its size")]
     NoSize(String),
     /// A name longer than the protocol allows.

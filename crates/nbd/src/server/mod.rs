@@ -290,7 +290,7 @@ impl Handshake {
         if offer.size > limits::EXPORT_SIZE {
             return Err(unknown());
         }
-        // Nothing told this client about block sizes: it may use any.
+        // This client was sent no block sizes: it may use any.
         let session = self.session(export, name, &offer, 1);
         out.extend_from_slice(&offer.size.to_be_bytes());
         out.extend_from_slice(&session.rules.flags.0.to_be_bytes());

@@ -374,7 +374,7 @@ async fn negotiate(stream: &Stream, mut handshake: Handshake, place: &str) -> Re
             let (taken, step) = match handshake.advance(window, &mut out) {
                 Ok(advanced) => advanced,
                 Err(error) => {
-                    // A farewell, if anything; a server that is gone by now needs none.
+                    // At most an ABORT is left to be sent; it does not matter if the server is gone.
                     let _ = stream.send_all(&out).await;
                     return Err(refusal(&error, place));
                 }

@@ -66,7 +66,7 @@ impl Suite {
             panic!(
                 "{}, seed {seed}: requests at once: {text}\n{}",
                 self.stack.name,
-                sim.world().story().join("\n")
+                sim.world().log().join("\n")
             );
         }
     }

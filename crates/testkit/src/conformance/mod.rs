@@ -93,7 +93,7 @@ impl Suite {
         sim.settle();
         let sound = kept.and_then(|()| self.sound(&sim));
         if let Err(text) = sound {
-            panic!("{}\n{}", report(text), sim.world().story().join("\n"));
+            panic!("{}\n{}", report(text), sim.world().log().join("\n"));
         }
     }
 

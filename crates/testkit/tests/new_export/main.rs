@@ -27,7 +27,7 @@ struct World {
     graph: Graph,
     node: Arc<Node>,
     exports: Exports,
-    /// Ids of exports whose end was told.
+    /// Ids of exports whose end was reported.
     told: Arc<Mutex<Vec<String>>>,
 }
 

@@ -155,7 +155,7 @@ impl Desk {
         bytes.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
     }
 
-    /// All jobs have ended, told so and let go of their nodes.
+    /// All jobs have ended, reported it and released their nodes.
     fn ended(&self, told: &[&str]) {
         assert_eq!(*self.ear.0.lock(), told);
         assert!(self.jobs.all().is_empty() && self.graph.entries().is_empty());
