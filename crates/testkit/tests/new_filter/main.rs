@@ -95,7 +95,7 @@ fn what_was_flushed_is_there_after_any_crash() {
     };
     run_seeds("DELAY_CRASH", 30, |seed| CrashTest {
         stack: if seed % 2 == 0 { between() } else { above("qcow2") },
-        plan: plan.clone(),
+        plan,
         config: Config { workers: 1 + seed as usize % 3, ..Config::seeded(0) },
         inspect: Some(inspect_qcow2),
         or_inspect: None,
