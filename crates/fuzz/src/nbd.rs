@@ -57,7 +57,8 @@ pub fn server(input: &[u8]) {
         let bytes = request.encode(headers);
         assert_eq!(rest.get(4..bytes.len()), bytes.get(4..));
         rest = rest.get(bytes.len()..).unwrap_or_default();
-        if session.rules.judge(&request).is_ok() && request.command != Command::FLUSH {
+        let ranged = !matches!(request.command, Command::FLUSH | Command::DISC);
+        if ranged && session.rules.judge(&request).is_ok() {
             let meant = if session.rules.filters(&request) { 0 } else { request.length };
             assert!(request.offset.checked_add(meant).is_some_and(|end| end <= SIZE), "{request:?}");
         }
