@@ -231,31 +231,32 @@ impl Node {
             if self.read_only() || (!self.mapping && self.common.read().no_flush) {
                 return Ok(());
             }
-            // Formats know by themselves which flushes share one.
-            let result = if self.mapping {
-                self.flush_driver().await
-            } else {
-                self.flushes.run(|| self.flush_driver()).await
-            };
+            // Formats know by themselves which flushes share one, and what a failure means.
+            let result = if self.mapping { self.driver.flush().await } else { self.flush_in_turn().await };
             // A flush that was under way when another one failed can't vouch for anything.
             if result.is_ok() && self.poisoned() {
                 return Err(self.poison_error());
             }
-            result
+            result.map_err(|e| e.at_node(&self.name))
         })
     }
 
-    async fn flush_driver(&self) -> Result<()> {
-        if self.poisoned() {
-            return Err(self.poison_error());
-        }
-        let result = self.driver.flush().await.map_err(|e| e.at_node(&self.name));
-        if let Err(e) = &result
-            && !self.mapping
-        {
-            self.poison(e);
-        }
-        result
+    async fn flush_in_turn(&self) -> Result<()> {
+        let judge = |result: &Result<()>| {
+            if let Err(e) = result {
+                self.poison(&e.clone().at_node(&self.name));
+            }
+        };
+        let flush = || {
+            // The one before may have failed.
+            let poisoned = self.poisoned().then(|| self.poison_error());
+            let driver = self.driver.clone();
+            async move {
+                poisoned.map_or(Ok(()), Err)?;
+                driver.flush().await
+            }
+        };
+        self.flushes.run(judge, flush).await
     }
 }
 

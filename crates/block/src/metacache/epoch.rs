@@ -26,7 +26,8 @@ impl<C: Codec> Order<C> {
         if !order.access.writable() {
             return Ok(());
         }
-        order.group.run(|| order.epoch(image)).await
+        let its = image.clone();
+        order.group.run(|_| (), move || async move { its.order().epoch(&its).await }).await
     }
 
     async fn epoch<F: Format<Codec = C>>(&self, image: &Arc<F>) -> Result<()> {
