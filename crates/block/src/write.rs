@@ -128,8 +128,8 @@ impl Node {
                 return self.write_mapped(offset, data, request, placed).await;
             }
             placed();
-            // A protocol holds everything itself.
-            if request.has(Flags::IF_UNALLOCATED) {
+            // A protocol holds everything itself; a filter that moves bytes has them looked at below.
+            if request.has(Flags::IF_UNALLOCATED) && !self.transparent {
                 return Ok(true);
             }
             self.write_stored(offset, data, request).await

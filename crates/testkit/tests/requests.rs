@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use block::{
-    Backend, BackendRequest, BlockError, Common, DirtyBitmap, Discard, ErrorKind, Flags, Graph, Hook,
-    Options, Perms, Policy, Registry, Request,
+    Backend, BackendRequest, BlockError, Common, DirtyBitmap, Discard, Driver, DriverType, ErrorKind, Facts,
+    Filtered, Flags, Graph, Hook, Open, OpenContext, Opened, Opt, Options, Perms, Policy, Registry, Request,
+    Result,
 };
-use rt::{Buf, BufMut};
+use rt::{BoxFuture, Buf, BufMut};
 use sim::{Sim, World};
 use std::sync::Arc;
 
@@ -163,6 +164,52 @@ fn a_rewrite_of_what_is_there_is_in_no_bitmap_and_what_can_t_be_done_is_refused_
         // A file holds everything itself: there is nothing to fill.
         file.write(0, sector(0), FILL).await.unwrap();
         assert_eq!(file.read(0, BufMut::with_len(4)).await.0[..], *b"QFI\xfb");
+        graph.detach(&disk).await.unwrap();
+    });
+}
+
+/// A filter through whose hands all bytes go, as one that looks at them.
+struct Moves {
+    below: Filtered,
+}
+
+impl Driver for Moves {
+    fn filtered(&self) -> Option<&Filtered> {
+        Some(&self.below)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { mapping: false, ..self.below.facts() }
+    }
+}
+
+fn open_moves(context: &mut OpenContext, _: api::codec::NoArguments) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let below = context.filtered().await?;
+        Ok(Opened { driver: Arc::new(Moves { below }), filename: None })
+    })
+}
+
+#[test]
+fn what_is_written_only_where_nothing_is_goes_through_a_filter_that_moves_bytes() {
+    const MOVES: &[DriverType] =
+        &[DriverType { name: "moves", open: &Open(open_moves), ..DriverType::FILTER }];
+    Sim::new(1).run(async {
+        let graph = Graph::new(Registry::new(&[protocols::DRIVERS, formats::DRIVERS, MOVES]), |_| {
+            Err(BlockError::invalid("no json"))
+        });
+        let disk = overlay(&graph, "512").await;
+        let name = Opt::Str(disk.node().name().to_owned());
+        let options = Options::new().with_str("driver", "moves").with("file", name);
+        let node = graph.open(options, Policy::FOLLOW).await.unwrap();
+        let sector = |byte: u8| Buf::from_slice(&[byte; SECTOR as usize]);
+        node.write(0, sector(7), Request::JOB).await.unwrap();
+        for n in 0..2 {
+            node.write(n * SECTOR, sector(9), FILL).await.unwrap();
+        }
+        assert_eq!(read(&disk, 0, SECTOR).await[..], [7; SECTOR as usize], "something is there");
+        assert_eq!(read(&disk, SECTOR, SECTOR).await[..], [9; SECTOR as usize], "nothing was there");
+        graph.release(&node).await.unwrap();
         graph.detach(&disk).await.unwrap();
     });
 }
