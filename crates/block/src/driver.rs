@@ -23,9 +23,10 @@ use crate::error::{BlockError, Result};
 use crate::filter::{Filtered, ready, through};
 use crate::identity::Identity;
 use crate::node::Node;
-use crate::options::{Opt, Options};
+use crate::options::Options;
 use crate::perm::Perms;
 use crate::request::Request;
+use api::{BlockStatsSpecific, ImageInfoSpecific, SnapshotInfo};
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
 
@@ -201,12 +202,12 @@ pub struct DriverInfo {
     pub backing_filename: Option<String>,
     /// Backing format as stored in the image.
     pub backing_format: Option<String>,
-    /// `format-specific`: its kind and its data, by the names of the schema.
-    pub specific: Option<(&'static str, Options)>,
+    /// What only images of its format have. It is told in the order of the schema.
+    pub specific: Option<ImageInfoSpecific>,
     /// Bitmaps can be kept in the image.
     pub bitmaps: bool,
-    /// Internal snapshots, each by the names of the schema's SnapshotInfo.
-    pub snapshots: Vec<Options>,
+    /// Internal snapshots.
+    pub snapshots: Vec<SnapshotInfo>,
 }
 
 /// What a check found; the names are those of the schema's ImageCheck.
@@ -524,8 +525,8 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
-    /// Driver-specific statistics, by the names of the schema.
-    fn statistics(&self) -> Option<Vec<(&'static str, Opt)>> {
+    /// What only nodes of this driver have done.
+    fn statistics(&self) -> Option<BlockStatsSpecific> {
         None
     }
 

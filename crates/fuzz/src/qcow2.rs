@@ -29,7 +29,7 @@ pub fn image(input: &[u8]) {
 async fn look(source: Source) -> Result<(), BlockError> {
     let image = Image::open(&source).await?;
     // The description is of some size, and can be had.
-    assert!(Description::of(&image.node()).object() != block::Opt::Null);
+    assert!(Description::of(&image.node()).object().as_dict().is_some_and(|object| !object.is_empty()));
     let length = image.backend.length();
     let mut at = 0;
     for _ in 0..EXTENTS {

@@ -1,10 +1,10 @@
 //! Nodes as the schema's types: descriptions and statistics.
 use crate::events::int;
 use api::{
-    BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockStatsSpecific, BlockdevCacheInfo, BlockdevChild,
-    BlockdevDetectZeroesOptions, Decode, Dict, ImageInfo, Value,
+    BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockdevCacheInfo, BlockdevChild,
+    BlockdevDetectZeroesOptions, ImageInfo,
 };
-use block::{Backend, Child, Common, DriverInfo, Node, OpCount, Opt, Options, resolve_filename};
+use block::{Backend, Child, Common, DriverInfo, Node, OpCount, resolve_filename};
 use std::sync::Arc;
 
 /// Most layers in one description.
@@ -104,8 +104,8 @@ fn single_image(node: &Node) -> ImageInfo {
             .map(|stored| resolve_filename(&node.place(), stored)),
         backing_filename,
         backing_filename_format: backing_format,
-        snapshots: (!snapshots.is_empty()).then(|| snapshots.iter().filter_map(typed).collect()),
-        format_specific: specific.and_then(|(kind, data)| typed_specific(kind, &data)),
+        snapshots: (!snapshots.is_empty()).then_some(snapshots),
+        format_specific: specific,
         backing_image: None,
         filename,
     }
@@ -116,26 +116,6 @@ fn dirty_below(node: &Node) -> Option<bool> {
     node.primary().filter(|_| node.facts().transparent)?.driver().info().dirty
 }
 
-/// A driver's description, given by the names of the schema, as the schema's type.
-fn typed<T: Decode>(options: &Options) -> Option<T> {
-    decoded(Opt::Dict(options.clone()).into())
-}
-
-fn typed_specific<T: Decode>(kind: &str, data: &Options) -> Option<T> {
-    let members = [("type", Value::from(kind)), ("data", Opt::Dict(data.clone()).into())];
-    decoded(Value::Dict(members.into_iter().collect::<Dict>()))
-}
-
-fn decoded<T: Decode>(value: Value) -> Option<T> {
-    match api::decode(value) {
-        Ok(typed) => Some(typed),
-        Err(e) => {
-            tracing::warn!(error = %e, "a driver's description is not as the schema has it, and is left out");
-            None
-        }
-    }
-}
-
 /// A node's statistics: the requests of the entries that lead to it, and its highest offset.
 pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
     let of_node: Vec<_> = entries.iter().filter(|e| Arc::ptr_eq(&e.node(), node)).cloned().collect();
@@ -144,18 +124,10 @@ pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
         qdev: None,
         node_name: Some(node.name().to_owned()),
         stats: figures(node, &of_node),
-        driver_specific: specific_stats(node),
+        driver_specific: node.driver().statistics(),
         parent: node.primary().map(|file| Box::new(stats(&file, entries))),
         backing: None,
     }
-}
-
-fn specific_stats(node: &Node) -> Option<BlockStatsSpecific> {
-    let statistics = node.driver().statistics()?;
-    let figures = statistics.iter().map(|(name, figure)| (*name, Value::from(figure.clone())));
-    decoded(Value::Dict(
-        [("driver", Value::from(node.driver_name()))].into_iter().chain(figures).collect::<Dict>(),
-    ))
 }
 
 fn figures(node: &Node, entries: &[Arc<Backend>]) -> BlockDeviceStats {

@@ -26,7 +26,6 @@ pub mod getopt;
 pub mod image;
 pub mod img;
 pub mod io;
-pub mod json;
 pub mod nbd;
 pub mod object;
 pub mod progress;

@@ -1,13 +1,15 @@
 //! What an image is, for people and as JSON: the one description both are printed from.
 //!
-//! The order of JSON members is that of QEMU's tools, which scripts and reviewers diff; one table holds it.
+//! The order of JSON members is that of QEMU's tools, which scripts and reviewers diff. Of what every image has, a table
+//! here holds it; of what only some formats have, the schema does.
 
 use crate::console::Console;
 use crate::{out, outln, size};
-use block::{ChildRole, Node, Opt, Options};
+use api::{Dict, Encode, ImageInfoSpecific, SnapshotInfo, Value};
+use block::{ChildRole, Node};
 use std::sync::Arc;
 
-/// Order of members, for every kind of object together; names that are not here come last, as they were.
+/// Order of the members of an image; names that are not here come last, as they were.
 const ORDER: &[&str] = &[
     "children",
     "backing-filename-format",
@@ -25,37 +27,12 @@ const ORDER: &[&str] = &[
     "dirty-flag",
 ];
 
-/// Order of the members of qcow2's own part.
-const QCOW2_ORDER: &[&str] = &[
-    "compat",
-    "compression-type",
-    "lazy-refcounts",
-    "bitmaps",
-    "refcount-bits",
-    "encrypt",
-    "data-file",
-    "data-file-raw",
-    "corrupt",
-    "extended-l2",
-];
-
-/// Order of the members of a snapshot.
-const SNAPSHOT_ORDER: &[&str] =
-    &["icount", "vm-clock-nsec", "name", "date-sec", "date-nsec", "vm-clock-sec", "id", "vm-state-size"];
-
-fn sorted(options: &Options, order: &[&str]) -> Options {
-    let mut result = Options::new();
-    for name in order {
-        if let Some(value) = options.get(name) {
-            result.set(*name, value.clone());
-        }
-    }
-    for (name, value) in options.iter() {
-        if result.get(name).is_none() {
-            result.set(name, value.clone());
-        }
-    }
-    result
+fn sorted(mut members: Dict) -> Dict {
+    let first: Vec<_> = ORDER
+        .iter()
+        .filter_map(|name| members.remove(name).map(|value| ((*name).to_owned(), value)))
+        .collect();
+    first.into_iter().chain(members).collect()
 }
 
 /// Everything known of one node and its children other than its backing node, as it was when it was looked at.
@@ -109,20 +86,19 @@ impl Description {
     }
 
     /// The description as an object.
-    pub fn object(&self) -> Opt {
-        let mut object = Options::new();
-        let children = self.children.iter().map(|(name, child)| {
-            Opt::Dict(Options::new().with_str("name", name).with("info", child.object()))
-        });
-        object.set("children", Opt::List(children.collect()));
-        object.set("virtual-size", Opt::Uint(self.length));
-        object.set("filename", Opt::Str(self.filename.clone()));
-        object.set("format", Opt::Str(self.format.to_owned()));
-        let numbers = [("cluster-size", self.info.cluster_size), ("actual-size", self.allocated)];
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                object.set(name, Opt::Uint(number));
-            }
+    pub fn object(&self) -> Value {
+        let mut object = Dict::new();
+        let child = |(name, child): &(String, Description)| {
+            Value::Dict(
+                [("name", Value::from(name.as_str())), ("info", child.object())].into_iter().collect(),
+            )
+        };
+        object.insert("children", self.children.iter().map(child).collect::<Vec<_>>());
+        object.insert("virtual-size", self.length);
+        object.insert("filename", self.filename.as_str());
+        object.insert("format", self.format);
+        for (name, number) in [("cluster-size", self.info.cluster_size), ("actual-size", self.allocated)] {
+            put(&mut object, name, number);
         }
         let texts = [
             ("backing-filename", &self.info.backing_filename),
@@ -130,34 +106,16 @@ impl Description {
             ("backing-filename-format", &self.info.backing_format),
         ];
         for (name, text) in texts {
-            if let Some(text) = text {
-                object.set(name, Opt::Str(text.clone()));
-            }
+            put(&mut object, name, text.as_deref());
         }
         if !self.info.snapshots.is_empty() {
-            let snapshots = self.info.snapshots.iter().map(|s| Opt::Dict(sorted(s, SNAPSHOT_ORDER)));
-            object.set("snapshots", Opt::List(snapshots.collect()));
+            object.insert("snapshots", self.info.snapshots.encode());
         }
-        if let Some((kind, data)) = self.specific() {
-            object.set(
-                "format-specific",
-                Opt::Dict(Options::new().with_str("type", kind).with("data", Opt::Dict(data))),
-            );
-        }
-        if self.info.encrypted {
-            object.set("encrypted", Opt::Bool(true));
-        }
-        if let Some(compressed) = self.info.compressed {
-            object.set("compressed", Opt::Bool(compressed));
-        }
-        if let Some(dirty) = self.info.dirty {
-            object.set("dirty-flag", Opt::Bool(dirty));
-        }
-        Opt::Dict(sorted(&object, ORDER))
-    }
-
-    fn specific(&self) -> Option<(&'static str, Options)> {
-        self.info.specific.as_ref().map(|(kind, data)| (*kind, sorted(data, QCOW2_ORDER)))
+        put(&mut object, "format-specific", self.info.specific.as_ref().map(Encode::encode));
+        put(&mut object, "encrypted", self.info.encrypted.then_some(true));
+        put(&mut object, "compressed", self.info.compressed);
+        put(&mut object, "dirty-flag", self.info.dirty);
+        Value::Dict(sorted(object))
     }
 
     /// Prints the description for people.
@@ -183,9 +141,8 @@ impl Description {
             outln!(console, "{pad}Snapshot list:");
             snapshots(console, &pad, &self.info.snapshots);
         }
-        if let Some((_, data)) = self.specific().filter(|(_, data)| !data.is_empty()) {
-            outln!(console, "{pad}Format specific information:");
-            tree(console, &data, depth + 4);
+        if let Some(specific) = &self.info.specific {
+            print_specific(console, specific, depth);
         }
         for (name, child) in &self.children {
             let path = format!("{path}/{name}");
@@ -217,35 +174,50 @@ impl Description {
     }
 }
 
+/// Sets a member, if it has a value.
+fn put(object: &mut Dict, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        object.insert(name, value);
+    }
+}
+
+/// Prints for people what only images of one format have, if it is anything.
+pub fn print_specific(console: &mut Console, specific: &ImageInfoSpecific, depth: usize) {
+    if let Value::Dict(mut object) = specific.encode()
+        && let Some(Value::Dict(data)) = object.remove("data")
+        && !data.is_empty()
+    {
+        outln!(console, "{:depth$}Format specific information:", "");
+        tree(console, &data, depth + 4);
+    }
+}
+
 /// Prints named values for people, nested ones below their names.
-pub fn tree(console: &mut Console, options: &Options, depth: usize) {
-    for (name, value) in options.iter() {
+fn tree(console: &mut Console, values: &Dict, depth: usize) {
+    for (name, value) in values.iter() {
         branch(console, &name.replace('-', " "), value, depth);
     }
 }
 
-fn branch(console: &mut Console, name: &str, value: &Opt, depth: usize) {
+fn branch(console: &mut Console, name: &str, value: &Value, depth: usize) {
     out!(console, "{:depth$}{name}:", "");
     match value {
-        Opt::Dict(options) => {
+        Value::Dict(values) => {
             outln!(console);
-            tree(console, options, depth + 4);
+            tree(console, values, depth + 4);
         }
-        Opt::List(items) => {
+        Value::List(items) => {
             outln!(console);
             for (index, item) in items.iter().enumerate() {
                 branch(console, &format!("[{index}]"), item, depth + 4);
             }
         }
-        Opt::Null => outln!(console, " null"),
-        Opt::Bool(on) => outln!(console, " {on}"),
-        Opt::Int(number) => outln!(console, " {number}"),
-        Opt::Uint(number) => outln!(console, " {number}"),
-        Opt::Str(text) => outln!(console, " {text}"),
+        Value::String(text) => outln!(console, " {text}"),
+        scalar => outln!(console, " {scalar}"),
     }
 }
 
-fn snapshots(console: &mut Console, pad: &str, list: &[Options]) {
+fn snapshots(console: &mut Console, pad: &str, list: &[SnapshotInfo]) {
     outln!(
         console,
         "{pad}{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}",
@@ -257,28 +229,24 @@ fn snapshots(console: &mut Console, pad: &str, list: &[Options]) {
         "ICOUNT"
     );
     for snapshot in list {
-        let text = |name| snapshot.get_str(name).unwrap_or_default();
-        let number = |name| match snapshot.get(name) {
-            Some(Opt::Uint(number)) => *number,
-            Some(Opt::Int(number)) => u64::try_from(*number).unwrap_or(0),
-            _ => 0,
-        };
-        let clock = number("vm-clock-sec");
+        // None of them is negative.
+        let number = |number: i64| u64::try_from(number).unwrap_or(0);
+        let clock = number(snapshot.vm_clock_sec);
         let clock = format!(
             "{:04}:{:02}:{:02}.{:03}",
             clock / 3600,
             clock / 60 % 60,
             clock % 60,
-            number("vm-clock-nsec") / 1_000_000
+            number(snapshot.vm_clock_nsec) / 1_000_000
         );
-        let icount = snapshot.get("icount").map(|_| number("icount").to_string()).unwrap_or_default();
+        let icount = snapshot.icount.map(|icount| icount.to_string()).unwrap_or_default();
         outln!(
             console,
             "{pad}{:<7} {:<16} {:>8} {:>19} {clock:>15} {icount:>10}",
-            text("id"),
-            text("name"),
-            size::human(number("vm-state-size")),
-            date(number("date-sec")),
+            snapshot.id,
+            snapshot.name,
+            size::human(number(snapshot.vm_state_size)),
+            date(number(snapshot.date_sec)),
         );
     }
 }

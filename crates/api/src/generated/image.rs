@@ -1,5 +1,8 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What the tools tell about images.
+//!
+//! Members of snapshots and of what only images of one format have are told in the order in which they stand here. It is
+//! the order in which QEMU's tools print them.
 
 use crate::Dict;
 use crate::codec::*;
@@ -7,47 +10,47 @@ use crate::codec::*;
 /// An internal snapshot.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SnapshotInfo {
-    /// Its identifier, unique in the image.
-    pub id: String,
+    /// The machine's instruction count, if it was recorded.
+    pub icount: Option<i64>,
+    /// The fraction of that second of the clock, in nanoseconds.
+    pub vm_clock_nsec: i64,
     /// The name its maker gave it.
     pub name: String,
-    /// Bytes of machine state stored with it; 0 for a disk-only one.
-    pub vm_state_size: i64,
     /// When it was made, in seconds since the epoch, UTC.
     pub date_sec: i64,
     /// The fraction of that second, in nanoseconds.
     pub date_nsec: i64,
     /// How long the machine had run, in seconds.
     pub vm_clock_sec: i64,
-    /// The fraction of that second, in nanoseconds.
-    pub vm_clock_nsec: i64,
-    /// The machine's instruction count, if it was recorded.
-    pub icount: Option<i64>,
+    /// Its identifier, unique in the image.
+    pub id: String,
+    /// Bytes of machine state stored with it; 0 for a disk-only one.
+    pub vm_state_size: i64,
 }
 
 impl Object for SnapshotInfo {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            id: from.required("id")?,
+            icount: from.optional("icount")?,
+            vm_clock_nsec: from.required("vm-clock-nsec")?,
             name: from.required("name")?,
-            vm_state_size: from.required("vm-state-size")?,
             date_sec: from.required("date-sec")?,
             date_nsec: from.required("date-nsec")?,
             vm_clock_sec: from.required("vm-clock-sec")?,
-            vm_clock_nsec: from.required("vm-clock-nsec")?,
-            icount: from.optional("icount")?,
+            id: from.required("id")?,
+            vm_state_size: from.required("vm-state-size")?,
         })
     }
 
     fn put(&self, to: &mut Dict) {
-        to.put("id", &self.id);
+        to.put_optional("icount", &self.icount);
+        to.put("vm-clock-nsec", &self.vm_clock_nsec);
         to.put("name", &self.name);
-        to.put("vm-state-size", &self.vm_state_size);
         to.put("date-sec", &self.date_sec);
         to.put("date-nsec", &self.date_nsec);
         to.put("vm-clock-sec", &self.vm_clock_sec);
-        to.put("vm-clock-nsec", &self.vm_clock_nsec);
-        to.put_optional("icount", &self.icount);
+        to.put("id", &self.id);
+        to.put("vm-state-size", &self.vm_state_size);
     }
 }
 object_codec!(SnapshotInfo);
@@ -83,27 +86,27 @@ enumeration_codec!(Qcow2BitmapInfoFlags);
 /// A dirty bitmap stored in a qcow2 image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Qcow2BitmapInfo {
+    /// Its states.
+    pub flags: Vec<Qcow2BitmapInfoFlags>,
     /// Its name.
     pub name: String,
     /// Bytes that one bit stands for.
     pub granularity: u32,
-    /// Its states.
-    pub flags: Vec<Qcow2BitmapInfoFlags>,
 }
 
 impl Object for Qcow2BitmapInfo {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
+            flags: from.required("flags")?,
             name: from.required("name")?,
             granularity: from.required("granularity")?,
-            flags: from.required("flags")?,
         })
     }
 
     fn put(&self, to: &mut Dict) {
+        to.put("flags", &self.flags);
         to.put("name", &self.name);
         to.put("granularity", &self.granularity);
-        to.put("flags", &self.flags);
     }
 }
 object_codec!(Qcow2BitmapInfo);
@@ -113,49 +116,49 @@ object_codec!(Qcow2BitmapInfo);
 pub struct ImageInfoSpecificQCow2 {
     /// The format's level: "0.10" or "1.1".
     pub compat: String,
+    /// How its compressed clusters are compressed.
+    pub compression_type: Qcow2CompressionType,
+    /// Whether reference counts may be stale while the image is open.
+    pub lazy_refcounts: Option<bool>,
+    /// The dirty bitmaps stored in it.
+    pub bitmaps: Option<Vec<Qcow2BitmapInfo>>,
+    /// Width of a reference count.
+    pub refcount_bits: i64,
     /// The file that holds the guest's data, if it is not the image itself.
     pub data_file: Option<String>,
     /// Whether that file can be read as a raw image.
     pub data_file_raw: Option<bool>,
-    /// Whether clusters have subclusters.
-    pub extended_l2: Option<bool>,
-    /// Whether reference counts may be stale while the image is open.
-    pub lazy_refcounts: Option<bool>,
     /// Whether the image was marked corrupt.
     pub corrupt: Option<bool>,
-    /// Width of a reference count.
-    pub refcount_bits: i64,
-    /// The dirty bitmaps stored in it.
-    pub bitmaps: Option<Vec<Qcow2BitmapInfo>>,
-    /// How its compressed clusters are compressed.
-    pub compression_type: Qcow2CompressionType,
+    /// Whether clusters have subclusters.
+    pub extended_l2: Option<bool>,
 }
 
 impl Object for ImageInfoSpecificQCow2 {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             compat: from.required("compat")?,
+            compression_type: from.required("compression-type")?,
+            lazy_refcounts: from.optional("lazy-refcounts")?,
+            bitmaps: from.optional("bitmaps")?,
+            refcount_bits: from.required("refcount-bits")?,
             data_file: from.optional("data-file")?,
             data_file_raw: from.optional("data-file-raw")?,
-            extended_l2: from.optional("extended-l2")?,
-            lazy_refcounts: from.optional("lazy-refcounts")?,
             corrupt: from.optional("corrupt")?,
-            refcount_bits: from.required("refcount-bits")?,
-            bitmaps: from.optional("bitmaps")?,
-            compression_type: from.required("compression-type")?,
+            extended_l2: from.optional("extended-l2")?,
         })
     }
 
     fn put(&self, to: &mut Dict) {
         to.put("compat", &self.compat);
+        to.put("compression-type", &self.compression_type);
+        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
+        to.put_optional("bitmaps", &self.bitmaps);
+        to.put("refcount-bits", &self.refcount_bits);
         to.put_optional("data-file", &self.data_file);
         to.put_optional("data-file-raw", &self.data_file_raw);
-        to.put_optional("extended-l2", &self.extended_l2);
-        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
         to.put_optional("corrupt", &self.corrupt);
-        to.put("refcount-bits", &self.refcount_bits);
-        to.put_optional("bitmaps", &self.bitmaps);
-        to.put("compression-type", &self.compression_type);
+        to.put_optional("extended-l2", &self.extended_l2);
     }
 }
 object_codec!(ImageInfoSpecificQCow2);

@@ -10,7 +10,8 @@
 use super::directory::Directory;
 use super::header::field::{be16, be32, be64, until_nul};
 use super::header::{AUTOCLEAR_BITMAPS, BitmapsExtension, Header};
-use block::{BlockError, Node, Opt, Options, Result};
+use api::{Qcow2BitmapInfo, Qcow2BitmapInfoFlags};
+use block::{BlockError, Node, Result};
 use std::sync::Arc;
 
 const MAX_BITMAPS: u32 = 65535;
@@ -42,14 +43,14 @@ impl Bitmap {
         &self.name
     }
 
-    /// By the names of the schema's Qcow2BitmapInfo.
-    pub(super) fn describe(&self) -> Options {
-        let known = [(FLAG_IN_USE, "in-use"), (FLAG_AUTO, "auto")];
-        let flags = known.iter().filter(|(bit, _)| self.flags & bit != 0);
-        Options::new()
-            .with("flags", Opt::List(flags.map(|(_, name)| Opt::Str((*name).to_owned())).collect()))
-            .with_str("name", &self.name)
-            .with("granularity", Opt::Uint(1 << self.granularity_bits))
+    /// What `info` tells of it.
+    pub(super) fn describe(&self) -> Qcow2BitmapInfo {
+        let known = [(FLAG_IN_USE, Qcow2BitmapInfoFlags::InUse), (FLAG_AUTO, Qcow2BitmapInfoFlags::Auto)];
+        Qcow2BitmapInfo {
+            flags: known.into_iter().filter(|(bit, _)| self.flags & bit != 0).map(|(_, flag)| flag).collect(),
+            name: self.name.clone(),
+            granularity: 1 << self.granularity_bits,
+        }
     }
 }
 

@@ -78,16 +78,6 @@ pub enum Compression {
     Zstd,
 }
 
-impl Compression {
-    /// The name as an option's value.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Zlib => "zlib",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
 /// A header. Offsets and sizes are bytes. Change a clone, [`store`](Header::store) it, then keep it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {

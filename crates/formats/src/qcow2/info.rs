@@ -1,9 +1,10 @@
 //! What `info` tells of an image beyond size and name.
 use super::bitmaps::Bitmap;
-use super::header::Header;
+use super::header::{Compression, Header};
 use super::snapshots::{Snapshot, Snapshots};
 use super::{bitmaps, header};
-use block::{BlockError, DriverInfo, Node, Opt, Options, Result};
+use api::{ImageInfoSpecific, ImageInfoSpecificQCow2, Qcow2CompressionType};
+use block::{BlockError, DriverInfo, Node, Result};
 use std::sync::Arc;
 
 /// Most names of bitmaps in one sentence.
@@ -78,21 +79,21 @@ pub(super) fn outdated_by_writing(header: &Header, listed: &Listed, image: &str)
 
 /// What `info` tells.
 pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
-    let bitmaps = listed.bitmaps.iter().map(|b| Opt::Dict(b.describe())).collect::<Vec<_>>();
-    let mut specific = Options::new().with_str("compat", if header.version >= 3 { "1.1" } else { "0.10" });
-    specific.set("compression-type", Opt::Str(header.compression.name().to_owned()));
-    if header.version >= 3 {
-        specific.set("lazy-refcounts", Opt::Bool(header.has_lazy_refcounts()));
-    }
-    if !bitmaps.is_empty() {
-        specific.set("bitmaps", Opt::List(bitmaps));
-    }
-    specific.set("refcount-bits", Opt::Uint(u64::from(header.refcount_bits())));
-    if header.version >= 3 {
-        specific.set("corrupt", Opt::Bool(header.is_corrupt()));
-        let extended = header.incompatible & header::INCOMPATIBLE_EXTENDED_L2 != 0;
-        specific.set("extended-l2", Opt::Bool(extended));
-    }
+    let of_version_3 = |flag: bool| (header.version >= 3).then_some(flag);
+    let specific = ImageInfoSpecificQCow2 {
+        compat: if header.version >= 3 { "1.1" } else { "0.10" }.to_owned(),
+        compression_type: match header.compression {
+            Compression::Zlib => Qcow2CompressionType::Zlib,
+            Compression::Zstd => Qcow2CompressionType::Zstd,
+        },
+        lazy_refcounts: of_version_3(header.has_lazy_refcounts()),
+        bitmaps: (!listed.bitmaps.is_empty()).then(|| listed.bitmaps.iter().map(Bitmap::describe).collect()),
+        refcount_bits: i64::from(header.refcount_bits()),
+        data_file: None,
+        data_file_raw: None,
+        corrupt: of_version_3(header.is_corrupt()),
+        extended_l2: of_version_3(header.incompatible & header::INCOMPATIBLE_EXTENDED_L2 != 0),
+    };
     DriverInfo {
         cluster_size: Some(header.cluster_size()),
         dirty: Some(header.is_dirty()),
@@ -101,7 +102,7 @@ pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
         vm_state_offset: header.vm_state_offset(),
         backing_filename: header.backing_name.clone(),
         backing_format: header.backing_format(),
-        specific: Some(("qcow2", specific)),
+        specific: Some(ImageInfoSpecific::Qcow2(specific)),
         bitmaps: header.version >= 3,
         snapshots: listed.snapshots.list.iter().map(Snapshot::describe).collect(),
     }

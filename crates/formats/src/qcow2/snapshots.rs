@@ -9,7 +9,8 @@
 use super::directory::Directory;
 use super::header::Header;
 use super::header::field::{be16, be32, be64, until_nul};
-use block::{BlockError, Node, Opt, Options, Result};
+use api::SnapshotInfo;
+use block::{BlockError, Node, Result};
 use std::sync::Arc;
 
 /// Most bytes of the whole table.
@@ -123,20 +124,19 @@ impl Snapshot {
         (self.l1_offset, self.l1_entries) == (0, 0) && self.id.is_empty() && self.name.is_empty()
     }
 
-    /// By the names of the schema's SnapshotInfo.
-    pub(super) fn describe(&self) -> Options {
-        let mut out = Options::new()
-            .with_str("id", &self.id)
-            .with_str("name", &self.name)
-            .with("vm-state-size", Opt::Uint(self.vm_state_size))
-            .with("date-sec", Opt::Uint(u64::from(self.date.0)))
-            .with("date-nsec", Opt::Uint(u64::from(self.date.1)))
-            .with("vm-clock-sec", Opt::Uint(self.vm_clock_ns / 1_000_000_000))
-            .with("vm-clock-nsec", Opt::Uint(self.vm_clock_ns % 1_000_000_000));
-        if let Some(icount) = self.icount {
-            out.set("icount", Opt::Uint(icount));
+    /// What `info` tells of it. The schema's numbers end at `i64::MAX`.
+    pub(super) fn describe(&self) -> SnapshotInfo {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        SnapshotInfo {
+            icount: self.icount.map(number),
+            vm_clock_nsec: number(self.vm_clock_ns % 1_000_000_000),
+            name: self.name.clone(),
+            date_sec: i64::from(self.date.0),
+            date_nsec: i64::from(self.date.1),
+            vm_clock_sec: number(self.vm_clock_ns / 1_000_000_000),
+            id: self.id.clone(),
+            vm_state_size: number(self.vm_state_size),
         }
-        out
     }
 }
 

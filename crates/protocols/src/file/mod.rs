@@ -13,12 +13,14 @@ mod create;
 mod lock;
 mod open;
 
-use api::{BlockdevOptionsFile, OnOffAuto};
+use api::{
+    BlockStatsSpecific, BlockStatsSpecificFile, BlockdevOptionsFile, ImageInfoSpecific,
+    ImageInfoSpecificFile, OnOffAuto,
+};
 use arc_swap::ArcSwap;
 use block::{
     BlockError, ClaimPlace, Common, Driver, DriverInfo, DriverType, ErrorKind, Extent, ExtentKind, Facts,
-    Flags, Identity, Open, Opt, Options, PLAIN, Perms, PlainNames, Reopened, Request, Result, Source, Undo,
-    Want,
+    Flags, Identity, Open, Options, PLAIN, Perms, PlainNames, Reopened, Request, Result, Source, Undo, Want,
 };
 use lock::Locks;
 use parking_lot::Mutex;
@@ -437,16 +439,19 @@ impl Driver for FileDriver {
     }
 
     fn info(&self) -> DriverInfo {
-        DriverInfo { dirty: Some(false), specific: Some(("file", Options::new())), ..DriverInfo::default() }
+        let specific = Some(ImageInfoSpecific::File(ImageInfoSpecificFile::default()));
+        DriverInfo { dirty: Some(false), specific, ..DriverInfo::default() }
     }
 
-    fn statistics(&self) -> Option<Vec<(&'static str, Opt)>> {
-        let count = |n: &AtomicU64| Opt::Uint(n.load(Relaxed));
-        Some(vec![
-            ("driver", Opt::Str(if self.device { "host_device" } else { "file" }.to_owned())),
-            ("discard-nb-ok", count(&self.discards)),
-            ("discard-nb-failed", count(&self.failed_discards)),
-            ("discard-bytes-ok", count(&self.discarded_bytes)),
-        ])
+    fn statistics(&self) -> Option<BlockStatsSpecific> {
+        let figures = BlockStatsSpecificFile {
+            discard_nb_ok: self.discards.load(Relaxed),
+            discard_nb_failed: self.failed_discards.load(Relaxed),
+            discard_bytes_ok: self.discarded_bytes.load(Relaxed),
+        };
+        Some(match self.device {
+            true => BlockStatsSpecific::HostDevice(figures),
+            false => BlockStatsSpecific::File(figures),
+        })
     }
 }

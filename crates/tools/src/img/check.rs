@@ -9,8 +9,9 @@ use crate::flags::{self, Output, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
-use crate::{json, outln, runtime};
-use block::{CheckReport, Opt, Options, Repair};
+use crate::{outln, runtime};
+use api::{Dict, Value};
+use block::{CheckReport, Repair};
 
 pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), Flag::set("-q --quiet", "print nothing but what is wrong", |s| s.verbosity.quiet = true)],
@@ -103,7 +104,11 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
         Output::Human if args.verbosity.quiet => {}
         Output::Human => print(console, &report),
         Output::Json => {
-            outln!(console, "{}", json::pretty(&object(&args.source.name, node.driver_name(), &report)))
+            outln!(
+                console,
+                "{}",
+                api::json::to_pretty(&object(&args.source.name, node.driver_name(), &report))
+            )
         }
     }
     Ok(match &report {
@@ -155,7 +160,7 @@ fn print(console: &mut Console, report: &CheckReport) {
 }
 
 /// The report as an object, its members in the order that scripts know.
-fn object(filename: &str, format: &str, report: &CheckReport) -> Opt {
+fn object(filename: &str, format: &str, report: &CheckReport) -> Value {
     let counts = [
         ("image-end-offset", report.image_end_offset),
         ("compressed-clusters", report.compressed_clusters),
@@ -170,16 +175,16 @@ fn object(filename: &str, format: &str, report: &CheckReport) -> Opt {
         ("format", None),
         ("fragmented-clusters", report.fragmented_clusters),
     ];
-    let mut object = Options::new();
+    let mut object = Dict::new();
     for (name, count) in counts {
         match (name, count) {
-            ("check-errors", _) => object.set(name, Opt::Uint(report.check_errors)),
-            ("filename", _) => object.set(name, Opt::Str(filename.to_owned())),
-            ("format", _) => object.set(name, Opt::Str(format.to_owned())),
+            ("check-errors", _) => object.insert(name, report.check_errors),
+            ("filename", _) => object.insert(name, filename),
+            ("format", _) => object.insert(name, format),
             // What is nought is left out.
-            (_, Some(count @ 1..)) => object.set(name, Opt::Uint(count)),
+            (_, Some(count @ 1..)) => object.insert(name, count),
             _ => {}
         }
     }
-    Opt::Dict(object)
+    Value::Dict(object)
 }

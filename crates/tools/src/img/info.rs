@@ -11,8 +11,9 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::show::Description;
 use crate::usage::Manual;
-use crate::{json, outln, runtime};
-use block::{BlockError, Identity, Opt};
+use crate::{outln, runtime};
+use api::Value;
+use block::{BlockError, Identity};
 
 /// The longest chain that is listed.
 const MAX_CHAIN: usize = 1024;
@@ -118,11 +119,11 @@ fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: boo
             }
         }
         (Output::Json, [shown]) if !whole_chain => {
-            outln!(console, "{}", json::pretty(&shown.description.object()))
+            outln!(console, "{}", api::json::to_pretty(&shown.description.object()))
         }
         (Output::Json, list) => {
             let objects = list.iter().map(|shown| shown.description.object()).collect();
-            outln!(console, "{}", json::pretty(&Opt::List(objects)));
+            outln!(console, "{}", api::json::to_pretty(&Value::List(objects)));
         }
     }
 }

@@ -8,8 +8,9 @@ use crate::flags::{self, Output, Target, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
-use crate::{json, outln, runtime};
-use block::{Measured, Opt, Options};
+use crate::{outln, runtime};
+use api::{Dict, Value};
+use block::Measured;
 
 pub(super) const FLAGS: Table<Args> = &[
     &[
@@ -89,13 +90,13 @@ fn print(console: &mut Console, args: &Args, measured: &Measured) {
             }
         }
         Output::Json => {
-            let mut object = Options::new();
+            let mut object = Dict::new();
             if let Some(bitmaps) = bitmaps {
-                object.set("bitmaps", Opt::Uint(bitmaps));
+                object.insert("bitmaps", bitmaps);
             }
-            object.set("required", Opt::Uint(required));
-            object.set("fully-allocated", Opt::Uint(full));
-            outln!(console, "{}", json::pretty(&Opt::Dict(object)));
+            object.insert("required", required);
+            object.insert("fully-allocated", full);
+            outln!(console, "{}", api::json::to_pretty(&Value::Dict(object)));
         }
     }
 }

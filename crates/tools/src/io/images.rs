@@ -129,9 +129,8 @@ pub async fn info(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Re
     let vm_state = figures.iter().find_map(|n| n.driver().info().vm_state_offset);
     outln!(session.console, "cluster size: {}", size::exact(cluster.unwrap_or(0)));
     outln!(session.console, "vm state offset: {}", size::exact(vm_state.unwrap_or(0)));
-    if let Some((_, specific)) = &info.specific {
-        outln!(session.console, "Format specific information:");
-        show::tree(session.console, specific, 4);
+    if let Some(specific) = &info.specific {
+        show::print_specific(session.console, specific, 0);
     }
     Ok(Outcome::Done)
 }

@@ -102,7 +102,7 @@ fn listed(path: &Path) -> Vec<String> {
     let common = Common { read_only: true, ..Common::default() };
     let names = rt::block_on_control(opened(path, common, async |node| {
         let snapshots = node.driver().info().snapshots;
-        Ok(snapshots.iter().map(|s| s.get_str("name").unwrap().to_owned()).collect())
+        Ok(snapshots.into_iter().map(|s| s.name).collect())
     }));
     names.unwrap()
 }
