@@ -38,7 +38,8 @@ pub(super) struct Patience {
     pub connect: Duration,
     /// Without a byte from or to a server that has requests.
     pub silence: Duration,
-    /// For a request in all, and for the silence of a flush: everything written before may have to reach a disk.
+    /// For a request in all, and for the silence of a flush or of a durable write: everything written before may have to reach
+    /// a disk.
     pub longest: Duration,
 }
 
@@ -55,12 +56,13 @@ impl Default for Patience {
 impl Patience {
     /// How long a request that begins now may take. A server without fast zeroes may have to write every byte of
     /// them, and one request can mean a whole disk.
-    pub fn term(&self, command: Command, length: u64) -> Term {
+    pub fn term(&self, command: Command, flags: CommandFlags, length: u64) -> Term {
         let work = match command {
             Command::WRITE_ZEROES | Command::TRIM => Duration::from_secs(length / SLOWEST),
             _ => Duration::ZERO,
         };
-        let silence = if command == Command::FLUSH { self.longest } else { self.silence };
+        let syncs = command == Command::FLUSH || flags.contains(CommandFlags::FUA);
+        let silence = if syncs { self.longest } else { self.silence };
         let (silence, longest) =
             (nanos(silence.saturating_add(work)), nanos(self.longest.saturating_add(work)));
         Term { began: rt::now_ns(), silence, longest }
@@ -144,7 +146,7 @@ impl Connection {
         buf: Option<BufMut>,
     ) -> Answer {
         let ticket = self.requests.ticket().await;
-        let term = self.patience.term(command, length);
+        let term = self.patience.term(command, flags, length);
         let payload =
             CommandFlags::when(data.is_some() && self.headers.extended(), CommandFlags::PAYLOAD_LEN);
         let mut request = Request { flags: flags | payload, command, cookie: 0, offset, length };

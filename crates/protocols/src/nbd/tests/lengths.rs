@@ -52,11 +52,11 @@ fn a_range_of_any_length_is_one_request_where_headers_are_extended() {
 }
 
 #[test]
-fn a_server_may_take_as_long_for_zeroes_as_writing_them_takes() {
+fn a_server_may_take_as_long_for_zeroes_as_writing_them_takes_and_longer_for_what_is_to_be_durable() {
     run(async |_: &Path| {
         let patience = Patience::default();
         let waits = |command, length| {
-            let term = patience.term(command, length);
+            let term = patience.term(command, CommandFlags::NONE, length);
             (term.silence / 1_000_000_000, term.longest / 1_000_000_000)
         };
         assert_eq!(waits(Command::READ, 1 << 25), (30, 300));
@@ -64,7 +64,9 @@ fn a_server_may_take_as_long_for_zeroes_as_writing_them_takes() {
         assert_eq!(waits(Command::WRITE_ZEROES, 4096), (30, 300));
         assert_eq!(waits(Command::TRIM, 1 << 40), (30 + (1 << 20), 300 + (1 << 20)));
         assert_eq!(waits(Command::BLOCK_STATUS, 1 << 40), (30, 300));
-        let forever = patience.term(Command::WRITE_ZEROES, u64::MAX);
+        let durable = patience.term(Command::WRITE, CommandFlags::FUA, 4096);
+        assert_eq!((durable.silence, durable.longest), (300_000_000_000, 300_000_000_000));
+        let forever = patience.term(Command::WRITE_ZEROES, CommandFlags::NONE, u64::MAX);
         assert!(forever.silence > u64::MAX / 2000);
     });
 }
