@@ -7,6 +7,7 @@ use crate::error::{BlockError, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::node::Node;
 use crate::request::{Flags, Request, Source};
+use api::PreallocMode;
 use rt::{BoxFuture, Buf, BufMut};
 
 /// The longest piece of one direct request; it bounds a bounce buffer.
@@ -90,7 +91,7 @@ impl Node {
         let padded = request.sent_by(Source::Padding { beyond: padding as u32 });
         self.driver.write(start, bounce.freeze(), padded).await?;
         if padding > 0 {
-            self.driver.resize(length, "off").await?;
+            self.driver.resize(length, PreallocMode::Off).await?;
         }
         drop(lease);
         Ok(())
@@ -98,7 +99,7 @@ impl Node {
 
     /// Changes the length, as [`crate::Driver::resize`] does, while no padded write is under way that would cut off what the
     /// node has been grown by.
-    pub async fn set_length(&self, size: u64, preallocation: &str) -> Result<()> {
+    pub async fn set_length(&self, size: u64, preallocation: PreallocMode) -> Result<()> {
         let _end = self.lease_end(size).await;
         self.driver.resize(size, preallocation).await
     }
@@ -106,7 +107,7 @@ impl Node {
     /// Grows the node to `size` bytes, if it has fewer.
     pub async fn grow_to(&self, size: u64) -> Result<()> {
         let _end = self.lease_end(size).await;
-        if self.driver.length() < size { self.driver.resize(size, "off").await } else { Ok(()) }
+        if self.driver.length() < size { self.driver.resize(size, PreallocMode::Off).await } else { Ok(()) }
     }
 
     /// Waits until no write is under way beyond `size` or the end, and keeps others from there.

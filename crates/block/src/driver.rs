@@ -26,7 +26,7 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::perm::Perms;
 use crate::request::Request;
-use api::{BlockStatsSpecific, ImageInfoSpecific, SnapshotInfo};
+use api::{BlockStatsSpecific, ImageInfoSpecific, PreallocMode, SnapshotInfo};
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
 
@@ -416,14 +416,13 @@ pub trait Driver: Send + Sync + 'static {
 
     // ---- what holds the content ----
 
-    /// Changes the virtual size, durably by the next flush. `preallocation` is one of off, metadata, falloc, full. New
+    /// Changes the virtual size, durably by the next flush. `preallocation`: what is reserved for new bytes. New
     /// bytes read as zeroes, where [`Facts::grows_with_zeroes`]. No request of an entry is inside; after an error the size
     /// is what [`Driver::length`] says.
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let how = preallocation.to_owned();
+    fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
         through(
             self,
-            |below| below.run(move |child| async move { child.set_length(size, &how).await }),
+            |below| below.run(move |child| async move { child.set_length(size, preallocation).await }),
             || ready(Err(BlockError::unsupported("Image format driver does not support resize"))),
         )
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers end it where they can't go on")]
 
 use api::codec::Members;
-use api::{DecodeError, Dict};
+use api::{DecodeError, Dict, PreallocMode};
 use block::*;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
@@ -325,7 +325,7 @@ fn each_operation_is_refused_by_every_blocker_that_names_it_and_by_no_other() {
         let busy = |e: BlockError| e.message().to_owned();
         let (by_a, by_b) =
             ("Node 'f' is busy: job 'a' works on it", "Node 'f' is busy: job 'b' changes what it shows");
-        assert_eq!(graph.resize(&node, 4096, "off").await.map_err(busy), Err(by_a.to_owned()));
+        assert_eq!(graph.resize(&node, 4096, PreallocMode::Off).await.map_err(busy), Err(by_a.to_owned()));
         assert_eq!(graph.remove("f").await.map_err(busy), Err(by_a.to_owned()));
         assert_eq!(attach(&graph, "f", Perms::READER).await.map(drop).map_err(busy), Err(by_b.to_owned()));
         assert_eq!(graph.add(overlay("o", "f")).await.map(drop).map_err(busy), Err(by_b.to_owned()));

@@ -5,7 +5,7 @@ mod guard;
 #[cfg(test)]
 mod tests;
 
-use api::RawOptions;
+use api::{PreallocMode, RawOptions};
 use block::{
     Action, BlockError, Common, CreateOption, Driver, DriverType, Edge, ErrorKind, Extent, ExtentKind, Facts,
     Filtered, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, PLAIN, Perms, Reopened,
@@ -218,8 +218,7 @@ impl Driver for Raw {
         self.below.run(|file| async move { file.flush().await })
     }
 
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let preallocation = preallocation.to_owned();
+    fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let file = self.below.node()?;
             match self.size() {
@@ -232,7 +231,7 @@ impl Driver for Raw {
                         }
                         None => None,
                     };
-                    file.set_length(size, &preallocation).await
+                    file.set_length(size, preallocation).await
                 }
                 Some(_) if self.offset().checked_add(size).is_none_or(|end| end > file.length()) => Err(
                     BlockError::new(ErrorKind::Limit, "Disk size can't be larger than the containing file"),

@@ -3,7 +3,7 @@
 mod client;
 mod support;
 
-use api::Value;
+use api::{PreallocMode, Value};
 use block::{Backend, BackendRequest, BlockError, Common, ErrorKind, Opt, Options, Perms, Policy, Request};
 use client::Client;
 use rt::{Buf, BufMut};
@@ -152,7 +152,7 @@ fn a_snapshot_of_a_window_into_a_file_names_the_window_not_the_file() {
             .with("offset", Opt::Uint(1024))
             .with("file", Opt::Dict(file));
         let node = control.graph().add(window).await.unwrap();
-        let resized = control.graph().resize(&node.primary().unwrap(), 4096, "off").await;
+        let resized = control.graph().resize(&node.primary().unwrap(), 4096, PreallocMode::Off).await;
         assert!(resized.unwrap_err().message().contains("does not share"), "the window stays in the file");
         let guest = entry(&control, "w").await;
         let arguments = format!(

@@ -1,5 +1,5 @@
 //! `null-co`: takes every write, keeps nothing. For measuring what is above it.
-use api::BlockdevOptionsNull;
+use api::{BlockdevOptionsNull, PreallocMode};
 use block::{
     BlockError, Driver, DriverType, Extent, ExtentKind, Facts, Open, OpenContext, Opened, Options, Request,
     Result, Want, not_negative,
@@ -114,7 +114,7 @@ impl Driver for Null {
         Some(0)
     }
 
-    fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
+    fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.size.store(size, Relaxed);
             Ok(())

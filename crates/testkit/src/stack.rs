@@ -1,5 +1,6 @@
 //! Stacks under test: which images there are, and how their top is opened. A suite knows nothing else of them.
 
+use api::PreallocMode;
 use std::sync::Arc;
 
 use block::{
@@ -136,7 +137,7 @@ impl Session {
 
     /// Changes the size.
     pub async fn resize(&self, size: u64) -> Result<()> {
-        self.graph.resize(&self.node, size, "off").await
+        self.graph.resize(&self.node, size, PreallocMode::Off).await
     }
 
     /// Runs the format's check, if it has one.

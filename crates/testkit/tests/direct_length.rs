@@ -1,6 +1,7 @@
 //! The length of a file with direct I/O, whose padded writes reach beyond its end for a moment.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+use api::PreallocMode;
 use block::{Backend, BackendRequest, Graph, Opt, Options, Perms, Policy, Registry, Request, Share};
 use rt::Buf;
 use sim::{Config, Disk, Sim};
@@ -29,7 +30,7 @@ fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
             let (node, same) = (entry.node(), entry.node());
             let grown = rt::spawn(async move {
                 let least = seed % 2 == 0;
-                if least { same.grow_to(3072).await } else { same.set_length(3072, "off").await }
+                if least { same.grow_to(3072).await } else { same.set_length(3072, PreallocMode::Off).await }
             });
             // As a format writes: behind the end.
             node.write(512, Buf::from_slice(&[8; 512]), Request::GUEST).await.unwrap();

@@ -1,6 +1,7 @@
 //! A resize fails and nothing has changed, or succeeds and all has: with a failure at each of its requests to the disk.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+use api::PreallocMode;
 use block::Opt;
 use sim::{Disk, OpKind, Rng, Sim};
 use testkit::crash::flatten;
@@ -16,7 +17,7 @@ struct Case {
     name: &'static str,
     stack: Stack,
     size: u64,
-    preallocation: &'static str,
+    preallocation: PreallocMode,
 }
 
 /// What outcome of it.
@@ -167,7 +168,8 @@ fn raw(size: u64) -> Stack {
 
 #[test]
 fn growing_a_qcow2_disk_succeeds_or_leaves_it_as_it_was() {
-    for preallocation in ["off", "metadata", "falloc", "full"] {
+    for preallocation in [PreallocMode::Off, PreallocMode::Metadata, PreallocMode::Falloc, PreallocMode::Full]
+    {
         for (name, stack) in [
             ("a larger L1 table", alone("512", 48 << 10)),
             ("grown within its L1 table", alone("4096", 63 << 10)),
@@ -188,15 +190,20 @@ fn shrinking_a_qcow2_disk_succeeds_or_leaves_it_as_it_was() {
         ("shrunk over a backing image", over("1024", 96 << 10, 96 << 10)),
         ("shrunk with lazy refcounts", lazy("1024", 96 << 10)),
     ] {
-        try_case(&Case { name, stack, size: 21 << 10, preallocation: "off" });
+        try_case(&Case { name, stack, size: 21 << 10, preallocation: PreallocMode::Off });
     }
 }
 
 #[test]
 fn resizing_a_raw_disk_succeeds_or_leaves_it_as_it_was() {
-    for preallocation in ["off", "falloc", "full"] {
+    for preallocation in [PreallocMode::Off, PreallocMode::Falloc, PreallocMode::Full] {
         let name = format!("raw grown, {preallocation}").leak();
         try_case(&Case { name, stack: raw(48 << 10), size: 80 << 10, preallocation });
     }
-    try_case(&Case { name: "raw shrunk", stack: raw(96 << 10), size: 21 << 10, preallocation: "off" });
+    try_case(&Case {
+        name: "raw shrunk",
+        stack: raw(96 << 10),
+        size: 21 << 10,
+        preallocation: PreallocMode::Off,
+    });
 }

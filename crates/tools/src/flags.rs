@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::getopt::Flag;
 use crate::image::Source;
 use crate::{object, trace};
+use api::{Enumeration, PreallocMode};
 
 /// Says which fields of a command's settings the shared flags set.
 macro_rules! has_parts {
@@ -205,11 +206,9 @@ pub const fn backing_format<S: AsMut<Backing>>(help: &'static str) -> Flag<S> {
 }
 
 /// Reads how space is allocated for what an image grows by.
-pub fn read_preallocation(word: &str) -> Result<String, Failure> {
-    if ["off", "metadata", "falloc", "full"].contains(&word) {
-        return Ok(word.to_owned());
-    }
-    Err(Failure::new(format_args!("Invalid preallocation mode '{word}'")))
+pub fn read_preallocation(word: &str) -> Result<PreallocMode, Failure> {
+    PreallocMode::from_name(word)
+        .ok_or_else(|| Failure::new(format_args!("Invalid preallocation mode '{word}'")))
 }
 
 /// `--object`.

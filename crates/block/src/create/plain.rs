@@ -3,7 +3,7 @@ use super::{Create, CreateRequest, Measured};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
 use crate::request::Request;
-use api::{Enumeration, PlainCreateOptions, PreallocMode};
+use api::{PlainCreateOptions, PreallocMode};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ fn create(request: CreateRequest<'_, PlainCreateOptions>) -> BoxFuture<'_, Resul
         if !file.facts().grows_with_zeroes {
             return take_over(&file, size, preallocation).await;
         }
-        file.driver().resize(0, "off").await?;
-        file.driver().resize(size, preallocation.name()).await?;
+        file.driver().resize(0, PreallocMode::Off).await?;
+        file.driver().resize(size, preallocation).await?;
         file.flush().await
     })
 }

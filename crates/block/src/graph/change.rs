@@ -8,6 +8,7 @@ use crate::hold::Draining;
 use crate::node::Node;
 use crate::perm::{Perms, Share};
 use crate::{Backend, GraphChange};
+use api::PreallocMode;
 use std::sync::Arc;
 
 impl Graph {
@@ -101,7 +102,7 @@ impl Graph {
     }
 
     /// Changes the virtual size of a node. The gates above are closed meanwhile.
-    pub async fn resize(&self, node: &Arc<Node>, size: u64, preallocation: &str) -> Result<()> {
+    pub async fn resize(&self, node: &Arc<Node>, size: u64, preallocation: PreallocMode) -> Result<()> {
         crate::size::check_length(size)?;
         let mut change = self.change().await;
         let resized = async {

@@ -1,6 +1,7 @@
 //! Operations on exports, server and graph that several sessions begin at once: each of them ends.
 
 use crate::world::{SIZE, World, run};
+use api::PreallocMode;
 use exports::{ExportSpec, NbdOptions, RemoveMode, ServerOptions};
 use nbd::{Command, CommandFlags, Headers, Request};
 use rt::Target;
@@ -136,7 +137,11 @@ impl Session {
             3 => drop(graph.remove("disk").await),
             4 | 5 => {
                 if let Ok(node) = graph.need_node("disk") {
-                    drop(graph.resize(&node, SIZE as u64 + u64::from(kind & 1) * 65536, "off").await);
+                    drop(
+                        graph
+                            .resize(&node, SIZE as u64 + u64::from(kind & 1) * 65536, PreallocMode::Off)
+                            .await,
+                    );
                 }
             }
             6 | 7 => {

@@ -4,6 +4,7 @@
 //! of the epoch). What is not mapped in the end comes back through `Order::reservations`.
 use super::image::Image;
 use super::refcount::CountPage;
+use api::PreallocMode;
 use block::metacache::{Found, Reserved, Run};
 use block::{BlockError, ErrorKind, Result};
 use std::collections::HashSet;
@@ -185,7 +186,7 @@ impl Image {
         let end = self.used_end(alloc, floor).await?;
         let length = (end << self.g().cluster_bits).max(alloc.opened_length);
         if file.length() > length && file.facts().grows_with_zeroes {
-            file.set_length(length, "off").await?;
+            file.set_length(length, PreallocMode::Off).await?;
         }
         alloc.end = alloc.end.min(end);
         Ok(())

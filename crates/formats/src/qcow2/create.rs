@@ -17,7 +17,7 @@ use super::header::{
     COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, Header, INCOMPATIBLE_COMPRESSION,
     MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
 };
-use api::{BlockdevQcow2Version, Enumeration, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
+use api::{BlockdevQcow2Version, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
 use block::{
     BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind, Options, Request,
     Result, not_negative,
@@ -75,12 +75,11 @@ pub(super) const CREATE: Create<Qcow2CreateOptions> = Create {
 };
 
 /// How the file gets its length.
-fn of_file(preallocation: PreallocMode) -> &'static str {
+fn of_file(preallocation: PreallocMode) -> PreallocMode {
     match preallocation {
         PreallocMode::Metadata => PreallocMode::Off,
         other => other,
     }
-    .name()
 }
 
 /// What is to be made, of options that have all been judged.
@@ -209,7 +208,7 @@ fn too_large() -> BlockError {
 
 /// Takes the old content away. Answers whether the file reads as zeroes everywhere from now on.
 async fn empty(file: &Arc<Node>) -> Result<bool> {
-    if file.length() > 0 && file.driver().resize(0, "off").await.is_err() {
+    if file.length() > 0 && file.driver().resize(0, PreallocMode::Off).await.is_err() {
         // A device keeps its content: an old header must not be found when the power goes in between.
         write(file, 0, &[0; SECTOR]).await?;
         file.flush().await?;

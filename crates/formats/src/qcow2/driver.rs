@@ -6,7 +6,7 @@ use super::image::{Children, Image};
 use super::info::{self, Listed};
 use super::options::Settings;
 use super::overlap;
-use api::Qcow2Options;
+use api::{PreallocMode, Qcow2Options};
 use block::metacache::{Format, Order};
 use block::{
     BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
@@ -234,9 +234,8 @@ impl Driver for Qcow2 {
         Box::pin(Order::flush(&self.image))
     }
 
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let preallocation = preallocation.to_owned();
-        Box::pin(async move { self.image.resize(size, &preallocation).await })
+    fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.image.resize(size, preallocation).await })
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {

@@ -12,6 +12,7 @@ use super::cache::TABLE_PAGE_WORDS;
 use super::entry::Entry;
 use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
+use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
 use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Want};
 use rt::{Buf, BufMut};
@@ -21,34 +22,9 @@ use std::sync::atomic::Ordering::*;
 /// Bytes of zeroes written at a time.
 const PIECE: u64 = 1 << 20;
 
-/// What is reserved for the new part of a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reserve {
-    Nothing,
-    /// Clusters, but no space of the file system.
-    Clusters,
-    /// Space of the file system.
-    Space,
-    /// Written zeroes.
-    Written,
-}
-
-impl Reserve {
-    fn of(preallocation: &str) -> Result<Self> {
-        match preallocation {
-            "off" => Ok(Self::Nothing),
-            "metadata" => Ok(Self::Clusters),
-            "falloc" => Ok(Self::Space),
-            "full" => Ok(Self::Written),
-            other => Err(BlockError::invalid(format!("Invalid preallocation mode '{other}'"))),
-        }
-    }
-}
-
 impl Image {
     /// Changes the virtual size to `size` bytes.
-    pub(super) async fn resize(self: &Arc<Self>, size: u64, preallocation: &str) -> Result<()> {
-        let reserve = Reserve::of(preallocation)?;
+    pub(super) async fn resize(self: &Arc<Self>, size: u64, reserve: PreallocMode) -> Result<()> {
         if !size.is_multiple_of(512) {
             return Err(BlockError::invalid("The new size must be a multiple of 512"));
         }
@@ -59,7 +35,7 @@ impl Image {
             }
         }
         let old = self.size();
-        if size < old && reserve != Reserve::Nothing {
+        if size < old && reserve != PreallocMode::Off {
             return Err(BlockError::invalid("Preallocation can't be used for shrinking an image"));
         }
         self.first_write().await?;
@@ -68,7 +44,7 @@ impl Image {
 
     // ---- growing ----
 
-    async fn grow(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
+    async fn grow(self: &Arc<Self>, old: u64, size: u64, reserve: PreallocMode) -> Result<()> {
         let needed =
             self.header.read().l1_entries_for(size).filter(|_| size <= i64::MAX as u64).ok_or_else(|| {
                 let text =
@@ -82,7 +58,7 @@ impl Image {
         self.size.store(size, Release);
         let prepared = async {
             self.hide_what_lies_behind(old, size).await?;
-            if reserve != Reserve::Nothing {
+            if reserve != PreallocMode::Off {
                 self.reserve_space(old, size, reserve).await?;
             }
             Order::flush(self).await?;
@@ -166,7 +142,7 @@ impl Image {
     }
 
     /// Maps clusters to the guest clusters from the old end on.
-    async fn reserve_space(self: &Arc<Self>, old: u64, size: u64, reserve: Reserve) -> Result<()> {
+    async fn reserve_space(self: &Arc<Self>, old: u64, size: u64, reserve: PreallocMode) -> Result<()> {
         let g = self.g();
         let file = self.order.file.node()?;
         // The cluster that the old end is in counts as new where nothing of it is anywhere.
@@ -309,7 +285,7 @@ impl Image {
         let end = self.used_end(&alloc, 0).await?;
         let length = end << self.g().cluster_bits;
         if length < file.length() {
-            file.set_length(length, "off").await?;
+            file.set_length(length, PreallocMode::Off).await?;
         }
         alloc.file_was_cut(end, length);
         Ok(())
@@ -317,15 +293,17 @@ impl Image {
 }
 
 /// Makes reserved clusters of the file read as zeroes, in the way asked for.
-async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: Reserve, fresh: bool) -> Result<()> {
+async fn fill(file: &Arc<Node>, offset: u64, len: u64, reserve: PreallocMode, fresh: bool) -> Result<()> {
     match reserve {
-        Reserve::Nothing => Ok(()),
-        Reserve::Clusters if fresh => {
+        PreallocMode::Off => Ok(()),
+        PreallocMode::Metadata if fresh => {
             // An extent must lie inside the file to be read.
             file.grow_to(offset + len).await
         }
-        Reserve::Clusters | Reserve::Space => file.write_zeroes(offset, len, Request::DRIVER).await,
-        Reserve::Written => {
+        PreallocMode::Metadata | PreallocMode::Falloc => {
+            file.write_zeroes(offset, len, Request::DRIVER).await
+        }
+        PreallocMode::Full => {
             let zeroes = BufMut::zeroed(len.min(PIECE) as usize).freeze();
             let mut done = 0;
             while done < len {

@@ -1,4 +1,5 @@
 //! The guard, through the graph and on a real file.
+use api::PreallocMode;
 use block::{
     Backend, BackendRequest, Common, Discard, ErrorKind, Graph, Options, Perms, Policy, Registry, Request,
 };
@@ -164,7 +165,7 @@ fn a_resize_uncovers_no_trailer() {
     rt::block_on_control(async {
         let disk = Disk::guessed("resize", &[(SIZE / 2 - 512, b"koly\0\0\0\x04\0\0\x02\0")]).await;
         let node = disk.backend.node();
-        let resized = |size| node.driver().resize(size, "off");
+        let resized = |size| node.driver().resize(size, PreallocMode::Off);
         assert_eq!(resized(SIZE / 2).await.map_err(|e| e.kind()), REFUSED);
         assert_eq!(resized(SIZE / 2 + 4096).await.map_err(|e| e.kind()), Ok(()));
         disk.close().await;

@@ -1,4 +1,5 @@
 //! What a commit holds: blockers on the chain, an entry at each end, the base made writable.
+use api::PreallocMode;
 use block::{
     Backend, BackendRequest, BlockError, Blocker, ChildRole, ErrorKind, Graph, GraphChange, Node, Operations,
     Parent, Perms, Result, Share,
@@ -191,7 +192,7 @@ async fn enter(
     if grows {
         let what = || format!("Failed to resize base image {}", base.filename());
         change.quiesce(std::slice::from_ref(base)).await?;
-        base.driver().resize(top.length(), "off").await.map_err(|e| e.context(what()))?;
+        base.driver().resize(top.length(), PreallocMode::Off).await.map_err(|e| e.context(what()))?;
         change.set_perms(&target, TARGET);
     }
     Ok((source, target))

@@ -1,6 +1,6 @@
 //! block-commit on images in memory, while guests keep writing.
 use crate::support::*;
-use api::{BlockCommitArguments, BlockDeviceIoStatus, BlockdevOnError, JobStatus};
+use api::{BlockCommitArguments, BlockDeviceIoStatus, BlockdevOnError, JobStatus, PreallocMode};
 use block::{Backend, Graph, Node};
 use jobs::*;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ fn an_active_commit_reports_its_statuses_in_order_and_waits_for_complete() {
         let before = content(&active).await;
         commit(&world.graph, &world.jobs, request()).await.unwrap();
         assert_eq!(mid.blocked_by()[0], "block device is in use by block job: commit");
-        let refused = world.graph.resize(&active, SIZE * 2, "off").await.unwrap_err();
+        let refused = world.graph.resize(&active, SIZE * 2, PreallocMode::Off).await.unwrap_err();
         assert_eq!(refused.message(), "Node 'active' is busy: block device is in use by block job: commit");
         world.until_told("READY").await;
         let job = world.jobs.find("j").unwrap();

@@ -1,7 +1,7 @@
 //! A world for tests: images in memory whose every request yields to others at random, a copy-on-write format
 //! over them, and a sink that remembers.
 use api::codec::{Members, NoArguments};
-use api::{DecodeError, Dict, Enumeration, Event};
+use api::{DecodeError, Dict, Enumeration, Event, PreallocMode};
 use block::*;
 use jobs::EventSink;
 use parking_lot::Mutex;
@@ -126,7 +126,7 @@ impl Driver for Mem {
             self.fault()
         })
     }
-    fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
+    fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
         self.bytes.lock().resize(size as usize, 0);
         Box::pin(give_way_ok())
     }
@@ -242,10 +242,9 @@ impl Driver for Cow {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.edges.need(self.child)?.flush().await })
     }
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let preallocation = preallocation.to_owned();
+    fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.edges.need(self.child)?.driver().resize(size, &preallocation).await?;
+            self.edges.need(self.child)?.driver().resize(size, preallocation).await?;
             let bottom = self.edges.backing().and_then(|id| self.edges.get(id)).is_none();
             self.allocated.lock().resize(size.div_ceil(CLUSTER) as usize, bottom);
             Ok(())

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::options;
 use api::{
     BlockCoreCommands, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions, BlockdevReopenArguments,
-    BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, QmpError,
+    BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, PreallocMode, QmpError,
 };
 
 impl BlockCoreCommands for Control {
@@ -32,7 +32,7 @@ impl BlockCoreCommands for Control {
         let node = lookup(self.graph(), device.as_deref(), node_name.as_deref())?;
         let size =
             u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
-        self.graph().resize(&node, size, "off").await.map_err(failed)
+        self.graph().resize(&node, size, PreallocMode::Off).await.map_err(failed)
     }
 
     async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {

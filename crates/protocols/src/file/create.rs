@@ -1,6 +1,6 @@
 //! Creating and resizing files: durable, with their directory entry, before success is reported.
 use super::lock::Locks;
-use api::FilePlaceOptions;
+use api::{FilePlaceOptions, PreallocMode};
 use block::{BlockError, Claim, Claiming, CreateOption, MAKER, OptionKind, Result};
 use rt::{Allocate, BoxFuture, BufMut, File, FileLayout, OpenOptions};
 use std::io::ErrorKind;
@@ -165,30 +165,28 @@ pub(super) async fn resize(
     filename: &str,
     old: u64,
     size: u64,
-    preallocation: &str,
+    preallocation: PreallocMode,
 ) -> Result<()> {
     let failed = |e: std::io::Error| BlockError::os(format!("Could not resize '{filename}'"), &e);
     let result = match preallocation {
-        "off" => file.set_len(size).await,
+        PreallocMode::Off => file.set_len(size).await,
         _ if size < old => {
             return Err(BlockError::unsupported("Preallocation can't be used for shrinking files"));
         }
-        "falloc" if size == old => Ok(()),
-        "falloc" => match file.allocate(Allocate::Reserve, old, size - old).await {
+        PreallocMode::Falloc if size == old => Ok(()),
+        PreallocMode::Falloc => match file.allocate(Allocate::Reserve, old, size - old).await {
             // ext2, ext3, many FUSE and network file systems reserve nothing; writing zeroes allocates the space as well.
             Err(e) if e.kind() == ErrorKind::Unsupported => write_zeroes(file, old, size).await,
             result => result,
         },
-        "full" => write_zeroes(file, old, size).await,
-        other => {
-            return Err(BlockError::invalid(format!(
-                "Parameter 'preallocation' does not accept value '{other}'"
-            )));
+        PreallocMode::Full => write_zeroes(file, old, size).await,
+        PreallocMode::Metadata => {
+            return Err(BlockError::invalid("Parameter 'preallocation' does not accept value 'metadata'"));
         }
     };
     if let Err(e) = result {
         // A plain change of the length is made or not, and others may have written behind the old end meanwhile.
-        if size > old && preallocation != "off" {
+        if size > old && preallocation != PreallocMode::Off {
             // The first error is the one reported; the length counts as it was, and what lies behind it reads as zeroes.
             if let Err(left) = file.set_len(old).await {
                 tracing::warn!(file = filename, error = %left, "the file stays longer than it was");

@@ -15,7 +15,7 @@ mod open;
 
 use api::{
     BlockStatsSpecific, BlockStatsSpecificFile, BlockdevOptionsFile, ImageInfoSpecific,
-    ImageInfoSpecificFile, OnOffAuto,
+    ImageInfoSpecificFile, OnOffAuto, PreallocMode,
 };
 use arc_swap::ArcSwap;
 use block::{
@@ -358,8 +358,7 @@ impl Driver for FileDriver {
         })
     }
 
-    fn resize(&self, size: u64, preallocation: &str) -> BoxFuture<'_, Result<()>> {
-        let preallocation = preallocation.to_owned();
+    fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if self.device {
                 return match size == self.length() {
@@ -370,7 +369,7 @@ impl Driver for FileDriver {
                     ))),
                 };
             }
-            create::resize(&self.file(), &self.filename, self.length(), size, &preallocation).await?;
+            create::resize(&self.file(), &self.filename, self.length(), size, preallocation).await?;
             self.length.store(size, Release);
             self.changed();
             Ok(())

@@ -21,7 +21,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use api::BlockdevOptionsNbd;
+use api::{BlockdevOptionsNbd, PreallocMode};
 use block::{
     BlockError, Common, Driver, DriverType, ErrorKind, Extent, Facts, Flags, Identity, Open, OpenContext,
     Opened, Options, PLAIN, Reopened, Request, Result, Undo, Want,
@@ -249,7 +249,7 @@ impl Driver for NbdDriver {
         })
     }
 
-    fn resize(&self, size: u64, _: &str) -> BoxFuture<'_, Result<()>> {
+    fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             match size == self.export.size {
                 true => Ok(()),

@@ -6,6 +6,7 @@
 
 mod socket;
 
+use api::PreallocMode;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -189,9 +190,9 @@ fn clients_are_told_a_new_size_because_this_kind_shares_resizing() {
         let client = world.export("e0", true).await;
         let (old, new) = (SIZE / SECTOR as u64, SIZE * 2);
         assert_eq!(client.read(old).await, Some((false, SIZE, Vec::new())));
-        world.graph.resize(&world.node, new, "off").await.unwrap();
+        world.graph.resize(&world.node, new, PreallocMode::Off).await.unwrap();
         assert_eq!(client.read(old).await, Some((true, new, vec![0; SECTOR])));
-        world.graph.resize(&world.node, SIZE, "off").await.unwrap();
+        world.graph.resize(&world.node, SIZE, PreallocMode::Off).await.unwrap();
         assert_eq!(client.write(old, 1).await, Some((false, SIZE, Vec::new())));
     });
 }

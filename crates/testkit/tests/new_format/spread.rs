@@ -12,7 +12,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use api::codec::{Members, NoArguments, Object};
-use api::{DecodeError, Dict};
+use api::{DecodeError, Dict, PreallocMode};
 use block::{
     Action, BlockError, ChildId, ChildName, ChildRole, ChildSpec, Create, CreateRequest, Driver, DriverType,
     Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Flags, Lease, Leases, Link, MapChange, Node, Open,
@@ -120,11 +120,14 @@ fn create(request: CreateRequest<'_, CreateOptions>) -> BoxFuture<'_, Result<()>
         let CreateRequest { file, size, options, places } = request;
         for index in 0..EXTENTS {
             let extent = places.further(&format!("{}.{index}", options.extents)).await?;
-            extent.driver().resize(0, "off").await?;
-            extent.driver().resize(size.div_ceil(CLUSTER).div_ceil(EXTENTS) * CLUSTER, "off").await?;
+            extent.driver().resize(0, PreallocMode::Off).await?;
+            extent
+                .driver()
+                .resize(size.div_ceil(CLUSTER).div_ceil(EXTENTS) * CLUSTER, PreallocMode::Off)
+                .await?;
             extent.flush().await?;
         }
-        file.driver().resize(0, "off").await?;
+        file.driver().resize(0, PreallocMode::Off).await?;
         file.write(0, Buf::from_slice(&head(size, &options)?), Request::GUEST).await?;
         file.flush().await
     })

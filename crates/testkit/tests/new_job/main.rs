@@ -5,7 +5,7 @@
 //! (`abort`); and what it releases (`end`). Its kind is a line of the schema's `JobType`, and so is its command.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use api::{BlockdevOnError, JobStatus, JobType};
+use api::{BlockdevOnError, JobStatus, JobType, PreallocMode};
 use block::{
     Backend, BackendRequest, BlockError, Blocker, CopyControl, Graph, Operations, Opt, Options, Perms,
     Registry, Request, Result,
@@ -210,7 +210,7 @@ fn it_stops_while_it_is_paused_and_a_cancel_leaves_everything_as_it_was() {
             assert_eq!((job.info().current_progress, desk.shows("a").await), (came, shows));
             assert!(desk.graph.remove("a").await.unwrap_err().message().contains("fill-a"));
             let node = desk.graph.need_node("a").unwrap();
-            let refused = desk.graph.resize(&node, 2 * SIZE, "off").await.unwrap_err();
+            let refused = desk.graph.resize(&node, 2 * SIZE, PreallocMode::Off).await.unwrap_err();
             assert_eq!(refused.message(), "Node 'a' is busy: job 'fill-a'");
             job.resume().unwrap();
             until(&job, |job| job.info().current_progress > came).await;
@@ -218,7 +218,7 @@ fn it_stops_while_it_is_paused_and_a_cancel_leaves_everything_as_it_was() {
             job.concluded().await;
             assert_eq!(desk.shows("a").await, untouched());
             desk.ended(&["fill-a cancelled"]);
-            desk.graph.resize(&node, 2 * SIZE, "off").await.unwrap();
+            desk.graph.resize(&node, 2 * SIZE, PreallocMode::Off).await.unwrap();
         })
     });
 }

@@ -12,6 +12,7 @@ use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{outln, progress, runtime};
+use api::PreallocMode;
 use block::{CopyPlan, Endpoint, Node};
 use std::sync::Arc;
 
@@ -153,7 +154,7 @@ async fn copy_down(
 ) -> Result<(), Failure> {
     let length = image.backend.length();
     if base.length() < length {
-        image.graph.resize(base, length, "off").await?;
+        image.graph.resize(base, length, PreallocMode::Off).await?;
     }
     let plan = CopyPlan::above(base, Endpoint::Entry(image.backend.clone()), Endpoint::Inner(base.clone()));
     let control = CopyRun::new(args.rate);

@@ -9,6 +9,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
+use api::PreallocMode;
 use block::BlockError;
 
 pub(super) const FLAGS: Table<Args> = &[
@@ -48,7 +49,7 @@ pub(super) struct Args {
     source: Source,
     verbosity: Verbosity,
     shrink: bool,
-    preallocation: String,
+    preallocation: PreallocMode,
 }
 
 has_parts!(Args { source: Source, verbosity: Verbosity });
@@ -59,7 +60,7 @@ impl Args {
             source: Source::named("").writable(),
             verbosity: Verbosity::default(),
             shrink: false,
-            preallocation: "off".to_owned(),
+            preallocation: PreallocMode::Off,
         }
     }
 }
@@ -135,7 +136,7 @@ async fn apply(
     let Some(new) = new.filter(|new| *new > 0 && i64::try_from(*new).is_ok()) else {
         return Err(Failure::new("New image size must be positive"));
     };
-    if new <= old && args.preallocation != "off" {
+    if new <= old && args.preallocation != PreallocMode::Off {
         return Err(Failure::new("Preallocation can only be used for growing images"));
     }
     if new < old && !args.shrink {
@@ -145,7 +146,7 @@ async fn apply(
         );
         return Err(Failure::silent(1));
     }
-    let resized = image.graph.resize(&image.node(), new, &args.preallocation).await;
+    let resized = image.graph.resize(&image.node(), new, args.preallocation).await;
     resized.map_err(|error: BlockError| Failure::new(error))
 }
 

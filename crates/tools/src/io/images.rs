@@ -9,6 +9,7 @@ use crate::flags::{self, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::{outln, show, size};
+use api::PreallocMode;
 use block::{Node, Opt, Options};
 
 /// What the flags of `open` say.
@@ -69,7 +70,7 @@ pub const REOPEN: Table<ReopenFlags> = &[&[
 /// What the flags of `truncate` say.
 #[derive(Debug, Default)]
 pub struct TruncateFlags {
-    preallocation: Option<String>,
+    preallocation: Option<PreallocMode>,
 }
 
 /// `truncate`.
@@ -142,7 +143,7 @@ pub async fn truncate(session: &mut Session<'_>, args: &[String]) -> Result<Outc
     session.or_complain(parsed.apply(&mut flags).map_err(|f| f.message().to_owned()))?;
     let [size] = parsed.operands.as_slice() else { return Err(session.misused("truncate")) };
     let size = session.or_refuse(arguments::number(size))?;
-    let mode = flags.preallocation.as_deref().unwrap_or("off");
+    let mode = flags.preallocation.unwrap_or(PreallocMode::Off);
     let Some(image) = &session.image else { return Err(Refused) };
     match image.graph.resize(&image.node(), size, mode).await {
         Ok(()) => Ok(Outcome::Done),

@@ -1,5 +1,6 @@
 //! Where guest data lies in the file: metadata does not part it needlessly.
 use super::*;
+use api::PreallocMode;
 
 /// Guest offsets at which data does not go on in the file where the data before it ends.
 async fn partings(disk: &Disk) -> Vec<u64> {
@@ -70,7 +71,7 @@ fn space_reserved_from_the_start_is_one_run_in_the_order_of_the_disk() {
 fn space_reserved_by_a_resize_is_one_run() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
-    for mode in ["metadata", "falloc", "full"] {
+    for mode in [PreallocMode::Metadata, PreallocMode::Falloc, PreallocMode::Full] {
         create(&path, 0, &[("cluster_size", "4096")]).unwrap();
         rt::block_on_control(async {
             let disk = Disk::open(&path).await;

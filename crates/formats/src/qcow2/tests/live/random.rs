@@ -1,5 +1,6 @@
 //! Random requests, one after the other and at once.
 use super::*;
+use api::PreallocMode;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ enum Op {
     Slices(u64),
     Resize {
         size: u64,
-        preallocation: &'static str,
+        preallocation: PreallocMode,
     },
     /// Several writes, zeroes and discards at once, on ranges that do not overlap.
     Together(u64),
@@ -63,7 +64,8 @@ impl World {
             }
             Op::Slices(bytes) => disk.read_tables_by(bytes.min(self.variant.cluster_size)).await,
             Op::Resize { size, preallocation } => {
-                let preallocation = if size < self.model.len() as u64 { "off" } else { preallocation };
+                let preallocation =
+                    if size < self.model.len() as u64 { PreallocMode::Off } else { preallocation };
                 disk.graph.resize(&disk.backend.node(), size, preallocation).await.unwrap();
                 self.model.resize(size as usize, 0);
             }
@@ -160,7 +162,8 @@ fn any_variant() -> impl Strategy<Value = Variant> {
 }
 
 fn any_resize(variant: Variant) -> impl Strategy<Value = Op> {
-    let mode = prop_oneof![3 => Just("off"), 1 => Just("metadata"), 1 => Just("falloc"), 1 => Just("full")];
+    let reserving = vec![PreallocMode::Metadata, PreallocMode::Falloc, PreallocMode::Full];
+    let mode = prop_oneof![3 => Just(PreallocMode::Off), 3 => prop::sample::select(reserving)];
     (1..variant.size / 512 * 3 / 2, mode)
         .prop_map(|(sectors, preallocation)| Op::Resize { size: sectors * 512, preallocation })
 }

@@ -1,11 +1,14 @@
 //! Growing: of the virtual disk, and of the structures that count its clusters.
 use super::*;
+use api::PreallocMode;
 
 #[test]
 fn a_resize_shows_zeroes_and_never_old_data() {
     let sizes = [1 << 20, (5 << 20) + 512, (1 << 20) + 1024, 9 << 20, 100_352, 0, 700_416, 3 << 20];
     for variant in [1, 2, 5, 6, 7, 8, 11].map(|i| VARIANTS[i]) {
-        for preallocation in ["off", "metadata", "falloc", "full"] {
+        for preallocation in
+            [PreallocMode::Off, PreallocMode::Metadata, PreallocMode::Falloc, PreallocMode::Full]
+        {
             let mut world = World::new(variant);
             rt::block_on_control(async {
                 let mut disk = Disk::open(&world.path).await;
@@ -16,7 +19,7 @@ fn a_resize_shows_zeroes_and_never_old_data() {
                         disk.write(offset, &[i as u8 + 1; 4096]).await;
                         world.put(offset, len, i as u8 + 1);
                     }
-                    let preallocation = if size < old { "off" } else { preallocation };
+                    let preallocation = if size < old { PreallocMode::Off } else { preallocation };
                     disk.graph.resize(&disk.backend.node(), size, preallocation).await.unwrap();
                     world.model.resize(size as usize, 0);
                     world.agrees(&disk).await;
@@ -41,7 +44,7 @@ fn a_shrunk_image_gives_its_space_back() {
     rt::block_on_control(async {
         let disk = Disk::open(&path).await;
         disk.write(0, &vec![7; 40 << 20]).await;
-        disk.graph.resize(&disk.backend.node(), 1 << 20, "off").await.unwrap();
+        disk.graph.resize(&disk.backend.node(), 1 << 20, PreallocMode::Off).await.unwrap();
         assert!(path.metadata().unwrap().len() < 2 << 20);
         disk.close().await;
     });

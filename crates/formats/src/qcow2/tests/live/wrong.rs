@@ -1,6 +1,7 @@
 //! Images whose tables are wrong.
 use super::*;
 use crate::qcow2::header::COPIED;
+use api::PreallocMode;
 
 /// Opens the image and does one request on it; the error must name what is wrong.
 async fn fails(path: &Path, read_only: bool, write: bool, words: &str) {
@@ -302,7 +303,7 @@ fn a_disk_shrinks_although_a_refcount_block_of_nothing_is_out_of_reach() {
         patch(&path, 0x1_0008, &entry.to_be_bytes());
         rt::block_on_control(async {
             let disk = Disk::open(&path).await;
-            disk.graph.resize(&disk.backend.node(), 32 << 20, "off").await.unwrap();
+            disk.graph.resize(&disk.backend.node(), 32 << 20, PreallocMode::Off).await.unwrap();
             assert_eq!(disk.read(0, 512).await[..], [1; 512]);
             disk.close().await;
         });
