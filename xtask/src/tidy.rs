@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the rules of this code that no lint has.
 //!
-//! Here: words and names that no file has, and lengths. [`arrows`]: who may use whom. [`neutral`]: what the core names.
+//! Here: words and names that no file has, and lengths. [`arrows`]: who may use whom. [`neutral`]: what core, tools and monitor name.
 
 mod arrows;
 mod neutral;

@@ -488,11 +488,17 @@ async fn find_format(
             }
         },
         Ok(Some(found)) if found.kind != DriverKind::Recognised => return Ok(found.name.to_owned()),
-        Ok(Some(found)) => Err(BlockError::unsupported(format!(
-            "'{}' is an image of the format '{}', which can't be opened yet; the format 'raw' gives its bytes as they are",
-            file.filename(),
-            found.name
-        ))),
+        Ok(Some(found)) => {
+            let plain = graph.registry().fallback();
+            let plain =
+                plain.map(|plain| format!("; the format '{}' gives its bytes as they are", plain.name));
+            Err(BlockError::unsupported(format!(
+                "'{}' is an image of the format '{}', which can't be opened yet{}",
+                file.filename(),
+                found.name,
+                plain.unwrap_or_default()
+            )))
+        }
         Err(e) => {
             Err(e.context(format!("Could not read image '{}' for determining its format", file.filename())))
         }

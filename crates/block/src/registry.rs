@@ -85,8 +85,11 @@ pub struct DriverType {
     pub prefixes: &'static [&'static str],
     /// Which file names without a prefix it is for.
     pub plain_names: PlainNames,
-    /// It shows any bytes as a disk: what no format recognises is taken for one of its images.
+    /// It shows any bytes as a disk, where its option `offset` is given from there on: what no format recognises is taken
+    /// for one of its images, and new images are of it where nothing else is said.
     pub fallback: bool,
+    /// Overlays that a program makes for itself are images of it.
+    pub overlay: bool,
     /// Turns a file name into options (without `driver`).
     pub parse_filename: Option<fn(&str) -> Result<Options>>,
     /// Turns what is older than the schema, or is not in it, into what the schema has; or refuses it by name.
@@ -112,6 +115,7 @@ impl DriverType {
         prefixes: &[],
         plain_names: PlainNames::None,
         fallback: false,
+        overlay: false,
         parse_filename: None,
         adapt: None,
         open: &NotYet,
@@ -211,6 +215,11 @@ impl Registry {
     /// The format of what no format recognises.
     pub fn fallback(&self) -> Option<&'static DriverType> {
         self.drivers.iter().copied().find(|d| d.fallback)
+    }
+
+    /// The format of overlays that a program makes for itself.
+    pub fn overlay(&self) -> Option<&'static DriverType> {
+        self.drivers.iter().copied().find(|d| d.overlay)
     }
 
     /// The format that a file looks like, be it one that can't be opened; `None` when no driver is sure.

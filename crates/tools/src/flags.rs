@@ -7,7 +7,7 @@ use crate::cache::{self, Cache};
 use crate::creation::OptionList;
 use crate::failure::Failure;
 use crate::getopt::Flag;
-use crate::image::Source;
+use crate::image::{self, Source};
 use crate::{object, trace};
 use api::{Enumeration, PreallocMode};
 
@@ -59,9 +59,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// Its format; raw where none was given.
+    /// Its format; the plain one where none was given.
     pub fn format(&self) -> &str {
-        self.format.as_deref().unwrap_or("raw")
+        self.format.as_deref().unwrap_or_else(|| image::plain_format())
     }
 }
 

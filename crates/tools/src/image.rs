@@ -123,6 +123,11 @@ pub fn registry() -> Arc<Registry> {
     Registry::new(&[formats::DRIVERS, protocols::DRIVERS])
 }
 
+/// The format of images where nothing says what they are: any bytes are one of its images.
+pub fn plain_format() -> &'static str {
+    registry().fallback().map_or("", |format| format.name)
+}
+
 /// An empty graph.
 pub fn graph() -> Graph {
     let graph = Graph::new(registry(), monitor::options::from_json);
@@ -240,8 +245,10 @@ impl Image {
 
 /// Puts a temporary overlay over `base` and opens it for writing. Its file has no name any more when this returns.
 async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Image, BlockError> {
+    let none = || BlockError::unsupported("no format is there for temporary overlays");
+    let format = graph.registry().overlay().ok_or_else(none)?.name;
     let (path, name) = temporary_file()?;
-    let opened = open_overlay(graph, base, source, &name).await;
+    let opened = open_overlay(graph, base, source, format, &name).await;
     // Open or not, nobody needs the name: the open file lives on without it.
     let removed = rt::fs::unlink(&path).await;
     let node = opened?;
@@ -255,10 +262,11 @@ async fn open_overlay(
     graph: &Graph,
     base: &Arc<Node>,
     source: &Source,
+    format: &str,
     name: &str,
 ) -> Result<Arc<Node>, BlockError> {
-    graph.create("qcow2", name, base.length(), Options::new()).await?;
-    let mut options = graph.image_options(name, Some("qcow2"))?;
+    graph.create(format, name, base.length(), Options::new()).await?;
+    let mut options = graph.image_options(name, Some(format))?;
     options.set("backing", Opt::Str(base.name().to_owned()));
     let common = Common { no_flush: true, discard: discard_of(source), ..Common::default() };
     graph.open_with(options, common, Policy::FOLLOW).await
@@ -269,7 +277,7 @@ fn temporary_file() -> Result<(PathBuf, String), BlockError> {
     use std::os::unix::{ffi::OsStrExt, fs::OpenOptionsExt};
     let folder = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let path = folder.join(format!("cairn-{:016x}.qcow2", rt::random_u64()));
+    let path = folder.join(format!("cairn-{:016x}.overlay", rt::random_u64()));
     let name = codec::filename::text(path.as_os_str().as_bytes());
     let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
     made.map_err(|error| BlockError::os(format!("could not make the temporary file '{name}'"), &error))?;
@@ -304,7 +312,7 @@ pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, Bloc
         return Ok(node);
     }
     let part = Options::new()
-        .with_str("driver", "raw")
+        .with_str("driver", plain_format())
         .with("offset", Opt::Uint(source.offset))
         .with("file", Opt::Str(node.name().to_owned()));
     match graph.open_with(part, common, policy).await {

@@ -1,61 +1,119 @@
-//! The core names no driver, job or export, so that they are added without touching it; and it calls no operating system,
-//! so that all of it runs under the simulator: files, clock and tasks come from `rt`.
+//! The core names no driver, job or export, and tools and monitor name no driver, so that they are added without touching
+//! any of these; and the core calls no operating system, so that all of it runs under the simulator: files, clock and
+//! tasks come from `rt`.
 //!
-//! The names are those of the schema's enumerations. A string of the core's sources that is one of them is refused, tests
-//! apart. `file` is left out: it is the name of an image's child too, which the core does know.
+//! The names are those of the schema's enumerations. A string of the sources that is one of them is refused, tests apart.
+//! `file` is left out: it is the name of an image's child too, which all of these do know.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qapi::{Defines, DefinitionKind, Directory};
 
-/// The sources that name nothing.
-const CORE: &str = "crates/block/src";
+/// Sources, what of the schema's they do not name, and whether they call the operating system.
+struct Neutral {
+    folder: &'static str,
+    enumerations: &'static [&'static str],
+    calls_system: bool,
+}
+
+const NEUTRAL: [Neutral; 3] = [
+    Neutral {
+        folder: "crates/block/src",
+        enumerations: &["BlockdevDriver", "JobType", "BlockExportType"],
+        calls_system: false,
+    },
+    Neutral { folder: "crates/monitor/src", enumerations: &["BlockdevDriver"], calls_system: true },
+    Neutral { folder: "crates/tools/src", enumerations: &["BlockdevDriver"], calls_system: true },
+];
+
+/// Names that stand where they do for a reason: the file, or its folder, and the name.
+const APART: [(&str, &str); 4] = [
+    // The schema's default.
+    ("crates/monitor/src/commands/snapshot.rs", "qcow2"),
+    // The face that is called so.
+    ("crates/tools/src/face.rs", "nbd"),
+    // The demonstration is a user, and says which images it wants.
+    ("crates/tools/src/demo/", "qcow2"),
+    ("crates/tools/src/demo/", "raw"),
+];
 
 /// Paths of the operating system's interfaces.
 const SYSTEM: [&str; 7] =
     ["std::env", "std::fs", "std::net", "std::os", "std::process", "std::thread", "libc::"];
 
-/// The schema's enumerations of what is added.
-const ENUMERATIONS: [&str; 3] = ["BlockdevDriver", "JobType", "BlockExportType"];
-
-/// Checks the core's sources; what is wrong.
+/// Checks all sources that are to be neutral; what is wrong.
 pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
-    let names = names(root)?;
     let mut faults = Vec::new();
-    let mut folders = vec![root.join(CORE)];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(|e| format!("can't list {}: {e}", folder.display()))?;
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
+    let mut unused: BTreeSet<_> = APART.into_iter().collect();
+    for Neutral { folder, enumerations, calls_system } in &NEUTRAL {
+        let names = names(root, enumerations)?;
+        for path in sources(&root.join(folder))? {
             let text =
                 fs::read_to_string(&path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
-            let file = path.strip_prefix(root.join(CORE)).unwrap_or(&path).display().to_string();
-            for (line, path) in system(&text) {
-                faults.push(format!(
-                    "{CORE}/{file}:{line}: '{path}': the core calls no operating system; use rt"
-                ));
+            let file = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            if !calls_system {
+                faults.extend(system(&text).into_iter().map(|(line, path)| {
+                    format!("{file}:{line}: '{path}': the core calls no operating system; use rt")
+                }));
             }
             for (line, name) in named(&text, &names) {
-                faults
-                    .push(format!("{CORE}/{file}:{line}: '{name}': the core names no driver, job or export"));
+                match APART.into_iter().find(|(at, apart)| file.starts_with(at) && *apart == name) {
+                    Some(apart) => drop(unused.remove(&apart)),
+                    None => faults.push(format!(
+                        "{file}:{line}: '{name}': nothing is named here of {}",
+                        enumerations.join(", ")
+                    )),
+                }
             }
         }
     }
+    faults.extend(
+        unused.into_iter().map(|(at, name)| format!("{at}: '{name}' is allowed here, but not there")),
+    );
     Ok(faults)
 }
 
-/// What the schema calls drivers, jobs and exports.
-fn names(root: &Path) -> Result<BTreeSet<String>, String> {
+/// The sources below a folder that are part of the product: modules that are declared for tests only are left out.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).map_err(|e| format!("can't list {}: {e}", folder.display()))?;
+        let paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        let mut tests = BTreeSet::new();
+        for root in paths.iter().filter(|path| path.ends_with("lib.rs") || path.ends_with("mod.rs")) {
+            let text = fs::read_to_string(root).map_err(|e| format!("can't read {}: {e}", root.display()))?;
+            tests.extend(test_modules(&text));
+        }
+        for path in paths {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if tests.contains(stem) {
+                continue;
+            }
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The modules, with files of their own, that a source declares for tests only.
+fn test_modules(text: &str) -> Vec<String> {
+    let declared = |after: &str| {
+        let line = after.trim_start().lines().next()?.strip_suffix(';')?;
+        Some(line.split_once("mod ")?.1.to_owned())
+    };
+    text.split("#[cfg(test)]").skip(1).filter_map(declared).collect()
+}
+
+/// What the schema has in these enumerations.
+fn names(root: &Path, enumerations: &[&str]) -> Result<BTreeSet<String>, String> {
     let fail = |e: qapi::Error| format!("schema/{e}");
     let schema = qapi::load(&Directory(root.join("schema")), "cairn.json").map_err(fail)?;
     let schema = schema.configured(&Defines::new()).map_err(fail)?;
     let mut names = BTreeSet::new();
-    for name in ENUMERATIONS {
+    for name in enumerations {
         match schema.definition(name).map(|definition| &definition.kind) {
             Some(DefinitionKind::Enum(values)) => {
                 names.extend(values.values.iter().map(|value| value.name.clone()))
@@ -116,8 +174,14 @@ mod tests {
     }
 
     #[test]
+    fn modules_for_tests_are_known_by_how_they_are_declared() {
+        let text = "mod a;\n#[cfg(test)]\npub mod b;\nmod c;\n#[cfg(test)]\nmod tests {\nuse d;\n}\n#[cfg(test)]\nmod e;\n";
+        assert_eq!(test_modules(text), ["b", "e"]);
+    }
+
+    #[test]
     fn the_schema_has_the_names() {
-        let names = names(&crate::root()).unwrap();
+        let names = names(&crate::root(), NEUTRAL[0].enumerations).unwrap();
         assert!(["qcow2", "commit", "nbd"].iter().all(|name| names.contains(*name)), "{names:?}");
     }
 }

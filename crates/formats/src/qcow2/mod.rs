@@ -57,6 +57,7 @@ pub const QCOW2: DriverType = DriverType {
     create: Some(&create::CREATE),
     create_options: create::OPTIONS,
     supports_backing: true,
+    overlay: true,
     ..DriverType::FORMAT
 };
 
