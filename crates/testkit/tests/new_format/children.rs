@@ -8,7 +8,7 @@ use testkit::stack::Session;
 
 const NAMES: [&str; 7] = ["file", "extents.0", "extents.1", "extents.2", "extents.3", "extents.4", "backing"];
 
-fn file(name: &str) -> Options {
+pub fn file(name: &str) -> Options {
     Options::new().with_str("driver", "file").with_str("filename", name)
 }
 
@@ -22,12 +22,17 @@ fn on_disk<F: Future<Output = ()> + Send + 'static>(test: fn(Graph) -> F) {
     });
 }
 
-fn top() -> Options {
+pub fn top() -> Options {
     Options::new().with_str("driver", "spread").with("file", Opt::Dict(file("/top")))
 }
 
-async fn open(graph: &Graph, options: Options) -> block::Result<Session> {
+pub async fn open(graph: &Graph, options: Options) -> block::Result<Session> {
     let node = graph.open(options, Policy::FOLLOW).await?;
+    enter(graph, node).await
+}
+
+/// A guest on a node that is open.
+pub async fn enter(graph: &Graph, node: Arc<Node>) -> block::Result<Session> {
     let request =
         BackendRequest { label: "guest".to_owned(), node: node.clone(), perms: Perms::WRITER, pinned: false };
     let backend = graph.attach(request).await?;

@@ -7,6 +7,7 @@
 
 mod children;
 mod spread;
+mod storage;
 
 use sim::{Config, Disk};
 use spread::{CLUSTER, DATA, EXTENTS, Header, STATES, ZERO};
