@@ -39,9 +39,11 @@ pub struct Facts {
     pub alignment: u32,
     /// Cluster size in bytes, where there is such a thing.
     pub cluster_size: Option<u64>,
-    /// [`Driver::write`] and [`Driver::write_zeroes`] make durable what they are asked to ([`crate::Flags::FUA`]); other
-    /// drivers are not asked, but flushed.
+    /// [`Driver::write`] makes durable what it is asked to ([`crate::Flags::FUA`]); other drivers are not asked, but flushed.
+    /// Never while a flush, or another such request, is under way: it may be told of what others lost.
     pub fua: bool,
+    /// So does [`Driver::write_zeroes`].
+    pub fua_zeroes: bool,
     /// Data can be stored compressed ([`crate::Flags::COMPRESSED`]); other drivers are not asked.
     pub can_compress: bool,
     /// Data can be stored only where nothing is ([`crate::Flags::IF_UNALLOCATED`]): [`Driver::prepare_write`] looks, under
@@ -65,6 +67,7 @@ impl Default for Facts {
             alignment: 1,
             cluster_size: None,
             fua: false,
+            fua_zeroes: false,
             can_compress: false,
             can_fill: false,
             can_write_zeroes: false,

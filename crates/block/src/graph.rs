@@ -264,7 +264,8 @@ impl Graph {
             (!facts.mapping && facts.alignment > 1, Slow::ALIGN),
         ];
         bits.into_iter().filter(|(on, _)| *on).for_each(|(_, bit)| slow |= bit);
-        let node = Arc::new(Node {
+        let node = Arc::new_cyclic(|me| Node {
+            me: me.clone(),
             name: name.as_str().into(),
             driver_type,
             mapping: facts.mapping,

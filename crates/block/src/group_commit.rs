@@ -1,75 +1,122 @@
-//! Group commit: flushes that come while one is under way share the next.
+//! Group commit: syncs of one storage. Flushes that come while one is under way share the next.
 //!
 //! Laws:
 //! - a flush ends with the result of one that began after it came;
-//! - one is under way at a time. A system tells of data that it could not store to one of several syncs only: another, that
-//!   began before and ends first, would vouch for what is lost;
-//! - one that was begun is carried through: where nobody waits for it any more, by the next that comes, which fails as it did.
+//! - one sync is under way at a time, be it a flush or a durable write. A system tells of data that it could not store to one
+//!   of several syncs only (Linux keeps one mark for each open file): another, that began before and ends first, would vouch
+//!   for what is lost. A durable write is a sync like others: it may be told of data that others wrote, so it is done alone
+//!   ([`GroupCommit::alone`]), or else as a write that a flush follows, which it then shares with others;
+//! - what was begun is brought to its end, and its result taken note of, also when nobody waits for it any more
+//!   ([`ToEnd`]): the report of an error is given once.
 use crate::error::Result;
 use rt::BoxFuture;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::task::{Context, Poll};
 
-/// One flush at a time; all that wait meanwhile are answered by the next one.
+/// One sync at a time; all flushes that wait meanwhile are answered by the next one.
 pub(crate) struct GroupCommit {
     came: AtomicU64,
-    turn: futures_util::lock::Mutex<Turn>,
+    turn: Arc<futures_util::lock::Mutex<Ended>>,
 }
 
-struct Turn {
+struct Ended {
     /// Flushes with a smaller number came before the last one began.
     covered: u64,
-    /// Of the last one that ended.
     result: Result<()>,
-    /// One that was begun. It stays here when the future that waits for it is dropped: storage goes on with it, and tells
-    /// nobody else what came of it.
-    under_way: Option<BoxFuture<'static, Result<()>>>,
 }
 
 impl Default for GroupCommit {
     fn default() -> Self {
-        let turn = Turn { covered: 0, result: Ok(()), under_way: None };
-        Self { came: AtomicU64::new(0), turn: futures_util::lock::Mutex::new(turn) }
+        let none = Ended { covered: 0, result: Ok(()) };
+        Self { came: AtomicU64::new(0), turn: Arc::new(futures_util::lock::Mutex::new(none)) }
     }
 }
 
 impl GroupCommit {
-    /// Runs `flush`, or takes the result of one that began after this call did. `judge` sees each result before another one
-    /// begins.
-    pub async fn run<F>(&self, judge: impl Fn(&Result<()>), flush: impl FnOnce() -> F) -> Result<()>
+    /// Runs `flush`, or takes the result of one that began after this call did. Once begun it is brought to its end, whoever
+    /// still waits for it.
+    pub async fn run<F>(&self, flush: impl FnOnce() -> F) -> Result<()>
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let number = self.came.fetch_add(1, SeqCst);
-        let mut turn = self.turn.lock().await;
-        if number < turn.covered {
-            return turn.result.clone();
+        let mut ended = self.turn.clone().lock_owned().await;
+        if number < ended.covered {
+            return ended.result.clone();
         }
-        turn.ended(&judge).await?;
         let covered = self.came.load(SeqCst);
-        turn.under_way = Some(Box::pin(flush()));
-        let result = turn.ended(&judge).await;
-        (turn.covered, turn.result) = (covered, result.clone());
-        result
+        let flush = flush();
+        ToEnd::new(async move {
+            let result = flush.await;
+            *ended = Ended { covered, result: result.clone() };
+            result
+        })
+        .await
+    }
+
+    /// Runs `sync`, to its end, with no other beside it; not at all where one is under way or waits.
+    pub async fn alone<F>(&self, sync: impl FnOnce() -> F) -> Option<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let turn = self.turn.try_lock_owned()?;
+        if self.came.load(SeqCst) > turn.covered {
+            return None;
+        }
+        let sync = sync();
+        let work = async move {
+            let output = sync.await;
+            drop(turn);
+            output
+        };
+        Some(ToEnd::new(work).await)
     }
 }
 
-impl Turn {
-    /// Waits for the flush under way, if there is one.
-    async fn ended(&mut self, judge: &impl Fn(&Result<()>)) -> Result<()> {
-        let Some(flush) = &mut self.under_way else { return Ok(()) };
-        let result = flush.await;
-        self.under_way = None;
-        judge(&result);
-        result
+/// Work that, once begun, goes on in a task of its own when whoever waits for it stops to.
+struct ToEnd<T: Send + 'static> {
+    work: Option<BoxFuture<'static, T>>,
+    begun: bool,
+}
+
+impl<T: Send + 'static> ToEnd<T> {
+    fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { work: Some(Box::pin(work)), begun: false }
+    }
+}
+
+impl<T: Send + 'static> Future for ToEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.begun = true;
+        let Some(work) = self.work.as_mut() else { return Poll::Pending };
+        let answer = work.as_mut().poll(cx);
+        if answer.is_ready() {
+            self.work = None;
+        }
+        answer
+    }
+}
+
+impl<T: Send + 'static> Drop for ToEnd<T> {
+    fn drop(&mut self) {
+        // Outside of a runtime nothing goes on: the process ends.
+        if self.begun
+            && let Some(work) = self.work.take()
+            && rt::current().is_some()
+        {
+            rt::spawn(async move { drop(work.await) }).detach();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{BlockError, ErrorKind};
     use futures_util::FutureExt;
-    use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
 
     #[test]
@@ -79,12 +126,11 @@ mod tests {
         let gate = gate.shared();
         let flush = || {
             let (gate, ran) = (gate.clone(), ran.clone());
-            let flush = move || async move {
+            group.run(move || async move {
                 ran.fetch_add(1, SeqCst);
                 let _opened = gate.await;
                 Ok(())
-            };
-            group.run(|_| (), flush)
+            })
         };
         let (mut a, mut b, mut c) = (Box::pin(flush()), Box::pin(flush()), Box::pin(flush()));
         assert!(a.as_mut().now_or_never().is_none());
@@ -95,23 +141,48 @@ mod tests {
         assert_eq!(ran.load(SeqCst), 2);
     }
 
+    /// A gate, and a future that waits for it.
+    fn gated() -> (futures_channel::oneshot::Sender<()>, impl Future<Output = Result<()>> + Send + 'static) {
+        let (open, gate) = futures_channel::oneshot::channel::<()>();
+        (open, async move {
+            let _opened = gate.await;
+            Ok(())
+        })
+    }
+
     #[test]
-    fn a_flush_that_nobody_waits_for_any_more_is_carried_through_before_the_next() {
-        let (group, failures) = (GroupCommit::default(), AtomicU32::new(0));
-        let judge = |result: &Result<()>| {
-            failures.fetch_add(u32::from(result.is_err()), SeqCst);
-        };
-        let (end, ended) = futures_channel::oneshot::channel::<()>();
-        let lost = move || async move {
-            let _ended = ended.await;
-            Err(BlockError::new(ErrorKind::Io, "what was written is lost"))
-        };
-        assert!(group.run(judge, lost).now_or_never().is_none(), "it is under way, and its future is gone");
-        let mut next = Box::pin(group.run(judge, || async { Ok(()) }));
-        assert!(next.as_mut().now_or_never().is_none(), "it does not begin beside the other");
-        end.send(()).unwrap();
-        assert_eq!(next.now_or_never().unwrap().unwrap_err().kind(), ErrorKind::Io);
-        assert_eq!(failures.load(SeqCst), 1);
-        assert!(group.run(judge, || async { Ok(()) }).now_or_never().unwrap().is_ok());
+    fn a_durable_write_is_done_alone_or_not_at_all() {
+        let group = GroupCommit::default();
+        let (open, gate) = gated();
+        let mut flush = Box::pin(group.run(|| gate));
+        assert!(flush.as_mut().now_or_never().is_none());
+        assert!(group.alone(|| async {}).now_or_never().unwrap().is_none(), "a flush is under way");
+        open.send(()).unwrap();
+        assert!(flush.now_or_never().is_some());
+
+        let (open, gate) = gated();
+        let mut write = Box::pin(group.alone(|| gate));
+        assert!(write.as_mut().now_or_never().is_none());
+        assert!(group.alone(|| async {}).now_or_never().unwrap().is_none(), "a durable write is under way");
+        let mut flush = Box::pin(group.run(|| async { Ok(()) }));
+        assert!(flush.as_mut().now_or_never().is_none(), "and a flush waits for it");
+        open.send(()).unwrap();
+        assert!(write.now_or_never().is_some());
+        assert!(group.alone(|| async {}).now_or_never().unwrap().is_none(), "whoever waits goes first");
+        assert!(flush.now_or_never().is_some());
+        assert!(group.alone(|| async {}).now_or_never().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_sync_that_nobody_waits_for_any_more_keeps_its_turn_to_its_end() {
+        rt::block_on_control(async {
+            let group = GroupCommit::default();
+            let (open, gate) = gated();
+            assert!(group.run(|| gate).now_or_never().is_none());
+            let mut next = Box::pin(group.run(|| async { Ok(()) }));
+            assert!(next.as_mut().now_or_never().is_none(), "the first one is under way still");
+            open.send(()).unwrap();
+            next.await.unwrap();
+        });
     }
 }

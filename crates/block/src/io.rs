@@ -232,7 +232,12 @@ impl Node {
                 return Ok(());
             }
             // Formats know by themselves which flushes share one, and what a failure means.
-            let result = if self.mapping { self.driver.flush().await } else { self.flush_in_turn().await };
+            let result = if self.mapping {
+                self.driver.flush().await
+            } else {
+                let node = self.owned()?;
+                self.flushes.run(|| async move { node.flush_driver().await }).await
+            };
             // A flush that was under way when another one failed can't vouch for anything.
             if result.is_ok() && self.poisoned() {
                 return Err(self.poison_error());
@@ -241,22 +246,21 @@ impl Node {
         })
     }
 
-    async fn flush_in_turn(&self) -> Result<()> {
-        let judge = |result: &Result<()>| {
-            if let Err(e) = result {
-                self.poison(&e.clone().at_node(&self.name));
-            }
-        };
-        let flush = || {
-            // The one before may have failed.
-            let poisoned = self.poisoned().then(|| self.poison_error());
-            let driver = self.driver.clone();
-            async move {
-                poisoned.map_or(Ok(()), Err)?;
-                driver.flush().await
-            }
-        };
-        self.flushes.run(judge, flush).await
+    /// The node, for what is to be brought to its end.
+    pub(crate) fn owned(&self) -> Result<Arc<Node>> {
+        self.me.upgrade().ok_or_else(|| self.closed_error())
+    }
+
+    /// Flushes a driver that moves bytes itself.
+    async fn flush_driver(&self) -> Result<()> {
+        if self.poisoned() {
+            return Err(self.poison_error());
+        }
+        let result = self.driver.flush().await.map_err(|e| e.at_node(&self.name));
+        if let Err(e) = &result {
+            self.poison(e);
+        }
+        result
     }
 }
 

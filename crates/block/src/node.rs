@@ -11,7 +11,7 @@ use crate::options::{Opt, Options};
 use crate::registry::DriverType;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Reasons why a node leaves the inline path; bits of its `slow` word.
 pub struct Slow;
@@ -38,6 +38,8 @@ pub(crate) type Alarm = OnceLock<Box<dyn Fn(&Node, &BlockError) + Send + Sync>>;
 
 /// A node of the graph.
 pub struct Node {
+    /// The node itself, for what must not end before it.
+    pub(crate) me: Weak<Node>,
     pub(crate) name: Arc<str>,
     pub(crate) driver_type: &'static DriverType,
     pub(crate) driver: Arc<dyn Driver>,
@@ -57,7 +59,7 @@ pub struct Node {
     pub(crate) monitor_owned: AtomicBool,
     pub(crate) blockers: Blockers,
     pub(crate) alarm: Arc<Alarm>,
-    /// Flushes of a driver that moves bytes itself.
+    /// Syncs of a driver that moves bytes itself.
     pub(crate) flushes: GroupCommit,
     /// What stopped all writing, in words.
     pub(crate) poison_cause: OnceLock<String>,

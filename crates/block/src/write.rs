@@ -2,9 +2,10 @@
 //!
 //! Durable writes ([`Flags::FUA`]) ask no more of the storage than they must. A child is asked to store the data durably
 //! where the mapping that leads there is durable already ([`crate::Driver::is_settled`]), and a protocol that can do it
-//! ([`crate::Facts::fua`]) does; everything else ends with a flush of the node. A sync that fails may have cost what others
-//! wrote, and nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does.
-//! Only a lack of space does not: it is found before anything is synced.
+//! ([`crate::Facts::fua`]) does, if no other sync of it is under way ([`crate::group_commit`] says why); everything else ends
+//! with a flush of the node, which those that come together share. A sync that fails may have cost what others wrote, and
+//! nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does, also when
+//! nobody waits for its answer any more. Only a lack of space does not: it is found before anything is synced.
 use crate::common::Discard;
 use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
 use crate::edges::ChildId;
@@ -138,11 +139,17 @@ impl Node {
 
     /// Writes to a protocol.
     async fn write_stored(&self, offset: u64, data: Buf, request: Request) -> Result<Durable> {
-        let native = self.syncs(request);
-        let request = request.without(Flags::FUA).with_if(native, Flags::FUA);
-        let written = self.write_direct(offset, data, request).await;
-        self.judge_sync(native, &written);
-        written.map(|()| native)
+        // Padding behind the end is cut off again after the write, which takes a flush.
+        let end = (offset + data.len() as u64).next_multiple_of(u64::from(self.alignment().max(1)));
+        let native = self.syncs(request) && (self.alignment() <= 1 || end <= self.length());
+        if native && self.driver.facts().fua {
+            let (node, data) = (self.owned()?, data.clone());
+            let work = || async move { node.judged(node.write_direct(offset, data, request).await) };
+            if let Some(written) = self.flushes.alone(work).await {
+                return written.map(|()| true);
+            }
+        }
+        self.write_direct(offset, data, request.without(Flags::FUA)).await.map(|()| false)
     }
 
     /// Refuses by name what the driver can't do.
@@ -162,20 +169,20 @@ impl Node {
         Err(BlockError::unsupported(text).at_node(&self.name))
     }
 
-    /// Whether the protocol makes this request durable by itself.
+    /// Whether this request is to be durable, as far as the options go.
     fn syncs(&self, request: Request) -> bool {
-        request.has(Flags::FUA) && self.driver.facts().fua && !self.common.read().no_flush
+        request.has(Flags::FUA) && !self.common.read().no_flush
     }
 
-    /// A sync that failed, in whatever request, may have cost what others wrote.
-    fn judge_sync(&self, native: bool, result: &Result<()>) {
+    /// The result of a request that syncs: one that failed may have cost what others wrote.
+    fn judged(&self, result: Result<()>) -> Result<()> {
         let before_any = [ErrorKind::NoSpace, ErrorKind::Unsupported, ErrorKind::Invalid];
-        if native
-            && let Err(e) = result.as_ref().map_err(|e| e.clone().at_node(&self.name))
+        if let Err(e) = result.as_ref().map_err(|e| e.clone().at_node(&self.name))
             && !before_any.contains(&e.kind())
         {
             self.poison(&e);
         }
+        result
     }
 
     async fn write_mapped(
@@ -335,11 +342,15 @@ impl Node {
         if self.mapping {
             return self.change(offset, len, MapChange::Zero, request).await;
         }
-        let native = self.syncs(request);
-        let zeroed =
-            self.zero_direct(offset, len, request.without(Flags::FUA).with_if(native, Flags::FUA)).await;
-        self.judge_sync(native, &zeroed);
-        zeroed.map(|()| native)
+        let facts = self.driver.facts();
+        if self.syncs(request) && facts.fua && facts.fua_zeroes {
+            let node = self.owned()?;
+            let work = || async move { node.judged(node.zero_direct(offset, len, request).await) };
+            if let Some(zeroed) = self.flushes.alone(work).await {
+                return zeroed.map(|()| true);
+            }
+        }
+        self.zero_direct(offset, len, request.without(Flags::FUA)).await.map(|()| false)
     }
 
     /// Gives the range's space back, where the node's `discard` option allows it.

@@ -135,6 +135,11 @@ pub trait RawFile: Send + Sync + 'static {
     /// Writes all of `buf` at `off`.
     fn write(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)>;
 
+    /// Writes all of `buf` at `off`, durable when it returns, with what it takes to read it back (the length): one call of the
+    /// system (`RWF_DSYNC`). `Unsupported` where there is none that is known to keep this promise; then nothing was written.
+    /// An error may be that of data which others wrote, and no later sync tells of it again.
+    fn write_durably(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)>;
+
     /// Makes what was written durable: `fdatasync` with `data_only`, else `fsync`.
     fn sync(&self, data_only: bool) -> BoxFuture<'_, io::Result<()>>;
 

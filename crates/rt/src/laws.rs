@@ -14,6 +14,7 @@ const UNIT: usize = 4096;
 /// Runs all laws that need one file. `file` is empty, open for reading and writing.
 pub async fn file_laws(file: &File) {
     data_is_read_as_it_was_written(file).await;
+    durable_writes_are_writes(file).await;
     reads_are_short_only_at_the_end(file).await;
     growing_reads_zero(file).await;
     holes_and_zeroes_read_zero(file).await;
@@ -74,6 +75,21 @@ pub async fn data_is_read_as_it_was_written(file: &File) {
     if file.alignment() == 1 {
         file.write_all(5, b"unaligned").await.expect("write_all");
         assert_eq!(&get(file, 5, 9).await[..], b"unaligned");
+    }
+}
+
+/// A durable write is read as any other and moves the end; where there is none, nothing was written.
+pub async fn durable_writes_are_writes(file: &File) {
+    file.set_len(0).await.expect("set_len");
+    for (at, len) in [(0, UNIT), (UNIT, 300 * UNIT), (310 * UNIT, UNIT)] {
+        let (data, result) = file.write_durably(at as u64, pattern(at, len).freeze()).await;
+        match result {
+            Ok(()) => assert!(get(file, at, len).await[..] == data[..], "{len} bytes at {at}"),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+                assert_eq!(file.len().expect("len"), 0);
+            }
+        }
     }
 }
 

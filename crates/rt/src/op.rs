@@ -33,7 +33,7 @@ const MAX_AGAIN: u32 = 16;
 /// What is to be done.
 pub(crate) enum Action {
     Read(BufMut),
-    Write(Buf),
+    Write { buf: Buf, durable: bool },
     Sync { data_only: bool },
     Fallocate { mode: FallocateFlags, len: u64 },
 }
@@ -96,7 +96,7 @@ impl Job for Arc<Op> {
 /// The part of an operation that is to be submitted to a ring.
 pub(crate) enum Part {
     Read { buf: *mut u8, len: u32, off: u64 },
-    Write { buf: *const u8, len: u32, off: u64 },
+    Write { buf: *const u8, len: u32, off: u64, durable: bool },
     Sync { data_only: bool },
     Fallocate { mode: FallocateFlags, off: u64, len: u64 },
 }
@@ -125,6 +125,11 @@ impl Op {
         self.by_thread
     }
 
+    /// Whether the kernel may take its data into the page cache.
+    pub(crate) fn is_buffered(&self) -> bool {
+        self.alignment <= 1
+    }
+
     pub(crate) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
@@ -142,12 +147,13 @@ impl Op {
                     off: off.saturating_add(moved as u64),
                 }
             }
-            Action::Write(buf) => {
+            Action::Write { buf, durable } => {
                 let rest = buf.get(moved..).unwrap_or_default();
                 Part::Write {
                     buf: rest.as_ptr(),
                     len: rest.len().min(MAX_PART) as u32,
                     off: off.saturating_add(moved as u64),
+                    durable: *durable,
                 }
             }
             Action::Sync { data_only } => Part::Sync { data_only: *data_only },
@@ -211,7 +217,10 @@ impl Op {
         let at = off.saturating_add(moved as u64);
         match &mut state.action {
             Action::Read(buf) => sys::pread(fd, at, buf.get_mut(moved..).unwrap_or_default()),
-            Action::Write(buf) => sys::pwrite(fd, at, buf.get(moved..).unwrap_or_default()),
+            Action::Write { buf, durable } => {
+                let rest = buf.get(moved..).unwrap_or_default();
+                if *durable { sys::pwrite_durable(fd, at, rest) } else { sys::pwrite(fd, at, rest) }
+            }
             Action::Sync { data_only } => sys::sync(fd, *data_only).map(|()| 0),
             Action::Fallocate { mode, len } => sys::fallocate(fd, *mode, off, *len).map(|()| 0),
         }
@@ -241,7 +250,7 @@ impl State {
     fn moved(&mut self, n: usize, alignment: u32) -> bool {
         let whole = match &self.action {
             Action::Read(buf) => buf.len(),
-            Action::Write(buf) => buf.len(),
+            Action::Write { buf, .. } => buf.len(),
             Action::Sync { .. } | Action::Fallocate { .. } => {
                 self.result = Some(Ok(0));
                 return true;

@@ -204,6 +204,14 @@ impl OsFile {
         Self::settle(result, &self.writes, Class::Never)
     }
 
+    /// The rest of a write, of which `moved` bytes are done, as an operation.
+    async fn write_waiting(&self, off: u64, moved: usize, buf: Buf, durable: bool) -> (Buf, io::Result<()>) {
+        match perform(self.op(off, moved, Action::Write { buf, durable })).await {
+            (Action::Write { buf, .. }, result) => (buf, result.map(drop)),
+            (_, result) => (Buf::from_slice(&[]), result.map(drop)),
+        }
+    }
+
     /// A short system call: inline where that has been quick, else on the blocking pool.
     async fn query<T: Send + 'static>(&self, call: impl FnOnce(BorrowedFd<'_>) -> T + Send + 'static) -> T {
         let start = sys::now_ns();
@@ -323,14 +331,27 @@ impl RawFile for OsFile {
                     Try::Done(Ok(n)) => moved += n,
                     Try::Done(Err(error)) => return (buf, Err(error)),
                     Try::WouldBlock => {
-                        return match perform(self.op(off, moved, Action::Write(buf))).await {
-                            (Action::Write(buf), result) => (buf, result.map(drop)),
-                            (_, result) => (Buf::from_slice(&[]), result.map(drop)),
-                        };
+                        return self.write_waiting(off, moved, buf, false).await;
                     }
                 }
             }
             (buf, Ok(()))
+        })
+    }
+
+    fn write_durably(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)> {
+        if self.is_memory() {
+            return self.write(off, buf);
+        }
+        Box::pin(async move {
+            // Others may take the flag and not heed it: a FUSE server is told of it, and may do as it likes.
+            if !self.local || self.kind == FileKind::Char {
+                return (buf, Err(io::ErrorKind::Unsupported.into()));
+            }
+            if buf.is_empty() {
+                return (buf, Ok(()));
+            }
+            self.write_waiting(off, 0, buf, true).await
         })
     }
 

@@ -143,7 +143,12 @@ fn entry(op: &Op) -> squeue::Entry {
     let fd = types::Fd(op.raw_fd());
     match op.part() {
         Part::Read { buf, len, off } => opcode::Read::new(fd, buf, len).offset(off).build(),
-        Part::Write { buf, len, off } => opcode::Write::new(fd, buf, len).offset(off).build(),
+        Part::Write { buf, len, off, durable: false } => opcode::Write::new(fd, buf, len).offset(off).build(),
+        Part::Write { buf, len, off, durable: true } => {
+            let entry = opcode::Write::new(fd, buf, len).offset(off).rw_flags(libc::RWF_DSYNC).build();
+            // A file system that takes data into the page cache without waiting would then sync on this thread.
+            if op.is_buffered() { entry.flags(squeue::Flags::ASYNC) } else { entry }
+        }
         Part::Sync { data_only } => {
             let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
             opcode::Fsync::new(fd).flags(flags).build()

@@ -84,6 +84,11 @@ pub(crate) fn pwrite(fd: BorrowedFd<'_>, off: u64, buf: &[u8]) -> io::Result<usi
     Ok(rustix::io::pwrite(fd, buf, checked(off)?)?)
 }
 
+/// `pwritev2` of data that are durable when it returns.
+pub(crate) fn pwrite_durable(fd: BorrowedFd<'_>, off: u64, buf: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::pwritev2(fd, &[IoSlice::new(buf)], checked(off)?, ReadWriteFlags::DSYNC)?)
+}
+
 /// `preadv2` that does not wait for the device.
 pub(crate) fn pread_nowait(fd: BorrowedFd<'_>, off: u64, buf: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::preadv2(fd, &mut [IoSliceMut::new(buf)], checked(off)?, ReadWriteFlags::NOWAIT)?)

@@ -7,7 +7,7 @@ use rt::{Allocate, BoxFuture, Buf, BufMut, Errno, FileExtent, FileKind, FileStat
 
 use crate::effect::{Effect, SECTOR};
 use crate::fault::{EIO, ENOSPC, Fault, OpKind};
-use crate::world::{Answer, Body, Shared};
+use crate::world::{Answer, Body, Inner, Shared};
 
 fn errno<T>(n: i32) -> io::Result<T> {
     Err(io::Error::from_raw_os_error(n))
@@ -60,6 +60,36 @@ impl SimFile {
     async fn change(&self, kind: OpKind, what: &'static str, effect: Effect) -> io::Result<()> {
         self.may_write(0, 0)?;
         self.perform(kind, what, Body::Change, Some(effect)).await.1.map(drop)
+    }
+
+    /// A write whose operation is `body`.
+    fn write_as<'a>(
+        &'a self,
+        what: &'static str,
+        off: u64,
+        buf: Buf,
+        body: impl FnOnce(&Inner) -> Body + Send + 'a,
+    ) -> BoxFuture<'a, (Buf, io::Result<()>)> {
+        Box::pin(async move {
+            let allowed = self.may_write(off, buf.len());
+            if allowed.is_err() {
+                return (buf, allowed);
+            }
+            if !self.aligned(off, &buf) {
+                return (buf, errno(Errno::INVAL.raw_os_error()));
+            }
+            if buf.is_empty() {
+                return (buf, Ok(()));
+            }
+            let body = {
+                let mut inner = self.shared.0.lock();
+                inner.note("bytes", [self.ino, off, buf.len() as u64]);
+                inner.mix(digest(&buf));
+                body(&inner)
+            };
+            let result = self.perform(OpKind::Write, what, body, Some(Effect::write(off, &buf))).await.1;
+            (buf, result.map(drop))
+        })
     }
 
     /// How much of an inline request is answered: all, a part, or nothing. A part ends with a sector of the file: the
@@ -145,25 +175,16 @@ impl RawFile for SimFile {
     }
 
     fn write(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)> {
-        Box::pin(async move {
-            let allowed = self.may_write(off, buf.len());
-            if allowed.is_err() {
-                return (buf, allowed);
-            }
-            if !self.aligned(off, &buf) {
-                return (buf, errno(Errno::INVAL.raw_os_error()));
-            }
-            if buf.is_empty() {
-                return (buf, Ok(()));
-            }
-            {
-                let mut inner = self.shared.0.lock();
-                inner.note("bytes", [self.ino, off, buf.len() as u64]);
-                inner.mix(digest(&buf));
-            }
-            let result =
-                self.perform(OpKind::Write, "write", Body::Change, Some(Effect::write(off, &buf))).await.1;
-            (buf, result.map(drop))
+        self.write_as("write", off, buf, |_| Body::Change)
+    }
+
+    fn write_durably(&self, off: u64, buf: Buf) -> BoxFuture<'_, (Buf, io::Result<()>)> {
+        if !self.shared.0.lock().config.durable_writes {
+            return Box::pin(std::future::ready((buf, Err(io::ErrorKind::Unsupported.into()))));
+        }
+        self.write_as("write_durably", off, buf, |inner| Body::Durable {
+            covers: inner.disk.covered(self.ino),
+            fails: false,
         })
     }
 

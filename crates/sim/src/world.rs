@@ -28,6 +28,8 @@ pub struct Config {
     pub latency_ns: u64,
     /// Whether inline calls are answered at all.
     pub inline: bool,
+    /// Whether a write can be durable by itself ([`rt::RawFile::write_durably`]).
+    pub durable_writes: bool,
     /// What files opened with O_DIRECT demand of offsets, lengths and memory, in bytes.
     pub direct_alignment: u32,
     /// Most steps of a run, against programs that never end.
@@ -42,6 +44,7 @@ impl Config {
             workers: 2,
             latency_ns: 50_000,
             inline: true,
+            durable_writes: true,
             direct_alignment: 512,
             max_steps: 50_000_000,
         }
@@ -65,6 +68,8 @@ pub(crate) enum Body {
     Read { off: u64, buf: BufMut, parts: VecDeque<usize>, got: usize },
     /// Its effects lie with the disk.
     Change,
+    /// As a change; at its end the write is durable. If its sync `fails`, that costs what it covers as well.
+    Durable { covers: BTreeSet<u64>, fails: bool },
     /// What it covers.
     Sync(BTreeSet<u64>),
     /// What it covers, of names.
@@ -362,12 +367,18 @@ impl Inner {
         kind: OpKind,
         ino: u64,
         what: &'static str,
-        body: Body,
+        mut body: Body,
         effect: Option<Effect>,
     ) -> u64 {
         let id = self.next_id();
         let (mut errno, mut end) = (None, self.now + self.some_time());
-        match self.meet(kind, ino) {
+        let mut met = self.meet(kind, ino);
+        if let (None, Body::Durable { fails, .. }) = (met, &mut body) {
+            met = self.meet(OpKind::Sync, ino);
+            // A lack of room below: all open files are told of it, each once, which is not in this model.
+            *fails = matches!(met, Some(Fault::Errno(n)) if n != ENOSPC);
+        }
+        match met {
             Some(Fault::Errno(n)) => errno = Some(n),
             Some(Fault::Stall(ns)) => end = end.saturating_add(ns),
             None if effect.as_ref().is_some_and(|effect| self.lacks_room(ino, effect)) => {
@@ -460,6 +471,15 @@ impl Inner {
             (Some(Body::Sync(covered)), Some(_)) => self.disk.sync_failed(ino, covered, &mut self.rng),
             (Some(Body::SyncNames(covered)), None) => self.disk.names_synced(covered),
             (Some(Body::Change), _) => self.disk.end(ino, id),
+            (Some(Body::Durable { covers, fails }), errno) => {
+                self.disk.end(ino, id);
+                if errno.is_none() {
+                    self.disk.synced(ino, &BTreeSet::from([id]));
+                } else if *fails {
+                    let covered = covers.iter().copied().chain([id]).collect();
+                    self.disk.sync_failed(ino, &covered, &mut self.rng);
+                }
+            }
             _ => {}
         }
         let changes = !matches!(op.body, Some(Body::Read { .. } | Body::Pause));

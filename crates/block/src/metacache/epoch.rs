@@ -27,7 +27,7 @@ impl<C: Codec> Order<C> {
             return Ok(());
         }
         let its = image.clone();
-        order.group.run(|_| (), move || async move { its.order().epoch(&its).await }).await
+        order.group.run(move || async move { its.order().epoch(&its).await }).await
     }
 
     async fn epoch<F: Format<Codec = C>>(&self, image: &Arc<F>) -> Result<()> {

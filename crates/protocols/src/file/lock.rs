@@ -26,6 +26,11 @@ struct Held {
 }
 
 impl Locks {
+    /// The file, opened apart from the one that data go through.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     pub(crate) fn new(file: File, filename: String) -> Self {
         Self { file, filename, held: Mutex::default() }
     }

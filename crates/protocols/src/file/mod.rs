@@ -8,6 +8,8 @@
 //! Laws:
 //! - a read beyond the end gives zeroes: formats grow their file by writing behind its end;
 //! - locks lie on a descriptor of their own, so that a reopen never gives them up;
+//! - a durable write is one call where the system has it. It may be told of data that others wrote and the system lost, so its
+//!   errors count as a failed sync's. Of a lack of space, another open file knows whether anything was lost;
 //! - a FIFO, directory or socket is refused, never waited on.
 mod create;
 mod lock;
@@ -75,6 +77,10 @@ pub(crate) struct FileDriver {
     no_punch: AtomicBool,
     no_discard: AtomicBool,
     no_reserve: AtomicBool,
+    /// The system has durable writes here: one has succeeded.
+    writes_durably: AtomicBool,
+    /// It has none; not tried again.
+    no_durable_write: AtomicBool,
     discards: AtomicU64,
     failed_discards: AtomicU64,
     discarded_bytes: AtomicU64,
@@ -107,6 +113,8 @@ impl FileDriver {
             no_punch: AtomicBool::new(false),
             no_discard: AtomicBool::new(false),
             no_reserve: AtomicBool::new(false),
+            writes_durably: AtomicBool::new(false),
+            no_durable_write: AtomicBool::new(false),
             discards: AtomicU64::new(0),
             failed_discards: AtomicU64::new(0),
             discarded_bytes: AtomicU64::new(0),
@@ -135,6 +143,43 @@ impl FileDriver {
 
     fn changed(&self) {
         self.changes.fetch_add(1, AcqRel);
+    }
+
+    /// Writes what is durable when this returns, in one call where the system has it.
+    async fn write_durably(&self, offset: u64, data: Buf) -> Result<()> {
+        let file = self.file();
+        let (_, result) = file.write_durably(offset, data.clone()).await;
+        let error = match result {
+            Ok(()) => {
+                self.writes_durably.store(true, Relaxed);
+                return Ok(());
+            }
+            Err(e) => self.error("writing", offset, &e),
+        };
+        let full = error.kind() == ErrorKind::NoSpace;
+        if !full && !matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) {
+            return Err(error);
+        }
+        // What was refused for another reason is refused again.
+        let written = file.write(offset, data).await.1.map_err(|e| self.error("writing", offset, &e));
+        let lost = |e: &dyn std::fmt::Display| {
+            let text = format!("making '{}' durable at {offset:#x} failed: {e}", self.filename);
+            BlockError::new(ErrorKind::Io, text).at(offset)
+        };
+        if full {
+            // It may be the storage below that had no room for these data, or for earlier ones. Each open file is told of a
+            // loss once: the one with the locks still tells.
+            let witness = self.locks.as_ref().map_or(&file, Locks::file);
+            witness.sync(true).await.map_err(|e| lost(&e))?;
+            return written;
+        }
+        written?;
+        if self.writes_durably.load(Relaxed) {
+            // The write itself can be done: it was the sync that failed, for these data or for earlier ones.
+            return Err(lost(&error.message()));
+        }
+        self.no_durable_write.store(true, Relaxed);
+        file.sync(true).await.map_err(|e| lost(&e))
     }
 
     async fn punch(&self, offset: u64, len: u64) -> Result<()> {
@@ -210,6 +255,7 @@ impl Driver for FileDriver {
     fn facts(&self) -> Facts {
         Facts {
             alignment: self.file.load().alignment(),
+            fua: !self.no_durable_write.load(Relaxed),
             can_write_zeroes: !self.no_zero_range.load(Relaxed) || !self.no_punch.load(Relaxed),
             grows_with_zeroes: !self.device,
             ..Facts::default()
@@ -304,14 +350,18 @@ impl Driver for FileDriver {
                 _ => 0,
             };
             let end = (offset + data.len() as u64).saturating_sub(beyond);
-            let (_, result) = self.file().write(offset, data).await;
+            let result = if request.has(Flags::FUA) {
+                self.write_durably(offset, data).await
+            } else {
+                self.file().write(offset, data).await.1.map_err(|e| self.error("writing", offset, &e))
+            };
             // A failed write may have grown the file too; what it is now is looked up.
             match &result {
                 Ok(()) => self.grown(end),
                 Err(_) if beyond > 0 => self.grown(self.file().len().unwrap_or(0).min(end)),
                 Err(_) => self.grown(self.file().len().unwrap_or(0)),
             }
-            result.map_err(|e| self.error("writing", offset, &e))
+            result
         })
     }
 

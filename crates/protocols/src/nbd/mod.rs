@@ -131,6 +131,7 @@ impl Driver for NbdDriver {
         Facts {
             alignment: self.export.minimum_block,
             fua: self.has(TransmissionFlags::SEND_FUA),
+            fua_zeroes: self.has(TransmissionFlags::SEND_FUA),
             can_write_zeroes: self.has(TransmissionFlags::SEND_WRITE_ZEROES),
             ..Facts::default()
         }
