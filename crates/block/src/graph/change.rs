@@ -117,7 +117,7 @@ impl Graph {
                 BackendRequest { label: "resize".to_owned(), node: node.clone(), perms, pinned: true };
             let entry = change.attach(request)?;
             change.quiesce(std::slice::from_ref(node)).await?;
-            node.driver.resize(size, preallocation).await.map_err(|e| e.at_node(node.name()))?;
+            node.driver.resize(size, preallocation).await?;
             change.take_off(&entry);
             self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
             Ok(())

@@ -177,7 +177,7 @@ impl Topology {
         for (node, perms) in &plan {
             let told = match node.common.read().force_share {
                 true => Ok(()),
-                false => node.driver.set_perms(*perms).map_err(|e| e.at_node(node.name())),
+                false => node.driver.set_perms(*perms),
             };
             if let Err(e) = told {
                 // It is not known how far the others' locks were taken.

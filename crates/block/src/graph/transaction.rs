@@ -190,7 +190,7 @@ impl GraphChange<'_> {
     pub async fn set_backing_link(&mut self, node: &Arc<Node>, link: Link) -> Result<()> {
         let info = node.driver.info();
         let old = Link { filename: info.backing_filename, format: info.backing_format };
-        node.driver.set_backing_link(link).await.map_err(|e| e.at_node(node.name()))?;
+        node.driver.set_backing_link(link).await?;
         self.done.push(Step::Link(node.clone(), old));
         Ok(())
     }
