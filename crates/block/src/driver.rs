@@ -14,8 +14,8 @@
 //!   multiple of a child's alignment;
 //! - they are called concurrently, from any worker. Those of mapping and direct I/O come from inside of a request: they
 //!   must not wait for a gate, for the graph's turn, or for other requests to end;
-//! - a future that is dropped leaves the node usable: what it had reserved is given back. What it had begun to write may
-//!   come to be written, or not;
+//! - a future of a read that is dropped leaves the node usable. One of a change is driven to its end: what it has begun to
+//!   write may come to be written after it is dropped, in space that its token has given back to others by then;
 //! - "durable" means: there after a crash of the machine, as far as the storage below keeps its own word.
 use crate::common::Common;
 use crate::edges::{ChildId, Edge};

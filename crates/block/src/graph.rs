@@ -23,7 +23,7 @@ use crate::hooks::Hooks;
 use crate::node::{Alarm, Node, Slow};
 use crate::notice::{Notice, Notices};
 use crate::objects::Objects;
-use crate::open::{self, Inherit, Opened};
+use crate::open::{self, Inherit, OpenContext, Opened};
 use crate::options::{Opt, Options};
 use crate::perm::Perms;
 use crate::policy::Policy;
@@ -244,9 +244,9 @@ impl Graph {
         name: Option<String>,
         driver_type: &'static DriverType,
         opened: Opened,
-        edges: Arc<Edges>,
-        common: Common,
+        context: &OpenContext,
     ) -> Result<Arc<Node>> {
+        let (edges, common) = (context.edges().clone(), context.common().clone());
         let name = match name {
             Some(name) => {
                 check_name(&name)?;
@@ -287,6 +287,8 @@ impl Graph {
             poison_cause: OnceLock::new(),
             fallback: self.registry().fallback().map(|format| format.name),
         });
+        // Before anybody finds the node: a grace period covers its requests from the first on.
+        context.domain().belongs_to(&node);
         let mut topology = self.0.topology.write();
         if topology.nodes.iter().any(|n| n.name() == name) {
             return Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'")));

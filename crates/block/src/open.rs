@@ -439,12 +439,10 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             given: driver_type.adapted(options)?,
         };
         let node = match context.open(driver_type).await {
-            Ok(opened) => graph.adopt(name, driver_type, opened, edges.clone(), context.common.clone()),
+            Ok(opened) => graph.adopt(name, driver_type, opened, &context),
             Err(e) => Err(e),
         };
-        if let Ok(node) = &node {
-            context.domain.belongs_to(node);
-        } else {
+        if node.is_err() {
             graph.abandon(&edges).await;
         }
         node

@@ -18,7 +18,7 @@ use super::order::{Format, Order};
 use super::space::Run;
 use crate::common::Discard;
 use crate::error::Result;
-use futures_util::lock::Mutex as AsyncMutex;
+use futures_util::lock::{Mutex as AsyncMutex, MutexGuard};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -59,6 +59,9 @@ pub struct GivenUp {
     /// Why.
     pub cause: Cause,
 }
+
+/// The right to release blocks.
+pub type ReleaseTurn<'a> = MutexGuard<'a, ()>;
 
 /// What was given up, and how far it has come.
 #[derive(Default)]
@@ -265,6 +268,12 @@ impl<C: Codec> Order<C> {
     /// Releases everything that is unmapped. No request knows old mappings: they were drained, or waited for.
     pub async fn release_all<F: Format<Codec = C>>(&self, image: &F) {
         self.release(image, u64::MAX).await;
+    }
+
+    /// Nothing is released as long as what is returned is kept: for the end of an image's writing, which a release in the
+    /// background could otherwise begin before and end after.
+    pub async fn hold_releases(&self) -> ReleaseTurn<'_> {
+        self.freed.turn.lock().await
     }
 
     async fn release<F: Format<Codec = C>>(&self, image: &F, upto: u64) {

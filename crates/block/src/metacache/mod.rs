@@ -46,7 +46,7 @@ pub use change::Change;
 pub use codec::{Be32, Be64, Codec, Le32, Le64, Raw, Word};
 pub use dirty::{Dirty, Sealed};
 pub use file::MetadataFile;
-pub use freed::{Cause, Freed, GivenUp};
+pub use freed::{Cause, Freed, GivenUp, ReleaseTurn};
 pub use order::{Format, Order};
 pub use page::{Page, UNPLACED, may_lie_in_a_hole};
 pub use regions::{Claim, KnownTables, MOST_TABLES, Region, Regions};

@@ -246,6 +246,7 @@ impl Driver for Qcow2 {
                 Order::flush(&self.image).await?;
                 // Readers of other entries may still be on clusters that are given up now.
                 Order::release_all_in_time(&self.image).await;
+                let _none_released = self.image.order.hold_releases().await;
                 self.settle_counts().await?;
                 self.image.order.access.forbid();
             }
@@ -277,6 +278,7 @@ impl Driver for Qcow2 {
                 return Ok(());
             }
             let settled = self.settle().await;
+            let _none_released = self.image.order.hold_releases().await;
             self.image.order.access.forbid();
             settled
         })
