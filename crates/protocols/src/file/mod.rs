@@ -255,7 +255,8 @@ impl Driver for FileDriver {
     fn facts(&self) -> Facts {
         Facts {
             alignment: self.file.load().alignment(),
-            fua: !self.no_durable_write.load(Relaxed),
+            // Past the page cache a write and a sync were measured to be several times as fast (ext4).
+            fua: !self.no_durable_write.load(Relaxed) && !self.direct.load(Relaxed),
             can_write_zeroes: !self.no_zero_range.load(Relaxed) || !self.no_punch.load(Relaxed),
             grows_with_zeroes: !self.device,
             ..Facts::default()
