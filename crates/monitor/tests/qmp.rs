@@ -457,3 +457,58 @@ fn a_file_that_stays_when_its_format_is_deleted_releases_the_formats_locks() {
         other.end().await.unwrap();
     });
 }
+
+/// A kind of export that the schema has no name for.
+struct Unnamed;
+
+impl exports::ExportKind for Unnamed {
+    fn name(&self) -> &'static str {
+        "unnamed"
+    }
+
+    fn check(&self, _: &exports::ExportSpec) -> Result<(), exports::ExportError> {
+        Ok(())
+    }
+
+    fn start(
+        self: Box<Self>,
+        _: exports::ExportTerms,
+    ) -> rt::BoxFuture<'static, Result<Arc<dyn exports::Export>, exports::ExportError>> {
+        Box::pin(async { Ok(Arc::new(Unnamed) as Arc<dyn exports::Export>) })
+    }
+}
+
+impl exports::Export for Unnamed {
+    fn close_if_unused(&self) -> bool {
+        true
+    }
+
+    fn close(&self) -> rt::BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+#[test]
+fn an_export_of_a_kind_that_the_schema_lacks_is_told_of_by_an_error_and_can_be_removed() {
+    rt::block_on_control(async {
+        let control = control();
+        let mut client = Client::new(&control).await;
+        client
+            .ok("{'execute': 'blockdev-add', 'arguments': {'driver': 'null-co', 'node-name': 'n', 'size': 4096}}")
+            .await;
+        let spec = |id: &str| exports::ExportSpec {
+            id: id.to_owned(),
+            node_name: "n".to_owned(),
+            ..exports::ExportSpec::default()
+        };
+        control.exports().add(spec("e"), Unnamed).await.unwrap();
+        let (class, words) = client.refused("{'execute': 'query-block-exports'}").await;
+        assert_eq!(class, "GenericError");
+        assert!(words.contains("'e'") && words.contains("'unnamed'"), "{words}");
+        client.ok("{'execute': 'block-export-del', 'arguments': {'id': 'e'}}").await;
+        control.exports().wait_gone(&["e".to_owned()]).await;
+        let listed = client.ok("{'execute': 'query-block-exports'}").await;
+        assert_eq!(listed.to_string(), "[]");
+        client.ok("{'execute': 'blockdev-del', 'arguments': {'node-name': 'n'}}").await;
+    });
+}
