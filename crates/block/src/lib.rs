@@ -14,6 +14,14 @@
 //! - an inner request inherits its entry's token and never waits on a gate;
 //! - edges change only inside a graph transaction, with the gates above the changed edge closed;
 //! - the core knows no format, protocol, job or export by name.
+//!
+//! One circle of modules stands: those that are the graph itself, from [`Node`], [`Driver`] and [`Edges`] to [`Graph`],
+//! [`OpenContext`] and [`Registry`], and what acts on its nodes (entries, filters, hooks, blockers, creation, names). A node
+//! has a driver and edges to further nodes; a driver is told the node that it became; the graph opens nodes by the types of
+//! drivers in the registry; and such a type opens a driver by an [`OpenContext`], which leads to the graph, for a driver's
+//! children are opened there. A trait in front of [`OpenContext`] or [`Node`] would have one implementation, and cut the
+//! circle for a reader of imports alone. Copying and [`metacache`] stand above the circle; requests, permissions, options,
+//! common options, policy, errors, gates, leases, objects and bitmaps below it, and know nothing of it.
 #![forbid(unsafe_code)]
 
 mod align;
