@@ -1,8 +1,8 @@
 //! User objects (`object-add`): checked here, and kept in the graph for what refers to them.
 use crate::commands::failed;
 use api::{
-    Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, QCryptoSecretFormat, QmpError,
-    SecretProperties, ThrottleGroupProperties, ThrottleLimits, Value,
+    Dict, Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, QCryptoSecretFormat, QmpError,
+    SecretProperties, ThrottleGroupProperties, Value,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,8 +27,8 @@ pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(),
             let secret = Secret::new(read_secret(properties).await?);
             objects.add(&id, secret)
         }
-        ObjectOptionsBranch::ThrottleGroup(ThrottleGroupProperties { limits }) => {
-            check_limits(limits.as_ref())?;
+        ObjectOptionsBranch::ThrottleGroup(properties) => {
+            check_throttle(&properties)?;
             objects.add(&id, ThrottleGroup)
         }
     };
@@ -58,9 +58,22 @@ fn check_iothread(properties: &IothreadProperties) -> Result<(), QmpError> {
     }
 }
 
-/// Limits of a throttle group.
-fn check_limits(limits: Option<&ThrottleLimits>) -> Result<(), QmpError> {
-    let Some(Value::Dict(limits)) = limits.map(Encode::encode) else { return Ok(()) };
+/// The limits of a throttle group: in one object, or each as a property of its own.
+fn check_throttle(properties: &ThrottleGroupProperties) -> Result<(), QmpError> {
+    if let Some(Value::Dict(limits)) = properties.limits.as_ref().map(Encode::encode) {
+        check_limits(&limits)?;
+    }
+    let Value::Dict(properties) = properties.encode() else { return Ok(()) };
+    let mut limits = Dict::default();
+    for (name, value) in properties.iter() {
+        if let Some(name) = name.strip_prefix("x-") {
+            limits.insert(name, value.clone());
+        }
+    }
+    check_limits(&limits)
+}
+
+fn check_limits(limits: &Dict) -> Result<(), QmpError> {
     let allowed = |value: &Value| value.as_i64().is_some_and(|n| (0..=MAX_LIMIT).contains(&n));
     if !limits.iter().all(|(_, value)| allowed(value)) {
         return Err(QmpError::generic(format!("bps/iops/max values must be within [0, {MAX_LIMIT}]")));
@@ -102,7 +115,10 @@ fn contradiction(of: impl Fn(String) -> i64) -> Option<&'static str> {
 
 /// The bytes of a secret.
 async fn read_secret(properties: SecretProperties) -> Result<Vec<u8>, QmpError> {
-    let SecretProperties { format, data, file } = properties;
+    let SecretProperties { format, data, file, keyid, iv } = properties;
+    if keyid.or(iv).is_some() {
+        return Err(QmpError::generic("secrets that are encrypted by another secret are not supported yet"));
+    }
     let raw = match (data, file) {
         (Some(_), Some(_)) => return Err(QmpError::generic("'file' and 'data' are mutually exclusive")),
         (None, None) => return Err(QmpError::generic("Either 'file' or 'data' must be provided")),
@@ -157,6 +173,22 @@ mod tests {
         assert!(refused(&[("bps-total", 200), ("bps-total-max", 100)]).unwrap().contains("lower"));
         assert!(refused(&[("bps-total", 200), ("bps-total-max-length", 9)]).unwrap().contains("burst"));
         assert!(refused(&[("bps-total", 200), ("iops-size", 9)]).unwrap().contains("iops size"));
+    }
+
+    #[test]
+    fn a_limit_may_be_a_property_of_its_own() {
+        let of = |text: &str| check_throttle(&api::codec::decode(api::json::parse(text).unwrap()).unwrap());
+        of("{'x-iops-total': 5, 'x-iops-total-max': 9, 'x-iops-size': 512}").unwrap();
+        for wrong in ["{'x-iops-total': -1}", "{'x-bps-total-max': 9}", "{'limits': {'bps-read-max': 9}}"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_another_one_encrypts_is_refused_by_name() {
+        let properties = api::json::parse("{'data': 'AAAA', 'keyid': 'k', 'iv': 'AAAA'}").unwrap();
+        let refused = rt::block_on_control(read_secret(api::codec::decode(properties).unwrap())).unwrap_err();
+        assert!(refused.to_string().contains("another secret"), "{refused}");
     }
 
     #[test]

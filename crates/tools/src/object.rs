@@ -29,6 +29,8 @@ mod tests {
     fn kinds_that_are_not_here_are_refused_by_name() {
         assert!(accept("secret,id=s,data=x").is_ok());
         assert!(accept("iothread,id=i").is_ok());
+        assert!(accept("secret,id=s,data=x,keyid=k,iv=AAAA").is_ok(), "for whoever can use it");
+        assert!(accept("throttle-group,id=g,x-iops-total=5").is_ok());
         let refusal = accept("memory-backend-ram,id=m").unwrap_err();
         let text = "Parameter 'qom-type' does not accept value 'memory-backend-ram'";
         assert!(refusal.message().contains(text), "{}", refusal.message());

@@ -84,6 +84,10 @@ pub struct SecretProperties {
     pub data: Option<String>,
     /// The file that holds the secret.
     pub file: Option<String>,
+    /// The secret that this one is encrypted with.
+    pub keyid: Option<String>,
+    /// The initialisation vector of its encryption, in base64.
+    pub iv: Option<String>,
 }
 
 impl Object for SecretProperties {
@@ -92,6 +96,8 @@ impl Object for SecretProperties {
             format: from.optional("format")?,
             data: from.optional("data")?,
             file: from.optional("file")?,
+            keyid: from.optional("keyid")?,
+            iv: from.optional("iv")?,
         })
     }
 
@@ -99,6 +105,8 @@ impl Object for SecretProperties {
         to.put_optional("format", &self.format);
         to.put_optional("data", &self.data);
         to.put_optional("file", &self.file);
+        to.put_optional("keyid", &self.keyid);
+        to.put_optional("iv", &self.iv);
     }
 }
 object_codec!(SecretProperties);
@@ -200,15 +208,93 @@ object_codec!(ThrottleLimits);
 pub struct ThrottleGroupProperties {
     /// The limits; none if absent.
     pub limits: Option<ThrottleLimits>,
+    /// The same as `iops-total` of the limits.
+    pub x_iops_total: Option<i64>,
+    /// The same as `iops-total-max` of the limits.
+    pub x_iops_total_max: Option<i64>,
+    /// The same as `iops-total-max-length` of the limits.
+    pub x_iops_total_max_length: Option<i64>,
+    /// The same as `iops-read` of the limits.
+    pub x_iops_read: Option<i64>,
+    /// The same as `iops-read-max` of the limits.
+    pub x_iops_read_max: Option<i64>,
+    /// The same as `iops-read-max-length` of the limits.
+    pub x_iops_read_max_length: Option<i64>,
+    /// The same as `iops-write` of the limits.
+    pub x_iops_write: Option<i64>,
+    /// The same as `iops-write-max` of the limits.
+    pub x_iops_write_max: Option<i64>,
+    /// The same as `iops-write-max-length` of the limits.
+    pub x_iops_write_max_length: Option<i64>,
+    /// The same as `bps-total` of the limits.
+    pub x_bps_total: Option<i64>,
+    /// The same as `bps-total-max` of the limits.
+    pub x_bps_total_max: Option<i64>,
+    /// The same as `bps-total-max-length` of the limits.
+    pub x_bps_total_max_length: Option<i64>,
+    /// The same as `bps-read` of the limits.
+    pub x_bps_read: Option<i64>,
+    /// The same as `bps-read-max` of the limits.
+    pub x_bps_read_max: Option<i64>,
+    /// The same as `bps-read-max-length` of the limits.
+    pub x_bps_read_max_length: Option<i64>,
+    /// The same as `bps-write` of the limits.
+    pub x_bps_write: Option<i64>,
+    /// The same as `bps-write-max` of the limits.
+    pub x_bps_write_max: Option<i64>,
+    /// The same as `bps-write-max-length` of the limits.
+    pub x_bps_write_max_length: Option<i64>,
+    /// The same as `iops-size` of the limits.
+    pub x_iops_size: Option<i64>,
 }
 
 impl Object for ThrottleGroupProperties {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { limits: from.optional("limits")? })
+        Ok(Self {
+            limits: from.optional("limits")?,
+            x_iops_total: from.optional("x-iops-total")?,
+            x_iops_total_max: from.optional("x-iops-total-max")?,
+            x_iops_total_max_length: from.optional("x-iops-total-max-length")?,
+            x_iops_read: from.optional("x-iops-read")?,
+            x_iops_read_max: from.optional("x-iops-read-max")?,
+            x_iops_read_max_length: from.optional("x-iops-read-max-length")?,
+            x_iops_write: from.optional("x-iops-write")?,
+            x_iops_write_max: from.optional("x-iops-write-max")?,
+            x_iops_write_max_length: from.optional("x-iops-write-max-length")?,
+            x_bps_total: from.optional("x-bps-total")?,
+            x_bps_total_max: from.optional("x-bps-total-max")?,
+            x_bps_total_max_length: from.optional("x-bps-total-max-length")?,
+            x_bps_read: from.optional("x-bps-read")?,
+            x_bps_read_max: from.optional("x-bps-read-max")?,
+            x_bps_read_max_length: from.optional("x-bps-read-max-length")?,
+            x_bps_write: from.optional("x-bps-write")?,
+            x_bps_write_max: from.optional("x-bps-write-max")?,
+            x_bps_write_max_length: from.optional("x-bps-write-max-length")?,
+            x_iops_size: from.optional("x-iops-size")?,
+        })
     }
 
     fn put(&self, to: &mut Dict) {
         to.put_optional("limits", &self.limits);
+        to.put_optional("x-iops-total", &self.x_iops_total);
+        to.put_optional("x-iops-total-max", &self.x_iops_total_max);
+        to.put_optional("x-iops-total-max-length", &self.x_iops_total_max_length);
+        to.put_optional("x-iops-read", &self.x_iops_read);
+        to.put_optional("x-iops-read-max", &self.x_iops_read_max);
+        to.put_optional("x-iops-read-max-length", &self.x_iops_read_max_length);
+        to.put_optional("x-iops-write", &self.x_iops_write);
+        to.put_optional("x-iops-write-max", &self.x_iops_write_max);
+        to.put_optional("x-iops-write-max-length", &self.x_iops_write_max_length);
+        to.put_optional("x-bps-total", &self.x_bps_total);
+        to.put_optional("x-bps-total-max", &self.x_bps_total_max);
+        to.put_optional("x-bps-total-max-length", &self.x_bps_total_max_length);
+        to.put_optional("x-bps-read", &self.x_bps_read);
+        to.put_optional("x-bps-read-max", &self.x_bps_read_max);
+        to.put_optional("x-bps-read-max-length", &self.x_bps_read_max_length);
+        to.put_optional("x-bps-write", &self.x_bps_write);
+        to.put_optional("x-bps-write-max", &self.x_bps_write_max);
+        to.put_optional("x-bps-write-max-length", &self.x_bps_write_max_length);
+        to.put_optional("x-iops-size", &self.x_iops_size);
     }
 }
 object_codec!(ThrottleGroupProperties);
