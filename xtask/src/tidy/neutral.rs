@@ -31,7 +31,7 @@ const NEUTRAL: [Neutral; 3] = [
 /// Names that stand where they do for a reason: the file, or its folder, and the name.
 const APART: [(&str, &str); 4] = [
     // The schema's default.
-    ("crates/monitor/src/commands/snapshot.rs", "qcow2"),
+    ("crates/monitor/src/commands/block_snapshot.rs", "qcow2"),
     // The face that is called so.
     ("crates/tools/src/face.rs", "nbd"),
     // The demonstration is a user, and says which images it wants.

@@ -11,6 +11,10 @@ mod image;
 pub use image::*;
 mod block_core;
 pub use block_core::*;
+mod block_drivers;
+pub use block_drivers::*;
+mod block_snapshot;
+pub use block_snapshot::*;
 mod block_create;
 pub use block_create::*;
 mod block_query;
@@ -81,6 +85,7 @@ pub const COMMANDS: &[&str] = &[
 pub trait Handlers:
     IntrospectCommands
     + BlockCoreCommands
+    + BlockSnapshotCommands
     + BlockQueryCommands
     + BlockJobCommands
     + BlockExportCommands
@@ -92,6 +97,7 @@ pub trait Handlers:
 impl<
     T: IntrospectCommands
         + BlockCoreCommands
+        + BlockSnapshotCommands
         + BlockQueryCommands
         + BlockJobCommands
         + BlockExportCommands

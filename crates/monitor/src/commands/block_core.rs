@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::options;
 use api::{
     BlockCoreCommands, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions, BlockdevReopenArguments,
-    BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, PreallocMode, QmpError,
+    PreallocMode, QmpError,
 };
 
 impl BlockCoreCommands for Control {
@@ -33,15 +33,5 @@ impl BlockCoreCommands for Control {
         let size =
             u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
         self.graph().resize(&node, size, PreallocMode::Off).await.map_err(failed)
-    }
-
-    async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {
-        self.snapshot_sync(arguments).await
-    }
-
-    async fn blockdev_snapshot(&self, arguments: BlockdevSnapshotArguments) -> Result<(), QmpError> {
-        let node = self.graph().need_node(&arguments.node).map_err(failed)?;
-        let overlay = self.graph().need_node(&arguments.overlay).map_err(failed)?;
-        self.graph().insert_overlay(&node, &overlay).await.map_err(failed)
     }
 }

@@ -3,9 +3,9 @@ mod block_core;
 mod block_export;
 mod block_job;
 mod block_query;
+mod block_snapshot;
 mod descriptors;
 mod qom;
-mod snapshot;
 
 use crate::control::Control;
 use api::{IntrospectCommands, QmpError};

@@ -1,17 +1,16 @@
-//! blockdev-snapshot-sync: a new image over a node that is in use.
+//! External snapshots: an overlay over a node that is in use.
 //!
-//! The image is made and opened while requests go on; only putting it in place holds them back.
+//! A new image is made and opened while requests go on; only putting it in place holds them back.
 use super::{failed, lookup};
 use crate::control::Control;
-use api::{BlockdevSnapshotSyncArguments, NewImageMode, QmpError};
+use api::{
+    BlockSnapshotCommands, BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, NewImageMode, QmpError,
+};
 use block::{DriverType, Node, Operations, Opt, Options, Policy, name_seen_from};
 use std::sync::Arc;
 
-impl Control {
-    pub(super) async fn snapshot_sync(
-        &self,
-        arguments: BlockdevSnapshotSyncArguments,
-    ) -> Result<(), QmpError> {
+impl BlockSnapshotCommands for Control {
+    async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {
         let BlockdevSnapshotSyncArguments {
             device,
             node_name,
@@ -49,6 +48,14 @@ impl Control {
         inserted.map_err(failed)
     }
 
+    async fn blockdev_snapshot(&self, arguments: BlockdevSnapshotArguments) -> Result<(), QmpError> {
+        let node = self.graph().need_node(&arguments.node).map_err(failed)?;
+        let overlay = self.graph().need_node(&arguments.overlay).map_err(failed)?;
+        self.graph().insert_overlay(&node, &overlay).await.map_err(failed)
+    }
+}
+
+impl Control {
     /// Refuses a new image's name that leads to a file some node has open, by whatever name.
     async fn not_in_use(&self, file: &str) -> Result<(), QmpError> {
         let graph = self.graph();

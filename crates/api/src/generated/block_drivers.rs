@@ -1,0 +1,430 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! Drivers: the options that each has of its own.
+
+use super::*;
+use crate::codec::*;
+use crate::{Dict, Value};
+
+/// The way of asynchronous I/O. All are served by the same engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevAioOptions {
+    /// A pool of threads.
+    Threads,
+    /// The kernel's queue; needs cache.direct.
+    Native,
+    /// The kernel's rings.
+    IoUring,
+}
+
+impl Enumeration for BlockdevAioOptions {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("threads", Self::Threads), ("native", Self::Native), ("io_uring", Self::IoUring)];
+}
+enumeration_codec!(BlockdevAioOptions);
+
+/// A regular file or a block device.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsFile {
+    /// Its name.
+    pub filename: String,
+    /// Whether it is locked against other processes; where the host can, if absent.
+    pub locking: Option<OnOffAuto>,
+    /// The way of asynchronous I/O.
+    pub aio: Option<BlockdevAioOptions>,
+}
+
+impl Object for BlockdevOptionsFile {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            locking: from.optional("locking")?,
+            aio: from.optional("aio")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put_optional("locking", &self.locking);
+        to.put_optional("aio", &self.aio);
+    }
+}
+object_codec!(BlockdevOptionsFile);
+
+/// A disk without content.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsNull {
+    /// Its size in bytes; 1 GiB if absent.
+    pub size: Option<i64>,
+    /// How long each request takes, in nanoseconds.
+    pub latency_ns: Option<u64>,
+    /// Whether reads fill their buffer with zeros; not if absent.
+    pub read_zeroes: Option<bool>,
+}
+
+impl Object for BlockdevOptionsNull {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            size: from.optional("size")?,
+            latency_ns: from.optional("latency-ns")?,
+            read_zeroes: from.optional("read-zeroes")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("size", &self.size);
+        to.put_optional("latency-ns", &self.latency_ns);
+        to.put_optional("read-zeroes", &self.read_zeroes);
+    }
+}
+object_codec!(BlockdevOptionsNull);
+
+/// An image in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsGenericFormat {
+    /// The file.
+    pub file: BlockdevRef,
+}
+
+impl Object for BlockdevOptionsGenericFormat {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { file: from.required("file")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+    }
+}
+object_codec!(BlockdevOptionsGenericFormat);
+
+/// An image in a file, over a backing image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsGenericCOWFormat {
+    /// The file.
+    pub file: BlockdevRef,
+    /// The backing image; the one that the image names, if absent; none, if null.
+    pub backing: Option<BlockdevRefOrNull>,
+}
+
+impl Object for BlockdevOptionsGenericCOWFormat {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { file: from.required("file")?, backing: from.optional("backing")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put_optional("backing", &self.backing);
+    }
+}
+object_codec!(BlockdevOptionsGenericCOWFormat);
+
+/// What a raw disk is opened with, beside its file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RawOptions {
+    /// First byte of the part; 0 if absent.
+    pub offset: Option<i64>,
+    /// Bytes of the part; up to the end if absent.
+    pub size: Option<i64>,
+}
+
+impl Object for RawOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { offset: from.optional("offset")?, size: from.optional("size")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("offset", &self.offset);
+        to.put_optional("size", &self.size);
+    }
+}
+object_codec!(RawOptions);
+
+/// A disk as it is, or a part of one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsRaw {
+    /// First byte of the part; 0 if absent.
+    pub offset: Option<i64>,
+    /// Bytes of the part; up to the end if absent.
+    pub size: Option<i64>,
+    /// The file.
+    pub file: BlockdevRef,
+}
+
+impl Object for BlockdevOptionsRaw {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            offset: from.optional("offset")?,
+            size: from.optional("size")?,
+            file: from.required("file")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("offset", &self.offset);
+        to.put_optional("size", &self.size);
+        to.put("file", &self.file);
+    }
+}
+object_codec!(BlockdevOptionsRaw);
+
+/// Which structures a metadata write is checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Qcow2OverlapCheckMode {
+    /// None.
+    None,
+    /// Those whose place does not depend on the image's size.
+    Constant,
+    /// Those that need no reading.
+    Cached,
+    /// All.
+    All,
+}
+
+impl Enumeration for Qcow2OverlapCheckMode {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("constant", Self::Constant), ("cached", Self::Cached), ("all", Self::All)];
+}
+enumeration_codec!(Qcow2OverlapCheckMode);
+
+/// Which structures a metadata write is checked against, one by one.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Qcow2OverlapCheckFlags {
+    /// What holds where nothing is said.
+    pub template: Option<Qcow2OverlapCheckMode>,
+    /// The header.
+    pub main_header: Option<bool>,
+    /// The active L1 table.
+    pub active_l1: Option<bool>,
+    /// The active L2 tables.
+    pub active_l2: Option<bool>,
+    /// The refcount table.
+    pub refcount_table: Option<bool>,
+    /// The refcount blocks.
+    pub refcount_block: Option<bool>,
+    /// The snapshot table.
+    pub snapshot_table: Option<bool>,
+    /// The L1 tables of snapshots.
+    pub inactive_l1: Option<bool>,
+    /// The L2 tables of snapshots.
+    pub inactive_l2: Option<bool>,
+    /// The bitmap directory.
+    pub bitmap_directory: Option<bool>,
+}
+
+impl Object for Qcow2OverlapCheckFlags {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            template: from.optional("template")?,
+            main_header: from.optional("main-header")?,
+            active_l1: from.optional("active-l1")?,
+            active_l2: from.optional("active-l2")?,
+            refcount_table: from.optional("refcount-table")?,
+            refcount_block: from.optional("refcount-block")?,
+            snapshot_table: from.optional("snapshot-table")?,
+            inactive_l1: from.optional("inactive-l1")?,
+            inactive_l2: from.optional("inactive-l2")?,
+            bitmap_directory: from.optional("bitmap-directory")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("template", &self.template);
+        to.put_optional("main-header", &self.main_header);
+        to.put_optional("active-l1", &self.active_l1);
+        to.put_optional("active-l2", &self.active_l2);
+        to.put_optional("refcount-table", &self.refcount_table);
+        to.put_optional("refcount-block", &self.refcount_block);
+        to.put_optional("snapshot-table", &self.snapshot_table);
+        to.put_optional("inactive-l1", &self.inactive_l1);
+        to.put_optional("inactive-l2", &self.inactive_l2);
+        to.put_optional("bitmap-directory", &self.bitmap_directory);
+    }
+}
+object_codec!(Qcow2OverlapCheckFlags);
+
+/// Overlap checks as a mode or one by one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Qcow2OverlapChecks {
+    /// One by one.
+    Flags(Box<Qcow2OverlapCheckFlags>),
+    /// A mode.
+    Mode(Qcow2OverlapCheckMode),
+}
+
+impl Decode for Qcow2OverlapChecks {
+    fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
+        match value {
+            Value::Dict(_) => Ok(Self::Flags(Decode::decode(value, at)?)),
+            Value::String(_) => Ok(Self::Mode(Decode::decode(value, at)?)),
+            _ => Err(at.wrong_type("Qcow2OverlapChecks")),
+        }
+    }
+}
+
+impl Encode for Qcow2OverlapChecks {
+    fn encode(&self) -> Value {
+        match self {
+            Self::Flags(inner) => inner.encode(),
+            Self::Mode(inner) => inner.encode(),
+        }
+    }
+}
+
+/// What a qcow2 image is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Qcow2Options {
+    /// Whether reference counts may be stale while the image is open; as the image says, if absent.
+    pub lazy_refcounts: Option<bool>,
+    /// Whether a guest's discard reaches the file; as `discard` says, if absent.
+    pub pass_discard_request: Option<bool>,
+    /// Whether what a deleted snapshot held is discarded in the file; it is if absent.
+    pub pass_discard_snapshot: Option<bool>,
+    /// Whether whatever else becomes free is discarded in the file; not if absent.
+    pub pass_discard_other: Option<bool>,
+    /// Whether discarded clusters stay allocated, to keep the image in order; not if absent.
+    pub discard_no_unref: Option<bool>,
+    /// Which structures a metadata write is checked against.
+    pub overlap_check: Option<Qcow2OverlapChecks>,
+    /// Most bytes of tables in memory.
+    pub cache_size: Option<i64>,
+    /// Most bytes of L2 tables in memory.
+    pub l2_cache_size: Option<i64>,
+    /// Bytes of an L2 table that are loaded at once.
+    pub l2_cache_entry_size: Option<i64>,
+    /// Most bytes of refcount blocks in memory.
+    pub refcount_cache_size: Option<i64>,
+    /// Seconds after which unused tables leave memory; 0 is never.
+    pub cache_clean_interval: Option<i64>,
+}
+
+impl Object for Qcow2Options {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            lazy_refcounts: from.optional("lazy-refcounts")?,
+            pass_discard_request: from.optional("pass-discard-request")?,
+            pass_discard_snapshot: from.optional("pass-discard-snapshot")?,
+            pass_discard_other: from.optional("pass-discard-other")?,
+            discard_no_unref: from.optional("discard-no-unref")?,
+            overlap_check: from.optional("overlap-check")?,
+            cache_size: from.optional("cache-size")?,
+            l2_cache_size: from.optional("l2-cache-size")?,
+            l2_cache_entry_size: from.optional("l2-cache-entry-size")?,
+            refcount_cache_size: from.optional("refcount-cache-size")?,
+            cache_clean_interval: from.optional("cache-clean-interval")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
+        to.put_optional("pass-discard-request", &self.pass_discard_request);
+        to.put_optional("pass-discard-snapshot", &self.pass_discard_snapshot);
+        to.put_optional("pass-discard-other", &self.pass_discard_other);
+        to.put_optional("discard-no-unref", &self.discard_no_unref);
+        to.put_optional("overlap-check", &self.overlap_check);
+        to.put_optional("cache-size", &self.cache_size);
+        to.put_optional("l2-cache-size", &self.l2_cache_size);
+        to.put_optional("l2-cache-entry-size", &self.l2_cache_entry_size);
+        to.put_optional("refcount-cache-size", &self.refcount_cache_size);
+        to.put_optional("cache-clean-interval", &self.cache_clean_interval);
+    }
+}
+object_codec!(Qcow2Options);
+
+/// An image in the qcow2 format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsQcow2 {
+    /// Whether reference counts may be stale while the image is open; as the image says, if absent.
+    pub lazy_refcounts: Option<bool>,
+    /// Whether a guest's discard reaches the file; as `discard` says, if absent.
+    pub pass_discard_request: Option<bool>,
+    /// Whether what a deleted snapshot held is discarded in the file; it is if absent.
+    pub pass_discard_snapshot: Option<bool>,
+    /// Whether whatever else becomes free is discarded in the file; not if absent.
+    pub pass_discard_other: Option<bool>,
+    /// Whether discarded clusters stay allocated, to keep the image in order; not if absent.
+    pub discard_no_unref: Option<bool>,
+    /// Which structures a metadata write is checked against.
+    pub overlap_check: Option<Qcow2OverlapChecks>,
+    /// Most bytes of tables in memory.
+    pub cache_size: Option<i64>,
+    /// Most bytes of L2 tables in memory.
+    pub l2_cache_size: Option<i64>,
+    /// Bytes of an L2 table that are loaded at once.
+    pub l2_cache_entry_size: Option<i64>,
+    /// Most bytes of refcount blocks in memory.
+    pub refcount_cache_size: Option<i64>,
+    /// Seconds after which unused tables leave memory; 0 is never.
+    pub cache_clean_interval: Option<i64>,
+    /// The file.
+    pub file: BlockdevRef,
+    /// The backing image; the one that the image names, if absent; none, if null.
+    pub backing: Option<BlockdevRefOrNull>,
+}
+
+impl Object for BlockdevOptionsQcow2 {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            lazy_refcounts: from.optional("lazy-refcounts")?,
+            pass_discard_request: from.optional("pass-discard-request")?,
+            pass_discard_snapshot: from.optional("pass-discard-snapshot")?,
+            pass_discard_other: from.optional("pass-discard-other")?,
+            discard_no_unref: from.optional("discard-no-unref")?,
+            overlap_check: from.optional("overlap-check")?,
+            cache_size: from.optional("cache-size")?,
+            l2_cache_size: from.optional("l2-cache-size")?,
+            l2_cache_entry_size: from.optional("l2-cache-entry-size")?,
+            refcount_cache_size: from.optional("refcount-cache-size")?,
+            cache_clean_interval: from.optional("cache-clean-interval")?,
+            file: from.required("file")?,
+            backing: from.optional("backing")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
+        to.put_optional("pass-discard-request", &self.pass_discard_request);
+        to.put_optional("pass-discard-snapshot", &self.pass_discard_snapshot);
+        to.put_optional("pass-discard-other", &self.pass_discard_other);
+        to.put_optional("discard-no-unref", &self.discard_no_unref);
+        to.put_optional("overlap-check", &self.overlap_check);
+        to.put_optional("cache-size", &self.cache_size);
+        to.put_optional("l2-cache-size", &self.l2_cache_size);
+        to.put_optional("l2-cache-entry-size", &self.l2_cache_entry_size);
+        to.put_optional("refcount-cache-size", &self.refcount_cache_size);
+        to.put_optional("cache-clean-interval", &self.cache_clean_interval);
+        to.put("file", &self.file);
+        to.put_optional("backing", &self.backing);
+    }
+}
+object_codec!(BlockdevOptionsQcow2);
+
+/// A disk that an NBD server offers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsNbd {
+    /// Where the server listens.
+    pub server: SocketAddress,
+    /// Name of the disk; the server's default if absent.
+    pub export: Option<String>,
+    /// Seconds for which requests wait for a lost server; 0 if absent: they fail at once.
+    pub reconnect_delay: Option<u32>,
+    /// Seconds for which opening tries again; 0 if absent: it tries once.
+    pub open_timeout: Option<u32>,
+}
+
+impl Object for BlockdevOptionsNbd {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            server: from.required("server")?,
+            export: from.optional("export")?,
+            reconnect_delay: from.optional("reconnect-delay")?,
+            open_timeout: from.optional("open-timeout")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("server", &self.server);
+        to.put_optional("export", &self.export);
+        to.put_optional("reconnect-delay", &self.reconnect_delay);
+        to.put_optional("open-timeout", &self.open_timeout);
+    }
+}
+object_codec!(BlockdevOptionsNbd);

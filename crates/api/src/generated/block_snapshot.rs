@@ -1,0 +1,96 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! External snapshots: an overlay is put on top of a node.
+
+use crate::codec::*;
+use crate::{Dict, QmpError};
+
+/// Where the image of a new node comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NewImageMode {
+    /// It exists and is used as it is.
+    Existing,
+    /// It is made, and names its backing file as that was opened.
+    AbsolutePaths,
+}
+
+impl Enumeration for NewImageMode {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("existing", Self::Existing), ("absolute-paths", Self::AbsolutePaths)];
+}
+enumeration_codec!(NewImageMode);
+
+/// Arguments of `blockdev-snapshot-sync`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotSyncArguments {
+    /// The device.
+    pub device: Option<String>,
+    /// The node.
+    pub node_name: Option<String>,
+    /// The new image.
+    pub snapshot_file: String,
+    /// Name of the new node.
+    pub snapshot_node_name: Option<String>,
+    /// Format of the new image; qcow2 if absent.
+    pub format: Option<String>,
+    /// Whether the image is made; it is if absent.
+    pub mode: Option<NewImageMode>,
+}
+
+impl Object for BlockdevSnapshotSyncArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            device: from.optional("device")?,
+            node_name: from.optional("node-name")?,
+            snapshot_file: from.required("snapshot-file")?,
+            snapshot_node_name: from.optional("snapshot-node-name")?,
+            format: from.optional("format")?,
+            mode: from.optional("mode")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("device", &self.device);
+        to.put_optional("node-name", &self.node_name);
+        to.put("snapshot-file", &self.snapshot_file);
+        to.put_optional("snapshot-node-name", &self.snapshot_node_name);
+        to.put_optional("format", &self.format);
+        to.put_optional("mode", &self.mode);
+    }
+}
+object_codec!(BlockdevSnapshotSyncArguments);
+
+/// Arguments of `blockdev-snapshot`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotArguments {
+    /// The node to protect.
+    pub node: String,
+    /// The node that takes the writes; it has no backing image before.
+    pub overlay: String,
+}
+
+impl Object for BlockdevSnapshotArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { node: from.required("node")?, overlay: from.required("overlay")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("node", &self.node);
+        to.put("overlay", &self.overlay);
+    }
+}
+object_codec!(BlockdevSnapshotArguments);
+
+/// The handlers of section `block-snapshot`.
+pub trait BlockSnapshotCommands: Send + Sync {
+    /// Puts a new image on top of a device or node; writes go to the new one from then on.
+    fn blockdev_snapshot_sync(
+        &self,
+        arguments: BlockdevSnapshotSyncArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Puts an existing node on top of another; writes go to it from then on.
+    fn blockdev_snapshot(
+        &self,
+        arguments: BlockdevSnapshotArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+}
