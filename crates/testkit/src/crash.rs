@@ -111,6 +111,26 @@ enum Death {
 }
 
 impl CrashTest {
+    /// A test of a stack whose size is kept by its metadata, without an independent reader, without faults: 20 moments, 2
+    /// crashes from each, every fifth opened by the driver.
+    pub fn new(stack: Stack, plan: Plan) -> Self {
+        Self {
+            stack,
+            plan,
+            config: Config::seeded(0),
+            inspect: None,
+            or_inspect: None,
+            beside: None,
+            prepare: None,
+            room: None,
+            faults: Vec::new(),
+            exact_size: true,
+            moments: 20,
+            crashes: 2,
+            reopen_every: 5,
+        }
+    }
+
     /// Runs it with this seed. The error says everything that is needed to run it again.
     pub fn run(&self, seed: u64) -> std::result::Result<Tally, String> {
         let report = |text: String| format!("crash test of {}, seed {seed}: {text}", self.stack.name);

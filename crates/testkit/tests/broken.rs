@@ -4,7 +4,7 @@
 mod toy;
 
 use block::Opt;
-use sim::{Config, EIO, OpKind, Plant};
+use sim::{EIO, OpKind, Plant};
 use testkit::conformance::Suite;
 use testkit::crash::CrashTest;
 use testkit::guest::{Faults, Mix, Plan};
@@ -28,29 +28,9 @@ fn suite(bug: Bug) -> Suite {
 }
 
 fn crash_test(bug: Bug) -> CrashTest {
-    CrashTest {
-        stack: stack(bug),
-        plan: Plan {
-            requests: 16,
-            depth: 4,
-            mix: MIX,
-            longest: 6,
-            span: 0,
-            largest: 0,
-            faults: Faults::None,
-        },
-        config: Config::seeded(0),
-        inspect: None,
-        or_inspect: None,
-        beside: None,
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
-        exact_size: true,
-        moments: 20,
-        crashes: 2,
-        reopen_every: 1,
-    }
+    let plan =
+        Plan { requests: 16, depth: 4, mix: MIX, longest: 6, span: 0, largest: 0, faults: Faults::None };
+    CrashTest { reopen_every: 1, ..CrashTest::new(stack(bug), plan) }
 }
 
 /// Runs seeds until one fails; the text of its failure, or of the panic that a wrong read is.

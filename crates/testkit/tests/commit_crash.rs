@@ -112,28 +112,16 @@ fn any_test(seed: u64) -> CrashTest {
     let mut rng = Rng::new(seed);
     let mix = Mix { read: 3, write: 8, zero: 3, discard: 2, flush: 4, resize: 0, fua: 10 };
     let depth = 1 + rng.below(4);
+    let stack = three_layers(&mut rng);
+    let plan =
+        Plan { requests: 60 / depth, depth, mix, longest: 12, span: 0, largest: 0, faults: Faults::None };
     CrashTest {
-        stack: three_layers(&mut rng),
-        plan: Plan {
-            requests: 60 / depth,
-            depth,
-            mix,
-            longest: 12,
-            span: 0,
-            largest: 0,
-            faults: Faults::None,
-        },
         config: Config { workers: 1 + rng.index(3), ..Config::seeded(0) },
         inspect: Some(inspect_qcow2),
-        or_inspect: None,
         beside: Some(commit_middle),
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
-        exact_size: true,
         moments: 30,
-        crashes: 2,
         reopen_every: 12,
+        ..CrashTest::new(stack, plan)
     }
 }
 

@@ -18,12 +18,17 @@ async fn open(graph: &Graph) -> Arc<Backend> {
     graph.attach(request).await.unwrap()
 }
 
+/// A machine with a file of one sector, whose storage takes only blocks of 4096 bytes past the page cache.
+fn one_sector(seed: u64) -> Sim {
+    let mut disk = Disk::default();
+    disk.put("/f", &[7; 512]);
+    Sim::boot(Config { direct_alignment: 4096, ..Config::seeded(seed) }, disk)
+}
+
 #[test]
 fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
     for seed in 0..100 {
-        let mut disk = Disk::default();
-        disk.put("/f", &[7; 512]);
-        let sim = Sim::boot(Config { direct_alignment: 4096, ..Config::seeded(seed) }, disk);
+        let sim = one_sector(seed);
         sim.run(async move {
             let graph = Graph::new(Registry::new(&[protocols::DRIVERS]), |_| Ok(Options::new()));
             let entry = open(&graph).await;
@@ -47,9 +52,7 @@ fn a_file_keeps_what_it_was_grown_by_beside_a_padded_write() {
 #[test]
 fn the_padding_of_a_write_is_never_seen_as_a_part_of_the_disk() {
     for seed in 0..40 {
-        let mut disk = Disk::default();
-        disk.put("/f", &[7; 512]);
-        let sim = Sim::boot(Config { direct_alignment: 4096, ..Config::seeded(seed) }, disk);
+        let sim = one_sector(seed);
         sim.run(async move {
             let graph = Graph::new(Registry::new(&[protocols::DRIVERS]), |_| Ok(Options::new()));
             let entry = open(&graph).await;

@@ -67,19 +67,10 @@ fn any_test(seed: u64) -> CrashTest {
     let size = stack.images.last().map_or(0, |image| image.size);
     let config = Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) };
     CrashTest {
-        plan: any_plan(&mut rng, size),
-        stack,
         config,
         inspect: Some(inspect_qcow2),
-        or_inspect: None,
-        beside: None,
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
-        exact_size: true,
-        moments: 20,
-        crashes: 2,
         reopen_every: 10,
+        ..CrashTest::new(stack, any_plan(&mut rng, size))
     }
 }
 

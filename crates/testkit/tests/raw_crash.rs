@@ -22,19 +22,11 @@ fn a_raw_image_keeps_what_was_flushed_through_every_crash() {
         faults: Faults::None,
     };
     run_seeds("RAW_CRASH", 240, |seed| CrashTest {
-        stack: stack(),
-        plan,
         config: Config { inline: seed % 4 != 0, ..Config::seeded(0) },
         inspect: Some(inspect_raw),
-        or_inspect: None,
-        beside: None,
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
         exact_size: false,
-        moments: 20,
-        crashes: 2,
         reopen_every: 10,
+        ..CrashTest::new(stack(), plan)
     });
 }
 

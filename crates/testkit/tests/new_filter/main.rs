@@ -94,19 +94,10 @@ fn what_was_flushed_is_there_after_any_crash() {
         faults: Faults::None,
     };
     run_seeds("DELAY_CRASH", 30, |seed| CrashTest {
-        stack: if seed % 2 == 0 { between() } else { above("qcow2") },
-        plan,
         config: Config { workers: 1 + seed as usize % 3, ..Config::seeded(0) },
         inspect: Some(inspect_qcow2),
-        or_inspect: None,
-        beside: None,
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
-        exact_size: true,
         moments: 15,
-        crashes: 2,
-        reopen_every: 5,
+        ..CrashTest::new(if seed % 2 == 0 { between() } else { above("qcow2") }, plan)
     });
 }
 

@@ -71,19 +71,9 @@ fn the_laws_of_a_disk_hold() {
 #[test]
 fn what_was_flushed_is_there_after_any_crash() {
     run_seeds("SPREAD_CRASH", 60, |seed| CrashTest {
-        stack: stack(Some(SIZE).filter(|_| seed % 3 > 0)),
-        plan: plan(),
         config: Config { workers: 1 + seed as usize % 3, ..Config::seeded(0) },
         inspect: Some(inspect),
-        or_inspect: None,
-        beside: None,
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
-        exact_size: true,
-        moments: 20,
-        crashes: 2,
-        reopen_every: 5,
+        ..CrashTest::new(stack(Some(SIZE).filter(|_| seed % 3 > 0)), plan())
     });
 }
 

@@ -107,19 +107,9 @@ fn crash_test(bug: Bug, seed: u64) -> CrashTest {
     let (depth, span) = (1 + rng.below(6), if rng.chance(1, 3) { 16 } else { 0 });
     let plan = Plan { requests: 40 / depth, depth, mix, longest: 12, span, largest: 0, faults: Faults::None };
     CrashTest {
-        stack: stack(bug),
-        plan,
         config: Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) },
         inspect: Some(inspect),
-        or_inspect: None,
-        beside: None,
-        prepare: None,
-        room: None,
-        faults: Vec::new(),
-        exact_size: true,
-        moments: 20,
-        crashes: 2,
-        reopen_every: 5,
+        ..CrashTest::new(stack(bug), plan)
     }
 }
 
