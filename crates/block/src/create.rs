@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 /// The permissions of the code that makes an image, on its file.
 pub const MAKER: Perms =
-    Perms { need: Share::WRITE.and(Share::RESIZE), share: Share::READ.and(Share::WRITE_UNCHANGED) };
+    Perms { need: Share::WRITE.union(Share::RESIZE), share: Share::READ.union(Share::WRITE_UNCHANGED) };
 
 /// The places of an image that is being made: first that of its file, then those of further files it consists of.
 pub struct Places {

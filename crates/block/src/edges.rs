@@ -29,11 +29,11 @@ impl ChildRole {
     /// Names the parent: its file name and allocated size are this child's.
     pub const PRIMARY: Self = Self(16);
     /// The one file of an image.
-    pub const FILE: Self = Self::DATA.and(Self::METADATA).and(Self::PRIMARY);
+    pub const FILE: Self = Self::DATA.union(Self::METADATA).union(Self::PRIMARY);
 
     /// Both.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 

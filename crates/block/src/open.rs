@@ -141,7 +141,7 @@ impl OpenContext {
 
     /// Opens what a filter filters: the child that the option `file` describes.
     pub async fn filtered(&mut self) -> Result<Filtered> {
-        let role = ChildRole::FILTERED.and(ChildRole::PRIMARY);
+        let role = ChildRole::FILTERED.union(ChildRole::PRIMARY);
         let (id, _) = self.needed(ChildSpec { name: "file".into(), role, stored: None }).await?;
         Ok(Filtered::new(self.edges.clone(), id))
     }

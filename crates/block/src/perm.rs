@@ -23,7 +23,7 @@ impl Share {
 
     /// Both.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -70,7 +70,7 @@ impl Perms {
     pub fn together(users: impl IntoIterator<Item = Perms>) -> Self {
         users
             .into_iter()
-            .fold(Self::IDLE, |a, b| Self { need: a.need.and(b.need), share: Share(a.share.0 & b.share.0) })
+            .fold(Self::IDLE, |a, b| Self { need: a.need.union(b.need), share: Share(a.share.0 & b.share.0) })
     }
 
     /// What of `self`'s needs `other` does not share.

@@ -44,7 +44,7 @@ impl Flags {
 
     /// Both.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
@@ -87,7 +87,7 @@ impl Request {
     /// The same with `flags`.
     #[must_use]
     pub const fn with(self, flags: Flags) -> Self {
-        Self { flags: self.flags.and(flags), ..self }
+        Self { flags: self.flags.union(flags), ..self }
     }
 
     /// The same with `flags` if `on`.
@@ -120,9 +120,9 @@ mod tests {
 
     #[test]
     fn flags_are_added_and_taken_away_one_by_one() {
-        let request = Request::JOB.with(Flags::FUA.and(Flags::UNCHANGED)).without(Flags::FUA);
+        let request = Request::JOB.with(Flags::FUA.union(Flags::UNCHANGED)).without(Flags::FUA);
         assert!(request.has(Flags::UNCHANGED) && !request.has(Flags::FUA));
-        assert!(!request.has(Flags::UNCHANGED.and(Flags::FUA)), "all of them are asked for");
+        assert!(!request.has(Flags::UNCHANGED.union(Flags::FUA)), "all of them are asked for");
         assert_eq!(request.sent_by(Source::Guest), Request::GUEST.with(Flags::UNCHANGED));
     }
 }

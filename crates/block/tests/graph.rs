@@ -237,9 +237,9 @@ impl Driver for Overlay {
         if self.lends {
             return parents;
         }
-        let share = Share::READ.and(Share::WRITE_UNCHANGED);
+        let share = Share::READ.union(Share::WRITE_UNCHANGED);
         match child.role().has(ChildRole::DATA) && !read_only {
-            true => Perms { need: Share::READ.and(Share::WRITE).and(Share::RESIZE), share },
+            true => Perms { need: Share::READ.union(Share::WRITE).union(Share::RESIZE), share },
             _ => Perms { need: Share::READ, share },
         }
     }
@@ -610,7 +610,7 @@ fn a_driver_is_always_given_the_combined_permissions_of_all_users_above_it() {
             (state % below as u64) as usize
         };
         for _ in 0..2000 {
-            let need = [Share::NONE, Share::READ, Share::READ.and(Share::WRITE)][random(3)];
+            let need = [Share::NONE, Share::READ, Share::READ.union(Share::WRITE)][random(3)];
             let share = [Share::ALL, Share::ALL, Share::ALL, Share::READ][random(4)];
             let (perms, mine) = (Perms { need, share }, random(users.len().max(1)));
             REFUSES.store(random(4) == 0, Release);

@@ -105,7 +105,7 @@ impl Stack {
         let graph = self.graph();
         let common = Common { read_only, discard: Discard::Unmap, ..Common::default() };
         let node = graph.open_with(options, common, Policy::FOLLOW).await?;
-        let need = if read_only { Share::READ } else { Share::READ.and(Share::WRITE) };
+        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE) };
         let perms = Perms { need, share: Share::ALL };
         let request = BackendRequest { label: "guest".to_owned(), node: node.clone(), perms, pinned: false };
         match graph.attach(request).await {

@@ -41,7 +41,7 @@ async fn attach(graph: &Graph, label: &str, node: &Arc<Node>) -> Arc<Backend> {
     let request = BackendRequest {
         label: label.to_owned(),
         node: node.clone(),
-        perms: Perms { need: Share::READ.and(Share::WRITE), share: Share::ALL },
+        perms: Perms { need: Share::READ.union(Share::WRITE), share: Share::ALL },
         pinned: false,
     };
     graph.attach(request).await.unwrap()

@@ -181,7 +181,7 @@ impl Image {
     pub async fn open_in(graph: &Graph, source: &Source) -> Result<Image, BlockError> {
         let node = open_node(graph, source).await?;
         let guessed_raw = guessed(graph, source)? && node.driver_type().fallback;
-        let need = if source.writable { Share::READ.and(Share::WRITE) } else { Share::READ };
+        let need = if source.writable { Share::READ.union(Share::WRITE) } else { Share::READ };
         let request = BackendRequest {
             label: "this program".to_owned(),
             node: node.clone(),
@@ -215,7 +215,7 @@ impl Image {
     /// Reopens the image with these options, for writing or for reading only: all of it, or nothing has changed.
     pub async fn reopen(&self, options: Options, writable: bool) -> Result<(), BlockError> {
         let old = self.backend.perms();
-        let need = if writable { Share::READ.and(Share::WRITE) } else { Share::READ };
+        let need = if writable { Share::READ.union(Share::WRITE) } else { Share::READ };
         self.graph.set_perms(&self.backend, Perms { need, share: old.share }).await?;
         let reopened = self.graph.reopen(vec![options]).await;
         if reopened.is_err() {
@@ -253,7 +253,7 @@ async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Ima
     let removed = rt::fs::unlink(&path).await;
     let node = opened?;
     removed.map_err(|error| BlockError::os(format!("could not remove '{name}'"), &error))?;
-    let perms = Perms { need: Share::READ.and(Share::WRITE), share: source.share };
+    let perms = Perms { need: Share::READ.union(Share::WRITE), share: source.share };
     let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
     Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
 }

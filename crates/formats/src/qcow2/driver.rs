@@ -288,13 +288,13 @@ impl Driver for Qcow2 {
         if child.role().has(ChildRole::BACKING) {
             // Backing files are only read; a parent that copes with changes copes with them here too.
             let changes =
-                if parents.share.has(Share::WRITE) { Share::WRITE.and(Share::RESIZE) } else { Share::NONE };
+                if parents.share.has(Share::WRITE) { Share::WRITE.union(Share::RESIZE) } else { Share::NONE };
             let need = Share(parents.need.0 & Share::READ.0);
-            return Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED).and(changes) };
+            return Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED).union(changes) };
         }
         // Metadata is held in memory, so nobody else may change the file, whatever the parents would allow.
-        let need = if read_only { Share::READ } else { Share::READ.and(Share::WRITE).and(Share::RESIZE) };
-        Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED) }
+        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE).union(Share::RESIZE) };
+        Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
     }
 
     fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {

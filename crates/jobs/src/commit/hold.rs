@@ -186,7 +186,7 @@ async fn enter(
         pinned: true,
     };
     let grows = top.length() > base.length();
-    let resizing = if grows { Perms { need: TARGET.need.and(Share::RESIZE), ..TARGET } } else { TARGET };
+    let resizing = if grows { Perms { need: TARGET.need.union(Share::RESIZE), ..TARGET } } else { TARGET };
     let target = change.attach(entry(base, resizing))?;
     let source = change.attach(entry(top, SOURCE))?;
     if grows {

@@ -35,7 +35,7 @@ impl ExportKind for SocketKind {
 
     /// Its clients are told of each new size.
     fn perms(&self, writable: bool) -> Perms {
-        let need = if writable { Share::READ.and(Share::WRITE) } else { Share::READ };
+        let need = if writable { Share::READ.union(Share::WRITE) } else { Share::READ };
         Perms { need, share: Share::ALL }
     }
 

@@ -136,7 +136,7 @@ fn create(request: CreateRequest<'_, CreateOptions>) -> BoxFuture<'_, Result<()>
 /// Opens an image. It has no options but those of its children.
 fn open(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
-        let role = ChildRole::METADATA.and(ChildRole::PRIMARY);
+        let role = ChildRole::METADATA.union(ChildRole::PRIMARY);
         let (file, node) = context.needed(ChildSpec { name: "file".into(), role, stored: None }).await?;
         let (head, result) = node.read(0, BufMut::with_len(node.length() as usize)).await;
         result?;
@@ -368,12 +368,12 @@ impl Driver for Spread {
     }
 
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
-        let share = Share::READ.and(Share::WRITE_UNCHANGED);
+        let share = Share::READ.union(Share::WRITE_UNCHANGED);
         if child.role().has(ChildRole::BACKING) {
             return Perms { need: Share(parents.need.0 & Share::READ.0), share };
         }
         // The states are held in memory: nobody else writes.
-        Perms { need: if read_only { Share::READ } else { Share::READ.and(Share::WRITE) }, share }
+        Perms { need: if read_only { Share::READ } else { Share::READ.union(Share::WRITE) }, share }
     }
 
     fn attached(&self, node: &Arc<Node>) {

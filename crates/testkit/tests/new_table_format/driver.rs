@@ -125,8 +125,8 @@ impl Driver for Table {
 
     fn child_perms(&self, _: &Edge, _: Perms, read_only: bool) -> Perms {
         // The table is held in memory: nobody else writes.
-        let need = if read_only { Share::READ } else { Share::READ.and(Share::WRITE).and(Share::RESIZE) };
-        Perms { need, share: Share::READ.and(Share::WRITE_UNCHANGED) }
+        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE).union(Share::RESIZE) };
+        Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
     }
 
     fn attached(&self, node: &Arc<Node>) {
