@@ -378,7 +378,8 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// Durable by the next flush; with [`crate::Flags::FUA`], when it returns: asked for only of a protocol that has
     /// [`Facts::fua`], and of a driver that stores data itself ([`Action::Direct`]) where its mapping is settled. The core
-    /// poisons a protocol whose durable write has failed.
+    /// poisons a protocol whose durable write has failed, but not for lack of space: that is the answer only where it was met
+    /// before anything was synced.
     fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         through(
             self,

@@ -5,7 +5,8 @@
 //! ([`crate::Facts::fua`]) does, if no other sync of it is under way ([`crate::group_commit`] says why); everything else ends
 //! with a flush of the node, which those that come together share. A sync that fails may have cost what others wrote, and
 //! nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does, also when
-//! nobody waits for its answer any more. Only a lack of space does not: it is found before anything is synced.
+//! nobody waits for its answer any more. Only a lack of space does not, which a driver tells of only where it was found before
+//! anything was synced.
 use crate::common::Discard;
 use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
 use crate::edges::ChildId;

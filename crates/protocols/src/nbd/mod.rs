@@ -110,6 +110,43 @@ impl NbdDriver {
         Ok(())
     }
 
+    /// Sends all of `data`, in pieces that the server takes.
+    async fn send(&self, offset: u64, data: &Buf, flags: CommandFlags) -> Result<()> {
+        let mut done = 0;
+        while done < data.len() {
+            let piece = data.slice(done..done + (data.len() - done).min(self.longest as usize));
+            let (at, len) = (offset + done as u64, piece.len());
+            let (_, result) =
+                self.connection.call(Command::WRITE, flags, (at, len as u64), Some(piece), None).await;
+            result?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// Has a change carried out durably, if the request is to be. A server that answers so that it lacks space may have
+    /// lacked it for the change, which costs nothing, or when it synced: then what others wrote may be lost, and no later
+    /// flush need tell. Where the same is taken without the sync, it was the sync that failed.
+    async fn durably<F>(&self, request: Request, change: impl Fn(CommandFlags) -> F + Send) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        if !request.has(Flags::FUA) {
+            return change(CommandFlags::NONE).await;
+        }
+        let lacking = match change(CommandFlags::FUA).await {
+            Err(e) if e.kind() == ErrorKind::NoSpace => e,
+            result => return result,
+        };
+        match change(CommandFlags::NONE).await {
+            Ok(()) => {
+                let text = format!("'{}' could not make durable what it was sent", self.filename);
+                Err(BlockError::new(ErrorKind::Io, text))
+            }
+            Err(_) => Err(lacking),
+        }
+    }
+
     async fn read_piece(&self, offset: u64, piece: BufMut) -> (BufMut, Result<()>) {
         let length = piece.len();
         let answer = self
@@ -195,16 +232,7 @@ impl Driver for NbdDriver {
                 return Err(BlockError::new(ErrorKind::NoSpace, text).at(offset));
             }
             self.known.forget();
-            let fua = CommandFlags::when(request.has(Flags::FUA), CommandFlags::FUA);
-            let mut done = 0;
-            while done < data.len() {
-                let piece = data.slice(done..done + (data.len() - done).min(self.longest as usize));
-                let (at, len) = (offset + done as u64, piece.len());
-                let (_, result) =
-                    self.connection.call(Command::WRITE, fua, (at, len as u64), Some(piece), None).await;
-                result?;
-                done += len;
-            }
+            self.durably(request, |fua| self.send(offset, &data, fua)).await?;
             self.known.forget();
             Ok(())
         })
@@ -216,11 +244,11 @@ impl Driver for NbdDriver {
             if !self.has(TransmissionFlags::SEND_WRITE_ZEROES) || request.has(Flags::NO_FALLBACK) && !fast {
                 return Err(BlockError::unsupported("the NBD server has no fast zeroes"));
             }
-            let command = CommandFlags::when(request.has(Flags::FUA), CommandFlags::FUA)
-                | CommandFlags::when(!request.has(Flags::MAY_UNMAP), CommandFlags::NO_HOLE)
+            let how = CommandFlags::when(!request.has(Flags::MAY_UNMAP), CommandFlags::NO_HOLE)
                 | CommandFlags::when(request.has(Flags::NO_FALLBACK), CommandFlags::FAST_ZERO);
             self.known.forget();
-            self.over_range(Command::WRITE_ZEROES, command, offset, len).await?;
+            let zero = |fua| self.over_range(Command::WRITE_ZEROES, how | fua, offset, len);
+            self.durably(request, zero).await?;
             self.known.forget();
             Ok(())
         })

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 mod lengths;
+mod space;
 
 const SIZE: usize = 1 << 20;
 
