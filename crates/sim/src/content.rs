@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::base::{Base, Below, Runs};
+
 /// Bytes of a page, the unit of allocation.
 pub const PAGE: u64 = 4096;
 
 type Page = [u8; PAGE as usize];
 
-/// The bytes of one file.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// The bytes of one file: pages that were written, over what still shows of a file outside, if it began as one.
+#[derive(Clone, Default)]
 pub struct Content {
     pages: BTreeMap<u64, Arc<Page>>,
     len: u64,
+    below: Option<Below>,
 }
 
 /// The pieces of a byte range by page: page number, range inside the page, range inside the caller's bytes.
@@ -30,6 +33,12 @@ fn pieces(off: u64, len: u64) -> impl Iterator<Item = (u64, Range<usize>, Range<
 }
 
 impl Content {
+    /// What a file outside holds.
+    pub fn of(base: Arc<dyn Base>) -> Content {
+        let below = Below::new(base);
+        Content { pages: BTreeMap::new(), len: below.shown, below: Some(below) }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -40,9 +49,21 @@ impl Content {
         self.len == 0
     }
 
-    /// Bytes of the pages that are stored.
+    /// Bytes of the pages that are stored; of a file that began outside, only of those that were written.
     pub fn allocated(&self) -> u64 {
         self.pages.len() as u64 * PAGE
+    }
+
+    /// Whether nothing was ever changed of a file that began outside.
+    pub fn untouched(&self) -> bool {
+        self.below.as_ref().is_some_and(|below| {
+            self.pages.is_empty() && below.gone == Runs::default() && below.shown == self.len
+        })
+    }
+
+    /// Whether zeroes and reserved space take no pages: the file began outside and may be of any size.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.below.is_some()
     }
 
     /// Bytes of the pages of a range that are not stored.
@@ -53,14 +74,40 @@ impl Content {
     /// Reads from `off` on; how many bytes there were.
     pub fn read(&self, off: u64, buf: &mut [u8]) -> usize {
         let len = self.len.saturating_sub(off).min(buf.len() as u64);
-        for (page, inside, at) in pieces(off, len) {
-            let Some(buf) = buf.get_mut(at) else { continue };
-            match self.pages.get(&page).and_then(|page| page.get(inside)) {
-                Some(bytes) => buf.copy_from_slice(bytes),
-                None => buf.fill(0),
+        let mut at = off;
+        while at < off + len {
+            let (source, end) = self.run(at);
+            let end = end.min(off + len);
+            if let Some(buf) = buf.get_mut((at - off) as usize..(end - off) as usize) {
+                match source {
+                    Shows::Page(page) => {
+                        let from = (at % PAGE) as usize;
+                        buf.copy_from_slice(page.get(from..from + buf.len()).unwrap_or_default());
+                    }
+                    Shows::Base(base) => base.read(at, buf),
+                    Shows::Nothing => buf.fill(0),
+                }
             }
+            at = end;
         }
         len as usize
+    }
+
+    /// What shows at an offset, and how far it goes on.
+    fn run(&self, at: u64) -> (Shows<'_>, u64) {
+        let page = at / PAGE;
+        if let Some(bytes) = self.pages.get(&page) {
+            return (Shows::Page(bytes), (page + 1) * PAGE);
+        }
+        let stored = self.pages.range(page..).next().map_or(u64::MAX, |(next, _)| next * PAGE);
+        match &self.below {
+            Some(below) if at < below.shown && !below.gone.contains(page) => {
+                let gone = below.gone.next_from(page).saturating_mul(PAGE);
+                (Shows::Base(&*below.base), stored.min(gone).min(below.shown))
+            }
+            Some(below) if at < below.shown => (Shows::Nothing, (page + 1) * PAGE),
+            _ => (Shows::Nothing, stored),
+        }
     }
 
     /// All bytes.
@@ -72,7 +119,19 @@ impl Content {
 
     /// The page; it is stored from now on.
     fn page(&mut self, page: u64) -> &mut Page {
-        Arc::make_mut(self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE as usize])))
+        let below = &self.below;
+        Arc::make_mut(self.pages.entry(page).or_insert_with(|| {
+            let mut bytes = [0; PAGE as usize];
+            let start = page * PAGE;
+            if let Some(below) = below.as_ref().filter(|below| !below.gone.contains(page)) {
+                let len = below.shown.saturating_sub(start).min(PAGE);
+                let (front, _) = bytes.split_at_mut(len as usize);
+                if !front.is_empty() {
+                    below.base.read(start, front);
+                }
+            }
+            Arc::new(bytes)
+        }))
     }
 
     /// Writes `data`, growing the file.
@@ -90,28 +149,45 @@ impl Content {
     /// Frees whole pages and zeroes parts of others; the length stays.
     pub fn punch(&mut self, off: u64, len: u64) {
         let end = off.saturating_add(len).min(self.len.next_multiple_of(PAGE));
-        let touched: Vec<u64> = match off < end {
-            true => self.pages.range(off / PAGE..end.div_ceil(PAGE)).map(|(page, _)| *page).collect(),
-            false => Vec::new(),
-        };
-        for page in touched {
-            let (from, to) = (off.max(page * PAGE) - page * PAGE, end.min((page + 1) * PAGE) - page * PAGE);
-            if (from, to) == (0, PAGE) {
-                self.pages.remove(&page);
-            } else if let Some(bytes) = self.page(page).get_mut(from as usize..to as usize) {
-                bytes.fill(0);
-            }
+        if off >= end {
+            return;
+        }
+        let (first, last) = (off.div_ceil(PAGE), end / PAGE);
+        if first > last {
+            return self.zero_part(off, end);
+        }
+        self.zero_part(off, first * PAGE);
+        self.zero_part(last * PAGE, end);
+        let freed: Vec<u64> = self.pages.range(first..last).map(|(page, _)| *page).collect();
+        freed.iter().for_each(|page| drop(self.pages.remove(page)));
+        if let Some(below) = &mut self.below {
+            below.gone.insert(first, last.min(below.shown.div_ceil(PAGE)));
+        }
+    }
+
+    /// Zeroes bytes of one page, unless it is a hole.
+    fn zero_part(&mut self, from: u64, to: u64) {
+        let page = from / PAGE;
+        if from < to && !matches!(self.run(page * PAGE).0, Shows::Nothing) {
+            let inside = (from - page * PAGE) as usize..(to - page * PAGE) as usize;
+            self.page(page).get_mut(inside).into_iter().for_each(|bytes| bytes.fill(0));
         }
     }
 
     /// Frees pages that hold only zeroes.
     pub fn make_sparse(&mut self) {
-        self.pages.retain(|_, page| page.iter().any(|byte| *byte != 0));
+        let zero = |page: &Page| page.iter().all(|byte| *byte == 0);
+        let zeroes: Vec<u64> =
+            self.pages.iter().filter(|(_, page)| zero(page)).map(|(page, _)| *page).collect();
+        zeroes.iter().for_each(|page| self.punch(page * PAGE, PAGE));
     }
 
     /// Zeroes what lies inside the file and stores it; the length stays.
     pub fn zero(&mut self, off: u64, len: u64) {
         let len = len.min(self.len.saturating_sub(off));
+        if self.is_sparse() {
+            return self.punch(off, len);
+        }
         for (page, inside, _) in pieces(off, len) {
             if let Some(bytes) = self.page(page).get_mut(inside) {
                 bytes.fill(0);
@@ -123,6 +199,9 @@ impl Content {
     pub fn reserve(&mut self, off: u64, len: u64, len_at_least: u64) {
         self.len = self.len.max(len_at_least);
         let len = len.min(self.len.saturating_sub(off));
+        if self.is_sparse() {
+            return;
+        }
         for (page, _, _) in pieces(off, len) {
             self.page(page);
         }
@@ -132,23 +211,31 @@ impl Content {
     pub fn set_len(&mut self, len: u64) {
         if len < self.len {
             self.punch(len, self.len.next_multiple_of(PAGE) - len);
+            self.below.iter_mut().for_each(|below| below.shown = below.shown.min(len));
         }
         self.len = len;
     }
 
     /// Whether `off` lies in a stored page, and where the run of such pages or of holes ends.
     pub fn extent(&self, off: u64) -> (bool, u64) {
-        let first = off / PAGE;
-        let stored = self.pages.contains_key(&first);
-        let end = if stored {
-            let run =
-                self.pages.range(first..).zip(first..).take_while(|((page, _), at)| **page == *at).count();
-            (first + run as u64) * PAGE
-        } else {
-            self.pages.range(first..).next().map_or(u64::MAX, |(page, _)| page * PAGE)
-        };
-        (stored, end.min(self.len))
+        let (mut end, mut stored) = (off, None);
+        while end < self.len {
+            let (shows, next) = self.run(end);
+            let here = !matches!(shows, Shows::Nothing);
+            if stored.is_some_and(|stored| stored != here) {
+                break;
+            }
+            (stored, end) = (Some(here), next);
+        }
+        (stored.unwrap_or(false), end.min(self.len))
     }
+}
+
+/// What shows at a place of a file.
+enum Shows<'a> {
+    Page(&'a Page),
+    Base(&'a dyn Base),
+    Nothing,
 }
 
 impl std::fmt::Debug for Content {
@@ -181,5 +268,40 @@ mod tests {
         let bytes = content.to_vec();
         assert_eq!(bytes.iter().filter(|b| **b == 7).count(), 3 * 4096 - 8192);
         assert!(bytes[1000..9192].iter().all(|b| *b == 0));
+    }
+
+    struct Bytes(Vec<u8>);
+
+    impl Base for Bytes {
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read(&self, off: u64, buf: &mut [u8]) {
+            buf.copy_from_slice(&self.0[off as usize..][..buf.len()]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_began_outside_reads_as_one_that_was_written_here() {
+        for seed in 0..400 {
+            let mut rng = crate::rng::Rng::new(seed);
+            let bytes: Vec<u8> = (0..rng.below(60_000)).map(|n| n as u8 | 1).collect();
+            let (mut here, mut outside) = (Content::default(), Content::of(Arc::new(Bytes(bytes.clone()))));
+            here.write(0, &bytes);
+            for _ in 0..6 {
+                let (off, len) = (rng.below(70_000), 1 + rng.below(20_000));
+                for content in [&mut here, &mut outside] {
+                    match off % 5 {
+                        0 => content.write(off, &vec![7; len as usize]),
+                        1 => content.punch(off, len),
+                        2 => content.zero(off, len),
+                        3 => content.reserve(off, len, off + len),
+                        _ => content.set_len(off),
+                    }
+                }
+                assert!(here.to_vec() == outside.to_vec(), "seed {seed}");
+            }
+        }
     }
 }

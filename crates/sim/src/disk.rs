@@ -2,43 +2,45 @@
 //!
 //! ```text
 //! issue ─▶ in flight ──apply──▶ log + page cache (what reads see) ──a sync that covers it──▶ durable
-//!                                     │ power cut: any subset, each whole, torn, or gone
+//!                                     │ power cut: any subset, each whole, torn, or gone (`cut`)
 //! ```
 //!
 //! Laws:
 //! - a sync covers what had completed when it was issued, nothing else;
 //! - lengths, reservations, punches are operations like others: durable only by a sync;
-//! - a name (create, rename, unlink) is durable only by a sync of its directory;
-//! - a power cut keeps durable content and any subset of the rest. Applying the subset in its order loses no generality:
-//!   of a sector only the last version kept is seen, and pieces are kept or lost independently of each other.
+//! - a name (create, rename, unlink) is durable only by a sync of its directory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::base::Outside;
 use crate::content::Content;
 use crate::effect::Effect;
 use crate::rng::Rng;
 
 /// An effect that a sync has not made durable.
 #[derive(Clone)]
-struct Entry {
-    op: u64,
+pub(crate) struct Entry {
+    pub(crate) op: u64,
     /// Its operation has ended: the next sync covers it.
-    ended: bool,
-    effect: Effect,
+    pub(crate) ended: bool,
+    pub(crate) effect: Effect,
 }
 
 #[derive(Clone, Default)]
-struct Inode {
-    durable: Content,
-    cache: Content,
-    log: Vec<Entry>,
-    flight: Vec<(u64, Effect)>,
+pub(crate) struct Inode {
+    pub(crate) durable: Content,
+    pub(crate) cache: Content,
+    pub(crate) log: Vec<Entry>,
+    pub(crate) flight: Vec<(u64, Effect)>,
 }
 
 impl Inode {
     /// Effects that a crash may lose, in order; those in flight last.
-    fn pending(&self) -> impl Iterator<Item = &Effect> {
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &Effect> {
         self.log.iter().map(|e| &e.effect).chain(self.flight.iter().map(|(_, effect)| effect))
     }
 
@@ -65,14 +67,14 @@ impl Inode {
 
 /// A change of names.
 #[derive(Clone)]
-enum NameChange {
+pub(crate) enum NameChange {
     Link(PathBuf, u64),
     Unlink(PathBuf),
     Rename(PathBuf, PathBuf, u64),
 }
 
 impl NameChange {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+    pub(crate) fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
         match self {
             NameChange::Link(path, ino) => {
                 names.insert(path.clone(), *ino);
@@ -98,6 +100,16 @@ impl NameChange {
     }
 }
 
+impl fmt::Display for NameChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NameChange::Link(path, _) => write!(f, "{}: create", path.display()),
+            NameChange::Unlink(path) => write!(f, "{}: unlink", path.display()),
+            NameChange::Rename(from, to, _) => write!(f, "{}: rename to {}", from.display(), to.display()),
+        }
+    }
+}
+
 /// The directory of a name; `.` for a bare one.
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
@@ -109,19 +121,22 @@ fn folder_of(path: &Path) -> PathBuf {
 /// A whole simulated disk, as a value: a clone is the disk at that moment.
 #[derive(Clone, Default)]
 pub struct Disk {
-    files: BTreeMap<u64, Inode>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
-    name_log: Vec<(u64, NameChange)>,
-    last_ino: u64,
+    pub(crate) files: BTreeMap<u64, Inode>,
+    pub(crate) names: BTreeMap<PathBuf, u64>,
+    pub(crate) durable_names: BTreeMap<PathBuf, u64>,
+    pub(crate) name_log: Vec<(u64, NameChange)>,
+    pub(crate) last_ino: u64,
+    pub(crate) outside: Met,
 }
 
-/// How an effect survives a crash.
-enum Fate {
-    Lost,
-    Kept,
-    /// Each cell of so many bytes by itself.
-    Torn(u64),
+/// Files outside of the machine, as far as it has met them.
+#[derive(Clone, Default)]
+pub(crate) struct Met {
+    files: Option<Arc<dyn Outside>>,
+    /// Names that were asked for: of what became of them later the machine's own names tell.
+    asked: BTreeSet<PathBuf>,
+    /// Inodes by the numbers that the outside gives its files.
+    inodes: BTreeMap<u64, u64>,
 }
 
 impl Disk {
@@ -135,6 +150,12 @@ impl Disk {
         self.files.insert(ino, Inode { durable: content.clone(), cache: content, ..Inode::default() });
         self.names.insert(path.as_ref().to_owned(), ino);
         self.durable_names.insert(path.as_ref().to_owned(), ino);
+    }
+
+    /// A disk with all files that are outside, each read as it is needed and never changed.
+    pub fn over(outside: Arc<dyn Outside>) -> Disk {
+        let outside = Met { files: Some(outside), ..Met::default() };
+        Disk { outside, ..Disk::default() }
     }
 
     /// Frees the pages of a file that hold only zeroes, as a sparse copy of it has none.
@@ -161,15 +182,6 @@ impl Disk {
         self.names.keys().map(PathBuf::as_path)
     }
 
-    /// The effects that a crash may lose, as text.
-    pub fn pending_effects(&self) -> Vec<String> {
-        let named = |ino: &u64| self.path_of(*ino).display().to_string();
-        self.files
-            .iter()
-            .flat_map(|(ino, f)| f.pending().map(move |e| format!("{}: {e}", named(ino))))
-            .collect()
-    }
-
     /// How many effects a crash may lose.
     pub fn pending(&self) -> usize {
         self.files.values().map(|f| f.log.len() + f.flight.len()).sum::<usize>() + self.name_log.len()
@@ -180,94 +192,9 @@ impl Disk {
         self.files.values().map(|f| f.flight.len()).sum()
     }
 
-    // ---- crashes ----
+    // ---- what is done when the machine dies: `cut` ----
 
-    /// The disk after a power cut that kept exactly the pending effects `keep` says yes to, each whole.
-    pub fn cut_keeping(&self, mut keep: impl FnMut(usize) -> bool) -> Disk {
-        let mut at = 0;
-        let mut fate = || {
-            at += 1;
-            if keep(at - 1) { Fate::Kept } else { Fate::Lost }
-        };
-        self.cut_with(&mut fate, &mut || true)
-    }
-
-    /// The disk after a power cut that kept a subset of `rng`'s choice, some of it torn.
-    pub fn power_cut(&self, rng: &mut Rng) -> Disk {
-        let cell = if rng.chance(1, 2) { 512 } else { 4096 };
-        let (style, special, tearing) = (rng.below(9), rng.index(self.pending().max(1)), rng.chance(1, 2));
-        let (mut dice, mut at) = (rng.fork(), 0);
-        let mut fate = || {
-            let index = at;
-            at += 1;
-            let kept = match style {
-                0 => false,
-                1 => true,
-                2 => index < special,
-                3 => index != special,
-                4 => index == special,
-                5 => dice.chance(1, 8),
-                6 => dice.chance(7, 8),
-                7 => return Fate::Torn(cell),
-                _ => dice.chance(1, 2),
-            };
-            match kept {
-                false => Fate::Lost,
-                true if tearing && dice.chance(1, 4) => Fate::Torn(cell),
-                true => Fate::Kept,
-            }
-        };
-        self.cut_with(&mut fate, &mut || rng.chance(1, 2))
-    }
-
-    /// The disk after the process was killed: the page cache stays, operations in flight happen or don't.
-    pub fn kill(&self, rng: &mut Rng) -> Disk {
-        let mut disk = self.clone();
-        for file in disk.files.values_mut() {
-            for (op, effect) in std::mem::take(&mut file.flight) {
-                if rng.chance(1, 2) {
-                    effect.apply(&mut file.cache);
-                    file.log.push(Entry { op, ended: true, effect });
-                }
-            }
-            file.log.iter_mut().for_each(|entry| entry.ended = true);
-        }
-        disk.forget_nameless();
-        disk
-    }
-
-    fn cut_with(&self, fate: &mut dyn FnMut() -> Fate, cell_kept: &mut dyn FnMut() -> bool) -> Disk {
-        let mut disk = Disk { last_ino: self.last_ino, ..Disk::default() };
-        for (ino, file) in &self.files {
-            let mut content = file.durable.clone();
-            for effect in file.pending() {
-                match fate() {
-                    Fate::Lost => {}
-                    Fate::Kept => effect.apply(&mut content),
-                    Fate::Torn(cell) => {
-                        effect
-                            .pieces(cell)
-                            .iter()
-                            .filter(|_| cell_kept())
-                            .for_each(|e| e.apply(&mut content));
-                    }
-                }
-            }
-            disk.files.insert(*ino, Inode { durable: content.clone(), cache: content, ..Inode::default() });
-        }
-        let mut names = self.durable_names.clone();
-        for (_, change) in &self.name_log {
-            if !matches!(fate(), Fate::Lost) {
-                change.apply(&mut names);
-            }
-        }
-        disk.durable_names = names.clone();
-        disk.names = names;
-        disk.forget_nameless();
-        disk
-    }
-
-    fn forget_nameless(&mut self) {
+    pub(crate) fn forget_nameless(&mut self) {
         let named: BTreeSet<u64> = self.names.values().chain(self.durable_names.values()).copied().collect();
         self.files.retain(|ino, _| named.contains(ino));
     }
@@ -333,6 +260,29 @@ impl Disk {
     fn next_ino(&mut self) -> u64 {
         self.last_ino += 1;
         self.last_ino
+    }
+
+    /// The file of this name, looked for outside when it is first asked for.
+    pub(crate) fn find(&mut self, path: &Path) -> io::Result<Option<u64>> {
+        if let Some(files) = self.outside.files.clone()
+            && !self.names.contains_key(path)
+            && self.outside.asked.insert(path.to_owned())
+            && let Some((identity, base)) = files.find(path)?
+        {
+            let ino = match self.outside.inodes.get(&identity) {
+                Some(ino) => *ino,
+                None => {
+                    let (ino, content) = (self.next_ino(), Content::of(base));
+                    let inode = Inode { durable: content.clone(), cache: content, ..Inode::default() };
+                    self.files.insert(ino, inode);
+                    self.outside.inodes.insert(identity, ino);
+                    ino
+                }
+            };
+            self.names.insert(path.to_owned(), ino);
+            self.durable_names.insert(path.to_owned(), ino);
+        }
+        Ok(self.lookup(path))
     }
 
     /// The file of this name.

@@ -72,6 +72,7 @@ impl Effect {
     /// Bytes of pages that it stores and `content` does not yet.
     pub(crate) fn stores(&self, content: &Content) -> u64 {
         match self.fill {
+            Fill::Zero | Fill::Reserve if content.is_sparse() => 0,
             Fill::Bytes { .. } | Fill::Reserve => content.missing(self.off, self.len),
             Fill::Zero => content.missing(self.off, self.len.min(content.len().saturating_sub(self.off))),
             Fill::Hole => 0,

@@ -1,6 +1,7 @@
 //! The machine as a test holds it: boot, run, crash, boot again.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll, Waker};
@@ -21,6 +22,27 @@ pub struct Sim {
 /// A handle to the world, for tests that inspect or change it while it runs.
 #[derive(Clone)]
 pub struct World(Arc<Shared>);
+
+/// Why a run did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// A task panicked. Its message went where those of panics go.
+    Panic,
+    /// Nothing is ready and nothing is due.
+    Deadlock,
+    /// It is not at rest after so many steps.
+    Endless(u64),
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stuck::Panic => f.write_str("a task panicked (its message is above)"),
+            Stuck::Deadlock => f.write_str("deadlock: nothing is ready, nothing is due"),
+            Stuck::Endless(steps) => write!(f, "still not at rest after {steps} steps"),
+        }
+    }
+}
 
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
@@ -62,14 +84,28 @@ impl Sim {
     /// Runs `future` on the control worker until it ends. Other tasks stay as they are then.
     ///
     /// # Panics
-    /// When it panics or any task does, when nothing can go on, and after the configured number of steps.
+    /// Where [`try_run`](Sim::try_run) says that it is stuck.
     #[expect(clippy::panic, reason = "a failed simulation is a failed test")]
     pub fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        match self.try_run(future) {
+            Ok(value) => value,
+            Err(stuck) => panic!("{}{stuck}", self.world.describe()),
+        }
+    }
+
+    /// Runs `future` on the control worker until it ends. Other tasks stay as they are then.
+    ///
+    /// # Errors
+    /// When it panics or any task does, when nothing can go on, and after the configured number of steps.
+    pub fn try_run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Stuck> {
         let mut root = Box::pin(rt::enter(self.worker(None), || rt::spawn(future)));
-        self.drive(|| root.is_finished(), true);
+        self.drive(|| root.is_finished(), true)?;
         match root.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(value)) => value,
-            other => panic!("{}the run ended with {:?}", self.world.describe(), other.map(|r| r.err())),
+            Poll::Ready(Ok(value)) => Ok(value),
+            Poll::Ready(Err(_)) | Poll::Pending => Err(Stuck::Panic),
         }
     }
 
@@ -77,20 +113,30 @@ impl Sim {
     ///
     /// # Panics
     /// When a task does, and after the configured number of steps.
+    #[expect(clippy::panic, reason = "a failed simulation is a failed test")]
     pub fn settle(&self) {
-        self.drive(|| false, false);
+        if let Err(stuck) = self.try_settle() {
+            panic!("{}{stuck}", self.world.describe());
+        }
     }
 
-    #[expect(clippy::panic, reason = "a failed simulation is a failed test")]
-    fn drive(&self, done: impl Fn() -> bool, must_end: bool) {
+    /// Runs until no task is ready and nothing is due: all background work has ended or waits for ever.
+    ///
+    /// # Errors
+    /// When a task panics, and after the configured number of steps.
+    pub fn try_settle(&self) -> Result<(), Stuck> {
+        self.drive(|| false, false)
+    }
+
+    fn drive(&self, done: impl Fn() -> bool, must_end: bool) -> Result<(), Stuck> {
         let panics = PANICS.with(Cell::get);
         let most = self.world.0.0.lock().config.max_steps;
         for _ in 0..most {
             if PANICS.with(Cell::get) != panics {
-                panic!("{}a task panicked (its message is above)", self.world.describe());
+                return Err(Stuck::Panic);
             }
             if done() {
-                return;
+                return Ok(());
             }
             let step = self.world.0.0.lock().step();
             match step {
@@ -99,13 +145,11 @@ impl Sim {
                 }
                 Step::Job(worker, job) => rt::enter(self.worker(worker), job),
                 Step::Event(waker) => waker.into_iter().for_each(Waker::wake),
-                Step::Nothing if must_end => {
-                    panic!("{}deadlock: nothing is ready, nothing is due", self.world.describe());
-                }
-                Step::Nothing => return,
+                Step::Nothing if must_end => return Err(Stuck::Deadlock),
+                Step::Nothing => return Ok(()),
             }
         }
-        panic!("{}still not at rest after {most} steps", self.world.describe());
+        Err(Stuck::Endless(most))
     }
 
     /// Power is cut now: the next world has what was durable and a part of the rest.
@@ -199,6 +243,12 @@ impl World {
     /// Calls `watch` under the world's lock whenever the disk has changed, or no longer for `None`.
     pub fn watch(&self, watch: Option<Watch>) {
         self.0.0.lock().set_watch(watch);
+    }
+
+    /// Calls `watch` under the world's lock right before a sync takes effect, or no longer for `None`: more may be lost then
+    /// than at any moment since the sync before.
+    pub fn watch_syncs(&self, watch: Option<Watch>) {
+        self.0.0.lock().set_watch_syncs(watch);
     }
 
     /// Leaves room in the file system for so many bytes more than the files take now: what would store more fails with

@@ -26,7 +26,7 @@ impl SimWorker {
     async fn pause(&self, kind: OpKind, what: &'static str, path: &Path) -> io::Result<()> {
         let id = {
             let mut inner = self.shared.0.lock();
-            let ino = inner.disk.lookup(path).unwrap_or(0);
+            let ino = inner.disk.find(path)?.unwrap_or(0);
             inner.issue(kind, ino, what, Body::Pause, None)
         };
         Answer { shared: self.shared.clone(), id }.await.1.map(drop)
@@ -34,7 +34,7 @@ impl SimWorker {
 
     fn open_now(&self, path: &Path, options: &OpenOptions) -> io::Result<SimFile> {
         let mut inner = self.shared.0.lock();
-        let (create, found) = (options.create || options.create_new, inner.disk.lookup(path));
+        let (create, found) = (options.create || options.create_new, inner.disk.find(path)?);
         let ino = match found {
             Some(_) if options.create_new => return Err(errno(Errno::EXIST)),
             Some(ino) => ino,
@@ -112,8 +112,8 @@ impl Worker for SimWorker {
     fn stat<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<FileStat>> {
         Box::pin(async move {
             self.pause(OpKind::Open, "stat", path).await?;
-            let inner = self.shared.0.lock();
-            let ino = inner.disk.lookup(path);
+            let mut inner = self.shared.0.lock();
+            let ino = inner.disk.find(path)?;
             match ino.and_then(|ino| Some((ino, inner.disk.cache(ino)?))) {
                 Some((ino, cache)) => Ok(file_stat(ino, cache.len(), cache.allocated())),
                 None if inner.disk.is_folder(path) => {

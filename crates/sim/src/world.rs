@@ -130,6 +130,7 @@ pub(crate) struct Inner {
     plants: Vec<Plant>,
     counts: BTreeMap<OpKind, u64>,
     watch: Option<Watch>,
+    watch_syncs: Option<Watch>,
     /// Bytes that all files together may take.
     room: Option<u64>,
     hash: u64,
@@ -169,6 +170,7 @@ impl Inner {
             plants: Vec::new(),
             counts: BTreeMap::new(),
             watch: None,
+            watch_syncs: None,
             room: None,
             hash: 0xcbf2_9ce4_8422_2325,
             log: VecDeque::new(),
@@ -223,6 +225,10 @@ impl Inner {
         self.watch = watch;
     }
 
+    pub(crate) fn set_watch_syncs(&mut self, watch: Option<Watch>) {
+        self.watch_syncs = watch;
+    }
+
     pub(crate) fn count(&self, kind: Option<OpKind>) -> u64 {
         match kind {
             Some(kind) => self.counts.get(&kind).copied().unwrap_or(0),
@@ -270,6 +276,14 @@ impl Inner {
         }
     }
 
+    /// A sync takes effect next.
+    fn before_sync(&mut self) {
+        if let Some(mut watch) = self.watch_syncs.take() {
+            watch(self.stamp(), &self.disk);
+            self.watch_syncs = Some(watch);
+        }
+    }
+
     // ---- tasks ----
 
     pub(crate) fn schedule(&mut self, worker: Option<usize>, task: Runnable) {
@@ -309,7 +323,7 @@ impl Inner {
     /// Everything that could hold a task alive, taken out; the machine is dead from now on.
     pub(crate) fn die(&mut self) -> (Vec<Waker>, impl Sized + use<>) {
         self.dead = true;
-        self.watch = None;
+        (self.watch, self.watch_syncs) = (None, None);
         let held =
             (std::mem::take(&mut self.due), std::mem::take(&mut self.ops), std::mem::take(&mut self.timers));
         (std::mem::take(&mut self.tasks), held)
@@ -463,6 +477,10 @@ impl Inner {
     }
 
     fn finish(&mut self, id: u64) -> Option<Waker> {
+        if matches!(self.ops.get(&id)?.body, Some(Body::Sync(_) | Body::SyncNames(_) | Body::Durable { .. }))
+        {
+            self.before_sync();
+        }
         let op = self.ops.get_mut(&id)?;
         op.done = true;
         let (ino, errno, waker, abandoned) = (op.ino, op.errno, op.waker.take(), op.abandoned);

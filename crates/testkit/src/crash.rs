@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use block::{BlockError, ErrorKind, Repair, Result};
+use crash::moments::Moments;
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use sim::{Config, Disk, Plant, Rng, Sim, World};
@@ -78,30 +79,8 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// A disk kept, with the moment.
+/// The moments kept.
 type Kept = Arc<Mutex<Moments>>;
-
-/// A uniform choice among the moments of a run: each as likely as any other, however many there are.
-struct Moments {
-    kept: Vec<(u64, Disk)>,
-    room: usize,
-    seen: usize,
-    rng: Rng,
-}
-
-impl Moments {
-    fn offer(&mut self, moment: u64, disk: &Disk) {
-        self.seen += 1;
-        if self.kept.len() < self.room {
-            self.kept.push((moment, disk.clone()));
-            return;
-        }
-        let at = self.rng.index(self.seen);
-        if let Some(slot) = self.kept.get_mut(at) {
-            *slot = (moment, disk.clone());
-        }
-    }
-}
 
 /// How the machine died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,23 +121,21 @@ impl CrashTest {
         let (disk, initial, writes) = self.make(&mut rng)?;
         let size = self.stack.images.last().map_or(0, |image| image.size);
         let model = Arc::new(Mutex::new(Model::new(size, initial, writes)));
-        let moments = Moments { kept: Vec::new(), room: self.moments, seen: 0, rng: rng.fork() };
+        let moments = Moments::new(self.moments, rng.fork());
         let (kept, sim) = (Arc::new(Mutex::new(moments)), self.boot(&mut rng, disk));
         let worked = self.work(&sim, &model, &kept);
         if self.faults.is_empty() {
             worked?;
         }
-        let (model, mut kept, settled) =
-            (model.lock(), std::mem::take(&mut kept.lock().kept), sim.world().disk());
+        let (model, kept, settled) = (model.lock(), kept.lock().take(), sim.world().disk());
         if self.faults.is_empty() {
             let closed = |text| format!("after a clean close: {text}");
             let found = self.look(&settled, true).map_err(closed)?;
             self.judge(&model, sim.world().stamp(), found.as_deref()).map_err(closed)?;
         }
-        kept.sort_by_key(|(moment, _)| *moment);
-        kept.push((sim.world().stamp(), settled));
+        let last = (sim.world().stamp(), settled);
         let mut tally = Tally::default();
-        for (moment, disk) in kept {
+        for (moment, disk) in kept.into_iter().map(|kept| (kept.stamp, kept.disk)).chain([last]) {
             for _ in 0..self.crashes {
                 let death = if rng.chance(1, 3) { Death::Kill } else { Death::PowerCut };
                 let dead = match death {

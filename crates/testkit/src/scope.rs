@@ -1,12 +1,12 @@
 //! Small scope, exhaustively: a few requests on tiny clusters, and after them every subset of what was not yet durable, at
 //! every moment that matters.
-//!
-//! Between two syncs the set of effects that a power cut may lose only grows, and nothing new is promised to the guest: the
-//! last moment before a sync takes effect has all subsets of the earlier ones among its own. Only those moments are tried.
+//! ([`crash::moments`]).
 
 use std::sync::Arc;
 
 use block::{BlockError, ErrorKind, Result};
+use crash::cuts::{Cuts, Kinds};
+use crash::moments::{Moment, Moments};
 use parking_lot::Mutex;
 use sim::{Config, Disk, Plant, Rng, Sim};
 
@@ -54,23 +54,6 @@ pub struct SmallScope {
     pub plants: Vec<Plant>,
 }
 
-/// The moments that matter.
-#[derive(Default)]
-struct Peaks {
-    last: Option<(u64, Disk)>,
-    kept: Vec<(u64, Disk)>,
-}
-
-impl Peaks {
-    fn see(&mut self, moment: u64, disk: &Disk) {
-        let fewer = |last: &(u64, Disk)| disk.pending() < last.1.pending();
-        if let Some(peak) = self.last.take_if(|last| fewer(last)) {
-            self.kept.push(peak);
-        }
-        self.last = Some((moment, disk.clone()));
-    }
-}
-
 async fn perform(guest: &Guest, op: Op) -> Result<()> {
     let at = |sectors: u64| sectors * SECTOR;
     match op {
@@ -93,10 +76,11 @@ impl SmallScope {
 
     fn run_seed(&self, seed: u64) -> std::result::Result<u64, String> {
         let sim = Sim::boot(Config { seed, ..self.config }, Disk::default());
-        let (peaks, model) = (Arc::new(Mutex::new(Peaks::default())), Arc::new(Mutex::new(Model::default())));
+        let kept = Arc::new(Mutex::new(Moments::new(usize::MAX, Rng::new(seed))));
+        let model = Arc::new(Mutex::new(Model::default()));
         let (stack, world, before, tasks) =
             (self.stack.clone(), sim.world().clone(), self.before.clone(), self.tasks.clone());
-        let (book, seen, plants) = (model.clone(), peaks.clone(), self.plants.clone());
+        let (book, seen, plants) = (model.clone(), kept.clone(), self.plants.clone());
         let result: Result<()> = sim.run(async move {
             let (initial, writes) = fill(&stack, Rng::new(seed)).await?;
             *book.lock() = Model::new(initial.len() as u64 * SECTOR, initial, writes);
@@ -106,7 +90,7 @@ impl SmallScope {
             }
             guest.flush().await?;
             plants.into_iter().for_each(|plant| world.plant(plant));
-            world.watch(Some(Box::new(move |moment, disk| seen.lock().see(moment, disk))));
+            world.watch_syncs(Some(Box::new(move |moment, disk| seen.lock().offer(moment, disk))));
             let tasks: Vec<_> = tasks
                 .into_iter()
                 .map(|ops| {
@@ -123,33 +107,23 @@ impl SmallScope {
                 task.await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()))??;
             }
             guest.flush().await?;
-            world.watch(None);
+            world.watch_syncs(None);
             guest.close().await
         });
         sim.settle();
         result.map_err(|e| format!("{e}\n{}", sim.world().log().join("\n")))?;
         (self.inspect)(&self.stack, &sim.world().disk(), true)
             .map_err(|text| format!("after a clean close: {text}"))?;
-        let (model, mut peaks) = (model.lock(), std::mem::take(&mut *peaks.lock()));
-        peaks.kept.extend(peaks.last);
-        let mut rng = Rng::new(seed);
-        peaks.kept.iter().map(|(moment, disk)| self.subsets(&model, *moment, disk, &mut rng)).sum()
+        let (model, kept) = (model.lock(), kept.lock().take());
+        kept.iter().map(|moment| self.subsets(&model, moment, seed)).sum()
     }
 
-    fn subsets(
-        &self,
-        model: &Model,
-        moment: u64,
-        disk: &Disk,
-        rng: &mut Rng,
-    ) -> std::result::Result<u64, String> {
-        let all = 1u64.checked_shl(disk.pending() as u32).unwrap_or(u64::MAX);
-        let count = all.min(self.most);
-        for number in 0..count {
-            let mask = if all <= self.most { number } else { rng.next_u64() };
-            let after = disk.cut_keeping(|index| mask >> (index % 64) & 1 == 1);
-            let judged = (self.inspect)(&self.stack, &after, false).and_then(|found| {
-                let sizes = model.sizes_after_crash(moment);
+    fn subsets(&self, model: &Model, moment: &Moment, seed: u64) -> std::result::Result<u64, String> {
+        let (stamp, disk) = (moment.stamp, &moment.disk);
+        let cuts = Cuts::new(disk.pending(), self.most, Kinds::Both, seed ^ stamp);
+        for cut in (0..cuts.count()).map(|number| cuts.get(number)) {
+            let judged = (self.inspect)(&self.stack, &disk.after(cut), false).and_then(|found| {
+                let sizes = model.sizes_after_crash(stamp);
                 if !sizes.contains(&(found.len() as u64)) {
                     return Err(format!(
                         "the disk has {} bytes, and should have one of {sizes:?}",
@@ -157,16 +131,14 @@ impl SmallScope {
                     ));
                 }
                 let seen: Vec<_> = found.chunks(SECTOR as usize).map(look).collect();
-                model.after_crash(moment, &seen)
+                model.after_crash(stamp, &seen)
             });
             judged.map_err(|text| {
-                let effects = disk.pending_effects().into_iter().enumerate();
-                let kept = |index: usize| if mask >> (index % 64) & 1 == 1 { "kept" } else { "lost" };
-                let lines: Vec<_> =
-                    effects.map(|(index, text)| format!("\n    {} {text}", kept(index))).collect();
-                format!("power cut at moment {moment}: {text}{}", lines.concat())
+                let effects = disk.pending_effects().into_iter().zip(disk.fates(cut));
+                let lines: Vec<_> = effects.map(|(text, fate)| format!("\n    {fate} {text}")).collect();
+                format!("{cut:?} at moment {stamp}: {text}{}", lines.concat())
             })?;
         }
-        Ok(count)
+        Ok(cuts.count())
     }
 }
