@@ -7,6 +7,7 @@ use crate::error::{BlockError, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::node::Node;
 use crate::request::{Flags, Request, Source};
+use crate::steps::{Step, Told};
 use api::PreallocMode;
 use rt::{BoxFuture, Buf, BufMut};
 
@@ -50,7 +51,7 @@ impl Node {
 
     pub(crate) async fn write_direct(&self, offset: u64, data: Buf, request: Request) -> Result<()> {
         if self.alignment() <= 1 {
-            return self.driver.write(offset, data, request).await;
+            return self.write_here(offset, data, request).await;
         }
         let mut done = 0;
         while done < data.len() {
@@ -59,6 +60,26 @@ impl Node {
             done += len;
         }
         Ok(())
+    }
+
+    fn announce_if(&self, so: bool, step: Step) -> Told<'_> {
+        if so { self.announce(step) } else { Told::NOBODY }
+    }
+
+    /// Writes what is aligned.
+    async fn write_here(&self, offset: u64, data: Buf, request: Request) -> Result<()> {
+        self.announce(Step::Pwritev).await;
+        let written = self.driver.write(offset, data, request).await;
+        self.announce(Step::PwritevDone).await;
+        written
+    }
+
+    /// Zeroes what is aligned.
+    async fn zero_here(&self, offset: u64, len: u64, request: Request) -> Result<()> {
+        self.announce(Step::PwritevZero).await;
+        let zeroed = self.driver.write_zeroes(offset, len, request).await;
+        self.announce(Step::PwritevDone).await;
+        zeroed
     }
 
     async fn write_padded(&self, offset: u64, data: Buf, request: Request) -> Result<()> {
@@ -76,20 +97,25 @@ impl Node {
             lease = self.padding.lease(start, to, !whole).await;
         }
         if self.aligned(offset, &data) {
-            return self.driver.write(offset, data, request).await;
+            return self.write_here(offset, data, request).await;
         }
         let length = self.driver.length().max(written);
         let padding = end.saturating_sub(length);
         let mut bounce = BufMut::with_len((end - start) as usize);
         if !whole {
+            let (head, tail) = (start < offset, written < end);
+            self.announce_if(head, Step::PwritevRmwHead).await;
+            self.announce_if(tail, Step::PwritevRmwTail).await;
             let result;
             (bounce, result) = self.driver.read(start, bounce).await;
             result?;
+            self.announce_if(head, Step::PwritevRmwAfterHead).await;
+            self.announce_if(tail, Step::PwritevRmwAfterTail).await;
         }
         let skip = (offset - start) as usize;
         bounce[skip..skip + data.len()].copy_from_slice(&data);
         let padded = request.sent_by(Source::Padding { beyond: padding as u32 });
-        self.driver.write(start, bounce.freeze(), padded).await?;
+        self.write_here(start, bounce.freeze(), padded).await?;
         if padding > 0 {
             self.driver.resize(length, PreallocMode::Off).await?;
         }
@@ -127,9 +153,9 @@ impl Node {
         self.zeroes_directly(offset, start - offset, request).await?;
         let zeroed = if self.alignment() > 1 {
             let _lease = self.padding.lease(start, end, false).await;
-            self.driver.write_zeroes(start, end - start, request).await
+            self.zero_here(start, end - start, request).await
         } else {
-            self.driver.write_zeroes(start, end - start, request).await
+            self.zero_here(start, end - start, request).await
         };
         match zeroed {
             Err(e) if e.kind() == ErrorKind::Unsupported => {

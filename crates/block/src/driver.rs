@@ -26,6 +26,7 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::perm::Perms;
 use crate::request::Request;
+use crate::steps::{Breakpoints, Step};
 use api::{BlockStatsSpecific, ImageInfoSpecific, PreallocMode, SnapshotInfo};
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Facts {
     /// The file holds much less than the mapping says (preallocated metadata, thin writes): what is mapped as data
     /// may be a hole of the file, and block status looks there too.
     pub thin_data: bool,
+    /// It is told of steps ([`Driver::announced`]).
+    pub steps: bool,
 }
 
 impl Default for Facts {
@@ -74,6 +77,7 @@ impl Default for Facts {
             grows_with_zeroes: false,
             transparent: false,
             thin_data: false,
+            steps: false,
         }
     }
 }
@@ -418,6 +422,21 @@ pub trait Driver: Send + Sync + 'static {
         )
     }
 
+    /// Told of what a driver above, or the core, is about to do, where [`Facts::steps`] says so; it goes on when this returns.
+    fn announced(&self, step: Step) -> BoxFuture<'_, ()> {
+        through(
+            self,
+            |below| {
+                Box::pin(async move {
+                    if let Ok(child) = below.node() {
+                        child.announce(step).await;
+                    }
+                }) as BoxFuture<'_, ()>
+            },
+            || ready(()),
+        )
+    }
+
     // ---- what holds the content ----
 
     /// Changes the virtual size, durably by the next flush. `preallocation`: what is reserved for new bytes. New
@@ -525,6 +544,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The check of this format, if it has one.
     fn checker(&self) -> Option<&dyn Checker> {
+        None
+    }
+
+    /// Where requests can be held back at steps, in drivers for tests.
+    fn breakpoints(&self) -> Option<&dyn Breakpoints> {
         None
     }
 

@@ -262,6 +262,7 @@ impl Graph {
             (common.detect_zeroes, Slow::DETECT_ZEROES),
             (common.write_through, Slow::WRITE_THROUGH),
             (!facts.mapping && facts.alignment > 1, Slow::ALIGN),
+            (facts.steps, Slow::STEPS),
         ];
         bits.into_iter().filter(|(on, _)| *on).for_each(|(_, bit)| slow |= bit);
         let node = Arc::new_cyclic(|me| Node {

@@ -7,6 +7,7 @@ use crate::error::{BlockError, ErrorKind, Result};
 use crate::hooks::NodeChange;
 use crate::node::{Node, Slow};
 use crate::request::Request;
+use crate::steps::Step;
 use arc_swap::Guard;
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
@@ -187,11 +188,17 @@ impl Node {
 
     async fn read_source(&self, at: u64, source: Source, mut piece: BufMut) -> (BufMut, Result<()>) {
         let node = source.layer.as_deref().unwrap_or(self);
+        if source.layer.is_some() {
+            self.announce_to_file(Step::ReadBackingAio).await;
+        }
         match source.kind {
-            ExtentKind::Data { child, offset, .. } => match node.edges.need(child) {
-                Ok(child) => child.read(offset, piece).await,
-                Err(e) => (piece, Err(e)),
-            },
+            ExtentKind::Data { child, offset, .. } => {
+                node.announce_to(child, Step::ReadAio).await;
+                match node.edges.need(child) {
+                    Ok(child) => child.read(offset, piece).await,
+                    Err(e) => (piece, Err(e)),
+                }
+            }
             ExtentKind::Zero { .. } | ExtentKind::Hole => {
                 piece.fill(0);
                 (piece, Ok(()))
@@ -231,6 +238,9 @@ impl Node {
             if self.read_only() || (!self.mapping && self.common.read().no_flush) {
                 return Ok(());
             }
+            if self.mapping {
+                self.announce_to_file(Step::FlushToOs).await;
+            }
             // Formats know by themselves which flushes share one, and what a failure means.
             let result = if self.mapping {
                 self.driver.flush().await
@@ -255,6 +265,9 @@ impl Node {
     async fn flush_driver(&self) -> Result<()> {
         if self.poisoned() {
             return Err(self.poison_error());
+        }
+        if self.transparent {
+            self.announce_to_file(Step::FlushToDisk).await;
         }
         let result = self.driver.flush().await.map_err(|e| e.at_node(&self.name));
         if let Err(e) = &result {

@@ -57,6 +57,7 @@ mod request;
 mod size;
 mod stats;
 mod status;
+mod steps;
 mod sync;
 mod write;
 
@@ -99,3 +100,4 @@ pub use request::{Flags, Request, Source};
 pub use size::MAX_LENGTH;
 pub use stats::OpCount;
 pub use status::Status;
+pub use steps::{Breakpoints, Step};

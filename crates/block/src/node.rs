@@ -31,6 +31,8 @@ impl Slow {
     pub const WRITE_THROUGH: u32 = 32;
     /// Hooks come before changes, or run beside them.
     pub const HOOKS: u32 = 64;
+    /// The driver is told of steps.
+    pub const STEPS: u32 = 128;
 }
 
 /// Who hears that a node takes no more writes, and why. Called inside a request: it must only take note.

@@ -15,6 +15,7 @@ use crate::hooks::NodeChange;
 use crate::io::Placed;
 use crate::node::{Node, Slow};
 use crate::request::{Flags, Request};
+use crate::steps::Step;
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::atomic::Ordering::*;
 
@@ -212,6 +213,7 @@ impl Node {
                         placed();
                     }
                     let durable = self.settled(at, len as u64, request);
+                    self.announce_to(child, Step::WriteAio).await;
                     self.edges.need(child)?.write(offset, piece, self.to_child(request, durable)).await?;
                     done += len;
                     durable
@@ -260,6 +262,7 @@ impl Node {
                 self.store(at, &piece, Store { child, offset, head, tail, fresh }, below).await?;
             }
             Action::Forward { child, offset } => {
+                self.announce_to(child, Step::WriteAio).await;
                 self.edges.need(child)?.write(offset, piece, self.to_child(request, durable)).await?;
             }
             Action::Direct => {
@@ -283,23 +286,21 @@ impl Node {
 
     /// Stores new data with old content around it.
     async fn store(&self, at: u64, data: &Buf, to: Store, request: Request) -> Result<()> {
-        let child = self.edges.need(to.child)?;
+        if to.head > 0 || to.tail > 0 {
+            self.announce_to(to.child, Step::CowRead).await;
+        }
         let head = self.old_content(at - to.head, to.head, to.fresh).await?;
         let tail = self.old_content(at + data.len() as u64, to.tail, to.fresh).await?;
-        if head.is_none() && tail.is_none() {
-            return child.write(to.offset, data.clone(), request).await;
+        let mut offset = to.offset;
+        let mut whole = data.clone();
+        if head.is_some() || tail.is_some() {
+            // One write for the whole: the file system sees one extent, and no other request sees half of it.
+            offset -= head.as_ref().map_or(0, |head| head.len() as u64);
+            whole = joined(head, data, tail);
+            self.announce_to(to.child, Step::CowWrite).await;
         }
-        // One write for the whole: the file system sees one extent, and no other request sees half of it.
-        let (before, after) = (head.as_ref().map_or(0, |h| h.len()), tail.as_ref().map_or(0, |t| t.len()));
-        let mut whole = BufMut::with_len(before + data.len() + after);
-        if let Some(head) = &head {
-            whole[..before].copy_from_slice(head);
-        }
-        whole[before..before + data.len()].copy_from_slice(data);
-        if let Some(tail) = &tail {
-            whole[before + data.len()..].copy_from_slice(tail);
-        }
-        child.write(to.offset - before as u64, whole.freeze(), request).await
+        self.announce_to(to.child, Step::WriteAio).await;
+        self.edges.need(to.child)?.write(offset, whole, request).await
     }
 
     /// The present content of a guest range that a new cluster takes over; `None` if it need not be written.
@@ -461,4 +462,16 @@ struct Store {
     head: u64,
     tail: u64,
     fresh: bool,
+}
+
+/// New data with what goes before and behind it.
+fn joined(head: Option<BufMut>, data: &Buf, tail: Option<BufMut>) -> Buf {
+    let parts = [head.as_deref().unwrap_or_default(), data, tail.as_deref().unwrap_or_default()];
+    let mut whole = BufMut::with_len(parts.iter().map(|part| part.len()).sum());
+    let mut at = 0;
+    for part in parts {
+        whole[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    whole.freeze()
 }

@@ -682,15 +682,16 @@ fn a_node_that_was_deleted_can_neither_be_attached_nor_read() {
     });
 }
 
-/// Runs on a stack that a call for each layer would overflow.
-fn on_a_small_stack(work: impl Future<Output = ()> + Send + 'static) {
-    let thread = std::thread::Builder::new().stack_size(256 << 10);
+/// Runs on a stack of so many bytes.
+fn on_a_stack(bytes: usize, work: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(bytes);
     thread.spawn(|| rt::block_on_control(work)).unwrap().join().unwrap();
 }
 
 #[test]
 fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is_refused_soon() {
-    on_a_small_stack(async {
+    // A call for each layer would overflow it.
+    on_a_stack(256 << 10, async {
         let graph = graph();
         let small = |name: &str| memory(name).with("size", Opt::Uint(4096));
         graph.add(small("base")).await.unwrap();
@@ -720,7 +721,8 @@ fn a_chain_of_1024_backing_images_is_read_changed_and_closed_and_a_longer_one_is
 
 #[test]
 fn nodes_that_are_each_the_file_of_another_are_refused_long_before_the_stack_ends() {
-    on_a_small_stack(async {
+    // A thread has four times as much.
+    on_a_stack(512 << 10, async {
         let graph = graph();
         graph.add(memory("n0")).await.unwrap();
         let mut stacked = 0;

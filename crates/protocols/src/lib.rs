@@ -1,8 +1,9 @@
-//! Protocols: file, host_device, null-co, nbd.
+//! Protocols: blkdebug, file, host_device, null-co, nbd.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
 
+mod blkdebug;
 mod file;
 mod nbd;
 mod null;
@@ -10,4 +11,5 @@ mod null;
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] = &[file::FILE, file::HOST_DEVICE, null::NULL_CO, nbd::NBD];
+pub const DRIVERS: &[DriverType] =
+    &[blkdebug::BLKDEBUG, file::FILE, file::HOST_DEVICE, null::NULL_CO, nbd::NBD];

@@ -8,6 +8,8 @@ use crate::{Dict, QmpError, Value};
 /// The drivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlockdevDriver {
+    /// A filter that fails or holds back requests, by rules.
+    Blkdebug,
     /// A regular file.
     File,
     /// A block device of the host.
@@ -24,6 +26,7 @@ pub enum BlockdevDriver {
 
 impl Enumeration for BlockdevDriver {
     const VALUES: &'static [(&'static str, Self)] = &[
+        ("blkdebug", Self::Blkdebug),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
         ("nbd", Self::Nbd),
@@ -177,6 +180,8 @@ object_codec!(BlockdevOptionsBase);
 /// The part of [`BlockdevOptions`] that depends on `driver`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BlockdevOptionsBranch {
+    /// `blkdebug`.
+    Blkdebug(BlockdevOptionsBlkdebug),
     /// `file`.
     File(BlockdevOptionsFile),
     /// `host_device`.
@@ -195,6 +200,7 @@ impl BlockdevOptionsBranch {
     /// The value of `driver` that goes with this branch.
     pub fn driver(&self) -> BlockdevDriver {
         match self {
+            Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Nbd(_) => BlockdevDriver::Nbd,
@@ -206,6 +212,7 @@ impl BlockdevOptionsBranch {
 
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
+            BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
@@ -217,6 +224,7 @@ impl BlockdevOptionsBranch {
 
     fn put_branch(&self, to: &mut Dict) {
         match self {
+            Self::Blkdebug(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),

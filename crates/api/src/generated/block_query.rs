@@ -471,6 +471,8 @@ object_codec!(BlockStatsSpecificFile);
 /// What only nodes of one driver have done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BlockStatsSpecific {
+    /// `blkdebug`.
+    Blkdebug,
     /// `file`.
     File(BlockStatsSpecificFile),
     /// `host_device`.
@@ -489,6 +491,7 @@ impl BlockStatsSpecific {
     /// The value of `driver` that goes with this branch.
     pub fn driver(&self) -> BlockdevDriver {
         match self {
+            Self::Blkdebug => BlockdevDriver::Blkdebug,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Nbd => BlockdevDriver::Nbd,
@@ -500,6 +503,7 @@ impl BlockStatsSpecific {
 
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
+            BlockdevDriver::Blkdebug => Self::Blkdebug,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
@@ -511,6 +515,7 @@ impl BlockStatsSpecific {
 
     fn put_branch(&self, to: &mut Dict) {
         match self {
+            Self::Blkdebug => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Nbd => {}

@@ -13,6 +13,8 @@ mod block_core;
 pub use block_core::*;
 mod block_drivers;
 pub use block_drivers::*;
+mod blkdebug;
+pub use blkdebug::*;
 mod block_snapshot;
 pub use block_snapshot::*;
 mod block_create;

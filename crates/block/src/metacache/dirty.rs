@@ -30,6 +30,13 @@ pub struct Sealed<C: Codec> {
     pub words: Vec<C::Word>,
 }
 
+impl<C: Codec> Sealed<C> {
+    /// The page's key.
+    pub fn key(&self) -> u64 {
+        self.page.key()
+    }
+}
+
 impl<C: Codec> Dirty<C> {
     /// Marks a page whose words were set.
     pub fn mark(&self, page: &Arc<Page<C>>) {

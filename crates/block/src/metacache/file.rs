@@ -11,6 +11,7 @@ use crate::edges::{ChildId, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
 use crate::request::Request;
+use crate::steps::{Step, Told};
 use rt::{Buf, BufMut};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -87,8 +88,14 @@ impl MetadataFile {
         written.map_err(|e| self.failed(e.context(format!("writing {} metadata", self.format))))
     }
 
+    /// Tells the file of a step that is about to be done there.
+    pub fn announce(&self, step: Step) -> Told<'static> {
+        self.edges.announce_to(self.child, step)
+    }
+
     /// Makes all that was written durable.
     pub async fn flush(&self) -> Result<()> {
+        self.announce(Step::FlushToDisk).await;
         self.node()?.flush().await.map_err(|e| self.failed(e))
     }
 

@@ -6,7 +6,7 @@ use super::image::Image;
 use super::refcount::CountPage;
 use api::PreallocMode;
 use block::metacache::{Found, Reserved, Run};
-use block::{BlockError, ErrorKind, Result};
+use block::{BlockError, ErrorKind, Result, Step};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -75,6 +75,7 @@ impl Image {
 
     /// Finds free clusters: `count` of them if `whole`, else as many as follow the first, up to `count`.
     async fn find(&self, alloc: &mut Alloc, count: u64, whole: bool) -> Result<Run> {
+        self.order.file.announce(Step::ClusterAlloc).await;
         let per_page = self.g().counts_per_page();
         let mut run = Run { start: alloc.lowest, count: 0 };
         loop {

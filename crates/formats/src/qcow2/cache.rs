@@ -11,8 +11,8 @@ use super::entry::{Entry, Geometry};
 use super::header::{COPIED, OFFSET_MASK};
 use super::image::{Image, Page, TABLE_KEY};
 use super::overlap::{self, INACTIVE_L2, L2_TABLE};
-use block::Result;
 use block::metacache::{Be64, Cause, Codec, GivenUp, Run, UNPLACED, may_lie_in_a_hole};
+use block::{Result, Step};
 use rt::{Buf, BufMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -209,6 +209,7 @@ impl Image {
     /// The bytes of a slice. Who walks from one slice to the next has the rest of the table read with it, as long as
     /// nobody here changes it.
     async fn read_slice(&self, slice: u64, place: u64) -> Result<BufMut> {
+        self.order.file.announce(Step::L2Load).await;
         let g = self.g();
         let len = g.slice_words() as u64 * 8;
         if self.order.access.writable() {
@@ -312,6 +313,7 @@ impl Image {
         let l1 = self.l1_page_to_change(index).await?;
         let reserved = self.allocate_whole(1).await?;
         let host = reserved.run().start << g.cluster_bits;
+        self.order.file.announce(Step::L2AllocWrite).await;
         self.order.file.write(host, content).await?;
         self.overlap.tables.add(reserved.keep().start, overlap::l2_table(index));
         self.uniform.lock().forget(host);
@@ -323,6 +325,7 @@ impl Image {
     /// Replaces an L2 table that a snapshot shares by a copy of this image's own.
     async fn copy_table(&self, first_slice: u64, old: Table) -> Result<()> {
         let g = self.g();
+        self.order.file.announce(Step::L2AllocCowRead).await;
         let mut bytes = self.order.file.read(old.host, g.cluster_size()).await?;
         for word in bytes.as_chunks_mut::<8>().0 {
             *word = disowned(u64::from_be_bytes(*word)).to_be_bytes();

@@ -9,7 +9,7 @@
 //! Specification: qcow2.rst, "Compressed Clusters Descriptor".
 use super::entry::Stream;
 use super::header::Compression;
-use block::{BlockError, Node, Result};
+use block::{BlockError, Node, Result, Step};
 use rt::BufMut;
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub(super) async fn read(
         return Err(damaged(&format_args!("it lies beyond the end of the file ({file_len:#x})")));
     }
     let len = stream.len.min(2 * cluster_size).min(file_len - stream.offset);
+    file.announce(Step::ReadCompressed).await;
     let (stored, result) = file.read(stream.offset, BufMut::with_len(len as usize)).await;
     result?;
     let algorithm = match compression {

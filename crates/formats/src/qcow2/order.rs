@@ -5,9 +5,9 @@
 //!
 //! Under the dirty bit (lazy refcounts) counts are left for the end: a repair makes them anew after a crash.
 use super::entry::Entry;
-use super::image::Image;
-use block::Result;
-use block::metacache::{Be64, Cause, Format, GivenUp, Order, Run};
+use super::image::{Image, TABLE_KEY};
+use block::metacache::{Be64, Cause, Format, GivenUp, Order, Run, Sealed};
+use block::{Result, Step};
 use std::sync::atomic::Ordering::*;
 
 impl Format for Image {
@@ -34,9 +34,19 @@ impl Format for Image {
             self.cover_clusters().await?;
         }
         if !self.counts_wait.load(Acquire) {
-            self.counts.write_back(&self.order.file).await?;
+            self.write_counts().await?;
         }
         Ok(())
+    }
+
+    async fn write_tables(&self, sealed: &[Sealed<Be64>]) -> Result<()> {
+        if sealed.iter().any(|page| page.key() & TABLE_KEY == 0) {
+            self.order.file.announce(Step::L2Update).await;
+        }
+        if sealed.iter().any(|page| page.key() & TABLE_KEY != 0) {
+            self.order.file.announce(Step::L1Update).await;
+        }
+        self.order.file.write_pages(sealed).await
     }
 
     async fn drop_references(

@@ -19,7 +19,7 @@ use super::header::{MAX_REFCOUNT_TABLE_BYTES, REFCOUNT_BLOCK_MASK};
 use super::image::{Image, Page, TABLE_KEY};
 use super::overlap;
 use block::metacache::{Be64, Cause, Codec, GivenUp, Run};
-use block::{BlockError, ErrorKind, Result};
+use block::{BlockError, ErrorKind, Result, Step};
 use rt::BufMut;
 use std::sync::Arc;
 
@@ -97,6 +97,7 @@ impl Image {
         }
         let place = table + number * TABLE_PAGE_WORDS * 8;
         let words = (entries - number * TABLE_PAGE_WORDS).min(TABLE_PAGE_WORDS);
+        self.order.file.announce(Step::ReftableLoad).await;
         let bytes = self.order.file.read(place, words * 8).await?;
         self.know_blocks(number * TABLE_PAGE_WORDS, &bytes);
         Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, Be64::words(&bytes)))))
@@ -121,6 +122,7 @@ impl Image {
         let can_be = |word: u64| word & !REFCOUNT_BLOCK_MASK == 0 && g.within(word) == 0 && word < length;
         let (mut at, mut wrong) = (0, None);
         while at < entries * 8 {
+            self.order.file.announce(Step::ReftableLoad).await;
             let bytes = self.order.file.read(table + at, PIECE.min(entries * 8 - at)).await?;
             self.know_blocks(at / 8, &bytes);
             let first = || (at / 8..).zip(Be64::words(&bytes)).find(|(_, word)| !can_be(*word));
@@ -201,12 +203,22 @@ impl Image {
         let Some(block) = self.block_place(cluster / g.counts_per_block()).await? else { return Ok(None) };
         let bytes_per_page = g.page_words() as u64 * 8;
         let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
+        self.order.file.announce(Step::RefblockLoad).await;
         let bytes = self.order.file.read(place, bytes_per_page).await?;
         let page = self.counts.insert(Page::read(number, place, &bytes));
         if self.counts.is_crowded(g.page_words()) {
-            self.counts.write_back(&self.order.file).await?;
+            self.write_counts().await?;
         }
         found(page)
+    }
+
+    /// Writes the counts that changed. Not durable before the next flush.
+    pub(super) async fn write_counts(&self) -> Result<()> {
+        if !self.counts.dirty.is_empty() {
+            self.order.file.announce(Step::RefblockUpdate).await;
+            self.order.file.announce(Step::RefblockUpdatePart).await;
+        }
+        self.counts.write_back(&self.order.file).await
     }
 
     // ---- counting down ----
@@ -220,6 +232,7 @@ impl Image {
         keep: bool,
         kept: &mut Vec<Run>,
     ) -> Result<()> {
+        self.order.file.announce(Step::ClusterFree).await;
         let mut at = clusters.start;
         while at < clusters.end {
             let Some(counts) = self.count_page(at).await? else {
@@ -259,9 +272,13 @@ impl Image {
         let Some(table) = self.table_page(index).await? else { return self.append(0).await.map(Run::end) };
         self.not_metadata(place..place + 1).await?;
         let host = place << g.cluster_bits;
+        self.order.file.announce(Step::RefblockAlloc).await;
+        self.order.file.announce(Step::RefblockAllocWrite).await;
         self.order.file.write(host, block_of_ones(g, place - first..place - first + 1).freeze()).await?;
         self.order.file.flush().await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
+        self.order.file.announce(Step::RefblockAllocHookup).await;
+        self.order.file.announce(Step::ReftableUpdate).await;
         self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await?;
         table.set(at, host);
         self.overlap.tables.add(place, overlap::refcount_block(index));
@@ -278,6 +295,8 @@ impl Image {
         let start = first_block * g.counts_per_block();
         let plan = AreaPlan::new(g, first_block, old_entries, payload)?;
         self.not_metadata(start..start + plan.total()).await?;
+        self.order.file.announce(Step::RefblockAlloc).await;
+        self.order.file.announce(Step::RefblockAllocWriteBlocks).await;
         for i in 0..plan.blocks {
             let counted = plan.total().min((i + 1) * g.counts_per_block()) - i * g.counts_per_block();
             self.order
@@ -293,6 +312,7 @@ impl Image {
             for (index, host) in (first_block..).zip(&blocks) {
                 let Some(table) = self.table_page(index).await? else { break };
                 let at = (index % TABLE_PAGE_WORDS) as usize;
+                self.order.file.announce(Step::ReftableUpdate).await;
                 self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[*host]).freeze()).await?;
                 table.set(at, *host);
             }
@@ -320,6 +340,7 @@ impl Image {
 
     /// Writes a larger table behind the new blocks, and switches the header to it.
     async fn replace_table(&self, plan: AreaPlan, start: u64, blocks: &[u64], old: (u64, u64)) -> Result<()> {
+        self.order.file.announce(Step::ReftableGrow).await;
         let (g, (old_table, old_entries)) = (self.g(), old);
         let place = (start + plan.blocks) << g.cluster_bits;
         let mut words = Vec::new();
@@ -331,8 +352,10 @@ impl Image {
         words.truncate(plan.first_block as usize);
         words.extend(blocks);
         words.resize((plan.table_clusters << g.cluster_bits) as usize / 8, 0);
+        self.order.file.announce(Step::RefblockAllocWriteTable).await;
         self.order.file.write(place, Be64::bytes(&words).freeze()).await?;
         self.order.file.flush().await?;
+        self.order.file.announce(Step::RefblockAllocSwitchTable).await;
         let clusters = plan.table_clusters as u32;
         self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters))
             .await?;

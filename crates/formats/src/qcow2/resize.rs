@@ -14,7 +14,7 @@ use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
 use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
-use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Want};
+use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Step, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -97,14 +97,17 @@ impl Image {
             let header = self.header.read();
             (header.l1_offset, u64::from(header.l1_entries))
         };
+        self.order.file.announce(Step::L1GrowAllocTable).await;
         let reserved = self.allocate_whole(g.clusters(entries * 8)).await?;
         let place = reserved.run().start << g.cluster_bits;
         let old_table = self.order.file.read(old_place, old_entries * 8).await?;
         let mut words: Vec<u64> = Be64::words(&old_table).collect();
         words.resize((reserved.run().count << g.cluster_bits) as usize / 8, 0);
+        self.order.file.announce(Step::L1GrowWriteTable).await;
         self.order.file.write(place, Be64::bytes(&words).freeze()).await?;
-        self.counts.write_back(&self.order.file).await?;
+        self.write_counts().await?;
         self.order.file.flush().await?;
+        self.order.file.announce(Step::L1GrowActivateTable).await;
         // The header may lead there from here on, unless it is told that it does not.
         let run = reserved.keep();
         let switched = self.change_header(|h| (h.l1_offset, h.l1_entries) = (place, entries as u32)).await;
@@ -163,6 +166,7 @@ impl Image {
                 at += 1;
                 continue;
             }
+            self.order.file.announce(Step::ClusterAllocSpace).await;
             let found = self.allocate(most).await?;
             let run = found.reserved.run();
             let (host, len) = (run.start << g.cluster_bits, run.count << g.cluster_bits);
@@ -202,6 +206,7 @@ impl Image {
 
     /// Gives up everything mapped, so that the backing file shows through everywhere. The gates above are closed.
     pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
+        self.order.file.announce(Step::EmptyImagePrepare).await;
         self.first_write().await?;
         Order::flush(self).await?;
         self.give_up_from(0).await
@@ -212,7 +217,7 @@ impl Image {
         self.unmap_from(from).await?;
         Order::flush(self).await?;
         Order::release_all_in_time(self).await;
-        self.counts.write_back(&self.order.file).await?;
+        self.write_counts().await?;
         self.truncate_file().await
     }
 
@@ -230,6 +235,10 @@ impl Image {
             at += g.to_slice_end(at);
         }
         let entries = u64::from(self.header.read().l1_entries);
+        if whole / per_table < entries {
+            self.order.file.announce(Step::L1ShrinkWriteTable).await;
+            self.order.file.announce(Step::L1ShrinkFreeL2Clusters).await;
+        }
         for index in whole / per_table..entries {
             self.drop_table(index).await?;
             if self.order.too_much_waits(&**self) {
