@@ -90,6 +90,15 @@ fn take(signals: &[libc::c_int]) -> Option<libc::c_int> {
         .find(|&signal| PENDING.fetch_and(!bit(signal), Ordering::SeqCst) & bit(signal) != 0)
 }
 
+/// Sends the program a signal.
+///
+/// # Errors
+/// The system's, when there is no signal of that number.
+pub fn raise(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: it takes a number, and reads no memory of ours.
+    if unsafe { libc::raise(signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A peer that went away is an error of the write, not the end of the process.
 pub fn ignore_sigpipe() {
     // It can't fail: the signal exists and may be ignored.

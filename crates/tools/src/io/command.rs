@@ -1,7 +1,7 @@
 //! The commands of the `io` face: one table with what each is called, takes, and does.
 
 use super::arguments::Refused;
-use super::{Session, aio, images, maps, shell, transfer};
+use super::{Session, aio, breakpoints, images, maps, shell, transfer};
 use crate::getopt::{self, Table};
 use rt::BoxFuture;
 
@@ -84,6 +84,17 @@ pub const COMMANDS: &[Command] = &[
         flags: String::new,
         notes: "",
         run: |session, args| Box::pin(maps::alloc(session, args)),
+    },
+    Command {
+        name: "break",
+        short: None,
+        words: (2, Some(2)),
+        needs_image: true,
+        synopsis: "event tag",
+        about: "hold the next request back that comes to an event, under a tag",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(breakpoints::set(session, args)),
     },
     Command {
         name: "close",
@@ -207,6 +218,17 @@ pub const COMMANDS: &[Command] = &[
         run: |session, args| Box::pin(transfer::readv(session, args)),
     },
     Command {
+        name: "remove_break",
+        short: None,
+        words: (1, Some(1)),
+        needs_image: true,
+        synopsis: "tag",
+        about: "take breakpoints back, and let go what they hold",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(breakpoints::remove(session, args)),
+    },
+    Command {
         name: "reopen",
         short: None,
         words: (0, None),
@@ -216,6 +238,28 @@ pub const COMMANDS: &[Command] = &[
         flags: || listed(images::REOPEN),
         notes: " Example: reopen -r\n",
         run: |session, args| Box::pin(images::reopen(session, args)),
+    },
+    Command {
+        name: "resume",
+        short: None,
+        words: (1, Some(1)),
+        needs_image: true,
+        synopsis: "tag",
+        about: "let a request go on that is held back",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(breakpoints::resume(session, args)),
+    },
+    Command {
+        name: "sigraise",
+        short: None,
+        words: (1, Some(1)),
+        needs_image: false,
+        synopsis: "signal",
+        about: "send the program a signal",
+        flags: String::new,
+        notes: " Example: sigraise 15\n",
+        run: |session, args| Box::pin(shell::sigraise(session, args)),
     },
     Command {
         name: "sleep",
@@ -238,6 +282,17 @@ pub const COMMANDS: &[Command] = &[
         flags: || listed(images::TRUNCATE),
         notes: "",
         run: |session, args| Box::pin(images::truncate(session, args)),
+    },
+    Command {
+        name: "wait_break",
+        short: None,
+        words: (1, Some(1)),
+        needs_image: true,
+        synopsis: "tag",
+        about: "wait until a request is held back",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(breakpoints::wait(session, args)),
     },
     Command {
         name: "write",

@@ -8,6 +8,7 @@
 
 mod aio;
 mod arguments;
+mod breakpoints;
 mod command;
 mod images;
 mod maps;

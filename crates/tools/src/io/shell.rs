@@ -40,3 +40,17 @@ pub async fn sleep(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
     rt::sleep(Duration::from_millis(u64::from(milliseconds))).await;
     Ok(Outcome::Done)
 }
+
+/// `sigraise signal`.
+pub async fn sigraise(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let text = args.first().map(String::as_str).unwrap_or_default();
+    let Ok(signal) = text.parse::<i32>() else {
+        return Err(session.refuse(format_args!("{text} is not a valid number")));
+    };
+    // A signal that ends the program leaves no time for it later.
+    session.console.flush();
+    match rt::signal::raise(signal) {
+        Ok(()) => Ok(Outcome::Done),
+        Err(error) => Err(session.refuse(format_args!("could not send the signal {signal}: {error}"))),
+    }
+}
