@@ -150,17 +150,20 @@ impl Image {
             return Ok(Some(page));
         }
         let _lease = self.order.pages.lease(slice, slice + 1, true).await;
-        self.load_slice(slice).await
+        self.load_slice(slice, Some(Step::L2Load)).await
     }
 
-    /// Loads a slice that the caller leases.
-    async fn load_slice(&self, slice: u64) -> Result<Option<Arc<Page>>> {
+    /// Loads a slice that the caller leases. `step` is what the file is told: a table that was just written is not loaded.
+    async fn load_slice(&self, slice: u64, step: Option<Step>) -> Result<Option<Arc<Page>>> {
         if let Some(page) = self.order.tables.get(slice) {
             return Ok(Some(page));
         }
         let Some(table) = self.table_of(slice).await? else { return Ok(None) };
         let g = self.g();
         let place = table.host + g.slice_offset(slice);
+        if let Some(step) = step {
+            self.order.file.announce(step).await;
+        }
         let bytes = self.read_slice(slice, place).await?;
         let mut words: Vec<u64> = Be64::words(&bytes).collect();
         let mut marks = may_lie_in_a_hole(&bytes);
@@ -209,7 +212,6 @@ impl Image {
     /// The bytes of a slice. Who walks from one slice to the next has the rest of the table read with it, as long as
     /// nobody here changes it.
     async fn read_slice(&self, slice: u64, place: u64) -> Result<BufMut> {
-        self.order.file.announce(Step::L2Load).await;
         let g = self.g();
         let len = g.slice_words() as u64 * 8;
         if self.order.access.writable() {
@@ -287,14 +289,15 @@ impl Image {
         let g = self.g();
         let first = slice & !(g.slices() - 1);
         let _lease = self.order.pages.lease(first, first + g.slices(), true).await;
-        match self.table_of(slice).await? {
-            Some(table) if table.owned => {}
-            Some(table) => self.copy_table(first, table).await?,
+        let step = match self.table_of(slice).await? {
+            Some(table) if table.owned => Some(Step::L2Load),
+            Some(table) => self.copy_table(first, table).await.map(|()| None)?,
             None => {
-                self.new_table(slice, BufMut::zeroed(g.cluster_size() as usize).freeze()).await.map(drop)?
+                let zeroes = BufMut::zeroed(g.cluster_size() as usize).freeze();
+                self.new_table(slice, zeroes).await.map(|_| None)?
             }
-        }
-        match self.load_slice(slice).await? {
+        };
+        match self.load_slice(slice, step).await? {
             Some(page) => self.order.file.place(&page).await.map(|()| page),
             None => Err(self.corrupt(format!("the L1 entry of slice {slice} vanished"), None).await),
         }

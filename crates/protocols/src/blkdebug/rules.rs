@@ -192,13 +192,13 @@ impl Engine {
     /// Takes back the breakpoints of this tag, and lets go what they hold.
     pub fn remove(&self, tag: &str) -> bool {
         let of_tag = |rule: &Rule| matches!(&rule.effect, Effect::Hold(mine) if mine == tag);
-        let before = {
+        let taken_back = {
             let mut inner = self.inner.lock();
             let before = inner.rules.len();
             inner.rules.retain(|rule| !of_tag(rule));
             before > inner.rules.len()
         };
-        let mut any = before;
+        let mut any = taken_back;
         while self.resume(tag) {
             any = true;
         }
@@ -240,5 +240,104 @@ impl Stay<'_> {
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
         self.engine.inner.lock().held.retain(|(.., id)| *id != self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use BlkdebugIOType::*;
+    use futures_util::FutureExt;
+
+    fn fault(event: Step) -> BlkdebugInjectErrorOptions {
+        BlkdebugInjectErrorOptions {
+            event,
+            state: None,
+            iotype: None,
+            errno: None,
+            sector: None,
+            once: None,
+            immediately: None,
+        }
+    }
+
+    fn with(faults: &[BlkdebugInjectErrorOptions]) -> Engine {
+        let engine = Engine::default();
+        faults.iter().for_each(|rule| engine.add_fault(rule).unwrap());
+        engine
+    }
+
+    #[test]
+    fn a_rule_is_in_force_from_its_step_on_until_another_step_brings_others() {
+        let other = BlkdebugInjectErrorOptions { errno: Some(28), ..fault(Step::L2Load) };
+        let engine = with(&[fault(Step::ReadAio), other]);
+        assert_eq!(engine.fault(Read, 0, 512), None);
+        assert!(engine.step(Step::ReadAio).is_none());
+        engine.step(Step::WriteAio);
+        assert_eq!(engine.fault(Write, 0, 512), Some((5, false)));
+        assert_eq!(engine.fault(BlockStatus, 0, 512), None, "only if it is asked for");
+        engine.step(Step::L2Load);
+        assert_eq!(engine.fault(Flush, 0, 0), Some((28, false)));
+    }
+
+    #[test]
+    fn sector_kind_and_once_narrow_a_rule() {
+        let rule = BlkdebugInjectErrorOptions {
+            sector: Some(3),
+            iotype: Some(Discard),
+            once: Some(true),
+            immediately: Some(true),
+            ..fault(Step::None)
+        };
+        let engine = with(&[rule]);
+        engine.step(Step::None);
+        assert_eq!(engine.fault(Discard, 0, 1536), None);
+        assert_eq!(engine.fault(Discard, 2048, 512), None);
+        assert_eq!(engine.fault(Read, 0, 4096), None);
+        assert_eq!(engine.fault(Discard, 1536, 1), Some((5, true)));
+        engine.step(Step::None);
+        assert_eq!(engine.fault(Discard, 1536, 1), None, "it was used up");
+    }
+
+    #[test]
+    fn the_second_write_fails_by_a_change_of_state() {
+        let engine = with(&[BlkdebugInjectErrorOptions { state: Some(2), ..fault(Step::WriteAio) }]);
+        engine.add_change(&BlkdebugSetStateOptions { event: Step::WriteAio, state: Some(1), new_state: 2 });
+        engine.step(Step::WriteAio);
+        assert_eq!(engine.fault(Write, 0, 1), None);
+        engine.step(Step::WriteAio);
+        assert_eq!(engine.fault(Write, 0, 1), Some((5, false)));
+    }
+
+    #[test]
+    fn a_breakpoint_holds_one_request_until_it_is_resumed_or_removed() {
+        let engine = Engine::default();
+        assert!(!engine.resume("a") && !engine.remove("a"));
+        engine.add_breakpoint(Step::CowRead, "a");
+        assert!(engine.held("a").now_or_never().is_none());
+        let first = engine.step(Step::CowRead).unwrap();
+        assert!(engine.step(Step::CowRead).is_none(), "it was used up");
+        assert!(engine.held("a").now_or_never().is_some());
+        assert!(first.over().now_or_never().is_none());
+        assert!(engine.resume("a"));
+        assert!(first.over().now_or_never().is_some());
+        engine.add_breakpoint(Step::CowRead, "b");
+        let second = engine.step(Step::CowRead).unwrap();
+        engine.add_breakpoint(Step::CowRead, "b");
+        assert!(engine.remove("b"));
+        assert!(second.over().now_or_never().is_some());
+        assert!(engine.step(Step::CowRead).is_none());
+    }
+
+    #[test]
+    fn errors_and_sectors_that_there_are_not_are_refused() {
+        for wrong in [
+            BlkdebugInjectErrorOptions { errno: Some(0), ..fault(Step::None) },
+            BlkdebugInjectErrorOptions { errno: Some(1 << 40), ..fault(Step::None) },
+            BlkdebugInjectErrorOptions { sector: Some(-2), ..fault(Step::None) },
+            BlkdebugInjectErrorOptions { sector: Some(i64::MAX), ..fault(Step::None) },
+        ] {
+            assert!(Engine::default().add_fault(&wrong).is_err());
+        }
     }
 }
