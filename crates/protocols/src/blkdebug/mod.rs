@@ -242,10 +242,8 @@ impl Driver for Blkdebug {
             let (align, most) = self.limits.discard;
             for piece in pieces(offset..offset.saturating_add(len), align, most) {
                 let len = piece.end - piece.start;
-                if len.is_multiple_of(align) {
-                    self.check(BlkdebugIOType::Discard, piece.start, len).await?;
-                    self.below.node()?.discard(piece.start, len, request).await?;
-                }
+                self.check(BlkdebugIOType::Discard, piece.start, len).await?;
+                self.below.node()?.discard(piece.start, len, request).await?;
             }
             Ok(())
         })

@@ -16,6 +16,7 @@ const SCENARIOS: &[Scenario] = &[
     ("aio_read", requests_under_way),
     ("aio_write", requests_under_way),
     ("alloc", what_is_allocated),
+    ("break", held_back),
     ("close", open_and_close),
     ("discard", discard),
     ("flush", read_and_write),
@@ -27,12 +28,29 @@ const SCENARIOS: &[Scenario] = &[
     ("quit", help_and_quit),
     ("read", read_and_write),
     ("readv", pieces),
+    ("remove_break", held_back),
     ("reopen", reopen),
+    ("resume", held_back),
+    ("sigraise", held_back),
     ("sleep", help_and_quit),
     ("truncate", about_the_image),
+    ("wait_break", held_back),
     ("write", read_and_write),
     ("writev", pieces),
 ];
+
+fn held_back(faces: &Faces) {
+    let begun = "-c 'break write_aio A' -c 'aio_write -q -P 9 0 64k' -c 'wait_break A'";
+    let told = faces
+        .ok(&format!("io -f qcow2 {begun} -c 'resume A' -c aio_flush -c 'read -P 9 0 64k' blkdebug::@a"));
+    assert!(told.contains("Suspended request 'A'") && told.contains("Resuming request 'A'"), "{told}");
+    faces.ok(&format!("io -f qcow2 {begun} -c 'remove_break A' -c aio_flush blkdebug::@a"));
+    faces.fails(1, "io -f qcow2 -c 'resume A' blkdebug::@a");
+    faces.fails(1, "io -f qcow2 -c 'break no A' blkdebug::@a");
+    faces.fails(1, "io -f qcow2 -c 'break write_aio A' @a");
+    faces.ok("io -c 'sigraise 0'");
+    faces.ok("io -c 'write -q -P 1 0 128k' @a");
+}
 
 /// An image of 1 MiB with 1 in its first 128 KiB, over which `top` has 2 in the 64 KiB behind its first 64.
 fn images() -> Faces {
