@@ -7,7 +7,7 @@ use super::report::{self, Style};
 use super::transfer::{self, Content, Expect, ReadDone, ReadFlags, WriteFlags};
 use crate::getopt::{Flag, Table};
 use crate::outln;
-use block::BlockError;
+use block::{Backend, BlockError};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub const WRITE: Table<WriteFlags> = &[
     &transfer::zeroes(),
 ];
 
-/// What `help` says of both commands.
+/// What `help` says of these commands.
 pub const NOTE: &str = " The request is reported when it has ended; aio_flush waits for that.\n";
 
 /// A request that has ended.
@@ -53,6 +53,7 @@ struct Ended {
 enum Answer {
     Read(Option<Expect>, Result<ReadDone, BlockError>),
     Wrote(Result<(), BlockError>),
+    Discarded(Result<(), BlockError>),
 }
 
 /// Requests that are under way.
@@ -97,16 +98,28 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
         (Content::Zeroes { .. }, [length, ..]) => session.or_refuse(arguments::number(length))?,
         _ => session.or_refuse(arguments::lengths(lengths))?,
     };
-    let (backend, fua, style) = (session.backend()?, flags.fua, flags.style);
+    let (backend, fua, style) = (session.writable_backend()?, flags.fua, flags.style);
     let shift = session.shift;
-    if backend.node().read_only() {
-        session.console.error("Block node is read-only");
-        return Err(Refused);
-    }
     session.begin(async move {
         let started = Instant::now();
         let result = transfer::write_all(&backend, offset, length, &content, fua, shift).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Wrote(result) }
+    });
+    rt::yield_now().await;
+    Ok(Outcome::Done)
+}
+
+/// `aio_discard off len`.
+pub async fn discard(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
+    let (flags, operands) = session.transfer_flags("aio_discard", transfer::DISCARD, args)?;
+    let [offset, length] = operands.as_slice() else { return Err(session.misused("aio_discard")) };
+    let offset = session.or_refuse(arguments::number(offset))?;
+    let length = session.or_refuse(arguments::length(length))?;
+    let (backend, style) = (session.writable_backend()?, flags.style);
+    session.begin(async move {
+        let started = Instant::now();
+        let result = transfer::discard_all(&backend, offset, length).await;
+        Ended { style, offset, length, took: started.elapsed(), answer: Answer::Discarded(result) }
     });
     rt::yield_now().await;
     Ok(Outcome::Done)
@@ -119,6 +132,15 @@ pub async fn flush(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
 }
 
 impl Session<'_> {
+    fn writable_backend(&mut self) -> Result<Arc<Backend>, Refused> {
+        let backend = self.backend()?;
+        if backend.node().read_only() {
+            self.console.error("Block node is read-only");
+            return Err(Refused);
+        }
+        Ok(backend)
+    }
+
     fn begin(&mut self, request: impl Future<Output = Ended> + Send + 'static) {
         let ended = self.under_way.ended.clone();
         self.under_way.tasks.push(rt::spawn(async move {
@@ -156,12 +178,18 @@ impl Session<'_> {
                 "read"
             }
             Answer::Wrote(Ok(())) => "wrote",
+            // With a blank of its own, as scripts know it.
+            Answer::Discarded(Ok(())) => "discarded ",
             Answer::Read(_, Err(error)) => {
                 outln!(self.console, "readv failed: {}", error.strerror());
                 return;
             }
             Answer::Wrote(Err(error)) => {
                 outln!(self.console, "aio_write failed: {}", error.strerror());
+                return;
+            }
+            Answer::Discarded(Err(error)) => {
+                outln!(self.console, "aio_discard failed: {}", error.strerror());
                 return;
             }
         };

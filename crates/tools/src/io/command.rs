@@ -42,6 +42,17 @@ pub struct Command {
 /// All commands, in the order of their names.
 pub const COMMANDS: &[Command] = &[
     Command {
+        name: "aio_discard",
+        short: None,
+        words: (2, None),
+        needs_image: true,
+        synopsis: "[-Cq] off len",
+        about: "begin to give the space of a range back",
+        flags: || listed(transfer::DISCARD),
+        notes: aio::NOTE,
+        run: |session, args| Box::pin(aio::discard(session, args)),
+    },
+    Command {
         name: "aio_flush",
         short: None,
         words: (0, Some(0)),

@@ -12,6 +12,7 @@ use crate::testing::Faces;
 type Scenario = (&'static str, fn(&Faces));
 
 const SCENARIOS: &[Scenario] = &[
+    ("aio_discard", discard),
     ("aio_flush", requests_under_way),
     ("aio_read", requests_under_way),
     ("aio_write", requests_under_way),
@@ -92,6 +93,7 @@ fn every_flag_of_every_command_is_given() {
     given(&faces, "readv", transfer::READV);
     given(&faces, "writev", transfer::WRITEV);
     given(&faces, "discard", transfer::DISCARD);
+    given(&faces, "aio_discard", transfer::DISCARD);
     given(&faces, "aio_read", aio::READ);
     given(&faces, "aio_write", aio::WRITE);
     given(&faces, "open", images::OPEN);
@@ -258,6 +260,15 @@ fn discard(faces: &Faces) {
     assert!(faces.ok("io -c 'discard -C 768k 64k' @a").starts_with("65536,1,"));
     assert_eq!(faces.ok("io -c 'discard -q 768k 64k' @a"), "");
     assert!(faces.fails(1, "io -c 'discard 1M 64k' @a").contains("discard failed: "));
+    faces.ok("io -c 'write -q -P 7 768k 64k' @a");
+    let begun = "-c 'aio_discard 768k 64k' -c aio_flush";
+    let said = faces.ok(&format!("io -d unmap {begun} -c 'read -P 0 768k 64k' @a"));
+    assert!(said.starts_with("discarded  65536/65536 bytes at offset 786432\n"), "{said}");
+    assert_eq!(faces.ok("io -c 'aio_discard -q 768k 64k' -c aio_flush @a"), "");
+    assert!(faces.ok("io -c 'aio_discard -C 768k 64k' -c aio_flush @a").starts_with("65536,1,"));
+    let said = faces.ok("io -c 'aio_discard 1M 64k' -c aio_flush @a");
+    assert_eq!(said, "aio_discard failed: Input/output error\n");
+    assert!(faces.fails(1, "io -r -c 'aio_discard 0 64k' @a").contains("Block node is read-only"));
 }
 
 fn what_is_allocated(faces: &Faces) {

@@ -44,7 +44,7 @@ pub struct WriteFlags {
 /// What the flags of `discard` say.
 #[derive(Debug, Default)]
 pub struct DiscardFlags {
-    style: Style,
+    pub(super) style: Style,
 }
 
 has_parts!(ReadFlags { style: Style });
@@ -231,10 +231,7 @@ pub async fn discard(session: &mut Session<'_>, args: &[String]) -> Result<Outco
     let length = session.or_refuse(arguments::length(length))?;
     let backend = session.backend()?;
     let started = Instant::now();
-    let result = match inside(&backend, offset, length) {
-        Ok(()) => backend.discard(offset, length, Request::GUEST).await,
-        Err(error) => Err(error),
-    };
+    let result = discard_all(&backend, offset, length).await;
     session.ended("discard", "discard", flags.style, offset, length, started.elapsed(), result)
 }
 
@@ -414,6 +411,12 @@ pub(super) fn inside(backend: &Backend, offset: u64, length: u64) -> Result<(), 
         return Ok(());
     }
     Err(BlockError::new(ErrorKind::Io, "the request ends beyond the end of the image").at(offset))
+}
+
+/// Gives the space of a range back.
+pub(super) async fn discard_all(backend: &Backend, offset: u64, length: u64) -> Result<(), BlockError> {
+    inside(backend, offset, length)?;
+    backend.discard(offset, length, Request::GUEST).await
 }
 
 /// Reads with buffers that lie `shift` bytes after an aligned address.
