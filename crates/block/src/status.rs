@@ -31,7 +31,7 @@ impl Node {
         let mut len = len;
         let mut depth = 0;
         loop {
-            let (layer, at) = (node.skip_filters(), offset);
+            let (layer, at) = (node.asked_below_filters(offset, len).await?, offset);
             let extent =
                 layer.driver().map(at, len, Want::Status).await.map_err(|e| e.at_node(layer.name()))?;
             len = len.min(extent.len);
@@ -78,5 +78,17 @@ impl Node {
             node = next;
             depth += 1;
         }
+    }
+
+    /// The node below when filters are looked through. Those that hear of steps are asked, for they may fail the question.
+    async fn asked_below_filters(self: &Arc<Self>, offset: u64, len: u64) -> Result<Arc<Node>> {
+        let mut node = self.clone();
+        while let Some(child) = node.filtered() {
+            if node.hears_steps() {
+                node.driver().map(offset, len, Want::Status).await.map_err(|e| e.at_node(node.name()))?;
+            }
+            node = child;
+        }
+        Ok(node)
     }
 }

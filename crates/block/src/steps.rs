@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Whether somebody wants to know of steps.
-    fn hears_steps(&self) -> bool {
+    pub(crate) fn hears_steps(&self) -> bool {
         self.slow.load(Relaxed) & Slow::STEPS != 0
     }
 

@@ -198,7 +198,7 @@ pub struct BlkdebugInjectErrorOptions {
     pub state: Option<i64>,
     /// The kind of requests that it fails; all but block-status if absent.
     pub iotype: Option<BlkdebugIOType>,
-    /// The error; 5 (EIO) if absent.
+    /// The error; 5 (EIO) if absent. With 0 they do not fail.
     pub errno: Option<i64>,
     /// Only requests that touch this sector of 512 bytes fail; all, if absent.
     pub sector: Option<i64>,
@@ -206,6 +206,8 @@ pub struct BlkdebugInjectErrorOptions {
     pub once: Option<bool>,
     /// It fails before anything else runs; not if absent.
     pub immediately: Option<bool>,
+    /// How long the request waits before it fails, or goes on, in nanoseconds; not if absent. (Since QEMU 11.1)
+    pub delay_ns: Option<i64>,
 }
 
 impl Object for BlkdebugInjectErrorOptions {
@@ -218,6 +220,7 @@ impl Object for BlkdebugInjectErrorOptions {
             sector: from.optional("sector")?,
             once: from.optional("once")?,
             immediately: from.optional("immediately")?,
+            delay_ns: from.optional("delay-ns")?,
         })
     }
 
@@ -229,6 +232,7 @@ impl Object for BlkdebugInjectErrorOptions {
         to.put_optional("sector", &self.sector);
         to.put_optional("once", &self.once);
         to.put_optional("immediately", &self.immediately);
+        to.put_optional("delay-ns", &self.delay_ns);
     }
 }
 object_codec!(BlkdebugInjectErrorOptions);

@@ -7,12 +7,14 @@
 mod limits;
 mod options;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use api::{BlkdebugIOType, BlkdebugOptions, BlockPermission};
 use block::{
-    BlockError, Breakpoints, ChildRole, ChildSpec, Driver, DriverType, Edge, Extent, Facts, Filtered, Flags,
-    Holder, MapChange, Open, OpenContext, Opened, Perms, Request, Result, Share, Source, Step, Want,
-    WritePlan,
+    BlockError, Breakpoints, ChildRole, ChildSpec, Common, Driver, DriverType, Edge, Extent, Facts, Filtered,
+    Flags, Holder, MapChange, Open, OpenContext, Opened, Options, Perms, Reopened, Request, Result, Share,
+    Source, Step, Want, WritePlan,
 };
 use limits::{Limits, pieces};
 use rt::{BoxFuture, Buf, BufMut};
@@ -43,6 +45,8 @@ struct Blkdebug {
     changed: AtomicBool,
     take: Share,
     unshare: Share,
+    /// What it was opened with.
+    options: BlkdebugOptions,
 }
 
 fn open(context: &mut OpenContext, options: BlkdebugOptions) -> BoxFuture<'_, Result<Opened>> {
@@ -67,6 +71,7 @@ fn open(context: &mut OpenContext, options: BlkdebugOptions) -> BoxFuture<'_, Re
             changed: AtomicBool::new(false),
             take: permissions(options.take_child_perms.as_deref()),
             unshare: permissions(options.unshare_child_perms.as_deref()),
+            options,
         };
         Ok(Opened { driver: Arc::new(driver), filename: None })
     })
@@ -96,14 +101,18 @@ fn permissions(named: Option<&[BlockPermission]>) -> Share {
 }
 
 impl Blkdebug {
-    /// Fails a request for which a rule is in force.
+    /// Fails, or delays, a request for which a rule is in force.
     async fn check(&self, kind: BlkdebugIOType, offset: u64, len: u64) -> Result<()> {
         use BlkdebugIOType::{Discard, Write, WriteZeroes};
         if matches!(kind, Discard | Write | WriteZeroes) && !self.changed.load(Relaxed) {
             self.changed.store(true, Release);
         }
-        let Some((errno, immediately)) = self.engine.fault(kind, offset, len) else { return Ok(()) };
-        if !immediately {
+        let Some(verdict) = self.engine.fault(kind, offset, len) else { return Ok(()) };
+        if !verdict.delay.is_zero() {
+            rt::sleep(verdict.delay).await;
+        }
+        let Some(errno) = verdict.errno else { return Ok(()) };
+        if !verdict.immediately {
             rt::yield_now().await;
         }
         Err(BlockError::from_io(&std::io::Error::from_raw_os_error(errno)))
@@ -261,6 +270,17 @@ impl Driver for Blkdebug {
             }
             flushed?;
             self.below.node()?.flush().await
+        })
+    }
+
+    fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
+        Box::pin(async move {
+            if options.read::<BlkdebugOptions>()? != self.options {
+                return Err(BlockError::invalid(
+                    "rules and limits can't be changed while the node is in use",
+                ));
+            }
+            Ok(Box::new(|| {}) as Reopened<'a>)
         })
     }
 

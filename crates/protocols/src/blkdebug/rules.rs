@@ -11,6 +11,7 @@ use block::{BlockError, Result, Step};
 use event_listener::Event;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of the sectors that rules name.
 const SECTOR: u64 = 512;
@@ -26,12 +27,25 @@ const MAX_ERRNO: i64 = 4095;
 pub struct Fault {
     /// `None`: all kinds but questions for what is stored.
     kind: Option<BlkdebugIOType>,
+    /// 0: it goes on.
     errno: i32,
     /// Byte offset of the sector that a request must touch.
     at: Option<u64>,
     once: bool,
     /// Before anything else runs.
     immediately: bool,
+    delay: Duration,
+}
+
+/// What a rule does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The error; `None`: it goes on.
+    pub errno: Option<i32>,
+    /// Before anything else runs.
+    pub immediately: bool,
+    /// How long it waits first.
+    pub delay: Duration,
 }
 
 impl Fault {
@@ -95,7 +109,7 @@ impl Engine {
     pub fn add_fault(&self, rule: &BlkdebugInjectErrorOptions) -> Result<()> {
         let errno = match rule.errno {
             None => DEFAULT_ERRNO,
-            Some(errno @ 1..=MAX_ERRNO) => errno as i32,
+            Some(errno @ 0..=MAX_ERRNO) => errno as i32,
             Some(errno) => {
                 return Err(BlockError::invalid(format!("errno {errno} is no error: 1 to {MAX_ERRNO} are")));
             }
@@ -109,12 +123,15 @@ impl Engine {
                     .ok_or_else(|| BlockError::invalid(format!("sector {sector} is on no disk")))?,
             ),
         };
+        let delay = u64::try_from(rule.delay_ns.unwrap_or(0))
+            .map_err(|_| BlockError::invalid("delay-ns can't be less than 0"))?;
         let fault = Fault {
             kind: rule.iotype,
             errno,
             at,
             once: rule.once.unwrap_or(false),
             immediately: rule.immediately.unwrap_or(false),
+            delay: Duration::from_nanos(delay),
         };
         self.inner.lock().add(rule.event, rule.state.unwrap_or(0), Effect::Fail(fault));
         Ok(())
@@ -169,15 +186,16 @@ impl Engine {
         stay
     }
 
-    /// The errno with which a request fails, and whether it does at once.
-    pub fn fault(&self, kind: BlkdebugIOType, offset: u64, len: u64) -> Option<(i32, bool)> {
+    /// What the first rule in force for a request does with it.
+    pub fn fault(&self, kind: BlkdebugIOType, offset: u64, len: u64) -> Option<Verdict> {
         let mut inner = self.inner.lock();
         let (id, fault) = inner.in_force.iter().find(|(_, fault)| fault.hits(kind, offset, len)).copied()?;
         if fault.once {
             inner.in_force.retain(|(other, _)| *other != id);
             inner.rules.retain(|rule| rule.id != id);
         }
-        Some((fault.errno, fault.immediately))
+        let Fault { errno, immediately, delay, .. } = fault;
+        Some(Verdict { errno: (errno != 0).then_some(errno), immediately, delay })
     }
 
     /// Lets the first request of this tag go on.
@@ -258,7 +276,12 @@ mod tests {
             sector: None,
             once: None,
             immediately: None,
+            delay_ns: None,
         }
+    }
+
+    fn fails(errno: i32) -> Option<Verdict> {
+        Some(Verdict { errno: Some(errno), immediately: false, delay: Duration::ZERO })
     }
 
     fn with(faults: &[BlkdebugInjectErrorOptions]) -> Engine {
@@ -274,10 +297,10 @@ mod tests {
         assert_eq!(engine.fault(Read, 0, 512), None);
         assert!(engine.step(Step::ReadAio).is_none());
         engine.step(Step::WriteAio);
-        assert_eq!(engine.fault(Write, 0, 512), Some((5, false)));
+        assert_eq!(engine.fault(Write, 0, 512), fails(5));
         assert_eq!(engine.fault(BlockStatus, 0, 512), None, "only if it is asked for");
         engine.step(Step::L2Load);
-        assert_eq!(engine.fault(Flush, 0, 0), Some((28, false)));
+        assert_eq!(engine.fault(Flush, 0, 0), fails(28));
     }
 
     #[test]
@@ -294,9 +317,23 @@ mod tests {
         assert_eq!(engine.fault(Discard, 0, 1536), None);
         assert_eq!(engine.fault(Discard, 2048, 512), None);
         assert_eq!(engine.fault(Read, 0, 4096), None);
-        assert_eq!(engine.fault(Discard, 1536, 1), Some((5, true)));
+        let at_once = fails(5).map(|verdict| Verdict { immediately: true, ..verdict });
+        assert_eq!(engine.fault(Discard, 1536, 1), at_once);
         engine.step(Step::None);
         assert_eq!(engine.fault(Discard, 1536, 1), None, "it was used up");
+    }
+
+    #[test]
+    fn without_an_error_a_rule_delays_or_keeps_others_off() {
+        let slow = BlkdebugInjectErrorOptions { errno: Some(0), delay_ns: Some(7), ..fault(Step::None) };
+        let once = BlkdebugInjectErrorOptions { once: Some(true), ..slow.clone() };
+        let engine = with(&[once, fault(Step::None)]);
+        engine.step(Step::None);
+        let waits = Some(Verdict { errno: None, immediately: false, delay: Duration::from_nanos(7) });
+        assert_eq!(engine.fault(Read, 0, 512), waits);
+        assert_eq!(engine.fault(Read, 0, 512), fails(5));
+        let negative = BlkdebugInjectErrorOptions { delay_ns: Some(-1), ..slow };
+        assert!(Engine::default().add_fault(&negative).is_err());
     }
 
     #[test]
@@ -306,7 +343,7 @@ mod tests {
         engine.step(Step::WriteAio);
         assert_eq!(engine.fault(Write, 0, 1), None);
         engine.step(Step::WriteAio);
-        assert_eq!(engine.fault(Write, 0, 1), Some((5, false)));
+        assert_eq!(engine.fault(Write, 0, 1), fails(5));
     }
 
     #[test]
@@ -332,7 +369,7 @@ mod tests {
     #[test]
     fn errors_and_sectors_that_there_are_not_are_refused() {
         for wrong in [
-            BlkdebugInjectErrorOptions { errno: Some(0), ..fault(Step::None) },
+            BlkdebugInjectErrorOptions { errno: Some(-1), ..fault(Step::None) },
             BlkdebugInjectErrorOptions { errno: Some(1 << 40), ..fault(Step::None) },
             BlkdebugInjectErrorOptions { sector: Some(-2), ..fault(Step::None) },
             BlkdebugInjectErrorOptions { sector: Some(i64::MAX), ..fault(Step::None) },
