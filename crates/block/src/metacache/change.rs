@@ -16,9 +16,9 @@ pub struct Change<F: Format> {
     pub image: Arc<F>,
     /// The page, with space in the file ([`super::MetadataFile::place`]).
     pub page: Arc<Page<F::Codec>>,
-    /// Index of the first entry.
+    /// Index of the first entry's first word.
     pub first: usize,
-    /// The new entries.
+    /// The words of the new entries.
     pub entries: Vec<<F::Codec as Codec>::Word>,
     /// The blocks that they refer to, where these are new.
     pub reserved: Option<Reserved>,
@@ -42,12 +42,22 @@ impl<F: Format> Change<F> {
     fn publish(&mut self) {
         self.reserved.take().map(Reserved::keep);
         let mut given_up = Vec::new();
-        for (index, entry) in (self.first..).zip(&self.entries) {
-            let old = self.image.blocks_of(self.page.set(index, *entry));
-            if let Some(run) = old.filter(|run| self.image.blocks_of(*entry) != Some(*run))
+        let mut replaced = |old, new| {
+            let old = self.image.blocks_of(old);
+            if let Some(run) = old.filter(|run| self.image.blocks_of(new) != Some(*run))
                 && let Some(cause) = self.cause
             {
                 given_up.push(GivenUp { run, cause });
+            }
+        };
+        if self.image.has_pairs() {
+            for (i, pair) in self.entries.as_chunks().0.iter().enumerate() {
+                let [old, _] = self.page.set_pair(self.first + 2 * i, *pair);
+                replaced(old, pair[0]);
+            }
+        } else {
+            for (index, entry) in (self.first..).zip(&self.entries) {
+                replaced(self.page.set(index, *entry), *entry);
             }
         }
         let order = self.image.order();

@@ -82,7 +82,7 @@ impl<C: Codec> Sealed<C> {
     fn of(page: &Arc<Page<C>>) -> Self {
         // The count comes first: a change that is only half seen then leaves the page dirty.
         let changes = page.changes.load(Acquire);
-        Self { changes, place: page.place(), words: page.words_from(0).collect(), page: page.clone() }
+        Self { changes, place: page.place(), words: page.copy(), page: page.clone() }
     }
 }
 

@@ -60,7 +60,12 @@ pub trait Format: Send + Sync + 'static {
     /// Virtual size in bytes.
     fn size(&self) -> u64;
 
-    /// The blocks that an entry refers to.
+    /// Whether entries are two words each, which change together.
+    fn has_pairs(&self) -> bool {
+        false
+    }
+
+    /// The blocks that an entry refers to, by its first word.
     fn blocks_of(&self, entry: <Self::Codec as Codec>::Word) -> Option<Run>;
 
     /// Writes what must be durable before the tables: whatever says that blocks are in use (counts of references, a

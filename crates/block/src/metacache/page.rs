@@ -1,8 +1,12 @@
 //! A piece of a table in memory: words, and where they are in the file.
+//!
+//! A format whose entries are two words each reads and sets them together ([`Page::pair`], [`Page::set_pair`]): nobody sees a
+//! half of a new entry beside a half of the old one, neither a request nor the copy that is written to the file.
 use super::codec::{Codec, Word};
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*, fence};
 
 /// Mark of a page of which a part may be a hole of the file: it has no space there to be written to. The other marks
 /// are the format's own.
@@ -25,6 +29,10 @@ pub struct Page<C: Codec> {
     /// Since the cache last looked for pages that may go.
     pub(super) used: AtomicBool,
     pub(super) changes: AtomicU64,
+    /// Held while a pair is set.
+    pairs: Mutex<()>,
+    /// Counts the pairs that were set; odd while one is.
+    pair_changes: AtomicU64,
     words: Box<[<C::Word as Word>::Cell]>,
 }
 
@@ -37,6 +45,8 @@ impl<C: Codec> Page<C> {
             marks: AtomicU32::new(marks),
             used: AtomicBool::new(true),
             changes: AtomicU64::new(0),
+            pairs: Mutex::new(()),
+            pair_changes: AtomicU64::new(0),
             words: words.into_iter().map(Word::cell).collect(),
         })
     }
@@ -98,6 +108,35 @@ impl<C: Codec> Page<C> {
         self.words.get(index).map_or(C::Word::default(), |cell| Word::swap(cell, word))
     }
 
+    /// The words at `index` and behind it, which are set together.
+    pub fn pair(&self, index: usize) -> [C::Word; 2] {
+        let before = self.pair_changes.load(Acquire);
+        let pair = [self.word(index), self.word(index + 1)];
+        fence(Acquire);
+        if before & 1 == 0 && self.pair_changes.load(Relaxed) == before {
+            return pair;
+        }
+        let _unchanged = self.pairs.lock();
+        [self.word(index), self.word(index + 1)]
+    }
+
+    /// Sets the words at `index` and behind it together, and tells the old ones. The caller marks the page dirty.
+    pub fn set_pair(&self, index: usize, pair: [C::Word; 2]) -> [C::Word; 2] {
+        let _alone = self.pairs.lock();
+        let before = self.pair_changes.load(Relaxed);
+        self.pair_changes.store(before.wrapping_add(1), Relaxed);
+        // The words are swapped, which releases: who sees one of them sees the count that is odd.
+        let old = [self.set(index, pair[0]), self.set(index + 1, pair[1])];
+        self.pair_changes.store(before.wrapping_add(2), Release);
+        old
+    }
+
+    /// A copy of all words, with no pair half set.
+    pub(super) fn copy(&self) -> Vec<C::Word> {
+        let _unchanged = self.pairs.lock();
+        self.words_from(0).collect()
+    }
+
     /// What it takes in memory, roughly.
     pub(super) fn memory(&self) -> usize {
         memory_of::<C>(self.len())
@@ -112,5 +151,35 @@ pub(super) fn memory_of<C: Codec>(words: usize) -> usize {
 impl<C: Codec> fmt::Debug for Page<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Page({:#x} at {:#x}, {} words)", self.key, self.place(), self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec::Be64;
+    use super::*;
+
+    #[test]
+    fn nobody_sees_half_of_a_pair() {
+        const PAIRS: usize = 4;
+        let page: Arc<Page<Be64>> = Page::new(0, 0, 0, [0; 2 * PAIRS]);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for writer in 0..2u64 {
+                let (page, done) = (&page, &done);
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let value = round * 2 + writer;
+                        page.set_pair(2 * (round as usize % PAIRS), [value, !value]);
+                    }
+                    done.store(true, Release);
+                });
+            }
+            let whole = |pair: &[u64]| pair[0] == !pair[1] || pair == [0, 0];
+            while !done.load(Acquire) {
+                assert!((0..PAIRS).all(|i| whole(&page.pair(2 * i))));
+                assert!(page.copy().chunks(2).all(whole));
+            }
+        });
     }
 }
