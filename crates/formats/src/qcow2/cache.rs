@@ -7,7 +7,7 @@
 //!   entry;
 //! - a table that an internal snapshot shares is marked [`SHARED`] and never changed: its first change copies it;
 //! - a new table is in the file, whole, before the L1 entry that leads to it is set in memory.
-use super::entry::{Entry, Geometry};
+use super::entry::{Entry, Geometry, Stored};
 use super::header::{COPIED, OFFSET_MASK};
 use super::image::{Image, Page, TABLE_KEY};
 use super::overlap::{self, INACTIVE_L2, L2_TABLE};
@@ -165,29 +165,29 @@ impl Image {
             self.order.file.announce(step).await;
         }
         let bytes = self.read_slice(slice, place).await?;
-        let mut words: Vec<u64> = Be64::words(&bytes).collect();
         let mut marks = may_lie_in_a_hole(&bytes);
         if !table.owned {
             marks |= SHARED;
-            words.iter_mut().for_each(|w| *w = disowned(*w));
         }
+        let entries = || g.stored_in(&bytes).map(|entry| if table.owned { entry } else { entry.disowned() });
         let clusters = g.clusters(self.order.file.node()?.length());
-        let seems_right = |word: u64| {
-            word == 0
-                || match Entry::of(word, g) {
+        let seems_right = |entry: Stored| {
+            entry == Stored::HOLE
+                || match Entry::of(entry, g) {
                     Entry::Bad(_) => false,
                     entry => entry.host_clusters(g).is_none_or(|run| {
                         run.start < clusters && self.overlapped(run.start..run.end()).is_none()
                     }),
                 }
         };
-        if !words.iter().all(|word| seems_right(*word)) {
+        if !entries().all(seems_right) {
             marks |= SUSPECT;
         }
         let judged = self.order.access.writable();
         if judged {
             marks |= UNJUDGED;
         }
+        let words = entries().flat_map(|entry| entry.words(g));
         let page = self.order.tables.insert(Page::new(slice, place, marks, words));
         if !judged && self.order.access.writable() {
             // The image became writable in between, and may have cleared the tables before this one came in.
@@ -203,7 +203,7 @@ impl Image {
             return Ok(());
         }
         let g = self.g();
-        let hosts = page.words_from(0).filter_map(|word| Entry::of(word, g).host_clusters(g));
+        let hosts = g.stored_from(page, 0).filter_map(|entry| Entry::of(entry, g).host_clusters(g));
         let counted = self.are_counted(hosts).await?;
         page.change_marks(if counted { 0 } else { SUSPECT }, UNJUDGED);
         Ok(())
@@ -255,12 +255,12 @@ impl Image {
     }
 
     /// What is wrong with an L2 entry, if anything is.
-    pub(super) fn wrong_entry(&self, word: u64) -> Option<String> {
-        if word == 0 {
+    pub(super) fn wrong_entry(&self, stored: Stored) -> Option<String> {
+        if stored == Stored::HOLE {
             return None;
         }
         let g = self.g();
-        let entry = Entry::of(word, g);
+        let entry = Entry::of(stored, g);
         if let Entry::Bad(why) = entry {
             return Some(why.to_owned());
         }
@@ -330,8 +330,10 @@ impl Image {
         let g = self.g();
         self.order.file.announce(Step::L2AllocCowRead).await;
         let mut bytes = self.order.file.read(old.host, g.cluster_size()).await?;
-        for word in bytes.as_chunks_mut::<8>().0 {
-            *word = disowned(u64::from_be_bytes(*word)).to_be_bytes();
+        for entry in bytes.chunks_exact_mut(8 * g.word_index(1)) {
+            if let Some(word) = entry.first_chunk_mut() {
+                *word = (u64::from_be_bytes(*word) & !COPIED).to_be_bytes();
+            }
         }
         let host = self.new_table(first_slice, bytes.freeze()).await?;
         for slice in first_slice..first_slice + g.slices() {
@@ -343,9 +345,4 @@ impl Image {
         self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         Ok(())
     }
-}
-
-/// The entry without the mark of sole ownership: in a table that is shared, nothing is.
-fn disowned(word: u64) -> u64 {
-    word & !COPIED
 }

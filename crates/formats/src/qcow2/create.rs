@@ -15,7 +15,7 @@
 //! Bounds: tables are written in pieces of 1 MiB.
 use super::header::{
     COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, Header, INCOMPATIBLE_COMPRESSION,
-    MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
+    INCOMPATIBLE_EXTENDED_L2, MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
 };
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
 use block::{
@@ -26,6 +26,8 @@ use rt::{Buf, BufMut};
 use std::iter::repeat;
 use std::sync::Arc;
 
+/// The smallest clusters that can have subclusters, in bytes.
+const LEAST_EXTENDED_CLUSTER: u64 = 16 << 10;
 /// Bytes written at a time.
 const PIECE: usize = 1 << 20;
 
@@ -42,7 +44,8 @@ pub(super) const OPTIONS: &[CreateOption] = &[
     CreateOption::later("encrypt.iter-time", OptionKind::Number),
     option("cluster_size", OptionKind::Size, "Bytes of a cluster, a power of two from 512 to 2M")
         .default("65536"),
-    CreateOption::later("extended_l2", OptionKind::Bool).default("off"),
+    option("extended_l2", OptionKind::Bool, "Clusters have 32 parts that are allocated one by one")
+        .default("off"),
     option("preallocation", OptionKind::Str, "Space reserved from the start: off, metadata, falloc or full"),
     option("compression_type", OptionKind::Str, "How compressed clusters are compressed: zlib or zstd")
         .default("zlib"),
@@ -119,9 +122,9 @@ fn new_header(options: &Qcow2CreateOptions, size: u64, preallocation: PreallocMo
         let text = format!("{what} compatibility level 1.1 and above (use version=v3 or greater)");
         if version == BlockdevQcow2Version::V3 { Ok(()) } else { Err(BlockError::invalid(text)) }
     };
-    if options.extended_l2.unwrap_or(false) {
+    let extended = options.extended_l2.unwrap_or(false);
+    if extended {
         needs_v3("Extended L2 entries are only supported with")?;
-        return Err(later("extended_l2=on"));
     }
     if options.data_file_raw.unwrap_or(false) {
         return Err(later("data_file_raw=on"));
@@ -131,6 +134,7 @@ fn new_header(options: &Qcow2CreateOptions, size: u64, preallocation: PreallocMo
         size.checked_next_multiple_of(512).filter(|&s| i64::try_from(s).is_ok()).ok_or_else(too_large)?;
     let number = if version == BlockdevQcow2Version::V3 { 3 } else { 2 };
     let mut header = Header::new(number, cluster_size.trailing_zeros(), size);
+    header.set_incompatible(INCOMPATIBLE_EXTENDED_L2, extended);
     let refcount_bits = refcount_bits(options)?;
     if refcount_bits != 16 {
         needs_v3("Different refcount widths than 16 bits require")?;
@@ -149,7 +153,7 @@ fn new_header(options: &Qcow2CreateOptions, size: u64, preallocation: PreallocMo
     if options.backing_fmt.is_some() && header.backing_name.is_none() {
         return Err(BlockError::invalid("Backing format cannot be used without backing file"));
     }
-    if header.backing_name.is_some() && preallocation != PreallocMode::Off {
+    if header.backing_name.is_some() && !extended && preallocation != PreallocMode::Off {
         let text = "Backing file and preallocation can only be used at the same time if extended_l2 is on";
         return Err(BlockError::invalid(text));
     }
@@ -161,6 +165,10 @@ pub(super) fn cluster_size(options: &Qcow2CreateOptions) -> Result<u64> {
     let size = options.cluster_size.map_or(65536, |size| size.0);
     if !size.is_power_of_two() || !(512..=2 << 20).contains(&size) {
         return Err(BlockError::invalid("Cluster size must be a power of two between 512 and 2048k"));
+    }
+    if options.extended_l2.unwrap_or(false) && size < LEAST_EXTENDED_CLUSTER {
+        let text = "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes";
+        return Err(BlockError::invalid(text));
     }
     Ok(size)
 }
@@ -307,15 +315,16 @@ impl NewImage<'_> {
         if self.fresh {
             return Ok(());
         }
-        // Data clusters with the zero flag need no zeroes.
-        let flagged = preallocation == PreallocMode::Metadata && self.zero_flag();
+        // Data clusters that are not read yet need no zeroes.
+        let unread = self.zero_flag() || self.header.has_extended_l2();
+        let flagged = preallocation == PreallocMode::Metadata && unread;
         let to_zero = if flagged { self.layout.l1_at * cluster_size + self.header.l1_bytes() } else { end };
         self.file.write_zeroes(SECTOR as u64, to_zero - SECTOR as u64, Request::DRIVER).await
     }
 
     /// Whether preallocated clusters are marked as reading zeroes.
     fn zero_flag(&self) -> bool {
-        !self.fresh && self.header.version >= 3
+        !self.fresh && self.header.version >= 3 && !self.header.has_extended_l2()
     }
 
     async fn write_refcounts(&self) -> Result<()> {
@@ -353,7 +362,10 @@ impl NewImage<'_> {
         let zero = if self.zero_flag() { ZERO } else { 0 };
         let data = layout.l2_at(layout.l2_tables);
         let l2 = (data..data + layout.guest_clusters).map(|cluster| (cluster * cluster_size) | COPIED | zero);
-        let whole = (layout.l2_tables * l2_entries) as usize;
+        // Subclusters of what is preallocated are holes: a backing file shows through them.
+        let words = (self.header.l2_entry_bytes() / 8) as usize;
+        let l2 = l2.flat_map(|entry| [entry, 0].into_iter().take(words));
+        let whole = (layout.l2_tables * l2_entries) as usize * words;
         self.write_words(layout.l2_at(0) * cluster_size, l2.chain(repeat(0)).take(whole)).await
     }
 

@@ -6,7 +6,9 @@
 //! ```
 //! Specification: qcow2.rst, "Cluster mapping".
 use super::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
-use block::metacache::Run;
+use super::image::Page;
+use super::subclusters::{self, Part, Subclusters};
+use block::metacache::{Be64, Codec, Run};
 
 /// log2 of the words of a page, where the table has as many.
 const PAGE_BITS: u32 = 9;
@@ -21,7 +23,9 @@ pub(super) struct Geometry {
     pub cluster_bits: u32,
     /// log2 of the entries of an L2 table.
     pub entry_bits: u32,
-    /// log2 of the words of a slice: what is read of an L2 table at a time.
+    /// Entries have two words: the second one tells of subclusters.
+    pub extended: bool,
+    /// log2 of the entries of a slice: what is read of an L2 table at a time.
     pub slice_bits: u32,
     /// log2 of the words of a page of a refcount block.
     pub page_bits: u32,
@@ -33,12 +37,13 @@ pub(super) struct Geometry {
 
 impl Geometry {
     pub fn of(header: &Header) -> Self {
-        let entry_bits = header.cluster_bits - 3;
+        let (extended, word_bits) = (header.has_extended_l2(), header.cluster_bits - 3);
         Self {
             cluster_bits: header.cluster_bits,
-            entry_bits,
-            slice_bits: entry_bits.min(PAGE_BITS),
-            page_bits: entry_bits.min(PAGE_BITS),
+            entry_bits: word_bits - u32::from(extended),
+            extended,
+            slice_bits: word_bits.min(PAGE_BITS) - u32::from(extended),
+            page_bits: word_bits.min(PAGE_BITS),
             refcount_order: header.refcount_order,
             zero_flag: header.version >= 3,
         }
@@ -64,6 +69,16 @@ impl Geometry {
         offset & (self.cluster_size() - 1)
     }
 
+    /// Bytes of a subcluster: of what has an answer of its own to where it is.
+    pub fn subcluster_size(self) -> u64 {
+        if self.extended { self.cluster_size() / u64::from(subclusters::COUNT) } else { self.cluster_size() }
+    }
+
+    /// Which subcluster of its cluster the byte `within` it is in.
+    pub fn subcluster(self, within: u64) -> u32 {
+        (within / self.subcluster_size()) as u32
+    }
+
     /// The slice that has the entry of a guest cluster.
     pub fn slice(self, cluster: u64) -> u64 {
         cluster >> self.slice_bits
@@ -71,12 +86,45 @@ impl Geometry {
 
     /// The index of a guest cluster's entry in its slice.
     pub fn index(self, cluster: u64) -> usize {
-        (cluster & (self.slice_words() as u64 - 1)) as usize
+        (cluster & (self.slice_entries() - 1)) as usize
+    }
+
+    /// Entries of a slice.
+    pub fn slice_entries(self) -> u64 {
+        1 << self.slice_bits
     }
 
     /// Words of a slice.
     pub fn slice_words(self) -> usize {
-        1 << self.slice_bits
+        1 << (self.slice_bits + u32::from(self.extended))
+    }
+
+    /// The index of an entry's first word, by the index of the entry.
+    pub fn word_index(self, index: usize) -> usize {
+        index << u32::from(self.extended)
+    }
+
+    /// The entry at `index` of a slice.
+    pub fn stored(self, page: &Page, index: usize) -> Stored {
+        if self.extended {
+            let [word, bitmap] = page.pair(self.word_index(index));
+            return Stored { word, bitmap };
+        }
+        Stored { word: page.word(index), bitmap: 0 }
+    }
+
+    /// The entries of a slice from `index` on.
+    pub fn stored_from(self, page: &Page, index: usize) -> impl Iterator<Item = Stored> {
+        (index..page.len() >> u32::from(self.extended)).map(move |index| self.stored(page, index))
+    }
+
+    /// The entries in bytes of an L2 table.
+    pub fn stored_in(self, bytes: &[u8]) -> impl Iterator<Item = Stored> {
+        let mut words = Be64::words(bytes);
+        std::iter::from_fn(move || {
+            let word = words.next()?;
+            Some(Stored { word, bitmap: if self.extended { words.next()? } else { 0 } })
+        })
     }
 
     /// Words of a page of a refcount block.
@@ -96,7 +144,7 @@ impl Geometry {
 
     /// Byte offset of a slice in its L2 table.
     pub fn slice_offset(self, slice: u64) -> u64 {
-        (slice & (self.slices() - 1)) << (self.slice_bits + 3)
+        (slice & (self.slices() - 1)) * self.slice_words() as u64 * 8
     }
 
     /// Guest bytes that an L1 entry maps.
@@ -106,7 +154,7 @@ impl Geometry {
 
     /// Guest clusters from `cluster` to the end of its slice.
     pub fn to_slice_end(self, cluster: u64) -> u64 {
-        self.slice_words() as u64 - self.index(cluster) as u64
+        self.slice_entries() - self.index(cluster) as u64
     }
 
     /// Refcounts of a page.
@@ -134,6 +182,38 @@ pub(super) struct Stream {
     pub len: u64,
 }
 
+/// An L2 entry as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Stored {
+    /// What kind of cluster, and where it is.
+    pub word: u64,
+    /// The bitmap of its subclusters; 0 where entries have none.
+    pub bitmap: u64,
+}
+
+impl Stored {
+    /// Of a cluster that is not in this image.
+    pub const HOLE: Self = Self { word: 0, bitmap: 0 };
+
+    /// The entry that reads as zeroes; `host`: host cluster and flags that it keeps, or 0.
+    pub fn zero(host: u64, g: Geometry) -> Self {
+        if g.extended {
+            return Self { word: host, bitmap: Subclusters::ZERO.bits() };
+        }
+        Self { word: host | ZERO, bitmap: 0 }
+    }
+
+    /// The same without the mark of sole ownership: in a table that is shared, nothing is.
+    pub fn disowned(self) -> Self {
+        Self { word: self.word & !COPIED, ..self }
+    }
+
+    /// Its words.
+    pub fn words(self, g: Geometry) -> impl Iterator<Item = u64> {
+        [self.word, self.bitmap].into_iter().take(g.word_index(1))
+    }
+}
+
 /// An L2 entry, understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -143,6 +223,8 @@ pub(super) enum Entry {
     Zero { host: Option<u64>, owned: bool },
     /// In a cluster of its own.
     Data { host: u64, owned: bool },
+    /// Its subclusters are several things, or holes that `host` is reserved for.
+    Split { host: Option<u64>, owned: bool, parts: Subclusters },
     /// Compressed.
     Compressed(Stream),
     /// Not a valid entry.
@@ -150,27 +232,70 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    /// What a word of an L2 table means.
-    pub fn of(word: u64, g: Geometry) -> Self {
+    /// What an entry of an L2 table means.
+    pub fn of(stored: Stored, g: Geometry) -> Self {
+        if g.extended { Self::extended(stored, g) } else { Self::plain(stored.word, g) }
+    }
+
+    /// What an entry of one word means.
+    pub fn plain(word: u64, g: Geometry) -> Self {
         if word & COMPRESSED != 0 {
             return Self::compressed(word, g);
         }
+        if word & ZERO != 0 && !g.zero_flag {
+            return Self::Bad(RESERVED);
+        }
+        let (host, owned) = match Self::host(word & !ZERO, g) {
+            Ok(host) => host,
+            Err(why) => return Self::Bad(why),
+        };
+        match (word & ZERO != 0, host) {
+            (false, None) => Self::Hole,
+            (true, host) => Self::Zero { host, owned },
+            (false, Some(host)) => Self::Data { host, owned },
+        }
+    }
+
+    /// What an entry of two words means.
+    fn extended(stored: Stored, g: Geometry) -> Self {
+        let Stored { word, bitmap } = stored;
+        if word & COMPRESSED != 0 {
+            return match bitmap {
+                0 => Self::compressed(word, g),
+                _ => Self::Bad("a compressed cluster has no subclusters"),
+            };
+        }
+        let (host, owned) = match Self::host(word, g) {
+            Ok(host) => host,
+            Err(why) => return Self::Bad(why),
+        };
+        let Some(parts) = Subclusters::new(bitmap) else {
+            return Self::Bad("a subcluster is called both data and zeroes");
+        };
+        match (host, parts) {
+            (None, Subclusters::HOLE) => Self::Hole,
+            (host, Subclusters::ZERO) => Self::Zero { host, owned },
+            (Some(host), Subclusters::DATA) => Self::Data { host, owned },
+            (None, parts) if !parts.data_range().is_empty() => {
+                Self::Bad("subclusters are called data, and there is no host cluster")
+            }
+            (host, parts) => Self::Split { host, owned, parts },
+        }
+    }
+
+    /// The host cluster that the first word of a standard entry names, and whether it is this image's own.
+    fn host(word: u64, g: Geometry) -> Result<(Option<u64>, bool), &'static str> {
         let (host, owned) = (word & OFFSET_MASK, word & COPIED != 0);
-        if word & !(OFFSET_MASK | COPIED | ZERO) != 0 || (word & ZERO != 0 && !g.zero_flag) {
-            return Self::Bad("reserved bits are set");
+        if word & !(OFFSET_MASK | COPIED) != 0 {
+            return Err(RESERVED);
         }
         if g.within(host) != 0 {
-            return Self::Bad("it is not aligned to a cluster");
+            return Err("it is not aligned to a cluster");
         }
         if host == 0 && owned {
-            return Self::Bad("it would be the header's cluster");
+            return Err("it would be the header's cluster");
         }
-        match (word & ZERO != 0, host) {
-            (false, 0) => Self::Hole,
-            (true, 0) => Self::Zero { host: None, owned: false },
-            (true, host) => Self::Zero { host: Some(host), owned },
-            (false, host) => Self::Data { host, owned },
-        }
+        Ok(((host != 0).then_some(host), owned))
     }
 
     fn compressed(word: u64, g: Geometry) -> Self {
@@ -181,25 +306,64 @@ impl Entry {
         let offset = word & ((1 << offset_bits) - 1);
         let sectors = ((word & (COMPRESSED - 1)) >> offset_bits) + 1;
         if offset >> 56 != 0 {
-            return Self::Bad("reserved bits are set");
+            return Self::Bad(RESERVED);
         }
         Self::Compressed(Stream { offset, len: sectors * 512 - offset % 512 })
+    }
+
+    /// Host clusters that the entry with this first word refers to.
+    pub fn host_clusters_of(word: u64, g: Geometry) -> Option<Run> {
+        Self::plain(word, g).host_clusters(g)
     }
 
     /// Host clusters that the entry refers to.
     pub fn host_clusters(self, g: Geometry) -> Option<Run> {
         match self {
-            Self::Data { host, .. } | Self::Zero { host: Some(host), .. } => {
-                Some(Run { start: g.cluster(host), count: 1 })
+            Self::Data { host, .. } => Some(Run { start: g.cluster(host), count: 1 }),
+            Self::Zero { host, .. } | Self::Split { host, .. } => {
+                host.map(|host| Run { start: g.cluster(host), count: 1 })
             }
             Self::Compressed(s) => {
                 let (first, last) = (g.cluster(s.offset), g.cluster(s.offset + s.len - 1));
                 Some(Run { start: first, count: last - first + 1 })
             }
-            Self::Hole | Self::Zero { host: None, .. } | Self::Bad(_) => None,
+            Self::Hole | Self::Bad(_) => None,
         }
     }
+
+    /// The host cluster, if it is this image's own: bytes in it may be overwritten in place.
+    pub fn own_host(self) -> Option<u64> {
+        match self {
+            Self::Data { host, owned: true } => Some(host),
+            Self::Zero { host, owned: true } | Self::Split { host, owned: true, .. } => host,
+            _ => None,
+        }
+    }
+
+    /// What its subclusters are; those of a compressed cluster count as holes.
+    pub fn parts(self) -> Subclusters {
+        match self {
+            Self::Data { .. } => Subclusters::DATA,
+            Self::Zero { .. } => Subclusters::ZERO,
+            Self::Split { parts, .. } => parts,
+            Self::Hole | Self::Compressed(_) | Self::Bad(_) => Subclusters::HOLE,
+        }
+    }
+
+    /// Whether the subcluster is not in this image.
+    pub fn is_hole(self, subcluster: u32) -> bool {
+        let standard = !matches!(self, Self::Compressed(_) | Self::Bad(_));
+        standard && self.parts().part(subcluster) == Part::Hole
+    }
+
+    /// Whether the subcluster reads as zeroes by the image's own word.
+    pub fn is_zero(self, subcluster: u32) -> bool {
+        self.parts().part(subcluster) == Part::Zero
+    }
 }
+
+/// What is wrong with an entry of a later version, or of none.
+const RESERVED: &str = "reserved bits are set";
 
 #[cfg(test)]
 mod tests {
@@ -210,6 +374,7 @@ mod tests {
         Geometry {
             cluster_bits,
             entry_bits,
+            extended: false,
             slice_bits: entry_bits.min(9),
             page_bits: entry_bits.min(9),
             refcount_order: 4,
@@ -220,21 +385,21 @@ mod tests {
     #[test]
     fn every_wrong_kind_of_entry_is_told_from_the_right_ones() {
         let g = geometry(16);
-        assert_eq!(Entry::of(0, g), Entry::Hole);
-        assert_eq!(Entry::of(1, g), Entry::Zero { host: None, owned: false });
-        assert_eq!(Entry::of(0x50000 | COPIED, g), Entry::Data { host: 0x50000, owned: true });
-        assert_eq!(Entry::of(0x50001, g), Entry::Zero { host: Some(0x50000), owned: false });
+        assert_eq!(Entry::plain(0, g), Entry::Hole);
+        assert_eq!(Entry::plain(1, g), Entry::Zero { host: None, owned: false });
+        assert_eq!(Entry::plain(0x50000 | COPIED, g), Entry::Data { host: 0x50000, owned: true });
+        assert_eq!(Entry::plain(0x50001, g), Entry::Zero { host: Some(0x50000), owned: false });
         for bad in [COPIED, 0x50200, 0x50002, 1 << 56, 1 << 61, COPIED | COMPRESSED | 0x50000] {
-            assert!(matches!(Entry::of(bad, g), Entry::Bad(_)), "{bad:#x}");
+            assert!(matches!(Entry::plain(bad, g), Entry::Bad(_)), "{bad:#x}");
         }
-        assert!(matches!(Entry::of(1, Geometry { zero_flag: false, ..g }), Entry::Bad(_)));
+        assert!(matches!(Entry::plain(1, Geometry { zero_flag: false, ..g }), Entry::Bad(_)));
     }
 
     #[test]
     fn a_compressed_entry_tells_its_bytes_and_the_clusters_they_touch() {
         let g = geometry(16);
         // 3 sectors from 0x5fe10 on: to the end of sector 0x60200.
-        let entry = Entry::of(COMPRESSED | (2 << 54) | 0x5_fe10, g);
+        let entry = Entry::plain(COMPRESSED | (2 << 54) | 0x5_fe10, g);
         assert_eq!(entry, Entry::Compressed(Stream { offset: 0x5_fe10, len: 3 * 512 - 0x10 }));
         assert_eq!(entry.host_clusters(g), Some(Run { start: 5, count: 2 }));
     }

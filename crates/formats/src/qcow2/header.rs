@@ -295,8 +295,9 @@ impl Header {
         if self.incompatible & INCOMPATIBLE_DATA_FILE != 0 {
             return Err(HeaderError::Unsupported("external data file"));
         }
-        if self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0 {
-            return Err(HeaderError::Unsupported("extended L2 entries"));
+        if self.has_extended_l2() && self.cluster_bits < 14 {
+            let why = "with extended L2 entries clusters have at least 16 KiB (14)";
+            return Err(field("cluster_bits", 20, u64::from(self.cluster_bits), why));
         }
         match self.crypt_method {
             0 => match self.extension(extension::ENCRYPTION) {
@@ -414,7 +415,12 @@ impl Header {
 
     /// Entries of an L2 table.
     pub fn l2_entries(&self) -> u64 {
-        self.cluster_size() / 8
+        self.cluster_size() / self.l2_entry_bytes()
+    }
+
+    /// Bytes of an entry of an L2 table.
+    pub fn l2_entry_bytes(&self) -> u64 {
+        if self.has_extended_l2() { 16 } else { 8 }
     }
 
     /// L1 entries that a virtual size needs; `None` when no L1 table can have so many.
@@ -462,6 +468,11 @@ impl Header {
     /// The image is marked as corrupt.
     pub fn is_corrupt(&self) -> bool {
         self.incompatible & INCOMPATIBLE_CORRUPT != 0
+    }
+
+    /// Entries of L2 tables tell of subclusters.
+    pub fn has_extended_l2(&self) -> bool {
+        self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0
     }
 
     /// Refcounts may be written late, under the dirty bit.

@@ -1,8 +1,8 @@
 //! What `info` tells of an image beyond size and name.
+use super::bitmaps;
 use super::bitmaps::Bitmap;
 use super::header::{Compression, Header};
 use super::snapshots::{Snapshot, Snapshots};
-use super::{bitmaps, header};
 use api::{ImageInfoSpecific, ImageInfoSpecificQCow2, Qcow2CompressionType};
 use block::{BlockError, DriverInfo, Node, Result};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
         data_file: None,
         data_file_raw: None,
         corrupt: of_version_3(header.is_corrupt()),
-        extended_l2: of_version_3(header.incompatible & header::INCOMPATIBLE_EXTENDED_L2 != 0),
+        extended_l2: of_version_3(header.has_extended_l2()),
     };
     DriverInfo {
         cluster_size: Some(header.cluster_size()),

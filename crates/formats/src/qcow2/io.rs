@@ -4,8 +4,7 @@
 //! another request has changed meanwhile is planned for as it is now. The lease ends with the token.
 use super::cache::SUSPECT;
 use super::compressed;
-use super::entry::Entry;
-use super::header::ZERO;
+use super::entry::{Entry, Stored};
 use super::image::{Image, Page};
 use block::metacache::{Cause, Change, Format, Order, Reserved};
 use block::{
@@ -16,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A range of whole guest clusters in one slice, leased.
-struct Leased {
-    page: Arc<Page>,
+pub(super) struct Leased {
+    pub page: Arc<Page>,
     /// First guest cluster.
     cluster: u64,
     /// Index of its entry.
@@ -28,7 +27,7 @@ struct Leased {
 
 impl Image {
     /// Leases guest clusters as far as their slice goes, and loads it for a change.
-    async fn lease_to_change(self: &Arc<Self>, cluster: u64, count: u64) -> Result<Leased> {
+    pub(super) async fn lease_to_change(self: &Arc<Self>, cluster: u64, count: u64) -> Result<Leased> {
         let g = self.g();
         let count = count.min(g.to_slice_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
@@ -38,15 +37,15 @@ impl Image {
     }
 
     /// The entries of leased clusters, each checked.
-    async fn entries(&self, leased: &Leased) -> Result<Vec<Entry>> {
+    pub(super) async fn entries(&self, leased: &Leased) -> Result<Vec<Entry>> {
         self.judge(&leased.page).await?;
-        let words = leased.page.words_from(leased.first).take(leased.count as usize);
+        let stored = self.stored(leased);
         if leased.page.marks() & SUSPECT == 0 {
-            return Ok(words.map(|word| Entry::of(word, self.g())).collect());
+            return Ok(stored.map(|entry| Entry::of(entry, self.g())).collect());
         }
         let mut entries = Vec::new();
-        for (word, cluster) in words.collect::<Vec<_>>().into_iter().zip(leased.cluster..) {
-            match self.checked_to_change(word, cluster).await {
+        for (stored, cluster) in stored.collect::<Vec<_>>().into_iter().zip(leased.cluster..) {
+            match self.checked_to_change(stored, cluster).await {
                 Ok(entry) => entries.push(entry),
                 Err(e) if entries.is_empty() => return Err(e),
                 // What comes before the wrong entry can be done.
@@ -56,35 +55,41 @@ impl Image {
         Ok(entries)
     }
 
+    /// The entries of leased clusters as they are stored.
+    fn stored(&self, leased: &Leased) -> impl Iterator<Item = Stored> {
+        self.g().stored_from(&leased.page, leased.first).take(leased.count as usize)
+    }
+
     /// The same for entries that are about to be cleared whole: one that leads nowhere may go, for nothing can be read
     /// through it. What it names is left alone.
     async fn entries_to_clear(&self, leased: &Leased) -> Result<Vec<Entry>> {
         if leased.page.marks() & SUSPECT == 0 {
             return self.entries(leased).await;
         }
-        let words: Vec<_> = leased.page.words_from(leased.first).take(leased.count as usize).collect();
-        let nowhere = words.iter().take_while(|word| self.leads_nowhere(**word)).count();
-        let Some(word) = words.first().filter(|_| nowhere > 0) else {
-            let count = words.iter().take_while(|word| !self.leads_nowhere(**word)).count();
+        let stored: Vec<_> = self.stored(leased).collect();
+        let nowhere = stored.iter().take_while(|entry| self.leads_nowhere(**entry)).count();
+        let Some(first) = stored.first().filter(|_| nowhere > 0) else {
+            let count = stored.iter().take_while(|entry| !self.leads_nowhere(**entry)).count();
             let mut entries = self.entries(leased).await?;
             entries.truncate(count);
             return Ok(entries);
         };
         if !self.told_of_dropped.swap(true, Relaxed) {
             self.notices.warn(&format!(
-                "'{}': the L2 entry of guest offset {:#x} ({word:#x}) can't be followed, and is dropped as its cluster is \
+                "'{}': the L2 entry of guest offset {:#x} ({:#x}) can't be followed, and is dropped as its cluster is \
                  cleared; 'cairn img check -r all' may find more",
                 self.order.file.name(),
-                leased.cluster << self.geometry.cluster_bits
+                leased.cluster << self.geometry.cluster_bits,
+                first.word
             ));
         }
         Ok(vec![Entry::Bad("it leads nowhere"); nowhere])
     }
 
     /// Whether an entry is no valid one, or leads beyond the end of the file.
-    fn leads_nowhere(&self, word: u64) -> bool {
+    fn leads_nowhere(&self, stored: Stored) -> bool {
         let g = self.geometry;
-        let entry = Entry::of(word, g);
+        let entry = Entry::of(stored, g);
         let clusters = self.order.file.node().map_or(0, |file| g.clusters(file.length()));
         matches!(entry, Entry::Bad(_)) || entry.host_clusters(g).is_some_and(|run| run.start >= clusters)
     }
@@ -103,6 +108,9 @@ impl Image {
         request: Request,
     ) -> Result<WritePlan> {
         let g = self.g();
+        if g.extended {
+            return self.plan_parts(offset, len, request).await;
+        }
         let (cluster, within) = (g.cluster(offset), g.within(offset));
         let leased = self.lease_to_change(cluster, g.clusters(within + len)).await?;
         let entries = self.entries(&leased).await?;
@@ -138,7 +146,8 @@ impl Image {
         Ok(WritePlan { len, action: self.in_file(host + within, within, tail, fresh), token: Some(token) })
     }
 
-    fn change(
+    /// A change of the first entries of leased clusters; `entries`: their words.
+    pub(super) fn change(
         self: &Arc<Self>,
         leased: Leased,
         entries: Vec<u64>,
@@ -146,6 +155,7 @@ impl Image {
         cause: Option<Cause>,
     ) -> Box<dyn Token> {
         let Leased { page, first, lease, .. } = leased;
+        let first = self.geometry.word_index(first);
         Box::new(Change { image: self.clone(), page, first, entries, reserved, cause, lease })
     }
 
@@ -164,7 +174,11 @@ impl Image {
         let whole = if to_end { g.clusters(len) } else { len >> g.cluster_bits };
         if within != 0 || whole == 0 {
             let len = len.min(g.cluster_size() - within);
-            return self.plan_partly(offset, len, change).await;
+            return match change {
+                MapChange::Discard => Ok(WritePlan { len, action: Action::Nothing, token: None }),
+                _ if g.extended => self.plan_zero_parts(offset, len, to_end).await,
+                _ => self.plan_partly(offset, len).await,
+            };
         }
         let discard = change == MapChange::Discard;
         if !g.zero_flag && self.has_backing() {
@@ -182,43 +196,45 @@ impl Image {
         }
         let leased = self.lease_to_change(g.cluster(offset), whole).await?;
         let entries = self.entries_to_clear(&leased).await?;
-        let old = leased.page.words_from(leased.first);
-        let words: Vec<u64> =
-            entries.iter().zip(old).map(|(entry, word)| self.cleared(*entry, word, change, unmap)).collect();
-        let len = ((words.len() as u64) << g.cluster_bits).min(len);
-        if leased.page.words_from(leased.first).zip(&words).all(|(old, new)| old == *new) {
+        let cleared = || {
+            let old = self.stored(&leased);
+            entries.iter().zip(old).map(|(entry, old)| (old, self.cleared(*entry, old, change, unmap)))
+        };
+        let len = ((entries.len() as u64) << g.cluster_bits).min(len);
+        if cleared().all(|(old, new)| old == new) {
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
         }
         let cause =
             if matches!(entries.first(), Some(Entry::Bad(_))) { None } else { Some(Cause::Discarded) };
+        let words = cleared().flat_map(|(_, new)| new.words(g)).collect();
         let token = self.change(leased, words, None, cause);
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
-    /// The entry that clearing makes of `entry`.
-    fn cleared(&self, entry: Entry, word: u64, change: MapChange, unmap: bool) -> u64 {
+    /// The entry that clearing makes of `entry`, which is stored as `old`.
+    fn cleared(&self, entry: Entry, old: Stored, change: MapChange, unmap: bool) -> Stored {
         let g = self.g();
         if !g.zero_flag {
-            return 0;
+            return Stored::HOLE;
         }
-        let allocated = matches!(entry, Entry::Data { .. } | Entry::Zero { host: Some(_), .. });
+        let allocated = matches!(
+            entry,
+            Entry::Data { .. } | Entry::Zero { host: Some(_), .. } | Entry::Split { host: Some(_), .. }
+        );
         let keep =
             allocated && (change != MapChange::Discard && !unmap || self.settings.read().keep_discarded);
         match entry {
-            Entry::Zero { host: None, .. } if change == MapChange::Discard => word,
-            Entry::Hole if change == MapChange::Discard && !self.has_backing() => word,
-            _ if keep => word | ZERO,
-            _ => ZERO,
+            Entry::Zero { host: None, .. } if change == MapChange::Discard => old,
+            Entry::Hole if change == MapChange::Discard && !self.has_backing() => old,
+            _ if keep => Stored::zero(old.word, g),
+            _ => Stored::zero(0, g),
         }
     }
 
     /// Plans clearing a part of a cluster: nothing if it reads as zeroes already; the whole cluster, where the rest of
     /// it reads as zeroes from below.
-    async fn plan_partly(self: &Arc<Self>, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
+    pub(super) async fn plan_partly(self: &Arc<Self>, offset: u64, len: u64) -> Result<WritePlan> {
         let plan = |action| Ok(WritePlan { len, action, token: None });
-        if change == MapChange::Discard {
-            return plan(Action::Nothing);
-        }
         let g = self.g();
         match self.map(offset, len, Want::Read).await?.kind {
             ExtentKind::Zero { reserved: None } => return plan(Action::Nothing),
@@ -226,7 +242,8 @@ impl Image {
                 // A write that is about to show the cluster again would bring back what an earlier one, that still knew
                 // the old mapping, has left there: these zeroes come after it.
                 let leased = self.lease_to_change(g.cluster(offset), 1).await?;
-                let zero = matches!(self.entries(&leased).await?.first(), Some(Entry::Zero { .. }));
+                let entries = self.entries(&leased).await?;
+                let zero = entries.first().is_some_and(|e| e.is_zero(g.subcluster(g.within(offset))));
                 return plan(if zero { Action::Nothing } else { Action::AsData });
             }
             ExtentKind::Hole if g.zero_flag => {}
@@ -234,17 +251,27 @@ impl Image {
             _ => return plan(Action::AsData),
         }
         let leased = self.lease_to_change(g.cluster(offset), 1).await?;
-        let (start, end) = (offset - g.within(offset), offset + len);
-        let hole = self.entries(&leased).await?.first() == Some(&Entry::Hole);
+        let (unit, subcluster) = (g.subcluster_size(), g.subcluster(g.within(offset)));
+        let (start, end) = (offset - offset % unit, offset + len);
+        let entry = self.entries(&leased).await?.first().copied();
+        let hole = entry.is_some_and(|entry| entry.is_hole(subcluster));
         let rest = hole && self.zero_below(start, offset).await?;
-        if !rest || !self.zero_below(end, end.next_multiple_of(g.cluster_size())).await? {
+        if !rest || !self.zero_below(end, end.next_multiple_of(unit)).await? {
             return plan(Action::AsData);
         }
-        let token = self.change(leased, vec![ZERO], None, Some(Cause::Discarded));
+        let zero = match entry {
+            Some(entry) if g.extended => {
+                let word = self.stored(&leased).next().unwrap_or_default().word;
+                let parts = entry.parts().with_zero(subcluster..subcluster + 1);
+                Stored { word, bitmap: parts.bits() }
+            }
+            _ => Stored::zero(0, g),
+        };
+        let token = self.change(leased, zero.words(g).collect(), None, Some(Cause::Discarded));
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
-    fn in_file(&self, offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
+    pub(super) fn in_file(&self, offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
         Action::Store { child: self.order.file.child(), offset, head, tail, fresh }
     }
 
@@ -272,8 +299,9 @@ impl Image {
     async fn decode(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
         let g = self.g();
         let cluster = g.cluster(offset);
-        let word = self.slice(g.slice(cluster)).await?.map_or(0, |page| page.word(g.index(cluster)));
-        let Entry::Compressed(stream) = self.checked(word, cluster).await? else {
+        let page = self.slice(g.slice(cluster)).await?;
+        let stored = page.map_or(Stored::HOLE, |page| g.stored(&page, g.index(cluster)));
+        let Entry::Compressed(stream) = self.checked(stored, cluster).await? else {
             // Another request has given the cluster a new mapping since this one looked: read through it.
             return self.read_remapped(offset, buf).await;
         };

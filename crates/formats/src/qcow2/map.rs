@@ -4,7 +4,7 @@
 //! missing and answers the same. Both walk the entries of one slice as far as they continue each other, or the
 //! entries of one L1 page as far as they are empty; for block status also whole tables that are one thing.
 use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
-use super::entry::{Entry, Geometry};
+use super::entry::{Entry, Geometry, Stored};
 use super::image::{Image, Page, TABLE_KEY};
 use block::{Extent, ExtentKind, Result, Want};
 
@@ -49,12 +49,12 @@ impl Image {
             return Ok(extent);
         }
         // The slice has a wrong entry somewhere: one entry at a time is looked at.
-        let word = page.word(g.index(cluster));
-        let entry = match Entry::of(word, g) {
+        let stored = g.stored(&page, g.index(cluster));
+        let entry = match Entry::of(stored, g) {
             // Telling where bytes should be does no harm; whoever goes there is told that they are not.
             entry if want == Want::Status && !matches!(entry, Entry::Bad(_)) => entry,
-            _ if want == Want::Write => self.checked_to_change(word, cluster).await?,
-            _ => self.checked(word, cluster).await?,
+            _ if want == Want::Write => self.checked_to_change(stored, cluster).await?,
+            _ => self.checked(stored, cluster).await?,
         };
         Ok(self.extent(entry, offset, len, want, 1))
     }
@@ -85,10 +85,13 @@ impl Image {
             return None;
         }
         let g = self.g();
+        if g.extended {
+            return self.walk_parts(page, offset, len, want);
+        }
         let cluster = g.cluster(offset);
         let index = g.index(cluster);
         let word = page.word(index);
-        let entry = Entry::of(word, g);
+        let entry = Entry::plain(word, g);
         let most = match want {
             Want::Status => g.to_slice_end(cluster),
             Want::Read | Want::Write => g.cluster(offset + len.max(1) - 1) - cluster + 1,
@@ -97,15 +100,29 @@ impl Image {
             Entry::Bad(_) => return None,
             // Each is read on its own.
             Entry::Compressed(_) if want != Want::Status => 0,
-            _ => following(word, page.words_from(index + 1).take(most as usize - 1), g),
+            _ => {
+                let words = page.words_from(index + 1).take(most as usize - 1);
+                following(Stored { word, bitmap: 0 }, entry, words.map(|word| Stored { word, bitmap: 0 }), g)
+            }
         };
         let clusters = 1 + more as u64;
         Some(self.extent(entry, offset, len, want, clusters))
     }
 
     pub(super) fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
-        let within = self.g().within(offset);
-        let kind = match entry {
+        let g = self.g();
+        let within = g.within(offset);
+        if let Entry::Split { .. } = entry {
+            let (kind, bytes) = self.part(entry, within);
+            return clip(bytes, kind, len, want);
+        }
+        let kind = self.kind(entry, within);
+        clip((clusters << g.cluster_bits) - within, kind, len, want)
+    }
+
+    /// Where the byte `within` a cluster that is one thing is.
+    pub(super) fn kind(&self, entry: Entry, within: u64) -> ExtentKind {
+        match entry {
             Entry::Hole | Entry::Bad(_) => ExtentKind::Hole,
             Entry::Zero { host, .. } => {
                 ExtentKind::Zero { reserved: host.map(|h| (self.order.file.child(), h + within)) }
@@ -114,29 +131,31 @@ impl Image {
                 ExtentKind::Data { child: self.order.file.child(), offset: host + within, owned }
             }
             Entry::Compressed(_) => ExtentKind::Encoded,
-        };
-        clip((clusters << self.g().cluster_bits) - within, kind, len, want)
+            Entry::Split { .. } => self.part(entry, within).0,
+        }
     }
 
     /// An entry that may be written through or replaced, or the error that names it.
-    pub(super) async fn checked_to_change(&self, word: u64, cluster: u64) -> Result<Entry> {
-        let entry = self.checked(word, cluster).await?;
+    pub(super) async fn checked_to_change(&self, stored: Stored, cluster: u64) -> Result<Entry> {
+        let entry = self.checked(stored, cluster).await?;
         if self.are_counted(entry.host_clusters(self.g()).into_iter()).await? {
             return Ok(entry);
         }
         let guest = cluster << self.g().cluster_bits;
         let text = format!(
-            "the refcounts call the cluster free that the L2 entry of guest offset {guest:#x} ({word:#x}) leads to"
+            "the refcounts call the cluster free that the L2 entry of guest offset {guest:#x} ({:#x}) leads to",
+            stored.word
         );
         Err(self.corrupt(text, Some(guest)).await)
     }
 
     /// An entry that may be used, or the error that names it.
-    pub(super) async fn checked(&self, word: u64, cluster: u64) -> Result<Entry> {
-        match self.wrong_entry(word) {
-            None => Ok(Entry::of(word, self.g())),
+    pub(super) async fn checked(&self, stored: Stored, cluster: u64) -> Result<Entry> {
+        match self.wrong_entry(stored) {
+            None => Ok(Entry::of(stored, self.g())),
             Some(why) => {
                 let guest = cluster << self.g().cluster_bits;
+                let word = stored.word;
                 let text = format!("the L2 entry of guest offset {guest:#x} is {word:#x}: {why}");
                 Err(self.corrupt(text, Some(guest)).await)
             }
@@ -144,26 +163,31 @@ impl Image {
     }
 }
 
-/// How many of `words` go on with what the entry `first` begins: they are the same kind of thing, and where that has a
-/// place in the file, each lies behind the one before.
-pub(super) fn following(first: u64, words: impl Iterator<Item = u64>, g: Geometry) -> usize {
-    let step = match Entry::of(first, g) {
+/// How many entries go on with what the first begins: they are the same kind of thing, and where that has a place in the
+/// file, each lies behind the one before. `entry`: what the first means.
+pub(super) fn following(
+    first: Stored,
+    entry: Entry,
+    rest: impl Iterator<Item = Stored>,
+    g: Geometry,
+) -> usize {
+    let step = match entry {
         Entry::Data { .. } | Entry::Zero { host: Some(_), .. } => g.cluster_size(),
         Entry::Hole | Entry::Zero { host: None, .. } => 0,
         Entry::Compressed(_) => {
-            return words.take_while(|word| matches!(Entry::of(*word, g), Entry::Compressed(_))).count();
+            return rest.take_while(|next| matches!(Entry::of(*next, g), Entry::Compressed(_))).count();
         }
-        Entry::Bad(_) => return 0,
+        Entry::Split { .. } | Entry::Bad(_) => return 0,
     };
-    let goes_on = words.scan(first, |last, word| {
+    let goes_on = rest.scan(first.word, |last, next| {
         *last = last.wrapping_add(step);
-        Some(*last == word)
+        Some(Stored { word: *last, bitmap: first.bitmap } == next)
     });
     goes_on.take_while(|goes_on| *goes_on).count()
 }
 
 /// An extent, no longer than asked for where only that was wanted.
-fn clip(bytes: u64, kind: ExtentKind, len: u64, want: Want) -> Extent {
+pub(super) fn clip(bytes: u64, kind: ExtentKind, len: u64, want: Want) -> Extent {
     let len = if want == Want::Status { bytes } else { bytes.min(len) };
     Extent { len, kind }
 }

@@ -3,7 +3,7 @@ use super::create::{cluster_size, refcount_bits};
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CreateOptions};
 use block::{BlockError, ErrorKind, MeasureRequest, Measured, Result, data_in_units};
 
-/// Bytes of an entry of an L1 or L2 table.
+/// Bytes of an entry of an L1 table, and of an L2 table that tells of no subclusters.
 const ENTRY: u64 = 8;
 
 /// The largest L1 table that any program opens.
@@ -11,7 +11,11 @@ const MAX_L1_BYTES: u64 = 32 << 20;
 
 pub(super) async fn measure(request: MeasureRequest<'_, Qcow2CreateOptions>) -> Result<Measured> {
     let MeasureRequest { size, options, source } = request;
-    let layout = Layout { cluster: cluster_size(&options)?, refcount_bits: refcount_bits(&options)? };
+    let layout = Layout {
+        cluster: cluster_size(&options)?,
+        refcount_bits: refcount_bits(&options)?,
+        l2_entry: if options.extended_l2.unwrap_or(false) { 16 } else { ENTRY },
+    };
     let size = size.checked_next_multiple_of(layout.cluster).ok_or_else(too_large)?;
     let full = layout.full(size).ok_or_else(too_large)?;
     let data = match (source, options.preallocation) {
@@ -33,6 +37,8 @@ fn too_large() -> BlockError {
 struct Layout {
     cluster: u64,
     refcount_bits: u64,
+    /// Bytes of an entry of an L2 table.
+    l2_entry: u64,
 }
 
 impl Layout {
@@ -40,8 +46,8 @@ impl Layout {
     /// tables for.
     fn full(&self, size: u64) -> Option<u64> {
         let cluster = self.cluster;
-        let entries = (size / cluster).checked_next_multiple_of(cluster / ENTRY)?;
-        let l2 = entries.checked_mul(ENTRY)?;
+        let entries = (size / cluster).checked_next_multiple_of(cluster / self.l2_entry)?;
+        let l2 = entries.checked_mul(self.l2_entry)?;
         let l1 = (l2 / cluster).checked_next_multiple_of(cluster / ENTRY)?.checked_mul(ENTRY)?;
         if l1 > MAX_L1_BYTES {
             return None;
@@ -69,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_full_qcow2_file_has_the_size_that_is_known() {
-        let full = |cluster, refcount_bits, size| Layout { cluster, refcount_bits }.full(size);
+        let full =
+            |cluster, refcount_bits, size| Layout { cluster, refcount_bits, l2_entry: ENTRY }.full(size);
         assert_eq!(full(65536, 16, 0), Some(196608));
         assert_eq!(full(65536, 16, 1 << 30), Some(1074135040));
         assert_eq!(full(65536, 16, 1 << 40), Some(1099679662080));
@@ -80,7 +87,7 @@ mod tests {
 
     #[test]
     fn an_image_of_more_than_the_tables_can_hold_has_no_size() {
-        let full = |cluster, size| Layout { cluster, refcount_bits: 16 }.full(size);
+        let full = |cluster, size| Layout { cluster, refcount_bits: 16, l2_entry: ENTRY }.full(size);
         assert!(full(512, 128 << 30).is_some());
         assert_eq!(full(512, (128 << 30) + 512), None);
         assert_eq!(full(65536, 1 << 56), None);

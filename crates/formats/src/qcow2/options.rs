@@ -31,7 +31,7 @@ pub(super) struct Settings {
     pub lazy_counts: bool,
     /// What nothing is written over.
     pub checks: Checks,
-    /// log2 of the words that are read of an L2 table at a time.
+    /// log2 of the entries that are read of an L2 table at a time.
     pub slice_bits: u32,
     /// Seconds after which pages that nobody uses leave memory; 0: never.
     pub clean_interval: u32,
@@ -70,7 +70,7 @@ impl Settings {
             keep_discarded,
             lazy_counts,
             checks,
-            slice_bits: slice.ilog2() - 3,
+            slice_bits: (slice / header.l2_entry_bytes()).ilog2(),
             clean_interval,
             table_cache,
             count_cache,
@@ -123,7 +123,7 @@ fn cache_sizes(
         )));
     }
     let least_counts = LEAST_CACHE.max(LEAST_PAGES * cluster_size.min(DEFAULT_SLICE));
-    let all_tables = header.virtual_size().div_ceil(cluster_size).saturating_mul(8);
+    let all_tables = header.virtual_size().div_ceil(cluster_size).saturating_mul(header.l2_entry_bytes());
     let (tables, counts) = match (total, tables, counts) {
         (Some(total), None, None) => {
             let tables = total.saturating_sub(least_counts).min(all_tables);

@@ -25,8 +25,12 @@ impl Format for Image {
         self.size.load(Acquire)
     }
 
+    fn has_pairs(&self) -> bool {
+        self.geometry.extended
+    }
+
     fn blocks_of(&self, entry: u64) -> Option<Run> {
-        Entry::of(entry, self.geometry).host_clusters(self.geometry)
+        Entry::host_clusters_of(entry, self.geometry)
     }
 
     async fn write_ahead(&self, entries: bool) -> Result<()> {

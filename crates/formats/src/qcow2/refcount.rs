@@ -445,6 +445,7 @@ mod tests {
     #[test]
     fn an_appended_area_counts_itself() {
         let g = Geometry {
+            extended: false,
             cluster_bits: 9,
             entry_bits: 6,
             slice_bits: 6,

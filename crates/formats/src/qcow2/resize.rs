@@ -9,8 +9,8 @@
 //! file, nor of clusters that a crash in the middle of a shrink left mapped. The header comes first there because a
 //! cluster that is unmapped while the disk still shows it would show the backing file's data.
 use super::cache::TABLE_PAGE_WORDS;
-use super::entry::Entry;
-use super::header::{OFFSET_MASK, ZERO};
+use super::entry::{Entry, Stored};
+use super::header::OFFSET_MASK;
 use super::image::{Image, Page, TABLE_KEY};
 use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
@@ -160,8 +160,11 @@ impl Image {
             let count = (end - at).min(g.to_slice_end(at));
             let page = self.slice_to_change(g.slice(at)).await?;
             let index = g.index(at);
-            let vacant = |word: &u64| *word == 0 || *word == ZERO;
-            let most = page.words_from(index).take(count as usize).take_while(vacant).count() as u64;
+            let vacant = |entry: &Stored| {
+                let entry = Entry::of(*entry, g);
+                entry.host_clusters(g).is_none() && !matches!(entry, Entry::Bad(_))
+            };
+            let most = g.stored_from(&page, index).take(count as usize).take_while(vacant).count() as u64;
             if most == 0 {
                 at += 1;
                 continue;
@@ -173,7 +176,8 @@ impl Image {
             fill(&file, host, len, reserve, found.fresh).await?;
             found.reserved.keep();
             for i in 0..run.count {
-                page.set(index + i as usize, g.owned(host + (i << g.cluster_bits)));
+                // Subclusters stay what they are: holes or zeroes.
+                page.set(g.word_index(index + i as usize), g.owned(host + (i << g.cluster_bits)));
             }
             self.order.tables.dirty.mark(&page);
             if self.order.tables.is_crowded(g.slice_words()) {
@@ -249,11 +253,22 @@ impl Image {
         Ok(())
     }
 
+    /// Sets an entry, of a page that the caller marks dirty, and tells the old one.
+    fn set_entry(&self, page: &Page, index: usize, entry: Stored) -> Stored {
+        let g = self.g();
+        if !g.extended {
+            return Stored { word: page.set(index, entry.word), bitmap: 0 };
+        }
+        let [word, bitmap] = page.set_pair(g.word_index(index), [entry.word, entry.bitmap]);
+        Stored { word, bitmap }
+    }
+
     fn unmap_entries(&self, page: &Arc<Page>, first: usize) {
         let g = self.g();
-        let old: Vec<u64> = (first..page.len()).map(|index| page.set(index, 0)).collect();
+        let entries = first..g.slice_entries() as usize;
+        let old: Vec<u64> = entries.map(|index| self.set_entry(page, index, Stored::HOLE).word).collect();
         self.order.tables.dirty.mark(page);
-        for run in old.into_iter().filter_map(|word| Entry::of(word, g).host_clusters(g)) {
+        for run in old.into_iter().filter_map(|word| Entry::host_clusters_of(word, g)) {
             self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         }
     }
@@ -271,7 +286,7 @@ impl Image {
         let mut gone = Vec::new();
         for slice in first..first + g.slices() {
             let Some(page) = self.slice(slice).await? else { break };
-            let hosts = page.words_from(0).filter_map(|word| Entry::of(word, g).host_clusters(g));
+            let hosts = g.stored_from(&page, 0).filter_map(|entry| Entry::host_clusters_of(entry.word, g));
             gone.extend(hosts.map(|run| GivenUp { run, cause: Cause::Dropped }));
         }
         l1.set(at, 0);

@@ -10,10 +10,9 @@
 //!
 //! Bounds: [`MOST_KNOWN`] tables; [`MOST_AGAIN`] entries.
 use super::cache::TABLE_PAGE_WORDS;
-use super::entry::Entry;
+use super::entry::{Entry, Stored};
 use super::image::Image;
 use super::map::following;
-use block::metacache::{Be64, Codec};
 use block::{BlockError, ErrorKind, Extent, Result, Want};
 use std::collections::HashMap;
 
@@ -28,7 +27,7 @@ pub(super) const MOST_AGAIN: u64 = 1 << 24;
 #[derive(Debug, Clone, Copy)]
 enum Table {
     /// All entries go on with this first one.
-    Uniform(u64),
+    Uniform(Stored),
     /// They do not. It was met under these L1 indexes, and perhaps some in between.
     Mixed { first: u64, last: u64 },
 }
@@ -83,11 +82,11 @@ impl Image {
             None => return Ok(None),
             Some(known) => known,
         };
-        let Table::Uniform(word) = known else {
+        let Table::Uniform(first) = known else {
             return if within == 0 { self.meet_again(table.host, index).map(|()| None) } else { Ok(None) };
         };
         let mut clusters = entries - within;
-        let mut entry = Entry::of(word, g);
+        let mut entry = Entry::of(first, g);
         match &mut entry {
             Entry::Data { host, .. } | Entry::Zero { host: Some(host), .. } => {
                 *host += within << g.cluster_bits
@@ -107,9 +106,9 @@ impl Image {
         let g = self.g();
         let times = self.uniform.lock().times;
         let bytes = self.order.file.read(host, g.cluster_size()).await?;
-        let mut words = Be64::words(&bytes);
-        let first = words.next().unwrap_or_default();
-        let table = if 1 + following(first, words, g) == 1 << g.entry_bits {
+        let mut entries = g.stored_in(&bytes);
+        let first = entries.next().unwrap_or_default();
+        let table = if 1 + following(first, Entry::of(first, g), entries, g) == 1 << g.entry_bits {
             Table::Uniform(first)
         } else {
             let index = cluster >> g.entry_bits;

@@ -79,6 +79,7 @@ pub(super) async fn flags(
             &mut piece,
             image,
             counts,
+            1,
             |_| true,
             |i, word, refcount| {
                 let repaired = only && repairs(refcount == 1);
@@ -93,7 +94,7 @@ pub(super) async fn flags(
         }
         at += len;
     }
-    let cluster_size = header.cluster_size();
+    let (cluster_size, words) = (header.cluster_size(), header.l2_entry_bytes() as usize / 8);
     for run in tables.runs((PIECE / cluster_size).max(1) as usize) {
         let Some(first) = run.first().filter(|_| run.iter().any(|table| table.active > 0)) else { continue };
         let at = first.cluster << header.cluster_bits;
@@ -104,7 +105,7 @@ pub(super) async fn flags(
         {
             let standard = |word: u64| word & COMPRESSED == 0;
             let only = is_only(counts, table.cluster, table.refs);
-            changed |= set_flags(bytes, image, counts, standard, |_, word, refcount| {
+            changed |= set_flags(bytes, image, counts, words, standard, |_, word, refcount| {
                 let repaired = only && repairs(refcount == 1);
                 findings.flag_differs(table.active, repaired, || {
                     format!("data cluster: l2_entry={word:x} refcount={refcount}")
@@ -120,17 +121,18 @@ pub(super) async fn flags(
     Ok(())
 }
 
-/// Sets the flags of a table's entries by the counts, where `differs`, told each wrong one, allows it. Answers
+/// Sets the flags of a table's entries, of so many `words` each, by the counts, where `differs`, told each wrong one, allows it. Answers
 /// whether any changed.
 fn set_flags(
     table: &mut [u8],
     image: Image<'_>,
     counts: &Counts,
+    words: usize,
     concerns: impl Fn(u64) -> bool,
     mut differs: impl FnMut(usize, u64, u64) -> bool,
 ) -> bool {
     let mut changed = false;
-    for (i, entry) in table.as_chunks_mut().0.iter_mut().enumerate() {
+    for (i, entry) in table.as_chunks_mut().0.iter_mut().step_by(words).enumerate() {
         let word = u64::from_be_bytes(*entry);
         let offset = word & OFFSET_MASK;
         if offset == 0 || !concerns(word) {

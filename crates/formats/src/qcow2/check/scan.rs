@@ -2,9 +2,11 @@
 use super::counts::Counts;
 use super::findings::Findings;
 use super::tables::Table;
+use crate::qcow2::entry::Stored;
 use crate::qcow2::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
+use crate::qcow2::subclusters::Subclusters;
 
-/// Bits of a standard L2 entry that must not be set.
+/// Bits of a standard L2 entry that must not be set; where entries are extended, nor must [`ZERO`].
 const RESERVED: u64 = 0x3f00_0000_0000_01fe;
 
 /// Entries that are skipped at once when they are all zero.
@@ -35,26 +37,50 @@ impl Scan<'_> {
     /// Counts the references of a table with these bytes.
     pub(super) fn table(&mut self, table: Table, bytes: &[u8]) {
         let mut next = None;
+        let start = table.cluster << self.header.cluster_bits;
         for (group, words) in bytes.chunks(GROUP).enumerate() {
             if codec::is_zero(words) {
+                continue;
+            }
+            let start = start + (group * GROUP) as u64;
+            if self.header.has_extended_l2() {
+                self.extended(table, start, words, &mut next);
                 continue;
             }
             for (i, word) in words.as_chunks().0.iter().enumerate() {
                 let word = u64::from_be_bytes(*word);
                 if word != 0 {
-                    let at = (table.cluster << self.header.cluster_bits) + (group * GROUP + i * 8) as u64;
-                    self.entry(table, at, word, &mut next);
+                    let unread = word & ZERO != 0;
+                    self.entry(table, start + i as u64 * 8, word, Unread(unread), &mut next);
                 }
             }
         }
     }
 
+    /// Looks at entries of two words.
+    fn extended(&mut self, table: Table, start: u64, bytes: &[u8], next: &mut Option<u64>) {
+        for (i, [word, bitmap]) in bytes.as_chunks::<16>().0.iter().map(halves).enumerate() {
+            let stored = Stored { word, bitmap };
+            if stored == Stored::HOLE {
+                continue;
+            }
+            let wrong = wrong_bitmap(stored);
+            if let Some(why) = wrong.filter(|_| self.first) {
+                self.findings.corruption(table.refs, || format!("{why}, entry={word:#x} bitmap={bitmap:#x}"));
+            }
+            let unread = Subclusters::new(bitmap).is_some_and(|parts| parts.data_range().is_empty());
+            self.entry(table, start + i as u64 * 16, word, Unread(unread), next);
+        }
+    }
+
     /// `next`: where the next data cluster of the table would not be fragmented.
-    fn entry(&mut self, table: Table, at: u64, word: u64, next: &mut Option<u64>) {
+    fn entry(&mut self, table: Table, at: u64, word: u64, unread: Unread, next: &mut Option<u64>) {
         if word & COMPRESSED != 0 {
             return self.compressed(table, word);
         }
-        if word & RESERVED != 0 && self.first {
+        let extended = self.header.has_extended_l2();
+        let reserved = if extended { RESERVED | ZERO } else { RESERVED };
+        if word & reserved != 0 && self.first {
             self.findings
                 .corruption(table.refs, || format!("found l2 entry with reserved bits set: {word:x}"));
         }
@@ -64,7 +90,7 @@ impl Scan<'_> {
         }
         let cluster_size = self.header.cluster_size();
         if !offset.is_multiple_of(cluster_size) {
-            if word & ZERO != 0 {
+            if unread.0 {
                 let words = || {
                     format!(
                         "offset={offset:x}: Preallocated cluster is not properly aligned; L2 entry corrupted."
@@ -72,7 +98,8 @@ impl Scan<'_> {
                 };
                 let before = self.findings.mends.len();
                 if self.first {
-                    self.findings.clearable_entry(table.refs, at, ZERO, words);
+                    let value = if extended { 0 } else { ZERO };
+                    self.findings.clearable_entry(table.refs, at, value, words);
                 }
                 if self.findings.mends.len() > before {
                     return;
@@ -149,5 +176,30 @@ impl Scan<'_> {
                 format!("data cluster: l2_entry={word:x} refcount={refcount}")
             });
         }
+    }
+}
+
+/// Whether nothing is read from the host cluster of an entry.
+#[derive(Clone, Copy)]
+struct Unread(bool);
+
+/// The words of an extended entry.
+fn halves(bytes: &[u8; 16]) -> [u64; 2] {
+    let number = u128::from_be_bytes(*bytes);
+    [(number >> 64) as u64, number as u64]
+}
+
+/// What is wrong with the bitmap of an extended entry.
+fn wrong_bitmap(stored: Stored) -> Option<&'static str> {
+    let Stored { word, bitmap } = stored;
+    if word & COMPRESSED != 0 {
+        return (bitmap != 0).then_some("compressed cluster with a subcluster allocation bitmap");
+    }
+    match Subclusters::new(bitmap) {
+        None => Some("a subcluster is both allocated and zero"),
+        Some(parts) if word & OFFSET_MASK == 0 && !parts.data_range().is_empty() => {
+            Some("unallocated cluster with allocated subclusters")
+        }
+        Some(_) => None,
     }
 }

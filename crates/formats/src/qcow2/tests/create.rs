@@ -72,8 +72,11 @@ fn preallocated_images_pass_the_peers_check_and_read_as_zeroes() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
     for mode in ["metadata", "falloc", "full"] {
-        for options in [&[("cluster_size", "65536")][..], &[("cluster_size", "512"), ("refcount_bits", "64")]]
-        {
+        for options in [
+            &[("cluster_size", "65536")][..],
+            &[("cluster_size", "512"), ("refcount_bits", "64")],
+            &[("cluster_size", "16384"), ("extended_l2", "on")],
+        ] {
             let options = [options, &[("preallocation", mode)]].concat();
             create(&path, 5 << 20, &options).unwrap();
             let name = path.to_str().unwrap();
@@ -93,7 +96,7 @@ type Case = (&'static [(&'static str, &'static str)], u64, &'static str);
 fn options_that_make_no_image_are_refused_in_the_words_scripts_know() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         (&[("cluster_size", "1234")], 1, "Cluster size must be a power of two between 512 and 2048k"),
         (&[("cluster_size", "4194304")], 1, "Cluster size must be a power of two"),
         (&[("refcount_bits", "7")], 1, "Refcount width must be a power of two and may not exceed 64 bits"),
@@ -102,7 +105,8 @@ fn options_that_make_no_image_are_refused_in_the_words_scripts_know() {
         (&[("compression_type", "lz4")], 1, "'compression-type' does not accept value 'lz4'"),
         (&[("preallocation", "some")], 1, "'preallocation' does not accept value 'some'"),
         (&[("backing_fmt", "raw")], 1, "Backing format cannot be used without backing file"),
-        (&[("extended_l2", "on")], 1, "extended_l2"),
+        (&[("extended_l2", "on"), ("compat", "0.10")], 1, "Extended L2 entries are only supported with"),
+        (&[("extended_l2", "on"), ("cluster_size", "8192")], 1, "at least 16384 bytes"),
         (&[("encrypt.format", "luks")], 1, "encrypt.format"),
         (&[("nonsense", "1")], 1, "nonsense"),
         (&[("cluster_size", "512")], 129 << 30, "try using a larger cluster size"),
