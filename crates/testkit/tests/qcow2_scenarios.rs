@@ -1,7 +1,10 @@
 //! Named scenarios: what has gone wrong in other block layers, each tried in every way that a small scope has.
 #![expect(clippy::panic, reason = "a failed scenario is a failed test")]
 
-use sim::{Config, Fault, OpKind, Plant};
+use block::{BlockError, Request, Result};
+use rt::BufMut;
+use sim::{Config, Disk, Fault, OpKind, Plant, Sim, World};
+use std::time::Duration;
 use testkit::crash::inspect_qcow2;
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
@@ -10,6 +13,14 @@ use testkit::stack::{Stack, TestImage};
 fn stack(cluster: &str) -> Stack {
     let image = TestImage::new("qcow2", "/top", 32 << 10).with("cluster_size", cluster);
     Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], vec![image])
+}
+
+/// An image of 2 clusters of 32 subclusters of a sector, over a backing image of the same size.
+fn with_subclusters() -> Stack {
+    let top = TestImage::new("qcow2", "/top", 32 << 10).with("cluster_size", "16384");
+    let top = top.with("extended_l2", "on").with("backing_file", "/base").with("backing_fmt", "raw");
+    let base = TestImage::new("raw", "/base", 32 << 10);
+    Stack::of("qcow2 with subclusters", &[protocols::DRIVERS, formats::DRIVERS], vec![base, top])
 }
 
 fn over_backing(cluster: &str) -> Stack {
@@ -143,4 +154,61 @@ fn four_requests_over_a_backing_image_in_every_order_survive_every_subset_of_the
     let alphabet = [Op::Write(0, 1), Op::Zero(0, 4), Op::Discard(0, 2), Op::Flush];
     let disks = all_scripts(&over_backing("1024"), &[], &alphabet);
     println!("{disks} disks looked at");
+}
+
+#[test]
+fn four_requests_on_subclusters_in_every_order_survive_every_subset_of_their_writes() {
+    let alphabet = [Op::Write(2, 2), Op::Zero(1, 2), Op::Zero(0, 32), Op::Write(31, 3), Op::Discard(0, 32)];
+    let disks = all_scripts(&with_subclusters(), &[Op::Write(1, 2)], &alphabet);
+    println!("{disks} disks looked at");
+}
+
+#[test]
+fn requests_at_once_on_the_subclusters_of_one_cluster_do_not_cost_each_other_anything() {
+    let stack = with_subclusters;
+    for before in [&[][..], &[Op::Write(4, 4)], &[Op::Write(0, 32)]] {
+        explore(stack(), before, &[&[Op::Write(2, 4)], &[Op::Zero(5, 3)], &[Op::Write(7, 2)]], 20);
+        explore(
+            stack(),
+            before,
+            &[&[Op::Write(2, 4), Op::Flush], &[Op::Zero(0, 32)], &[Op::Write(7, 2)]],
+            20,
+        );
+        explore(stack(), before, &[&[Op::Write(30, 4)], &[Op::Discard(0, 32)], &[Op::Zero(31, 2)]], 20);
+    }
+}
+
+/// What the first sector shows after zeroes, and later: a slow write of it was admitted before the zeroes, which keep the
+/// cluster's place, and a write beside it comes before that is stored.
+async fn shown_after_zeroes(stack: Stack, world: World) -> Result<[u8; 2]> {
+    let data = |byte: u8, len: usize| BufMut::from_slice(&vec![byte; len]).freeze();
+    stack.create().await?;
+    let session = stack.open().await?;
+    let disk = session.backend.clone();
+    disk.write(0, data(1, 4096), Request::GUEST).await?;
+    world.plant(Plant { fault: Fault::Stall(3_000_000), ..Plant::nth_of(OpKind::Write, 0, 0) });
+    let (writer, old) = (disk.clone(), data(2, 512));
+    let slow = rt::spawn(async move { writer.write(0, old, Request::GUEST).await });
+    rt::sleep(Duration::from_micros(100)).await;
+    disk.write_zeroes(0, 4096, Request::GUEST).await?;
+    let (before, result) = disk.read(0, BufMut::with_len(1)).await;
+    result?;
+    disk.write(1024, data(3, 512), Request::GUEST).await?;
+    slow.await.map_err(|e| BlockError::invalid(e.to_string()))??;
+    let (after, result) = disk.read(0, BufMut::with_len(1)).await;
+    result?;
+    let shown = [before[0], after[0]];
+    session.close().await?;
+    Ok(shown)
+}
+
+#[test]
+fn who_has_read_zeroes_never_reads_the_older_write_that_was_under_way() {
+    for seed in 1..=20 {
+        for stack in [stack("4096"), with_subclusters()] {
+            let sim = Sim::boot(Config { inline: false, ..Config::seeded(seed) }, Disk::default());
+            let shown = sim.run(shown_after_zeroes(stack, sim.world().clone()));
+            assert_eq!(shown.unwrap_or_else(|e| panic!("seed {seed}: {e}")), [0, 0], "seed {seed}");
+        }
+    }
 }

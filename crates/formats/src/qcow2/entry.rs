@@ -356,6 +356,11 @@ impl Entry {
         standard && self.parts().part(subcluster) == Part::Hole
     }
 
+    /// Whether some of the cluster is data in a host cluster.
+    pub fn has_data(self) -> bool {
+        !self.parts().data_range().is_empty()
+    }
+
     /// Whether the subcluster reads as zeroes by the image's own word.
     pub fn is_zero(self, subcluster: u32) -> bool {
         self.parts().part(subcluster) == Part::Zero

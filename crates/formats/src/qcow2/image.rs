@@ -3,6 +3,7 @@ use super::alloc::Alloc;
 use super::cache::Ahead;
 use super::entry::Geometry;
 use super::header::{Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
+use super::kept::Kept;
 use super::options::Settings;
 use super::overlap::Overlap;
 use super::uniform;
@@ -47,6 +48,10 @@ pub(super) struct Image {
     pub alloc: AsyncMutex<Alloc>,
     /// Leases of guest clusters whose mapping changes.
     pub clusters: Arc<Leases>,
+    /// Clusters that became zeroes in their place.
+    pub kept: Kept,
+    /// The requests that may be inside.
+    pub domain: Arc<Domain>,
     /// Entries read ahead by walks through an image that nobody changes, one for each worker.
     pub ahead: [Mutex<Ahead>; 5],
     /// L2 tables that are one thing.
@@ -69,7 +74,7 @@ impl Image {
     ) -> Self {
         let geometry = Geometry::of(&header);
         let file = MetadataFile::new(children.edges.clone(), children.file, "qcow2");
-        let order = Order::new(file, domain, settings.table_cache);
+        let order = Order::new(file, domain.clone(), settings.table_cache);
         let counts = Cache::new(settings.count_cache);
         order.tables.give_back_after(settings.clean_interval);
         counts.give_back_after(settings.clean_interval);
@@ -87,6 +92,8 @@ impl Image {
             counts,
             alloc: AsyncMutex::default(),
             clusters: Leases::new(),
+            kept: Kept::default(),
+            domain,
             ahead: Default::default(),
             uniform: Mutex::default(),
             header: RwLock::new(header),

@@ -5,6 +5,7 @@
 use super::cache::SUSPECT;
 use super::compressed;
 use super::entry::{Entry, Stored};
+use super::header::OFFSET_MASK;
 use super::image::{Image, Page};
 use block::metacache::{Cause, Change, Format, Order, Reserved};
 use block::{
@@ -126,14 +127,19 @@ impl Image {
                 let len = (count * g.cluster_size() - within).min(len);
                 return Ok(WritePlan { len, action: self.in_file(host + within, 0, 0, false), token: None });
             }
-            Some(Entry::Zero { host: Some(host), owned: true }) => (*host, true),
-            _ => (0, false),
+            Some(entry) => self.own_place(entry, cluster).map_or((0, false), |host| (host, true)),
+            None => (0, false),
         };
         let (host, count, reserved, fresh) = if own {
-            (host, following(&entries, host, g.cluster_size(), true), None, false)
+            let following = following(&entries, host, g.cluster_size(), true) as usize;
+            let own = entries.iter().zip(cluster..).take(following);
+            let count = own.take_while(|(entry, cluster)| self.own_place(entry, *cluster).is_some()).count();
+            (host, count as u64, None, false)
         } else {
             let taken = |e: &Entry| !request.has(Flags::IF_UNALLOCATED) || *e == Entry::Hole;
-            let most = entries.iter().take_while(|e| !is_own(e) && taken(e)).count() as u64;
+            let is_own = |(e, cluster): &(&Entry, u64)| self.own_place(e, *cluster).is_some();
+            let free = entries.iter().zip(cluster..).take_while(|e| !is_own(e) && taken(e.0));
+            let most = free.count() as u64;
             let found = self.allocate(most).await?;
             let run = found.reserved.run();
             (run.start << g.cluster_bits, run.count, Some(found.reserved), found.fresh)
@@ -207,7 +213,12 @@ impl Image {
         let cause =
             if matches!(entries.first(), Some(Entry::Bad(_))) { None } else { Some(Cause::Discarded) };
         let words = cleared().flat_map(|(_, new)| new.words(g)).collect();
+        let kept = (cleared().zip(&entries).zip(leased.cluster..))
+            .filter(|(((_, new), entry), _)| new.word & OFFSET_MASK != 0 && entry.has_data())
+            .map(|(_, cluster)| cluster)
+            .collect();
         let token = self.change(leased, words, None, cause);
+        let token = self.keeping(token, kept);
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 
@@ -221,8 +232,9 @@ impl Image {
             entry,
             Entry::Data { .. } | Entry::Zero { host: Some(_), .. } | Entry::Split { host: Some(_), .. }
         );
-        let keep =
-            allocated && (change != MapChange::Discard && !unmap || self.settings.read().keep_discarded);
+        let keep = allocated
+            && !(entry.has_data() && self.kept.is_full())
+            && (change != MapChange::Discard && !unmap || self.settings.read().keep_discarded);
         match entry {
             Entry::Zero { host: None, .. } if change == MapChange::Discard => old,
             Entry::Hole if change == MapChange::Discard && !self.has_backing() => old,
@@ -324,10 +336,6 @@ impl Image {
         buf.copy_from_slice(&content);
         result
     }
-}
-
-fn is_own(entry: &Entry) -> bool {
-    matches!(entry, Entry::Data { owned: true, .. } | Entry::Zero { host: Some(_), owned: true })
 }
 
 /// How many of the entries are this image's own, of one kind, and consecutive in the file.

@@ -77,15 +77,14 @@ impl Image {
                 return Ok(WritePlan { len, action: Action::Nothing, token: None });
             }
         }
-        let own = |entry: &Entry| entry.own_host();
-        let (host, count, reserved, fresh) = match own(&first) {
+        let own = |(i, entry): (u64, &Entry)| self.own_place(entry, cluster + i);
+        let (host, count, reserved, fresh) = match own((0, &first)) {
             Some(host) => {
-                let follows =
-                    |(i, entry): &(usize, &Entry)| own(entry) == Some(host + ((*i as u64) << g.cluster_bits));
-                (host, entries.iter().enumerate().take_while(follows).count() as u64, None, false)
+                let follows = |e: &(u64, &Entry)| own(*e) == Some(host + (e.0 << g.cluster_bits));
+                (host, (0..).zip(&entries).take_while(follows).count() as u64, None, false)
             }
             None => {
-                let most = entries.iter().take_while(|entry| own(entry).is_none()).count() as u64;
+                let most = (0..).zip(&entries).take_while(|e| own(*e).is_none()).count() as u64;
                 let found = self.allocate(most).await?;
                 let run = found.reserved.run();
                 (run.start << g.cluster_bits, run.count, Some(found.reserved), found.fresh)
@@ -148,7 +147,7 @@ impl Image {
         let len = len.min(count * size);
         let leased = self.lease_to_change(g.cluster(offset), 1).await?;
         let entry = self.entries(&leased).await?.first().copied().unwrap_or(Entry::Hole);
-        if matches!(entry, Entry::Compressed(_)) {
+        if matches!(entry, Entry::Compressed(_)) || entry.has_data() && self.kept.is_full() {
             return Ok(WritePlan { len, action: Action::AsData, token: None });
         }
         let first = g.subcluster(within);
@@ -159,7 +158,12 @@ impl Image {
         // The host cluster stays, also where nothing of it is read any more: it is there for the next write.
         let word = g.stored(&leased.page, g.index(g.cluster(offset))).word;
         let words = Stored { word, bitmap: parts.bits() }.words(g).collect();
+        let kept = (entry.has_data() && parts.data_range().is_empty())
+            .then(|| g.cluster(offset))
+            .into_iter()
+            .collect();
         let token = self.change(leased, words, None, Some(Cause::Discarded));
+        let token = self.keeping(token, kept);
         Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
     }
 }
