@@ -14,6 +14,7 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const MAGIC: u32 = 0x5146_49fb;
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 2;
+const EXTENDED: u64 = 1 << 4;
 const BITMAPS: u32 = 0x2385_2875;
 
 /// What an image is found to be.
@@ -113,7 +114,21 @@ impl<'a> Parsed<'a> {
     }
 
     fn l2_entries(&self) -> u64 {
-        self.cluster() / 8
+        self.cluster() / self.l2_entry_bytes()
+    }
+
+    fn extended(&self) -> bool {
+        self.incompatible & EXTENDED != 0
+    }
+
+    fn l2_entry_bytes(&self) -> u64 {
+        if self.extended() { 16 } else { 8 }
+    }
+
+    /// An entry of an L2 table and its bitmap, which is 0 where there is none.
+    fn l2_entry(&self, table: u64, slot: u64) -> (u64, u64) {
+        let at = table + slot * self.l2_entry_bytes();
+        (self.entry(at, 0), if self.extended() { self.entry(at, 1) } else { 0 })
     }
 
     /// A table entry; beyond the end of the file there are zeros.
@@ -131,7 +146,7 @@ impl<'a> Parsed<'a> {
     fn count(&self, cluster: u64) -> u64 {
         let bits = 1u64 << self.refcount_order;
         let per_block = self.cluster() * 8 / bits;
-        if cluster / per_block >= self.refcount_clusters * self.l2_entries() {
+        if cluster / per_block >= self.refcount_clusters * self.cluster() / 8 {
             return 0;
         }
         let block = self.entry(self.refcount_offset, cluster / per_block) & OFFSET;
@@ -177,7 +192,10 @@ impl<'a> Parsed<'a> {
             }
             self.judge_copied(active, entry, table, &who, copied);
             for slot in 0..self.l2_entries() {
-                self.data(refs, self.entry(table, slot), &format!("{who} entry {slot}"), active, copied);
+                let (entry, bitmap) = self.l2_entry(table, slot);
+                let who = format!("{who} entry {slot}");
+                self.data(refs, entry, &who, active, copied);
+                self.bitmap_of(refs, entry, bitmap, &who);
             }
         }
     }
@@ -204,6 +222,18 @@ impl<'a> Parsed<'a> {
             self.judge_copied(active, entry, host, who, copied);
         } else if entry & COPIED != 0 {
             copied.push(format!("{who} has COPIED set and leads nowhere"));
+        }
+    }
+
+    fn bitmap_of(&self, refs: &mut References, entry: u64, bitmap: u64, who: &str) {
+        let (data, zero) = (bitmap & 0xffff_ffff, bitmap >> 32);
+        let wrong = if entry & COMPRESSED != 0 {
+            bitmap != 0
+        } else {
+            self.extended() && entry & 1 != 0 || data & zero != 0 || data != 0 && entry & OFFSET == 0
+        };
+        if wrong {
+            refs.corruptions.push(format!("{who} is {entry:#x} with the bitmap {bitmap:#x}"));
         }
     }
 
@@ -284,20 +314,27 @@ impl<'a> Parsed<'a> {
         for (number, to) in (0..).zip(guest.chunks_mut(self.cluster() as usize)) {
             let index = number / self.l2_entries();
             let table = if index < entries { self.entry(l1, index) & OFFSET } else { 0 };
-            let entry = if table == 0 { 0 } else { self.entry(table, number % self.l2_entries()) };
+            let (entry, bitmap) =
+                if table == 0 { (0, 0) } else { self.l2_entry(table, number % self.l2_entries()) };
             if entry & COMPRESSED != 0 {
                 return Err(format!("guest cluster {number} is compressed"));
             }
-            let (host, zero) = (entry & OFFSET, self.version >= 3 && entry & 1 != 0);
-            let (from, at) = match host {
-                _ if zero => (&[][..], 0),
-                0 => (backing, number * self.cluster()),
-                host => (self.bytes, host),
-            };
-            let there = from.get(at as usize..).unwrap_or_default();
-            let len = there.len().min(to.len());
-            if let (Some(to), Some(there)) = (to.get_mut(..len), there.get(..len)) {
-                to.copy_from_slice(there);
+            let (host, below) = (entry & OFFSET, number * self.cluster());
+            if self.extended() {
+                let part = self.cluster() / 32;
+                for (i, to) in (0..).zip(to.chunks_mut(part as usize)) {
+                    match (bitmap >> i & 1, bitmap >> (32 + i) & 1) {
+                        (1, _) => copy(self.bytes, host + i * part, to),
+                        (_, 1) => {}
+                        _ => copy(backing, below + i * part, to),
+                    }
+                }
+                continue;
+            }
+            match host {
+                _ if self.version >= 3 && entry & 1 != 0 => {}
+                0 => copy(backing, below, to),
+                host => copy(self.bytes, host, to),
             }
         }
         Ok(guest)
@@ -392,8 +429,9 @@ pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
         let l2 = image.entry(l1, index) & OFFSET;
         if l2 != 0 {
             shared.push((l1 + index * 8, l2));
-            shared
-                .extend((0..image.l2_entries()).map(|slot| (l2 + slot * 8, image.entry(l2, slot) & OFFSET)));
+            let entries = (0..image.l2_entries())
+                .map(|slot| (l2 + slot * image.l2_entry_bytes(), image.l2_entry(l2, slot).0 & OFFSET));
+            shared.extend(entries);
         }
     }
     shared.retain(|(_, host)| *host != 0);
@@ -484,6 +522,15 @@ fn set_count(
         *byte = *byte & !mask | (count << (bit % 8)) as u8 & mask;
     }
     Ok(())
+}
+
+/// Copies what there is from `at` on.
+fn copy(from: &[u8], at: u64, to: &mut [u8]) {
+    let there = from.get(at as usize..).unwrap_or_default();
+    let len = there.len().min(to.len());
+    if let (Some(to), Some(there)) = (to.get_mut(..len), there.get(..len)) {
+        to.copy_from_slice(there);
+    }
 }
 
 fn put(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {

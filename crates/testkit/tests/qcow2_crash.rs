@@ -32,7 +32,13 @@ fn any_stack(rng: &mut Rng) -> Stack {
 }
 
 fn qcow2(rng: &mut Rng, file: &'static str, size: u64) -> TestImage {
-    let image = TestImage::new("qcow2", file, size).with("cluster_size", CLUSTERS[rng.index(4)]);
+    let image = TestImage::new("qcow2", file, size);
+    if rng.chance(1, 4) {
+        // Subclusters of one sector or two.
+        let cluster = rng.pick(&["16384", "32768"]).unwrap_or("16384");
+        return image.with("extended_l2", "on").with("cluster_size", cluster);
+    }
+    let image = image.with("cluster_size", CLUSTERS[rng.index(4)]);
     let image = match rng.below(5) {
         0 => return image.with("compat", "0.10"),
         1 => image,
@@ -90,7 +96,9 @@ fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_c
                 // Snapshots of version 2 don't say how large the disk was.
                 test.plan.mix.resize = 0;
             }
-            top.options.set("cluster_size", Opt::Str("4096".to_owned()));
+            if top.options.get_str("extended_l2").is_none() {
+                top.options.set("cluster_size", Opt::Str("4096".to_owned()));
+            }
         }
         test.prepare = Some(share_with_snapshot);
         test
@@ -177,7 +185,9 @@ fn a_full_file_system_costs_nothing_that_was_accepted_and_no_flush_fails() {
         // So large that tables have pages of the file system to themselves, which a sparse copy may lack.
         if let Some(top) = test.stack.images.last_mut() {
             let cluster = rng.pick(&["4096", "8192", "16384"]).unwrap_or("4096");
-            top.options.set("cluster_size", Opt::Str(cluster.to_owned()));
+            if top.options.get_str("extended_l2").is_none() {
+                top.options.set("cluster_size", Opt::Str(cluster.to_owned()));
+            }
         }
         test.room = Some(rng.below(size / 2));
         test.prepare = rng.chance(1, 2).then_some(make_sparse);
