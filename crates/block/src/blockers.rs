@@ -33,9 +33,12 @@ impl Operations {
     pub const JOB: Self = Self(16);
     /// A new entry or parent that reads what the node shows by itself.
     pub const READ: Self = Self(32);
+    /// Making, applying or deleting an internal snapshot.
+    pub const SNAPSHOT: Self = Self(64);
     /// All that changes the node or its place in the graph; new users may come.
-    pub const CHANGE: Self =
-        Self(Self::RESIZE.0 | Self::REOPEN.0 | Self::OVERLAY.0 | Self::DELETE.0 | Self::JOB.0);
+    pub const CHANGE: Self = Self(
+        Self::RESIZE.0 | Self::REOPEN.0 | Self::OVERLAY.0 | Self::DELETE.0 | Self::JOB.0 | Self::SNAPSHOT.0,
+    );
 
     /// Whether the sets have something in common.
     const fn meets(self, other: Self) -> bool {

@@ -26,6 +26,7 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::perm::Perms;
 use crate::request::Request;
+use crate::snapshot::Snapshots;
 use crate::steps::{Breakpoints, Step};
 use api::{BlockStatsSpecific, ImageInfoSpecific, PreallocMode, SnapshotInfo};
 use rt::{BoxFuture, Buf, BufMut};
@@ -549,6 +550,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Where requests can be held back at steps, in drivers for tests.
     fn breakpoints(&self) -> Option<&dyn Breakpoints> {
+        None
+    }
+
+    /// The internal snapshots of this format, if it keeps any.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
         None
     }
 

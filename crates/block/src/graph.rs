@@ -6,6 +6,7 @@ mod change;
 mod depth;
 mod domain;
 mod reopen;
+mod snapshots;
 mod topology;
 mod transaction;
 

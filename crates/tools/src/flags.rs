@@ -124,6 +124,14 @@ pub const fn force_share<S: AsMut<Source>>(help: &'static str) -> Flag<S> {
     Flag::set("-U --force-share", help, |s| s.as_mut().force_share = true)
 }
 
+/// The internal snapshot that is read instead of the disk.
+pub const fn snapshot<S: AsMut<Source>>(names: &'static str, help: &'static str) -> Flag<S> {
+    Flag::take(names, "SNAPSHOT", help, |s, text| {
+        s.as_mut().snapshot = Some(image::snapshot_name(text)?);
+        Ok(())
+    })
+}
+
 /// The cache mode of an image.
 pub const fn cache<S: AsMut<Source>>(names: &'static str, help: &'static str) -> Flag<S> {
     Flag::take(names, "MODE", help, |s, mode| {

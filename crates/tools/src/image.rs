@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use api::keyval;
 use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
-    Options, Perms, Policy, Registry, Share,
+    Options, Perms, Policy, Registry, Share, SnapshotName,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub struct Source {
     pub aio: Option<&'static str>,
     /// What is worked on begins so many bytes into the image.
     pub offset: u64,
+    /// The internal snapshot that is shown instead of the disk.
+    pub snapshot: Option<SnapshotName>,
 }
 
 impl Source {
@@ -68,6 +70,7 @@ impl Source {
             discard: false,
             aio: None,
             offset: 0,
+            snapshot: None,
         }
     }
 
@@ -308,6 +311,12 @@ pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, Bloc
         ..Common::default()
     };
     let node = graph.open_with(options, common.clone(), policy).await?;
+    if let Some(snapshot) = &source.snapshot
+        && let Err(error) = show_snapshot(graph, &node, snapshot).await
+    {
+        graph.release(&node).await?;
+        return Err(error);
+    }
     if source.offset == 0 {
         return Ok(node);
     }
@@ -323,6 +332,33 @@ pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, Bloc
             Err(error)
         }
     }
+}
+
+/// Reads the name of a snapshot: `snapshot.id=…,snapshot.name=…`, or an id or name by itself.
+pub fn snapshot_name(text: &str) -> Result<SnapshotName, Failure> {
+    if !text.starts_with("snapshot.") {
+        return Ok(SnapshotName::Any(text.to_owned()));
+    }
+    let wrong = |why: String| Failure::new(format_args!("Failed in parsing snapshot param '{text}': {why}"));
+    let (mut id, mut name) = (None, None);
+    for (key, value) in keyval::pairs(text, None).map_err(|error| wrong(error.to_string()))? {
+        match key.as_str() {
+            "snapshot.id" => id = Some(value),
+            "snapshot.name" => name = Some(value),
+            other => return Err(wrong(format!("Invalid parameter '{other}'"))),
+        }
+    }
+    Ok(SnapshotName::Both { id, name })
+}
+
+/// Shows a snapshot of a node instead of its disk.
+async fn show_snapshot(graph: &Graph, node: &Arc<Node>, snapshot: &SnapshotName) -> Result<(), BlockError> {
+    match graph.show_snapshot(node, snapshot).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(BlockError::new(ErrorKind::NotFound, "Can't find snapshot")),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| error.context("Failed to load snapshot"))
 }
 
 /// The options that a source means.

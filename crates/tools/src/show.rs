@@ -137,10 +137,7 @@ impl Description {
         let disk = self.allocated.map_or_else(|| "unavailable".to_owned(), size::human);
         outln!(console, "{pad}disk size: {disk}");
         self.print_header(console, &pad);
-        if !self.info.snapshots.is_empty() {
-            outln!(console, "{pad}Snapshot list:");
-            snapshots(console, &pad, &self.info.snapshots);
-        }
+        snapshots(console, &pad, &self.info.snapshots);
         if let Some(specific) = &self.info.specific {
             print_specific(console, specific, depth);
         }
@@ -217,7 +214,12 @@ fn branch(console: &mut Console, name: &str, value: &Value, depth: usize) {
     }
 }
 
-fn snapshots(console: &mut Console, pad: &str, list: &[SnapshotInfo]) {
+/// Lists snapshots, if there are any.
+pub fn snapshots(console: &mut Console, pad: &str, list: &[SnapshotInfo]) {
+    if list.is_empty() {
+        return;
+    }
+    outln!(console, "{pad}Snapshot list:");
     outln!(
         console,
         "{pad}{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}",
@@ -239,7 +241,7 @@ fn snapshots(console: &mut Console, pad: &str, list: &[SnapshotInfo]) {
             clock % 60,
             number(snapshot.vm_clock_nsec) / 1_000_000
         );
-        let icount = snapshot.icount.map(|icount| icount.to_string()).unwrap_or_default();
+        let icount = snapshot.icount.map_or_else(|| "--".to_owned(), |icount| icount.to_string());
         outln!(
             console,
             "{pad}{:<7} {:<16} {:>8} {:>19} {clock:>15} {icount:>10}",

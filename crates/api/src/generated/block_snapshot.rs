@@ -1,6 +1,7 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
-//! External snapshots: an overlay is put on top of a node.
+//! Snapshots: external ones, where an overlay is put on top of a node, and internal ones, which an image keeps itself.
 
+use super::*;
 use crate::codec::*;
 use crate::{Dict, QmpError};
 
@@ -80,6 +81,51 @@ impl Object for BlockdevSnapshotArguments {
 }
 object_codec!(BlockdevSnapshotArguments);
 
+/// Arguments of `blockdev-snapshot-internal-sync`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotInternalSyncArguments {
+    /// The device or node.
+    pub device: String,
+    /// Name of the snapshot; no other has it.
+    pub name: String,
+}
+
+impl Object for BlockdevSnapshotInternalSyncArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { device: from.required("device")?, name: from.required("name")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("device", &self.device);
+        to.put("name", &self.name);
+    }
+}
+object_codec!(BlockdevSnapshotInternalSyncArguments);
+
+/// Arguments of `blockdev-snapshot-delete-internal-sync`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotDeleteInternalSyncArguments {
+    /// The device or node.
+    pub device: String,
+    /// Its identifier.
+    pub id: Option<String>,
+    /// Its name. One of the two is needed; where both are given, both are its own.
+    pub name: Option<String>,
+}
+
+impl Object for BlockdevSnapshotDeleteInternalSyncArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { device: from.required("device")?, id: from.optional("id")?, name: from.optional("name")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("device", &self.device);
+        to.put_optional("id", &self.id);
+        to.put_optional("name", &self.name);
+    }
+}
+object_codec!(BlockdevSnapshotDeleteInternalSyncArguments);
+
 /// The handlers of section `block-snapshot`.
 pub trait BlockSnapshotCommands: Send + Sync {
     /// Puts a new image on top of a device or node; writes go to the new one from then on.
@@ -93,4 +139,16 @@ pub trait BlockSnapshotCommands: Send + Sync {
         &self,
         arguments: BlockdevSnapshotArguments,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Makes an internal snapshot of a node's image.
+    fn blockdev_snapshot_internal_sync(
+        &self,
+        arguments: BlockdevSnapshotInternalSyncArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Deletes an internal snapshot of a node's image, and tells what it was.
+    fn blockdev_snapshot_delete_internal_sync(
+        &self,
+        arguments: BlockdevSnapshotDeleteInternalSyncArguments,
+    ) -> impl Future<Output = Result<SnapshotInfo, QmpError>> + Send;
 }

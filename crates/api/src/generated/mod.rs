@@ -50,6 +50,8 @@ pub const COMMANDS: &[&str] = &[
     "block_resize",
     "blockdev-snapshot-sync",
     "blockdev-snapshot",
+    "blockdev-snapshot-internal-sync",
+    "blockdev-snapshot-delete-internal-sync",
     "query-named-block-nodes",
     "query-block",
     "query-blockstats",
@@ -128,6 +130,12 @@ pub async fn dispatch<H: Handlers>(
         "block_resize" => run(arguments, |a| handlers.block_resize(a)).await,
         "blockdev-snapshot-sync" => run(arguments, |a| handlers.blockdev_snapshot_sync(a)).await,
         "blockdev-snapshot" => run(arguments, |a| handlers.blockdev_snapshot(a)).await,
+        "blockdev-snapshot-internal-sync" => {
+            run(arguments, |a| handlers.blockdev_snapshot_internal_sync(a)).await
+        }
+        "blockdev-snapshot-delete-internal-sync" => {
+            run(arguments, |a| handlers.blockdev_snapshot_delete_internal_sync(a)).await
+        }
         "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
         "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
         "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,

@@ -49,6 +49,8 @@ pub enum Cause {
     Replaced,
     /// They held metadata, or guest data beyond a new, smaller end, or were never mapped.
     Dropped,
+    /// An internal snapshot had them that is gone, or a disk that became what a snapshot shows.
+    Snapshot,
 }
 
 /// One reference less to each block of a run.
@@ -293,7 +295,12 @@ impl<C: Codec> Order<C> {
         }
     }
 
-    async fn release_blocks<F: Format<Codec = C>>(&self, image: &F, given_up: Vec<GivenUp>) -> Result<()> {
+    /// Drops references at once: nothing on disk leads there by them any more, and no request knows that anything did.
+    pub async fn release_blocks<F: Format<Codec = C>>(
+        &self,
+        image: &F,
+        given_up: Vec<GivenUp>,
+    ) -> Result<()> {
         let file = self.file.node()?;
         let holes = file.common().discard == Discard::Unmap;
         let mut last = image.drop_references(&given_up, |cause| holes && image.punches(cause)).await?;

@@ -11,12 +11,13 @@ use block::metacache::{Format, Order};
 use block::{
     BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
     Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened,
-    Repair, Request, Result, Share, Undo, Want, WritePlan,
+    Repair, Request, Result, Share, Snapshots, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 
 /// Opens an image.
 pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFuture<'_, Result<Opened>> {
@@ -51,9 +52,9 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
 }
 
 /// An open image as a driver.
-struct Qcow2 {
-    image: Arc<Image>,
-    listed: RwLock<Listed>,
+pub(super) struct Qcow2 {
+    pub(super) image: Arc<Image>,
+    pub(super) listed: RwLock<Listed>,
     thin_data: bool,
 }
 
@@ -75,6 +76,11 @@ impl Qcow2 {
         let image = &self.image;
         let name = image.order.file.name();
         let header = image.header.read().clone();
+        if image.shows_snapshot.load(Acquire) {
+            return Err(BlockError::invalid(
+                "the image shows an internal snapshot, which can't be written to",
+            ));
+        }
         if header.is_corrupt() {
             let text = format!(
                 "qcow2: Image is corrupt; cannot be opened read/write; 'cairn img check -r all {name}' may repair it"
@@ -125,7 +131,7 @@ impl Qcow2 {
     }
 
     /// The L2 tables of snapshots, if they are `asked` for.
-    async fn inactive_tables(&self, asked: bool) -> Result<HashSet<u64>> {
+    pub(super) async fn inactive_tables(&self, asked: bool) -> Result<HashSet<u64>> {
         if !asked {
             return Ok(HashSet::new());
         }
@@ -329,6 +335,10 @@ impl Driver for Qcow2 {
     }
 
     fn checker(&self) -> Option<&dyn Checker> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
     }
 

@@ -336,12 +336,18 @@ impl Header {
         Ok((!name.is_empty()).then(|| codec::filename::text(name)))
     }
 
-    fn check_tables(&self, file_len: u64) -> Result<(), HeaderError> {
+    /// Whether the L1 table is long enough for the disk and where it can be.
+    pub fn check_tables(&self, file_len: u64) -> Result<(), HeaderError> {
         let needed = self.l1_entries_for(self.size);
         if needed.is_none_or(|needed| u64::from(self.l1_entries) < needed) {
             let why = "the L1 table is too small for the virtual size";
             return Err(field("l1_size", 36, u64::from(self.l1_entries), why));
         }
+        self.check_l1(file_len)
+    }
+
+    /// Whether the L1 table is where it can be.
+    pub fn check_l1(&self, file_len: u64) -> Result<(), HeaderError> {
         self.check_table("L1 table", self.l1_offset, self.l1_bytes(), MAX_L1_BYTES, file_len)
     }
 

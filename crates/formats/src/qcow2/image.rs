@@ -38,6 +38,8 @@ pub(super) struct Image {
     pub notices: Notices,
     /// A person knows that wrong entries were dropped.
     pub told_of_dropped: AtomicBool,
+    /// The header in memory leads to a snapshot's tables, not to the disk's.
+    pub shows_snapshot: AtomicBool,
     /// Virtual size in bytes.
     pub size: AtomicU64,
     /// The dirty bit is durable: refcounts need not be (see [`Image::settle_header`]).
@@ -87,6 +89,7 @@ impl Image {
             overlap: Overlap::new(&header, geometry, settings.checks),
             notices,
             told_of_dropped: AtomicBool::new(false),
+            shows_snapshot: AtomicBool::new(false),
             size: AtomicU64::new(header.virtual_size()),
             counts_wait: AtomicBool::new(false),
             counts,

@@ -76,6 +76,7 @@ impl Format for Image {
         match cause {
             Cause::Discarded => settings.pass_request,
             Cause::Replaced => settings.pass_other,
+            Cause::Snapshot => settings.pass_snapshot,
             Cause::Dropped => true,
         }
     }

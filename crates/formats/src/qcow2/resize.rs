@@ -90,7 +90,7 @@ impl Image {
     }
 
     /// Replaces the L1 table by one of `entries` entries.
-    async fn grow_l1(self: &Arc<Self>, entries: u64) -> Result<()> {
+    pub(super) async fn grow_l1(self: &Arc<Self>, entries: u64) -> Result<()> {
         Order::flush(self).await?;
         let g = self.g();
         let (old_place, old_entries) = {

@@ -4,13 +4,20 @@
 //!  header ── snapshots_offset ─▶ [40 bytes][extra data][id][name][padding to 8] …
 //! ```
 //!
-//! Bounds: 65,536 snapshots, 64 MiB of table, 1 KiB of extra data each.
+//! Where things are: here the table · `change` making, applying, deleting and showing a snapshot · `share` counting what an L1
+//! table leads to · `state` machine state behind the disk.
+//!
+//! Bounds: 65,536 snapshots, 64 MiB of table, 1 KiB of extra data each; no more than 65,535 are made.
 //! Specification: qcow2.rst, "Snapshots".
+mod change;
+mod share;
+mod state;
+
 use super::directory::Directory;
 use super::header::Header;
 use super::header::field::{be16, be32, be64, until_nul};
 use api::SnapshotInfo;
-use block::{BlockError, Node, Result};
+use block::{BlockError, NewSnapshot, Node, Result};
 use std::sync::Arc;
 
 /// Most bytes of the whole table.
@@ -40,6 +47,46 @@ impl Entry {
     pub(super) fn lengths(fixed: &[u8]) -> (u32, u16, u16) {
         let u16_at = |at| be16(fixed, at).unwrap_or_default();
         (be32(fixed, 36).unwrap_or_default(), u16_at(12), u16_at(14))
+    }
+
+    /// The entry of a new snapshot of a disk of `disk_size` bytes, which has no L1 table yet.
+    fn new(new: &NewSnapshot, id: &str, disk_size: u64) -> Result<Self> {
+        if new.name.len() > usize::from(u16::MAX) {
+            return Err(BlockError::invalid("a snapshot's name has at most 65535 bytes"));
+        }
+        let mut fixed = [0; FIXED_BYTES];
+        let number = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+        let small_state = u32::try_from(new.vm_state_size).unwrap_or(0);
+        let fields: [(usize, Vec<u8>); 4] = [
+            (16, u32::try_from(new.date.as_secs()).unwrap_or(u32::MAX).to_be_bytes().to_vec()),
+            (20, new.date.subsec_nanos().to_be_bytes().to_vec()),
+            (24, number(new.vm_clock.as_nanos()).to_be_bytes().to_vec()),
+            (32, small_state.to_be_bytes().to_vec()),
+        ];
+        for (at, bytes) in fields {
+            fixed.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = from);
+        }
+        let extra = [new.vm_state_size, disk_size, new.icount.unwrap_or(u64::MAX)];
+        let extra = extra.map(u64::to_be_bytes).concat();
+        Ok(Self { fixed, extra, id: id.as_bytes().to_vec(), name: new.name.as_bytes().to_vec() })
+    }
+
+    /// Sets where its L1 table is.
+    fn set_l1(&mut self, offset: u64, entries: u32) {
+        let bytes = offset.to_be_bytes().into_iter().chain(entries.to_be_bytes());
+        self.fixed.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    }
+
+    /// Virtual size of the disk that it shows, where it says so; the disk's own else.
+    fn disk_size(&self) -> Option<u64> {
+        be64(&self.extra, 8).filter(|_| self.is_complete())
+    }
+
+    /// Adds what the image's version demands, where that is missing.
+    fn complete_for(&mut self, header: &Header) {
+        if header.version >= 3 && !self.is_complete() {
+            self.complete(header.virtual_size());
+        }
     }
 
     /// Where its L1 table is, and how many entries that has.
@@ -156,6 +203,16 @@ impl Snapshots {
         let table_bytes = each_entry(file, header, |entry| list.push(entry.snapshot())).await?;
         Ok(Self { list, table_bytes })
     }
+}
+
+/// The bytes of a table.
+pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
+    let mut table = Vec::new();
+    for entry in entries {
+        table.resize(table.len().next_multiple_of(8), 0);
+        table.extend(entry.encode());
+    }
+    table
 }
 
 /// Reads the table as it is stored.

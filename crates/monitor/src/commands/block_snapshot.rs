@@ -1,13 +1,19 @@
-//! External snapshots: an overlay over a node that is in use.
+//! Snapshots, external and internal.
 //!
-//! A new image is made and opened while requests go on; only putting it in place holds them back.
+//! An external one is an overlay over a node that is in use. A new image is made and opened while requests go on; only
+//! putting it in place holds them back. An internal one is made and deleted by the image's format, with requests held back.
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{
-    BlockSnapshotCommands, BlockdevSnapshotArguments, BlockdevSnapshotSyncArguments, NewImageMode, QmpError,
+    BlockSnapshotCommands, BlockdevSnapshotArguments, BlockdevSnapshotDeleteInternalSyncArguments,
+    BlockdevSnapshotInternalSyncArguments, BlockdevSnapshotSyncArguments, NewImageMode, QmpError,
+    SnapshotInfo,
 };
-use block::{DriverType, Node, Operations, Opt, Options, Policy, name_seen_from};
+use block::{
+    BlockError, DriverType, NewSnapshot, Node, Operations, Opt, Options, Policy, SnapshotName, name_seen_from,
+};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 impl BlockSnapshotCommands for Control {
     async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {
@@ -53,9 +59,58 @@ impl BlockSnapshotCommands for Control {
         let overlay = self.graph().need_node(&arguments.overlay).map_err(failed)?;
         self.graph().insert_overlay(&node, &overlay).await.map_err(failed)
     }
+
+    async fn blockdev_snapshot_internal_sync(
+        &self,
+        arguments: BlockdevSnapshotInternalSyncArguments,
+    ) -> Result<(), QmpError> {
+        let BlockdevSnapshotInternalSyncArguments { device, name } = arguments;
+        let node = self.root_node(&device)?;
+        if name.is_empty() {
+            return Err(QmpError::generic("Name is empty"));
+        }
+        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let new = NewSnapshot { name: name.clone(), date, ..NewSnapshot::default() };
+        let is_new = |all: &[SnapshotInfo]| match all.iter().any(|snapshot| snapshot.name == name) {
+            true => Err(BlockError::invalid(format!(
+                "Snapshot with name '{name}' already exists on device '{device}'"
+            ))),
+            false => Ok(()),
+        };
+        self.graph().create_snapshot(&node, new, is_new).await.map(drop).map_err(failed)
+    }
+
+    async fn blockdev_snapshot_delete_internal_sync(
+        &self,
+        arguments: BlockdevSnapshotDeleteInternalSyncArguments,
+    ) -> Result<SnapshotInfo, QmpError> {
+        let BlockdevSnapshotDeleteInternalSyncArguments { device, id, name } = arguments;
+        let node = self.root_node(&device)?;
+        if id.is_none() && name.is_none() {
+            return Err(QmpError::generic("Name or id must be provided"));
+        }
+        let which = SnapshotName::Both { id: id.clone(), name: name.clone() };
+        let deleted = self.graph().delete_snapshot(&node, &which).await.map_err(failed)?;
+        deleted.ok_or_else(|| {
+            let said = |text: Option<String>| text.unwrap_or_else(|| "null".to_owned());
+            let (id, name) = (said(id), said(name));
+            QmpError::generic(format!(
+                "Snapshot with id '{id}' and name '{name}' does not exist on device '{device}'"
+            ))
+        })
+    }
 }
 
 impl Control {
+    /// The node of this name, which has no node above it that would not know of a change.
+    fn root_node(&self, device: &str) -> Result<Arc<Node>, QmpError> {
+        let node = lookup(self.graph(), Some(device), Some(device))?;
+        match self.graph().parents(&node).is_empty() {
+            true => Ok(node),
+            false => Err(QmpError::generic("Need a root block node")),
+        }
+    }
+
     /// Refuses a new image's name that leads to a file some node has open, by whatever name.
     async fn not_in_use(&self, file: &str) -> Result<(), QmpError> {
         let graph = self.graph();

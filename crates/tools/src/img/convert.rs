@@ -31,10 +31,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
     flags::progress(),
     flags::format("-f --source-format", "format of the source; found by its content if left out"),
     flags::image_opts("--source-image-opts --image-opts", "sources are lists of options, not names"),
-    Flag::take("-l --source-snapshot", "SNAPSHOT", "read an internal snapshot (not yet)", |s, _| {
-        s.snapshot = true;
-        Ok(())
-    }),
+    flags::snapshot("-l --source-snapshot", "read an internal snapshot, by id or name"),
     flags::source_cache("-T --source-cache", "cache mode of the source (writeback)"),
     flags::target_format("-O --target-format", "format of the target (raw)"),
     Flag::set("--target-image-opts", "the target is a list of options, not a name", |s| {
@@ -98,8 +95,6 @@ pub(super) struct Args {
     sources: Vec<String>,
     /// What holds for all of them.
     source: Source,
-    /// An internal snapshot of the source was asked for.
-    snapshot: bool,
     /// Name of the image to make or to fill.
     output: String,
     target: Target,
@@ -129,7 +124,6 @@ impl Args {
         Args {
             sources: Vec::new(),
             source: Source::named(""),
-            snapshot: false,
             output: String::new(),
             target: Target::default(),
             target_opts: false,
@@ -169,6 +163,9 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Some((output, sources)) = operands.split_last().filter(|(_, sources)| !sources.is_empty()) else {
         return Err(Failure::new("Must specify image file name"));
     };
+    if sources.len() > 1 && args.source.snapshot.is_some() {
+        return Err(Failure::new("No support for concatenating multiple snapshot"));
+    }
     if sources.len() > 1 && args.backing.name.is_some() {
         return Err(Failure::new(
             "Having a backing file for the target makes no sense when concatenating multiple input images",
@@ -195,7 +192,6 @@ fn refuse_combinations(args: &Args) -> Result<(), Failure> {
         (args.skip_broken && !args.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
         (!args.create && !args.target.options.is_empty(), "-o has no effect when skipping image creation"),
         (args.compress, "a compressed target (-c) is not supported yet"),
-        (args.snapshot, "an internal snapshot as source (-l) is not supported yet"),
         (args.bitmaps, "copying bitmaps (--bitmaps) is not supported yet"),
     ];
     match together.iter().find(|(given, _)| *given) {

@@ -24,12 +24,7 @@ pub(super) const FLAGS: Table<Args> = &[
     ],
     &flags::source("format of FILE; found by its content if left out"),
     &[
-        Flag::refused(
-            "-l --snapshot",
-            Some("SNAPSHOT"),
-            "an internal snapshot of FILE (not yet)",
-            "an internal snapshot (-l) is not supported yet",
-        ),
+        flags::snapshot("-l --snapshot", "an internal snapshot of FILE, by id or name"),
         flags::output(),
         flags::force_share("look even while another process writes"),
         flags::object(),
@@ -68,6 +63,9 @@ impl Args {
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
     super::exclusive(&args.source)?;
+    if args.source.snapshot.is_some() && operands.is_empty() {
+        return Err(Failure::new("--image-opts, -f, and -l can only be used with a filename argument."));
+    }
     match (operands.as_slice(), args.size) {
         ([_, _, ..], _) => return Err(Failure::new("At most one filename argument is allowed.")),
         ([_], Some(_)) => return Err(Failure::new("--size N cannot be used together with a filename.")),

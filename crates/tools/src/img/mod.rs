@@ -16,6 +16,7 @@ mod map;
 mod measure;
 mod rebase;
 mod resize;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -48,10 +49,11 @@ const COMMANDS: &[Command] = &[
     Command { name: "measure", about: "Tell how large a new image's file would be", run: measure::run },
     Command { name: "rebase", about: "Put another backing file below an image", run: rebase::run },
     Command { name: "resize", about: "Change the virtual size of an image", run: resize::run },
+    Command { name: "snapshot", about: "Snapshots inside of an image", run: snapshot::run },
 ];
 
 /// Commands of the programs whose place this takes that are not here yet.
-const LATER: &[&str] = &["amend", "bitmap", "snapshot"];
+const LATER: &[&str] = &["amend", "bitmap"];
 
 const GLOBALS: Table<()> =
     &[&[Flag::help(), Flag::version(), flags::trace("log what matches, for example block=debug")]];

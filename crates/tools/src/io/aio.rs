@@ -76,7 +76,8 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
     let shift = session.shift;
     session.begin(async move {
         let started = Instant::now();
-        let result = transfer::read_all(&backend, offset, length, expect, keep, shift).await;
+        let result =
+            transfer::read_all(transfer::Place::disk(&backend, offset, length), expect, keep, shift).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Read(expect, result) }
     });
     rt::yield_now().await;
@@ -102,7 +103,8 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
     let shift = session.shift;
     session.begin(async move {
         let started = Instant::now();
-        let result = transfer::write_all(&backend, offset, length, &content, fua, shift).await;
+        let result =
+            transfer::write_all(transfer::Place::disk(&backend, offset, length), &content, fua, shift).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Wrote(result) }
     });
     rt::yield_now().await;

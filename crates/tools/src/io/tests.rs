@@ -197,7 +197,17 @@ fn read_and_write(faces: &Faces) {
         "0001fff0:  01 01 01 01 01 01 01 01 01 01 01 01 01 01 01 01  ................\n\
          00020000:  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................\n"
     );
-    assert!(faces.fails(1, "io -c 'read -b 0 4k' @a").contains("VM state is not supported yet"));
+    faces.ok("io -c 'write -b -P 9 512 64k' -c 'read -b -P 0 0 512' -c 'read -b -P 9 512 64k' @a");
+    faces.ok("io -c 'read -b -P 0 1G 4k' -c 'read -b -P 9 64k 512' @a");
+    assert!(
+        faces.fails(1, "io -c 'read -b 3 512' @a").contains("3 is not a sector-aligned value for 'offset'")
+    );
+    assert!(
+        faces.fails(1, "io -c 'write -b 0 5' @a").contains("5 is not a sector-aligned value for 'count'")
+    );
+    assert!(faces.fails(1, "io -c 'write -b -z 0 512' @a").contains("-b and -z cannot be specified"));
+    assert!(faces.fails(1, "io -c 'write -b -f 0 512' @a").contains("-f and -b or -c cannot be specified"));
+    assert!(faces.fails(1, "io -r -c 'write -b 0 512' @a").contains("Block node is read-only"));
     assert!(faces.fails(1, "io -c 'read -P 1 -s 8k 0 4k' @a").contains("exceeds end of read data"));
     assert!(faces.fails(1, "io -c 'read -P 300 0 4k' @a").contains("300 is not a valid pattern byte"));
     assert!(faces.fails(1, "io -c 'read -s 0 0 4k' @a").starts_with("read [-abCqrv]"));
@@ -210,11 +220,9 @@ fn read_and_write(faces: &Faces) {
     faces.ok("io -c 'write -q -s @pattern 300k 4k' -c 'read -P 97 300k 1' -c 'read -P 98 301k 1' @a"
         .replace("301k", "307201")
         .as_str());
-    faces.ok("io -c 'write -q -z -u 256k 64k' -c 'read -P 0 256k 64k' @a");
     faces.ok("io -c 'write -q -z -n 256k 64k' @a");
     faces.ok("io -c 'write -q 512k 4k' -c 'read -P 0xcd 512k 4k' @a");
     for (flags, why) in [
-        ("-b", "-b: writing the VM state is not supported yet"),
         ("-c", "-c: compressed writes are not supported yet"),
         ("-n", "-n requires -z to be specified"),
         ("-u", "-u requires -z to be specified"),

@@ -7,13 +7,16 @@ use super::report::{self, Style};
 use crate::flags::has_parts;
 use crate::getopt::{Flag, Table};
 use crate::outln;
-use block::{Backend, BlockError, ErrorKind, Flags, Request};
+use block::{Backend, BlockError, ErrorKind, Flags, Graph, Request};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Largest piece that a long request is done in, in bytes: memory stays bounded.
 pub const PIECE: u64 = 16 << 20;
+
+/// Bytes of a sector.
+const SECTOR: u64 = 512;
 
 /// What is written where no pattern is given.
 pub const DEFAULT_PATTERN: u8 = 0xcd;
@@ -27,6 +30,7 @@ pub struct ReadFlags {
     from: Option<u64>,
     count: Option<u64>,
     pub(super) dump: bool,
+    state: bool,
 }
 
 /// What the flags of a writing command say.
@@ -39,6 +43,7 @@ pub struct WriteFlags {
     pub(super) zero: bool,
     pattern: Option<u8>,
     file: Option<String>,
+    state: bool,
 }
 
 /// What the flags of `discard` say.
@@ -102,7 +107,7 @@ pub const READ: Table<ReadFlags> = &[&[
     Flag::ignored("-a", "accepted", WITHOUT_MEANING),
     Flag::ignored("-p", "accepted", WITHOUT_MEANING),
     registered(),
-    Flag::refused("-b", None, "", "-b: reading the VM state is not supported yet"),
+    Flag::set("-b", "read machine state, which lies behind the disk", |s| s.state = true),
 ]];
 
 /// `-f`: durable when it ends.
@@ -143,7 +148,7 @@ pub const WRITE: Table<WriteFlags> = &[
     &[
         registered(),
         Flag::ignored("-p", "accepted", WITHOUT_MEANING),
-        Flag::refused("-b", None, "", "-b: writing the VM state is not supported yet"),
+        Flag::set("-b", "write machine state, which lies behind the disk", |s| s.state = true),
         Flag::refused("-c", None, "", "-c: compressed writes are not supported yet"),
     ],
 ];
@@ -291,8 +296,10 @@ impl Session<'_> {
     ) -> Result<Outcome, Refused> {
         let expect = self.expectation(flags, length)?;
         let backend = self.backend()?;
+        self.whole_sectors(flags.state, offset, length)?;
         let started = Instant::now();
-        let outcome = read_all(&backend, offset, length, expect, flags.dump, self.shift).await;
+        let from = Place { backend: &backend, state: self.state_of(flags.state), offset, length };
+        let outcome = read_all(from, expect, flags.dump, self.shift).await;
         let took = started.elapsed();
         let matched = match &outcome {
             Ok(done) => {
@@ -319,7 +326,13 @@ impl Session<'_> {
 
     /// What the flags say to write.
     pub(super) fn content(&mut self, flags: &WriteFlags) -> Result<Content, Refused> {
-        let WriteFlags { no_fallback, unmap, zero, pattern, file, .. } = flags;
+        let WriteFlags { no_fallback, unmap, zero, pattern, file, state, fua, .. } = flags;
+        if *state && *zero {
+            return Err(self.refuse(format_args!("-b and -z cannot be specified at the same time")));
+        }
+        if *state && *fua {
+            return Err(self.refuse(format_args!("-f and -b or -c cannot be specified at the same time")));
+        }
         if *no_fallback && !zero {
             return Err(self.refuse(format_args!("-n requires -z to be specified")));
         }
@@ -366,9 +379,26 @@ impl Session<'_> {
         length: u64,
     ) -> Result<Outcome, Refused> {
         let backend = self.backend()?;
+        self.whole_sectors(flags.state, offset, length)?;
         let started = Instant::now();
-        let result = write_all(&backend, offset, length, &content, flags.fua, self.shift).await;
+        let to = Place { backend: &backend, state: self.state_of(flags.state), offset, length };
+        let result = write_all(to, &content, flags.fua, self.shift).await;
         self.ended(command, "wrote", flags.style, offset, length, started.elapsed(), result)
+    }
+
+    /// Machine state is moved in whole sectors.
+    fn whole_sectors(&mut self, state: bool, offset: u64, length: u64) -> Result<(), Refused> {
+        for (what, number) in [("offset", offset), ("count", length)] {
+            if state && !number.is_multiple_of(SECTOR) {
+                return Err(self.refuse(format_args!("{number} is not a sector-aligned value for '{what}'")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The graph of the image, where machine state is meant.
+    fn state_of(&self, state: bool) -> Option<&Graph> {
+        self.image.as_ref().map(|image| &image.graph).filter(|_| state)
     }
 
     /// Reports a request that has ended.
@@ -405,6 +435,45 @@ pub(super) struct ReadDone {
     pub kept: Vec<u8>,
 }
 
+/// What a request is about: a range of the disk, or of the machine state behind it.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub backend: &'a Backend,
+    /// The graph, where machine state is meant.
+    pub state: Option<&'a Graph>,
+    pub offset: u64,
+    pub length: u64,
+}
+
+impl<'a> Place<'a> {
+    /// A range of the disk.
+    pub(super) fn disk(backend: &'a Backend, offset: u64, length: u64) -> Place<'a> {
+        Place { backend, state: None, offset, length }
+    }
+
+    fn check(self) -> Result<(), BlockError> {
+        if self.state.is_some() { Ok(()) } else { inside(self.backend, self.offset, self.length) }
+    }
+
+    /// Reads into `buf` from `at` bytes into it on.
+    async fn read(self, at: u64, buf: BufMut) -> Result<BufMut, BlockError> {
+        match self.state {
+            Some(graph) => graph.read_state(&self.backend.node(), self.offset + at, buf.len()).await,
+            None => {
+                let (buf, result) = self.backend.read(self.offset + at, buf).await;
+                result.map(|()| buf)
+            }
+        }
+    }
+
+    async fn write(self, at: u64, data: Buf, request: Request) -> Result<(), BlockError> {
+        match self.state {
+            Some(graph) => graph.write_state(&self.backend.node(), self.offset + at, data).await,
+            None => self.backend.write(self.offset + at, data, request).await,
+        }
+    }
+}
+
 /// A request beyond the end is an I/O error, as it is for a guest.
 pub(super) fn inside(backend: &Backend, offset: u64, length: u64) -> Result<(), BlockError> {
     if offset.checked_add(length).is_some_and(|end| end <= backend.length()) {
@@ -421,22 +490,20 @@ pub(super) async fn discard_all(backend: &Backend, offset: u64, length: u64) -> 
 
 /// Reads with buffers that lie `shift` bytes after an aligned address.
 pub(super) async fn read_all(
-    backend: &Backend,
-    offset: u64,
-    length: u64,
+    from: Place<'_>,
     expect: Option<Expect>,
     keep: bool,
     shift: usize,
 ) -> Result<ReadDone, BlockError> {
-    inside(backend, offset, length)?;
+    from.check()?;
+    let (place, length) = (from, from.length);
     let mut done = ReadDone { matched: true, kept: Vec::new() };
     let mut at = 0;
     while at < length {
         let piece = PIECE.min(length - at);
         let mut buf = BufMut::with_len(piece as usize + shift);
         buf.split_to(shift);
-        let (buf, result) = backend.read(offset + at, buf).await;
-        result?;
+        let buf = place.read(at, buf).await?;
         if let Some(expect) = expect {
             let from = expect.from.clamp(at, at + piece) - at;
             let to = (expect.from + expect.len).clamp(at, at + piece) - at;
@@ -453,21 +520,20 @@ pub(super) async fn read_all(
 
 /// Writes from a buffer that lies `shift` bytes after an aligned address.
 pub(super) async fn write_all(
-    backend: &Backend,
-    offset: u64,
-    length: u64,
+    to: Place<'_>,
     content: &Content,
     fua: bool,
     shift: usize,
 ) -> Result<(), BlockError> {
-    inside(backend, offset, length)?;
+    to.check()?;
+    let length = to.length;
     let (unit, data) = match content {
         Content::Zeroes { unmap, no_fallback } => {
             let flags = Request::GUEST
                 .with_if(*unmap, Flags::MAY_UNMAP)
                 .with_if(*no_fallback, Flags::NO_FALLBACK)
                 .with_if(fua, Flags::FUA);
-            return backend.write_zeroes(offset, length, flags).await;
+            return to.backend.write_zeroes(to.offset, length, flags).await;
         }
         Content::Byte(byte) => (PIECE, repeated(&[*byte], PIECE.min(length), shift)),
         Content::Repeat(bytes) => {
@@ -479,7 +545,7 @@ pub(super) async fn write_all(
     while at < length {
         let piece = unit.min(length - at);
         let flags = Request::GUEST.with_if(fua, Flags::FUA);
-        backend.write(offset + at, data.slice(0..piece as usize), flags).await?;
+        to.write(at, data.slice(0..piece as usize), flags).await?;
         at += piece;
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, has_parts};
 use crate::getopt::{self, Asked, Flag, Operands, Table};
-use crate::image::Source;
+use crate::image::{self, Source};
 use crate::usage::{self, Manual};
 use crate::{face, size, trace};
 use block::{Opt, Share};
@@ -68,6 +68,11 @@ const FLAGS: Table<Args> = &[
         }),
         flags::read_only("refuse writes"),
         Flag::set("-s --snapshot", "writes go to a temporary overlay", |s| s.snapshot = true),
+        Flag::take("-l --load-snapshot", "SNAPSHOT", "serve an internal snapshot, read-only", |s, text| {
+            s.source.snapshot = Some(image::snapshot_name(text)?);
+            s.source.writable = false;
+            Ok(())
+        }),
         Flag::attempt("-n --nocache", "pass the page cache by, as --cache=none", |s| {
             s.set_cache(Cache::NONE)
         }),
@@ -117,12 +122,6 @@ const FLAGS: Table<Args> = &[
             None,
             "",
             "kernel devices (-d) are not supported; use nbd-client -d",
-        ),
-        Flag::refused(
-            "-l --load-snapshot",
-            Some("SNAPSHOT"),
-            "",
-            "serving an internal snapshot (-l) is not supported yet",
         ),
     ],
 ];

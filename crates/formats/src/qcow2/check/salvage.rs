@@ -291,7 +291,7 @@ impl Kept {
         } else if let Some((offset, _)) = self.in_place {
             new.snapshots_offset = offset;
         } else {
-            let table = self.encode();
+            let table = snapshots::encode(&self.entries);
             let clusters = (table.len() as u64).div_ceil(header.cluster_size());
             let start = free_place(header, file_len, counts, findings, clusters)?;
             counts.grow(start + clusters);
@@ -306,16 +306,6 @@ impl Kept {
         *header = new;
         self.faults.into_iter().for_each(|fault| findings.mended(|| fault));
         Ok(())
-    }
-
-    /// The whole clusters of the table.
-    fn encode(&self) -> Vec<u8> {
-        let mut table = Vec::new();
-        for entry in &self.entries {
-            table.resize(table.len().next_multiple_of(8), 0);
-            table.extend(entry.encode());
-        }
-        table
     }
 }
 

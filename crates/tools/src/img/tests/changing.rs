@@ -1,4 +1,4 @@
-//! Commands that make or change images: `create`, `commit`, `rebase`, `resize`.
+//! Commands that make or change images: `create`, `commit`, `rebase`, `resize`, `snapshot`.
 
 use super::{image, overlay, shows, write};
 use crate::testing::Faces;
@@ -130,4 +130,58 @@ pub fn resize(faces: &Faces) {
     assert!(faces.fails(1, "img resize @a 1e3").contains("Parameter 'size' expects a non-negative number"));
     let both = faces.fails(1, "img resize -f raw --image-opts driver=qcow2,file.filename=@a +1M");
     assert!(both.contains("--image-opts and --format are mutually exclusive"), "{both}");
+}
+
+pub fn snapshot(faces: &Faces) {
+    image(faces, "@a", 1);
+    assert_eq!(faces.ok("img snapshot @a"), "", "none are listed where there are none");
+    assert_eq!(faces.ok("img snapshot -q -f qcow2 --object secret,id=s,data=x -c one @a"), "");
+    write(faces, "@a", 2, "0 64k");
+    faces.ok("img snapshot -c one @a");
+    faces.ok("img snapshot --image-opts -c 1 driver=qcow2,file.filename=@a");
+    let listed = faces.ok("img snapshot -l -U @a");
+    let told: Vec<Vec<_>> = listed.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+    let names: Vec<_> = told.iter().map(|line| (line[0], line[1], line[2], line[3])).collect();
+    assert_eq!(names, [("1", "one", "0", "B"), ("2", "one", "0", "B"), ("3", "1", "0", "B")], "{listed}");
+
+    faces.ok("img snapshot -a 1 @a");
+    shows(faces, "@a", 1, "0 128k");
+    faces.ok("img snapshot -a 2 @a");
+    shows(faces, "@a", 2, "0 64k");
+    faces.ok("img convert -l 1 -O qcow2 @a @copy");
+    shows(faces, "@copy", 1, "0 128k");
+    faces.ok("img convert -l snapshot.id=2,snapshot.name=one -O qcow2 @a @copy");
+    shows(faces, "@copy", 2, "0 64k");
+    for wrong in ["nope", "snapshot.id=3,snapshot.name=one", "snapshot.name=2"] {
+        let said = faces.fails(1, &format!("img convert -l {wrong} @a @other"));
+        assert!(said.contains("Failed to load snapshot: Can't find snapshot"), "{wrong}: {said}");
+    }
+    assert!(
+        faces.fails(1, "img convert -l snapshot.x=1 @a @other").contains("Invalid parameter 'snapshot.x'")
+    );
+    assert!(faces.fails(1, "img convert -l 1 @a @a @other").contains("concatenating multiple snapshot"));
+
+    assert!(
+        faces.fails(1, "img snapshot -d 3 @a").contains("Could not delete snapshot '3': snapshot not found")
+    );
+    assert!(faces.fails(1, "img snapshot -a nope @a").contains("Could not apply snapshot 'nope'"));
+    assert!(faces.fails(1, "img snapshot -a 1 -d one @a").contains("Cannot mix '-l', '-a', '-c', '-d'"));
+    assert!(
+        faces.fails(1, "img snapshot -c x -U @a").contains("force-share=on can only be used with read-only")
+    );
+    for name in ["one", "one", "1"] {
+        faces.ok(&format!("img snapshot -d {name} @a"));
+    }
+    assert_eq!(faces.ok("img snapshot -l @a"), "");
+    assert!(faces.ok("img check @a").starts_with("No errors were found on the image.\n"));
+
+    faces.ok("img create -q -f qcow2 -o refcount_bits=1 @narrow 1M");
+    write(faces, "@narrow", 1, "0 64k");
+    let said = faces.fails(1, "img snapshot -c x @narrow");
+    assert!(said.contains("refcounts of 1 bits"), "{said}");
+    assert!(faces.ok("img check @narrow").starts_with("No errors were found on the image.\n"));
+    faces.ok("img create -q @raw 64k");
+    assert_eq!(faces.ok("img snapshot -f raw -l @raw"), "");
+    assert!(faces.fails(1, "img snapshot -f raw -c x @raw").contains("does not support internal snapshots"));
+    assert!(faces.fails(1, "img snapshot -f raw -d x @raw").contains("snapshot not found"));
 }

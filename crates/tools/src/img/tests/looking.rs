@@ -135,7 +135,8 @@ pub fn measure(faces: &Faces) {
     assert!(said.contains("\"bitmaps\": 0") && said.contains("\"required\": "), "{said}");
     faces.ok("img measure --object secret,id=s,data=x --image-opts driver=qcow2,file.filename=@a");
     for (line, why) in [
-        ("-l snap @a", "an internal snapshot (-l) is not supported yet"),
+        ("-l snap @a", "Failed to load snapshot: Can't find snapshot"),
+        ("-l snap -s 1M", "-l can only be used with a filename"),
         ("-s 1M @a", "--size N cannot be used together with a filename."),
         ("", "Either --size N or one filename must be specified."),
         ("@a @a", "At most one filename argument is allowed."),

@@ -80,6 +80,7 @@ scenarios! {
     measure: looking::measure, measure::Args::new;
     rebase: changing::rebase, rebase::Args::new;
     resize: changing::resize, resize::Args::new;
+    snapshot: changing::snapshot, snapshot::Args::new, "-c" "one", "-a" "one", "-d" "one";
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! Internal snapshots of a node: no request is inside while one is made, applied, deleted or shown.
+use super::{BackendRequest, Graph};
+use crate::blockers::Operations;
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::graph::GraphChange;
+use crate::graph::topology::reachable;
+use crate::node::Node;
+use crate::perm::{Perms, Share};
+use crate::snapshot::{NewSnapshot, SnapshotName, Snapshots, none_here};
+use api::SnapshotInfo;
+use rt::{Buf, BufMut};
+use std::sync::Arc;
+
+impl Graph {
+    /// Makes an internal snapshot of what the node shows. `check` may refuse it, given the snapshots that there are.
+    pub async fn create_snapshot(
+        &self,
+        node: &Arc<Node>,
+        new: NewSnapshot,
+        check: impl FnOnce(&[SnapshotInfo]) -> Result<()>,
+    ) -> Result<SnapshotInfo> {
+        let mut change = self.change().await;
+        let created = async {
+            let keeper = change.keeper_to_change(node).await?;
+            check(&keeper.driver.info().snapshots)?;
+            snapshots_of(&keeper)?.create(new).await
+        };
+        let created = created.await;
+        change.end(created).await
+    }
+
+    /// Deletes a snapshot, and tells what it was; `None` if there is no such.
+    pub async fn delete_snapshot(
+        &self,
+        node: &Arc<Node>,
+        which: &SnapshotName,
+    ) -> Result<Option<SnapshotInfo>> {
+        let mut change = self.change().await;
+        let deleted = async {
+            let keeper = change.keeper_to_change(node).await?;
+            match which.find(&keeper.driver.info().snapshots) {
+                Some(index) => snapshots_of(&keeper)?.delete(index).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let deleted = deleted.await;
+        change.end(deleted).await
+    }
+
+    /// Makes the node's disk what a snapshot of it shows, with the size that it had; tells whether there is such a snapshot.
+    /// Users of the node who don't share its content and size are in the way.
+    pub async fn apply_snapshot(&self, node: &Arc<Node>, which: &SnapshotName) -> Result<bool> {
+        let mut change = self.change().await;
+        let applied = async {
+            let keeper = change.keeper_to_change(node).await?;
+            let need = Share::READ.union(Share::WRITE).union(Share::RESIZE);
+            let request = BackendRequest {
+                label: "snapshot".to_owned(),
+                node: keeper.clone(),
+                perms: Perms { need, share: Share::ALL },
+                pinned: true,
+            };
+            let entry = change.attach(request)?;
+            let found = which.find(&keeper.driver.info().snapshots);
+            if let Some(index) = found {
+                snapshots_of(&keeper)?.apply(index).await?;
+            }
+            change.take_off(&entry);
+            self.entries().iter().filter(|e| reachable(&e.node(), &keeper)).for_each(|e| e.tell_size());
+            Ok(found.is_some())
+        };
+        let applied = applied.await;
+        change.end(applied).await
+    }
+
+    /// Shows a snapshot in place of the node's disk, as long as the node is open and not written to; tells whether there is
+    /// such a snapshot.
+    pub async fn show_snapshot(&self, node: &Arc<Node>, which: &SnapshotName) -> Result<bool> {
+        let mut change = self.change().await;
+        let shown = async {
+            let keeper = node.snapshot_keeper().ok_or_else(|| none_here(node))?;
+            change.quiesce(std::slice::from_ref(&keeper)).await?;
+            let Some(index) = which.find(&keeper.driver.info().snapshots) else { return Ok(false) };
+            snapshots_of(&keeper)?.show(index).await?;
+            self.entries().iter().filter(|e| reachable(&e.node(), &keeper)).for_each(|e| e.tell_size());
+            Ok(true)
+        };
+        let shown = shown.await;
+        change.end(shown).await
+    }
+
+    /// Reads machine state that is kept behind the node's disk, from byte `offset` of it on.
+    pub async fn read_state(&self, node: &Arc<Node>, offset: u64, len: usize) -> Result<BufMut> {
+        let mut change = self.change().await;
+        let read = async {
+            let keeper = node.snapshot_keeper().ok_or_else(|| none_here(node))?;
+            change.quiesce(std::slice::from_ref(&keeper)).await?;
+            let (buf, result) = snapshots_of(&keeper)?.read_state(offset, BufMut::with_len(len)).await;
+            result.map(|()| buf)
+        };
+        let read = read.await;
+        change.end(read).await
+    }
+
+    /// Writes machine state behind the node's disk. Durable by the next flush.
+    pub async fn write_state(&self, node: &Arc<Node>, offset: u64, data: Buf) -> Result<()> {
+        let mut change = self.change().await;
+        let written = async {
+            let keeper = change.keeper_to_change(node).await?;
+            snapshots_of(&keeper)?.write_state(offset, data).await
+        };
+        let written = written.await;
+        change.end(written).await
+    }
+}
+
+impl GraphChange<'_> {
+    /// The node that keeps the snapshots of what `node` shows, writable, with no request inside.
+    async fn keeper_to_change(&mut self, node: &Arc<Node>) -> Result<Arc<Node>> {
+        let keeper = node.snapshot_keeper().ok_or_else(|| none_here(node))?;
+        keeper.check_operation(Operations::SNAPSHOT)?;
+        if keeper.read_only() {
+            let text = format!("Device '{}' is read only", keeper.name());
+            return Err(BlockError::new(ErrorKind::ReadOnly, text));
+        }
+        self.quiesce(std::slice::from_ref(&keeper)).await?;
+        keeper.writable()?;
+        Ok(keeper)
+    }
+}
+
+fn snapshots_of(keeper: &Node) -> Result<&dyn Snapshots> {
+    keeper.driver.snapshots().ok_or_else(|| none_here(keeper))
+}
