@@ -17,6 +17,7 @@
 //! - a future of a read that is dropped leaves the node usable. One of a change is driven to its end: what it has begun to
 //!   write may come to be written after it is dropped, in space that its token has given back to others by then;
 //! - "durable" means: there after a crash of the machine, as far as the storage below keeps its own word.
+use crate::bitmaps::BitmapStore;
 use crate::common::Common;
 use crate::edges::{ChildId, Edge};
 use crate::error::{BlockError, Result};
@@ -555,6 +556,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The internal snapshots of this format, if it keeps any.
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// Where this format keeps dirty bitmaps in the image, if it can.
+    fn bitmap_store(&self) -> Option<&dyn BitmapStore> {
         None
     }
 

@@ -279,6 +279,7 @@ impl Graph {
             common: RwLock::new(common),
             filename: opened.filename,
             hooks: Hooks::default(),
+            bitmaps: context.bitmaps().clone(),
             drains: Mutex::new(0),
             highest: AtomicU64::new(0),
             padding: crate::lease::Leases::new(),

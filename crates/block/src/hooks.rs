@@ -130,9 +130,10 @@ impl Node {
         self.slow.load(Relaxed) & Slow::HOOKS != 0
     }
 
-    /// What every change leaves behind: the highest offset, and the notes of hooks.
+    /// What every change leaves behind: the highest offset, marks in bitmaps, and the notes of hooks.
     pub(crate) fn changed(&self, change: NodeChange) {
         self.highest.fetch_max(change.offset.saturating_add(change.len), Relaxed);
+        self.bitmaps.mark(change);
         if !self.hooks.after.is_empty() {
             self.hooks.after.hooks.load().iter().for_each(|hook| hook.after(change));
         }

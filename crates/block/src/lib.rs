@@ -27,6 +27,7 @@
 mod align;
 mod backend;
 mod bitmap;
+mod bitmaps;
 mod blockers;
 mod common;
 mod copy;
@@ -64,6 +65,7 @@ mod write;
 
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
+pub use bitmaps::{BitmapStore, BitmapUse, Bitmaps, MAX_BITMAP_NAME, NamedBitmap, NewBitmap};
 pub use blockers::{Blocker, Operations};
 pub use common::{Common, Discard};
 pub use copy::{

@@ -1,4 +1,5 @@
 //! Nodes: a driver with a name, its children, and what the core keeps for it.
+use crate::bitmaps::Bitmaps;
 use crate::blockers::Blockers;
 use crate::common::Common;
 use crate::driver::{Driver, Facts};
@@ -54,6 +55,7 @@ pub struct Node {
     pub(crate) common: RwLock<Common>,
     pub(crate) filename: Option<String>,
     pub(crate) hooks: Hooks,
+    pub(crate) bitmaps: Arc<Bitmaps>,
     /// How many wait for the requests inside.
     pub(crate) drains: Mutex<usize>,
     pub(crate) highest: AtomicU64,

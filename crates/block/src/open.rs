@@ -2,6 +2,7 @@
 //!
 //! Nodes are born unattached: everything slow (opening files, probing, reading headers, taking locks) happens before
 //! a graph transaction and outside of closed gates. Every further file that an image names passes the [`Policy`].
+use crate::bitmaps::Bitmaps;
 use crate::common::Common;
 use crate::driver::{Driver, Link};
 use crate::edges::{ChildId, ChildName, ChildRole, Edges};
@@ -55,6 +56,7 @@ pub struct OpenContext {
     pub(crate) graph: Graph,
     pub(crate) edges: Arc<Edges>,
     pub(crate) domain: Arc<Domain>,
+    pub(crate) bitmaps: Arc<Bitmaps>,
     pub(crate) common: Common,
     pub(crate) policy: Policy,
     pub(crate) probed: bool,
@@ -84,6 +86,11 @@ impl OpenContext {
     /// The requests that can reach the node, for grace periods.
     pub fn domain(&self) -> &Arc<Domain> {
         &self.domain
+    }
+
+    /// The dirty bitmaps the node will have.
+    pub fn bitmaps(&self) -> &Arc<Bitmaps> {
+        &self.bitmaps
     }
 
     /// Where to tell what a person should know of the image.
@@ -432,6 +439,7 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             graph: graph.clone(),
             edges: edges.clone(),
             domain: graph.domain(),
+            bitmaps: Arc::default(),
             common,
             policy: inherit.policy,
             probed,

@@ -117,7 +117,11 @@ impl Graph {
                 BackendRequest { label: "resize".to_owned(), node: node.clone(), perms, pinned: true };
             let entry = change.attach(request)?;
             change.quiesce(std::slice::from_ref(node)).await?;
-            node.driver.resize(size, preallocation).await?;
+            // What a larger disk shows behind its old end may be written before it is larger.
+            node.bitmaps.resize(node.length().max(size));
+            let resized = node.driver.resize(size, preallocation).await;
+            node.bitmaps.resize(node.length());
+            resized?;
             change.take_off(&entry);
             self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
             Ok(())

@@ -1,0 +1,433 @@
+//! The named dirty bitmaps of a node.
+//!
+//! Laws:
+//! - every change of a node, whichever way it takes, is in each of its bitmaps that records before it is acknowledged;
+//! - a bitmap that is said to be inconsistent may miss changes: nothing is done with it but its removal;
+//! - one that somebody uses (an export shows it, a job copies by it) changes by writes alone.
+//!
+//! A persistent bitmap is kept in the image. The image's driver loads those there are when it is opened, and stores them when
+//! it is closed or becomes read-only ([`BitmapStore`]).
+use crate::bitmap::DirtyBitmap;
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::hooks::NodeChange;
+use crate::node::Node;
+use crate::request::Flags;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rt::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*, fence};
+
+/// Longest name in bytes.
+pub const MAX_BITMAP_NAME: usize = 1023;
+/// Least granularity in bytes.
+const MIN_GRANULARITY: u64 = 512;
+/// The granularity where nothing is asked for, for images with clusters of other sizes at most and at least.
+const USUAL_GRANULARITY: std::ops::RangeInclusive<u64> = 4096..=65536;
+
+/// A dirty bitmap with a name.
+pub struct NamedBitmap {
+    name: Arc<str>,
+    bits: Arc<DirtyBitmap>,
+    enabled: AtomicBool,
+    persistent: bool,
+    consistent: bool,
+    /// How many use it.
+    users: AtomicUsize,
+    /// What a later job's own bits are recorded in meanwhile.
+    successor: ArcSwap<Option<DirtyBitmap>>,
+}
+
+/// A use of a bitmap; it ends when this is dropped.
+#[must_use = "the bitmap is in use until it is dropped"]
+pub struct BitmapUse(Arc<NamedBitmap>);
+
+/// The bitmaps of a node.
+#[derive(Default)]
+pub struct Bitmaps {
+    /// The oldest first.
+    list: ArcSwap<Vec<Arc<NamedBitmap>>>,
+    count: AtomicUsize,
+    adding: Mutex<()>,
+}
+
+/// Where a format keeps bitmaps in the image.
+pub trait BitmapStore: Send + Sync {
+    /// Refuses a further bitmap that could not be stored.
+    fn can_store(&self, name: &str, granularity: u64) -> Result<()>;
+
+    /// Takes a bitmap out of the image, durably, if it is there.
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
+}
+
+impl NamedBitmap {
+    /// A bitmap that records nothing yet. Names have 1 to 1,023 bytes.
+    pub fn new(name: impl Into<Arc<str>>, bits: DirtyBitmap) -> Self {
+        Self {
+            name: name.into(),
+            bits: Arc::new(bits),
+            enabled: AtomicBool::new(false),
+            persistent: false,
+            consistent: true,
+            users: AtomicUsize::new(0),
+            successor: ArcSwap::default(),
+        }
+    }
+
+    /// The same, recording if `enabled`, and kept in the image if `persistent`.
+    #[must_use]
+    pub fn with(mut self, enabled: bool, persistent: bool) -> Self {
+        (*self.enabled.get_mut(), self.persistent) = (enabled, persistent);
+        self
+    }
+
+    /// The same, as one of the image that may miss changes.
+    #[must_use]
+    pub fn inconsistent(mut self) -> Self {
+        self.consistent = false;
+        self.with(false, true)
+    }
+
+    /// Its name, unique among those of its node.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its bits.
+    pub fn bits(&self) -> &Arc<DirtyBitmap> {
+        &self.bits
+    }
+
+    /// Whether changes are recorded in it.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Acquire)
+    }
+
+    /// Whether changes are recorded in it, or for it.
+    pub fn is_recording(&self) -> bool {
+        self.is_enabled() || self.successor.load().is_some()
+    }
+
+    /// Whether it is kept in the image.
+    pub fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// Whether it covers all changes that it was to record.
+    pub fn is_consistent(&self) -> bool {
+        self.consistent
+    }
+
+    /// Whether somebody uses it.
+    pub fn is_busy(&self) -> bool {
+        self.users.load(Acquire) > 0 || self.successor.load().is_some()
+    }
+
+    /// Refuses one that is in use.
+    fn check_idle(&self) -> Result<()> {
+        if self.is_busy() {
+            let text = format!("Bitmap '{}' is currently in use by another operation", self.name);
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        Ok(())
+    }
+
+    /// Refuses one that may miss changes.
+    fn check_consistent(&self) -> Result<()> {
+        if self.consistent {
+            return Ok(());
+        }
+        let text = format!(
+            "Bitmap '{}' is inconsistent: changes may be missing in it; it can only be removed",
+            self.name
+        );
+        Err(BlockError::invalid(text))
+    }
+
+    /// Uses it, so that it is not removed and changes by writes alone.
+    pub fn hold(self: &Arc<Self>) -> Result<BitmapUse> {
+        self.check_consistent()?;
+        self.users.fetch_add(1, AcqRel);
+        Ok(BitmapUse(self.clone()))
+    }
+
+    /// Has what is recorded from now on apart, for somebody who works with the bits of now and tells by [`Self::thaw`] what
+    /// became of them. The gates above the node are closed.
+    pub fn freeze(&self) -> Result<()> {
+        self.check_idle()?;
+        self.check_consistent()?;
+        if self.is_enabled() {
+            let successor = DirtyBitmap::new(self.bits.length(), self.bits.granularity());
+            self.successor.store(Arc::new(Some(successor)));
+        }
+        Ok(())
+    }
+
+    /// Ends [`Self::freeze`]: the bits of then are `done` with, or are still to be worked with. What was recorded meanwhile is
+    /// in it in both cases. The gates above the node are closed.
+    pub fn thaw(&self, done: bool) {
+        if done {
+            self.bits.clear();
+        }
+        let successor = self.successor.load_full();
+        if let Some(successor) = &*successor {
+            self.successor.store(Arc::new(None));
+            self.bits.merge(successor);
+        }
+    }
+
+    fn mark(&self, offset: u64, len: u64) {
+        if !self.enabled.load(Acquire) {
+            return;
+        }
+        match &**self.successor.load() {
+            Some(successor) => successor.mark(offset, len),
+            None => self.bits.mark(offset, len),
+        }
+    }
+}
+
+impl BitmapUse {
+    /// The bitmap.
+    pub fn bitmap(&self) -> &Arc<NamedBitmap> {
+        &self.0
+    }
+}
+
+impl Drop for BitmapUse {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, AcqRel);
+    }
+}
+
+impl Bitmaps {
+    /// All of them, the oldest first.
+    pub fn all(&self) -> Arc<Vec<Arc<NamedBitmap>>> {
+        self.list.load_full()
+    }
+
+    /// The one of this name.
+    pub fn find(&self, name: &str) -> Option<Arc<NamedBitmap>> {
+        self.list.load().iter().find(|bitmap| *bitmap.name == *name).cloned()
+    }
+
+    /// Adds one, whose name must be free.
+    pub fn add(&self, bitmap: NamedBitmap) -> Result<Arc<NamedBitmap>> {
+        let _adding = self.adding.lock();
+        if self.find(&bitmap.name).is_some() {
+            return Err(BlockError::invalid(format!("Bitmap already exists: {}", bitmap.name)));
+        }
+        let bitmap = Arc::new(bitmap);
+        self.set(|list| list.push(bitmap.clone()));
+        Ok(bitmap)
+    }
+
+    /// Adds many, whose names differ, at once.
+    pub fn extend(&self, bitmaps: Vec<NamedBitmap>) {
+        let _adding = self.adding.lock();
+        self.set(|list| list.extend(bitmaps.into_iter().map(Arc::new)));
+    }
+
+    /// Takes one off.
+    pub fn remove(&self, bitmap: &Arc<NamedBitmap>) {
+        let _adding = self.adding.lock();
+        self.set(|list| list.retain(|other| !Arc::ptr_eq(other, bitmap)));
+    }
+
+    /// Puts one that was taken off back.
+    pub fn put_back(&self, bitmap: &Arc<NamedBitmap>) {
+        let _adding = self.adding.lock();
+        self.set(|list| list.push(bitmap.clone()));
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Vec<Arc<NamedBitmap>>)) {
+        let mut list = Vec::clone(&self.list.load());
+        change(&mut list);
+        let count = list.len();
+        self.list.store(Arc::new(list));
+        self.count.store(count, Release);
+    }
+
+    /// Records a change. One relaxed load where there is no bitmap.
+    pub(crate) fn mark(&self, change: NodeChange) {
+        if self.count.load(Relaxed) == 0 || change.request.has(Flags::UNCHANGED) {
+            return;
+        }
+        loop {
+            let list = self.list.load();
+            list.iter().for_each(|bitmap| bitmap.mark(change.offset, change.len));
+            // A bitmap that was added meanwhile may have taken over the bits of another one before this change was in them.
+            fence(SeqCst);
+            if Arc::ptr_eq(&list, &self.list.load()) {
+                return;
+            }
+        }
+    }
+
+    /// The node has another length.
+    pub(crate) fn resize(&self, length: u64) {
+        for bitmap in self.list.load().iter() {
+            bitmap.bits.resize(length);
+            if let Some(successor) = &**bitmap.successor.load() {
+                successor.resize(length);
+            }
+        }
+    }
+}
+
+/// What a new bitmap is to be.
+#[derive(Debug, Clone)]
+pub struct NewBitmap {
+    /// Its name.
+    pub name: String,
+    /// Bytes a bit; what suits the node if it is left out.
+    pub granularity: Option<u64>,
+    /// Kept in the image.
+    pub persistent: bool,
+    /// Records from the beginning.
+    pub enabled: bool,
+}
+
+impl Node {
+    /// Its dirty bitmaps.
+    pub fn bitmaps(&self) -> &Bitmaps {
+        &self.bitmaps
+    }
+
+    /// The dirty bitmap of this name.
+    pub fn need_bitmap(&self, name: &str) -> Result<Arc<NamedBitmap>> {
+        let missing = || BlockError::new(ErrorKind::NotFound, format!("Dirty bitmap '{name}' not found"));
+        self.bitmaps.find(name).ok_or_else(missing)
+    }
+
+    /// The granularity of bitmaps where nothing is asked for, in bytes.
+    pub fn usual_granularity(&self) -> u64 {
+        let cluster = self.facts().cluster_size.unwrap_or(u64::MAX);
+        cluster.clamp(*USUAL_GRANULARITY.start(), *USUAL_GRANULARITY.end())
+    }
+
+    /// Adds a dirty bitmap.
+    pub fn add_bitmap(&self, new: NewBitmap) -> Result<Arc<NamedBitmap>> {
+        let NewBitmap { name, granularity, persistent, enabled } = new;
+        if name.is_empty() {
+            return Err(BlockError::invalid("Bitmap name cannot be empty"));
+        }
+        if name.len() > MAX_BITMAP_NAME {
+            let text = format!("Bitmap name too long: it has more than {MAX_BITMAP_NAME} bytes");
+            return Err(BlockError::invalid(text));
+        }
+        let granularity = granularity.unwrap_or_else(|| self.usual_granularity());
+        if granularity < MIN_GRANULARITY || !granularity.is_power_of_two() {
+            return Err(BlockError::invalid("Granularity must be power of 2 and at least 512"));
+        }
+        if self.length().div_ceil(granularity) > DirtyBitmap::MAX_CHUNKS {
+            let text = format!(
+                "a bitmap of granularity {granularity} over {} bytes would be too large; take a larger granularity",
+                self.length()
+            );
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        if self.bitmaps.find(&name).is_some() {
+            return Err(BlockError::invalid(format!("Bitmap already exists: {name}")));
+        }
+        if persistent {
+            self.bitmap_store()?.can_store(&name, granularity)?;
+        }
+        let bits = DirtyBitmap::new(self.length(), granularity);
+        self.bitmaps.add(NamedBitmap::new(name.as_str(), bits).with(enabled, persistent))
+    }
+
+    /// Where the node's image keeps bitmaps, of one that may be written to.
+    fn bitmap_store(&self) -> Result<&dyn BitmapStore> {
+        let none = || {
+            let text = format!("Format driver '{}' does not support bitmaps", self.driver_name());
+            BlockError::unsupported(text).at_node(&self.name)
+        };
+        let store = self.driver.bitmap_store().ok_or_else(none)?;
+        if self.read_only() {
+            let text = format!("'{}' is read-only: no bitmap can be stored in it", self.name);
+            return Err(BlockError::new(ErrorKind::ReadOnly, text).at_node(&self.name));
+        }
+        Ok(store)
+    }
+
+    /// Refuses to change a bitmap that the image keeps and can't be given any more.
+    fn check_bitmap_writable(&self, bitmap: &NamedBitmap) -> Result<()> {
+        if bitmap.is_persistent() && self.read_only() {
+            let text = format!("Bitmap '{}' is readonly and cannot be modified", bitmap.name());
+            return Err(BlockError::new(ErrorKind::ReadOnly, text));
+        }
+        Ok(())
+    }
+
+    /// Has a bitmap record changes from now on, or no more.
+    pub fn enable_bitmap(&self, bitmap: &NamedBitmap, on: bool) -> Result<()> {
+        bitmap.check_idle()?;
+        bitmap.check_consistent()?;
+        bitmap.enabled.store(on, Release);
+        Ok(())
+    }
+
+    /// Clears all bits of a bitmap.
+    pub fn clear_bitmap(&self, bitmap: &NamedBitmap) -> Result<()> {
+        self.check_changeable(bitmap)?;
+        bitmap.bits.clear();
+        Ok(())
+    }
+
+    /// Sets the bits of a bitmap that are set in others, which may be those of other nodes.
+    pub fn merge_bitmaps(&self, into: &NamedBitmap, from: &[Arc<NamedBitmap>]) -> Result<()> {
+        self.check_changeable(into)?;
+        for source in from {
+            source.check_idle()?;
+            source.check_consistent()?;
+            let (length, other) = (into.bits.length(), source.bits.length());
+            if length != other {
+                return Err(BlockError::invalid(format!(
+                    "Bitmaps are of different sizes (destination size is {length}, source size is {other}) and can't be \
+                     merged"
+                )));
+            }
+        }
+        from.iter().for_each(|source| into.bits.merge(&source.bits));
+        Ok(())
+    }
+
+    /// Refuses to change the bits of a bitmap.
+    fn check_changeable(&self, bitmap: &NamedBitmap) -> Result<()> {
+        bitmap.check_idle()?;
+        self.check_bitmap_writable(bitmap)?;
+        bitmap.check_consistent()
+    }
+
+    /// Removes a dirty bitmap, from the image too.
+    pub async fn remove_bitmap(&self, bitmap: &Arc<NamedBitmap>) -> Result<()> {
+        bitmap.check_idle()?;
+        self.check_bitmap_writable(bitmap)?;
+        if bitmap.is_persistent() {
+            self.bitmap_store()?.remove(bitmap.name()).await?;
+        }
+        self.bitmaps.remove(bitmap);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_while_a_bitmap_is_worked_with_is_in_it_afterwards_and_the_rest_goes_when_it_is_done() {
+        for done in [true, false] {
+            let bitmap = NamedBitmap::new("b", DirtyBitmap::new(1 << 20, 65536)).with(true, false);
+            bitmap.mark(0, 1);
+            bitmap.freeze().unwrap();
+            assert!(bitmap.is_busy() && bitmap.is_recording() && bitmap.freeze().is_err());
+            bitmap.mark(131_072, 1);
+            assert_eq!(bitmap.bits.dirty_chunks(), 1, "what is worked with stands still");
+            bitmap.thaw(done);
+            assert_eq!(bitmap.bits.dirty_chunks(), if done { 1 } else { 2 });
+            assert!(!bitmap.is_busy());
+        }
+    }
+}
