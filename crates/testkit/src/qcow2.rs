@@ -280,16 +280,39 @@ impl<'a> Parsed<'a> {
 
     /// Bitmaps hold their clusters also when they are out of date: they are kept until somebody removes them.
     fn bitmaps(&self, refs: &mut References) {
-        let mut at = self.header_length;
-        while let (Some(kind @ 1..), Some(len)) =
-            (be32(self.bytes, at as usize), be32(self.bytes, at as usize + 4))
-        {
-            if kind == BITMAPS {
-                let field = |offset: u64| be64(self.bytes, (at + 8 + offset) as usize).unwrap_or(0);
-                self.bitmap_directory(refs, field(16), field(8));
-            }
-            at += 8 + u64::from(len).next_multiple_of(8);
+        if let Some((offset, len)) = self.directory() {
+            self.bitmap_directory(refs, offset, len);
         }
+    }
+
+    /// Where the directory of bitmaps is, and how long.
+    fn directory(&self) -> Option<(u64, u64)> {
+        let mut at = self.header_length;
+        loop {
+            let (kind, len) = be32(self.bytes, at as usize).zip(be32(self.bytes, at as usize + 4))?;
+            match kind {
+                0 => return None,
+                BITMAPS => {
+                    return be64(self.bytes, at as usize + 24).zip(be64(self.bytes, at as usize + 16));
+                }
+                _ => at += 8 + u64::from(len).next_multiple_of(8),
+            }
+        }
+    }
+
+    /// The bits of a bitmap as bytes, the lowest bit first.
+    fn bits(&self, table: u64, entries: u64) -> Vec<u8> {
+        let mut bits = Vec::new();
+        for entry in (0..entries).map(|index| self.entry(table, index)) {
+            let start = bits.len();
+            let data = entry & OFFSET;
+            if data != 0 {
+                let end = self.bytes.len().min((data + self.cluster()) as usize);
+                bits.extend(self.bytes.get(data as usize..end).unwrap_or_default());
+            }
+            bits.resize(start + self.cluster() as usize, if entry & 1 != 0 { 255 } else { 0 });
+        }
+        bits
     }
 
     fn bitmap_directory(&self, refs: &mut References, offset: u64, len: u64) {
@@ -399,6 +422,43 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
     })
 }
 
+/// A bitmap of an image.
+#[derive(Clone, Debug)]
+pub struct Bitmap {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// It may miss changes.
+    pub in_use: bool,
+    /// It records changes.
+    pub auto: bool,
+    /// Bytes a bit.
+    pub granularity: u64,
+    /// Its bits, the lowest bit of each byte first.
+    pub bits: Vec<u8>,
+}
+
+/// The bitmaps that the header calls up to date.
+pub fn bitmaps(bytes: &[u8]) -> Result<Vec<Bitmap>, String> {
+    let image = Parsed::parse(bytes)?;
+    let (mut at, len) = image.directory().filter(|_| image.autoclear & 1 != 0).unwrap_or((0, 0));
+    let (end, mut found) = (at + len, Vec::new());
+    while at + 24 <= end {
+        let field = |offset: u64| be32(bytes, (at + offset) as usize).unwrap_or(0);
+        let (table, entries, flags) = (be64(bytes, at as usize).unwrap_or(0), field(8), field(12));
+        let (name_len, extra) = (field(16) & 0xffff, field(20));
+        let name = (at + 24 + u64::from(extra)) as usize;
+        found.push(Bitmap {
+            name: bytes.get(name..name + name_len as usize).ok_or("a name is cut off")?.to_vec(),
+            in_use: flags & 1 != 0,
+            auto: flags & 2 != 0,
+            granularity: 1 << (field(16) >> 16 & 0xff),
+            bits: image.bits(table, entries.into()),
+        });
+        at = (at + 24 + u64::from(extra) + u64::from(name_len)).next_multiple_of(8);
+    }
+    Ok(found)
+}
+
 /// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end. Compressed clusters are
 /// refused.
 pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
@@ -466,8 +526,7 @@ pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds a dirty bitmap, empty and up to date, to an image of version 3 without a backing file. For images that the driver
-/// can't make itself yet.
+/// Adds a dirty bitmap of the finest granularity, empty and up to date, to a small image of version 3 without a backing file.
 pub fn add_bitmap(bytes: &mut Vec<u8>) -> Result<(), String> {
     let image = Parsed::parse(bytes)?;
     let (cluster, order, table) = (image.cluster(), image.refcount_order, image.refcount_offset);
@@ -479,7 +538,7 @@ pub fn add_bitmap(bytes: &mut Vec<u8>) -> Result<(), String> {
     let directory = bitmap_table + cluster;
     let mut entry = bitmap_table.to_be_bytes().to_vec();
     entry.extend(1u32.to_be_bytes());
-    entry.extend([0, 0, 0, 2, 1, 16, 0, 1, 0, 0, 0, 0, b'b', 0, 0, 0, 0, 0, 0, 0]);
+    entry.extend([0, 0, 0, 2, 1, 9, 0, 1, 0, 0, 0, 0, b'b', 0, 0, 0, 0, 0, 0, 0]);
     put(bytes, directory, &entry);
     bytes.resize((directory + cluster) as usize, 0);
     for at in [bitmap_table, directory] {

@@ -7,6 +7,7 @@
     reason = "in a test a failure of its own world is a failure"
 )]
 
+mod bitmaps;
 mod differential;
 mod differential_io_nbd;
 mod lengths;

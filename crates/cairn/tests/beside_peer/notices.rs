@@ -17,48 +17,6 @@ fn told(output: std::process::Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn bitmaps_that_a_write_makes_invalid_are_named_before_it_and_the_peer_knows_after_it() {
-    if !peer_is_here() {
-        return;
-    }
-    let pair = Pair::new("bitmap-notices");
-    pair.given(&[
-        "qemu-img create -q -f qcow2 a.qcow2 1M",
-        "qemu-img bitmap --add a.qcow2 b0",
-        "qemu-img bitmap --add --disable a.qcow2 b1",
-    ]);
-    pair.same("qemu-img info a.qcow2");
-    pair.same("qemu-img info --output=json a.qcow2");
-    // Reading causes no message, nor is an open for writing without a write a reason to lose anything.
-    assert_eq!(ours(&pair, "qemu-img info a.qcow2").2, "");
-    assert_eq!(ours(&pair, "qemu-io -r -c 'read 0 4k' a.qcow2").2, "");
-    let before = fs::read(pair.root.join("ours/a.qcow2")).unwrap();
-    let (_, _, warned) = ours(&pair, "qemu-io -c 'read 0 4k' a.qcow2");
-    assert!(warned.starts_with("qemu-io: warning: 'a.qcow2'") && warned.contains("('b0', 'b1')"), "{warned}");
-    assert_eq!(warned.lines().count(), 1, "{warned}");
-    assert!(fs::read(pair.root.join("ours/a.qcow2")).unwrap() == before);
-    // The write is told of once; from then on the bitmaps are invalid, for the peer too.
-    let (code, _, warned) = ours(&pair, "qemu-io -c 'write 0 4k' -c 'write 64k 4k' a.qcow2");
-    assert!(code == Some(0) && warned.lines().count() == 1 && warned.contains("'b1'"), "{warned}");
-    for program in ["ours", "peer"] {
-        let folder = pair.root.join("ours");
-        let bin = (program == "ours").then(|| pair.root.join("bin"));
-        let (code, info, warned) = told(run(&folder, bin.as_deref(), "qemu-img info a.qcow2"));
-        assert!(
-            code == Some(0) && !info.contains("bitmaps") && warned.contains("bitmap"),
-            "{program}: {info}{warned}"
-        );
-        // Their clusters are leaks, and nothing worse.
-        let (code, found, _) = told(run(&folder, bin.as_deref(), "qemu-img check a.qcow2"));
-        assert!(code == Some(3) && found.contains("3 leaked clusters"), "{program}: {found}");
-    }
-    assert_eq!(ours(&pair, "qemu-img check -r leaks a.qcow2").0, Some(0));
-    assert_eq!(ours(&pair, "qemu-io -c 'write 0 4k' a.qcow2").2, "");
-    let peers_check = told(run(&pair.root.join("ours"), None, "qemu-img check a.qcow2"));
-    assert_eq!((peers_check.0, peers_check.2.as_str()), (Some(0), ""));
-}
-
-#[test]
 fn an_image_that_was_not_closed_is_repaired_at_an_open_for_writing_with_the_peers_messages() {
     if !peer_is_here() {
         return;

@@ -1,5 +1,6 @@
 //! The driver: qcow2 as the core sees it.
 use super::alloc::Alloc;
+use super::bitmaps::Persistent;
 use super::check;
 use super::header::Header;
 use super::image::{Children, Image};
@@ -9,9 +10,9 @@ use super::overlap;
 use api::{PreallocMode, Qcow2Options};
 use block::metacache::{Format, Order};
 use block::{
-    BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge, ErrorKind,
-    Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms, Reopened,
-    Repair, Request, Result, Share, Snapshots, Undo, Want, WritePlan,
+    BitmapStore, BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge,
+    ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms,
+    Reopened, Repair, Request, Result, Share, Snapshots, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -24,7 +25,8 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
     Box::pin(async move {
         let (file_id, file) = context.file().await?;
         let header = Header::read(&file).await?;
-        let listed = Listed::read(&file, &header).await;
+        let bitmaps = Persistent::new(context.bitmaps().clone());
+        let listed = Listed::read(&file, &header, &bitmaps).await;
         if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
             return Err(BlockError::new(
                 ErrorKind::ReadOnly,
@@ -38,14 +40,19 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         let (backing, _) = context.backing(Some(&link)).await?;
         let children = Children { edges: context.edges().clone(), file: file_id, backing };
-        let image = Image::new(header, children, context.domain().clone(), context.notices(), settings);
+        let image =
+            Image::new(header, children, context.domain().clone(), context.notices(), bitmaps, settings);
         image.overlap.set_snapshots(&listed.snapshots);
         let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
         if !common.for_repair {
+            driver.image.load_bitmaps().await?;
             driver.tell_notices();
+        }
+        if !common.read_only && !common.for_repair {
+            driver.image.mark_bitmaps().await?;
         }
         Ok(Opened { driver: Arc::new(driver), filename: None })
     })
@@ -149,7 +156,7 @@ impl Qcow2 {
             image.order.tables.clear();
             image.forget_ahead();
             image.counts.clear();
-            let listed = Listed::read(&file, &header).await;
+            let listed = Listed::read(&file, &header, &image.bitmaps).await;
             image.overlap.tables.clear();
             image.overlap.rename(&header);
             image.overlap.set_snapshots(&listed.snapshots);
@@ -248,12 +255,19 @@ impl Driver for Qcow2 {
         Box::pin(async move {
             if writable {
                 self.become_writable().await?;
+                self.image.mark_bitmaps().await?;
             } else if self.image.order.access.writable() {
                 Order::flush(&self.image).await?;
-                // Readers of other entries may still be on clusters that are given up now.
-                Order::release_all_in_time(&self.image).await;
-                let _none_released = self.image.order.hold_releases().await;
-                self.settle_counts().await?;
+                self.image.store_bitmaps().await?;
+                let settled = async {
+                    Order::flush(&self.image).await?;
+                    // Readers of other entries may still be on clusters that are given up now.
+                    Order::release_all_in_time(&self.image).await;
+                    let none_released = self.image.order.hold_releases().await;
+                    self.settle_counts().await.map(|()| none_released)
+                };
+                // Where it fails, the bitmaps on disk must be called in use again before the next change.
+                let _none_released = settled.await.inspect_err(|_| self.image.order.access.unready())?;
                 self.image.order.access.forbid();
             }
             let image = self.image.clone();
@@ -283,7 +297,8 @@ impl Driver for Qcow2 {
             if !self.image.order.access.writable() {
                 return Ok(());
             }
-            let settled = self.settle().await;
+            let stored = self.image.store_bitmaps().await;
+            let settled = self.settle().await.and(stored);
             let _none_released = self.image.order.hold_releases().await;
             self.image.order.access.forbid();
             settled
@@ -331,7 +346,11 @@ impl Driver for Qcow2 {
     }
 
     fn info(&self) -> DriverInfo {
-        info::describe(&self.image.header.read(), &self.listed.read())
+        info::describe(&self.image.header.read(), &self.listed.read(), &self.image.bitmaps.list())
+    }
+
+    fn bitmap_store(&self) -> Option<&dyn BitmapStore> {
+        Some(&*self.image)
     }
 
     fn checker(&self) -> Option<&dyn Checker> {

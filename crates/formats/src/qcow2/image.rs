@@ -1,8 +1,9 @@
 //! An open qcow2 image: what its parts share, and how its header changes.
 use super::alloc::Alloc;
+use super::bitmaps::Persistent;
 use super::cache::Ahead;
 use super::entry::Geometry;
-use super::header::{Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
+use super::header::{AUTOCLEAR_BITMAPS, Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::kept::Kept;
 use super::options::Settings;
 use super::overlap::Overlap;
@@ -40,6 +41,8 @@ pub(super) struct Image {
     pub told_of_dropped: AtomicBool,
     /// The header in memory leads to a snapshot's tables, not to the disk's.
     pub shows_snapshot: AtomicBool,
+    /// Its persistent bitmaps.
+    pub bitmaps: Persistent,
     /// Virtual size in bytes.
     pub size: AtomicU64,
     /// The dirty bit is durable: refcounts need not be (see [`Image::settle_header`]).
@@ -72,6 +75,7 @@ impl Image {
         children: Children,
         domain: Arc<Domain>,
         notices: Notices,
+        bitmaps: Persistent,
         settings: Settings,
     ) -> Self {
         let geometry = Geometry::of(&header);
@@ -90,6 +94,7 @@ impl Image {
             notices,
             told_of_dropped: AtomicBool::new(false),
             shows_snapshot: AtomicBool::new(false),
+            bitmaps,
             size: AtomicU64::new(header.virtual_size()),
             counts_wait: AtomicBool::new(false),
             counts,
@@ -166,7 +171,7 @@ impl Image {
     }
 
     /// Before the first write after the image was opened: what other programs keep beside the data and this one
-    /// does not bring up to date (bitmaps and unknown things) is declared out of date, and counts that are to be
+    /// does not bring up to date is declared out of date, bitmaps are called in use, and counts that are to be
     /// written late are called so, durably.
     pub async fn first_write(&self) -> Result<()> {
         if !self.order.access.needs_header()? {
@@ -177,9 +182,11 @@ impl Image {
         }
         let step = async || {
             let lazy = self.settings.read().lazy_counts;
+            self.mark_bitmaps().await?;
             if !self.header_is_ready() {
+                let kept = self.kept_autoclear();
                 let ready = |h: &mut Header| {
-                    h.autoclear = 0;
+                    h.autoclear &= kept;
                     h.set_incompatible(INCOMPATIBLE_DIRTY, lazy || h.is_dirty());
                 };
                 self.change_header_in_turn(ready).await?;
@@ -194,7 +201,14 @@ impl Image {
     /// Whether the header says what it must say before the first write.
     pub fn header_is_ready(&self) -> bool {
         let header = self.header.read();
-        header.autoclear == 0 && (header.is_dirty() || !self.settings.read().lazy_counts)
+        header.autoclear & !self.kept_autoclear() == 0
+            && (header.is_dirty() || !self.settings.read().lazy_counts)
+            && self.bitmaps_are_marked()
+    }
+
+    /// The autoclear features that are kept up to date here.
+    fn kept_autoclear(&self) -> u64 {
+        if self.bitmaps.are_maintained() { AUTOCLEAR_BITMAPS } else { 0 }
     }
 
     /// Takes the dirty bit back when all counts are durable. Nobody writes meanwhile; a later first write sets it

@@ -1,14 +1,10 @@
 //! What `info` tells of an image beyond size and name.
-use super::bitmaps;
-use super::bitmaps::Bitmap;
+use super::bitmaps::{self, Bitmap, Persistent};
 use super::header::{Compression, Header};
 use super::snapshots::{Snapshot, Snapshots};
 use api::{ImageInfoSpecific, ImageInfoSpecificQCow2, Qcow2CompressionType};
 use block::{BlockError, DriverInfo, Node, Result};
 use std::sync::Arc;
-
-/// Most names of bitmaps in one sentence.
-const MOST_NAMES: usize = 8;
 
 /// The parts of `info` that lie outside of the header. They are read at open, because asking for them later must
 /// not wait.
@@ -16,7 +12,6 @@ const MOST_NAMES: usize = 8;
 pub(super) struct Listed {
     /// Internal snapshots.
     pub snapshots: Snapshots,
-    bitmaps: Vec<Bitmap>,
     /// Why there are no snapshots here although the image has some.
     pub snapshots_fault: Option<BlockError>,
     /// The same of bitmaps.
@@ -25,13 +20,14 @@ pub(super) struct Listed {
 
 impl Listed {
     /// Reads the directories of snapshots and bitmaps, as far as they are right: nobody needs them to read the disk.
-    pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Self {
+    pub(super) async fn read(file: &Arc<Node>, header: &Header, persistent: &Persistent) -> Self {
         fn apart<T: Default>(read: Result<T>) -> (T, Option<BlockError>) {
             read.map_or_else(|fault| (T::default(), Some(fault)), |list| (list, None))
         }
         let (snapshots, snapshots_fault) = apart(Snapshots::read(file, header).await);
         let (bitmaps, bitmaps_fault) = apart(bitmaps::read(file, header).await);
-        Self { snapshots, bitmaps, snapshots_fault, bitmaps_fault }
+        persistent.take(bitmaps_fault.is_none().then_some(bitmaps));
+        Self { snapshots, snapshots_fault, bitmaps_fault }
     }
 
     /// What a person should know of an image that is opened, in sentences.
@@ -59,14 +55,9 @@ impl Listed {
 /// keep up to date.
 pub(super) fn outdated_by_writing(header: &Header, listed: &Listed, image: &str) -> Vec<String> {
     let mut told = Vec::new();
-    if bitmaps::consistent(header).is_some() {
-        let names: Vec<_> =
-            listed.bitmaps.iter().take(MOST_NAMES).map(|bitmap| format!("'{}'", bitmap.name())).collect();
-        let more = if listed.bitmaps.len() > MOST_NAMES { ", …" } else { "" };
+    if bitmaps::consistent(header).is_some() && listed.bitmaps_fault.is_some() {
         told.push(format!(
-            "'{image}' has persistent bitmaps ({}{more}), which are not kept up to date here: the first write makes all \
-             of them invalid",
-            names.join(", ")
+            "the persistent bitmaps of '{image}' can't be kept up to date: the first write makes all of them invalid"
         ));
     }
     if let Some(names) = header.unknown_autoclear() {
@@ -78,7 +69,7 @@ pub(super) fn outdated_by_writing(header: &Header, listed: &Listed, image: &str)
 }
 
 /// What `info` tells.
-pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
+pub(super) fn describe(header: &Header, listed: &Listed, bitmaps: &[Bitmap]) -> DriverInfo {
     let of_version_3 = |flag: bool| (header.version >= 3).then_some(flag);
     let specific = ImageInfoSpecificQCow2 {
         compat: if header.version >= 3 { "1.1" } else { "0.10" }.to_owned(),
@@ -87,7 +78,7 @@ pub(super) fn describe(header: &Header, listed: &Listed) -> DriverInfo {
             Compression::Zstd => Qcow2CompressionType::Zstd,
         },
         lazy_refcounts: of_version_3(header.has_lazy_refcounts()),
-        bitmaps: (!listed.bitmaps.is_empty()).then(|| listed.bitmaps.iter().map(Bitmap::describe).collect()),
+        bitmaps: (!bitmaps.is_empty()).then(|| bitmaps.iter().map(Bitmap::describe).collect()),
         refcount_bits: i64::from(header.refcount_bits()),
         data_file: None,
         data_file_raw: None,

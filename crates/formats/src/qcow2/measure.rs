@@ -1,7 +1,8 @@
 //! How large the file of an image would be.
+use super::bitmaps;
 use super::create::{cluster_size, refcount_bits};
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CreateOptions};
-use block::{BlockError, ErrorKind, MeasureRequest, Measured, Result, data_in_units};
+use block::{Backend, BlockError, ErrorKind, MeasureRequest, Measured, Result, data_in_units};
 
 /// Bytes of an entry of an L1 table, and of an L2 table that tells of no subclusters.
 const ENTRY: u64 = 8;
@@ -23,9 +24,10 @@ pub(super) async fn measure(request: MeasureRequest<'_, Qcow2CreateOptions>) -> 
         (Some(source), _) => data_in_units(source, layout.cluster).await?,
         (None, _) => 0,
     };
-    let has_bitmaps = source.is_some_and(|source| source.node().driver().info().bitmaps)
-        && options.version != Some(BlockdevQcow2Version::V2);
-    Ok(Measured { required: full - size + data, full, bitmaps: has_bitmaps.then_some(0) })
+    let node = source.map(Backend::node).filter(|node| node.driver().info().bitmaps);
+    let node = node.filter(|_| options.version != Some(BlockdevQcow2Version::V2));
+    let bitmaps = node.map(|node| bitmaps::bytes_of(node.bitmaps(), layout.cluster));
+    Ok(Measured { required: full - size + data, full, bitmaps })
 }
 
 fn too_large() -> BlockError {

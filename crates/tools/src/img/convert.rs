@@ -14,8 +14,8 @@ use crate::size;
 use crate::usage::Manual;
 use crate::{progress, runtime};
 use block::{
-    CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, Node, OnUnreadable, Perms, Request, Share,
-    Unallocated,
+    CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, NamedBitmap, NewBitmap, Node, OnUnreadable,
+    Perms, Request, Share, Unallocated,
 };
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
             Ok(())
         },
     ),
-    Flag::set("--bitmaps", "copy bitmaps too (not yet)", |s| s.bitmaps = true),
+    Flag::set("--bitmaps", "copy the bitmaps of the one source too", |s| s.bitmaps = true),
     Flag::set("--skip-broken-bitmaps", "with --bitmaps: leave out what is inconsistent", |s| {
         s.skip_broken = true;
     }),
@@ -192,7 +192,6 @@ fn refuse_combinations(args: &Args) -> Result<(), Failure> {
         (args.skip_broken && !args.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
         (!args.create && !args.target.options.is_empty(), "-o has no effect when skipping image creation"),
         (args.compress, "a compressed target (-c) is not supported yet"),
-        (args.bitmaps, "copying bitmaps (--bitmaps) is not supported yet"),
     ];
     match together.iter().find(|(given, _)| *given) {
         Some((_, why)) => Err(Failure::new(why)),
@@ -263,16 +262,78 @@ async fn into_target(
     let Some(total) = total.filter(|total| i64::try_from(*total).is_ok()) else {
         return Err(Failure::new("the sources together are too large"));
     };
+    let bitmaps = bitmaps_to_copy(console, args, sources)?;
     if args.create {
         create_target(graph, args, total).await?;
     }
     let target = Image::open_in(graph, &args.opened_target())
         .await
         .map_err(|error| image::cannot_open(&args.output, &error))?;
-    let result = fill(console, args, sources, &target, total).await;
+    let mut result = match args.bitmaps && !target.node().driver().info().bitmaps {
+        true => {
+            let driver = target.node().driver_name();
+            Err(Failure::new(format_args!("Format driver '{driver}' does not support bitmaps")))
+        }
+        false => fill(console, args, sources, &target, total).await,
+    };
+    if result.is_ok() {
+        result = copy_bitmaps(&bitmaps, &target.node());
+    }
     let closed = target.close().await;
     result?;
     Ok(closed?)
+}
+
+/// The bitmaps that the one source keeps, the newest first, if they are asked for. Refuses before anything is made what can't
+/// be copied.
+fn bitmaps_to_copy(
+    console: &mut Console,
+    args: &Args,
+    sources: &[Image],
+) -> Result<Vec<Arc<NamedBitmap>>, Failure> {
+    if !args.bitmaps {
+        return Ok(Vec::new());
+    }
+    let [source] = sources else {
+        return Err(Failure::new("Copying bitmaps only possible with single source"));
+    };
+    if !source.node().driver().info().bitmaps {
+        return Err(Failure::new("Source lacks bitmap support"));
+    }
+    let mut copied = Vec::new();
+    for bitmap in source.node().bitmaps().all().iter().rev().filter(|bitmap| bitmap.is_persistent()) {
+        let name = bitmap.name();
+        if bitmap.is_consistent() {
+            copied.push(bitmap.clone());
+        } else if args.skip_broken {
+            console.warning(format_args!("Skipping inconsistent bitmap '{name}'"));
+        } else {
+            console.error(format_args!("Cannot copy inconsistent bitmap '{name}'"));
+            console.note("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
+            return Err(Failure::silent(1));
+        }
+    }
+    Ok(copied)
+}
+
+/// Has the target keep copies of these bitmaps.
+fn copy_bitmaps(bitmaps: &[Arc<NamedBitmap>], target: &Arc<Node>) -> Result<(), Failure> {
+    for bitmap in bitmaps {
+        let new = NewBitmap {
+            name: bitmap.name().to_owned(),
+            granularity: Some(bitmap.bits().granularity()),
+            persistent: true,
+            enabled: bitmap.is_enabled(),
+        };
+        let copied = target.add_bitmap(new).and_then(|copy| {
+            let merged = target.merge_bitmaps(&copy, std::slice::from_ref(bitmap));
+            merged.inspect_err(|_| target.bitmaps().remove(&copy))
+        });
+        copied.map_err(|error| {
+            Failure::new(format_args!("Failed to populate bitmap {}: {error}", bitmap.name()))
+        })?;
+    }
+    Ok(())
 }
 
 async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! One table lists the commands; each is a file of its own with its flags, its manual and its work.
 
 mod bench;
+mod bitmap;
 mod check;
 mod commit;
 mod compare;
@@ -38,6 +39,7 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     Command { name: "bench", about: "Tell how long many requests take", run: bench::run },
+    Command { name: "bitmap", about: "Add, remove and change dirty bitmaps of an image", run: bitmap::run },
     Command { name: "check", about: "Check an image, and mend it", run: check::run },
     Command { name: "commit", about: "Write an overlay into its backing file", run: commit::run },
     Command { name: "compare", about: "Compare the content of two images", run: compare::run },
@@ -53,7 +55,7 @@ const COMMANDS: &[Command] = &[
 ];
 
 /// Commands of the programs whose place this takes that are not here yet.
-const LATER: &[&str] = &["amend", "bitmap"];
+const LATER: &[&str] = &["amend"];
 
 const GLOBALS: Table<()> =
     &[&[Flag::help(), Flag::version(), flags::trace("log what matches, for example block=debug")]];

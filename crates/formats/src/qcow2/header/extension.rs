@@ -36,6 +36,12 @@ impl Extension {
         Self { kind, offset: 0, data }
     }
 
+    /// Whether its data, wherever they are stored, lie in one sector.
+    pub fn is_in_one_sector(&self) -> bool {
+        let sector = super::SECTOR as u64;
+        self.offset > 0 && self.offset / sector == (self.offset + self.data.len() as u64 - 1) / sector
+    }
+
     /// Bytes it takes with head and padding.
     pub fn stored_len(&self) -> usize {
         8 + self.data.len().next_multiple_of(8)
@@ -62,6 +68,14 @@ impl BitmapsExtension {
             directory_size: be64(data, 8)?,
             directory_offset: be64(data, 16)?,
         })
+    }
+
+    /// Its data.
+    pub fn encode(self) -> [u8; 24] {
+        let mut data = [0; 24];
+        let fields = [u64::from(self.count) << 32, self.directory_size, self.directory_offset];
+        data.chunks_mut(8).zip(fields).for_each(|(to, field)| to.copy_from_slice(&field.to_be_bytes()));
+        data
     }
 }
 

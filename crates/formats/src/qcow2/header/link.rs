@@ -8,7 +8,8 @@
 //!
 //! After each step the header is whole: the old one up to step 1, the new one from then on.
 use super::{
-    BACKING_FORMAT, Extension, FEATURE_NAMES, Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension,
+    AUTOCLEAR_BITMAPS, BACKING_FORMAT, BITMAPS, BitmapsExtension, Extension, FEATURE_NAMES, Header,
+    HeaderError, MAX_BACKING_NAME, SECTOR, extension,
 };
 use block::{Link, Node, Request, Result};
 use rt::Buf;
@@ -29,6 +30,60 @@ impl Header {
             new.extensions.insert(0, Extension::new(BACKING_FORMAT, format.as_bytes().to_vec()));
         }
         self.switch_to(file, new).await
+    }
+
+    /// Has the header on disk lead to another bitmap directory or to none, durably. On an error this is the header on disk,
+    /// old or new.
+    pub async fn set_bitmaps(&mut self, file: &Arc<Node>, bitmaps: Option<BitmapsExtension>) -> Result<()> {
+        let mut new = self.clone();
+        let present = new.extensions.iter().position(|extension| extension.kind == BITMAPS);
+        let Some(bitmaps) = bitmaps else {
+            new.autoclear &= !AUTOCLEAR_BITMAPS;
+            new.extensions.retain(|extension| extension.kind != BITMAPS);
+            return self.switch_to(file, new).await;
+        };
+        new.autoclear |= AUTOCLEAR_BITMAPS;
+        let data = bitmaps.encode();
+        match present.and_then(|at| new.extensions.get_mut(at)) {
+            // One sector has all of it.
+            Some(extension) if extension.is_in_one_sector() && extension.data.len() == data.len() => {
+                let place = extension.offset;
+                extension.data = data.to_vec();
+                self.replace_data(file, new, place, &data).await
+            }
+            Some(extension) => {
+                extension.data = data.to_vec();
+                self.switch_to(file, new).await
+            }
+            None => {
+                new.extensions.push(Extension::new(BITMAPS, data.to_vec()));
+                self.switch_to(file, new).await
+            }
+        }
+    }
+
+    /// Replaces the data of an extension that lie in one sector, by one write of it; the features by another one, if that is
+    /// not the first.
+    async fn replace_data(
+        &mut self,
+        file: &Arc<Node>,
+        mut new: Header,
+        place: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        if place < SECTOR as u64 {
+            new.sector.iter_mut().skip(place as usize).zip(data).for_each(|(to, from)| *to = *from);
+        } else {
+            file.write(place, Buf::from_slice(data), Request::DRIVER).await?;
+            file.flush().await?;
+            self.extensions.clone_from(&new.extensions);
+        }
+        if new.sector() != self.sector() {
+            new.store(file).await?;
+            file.flush().await?;
+        }
+        *self = new;
+        Ok(())
     }
 
     /// Removes an extension from the header on disk, durably.

@@ -242,9 +242,8 @@ fn bitmaps_whose_directory_is_damaged_are_dropped_by_a_repair_and_by_nothing_els
         ("a table that is not aligned", directory + 6, &[2]),
         ("no name", directory + 18, &[0, 0]),
         ("a name beyond the directory", directory + 18, &[255, 255]),
-        ("an unknown type", directory + 16, &[7]),
-        ("unknown flags", directory + 14, &[1]),
         ("a granularity that can't be", directory + 17, &[99]),
+        ("the same name twice", directory + 32 + 25, b"0"),
     ] {
         let mut image = good.clone();
         put(&mut image, at, bytes);

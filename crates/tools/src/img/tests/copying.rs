@@ -56,7 +56,6 @@ fn refusals(faces: &Faces) {
     for (flags, why) in [
         ("-c", "a compressed target (-c) is not supported yet"),
         ("-l snap", "Failed to load snapshot: Can't find snapshot"),
-        ("--bitmaps --skip-broken-bitmaps", "copying bitmaps (--bitmaps) is not supported yet"),
         ("--skip-broken-bitmaps", "Use of --skip-broken-bitmaps requires --bitmaps"),
         ("-C -S 4k", "Cannot enable copy offloading when -S is used"),
         ("-C -c", "Cannot enable copy offloading when -c is used"),

@@ -1,4 +1,5 @@
 //! The live driver against a model in memory and against QEMU's own programs.
+mod bitmaps;
 mod bomb;
 mod chain;
 mod layout;

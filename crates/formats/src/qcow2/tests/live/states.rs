@@ -2,24 +2,6 @@
 use super::*;
 
 #[test]
-fn bitmaps_are_declared_inconsistent_before_the_first_write_and_not_by_reading() {
-    let scratch = Scratch::new();
-    let Some(path) = peer_image(&scratch, "", "4M", &["write 0 1M"]) else { return };
-    assert_eq!(peer("qemu-img", &["bitmap", "--add", path.to_str().unwrap(), "b0"]).unwrap().0, 0);
-    rt::block_on_control(async {
-        let disk = Disk::open(&path).await;
-        disk.read(0, 4 << 20).await;
-        disk.close().await;
-        assert_eq!(header(&path).unwrap().autoclear, 1);
-        let disk = Disk::open(&path).await;
-        // Not flushed by us: the header is durable by itself, before the data.
-        disk.write(512, &[1; 512]).await;
-        assert_eq!(std::fs::read(&path).unwrap()[88..96], [0; 8]);
-        disk.close().await;
-    });
-}
-
-#[test]
 fn an_image_that_was_left_dirty_is_repaired_when_it_is_opened_for_writing() {
     let scratch = Scratch::new();
     let Some(path) = peer_image(&scratch, "lazy_refcounts=on", "4M", &["write -P 1 0 64k"]) else { return };

@@ -1,0 +1,336 @@
+//! Storing bitmaps.
+//!
+//! ```text
+//!  writable:  {entries marked as in use, in place} · flush                          before the first change
+//!  closed:    {bits, tables, directory in new clusters; counts} · flush · {header} · flush · the old ones given up
+//!             or, where no bit has changed: {marks taken off, in place} · flush
+//!  removed:   {directory without it in new clusters; counts} · flush · {header} · flush · the old ones given up
+//! ```
+//!
+//! A store that fails, as for lack of space, leaves the old directory, whose entries say that they are in use: the bitmaps are
+//! lost, the data are not.
+use super::{
+    Bitmap, FLAG_AUTO, FLAG_IN_USE, GRANULARITIES, MAX_BITMAPS, TYPE_DIRTY_TRACKING, encode, stored_bytes,
+    table_entries,
+};
+use crate::qcow2::header::{BitmapsExtension, Header, OFFSET_MASK};
+use crate::qcow2::image::Image;
+use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Reserved, Run};
+use block::{BitmapStore, BlockError, DirtyBitmap, ErrorKind, NamedBitmap, Result};
+use rt::{BoxFuture, BufMut};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Bytes of bits written at a time.
+const PIECE: u64 = 1 << 20;
+
+/// Old clusters that are looked up to be freed, most: what is beyond that is left as a leak.
+const MOST_FREED: u64 = 1 << 22;
+
+impl Image {
+    /// Whether all bitmaps that changes will be missing in on disk are marked there.
+    pub(in super::super) fn bitmaps_are_marked(&self) -> bool {
+        !self.bitmaps.are_maintained() || self.bitmaps.list().iter().all(|bitmap| !self.needs_mark(bitmap))
+    }
+
+    /// Whether a bitmap on disk would miss changes. A disabled one that can't be used here misses none.
+    fn needs_mark(&self, bitmap: &Bitmap) -> bool {
+        !bitmap.is_in_use() && (bitmap.is_auto() || bitmap.unusable().is_none())
+    }
+
+    /// Marks the bitmaps on disk as in use, durably.
+    pub(in super::super) async fn mark_bitmaps(&self) -> Result<()> {
+        let _turn = self.bitmaps.turn.lock().await;
+        if self.bitmaps_are_marked() {
+            return Ok(());
+        }
+        if self.directory_is_shared() {
+            // It is not written to, and the header says no more that it holds.
+            self.bitmaps.take(None);
+            return Ok(());
+        }
+        let mut list = Vec::clone(&self.bitmaps.list());
+        let marked: Vec<bool> = list.iter().map(|bitmap| self.needs_mark(bitmap)).collect();
+        list.iter_mut().zip(marked).filter(|(_, marked)| *marked).for_each(|(b, _)| b.flags |= FLAG_IN_USE);
+        self.overwrite_flags(list).await
+    }
+
+    /// Whether other metadata are where the directory is.
+    fn directory_is_shared(&self) -> bool {
+        let g = self.g();
+        let shared = super::consistent(&self.header.read()).is_some_and(|directory| {
+            let first = g.cluster(directory.directory_offset);
+            let clusters = first..first.saturating_add(g.clusters(directory.directory_size));
+            self.overlap.tables.overlapped(&clusters, |_| true).is_some()
+        });
+        shared || self.overlap.conflict().is_some()
+    }
+
+    /// Writes the directory again in its place, with other flags: each entry has the old ones or the new ones after a crash.
+    async fn overwrite_flags(&self, list: Vec<Bitmap>) -> Result<()> {
+        let Some(extension) = super::consistent(&self.header.read()) else { return Ok(()) };
+        let bytes = BufMut::from_slice(&encode(&list));
+        self.order.file.write(extension.directory_offset, bytes.freeze()).await?;
+        self.order.file.flush().await?;
+        *self.bitmaps.list.write() = Arc::new(list);
+        Ok(())
+    }
+
+    /// Stores all bitmaps that are to be kept. Nobody changes the image meanwhile, and its data are durable.
+    pub(in super::super) async fn store_bitmaps(&self) -> Result<()> {
+        let _turn = self.bitmaps.turn.lock().await;
+        let (old, live) = (self.bitmaps.list(), self.bitmaps.live.all());
+        let kept = |b: &&Arc<NamedBitmap>| b.is_persistent() && b.is_consistent();
+        let mut live: HashMap<&str, &Arc<NamedBitmap>> =
+            live.iter().filter(kept).map(|bitmap| (bitmap.name(), bitmap)).collect();
+        if live.is_empty() {
+            return Ok(());
+        }
+        self.order.file.unharmed()?;
+        let mut new = NewList::default();
+        for bitmap in old.iter() {
+            match live.remove(bitmap.name()) {
+                None => new.list.push(bitmap.clone()),
+                Some(named) if !named.bits().is_changed() => {
+                    new.list.push(bitmap.with_flags(named.is_enabled()));
+                }
+                Some(named) => {
+                    let stored = self.write_bitmap(named, &mut new).await.map_err(|e| lost(named, &e))?;
+                    new.list.push(Bitmap { stored: bitmap.stored.clone(), ..stored });
+                    new.gone.push(bitmap.clone());
+                }
+            }
+        }
+        // The newest first, as other programs store them.
+        let all = self.bitmaps.live.all();
+        for named in all.iter().rev().filter(|named| live.contains_key(named.name())) {
+            let stored = self.write_bitmap(named, &mut new).await.map_err(|e| lost(named, &e))?;
+            new.list.push(stored);
+        }
+        if new.reserved.is_empty() && new.list.len() == old.len() {
+            if new.list != **old {
+                self.overwrite_flags(new.list).await?;
+            }
+        } else {
+            self.switch_directory(new).await?;
+        }
+        all.iter().filter(kept).for_each(|named| named.bits().call_changed(false));
+        Ok(())
+    }
+
+    /// Writes bits and table of a bitmap to new clusters.
+    async fn write_bitmap(&self, named: &NamedBitmap, new: &mut NewList) -> Result<Bitmap> {
+        let (g, bits) = (self.g(), named.bits());
+        let granularity_bits = bits.granularity().trailing_zeros() as u8;
+        let entries = table_entries(bits.length(), granularity_bits, g.cluster_bits);
+        let chunks_a_cluster = g.cluster_size() * 8;
+        let dirty =
+            |index: &u64| !bits.is_clean_between(index * chunks_a_cluster, (index + 1) * chunks_a_cluster);
+        let dirty: Vec<u64> = (0..entries).filter(dirty).collect();
+        let mut table = vec![0; (entries * 8).next_multiple_of(g.cluster_size()) as usize / 8];
+        let mut rest = dirty.as_slice();
+        while !rest.is_empty() {
+            let most = (PIECE >> g.cluster_bits).max(1).min(rest.len() as u64);
+            let found = self.allocate(most).await?;
+            let run = found.reserved.run();
+            new.reserved.push(found.reserved);
+            let (piece, behind) = rest.split_at(run.count as usize);
+            self.write_bits(bits, piece, run).await?;
+            for (host, index) in (run.start..).zip(piece) {
+                if let Some(entry) = table.get_mut(*index as usize) {
+                    *entry = host << g.cluster_bits;
+                }
+            }
+            rest = behind;
+        }
+        let place = self.write_whole(Be64::bytes(&table), new).await?;
+        let flags = if named.is_enabled() { FLAG_AUTO } else { 0 };
+        Ok(Bitmap {
+            table_offset: place,
+            table_entries: entries as u32,
+            flags,
+            kind: TYPE_DIRTY_TRACKING,
+            granularity_bits,
+            extra_bytes: 0,
+            name: named.name().into(),
+            stored: None,
+        })
+    }
+
+    /// Writes the clusters of bits with these indexes to a run.
+    async fn write_bits(&self, bits: &DirtyBitmap, indexes: &[u64], run: Run) -> Result<()> {
+        let g = self.g();
+        let mut bytes = BufMut::zeroed((run.count << g.cluster_bits) as usize);
+        for (index, cluster) in indexes.iter().zip(bytes.chunks_mut(g.cluster_size() as usize)) {
+            bits.bits(index * g.cluster_size() * 8, cluster);
+        }
+        self.order.file.write(run.start << g.cluster_bits, bytes.freeze()).await
+    }
+
+    /// Writes whole clusters to a place of their own.
+    async fn write_whole(&self, mut bytes: BufMut, new: &mut NewList) -> Result<u64> {
+        let g = self.g();
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let clusters = g.clusters(bytes.len() as u64);
+        let mut whole = BufMut::zeroed((clusters << g.cluster_bits) as usize);
+        whole.iter_mut().zip(bytes.iter_mut()).for_each(|(to, from)| *to = *from);
+        let reserved = self.allocate_whole(clusters).await?;
+        let place = reserved.run().start << g.cluster_bits;
+        new.reserved.push(reserved);
+        self.order.file.write(place, whole.freeze()).await?;
+        Ok(place)
+    }
+
+    /// Has the header lead to a new directory, durably, and gives the old one up with all that is gone.
+    async fn switch_directory(&self, mut new: NewList) -> Result<()> {
+        let mut gone = self.clusters_of(&new.gone).await;
+        if let Some(old) = super::consistent(&self.header.read()) {
+            let (start, count) =
+                (self.g().cluster(old.directory_offset), self.g().clusters(old.directory_size));
+            gone.push(Run { start, count });
+        }
+        let extension = match new.list.is_empty() {
+            true => None,
+            false => {
+                let bytes = encode(&new.list);
+                let directory_size = bytes.len() as u64;
+                let place = self.write_whole(BufMut::from_slice(&bytes), &mut new).await?;
+                let count = new.list.len() as u32;
+                Some(BitmapsExtension { count, directory_size, directory_offset: place })
+            }
+        };
+        self.counts.write_back(&self.order.file).await?;
+        self.order.file.flush().await?;
+        // The header may lead there from here on, unless it is known that it does not.
+        let runs: Vec<Run> = new.reserved.drain(..).map(Reserved::keep).collect();
+        if let Err(e) = self.store_extension(extension).await {
+            runs.into_iter().for_each(|run| drop(self.order.reservations.guard(run)));
+            return Err(e);
+        }
+        *self.bitmaps.list.write() = Arc::new(new.list);
+        self.bitmaps.maintained.store(true, std::sync::atomic::Ordering::Release);
+        for run in self.unshared(gone) {
+            self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
+        }
+        Ok(())
+    }
+
+    /// Stores the header with another extension.
+    async fn store_extension(&self, extension: Option<BitmapsExtension>) -> Result<()> {
+        let _turn = self.order.access.header_turn().await;
+        let mut header: Header = self.header.read().clone();
+        let file = self.order.file.node()?;
+        let stored = header.set_bitmaps(&file, extension).await;
+        // Also where it failed, this is what is on disk.
+        let leads_there = header.bitmaps() == extension;
+        self.overlap.rename(&header);
+        *self.header.write() = header;
+        match stored {
+            Err(e) if e.kind() == ErrorKind::Limit => Err(e),
+            Err(e) if leads_there => {
+                tracing::warn!(image = self.order.file.name(), error = %self.order.file.failed(e), "the header is not all stored");
+                Ok(())
+            }
+            Err(e) => Err(self.order.file.failed(e)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The clusters of tables and bits of bitmaps that are given up. What can't be told for sure is left as a leak.
+    async fn clusters_of(&self, gone: &[Bitmap]) -> Vec<Run> {
+        let g = self.g();
+        let mut runs = Vec::new();
+        let mut left = MOST_FREED;
+        for bitmap in gone {
+            let (at, bytes) = (bitmap.table_offset, u64::from(bitmap.table_entries) * 8);
+            let Some(rest) = left.checked_sub(u64::from(bitmap.table_entries) + 1) else { break };
+            left = rest;
+            let inside = self.order.file.node().is_ok_and(|file| at.saturating_add(bytes) <= file.length());
+            if bytes == 0 || !inside {
+                continue;
+            }
+            let Ok(table) = self.order.file.read(at, bytes).await else { continue };
+            runs.push(Run { start: g.cluster(at), count: g.clusters(bytes) });
+            let hosts = Be64::words(&table).map(|word| word & OFFSET_MASK);
+            let hosts = hosts.filter(|host| *host != 0 && g.within(*host) == 0);
+            runs.extend(hosts.map(|host| Run { start: g.cluster(host), count: 1 }));
+        }
+        runs
+    }
+
+    /// Those of these clusters that nothing else is known to be in; none where they overlap each other.
+    fn unshared(&self, gone: Vec<Run>) -> Vec<Run> {
+        let mut seen = HashSet::new();
+        if !gone.iter().flat_map(|run| run.start..run.end()).all(|cluster| seen.insert(cluster)) {
+            return Vec::new();
+        }
+        gone.into_iter().filter(|run| self.overlap.at(run.start..run.end()).is_none()).collect()
+    }
+}
+
+/// A directory that is being made.
+#[derive(Default)]
+struct NewList {
+    list: Vec<Bitmap>,
+    /// What it has of new clusters.
+    reserved: Vec<Reserved>,
+    /// The entries of the old one whose clusters are not used any more.
+    gone: Vec<Bitmap>,
+}
+
+impl Bitmap {
+    /// The same, as one that covers all changes.
+    fn with_flags(&self, enabled: bool) -> Self {
+        let flags = self.flags & !(FLAG_IN_USE | FLAG_AUTO);
+        Self { flags: if enabled { flags | FLAG_AUTO } else { flags }, ..self.clone() }
+    }
+}
+
+fn lost(bitmap: &NamedBitmap, error: &BlockError) -> BlockError {
+    let text = format!("the bitmap '{}' could not be stored", bitmap.name());
+    error.clone().context(text)
+}
+
+impl BitmapStore for Image {
+    fn can_store(&self, name: &str, granularity: u64) -> Result<()> {
+        let header = self.header.read();
+        if header.version < 3 {
+            return Err(BlockError::unsupported("Cannot store dirty bitmaps in qcow2 v2 files"));
+        }
+        if !self.bitmaps.are_maintained() {
+            let text = "the bitmaps of the image are damaged; 'cairn img check -r all' drops them";
+            return Err(BlockError::corrupt(text));
+        }
+        if !GRANULARITIES.contains(&(granularity.trailing_zeros() as u8)) {
+            return Err(BlockError::invalid("a stored bitmap has a granularity of 512 bytes to 2 GiB"));
+        }
+        let entries = table_entries(self.size(), granularity.trailing_zeros() as u8, header.cluster_bits);
+        if entries > u64::from(super::MAX_TABLE_ENTRIES) {
+            let text = format!("Bitmap '{name}' would be too large to be stored; take a larger granularity");
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        let live = self.bitmaps.live.all();
+        let stored = live.iter().filter(|bitmap| bitmap.is_persistent());
+        let (count, bytes) = stored
+            .fold((0, 0), |(count, bytes), bitmap| (count + 1, bytes + stored_bytes(bitmap.name().len())));
+        if count >= MAX_BITMAPS || bytes + stored_bytes(name.len()) > super::MAX_DIRECTORY_BYTES {
+            let text = format!("Maximum number of persistent bitmaps is already reached ({MAX_BITMAPS})");
+            return Err(BlockError::new(ErrorKind::Limit, text));
+        }
+        Ok(())
+    }
+
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let _turn = self.bitmaps.turn.lock().await;
+            let (gone, list): (Vec<_>, Vec<_>) =
+                self.bitmaps.list().iter().cloned().partition(|bitmap| bitmap.name() == name);
+            if gone.is_empty() {
+                return Ok(());
+            }
+            self.switch_directory(NewList { list, gone, reserved: Vec::new() }).await
+        })
+    }
+}

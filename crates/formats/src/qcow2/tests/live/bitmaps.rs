@@ -1,0 +1,278 @@
+//! Persistent bitmaps: what is recorded is there at the next open, for the peer too; what can't be used is kept.
+use super::*;
+use crate::qcow2::header::{BITMAPS, BitmapsExtension};
+use block::{ErrorKind, NamedBitmap, NewBitmap};
+
+fn new(name: &str) -> NewBitmap {
+    NewBitmap { name: name.to_owned(), granularity: None, persistent: true, enabled: true }
+}
+
+/// A bitmap's name, whether it records and can be used, its granularity, its dirty runs.
+type State = (String, bool, bool, u64, Vec<(u64, u64)>);
+
+fn state(disk: &Disk) -> Vec<State> {
+    let told = |b: &Arc<NamedBitmap>| {
+        let bits = b.bits();
+        (b.name().to_owned(), b.is_enabled(), b.is_consistent(), bits.granularity(), bits.runs().collect())
+    };
+    disk.backend.node().bitmaps().all().iter().map(told).collect()
+}
+
+/// Whether the entries of the bitmaps on disk say that they are in use, in order.
+fn in_use(path: &Path) -> Vec<bool> {
+    let header = header(path).unwrap();
+    let Some(BitmapsExtension { count, directory_offset, .. }) = header.bitmaps() else { return Vec::new() };
+    let image = std::fs::read(path).unwrap();
+    let mut at = directory_offset as usize;
+    let one = |_| {
+        let name = u16::from_be_bytes([image[at + 18], image[at + 19]]);
+        let extra = u32::from_be_bytes(image[at + 20..at + 24].try_into().unwrap());
+        let flags = image[at + 15];
+        at += (24 + usize::from(name) + extra as usize).next_multiple_of(8);
+        flags & 1 == 1
+    };
+    (0..count).map(one).collect()
+}
+
+/// Ours and the peer's check find nothing, not even a leak.
+fn is_clean(path: &Path) {
+    let report = check(path, block::Repair::No);
+    assert_eq!((report.corruptions, report.leaks), (0, 0), "{:?}", report.messages);
+    if let Some((code, text)) = peer("qemu-img", &["check", path.to_str().unwrap()]) {
+        assert!(code == 0 && !text.contains("warning"), "{text}");
+    }
+}
+
+fn check(path: &Path, repair: block::Repair) -> block::CheckReport {
+    rt::block_on_control(async {
+        let opened = Opened::new(path).await;
+        let mut header = crate::qcow2::header::Header::read(&opened.file).await.unwrap();
+        let report = crate::qcow2::check::check(&opened.file, &mut header, repair).await.unwrap();
+        opened.close().await;
+        report
+    })
+}
+
+#[test]
+fn what_is_written_while_a_bitmap_is_there_is_in_it_at_the_next_open_whatever_the_image_looks_like() {
+    for (cluster, size, refcount_bits) in [
+        ("512", 200 << 10, "16"),
+        ("4096", 5 << 20, "1"),
+        ("65536", (64 << 20) + 512, "16"),
+        ("2097152", 9 << 20, "64"),
+    ] {
+        let scratch = Scratch::new();
+        let path = scratch.path("image");
+        create(&path, size, &[("cluster_size", cluster), ("refcount_bits", refcount_bits)]).unwrap();
+        rt::block_on_control(async {
+            let mut expected = Vec::new();
+            for round in 0..4u64 {
+                let disk = Disk::open(&path).await;
+                assert_eq!(state(&disk), expected, "cluster {cluster}, round {round}");
+                let node = disk.backend.node();
+                let granularity = Some(512 << (round * 2));
+                let made = node.add_bitmap(NewBitmap { granularity, ..new(&format!("b{round}")) }).unwrap();
+                disk.write(round * 37 * 512, &[round as u8 + 1; 3000]).await;
+                disk.backend.write_zeroes(100 << 10, 700, Request::GUEST).await.unwrap();
+                disk.backend.discard(size - 512, 512, Request::GUEST).await.unwrap();
+                assert!(!made.bits().is_clean_between(0, u64::MAX) && made.bits().run_at(size - 1).0);
+                node.enable_bitmap(&made, round % 2 == 0).unwrap();
+                if round == 3 {
+                    node.merge_bitmaps(&made, &[node.need_bitmap("b0").unwrap()]).unwrap();
+                    node.remove_bitmap(&node.need_bitmap("b1").unwrap()).await.unwrap();
+                }
+                expected = state(&disk);
+                let reads = disk.read(round * 37 * 512, 3000).await;
+                assert_eq!(reads[..], [round as u8 + 1; 3000]);
+                disk.close().await;
+            }
+            assert_eq!(in_use(&path), [false; 3]);
+            let disk = Disk::try_open(&path, Common { read_only: true, ..Common::default() }).await.unwrap();
+            assert_eq!(state(&disk), expected);
+            disk.close().await;
+        });
+        is_clean(&path);
+    }
+}
+
+#[test]
+fn bitmaps_on_disk_say_that_they_are_in_use_while_they_are_and_a_crash_then_leaves_them_to_be_removed_only() {
+    let scratch = Scratch::new();
+    let (path, crashed) = (scratch.path("image"), scratch.path("crashed"));
+    create(&path, 4 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.close().await;
+        assert_eq!(in_use(&path), [false]);
+
+        // What is only read changes nothing; what is opened for writing and closed is as it was.
+        let before = std::fs::read(&path).unwrap();
+        let disk = Disk::try_open(&path, Common { read_only: true, ..Common::default() }).await.unwrap();
+        assert_eq!(state(&disk).len(), 1);
+        let removed =
+            disk.backend.node().remove_bitmap(&disk.backend.node().need_bitmap("b0").unwrap()).await;
+        assert_eq!(removed.unwrap_err().kind(), ErrorKind::ReadOnly);
+        disk.close().await;
+        let disk = Disk::open(&path).await;
+        disk.read(0, 4096).await;
+        disk.close().await;
+        assert!(std::fs::read(&path).unwrap() == before);
+
+        let disk = Disk::open(&path).await;
+        disk.write(512, &[1; 512]).await;
+        assert_eq!(in_use(&path), [true], "durable before the data");
+        std::fs::copy(&path, &crashed).unwrap();
+        disk.close().await;
+
+        let disk = Disk::open(&crashed).await;
+        assert_eq!(state(&disk), [("b0".to_owned(), false, false, 65536, Vec::new())]);
+        let node = disk.backend.node();
+        let b0 = node.need_bitmap("b0").unwrap();
+        assert!(node.clear_bitmap(&b0).is_err() && node.enable_bitmap(&b0, true).is_err());
+        assert!(node.add_bitmap(new("b0")).is_err());
+        node.add_bitmap(new("b1")).unwrap();
+        disk.write(1 << 20, &[1; 512]).await;
+        disk.close().await;
+        assert_eq!(in_use(&crashed), [true, false], "it is kept, and the other one is stored");
+        let disk = Disk::open(&crashed).await;
+        let node = disk.backend.node();
+        node.remove_bitmap(&node.need_bitmap("b0").unwrap()).await.unwrap();
+        disk.close().await;
+        assert_eq!(in_use(&crashed), [false]);
+    });
+    is_clean(&path);
+    is_clean(&crashed);
+}
+
+#[test]
+fn bitmaps_follow_the_size_of_the_disk() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 1 << 20, &[("cluster_size", "512")]).unwrap();
+    rt::block_on_control(async {
+        let sizes = [300 << 20, 70 << 10, 2 << 20];
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(NewBitmap { granularity: Some(512), ..new("fine") }).unwrap();
+        disk.backend.node().add_bitmap(NewBitmap { enabled: false, ..new("off") }).unwrap();
+        disk.write(60 << 10, &[1; 512]).await;
+        disk.close().await;
+        for size in sizes {
+            let disk = Disk::open(&path).await;
+            let node = disk.backend.node();
+            disk.graph.resize(&node, size, api::PreallocMode::Off).await.unwrap();
+            disk.write(size - 512, &[1; 512]).await;
+            let expected = state(&disk);
+            assert!(node.need_bitmap("fine").unwrap().bits().run_at(size - 1).0);
+            disk.close().await;
+            is_clean(&path);
+            let disk = Disk::open(&path).await;
+            assert_eq!(state(&disk), expected);
+            disk.close().await;
+        }
+        let disk = Disk::open(&path).await;
+        let fine = disk.backend.node().need_bitmap("fine").unwrap();
+        let (k60, k70, end) = (60 << 10, 70 << 10, 2 << 20);
+        let runs = [(k60, k60 + 512), (k70 - 512, k70), (end - 512, end)];
+        assert_eq!(fine.bits().runs().collect::<Vec<_>>(), runs, "what was cut off is forgotten");
+        disk.close().await;
+    });
+}
+
+#[test]
+fn what_a_bitmap_says_of_itself_and_is_not_known_here_is_kept_and_never_used() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 1 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        for name in ["known", "strange"] {
+            disk.backend.node().add_bitmap(new(name)).unwrap();
+        }
+        disk.close().await;
+    });
+    let good = std::fs::read(&path).unwrap();
+    let directory = header(&path).unwrap().bitmaps().unwrap().directory_offset as usize;
+    // The newest is stored first.
+    for (what, at, bytes, marked) in [
+        ("another type", 16, &[7][..], true),
+        ("other flags", 14, &[1], true),
+        ("a granularity of a TiB", 17, &[40], true),
+        ("a table too long", 11, &[2], true),
+        ("a table beyond the end", 2, &[1], true),
+        ("extra data, recording", 8, &[0, 0, 0, 1, 0, 0, 0, 2, 1, 16, 0, 3, 0, 0, 0, 4], true),
+        ("extra data, not recording", 8, &[0, 0, 0, 1, 0, 0, 0, 0, 1, 16, 0, 3, 0, 0, 0, 4], false),
+    ] {
+        let mut image = good.clone();
+        image[directory + at..directory + at + bytes.len()].copy_from_slice(bytes);
+        std::fs::write(&path, &image).unwrap();
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            let usable: Vec<_> = state(&disk).into_iter().map(|(_, _, usable, ..)| usable).collect();
+            assert_eq!(usable, [false, true], "{what}");
+            disk.write(0, &[1; 512]).await;
+            disk.close().await;
+        });
+        assert_eq!(in_use(&path), [marked, false], "{what}");
+        // Stored anew, it says what it said.
+        let stored = std::fs::read(&path).unwrap();
+        let at = header(&path).unwrap().bitmaps().unwrap().directory_offset as usize;
+        let mut expected = image[directory..directory + 32].to_vec();
+        expected[15] |= u8::from(marked);
+        assert_eq!(stored[at..at + 32], expected, "{what}");
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            let node = disk.backend.node();
+            let strange = node.bitmaps().all()[0].clone();
+            node.remove_bitmap(&strange).await.unwrap();
+            disk.close().await;
+        });
+        assert_eq!(in_use(&path), [false], "{what}");
+    }
+}
+
+#[test]
+fn a_directory_that_claims_what_can_not_be_is_answered_soon() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 16 << 40, &[]).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let directory = good.len().next_multiple_of(65536);
+    let entry = |table: u64, entries: u32, granularity: u8, name: u32| {
+        let mut entry = table.to_be_bytes().to_vec();
+        entry.extend(entries.to_be_bytes());
+        entry.extend([0, 0, 0, 2, 1, granularity, 0, 8, 0, 0, 0, 0]);
+        entry.extend(format!("{name:08}").bytes());
+        entry
+    };
+    let whole = directory as u64;
+    for (what, count, table, entries, granularity) in [
+        ("a directory that is its own table", 65535, whole, 512, 16),
+        ("the coarsest granularity", 65535, 0, 1, 31),
+        ("the finest granularity, tables in one place", 65535, whole, 65536, 9),
+        ("tables beyond the end", 65535, 1 << 50, 512, 16),
+        ("tables that are too long", 65535, whole, 0x0800_0000, 16),
+    ] {
+        let mut image = good.clone();
+        image.resize(directory, 0);
+        (0..count).for_each(|name| image.extend(entry(table, entries, granularity, name)));
+        let directory_size = (image.len() - directory) as u64;
+        let extension = BitmapsExtension { count, directory_size, directory_offset: whole };
+        image[112..116].copy_from_slice(&BITMAPS.to_be_bytes());
+        image[116..120].copy_from_slice(&24u32.to_be_bytes());
+        image[120..144].copy_from_slice(&extension.encode());
+        image[144..600].fill(0);
+        image[95] = 1;
+        image.resize(image.len().next_multiple_of(65536) + (1 << 20), 0xff);
+        std::fs::write(&path, &image).unwrap();
+        rt::block_on_control(async {
+            let disk = Disk::try_open(&path, Common { read_only: true, ..Common::default() }).await.unwrap();
+            let node = disk.backend.node();
+            assert_eq!(node.bitmaps().all().len(), count as usize, "{what}");
+            disk.read(0, 4096).await;
+            disk.close().await;
+            // Whatever they claim, they are all marked and stored again.
+            Disk::open(&path).await.close().await;
+        });
+    }
+}
