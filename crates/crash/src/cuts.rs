@@ -23,6 +23,7 @@ pub struct Cuts {
     torn: u64,
     all: bool,
     seed: u64,
+    alone: Option<Cut>,
 }
 
 /// How many subsets `pending` effects have; `u64::MAX` for 64 and more.
@@ -44,7 +45,12 @@ impl Cuts {
             (Kinds::PowerCuts, false) => (most - most / 2, 0, most / 2),
             (Kinds::Both, false) => (most - most / 2, ends.min(most / 8), most / 2 - ends.min(most / 8)),
         };
-        Cuts { pending: pending as u64, subsets, kills, torn, all, seed }
+        Cuts { pending: pending as u64, subsets, kills, torn, all, seed, alone: None }
+    }
+
+    /// One crash alone.
+    pub fn just(cut: Cut) -> Cuts {
+        Cuts { alone: Some(cut), pending: 0, subsets: 1, kills: 0, torn: 0, all: false, seed: 0 }
     }
 
     /// How many there are.
@@ -57,12 +63,15 @@ impl Cuts {
         self.all && self.subsets > 0
     }
 
-    /// The one of this number, below [`count`](Cuts::count).
+    /// The one of this number, below [`count`](Cuts::count). Of power cuts the one that loses all comes first.
     pub fn get(&self, number: u64) -> Cut {
+        if let Some(cut) = self.alone {
+            return cut;
+        }
         let mut rng = Rng::new(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         if number < self.subsets {
             return match () {
-                () if self.all => Cut::Keeping(number),
+                () if self.all || number == 0 => Cut::Keeping(number),
                 () if self.pending <= u64::from(u64::BITS) => {
                     Cut::Keeping(rng.next_u64() & (u64::MAX >> (u64::from(u64::BITS) - self.pending)))
                 }

@@ -12,7 +12,7 @@ use sim::{Disk, Rng};
 pub struct Moment {
     /// When it was: the world's number.
     pub stamp: u64,
-    /// How many were offered before it.
+    /// Its number in its run.
     pub number: u64,
     /// The disk.
     pub disk: Disk,
@@ -34,7 +34,11 @@ impl Moments {
 
     /// Offers a moment.
     pub fn offer(&mut self, stamp: u64, disk: &Disk) {
-        let number = self.seen;
+        self.offer_as(self.seen, stamp, disk);
+    }
+
+    /// Offers a moment that has this number in its run.
+    pub fn offer_as(&mut self, number: u64, stamp: u64, disk: &Disk) {
         self.seen += 1;
         let moment = || Moment { stamp, number, disk: disk.clone() };
         if self.kept.len() < self.room {

@@ -126,6 +126,7 @@ pub struct Disk {
     pub(crate) durable_names: BTreeMap<PathBuf, u64>,
     pub(crate) name_log: Vec<(u64, NameChange)>,
     pub(crate) last_ino: u64,
+    pub(crate) changes: u64,
     pub(crate) outside: Met,
 }
 
@@ -187,6 +188,11 @@ impl Disk {
         self.files.values().map(|f| f.log.len() + f.flight.len()).sum::<usize>() + self.name_log.len()
     }
 
+    /// How many changes of files were begun since the machine was booted.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// How many of them belong to operations that have not ended.
     pub fn under_way(&self) -> usize {
         self.files.values().map(|f| f.flight.len()).sum()
@@ -207,6 +213,7 @@ impl Disk {
     }
 
     pub(crate) fn begin(&mut self, ino: u64, op: u64, effect: Effect) {
+        self.changes += 1;
         if let Some(file) = self.files.get_mut(&ino) {
             file.flight.push((op, effect));
         }

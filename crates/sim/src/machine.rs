@@ -259,6 +259,11 @@ impl World {
         inner.set_room(more.map(|more| taken.saturating_add(more)));
     }
 
+    /// Whether an operation failed because there was no room.
+    pub fn lacked_room(&self) -> bool {
+        self.0.0.lock().lacked_room()
+    }
+
     /// A hash over everything that happened.
     pub fn hash(&self) -> u64 {
         self.0.0.lock().hash()

@@ -133,6 +133,8 @@ pub(crate) struct Inner {
     watch_syncs: Option<Watch>,
     /// Bytes that all files together may take.
     room: Option<u64>,
+    /// An operation failed because there was no room.
+    lacked_room: bool,
     hash: u64,
     log: VecDeque<LogLine>,
     dead: bool,
@@ -172,6 +174,7 @@ impl Inner {
             watch: None,
             watch_syncs: None,
             room: None,
+            lacked_room: false,
             hash: 0xcbf2_9ce4_8422_2325,
             log: VecDeque::new(),
             dead: false,
@@ -215,10 +218,16 @@ impl Inner {
     }
 
     /// Whether the file system has no room for a change of a file.
-    pub(crate) fn lacks_room(&self, ino: u64, effect: &Effect) -> bool {
+    pub(crate) fn lacks_room(&mut self, ino: u64, effect: &Effect) -> bool {
         let Some(room) = self.room else { return false };
         let more = self.disk.cache(ino).map_or(0, |content| effect.stores(content));
-        more > 0 && self.disk.allocated().saturating_add(more) > room
+        let lacks = more > 0 && self.disk.allocated().saturating_add(more) > room;
+        self.lacked_room |= lacks;
+        lacks
+    }
+
+    pub(crate) fn lacked_room(&self) -> bool {
+        self.lacked_room
     }
 
     pub(crate) fn set_watch(&mut self, watch: Option<Watch>) {

@@ -8,6 +8,7 @@ mod check;
 mod commit;
 mod compare;
 mod convert;
+mod crashtest;
 mod create;
 mod dd;
 #[cfg(test)]
@@ -44,6 +45,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "commit", about: "Write an overlay into its backing file", run: commit::run },
     Command { name: "compare", about: "Compare the content of two images", run: compare::run },
     Command { name: "convert", about: "Copy images into another format", run: convert::run },
+    Command { name: "crashtest", about: "Tell whether an image survives crashes", run: crashtest::run },
     Command { name: "create", about: "Make an image", run: create::run },
     Command { name: "dd", about: "Copy a part of an image", run: dd::run },
     Command { name: "info", about: "Tell what an image is", run: info::run },

@@ -5,6 +5,7 @@ use super::arguments::{self, Refused};
 use super::command::Outcome;
 use super::report::{self, Style};
 use super::transfer::{self, Content, Expect, ReadDone, ReadFlags, WriteFlags};
+use super::witness::{Deed, told};
 use crate::getopt::{Flag, Table};
 use crate::outln;
 use block::{Backend, BlockError};
@@ -61,6 +62,15 @@ enum Answer {
 pub struct UnderWay {
     tasks: Vec<rt::JoinHandle<()>>,
     ended: Arc<Mutex<VecDeque<Ended>>>,
+    /// One was reported that failed, or read what was not expected.
+    failed: bool,
+}
+
+impl UnderWay {
+    /// Whether a request was reported since the last call that failed, or read what was not expected.
+    pub(super) fn take_failed(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
+    }
 }
 
 /// `aio_read off len [len..]`.
@@ -101,10 +111,11 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
     };
     let (backend, fua, style) = (session.writable_backend()?, flags.fua, flags.style);
     let shift = session.shift;
+    let (witness, deed) = (session.witness.clone(), content.deed(offset, length, fua));
     session.begin(async move {
         let started = Instant::now();
-        let result =
-            transfer::write_all(transfer::Place::disk(&backend, offset, length), &content, fua, shift).await;
+        let to = transfer::Place::disk(&backend, offset, length);
+        let result = told(witness, deed, transfer::write_all(to, &content, fua, shift)).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Wrote(result) }
     });
     rt::yield_now().await;
@@ -118,9 +129,10 @@ pub async fn discard(session: &mut Session<'_>, args: &[String]) -> Result<Outco
     let offset = session.or_refuse(arguments::number(offset))?;
     let length = session.or_refuse(arguments::length(length))?;
     let (backend, style) = (session.writable_backend()?, flags.style);
+    let (witness, deed) = (session.witness.clone(), Deed::Discard { offset, length });
     session.begin(async move {
         let started = Instant::now();
-        let result = transfer::discard_all(&backend, offset, length).await;
+        let result = told(witness, deed, transfer::discard_all(&backend, offset, length)).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Discarded(result) }
     });
     rt::yield_now().await;
@@ -173,6 +185,12 @@ impl Session<'_> {
 
     fn report_one(&mut self, ended: Ended) {
         let Ended { style, offset, length, took, answer } = ended;
+        self.under_way.failed |= match &answer {
+            Answer::Read(_, Ok(done)) => !done.matched,
+            Answer::Read(_, Err(_)) | Answer::Wrote(Err(_)) => true,
+            Answer::Discarded(Err(_)) => true,
+            Answer::Wrote(Ok(())) | Answer::Discarded(Ok(())) => false,
+        };
         let verb = match answer {
             Answer::Read(expect, Ok(done)) => {
                 self.tell_mismatch(offset, expect, done.matched);

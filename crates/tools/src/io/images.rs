@@ -3,6 +3,7 @@
 use super::Session;
 use super::arguments::{self, Refused};
 use super::command::Outcome;
+use super::witness::{Deed, told};
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::flags::{self, has_parts};
@@ -145,7 +146,9 @@ pub async fn truncate(session: &mut Session<'_>, args: &[String]) -> Result<Outc
     let size = session.or_refuse(arguments::number(size))?;
     let mode = flags.preallocation.unwrap_or(PreallocMode::Off);
     let Some(image) = &session.image else { return Err(Refused) };
-    match image.graph.resize(&image.node(), size, mode).await {
+    let node = image.node();
+    let resizing = image.graph.resize(&node, size, mode);
+    match told(session.witness.clone(), Deed::Resize(size), resizing).await {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => {
             session.console.error(error);

@@ -17,6 +17,7 @@ mod shell;
 #[cfg(test)]
 mod tests;
 mod transfer;
+pub mod witness;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -28,6 +29,8 @@ use crate::{face, out, runtime};
 use arguments::Refused;
 use command::Outcome;
 use std::io::BufRead;
+use std::sync::Arc;
+use witness::Witness;
 
 const FLAGS: Table<Setup> = &[
     &[Flag::take("-c --cmd", "COMMAND", "run a command; may be given again", |s, line| {
@@ -78,6 +81,7 @@ pub struct Session<'c> {
     /// Bytes that buffers lie after an aligned address.
     shift: usize,
     under_way: aio::UnderWay,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// What the command line says.
@@ -163,8 +167,14 @@ fn help(console: &mut Console) {
 /// Runs the commands; gives the exit code.
 pub async fn session(console: &mut Console, setup: Setup) -> u8 {
     let (image_opts, shift) = (setup.source.image_opts, if setup.misalign { MISALIGNED } else { 0 });
-    let mut session =
-        Session { console, image: None, image_opts, shift, under_way: aio::UnderWay::default() };
+    let mut session = Session {
+        console,
+        image: None,
+        image_opts,
+        shift,
+        under_way: aio::UnderWay::default(),
+        witness: None,
+    };
     if setup.open && session.open(&setup.source, setup.snapshot).await.is_err() {
         return 1;
     }

@@ -4,6 +4,7 @@ use super::Session;
 use super::arguments::{self, MAX_REQUEST, Refused};
 use super::command::Outcome;
 use super::report::{self, Style};
+use super::witness::{Bytes, Deed, told};
 use crate::flags::has_parts;
 use crate::getopt::{Flag, Table};
 use crate::outln;
@@ -181,6 +182,18 @@ pub(super) enum Content {
     Zeroes { unmap: bool, no_fallback: bool },
 }
 
+impl Content {
+    /// The request that writes it.
+    pub(super) fn deed(&self, offset: u64, length: u64, fua: bool) -> Deed {
+        let bytes = match self {
+            Content::Zeroes { .. } => return Deed::Zeroes { offset, length, fua },
+            Content::Byte(byte) => Bytes::Same(*byte),
+            Content::Repeat(bytes) => Bytes::Repeat(bytes.as_slice().into()),
+        };
+        Deed::Write { offset, length, bytes, fua }
+    }
+}
+
 /// `read off len`.
 pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let (flags, operands) = session.transfer_flags("read", READ, args)?;
@@ -236,14 +249,15 @@ pub async fn discard(session: &mut Session<'_>, args: &[String]) -> Result<Outco
     let length = session.or_refuse(arguments::length(length))?;
     let backend = session.backend()?;
     let started = Instant::now();
-    let result = discard_all(&backend, offset, length).await;
+    let (witness, deed) = (session.witness.clone(), Deed::Discard { offset, length });
+    let result = told(witness, deed, discard_all(&backend, offset, length)).await;
     session.ended("discard", "discard", flags.style, offset, length, started.elapsed(), result)
 }
 
 /// `flush`.
 pub async fn flush(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
     let backend = session.backend()?;
-    match backend.flush().await {
+    match told(session.witness.clone(), Deed::Flush, backend.flush()).await {
         Ok(()) => Ok(Outcome::Done),
         Err(error) => Err(session.refuse(format_args!("flush failed: {}", error.strerror()))),
     }
@@ -382,7 +396,10 @@ impl Session<'_> {
         self.whole_sectors(flags.state, offset, length)?;
         let started = Instant::now();
         let to = Place { backend: &backend, state: self.state_of(flags.state), offset, length };
-        let result = write_all(to, &content, flags.fua, self.shift).await;
+        // Machine state is no part of the disk.
+        let (witness, deed) =
+            (self.witness.clone().filter(|_| !flags.state), content.deed(offset, length, flags.fua));
+        let result = told(witness, deed, write_all(to, &content, flags.fua, self.shift)).await;
         self.ended(command, "wrote", flags.style, offset, length, started.elapsed(), result)
     }
 

@@ -125,6 +125,66 @@ pub fn map(faces: &Faces) {
     assert!(faces.fails(1, "img map -l x @top").contains("Invalid max length specified: 'x'."));
 }
 
+pub fn crashtest(faces: &Faces) {
+    image(faces, "@a", 1);
+    overlay(faces, "@top", "@a", 2);
+    let (below, above) = (faces.read("a"), faces.read("top"));
+    let script = "# over both layers\n\nwrite -P 7 0 64k\nflush\naio_write -P 8 64k 5k\naio_write -P 9 66k 5k\n\
+                  aio_flush\nwrite -z -u 0 4k\naio_discard 128k 64k\nread -P 9 70k 512\ntruncate 2M\nwrite -f 1800k 512\n";
+    std::fs::write(faces.path("script"), script).unwrap();
+    let said = faces.ok("img crashtest -p --points 200 --runs 2 --seed 5 @top @script");
+    assert!(said.contains("(100.00/100%)") && said.contains("The image survives: "), "{said}");
+    assert_eq!(faces.ok("img crashtest -q -f qcow2 --crash power --points 50 @top @script"), "");
+    let said = faces.ok("img crashtest --output json --crash kill --points 90 --compare 1M --image-opts driver=qcow2,file.filename=@top @script");
+    assert!(said.contains("\"verdict\": \"survives\""), "{said}");
+    faces.ok("img crashtest --points 40 -f raw --memory 2M --object secret,id=s,data=x -c 'write 0 4k' -c flush @a");
+
+    // Without flushes nothing holds the order.
+    let unsafe_ = "driver=qcow2,cache.no-flush=on,file.filename=@top";
+    let said = faces.run(&format!("img crashtest --points 50 --keep @kept --image-opts {unsafe_} @script"));
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.out.starts_with("The image does not survive 1:0:keep-0: a power cut "), "{}", said.out);
+    assert!(said.out.contains("\n  lost  @top: write 0x"), "{}", said.out);
+    assert!(said.out.contains("\nKept as it is then: @kept/top\n"), "{}", said.out);
+    let again = said.out.lines().last().unwrap().strip_prefix("This crash alone: ").unwrap();
+    let again = faces.run(again);
+    assert_eq!((again.code, again.out.lines().next()), (2, said.out.lines().next()), "{again:?}");
+    assert!(faces.path("kept/top").exists() && !faces.path("kept/a").exists());
+    assert!(faces.fails(1, "img crashtest --keep @kept --image-opts driver=qcow2,cache.no-flush=on,file.filename=@top @script").contains("exists"));
+    assert!(faces.read("a") == below && faces.read("top") == above, "the files are as they were");
+
+    for (line, why) in [
+        ("@top", "Expecting one image file name, and a script or -c"),
+        ("-c flush @top @script", "Expecting one image file name, and a script or -c"),
+        ("@top @none", "@none: No such file or directory"),
+        ("-c '# nothing' @top", "the script has no commands"),
+        ("-c flush -c 'wirte 0 4k' @top", "line 2 of the script: command \"wirte\" not found"),
+        (
+            "-c 'write 0' @top",
+            "line 1 of the script: bad argument count 1 to write, expected at least 2 arguments",
+        ),
+        ("-c 'open @a' @top", "line 1 of the script: 'open' can't be part of a script for one image"),
+        ("-c flush -c 'write 0 2M' @top", "line 2 of the script: write failed: Input/output error"),
+        (
+            "-c flush -c 'aio_write 1M 1M' -c flush @top",
+            "of the script: aio_write failed: Input/output error",
+        ),
+        ("-c 'read -P 3 0 4k' @top", "line 1 of the script: Pattern verification failed"),
+        ("-c 'aio_read -P 3 0 4k' @top", "line 1 of the script: Pattern verification failed"),
+        (
+            "--memory 1M -f qcow2 -c 'write 0 900k' @top",
+            "--memory (1048576 bytes) bounds what a script may write",
+        ),
+        ("--point 1:99:kill-0 -c flush @top", "there is no crash 1:99:kill-0: the run has"),
+        ("--point x -c flush @top", "--point expects SEED:MOMENT:CUT"),
+        ("--crash flood -c flush @top", "--crash expects 'power', 'kill' or 'both' not 'flood'"),
+        ("-f qcow2 -c flush @none", "Could not open '@none'"),
+    ] {
+        let said = faces.fails(1, &format!("img crashtest {line}"));
+        assert!(said.contains(why), "{line}: {said}");
+    }
+}
+
 pub fn measure(faces: &Faces) {
     image(faces, "@a", 1);
     assert_eq!(

@@ -73,6 +73,9 @@ scenarios! {
     commit: changing::commit, commit::Args::new;
     compare: looking::compare, compare::Args::new;
     convert: copying::convert, convert::Args::new;
+    crashtest: looking::crashtest, crashtest::Args::new,
+        "-c" "flush", "--points" "7", "--runs" "2", "--seed" "3", "--crash" "kill", "--point" "1:2:kill-3", "--keep" "x",
+        "--compare" "2M", "--memory" "2M";
     create: changing::create, create::Args::default;
     dd: copying::dd, dd::Args::new;
     info: looking::info, info::Args::new;
