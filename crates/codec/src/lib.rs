@@ -1,13 +1,18 @@
 //! Codecs of compressed clusters and of file names, and the zero scan.
 //!
 //! - [`decode`]: raw deflate and zstd, from a slice that may go on behind the stream, into a buffer of known size.
+//! - [`encode`]: the same the other way, where the stream is smaller than what it holds.
 //! - [`filename`]: names that are not UTF-8, as text and back.
 //! - [`zero`]: how far a buffer is zero, or is not.
 #![forbid(unsafe_code)]
 
 mod decode;
+mod deflate;
+mod encode;
 pub mod filename;
+mod huffman;
 pub mod zero;
 
 pub use decode::{Algorithm, DecodeError, decode};
+pub use encode::encode;
 pub use zero::is_zero;
