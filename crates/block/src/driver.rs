@@ -47,7 +47,7 @@ pub struct Facts {
     pub fua: bool,
     /// So does [`Driver::write_zeroes`].
     pub fua_zeroes: bool,
-    /// Data can be stored compressed ([`crate::Flags::COMPRESSED`]); other drivers are not asked.
+    /// Data can be stored compressed ([`crate::Flags::COMPRESSED`]), by whole clusters; other drivers are not asked.
     pub can_compress: bool,
     /// Data can be stored only where nothing is ([`crate::Flags::IF_UNALLOCATED`]): [`Driver::prepare_write`] looks, under
     /// its lease, and answers [`Action::Nothing`] for what is allocated. Other drivers that map are not asked.
@@ -169,6 +169,8 @@ pub enum Action {
     },
     /// The driver stores the data itself, through [`Driver::write`], because it must look at it.
     Direct,
+    /// The token stores the data, in a form of its own ([`Token::store`]).
+    Encode,
     /// Nothing to move: the commit alone does it.
     Metadata,
     /// The change can't be done by metadata; zeroes must be written as data.
@@ -190,6 +192,12 @@ pub struct WritePlan {
 
 /// A reservation that waits for its data. Dropping it gives everything back.
 pub trait Token: Send {
+    /// Stores the data of the plan ([`Action::Encode`]), of all of its `len` bytes, before the change is published.
+    fn store(&mut self, data: Buf) -> BoxFuture<'_, Result<()>> {
+        let _ = data;
+        ready(Err(BlockError::unsupported("this change stores no data itself")))
+    }
+
     /// Publishes the change. Called after the data is written.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 }

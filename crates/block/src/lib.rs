@@ -61,6 +61,7 @@ mod stats;
 mod status;
 mod steps;
 mod sync;
+mod turns;
 mod write;
 
 pub use backend::{Backend, BackendStats};
@@ -105,3 +106,4 @@ pub use snapshot::{NewSnapshot, SnapshotName, Snapshots};
 pub use stats::OpCount;
 pub use status::Status;
 pub use steps::{Breakpoints, Step};
+pub use turns::{Turn, Turns};

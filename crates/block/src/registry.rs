@@ -104,6 +104,8 @@ pub struct DriverType {
     pub create_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.
     pub supports_backing: bool,
+    /// Whether data can be stored compressed in images of it ([`crate::Facts::can_compress`]).
+    pub supports_compression: bool,
 }
 
 impl DriverType {
@@ -123,6 +125,7 @@ impl DriverType {
         claim: None,
         create_options: &[],
         supports_backing: false,
+        supports_compression: false,
     };
     /// A protocol that has nothing yet.
     pub const PROTOCOL: Self = Self { kind: DriverKind::Protocol, ..Self::FORMAT };

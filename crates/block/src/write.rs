@@ -118,8 +118,9 @@ impl Node {
         placed: Placed<'a>,
     ) -> BoxFuture<'a, Result<Durable>> {
         Box::pin(async move {
-            self.can_store(request)?;
-            if overwrites(request) && data.iter().all(|b| *b == 0) {
+            self.can_store(offset, data.len() as u64, request)?;
+            let detects = self.slow.load(Relaxed) & Slow::DETECT_ZEROES != 0;
+            if detects && !request.has(Flags::IF_UNALLOCATED) && data.iter().all(|b| *b == 0) {
                 let unmap = self.common.read().detect_zeroes_unmap;
                 let zeroes = request.with(Flags::NO_FALLBACK).with_if(unmap, Flags::MAY_UNMAP);
                 match self.zero(offset, data.len() as u64, zeroes).await {
@@ -155,7 +156,7 @@ impl Node {
     }
 
     /// Refuses by name what the driver can't do.
-    fn can_store(&self, request: Request) -> Result<()> {
+    fn can_store(&self, offset: u64, len: u64, request: Request) -> Result<()> {
         if self.transparent {
             return Ok(());
         }
@@ -164,6 +165,13 @@ impl Node {
             "compressed"
         } else if request.has(Flags::IF_UNALLOCATED) && self.mapping && !facts.can_fill {
             "only where nothing is allocated"
+        } else if let Some(size) = facts.cluster_size.filter(|_| request.has(Flags::COMPRESSED)) {
+            let end = offset + len;
+            if offset.is_multiple_of(size) && (end.is_multiple_of(size) || end >= self.length()) {
+                return Ok(());
+            }
+            let text = format!("data are stored compressed by whole clusters of {size} bytes only");
+            return Err(BlockError::invalid(text).at_node(&self.name).at(offset));
         } else {
             return Ok(());
         };
@@ -245,7 +253,7 @@ impl Node {
         request: Request,
         placed: Placed<'_>,
     ) -> Result<(usize, Durable)> {
-        let plan = self
+        let mut plan = self
             .driver
             .prepare_write(at, data.len() as u64, MapChange::Data, request)
             .await
@@ -268,6 +276,11 @@ impl Node {
             Action::Direct => {
                 let request = request.without(Flags::FUA).with_if(durable, Flags::FUA);
                 self.driver.write(at, piece, request).await?;
+            }
+            Action::Encode => {
+                if let Some(token) = &mut plan.token {
+                    token.store(piece).await.map_err(|e| e.at_node(&self.name))?;
+                }
             }
             // Others have given it a place meanwhile.
             Action::Nothing if request.has(Flags::IF_UNALLOCATED) => return Ok((len, true)),
@@ -421,12 +434,12 @@ impl Node {
                 let below = self.to_child(request, durable);
                 self.store(at, &zeroes, Store { child, offset, head, tail, fresh }, below).await?;
             }
-            Action::AsData | Action::Direct if change == MapChange::Discard => {}
-            Action::AsData | Action::Direct if request.has(Flags::NO_FALLBACK) => {
+            Action::AsData | Action::Direct | Action::Encode if change == MapChange::Discard => {}
+            Action::AsData | Action::Direct | Action::Encode if request.has(Flags::NO_FALLBACK) => {
                 return Err(BlockError::unsupported("zeroes can't be written faster than data here")
                     .at_node(&self.name));
             }
-            Action::AsData | Action::Direct => {
+            Action::AsData | Action::Direct | Action::Encode => {
                 // The plan's lease must not be held while the write takes its own.
                 drop(plan.token);
                 return self.zeroes_as_data(at, len, request).await;

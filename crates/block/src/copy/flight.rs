@@ -8,11 +8,13 @@
 //! before it, of this piece or of an earlier one, has its space allocated: the copy then lies in the target's file in the
 //! order of the guest's disk, while the data of several writes are stored at the same time.
 //!
-//! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes.
+//! Bounds: [`MOST_HELD`] buffers that wait and [`MOST_WRITES`] that are being written, each of at most [`STEP`] bytes, or
+//! a cluster that is compressed.
+use super::pieces::whole_units;
 use super::plan::{Need, SECTOR};
 use super::{CopyError, CopyPlan, CopyStep, CopyZeroes, Piece};
 use crate::error::{BlockError, ErrorKind};
-use futures_channel::oneshot;
+use crate::turns::Turn;
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut, JoinHandle};
 use std::collections::VecDeque;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 
-/// Most bytes that are moved at a time.
+/// Most bytes that are moved at a time, but for a cluster that is compressed and has more.
 pub(super) const STEP: u64 = 1 << 20;
 
 /// Most buffers that a piece holds before it waits for its turn.
@@ -32,49 +34,11 @@ const MOST_WRITES: usize = 8;
 
 type Done = Result<(), CopyError>;
 
-/// A piece's position in the order of writing: its turn comes when the turn of the piece before has ended.
-pub(super) struct WriteTurn {
-    before: Option<oneshot::Receiver<()>>,
-    /// Dropped when this turn ends.
-    _after: oneshot::Sender<()>,
-}
-
-/// Gives each piece its position in the order of writing.
-#[derive(Default)]
-pub(super) struct WriteOrder {
-    last: Option<oneshot::Receiver<()>>,
-}
-
-impl WriteOrder {
-    /// The next position.
-    pub(super) fn next(&mut self) -> WriteTurn {
-        let (after, ended) = oneshot::channel();
-        WriteTurn { before: self.last.replace(ended), _after: after }
-    }
-}
-
-impl WriteTurn {
-    fn has_come(&mut self) -> bool {
-        // Nothing is ever sent: the turn before has ended when its sender is dropped.
-        if self.before.as_mut().is_some_and(|before| before.try_recv().is_ok()) {
-            return false;
-        }
-        self.before = None;
-        true
-    }
-
-    async fn come(&mut self) {
-        if let Some(before) = self.before.take() {
-            before.await.ok();
-        }
-    }
-}
-
 /// A piece in flight.
 pub(super) struct Flight {
     plan: Arc<CopyPlan>,
     /// When it may write; `None`: at once.
-    turn: Option<WriteTurn>,
+    turn: Option<Turn>,
     /// Set when reading or writing had to wait for the storage.
     slow: Arc<AtomicBool>,
     held: VecDeque<Write>,
@@ -95,7 +59,7 @@ struct Write {
 struct Allocation {
     done: AtomicBool,
     /// The turn that ends with it.
-    turn: Mutex<Option<WriteTurn>>,
+    turn: Mutex<Option<Turn>>,
 }
 
 impl Allocation {
@@ -106,7 +70,7 @@ impl Allocation {
 }
 
 impl Flight {
-    pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<WriteTurn>, slow: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<Turn>, slow: Arc<AtomicBool>) -> Self {
         Self { plan, turn, slow, held: VecDeque::new(), writes: VecDeque::new() }
     }
 
@@ -153,6 +117,12 @@ impl Flight {
                 }
                 len += more;
             }
+            let whole = plan.whole_clusters(at, (need, len), end - at);
+            if whole != (need, len) {
+                // What follows is looked at again.
+                known = None;
+            }
+            let (need, len) = whole;
             match need {
                 Need::Data | Need::Differences => self.read_data(at, len, need).await?,
                 Need::Zeroes => {
@@ -171,8 +141,13 @@ impl Flight {
         while at < end {
             // Reading and writing may both complete without waiting: other tasks of the worker run here.
             rt::cooperate().await;
-            let data = self.read(at, BufMut::with_len(STEP.min(end - at) as usize)).await?;
-            let (len, target) = (data.len() as u64, self.plan.target_of(at));
+            let (target, step) = (self.plan.target_of(at), self.plan.step());
+            let whole = match self.plan.compress {
+                Some(_) => whole_units(target, step.min(end - at), step),
+                None => step.min(end - at),
+            };
+            let data = self.read(at, BufMut::with_len(whole as usize)).await?;
+            let len = data.len() as u64;
             let data = data.freeze();
             match need {
                 Need::Differences => self.write_differences(at, data).await?,
@@ -303,7 +278,7 @@ fn store(
     data: Buf,
     allocation: Arc<Allocation>,
 ) -> impl Future<Output = Done> + Send + 'static {
-    let mut runs = runs(&data, plan.sparse);
+    let mut runs = runs(&data, plan.zero_unit());
     if plan.zeroes == CopyZeroes::Skip {
         // So that the last run is one that allocates.
         runs.pop_if(|(zero, _)| *zero);
@@ -319,7 +294,7 @@ fn store(
                 }
             };
             let stored = match zero {
-                false => plan.target.write(place, data.slice(at..at + len), &placed).await,
+                false => plan.write(place, data.slice(at..at + len), &placed).await,
                 true if plan.zeroes == CopyZeroes::Skip => Ok(()),
                 true => plan.target.write_zeroes(place, len as u64).await,
             };
@@ -367,11 +342,11 @@ async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
     if plan.zeroes != CopyZeroes::Data {
         return plan.target.write_zeroes(offset, len).await.map_err(|e| wrote(offset, e));
     }
-    let zeroes = BufMut::zeroed(STEP.min(len) as usize).freeze();
+    let zeroes = BufMut::zeroed(plan.step().min(len) as usize).freeze();
     let (mut at, end) = (offset, offset + len);
     while at < end {
-        let step = STEP.min(end - at);
-        plan.target.write(at, zeroes.slice(0..step as usize), &|| {}).await.map_err(|e| wrote(at, e))?;
+        let step = whole_units(at, plan.step().min(end - at), plan.step());
+        plan.write(at, zeroes.slice(0..step as usize), &|| {}).await.map_err(|e| wrote(at, e))?;
         at += step;
     }
     Ok(())
@@ -399,16 +374,5 @@ mod tests {
         assert_eq!(found(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 0), [0..4, 8..10]);
         assert_eq!(found(&[1, 0, 1, 1, 1, 1, 1, 1, 1, 0], 6), [0..2, 6..10]);
         assert_eq!(found(&[0; 10], 3), std::iter::once(0..10).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn turns_come_in_order_also_when_one_of_them_is_dropped() {
-        let mut order = WriteOrder::default();
-        let (mut first, mut second, mut third) = (order.next(), order.next(), order.next());
-        assert!(first.has_come() && !second.has_come() && !third.has_come());
-        drop(second);
-        assert!(third.has_come(), "a dropped turn delays no other");
-        drop(first);
-        assert!(third.has_come());
     }
 }

@@ -22,10 +22,11 @@ mod pieces;
 mod plan;
 
 use crate::error::{BlockError, Result};
+use crate::turns::Turns;
 pub use pieces::{DirtyPieces, Piece, Pieces, RangePieces};
 pub use plan::{CopyPlan, CopyZeroes, Endpoint, Existing, OnUnreadable, Unallocated};
 
-use flight::{Flight, WriteOrder, lost_task};
+use flight::{Flight, lost_task};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rt::{BoxFuture, Target};
@@ -162,14 +163,14 @@ struct Flights {
     started: u64,
     /// The worker that got the last piece.
     worker: usize,
-    order: WriteOrder,
+    order: Turns,
     /// Reading or writing had to wait for the storage: then many pieces are kept in flight.
     slow: Arc<AtomicBool>,
 }
 
 impl Flights {
     fn new(plan: Arc<CopyPlan>) -> Self {
-        let (running, order, slow) = (FuturesUnordered::new(), WriteOrder::default(), Arc::default());
+        let (running, order, slow) = (FuturesUnordered::new(), Turns::default(), Arc::default());
         Self { plan, running, started: 0, worker: 0, order, slow }
     }
 
@@ -188,7 +189,7 @@ impl Flights {
     }
 
     fn start(&mut self, piece: Piece) {
-        let turn = (!self.plan.out_of_order).then(|| self.order.next());
+        let turn = (!self.plan.out_of_order).then(|| self.order.next_turn());
         let (flight, copied) = (Flight::new(self.plan.clone(), turn, self.slow.clone()), piece.clone());
         let work = async move { flight.copy(&copied).await };
         let task = if self.is_serial() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };

@@ -66,12 +66,21 @@ impl Walk {
     fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
         let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
         let (at, len) = (self.at, end - self.at);
-        let unit = whole_units(plan.target_of(at), STEP.min(self.end - at));
+        let (target, step) = (plan.target_of(at), plan.step());
+        let unit = whole_units(target, step.min(self.end - at), step);
+        // Where whole clusters are compressed, a cluster that has anything of another kind is copied whole.
+        let passed = match plan.compress {
+            Some(cluster) if at + len < self.end => up_to_unit(target, len, cluster),
+            _ => len,
+        };
         let (len, need) = match need {
-            Need::Nothing => (len, Some(need)),
+            Need::Nothing if passed > 0 => (passed, Some(need)),
             // A unit of several extents: the task that copies it asks for block status again.
             _ if len < unit => (unit, None),
-            Need::Zeroes if plan.zeroes != CopyZeroes::Data => (len.min(ZEROES), Some(need)),
+            Need::Nothing => (unit, None),
+            Need::Zeroes if plan.zeroes != CopyZeroes::Data => {
+                (whole_units(target, passed.min(ZEROES), plan.compress.unwrap_or(1)), Some(need))
+            }
             Need::Zeroes | Need::Data | Need::Differences => (unit, Some(need)),
         };
         self.at = at + len;
@@ -80,13 +89,19 @@ impl Walk {
     }
 }
 
-/// Ends a piece at a multiple of [`STEP`] in the target, so that two of them do not share clusters there.
-fn whole_units(target: u64, len: u64) -> u64 {
-    let end = target.saturating_add(len);
-    match (end - end % STEP).checked_sub(target) {
-        Some(shorter @ 1..) => shorter,
-        _ => len,
+/// Ends a piece at a multiple of `unit` in the target, so that two of them do not share clusters there; a piece that has no
+/// such place ends where it does.
+pub(super) fn whole_units(target: u64, len: u64, unit: u64) -> u64 {
+    match up_to_unit(target, len, unit) {
+        0 => len,
+        shorter => shorter,
     }
+}
+
+/// Bytes of a range up to its last multiple of `unit`; 0 if it has none but perhaps its start.
+pub(super) fn up_to_unit(start: u64, len: u64, unit: u64) -> u64 {
+    let end = start.saturating_add(len);
+    (end - end % unit).saturating_sub(start)
 }
 
 impl super::Pieces for RangePieces {
@@ -187,7 +202,7 @@ mod tests {
         for (target, len, expected) in
             [(0, STEP, STEP), (5, STEP, STEP - 5), (STEP - 1, STEP, 1), (STEP + 3, 7, 7), (u64::MAX, 9, 9)]
         {
-            assert_eq!(whole_units(target, len), expected, "{len} bytes at {target}");
+            assert_eq!(whole_units(target, len, STEP), expected, "{len} bytes at {target}");
         }
     }
 }

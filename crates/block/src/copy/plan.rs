@@ -1,5 +1,6 @@
 //! What is copied and how: source and target, what is left out, how zeroes are written.
 use super::flight::STEP;
+use super::pieces::up_to_unit;
 use super::{CopyError, CopyStep};
 use crate::backend::Backend;
 use crate::error::Result;
@@ -69,7 +70,14 @@ impl Endpoint {
         }
     }
 
-    pub(super) async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
+    fn length(&self) -> u64 {
+        match self {
+            Endpoint::Entry(entry) => entry.length(),
+            Endpoint::Inner(node) => node.length(),
+        }
+    }
+
+    async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
         let node = match self {
             Endpoint::Entry(entry) => &entry.node(),
             Endpoint::Inner(node) => node,
@@ -84,10 +92,13 @@ impl Endpoint {
         if done == data.len() {
             return Ok(());
         }
-        let (offset, rest) = (offset + done as u64, data.slice(done..data.len()));
+        self.write_waiting(offset + done as u64, data.slice(done..data.len()), Request::JOB, placed).await
+    }
+
+    async fn write_waiting(&self, at: u64, data: Buf, request: Request, placed: Placed<'_>) -> Result<()> {
         match self {
-            Endpoint::Entry(entry) => entry.write_placed(offset, rest, Request::JOB, placed).await,
-            Endpoint::Inner(node) => node.write_placed(offset, rest, Request::JOB, placed).await,
+            Endpoint::Entry(entry) => entry.write_placed(at, data, request, placed).await,
+            Endpoint::Inner(node) => node.write_placed(at, data, request, placed).await,
         }
     }
 
@@ -151,6 +162,9 @@ pub struct CopyPlan {
     pub zeroes: CopyZeroes,
     /// Zeroes inside data are searched for in units of so many bytes; 0: not at all.
     pub sparse: usize,
+    /// What is whole clusters of so many bytes in the target is stored compressed there; `None`: nothing is. The last cluster
+    /// of the target may be cut off. Zeroes are searched for by clusters then.
+    pub compress: Option<u64>,
     /// Pieces may be written in any order.
     pub out_of_order: bool,
     /// So many bytes are copied first, piece after piece, on the calling worker: a small copy ends sooner that way.
@@ -180,6 +194,7 @@ impl CopyPlan {
             existing: None,
             zeroes: CopyZeroes::Write,
             sparse: 0,
+            compress: None,
             out_of_order: false,
             serial: 0,
             on_unreadable: None,
@@ -196,6 +211,55 @@ impl CopyPlan {
     /// The target's offset of a byte of the source.
     pub(super) fn target_of(&self, offset: u64) -> u64 {
         self.to.saturating_add(offset.saturating_sub(self.from))
+    }
+
+    /// Most bytes that are moved at a time.
+    pub(super) fn step(&self) -> u64 {
+        self.compress.map_or(STEP, |cluster| cluster.max(STEP))
+    }
+
+    /// Unit in which zeroes inside data are searched for; 0: they are not.
+    pub(super) fn zero_unit(&self) -> usize {
+        match self.compress {
+            Some(cluster) if self.sparse > 0 => cluster as usize,
+            _ => self.sparse,
+        }
+    }
+
+    /// How much of a run at the start of a range is copied as what it is: where whole clusters are compressed, a cluster of
+    /// which it is a part only is copied whole, as data.
+    pub(super) fn whole_clusters(&self, at: u64, run: (Need, u64), left: u64) -> (Need, u64) {
+        let (need, len) = run;
+        let Some(cluster) = self.compress.filter(|_| len < left) else { return run };
+        let target = self.target_of(at);
+        match up_to_unit(target, len, cluster) {
+            0 => (Need::Data, left.min(cluster - target % cluster)),
+            whole => (need, whole),
+        }
+    }
+
+    /// Writes data: whole clusters compressed, where that is asked for. What sources of odd sizes, one behind the other, have
+    /// in common of a cluster is stored as it is.
+    pub(super) async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
+        let Some(cluster) = self.compress else { return self.target.write(offset, data, placed).await };
+        let (mut at, end, length) = (offset, offset + data.len() as u64, self.target.length());
+        while at < end {
+            let whole = if end >= length { end - at } else { up_to_unit(at, end - at, cluster) };
+            let compressed = at.is_multiple_of(cluster) && whole > 0;
+            let len = if compressed { whole } else { (end - at).min(cluster - at % cluster) };
+            let from = (at - offset) as usize;
+            let part = data.slice(from..from + len as usize);
+            let placed: Placed<'_> = if at + len == end { placed } else { &|| {} };
+            match compressed {
+                true => {
+                    let request = Request::JOB.with(Flags::COMPRESSED);
+                    self.target.write_waiting(at, part, request, placed).await?;
+                }
+                false => self.target.write(at, part, placed).await?,
+            }
+            at += len;
+        }
+        Ok(())
     }
 
     /// How the start of a range of the source is to be copied, and how many bytes of it.

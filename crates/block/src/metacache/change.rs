@@ -20,7 +20,7 @@ pub struct Change<F: Format> {
     pub first: usize,
     /// The words of the new entries.
     pub entries: Vec<<F::Codec as Codec>::Word>,
-    /// The blocks that they refer to, where these are new.
+    /// The references that they are, where these are new.
     pub reserved: Option<Reserved>,
     /// Why what the old entries refer to is given up; `None`: it is left alone.
     pub cause: Option<Cause>,
@@ -40,11 +40,12 @@ impl<F: Format> Change<F> {
     /// Sets the entries; what they referred to is given up afterwards, so that an epoch that takes a reference
     /// given up also has the entry without it.
     fn publish(&mut self) {
-        self.reserved.take().map(Reserved::keep);
+        // Entries with references of their own give up the old ones, even to the same blocks.
+        let own_references = self.reserved.take().map(Reserved::keep).is_some();
         let mut given_up = Vec::new();
         let mut replaced = |old, new| {
             let old = self.image.blocks_of(old);
-            if let Some(run) = old.filter(|run| self.image.blocks_of(new) != Some(*run))
+            if let Some(run) = old.filter(|run| own_references || self.image.blocks_of(new) != Some(*run))
                 && let Some(cause) = self.cause
             {
                 given_up.push(GivenUp { run, cause });
