@@ -2,6 +2,7 @@
 //!
 //! A cluster is counted in memory the moment it is found; the count is durable before the cluster is mapped (flush A
 //! of the epoch). What is not mapped in the end comes back through `Order::reservations`.
+use super::entry::Geometry;
 use super::image::Image;
 use super::refcount::CountPage;
 use api::PreallocMode;
@@ -24,12 +25,19 @@ pub(super) struct Alloc {
     full: HashSet<u64>,
     /// Length of the file in bytes when the image became writable; what is beyond may be cut off at close.
     pub opened_length: u64,
+    /// Where the last cluster of compressed data goes on, if it has room: a byte offset.
+    pub tail: Option<u64>,
 }
 
 impl Alloc {
     /// The state for a file of `length` bytes.
     pub fn new(length: u64, clusters: u64) -> Self {
         Self { end: clusters, opened_length: length, ..Self::default() }
+    }
+
+    /// No cluster from here on was ever written.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// The file was cut to `length` bytes, at the end of cluster `end`.
@@ -39,9 +47,15 @@ impl Alloc {
     }
 
     /// Takes note of a cluster whose count became zero.
-    pub fn freed(&mut self, cluster: u64, counts_per_page: u64) {
+    pub fn freed(&mut self, cluster: u64, g: Geometry) {
         self.lowest = self.lowest.min(cluster);
-        self.full.remove(&(cluster / counts_per_page));
+        self.full.remove(&(cluster / g.counts_per_page()));
+        self.going(cluster, g);
+    }
+
+    /// A cluster loses its last reference: nothing more is put into it.
+    pub fn going(&mut self, cluster: u64, g: Geometry) {
+        self.tail = self.tail.filter(|tail| g.cluster(*tail) != cluster);
     }
 }
 
@@ -74,7 +88,7 @@ impl Image {
     }
 
     /// Finds free clusters: `count` of them if `whole`, else as many as follow the first, up to `count`.
-    async fn find(&self, alloc: &mut Alloc, count: u64, whole: bool) -> Result<Run> {
+    pub(super) async fn find(&self, alloc: &mut Alloc, count: u64, whole: bool) -> Result<Run> {
         self.order.file.announce(Step::ClusterAlloc).await;
         let per_page = self.g().counts_per_page();
         let mut run = Run { start: alloc.lowest, count: 0 };
@@ -105,10 +119,10 @@ impl Image {
         Ok(run)
     }
 
-    /// Counts found clusters, after a look that they are not metadata.
-    async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<Reserved> {
+    /// Counts one reference more to each cluster of a run, after a look that they are not metadata.
+    pub(super) async fn reserve(&self, alloc: &mut Alloc, run: Run) -> Result<Reserved> {
         self.not_metadata(run.start..run.end()).await?;
-        if let Err((set, e)) = self.set_counts(run, 1).await {
+        if let Err((set, e)) = self.count_up(run).await {
             drop(self.order.reservations.guard(set));
             return Err(e);
         }
@@ -132,29 +146,35 @@ impl Image {
         }
     }
 
-    /// Sets the counts of a run; where it fails, it tells those that were set.
-    async fn set_counts(&self, run: Run, count: u64) -> Result<(), (Run, BlockError)> {
+    /// Adds one to the counts of a run; where it fails, it tells those that were counted.
+    async fn count_up(&self, run: Run) -> Result<(), (Run, BlockError)> {
         let mut at = run.start;
         while at < run.end() {
             let set = Run { start: run.start, count: at - run.start };
             let Some(counts) = self.count_page(at).await.map_err(|e| (set, e))? else { break };
             self.order.file.place(&counts.page).await.map_err(|e| (set, e))?;
             let end = run.end().min(counts.first + self.g().counts_per_page());
-            (at..end).for_each(|cluster| counts.set(cluster, count));
+            (at..end).for_each(|cluster| counts.set(cluster, counts.get(cluster) + 1));
             self.counts.dirty.mark(&counts.page);
             at = end;
         }
         Ok(())
     }
 
-    /// Frees what was reserved and never mapped.
+    /// Takes back references that were reserved and never mapped.
     pub(super) async fn take_returned(&self, alloc: &mut Alloc) -> Result<()> {
+        let per_page = self.g().counts_per_page();
         loop {
             let Some(reserved) = self.order.reservations.take_unused() else { return Ok(()) };
-            self.set_counts(reserved.run(), 0).await.map_err(|(_, e)| e)?;
-            let run = reserved.keep();
-            let per_page = self.g().counts_per_page();
-            (run.start..run.end()).for_each(|cluster| alloc.freed(cluster, per_page));
+            let mut rest = reserved.keep();
+            while rest.count > 0 {
+                // Page by page, so that what can't be counted down now comes back, and nothing is counted down twice.
+                let guard = self.order.reservations.guard(rest);
+                let end = rest.end().min((rest.start / per_page + 1) * per_page);
+                self.drop_references_of(alloc, rest.start..end, false, &mut Vec::new()).await?;
+                guard.keep();
+                rest = Run { start: end, count: rest.end() - end };
+            }
         }
     }
 

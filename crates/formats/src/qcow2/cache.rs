@@ -245,9 +245,10 @@ impl Image {
         }
     }
 
-    /// Forgets what was read ahead, and what tables are uniform: the tables may change from now on.
+    /// Forgets what was read ahead, what tables are uniform, and what was decoded: the tables may change from now on.
     pub(super) fn forget_ahead(&self) {
         self.uniform.lock().clear();
+        self.decoded.clear();
         for held in &self.ahead {
             let mut ahead = held.lock();
             *ahead = Ahead { times: ahead.times + 1, ..Ahead::default() };

@@ -195,6 +195,7 @@ impl Driver for Qcow2 {
             cluster_size: Some(image.g().cluster_size()),
             can_write_zeroes: image.g().zero_flag || !image.has_backing(),
             grows_with_zeroes: true,
+            can_compress: true,
             can_fill: true,
             thin_data: self.thin_data,
             ..Facts::default()
@@ -226,6 +227,9 @@ impl Driver for Qcow2 {
         Box::pin(async move {
             self.image.first_write().await?;
             match change {
+                MapChange::Data if request.has(Flags::COMPRESSED) => {
+                    self.image.plan_compressed(offset, len, request).await
+                }
                 MapChange::Data => self.image.plan_data(offset, len, request).await,
                 MapChange::Zero | MapChange::Discard => {
                     let unmap = request.has(Flags::MAY_UNMAP);

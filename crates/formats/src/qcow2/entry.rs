@@ -171,6 +171,18 @@ impl Geometry {
     pub fn owned(self, host: u64) -> u64 {
         host | COPIED
     }
+
+    /// Bits of a compressed cluster's entry that are its host offset.
+    fn stream_offset_bits(self) -> u32 {
+        62 - (self.cluster_bits - 8)
+    }
+
+    /// The entry of a stream of `len` bytes, less than a cluster and not 0; `None` where no entry can name the place.
+    pub fn stream_entry(self, offset: u64, len: u64) -> Option<u64> {
+        let (bits, last) = (self.stream_offset_bits(), offset + len - 1);
+        let sectors = last / 512 - offset / 512;
+        (last >> bits.min(56) == 0).then_some(COMPRESSED | sectors << bits | offset)
+    }
 }
 
 /// Where a compressed cluster's bytes are in the file.
@@ -302,7 +314,7 @@ impl Entry {
         if word & COPIED != 0 {
             return Self::Bad("a compressed cluster can't be marked as this image's own");
         }
-        let offset_bits = 62 - (g.cluster_bits - 8);
+        let offset_bits = g.stream_offset_bits();
         let offset = word & ((1 << offset_bits) - 1);
         let sectors = ((word & (COMPRESSED - 1)) >> offset_bits) + 1;
         if offset >> 56 != 0 {
@@ -407,6 +419,25 @@ mod tests {
         let entry = Entry::plain(COMPRESSED | (2 << 54) | 0x5_fe10, g);
         assert_eq!(entry, Entry::Compressed(Stream { offset: 0x5_fe10, len: 3 * 512 - 0x10 }));
         assert_eq!(entry.host_clusters(g), Some(Run { start: 5, count: 2 }));
+    }
+
+    #[test]
+    fn the_entry_of_a_stream_covers_it_and_no_more_than_its_last_sector() {
+        for bits in 9..=21 {
+            let g = geometry(bits);
+            for offset in [g.cluster_size(), 0x60_fe01, 0x7f_ffff] {
+                for len in [1, 2, 511, g.cluster_size() / 2, g.cluster_size() - 1] {
+                    let entry = Entry::plain(g.stream_entry(offset, len).unwrap(), g);
+                    let Entry::Compressed(stream) = entry else { panic!("{entry:?}") };
+                    assert_eq!(stream.offset, offset);
+                    assert!((len..len + 512).contains(&stream.len), "{stream:?} for {len}");
+                    let run = entry.host_clusters(g).unwrap();
+                    assert_eq!(run.end() - 1, g.cluster(offset + len - 1));
+                }
+            }
+        }
+        assert_eq!(geometry(21).stream_entry(1 << 49, 1), None);
+        assert_eq!(geometry(9).stream_entry(1 << 56, 1), None);
     }
 
     #[test]

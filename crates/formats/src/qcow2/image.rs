@@ -2,6 +2,7 @@
 use super::alloc::Alloc;
 use super::bitmaps::Persistent;
 use super::cache::Ahead;
+use super::compressed::Decoded;
 use super::entry::Geometry;
 use super::header::{AUTOCLEAR_BITMAPS, Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::kept::Kept;
@@ -9,7 +10,7 @@ use super::options::Settings;
 use super::overlap::Overlap;
 use super::uniform;
 use block::metacache::{Be64, Cache, MetadataFile, Order};
-use block::{BlockError, ChildId, Domain, Edges, Leases, Node, Notices, Result};
+use block::{BlockError, ChildId, Domain, Edges, Leases, Node, Notices, Result, Turns};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -61,6 +62,12 @@ pub(super) struct Image {
     pub ahead: [Mutex<Ahead>; 5],
     /// L2 tables that are one thing.
     pub uniform: Mutex<uniform::Tables>,
+    /// In which order compressed data take their places.
+    pub packing: Mutex<Turns>,
+    /// Clusters that were decoded last.
+    pub decoded: Decoded,
+    /// Leases of guest clusters that are being decoded to be remembered.
+    pub decoding: Arc<Leases>,
 }
 
 /// A page of a table, or of a refcount block.
@@ -104,6 +111,9 @@ impl Image {
             domain,
             ahead: Default::default(),
             uniform: Mutex::default(),
+            packing: Mutex::default(),
+            decoded: Decoded::default(),
+            decoding: Leases::new(),
             header: RwLock::new(header),
             settings: RwLock::new(settings),
         }

@@ -3,15 +3,11 @@
 //! Every change leases its guest clusters, whatever its kind, and looks at the mapping again under the lease; what
 //! another request has changed meanwhile is planned for as it is now. The lease ends with the token.
 use super::cache::SUSPECT;
-use super::compressed;
 use super::entry::{Entry, Stored};
 use super::header::OFFSET_MASK;
 use super::image::{Image, Page};
 use block::metacache::{Cause, Change, Format, Order, Reserved};
-use block::{
-    Action, BlockError, ExtentKind, Flags, Lease, MapChange, Request, Result, Token, Want, WritePlan,
-};
-use rt::BufMut;
+use block::{Action, ExtentKind, Flags, Lease, MapChange, Request, Result, Token, Want, WritePlan};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -19,11 +15,11 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) struct Leased {
     pub page: Arc<Page>,
     /// First guest cluster.
-    cluster: u64,
+    pub cluster: u64,
     /// Index of its entry.
-    first: usize,
-    count: u64,
-    lease: Lease,
+    pub first: usize,
+    pub count: u64,
+    pub lease: Lease,
 }
 
 impl Image {
@@ -299,42 +295,6 @@ impl Image {
             at += status.len;
         }
         Ok(true)
-    }
-
-    /// Reads what has no 1:1 bytes: a part of a compressed cluster.
-    pub(super) async fn read_encoded(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
-        let mut buf = buf;
-        let result = self.decode(offset, &mut buf).await;
-        (buf, result.map_err(|e| e.at(offset)))
-    }
-
-    async fn decode(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
-        let g = self.g();
-        let cluster = g.cluster(offset);
-        let page = self.slice(g.slice(cluster)).await?;
-        let stored = page.map_or(Stored::HOLE, |page| g.stored(&page, g.index(cluster)));
-        let Entry::Compressed(stream) = self.checked(stored, cluster).await? else {
-            // Another request has given the cluster a new mapping since this one looked: read through it.
-            return self.read_remapped(offset, buf).await;
-        };
-        let compression = self.header.read().compression;
-        let decoded =
-            compressed::read(&self.order.file.node()?, stream, compression, g.cluster_size()).await?;
-        let within = g.within(offset) as usize;
-        match decoded.get(within..within + buf.len()) {
-            Some(part) => buf.copy_from_slice(part),
-            None => return Err(BlockError::invalid("a read of an encoded extent goes beyond its cluster")),
-        }
-        Ok(())
-    }
-
-    async fn read_remapped(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
-        let Some(node) = self.order.file.image() else {
-            return Err(BlockError::invalid("the image is not open"));
-        };
-        let (content, result) = node.read(offset, BufMut::with_len(buf.len())).await;
-        buf.copy_from_slice(&content);
-        result
     }
 }
 

@@ -98,8 +98,7 @@ impl Image {
         };
         let more = match entry {
             Entry::Bad(_) => return None,
-            // Each is read on its own.
-            Entry::Compressed(_) if want != Want::Status => 0,
+            Entry::Compressed(_) if want == Want::Write => 0,
             _ => {
                 let words = page.words_from(index + 1).take(most as usize - 1);
                 following(Stored { word, bitmap: 0 }, entry, words.map(|word| Stored { word, bitmap: 0 }), g)

@@ -61,6 +61,7 @@ pub const QCOW2: DriverType = DriverType {
     create: Some(&create::CREATE),
     create_options: create::OPTIONS,
     supports_backing: true,
+    supports_compression: true,
     overlay: true,
     ..DriverType::FORMAT
 };

@@ -245,10 +245,13 @@ impl Image {
             for cluster in at..end {
                 match counts.get(cluster) {
                     0 => tracing::warn!(cluster, "a cluster that was in use is not counted"),
-                    1 if keep => kept.push(Run { start: cluster, count: 1 }),
+                    1 if keep => {
+                        alloc.going(cluster, self.g());
+                        kept.push(Run { start: cluster, count: 1 });
+                    }
                     1 => {
                         counts.set(cluster, 0);
-                        alloc.freed(cluster, self.g().counts_per_page());
+                        alloc.freed(cluster, self.g());
                         self.overlap.tables.remove(cluster);
                     }
                     count => counts.set(cluster, count - 1),

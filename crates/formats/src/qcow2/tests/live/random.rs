@@ -10,6 +10,12 @@ enum Op {
         len: u64,
         byte: u8,
     },
+    /// The whole clusters of a range, some of which do not shrink.
+    Compressed {
+        offset: u64,
+        len: u64,
+        seed: u64,
+    },
     Zero {
         offset: u64,
         len: u64,
@@ -39,12 +45,26 @@ impl World {
         (offset, len.min(size - offset))
     }
 
+    /// The bytes of a range up to the end of its last cluster, or of the disk.
+    fn whole_clusters(&self, offset: u64, len: u64) -> u64 {
+        len.next_multiple_of(self.variant.cluster_size).min(self.model.len() as u64 - offset)
+    }
+
     async fn run(&mut self, disk: Disk, op: &Op) -> Disk {
         match *op {
             Op::Write { offset, len, byte } => {
                 let (offset, len) = self.inside(offset, len);
                 disk.write(offset, &vec![byte; len as usize]).await;
                 self.put(offset, len, byte);
+            }
+            Op::Compressed { offset, len, seed } => {
+                let (offset, len) = self.inside(offset, len);
+                let within = offset % self.variant.cluster_size;
+                let (offset, len) = (offset - within, self.whole_clusters(offset - within, len + within));
+                let data = some_noise(len, self.variant.cluster_size, seed);
+                let request = Request::GUEST.with(Flags::COMPRESSED);
+                disk.backend.write(offset, Buf::from_slice(&data), request).await.unwrap();
+                self.model[offset as usize..(offset + len) as usize].copy_from_slice(&data);
             }
             Op::Zero { offset, len, unmap } => {
                 let (offset, len) = self.inside(offset, len);
@@ -77,11 +97,14 @@ impl World {
     /// Requests on neighbouring pieces of a few sectors, all at once: they meet in the same clusters.
     async fn together(&mut self, disk: &Disk, seed: u64) {
         let sectors = self.model.len() as u64 / 512;
-        let mut at = seed % sectors.saturating_sub(64).max(1);
+        // Half of them by whole clusters.
+        let unit = if seed & 1 == 0 { 1 } else { self.variant.cluster_size / 512 };
+        let mut at = seed % sectors.saturating_sub(64).max(1) / unit * unit;
         let mut tasks = Vec::new();
         for i in 0..12 {
             let random = seed.wrapping_mul(i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-            let len = (random % (self.variant.cluster_size / 512 * 2).min(300) + 1).min(sectors - at);
+            let len = random % (self.variant.cluster_size / 512 * 2).min(300) + 1;
+            let len = len.next_multiple_of(unit).min(sectors - at);
             if len == 0 {
                 break;
             }
@@ -92,7 +115,9 @@ impl World {
                 0 | 1 => {
                     let data = BufMut::from_slice(&vec![i as u8 + 100; bytes as usize]).freeze();
                     self.put(offset, bytes, i as u8 + 100);
-                    tasks.push(on(i, async move { backend.write(offset, data, Request::GUEST).await }));
+                    let packed = unit > 1 && random >> 18 & 1 == 0;
+                    let request = Request::GUEST.with_if(packed, Flags::COMPRESSED);
+                    tasks.push(on(i, async move { backend.write(offset, data, request).await }));
                 }
                 2 => {
                     self.put(offset, bytes, 0);
@@ -109,6 +134,19 @@ impl World {
             task.await.unwrap().unwrap();
         }
     }
+}
+
+/// Clusters of one byte each, and some of noise.
+fn some_noise(len: u64, cluster_size: u64, seed: u64) -> Vec<u8> {
+    let mut data = vec![0; len as usize];
+    for (i, cluster) in data.chunks_mut(cluster_size as usize).enumerate() {
+        let mut random = random_of(seed.wrapping_add(i as u64) >> 1);
+        match random(4) {
+            0 => cluster.iter_mut().for_each(|byte| *byte = random(256) as u8),
+            _ => cluster.fill(random(255) as u8),
+        }
+    }
+    data
 }
 
 /// A task on one of the data workers: those run in parallel.
@@ -128,6 +166,7 @@ fn any_op(variant: Variant) -> impl Strategy<Value = Op> {
     };
     prop_oneof![
         6 => (range(), 1..=255u8).prop_map(|((offset, len), byte)| Op::Write { offset, len, byte }),
+        4 => (range(), any::<u64>()).prop_map(|((offset, len), seed)| Op::Compressed { offset, len, seed }),
         3 => (range(), any::<bool>()).prop_map(|((offset, len), unmap)| Op::Zero { offset, len, unmap }),
         3 => range().prop_map(|(offset, len)| Op::Discard { offset, len }),
         2 => Just(Op::Flush),
@@ -225,7 +264,12 @@ async fn work(backend: Arc<Backend>, me: u64, cluster_size: u64) -> Vec<(u64, Ve
         let Some((offset, content)) = mine.get_mut(at) else { continue };
         let (first, byte) = (random(cluster_size / 512) * 512, random(255) as u8);
         match random(12) {
-            0..=5 => {
+            0 => {
+                content.copy_from_slice(&some_noise(cluster_size, cluster_size, random(u64::MAX)));
+                let request = Request::GUEST.with(Flags::COMPRESSED);
+                backend.write(*offset, Buf::from_slice(content), request).await.unwrap();
+            }
+            1..=5 => {
                 let len = 512.max(random(cluster_size - first) / 512 * 512);
                 content[first as usize..(first + len) as usize].fill(byte);
                 let data = Buf::from_slice(&vec![byte; len as usize]);
