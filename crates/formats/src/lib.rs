@@ -1,9 +1,10 @@
-//! Image formats: raw, qcow2, and the names of those that are recognised only.
+//! Image formats: raw, qcow2, the filter that compresses, and the names of formats that are recognised only.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
 #![forbid(unsafe_code)]
 
+mod compress;
 mod qcow2;
 mod raw;
 mod recognised;
@@ -14,6 +15,7 @@ use block::DriverType;
 pub const DRIVERS: &[DriverType] = &[
     raw::RAW,
     qcow2::QCOW2,
+    compress::COMPRESS,
     recognised::VMDK,
     recognised::VDI,
     recognised::VHDX,

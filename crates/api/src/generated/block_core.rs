@@ -10,6 +10,8 @@ use crate::{Dict, QmpError, Value};
 pub enum BlockdevDriver {
     /// A filter that fails or holds back requests, by rules.
     Blkdebug,
+    /// A filter that has all data stored compressed.
+    Compress,
     /// A regular file.
     File,
     /// A block device of the host.
@@ -27,6 +29,7 @@ pub enum BlockdevDriver {
 impl Enumeration for BlockdevDriver {
     const VALUES: &'static [(&'static str, Self)] = &[
         ("blkdebug", Self::Blkdebug),
+        ("compress", Self::Compress),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
         ("nbd", Self::Nbd),
@@ -182,6 +185,8 @@ object_codec!(BlockdevOptionsBase);
 pub enum BlockdevOptionsBranch {
     /// `blkdebug`.
     Blkdebug(BlockdevOptionsBlkdebug),
+    /// `compress`.
+    Compress(BlockdevOptionsGenericFormat),
     /// `file`.
     File(BlockdevOptionsFile),
     /// `host_device`.
@@ -201,6 +206,7 @@ impl BlockdevOptionsBranch {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
+            Self::Compress(_) => BlockdevDriver::Compress,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Nbd(_) => BlockdevDriver::Nbd,
@@ -213,6 +219,7 @@ impl BlockdevOptionsBranch {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
+            BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
@@ -225,6 +232,7 @@ impl BlockdevOptionsBranch {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug(inner) => inner.put(to),
+            Self::Compress(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),

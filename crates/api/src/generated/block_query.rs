@@ -473,6 +473,8 @@ object_codec!(BlockStatsSpecificFile);
 pub enum BlockStatsSpecific {
     /// `blkdebug`.
     Blkdebug,
+    /// `compress`.
+    Compress,
     /// `file`.
     File(BlockStatsSpecificFile),
     /// `host_device`.
@@ -492,6 +494,7 @@ impl BlockStatsSpecific {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
+            Self::Compress => BlockdevDriver::Compress,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Nbd => BlockdevDriver::Nbd,
@@ -504,6 +507,7 @@ impl BlockStatsSpecific {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
+            BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
@@ -516,6 +520,7 @@ impl BlockStatsSpecific {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug => {}
+            Self::Compress => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Nbd => {}
