@@ -1,6 +1,6 @@
 //! `convert`: images into a new or an existing one of another, or the same, format.
 
-use super::Call;
+use super::{Call, seams};
 use crate::cache::Cache;
 use crate::console::Console;
 use crate::copy::{self, CopyRun, SPARSE};
@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// Longest run that `-S` may ask for, in bytes.
 const MAX_SPARSE: u64 = 16 << 20;
 
+/// What is said of a target that can't be compressed.
+pub(super) const NO_COMPRESSION: &str = "Compression not supported for this file format";
+
 /// What `-S` must be a multiple of.
 const SECTOR: u64 = 512;
 
@@ -38,7 +41,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
         s.target_opts = true;
     }),
     flags::target_options("-o --target-options", "options of the target; -o help lists them"),
-    Flag::set("-c --compress", "compress the target (not yet)", |s| s.compress = true),
+    Flag::set("-c --compress", "compress the target", |s| s.compress = true),
     Flag::take("-t --target-cache", "MODE", "cache mode of the target (unsafe)", |s, mode| {
         s.target_cache = Cache::parse(mode).map_err(Failure::new)?;
         Ok(())
@@ -191,7 +194,6 @@ fn refuse_combinations(args: &Args) -> Result<(), Failure> {
         (args.target_is_zero && args.create, "--target-is-zero requires use of -n flag"),
         (args.skip_broken && !args.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
         (!args.create && !args.target.options.is_empty(), "-o has no effect when skipping image creation"),
-        (args.compress, "a compressed target (-c) is not supported yet"),
     ];
     match together.iter().find(|(given, _)| *given) {
         Some((_, why)) => Err(Failure::new(why)),
@@ -339,6 +341,9 @@ fn copy_bitmaps(bitmaps: &[Arc<NamedBitmap>], target: &Arc<Node>) -> Result<(), 
 async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Failure> {
     let format = args.target.format();
     let mut creation = Creation::new(graph, format, &args.output, &args.target.options)?;
+    if args.compress {
+        can_compress(graph, format, &creation)?;
+    }
     creation.set_backing(args.backing.name.as_deref(), args.backing.format.as_deref())?;
     let backing = creation.text("backing_file").map(str::to_owned);
     let backing_format = creation.text("backing_fmt").map(str::to_owned);
@@ -367,6 +372,17 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
     made
 }
 
+/// Refuses to compress what can't be, before a file is touched.
+fn can_compress(graph: &Graph, format: &str, creation: &Creation) -> Result<(), Failure> {
+    if !graph.registry().need(format)?.supports_compression {
+        return Err(Failure::new(NO_COMPRESSION));
+    }
+    if creation.text("preallocation").is_some_and(|mode| mode != "off") {
+        return Err(Failure::new("Compression and preallocation not supported at the same time"));
+    }
+    Ok(())
+}
+
 async fn fill(
     console: &mut Console,
     args: &Args,
@@ -378,6 +394,9 @@ async fn fill(
         return Err(Failure::new("output file is smaller than input file"));
     }
     let node = target.node().skip_filters();
+    if args.compress && !node.facts().can_compress {
+        return Err(Failure::new(NO_COMPRESSION));
+    }
     // Without -B an existing target's own backing file is nothing to build on.
     let below = if args.create || args.backing.name.is_some() { node.backing() } else { None };
     let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
@@ -393,24 +412,35 @@ async fn fill(
     let (control, mut progress) = (CopyRun::new(args.rate), Progress::new(args.verbosity.shows_progress()));
     let warn = Arc::new(console.warner());
     let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
+    let compress = args.compress.then_some(node.facts().cluster_size).flatten();
+    // What can't be read is left out by whole sectors, not clusters.
+    let seams = compress.filter(|_| sources.len() > 1 && !args.salvage);
     let work = async {
         let mut start = 0;
         for source in sources {
             let entry = &source.backend;
+            let place = start..start + entry.length();
+            let range = seams.map_or(place.clone(), |unit| seams::between(place.clone(), unit, total));
             let plan = CopyPlan {
-                to: start,
+                from: range.start - start,
+                to: range.start,
                 existing: below.as_ref().map(|below| existing(&source.node(), below, args.create)),
                 zeroes,
                 sparse: if args.as_it_is { 0 } else { sparse },
+                compress,
                 out_of_order: args.out_of_order,
                 on_unreadable: unreadable(start),
                 ..CopyPlan::new(Endpoint::Entry(entry.clone()), Endpoint::Entry(target.backend.clone()))
             };
             control
-                .copy(plan, 0..entry.length(), args.parallel)
+                .copy(plan, range.start - start..range.end - start, args.parallel)
                 .await
                 .map_err(|failed| copy::describe(&failed, start))?;
-            start += entry.length();
+            if let Some(seam) = seams.and_then(|unit| seams::at_end(place.clone(), unit, total)) {
+                let copied = seams::copy(sources, &target.backend, seam, zeroes).await;
+                copied.map_err(|failed| copy::describe(&failed, 0))?;
+            }
+            start = place.end;
         }
         // A new overlay that is larger than what it is made of shows nothing else behind its end.
         let end = below.as_ref().filter(|_| args.create).map_or(0, |below| below.length());

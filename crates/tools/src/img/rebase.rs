@@ -4,6 +4,7 @@
 //! first. With `-u` only the header changes. Order: {data} · flush · {header}: a power cut leaves the image complete.
 
 use super::Call;
+use super::convert::NO_COMPRESSION;
 use crate::cache::Cache;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -13,8 +14,9 @@ use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{progress, runtime};
-use block::{Link, Node, Request};
+use block::{Flags, Link, Node, Request};
 use rt::{Buf, BufMut};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -36,12 +38,7 @@ pub(super) const FLAGS: Table<Args> = &[
         flags::backing("-b --backing", "the new backing file; empty for none"),
         flags::backing_format("its format"),
         Flag::set("-u --backing-unsafe", "change the header only", |s| s.header_only = true),
-        Flag::refused(
-            "-c --compress",
-            None,
-            "compress what is copied (not yet)",
-            "compressing what is copied (-c) is not supported yet",
-        ),
+        Flag::set("-c --compress", "compress what is copied", |s| s.compress = true),
         Flag::ignored(
             "-U --force-share",
             "accepted where nothing is written",
@@ -74,6 +71,7 @@ pub(super) struct Args {
     source: Source,
     backing: Backing,
     header_only: bool,
+    compress: bool,
     backing_cache: Cache,
     verbosity: Verbosity,
 }
@@ -86,6 +84,7 @@ impl Args {
             source: Source::named("").writable(),
             backing: Backing::default(),
             header_only: false,
+            compress: false,
             backing_cache: Cache::WRITEBACK,
             verbosity: Verbosity::default(),
         }
@@ -136,6 +135,9 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
     if !node.driver_type().supports_backing {
         return Err(refused(&format!("an image of the format '{}' has none", node.driver_name())));
     }
+    if args.compress && !args.header_only && !node.facts().can_compress {
+        return Err(Failure::new(NO_COMPRESSION));
+    }
     if !args.header_only {
         let new = open_new(image, args).await?;
         let result = copy_differences(console, image, new.as_ref(), args).await;
@@ -170,11 +172,15 @@ async fn copy_differences(
 ) -> Result<(), Failure> {
     let old = image.node().skip_filters().backing();
     let total = image.backend.length();
+    let unit = match args.compress {
+        true => image.node().facts().cluster_size,
+        false => None,
+    };
     let done = AtomicU64::new(0);
     let work = async {
         let mut at = 0;
         while at < total {
-            at += copy_piece(image, old.as_ref(), new, at, total - at).await?;
+            at += copy_piece(image, old.as_ref(), new, unit, at..total).await?;
             done.store(at, Relaxed);
         }
         Ok::<(), Failure>(())
@@ -185,14 +191,15 @@ async fn copy_differences(
     result
 }
 
-/// Works off the start of a range; returns how much of it.
+/// Works off the start of a range; returns how much of it. What is copied is compressed by clusters of `unit` bytes, if so.
 async fn copy_piece(
     image: &Image,
     old: Option<&Arc<Node>>,
     new: Option<&Arc<Node>>,
-    at: u64,
-    len: u64,
+    unit: Option<u64>,
+    range: Range<u64>,
 ) -> Result<u64, Failure> {
+    let (at, len) = (range.start, range.end - range.start);
     let own = match old {
         Some(old) => image.backend.status_above(at, len, old).await?,
         None => image.backend.status(at, len).await?,
@@ -201,25 +208,30 @@ async fn copy_piece(
     if own.allocated {
         return Ok(len);
     }
+    let (left, whole) = (len, unit.unwrap_or(1));
     let (old_zero, len) = zero_start(old, at, len).await?;
     let (new_zero, len) = zero_start(new, at, len).await?;
-    if old_zero && new_zero {
-        return Ok(len);
+    // Pieces that are compressed begin and end with a cluster, or with the disk.
+    let even = if len == left { len } else { len - len % whole };
+    if old_zero && new_zero && even > 0 {
+        return Ok(even);
     }
-    let len = len.min(PIECE);
+    let len = even.max(whole.min(left)).min(PIECE.max(whole));
+    let unit = unit.map_or(UNIT, |unit| unit as usize);
+    let request = Request::GUEST.with_if(whole > 1, Flags::COMPRESSED);
     let before = read(old, at, len).await?;
     let after = read(new, at, len).await?;
     let before = before.freeze();
     let mut from = 0;
     while from < before.len() {
-        let to = (from + UNIT).min(before.len());
+        let to = (from + unit).min(before.len());
         let piece = before.slice(from..to);
         if *piece != *after.get(from..to).unwrap_or_default() {
             let offset = at + from as u64;
             if codec::is_zero(&piece) {
                 write_zeroes(image, offset, piece).await?;
             } else {
-                image.backend.write(offset, piece, Request::GUEST).await?;
+                image.backend.write(offset, piece, request).await?;
             }
         }
         from = to;

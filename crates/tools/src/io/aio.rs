@@ -8,7 +8,7 @@ use super::transfer::{self, Content, Expect, ReadDone, ReadFlags, WriteFlags};
 use super::witness::{Deed, told};
 use crate::getopt::{Flag, Table};
 use crate::outln;
-use block::{Backend, BlockError};
+use block::{Backend, BlockError, Flags, Request};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,8 +114,9 @@ pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
     let (witness, deed) = (session.witness.clone(), content.deed(offset, length, fua));
     session.begin(async move {
         let started = Instant::now();
+        let request = Request::GUEST.with_if(fua, Flags::FUA);
         let to = transfer::Place::disk(&backend, offset, length);
-        let result = told(witness, deed, transfer::write_all(to, &content, fua, shift)).await;
+        let result = told(witness, deed, transfer::write_all(to, &content, request, shift)).await;
         Ended { style, offset, length, took: started.elapsed(), answer: Answer::Wrote(result) }
     });
     rt::yield_now().await;

@@ -222,8 +222,13 @@ fn read_and_write(faces: &Faces) {
         .as_str());
     faces.ok("io -c 'write -q -z -n 256k 64k' @a");
     faces.ok("io -c 'write -q 512k 4k' -c 'read -P 0xcd 512k 4k' @a");
+    faces.ok("io -c 'write -q -c -P 7 576k 64k' -c 'read -P 7 576k 64k' @a");
+    let said = faces.fails(1, "io -c 'write -c 1000 64k' @a");
+    assert!(said.contains("1000 is not a sector-aligned value for 'offset'"), "{said}");
     for (flags, why) in [
-        ("-c", "-c: compressed writes are not supported yet"),
+        ("-c", "write failed: Invalid argument"),
+        ("-b -c", "-b and -c cannot be specified at the same time"),
+        ("-c -f", "-f and -b or -c cannot be specified at the same time"),
         ("-n", "-n requires -z to be specified"),
         ("-u", "-u requires -z to be specified"),
         ("-z -P 3", "Only one of -z, -P, and -s can be specified at the same time"),

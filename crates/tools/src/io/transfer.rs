@@ -42,6 +42,7 @@ pub struct WriteFlags {
     no_fallback: bool,
     unmap: bool,
     pub(super) zero: bool,
+    compress: bool,
     pattern: Option<u8>,
     file: Option<String>,
     state: bool,
@@ -150,7 +151,7 @@ pub const WRITE: Table<WriteFlags> = &[
         registered(),
         Flag::ignored("-p", "accepted", WITHOUT_MEANING),
         Flag::set("-b", "write machine state, which lies behind the disk", |s| s.state = true),
-        Flag::refused("-c", None, "", "-c: compressed writes are not supported yet"),
+        Flag::set("-c", "store compressed", |s| s.compress = true),
     ],
 ];
 
@@ -340,11 +341,14 @@ impl Session<'_> {
 
     /// What the flags say to write.
     pub(super) fn content(&mut self, flags: &WriteFlags) -> Result<Content, Refused> {
-        let WriteFlags { no_fallback, unmap, zero, pattern, file, state, fua, .. } = flags;
+        let WriteFlags { no_fallback, unmap, zero, pattern, file, state, fua, compress, .. } = flags;
+        if *state && *compress {
+            return Err(self.refuse(format_args!("-b and -c cannot be specified at the same time")));
+        }
         if *state && *zero {
             return Err(self.refuse(format_args!("-b and -z cannot be specified at the same time")));
         }
-        if *state && *fua {
+        if (*state || *compress) && *fua {
             return Err(self.refuse(format_args!("-f and -b or -c cannot be specified at the same time")));
         }
         if *no_fallback && !zero {
@@ -393,20 +397,22 @@ impl Session<'_> {
         length: u64,
     ) -> Result<Outcome, Refused> {
         let backend = self.backend()?;
-        self.whole_sectors(flags.state, offset, length)?;
+        self.whole_sectors(flags.state || flags.compress, offset, length)?;
         let started = Instant::now();
         let to = Place { backend: &backend, state: self.state_of(flags.state), offset, length };
         // Machine state is no part of the disk.
         let (witness, deed) =
             (self.witness.clone().filter(|_| !flags.state), content.deed(offset, length, flags.fua));
-        let result = told(witness, deed, write_all(to, &content, flags.fua, self.shift)).await;
+        let request =
+            Request::GUEST.with_if(flags.fua, Flags::FUA).with_if(flags.compress, Flags::COMPRESSED);
+        let result = told(witness, deed, write_all(to, &content, request, self.shift)).await;
         self.ended(command, "wrote", flags.style, offset, length, started.elapsed(), result)
     }
 
-    /// Machine state is moved in whole sectors.
-    fn whole_sectors(&mut self, state: bool, offset: u64, length: u64) -> Result<(), Refused> {
+    /// Machine state is moved in whole sectors, and so is what is compressed.
+    fn whole_sectors(&mut self, must: bool, offset: u64, length: u64) -> Result<(), Refused> {
         for (what, number) in [("offset", offset), ("count", length)] {
-            if state && !number.is_multiple_of(SECTOR) {
+            if must && !number.is_multiple_of(SECTOR) {
                 return Err(self.refuse(format_args!("{number} is not a sector-aligned value for '{what}'")));
             }
         }
@@ -539,18 +545,18 @@ pub(super) async fn read_all(
 pub(super) async fn write_all(
     to: Place<'_>,
     content: &Content,
-    fua: bool,
+    request: Request,
     shift: usize,
 ) -> Result<(), BlockError> {
     to.check()?;
     let length = to.length;
     let (unit, data) = match content {
         Content::Zeroes { unmap, no_fallback } => {
-            let flags = Request::GUEST
+            let zeroes = request
+                .without(Flags::COMPRESSED)
                 .with_if(*unmap, Flags::MAY_UNMAP)
-                .with_if(*no_fallback, Flags::NO_FALLBACK)
-                .with_if(fua, Flags::FUA);
-            return to.backend.write_zeroes(to.offset, length, flags).await;
+                .with_if(*no_fallback, Flags::NO_FALLBACK);
+            return to.backend.write_zeroes(to.offset, length, zeroes).await;
         }
         Content::Byte(byte) => (PIECE, repeated(&[*byte], PIECE.min(length), shift)),
         Content::Repeat(bytes) => {
@@ -561,8 +567,7 @@ pub(super) async fn write_all(
     let mut at = 0;
     while at < length {
         let piece = unit.min(length - at);
-        let flags = Request::GUEST.with_if(fua, Flags::FUA);
-        to.write(at, data.slice(0..piece as usize), flags).await?;
+        to.write(at, data.slice(0..piece as usize), request).await?;
         at += piece;
     }
     Ok(())

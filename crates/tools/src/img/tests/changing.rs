@@ -86,7 +86,10 @@ pub fn rebase(faces: &Faces) {
     assert!(!faces.ok("img info @top").contains("backing file"));
     shows(faces, "@top", 1, "0 64k");
 
-    assert!(faces.fails(1, "img rebase -c -b @base -F qcow2 @top").contains("(-c) is not supported yet"));
+    faces.ok("img create -b @base -F qcow2 -f qcow2 @packed");
+    faces.ok("img rebase -c -f qcow2 -b '' @packed");
+    assert_eq!(faces.ok("img compare @base @packed"), "Images are identical.\n");
+    assert!(faces.ok("img map --output=json @packed").contains("\"compressed\": true"));
     assert!(
         faces.fails(1, "img rebase @top").contains("Must specify backing file (-b) or use unsafe mode (-u)")
     );

@@ -48,16 +48,25 @@ fn ways_of_copying(faces: &Faces) {
     assert!(!faces.ok("img map --output=json @full").contains("\"zero\": true"), "-S 0 leaves no hole");
     faces.ok("img convert -S 64k -m 3 -W -r 100M --salvage -O qcow2 @top @c");
     assert_eq!(faces.ok("img compare @top @c"), "Images are identical.\n");
+    for options in
+        ["", "-S 0", "-m 4 -W", "-o compression_type=zstd", "-o cluster_size=2M", "-o cluster_size=512"]
+    {
+        faces.ok(&format!("img convert -c {options} -O qcow2 @top @z"));
+        assert_eq!(faces.ok("img compare @top @z"), "Images are identical.\n", "{options}");
+        assert!(faces.ok("img map --output=json @z").contains("\"compressed\": true"), "{options}");
+        faces.ok("img check @z");
+    }
     faces.ok("img convert -C -O qcow2 @top @d");
     assert_eq!(faces.ok("img compare @top @d"), "Images are identical.\n");
 }
 
 fn refusals(faces: &Faces) {
     for (flags, why) in [
-        ("-c", "a compressed target (-c) is not supported yet"),
         ("-l snap", "Failed to load snapshot: Can't find snapshot"),
         ("--skip-broken-bitmaps", "Use of --skip-broken-bitmaps requires --bitmaps"),
         ("-C -S 4k", "Cannot enable copy offloading when -S is used"),
+        ("-c", "Compression not supported for this file format"),
+        ("-c -O qcow2 -o preallocation=full", "Compression and preallocation not supported at the same time"),
         ("-C -c", "Cannot enable copy offloading when -c is used"),
         ("-C --salvage", "Cannot use copy offloading in salvaging mode"),
         ("--target-is-zero", "--target-is-zero requires use of -n flag"),
