@@ -37,6 +37,8 @@ pub struct Common {
     /// Opened to be repaired: a mark that refuses writes (corrupt, not closed cleanly) does not refuse the open.
     /// Guest data is not written.
     pub for_repair: bool,
+    /// Opened to be looked at: guest data is neither read nor written, so that an encrypted image needs no key.
+    pub without_content: bool,
 }
 
 impl Common {

@@ -12,7 +12,7 @@
 //! - an existing file is changed only after everything that can be refused was checked;
 //! - a failed create removes the files that it made itself, and no others;
 //! - from the claim to the end the file is locked: no other process can make an image in it, or open it for writing.
-mod creator;
+pub(crate) mod creator;
 mod measure;
 mod option;
 mod plain;
@@ -59,6 +59,11 @@ struct Place {
 }
 
 impl Places {
+    /// The objects that options may refer to by id.
+    pub fn objects(&self) -> &crate::objects::Objects {
+        self.graph.objects()
+    }
+
     /// Claims a place for a further file of the image, under the name by which the image refers to it, and opens it.
     pub async fn further(&mut self, name: &str) -> Result<Arc<Node>> {
         let filename = resolve_filename(&self.filename, name);

@@ -18,12 +18,14 @@
 //!   write may come to be written after it is dropped, in space that its token has given back to others by then;
 //! - "durable" means: there after a crash of the machine, as far as the storage below keeps its own word.
 use crate::bitmaps::BitmapStore;
+use crate::coding::Coding;
 use crate::common::Common;
 use crate::edges::{ChildId, Edge};
 use crate::error::{BlockError, Result};
 use crate::filter::{Filtered, ready, through};
 use crate::identity::Identity;
 use crate::node::Node;
+use crate::objects::Objects;
 use crate::options::Options;
 use crate::perm::Perms;
 use crate::request::Request;
@@ -280,6 +282,18 @@ pub struct Link {
     pub format: Option<String>,
 }
 
+/// What is asked of an image by `amend`.
+pub struct Amendment<'a> {
+    /// The options: dashes in their names, and nested.
+    pub options: Options,
+    /// What can't be undone, and takes something away, is done all the same.
+    pub force: bool,
+    /// The objects that options may refer to by id.
+    pub objects: &'a Objects,
+    /// Is told how much of how much is done.
+    pub progress: &'a (dyn Fn(u64, u64) + Send + Sync),
+}
+
 /// Puts back the access that a driver had before it was switched. It can't fail.
 pub type Undo = Box<dyn FnOnce() + Send>;
 
@@ -519,6 +533,12 @@ pub trait Driver: Send + Sync + 'static {
         ready(Ok(()))
     }
 
+    /// The form in which data is stored in the children that mappings lead to, where it is not stored as it is shown. The
+    /// same as long as the driver is open. Filters leave it to their child.
+    fn coding(&self) -> Option<Arc<dyn Coding>> {
+        None
+    }
+
     /// What this driver needs of a child, given what its own parents need of it.
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
         let _ = (child, read_only);
@@ -535,6 +555,14 @@ pub trait Driver: Send + Sync + 'static {
     fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
         let _ = link;
         ready(Err(BlockError::unsupported("this format stores no backing file name")))
+    }
+
+    /// Changes what the image is, by options of the driver's own ([`crate::DriverType::amend_options`]): all that can be
+    /// refused is refused before anything has changed, and after a crash the image is as it was, or as it will be, or on
+    /// its way between the two. Durable when it returns. Requests of entries may be inside.
+    fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {
+        let _ = amendment;
+        ready(Err(BlockError::unsupported("images of this format can't be amended")))
     }
 
     /// Options without which the file's name alone would mean another disk (a window of a file).

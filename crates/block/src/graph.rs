@@ -273,6 +273,7 @@ impl Graph {
             mapping: facts.mapping,
             transparent: facts.transparent,
             alignment: AtomicU32::new(facts.alignment),
+            coding: opened.driver.coding(),
             driver: opened.driver,
             edges,
             slow: AtomicU32::new(slow),

@@ -2,6 +2,7 @@
 //!
 //! The inline functions (`try_*`) do what needs no waiting and tell how far they came; the caller continues with the
 //! waiting ones from there. Both ask the driver where the bytes are and move them themselves.
+use crate::coding::CodedAt;
 use crate::driver::{Extent, ExtentKind, MapChange, Want};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::hooks::NodeChange;
@@ -53,8 +54,13 @@ impl Node {
             len = len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
             let next = match extent.kind {
                 ExtentKind::Data { child, offset, .. } => {
-                    let read =
-                        |c: Option<&Arc<Node>>| c.map_or(Ok(0), |c| c.try_read(offset, &mut buf[..len]));
+                    let buf = &mut buf[..len];
+                    let read = |c: Option<&Arc<Node>>| match &node.coding {
+                        None => c.map_or(Ok(0), |c| c.try_read(offset, buf)),
+                        Some(coding) => {
+                            Node::try_read_coded(&**coding, c, CodedAt { guest: at, stored: offset }, buf)
+                        }
+                    };
                     return Ok((len, node.edges.with(child, read)?));
                 }
                 ExtentKind::Encoded | ExtentKind::Stored => return Ok((len, 0)),
@@ -111,9 +117,13 @@ impl Node {
                 break;
             };
             let len = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-            let got = self
-                .edges
-                .with(child, |c| c.map_or(Ok(0), |c| c.try_write(offset, &rest[..len], request)))?;
+            let rest = &rest[..len];
+            let got = self.edges.with(child, |c| match &self.coding {
+                None => c.map_or(Ok(0), |c| c.try_write(offset, rest, request)),
+                Some(coding) => {
+                    self.try_write_coded(&**coding, c, CodedAt { guest: at, stored: offset }, rest, request)
+                }
+            })?;
             done += got;
             if got < len {
                 break;
@@ -194,9 +204,12 @@ impl Node {
         match source.kind {
             ExtentKind::Data { child, offset, .. } => {
                 node.announce_to(child, Step::ReadAio).await;
-                match node.edges.need(child) {
-                    Ok(child) => child.read(offset, piece).await,
-                    Err(e) => (piece, Err(e)),
+                match (node.edges.need(child), &node.coding) {
+                    (Ok(child), None) => child.read(offset, piece).await,
+                    (Ok(child), Some(coding)) => {
+                        node.read_coded(coding, &child, CodedAt { guest: at, stored: offset }, piece).await
+                    }
+                    (Err(e), _) => (piece, Err(e)),
                 }
             }
             ExtentKind::Zero { .. } | ExtentKind::Hole => {

@@ -25,10 +25,12 @@
 #![forbid(unsafe_code)]
 
 mod align;
+mod amend;
 mod backend;
 mod bitmap;
 mod bitmaps;
 mod blockers;
+mod coding;
 mod common;
 mod copy;
 mod create;
@@ -68,6 +70,7 @@ pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
 pub use bitmaps::{BitmapStore, BitmapUse, Bitmaps, MAX_BITMAP_NAME, NamedBitmap, NewBitmap};
 pub use blockers::{Blocker, Operations};
+pub use coding::{CodedAt, Coding};
 pub use common::{Common, Discard};
 pub use copy::{
     AfterError, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces, Endpoint,
@@ -78,8 +81,8 @@ pub use create::{
     MeasureRequest, Measured, OptionKind, PLAIN, Places, data_in_units,
 };
 pub use driver::{
-    Action, CheckReport, Checker, Driver, DriverInfo, Extent, ExtentKind, Facts, Link, MapChange, Reopened,
-    Repair, Token, Undo, Want, WritePlan,
+    Action, Amendment, CheckReport, Checker, Driver, DriverInfo, Extent, ExtentKind, Facts, Link, MapChange,
+    Reopened, Repair, Token, Undo, Want, WritePlan,
 };
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};

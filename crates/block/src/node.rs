@@ -1,6 +1,7 @@
 //! Nodes: a driver with a name, its children, and what the core keeps for it.
 use crate::bitmaps::Bitmaps;
 use crate::blockers::Blockers;
+use crate::coding::Coding;
 use crate::common::Common;
 use crate::driver::{Driver, Facts};
 use crate::edges::{ChildRole, Edges};
@@ -50,6 +51,8 @@ pub struct Node {
     pub(crate) slow: AtomicU32,
     pub(crate) mapping: bool,
     pub(crate) transparent: bool,
+    /// The form in which the data is stored, where that is not as it is shown.
+    pub(crate) coding: Option<Arc<dyn Coding>>,
     /// Of direct requests, in bytes; changed only with the gates above closed.
     pub(crate) alignment: AtomicU32,
     pub(crate) common: RwLock<Common>,

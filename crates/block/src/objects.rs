@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Most objects.
 const MAX_OBJECTS: usize = 4096;
@@ -79,13 +80,14 @@ impl Objects {
     }
 }
 
-/// A password or key, as the bytes that were given. No text shows them.
-pub struct Secret(Vec<u8>);
+/// A password or key, as the bytes that were given. No text shows them, and they are wiped when it is dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     /// A secret of these bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(Zeroizing::new(bytes))
     }
 
     /// The bytes.

@@ -102,6 +102,8 @@ pub struct DriverType {
     pub claim: Option<&'static dyn Claimer>,
     /// The names of the options that `create` takes, in the order in which they are told.
     pub create_options: &'static [CreateOption],
+    /// The names of the options that `amend` takes, in the order in which they are told; none: it can't.
+    pub amend_options: &'static [CreateOption],
     /// Whether images of it may have a backing file.
     pub supports_backing: bool,
     /// Whether data can be stored compressed in images of it ([`crate::Facts::can_compress`]).
@@ -124,6 +126,7 @@ impl DriverType {
         create: None,
         claim: None,
         create_options: &[],
+        amend_options: &[],
         supports_backing: false,
         supports_compression: false,
     };

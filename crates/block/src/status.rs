@@ -17,7 +17,7 @@ pub struct Status {
     pub allocated: bool,
     /// Layers below the top one that was looked through: 0 is the top.
     pub depth: u32,
-    /// Stored compressed or encrypted.
+    /// Stored compressed.
     pub encoded: bool,
     /// Where its bytes are, one to one: the protocol node and the byte offset there.
     pub host: Option<(Arc<Node>, u64)>,
@@ -39,6 +39,10 @@ impl Node {
                 |data, zero, host| Status { len, data, zero, allocated: true, depth, encoded: false, host };
             match extent.kind {
                 ExtentKind::Data { child, offset, .. } => {
+                    if layer.coding.is_some() {
+                        // What lies in the file is not what is shown: neither a place of it, nor zeroes.
+                        return Ok(answer(true, false, None));
+                    }
                     let child = layer.edges().need(child)?;
                     let facts = layer.facts();
                     if !facts.transparent && !facts.thin_data {

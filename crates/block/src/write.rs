@@ -7,12 +7,14 @@
 //! nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does, also when
 //! nobody waits for its answer any more. Only a lack of space does not, which a driver tells of only where it was found before
 //! anything was synced.
+use crate::coding::CodedAt;
 use crate::common::Discard;
 use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
 use crate::edges::ChildId;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::hooks::NodeChange;
 use crate::io::Placed;
+use crate::lease::Lease;
 use crate::node::{Node, Slow};
 use crate::request::{Flags, Request};
 use crate::steps::Step;
@@ -202,6 +204,7 @@ impl Node {
         request: Request,
         placed: Placed<'_>,
     ) -> Result<Durable> {
+        let (offset, data, _lease) = self.fill_units(offset, data).await?;
         let (mut done, mut all_durable) = (0, true);
         while done < data.len() {
             let at = offset + done as u64;
@@ -221,8 +224,8 @@ impl Node {
                         placed();
                     }
                     let durable = self.settled(at, len as u64, request);
-                    self.announce_to(child, Step::WriteAio).await;
-                    self.edges.need(child)?.write(offset, piece, self.to_child(request, durable)).await?;
+                    let to = CodedAt { guest: at, stored: offset };
+                    self.put(child, to, piece, self.to_child(request, durable)).await?;
                     done += len;
                     durable
                 }
@@ -270,8 +273,8 @@ impl Node {
                 self.store(at, &piece, Store { child, offset, head, tail, fresh }, below).await?;
             }
             Action::Forward { child, offset } => {
-                self.announce_to(child, Step::WriteAio).await;
-                self.edges.need(child)?.write(offset, piece, self.to_child(request, durable)).await?;
+                let to = CodedAt { guest: at, stored: offset };
+                self.put(child, to, piece, self.to_child(request, durable)).await?;
             }
             Action::Direct => {
                 let request = request.without(Flags::FUA).with_if(durable, Flags::FUA);
@@ -302,18 +305,20 @@ impl Node {
         if to.head > 0 || to.tail > 0 {
             self.announce_to(to.child, Step::CowRead).await;
         }
-        let head = self.old_content(at - to.head, to.head, to.fresh).await?;
-        let tail = self.old_content(at + data.len() as u64, to.tail, to.fresh).await?;
-        let mut offset = to.offset;
+        // Bytes that the storage reads as zeroes are no zeroes where data is coded.
+        let fresh = to.fresh && self.coding.is_none();
+        let head = self.old_content(at - to.head, to.head, fresh).await?;
+        let tail = self.old_content(at + data.len() as u64, to.tail, fresh).await?;
+        let mut place = CodedAt { guest: at, stored: to.offset };
         let mut whole = data.clone();
         if head.is_some() || tail.is_some() {
             // One write for the whole: the file system sees one extent, and no other request sees half of it.
-            offset -= head.as_ref().map_or(0, |head| head.len() as u64);
+            let before = head.as_ref().map_or(0, |head| head.len() as u64);
+            place = CodedAt { guest: place.guest - before, stored: place.stored - before };
             whole = joined(head, data, tail);
             self.announce_to(to.child, Step::CowWrite).await;
         }
-        self.announce_to(to.child, Step::WriteAio).await;
-        self.edges.need(to.child)?.write(offset, whole, request).await
+        self.put(to.child, place, whole, request).await
     }
 
     /// The present content of a guest range that a new cluster takes over; `None` if it need not be written.
@@ -399,13 +404,14 @@ impl Node {
     async fn change(&self, offset: u64, len: u64, change: MapChange, request: Request) -> Result<Durable> {
         let (mut at, end, mut durable) = (offset, offset + len, true);
         while at < end {
+            let lease = self.hold_units(at, end - at).await;
             let plan = self
                 .driver
                 .prepare_write(at, end - at, change, request)
                 .await
                 .map_err(|e| e.at_node(&self.name))?;
             let len = plan.len.min(end - at);
-            durable &= self.carry_out(at, len, change, request, plan).await?;
+            durable &= self.carry_out(at, len, change, request, (plan, lease)).await?;
             at += len;
         }
         Ok(durable)
@@ -417,7 +423,7 @@ impl Node {
         len: u64,
         change: MapChange,
         request: Request,
-        plan: WritePlan,
+        (plan, lease): (WritePlan, Option<Lease>),
     ) -> Result<Durable> {
         let durable = plan.token.is_none() && self.settled(at, len, request);
         match plan.action {
@@ -440,8 +446,8 @@ impl Node {
                     .at_node(&self.name));
             }
             Action::AsData | Action::Direct | Action::Encode => {
-                // The plan's lease must not be held while the write takes its own.
-                drop(plan.token);
+                // The leases of the plan and of its units must not be held while the write takes its own.
+                drop((plan.token, lease));
                 return self.zeroes_as_data(at, len, request).await;
             }
         }

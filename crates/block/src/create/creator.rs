@@ -126,7 +126,7 @@ impl<O: Object + Send> Claimer for ClaimPlace<O> {
 }
 
 /// Command lines have underscores where the schema has dashes.
-fn renamed(options: Options) -> Options {
+pub(crate) fn renamed(options: Options) -> Options {
     let mut all = Options::new();
     options.iter().for_each(|(name, value): (&str, &Opt)| all.set(name.replace('_', "-"), value.clone()));
     all

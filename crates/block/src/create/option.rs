@@ -11,6 +11,8 @@ pub struct CreateOption {
     pub help: &'static str,
     /// The value that is told where none is given.
     pub default: Option<&'static str>,
+    /// What is made with it on has no size.
+    pub without_size: bool,
 }
 
 /// The kind of a create option's value.
@@ -32,12 +34,18 @@ impl CreateOption {
 
     /// An option of which nothing is told where it is not given.
     pub const fn new(name: &'static str, kind: OptionKind, help: &'static str) -> Self {
-        Self { name, kind, help, default: None }
+        Self { name, kind, help, default: None, without_size: false }
     }
 
     /// An option that is known and refused by name.
     pub const fn later(name: &'static str, kind: OptionKind) -> Self {
         Self::new(name, kind, "")
+    }
+
+    /// The same for an option that, when it is on, makes what has no size.
+    #[must_use]
+    pub const fn without_size(self) -> Self {
+        Self { without_size: true, ..self }
     }
 
     /// The same with a value that is told where none is given.
