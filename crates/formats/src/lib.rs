@@ -1,10 +1,12 @@
-//! Image formats: raw, qcow2, the filter that compresses, and the names of formats that are recognised only.
+//! Image formats: raw, qcow2, luks, the filter that compresses, and the names of formats that are recognised only.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
 #![forbid(unsafe_code)]
 
 mod compress;
+mod encryption;
+mod luks;
 mod qcow2;
 mod raw;
 mod recognised;
@@ -16,6 +18,7 @@ pub const DRIVERS: &[DriverType] = &[
     raw::RAW,
     qcow2::QCOW2,
     compress::COMPRESS,
+    luks::LUKS,
     recognised::VMDK,
     recognised::VDI,
     recognised::VHDX,
@@ -23,7 +26,6 @@ pub const DRIVERS: &[DriverType] = &[
     recognised::QED,
     recognised::QCOW,
     recognised::PARALLELS,
-    recognised::LUKS,
     recognised::DMG,
     recognised::BOCHS,
     recognised::CLOOP,

@@ -4,7 +4,7 @@
 //! and its function.
 //!
 //! Magic numbers: the formats' own specifications (VMware *Virtual Disk Format 5.0*, Microsoft *VHD* 1.0 and *VHDX*
-//! 1.00, LUKS1 and LUKS2 *On-Disk Format*, QEMU's documents of qed and parallels), and the images themselves for the rest.
+//! 1.00, QEMU's documents of qed and parallels), and the images themselves for the rest.
 //! The scores are those of the field: 100 for a magic number, 2 for a name or the start of a script.
 use block::{DriverType, Glimpse};
 
@@ -15,7 +15,6 @@ pub const VPC: DriverType = row("vpc", vpc);
 pub const QED: DriverType = row("qed", |seen| magic(seen.head, 0, b"QED\0"));
 pub const QCOW: DriverType = row("qcow", |seen| magic(seen.head, 0, b"QFI\xfb\0\0\0\x01"));
 pub const PARALLELS: DriverType = row("parallels", parallels);
-pub const LUKS: DriverType = row("luks", luks);
 pub const DMG: DriverType = row("dmg", dmg);
 pub const BOCHS: DriverType = row("bochs", |seen| magic(seen.head, 0, b"Bochs Virtual HD Image\0"));
 pub const CLOOP: DriverType = row("cloop", cloop);
@@ -75,11 +74,6 @@ fn vpc(seen: &Glimpse<'_>) -> u32 {
 
 fn parallels(seen: &Glimpse<'_>) -> u32 {
     score(seen.head.starts_with(b"WithoutFreeSpace") || seen.head.starts_with(b"WithouFreSpacExt"))
-}
-
-fn luks(seen: &Glimpse<'_>) -> u32 {
-    const MAGIC: &[u8] = b"LUKS\xba\xbe";
-    score(seen.head.starts_with(MAGIC) && matches!(seen.head.get(6..8), Some([0, 1 | 2])))
 }
 
 /// The trailer with its version (4) and its own length (512), or the name.

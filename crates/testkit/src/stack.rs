@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use block::{
     Backend, BackendRequest, BlockError, CheckReport, Common, Discard, Graph, Node, Opt, Options, Perms,
-    Policy, Registry, Repair, Result, Share,
+    Policy, Registry, Repair, Result, Secret, Share,
 };
 
 /// One image of a stack.
@@ -19,6 +19,8 @@ pub struct TestImage {
     pub size: u64,
     /// Create options.
     pub options: Options,
+    /// How it is opened, beside its format and file.
+    pub opened: Options,
 }
 
 /// A stack of drivers: how its images are made, and how it is opened.
@@ -36,6 +38,8 @@ pub struct Stack {
     pub keeps_data: bool,
     /// The size can be changed.
     pub resizes: bool,
+    /// Secrets that options refer to: id and content.
+    pub secrets: Vec<(&'static str, &'static str)>,
 }
 
 fn no_json(_: &str) -> Result<Options> {
@@ -45,13 +49,20 @@ fn no_json(_: &str) -> Result<Options> {
 impl TestImage {
     /// An image with default options.
     pub fn new(format: &'static str, file: &'static str, size: u64) -> TestImage {
-        TestImage { format, file, size, options: Options::new() }
+        TestImage { format, file, size, options: Options::new(), opened: Options::new() }
     }
 
     /// The same with a create option set.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> TestImage {
         self.options.set(name, Opt::Str(value.to_owned()));
+        self
+    }
+
+    /// The same with an option set that it is opened with.
+    #[must_use]
+    pub fn opened_with(mut self, name: &str, value: &str) -> TestImage {
+        self.opened.set(name, Opt::Str(value.to_owned()));
         self
     }
 }
@@ -61,7 +72,9 @@ impl Stack {
     pub fn of(name: &str, drivers: &[&'static [block::DriverType]], images: Vec<TestImage>) -> Stack {
         let (format, file) = images.last().map_or(("raw", ""), |image| (image.format, image.file));
         let file = Options::new().with_str("driver", "file").with_str("filename", file);
-        let top = Options::new().with_str("driver", format).with("file", Opt::Dict(file));
+        let mut top = Options::new().with_str("driver", format).with("file", Opt::Dict(file));
+        let opened = images.last().map(|image| image.opened.clone()).unwrap_or_default();
+        opened.iter().for_each(|(name, value)| top.set(name, value.clone()));
         Stack {
             name: name.to_owned(),
             drivers: drivers.to_vec(),
@@ -69,12 +82,18 @@ impl Stack {
             top,
             keeps_data: true,
             resizes: true,
+            secrets: Vec::new(),
         }
     }
 
     /// An empty graph with the stack's drivers.
     pub fn graph(&self) -> Graph {
-        Graph::new(Registry::new(&self.drivers), no_json)
+        let graph = Graph::new(Registry::new(&self.drivers), no_json);
+        for (id, content) in &self.secrets {
+            let added = graph.objects().add(id, Secret::new(content.as_bytes().to_vec()));
+            added.unwrap_or_else(|e| panic!("secret '{id}': {e}"));
+        }
+        graph
     }
 
     /// Makes the images.
@@ -97,7 +116,8 @@ impl Stack {
 
     /// Opens one image of the stack by itself, for writing what lies below.
     pub async fn open_image(&self, image: &TestImage) -> Result<Session> {
-        let lone = Stack::of(&self.name, &self.drivers, vec![image.clone()]);
+        let mut lone = Stack::of(&self.name, &self.drivers, vec![image.clone()]);
+        lone.secrets.clone_from(&self.secrets);
         lone.open().await
     }
 

@@ -92,3 +92,45 @@ fn a_chain_of_four_overlays_of_different_clusters() {
     ];
     Suite::of(stack("four overlays", images), Some(inspect_qcow2)).run();
 }
+
+/// A stack whose images are encrypted by the passphrase of the secret `s`.
+fn encrypted(name: &str, images: Vec<TestImage>) -> Stack {
+    Stack { secrets: vec![("s", "a passphrase")], ..stack(name, images) }
+}
+
+#[test]
+fn qcow2_encrypted_by_luks() {
+    for (cluster, mode, iv) in
+        [("512", "xts", "plain64"), ("4096", "cbc", "essiv"), ("65536", "xts", "plain64")]
+    {
+        let image = qcow2("/top", cluster)
+            .with("encrypt.format", "luks")
+            .with("encrypt.key-secret", "s")
+            .with("encrypt.iter-time", "0")
+            .with("encrypt.cipher-mode", mode)
+            .with("encrypt.ivgen-alg", iv);
+        let image = image.opened_with("encrypt.format", "luks").opened_with("encrypt.key-secret", "s");
+        Suite::of(encrypted("qcow2, luks", vec![image]), None).run();
+    }
+}
+
+#[test]
+fn qcow2_encrypted_by_the_old_method_over_a_shorter_raw_image() {
+    let base = TestImage::new("raw", "/base", SIZE / 2);
+    let top = qcow2("/top", "4096")
+        .with("encryption", "on")
+        .with("encrypt.key-secret", "s")
+        .with("backing_file", "/base")
+        .with("backing_fmt", "raw")
+        .opened_with("encrypt.key-secret", "s");
+    Suite::of(encrypted("qcow2, aes", vec![base, top]), None).run();
+}
+
+#[test]
+fn a_luks_volume() {
+    let image = TestImage::new("luks", "/luks", SIZE).with("key-secret", "s").with("iter-time", "0");
+    let mut stack = encrypted("luks", vec![image.opened_with("key-secret", "s")]);
+    // It grows by what the file has there, decrypted.
+    stack.resizes = false;
+    Suite::of(stack, None).run();
+}

@@ -86,6 +86,28 @@ fn what_was_flushed_is_there_after_any_crash_and_no_sector_shows_anothers_data()
     run_seeds("QCOW2_CRASH", 600, any_test);
 }
 
+/// What is written in place, what is copied around a short write, and zeroes as data, all encrypted.
+#[test]
+fn an_encrypted_image_keeps_what_was_flushed_through_every_crash() {
+    run_seeds("QCOW2_ENCRYPTED", 60, |seed| {
+        let mut test = any_test(seed);
+        test.stack.secrets = vec![("s", "a passphrase")];
+        if let Some(top) = test.stack.images.last().cloned() {
+            let method = if seed % 3 == 0 { "aes" } else { "luks" };
+            let top = top
+                .with("encrypt.format", method)
+                .with("encrypt.key-secret", "s")
+                .opened_with("encrypt.key-secret", "s");
+            let top = if method == "luks" { top.with("encrypt.iter-time", "0") } else { top };
+            let images = test.stack.images.iter().rev().skip(1).rev().cloned().chain([top]).collect();
+            let secrets = test.stack.secrets.clone();
+            test.stack =
+                Stack { secrets, ..Stack::of("encrypted qcow2", &test.stack.drivers.clone(), images) };
+        }
+        CrashTest { inspect: None, moments: 12, crashes: 2, reopen_every: 1, ..test }
+    });
+}
+
 #[test]
 fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_changes() {
     run_seeds("QCOW2_SNAPSHOT", 360, |seed| {

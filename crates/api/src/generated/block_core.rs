@@ -16,6 +16,8 @@ pub enum BlockdevDriver {
     File,
     /// A block device of the host.
     HostDevice,
+    /// An encrypted volume in the LUKS format.
+    Luks,
     /// A disk that an NBD server offers.
     Nbd,
     /// Nothing: writes vanish.
@@ -32,6 +34,7 @@ impl Enumeration for BlockdevDriver {
         ("compress", Self::Compress),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
+        ("luks", Self::Luks),
         ("nbd", Self::Nbd),
         ("null-co", Self::NullCo),
         ("qcow2", Self::Qcow2),
@@ -191,6 +194,8 @@ pub enum BlockdevOptionsBranch {
     File(BlockdevOptionsFile),
     /// `host_device`.
     HostDevice(BlockdevOptionsFile),
+    /// `luks`.
+    Luks(BlockdevOptionsLUKS),
     /// `nbd`.
     Nbd(BlockdevOptionsNbd),
     /// `null-co`.
@@ -209,6 +214,7 @@ impl BlockdevOptionsBranch {
             Self::Compress(_) => BlockdevDriver::Compress,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
             Self::NullCo(_) => BlockdevDriver::NullCo,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
@@ -222,6 +228,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
@@ -235,6 +242,7 @@ impl BlockdevOptionsBranch {
             Self::Compress(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
+            Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
             Self::NullCo(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),

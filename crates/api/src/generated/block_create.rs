@@ -100,6 +100,8 @@ pub struct Qcow2CreateOptions {
     pub extended_l2: Option<bool>,
     /// Whether the data file is a raw disk; not if absent.
     pub data_file_raw: Option<bool>,
+    /// How the image is encrypted; not at all if absent.
+    pub encrypt: Option<Qcow2CreateEncryption>,
 }
 
 impl Object for Qcow2CreateOptions {
@@ -115,6 +117,7 @@ impl Object for Qcow2CreateOptions {
             compression_type: from.optional("compression-type")?,
             extended_l2: from.optional("extended-l2")?,
             data_file_raw: from.optional("data-file-raw")?,
+            encrypt: from.optional("encrypt")?,
         })
     }
 
@@ -129,6 +132,114 @@ impl Object for Qcow2CreateOptions {
         to.put_optional("compression-type", &self.compression_type);
         to.put_optional("extended-l2", &self.extended_l2);
         to.put_optional("data-file-raw", &self.data_file_raw);
+        to.put_optional("encrypt", &self.encrypt);
     }
 }
 object_codec!(Qcow2CreateOptions);
+
+/// How a new qcow2 image is encrypted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Qcow2CreateEncryption {
+    /// `aes`.
+    Aes(QCryptoBlockOptionsQCow),
+    /// `luks`.
+    Luks(QCryptoBlockCreateOptionsLUKS),
+}
+
+impl Qcow2CreateEncryption {
+    /// The value of `format` that goes with this branch.
+    pub fn format(&self) -> BlockdevQcow2EncryptionFormat {
+        match self {
+            Self::Aes(_) => BlockdevQcow2EncryptionFormat::Aes,
+            Self::Luks(_) => BlockdevQcow2EncryptionFormat::Luks,
+        }
+    }
+
+    fn take_branch(tag: BlockdevQcow2EncryptionFormat, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            BlockdevQcow2EncryptionFormat::Aes => Self::Aes(Object::take(from)?),
+            BlockdevQcow2EncryptionFormat::Luks => Self::Luks(Object::take(from)?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Aes(inner) => inner.put(to),
+            Self::Luks(inner) => inner.put(to),
+        }
+    }
+}
+
+impl Object for Qcow2CreateEncryption {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("format")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format());
+        self.put_branch(to);
+    }
+}
+object_codec!(Qcow2CreateEncryption);
+
+/// What is asked of a LUKS volume.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LUKSCreateOptions {
+    /// The secret with the passphrase; none is needed to look at the volume without its content.
+    pub key_secret: Option<String>,
+    /// Most rounds of PBKDF2 that opening a key slot may take; what the default refuses is told by the error.
+    /// Not in QEMU.
+    pub x_max_rounds: Option<Size>,
+    /// Most bytes of memory that opening a key slot may take. Not in QEMU.
+    pub x_max_memory: Option<Size>,
+    /// The cipher; AES with keys of 256 bits if absent.
+    pub cipher_alg: Option<QCryptoCipherAlgo>,
+    /// Its mode; XTS if absent.
+    pub cipher_mode: Option<QCryptoCipherMode>,
+    /// The generator of initialisation vectors; plain64 if absent.
+    pub ivgen_alg: Option<QCryptoIVGenAlgo>,
+    /// The hash of a generator that takes one; SHA-256 if absent.
+    pub ivgen_hash_alg: Option<QCryptoHashAlgo>,
+    /// The hash of key derivation; SHA-256 if absent.
+    pub hash_alg: Option<QCryptoHashAlgo>,
+    /// Milliseconds that trying a passphrase takes; 2,000 if absent.
+    pub iter_time: Option<i64>,
+    /// What of the file is reserved from the start; nothing if absent.
+    pub preallocation: Option<PreallocMode>,
+    /// Whether only the header is made, for data that is in another file; not if absent.
+    pub detached_header: Option<bool>,
+}
+
+impl Object for LUKSCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key_secret: from.optional("key-secret")?,
+            x_max_rounds: from.optional("x-max-rounds")?,
+            x_max_memory: from.optional("x-max-memory")?,
+            cipher_alg: from.optional("cipher-alg")?,
+            cipher_mode: from.optional("cipher-mode")?,
+            ivgen_alg: from.optional("ivgen-alg")?,
+            ivgen_hash_alg: from.optional("ivgen-hash-alg")?,
+            hash_alg: from.optional("hash-alg")?,
+            iter_time: from.optional("iter-time")?,
+            preallocation: from.optional("preallocation")?,
+            detached_header: from.optional("detached-header")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("key-secret", &self.key_secret);
+        to.put_optional("x-max-rounds", &self.x_max_rounds);
+        to.put_optional("x-max-memory", &self.x_max_memory);
+        to.put_optional("cipher-alg", &self.cipher_alg);
+        to.put_optional("cipher-mode", &self.cipher_mode);
+        to.put_optional("ivgen-alg", &self.ivgen_alg);
+        to.put_optional("ivgen-hash-alg", &self.ivgen_hash_alg);
+        to.put_optional("hash-alg", &self.hash_alg);
+        to.put_optional("iter-time", &self.iter_time);
+        to.put_optional("preallocation", &self.preallocation);
+        to.put_optional("detached-header", &self.detached_header);
+    }
+}
+object_codec!(LUKSCreateOptions);

@@ -166,6 +166,121 @@ impl Object for BlockdevOptionsRaw {
 }
 object_codec!(BlockdevOptionsRaw);
 
+/// An encrypted volume in the LUKS format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsLUKS {
+    /// The secret with the passphrase; none is needed to look at the volume without its content.
+    pub key_secret: Option<String>,
+    /// Most rounds of PBKDF2 that opening a key slot may take; what the default refuses is told by the error.
+    /// Not in QEMU.
+    pub x_max_rounds: Option<Size>,
+    /// Most bytes of memory that opening a key slot may take. Not in QEMU.
+    pub x_max_memory: Option<Size>,
+    /// The file with its data, and with its header where none is given apart.
+    pub file: BlockdevRef,
+    /// The file with its header.
+    pub header: Option<BlockdevRef>,
+}
+
+impl Object for BlockdevOptionsLUKS {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key_secret: from.optional("key-secret")?,
+            x_max_rounds: from.optional("x-max-rounds")?,
+            x_max_memory: from.optional("x-max-memory")?,
+            file: from.required("file")?,
+            header: from.optional("header")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("key-secret", &self.key_secret);
+        to.put_optional("x-max-rounds", &self.x_max_rounds);
+        to.put_optional("x-max-memory", &self.x_max_memory);
+        to.put("file", &self.file);
+        to.put_optional("header", &self.header);
+    }
+}
+object_codec!(BlockdevOptionsLUKS);
+
+/// Kinds of encryption of a qcow2 image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevQcow2EncryptionFormat {
+    /// AES as in the first qcow images: weak, for old images alone.
+    Aes,
+    /// LUKS.
+    Luks,
+}
+
+impl Enumeration for BlockdevQcow2EncryptionFormat {
+    const VALUES: &'static [(&'static str, Self)] = &[("aes", Self::Aes), ("luks", Self::Luks)];
+}
+enumeration_codec!(BlockdevQcow2EncryptionFormat);
+
+/// What every kind of encryption has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevQcow2EncryptionBase {
+    /// Its kind.
+    pub format: BlockdevQcow2EncryptionFormat,
+}
+
+impl Object for BlockdevQcow2EncryptionBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { format: from.required("format")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format);
+    }
+}
+object_codec!(BlockdevQcow2EncryptionBase);
+
+/// What an encrypted qcow2 image is opened with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BlockdevQcow2Encryption {
+    /// `aes`.
+    Aes(QCryptoBlockOptionsQCow),
+    /// `luks`.
+    Luks(QCryptoBlockOptionsLUKS),
+}
+
+impl BlockdevQcow2Encryption {
+    /// The value of `format` that goes with this branch.
+    pub fn format(&self) -> BlockdevQcow2EncryptionFormat {
+        match self {
+            Self::Aes(_) => BlockdevQcow2EncryptionFormat::Aes,
+            Self::Luks(_) => BlockdevQcow2EncryptionFormat::Luks,
+        }
+    }
+
+    fn take_branch(tag: BlockdevQcow2EncryptionFormat, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            BlockdevQcow2EncryptionFormat::Aes => Self::Aes(Object::take(from)?),
+            BlockdevQcow2EncryptionFormat::Luks => Self::Luks(Object::take(from)?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Aes(inner) => inner.put(to),
+            Self::Luks(inner) => inner.put(to),
+        }
+    }
+}
+
+impl Object for BlockdevQcow2Encryption {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("format")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format());
+        self.put_branch(to);
+    }
+}
+object_codec!(BlockdevQcow2Encryption);
+
 /// Which structures a metadata write is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Qcow2OverlapCheckMode {
@@ -294,6 +409,10 @@ pub struct Qcow2Options {
     pub refcount_cache_size: Option<i64>,
     /// Seconds after which unused tables leave memory; 0 is never.
     pub cache_clean_interval: Option<i64>,
+    /// How an encrypted image is opened.
+    pub encrypt: Option<BlockdevQcow2Encryption>,
+    /// The secret of an encrypted image, whatever its kind of encryption. Not in QEMU.
+    pub x_key_secret: Option<String>,
 }
 
 impl Object for Qcow2Options {
@@ -310,6 +429,8 @@ impl Object for Qcow2Options {
             l2_cache_entry_size: from.optional("l2-cache-entry-size")?,
             refcount_cache_size: from.optional("refcount-cache-size")?,
             cache_clean_interval: from.optional("cache-clean-interval")?,
+            encrypt: from.optional("encrypt")?,
+            x_key_secret: from.optional("x-key-secret")?,
         })
     }
 
@@ -325,6 +446,8 @@ impl Object for Qcow2Options {
         to.put_optional("l2-cache-entry-size", &self.l2_cache_entry_size);
         to.put_optional("refcount-cache-size", &self.refcount_cache_size);
         to.put_optional("cache-clean-interval", &self.cache_clean_interval);
+        to.put_optional("encrypt", &self.encrypt);
+        to.put_optional("x-key-secret", &self.x_key_secret);
     }
 }
 object_codec!(Qcow2Options);
@@ -354,6 +477,10 @@ pub struct BlockdevOptionsQcow2 {
     pub refcount_cache_size: Option<i64>,
     /// Seconds after which unused tables leave memory; 0 is never.
     pub cache_clean_interval: Option<i64>,
+    /// How an encrypted image is opened.
+    pub encrypt: Option<BlockdevQcow2Encryption>,
+    /// The secret of an encrypted image, whatever its kind of encryption. Not in QEMU.
+    pub x_key_secret: Option<String>,
     /// The file.
     pub file: BlockdevRef,
     /// The backing image; the one that the image names, if absent; none, if null.
@@ -374,6 +501,8 @@ impl Object for BlockdevOptionsQcow2 {
             l2_cache_entry_size: from.optional("l2-cache-entry-size")?,
             refcount_cache_size: from.optional("refcount-cache-size")?,
             cache_clean_interval: from.optional("cache-clean-interval")?,
+            encrypt: from.optional("encrypt")?,
+            x_key_secret: from.optional("x-key-secret")?,
             file: from.required("file")?,
             backing: from.optional("backing")?,
         })
@@ -391,6 +520,8 @@ impl Object for BlockdevOptionsQcow2 {
         to.put_optional("l2-cache-entry-size", &self.l2_cache_entry_size);
         to.put_optional("refcount-cache-size", &self.refcount_cache_size);
         to.put_optional("cache-clean-interval", &self.cache_clean_interval);
+        to.put_optional("encrypt", &self.encrypt);
+        to.put_optional("x-key-secret", &self.x_key_secret);
         to.put("file", &self.file);
         to.put_optional("backing", &self.backing);
     }

@@ -479,6 +479,8 @@ pub enum BlockStatsSpecific {
     File(BlockStatsSpecificFile),
     /// `host_device`.
     HostDevice(BlockStatsSpecificFile),
+    /// `luks`.
+    Luks,
     /// `nbd`.
     Nbd,
     /// `null-co`.
@@ -497,6 +499,7 @@ impl BlockStatsSpecific {
             Self::Compress => BlockdevDriver::Compress,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Qcow2 => BlockdevDriver::Qcow2,
@@ -510,6 +513,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Qcow2 => Self::Qcow2,
@@ -523,6 +527,7 @@ impl BlockStatsSpecific {
             Self::Compress => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
+            Self::Luks => {}
             Self::Nbd => {}
             Self::NullCo => {}
             Self::Qcow2 => {}

@@ -4,6 +4,7 @@
 //! Members of snapshots and of what only images of one format have are told in the order in which they stand here. It is
 //! the order in which QEMU's tools print them.
 
+use super::*;
 use crate::Dict;
 use crate::codec::*;
 
@@ -111,6 +112,66 @@ impl Object for Qcow2BitmapInfo {
 }
 object_codec!(Qcow2BitmapInfo);
 
+/// How a qcow2 image is encrypted. All but the kind is told of LUKS alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageInfoSpecificQCow2Encryption {
+    /// Its generator of initialisation vectors.
+    pub ivgen_alg: Option<QCryptoIVGenAlgo>,
+    /// Whether the LUKS header stands in another file; in qcow2 it never does.
+    pub detached_header: Option<bool>,
+    /// The hash of its key derivation.
+    pub hash_alg: Option<QCryptoHashAlgo>,
+    /// Its cipher.
+    pub cipher_alg: Option<QCryptoCipherAlgo>,
+    /// The UUID of its LUKS header.
+    pub uuid: Option<String>,
+    /// The hash of the generator.
+    pub ivgen_hash_alg: Option<QCryptoHashAlgo>,
+    /// The kind of encryption.
+    pub format: BlockdevQcow2EncryptionFormat,
+    /// The mode of its cipher.
+    pub cipher_mode: Option<QCryptoCipherMode>,
+    /// Its key slots.
+    pub slots: Option<Vec<QCryptoBlockInfoLUKSSlot>>,
+    /// Bytes of its LUKS header.
+    pub payload_offset: Option<i64>,
+    /// Iterations of PBKDF2 for the digest of the volume key.
+    pub master_key_iters: Option<i64>,
+}
+
+impl Object for ImageInfoSpecificQCow2Encryption {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            ivgen_alg: from.optional("ivgen-alg")?,
+            detached_header: from.optional("detached-header")?,
+            hash_alg: from.optional("hash-alg")?,
+            cipher_alg: from.optional("cipher-alg")?,
+            uuid: from.optional("uuid")?,
+            ivgen_hash_alg: from.optional("ivgen-hash-alg")?,
+            format: from.required("format")?,
+            cipher_mode: from.optional("cipher-mode")?,
+            slots: from.optional("slots")?,
+            payload_offset: from.optional("payload-offset")?,
+            master_key_iters: from.optional("master-key-iters")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("ivgen-alg", &self.ivgen_alg);
+        to.put_optional("detached-header", &self.detached_header);
+        to.put_optional("hash-alg", &self.hash_alg);
+        to.put_optional("cipher-alg", &self.cipher_alg);
+        to.put_optional("uuid", &self.uuid);
+        to.put_optional("ivgen-hash-alg", &self.ivgen_hash_alg);
+        to.put("format", &self.format);
+        to.put_optional("cipher-mode", &self.cipher_mode);
+        to.put_optional("slots", &self.slots);
+        to.put_optional("payload-offset", &self.payload_offset);
+        to.put_optional("master-key-iters", &self.master_key_iters);
+    }
+}
+object_codec!(ImageInfoSpecificQCow2Encryption);
+
 /// What only a qcow2 image has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageInfoSpecificQCow2 {
@@ -128,6 +189,8 @@ pub struct ImageInfoSpecificQCow2 {
     pub data_file: Option<String>,
     /// Whether that file can be read as a raw image.
     pub data_file_raw: Option<bool>,
+    /// How it is encrypted.
+    pub encrypt: Option<ImageInfoSpecificQCow2Encryption>,
     /// Whether the image was marked corrupt.
     pub corrupt: Option<bool>,
     /// Whether clusters have subclusters.
@@ -144,6 +207,7 @@ impl Object for ImageInfoSpecificQCow2 {
             refcount_bits: from.required("refcount-bits")?,
             data_file: from.optional("data-file")?,
             data_file_raw: from.optional("data-file-raw")?,
+            encrypt: from.optional("encrypt")?,
             corrupt: from.optional("corrupt")?,
             extended_l2: from.optional("extended-l2")?,
         })
@@ -157,6 +221,7 @@ impl Object for ImageInfoSpecificQCow2 {
         to.put("refcount-bits", &self.refcount_bits);
         to.put_optional("data-file", &self.data_file);
         to.put_optional("data-file-raw", &self.data_file_raw);
+        to.put_optional("encrypt", &self.encrypt);
         to.put_optional("corrupt", &self.corrupt);
         to.put_optional("extended-l2", &self.extended_l2);
     }
@@ -186,12 +251,15 @@ object_codec!(ImageInfoSpecificFile);
 pub enum ImageInfoSpecificKind {
     /// `qcow2`.
     Qcow2,
+    /// `luks`.
+    Luks,
     /// `file`.
     File,
 }
 
 impl Enumeration for ImageInfoSpecificKind {
-    const VALUES: &'static [(&'static str, Self)] = &[("qcow2", Self::Qcow2), ("file", Self::File)];
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("qcow2", Self::Qcow2), ("luks", Self::Luks), ("file", Self::File)];
 }
 enumeration_codec!(ImageInfoSpecificKind);
 
@@ -200,6 +268,8 @@ enumeration_codec!(ImageInfoSpecificKind);
 pub enum ImageInfoSpecific {
     /// `qcow2`.
     Qcow2(ImageInfoSpecificQCow2),
+    /// `luks`.
+    Luks(QCryptoBlockInfoLUKS),
     /// `file`.
     File(ImageInfoSpecificFile),
 }
@@ -209,6 +279,7 @@ impl ImageInfoSpecific {
     pub fn r#type(&self) -> ImageInfoSpecificKind {
         match self {
             Self::Qcow2(_) => ImageInfoSpecificKind::Qcow2,
+            Self::Luks(_) => ImageInfoSpecificKind::Luks,
             Self::File(_) => ImageInfoSpecificKind::File,
         }
     }
@@ -216,6 +287,7 @@ impl ImageInfoSpecific {
     fn take_branch(tag: ImageInfoSpecificKind, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             ImageInfoSpecificKind::Qcow2 => Self::Qcow2(from.required("data")?),
+            ImageInfoSpecificKind::Luks => Self::Luks(from.required("data")?),
             ImageInfoSpecificKind::File => Self::File(from.required("data")?),
         })
     }
@@ -223,6 +295,7 @@ impl ImageInfoSpecific {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Qcow2(inner) => to.put("data", inner),
+            Self::Luks(inner) => to.put("data", inner),
             Self::File(inner) => to.put("data", inner),
         }
     }

@@ -7,6 +7,8 @@ mod common;
 pub use common::*;
 mod introspect;
 pub use introspect::*;
+mod crypto;
+pub use crypto::*;
 mod image;
 pub use image::*;
 mod block_core;

@@ -141,6 +141,15 @@ pub fn calibrate(
     Ok(Iterations { slot, digest })
 }
 
+fn area_len(spec: &CipherSpec) -> u64 {
+    (u64::from(STRIPES) * spec.key_len() as u64).next_multiple_of(ALIGNMENT)
+}
+
+/// Bytes of the header and the areas of all slots of a new volume.
+pub fn header_len(spec: &CipherSpec) -> u64 {
+    ALIGNMENT + area_len(spec) * SLOTS as u64
+}
+
 /// A new volume with a new volume key, and slot 0 for `passphrase`. The header goes last: what is not ready is no
 /// volume. The file is as long as header, areas and payload when the steps are done, and may have to grow for them.
 pub fn create(
@@ -150,9 +159,9 @@ pub fn create(
     random: &mut dyn Random,
 ) -> Result<(Key, Change), ChangeError> {
     let NewVolume { spec, hash, iterations, payload } = new;
-    let area = (u64::from(STRIPES) * spec.key_len() as u64).next_multiple_of(ALIGNMENT);
+    let area = area_len(spec);
     let slots: [Slot; SLOTS] = std::array::from_fn(|number| free_slot(ALIGNMENT + area * number as u64));
-    let end = ALIGNMENT + area * SLOTS as u64;
+    let end = header_len(spec);
     let payload = match payload {
         Payload::Packed => end,
         Payload::Aligned(to) if *to > 0 && to.is_multiple_of(SECTOR) => {

@@ -24,7 +24,9 @@ mod change;
 mod header;
 mod unlock;
 
-pub use change::{Change, ChangeError, Iterations, Loss, NewSlot, NewVolume, Payload, calibrate, create};
+pub use change::{
+    Change, ChangeError, Iterations, Loss, NewSlot, NewVolume, Payload, calibrate, create, header_len,
+};
 pub use header::{Header, HeaderError, Slot, SlotFault};
 
 /// Length of a header in bytes.

@@ -13,15 +13,18 @@
 //! - metadata is written whole, its zeroes too: no later change of it needs space that the file system may not have.
 //!
 //! Bounds: tables are written in pieces of 1 MiB.
+use super::encryption::{self, NewEncryption};
 use super::header::{
-    COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, Header, INCOMPATIBLE_COMPRESSION,
+    COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, ENCRYPTION, Extension, Header, INCOMPATIBLE_COMPRESSION,
     INCOMPATIBLE_EXTENDED_L2, MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
 };
+use crate::encryption::Place;
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
 use block::{
     BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind, Options, Request,
     Result, not_negative,
 };
+use crypto::luks1::Change;
 use rt::{Buf, BufMut};
 use std::iter::repeat;
 use std::sync::Arc;
@@ -33,15 +36,23 @@ const PIECE: usize = 1 << 20;
 
 /// The options that create takes or refuses by name, in the order in which they are told.
 pub(super) const OPTIONS: &[CreateOption] = &[
-    CreateOption::later("encryption", OptionKind::Bool),
-    CreateOption::later("encrypt.format", OptionKind::Str),
-    CreateOption::later("encrypt.key-secret", OptionKind::Str),
-    CreateOption::later("encrypt.cipher-alg", OptionKind::Str),
-    CreateOption::later("encrypt.cipher-mode", OptionKind::Str),
-    CreateOption::later("encrypt.ivgen-alg", OptionKind::Str),
-    CreateOption::later("encrypt.ivgen-hash-alg", OptionKind::Str),
-    CreateOption::later("encrypt.hash-alg", OptionKind::Str),
-    CreateOption::later("encrypt.iter-time", OptionKind::Number),
+    option(
+        "encryption",
+        OptionKind::Bool,
+        "Encrypt with the old AES method; encrypt.format=aes says the same",
+    ),
+    option(
+        "encrypt.format",
+        OptionKind::Str,
+        "How the image is encrypted: luks, or aes for programs older than that",
+    ),
+    option("encrypt.key-secret", OptionKind::Str, "Secret with the passphrase"),
+    option("encrypt.cipher-alg", OptionKind::Str, "Cipher of LUKS, such as aes-256"),
+    option("encrypt.cipher-mode", OptionKind::Str, "Mode of the cipher: xts, cbc, ctr or ecb"),
+    option("encrypt.ivgen-alg", OptionKind::Str, "Initialisation vectors: plain64, plain or essiv"),
+    option("encrypt.ivgen-hash-alg", OptionKind::Str, "Hash of essiv"),
+    option("encrypt.hash-alg", OptionKind::Str, "Hash of key derivation"),
+    option("encrypt.iter-time", OptionKind::Number, "Milliseconds that trying a passphrase takes"),
     option("cluster_size", OptionKind::Size, "Bytes of a cluster, a power of two from 512 to 2M")
         .default("65536"),
     option("extended_l2", OptionKind::Bool, "Clusters have 32 parts that are allocated one by one")
@@ -91,28 +102,42 @@ struct Plan {
     header: Header,
     layout: Layout,
     first_cluster: Vec<u8>,
+    encryption: Option<NewEncryption>,
 }
 
 impl Plan {
     fn new(size: u64, options: &Qcow2CreateOptions) -> Result<Self> {
         let preallocation = options.preallocation.unwrap_or(PreallocMode::Off);
         let mut header = new_header(options, size, preallocation)?;
-        let layout = Layout::new(&mut header, preallocation)?;
+        let encryption = options.encrypt.as_ref().map(NewEncryption::new).transpose()?;
+        if encryption.is_some() && header.version < 3 && preallocation != PreallocMode::Off {
+            // Their clusters could not be marked as reading zeroes, and would show noise.
+            let text = "preallocation of encrypted images needs compatibility level 1.1 and above";
+            return Err(BlockError::invalid(text));
+        }
+        header.crypt_method = encryption.as_ref().map_or(0, NewEncryption::method);
+        let encryption_len = encryption.as_ref().map_or(0, NewEncryption::header_len);
+        let layout = Layout::new(&mut header, preallocation, encryption_len)?;
         let first_cluster = header.lay_out(options.backing_fmt.as_deref())?;
-        Ok(Self { preallocation, header, layout, first_cluster })
+        Ok(Self { preallocation, header, layout, first_cluster, encryption })
     }
 }
 
 /// Makes an image in the file of the request.
 async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
-    let CreateRequest { file, size, options, .. } = request;
-    let Plan { preallocation, header, layout, first_cluster } = Plan::new(size, &options)?;
+    let CreateRequest { file, size, options, places } = request;
+    let Plan { preallocation, header, layout, first_cluster, encryption } = Plan::new(size, &options)?;
+    // What takes seconds, and may be refused, comes before the file is touched.
+    let volume = match (encryption, &options.encrypt) {
+        (Some(encryption), Some(options)) => encryption.make(places.objects(), options).await?,
+        _ => None,
+    };
     let (need, room) = (layout.end(&header), file.length());
     if !file.facts().grows_with_zeroes && need > room {
         let text = format!("the image needs {need} bytes, '{}' has {room}", file.filename());
         return Err(BlockError::new(ErrorKind::NoSpace, text));
     }
-    let image = NewImage { file: &file, header: &header, layout, fresh: empty(&file).await? };
+    let image = NewImage { file: &file, header: &header, layout, fresh: empty(&file).await?, volume };
     image.write(preallocation, &first_cluster).await
 }
 
@@ -192,13 +217,7 @@ fn adapt(options: &mut Options) -> Result<()> {
         };
         options.set("version", Opt::Str(version.to_owned()));
     }
-    if options.take_bool("encryption")?.unwrap_or(false) {
-        return Err(later("encryption=on"));
-    }
-    let encrypt = options.take_dict("encrypt")?.unwrap_or_default();
-    if let Some((name, _)) = encrypt.iter().next() {
-        return Err(later(&format!("encrypt.{name}")));
-    }
+    encryption::adapt_create(options)?;
     if options.take("data-file").is_some() {
         return Err(later("data_file"));
     }
@@ -230,6 +249,8 @@ struct Layout {
     blocks: u64,
     l1_at: u64,
     l1_clusters: u64,
+    /// Of the encryption header, behind the L1 table.
+    encryption_clusters: u64,
     l2_tables: u64,
     guest_clusters: u64,
     total: u64,
@@ -237,17 +258,18 @@ struct Layout {
 
 impl Layout {
     /// Finds the layout and enters it into the header.
-    fn new(header: &mut Header, preallocation: PreallocMode) -> Result<Self> {
+    fn new(header: &mut Header, preallocation: PreallocMode, encryption_len: u64) -> Result<Self> {
         let cluster_size = header.cluster_size();
         let l1_entries = header.l1_entries_for(header.size).ok_or_else(too_large)?;
         let l1_clusters = (l1_entries * 8).div_ceil(cluster_size);
+        let encryption_clusters = encryption_len.div_ceil(cluster_size);
         let (l2_tables, guest_clusters) = match preallocation {
             PreallocMode::Off => (0, 0),
             _ => (l1_entries, header.size.div_ceil(cluster_size)),
         };
         let (mut blocks, mut table) = (1, 1);
         loop {
-            let total = 1 + table + blocks + l1_clusters + l2_tables + guest_clusters;
+            let total = 1 + table + blocks + l1_clusters + encryption_clusters + l2_tables + guest_clusters;
             let need_blocks = total.div_ceil(header.refcounts_per_block());
             let need_table = (need_blocks * 8).div_ceil(cluster_size);
             if (need_blocks, need_table) == (blocks, table) {
@@ -263,21 +285,26 @@ impl Layout {
         header.refcount_table_clusters = table as u32;
         header.l1_entries = l1_entries as u32;
         header.l1_offset = if l1_entries == 0 { 0 } else { l1_at * cluster_size };
-        let total = l1_at + l1_clusters + l2_tables + guest_clusters;
-        Ok(Self { blocks, l1_at, l1_clusters, l2_tables, guest_clusters, total })
+        if encryption_clusters > 0 {
+            let place = (l1_at + l1_clusters) * cluster_size;
+            let data = [place, encryption_len].map(u64::to_be_bytes).concat();
+            header.extensions.push(Extension::new(ENCRYPTION, data));
+        }
+        let total = l1_at + l1_clusters + encryption_clusters + l2_tables + guest_clusters;
+        Ok(Self { blocks, l1_at, l1_clusters, encryption_clusters, l2_tables, guest_clusters, total })
     }
 
     /// Bytes that the file has at least.
     fn end(&self, header: &Header) -> u64 {
         match self.guest_clusters {
-            0 => self.l1_at * header.cluster_size() + header.l1_bytes(),
+            0 if self.encryption_clusters == 0 => self.l1_at * header.cluster_size() + header.l1_bytes(),
             _ => self.total * header.cluster_size(),
         }
     }
 
     /// The cluster of an L2 table; the data clusters follow the last one.
     fn l2_at(&self, table: u64) -> u64 {
-        self.l1_at + self.l1_clusters + table
+        self.l1_at + self.l1_clusters + self.encryption_clusters + table
     }
 }
 
@@ -288,6 +315,8 @@ struct NewImage<'a> {
     layout: Layout,
     /// The file reads as zeroes where nothing is written.
     fresh: bool,
+    /// Its LUKS header and key material.
+    volume: Option<Change>,
 }
 
 impl NewImage<'_> {
@@ -295,6 +324,9 @@ impl NewImage<'_> {
         self.size_file(preallocation).await?;
         self.write_refcounts().await?;
         self.write_mapping().await?;
+        if let (Some(change), Some((offset, len))) = (&self.volume, self.header.encryption()) {
+            Place { file: self.file.clone(), offset, len }.carry_out(&change.steps).await?;
+        }
         let (sector, rest) = first_cluster.split_at_checked(SECTOR).unwrap_or((first_cluster, &[]));
         write(self.file, SECTOR as u64, rest).await?;
         self.write_zeroes((SECTOR + rest.len()) as u64, self.header.cluster_size()).await?;
@@ -318,13 +350,14 @@ impl NewImage<'_> {
         // Data clusters that are not read yet need no zeroes.
         let unread = self.zero_flag() || self.header.has_extended_l2();
         let flagged = preallocation == PreallocMode::Metadata && unread;
-        let to_zero = if flagged { self.layout.l1_at * cluster_size + self.header.l1_bytes() } else { end };
+        let to_zero = if flagged { self.layout.l2_at(0) * cluster_size } else { end };
         self.file.write_zeroes(SECTOR as u64, to_zero - SECTOR as u64, Request::DRIVER).await
     }
 
     /// Whether preallocated clusters are marked as reading zeroes.
     fn zero_flag(&self) -> bool {
-        !self.fresh && self.header.version >= 3 && !self.header.has_extended_l2()
+        let noise = !self.fresh || self.header.crypt_method != 0;
+        noise && self.header.version >= 3 && !self.header.has_extended_l2()
     }
 
     async fn write_refcounts(&self) -> Result<()> {

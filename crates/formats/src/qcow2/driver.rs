@@ -2,6 +2,7 @@
 use super::alloc::Alloc;
 use super::bitmaps::Persistent;
 use super::check;
+use super::encryption::{self, Encryption};
 use super::header::Header;
 use super::image::{Children, Image};
 use super::info::{self, Listed};
@@ -10,9 +11,10 @@ use super::overlap;
 use api::{PreallocMode, Qcow2Options};
 use block::metacache::{Format, Order};
 use block::{
-    BitmapStore, BlockError, CheckReport, Checker, ChildRole, Common, Discard, Driver, DriverInfo, Edge,
-    ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options, Perms,
-    Reopened, Repair, Request, Result, Share, Snapshots, Undo, Want, WritePlan,
+    Amendment, BitmapStore, BlockError, CheckReport, Checker, ChildRole, Coding, Common, CreateOption,
+    Discard, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice,
+    OpenContext, Opened, OptionKind, Options, Perms, Reopened, Repair, Request, Result, Share, Snapshots,
+    Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -36,6 +38,9 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let common = context.common().clone();
         let discards = common.discard == Discard::Unmap;
         let settings = Settings::new(&options, discards, &header, context.limits())?;
+        let named = |e: BlockError| e.context(format!("qcow2 image '{}'", file.filename()));
+        let encryption =
+            Encryption::open(&file, &header, &options, &common, context.objects()).await.map_err(named)?;
         let thin_data = holds_less_than_it_maps(&file, header.cluster_size());
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         let (backing, _) = context.backing(Some(&link)).await?;
@@ -43,7 +48,7 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let image =
             Image::new(header, children, context.domain().clone(), context.notices(), bitmaps, settings);
         image.overlap.set_snapshots(&listed.snapshots);
-        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data };
+        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data, encryption };
         if !common.read_only && !common.for_repair {
             driver.become_writable().await?;
         }
@@ -63,7 +68,21 @@ pub(super) struct Qcow2 {
     pub(super) image: Arc<Image>,
     pub(super) listed: RwLock<Listed>,
     thin_data: bool,
+    encryption: Option<Encryption>,
 }
+
+/// The options of `amend`.
+pub(super) const AMEND_OPTIONS: &[CreateOption] = &[
+    CreateOption::new("encrypt.state", OptionKind::Str, "What the key slots become: active or inactive"),
+    CreateOption::new("encrypt.keyslot", OptionKind::Number, "The key slot, 0 to 7"),
+    CreateOption::new("encrypt.old-secret", OptionKind::Str, "Secret whose key slots are erased"),
+    CreateOption::new("encrypt.new-secret", OptionKind::Str, "Secret that is to open a key slot"),
+    CreateOption::new(
+        "encrypt.iter-time",
+        OptionKind::Number,
+        "Milliseconds that trying the new secret takes",
+    ),
+];
 
 /// Whether a file has a tenth and two clusters less of space than it has clusters, as preallocated images do: the rule by
 /// which today's tools look for holes in mapped data. Less than [`THIN`] is no sign of it: metadata has holes too.
@@ -350,11 +369,27 @@ impl Driver for Qcow2 {
     }
 
     fn info(&self) -> DriverInfo {
-        info::describe(&self.image.header.read(), &self.listed.read(), &self.image.bitmaps.list())
+        let encryption = self.encryption.as_ref().map(Encryption::describe);
+        info::describe(&self.image.header.read(), &self.listed.read(), &self.image.bitmaps.list(), encryption)
     }
 
     fn bitmap_store(&self) -> Option<&dyn BitmapStore> {
         Some(&*self.image)
+    }
+
+    fn coding(&self) -> Option<Arc<dyn Coding>> {
+        self.encryption.as_ref().map(|encryption| encryption.coding.clone())
+    }
+
+    fn amend<'a>(&'a self, mut amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            amendment.options = encryption::adapt_amend(&mut amendment.options)?;
+            let Some(encryption) = &self.encryption else {
+                return Err(BlockError::invalid("the image is not encrypted"));
+            };
+            let header = self.image.header.read().clone();
+            encryption.amend(&self.image.order.file.node()?, &header, amendment).await
+        })
     }
 
     fn checker(&self) -> Option<&dyn Checker> {

@@ -22,7 +22,7 @@ pub mod field;
 mod link;
 
 pub use error::HeaderError;
-pub use extension::{BACKING_FORMAT, BITMAPS, BitmapsExtension, Extension, FEATURE_NAMES};
+pub use extension::{BACKING_FORMAT, BITMAPS, BitmapsExtension, ENCRYPTION, Extension, FEATURE_NAMES};
 
 use block::{BlockError, Node, Result};
 use field::{be32, be64, until_nul};
@@ -39,6 +39,8 @@ pub const MAX_L1_BYTES: u64 = 32 << 20;
 pub const MAX_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
 /// Most internal snapshots.
 pub const MAX_SNAPSHOTS: u32 = 65536;
+/// Most bytes of a LUKS header with its key material.
+const MAX_ENCRYPTION_BYTES: u64 = 64 << 20;
 /// Most bytes of a backing file name.
 pub const MAX_BACKING_NAME: u32 = 1023;
 
@@ -300,18 +302,18 @@ impl Header {
             return Err(field("cluster_bits", 20, u64::from(self.cluster_bits), why));
         }
         match self.crypt_method {
-            0 => match self.extension(extension::ENCRYPTION) {
+            0 | 1 => match self.extension(extension::ENCRYPTION) {
                 // Which of the two is wrong nobody can tell, and what is read as it is may be encrypted.
                 Some(_) => Err(field(
                     "crypt_method",
                     32,
-                    0,
+                    u64::from(self.crypt_method),
                     "there is an encryption header, which only LUKS images have",
                 )),
                 None => Ok(()),
             },
-            1 => Err(HeaderError::Unsupported("AES encryption")),
-            2 => Err(HeaderError::Unsupported("LUKS encryption")),
+            2 if self.encryption().is_none() => Err(HeaderError::NoEncryptionHeader),
+            2 => Ok(()),
             other => Err(field("crypt_method", 32, u64::from(other), "there is no such encryption")),
         }
     }
@@ -342,6 +344,9 @@ impl Header {
         if needed.is_none_or(|needed| u64::from(self.l1_entries) < needed) {
             let why = "the L1 table is too small for the virtual size";
             return Err(field("l1_size", 36, u64::from(self.l1_entries), why));
+        }
+        if let Some((offset, len)) = self.encryption() {
+            self.check_table("encryption header", offset, len, MAX_ENCRYPTION_BYTES, file_len)?;
         }
         self.check_l1(file_len)
     }
@@ -508,6 +513,12 @@ impl Header {
     pub fn unknown_autoclear(&self) -> Option<String> {
         let unknown = self.autoclear & !AUTOCLEAR_BITMAPS;
         (unknown != 0).then(|| extension::describe(&self.extensions, 2, "autoclear", unknown))
+    }
+
+    /// Where the LUKS header of an encrypted image is, and its length: both in bytes.
+    pub fn encryption(&self) -> Option<(u64, u64)> {
+        let data = &self.extension(extension::ENCRYPTION)?.data;
+        be64(data, 0).zip(be64(data, 8)).filter(|(offset, len)| *offset > 0 && *len > 0)
     }
 
     /// The bitmaps extension.

@@ -2,7 +2,9 @@
 use super::bitmaps::{self, Bitmap, Persistent};
 use super::header::{Compression, Header};
 use super::snapshots::{Snapshot, Snapshots};
-use api::{ImageInfoSpecific, ImageInfoSpecificQCow2, Qcow2CompressionType};
+use api::{
+    ImageInfoSpecific, ImageInfoSpecificQCow2, ImageInfoSpecificQCow2Encryption, Qcow2CompressionType,
+};
 use block::{BlockError, DriverInfo, Node, Result};
 use std::sync::Arc;
 
@@ -69,7 +71,12 @@ pub(super) fn outdated_by_writing(header: &Header, listed: &Listed, image: &str)
 }
 
 /// What `info` tells.
-pub(super) fn describe(header: &Header, listed: &Listed, bitmaps: &[Bitmap]) -> DriverInfo {
+pub(super) fn describe(
+    header: &Header,
+    listed: &Listed,
+    bitmaps: &[Bitmap],
+    encrypt: Option<ImageInfoSpecificQCow2Encryption>,
+) -> DriverInfo {
     let of_version_3 = |flag: bool| (header.version >= 3).then_some(flag);
     let specific = ImageInfoSpecificQCow2 {
         compat: if header.version >= 3 { "1.1" } else { "0.10" }.to_owned(),
@@ -82,6 +89,7 @@ pub(super) fn describe(header: &Header, listed: &Listed, bitmaps: &[Bitmap]) -> 
         refcount_bits: i64::from(header.refcount_bits()),
         data_file: None,
         data_file_raw: None,
+        encrypt,
         corrupt: of_version_3(header.is_corrupt()),
         extended_l2: of_version_3(header.has_extended_l2()),
     };

@@ -1,6 +1,7 @@
 //! How large the file of an image would be.
 use super::bitmaps;
 use super::create::{cluster_size, refcount_bits};
+use super::encryption::NewEncryption;
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CreateOptions};
 use block::{Backend, BlockError, ErrorKind, MeasureRequest, Measured, Result, data_in_units};
 
@@ -18,7 +19,9 @@ pub(super) async fn measure(request: MeasureRequest<'_, Qcow2CreateOptions>) -> 
         l2_entry: if options.extended_l2.unwrap_or(false) { 16 } else { ENTRY },
     };
     let size = size.checked_next_multiple_of(layout.cluster).ok_or_else(too_large)?;
-    let full = layout.full(size).ok_or_else(too_large)?;
+    let encryption = options.encrypt.as_ref().map(NewEncryption::new).transpose()?;
+    let keys = encryption.map_or(0, |new| new.header_len().next_multiple_of(layout.cluster));
+    let full = layout.full(size).and_then(|full| full.checked_add(keys)).ok_or_else(too_large)?;
     let data = match (source, options.preallocation) {
         (_, Some(PreallocMode::Falloc | PreallocMode::Full)) => size,
         (Some(source), _) => data_in_units(source, layout.cluster).await?,

@@ -29,6 +29,7 @@ mod compressed;
 mod create;
 mod directory;
 mod driver;
+mod encryption;
 mod entry;
 pub mod header;
 mod image;
@@ -60,6 +61,7 @@ pub const QCOW2: DriverType = DriverType {
     open: &Open(driver::open),
     create: Some(&create::CREATE),
     create_options: create::OPTIONS,
+    amend_options: driver::AMEND_OPTIONS,
     supports_backing: true,
     supports_compression: true,
     overlay: true,

@@ -168,11 +168,7 @@ fn checks(given: Option<&Qcow2OverlapChecks>) -> Checks {
 /// Brings the other forms of options into the schema's, and refuses what can't be had yet by its name.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
     adapt_overlap_check(options)?;
-    if options.take_dict("encrypt")?.is_some() {
-        return Err(BlockError::unsupported(
-            "option 'encrypt': encrypted qcow2 images are not supported yet",
-        ));
-    }
+    super::encryption::adapt_open(options)?;
     match options.take("data-file") {
         None | Some(Opt::Null) => Ok(()),
         Some(_) => {

@@ -145,6 +145,9 @@ impl Overlap {
     pub fn rename(&self, header: &Header) {
         self.main.set([
             Region { name: "image header", blocks: 0..1 },
+            header.encryption().map_or(Region { name: "image header", blocks: 0..0 }, |(offset, len)| {
+                self.table("image header", offset, len)
+            }),
             self.table("active L1 table", header.l1_offset, header.l1_bytes()),
             self.table("refcount table", header.refcount_table_offset, header.refcount_table_bytes()),
         ]);

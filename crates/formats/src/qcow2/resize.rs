@@ -10,7 +10,7 @@
 //! cluster that is unmapped while the disk still shows it would show the backing file's data.
 use super::cache::TABLE_PAGE_WORDS;
 use super::entry::{Entry, Stored};
-use super::header::OFFSET_MASK;
+use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
 use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
@@ -37,6 +37,12 @@ impl Image {
         let old = self.size();
         if size < old && reserve != PreallocMode::Off {
             return Err(BlockError::invalid("Preallocation can't be used for shrinking an image"));
+        }
+        let coded = self.header.read().crypt_method != 0;
+        if coded && !self.g().zero_flag && reserve != PreallocMode::Off {
+            // New clusters could not be marked as reading zeroes, and would show noise.
+            let text = "preallocation of encrypted images needs compatibility level 1.1 and above";
+            return Err(BlockError::unsupported(text));
         }
         self.first_write().await?;
         if size < old { self.shrink(size).await } else { self.grow(old, size, reserve).await }
@@ -152,6 +158,9 @@ impl Image {
         let backing = self.backing().map_or(0, |b| b.length());
         let first = if backing <= old - g.within(old) { g.cluster(old) } else { g.clusters(old) };
         let (mut at, end) = (first, g.clusters(size));
+        // What the file reads as zeroes is noise when it is decrypted.
+        let header = self.header.read().clone();
+        let zero = if header.crypt_method == 0 || header.has_extended_l2() { 0 } else { ZERO };
         // All tables first, so that the data clusters are one run.
         for table in at >> g.entry_bits..end.div_ceil(1 << g.entry_bits) {
             self.slice_to_change(table * g.slices()).await?;
@@ -177,7 +186,7 @@ impl Image {
             found.reserved.keep();
             for i in 0..run.count {
                 // Subclusters stay what they are: holes or zeroes.
-                page.set(g.word_index(index + i as usize), g.owned(host + (i << g.cluster_bits)));
+                page.set(g.word_index(index + i as usize), g.owned(host + (i << g.cluster_bits)) | zero);
             }
             self.order.tables.dirty.mark(&page);
             if self.order.tables.is_crowded(g.slice_words()) {

@@ -53,6 +53,9 @@ impl<'a> Walk<'a> {
     pub(super) async fn run(mut self) -> Result<()> {
         let header = self.image.header;
         self.scan.region(1, 0, header.cluster_size());
+        if let Some((offset, len)) = header.encryption() {
+            self.scan.region(1, offset, len);
+        }
         self.l1_table(header.l1_offset, header.l1_bytes(), true).await?;
         self.snapshots().await?;
         self.tables.sort();

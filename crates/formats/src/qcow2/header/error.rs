@@ -70,6 +70,9 @@ pub enum HeaderError {
         /// Bytes the header and its extensions would take.
         bytes: u64,
     },
+    /// An encrypted image without what its keys are made of.
+    #[error("the image is encrypted, and its header says nowhere where its LUKS header is: it is damaged")]
+    NoEncryptionHeader,
     /// A backing file name that no header may have.
     #[error(
         "a backing file name may have {MAX_BACKING_NAME} bytes, this one has {bytes}; a link or a folder nearer by makes it \

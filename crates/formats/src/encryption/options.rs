@@ -1,0 +1,32 @@
+//! What options mean: the secret by its id, and the limits of opening.
+use block::{BlockError, ErrorKind, Objects, Result, Secret};
+use crypto::Key;
+use crypto::kdf::Limits;
+use crypto::secret::as_text;
+
+/// The passphrase that a secret object holds. `option` is the option's name, for the error of who gave none.
+pub(crate) fn passphrase_of(objects: &Objects, option: &str, id: Option<&str>) -> Result<Key> {
+    let Some(id) = id else {
+        let text = format!("Parameter '{option}' is required for cipher");
+        return Err(BlockError::invalid(text));
+    };
+    let passphrase = Key::new(objects.hold::<Secret>(id)?.bytes().to_vec());
+    as_text(&passphrase)
+        .map_err(|e| BlockError::of(ErrorKind::Invalid, e).context(format!("secret '{id}'")))?;
+    Ok(passphrase)
+}
+
+/// What opening may cost: what these options say, else what is allowed by default.
+pub(crate) fn limits_of(rounds: Option<u64>, memory: Option<u64>) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(rounds) = rounds {
+        // A volume has at most 32 slots, whose rounds count together.
+        limits.slot_rounds = rounds;
+        limits.rounds = rounds.saturating_mul(32);
+    }
+    if let Some(memory) = memory {
+        limits.memory = memory;
+        limits.memory_passes = memory.saturating_mul(256);
+    }
+    limits
+}

@@ -1,0 +1,292 @@
+//! Encrypted images: what their header, their options and their clusters say.
+//!
+//! ```text
+//! header ─ crypt_method ─┬─ 1: AES, the guest's sector number as vector, the secret as key
+//!                        └─ 2: LUKS: extension ─▶ clusters with a LUKS1 header and its key material,
+//!                              the sector number in the file as vector
+//! ```
+//!
+//! Data clusters are encrypted, metadata and compressed clusters are not. The clusters of the LUKS header have one
+//! reference each, the header extension. Specification: qcow2.rst, "Full disk encryption header pointer", "Data encryption".
+use super::header::{Header, HeaderError};
+use crate::encryption::{self, CipherCoding, NewVolume, Numbers, Place, Volume};
+use api::{
+    BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat as Format, ImageInfoSpecificQCow2Encryption,
+    QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS, Qcow2CreateEncryption, Qcow2Options,
+};
+use block::{Amendment, BlockError, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Result};
+use crypto::Key;
+use crypto::kdf::Limits;
+use crypto::luks1::{Change, Payload};
+use futures_util::lock::Mutex;
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// An encrypted image's own kind, of its `crypt_method`.
+pub(super) fn format_of(header: &Header) -> Option<Format> {
+    match header.crypt_method {
+        1 => Some(Format::Aes),
+        2 => Some(Format::Luks),
+        _ => None,
+    }
+}
+
+/// The encryption of an open image.
+pub(super) struct Encryption {
+    pub coding: Arc<dyn Coding>,
+    format: Format,
+    luks: Option<RwLock<Volume>>,
+    key_secret: Option<String>,
+    limits: Limits,
+    /// Held while key slots change.
+    changing: Mutex<()>,
+}
+
+impl Encryption {
+    /// That of an image, if it is encrypted. Options that are for another kind are refused.
+    pub(super) async fn open(
+        file: &Arc<Node>,
+        header: &Header,
+        options: &Qcow2Options,
+        common: &Common,
+        objects: &Objects,
+    ) -> Result<Option<Self>> {
+        let given = Given::of(options);
+        let Some(format) = format_of(header) else {
+            return match (&given.format, &given.key_secret) {
+                (None, None) => Ok(None),
+                _ => Err(BlockError::invalid("No encryption in image header, but options specified format")),
+            };
+        };
+        if let Some(other) = given.format.filter(|other| *other != format) {
+            return Err(BlockError::invalid(format!(
+                "Header reported '{}' encryption format but options specify '{}'",
+                api::Enumeration::name(format),
+                api::Enumeration::name(other)
+            )));
+        }
+        let limits =
+            encryption::limits_of(given.luks.x_max_rounds.map(|n| n.0), given.luks.x_max_memory.map(|n| n.0));
+        let volume = match format {
+            Format::Aes => None,
+            Format::Luks => Some(read(&place(file, header)?).await?),
+        };
+        let coding = if common.without_content {
+            encryption::locked()
+        } else {
+            let id = given.key_secret.as_deref();
+            let passphrase = encryption::passphrase_of(objects, "encrypt.key-secret", id)?;
+            match &volume {
+                None => aes(&passphrase)?,
+                Some(volume) => {
+                    let key = volume.open(&place(file, header)?, &passphrase, limits).await?;
+                    CipherCoding::of(volume.cipher(&key)?.0, Numbers::Stored)
+                }
+            }
+        };
+        let luks = volume.map(RwLock::new);
+        let (key_secret, changing) = (given.key_secret, Mutex::default());
+        Ok(Some(Self { coding, format, luks, key_secret, limits, changing }))
+    }
+
+    /// What `info` tells of it.
+    pub(super) fn describe(&self) -> ImageInfoSpecificQCow2Encryption {
+        let told = self.luks.as_ref().and_then(|volume| encryption::describe(&volume.read(), false));
+        let Some(told) = told else {
+            return ImageInfoSpecificQCow2Encryption {
+                ivgen_alg: None,
+                detached_header: None,
+                hash_alg: None,
+                cipher_alg: None,
+                uuid: None,
+                ivgen_hash_alg: None,
+                format: self.format,
+                cipher_mode: None,
+                slots: None,
+                payload_offset: None,
+                master_key_iters: None,
+            };
+        };
+        ImageInfoSpecificQCow2Encryption {
+            ivgen_alg: Some(told.ivgen_alg),
+            detached_header: Some(told.detached_header),
+            hash_alg: Some(told.hash_alg),
+            cipher_alg: Some(told.cipher_alg),
+            uuid: Some(told.uuid),
+            ivgen_hash_alg: told.ivgen_hash_alg,
+            format: self.format,
+            cipher_mode: Some(told.cipher_mode),
+            slots: Some(told.slots),
+            payload_offset: Some(told.payload_offset),
+            master_key_iters: Some(told.master_key_iters),
+        }
+    }
+
+    /// Changes its key slots. Nothing else of the image changes.
+    pub(super) async fn amend(
+        &self,
+        file: &Arc<Node>,
+        header: &Header,
+        amendment: Amendment<'_>,
+    ) -> Result<()> {
+        let Some(volume) = &self.luks else {
+            return Err(BlockError::unsupported("an image with the old AES encryption has no key slots"));
+        };
+        let options: QCryptoBlockAmendOptionsLUKS = amendment.options.read()?;
+        let _turn = self.changing.lock().await;
+        let place = place(file, header)?;
+        let before = Volume::read(&place).await?;
+        let secrets = (amendment.objects, self.key_secret.as_deref());
+        let changed =
+            encryption::amend(&before, &place, &options, secrets, (self.limits, amendment.force)).await;
+        let now = match &changed {
+            Ok(volume) => volume.clone(),
+            Err(_) => Volume::read(&place).await.unwrap_or(before),
+        };
+        *volume.write() = now;
+        changed.map(drop)
+    }
+}
+
+/// What the options say, whatever the kind.
+struct Given {
+    format: Option<Format>,
+    key_secret: Option<String>,
+    luks: QCryptoBlockOptionsLUKS,
+}
+
+impl Given {
+    fn of(options: &Qcow2Options) -> Self {
+        let none = QCryptoBlockOptionsLUKS { key_secret: None, x_max_rounds: None, x_max_memory: None };
+        match options.encrypt.as_ref() {
+            None => Self { format: None, key_secret: options.x_key_secret.clone(), luks: none },
+            Some(BlockdevQcow2Encryption::Aes(aes)) => {
+                Self { format: Some(Format::Aes), key_secret: aes.key_secret.clone(), luks: none }
+            }
+            Some(BlockdevQcow2Encryption::Luks(luks)) => {
+                Self { format: Some(Format::Luks), key_secret: luks.key_secret.clone(), luks: luks.clone() }
+            }
+        }
+    }
+}
+
+/// Where the LUKS header is.
+fn place(file: &Arc<Node>, header: &Header) -> Result<Place> {
+    let (offset, len) = header.encryption().ok_or(HeaderError::NoEncryptionHeader)?;
+    Ok(Place { file: file.clone(), offset, len })
+}
+
+async fn read(place: &Place) -> Result<Volume> {
+    let volume = Volume::read(place).await.map_err(|e| e.context("the image's LUKS header"))?;
+    match volume {
+        Volume::Luks1(_) => Ok(volume),
+        Volume::Luks2(_) => Err(BlockError::unsupported("an image can't have a header of LUKS version 2")),
+    }
+}
+
+fn aes(secret: &Key) -> Result<Arc<dyn Coding>> {
+    let cipher =
+        crypto::legacy::qcow_aes(secret.as_bytes()).map_err(|e| BlockError::of(ErrorKind::Invalid, e))?;
+    Ok(CipherCoding::of(cipher, Numbers::Guest(0)))
+}
+
+/// Options of open where the kind of encryption is left to the image: the schema has a word of its own for them.
+pub(super) fn adapt_open(options: &mut Options) -> Result<()> {
+    let Some(mut encrypt) = options.take_dict("encrypt")? else { return Ok(()) };
+    if encrypt.get("format").is_none() {
+        if let Some(secret) = encrypt.take_str("key-secret")? {
+            options.set("x-key-secret", Opt::Str(secret));
+        }
+        return encrypt.finish();
+    }
+    options.set("encrypt", Opt::Dict(encrypt));
+    Ok(())
+}
+
+/// Options of create by the names that are older than the schema.
+pub(super) fn adapt_create(options: &mut Options) -> Result<()> {
+    let old = options.take_bool("encryption")?.unwrap_or(false);
+    let mut encrypt = options.take_dict("encrypt")?.unwrap_or_default();
+    if old {
+        if encrypt.get("format").is_some() {
+            return Err(BlockError::invalid("Options encryption and encrypt.format are mutually exclusive"));
+        }
+        encrypt.set("format", Opt::Str("aes".to_owned()));
+    }
+    if encrypt.get("format").is_none() {
+        return match encrypt.iter().next() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let text =
+                    format!("'encrypt.{name}' needs 'encrypt.format', which says how the image is encrypted");
+                Err(BlockError::invalid(text))
+            }
+        };
+    }
+    options.set("encrypt", Opt::Dict(encrypt));
+    Ok(())
+}
+
+/// Options of amend: key slots are all that is changed yet.
+pub(super) fn adapt_amend(options: &mut Options) -> Result<Options> {
+    let Some(mut encrypt) = options.take_dict("encrypt")? else {
+        return Err(BlockError::unsupported(
+            "nothing but the encryption of a qcow2 image can be amended yet",
+        ));
+    };
+    match encrypt.take_str("format")?.as_deref() {
+        None | Some("luks") => Ok(encrypt),
+        Some(other) => {
+            Err(BlockError::invalid(format!("encryption of the kind '{other}' has no options to amend")))
+        }
+    }
+}
+
+/// The encryption of an image that is to be made, of options that have been judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NewEncryption {
+    Aes,
+    Luks(NewVolume),
+}
+
+impl NewEncryption {
+    pub(super) fn new(options: &Qcow2CreateEncryption) -> Result<Self> {
+        match options {
+            Qcow2CreateEncryption::Aes(_) => Ok(Self::Aes),
+            Qcow2CreateEncryption::Luks(luks) => Ok(Self::Luks(NewVolume::new(luks)?)),
+        }
+    }
+
+    /// `crypt_method` of the header.
+    pub(super) fn method(&self) -> u32 {
+        match self {
+            Self::Aes => 1,
+            Self::Luks(_) => 2,
+        }
+    }
+
+    /// Bytes of the LUKS header and its key material.
+    pub(super) fn header_len(&self) -> u64 {
+        match self {
+            Self::Aes => 0,
+            Self::Luks(volume) => volume.header_len(),
+        }
+    }
+
+    /// Makes the key, which takes seconds; what there is to write for it, if anything.
+    pub(super) async fn make(
+        self,
+        objects: &Objects,
+        options: &Qcow2CreateEncryption,
+    ) -> Result<Option<Change>> {
+        let id = match options {
+            Qcow2CreateEncryption::Aes(aes) => aes.key_secret.as_deref(),
+            Qcow2CreateEncryption::Luks(luks) => luks.key_secret.as_deref(),
+        };
+        let passphrase = encryption::passphrase_of(objects, "encrypt.key-secret", id)?;
+        match self {
+            Self::Aes => Ok(None),
+            Self::Luks(volume) => Ok(Some(volume.make(passphrase, Payload::Packed).await?.1)),
+        }
+    }
+}
