@@ -25,6 +25,7 @@ pub mod nodes;
 mod objects;
 pub mod options;
 mod outbox;
+pub mod secret;
 pub mod session;
 pub mod wire;
 

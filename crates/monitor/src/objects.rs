@@ -1,16 +1,11 @@
 //! User objects (`object-add`): checked here, and kept in the graph for what refers to them.
 use crate::commands::failed;
+use crate::secret;
 use api::{
-    Dict, Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, QCryptoSecretFormat, QmpError,
-    SecretProperties, ThrottleGroupProperties, Value,
+    Dict, Encode, IothreadProperties, ObjectOptions, ObjectOptionsBranch, QmpError, ThrottleGroupProperties,
+    Value,
 };
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use block::{Iothread, Object, Objects, Secret};
-use std::io::Read;
-
-/// Largest secret, in bytes.
-const MAX_SECRET: u64 = 1 << 20;
+use block::{Iothread, Object, Objects};
 
 /// Highest limit of a throttle group, in bytes or requests a second.
 const MAX_LIMIT: i64 = 1_000_000_000_000_000;
@@ -24,8 +19,9 @@ pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(),
             objects.add(&id, Iothread)
         }
         ObjectOptionsBranch::Secret(properties) => {
-            let secret = Secret::new(read_secret(properties).await?);
-            objects.add(&id, secret)
+            let key = secret::key_of(objects, &properties).map_err(failed)?;
+            let read = rt::blocking(move || secret::read(properties, key.as_deref())).await;
+            objects.add(&id, read.map_err(failed)?)
         }
         ObjectOptionsBranch::ThrottleGroup(properties) => {
             check_throttle(&properties)?;
@@ -113,50 +109,6 @@ fn contradiction(of: impl Fn(String) -> i64) -> Option<&'static str> {
     None
 }
 
-/// The bytes of a secret.
-async fn read_secret(properties: SecretProperties) -> Result<Vec<u8>, QmpError> {
-    let SecretProperties { format, data, file, keyid, iv } = properties;
-    if keyid.or(iv).is_some() {
-        return Err(QmpError::generic("secrets that are encrypted by another secret are not supported yet"));
-    }
-    let raw = match (data, file) {
-        (Some(_), Some(_)) => return Err(QmpError::generic("'file' and 'data' are mutually exclusive")),
-        (None, None) => return Err(QmpError::generic("Either 'file' or 'data' must be provided")),
-        (Some(data), None) => data.into_bytes(),
-        (None, Some(file)) => {
-            let name = file.clone();
-            let read = rt::blocking(move || read_bounded(&name)).await;
-            read.map_err(|e| {
-                QmpError::generic(block::BlockError::os(format!("Unable to read {file}"), &e).to_string())
-            })?
-        }
-    };
-    match format {
-        Some(QCryptoSecretFormat::Base64) => from_base64(&raw),
-        Some(QCryptoSecretFormat::Raw) | None => Ok(raw),
-    }
-}
-
-/// Reads a secret's file; a FIFO is refused, not waited on.
-fn read_bounded(name: &str) -> std::io::Result<Vec<u8>> {
-    let path = rt::fs::path(name);
-    if !std::fs::metadata(&path)?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_SECRET {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is larger than 1 MiB"));
-    }
-    Ok(bytes)
-}
-
-/// Decodes base64 (RFC 4648, section 4). White space between is passed over.
-fn from_base64(text: &[u8]) -> Result<Vec<u8>, QmpError> {
-    let text: Vec<u8> = text.iter().copied().filter(|c| !c.is_ascii_whitespace()).collect();
-    STANDARD.decode(text).map_err(|e| QmpError::generic(format!("the secret is not valid base64: {e}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,23 +133,6 @@ mod tests {
         of("{'x-iops-total': 5, 'x-iops-total-max': 9, 'x-iops-size': 512}").unwrap();
         for wrong in ["{'x-iops-total': -1}", "{'x-bps-total-max': 9}", "{'limits': {'bps-read-max': 9}}"] {
             assert!(of(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_secret_that_another_one_encrypts_is_refused_by_name() {
-        let properties = api::json::parse("{'data': 'AAAA', 'keyid': 'k', 'iv': 'AAAA'}").unwrap();
-        let refused = rt::block_on_control(read_secret(api::codec::decode(properties).unwrap())).unwrap_err();
-        assert!(refused.to_string().contains("another secret"), "{refused}");
-    }
-
-    #[test]
-    fn base64_is_decoded_and_what_is_none_is_refused() {
-        assert_eq!(from_base64(b"Y2Fpcm4=").unwrap(), b"cairn");
-        assert_eq!(from_base64(b"Y2Fp\ncm4x\n").unwrap(), b"cairn1");
-        assert_eq!(from_base64(b"").unwrap(), b"");
-        for wrong in ["Y2F", "Y2Fp=", "====", "Y2=p", "Y2Fpcm4*", "YQ===", "YQ==YQ=="] {
-            assert!(from_base64(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 }

@@ -136,6 +136,14 @@ impl Creation {
         self.number("size")
     }
 
+    /// Whether what is to be made has a size.
+    pub fn has_size(&self) -> bool {
+        let on = |option: &CreateOption| {
+            option.without_size && matches!(self.options.get(option.name), Some(Opt::Bool(true)))
+        };
+        !self.table().any(on)
+    }
+
     /// Sets the size.
     pub fn set_size(&mut self, size: u64) {
         self.options.set("size", Opt::Uint(size));
@@ -258,6 +266,49 @@ pub fn option_help(console: &mut Console, format: &str, filename: Option<&str>) 
     } else {
         outln!(console, "Supported {format} options:");
     }
+    list_options(console, table);
+    if filename.is_none() && driver != protocol {
+        outln!(console, "\nThe protocol level may support further options.");
+        outln!(console, "Specify the target filename to include those options.");
+    }
+    Ok(())
+}
+
+/// The options of a change of an image, by the table of its driver.
+pub fn amend_options(node: &Node, list: &OptionList) -> Result<Options, Failure> {
+    let table = amend_table(node.driver_type())?;
+    let mut options = Options::new();
+    for (name, text) in list.pairs()? {
+        let option = table.iter().find(|option| option.name == name);
+        let Some(option) = option else {
+            return Err(Failure::new(format_args!("Invalid parameter '{name}'")));
+        };
+        options.set(name, value(option, &text)?);
+    }
+    Ok(options)
+}
+
+fn amend_table(driver: &'static DriverType) -> Result<&'static [CreateOption], Failure> {
+    if driver.amend_options.is_empty() {
+        return Err(Failure::new(format_args!(
+            "Format driver '{}' does not support option amendment",
+            driver.name
+        )));
+    }
+    Ok(driver.amend_options)
+}
+
+/// Lists the options for changes of images of `format`.
+pub fn amend_help(console: &mut Console, format: &str) -> Result<(), Failure> {
+    let registry = image::registry();
+    let driver = registry.find_or(format, |format| format!("Unknown file format '{format}'"))?;
+    let table = amend_table(driver)?;
+    outln!(console, "Amend options for '{format}':");
+    list_options(console, table.iter().collect());
+    Ok(())
+}
+
+fn list_options(console: &mut Console, mut table: Vec<&CreateOption>) {
     table.retain(|option| !option.help.is_empty());
     table.sort_by_key(|option| option.name);
     for option in table {
@@ -269,11 +320,6 @@ pub fn option_help(console: &mut Console, format: &str, filename: Option<&str>) 
         };
         outln!(console, "  {:<22} - {}", format!("{}=<{kind}>", option.name), option.help);
     }
-    if filename.is_none() && driver != protocol {
-        outln!(console, "\nThe protocol level may support further options.");
-        outln!(console, "Specify the target filename to include those options.");
-    }
-    Ok(())
 }
 
 /// Opens a backing file before an overlay of it is made: its size is known then, and that its format was not left to
@@ -292,7 +338,7 @@ pub async fn open_backing(
         ));
     }
     // Only its header is looked at. A base that a server writes to is looked at too: overlays of running disks are made so.
-    let source = Source::named(&full).format(format).force_share(true);
+    let source = Source::named(&full).format(format).force_share(true).without_content();
     let node = image::open_node(graph, &source).await.map_err(cannot_open)?;
     if format.is_some() {
         return Ok(node);

@@ -11,6 +11,7 @@
 use crate::cache::Cache;
 use crate::console::{self, Console};
 use crate::failure::Failure;
+use crate::object;
 use api::keyval;
 use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
@@ -51,6 +52,8 @@ pub struct Source {
     pub offset: u64,
     /// The internal snapshot that is shown instead of the disk.
     pub snapshot: Option<SnapshotName>,
+    /// Its content is neither read nor written: no key is needed.
+    pub without_content: bool,
 }
 
 impl Source {
@@ -71,7 +74,14 @@ impl Source {
             aio: None,
             offset: 0,
             snapshot: None,
+            without_content: false,
         }
+    }
+
+    /// The same to be looked at, without its content.
+    #[must_use]
+    pub fn without_content(self) -> Source {
+        Source { without_content: true, ..self }
     }
 
     /// The same in this format, if one is given.
@@ -131,11 +141,12 @@ pub fn plain_format() -> &'static str {
     registry().fallback().map_or("", |format| format.name)
 }
 
-/// An empty graph.
+/// An empty graph with the secrets of the command.
 pub fn graph() -> Graph {
     let graph = Graph::new(registry(), monitor::options::from_json);
     graph.on_poison(report_corruption);
     graph.on_notice(tell);
+    object::give(&graph);
     graph
 }
 
@@ -308,6 +319,7 @@ pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, Bloc
     let common = Common {
         read_only: !source.writable,
         for_repair: source.for_repair,
+        without_content: source.without_content,
         force_share: source.force_share,
         direct: source.cache.direct,
         no_flush: source.cache.no_flush,

@@ -52,7 +52,7 @@ has_parts!(Args { source: Source, output: Output });
 impl Args {
     pub(super) fn new() -> Args {
         let (output, verbosity) = (Output::default(), Verbosity::default());
-        Args { source: Source::named("").alone(), output, verbosity, repair: Repair::No }
+        Args { source: Source::named("").alone().without_content(), output, verbosity, repair: Repair::No }
     }
 }
 

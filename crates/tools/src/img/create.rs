@@ -107,7 +107,7 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
         }
         base = Some(opened);
     }
-    if creation.size().is_none() {
+    if creation.size().is_none() && creation.has_size() {
         return Err(Failure::new("Image creation needs a size parameter"));
     }
     if !args.verbosity.quiet {

@@ -40,7 +40,11 @@ has_parts!(Args { source: Source, output: Output });
 
 impl Args {
     pub(super) fn new() -> Args {
-        Args { source: Source::named("").alone(), output: Output::default(), whole_chain: false }
+        Args {
+            source: Source::named("").alone().without_content(),
+            output: Output::default(),
+            whole_chain: false,
+        }
     }
 }
 
@@ -82,7 +86,11 @@ async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> R
             )));
         }
         if whole_chain && let Some((name, format)) = &shown.backing {
-            let below = Source::named(name).format(format.as_deref()).alone().force_share(source.force_share);
+            let below = Source::named(name)
+                .format(format.as_deref())
+                .alone()
+                .without_content()
+                .force_share(source.force_share);
             next = Some(below);
         }
         seen.extend(shown.identity.clone());

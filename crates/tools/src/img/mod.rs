@@ -2,6 +2,7 @@
 //!
 //! One table lists the commands; each is a file of its own with its flags, its manual and its work.
 
+mod amend;
 mod bench;
 mod bitmap;
 mod check;
@@ -30,7 +31,7 @@ use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::Source;
 use crate::size::SizeError;
 use crate::usage::{self, Manual};
-use crate::{face, outln};
+use crate::{face, object, outln};
 
 /// One command.
 struct Command {
@@ -40,6 +41,7 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "amend", about: "Change options or passphrases of an image", run: amend::run },
     Command { name: "bench", about: "Tell how long many requests take", run: bench::run },
     Command { name: "bitmap", about: "Add, remove and change dirty bitmaps of an image", run: bitmap::run },
     Command { name: "check", about: "Check an image, and mend it", run: check::run },
@@ -56,9 +58,6 @@ const COMMANDS: &[Command] = &[
     Command { name: "resize", about: "Change the virtual size of an image", run: resize::run },
     Command { name: "snapshot", about: "Snapshots inside of an image", run: snapshot::run },
 ];
-
-/// Commands of the programs whose place this takes that are not here yet.
-const LATER: &[&str] = &["amend"];
 
 const GLOBALS: Table<()> =
     &[&[Flag::help(), Flag::version(), flags::trace("log what matches, for example block=debug")]];
@@ -123,16 +122,10 @@ fn run_command(console: &mut Console, words: &[String]) -> u8 {
     let Some((word, args)) = words.split_first() else {
         return refuse(console, None, &Failure::usage("Not enough arguments"));
     };
-    if LATER.contains(&word.as_str()) {
-        return refuse(
-            console,
-            None,
-            &Failure::new(format_args!("the command '{word}' is not supported yet")),
-        );
-    }
     let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
         return refuse(console, None, &Failure::usage(format_args!("Command not found: {word}")));
     };
+    object::forget();
     let call = Call { name: format!("{} {word}", console.program()), args };
     match (command.run)(console, &call) {
         Ok(code) => code,

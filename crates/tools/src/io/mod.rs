@@ -25,7 +25,7 @@ use crate::flags::{self, has_parts};
 use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::{Image, Source};
 use crate::usage::{self, Manual};
-use crate::{face, out, runtime};
+use crate::{face, object, out, runtime};
 use arguments::Refused;
 use command::Outcome;
 use std::io::BufRead;
@@ -120,6 +120,7 @@ const MISALIGNED: usize = 16;
 
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
+    object::forget();
     let (mut setup, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Setup::new()) {
         Ok(Asked::Work(setup, operands)) => (setup, operands),
         Ok(Asked::Help) => {

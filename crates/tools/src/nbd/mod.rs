@@ -12,7 +12,7 @@ use crate::flags::{self, has_parts};
 use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::{self, Source};
 use crate::usage::{self, Manual};
-use crate::{face, size, trace};
+use crate::{face, object, size, trace};
 use block::{Opt, Share};
 use rt::net::Address;
 use std::os::fd::OwnedFd;
@@ -253,6 +253,7 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
 }
 
 fn act(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
+    object::forget();
     let (mut args, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Args::new())? {
         Asked::Work(args, operands) => (args, operands),
         Asked::Help => {

@@ -188,3 +188,19 @@ pub fn snapshot(faces: &Faces) {
     assert!(faces.fails(1, "img snapshot -f raw -c x @raw").contains("does not support internal snapshots"));
     assert!(faces.fails(1, "img snapshot -f raw -d x @raw").contains("snapshot not found"));
 }
+
+pub fn amend(faces: &Faces) {
+    let secrets = "--object secret,id=s,data=one --object secret,id=t,data=two";
+    faces.ok("img create -q --object secret,id=s,data=one -f luks -o key-secret=s,iter-time=0 @a 1M");
+    assert!(faces.ok("img amend -f luks -o help").contains("new-secret=<str>"));
+    let open = "--image-opts driver=luks,file.filename=@a,key-secret";
+    let said = faces.ok(&format!("img amend -p {secrets} -o state=active,new-secret=t,iter-time=0 {open}=s"));
+    assert!(said.contains("(100.00/100%)"), "{said}");
+    faces.ok(&format!("img amend -q -t writeback {secrets} -o state=inactive,old-secret=s {open}=t"));
+    let compared = |secret| format!("img compare {secrets} {open}={secret} driver=null-co,size=0");
+    assert!(faces.fails(2, &compared("s")).contains("passphrase is wrong"));
+    let last = format!("img amend {secrets} -o state=inactive,old-secret=t {open}=t");
+    assert!(faces.fails(1, &last).contains("the last one"));
+    faces.ok(&last.replace("amend", "amend --force"));
+    assert!(faces.fails(2, &compared("t")).contains("none of its key slots is active"));
+}

@@ -67,6 +67,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    amend: changing::amend, amend::Args::new, "-o" "state=inactive";
     bench: looking::bench, bench::Args::new,
         "-c" "10", "-s" "512", "-d" "2", "-o" "512", "-S" "512", "-i" "threads", "--pattern" "7", "--flush-interval" "9";
     check: looking::check, check::Args::new, "-r" "all";
@@ -100,9 +101,6 @@ fn the_face_itself_tells_help_and_version_and_refuses_what_is_no_command() {
         "img: Command not found: frobnicate\nTry 'img --help' for more info\n"
     );
     assert!(faces.fails(1, "img").starts_with("img: Not enough arguments\n"));
-    for later in LATER {
-        assert!(faces.fails(1, &format!("img {later}")).contains("is not supported yet"), "{later}");
-    }
     assert_eq!(
         faces.fails(1, "img info --frob x"),
         "img: unrecognized option '--frob'\nTry 'img info --help' for more info\n"
