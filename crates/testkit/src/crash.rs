@@ -18,6 +18,7 @@ use sim::{Config, Disk, Plant, Rng, Sim, World};
 
 use crate::guest::{Faults, Guest, Plan};
 use crate::model::Model;
+use crate::snapshots;
 use crate::stack::{Session, Stack};
 use crate::stamp::{SECTOR, Seen, look, stamped};
 
@@ -61,6 +62,8 @@ pub struct CrashTest {
     pub crashes: usize,
     /// Of so many crashes one is opened by the driver.
     pub reopen_every: usize,
+    /// How many things are done with internal snapshots beside the guest.
+    pub snapshots: u64,
 }
 
 /// What a crash test did.
@@ -107,6 +110,7 @@ impl CrashTest {
             moments: 20,
             crashes: 2,
             reopen_every: 5,
+            snapshots: 0,
         }
     }
 
@@ -132,6 +136,7 @@ impl CrashTest {
             let closed = |text| format!("after a clean close: {text}");
             let found = self.look(&settled, true).map_err(closed)?;
             self.judge(&model, sim.world().stamp(), found.as_deref()).map_err(closed)?;
+            self.judge_snapshots(&model, sim.world().stamp(), &settled).map_err(closed)?;
         }
         let last = (sim.world().stamp(), settled);
         let mut tally = Tally::default();
@@ -173,16 +178,20 @@ impl CrashTest {
     fn work(&self, sim: &Sim, model: &Arc<Mutex<Model>>, kept: &Kept) -> std::result::Result<(), String> {
         let (stack, plan, world) = (self.stack.clone(), self.plan, sim.world().clone());
         let (book, moments, faults) = (model.clone(), kept.clone(), self.faults.clone());
-        let (beside, room) = (self.beside, self.room);
+        let (beside, room, snapshots, own) = (self.beside, self.room, self.snapshots, self.stack.clone());
         let result: Result<()> = sim.run(async move {
             let session = stack.open().await?;
             world.watch(Some(Box::new(move |moment, disk| moments.lock().offer(moment, disk))));
             world.limit_room(room);
             faults.into_iter().for_each(|plant| world.plant(plant));
             let guest = Guest::new(session, book, world.clone());
+            let kept = (snapshots > 0).then(|| {
+                let its = snapshots::work(guest.clone(), own, world.clone(), snapshots, plan.faults);
+                rt::spawn(its)
+            });
             let beside = beside.map(|beside| rt::spawn(beside(guest.session.clone(), world)));
             let mut worked = guest.run(plan).await;
-            if let Some(beside) = beside {
+            for beside in kept.into_iter().chain(beside) {
                 let done = beside.await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()));
                 worked = worked.and(done.and_then(|done| done));
             }
@@ -204,6 +213,14 @@ impl CrashTest {
         }
         let seen: Vec<_> = found.chunks(SECTOR as usize).map(look).collect();
         model.after_crash(moment, &seen)
+    }
+
+    /// Compares internal snapshots with what is known of them.
+    fn judge_snapshots(&self, model: &Model, moment: u64, disk: &Disk) -> std::result::Result<(), String> {
+        if self.snapshots == 0 {
+            return Ok(());
+        }
+        snapshots::after_crash(model, moment, &snapshots_of(&self.stack, disk)?)
     }
 
     fn look(&self, disk: &Disk, settled: bool) -> std::result::Result<Option<Vec<u8>>, String> {
@@ -228,6 +245,7 @@ impl CrashTest {
                 judged.map_err(|other| format!("{text}\nnor instead: {other}"))?;
             }
         }
+        self.judge_snapshots(model, moment, &disk)?;
         let mut tally = Tally { crashes: 1, reopened: 0 };
         if self.reopen_every > 0 && nth.is_multiple_of(self.reopen_every) {
             self.reopened(model, moment, disk, rng).map_err(|text| format!("opened again: {text}"))?;
@@ -348,9 +366,33 @@ pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::
     flatten(disk, image.file, settled)
 }
 
+/// The same of images of version 2, where nothing tells that COPIED and counts may disagree after a crash.
+pub fn inspect_qcow2_v2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let image = stack.images.last().ok_or("the stack has no image")?;
+    layers(disk, image.file, settled, settled).map(|(shown, _)| shown)
+}
+
+/// Names of the internal snapshots of the top image, and what each shows.
+pub fn snapshots_of(stack: &Stack, disk: &Disk) -> std::result::Result<Vec<(String, Vec<u8>)>, String> {
+    let image = stack.images.last().ok_or("the stack has no image")?;
+    let (_, below) = layers(disk, image.file, false, false)?;
+    crate::qcow2::read_snapshots(&file_of(disk, image.file)?, &below)
+}
+
 /// What an image shows, with the chain that the headers name below it; or what is wrong in any of them. `settled`: the image
 /// was closed cleanly.
 pub fn flatten(disk: &Disk, file: &str, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    layers(disk, file, settled, true).map(|(shown, _)| shown)
+}
+
+/// What an image shows, and what the chain below it does. `copied`: COPIED and counts agree, where no dirty bit says
+/// that they need not.
+fn layers(
+    disk: &Disk,
+    file: &str,
+    settled: bool,
+    copied: bool,
+) -> std::result::Result<(Vec<u8>, Vec<u8>), String> {
     let (mut chain, mut next) = (Vec::new(), Some(file.to_owned()));
     while let Some(file) = next {
         let bytes = file_of(disk, &file)?;
@@ -360,29 +402,30 @@ pub fn flatten(disk: &Disk, file: &str, settled: bool) -> std::result::Result<Ve
         next = crate::qcow2::backing_of(&bytes);
         chain.push((file, bytes));
     }
-    let mut below = Vec::new();
+    let (mut below, mut lower) = (Vec::new(), Vec::new());
     for (depth, (file, bytes)) in chain.iter().enumerate().rev() {
         if !crate::qcow2::is_qcow2(bytes) {
-            below = bytes.clone();
+            lower = std::mem::replace(&mut below, bytes.clone());
             continue;
         }
-        sane(bytes, settled && depth == 0).map_err(|text| format!("{file}:\n    {text}"))?;
+        sane(bytes, settled && depth == 0, copied).map_err(|text| format!("{file}:\n    {text}"))?;
         let over: &[u8] = if depth + 1 < chain.len() { &below } else { &[] };
         if let Some(shown) = disk.content(SNAPSHOT).filter(|_| depth == 0)
             && crate::qcow2::read_snapshot(bytes, over, shown.len())? != shown.to_vec()
         {
             return Err("the internal snapshot has changed".to_owned());
         }
-        below = crate::qcow2::read(bytes, over)?;
+        let shown = crate::qcow2::read(bytes, over)?;
+        lower = std::mem::replace(&mut below, shown);
     }
-    Ok(below)
+    Ok((below, lower))
 }
 
 /// Whether nothing harmful is found in an image; after a clean close, nothing at all.
-fn sane(bytes: &[u8], settled: bool) -> std::result::Result<(), String> {
+fn sane(bytes: &[u8], settled: bool, copied: bool) -> std::result::Result<(), String> {
     let found = crate::qcow2::inspect(bytes)?;
     let mut wrong = found.corruptions;
-    wrong.extend(found.copied.into_iter().filter(|_| !found.dirty));
+    wrong.extend(found.copied.into_iter().filter(|_| copied && !found.dirty));
     if found.corrupt {
         wrong.push("the corrupt bit is set".to_owned());
     }

@@ -215,6 +215,11 @@ impl Guest {
         result
     }
 
+    /// The turn to change the size.
+    pub(crate) async fn resizing(&self) -> futures_util::lock::OwnedMutexGuard<()> {
+        self.resizing.clone().lock_owned().await
+    }
+
     /// Changes the size.
     pub async fn resize(&self, size: u64) -> Result<()> {
         let _turn = self.resizing.lock().await;

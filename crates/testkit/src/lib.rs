@@ -18,6 +18,7 @@ pub mod guest;
 pub mod model;
 pub mod qcow2;
 pub mod scope;
+pub mod snapshots;
 pub mod stack;
 pub mod stamp;
 pub mod steps;

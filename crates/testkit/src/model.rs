@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crash::model::{self, Source, View};
 pub use crash::model::{Effect, RecordId};
 
+use crate::snapshots::Kept;
 use crate::stamp::{SECTOR, Seen};
 
 /// Everything a guest did to one disk, and what its sectors held before.
@@ -12,13 +13,15 @@ use crate::stamp::{SECTOR, Seen};
 pub struct Model {
     initial: Vec<Seen>,
     acts: model::Model,
+    /// What is known of internal snapshots.
+    pub snapshots: Vec<Kept>,
 }
 
 impl Model {
     /// A disk of `size` bytes whose sectors hold `initial`; sectors beyond that are zero. Writes are numbered from
     /// `first_write` on.
     pub fn new(size: u64, initial: Vec<Seen>, first_write: u64) -> Model {
-        Model { initial, acts: model::Model::new(size, first_write) }
+        Model { initial, acts: model::Model::new(size, first_write), snapshots: Vec::new() }
     }
 
     /// The number of the next write.
@@ -44,6 +47,19 @@ impl Model {
     /// A change of the size begins; no other request is under way. What lies behind the smaller size becomes zero.
     pub fn begin_resize(&mut self, size: u64, moment: u64) -> RecordId {
         self.acts.begin_resize(size, moment)
+    }
+
+    /// The disk begins to become what `sectors` hold, durable when it is acknowledged; no change of the size is under way.
+    pub fn begin_becoming(&mut self, sectors: &[Seen], moment: u64) -> RecordId {
+        let size = sectors.len() as u64 * SECTOR;
+        for (sector, seen) in (0..).zip(sectors) {
+            let what = match seen {
+                Seen::Stamp { write, .. } => Effect::Write(*write),
+                Seen::Zero | Seen::Garbage => Effect::Zero,
+            };
+            self.begin(what, sector * SECTOR, SECTOR, true, moment);
+        }
+        self.begin_resize(size, moment)
     }
 
     /// A request ends.

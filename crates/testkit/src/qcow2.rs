@@ -36,6 +36,8 @@ pub struct Findings {
     pub copied: Vec<String>,
     /// Clusters counted more often than they are referred to.
     pub leaks: Vec<u64>,
+    /// Of the format.
+    pub version: u32,
 }
 
 /// An image's bytes and geometry.
@@ -60,6 +62,8 @@ struct Parsed<'a> {
 #[derive(Default)]
 struct References {
     by_cluster: BTreeMap<u64, Vec<(String, bool)>>,
+    /// Clusters that the active disk would overwrite in place, and by whose word.
+    owned: Vec<(u64, String)>,
     corruptions: Vec<String>,
 }
 
@@ -173,6 +177,9 @@ impl<'a> Parsed<'a> {
 
     fn tables(&self, refs: &mut References, l1: u64, entries: u64, whose: &str, copied: &mut Vec<String>) {
         let active = whose == "the active";
+        if entries == 0 {
+            return;
+        }
         refs.add(self, l1, entries * 8, &format!("{whose} L1 table"), true);
         if !self.holds(l1, entries * 8) {
             refs.corruptions.push(format!("{whose} L1 table lies outside of the file"));
@@ -191,6 +198,9 @@ impl<'a> Parsed<'a> {
                 continue;
             }
             self.judge_copied(active, entry, table, &who, copied);
+            if active && entry & COPIED != 0 {
+                refs.owned.push((table / self.cluster(), who.clone()));
+            }
             for slot in 0..self.l2_entries() {
                 let (entry, bitmap) = self.l2_entry(table, slot);
                 let who = format!("{who} entry {slot}");
@@ -220,6 +230,9 @@ impl<'a> Parsed<'a> {
                 refs.corruptions.push(format!("{who}: the file ends before its cluster at {host:#x} does"));
             }
             self.judge_copied(active, entry, host, who, copied);
+            if active && entry & COPIED != 0 {
+                refs.owned.push((host / self.cluster(), who.to_owned()));
+            }
         } else if entry & COPIED != 0 {
             copied.push(format!("{who} has COPIED set and leads nowhere"));
         }
@@ -407,6 +420,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
             corruptions.push(format!("{at:#x} is counted {count} times and referred to by {}", names()));
         }
     }
+    for (cluster, who) in &refs.owned {
+        // An L2 table that is shared leads to nothing that is the active disk's own, whatever its entries say.
+        let users = refs.by_cluster.get(cluster).map_or(0, Vec::len);
+        if users > 1 {
+            corruptions.push(format!("{who}: COPIED is set on what {users} tables lead to"));
+        }
+    }
     let clusters = (bytes.len() as u64).div_ceil(image.cluster());
     let used = |cluster: u64| refs.by_cluster.get(&cluster).map_or(0, Vec::len) as u64;
     let leaks = (0..clusters).filter(|cluster| image.count(*cluster) > used(*cluster)).collect();
@@ -419,6 +439,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
         bitmaps_valid: image.autoclear & 1 != 0,
         copied,
         leaks,
+        version: image.version,
     })
 }
 
@@ -464,6 +485,25 @@ pub fn bitmaps(bytes: &[u8]) -> Result<Vec<Bitmap>, String> {
 pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
     let image = Parsed::parse(bytes)?;
     image.read(image.l1_offset, image.l1_entries, image.size, backing)
+}
+
+/// Names of all internal snapshots, and what each shows. One that does not tell the size of its disk has that of the
+/// image's.
+pub fn read_snapshots(bytes: &[u8], backing: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let image = Parsed::parse(bytes)?;
+    let (mut at, mut all) = (image.snapshots_offset, Vec::new());
+    for _ in 0..image.snapshots {
+        let half = |offset: u64| be32(bytes, (at + offset) as usize).unwrap_or(0);
+        let (l1, extra) = (be64(bytes, at as usize).unwrap_or(0), u64::from(half(36)));
+        let (id, name) = (u64::from(half(12) >> 16), u64::from(half(12) & 0xffff));
+        let size = be64(bytes, (at + 48) as usize).filter(|_| extra >= 16).unwrap_or(image.size);
+        let start = (at + 40 + extra + id) as usize;
+        let text = bytes.get(start..start + name as usize).ok_or("a snapshot's name is cut off")?;
+        let shown = image.read(l1, half(8).into(), size, backing)?;
+        all.push((String::from_utf8_lossy(text).into_owned(), shown));
+        at = (at + 40 + extra + id + name).next_multiple_of(8);
+    }
+    Ok(all)
 }
 
 /// All bytes that the first internal snapshot shows, of a disk that had `size` bytes.

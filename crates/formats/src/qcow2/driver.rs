@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::*;
 
 /// Opens an image.
 pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFuture<'_, Result<Opened>> {
@@ -175,6 +175,7 @@ impl Qcow2 {
             image.order.tables.clear();
             image.forget_ahead();
             image.counts.clear();
+            image.disagrees.store(false, Release);
             let listed = Listed::read(&file, &header, &image.bitmaps).await;
             image.overlap.tables.clear();
             image.overlap.rename(&header);

@@ -44,6 +44,9 @@ pub(super) struct Image {
     pub shows_snapshot: AtomicBool,
     /// Its persistent bitmaps.
     pub bitmaps: Persistent,
+    /// COPIED and counts could not be brought to agree: the dirty bit stays, so that whoever opens the image for writing next
+    /// makes them anew.
+    pub disagrees: AtomicBool,
     /// Virtual size in bytes.
     pub size: AtomicU64,
     /// The dirty bit is durable: refcounts need not be (see [`Image::settle_header`]).
@@ -102,6 +105,7 @@ impl Image {
             told_of_dropped: AtomicBool::new(false),
             shows_snapshot: AtomicBool::new(false),
             bitmaps,
+            disagrees: AtomicBool::new(false),
             size: AtomicU64::new(header.virtual_size()),
             counts_wait: AtomicBool::new(false),
             counts,
@@ -224,7 +228,7 @@ impl Image {
     /// Takes the dirty bit back when all counts are durable. Nobody writes meanwhile; a later first write sets it
     /// again.
     pub async fn settle_header(&self) -> Result<()> {
-        if !self.header.read().is_dirty() {
+        if !self.header.read().is_dirty() || self.disagrees.load(Acquire) {
             return Ok(());
         }
         self.counts_wait.store(false, Release);

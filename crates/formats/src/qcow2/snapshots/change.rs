@@ -64,8 +64,8 @@ impl Snapshots for Qcow2 {
                 Err(error) => Err(error),
             };
             if let Err(error) = switched {
-                image.undo(prepared).await;
-                self.clear_dirty(was_dirty).await;
+                let undone = image.undo(prepared).await;
+                self.clear_dirty(was_dirty, undone).await;
                 return Err(error);
             }
             prepared.places.into_iter().for_each(|place| _ = place.keep());
@@ -136,8 +136,9 @@ impl Snapshots for Qcow2 {
             prepared.places.into_iter().for_each(|place| _ = place.keep());
             self.take_entries(&entries).await;
             let dropped = image.drop_snapshot(&entry).await;
+            let agrees = dropped.is_ok();
             image.warn_of_leak(dropped.and(image.give_back(&header).await));
-            self.clear_dirty(was_dirty).await;
+            self.clear_dirty(was_dirty, agrees).await;
             Ok(entry.snapshot().describe())
         })
     }
@@ -204,10 +205,13 @@ impl Qcow2 {
         Ok(was)
     }
 
-    /// COPIED and counts agree again, on disk too.
-    async fn clear_dirty(&self, was: bool) {
+    /// After a change: lets the disk say that COPIED and counts agree again, if they do.
+    async fn clear_dirty(&self, was: bool, agrees: bool) {
         let image = &self.image;
-        if was || image.order.file.unharmed().is_err() {
+        if !agrees {
+            image.disagrees.store(true, Release);
+        }
+        if image.disagrees.load(Acquire) || was || image.order.file.unharmed().is_err() {
             return;
         }
         let cleared = async {
@@ -351,12 +355,12 @@ impl Image {
         stored
     }
 
-    /// Counts down again what was prepared and is not referred to after all.
-    async fn undo(self: &Arc<Self>, prepared: Prepared) {
+    /// Counts down again what was prepared and is not referred to after all; tells whether it could be done.
+    async fn undo(self: &Arc<Self>, prepared: Prepared) -> bool {
         if self.order.file.unharmed().is_err() {
             // The header may lead to all of it: it stays what it is.
             prepared.places.into_iter().for_each(|place| _ = place.keep());
-            return;
+            return false;
         }
         let Prepared { places, shared, active } = prepared;
         drop(places);
@@ -365,7 +369,9 @@ impl Image {
             undone = self.own_again(shared, |_| true).await;
         }
         self.forget_tables();
+        let done = undone.is_ok();
         self.warn_of_leak(undone);
+        done
     }
 
     /// Drops what a snapshot held that the header does not lead to any more, and lets the active disk own what is its alone

@@ -14,6 +14,7 @@ use crate::qcow2::image::Image;
 use block::metacache::{Be64, Cause, Codec, GivenUp, Run};
 use block::{BlockError, ErrorKind, Result};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
 
 /// An L2 table as it is in the file.
 struct Table {
@@ -37,25 +38,39 @@ impl Image {
         let mut runs = self.runs_of(&table);
         runs.push(Run { start: self.g().cluster(table.host), count: 1 });
         let mut counted = Vec::new();
+        let mut old = None;
         let shared = async {
             for run in runs {
                 self.count_once_more(run, &mut counted).await?;
             }
+            let entries = table.entries.clone();
             let owned = |entry: &&mut Stored| entry.word & (COPIED | COMPRESSED) == COPIED;
             let changed = table.entries.iter_mut().filter(owned);
             if changed.map(|entry| entry.word &= !COPIED).count() > 0 {
+                old = Some(Table { entries, ..table });
                 self.write_table(&table).await?;
             }
             Ok(())
         };
         let shared: Result<()> = shared.await;
-        if shared.is_err() {
+        if shared.is_err() && self.order.file.unharmed().is_ok() {
+            self.undo_table(counted, old).await.inspect_err(|_| self.disagrees.store(true, Release))?;
+        }
+        shared
+    }
+
+    /// Takes the counts of a table back, and stores it as it was: a write that failed may have stored what it had.
+    async fn undo_table(&self, counted: Vec<Run>, old: Option<Table>) -> Result<()> {
+        {
             let mut alloc = self.alloc.lock().await;
             for run in counted {
                 self.drop_references_of(&mut alloc, run.start..run.end(), false, &mut Vec::new()).await?;
             }
         }
-        shared
+        match old {
+            Some(table) => self.write_table(&table).await,
+            None => Ok(()),
+        }
     }
 
     /// Drops one reference to all that an L1 table leads to, which nothing on disk leads to any more by this table. Tells
