@@ -385,6 +385,11 @@ impl Job {
         self.state.lock().cancel == Cancel::Soft
     }
 
+    /// Whether it moves data between nodes: the `block-job-*` commands and the `BLOCK_JOB_*` events are of those jobs alone.
+    pub fn is_block_job(&self) -> bool {
+        self.kind != JobType::Amend
+    }
+
     /// Sets the total number of bytes.
     pub fn set_len(&self, bytes: u64) {
         self.len.store(bytes, Relaxed);
@@ -475,7 +480,7 @@ impl Job {
             let mut state = self.state.lock();
             state.busy = false;
             self.enter(&mut state, JobStatus::Pending);
-            if !self.auto_finalize {
+            if !self.auto_finalize && self.is_block_job() {
                 let pending = BlockJobPending { r#type: self.kind, id: self.id.clone() };
                 self.sink.tell(api::Event::BlockJobPending(pending));
             }
@@ -510,11 +515,14 @@ impl Job {
         let (r#type, device) = (self.kind, self.id.clone());
         let (len, offset) = (int(self.len.load(Relaxed)), int(self.offset.load(Relaxed)));
         let speed = int(self.speed.rate());
-        self.sink.tell(if cancelled {
+        let told = if cancelled {
             api::Event::BlockJobCancelled(BlockJobCancelled { r#type, device, len, offset, speed })
         } else {
             api::Event::BlockJobCompleted(BlockJobCompleted { r#type, device, len, offset, speed, error })
-        });
+        };
+        if self.is_block_job() {
+            self.sink.tell(told);
+        }
         self.enter(&mut state, JobStatus::Concluded);
         if self.auto_dismiss {
             self.enter(&mut state, JobStatus::Null);

@@ -4,7 +4,7 @@
 //!   monitor ──verbs──▶ Jobs ─▶ Job ── state · progress · speed · error policy ──events──▶ EventSink
 //!                               │ drives
 //!                               ▼
-//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit::{active, intermediate}
+//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit::{active, intermediate}, amend
 //! ```
 //!
 //! Laws:
@@ -15,6 +15,7 @@
 //!   its end comes after all of it, durable.
 #![forbid(unsafe_code)]
 
+mod amend;
 mod commit;
 mod event;
 mod group;
@@ -24,6 +25,7 @@ mod speed;
 mod state;
 mod work;
 
+pub use amend::{AmendError, amend};
 pub use commit::{CommitError, commit};
 pub use event::EventSink;
 pub use group::Group;

@@ -123,7 +123,7 @@ impl Jobs {
 
     /// The job of this name; the error is that of `block-job-*` commands.
     pub fn need_block_job(&self, id: &str) -> Result<Arc<Job>, JobError> {
-        self.find(id).ok_or_else(|| JobError::NoBlockJob(id.to_owned()))
+        self.find(id).filter(|job| job.is_block_job()).ok_or_else(|| JobError::NoBlockJob(id.to_owned()))
     }
 
     /// Whether a job of this name could be made now.

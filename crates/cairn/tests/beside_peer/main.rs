@@ -10,6 +10,7 @@
 mod bitmaps;
 mod differential;
 mod differential_io_nbd;
+mod encryption;
 mod lengths;
 mod locks;
 mod nbd_pairings;

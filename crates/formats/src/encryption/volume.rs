@@ -197,5 +197,10 @@ pub(crate) fn refused(e: UnlockError) -> BlockError {
         UnlockError::PassedOver { .. } => ErrorKind::Limit,
         UnlockError::Stopped => ErrorKind::Cancelled,
     };
-    BlockError::of(kind, e)
+    let passed_over = matches!(e, UnlockError::PassedOver { .. });
+    let error = BlockError::of(kind, e);
+    if passed_over {
+        return error.context("the options 'x-max-rounds' and 'x-max-memory' raise what opening may cost");
+    }
+    error
 }
