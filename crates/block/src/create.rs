@@ -10,7 +10,7 @@
 //!
 //! Laws:
 //! - an existing file is changed only after everything that can be refused was checked;
-//! - a failed create removes the files that it made itself, and no others;
+//! - a failed create removes the files that it made itself, or that were empty, and no others;
 //! - from the claim to the end the file is locked: no other process can make an image in it, or open it for writing.
 pub(crate) mod creator;
 mod measure;

@@ -375,6 +375,10 @@ fn a_refused_create_changes_and_makes_no_file() {
     let scratch = Scratch::new("refused");
     assert_eq!(refused(&scratch.path("old"), Some("keep")).as_deref(), Some("keep"));
     assert_eq!(refused(&scratch.path("new"), None), None);
+    assert_eq!(refused(&scratch.path("empty"), Some("")), None, "nothing is lost with it");
+    std::os::unix::fs::symlink("nowhere", scratch.path("link")).unwrap();
+    refused(&scratch.path("link"), None);
+    assert!(std::fs::symlink_metadata(scratch.path("link")).is_ok(), "a link is never removed");
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl LayoutWanted {
     }
 }
 
-/// After a failure the file is removed only if it was made here.
+/// After a failure the file is removed only if it was made here, or was empty: then nothing is lost with it, and a script that
+/// looks whether there is an image finds none.
 async fn open_or_make(path: &Path) -> std::io::Result<(File, bool)> {
     let open = OpenOptions::read_write();
     let new = OpenOptions { create_new: true, ..open };
@@ -90,8 +91,11 @@ async fn open_or_make(path: &Path) -> std::io::Result<(File, bool)> {
         Ok(file) => Ok((file, true)),
         // A dangling link: its file is made, and is not removed after a failure.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            let file = rt::fs::open(path, &OpenOptions { create: true, ..open }).await?;
-            Ok((file, false))
+            let (file, named) =
+                (rt::fs::open(path, &OpenOptions { create: true, ..open }).await?, path.to_owned());
+            let empty =
+                move || std::fs::symlink_metadata(named).is_ok_and(|at| at.is_file() && at.len() == 0);
+            Ok((file, rt::blocking(empty).await))
         }
         Err(e) => Err(e),
     }
