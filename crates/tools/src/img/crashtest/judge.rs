@@ -5,12 +5,14 @@ use super::{Args, outside::Files};
 use crate::failure::Failure;
 use crate::image::{Image, Source};
 use crate::io::witness::{Bytes, Deed, Script};
-use block::{BlockError, Graph, Repair};
+use api::SnapshotInfo;
+use block::{BlockError, Graph, Repair, SnapshotName};
 use crash::model::{Effect, Source as From, View};
 use crash::moments::Moment;
 use rt::BufMut;
 use sim::{Cut, Disk};
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,7 +27,23 @@ pub struct Judge {
     files: Arc<Files>,
     /// Ranges of the guest's disk, and what they held before the script.
     before: Vec<(Range<u64>, Vec<u8>)>,
+    /// The image's internal snapshots before the script, and what they showed.
+    snapshots: Vec<Snapshot>,
 }
+
+/// An internal snapshot, and what it shows.
+#[derive(Clone, Debug, PartialEq)]
+struct Snapshot {
+    info: SnapshotInfo,
+    /// A number for each [`CHUNK`] of the ranges; none, if it was not read.
+    shows: Vec<(u64, u64)>,
+}
+
+/// Bytes that are told from others by one number.
+const CHUNK: usize = 4096;
+
+/// So many snapshots are read after each crash; the others have to be there.
+const SNAPSHOTS: usize = 4;
 
 /// What is wrong after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +60,7 @@ struct Shown {
     /// The bytes of the ranges, as far as the image goes.
     ranges: Vec<Vec<u8>>,
     leaks: u64,
+    snapshots: Vec<Snapshot>,
 }
 
 fn wrong(what: impl ToString) -> Wrong {
@@ -58,13 +77,21 @@ impl Judge {
     ) -> Result<Judge, Failure> {
         let (source, graph) = (args.source.clone(), args.graph);
         let empty = ranges.iter().map(|range| (range.clone(), Vec::new())).collect();
-        let mut judge = Judge { source, graph, script: script.clone(), files: files.clone(), before: empty };
+        let mut judge = Judge {
+            source,
+            graph,
+            script: script.clone(),
+            files: files.clone(),
+            before: empty,
+            snapshots: Vec::new(),
+        };
         let shown = judge.open(1, Disk::over(files.clone())).map_err(|wrong| {
             Failure::new(format_args!("the image is not sound before the script: {}", wrong.what))
         })?;
         if let Some(trouble) = files.trouble() {
             return Err(Failure::new(trouble));
         }
+        judge.snapshots = shown.snapshots;
         judge.before = ranges.into_iter().zip(shown.ranges).collect();
         Ok(judge)
     }
@@ -83,6 +110,7 @@ impl Judge {
                 shown.length
             )));
         }
+        self.judge_snapshots(&shown.snapshots)?;
         let view = model.after_crash(moment.stamp);
         for ((range, before), found) in self.before.iter().zip(&shown.ranges) {
             let compared = Compared { book: &recording.book, start: range.start, before, found };
@@ -95,6 +123,37 @@ impl Judge {
             }
         }
         Ok(shown.leaks)
+    }
+
+    /// Internal snapshots never change.
+    fn judge_snapshots(&self, found: &[Snapshot]) -> Result<(), Wrong> {
+        let named =
+            |snapshot: &Snapshot| format!("snapshot '{}' (id {})", snapshot.info.name, snapshot.info.id);
+        if found.len() != self.snapshots.len() {
+            return Err(wrong(format_args!(
+                "there are {} internal snapshots, and should be {}",
+                found.len(),
+                self.snapshots.len()
+            )));
+        }
+        for (before, after) in self.snapshots.iter().zip(found) {
+            if before.info != after.info {
+                return Err(wrong(format_args!(
+                    "{} is now {}, with other figures",
+                    named(before),
+                    named(after)
+                )));
+            }
+            let changed = before.shows.iter().zip(&after.shows).find(|(before, after)| before != after);
+            if let Some(((offset, _), _)) = changed {
+                let what = format!("{} shows other bytes at or behind offset {offset}", named(before));
+                return Err(Wrong { what, offset: Some(*offset) });
+            }
+            if before.shows.len() != after.shows.len() {
+                return Err(wrong(format_args!("{} has another size", named(before))));
+            }
+        }
+        Ok(())
     }
 
     /// Opens the image on this disk, as a machine would that starts again, and looks at it.
@@ -217,17 +276,37 @@ fn inside<'a>(bytes: &'a [u8], start: u64, range: &Range<u64>) -> &'a [u8] {
     bytes.get(at(range.start)..at(range.end)).unwrap_or_default()
 }
 
+/// Opens the image as a machine would, looks at it, closes it; then looks at its snapshots.
 async fn look(graph: &Graph, source: Source, ranges: Vec<Range<u64>>) -> Result<Shown, Wrong> {
     let opening = |error: BlockError| wrong(format_args!("the image can't be opened: {error}"));
     let image = Image::open_in(graph, &source).await.map_err(opening)?;
-    let looked = look_at(&image, ranges).await;
+    let looked = look_at(&image, &ranges).await;
     let closed = image.close().await;
-    let shown = looked?;
+    let mut shown = looked?;
     closed.map_err(|error| wrong(format_args!("the image can't be closed: {error}")))?;
+    for snapshot in shown.snapshots.iter_mut().take(SNAPSHOTS) {
+        let name = &snapshot.info.name;
+        let failed = |wrong: Wrong| Wrong { what: format!("snapshot '{name}': {}", wrong.what), ..wrong };
+        let which = SnapshotName::Both { id: Some(snapshot.info.id.clone()), name: None };
+        let source = Source { writable: false, snapshot: Some(which), ..source.clone() };
+        let image = Image::open_in(graph, &source).await.map_err(opening).map_err(failed)?;
+        let read = read_ranges(&image, &ranges).await;
+        image.close().await.map_err(|error| failed(wrong(error)))?;
+        for (range, bytes) in ranges.iter().zip(read.map_err(failed)?) {
+            snapshot.shows.extend((range.start..).step_by(CHUNK).zip(bytes.chunks(CHUNK).map(digest)));
+        }
+    }
     Ok(shown)
 }
 
-async fn look_at(image: &Image, ranges: Vec<Range<u64>>) -> Result<Shown, Wrong> {
+/// A number that differs when the bytes do.
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+async fn look_at(image: &Image, ranges: &[Range<u64>]) -> Result<Shown, Wrong> {
     let mut leaks = 0;
     let node = image.node();
     if let Some(checker) = node.driver().checker() {
@@ -242,8 +321,15 @@ async fn look_at(image: &Image, ranges: Vec<Range<u64>>) -> Result<Shown, Wrong>
         }
         leaks = report.leaks;
     }
+    let snapshots = node.driver().info().snapshots.into_iter();
+    let snapshots = snapshots.map(|info| Snapshot { info, shows: Vec::new() }).collect();
     let length = image.backend.length();
-    let mut shown = Shown { length, ranges: Vec::new(), leaks };
+    Ok(Shown { length, ranges: read_ranges(image, ranges).await?, leaks, snapshots })
+}
+
+/// The bytes of the ranges, as far as the image goes.
+async fn read_ranges(image: &Image, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>, Wrong> {
+    let (mut read, length) = (Vec::new(), image.backend.length());
     for range in ranges {
         let (start, end) = (range.start.min(length), range.end.min(length));
         let (buf, result) = image.backend.read(start, BufMut::with_len((end - start) as usize)).await;
@@ -251,7 +337,36 @@ async fn look_at(image: &Image, ranges: Vec<Range<u64>>) -> Result<Shown, Wrong>
             what: format!("{} bytes at offset {start} can't be read: {error}", end - start),
             offset: Some(start),
         })?;
-        shown.ranges.push(buf.to_vec());
+        read.push(buf.to_vec());
     }
-    Ok(shown)
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_is_gone_or_shows_other_bytes_is_told_with_its_place() {
+        let snapshot = |name: &str, shows: &[(u64, u64)]| {
+            let info = SnapshotInfo { name: name.to_owned(), id: "1".to_owned(), ..SnapshotInfo::default() };
+            Snapshot { info, shows: shows.to_vec() }
+        };
+        let judge = Judge {
+            source: Source::named(""),
+            graph: crate::image::quiet_graph,
+            script: Script::default(),
+            files: Arc::default(),
+            before: Vec::new(),
+            snapshots: vec![snapshot("old", &[(0, 1), (4096, 2)])],
+        };
+        let found =
+            |shown: &[Snapshot]| judge.judge_snapshots(shown).map_err(|wrong| (wrong.what, wrong.offset));
+        assert_eq!(found(&judge.snapshots), Ok(()));
+        assert!(found(&[]).is_err_and(|(what, _)| what.contains("0 internal snapshots")));
+        assert!(found(&[snapshot("new", &[(0, 1), (4096, 2)])]).is_err());
+        assert!(found(&[snapshot("old", &[(0, 1)])]).is_err_and(|(what, _)| what.contains("another size")));
+        let changed = found(&[snapshot("old", &[(0, 1), (4096, 3)])]);
+        assert!(changed.is_err_and(|(what, offset)| what.contains("'old'") && offset == Some(4096)));
+    }
 }

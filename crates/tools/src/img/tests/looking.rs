@@ -128,7 +128,7 @@ pub fn map(faces: &Faces) {
 pub fn crashtest(faces: &Faces) {
     image(faces, "@a", 1);
     overlay(faces, "@top", "@a", 2);
-    let (below, above) = (faces.read("a"), faces.read("top"));
+    let below = faces.read("a");
     let script = "# over both layers\n\nwrite -P 7 0 64k\nflush\naio_write -P 8 64k 5k\naio_write -P 9 66k 5k\n\
                   aio_flush\nwrite -z -u 0 4k\naio_discard 128k 64k\nread -P 9 70k 512\ntruncate 2M\nwrite -f 1800k 512\n";
     std::fs::write(faces.path("script"), script).unwrap();
@@ -138,6 +138,11 @@ pub fn crashtest(faces: &Faces) {
     let said = faces.ok("img crashtest --output json --crash kill --points 90 --compare 1M --image-opts driver=qcow2,file.filename=@top @script");
     assert!(said.contains("\"verdict\": \"survives\""), "{said}");
     faces.ok("img crashtest --points 40 -f raw --memory 2M --object secret,id=s,data=x -c 'write 0 4k' -c flush @a");
+
+    faces.ok("img snapshot -c here @top");
+    let said = faces.ok("img crashtest --points 100 --runs 1 -f qcow2 @top @script");
+    assert!(said.contains("The image survives: "), "{said}");
+    let above = faces.read("top");
 
     // Without flushes nothing holds the order.
     let unsafe_ = "driver=qcow2,cache.no-flush=on,file.filename=@top";
