@@ -429,7 +429,9 @@ impl Node {
         match plan.action {
             Action::Metadata | Action::Nothing => {}
             Action::Forward { child, offset } => {
-                let (child, below) = (self.edges.need(child)?, self.to_child(request, durable));
+                let unmaps = request.has(Flags::MAY_UNMAP);
+                let below = self.to_child(request, durable).with_if(unmaps, Flags::MAY_UNMAP);
+                let child = self.edges.need(child)?;
                 match change {
                     MapChange::Discard => child.discard(offset, len, below).await?,
                     _ => child.write_zeroes(offset, len, below).await?,

@@ -98,8 +98,12 @@ pub struct Qcow2CreateOptions {
     pub compression_type: Option<Qcow2CompressionType>,
     /// Whether clusters have parts; not if absent.
     pub extended_l2: Option<bool>,
+    /// The name of the file for the guest's data, if that is not to be in the image itself.
+    pub data_file: Option<String>,
     /// Whether the data file is a raw disk; not if absent.
     pub data_file_raw: Option<bool>,
+    /// Whether the data file is there and is taken as it is; not if absent.
+    pub keep_data_file: Option<bool>,
     /// How the image is encrypted; not at all if absent.
     pub encrypt: Option<Qcow2CreateEncryption>,
 }
@@ -116,7 +120,9 @@ impl Object for Qcow2CreateOptions {
             refcount_bits: from.optional("refcount-bits")?,
             compression_type: from.optional("compression-type")?,
             extended_l2: from.optional("extended-l2")?,
+            data_file: from.optional("data-file")?,
             data_file_raw: from.optional("data-file-raw")?,
+            keep_data_file: from.optional("keep-data-file")?,
             encrypt: from.optional("encrypt")?,
         })
     }
@@ -131,7 +137,9 @@ impl Object for Qcow2CreateOptions {
         to.put_optional("refcount-bits", &self.refcount_bits);
         to.put_optional("compression-type", &self.compression_type);
         to.put_optional("extended-l2", &self.extended_l2);
+        to.put_optional("data-file", &self.data_file);
         to.put_optional("data-file-raw", &self.data_file_raw);
+        to.put_optional("keep-data-file", &self.keep_data_file);
         to.put_optional("encrypt", &self.encrypt);
     }
 }

@@ -567,8 +567,8 @@ fn measure_refuses_what_create_refuses_and_help_lists_what_create_takes() {
         "lazy_refcounts=on,compat=0.10",
         "compression_type=zstd,compat=0.10",
         "cluster_size=3k",
-        "extended_l2=on",
-        "data_file=x",
+        "extended_l2=on,cluster_size=8k",
+        "data_file_raw=on",
         "encrypt.format=luks",
         "backing_fmt=raw",
     ] {

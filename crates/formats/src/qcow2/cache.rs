@@ -171,16 +171,19 @@ impl Image {
         }
         let entries = || g.stored_in(&bytes).map(|entry| if table.owned { entry } else { entry.disowned() });
         let clusters = g.clusters(self.order.file.node()?.length());
-        let seems_right = |entry: Stored| {
-            entry == Stored::HOLE
-                || match Entry::of(entry, g) {
+        let seems_right = |(stored, cluster): (Stored, u64)| {
+            stored == Stored::HOLE
+                || match Entry::of(stored, g) {
                     Entry::Bad(_) => false,
+                    entry if g.data_file => {
+                        entry.host_cluster().is_none_or(|host| host == cluster << g.cluster_bits)
+                    }
                     entry => entry.host_clusters(g).is_none_or(|run| {
                         run.start < clusters && self.overlapped(run.start..run.end()).is_none()
                     }),
                 }
         };
-        if !entries().all(seems_right) {
+        if !entries().zip(slice << g.slice_bits..).all(seems_right) {
             marks |= SUSPECT;
         }
         let judged = self.order.access.writable();
@@ -256,7 +259,7 @@ impl Image {
     }
 
     /// What is wrong with an L2 entry, if anything is.
-    pub(super) fn wrong_entry(&self, stored: Stored) -> Option<String> {
+    pub(super) fn wrong_entry(&self, stored: Stored, cluster: u64) -> Option<String> {
         if stored == Stored::HOLE {
             return None;
         }
@@ -264,6 +267,9 @@ impl Image {
         let entry = Entry::of(stored, g);
         if let Entry::Bad(why) = entry {
             return Some(why.to_owned());
+        }
+        if g.data_file && entry.host_cluster().is_some_and(|host| host != cluster << g.cluster_bits) {
+            return Some("in an external data file it must be where it is on the disk".to_owned());
         }
         let run = entry.host_clusters(g)?;
         let length = self.order.file.node().map_or(0, |f| f.length());

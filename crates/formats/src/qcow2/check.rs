@@ -188,14 +188,15 @@ async fn repair_image(
 
 /// Features that are unknown here may depend on what a repair changes: their bits go first.
 async fn clear_unknown_autoclear(file: &Arc<Node>, header: &mut Header) -> Result<()> {
-    if header.autoclear & !AUTOCLEAR_BITMAPS == 0 {
+    let known = AUTOCLEAR_BITMAPS | header.maintained();
+    if header.autoclear & !known == 0 {
         return Ok(());
     }
-    let mut known = header.clone();
-    known.autoclear &= AUTOCLEAR_BITMAPS;
-    known.store(file).await?;
+    let mut cleared = header.clone();
+    cleared.autoclear &= known;
+    cleared.store(file).await?;
     file.flush().await?;
-    *header = known;
+    *header = cleared;
     Ok(())
 }
 

@@ -15,9 +15,11 @@
 //! Bounds: tables are written in pieces of 1 MiB.
 use super::encryption::{self, NewEncryption};
 use super::header::{
-    COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, ENCRYPTION, Extension, Header, INCOMPATIBLE_COMPRESSION,
-    INCOMPATIBLE_EXTENDED_L2, MAX_REFCOUNT_TABLE_BYTES, SECTOR, ZERO,
+    AUTOCLEAR_DATA_RAW, COMPATIBLE_LAZY_REFCOUNTS, COPIED, Compression, ENCRYPTION, Extension, Header,
+    INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_EXTENDED_L2, MAX_REFCOUNT_TABLE_BYTES,
+    SECTOR, ZERO,
 };
+use super::subclusters::Subclusters;
 use crate::encryption::Place;
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
 use block::{
@@ -64,8 +66,9 @@ pub(super) const OPTIONS: &[CreateOption] = &[
     option("compat", OptionKind::Str, "Version of the format: 0.10 (v2) or 1.1 (v3)"),
     option("backing_file", OptionKind::Str, "Name of the image below this one"),
     option("backing_fmt", OptionKind::Str, "Format of the image below this one"),
-    CreateOption::later("data_file", OptionKind::Str),
-    CreateOption::later("data_file_raw", OptionKind::Bool),
+    option("data_file", OptionKind::Str, "Name of the file that holds the guest's data"),
+    option("data_file_raw", OptionKind::Bool, "The data file can be read as a raw image at any time"),
+    option("keep_data_file", OptionKind::Bool, "Take the data file as it is there"),
     option(
         "lazy_refcounts",
         OptionKind::Bool,
@@ -107,8 +110,12 @@ struct Plan {
 
 impl Plan {
     fn new(size: u64, options: &Qcow2CreateOptions) -> Result<Self> {
-        let preallocation = options.preallocation.unwrap_or(PreallocMode::Off);
+        let mut preallocation = options.preallocation.unwrap_or(PreallocMode::Off);
         let mut header = new_header(options, size, preallocation)?;
+        if header.is_data_raw() && preallocation == PreallocMode::Off {
+            // What is not mapped would be zeroes to one reader, and to the other whatever is there.
+            preallocation = PreallocMode::Metadata;
+        }
         let encryption = options.encrypt.as_ref().map(NewEncryption::new).transpose()?;
         if encryption.is_some() && header.version < 3 && preallocation != PreallocMode::Off {
             // Their clusters could not be marked as reading zeroes, and would show noise.
@@ -118,7 +125,7 @@ impl Plan {
         header.crypt_method = encryption.as_ref().map_or(0, NewEncryption::method);
         let encryption_len = encryption.as_ref().map_or(0, NewEncryption::header_len);
         let layout = Layout::new(&mut header, preallocation, encryption_len)?;
-        let first_cluster = header.lay_out(options.backing_fmt.as_deref())?;
+        let first_cluster = header.lay_out(options.backing_fmt.as_deref(), options.data_file.as_deref())?;
         Ok(Self { preallocation, header, layout, first_cluster, encryption })
     }
 }
@@ -137,7 +144,21 @@ async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
         let text = format!("the image needs {need} bytes, '{}' has {room}", file.filename());
         return Err(BlockError::new(ErrorKind::NoSpace, text));
     }
-    let image = NewImage { file: &file, header: &header, layout, fresh: empty(&file).await?, volume };
+    let data = match &options.data_file {
+        Some(name) => Some(places.further(name).await?),
+        None => None,
+    };
+    if let Some(data) = &data {
+        let keep = options.keep_data_file.unwrap_or(false);
+        if keep && data.length() == 0 {
+            let text = format!("there is nothing to keep: '{}' is empty, or not there", data.filename());
+            return Err(BlockError::new(ErrorKind::NotFound, text));
+        }
+        make_data_file(data, header.size, if keep { None } else { Some(of_file(preallocation)) }).await?;
+    }
+    let data_is_there = header.is_data_raw() || options.keep_data_file.unwrap_or(false);
+    let fresh = empty(&file).await?;
+    let image = NewImage { file: &file, header: &header, layout, fresh, volume, data_is_there };
     image.write(preallocation, &first_cluster).await
 }
 
@@ -150,9 +171,6 @@ fn new_header(options: &Qcow2CreateOptions, size: u64, preallocation: PreallocMo
     let extended = options.extended_l2.unwrap_or(false);
     if extended {
         needs_v3("Extended L2 entries are only supported with")?;
-    }
-    if options.data_file_raw.unwrap_or(false) {
-        return Err(later("data_file_raw=on"));
     }
     let cluster_size = cluster_size(options)?;
     let size =
@@ -178,6 +196,7 @@ fn new_header(options: &Qcow2CreateOptions, size: u64, preallocation: PreallocMo
     if options.backing_fmt.is_some() && header.backing_name.is_none() {
         return Err(BlockError::invalid("Backing format cannot be used without backing file"));
     }
+    judge_data_file(options, &mut header, preallocation)?;
     if header.backing_name.is_some() && !extended && preallocation != PreallocMode::Off {
         let text = "Backing file and preallocation can only be used at the same time if extended_l2 is on";
         return Err(BlockError::invalid(text));
@@ -217,20 +236,59 @@ fn adapt(options: &mut Options) -> Result<()> {
         };
         options.set("version", Opt::Str(version.to_owned()));
     }
-    encryption::adapt_create(options)?;
-    if options.take("data-file").is_some() {
-        return Err(later("data_file"));
-    }
-    Ok(())
+    encryption::adapt_create(options)
 }
 
-fn later(what: &str) -> BlockError {
-    BlockError::unsupported(format!("qcow2 images with {what} can't be created yet"))
+/// Enters the data file into the header, and refuses what it can't go with.
+fn judge_data_file(
+    options: &Qcow2CreateOptions,
+    header: &mut Header,
+    preallocation: PreallocMode,
+) -> Result<()> {
+    let (raw, keep) = (options.data_file_raw.unwrap_or(false), options.keep_data_file.unwrap_or(false));
+    let refused = |text: &str| Err(BlockError::invalid(text));
+    if options.data_file.is_none() {
+        return match (raw, keep) {
+            (true, _) => refused("data-file-raw requires data-file"),
+            (_, true) => refused("keep-data-file requires data-file"),
+            _ => Ok(()),
+        };
+    }
+    if header.version < 3 {
+        return refused(
+            "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)",
+        );
+    }
+    if raw && header.backing_name.is_some() {
+        return refused("Backing file and data-file-raw cannot be used at the same time");
+    }
+    if keep && !raw && preallocation == PreallocMode::Off {
+        return refused(
+            "keep-data-file needs data-file-raw or preallocation=metadata, for without a mapping nothing of the data file can \
+             be seen",
+        );
+    }
+    header.set_incompatible(INCOMPATIBLE_DATA_FILE, true);
+    if raw {
+        header.autoclear |= AUTOCLEAR_DATA_RAW;
+    }
+    Ok(())
 }
 
 fn too_large() -> BlockError {
     let text = "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
     BlockError::new(ErrorKind::Limit, text)
+}
+
+/// Makes the data file one of zeroes; `None`: it stays as it is, and is made longer where it is too short.
+async fn make_data_file(data: &Arc<Node>, size: u64, fresh: Option<PreallocMode>) -> Result<()> {
+    if fresh.is_some() && !empty(data).await? {
+        data.write_zeroes(0, data.length().min(size), Request::DRIVER).await?;
+    }
+    if data.length() < size {
+        data.driver().resize(size, fresh.unwrap_or(PreallocMode::Off)).await?;
+    }
+    data.flush().await
 }
 
 /// Takes the old content away. Answers whether the file reads as zeroes everywhere from now on.
@@ -267,9 +325,10 @@ impl Layout {
             PreallocMode::Off => (0, 0),
             _ => (l1_entries, header.size.div_ceil(cluster_size)),
         };
+        let own_clusters = if header.has_data_file() { 0 } else { guest_clusters };
         let (mut blocks, mut table) = (1, 1);
         loop {
-            let total = 1 + table + blocks + l1_clusters + encryption_clusters + l2_tables + guest_clusters;
+            let total = 1 + table + blocks + l1_clusters + encryption_clusters + l2_tables + own_clusters;
             let need_blocks = total.div_ceil(header.refcounts_per_block());
             let need_table = (need_blocks * 8).div_ceil(cluster_size);
             if (need_blocks, need_table) == (blocks, table) {
@@ -290,7 +349,7 @@ impl Layout {
             let data = [place, encryption_len].map(u64::to_be_bytes).concat();
             header.extensions.push(Extension::new(ENCRYPTION, data));
         }
-        let total = l1_at + l1_clusters + encryption_clusters + l2_tables + guest_clusters;
+        let total = l1_at + l1_clusters + encryption_clusters + l2_tables + own_clusters;
         Ok(Self { blocks, l1_at, l1_clusters, encryption_clusters, l2_tables, guest_clusters, total })
     }
 
@@ -317,6 +376,8 @@ struct NewImage<'a> {
     fresh: bool,
     /// Its LUKS header and key material.
     volume: Option<Change>,
+    /// What is in the data file is the disk's.
+    data_is_there: bool,
 }
 
 impl NewImage<'_> {
@@ -342,7 +403,9 @@ impl NewImage<'_> {
         let cluster_size = self.header.cluster_size();
         let end = self.layout.end(self.header);
         if self.file.length() < end {
-            self.file.driver().resize(end, of_file(preallocation)).await?;
+            let reserve =
+                if self.header.has_data_file() { PreallocMode::Off } else { of_file(preallocation) };
+            self.file.driver().resize(end, reserve).await?;
         }
         if self.fresh {
             return Ok(());
@@ -357,7 +420,8 @@ impl NewImage<'_> {
     /// Whether preallocated clusters are marked as reading zeroes.
     fn zero_flag(&self) -> bool {
         let noise = !self.fresh || self.header.crypt_method != 0;
-        noise && self.header.version >= 3 && !self.header.has_extended_l2()
+        let other = self.header.has_extended_l2() || self.header.has_data_file();
+        noise && self.header.version >= 3 && !other
     }
 
     async fn write_refcounts(&self) -> Result<()> {
@@ -393,11 +457,13 @@ impl NewImage<'_> {
         let l1_entries = self.header.l1_entries as usize;
         self.write_words(self.header.l1_offset, l1.chain(repeat(0)).take(l1_entries)).await?;
         let zero = if self.zero_flag() { ZERO } else { 0 };
-        let data = layout.l2_at(layout.l2_tables);
+        let data = if self.header.has_data_file() { 0 } else { layout.l2_at(layout.l2_tables) };
         let l2 = (data..data + layout.guest_clusters).map(|cluster| (cluster * cluster_size) | COPIED | zero);
-        // Subclusters of what is preallocated are holes: a backing file shows through them.
+        // Subclusters of what is preallocated are holes: a backing file shows through them. What is in a data file from the
+        // start is shown.
         let words = (self.header.l2_entry_bytes() / 8) as usize;
-        let l2 = l2.flat_map(|entry| [entry, 0].into_iter().take(words));
+        let parts = if self.data_is_there { Subclusters::DATA } else { Subclusters::HOLE };
+        let l2 = l2.flat_map(|entry| [entry, parts.bits()].into_iter().take(words));
         let whole = (layout.l2_tables * l2_entries) as usize * words;
         self.write_words(layout.l2_at(0) * cluster_size, l2.chain(repeat(0)).take(whole)).await
     }

@@ -2,6 +2,7 @@
 use super::alloc::Alloc;
 use super::bitmaps::Persistent;
 use super::check;
+use super::data_file;
 use super::encryption::{self, Encryption};
 use super::header::Header;
 use super::image::{Children, Image};
@@ -41,10 +42,11 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let named = |e: BlockError| e.context(format!("qcow2 image '{}'", file.filename()));
         let encryption =
             Encryption::open(&file, &header, &options, &common, context.objects()).await.map_err(named)?;
-        let thin_data = holds_less_than_it_maps(&file, header.cluster_size());
+        let data = data_file::open(context, file_id, &header).await?;
+        let thin_data = data == file_id && holds_less_than_it_maps(&file, header.cluster_size());
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         let (backing, _) = context.backing(Some(&link)).await?;
-        let children = Children { edges: context.edges().clone(), file: file_id, backing };
+        let children = Children { edges: context.edges().clone(), file: file_id, backing, data };
         let image =
             Image::new(header, children, context.domain().clone(), context.notices(), bitmaps, settings);
         image.overlap.set_snapshots(&listed.snapshots);

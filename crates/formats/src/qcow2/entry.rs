@@ -25,6 +25,9 @@ pub(super) struct Geometry {
     pub entry_bits: u32,
     /// Entries have two words: the second one tells of subclusters.
     pub extended: bool,
+    /// Guest data is in a file of its own, each cluster at the offset that it has on the disk. Nothing counts references to
+    /// its clusters.
+    pub data_file: bool,
     /// log2 of the entries of a slice: what is read of an L2 table at a time.
     pub slice_bits: u32,
     /// log2 of the words of a page of a refcount block.
@@ -42,6 +45,7 @@ impl Geometry {
             cluster_bits: header.cluster_bits,
             entry_bits: word_bits - u32::from(extended),
             extended,
+            data_file: header.has_data_file(),
             slice_bits: word_bits.min(PAGE_BITS) - u32::from(extended),
             page_bits: word_bits.min(PAGE_BITS),
             refcount_order: header.refcount_order,
@@ -304,6 +308,10 @@ impl Entry {
         if g.within(host) != 0 {
             return Err("it is not aligned to a cluster");
         }
+        if g.data_file {
+            let named = host != 0 || owned;
+            return Ok((named.then_some(host), named));
+        }
         if host == 0 && owned {
             return Err("it would be the header's cluster");
         }
@@ -313,6 +321,9 @@ impl Entry {
     fn compressed(word: u64, g: Geometry) -> Self {
         if word & COPIED != 0 {
             return Self::Bad("a compressed cluster can't be marked as this image's own");
+        }
+        if g.data_file {
+            return Self::Bad("a compressed cluster can't be in an external data file");
         }
         let offset_bits = g.stream_offset_bits();
         let offset = word & ((1 << offset_bits) - 1);
@@ -328,9 +339,10 @@ impl Entry {
         Self::plain(word, g).host_clusters(g)
     }
 
-    /// Host clusters that the entry refers to.
+    /// Host clusters that the entry refers to, and that are counted.
     pub fn host_clusters(self, g: Geometry) -> Option<Run> {
         match self {
+            _ if g.data_file => None,
             Self::Data { host, .. } => Some(Run { start: g.cluster(host), count: 1 }),
             Self::Zero { host, .. } | Self::Split { host, .. } => {
                 host.map(|host| Run { start: g.cluster(host), count: 1 })
@@ -340,6 +352,15 @@ impl Entry {
                 Some(Run { start: first, count: last - first + 1 })
             }
             Self::Hole | Self::Bad(_) => None,
+        }
+    }
+
+    /// The host cluster, whoever it belongs to.
+    pub fn host_cluster(self) -> Option<u64> {
+        match self {
+            Self::Data { host, .. } => Some(host),
+            Self::Zero { host, .. } | Self::Split { host, .. } => host,
+            Self::Hole | Self::Compressed(_) | Self::Bad(_) => None,
         }
     }
 
@@ -392,6 +413,7 @@ mod tests {
             cluster_bits,
             entry_bits,
             extended: false,
+            data_file: false,
             slice_bits: entry_bits.min(9),
             page_bits: entry_bits.min(9),
             refcount_order: 4,

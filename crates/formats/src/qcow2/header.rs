@@ -22,7 +22,9 @@ pub mod field;
 mod link;
 
 pub use error::HeaderError;
-pub use extension::{BACKING_FORMAT, BITMAPS, BitmapsExtension, ENCRYPTION, Extension, FEATURE_NAMES};
+pub use extension::{
+    BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, ENCRYPTION, Extension, FEATURE_NAMES,
+};
 
 use block::{BlockError, Node, Result};
 use field::{be32, be64, until_nul};
@@ -68,6 +70,8 @@ pub const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 const INCOMPATIBLE_KNOWN: u64 = 0x1f;
 /// Compatible feature: refcounts may be brought up to date later.
 pub const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1;
+/// Autoclear feature: the external data file is a raw image of the disk.
+pub const AUTOCLEAR_DATA_RAW: u64 = 1 << 1;
 /// Autoclear feature: the bitmaps extension is consistent.
 pub const AUTOCLEAR_BITMAPS: u64 = 1;
 
@@ -294,8 +298,9 @@ impl Header {
             let why = "it must have 24 bytes, its reserved field zero";
             return Err(field("bitmaps extension", damaged.offset, damaged.data.len() as u64, why));
         }
-        if self.incompatible & INCOMPATIBLE_DATA_FILE != 0 {
-            return Err(HeaderError::Unsupported("external data file"));
+        if self.is_data_raw() && self.backing_offset != 0 {
+            let why = "an image whose data file is a raw one has no backing file";
+            return Err(field("backing_file_offset", 8, self.backing_offset, why));
         }
         if self.has_extended_l2() && self.cluster_bits < 14 {
             let why = "with extended L2 entries clusters have at least 16 KiB (14)";
@@ -481,6 +486,27 @@ impl Header {
         self.incompatible & INCOMPATIBLE_CORRUPT != 0
     }
 
+    /// Guest data is in another file.
+    pub fn has_data_file(&self) -> bool {
+        self.incompatible & INCOMPATIBLE_DATA_FILE != 0
+    }
+
+    /// That file can be read as a raw image of the disk.
+    pub fn is_data_raw(&self) -> bool {
+        self.has_data_file() && self.autoclear & AUTOCLEAR_DATA_RAW != 0
+    }
+
+    /// The name of that file, as stored.
+    pub fn data_file_name(&self) -> Option<String> {
+        let name = until_nul(&self.extension(DATA_FILE).filter(|_| self.has_data_file())?.data);
+        (!name.is_empty()).then(|| codec::filename::text(name))
+    }
+
+    /// The autoclear features that stay true while this program changes the image.
+    pub fn maintained(&self) -> u64 {
+        if self.has_data_file() { AUTOCLEAR_DATA_RAW } else { 0 }
+    }
+
     /// Entries of L2 tables tell of subclusters.
     pub fn has_extended_l2(&self) -> bool {
         self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0
@@ -511,7 +537,7 @@ impl Header {
 
     /// The names of autoclear features that are unknown here; `None` if there is no such.
     pub fn unknown_autoclear(&self) -> Option<String> {
-        let unknown = self.autoclear & !AUTOCLEAR_BITMAPS;
+        let unknown = self.autoclear & !(AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_RAW);
         (unknown != 0).then(|| extension::describe(&self.extensions, 2, "autoclear", unknown))
     }
 

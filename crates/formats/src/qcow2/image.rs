@@ -21,6 +21,8 @@ pub(super) struct Children {
     pub edges: Arc<Edges>,
     pub file: ChildId,
     pub backing: ChildId,
+    /// Where guest data is: the file itself, or the edge of an external data file.
+    pub data: ChildId,
 }
 
 /// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, `alloc`,
@@ -32,6 +34,8 @@ pub(super) struct Image {
     pub slice_bits: AtomicU32,
     pub edges: Arc<Edges>,
     pub backing: ChildId,
+    /// Where guest data is.
+    pub data: ChildId,
     /// Its tables are pages of the L1 table (keys with [`TABLE_KEY`]) and slices of L2 tables.
     pub order: Order<Be64>,
     pub header: RwLock<Header>,
@@ -99,6 +103,7 @@ impl Image {
             slice_bits: AtomicU32::new(settings.slice_bits),
             edges: children.edges,
             backing: children.backing,
+            data: children.data,
             order,
             overlap: Overlap::new(&header, geometry, settings.checks),
             notices,
@@ -153,6 +158,16 @@ impl Image {
 
     pub fn backing(&self) -> Option<Arc<Node>> {
         self.edges.get(self.backing)
+    }
+
+    /// The external data file, where guest data is in one.
+    pub fn data_file(&self) -> Result<Option<Arc<Node>>> {
+        if self.geometry.data_file { self.edges.need(self.data).map(Some) } else { Ok(None) }
+    }
+
+    /// The external data file is to be a raw image of the disk at any time.
+    pub fn data_is_raw(&self) -> bool {
+        self.header.read().is_data_raw()
     }
 
     /// Allows changes, of an image whose file nobody else has changed meanwhile. `ready`: its header says already what it
@@ -214,15 +229,17 @@ impl Image {
 
     /// Whether the header says what it must say before the first write.
     pub fn header_is_ready(&self) -> bool {
+        let kept = self.kept_autoclear();
         let header = self.header.read();
-        header.autoclear & !self.kept_autoclear() == 0
+        header.autoclear & !kept == 0
             && (header.is_dirty() || !self.settings.read().lazy_counts)
             && self.bitmaps_are_marked()
     }
 
     /// The autoclear features that are kept up to date here.
     fn kept_autoclear(&self) -> u64 {
-        if self.bitmaps.are_maintained() { AUTOCLEAR_BITMAPS } else { 0 }
+        let bitmaps = if self.bitmaps.are_maintained() { AUTOCLEAR_BITMAPS } else { 0 };
+        bitmaps | self.header.read().maintained()
     }
 
     /// Takes the dirty bit back when all counts are durable. Nobody writes meanwhile; a later first write sets it

@@ -119,20 +119,21 @@ impl Image {
         let (host, own) = match entries.first() {
             // Allocated meanwhile: it is overwritten in place, like any data of this image's own.
             Some(Entry::Data { host, owned: true }) => {
-                let count = following(&entries, *host, g.cluster_size(), false);
+                let count = following(&entries, *host, g.cluster_size());
                 let len = (count * g.cluster_size() - within).min(len);
                 return Ok(WritePlan { len, action: self.in_file(host + within, 0, 0, false), token: None });
             }
             Some(entry) => self.own_place(entry, cluster).map_or((0, false), |host| (host, true)),
             None => (0, false),
         };
+        let taken = |e: &Entry| !request.has(Flags::IF_UNALLOCATED) || *e == Entry::Hole;
         let (host, count, reserved, fresh) = if own {
-            let following = following(&entries, host, g.cluster_size(), true) as usize;
-            let own = entries.iter().zip(cluster..).take(following);
-            let count = own.take_while(|(entry, cluster)| self.own_place(entry, *cluster).is_some()).count();
-            (host, count as u64, None, false)
+            let follows = |(entry, i): &(&Entry, u64)| {
+                let place = self.own_place(entry, cluster + i).filter(|_| !entry.has_data());
+                place == Some(host + (i << g.cluster_bits)) && taken(entry)
+            };
+            (host, entries.iter().zip(0..).take_while(follows).count() as u64, None, false)
         } else {
-            let taken = |e: &Entry| !request.has(Flags::IF_UNALLOCATED) || *e == Entry::Hole;
             let is_own = |(e, cluster): &(&Entry, u64)| self.own_place(e, *cluster).is_some();
             let free = entries.iter().zip(cluster..).take_while(|e| !is_own(e) && taken(e.0));
             let most = free.count() as u64;
@@ -142,10 +143,15 @@ impl Image {
         };
         let bytes = count * g.cluster_size();
         let len = (bytes - within).min(len);
-        let tail = bytes - within - len;
+        let tail = self.on_disk(offset + len, bytes - within - len);
         let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
         let token = self.change(leased, words, reserved, Some(Cause::Replaced));
         Ok(WritePlan { len, action: self.in_file(host + within, within, tail, fresh), token: Some(token) })
+    }
+
+    /// How much of the bytes behind `offset` is stored: an external data file has none behind the end of the disk.
+    pub(super) fn on_disk(&self, offset: u64, len: u64) -> u64 {
+        if self.geometry.data_file { len.min(self.size().saturating_sub(offset)) } else { len }
     }
 
     /// A change of the first entries of leased clusters; `entries`: their words.
@@ -203,19 +209,23 @@ impl Image {
             entries.iter().zip(old).map(|(entry, old)| (old, self.cleared(*entry, old, change, unmap)))
         };
         let len = ((entries.len() as u64) << g.cluster_bits).min(len);
+        let in_data_file = self.clears_data_file(&entries, change, unmap);
         if cleared().all(|(old, new)| old == new) {
-            return Ok(WritePlan { len, action: Action::Nothing, token: None });
+            // What a discard has left in a raw data file need not be zeroes yet.
+            let action = if in_data_file && !discard { self.in_data_file(offset) } else { Action::Nothing };
+            return Ok(WritePlan { len, action, token: None });
         }
         let cause =
             if matches!(entries.first(), Some(Entry::Bad(_))) { None } else { Some(Cause::Discarded) };
         let words = cleared().flat_map(|(_, new)| new.words(g)).collect();
         let kept = (cleared().zip(&entries).zip(leased.cluster..))
-            .filter(|(((_, new), entry), _)| new.word & OFFSET_MASK != 0 && entry.has_data())
+            .filter(|(((_, new), entry), _)| new.word & OFFSET_MASK != 0 && entry.has_data() && !g.data_file)
             .map(|(_, cluster)| cluster)
             .collect();
         let token = self.change(leased, words, None, cause);
         let token = self.keeping(token, kept);
-        Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
+        let action = if in_data_file { self.in_data_file(offset) } else { Action::Metadata };
+        Ok(WritePlan { len, action, token: Some(token) })
     }
 
     /// The entry that clearing makes of `entry`, which is stored as `old`.
@@ -245,6 +255,7 @@ impl Image {
         let plan = |action| Ok(WritePlan { len, action, token: None });
         let g = self.g();
         match self.map(offset, len, Want::Read).await?.kind {
+            _ if self.data_is_raw() => return plan(Action::AsData),
             ExtentKind::Zero { reserved: None } => return plan(Action::Nothing),
             ExtentKind::Zero { reserved: Some(_) } => {
                 // A write that is about to show the cluster again would bring back what an earlier one, that still knew
@@ -280,7 +291,7 @@ impl Image {
     }
 
     pub(super) fn in_file(&self, offset: u64, head: u64, tail: u64, fresh: bool) -> Action {
-        Action::Store { child: self.order.file.child(), offset, head, tail, fresh }
+        Action::Store { child: self.data, offset, head, tail, fresh }
     }
 
     /// Whether the backing file has only zeroes in a range, without a look at its data.
@@ -298,12 +309,11 @@ impl Image {
     }
 }
 
-/// How many of the entries are this image's own, of one kind, and consecutive in the file.
-fn following(entries: &[Entry], host: u64, cluster_size: u64, zero: bool) -> u64 {
+/// How many of the entries are this image's own data, and consecutive in the file.
+fn following(entries: &[Entry], host: u64, cluster_size: u64) -> u64 {
     let expected = |i: usize| host + i as u64 * cluster_size;
     let continues = |(i, entry): (usize, &Entry)| match entry {
-        Entry::Data { host, owned: true } => !zero && *host == expected(i),
-        Entry::Zero { host: Some(host), owned: true } => zero && *host == expected(i),
+        Entry::Data { host, owned: true } => *host == expected(i),
         _ => false,
     };
     entries.iter().enumerate().take_while(|e| continues(*e)).count() as u64

@@ -9,6 +9,8 @@
 //! Where a part of a cluster stays data (extended L2 entries), nothing of it can move, and the zeroes of the rest are as
 //! other disks have them: a write and zeroes at once may be seen in either order, also one after the other.
 //!
+//! Nor can anything move in an external data file.
+//!
 //! Bounds: [`MOST`] clusters; further ones give their place up.
 use super::entry::Entry;
 use super::image::Image;
@@ -140,6 +142,9 @@ impl Image {
     /// The host cluster that new data of a guest cluster may be stored in, if it has one of its own. Where there is data in
     /// it, that stays where it is: writes in place may be under way.
     pub(super) fn own_place(&self, entry: &Entry, cluster: u64) -> Option<u64> {
+        if self.geometry.data_file {
+            return Some(cluster << self.geometry.cluster_bits);
+        }
         entry.own_host().filter(|_| entry.has_data() || !self.kept.has(cluster))
     }
 

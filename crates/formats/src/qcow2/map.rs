@@ -123,11 +123,9 @@ impl Image {
     pub(super) fn kind(&self, entry: Entry, within: u64) -> ExtentKind {
         match entry {
             Entry::Hole | Entry::Bad(_) => ExtentKind::Hole,
-            Entry::Zero { host, .. } => {
-                ExtentKind::Zero { reserved: host.map(|h| (self.order.file.child(), h + within)) }
-            }
+            Entry::Zero { host, .. } => ExtentKind::Zero { reserved: host.map(|h| (self.data, h + within)) },
             Entry::Data { host, owned } => {
-                ExtentKind::Data { child: self.order.file.child(), offset: host + within, owned }
+                ExtentKind::Data { child: self.data, offset: host + within, owned }
             }
             Entry::Compressed(_) => ExtentKind::Encoded,
             Entry::Split { .. } => self.part(entry, within).0,
@@ -150,7 +148,7 @@ impl Image {
 
     /// An entry that may be used, or the error that names it.
     pub(super) async fn checked(&self, stored: Stored, cluster: u64) -> Result<Entry> {
-        match self.wrong_entry(stored) {
+        match self.wrong_entry(stored, cluster) {
             None => Ok(Entry::of(stored, self.g())),
             Some(why) => {
                 let guest = cluster << self.g().cluster_bits;

@@ -8,7 +8,8 @@
 //! Where things are: [`header`] the first cluster · `entry` what L2 entries mean · `cache`, `map` from a guest range to
 //! its bytes · `uniform` tables of one thing, told at once · `alloc`, `refcount` host clusters and their counts · `io` changes
 //! of mappings, `split` those of parts of a cluster, where L2 entries tell of `subclusters` · `kept`
-//! places that must not be shown again yet · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
+//! places that must not be shown again yet · `data_file`
+//! guest data in a file of its own · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
 //! overwritten · `resize`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
 //!
 //! Invariants (each argued where it is kept):
@@ -27,6 +28,7 @@ mod cache;
 mod check;
 mod compressed;
 mod create;
+mod data_file;
 mod directory;
 mod driver;
 mod encryption;

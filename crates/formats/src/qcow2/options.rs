@@ -168,13 +168,7 @@ fn checks(given: Option<&Qcow2OverlapChecks>) -> Checks {
 /// Brings the other forms of options into the schema's, and refuses what can't be had yet by its name.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
     adapt_overlap_check(options)?;
-    super::encryption::adapt_open(options)?;
-    match options.take("data-file") {
-        None | Some(Opt::Null) => Ok(()),
-        Some(_) => {
-            Err(BlockError::unsupported("option 'data-file': external data files are not supported yet"))
-        }
-    }
+    super::encryption::adapt_open(options)
 }
 
 /// A template may stand beside single checks: it is one of them then.

@@ -1,5 +1,7 @@
 //! What qcow2 gives to the crash order ([`block::metacache`]).
 //!
+//! Guest data in an external file is flushed before flush A, so that it is durable before the entries that lead there.
+//!
 //! With flush A the counts of all that the epoch maps are durable, and the file is as long as all clusters that it has:
 //! a write to a part of the last one leaves the rest to be read as zeroes, and other programs read whole clusters only.
 //!
@@ -36,6 +38,9 @@ impl Format for Image {
     async fn write_ahead(&self, entries: bool) -> Result<()> {
         if entries {
             self.cover_clusters().await?;
+        }
+        if let Some(data) = self.data_file()? {
+            data.flush().await.map_err(|e| self.order.file.failed(e.context("flushing the data file")))?;
         }
         if !self.counts_wait.load(Acquire) {
             self.write_counts().await?;

@@ -449,6 +449,7 @@ mod tests {
     fn an_appended_area_counts_itself() {
         let g = Geometry {
             extended: false,
+            data_file: false,
             cluster_bits: 9,
             entry_bits: 6,
             slice_bits: 6,

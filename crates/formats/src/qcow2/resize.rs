@@ -12,6 +12,7 @@ use super::cache::TABLE_PAGE_WORDS;
 use super::entry::{Entry, Stored};
 use super::header::{OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
+use super::subclusters::Subclusters;
 use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
 use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Step, Want};
@@ -60,10 +61,18 @@ impl Image {
         if needed > u64::from(self.header.read().l1_entries) {
             self.grow_l1(needed).await?;
         }
+        let reserve = match reserve {
+            // What is not mapped would be zeroes to one reader, and to the other whatever is there.
+            PreallocMode::Off if self.data_is_raw() => PreallocMode::Metadata,
+            other => other,
+        };
         // Zeroes and clusters behind the old end come first: the header shows them when they are there.
         self.size.store(size, Release);
         let prepared = async {
-            self.hide_what_lies_behind(old, size).await?;
+            self.grow_data_file(old, size, reserve).await?;
+            if !self.data_is_raw() {
+                self.hide_what_lies_behind(old, size).await?;
+            }
             if reserve != PreallocMode::Off {
                 self.reserve_space(old, size, reserve).await?;
             }
@@ -156,7 +165,8 @@ impl Image {
         let file = self.order.file.node()?;
         // The cluster that the old end is in counts as new where nothing of it is anywhere.
         let backing = self.backing().map_or(0, |b| b.length());
-        let first = if backing <= old - g.within(old) { g.cluster(old) } else { g.clusters(old) };
+        let all_new = backing <= old - g.within(old) && !g.data_file;
+        let first = if all_new { g.cluster(old) } else { g.clusters(old) };
         let (mut at, end) = (first, g.clusters(size));
         // What the file reads as zeroes is noise when it is decrypted.
         let header = self.header.read().clone();
@@ -170,8 +180,10 @@ impl Image {
             let page = self.slice_to_change(g.slice(at)).await?;
             let index = g.index(at);
             let vacant = |entry: &Stored| {
-                let entry = Entry::of(*entry, g);
-                entry.host_clusters(g).is_none() && !matches!(entry, Entry::Bad(_))
+                matches!(
+                    Entry::of(*entry, g),
+                    Entry::Hole | Entry::Zero { host: None, .. } | Entry::Split { host: None, .. }
+                )
             };
             let most = g.stored_from(&page, index).take(count as usize).take_while(vacant).count() as u64;
             if most == 0 {
@@ -179,14 +191,24 @@ impl Image {
                 continue;
             }
             self.order.file.announce(Step::ClusterAllocSpace).await;
-            let found = self.allocate(most).await?;
-            let run = found.reserved.run();
-            let (host, len) = (run.start << g.cluster_bits, run.count << g.cluster_bits);
-            fill(&file, host, len, reserve, found.fresh).await?;
-            found.reserved.keep();
+            let run = if g.data_file {
+                Run { start: at, count: most }
+            } else {
+                let found = self.allocate(most).await?;
+                let run = found.reserved.run();
+                let (host, len) = (run.start << g.cluster_bits, run.count << g.cluster_bits);
+                fill(&file, host, len, reserve, found.fresh).await?;
+                found.reserved.keep()
+            };
+            let host = run.start << g.cluster_bits;
             for i in 0..run.count {
-                // Subclusters stay what they are: holes or zeroes.
-                page.set(g.word_index(index + i as usize), g.owned(host + (i << g.cluster_bits)) | zero);
+                let (index, word) = (index + i as usize, g.owned(host + (i << g.cluster_bits)) | zero);
+                if self.data_is_raw() {
+                    self.set_entry(&page, index, Stored { word, bitmap: Subclusters::DATA.bits() });
+                } else {
+                    // Subclusters stay what they are: holes or zeroes.
+                    page.set(g.word_index(index), word);
+                }
             }
             self.order.tables.dirty.mark(&page);
             if self.order.tables.is_crowded(g.slice_words()) {
@@ -210,7 +232,11 @@ impl Image {
         self.store_size(size).await?;
         self.size.store(size, Release);
         // The disk is smaller from here on, whether or not all of its space comes back.
-        if let Err(e) = self.give_up_from(self.g().clusters(size)).await {
+        let given_up = match self.give_up_from(self.g().clusters(size)).await {
+            Ok(()) => self.cut_data_file(size).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = given_up {
             let image = self.order.file.name();
             tracing::error!(image, error = %e, "the image was shrunk, but not all that lay behind its new end could be freed");
         }
@@ -222,7 +248,11 @@ impl Image {
         self.order.file.announce(Step::EmptyImagePrepare).await;
         self.first_write().await?;
         Order::flush(self).await?;
-        self.give_up_from(0).await
+        self.give_up_from(0).await?;
+        match self.data_file()? {
+            Some(data) => data.discard(0, data.length().min(self.size()), Request::DRIVER).await,
+            None => Ok(()),
+        }
     }
 
     /// Unmaps all guest clusters from `from` on, and gives their space back.

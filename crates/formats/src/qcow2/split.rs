@@ -93,7 +93,8 @@ impl Image {
         entries.truncate(count as usize);
         let end = (within + len).min(count << g.cluster_bits);
         let stored = self.stored_range(&entries, within..end, reserved.is_none());
-        let action = self.in_file(host + within, within - stored.start, stored.end - end, fresh);
+        let tail = self.on_disk(offset + (end - within), stored.end - end);
+        let action = self.in_file(host + within, within - stored.start, tail, fresh);
         let new: Vec<_> = (entries.iter().zip(0u64..))
             .map(|(entry, i)| {
                 let parts = with_stored(entry.parts(), &stored, i, g.subcluster_size());
@@ -152,19 +153,25 @@ impl Image {
         }
         let first = g.subcluster(within);
         let parts = entry.parts().with_zero(first..first + count as u32);
-        if parts == entry.parts() {
-            return Ok(WritePlan { len, action: Action::Nothing, token: None });
+        let (raw, same) = (self.data_is_raw(), parts == entry.parts());
+        let action = match raw {
+            true => self.in_data_file(offset),
+            false if same => Action::Nothing,
+            false => Action::Metadata,
+        };
+        if same {
+            return Ok(WritePlan { len, action, token: None });
         }
         // The host cluster stays, also where nothing of it is read any more: it is there for the next write.
         let word = g.stored(&leased.page, g.index(g.cluster(offset))).word;
         let words = Stored { word, bitmap: parts.bits() }.words(g).collect();
-        let kept = (entry.has_data() && parts.data_range().is_empty())
+        let kept = (!g.data_file && entry.has_data() && parts.data_range().is_empty())
             .then(|| g.cluster(offset))
             .into_iter()
             .collect();
         let token = self.change(leased, words, None, Some(Cause::Discarded));
         let token = self.keeping(token, kept);
-        Ok(WritePlan { len, action: Action::Metadata, token: Some(token) })
+        Ok(WritePlan { len, action, token: Some(token) })
     }
 }
 

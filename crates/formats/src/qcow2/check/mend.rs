@@ -103,7 +103,7 @@ pub(super) async fn flags(
         for (table, bytes) in
             run.iter().zip(bytes.chunks_mut(cluster_size as usize)).filter(|(t, _)| t.active > 0)
         {
-            let standard = |word: u64| word & COMPRESSED == 0;
+            let standard = |word: u64| word & COMPRESSED == 0 && !header.has_data_file();
             let only = is_only(counts, table.cluster, table.refs);
             changed |= set_flags(bytes, image, counts, words, standard, |_, word, refcount| {
                 let repaired = only && repairs(refcount == 1);

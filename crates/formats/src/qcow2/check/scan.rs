@@ -85,7 +85,7 @@ impl Scan<'_> {
                 .corruption(table.refs, || format!("found l2 entry with reserved bits set: {word:x}"));
         }
         let offset = word & OFFSET_MASK;
-        if offset == 0 {
+        if offset == 0 && !(self.header.has_data_file() && word & COPIED != 0) {
             return;
         }
         let cluster_size = self.header.cluster_size();
@@ -116,6 +116,9 @@ impl Scan<'_> {
                 self.mapped.fragmented += u64::from(table.active);
             }
             *next = Some(offset + cluster_size);
+        }
+        if self.header.has_data_file() {
+            return;
         }
         if offset.is_multiple_of(cluster_size) && offset < self.file_len {
             self.counts.add(offset >> self.header.cluster_bits, table.refs);
@@ -197,7 +200,7 @@ fn wrong_bitmap(stored: Stored) -> Option<&'static str> {
     }
     match Subclusters::new(bitmap) {
         None => Some("a subcluster is both allocated and zero"),
-        Some(parts) if word & OFFSET_MASK == 0 && !parts.data_range().is_empty() => {
+        Some(parts) if word & (OFFSET_MASK | COPIED) == 0 && !parts.data_range().is_empty() => {
             Some("unallocated cluster with allocated subclusters")
         }
         Some(_) => None,

@@ -8,6 +8,8 @@ use super::field::{be32, be64};
 
 /// Name of the backing file's format.
 pub const BACKING_FORMAT: u32 = 0xe279_2aca;
+/// Name of the external data file.
+pub const DATA_FILE: u32 = 0x4441_5441;
 /// Names of feature bits.
 pub const FEATURE_NAMES: u32 = 0x6803_f857;
 /// Where the bitmap directory is.

@@ -8,8 +8,8 @@
 //!
 //! After each step the header is whole: the old one up to step 1, the new one from then on.
 use super::{
-    AUTOCLEAR_BITMAPS, BACKING_FORMAT, BITMAPS, BitmapsExtension, ENCRYPTION, Extension, FEATURE_NAMES,
-    Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension,
+    AUTOCLEAR_BITMAPS, BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, ENCRYPTION, Extension,
+    FEATURE_NAMES, Header, HeaderError, MAX_BACKING_NAME, SECTOR, extension,
 };
 use block::{Link, Node, Request, Result};
 use rt::Buf;
@@ -94,9 +94,15 @@ impl Header {
     }
 
     /// Lays a new header out: the bytes of the first cluster, as far as they are not zero.
-    pub fn lay_out(&mut self, backing_format: Option<&str>) -> Result<Vec<u8>, HeaderError> {
+    pub fn lay_out(
+        &mut self,
+        backing_format: Option<&str>,
+        data_file: Option<&str>,
+    ) -> Result<Vec<u8>, HeaderError> {
         self.extensions.retain(|extension| extension.kind == ENCRYPTION);
         self.extensions.extend(backing_format.map(|f| Extension::new(BACKING_FORMAT, f.as_bytes().to_vec())));
+        let stored = |name: &str| codec::filename::bytes(name.as_bytes()).into_owned();
+        self.extensions.extend(data_file.map(|name| Extension::new(DATA_FILE, stored(name))));
         if self.version >= 3 && self.cluster_size() >= NAMES_FROM_CLUSTER_SIZE {
             self.extensions.push(extension::feature_names());
         }

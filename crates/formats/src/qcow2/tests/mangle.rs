@@ -191,7 +191,7 @@ proptest! {
         kinds in proptest::collection::vec((any::<u32>(), 0u32..64), 0..8),
     ) {
         let mut header = Header::new(3, 16, 0);
-        let mut bytes = header.lay_out(None).unwrap();
+        let mut bytes = header.lay_out(None, None).unwrap();
         bytes.truncate(112);
         for (kind, len) in kinds {
             bytes.extend(kind.to_be_bytes());
