@@ -415,7 +415,10 @@ fn layers(
         {
             return Err("the internal snapshot has changed".to_owned());
         }
-        let shown = crate::qcow2::read(bytes, over)?;
+        let shown = match crate::qcow2::data_file_of(bytes) {
+            Some(data) => crate::qcow2::read_with_data(bytes, over, &file_of(disk, &data)?)?,
+            None => crate::qcow2::read(bytes, over)?,
+        };
         lower = std::mem::replace(&mut below, shown);
     }
     Ok((below, lower))

@@ -14,7 +14,9 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const MAGIC: u32 = 0x5146_49fb;
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 2;
+const DATA_FILE: u64 = 1 << 2;
 const EXTENDED: u64 = 1 << 4;
+const DATA_FILE_NAME: u32 = 0x4441_5441;
 const BITMAPS: u32 = 0x2385_2875;
 
 /// What an image is found to be.
@@ -224,7 +226,9 @@ impl<'a> Parsed<'a> {
             refs.corruptions.push(format!("{who} has a reserved bit set"));
         }
         let host = entry & OFFSET;
-        if host != 0 {
+        if self.incompatible & DATA_FILE != 0 {
+            // Nothing counts what is in a data file.
+        } else if host != 0 {
             refs.add(self, host, self.cluster(), who, false);
             if host.saturating_add(self.cluster()) > self.bytes.len() as u64 {
                 refs.corruptions.push(format!("{who}: the file ends before its cluster at {host:#x} does"));
@@ -243,7 +247,9 @@ impl<'a> Parsed<'a> {
         let wrong = if entry & COMPRESSED != 0 {
             bitmap != 0
         } else {
-            self.extended() && entry & 1 != 0 || data & zero != 0 || data != 0 && entry & OFFSET == 0
+            self.extended() && entry & 1 != 0
+                || data & zero != 0
+                || data != 0 && entry & (OFFSET | COPIED) == 0
         };
         if wrong {
             refs.corruptions.push(format!("{who} is {entry:#x} with the bitmap {bitmap:#x}"));
@@ -345,7 +351,9 @@ impl<'a> Parsed<'a> {
         }
     }
 
-    fn read(&self, l1: u64, entries: u64, size: u64, backing: &[u8]) -> Result<Vec<u8>, String> {
+    /// `data`: the bytes that host offsets of guest data refer to.
+    fn read(&self, l1: u64, entries: u64, size: u64, backing: &[u8], data: &[u8]) -> Result<Vec<u8>, String> {
+        let in_data_file = self.incompatible & DATA_FILE != 0;
         let mut guest = vec![0; usize::try_from(size).map_err(|e| e.to_string())?];
         for (number, to) in (0..).zip(guest.chunks_mut(self.cluster() as usize)) {
             let index = number / self.l2_entries();
@@ -356,24 +364,40 @@ impl<'a> Parsed<'a> {
                 return Err(format!("guest cluster {number} is compressed"));
             }
             let (host, below) = (entry & OFFSET, number * self.cluster());
+            let allocated = host != 0 || in_data_file && entry & COPIED != 0;
+            if in_data_file && allocated && host != below {
+                return Err(format!("guest cluster {number} lies at {host:#x} of the data file"));
+            }
             if self.extended() {
                 let part = self.cluster() / 32;
                 for (i, to) in (0..).zip(to.chunks_mut(part as usize)) {
                     match (bitmap >> i & 1, bitmap >> (32 + i) & 1) {
-                        (1, _) => copy(self.bytes, host + i * part, to),
+                        (1, _) => copy(data, host + i * part, to),
                         (_, 1) => {}
                         _ => copy(backing, below + i * part, to),
                     }
                 }
                 continue;
             }
-            match host {
+            match allocated {
                 _ if self.version >= 3 && entry & 1 != 0 => {}
-                0 => copy(backing, below, to),
-                host => copy(self.bytes, host, to),
+                false => copy(backing, below, to),
+                true => copy(data, host, to),
             }
         }
         Ok(guest)
+    }
+
+    fn data_file(&self) -> Option<String> {
+        let mut at = self.header_length as usize;
+        while self.incompatible & DATA_FILE != 0 {
+            let (kind, len) = (be32(self.bytes, at)?, be32(self.bytes, at + 4)? as usize);
+            if kind == DATA_FILE_NAME {
+                return Some(String::from_utf8_lossy(self.bytes.get(at + 8..at + 8 + len)?).into_owned());
+            }
+            at += 8 + len.next_multiple_of(8);
+        }
+        None
     }
 
     fn backing(&self) -> Option<String> {
@@ -393,6 +417,11 @@ pub fn is_qcow2(bytes: &[u8]) -> bool {
 /// The name of the image below this one, if it is a qcow2 image and names one.
 pub fn backing_of(bytes: &[u8]) -> Option<String> {
     Parsed::parse(bytes).ok()?.backing()
+}
+
+/// The name of the file that guest data is in, if it is not in the image.
+pub fn data_file_of(bytes: &[u8]) -> Option<String> {
+    Parsed::parse(bytes).ok()?.data_file()
 }
 
 /// Looks at everything an image's metadata says.
@@ -483,8 +512,13 @@ pub fn bitmaps(bytes: &[u8]) -> Result<Vec<Bitmap>, String> {
 /// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end. Compressed clusters are
 /// refused.
 pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
+    read_with_data(bytes, backing, bytes)
+}
+
+/// The same of an image with a data file, which holds `data`.
+pub fn read_with_data(bytes: &[u8], backing: &[u8], data: &[u8]) -> Result<Vec<u8>, String> {
     let image = Parsed::parse(bytes)?;
-    image.read(image.l1_offset, image.l1_entries, image.size, backing)
+    image.read(image.l1_offset, image.l1_entries, image.size, backing, data)
 }
 
 /// Names of all internal snapshots, and what each shows. One that does not tell the size of its disk has that of the
@@ -512,7 +546,7 @@ pub fn read_snapshot(bytes: &[u8], backing: &[u8], size: u64) -> Result<Vec<u8>,
     let at = image.snapshots_offset as usize;
     let table = be64(bytes, at).zip(be32(bytes, at + 8)).filter(|_| image.snapshots > 0);
     let (l1, entries) = table.ok_or("the snapshot is gone")?;
-    image.read(l1, entries.into(), size, backing)
+    image.read(l1, entries.into(), size, backing, bytes)
 }
 
 /// Makes an internal snapshot of a clean image whose clusters are all counted once: all its clusters are shared

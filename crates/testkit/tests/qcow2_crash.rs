@@ -128,6 +128,24 @@ fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_c
     });
 }
 
+#[test]
+fn guest_data_in_a_file_of_its_own_survives_as_what_is_in_the_image() {
+    run_seeds("QCOW2_DATA_FILE", 300, |seed| {
+        let mut test = any_test(seed);
+        let mut rng = Rng::new(!seed);
+        if let Some(top) = test.stack.images.last_mut() {
+            top.options.take("compat");
+            top.options.set("data_file", Opt::Str("/data".to_owned()));
+            if top.options.get_str("backing_file").is_none() && rng.chance(1, 2) {
+                top.options.set("data_file_raw", Opt::Str("on".to_owned()));
+                // What a raw data file has behind the end is the disk's when it grows, be it left by a cut off shrink.
+                test.plan.mix.resize = 0;
+            }
+        }
+        test
+    });
+}
+
 /// A test whose image can have snapshots.
 fn with_snapshots(seed: u64) -> CrashTest {
     let mut test = any_test(seed);

@@ -12,7 +12,8 @@
 //! - what is given up there becomes a hole before the entry says so. No entry but this one ever leads to the place, so
 //!   nothing else can be met in it;
 //! - a raw data file holds at any time what the disk shows: zeroes are written to it before the entry calls them so, and what
-//!   is behind its old end when the disk grows is the disk's. But what was discarded may be anything there.
+//!   is behind its old end when the disk grows is the disk's: somebody's who has appended it, or the old disk's where a
+//!   shrink was cut off by a crash. What was discarded may be anything there.
 //!
 //! Specification: qcow2.rst, "External data file bit", "Raw external data bit".
 use super::entry::Entry;
@@ -53,6 +54,15 @@ pub(super) async fn open(context: &mut OpenContext, file: ChildId, header: &Head
 }
 
 impl Image {
+    /// Refuses by name what needs more than one copy of a cluster, which a data file has no place for.
+    pub(super) fn without_data_file(&self, what: &str) -> Result<()> {
+        if !self.geometry.data_file {
+            return Ok(());
+        }
+        let text = format!("an image with an external data file can't have {what}");
+        Err(BlockError::unsupported(text))
+    }
+
     /// The data file does the same as is asked of the image.
     pub(super) fn in_data_file(&self, offset: u64) -> Action {
         Action::Forward { child: self.data, offset }

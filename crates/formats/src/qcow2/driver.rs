@@ -217,7 +217,7 @@ impl Driver for Qcow2 {
             cluster_size: Some(image.g().cluster_size()),
             can_write_zeroes: image.g().zero_flag || !image.has_backing(),
             grows_with_zeroes: true,
-            can_compress: true,
+            can_compress: !image.g().data_file,
             can_fill: true,
             thin_data: self.thin_data,
             ..Facts::default()

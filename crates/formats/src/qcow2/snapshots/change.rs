@@ -188,6 +188,7 @@ impl Qcow2 {
 
     /// Before a change: the image says that it is written to, and none of its tables waits for anything.
     async fn begin(&self) -> Result<()> {
+        self.image.without_data_file("internal snapshots")?;
         self.image.first_write().await?;
         Order::settle(&self.image).await?;
         self.image.forget_tables();

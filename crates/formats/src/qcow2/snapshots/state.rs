@@ -45,6 +45,7 @@ impl Image {
 
     /// Writes state from byte `offset` of it on, in whole clusters.
     pub(super) async fn write_state(self: &Arc<Self>, offset: u64, data: Buf) -> Result<()> {
+        self.without_data_file("machine state")?;
         let g = self.g();
         let first = offset - g.within(offset);
         let end = offset
