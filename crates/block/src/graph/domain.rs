@@ -20,6 +20,7 @@ use super::topology::Topology;
 use crate::gate::Gate;
 use crate::node::Node;
 use parking_lot::RwLock;
+use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The requests that can reach one node.
@@ -46,6 +47,14 @@ impl Domain {
         for gate in self.gates() {
             gate.grace().await;
         }
+    }
+
+    /// How many requests that can reach the node are inside. One that began before the call, and has not ended, is among
+    /// them, if it may know less than what was published before the call.
+    pub fn inside(&self) -> i64 {
+        // Pairs with the fence of a request that enters: it sees what was published, or is seen.
+        fence(SeqCst);
+        self.gates().iter().map(|gate| gate.inside()).sum()
     }
 
     fn gates(&self) -> Vec<Arc<Gate>> {

@@ -27,8 +27,8 @@ const MOST: usize = 1 << 16;
 /// How far a cluster has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It may be data still.
-    Planned,
+    /// It may be data still; the change of this number makes it zeroes.
+    Planned(u64),
     /// It reads as zeroes.
     Zero,
     /// It does, and the requests admitted before are waited for.
@@ -46,6 +46,7 @@ pub(super) struct Kept {
 #[derive(Default)]
 struct State {
     clusters: HashMap<u64, Phase>,
+    changes: u64,
     /// A task waits for requests to end.
     waits: bool,
 }
@@ -64,21 +65,39 @@ impl Kept {
         self.some.load(Acquire) && self.state.lock().clusters.len() >= MOST
     }
 
-    fn plan(&self, cluster: u64) {
+    /// Takes note of a change; tells its number.
+    fn plan(&self, clusters: &[u64]) -> u64 {
         let mut state = self.state.lock();
-        state.clusters.insert(cluster, Phase::Planned);
+        state.changes += 1;
+        let number = state.changes;
+        state.clusters.extend(clusters.iter().map(|cluster| (*cluster, Phase::Planned(number))));
         self.some.store(true, Release);
+        number
     }
 
     /// Takes note that clusters read as zeroes now; tells whether a task is needed that waits.
-    fn published(&self, clusters: &[u64]) -> bool {
+    fn published(&self, clusters: &[u64], change: u64) -> bool {
         let mut state = self.state.lock();
         for cluster in clusters {
-            if let Some(phase) = state.clusters.get_mut(cluster) {
+            if let Some(phase) = state.clusters.get_mut(cluster)
+                && *phase == Phase::Planned(change)
+            {
                 *phase = Phase::Zero;
             }
         }
         !std::mem::replace(&mut state.waits, true)
+    }
+
+    /// Nobody may know what was in these clusters.
+    fn forget(&self, clusters: &[u64], change: u64) {
+        let mut state = self.state.lock();
+        for cluster in clusters {
+            // Another change may have planned the same meanwhile.
+            if state.clusters.get(cluster) == Some(&Phase::Planned(change)) {
+                state.clusters.remove(cluster);
+            }
+        }
+        self.some.store(!state.clusters.is_empty(), Release);
     }
 
     /// Whether there is anything to wait for; what there is now is waited for from now on.
@@ -104,6 +123,7 @@ struct Keeping {
     change: Option<Box<dyn Token>>,
     image: Arc<Image>,
     clusters: Vec<u64>,
+    number: u64,
 }
 
 impl Token for Keeping {
@@ -120,7 +140,11 @@ impl Token for Keeping {
 impl Drop for Keeping {
     fn drop(&mut self) {
         self.change = None;
-        if self.image.kept.published(&self.clusters) {
+        if self.image.domain.inside() <= 1 {
+            // This is the only request.
+            return self.image.kept.forget(&self.clusters, self.number);
+        }
+        if self.image.kept.published(&self.clusters, self.number) {
             rt::spawn(wait(Arc::downgrade(&self.image))).detach();
         }
     }
@@ -153,7 +177,7 @@ impl Image {
         if clusters.is_empty() {
             return change;
         }
-        clusters.iter().for_each(|cluster| self.kept.plan(*cluster));
-        Box::new(Keeping { change: Some(change), image: self.clone(), clusters })
+        let number = self.kept.plan(&clusters);
+        Box::new(Keeping { change: Some(change), image: self.clone(), clusters, number })
     }
 }
