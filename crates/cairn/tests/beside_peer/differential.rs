@@ -584,11 +584,13 @@ fn measure_refuses_what_create_refuses_and_help_lists_what_create_takes() {
             "cluster_size" => "4k",
             "compat" => "1.1",
             "compression_type" => "zstd",
+            "extended_l2" => "on",
+            "data_file" => "data",
             "lazy_refcounts" => "on",
             "preallocation" => "metadata",
             "refcount_bits" => "8",
             "size" => "1M",
-            "backing_file" | "backing_fmt" => continue,
+            "backing_file" | "backing_fmt" | "data_file_raw" | "keep_data_file" => continue,
             other => panic!("'{other}' is listed, and nothing here tries it"),
         };
         let size = if option == "size" { "" } else { "1M" };

@@ -16,4 +16,5 @@ mod locks;
 mod nbd_pairings;
 mod notices;
 mod pair;
+mod qcow2_features;
 mod sizes;
