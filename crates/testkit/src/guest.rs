@@ -27,11 +27,14 @@ pub struct Mix {
     pub resize: u64,
     /// Writes that are durable when they are acknowledged, in percent of all writes.
     pub fua: u64,
+    /// Writes that store whole clusters compressed, in percent of the others.
+    pub compressed: u64,
 }
 
 impl Mix {
     /// All kinds of requests.
-    pub const ALL: Mix = Mix { read: 4, write: 10, zero: 3, discard: 3, flush: 3, resize: 1, fua: 10 };
+    pub const ALL: Mix =
+        Mix { read: 4, write: 10, zero: 3, discard: 3, flush: 3, resize: 1, fua: 10, compressed: 0 };
 
     fn pick(&self, rng: &mut Rng) -> Step {
         let steps = [
@@ -148,7 +151,9 @@ impl Guest {
             _ if len == 0 => Ok(()),
             Step::Read if plan.faults == Faults::Syncs => self.session.read(offset, len).await.map(drop),
             Step::Read => self.read(offset, len).await,
-            Step::Write => self.write(offset, len, rng.chance(plan.mix.fua, 100)).await,
+            Step::Write if rng.chance(plan.mix.fua, 100) => self.write(offset, len, true).await,
+            Step::Write if rng.chance(plan.mix.compressed, 100) => self.compress(offset, len).await,
+            Step::Write => self.write(offset, len, false).await,
             Step::Zero => self.zero(offset, len, rng.chance(1, 2)).await,
             Step::Discard => self.discard(offset, len).await,
         };
@@ -186,6 +191,23 @@ impl Guest {
             (model.begin(Effect::Write(write), offset, len, fua, self.world.stamp()), write)
         };
         let result = self.session.write(offset, &stamped(offset / SECTOR, len, write), fua).await;
+        self.model.lock().end(entry, self.world.stamp(), result.is_ok());
+        result
+    }
+
+    /// Writes stamped sectors, compressed: to all clusters that the range touches.
+    pub async fn compress(&self, offset: u64, len: u64) -> Result<()> {
+        let backend = &self.session.backend;
+        let cluster = backend.node().facts().cluster_size.unwrap_or(SECTOR);
+        let start = offset / cluster * cluster;
+        let len = (offset + len).next_multiple_of(cluster).min(backend.length()).saturating_sub(start);
+        let (entry, write) = {
+            let mut model = self.model.lock();
+            let write = model.next_write();
+            (model.begin(Effect::Write(write), start, len, false, self.world.stamp()), write)
+        };
+        let data = rt::Buf::from_slice(&stamped(start / SECTOR, len, write));
+        let result = backend.write(start, data, Request::GUEST.with(Flags::COMPRESSED)).await;
         self.model.lock().end(entry, self.world.stamp(), result.is_ok());
         result
     }

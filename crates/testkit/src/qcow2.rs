@@ -169,6 +169,18 @@ impl<'a> Parsed<'a> {
         bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
     }
 
+    /// The content of a compressed cluster.
+    fn decoded(&self, entry: u64) -> Result<Vec<u8>, String> {
+        let (offset, len) = self.compressed(entry);
+        let end = (offset + len).min(self.bytes.len() as u64);
+        let stored = self.bytes.get(offset as usize..end as usize).unwrap_or_default();
+        let zstd = self.header_length > 104 && self.bytes.get(104) == Some(&1);
+        let algorithm = if zstd { codec::Algorithm::Zstd } else { codec::Algorithm::Deflate };
+        let mut content = vec![0; self.cluster() as usize];
+        codec::decode(algorithm, stored, &mut content).map_err(|e| e.to_string())?;
+        Ok(content)
+    }
+
     /// Host range of a compressed cluster.
     fn compressed(&self, entry: u64) -> (u64, u64) {
         let shift = 62 - (self.cluster_bits - 8);
@@ -361,7 +373,9 @@ impl<'a> Parsed<'a> {
             let (entry, bitmap) =
                 if table == 0 { (0, 0) } else { self.l2_entry(table, number % self.l2_entries()) };
             if entry & COMPRESSED != 0 {
-                return Err(format!("guest cluster {number} is compressed"));
+                let content = self.decoded(entry).map_err(|why| format!("guest cluster {number}: {why}"))?;
+                copy(&content, 0, to);
+                continue;
             }
             let (host, below) = (entry & OFFSET, number * self.cluster());
             let allocated = host != 0 || in_data_file && entry & COPIED != 0;
@@ -509,8 +523,7 @@ pub fn bitmaps(bytes: &[u8]) -> Result<Vec<Bitmap>, String> {
     Ok(found)
 }
 
-/// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end. Compressed clusters are
-/// refused.
+/// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end.
 pub fn read(bytes: &[u8], backing: &[u8]) -> Result<Vec<u8>, String> {
     read_with_data(bytes, backing, bytes)
 }

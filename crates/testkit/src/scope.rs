@@ -25,6 +25,8 @@ pub enum Op {
     Write(u64, u64),
     /// A write that is durable when it is acknowledged.
     Fua(u64, u64),
+    /// A write to all clusters that the range touches, compressed.
+    Compress(u64, u64),
     /// A write of zeroes that may give space up.
     Zero(u64, u64),
     /// A discard.
@@ -60,6 +62,7 @@ async fn perform(guest: &Guest, op: Op) -> Result<()> {
         Op::Read(first, count) => guest.read(at(first), at(count)).await,
         Op::Write(first, count) => guest.write(at(first), at(count), false).await,
         Op::Fua(first, count) => guest.write(at(first), at(count), true).await,
+        Op::Compress(first, count) => guest.compress(at(first), at(count)).await,
         Op::Zero(first, count) => guest.zero(at(first), at(count), true).await,
         Op::Discard(first, count) => guest.discard(at(first), at(count)).await,
         Op::Flush => guest.flush().await,

@@ -12,7 +12,7 @@ use testkit::stack::{Stack, TestImage};
 use toy::Bug;
 
 const SIZE: u64 = 16 << 10;
-const MIX: Mix = Mix { read: 4, write: 10, zero: 4, discard: 3, flush: 4, resize: 0, fua: 10 };
+const MIX: Mix = Mix { read: 4, write: 10, zero: 4, discard: 3, flush: 4, resize: 0, fua: 10, compressed: 0 };
 
 fn stack(bug: Bug) -> Stack {
     let drivers = [protocols::DRIVERS, formats::DRIVERS, toy::DRIVERS];

@@ -110,7 +110,7 @@ fn inspect_base(_: &Stack, disk: &Disk, _: bool) -> std::result::Result<Vec<u8>,
 
 fn any_test(seed: u64) -> CrashTest {
     let mut rng = Rng::new(seed);
-    let mix = Mix { read: 3, write: 8, zero: 3, discard: 2, flush: 4, resize: 0, fua: 10 };
+    let mix = Mix { read: 3, write: 8, zero: 3, discard: 2, flush: 4, resize: 0, fua: 10, compressed: 0 };
     let depth = 1 + rng.below(4);
     let stack = three_layers(&mut rng);
     let plan =

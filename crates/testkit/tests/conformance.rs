@@ -60,6 +60,13 @@ fn qcow2_of_usual_clusters() {
 }
 
 #[test]
+fn a_filter_that_compresses_over_qcow2() {
+    let mut stack = stack("compress over qcow2", vec![qcow2("/top", "4096")]);
+    stack.top = Options::new().with_str("driver", "compress").with("file", Opt::Dict(stack.top));
+    Suite::of(stack, Some(inspect_qcow2)).run();
+}
+
+#[test]
 fn qcow2_of_version_2_with_narrow_tables() {
     let image = qcow2("/top", "1024").with("compat", "0.10");
     Suite::of(stack("qcow2, v2", vec![image]), Some(inspect_qcow2)).run();

@@ -1,7 +1,7 @@
 //! qcow2 through crashes: thousands of power cuts and kills, at every moment a disk changes, with small clusters so that
 //! metadata is dense. `QCOW2_CRASH_SEED` runs one seed, `QCOW2_CRASH_COUNT` so many.
 
-use block::{NewBitmap, Opt};
+use block::{NewBitmap, Opt, Options};
 use rt::BoxFuture;
 use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng, World};
 use testkit::crash::{CrashTest, inspect_qcow2, inspect_qcow2_v2, run_seeds, share_with_snapshot};
@@ -53,8 +53,8 @@ fn any_plan(rng: &mut Rng, size: u64) -> Plan {
     let mix = match rng.below(3) {
         0 => Mix::ALL,
         // Allocation and freeing, over and over.
-        1 => Mix { read: 2, write: 8, zero: 6, discard: 6, flush: 3, resize: 0, fua: 10 },
-        _ => Mix { read: 4, write: 12, zero: 1, discard: 1, flush: 2, resize: 0, fua: 10 },
+        1 => Mix { read: 2, write: 8, zero: 6, discard: 6, flush: 3, resize: 0, fua: 10, compressed: 0 },
+        _ => Mix { read: 4, write: 12, zero: 1, discard: 1, flush: 2, resize: 0, fua: 10, compressed: 0 },
     };
     let span = if rng.chance(1, 3) { 16 } else { 0 };
     Plan {
@@ -109,6 +109,26 @@ fn an_encrypted_image_keeps_what_was_flushed_through_every_crash() {
 }
 
 #[test]
+fn compressed_clusters_share_their_space_and_come_and_go_one_by_one_through_any_crash() {
+    run_seeds("QCOW2_COMPRESSED", 300, |seed| {
+        let mut test = any_test(seed);
+        test.plan.mix.compressed = 60;
+        if let Some(top) = test.stack.images.last_mut()
+            && seed.is_multiple_of(3)
+            && top.options.get_str("compat") != Some("0.10")
+        {
+            top.options.set("compression_type", Opt::Str("zstd".to_owned()));
+        }
+        if seed % 4 == 1 {
+            // All data, by a filter that stores parts of clusters anew with what is around them.
+            let below = Opt::Dict(std::mem::take(&mut test.stack.top));
+            test.stack.top = Options::new().with_str("driver", "compress").with("file", below);
+        }
+        test
+    });
+}
+
+#[test]
 fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_changes() {
     run_seeds("QCOW2_SNAPSHOT", 360, |seed| {
         let mut test = any_test(seed);
@@ -124,6 +144,7 @@ fn clusters_shared_with_an_internal_snapshot_are_copied_and_the_snapshot_never_c
             }
         }
         test.prepare = Some(share_with_snapshot);
+        test.plan.mix.compressed = 30 * (seed % 2);
         test
     });
 }
@@ -300,7 +321,8 @@ fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_co
 fn after_a_failed_fsync_no_flush_and_no_fua_write_is_answered_as_durable() {
     run_seeds("QCOW2_FSYNC", 360, |seed| {
         let mut test = any_test(seed);
-        test.plan.mix = Mix { read: 1, write: 10, zero: 2, discard: 2, flush: 5, resize: 0, fua: 40 };
+        test.plan.mix =
+            Mix { read: 1, write: 10, zero: 2, discard: 2, flush: 5, resize: 0, fua: 40, compressed: 0 };
         test.plan.span = 24;
         test.plan.faults = Faults::Syncs;
         test.faults = vec![Plant::nth_of(OpKind::Sync, seed % 12, EIO)];

@@ -63,6 +63,21 @@ fn a_cluster_freed_by_zeroes_or_a_discard_is_not_reused_before_its_unmapping_is_
 }
 
 #[test]
+fn streams_that_share_a_cluster_are_freed_and_followed_by_others_without_a_stream_lost() {
+    let shared = [Op::Compress(0, 8), Op::Compress(8, 8)];
+    for ops in [
+        // The last reference of the shared cluster goes, while others would be appended to it.
+        [&[Op::Discard(0, 16), Op::Flush][..], &[Op::Compress(16, 8), Op::Compress(24, 8)]],
+        [&[Op::Compress(0, 8), Op::Zero(8, 8)], &[Op::Flush, Op::Compress(16, 16)]],
+        [&[Op::Write(0, 1), Op::Write(8, 8)], &[Op::Compress(16, 8), Op::Flush, Op::Compress(32, 8)]],
+        [&[Op::Compress(0, 8), Op::Compress(0, 8)], &[Op::Read(0, 16), Op::Compress(8, 8), Op::Flush]],
+    ] {
+        explore(stack("4096"), &shared, &ops, 15);
+        explore(over_backing("4096"), &shared, &ops, 5);
+    }
+}
+
+#[test]
 fn a_slow_request_never_meets_what_its_cluster_was_given_to_after_it_was_freed() {
     let others: &[Op] = &[Op::Flush, Op::Write(16, 8), Op::Write(24, 8), Op::Write(32, 8), Op::Write(40, 8)];
     let slow = |kind| Plant { fault: Fault::Stall(3_000_000), ..Plant::nth_of(kind, 0, 0) };

@@ -58,7 +58,7 @@ fn inspect(_: &Stack, disk: &Disk, _settled: bool) -> Result<Vec<u8>, String> {
 }
 
 fn plan() -> Plan {
-    let mix = Mix { read: 4, write: 10, zero: 5, discard: 4, flush: 4, resize: 0, fua: 10 };
+    let mix = Mix { read: 4, write: 10, zero: 5, discard: 4, flush: 4, resize: 0, fua: 10, compressed: 0 };
     Plan { requests: 16, depth: 4, mix, longest: 9, span: 0, largest: 0, faults: Faults::None }
 }
 

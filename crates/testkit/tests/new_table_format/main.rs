@@ -100,9 +100,9 @@ fn inspect(_: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
 fn crash_test(bug: Bug, seed: u64) -> CrashTest {
     let mut rng = Rng::new(seed);
     let mix = match rng.below(2) {
-        0 => Mix { read: 4, write: 10, zero: 5, discard: 4, flush: 4, resize: 0, fua: 10 },
+        0 => Mix { read: 4, write: 10, zero: 5, discard: 4, flush: 4, resize: 0, fua: 10, compressed: 0 },
         // Allocation and freeing, over and over, on few blocks.
-        _ => Mix { read: 6, write: 8, zero: 6, discard: 6, flush: 3, resize: 0, fua: 10 },
+        _ => Mix { read: 6, write: 8, zero: 6, discard: 6, flush: 3, resize: 0, fua: 10, compressed: 0 },
     };
     let (depth, span) = (1 + rng.below(6), if rng.chance(1, 3) { 16 } else { 0 });
     let plan = Plan { requests: 40 / depth, depth, mix, longest: 12, span, largest: 0, faults: Faults::None };
