@@ -6,7 +6,8 @@ use codec::Algorithm;
 const LARGEST: usize = 2 << 20;
 
 /// Decodes a stream into a cluster whose size the first byte chooses. Laws: what is decoded fills the cluster, and is the
-/// same when it is decoded once more (the decoders' tables are kept between streams).
+/// same when it is decoded once more (the decoders' tables are kept between streams); what the stream is as data encodes to
+/// what decodes to it, in less space, or not at all.
 pub fn cluster(input: &[u8]) {
     let Some((choice, stream)) = input.split_first() else { return };
     let len = (512usize << (choice & 0x0f)).min(LARGEST);
@@ -16,6 +17,12 @@ pub fn cluster(input: &[u8]) {
         codec::decode(algorithm, stream, &mut target).map(|()| target)
     };
     assert_eq!(decode(0), decode(0xff));
+    let mut encoded = vec![0; stream.len().saturating_sub(1)];
+    if let Some(len) = codec::encode(algorithm, stream, &mut encoded) {
+        let mut shown = vec![0; stream.len()];
+        assert_eq!(codec::decode(algorithm, &encoded[..len], &mut shown), Ok(()));
+        assert_eq!(shown, stream);
+    }
 }
 
 /// A stored block, a run in fixed codes, and a zstd frame of a run.
