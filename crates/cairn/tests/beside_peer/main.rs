@@ -8,6 +8,7 @@
 )]
 
 mod bitmaps;
+mod compressed;
 mod differential;
 mod differential_io_nbd;
 mod encryption;
