@@ -217,7 +217,8 @@ impl Driver for Qcow2 {
             cluster_size: Some(image.g().cluster_size()),
             can_write_zeroes: image.g().zero_flag || !image.has_backing(),
             grows_with_zeroes: true,
-            can_compress: !image.g().data_file,
+            // Streams are not encrypted: what must not be readable is not stored so.
+            can_compress: self.encryption.is_none() && !image.g().data_file,
             can_fill: true,
             thin_data: self.thin_data,
             ..Facts::default()
