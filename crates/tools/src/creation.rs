@@ -43,6 +43,17 @@ impl OptionList {
         keyval::split(&self.0).iter().any(|part| part == "help" || part == "?")
     }
 
+    /// Those of them that an encrypted image is opened with again: which secret, and what it is for.
+    pub fn to_open(&self) -> Result<Options, Failure> {
+        let mut options = Options::new();
+        for (name, text) in self.pairs()? {
+            if name.ends_with("key-secret") || name == "encrypt.format" {
+                options.set(name, Opt::Str(text));
+            }
+        }
+        Ok(options)
+    }
+
     fn pairs(&self) -> Result<Vec<(String, String)>, Failure> {
         keyval::pairs(&self.0, None).map_err(Failure::new)
     }
@@ -138,10 +149,12 @@ impl Creation {
 
     /// Whether what is to be made has a size.
     pub fn has_size(&self) -> bool {
-        let on = |option: &CreateOption| {
-            option.without_size && matches!(self.options.get(option.name), Some(Opt::Bool(true)))
-        };
-        !self.table().any(on)
+        !self.table().any(|option| option.without_size && self.is_on(option.name))
+    }
+
+    /// Whether a switch was given, and on.
+    pub fn is_on(&self, name: &str) -> bool {
+        matches!(self.options.get(name), Some(Opt::Bool(true)))
     }
 
     /// Sets the size.

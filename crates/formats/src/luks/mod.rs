@@ -11,8 +11,6 @@
 //!
 //! LUKS1 is opened, made, and its key slots are changed; LUKS2 is opened.
 mod create;
-#[cfg(test)]
-mod tests;
 
 use crate::encryption::{self, CipherCoding, Numbers, Place, Volume};
 use api::{ImageInfoSpecific, PreallocMode, QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS};

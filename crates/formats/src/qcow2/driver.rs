@@ -47,8 +47,9 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         let (backing, _) = context.backing(Some(&link)).await?;
         let children = Children { edges: context.edges().clone(), file: file_id, backing, data };
-        let image =
+        let mut image =
             Image::new(header, children, context.domain().clone(), context.notices(), bitmaps, settings);
+        image.coding = encryption.as_ref().map(|encryption| encryption.coding.clone());
         image.overlap.set_snapshots(&listed.snapshots);
         let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data, encryption };
         if !common.read_only && !common.for_repair {

@@ -10,7 +10,7 @@ use super::options::Settings;
 use super::overlap::Overlap;
 use super::uniform;
 use block::metacache::{Be64, Cache, MetadataFile, Order};
-use block::{BlockError, ChildId, Domain, Edges, Leases, Node, Notices, Result, Turns};
+use block::{BlockError, ChildId, Coding, Domain, Edges, Leases, Node, Notices, Result, Turns};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -39,6 +39,9 @@ pub(super) struct Image {
     /// Its tables are pages of the L1 table (keys with [`TABLE_KEY`]) and slices of L2 tables.
     pub order: Order<Be64>,
     pub header: RwLock<Header>,
+    /// The form in which data clusters are stored, where they are encrypted. The core codes what lies in the disk; this is for
+    /// what lies behind it.
+    pub coding: Option<Arc<dyn Coding>>,
     pub settings: RwLock<Settings>,
     pub overlap: Overlap,
     pub notices: Notices,
@@ -124,6 +127,7 @@ impl Image {
             decoded: Decoded::default(),
             decoding: Leases::new(),
             header: RwLock::new(header),
+            coding: None,
             settings: RwLock::new(settings),
         }
     }

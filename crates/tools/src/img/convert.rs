@@ -268,9 +268,12 @@ async fn into_target(
     if args.create {
         create_target(graph, args, total).await?;
     }
-    let target = Image::open_in(graph, &args.opened_target())
-        .await
-        .map_err(|error| image::cannot_open(&args.output, &error))?;
+    let mut source = args.opened_target();
+    if args.create {
+        source.options = args.target.options.to_open()?;
+    }
+    let target =
+        Image::open_in(graph, &source).await.map_err(|error| image::cannot_open(&args.output, &error))?;
     let mut result = match args.bitmaps && !target.node().driver().info().bitmaps {
         true => {
             let driver = target.node().driver_name();
@@ -383,6 +386,9 @@ fn can_compress(graph: &Graph, format: &str, creation: &Creation) -> Result<(), 
     }
     if creation.text("preallocation").is_some_and(|mode| mode != "off") {
         return Err(Failure::new("Compression and preallocation not supported at the same time"));
+    }
+    if creation.text("encrypt.format").is_some() || creation.is_on("encryption") {
+        return Err(Failure::new("Compression and encryption not supported at the same time"));
     }
     Ok(())
 }

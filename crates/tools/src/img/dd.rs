@@ -110,7 +110,8 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
     create(graph, args, len).await?;
     let name = &args.output;
     let format = Some(args.target.format());
-    let target = Source::named(name).format(format).cache(Cache::UNSAFE).writable();
+    let options = args.target.options.to_open()?;
+    let target = Source { options, ..Source::named(name).format(format).cache(Cache::UNSAFE).writable() };
     let opened = Image::open_in(graph, &target).await;
     let target = opened.map_err(|error| image::cannot_open(name, &error))?;
     let zeroes = if target.node().facts().grows_with_zeroes { CopyZeroes::Skip } else { CopyZeroes::Write };

@@ -67,7 +67,11 @@ has_parts!(Args { source: Source, verbosity: Verbosity });
 
 impl Args {
     pub(super) fn new() -> Args {
-        Args { source: Source::named("").alone(), verbosity: Verbosity::default(), action: None }
+        Args {
+            source: Source::named("").alone().without_content(),
+            verbosity: Verbosity::default(),
+            action: None,
+        }
     }
 
     fn set(&mut self, action: Action) -> Result<(), Failure> {

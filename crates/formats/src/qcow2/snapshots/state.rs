@@ -2,7 +2,7 @@
 //! not need. A snapshot takes it along; the backing file has no part in it.
 use crate::qcow2::image::Image;
 use block::metacache::Order;
-use block::{Action, BlockError, ErrorKind, ExtentKind, Request, Result, Want};
+use block::{Action, BlockError, CodedAt, Coding, ErrorKind, ExtentKind, Request, Result, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -28,7 +28,14 @@ impl Image {
             let extent = self.map(at, (inside - done) as u64, Want::Read).await?;
             let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(inside - done);
             let piece = match extent.kind {
-                ExtentKind::Data { offset, .. } => Some(self.order.file.read(offset, len as u64).await?),
+                ExtentKind::Data { offset, .. } => {
+                    let mut piece = self.order.file.read(offset, len as u64).await?;
+                    if let Some(coding) = &self.coding {
+                        whole_units(at, len, &**coding)?;
+                        coding.decode(CodedAt { guest: at, stored: offset }, &mut piece)?;
+                    }
+                    Some(piece)
+                }
                 ExtentKind::Encoded => {
                     let (piece, result) = self.read_encoded(at, BufMut::with_len(len)).await;
                     result.map(|()| Some(piece))?
@@ -78,7 +85,15 @@ impl Image {
         let Action::Store { offset, .. } = plan.action else {
             return Err(BlockError::invalid("machine state was given no place"));
         };
-        self.order.file.node()?.write(offset, cluster, Request::DRIVER).await?;
+        let stored = match &self.coding {
+            None => cluster,
+            Some(coding) => {
+                let mut stored = BufMut::with_len(cluster.len());
+                coding.encode(CodedAt { guest: at, stored: offset }, &cluster, &mut stored)?;
+                stored.freeze()
+            }
+        };
+        self.order.file.node()?.write(offset, stored, Request::DRIVER).await?;
         match plan.token {
             Some(token) => token.commit().await,
             None => Ok(()),
@@ -94,6 +109,14 @@ impl Image {
             self.grow_l1(needed).await?;
         }
         Order::make_room(self, self.g().slice_words()).await
+    }
+}
+
+/// Refuses a part of state that begins or ends inside of what is encrypted together.
+fn whole_units(at: u64, len: usize, coding: &dyn Coding) -> Result<()> {
+    match (at | len as u64).is_multiple_of(coding.unit()) {
+        true => Ok(()),
+        false => Err(BlockError::invalid("encrypted machine state is read in whole sectors")),
     }
 }
 
