@@ -134,6 +134,18 @@ impl Raw {
         Extent { len, kind: ExtentKind::Data { child: self.below.child(), offset: at, owned: !guarded } }
     }
 
+    /// Refuses what would be written behind the end of a window, which is that of all space there is.
+    fn inside(&self, offset: u64, len: u64) -> Result<()> {
+        match self.size() {
+            Some(size) if offset.checked_add(len).is_none_or(|end| end > size) => {
+                let text =
+                    format!("{len} bytes at {offset:#x} end behind the end of the window ({size:#x} bytes)");
+                Err(BlockError::new(ErrorKind::NoSpace, text).at(offset))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The plan of zeroes or of a discard, which a guard holds its turn for.
     async fn plan_zeroes(&self, offset: u64, len: u64, change: MapChange) -> Result<WritePlan> {
         let at = self.offset() + offset;
@@ -164,7 +176,10 @@ impl Driver for Raw {
     }
 
     fn facts(&self) -> Facts {
-        Facts { cluster_size: None, ..self.below.facts() }
+        let below = self.below.facts();
+        // A window does not grow by what is written to it.
+        let grows_with_zeroes = below.grows_with_zeroes && self.size().is_none();
+        Facts { cluster_size: None, grows_with_zeroes, ..below }
     }
 
     fn length(&self) -> u64 {
@@ -173,12 +188,17 @@ impl Driver for Raw {
     }
 
     fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        Some(self.place(offset, len, want))
+        let refused = want == Want::Write && self.inside(offset, len).is_err();
+        (!refused).then(|| self.place(offset, len, want))
     }
 
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
-        let extent = self.place(offset, len, want);
-        Box::pin(async move { Ok(extent) })
+        Box::pin(async move {
+            if want == Want::Write {
+                self.inside(offset, len)?;
+            }
+            Ok(self.place(offset, len, want))
+        })
     }
 
     fn prepare_write(
@@ -189,6 +209,7 @@ impl Driver for Raw {
         _: Request,
     ) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
+            self.inside(offset, len)?;
             match change {
                 MapChange::Data => {
                     let len = self.place(offset, len, Want::Write).len;

@@ -171,3 +171,28 @@ fn a_resize_uncovers_no_trailer() {
         disk.close().await;
     });
 }
+
+#[test]
+fn nothing_is_written_behind_the_end_of_a_window_by_whoever_is_above_it() {
+    let path = std::env::temp_dir().join(format!("cairn-window-{}", std::process::id()));
+    std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+    rt::block_on_control(async {
+        let graph = Graph::new(Registry::new(&[protocols::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()));
+        let options = Options::new().with_str("driver", "raw").with_str("size", "4096");
+        let options =
+            options.with_str("file.driver", "file").with_str("file.filename", path.to_str().unwrap());
+        let node = graph.open(options, Policy::ALONE).await.unwrap();
+        assert!(!node.facts().grows_with_zeroes);
+        for (at, len) in [(4096u64, 512usize), (3584, 1024), (u64::MAX - 511, 512)] {
+            assert_eq!(node.try_write(at, &vec![2; len], Request::DRIVER).unwrap(), 0);
+            let written = node.write(at, Buf::from_slice(&vec![2; len]), Request::DRIVER).await;
+            assert_eq!(written.unwrap_err().kind(), ErrorKind::NoSpace);
+            assert!(node.write_zeroes(at, len as u64, Request::DRIVER).await.is_err());
+        }
+        node.write(3584, Buf::from_slice(&[2; 512]), Request::DRIVER).await.unwrap();
+        graph.release(&node).await.unwrap();
+    });
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(bytes[3584..4096].iter().all(|b| *b == 2) && bytes[4096..].iter().all(|b| *b == 1));
+}
