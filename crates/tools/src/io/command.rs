@@ -42,6 +42,17 @@ pub struct Command {
 /// All commands, in the order of their names.
 pub const COMMANDS: &[Command] = &[
     Command {
+        name: "abort",
+        short: None,
+        words: (0, Some(0)),
+        needs_image: false,
+        synopsis: "",
+        about: "end the program at once, as a crash does",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(shell::abort(session, args)),
+    },
+    Command {
         name: "aio_discard",
         short: None,
         words: (2, None),

@@ -26,6 +26,12 @@ pub async fn help(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
     Ok(Outcome::Done)
 }
 
+/// `abort`: what a crash leaves can be looked at then.
+pub async fn abort(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
+    session.console.flush();
+    std::process::abort()
+}
+
 /// `quit`.
 pub async fn quit(_: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
     Ok(Outcome::Quit)

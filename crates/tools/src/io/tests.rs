@@ -12,6 +12,7 @@ use crate::testing::Faces;
 type Scenario = (&'static str, fn(&Faces));
 
 const SCENARIOS: &[Scenario] = &[
+    ("abort", help_and_quit),
     ("aio_discard", discard),
     ("aio_flush", requests_under_way),
     ("aio_read", requests_under_way),
