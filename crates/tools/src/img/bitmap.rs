@@ -147,7 +147,8 @@ async fn change_in(image: &Image, args: &Args) -> Result<(), Failure> {
     let other = match &args.other {
         None => None,
         Some(name) => {
-            let source = Source::named(name).format(args.other_format.as_deref());
+            // The images below it say nothing of its bitmaps, and may be the one that is changed.
+            let source = Source::named(name).format(args.other_format.as_deref()).alone();
             let opened = Image::open_in(&image.graph, &source).await;
             Some(opened.map_err(|error| image::cannot_open(name, &error))?)
         }

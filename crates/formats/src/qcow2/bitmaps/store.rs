@@ -3,15 +3,15 @@
 //! ```text
 //!  writable:  {entries marked as in use, in place} · flush                          before the first change
 //!  closed:    {bits, tables, directory in new clusters; counts} · flush · {header} · flush · the old ones given up
-//!             or, where no bit has changed: {marks taken off, in place} · flush
+//!             or, where no bit of any has changed: {marks taken off, in place} · flush
 //!  removed:   {directory without it in new clusters; counts} · flush · {header} · flush · the old ones given up
 //! ```
 //!
 //! A store that fails, as for lack of space, leaves the old directory, whose entries say that they are in use: the bitmaps are
 //! lost, the data are not.
 use super::{
-    Bitmap, FLAG_AUTO, FLAG_IN_USE, GRANULARITIES, MAX_BITMAPS, TYPE_DIRTY_TRACKING, encode, stored_bytes,
-    table_entries,
+    Bitmap, FLAG_AUTO, FLAG_EXTRA_DATA_COMPATIBLE, FLAG_IN_USE, GRANULARITIES, MAX_BITMAPS,
+    TYPE_DIRTY_TRACKING, encode, stored_bytes, table_entries,
 };
 use crate::qcow2::header::{BitmapsExtension, Header, OFFSET_MASK};
 use crate::qcow2::image::Image;
@@ -87,33 +87,34 @@ impl Image {
             return Ok(());
         }
         self.order.file.unharmed()?;
+        let all = self.bitmaps.live.all();
+        let known: HashSet<&str> = old.iter().map(Bitmap::name).collect();
+        if all.iter().filter(kept).all(|named| known.contains(named.name()) && !named.bits().is_changed()) {
+            let unmarked = |bitmap: &Bitmap| match live.get(bitmap.name()) {
+                Some(named) => bitmap.with_flags(named.is_enabled()),
+                None => bitmap.clone(),
+            };
+            let list: Vec<_> = old.iter().map(unmarked).collect();
+            return if list == **old { Ok(()) } else { self.overwrite_flags(list).await };
+        }
         let mut new = NewList::default();
         for bitmap in old.iter() {
-            match live.remove(bitmap.name()) {
-                None => new.list.push(bitmap.clone()),
-                Some(named) if !named.bits().is_changed() => {
-                    new.list.push(bitmap.with_flags(named.is_enabled()));
-                }
-                Some(named) => {
-                    let stored = self.write_bitmap(named, &mut new).await.map_err(|e| lost(named, &e))?;
-                    new.list.push(Bitmap { stored: bitmap.stored.clone(), ..stored });
-                    new.gone.push(bitmap.clone());
-                }
-            }
+            let Some(named) = live.remove(bitmap.name()) else {
+                new.list.push(bitmap.clone());
+                continue;
+            };
+            let stored = self.write_bitmap(named, &mut new).await.map_err(|e| lost(named, &e))?;
+            let (extra_bytes, stored_name) = (bitmap.extra_bytes, bitmap.stored.clone());
+            let flags = stored.flags | bitmap.flags & FLAG_EXTRA_DATA_COMPATIBLE;
+            new.list.push(Bitmap { flags, extra_bytes, stored: stored_name, ..stored });
+            new.gone.push(bitmap.clone());
         }
         // The newest first, as other programs store them.
-        let all = self.bitmaps.live.all();
         for named in all.iter().rev().filter(|named| live.contains_key(named.name())) {
             let stored = self.write_bitmap(named, &mut new).await.map_err(|e| lost(named, &e))?;
             new.list.push(stored);
         }
-        if new.reserved.is_empty() && new.list.len() == old.len() {
-            if new.list != **old {
-                self.overwrite_flags(new.list).await?;
-            }
-        } else {
-            self.switch_directory(new).await?;
-        }
+        self.switch_directory(new).await?;
         all.iter().filter(kept).for_each(|named| named.bits().call_changed(false));
         Ok(())
     }
@@ -127,7 +128,7 @@ impl Image {
         let dirty =
             |index: &u64| !bits.is_clean_between(index * chunks_a_cluster, (index + 1) * chunks_a_cluster);
         let dirty: Vec<u64> = (0..entries).filter(dirty).collect();
-        let mut table = vec![0; (entries * 8).next_multiple_of(g.cluster_size()) as usize / 8];
+        let mut table = vec![0; entries as usize];
         let mut rest = dirty.as_slice();
         while !rest.is_empty() {
             let most = (PIECE >> g.cluster_bits).max(1).min(rest.len() as u64);
@@ -167,19 +168,16 @@ impl Image {
         self.order.file.write(run.start << g.cluster_bits, bytes.freeze()).await
     }
 
-    /// Writes whole clusters to a place of their own.
-    async fn write_whole(&self, mut bytes: BufMut, new: &mut NewList) -> Result<u64> {
+    /// Writes a table or directory to clusters of its own.
+    async fn write_whole(&self, bytes: BufMut, new: &mut NewList) -> Result<u64> {
         let g = self.g();
         if bytes.is_empty() {
             return Ok(0);
         }
-        let clusters = g.clusters(bytes.len() as u64);
-        let mut whole = BufMut::zeroed((clusters << g.cluster_bits) as usize);
-        whole.iter_mut().zip(bytes.iter_mut()).for_each(|(to, from)| *to = *from);
-        let reserved = self.allocate_whole(clusters).await?;
+        let reserved = self.allocate_whole(g.clusters(bytes.len() as u64)).await?;
         let place = reserved.run().start << g.cluster_bits;
         new.reserved.push(reserved);
-        self.order.file.write(place, whole.freeze()).await?;
+        self.order.file.write(place, bytes.freeze()).await?;
         Ok(place)
     }
 
@@ -289,7 +287,10 @@ impl Bitmap {
 }
 
 fn lost(bitmap: &NamedBitmap, error: &BlockError) -> BlockError {
-    let text = format!("the bitmap '{}' could not be stored", bitmap.name());
+    let text = format!(
+        "the bitmap '{}' could not be stored: the bitmaps of the image that were in use are inconsistent now",
+        bitmap.name()
+    );
     error.clone().context(text)
 }
 
