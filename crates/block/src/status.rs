@@ -64,6 +64,11 @@ impl Node {
                 }
                 ExtentKind::Encoded => return Ok(Status { encoded: true, ..answer(true, false, None) }),
                 ExtentKind::Stored => return Ok(answer(true, false, Some((layer, at)))),
+                // A protocol that was asked something else than what it holds.
+                ExtentKind::Hole if !layer.mapping => {
+                    let nothing = answer(false, false, None);
+                    return Ok(Status { allocated: false, ..nothing });
+                }
                 ExtentKind::Hole => {}
             }
             let next = layer.backing().filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));

@@ -1,7 +1,7 @@
 //! What an export is, whatever its protocol: how one of a kind is made, and what its owner may ask of it.
 use crate::error::ExportError;
 use crate::registry::ExportSpec;
-use block::{Backend, Perms, Share};
+use block::{Backend, Graph, Perms, Share};
 use rt::BoxFuture;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct ExportTerms {
     pub spec: ExportSpec,
     /// The entry that serves it.
     pub backend: Arc<Backend>,
+    /// Where further nodes that it names are found.
+    pub graph: Graph,
 }
 
 /// An export that is served.

@@ -16,5 +16,7 @@ mod registry;
 
 pub use error::ExportError;
 pub use export::{Export, ExportKind, ExportTerms};
-pub use nbd::{NbdExportSpec, NbdKind, NbdOptions, NbdServer, NbdService, Offered, ServerOptions};
+pub use nbd::{
+    ExportedBitmap, NbdExportSpec, NbdKind, NbdOptions, NbdServer, NbdService, Offered, ServerOptions,
+};
 pub use registry::{ExportInfo, ExportSpec, Exports, RemoveMode};

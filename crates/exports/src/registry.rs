@@ -222,7 +222,8 @@ impl Inner {
     ) -> Result<(), ExportError> {
         let (id, name, writable) = (spec.id.clone(), kind.name(), spec.writable);
         let shares_resizing = kind.perms(writable).share.has(Share::RESIZE);
-        let export = kind.start(ExportTerms { spec, backend: backend.clone() }).await?;
+        let export =
+            kind.start(ExportTerms { spec, backend: backend.clone(), graph: self.graph.clone() }).await?;
         if shares_resizing {
             let told = Arc::downgrade(&export);
             backend.on_resize(move |size| {

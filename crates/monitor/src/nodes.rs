@@ -1,10 +1,10 @@
 //! Nodes as the schema's types: descriptions and statistics.
 use crate::events::int;
 use api::{
-    BlockDeviceInfo, BlockDeviceStats, BlockStats, BlockdevCacheInfo, BlockdevChild,
+    BlockDeviceInfo, BlockDeviceStats, BlockDirtyInfo, BlockStats, BlockdevCacheInfo, BlockdevChild,
     BlockdevDetectZeroesOptions, ImageInfo,
 };
-use block::{Backend, Child, Common, DriverInfo, Node, OpCount, resolve_filename};
+use block::{Backend, Child, Common, DriverInfo, NamedBitmap, Node, OpCount, resolve_filename};
 use std::sync::Arc;
 
 /// Most layers in one description.
@@ -39,8 +39,26 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
             no_flush: common.no_flush,
         },
         write_threshold: 0,
+        dirty_bitmaps: dirty_bitmaps(node),
         children: children(node),
     }
+}
+
+fn dirty_bitmaps(node: &Node) -> Option<Vec<BlockDirtyInfo>> {
+    let info = |bitmap: &Arc<NamedBitmap>| {
+        let bits = bitmap.bits();
+        BlockDirtyInfo {
+            name: Some(bitmap.name().to_owned()),
+            count: int(bits.dirty_chunks().saturating_mul(bits.granularity())),
+            granularity: u32::try_from(bits.granularity()).unwrap_or(u32::MAX),
+            recording: bitmap.is_recording(),
+            busy: bitmap.is_busy(),
+            persistent: bitmap.is_persistent(),
+            inconsistent: (!bitmap.is_consistent()).then_some(true),
+        }
+    };
+    let bitmaps = node.bitmaps().all();
+    (!bitmaps.is_empty()).then(|| bitmaps.iter().rev().map(info).collect())
 }
 
 fn children(node: &Node) -> Vec<BlockdevChild> {

@@ -136,11 +136,16 @@ flags! {
 }
 
 flags! {
-    /// Status of an extent in the context `base:allocation`.
+    /// Status of an extent in a context: in `base:allocation`, if nothing else is said.
     ExtentFlags(u32) {
         /// Not allocated.
         HOLE = 0,
         /// Reads as zeroes.
         ZERO = 1,
     }
+}
+
+impl ExtentFlags {
+    /// Dirty, in a context of [`crate::DIRTY_BITMAP`].
+    pub const DIRTY: Self = Self(1);
 }

@@ -58,6 +58,9 @@ pub const EXTENDED_REPLY_MAGIC: u32 = 0x6e8a_278c;
 /// The metadata context that tells data from holes and zeroes.
 pub const BASE_ALLOCATION: &str = "base:allocation";
 
+/// What the names of the metadata contexts that tell dirty bitmaps begin with; the bitmap's name follows.
+pub const DIRTY_BITMAP: &str = "qemu:dirty-bitmap:";
+
 /// Bounds on what a peer may ask for or send.
 pub mod limits {
     /// Longest string of the protocol, in bytes (export names, messages, context names).

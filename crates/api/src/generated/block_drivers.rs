@@ -539,6 +539,9 @@ pub struct BlockdevOptionsNbd {
     pub reconnect_delay: Option<u32>,
     /// Seconds for which opening tries again; 0 if absent: it tries once.
     pub open_timeout: Option<u32>,
+    /// The metadata context that block status is asked of, in place of the disk's allocation: what has its lowest
+    /// bit set, as what is dirty, is shown as no data. It is meant for debugging.
+    pub x_dirty_bitmap: Option<String>,
 }
 
 impl Object for BlockdevOptionsNbd {
@@ -548,6 +551,7 @@ impl Object for BlockdevOptionsNbd {
             export: from.optional("export")?,
             reconnect_delay: from.optional("reconnect-delay")?,
             open_timeout: from.optional("open-timeout")?,
+            x_dirty_bitmap: from.optional("x-dirty-bitmap")?,
         })
     }
 
@@ -556,6 +560,7 @@ impl Object for BlockdevOptionsNbd {
         to.put_optional("export", &self.export);
         to.put_optional("reconnect-delay", &self.reconnect_delay);
         to.put_optional("open-timeout", &self.open_timeout);
+        to.put_optional("x-dirty-bitmap", &self.x_dirty_bitmap);
     }
 }
 object_codec!(BlockdevOptionsNbd);

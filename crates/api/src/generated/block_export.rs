@@ -80,16 +80,24 @@ pub struct BlockExportOptionsNbd {
     pub name: Option<String>,
     /// Free text for clients, at most 4096 bytes.
     pub description: Option<String>,
+    /// Dirty bitmaps that clients may ask for, under the names "qemu:dirty-bitmap:" and the bitmap's; they are in use as
+    /// long as the export is there.
+    pub bitmaps: Option<Vec<BlockDirtyBitmapOrStr>>,
 }
 
 impl Object for BlockExportOptionsNbd {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { name: from.optional("name")?, description: from.optional("description")? })
+        Ok(Self {
+            name: from.optional("name")?,
+            description: from.optional("description")?,
+            bitmaps: from.optional("bitmaps")?,
+        })
     }
 
     fn put(&self, to: &mut Dict) {
         to.put_optional("name", &self.name);
         to.put_optional("description", &self.description);
+        to.put_optional("bitmaps", &self.bitmaps);
     }
 }
 object_codec!(BlockExportOptionsNbd);

@@ -54,6 +54,50 @@ impl Object for BlockdevChild {
 }
 object_codec!(BlockdevChild);
 
+/// A dirty bitmap.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockDirtyInfo {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Bytes that have changed, by its granularity.
+    pub count: i64,
+    /// Bytes a bit.
+    pub granularity: u32,
+    /// Whether it records changes.
+    pub recording: bool,
+    /// Whether something uses it, so that it can't be changed or removed.
+    pub busy: bool,
+    /// Whether the image keeps it.
+    pub persistent: bool,
+    /// Whether changes may be missing in it, so that it can only be removed; not if absent.
+    pub inconsistent: Option<bool>,
+}
+
+impl Object for BlockDirtyInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            name: from.optional("name")?,
+            count: from.required("count")?,
+            granularity: from.required("granularity")?,
+            recording: from.required("recording")?,
+            busy: from.required("busy")?,
+            persistent: from.required("persistent")?,
+            inconsistent: from.optional("inconsistent")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("name", &self.name);
+        to.put("count", &self.count);
+        to.put("granularity", &self.granularity);
+        to.put("recording", &self.recording);
+        to.put("busy", &self.busy);
+        to.put("persistent", &self.persistent);
+        to.put_optional("inconsistent", &self.inconsistent);
+    }
+}
+object_codec!(BlockDirtyInfo);
+
 /// A node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockDeviceInfo {
@@ -93,6 +137,8 @@ pub struct BlockDeviceInfo {
     pub cache: BlockdevCacheInfo,
     /// Offset in bytes beyond which a write is told of; 0 is none.
     pub write_threshold: i64,
+    /// Its dirty bitmaps, the newest first, if it has any.
+    pub dirty_bitmaps: Option<Vec<BlockDirtyInfo>>,
     /// The nodes it uses.
     pub children: Vec<BlockdevChild>,
 }
@@ -118,6 +164,7 @@ impl Object for BlockDeviceInfo {
             image: from.required("image")?,
             cache: from.required("cache")?,
             write_threshold: from.required("write_threshold")?,
+            dirty_bitmaps: from.optional("dirty-bitmaps")?,
             children: from.required("children")?,
         })
     }
@@ -141,6 +188,7 @@ impl Object for BlockDeviceInfo {
         to.put("image", &self.image);
         to.put("cache", &self.cache);
         to.put("write_threshold", &self.write_threshold);
+        to.put_optional("dirty-bitmaps", &self.dirty_bitmaps);
         to.put("children", &self.children);
     }
 }

@@ -19,6 +19,10 @@ mod blkdebug;
 pub use blkdebug::*;
 mod block_snapshot;
 pub use block_snapshot::*;
+mod block_dirty_bitmap;
+pub use block_dirty_bitmap::*;
+mod transaction;
+pub use transaction::*;
 mod block_create;
 pub use block_create::*;
 mod block_query;
@@ -54,6 +58,14 @@ pub const COMMANDS: &[&str] = &[
     "blockdev-snapshot",
     "blockdev-snapshot-internal-sync",
     "blockdev-snapshot-delete-internal-sync",
+    "block-dirty-bitmap-add",
+    "block-dirty-bitmap-remove",
+    "block-dirty-bitmap-clear",
+    "block-dirty-bitmap-enable",
+    "block-dirty-bitmap-disable",
+    "block-dirty-bitmap-merge",
+    "x-debug-block-dirty-bitmap-sha256",
+    "transaction",
     "query-named-block-nodes",
     "query-block",
     "query-blockstats",
@@ -93,6 +105,8 @@ pub trait Handlers:
     IntrospectCommands
     + BlockCoreCommands
     + BlockSnapshotCommands
+    + BlockDirtyBitmapCommands
+    + TransactionCommands
     + BlockQueryCommands
     + BlockJobCommands
     + BlockExportCommands
@@ -105,6 +119,8 @@ impl<
     T: IntrospectCommands
         + BlockCoreCommands
         + BlockSnapshotCommands
+        + BlockDirtyBitmapCommands
+        + TransactionCommands
         + BlockQueryCommands
         + BlockJobCommands
         + BlockExportCommands
@@ -139,6 +155,16 @@ pub async fn dispatch<H: Handlers>(
         "blockdev-snapshot-delete-internal-sync" => {
             run(arguments, |a| handlers.blockdev_snapshot_delete_internal_sync(a)).await
         }
+        "block-dirty-bitmap-add" => run(arguments, |a| handlers.block_dirty_bitmap_add(a)).await,
+        "block-dirty-bitmap-remove" => run(arguments, |a| handlers.block_dirty_bitmap_remove(a)).await,
+        "block-dirty-bitmap-clear" => run(arguments, |a| handlers.block_dirty_bitmap_clear(a)).await,
+        "block-dirty-bitmap-enable" => run(arguments, |a| handlers.block_dirty_bitmap_enable(a)).await,
+        "block-dirty-bitmap-disable" => run(arguments, |a| handlers.block_dirty_bitmap_disable(a)).await,
+        "block-dirty-bitmap-merge" => run(arguments, |a| handlers.block_dirty_bitmap_merge(a)).await,
+        "x-debug-block-dirty-bitmap-sha256" => {
+            run(arguments, |a| handlers.x_debug_block_dirty_bitmap_sha256(a)).await
+        }
+        "transaction" => run(arguments, |a| handlers.transaction(a)).await,
         "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
         "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
         "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,

@@ -4,18 +4,21 @@ use std::fs;
 
 /// What the peer reads of the bitmaps of the images in one of the two folders.
 fn bits(pair: &Pair, folder: &str, image: &str, names: &[&str]) -> String {
-    let (folder, mut told) = (pair.root.join(folder), String::new());
-    for name in names {
-        let server =
-            format!("qemu-nbd -r -e 9 -f qcow2 -k $PWD/socket -B {name} --fork --pid-file=pid {image}");
-        let nbd = "driver=nbd,server.type=unix,server.path=socket";
-        let map =
-            format!("qemu-img map --output=json --image-opts {nbd},x-dirty-bitmap=qemu:dirty-bitmap:{name}");
-        let end = "p=$(cat pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.01; done";
-        let output = run(&folder, None, &format!("sh -c '{server} && {map}; {end}'"));
-        told.push_str(&format!("{name} {}\n{}", plain(&output.stdout), plain(&output.stderr)));
-    }
-    told
+    names.iter().map(|name| bits_by(pair, folder, image, name, "", "")).collect()
+}
+
+/// The same of one bitmap, with the server and the client of these folders of programs; empty: the peer's.
+fn bits_by(pair: &Pair, folder: &str, image: &str, name: &str, server: &str, client: &str) -> String {
+    let folder = pair.root.join(folder);
+    let serve =
+        format!("{server}qemu-nbd -r -e 9 -f qcow2 -k $PWD/socket -B {name} --fork --pid-file=pid {image}");
+    let nbd = "driver=nbd,server.type=unix,server.path=socket";
+    let map = format!(
+        "{client}qemu-img map --output=json --image-opts {nbd},x-dirty-bitmap=qemu:dirty-bitmap:{name}"
+    );
+    let end = "p=$(cat pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.01; done";
+    let output = run(&folder, None, &format!("sh -c '{serve} && {map}; {end}'"));
+    format!("{name} {}\n{}", plain(&output.stdout), plain(&output.stderr))
 }
 
 /// What both list of the bitmaps of an image, in order.
@@ -29,7 +32,7 @@ fn every_verb_leaves_the_bitmaps_that_it_leaves_with_the_peer_and_the_peer_reads
         return;
     }
     let pair = Pair::new("bitmap-verbs");
-    for options in ["", "-o cluster_size=512", "-o cluster_size=2M", "-o cluster_size=4k,refcount_bits=1"] {
+    for options in ["", "-o cluster_size=512", "-o cluster_size=2M,refcount_bits=1"] {
         for folder in ["ours", "peer"] {
             fs::remove_file(pair.root.join(folder).join("a.qcow2")).ok();
         }
@@ -58,6 +61,10 @@ fn every_verb_leaves_the_bitmaps_that_it_leaves_with_the_peer_and_the_peer_reads
             "{options}"
         );
         pair.same("sh -c 'qemu-img check a.qcow2 | head -1'");
+        let peers = bits(&pair, "ours", "a.qcow2", &["b1"]);
+        for (server, client) in [("../bin/", ""), ("", "../bin/"), ("../bin/", "../bin/")] {
+            assert_eq!(bits_by(&pair, "ours", "a.qcow2", "b1", server, client), peers, "{server} {client}");
+        }
         // Ours goes on with what the peer has stored, and the other way round.
         let (ours, peer) = (pair.root.join("ours/a.qcow2"), pair.root.join("peer/a.qcow2"));
         let other = pair.root.join("other");
@@ -91,11 +98,16 @@ fn what_can_not_be_done_with_a_bitmap_is_refused_as_by_the_peer() {
         "qemu-img create -q -f raw r.raw 1M",
         "qemu-img create -q -f qcow2 a.qcow2 1M",
         "qemu-img create -q -f qcow2 larger.qcow2 2M",
+        "qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 over.qcow2",
         "qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 1M",
         "qemu-img bitmap --add a.qcow2 b0",
         "qemu-img bitmap --add larger.qcow2 b0",
+        "qemu-img bitmap --add over.qcow2 o",
     ]);
     for line in [
+        "--add --merge o -b over.qcow2 -F qcow2 a.qcow2 o",
+        "--add --merge b0 -b a.qcow2 -F qcow2 a.qcow2 b1",
+        "--add --merge b0 -b a.qcow2 -F qcow2 over.qcow2 b0",
         "a.qcow2",
         "a.qcow2 b0",
         "--add a.qcow2",
@@ -193,4 +205,114 @@ fn bitmaps_are_measured_and_copied_as_by_the_peer() {
         let [ours, peers] = ours_and_peers(image, names);
         assert_eq!(ours, peers, "{image}");
     }
+}
+
+/// Commands of a monitor, one a line, and how it answers each of them: our words of errors are our own.
+fn answers(pair: &Pair, commands: &[&str]) {
+    let script = commands.join("\n");
+    for folder in ["ours", "peer"] {
+        fs::write(pair.root.join(folder).join("script"), format!("{script}\n")).unwrap();
+    }
+    let nodes = "--blockdev file,filename=a.qcow2,node-name=file --blockdev qcow2,file=file,node-name=a \
+                 --blockdev null-co,size=1048576,node-name=null";
+    let monitor = "--chardev stdio,id=c --monitor chardev=c";
+    let plain = "sed \"1d; s/\\\"desc\\\": \\\"[^\\\"]*\\\"//; s/\\\"timestamp.*//\"";
+    pair.same(&format!("sh -c 'qemu-storage-daemon {nodes} {monitor} <script | {plain}'"));
+}
+
+#[test]
+fn a_monitor_answers_commands_about_bitmaps_as_the_peer_does() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("bitmap-monitor");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 a.qcow2 10M",
+        "qemu-io -c 'write 0 1M' a.qcow2",
+        "qemu-img bitmap --add a.qcow2 kept",
+        "qemu-io -c 'write 1M 3k' a.qcow2",
+        "qemu-img bitmap --add -g 512 --disable --merge kept a.qcow2 off",
+    ]);
+    let digest = |node: &str, name: &str| {
+        format!(
+            r#"{{"execute":"x-debug-block-dirty-bitmap-sha256","arguments":{{"node":"{node}","name":"{name}"}}}}"#
+        )
+    };
+    let on = |verb: &str, node: &str, name: &str| {
+        format!(
+            r#"{{"execute":"block-dirty-bitmap-{verb}","arguments":{{"node":"{node}","name":"{name}"}}}}"#
+        )
+    };
+    let add = |rest: &str| format!(r#"{{"execute":"block-dirty-bitmap-add","arguments":{{{rest}}}}}"#);
+    let merge = |rest: &str| format!(r#"{{"execute":"block-dirty-bitmap-merge","arguments":{{{rest}}}}}"#);
+    let transaction =
+        |actions: &str| format!(r#"{{"execute":"transaction","arguments":{{"actions":[{actions}]}}}}"#);
+    let action = |verb: &str, name: &str| {
+        format!(r#"{{"type":"block-dirty-bitmap-{verb}","data":{{"node":"a","name":"{name}"}}}}"#)
+    };
+    let commands = [
+        r#"{"execute":"qmp_capabilities"}"#.to_owned(),
+        digest("a", "kept"),
+        digest("a", "off"),
+        digest("a", "none"),
+        digest("none", "kept"),
+        add(r#""node":"a","name":"b""#),
+        add(r#""node":"a","name":"b""#),
+        add(r#""node":"a","name":"""#),
+        add(r#""node":"a","name":"g","granularity":1000"#),
+        add(r#""node":"a","name":"p","granularity":2147483648,"persistent":true,"disabled":true"#),
+        add(r#""node":"null","name":"b""#),
+        add(r#""node":"null","name":"p","persistent":true"#),
+        on("enable", "a", "off"),
+        on("disable", "a", "kept"),
+        on("disable", "a", "none"),
+        merge(r#""node":"a","target":"b","bitmaps":["kept",{"node":"a","name":"off"}]"#),
+        merge(r#""node":"a","target":"b","bitmaps":["kept",{"node":"null","name":"b"}]"#),
+        merge(r#""node":"a","target":"b","bitmaps":["none"]"#),
+        digest("a", "b"),
+        on("clear", "a", "b"),
+        digest("a", "b"),
+        transaction(&[action("add", "t"), action("clear", "kept"), action("enable", "kept")].join(",")),
+        digest("a", "kept"),
+        transaction(
+            &[
+                action("clear", "off"),
+                action("disable", "off"),
+                action("add", "u"),
+                action("remove", "t"),
+                r#"{"type":"abort","data":{}}"#.to_owned(),
+            ]
+            .join(","),
+        ),
+        digest("a", "off"),
+        digest("a", "t"),
+        digest("a", "u"),
+        transaction(&[action("remove", "t"), action("remove", "t")].join(",")),
+        transaction(
+            r#"{"type":"block-dirty-bitmap-merge","data":{"node":"a","target":"b","bitmaps":["off"]}}"#,
+        ),
+        digest("a", "b"),
+        on("remove", "a", "kept"),
+        on("remove", "a", "none"),
+        r#"{"execute":"quit"}"#.to_owned(),
+    ];
+    answers(&pair, &commands.iter().map(String::as_str).collect::<Vec<_>>());
+    pair.same(&lists("a.qcow2"));
+    pair.same("sh -c 'qemu-img check a.qcow2 | head -1'");
+    // What is told of nodes, but for what else is told of them.
+    for folder in ["ours", "peer"] {
+        let query = concat!(
+            r#"{"execute":"qmp_capabilities"}"#,
+            "\n",
+            r#"{"execute":"query-named-block-nodes","arguments":{"flat":true}}"#,
+            "\n",
+            r#"{"execute":"quit"}"#,
+            "\n"
+        );
+        fs::write(pair.root.join(folder).join("query"), query).unwrap();
+    }
+    pair.same(
+        "sh -c 'qemu-storage-daemon --blockdev file,filename=a.qcow2,node-name=file --blockdev qcow2,file=file,node-name=a \
+         --chardev stdio,id=c --monitor chardev=c <query | grep -o \"\\\"dirty-bitmaps\\\": \\[[^]]*\\]\" | tr \"{},\" \"\\n\" | sort'",
+    );
 }

@@ -1,8 +1,8 @@
 //! One export: a name, a backend, and the clients that use it.
 
 use ::nbd::server::Offer;
-use ::nbd::{BASE_ALLOCATION, TransmissionFlags};
-use block::Backend;
+use ::nbd::{BASE_ALLOCATION, DIRTY_BITMAP, TransmissionFlags};
+use block::{Backend, BitmapUse, DirtyBitmap};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use rt::net::Stream;
@@ -24,6 +24,8 @@ pub struct NbdExportSpec {
     pub minimum_block: u32,
     /// Several connections of one client see each other's writes (multi-conn): true unless only one is allowed.
     pub multi_conn: bool,
+    /// Dirty bitmaps that clients may ask for.
+    pub bitmaps: Vec<BitmapUse>,
 }
 
 /// An export of a running server.
@@ -82,8 +84,20 @@ impl NbdExport {
             description: self.spec.description.clone(),
             minimum_block: self.spec.minimum_block,
             preferred_block: 4096,
-            contexts: vec![BASE_ALLOCATION.to_owned()],
+            contexts: self.contexts(),
         }
+    }
+
+    /// The names of what clients may ask of the disk: its allocation first, then what its bitmaps say.
+    fn contexts(&self) -> Vec<String> {
+        let of = |bitmap: &BitmapUse| format!("{DIRTY_BITMAP}{}", bitmap.bitmap().name());
+        std::iter::once(BASE_ALLOCATION.to_owned()).chain(self.spec.bitmaps.iter().map(of)).collect()
+    }
+
+    /// The bitmap that the context of this number is about; `None`: allocation.
+    pub fn bitmap(&self, context: u32) -> Option<&Arc<DirtyBitmap>> {
+        let index = (context as usize).checked_sub(1)?;
+        self.spec.bitmaps.get(index).map(|bitmap| bitmap.bitmap().bits())
     }
 
     /// Lets a client in; `None` when the export is being closed.

@@ -23,7 +23,7 @@ mod transmission;
 mod waiting;
 
 pub use export::NbdExportSpec;
-pub use service::{NbdKind, NbdOptions, NbdService};
+pub use service::{ExportedBitmap, NbdKind, NbdOptions, NbdService};
 
 use crate::error::ExportError;
 use ::nbd::server::{Catalog, Offer};

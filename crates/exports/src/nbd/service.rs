@@ -3,6 +3,7 @@ use super::{NbdExportSpec, NbdServer, Offered, ServerOptions, check_texts};
 use crate::error::ExportError;
 use crate::export::{Export, ExportKind, ExportTerms};
 use crate::registry::{ExportSpec, Exports};
+use block::{BitmapUse, BlockError, ErrorKind, Graph, NamedBitmap, Node};
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use rt::net::Listener;
@@ -72,6 +73,49 @@ pub struct NbdOptions {
     pub name: Option<String>,
     /// For people.
     pub description: Option<String>,
+    /// Dirty bitmaps that clients may ask for.
+    pub bitmaps: Vec<ExportedBitmap>,
+}
+
+/// A dirty bitmap that an export shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportedBitmap {
+    /// The node it belongs to; without one the exported node, or the first one below it that has one of this name.
+    pub node: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl ExportedBitmap {
+    /// Finds it for an export of `node`, and uses it as long as it is exported. One that changes while clients, who can't
+    /// write, look at it is refused.
+    pub fn find(&self, graph: &Graph, node: &Arc<Node>, writable: bool) -> block::Result<BitmapUse> {
+        let (owner, bitmap) = match &self.node {
+            Some(owner) => {
+                let owner = graph.need_node(owner)?;
+                (owner.clone(), owner.need_bitmap(&self.name)?)
+            }
+            None => self.find_below(node)?,
+        };
+        if !writable && !owner.read_only() && bitmap.is_enabled() {
+            let text = format!("Enabled bitmap '{}' incompatible with readonly export", self.name);
+            return Err(BlockError::invalid(text));
+        }
+        if bitmap.bits().length() != node.length() {
+            let text = format!("the bitmap '{}' is not one over all of '{}'", self.name, node.name());
+            return Err(BlockError::invalid(text));
+        }
+        bitmap.hold()
+    }
+
+    fn find_below(&self, node: &Arc<Node>) -> block::Result<(Arc<Node>, Arc<NamedBitmap>)> {
+        let below = |node: &Arc<Node>| node.filtered().or_else(|| node.backing());
+        let mut chain = std::iter::successors(Some(node.clone()), below);
+        let found =
+            chain.find_map(|node| node.bitmaps().find(&self.name).map(|bitmap| (node.clone(), bitmap)));
+        let missing = || format!("Bitmap '{}' is not found", self.name);
+        found.ok_or_else(|| BlockError::new(ErrorKind::NotFound, missing()))
+    }
 }
 
 /// An export through NBD that is to be made.
@@ -109,7 +153,10 @@ impl ExportKind for NbdKind {
         terms: ExportTerms,
     ) -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>> {
         Box::pin(async move {
-            let ExportTerms { spec, backend } = terms;
+            let ExportTerms { spec, backend, graph } = terms;
+            let (node, writable) = (backend.node(), spec.writable);
+            let found = self.options.bitmaps.iter().map(|b| b.find(&graph, &node, writable));
+            let bitmaps = found.collect::<block::Result<_>>()?;
             let offered = self.server()?.add(NbdExportSpec {
                 name: self.name_of(&spec),
                 description: self.options.description.clone().unwrap_or_default(),
@@ -119,6 +166,7 @@ impl ExportKind for NbdKind {
                 // The core pads requests to whatever the storage needs.
                 minimum_block: 1,
                 multi_conn: true,
+                bitmaps,
             })?;
             Ok(Arc::new(offered) as Arc<dyn Export>)
         })

@@ -20,6 +20,7 @@ use super::export::NbdExport;
 use super::input::{BLOCK, Input};
 use super::output::Output;
 use super::reply::Reply;
+use super::waiting::Context;
 use super::{sparse, waiting};
 use ::nbd::server::Session;
 use ::nbd::{Command, CommandFlags, ErrorCode, Headers, ReplyTo, Request, RequestError, limits};
@@ -248,7 +249,11 @@ impl<'a> Transmission<'a> {
         match request.command {
             Command::READ => Ok(self.read(&request)),
             Command::WRITE => Ok(self.write(&request)),
-            _ => Ok(self.other(&request, self.headers.request_len())),
+            Command::BLOCK_STATUS => {
+                let contexts = self.contexts(&self.session.contexts);
+                Ok(self.status(&request, self.headers.request_len(), contexts))
+            }
+            _ => Ok(self.other(&request)),
         }
     }
 
@@ -262,12 +267,11 @@ impl<'a> Transmission<'a> {
         }
         let whole = header + request.length as usize; // at most `longest`
         let Some(payload) = self.input.window().get(header..whole) else { return Ok(Next::Wants(whole)) };
-        // There is only one context so far: a request that names any names that one.
-        let Some((query, _)) = request.filtered(payload, &self.session.contexts) else {
+        let Some((query, contexts)) = request.filtered(payload, &self.session.contexts) else {
             return self.refuse(request, ErrorCode::EINVAL);
         };
         match self.session.rules.judge(&query) {
-            Ok(()) => Ok(self.other(&query, whole)),
+            Ok(()) => Ok(self.status(&query, whole, self.contexts(&contexts))),
             Err(code) => self.refuse(request, code),
         }
     }
@@ -444,18 +448,25 @@ impl<'a> Transmission<'a> {
         Next::Served
     }
 
-    /// Everything that is neither a read nor a write is served in the background. `whole`: bytes of the request.
-    fn other(&mut self, request: &Request, whole: usize) -> Next {
+    /// What these contexts are about.
+    fn contexts(&self, ids: &[u32]) -> Vec<Context> {
+        ids.iter().map(|&id| Context { id, bitmap: self.session.export.bitmap(id).cloned() }).collect()
+    }
+
+    /// Block status is served in the background. `whole`: bytes of the request.
+    fn status(&mut self, request: &Request, whole: usize, contexts: Vec<Context>) -> Next {
         let Some(task) = self.begin(request) else { return Next::Full };
-        let backend = self.backend.clone();
-        match (request.command, self.session.contexts.first()) {
-            (Command::BLOCK_STATUS, Some(&context)) => {
-                let block = u64::from(self.session.rules.minimum_block.max(1));
-                rt::spawn(waiting::block_status(task, backend, context, block)).detach();
-            }
-            _ => rt::spawn(waiting::other(task, backend, self.through)).detach(),
-        }
+        let block = u64::from(self.session.rules.minimum_block.max(1));
+        rt::spawn(waiting::block_status(task, self.backend.clone(), contexts, block)).detach();
         self.input.take(whole);
+        Next::Served
+    }
+
+    /// Everything else that is neither a read nor a write is served in the background too.
+    fn other(&mut self, request: &Request) -> Next {
+        let Some(task) = self.begin(request) else { return Next::Full };
+        rt::spawn(waiting::other(task, self.backend.clone(), self.through)).detach();
+        self.input.take(self.headers.request_len());
         Next::Served
     }
 

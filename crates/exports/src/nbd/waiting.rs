@@ -4,7 +4,7 @@ use super::background::Task;
 use super::reply::Reply;
 use super::sparse;
 use ::nbd::{Command, CommandFlags, ExtentFlags, Headers, ReplyTo, Request};
-use block::{Backend, BlockError, ErrorKind, Flags, Result, Status};
+use block::{Backend, BlockError, DirtyBitmap, ErrorKind, Flags, Result, Status};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -182,26 +182,80 @@ async fn cache(task: &Task, backend: &Backend) -> Result<()> {
     Ok(())
 }
 
-/// Answers block status for the selected contexts, of which there is only `base:allocation` so far. `block`: smallest
-/// length that the client knows.
-pub(super) async fn block_status(task: Task, backend: Arc<Backend>, context: u32, block: u64) {
+/// A metadata context that block status is asked of.
+pub(super) struct Context {
+    /// Its number on the wire.
+    pub id: u32,
+    /// The bitmap that it is about; none: what is allocated.
+    pub bitmap: Option<Arc<DirtyBitmap>>,
+}
+
+/// Answers block status for these contexts. `block`: smallest length that the client knows.
+pub(super) async fn block_status(task: Task, backend: Arc<Backend>, contexts: Vec<Context>, block: u64) {
     let (request, headers) = (task.request, task.headers);
-    let extents = match extents(&backend, &request, block).await {
-        Ok(extents) => extents,
-        Err(error) => return task.finish(Reply::failed(&request, headers, &error)),
+    let most = match request.flags.contains(CommandFlags::REQ_ONE) {
+        true => 1,
+        false => (EXTENTS / contexts.len().max(1)).max(1),
     };
     let reply = ReplyTo::new(&request, headers);
-    let header = reply.status(context, extents.len() as u32, true); // at most EXTENTS
-    let mut bytes = Vec::with_capacity(header.len() + headers.extent_len() * extents.len());
-    bytes.extend_from_slice(&header);
-    extents.iter().for_each(|&(len, flags)| bytes.extend_from_slice(&reply.extent(len, flags)));
+    let mut bytes = Vec::new();
+    for (index, context) in contexts.iter().enumerate() {
+        let extents = match &context.bitmap {
+            Some(bitmap) => Ok(dirty_extents(bitmap, &request, block, most)),
+            None => extents(&backend, &request, block, most).await,
+        };
+        let extents = match extents {
+            Ok(extents) => extents,
+            Err(error) => return task.finish(Reply::failed(&request, headers, &error)),
+        };
+        let last = index + 1 == contexts.len();
+        let header = reply.status(context.id, extents.len() as u32, last); // at most EXTENTS
+        bytes.reserve(header.len() + headers.extent_len() * extents.len());
+        bytes.extend_from_slice(&header);
+        extents.iter().for_each(|&(len, flags)| bytes.extend_from_slice(&reply.extent(len, flags)));
+    }
     task.finish(Reply::Bytes(bytes));
 }
 
-/// Extents from the start of the request on, neighbours of one kind joined; at least one. Each is a multiple of `block`
+/// What a bitmap says of the request's range, in at most `most` extents, each a multiple of `block` long if the request is:
+/// a block is dirty if any of it is.
+fn dirty_extents(
+    bitmap: &DirtyBitmap,
+    request: &Request,
+    block: u64,
+    most: usize,
+) -> Vec<(u64, ExtentFlags)> {
+    let end = request.offset.saturating_add(request.length);
+    let mut extents: Vec<(u64, ExtentFlags)> = Vec::new();
+    let mut at = request.offset;
+    while at < end {
+        let (mut dirty, run) = bitmap.run_at(at);
+        let mut to = run.max(at + 1).min(end);
+        if to < end && !to.is_multiple_of(block) {
+            let down = to - to % block;
+            dirty |= down <= at;
+            to = if dirty { (down + block).min(end) } else { down };
+        }
+        let flags = ExtentFlags::when(dirty, ExtentFlags::DIRTY);
+        let count = extents.len();
+        match extents.last_mut() {
+            Some(last) if last.1 == flags => last.0 += to - at,
+            _ if count == most => break,
+            _ => extents.push((to - at, flags)),
+        }
+        at = to;
+    }
+    extents
+}
+
+/// Extents from the start of the request on, neighbours of one kind joined; at least one, and at most `most`. Each is a multiple of `block`
 /// long if the request is.
-async fn extents(backend: &Backend, request: &Request, block: u64) -> Result<Vec<(u64, ExtentFlags)>> {
-    let most = if request.flags.contains(CommandFlags::REQ_ONE) { 1 } else { EXTENTS };
+async fn extents(
+    backend: &Backend,
+    request: &Request,
+    block: u64,
+    most: usize,
+) -> Result<Vec<(u64, ExtentFlags)>> {
     let mut extents: Vec<(u64, ExtentFlags)> = Vec::new();
     let (mut at, mut left) = (request.offset, request.length);
     let mut queries = QUERIES;
@@ -253,4 +307,34 @@ async fn next_extent(
 
 fn flags(status: &Status) -> ExtentFlags {
     ExtentFlags::when(!status.data, ExtentFlags::HOLE) | ExtentFlags::when(status.zero, ExtentFlags::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bitmap_is_told_in_whole_blocks_of_which_each_is_dirty_that_has_a_dirty_byte() {
+        let bitmap = DirtyBitmap::new(1 << 20, 512);
+        for (at, len) in [(1024, 512), (4096 + 512, 8192), (1 << 19, 1 << 19)] {
+            bitmap.mark(at, len);
+        }
+        let told = |offset, length, block, most| {
+            let request = Request {
+                command: Command::BLOCK_STATUS,
+                flags: CommandFlags::NONE,
+                cookie: 0,
+                offset,
+                length,
+            };
+            let extents = dirty_extents(&bitmap, &request, block, most);
+            extents.into_iter().map(|(len, flags)| (len, flags == ExtentFlags::DIRTY)).collect::<Vec<_>>()
+        };
+        let fine = [(1024, false), (512, true), (3072, false), (8192, true), (3584, false)];
+        assert_eq!(told(0, 16384, 1, 100), fine);
+        assert_eq!(told(0, 16384, 1, 2), fine[..2]);
+        assert_eq!(told(0, 20480, 4096, 100), [(16384, true), (4096, false)]);
+        assert_eq!(told(1 << 19, 1 << 19, 4096, 1), [(1 << 19, true)]);
+        assert_eq!(told((1 << 20) - 100, 100, 1, 1), [(100, true)]);
+    }
 }

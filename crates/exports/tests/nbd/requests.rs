@@ -100,6 +100,7 @@ fn extents_are_multiples_of_the_block_that_the_client_was_told() {
                 writethrough: false,
                 minimum_block,
                 multi_conn: true,
+                bitmaps: Vec::new(),
             });
             let mut client = world.client(name).await;
             let asked = size - size % u64::from(minimum_block);

@@ -2,7 +2,7 @@
 use super::failed;
 use crate::control::Control;
 use api::*;
-use exports::{ExportInfo, ExportSpec, NbdOptions, NbdServer, RemoveMode, ServerOptions};
+use exports::{ExportInfo, ExportSpec, ExportedBitmap, NbdOptions, NbdServer, RemoveMode, ServerOptions};
 use rt::net::{Address, Listener};
 use std::time::Duration;
 
@@ -86,6 +86,13 @@ fn info(export: ExportInfo) -> Result<BlockExportInfo, QmpError> {
     })
 }
 
+fn exported(bitmap: BlockDirtyBitmapOrStr) -> ExportedBitmap {
+    match bitmap {
+        BlockDirtyBitmapOrStr::Local(name) => ExportedBitmap { node: None, name },
+        BlockDirtyBitmapOrStr::External(of) => ExportedBitmap { node: Some(of.node), name: of.name },
+    }
+}
+
 impl BlockExportCommands for Control {
     async fn nbd_server_start(&self, arguments: NbdServerStartArguments) -> Result<(), QmpError> {
         let NbdServerStartArguments { addr, handshake_max_seconds, max_connections } = arguments;
@@ -110,8 +117,10 @@ impl BlockExportCommands for Control {
             iothread: arguments.iothread,
         };
         let added = match arguments.branch {
-            BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd { name, description }) => {
-                self.exports().add(spec, self.nbd().export(NbdOptions { name, description })).await
+            BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd { name, description, bitmaps }) => {
+                let bitmaps = bitmaps.unwrap_or_default().into_iter().map(exported).collect();
+                let options = NbdOptions { name, description, bitmaps };
+                self.exports().add(spec, self.nbd().export(options)).await
             }
         };
         added.map_err(failed)

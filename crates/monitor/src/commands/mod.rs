@@ -1,11 +1,13 @@
 //! The handlers of the schema's commands, a file for each of its sections.
 mod block_core;
+mod block_dirty_bitmap;
 mod block_export;
 mod block_job;
 mod block_query;
 mod block_snapshot;
 mod descriptors;
 mod qom;
+mod transaction;
 
 use crate::control::Control;
 use api::{IntrospectCommands, QmpError};

@@ -13,7 +13,7 @@
 //! allows is given up, and the connection with it.
 
 use super::inflight::{Answer, InFlight, Term};
-use super::location::Server;
+use super::location::{Location, Server};
 use super::receive::{Broken, Receiver};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::task::AtomicWaker;
@@ -77,7 +77,7 @@ pub(super) struct Connection {
     stream: Stream,
     requests: InFlight,
     headers: Headers,
-    /// ID of the context `base:allocation`, if the server has it.
+    /// ID of the context that tells block status, if the server has it.
     context: Option<u32>,
     patience: Patience,
     /// What could not be sent at once.
@@ -92,17 +92,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and enters transmission. `name` is for messages.
-    pub async fn open(
-        server: &Server,
-        export: &str,
-        name: &str,
-        patience: Patience,
-    ) -> Result<(Arc<Self>, Export)> {
-        let handshake =
-            Handshake::connect(export, &[BASE_ALLOCATION]).map_err(|error| refusal(&error, name))?;
+    pub async fn open(location: &Location, name: &str, patience: Patience) -> Result<(Arc<Self>, Export)> {
+        let Location { server, export, context } = location;
+        let wanted = context.as_deref().unwrap_or(BASE_ALLOCATION);
+        let handshake = Handshake::connect(export, &[wanted]).map_err(|error| refusal(&error, name))?;
         let (stream, step, rest) = within(patience, server, handshake).await?;
         let Step::Ready(export) = step else { return Err(refusal(&HandshakeError::Ended, name)) };
-        let context = export.contexts.iter().find(|(_, name)| name == BASE_ALLOCATION).map(|(id, _)| *id);
+        let context = export.contexts.iter().find(|(_, name)| name == wanted).map(|(id, _)| *id);
         let connection = Arc::new(Self {
             stream,
             requests: InFlight::new(name),

@@ -37,6 +37,8 @@ impl std::fmt::Display for Server {
 pub(super) struct Location {
     pub server: Server,
     pub export: String,
+    /// The metadata context that block status is asked of, where it is not that of the disk's allocation.
+    pub context: Option<String>,
 }
 
 impl Location {
@@ -57,7 +59,8 @@ impl Location {
             }
             SocketAddress::Fd(fd) => Server::Socket(fd.str),
         };
-        Ok(Self { server, export: options.export.unwrap_or_default() })
+        let (export, context) = (options.export.unwrap_or_default(), options.x_dirty_bitmap);
+        Ok(Self { server, export, context })
     }
 
     /// The name by which the export is shown, and found again: a socket that was handed over only by whoever is handed
@@ -119,14 +122,18 @@ fn parse_uri(scheme: &str, rest: &str) -> Option<Location> {
     if scheme == "nbd+unix" {
         let socket = unescape(query?.strip_prefix("socket=")?)?;
         let plain = authority.is_empty() && !socket.is_empty() && !query?.contains('&');
-        return plain.then(|| Location { server: Server::At(Address::Unix(PathBuf::from(socket))), export });
+        return plain.then(|| Location {
+            server: Server::At(Address::Unix(PathBuf::from(socket))),
+            export,
+            context: None,
+        });
     }
     if query.is_some() || authority.is_empty() {
         return None;
     }
     let (host, port) = split_port(authority)?;
     let address = Address::Tcp { host: host.to_owned(), port: port.unwrap_or(PORT) };
-    Some(Location { server: Server::At(address), export })
+    Some(Location { server: Server::At(address), export, context: None })
 }
 
 /// Splits `host[:port]`, where the host may be an address in brackets.
@@ -151,12 +158,18 @@ fn parse_legacy(rest: &str) -> Result<Location> {
         return Err(BlockError::invalid("NBD server address missing"));
     }
     if let Some(path) = server.strip_prefix("unix:") {
-        return Ok(Location { server: Server::At(Address::Unix(PathBuf::from(path))), export });
+        return Ok(Location {
+            server: Server::At(Address::Unix(PathBuf::from(path))),
+            export,
+            context: None,
+        });
     }
     match split_port(server) {
-        Some((host, Some(port))) => {
-            Ok(Location { server: Server::At(Address::Tcp { host: host.to_owned(), port }), export })
-        }
+        Some((host, Some(port))) => Ok(Location {
+            server: Server::At(Address::Tcp { host: host.to_owned(), port }),
+            export,
+            context: None,
+        }),
         _ => Err(BlockError::invalid(format!("error parsing address '{server}'"))),
     }
 }
@@ -198,10 +211,6 @@ pub(super) fn adapt(options: &mut Options) -> Result<()> {
     }
     if options.take_str("tls-hostname")?.is_some() {
         return Err(BlockError::invalid("tls-hostname is of use only with tls-creds"));
-    }
-    if let Some(bitmap) = options.take_str("x-dirty-bitmap")? {
-        let text = format!("dirty bitmaps of an NBD export ('{bitmap}') can't be queried yet");
-        return Err(BlockError::unsupported(text));
     }
     let server = match options.take_dict("server")? {
         Some(mut server) => {

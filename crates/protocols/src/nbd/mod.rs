@@ -73,11 +73,15 @@ struct NbdDriver {
 impl NbdDriver {
     async fn connect(location: Location, patience: Patience) -> Result<Self> {
         let filename = location.filename();
-        let (connection, export) =
-            Connection::open(&location.server, &location.export, &filename, patience).await?;
+        let (connection, export) = Connection::open(&location, &filename, patience).await?;
+        if let Some(context) = location.context.as_ref().filter(|_| !connection.tells_status()) {
+            connection.close();
+            return Err(BlockError::invalid(format!("requested x-dirty-bitmap {context} not found")));
+        }
         let most = export.maximum_payload.min(nbd::limits::PAYLOAD);
         let longest = (most - most % export.minimum_block).max(export.minimum_block);
-        Ok(Self { location, filename, connection, export, longest, known: KnownExtents::default() })
+        let known = KnownExtents::new(location.context.is_none());
+        Ok(Self { location, filename, connection, export, longest, known })
     }
 
     fn has(&self, flag: TransmissionFlags) -> bool {

@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 const LONGEST: u64 = 1 << 31;
 
 /// Extents of the last answer: block status comes in order.
-#[derive(Default)]
 pub(super) struct KnownExtents {
     known: Mutex<Known>,
+    /// What an extent is that the server calls a hole and not zero.
+    hole: ExtentKind,
 }
 
 #[derive(Default)]
@@ -25,6 +26,13 @@ struct Known {
 }
 
 impl KnownExtents {
+    /// Nothing is known yet. `allocation`: it is the disk's allocation that the server is asked about.
+    pub fn new(allocation: bool) -> Self {
+        // The content of a hole that is not zero is undefined: it has to be read to be known.
+        let hole = if allocation { ExtentKind::Stored } else { ExtentKind::Hole };
+        Self { known: Mutex::default(), hole }
+    }
+
     /// Discards what is remembered: the export changes.
     pub fn forget(&self) {
         let mut known = self.known.lock();
@@ -42,7 +50,7 @@ impl KnownExtents {
     ) -> Result<Extent> {
         let age = {
             let known = self.known.lock();
-            if let Some(extent) = known.at(offset, len) {
+            if let Some(extent) = known.at(offset, len, self.hole) {
                 return Ok(extent);
             }
             known.age
@@ -70,7 +78,7 @@ impl KnownExtents {
             extents.push((at, flags));
         }
         let fresh = Known { start, extents, age };
-        let found = fresh.at(offset, len).unwrap_or_else(|| stored(len));
+        let found = fresh.at(offset, len, self.hole).unwrap_or_else(|| stored(len));
         let mut known = self.known.lock();
         if known.age == age {
             *known = fresh;
@@ -80,15 +88,16 @@ impl KnownExtents {
 }
 
 impl Known {
-    fn at(&self, offset: u64, len: u64) -> Option<Extent> {
+    fn at(&self, offset: u64, len: u64, hole: ExtentKind) -> Option<Extent> {
         if offset < self.start {
             return None;
         }
         let at = self.extents.partition_point(|(end, _)| *end <= offset);
         let (end, flags) = *self.extents.get(at)?;
-        // Without ZERO a hole's content is undefined: it has to be read to be known.
         let kind = if flags.contains(ExtentFlags::ZERO) {
             ExtentKind::Zero { reserved: None }
+        } else if flags.contains(ExtentFlags::HOLE) {
+            hole
         } else {
             ExtentKind::Stored
         };

@@ -185,7 +185,11 @@ fn impatient() -> Patience {
 }
 
 async fn connect_with(socket: &Path, patience: Patience) -> Result<NbdDriver> {
-    let location = Location { server: Server::At(Address::Unix(socket.to_owned())), export: "disk".into() };
+    let location = Location {
+        server: Server::At(Address::Unix(socket.to_owned())),
+        export: "disk".into(),
+        context: None,
+    };
     NbdDriver::connect(location, patience).await
 }
 
@@ -589,6 +593,7 @@ fn an_unknown_export_and_a_missing_server_are_reported() {
         let location = |export: &str| Location {
             server: Server::At(Address::Unix(socket.to_owned())),
             export: export.into(),
+            context: None,
         };
         let nobody = NbdDriver::connect(location("disk"), patient()).await.err().unwrap();
         assert!(nobody.to_string().starts_with("Failed to connect to '"), "{nobody}");

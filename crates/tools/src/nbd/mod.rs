@@ -49,6 +49,10 @@ const FLAGS: Table<Args> = &[
             s.description = text.to_owned();
             Ok(())
         }),
+        Flag::take("-B --bitmap", "NAME", "show clients a dirty bitmap; may be repeated", |s, name| {
+            s.bitmaps.push(name.to_owned());
+            Ok(())
+        }),
         Flag::take(
             "--handshake-limit",
             "SECONDS",
@@ -106,7 +110,6 @@ const FLAGS: Table<Args> = &[
     // What these are for is not here.
     &[
         Flag::refused("-A --allocation-depth", None, "", "the allocation depth (-A) is not supported yet"),
-        Flag::refused("-B --bitmap", Some("NAME"), "", "exporting a bitmap (-B) is not supported yet"),
         Flag::refused("--tls-creds", Some("ID"), "", NO_TLS),
         Flag::refused("--tls-authz", Some("ID"), "", NO_TLS),
         Flag::refused("--tls-hostname", Some("NAME"), "", NO_TLS),
@@ -164,6 +167,8 @@ struct Args {
     persistent: bool,
     name: String,
     description: String,
+    /// Names of the bitmaps that clients are shown.
+    bitmaps: Vec<String>,
     deadline: Option<Duration>,
     snapshot: bool,
     fork: bool,
@@ -188,6 +193,7 @@ impl Args {
             persistent: false,
             name: String::new(),
             description: String::new(),
+            bitmaps: Vec::new(),
             deadline: Some(Duration::from_secs(10)),
             snapshot: false,
             fork: false,

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::image::{self, Image};
 use crate::runtime;
 use block::BlockError;
-use exports::{NbdExportSpec, NbdServer, ServerOptions};
+use exports::{ExportedBitmap, NbdExportSpec, NbdServer, ServerOptions};
 use rt::net::Listener;
 use rt::process::ReadyHandle;
 use std::io::Write;
@@ -96,12 +96,17 @@ async fn serve_image(
         handshake_deadline: args.deadline,
         ..ServerOptions::default()
     };
+    let writable = args.source.writable || args.snapshot;
+    let named = args.bitmaps.iter().map(|name| ExportedBitmap { node: None, name: name.clone() });
+    let bitmaps = named.map(|bitmap| bitmap.find(&image.graph, &image.node(), writable));
+    let bitmaps = bitmaps.collect::<Result<_, BlockError>>()?;
     let server = NbdServer::start(listeners, options);
     let export = NbdExportSpec {
         name: args.name.clone(),
         description: args.description.clone(),
         backend: image.backend.clone(),
-        writable: args.source.writable || args.snapshot,
+        writable,
+        bitmaps,
         writethrough: !args.source.cache.writeback,
         // Whole sectors, where the first one is guarded against becoming another format's header.
         minimum_block: if image.guessed_raw && image.backend.length().is_multiple_of(SECTOR) {
