@@ -24,25 +24,50 @@ pub struct Region {
 
 /// The regions of one list.
 #[derive(Default)]
-pub struct Regions(RwLock<Vec<Region>>);
+pub struct Regions(RwLock<Vec<Listed>>);
+
+/// A region of a list that is sorted by first blocks.
+struct Listed {
+    region: Region,
+    /// Its place in the list as it was given.
+    place: usize,
+    /// Where the last of the regions up to this one ends.
+    reach: u64,
+}
 
 impl Regions {
     /// Takes these regions instead of those before. Empty ones are left out.
     pub fn set(&self, regions: impl IntoIterator<Item = Region>) {
-        *self.0.write() = regions.into_iter().filter(|region| !region.blocks.is_empty()).collect();
+        let regions = regions.into_iter().filter(|region| !region.blocks.is_empty()).enumerate();
+        let mut sorted: Vec<_> = regions.map(|(place, region)| Listed { region, place, reach: 0 }).collect();
+        sorted.sort_by_key(|listed| listed.region.blocks.start);
+        let mut reach = 0;
+        for listed in &mut sorted {
+            reach = listed.region.blocks.end.max(reach);
+            listed.reach = reach;
+        }
+        *self.0.write() = sorted;
     }
 
-    /// The first region that blocks overlap, of those whose name is `checked`.
+    /// The first region, in the order in which they were given, that blocks overlap, of those whose name is `checked`.
     pub fn overlapped(&self, blocks: &Range<u64>, checked: impl Fn(&str) -> bool) -> Option<&'static str> {
-        let overlaps = |region: &&Region| {
-            region.blocks.start < blocks.end && blocks.start < region.blocks.end && checked(region.name)
+        let all = self.0.read();
+        let end = all.partition_point(|listed| listed.region.blocks.start < blocks.end);
+        let near = all.iter().take(end).rev().take_while(|listed| listed.reach > blocks.start);
+        let overlaps = |listed: &&Listed| {
+            let Region { name, blocks: its } = &listed.region;
+            its.end > blocks.start && !blocks.is_empty() && checked(name)
         };
-        self.0.read().iter().find(overlaps).map(|region| region.name)
+        near.filter(overlaps).min_by_key(|listed| listed.place).map(|listed| listed.region.name)
+    }
+
+    fn regions(&self) -> Vec<Region> {
+        self.0.read().iter().map(|listed| listed.region.clone()).collect()
     }
 
     /// Two regions of these lists that overlap.
     pub fn conflict<'a>(lists: impl IntoIterator<Item = &'a Self>) -> Option<(&'static str, &'static str)> {
-        let mut all: Vec<Region> = lists.into_iter().flat_map(|list| list.0.read().clone()).collect();
+        let mut all: Vec<Region> = lists.into_iter().flat_map(|list| list.regions()).collect();
         all.sort_by_key(|region| region.blocks.start);
         let mut pairs = all.iter().zip(all.iter().skip(1));
         pairs.find(|(a, b)| a.blocks.end > b.blocks.start).map(|(a, b)| (a.name, b.name))
@@ -124,6 +149,21 @@ mod tests {
         assert_eq!(Regions::conflict([&main, &beside]), None);
         beside.set([region("list", 7..9)]);
         assert_eq!(Regions::conflict([&main, &beside]), Some(("table", "list")));
+    }
+
+    #[test]
+    fn a_long_region_is_found_behind_many_short_ones() {
+        let regions = Regions::default();
+        let short = (0..1000).map(|start| region("short", 10 + start..11 + start));
+        regions.set([region("long", 5..5000)].into_iter().chain(short).chain([region("late", 9000..9001)]));
+        let at = |blocks: Range<u64>| regions.overlapped(&blocks, |_| true);
+        assert_eq!(
+            (at(4..5), at(5..6), at(4000..4001), at(5000..9000)),
+            (None, Some("long"), Some("long"), None)
+        );
+        assert_eq!((at(8999..9001), at(9001..9002)), (Some("late"), None));
+        assert_eq!(regions.overlapped(&(500..501), |name| name == "short"), Some("short"));
+        assert_eq!(regions.overlapped(&(2000..2001), |name| name == "short"), None);
     }
 
     #[test]
