@@ -48,11 +48,15 @@ impl Graph {
     }
 
     /// Makes the node's disk what a snapshot of it shows, with the size that it had; tells whether there is such a snapshot.
-    /// Users of the node who don't share its content and size are in the way.
+    /// Users of the node who don't share its content and size are in the way, and dirty bitmaps.
     pub async fn apply_snapshot(&self, node: &Arc<Node>, which: &SnapshotName) -> Result<bool> {
         let mut change = self.change().await;
         let applied = async {
             let keeper = change.keeper_to_change(node).await?;
+            if [node, &keeper].iter().any(|node| !node.bitmaps().all().is_empty()) {
+                let text = "Device has active dirty bitmaps, which would miss what changes with the snapshot";
+                return Err(BlockError::new(ErrorKind::Busy, text));
+            }
             let need = Share::READ.union(Share::WRITE).union(Share::RESIZE);
             let request = BackendRequest {
                 label: "snapshot".to_owned(),
