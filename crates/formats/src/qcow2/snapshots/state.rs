@@ -2,7 +2,7 @@
 //! not need. A snapshot takes it along; the backing file has no part in it.
 use crate::qcow2::image::Image;
 use block::metacache::Order;
-use block::{Action, BlockError, CodedAt, Coding, ErrorKind, ExtentKind, Request, Result, Want};
+use block::{Action, BlockError, CodedAt, Coding, ErrorKind, ExtentKind, Request, Result, Step, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ impl Image {
     pub(super) async fn read_state(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
         let start = self.state_offset()?.checked_add(offset).ok_or_else(|| too_far("no state is there"))?;
         buf.fill(0);
+        self.order.file.announce(Step::VmstateLoad).await;
         let inside = self.mapped_end().saturating_sub(start).min(buf.len() as u64) as usize;
         let mut done = 0;
         while done < inside {
@@ -59,6 +60,7 @@ impl Image {
             .checked_add(data.len() as u64)
             .and_then(|end| end.checked_next_multiple_of(g.cluster_size()));
         let end = end.ok_or_else(|| too_far("it would end too far behind"))?;
+        self.order.file.announce(Step::VmstateSave).await;
         self.first_write().await?;
         self.reach_state(end).await?;
         let start = self.state_offset()?;
