@@ -56,6 +56,7 @@ mod threads;
 mod time;
 mod timers;
 mod worker;
+mod zone;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -72,6 +73,7 @@ pub use time::{Elapsed, now_ns, sleep, timeout};
 pub use worker::{
     Pool, Runnable, Target, Worker, current, current_worker, engine_name, enter, random_u64, worker_count,
 };
+pub use zone::local_offset;
 
 /// A boxed, sendable future: what object-safe asynchronous traits return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -248,12 +248,12 @@ pub fn snapshots(console: &mut Console, pad: &str, list: &[SnapshotInfo]) {
             snapshot.id,
             snapshot.name,
             size::human(number(snapshot.vm_state_size)),
-            date(number(snapshot.date_sec)),
+            date(number(snapshot.date_sec.saturating_add(rt::local_offset(snapshot.date_sec)))),
         );
     }
 }
 
-/// A moment of UTC as year-month-day hour:minute:second.
+/// A moment as year-month-day hour:minute:second.
 fn date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86400, seconds % 86400);
     // Days since 0000-03-01, by which a leap day is the last day of its year.
