@@ -67,7 +67,7 @@ pub trait Snapshots: Send + Sync {
     /// Makes the disk what a snapshot shows, with the size it had; what was written since is gone.
     fn apply(&self, index: usize) -> BoxFuture<'_, Result<()>>;
 
-    /// Deletes a snapshot, and tells what it was.
+    /// Deletes a snapshot, and tells what it was. After an error it may be gone, and what it held still in use.
     fn delete(&self, index: usize) -> BoxFuture<'_, Result<SnapshotInfo>>;
 
     /// Shows a snapshot instead of the disk, as long as the image is open. Only of an image that is not written to.

@@ -8,7 +8,8 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{runtime, show};
-use block::{NewSnapshot, SnapshotName};
+use block::{NewSnapshot, Node, SnapshotName};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) const FLAGS: Table<Args> = &[
@@ -99,9 +100,12 @@ async fn open_and_act(console: &mut Console, source: &Source, action: &Action) -
         image::warn_of_guess(console, &source.name);
     }
     let result = act(console, &image, action).await;
-    let closed = image.close().await;
-    result?;
-    Ok(closed?)
+    match result {
+        // What was done is durable.
+        Ok(()) => image.close_when_done(console).await,
+        Err(_) => _ = image.close().await,
+    }
+    result
 }
 
 async fn act(console: &mut Console, image: &Image, action: &Action) -> Result<(), Failure> {
@@ -128,10 +132,29 @@ async fn act(console: &mut Console, image: &Image, action: &Action) -> Result<()
             if node.snapshot_keeper().is_none() {
                 return found(false, "delete", name);
             }
-            let deleted = graph.delete_snapshot(&node, &SnapshotName::Named(name.clone())).await;
+            let which = SnapshotName::Named(name.clone());
+            let before = count(&node, &which);
+            let deleted = graph.delete_snapshot(&node, &which).await;
+            if let Err(error) = &deleted
+                && count(&node, &which) < before
+            {
+                // Scripts know these words for a snapshot that is gone while what it held is not.
+                console.note(format_args!(
+                    "{}_free_clusters failed: {}",
+                    node.driver_name(),
+                    error.strerror()
+                ));
+            }
             found(deleted.map_err(|error| failed("delete", name, &error))?.is_some(), "delete", name)
         }
     }
+}
+
+/// How many snapshots this may mean.
+fn count(node: &Arc<Node>, which: &SnapshotName) -> usize {
+    let keeper = node.snapshot_keeper();
+    let all = keeper.map(|keeper| keeper.driver().info().snapshots).unwrap_or_default();
+    all.iter().filter(|snapshot| which.find(std::slice::from_ref(*snapshot)).is_some()).count()
 }
 
 fn found(found: bool, what: &str, name: &str) -> Result<(), Failure> {
@@ -143,4 +166,79 @@ fn found(found: bool, what: &str, name: &str) -> Result<(), Failure> {
 
 fn failed(what: &str, name: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(format_args!("Could not {what} snapshot '{name}': {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::faults::{content_of, disk_with, ensure, fail_each_request, image, with_little_room};
+    use super::*;
+    use sim::Disk;
+    use testkit::crash::snapshots_of;
+    use testkit::stack::Stack;
+
+    /// Does one thing with an image in `/base`.
+    async fn perform(mut console: Console, action: Action) -> Result<(), Failure> {
+        let source = Source::named("/base").format(Some("qcow2")).writable();
+        open_and_act(&mut console, &source, &action).await
+    }
+
+    fn after(disk: &Disk, action: Action) -> Disk {
+        let sim = sim::Sim::boot(sim::Config::seeded(5), disk.clone());
+        assert!(sim.run(perform(Console::new("test"), action)).is_ok());
+        sim.settle();
+        sim.world().disk()
+    }
+
+    /// What the image shows, and each of its snapshots.
+    fn all_of(disk: &Disk) -> Result<(Vec<u8>, Vec<(String, Vec<u8>)>), String> {
+        let stack = Stack::of("made", &[protocols::DRIVERS, formats::DRIVERS], vec![image("/base")]);
+        Ok((content_of(disk, "/base")?, snapshots_of(&stack, disk)?))
+    }
+
+    fn try_each(
+        name: &str,
+        disk: &Disk,
+        action: Action,
+        run: fn(Console) -> rt::BoxFuture<'static, Result<(), Failure>>,
+    ) {
+        let (before, then) = (all_of(disk).unwrap(), all_of(&after(disk, action)).unwrap());
+        assert_ne!(before, then);
+        // A deletion that could not free what the snapshot held has failed, too.
+        let old = |disk: &Disk| {
+            let found = all_of(disk)?;
+            ensure(found == before || name == "snapshot -d" && found == then, "something has changed")
+        };
+        let new = |disk: &Disk| ensure(all_of(disk)? == then, "it is not what it should be");
+        fail_each_request(name, disk, run, &old, &new);
+        with_little_room(disk, run, &old, &new);
+    }
+
+    #[test]
+    fn what_fails_leaves_disk_and_snapshots_as_they_were_and_what_succeeds_is_done() {
+        let one = || Action::Create("one".to_owned());
+        let disk = disk_with(vec![image("/base")]);
+        let create = |console| -> rt::BoxFuture<'static, _> {
+            Box::pin(perform(console, Action::Create("one".to_owned())))
+        };
+        try_each("snapshot -c", &disk, one(), create);
+        let with_two = after(&after(&disk, Action::Create("two".to_owned())), one());
+        let sim = sim::Sim::boot(sim::Config::seeded(5), with_two);
+        sim.run(async {
+            let source = Source::named("/base").format(Some("qcow2")).writable();
+            let image = Image::open(&source).await.unwrap();
+            let data = rt::Buf::from_slice(&[9; 20 << 10]);
+            image.backend.write(1000, data, block::Request::GUEST).await.unwrap();
+            image.close().await.unwrap();
+        });
+        sim.settle();
+        let disk = sim.world().disk();
+        let apply = |console| -> rt::BoxFuture<'static, _> {
+            Box::pin(perform(console, Action::Apply("one".to_owned())))
+        };
+        try_each("snapshot -a", &disk, Action::Apply("one".to_owned()), apply);
+        let delete = |console| -> rt::BoxFuture<'static, _> {
+            Box::pin(perform(console, Action::Delete("one".to_owned())))
+        };
+        try_each("snapshot -d", &disk, Action::Delete("one".to_owned()), delete);
+    }
 }

@@ -137,9 +137,10 @@ impl Snapshots for Qcow2 {
             self.take_entries(&entries).await;
             let dropped = image.drop_snapshot(&entry).await;
             let agrees = dropped.is_ok();
-            image.warn_of_leak(dropped.and(image.give_back(&header).await));
+            let freed = dropped.and(image.give_back(&header).await);
             self.clear_dirty(was_dirty, agrees).await;
-            Ok(entry.snapshot().describe())
+            let told = |error: BlockError| error.context("Failed to free the cluster and L1 table");
+            freed.map(|()| entry.snapshot().describe()).map_err(told)
         })
     }
 
@@ -438,8 +439,11 @@ impl Image {
 
     fn warn_of_leak(&self, result: Result<()>) {
         if let Err(error) = result {
-            tracing::warn!(image = self.order.file.name(), %error,
-                "clusters that snapshots held stay in use until 'cairn img check -r leaks' frees them");
+            let image = self.order.file.name();
+            self.notices.warn(&format!(
+                "clusters of '{image}' that are no longer needed stay in use until 'cairn img check -r all {image}' frees \
+                 them ({error})"
+            ));
         }
     }
 }
