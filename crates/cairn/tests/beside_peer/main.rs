@@ -19,3 +19,4 @@ mod notices;
 mod pair;
 mod qcow2_features;
 mod sizes;
+mod snapshots;
