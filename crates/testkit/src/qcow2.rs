@@ -546,7 +546,7 @@ pub fn read_snapshots(bytes: &[u8], backing: &[u8]) -> Result<Vec<(String, Vec<u
         let size = be64(bytes, (at + 48) as usize).filter(|_| extra >= 16).unwrap_or(image.size);
         let start = (at + 40 + extra + id) as usize;
         let text = bytes.get(start..start + name as usize).ok_or("a snapshot's name is cut off")?;
-        let shown = image.read(l1, half(8).into(), size, backing)?;
+        let shown = image.read(l1, half(8).into(), size, backing, bytes)?;
         all.push((String::from_utf8_lossy(text).into_owned(), shown));
         at = (at + 40 + extra + id + name).next_multiple_of(8);
     }
