@@ -196,8 +196,8 @@ impl Deflater {
         self.literals.fill(0);
         self.literals[..END].copy_from_slice(&self.items[..END]);
         self.literals[END] = 1;
-        for length in SHORTEST..=LONGEST {
-            self.literals[usize::from(LENGTHS[length].0)] += self.items[LENGTH + length];
+        for ((code, ..), count) in LENGTHS.iter().zip(&self.items[LENGTH..]).skip(SHORTEST) {
+            self.literals[usize::from(*code)] += count;
         }
     }
 

@@ -403,15 +403,17 @@ impl<'a> Parsed<'a> {
     }
 
     fn data_file(&self) -> Option<String> {
+        if self.incompatible & DATA_FILE == 0 {
+            return None;
+        }
         let mut at = self.header_length as usize;
-        while self.incompatible & DATA_FILE != 0 {
+        loop {
             let (kind, len) = (be32(self.bytes, at)?, be32(self.bytes, at + 4)? as usize);
             if kind == DATA_FILE_NAME {
                 return Some(String::from_utf8_lossy(self.bytes.get(at + 8..at + 8 + len)?).into_owned());
             }
             at += 8 + len.next_multiple_of(8);
         }
-        None
     }
 
     fn backing(&self) -> Option<String> {

@@ -189,8 +189,11 @@ mod tests {
         sim.world().disk()
     }
 
-    /// What the image shows, and each of its snapshots.
-    fn all_of(disk: &Disk) -> Result<(Vec<u8>, Vec<(String, Vec<u8>)>), String> {
+    /// What an image shows.
+    type Shown = Vec<u8>;
+
+    /// What the image shows, and each of its snapshots by name.
+    fn all_of(disk: &Disk) -> Result<(Shown, Vec<(String, Shown)>), String> {
         let stack = Stack::of("made", &[protocols::DRIVERS, formats::DRIVERS], vec![image("/base")]);
         Ok((content_of(disk, "/base")?, snapshots_of(&stack, disk)?))
     }
