@@ -9,7 +9,7 @@
 //! Laws:
 //! - each table is read once, whoever and how many refer to it: an L2 table that N entries lead to counts N-fold;
 //! - what can't be followed is a corruption, and from then on nothing counts as leaked beyond doubt: leaks are not
-//!   given up, refcounts not rebuilt;
+//!   given up, no rebuilt refcount is less than the old one, and one where that is lost;
 //! - repair keeps count ≥ references at every instant where that was so before: entries are cleared, durably, before
 //!   counts go down; counts go up, durably, before flags say that a cluster is owned; new refcount structures are
 //!   durable before one header write switches to them; the dirty and corrupt bits go last.
@@ -171,8 +171,11 @@ async fn repair_image(
             "the refcount structures have to be rebuilt, which only 'check -r all' does; nothing was changed";
         return Err(BlockError::corrupt(text.to_owned()));
     }
-    if findings.rebuild && all && findings.complete {
-        forget_bitmaps(file, header).await?;
+    // What could not be read may be readable the next time.
+    if findings.rebuild && all && findings.all_read() {
+        if findings.complete {
+            forget_bitmaps(file, header).await?;
+        }
         rebuild::rebuild(file, header, file_len, &table, &mut counts, findings).await?;
     } else {
         if findings.complete && findings.fixable_leaks() {

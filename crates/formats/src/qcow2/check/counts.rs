@@ -84,6 +84,12 @@ impl Counts {
         *slot |= FULL;
     }
 
+    /// Adds any number of references to a cluster of the window.
+    pub(super) fn add_many(&mut self, cluster: u64, n: u64) {
+        let (stored, refs) = self.get(cluster);
+        self.set(cluster, stored, refs.saturating_add(n));
+    }
+
     /// Takes references of a cluster back.
     pub(super) fn remove(&mut self, cluster: u64, n: u32) {
         let (stored, refs) = self.get(cluster);

@@ -17,6 +17,8 @@ pub(super) struct Mend {
     pub value: u64,
     /// References to its table: if the cluster has more, it is something else too. Each is counted as a corruption.
     pub refs: u32,
+    /// A cluster that it leads to from now on: nothing but these `refs` may, and it must be counted.
+    pub target: Option<u64>,
 }
 
 /// References to a region that reaches behind the end of the file.
@@ -150,20 +152,13 @@ impl Findings {
         self.corruption(1, words);
     }
 
-    /// A table entry that can simply be cleared: at `at` in the file, to become `value`, in a table that `times` others
-    /// lead to.
-    pub(super) fn clearable_entry(
-        &mut self,
-        times: u32,
-        at: u64,
-        value: u64,
-        words: impl FnOnce() -> String,
-    ) {
+    /// A table entry that can simply be replaced.
+    pub(super) fn mendable_entry(&mut self, mend: Mend, words: impl FnOnce() -> String) {
         if self.repair != Repair::All || self.mends.len() >= MAX_MENDS {
-            return self.corruption(times, words);
+            return self.corruption(mend.refs, words);
         }
-        self.mends.push(Mend { at, value, refs: times });
-        self.report.corruptions_fixed += u64::from(times);
+        self.report.corruptions_fixed += u64::from(mend.refs);
+        self.mends.push(mend);
         self.line(|| format!("Repairing {}", words()));
     }
 
@@ -175,10 +170,18 @@ impl Findings {
 
     /// The entry is left as it is: its table is something else too.
     pub(super) fn left_alone(&mut self, mend: &Mend) {
-        self.complete = false;
+        self.complete &= mend.target.is_some();
         self.report.corruptions_fixed -= u64::from(mend.refs);
         self.corruption(mend.refs, || {
-            format!("the entry at {:#x} is not cleared: its table overlaps other metadata or data", mend.at)
+            format!("the entry at {:#x} is not changed: its table overlaps other metadata or data", mend.at)
+        });
+    }
+
+    /// The entry is left as it is: what it would lead to is somebody else's, or nobody's.
+    pub(super) fn left_in_doubt(&mut self, mend: &Mend) {
+        self.report.corruptions_fixed -= u64::from(mend.refs);
+        self.corruption(mend.refs, || {
+            format!("the entry at {:#x} is not changed: it may be its offset that is wrong", mend.at)
         });
     }
 
@@ -238,9 +241,10 @@ impl Findings {
         self.structure_corruptions > 0
     }
 
-    /// The refcount structures are new, and no count is wrong any more. `given_up`: clusters of the old ones;
-    /// `overflows`: references that counts still can't hold.
-    pub(super) fn rebuilt(&mut self, given_up: &[u64], overflows: u64) {
+    /// The refcount structures are new, and no count is too low any more. `given_up`: clusters of the old ones;
+    /// `overflows`: references that counts still can't hold; `kept`: clusters that are counted though nothing is known to
+    /// lead to them.
+    pub(super) fn rebuilt(&mut self, given_up: &[u64], overflows: u64, kept: u64) {
         self.rebuild = false;
         self.line(|| "Rebuilding refcount structure".to_owned());
         given_up.iter().for_each(|cluster| {
@@ -252,7 +256,8 @@ impl Findings {
         (self.count_corruptions, self.structure_corruptions) = (0, 0);
         self.report.corruptions -= fixed;
         self.report.corruptions_fixed += fixed;
-        self.report.leaks_fixed += std::mem::take(&mut self.report.leaks);
+        self.report.leaks_fixed += self.report.leaks.saturating_sub(kept);
+        self.report.leaks = kept;
     }
 
     /// References behind the end of the file are counted now, because the file has become longer: their clusters read
@@ -283,6 +288,11 @@ impl Findings {
     pub(super) fn image_end(&mut self, end: u64) {
         let known = self.report.image_end_offset.unwrap_or(0);
         self.report.image_end_offset = Some(known.max(end));
+    }
+
+    /// Everything could be read.
+    pub(super) fn all_read(&self) -> bool {
+        self.report.check_errors == 0
     }
 
     /// Nothing is wrong any more, leaks aside.

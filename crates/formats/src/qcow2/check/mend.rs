@@ -8,14 +8,20 @@ use crate::qcow2::header::{COMPRESSED, COPIED, OFFSET_MASK};
 use block::{Repair, Result};
 use rt::BufMut;
 
-/// Replaces the table entries that were found to be clearable, in tables that are nothing else.
+/// Replaces the table entries that can be, in tables that are nothing else.
 pub(super) async fn entries(image: Image<'_>, counts: &Counts, findings: &mut Findings) -> Result<()> {
     let mends = std::mem::take(&mut findings.mends);
     for mend in &mends {
-        if is_only(counts, mend.at >> image.header.cluster_bits, mend.refs) {
+        let certain = mend.target.is_none_or(|cluster| {
+            let (stored, refs) = counts.get(cluster);
+            refs == u64::from(mend.refs) && stored >= refs
+        });
+        if !is_only(counts, mend.at >> image.header.cluster_bits, mend.refs) {
+            findings.left_alone(mend);
+        } else if certain {
             image.write(mend.at, BufMut::from_slice(&mend.value.to_be_bytes())).await?;
         } else {
-            findings.left_alone(mend);
+            findings.left_in_doubt(mend);
         }
     }
     if mends.is_empty() { Ok(()) } else { image.file.flush().await }

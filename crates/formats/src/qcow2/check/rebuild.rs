@@ -29,6 +29,7 @@ pub(super) async fn rebuild(
 ) -> Result<()> {
     let mut new = header.clone();
     let image = Image { file, header, file_len };
+    let kept = if findings.complete { 0 } else { keep_unknown(image, old, counts) };
     let start = counts.highest().map_or(1, |highest| highest + 1);
     let given_up = give_up_old(image, old, counts);
     let dangling = Dangling::sorted(image, findings)?;
@@ -51,10 +52,26 @@ pub(super) async fn rebuild(
     let differing: Vec<_> = counts.differing().map(|(cluster, _, refs)| (cluster, refs)).collect();
     let overflows = differing.iter().map(|(_, refs)| refs.saturating_sub(max)).sum();
     differing.into_iter().for_each(|(cluster, refs)| counts.set_stored(cluster, refs.min(max)));
-    findings.rebuilt(&given_up, overflows);
+    findings.rebuilt(&given_up, overflows, kept);
     now_inside.for_each(|d| findings.dangling_counted(d.found));
     findings.image_end((start + plan.clusters()) << header.cluster_bits);
     Ok(())
+}
+
+/// Where not every reference could be followed, no count goes down, and a cluster whose count is lost has one: something
+/// may lead there. Tells how many clusters that concerns.
+fn keep_unknown(image: Image<'_>, old: &RefcountTable, counts: &mut Counts) -> u64 {
+    let per_block = image.header.refcounts_per_block();
+    let mut kept = 0;
+    for cluster in 0..image.clusters() {
+        let (stored, refs) = counts.get(cluster);
+        let least = if old.block(image, cluster / per_block).is_some() { stored } else { 1 };
+        if refs < least {
+            counts.add_many(cluster, least - refs);
+            kept += 1;
+        }
+    }
+    kept
 }
 
 /// Takes the references of the old structures back, and tells their clusters.

@@ -1,6 +1,6 @@
 //! The inner loop: the entries of one L2 table.
 use super::counts::Counts;
-use super::findings::Findings;
+use super::findings::{Findings, Mend};
 use super::tables::Table;
 use crate::qcow2::entry::Stored;
 use crate::qcow2::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
@@ -80,15 +80,23 @@ impl Scan<'_> {
         }
         let extended = self.header.has_extended_l2();
         let reserved = if extended { RESERVED | ZERO } else { RESERVED };
-        if word & reserved != 0 && self.first {
-            self.findings
-                .corruption(table.refs, || format!("found l2 entry with reserved bits set: {word:x}"));
-        }
         let offset = word & OFFSET_MASK;
+        let cluster_size = self.header.cluster_size();
+        if word & reserved != 0 && self.first {
+            let target = Some(offset >> self.header.cluster_bits);
+            let mend = Mend { at, value: word & !reserved, refs: table.refs, target };
+            let words = || format!("found l2 entry with reserved bits set: {word:x}");
+            let inside = offset.is_multiple_of(cluster_size) && offset < self.file_len;
+            // Without an offset the bits may be all that is left of one. In a data file nothing is counted.
+            if offset != 0 && inside && !self.header.has_data_file() {
+                self.findings.mendable_entry(mend, words);
+            } else {
+                self.findings.corruption(table.refs, words);
+            }
+        }
         if offset == 0 && !(self.header.has_data_file() && word & COPIED != 0) {
             return;
         }
-        let cluster_size = self.header.cluster_size();
         if !offset.is_multiple_of(cluster_size) {
             if unread.0 {
                 let words = || {
@@ -99,7 +107,8 @@ impl Scan<'_> {
                 let before = self.findings.mends.len();
                 if self.first {
                     let value = if extended { 0 } else { ZERO };
-                    self.findings.clearable_entry(table.refs, at, value, words);
+                    let mend = Mend { at, value, refs: table.refs, target: None };
+                    self.findings.mendable_entry(mend, words);
                 }
                 if self.findings.mends.len() > before {
                     return;

@@ -1,6 +1,6 @@
 //! The walk over everything that refers to clusters.
 use super::counts::Counts;
-use super::findings::Findings;
+use super::findings::{Findings, Mend};
 use super::salvage::Kept;
 use super::scan::{Mapped, Scan};
 use super::stored::RefcountTable;
@@ -116,12 +116,19 @@ impl<'a> Walk<'a> {
         if offset == 0 {
             if first {
                 let words = || format!("l1_entry={word:x}: flags without a table; L1 entry corrupted");
-                self.scan.findings.clearable_entry(1, at, 0, words);
+                self.scan.findings.mendable_entry(Mend { at, value: 0, refs: 1, target: None }, words);
             }
             return;
         }
         if word & L1_RESERVED != 0 && first {
-            self.scan.findings.corruption(1, || format!("found L1 entry with reserved bits set: {word:x}"));
+            let target = Some(offset >> self.image.header.cluster_bits);
+            let mend = Mend { at, value: word & !L1_RESERVED, refs: 1, target };
+            let words = || format!("found L1 entry with reserved bits set: {word:x}");
+            if self.image.holds_cluster(offset) {
+                self.scan.findings.mendable_entry(mend, words);
+            } else {
+                self.scan.findings.corruption(1, words);
+            }
         }
         if !offset.is_multiple_of(cluster_size) {
             self.scan.region(1, offset, cluster_size);

@@ -123,7 +123,7 @@ fn wrong_values(old: u64, image_len: u64, neighbour: u64) -> [u64; 10] {
     ]
 }
 
-fn with(image: &[u8], at: u64, value: u64) -> Vec<u8> {
+pub(super) fn with(image: &[u8], at: u64, value: u64) -> Vec<u8> {
     let mut changed = image.to_vec();
     if let Some(bytes) = changed.get_mut(at as usize..at as usize + 8) {
         bytes.copy_from_slice(&value.to_be_bytes());

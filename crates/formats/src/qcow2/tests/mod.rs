@@ -6,6 +6,7 @@ mod damage;
 mod live;
 mod mangle;
 mod memory;
+mod repair;
 mod snapshots;
 
 use super::header::Header;
