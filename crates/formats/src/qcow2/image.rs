@@ -265,11 +265,11 @@ impl Image {
     pub async fn corrupt(&self, what: String, guest: Option<u64>) -> BlockError {
         let text =
             format!("{}: {what}; 'cairn img check -r all' may repair the image", self.order.file.name());
-        let located = |error: BlockError| match guest {
+        let error = BlockError::corrupt(text);
+        let error = match guest {
             Some(guest) => error.at(guest),
             None => error,
         };
-        let error = located(BlockError::corrupt(text));
         if !self.order.access.writable() || self.order.file.unharmed().is_err() {
             return error;
         }
@@ -282,8 +282,9 @@ impl Image {
             tracing::error!(image = self.order.file.name(), error = %e, "the image could not be marked as corrupt");
         }
         if let Some(node) = self.order.file.image() {
-            // Whoever hears of it knows the image, and may have words of its own for what to do.
-            node.poison(&located(BlockError::corrupt(what)));
+            // Whoever hears of it knows the image, and may have words of its own for what to do. An offset would be taken
+            // for one in the file.
+            node.poison(&BlockError::corrupt(what));
         }
         error
     }

@@ -23,6 +23,26 @@ async fn fails(path: &Path, read_only: bool, write: bool, words: &str) {
 }
 
 #[test]
+fn whoever_hears_of_damage_is_told_once_and_of_no_offset_in_the_guest() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 128k"]) else { return };
+    let l2 = word_at(&path, 0x3_0000) & !(1 << 63);
+    patch(&path, l2 + 8, &u64::to_be_bytes((1 << 63) | 0x9_0200));
+    rt::block_on_control(async {
+        let disk = Disk::try_open(&path, Common::default()).await.unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        disk.graph.on_poison(move |_, error| tell.send((error.kind(), error.offset())).unwrap_or_default());
+        for _ in 0..2 {
+            let write = disk.backend.write(64 << 10, Buf::from_slice(&[1; 512]), Request::GUEST);
+            let error = write.await.unwrap_err();
+            assert!(error.offset().is_none_or(|offset| offset == 64 << 10), "{error}");
+        }
+        disk.graph.detach(&disk.backend).await.unwrap_err();
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [(block::ErrorKind::Corrupt, None)]);
+    });
+}
+
+#[test]
 fn each_wrong_table_entry_is_an_error_that_names_it_and_marks_the_image_corrupt() {
     let l2_entries: [(u64, &str); 8] = [
         (1 << 63, "header"),
