@@ -149,6 +149,49 @@ fn encrypted_qcow2_images_are_read_both_ways_alone_and_over_a_backing_file() {
 }
 
 #[test]
+fn what_is_made_by_convert_is_encrypted_and_machine_state_too() {
+    if !peer_is_here() {
+        return;
+    }
+    let desk = Desk::new("convert-encrypted");
+    desk.ok(true, "qemu-img create -q -f raw source.raw 2M");
+    desk.ok(true, "qemu-io -f raw -c 'write -P 5 64k 1M' source.raw");
+    let image = "--image-opts driver=qcow2,encrypt.format=luks,encrypt.key-secret=s,file.filename=a.qcow2";
+    for maker in [true, false] {
+        let options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
+        desk.ok(maker, &format!("qemu-img convert {SECRET} -O qcow2 -o {options} source.raw a.qcow2"));
+        desk.ok(
+            maker,
+            &format!("qemu-img convert {SECRET} -O luks -o key-secret=s,iter-time=10 source.raw a.luks"),
+        );
+        for reader in [true, false] {
+            let seen = "-c 'read -P 5 64k 1M' -c 'read -P 0 0 64k'";
+            desk.ok(reader, &format!("qemu-io {SECRET} {seen} {image}"));
+            let volume = "--image-opts driver=luks,key-secret=s,file.filename=a.luks";
+            desk.ok(reader, &format!("qemu-io {SECRET} {seen} {volume}"));
+        }
+        desk.ok(maker, &format!("qemu-io {SECRET} -c 'write -b -P 9 0 64k' {image}"));
+        for reader in [true, false] {
+            desk.ok(
+                reader,
+                &format!("qemu-io {SECRET} -c 'read -b -P 9 0 64k' -c 'read -b -P 9 1k 2k' {image}"),
+            );
+        }
+        let bytes = std::fs::read(desk.folder().join("a.qcow2")).unwrap();
+        for plain in [[5; 512], [9; 512]] {
+            assert!(!bytes.chunks(512).any(|sector| sector == plain), "a sector is not encrypted");
+        }
+    }
+    for ours in [true, false] {
+        let compressed = format!(
+            "qemu-img convert -c {SECRET} -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s source.raw b.qcow2"
+        );
+        assert!(desk.run(ours, &compressed).is_err());
+        assert!(desk.run(ours, &format!("qemu-io {SECRET} -c 'write -c 0 64k' {image}")).is_err() || !ours);
+    }
+}
+
+#[test]
 fn what_libvirt_asks_for_makes_and_fills_encrypted_volumes() {
     if !peer_is_here() {
         return;
