@@ -35,7 +35,7 @@ fn compressed_writes_say_and_make_the_same() {
         "qemu-io -c 'write -q -c -P 5 512 5k' -c 'read -P 5 512 5k' old.qcow2",
         "qemu-img map --output=json old.qcow2",
         "qemu-img check -q old.qcow2",
-        "qemu-io --image-opts -c 'write -q -P 6 300k 1k' -c 'read -P 6 300k 1k' -c 'read -P 9 299k 1k' \
+        "qemu-io --image-opts -c 'write -q -P 6 700k 1k' -c 'read -P 6 700k 1k' -c 'read -P 0 699k 1k' \
          driver=compress,file.driver=qcow2,file.file.filename=z.qcow2",
         "qemu-img map --output=json z.qcow2",
         "qemu-io --image-opts -c 'read 0 1k' driver=compress,file.driver=raw,file.file.filename=a.raw",

@@ -228,7 +228,6 @@ fn read_and_write(faces: &Faces) {
     assert!(said.contains("1000 is not a sector-aligned value for 'offset'"), "{said}");
     for (flags, why) in [
         ("-c", "write failed: Invalid argument"),
-        ("-b -c", "-b and -c cannot be specified at the same time"),
         ("-c -f", "-f and -b or -c cannot be specified at the same time"),
         ("-n", "-n requires -z to be specified"),
         ("-u", "-u requires -z to be specified"),

@@ -342,9 +342,6 @@ impl Session<'_> {
     /// What the flags say to write.
     pub(super) fn content(&mut self, flags: &WriteFlags) -> Result<Content, Refused> {
         let WriteFlags { no_fallback, unmap, zero, pattern, file, state, fua, compress, .. } = flags;
-        if *state && *compress {
-            return Err(self.refuse(format_args!("-b and -c cannot be specified at the same time")));
-        }
         if *state && *zero {
             return Err(self.refuse(format_args!("-b and -z cannot be specified at the same time")));
         }
@@ -403,8 +400,9 @@ impl Session<'_> {
         // Machine state is no part of the disk.
         let (witness, deed) =
             (self.witness.clone().filter(|_| !flags.state), content.deed(offset, length, flags.fua));
-        let request =
-            Request::GUEST.with_if(flags.fua, Flags::FUA).with_if(flags.compress, Flags::COMPRESSED);
+        // Machine state is never compressed.
+        let compress = flags.compress && !flags.state;
+        let request = Request::GUEST.with_if(flags.fua, Flags::FUA).with_if(compress, Flags::COMPRESSED);
         let result = told(witness, deed, write_all(to, &content, request, self.shift)).await;
         self.ended(command, "wrote", flags.style, offset, length, started.elapsed(), result)
     }
