@@ -193,7 +193,9 @@ mod tests {
     type Shown = Vec<u8>;
 
     /// What the image shows, and each of its snapshots by name.
-    fn all_of(disk: &Disk) -> Result<(Shown, Vec<(String, Shown)>), String> {
+    type Shown = (Shown, Vec<(String, Shown)>);
+
+    fn all_of(disk: &Disk) -> Result<Shown, String> {
         let stack = Stack::of("made", &[protocols::DRIVERS, formats::DRIVERS], vec![image("/base")]);
         Ok((content_of(disk, "/base")?, snapshots_of(&stack, disk)?))
     }
