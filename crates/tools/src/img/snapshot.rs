@@ -189,11 +189,8 @@ mod tests {
         sim.world().disk()
     }
 
-    /// What an image shows.
-    type Shown = Vec<u8>;
-
     /// What the image shows, and each of its snapshots by name.
-    type Shown = (Shown, Vec<(String, Shown)>);
+    type Shown = (Vec<u8>, Vec<(String, Vec<u8>)>);
 
     fn all_of(disk: &Disk) -> Result<Shown, String> {
         let stack = Stack::of("made", &[protocols::DRIVERS, formats::DRIVERS], vec![image("/base")]);

@@ -2,7 +2,7 @@
 //! not need. A snapshot takes it along; the backing file has no part in it.
 use crate::qcow2::image::Image;
 use block::metacache::Order;
-use block::{Action, BlockError, CodedAt, Coding, ErrorKind, ExtentKind, Request, Result, Step, Want};
+use block::{Action, BlockError, CodedAt, ErrorKind, ExtentKind, Request, Result, Step, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -30,12 +30,7 @@ impl Image {
             let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(inside - done);
             let piece = match extent.kind {
                 ExtentKind::Data { offset, .. } => {
-                    let mut piece = self.order.file.read(offset, len as u64).await?;
-                    if let Some(coding) = &self.coding {
-                        whole_units(at, len, &**coding)?;
-                        coding.decode(CodedAt { guest: at, stored: offset }, &mut piece)?;
-                    }
-                    Some(piece)
+                    Some(self.read_piece(CodedAt { guest: at, stored: offset }, len as u64).await?)
                 }
                 ExtentKind::Encoded => {
                     let (piece, result) = self.read_encoded(at, BufMut::with_len(len)).await;
@@ -49,6 +44,18 @@ impl Image {
             done += len;
         }
         Ok(())
+    }
+
+    /// Reads what lies in one piece in the file.
+    async fn read_piece(&self, at: CodedAt, len: u64) -> Result<BufMut> {
+        let Some(coding) = &self.coding else { return self.order.file.read(at.stored, len).await };
+        let before = at.guest % coding.unit() as u64;
+        let whole = (before + len).next_multiple_of(coding.unit() as u64);
+        let start = CodedAt { guest: at.guest - before, stored: at.stored - before };
+        let mut units = self.order.file.read(start.stored, whole).await?;
+        coding.decode(start, &mut units)?;
+        units.split_to(before as usize);
+        Ok(units.split_to(len as usize))
     }
 
     /// Writes state from byte `offset` of it on, in whole clusters.
@@ -111,14 +118,6 @@ impl Image {
             self.grow_l1(needed).await?;
         }
         Order::make_room(self, self.g().slice_words()).await
-    }
-}
-
-/// Refuses a part of state that begins or ends inside of what is encrypted together.
-fn whole_units(at: u64, len: usize, coding: &dyn Coding) -> Result<()> {
-    match (at | len as u64).is_multiple_of(coding.unit()) {
-        true => Ok(()),
-        false => Err(BlockError::invalid("encrypted machine state is read in whole sectors")),
     }
 }
 
