@@ -49,8 +49,8 @@ impl Image {
     /// Reads what lies in one piece in the file.
     async fn read_piece(&self, at: CodedAt, len: u64) -> Result<BufMut> {
         let Some(coding) = &self.coding else { return self.order.file.read(at.stored, len).await };
-        let before = at.guest % coding.unit() as u64;
-        let whole = (before + len).next_multiple_of(coding.unit() as u64);
+        let before = at.guest % coding.unit();
+        let whole = (before + len).next_multiple_of(coding.unit());
         let start = CodedAt { guest: at.guest - before, stored: at.stored - before };
         let mut units = self.order.file.read(start.stored, whole).await?;
         coding.decode(start, &mut units)?;
