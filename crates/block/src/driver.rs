@@ -559,10 +559,16 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Changes what the image is, by options of the driver's own ([`crate::DriverType::amend_options`]): all that can be
     /// refused is refused before anything has changed, and after a crash the image is as it was, or as it will be, or on
-    /// its way between the two. Durable when it returns. Requests of entries may be inside.
+    /// its way between the two. Durable when it returns. No request of an entry is inside, but where the driver allows it.
     fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {
         let _ = amendment;
         ready(Err(BlockError::unsupported("images of this format can't be amended")))
+    }
+
+    /// Whether [`Driver::amend`] with these options may go on beside requests: it changes nothing that they use.
+    fn amends_beside_requests(&self, options: &Options) -> bool {
+        let _ = options;
+        true
     }
 
     /// Options without which the file's name alone would mean another disk (a window of a file).

@@ -2,6 +2,7 @@
 //!
 //! A change is a transaction under one asynchronous lock: plan (permissions are checked on the topology to be) →
 //! close the gates that reach the changed edges → switch → open the gates. Opening and creating happen before.
+mod amend;
 mod change;
 mod depth;
 mod domain;

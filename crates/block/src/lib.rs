@@ -25,7 +25,6 @@
 #![forbid(unsafe_code)]
 
 mod align;
-mod amend;
 mod backend;
 mod bitmap;
 mod bitmaps;

@@ -294,7 +294,9 @@ pub fn amend_options(node: &Node, list: &OptionList) -> Result<Options, Failure>
     for (name, text) in list.pairs()? {
         let option = table.iter().find(|option| option.name == name);
         let Some(option) = option else {
-            return Err(Failure::new(format_args!("Invalid parameter '{name}'")));
+            let at_creation = node.driver_type().create_options.iter().any(|option| option.name == name);
+            let hint = if at_creation { "\nThis option is only supported for image creation" } else { "" };
+            return Err(Failure::new(format_args!("Invalid parameter '{name}'{hint}")));
         };
         options.set(name, value(option, &text)?);
     }

@@ -40,6 +40,16 @@ impl Alloc {
         self.end
     }
 
+    /// Clusters before `end` may have been written.
+    pub fn extend(&mut self, end: u64) {
+        self.end = self.end.max(end);
+    }
+
+    /// Counts are in other places from now on: the search begins anew.
+    pub fn forget_places(&mut self) {
+        *self = Self { end: self.end, opened_length: self.opened_length, ..Self::default() };
+    }
+
     /// The file was cut to `length` bytes, at the end of cluster `end`.
     pub fn file_was_cut(&mut self, end: u64, length: u64) {
         self.end = self.end.min(end);

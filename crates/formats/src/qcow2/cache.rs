@@ -59,7 +59,12 @@ impl Ahead {
 
 impl Image {
     pub(super) fn g(&self) -> Geometry {
-        Geometry { slice_bits: self.slice_bits.load(Relaxed), ..self.geometry }
+        Geometry {
+            slice_bits: self.slice_bits.load(Relaxed),
+            refcount_order: self.refcount_order.load(Relaxed),
+            zero_flag: self.zero_flag.load(Relaxed),
+            ..self.geometry
+        }
     }
 
     /// The page of the L1 table that has the entry `index`.

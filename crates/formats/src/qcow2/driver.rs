@@ -1,9 +1,10 @@
 //! The driver: qcow2 as the core sees it.
 use super::alloc::Alloc;
+use super::amend;
 use super::bitmaps::Persistent;
 use super::check;
 use super::data_file;
-use super::encryption::{self, Encryption};
+use super::encryption::Encryption;
 use super::header::Header;
 use super::image::{Children, Image};
 use super::info::{self, Listed};
@@ -12,10 +13,9 @@ use super::overlap;
 use api::{PreallocMode, Qcow2Options};
 use block::metacache::{Format, Order};
 use block::{
-    Amendment, BitmapStore, BlockError, CheckReport, Checker, ChildRole, Coding, Common, CreateOption,
-    Discard, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice,
-    OpenContext, Opened, OptionKind, Options, Perms, Reopened, Repair, Request, Result, Share, Snapshots,
-    Undo, Want, WritePlan,
+    Amendment, BitmapStore, BlockError, CheckReport, Checker, ChildRole, Coding, Common, Discard, Driver,
+    DriverInfo, Edge, ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened,
+    Options, Perms, Reopened, Repair, Request, Result, Share, Snapshots, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -71,21 +71,8 @@ pub(super) struct Qcow2 {
     pub(super) image: Arc<Image>,
     pub(super) listed: RwLock<Listed>,
     thin_data: bool,
-    encryption: Option<Encryption>,
+    pub(super) encryption: Option<Encryption>,
 }
-
-/// The options of `amend`.
-pub(super) const AMEND_OPTIONS: &[CreateOption] = &[
-    CreateOption::new("encrypt.state", OptionKind::Str, "What the key slots become: active or inactive"),
-    CreateOption::new("encrypt.keyslot", OptionKind::Number, "The key slot, 0 to 7"),
-    CreateOption::new("encrypt.old-secret", OptionKind::Str, "Secret whose key slots are erased"),
-    CreateOption::new("encrypt.new-secret", OptionKind::Str, "Secret that is to open a key slot"),
-    CreateOption::new(
-        "encrypt.iter-time",
-        OptionKind::Number,
-        "Milliseconds that trying the new secret takes",
-    ),
-];
 
 /// Whether a file has a tenth and two clusters less of space than it has clusters, as preallocated images do: the rule by
 /// which today's tools look for holes in mapped data. Less than [`THIN`] is no sign of it: metadata has holes too.
@@ -190,7 +177,7 @@ impl Qcow2 {
     }
 
     /// Ends all changes: what is dirty becomes durable, what was given up is free.
-    async fn settle(&self) -> Result<()> {
+    pub(super) async fn settle(&self) -> Result<()> {
         let image = &self.image;
         Order::settle(image).await?;
         self.settle_counts().await
@@ -386,15 +373,12 @@ impl Driver for Qcow2 {
         self.encryption.as_ref().map(|encryption| encryption.coding.clone())
     }
 
-    fn amend<'a>(&'a self, mut amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            amendment.options = encryption::adapt_amend(&mut amendment.options)?;
-            let Some(encryption) = &self.encryption else {
-                return Err(BlockError::invalid("the image is not encrypted"));
-            };
-            let header = self.image.header.read().clone();
-            encryption.amend(&self.image.order.file.node()?, &header, amendment).await
-        })
+    fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.amend_image(amendment))
+    }
+
+    fn amends_beside_requests(&self, options: &Options) -> bool {
+        amend::is_about_slots(options)
     }
 
     fn checker(&self) -> Option<&dyn Checker> {

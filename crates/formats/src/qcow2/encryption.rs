@@ -14,7 +14,7 @@ use api::{
     BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat as Format, ImageInfoSpecificQCow2Encryption,
     QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS, Qcow2CreateEncryption, Qcow2Options,
 };
-use block::{Amendment, BlockError, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Result};
+use block::{BlockError, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Result};
 use crypto::Key;
 use crypto::kdf::Limits;
 use crypto::luks1::{Change, Payload};
@@ -122,23 +122,28 @@ impl Encryption {
         }
     }
 
+    /// The kind has key slots.
+    pub(super) fn has_slots(&self) -> bool {
+        self.luks.is_some()
+    }
+
     /// Changes its key slots. Nothing else of the image changes.
     pub(super) async fn amend(
         &self,
         file: &Arc<Node>,
         header: &Header,
-        amendment: Amendment<'_>,
+        options: &QCryptoBlockAmendOptionsLUKS,
+        objects: &Objects,
+        force: bool,
     ) -> Result<()> {
         let Some(volume) = &self.luks else {
             return Err(BlockError::unsupported("an image with the old AES encryption has no key slots"));
         };
-        let options: QCryptoBlockAmendOptionsLUKS = amendment.options.read()?;
         let _turn = self.changing.lock().await;
         let place = place(file, header)?;
         let before = Volume::read(&place).await?;
-        let secrets = (amendment.objects, self.key_secret.as_deref());
-        let changed =
-            encryption::amend(&before, &place, &options, secrets, (self.limits, amendment.force)).await;
+        let secrets = (objects, self.key_secret.as_deref());
+        let changed = encryption::amend(&before, &place, options, secrets, (self.limits, force)).await;
         let now = match &changed {
             Ok(volume) => volume.clone(),
             Err(_) => Volume::read(&place).await.unwrap_or(before),
@@ -227,15 +232,10 @@ pub(super) fn adapt_create(options: &mut Options) -> Result<()> {
     Ok(())
 }
 
-/// Options of amend: key slots are all that is changed yet.
-pub(super) fn adapt_amend(options: &mut Options) -> Result<Options> {
-    let Some(mut encrypt) = options.take_dict("encrypt")? else {
-        return Err(BlockError::unsupported(
-            "nothing but the encryption of a qcow2 image can be amended yet",
-        ));
-    };
+/// Options of amend that are about key slots.
+pub(super) fn slot_options(mut encrypt: Options) -> Result<QCryptoBlockAmendOptionsLUKS> {
     match encrypt.take_str("format")?.as_deref() {
-        None | Some("luks") => Ok(encrypt),
+        None | Some("luks") => encrypt.read(),
         Some(other) => {
             Err(BlockError::invalid(format!("encryption of the kind '{other}' has no options to amend")))
         }

@@ -15,7 +15,7 @@ const PAGE_BITS: u32 = 9;
 /// Bytes of a slice, where the table has as many and nothing else is asked for.
 pub(super) const DEFAULT_SLICE: u64 = 8 << PAGE_BITS;
 
-/// The numbers that follow from the header and never change while the image is open; all but `slice_bits`, which an
+/// The numbers that follow from the header and do not change while the image is used; all but `slice_bits`, which an
 /// option decides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {

@@ -32,6 +32,9 @@ pub(super) struct Image {
     pub(super) geometry: Geometry,
     /// Changed only by a reopen, while nothing is under way.
     pub slice_bits: AtomicU32,
+    /// These two change only by an amendment, while nothing is under way.
+    pub refcount_order: AtomicU32,
+    pub zero_flag: AtomicBool,
     pub edges: Arc<Edges>,
     pub backing: ChildId,
     /// Where guest data is.
@@ -104,6 +107,8 @@ impl Image {
         Self {
             geometry,
             slice_bits: AtomicU32::new(settings.slice_bits),
+            refcount_order: AtomicU32::new(geometry.refcount_order),
+            zero_flag: AtomicBool::new(geometry.zero_flag),
             edges: children.edges,
             backing: children.backing,
             data: children.data,

@@ -85,7 +85,7 @@ impl Image {
 
     /// Whether an entry is no valid one, or leads beyond the end of the file.
     fn leads_nowhere(&self, stored: Stored) -> bool {
-        let g = self.geometry;
+        let g = self.g();
         let entry = Entry::of(stored, g);
         let clusters = self.order.file.node().map_or(0, |file| g.clusters(file.length()));
         matches!(entry, Entry::Bad(_)) || entry.host_clusters(g).is_some_and(|run| run.start >= clusters)

@@ -10,7 +10,7 @@
 //! of mappings, `split` those of parts of a cluster, where L2 entries tell of `subclusters` · `kept`
 //! places that must not be shown again yet · `data_file`
 //! guest data in a file of its own · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
-//! overwritten · `resize`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
+//! overwritten · `resize`, `amend`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
 //!
 //! Invariants (each argued where it is kept):
 //! - at every instant on disk, count ≥ references: leak, never dangle;
@@ -23,6 +23,7 @@
 //! by pages, so that neither time nor memory at open grows with the virtual size.
 //! Specification: docs/interop/qcow2.rst of QEMU.
 mod alloc;
+mod amend;
 mod bitmaps;
 mod cache;
 mod check;
@@ -63,7 +64,7 @@ pub const QCOW2: DriverType = DriverType {
     open: &Open(driver::open),
     create: Some(&create::CREATE),
     create_options: create::OPTIONS,
-    amend_options: driver::AMEND_OPTIONS,
+    amend_options: amend::OPTIONS,
     supports_backing: true,
     supports_compression: true,
     overlay: true,

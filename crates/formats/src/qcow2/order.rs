@@ -32,7 +32,7 @@ impl Format for Image {
     }
 
     fn blocks_of(&self, entry: u64) -> Option<Run> {
-        Entry::host_clusters_of(entry, self.geometry)
+        Entry::host_clusters_of(entry, self.g())
     }
 
     async fn write_ahead(&self, entries: bool) -> Result<()> {

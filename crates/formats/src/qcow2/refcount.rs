@@ -70,11 +70,43 @@ impl CountPage {
     }
 }
 
+/// A refcount block that is made.
+pub(super) struct Block {
+    page: Arc<Page>,
+    first: u64,
+    count: u64,
+    order: u32,
+}
+
+impl Block {
+    /// The block `index` of an image, all of whose counts are 0.
+    pub fn new(g: Geometry, index: u64) -> Self {
+        let page = Page::new(0, 0, 0, (0..g.cluster_size() / 8).map(|_| 0));
+        let count = g.counts_per_block();
+        Self { page, first: index * count, count, order: g.refcount_order }
+    }
+
+    /// The clusters that it counts.
+    pub fn clusters(&self) -> std::ops::Range<u64> {
+        self.first..self.first + self.count
+    }
+
+    /// Sets the count of one of them.
+    pub fn set(&self, cluster: u64, count: u64) {
+        Slot::of(cluster - self.first, self.order).set(&self.page, count);
+    }
+
+    /// As it is stored.
+    pub fn bytes(&self) -> BufMut {
+        Be64::bytes(&self.page.words_from(0).collect::<Vec<_>>())
+    }
+}
+
 /// The bytes of a block that counts one reference to each of some clusters, told by their indexes in it.
 fn block_of_ones(g: Geometry, ones: std::ops::Range<u64>) -> BufMut {
-    let page = Page::new(0, 0, 0, (0..g.cluster_size() / 8).map(|_| 0));
-    ones.for_each(|index| Slot::of(index, g.refcount_order).set(&page, 1));
-    Be64::bytes(&page.words_from(0).collect::<Vec<_>>())
+    let block = Block::new(g, 0);
+    ones.for_each(|index| block.set(index, 1));
+    block.bytes()
 }
 
 impl Image {
@@ -83,6 +115,11 @@ impl Image {
     fn table_place(&self) -> (u64, u64) {
         let header = self.header.read();
         (header.refcount_table_offset, header.refcount_table_bytes() / 8)
+    }
+
+    /// How many blocks the refcount table has entries for.
+    pub(super) fn refcount_blocks(&self) -> u64 {
+        self.table_place().1
     }
 
     /// The page of the refcount table that has the entry `index`; `None` beyond the table.
@@ -142,7 +179,7 @@ impl Image {
     }
 
     /// As [`Image::block_place`], or what is wrong with the place.
-    async fn judged_block(&self, index: u64) -> Result<Result<Option<u64>, String>> {
+    pub(super) async fn judged_block(&self, index: u64) -> Result<Result<Option<u64>, String>> {
         let Some(page) = self.table_page(index).await? else { return Ok(Ok(None)) };
         let g = self.g();
         let word = page.word((index % TABLE_PAGE_WORDS) as usize);

@@ -10,7 +10,7 @@
 //! cluster that is unmapped while the disk still shows it would show the backing file's data.
 use super::cache::TABLE_PAGE_WORDS;
 use super::entry::{Entry, Stored};
-use super::header::{OFFSET_MASK, ZERO};
+use super::header::{Header, OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
 use super::subclusters::Subclusters;
 use api::PreallocMode;
@@ -26,14 +26,9 @@ const PIECE: u64 = 1 << 20;
 impl Image {
     /// Changes the virtual size to `size` bytes.
     pub(super) async fn resize(self: &Arc<Self>, size: u64, reserve: PreallocMode) -> Result<()> {
-        if !size.is_multiple_of(512) {
-            return Err(BlockError::invalid("The new size must be a multiple of 512"));
-        }
         {
             let header = self.header.read();
-            if header.snapshot_count > 0 && header.version < 3 {
-                return Err(BlockError::unsupported("Can't resize a v2 image which has snapshots"));
-            }
+            check_size(&header, header.version, size)?;
         }
         let old = self.size();
         if size < old && reserve != PreallocMode::Off {
@@ -52,12 +47,7 @@ impl Image {
     // ---- growing ----
 
     async fn grow(self: &Arc<Self>, old: u64, size: u64, reserve: PreallocMode) -> Result<()> {
-        let needed =
-            self.header.read().l1_entries_for(size).filter(|_| size <= i64::MAX as u64).ok_or_else(|| {
-                let text =
-                    "Failed to grow the L1 table: it would exceed 32 MiB; larger clusters allow larger disks";
-                BlockError::new(ErrorKind::Limit, text)
-            })?;
+        let needed = needed_l1_entries(&self.header.read(), size)?;
         if needed > u64::from(self.header.read().l1_entries) {
             self.grow_l1(needed).await?;
         }
@@ -353,6 +343,24 @@ impl Image {
         alloc.file_was_cut(end, length);
         Ok(())
     }
+}
+
+/// Whether an image with this header, as one of this version, can have so many bytes.
+pub(super) fn check_size(header: &Header, version: u32, size: u64) -> Result<()> {
+    if !size.is_multiple_of(512) {
+        return Err(BlockError::invalid("The new size must be a multiple of 512"));
+    }
+    if header.snapshot_count > 0 && version < 3 {
+        return Err(BlockError::unsupported("Can't resize a v2 image which has snapshots"));
+    }
+    needed_l1_entries(header, size).map(drop)
+}
+
+fn needed_l1_entries(header: &Header, size: u64) -> Result<u64> {
+    header.l1_entries_for(size).filter(|_| size <= i64::MAX as u64).ok_or_else(|| {
+        let text = "Failed to grow the L1 table: it would exceed 32 MiB; larger clusters allow larger disks";
+        BlockError::new(ErrorKind::Limit, text)
+    })
 }
 
 /// Makes reserved clusters of the file read as zeroes, in the way asked for.

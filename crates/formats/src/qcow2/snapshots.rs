@@ -13,6 +13,8 @@ mod change;
 mod share;
 mod state;
 
+pub(super) use share::Table;
+
 use super::directory::Directory;
 use super::header::Header;
 use super::header::field::{be16, be32, be64, until_nul};

@@ -19,6 +19,21 @@ use std::sync::Arc;
 /// Smaller clusters have better use for their room than names of features.
 const NAMES_FROM_CLUSTER_SIZE: u64 = 8192;
 
+/// Bytes of the fields of version 2.
+const LENGTH_2: usize = 72;
+/// Bytes of the fields of version 3, with those that are known here.
+const LENGTH_3: usize = 112;
+
+/// The writes that replace a header, in order.
+struct Switch {
+    /// The backing file name, where nothing is yet.
+    name: Option<Vec<u8>>,
+    /// The header from the write of its first sector on.
+    first: Header,
+    /// The final arrangement where it is longer than a sector, and its bytes from the second sector on.
+    rest: Option<(Header, Vec<u8>)>,
+}
+
 impl Header {
     /// Stores a new link to a backing file, durable when it returns. On an error the header is the old one or the
     /// new one, in memory as on disk.
@@ -86,6 +101,26 @@ impl Header {
         Ok(())
     }
 
+    /// Stores another name of the data file, or none, durably. On an error the header is the old one or the new one, in memory
+    /// as on disk.
+    pub async fn set_data_file(&mut self, file: &Arc<Node>, name: &str) -> Result<()> {
+        self.switch_to(file, self.with_data_file(name)).await
+    }
+
+    /// Whether there is room for this name of the data file.
+    pub fn check_data_file(&self, name: &str) -> Result<(), HeaderError> {
+        self.plan_switch(self.with_data_file(name)).map(drop)
+    }
+
+    fn with_data_file(&self, name: &str) -> Header {
+        let mut new = self.clone();
+        new.extensions.retain(|extension| extension.kind != DATA_FILE);
+        if !name.is_empty() {
+            new.extensions.insert(0, data_file_extension(name));
+        }
+        new
+    }
+
     /// Removes an extension from the header on disk, durably.
     pub async fn drop_extension(&mut self, file: &Arc<Node>, kind: u32) -> Result<()> {
         let mut new = self.clone();
@@ -101,56 +136,98 @@ impl Header {
     ) -> Result<Vec<u8>, HeaderError> {
         self.extensions.retain(|extension| extension.kind == ENCRYPTION);
         self.extensions.extend(backing_format.map(|f| Extension::new(BACKING_FORMAT, f.as_bytes().to_vec())));
-        let stored = |name: &str| codec::filename::bytes(name.as_bytes()).into_owned();
-        self.extensions.extend(data_file.map(|name| Extension::new(DATA_FILE, stored(name))));
+        self.extensions.extend(data_file.map(|name| data_file_extension(name)));
         if self.version >= 3 && self.cluster_size() >= NAMES_FROM_CLUSTER_SIZE {
             self.extensions.push(extension::feature_names());
         }
         self.arrange()
     }
 
-    /// Replaces the header on disk by `new`, which differs in extensions and backing file name.
-    async fn switch_to(&mut self, file: &Arc<Node>, mut new: Header) -> Result<()> {
+    /// Stores the header as one of another version, durably: as one of version 3 with a table of names, as one of version 2
+    /// without all that version 2 does not have. On an error the header is the old one or the new one, in memory as on disk.
+    pub async fn set_version(&mut self, file: &Arc<Node>, version: u32) -> Result<()> {
+        self.switch_to(file, self.of_version(version)).await
+    }
+
+    /// Whether there is room for the header as one of another version.
+    pub fn check_version(&self, version: u32) -> Result<(), HeaderError> {
+        self.plan_switch(self.of_version(version)).map(drop)
+    }
+
+    fn of_version(&self, version: u32) -> Header {
+        let mut new = self.clone();
+        let length = if version >= 3 { LENGTH_3 } else { LENGTH_2 };
+        (new.version, new.length) = (version, length as u32);
+        (new.incompatible, new.compatible, new.autoclear) = (0, 0, 0);
+        new.extensions.retain(|extension| ![FEATURE_NAMES, BITMAPS].contains(&extension.kind));
+        if version >= 3 && self.cluster_size() >= NAMES_FROM_CLUSTER_SIZE {
+            new.extensions.push(extension::feature_names());
+        }
+        // What version 2 has there is no field.
+        new.sector.iter_mut().take(LENGTH_3).skip(LENGTH_2).for_each(|byte| *byte = 0);
+        new
+    }
+
+    /// Replaces the header on disk by `new`, which differs in what follows the fields, and in fields of the first sector.
+    async fn switch_to(&mut self, file: &Arc<Node>, new: Header) -> Result<()> {
+        let Switch { name, first, rest } = self.plan_switch(new)?;
+        if let Some(name) = name {
+            file.write(first.backing_offset, Buf::from_slice(&name), Request::DRIVER).await?;
+            file.flush().await?;
+        }
+        first.store(file).await?;
+        file.flush().await?;
+        *self = first;
+        if let Some((last, tail)) = rest {
+            file.write(SECTOR as u64, Buf::from_slice(&tail), Request::DRIVER).await?;
+            file.flush().await?;
+            last.store(file).await?;
+            file.flush().await?;
+            *self = last;
+        }
+        Ok(())
+    }
+
+    fn plan_switch(&self, mut new: Header) -> Result<Switch, HeaderError> {
         let bytes = new.arrange()?;
         if new.extensions_end <= SECTOR as u64 {
-            return self.switch_sector(file, new, SECTOR as u64).await;
+            let (first, name) = self.with_name_beside(new, SECTOR as u64)?;
+            return Ok(Switch { name, first, rest: None });
         }
         let mut short = new.clone();
         short.extensions.retain(|extension| extension.kind != FEATURE_NAMES);
         short.arrange()?;
         if short.extensions_end > SECTOR as u64 {
-            return Err(HeaderError::NoRoom { bytes: short.extensions_end }.into());
+            return Err(HeaderError::NoRoom { bytes: short.extensions_end });
         }
-        self.switch_sector(file, short, bytes.len() as u64).await?;
-        let tail = bytes.get(SECTOR..).unwrap_or_default();
-        file.write(SECTOR as u64, Buf::from_slice(tail), Request::DRIVER).await?;
-        file.flush().await?;
-        new.store(file).await?;
-        file.flush().await?;
-        *self = new;
-        Ok(())
+        let (first, name) = self.with_name_beside(short, bytes.len() as u64)?;
+        let tail = bytes.get(SECTOR..).unwrap_or_default().to_vec();
+        Ok(Switch { name, first, rest: Some((new, tail)) })
     }
 
-    /// Replaces the header on disk by one whose extensions end within the first sector. Bytes before `free_from`
-    /// are left alone.
-    async fn switch_sector(&mut self, file: &Arc<Node>, mut new: Header, free_from: u64) -> Result<()> {
-        if let Some(name) = new.stored_name().filter(|_| new.name_range().end > SECTOR as u64) {
-            // Until the switch the old extensions and the old name are still the ones that count.
-            let (old, len) = (self.name_range(), name.len() as u64);
-            let first = free_from.max(self.extensions_end).max(SECTOR as u64);
-            let overlaps = first < old.end && old.start < first + len;
-            new.place_name(if overlaps { old.end } else { first });
-            if new.name_range().end > self.cluster_size() {
-                return Err(HeaderError::NoRoomForName { bytes: name.len() }.into());
-            }
-            let place = new.backing_offset;
-            file.write(place, Buf::from_slice(&name), Request::DRIVER).await?;
-            file.flush().await?;
+    /// A header whose extensions end within the first sector, its name there too or in unused space, where it is to be
+    /// written before. Bytes before `free_from` are left alone.
+    fn with_name_beside(
+        &self,
+        mut new: Header,
+        free_from: u64,
+    ) -> Result<(Header, Option<Vec<u8>>), HeaderError> {
+        let Some(name) = new.stored_name().filter(|_| new.name_range().end > SECTOR as u64) else {
+            return Ok((new, None));
+        };
+        // Until the switch the old extensions and the old name are still the ones that count.
+        let (old, len) = (self.name_range(), name.len() as u64);
+        let first = free_from.max(self.extensions_end).max(SECTOR as u64);
+        if old.start >= first && self.backing_name == new.backing_name {
+            new.place_name(old.start);
+            return Ok((new, None));
         }
-        new.store(file).await?;
-        file.flush().await?;
-        *self = new;
-        Ok(())
+        let overlaps = first < old.end && old.start < first + len;
+        new.place_name(if overlaps { old.end } else { first });
+        if new.name_range().end > self.cluster_size() {
+            return Err(HeaderError::NoRoomForName { bytes: name.len() });
+        }
+        Ok((new, Some(name)))
     }
 
     /// Arranges fields, extensions and backing file name one behind the other. Answers the bytes they take from the
@@ -206,4 +283,9 @@ impl Header {
     fn name_range(&self) -> Range<u64> {
         self.backing_offset..self.backing_offset + u64::from(self.backing_size)
     }
+}
+
+/// The extension that names the data file.
+fn data_file_extension(name: &str) -> Extension {
+    Extension::new(DATA_FILE, codec::filename::bytes(name.as_bytes()).into_owned())
 }

@@ -118,23 +118,8 @@ impl Snapshots for Qcow2 {
             entries.iter_mut().for_each(|entry| entry.complete_for(&header));
             self.begin().await?;
             let was_dirty = header.is_dirty();
-            let mut prepared = Prepared { places: Vec::new(), shared: Vec::new(), active: true };
-            let switched = match image.prepare_table(&entries, &mut prepared).await {
-                Ok(table) => {
-                    let switch = |h: &mut Header| {
-                        (h.snapshots_offset, h.snapshot_count) = (table, entries.len() as u32);
-                        h.set_incompatible(INCOMPATIBLE_DIRTY, true);
-                    };
-                    image.switch_header(switch).await
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = switched {
-                image.undo(prepared).await;
-                return Err(error);
-            }
-            prepared.places.into_iter().for_each(|place| _ = place.keep());
-            self.take_entries(&entries).await;
+            let switch = |h: &mut Header| h.set_incompatible(INCOMPATIBLE_DIRTY, true);
+            self.replace_entries(&entries, switch).await?;
             let dropped = image.drop_snapshot(&entry).await;
             let agrees = dropped.is_ok();
             let freed = dropped.and(image.give_back(&header).await);
@@ -187,9 +172,62 @@ impl Qcow2 {
         read_entries(&self.image.order.file.node()?, &header).await
     }
 
+    /// Gives all snapshots what version 3 demands of them, in a table of its own. No request is inside, and no table waits
+    /// for anything ([`Qcow2::settle_tables`]).
+    pub(in crate::qcow2) async fn complete_entries(&self) -> Result<()> {
+        let mut entries = self.entries().await?;
+        if entries.iter().all(Entry::is_complete) {
+            return Ok(());
+        }
+        let header = self.image.header.read().clone();
+        let incomplete = entries.iter_mut().filter(|entry| !entry.is_complete());
+        incomplete.for_each(|entry| entry.complete(header.virtual_size()));
+        self.replace_entries(&entries, |_| {}).await?;
+        let gone = self.image.give_back(&header).await;
+        self.image.warn_of_leak(gone);
+        Ok(())
+    }
+
+    /// Whether version 2 can tell all that the snapshots of a disk of `size` bytes say: it knows of no disk of another size,
+    /// and of less than 4 GiB of machine state.
+    pub(in crate::qcow2) async fn entries_fit_version_2(&self, size: u64) -> Result<bool> {
+        let fits = |entry: &Entry| {
+            u32::try_from(entry.vm_state_size()).is_ok() && entry.disk_size().is_none_or(|disk| disk == size)
+        };
+        Ok(self.entries().await?.iter().all(fits))
+    }
+
+    /// Has the header lead to a new table with these entries. The old one stays counted.
+    async fn replace_entries(&self, entries: &[Entry], switch: impl FnOnce(&mut Header)) -> Result<()> {
+        let image = &self.image;
+        let mut prepared = Prepared { places: Vec::new(), shared: Vec::new(), active: true };
+        let switched = match image.prepare_table(entries, &mut prepared).await {
+            Ok(table) => {
+                let switch = |h: &mut Header| {
+                    (h.snapshots_offset, h.snapshot_count) = (table, entries.len() as u32);
+                    switch(h);
+                };
+                image.switch_header(switch).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = switched {
+            image.undo(prepared).await;
+            return Err(error);
+        }
+        prepared.places.into_iter().for_each(|place| _ = place.keep());
+        self.take_entries(entries).await;
+        Ok(())
+    }
+
     /// Before a change: the image says that it is written to, and none of its tables waits for anything.
     async fn begin(&self) -> Result<()> {
         self.image.without_data_file("internal snapshots")?;
+        self.settle_tables().await
+    }
+
+    /// The image says that it is written to, and none of its tables waits for anything.
+    pub(in crate::qcow2) async fn settle_tables(&self) -> Result<()> {
         self.image.first_write().await?;
         Order::settle(&self.image).await?;
         self.image.forget_tables();
@@ -331,7 +369,10 @@ impl Image {
 
     /// Makes all that is prepared durable, and then the change of the header. Where it fails, the header on disk is the
     /// old one, unless nothing is written any more.
-    async fn switch_header(self: &Arc<Self>, switch: impl FnOnce(&mut Header)) -> Result<()> {
+    pub(in crate::qcow2) async fn switch_header(
+        self: &Arc<Self>,
+        switch: impl FnOnce(&mut Header),
+    ) -> Result<()> {
         self.cover_clusters().await?;
         self.counts.write_back(&self.order.file).await?;
         self.order.file.flush().await?;
@@ -416,7 +457,7 @@ impl Image {
         self.order.release_blocks(&**self, vec![GivenUp { run, cause: Cause::Dropped }]).await
     }
 
-    async fn read_l1(&self, place: u64, entries: u32) -> Result<Vec<u64>> {
+    pub(in crate::qcow2) async fn read_l1(&self, place: u64, entries: u32) -> Result<Vec<u64>> {
         if entries == 0 {
             return Ok(Vec::new());
         }
@@ -432,7 +473,7 @@ impl Image {
     }
 
     /// Forgets all tables: what they lead to has other owners now. None is dirty.
-    fn forget_tables(&self) {
+    pub(in crate::qcow2) fn forget_tables(&self) {
         self.order.tables.clear();
         self.forget_ahead();
     }

@@ -17,9 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
 /// An L2 table as it is in the file.
-struct Table {
-    host: u64,
-    entries: Vec<Stored>,
+pub(in crate::qcow2) struct Table {
+    /// Its offset.
+    pub host: u64,
+    /// All its entries.
+    pub entries: Vec<Stored>,
 }
 
 impl Image {
@@ -159,7 +161,7 @@ impl Image {
     }
 
     /// Counts one more reference to each cluster of a run; those that were counted come to `counted`, also where it fails.
-    async fn count_once_more(&self, run: Run, counted: &mut Vec<Run>) -> Result<()> {
+    pub(in crate::qcow2) async fn count_once_more(&self, run: Run, counted: &mut Vec<Run>) -> Result<()> {
         let alloc = self.alloc.lock().await;
         let max = self.header.read().refcount_max();
         let mut at = run.start;
@@ -211,17 +213,26 @@ impl Image {
         BlockError::new(ErrorKind::Limit, text)
     }
 
+    /// Whether an L1 word leads to where a table can be.
+    pub(in crate::qcow2) fn check_l1_word(&self, word: u64) -> Result<()> {
+        let (host, length) = (word & OFFSET_MASK, self.order.file.node()?.length());
+        if word & !(OFFSET_MASK | COPIED) != 0 || self.g().within(host) != 0 || host == 0 || host >= length {
+            return Err(BlockError::corrupt(format!(
+                "the L1 entry {word:#x} leads to no L2 table; 'cairn img check -r all' may repair the image"
+            )));
+        }
+        Ok(())
+    }
+
     /// The table that an L1 word leads to, all of whose entries can be followed.
-    async fn read_table(&self, word: u64) -> Result<Table> {
+    pub(in crate::qcow2) async fn read_table(&self, word: u64) -> Result<Table> {
         let (g, host) = (self.g(), word & OFFSET_MASK);
         let length = self.order.file.node()?.length();
         let wrong = |why: String| {
             BlockError::corrupt(format!("{why}; 'cairn img check -r all' may repair the image"))
         };
         let cluster = g.cluster(host);
-        if word & !(OFFSET_MASK | COPIED) != 0 || g.within(host) != 0 || host == 0 || host >= length {
-            return Err(wrong(format!("the L1 entry {word:#x} leads to no L2 table")));
-        }
+        self.check_l1_word(word)?;
         if let Some(what) = self.overlap.named_at(&(cluster..cluster + 1)) {
             return Err(wrong(format!("the L2 table at {host:#x} would overlap the {what}")));
         }
@@ -253,7 +264,7 @@ impl Image {
         runs
     }
 
-    async fn write_table(&self, table: &Table) -> Result<()> {
+    pub(in crate::qcow2) async fn write_table(&self, table: &Table) -> Result<()> {
         let words: Vec<u64> = table.entries.iter().flat_map(|entry| entry.words(self.g())).collect();
         self.order.file.write(table.host, Be64::bytes(&words).freeze()).await
     }
