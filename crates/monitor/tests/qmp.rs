@@ -512,3 +512,43 @@ fn an_export_of_a_kind_that_the_schema_lacks_is_told_of_by_an_error_and_can_be_r
         client.ok("{'execute': 'blockdev-del', 'arguments': {'node-name': 'n'}}").await;
     });
 }
+
+#[test]
+fn internal_snapshots_are_made_told_and_deleted_by_name_and_id() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        image(&control, &folder, "a", 1 << 20).await;
+        let mut client = Client::new(&control).await;
+        client.ok(&add(&folder, "n", "a")).await;
+        let make = |name: &str| {
+            format!(
+                "{{'execute': 'blockdev-snapshot-internal-sync', 'arguments': {{'device': 'n', 'name': '{name}'}}}}"
+            )
+        };
+        let delete = |which: &str| {
+            format!(
+                "{{'execute': 'blockdev-snapshot-delete-internal-sync', 'arguments': {{'device': 'n'{which}}}}}"
+            )
+        };
+        client.ok(&make("one")).await;
+        client.ok(&make("two")).await;
+        for (line, why) in [
+            (make("one"), "Snapshot with name 'one' already exists on device 'n'"),
+            (make(""), "Name is empty"),
+            (delete(""), "Name or id must be provided"),
+            (delete(", 'name': 'x'"), "Snapshot with id 'null' and name 'x' does not exist on device 'n'"),
+            (
+                delete(", 'id': '1', 'name': 'two'"),
+                "Snapshot with id '1' and name 'two' does not exist on device 'n'",
+            ),
+            (make("x").replace("'n'", "'q'"), "Cannot find device='q' nor node-name='q'"),
+        ] {
+            assert_eq!(client.refused(&line).await, ("GenericError".to_owned(), why.to_owned()));
+        }
+        let listed = client.ok("{'execute': 'query-named-block-nodes', 'arguments': {'flat': true}}").await;
+        assert!(listed.to_string().contains("\"id\": \"2\""), "{listed}");
+        let gone = client.ok(&delete(", 'id': '2'")).await;
+        assert_eq!((text(&gone, &["name"]), text(&gone, &["id"])), ("two".to_owned(), "2".to_owned()));
+        assert_eq!(text(&client.ok(&delete(", 'name': 'one'")).await, &["id"]), "1");
+    });
+}
