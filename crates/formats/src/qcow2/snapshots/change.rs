@@ -114,9 +114,10 @@ impl Snapshots for Qcow2 {
             let mut entries = self.entries().await?;
             let entry = entries.get(index).ok_or_else(gone)?.clone();
             entries.remove(index);
+            self.begin().await?;
+            // Also the dirty bit that lazy refcounts need from the first write on is there by now.
             let header = image.header.read().clone();
             entries.iter_mut().for_each(|entry| entry.complete_for(&header));
-            self.begin().await?;
             let was_dirty = header.is_dirty();
             let switch = |h: &mut Header| h.set_incompatible(INCOMPATIBLE_DIRTY, true);
             self.replace_entries(&entries, switch).await?;

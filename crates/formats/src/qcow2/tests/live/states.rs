@@ -178,6 +178,35 @@ fn lazy_refcounts_are_late_under_the_dirty_bit_and_right_after_a_clean_close() {
 }
 
 #[test]
+fn lazy_refcounts_stay_under_the_dirty_bit_when_the_first_change_is_to_delete_a_snapshot() {
+    let scratch = Scratch::new();
+    let (path, killed) = (scratch.path("image.qcow2"), scratch.path("killed.qcow2"));
+    create(&path, 4 << 20, &[("lazy_refcounts", "on")]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.write(0, &[7; 70_000]).await;
+        let new = block::NewSnapshot { name: "s".to_owned(), ..Default::default() };
+        disk.graph.create_snapshot(&disk.backend.node(), new, |_| Ok(())).await.unwrap();
+        disk.close().await;
+
+        let disk = Disk::open(&path).await;
+        let which = block::SnapshotName::Named("s".to_owned());
+        assert!(disk.graph.delete_snapshot(&disk.backend.node(), &which).await.unwrap().is_some());
+        disk.write(1 << 20, &[8; 200_000]).await;
+        disk.backend.flush().await.unwrap();
+        assert!(header(&path).unwrap().is_dirty(), "counts are late");
+        std::fs::copy(&path, &killed).unwrap();
+        disk.close().await;
+        assert!(!header(&path).unwrap().is_dirty());
+        checked_by_peer(&path);
+        let disk = Disk::open(&killed).await;
+        assert_eq!(disk.read(1 << 20, 200_000).await[..], [8; 200_000]);
+        disk.close().await;
+        checked_by_peer(&killed);
+    });
+}
+
+#[test]
 fn a_discard_gives_a_preallocated_zero_cluster_back_and_discard_no_unref_keeps_every_cluster() {
     const CLUSTER: u64 = 65536;
     let scratch = Scratch::new();
