@@ -25,8 +25,8 @@ pub(super) struct Children {
     pub data: ChildId,
 }
 
-/// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, `alloc`,
-/// the header's turn; the turn of a flush comes before `alloc`, so that nobody flushes under it.
+/// An open image. Locks are taken in this order: leases of guest clusters, leases of table slices, the turn of the
+/// bitmaps' directory, `alloc`, the header's turn; the turn of a flush comes before `alloc`, so that nobody flushes under it.
 pub(super) struct Image {
     /// Read through [`Image::g`].
     pub(super) geometry: Geometry,
@@ -218,9 +218,10 @@ impl Image {
         if let Some((one, other)) = self.overlap.conflict() {
             return Err(self.corrupt(format!("the {one} and the {other} overlap"), None).await);
         }
+        // Who changes the directory of bitmaps takes the header's turn: not within it.
+        self.mark_bitmaps().await?;
         let step = async || {
             let lazy = self.settings.read().lazy_counts;
-            self.mark_bitmaps().await?;
             if !self.header_is_ready() {
                 let kept = self.kept_autoclear();
                 let ready = |h: &mut Header| {

@@ -78,18 +78,19 @@ impl Image {
 
     /// Stores all bitmaps that are to be kept. Nobody changes the image meanwhile, and its data are durable.
     pub(in super::super) async fn store_bitmaps(&self) -> Result<()> {
+        if !self.has_all_bits() {
+            self.first_write().await?;
+        }
         let _turn = self.bitmaps.turn.lock().await;
         let (old, live) = (self.bitmaps.list(), self.bitmaps.live.all());
-        let kept = |b: &&Arc<NamedBitmap>| b.is_persistent() && b.is_consistent();
         let mut live: HashMap<&str, &Arc<NamedBitmap>> =
-            live.iter().filter(kept).map(|bitmap| (bitmap.name(), bitmap)).collect();
+            live.iter().filter(|named| is_kept(named)).map(|bitmap| (bitmap.name(), bitmap)).collect();
         if live.is_empty() {
             return Ok(());
         }
         self.order.file.unharmed()?;
         let all = self.bitmaps.live.all();
-        let known: HashSet<&str> = old.iter().map(Bitmap::name).collect();
-        if all.iter().filter(kept).all(|named| known.contains(named.name()) && !named.bits().is_changed()) {
+        if self.has_all_bits() {
             let unmarked = |bitmap: &Bitmap| match live.get(bitmap.name()) {
                 Some(named) => bitmap.with_flags(named.is_enabled()),
                 None => bitmap.clone(),
@@ -115,8 +116,16 @@ impl Image {
             new.list.push(stored);
         }
         self.switch_directory(new).await?;
-        all.iter().filter(kept).for_each(|named| named.bits().call_changed(false));
+        all.iter().filter(|named| is_kept(named)).for_each(|named| named.bits().call_changed(false));
         Ok(())
+    }
+
+    /// Whether the bits of all bitmaps that are to be kept are in the image already.
+    fn has_all_bits(&self) -> bool {
+        let (old, live) = (self.bitmaps.list(), self.bitmaps.live.all());
+        let known: HashSet<&str> = old.iter().map(Bitmap::name).collect();
+        let stored = |named: &NamedBitmap| known.contains(named.name()) && !named.bits().is_changed();
+        live.iter().filter(|named| is_kept(named)).all(|named| stored(named))
     }
 
     /// Writes bits and table of a bitmap to new clusters.
@@ -286,6 +295,11 @@ impl Bitmap {
     }
 }
 
+/// Whether the image keeps it beyond its closing.
+fn is_kept(named: &NamedBitmap) -> bool {
+    named.is_persistent() && named.is_consistent()
+}
+
 fn lost(bitmap: &NamedBitmap, error: &BlockError) -> BlockError {
     let text = format!(
         "the bitmap '{}' could not be stored: the bitmaps of the image that were in use are inconsistent now",
@@ -325,6 +339,7 @@ impl BitmapStore for Image {
 
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
+            self.first_write().await?;
             let _turn = self.bitmaps.turn.lock().await;
             let (gone, list): (Vec<_>, Vec<_>) =
                 self.bitmaps.list().iter().cloned().partition(|bitmap| bitmap.name() == name);

@@ -276,3 +276,54 @@ fn a_directory_that_claims_what_can_not_be_is_answered_soon() {
         });
     }
 }
+
+#[test]
+fn a_bitmap_that_is_removed_while_the_first_write_comes_keeps_neither_from_its_end() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    for (lazy, features) in [("off", 0), ("on", 0), ("off", 1u8 << 5)] {
+        create(&path, 4 << 20, &[("lazy_refcounts", lazy)]).unwrap();
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            ["b0", "b1"]
+                .into_iter()
+                .for_each(|name| drop(disk.backend.node().add_bitmap(new(name)).unwrap()));
+            disk.close().await;
+        });
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[95] |= features;
+        std::fs::write(&path, bytes).unwrap();
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            let node = disk.backend.node();
+            let bitmap = node.need_bitmap("b0").unwrap();
+            let (removed, ()) =
+                futures_util::future::join(node.remove_bitmap(&bitmap), disk.write(1 << 20, &[7; 3000]))
+                    .await;
+            removed.unwrap();
+            assert_eq!(in_use(&path), [true]);
+            assert_eq!(header(&path).unwrap().is_dirty(), lazy == "on");
+            assert_eq!(header(&path).unwrap().autoclear, 1, "what is unknown is out of date from then on");
+            disk.close().await;
+        });
+        assert_eq!(in_use(&path), [false]);
+        is_clean(&path);
+    }
+}
+
+#[test]
+fn a_bitmap_that_is_added_and_nothing_else_makes_unknown_features_out_of_date_too() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 4 << 20, &[]).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[95] |= 1 << 5;
+    std::fs::write(&path, bytes).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.close().await;
+    });
+    assert_eq!(header(&path).unwrap().autoclear, 1);
+    is_clean(&path);
+}
