@@ -92,9 +92,13 @@ impl Image {
         let g = self.g();
         let cluster = g.cluster(at);
         // Those that come for the same cluster find it decoded.
-        let _lease = self.decoding.lease(cluster, cluster + 1, true).await;
+        let lease = self.decoding.lease(cluster, cluster + 1, true).await;
         let content = match self.stream_of(cluster).await {
-            Ok(None) => return self.read_remapped(at, part).await,
+            Ok(None) => {
+                // It may have been compressed anew: then that read leases it too.
+                drop(lease);
+                return self.read_remapped(at, part).await;
+            }
             Ok(Some(stream)) => self.decoded_stream(stream).await,
             Err(e) => Err(e),
         };
