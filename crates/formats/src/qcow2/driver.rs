@@ -165,7 +165,8 @@ impl Qcow2 {
             image.order.tables.clear();
             image.forget_ahead();
             image.counts.clear();
-            image.disagrees.store(false, Release);
+            // The dirty bit went where everything agrees.
+            image.disagrees.fetch_and(header.is_dirty(), AcqRel);
             let listed = Listed::read(&file, &header, &image.bitmaps).await;
             image.overlap.tables.clear();
             image.overlap.rename(&header);
