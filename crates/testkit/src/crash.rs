@@ -7,8 +7,8 @@
 //! ```
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use block::{BlockError, ErrorKind, Repair, Result};
 use crash::moments::Moments;
@@ -17,6 +17,7 @@ use rt::BoxFuture;
 use sim::{Config, Disk, Plant, Rng, Sim, World};
 
 use crate::guest::{Faults, Guest, Plan};
+use crate::long::{number, on_all_cores};
 use crate::model::Model;
 use crate::snapshots;
 use crate::stack::{Session, Stack};
@@ -444,34 +445,45 @@ fn sane(bytes: &[u8], settled: bool, copied: bool) -> std::result::Result<(), St
 /// The seeds of a test: `count` from 1 on, or what the environment asks for: `NAME_SEED` one seed, or the first, `NAME_COUNT`
 /// so many.
 pub fn seeds(name: &str, count: u64) -> Range<u64> {
-    let number = |what: &str| std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok());
-    let alone: Option<u64> = number("SEED");
-    let count = number("COUNT").unwrap_or(if alone.is_some() { 1 } else { count });
+    let alone = number(name, "SEED");
+    let count = number(name, "COUNT").unwrap_or(if alone.is_some() { 1 } else { count });
     let first = alone.unwrap_or(1);
     first..first.saturating_add(count)
 }
 
 /// Runs the crash tests that `test` makes of seeds: `NAME_SEED` in the environment runs one seed alone, `NAME_COUNT` so
-/// many instead of `count`.
+/// many instead of `count`. `NAME_POINTS` makes it a long run, from that seed on until so many crashes were looked at: each
+/// run of a guest is kept at more moments, and more ways to crash are tried at each.
 ///
 /// # Panics
 /// If any fails; the message has what is needed to run it again.
-pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest) {
-    let (seeds, mut tally, mut failures) = (seeds(name, count), Tally::default(), Vec::new());
-    let count = seeds.end - seeds.start;
-    for seed in seeds {
-        let done = catch_unwind(AssertUnwindSafe(|| test(seed).run(seed)));
-        match done.unwrap_or_else(|_| Err(format!("seed {seed} panicked; its message is above"))) {
-            Ok(done) => tally += done,
-            Err(text) => failures.push((seed, text)),
+pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest + Sync) {
+    let points = number(name, "POINTS");
+    let seeds = match points {
+        Some(_) => seeds(name, count).start..u64::MAX,
+        None => seeds(name, count),
+    };
+    let reopened = AtomicUsize::new(0);
+    let done = on_all_cores(name, seeds, points.unwrap_or(u64::MAX), |seed| {
+        let mut test = test(seed);
+        if points.is_some() {
+            (test.moments, test.crashes, test.reopen_every) = LONG;
         }
-    }
-    println!("{} crashes looked at, {} of them opened again", tally.crashes, tally.reopened);
-    if let Some((seed, text)) = failures.first() {
-        let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
+        let tally = test.run(seed)?;
+        reopened.fetch_add(tally.reopened, Relaxed);
+        Ok(tally.crashes as u64)
+    });
+    println!("{} crashes looked at, {} of them opened again", done.count, reopened.into_inner());
+    if let Some((seed, text)) = done.failures.first() {
+        let seeds: Vec<_> = done.failures.iter().map(|(seed, _)| seed).collect();
+        let long = if points.is_some() { format!(" {name}_POINTS=1") } else { String::new() };
         panic!(
-            "{text}\n{} of {count} seeds fail: {seeds:?}; {name}_SEED={seed} runs the first alone",
-            failures.len()
+            "{text}\n{} of {} seeds fail: {seeds:?}; {name}_SEED={seed}{long} runs the first alone",
+            done.failures.len(),
+            done.pieces
         );
     }
 }
+
+/// Moments of a run, crashes from each, and of how many one is opened by the driver, in a long run.
+const LONG: (usize, usize, usize) = (100, 32, 50);

@@ -15,6 +15,7 @@
 pub mod conformance;
 pub mod crash;
 pub mod guest;
+pub mod long;
 pub mod model;
 pub mod qcow2;
 pub mod scope;

@@ -6,7 +6,7 @@
 //!
 //! Specification: qcow2.rst. Bounds: files of a few MiB, as tests make them.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
@@ -60,24 +60,70 @@ struct Parsed<'a> {
     header_length: u64,
 }
 
-/// References by cluster: how many, and by whom.
+/// Whose tables they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Active,
+    Snapshot(u64),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whose::Active => f.write_str("the active"),
+            Whose::Snapshot(number) => write!(f, "snapshot {number}'s"),
+        }
+    }
+}
+
+/// What refers to a cluster. Its text is made where something is wrong only.
+#[derive(Clone, Copy)]
+enum Who {
+    The(&'static str),
+    Block(u64),
+    L1(Whose),
+    L2(Whose, u64),
+    Entry(Whose, u64, u64),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::The(what) => f.write_str(what),
+            Who::Block(index) => write!(f, "refcount block {index}"),
+            Who::L1(whose) => write!(f, "{whose} L1 table"),
+            Who::L2(whose, index) => write!(f, "{whose} L2 table {index}"),
+            Who::Entry(whose, index, slot) => write!(f, "{whose} L2 table {index} entry {slot}"),
+        }
+    }
+}
+
+/// One reference to a cluster. `metadata`: nobody else may refer to it.
+#[derive(Clone, Copy)]
+struct Reference {
+    cluster: u64,
+    who: Who,
+    metadata: bool,
+}
+
+/// References to clusters, and by whom.
 #[derive(Default)]
 struct References {
-    by_cluster: BTreeMap<u64, Vec<(String, bool)>>,
+    all: Vec<Reference>,
     /// Clusters that the active disk would overwrite in place, and by whose word.
-    owned: Vec<(u64, String)>,
+    owned: Vec<(u64, Who)>,
     corruptions: Vec<String>,
 }
 
 impl References {
     /// `metadata`: nobody else may refer to the cluster.
-    fn add(&mut self, image: &Parsed, offset: u64, len: u64, who: &str, metadata: bool) {
+    fn add(&mut self, image: &Parsed, offset: u64, len: u64, who: Who, metadata: bool) {
         if !offset.is_multiple_of(image.cluster()) {
             self.corruptions.push(format!("{who} at {offset:#x} is not aligned to a cluster"));
         }
         let end = offset.saturating_add(len.max(1));
         for cluster in offset / image.cluster()..end.div_ceil(image.cluster()) {
-            self.by_cluster.entry(cluster).or_default().push((who.to_owned(), metadata));
+            self.all.push(Reference { cluster, who, metadata });
         }
     }
 }
@@ -189,12 +235,12 @@ impl<'a> Parsed<'a> {
         (offset, (offset / 512 + sectors + 1) * 512 - offset)
     }
 
-    fn tables(&self, refs: &mut References, l1: u64, entries: u64, whose: &str, copied: &mut Vec<String>) {
-        let active = whose == "the active";
+    fn tables(&self, refs: &mut References, l1: u64, entries: u64, whose: Whose, copied: &mut Vec<String>) {
+        let active = whose == Whose::Active;
         if entries == 0 {
             return;
         }
-        refs.add(self, l1, entries * 8, &format!("{whose} L1 table"), true);
+        refs.add(self, l1, entries * 8, Who::L1(whose), true);
         if !self.holds(l1, entries * 8) {
             refs.corruptions.push(format!("{whose} L1 table lies outside of the file"));
             return;
@@ -205,26 +251,26 @@ impl<'a> Parsed<'a> {
             if table == 0 {
                 continue;
             }
-            let who = format!("{whose} L2 table {index}");
-            refs.add(self, table, self.cluster(), &who, false);
+            let who = Who::L2(whose, index);
+            refs.add(self, table, self.cluster(), who, false);
             if !self.holds(table, self.cluster()) {
                 refs.corruptions.push(format!("{who} at {table:#x} lies outside of the file"));
                 continue;
             }
-            self.judge_copied(active, entry, table, &who, copied);
+            self.judge_copied(active, entry, table, who, copied);
             if active && entry & COPIED != 0 {
-                refs.owned.push((table / self.cluster(), who.clone()));
+                refs.owned.push((table / self.cluster(), who));
             }
             for slot in 0..self.l2_entries() {
                 let (entry, bitmap) = self.l2_entry(table, slot);
-                let who = format!("{who} entry {slot}");
-                self.data(refs, entry, &who, active, copied);
-                self.bitmap_of(refs, entry, bitmap, &who);
+                let who = Who::Entry(whose, index, slot);
+                self.data(refs, entry, who, active, copied);
+                self.bitmap_of(refs, entry, bitmap, who);
             }
         }
     }
 
-    fn data(&self, refs: &mut References, entry: u64, who: &str, active: bool, copied: &mut Vec<String>) {
+    fn data(&self, refs: &mut References, entry: u64, who: Who, active: bool, copied: &mut Vec<String>) {
         if entry & COMPRESSED != 0 {
             let (offset, len) = self.compressed(entry);
             let start = offset / self.cluster() * self.cluster();
@@ -247,14 +293,14 @@ impl<'a> Parsed<'a> {
             }
             self.judge_copied(active, entry, host, who, copied);
             if active && entry & COPIED != 0 {
-                refs.owned.push((host / self.cluster(), who.to_owned()));
+                refs.owned.push((host / self.cluster(), who));
             }
         } else if entry & COPIED != 0 {
             copied.push(format!("{who} has COPIED set and leads nowhere"));
         }
     }
 
-    fn bitmap_of(&self, refs: &mut References, entry: u64, bitmap: u64, who: &str) {
+    fn bitmap_of(&self, refs: &mut References, entry: u64, bitmap: u64, who: Who) {
         let (data, zero) = (bitmap & 0xffff_ffff, bitmap >> 32);
         let wrong = if entry & COMPRESSED != 0 {
             bitmap != 0
@@ -268,7 +314,7 @@ impl<'a> Parsed<'a> {
         }
     }
 
-    fn judge_copied(&self, active: bool, entry: u64, host: u64, who: &str, copied: &mut Vec<String>) {
+    fn judge_copied(&self, active: bool, entry: u64, host: u64, who: Who, copied: &mut Vec<String>) {
         let count = self.count(host / self.cluster());
         if active && (entry & COPIED != 0) != (count == 1) {
             let set = if entry & COPIED != 0 { "set" } else { "clear" };
@@ -278,7 +324,7 @@ impl<'a> Parsed<'a> {
 
     fn refcounts(&self, refs: &mut References) {
         let len = self.refcount_clusters * self.cluster();
-        refs.add(self, self.refcount_offset, len, "the refcount table", true);
+        refs.add(self, self.refcount_offset, len, Who::The("the refcount table"), true);
         if !self.holds(self.refcount_offset, len) {
             refs.corruptions.push("the refcount table lies outside of the file".to_owned());
             return;
@@ -286,7 +332,7 @@ impl<'a> Parsed<'a> {
         for index in 0..len / 8 {
             let block = self.entry(self.refcount_offset, index) & OFFSET;
             if block != 0 {
-                refs.add(self, block, self.cluster(), &format!("refcount block {index}"), true);
+                refs.add(self, block, self.cluster(), Who::Block(index), true);
                 if !self.holds(block, self.cluster()) {
                     refs.corruptions
                         .push(format!("refcount block {index} at {block:#x} lies outside of the file"));
@@ -301,11 +347,17 @@ impl<'a> Parsed<'a> {
             let half = |offset: u64| be32(self.bytes, (at + offset) as usize).unwrap_or(0);
             let l1 = be64(self.bytes, at as usize).unwrap_or(0);
             let names = (half(12) >> 16) + (half(12) & 0xffff);
-            self.tables(refs, l1, half(8).into(), &format!("snapshot {number}'s"), copied);
+            self.tables(refs, l1, half(8).into(), Whose::Snapshot(number), copied);
             at = (at + 40 + u64::from(half(36)) + u64::from(names)).next_multiple_of(8);
         }
         if self.snapshots > 0 {
-            refs.add(self, self.snapshots_offset, at - self.snapshots_offset, "the snapshot table", true);
+            refs.add(
+                self,
+                self.snapshots_offset,
+                at - self.snapshots_offset,
+                Who::The("the snapshot table"),
+                true,
+            );
         }
     }
 
@@ -347,16 +399,16 @@ impl<'a> Parsed<'a> {
     }
 
     fn bitmap_directory(&self, refs: &mut References, offset: u64, len: u64) {
-        refs.add(self, offset, len, "the bitmap directory", true);
+        refs.add(self, offset, len, Who::The("the bitmap directory"), true);
         let mut at = offset;
         while at + 24 <= offset + len {
             let half = |offset: u64| be32(self.bytes, (at + offset) as usize).unwrap_or(0);
             let (table, entries) = (be64(self.bytes, at as usize).unwrap_or(0), u64::from(half(8)));
-            refs.add(self, table, entries * 8, "a bitmap table", true);
+            refs.add(self, table, entries * 8, Who::The("a bitmap table"), true);
             for index in 0..entries {
                 let data = self.entry(table, index) & OFFSET;
                 if data != 0 {
-                    refs.add(self, data, self.cluster(), "a bitmap's data", true);
+                    refs.add(self, data, self.cluster(), Who::The("a bitmap's data"), true);
                 }
             }
             at = (at + 24 + u64::from(half(20)) + u64::from(half(16) & 0xffff)).next_multiple_of(8);
@@ -444,9 +496,9 @@ pub fn data_file_of(bytes: &[u8]) -> Option<String> {
 pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
     let image = Parsed::parse(bytes)?;
     let (mut refs, mut copied) = (References::default(), Vec::new());
-    refs.add(&image, 0, 1, "the header", true);
+    refs.add(&image, 0, 1, Who::The("the header"), true);
     image.refcounts(&mut refs);
-    image.tables(&mut refs, image.l1_offset, image.l1_entries, "the active", &mut copied);
+    image.tables(&mut refs, image.l1_offset, image.l1_entries, Whose::Active, &mut copied);
     image.internal_snapshots(&mut refs, &mut copied);
     image.bitmaps(&mut refs);
     let per_l1 = image.cluster() * image.l2_entries();
@@ -455,25 +507,28 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
             .push(format!("{} L1 entries are too few for {} bytes", image.l1_entries, image.size));
     }
     let mut corruptions = refs.corruptions;
-    for (cluster, users) in &refs.by_cluster {
-        let (count, at) = (image.count(*cluster), cluster * image.cluster());
-        let names = || users.iter().map(|(who, _)| who.as_str()).collect::<Vec<_>>().join(", ");
-        if users.len() > 1 && users.iter().any(|(_, metadata)| *metadata) {
+    refs.all.sort_by_key(|reference| reference.cluster);
+    for users in refs.all.chunk_by(|a, b| a.cluster == b.cluster) {
+        let cluster = users.first().map_or(0, |user| user.cluster);
+        let (count, at) = (image.count(cluster), cluster * image.cluster());
+        let names = || users.iter().map(|user| user.who.to_string()).collect::<Vec<_>>().join(", ");
+        if users.len() > 1 && users.iter().any(|user| user.metadata) {
             corruptions.push(format!("overlap at {at:#x}: {}", names()));
         }
         if (count as usize) < users.len() && image.incompatible & DIRTY == 0 {
             corruptions.push(format!("{at:#x} is counted {count} times and referred to by {}", names()));
         }
     }
+    let below = |cluster: u64| refs.all.partition_point(|reference| reference.cluster < cluster);
+    let used = |cluster: u64| (below(cluster + 1) - below(cluster)) as u64;
     for (cluster, who) in &refs.owned {
         // An L2 table that is shared leads to nothing that is the active disk's own, whatever its entries say.
-        let users = refs.by_cluster.get(cluster).map_or(0, Vec::len);
+        let users = used(*cluster);
         if users > 1 {
             corruptions.push(format!("{who}: COPIED is set on what {users} tables lead to"));
         }
     }
     let clusters = (bytes.len() as u64).div_ceil(image.cluster());
-    let used = |cluster: u64| refs.by_cluster.get(&cluster).map_or(0, Vec::len) as u64;
     let leaks = (0..clusters).filter(|cluster| image.count(*cluster) > used(*cluster)).collect();
     Ok(Findings {
         size: image.size,

@@ -51,9 +51,9 @@ pub fn look(bytes: &[u8]) -> Seen {
         return Seen::Zero;
     }
     let (sector, write) = (word(0) ^ MAGIC, word(8));
-    let mut expected = vec![0; bytes.len()];
-    stamp(&mut expected, sector, write);
-    if expected == bytes && sector < 1 << 40 { Seen::Stamp { sector, write } } else { Seen::Garbage }
+    let words = [(MAGIC ^ sector).to_le_bytes(), write.to_le_bytes()];
+    let expected = bytes.chunks(16).all(|cell| words.as_flattened().starts_with(cell));
+    if expected && sector < 1 << 40 { Seen::Stamp { sector, write } } else { Seen::Garbage }
 }
 
 #[cfg(test)]
