@@ -12,6 +12,7 @@
 
 mod bytes;
 pub mod compressed;
+pub mod edits;
 pub mod io;
 pub mod luks;
 pub mod mutate;
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "nbd_server", seeds: nbd::server_seeds, run: nbd::server },
     Target { name: "option_text", seeds: options::seeds, run: options::text },
     Target { name: "probe", seeds: raw::probe_seeds, run: raw::probe },
+    Target { name: "qcow2_edits", seeds: edits::seeds, run: edits::edits },
     Target { name: "qcow2_image", seeds: qcow2::seeds, run: qcow2::image },
     Target { name: "qmp_commands", seeds: qmp::command_seeds, run: qmp::commands },
     Target { name: "qmp_session", seeds: qmp::session_seeds, run: qmp::session },

@@ -1,6 +1,6 @@
 //! Images in qcow2: header, extensions, L1 and L2 tables, refcounts, snapshot table, bitmap directory.
 
-use block::{BlockError, Repair, Request};
+use block::{BlockError, NewBitmap, NewSnapshot, Repair, Request, SnapshotName};
 use rt::{Buf, BufMut};
 use sim::{Config, Disk, Sim};
 use testkit::stack::{Stack, TestImage};
@@ -9,6 +9,9 @@ use tools::show::Description;
 
 /// Most extents that are asked for.
 const EXTENTS: usize = 256;
+
+/// Most snapshots that are looked at.
+const SNAPSHOTS: usize = 3;
 
 /// Bytes that are read at the front and at the end.
 const READ: u64 = 64 << 10;
@@ -48,7 +51,19 @@ async fn look(source: Source) -> Result<(), BlockError> {
     if let Some(checker) = image.node().driver().checker() {
         checker.check(Repair::No).await.ok();
     }
-    image.close().await
+    let snapshots = image.node().driver().info().snapshots;
+    image.close().await?;
+    for snapshot in snapshots.into_iter().take(SNAPSHOTS) {
+        let which = SnapshotName::Both { id: Some(snapshot.id), name: Some(snapshot.name) };
+        let Ok(image) = Image::open(&Source { snapshot: Some(which), ..source.clone() }).await else {
+            continue;
+        };
+        let wanted = READ.min(image.backend.length()) as usize;
+        let (buf, result) = image.backend.read(0, BufMut::with_len(wanted)).await;
+        assert!(result.is_err() || buf.len() == wanted);
+        image.close().await?;
+    }
+    Ok(())
 }
 
 /// What a write to a broken image does, it does without a panic, and closes.
@@ -60,6 +75,16 @@ async fn change() -> Result<(), BlockError> {
         image.backend.write(start, Buf::from_slice(&vec![7; len]), Request::GUEST).await.ok();
         image.backend.discard(start, len as u64, Request::GUEST).await.ok();
     }
+    let node = image.node();
+    let named = |name: &str| SnapshotName::Any(name.to_owned());
+    let new = NewSnapshot { name: "another".to_owned(), ..NewSnapshot::default() };
+    image.graph.create_snapshot(&node, new, |_| Ok(())).await.ok();
+    let first = node.driver().info().snapshots.first().map(|snapshot| snapshot.id.clone());
+    if let Some(id) = first {
+        image.graph.apply_snapshot(&node, &named(&id)).await.ok();
+        image.graph.delete_snapshot(&node, &named(&id)).await.ok();
+    }
+    drop(node);
     image.backend.flush().await.ok();
     image.close().await
 }
@@ -82,7 +107,7 @@ async fn repair() -> Result<(), BlockError> {
 }
 
 /// Small images: of both versions, with data, with a backing file's name, with a snapshot, with a bitmap, with a compressed
-/// cluster.
+/// cluster, with subclusters, with most of this at once.
 pub fn seeds() -> Vec<Vec<u8>> {
     let new = |options: &[(&str, &str)]| {
         let recipe = TestImage::new("qcow2", "/image", 64 << 10).with("cluster_size", "512");
@@ -105,6 +130,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push(with_bitmap);
     }
     seeds.extend(with_compressed_cluster());
+    let subclusters = [("cluster_size", "16384"), ("extended_l2", "on"), ("compression_type", "zstd")];
+    seeds.push(made(new(&subclusters)));
+    seeds.push(made_by(new(&[("cluster_size", "1024")]), &["old", "new"]));
+    seeds.push(made_by(new(&subclusters), &["old"]));
     seeds
 }
 
@@ -127,6 +156,11 @@ fn with_compressed_cluster() -> Option<Vec<u8>> {
 
 /// The bytes of a new image with some data in it.
 fn made(recipe: TestImage) -> Vec<u8> {
+    made_by(recipe, &[])
+}
+
+/// The same with internal snapshots and, if there are any, a bitmap.
+fn made_by(recipe: TestImage, snapshots: &'static [&str]) -> Vec<u8> {
     let sim = Sim::new(1);
     sim.run(async move {
         let stack = Stack::of("seed", &[protocols::DRIVERS, formats::DRIVERS], vec![recipe]);
@@ -138,6 +172,21 @@ fn made(recipe: TestImage) -> Vec<u8> {
                 let data = Buf::from_slice(&[at as u8 ^ 0x55; 700]);
                 image.backend.write(at, data, Request::GUEST).await.ok();
             }
+            let node = image.node();
+            for name in snapshots {
+                let new = NewSnapshot { name: (*name).to_owned(), ..NewSnapshot::default() };
+                image.graph.create_snapshot(&node, new, |_| Ok(())).await.ok();
+                image.backend.write(5 << 10, Buf::from_slice(&[0x77; 3000]), Request::GUEST).await.ok();
+                let bitmap = NewBitmap {
+                    name: (*name).to_owned(),
+                    granularity: None,
+                    persistent: true,
+                    enabled: true,
+                };
+                node.add_bitmap(bitmap).ok();
+            }
+            image.backend.write(0, Buf::from_slice(&[0x66; 900]), Request::GUEST).await.ok();
+            drop(node);
             image.close().await.ok();
         }
     });

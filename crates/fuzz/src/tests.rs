@@ -11,12 +11,28 @@ const COUNT: u64 = 200;
 /// Memory that all targets together may have used at once, in KiB.
 const MOST_KIB: u64 = 1 << 20;
 
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|count| count.parse().ok())
+}
+
+/// The inputs for a target in the folder that `FUZZ_CORPUS` in the environment names, in the order of their names.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = std::env::var_os("FUZZ_CORPUS").map(|folder| PathBuf::from(folder).join(name));
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    files.iter().filter_map(|file| std::fs::read(file).ok()).collect()
+}
+
 fn try_target(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
-    let count = std::env::var("FUZZ_COUNT").ok().and_then(|count| count.parse().ok()).unwrap_or(COUNT);
-    let seeds = (target.seeds)();
+    let count = number("FUZZ_COUNT").unwrap_or(COUNT);
+    let mut seeds = (target.seeds)();
+    seeds.extend(corpus(name));
     seeds.iter().for_each(|seed| (target.run)(seed));
-    for number in 0..count {
+    let first = number("FUZZ_FIRST").unwrap_or(0);
+    for number in first..first.saturating_add(count) {
         let mut rng = Rng::new(number);
         let mut input = seeds[rng.index(seeds.len())].clone();
         // Every fourth grows out of several steps.
@@ -69,6 +85,7 @@ targets! {
     nbd_server,
     option_text,
     probe,
+    qcow2_edits,
     qcow2_image,
     qmp_commands,
     qmp_session,
