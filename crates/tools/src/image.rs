@@ -11,7 +11,7 @@
 use crate::cache::Cache;
 use crate::console::{self, Console};
 use crate::failure::Failure;
-use crate::object;
+use crate::object::{self, Secrets};
 use api::keyval;
 use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
@@ -146,13 +146,15 @@ pub fn graph() -> Graph {
     let graph = Graph::new(registry(), monitor::options::from_json);
     graph.on_poison(report_corruption);
     graph.on_notice(tell);
-    object::give(&graph);
+    object::given().give(&graph);
     graph
 }
 
-/// An empty graph that tells nobody what it meets: for images that are opened over and over.
-pub fn quiet_graph() -> Graph {
-    Graph::new(registry(), monitor::options::from_json)
+/// An empty graph with these secrets that tells nobody what it meets: for images that are opened over and over.
+pub fn quiet_graph(secrets: &Secrets) -> Graph {
+    let graph = Graph::new(registry(), monitor::options::from_json);
+    secrets.give(&graph);
+    graph
 }
 
 /// Findings of a repair go where `check` puts them.

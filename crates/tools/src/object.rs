@@ -12,19 +12,28 @@ thread_local! {
     static GIVEN: RefCell<Vec<(String, Secret)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The secrets of a command, for graphs that other threads make.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets(Vec<(String, Secret)>);
+
+impl Secrets {
+    /// Gives them to a graph.
+    pub fn give(&self, graph: &Graph) {
+        for (id, secret) in &self.0 {
+            // No id is there twice.
+            let _ = graph.objects().add(id, secret.clone());
+        }
+    }
+}
+
 /// Forgets the secrets of the command before.
 pub fn forget() {
     GIVEN.with_borrow_mut(Vec::clear);
 }
 
-/// Gives a graph the secrets of the command.
-pub fn give(graph: &Graph) {
-    GIVEN.with_borrow(|given| {
-        for (id, secret) in given {
-            // No id is there twice.
-            let _ = graph.objects().add(id, secret.clone());
-        }
-    });
+/// The secrets of the command so far.
+pub fn given() -> Secrets {
+    Secrets(GIVEN.with_borrow(Vec::clone))
 }
 
 /// Takes an object's description: `TYPE,id=ID,…` or a JSON object.

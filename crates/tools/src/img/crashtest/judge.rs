@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::image::{Image, Source};
 use crate::io::witness::{Bytes, Deed, Script};
 use api::SnapshotInfo;
+use crate::object::Secrets;
 use block::{BlockError, Graph, Repair, SnapshotName};
 use crash::model::{Effect, Source as From, View};
 use crash::moments::Moment;
@@ -22,7 +23,8 @@ const SECTOR: u64 = 512;
 /// What is compared after each crash, and with what.
 pub struct Judge {
     source: Source,
-    graph: fn() -> Graph,
+    graph: fn(&Secrets) -> Graph,
+    secrets: Secrets,
     script: Script,
     files: Arc<Files>,
     /// Ranges of the guest's disk, and what they held before the script.
@@ -75,7 +77,7 @@ impl Judge {
         script: &Script,
         ranges: Vec<Range<u64>>,
     ) -> Result<Judge, Failure> {
-        let (source, graph) = (args.source.clone(), args.graph);
+        let (source, graph, secrets) = (args.source.clone(), args.graph, args.secrets.clone());
         let empty = ranges.iter().map(|range| (range.clone(), Vec::new())).collect();
         let mut judge = Judge {
             source,
@@ -84,6 +86,7 @@ impl Judge {
             files: files.clone(),
             before: empty,
             snapshots: Vec::new(),
+            secrets,
         };
         let shown = judge.open(1, Disk::over(files.clone())).map_err(|wrong| {
             Failure::new(format_args!("the image is not sound before the script: {}", wrong.what))
@@ -159,9 +162,9 @@ impl Judge {
     /// Opens the image on this disk, as a machine would that starts again, and looks at it.
     fn open(&self, seed: u64, disk: Disk) -> Result<Shown, Wrong> {
         let sim = machine(seed, disk);
-        let (source, graph) = (self.source.clone(), self.graph);
+        let (source, graph, secrets) = (self.source.clone(), self.graph, self.secrets.clone());
         let ranges: Vec<Range<u64>> = self.before.iter().map(|(range, _)| range.clone()).collect();
-        match sim.try_run(async move { look(&graph(), source, ranges).await }) {
+        match sim.try_run(async move { look(&graph(&secrets), source, ranges).await }) {
             Ok(shown) => shown,
             Err(stuck) => Err(wrong(format_args!("opening, checking and reading the image: {stuck}"))),
         }
@@ -370,3 +373,4 @@ mod tests {
         assert!(changed.is_err_and(|(what, offset)| what.contains("'old'") && offset == Some(4096)));
     }
 }
+            secrets: Secrets::default(),

@@ -26,6 +26,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::io::witness::{Script, ScriptError};
 use crate::progress::{self, Progress};
+use crate::object::{self, Secrets};
 use crate::runtime;
 use crate::usage::Manual;
 use block::{Graph, Share};
@@ -162,8 +163,9 @@ pub(super) struct Args {
     keep: Option<String>,
     compare: u64,
     memory: u64,
-    /// Makes the graphs that images are opened in.
-    graph: fn() -> Graph,
+    /// Makes the graphs that images are opened in, with the secrets of the command.
+    graph: fn(&Secrets) -> Graph,
+    secrets: Secrets,
 }
 
 has_parts!(Args { source: Source, output: Output, verbosity: Verbosity });
@@ -185,6 +187,7 @@ impl Args {
             memory: 1 << 30,
             graph: image::quiet_graph,
         }
+            secrets: Secrets::default(),
     }
 
     /// How many moments of a run are kept.
@@ -205,6 +208,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     };
     args.source.name = name.clone();
     super::exclusive(&args.source)?;
+    args.secrets = object::given();
     let wrong = |e: ScriptError| Failure::new(format_args!("line {} of the script: {}", e.line, e.text));
     let script = Script::read(&script).map_err(wrong)?;
     if script.is_empty() {

@@ -160,6 +160,20 @@ pub fn crashtest(faces: &Faces) {
 
     for (line, why) in [
         ("@top", "Expecting one image file name, and a script or -c"),
+    let secret = "--object secret,id=s,data=x";
+    for (driver, options) in [
+        ("luks", "key-secret=s,iter-time=1"),
+        ("qcow2", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1"),
+    ] {
+        faces.ok(&format!("img create -f {driver} {secret} -o {options} @secret 1M"));
+        let key = options.split(',').find(|option| option.contains("key-secret")).unwrap();
+        let options = format!("--image-opts driver={driver},{key},file.filename=@secret");
+        let test = "img crashtest --points 20 --runs 1 -c 'write -P 7 0 64k' -c flush -c 'write -P 8 4k 4k'";
+        let said = faces.ok(&format!("{test} {secret} {options}"));
+        assert!(said.contains("The image survives: "), "{said}");
+        assert!(faces.fails(1, &format!("{test} {options}")).contains("No secret with id 's'"));
+    }
+
         ("-c flush @top @script", "Expecting one image file name, and a script or -c"),
         ("@top @none", "@none: No such file or directory"),
         ("-c '# nothing' @top", "the script has no commands"),
