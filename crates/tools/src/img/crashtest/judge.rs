@@ -1,12 +1,13 @@
 //! One crash: the image is opened as after a restart, checked, and compared with what the script may have left.
 
+use super::bitmaps::{self, Stored};
 use super::record::{Book, Recording, machine};
 use super::{Args, outside::Files};
 use crate::failure::Failure;
 use crate::image::{Image, Source};
 use crate::io::witness::{Bytes, Deed, Script};
-use api::SnapshotInfo;
 use crate::object::Secrets;
+use api::SnapshotInfo;
 use block::{BlockError, Graph, Repair, SnapshotName};
 use crash::model::{Effect, Source as From, View};
 use crash::moments::Moment;
@@ -31,6 +32,8 @@ pub struct Judge {
     before: Vec<(Range<u64>, Vec<u8>)>,
     /// The image's internal snapshots before the script, and what they showed.
     snapshots: Vec<Snapshot>,
+    /// The bitmaps stored in the image before the script.
+    bitmaps: Vec<Stored>,
 }
 
 /// An internal snapshot, and what it shows.
@@ -63,6 +66,7 @@ struct Shown {
     ranges: Vec<Vec<u8>>,
     leaks: u64,
     snapshots: Vec<Snapshot>,
+    bitmaps: Vec<Stored>,
 }
 
 fn wrong(what: impl ToString) -> Wrong {
@@ -82,11 +86,12 @@ impl Judge {
         let mut judge = Judge {
             source,
             graph,
+            secrets,
             script: script.clone(),
             files: files.clone(),
             before: empty,
             snapshots: Vec::new(),
-            secrets,
+            bitmaps: Vec::new(),
         };
         let shown = judge.open(1, Disk::over(files.clone())).map_err(|wrong| {
             Failure::new(format_args!("the image is not sound before the script: {}", wrong.what))
@@ -94,7 +99,7 @@ impl Judge {
         if let Some(trouble) = files.trouble() {
             return Err(Failure::new(trouble));
         }
-        judge.snapshots = shown.snapshots;
+        (judge.snapshots, judge.bitmaps) = (shown.snapshots, shown.bitmaps);
         judge.before = ranges.into_iter().zip(shown.ranges).collect();
         Ok(judge)
     }
@@ -114,6 +119,7 @@ impl Judge {
             )));
         }
         self.judge_snapshots(&shown.snapshots)?;
+        self.judge_bitmaps(&recording.book, &shown)?;
         let view = model.after_crash(moment.stamp);
         for ((range, before), found) in self.before.iter().zip(&shown.ranges) {
             let compared = Compared { book: &recording.book, start: range.start, before, found };
@@ -157,6 +163,23 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// Bitmaps have every change, or are inconsistent. What a change of the size takes away or adds is no change of theirs.
+    fn judge_bitmaps(&self, book: &Book, shown: &Shown) -> Result<(), Wrong> {
+        let ranges: Vec<_> = self.before.iter().map(|(range, _)| range.clone()).collect();
+        let changed = |part: &Range<u64>| {
+            let differs = |((range, before), found): (&(Range<u64>, Vec<u8>), &Vec<u8>)| {
+                let (before, found) = (inside(before, range.start, part), inside(found, range.start, part));
+                before.iter().zip(found).any(|(before, found)| before != found)
+            };
+            self.before.iter().zip(&shown.ranges).any(differs)
+        };
+        let end = book.least_size();
+        match bitmaps::contradiction(&self.bitmaps, &shown.bitmaps, &ranges, end, changed) {
+            None => Ok(()),
+            Some((what, offset)) => Err(Wrong { what, offset: Some(offset) }),
+        }
     }
 
     /// Opens the image on this disk, as a machine would that starts again, and looks at it.
@@ -326,8 +349,8 @@ async fn look_at(image: &Image, ranges: &[Range<u64>]) -> Result<Shown, Wrong> {
     }
     let snapshots = node.driver().info().snapshots.into_iter();
     let snapshots = snapshots.map(|info| Snapshot { info, shows: Vec::new() }).collect();
-    let length = image.backend.length();
-    Ok(Shown { length, ranges: read_ranges(image, ranges).await?, leaks, snapshots })
+    let (length, bitmaps) = (image.backend.length(), bitmaps::stored(&node));
+    Ok(Shown { length, ranges: read_ranges(image, ranges).await?, leaks, snapshots, bitmaps })
 }
 
 /// The bytes of the ranges, as far as the image goes.
@@ -358,10 +381,12 @@ mod tests {
         let judge = Judge {
             source: Source::named(""),
             graph: crate::image::quiet_graph,
+            secrets: Secrets::default(),
             script: Script::default(),
             files: Arc::default(),
             before: Vec::new(),
             snapshots: vec![snapshot("old", &[(0, 1), (4096, 2)])],
+            bitmaps: Vec::new(),
         };
         let found =
             |shown: &[Snapshot]| judge.judge_snapshots(shown).map_err(|wrong| (wrong.what, wrong.offset));
@@ -373,4 +398,3 @@ mod tests {
         assert!(changed.is_err_and(|(what, offset)| what.contains("'old'") && offset == Some(4096)));
     }
 }
-            secrets: Secrets::default(),

@@ -10,6 +10,7 @@
 //! Bounds: what a script writes is held in memory (`--memory`), the image is read as it is needed; at most [`MOMENTS`] moments
 //! of a run.
 
+mod bitmaps;
 mod judge;
 mod outside;
 mod point;
@@ -25,8 +26,8 @@ use crate::flags::{self, Output, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::io::witness::{Script, ScriptError};
-use crate::progress::{self, Progress};
 use crate::object::{self, Secrets};
+use crate::progress::{self, Progress};
 use crate::runtime;
 use crate::usage::Manual;
 use block::{Graph, Share};
@@ -186,8 +187,8 @@ impl Args {
             compare: 16 << 20,
             memory: 1 << 30,
             graph: image::quiet_graph,
-        }
             secrets: Secrets::default(),
+        }
     }
 
     /// How many moments of a run are kept.
@@ -207,8 +208,8 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         _ => return Err(Failure::usage("Expecting one image file name, and a script or -c")),
     };
     args.source.name = name.clone();
-    super::exclusive(&args.source)?;
     args.secrets = object::given();
+    super::exclusive(&args.source)?;
     let wrong = |e: ScriptError| Failure::new(format_args!("line {} of the script: {}", e.line, e.text));
     let script = Script::read(&script).map_err(wrong)?;
     if script.is_empty() {

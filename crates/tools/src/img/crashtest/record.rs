@@ -29,6 +29,17 @@ pub struct Book {
     line: usize,
 }
 
+impl Book {
+    /// The least size of the disk that the script asked for; beyond all disks, if it asked for none.
+    pub fn least_size(&self) -> u64 {
+        let sizes = self.done.iter().filter_map(|done| match done.deed {
+            Deed::Resize(size) => Some(size),
+            _ => None,
+        });
+        sizes.min().unwrap_or(u64::MAX)
+    }
+}
+
 /// One run of the script.
 pub struct Recording {
     /// The seed of its scheduler.

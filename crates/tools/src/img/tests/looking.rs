@@ -139,6 +139,8 @@ pub fn crashtest(faces: &Faces) {
     assert!(said.contains("\"verdict\": \"survives\""), "{said}");
     faces.ok("img crashtest --points 40 -f raw --memory 2M --object secret,id=s,data=x -c 'write 0 4k' -c flush @a");
 
+    faces.ok("img bitmap --add @top records");
+    faces.ok("img bitmap --add --disable @top rests");
     faces.ok("img snapshot -c here @top");
     let said = faces.ok("img crashtest --points 100 --runs 1 -f qcow2 @top @script");
     assert!(said.contains("The image survives: "), "{said}");
@@ -158,8 +160,6 @@ pub fn crashtest(faces: &Faces) {
     assert!(faces.fails(1, "img crashtest --keep @kept --image-opts driver=qcow2,cache.no-flush=on,file.filename=@top @script").contains("exists"));
     assert!(faces.read("a") == below && faces.read("top") == above, "the files are as they were");
 
-    for (line, why) in [
-        ("@top", "Expecting one image file name, and a script or -c"),
     let secret = "--object secret,id=s,data=x";
     for (driver, options) in [
         ("luks", "key-secret=s,iter-time=1"),
@@ -174,6 +174,8 @@ pub fn crashtest(faces: &Faces) {
         assert!(faces.fails(1, &format!("{test} {options}")).contains("No secret with id 's'"));
     }
 
+    for (line, why) in [
+        ("@top", "Expecting one image file name, and a script or -c"),
         ("-c flush @top @script", "Expecting one image file name, and a script or -c"),
         ("@top @none", "@none: No such file or directory"),
         ("-c '# nothing' @top", "the script has no commands"),
