@@ -48,7 +48,7 @@ pub fn luks1_header(input: &[u8]) {
     try_slots(header.unlock(&passphrase, budget()), luks1::HEADER_LEN as u64);
 
     let key = Key::new(vec![1; header.spec().key_len()]);
-    let new = NewSlot { key: &key, passphrase: &passphrase, iterations: 1 };
+    let new = NewSlot { key: &key, found_in: None, passphrase: &passphrase, iterations: 1 };
     let random = &mut Seeded(Rng::new(1));
     let added = header.add(&new, None, Loss::Refused, &mut budget(), random);
     let used = header.slots().iter().position(luks1::Slot::usable);

@@ -128,6 +128,28 @@ fn an_interrupted_change_of_key_slots_locks_nobody_out() {
 }
 
 #[test]
+fn the_only_key_slot_is_overwritten_by_way_of_a_free_one() {
+    for format in FORMATS {
+        let disk = made(format);
+        let over = [
+            ("state", text("active")),
+            ("new-secret", text("new")),
+            ("iter-time", Opt::Uint(0)),
+            ("keyslot", Opt::Uint(0)),
+        ];
+        for seed in [3, 5] {
+            let (left, forced) = amended(&disk, format, ("old", &over, true), seed);
+            assert!(left.len() > 8 * CUTS);
+            for cut in &left {
+                assert!(opens(cut, format, "old") || opens(cut, format, "new"), "{format:?}: locked out");
+            }
+            let forced = forced.unwrap();
+            assert!(!opens(&forced, format, "old") && opens(&forced, format, "new"));
+        }
+    }
+}
+
+#[test]
 fn the_last_key_slot_goes_by_force_alone() {
     for format in FORMATS {
         let disk = made(format);

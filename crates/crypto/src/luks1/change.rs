@@ -54,6 +54,8 @@ pub struct NewVolume {
 pub struct NewSlot<'a> {
     /// The volume key, as [`crate::luks::Unlock`] finds it.
     pub key: &'a Key,
+    /// The slot in which it was found, if that is known.
+    pub found_in: Option<usize>,
     /// The passphrase that shall open it.
     pub passphrase: &'a Key,
     /// Iterations of PBKDF2.
@@ -78,6 +80,14 @@ pub struct Change {
     pub steps: Vec<Step>,
 }
 
+impl Change {
+    /// Another change behind this one.
+    fn then(self, next: impl FnOnce(&Header) -> Result<Change, ChangeError>) -> Result<Change, ChangeError> {
+        let Change { header, steps } = next(&self.header)?;
+        Ok(Change { header, steps: self.steps.into_iter().chain(steps).collect() })
+    }
+}
+
 /// A change that is not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
@@ -90,6 +100,12 @@ pub enum ChangeError {
     /// The slot has a passphrase.
     #[error("key slot {0} is in use; erase it first, or force it to be overwritten")]
     InUse(usize),
+    /// It may be the only one that its owner has a passphrase for, and the new one can't be put anywhere else first.
+    #[error(
+        "key slot {0} is not overwritten: a power cut meanwhile could lock its owner out, for no other slot is free to hold \
+         the new passphrase until then; erase another slot first, or use a passphrase of another slot"
+    )]
+    NoSpare(usize),
     /// The slot has none.
     #[error("key slot {0} is not in use")]
     NotInUse(usize),
@@ -186,7 +202,7 @@ pub fn create(
         slots: &slots,
     };
     let empty = Header::parse(&fields.to_bytes(), payload.max(end))?;
-    let first = NewSlot { key: &key, passphrase, iterations: iterations.slot };
+    let first = NewSlot { key: &key, found_in: None, passphrase, iterations: iterations.slot };
     let (slot, area) = fill_slot(&empty, 0, &first, budget, random)?;
     let header = empty.with_slot(0, &slot).ok_or(ChangeError::NoSuchSlot(0))?;
     let mut whole = header.as_bytes().to_vec();
@@ -197,7 +213,8 @@ pub fn create(
 
 impl Header {
     /// Gives the volume another passphrase: in `slot`, or in the first free one. A slot in use is overwritten only where
-    /// loss is allowed, and is of nobody while that is done.
+    /// loss is allowed. The key was found in another slot, which stays as it is; or else the new passphrase is put into a
+    /// free slot as well until the change is done.
     pub fn add(
         &self,
         new: &NewSlot<'_>,
@@ -214,16 +231,43 @@ impl Header {
         if in_use && loss == Loss::Refused {
             return Err(ChangeError::InUse(number));
         }
-        let (slot, area) = fill_slot(self, number, new, budget, random)?;
-        let mut steps = Vec::new();
-        let mut before = self.clone();
-        if in_use {
-            before = self.freed(number)?;
-            steps.extend(self.steps_to(&before));
+        if !in_use {
+            return self.fill(number, new, budget, random);
         }
-        let header = before.with_slot(number, &slot).ok_or(ChangeError::NoSuchSlot(number))?;
-        steps.extend([area, Step::Flush]);
-        steps.extend(before.steps_to(&header));
+        if new.found_in.is_some_and(|found_in| found_in != number) {
+            return self.overwrite(number, new, budget, random);
+        }
+        let spare = self.first_free().ok_or(ChangeError::NoSpare(number))?;
+        self.fill(spare, new, budget, random)?
+            .then(|header| header.overwrite(number, new, budget, random))?
+            .then(|header| header.erase(&[spare], Loss::Refused, random))
+    }
+
+    /// Frees a slot, then fills it.
+    fn overwrite(
+        &self,
+        number: usize,
+        new: &NewSlot<'_>,
+        budget: &mut Budget<'_>,
+        random: &mut dyn Random,
+    ) -> Result<Change, ChangeError> {
+        let header = self.freed(number)?;
+        let steps = self.steps_to(&header);
+        Change { header, steps }.then(|header| header.fill(number, new, budget, random))
+    }
+
+    /// Fills a slot that is free: its area first.
+    fn fill(
+        &self,
+        number: usize,
+        new: &NewSlot<'_>,
+        budget: &mut Budget<'_>,
+        random: &mut dyn Random,
+    ) -> Result<Change, ChangeError> {
+        let (slot, area) = fill_slot(self, number, new, budget, random)?;
+        let header = self.with_slot(number, &slot).ok_or(ChangeError::NoSuchSlot(number))?;
+        let mut steps = vec![area, Step::Flush];
+        steps.extend(self.steps_to(&header));
         Ok(Change { header, steps })
     }
 
@@ -260,10 +304,8 @@ impl Header {
         budget: &mut Budget<'_>,
         random: &mut dyn Random,
     ) -> Result<Change, ChangeError> {
-        let added = self.add(new, None, Loss::Refused, budget, random)?;
-        let erased = added.header.erase(old, Loss::Refused, random)?;
-        let steps = added.steps.into_iter().chain(erased.steps).collect();
-        Ok(Change { header: erased.header, steps })
+        self.add(new, None, Loss::Refused, budget, random)?
+            .then(|header| header.erase(old, Loss::Refused, random))
     }
 
     fn first_free(&self) -> Option<usize> {

@@ -25,7 +25,7 @@ fn new_volume() -> NewVolume {
 }
 
 fn new_slot<'a>(key: &'a Key, passphrase: &'a Key, iterations: u32) -> NewSlot<'a> {
-    NewSlot { key, passphrase, iterations }
+    NewSlot { key, found_in: None, passphrase, iterations }
 }
 
 /// A file that steps are done on.
@@ -259,6 +259,47 @@ fn a_power_cut_in_a_replacement_leaves_the_old_or_the_new_passphrase() {
     disks_after_power_cuts(&disk, &change.steps, |cut| {
         assert!(cut.opens("first") == [0] || cut.opens("new") == [1]);
     });
+}
+
+#[test]
+fn a_power_cut_while_the_only_slot_is_overwritten_leaves_the_old_or_the_new_passphrase() {
+    let (disk, key, header) = volume(&new_volume());
+    let phrase = phrase("new");
+    for found_in in [Some(0), None] {
+        let new = NewSlot { found_in, ..new_slot(&key, &phrase, 10) };
+        let change = header.add(&new, Some(0), Loss::Allowed, &mut budget(), &mut Seeded(9)).unwrap();
+        disks_after_power_cuts(&disk, &change.steps, |cut| {
+            assert!(cut.opens("first") == [0] || !cut.opens("new").is_empty());
+        });
+        let mut done = disk.clone();
+        done.run(&change.steps);
+        assert_eq!((done.opens("first"), done.opens("new")), (vec![], vec![0]));
+        assert!(change.header.slots().iter().skip(1).all(|slot| !slot.active), "the spare one is freed");
+    }
+}
+
+#[test]
+fn a_slot_of_a_full_header_is_overwritten_only_by_who_opens_another_one() {
+    let (mut disk, key, mut header) = volume(&new_volume());
+    let random = &mut Seeded(3);
+    let other = phrase("other");
+    for _ in 1..SLOTS {
+        let new = new_slot(&key, &other, 1);
+        let change = header.add(&new, None, Loss::Refused, &mut budget(), random).unwrap();
+        disk.run(&change.steps);
+        header = change.header;
+    }
+    let phrase = phrase("new");
+    let mut add = |found_in| {
+        let new = NewSlot { found_in, ..new_slot(&key, &phrase, 1) };
+        header.add(&new, Some(3), Loss::Allowed, &mut budget(), random)
+    };
+    assert_eq!(add(None).unwrap_err(), ChangeError::NoSpare(3));
+    assert_eq!(add(Some(3)).unwrap_err(), ChangeError::NoSpare(3));
+    let change = add(Some(0)).unwrap();
+    disks_after_power_cuts(&disk, &change.steps, |cut| assert_eq!(cut.opens("first"), [0]));
+    disk.run(&change.steps);
+    assert_eq!(disk.opens("new"), [3]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn new_volume(spec: CipherSpec, hash: Hash, payload: Payload) -> NewVolume {
 }
 
 fn new_slot<'a>(key: &'a Key, passphrase: &'a Key, iterations: u32) -> NewSlot<'a> {
-    NewSlot { key, passphrase, iterations }
+    NewSlot { key, found_in: None, passphrase, iterations }
 }
 
 /// Makes a volume with our code: slot 0 for "first", and `data` in it.

@@ -8,6 +8,7 @@ use api::{QCryptoBlockAmendOptionsLUKS, QCryptoBlockLUKSKeyslotState};
 use block::{BlockError, ErrorKind, Objects, Result};
 use crypto::Key;
 use crypto::kdf::{Budget, Limits};
+use crypto::luks::Opened;
 use crypto::luks1::{ChangeError, Header, Loss, NewSlot, SLOTS};
 use crypto::random::SystemRandom;
 
@@ -34,10 +35,10 @@ pub(crate) async fn amend(
             let opens = passphrase_of(objects, "secret", opens)?;
             // What can be refused is refused before keys are derived for seconds.
             check_target(header, slot, loss)?;
-            let key = volume.open(place, &opens, limits).await?;
+            let opened = volume.open(place, &opens, limits).await?;
             let time = iter_time(options.iter_time)?;
             let header = header.as_ref().clone();
-            rt::compute(move || add(&header, (&key, &new), slot, loss, time, limits)).await?
+            rt::compute(move || add(&header, (&opened, &new), slot, loss, time, limits)).await?
         }
         QCryptoBlockLUKSKeyslotState::Inactive => {
             refuse(options.new_secret.is_some(), "'new-secret' must not be given when erasing keyslots")?;
@@ -99,14 +100,14 @@ fn check_target(header: &Header, slot: Option<usize>, loss: Loss) -> Result<()> 
 
 fn add(
     header: &Header,
-    (key, passphrase): (&Key, &Key),
+    (opened, passphrase): (&Opened, &Key),
     slot: Option<usize>,
     loss: Loss,
     time: u64,
     limits: Limits,
 ) -> Result<crypto::luks1::Change> {
     let iterations = iterations(header.spec(), header.hash(), time, &limits)?.slot;
-    let new = NewSlot { key, passphrase, iterations };
+    let new = NewSlot { key: &opened.key, found_in: Some(opened.slot), passphrase, iterations };
     let budget = &mut Budget::new(limits, &|| false);
     header.add(&new, slot, loss, budget, &mut SystemRandom).map_err(unchanged)
 }

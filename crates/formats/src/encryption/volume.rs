@@ -84,12 +84,11 @@ impl Volume {
         }
     }
 
-    /// The volume key, by the first slot that the passphrase opens.
-    pub(crate) async fn open(&self, place: &Place, passphrase: &Key, limits: Limits) -> Result<Key> {
+    /// The first slot that the passphrase opens, with the volume key.
+    pub(crate) async fn open(&self, place: &Place, passphrase: &Key, limits: Limits) -> Result<Opened> {
         self.opened_by(place, passphrase, limits, Only::First)
             .await?
-            .map(|mut slots| slots.pop().map(|opened| opened.key))
-            .and_then(|key| key.ok_or(UnlockError::NoSlot))
+            .and_then(|mut slots| slots.pop().ok_or(UnlockError::NoSlot))
             .map_err(refused)
     }
 

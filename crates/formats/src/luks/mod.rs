@@ -75,7 +75,7 @@ fn open(context: &mut OpenContext, options: QCryptoBlockOptionsLUKS) -> BoxFutur
         } else {
             let id = options.key_secret.as_deref();
             let passphrase = encryption::passphrase_of(context.objects(), "key-secret", id)?;
-            let key = volume.open(&place, &passphrase, limits).await.map_err(named)?;
+            let key = volume.open(&place, &passphrase, limits).await.map_err(named)?.key;
             let (cipher, first) = volume.cipher(&key)?;
             CipherCoding::of(cipher, Numbers::Guest(first))
         };

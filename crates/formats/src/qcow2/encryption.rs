@@ -79,7 +79,7 @@ impl Encryption {
             match &volume {
                 None => aes(&passphrase)?,
                 Some(volume) => {
-                    let key = volume.open(&place(file, header)?, &passphrase, limits).await?;
+                    let key = volume.open(&place(file, header)?, &passphrase, limits).await?.key;
                     CipherCoding::of(volume.cipher(&key)?.0, Numbers::Stored)
                 }
             }
