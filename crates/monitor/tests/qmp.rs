@@ -552,3 +552,47 @@ fn internal_snapshots_are_made_told_and_deleted_by_name_and_id() {
         assert_eq!(text(&client.ok(&delete(", 'name': 'one'")).await, &["id"]), "1");
     });
 }
+
+#[test]
+fn a_transaction_makes_all_of_its_internal_snapshots_or_none() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        let mut client = Client::new(&control).await;
+        for name in ["a", "b"] {
+            image(&control, &folder, name, 1 << 20).await;
+            client.ok(&add(&folder, name, name)).await;
+        }
+        let make = |node: &str, name: &str| {
+            format!(
+                "{{'type': 'blockdev-snapshot-internal-sync', 'data': {{'device': '{node}', 'name': '{name}'}}}}"
+            )
+        };
+        let all = |actions: &[String]| {
+            format!("{{'execute': 'transaction', 'arguments': {{'actions': [{}]}}}}", actions.join(", "))
+        };
+        let names = |node: &str| {
+            let snapshots = control.graph().node(node).unwrap().driver().info().snapshots.clone();
+            snapshots.into_iter().map(|snapshot| snapshot.name).collect::<Vec<_>>()
+        };
+        client.ok(&all(&[make("a", "one"), make("b", "one"), make("a", "two")])).await;
+        assert_eq!((names("a"), names("b")), (vec!["one".into(), "two".into()], vec!["one".to_owned()]));
+        let bitmap = "{'type': 'block-dirty-bitmap-add', 'data': {'node': 'a', 'name': 'm'}}";
+        for (last, why) in [
+            (make("b", "one"), "Snapshot with name 'one' already exists on device 'b'"),
+            ("{'type': 'abort', 'data': {}}".to_owned(), "Transaction aborted using Abort action"),
+            (make("x", "new"), "Cannot find device='x' nor node-name='x'"),
+            (make("b", ""), "Name is empty"),
+        ] {
+            let (_, said) =
+                client.refused(&all(&[make("b", "new"), make("a", "new"), bitmap.to_owned(), last])).await;
+            assert_eq!(said, why);
+            assert_eq!((names("a").len(), names("b").len()), (2, 1), "{why}");
+        }
+        for (node, name) in [("a", "one"), ("b", "one"), ("a", "two")] {
+            let gone = format!(
+                "{{'execute': 'blockdev-snapshot-delete-internal-sync', 'arguments': {{'device': '{node}', 'name': '{name}'}}}}"
+            );
+            client.ok(&gone).await;
+        }
+    });
+}

@@ -81,16 +81,16 @@ impl Object for BlockdevSnapshotArguments {
 }
 object_codec!(BlockdevSnapshotArguments);
 
-/// Arguments of `blockdev-snapshot-internal-sync`.
+/// An internal snapshot to be made.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct BlockdevSnapshotInternalSyncArguments {
+pub struct BlockdevSnapshotInternal {
     /// The device or node.
     pub device: String,
     /// Name of the snapshot; no other has it.
     pub name: String,
 }
 
-impl Object for BlockdevSnapshotInternalSyncArguments {
+impl Object for BlockdevSnapshotInternal {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self { device: from.required("device")?, name: from.required("name")? })
     }
@@ -100,7 +100,7 @@ impl Object for BlockdevSnapshotInternalSyncArguments {
         to.put("name", &self.name);
     }
 }
-object_codec!(BlockdevSnapshotInternalSyncArguments);
+object_codec!(BlockdevSnapshotInternal);
 
 /// Arguments of `blockdev-snapshot-delete-internal-sync`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -143,7 +143,7 @@ pub trait BlockSnapshotCommands: Send + Sync {
     /// Makes an internal snapshot of a node's image.
     fn blockdev_snapshot_internal_sync(
         &self,
-        arguments: BlockdevSnapshotInternalSyncArguments,
+        arguments: BlockdevSnapshotInternal,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Deletes an internal snapshot of a node's image, and tells what it was.

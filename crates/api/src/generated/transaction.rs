@@ -22,6 +22,8 @@ pub enum TransactionActionKind {
     BlockDirtyBitmapDisable,
     /// Merges dirty bitmaps into another one.
     BlockDirtyBitmapMerge,
+    /// Makes an internal snapshot.
+    BlockdevSnapshotInternalSync,
 }
 
 impl Enumeration for TransactionActionKind {
@@ -33,6 +35,7 @@ impl Enumeration for TransactionActionKind {
         ("block-dirty-bitmap-enable", Self::BlockDirtyBitmapEnable),
         ("block-dirty-bitmap-disable", Self::BlockDirtyBitmapDisable),
         ("block-dirty-bitmap-merge", Self::BlockDirtyBitmapMerge),
+        ("blockdev-snapshot-internal-sync", Self::BlockdevSnapshotInternalSync),
     ];
 }
 enumeration_codec!(TransactionActionKind);
@@ -122,6 +125,24 @@ impl Object for BlockDirtyBitmapMergeWrapper {
 }
 object_codec!(BlockDirtyBitmapMergeWrapper);
 
+/// The action that makes an internal snapshot.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotInternalWrapper {
+    /// The snapshot.
+    pub data: BlockdevSnapshotInternal,
+}
+
+impl Object for BlockdevSnapshotInternalWrapper {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { data: from.required("data")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("data", &self.data);
+    }
+}
+object_codec!(BlockdevSnapshotInternalWrapper);
+
 /// An action of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TransactionAction {
@@ -139,6 +160,8 @@ pub enum TransactionAction {
     BlockDirtyBitmapDisable(BlockDirtyBitmapWrapper),
     /// `block-dirty-bitmap-merge`.
     BlockDirtyBitmapMerge(BlockDirtyBitmapMergeWrapper),
+    /// `blockdev-snapshot-internal-sync`.
+    BlockdevSnapshotInternalSync(BlockdevSnapshotInternalWrapper),
 }
 
 impl TransactionAction {
@@ -152,6 +175,7 @@ impl TransactionAction {
             Self::BlockDirtyBitmapEnable(_) => TransactionActionKind::BlockDirtyBitmapEnable,
             Self::BlockDirtyBitmapDisable(_) => TransactionActionKind::BlockDirtyBitmapDisable,
             Self::BlockDirtyBitmapMerge(_) => TransactionActionKind::BlockDirtyBitmapMerge,
+            Self::BlockdevSnapshotInternalSync(_) => TransactionActionKind::BlockdevSnapshotInternalSync,
         }
     }
 
@@ -170,6 +194,9 @@ impl TransactionAction {
                 Self::BlockDirtyBitmapDisable(Object::take(from)?)
             }
             TransactionActionKind::BlockDirtyBitmapMerge => Self::BlockDirtyBitmapMerge(Object::take(from)?),
+            TransactionActionKind::BlockdevSnapshotInternalSync => {
+                Self::BlockdevSnapshotInternalSync(Object::take(from)?)
+            }
         })
     }
 
@@ -182,6 +209,7 @@ impl TransactionAction {
             Self::BlockDirtyBitmapEnable(inner) => inner.put(to),
             Self::BlockDirtyBitmapDisable(inner) => inner.put(to),
             Self::BlockDirtyBitmapMerge(inner) => inner.put(to),
+            Self::BlockdevSnapshotInternalSync(inner) => inner.put(to),
         }
     }
 }

@@ -20,12 +20,7 @@ impl Graph {
         check: impl FnOnce(&[SnapshotInfo]) -> Result<()>,
     ) -> Result<SnapshotInfo> {
         let mut change = self.change().await;
-        let created = async {
-            let keeper = change.keeper_to_change(node).await?;
-            check(&keeper.driver.info().snapshots)?;
-            snapshots_of(&keeper)?.create(new).await
-        };
-        let created = created.await;
+        let created = change.create_snapshot(node, new, check).await;
         change.end(created).await
     }
 
@@ -36,14 +31,7 @@ impl Graph {
         which: &SnapshotName,
     ) -> Result<Option<SnapshotInfo>> {
         let mut change = self.change().await;
-        let deleted = async {
-            let keeper = change.keeper_to_change(node).await?;
-            match which.find(&keeper.driver.info().snapshots) {
-                Some(index) => snapshots_of(&keeper)?.delete(index).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let deleted = deleted.await;
+        let deleted = change.delete_snapshot(node, which).await;
         change.end(deleted).await
     }
 
@@ -119,6 +107,31 @@ impl Graph {
 }
 
 impl GraphChange<'_> {
+    /// [`Graph::create_snapshot`] as a part of a change, which does not undo it: see [`GraphChange::delete_snapshot`].
+    pub async fn create_snapshot(
+        &mut self,
+        node: &Arc<Node>,
+        new: NewSnapshot,
+        check: impl FnOnce(&[SnapshotInfo]) -> Result<()>,
+    ) -> Result<SnapshotInfo> {
+        let keeper = self.keeper_to_change(node).await?;
+        check(&keeper.driver.info().snapshots)?;
+        snapshots_of(&keeper)?.create(new).await
+    }
+
+    /// [`Graph::delete_snapshot`] as a part of a change, which does not undo it.
+    pub async fn delete_snapshot(
+        &mut self,
+        node: &Arc<Node>,
+        which: &SnapshotName,
+    ) -> Result<Option<SnapshotInfo>> {
+        let keeper = self.keeper_to_change(node).await?;
+        match which.find(&keeper.driver.info().snapshots) {
+            Some(index) => snapshots_of(&keeper)?.delete(index).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The node that keeps the snapshots of what `node` shows, writable, with no request inside.
     async fn keeper_to_change(&mut self, node: &Arc<Node>) -> Result<Arc<Node>> {
         let keeper = node.snapshot_keeper().ok_or_else(|| none_here(node))?;

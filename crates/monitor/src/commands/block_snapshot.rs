@@ -6,11 +6,11 @@ use super::{failed, lookup};
 use crate::control::Control;
 use api::{
     BlockSnapshotCommands, BlockdevSnapshotArguments, BlockdevSnapshotDeleteInternalSyncArguments,
-    BlockdevSnapshotInternalSyncArguments, BlockdevSnapshotSyncArguments, NewImageMode, QmpError,
-    SnapshotInfo,
+    BlockdevSnapshotInternal, BlockdevSnapshotSyncArguments, NewImageMode, QmpError, SnapshotInfo,
 };
 use block::{
-    BlockError, DriverType, NewSnapshot, Node, Operations, Opt, Options, Policy, SnapshotName, name_seen_from,
+    BlockError, DriverType, ErrorKind, GraphChange, NewSnapshot, Node, Operations, Opt, Options, Policy,
+    SnapshotName, name_seen_from,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,22 +62,11 @@ impl BlockSnapshotCommands for Control {
 
     async fn blockdev_snapshot_internal_sync(
         &self,
-        arguments: BlockdevSnapshotInternalSyncArguments,
+        arguments: BlockdevSnapshotInternal,
     ) -> Result<(), QmpError> {
-        let BlockdevSnapshotInternalSyncArguments { device, name } = arguments;
-        let node = self.root_node(&device)?;
-        if name.is_empty() {
-            return Err(QmpError::generic("Name is empty"));
-        }
-        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let new = NewSnapshot { name: name.clone(), date, ..NewSnapshot::default() };
-        let is_new = |all: &[SnapshotInfo]| match all.iter().any(|snapshot| snapshot.name == name) {
-            true => Err(BlockError::invalid(format!(
-                "Snapshot with name '{name}' already exists on device '{device}'"
-            ))),
-            false => Ok(()),
-        };
-        self.graph().create_snapshot(&node, new, is_new).await.map(drop).map_err(failed)
+        let mut change = self.graph().change().await;
+        let made = self.make_snapshot(arguments, &mut change).await;
+        change.end(made).await.map(drop).map_err(failed)
     }
 
     async fn blockdev_snapshot_delete_internal_sync(
@@ -85,7 +74,7 @@ impl BlockSnapshotCommands for Control {
         arguments: BlockdevSnapshotDeleteInternalSyncArguments,
     ) -> Result<SnapshotInfo, QmpError> {
         let BlockdevSnapshotDeleteInternalSyncArguments { device, id, name } = arguments;
-        let node = self.root_node(&device)?;
+        let node = self.root_node(&device).map_err(failed)?;
         if id.is_none() && name.is_none() {
             return Err(QmpError::generic("Name or id must be provided"));
         }
@@ -102,12 +91,36 @@ impl BlockSnapshotCommands for Control {
 }
 
 impl Control {
+    /// Makes an internal snapshot as a part of a change, and answers the node with it.
+    pub(super) async fn make_snapshot(
+        &self,
+        asked: BlockdevSnapshotInternal,
+        change: &mut GraphChange<'_>,
+    ) -> Result<(Arc<Node>, SnapshotInfo), BlockError> {
+        let BlockdevSnapshotInternal { device, name } = asked;
+        let node = self.root_node(&device)?;
+        if name.is_empty() {
+            return Err(BlockError::invalid("Name is empty"));
+        }
+        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let new = NewSnapshot { name: name.clone(), date, ..NewSnapshot::default() };
+        let is_new = |all: &[SnapshotInfo]| match all.iter().any(|snapshot| snapshot.name == name) {
+            true => Err(BlockError::invalid(format!(
+                "Snapshot with name '{name}' already exists on device '{device}'"
+            ))),
+            false => Ok(()),
+        };
+        let made = change.create_snapshot(&node, new, is_new).await?;
+        Ok((node, made))
+    }
+
     /// The node of this name, which has no node above it that would not know of a change.
-    fn root_node(&self, device: &str) -> Result<Arc<Node>, QmpError> {
-        let node = lookup(self.graph(), Some(device), Some(device))?;
+    fn root_node(&self, device: &str) -> Result<Arc<Node>, BlockError> {
+        let node = lookup(self.graph(), Some(device), Some(device))
+            .map_err(|e| BlockError::new(ErrorKind::NotFound, e.desc))?;
         match self.graph().parents(&node).is_empty() {
             true => Ok(node),
-            false => Err(QmpError::generic("Need a root block node")),
+            false => Err(BlockError::invalid("Need a root block node")),
         }
     }
 

@@ -2,8 +2,10 @@
 //! undone, the last first, where one fails.
 use super::failed;
 use crate::control::Control;
-use api::{BlockDirtyBitmap, QmpError, TransactionAction, TransactionArguments, TransactionCommands};
-use block::{BlockError, DirtyBitmap, NamedBitmap, Node};
+use api::{
+    BlockDirtyBitmap, QmpError, SnapshotInfo, TransactionAction, TransactionArguments, TransactionCommands,
+};
+use block::{BlockError, DirtyBitmap, GraphChange, NamedBitmap, Node, SnapshotName};
 use std::sync::Arc;
 
 /// What undoes an action.
@@ -13,19 +15,25 @@ enum Undo {
     /// The bits that it had.
     Changed(Arc<NamedBitmap>, DirtyBitmap),
     Enabled(Arc<Node>, Arc<NamedBitmap>, bool),
+    Snapshot(Arc<Node>, SnapshotInfo),
 }
 
 impl TransactionCommands for Control {
     async fn transaction(&self, arguments: TransactionArguments) -> Result<(), QmpError> {
         let actions = arguments.actions;
         let mut change = self.graph().change().await;
-        let nodes: Vec<_> =
-            actions.iter().filter_map(node_of).filter_map(|name| self.graph().node(name)).collect();
+        // All users of what keeps a node's content wait, so that snapshots of several nodes are of one instant.
+        let nodes: Vec<_> = actions
+            .iter()
+            .filter_map(node_of)
+            .filter_map(|name| self.graph().node(name))
+            .map(|node| node.snapshot_keeper().unwrap_or(node))
+            .collect();
         let mut done = Vec::new();
         let carried_out = async {
             change.quiesce(&nodes).await?;
             for action in actions {
-                if let Some(undo) = self.act(action).await? {
+                if let Some(undo) = self.act(action, &mut change).await? {
                     done.push(undo);
                 }
             }
@@ -34,7 +42,7 @@ impl TransactionCommands for Control {
         let result = carried_out.await;
         if result.is_err() {
             while let Some(undo) = done.pop() {
-                undo.undo();
+                undo.undo(&mut change).await;
             }
         }
         change.end(result).await.map_err(failed)
@@ -50,11 +58,16 @@ fn node_of(action: &TransactionAction) -> Option<&str> {
         BlockDirtyBitmapRemove(of) | BlockDirtyBitmapClear(of) => Some(&of.data.node),
         BlockDirtyBitmapEnable(of) | BlockDirtyBitmapDisable(of) => Some(&of.data.node),
         BlockDirtyBitmapMerge(merge) => Some(&merge.data.node),
+        BlockdevSnapshotInternalSync(make) => Some(&make.data.device),
     }
 }
 
 impl Control {
-    async fn act(&self, action: TransactionAction) -> Result<Option<Undo>, BlockError> {
+    async fn act(
+        &self,
+        action: TransactionAction,
+        change: &mut GraphChange<'_>,
+    ) -> Result<Option<Undo>, BlockError> {
         use TransactionAction::*;
         Ok(Some(match action {
             Abort(_) => return Err(BlockError::invalid("Transaction aborted using Abort action")),
@@ -81,6 +94,10 @@ impl Control {
                 node.merge_bitmaps(&bitmap, &sources)?;
                 Undo::Changed(bitmap, bits)
             }
+            BlockdevSnapshotInternalSync(make) => {
+                let (node, made) = self.make_snapshot(make.data, change).await?;
+                Undo::Snapshot(node, made)
+            }
         }))
     }
 
@@ -93,7 +110,7 @@ impl Control {
 }
 
 impl Undo {
-    fn undo(self) {
+    async fn undo(self, change: &mut GraphChange<'_>) {
         match self {
             Undo::Added(node, bitmap) => node.bitmaps().remove(&bitmap),
             // The image gets it again when it is closed.
@@ -105,6 +122,12 @@ impl Undo {
             Undo::Enabled(node, bitmap, old) => {
                 if let Err(error) = node.enable_bitmap(&bitmap, old) {
                     tracing::error!(bitmap = bitmap.name(), %error, "a change that failed could not be undone");
+                }
+            }
+            Undo::Snapshot(node, made) => {
+                let which = SnapshotName::Both { id: Some(made.id), name: Some(made.name) };
+                if let Err(error) = change.delete_snapshot(&node, &which).await {
+                    tracing::error!(node = node.name(), %error, "a snapshot of a transaction that failed could not be deleted");
                 }
             }
         }
