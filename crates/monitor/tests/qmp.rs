@@ -596,3 +596,62 @@ fn a_transaction_makes_all_of_its_internal_snapshots_or_none() {
         }
     });
 }
+
+#[test]
+fn key_slots_are_changed_by_a_job_that_stays_until_it_is_dismissed() {
+    rt::block_on_control(async {
+        let (control, folder) = (control(), Folder::new());
+        let mut client = Client::new(&control).await;
+        for id in ["s", "t"] {
+            let secret = format!("'qom-type': 'secret', 'id': '{id}', 'data': 'secret {id}'");
+            client.ok(&format!("{{'execute': 'object-add', 'arguments': {{{secret}}}}}")).await;
+        }
+        let path = folder.path("disk.luks");
+        let options = Options::new().with_str("key-secret", "s").with_str("iter-time", "10");
+        control.graph().create("luks", &path, 1 << 20, options).await.unwrap();
+        let opened = |node: &str, secret: &str| {
+            format!(
+                "{{'execute': 'blockdev-add', 'arguments': {{'driver': 'luks', 'node-name': '{node}', 'key-secret': '{secret}', \
+                 'file': {{'driver': 'file', 'filename': '{path}'}}}}}}"
+            )
+        };
+        client.ok(&opened("n", "s")).await;
+        let amend = |job: &str, options: &str, force: bool| {
+            format!(
+                "{{'execute': 'x-blockdev-amend', 'arguments': {{'job-id': '{job}', 'node-name': 'n', 'force': {force}, \
+                 'options': {{'driver': {options}}}}}}}"
+            )
+        };
+        let slot = "'luks', 'state': 'active', 'new-secret': 't', 'iter-time': 10";
+        let (_, said) = client.refused(&amend("j", "'qcow2'", false)).await;
+        assert_eq!(said, "x-blockdev-amend doesn't support changing the block driver");
+        let over = format!("{slot}, 'keyslot': 0");
+        for (job, options, force, error) in [
+            ("added", slot, false, None),
+            ("refused", &over, false, Some("in use")),
+            ("forced", &over, true, None),
+            ("last", "'luks', 'state': 'inactive', 'old-secret': 't'", false, Some("the last one")),
+        ] {
+            client.ok(&amend(job, options, force)).await;
+            let failed = loop {
+                let listed = client.ok("{'execute': 'query-jobs'}").await;
+                let listed = listed.as_list().unwrap().first().unwrap().clone();
+                assert_eq!((text(&listed, &["id"]), text(&listed, &["type"])), (job.into(), "amend".into()));
+                if text(&listed, &["status"]) == "concluded" {
+                    break text(&listed, &["error"]);
+                }
+                rt::sleep(Duration::from_millis(5)).await;
+            };
+            match error {
+                None => assert_eq!(failed, "", "{job}"),
+                Some(words) => assert!(failed.contains(words), "{job}: {failed}"),
+            }
+            client.ok(&format!("{{'execute': 'job-dismiss', 'arguments': {{'id': '{job}'}}}}")).await;
+        }
+        client.ok("{'execute': 'blockdev-del', 'arguments': {'node-name': 'n'}}").await;
+        let (_, said) = client.refused(&opened("n", "s")).await;
+        assert!(said.contains("passphrase is wrong"), "{said}");
+        client.ok(&opened("n", "t")).await;
+        client.ok("{'execute': 'blockdev-del', 'arguments': {'node-name': 'n'}}").await;
+    });
+}
