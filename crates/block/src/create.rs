@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! claim: the file exists and is locked ─▶ format: options checked ─▶ emptied ─▶ written ─▶ claim released
-//!                                                    └ refused: a file that the claim made is removed
+//!                                                    └ refused: what the claim made is removed
 //! ```
 //!
 //! An image may consist of several files: its driver claims places for the further ones ([`Places::further`]) under the
@@ -10,7 +10,8 @@
 //!
 //! Laws:
 //! - an existing file is changed only after everything that can be refused was checked;
-//! - a failed create removes the files that it made itself, or that were empty, and no others;
+//! - a failed create removes the files that it made itself, and those that were empty and like such a file, and no others; what
+//!   was empty and stays is empty again;
 //! - from the claim to the end the file is locked: no other process can make an image in it, or open it for writing.
 pub(crate) mod creator;
 mod measure;

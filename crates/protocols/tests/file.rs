@@ -6,6 +6,8 @@ use block::{
     Request,
 };
 use rt::{Buf, BufMut};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 struct Scratch(PathBuf);
@@ -379,6 +381,35 @@ fn a_refused_create_changes_and_makes_no_file() {
     std::os::unix::fs::symlink("nowhere", scratch.path("link")).unwrap();
     refused(&scratch.path("link"), None);
     assert!(std::fs::symlink_metadata(scratch.path("link")).is_ok(), "a link is never removed");
+}
+
+#[test]
+fn a_refused_create_keeps_an_empty_file_that_was_prepared() {
+    let scratch = Scratch::new("prepared");
+    let empty = |name: &str| {
+        let path = scratch.path(name);
+        std::fs::write(&path, "").unwrap();
+        path
+    };
+    let private = empty("private");
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let linked = empty("linked");
+    std::fs::hard_link(&linked, scratch.path("other name")).unwrap();
+    let pointed_to = empty("pointed to");
+    std::os::unix::fs::symlink(&pointed_to, scratch.path("pointer")).unwrap();
+    let open = std::fs::File::create(empty("open")).unwrap();
+    let by_descriptor = format!("/dev/fd/{}", open.as_raw_fd());
+    let pointer = scratch.path("pointer");
+    for name in [&private, &linked, &pointer, &by_descriptor] {
+        assert_eq!(refused(name, None).as_deref(), Some(""), "{name}");
+    }
+    assert!(std::fs::symlink_metadata(pointer).unwrap().is_symlink());
+    assert!(std::fs::exists(scratch.path("open")).unwrap());
+    let foreign = empty("foreign");
+    // Only a superuser can prepare that.
+    if std::os::unix::fs::chown(&foreign, Some(12345), None).is_ok() {
+        assert_eq!(refused(&foreign, None).as_deref(), Some(""));
+    }
 }
 
 #[test]

@@ -43,6 +43,11 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
     expect_current().rename(from, to).await
 }
 
+/// The user that this process acts as.
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Makes the names in a directory durable: what was created, renamed or removed in it.
 pub async fn sync_dir(dir: &Path) -> io::Result<()> {
     expect_current().sync_dir(dir).await

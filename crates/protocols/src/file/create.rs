@@ -2,8 +2,9 @@
 use super::lock::Locks;
 use api::{FilePlaceOptions, PreallocMode};
 use block::{BlockError, Claim, Claiming, CreateOption, MAKER, OptionKind, Result};
-use rt::{Allocate, BoxFuture, BufMut, File, FileLayout, OpenOptions};
+use rt::{Allocate, BoxFuture, BufMut, File, FileKind, FileLayout, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes that a new file stores from the start.
@@ -37,10 +38,19 @@ pub(super) fn claim_file(filename: &str, options: FilePlaceOptions) -> Claiming<
         let path = Path::new(filename);
         let (file, made) = open_or_make(path).await.map_err(|e| could_not_create(filename, &e))?;
         layout.ask(&file, filename);
-        let claim =
-            FileClaim { locks: Locks::new(file.clone(), filename.to_owned()), path: path.into(), file, made };
-        if claim.locks.possible() {
+        let locks = Locks::new(file.clone(), filename.to_owned());
+        let mut claim = FileClaim { locks, path: path.into(), file, after_failure: AfterFailure::Leave };
+        let locked = claim.locks.possible();
+        if locked {
             claim.locks.set(MAKER)?;
+        }
+        // Judged under the lock: another process may have filled the file since it was opened.
+        if claim.file.stat().is_ok_and(|at| at.kind == FileKind::Regular && at.len == 0) {
+            claim.after_failure = match made || (locked && claim.is_as_made().await) {
+                true => AfterFailure::Remove,
+                false if locked => AfterFailure::Empty,
+                false => AfterFailure::Leave,
+            };
         }
         Ok(Box::new(claim) as Box<dyn Claim>)
     })
@@ -82,30 +92,39 @@ impl LayoutWanted {
     }
 }
 
-/// After a failure the file is removed only if it was made here, or was empty: then nothing is lost with it, and a script that
-/// looks whether there is an image finds none.
+/// Opens the file, or makes it; tells whether it was made.
 async fn open_or_make(path: &Path) -> std::io::Result<(File, bool)> {
     let open = OpenOptions::read_write();
     let new = OpenOptions { create_new: true, ..open };
     match rt::fs::open(path, &new).await {
         Ok(file) => Ok((file, true)),
-        // A dangling link: its file is made, and is not removed after a failure.
+        // The file of a dangling link is made too, but is reached by a link, which stays.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            let (file, named) =
-                (rt::fs::open(path, &OpenOptions { create: true, ..open }).await?, path.to_owned());
-            let empty =
-                move || std::fs::symlink_metadata(named).is_ok_and(|at| at.is_file() && at.len() == 0);
-            Ok((file, rt::blocking(empty).await))
+            Ok((rt::fs::open(path, &OpenOptions { create: true, ..open }).await?, false))
         }
         Err(e) => Err(e),
     }
 }
 
+/// What becomes of a file in which no image could be made.
+enum AfterFailure {
+    /// It had content, or may be in use.
+    Leave,
+    /// It was empty, and may be somebody's preparation: its owner, permissions or names tell it from a new file.
+    Empty,
+    /// It was made here, or was empty and like a file made here: nothing is lost with it, and a script that looks whether
+    /// there is an image finds none.
+    Remove,
+}
+
+/// Permissions that a new file has, less those that the umask may take.
+const NEW_MODE: u32 = 0o644;
+
 /// A file in which an image is being made.
 struct FileClaim {
     path: PathBuf,
     file: File,
-    made: bool,
+    after_failure: AfterFailure,
     locks: Locks,
 }
 
@@ -122,9 +141,15 @@ impl Claim for FileClaim {
 
     fn undo(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
-            let result = if self.made { self.remove().await } else { Ok(()) };
+            let result = match self.after_failure {
+                AfterFailure::Leave => Ok(()),
+                AfterFailure::Empty => self.file.set_len(0).await,
+                AfterFailure::Remove => self.remove().await,
+            };
             self.locks.release();
-            result.map_err(|e| BlockError::os(format!("could not remove '{}'", self.path.display()), &e))
+            result.map_err(|e| {
+                BlockError::os(format!("could not remove what was written to '{}'", self.path.display()), &e)
+            })
         })
     }
 }
@@ -147,6 +172,18 @@ impl FileClaim {
             }
             result => result,
         }
+    }
+
+    /// Whether the file is one as would be made here, and its name is its only one, not a link to it.
+    async fn is_as_made(&self) -> bool {
+        let Ok(own) = self.file.stat() else { return false };
+        let path = rt::fs::path(&self.path);
+        let there = move || std::fs::symlink_metadata(path);
+        rt::blocking(there).await.is_ok_and(|there| {
+            (there.dev(), there.ino(), there.nlink()) == (own.dev, own.ino, 1)
+                && there.uid() == rt::fs::user()
+                && there.mode() & (NEW_MODE | 0o7000) == NEW_MODE
+        })
     }
 
     /// Removes the name, if it still is this file's.
