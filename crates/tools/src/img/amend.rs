@@ -38,6 +38,7 @@ const MANUAL: Manual = Manual {
     about: "Changes options of an image's format, or the passphrases of an encrypted image.",
     operands: &[("FILE", "the image")],
     examples: &[
+        ("-f qcow2 -o compat=1.1,lazy_refcounts=on disk.qcow2", "an image of version 3, counted late"),
         (
             "--object secret,id=old,file=old.txt --object secret,id=new,file=new.txt \\\n      \
              -o state=active,new-secret=new --image-opts driver=luks,key-secret=old,file.filename=disk.luks",

@@ -203,4 +203,19 @@ pub fn amend(faces: &Faces) {
     assert!(faces.fails(1, &last).contains("the last one"));
     faces.ok(&last.replace("amend", "amend --force"));
     assert!(faces.fails(2, &compared("t")).contains("none of its key slots is active"));
+
+    faces.ok("img create -q -f qcow2 -o compat=0.10 @q 1M");
+    assert!(faces.ok("img amend -f qcow2 -o help").contains("refcount_bits=<num>"));
+    let said =
+        faces.ok("img amend -p -f qcow2 -o compat=1.1,refcount_bits=32 -o lazy_refcounts=on,size=2M @q");
+    assert!(said.contains("(100.00/100%)"), "{said}");
+    let info = faces.ok("img info @q");
+    for line in ["compat: 1.1", "refcount bits: 32", "lazy refcounts: true", "2 MiB"] {
+        assert!(info.contains(line), "{info}");
+    }
+    let refused = faces.fails(1, "img amend -o size=3M,cluster_size=4k @q");
+    assert!(refused.contains("only supported for image creation"), "{refused}");
+    assert!(faces.fails(1, "img amend -o size=3M,compat=0.10 @q").contains("refcount_bits=16"));
+    faces.ok("img amend -q -o compat=0.10,refcount_bits=16 @q");
+    assert!(faces.ok("img info @q").contains("compat: 0.10"));
 }
