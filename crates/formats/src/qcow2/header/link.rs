@@ -136,7 +136,7 @@ impl Header {
     ) -> Result<Vec<u8>, HeaderError> {
         self.extensions.retain(|extension| extension.kind == ENCRYPTION);
         self.extensions.extend(backing_format.map(|f| Extension::new(BACKING_FORMAT, f.as_bytes().to_vec())));
-        self.extensions.extend(data_file.map(|name| data_file_extension(name)));
+        self.extensions.extend(data_file.map(data_file_extension));
         if self.version >= 3 && self.cluster_size() >= NAMES_FROM_CLUSTER_SIZE {
             self.extensions.push(extension::feature_names());
         }
