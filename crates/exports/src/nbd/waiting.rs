@@ -228,8 +228,10 @@ fn dirty_extents(
     let end = request.offset.saturating_add(request.length);
     let mut extents: Vec<(u64, ExtentFlags)> = Vec::new();
     let mut at = request.offset;
+    let length = bitmap.length();
     while at < end {
-        let (mut dirty, run) = bitmap.run_at(at);
+        // Behind the end of a bitmap of a shorter layer nothing is known.
+        let (mut dirty, run) = if at < length { bitmap.run_at(at) } else { (true, end) };
         let mut to = run.max(at + 1).min(end);
         if to < end && !to.is_multiple_of(block) {
             let down = to - to % block;
@@ -336,5 +338,7 @@ mod tests {
         assert_eq!(told(0, 20480, 4096, 100), [(16384, true), (4096, false)]);
         assert_eq!(told(1 << 19, 1 << 19, 4096, 1), [(1 << 19, true)]);
         assert_eq!(told((1 << 20) - 100, 100, 1, 1), [(100, true)]);
+        // The disk has grown, and the bitmap, of a layer below, has not.
+        assert_eq!(told(1 << 20, u64::from(u32::MAX), 1, 100), [(u64::from(u32::MAX), true)]);
     }
 }
