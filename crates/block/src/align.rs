@@ -124,10 +124,15 @@ impl Node {
     }
 
     /// Changes the length, as [`crate::Driver::resize`] does, while no padded write is under way that would cut off what the
-    /// node has been grown by.
+    /// node has been grown by. Its dirty bitmaps follow; it is refused where one of them could not.
     pub async fn set_length(&self, size: u64, preallocation: PreallocMode) -> Result<()> {
+        self.bitmaps.check_length(size)?;
         let _end = self.lease_end(size).await;
-        self.driver.resize(size, preallocation).await
+        // What a larger disk shows behind its old end may be written before it is larger.
+        self.bitmaps.resize(self.length().max(size));
+        let resized = self.driver.resize(size, preallocation).await;
+        self.bitmaps.resize(self.length());
+        resized
     }
 
     /// Grows the node to `size` bytes, if it has fewer.

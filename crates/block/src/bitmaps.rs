@@ -264,6 +264,21 @@ impl Bitmaps {
         }
     }
 
+    /// Refuses a length of the node that one of them could not record all changes of.
+    pub(crate) fn check_length(&self, length: u64) -> Result<()> {
+        let covers = |bitmap: &Arc<NamedBitmap>| covers(bitmap.bits.granularity(), length);
+        let list = self.list.load();
+        let Some(short) = list.iter().find(|bitmap| bitmap.consistent && !covers(bitmap)) else {
+            return Ok(());
+        };
+        let text = format!(
+            "Bitmap '{}' of granularity {} can't cover {length} bytes; remove it first",
+            short.name,
+            short.bits.granularity()
+        );
+        Err(BlockError::new(ErrorKind::Limit, text))
+    }
+
     /// The node has another length.
     pub(crate) fn resize(&self, length: u64) {
         for bitmap in self.list.load().iter() {
@@ -273,6 +288,11 @@ impl Bitmaps {
             }
         }
     }
+}
+
+/// Whether a bitmap of this granularity can have a bit for each part of a node of so many bytes.
+fn covers(granularity: u64, length: u64) -> bool {
+    length.div_ceil(granularity) <= DirtyBitmap::MAX_CHUNKS
 }
 
 /// What a new bitmap is to be.
@@ -320,7 +340,7 @@ impl Node {
         if granularity < MIN_GRANULARITY || !granularity.is_power_of_two() {
             return Err(BlockError::invalid("Granularity must be power of 2 and at least 512"));
         }
-        if self.length().div_ceil(granularity) > DirtyBitmap::MAX_CHUNKS {
+        if !covers(granularity, self.length()) {
             let text = format!(
                 "a bitmap of granularity {granularity} over {} bytes would be too large; take a larger granularity",
                 self.length()

@@ -117,11 +117,11 @@ impl Graph {
                 BackendRequest { label: "resize".to_owned(), node: node.clone(), perms, pinned: true };
             let entry = change.attach(request)?;
             change.quiesce(std::slice::from_ref(node)).await?;
-            // What a larger disk shows behind its old end may be written before it is larger.
-            node.bitmaps.resize(node.length().max(size));
-            let resized = node.driver.resize(size, preallocation).await;
-            node.bitmaps.resize(node.length());
-            resized?;
+            node.set_length(size, preallocation).await?;
+            // Filters above have that length too.
+            let others = self.nodes().into_iter().filter(|other| !Arc::ptr_eq(other, node));
+            let above = others.filter(|other| reachable(other, node));
+            above.for_each(|other| other.bitmaps.resize(other.length()));
             change.take_off(&entry);
             self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
             Ok(())

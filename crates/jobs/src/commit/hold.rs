@@ -192,7 +192,7 @@ async fn enter(
     if grows {
         let what = || format!("Failed to resize base image {}", base.filename());
         change.quiesce(std::slice::from_ref(base)).await?;
-        base.driver().resize(top.length(), PreallocMode::Off).await.map_err(|e| e.context(what()))?;
+        base.set_length(top.length(), PreallocMode::Off).await.map_err(|e| e.context(what()))?;
         change.set_perms(&target, TARGET);
     }
     Ok((source, target))

@@ -180,6 +180,45 @@ fn bitmaps_follow_the_size_of_the_disk() {
 }
 
 #[test]
+fn bitmaps_follow_a_size_that_is_changed_above_them_and_one_that_can_not_keeps_the_disk_as_it_is() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 1 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        let node = disk.backend.node();
+        let fine = node.add_bitmap(NewBitmap { granularity: Some(512), ..new("fine") }).unwrap();
+        let options = Options::new().with_str("driver", "compress").with_str("file", node.name());
+        let filter = disk.graph.open_with(options, Common::default(), Policy::FOLLOW).await.unwrap();
+        let above = filter.add_bitmap(NewBitmap { persistent: false, ..new("above") }).unwrap();
+        let made = block::NewSnapshot { name: "s".to_owned(), ..Default::default() };
+        disk.graph.create_snapshot(&node, made, |_| Ok(())).await.unwrap();
+        node.remove_bitmap(&fine).await.unwrap();
+        let which = block::SnapshotName::Named("s".to_owned());
+        let refused = disk.graph.apply_snapshot(&node, &which).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Busy, "a bitmap above would miss what changes");
+        let fine = node.add_bitmap(NewBitmap { granularity: Some(512), ..new("fine") }).unwrap();
+        disk.graph.resize(&node, 2 << 20, api::PreallocMode::Off).await.unwrap();
+        assert_eq!((fine.bits().length(), above.bits().length()), (2 << 20, 2 << 20));
+        disk.graph.resize(&filter, 4 << 20, api::PreallocMode::Off).await.unwrap();
+        assert_eq!((fine.bits().length(), above.bits().length()), (4 << 20, 4 << 20));
+        disk.write((4 << 20) - 512, &[1; 512]).await;
+        assert_eq!(fine.bits().runs().collect::<Vec<_>>(), [((4 << 20) - 512, 4 << 20)]);
+        for node in [&filter, &node] {
+            let refused = disk.graph.resize(node, 40 << 40, api::PreallocMode::Off).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Limit);
+            assert_eq!((node.length(), fine.bits().length()), (4 << 20, 4 << 20));
+        }
+        disk.graph.release(&filter).await.unwrap();
+        disk.close().await;
+        let disk = Disk::open(&path).await;
+        assert!(state(&disk).iter().all(|(_, _, is_consistent, ..)| *is_consistent));
+        disk.close().await;
+    });
+    is_clean(&path);
+}
+
+#[test]
 fn what_a_bitmap_says_of_itself_and_is_not_known_here_is_kept_and_never_used() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
