@@ -17,6 +17,11 @@ thread_local! {
 pub struct Secrets(Vec<(String, Secret)>);
 
 impl Secrets {
+    /// Their ids.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(id, _)| id.as_str())
+    }
+
     /// Gives them to a graph.
     pub fn give(&self, graph: &Graph) {
         for (id, secret) in &self.0 {

@@ -159,6 +159,9 @@ impl Broken {
             outln!(console, "\nKept as it is then: {name}");
         }
         out!(console, "\nThis crash alone: {program} --point {point}");
+        for id in args.secrets.ids() {
+            out!(console, " --object secret,id={id},...");
+        }
         if let Some(format) = &args.source.format {
             out!(console, " -f {format}");
         }

@@ -172,6 +172,8 @@ pub fn crashtest(faces: &Faces) {
         let said = faces.ok(&format!("{test} {secret} {options}"));
         assert!(said.contains("The image survives: "), "{said}");
         assert!(faces.fails(1, &format!("{test} {options}")).contains("No secret with id 's'"));
+        let said = faces.run(&format!("{test} {secret} {options},cache.no-flush=on"));
+        assert!(said.code == 2 && said.out.contains(" --object secret,id=s,... --image-opts "), "{said:?}");
     }
 
     for (line, why) in [
