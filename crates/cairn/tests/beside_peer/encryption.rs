@@ -276,6 +276,48 @@ fn cryptsetup_opens_our_volumes_and_ours_open_those_it_makes() {
 }
 
 #[test]
+fn a_header_in_a_file_of_its_own_opens_the_data_in_both_and_is_no_volume_alone() {
+    if !peer_is_here() {
+        return;
+    }
+    let desk = Desk::new("detached");
+    let secrets = "--object secret,id=s,data=passphrase --object secret,id=t,data=second";
+    let create = "-f luks -o key-secret=s,iter-time=10,detached-header=on head.luks";
+    desk.ok(true, &format!("qemu-img create -q {secrets} {create}"));
+    desk.ok(true, "qemu-img create -q -f raw data.raw 2M");
+    let open = |id: &str| {
+        format!(
+            "driver=luks,key-secret={id},file.driver=file,file.filename=data.raw,header.driver=file,header.filename=head.luks"
+        )
+    };
+    for maker in [true, false] {
+        desk.write_and_read(maker, &open("s"));
+    }
+    for ours in [true, false] {
+        let told = desk.ok(ours, &format!("qemu-img info {secrets} --image-opts {}", open("s")));
+        assert!(told.contains("detached header: true") && told.contains("2 MiB (2097152 bytes)"), "{told}");
+    }
+    // The slots are in the header; the data stays as it is.
+    let data = std::fs::read(desk.folder().join("data.raw")).unwrap();
+    let slot = "state=active,new-secret=t,iter-time=10,keyslot=0";
+    desk.ok(true, &format!("qemu-img amend --force {secrets} -o {slot} --image-opts {}", open("s")));
+    assert!(std::fs::read(desk.folder().join("data.raw")).unwrap() == data);
+    for ours in [true, false] {
+        let read = |id| format!("qemu-io {secrets} -c 'read -P 9 100k 64k' --image-opts {}", open(id));
+        desk.ok(ours, &read("t"));
+        assert!(desk.run(ours, &read("s")).is_err());
+    }
+    let head = std::fs::read(desk.folder().join("head.luks")).unwrap();
+    for ours in [true, false] {
+        let alone = "--image-opts driver=luks,key-secret=t,file.filename=head.luks";
+        let refused = desk.run(ours, &format!("qemu-io {secrets} -c 'write 0 64k' {alone}")).unwrap_err();
+        assert!(refused.contains("header"), "{refused}");
+        assert!(desk.run(ours, "qemu-img info -f luks head.luks").is_err());
+    }
+    assert!(std::fs::read(desk.folder().join("head.luks")).unwrap() == head);
+}
+
+#[test]
 fn key_slots_that_one_changes_open_in_the_other() {
     if !peer_is_here() {
         return;

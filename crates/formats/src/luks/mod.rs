@@ -63,6 +63,11 @@ fn open(context: &mut OpenContext, options: QCryptoBlockOptionsLUKS) -> BoxFutur
         let named = |e: BlockError| e.context(format!("LUKS volume '{}'", header_file.filename()));
         let volume = Volume::read(&place).await.map_err(named)?;
         let (payload, stated_len) = volume.payload().map_err(named)?;
+        if payload == 0 && !detached {
+            let text = "this is the header of a volume whose data is in another file, and would be overwritten as its data; \
+                        give it as 'header', and the data as 'file'";
+            return Err(named(BlockError::invalid(text)));
+        }
         if payload > file.length() {
             let text =
                 format!("the data begins at byte {payload}, and '{}' has {}", file.filename(), file.length());
