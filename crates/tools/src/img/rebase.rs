@@ -208,7 +208,13 @@ async fn copy_piece(
     if own.allocated {
         return Ok(len);
     }
-    let (left, whole) = (len, unit.unwrap_or(1));
+    let whole = unit.unwrap_or(1);
+    let left = match at % whole {
+        0 => len,
+        // The rest of a cluster comes by itself, so that what follows begins with one.
+        part => len.min(whole - part),
+    };
+    let len = left;
     let (old_zero, len) = zero_start(old, at, len).await?;
     let (new_zero, len) = zero_start(new, at, len).await?;
     // Pieces that are compressed begin and end with a cluster, or with the disk.
@@ -218,7 +224,6 @@ async fn copy_piece(
     }
     let len = even.max(whole.min(left)).min(PIECE.max(whole));
     let unit = unit.map_or(UNIT, |unit| unit as usize);
-    let request = Request::GUEST.with_if(whole > 1, Flags::COMPRESSED);
     let before = read(old, at, len).await?;
     let after = read(new, at, len).await?;
     let before = before.freeze();
@@ -231,6 +236,10 @@ async fn copy_piece(
             if codec::is_zero(&piece) {
                 write_zeroes(image, offset, piece).await?;
             } else {
+                // A part of a cluster, of which the image has other parts, is stored as it is.
+                let to_end = offset + piece.len() as u64 == range.end;
+                let compress = whole > 1 && offset.is_multiple_of(whole) && (piece.len() == unit || to_end);
+                let request = Request::GUEST.with_if(compress, Flags::COMPRESSED);
                 image.backend.write(offset, piece, request).await?;
             }
         }

@@ -90,6 +90,13 @@ pub fn rebase(faces: &Faces) {
     faces.ok("img rebase -c -f qcow2 -b '' @packed");
     assert_eq!(faces.ok("img compare @base @packed"), "Images are identical.\n");
     assert!(faces.ok("img map --output=json @packed").contains("\"compressed\": true"));
+    // Of a cluster that the image has parts of, the others are stored as they are.
+    faces.ok("img create -o extended_l2=on -b @base -F qcow2 -f qcow2 @parts");
+    faces.ok("io -c 'write -q -P 5 4k 4k' @parts");
+    faces.ok("img convert -O qcow2 @parts @before");
+    faces.ok("img rebase -c -f qcow2 -b '' @parts");
+    assert_eq!(faces.ok("img compare @before @parts"), "Images are identical.\n");
+    assert!(faces.ok("img map --output=json @parts").contains("\"compressed\": true"));
     assert!(
         faces.fails(1, "img rebase @top").contains("Must specify backing file (-b) or use unsafe mode (-u)")
     );
