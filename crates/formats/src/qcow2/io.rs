@@ -198,8 +198,10 @@ impl Image {
             let extent = self.map(offset, len, Want::Status).await?;
             let done = extent.kind == ExtentKind::Zero { reserved: None } && discard
                 || extent.kind == ExtentKind::Hole && !self.has_backing();
-            if done {
-                return Ok(WritePlan { len: extent.len.min(len), action: Action::Nothing, token: None });
+            // An extent may end inside a cluster, of which the rest is to be cleared with it.
+            let alike = if extent.len < len { extent.len - g.within(extent.len) } else { len };
+            if done && alike > 0 {
+                return Ok(WritePlan { len: alike, action: Action::Nothing, token: None });
             }
         }
         let leased = self.lease_to_change(g.cluster(offset), whole).await?;
