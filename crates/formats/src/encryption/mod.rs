@@ -22,6 +22,6 @@ mod volume;
 pub(crate) use coding::{CipherCoding, Numbers, locked};
 pub(crate) use info::describe;
 pub(crate) use make::{NewVolume, of_file};
-pub(crate) use options::{limits_of, passphrase_of};
+pub(crate) use options::{limits_of, no_secret, passphrase_of};
 pub(crate) use slots::amend;
 pub(crate) use volume::{Place, Volume};

@@ -6,14 +6,16 @@ use crypto::secret::as_text;
 
 /// The passphrase that a secret object holds. `option` is the option's name, for the error of who gave none.
 pub(crate) fn passphrase_of(objects: &Objects, option: &str, id: Option<&str>) -> Result<Key> {
-    let Some(id) = id else {
-        let text = format!("Parameter '{option}' is required for cipher");
-        return Err(BlockError::invalid(text));
-    };
+    let id = id.ok_or_else(|| no_secret(option))?;
     let passphrase = Key::new(objects.hold::<Secret>(id)?.bytes().to_vec());
     as_text(&passphrase)
         .map_err(|e| BlockError::of(ErrorKind::Invalid, e).context(format!("secret '{id}'")))?;
     Ok(passphrase)
+}
+
+/// The error of who gave no secret by this option.
+pub(crate) fn no_secret(option: &str) -> BlockError {
+    BlockError::invalid(format!("Parameter '{option}' is required for cipher"))
 }
 
 /// What opening may cost: what these options say, else what is allowed by default.

@@ -2,7 +2,8 @@
 use super::bitmaps;
 use super::create::{cluster_size, refcount_bits};
 use super::encryption::NewEncryption;
-use api::{BlockdevQcow2Version, PreallocMode, Qcow2CreateOptions};
+use crate::encryption::no_secret;
+use api::{BlockdevQcow2Version, PreallocMode, Qcow2CreateEncryption, Qcow2CreateOptions};
 use block::{Backend, BlockError, ErrorKind, MeasureRequest, Measured, Result, data_in_units};
 
 /// Bytes of an entry of an L1 table, and of an L2 table that tells of no subclusters.
@@ -19,6 +20,11 @@ pub(super) async fn measure(request: MeasureRequest<'_, Qcow2CreateOptions>) -> 
         l2_entry: if options.extended_l2.unwrap_or(false) { 16 } else { ENTRY },
     };
     let size = size.checked_next_multiple_of(layout.cluster).ok_or_else(too_large)?;
+    if let Some(Qcow2CreateEncryption::Luks(luks)) = &options.encrypt
+        && luks.key_secret.is_none()
+    {
+        return Err(no_secret("encrypt.key-secret"));
+    }
     let encryption = options.encrypt.as_ref().map(NewEncryption::new).transpose()?;
     let keys = encryption.map_or(0, |new| new.header_len().next_multiple_of(layout.cluster));
     let full = layout.full(size).and_then(|full| full.checked_add(keys)).ok_or_else(too_large)?;

@@ -73,6 +73,7 @@ fn each_flag_changes_the_settings_of_the_server() {
         ("--pid-file", "/tmp/pid"),
         ("--object", "secret,id=s,data=x"),
         ("-T", "off"),
+        ("-B", "map"),
     ];
     each_flag_changes_the_settings(FLAGS, Args::new, &values, &["--object", "-T", "-v"]);
 }
@@ -141,7 +142,7 @@ fn how_long_it_serves(faces: &Faces) {
 fn what_is_refused(faces: &Faces) {
     for (flags, why) in [
         ("-A @a", "the allocation depth (-A) is not supported yet"),
-        ("-B map @a", "exporting a bitmap (-B) is not supported yet"),
+        ("-B map @a", "Bitmap 'map' is not found"),
         ("--tls-creds t @a", "TLS is not supported yet"),
         ("--tls-authz t @a", "TLS is not supported yet"),
         ("--tls-hostname t @a", "TLS is not supported yet"),

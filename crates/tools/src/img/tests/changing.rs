@@ -142,6 +142,31 @@ pub fn resize(faces: &Faces) {
     assert!(both.contains("--image-opts and --format are mutually exclusive"), "{both}");
 }
 
+pub fn bitmap(faces: &Faces) {
+    image(faces, "@a", 1);
+    faces.ok("img bitmap --add -g 64k @a one");
+    faces.ok("img bitmap --object secret,id=s,data=x -f qcow2 --add --disable @a two");
+    write(faces, "@a", 2, "64k 64k");
+    let recorded = |name: &str| {
+        let open = "driver=qcow2,file.filename=@a";
+        let export = faces.ok("img info --output=json @a");
+        assert!(export.contains(&format!("\"name\": \"{name}\"")), "{open}: {export}");
+        export
+    };
+    assert!(recorded("one").contains("\"granularity\": 65536"));
+    faces.ok("img bitmap --image-opts --merge one driver=qcow2,file.filename=@a two");
+    faces.ok("img bitmap --enable --clear @a two");
+    faces.ok("img create -q -f qcow2 @b 1M");
+    faces.ok("img bitmap --add --merge one -b @a -F qcow2 @b three");
+    faces.ok("img convert -q --bitmaps -O qcow2 @b @copy");
+    assert!(faces.ok("img info @copy").contains("name: three"));
+    faces.ok("img bitmap --remove @a two");
+    recorded("one");
+    assert!(faces.fails(1, "img bitmap --remove @a two").contains("two"));
+    assert!(faces.fails(1, "img bitmap @a one").contains("Need at least one of"));
+    faces.ok("img check -q @a");
+}
+
 pub fn snapshot(faces: &Faces) {
     image(faces, "@a", 1);
     assert_eq!(faces.ok("img snapshot @a"), "", "none are listed where there are none");

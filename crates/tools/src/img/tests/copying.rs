@@ -63,6 +63,7 @@ fn ways_of_copying(faces: &Faces) {
 fn refusals(faces: &Faces) {
     for (flags, why) in [
         ("-l snap", "Failed to load snapshot: Can't find snapshot"),
+        ("--bitmaps -O raw", "bitmap"),
         ("--skip-broken-bitmaps", "Use of --skip-broken-bitmaps requires --bitmaps"),
         ("-C -S 4k", "Cannot enable copy offloading when -S is used"),
         ("-c", "Compression not supported for this file format"),

@@ -70,6 +70,7 @@ scenarios! {
     amend: changing::amend, amend::Args::new, "-o" "state=inactive";
     bench: looking::bench, bench::Args::new,
         "-c" "10", "-s" "512", "-d" "2", "-o" "512", "-S" "512", "-i" "threads", "--pattern" "7", "--flush-interval" "9";
+    bitmap: changing::bitmap, bitmap::Args::new, "-g" "64k", "--merge" "two", "-b" "other", "-F" "qcow2";
     check: looking::check, check::Args::new, "-r" "all";
     commit: changing::commit, commit::Args::new;
     compare: looking::compare, compare::Args::new;
