@@ -63,7 +63,6 @@ fn ways_of_copying(faces: &Faces) {
 fn refusals(faces: &Faces) {
     for (flags, why) in [
         ("-l snap", "Failed to load snapshot: Can't find snapshot"),
-        ("--bitmaps -O raw", "bitmap"),
         ("--skip-broken-bitmaps", "Use of --skip-broken-bitmaps requires --bitmaps"),
         ("-C -S 4k", "Cannot enable copy offloading when -S is used"),
         ("-c", "Compression not supported for this file format"),
@@ -88,6 +87,7 @@ fn refusals(faces: &Faces) {
     assert!(faces.fails(1, "img convert @a").contains("Must specify image file name"));
     assert!(faces.fails(1, "img convert -B @a -F raw @a @a @never").contains("Having a backing file"));
     assert!(!faces.path("never").exists(), "what is refused makes no file");
+    assert!(faces.fails(1, "img convert --bitmaps -O raw @a @made").contains("does not support bitmaps"));
 }
 
 pub fn dd(faces: &Faces) {
