@@ -29,6 +29,8 @@ mod block_query;
 pub use block_query::*;
 mod block_job;
 pub use block_job::*;
+mod block_amend;
+pub use block_amend::*;
 mod block_export;
 pub use block_export::*;
 mod descriptors;
@@ -109,6 +111,7 @@ pub trait Handlers:
     + TransactionCommands
     + BlockQueryCommands
     + BlockJobCommands
+    + BlockAmendCommands
     + BlockExportCommands
     + DescriptorsCommands
     + QomCommands
@@ -123,6 +126,7 @@ impl<
         + TransactionCommands
         + BlockQueryCommands
         + BlockJobCommands
+        + BlockAmendCommands
         + BlockExportCommands
         + DescriptorsCommands
         + QomCommands,
