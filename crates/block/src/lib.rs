@@ -33,6 +33,7 @@ mod coding;
 mod common;
 mod copy;
 mod create;
+mod damage;
 mod driver;
 mod edges;
 mod error;
@@ -79,6 +80,7 @@ pub use create::{
     Claim, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,
     MeasureRequest, Measured, OptionKind, PLAIN, Places, data_in_units,
 };
+pub use damage::Damage;
 pub use driver::{
     Action, Amendment, CheckReport, Checker, Driver, DriverInfo, Extent, ExtentKind, Facts, Link, MapChange,
     Reopened, Repair, Token, Undo, Want, WritePlan,

@@ -1,9 +1,11 @@
 //! Notices: what a person should know of an image although nothing fails, passed to the graph's listener.
+use crate::damage::Damage;
 use crate::driver::CheckReport;
+use crate::node::Node;
 use std::sync::{Arc, OnceLock};
 
 /// One notice.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Notice<'a> {
     /// A sentence that names the image.
     Warning(&'a str),
@@ -13,6 +15,14 @@ pub enum Notice<'a> {
         image: &'a str,
         /// What was found and repaired.
         report: &'a CheckReport,
+    },
+    /// An image that is only read contradicts itself. Told once an image; one that is written to is poisoned instead
+    /// ([`Graph::on_poison`](crate::Graph::on_poison)).
+    Damaged {
+        /// Its node.
+        node: &'a Node,
+        /// What was found first.
+        damage: &'a Damage,
     },
 }
 
@@ -30,6 +40,7 @@ impl Notices {
             None => match notice {
                 Notice::Warning(text) => tracing::warn!("{text}"),
                 Notice::Repaired { image, .. } => tracing::warn!(image, "repaired at open"),
+                Notice::Damaged { node, damage } => tracing::warn!(node = node.name(), %damage, "damaged"),
             },
         }
     }

@@ -95,6 +95,11 @@ impl Control {
         &self.0.nbd
     }
 
+    /// Where events go to all clients.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.0.events
+    }
+
     pub(crate) fn join(&self, outbox: &Arc<Outbox>) {
         self.0.events.join(outbox);
     }

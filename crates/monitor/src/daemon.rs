@@ -8,6 +8,7 @@
 //! end at which something could not be written back.
 use crate::chardev::Chardev;
 use crate::control::Control;
+use crate::events::Events;
 use crate::wire::MessageLayout;
 use api::{
     BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
@@ -90,10 +91,12 @@ pub fn run(program: &str, registry: Arc<Registry>, options: &[DaemonOption]) -> 
     rt::block_on_control(async move { live(&program, registry, options, waiting).await })
 }
 
-/// Prints a notice. If standard error fails, there is no other place for it.
-fn tell(program: &str, notice: Notice<'_>) {
+/// Prints a notice, or reports it as an event where there is one for it. If standard error fails, there is no other place
+/// for it.
+fn tell(program: &str, events: &Events, notice: Notice<'_>) {
     let mut to = std::io::stderr().lock();
     match notice {
+        Notice::Damaged { node, damage } => return events.damaged(node, damage, false),
         Notice::Warning(text) => writeln!(to, "{program}: warning: {text}"),
         Notice::Repaired { image, report } => writeln!(
             to,
@@ -113,7 +116,8 @@ async fn live(
 ) -> ExitCode {
     let control = Control::new(registry);
     let name = program.to_owned();
-    control.graph().on_notice(move |notice| tell(&name, notice));
+    let events = control.events().clone();
+    control.graph().on_notice(move |notice| tell(&name, &events, notice));
     let mut signalled = pin!(signal::next_signal(&SIGNALS));
     let started = match select(&mut signalled, pin!(start(&control, options))).await {
         Either::Left(_) => Ok(None),

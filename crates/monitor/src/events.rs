@@ -2,10 +2,11 @@
 use crate::outbox::Outbox;
 use crate::wire::MessageLayout;
 use api::{BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, IoOperationType};
-use block::{BlockError, ErrorKind, Node};
+use block::{BlockError, Damage, ErrorKind, Node};
 use futures_util::future::join_all;
 use jobs::EventSink;
 use parking_lot::Mutex;
+use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,26 +47,32 @@ impl Events {
 
     /// Reports that a node takes no more writes: its image is corrupt, or a flush of it failed.
     pub(crate) fn poisoned(&self, node: &Node, error: &BlockError) {
-        let node_name = Some(node.name().to_owned());
-        self.emit(&match error.kind() {
-            ErrorKind::Corrupt => api::Event::BlockImageCorrupted(BlockImageCorrupted {
-                device: String::new(),
-                node_name,
-                msg: error.message(),
-                offset: error.offset().map(int),
-                size: None,
-                fatal: true,
-            }),
-            kind => api::Event::BlockIoError(BlockIoError {
-                qom_path: String::new(),
-                device: String::new(),
-                node_name,
-                operation: IoOperationType::Write,
-                action: BlockErrorAction::Report,
-                nospace: Some(kind == ErrorKind::NoSpace),
-                reason: error.message(),
-            }),
-        });
+        if error.kind() == ErrorKind::Corrupt {
+            let told = || Damage::from(error.message());
+            let damage = error.source().and_then(|cause| cause.downcast_ref().cloned()).unwrap_or_else(told);
+            return self.damaged(node, &damage, true);
+        }
+        self.emit(&api::Event::BlockIoError(BlockIoError {
+            qom_path: String::new(),
+            device: String::new(),
+            node_name: Some(node.name().to_owned()),
+            operation: IoOperationType::Write,
+            action: BlockErrorAction::Report,
+            nospace: Some(error.kind() == ErrorKind::NoSpace),
+            reason: error.message(),
+        }));
+    }
+
+    /// Reports that an image contradicts itself; `fatal`: and takes no more writes.
+    pub(crate) fn damaged(&self, node: &Node, damage: &Damage, fatal: bool) {
+        self.emit(&api::Event::BlockImageCorrupted(BlockImageCorrupted {
+            device: String::new(),
+            node_name: Some(node.name().to_owned()),
+            msg: damage.what.clone(),
+            offset: damage.bytes.as_ref().map(|bytes| int(bytes.start)),
+            size: damage.bytes.as_ref().map(|bytes| int(bytes.end - bytes.start)),
+            fatal,
+        }));
     }
 
     /// Reports that an export is gone.

@@ -162,6 +162,10 @@ fn tell(notice: Notice<'_>) {
     match notice {
         Notice::Warning(text) => console::warn(text),
         Notice::Repaired { report, .. } => report.messages.iter().for_each(console::note),
+        Notice::Damaged { node, damage } => console::note(format_args!(
+            "{}: Image is corrupt: {damage}; further non-fatal corruption events will be suppressed",
+            node.driver_name()
+        )),
     }
 }
 

@@ -147,11 +147,11 @@ impl Image {
             let text = "the image file can't grow further: entries name offsets below 64 PiB only";
             return Err(BlockError::new(ErrorKind::Limit, text));
         }
-        match self.overlap.at(clusters) {
+        match self.overlap.at(clusters.clone()) {
             None => Ok(()),
             Some(what) => {
                 let text = format!("the refcounts call clusters at {at:#x} free that overlap the {what}");
-                Err(self.corrupt(text, None).await)
+                Err(self.corrupt(self.overlap_at(clusters, text), None).await)
             }
         }
     }

@@ -12,7 +12,7 @@ use super::header::{COPIED, OFFSET_MASK};
 use super::image::{Image, Page, TABLE_KEY};
 use super::overlap::{self, INACTIVE_L2, L2_TABLE};
 use block::metacache::{Be64, Cause, Codec, GivenUp, Run, UNPLACED, may_lie_in_a_hole};
-use block::{Result, Step};
+use block::{Damage, Result, Step};
 use rt::{Buf, BufMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -103,50 +103,50 @@ impl Image {
             None => Ok((word != 0).then_some(table)),
             Some(why) => {
                 let guest = index * self.g().l1_span();
-                let text = format!("the L1 entry of guest offset {guest:#x} is {word:#x}: {why}");
-                Err(self.corrupt(text, Some(guest)).await)
+                let entry = format!("the L1 entry of guest offset {guest:#x} is {word:#x}");
+                Err(self.corrupt(why.context(entry), Some(guest)).await)
             }
         }
     }
 
-    fn wrong_table(&self, word: u64, table: Table, index: u64) -> Option<String> {
+    fn wrong_table(&self, word: u64, table: Table, index: u64) -> Option<Damage> {
         let g = self.g();
         if word == 0 {
             return None;
         }
         if word & !(OFFSET_MASK | COPIED) != 0 {
-            return Some("reserved bits are set".to_owned());
+            return Some("reserved bits are set".into());
         }
         if table.host == 0 {
-            return Some("it marks the header's cluster as an L2 table".to_owned());
+            return Some("it marks the header's cluster as an L2 table".into());
         }
         if g.within(table.host) != 0 {
-            return Some("the L2 table is not aligned to a cluster".to_owned());
+            return Some("the L2 table is not aligned to a cluster".into());
         }
         let length = self.order.file.node().map_or(0, |f| f.length());
         if table.host >= length {
-            return Some(format!("the L2 table lies beyond the end of the file ({length:#x})"));
+            return Some(format!("the L2 table lies beyond the end of the file ({length:#x})").into());
         }
         let cluster = g.cluster(table.host);
         let writable = self.order.access.writable();
         let clusters = cluster..cluster + 1;
         let there = if writable { self.overlap.named_at(&clusters) } else { self.overlap.main_at(&clusters) };
         if let Some(what) = there {
-            return Some(format!("the L2 table would overlap the {what}"));
+            return Some(self.overlap_at(clusters, format!("the L2 table would overlap the {what}")));
         }
         if !writable {
             return None;
         }
         // Two names of one table would be two copies in memory that differ, unless both copy it before they change it.
         if table.owned && self.overlap.is_inactive_table(cluster) {
-            return Some(format!("its cluster is also an {INACTIVE_L2}"));
+            return Some(self.overlap_at(clusters, format!("its cluster is also an {INACTIVE_L2}")));
         }
         let known = overlap::l2_table(index);
         let other = self.overlap.tables.claimed_by_other(cluster, known)?;
         if other.name == L2_TABLE && !table.owned {
             return None;
         }
-        Some(format!("its cluster is also the {} {}", other.name, other.index))
+        Some(self.overlap_at(clusters, format!("its cluster is also the {} {}", other.name, other.index)))
     }
 
     /// The slice, from memory or loaded; `None` if its L2 table does not exist.
@@ -264,25 +264,32 @@ impl Image {
     }
 
     /// What is wrong with an L2 entry, if anything is.
-    pub(super) fn wrong_entry(&self, stored: Stored, cluster: u64) -> Option<String> {
+    pub(super) fn wrong_entry(&self, stored: Stored, cluster: u64) -> Option<Damage> {
         if stored == Stored::HOLE {
             return None;
         }
         let g = self.g();
         let entry = Entry::of(stored, g);
         if let Entry::Bad(why) = entry {
-            return Some(why.to_owned());
+            return Some(why.into());
         }
         if g.data_file && entry.host_cluster().is_some_and(|host| host != cluster << g.cluster_bits) {
-            return Some("in an external data file it must be where it is on the disk".to_owned());
+            return Some("in an external data file it must be where it is on the disk".into());
         }
         let run = entry.host_clusters(g)?;
         let length = self.order.file.node().map_or(0, |f| f.length());
         if run.start >= g.clusters(length) {
-            return Some(format!("it lies beyond the end of the file ({length:#x})"));
+            return Some(format!("it lies beyond the end of the file ({length:#x})").into());
         }
-        let what = self.overlapped(run.start..run.end())?;
-        Some(format!("it would overlap the {what}"))
+        let clusters = run.start..run.end();
+        let what = self.overlapped(clusters.clone())?;
+        Some(self.overlap_at(clusters, format!("it would overlap the {what}")))
+    }
+
+    /// The damage that clusters of the file are two things.
+    pub(super) fn overlap_at(&self, clusters: Range<u64>, what: String) -> Damage {
+        let bits = self.geometry.cluster_bits;
+        Damage { what, bytes: Some(clusters.start << bits..clusters.end << bits) }
     }
 
     /// What metadata guest data would overlap. Only writing can do harm to what reading does without, so only a writable
@@ -311,7 +318,7 @@ impl Image {
         };
         match self.load_slice(slice, step).await? {
             Some(page) => self.order.file.place(&page).await.map(|()| page),
-            None => Err(self.corrupt(format!("the L1 entry of slice {slice} vanished"), None).await),
+            None => Err(self.corrupt(format!("the L1 entry of slice {slice} vanished").into(), None).await),
         }
     }
 

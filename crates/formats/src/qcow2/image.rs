@@ -10,7 +10,10 @@ use super::options::Settings;
 use super::overlap::Overlap;
 use super::uniform;
 use block::metacache::{Be64, Cache, MetadataFile, Order};
-use block::{BlockError, ChildId, Coding, Domain, Edges, Leases, Node, Notices, Result, Turns};
+use block::{
+    BlockError, ChildId, Coding, Damage, Domain, Edges, ErrorKind, Leases, Node, Notice, Notices, Result,
+    Turns,
+};
 use futures_util::lock::Mutex as AsyncMutex;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub(super) struct Image {
     pub notices: Notices,
     /// A person knows that wrong entries were dropped.
     pub told_of_dropped: AtomicBool,
+    /// A person knows that the image is damaged, although it is not written to.
+    pub told_of_damage: AtomicBool,
     /// The header in memory leads to a snapshot's tables, not to the disk's.
     pub shows_snapshot: AtomicBool,
     /// Its persistent bitmaps.
@@ -116,6 +121,7 @@ impl Image {
             overlap: Overlap::new(&header, geometry, settings.checks),
             notices,
             told_of_dropped: AtomicBool::new(false),
+            told_of_damage: AtomicBool::new(false),
             shows_snapshot: AtomicBool::new(false),
             bitmaps,
             disagrees: AtomicBool::new(false),
@@ -216,7 +222,7 @@ impl Image {
             return Ok(());
         }
         if let Some((one, other)) = self.overlap.conflict() {
-            return Err(self.corrupt(format!("the {one} and the {other} overlap"), None).await);
+            return Err(self.corrupt(format!("the {one} and the {other} overlap").into(), None).await);
         }
         // Who changes the directory of bitmaps takes the header's turn: not within it.
         self.mark_bitmaps().await?;
@@ -267,16 +273,23 @@ impl Image {
     }
 
     /// Takes note of a contradiction in the image. A writable one is marked corrupt on disk, so that no program
-    /// writes to it before it is repaired, and takes no writes from now on.
-    pub async fn corrupt(&self, what: String, guest: Option<u64>) -> BlockError {
+    /// writes to it before it is repaired, and takes no writes from now on. `guest`: the offset of the guest's that it is
+    /// about.
+    pub async fn corrupt(&self, damage: Damage, guest: Option<u64>) -> BlockError {
         let text =
-            format!("{}: {what}; 'cairn img check -r all' may repair the image", self.order.file.name());
+            format!("{}: {damage}; 'cairn img check -r all' may repair the image", self.order.file.name());
         let error = BlockError::corrupt(text);
         let error = match guest {
             Some(guest) => error.at(guest),
             None => error,
         };
-        if !self.order.access.writable() || self.order.file.unharmed().is_err() {
+        if !self.order.access.writable() {
+            if let Some(node) = self.order.file.image().filter(|_| !self.told_of_damage.swap(true, Relaxed)) {
+                self.notices.tell(Notice::Damaged { node: &node, damage: &damage });
+            }
+            return error;
+        }
+        if self.order.file.unharmed().is_err() {
             return error;
         }
         tracing::error!(image = self.order.file.name(), reason = %error, "marking the image as corrupt");
@@ -288,9 +301,8 @@ impl Image {
             tracing::error!(image = self.order.file.name(), error = %e, "the image could not be marked as corrupt");
         }
         if let Some(node) = self.order.file.image() {
-            // Whoever hears of it knows the image, and may have words of its own for what to do. An offset would be taken
-            // for one in the file.
-            node.poison(&BlockError::corrupt(what));
+            // Whoever hears of it knows the image, and may have words of its own for what to do.
+            node.poison(&BlockError::of(ErrorKind::Corrupt, damage));
         }
         error
     }

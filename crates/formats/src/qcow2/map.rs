@@ -143,7 +143,7 @@ impl Image {
             "the refcounts call the cluster free that the L2 entry of guest offset {guest:#x} ({:#x}) leads to",
             stored.word
         );
-        Err(self.corrupt(text, Some(guest)).await)
+        Err(self.corrupt(text.into(), Some(guest)).await)
     }
 
     /// An entry that may be used, or the error that names it.
@@ -153,8 +153,8 @@ impl Image {
             Some(why) => {
                 let guest = cluster << self.g().cluster_bits;
                 let word = stored.word;
-                let text = format!("the L2 entry of guest offset {guest:#x} is {word:#x}: {why}");
-                Err(self.corrupt(text, Some(guest)).await)
+                let entry = format!("the L2 entry of guest offset {guest:#x} is {word:#x}");
+                Err(self.corrupt(why.context(entry), Some(guest)).await)
             }
         }
     }

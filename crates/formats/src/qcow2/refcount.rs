@@ -174,7 +174,7 @@ impl Image {
     async fn block_place(&self, index: u64) -> Result<Option<u64>> {
         match self.judged_block(index).await? {
             Ok(place) => Ok(place),
-            Err(what) => Err(self.corrupt(what, None).await),
+            Err(what) => Err(self.corrupt(what.into(), None).await),
         }
     }
 

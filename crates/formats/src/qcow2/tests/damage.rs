@@ -175,6 +175,7 @@ fn open(path: &Path) -> Option<Vec<String>> {
     let graph = Graph::new(Registry::new(&[protocols::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()));
     graph.on_notice(move |notice| match notice {
         Notice::Warning(text) => kept.lock().unwrap().push(text.to_owned()),
+        Notice::Damaged { damage, .. } => kept.lock().unwrap().push(damage.to_string()),
         Notice::Repaired { image, .. } => panic!("{image} is repaired where it is only read"),
     });
     let common = Common { read_only: true, ..Common::default() };

@@ -2,6 +2,8 @@
 use super::*;
 use crate::qcow2::header::COPIED;
 use api::PreallocMode;
+use block::{Damage, Notice};
+use std::error::Error;
 
 /// Opens the image and does one request on it; the error must name what is wrong.
 async fn fails(path: &Path, read_only: bool, write: bool, words: &str) {
@@ -39,6 +41,44 @@ fn whoever_hears_of_damage_is_told_once_and_of_no_offset_in_the_guest() {
         }
         disk.graph.detach(&disk.backend).await.unwrap_err();
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [(block::ErrorKind::Corrupt, None)]);
+    });
+}
+
+#[test]
+fn two_uses_of_one_cluster_are_told_with_its_place_in_the_file_and_of_an_image_that_is_only_read_too() {
+    let scratch = Scratch::new();
+    let Some(path) = peer_image(&scratch, "", "4M", &["write -P 1 0 128k"]) else { return };
+    let l2 = word_at(&path, 0x3_0000) & !(1 << 63);
+    // The entry leads to the L1 table.
+    patch(&path, l2 + 8, &u64::to_be_bytes((1 << 63) | 0x3_0000));
+    let place = Some(0x3_0000..0x4_0000);
+    rt::block_on_control(async {
+        let read_only = Common { read_only: true, ..Common::default() };
+        let disk = Disk::try_open(&path, read_only).await.unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        disk.graph.on_notice(move |notice| {
+            if let Notice::Damaged { damage, .. } = notice {
+                tell.send(damage.bytes.clone()).unwrap_or_default();
+            }
+        });
+        for _ in 0..2 {
+            let (_, read) = disk.backend.read(64 << 10, BufMut::with_len(512)).await;
+            assert!(read.unwrap_err().to_string().contains("active L1 table"));
+        }
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), std::slice::from_ref(&place));
+        disk.graph.detach(&disk.backend).await.unwrap();
+
+        let disk = Disk::try_open(&path, Common::default()).await.unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        disk.graph.on_poison(move |_, error| {
+            let damage = error.source().and_then(|cause| cause.downcast_ref::<Damage>());
+            tell.send(damage.and_then(|damage| damage.bytes.clone())).unwrap_or_default();
+        });
+        for _ in 0..2 {
+            disk.backend.write(64 << 10, Buf::from_slice(&[1; 512]), Request::GUEST).await.unwrap_err();
+        }
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [place]);
+        disk.graph.detach(&disk.backend).await.unwrap_err();
     });
 }
 
