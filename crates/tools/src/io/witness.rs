@@ -108,7 +108,7 @@ pub struct ScriptError {
 pub struct Script(Vec<(usize, String)>);
 
 /// Commands that would leave the image that a script is about, or end the program.
-const ELSEWHERE: [&str; 4] = ["close", "open", "reopen", "sigraise"];
+const ELSEWHERE: [&str; 5] = ["abort", "close", "open", "reopen", "sigraise"];
 
 impl Script {
     /// Reads a script. Every line must be a command that is there and can be part of one.

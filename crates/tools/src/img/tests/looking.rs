@@ -187,6 +187,7 @@ pub fn crashtest(faces: &Faces) {
             "line 1 of the script: bad argument count 1 to write, expected at least 2 arguments",
         ),
         ("-c 'open @a' @top", "line 1 of the script: 'open' can't be part of a script for one image"),
+        ("-c flush -c abort @top", "line 2 of the script: 'abort' can't be part of a script"),
         ("-c flush -c 'write 0 2M' @top", "line 2 of the script: write failed: Input/output error"),
         (
             "-c flush -c 'aio_write 1M 1M' -c flush @top",
