@@ -272,10 +272,13 @@ async fn test(
     let closed = held.close().await;
     let mut verdict = tested?;
     closed?;
-    if let (Some(folder), Some(broken)) = (&args.keep, &mut verdict.failure) {
-        broken.keep(folder)?;
-    }
+    let kept = match (&args.keep, &mut verdict.failure) {
+        (Some(folder), Some(broken)) => broken.keep(folder),
+        _ => Ok(()),
+    };
+    // What was found is told also where its files could not be kept.
     verdict.print(console, &args, program, &told);
+    kept?;
     Ok(if verdict.failure.is_some() { 2 } else { 0 })
 }
 
