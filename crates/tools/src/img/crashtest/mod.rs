@@ -306,6 +306,8 @@ async fn try_crashes(
     }
     let failure = work.failed.lock().take().map(|(_, broken)| broken);
     Ok(Verdict {
+        seed: plan.recordings.first().map_or(args.seed, |recording| recording.seed),
+        runs: plan.recordings.len() as u64,
         crashes: work.done.load(Relaxed),
         moments: (plan.parts.len() as u64, plan.recordings.iter().map(|recording| recording.seen).sum()),
         complete: plan.parts.iter().filter(|part| part.3.has_all_subsets()).count() as u64,

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// What the crashes came to.
 pub struct Verdict {
+    /// The seed of the first run, and how many runs there were.
+    pub seed: u64,
+    pub runs: u64,
     /// How many were tried.
     pub crashes: u64,
     /// At how many moments, of how many there were.
@@ -96,7 +99,7 @@ impl Verdict {
         outln!(
             console,
             "{changes} changes of files in {} runs of the script; {tried} of {seen} moments.",
-            args.runs
+            self.runs
         );
         if complete == tried {
             outln!(
@@ -123,8 +126,8 @@ impl Verdict {
         object.insert("filename", args.source.name.as_str());
         object.insert("script", script);
         object.insert("verdict", if self.failure.is_some() { "broken" } else { "survives" });
-        object.insert("seed", args.seed);
-        object.insert("runs", args.runs);
+        object.insert("seed", self.seed);
+        object.insert("runs", self.runs);
         object.insert("crashes", self.crashes);
         object.insert("changes", self.changes);
         object.insert("moments", self.moments.1);

@@ -137,6 +137,9 @@ pub fn crashtest(faces: &Faces) {
     assert_eq!(faces.ok("img crashtest -q -f qcow2 --crash power --points 50 @top @script"), "");
     let said = faces.ok("img crashtest --output json --crash kill --points 90 --compare 1M --image-opts driver=qcow2,file.filename=@top @script");
     assert!(said.contains("\"verdict\": \"survives\""), "{said}");
+    let said =
+        faces.ok("img crashtest --point 7:0:kill-0 --seed 3 --output json -c 'write 0 4k' -f qcow2 @top");
+    assert!(said.contains("\"seed\": 7,") && said.contains("\"runs\": 1,"), "{said}");
     faces.ok("img crashtest --points 40 -f raw --memory 2M --object secret,id=s,data=x -c 'write 0 4k' -c flush @a");
 
     faces.ok("img bitmap --add @top records");
