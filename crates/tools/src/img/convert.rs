@@ -380,15 +380,11 @@ fn can_compress(graph: &Graph, format: &str, creation: &Creation) -> Result<(), 
     if !graph.registry().need(format)?.supports_compression {
         return Err(Failure::new(NO_COMPRESSION));
     }
-    let legacy = creation.text("encryption").is_some_and(|on| matches!(on, "on" | "yes" | "true"));
-    if legacy || creation.text("encrypt.format").is_some() {
+    if creation.text("encrypt.format").is_some() || creation.is_on("encryption") {
         return Err(Failure::new("Compression and encryption not supported at the same time"));
     }
     if creation.text("preallocation").is_some_and(|mode| mode != "off") {
         return Err(Failure::new("Compression and preallocation not supported at the same time"));
-    }
-    if creation.text("encrypt.format").is_some() || creation.is_on("encryption") {
-        return Err(Failure::new("Compression and encryption not supported at the same time"));
     }
     Ok(())
 }

@@ -67,6 +67,10 @@ fn refusals(faces: &Faces) {
         ("-C -S 4k", "Cannot enable copy offloading when -S is used"),
         ("-c", "Compression not supported for this file format"),
         ("-c -O qcow2 -o preallocation=full", "Compression and preallocation not supported at the same time"),
+        (
+            "-c -O qcow2 -o encryption=on,preallocation=full",
+            "Compression and encryption not supported at the same time",
+        ),
         ("-C -c", "Cannot enable copy offloading when -c is used"),
         ("-C --salvage", "Cannot use copy offloading in salvaging mode"),
         ("--target-is-zero", "--target-is-zero requires use of -n flag"),
