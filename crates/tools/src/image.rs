@@ -259,6 +259,20 @@ impl Image {
         self.graph.detach(&self.backend).await
     }
 
+    /// Closes it after a command. Of one that has failed its own error counts; of one that has not the result is in force, and
+    /// what fails now is only warned of.
+    pub async fn close_after<T>(
+        self,
+        console: &mut Console,
+        result: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match &result {
+            Ok(_) => self.close_when_done(console).await,
+            Err(_) => _ = self.close().await,
+        }
+        result
+    }
+
     /// Closes it after a command whose result is in force: what fails now is only warned of.
     pub async fn close_when_done(self, console: &mut Console) {
         let name = self.node().filename();

@@ -101,13 +101,8 @@ async fn amend(console: &mut Console, args: &Args) -> Result<(), Failure> {
     let mut progress = Progress::new(args.verbosity.shows_progress());
     let amended = apply(console, &image, args, &mut progress).await;
     progress.end(console);
-    match amended {
-        Ok(()) => Ok(image.close().await?),
-        Err(failure) => {
-            image.close().await.ok();
-            Err(failure)
-        }
-    }
+    let closed = image.close().await.map_err(Failure::from);
+    amended.and(closed)
 }
 
 async fn apply(

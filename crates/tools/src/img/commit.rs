@@ -80,12 +80,8 @@ async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failu
     let mut progress = Progress::new(args.verbosity.shows_progress());
     let result = commit(console, &image, args, &mut progress).await;
     progress.end(console);
-    if let Err(failure) = result {
-        // The overlay shows what it showed: the first error counts.
-        image.close().await.ok();
-        return Err(failure);
-    }
-    image.close_when_done(console).await;
+    // Where it has failed the overlay shows what it showed.
+    image.close_after(console, result).await?;
     if !args.verbosity.quiet {
         outln!(console, "Image committed.");
     }

@@ -89,11 +89,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
 async fn open_and_copy(console: &mut Console, args: &Args) -> Result<(), Failure> {
     let image = image::open(&args.source).await?;
     let result = copy(console, &image, args).await;
-    match result {
-        Ok(()) => image.close_when_done(console).await,
-        Err(_) => _ = image.close().await,
-    }
-    result
+    image.close_after(console, result).await
 }
 
 async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {

@@ -112,12 +112,8 @@ async fn open_and_rebase(console: &mut Console, args: &Args) -> Result<(), Failu
         image::warn_of_guess(console, &source.name);
     }
     let result = rebase(console, &image, args).await;
-    match result {
-        Ok(()) => image.close_when_done(console).await,
-        // The image shows what it showed: the first error counts.
-        Err(_) => _ = image.close().await,
-    }
-    result
+    // Where it has failed the image shows what it showed.
+    image.close_after(console, result).await
 }
 
 async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(), Failure> {

@@ -109,12 +109,9 @@ async fn resize(console: &mut Console, args: &Args, size: NewSize) -> Result<(),
     if image.guessed_raw {
         image::warn_of_guess(console, &args.source.name);
     }
-    if let Err(failure) = apply(&image, args, size, console).await {
-        // Nothing was changed: there is nothing whose loss the close could tell.
-        image.close().await.ok();
-        return Err(failure);
-    }
-    image.close_when_done(console).await;
+    let result = apply(&image, args, size, console).await;
+    // Where it has failed nothing was changed: there is nothing whose loss the close could tell.
+    image.close_after(console, result).await?;
     if !args.verbosity.quiet {
         outln!(console, "Image resized.");
     }

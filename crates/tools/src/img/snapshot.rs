@@ -100,12 +100,7 @@ async fn open_and_act(console: &mut Console, source: &Source, action: &Action) -
         image::warn_of_guess(console, &source.name);
     }
     let result = act(console, &image, action).await;
-    match result {
-        // What was done is durable.
-        Ok(()) => image.close_when_done(console).await,
-        Err(_) => _ = image.close().await,
-    }
-    result
+    image.close_after(console, result).await
 }
 
 async fn act(console: &mut Console, image: &Image, action: &Action) -> Result<(), Failure> {
