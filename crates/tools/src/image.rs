@@ -143,10 +143,9 @@ pub fn plain_format() -> &'static str {
 
 /// An empty graph with the secrets of the command.
 pub fn graph() -> Graph {
-    let graph = Graph::new(registry(), monitor::options::from_json);
+    let graph = quiet_graph(&object::given());
     graph.on_poison(report_corruption);
     graph.on_notice(tell);
-    object::given().give(&graph);
     graph
 }
 
