@@ -56,7 +56,7 @@ pub struct Facts {
     pub can_fill: bool,
     /// Zeroes can be written faster than data without losing thinness.
     pub can_write_zeroes: bool,
-    /// A freshly grown range reads as zeroes.
+    /// A freshly grown range reads as zeroes, and a new image without a backing file.
     pub grows_with_zeroes: bool,
     /// Block status of mapped data is that of the child (raw, filters).
     pub transparent: bool,

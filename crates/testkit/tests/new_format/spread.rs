@@ -293,8 +293,14 @@ impl Spread {
 
 impl Driver for Spread {
     fn facts(&self) -> Facts {
-        let cluster_size = Some(CLUSTER);
-        Facts { mapping: true, cluster_size, can_write_zeroes: true, can_fill: true, ..Facts::default() }
+        Facts {
+            mapping: true,
+            cluster_size: Some(CLUSTER),
+            can_write_zeroes: true,
+            can_fill: true,
+            grows_with_zeroes: true,
+            ..Facts::default()
+        }
     }
 
     fn length(&self) -> u64 {

@@ -71,7 +71,13 @@ struct Table {
 
 impl Driver for Table {
     fn facts(&self) -> Facts {
-        Facts { mapping: true, cluster_size: Some(BLOCK), can_write_zeroes: true, ..Facts::default() }
+        Facts {
+            mapping: true,
+            cluster_size: Some(BLOCK),
+            can_write_zeroes: true,
+            grows_with_zeroes: true,
+            ..Facts::default()
+        }
     }
 
     fn length(&self) -> u64 {

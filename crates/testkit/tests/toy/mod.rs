@@ -277,7 +277,13 @@ impl Toy {
 
 impl Driver for Toy {
     fn facts(&self) -> Facts {
-        Facts { cluster_size: Some(CLUSTER), can_write_zeroes: true, fua: true, ..Facts::default() }
+        Facts {
+            cluster_size: Some(CLUSTER),
+            can_write_zeroes: true,
+            fua: true,
+            grows_with_zeroes: true,
+            ..Facts::default()
+        }
     }
 
     fn length(&self) -> u64 {
