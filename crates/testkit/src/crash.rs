@@ -61,7 +61,7 @@ pub struct CrashTest {
     pub moments: usize,
     /// Crashes from each moment.
     pub crashes: usize,
-    /// Of so many crashes one is opened by the driver.
+    /// Of so many crashes one is opened by the driver: none for 0, all for 1.
     pub reopen_every: usize,
     /// How many things are done with internal snapshots beside the guest.
     pub snapshots: u64,
@@ -113,6 +113,12 @@ impl CrashTest {
             reopen_every: 5,
             snapshots: 0,
         }
+    }
+
+    /// The same in a long run: more moments, more crashes from each. Where the driver opens some of them, it opens fewer.
+    fn long(self) -> Self {
+        let reopen_every = if self.reopen_every > 1 { 50 } else { self.reopen_every };
+        Self { moments: 100, crashes: 32, reopen_every, ..self }
     }
 
     /// Runs it with this seed. The error says everything that is needed to run it again.
@@ -465,10 +471,7 @@ pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest + Sync)
     };
     let reopened = AtomicUsize::new(0);
     let done = on_all_cores(name, seeds, points.unwrap_or(u64::MAX), |seed| {
-        let mut test = test(seed);
-        if points.is_some() {
-            (test.moments, test.crashes, test.reopen_every) = LONG;
-        }
+        let test = if points.is_some() { test(seed).long() } else { test(seed) };
         let tally = test.run(seed)?;
         reopened.fetch_add(tally.reopened, Relaxed);
         Ok(tally.crashes as u64)
@@ -485,5 +488,25 @@ pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest + Sync)
     }
 }
 
-/// Moments of a run, crashes from each, and of how many one is opened by the driver, in a long run.
-const LONG: (usize, usize, usize) = (100, 32, 50);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::Mix;
+
+    #[test]
+    fn a_long_run_has_the_driver_open_no_crash_that_it_must_not_and_each_that_nobody_else_looks_at() {
+        let plan = Plan {
+            requests: 1,
+            depth: 1,
+            mix: Mix::ALL,
+            longest: 1,
+            span: 0,
+            largest: 0,
+            faults: Faults::None,
+        };
+        for (reopen_every, in_long_run) in [(0, 0), (1, 1), (12, 50)] {
+            let test = CrashTest { reopen_every, ..CrashTest::new(Stack::of("", &[], Vec::new()), plan) };
+            assert_eq!(test.long().reopen_every, in_long_run);
+        }
+    }
+}
