@@ -370,15 +370,19 @@ impl<'a> Parsed<'a> {
 
     /// Where the directory of bitmaps is, and how long.
     fn directory(&self) -> Option<(u64, u64)> {
-        let mut at = self.header_length;
+        let data = self.extension(BITMAPS)?;
+        be64(data, 16).zip(be64(data, 8))
+    }
+
+    /// The data of the header extension of this type.
+    fn extension(&self, wanted: u32) -> Option<&'a [u8]> {
+        let mut at = self.header_length as usize;
         loop {
-            let (kind, len) = be32(self.bytes, at as usize).zip(be32(self.bytes, at as usize + 4))?;
+            let (kind, len) = (be32(self.bytes, at)?, be32(self.bytes, at + 4)? as usize);
             match kind {
                 0 => return None,
-                BITMAPS => {
-                    return be64(self.bytes, at as usize + 24).zip(be64(self.bytes, at as usize + 16));
-                }
-                _ => at += 8 + u64::from(len).next_multiple_of(8),
+                kind if kind == wanted => return self.bytes.get(at + 8..at + 8 + len),
+                _ => at += 8 + len.next_multiple_of(8),
             }
         }
     }
@@ -455,17 +459,8 @@ impl<'a> Parsed<'a> {
     }
 
     fn data_file(&self) -> Option<String> {
-        if self.incompatible & DATA_FILE == 0 {
-            return None;
-        }
-        let mut at = self.header_length as usize;
-        loop {
-            let (kind, len) = (be32(self.bytes, at)?, be32(self.bytes, at + 4)? as usize);
-            if kind == DATA_FILE_NAME {
-                return Some(String::from_utf8_lossy(self.bytes.get(at + 8..at + 8 + len)?).into_owned());
-            }
-            at += 8 + len.next_multiple_of(8);
-        }
+        let name = self.extension(DATA_FILE_NAME).filter(|_| self.incompatible & DATA_FILE != 0)?;
+        Some(String::from_utf8_lossy(name).into_owned())
     }
 
     fn backing(&self) -> Option<String> {
