@@ -418,7 +418,9 @@ fn layers(
         sane(bytes, settled && depth == 0, copied).map_err(|text| format!("{file}:\n    {text}"))?;
         let over: &[u8] = if depth + 1 < chain.len() { &below } else { &[] };
         if let Some(shown) = disk.content(SNAPSHOT).filter(|_| depth == 0)
-            && crate::qcow2::read_snapshot(bytes, over, shown.len())? != shown.to_vec()
+            && crate::qcow2::read_snapshots(bytes, over)?
+                .first()
+                .is_none_or(|(_, now)| *now != shown.to_vec())
         {
             return Err("the internal snapshot has changed".to_owned());
         }

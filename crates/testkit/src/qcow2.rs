@@ -60,6 +60,26 @@ struct Parsed<'a> {
     header_length: u64,
 }
 
+/// An entry of the snapshot table.
+struct SnapshotEntry<'a> {
+    l1: u64,
+    l1_entries: u64,
+    /// Bytes of the disk, where that is told.
+    size: Option<u64>,
+    /// Nothing where it is cut off.
+    name: Option<&'a [u8]>,
+}
+
+/// An entry of the bitmap directory.
+struct BitmapEntry<'a> {
+    table: u64,
+    table_entries: u64,
+    flags: u32,
+    granularity_bits: u32,
+    /// Nothing where it is cut off.
+    name: Option<&'a [u8]>,
+}
+
 /// Whose tables they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
@@ -341,30 +361,49 @@ impl<'a> Parsed<'a> {
         }
     }
 
-    fn internal_snapshots(&self, refs: &mut References, copied: &mut Vec<String>) {
-        let mut at = self.snapshots_offset;
-        for number in 0..self.snapshots {
+    /// The entries of the snapshot table, and where it ends.
+    fn snapshot_table(&self) -> (Vec<SnapshotEntry<'a>>, u64) {
+        let (mut at, mut table) = (self.snapshots_offset, Vec::new());
+        for _ in 0..self.snapshots {
             let half = |offset: u64| be32(self.bytes, (at + offset) as usize).unwrap_or(0);
-            let l1 = be64(self.bytes, at as usize).unwrap_or(0);
-            let names = (half(12) >> 16) + (half(12) & 0xffff);
-            self.tables(refs, l1, half(8).into(), Whose::Snapshot(number), copied);
-            at = (at + 40 + u64::from(half(36)) + u64::from(names)).next_multiple_of(8);
+            let (extra, id, name) = (u64::from(half(36)), half(12) >> 16, half(12) & 0xffff);
+            let start = at + 40 + extra + u64::from(id);
+            let end = start + u64::from(name);
+            table.push(SnapshotEntry {
+                l1: be64(self.bytes, at as usize).unwrap_or(0),
+                l1_entries: half(8).into(),
+                size: be64(self.bytes, (at + 48) as usize).filter(|_| extra >= 16),
+                name: self.bytes.get(start as usize..end as usize),
+            });
+            at = end.next_multiple_of(8);
         }
-        if self.snapshots > 0 {
-            refs.add(
-                self,
-                self.snapshots_offset,
-                at - self.snapshots_offset,
-                Who::The("the snapshot table"),
-                true,
-            );
+        (table, at)
+    }
+
+    fn internal_snapshots(&self, refs: &mut References, copied: &mut Vec<String>) {
+        let (table, end) = self.snapshot_table();
+        for (number, entry) in (0..).zip(&table) {
+            self.tables(refs, entry.l1, entry.l1_entries, Whose::Snapshot(number), copied);
+        }
+        if !table.is_empty() {
+            let len = end - self.snapshots_offset;
+            refs.add(self, self.snapshots_offset, len, Who::The("the snapshot table"), true);
         }
     }
 
     /// Bitmaps hold their clusters also when they are out of date: they are kept until somebody removes them.
     fn bitmaps(&self, refs: &mut References) {
         if let Some((offset, len)) = self.directory() {
-            self.bitmap_directory(refs, offset, len);
+            refs.add(self, offset, len, Who::The("the bitmap directory"), true);
+        }
+        for entry in self.bitmap_entries() {
+            refs.add(self, entry.table, entry.table_entries * 8, Who::The("a bitmap table"), true);
+            for index in 0..entry.table_entries {
+                let data = self.entry(entry.table, index) & OFFSET;
+                if data != 0 {
+                    refs.add(self, data, self.cluster(), Who::The("a bitmap's data"), true);
+                }
+            }
         }
     }
 
@@ -402,21 +441,24 @@ impl<'a> Parsed<'a> {
         bits
     }
 
-    fn bitmap_directory(&self, refs: &mut References, offset: u64, len: u64) {
-        refs.add(self, offset, len, Who::The("the bitmap directory"), true);
-        let mut at = offset;
-        while at + 24 <= offset + len {
+    /// The entries of the bitmap directory.
+    fn bitmap_entries(&self) -> Vec<BitmapEntry<'a>> {
+        let (mut at, len) = self.directory().unwrap_or((0, 0));
+        let (end, mut entries) = (at + len, Vec::new());
+        while at + 24 <= end {
             let half = |offset: u64| be32(self.bytes, (at + offset) as usize).unwrap_or(0);
-            let (table, entries) = (be64(self.bytes, at as usize).unwrap_or(0), u64::from(half(8)));
-            refs.add(self, table, entries * 8, Who::The("a bitmap table"), true);
-            for index in 0..entries {
-                let data = self.entry(table, index) & OFFSET;
-                if data != 0 {
-                    refs.add(self, data, self.cluster(), Who::The("a bitmap's data"), true);
-                }
-            }
-            at = (at + 24 + u64::from(half(20)) + u64::from(half(16) & 0xffff)).next_multiple_of(8);
+            let start = at + 24 + u64::from(half(20));
+            let name_end = start + u64::from(half(16) & 0xffff);
+            entries.push(BitmapEntry {
+                table: be64(self.bytes, at as usize).unwrap_or(0),
+                table_entries: half(8).into(),
+                flags: half(12),
+                granularity_bits: half(16) >> 16 & 0xff,
+                name: self.bytes.get(start as usize..name_end as usize),
+            });
+            at = name_end.next_multiple_of(8);
         }
+        entries
     }
 
     /// `data`: the bytes that host offsets of guest data refer to.
@@ -556,23 +598,17 @@ pub struct Bitmap {
 /// The bitmaps that the header calls up to date.
 pub fn bitmaps(bytes: &[u8]) -> Result<Vec<Bitmap>, String> {
     let image = Parsed::parse(bytes)?;
-    let (mut at, len) = image.directory().filter(|_| image.autoclear & 1 != 0).unwrap_or((0, 0));
-    let (end, mut found) = (at + len, Vec::new());
-    while at + 24 <= end {
-        let field = |offset: u64| be32(bytes, (at + offset) as usize).unwrap_or(0);
-        let (table, entries, flags) = (be64(bytes, at as usize).unwrap_or(0), field(8), field(12));
-        let (name_len, extra) = (field(16) & 0xffff, field(20));
-        let name = (at + 24 + u64::from(extra)) as usize;
-        found.push(Bitmap {
-            name: bytes.get(name..name + name_len as usize).ok_or("a name is cut off")?.to_vec(),
-            in_use: flags & 1 != 0,
-            auto: flags & 2 != 0,
-            granularity: 1 << (field(16) >> 16 & 0xff),
-            bits: image.bits(table, entries.into()),
-        });
-        at = (at + 24 + u64::from(extra) + u64::from(name_len)).next_multiple_of(8);
-    }
-    Ok(found)
+    let valid = image.autoclear & 1 != 0;
+    let bitmap = |entry: BitmapEntry<'_>| {
+        Ok(Bitmap {
+            name: entry.name.ok_or("a bitmap's name is cut off")?.to_vec(),
+            in_use: entry.flags & 1 != 0,
+            auto: entry.flags & 2 != 0,
+            granularity: 1 << entry.granularity_bits,
+            bits: image.bits(entry.table, entry.table_entries),
+        })
+    };
+    image.bitmap_entries().into_iter().filter(|_| valid).map(bitmap).collect()
 }
 
 /// All bytes a guest sees; what is not allocated comes from `backing`, zeros beyond its end.
@@ -590,32 +626,17 @@ pub fn read_with_data(bytes: &[u8], backing: &[u8], data: &[u8]) -> Result<Vec<u
 /// image's.
 pub fn read_snapshots(bytes: &[u8], backing: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
     let image = Parsed::parse(bytes)?;
-    let (mut at, mut all) = (image.snapshots_offset, Vec::new());
-    for _ in 0..image.snapshots {
-        let half = |offset: u64| be32(bytes, (at + offset) as usize).unwrap_or(0);
-        let (l1, extra) = (be64(bytes, at as usize).unwrap_or(0), u64::from(half(36)));
-        let (id, name) = (u64::from(half(12) >> 16), u64::from(half(12) & 0xffff));
-        let size = be64(bytes, (at + 48) as usize).filter(|_| extra >= 16).unwrap_or(image.size);
-        let start = (at + 40 + extra + id) as usize;
-        let text = bytes.get(start..start + name as usize).ok_or("a snapshot's name is cut off")?;
-        let shown = image.read(l1, half(8).into(), size, backing, bytes)?;
-        all.push((String::from_utf8_lossy(text).into_owned(), shown));
-        at = (at + 40 + extra + id + name).next_multiple_of(8);
-    }
-    Ok(all)
-}
-
-/// All bytes that the first internal snapshot shows, of a disk that had `size` bytes.
-pub fn read_snapshot(bytes: &[u8], backing: &[u8], size: u64) -> Result<Vec<u8>, String> {
-    let image = Parsed::parse(bytes)?;
-    let at = image.snapshots_offset as usize;
-    let table = be64(bytes, at).zip(be32(bytes, at + 8)).filter(|_| image.snapshots > 0);
-    let (l1, entries) = table.ok_or("the snapshot is gone")?;
-    image.read(l1, entries.into(), size, backing, bytes)
+    let shown = |entry: SnapshotEntry<'_>| {
+        let name = entry.name.ok_or("a snapshot's name is cut off")?;
+        let size = entry.size.unwrap_or(image.size);
+        let shown = image.read(entry.l1, entry.l1_entries, size, backing, bytes)?;
+        Ok((String::from_utf8_lossy(name).into_owned(), shown))
+    };
+    image.snapshot_table().0.into_iter().map(shown).collect()
 }
 
 /// Makes an internal snapshot of a clean image whose clusters are all counted once: all its clusters are shared
-/// afterwards. For images that the driver can't make itself yet.
+/// afterwards.
 pub fn add_snapshot(bytes: &mut Vec<u8>) -> Result<(), String> {
     let image = Parsed::parse(bytes)?;
     let (cluster, l1, entries) = (image.cluster(), image.l1_offset, image.l1_entries);
