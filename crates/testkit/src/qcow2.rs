@@ -32,14 +32,10 @@ pub struct Findings {
     pub backing: Option<String>,
     /// What breaks the law.
     pub corruptions: Vec<String>,
-    /// The bitmaps are up to date, by the header's word.
-    pub bitmaps_valid: bool,
     /// COPIED flags that don't agree with the counts.
     pub copied: Vec<String>,
     /// Clusters counted more often than they are referred to.
     pub leaks: Vec<u64>,
-    /// Of the format.
-    pub version: u32,
 }
 
 /// An image's bytes and geometry.
@@ -573,10 +569,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Findings, String> {
         corrupt: image.incompatible & CORRUPT != 0,
         backing: image.backing(),
         corruptions,
-        bitmaps_valid: image.autoclear & 1 != 0,
         copied,
         leaks,
-        version: image.version,
     })
 }
 
