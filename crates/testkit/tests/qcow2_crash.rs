@@ -91,20 +91,19 @@ fn what_was_flushed_is_there_after_any_crash_and_no_sector_shows_anothers_data()
 fn an_encrypted_image_keeps_what_was_flushed_through_every_crash() {
     run_seeds("QCOW2_ENCRYPTED", 60, |seed| {
         let mut test = any_test(seed);
-        test.stack.secrets = vec![("s", "a passphrase")];
-        if let Some(top) = test.stack.images.last().cloned() {
+        if let Some((top, below)) = test.stack.images.split_last() {
             let method = if seed % 3 == 0 { "aes" } else { "luks" };
             let top = top
+                .clone()
                 .with("encrypt.format", method)
                 .with("encrypt.key-secret", "s")
                 .opened_with("encrypt.key-secret", "s");
             let top = if method == "luks" { top.with("encrypt.iter-time", "0") } else { top };
-            let images = test.stack.images.iter().rev().skip(1).rev().cloned().chain([top]).collect();
-            let secrets = test.stack.secrets.clone();
-            test.stack =
-                Stack { secrets, ..Stack::of("encrypted qcow2", &test.stack.drivers.clone(), images) };
+            let images = [below, &[top]].concat();
+            let stack = Stack::of("encrypted qcow2", &test.stack.drivers, images);
+            test.stack = Stack { secrets: vec![("s", "a passphrase")], ..stack };
         }
-        CrashTest { inspect: None, moments: 12, crashes: 2, reopen_every: 1, ..test }
+        CrashTest { inspect: None, moments: 12, reopen_every: 1, ..test }
     });
 }
 
@@ -198,14 +197,19 @@ fn after_any_one_failed_operation_snapshots_are_what_they_were_or_what_they_were
         let mut test = with_snapshots(seed);
         let mut rng = Rng::new(seed.rotate_left(32));
         let kinds = [OpKind::Sync, OpKind::Write, OpKind::Write, OpKind::SetLen, OpKind::Read, OpKind::Read];
-        let kind = rng.pick(&kinds).unwrap_or(OpKind::Sync);
-        let most = if kind == OpKind::Write { 150 } else { 40 };
-        let errno = if rng.chance(1, 3) && kind != OpKind::Sync { ENOSPC } else { EIO };
-        let times = if rng.chance(1, 4) { 3 } else { 1 };
-        test.faults = vec![Plant { times, ..Plant::nth_of(kind, rng.below(most), errno) }];
-        test.plan.faults = if kind == OpKind::Sync { Faults::Syncs } else { Faults::Some };
+        plant_one(&mut test, &mut rng, &kinds, 40);
         test
     });
+}
+
+/// Has one operation of these kinds fail once, or three in a row: one of the first 150 writes, or of the first `most` others.
+fn plant_one(test: &mut CrashTest, rng: &mut Rng, kinds: &[OpKind], most: u64) {
+    let kind = rng.pick(kinds).unwrap_or(OpKind::Sync);
+    let most = if kind == OpKind::Write { 150 } else { most };
+    let errno = if rng.chance(1, 3) && kind != OpKind::Sync { ENOSPC } else { EIO };
+    let times = if rng.chance(1, 4) { 3 } else { 1 };
+    test.faults = vec![Plant { times, ..Plant::nth_of(kind, rng.below(most), errno) }];
+    test.plan.faults = if kind == OpKind::Sync { Faults::Syncs } else { Faults::Some };
 }
 
 /// Where what the disk showed before its first write is kept.
@@ -307,12 +311,7 @@ fn after_any_one_failed_operation_nothing_flushed_is_lost_and_nothing_becomes_co
         let mut rng = Rng::new(!seed);
         let kinds =
             [OpKind::Sync, OpKind::Write, OpKind::Write, OpKind::Allocate, OpKind::SetLen, OpKind::Read];
-        let kind = rng.pick(&kinds).unwrap_or(OpKind::Sync);
-        let most = if kind == OpKind::Write { 150 } else { 30 };
-        let errno = if rng.chance(1, 3) && kind != OpKind::Sync { ENOSPC } else { EIO };
-        let times = if rng.chance(1, 4) { 3 } else { 1 };
-        test.faults = vec![Plant { times, ..Plant::nth_of(kind, rng.below(most), errno) }];
-        test.plan.faults = if kind == OpKind::Sync { Faults::Syncs } else { Faults::Some };
+        plant_one(&mut test, &mut rng, &kinds, 30);
         test
     });
 }

@@ -3,8 +3,8 @@
 
 use api::{Enumeration, PreallocMode};
 use block::{
-    Driver, DriverType, Facts, Filtered, Flags, NewSnapshot, Open, OpenContext, Opened, Opt, Options, Request,
-    Result, Step,
+    Driver, DriverType, Facts, Filtered, Flags, NewSnapshot, Open, OpenContext, Opened, Opt, Options,
+    Request, Result, Step,
 };
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf};
