@@ -63,15 +63,15 @@ impl Runs {
     }
 
     pub(crate) fn contains(&self, number: u64) -> bool {
-        self.0.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
+        self.run_at(number).0
     }
 
-    /// The first number from `number` on that is in a run, or else `u64::MAX`.
-    pub(crate) fn next_from(&self, number: u64) -> u64 {
-        if self.contains(number) {
-            return number;
+    /// Whether a number is in a run, and the next number of which the opposite holds; `u64::MAX` if there is none.
+    pub(crate) fn run_at(&self, number: u64) -> (bool, u64) {
+        match self.0.range(..=number).next_back() {
+            Some((_, end)) if number < *end => (true, *end),
+            _ => (false, self.0.range(number..).next().map_or(u64::MAX, |(start, _)| *start)),
         }
-        self.0.range(number..).next().map_or(u64::MAX, |(start, _)| *start)
     }
 }
 
@@ -92,9 +92,9 @@ mod tests {
                 set.extend(start..end);
             }
             for number in 0..60 {
-                assert_eq!(runs.contains(number), set.contains(&number), "seed {seed}, {number}");
-                let next = set.range(number..).next().copied().unwrap_or(u64::MAX);
-                assert_eq!(runs.next_from(number), next, "seed {seed}, {number}");
+                let inside = set.contains(&number);
+                let other = (number..60).find(|next| set.contains(next) != inside).unwrap_or(u64::MAX);
+                assert_eq!(runs.run_at(number), (inside, other), "seed {seed}, {number}");
             }
         }
     }

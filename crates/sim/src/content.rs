@@ -101,11 +101,11 @@ impl Content {
         }
         let stored = self.pages.range(page..).next().map_or(u64::MAX, |(next, _)| next * PAGE);
         match &self.below {
-            Some(below) if at < below.shown && !below.gone.contains(page) => {
-                let gone = below.gone.next_from(page).saturating_mul(PAGE);
-                (Shows::Base(&*below.base), stored.min(gone).min(below.shown))
+            Some(below) if at < below.shown => {
+                let (gone, next) = below.gone.run_at(page);
+                let end = stored.min(next.saturating_mul(PAGE));
+                if gone { (Shows::Nothing, end) } else { (Shows::Base(&*below.base), end.min(below.shown)) }
             }
-            Some(below) if at < below.shown => (Shows::Nothing, (page + 1) * PAGE),
             _ => (Shows::Nothing, stored),
         }
     }
