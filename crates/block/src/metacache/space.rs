@@ -83,9 +83,10 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let runs = std::iter::once(self.run).chain(self.more.drain(..));
-        let runs = runs.filter(|run| run.count > 0);
-        self.unused.lock().extend(runs);
+        if self.run.count > 0 || !self.more.is_empty() {
+            let runs = std::iter::once(self.run).chain(self.more.drain(..));
+            self.unused.lock().extend(runs.filter(|run| run.count > 0));
+        }
     }
 }
 
