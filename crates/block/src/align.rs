@@ -128,17 +128,25 @@ impl Node {
     pub async fn set_length(&self, size: u64, preallocation: PreallocMode) -> Result<()> {
         self.bitmaps.check_length(size)?;
         let _end = self.lease_end(size).await;
-        // What a larger disk shows behind its old end may be written before it is larger.
-        self.bitmaps.resize(self.length().max(size));
-        let resized = self.driver.resize(size, preallocation).await;
-        self.bitmaps.resize(self.length());
-        resized
+        self.resizing(size, self.driver.resize(size, preallocation)).await
     }
 
     /// Grows the node to `size` bytes, if it has fewer.
     pub async fn grow_to(&self, size: u64) -> Result<()> {
         let _end = self.lease_end(size).await;
-        if self.driver.length() < size { self.driver.resize(size, PreallocMode::Off).await } else { Ok(()) }
+        if self.driver.length() >= size {
+            return Ok(());
+        }
+        self.resizing(size, self.driver.resize(size, PreallocMode::Off)).await
+    }
+
+    /// Has the dirty bitmaps follow a change of the length, which is to be `size`.
+    pub(crate) async fn resizing(&self, size: u64, work: impl Future<Output = Result<()>>) -> Result<()> {
+        // What a larger disk shows behind its old end may be written before it is larger.
+        self.bitmaps.resize(|old| old.max(size));
+        let resized = work.await;
+        self.bitmaps.resize(|_| self.length());
+        resized
     }
 
     /// Waits until no write is under way beyond `size` or the end, and keeps others from there.

@@ -65,13 +65,18 @@ impl DirtyBitmap {
         self.root.load().chunks(self.granularity)
     }
 
-    /// Takes another length. What is new is clean. Nobody marks meanwhile what lies behind the shorter one.
-    pub fn resize(&self, length: u64) {
+    /// Takes another length, which follows from the one that it has. What is new is clean. Nobody marks meanwhile what a
+    /// shorter one leaves out.
+    pub(crate) fn resize(&self, length: impl FnOnce(u64) -> u64) {
         let _adding = self.adding.lock();
         let old = self.root.load_full();
+        let length = length(old.length);
+        if length == old.length {
+            return;
+        }
         let new = Root { length, leaves: OnceLock::new() };
         let chunks = new.chunks(self.granularity);
-        self.changed.fetch_or(length != old.length, Relaxed);
+        self.changed.store(true, Relaxed);
         self.change(chunks, old.chunks(self.granularity), |word, bits| word.fetch_and(!bits, AcqRel) & bits);
         if let Some(old) = old.leaves.get() {
             let leaves = new.leaves.get_or_init(|| new.slots(self.granularity));
@@ -380,7 +385,7 @@ mod tests {
             match random(8) {
                 0 => {
                     let chunks = 1 + random(100_000);
-                    map.resize(chunks * 512);
+                    map.resize(|_| chunks * 512);
                     dirty.resize(chunks as usize, false);
                 }
                 1 => {
@@ -432,5 +437,22 @@ mod tests {
             }
         });
         assert_eq!(map.dirty_chunks(), 40_000);
+    }
+
+    #[test]
+    fn marks_of_many_threads_are_all_there_while_it_grows() {
+        let map = DirtyBitmap::new(0, 512);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let map = &map;
+                scope.spawn(move || {
+                    for at in (0..5_000).map(|i| (i * 4 + thread) * 64 * 512) {
+                        map.resize(|old| old.max(at + 512));
+                        map.mark(at, 512);
+                    }
+                });
+            }
+        });
+        assert_eq!(map.dirty_chunks(), 20_000);
     }
 }

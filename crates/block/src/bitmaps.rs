@@ -176,6 +176,13 @@ impl NamedBitmap {
         }
     }
 
+    fn resize(&self, length: impl Fn(u64) -> u64) {
+        self.bits.resize(&length);
+        if let Some(successor) = &**self.successor.load() {
+            successor.resize(&length);
+        }
+    }
+
     fn mark(&self, offset: u64, len: u64) {
         if !self.enabled.load(Acquire) {
             return;
@@ -248,14 +255,21 @@ impl Bitmaps {
         self.count.store(count, Release);
     }
 
-    /// Records a change. One relaxed load where there is no bitmap.
-    pub(crate) fn mark(&self, change: NodeChange) {
+    /// Records a change of a node that has this length now: what is written behind the end of a file makes it longer. One
+    /// relaxed load where there is no bitmap.
+    pub(crate) fn mark(&self, change: NodeChange, length: impl Fn() -> u64) {
         if self.count.load(Relaxed) == 0 || change.request.has(Flags::UNCHANGED) {
             return;
         }
+        let end = change.offset.saturating_add(change.len);
         loop {
             let list = self.list.load();
-            list.iter().for_each(|bitmap| bitmap.mark(change.offset, change.len));
+            for bitmap in list.iter() {
+                if bitmap.bits.length() < end {
+                    bitmap.resize(|old| old.max(length()));
+                }
+                bitmap.mark(change.offset, change.len);
+            }
             // A bitmap that was added meanwhile may have taken over the bits of another one before this change was in them.
             fence(SeqCst);
             if Arc::ptr_eq(&list, &self.list.load()) {
@@ -279,14 +293,9 @@ impl Bitmaps {
         Err(BlockError::new(ErrorKind::Limit, text))
     }
 
-    /// The node has another length.
-    pub(crate) fn resize(&self, length: u64) {
-        for bitmap in self.list.load().iter() {
-            bitmap.bits.resize(length);
-            if let Some(successor) = &**bitmap.successor.load() {
-                successor.resize(length);
-            }
-        }
+    /// The node has another length, which follows from the one that each of them has.
+    pub(crate) fn resize(&self, length: impl Fn(u64) -> u64) {
+        self.list.load().iter().for_each(|bitmap| bitmap.resize(&length));
     }
 }
 

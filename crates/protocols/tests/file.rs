@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers end it where they can't go on")]
 
 use block::{
-    BackendRequest, BlockError, Common, ErrorKind, Flags, Graph, Opt, Options, Perms, Policy, Registry,
-    Request,
+    BackendRequest, BlockError, Common, ErrorKind, Flags, Graph, NewBitmap, Opt, Options, Perms, Policy,
+    Registry, Request,
 };
 use rt::{Buf, BufMut};
 use std::os::fd::AsRawFd;
@@ -86,6 +86,41 @@ fn what_is_written_is_read_and_zeroed_and_discarded_ranges_read_as_zeroes() {
         graph.detach(&disk).await.unwrap();
         graph.remove("f").await.unwrap();
         assert!(graph.nodes().is_empty());
+    });
+}
+
+#[test]
+fn what_is_written_behind_a_files_end_is_in_its_bitmaps() {
+    let scratch = Scratch::new("grown");
+    let name = scratch.path("a");
+    rt::block_on_control(async move {
+        let graph = graph();
+        graph.create("file", &name, 4096, Options::new()).await.unwrap();
+        let node = graph.add(options(&name)).await.unwrap();
+        let disk = graph.attach(writer(&node)).await.unwrap();
+        let new = |name: &str, enabled| NewBitmap {
+            name: name.to_owned(),
+            granularity: Some(512),
+            persistent: false,
+            enabled,
+        };
+        let recording = node.add_bitmap(new("recording", true)).unwrap();
+        let idle = node.add_bitmap(new("idle", false)).unwrap();
+        node.write(8192, Buf::from_slice(&[1; 512]), Request::DRIVER).await.unwrap();
+        let inline = node.try_write(16384, &[1; 512], Request::DRIVER).unwrap();
+        node.write(16384, Buf::from_slice(&[1; 512]), Request::DRIVER).await.unwrap();
+        assert!(inline == 0 || inline == 512);
+        node.write_zeroes(20480, 1024, Request::DRIVER).await.unwrap();
+        let marked = [(8192, 8704), (16384, 16896), (20480, 21504)];
+        assert_eq!(recording.bits().runs().collect::<Vec<_>>(), marked);
+        node.grow_to(1 << 20).await.unwrap();
+        assert_eq!(recording.bits().runs().collect::<Vec<_>>(), marked, "what is new is clean");
+        for bitmap in [&recording, &idle] {
+            assert_eq!(bitmap.bits().length(), 1 << 20);
+        }
+        assert!(idle.bits().is_clean());
+        graph.detach(&disk).await.unwrap();
+        graph.close_all().await.unwrap();
     });
 }
 

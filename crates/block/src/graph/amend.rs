@@ -48,10 +48,10 @@ impl Graph {
             change.quiesce(std::slice::from_ref(node)).await?;
             if let Some(&Opt::Uint(size)) = amendment.options.get("size") {
                 // What a larger disk shows behind its old end may be written before it is larger.
-                node.bitmaps.resize(node.length().max(size));
+                node.bitmaps.resize(|old| old.max(size));
             }
             let amended = node.driver().amend(amendment).await;
-            node.bitmaps.resize(node.length());
+            node.bitmaps.resize(|_| node.length());
             amended?;
             change.take_off(&entry);
             self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());

@@ -121,7 +121,7 @@ impl Graph {
             // Filters above have that length too.
             let others = self.nodes().into_iter().filter(|other| !Arc::ptr_eq(other, node));
             let above = others.filter(|other| reachable(other, node));
-            above.for_each(|other| other.bitmaps.resize(other.length()));
+            above.for_each(|other| other.bitmaps.resize(|_| other.length()));
             change.take_off(&entry);
             self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
             Ok(())
