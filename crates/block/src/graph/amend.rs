@@ -3,7 +3,6 @@ use crate::blockers::Operations;
 use crate::create::creator::renamed;
 use crate::driver::Amendment;
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::graph::topology::reachable;
 use crate::graph::{BackendRequest, Graph};
 use crate::node::Node;
 use crate::options::{Opt, Options};
@@ -46,15 +45,16 @@ impl Graph {
                 BackendRequest { label: "amendment".to_owned(), node: node.clone(), perms, pinned: true };
             let entry = change.attach(request)?;
             change.quiesce(std::slice::from_ref(node)).await?;
-            if let Some(&Opt::Uint(size)) = amendment.options.get("size") {
-                // What a larger disk shows behind its old end may be written before it is larger.
-                node.bitmaps.resize(|old| old.max(size));
-            }
-            let amended = node.driver().amend(amendment).await;
-            node.bitmaps.resize(|_| node.length());
+            let size = match amendment.options.get("size") {
+                Some(&Opt::Uint(size)) => size,
+                _ => node.length(),
+            };
+            node.bitmaps.check_length(size)?;
+            let amended = node.resizing(size, node.driver().amend(amendment)).await;
+            // An amendment that failed may have come that far.
+            self.tell_length(node);
             amended?;
             change.take_off(&entry);
-            self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
             Ok(())
         };
         let amended = amended.await;

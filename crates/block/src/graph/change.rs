@@ -118,15 +118,18 @@ impl Graph {
             let entry = change.attach(request)?;
             change.quiesce(std::slice::from_ref(node)).await?;
             node.set_length(size, preallocation).await?;
-            // Filters above have that length too.
-            let others = self.nodes().into_iter().filter(|other| !Arc::ptr_eq(other, node));
-            let above = others.filter(|other| reachable(other, node));
-            above.for_each(|other| other.bitmaps.resize(|_| other.length()));
             change.take_off(&entry);
-            self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
+            self.tell_length(node);
             Ok(())
         };
         let resized = resized.await;
         change.end(resized).await
+    }
+
+    /// Tells all above a node that it has another length: filters have it too, and their bitmaps.
+    pub(super) fn tell_length(&self, node: &Arc<Node>) {
+        let above = self.nodes().into_iter().filter(|other| reachable(other, node));
+        above.for_each(|other| other.bitmaps.resize(|_| other.length()));
+        self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
     }
 }

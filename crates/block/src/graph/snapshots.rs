@@ -59,7 +59,7 @@ impl Graph {
                 snapshots_of(&keeper)?.apply(index).await?;
             }
             change.take_off(&entry);
-            self.entries().iter().filter(|e| reachable(&e.node(), &keeper)).for_each(|e| e.tell_size());
+            self.tell_length(&keeper);
             Ok(found.is_some())
         };
         let applied = applied.await;
@@ -75,7 +75,7 @@ impl Graph {
             change.quiesce(std::slice::from_ref(&keeper)).await?;
             let Some(index) = which.find(&keeper.driver.info().snapshots) else { return Ok(false) };
             snapshots_of(&keeper)?.show(index).await?;
-            self.entries().iter().filter(|e| reachable(&e.node(), &keeper)).for_each(|e| e.tell_size());
+            self.tell_length(&keeper);
             Ok(true)
         };
         let shown = shown.await;
