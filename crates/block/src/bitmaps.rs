@@ -3,7 +3,7 @@
 //! Laws:
 //! - every change of a node, whichever way it takes, is in each of its bitmaps that records before it is acknowledged;
 //! - a bitmap that is said to be inconsistent may miss changes: nothing is done with it but its removal;
-//! - one that somebody uses (an export shows it, a job copies by it) changes by writes alone.
+//! - one that somebody uses (an export shows it) changes by writes alone.
 //!
 //! A persistent bitmap is kept in the image. The image's driver loads those there are when it is opened, and stores them when
 //! it is closed or becomes read-only ([`BitmapStore`]).
@@ -34,8 +34,6 @@ pub struct NamedBitmap {
     consistent: bool,
     /// How many use it.
     users: AtomicUsize,
-    /// What a later job's own bits are recorded in meanwhile.
-    successor: ArcSwap<Option<DirtyBitmap>>,
 }
 
 /// A use of a bitmap; it ends when this is dropped.
@@ -70,7 +68,6 @@ impl NamedBitmap {
             persistent: false,
             consistent: true,
             users: AtomicUsize::new(0),
-            successor: ArcSwap::default(),
         }
     }
 
@@ -103,11 +100,6 @@ impl NamedBitmap {
         self.enabled.load(Acquire)
     }
 
-    /// Whether changes are recorded in it, or for it.
-    pub fn is_recording(&self) -> bool {
-        self.is_enabled() || self.successor.load().is_some()
-    }
-
     /// Whether it is kept in the image.
     pub fn is_persistent(&self) -> bool {
         self.persistent
@@ -120,7 +112,7 @@ impl NamedBitmap {
 
     /// Whether somebody uses it.
     pub fn is_busy(&self) -> bool {
-        self.users.load(Acquire) > 0 || self.successor.load().is_some()
+        self.users.load(Acquire) > 0
     }
 
     /// Refuses one that is in use.
@@ -151,45 +143,9 @@ impl NamedBitmap {
         Ok(BitmapUse(self.clone()))
     }
 
-    /// Has what is recorded from now on apart, for somebody who works with the bits of now and tells by [`Self::thaw`] what
-    /// became of them. The gates above the node are closed.
-    pub fn freeze(&self) -> Result<()> {
-        self.check_idle()?;
-        self.check_consistent()?;
-        if self.is_enabled() {
-            let successor = DirtyBitmap::new(self.bits.length(), self.bits.granularity());
-            self.successor.store(Arc::new(Some(successor)));
-        }
-        Ok(())
-    }
-
-    /// Ends [`Self::freeze`]: the bits of then are `done` with, or are still to be worked with. What was recorded meanwhile is
-    /// in it in both cases. The gates above the node are closed.
-    pub fn thaw(&self, done: bool) {
-        if done {
-            self.bits.clear();
-        }
-        let successor = self.successor.load_full();
-        if let Some(successor) = &*successor {
-            self.successor.store(Arc::new(None));
-            self.bits.merge(successor);
-        }
-    }
-
-    fn resize(&self, length: impl Fn(u64) -> u64) {
-        self.bits.resize(&length);
-        if let Some(successor) = &**self.successor.load() {
-            successor.resize(&length);
-        }
-    }
-
     fn mark(&self, offset: u64, len: u64) {
-        if !self.enabled.load(Acquire) {
-            return;
-        }
-        match &**self.successor.load() {
-            Some(successor) => successor.mark(offset, len),
-            None => self.bits.mark(offset, len),
+        if self.is_enabled() {
+            self.bits.mark(offset, len);
         }
     }
 }
@@ -266,7 +222,7 @@ impl Bitmaps {
             let list = self.list.load();
             for bitmap in list.iter() {
                 if bitmap.bits.length() < end {
-                    bitmap.resize(|old| old.max(length()));
+                    bitmap.bits.resize(|old| old.max(length()));
                 }
                 bitmap.mark(change.offset, change.len);
             }
@@ -295,7 +251,7 @@ impl Bitmaps {
 
     /// The node has another length, which follows from the one that each of them has.
     pub(crate) fn resize(&self, length: impl Fn(u64) -> u64) {
-        self.list.load().iter().for_each(|bitmap| bitmap.resize(&length));
+        self.list.load().iter().for_each(|bitmap| bitmap.bits.resize(&length));
     }
 }
 
@@ -438,25 +394,5 @@ impl Node {
         }
         self.bitmaps.remove(bitmap);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_while_a_bitmap_is_worked_with_is_in_it_afterwards_and_the_rest_goes_when_it_is_done() {
-        for done in [true, false] {
-            let bitmap = NamedBitmap::new("b", DirtyBitmap::new(1 << 20, 65536)).with(true, false);
-            bitmap.mark(0, 1);
-            bitmap.freeze().unwrap();
-            assert!(bitmap.is_busy() && bitmap.is_recording() && bitmap.freeze().is_err());
-            bitmap.mark(131_072, 1);
-            assert_eq!(bitmap.bits.dirty_chunks(), 1, "what is worked with stands still");
-            bitmap.thaw(done);
-            assert_eq!(bitmap.bits.dirty_chunks(), if done { 1 } else { 2 });
-            assert!(!bitmap.is_busy());
-        }
     }
 }

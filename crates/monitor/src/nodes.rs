@@ -51,7 +51,7 @@ fn dirty_bitmaps(node: &Node) -> Option<Vec<BlockDirtyInfo>> {
             name: Some(bitmap.name().to_owned()),
             count: int(bits.dirty_chunks().saturating_mul(bits.granularity())),
             granularity: u32::try_from(bits.granularity()).unwrap_or(u32::MAX),
-            recording: bitmap.is_recording(),
+            recording: bitmap.is_enabled(),
             busy: bitmap.is_busy(),
             persistent: bitmap.is_persistent(),
             inconsistent: (!bitmap.is_consistent()).then_some(true),
