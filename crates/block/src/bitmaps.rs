@@ -25,6 +25,9 @@ const MIN_GRANULARITY: u64 = 512;
 /// The granularity where nothing is asked for, for images with clusters of other sizes at most and at least.
 const USUAL_GRANULARITY: std::ops::RangeInclusive<u64> = 4096..=65536;
 
+/// Stands for the users of a bitmap that is being removed: it gets no others.
+const LEAVING: usize = usize::MAX;
+
 /// A dirty bitmap with a name.
 pub struct NamedBitmap {
     name: Arc<str>,
@@ -32,13 +35,22 @@ pub struct NamedBitmap {
     enabled: AtomicBool,
     persistent: bool,
     consistent: bool,
-    /// How many use it.
+    /// How many use it, or [`LEAVING`].
     users: AtomicUsize,
 }
 
 /// A use of a bitmap; it ends when this is dropped.
 #[must_use = "the bitmap is in use until it is dropped"]
 pub struct BitmapUse(Arc<NamedBitmap>);
+
+/// The removal of a bitmap that the image has no more. It still records, and is there as before if this is dropped; the
+/// image gets it again when it is closed.
+#[must_use = "the bitmap stays unless its removal is finished"]
+pub struct BitmapRemoval {
+    bitmaps: Arc<Bitmaps>,
+    bitmap: Arc<NamedBitmap>,
+    finished: bool,
+}
 
 /// The bitmaps of a node.
 #[derive(Default)]
@@ -117,11 +129,12 @@ impl NamedBitmap {
 
     /// Refuses one that is in use.
     fn check_idle(&self) -> Result<()> {
-        if self.is_busy() {
-            let text = format!("Bitmap '{}' is currently in use by another operation", self.name);
-            return Err(BlockError::new(ErrorKind::Busy, text));
-        }
-        Ok(())
+        if self.is_busy() { Err(self.busy()) } else { Ok(()) }
+    }
+
+    fn busy(&self) -> BlockError {
+        let text = format!("Bitmap '{}' is currently in use by another operation", self.name);
+        BlockError::new(ErrorKind::Busy, text)
     }
 
     /// Refuses one that may miss changes.
@@ -139,7 +152,8 @@ impl NamedBitmap {
     /// Uses it, so that it is not removed and changes by writes alone.
     pub fn hold(self: &Arc<Self>) -> Result<BitmapUse> {
         self.check_consistent()?;
-        self.users.fetch_add(1, AcqRel);
+        let more = |users| (users != LEAVING).then(|| users + 1);
+        self.users.fetch_update(AcqRel, Acquire, more).map_err(|_| self.busy())?;
         Ok(BitmapUse(self.clone()))
     }
 
@@ -160,6 +174,22 @@ impl BitmapUse {
 impl Drop for BitmapUse {
     fn drop(&mut self) {
         self.0.users.fetch_sub(1, AcqRel);
+    }
+}
+
+impl BitmapRemoval {
+    /// Takes it off its node.
+    pub fn finish(mut self) {
+        self.bitmaps.remove(&self.bitmap);
+        self.finished = true;
+    }
+}
+
+impl Drop for BitmapRemoval {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.bitmap.users.store(0, Release);
+        }
     }
 }
 
@@ -195,12 +225,6 @@ impl Bitmaps {
     pub fn remove(&self, bitmap: &Arc<NamedBitmap>) {
         let _adding = self.adding.lock();
         self.set(|list| list.retain(|other| !Arc::ptr_eq(other, bitmap)));
-    }
-
-    /// Puts one that was taken off back.
-    pub fn put_back(&self, bitmap: &Arc<NamedBitmap>) {
-        let _adding = self.adding.lock();
-        self.set(|list| list.push(bitmap.clone()));
     }
 
     fn set(&self, change: impl FnOnce(&mut Vec<Arc<NamedBitmap>>)) {
@@ -387,12 +411,47 @@ impl Node {
 
     /// Removes a dirty bitmap, from the image too.
     pub async fn remove_bitmap(&self, bitmap: &Arc<NamedBitmap>) -> Result<()> {
-        bitmap.check_idle()?;
-        self.check_bitmap_writable(bitmap)?;
-        if bitmap.is_persistent() {
-            self.bitmap_store()?.remove(bitmap.name()).await?;
+        self.begin_removal(bitmap).await.map(BitmapRemoval::finish)
+    }
+
+    /// Takes a dirty bitmap out of the image. Nobody can begin to use it meanwhile.
+    pub async fn begin_removal(&self, bitmap: &Arc<NamedBitmap>) -> Result<BitmapRemoval> {
+        bitmap.users.compare_exchange(0, LEAVING, AcqRel, Acquire).map_err(|_| bitmap.busy())?;
+        let (bitmaps, bitmap) = (self.bitmaps.clone(), bitmap.clone());
+        let removal = BitmapRemoval { bitmaps, bitmap, finished: false };
+        self.check_bitmap_writable(&removal.bitmap)?;
+        if removal.bitmap.is_persistent() {
+            self.bitmap_store()?.remove(removal.bitmap.name()).await?;
         }
-        self.bitmaps.remove(bitmap);
-        Ok(())
+        Ok(removal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bitmap_that_is_being_removed_gets_no_users_and_one_in_use_is_not_removed() {
+        let bitmaps = Arc::new(Bitmaps::default());
+        let bitmap =
+            bitmaps.add(NamedBitmap::new("b", DirtyBitmap::new(1 << 20, 512)).with(true, false)).unwrap();
+        let leave = || {
+            bitmap.users.compare_exchange(0, LEAVING, AcqRel, Acquire).is_ok().then(|| BitmapRemoval {
+                bitmaps: bitmaps.clone(),
+                bitmap: bitmap.clone(),
+                finished: false,
+            })
+        };
+        let users = [bitmap.hold().unwrap(), bitmap.hold().unwrap()];
+        assert!(leave().is_none());
+        drop(users);
+        let removal = leave().unwrap();
+        assert!(bitmap.hold().is_err() && bitmap.is_busy() && bitmaps.find("b").is_some());
+        drop(removal);
+        assert!(bitmap.hold().is_ok() && !bitmap.is_busy());
+        leave().unwrap().finish();
+        assert!(bitmap.hold().is_err(), "who found it before it left comes too late");
+        assert!(bitmaps.find("b").is_none());
     }
 }

@@ -68,7 +68,7 @@ mod write;
 
 pub use backend::{Backend, BackendStats};
 pub use bitmap::DirtyBitmap;
-pub use bitmaps::{BitmapStore, BitmapUse, Bitmaps, MAX_BITMAP_NAME, NamedBitmap, NewBitmap};
+pub use bitmaps::{BitmapRemoval, BitmapStore, BitmapUse, Bitmaps, MAX_BITMAP_NAME, NamedBitmap, NewBitmap};
 pub use blockers::{Blocker, Operations};
 pub use coding::{CodedAt, Coding};
 pub use common::{Common, Discard};

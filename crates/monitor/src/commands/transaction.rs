@@ -5,13 +5,14 @@ use crate::control::Control;
 use api::{
     BlockDirtyBitmap, QmpError, SnapshotInfo, TransactionAction, TransactionArguments, TransactionCommands,
 };
-use block::{BlockError, DirtyBitmap, GraphChange, NamedBitmap, Node, SnapshotName};
+use block::{BitmapRemoval, BlockError, DirtyBitmap, GraphChange, NamedBitmap, Node, SnapshotName};
 use std::sync::Arc;
 
 /// What undoes an action.
 enum Undo {
     Added(Arc<Node>, Arc<NamedBitmap>),
-    Removed(Arc<Node>, Arc<NamedBitmap>),
+    /// Undone by being dropped.
+    Removed(BitmapRemoval),
     /// The bits that it had.
     Changed(Arc<NamedBitmap>, DirtyBitmap),
     Enabled(Arc<Node>, Arc<NamedBitmap>, bool),
@@ -45,6 +46,7 @@ impl TransactionCommands for Control {
                 undo.undo(&mut change).await;
             }
         }
+        done.into_iter().for_each(Undo::keep);
         change.end(result).await.map_err(failed)
     }
 }
@@ -77,8 +79,7 @@ impl Control {
             }
             BlockDirtyBitmapRemove(of) => {
                 let (node, bitmap) = self.bitmap(&of.data)?;
-                node.remove_bitmap(&bitmap).await?;
-                Undo::Removed(node, bitmap)
+                Undo::Removed(node.begin_removal(&bitmap).await?)
             }
             BlockDirtyBitmapClear(of) => {
                 let (node, bitmap) = self.bitmap(&of.data)?;
@@ -110,11 +111,17 @@ impl Control {
 }
 
 impl Undo {
+    /// All actions were carried out.
+    fn keep(self) {
+        if let Undo::Removed(removal) = self {
+            removal.finish();
+        }
+    }
+
     async fn undo(self, change: &mut GraphChange<'_>) {
         match self {
             Undo::Added(node, bitmap) => node.bitmaps().remove(&bitmap),
-            // The image gets it again when it is closed.
-            Undo::Removed(node, bitmap) => node.bitmaps().put_back(&bitmap),
+            Undo::Removed(removal) => drop(removal),
             Undo::Changed(bitmap, bits) => {
                 bitmap.bits().clear();
                 bitmap.bits().merge(&bits);
