@@ -112,6 +112,19 @@ impl NamedBitmap {
         self.enabled.load(Acquire)
     }
 
+    /// Has changes recorded in it from now on, or no more.
+    pub fn enable(&self, on: bool) -> Result<()> {
+        self.check_idle()?;
+        self.check_consistent()?;
+        self.set_enabled(on);
+        Ok(())
+    }
+
+    /// The same whoever uses it, for what is undone.
+    pub fn set_enabled(&self, on: bool) {
+        self.enabled.store(on, Release);
+    }
+
     /// Whether it is kept in the image.
     pub fn is_persistent(&self) -> bool {
         self.persistent
@@ -366,14 +379,6 @@ impl Node {
             let text = format!("Bitmap '{}' is readonly and cannot be modified", bitmap.name());
             return Err(BlockError::new(ErrorKind::ReadOnly, text));
         }
-        Ok(())
-    }
-
-    /// Has a bitmap record changes from now on, or no more.
-    pub fn enable_bitmap(&self, bitmap: &NamedBitmap, on: bool) -> Result<()> {
-        bitmap.check_idle()?;
-        bitmap.check_consistent()?;
-        bitmap.enabled.store(on, Release);
         Ok(())
     }
 

@@ -288,6 +288,10 @@ fn a_monitor_answers_commands_about_bitmaps_as_the_peer_does() {
         digest("a", "t"),
         digest("a", "u"),
         transaction(&[action("remove", "t"), action("remove", "t")].join(",")),
+        transaction(&[action("remove", "t"), action("add", "t")].join(",")),
+        transaction(&[action("remove", "t"), action("add", "v")].join(",")),
+        digest("a", "t"),
+        transaction(&[action("add", "t"), action("remove", "v")].join(",")),
         transaction(
             r#"{"type":"block-dirty-bitmap-merge","data":{"node":"a","target":"b","bitmaps":["off"]}}"#,
         ),

@@ -69,13 +69,13 @@ impl BlockDirtyBitmapCommands for Control {
     }
 
     async fn block_dirty_bitmap_enable(&self, arguments: BlockDirtyBitmap) -> Result<(), QmpError> {
-        let (node, bitmap) = self.bitmap(&arguments).map_err(failed)?;
-        node.enable_bitmap(&bitmap, true).map_err(failed)
+        let (_, bitmap) = self.bitmap(&arguments).map_err(failed)?;
+        bitmap.enable(true).map_err(failed)
     }
 
     async fn block_dirty_bitmap_disable(&self, arguments: BlockDirtyBitmap) -> Result<(), QmpError> {
-        let (node, bitmap) = self.bitmap(&arguments).map_err(failed)?;
-        node.enable_bitmap(&bitmap, false).map_err(failed)
+        let (_, bitmap) = self.bitmap(&arguments).map_err(failed)?;
+        bitmap.enable(false).map_err(failed)
     }
 
     async fn block_dirty_bitmap_merge(&self, arguments: BlockDirtyBitmapMerge) -> Result<(), QmpError> {

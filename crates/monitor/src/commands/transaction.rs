@@ -15,7 +15,7 @@ enum Undo {
     Removed(BitmapRemoval),
     /// The bits that it had.
     Changed(Arc<NamedBitmap>, DirtyBitmap),
-    Enabled(Arc<Node>, Arc<NamedBitmap>, bool),
+    Enabled(Arc<NamedBitmap>, bool),
     Snapshot(Arc<Node>, SnapshotInfo),
 }
 
@@ -103,10 +103,10 @@ impl Control {
     }
 
     fn enable(&self, of: &BlockDirtyBitmap, on: bool) -> Result<Undo, BlockError> {
-        let (node, bitmap) = self.bitmap(of)?;
+        let (_, bitmap) = self.bitmap(of)?;
         let old = bitmap.is_enabled();
-        node.enable_bitmap(&bitmap, on)?;
-        Ok(Undo::Enabled(node, bitmap, old))
+        bitmap.enable(on)?;
+        Ok(Undo::Enabled(bitmap, old))
     }
 }
 
@@ -126,11 +126,7 @@ impl Undo {
                 bitmap.bits().clear();
                 bitmap.bits().merge(&bits);
             }
-            Undo::Enabled(node, bitmap, old) => {
-                if let Err(error) = node.enable_bitmap(&bitmap, old) {
-                    tracing::error!(bitmap = bitmap.name(), %error, "a change that failed could not be undone");
-                }
-            }
+            Undo::Enabled(bitmap, old) => bitmap.set_enabled(old),
             Undo::Snapshot(node, made) => {
                 let which = SnapshotName::Both { id: Some(made.id), name: Some(made.name) };
                 if let Err(error) = change.delete_snapshot(&node, &which).await {

@@ -183,8 +183,8 @@ async fn apply(node: &Arc<Node>, from: &Arc<Node>, verb: &Verb, args: &Args) -> 
         }
         Verb::Remove => node.remove_bitmap(&node.need_bitmap(name)?).await,
         Verb::Clear => node.clear_bitmap(&*node.need_bitmap(name)?),
-        Verb::Enable => node.enable_bitmap(&*node.need_bitmap(name)?, true),
-        Verb::Disable => node.enable_bitmap(&*node.need_bitmap(name)?, false),
+        Verb::Enable => node.need_bitmap(name)?.enable(true),
+        Verb::Disable => node.need_bitmap(name)?.enable(false),
         Verb::Merge(other) => node.merge_bitmaps(&*node.need_bitmap(name)?, &[from.need_bitmap(other)?]),
     }
 }

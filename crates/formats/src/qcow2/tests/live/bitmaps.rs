@@ -76,7 +76,7 @@ fn what_is_written_while_a_bitmap_is_there_is_in_it_at_the_next_open_whatever_th
                 disk.backend.write_zeroes(100 << 10, 700, Request::GUEST).await.unwrap();
                 disk.backend.discard(size - 512, 512, Request::GUEST).await.unwrap();
                 assert!(!made.bits().is_clean_between(0, u64::MAX) && made.bits().run_at(size - 1).0);
-                node.enable_bitmap(&made, round % 2 == 0).unwrap();
+                made.enable(round % 2 == 0).unwrap();
                 if round == 3 {
                     node.merge_bitmaps(&made, &[node.need_bitmap("b0").unwrap()]).unwrap();
                     node.remove_bitmap(&node.need_bitmap("b1").unwrap()).await.unwrap();
@@ -129,7 +129,7 @@ fn bitmaps_on_disk_say_that_they_are_in_use_while_they_are_and_a_crash_then_leav
         assert_eq!(state(&disk), [("b0".to_owned(), false, false, 65536, Vec::new())]);
         let node = disk.backend.node();
         let b0 = node.need_bitmap("b0").unwrap();
-        assert!(node.clear_bitmap(&b0).is_err() && node.enable_bitmap(&b0, true).is_err());
+        assert!(node.clear_bitmap(&b0).is_err() && b0.enable(true).is_err());
         assert!(node.add_bitmap(new("b0")).is_err());
         node.add_bitmap(new("b1")).unwrap();
         disk.write(1 << 20, &[1; 512]).await;
