@@ -12,6 +12,9 @@ use crate::hash::{Hash, with_hash};
 /// Fewer iterations than this are never chosen (RFC 8018, 4.2).
 pub const MIN_ITERATIONS: u32 = 1000;
 
+/// How long trying a passphrase takes where nothing else is asked for.
+const USUAL_TIME: Duration = Duration::from_secs(2);
+
 /// Iterations between two looks at whether to stop.
 const UNINTERRUPTED: u32 = 1 << 14;
 
@@ -73,14 +76,16 @@ fn fill<D: EagerHash>(
 /// How many iterations make a key of `key_len` bytes in `time` on this machine, at least [`MIN_ITERATIONS`].
 ///
 /// `clock` tells a time that goes on steadily; it is measured for about a tenth of a second, or a tenth of `time` where
-/// that is less. More iterations than `limits` allows when the image is opened are refused here already.
+/// that is less. More iterations than `limits` allows when the image is opened are refused here already. Without a time it is
+/// two seconds, or on a fast machine as many iterations as are allowed.
 pub fn calibrate(
     hash: Hash,
     key_len: usize,
-    time: Duration,
+    time: Option<Duration>,
     limits: &Limits,
     clock: &mut dyn FnMut() -> Duration,
 ) -> Result<u32, KdfError> {
+    let (asked, time) = (time.is_some(), time.unwrap_or(USUAL_TIME));
     let mut out = Zeroizing::new(vec![0; key_len]);
     let enough = (time / 10).clamp(Duration::from_millis(1), Duration::from_millis(100));
     let mut measured: u32 = 1 << 10;
@@ -96,8 +101,9 @@ pub fn calibrate(
     let needed = u128::from(measured) * time.as_nanos() / took.as_nanos().max(1);
     let needed = u64::try_from(needed).unwrap_or(u64::MAX).max(MIN_ITERATIONS.into());
     let limit = (limits.slot_rounds / blocks(hash, key_len)).min(u32::MAX.into());
-    match u32::try_from(needed) {
-        Ok(iterations) if needed <= limit => Ok(iterations),
+    let chosen = if asked { needed } else { needed.min(limit.max(MIN_ITERATIONS.into())) };
+    match u32::try_from(chosen) {
+        Ok(iterations) if chosen <= limit => Ok(iterations),
         _ => {
             let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             Err(KdfError::Time { time_ms, needed, limit })

@@ -142,11 +142,11 @@ pub enum ChangeError {
     Header(#[from] HeaderError),
 }
 
-/// Iterations that take `time` for a slot here, and an eighth of it for the digest.
+/// Iterations that take `time` for a slot here, and an eighth of it for the digest ([`kdf::calibrate`]).
 pub fn calibrate(
     spec: &CipherSpec,
     hash: Hash,
-    time: Duration,
+    time: Option<Duration>,
     limits: &Limits,
     clock: &mut dyn FnMut() -> Duration,
 ) -> Result<Iterations, KdfError> {

@@ -224,7 +224,7 @@ fn calibrated_iterations_take_the_time_they_should() {
     let start = Instant::now();
     let mut clock = || start.elapsed();
     let time = Duration::from_millis(100);
-    let iterations = calibrate(&spec, Hash::Sha256, time, &Limits::default(), &mut clock).unwrap();
+    let iterations = calibrate(&spec, Hash::Sha256, Some(time), &Limits::default(), &mut clock).unwrap();
     println!("{} iterations in 100 ms, {} of the digest", iterations.slot, iterations.digest);
     assert!(iterations.slot >= 1000 && iterations.digest >= 1000);
 }

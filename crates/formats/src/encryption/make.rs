@@ -9,15 +9,12 @@ use crypto::random::SystemRandom;
 use crypto::{Algorithm, CipherSpec, Hash, IvGenerator, Key, Mode};
 use std::time::Duration;
 
-/// Milliseconds that trying a passphrase takes where nothing is asked for.
-const ITER_TIME: u64 = 2000;
-
 /// What a new volume is to be, of options that have been judged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewVolume {
     spec: CipherSpec,
     hash: Hash,
-    iter_time: u64,
+    iter_time: Option<u64>,
     limits: Limits,
 }
 
@@ -38,7 +35,7 @@ impl NewVolume {
         Ok(Self {
             spec: CipherSpec::new(algorithm, mode, iv).map_err(|e| BlockError::of(ErrorKind::Invalid, e))?,
             hash: hash_of(options.hash_alg)?,
-            iter_time: not_negative("iter-time", options.iter_time)?.unwrap_or(ITER_TIME),
+            iter_time: not_negative("iter-time", options.iter_time)?,
             limits: limits_of(options.x_max_rounds.map(|n| n.0), options.x_max_memory.map(|n| n.0)),
         })
     }
@@ -62,19 +59,19 @@ impl NewVolume {
     }
 }
 
-/// Iterations that take so many milliseconds here; as few as there may be for none.
-pub(super) fn iterations(spec: &CipherSpec, hash: Hash, ms: u64, limits: &Limits) -> Result<Iterations> {
-    if ms == 0 {
+/// Iterations that take so many milliseconds here, or the usual time; as few as there may be for 0.
+pub(super) fn iterations(
+    spec: &CipherSpec,
+    hash: Hash,
+    ms: Option<u64>,
+    limits: &Limits,
+) -> Result<Iterations> {
+    if ms == Some(0) {
         return Ok(Iterations { slot: MIN_ITERATIONS, digest: MIN_ITERATIONS });
     }
     let clock = &mut || Duration::from_nanos(rt::now_ns());
-    luks1::calibrate(spec, hash, Duration::from_millis(ms), limits, clock)
+    luks1::calibrate(spec, hash, ms.map(Duration::from_millis), limits, clock)
         .map_err(|e| BlockError::of(ErrorKind::Limit, e))
-}
-
-/// The default time for a new passphrase, in milliseconds, or the one asked for.
-pub(super) fn iter_time(asked: Option<i64>) -> Result<u64> {
-    Ok(not_negative("iter-time", asked)?.unwrap_or(ITER_TIME))
 }
 
 fn hash_of(asked: Option<QCryptoHashAlgo>) -> Result<Hash> {

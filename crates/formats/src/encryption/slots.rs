@@ -1,11 +1,11 @@
 //! Changes of key slots: a passphrase added, or taken away.
 //!
 //! What is written in which order, and why a power cut locks nobody out: `docs/luks.md`.
-use super::make::{iter_time, iterations};
+use super::make::iterations;
 use super::options::passphrase_of;
 use super::volume::{Only, Place, Volume, refused};
 use api::{QCryptoBlockAmendOptionsLUKS, QCryptoBlockLUKSKeyslotState};
-use block::{BlockError, ErrorKind, Objects, Result};
+use block::{BlockError, ErrorKind, Objects, Result, not_negative};
 use crypto::Key;
 use crypto::kdf::{Budget, Limits};
 use crypto::luks::Opened;
@@ -36,7 +36,7 @@ pub(crate) async fn amend(
             // What can be refused is refused before keys are derived for seconds.
             check_target(header, slot, loss)?;
             let opened = volume.open(place, &opens, limits).await?;
-            let time = iter_time(options.iter_time)?;
+            let time = not_negative("iter-time", options.iter_time)?;
             let header = header.as_ref().clone();
             rt::compute(move || add(&header, (&opened, &new), slot, loss, time, limits)).await?
         }
@@ -103,7 +103,7 @@ fn add(
     (opened, passphrase): (&Opened, &Key),
     slot: Option<usize>,
     loss: Loss,
-    time: u64,
+    time: Option<u64>,
     limits: Limits,
 ) -> Result<crypto::luks1::Change> {
     let iterations = iterations(header.spec(), header.hash(), time, &limits)?.slot;
