@@ -8,29 +8,31 @@ mod argon2;
 mod pbkdf2;
 
 pub use argon2::{Argon2, Variant};
+pub(crate) use pbkdf2::blocks;
 pub use pbkdf2::{MIN_ITERATIONS, calibrate};
 
 use crate::Hash;
 
-/// What one unlocking may cost, all key slots together where nothing else is said.
+/// What one unlocking may cost, all key slots together where nothing else is said: half of one limit and half of another are
+/// the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Rounds of PBKDF2 for one derivation: iterations times blocks of output. A round of SHA-256 takes 0.1 µs to
-    /// 1 µs on today's processors.
+    /// Rounds of PBKDF2 for one derivation: iterations times blocks of output; of SHA-384, SHA-512,
+    /// RIPEMD-160 and SM3, which take longer, three times as many. A round of SHA-256 takes 0.1 µs to 1 µs on today's processors.
     pub slot_rounds: u64,
     /// Rounds of PBKDF2 for all derivations.
     pub rounds: u64,
     /// Memory of Argon2, in bytes.
     pub memory: u64,
-    /// Memory times passes of Argon2 for all derivations, in bytes; a GiB takes about a second.
+    /// Memory times passes of Argon2 for all derivations, in bytes; a GiB takes about 0.8 s.
     pub memory_passes: u64,
 }
 
-/// Fits what today's tools make by default: 2 seconds of PBKDF2 for each of a few slots, 1 GiB and 4 passes for Argon2; and
-/// what asks for no more is answered within about 10 seconds.
+/// Fits what today's tools make by default: 2 seconds of PBKDF2 for each of a few slots, 1 GiB and 4 passes for Argon2, or 12
+/// passes for the only slot; and what asks for no more is answered within about 10 seconds.
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { slot_rounds: 1 << 25, rounds: 1 << 26, memory: 1 << 30, memory_passes: 1 << 34 }
+        Limits { slot_rounds: 1 << 25, rounds: 1 << 26, memory: 1 << 30, memory_passes: 12 << 30 }
     }
 }
 
@@ -88,18 +90,32 @@ pub enum KdfError {
     },
 }
 
+/// All that may be spent.
+const WHOLE: u128 = 1 << 64;
+
 /// What is left of the limits while a volume is unlocked.
 pub struct Budget<'a> {
     limits: Limits,
-    rounds: u64,
-    memory_passes: u64,
+    /// How much is left, out of [`WHOLE`].
+    left: u128,
     stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl<'a> Budget<'a> {
     /// All of `limits`. `stop` is asked every few milliseconds of PBKDF2, and before each run of Argon2.
     pub fn new(limits: Limits, stop: &'a (dyn Fn() -> bool + Sync)) -> Budget<'a> {
-        Budget { limits, rounds: limits.rounds, memory_passes: limits.memory_passes, stop }
+        Budget { limits, left: WHOLE, stop }
+    }
+
+    /// What is left of a limit.
+    fn left_of(&self, limit: u64) -> u64 {
+        u64::try_from(u128::from(limit) * self.left / WHOLE).unwrap_or(u64::MAX)
+    }
+
+    /// Takes what is no more than is left of a limit.
+    fn spend(&mut self, needed: u64, limit: u64) {
+        let part = u128::from(needed) * WHOLE / u128::from(limit.max(1));
+        self.left = self.left.saturating_sub(part);
     }
 
     /// Fills `out` by PBKDF2 (RFC 8018, 5.2) with the HMAC of `hash`.
@@ -114,12 +130,12 @@ impl<'a> Budget<'a> {
         if iterations == 0 {
             return Err(KdfError::Parameters("no iterations".into()));
         }
-        let needed = u64::from(iterations) * pbkdf2::blocks(hash, out.len());
-        let limit = self.rounds.min(self.limits.slot_rounds);
+        let needed = u64::from(iterations) * pbkdf2::rounds(hash, out.len());
+        let limit = self.left_of(self.limits.rounds).min(self.limits.slot_rounds);
         if needed > limit {
             return Err(KdfError::Rounds { needed, limit });
         }
-        self.rounds -= needed;
+        self.spend(needed, self.limits.rounds);
         pbkdf2::derive(hash, passphrase, salt, iterations, out, self.stop)
     }
 
@@ -136,10 +152,11 @@ impl<'a> Budget<'a> {
             return Err(KdfError::Memory { needed: memory, limit: self.limits.memory });
         }
         let needed = memory * u64::from(parameters.passes);
-        if needed > self.memory_passes {
-            return Err(KdfError::Passes { needed, limit: self.memory_passes });
+        let limit = self.left_of(self.limits.memory_passes);
+        if needed > limit {
+            return Err(KdfError::Passes { needed, limit });
         }
-        self.memory_passes -= needed;
+        self.spend(needed, self.limits.memory_passes);
         if (self.stop)() {
             return Err(KdfError::Stopped);
         }

@@ -19,8 +19,17 @@ const USUAL_TIME: Duration = Duration::from_secs(2);
 const UNINTERRUPTED: u32 = 1 << 14;
 
 /// How many blocks of output a key of `len` bytes takes.
-pub(super) fn blocks(hash: Hash, len: usize) -> u64 {
+pub(crate) fn blocks(hash: Hash, len: usize) -> u64 {
     len.div_ceil(hash.digest_len()).max(1) as u64
+}
+
+/// Rounds that an iteration for a key of `len` bytes counts for, by how long it takes.
+pub(super) fn rounds(hash: Hash, len: usize) -> u64 {
+    let each = match hash {
+        Hash::Md5 | Hash::Sha1 | Hash::Sha224 | Hash::Sha256 => 1,
+        Hash::Sha384 | Hash::Sha512 | Hash::Ripemd160 | Hash::Sm3 => 3,
+    };
+    each * blocks(hash, len)
 }
 
 /// Fills `out`.
@@ -100,7 +109,7 @@ pub fn calibrate(
     };
     let needed = u128::from(measured) * time.as_nanos() / took.as_nanos().max(1);
     let needed = u64::try_from(needed).unwrap_or(u64::MAX).max(MIN_ITERATIONS.into());
-    let limit = (limits.slot_rounds / blocks(hash, key_len)).min(u32::MAX.into());
+    let limit = (limits.slot_rounds / rounds(hash, key_len)).min(u32::MAX.into());
     let chosen = if asked { needed } else { needed.min(limit.max(MIN_ITERATIONS.into())) };
     match u32::try_from(chosen) {
         Ok(iterations) if chosen <= limit => Ok(iterations),

@@ -72,17 +72,18 @@ fn published_vectors_of_argon2() {
 fn what_asks_for_more_than_the_limits_is_refused_before_it_is_begun() {
     let mut out = [0; 64];
     let limits = Limits { slot_rounds: 100, rounds: 150, memory: 1 << 20, memory_passes: 3 << 20 };
-    let mut budget = budget(limits);
-    let mut pbkdf2 = |iterations| budget.pbkdf2(Hash::Sha256, b"p", b"s", iterations, &mut out);
+    let mut fresh = budget(limits);
+    let mut pbkdf2 = |iterations| fresh.pbkdf2(Hash::Sha256, b"p", b"s", iterations, &mut out);
     assert_eq!(pbkdf2(u32::MAX), Err(KdfError::Rounds { needed: 2 * u64::from(u32::MAX), limit: 100 }));
     assert_eq!(pbkdf2(51), Err(KdfError::Rounds { needed: 102, limit: 100 }));
     assert_eq!(pbkdf2(50), Ok(()));
     assert_eq!(pbkdf2(26), Err(KdfError::Rounds { needed: 52, limit: 50 }));
     assert_eq!(pbkdf2(0), Err(KdfError::Parameters("no iterations".into())));
 
+    let mut fresh = budget(limits);
     let mut argon2 = |memory_kib, passes, lanes| {
         let parameters = Argon2 { variant: Variant::Argon2id, passes, memory_kib, lanes };
-        budget.argon2(&parameters, b"passphrase", b"saltsalt", &mut out)
+        fresh.argon2(&parameters, b"passphrase", b"saltsalt", &mut out)
     };
     let all = u64::from(u32::MAX) * 1024;
     assert_eq!(argon2(u32::MAX, u32::MAX, 1), Err(KdfError::Memory { needed: all, limit: 1 << 20 }));
@@ -92,6 +93,25 @@ fn what_asks_for_more_than_the_limits_is_refused_before_it_is_begun() {
     for (memory_kib, passes, lanes) in [(0, 1, 1), (64, 0, 1), (64, 1, 0), (64, 1, u32::MAX)] {
         assert!(matches!(argon2(memory_kib, passes, lanes), Err(KdfError::Parameters(_))));
     }
+}
+
+#[test]
+fn one_kind_of_work_is_paid_from_what_the_other_has_left() {
+    let mut out = [0; 64];
+    let limits = Limits { slot_rounds: 100, rounds: 100, memory: 1 << 20, memory_passes: 4 << 20 };
+    let mut budget = budget(limits);
+    let parameters = Argon2 { variant: Variant::Argon2id, passes: 3, memory_kib: 1024, lanes: 1 };
+    assert_eq!(budget.argon2(&parameters, b"passphrase", b"saltsalt", &mut out), Ok(()));
+    let refused = budget.pbkdf2(Hash::Sha256, b"p", b"s", 13, &mut out);
+    assert_eq!(refused, Err(KdfError::Rounds { needed: 26, limit: 25 }));
+    // A hash that takes longer counts for more.
+    let refused = budget.pbkdf2(Hash::Sha512, b"p", b"s", 9, &mut out);
+    assert_eq!(refused, Err(KdfError::Rounds { needed: 27, limit: 25 }));
+    assert_eq!(budget.pbkdf2(Hash::Sha512, b"p", b"s", 8, &mut out), Ok(()));
+    assert_eq!(
+        budget.argon2(&parameters, b"p", b"s", &mut out).unwrap_err(),
+        KdfError::Passes { needed: 3 << 20, limit: 41943 }
+    );
 }
 
 #[test]

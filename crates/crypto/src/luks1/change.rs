@@ -151,8 +151,7 @@ pub fn calibrate(
     clock: &mut dyn FnMut() -> Duration,
 ) -> Result<Iterations, KdfError> {
     let slot = kdf::calibrate(hash, spec.key_len(), time, limits, clock)?;
-    let blocks = |len: usize| len.div_ceil(hash.digest_len()).max(1) as u64;
-    let digest = u64::from(slot) * blocks(spec.key_len()) / blocks(DIGEST_LEN) / 8;
+    let digest = u64::from(slot) * kdf::blocks(hash, spec.key_len()) / kdf::blocks(hash, DIGEST_LEN) / 8;
     let digest = u32::try_from(digest).unwrap_or(u32::MAX).max(MIN_ITERATIONS);
     Ok(Iterations { slot, digest })
 }
