@@ -504,6 +504,15 @@ pub trait Driver: Send + Sync + 'static {
         let _ = begins;
     }
 
+    /// Called once, when the node is in the graph: what it needs of its children is granted, and the locks that this means are
+    /// held. What opening writes (a repair of what was not closed, a mark), it writes here and not before: another program may
+    /// have had the file open for writing until then, and the open may have been refused. Until it has returned, nothing is
+    /// written to the node. After a failure the node is closed.
+    fn start<'a>(&'a self, common: &'a Common) -> BoxFuture<'a, Result<()>> {
+        let _ = common;
+        ready(Ok(()))
+    }
+
     /// Makes the driver writable or read-only in place (children are switched by the core, before this when it
     /// becomes writable, after this when it becomes read-only). When it becomes read-only, what was written is durable, and
     /// nothing is written any more by itself. After a failure nothing has changed. What is returned undoes it, for a

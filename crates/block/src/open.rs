@@ -450,10 +450,16 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             Ok(opened) => graph.adopt(name, driver_type, opened, &context),
             Err(e) => Err(e),
         };
-        if node.is_err() {
+        let Ok(node) = node else {
             graph.abandon(&edges).await;
+            return node;
+        };
+        let common = node.common();
+        let started = node.driver.start(&common).await;
+        if started.is_err() {
+            graph.dispose(&node).await;
         }
-        node
+        started.map(|()| node)
     })
 }
 

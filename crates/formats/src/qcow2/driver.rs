@@ -28,8 +28,6 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
     Box::pin(async move {
         let (file_id, file) = context.file().await?;
         let header = Header::read(&file).await?;
-        let bitmaps = Persistent::new(context.bitmaps().clone());
-        let listed = Listed::read(&file, &header, &bitmaps).await;
         if file.read_only() && !context.common().read_only && !context.fall_back_to_read_only() {
             return Err(BlockError::new(
                 ErrorKind::ReadOnly,
@@ -47,21 +45,11 @@ pub(super) fn open(context: &mut OpenContext, options: Qcow2Options) -> BoxFutur
         let link = Link { filename: header.backing_name.clone(), format: header.backing_format() };
         let (backing, _) = context.backing(Some(&link)).await?;
         let children = Children { edges: context.edges().clone(), file: file_id, backing, data };
+        let bitmaps = Persistent::new(context.bitmaps().clone());
         let mut image =
             Image::new(header, children, context.domain().clone(), context.notices(), bitmaps, settings);
         image.coding = encryption.as_ref().map(|encryption| encryption.coding.clone());
-        image.overlap.set_snapshots(&listed.snapshots);
-        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::new(listed), thin_data, encryption };
-        if !common.read_only && !common.for_repair {
-            driver.become_writable().await?;
-        }
-        if !common.for_repair {
-            driver.image.load_bitmaps().await?;
-            driver.tell_notices();
-        }
-        if !common.read_only && !common.for_repair {
-            driver.image.mark_bitmaps().await?;
-        }
+        let driver = Qcow2 { image: Arc::new(image), listed: RwLock::default(), thin_data, encryption };
         Ok(Opened { driver: Arc::new(driver), filename: None })
     })
 }
@@ -87,6 +75,30 @@ fn holds_less_than_it_maps(file: &Node, cluster_size: u64) -> bool {
 const THIN: u64 = 1 << 20;
 
 impl Qcow2 {
+    /// Takes over what the image has beside the disk, and makes it writable if it is to be.
+    async fn take_over(&self, common: &Common) -> Result<()> {
+        let image = &self.image;
+        let file = image.order.file.node()?;
+        let header = image.header.read().clone();
+        // Others could still write when it was read first.
+        if !common.force_share && Header::read(&file).await? != header {
+            let text = format!("'{}' was changed while it was opened; open it again", file.filename());
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        let listed = Listed::read(&file, &header, &image.bitmaps).await;
+        image.overlap.set_snapshots(&listed.snapshots);
+        *self.listed.write() = listed;
+        if common.for_repair {
+            return Ok(());
+        }
+        if !common.read_only {
+            self.become_writable().await?;
+        }
+        image.load_bitmaps().await?;
+        self.tell_notices();
+        if common.read_only { Ok(()) } else { image.mark_loaded_bitmaps().await }
+    }
+
     /// Makes sure that the image may be written to, and repairs one that was not closed.
     async fn become_writable(&self) -> Result<()> {
         let image = &self.image;
@@ -267,13 +279,17 @@ impl Driver for Qcow2 {
         Box::pin(async move { self.image.resize(size, preallocation).await })
     }
 
+    fn start<'a>(&'a self, common: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.take_over(common))
+    }
+
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable {
                 self.become_writable().await?;
-                self.image.mark_bitmaps().await?;
+                let marked = self.image.mark_loaded_bitmaps().await;
+                marked.inspect_err(|_| self.image.order.access.forbid())?;
             } else if self.image.order.access.writable() {
-                Order::flush(&self.image).await?;
                 self.image.store_bitmaps().await?;
                 let settled = async {
                     Order::flush(&self.image).await?;

@@ -7,8 +7,8 @@ use api::{DecodeError, Dict};
 use block::BlockError;
 use block::metacache::Order;
 use block::{
-    Create, CreateRequest, Driver, DriverType, Edge, Extent, Facts, MapChange, Node, Open, OpenContext,
-    Opened, Perms, Request, Result, Share, Undo, Want, WritePlan,
+    Common, Create, CreateRequest, Driver, DriverType, Edge, Extent, Facts, MapChange, Node, Open,
+    OpenContext, Opened, Perms, Request, Result, Share, Undo, Want, WritePlan,
 };
 use rt::{BoxFuture, Buf, BufMut};
 
@@ -58,9 +58,6 @@ fn open(context: &mut OpenContext, options: TableOptions) -> BoxFuture<'_, Resul
         let header = Header::parse(&head).ok_or_else(|| BlockError::corrupt("this is no u32table image"))?;
         let (edges, domain) = (context.edges().clone(), context.domain().clone());
         let image = Image::new(edges, child, domain, header, Bug::named(&bug));
-        if !context.common().read_only {
-            image.become_writable().await?;
-        }
         Ok(Opened { driver: Arc::new(Table { image: Arc::new(image) }), filename: None })
     })
 }
@@ -108,6 +105,10 @@ impl Driver for Table {
 
     fn reclaim(&self) -> BoxFuture<'_, bool> {
         Box::pin(Order::reclaim(&self.image))
+    }
+
+    fn start<'a>(&'a self, common: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { if common.read_only { Ok(()) } else { self.image.become_writable().await } })
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {

@@ -1,6 +1,7 @@
 //! Loading bitmaps when an image is opened.
 //!
-//! One that can't be loaded is inconsistent: the disk is there all the same.
+//! One that can't be loaded is inconsistent: the disk is there all the same. On disk it stays what it is until the first write,
+//! which it misses: a program that can load it may still have it.
 //!
 //! Bounds: all that the loaded bitmaps may ever take of memory is at most [`MOST_MEMORY`]; all tables together are at most
 //! [`MOST_TABLE_BYTES`]; bits that tables call set without a cluster take at most [`MOST_ONES`]; and no more clusters are read
@@ -66,7 +67,7 @@ impl Image {
                         if faults <= MOST_TOLD {
                             let (name, image) = (bitmap.name(), self.order.file.name());
                             self.notices
-                                .warn(&format!("the bitmap '{name}' of '{image}' can't be used: {e}"));
+                                .warn(&format!("the bitmap '{name}' of '{image}' can't be used, and the first write makes it invalid: {e}"));
                         }
                         None
                     }

@@ -1,8 +1,9 @@
 //! Storing bitmaps.
 //!
 //! ```text
-//!  writable:  {entries marked as in use, in place} · flush                          before the first change
-//!  closed:    {bits, tables, directory in new clusters; counts} · flush · {header} · flush · the old ones given up
+//!  writable:  {entries of loaded ones marked as in use, in place} · flush
+//!  first write: the same with the others
+//!  closed:    epoch · {bits, tables, directory in new clusters; counts} · flush · {header} · flush · the old ones given up
 //!             or, where no bit of any has changed: {marks taken off, in place} · flush
 //!  removed:   {directory without it in new clusters; counts} · flush · {header} · flush · the old ones given up
 //! ```
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::qcow2::header::{BitmapsExtension, Header, OFFSET_MASK};
 use crate::qcow2::image::Image;
-use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Reserved, Run};
+use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Reserved, Run};
 use block::{BitmapStore, BlockError, DirtyBitmap, ErrorKind, NamedBitmap, Result};
 use rt::{BoxFuture, BufMut};
 use std::collections::{HashMap, HashSet};
@@ -38,10 +39,23 @@ impl Image {
         !bitmap.is_in_use() && (bitmap.is_auto() || bitmap.unusable().is_none())
     }
 
-    /// Marks the bitmaps on disk as in use, durably.
+    /// Marks the bitmaps that are loaded as in use on disk, durably: they may change before any data do. One that can't be
+    /// loaded here stays as good as it is for others, until the first write.
+    pub(in super::super) async fn mark_loaded_bitmaps(&self) -> Result<()> {
+        let live = self.bitmaps.live.all();
+        let loaded: HashSet<&str> = live.iter().filter(|n| is_kept(n)).map(|named| named.name()).collect();
+        self.mark(|bitmap| loaded.contains(bitmap.name())).await
+    }
+
+    /// Marks all bitmaps on disk that will miss changes as in use, durably.
     pub(in super::super) async fn mark_bitmaps(&self) -> Result<()> {
+        self.mark(|_| true).await
+    }
+
+    async fn mark(&self, concerns: impl Fn(&Bitmap) -> bool + Send) -> Result<()> {
         let _turn = self.bitmaps.turn.lock().await;
-        if self.bitmaps_are_marked() {
+        let needs_mark = |bitmap: &Bitmap| self.needs_mark(bitmap) && concerns(bitmap);
+        if !self.bitmaps.are_maintained() || !self.bitmaps.list().iter().any(needs_mark) {
             return Ok(());
         }
         if self.directory_is_shared() {
@@ -50,8 +64,7 @@ impl Image {
             return Ok(());
         }
         let mut list = Vec::clone(&self.bitmaps.list());
-        let marked: Vec<bool> = list.iter().map(|bitmap| self.needs_mark(bitmap)).collect();
-        list.iter_mut().zip(marked).filter(|(_, marked)| *marked).for_each(|(b, _)| b.flags |= FLAG_IN_USE);
+        list.iter_mut().filter(|bitmap| needs_mark(bitmap)).for_each(|bitmap| bitmap.flags |= FLAG_IN_USE);
         self.overwrite_flags(list).await
     }
 
@@ -76,8 +89,13 @@ impl Image {
         Ok(())
     }
 
-    /// Stores all bitmaps that are to be kept. Nobody changes the image meanwhile, and its data are durable.
-    pub(in super::super) async fn store_bitmaps(&self) -> Result<()> {
+    /// Stores all bitmaps that are to be kept. Nobody changes the image meanwhile. Its data become durable first: a bitmap that
+    /// was cleared would not have what a crash takes back.
+    pub(in super::super) async fn store_bitmaps(self: &Arc<Self>) -> Result<()> {
+        if !self.bitmaps.live.all().iter().any(is_kept) {
+            return Ok(());
+        }
+        Order::flush(self).await?;
         if !self.has_all_bits() {
             self.first_write().await?;
         }
@@ -85,10 +103,6 @@ impl Image {
         let (old, live) = (self.bitmaps.list(), self.bitmaps.live.all());
         let mut live: HashMap<&str, &Arc<NamedBitmap>> =
             live.iter().filter(|named| is_kept(named)).map(|bitmap| (bitmap.name(), bitmap)).collect();
-        if live.is_empty() {
-            return Ok(());
-        }
-        self.order.file.unharmed()?;
         let all = self.bitmaps.live.all();
         if self.has_all_bits() {
             let unmarked = |bitmap: &Bitmap| match live.get(bitmap.name()) {
@@ -296,7 +310,7 @@ impl Bitmap {
 }
 
 /// Whether the image keeps it beyond its closing.
-fn is_kept(named: &NamedBitmap) -> bool {
+fn is_kept(named: &Arc<NamedBitmap>) -> bool {
     named.is_persistent() && named.is_consistent()
 }
 

@@ -1,5 +1,6 @@
 //! Persistent bitmaps: what is recorded is there at the next open, for the peer too; what can't be used is kept.
 use super::*;
+use crate::qcow2::header::field::be64;
 use crate::qcow2::header::{BITMAPS, BitmapsExtension};
 use block::{ErrorKind, NamedBitmap, NewBitmap};
 
@@ -246,6 +247,9 @@ fn what_a_bitmap_says_of_itself_and_is_not_known_here_is_kept_and_never_used() {
         image[directory + at..directory + at + bytes.len()].copy_from_slice(bytes);
         std::fs::write(&path, &image).unwrap();
         rt::block_on_control(async {
+            // Others may have a use for it, as long as it misses nothing.
+            Disk::open(&path).await.close().await;
+            assert!(std::fs::read(&path).unwrap() == image, "{what}");
             let disk = Disk::open(&path).await;
             let usable: Vec<_> = state(&disk).into_iter().map(|(_, _, usable, ..)| usable).collect();
             assert_eq!(usable, [false, true], "{what}");
@@ -365,4 +369,41 @@ fn a_bitmap_that_is_added_and_nothing_else_makes_unknown_features_out_of_date_to
     });
     assert_eq!(header(&path).unwrap().autoclear, 1);
     is_clean(&path);
+}
+
+#[test]
+fn a_bitmap_that_was_cleared_is_not_stored_where_the_data_could_not_be() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    // A table is one sector, which is written as it is before a first change only where it is all zeroes.
+    create(&path, 4 << 20, &[("cluster_size", "512")]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.write(0, &[1; 512]).await;
+        disk.close().await;
+    });
+    let bytes = std::fs::read(&path).unwrap();
+    let l1 = header(&path).unwrap().l1_offset as usize;
+    let table = be64(&bytes, l1).unwrap() & crate::qcow2::header::OFFSET_MASK;
+    rt::block_on_control(async {
+        let file = Options::new().with_str("driver", "file").with_str("filename", path.to_str().unwrap());
+        let fault = Options::new()
+            .with_str("event", "none")
+            .with("sector", block::Opt::Uint(table / 512))
+            .with_str("iotype", "write")
+            .with("errno", block::Opt::Uint(28));
+        let faulty = Options::new()
+            .with_str("driver", "blkdebug")
+            .with("image", block::Opt::Dict(file))
+            .with("inject-error", block::Opt::List(vec![block::Opt::Dict(fault)]));
+        let options = Options::new().with("file", block::Opt::Dict(faulty));
+        let disk = Disk::open_with(&path, Common::default(), options).await.unwrap();
+        disk.write(16 << 10, &[2; 512]).await;
+        let node = disk.backend.node();
+        node.clear_bitmap(&node.need_bitmap("b0").unwrap()).unwrap();
+        let closed = disk.graph.detach(&disk.backend).await;
+        assert_eq!(closed.unwrap_err().kind(), ErrorKind::NoSpace);
+    });
+    assert_eq!(in_use(&path), [true], "it misses what is not on disk");
 }

@@ -263,3 +263,33 @@ fn a_cluster_given_up_is_used_again_while_the_file_grows_and_nobody_flushes() {
         disk.close().await;
     });
 }
+
+#[test]
+fn an_open_that_is_refused_has_written_nothing() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 4 << 20, &[("lazy_refcounts", "on")]).unwrap();
+    let bitmap =
+        block::NewBitmap { name: "b0".to_owned(), granularity: None, persistent: true, enabled: true };
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(bitmap).unwrap();
+        disk.close().await;
+        let before = std::fs::read(&path).unwrap();
+        for (option, value) in [("no-such-option", "1"), ("node-name", "no name")] {
+            let options = Options::new().with_str(option, value);
+            assert!(Disk::open_with(&path, Common::default(), options).await.is_err());
+            assert!(std::fs::read(&path).unwrap() == before, "{option}");
+        }
+        // Another user's: it is not closed, and must not be repaired.
+        let disk = Disk::open(&path).await;
+        disk.write(0, &[1; 512]).await;
+        disk.backend.flush().await.unwrap();
+        assert!(header(&path).unwrap().is_dirty());
+        let before = std::fs::read(&path).unwrap();
+        assert!(Disk::try_open(&path, Common::default()).await.is_err());
+        assert!(std::fs::read(&path).unwrap() == before);
+        disk.close().await;
+    });
+    assert!(!header(&path).unwrap().is_dirty());
+}
