@@ -2,6 +2,7 @@
 //!
 //! Where old and new backing file differ, and the image itself holds nothing, the old content is copied into the image
 //! first. With `-u` only the header changes. Order: {data} · flush · {header}: a power cut leaves the image complete.
+//! What internal snapshots show of the backing file can't be copied into them: an image that has some is refused, but for `-u`.
 
 use super::Call;
 use super::convert::NO_COMPRESSION;
@@ -135,6 +136,12 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
         return Err(Failure::new(NO_COMPRESSION));
     }
     if !args.header_only {
+        if !node.driver().info().snapshots.is_empty() {
+            return Err(refused(
+                "the image has internal snapshots, and where they show the old backing file now they would show the new one; \
+                 delete them first, or change only the name (-u) if both files have the same content",
+            ));
+        }
         let new = open_new(image, args).await?;
         let result = copy_differences(console, image, new.as_ref(), args).await;
         if let Some(new) = new {
@@ -336,6 +343,32 @@ mod tests {
             Box::pin(async move { open_and_rebase(&mut console, &args("/other", true)).await })
         };
         fail_each_request("rebase -u", &disk, blind, &old, &over("/other", None));
+    }
+
+    #[test]
+    fn what_internal_snapshots_show_is_not_changed_but_by_who_asks_for_it() {
+        let disk = disk_with(vec![image("/base"), image("/other"), overlay("/top")]);
+        let sim = sim::Sim::boot(sim::Config::seeded(5), disk);
+        sim.run(async {
+            let top = Image::open(&Source::named("/top").format(Some("qcow2")).writable()).await.unwrap();
+            let new = block::NewSnapshot { name: "one".to_owned(), ..block::NewSnapshot::default() };
+            top.graph.create_snapshot(&top.node(), new, |_| Ok(())).await.unwrap();
+            top.close().await.unwrap();
+        });
+        sim.settle();
+        let disk = sim.world().disk();
+        for (base, header_only) in [("/other", false), ("", false), ("/other", true)] {
+            let sim = sim::Sim::boot(sim::Config::seeded(5), disk.clone());
+            let rebased = sim.run(async move {
+                let mut console = Console::new("test");
+                open_and_rebase(&mut console, &args(base, header_only)).await
+            });
+            sim.settle();
+            assert_eq!(rebased.is_ok(), header_only, "{base}");
+            let bytes = sim.world().disk().content("/top").unwrap().to_vec();
+            let kept = if header_only { "/other" } else { "/base" };
+            assert_eq!(testkit::qcow2::backing_of(&bytes).as_deref(), Some(kept));
+        }
     }
 
     #[test]
