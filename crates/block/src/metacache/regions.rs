@@ -24,9 +24,17 @@ pub struct Region {
 
 /// The regions of one list.
 #[derive(Default)]
-pub struct Regions(RwLock<Vec<Listed>>);
+pub struct Regions(RwLock<List>);
 
-/// A region of a list that is sorted by first blocks.
+#[derive(Default)]
+struct List {
+    /// Sorted by first blocks; those of one name don't overlap.
+    sorted: Vec<Listed>,
+    /// Two regions that overlap, as they were given.
+    conflict: Option<(&'static str, &'static str)>,
+}
+
+/// A region of a sorted list.
 struct Listed {
     region: Region,
     /// Its place in the list as it was given.
@@ -38,20 +46,31 @@ struct Listed {
 impl Regions {
     /// Takes these regions instead of those before. Empty ones are left out.
     pub fn set(&self, regions: impl IntoIterator<Item = Region>) {
-        let regions = regions.into_iter().filter(|region| !region.blocks.is_empty()).enumerate();
-        let mut sorted: Vec<_> = regions.map(|(place, region)| Listed { region, place, reach: 0 }).collect();
-        sorted.sort_by_key(|listed| listed.region.blocks.start);
-        let mut reach = 0;
-        for listed in &mut sorted {
-            reach = listed.region.blocks.end.max(reach);
-            listed.reach = reach;
+        let mut all: Vec<_> =
+            regions.into_iter().filter(|region| !region.blocks.is_empty()).enumerate().collect();
+        all.sort_by_key(|(_, region)| region.blocks.start);
+        let conflict = conflict(all.iter().map(|(_, region)| region));
+        let (mut sorted, mut reach) = (Vec::<Listed>::new(), 0);
+        for (place, region) in all {
+            reach = region.blocks.end.max(reach);
+            match sorted.last_mut() {
+                // However many claim the same blocks, a look finds one.
+                Some(last)
+                    if last.region.name == region.name && last.region.blocks.end >= region.blocks.start =>
+                {
+                    last.region.blocks.end = region.blocks.end.max(last.region.blocks.end);
+                    (last.place, last.reach) = (place.min(last.place), reach);
+                }
+                _ => sorted.push(Listed { region, place, reach }),
+            }
         }
-        *self.0.write() = sorted;
+        *self.0.write() = List { sorted, conflict };
     }
 
     /// The first region, in the order in which they were given, that blocks overlap, of those whose name is `checked`.
     pub fn overlapped(&self, blocks: &Range<u64>, checked: impl Fn(&str) -> bool) -> Option<&'static str> {
-        let all = self.0.read();
+        let list = self.0.read();
+        let all = &list.sorted;
         let end = all.partition_point(|listed| listed.region.blocks.start < blocks.end);
         let near = all.iter().take(end).rev().take_while(|listed| listed.reach > blocks.start);
         let overlaps = |listed: &&Listed| {
@@ -61,17 +80,25 @@ impl Regions {
         near.filter(overlaps).min_by_key(|listed| listed.place).map(|listed| listed.region.name)
     }
 
-    fn regions(&self) -> Vec<Region> {
-        self.0.read().iter().map(|listed| listed.region.clone()).collect()
-    }
-
     /// Two regions of these lists that overlap.
     pub fn conflict<'a>(lists: impl IntoIterator<Item = &'a Self>) -> Option<(&'static str, &'static str)> {
-        let mut all: Vec<Region> = lists.into_iter().flat_map(|list| list.regions()).collect();
+        let mut all: Vec<Region> = Vec::new();
+        for list in lists {
+            let list = list.0.read();
+            if list.conflict.is_some() {
+                return list.conflict;
+            }
+            all.extend(list.sorted.iter().map(|listed| listed.region.clone()));
+        }
         all.sort_by_key(|region| region.blocks.start);
-        let mut pairs = all.iter().zip(all.iter().skip(1));
-        pairs.find(|(a, b)| a.blocks.end > b.blocks.start).map(|(a, b)| (a.name, b.name))
+        conflict(all.iter())
     }
+}
+
+/// Two regions that overlap, of some that are sorted by first blocks.
+fn conflict<'a>(sorted: impl Iterator<Item = &'a Region> + Clone) -> Option<(&'static str, &'static str)> {
+    let mut pairs = sorted.clone().zip(sorted.skip(1));
+    pairs.find(|(a, b)| a.blocks.end > b.blocks.start).map(|(a, b)| (a.name, b.name))
 }
 
 /// A table of one block, as the table above it names it.
@@ -164,6 +191,19 @@ mod tests {
         assert_eq!((at(8999..9001), at(9001..9002)), (Some("late"), None));
         assert_eq!(regions.overlapped(&(500..501), |name| name == "short"), Some("short"));
         assert_eq!(regions.overlapped(&(2000..2001), |name| name == "short"), None);
+    }
+
+    #[test]
+    fn a_block_that_many_regions_claim_is_looked_for_in_one() {
+        let regions = Regions::default();
+        let many = (0..1000).map(|i| region("table", 5..5000 + i)).chain([region("table", 9000..9001)]);
+        regions.set(many);
+        assert_eq!(regions.0.read().sorted.len(), 2);
+        let at = |block: u64| regions.overlapped(&(block..block + 1), |_| true);
+        assert_eq!((at(4), at(5), at(5998), at(5999)), (None, Some("table"), Some("table"), None));
+        assert_eq!(Regions::conflict([&regions]), Some(("table", "table")));
+        regions.set([region("table", 5..6), region("table", 6..7)]);
+        assert_eq!(Regions::conflict([&regions]), None);
     }
 
     #[test]
