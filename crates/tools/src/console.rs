@@ -84,6 +84,13 @@ impl Console {
         }
     }
 
+    /// Prints a value as JSON over several lines, as it is written.
+    pub fn json(&mut self, value: &api::Value) {
+        // What can't be printed is told in the end.
+        api::json::write_pretty(self, value).ok();
+        self.print(format_args!("\n"));
+    }
+
     /// Prints `NAME: text` to standard error.
     pub fn error(&mut self, text: impl fmt::Display) {
         self.note(format_args!("{}: {text}", self.program));
@@ -133,6 +140,13 @@ impl Console {
             self.failure = Some(failure);
         }
         self.buffer.drain(..len);
+    }
+}
+
+impl fmt::Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.print(format_args!("{text}"));
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ mod stream;
 mod write;
 
 pub use stream::{JsonError, Stream, parse};
-pub use write::{to_line, to_name, to_pretty};
+pub use write::{to_line, to_name, to_pretty, write_pretty};
 
 /// Most brackets and braces open at once.
 pub const MAX_DEPTH: usize = 1024;

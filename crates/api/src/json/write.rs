@@ -2,6 +2,7 @@
 //! Everything outside printable ASCII is escaped, except in a name that is to be opened again.
 
 use crate::Value;
+use std::fmt::{self, Write};
 
 /// How text is written.
 #[derive(Clone, Copy)]
@@ -20,96 +21,111 @@ impl Style {
 
 /// On one line: `{"return": {}}`.
 pub fn to_line(value: &Value) -> String {
-    let mut out = String::new();
-    write(&mut out, value, Style { level: None, verbatim: false });
-    out
+    text(value, Style { level: None, verbatim: false })
 }
 
 /// Over several lines, without a newline at the end.
 pub fn to_pretty(value: &Value) -> String {
-    let mut out = String::new();
-    write(&mut out, value, Style { level: Some(0), verbatim: false });
-    out
+    text(value, Style { level: Some(0), verbatim: false })
 }
 
 /// On one line, for the name of an image that begins with `json:`.
 pub fn to_name(value: &Value) -> String {
+    text(value, Style { level: None, verbatim: true })
+}
+
+/// As [`to_pretty`], piece by piece: the whole text need not be held.
+pub fn write_pretty(out: &mut impl Write, value: &Value) -> fmt::Result {
+    write(out, value, Style { level: Some(0), verbatim: false })
+}
+
+fn text(value: &Value, style: Style) -> String {
     let mut out = String::new();
-    write(&mut out, value, Style { level: None, verbatim: true });
+    // Writing to a string never fails.
+    write(&mut out, value, style).ok();
     out
 }
 
 /// Recursion is bounded by the depth of what the parser or the types can make.
-fn write(out: &mut String, value: &Value, style: Style) {
+fn write(out: &mut impl Write, value: &Value, style: Style) -> fmt::Result {
     let level = style.level;
     match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-        Value::Int(n) => out.push_str(&n.to_string()),
-        Value::Uint(n) => out.push_str(&n.to_string()),
-        Value::Float(n) => out.push_str(&float(*n)),
+        Value::Null => out.write_str("null"),
+        Value::Bool(flag) => out.write_str(if *flag { "true" } else { "false" }),
+        Value::Int(n) => write!(out, "{n}"),
+        Value::Uint(n) => write!(out, "{n}"),
+        Value::Float(n) => out.write_str(&float(*n)),
         Value::String(text) => string(out, text, style),
         Value::List(elements) => {
-            out.push('[');
+            out.write_char('[')?;
             for (i, element) in elements.iter().enumerate() {
-                separate(out, i, level);
-                write(out, element, style.deeper());
+                separate(out, i, level)?;
+                write(out, element, style.deeper())?;
             }
-            break_line(out, level);
-            out.push(']');
+            break_line(out, level)?;
+            out.write_char(']')
         }
         Value::Dict(dict) => {
-            out.push('{');
+            out.write_char('{')?;
             for (i, (name, member)) in dict.iter().enumerate() {
-                separate(out, i, level);
-                string(out, name, style);
-                out.push_str(": ");
-                write(out, member, style.deeper());
+                separate(out, i, level)?;
+                string(out, name, style)?;
+                out.write_str(": ")?;
+                write(out, member, style.deeper())?;
             }
-            break_line(out, level);
-            out.push('}');
+            break_line(out, level)?;
+            out.write_char('}')
         }
     }
 }
 
-fn separate(out: &mut String, index: usize, level: Option<usize>) {
+fn separate(out: &mut impl Write, index: usize, level: Option<usize>) -> fmt::Result {
     if index > 0 {
-        out.push_str(if level.is_some() { "," } else { ", " });
+        out.write_str(if level.is_some() { "," } else { ", " })?;
     }
-    break_line(out, level.map(|l| l + 1));
+    break_line(out, level.map(|l| l + 1))
 }
 
-fn break_line(out: &mut String, level: Option<usize>) {
-    if let Some(level) = level {
-        out.push('\n');
-        out.extend(std::iter::repeat_n("    ", level));
-    }
+fn break_line(out: &mut impl Write, level: Option<usize>) -> fmt::Result {
+    let Some(level) = level else { return Ok(()) };
+    out.write_char('\n')?;
+    (0..level).try_for_each(|_| out.write_str("    "))
 }
 
-fn string(out: &mut String, text: &str, style: Style) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            ' '..='~' => out.push(c),
-            c if style.verbatim && !c.is_control() => out.push(c),
-            // A byte of a file name that is no text.
-            c if codec::filename::is_byte(c) => out.push_str("\\uFFFD"),
-            _ => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04X}"));
-                }
-            }
+fn string(out: &mut impl Write, text: &str, style: Style) -> fmt::Result {
+    out.write_char('"')?;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+        let end = rest.find(|c: char| !plain(c)).unwrap_or(rest.len());
+        let (as_it_is, from) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        out.write_str(as_it_is)?;
+        let mut chars = from.chars();
+        if let Some(c) = chars.next() {
+            escape(out, c, style)?;
+        }
+        rest = chars.as_str();
+    }
+    out.write_char('"')
+}
+
+fn escape(out: &mut impl Write, c: char, style: Style) -> fmt::Result {
+    match c {
+        '"' => out.write_str("\\\""),
+        '\\' => out.write_str("\\\\"),
+        '\u{8}' => out.write_str("\\b"),
+        '\u{c}' => out.write_str("\\f"),
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        c if style.verbatim && !c.is_control() => out.write_char(c),
+        // A byte of a file name that is no text.
+        c if codec::filename::is_byte(c) => out.write_str("\\uFFFD"),
+        _ => {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04X}"))
         }
     }
-    out.push('"');
 }
 
 /// With 17 significant digits, which name every double, without trailing zeros: C's `%.17g`.

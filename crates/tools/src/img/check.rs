@@ -103,13 +103,7 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
     match args.output {
         Output::Human if args.verbosity.quiet => {}
         Output::Human => print(console, &report),
-        Output::Json => {
-            outln!(
-                console,
-                "{}",
-                api::json::to_pretty(&object(&args.source.name, node.driver_name(), &report))
-            )
-        }
+        Output::Json => console.json(&object(&args.source.name, node.driver_name(), &report)),
     }
     Ok(match &report {
         CheckReport { check_errors: 1.., .. } => 1,

@@ -127,11 +127,11 @@ fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: boo
             }
         }
         (Output::Json, [shown]) if !whole_chain => {
-            outln!(console, "{}", api::json::to_pretty(&shown.description.object()))
+            console.json(&shown.description.object());
         }
         (Output::Json, list) => {
             let objects = list.iter().map(|shown| shown.description.object()).collect();
-            outln!(console, "{}", api::json::to_pretty(&Value::List(objects)));
+            console.json(&Value::List(objects));
         }
     }
 }

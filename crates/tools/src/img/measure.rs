@@ -94,7 +94,7 @@ fn print(console: &mut Console, args: &Args, measured: &Measured) {
             }
             object.insert("required", required);
             object.insert("fully-allocated", full);
-            outln!(console, "{}", api::json::to_pretty(&Value::Dict(object)));
+            console.json(&Value::Dict(object));
         }
     }
 }

@@ -79,7 +79,7 @@ impl Verdict {
     /// Prints it.
     pub fn print(&self, console: &mut Console, args: &Args, program: &str, script: &str) {
         match args.output {
-            Output::Json => outln!(console, "{}", api::json::to_pretty(&self.object(args, script))),
+            Output::Json => console.json(&self.object(args, script)),
             Output::Human => self.tell(console, args, program, script),
         }
     }
