@@ -40,8 +40,18 @@ impl Image {
             let text = "preallocation of encrypted images needs compatibility level 1.1 and above";
             return Err(BlockError::unsupported(text));
         }
+        self.check_distinct_tables().await?;
         self.first_write().await?;
         if size < old { self.shrink(size).await } else { self.grow(old, size, reserve).await }
+    }
+
+    /// Whether the entries of the L1 table lead to different tables: all of them together are no longer than the file then.
+    async fn check_distinct_tables(&self) -> Result<()> {
+        let (place, entries) = {
+            let header = self.header.read();
+            (header.l1_offset, header.l1_entries)
+        };
+        self.read_l1(place, entries).await.map(drop)
     }
 
     // ---- growing ----
@@ -236,6 +246,7 @@ impl Image {
     /// Gives up everything mapped, so that the backing file shows through everywhere. The gates above are closed.
     pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
         self.order.file.announce(Step::EmptyImagePrepare).await;
+        self.check_distinct_tables().await?;
         self.first_write().await?;
         Order::flush(self).await?;
         self.give_up_from(0).await?;

@@ -2,34 +2,45 @@
 //!
 //! Many L1 entries may lead to one table, and so claim a disk a million times as large as the file. The block status of
 //! such a disk is told in few extents: a table is looked at once, and neighbouring L1 entries that lead to the same one
-//! are told together. A table that holds several kinds of things can't be told so: meeting such tables again under ever
-//! more L1 entries ends with an error.
+//! are told together. A table that holds several kinds of things can't be told so, and one that leads to data would be
+//! read by whoever copies the disk: meeting such tables again under ever more L1 entries ends with an error.
 //!
 //! Law: what is remembered of a table holds as long as an entry leads to it. In a writable image only tables that are not
 //! this image's own are remembered: they never change, and when a new table takes the same place, the old is forgotten.
 //!
-//! Bounds: [`MOST_KNOWN`] tables; [`MOST_AGAIN`] entries.
+//! Bounds: [`MOST_KNOWN`] tables; [`MOST_AGAIN`] entries, [`MOST_BYTES_AGAIN`] bytes of the disk.
 use super::cache::TABLE_PAGE_WORDS;
-use super::entry::{Entry, Stored};
+use super::entry::{Entry, Geometry, Stored};
 use super::image::Image;
 use super::map::following;
+use super::subclusters;
 use block::{BlockError, ErrorKind, Extent, Result, Want};
 use std::collections::HashMap;
 
 /// Tables that are remembered, about 3 MiB; further ones are looked at each time.
 const MOST_KNOWN: usize = 1 << 16;
 
-/// Entries of tables with several things in them that are told again under other L1 entries: those of a disk of 1 TiB in
-/// clusters of 64 KiB.
-pub(super) const MOST_AGAIN: u64 = 1 << 24;
+/// Entries of tables with several things in them, or with data, that are told again under other L1 entries.
+pub(super) const MOST_AGAIN: u64 = 1 << 20;
+
+/// Bytes that they may cover.
+const MOST_BYTES_AGAIN: u64 = 4 << 30;
 
 /// A table, as a look at all of it found it.
 #[derive(Debug, Clone, Copy)]
-enum Table {
+struct Table {
     /// All entries go on with this first one.
-    Uniform(Stored),
-    /// They do not. It was met under these L1 indexes, and perhaps some in between.
-    Mixed { first: u64, last: u64 },
+    uniform: Option<Stored>,
+    /// It was met under these L1 indexes, and perhaps some in between.
+    first: u64,
+    last: u64,
+}
+
+impl Table {
+    /// It is one thing, in which there is nothing to read.
+    fn is_empty(&self, g: Geometry) -> bool {
+        self.uniform.is_some_and(|first| matches!(Entry::of(first, g), Entry::Hole | Entry::Zero { .. }))
+    }
 }
 
 /// What is remembered.
@@ -54,13 +65,17 @@ impl Tables {
         *self = Self { times: self.times + 1, ..Self::default() };
     }
 
-    /// Takes note that the table at `host`, of `entries` entries, is told under an L1 index.
-    fn meet(&mut self, host: u64, index: u64, entries: u64) {
-        if let Some(Table::Mixed { first, last }) = self.known.get_mut(&host)
-            && !(*first..=*last).contains(&index)
+    /// Takes note that the table at `host` is told under an L1 index.
+    fn meet(&mut self, host: u64, index: u64, g: Geometry) {
+        if let Some(table) = self.known.get_mut(&host)
+            && !(table.first..=table.last).contains(&index)
         {
-            (*first, *last) = (index.min(*first), index.max(*last));
-            self.again = self.again.saturating_add(entries);
+            (table.first, table.last) = (index.min(table.first), index.max(table.last));
+            if !table.is_empty(g) {
+                // A split cluster is as many things as it has parts.
+                let parts = if g.extended { subclusters::COUNT } else { 1 };
+                self.again = self.again.saturating_add(u64::from(parts) << g.entry_bits);
+            }
         }
     }
 }
@@ -82,21 +97,24 @@ impl Image {
             None => return Ok(None),
             Some(known) => known,
         };
-        let Table::Uniform(first) = known else {
-            return if within == 0 { self.meet_again(table.host, index).map(|()| None) } else { Ok(None) };
-        };
+        if within == 0 {
+            self.meet_again(table.host, index)?;
+        }
+        let Some(first) = known.uniform else { return Ok(None) };
         let mut clusters = entries - within;
         let mut entry = Entry::of(first, g);
         match &mut entry {
             Entry::Data { host, .. } | Entry::Zero { host: Some(host), .. } => {
                 *host += within << g.cluster_bits
             }
-            _ => {
+            Entry::Hole | Entry::Zero { host: None, .. } => {
                 let l1 = self.l1_page(index).await?;
                 let first = (index % TABLE_PAGE_WORDS) as usize;
                 let same = |word: &u64| *word == l1.word(first);
                 clusters += entries * l1.words_from(first + 1).take_while(same).count() as u64;
             }
+            // Neighbours that lead to the same one are met one by one.
+            Entry::Compressed(_) | Entry::Split { .. } | Entry::Bad(_) => {}
         }
         Ok(Some(self.extent(entry, offset, 0, Want::Status, clusters)))
     }
@@ -108,12 +126,9 @@ impl Image {
         let bytes = self.order.file.read(host, g.cluster_size()).await?;
         let mut entries = g.stored_in(&bytes);
         let first = entries.next().unwrap_or_default();
-        let table = if 1 + following(first, Entry::of(first, g), entries, g) == 1 << g.entry_bits {
-            Table::Uniform(first)
-        } else {
-            let index = cluster >> g.entry_bits;
-            Table::Mixed { first: index, last: index }
-        };
+        let alike = 1 + following(first, Entry::of(first, g), entries, g) == 1 << g.entry_bits;
+        let index = cluster >> g.entry_bits;
+        let table = Table { uniform: alike.then_some(first), first: index, last: index };
         self.keep_ahead(g.slice(cluster), host, bytes, times);
         let mut tables = self.uniform.lock();
         if tables.times == times && tables.known.len() < MOST_KNOWN {
@@ -122,16 +137,16 @@ impl Image {
         Ok(table)
     }
 
-    /// A table of several things is told again, unless that was done too often under other L1 entries.
+    /// A table is told again, unless too much was told so under other L1 entries.
     fn meet_again(&self, host: u64, index: u64) -> Result<()> {
         let mut tables = self.uniform.lock();
-        tables.meet(host, index, 1 << self.g().entry_bits);
-        if tables.again <= MOST_AGAIN {
+        tables.meet(host, index, self.g());
+        if tables.again <= MOST_AGAIN.min(MOST_BYTES_AGAIN >> self.g().cluster_bits) {
             return Ok(());
         }
         let text = format!(
-            "{}: the L1 table leads to the same L2 tables over and over, so that the block status of more clusters would \
-             have to be told than can be in the file; what the image holds can only be read",
+            "{}: the L1 table leads to the same L2 tables over and over, so that the disk would have more data than can be in \
+             the file: its block status is not told any further, and what it shows can only be read piece by piece",
             self.order.file.name()
         );
         Err(BlockError::new(ErrorKind::Limit, text))

@@ -458,12 +458,23 @@ impl Image {
         self.order.release_blocks(&**self, vec![GivenUp { run, cause: Cause::Dropped }]).await
     }
 
+    /// Reads an L1 table, whose entries lead to different L2 tables: all of them together are no longer than the file then.
     pub(in crate::qcow2) async fn read_l1(&self, place: u64, entries: u32) -> Result<Vec<u64>> {
         if entries == 0 {
             return Ok(Vec::new());
         }
         let bytes = self.order.file.read(place, u64::from(entries) * 8).await?;
-        Ok(Be64::words(&bytes).collect())
+        let words: Vec<u64> = Be64::words(&bytes).collect();
+        let mut hosts: Vec<u64> =
+            words.iter().map(|word| word & OFFSET_MASK).filter(|host| *host != 0).collect();
+        hosts.sort_unstable();
+        if !hosts.is_sorted_by(|one, next| one < next) {
+            return Err(BlockError::corrupt(format!(
+                "several entries of the L1 table at {place:#x} lead to the same L2 table, as no program makes them; 'convert' \
+                 makes a copy of the disk that can be changed"
+            )));
+        }
+        Ok(words)
     }
 
     pub(super) async fn write_words(&self, place: u64, words: &[u64]) -> Result<()> {

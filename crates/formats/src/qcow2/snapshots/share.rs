@@ -6,7 +6,8 @@
 //! - a count goes down when nothing on disk leads there any more by the table in question.
 //!
 //! No request is inside the image, and none of its tables is dirty. Tables are read and written as they are in the file.
-//! Bounds: one L2 table is held at a time.
+//! Bounds: one L2 table is held at a time, and each is read once: an L1 table that leads to one several times is refused
+//! ([`Image::read_l1`]).
 use crate::qcow2::alloc::Alloc;
 use crate::qcow2::entry::{Entry, Stored};
 use crate::qcow2::header::{COMPRESSED, COPIED, OFFSET_MASK};
