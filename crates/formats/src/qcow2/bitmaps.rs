@@ -29,8 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
 const MAX_BITMAPS: u32 = 65535;
-/// Bytes of a directory of so many bitmaps with the longest names.
-const MAX_DIRECTORY_BYTES: u64 = MAX_BITMAPS as u64 * 1048;
+/// Most bytes of a directory: other programs open no image with more.
+const MAX_DIRECTORY_BYTES: u64 = MAX_BITMAPS as u64 * 1024;
 /// Most entries of a bitmap table: what bitmaps of the finest granularity over the largest disk need.
 const MAX_TABLE_ENTRIES: u32 = 0x0800_0000;
 /// Most bytes of extra data that are kept.
@@ -202,10 +202,15 @@ pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Vec<Bitmap
     }
     let mut directory =
         Directory::new(file, "bitmap directory", offset, extension.directory_size.min(MAX_DIRECTORY_BYTES));
-    let mut bitmaps = Vec::new();
+    let (mut bitmaps, mut text) = (Vec::<Bitmap>::new(), 0);
     for _ in 0..extension.count {
         directory.align().await?;
-        bitmaps.push(read_one(&mut directory, header, offset).await?);
+        let bitmap = read_one(&mut directory, header, offset).await?;
+        text += bitmap.name.len() as u64;
+        if text > MAX_DIRECTORY_BYTES {
+            return Err(wrong(offset, "its names are no UTF-8, and too long as text"));
+        }
+        bitmaps.push(bitmap);
     }
     if directory.taken() > extension.directory_size || extension.directory_size - directory.taken() >= 8 {
         return Err(wrong(offset, "its size is not that of its entries"));

@@ -201,20 +201,41 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// Reads the table.
     pub(super) async fn read(file: &Arc<Node>, header: &Header) -> Result<Self> {
-        let mut list = Vec::new();
-        let table_bytes = each_entry(file, header, |entry| list.push(entry.snapshot())).await?;
+        let (mut list, mut text) = (Vec::new(), 0);
+        let table_bytes = each_entry(file, header, |entry| {
+            let snapshot = entry.snapshot();
+            text += snapshot.id.len() + snapshot.name.len();
+            if text as u64 <= MAX_TABLE_BYTES {
+                list.push(snapshot);
+            }
+        })
+        .await?;
+        if text as u64 > MAX_TABLE_BYTES {
+            return Err(BlockError::corrupt("snapshot table: its names are no UTF-8, and too long as text"));
+        }
         Ok(Self { list, table_bytes })
     }
 }
 
+/// How many bytes a table of these entries has.
+fn encoded_bytes(entries: &[Entry]) -> u64 {
+    let bytes = |entry: &Entry| (FIXED_BYTES + entry.extra.len() + entry.id.len() + entry.name.len()) as u64;
+    entries.iter().fold(0u64, |table, entry| table.next_multiple_of(8) + bytes(entry))
+}
+
 /// The bytes of a table.
 pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
-    let mut table = Vec::new();
+    let mut table = Vec::with_capacity(encoded_bytes(entries) as usize);
     for entry in entries {
         table.resize(table.len().next_multiple_of(8), 0);
         table.extend(entry.encode());
     }
     table
+}
+
+/// How many bytes the table takes.
+async fn table_bytes(file: &Arc<Node>, header: &Header) -> Result<u64> {
+    each_entry(file, header, |_| {}).await
 }
 
 /// Reads the table as it is stored.

@@ -13,7 +13,9 @@
 //!   writes next makes both anew. What they disagree about does no harm without it (version 2): COPIED is never set on
 //!   what two tables on disk lead to;
 //! - what fails before the header's write is undone; what fails after it leaves a leak, and a warning.
-use super::{Entry, MAX_TABLE_BYTES, Snapshot, Snapshots as List, encode, read_entries};
+use super::{
+    Entry, MAX_TABLE_BYTES, Snapshot, Snapshots as List, encode, encoded_bytes, read_entries, table_bytes,
+};
 use crate::qcow2::driver::Qcow2;
 use crate::qcow2::header::{Header, INCOMPATIBLE_DIRTY, OFFSET_MASK};
 use crate::qcow2::image::Image;
@@ -23,6 +25,9 @@ use block::{BlockError, ErrorKind, NewSnapshot, Result, Snapshots};
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
+
+/// Bytes of a table written at a time.
+const PIECE: usize = 1 << 20;
 
 /// Most snapshots that are made in an image.
 const MOST: usize = 65_535;
@@ -270,7 +275,7 @@ impl Qcow2 {
     async fn take_entries(&self, entries: &[Entry]) {
         let image = &self.image;
         let list: Vec<Snapshot> = entries.iter().map(Entry::snapshot).collect();
-        let snapshots = List { list, table_bytes: encode(entries).len() as u64 };
+        let snapshots = List { list, table_bytes: encoded_bytes(entries) };
         image.overlap.set_snapshots(&snapshots);
         self.listed.write().snapshots = snapshots;
         let asked = image.settings.read().checks.has("inactive-l2");
@@ -334,14 +339,14 @@ impl Image {
 
     /// A new snapshot table with these entries; 0 for none.
     async fn prepare_table(self: &Arc<Self>, entries: &[Entry], prepared: &mut Prepared) -> Result<u64> {
-        let bytes = encode(entries);
-        if bytes.len() as u64 > MAX_TABLE_BYTES {
+        let bytes = encoded_bytes(entries);
+        if bytes > MAX_TABLE_BYTES {
             let text = "the table of internal snapshots would exceed 64 MiB";
             return Err(BlockError::new(ErrorKind::Limit, text));
         }
-        let place = self.reserve_table(bytes.len() as u64, prepared).await?;
-        if place > 0 {
-            self.order.file.write(place, Buf::from_slice(&bytes)).await?;
+        let place = self.reserve_table(bytes, prepared).await?;
+        for (at, piece) in (place..).step_by(PIECE).zip(encode(entries).chunks(PIECE)) {
+            self.order.file.write(at, Buf::from_slice(piece)).await?;
         }
         Ok(place)
     }
@@ -444,7 +449,7 @@ impl Image {
         if old.snapshot_count == 0 {
             return Ok(());
         }
-        let bytes = List::read(&self.order.file.node()?, old).await?.table_bytes;
+        let bytes = table_bytes(&self.order.file.node()?, old).await?;
         self.give_up_table(old.snapshots_offset, bytes).await
     }
 
