@@ -6,6 +6,16 @@ use block::{Node, Result};
 use rt::BufMut;
 use std::sync::Arc;
 
+/// Bytes of tables that the file need not hold, for they are zeroes.
+const MOST_ZEROES: u64 = 4 << 30;
+
+/// Most bytes that all tables which the entries of a directory lead to can have together. No two share one, so that they are
+/// never longer than the file; and a file that is made long by holes has no more of them than it holds.
+pub(super) fn room_for_tables(file: &Node) -> u64 {
+    let held = file.allocated_size().unwrap_or(u64::MAX);
+    file.length().min(held.saturating_add(MOST_ZEROES))
+}
+
 /// Bytes fetched at a time.
 const PIECE: u64 = 64 << 10;
 

@@ -10,6 +10,7 @@
 //!
 //! Bounds: an image whose snapshots have more than [`MOST_TABLES`] tables is refused where these were asked for.
 use super::bitmaps;
+use super::directory::room_for_tables;
 use super::entry::Geometry;
 use super::header::{Header, OFFSET_MASK};
 use super::snapshots::{Snapshot, Snapshots};
@@ -232,7 +233,7 @@ pub(super) async fn inactive_tables(
 ) -> Result<HashSet<u64>> {
     const PIECE: u64 = 256 << 10;
     let mut tables = HashSet::new();
-    let mut bytes_left = file.length();
+    let mut bytes_left = room_for_tables(file);
     for snapshot in &snapshots.list {
         let bytes = u64::from(snapshot.l1_entries) * 8;
         // No two snapshots share an L1 table: together they are never longer than the file.

@@ -8,6 +8,7 @@
 //! gets and gives up as many references as L1 entries lead to the table.
 //!
 //! Bounds: memory is a word for each L2 table; at most [`BATCH`] bytes of tables are changed at a time.
+use crate::qcow2::directory::room_for_tables;
 use crate::qcow2::entry::{Entry, Stored};
 use crate::qcow2::header::{COPIED, OFFSET_MASK};
 use crate::qcow2::image::Image;
@@ -62,13 +63,14 @@ impl Image {
     /// All L2 tables, of the disk and of snapshots.
     async fn all_tables(&self, snapshots: &[Snapshot]) -> Result<Tables> {
         let header = self.header.read().clone();
-        let file_len = self.order.file.node()?.length();
+        let file = self.order.file.node()?;
+        let file_len = file.length();
         let mut lists: BTreeMap<(u64, u32), u64> = BTreeMap::new();
         for snapshot in snapshots {
             *lists.entry((snapshot.l1_offset, snapshot.l1_entries)).or_default() += 1;
         }
         let bytes: u64 = lists.keys().map(|(_, entries)| u64::from(*entries) * 8).sum();
-        if bytes > file_len {
+        if bytes > room_for_tables(&file) {
             return Err(BlockError::corrupt("the L1 tables of the snapshots overlap"));
         }
         let mut tables = Tables::new();

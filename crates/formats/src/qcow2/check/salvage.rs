@@ -12,10 +12,11 @@
 //!   and an L1 table that leads to clusters of the file, too: a guess must not make a snapshot of arbitrary bytes;
 //! - where all that is kept lies in one piece from the start of a cluster on, only the header changes.
 //!
-//! Bounds: 64 MiB are looked at, as much as a table may have.
+//! Bounds: 64 MiB are looked at, as much as a table may have; of L1 tables, [`LOOKS`] times as much as all of them can be.
 use super::counts::Counts;
 use super::findings::Findings;
 use super::{Image, MAX_REPAIR_CLUSTERS};
+use crate::qcow2::directory::room_for_tables;
 use crate::qcow2::header::field::until_nul;
 use crate::qcow2::header::{COPIED, Header, HeaderError, MAX_L1_BYTES, MAX_SNAPSHOTS, OFFSET_MASK};
 use crate::qcow2::snapshots::{self, Entry, FIXED_BYTES, MAX_EXTRA_BYTES, MAX_TABLE_BYTES, Snapshot};
@@ -26,6 +27,9 @@ use std::sync::Arc;
 
 /// Bytes of extra data that programs write, the newest first.
 const USUAL_EXTRA_BYTES: [u32; 4] = [24, 16, 8, 0];
+
+/// How often each L1 table may be looked at, on the average: entries are tried with several lengths.
+const LOOKS: u64 = 8;
 
 /// What takes the place of a damaged table.
 pub(super) struct Kept {
@@ -102,20 +106,23 @@ struct Search<'a> {
     start: u64,
     /// Its bytes and what follows.
     area: BufMut,
+    /// Bytes of L1 tables that may still be looked at.
+    left: u64,
 }
 
 impl<'a> Search<'a> {
     async fn new(image: Image<'a>, start: u64) -> Result<Self> {
         let area = image.read(start, (image.file_len - start).min(MAX_TABLE_BYTES)).await?;
-        Ok(Self { image, start, area })
+        let left = room_for_tables(image.file).saturating_mul(LOOKS);
+        Ok(Self { image, start, area, left })
     }
 
-    async fn run(self) -> Result<Kept> {
+    async fn run(mut self) -> Result<Kept> {
         let most = self.image.header.snapshot_count.min(MAX_SNAPSHOTS) as usize;
-        let cluster_size = self.image.header.cluster_size();
+        let (start, cluster_size) = (self.start, self.image.header.cluster_size());
         let mut kept = Kept { entries: Vec::new(), in_place: None, faults: Vec::new() };
-        let (mut at, mut undisturbed, mut end) = (0, self.start.is_multiple_of(cluster_size), 0);
-        let cluster_end = |at: usize| (self.start + at as u64 + 1).next_multiple_of(cluster_size);
+        let (mut at, mut undisturbed, mut end) = (0, start.is_multiple_of(cluster_size), 0);
+        let cluster_end = |at: usize| (start + at as u64 + 1).next_multiple_of(cluster_size);
         // Up to where an entry is looked for that nothing leads to.
         let mut horizon = None;
         while at + 12 <= self.area.len() && kept.entries.len() < most {
@@ -141,7 +148,7 @@ impl<'a> Search<'a> {
     }
 
     /// The entry at `at`: as its lengths tell, or else with the usual ones. `lost`: nothing leads to `at`.
-    async fn best_entry(&self, at: usize, lost: bool) -> Result<Option<Found>> {
+    async fn best_entry(&mut self, at: usize, lost: bool) -> Result<Option<Found>> {
         let told = self.entry(at, None);
         let can_be = if lost {
             self.is_sure(&told.entry).await?
@@ -153,7 +160,10 @@ impl<'a> Search<'a> {
             let early = until_nul(&told.entry.name).len();
             let too_long = told.entry.name.len() - early;
             let next = (told.end - too_long).next_multiple_of(8);
-            if too_long > 8 && self.is_sure(&self.entry(next, None).entry).await? {
+            let follows = (too_long > 8).then(|| self.entry(next, None).entry);
+            if let Some(follows) = follows
+                && self.is_sure(&follows).await?
+            {
                 let mut entry = told.entry;
                 entry.name.truncate(early);
                 return Ok(Some(Found { entry, end: told.end - too_long, as_told: false, is_cut: false }));
@@ -220,18 +230,24 @@ impl<'a> Search<'a> {
     }
 
     /// An entry that can't be chance: it has an id of plain characters, and [`Self::leads_into_the_file`].
-    async fn is_sure(&self, entry: &Entry) -> Result<bool> {
+    async fn is_sure(&mut self, entry: &Entry) -> Result<bool> {
         let plain = !entry.id.is_empty() && entry.id.iter().all(u8::is_ascii_graphic);
         Ok(plain && self.leads_into_the_file(entry).await?)
     }
 
     /// Its L1 table has entries that lead to clusters of the file, and no others.
-    async fn leads_into_the_file(&self, entry: &Entry) -> Result<bool> {
+    async fn leads_into_the_file(&mut self, entry: &Entry) -> Result<bool> {
         let (offset, entries) = entry.l1();
         if entries == 0 || !self.has_l1(entry) {
             return Ok(false);
         }
-        let table = self.image.read(offset, u64::from(entries) * 8).await?;
+        let bytes = u64::from(entries) * 8;
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            let text = "the snapshot table is damaged, and too many of its entries lead to the same L1 tables to tell which are \
+                        right; 'convert' makes a copy of the disk";
+            BlockError::new(ErrorKind::Limit, text)
+        })?;
+        let table = self.image.read(offset, bytes).await?;
         let words = || table.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word));
         let leads = |word: u64| {
             word & !(OFFSET_MASK | COPIED) == 0

@@ -7,9 +7,11 @@ use super::stored::RefcountTable;
 use super::tables::TableSet;
 use super::{Image, PIECE};
 use crate::qcow2::bitmaps;
+use crate::qcow2::directory::room_for_tables;
 use crate::qcow2::header::{COPIED, MAX_L1_BYTES, OFFSET_MASK, REFCOUNT_BLOCK_MASK};
 use crate::qcow2::snapshots::Snapshots;
 use block::{Repair, Result};
+use std::ops::Range;
 
 /// Bits of an L1 entry that must not be set.
 const L1_RESERVED: u64 = !(OFFSET_MASK | COPIED);
@@ -17,12 +19,38 @@ const L1_RESERVED: u64 = !(OFFSET_MASK | COPIED);
 /// Bits of a bitmap table entry that must not be set.
 const BITMAP_RESERVED: u64 = !(OFFSET_MASK | 1);
 
+/// Where the file is known to be a hole: tables there are zeroes, which refer to nothing, however many there are.
+struct Holes<'a> {
+    image: Image<'a>,
+    /// What was looked at last.
+    extent: Range<u64>,
+    hole: bool,
+}
+
+impl<'a> Holes<'a> {
+    fn new(image: Image<'a>) -> Self {
+        Self { image, extent: 0..0, hole: false }
+    }
+
+    /// Whether these bytes lie in a hole.
+    async fn has(&mut self, at: u64, len: u64) -> bool {
+        if !self.extent.contains(&at) {
+            let rest = self.image.file_len.saturating_sub(at);
+            let status = self.image.file.status(at, rest, None).await;
+            let (known, hole) = status.map_or((len, false), |status| (status.len, status.zero));
+            (self.extent, self.hole) = (at..at.saturating_add(known), hole);
+        }
+        self.hole && at.saturating_add(len) <= self.extent.end
+    }
+}
+
 /// One pass.
 pub(super) struct Walk<'a> {
     image: Image<'a>,
     table: &'a RefcountTable,
     tables: &'a mut TableSet,
     scan: Scan<'a>,
+    holes: Holes<'a>,
     /// What takes the place of the snapshot table.
     kept: Option<&'a Kept>,
 }
@@ -41,7 +69,7 @@ impl<'a> Walk<'a> {
         let flags = findings.repair() == Repair::No;
         let (header, file_len) = (image.header, image.file_len);
         let scan = Scan { header, file_len, counts, findings, first, flags, mapped: Mapped::default() };
-        Self { image, table, tables, scan, kept: None }
+        Self { image, table, tables, scan, holes: Holes::new(image), kept: None }
     }
 
     /// The same with what takes the place of a damaged snapshot table.
@@ -87,6 +115,10 @@ impl<'a> Walk<'a> {
         let mut at = offset;
         while at < end {
             let len = PIECE.min(end - at);
+            if self.holes.has(at, len).await {
+                at += len;
+                continue;
+            }
             match self.image.read(at, len).await {
                 Ok(piece) => self.l1_entries(at, &piece, active),
                 Err(e) if self.scan.first => {
@@ -173,6 +205,9 @@ impl<'a> Walk<'a> {
         for run in self.tables.runs(most) {
             let Some(first) = run.first() else { continue };
             let at = first.cluster << self.image.header.cluster_bits;
+            if self.holes.has(at, cluster_size * run.len() as u64).await {
+                continue;
+            }
             match self.image.read(at, cluster_size * run.len() as u64).await {
                 Ok(bytes) => {
                     let tables = run.iter().zip(bytes.chunks(cluster_size as usize));
@@ -211,7 +246,7 @@ impl<'a> Walk<'a> {
                 return Ok(());
             }
         };
-        let mut bytes_left = self.image.file_len;
+        let mut bytes_left = room_for_tables(self.image.file);
         for (index, snapshot) in snapshots.list.iter().enumerate() {
             if snapshot.is_void() && first {
                 self.scan.findings.corruption(1, || format!("snapshot table entry {index} has no snapshot"));
@@ -255,7 +290,7 @@ impl<'a> Walk<'a> {
                 return Ok(());
             }
         };
-        let mut bytes_left = self.image.file_len;
+        let mut bytes_left = room_for_tables(self.image.file);
         for bitmap in bitmaps {
             let bytes = u64::from(bitmap.table_entries) * 8;
             if bytes > bytes_left {

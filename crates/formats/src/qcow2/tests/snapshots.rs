@@ -336,3 +336,45 @@ fn names_end_at_their_first_nul_as_the_peer_reads_them() {
     let (_, text) = peer("qemu-img", &["snapshot", "-l", path.to_str().unwrap()]).unwrap();
     assert!(text.contains("1       o     "), "{text}");
 }
+
+/// An entry of the table, padded.
+fn entry(l1: u64, l1_entries: u32, name: &[u8]) -> Vec<u8> {
+    let mut entry = [&l1.to_be_bytes()[..], &l1_entries.to_be_bytes(), &1u16.to_be_bytes()].concat();
+    entry.extend((name.len() as u16).to_be_bytes());
+    entry.extend([0; 20]);
+    entry.extend(24u32.to_be_bytes());
+    entry.extend([0; 24]);
+    entry.extend(b"1");
+    entry.extend(name);
+    entry.resize(entry.len().next_multiple_of(8), 0);
+    entry
+}
+
+#[test]
+fn l1_tables_are_looked_at_a_few_times_however_many_entries_lead_there() {
+    const L1: usize = 64 << 10;
+    for (count, repaired) in [(4, true), (400, false)] {
+        let scratch = Scratch::new();
+        let path = scratch.path("image");
+        create(&path, 4 << 20, &[("cluster_size", "4096")]).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let l1 = bytes.len().next_multiple_of(4096);
+        let table = l1 + L1;
+        bytes.resize(table, 0);
+        // Within each name lies what could be the next entry.
+        let hidden = entry(l1 as u64, L1 as u32 / 8, b"n");
+        let name = [b"n\0\0\0\0\0\0", hidden.as_slice()].concat();
+        let damaged = [&entry(l1 as u64, 1, b"n")[..36], &[0xff; 4], &[0; 24], b"1n"].concat();
+        bytes.extend(damaged);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        (0..count).for_each(|_| bytes.extend(entry(l1 as u64, L1 as u32 / 8, &name)));
+        bytes[60..64].copy_from_slice(&(2 * count + 1u32).to_be_bytes());
+        bytes[64..72].copy_from_slice(&(table as u64).to_be_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let common = Common { for_repair: true, ..Common::default() };
+        let checked = rt::block_on_control(opened(&path, common, async |node| {
+            node.driver().checker().unwrap().check(Repair::All).await
+        }));
+        assert_eq!(checked.map_err(|e| e.kind()).err(), (!repaired).then_some(block::ErrorKind::Limit));
+    }
+}
