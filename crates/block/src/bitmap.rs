@@ -100,25 +100,29 @@ impl DirtyBitmap {
         let end = end.min(Self::MAX_CHUNKS);
         while at < end {
             let to = (at / 64 * 64 + 64).min(end);
-            let made;
-            let leaf = match root.leaf(at / LEAF_BITS) {
-                Some(leaf) => Some(leaf),
-                None => {
-                    made = self.add_leaf(at / LEAF_BITS);
-                    made.as_ref()
-                }
-            };
-            if let Some(word) = leaf.and_then(|leaf| leaf.get((at % LEAF_BITS / 64) as usize)) {
-                // The bits are set without testing them first: a plain load could still see the bit that a copy job has
-                // cleared, which has read the old data already.
-                let bits = bits_between(at, to);
-                let new = bits & !word.fetch_or(bits, AcqRel);
-                if new != 0 {
-                    self.count.fetch_add(u64::from(new.count_ones()), Relaxed);
-                    self.changed.store(true, Relaxed);
-                }
-            }
+            self.set_bits(&root, at, bits_between(at, to));
             at = to;
+        }
+    }
+
+    /// Sets bits in the word of a chunk.
+    fn set_bits(&self, root: &Root, chunk: u64, bits: u64) {
+        let made;
+        let leaf = match root.leaf(chunk / LEAF_BITS) {
+            Some(leaf) => Some(leaf),
+            None => {
+                made = self.add_leaf(chunk / LEAF_BITS);
+                made.as_ref()
+            }
+        };
+        if let Some(word) = leaf.and_then(|leaf| leaf.get((chunk % LEAF_BITS / 64) as usize)) {
+            // The bits are set without testing them first: a plain load could still see the bit that a copy job has
+            // cleared, which has read the old data already.
+            let new = bits & !word.fetch_or(bits, AcqRel);
+            if new != 0 {
+                self.count.fetch_add(u64::from(new.count_ones()), Relaxed);
+                self.changed.store(true, Relaxed);
+            }
         }
     }
 
@@ -257,15 +261,14 @@ impl DirtyBitmap {
 
     /// Marks chunks by bits as [`DirtyBitmap::bits`] gives them.
     pub fn mark_bits(&self, first: u64, bytes: &[u8]) {
-        for (at, bytes) in (first..).step_by(64).zip(bytes.chunks(8)) {
+        let root = self.root.load();
+        let chunks = root.chunks(self.granularity);
+        for (at, bytes) in (first..chunks).step_by(64).zip(bytes.chunks(8)) {
             let mut word = [0; 8];
             word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-            let mut bits = u64::from_le_bytes(word);
-            while bits != 0 {
-                let start = bits.trailing_zeros();
-                let run = (bits >> start).trailing_ones();
-                self.mark((at + u64::from(start)) * self.granularity, u64::from(run) * self.granularity);
-                bits &= !(((1u128 << run) - 1) << start) as u64;
+            let bits = u64::from_le_bytes(word) & bits_between(at, (at + 64).min(chunks));
+            if bits != 0 {
+                self.set_bits(&root, at, bits);
             }
         }
     }

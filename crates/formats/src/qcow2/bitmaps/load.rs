@@ -4,8 +4,8 @@
 //! which it misses: a program that can load it may still have it.
 //!
 //! Bounds: all that the loaded bitmaps may ever take of memory is at most [`MOST_MEMORY`]; all tables together are at most
-//! [`MOST_TABLE_BYTES`]; bits that tables call set without a cluster take at most [`MOST_ONES`]; and no more clusters are read
-//! than the file has.
+//! [`MOST_TABLE_BYTES`]; bits that tables call set without a cluster take at most [`MOST_ONES`]; and of clusters no more are
+//! read than the file holds, or [`LEAST_CONTENT`].
 use super::{Bitmap, table_entries};
 use crate::qcow2::header::OFFSET_MASK;
 use crate::qcow2::image::Image;
@@ -20,6 +20,8 @@ const LEAST_MEMORY: u64 = 8 << 10;
 const MOST_TABLE_BYTES: u64 = 64 << 20;
 /// Bytes of bits that are set without a cluster.
 const MOST_ONES: u64 = 64 << 20;
+/// Bytes of clusters that may be loaded however little the file holds: a file system may have compressed it.
+const LEAST_CONTENT: u64 = 64 << 20;
 /// Bytes of a table, or of bits, read at a time.
 const PIECE: u64 = 256 << 10;
 /// Bitmaps whose faults are told one by one.
@@ -34,8 +36,8 @@ struct Budget {
     memory: u64,
     tables: u64,
     ones: u64,
-    /// Clusters.
-    data: u64,
+    /// Bytes of clusters.
+    content: u64,
 }
 
 /// Takes `amount` of what is `left`.
@@ -52,9 +54,13 @@ impl Image {
         if list.is_empty() {
             return Ok(());
         }
-        let clusters = self.g().clusters(self.order.file.node()?.length());
-        let mut budget =
-            Budget { memory: MOST_MEMORY, tables: MOST_TABLE_BYTES, ones: MOST_ONES, data: clusters };
+        let file = self.order.file.node()?;
+        let mut budget = Budget {
+            memory: MOST_MEMORY,
+            tables: MOST_TABLE_BYTES,
+            ones: MOST_ONES,
+            content: file.allocated_size().unwrap_or(u64::MAX).max(LEAST_CONTENT),
+        };
         let mut loaded = Vec::with_capacity(list.len());
         let mut faults = 0;
         for bitmap in list.iter() {
@@ -146,7 +152,7 @@ impl Image {
                 let follows = |(i, next): (u64, &u64)| *next == host + (i << g.cluster_bits);
                 let run = (1..most).zip(rest.iter().skip(1)).take_while(|(i, next)| follows((*i, *next)));
                 count += run.count() as u64;
-                spend(&mut budget.data, count)?;
+                spend(&mut budget.content, count << g.cluster_bits)?;
                 let bytes = self.order.file.read(host, count << g.cluster_bits).await?;
                 bits.mark_bits(index * chunks_a_cluster, &bytes);
                 // A large bitmap is no reason to keep others waiting.

@@ -407,3 +407,34 @@ fn a_bitmap_that_was_cleared_is_not_stored_where_the_data_could_not_be() {
     });
     assert_eq!(in_use(&path), [true], "it misses what is not on disk");
 }
+
+#[test]
+fn bits_that_many_entries_find_in_one_cluster_are_loaded_up_to_a_bound() {
+    const CLUSTER: u64 = 2 << 20;
+    for (entries, usable) in [(4, true), (40, false)] {
+        let scratch = Scratch::new();
+        let path = scratch.path("image");
+        // A cluster of bits is about 8 GiB of the disk.
+        create(&path, entries * CLUSTER * 8 * 512, &[("cluster_size", "2M")]).unwrap();
+        rt::block_on_control(async {
+            let disk = Disk::open(&path).await;
+            disk.backend.node().add_bitmap(NewBitmap { granularity: Some(512), ..new("b0") }).unwrap();
+            disk.write(0, &[1; 512]).await;
+            disk.close().await;
+        });
+        let mut image = std::fs::read(&path).unwrap();
+        let directory = header(&path).unwrap().bitmaps().unwrap().directory_offset as usize;
+        let table = be64(&image, directory).unwrap() as usize;
+        let bits = be64(&image, table).unwrap() as usize;
+        image[bits..bits + CLUSTER as usize].fill(0xff);
+        for entry in 0..entries as usize {
+            image.copy_within(table..table + 8, table + entry * 8);
+        }
+        std::fs::write(&path, image).unwrap();
+        rt::block_on_control(async {
+            let disk = Disk::try_open(&path, Common { read_only: true, ..Common::default() }).await.unwrap();
+            assert_eq!(state(&disk)[0].2, usable);
+            disk.close().await;
+        });
+    }
+}
