@@ -137,7 +137,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether all that is asked for is about key slots.
+    /// Whether the version is to change, how wide refcounts are, or when they are written.
     fn changes(&self, header: &Header) -> bool {
         (self.version, self.refcount_order, self.lazy)
             != (header.version, header.refcount_order, header.has_lazy_refcounts())
