@@ -69,7 +69,7 @@ pub use runtime::{Runtime, block_on_control, configure};
 /// The system's error numbers.
 pub use rustix::io::Errno;
 pub use task::{JoinError, JoinHandle, cooperate, spawn, spawn_on, yield_now};
-pub use time::{Elapsed, now_ns, sleep, timeout};
+pub use time::{Elapsed, busy_ns, now_ns, sleep, timeout};
 pub use worker::{
     Pool, Runnable, Target, Worker, current, current_worker, engine_name, enter, random_u64, worker_count,
 };

@@ -25,7 +25,16 @@ pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 
 /// Monotonic clock in ns.
 pub(crate) fn now_ns() -> u64 {
-    let time = rustix::time::clock_gettime(ClockId::Monotonic);
+    clock_ns(ClockId::Monotonic)
+}
+
+/// Processor time of this thread in ns.
+pub(crate) fn busy_ns() -> u64 {
+    clock_ns(ClockId::ThreadCPUTime)
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 

@@ -84,9 +84,9 @@ fn fill<D: EagerHash>(
 
 /// How many iterations make a key of `key_len` bytes in `time` on this machine, at least [`MIN_ITERATIONS`].
 ///
-/// `clock` tells a time that goes on steadily; it is measured for about a tenth of a second, or a tenth of `time` where
-/// that is less. More iterations than `limits` allows when the image is opened are refused here already. Without a time it is
-/// two seconds, or on a fast machine as many iterations as are allowed.
+/// `clock` tells a time that goes on steadily while this thread works, best its processor time; it is measured for about a
+/// tenth of a second, or a tenth of `time` where that is less. More iterations than `limits` allows when the image is
+/// opened are refused here already. Without a time it is two seconds, or on a fast machine as many iterations as are allowed.
 pub fn calibrate(
     hash: Hash,
     key_len: usize,

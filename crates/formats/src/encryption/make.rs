@@ -69,7 +69,8 @@ pub(super) fn iterations(
     if ms == Some(0) {
         return Ok(Iterations { slot: MIN_ITERATIONS, digest: MIN_ITERATIONS });
     }
-    let clock = &mut || Duration::from_nanos(rt::now_ns());
+    // A busy machine must not make a weak key slot.
+    let clock = &mut || Duration::from_nanos(rt::busy_ns());
     luks1::calibrate(spec, hash, ms.map(Duration::from_millis), limits, clock)
         .map_err(|e| BlockError::of(ErrorKind::Limit, e))
 }
