@@ -8,7 +8,7 @@ use crypto::luks1::{Header, Slot};
 use crypto::{Hash, IvGenerator};
 
 /// What is told of a volume of version 1. The members of others have no place in the schema: nothing is told of them.
-pub(crate) fn describe(volume: &Volume, detached: bool) -> Option<QCryptoBlockInfoLUKS> {
+pub(super) fn describe(volume: &Volume, detached: bool) -> Option<QCryptoBlockInfoLUKS> {
     match volume {
         Volume::Luks1(header) => describe_luks1(header, detached),
         Volume::Luks2(_) => None,

@@ -20,8 +20,7 @@ mod slots;
 mod volume;
 
 pub(crate) use coding::{CipherCoding, Numbers, locked};
-pub(crate) use info::describe;
 pub(crate) use make::{NewVolume, of_file};
 pub(crate) use options::{limits_of, no_secret, passphrase_of};
-pub(crate) use slots::amend;
+pub(crate) use slots::KeySlots;
 pub(crate) use volume::{Place, Volume};

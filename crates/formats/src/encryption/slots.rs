@@ -1,20 +1,65 @@
 //! Changes of key slots: a passphrase added, or taken away.
 //!
 //! What is written in which order, and why a power cut locks nobody out: `docs/luks.md`.
+use super::info::describe;
 use super::make::iterations;
 use super::options::passphrase_of;
 use super::volume::{Only, Place, Volume, refused};
-use api::{QCryptoBlockAmendOptionsLUKS, QCryptoBlockLUKSKeyslotState};
+use api::{QCryptoBlockAmendOptionsLUKS, QCryptoBlockInfoLUKS, QCryptoBlockLUKSKeyslotState};
 use block::{BlockError, ErrorKind, Objects, Result, not_negative};
 use crypto::Key;
 use crypto::kdf::{Budget, Limits};
 use crypto::luks::Opened;
 use crypto::luks1::{ChangeError, Header, Loss, NewSlot, SLOTS};
 use crypto::random::SystemRandom;
+use futures_util::lock::Mutex;
+use parking_lot::RwLock;
+
+/// The volume of an open image, whose key slots may change meanwhile.
+pub(crate) struct KeySlots {
+    volume: RwLock<Volume>,
+    /// The id of the secret that the image is open with.
+    key_secret: Option<String>,
+    limits: Limits,
+    /// Held while key slots change.
+    changing: Mutex<()>,
+}
+
+impl KeySlots {
+    /// Those of a volume that was opened so.
+    pub(crate) fn new(volume: Volume, key_secret: Option<String>, limits: Limits) -> Self {
+        Self { volume: RwLock::new(volume), key_secret, limits, changing: Mutex::default() }
+    }
+
+    /// What `info` tells of the volume.
+    pub(crate) fn describe(&self, detached: bool) -> Option<QCryptoBlockInfoLUKS> {
+        describe(&self.volume.read(), detached)
+    }
+
+    /// Changes key slots. Nothing else of the volume changes.
+    pub(crate) async fn amend(
+        &self,
+        place: &Place,
+        options: &QCryptoBlockAmendOptionsLUKS,
+        objects: &Objects,
+        force: bool,
+    ) -> Result<()> {
+        let _turn = self.changing.lock().await;
+        // Another program, or a change that failed, may have left another one.
+        let before = Volume::read(place).await?;
+        let secrets = (objects, self.key_secret.as_deref());
+        let changed = amend(&before, place, options, secrets, (self.limits, force)).await;
+        *self.volume.write() = match &changed {
+            Ok(volume) => volume.clone(),
+            Err(_) => Volume::read(place).await.unwrap_or(before),
+        };
+        changed.map(drop)
+    }
+}
 
 /// Carries a change out, and gives the header as it is then. `opened_with` is the id of the secret that the image is open
 /// with.
-pub(crate) async fn amend(
+async fn amend(
     volume: &Volume,
     place: &Place,
     options: &QCryptoBlockAmendOptionsLUKS,

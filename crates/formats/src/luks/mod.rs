@@ -12,16 +12,13 @@
 //! LUKS1 is opened, made, and its key slots are changed; LUKS2 is opened.
 mod create;
 
-use crate::encryption::{self, CipherCoding, Numbers, Place, Volume};
+use crate::encryption::{self, CipherCoding, KeySlots, Numbers, Place, Volume};
 use api::{ImageInfoSpecific, PreallocMode, QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS};
 use block::{
     Action, Amendment, BlockError, ChildId, ChildRole, ChildSpec, Coding, CreateOption, Driver, DriverInfo,
     DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Glimpse, MapChange, Node, Open,
     OpenContext, Opened, OptionKind, Perms, Request, Result, Share, Want, WritePlan,
 };
-use crypto::kdf::Limits;
-use futures_util::lock::Mutex;
-use parking_lot::RwLock;
 use rt::BoxFuture;
 use std::sync::Arc;
 
@@ -93,10 +90,7 @@ fn open(context: &mut OpenContext, options: QCryptoBlockOptionsLUKS) -> BoxFutur
             stated_len,
             sector: volume.sector()?,
             coding,
-            limits,
-            key_secret: options.key_secret,
-            volume: RwLock::new(volume),
-            changing: Mutex::default(),
+            slots: KeySlots::new(volume, options.key_secret, limits),
         };
         Ok(Opened { driver: Arc::new(driver), filename: None })
     })
@@ -116,11 +110,7 @@ struct Luks {
     /// Bytes of a sector.
     sector: u64,
     coding: Arc<dyn Coding>,
-    limits: Limits,
-    key_secret: Option<String>,
-    volume: RwLock<Volume>,
-    /// Held while key slots change.
-    changing: Mutex<()>,
+    slots: KeySlots,
 }
 
 impl Luks {
@@ -209,11 +199,10 @@ impl Driver for Luks {
     }
 
     fn info(&self) -> DriverInfo {
-        let described = encryption::describe(&self.volume.read(), self.detached);
         DriverInfo {
             dirty: Some(false),
             encrypted: true,
-            specific: described.map(ImageInfoSpecific::Luks),
+            specific: self.slots.describe(self.detached).map(ImageInfoSpecific::Luks),
             ..DriverInfo::default()
         }
     }
@@ -221,18 +210,7 @@ impl Driver for Luks {
     fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let options: QCryptoBlockAmendOptionsLUKS = amendment.options.read()?;
-            let _turn = self.changing.lock().await;
-            let place = self.place()?;
-            // Another program, or a change that failed, may have left another one.
-            let before = Volume::read(&place).await?;
-            let secrets = (amendment.objects, self.key_secret.as_deref());
-            let means = (self.limits, amendment.force);
-            let changed = encryption::amend(&before, &place, &options, secrets, means).await;
-            *self.volume.write() = match &changed {
-                Ok(volume) => volume.clone(),
-                Err(_) => Volume::read(&place).await.unwrap_or(before),
-            };
-            changed.map(drop)
+            self.slots.amend(&self.place()?, &options, amendment.objects, amendment.force).await
         })
     }
 }

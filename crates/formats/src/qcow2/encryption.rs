@@ -9,17 +9,14 @@
 //! Data clusters are encrypted, metadata and compressed clusters are not. The clusters of the LUKS header have one
 //! reference each, the header extension. Specification: qcow2.rst, "Full disk encryption header pointer", "Data encryption".
 use super::header::{Header, HeaderError};
-use crate::encryption::{self, CipherCoding, NewVolume, Numbers, Place, Volume};
+use crate::encryption::{self, CipherCoding, KeySlots, NewVolume, Numbers, Place, Volume};
 use api::{
     BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat as Format, ImageInfoSpecificQCow2Encryption,
     QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS, Qcow2CreateEncryption, Qcow2Options,
 };
 use block::{BlockError, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Result};
 use crypto::Key;
-use crypto::kdf::Limits;
 use crypto::luks1::{Change, Payload};
-use futures_util::lock::Mutex;
-use parking_lot::RwLock;
 use std::sync::Arc;
 
 /// An encrypted image's own kind, of its `crypt_method`.
@@ -35,11 +32,7 @@ pub(super) fn format_of(header: &Header) -> Option<Format> {
 pub(super) struct Encryption {
     pub coding: Arc<dyn Coding>,
     format: Format,
-    luks: Option<RwLock<Volume>>,
-    key_secret: Option<String>,
-    limits: Limits,
-    /// Held while key slots change.
-    changing: Mutex<()>,
+    slots: Option<KeySlots>,
 }
 
 impl Encryption {
@@ -84,14 +77,13 @@ impl Encryption {
                 }
             }
         };
-        let luks = volume.map(RwLock::new);
-        let (key_secret, changing) = (given.key_secret, Mutex::default());
-        Ok(Some(Self { coding, format, luks, key_secret, limits, changing }))
+        let slots = volume.map(|volume| KeySlots::new(volume, given.key_secret, limits));
+        Ok(Some(Self { coding, format, slots }))
     }
 
     /// What `info` tells of it.
     pub(super) fn describe(&self) -> ImageInfoSpecificQCow2Encryption {
-        let told = self.luks.as_ref().and_then(|volume| encryption::describe(&volume.read(), false));
+        let told = self.slots.as_ref().and_then(|slots| slots.describe(false));
         let Some(told) = told else {
             return ImageInfoSpecificQCow2Encryption {
                 ivgen_alg: None,
@@ -124,7 +116,7 @@ impl Encryption {
 
     /// The kind has key slots.
     pub(super) fn has_slots(&self) -> bool {
-        self.luks.is_some()
+        self.slots.is_some()
     }
 
     /// Changes its key slots. Nothing else of the image changes.
@@ -136,20 +128,10 @@ impl Encryption {
         objects: &Objects,
         force: bool,
     ) -> Result<()> {
-        let Some(volume) = &self.luks else {
+        let Some(slots) = &self.slots else {
             return Err(BlockError::unsupported("an image with the old AES encryption has no key slots"));
         };
-        let _turn = self.changing.lock().await;
-        let place = place(file, header)?;
-        let before = Volume::read(&place).await?;
-        let secrets = (objects, self.key_secret.as_deref());
-        let changed = encryption::amend(&before, &place, options, secrets, (self.limits, force)).await;
-        let now = match &changed {
-            Ok(volume) => volume.clone(),
-            Err(_) => Volume::read(&place).await.unwrap_or(before),
-        };
-        *volume.write() = now;
-        changed.map(drop)
+        slots.amend(&place(file, header)?, options, objects, force).await
     }
 }
 
