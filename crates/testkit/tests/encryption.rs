@@ -1,7 +1,8 @@
 //! Encrypted images: parts of sectors, images opened without their content, and what is refused, each by its own error.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use block::{BlockError, Common, ErrorKind, Opt, Options, Policy};
+use api::{Enumeration, PreallocMode};
+use block::{BlockError, Common, ErrorKind, Opt, Options, Policy, Repair};
 use sim::{Config, Disk, Sim};
 use testkit::stack::{Stack, TestImage};
 
@@ -67,6 +68,49 @@ fn writes_of_parts_of_one_sector_at_once_all_stay() {
             assert!(whole || n == 8, "seed {seed}: part {n} is {:?}", &seen[at..at + 100]);
         }
         assert!(seen[1600..].iter().all(|byte| *byte == 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_encrypted_image_shows_zeroes_where_nothing_was_written_however_it_was_made() {
+    type List = &'static [(&'static str, &'static str)];
+    const LUKS: List = &[("encrypt.format", "luks"), ("encrypt.iter-time", "0")];
+    const AES: List = &[("encrypt.format", "aes")];
+    const OLD: (&str, &str) = ("compat", "0.10");
+    let cases: [(List, List, PreallocMode); 7] = [
+        (LUKS, &[], PreallocMode::Metadata),
+        (LUKS, &[("data_file", "/data")], PreallocMode::Metadata),
+        (LUKS, &[("data_file", "/data"), ("extended_l2", "on")], PreallocMode::Metadata),
+        (LUKS, &[OLD], PreallocMode::Metadata),
+        (LUKS, &[OLD], PreallocMode::Full),
+        (AES, &[OLD, ("cluster_size", "512")], PreallocMode::Falloc),
+        (AES, &[OLD], PreallocMode::Metadata),
+    ];
+    for (kind, more, preallocation) in cases {
+        let image = TestImage::new("qcow2", "/image", SIZE)
+            .with("encrypt.key-secret", "s")
+            .with("preallocation", preallocation.name())
+            .opened_with("encrypt.key-secret", "s");
+        let image = kind.iter().chain(more).fold(image, |image, (name, value)| image.with(name, value));
+        let secrets = vec![("s", "a passphrase")];
+        let stack =
+            Stack { secrets, ..Stack::of("qcow2", &[protocols::DRIVERS, formats::DRIVERS], vec![image]) };
+        Sim::boot(Config::seeded(1), Disk::default()).run(async move {
+            stack.create().await.unwrap();
+            let session = stack.open().await.unwrap();
+            session.graph.resize(&session.node, 3 * SIZE, preallocation).await.unwrap();
+            let told = format!("{kind:?} {more:?} {preallocation:?}");
+            assert!(session.read(0, 3 * SIZE).await.unwrap().iter().all(|byte| *byte == 0), "{told}");
+            for at in [512, SIZE + 512] {
+                session.write(at, &[7; 512], false).await.unwrap();
+                let seen = session.read(at - 512, 2048).await.unwrap();
+                assert!(seen[512..1024].iter().all(|byte| *byte == 7), "{told}");
+                assert!(seen[..512].iter().chain(&seen[1024..]).all(|byte| *byte == 0), "{told}");
+            }
+            let report = session.check(Repair::No).await.unwrap().unwrap();
+            assert_eq!((report.corruptions, report.leaks), (0, 0), "{told}");
+            session.close().await.unwrap();
+        });
     }
 }
 

@@ -23,8 +23,8 @@ use super::subclusters::Subclusters;
 use crate::encryption::Place;
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
 use block::{
-    BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind, Options, Request,
-    Result, not_negative,
+    BlockError, CodedAt, Coding, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind,
+    Options, Request, Result, not_negative,
 };
 use crypto::luks1::Change;
 use rt::{Buf, BufMut};
@@ -117,10 +117,8 @@ impl Plan {
             preallocation = PreallocMode::Metadata;
         }
         let encryption = options.encrypt.as_ref().map(NewEncryption::new).transpose()?;
-        if encryption.is_some() && header.version < 3 && preallocation != PreallocMode::Off {
-            // Their clusters could not be marked as reading zeroes, and would show noise.
-            let text = "preallocation of encrypted images needs compatibility level 1.1 and above";
-            return Err(BlockError::invalid(text));
+        if encryption.is_some() {
+            judge_encrypted(options, &header)?;
         }
         header.crypt_method = encryption.as_ref().map_or(0, NewEncryption::method);
         let encryption_len = encryption.as_ref().map_or(0, NewEncryption::header_len);
@@ -135,9 +133,12 @@ async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
     let CreateRequest { file, size, options, places } = request;
     let Plan { preallocation, header, layout, first_cluster, encryption } = Plan::new(size, &options)?;
     // What takes seconds, and may be refused, comes before the file is touched.
-    let volume = match (encryption, &options.encrypt) {
-        (Some(encryption), Some(options)) => encryption.make(places.objects(), options).await?,
-        _ => None,
+    let (coding, volume) = match (encryption, &options.encrypt) {
+        (Some(encryption), Some(options)) => {
+            let (coding, volume) = encryption.make(places.objects(), options).await?;
+            (Some(coding), volume)
+        }
+        _ => (None, None),
     };
     let (need, room) = (layout.end(&header), file.length());
     if !file.facts().grows_with_zeroes && need > room {
@@ -158,7 +159,7 @@ async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
     }
     let data_is_there = header.is_data_raw() || options.keep_data_file.unwrap_or(false);
     let fresh = empty(&file).await?;
-    let image = NewImage { file: &file, header: &header, layout, fresh, volume, data_is_there };
+    let image = NewImage { file: &file, header: &header, layout, fresh, coding, volume, data_is_there };
     image.write(preallocation, &first_cluster).await
 }
 
@@ -226,7 +227,7 @@ pub(super) fn refcount_bits(options: &Qcow2CreateOptions) -> Result<u64> {
     Ok(bits)
 }
 
-/// Turns the compatibility level into the version it means, and refuses what can't be had yet by its name.
+/// Turns the older forms of options into the schema's: the compatibility level into the version it means.
 fn adapt(options: &mut Options) -> Result<()> {
     if let Some(level) = options.take_str("compat")? {
         let version = match level.as_str() {
@@ -271,6 +272,22 @@ fn judge_data_file(
     header.set_incompatible(INCOMPATIBLE_DATA_FILE, true);
     if raw {
         header.autoclear |= AUTOCLEAR_DATA_RAW;
+    }
+    Ok(())
+}
+
+/// Refuses what the data of an encrypted image can't be.
+fn judge_encrypted(options: &Qcow2CreateOptions, header: &Header) -> Result<()> {
+    let refused = |text: &str| Err(BlockError::invalid(text));
+    if header.is_data_raw() {
+        return refused(
+            "data-file-raw and encryption cannot be used at the same time: the file would not be a raw image",
+        );
+    }
+    if options.keep_data_file.unwrap_or(false) {
+        return refused(
+            "keep-data-file and encryption cannot be used at the same time: what is there has another key, or none",
+        );
     }
     Ok(())
 }
@@ -323,6 +340,8 @@ impl Layout {
         let encryption_clusters = encryption_len.div_ceil(cluster_size);
         let (l2_tables, guest_clusters) = match preallocation {
             PreallocMode::Off => (0, 0),
+            // Nothing but encrypted zeroes could stand in the clusters: that is no matter of metadata.
+            PreallocMode::Metadata if header.stores_zeroes() => (l1_entries, 0),
             _ => (l1_entries, header.size.div_ceil(cluster_size)),
         };
         let own_clusters = if header.has_data_file() { 0 } else { guest_clusters };
@@ -355,8 +374,8 @@ impl Layout {
 
     /// Bytes that the file has at least.
     fn end(&self, header: &Header) -> u64 {
-        match self.guest_clusters {
-            0 if self.encryption_clusters == 0 => self.l1_at * header.cluster_size() + header.l1_bytes(),
+        match self.total - self.l1_at - self.l1_clusters {
+            0 => self.l1_at * header.cluster_size() + header.l1_bytes(),
             _ => self.total * header.cluster_size(),
         }
     }
@@ -374,6 +393,8 @@ struct NewImage<'a> {
     layout: Layout,
     /// The file reads as zeroes where nothing is written.
     fresh: bool,
+    /// The form of its data, where that is encrypted.
+    coding: Option<Arc<dyn Coding>>,
     /// Its LUKS header and key material.
     volume: Option<Change>,
     /// What is in the data file is the disk's.
@@ -385,6 +406,7 @@ impl NewImage<'_> {
         self.size_file(preallocation).await?;
         self.write_refcounts().await?;
         self.write_mapping().await?;
+        self.write_data().await?;
         if let (Some(change), Some((offset, len))) = (&self.volume, self.header.encryption()) {
             Place { file: self.file.clone(), offset, len }.carry_out(&change.steps).await?;
         }
@@ -419,9 +441,10 @@ impl NewImage<'_> {
 
     /// Whether preallocated clusters are marked as reading zeroes.
     fn zero_flag(&self) -> bool {
-        let noise = !self.fresh || self.header.crypt_method != 0;
-        let other = self.header.has_extended_l2() || self.header.has_data_file();
-        noise && self.header.version >= 3 && !other
+        // A data file has been zeroed.
+        let old = !self.fresh && !self.header.has_data_file();
+        let noise = old || self.header.crypt_method != 0;
+        noise && self.header.version >= 3 && !self.header.has_extended_l2()
     }
 
     async fn write_refcounts(&self) -> Result<()> {
@@ -466,6 +489,17 @@ impl NewImage<'_> {
         let l2 = l2.flat_map(|entry| [entry, parts.bits()].into_iter().take(words));
         let whole = (layout.l2_tables * l2_entries) as usize * words;
         self.write_words(layout.l2_at(0) * cluster_size, l2.chain(repeat(0)).take(whole)).await
+    }
+
+    /// Writes the zeroes of preallocated clusters where nothing else can say that they are some.
+    async fn write_data(&self) -> Result<()> {
+        let Some(coding) = self.coding.as_deref().filter(|_| self.header.stores_zeroes()) else {
+            return Ok(());
+        };
+        let (layout, cluster_size) = (self.layout, self.header.cluster_size());
+        let stored = layout.l2_at(layout.l2_tables) * cluster_size;
+        let at = CodedAt { guest: 0, stored };
+        encryption::store_zeroes(coding, self.file, at, layout.guest_clusters * cluster_size).await
     }
 
     /// Writes zeroes as data from one offset to another.

@@ -14,9 +14,10 @@ use api::{
     BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat as Format, ImageInfoSpecificQCow2Encryption,
     QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS, Qcow2CreateEncryption, Qcow2Options,
 };
-use block::{BlockError, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Result};
+use block::{BlockError, CodedAt, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Request, Result};
 use crypto::Key;
 use crypto::luks1::{Change, Payload};
+use rt::BufMut;
 use std::sync::Arc;
 
 /// An encrypted image's own kind, of its `crypt_method`.
@@ -177,6 +178,21 @@ fn aes(secret: &Key) -> Result<Arc<dyn Coding>> {
     Ok(CipherCoding::of(cipher, Numbers::Guest(0)))
 }
 
+/// Stores zeroes as data in whole clusters of the file.
+pub(super) async fn store_zeroes(coding: &dyn Coding, file: &Node, at: CodedAt, len: u64) -> Result<()> {
+    let piece = coding.at_once().max(coding.unit() as usize);
+    let zeroes = BufMut::zeroed(len.min(piece as u64) as usize);
+    let mut done = 0;
+    while done < len {
+        let mut stored = BufMut::with_len((len - done).min(piece as u64) as usize);
+        let at = CodedAt { guest: at.guest + done, stored: at.stored + done };
+        coding.encode(at, zeroes.get(..stored.len()).unwrap_or_default(), &mut stored)?;
+        done += stored.len() as u64;
+        file.write(at.stored, stored.freeze(), Request::DRIVER).await?;
+    }
+    Ok(())
+}
+
 /// Options of open where the kind of encryption is left to the image: the schema has a word of its own for them.
 pub(super) fn adapt_open(options: &mut Options) -> Result<()> {
     let Some(mut encrypt) = options.take_dict("encrypt")? else { return Ok(()) };
@@ -255,20 +271,24 @@ impl NewEncryption {
         }
     }
 
-    /// Makes the key, which takes seconds; what there is to write for it, if anything.
+    /// Makes the key, which takes seconds: the form of the data, and what there is to write for it, if anything.
     pub(super) async fn make(
         self,
         objects: &Objects,
         options: &Qcow2CreateEncryption,
-    ) -> Result<Option<Change>> {
+    ) -> Result<(Arc<dyn Coding>, Option<Change>)> {
         let id = match options {
             Qcow2CreateEncryption::Aes(aes) => aes.key_secret.as_deref(),
             Qcow2CreateEncryption::Luks(luks) => luks.key_secret.as_deref(),
         };
         let passphrase = encryption::passphrase_of(objects, "encrypt.key-secret", id)?;
         match self {
-            Self::Aes => Ok(None),
-            Self::Luks(volume) => Ok(Some(volume.make(passphrase, Payload::Packed).await?.1)),
+            Self::Aes => Ok((aes(&passphrase)?, None)),
+            Self::Luks(volume) => {
+                let (key, change) = volume.make(passphrase, Payload::Packed).await?;
+                let (cipher, _) = Volume::Luks1(Box::new(change.header.clone())).cipher(&key)?;
+                Ok((CipherCoding::of(cipher, Numbers::Stored), Some(change)))
+            }
         }
     }
 }

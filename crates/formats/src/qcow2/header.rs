@@ -512,6 +512,11 @@ impl Header {
         self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0
     }
 
+    /// Clusters that read as zeroes hold zeroes, encrypted: version 2 has no mark that says so.
+    pub fn stores_zeroes(&self) -> bool {
+        self.crypt_method != 0 && self.version < 3
+    }
+
     /// Refcounts may be written late, under the dirty bit.
     pub fn has_lazy_refcounts(&self) -> bool {
         self.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0

@@ -180,9 +180,10 @@ impl Image {
         if self.geometry.data_file { self.edges.need(self.data).map(Some) } else { Ok(None) }
     }
 
-    /// The external data file is to be a raw image of the disk at any time.
+    /// The external data file is to be a raw image of the disk at any time. An encrypted one is none, whatever the header
+    /// calls it.
     pub fn data_is_raw(&self) -> bool {
-        self.header.read().is_data_raw()
+        self.coding.is_none() && self.header.read().is_data_raw()
     }
 
     /// Allows changes, of an image whose file nobody else has changed meanwhile. `ready`: its header says already what it

@@ -2,15 +2,13 @@
 use super::bitmaps;
 use super::create::{cluster_size, refcount_bits};
 use super::encryption::NewEncryption;
+use super::header::MAX_L1_BYTES;
 use crate::encryption::no_secret;
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CreateEncryption, Qcow2CreateOptions};
 use block::{Backend, BlockError, ErrorKind, MeasureRequest, Measured, Result, data_in_units};
 
 /// Bytes of an entry of an L1 table, and of an L2 table that tells of no subclusters.
 const ENTRY: u64 = 8;
-
-/// The largest L1 table that any program opens.
-const MAX_L1_BYTES: u64 = 32 << 20;
 
 pub(super) async fn measure(request: MeasureRequest<'_, Qcow2CreateOptions>) -> Result<Measured> {
     let MeasureRequest { size, options, source } = request;

@@ -165,7 +165,7 @@ fn checks(given: Option<&Qcow2OverlapChecks>) -> Checks {
     checks
 }
 
-/// Brings the other forms of options into the schema's, and refuses what can't be had yet by its name.
+/// Brings the other forms of options into the schema's.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
     adapt_overlap_check(options)?;
     super::encryption::adapt_open(options)

@@ -9,13 +9,14 @@
 //! file, nor of clusters that a crash in the middle of a shrink left mapped. The header comes first there because a
 //! cluster that is unmapped while the disk still shows it would show the backing file's data.
 use super::cache::TABLE_PAGE_WORDS;
+use super::encryption;
 use super::entry::{Entry, Stored};
 use super::header::{Header, OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
 use super::subclusters::Subclusters;
 use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
-use block::{BlockError, ErrorKind, ExtentKind, Node, Request, Result, Step, Want};
+use block::{BlockError, CodedAt, ErrorKind, ExtentKind, Node, Request, Result, Step, Want};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -33,12 +34,6 @@ impl Image {
         let old = self.size();
         if size < old && reserve != PreallocMode::Off {
             return Err(BlockError::invalid("Preallocation can't be used for shrinking an image"));
-        }
-        let coded = self.header.read().crypt_method != 0;
-        if coded && !self.g().zero_flag && reserve != PreallocMode::Off {
-            // New clusters could not be marked as reading zeroes, and would show noise.
-            let text = "preallocation of encrypted images needs compatibility level 1.1 and above";
-            return Err(BlockError::unsupported(text));
         }
         self.check_distinct_tables().await?;
         self.first_write().await?;
@@ -170,10 +165,15 @@ impl Image {
         let (mut at, end) = (first, g.clusters(size));
         // What the file reads as zeroes is noise when it is decrypted.
         let header = self.header.read().clone();
-        let zero = if header.crypt_method == 0 || header.has_extended_l2() { 0 } else { ZERO };
+        let stores_zeroes = self.coding.as_deref().filter(|_| header.stores_zeroes());
+        let marked = header.crypt_method != 0 && stores_zeroes.is_none() && !header.has_extended_l2();
+        let zero = if marked { ZERO } else { 0 };
         // All tables first, so that the data clusters are one run.
         for table in at >> g.entry_bits..end.div_ceil(1 << g.entry_bits) {
             self.slice_to_change(table * g.slices()).await?;
+        }
+        if stores_zeroes.is_some() && reserve == PreallocMode::Metadata {
+            return Ok(());
         }
         while at < end {
             let count = (end - at).min(g.to_slice_end(at));
@@ -198,6 +198,10 @@ impl Image {
                 let run = found.reserved.run();
                 let (host, len) = (run.start << g.cluster_bits, run.count << g.cluster_bits);
                 fill(&file, host, len, reserve, found.fresh).await?;
+                if let Some(coding) = stores_zeroes {
+                    let at = CodedAt { guest: at << g.cluster_bits, stored: host };
+                    encryption::store_zeroes(coding, &file, at, len).await?;
+                }
                 found.reserved.keep()
             };
             let host = run.start << g.cluster_bits;

@@ -96,7 +96,9 @@ type Case = (&'static [(&'static str, &'static str)], u64, &'static str);
 fn options_that_make_no_image_are_refused_in_the_words_scripts_know() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
-    let cases: [Case; 14] = [
+    const LUKS: (&str, &str) = ("encrypt.format", "luks");
+    const DATA: (&str, &str) = ("data_file", "data");
+    let cases: [Case; 16] = [
         (&[("cluster_size", "1234")], 1, "Cluster size must be a power of two between 512 and 2048k"),
         (&[("cluster_size", "4194304")], 1, "Cluster size must be a power of two"),
         (&[("refcount_bits", "7")], 1, "Refcount width must be a power of two and may not exceed 64 bits"),
@@ -109,6 +111,12 @@ fn options_that_make_no_image_are_refused_in_the_words_scripts_know() {
         (&[("extended_l2", "on"), ("cluster_size", "8192")], 1, "at least 16384 bytes"),
         (&[("encrypt.format", "luks")], 1, "Parameter 'encrypt.key-secret' is required"),
         (&[("encrypt.key-secret", "s")], 1, "needs 'encrypt.format'"),
+        (&[LUKS, DATA, ("data_file_raw", "on")], 1, "data-file-raw and encryption"),
+        (
+            &[LUKS, DATA, ("preallocation", "metadata"), ("keep_data_file", "on")],
+            1,
+            "keep-data-file and encryption",
+        ),
         (&[("nonsense", "1")], 1, "nonsense"),
         (&[("cluster_size", "512")], 129 << 30, "try using a larger cluster size"),
     ];
