@@ -4,6 +4,7 @@
 //! scanned. Readers look at [`BUFFER`] bytes at a time, which stay in the processor's cache. A mismatch that one finds
 //! bounds the others, so that the lowest one is reported.
 
+use crate::progress::Told;
 use block::{Backend, BlockError, Status};
 use futures_util::lock::Mutex;
 use rt::BufMut;
@@ -80,7 +81,7 @@ pub struct Compare {
     /// Sides must also have the same things stored.
     strict: bool,
     cursor: Mutex<Cursor>,
-    done: AtomicU64,
+    told: Told,
     /// The lowest difference so far begins here.
     bound: AtomicU64,
     found: parking_lot::Mutex<Option<Difference>>,
@@ -97,21 +98,16 @@ impl Compare {
             total,
             strict,
             cursor: Mutex::new(Cursor { at: 0, known: [unknown; 2], ending: None }),
-            done: AtomicU64::new(0),
+            told: Told::new(total),
             bound: AtomicU64::new(u64::MAX),
             found: parking_lot::Mutex::new(None),
             stop: AtomicBool::new(false),
         })
     }
 
-    /// Bytes that have to be looked at.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
-    /// Bytes that have been looked at.
-    pub fn progress(&self) -> u64 {
-        self.done.load(Relaxed)
+    /// How many bytes have been looked at.
+    pub fn told(&self) -> &Told {
+        &self.told
     }
 
     /// Compares everything; gives the lowest difference.
@@ -149,7 +145,7 @@ impl Compare {
             if let Some(offset) = self.differs(&piece).await? {
                 self.report(Difference::Content(offset));
             }
-            self.done.fetch_add(piece.len, Relaxed);
+            self.told.add(piece.len);
         }
         Ok(())
     }
@@ -187,7 +183,7 @@ impl Compare {
             }
             if one.zero && other.zero {
                 cursor.at += len;
-                self.done.fetch_add(len, Relaxed);
+                self.told.add(len);
                 continue;
             }
             let len = len.min(PIECE);

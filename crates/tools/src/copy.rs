@@ -1,5 +1,6 @@
 //! How a tool's copy is controlled: its progress, its rate limit, and its first error, which ends it.
 
+use crate::progress::Told;
 use block::{
     AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, Flags,
     RangePieces, Request,
@@ -25,6 +26,9 @@ pub const PARALLEL: usize = 8;
 
 /// Counts what is done, holds the rate, keeps the error.
 pub struct CopyRun {
+    /// How far it is, in bytes of data where those are known, else in bytes.
+    pub told: Told,
+    data: Option<Landmarks>,
     done: AtomicU64,
     started: AtomicU64,
     /// Bytes per second, if limited.
@@ -34,9 +38,11 @@ pub struct CopyRun {
 }
 
 impl CopyRun {
-    /// A copy of at most `rate` bytes per second, counted from now on.
-    pub fn new(rate: Option<u64>) -> CopyRun {
+    /// A copy of `total` bytes, at most `rate` per second, counted from now on.
+    pub fn new(rate: Option<u64>, total: u64) -> CopyRun {
         CopyRun {
+            told: Told::new(total),
+            data: None,
             done: AtomicU64::new(0),
             started: AtomicU64::new(0),
             rate: rate.filter(|rate| *rate > 0),
@@ -45,14 +51,14 @@ impl CopyRun {
         }
     }
 
-    /// Bytes that have been worked off.
-    pub fn done(&self) -> u64 {
-        self.done.load(Relaxed)
+    /// Tells of data only: what of it lies before each place is known.
+    pub fn by_data(self, data: Landmarks) -> CopyRun {
+        CopyRun { told: Told::new(data.total()), data: Some(data), ..self }
     }
 
     /// Copies a range of the source, `parallel` pieces at once.
     pub async fn copy(&self, plan: CopyPlan, range: Range<u64>, parallel: usize) -> Result<(), CopyError> {
-        let plan = Arc::new(CopyPlan { serial: ALONE.saturating_sub(self.done()), ..plan });
+        let plan = Arc::new(CopyPlan { serial: ALONE.saturating_sub(self.done.load(Relaxed)), ..plan });
         let ended = block::copy(&plan, &RangePieces::new(range), parallel, self).await;
         ended.map_err(|error| {
             let first = self.error.lock().take();
@@ -85,12 +91,74 @@ impl CopyControl for CopyRun {
     }
 
     fn progressed(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Relaxed);
+        let done = self.done.fetch_add(bytes, Relaxed) + bytes;
+        self.told.set(self.data.as_ref().map_or(done, |data| data.before(done)));
     }
 
     fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         self.error.lock().get_or_insert_with(|| error.clone());
         Box::pin(async { AfterError::Fail })
+    }
+}
+
+/// How much data lies before a place of a copy, so that its progress tells of what takes time.
+#[derive(Debug)]
+pub struct Landmarks {
+    /// Places, each with the bytes of data before it. In between data are spread evenly.
+    places: Vec<(u64, u64)>,
+}
+
+/// Most places that are remembered.
+const MOST_PLACES: usize = 4096;
+
+impl Landmarks {
+    /// Looks where the data of images are that are copied one behind the other. `zeroes` are copied as data too.
+    pub async fn of(
+        sources: impl Iterator<Item = &Arc<Backend>>,
+        zeroes: bool,
+    ) -> Result<Landmarks, BlockError> {
+        let mut marks = Landmarks { places: vec![(0, 0)] };
+        for source in sources {
+            let (mut at, end) = (0, source.length());
+            while at < end {
+                let status = source.status(at, end - at).await?;
+                let len = status.len.clamp(1, end - at);
+                marks.add(len, !status.zero || zeroes);
+                at += len;
+            }
+        }
+        Ok(marks)
+    }
+
+    fn add(&mut self, len: u64, data: bool) {
+        let (at, before) = self.end();
+        self.places.push((at + len, before + if data { len } else { 0 }));
+        if self.places.len() > MOST_PLACES {
+            let last = self.end();
+            self.places = self.places.iter().copied().step_by(2).collect();
+            if self.end() != last {
+                self.places.push(last);
+            }
+        }
+    }
+
+    fn end(&self) -> (u64, u64) {
+        self.places.last().copied().unwrap_or_default()
+    }
+
+    fn total(&self) -> u64 {
+        self.end().1
+    }
+
+    fn before(&self, at: u64) -> u64 {
+        let next = self.places.partition_point(|(place, _)| *place <= at);
+        let (Some((start, before)), Some((end, after))) =
+            (next.checked_sub(1).and_then(|i| self.places.get(i)), self.places.get(next))
+        else {
+            return self.total();
+        };
+        let part = u128::from(after - before) * u128::from(at - start) / u128::from(end - start);
+        before + part as u64
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::console::Console;
 use crate::out;
+use parking_lot::Mutex;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,6 +16,60 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The signal that asks for a line.
 const ASK: i32 = libc::SIGUSR1;
+
+/// What a work tells of how far it is, from whatever thread: every step of it is painted, also where one follows the other
+/// faster than they are looked at.
+#[derive(Debug)]
+pub struct Told {
+    /// Done in all, in the work's own measure.
+    done: AtomicU64,
+    total: u64,
+    steps: Mutex<Steps>,
+}
+
+#[derive(Debug, Default)]
+struct Steps {
+    last: u64,
+    /// Those that were not taken yet; at most a hundred.
+    waiting: Vec<u64>,
+}
+
+impl Told {
+    /// Nothing of `total` is done.
+    pub fn new(total: u64) -> Told {
+        Told { done: AtomicU64::new(0), total, steps: Mutex::default() }
+    }
+
+    /// So much more is done.
+    pub fn add(&self, more: u64) {
+        self.step(self.done.fetch_add(more, AcqRel) + more);
+    }
+
+    /// So much is done in all.
+    pub fn set(&self, done: u64) {
+        self.done.store(done, Release);
+        self.step(done);
+    }
+
+    /// How much is done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Acquire)
+    }
+
+    fn step(&self, done: u64) {
+        let mut steps = self.steps.lock();
+        if done > steps.last
+            && ((done - steps.last) as f64 * 100.0 >= self.total as f64 * STEP || done >= self.total)
+        {
+            steps.last = done;
+            steps.waiting.push(done);
+        }
+    }
+
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.steps.lock().waiting)
+    }
+}
 
 /// Progress of one command.
 #[derive(Debug)]
@@ -30,14 +86,25 @@ impl Progress {
     }
 
     /// `done` of `total` is done.
-    pub fn set(&mut self, console: &mut Console, done: u64, total: u64) {
+    fn set(&mut self, console: &mut Console, done: u64, total: u64) {
         self.percent = if total == 0 { 100.0 } else { (done as f64 * 100.0 / total as f64).min(100.0) };
         let edge = self.percent >= 100.0 && self.painted < 100.0;
-        if self.shown && (edge || self.percent >= self.painted + STEP) {
-            self.painted = self.percent;
+        if edge || self.percent >= self.painted + STEP {
+            self.paint(console);
+        }
+    }
+
+    fn paint(&mut self, console: &mut Console) {
+        self.painted = self.percent;
+        if self.shown {
             out!(console, "    ({:.2}/100%)\r", self.percent);
             console.flush();
         }
+    }
+
+    /// What was told since the last look.
+    fn look(&mut self, console: &mut Console, told: &Told) {
+        told.take().into_iter().for_each(|done| self.set(console, done, told.total));
     }
 
     /// Ends the repainted line.
@@ -60,16 +127,16 @@ enum Woken<T> {
     Look,
 }
 
-/// Does `work` and shows how far it is: `done` of `total`.
+/// Does `work` and shows how far it is, as it tells; at its end that it is all done, where `whole` says so of its answer.
 pub async fn watch<T>(
     console: &mut Console,
     progress: &mut Progress,
-    total: u64,
-    done: impl Fn() -> u64,
+    told: &Told,
     work: impl Future<Output = T>,
+    whole: impl FnOnce(&T) -> bool,
 ) -> T {
     let mut work = pin!(work);
-    progress.set(console, 0, total.max(1));
+    progress.set(console, 0, 1);
     // Where signals can't be caught, none is waited for.
     let mut without_signals = false;
     loop {
@@ -90,14 +157,19 @@ pub async fn watch<T>(
         });
         match woken.await {
             Woken::Done(answer) => {
-                progress.set(console, done(), total);
+                progress.look(console, told);
+                if whole(&answer) {
+                    progress.percent = 100.0;
+                    progress.paint(console);
+                }
                 return answer;
             }
             Woken::Asked => {
-                progress.set(console, done(), total);
+                progress.look(console, told);
+                progress.set(console, told.done(), told.total);
                 console.note(progress.line());
             }
-            Woken::Look => progress.set(console, done(), total),
+            Woken::Look => progress.look(console, told),
         }
     }
 }

@@ -310,7 +310,10 @@ impl Qcow2 {
     async fn downgrade(&self, progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<()> {
         let image = &self.image;
         let tables = self.zeroes().await?;
-        image.expand_zeroes(&tables, progress).await?;
+        let l1_entries =
+            self.listed.read().snapshots.list.iter().map(|s| u64::from(s.l1_entries)).sum::<u64>()
+                + u64::from(image.header.read().l1_entries);
+        image.expand_zeroes(&tables, l1_entries, progress).await?;
         image.set_version(2).await?;
         image.zero_flag.store(false, Release);
         image.forget_tables();

@@ -7,12 +7,10 @@ use crate::failure::Failure;
 use crate::flags::{self, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
-use crate::progress::Progress;
+use crate::progress::{Progress, Told};
 use crate::usage::Manual;
 use crate::{progress, runtime};
 use block::BlockError;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), flags::quiet(), flags::progress()],
@@ -85,7 +83,8 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         creation::amend_help(console, format)?;
         return Ok(0);
     }
-    args.source.name = super::one_image(&operands)?;
+    // Without a pointer to help: it may be help that was asked for.
+    args.source.name = super::one_image(&operands).map_err(|failure| Failure::new(failure.message()))?;
     super::exclusive(&args.source)?;
     runtime::run(amend(console, &args))??;
     Ok(0)
@@ -113,19 +112,15 @@ async fn apply(
 ) -> Result<(), Failure> {
     let node = image.node();
     let options = creation::amend_options(&node, &args.options)?;
-    let done = Arc::new(AtomicU64::new(0));
-    let told = done.clone();
-    // In thousandths: how much there is to do is known only on the way.
-    let on_progress = move |part: u64, whole: u64| {
-        told.store(part.saturating_mul(1000).checked_div(whole).unwrap_or(0).min(1000), Relaxed);
+    // In parts of a million: how much there is to do is known only on the way.
+    const MILLION: u64 = 1_000_000;
+    let told = Told::new(MILLION);
+    let on_progress = |part: u64, whole: u64| {
+        told.set(part.saturating_mul(MILLION).checked_div(whole).unwrap_or(0).min(MILLION));
     };
     let graph = image.graph.clone();
     let force = args.force;
-    let work = async {
-        graph.amend(&node, options, force, &on_progress).await?;
-        on_progress(1, 1);
-        Ok(())
-    };
-    let amended = progress::watch(console, progress, 1000, || done.load(Relaxed), work).await;
+    let work = async { graph.amend(&node, options, force, &on_progress).await };
+    let amended = progress::watch(console, progress, &told, work, Result::is_ok).await;
     amended.map_err(|error: BlockError| Failure::new(error))
 }

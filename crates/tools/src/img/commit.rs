@@ -153,9 +153,9 @@ async fn copy_down(
         image.graph.resize(base, length, PreallocMode::Off).await?;
     }
     let plan = CopyPlan::above(base, Endpoint::Entry(image.backend.clone()), Endpoint::Inner(base.clone()));
-    let control = CopyRun::new(args.rate);
+    let control = CopyRun::new(args.rate, length);
     let work = control.copy(plan, 0..length, PARALLEL);
-    let copied = progress::watch(console, progress, length, || control.done(), work).await;
+    let copied = progress::watch(console, progress, &control.told, work, Result::is_ok).await;
     copied.map_err(|failed| failed.error)?;
     Ok(base.flush().await?)
 }

@@ -120,8 +120,8 @@ async fn compare(
     }
     let compare = Compare::new([one.backend.clone(), other.backend.clone()], args.strict);
     let mut progress = Progress::new(args.verbosity.shows_progress());
-    let done = || compare.progress();
-    let found = progress::watch(console, &mut progress, compare.total(), done, compare.run()).await?;
+    let same = |found: &Result<_, _>| matches!(found, Ok(None));
+    let found = progress::watch(console, &mut progress, compare.told(), compare.run(), same).await?;
     // The sizes matter only where what both have is the same.
     let common = lengths[0].min(lengths[1]);
     if !same_length && !args.verbosity.quiet && found.is_none_or(|difference| difference.offset() >= common) {

@@ -415,7 +415,13 @@ async fn fill(
         None if zeroed => CopyZeroes::Skip,
         _ => CopyZeroes::Write,
     };
-    let (control, mut progress) = (CopyRun::new(args.rate), Progress::new(args.verbosity.shows_progress()));
+    let mut control = CopyRun::new(args.rate, total);
+    if args.verbosity.shows_progress()
+        && let Ok(data) = copy::Landmarks::of(sources.iter().map(|source| &source.backend), sparse == 0).await
+    {
+        control = control.by_data(data);
+    }
+    let mut progress = Progress::new(args.verbosity.shows_progress());
     let warn = Arc::new(console.warner());
     let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
     let compress = args.compress.then_some(node.facts().cluster_size).flatten();
@@ -457,7 +463,7 @@ async fn fill(
         }
         Ok(())
     };
-    let result = progress::watch(console, &mut progress, total, || control.done(), work).await;
+    let result = progress::watch(console, &mut progress, &control.told, work, Result::is_ok).await;
     progress.end(console);
     result.map_err(|text: String| Failure::new(text))
 }

@@ -117,7 +117,7 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
         sparse: copy::SPARSE,
         ..CopyPlan::new(Endpoint::Entry(image.backend.clone()), Endpoint::Entry(target.backend.clone()))
     };
-    let result = CopyRun::new(None).copy(plan, from..from + len, copy::PARALLEL).await;
+    let result = CopyRun::new(None, len).copy(plan, from..from + len, copy::PARALLEL).await;
     let closed = target.close().await;
     result.map_err(|failed| Failure::new(copy::describe(&failed, 0)))?;
     Ok(closed?)

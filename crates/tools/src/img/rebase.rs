@@ -12,14 +12,13 @@ use crate::failure::Failure;
 use crate::flags::{self, Backing, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
-use crate::progress::Progress;
+use crate::progress::{Progress, Told};
 use crate::usage::Manual;
 use crate::{progress, runtime};
 use block::{Flags, Link, Node, Request};
 use rt::{Buf, BufMut};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes that are compared at a time.
 const PIECE: u64 = 1 << 20;
@@ -179,17 +178,17 @@ async fn copy_differences(
         true => image.node().facts().cluster_size,
         false => None,
     };
-    let done = AtomicU64::new(0);
+    let told = Told::new(total);
     let work = async {
         let mut at = 0;
         while at < total {
             at += copy_piece(image, old.as_ref(), new, unit, at..total).await?;
-            done.store(at, Relaxed);
+            told.set(at);
         }
         Ok::<(), Failure>(())
     };
     let mut progress = Progress::new(args.verbosity.shows_progress());
-    let result = progress::watch(console, &mut progress, total, || done.load(Relaxed), work).await;
+    let result = progress::watch(console, &mut progress, &told, work, Result::is_ok).await;
     progress.end(console);
     result
 }
@@ -217,24 +216,31 @@ async fn copy_piece(
         // The rest of a cluster comes by itself, so that what follows begins with one.
         part => len.min(whole - part),
     };
-    let len = left;
-    let (old_zero, len) = zero_start(old, at, len).await?;
-    let (new_zero, len) = zero_start(new, at, len).await?;
     // Pieces that are compressed begin and end with a cluster, or with the disk.
-    let even = if len == left { len } else { len - len % whole };
-    if old_zero && new_zero && even > 0 {
-        return Ok(even);
+    let even = |len: u64| if len == left { len } else { len - len % whole };
+    let (old_zero, len) = zero_start(old, at, left).await?;
+    let (new_zero, len) = zero_start(new, at, len).await?;
+    if old_zero && new_zero && even(len) > 0 {
+        return Ok(even(len));
     }
-    let len = even.max(whole.min(left)).min(PIECE.max(whole));
+    let len = even(left.min(PIECE.max(whole))).max(whole.min(left));
     let unit = unit.map_or(UNIT, |unit| unit as usize);
     let before = read(old, at, len).await?;
     let after = read(new, at, len).await?;
     let before = before.freeze();
     let mut from = 0;
     while from < before.len() {
-        let to = (from + unit).min(before.len());
+        let differs = |from: usize| {
+            let to = (from + unit).min(before.len());
+            (to, before.get(from..to) != after.get(from..to))
+        };
+        let (mut to, different) = differs(from);
+        // What differs in one run is one write, with the zeroes in it; what is compressed is a cluster at a time.
+        while different && whole == 1 && to < before.len() && differs(to).1 {
+            to = differs(to).0;
+        }
         let piece = before.slice(from..to);
-        if *piece != *after.get(from..to).unwrap_or_default() {
+        if different {
             let offset = at + from as u64;
             if codec::is_zero(&piece) {
                 write_zeroes(image, offset, piece).await?;

@@ -180,7 +180,7 @@ impl Image {
                 *entry = at << g.cluster_bits;
             }
             at += 1;
-            progress(done, whole);
+            progress(done + 1, whole);
         }
         self.order.file.write(layout.start << g.cluster_bits, Be64::bytes(&table).freeze()).await
     }

@@ -98,22 +98,27 @@ impl Image {
         matches!(Entry::of(entry, self.g()), Entry::Zero { .. })
     }
 
-    /// Replaces all zero clusters of these tables.
+    /// Replaces all zero clusters of these tables, to which some of `whole` L1 entries lead.
     pub(super) async fn expand_zeroes(
         self: &Arc<Self>,
         tables: &Tables,
+        whole: u64,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<()> {
         let most = (BATCH >> self.g().cluster_bits).max(1) as usize;
         let mut batch = Batch::default();
-        for (done, (host, users)) in (0..).zip(tables) {
+        // With the others there is nothing to do.
+        let mut done = whole.saturating_sub(tables.values().map(|users| users.count).sum());
+        (1..=done).step_by((whole as usize / 100).max(1)).for_each(|done| progress(done, whole));
+        for (host, users) in tables {
             let mut table = self.read_table(*host).await?;
             self.expand_table(&mut table, *users, &mut batch).await?;
             batch.tables.push(table);
             if batch.tables.len() >= most {
                 self.commit(std::mem::take(&mut batch)).await?;
             }
-            progress(done, tables.len() as u64);
+            (1..=users.count).for_each(|more| progress(done + more, whole));
+            done += users.count;
         }
         self.commit(batch).await
     }

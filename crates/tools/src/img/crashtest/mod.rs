@@ -27,7 +27,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::io::witness::{Script, ScriptError};
 use crate::object::{self, Secrets};
-use crate::progress::{self, Progress};
+use crate::progress::{self, Progress, Told};
 use crate::runtime;
 use crate::usage::Manual;
 use block::{Graph, Share};
@@ -244,10 +244,9 @@ struct Plan {
 }
 
 /// How far the crashes are.
-#[derive(Default)]
 struct Work {
     next: AtomicU64,
-    done: AtomicU64,
+    told: Told,
     leaking: AtomicU64,
     most_leaks: AtomicU64,
     /// The first failure in the order of the plan.
@@ -291,15 +290,15 @@ async fn try_crashes(
     let size = held.backend.length();
     let settings = args.clone();
     let plan = Arc::new(rt::compute(move || plan(&settings, &script, size)).await?);
-    let work = Arc::new(Work::default());
+    let work = Arc::new(Work::new(plan.total));
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let workers = (0..cores).map(|_| {
         let (plan, work) = (plan.clone(), work.clone());
         rt::compute(move || work.run(&plan))
     });
     let mut progress = Progress::new(args.verbosity.shows_progress());
-    let done = || work.done.load(Relaxed);
-    progress::watch(console, &mut progress, plan.total, done, join_all(workers)).await;
+    let whole = |_: &Vec<()>| work.told.done() >= plan.total;
+    progress::watch(console, &mut progress, &work.told, join_all(workers), whole).await;
     progress.end(console);
     if let Some(trouble) = plan.judge.trouble() {
         return Err(Failure::new(trouble));
@@ -308,7 +307,7 @@ async fn try_crashes(
     Ok(Verdict {
         seed: plan.recordings.first().map_or(args.seed, |recording| recording.seed),
         runs: plan.recordings.len() as u64,
-        crashes: work.done.load(Relaxed),
+        crashes: work.told.done(),
         moments: (plan.parts.len() as u64, plan.recordings.iter().map(|recording| recording.seen).sum()),
         complete: plan.parts.iter().filter(|part| part.3.has_all_subsets()).count() as u64,
         changes: plan.recordings.iter().map(|recording| recording.changes).sum(),
@@ -349,6 +348,11 @@ fn plan(args: &Args, script: &Script, size: u64) -> Result<Plan, Failure> {
 }
 
 impl Work {
+    fn new(total: u64) -> Self {
+        let (next, leaking, most_leaks) = Default::default();
+        Self { next, told: Told::new(total), leaking, most_leaks, failed: Mutex::default() }
+    }
+
     /// Tries one crash after the other until there is none left, or until one before has failed.
     fn run(&self, plan: &Plan) {
         loop {
@@ -358,7 +362,7 @@ impl Work {
                 return;
             }
             self.crash(plan, number);
-            self.done.fetch_add(1, Relaxed);
+            self.told.add(1);
         }
     }
 

@@ -56,7 +56,7 @@ fn verdict(bug: Bug, point: Option<Point>) -> Option<Broken> {
         point,
         ..Args::new()
     };
-    let work = Work::default();
+    let work = Work::new(0);
     let plan = plan(&args, &Script::read(SCRIPT).unwrap(), SIZE);
     plan.iter().for_each(|plan| work.run(plan));
     let failed = work.failed.into_inner();
