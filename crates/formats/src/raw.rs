@@ -29,11 +29,8 @@ pub const RAW: DriverType = DriverType {
     create: Some(&PLAIN.measured()),
     create_options: &[
         CreateOption::SIZE,
-        CreateOption::new(
-            "preallocation",
-            OptionKind::Str,
-            "Preallocation mode (allowed values: off, falloc, full)",
-        ),
+        // What it can be is told by the protocol.
+        CreateOption::new("preallocation", OptionKind::Str, ""),
     ],
     ..DriverType::FORMAT
 };

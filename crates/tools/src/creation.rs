@@ -274,7 +274,8 @@ pub fn option_help(console: &mut Console, format: &str, filename: Option<&str>) 
     if filename.is_some() {
         let known = table.clone();
         let more = protocol.create_options.iter();
-        table.extend(more.filter(|option| known.iter().all(|other| other.name != option.name)));
+        let told = |option: &CreateOption| known.iter().any(|k| k.name == option.name && !k.help.is_empty());
+        table.extend(more.filter(|option| !told(option)));
         outln!(console, "Supported options:");
     } else {
         outln!(console, "Supported {format} options:");

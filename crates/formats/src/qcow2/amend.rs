@@ -27,40 +27,32 @@ use block::{Amendment, BlockError, CreateOption, Node, OptionKind, Options, Resu
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
-/// The options of `amend`.
+/// The options of `amend`. Scripts know what is said of them.
 pub(super) const OPTIONS: &[CreateOption] = &[
-    CreateOption::new(
-        "backing_file",
-        OptionKind::Str,
-        "Name of the image below this one; only rebase changes it",
-    ),
-    CreateOption::new(
-        "backing_fmt",
-        OptionKind::Str,
-        "Format of the image below this one; only rebase changes it",
-    ),
-    CreateOption::new("compat", OptionKind::Str, "Version of the format: 0.10 (v2) or 1.1 (v3)"),
-    CreateOption::new("data_file", OptionKind::Str, "Name of the file that has the image's data"),
+    CreateOption::new("backing_file", OptionKind::Str, "File name of a base image"),
+    CreateOption::new("backing_fmt", OptionKind::Str, "Image format of the base image"),
+    CreateOption::new("compat", OptionKind::Str, "Compatibility level (v2 [0.10] or v3 [1.1])"),
+    CreateOption::new("data_file", OptionKind::Str, "File name of an external data file"),
     CreateOption::new(
         "data_file_raw",
         OptionKind::Bool,
-        "Whether the data file stays a raw image of the disk",
-    ),
-    CreateOption::new("encrypt.state", OptionKind::Str, "What the key slots become: active or inactive"),
-    CreateOption::new("encrypt.keyslot", OptionKind::Number, "The key slot, 0 to 7"),
-    CreateOption::new("encrypt.old-secret", OptionKind::Str, "Secret whose key slots are erased"),
-    CreateOption::new("encrypt.new-secret", OptionKind::Str, "Secret that is to open a key slot"),
-    CreateOption::new(
-        "encrypt.iter-time",
-        OptionKind::Number,
-        "Milliseconds that trying the new secret takes",
+        "The external data file must stay valid as a raw image",
     ),
     CreateOption::new(
-        "lazy_refcounts",
-        OptionKind::Bool,
-        "Bring refcounts up to date late, at the price of a check after a crash",
+        "encrypt.state",
+        OptionKind::Str,
+        "Select new state of affected keyslots (active/inactive)",
     ),
-    CreateOption::new("refcount_bits", OptionKind::Number, "Bits of a refcount, a power of two from 1 to 64"),
+    CreateOption::new("encrypt.keyslot", OptionKind::Number, "Select a single keyslot to modify explicitly"),
+    CreateOption::new("encrypt.old-secret", OptionKind::Str, "Select all keyslots that match this password"),
+    CreateOption::new(
+        "encrypt.new-secret",
+        OptionKind::Str,
+        "New secret to set in the matching keyslots. Empty string to erase",
+    ),
+    CreateOption::new("encrypt.iter-time", OptionKind::Number, "Time to spend in PBKDF in milliseconds"),
+    CreateOption::new("lazy_refcounts", OptionKind::Bool, "Postpone refcount updates"),
+    CreateOption::new("refcount_bits", OptionKind::Number, "Width of a reference count entry in bits"),
     CreateOption::SIZE,
 ];
 
