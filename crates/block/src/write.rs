@@ -218,7 +218,9 @@ impl Node {
             let piece = rest.slice(0..len);
             let durable = match extent.kind {
                 ExtentKind::Data { child, offset, owned: true }
-                    if self.transparent || overwrites(request) =>
+                    if self.transparent
+                        || overwrites(request)
+                            && !self.goes_on_reserved(at, rest.len(), len, (child, offset)) =>
                 {
                     if len == rest.len() {
                         placed();
@@ -246,6 +248,18 @@ impl Node {
             all_durable &= durable;
         }
         Ok(all_durable)
+    }
+
+    /// Whether zeroes follow the first `len` bytes of a write, in place of which new data go right behind those: both are one
+    /// write then. `place`: where the first are.
+    fn goes_on_reserved(&self, at: u64, whole: usize, len: usize, place: (ChildId, u64)) -> bool {
+        let (next, left) = (at + len as u64, whole - len);
+        let behind = (place.0, place.1 + len as u64);
+        left > 0
+            && self
+                .driver
+                .try_map(next, left as u64, Want::Write)
+                .is_some_and(|extent| extent.kind == ExtentKind::Zero { reserved: Some(behind) })
     }
 
     /// Writes the start of `data` through a change of the mapping; tells how many bytes.

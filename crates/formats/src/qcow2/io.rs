@@ -110,43 +110,45 @@ impl Image {
         }
         let (cluster, within) = (g.cluster(offset), g.within(offset));
         let leased = self.lease_to_change(cluster, g.clusters(within + len)).await?;
-        let entries = self.entries(&leased).await?;
+        let mut entries = self.entries(&leased).await?;
         if request.has(Flags::IF_UNALLOCATED) && entries.first() != Some(&Entry::Hole) {
             let allocated = entries.iter().take_while(|entry| **entry != Entry::Hole).count() as u64;
             let len = (allocated * g.cluster_size() - within).min(len);
             return Ok(WritePlan { len, action: Action::Nothing, token: None });
         }
-        let (host, own) = match entries.first() {
-            // Allocated meanwhile: it is overwritten in place, like any data of this image's own.
-            Some(Entry::Data { host, owned: true }) => {
-                let count = following(&entries, *host, g.cluster_size());
-                let len = (count * g.cluster_size() - within).min(len);
-                return Ok(WritePlan { len, action: self.in_file(host + within, 0, 0, false), token: None });
-            }
-            Some(entry) => self.own_place(entry, cluster).map_or((0, false), |host| (host, true)),
-            None => (0, false),
-        };
+        let place = |(entry, i): (&Entry, u64)| self.own_place(entry, cluster + i);
         let taken = |e: &Entry| !request.has(Flags::IF_UNALLOCATED) || *e == Entry::Hole;
-        let (host, count, reserved, fresh) = if own {
-            let follows = |(entry, i): &(&Entry, u64)| {
-                let place = self.own_place(entry, cluster + i).filter(|_| !entry.has_data());
-                place == Some(host + (i << g.cluster_bits)) && taken(entry)
-            };
-            (host, entries.iter().zip(0..).take_while(follows).count() as u64, None, false)
-        } else {
-            let is_own = |(e, cluster): &(&Entry, u64)| self.own_place(e, *cluster).is_some();
-            let free = entries.iter().zip(cluster..).take_while(|e| !is_own(e) && taken(e.0));
-            let most = free.count() as u64;
-            let found = self.allocate(most).await?;
-            let run = found.reserved.run();
-            (run.start << g.cluster_bits, run.count, Some(found.reserved), found.fresh)
+        let (host, count, reserved, fresh) = match entries.first().and_then(|first| place((first, 0))) {
+            // Data of its own and zeroes that have a place, one behind the other, are one write.
+            Some(host) => {
+                let follows =
+                    |e: &(&Entry, u64)| place(*e) == Some(host + (e.1 << g.cluster_bits)) && taken(e.0);
+                (host, entries.iter().zip(0..).take_while(follows).count() as u64, None, false)
+            }
+            None => {
+                let free = entries.iter().zip(0..).take_while(|e| place(*e).is_none() && taken(e.0));
+                let most = free.count() as u64;
+                let found = self.allocate(most).await?;
+                let run = found.reserved.run();
+                (run.start << g.cluster_bits, run.count, Some(found.reserved), found.fresh)
+            }
         };
+        entries.truncate(count as usize);
         let bytes = count * g.cluster_size();
         let len = (bytes - within).min(len);
-        let tail = self.on_disk(offset + len, bytes - within - len);
-        let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
-        let token = self.change(leased, words, reserved, Some(Cause::Replaced));
-        Ok(WritePlan { len, action: self.in_file(host + within, within, tail, fresh), token: Some(token) })
+        // What is data in its place already is not copied around: it may be written to meanwhile.
+        let in_place = |entry: Option<&Entry>| reserved.is_none() && entry.is_some_and(|e| e.has_data());
+        let head = if in_place(entries.first()) { 0 } else { within };
+        let tail =
+            if in_place(entries.last()) { 0 } else { self.on_disk(offset + len, bytes - within - len) };
+        let action = self.in_file(host + within, head, tail, fresh);
+        // Allocated meanwhile: it is overwritten in place, like any data of this image's own.
+        let same = entries.iter().all(|entry| in_place(Some(entry)));
+        let token = (!same).then(|| {
+            let words = (0..count).map(|i| g.owned(host + (i << g.cluster_bits))).collect();
+            self.change(leased, words, reserved, Some(Cause::Replaced))
+        });
+        Ok(WritePlan { len, action, token })
     }
 
     /// How much of the bytes behind `offset` is stored: an external data file has none behind the end of the disk.
@@ -309,14 +311,4 @@ impl Image {
         }
         Ok(true)
     }
-}
-
-/// How many of the entries are this image's own data, and consecutive in the file.
-fn following(entries: &[Entry], host: u64, cluster_size: u64) -> u64 {
-    let expected = |i: usize| host + i as u64 * cluster_size;
-    let continues = |(i, entry): (usize, &Entry)| match entry {
-        Entry::Data { host, owned: true } => *host == expected(i),
-        _ => false,
-    };
-    entries.iter().enumerate().take_while(|e| continues(*e)).count() as u64
 }
