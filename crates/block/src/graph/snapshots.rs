@@ -95,12 +95,13 @@ impl Graph {
         change.end(read).await
     }
 
-    /// Writes machine state behind the node's disk. Durable by the next flush.
+    /// Writes machine state behind the node's disk. Durable by the next flush; at once, where the node writes through.
     pub async fn write_state(&self, node: &Arc<Node>, offset: u64, data: Buf) -> Result<()> {
         let mut change = self.change().await;
         let written = async {
             let keeper = change.keeper_to_change(node).await?;
-            snapshots_of(&keeper)?.write_state(offset, data).await
+            snapshots_of(&keeper)?.write_state(offset, data).await?;
+            if node.common().write_through { keeper.flush().await } else { Ok(()) }
         };
         let written = written.await;
         change.end(written).await

@@ -102,6 +102,7 @@ impl Image {
                 stored.freeze()
             }
         };
+        self.order.file.announce(Step::WriteAio).await;
         self.order.file.node()?.write(offset, stored, Request::DRIVER).await?;
         match plan.token {
             Some(token) => token.commit().await,
