@@ -11,7 +11,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::{outln, show, size};
 use api::PreallocMode;
-use block::{Node, Opt, Options};
+use block::{BlockError, ErrorKind, Node, Opt, Options};
 
 /// What the flags of `open` say.
 #[derive(Debug)]
@@ -266,14 +266,18 @@ impl Session<'_> {
     /// Closes the image, if one is open; complains when what was written could not be kept.
     pub(super) async fn close_image(&mut self) -> Result<Outcome, Refused> {
         let Some(image) = self.image.take() else { return Ok(Outcome::Done) };
-        match image.close().await {
-            Ok(()) => Ok(Outcome::Done),
-            Err(error) if image::is_known(&error) => Err(Refused),
-            Err(error) => {
-                self.console.error(error);
-                Err(Refused)
-            }
+        // A close tries once more to keep what was written: whether it could is another answer than why it could not before.
+        let poisoned = image.node().poisoned();
+        let flushed = if poisoned { Ok(()) } else { image.node().flush().await };
+        let failed = [flushed.err(), image.close().await.err()];
+        // A command that failed was told of it already.
+        let known = |error: &BlockError| {
+            image::is_known(error) || poisoned && self.failed && error.kind() == ErrorKind::Poisoned
+        };
+        for error in failed.iter().flatten().filter(|error| !known(error)) {
+            self.console.error(error);
         }
+        if failed.iter().all(Option::is_none) { Ok(Outcome::Done) } else { Err(Refused) }
     }
 
     /// What was read, or else why not on standard error.

@@ -82,6 +82,10 @@ pub struct Session<'c> {
     shift: usize,
     under_way: aio::UnderWay,
     witness: Option<Arc<dyn Witness>>,
+    /// The commands stand on the command line: the exit code tells of a flush that failed, as today's scripts expect.
+    scripted: bool,
+    /// A command has failed.
+    failed: bool,
 }
 
 /// What the command line says.
@@ -175,6 +179,8 @@ pub async fn session(console: &mut Console, setup: Setup) -> u8 {
         shift,
         under_way: aio::UnderWay::default(),
         witness: None,
+        scripted: !setup.commands.is_empty(),
+        failed: false,
     };
     if setup.open && session.open(&setup.source, setup.snapshot).await.is_err() {
         return 1;
@@ -187,7 +193,7 @@ pub async fn session(console: &mut Console, setup: Setup) -> u8 {
         match session.line(line).await {
             Ok(Outcome::Done) => {}
             Ok(Outcome::Quit) => break,
-            Err(Refused) => code = 1,
+            Err(Refused) => (code, session.failed) = (1, true),
         }
     }
     session.finish_requests().await;

@@ -260,6 +260,7 @@ pub async fn flush(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, R
     let backend = session.backend()?;
     match told(session.witness.clone(), Deed::Flush, backend.flush()).await {
         Ok(()) => Ok(Outcome::Done),
+        Err(_) if session.scripted => Err(Refused),
         Err(error) => Err(session.refuse(format_args!("flush failed: {}", error.strerror()))),
     }
 }

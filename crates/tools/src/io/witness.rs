@@ -163,6 +163,8 @@ impl Script {
             shift: 0,
             under_way: aio::UnderWay::default(),
             witness: Some(witness.clone()),
+            scripted: false,
+            failed: false,
         };
         let mut last = 0;
         for (number, text) in &self.0 {
