@@ -112,10 +112,13 @@ impl Effect {
     }
 
     /// The front of it that a failed operation may have done: so many whole sectors, of all there are.
-    pub(crate) fn front(&self, choose: impl FnOnce(u64) -> u64) -> Option<Effect> {
+    pub(crate) fn front(&self, whole: bool, choose: impl FnOnce(u64) -> u64) -> Option<Effect> {
         let (first, count) = self.boundaries(SECTOR);
-        let done = choose(count + 1);
-        if done == 0 { None } else { self.part(self.off, first + (done - 1) * SECTOR) }
+        match choose(count + 1 + u64::from(whole)) {
+            0 => None,
+            done if done > count => Some(self.clone()),
+            done => self.part(self.off, first + (done - 1) * SECTOR),
+        }
     }
 
     /// Where a piece boundary of `unit` bytes inside it is, if there is one: `(first, count)`.

@@ -415,8 +415,8 @@ impl Inner {
             (body, _) => body,
         };
         let effect = match errno {
-            // What a failed operation did of its work is any front part, or nothing.
-            Some(_) => effect.and_then(|e| e.front(|n| self.rng.below(n))),
+            // What a failed operation did of its work is any front part, or nothing; all of it, where it did not lack room.
+            Some(n) => effect.and_then(|e| e.front(n != ENOSPC, |n| self.rng.below(n))),
             None => effect,
         };
         let effects = effect.map(|e| self.split(e)).unwrap_or_default();

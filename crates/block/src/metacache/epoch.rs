@@ -12,8 +12,9 @@
 //! Pages that an epoch writes in place have their space since before they were first changed
 //! ([`super::MetadataFile::place`]): it needs none that a full file system could refuse.
 //!
-//! Failures: nothing is taken off a list before it is durable, so an epoch that ends early, for lack of space or
-//! because nobody waits for it any more, needs no undo; the next one does its work.
+//! Failures: nothing is taken off a list before it is durable, so an epoch that ends early, because of a write that failed or
+//! because nobody waits for it any more, needs no undo; the next one does its work. Pages that such a write stored, all or in
+//! part, lead to what flush A made durable.
 use super::codec::Codec;
 use super::order::{Format, Order};
 use crate::error::Result;

@@ -1,9 +1,13 @@
 //! The file of an image, as its metadata are written to it; and when nothing may be written any more.
 //!
 //! Laws:
-//! - lack of space poisons nothing: what could not be written is still dirty, and may be tried again;
-//! - any other failed write of metadata and any failed flush leaves unknown what is on disk: the image's node and the
-//!   file's are poisoned. Reads go on; nothing is written before the image is closed and opened anew.
+//! - a write that failed may have stored all it had, a part, or nothing. That does no harm where nothing on disk leads to it
+//!   yet, and none where the page stays dirty: what it leads to is durable, and the next epoch writes it again
+//!   ([`MetadataFile::write`]);
+//! - lack of space poisons nothing: what could not be written may be tried again;
+//! - a failed flush leaves unknown what is on disk of all that was written before, and so does a failed write over what is in
+//!   use and held nowhere ([`MetadataFile::overwrite`]): the image's node and the file's are poisoned. Reads go on; nothing
+//!   is written before the image is closed and opened anew.
 use super::codec::Codec;
 use super::dirty::Sealed;
 use super::page::{Page, UNPLACED};
@@ -67,12 +71,15 @@ impl MetadataFile {
         }
     }
 
-    /// Judges a failed metadata write or flush, by the laws above.
+    /// Judges a failed flush, or a failed write over what is held nowhere, by the laws above.
     pub fn failed(&self, error: BlockError) -> BlockError {
-        let file = self.node().ok();
-        if error.kind() != ErrorKind::NoSpace || file.as_ref().is_some_and(|f| f.poisoned()) {
-            self.image().into_iter().chain(file).for_each(|node| node.poison(&error));
-        }
+        let harmed = self.node().is_ok_and(|file| file.poisoned());
+        if error.kind() != ErrorKind::NoSpace || harmed { self.lost(error) } else { error }
+    }
+
+    /// What is in memory is no longer what is on disk, or what it may be: nothing is written any more, whatever the error.
+    pub fn lost(&self, error: BlockError) -> BlockError {
+        self.image().into_iter().chain(self.node().ok()).for_each(|node| node.poison(&error));
         error
     }
 
@@ -82,10 +89,16 @@ impl MetadataFile {
         result.map(|()| bytes).map_err(|e| e.context(format!("reading {} metadata", self.format)))
     }
 
-    /// Writes metadata. Not durable before the next flush.
+    /// Writes metadata that nothing on disk leads to, or that the caller holds until it is stored. Not durable before the next
+    /// flush. A failure stops nothing.
     pub async fn write(&self, offset: u64, bytes: Buf) -> Result<()> {
         let written = self.node()?.write(offset, bytes, Request::DRIVER).await;
-        written.map_err(|e| self.failed(e.context(format!("writing {} metadata", self.format))))
+        written.map_err(|e| e.context(format!("writing {} metadata", self.format)))
+    }
+
+    /// Writes over metadata in use that is held nowhere. Not durable before the next flush.
+    pub async fn overwrite(&self, offset: u64, bytes: Buf) -> Result<()> {
+        self.write(offset, bytes).await.map_err(|e| self.failed(e))
     }
 
     /// Tells the file of a step that is about to be done there.
@@ -126,7 +139,7 @@ impl MetadataFile {
             return Ok(());
         }
         let covered = file.grow_to(end).await;
-        covered.map_err(|e| self.failed(e.context("growing the file to the end of its last cluster")))
+        covered.map_err(|e| e.context("growing the file to the end of its last cluster"))
     }
 
     /// Before the first change of a page: gives it space in the file. A change that is accepted must not fail later, when

@@ -13,7 +13,7 @@
 //! - before the first write the header says what others must know of an image that is being written (`access`);
 //! - a change that was accepted does not fail later for lack of space (`file`), and what was reserved and is not mapped comes
 //!   back (`space`);
-//! - a failed flush or write of metadata ends all writing, lack of space ends none (`file`);
+//! - a failed flush ends all writing; a page that could not be written is still dirty, and is written again (`file`);
 //! - no block that holds metadata is written as something else (`regions`).
 //!
 //! A format holds an [`Order`], says so by its [`Format`], and gives what only it knows: what an entry refers to, what must be

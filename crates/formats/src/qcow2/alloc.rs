@@ -89,8 +89,7 @@ impl Image {
         let mut alloc = self.alloc.lock().await;
         self.take_returned(&mut alloc).await?;
         if count >= self.g().counts_per_block() {
-            let run = self.append(count).await?;
-            alloc.end = alloc.end.max(run.end());
+            let run = self.append(&mut alloc, count).await?;
             return Ok(self.order.reservations.guard(run));
         }
         let run = self.find(&mut alloc, count, true).await?;
@@ -99,6 +98,7 @@ impl Image {
 
     /// Finds free clusters: `count` of them if `whole`, else as many as follow the first, up to `count`.
     pub(super) async fn find(&self, alloc: &mut Alloc, count: u64, whole: bool) -> Result<Run> {
+        self.sure_header().await?;
         self.order.file.announce(Step::ClusterAlloc).await;
         let per_page = self.g().counts_per_page();
         let mut run = Run { start: alloc.lowest, count: 0 };
@@ -111,7 +111,7 @@ impl Image {
             }
             let Some(counts) = self.count_page(at).await? else {
                 // It lies behind what is looked for, so that it does not part it.
-                alloc.end = self.add_block(at, at + count - run.count).await?.max(alloc.end);
+                self.add_block(alloc, at, at + count - run.count).await?;
                 continue;
             };
             if scan(&counts, &mut run, counts.first + per_page, count, whole) {
@@ -161,8 +161,7 @@ impl Image {
         let mut at = run.start;
         while at < run.end() {
             let set = Run { start: run.start, count: at - run.start };
-            let Some(counts) = self.count_page(at).await.map_err(|e| (set, e))? else { break };
-            self.order.file.place(&counts.page).await.map_err(|e| (set, e))?;
+            let Some(counts) = self.count_page_to_change(at).await.map_err(|e| (set, e))? else { break };
             let end = run.end().min(counts.first + self.g().counts_per_page());
             (at..end).for_each(|cluster| counts.set(cluster, counts.get(cluster) + 1));
             self.counts.dirty.mark(&counts.page);
@@ -173,6 +172,8 @@ impl Image {
 
     /// Takes back references that were reserved and never mapped.
     pub(super) async fn take_returned(&self, alloc: &mut Alloc) -> Result<()> {
+        // A header that is in doubt may lead to them.
+        self.sure_header().await?;
         let per_page = self.g().counts_per_page();
         loop {
             let Some(reserved) = self.order.reservations.take_unused() else { return Ok(()) };

@@ -335,6 +335,10 @@ impl Image {
         let l1 = self.l1_page_to_change(index).await?;
         let reserved = self.allocate_whole(1).await?;
         let host = reserved.run().start << g.cluster_bits;
+        if self.counts_wait.load(Acquire) {
+            // There are few tables: what a crash leaves uncounted is the data in them.
+            self.write_counts().await?;
+        }
         self.order.file.announce(Step::L2AllocWrite).await;
         self.order.file.write(host, content).await?;
         self.overlap.tables.add(reserved.keep().start, overlap::l2_table(index));

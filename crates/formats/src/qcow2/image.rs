@@ -59,6 +59,9 @@ pub(super) struct Image {
     pub shows_snapshot: AtomicBool,
     /// Its persistent bitmaps.
     pub bitmaps: Persistent,
+    /// A write of the header failed: on disk is the one in memory, or the one that it was to become. Nothing that either of
+    /// them forbids is done before that is settled ([`Image::sure_header`]).
+    pub header_in_doubt: AtomicBool,
     /// COPIED and counts could not be brought to agree: the dirty bit stays, so that whoever opens the image for writing next
     /// makes them anew.
     pub disagrees: AtomicBool,
@@ -124,6 +127,7 @@ impl Image {
             told_of_damage: AtomicBool::new(false),
             shows_snapshot: AtomicBool::new(false),
             bitmaps,
+            header_in_doubt: AtomicBool::new(false),
             disagrees: AtomicBool::new(false),
             size: AtomicU64::new(header.virtual_size()),
             counts_wait: AtomicBool::new(false),
@@ -196,22 +200,51 @@ impl Image {
         self.forget_ahead();
     }
 
-    /// Changes the header by one write of its first sector. Not durable before the next flush.
+    /// Changes the header by one write of its first sector. Not durable before the next flush. Where it fails, the header is
+    /// what it was, though on disk that is in doubt for now.
     pub async fn change_header(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
         let _turn = self.order.access.header_turn().await;
         self.change_header_in_turn(change).await
     }
 
     async fn change_header_in_turn(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
+        self.sure_header_in_turn().await?;
         let mut new = self.header.read().clone();
         change(&mut new);
         if new != *self.header.read() {
-            new.store(&self.order.file.node()?)
-                .await
-                .map_err(|e| self.order.file.failed(e.context("writing the qcow2 header")))?;
+            new.store(&self.order.file.node()?).await.map_err(|e| self.header_failed(e))?;
             self.overlap.rename(&new);
             *self.header.write() = new;
         }
+        Ok(())
+    }
+
+    /// After a failed write of the header's first sector.
+    fn header_failed(&self, error: BlockError) -> BlockError {
+        self.header_in_doubt.store(true, Release);
+        // Writes in place look at it too.
+        self.order.access.unready();
+        error.context("writing the qcow2 header")
+    }
+
+    /// Makes sure, durably, that the header on disk is the one in memory. One atomic load where nothing is in doubt.
+    pub async fn sure_header(&self) -> Result<()> {
+        if !self.header_in_doubt.load(Acquire) {
+            return Ok(());
+        }
+        let _turn = self.order.access.header_turn().await;
+        self.sure_header_in_turn().await
+    }
+
+    async fn sure_header_in_turn(&self) -> Result<()> {
+        if !self.header_in_doubt.load(Acquire) {
+            return Ok(());
+        }
+        self.order.file.unharmed()?;
+        let header = self.header.read().clone();
+        header.store(&self.order.file.node()?).await.map_err(|e| self.header_failed(e))?;
+        self.order.file.flush().await?;
+        self.header_in_doubt.store(false, Release);
         Ok(())
     }
 
@@ -228,6 +261,7 @@ impl Image {
         // Who changes the directory of bitmaps takes the header's turn: not within it.
         self.mark_bitmaps().await?;
         let step = async || {
+            self.sure_header_in_turn().await?;
             let lazy = self.settings.read().lazy_counts;
             if !self.header_is_ready() {
                 let kept = self.kept_autoclear();
@@ -248,7 +282,8 @@ impl Image {
     pub fn header_is_ready(&self) -> bool {
         let kept = self.kept_autoclear();
         let header = self.header.read();
-        header.autoclear & !kept == 0
+        !self.header_in_doubt.load(Acquire)
+            && header.autoclear & !kept == 0
             && (header.is_dirty() || !self.settings.read().lazy_counts)
             && self.bitmaps_are_marked()
     }

@@ -36,6 +36,7 @@ impl Format for Image {
     }
 
     async fn write_ahead(&self, entries: bool) -> Result<()> {
+        self.sure_header().await?;
         if entries {
             self.cover_clusters().await?;
         }

@@ -103,7 +103,7 @@ impl Block {
 }
 
 /// The bytes of a block that counts one reference to each of some clusters, told by their indexes in it.
-fn block_of_ones(g: Geometry, ones: std::ops::Range<u64>) -> BufMut {
+pub(super) fn block_of_ones(g: Geometry, ones: std::ops::Range<u64>) -> BufMut {
     let block = Block::new(g, 0);
     ones.for_each(|index| block.set(index, 1));
     block.bytes()
@@ -240,13 +240,24 @@ impl Image {
         let Some(block) = self.block_place(cluster / g.counts_per_block()).await? else { return Ok(None) };
         let bytes_per_page = g.page_words() as u64 * 8;
         let place = block + first % g.counts_per_block() / g.counts_per_page() * bytes_per_page;
-        self.order.file.announce(Step::RefblockLoad).await;
         let bytes = self.order.file.read(place, bytes_per_page).await?;
         let page = self.counts.insert(Page::read(number, place, &bytes));
         if self.counts.is_crowded(g.page_words()) {
             self.write_counts().await?;
         }
         found(page)
+    }
+
+    /// The page that counts a cluster whose count is to change, with space in the file. The file is told of it as of a block
+    /// that is loaded, also where it is in memory: that is what rules of tests expect.
+    pub(super) async fn count_page_to_change(&self, cluster: u64) -> Result<Option<CountPage>> {
+        let counts = self.count_page(cluster).await?;
+        self.order.file.announce(Step::RefblockAlloc).await;
+        self.order.file.announce(Step::RefblockLoad).await;
+        if let Some(counts) = &counts {
+            self.order.file.place(&counts.page).await?;
+        }
+        Ok(counts)
     }
 
     /// Writes the counts that changed. Not durable before the next flush.
@@ -272,12 +283,11 @@ impl Image {
         self.order.file.announce(Step::ClusterFree).await;
         let mut at = clusters.start;
         while at < clusters.end {
-            let Some(counts) = self.count_page(at).await? else {
+            let Some(counts) = self.count_page_to_change(at).await? else {
                 tracing::warn!(cluster = at, "a cluster that was in use is not counted");
                 at += 1;
                 continue;
             };
-            self.order.file.place(&counts.page).await?;
             let end = clusters.end.min(counts.first + self.g().counts_per_page());
             for cluster in at..end {
                 match counts.get(cluster) {
@@ -302,15 +312,17 @@ impl Image {
 
     // ---- growing ----
 
-    /// Makes the refcount block that counts `cluster`, in the cluster `place` or the last one that it counts; tells where
-    /// what it took ends.
-    pub(super) async fn add_block(&self, cluster: u64, place: u64) -> Result<u64> {
+    /// Makes the refcount block that counts `cluster`, in the cluster `place` or the last one that it counts.
+    pub(super) async fn add_block(&self, alloc: &mut Alloc, cluster: u64, place: u64) -> Result<()> {
         let g = self.g();
         let index = cluster / g.counts_per_block();
         let first = index * g.counts_per_block();
         let place = place.min(first + g.counts_per_block() - 1);
-        let Some(table) = self.table_page(index).await? else { return self.append(0).await.map(Run::end) };
+        let Some(table) = self.table_page(index).await? else {
+            return self.append(alloc, 0).await.map(|_| ());
+        };
         self.not_metadata(place..place + 1).await?;
+        alloc.extend(place + 1);
         let host = place << g.cluster_bits;
         self.order.file.announce(Step::RefblockAlloc).await;
         self.order.file.announce(Step::RefblockAllocWrite).await;
@@ -318,23 +330,33 @@ impl Image {
         self.order.file.flush().await?;
         let at = (index % TABLE_PAGE_WORDS) as usize;
         self.order.file.announce(Step::RefblockAllocHookup).await;
-        self.order.file.announce(Step::ReftableUpdate).await;
-        self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await?;
+        self.name_block(&table, at, host).await
+    }
+
+    /// Has an entry of the table name a block that is durable. The entry holds also where it could not be written: on disk it
+    /// may be the old one or the new one then, and its page stays dirty.
+    async fn name_block(&self, table: &Arc<Page>, at: usize, host: u64) -> Result<()> {
         table.set(at, host);
-        self.overlap.tables.add(place, overlap::refcount_block(index));
-        Ok(place + 1)
+        let index = (table.key() & !TABLE_KEY) * TABLE_PAGE_WORDS + at as u64;
+        self.overlap.tables.add(self.g().cluster(host), overlap::refcount_block(index));
+        self.order.file.announce(Step::ReftableUpdate).await;
+        let written =
+            self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await;
+        written.inspect_err(|_| self.counts.dirty.mark(table))
     }
 
     /// Appends an area behind everything that is counted, with the refcount blocks for it, a larger refcount table
     /// if the present one has no room for them, and `payload` counted clusters, which are answered. It is how the
     /// table grows, and how a contiguous piece larger than what one block counts is had.
-    pub(super) async fn append(&self, payload: u64) -> Result<Run> {
+    pub(super) async fn append(&self, alloc: &mut Alloc, payload: u64) -> Result<Run> {
+        self.sure_header().await?;
         let g = self.g();
         let (old_table, old_entries) = self.table_place();
         let first_block = self.blocks_end(old_entries).await?;
         let start = first_block * g.counts_per_block();
         let plan = AreaPlan::new(g, first_block, old_entries, payload)?;
         self.not_metadata(start..start + plan.total()).await?;
+        alloc.extend(start + plan.total());
         self.order.file.announce(Step::RefblockAlloc).await;
         self.order.file.announce(Step::RefblockAllocWriteBlocks).await;
         for i in 0..plan.blocks {
@@ -349,16 +371,13 @@ impl Image {
             self.replace_table(plan, start, &blocks, (old_table, old_entries)).await?;
         } else {
             self.order.file.flush().await?;
+            let mut named = Ok(());
             for (index, host) in (first_block..).zip(&blocks) {
                 let Some(table) = self.table_page(index).await? else { break };
-                let at = (index % TABLE_PAGE_WORDS) as usize;
-                self.order.file.announce(Step::ReftableUpdate).await;
-                self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[*host]).freeze()).await?;
-                table.set(at, *host);
+                named = named.and(self.name_block(&table, (index % TABLE_PAGE_WORDS) as usize, *host).await);
             }
-        }
-        for (index, host) in (first_block..).zip(&blocks) {
-            self.overlap.tables.add(g.cluster(*host), overlap::refcount_block(index));
+            let payload = Run { start: start + plan.blocks, count: payload };
+            named.inspect_err(|_| drop(self.order.reservations.guard(payload)))?;
         }
         Ok(Run { start: start + plan.blocks + plan.table_clusters, count: payload })
     }
@@ -380,6 +399,8 @@ impl Image {
 
     /// Writes a larger table behind the new blocks, and switches the header to it.
     async fn replace_table(&self, plan: AreaPlan, start: u64, blocks: &[u64], old: (u64, u64)) -> Result<()> {
+        // The old table's pages are forgotten: none of them may wait to be written.
+        self.counts.write_back(&self.order.file).await?;
         self.order.file.announce(Step::ReftableGrow).await;
         let (g, (old_table, old_entries)) = (self.g(), old);
         let place = (start + plan.blocks) << g.cluster_bits;
@@ -402,6 +423,9 @@ impl Image {
         self.order.file.flush().await?;
         for number in 0..=old_entries / TABLE_PAGE_WORDS {
             self.counts.remove(TABLE_KEY | number);
+        }
+        for (index, host) in (plan.first_block..).zip(blocks) {
+            self.overlap.tables.add(g.cluster(*host), overlap::refcount_block(index));
         }
         let count = g.clusters(old_entries * 8);
         let run = Run { start: g.cluster(old_table), count };

@@ -83,20 +83,8 @@ impl Image {
 
     /// Stores the virtual size: durable when it returns, and the old one where it fails. A flush that fails leaves unknown
     /// which of the two is on disk; nothing is written any more then.
-    async fn store_size(&self, size: u64) -> Result<()> {
-        let old = self.header.read().clone();
-        let stored = match self.change_header(|h| h.size = size).await {
-            Ok(()) => self.order.file.flush().await,
-            Err(e) => Err(e),
-        };
-        if stored.is_err() {
-            let _turn = self.order.access.header_turn().await;
-            if self.order.file.unharmed().is_ok() {
-                old.store(&self.order.file.node()?).await.map_err(|e| self.order.file.failed(e))?;
-            }
-            *self.header.write() = old;
-        }
-        stored
+    async fn store_size(self: &Arc<Self>, size: u64) -> Result<()> {
+        self.switch_header(|h| h.size = size).await
     }
 
     /// Replaces the L1 table by one of `entries` entries.

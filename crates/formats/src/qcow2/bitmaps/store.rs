@@ -83,7 +83,7 @@ impl Image {
     async fn overwrite_flags(&self, list: Vec<Bitmap>) -> Result<()> {
         let Some(extension) = super::consistent(&self.header.read()) else { return Ok(()) };
         let bytes = BufMut::from_slice(&encode(&list));
-        self.order.file.write(extension.directory_offset, bytes.freeze()).await?;
+        self.order.file.overwrite(extension.directory_offset, bytes.freeze()).await?;
         self.order.file.flush().await?;
         *self.bitmaps.list.write() = Arc::new(list);
         Ok(())

@@ -373,8 +373,8 @@ impl Image {
         })
     }
 
-    /// Makes all that is prepared durable, and then the change of the header. Where it fails, the header on disk is the
-    /// old one, unless nothing is written any more.
+    /// Makes all that is prepared durable, and then the change of the header. Where it fails, the header is the old one; on
+    /// disk too, unless that is in doubt still, or nothing is written any more.
     pub(in crate::qcow2) async fn switch_header(
         self: &Arc<Self>,
         switch: impl FnOnce(&mut Header),
@@ -387,26 +387,20 @@ impl Image {
             Ok(()) => self.order.file.flush().await,
             Err(error) => Err(error),
         };
-        if stored.is_err() && self.order.file.unharmed().is_ok() {
-            let _turn = self.order.access.header_turn().await;
-            let restored = match old.store(&self.order.file.node()?).await {
-                Ok(()) => self.order.file.flush().await,
-                Err(error) => Err(self.order.file.failed(error)),
-            };
-            if let Err(error) = restored {
-                // Which header is on disk nobody knows: nothing may be written that one of them forbids.
-                let error = error.context("the header of the image may be the old or the new one");
-                self.order.file.image().into_iter().for_each(|node| node.poison(&error));
-            }
+        if stored.is_err() {
+            // A flush that failed came after the change.
             self.overlap.rename(&old);
             *self.header.write() = old;
+            if let Err(error) = self.sure_header().await {
+                tracing::warn!(image = self.order.file.name(), %error, "the header on disk may be the old or the new one");
+            }
         }
         stored
     }
 
     /// Counts down again what was prepared and is not referred to after all; tells whether it could be done.
     async fn undo(self: &Arc<Self>, prepared: Prepared) -> bool {
-        if self.order.file.unharmed().is_err() {
+        if self.order.file.unharmed().is_err() || self.sure_header().await.is_err() {
             // The header may lead to all of it: it stays what it is.
             prepared.places.into_iter().for_each(|place| _ = place.keep());
             return false;
@@ -486,7 +480,7 @@ impl Image {
         if words.is_empty() {
             return Ok(());
         }
-        self.order.file.write(place, Be64::bytes(words).freeze()).await
+        self.order.file.overwrite(place, Be64::bytes(words).freeze()).await
     }
 
     /// Forgets all tables: what they lead to has other owners now. None is dirty.

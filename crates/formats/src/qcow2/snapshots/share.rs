@@ -167,8 +167,7 @@ impl Image {
         let max = self.header.read().refcount_max();
         let mut at = run.start;
         while at < run.end() {
-            let Some(counts) = self.count_page(at).await? else { return Err(self.not_counted(at)) };
-            self.order.file.place(&counts.page).await?;
+            let Some(counts) = self.count_page_to_change(at).await? else { return Err(self.not_counted(at)) };
             let (first, end) = (at, run.end().min(counts.first + self.g().counts_per_page()));
             let mut failed = None;
             while at < end && failed.is_none() {
@@ -267,6 +266,6 @@ impl Image {
 
     pub(in crate::qcow2) async fn write_table(&self, table: &Table) -> Result<()> {
         let words: Vec<u64> = table.entries.iter().flat_map(|entry| entry.words(self.g())).collect();
-        self.order.file.write(table.host, Be64::bytes(&words).freeze()).await
+        self.order.file.overwrite(table.host, Be64::bytes(&words).freeze()).await
     }
 }

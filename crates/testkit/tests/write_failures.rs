@@ -1,0 +1,106 @@
+//! Storage that refuses writes for a while, and then takes them again: nothing has to be opened anew, what was held back is
+//! written, and all that a flush has answered since is there after a power cut.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use api::PreallocMode;
+use block::Request;
+use sim::{Disk, OpKind, Sim};
+use testkit::crash::inspect_qcow2;
+use testkit::stack::{Session, Stack, TestImage};
+use testkit::stamp::stamped;
+use testkit::steps::{Failing, at_every_step};
+
+const DRIVERS: &[&[block::DriverType]] = &[protocols::DRIVERS, formats::DRIVERS];
+const SIZE: u64 = 192 << 10;
+
+/// What the session shows after the storage has come back, and whether it takes changes.
+struct Outcome {
+    back: block::Result<()>,
+    shown: Vec<u8>,
+}
+
+/// Changes of all kinds, whether they succeed or not.
+async fn change(session: &Session) {
+    let _ = session.write(0, &stamped(0, 24 << 10, 1), false).await;
+    let _ = session.backend.flush().await;
+    let _ = session.backend.discard(4096, 8192, Request::GUEST).await;
+    let _ = session.backend.write_zeroes(16 << 10, 3 << 10, Request::GUEST).await;
+    let _ = session.write(9 << 10, &stamped(18, 60 << 10, 2), false).await;
+    let _ = session.backend.flush().await;
+    let _ = session.write(100 << 10, &stamped(200, 512, 3), false).await;
+    let _ = session.graph.resize(&session.node, 2 * SIZE, PreallocMode::Off).await;
+    let _ = session.backend.flush().await;
+}
+
+fn try_stack(stack: Stack) {
+    let sim = Sim::new(5);
+    let its = stack.clone();
+    sim.run(async move {
+        its.create().await.unwrap();
+        let session = its.open().await.unwrap();
+        session.write(8 << 10, &stamped(16, 6 << 10, 9), false).await.unwrap();
+        session.close().await.unwrap();
+    });
+    sim.settle();
+    let disk = sim.world().disk();
+    let (name, its) = (stack.name.clone(), stack.clone());
+    let act = move |fuse: testkit::steps::Fuse| -> rt::BoxFuture<'static, Outcome> {
+        let stack = its.clone();
+        Box::pin(async move {
+            let session = stack.open().await.unwrap();
+            fuse.arm();
+            change(&session).await;
+            fuse.disarm();
+            let last = SIZE - 4096;
+            let written = session.write(last, &stamped(last / 512, 4096, 4), false).await;
+            let back = written.and(session.backend.flush().await);
+            let shown = session.read(0, session.backend.length()).await.unwrap();
+            // It dies here, without a close.
+            std::mem::forget(session);
+            Outcome { back, shown }
+        })
+    };
+    let judge = |outcome: Outcome, disk: &Disk, failing: Option<Failing>| {
+        if failing.is_some_and(|failing| failing.kind == OpKind::Sync) {
+            return inspect_qcow2(&stack, &disk.cut_keeping(|_| false), false).map(drop);
+        }
+        outcome.back.map_err(|e| format!("nothing is taken any more: {e}"))?;
+        let cut = inspect_qcow2(&stack, &disk.cut_keeping(|_| false), false)?;
+        if cut == outcome.shown { Ok(()) } else { Err("a flushed change is gone".to_owned()) }
+    };
+    at_every_step(&name, &disk, &act, &judge);
+}
+
+fn qcow2(name: &str, options: &[(&str, &str)]) -> Stack {
+    let image = TestImage::new("qcow2", "/top", SIZE);
+    let image = options.iter().fold(image, |image, (name, value)| image.with(name, value));
+    Stack::of(name, DRIVERS, vec![image])
+}
+
+#[test]
+fn refcount_structures_that_grow_meanwhile() {
+    try_stack(qcow2("narrow tables", &[("cluster_size", "512"), ("refcount_bits", "64")]));
+}
+
+#[test]
+fn clusters_of_several_sectors() {
+    try_stack(qcow2("usual tables", &[("cluster_size", "4096")]));
+}
+
+#[test]
+fn subclusters() {
+    try_stack(qcow2("subclusters", &[("cluster_size", "16384"), ("extended_l2", "on")]));
+}
+
+#[test]
+fn counts_that_are_written_late() {
+    try_stack(qcow2("lazy refcounts", &[("cluster_size", "1024"), ("lazy_refcounts", "on")]));
+}
+
+#[test]
+fn an_image_over_another() {
+    let base = TestImage::new("raw", "/base", SIZE);
+    let top = TestImage::new("qcow2", "/top", SIZE).with("cluster_size", "2048");
+    let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
+    try_stack(Stack::of("over another", DRIVERS, vec![base, top]));
+}
