@@ -182,3 +182,21 @@ pub async fn zero(target: &Backend, length: u64) -> Result<bool, BlockError> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_counts_the_data_before_a_place() {
+        let mut marks = Landmarks { places: vec![(0, 0)] };
+        [(10, true), (30, false), (10, true)].into_iter().for_each(|(len, data)| marks.add(len, data));
+        let before: Vec<_> = [0, 5, 10, 25, 40, 45, 50, 99].map(|at| marks.before(at)).to_vec();
+        assert_eq!((before, marks.total()), (vec![0, 5, 10, 10, 10, 15, 20, 20], 20));
+        (0..100_000).for_each(|i| marks.add(4096, i % 2 == 0));
+        assert!(marks.places.len() <= MOST_PLACES + 1);
+        assert_eq!(marks.before(50 + 100_000 * 4096), marks.total());
+        let half = marks.before(50 + 50_000 * 4096);
+        assert!(half.abs_diff(marks.total() / 2) < 1 << 20, "{half}");
+    }
+}

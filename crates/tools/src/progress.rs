@@ -173,3 +173,22 @@ pub async fn watch<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_kept_and_no_more_than_a_hundred() {
+        let told = Told::new(4);
+        (0..4).for_each(|_| told.add(1));
+        assert_eq!(told.take(), [1, 2, 3, 4]);
+        assert_eq!((told.take(), told.done()), (vec![], 4));
+        let told = Told::new(1_000_000);
+        (0..1_000_000).for_each(|_| told.add(1));
+        assert_eq!(told.take().len(), 100);
+        let nothing = Told::new(0);
+        nothing.add(512);
+        assert_eq!(nothing.take(), [512]);
+    }
+}

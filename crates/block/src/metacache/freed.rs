@@ -253,17 +253,24 @@ impl<C: Codec> Order<C> {
     /// Waits a bounded time for the requests of now to end, wherever in the graph, and then releases everything that is
     /// unmapped now; what is unmapped while this waits may be known to requests that began meanwhile. What can't be released
     /// in time is left to the task that waits on: the gates above may be closed meanwhile, and a request that hangs
-    /// elsewhere must not keep them so.
-    pub async fn release_all_in_time<F: Format<Codec = C>>(image: &Arc<F>) {
+    /// elsewhere must not keep them so. Tells whether nothing is left that waits for anything.
+    pub async fn release_all_in_time<F: Format<Codec = C>>(image: &Arc<F>) -> bool {
         let order = image.order();
         let upto = order.freed.mark().unwrap_or(0);
         match rt::timeout(PATIENCE, order.domain.grace()).await {
             // Also where nothing is left to release: another one may be doing it.
-            Ok(()) => order.release(&**image, upto).await,
-            Err(_) => tracing::warn!(
-                image = order.file.name(),
-                "requests elsewhere hold clusters that were given up; they are freed later"
-            ),
+            Ok(()) => {
+                order.release(&**image, upto).await;
+                order.freed.is_empty()
+            }
+            Err(_) => {
+                let image = order.file.name();
+                tracing::warn!(
+                    image,
+                    "requests elsewhere hold clusters that were given up; they are freed later"
+                );
+                false
+            }
         }
     }
 

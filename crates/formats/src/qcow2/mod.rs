@@ -10,7 +10,7 @@
 //! of mappings, `split` those of parts of a cluster, where L2 entries tell of `subclusters` · `kept`
 //! places that must not be shown again yet · `data_file`
 //! guest data in a file of its own · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
-//! overwritten · `resize`, `amend`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
+//! overwritten · `resize`, `empty`, `amend`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
 //!
 //! Invariants (each argued where it is kept):
 //! - at every instant on disk, count ≥ references: leak, never dangle;
@@ -32,6 +32,7 @@ mod create;
 mod data_file;
 mod directory;
 mod driver;
+mod empty;
 mod encryption;
 mod entry;
 pub mod header;

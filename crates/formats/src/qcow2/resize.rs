@@ -41,7 +41,7 @@ impl Image {
     }
 
     /// Whether the entries of the L1 table lead to different tables: all of them together are no longer than the file then.
-    async fn check_distinct_tables(&self) -> Result<()> {
+    pub(super) async fn check_distinct_tables(&self) -> Result<()> {
         let (place, entries) = {
             let header = self.header.read();
             (header.l1_offset, header.l1_entries)
@@ -235,21 +235,8 @@ impl Image {
         Ok(())
     }
 
-    /// Gives up everything mapped, so that the backing file shows through everywhere. The gates above are closed.
-    pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
-        self.order.file.announce(Step::EmptyImagePrepare).await;
-        self.check_distinct_tables().await?;
-        self.first_write().await?;
-        Order::flush(self).await?;
-        self.give_up_from(0).await?;
-        match self.data_file()? {
-            Some(data) => data.discard(0, data.length().min(self.size()), Request::DRIVER).await,
-            None => Ok(()),
-        }
-    }
-
     /// Unmaps all guest clusters from `from` on, and gives their space back.
-    async fn give_up_from(self: &Arc<Self>, from: u64) -> Result<()> {
+    pub(super) async fn give_up_from(self: &Arc<Self>, from: u64) -> Result<()> {
         self.unmap_from(from).await?;
         Order::flush(self).await?;
         Order::release_all_in_time(self).await;
@@ -332,7 +319,7 @@ impl Image {
     }
 
     /// Cuts the file behind the last cluster in use.
-    async fn truncate_file(&self) -> Result<()> {
+    pub(super) async fn truncate_file(&self) -> Result<()> {
         let file = self.order.file.node()?;
         if !file.facts().grows_with_zeroes {
             return Ok(());
