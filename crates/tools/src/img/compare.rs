@@ -120,7 +120,8 @@ async fn compare(
     }
     let compare = Compare::new([one.backend.clone(), other.backend.clone()], args.strict);
     let mut progress = Progress::new(args.verbosity.shows_progress());
-    let same = |found: &Result<_, _>| matches!(found, Ok(None));
+    // Of empty images nothing is told.
+    let same = |found: &Result<_, _>| matches!(found, Ok(None)) && compare.told().done() == 0;
     let found = progress::watch(console, &mut progress, compare.told(), compare.run(), same).await?;
     // The sizes matter only where what both have is the same.
     let common = lengths[0].min(lengths[1]);

@@ -56,7 +56,8 @@ pub fn commit(faces: &Faces) {
     assert!(faces.ok("img map @top").contains("@top"), "-d leaves the overlay as it is");
 
     let said = faces.ok("img commit -p -b @base --object secret,id=s,data=x @top");
-    assert_eq!(said, "    (0.00/100%)\r    (100.00/100%)\r\nImage committed.\n");
+    assert!(said.starts_with("    (0.00/100%)\r"), "{said}");
+    assert!(said.ends_with("    (100.00/100%)\r    (100.00/100%)\r\nImage committed.\n"), "{said}");
     shows(faces, "@base", 4, "0 64k");
     shows(faces, "@base", 3, "64k 64k");
     faces.ok("img commit -q --image-opts driver=qcow2,file.filename=@top");
@@ -74,7 +75,8 @@ pub fn rebase(faces: &Faces) {
     image(faces, "@other", 9);
     overlay(faces, "@top", "@base", 2);
     let said = faces.ok("img rebase -p -f qcow2 -t writethrough -T none -b @other -F qcow2 @top");
-    assert_eq!(said, "    (0.00/100%)\r    (100.00/100%)\r\n");
+    assert!(said.starts_with("    (0.00/100%)\r"), "{said}");
+    assert!(said.ends_with("    (100.00/100%)\r    (100.00/100%)\r\n"), "{said}");
     assert!(faces.ok("img info @top").contains("backing file: @other\nbacking file format: qcow2\n"));
     shows(faces, "@top", 1, "0 64k");
     shows(faces, "@top", 2, "64k 64k");
