@@ -273,8 +273,10 @@ impl Disk {
     pub(crate) fn find(&mut self, path: &Path) -> io::Result<Option<u64>> {
         if let Some(files) = self.outside.files.clone()
             && !self.names.contains_key(path)
+            && !self.outside.asked.contains(path)
+            && let found = files.find(path)?
             && self.outside.asked.insert(path.to_owned())
-            && let Some((identity, base)) = files.find(path)?
+            && let Some((identity, base)) = found
         {
             let ino = match self.outside.inodes.get(&identity) {
                 Some(ino) => *ino,
@@ -352,6 +354,7 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Base;
 
     fn write_now(disk: &mut Disk, ino: u64, op: u64, off: u64, byte: u8) {
         disk.begin(ino, op, Effect::write(off, &[byte; 512]));
@@ -415,6 +418,21 @@ mod tests {
             byte_at(&disk.cut_keeping(|_| true), 0) == 0
         });
         assert!((20..80).contains(&lost.count()));
+    }
+
+    /// Files outside that nobody may open.
+    struct Locked;
+
+    impl Outside for Locked {
+        fn find(&self, _: &Path) -> io::Result<Option<(u64, Arc<dyn Base>)>> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    #[test]
+    fn a_file_outside_that_can_not_be_opened_is_not_taken_for_a_missing_one_later() {
+        let mut disk = Disk::over(Arc::new(Locked));
+        assert!((0..2).all(|_| disk.find(Path::new("/f")).is_err()));
     }
 
     #[test]
