@@ -1,8 +1,8 @@
 //! Where streams lie in the file: behind the one before, as far as there is room.
 use super::super::alloc::Alloc;
 use super::super::image::Image;
-use block::Result;
 use block::metacache::{Reserved, Run};
+use block::{Result, Step};
 
 /// Where the content of a guest cluster goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl Image {
     /// Finds a place of `len` bytes, which are less than a cluster: in the tail, or from there into the next cluster if
     /// that is free, or in a new one.
     async fn place_stream(&self, alloc: &mut Alloc, len: u64) -> Result<(Place, Reserved)> {
+        self.order.file.announce(Step::ClusterAllocBytes).await;
         let g = self.g();
         let tail = match alloc.tail {
             Some(tail) if self.takes_one_more(g.cluster(tail)).await? => Some(tail),
