@@ -1,6 +1,5 @@
 //! Small scope, exhaustively: a few requests on tiny clusters, and after them every subset of what was not yet durable, at
-//! every moment that matters.
-//! ([`crash::moments`]).
+//! every moment that matters ([`crash::moments`]).
 
 use std::sync::Arc;
 
@@ -8,11 +7,12 @@ use block::{BlockError, ErrorKind, Result};
 use crash::cuts::{Cuts, Kinds};
 use crash::moments::{Moment, Moments};
 use parking_lot::Mutex;
-use sim::{Config, Disk, Plant, Rng, Sim};
+use sim::{Config, Disk, Plant, Rng, Sim, World};
 
-use crate::crash::{Inspect, fill};
+use crate::crash::{Inspect, fill, snapshots_of};
 use crate::guest::Guest;
 use crate::model::Model;
+use crate::snapshots;
 use crate::stack::Stack;
 use crate::stamp::{SECTOR, look};
 
@@ -35,6 +35,12 @@ pub enum Op {
     Flush,
     /// A change of the size to so many sectors.
     Resize(u64),
+    /// A new internal snapshot.
+    Snapshot,
+    /// The latest snapshot, if there is any, is applied.
+    Apply,
+    /// The latest snapshot, if there is any, is deleted.
+    Delete,
 }
 
 /// A small scope.
@@ -56,8 +62,9 @@ pub struct SmallScope {
     pub plants: Vec<Plant>,
 }
 
-async fn perform(guest: &Guest, op: Op) -> Result<()> {
+async fn perform(guest: &Guest, stack: &Stack, world: &World, op: Op) -> Result<()> {
     let at = |sectors: u64| sectors * SECTOR;
+    let latest = || snapshots::latest(&guest.model.lock());
     match op {
         Op::Read(first, count) => guest.read(at(first), at(count)).await,
         Op::Write(first, count) => guest.write(at(first), at(count), false).await,
@@ -67,6 +74,22 @@ async fn perform(guest: &Guest, op: Op) -> Result<()> {
         Op::Discard(first, count) => guest.discard(at(first), at(count)).await,
         Op::Flush => guest.flush().await,
         Op::Resize(sectors) => guest.resize(at(sectors)).await,
+        Op::Snapshot => {
+            let name = format!("s{}", guest.model.lock().snapshots.len());
+            snapshots::create(guest, world, &name, None).await
+        }
+        Op::Apply => match latest() {
+            Some(name) => match snapshots::apply(guest, stack, world, &name).await {
+                // Another task has deleted it meanwhile.
+                Err(e) if e.kind() == ErrorKind::NotFound && latest() != Some(name) => Ok(()),
+                done => done,
+            },
+            None => Ok(()),
+        },
+        Op::Delete => match latest() {
+            Some(name) => snapshots::delete(guest, world, &name).await,
+            None => Ok(()),
+        },
     }
 }
 
@@ -89,7 +112,7 @@ impl SmallScope {
             *book.lock() = Model::new(initial.len() as u64 * SECTOR, initial, writes);
             let guest = Guest::new(stack.open().await?, book, world.clone());
             for op in before {
-                perform(&guest, op).await?;
+                perform(&guest, &stack, &world, op).await?;
             }
             guest.flush().await?;
             plants.into_iter().for_each(|plant| world.plant(plant));
@@ -97,10 +120,10 @@ impl SmallScope {
             let tasks: Vec<_> = tasks
                 .into_iter()
                 .map(|ops| {
-                    let guest = guest.clone();
+                    let (guest, stack, world) = (guest.clone(), stack.clone(), world.clone());
                     rt::spawn_on(rt::Target::LeastLoaded, async move {
                         for op in ops {
-                            perform(&guest, op).await?;
+                            perform(&guest, &stack, &world, op).await?;
                         }
                         Ok::<(), BlockError>(())
                     })
@@ -125,7 +148,8 @@ impl SmallScope {
         let (stamp, disk) = (moment.stamp, &moment.disk);
         let cuts = Cuts::new(disk.pending(), self.most, Kinds::Both, seed ^ stamp);
         for cut in (0..cuts.count()).map(|number| cuts.get(number)) {
-            let judged = (self.inspect)(&self.stack, &disk.after(cut), false).and_then(|found| {
+            let left = disk.after(cut);
+            let judged = (self.inspect)(&self.stack, &left, false).and_then(|found| {
                 let sizes = model.sizes_after_crash(stamp);
                 if !sizes.contains(&(found.len() as u64)) {
                     return Err(format!(
@@ -134,7 +158,11 @@ impl SmallScope {
                     ));
                 }
                 let seen: Vec<_> = found.chunks(SECTOR as usize).map(look).collect();
-                model.after_crash(stamp, &seen)
+                model.after_crash(stamp, &seen)?;
+                match model.snapshots.is_empty() {
+                    true => Ok(()),
+                    false => snapshots::after_crash(model, stamp, &snapshots_of(&self.stack, &left)?),
+                }
             });
             judged.map_err(|text| {
                 let effects = disk.pending_effects().into_iter().zip(disk.fates(cut));

@@ -4,7 +4,7 @@
 //! what the snapshot shows, durable when it is acknowledged.
 
 use block::{BlockError, ErrorKind, NewSnapshot, Result, SnapshotName};
-use sim::{Rng, World};
+use sim::World;
 
 use crate::crash::snapshots_of;
 use crate::guest::{Faults, Guest};
@@ -53,7 +53,8 @@ pub async fn work(guest: Guest, stack: Stack, world: World, count: u64, faults: 
             }
             _ => {
                 let name = format!("s{number}");
-                let made = create(&guest, &world, &mut rng, &name).await;
+                let icount = rng.chance(1, 2).then_some(7);
+                let made = create(&guest, &world, &name, icount).await;
                 names.extend(made.is_ok().then_some(name));
                 made
             }
@@ -69,18 +70,15 @@ pub async fn work(guest: Guest, stack: Stack, world: World, count: u64, faults: 
     Ok(())
 }
 
-async fn create(guest: &Guest, world: &World, rng: &mut Rng, name: &str) -> Result<()> {
+/// Makes a snapshot.
+pub(crate) async fn create(guest: &Guest, world: &World, name: &str, icount: Option<u64>) -> Result<()> {
     let made = Span { start: world.stamp(), end: None };
     let at = {
         let mut model = guest.model.lock();
         model.snapshots.push(Kept { name: name.to_owned(), made, gone: None });
         model.snapshots.len() - 1
     };
-    let new = NewSnapshot {
-        name: name.to_owned(),
-        icount: rng.chance(1, 2).then_some(7),
-        ..NewSnapshot::default()
-    };
+    let new = NewSnapshot { name: name.to_owned(), icount, ..NewSnapshot::default() };
     let session = &guest.session;
     let result = session.graph.create_snapshot(&session.node, new, |_| Ok(())).await;
     let end = Some((world.stamp(), result.is_ok()));
@@ -94,7 +92,8 @@ async fn create(guest: &Guest, world: &World, rng: &mut Rng, name: &str) -> Resu
     result.map(drop)
 }
 
-async fn delete(guest: &Guest, world: &World, name: &str) -> Result<()> {
+/// Deletes a snapshot.
+pub(crate) async fn delete(guest: &Guest, world: &World, name: &str) -> Result<()> {
     let span = |end| Span { start: world.stamp(), end };
     let mark = |gone: Span| {
         let mut model = guest.model.lock();
@@ -110,7 +109,8 @@ async fn delete(guest: &Guest, world: &World, name: &str) -> Result<()> {
     result
 }
 
-async fn apply(guest: &Guest, stack: &Stack, world: &World, name: &str) -> Result<()> {
+/// Applies a snapshot.
+pub(crate) async fn apply(guest: &Guest, stack: &Stack, world: &World, name: &str) -> Result<()> {
     let _turn = guest.resizing().await;
     let shown = snapshots_of(stack, &world.disk()).map_err(BlockError::corrupt)?;
     let (_, shown) = shown.into_iter().find(|(other, _)| other == name).ok_or_else(|| missing(name))?;
@@ -127,6 +127,12 @@ async fn apply(guest: &Guest, stack: &Stack, world: &World, name: &str) -> Resul
 
 fn missing(name: &str) -> BlockError {
     BlockError::new(ErrorKind::NotFound, format!("the snapshot {name} is not found"))
+}
+
+/// The name of the latest snapshot that was made and that nobody has begun to delete.
+pub(crate) fn latest(model: &Model) -> Option<String> {
+    let there = |kept: &&Kept| kept.gone.is_none() && kept.made.end.is_some_and(|(_, ok)| ok);
+    model.snapshots.iter().rev().find(there).map(|kept| kept.name.clone())
 }
 
 /// What is wrong with the snapshots that were found after a crash at `moment`, if anything: names and content.

@@ -180,6 +180,27 @@ fn four_requests_over_a_backing_image_in_every_order_survive_every_subset_of_the
 }
 
 #[test]
+fn four_compressed_and_other_requests_in_every_order_survive_every_subset_of_their_writes() {
+    let alphabet = [Op::Compress(0, 1), Op::Compress(0, 2), Op::Write(1, 1), Op::Discard(0, 2), Op::Flush];
+    all_scripts("compressed", &stack("512"), &[Op::Compress(0, 2)], &alphabet);
+}
+
+#[test]
+fn four_requests_on_a_data_file_in_every_order_survive_every_subset_of_their_writes() {
+    let image = TestImage::new("qcow2", "/top", 32 << 10).with("cluster_size", "512");
+    let image = image.with("data_file", "/data");
+    let stack = Stack::of("qcow2 with a data file", &[protocols::DRIVERS, formats::DRIVERS], vec![image]);
+    let alphabet = [Op::Write(0, 2), Op::Zero(0, 1), Op::Discard(1, 1), Op::Flush, Op::Fua(62, 2)];
+    all_scripts("data file", &stack, &[Op::Write(0, 1)], &alphabet);
+}
+
+#[test]
+fn four_requests_and_changes_of_snapshots_in_every_order_survive_every_subset_of_their_writes() {
+    let alphabet = [Op::Write(0, 2), Op::Discard(1, 1), Op::Snapshot, Op::Apply, Op::Delete];
+    all_scripts("snapshots", &stack("512"), &[Op::Write(0, 1), Op::Snapshot], &alphabet);
+}
+
+#[test]
 fn four_requests_on_subclusters_in_every_order_survive_every_subset_of_their_writes() {
     let alphabet = [Op::Write(2, 2), Op::Zero(1, 2), Op::Zero(0, 32), Op::Write(31, 3), Op::Discard(0, 32)];
     all_scripts("subclusters", &with_subclusters(), &[Op::Write(1, 2)], &alphabet);
