@@ -8,7 +8,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use block::{BlockError, ErrorKind, Repair, Result};
 use crash::moments::Moments;
@@ -29,6 +28,9 @@ pub type Inspect = fn(&Stack, &Disk, settled: bool) -> std::result::Result<Vec<u
 
 /// Something that runs beside a guest, given the guest's session and the world.
 pub type Beside = fn(Session, World) -> BoxFuture<'static, Result<()>>;
+
+/// A kind of crash test: its name, and what it makes of a seed.
+pub type Kind<'a> = (&'a str, &'a (dyn Fn(u64) -> CrashTest + Sync));
 
 /// Changes the files of a stack that is not open.
 pub type Prepare = fn(&Stack, &mut Disk) -> std::result::Result<(), String>;
@@ -115,10 +117,15 @@ impl CrashTest {
         }
     }
 
-    /// The same in a long run: more moments, more crashes from each. Where the driver opens some of them, it opens fewer.
+    /// The same in a long run: more moments, more crashes from each. Where the driver opens some of them, it opens fewer;
+    /// where it opens all of them, which takes fifty times as long as a look, there are no more crashes from each moment.
     fn long(self) -> Self {
-        let reopen_every = if self.reopen_every > 1 { 50 } else { self.reopen_every };
-        Self { moments: 100, crashes: 32, reopen_every, ..self }
+        let (more, reopen_every) = match self.reopen_every {
+            0 => (16, 0),
+            1 => (1, 1),
+            _ => (16, 50),
+        };
+        Self { moments: 5 * self.moments, crashes: more * self.crashes, reopen_every, ..self }
     }
 
     /// Runs it with this seed. The error says everything that is needed to run it again.
@@ -466,19 +473,34 @@ pub fn seeds(name: &str, count: u64) -> Range<u64> {
 /// # Panics
 /// If any fails; the message has what is needed to run it again.
 pub fn run_seeds(name: &str, count: u64, test: impl Fn(u64) -> CrashTest + Sync) {
+    run_kinds(name, count, &[("all", &test)]);
+}
+
+/// The same with several kinds of test by turns: one seed after the other goes to the next kind. Prints how many crashes
+/// each of them had.
+///
+/// # Panics
+/// If any fails; the message has what is needed to run it again.
+pub fn run_kinds(name: &str, count: u64, kinds: &[Kind<'_>]) {
     let points = number(name, "POINTS");
     let seeds = match points {
         Some(_) => seeds(name, count).start..u64::MAX,
         None => seeds(name, count),
     };
-    let reopened = AtomicUsize::new(0);
+    let tallies: Vec<_> = kinds.iter().map(|_| Mutex::new(Tally::default())).collect();
+    let all: Vec<_> = kinds.iter().zip(&tallies).collect();
     let done = on_all_cores(name, seeds, points.unwrap_or(u64::MAX), |seed| {
-        let test = if points.is_some() { test(seed).long() } else { test(seed) };
-        let tally = test.run(seed)?;
-        reopened.fetch_add(tally.reopened, Relaxed);
-        Ok(tally.crashes as u64)
+        let (turn, nth) = (seed / all.len() as u64, seed % all.len() as u64);
+        let ((kind, test), tally) = all.get(nth as usize).ok_or("there are no kinds of test")?;
+        let test = if points.is_some() { test(turn).long() } else { test(turn) };
+        let done = test.run(turn).map_err(|text| format!("{kind}: {text}"))?;
+        *tally.lock() += done;
+        Ok(done.crashes as u64)
     });
-    println!("{} crashes looked at, {} of them opened again", done.count, reopened.into_inner());
+    for ((kind, _), tally) in &all {
+        let Tally { crashes, reopened } = *tally.lock();
+        println!("{kind}: {crashes} crashes looked at, {reopened} of them opened again");
+    }
     if let Some((seed, text)) = done.failures.first() {
         let seeds: Vec<_> = done.failures.iter().map(|(seed, _)| seed).collect();
         let long = if points.is_some() { format!(" {name}_POINTS=1") } else { String::new() };
