@@ -1,6 +1,7 @@
 //! Images in qcow2: header, extensions, L1 and L2 tables, refcounts, snapshot table, bitmap directory.
 
-use block::{BlockError, NewBitmap, NewSnapshot, Repair, Request, SnapshotName};
+use api::PreallocMode;
+use block::{BlockError, NewBitmap, NewSnapshot, Opt, Options, Repair, Request, SnapshotName};
 use rt::{Buf, BufMut};
 use sim::{Config, Disk, Sim};
 use testkit::stack::{Stack, TestImage};
@@ -16,15 +17,16 @@ const SNAPSHOTS: usize = 3;
 /// Bytes that are read at the front and at the end.
 const READ: u64 = 64 << 10;
 
-/// Opens the input as an image: describes it, walks its extents, reads its ends, writes to it, checks and repairs it. Laws:
-/// extents make progress and stay inside; a read gives all that it was asked for; what a repair says is mended, the next
-/// check finds mended.
+/// Opens the input as an image: describes it, walks its extents, reads its ends, writes to it, amends it, checks and repairs
+/// it. Laws: extents make progress and stay inside; a read gives all that it was asked for; what a repair says is mended,
+/// the next check finds mended.
 pub fn image(input: &[u8]) {
     let mut disk = Disk::default();
     disk.put("/image", input);
     let boot = |disk: &Disk| Sim::boot(Config::seeded(1), disk.clone());
     boot(&disk).run(async { look(Source::named("/image").format(Some("qcow2")).alone()).await.ok() });
     boot(&disk).run(async { change().await.ok() });
+    boot(&disk).run(async { amend().await.ok() });
     let sim = boot(&disk);
     sim.run(async { repair().await.ok() });
 }
@@ -86,6 +88,24 @@ async fn change() -> Result<(), BlockError> {
     }
     drop(node);
     image.backend.flush().await.ok();
+    image.close().await
+}
+
+/// The same of changes of the image as a whole.
+async fn amend() -> Result<(), BlockError> {
+    let image = Image::open(&Source::named("/image").format(Some("qcow2")).alone().writable()).await?;
+    let (node, length) = (image.node(), image.backend.length());
+    for bitmap in node.bitmaps().all().iter().take(2) {
+        node.remove_bitmap(bitmap).await.ok();
+    }
+    let wide = Options::new().with("refcount_bits", Opt::Uint(32));
+    image.graph.amend(&node, wide, false, &|_, _| {}).await.ok();
+    for size in [length.saturating_add(1 << 20), length / 2] {
+        image.graph.resize(&node, size / 512 * 512, PreallocMode::Off).await.ok();
+    }
+    let old = Options::new().with("compat", Opt::Str("0.10".to_owned())).with("refcount_bits", Opt::Uint(16));
+    image.graph.amend(&node, old, false, &|_, _| {}).await.ok();
+    drop(node);
     image.close().await
 }
 
