@@ -1,26 +1,24 @@
-//! Encrypted images both ways: what one program makes and writes, the other opens and reads; `cryptsetup` opens ours, and
-//! ours open its volumes.
+//! Encrypted images both ways: what one program makes and writes, the other opens and reads.
 use crate::pair::*;
-use std::path::Path;
 
 const SECRET: &str = "--object secret,id=s,data=passphrase";
 
 /// Both programs in one folder.
-struct Desk {
+pub struct Desk {
     pair: Pair,
 }
 
 impl Desk {
-    fn new(name: &str) -> Desk {
+    pub fn new(name: &str) -> Desk {
         Desk { pair: Pair::new(name) }
     }
 
-    fn folder(&self) -> std::path::PathBuf {
+    pub fn folder(&self) -> std::path::PathBuf {
         self.pair.root.join("ours")
     }
 
     /// Runs a line with ours or with the peer: its output, or what went wrong.
-    fn run(&self, ours: bool, line: &str) -> Result<String, String> {
+    pub fn run(&self, ours: bool, line: &str) -> Result<String, String> {
         let bin = self.pair.root.join("bin");
         let output = run(&self.folder(), ours.then_some(bin.as_path()), line);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -29,7 +27,7 @@ impl Desk {
         if fails { Err(format!("{line}\n{said}{errors}")) } else { Ok(said) }
     }
 
-    fn ok(&self, ours: bool, line: &str) -> String {
+    pub fn ok(&self, ours: bool, line: &str) -> String {
         self.run(ours, line).unwrap_or_else(|e| panic!("{}: {e}", if ours { "ours" } else { "peer" }))
     }
 
@@ -188,90 +186,6 @@ fn what_is_made_by_convert_is_encrypted_and_machine_state_too() {
         );
         assert!(desk.run(ours, &compressed).is_err());
         assert!(desk.run(ours, &format!("qemu-io {SECRET} -c 'write -c 0 64k' {image}")).is_err() || !ours);
-    }
-}
-
-#[test]
-fn what_libvirt_asks_for_makes_and_fills_encrypted_volumes() {
-    if !peer_is_here() {
-        return;
-    }
-    let desk = Desk::new("libvirt");
-    std::fs::write(desk.folder().join("secret"), "passphrase").unwrap();
-    let secret = "--object secret,id=vol_encrypt0,file=secret";
-    desk.ok(
-        true,
-        &format!(
-            "qemu-img create -q -f luks {secret} -o key-secret=vol_encrypt0,iter-time=10 vol.luks 2097152"
-        ),
-    );
-    desk.ok(true, &format!(
-        "qemu-img create -q -f qcow2 {secret} -o encrypt.format=luks,encrypt.key-secret=vol_encrypt0,compat=1.1 vol.qcow2 2M"
-    ));
-    desk.ok(true, "qemu-img create -q -f raw source.raw 2M");
-    desk.ok(true, "qemu-io -f raw -c 'write -P 5 0 2M' source.raw");
-    for target in [
-        "driver=luks,file.filename=vol.luks,key-secret=vol_encrypt0",
-        "driver=qcow2,file.filename=vol.qcow2,encrypt.format=luks,encrypt.key-secret=vol_encrypt0",
-    ] {
-        desk.ok(true, &format!(
-            "qemu-img convert -n {secret} --image-opts --target-image-opts driver=raw,file.filename=source.raw {target}"
-        ));
-        for ours in [true, false] {
-            desk.ok(ours, &format!("qemu-io {secret} -c 'read -P 5 0 2M' --image-opts {target}"));
-        }
-    }
-    // A secret that a master key encrypts.
-    let key = "--object secret,id=masterKey0,format=base64,data=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
-    let sealed = "secret,id=s,keyid=masterKey0,iv=MDEyMzQ1Njc4OWFiY2RlZg==,format=base64,data=";
-    let data = base64_of_sealed();
-    for ours in [true, false] {
-        desk.ok(ours, &format!(
-            "qemu-io {key} --object {sealed}{data} -c 'read -P 5 0 1M' --image-opts driver=luks,file.filename=vol.luks,key-secret=s"
-        ));
-    }
-}
-
-/// `passphrase`, encrypted by AES-256-CBC under the key and vector above.
-fn base64_of_sealed() -> String {
-    let line = "sh -c 'printf passphrase | openssl enc -aes-256-cbc -a -A \
-                -K 3031323334353637383930313233343536373839303132333435363738393031 -iv 30313233343536373839616263646566'";
-    let output = run(Path::new("/"), None, line);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-#[test]
-fn cryptsetup_opens_our_volumes_and_ours_open_those_it_makes() {
-    let desk = Desk::new("cryptsetup");
-    if desk.run(true, "cryptsetup --version").is_err() {
-        println!("skipped: cryptsetup is not installed");
-        return;
-    }
-    let folder = desk.folder();
-    std::fs::write(folder.join("secret"), "passphrase").unwrap();
-    desk.ok(true, &format!("qemu-img create -q {SECRET} -f luks -o key-secret=s,iter-time=10 ours.luks 2M"));
-    desk.ok(true, "cryptsetup open --test-passphrase --key-file secret ours.luks");
-    assert!(desk.ok(true, "cryptsetup luksDump ours.luks").contains("xts-plain64"));
-    for kind in [
-        "--type luks1 --iter-time 10",
-        "--type luks2 --pbkdf pbkdf2 --iter-time 10",
-        "--type luks2 --pbkdf argon2id --pbkdf-memory 4096 --pbkdf-parallel 1 --iter-time 10",
-        "--type luks2 --pbkdf argon2i --pbkdf-memory 4096 --pbkdf-parallel 1 --iter-time 10 --sector-size 4096",
-    ] {
-        let path = folder.join("theirs.luks");
-        std::fs::File::create(&path).unwrap().set_len(20 << 20).unwrap();
-        desk.ok(true, &format!("cryptsetup luksFormat -q {kind} --key-file secret theirs.luks"));
-        let io = |commands: &str| {
-            format!(
-                "qemu-io {SECRET} {commands} --image-opts driver=luks,key-secret=s,file.filename=theirs.luks"
-            )
-        };
-        desk.ok(true, &io("-c 'write -P 4 0 70k' -c 'write -P 5 1000 2000' -c 'read -P 4 3000 60k'"));
-        desk.ok(true, &io("-c 'read -P 4 0 1000' -c 'read -P 5 1000 2000'"));
-        desk.ok(true, "cryptsetup open --test-passphrase --key-file secret theirs.luks");
-        let wrong = io("-c 'read 0 1'").replace("data=passphrase", "data=other");
-        assert!(desk.run(true, &wrong).unwrap_err().contains("passphrase is wrong"), "{kind}");
     }
 }
 

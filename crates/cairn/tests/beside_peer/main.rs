@@ -9,10 +9,12 @@
 
 mod bitmaps;
 mod compressed;
+mod cryptsetup;
 mod differential;
 mod differential_io_nbd;
 mod encryption;
 mod lengths;
+mod libvirt;
 mod locks;
 mod nbd_pairings;
 mod notices;
