@@ -773,4 +773,71 @@ def _(place):
         assert place.end(process) == 0
 
 
+MASTER_KEY = b"01234567890123456789012345678901"
+# `passphrase` under AES-256-CBC with the key above and the vector `0123456789abcdef`.
+SEALED = {"data": "pc2TTAMzSA2CZadF8AUmhQ==", "iv": "MDEyMzQ1Njc4OWFiY2RlZg==", "keyid": "masterKey0", "format": "base64"}
+
+
+@proof("encrypted disks come and go as libvirt attaches them: secrets under a master key, one layer over another, grown")
+def _(place):
+    key = place.write("master-key.aes", MASTER_KEY)
+    daemon = Daemon(place, "--object", json.dumps({"qom-type": "secret", "id": "masterKey0", "format": "raw", "file": key}))
+    qmp = daemon.qmp()
+    plain = ["--object", "secret,id=s,data=passphrase"]
+    base, top, volume = (place.path(name) for name in ("base.qcow2", "top.qcow2", "volume.img"))
+    luks = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    for image in (base, top):
+        place.ok([ours("qemu-img"), "create", "-q", "-f", "qcow2", *plain, "-o", luks, image, str(SIZE)])
+    place.ok([ours("qemu-img"), "create", "-q", "-f", "luks", *plain, "-o", "key-secret=s,iter-time=10", volume, str(SIZE)])
+
+    def secret(layer):
+        return f"libvirt-{layer}-format-encryption-secret0"
+
+    def attach(layer, file, driver="qcow2", **more):
+        qmp.run("object-add", {"qom-type": "secret", "id": secret(layer), **SEALED})
+        qmp.run("blockdev-add", {"driver": "file", "filename": file, "node-name": f"libvirt-{layer}-storage",
+                                 "auto-read-only": True, "discard": "unmap"})
+        kind = {"key-secret": secret(layer)} if driver == "luks" else {"encrypt": {"format": "luks", "key-secret": secret(layer)}}
+        qmp.run("blockdev-add", {"node-name": f"libvirt-{layer}-format", "read-only": False, "driver": driver, **kind,
+                                 "file": f"libvirt-{layer}-storage", **more})
+
+    def detach(layer):
+        qmp.run("blockdev-del", {"node-name": f"libvirt-{layer}-format"})
+        qmp.run("blockdev-del", {"node-name": f"libvirt-{layer}-storage"})
+        qmp.run("object-del", {"id": secret(layer)})
+
+    attach(2, base, **{"read-only": True, "backing": None})
+    attach(1, top, backing="libvirt-2-format")
+    attach(3, volume, "luks")
+    exports = {"disk": "libvirt-1-format", "volume": "libvirt-3-format"}
+    for name, node in exports.items():
+        qmp.run("block_resize", {"node-name": node, "size": 2 * SIZE})
+        qmp.run("block-export-add", {"type": "nbd", "id": name, "node-name": node, "name": name, "writable": True})
+        write(daemon, name, name.encode() * 512, MIB)
+        assert read(daemon, name, 512, MIB) == (name.encode() * 512)[:512]
+        write(daemon, name, b"end!" * 128, 2 * SIZE - 512)
+    told = {node["node-name"]: node for node in qmp.run("query-named-block-nodes", {"flat": True})}
+    for layer in (1, 2, 3):
+        assert told[f"libvirt-{layer}-format"]["encrypted"], told
+    for name in exports:
+        qmp.run("block-export-del", {"id": name})
+        qmp.wait_event("BLOCK_EXPORT_DELETED", id=name)
+    for layer in (3, 1, 2):
+        detach(layer)
+    # What is not there, not right or not the secret for it is refused, and leaves nothing behind.
+    for change, words in [
+            ({"key-secret": "nobody"}, ["nobody"]), ({"key-secret": "masterKey0"}, ["passphrase"]), ({}, ["key-secret"])]:
+        refused(qmp, "blockdev-add", {"driver": "luks", "node-name": "v", "file": {"driver": "file", "filename": volume}, **change}, *words)
+    for change, words in [
+            ({"keyid": "nobody"}, ["nobody"]), ({"data": "!"}, ["base64"]), ({"iv": "MDEy"}, ["vector"]),
+            ({"data": "MDEyMzQ1Njc4OWFiY2RlZg=="}, ["decrypt"])]:
+        refused(qmp, "object-add", {"qom-type": "secret", "id": "wrong", **{**SEALED, **change}}, *words)
+    assert qmp.run("query-named-block-nodes", {"flat": True}) == []
+    daemon.stop()
+    for image, name in ((f"driver=qcow2,encrypt.key-secret=s,file.filename={top}", "disk"),
+                        (f"driver=luks,key-secret=s,file.filename={volume}", "volume")):
+        line = [peer("qemu-io"), *plain, "-c", f"read -P {ord(name[0])} 1M 1", "-c", "read -P 101 33553920 1", "--image-opts", image]
+        assert "failed" not in place.ok(line).out, name
+
+
 main("QMP")
