@@ -271,11 +271,13 @@ impl Bitmaps {
         }
     }
 
-    /// Refuses a length of the node that one of them could not record all changes of.
+    /// Refuses a length of the node that one of them could not record all changes of, or not follow: the image has it in a
+    /// form that can't be used here.
     pub(crate) fn check_length(&self, length: u64) -> Result<()> {
-        let covers = |bitmap: &Arc<NamedBitmap>| covers(bitmap.bits.granularity(), length);
         let list = self.list.load();
-        let Some(short) = list.iter().find(|bitmap| bitmap.consistent && !covers(bitmap)) else {
+        list.iter().try_for_each(|bitmap| bitmap.check_consistent())?;
+        let covers = |bitmap: &Arc<NamedBitmap>| covers(bitmap.bits.granularity(), length);
+        let Some(short) = list.iter().find(|bitmap| !covers(bitmap)) else {
             return Ok(());
         };
         let text = format!(

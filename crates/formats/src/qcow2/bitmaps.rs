@@ -17,6 +17,8 @@
 mod load;
 mod store;
 
+pub(super) use store::Marked;
+
 use super::directory::Directory;
 use super::header::field::{be16, be32, be64, until_nul};
 use super::header::{AUTOCLEAR_BITMAPS, BitmapsExtension, Header};

@@ -1,7 +1,7 @@
 //! The driver: qcow2 as the core sees it.
 use super::alloc::Alloc;
 use super::amend;
-use super::bitmaps::Persistent;
+use super::bitmaps::{Marked, Persistent};
 use super::check;
 use super::data_file;
 use super::encryption::Encryption;
@@ -96,7 +96,7 @@ impl Qcow2 {
         }
         image.load_bitmaps().await?;
         self.tell_notices();
-        if common.read_only { Ok(()) } else { image.mark_loaded_bitmaps().await }
+        if common.read_only { Ok(()) } else { image.mark_bitmaps(Marked::Loaded).await }
     }
 
     /// Makes sure that the image may be written to, and repairs one that was not closed.
@@ -287,7 +287,7 @@ impl Driver for Qcow2 {
         Box::pin(async move {
             if writable {
                 self.become_writable().await?;
-                let marked = self.image.mark_loaded_bitmaps().await;
+                let marked = self.image.mark_bitmaps(Marked::Loaded).await;
                 marked.inspect_err(|_| self.image.order.access.forbid())?;
             } else if self.image.order.access.writable() {
                 self.image.store_bitmaps().await?;
@@ -330,10 +330,10 @@ impl Driver for Qcow2 {
                 return Ok(());
             }
             let stored = self.image.store_bitmaps().await;
-            let settled = self.settle().await.and(stored);
+            let settled = self.settle().await;
             let _none_released = self.image.order.hold_releases().await;
             self.image.order.access.forbid();
-            settled
+            stored.and(settled)
         })
     }
 

@@ -1,6 +1,6 @@
 //! An open qcow2 image: what its parts share, and how its header changes.
 use super::alloc::Alloc;
-use super::bitmaps::Persistent;
+use super::bitmaps::{Marked, Persistent};
 use super::cache::Ahead;
 use super::compressed::Decoded;
 use super::entry::Geometry;
@@ -255,27 +255,47 @@ impl Image {
         if !self.order.access.needs_header()? {
             return Ok(());
         }
-        if let Some((one, other)) = self.overlap.conflict() {
-            return Err(self.corrupt(format!("the {one} and the {other} overlap").into(), None).await);
-        }
+        self.refuse_conflict().await?;
         // Who changes the directory of bitmaps takes the header's turn: not within it.
-        self.mark_bitmaps().await?;
-        let step = async || {
-            self.sure_header_in_turn().await?;
-            let lazy = self.settings.read().lazy_counts;
-            if !self.header_is_ready() {
-                let kept = self.kept_autoclear();
-                let ready = |h: &mut Header| {
-                    h.autoclear &= kept;
-                    h.set_incompatible(INCOMPATIBLE_DIRTY, lazy || h.is_dirty());
-                };
-                self.change_header_in_turn(ready).await?;
-                self.order.file.flush().await?;
+        self.mark_bitmaps(Marked::All).await?;
+        self.order.access.make_ready(async || self.make_header_ready().await).await
+    }
+
+    /// The same where only bitmaps are stored or removed: none on disk will miss anything by that.
+    pub async fn first_write_of_bitmaps(&self) -> Result<()> {
+        if !self.order.access.needs_header()? {
+            return Ok(());
+        }
+        self.refuse_conflict().await?;
+        self.mark_bitmaps(Marked::Loaded).await?;
+        let _turn = self.order.access.header_turn().await;
+        self.make_header_ready().await
+    }
+
+    async fn refuse_conflict(&self) -> Result<()> {
+        match self.overlap.conflict() {
+            Some((one, other)) => {
+                Err(self.corrupt(format!("the {one} and the {other} overlap").into(), None).await)
             }
-            self.counts_wait.store(lazy, Release);
-            Ok(())
-        };
-        self.order.access.make_ready(step).await
+            None => Ok(()),
+        }
+    }
+
+    /// Has the header say what it must say before a write, durably. The caller has its turn.
+    async fn make_header_ready(&self) -> Result<()> {
+        self.sure_header_in_turn().await?;
+        let lazy = self.settings.read().lazy_counts;
+        if !self.header_is_ready() {
+            let kept = self.kept_autoclear();
+            let ready = |h: &mut Header| {
+                h.autoclear &= kept;
+                h.set_incompatible(INCOMPATIBLE_DIRTY, lazy || h.is_dirty());
+            };
+            self.change_header_in_turn(ready).await?;
+            self.order.file.flush().await?;
+        }
+        self.counts_wait.store(lazy, Release);
+        Ok(())
     }
 
     /// Whether the header says what it must say before the first write.

@@ -36,6 +36,9 @@ impl Image {
             return Err(BlockError::invalid("Preallocation can't be used for shrinking an image"));
         }
         self.check_distinct_tables().await?;
+        if size > old {
+            self.check_bitmaps_over(size, None)?;
+        }
         self.first_write().await?;
         if size < old { self.shrink(size).await } else { self.grow(old, size, reserve).await }
     }

@@ -6,6 +6,7 @@
 //! Bounds: all that the loaded bitmaps may ever take of memory is at most [`MOST_MEMORY`]; all tables together are at most
 //! [`MOST_TABLE_BYTES`]; bits that tables call set without a cluster take at most [`MOST_ONES`]; and of clusters no more are
 //! read than the file holds, or [`LEAST_CONTENT`].
+use super::store::is_kept;
 use super::{Bitmap, table_entries};
 use crate::qcow2::header::OFFSET_MASK;
 use crate::qcow2::image::Image;
@@ -14,6 +15,8 @@ use block::{BlockError, DirtyBitmap, ErrorKind, NamedBitmap, Result};
 
 /// Bytes that the bits of all loaded bitmaps may take, all of them set.
 const MOST_MEMORY: u64 = 1 << 30;
+/// Bits of one bitmap: other programs open no image with a larger one.
+const MOST_BITS: u64 = 1 << 32;
 /// Bytes that each bitmap counts for at least.
 const LEAST_MEMORY: u64 = 8 << 10;
 /// Bytes of all tables.
@@ -25,7 +28,11 @@ const LEAST_CONTENT: u64 = 64 << 20;
 /// Bytes of a table, or of bits, read at a time.
 const PIECE: u64 = 256 << 10;
 /// Bitmaps whose faults are told one by one.
-const MOST_TOLD: u64 = 8;
+const MOST_TOLD: usize = 8;
+/// What becomes of a bitmap that records and can't be loaded.
+const KEPT_WHILE_UNCHANGED: &str = "it is kept as it is until the image is written to";
+/// What becomes of one that does not record.
+const KEPT: &str = "it is kept as it is";
 /// Bits of a table entry that must not be set.
 const RESERVED: u64 = !(OFFSET_MASK | ALL_ONES);
 /// An entry without a cluster whose bits are all set.
@@ -40,9 +47,23 @@ struct Budget {
     content: u64,
 }
 
+impl Budget {
+    /// For a file that takes so many bytes, if that is known.
+    fn new(allocated: Option<u64>) -> Self {
+        let content = allocated.unwrap_or(u64::MAX).max(LEAST_CONTENT);
+        Self { memory: MOST_MEMORY, tables: MOST_TABLE_BYTES, ones: MOST_ONES, content }
+    }
+
+    /// One bitmap more over a disk of `size` bytes, with a table of so many.
+    fn admit(&mut self, size: u64, granularity: u64, table_bytes: u64) -> Result<()> {
+        spend(&mut self.memory, (size.div_ceil(granularity) / 8).max(LEAST_MEMORY))?;
+        spend(&mut self.tables, table_bytes)
+    }
+}
+
 /// Takes `amount` of what is `left`.
 fn spend(left: &mut u64, amount: u64) -> Result<()> {
-    let text = "the bitmaps of the image take too much memory together";
+    let text = "the bitmaps of the image take too much memory together: at most 1 GiB";
     *left = left.checked_sub(amount).ok_or_else(|| BlockError::new(ErrorKind::Limit, text))?;
     Ok(())
 }
@@ -54,27 +75,17 @@ impl Image {
         if list.is_empty() {
             return Ok(());
         }
-        let file = self.order.file.node()?;
-        let mut budget = Budget {
-            memory: MOST_MEMORY,
-            tables: MOST_TABLE_BYTES,
-            ones: MOST_ONES,
-            content: file.allocated_size().unwrap_or(u64::MAX).max(LEAST_CONTENT),
-        };
+        let mut budget = Budget::new(self.order.file.node()?.allocated_size());
         let mut loaded = Vec::with_capacity(list.len());
-        let mut faults = 0;
+        let mut faults = Vec::new();
         for bitmap in list.iter() {
             let bits = match bitmap.unusable() {
                 Some(_) => None,
                 None => match self.load_bitmap(bitmap, &mut budget).await {
                     Ok(bits) => Some(bits),
                     Err(e) => {
-                        faults += 1;
-                        if faults <= MOST_TOLD {
-                            let (name, image) = (bitmap.name(), self.order.file.name());
-                            self.notices
-                                .warn(&format!("the bitmap '{name}' of '{image}' can't be used, and the first write makes it invalid: {e}"));
-                        }
+                        let kept = if bitmap.is_auto() { KEPT_WHILE_UNCHANGED } else { KEPT };
+                        faults.push((bitmap.name(), format!("can't be used: {e}; {kept}")));
                         None
                     }
                 },
@@ -88,11 +99,39 @@ impl Image {
                 }
             });
         }
-        if faults > MOST_TOLD {
-            let (more, image) = (faults - MOST_TOLD, self.order.file.name());
-            self.notices.warn(&format!("{more} more bitmaps of '{image}' can't be used"));
-        }
+        self.tell_each(faults.iter().map(|(name, fault)| (*name, fault.clone())));
         self.bitmaps.live.extend(loaded);
+        Ok(())
+    }
+
+    /// Warns of bitmaps, each by its name and what is the matter with it: the first ones one by one.
+    pub(super) fn tell_each<'a>(&self, bitmaps: impl ExactSizeIterator<Item = (&'a str, String)>) {
+        let (image, more) = (self.order.file.name(), bitmaps.len().saturating_sub(MOST_TOLD));
+        for (name, what) in bitmaps.take(MOST_TOLD) {
+            self.notices.warn(&format!("the bitmap '{name}' of '{image}' {what}"));
+        }
+        if more > 0 {
+            self.notices.warn(&format!("so it is with {more} more bitmaps of '{image}'"));
+        }
+    }
+
+    /// Refuses bitmaps over a disk of `size` bytes of which a later open would not load all: those that the image keeps, and a
+    /// further one of this name and granularity.
+    pub(in super::super) fn check_bitmaps_over(&self, size: u64, further: Option<(&str, u64)>) -> Result<()> {
+        let live = self.bitmaps.live.all();
+        let kept = live.iter().filter(|named| is_kept(named));
+        let mut budget = Budget::new(Some(0));
+        for (name, granularity) in kept.map(|named| (named.name(), named.bits().granularity())).chain(further)
+        {
+            let what = || format!("Bitmap '{name}' of granularity {granularity} over {size} bytes");
+            if size.div_ceil(granularity) > MOST_BITS {
+                let text =
+                    format!("{}: too much space would be taken; a larger granularity is needed", what());
+                return Err(BlockError::new(ErrorKind::Limit, text));
+            }
+            let entries = table_entries(size, granularity.trailing_zeros() as u8, self.g().cluster_bits);
+            budget.admit(size, granularity, entries * 8).map_err(|e| e.context(what()))?;
+        }
         Ok(())
     }
 
@@ -108,11 +147,7 @@ impl Image {
             return Err(BlockError::corrupt("its table ends beyond the end of the file"));
         }
         let bits = DirtyBitmap::new(size, 1 << bitmap.granularity_bits);
-        if size.div_ceil(bits.granularity()) > DirtyBitmap::MAX_CHUNKS {
-            spend(&mut budget.memory, u64::MAX)?;
-        }
-        spend(&mut budget.memory, (bits.chunks() / 8).max(LEAST_MEMORY))?;
-        spend(&mut budget.tables, table_bytes)?;
+        budget.admit(size, bits.granularity(), table_bytes)?;
         let mut at = 0;
         while at < table_bytes {
             let piece = self.order.file.read(bitmap.table_offset + at, PIECE.min(table_bytes - at)).await?;

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A store that fails, as for lack of space, leaves the old directory, whose entries say that they are in use: the bitmaps are
-//! lost, the data are not.
+//! lost, the data are not. So does an epoch that fails before it: data that were acknowledged, and perhaps copied by a backup
+//! that cleared their bits, are not in the image then, and no bitmap would tell that.
 use super::{
     Bitmap, FLAG_AUTO, FLAG_EXTRA_DATA_COMPATIBLE, FLAG_IN_USE, GRANULARITIES, MAX_BITMAPS,
     TYPE_DIRTY_TRACKING, encode, stored_bytes, table_entries,
@@ -25,37 +26,47 @@ use std::sync::Arc;
 /// Bytes of bits written at a time.
 const PIECE: u64 = 1 << 20;
 
+/// What becomes of the bitmaps on disk where they can't be stored.
+const LOST: &str = "the bitmaps of the image that were in use are inconsistent now";
+
+/// What becomes of a bitmap that records and could not be loaded.
+const TOO_LATE: &str = "is inconsistent from now on: it could not be loaded, and misses what is written";
+
+/// Which bitmaps on disk are marked as in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Marked {
+    /// Those that are in memory.
+    Loaded,
+    /// Those that record and could not be loaded too: what is written now is missing in them.
+    All,
+}
+
 /// Old clusters that are looked up to be freed, most: what is beyond that is left as a leak.
 const MOST_FREED: u64 = 1 << 22;
 
 impl Image {
     /// Whether all bitmaps that changes will be missing in on disk are marked there.
     pub(in super::super) fn bitmaps_are_marked(&self) -> bool {
-        !self.bitmaps.are_maintained() || self.bitmaps.list().iter().all(|bitmap| !self.needs_mark(bitmap))
+        !self.bitmaps.are_maintained() || self.to_mark(&self.bitmaps.list(), Marked::All).is_empty()
     }
 
-    /// Whether a bitmap on disk would miss changes. A disabled one that can't be used here misses none.
-    fn needs_mark(&self, bitmap: &Bitmap) -> bool {
-        !bitmap.is_in_use() && (bitmap.is_auto() || bitmap.unusable().is_none())
-    }
-
-    /// Marks the bitmaps that are loaded as in use on disk, durably: they may change before any data do. One that can't be
-    /// loaded here stays as good as it is for others, until the first write.
-    pub(in super::super) async fn mark_loaded_bitmaps(&self) -> Result<()> {
+    /// The places in the list of those that must be marked. One that could not be loaded and does not record misses nothing.
+    fn to_mark(&self, list: &[Bitmap], which: Marked) -> Vec<usize> {
         let live = self.bitmaps.live.all();
-        let loaded: HashSet<&str> = live.iter().filter(|n| is_kept(n)).map(|named| named.name()).collect();
-        self.mark(|bitmap| loaded.contains(bitmap.name())).await
+        let loaded: HashSet<&str> =
+            live.iter().filter(|named| is_kept(named)).map(|named| named.name()).collect();
+        let misses =
+            |bitmap: &Bitmap| loaded.contains(bitmap.name()) || (which == Marked::All && bitmap.is_auto());
+        let unmarked = list.iter().enumerate().filter(|(_, bitmap)| !bitmap.is_in_use() && misses(bitmap));
+        unmarked.map(|(place, _)| place).collect()
     }
 
-    /// Marks all bitmaps on disk that will miss changes as in use, durably.
-    pub(in super::super) async fn mark_bitmaps(&self) -> Result<()> {
-        self.mark(|_| true).await
-    }
-
-    async fn mark(&self, concerns: impl Fn(&Bitmap) -> bool + Send) -> Result<()> {
+    /// Marks bitmaps on disk as in use, durably. Those that are lost by that are told.
+    pub(in super::super) async fn mark_bitmaps(&self, which: Marked) -> Result<()> {
         let _turn = self.bitmaps.turn.lock().await;
-        let needs_mark = |bitmap: &Bitmap| self.needs_mark(bitmap) && concerns(bitmap);
-        if !self.bitmaps.are_maintained() || !self.bitmaps.list().iter().any(needs_mark) {
+        let mut list = Vec::clone(&self.bitmaps.list());
+        let places = self.to_mark(&list, which);
+        if places.is_empty() {
             return Ok(());
         }
         if self.directory_is_shared() {
@@ -63,9 +74,17 @@ impl Image {
             self.bitmaps.take(None);
             return Ok(());
         }
-        let mut list = Vec::clone(&self.bitmaps.list());
-        list.iter_mut().filter(|bitmap| needs_mark(bitmap)).for_each(|bitmap| bitmap.flags |= FLAG_IN_USE);
-        self.overwrite_flags(list).await
+        let mut lost = Vec::new();
+        for place in places {
+            let Some(bitmap) = list.get_mut(place) else { continue };
+            bitmap.flags |= FLAG_IN_USE;
+            if self.bitmaps.live.find(bitmap.name()).is_none_or(|named| !is_kept(&named)) {
+                lost.push(bitmap.name.clone());
+            }
+        }
+        self.overwrite_flags(list).await?;
+        self.tell_each(lost.iter().map(|name| (&**name, TOO_LATE.to_owned())));
+        Ok(())
     }
 
     /// Whether other metadata are where the directory is.
@@ -89,21 +108,21 @@ impl Image {
         Ok(())
     }
 
-    /// Stores all bitmaps that are to be kept. Nobody changes the image meanwhile. Its data become durable first: a bitmap that
-    /// was cleared would not have what a crash takes back.
+    /// Stores all bitmaps that are to be kept, when all that they tell of is durable. Nobody changes the image meanwhile.
     pub(in super::super) async fn store_bitmaps(self: &Arc<Self>) -> Result<()> {
-        if !self.bitmaps.live.all().iter().any(is_kept) {
+        let all = self.bitmaps.live.all();
+        let mut live: HashMap<&str, &Arc<NamedBitmap>> =
+            all.iter().filter(|named| is_kept(named)).map(|bitmap| (bitmap.name(), bitmap)).collect();
+        if live.is_empty() {
             return Ok(());
         }
-        Order::flush(self).await?;
+        Order::flush(self).await.map_err(|e| e.context(LOST))?;
         if !self.has_all_bits() {
-            self.first_write().await?;
+            self.first_write_of_bitmaps().await?;
         }
         let _turn = self.bitmaps.turn.lock().await;
-        let (old, live) = (self.bitmaps.list(), self.bitmaps.live.all());
-        let mut live: HashMap<&str, &Arc<NamedBitmap>> =
-            live.iter().filter(|named| is_kept(named)).map(|bitmap| (bitmap.name(), bitmap)).collect();
-        let all = self.bitmaps.live.all();
+        let old = self.bitmaps.list();
+        self.order.file.unharmed()?;
         if self.has_all_bits() {
             let unmarked = |bitmap: &Bitmap| match live.get(bitmap.name()) {
                 Some(named) => bitmap.with_flags(named.is_enabled()),
@@ -310,16 +329,12 @@ impl Bitmap {
 }
 
 /// Whether the image keeps it beyond its closing.
-fn is_kept(named: &Arc<NamedBitmap>) -> bool {
+pub(super) fn is_kept(named: &Arc<NamedBitmap>) -> bool {
     named.is_persistent() && named.is_consistent()
 }
 
 fn lost(bitmap: &NamedBitmap, error: &BlockError) -> BlockError {
-    let text = format!(
-        "the bitmap '{}' could not be stored: the bitmaps of the image that were in use are inconsistent now",
-        bitmap.name()
-    );
-    error.clone().context(text)
+    error.clone().context(format!("the bitmap '{}' could not be stored", bitmap.name())).context(LOST)
 }
 
 impl BitmapStore for Image {
@@ -335,11 +350,7 @@ impl BitmapStore for Image {
         if !GRANULARITIES.contains(&(granularity.trailing_zeros() as u8)) {
             return Err(BlockError::invalid("a stored bitmap has a granularity of 512 bytes to 2 GiB"));
         }
-        let entries = table_entries(self.size(), granularity.trailing_zeros() as u8, header.cluster_bits);
-        if entries > u64::from(super::MAX_TABLE_ENTRIES) {
-            let text = format!("Bitmap '{name}' would be too large to be stored; take a larger granularity");
-            return Err(BlockError::new(ErrorKind::Limit, text));
-        }
+        self.check_bitmaps_over(self.size(), Some((name, granularity)))?;
         let live = self.bitmaps.live.all();
         let stored = live.iter().filter(|bitmap| bitmap.is_persistent());
         let (count, bytes) = stored
@@ -353,7 +364,7 @@ impl BitmapStore for Image {
 
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            self.first_write().await?;
+            self.first_write_of_bitmaps().await?;
             let _turn = self.bitmaps.turn.lock().await;
             let (gone, list): (Vec<_>, Vec<_>) =
                 self.bitmaps.list().iter().cloned().partition(|bitmap| bitmap.name() == name);

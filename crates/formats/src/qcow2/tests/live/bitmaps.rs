@@ -2,7 +2,7 @@
 use super::*;
 use crate::qcow2::header::field::be64;
 use crate::qcow2::header::{BITMAPS, BitmapsExtension};
-use block::{ErrorKind, NamedBitmap, NewBitmap};
+use block::{ErrorKind, NamedBitmap, NewBitmap, Opt};
 
 fn new(name: &str) -> NewBitmap {
     NewBitmap { name: name.to_owned(), granularity: None, persistent: true, enabled: true }
@@ -437,4 +437,180 @@ fn bits_that_many_entries_find_in_one_cluster_are_loaded_up_to_a_bound() {
             disk.close().await;
         });
     }
+}
+
+/// The file of an image that lacks space for writes from these steps on: to this sector, or to all.
+fn full(path: &Path, from: &[(&str, Option<u64>)]) -> Options {
+    let rule = |(event, sector): &(&str, Option<u64>)| {
+        let rule =
+            Options::new().with_str("event", event).with_str("iotype", "write").with("errno", Opt::Uint(28));
+        Opt::Dict(sector.map_or(rule.clone(), |sector| rule.with("sector", Opt::Uint(sector))))
+    };
+    let file = Options::new().with_str("driver", "file").with_str("filename", path.to_str().unwrap());
+    let filter = Options::new()
+        .with_str("driver", "blkdebug")
+        .with("image", Opt::Dict(file))
+        .with("inject-error", Opt::List(from.iter().map(rule).collect()));
+    Options::new().with("file", Opt::Dict(filter))
+}
+
+#[test]
+fn bitmaps_stay_in_use_where_data_that_they_may_call_unchanged_are_lost() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 64 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.close().await;
+
+        // Mappings can't be written, while there is space for anything else.
+        let options = full(&path, &[("l2_update", None), ("cluster_alloc", Some(1 << 40))]);
+        let disk = Disk::open_with(&path, Common::default(), options).await.unwrap();
+        let node = disk.backend.node();
+        disk.write(1 << 20, &[2; 512]).await;
+        // A backup has copied it.
+        node.clear_bitmap(&node.need_bitmap("b0").unwrap()).unwrap();
+        let failed = disk.graph.detach(&disk.backend).await.unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::NoSpace);
+        assert_eq!(in_use(&path), [true]);
+    });
+}
+
+#[test]
+fn a_reopen_for_writing_that_fails_leaves_the_bitmaps_as_they_were() {
+    let scratch = Scratch::new();
+    let (path, corrupt) = (scratch.path("image"), scratch.path("corrupt"));
+    create(&path, 4 << 20, &[]).unwrap();
+    create(&corrupt, 4 << 20, &[]).unwrap();
+    let mut bytes = std::fs::read(&corrupt).unwrap();
+    bytes[79] |= 2;
+    std::fs::write(&corrupt, bytes).unwrap();
+    let read_only = || Common { read_only: true, ..Common::default() };
+    let writable = |node: &Arc<Node>| {
+        Options::new()
+            .with_str("driver", "qcow2")
+            .with_str("node-name", node.name())
+            .with_str("file", node.primary().unwrap().name())
+    };
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.write(0, &[1; 512]).await;
+        disk.close().await;
+        let before = std::fs::read(&path).unwrap();
+        let directory = header(&path).unwrap().bitmaps().unwrap().directory_offset;
+
+        // Another node of the same reopen can't be written to.
+        let disk = Disk::try_open(&path, read_only()).await.unwrap();
+        let expected = state(&disk);
+        let options = disk.graph.image_options(corrupt.to_str().unwrap(), Some("qcow2")).unwrap();
+        let other = disk.graph.open_with(options, read_only(), Policy::FOLLOW).await.unwrap();
+        let node = disk.backend.node();
+        assert!(disk.graph.reopen(vec![writable(&node), writable(&other)]).await.is_err());
+        assert!(node.read_only() && std::fs::read(&path).unwrap() == before);
+        disk.graph.release(&other).await.unwrap();
+        disk.graph.reopen(vec![writable(&node)]).await.unwrap();
+        assert_eq!(in_use(&path), [true]);
+        disk.close().await;
+        assert_eq!(in_use(&path), [false]);
+
+        // The marks can't be written.
+        let options = full(&path, &[("none", Some(directory / 512))]);
+        let disk = Disk::open_with(&path, read_only(), options).await.unwrap();
+        let node = disk.backend.node();
+        let refused = disk.graph.reopen(vec![writable(&node)]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NoSpace);
+        assert!(node.read_only());
+        disk.close().await;
+        assert!(std::fs::read(&path).unwrap() == before);
+        let disk = Disk::open(&path).await;
+        assert_eq!(state(&disk), expected);
+        disk.close().await;
+    });
+    is_clean(&path);
+}
+
+#[test]
+fn a_bitmap_that_a_later_open_could_not_load_is_not_made() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 2 << 40, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        let node = disk.backend.node();
+        let fine = |name: &str| NewBitmap { granularity: Some(512), ..new(name) };
+        ["b0", "b1"].iter().for_each(|name| drop(node.add_bitmap(fine(name)).unwrap()));
+        let kind = |result: block::Result<Arc<NamedBitmap>>| result.err().map(|e| e.kind());
+        assert_eq!(kind(node.add_bitmap(fine("more"))), Some(ErrorKind::Limit), "1 GiB together");
+        assert_eq!(kind(node.add_bitmap(NewBitmap { persistent: false, ..fine("not kept") })), None);
+        let larger = disk.graph.resize(&node, (2 << 40) + 512, api::PreallocMode::Off).await;
+        assert_eq!(larger.unwrap_err().kind(), ErrorKind::Limit, "2^32 bits each");
+        assert_eq!(node.length(), 2 << 40);
+        disk.close().await;
+        let disk = Disk::open(&path).await;
+        assert!(state(&disk).iter().all(|(_, _, is_consistent, ..)| *is_consistent));
+        disk.close().await;
+    });
+    is_clean(&path);
+}
+
+#[test]
+fn a_bitmap_that_can_not_be_loaded_is_kept_until_changes_are_missing_in_it_and_that_is_told() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 16 << 40, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        for name in ["small", "off", "big"] {
+            disk.backend.node().add_bitmap(new(name)).unwrap();
+        }
+        disk.close().await;
+    });
+    // The newest is stored first. Two get a bit for each sector.
+    let directory = header(&path).unwrap().bitmaps().unwrap().directory_offset as usize;
+    let mut image = std::fs::read(&path).unwrap();
+    for (at, flags) in [(directory, 2), (directory + 32, 0)] {
+        image[at + 8..at + 12].copy_from_slice(&65536u32.to_be_bytes());
+        (image[at + 15], image[at + 17]) = (flags, 9);
+    }
+    image.resize(image.len() + (1 << 20), 0);
+    std::fs::write(&path, &image).unwrap();
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let open = async || {
+        let disk = Disk::open(&path).await;
+        let told = told.clone();
+        disk.graph.on_notice(move |notice| {
+            if let block::Notice::Warning(text) = notice {
+                told.lock().push(text.to_owned());
+            }
+        });
+        disk
+    };
+    rt::block_on_control(async {
+        let disk = open().await;
+        let node = disk.backend.node();
+        let usable =
+            |disk: &Disk| state(disk).into_iter().map(|(_, _, usable, ..)| usable).collect::<Vec<_>>();
+        assert_eq!(usable(&disk), [false, false, true]);
+        assert_eq!(in_use(&path), [false, false, true]);
+        // Others come and go.
+        node.add_bitmap(new("more")).unwrap();
+        node.remove_bitmap(&node.need_bitmap("small").unwrap()).await.unwrap();
+        disk.close().await;
+        assert_eq!((in_use(&path), told.lock().len()), (vec![false; 3], 0));
+        let disk = open().await;
+        disk.write(0, &[1; 512]).await;
+        disk.write(1 << 20, &[1; 512]).await;
+        let warned = std::mem::take(&mut *told.lock());
+        assert!(
+            warned.len() == 1 && warned[0].contains("'big'") && warned[0].contains("inconsistent"),
+            "{warned:?}"
+        );
+        disk.close().await;
+        assert_eq!(in_use(&path), [true, false, false]);
+        let disk = open().await;
+        assert_eq!(usable(&disk), [false, false, true]);
+        disk.close().await;
+    });
 }
