@@ -92,6 +92,10 @@ fn io_commands_print_the_same() {
         "qemu-io -c 'close' -c 'close' -f raw a.raw",
         "qemu-io --image-opts driver=qcow2,file.filename=a.qcow2 -c length",
         "qemu-io --image-opts -f raw a.raw",
+        // A secret for an image that is not encrypted.
+        "qemu-io --object secret,id=s,data=x --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=a.qcow2 -c length",
+        "qemu-io --image-opts driver=qcow2,encrypt.key-secret=none,file.filename=a.qcow2 -c length",
+        "qemu-io --image-opts driver=qcow2,encrypt.format=luks,encrypt.key-secret=none,file.filename=a.qcow2 -c length",
         "qemu-io -t foo a.raw",
         "qemu-io --image-opts driver=raw,file.driver=qcow2,file.file.filename=a.qcow2 -c info",
         "qemu-io -c info -f raw a.raw",

@@ -47,10 +47,11 @@ impl Encryption {
     ) -> Result<Option<Self>> {
         let given = Given::of(options);
         let Some(format) = format_of(header) else {
-            return match (&given.format, &given.key_secret) {
-                (None, None) => Ok(None),
-                _ => Err(BlockError::invalid("No encryption in image header, but options specified format")),
-            };
+            return given.format.map_or(Ok(None), |format| {
+                let name = api::Enumeration::name(format);
+                let text = format!("No encryption in image header, but options specified format '{name}'");
+                Err(BlockError::invalid(text))
+            });
         };
         if let Some(other) = given.format.filter(|other| *other != format) {
             return Err(BlockError::invalid(format!(
