@@ -25,7 +25,7 @@ use crate::error::{BlockError, Result};
 use crate::filter::{Filtered, ready, through};
 use crate::identity::Identity;
 use crate::node::Node;
-use crate::objects::Objects;
+use crate::objects::{Objects, Secret};
 use crate::options::Options;
 use crate::perm::Perms;
 use crate::request::Request;
@@ -564,6 +564,15 @@ pub trait Driver: Send + Sync + 'static {
     fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
         let _ = link;
         ready(Err(BlockError::unsupported("this format stores no backing file name")))
+    }
+
+    /// Judges a passphrase: refused as unsupported where the image is not encrypted, as not permitted if it is another one.
+    fn judge_passphrase<'a>(&'a self, passphrase: &'a Secret) -> BoxFuture<'a, Result<()>> {
+        through(
+            self,
+            |below| below.run(move |child| async move { child.driver().judge_passphrase(passphrase).await }),
+            || ready(Err(BlockError::unsupported("the image is not encrypted"))),
+        )
     }
 
     /// Changes what the image is, by options of the driver's own ([`crate::DriverType::amend_options`]): all that can be

@@ -396,6 +396,34 @@ impl Object for BlockdevReopenArguments {
 }
 object_codec!(BlockdevReopenArguments);
 
+/// Arguments of `block_passwd`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockPasswdArguments {
+    /// The device.
+    pub device: Option<String>,
+    /// The node.
+    pub node_name: Option<String>,
+    /// The password.
+    pub password: String,
+}
+
+impl Object for BlockPasswdArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            device: from.optional("device")?,
+            node_name: from.optional("node-name")?,
+            password: from.required("password")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("device", &self.device);
+        to.put_optional("node-name", &self.node_name);
+        to.put("password", &self.password);
+    }
+}
+object_codec!(BlockPasswdArguments);
+
 /// Arguments of `block_resize`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlockResizeArguments {
@@ -439,6 +467,13 @@ pub trait BlockCoreCommands: Send + Sync {
     fn blockdev_reopen(
         &self,
         arguments: BlockdevReopenArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Judges a password of an encrypted image: whether it opens the image. Images are opened with their secrets, so that there is none
+    /// that waits for this command. QEMU had it up to version 6.
+    fn block_passwd(
+        &self,
+        arguments: BlockPasswdArguments,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Changes the size of a device or node. Data beyond a smaller size is lost.

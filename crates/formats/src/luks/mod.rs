@@ -17,7 +17,7 @@ use api::{ImageInfoSpecific, PreallocMode, QCryptoBlockAmendOptionsLUKS, QCrypto
 use block::{
     Action, Amendment, BlockError, ChildId, ChildRole, ChildSpec, Coding, CreateOption, Driver, DriverInfo,
     DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Glimpse, MapChange, Node, Open,
-    OpenContext, Opened, OptionKind, Perms, Request, Result, Share, Want, WritePlan,
+    OpenContext, Opened, OptionKind, Perms, Request, Result, Secret, Share, Want, WritePlan,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -205,6 +205,13 @@ impl Driver for Luks {
             specific: self.slots.describe(self.detached).map(ImageInfoSpecific::Luks),
             ..DriverInfo::default()
         }
+    }
+
+    fn judge_passphrase<'a>(&'a self, passphrase: &'a Secret) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let volume = self.volume.read().clone();
+            volume.judge(&self.place()?, passphrase, self.limits).await
+        })
     }
 
     fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {

@@ -15,7 +15,7 @@ use block::metacache::{Format, Order};
 use block::{
     Amendment, BitmapStore, BlockError, CheckReport, Checker, ChildRole, Coding, Common, Discard, Driver,
     DriverInfo, Edge, ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened,
-    Options, Perms, Reopened, Repair, Request, Result, Share, Snapshots, Undo, Want, WritePlan,
+    Options, Perms, Reopened, Repair, Request, Result, Secret, Share, Snapshots, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -388,6 +388,15 @@ impl Driver for Qcow2 {
 
     fn coding(&self) -> Option<Arc<dyn Coding>> {
         self.encryption.as_ref().map(|encryption| encryption.coding.clone())
+    }
+
+    fn judge_passphrase<'a>(&'a self, passphrase: &'a Secret) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let none = || BlockError::unsupported("the image is not encrypted");
+            let encryption = self.encryption.as_ref().ok_or_else(none)?;
+            let header = self.image.header.read().clone();
+            encryption.judge(&self.image.order.file.node()?, &header, passphrase).await
+        })
     }
 
     fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {

@@ -14,11 +14,16 @@ use api::{
     BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat as Format, ImageInfoSpecificQCow2Encryption,
     QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS, Qcow2CreateEncryption, Qcow2Options,
 };
-use block::{BlockError, CodedAt, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Request, Result};
+use block::{
+    BlockError, CodedAt, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Request, Result, Secret,
+};
 use crypto::Key;
 use crypto::luks1::{Change, Payload};
 use rt::BufMut;
 use std::sync::Arc;
+
+/// Bytes by which two keys are told apart.
+const SAMPLE: usize = 512;
 
 /// An encrypted image's own kind, of its `crypt_method`.
 pub(super) fn format_of(header: &Header) -> Option<Format> {
@@ -37,7 +42,8 @@ pub(super) struct Encryption {
 }
 
 impl Encryption {
-    /// That of an image, if it is encrypted. Options that are for another kind are refused.
+    /// That of an image, if it is encrypted. Options that are for another kind are refused; a secret without a kind may be
+    /// given for any image.
     pub(super) async fn open(
         file: &Arc<Node>,
         header: &Header,
@@ -113,6 +119,23 @@ impl Encryption {
             slots: Some(told.slots),
             payload_offset: Some(told.payload_offset),
             master_key_iters: Some(told.master_key_iters),
+        }
+    }
+
+    /// Whether a passphrase opens the image; refused if not. Where nothing in the image tells that, it must be the one with which
+    /// the image is open.
+    pub(super) async fn judge(&self, file: &Arc<Node>, header: &Header, passphrase: &Secret) -> Result<()> {
+        if let Some(volume) = &self.luks {
+            let volume = volume.read().clone();
+            return volume.judge(&place(file, header)?, passphrase, self.limits).await;
+        }
+        let at = CodedAt { guest: 0, stored: 0 };
+        let (mut here, mut there) = ([0; SAMPLE], [0; SAMPLE]);
+        self.coding.encode(at, &[0; SAMPLE], &mut here)?;
+        aes(&Key::new(passphrase.bytes().to_vec()))?.encode(at, &[0; SAMPLE], &mut there)?;
+        match here == there {
+            true => Ok(()),
+            false => Err(BlockError::new(ErrorKind::Permission, "the passphrase is another one")),
         }
     }
 

@@ -3,9 +3,10 @@ use super::{failed, lookup};
 use crate::control::Control;
 use crate::options;
 use api::{
-    BlockCoreCommands, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions, BlockdevReopenArguments,
-    PreallocMode, QmpError,
+    BlockCoreCommands, BlockPasswdArguments, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions,
+    BlockdevReopenArguments, PreallocMode, QmpError,
 };
+use block::{ErrorKind, Secret};
 
 impl BlockCoreCommands for Control {
     async fn blockdev_add(&self, arguments: BlockdevOptions) -> Result<(), QmpError> {
@@ -25,6 +26,20 @@ impl BlockCoreCommands for Control {
         let nodes =
             arguments.options.iter().map(options::from_typed).collect::<Result<_, _>>().map_err(failed)?;
         self.graph().reopen(nodes).await.map_err(failed)
+    }
+
+    async fn block_passwd(&self, arguments: BlockPasswdArguments) -> Result<(), QmpError> {
+        let BlockPasswdArguments { device, node_name, password } = arguments;
+        if device.is_some() && node_name.is_some() {
+            return Err(QmpError::generic("'device' and 'node-name' are mutually exclusive"));
+        }
+        let node = lookup(self.graph(), device.as_deref(), node_name.as_deref())?;
+        let judged = node.driver().judge_passphrase(&Secret::new(password.into_bytes())).await;
+        judged.map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => QmpError::generic(format!("Device '{}' is not encrypted", node.name())),
+            ErrorKind::Permission => QmpError::generic("Password incorrect"),
+            _ => failed(error),
+        })
     }
 
     async fn block_resize(&self, arguments: BlockResizeArguments) -> Result<(), QmpError> {
