@@ -19,8 +19,11 @@ pub trait Breakpoints: Send + Sync {
     fn set(&self, step: Step, tag: &str);
     /// Lets the request that was held back first under this tag go on; whether there is one.
     fn resume(&self, tag: &str) -> bool;
-    /// Takes back what was set under this tag, and lets go all that it holds; whether there was anything.
-    fn remove(&self, tag: &str) -> bool;
+    /// Takes back what was set under this tag, and lets go all that it holds: how many requests that are. `None` if there was
+    /// nothing.
+    fn remove(&self, tag: &str) -> Option<usize>;
+    /// The tags of the requests that were held back since this was last asked, in the order in which they came.
+    fn arrived(&self) -> Vec<String>;
     /// Waits until a request is held back under this tag.
     fn held<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, ()>;
 }

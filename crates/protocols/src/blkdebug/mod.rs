@@ -318,6 +318,10 @@ impl Breakpoints for Blkdebug {
         self.engine.remove(tag)
     }
 
+    fn arrived(&self) -> Vec<String> {
+        self.engine.arrived()
+    }
+
     fn held<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(self.engine.held(tag))
     }

@@ -5,7 +5,8 @@
 //! - rules that fail requests are in force from now on, in the place of those that were before. A step without such rules
 //!   leaves those in force that are;
 //! - one that changes the state does so when all rules of the step were looked at;
-//! - a breakpoint is used up, and holds back the request that came to it.
+//! - a breakpoint is used up, and holds back the request that came to it; where there are several, the request goes on when
+//!   each of them has let it go.
 use api::{BlkdebugIOType, BlkdebugInjectErrorOptions, BlkdebugSetStateOptions};
 use block::{BlockError, Result, Step};
 use event_listener::Event;
@@ -88,11 +89,20 @@ struct Inner {
     state: i64,
     /// Requests that are held back, in the order in which they came.
     held: Vec<(String, Arc<Event>, usize)>,
+    /// Tags of those that nobody has asked for; at most one for each breakpoint that was set.
+    arrived: Vec<String>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { rules: Vec::new(), next_id: 0, in_force: Vec::new(), state: 1, held: Vec::new() }
+        Self {
+            rules: Vec::new(),
+            next_id: 0,
+            in_force: Vec::new(),
+            state: 1,
+            held: Vec::new(),
+            arrived: Vec::new(),
+        }
     }
 }
 
@@ -166,18 +176,19 @@ impl Engine {
             inner.in_force = faults;
         }
         let mut stay = None;
-        for rule in here {
-            match rule.effect {
-                Effect::Fail(_) => {}
-                Effect::Become(state) => inner.state = state,
-                Effect::Hold(tag) if stay.is_none() => {
-                    let (id, go) = (rule.id, Arc::new(Event::new()));
-                    inner.rules.retain(|rule| rule.id != id);
-                    inner.held.push((tag, go.clone(), id));
-                    stay = Some(Stay { engine: self, go, id });
-                }
-                Effect::Hold(_) => {}
+        for rule in here.iter() {
+            if let Effect::Become(state) = rule.effect {
+                inner.state = state;
             }
+        }
+        // The newest first, as they are told of elsewhere.
+        for rule in here.iter().rev() {
+            let Effect::Hold(tag) = &rule.effect else { continue };
+            let stay =
+                stay.get_or_insert_with(|| Stay { engine: self, go: Arc::new(Event::new()), id: rule.id });
+            inner.rules.retain(|other| other.id != rule.id);
+            inner.arrived.push(tag.clone());
+            inner.held.push((tag.clone(), stay.go.clone(), stay.id));
         }
         drop(inner);
         if stay.is_some() {
@@ -207,8 +218,8 @@ impl Engine {
         true
     }
 
-    /// Takes back the breakpoints of this tag, and lets go what they hold.
-    pub fn remove(&self, tag: &str) -> bool {
+    /// Takes back the breakpoints of this tag, and lets go what they hold: how many requests; `None` if there was nothing.
+    pub fn remove(&self, tag: &str) -> Option<usize> {
         let of_tag = |rule: &Rule| matches!(&rule.effect, Effect::Hold(mine) if mine == tag);
         let taken_back = {
             let mut inner = self.inner.lock();
@@ -216,11 +227,16 @@ impl Engine {
             inner.rules.retain(|rule| !of_tag(rule));
             before > inner.rules.len()
         };
-        let mut any = taken_back;
+        let mut resumed = 0;
         while self.resume(tag) {
-            any = true;
+            resumed += 1;
         }
-        any
+        (taken_back || resumed > 0).then_some(resumed)
+    }
+
+    /// The tags of the requests that were held back since the last call.
+    pub fn arrived(&self) -> Vec<String> {
+        std::mem::take(&mut self.inner.lock().arrived)
     }
 
     /// Waits until a request is held back under this tag.
@@ -349,21 +365,34 @@ mod tests {
     #[test]
     fn a_breakpoint_holds_one_request_until_it_is_resumed_or_removed() {
         let engine = Engine::default();
-        assert!(!engine.resume("a") && !engine.remove("a"));
+        assert!(!engine.resume("a") && engine.remove("a").is_none());
         engine.add_breakpoint(Step::CowRead, "a");
         assert!(engine.held("a").now_or_never().is_none());
         let first = engine.step(Step::CowRead).unwrap();
         assert!(engine.step(Step::CowRead).is_none(), "it was used up");
         assert!(engine.held("a").now_or_never().is_some());
         assert!(first.over().now_or_never().is_none());
+        assert_eq!(engine.arrived(), ["a"]);
         assert!(engine.resume("a"));
         assert!(first.over().now_or_never().is_some());
         engine.add_breakpoint(Step::CowRead, "b");
         let second = engine.step(Step::CowRead).unwrap();
         engine.add_breakpoint(Step::CowRead, "b");
-        assert!(engine.remove("b"));
+        assert_eq!(engine.remove("b"), Some(1));
+        assert_eq!(engine.arrived(), ["b"], "each is told once, also if it has gone on");
         assert!(second.over().now_or_never().is_some());
         assert!(engine.step(Step::CowRead).is_none());
+    }
+
+    #[test]
+    fn a_request_that_meets_several_breakpoints_goes_on_when_each_has_let_it_go() {
+        let engine = Engine::default();
+        ["a", "b"].iter().for_each(|tag| engine.add_breakpoint(Step::CowRead, tag));
+        let stay = engine.step(Step::CowRead).unwrap();
+        assert!(engine.step(Step::CowRead).is_none());
+        assert_eq!(engine.arrived(), ["b", "a"]);
+        assert!(engine.resume("b") && stay.over().now_or_never().is_none());
+        assert!(engine.resume("a") && stay.over().now_or_never().is_some());
     }
 
     #[test]

@@ -174,8 +174,9 @@ impl Session<'_> {
         self.report_finished();
     }
 
-    /// Reports the requests that have ended since.
+    /// Reports the requests that were held back, and those that have ended, since.
     pub(super) fn report_finished(&mut self) {
+        self.report_held();
         self.under_way.tasks.retain(|task| !task.is_finished());
         loop {
             let next = self.under_way.ended.lock().pop_front();

@@ -47,9 +47,7 @@ pub async fn resume(session: &mut Session<'_>, args: &[String]) -> Result<Outcom
         None => Err(failed(session, "resume request", UNSUPPORTED)),
         Some(false) => Err(failed(session, "resume request", NONE)),
         Some(true) => {
-            outln!(session.console, "blkdebug: Resuming request '{tag}'");
-            // What it has waited for comes next, not after the next command.
-            rt::yield_now().await;
+            session.tell_resumed(tag, 1).await;
             Ok(Outcome::Done)
         }
     }
@@ -61,8 +59,11 @@ pub async fn remove(session: &mut Session<'_>, args: &[String]) -> Result<Outcom
     let what = format!("remove breakpoint {tag}");
     match filter(&layers).map(|filter| filter.remove(tag)) {
         None => Err(failed(session, &what, UNSUPPORTED)),
-        Some(false) => Err(failed(session, &what, NONE)),
-        Some(true) => Ok(Outcome::Done),
+        Some(None) => Err(failed(session, &what, NONE)),
+        Some(Some(resumed)) => {
+            session.tell_resumed(tag, resumed).await;
+            Ok(Outcome::Done)
+        }
     }
 }
 
@@ -71,6 +72,24 @@ pub async fn wait(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
     let (layers, tag) = (layers(session.backend()?.node()), word(args, 0));
     let Some(filter) = filter(&layers) else { return Err(failed(session, "wait for request", UNSUPPORTED)) };
     filter.held(tag).await;
-    outln!(session.console, "blkdebug: Suspended request '{tag}'");
     Ok(Outcome::Done)
+}
+
+impl Session<'_> {
+    /// Reports the requests that were held back since.
+    pub(super) fn report_held(&mut self) {
+        let Some(image) = &self.image else { return };
+        for node in layers(image.node()) {
+            for tag in node.driver().breakpoints().map(Breakpoints::arrived).unwrap_or_default() {
+                outln!(self.console, "blkdebug: Suspended request '{tag}'");
+            }
+        }
+    }
+
+    async fn tell_resumed(&mut self, tag: &str, requests: usize) {
+        self.report_held();
+        (0..requests).for_each(|_| outln!(self.console, "blkdebug: Resuming request '{tag}'"));
+        // What they have waited for comes next, not after the next command.
+        rt::yield_now().await;
+    }
 }
