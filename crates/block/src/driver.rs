@@ -589,6 +589,11 @@ pub trait Driver: Send + Sync + 'static {
         true
     }
 
+    /// The name of the image, where it follows from the name of its file; `None`: it takes options to name it.
+    fn name_over(&self, file: String) -> Option<String> {
+        self.naming_options().is_empty().then_some(file)
+    }
+
     /// Options without which the file's name alone would mean another disk (a window of a file).
     fn naming_options(&self) -> Options {
         Options::new()

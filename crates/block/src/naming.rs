@@ -11,10 +11,30 @@ use std::sync::Arc;
 /// Images below one another that a name describes; one header holds fewer than that.
 const MAX_DESCRIBED: usize = 16;
 
+/// The options of a name in the order in which other programs show them; all others follow.
+const ORDER: [&str; 6] = ["backing", "offset", "image", "driver", "size", "file"];
+
 /// The nodes that, with all images below them, are those that the headers name.
 type Named = HashSet<*const Node>;
 
 impl Node {
+    /// The name by which the image can be opened: the protocol's own, that of the file child, or a `json:` text where
+    /// the latter alone would mean another disk.
+    pub fn filename(&self) -> String {
+        self.plain_name().unwrap_or_else(|| format!("json:{}", self.described(None, 0).to_json()))
+    }
+
+    /// The name, where it is no `json:` text.
+    fn plain_name(&self) -> Option<String> {
+        if let Some(name) = &self.filename {
+            return Some(name.clone());
+        }
+        match self.primary() {
+            None => Some(String::new()),
+            Some(file) => self.driver.name_over(file.plain_name()?),
+        }
+    }
+
     /// A name that leads to what the node shows now: [`Node::filename`] where that is enough.
     pub fn exact_filename(self: &Arc<Self>) -> String {
         // From the lowest up, each once: a chain may be long.
@@ -32,7 +52,7 @@ impl Node {
         if named.contains(&Arc::as_ptr(self)) {
             return self.filename();
         }
-        format!("json:{}", self.described(named, MAX_DESCRIBED).to_json())
+        format!("json:{}", self.described(Some(named), MAX_DESCRIBED).to_json())
     }
 
     /// The next image below. A node that shows its file unchanged counts as the file.
@@ -46,13 +66,13 @@ impl Node {
     /// Whether a file's name and the node's format mean the node: the file is shown to it as it is.
     fn is_of_plain_file(&self) -> bool {
         let mut below = self.primary();
-        while let Some(node) = below.filter(|node| node.driver_type.kind != DriverKind::Protocol) {
+        while let Some(node) = below.take_if(|node| node.driver_type.kind != DriverKind::Protocol) {
             if !node.facts().transparent || !node.driver.naming_options().is_empty() {
                 return false;
             }
             below = node.primary();
         }
-        true
+        below.is_none_or(|node| node.plain_name().is_some())
     }
 
     /// Whether the node and all images below it are those that the headers name; `named` has those below that are.
@@ -75,8 +95,8 @@ impl Node {
         if stored.starts_with("json:") {
             return stored == backing.name_with(named);
         }
-        named.contains(&Arc::as_ptr(&backing))
-            && absolute(&resolve_filename(&self.place(), &stored)) == absolute(&backing.filename())
+        let (stored, opened) = (resolve_filename(&self.place(), &stored), backing.filename());
+        named.contains(&Arc::as_ptr(&backing)) && (stored == opened || absolute(&stored) == absolute(&opened))
     }
 
     /// Whether a header that stores this format means the node's.
@@ -85,31 +105,37 @@ impl Node {
             || (self.fallback == Some(format) && self.driver_type.kind == DriverKind::Protocol)
     }
 
-    fn described(self: &Arc<Self>, named: &Named, left: usize) -> Options {
+    /// The options that lead to what the node shows; without `named`, with the backing image that its header names.
+    fn described(&self, named: Option<&Named>, left: usize) -> Options {
         if let Some(name) = &self.filename {
             // A file's name is an option of its driver; that of a server is read to find its driver's options.
             return match name.contains("://") {
                 true => Options::new().with_str("filename", name),
-                false => Options::new()
-                    .with_str("driver", self.driver_name())
-                    .with_str("filename", &absolute(name)),
+                false => {
+                    // A name that others keep is seen from elsewhere.
+                    let name = if named.is_some() { absolute(name) } else { name.clone() };
+                    Options::new().with_str("driver", self.driver_name()).with_str("filename", &name)
+                }
             };
         }
         let mut options = Options::new();
         // A backing image that the header names is not repeated.
-        if self.driver_type.supports_backing && !named.contains(&Arc::as_ptr(self)) {
+        let is_as_named = named.is_none_or(|named| named.contains(&std::ptr::from_ref(self)));
+        if self.driver_type.supports_backing && !is_as_named {
             let below = self.backing().filter(|_| left > 0);
             let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(named, left - 1)));
             options.set("backing", below);
         }
         options.set("driver", Opt::Str(self.driver_name().to_owned()));
-        if let Some(file) = self.primary() {
-            options.set("file", Opt::Dict(file.described(named, left)));
+        if let Some(edge) = self.edges.primary().and_then(|id| self.edges.edge(id))
+            && let Some(file) = self.primary()
+        {
+            options.set(edge.name().to_string(), Opt::Dict(file.described(named, left)));
         }
         for (name, value) in self.driver.naming_options().iter() {
             options.set(name, value.clone());
         }
-        options
+        options.sorted_by_key(|name| ORDER.iter().position(|other| *other == name).unwrap_or(ORDER.len()))
     }
 }
 

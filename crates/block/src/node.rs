@@ -9,8 +9,7 @@ use crate::error::{BlockError, ErrorKind};
 use crate::group_commit::GroupCommit;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
-use crate::options::{Opt, Options};
-use crate::registry::DriverType;
+use crate::registry::{DriverKind, DriverType};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
@@ -135,23 +134,6 @@ impl Node {
         self.slow.load(Relaxed) & Slow::READ_ONLY != 0
     }
 
-    /// The name by which the image can be opened: the protocol's own, that of the file child, or a `json:` text where
-    /// the latter alone would mean another disk.
-    pub fn filename(&self) -> String {
-        if let Some(name) = &self.filename {
-            return name.clone();
-        }
-        let Some(file) = self.primary() else { return String::new() };
-        let own = self.driver.naming_options();
-        if own.is_empty() {
-            return file.filename();
-        }
-        let below =
-            Options::new().with_str("driver", file.driver_name()).with_str("filename", &file.filename());
-        let all = own.with_str("driver", self.driver_name()).with("file", Opt::Dict(below));
-        format!("json:{}", all.to_json())
-    }
-
     /// The name of the file or export at the bottom: the names that headers store are seen from its folder.
     pub fn place(&self) -> String {
         if let Some(name) = &self.filename {
@@ -236,9 +218,12 @@ impl Node {
         self.common.write().read_only = !writable;
     }
 
-    /// Bytes the storage occupies: what the driver knows, or that of all children that store what the node shows.
+    /// Bytes the storage occupies: what the driver knows, or that of all children that store what an image shows.
     pub fn allocated_size(&self) -> Option<u64> {
         let below = || {
+            if self.driver_type.kind == DriverKind::Protocol {
+                return None;
+            }
             let sizes = self.stored_in().into_iter().map(|child| child.allocated_size());
             sizes.reduce(|all, size| all?.checked_add(size?)).flatten()
         };

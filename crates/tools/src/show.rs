@@ -38,8 +38,6 @@ fn sorted(mut members: Dict) -> Dict {
 /// Everything known of one node and its children other than its backing node, as it was when it was looked at.
 pub struct Description {
     format: &'static str,
-    /// It reaches storage and interprets nothing.
-    protocol: bool,
     length: u64,
     allocated: Option<u64>,
     filename: String,
@@ -69,7 +67,6 @@ impl Description {
         let children = children.map(|child| (child.name.to_string(), Description::of(&child.node))).collect();
         Description {
             format: node.driver_name(),
-            protocol: node.driver_type().kind == block::DriverKind::Protocol,
             // A disk consists of whole sectors, whatever its file's length is.
             length: node.length().next_multiple_of(512),
             allocated: node.allocated_size(),
@@ -125,7 +122,7 @@ impl Description {
 
     fn print_at(&self, console: &mut Console, path: &str, depth: usize) {
         let pad = " ".repeat(depth);
-        let labels = if self.protocol && depth > 0 {
+        let labels = if self.children.is_empty() && depth > 0 {
             ("filename", "protocol type", "file length")
         } else {
             ("image", "file format", "virtual size")

@@ -8,6 +8,7 @@
 )]
 
 mod bitmaps;
+mod blkdebug;
 mod compressed;
 mod cryptsetup;
 mod differential;

@@ -300,6 +300,20 @@ impl Driver for Blkdebug {
         Perms { need: parents.need.union(self.take), share: parents.share.without(self.unshare) }
     }
 
+    fn allocated_size(&self) -> Option<u64> {
+        None
+    }
+
+    fn name_over(&self, file: String) -> Option<String> {
+        let named = BlkdebugOptions { config: self.options.config.clone(), ..BlkdebugOptions::default() };
+        let config = named.config.as_deref().unwrap_or_default();
+        (self.options == named).then(|| format!("blkdebug:{config}:{file}"))
+    }
+
+    fn naming_options(&self) -> Options {
+        options::describe(&self.options)
+    }
+
     fn breakpoints(&self) -> Option<&dyn Breakpoints> {
         Some(self)
     }
@@ -314,7 +328,7 @@ impl Breakpoints for Blkdebug {
         self.engine.resume(tag)
     }
 
-    fn remove(&self, tag: &str) -> bool {
+    fn remove(&self, tag: &str) -> Option<usize> {
         self.engine.remove(tag)
     }
 

@@ -7,7 +7,7 @@
 //! event = "read_aio"
 //! errno = "5"
 //! ```
-use api::{BlkdebugInjectErrorOptions, BlkdebugSetStateOptions};
+use api::{BlkdebugInjectErrorOptions, BlkdebugOptions, BlkdebugSetStateOptions, Encode};
 use block::{BlockError, DriverKind, Opt, Options, Result};
 
 /// The name of the option in which a file name's image is kept until it is known how the image is opened.
@@ -76,6 +76,29 @@ fn with_event(rule: Opt) -> Opt {
         rule.set("event", Opt::Str(event));
     }
     Opt::Dict(rule)
+}
+
+/// The options that were given, those of each rule by names of their own.
+pub fn describe(given: &BlkdebugOptions) -> Options {
+    let Ok(Opt::Dict(given)) = Opt::try_from(given.encode()) else { return Options::new() };
+    let mut all = Options::new();
+    for (name, value) in given.iter() {
+        let Opt::List(items) = value else {
+            all.set(name, value.clone());
+            continue;
+        };
+        for (number, item) in items.iter().enumerate() {
+            let place = format!("{name}.{number}");
+            match item {
+                Opt::Dict(rule) => {
+                    rule.iter()
+                        .for_each(|(option, value)| all.set(format!("{place}.{option}"), value.clone()));
+                }
+                _ => all.set(place, item.clone()),
+            }
+        }
+    }
+    all.sorted_by_key(str::to_owned)
 }
 
 /// The rules of a file.
