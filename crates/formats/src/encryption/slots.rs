@@ -6,7 +6,7 @@ use super::make::iterations;
 use super::options::passphrase_of;
 use super::volume::{Only, Place, Volume, refused};
 use api::{QCryptoBlockAmendOptionsLUKS, QCryptoBlockInfoLUKS, QCryptoBlockLUKSKeyslotState};
-use block::{BlockError, ErrorKind, Objects, Result, not_negative};
+use block::{BlockError, ErrorKind, Objects, Result, Secret, not_negative};
 use crypto::Key;
 use crypto::kdf::{Budget, Limits};
 use crypto::luks::Opened;
@@ -34,6 +34,13 @@ impl KeySlots {
     /// What `info` tells of the volume.
     pub(crate) fn describe(&self, detached: bool) -> Option<QCryptoBlockInfoLUKS> {
         describe(&self.volume.read(), detached)
+    }
+
+    /// Whether a passphrase opens a slot; refused if not.
+    pub(crate) async fn judge(&self, place: &Place, passphrase: &Secret) -> Result<()> {
+        let volume = self.volume.read().clone();
+        let passphrase = Key::new(passphrase.bytes().to_vec());
+        volume.open(place, &passphrase, self.limits).await.map(drop)
     }
 
     /// Changes key slots. Nothing else of the volume changes.

@@ -1,5 +1,5 @@
 //! A LUKS header in a file: read, and opened by a passphrase.
-use block::{BlockError, ErrorKind, Node, Result, Secret};
+use block::{BlockError, ErrorKind, Node, Result};
 use crypto::kdf::{Budget, Limits};
 use crypto::luks::{Area, Opened, Unlock, UnlockError};
 use crypto::{CipherSpec, Key, SectorCipher, SectorLen, Step, luks, luks1, luks2};
@@ -90,12 +90,6 @@ impl Volume {
             .await?
             .and_then(|mut slots| slots.pop().ok_or(UnlockError::NoSlot))
             .map_err(refused)
-    }
-
-    /// Whether a passphrase opens a slot; refused if not.
-    pub(crate) async fn judge(&self, place: &Place, passphrase: &Secret, limits: Limits) -> Result<()> {
-        let passphrase = Key::new(passphrase.bytes().to_vec());
-        self.open(place, &passphrase, limits).await.map(drop)
     }
 
     /// The slots that a passphrase opens: the first one, one, or all of them.

@@ -208,10 +208,7 @@ impl Driver for Luks {
     }
 
     fn judge_passphrase<'a>(&'a self, passphrase: &'a Secret) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let volume = self.volume.read().clone();
-            volume.judge(&self.place()?, passphrase, self.limits).await
-        })
+        Box::pin(async move { self.slots.judge(&self.place()?, passphrase).await })
     }
 
     fn amend<'a>(&'a self, amendment: Amendment<'a>) -> BoxFuture<'a, Result<()>> {

@@ -125,9 +125,8 @@ impl Encryption {
     /// Whether a passphrase opens the image; refused if not. Where nothing in the image tells that, it must be the one with which
     /// the image is open.
     pub(super) async fn judge(&self, file: &Arc<Node>, header: &Header, passphrase: &Secret) -> Result<()> {
-        if let Some(volume) = &self.luks {
-            let volume = volume.read().clone();
-            return volume.judge(&place(file, header)?, passphrase, self.limits).await;
+        if let Some(slots) = &self.slots {
+            return slots.judge(&place(file, header)?, passphrase).await;
         }
         let at = CodedAt { guest: 0, stored: 0 };
         let (mut here, mut there) = ([0; SAMPLE], [0; SAMPLE]);
