@@ -31,9 +31,8 @@ const MOST_BYTES_AGAIN: u64 = 4 << 30;
 struct Table {
     /// All entries go on with this first one.
     uniform: Option<Stored>,
-    /// It was met under these L1 indexes, and perhaps some in between.
-    first: u64,
-    last: u64,
+    /// The L1 index under which it was met first; an image that a program made has it under no other.
+    index: u64,
 }
 
 impl Table {
@@ -67,15 +66,10 @@ impl Tables {
 
     /// Takes note that the table at `host` is told under an L1 index.
     fn meet(&mut self, host: u64, index: u64, g: Geometry) {
-        if let Some(table) = self.known.get_mut(&host)
-            && !(table.first..=table.last).contains(&index)
-        {
-            (table.first, table.last) = (index.min(table.first), index.max(table.last));
-            if !table.is_empty(g) {
-                // A split cluster is as many things as it has parts.
-                let parts = if g.extended { subclusters::COUNT } else { 1 };
-                self.again = self.again.saturating_add(u64::from(parts) << g.entry_bits);
-            }
+        if self.known.get(&host).is_some_and(|table| table.index != index && !table.is_empty(g)) {
+            // A split cluster is as many things as it has parts.
+            let parts = if g.extended { subclusters::COUNT } else { 1 };
+            self.again = self.again.saturating_add(u64::from(parts) << g.entry_bits);
         }
     }
 }
@@ -128,7 +122,7 @@ impl Image {
         let first = entries.next().unwrap_or_default();
         let alike = 1 + following(first, Entry::of(first, g), entries, g) == 1 << g.entry_bits;
         let index = cluster >> g.entry_bits;
-        let table = Table { uniform: alike.then_some(first), first: index, last: index };
+        let table = Table { uniform: alike.then_some(first), index };
         self.keep_ahead(g.slice(cluster), host, bytes, times);
         let mut tables = self.uniform.lock();
         if tables.times == times && tables.known.len() < MOST_KNOWN {

@@ -100,14 +100,42 @@ fn a_disk_of_the_same_tables_of_several_things_is_told_up_to_a_bound() {
         bomb(&path, 4096, std::slice::from_ref(&half), &vec![Some(0); tables], flags);
         rt::block_on_control(async {
             let disk = open(&path, true).await;
-            for _ in 0..2 {
-                let told = told(&disk).await.map_err(|e| e.kind());
-                assert_eq!(told.err(), (tables > within).then_some(ErrorKind::Limit), "{tables} tables");
-            }
+            let told = told(&disk).await.map_err(|e| e.kind());
+            assert_eq!(told.err(), (tables > within).then_some(ErrorKind::Limit), "{tables} tables");
             assert!(disk.read(disk.backend.length() - 512, 512).await.iter().all(|byte| *byte == 0));
             disk.close().await;
         });
     }
+}
+
+#[test]
+fn who_walks_through_such_a_disk_in_several_places_is_told_no_more() {
+    let scratch = Scratch::new();
+    let path = scratch.path("bomb");
+    const TABLES: usize = 8192;
+    let half = [vec![0; 256], vec![ZERO; 256]].concat();
+    bomb(&path, 4096, &[half], &[Some(0); TABLES], 0);
+    rt::block_on_control(async {
+        let disk = open(&path, true).await;
+        let (span, mut told) = (disk.backend.length() / TABLES as u64, 0);
+        // Each walks through its half, one table after the other.
+        let refused = 'walk: loop {
+            for start in [TABLES as u64 / 2, 0] {
+                let mut at = (start + told) * span;
+                let end = at + span;
+                while at < end {
+                    match disk.backend.status(at, end - at).await {
+                        Ok(status) => at += status.len,
+                        Err(error) => break 'walk error.kind(),
+                    }
+                }
+            }
+            told += 1;
+        };
+        disk.close().await;
+        assert_eq!(refused, ErrorKind::Limit);
+        assert!(2 * told <= MOST_AGAIN / 512 + 2, "{told} tables");
+    });
 }
 
 #[test]
