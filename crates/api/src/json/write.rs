@@ -36,7 +36,29 @@ pub fn to_name(value: &Value) -> String {
 
 /// As [`to_pretty`], piece by piece: the whole text need not be held.
 pub fn write_pretty(out: &mut impl Write, value: &Value) -> fmt::Result {
-    write(out, value, Style { level: Some(0), verbatim: false })
+    let mut pieces = Pieces { out, held: String::new() };
+    write(&mut pieces, value, Style { level: Some(0), verbatim: false })?;
+    pieces.out.write_str(&pieces.held)
+}
+
+/// Bytes of a piece.
+const PIECE: usize = 4096;
+
+/// Joins what is written to pieces of some size.
+struct Pieces<'a, W> {
+    out: &'a mut W,
+    held: String,
+}
+
+impl<W: Write> Write for Pieces<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.held.push_str(text);
+        if self.held.len() >= PIECE {
+            self.out.write_str(&self.held)?;
+            self.held.clear();
+        }
+        Ok(())
+    }
 }
 
 fn text(value: &Value, style: Style) -> String {
@@ -123,7 +145,11 @@ fn escape(out: &mut impl Write, c: char, style: Style) -> fmt::Result {
         c if codec::filename::is_byte(c) => out.write_str("\\uFFFD"),
         _ => {
             let mut units = [0; 2];
-            c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04X}"))
+            c.encode_utf16(&mut units).iter().try_for_each(|unit| {
+                out.write_str("\\u")?;
+                let digit = |at: u32| char::from_digit(u32::from(*unit) >> at & 15, 16).unwrap_or('0');
+                [12, 8, 4, 0].into_iter().try_for_each(|at| out.write_char(digit(at).to_ascii_uppercase()))
+            })
         }
     }
 }
@@ -157,6 +183,16 @@ mod tests {
         let text = Value::from("\u{e9}\n\u{85}\"");
         assert_eq!(to_name(&text), "\"\u{e9}\\n\\u0085\\\"\"");
         assert_eq!(to_line(&text), r#""\u00E9\n\u0085\"""#);
+    }
+
+    #[test]
+    fn what_is_written_piece_by_piece_is_the_same_text() {
+        let long = "a\u{1}\u{fffd}\u{1f600}\"\\".repeat(PIECE);
+        let list = Value::List(vec![Value::from(long.as_str()), Value::Int(-1), Value::List(Vec::new())]);
+        let mut out = String::new();
+        write_pretty(&mut out, &list).unwrap();
+        assert_eq!(out, to_pretty(&list));
+        assert!(out.contains(r#"a\u0001\uFFFD\uD83D\uDE00\"\\"#));
     }
 
     #[test]
