@@ -6,11 +6,20 @@ use api::{QCryptoSecretFormat, SecretProperties};
 use block::{BlockError, Objects, Result, Secret};
 use crypto::Key;
 use crypto::secret::{self, Format};
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Largest secret, in bytes.
 const MAX_SECRET: u64 = 1 << 20;
+
+/// How long a secret is waited for that another program writes.
+const PATIENCE_NS: u64 = 30_000_000_000;
+
+/// Between two looks at whether it is there.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The secret that another one is encrypted by, if it is.
 pub(crate) fn key_of(objects: &Objects, properties: &SecretProperties) -> Result<Option<Arc<Secret>>> {
@@ -47,26 +56,56 @@ pub fn read(properties: SecretProperties, key: Option<&Secret>) -> Result<Secret
     Ok(Secret::new(plain.as_bytes().to_vec()))
 }
 
-/// Reads a secret's file; a FIFO is refused, not waited on.
-fn read_bounded(name: &str) -> std::io::Result<Key> {
-    let path = rt::fs::path(name);
-    let facts = std::fs::metadata(&path)?;
-    if !facts.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
+/// Reads a secret's file: a regular one, or what another program writes to, as `/dev/stdin` or a shell's `<(…)`.
+fn read_bounded(name: &str) -> io::Result<Key> {
+    let file = rt::fs::open_source(name)?;
+    let facts = file.metadata()?;
+    let len = if facts.is_file() { facts.len().min(MAX_SECRET) } else { MAX_SECRET };
     // Room for all of it from the start, so that no shorter copy stays behind in memory.
-    let mut bytes = Vec::with_capacity(facts.len().min(MAX_SECRET) as usize + 1);
-    std::fs::File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut bytes)?;
+    let mut bytes = Vec::with_capacity(len as usize + 1);
+    let source =
+        Source { file, is_awaited: facts.file_type().is_fifo(), until_ns: rt::now_ns() + PATIENCE_NS };
+    let read = source.take(MAX_SECRET + 1).read_to_end(&mut bytes);
     let all = Key::new(bytes);
+    read?;
     if all.len() as u64 > MAX_SECRET {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is larger than 1 MiB"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 1 MiB"));
     }
     Ok(all)
+}
+
+/// A file that is waited for, but not for ever.
+struct Source {
+    file: File,
+    /// A pipe that nobody may have opened for writing yet.
+    is_awaited: bool,
+    until_ns: u64,
+}
+
+impl Read for Source {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.file.read(buf) {
+                Ok(0) if self.is_awaited => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => {
+                    self.is_awaited = false;
+                    return other;
+                }
+            }
+            if rt::now_ns() >= self.until_ns {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody has written the secret to it"));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
 
     fn properties(text: &str) -> SecretProperties {
         api::codec::decode(api::json::parse(text).unwrap()).unwrap()
@@ -92,13 +131,28 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_comes_from_a_pipe_too_when_it_is_written() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let writing = std::thread::spawn(move || {
+            std::thread::sleep(PAUSE * 2);
+            writer.write_all(b"the pass").unwrap();
+            std::thread::sleep(PAUSE * 2);
+            writer.write_all(b"phrase").unwrap();
+        });
+        let given = format!("{{'file': '/dev/fd/{}'}}", reader.as_raw_fd());
+        assert_eq!(text(&given, None).unwrap(), b"the passphrase");
+        writing.join().unwrap();
+    }
+
+    #[test]
     fn what_makes_no_secret_is_refused_by_what_is_wrong_and_never_shown() {
         let key = Secret::new(vec![7; 32]);
         for (given, key, why) in [
             ("{}", None, "must be provided"),
             ("{'data': 'x', 'file': 'y'}", None, "mutually exclusive"),
             ("{'data': 'geheim!', 'format': 'base64'}", None, "not valid base64"),
-            ("{'file': '/'}", None, "not a regular file"),
+            ("{'file': '/'}", None, "directory"),
+            ("{'file': '/dev/zero'}", None, "larger than 1 MiB"),
             ("{'data': 'geheim!', 'keyid': 'k'}", Some(&key), "'iv' is needed"),
             ("{'data': 'geheim!', 'keyid': 'k', 'iv': 'AAAA'}", Some(&key), "3 bytes instead of 16"),
             (

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::file::{File, FileStat, OpenOptions};
@@ -12,6 +13,13 @@ use crate::worker::expect_current;
 pub fn path(name: impl AsRef<Path>) -> PathBuf {
     let bytes = name.as_ref().as_os_str().as_bytes();
     PathBuf::from(OsString::from_vec(codec::filename::bytes(bytes).into_owned()))
+}
+
+/// Opens what a file name given as text means, for reading by a thread that may wait: a regular file, and also a pipe or a
+/// terminal. It waits for no writer, and reads of what is empty yet are
+/// [`WouldBlock`](std::io::ErrorKind::WouldBlock).
+pub fn open_source(name: &str) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path(name))
 }
 
 /// The absolute form of a file name, as text like `name` itself. Links are not followed.

@@ -63,7 +63,9 @@ pub fn accept(text: &str) -> Result<(), Failure> {
                 Some(found.ok_or_else(none)?.1.clone())
             }
         };
-        given.push((id, monitor::secret::read(properties, key.as_ref())?));
+        let secret = monitor::secret::read(properties, key.as_ref());
+        let secret = secret.map_err(|e| e.context(format!("secret '{id}'")))?;
+        given.push((id, secret));
         Ok(())
     })
 }
