@@ -43,7 +43,7 @@ pub enum UnlockError {
     #[error("the volume can't be opened any more: none of its key slots is active")]
     NoSlot,
     /// The passphrase is another one.
-    #[error("the passphrase is wrong: it opens none of the key slots {}", numbers(.0))]
+    #[error("the passphrase is wrong: it opens none of the active key slots ({})", numbers(.0))]
     WrongPassphrase(Vec<usize>),
     /// The passphrase is another one, or is one of a slot that was not tried.
     #[error(
