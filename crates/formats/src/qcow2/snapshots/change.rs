@@ -68,12 +68,11 @@ impl Snapshots for Qcow2 {
                 }
                 Err(error) => Err(error),
             };
+            let settled = image.keep_or_undo(prepared, &switched).await;
             if let Err(error) = switched {
-                let undone = image.undo(prepared).await;
-                self.clear_dirty(was_dirty, undone).await;
+                self.clear_dirty(was_dirty, settled).await;
                 return Err(error);
             }
-            prepared.places.into_iter().for_each(|place| _ = place.keep());
             self.take_entries(&entries).await;
             let gone = image.give_back(&header).await;
             image.warn_of_leak(gone);
@@ -99,11 +98,8 @@ impl Snapshots for Qcow2 {
                 }
                 Err(error) => Err(error),
             };
-            if let Err(error) = switched {
-                image.undo(prepared).await;
-                return Err(error);
-            }
-            prepared.places.into_iter().for_each(|place| _ = place.keep());
+            image.keep_or_undo(prepared, &switched).await;
+            switched?;
             image.size.store(image.header.read().virtual_size(), Release);
             image.forget_tables();
             let mut dropped = image.unshare(&old).await;
@@ -217,11 +213,8 @@ impl Qcow2 {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = switched {
-            image.undo(prepared).await;
-            return Err(error);
-        }
-        prepared.places.into_iter().for_each(|place| _ = place.keep());
+        image.keep_or_undo(prepared, &switched).await;
+        switched?;
         self.take_entries(entries).await;
         Ok(())
     }
@@ -398,12 +391,14 @@ impl Image {
         stored
     }
 
-    /// Counts down again what was prepared and is not referred to after all; tells whether it could be done.
-    async fn undo(self: &Arc<Self>, prepared: Prepared) -> bool {
-        if self.order.file.unharmed().is_err() || self.sure_header().await.is_err() {
-            // The header may lead to all of it: it stays what it is.
+    /// Keeps what was prepared if the header leads to it, and counts down again what it does not lead to after all. Tells
+    /// whether counts and COPIED agree as well as before.
+    async fn keep_or_undo(self: &Arc<Self>, prepared: Prepared, switched: &Result<()>) -> bool {
+        let unharmed = self.order.file.unharmed().is_ok();
+        if switched.is_ok() || !unharmed || self.sure_header().await.is_err() {
+            // After harm the header may lead to all of it: it stays what it is.
             prepared.places.into_iter().for_each(|place| _ = place.keep());
-            return false;
+            return unharmed;
         }
         let Prepared { places, shared, active } = prepared;
         drop(places);
