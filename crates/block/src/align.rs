@@ -140,11 +140,13 @@ impl Node {
         self.resizing(size, self.driver.resize(size, PreallocMode::Off)).await
     }
 
-    /// Has the dirty bitmaps follow a change of the length, which is to be `size`.
+    /// Has what follows from the length follow a change of it, which is to be `size`: dirty bitmaps, and what is known of a
+    /// chain with this node in it.
     pub(crate) async fn resizing(&self, size: u64, work: impl Future<Output = Result<()>>) -> Result<()> {
         // What a larger disk shows behind its old end may be written before it is larger.
         self.bitmaps.resize(|old| old.max(size));
         let resized = work.await;
+        self.edges.chain().forget();
         self.bitmaps.resize(|_| self.length());
         resized
     }

@@ -3,6 +3,7 @@
 //! A driver declares its edges while it is opened and is given a [`ChildId`] for each, by which its mappings name the
 //! child. Edges are added, never taken away; one may lead nowhere (an image without a backing file). Which node an edge
 //! leads to is read without a lock on the data path, and changed only by the graph, with the gates above closed.
+use crate::chain::Chain;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
 use arc_swap::{ArcSwapOption, Guard};
@@ -116,6 +117,7 @@ pub struct Edges {
     backing: OnceLock<ChildId>,
     primary: OnceLock<ChildId>,
     filtered: OnceLock<ChildId>,
+    chain: Arc<Chain>,
 }
 
 impl Edges {
@@ -189,10 +191,21 @@ impl Edges {
         Some(self.edge(self.backing()?)?.node.load())
     }
 
+    /// What the node knows of the chain below it.
+    pub(crate) fn chain(&self) -> &Arc<Chain> {
+        &self.chain
+    }
+
     pub(crate) fn set(&self, id: ChildId, node: Option<Arc<Node>>) {
-        if let Some(edge) = self.edge(id) {
-            edge.node.store(node);
+        let Some(edge) = self.edge(id) else { return };
+        if edge.role.has(ChildRole::BACKING)
+            && let Some(node) = &node
+        {
+            // It will be read through the parent: what it knows itself would only take space.
+            node.edges.chain.forget_own();
         }
+        edge.node.store(node);
+        self.chain.forget();
     }
 
     /// All children, in the order of their edges.
@@ -206,7 +219,9 @@ impl Edges {
 
     /// Removes all children.
     pub(crate) fn take_all(&self) -> Vec<Arc<Node>> {
-        self.list.iter().filter_map(|(_, edge)| edge.node.swap(None)).collect()
+        let children = self.list.iter().filter_map(|(_, edge)| edge.node.swap(None)).collect();
+        self.chain.forget();
+        children
     }
 }
 

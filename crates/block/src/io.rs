@@ -9,7 +9,6 @@ use crate::hooks::NodeChange;
 use crate::node::{Node, Slow};
 use crate::request::Request;
 use crate::steps::Step;
-use arc_swap::Guard;
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -43,39 +42,76 @@ impl Node {
     /// came. Holes are followed down the chain in a loop, for a chain may be longer than the stack is deep.
     fn try_read_piece(&self, at: u64, buf: &mut [u8]) -> Result<(usize, usize)> {
         let mut len = buf.len();
-        let mut layer = None;
-        loop {
-            let node = layer.as_ref().and_then(|l: &Guard<Option<Arc<Node>>>| l.as_deref()).unwrap_or(self);
-            if !node.mapping || node.slow.load(Relaxed) & Slow::CLOSED != 0 {
-                let got = if node.mapping { 0 } else { node.try_read(at, &mut buf[..len])? };
-                return Ok((len, got));
-            }
-            let Some(extent) = node.driver.try_map(at, len as u64, Want::Read) else { return Ok((len, 0)) };
-            len = len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
-            let next = match extent.kind {
-                ExtentKind::Data { child, offset, .. } => {
-                    let buf = &mut buf[..len];
-                    let read = |c: Option<&Arc<Node>>| match &node.coding {
-                        None => c.map_or(Ok(0), |c| c.try_read(offset, buf)),
-                        Some(coding) => {
-                            Node::try_read_coded(&**coding, c, CodedAt { guest: at, stored: offset }, buf)
-                        }
-                    };
-                    return Ok((len, node.edges.with(child, read)?));
+        if let Some(got) = self.try_read_layer(at, buf, &mut len)? {
+            return Ok((len, got));
+        }
+        let chain = self.edges.chain();
+        if let Some(layers) = &*chain.layers() {
+            let (first, holds) = chain.first(layers, at, len as u64);
+            len = len.min(usize::try_from(holds).unwrap_or(usize::MAX));
+            for node in layers.from(first) {
+                if let Some(got) = node.try_read_below(at, buf, &mut len)? {
+                    return Ok((len, got));
                 }
-                ExtentKind::Encoded | ExtentKind::Stored => return Ok((len, 0)),
-                ExtentKind::Zero { .. } => None,
-                ExtentKind::Hole => node.edges.look_at_backing(),
-            };
-            // Beyond the end of a backing image are zeroes.
-            let inside =
-                next.as_deref().and_then(Option::as_ref).map_or(0, |b| b.length().saturating_sub(at));
-            if inside == 0 {
-                buf[..len].fill(0);
-                return Ok((len, len));
             }
-            len = len.min(usize::try_from(inside).unwrap_or(usize::MAX));
-            layer = next;
+            buf[..len].fill(0);
+            return Ok((len, len));
+        }
+        let mut layer = self.edges.look_at_backing();
+        let (mut deep, mut found) = (false, None);
+        while let Some(node) = layer.as_deref().and_then(Option::as_ref) {
+            found = node.try_read_below(at, buf, &mut len)?;
+            if found.is_some() {
+                break;
+            }
+            deep = true;
+            layer = node.edges.look_at_backing();
+        }
+        if deep {
+            chain.explore(&self.edges);
+        }
+        if found.is_none() {
+            buf[..len].fill(0);
+        }
+        Ok((len, found.unwrap_or(len)))
+    }
+
+    /// As [`Node::try_read_layer`], of a layer below the topmost: beyond its end are zeroes.
+    fn try_read_below(&self, at: u64, buf: &mut [u8], len: &mut usize) -> Result<Option<usize>> {
+        let inside = self.length().saturating_sub(at);
+        if inside == 0 {
+            buf[..*len].fill(0);
+            return Ok(Some(*len));
+        }
+        *len = (*len).min(usize::try_from(inside).unwrap_or(usize::MAX));
+        self.try_read_layer(at, buf, len)
+    }
+
+    /// Reads inline what this layer itself has of the start of `buf`: how many bytes came, of `len` that lie together;
+    /// `None` if it holds nothing of them.
+    fn try_read_layer(&self, at: u64, buf: &mut [u8], len: &mut usize) -> Result<Option<usize>> {
+        if !self.mapping || self.slow.load(Relaxed) & Slow::CLOSED != 0 {
+            return Ok(Some(if self.mapping { 0 } else { self.try_read(at, &mut buf[..*len])? }));
+        }
+        let Some(extent) = self.driver.try_map(at, *len as u64, Want::Read) else { return Ok(Some(0)) };
+        *len = (*len).min(usize::try_from(extent.len).unwrap_or(usize::MAX));
+        let buf = &mut buf[..*len];
+        match extent.kind {
+            ExtentKind::Data { child, offset, .. } => {
+                let read = |c: Option<&Arc<Node>>| match &self.coding {
+                    None => c.map_or(Ok(0), |c| c.try_read(offset, buf)),
+                    Some(coding) => {
+                        Node::try_read_coded(&**coding, c, CodedAt { guest: at, stored: offset }, buf)
+                    }
+                };
+                self.edges.with(child, read).map(Some)
+            }
+            ExtentKind::Encoded | ExtentKind::Stored => Ok(Some(0)),
+            ExtentKind::Zero { .. } => {
+                buf.fill(0);
+                Ok(Some(buf.len()))
+            }
+            ExtentKind::Hole => Ok(None),
         }
     }
 
@@ -184,7 +220,11 @@ impl Node {
             if extent.kind != ExtentKind::Hole {
                 return Ok(Source { kind: extent.kind, len, ..source });
             }
-            let Some(backing) = node.backing() else {
+            let (backing, len) = match source.layer {
+                None => self.first_below(at, len),
+                Some(_) => (node.backing(), len),
+            };
+            let Some(backing) = backing else {
                 return Ok(Source { kind: zeroes, len, ..source });
             };
             // Beyond the end of a backing image are zeroes.
@@ -194,6 +234,14 @@ impl Node {
             }
             source = Source { layer: Some(backing), kind: ExtentKind::Hole, len: len.min(inside) };
         }
+    }
+
+    /// The nearest layer below this one that may hold something of the start of a range, and for how many bytes that is so.
+    fn first_below(&self, at: u64, len: usize) -> (Option<Arc<Node>>, usize) {
+        let chain = self.edges.chain();
+        let Some(layers) = &*chain.layers() else { return (self.backing(), len) };
+        let (first, holds) = chain.first(layers, at, len as u64);
+        (layers.from(first).first().cloned(), len.min(usize::try_from(holds).unwrap_or(usize::MAX)))
     }
 
     async fn read_source(&self, at: u64, source: Source, mut piece: BufMut) -> (BufMut, Result<()>) {

@@ -29,6 +29,7 @@ mod backend;
 mod bitmap;
 mod bitmaps;
 mod blockers;
+mod chain;
 mod coding;
 mod common;
 mod copy;

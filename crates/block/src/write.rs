@@ -7,6 +7,7 @@
 //! nobody is told of it twice: so a durable write that fails poisons the protocol node, as a failed flush does, also when
 //! nobody waits for its answer any more. Only a lack of space does not, which a driver tells of only where it was found before
 //! anything was synced.
+use crate::chain::Changing;
 use crate::coding::CodedAt;
 use crate::common::Discard;
 use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
@@ -53,6 +54,7 @@ impl Node {
         work: impl Future<Output = Result<Durable>> + Send,
     ) -> Result<()> {
         self.writable()?;
+        let _changing = self.change_for_chains(change);
         let result = if self.waits_for_hooks() { self.hooked(change, data, work).await? } else { work.await };
         self.changed(change);
         let durable = result?;
@@ -60,6 +62,19 @@ impl Node {
             return Err(self.poison_error());
         }
         if change.request.has(Flags::FUA) && !durable { self.flush().await } else { Ok(()) }
+    }
+
+    /// Tells those that read through this node as a layer of theirs of a change under way, which may give all clusters of
+    /// the range a place.
+    fn change_for_chains(&self, change: NodeChange) -> Option<Changing<'_>> {
+        if !self.mapping || self.transparent {
+            return None;
+        }
+        let cluster = self.driver.facts().cluster_size.unwrap_or(1).max(1);
+        let end = change.offset.saturating_add(change.len);
+        let range =
+            (change.offset - change.offset % cluster, end.checked_next_multiple_of(cluster).unwrap_or(end));
+        Some(self.edges.chain().change(range))
     }
 
     /// The request as the node's options make it.

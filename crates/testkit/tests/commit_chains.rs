@@ -80,7 +80,7 @@ async fn zero(session: &Session, first: u64, count: u64, unmap: bool) {
 /// The guest's disk, as it must be.
 type Book = Arc<Mutex<Vec<u8>>>;
 
-/// Writes and zeroes on sectors of its own until it is stopped.
+/// Writes and zeroes on sectors of its own until it is stopped, and finds them as it wrote them.
 async fn guest(session: Session, book: Book, mut rng: Rng, (number, of): (u64, u64), stop: Arc<AtomicBool>) {
     let sectors = book.lock().len() as u64 / SECTOR;
     let (from, to) = (sectors * number / of, sectors * (number + 1) / of);
@@ -99,6 +99,10 @@ async fn guest(session: Session, book: Book, mut rng: Rng, (number, of): (u64, u
             data
         };
         book.lock()[start..end].copy_from_slice(&data);
+        let (at, len) = (from * SECTOR, (to - from) * SECTOR);
+        let found = session.read(at, len).await.unwrap();
+        let wrong = first_difference(&found, &book.lock()[at as usize..(at + len) as usize]);
+        assert_eq!(wrong, None, "a guest finds something else than it wrote, at this sector of its own");
         rt::sleep(std::time::Duration::from_micros(30)).await;
     }
 }

@@ -37,9 +37,26 @@ pub struct GraphChange<'g> {
     /// All nodes whose locks may have changed.
     touched: Vec<Arc<Node>>,
     // Ended, and opened, before the turn is given up.
+    renewed: Vec<Renewed>,
     draining: Vec<Draining>,
     closed: Vec<Closed>,
     _turn: MutexGuard<'g, ()>,
+}
+
+/// Nodes that may be others afterwards: nothing that was known of their mappings is known any more, before and after.
+struct Renewed(Vec<Arc<Node>>);
+
+impl Renewed {
+    fn begin(nodes: Vec<Arc<Node>>) -> Self {
+        nodes.iter().for_each(|node| node.edges.chain().forget());
+        Self(nodes)
+    }
+}
+
+impl Drop for Renewed {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|node| node.edges.chain().forget());
+    }
 }
 
 /// A step that was done, with what undoes it.
@@ -63,6 +80,7 @@ impl Graph {
             touched: Vec::new(),
             closed: Vec::new(),
             draining: Vec::new(),
+            renewed: Vec::new(),
             _turn: self.0.change.lock().await,
         }
     }
@@ -92,6 +110,7 @@ impl GraphChange<'_> {
         }
         self.closed.push(closed);
         self.draining.push(draining);
+        self.renewed.push(Renewed::begin(nodes.to_vec()));
         Ok(())
     }
 
@@ -252,6 +271,8 @@ impl GraphChange<'_> {
         };
         self.done.push(Step::Access(node.clone(), !writable, undo));
         self.unsettled.push(node.clone());
+        // It may have been repaired.
+        node.edges.chain().forget();
         Ok(())
     }
 
