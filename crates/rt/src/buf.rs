@@ -12,7 +12,8 @@
 //! - memory is zeroed when a block is first allocated and holds old data when it is used again: always initialised.
 //!
 //! Bounds: size classes are powers of two from 4 KiB to 4 MiB; a thread retains at most [`SLAB_BYTES`], the depot that
-//! threads share at most [`DEPOT_BYTES`]; larger blocks are given back to the system at once.
+//! threads share at most [`DEPOT_BYTES`]; larger blocks are given back to the system at once. Where there is no room for a
+//! block, those of sizes that were last asked for before its own go first.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
@@ -50,6 +51,10 @@ struct Slab {
     free: [Vec<BlockRef>; CLASSES],
     bytes: usize,
     limit: usize,
+    /// Counts the blocks that were asked for.
+    asked: u64,
+    /// What it was when one of the class was asked for last.
+    last: [u64; CLASSES],
 }
 
 /// An owned free block.
@@ -60,10 +65,12 @@ unsafe impl Send for BlockRef {}
 
 impl Slab {
     const fn new(limit: usize) -> Slab {
-        Slab { free: [const { Vec::new() }; CLASSES], bytes: 0, limit }
+        Slab { free: [const { Vec::new() }; CLASSES], bytes: 0, limit, asked: 0, last: [0; CLASSES] }
     }
 
     fn take(&mut self, class: usize) -> Option<BlockRef> {
+        self.asked += 1;
+        *self.last.get_mut(class)? = self.asked;
         let block = self.free.get_mut(class)?.pop()?;
         self.bytes -= ALIGNMENT << class;
         Some(block)
@@ -72,14 +79,34 @@ impl Slab {
     /// Keeps the block, or gives it back where that would be too much.
     fn put(&mut self, class: usize, block: BlockRef) -> Result<(), BlockRef> {
         let size = ALIGNMENT << class;
-        match self.free.get_mut(class) {
-            Some(list) if self.bytes + size <= self.limit => {
-                self.bytes += size;
-                list.push(block);
-                Ok(())
-            }
-            _ => Err(block),
+        if class >= CLASSES || !self.make_room(size, self.last[class]) {
+            return Err(block);
         }
+        self.bytes += size;
+        self.free[class].push(block);
+        Ok(())
+    }
+
+    /// Makes room for `size` bytes, if those suffice that are free in classes last asked for before `since`.
+    fn make_room(&mut self, size: usize, since: u64) -> bool {
+        let need = (self.bytes + size).saturating_sub(self.limit);
+        if need == 0 {
+            return true;
+        }
+        let mut idle: Vec<usize> = (0..CLASSES).filter(|class| self.last[*class] < since).collect();
+        if idle.iter().map(|class| self.free[*class].len() * (ALIGNMENT << class)).sum::<usize>() < need {
+            return false;
+        }
+        idle.sort_unstable_by_key(|class| self.last[*class]);
+        for class in idle {
+            while self.bytes + size > self.limit
+                && let Some(block) = self.free[class].pop()
+            {
+                self.bytes -= ALIGNMENT << class;
+                release(block);
+            }
+        }
+        true
     }
 }
 
@@ -419,6 +446,25 @@ mod tests {
         let buf = buf.try_into_mut().unwrap_err();
         drop(part);
         assert_eq!(buf.try_into_mut().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn blocks_of_sizes_no_longer_asked_for_make_room_for_others() {
+        std::thread::spawn(|| {
+            drop((0..SLAB_BYTES >> 12).map(|_| BufMut::with_len(4096)).collect::<Vec<_>>());
+            let full = |slab: &RefCell<Slab>| slab.borrow().bytes;
+            assert_eq!(SLAB.with(full), SLAB_BYTES);
+            drop(BufMut::with_len(1 << 18));
+            let kept = |slab: &RefCell<Slab>| slab.borrow().free[class_of(1 << 18)].len();
+            assert_eq!((SLAB.with(full), SLAB.with(kept)), (SLAB_BYTES, 1));
+            // What was asked for since stays.
+            let long_ago = BufMut::with_len(1 << 20);
+            drop((0..SLAB_BYTES >> 12).map(|_| BufMut::with_len(4096)).collect::<Vec<_>>());
+            drop(long_ago);
+            assert_eq!(SLAB.with(|slab| slab.borrow().free[class_of(1 << 20)].len()), 0);
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]
