@@ -336,3 +336,54 @@ impl Layers {
         (held, true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn top() -> (Arc<Chain>, Arc<Layers>) {
+        let (chain, layers) = (Arc::new(Chain::default()), Arc::new(Layers::new(Vec::new())));
+        chain.layers.store(Some(layers.clone()));
+        (chain, layers)
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_a_range_while_a_layer_changes_it() {
+        let ((top, layers), layer) = (top(), Chain::default());
+        let bytes = |piece: u64| (piece << layers.piece_bits, (piece + 1) << layers.piece_bits);
+        let known = || (layers.known(2), layers.known(3));
+        // One that is under way when the layer hears who reads through it.
+        let change = layer.change(bytes(3));
+        layer.watch(&top);
+        assert_eq!(top.walk(&layers, 3), Some(0));
+        assert_eq!(known(), (Some(0), None));
+        drop(change);
+        top.walk(&layers, 3);
+        assert_eq!(known(), (Some(0), Some(0)));
+        // Two of one range, one of which ends.
+        let (change, other) = (layer.change(bytes(3)), layer.change(bytes(3)));
+        assert_eq!(known(), (Some(0), None));
+        drop(other);
+        top.walk(&layers, 3);
+        assert_eq!(known(), (Some(0), None));
+        drop(change);
+        top.walk(&layers, 3);
+        assert_eq!(known(), (Some(0), Some(0)));
+        layer.forget();
+        assert!(top.layers().is_none());
+    }
+
+    #[test]
+    fn pieces_that_share_a_place_are_told_apart() {
+        let (_, layers) = top();
+        let far = 7 + 3 * PART as u64;
+        layers.remember(7, 5);
+        assert_eq!((layers.known(7), layers.known(far)), (Some(5), None));
+        layers.remember(far, 0);
+        assert_eq!((layers.known(7), layers.known(far)), (None, Some(0)));
+        layers.forget((7 << layers.piece_bits, 8 << layers.piece_bits));
+        assert_eq!(layers.known(far), Some(0));
+        layers.forget((0, u64::MAX));
+        assert_eq!(layers.known(far), None);
+    }
+}
