@@ -11,6 +11,9 @@ pub(super) const WINDOW: u64 = 1 << 25;
 /// Half a slot that can't hold the true value.
 pub(super) const FULL: u32 = 0xffff;
 
+/// Slots that are compared at once.
+const GROUP: usize = 128;
+
 /// Counts of the clusters from `first` on.
 pub(super) struct Counts {
     first: u64,
@@ -84,6 +87,19 @@ impl Counts {
         *slot |= FULL;
     }
 
+    /// As [`Counts::add`], where that takes no more than the slot, and the stored count is one exactly if it should be
+    /// `single`: else nothing is added.
+    #[inline]
+    pub(super) fn add_plain(&mut self, cluster: u64, n: u32, single: Option<bool>) -> bool {
+        let Some(slot) = slot(&mut self.slots, self.first, cluster) else { return false };
+        let plain = (*slot & FULL).saturating_add(n) < FULL;
+        if !plain || single.is_some_and(|single| single != (*slot >> 16 == 1)) {
+            return false;
+        }
+        *slot += n;
+        true
+    }
+
     /// Adds any number of references to a cluster of the window.
     pub(super) fn add_many(&mut self, cluster: u64, n: u64) {
         let (stored, refs) = self.get(cluster);
@@ -155,11 +171,15 @@ impl Counts {
         let (start, end) = (start.max(self.first), end.min(self.end()));
         let range = (start - self.first) as usize..(end - self.first) as usize;
         let differ = |slot: u32| slot >> 16 != slot & FULL || slot & FULL == FULL;
-        let slots = self.slots.get(range).unwrap_or_default().iter().enumerate();
-        slots.filter(move |(_, slot)| differ(**slot)).map(move |(at, &slot)| {
-            let cluster = start + at as u64;
-            let (stored, refs) = self.unpack(cluster, slot);
-            (cluster, stored, refs)
+        // Most agree: whole groups are passed over at once.
+        let odd = |slot: &u32| (slot >> 16 ^ slot & FULL) | u32::from(slot & FULL == FULL);
+        let agree = move |group: &[u32]| group.iter().fold(0, |all, slot| all | odd(slot)) == 0;
+        let groups = self.slots.get(range).unwrap_or_default().chunks(GROUP).zip((start..).step_by(GROUP));
+        groups.filter(move |(group, _)| !agree(group)).flat_map(move |(group, first)| {
+            group.iter().zip(first..).filter(move |(slot, _)| differ(**slot)).map(|(&slot, cluster)| {
+                let (stored, refs) = self.unpack(cluster, slot);
+                (cluster, stored, refs)
+            })
         })
     }
 }

@@ -38,6 +38,7 @@ impl Scan<'_> {
     pub(super) fn table(&mut self, table: Table, bytes: &[u8]) {
         let mut next = None;
         let start = table.cluster << self.header.cluster_bits;
+        let plain = Plain::of(self, table);
         for (group, words) in bytes.chunks(GROUP).enumerate() {
             if codec::is_zero(words) {
                 continue;
@@ -49,11 +50,38 @@ impl Scan<'_> {
             }
             for (i, word) in words.as_chunks().0.iter().enumerate() {
                 let word = u64::from_be_bytes(*word);
-                if word != 0 {
+                if word != 0 && !self.plain(plain, word, &mut next) {
                     let unread = word & ZERO != 0;
                     self.entry(table, start + i as u64 * 8, word, Unread(unread), &mut next);
                 }
             }
+        }
+    }
+
+    /// Counts the reference of an entry that only names a cluster, if there is nothing to tell of it.
+    #[inline]
+    fn plain(&mut self, plain: Plain, word: u64, next: &mut Option<u64>) -> bool {
+        let offset = word & OFFSET_MASK;
+        if word & plain.odd != 0 || offset == 0 || offset >= plain.end {
+            return false;
+        }
+        let single = plain.flags.then_some(word & COPIED != 0);
+        if !self.counts.add_plain(offset >> plain.cluster_bits, plain.table.refs, single) {
+            return false;
+        }
+        self.map(plain.table.active, offset, 1 << plain.cluster_bits, next);
+        true
+    }
+
+    /// Takes note of a data cluster at `offset`.
+    #[inline]
+    fn map(&mut self, active: u32, offset: u64, cluster_size: u64, next: &mut Option<u64>) {
+        if active > 0 {
+            self.mapped.allocated += u64::from(active);
+            if next.is_some_and(|next| next != offset) {
+                self.mapped.fragmented += u64::from(active);
+            }
+            *next = Some(offset + cluster_size);
         }
     }
 
@@ -119,13 +147,7 @@ impl Scan<'_> {
                 });
             }
         }
-        if table.active > 0 {
-            self.mapped.allocated += u64::from(table.active);
-            if next.is_some_and(|next| next != offset) {
-                self.mapped.fragmented += u64::from(table.active);
-            }
-            *next = Some(offset + cluster_size);
-        }
+        self.map(table.active, offset, cluster_size, next);
         if self.header.has_data_file() {
             return;
         }
@@ -188,6 +210,29 @@ impl Scan<'_> {
                 format!("data cluster: l2_entry={word:x} refcount={refcount}")
             });
         }
+    }
+}
+
+/// What is the same for all entries of a table: most of them are looked at with nothing else.
+#[derive(Clone, Copy)]
+struct Plain {
+    table: Table,
+    cluster_bits: u32,
+    /// Bits that an entry does not have which only names a cluster.
+    odd: u64,
+    /// Where the clusters end that can be named so.
+    end: u64,
+    /// The mark of sole ownership is compared with the stored counts.
+    flags: bool,
+}
+
+impl Plain {
+    fn of(scan: &Scan<'_>, table: Table) -> Self {
+        let odd = !(OFFSET_MASK | COPIED) | (scan.header.cluster_size() - 1);
+        // In a data file nothing is counted.
+        let end = if scan.header.has_data_file() { 0 } else { scan.file_len };
+        let flags = scan.flags && table.active > 0;
+        Self { table, cluster_bits: scan.header.cluster_bits, odd, end, flags }
     }
 }
 

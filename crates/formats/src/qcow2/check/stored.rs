@@ -82,14 +82,27 @@ fn set_stored(counts: &mut Counts, first: u64, blocks: &[u8], order: u32) {
     if first < counts.first() {
         return each_count(blocks, order, |at, count| counts.set_stored(first + at, count));
     }
-    let mut large = Vec::new();
     let slots = counts.fresh_slots(first);
+    if order == 4 && set_small(slots, blocks) {
+        return;
+    }
+    let mut large = Vec::new();
     each_count(blocks, order, |at, count| match slots.get_mut(at as usize) {
         Some(slot) if count < u64::from(FULL) => *slot = (count as u32) << 16,
         Some(_) => large.push((first + at, count)),
         None => {}
     });
     large.into_iter().for_each(|(cluster, count)| counts.set_stored(cluster, count));
+}
+
+/// Enters counts of two bytes, if all are less than [`FULL`].
+fn set_small(slots: &mut [u32], blocks: &[u8]) -> bool {
+    let counts = || blocks.as_chunks().0.iter().map(|count| u16::from_be_bytes(*count));
+    if counts().fold(false, |full, count| full | (u32::from(count) == FULL)) {
+        return false;
+    }
+    slots.iter_mut().zip(counts()).for_each(|(slot, count)| *slot = u32::from(count) << 16);
+    true
 }
 
 /// Calls `f` with each count that is not zero: its index from the start of `bytes`, its value.
