@@ -17,7 +17,7 @@ const SMALLEST_BLOCK: usize = 512;
 
 /// [`UNPLACED`] if the bytes of a table may come from a hole of the file.
 pub fn may_lie_in_a_hole(bytes: &[u8]) -> u32 {
-    let hole = bytes.chunks(SMALLEST_BLOCK).any(|block| block.iter().all(|byte| *byte == 0));
+    let hole = bytes.chunks(SMALLEST_BLOCK).any(codec::is_zero);
     if hole { UNPLACED } else { 0 }
 }
 

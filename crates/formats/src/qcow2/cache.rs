@@ -20,6 +20,8 @@ use std::sync::atomic::Ordering::*;
 
 /// Words of an L1 or refcount table page: 4 KiB.
 pub(super) const TABLE_PAGE_WORDS: u64 = 512;
+/// Entries of a slice that are looked at together.
+const GROUP: usize = 32;
 /// Mark of a slice that has an entry which must not be used.
 pub(super) const SUSPECT: u32 = 1;
 /// Mark of a slice of whose entries nobody knows yet whether the refcounts agree: the first change finds out.
@@ -41,6 +43,8 @@ pub(super) struct Table {
 pub(super) struct Ahead {
     /// The slice that a walk comes to next.
     next: u64,
+    /// How many slices were loaded one after the other: two may be so by chance.
+    walked: u32,
     /// Byte offset of `bytes` in the file.
     place: u64,
     bytes: Option<BufMut>,
@@ -174,9 +178,9 @@ impl Image {
         if !table.owned {
             marks |= SHARED;
         }
-        let entries = || g.stored_in(&bytes).map(|entry| if table.owned { entry } else { entry.disowned() });
         let clusters = g.clusters(self.order.file.node()?.length());
         let seems_right = |(stored, cluster): (Stored, u64)| {
+            let stored = if table.owned { stored } else { stored.disowned() };
             stored == Stored::HOLE
                 || match Entry::of(stored, g) {
                     Entry::Bad(_) => false,
@@ -188,14 +192,22 @@ impl Image {
                     }),
                 }
         };
-        if !entries().zip(slice << g.slice_bits..).all(seems_right) {
+        // Tables are mostly empty: whole groups are passed over at once.
+        let groups = bytes.chunks(8 * g.word_index(GROUP)).zip((slice << g.slice_bits..).step_by(GROUP));
+        let entries_right = |(group, first): (&[u8], u64)| {
+            codec::is_zero(group) || g.stored_in(group).zip(first..).all(seems_right)
+        };
+        if !groups.into_iter().all(entries_right) {
             marks |= SUSPECT;
         }
         let judged = self.order.access.writable();
         if judged {
             marks |= UNJUDGED;
         }
-        let words = entries().flat_map(|entry| entry.words(g));
+        // In a table that others refer to nothing is this image's own.
+        let kept = |at: usize| if table.owned || at % g.word_index(1) == 1 { u64::MAX } else { !COPIED };
+        let words = bytes.as_chunks().0.iter().enumerate();
+        let words = words.map(|(at, word)| u64::from_be_bytes(*word) & kept(at));
         let page = self.order.tables.insert(Page::new(slice, place, marks, words));
         if !judged && self.order.access.writable() {
             // The image became writable in between, and may have cleared the tables before this one came in.
@@ -229,7 +241,9 @@ impl Image {
         let Some(held) = self.ahead.get(worker) else { return self.order.file.read(place, len).await };
         let (walks, times) = {
             let mut ahead = held.lock();
-            let walks = std::mem::replace(&mut ahead.next, slice + 1) == slice;
+            ahead.walked = if ahead.next == slice { ahead.walked.saturating_add(1) } else { 1 };
+            ahead.next = slice + 1;
+            let walks = ahead.walked > 2;
             if let Some(bytes) = ahead.take(place, len as usize) {
                 return Ok(bytes);
             }
@@ -249,7 +263,7 @@ impl Image {
         let Some(held) = self.ahead.get(worker) else { return };
         let mut ahead = held.lock();
         if ahead.times == times {
-            *ahead = Ahead { next, place, bytes: Some(bytes), times };
+            *ahead = Ahead { next, walked: ahead.walked, place, bytes: Some(bytes), times };
         }
     }
 
