@@ -32,8 +32,13 @@ impl Node {
         let mut depth = 0;
         loop {
             let (layer, at) = (node.asked_below_filters(offset, len).await?, offset);
-            let extent =
-                layer.driver().map(at, len, Want::Status).await.map_err(|e| e.at_node(layer.name()))?;
+            let known = if layer.mapping { layer.driver().try_map(at, len, Want::Status) } else { None };
+            let extent = match known {
+                Some(extent) => extent,
+                None => {
+                    layer.driver().map(at, len, Want::Status).await.map_err(|e| e.at_node(layer.name()))?
+                }
+            };
             len = len.min(extent.len);
             let answer =
                 |data, zero, host| Status { len, data, zero, allocated: true, depth, encoded: false, host };

@@ -73,6 +73,17 @@ impl Console {
             self.buffer.truncate(printed);
             self.buffer.extend(bytes);
         }
+        self.write_full();
+    }
+
+    /// Prints what has no names in it, and so no bytes of names that are no text: a long listing does without a look for them.
+    pub fn print_plain(&mut self, text: &[u8]) {
+        self.buffer.extend_from_slice(text);
+        self.write_full();
+    }
+
+    /// Writes as much of what is buffered as is to be written by now.
+    fn write_full(&mut self) {
         if self.by_line {
             if let Some(end) = self.buffer.iter().rposition(|&byte| byte == b'\n') {
                 self.write_out(end + 1);

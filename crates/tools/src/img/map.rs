@@ -115,7 +115,7 @@ impl Entry {
 async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Result<(), Failure> {
     let total = backend.length();
     let end = args.length.map_or(total, |length| args.start.saturating_add(length).min(total));
-    let mut printer = Printer { console, output: args.output, first: true, current: None };
+    let mut printer = Printer { console, output: args.output, first: true, current: None, line: Vec::new() };
     printer.begin();
     let walks =
         Walks { backend: backend.clone(), end, part: ((end.saturating_sub(args.start)) / PARTS).max(PART) };
@@ -131,7 +131,7 @@ async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Resu
 const PARTS: u64 = 64;
 
 /// No part is smaller than this, in bytes.
-const PART: u64 = 1 << 30;
+const PART: u64 = 64 << 20;
 
 /// Most entries that one part may hold back until its turn comes; who printed the parts before goes on with the rest.
 const MOST: usize = 1 << 14;
@@ -207,6 +207,8 @@ struct Printer<'c> {
     first: bool,
     /// The last entry: the next one may go on with it.
     current: Option<Entry>,
+    /// What is being printed.
+    line: Vec<u8>,
 }
 
 impl Printer<'_> {
@@ -279,25 +281,65 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// A layout of its own, with blanks inside the braces, which scripts know; written at once, for there may be millions.
+    /// A layout of its own, with blanks inside the braces, which scripts know; put together without the machinery of
+    /// formatting, for there may be millions.
     fn json(&mut self, entry: &Entry) {
-        if !std::mem::take(&mut self.first) {
-            out!(self.console, ",\n");
-        }
         let Entry { start, length, data, zero, present, compressed, depth, host } = entry;
-        out!(
-            self.console,
-            "{{ \"start\": {start}, \"length\": {length}, \"depth\": {depth}, \"present\": {present}, \
-             \"zero\": {zero}, \"data\": {data}, \"compressed\": {compressed}"
-        );
-        if let Some((_, offset)) = host {
-            out!(self.console, ", \"offset\": {offset}");
+        let line = &mut self.line;
+        line.clear();
+        if !std::mem::take(&mut self.first) {
+            line.extend_from_slice(b",\n");
         }
-        out!(self.console, "}}");
+        push_number(line, b"{ \"start\": ", *start);
+        push_number(line, b", \"length\": ", *length);
+        push_number(line, b", \"depth\": ", (*depth).into());
+        push_flag(line, b", \"present\": ", *present);
+        push_flag(line, b", \"zero\": ", *zero);
+        push_flag(line, b", \"data\": ", *data);
+        push_flag(line, b", \"compressed\": ", *compressed);
+        if let Some((_, offset)) = host {
+            push_number(line, b", \"offset\": ", *offset);
+        }
+        line.push(b'}');
+        self.console.print_plain(line);
     }
+}
+
+fn push_flag(line: &mut Vec<u8>, name: &[u8], flag: bool) {
+    line.extend_from_slice(name);
+    line.extend_from_slice(if flag { b"true" } else { b"false" });
+}
+
+/// Puts a number behind its name, in decimal.
+fn push_number(line: &mut Vec<u8>, name: &[u8], mut number: u64) {
+    line.extend_from_slice(name);
+    let (mut digits, mut count) = ([b'0'; 20], 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        count += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
 /// Hexadecimal with 0x in front, except nought.
 fn hex(number: u64) -> String {
     if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_printed_whole() {
+        for number in [0, 9, 10, 4096, u64::MAX - 1, u64::MAX] {
+            let mut line = Vec::new();
+            push_number(&mut line, b"n=", number);
+            assert_eq!(line, format!("n={number}").into_bytes());
+        }
+    }
 }
