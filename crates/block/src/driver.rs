@@ -437,7 +437,7 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Everything acknowledged before the call is durable when it returns, in this node and what is below it. After an
     /// error none of it need be, now or later: the core poisons a protocol then, and a format poisons itself
-    /// ([`Node::poison`]) unless it only lacked space and will do it all again. Called concurrently with everything.
+    /// ([`Node::poison`]) unless it holds what it could not write and will do it all again. Called concurrently with everything.
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         through(
             self,

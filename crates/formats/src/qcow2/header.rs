@@ -164,20 +164,19 @@ impl Header {
 
     /// Reads and checks the header of the image in `file`.
     pub async fn read(file: &Arc<Node>) -> Result<Self> {
-        Self::read_unnamed(file).await.map_err(|e| e.context(format!("qcow2 image '{}'", file.filename())))
-    }
-
-    async fn read_unnamed(file: &Arc<Node>) -> Result<Self> {
+        let named = |e: BlockError| e.context(format!("qcow2 image '{}'", file.filename()));
         let file_len = file.length();
         let mut want = 4096.min(file_len);
         loop {
             let (bytes, result) = file.read(0, BufMut::with_len(want as usize)).await;
-            result?;
+            result.map_err(named)?;
             match Self::parse(&bytes, file_len) {
                 Err(HeaderError::Short { .. }) if want < file_len.min(1 << 21) => {
                     want = file_len.min(1 << 21)
                 }
-                parsed => return parsed.map_err(BlockError::from),
+                // Scripts know these words, as they are.
+                Err(unknown @ HeaderError::UnknownFeatures(_)) => return Err(unknown.into()),
+                parsed => return parsed.map_err(|e| named(e.into())),
             }
         }
     }

@@ -219,8 +219,11 @@ impl Image {
         Ok(())
     }
 
-    /// After a failed write of the header's first sector.
-    fn header_failed(&self, error: BlockError) -> BlockError {
+    /// After a failed write of the header's first sector, or a failed flush of it.
+    pub fn header_failed(&self, error: BlockError) -> BlockError {
+        if self.order.file.node().is_ok_and(|file| file.poisoned()) {
+            return self.order.file.failed(error);
+        }
         self.header_in_doubt.store(true, Release);
         // Writes in place look at it too.
         self.order.access.unready();

@@ -107,8 +107,8 @@ async fn commit(
     }
     let emptied = top.driver().make_empty().await;
     emptied.map_err(|error| {
-        let (name, base) = (&args.source.name, base.filename());
-        Failure::new(format_args!("Could not empty {name}: {error}; what it held is in '{base}'"))
+        tracing::error!(%error, base = base.filename(), "the overlay is not empty; what it held is in its base");
+        Failure::new(format_args!("Failed to empty {}: {}", args.source.name, error.strerror()))
     })
 }
 
@@ -156,7 +156,7 @@ async fn copy_down(
     let control = CopyRun::new(args.rate, length);
     let work = control.copy(plan, 0..length, PARALLEL);
     let copied = progress::watch(console, progress, &control.told, work, Result::is_ok).await;
-    copied.map_err(|failed| failed.error)?;
+    copied.map_err(|failed| Failure::new(format_args!("Block job failed: {}", failed.error)))?;
     Ok(base.flush().await?)
 }
 

@@ -56,7 +56,7 @@ pub enum HeaderError {
         limit: u64,
     },
     /// Incompatible features that this program does not know, by the names that the image gives them.
-    #[error("Unsupported qcow2 feature(s): {0}; a newer program must have written this image")]
+    #[error("Unsupported qcow2 feature(s): {0}")]
     UnknownFeatures(String),
     /// A known feature that is not there.
     #[error("Unsupported qcow2 feature(s): {0}")]

@@ -148,7 +148,7 @@ pub(super) fn describe(extensions: &[Extension], bitmap: u8, kind: &str, bits: u
     let table = extensions.iter().rfind(|e| e.kind == FEATURE_NAMES).map_or(&[][..], |e| &e.data);
     let name_of = |bit: u8| {
         let entry =
-            table.chunks_exact(NAME_ENTRY).find(|e| e.first() == Some(&bitmap) && e.get(1) == Some(&bit))?;
+            table.chunks(NAME_ENTRY).find(|e| e.first() == Some(&bitmap) && e.get(1) == Some(&bit))?;
         let text = entry.get(2..)?.split(|&b| b == 0).next()?;
         (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
     };

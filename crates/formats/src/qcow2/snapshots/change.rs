@@ -126,7 +126,11 @@ impl Snapshots for Qcow2 {
             let agrees = dropped.is_ok();
             let freed = dropped.and(image.give_back(&header).await);
             self.clear_dirty(was_dirty, agrees).await;
-            let told = |error: BlockError| error.context("Failed to free the cluster and L1 table");
+            let told = |error: BlockError| {
+                tracing::error!(image = image.order.file.name(), %error, "the deleted snapshot left a leak");
+                let text = format!("Failed to free the cluster and L1 table: {}", error.strerror());
+                BlockError::new(error.kind(), text)
+            };
             freed.map(|()| entry.snapshot().describe()).map_err(told)
         })
     }

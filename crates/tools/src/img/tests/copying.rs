@@ -7,7 +7,8 @@ pub fn convert(faces: &Faces) {
     image(faces, "@a", 1);
     overlay(faces, "@top", "@a", 2);
     let said = faces.ok("img convert -p -f qcow2 -O raw -T none -t writeback @top @flat");
-    assert_eq!(said, "    (0.00/100%)\r    (100.00/100%)\r\n");
+    assert!(said.starts_with("    (0.00/100%)\r"), "{said}");
+    assert!(said.ends_with("    (100.00/100%)\r    (100.00/100%)\r\n"), "{said}");
     let flat = faces.read("flat");
     assert_eq!(flat.len(), 1 << 20);
     assert!(
