@@ -335,7 +335,8 @@ impl Graph {
             let flushed = if node.poisoned() { Ok(()) } else { node.flush().await };
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
-            result = result.and(flushed).and(closed);
+            // The close tells what the flush has cost.
+            result = result.and(closed).and(flushed);
             let left = node.edges.take_all();
             // Children that stay in use lose the permissions that only this node needed.
             self.0.topology.write().settle_left(&left);

@@ -17,7 +17,7 @@
 mod load;
 mod store;
 
-pub(super) use store::Marked;
+pub(super) use store::{LOST, Marked};
 
 use super::directory::Directory;
 use super::header::field::{be16, be32, be64, until_nul};

@@ -1,7 +1,7 @@
 //! The driver: qcow2 as the core sees it.
 use super::alloc::Alloc;
 use super::amend;
-use super::bitmaps::{Marked, Persistent};
+use super::bitmaps::{LOST, Marked, Persistent};
 use super::check;
 use super::data_file;
 use super::encryption::Encryption;
@@ -329,7 +329,7 @@ impl Driver for Qcow2 {
             if !self.image.order.access.writable() {
                 return Ok(());
             }
-            let stored = self.image.store_bitmaps().await;
+            let stored = self.image.store_bitmaps().await.map_err(|e| e.context(LOST));
             let settled = self.settle().await;
             let _none_released = self.image.order.hold_releases().await;
             self.image.order.access.forbid();

@@ -26,8 +26,8 @@ use std::sync::Arc;
 /// Bytes of bits written at a time.
 const PIECE: u64 = 1 << 20;
 
-/// What becomes of the bitmaps on disk where they can't be stored.
-const LOST: &str = "the bitmaps of the image that were in use are inconsistent now";
+/// What becomes of the bitmaps on disk where they can't be stored at the end.
+pub(in super::super) const LOST: &str = "the bitmaps of the image that were in use are inconsistent now";
 
 /// What becomes of a bitmap that records and could not be loaded.
 const TOO_LATE: &str = "is inconsistent from now on: it could not be loaded, and misses what is written";
@@ -116,7 +116,7 @@ impl Image {
         if live.is_empty() {
             return Ok(());
         }
-        Order::flush(self).await.map_err(|e| e.context(LOST))?;
+        Order::flush(self).await?;
         if !self.has_all_bits() {
             self.first_write_of_bitmaps().await?;
         }
@@ -334,7 +334,7 @@ pub(super) fn is_kept(named: &Arc<NamedBitmap>) -> bool {
 }
 
 fn lost(bitmap: &NamedBitmap, error: &BlockError) -> BlockError {
-    error.clone().context(format!("the bitmap '{}' could not be stored", bitmap.name())).context(LOST)
+    error.clone().context(format!("the bitmap '{}' could not be stored", bitmap.name()))
 }
 
 impl BitmapStore for Image {

@@ -473,6 +473,7 @@ fn bitmaps_stay_in_use_where_data_that_they_may_call_unchanged_are_lost() {
         node.clear_bitmap(&node.need_bitmap("b0").unwrap()).unwrap();
         let failed = disk.graph.detach(&disk.backend).await.unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::NoSpace);
+        assert!(failed.message().contains("bitmaps"), "{failed}");
         assert_eq!(in_use(&path), [true]);
     });
 }
