@@ -36,7 +36,7 @@ fn in_use(path: &Path) -> Vec<bool> {
 }
 
 /// Ours and the peer's check find nothing, not even a leak.
-fn is_clean(path: &Path) {
+pub(super) fn is_clean(path: &Path) {
     let report = check(path, block::Repair::No);
     assert_eq!((report.corruptions, report.leaks), (0, 0), "{:?}", report.messages);
     if let Some((code, text)) = peer("qemu-img", &["check", path.to_str().unwrap()]) {

@@ -228,5 +228,5 @@ fn nothing_is_changed_that_would_go_through_one_table_over_and_over() {
         disk.backend.node().driver().make_empty().await.unwrap();
         disk.close().await;
     });
-    is_clean(&path);
+    super::bitmaps::is_clean(&path);
 }
