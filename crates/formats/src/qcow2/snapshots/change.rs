@@ -395,14 +395,13 @@ impl Image {
         stored
     }
 
-    /// Keeps what was prepared if the header leads to it, and counts down again what it does not lead to after all. Tells
-    /// whether counts and COPIED agree as well as before.
+    /// Keeps what was prepared if the header leads to it, or may lead to it; counts down again what it does not lead to after
+    /// all. Tells whether counts and COPIED agree as well as before.
     async fn keep_or_undo(self: &Arc<Self>, prepared: Prepared, switched: &Result<()>) -> bool {
-        let unharmed = self.order.file.unharmed().is_ok();
-        if switched.is_ok() || !unharmed || self.sure_header().await.is_err() {
-            // After harm the header may lead to all of it: it stays what it is.
+        let done = switched.is_ok();
+        if done || self.order.file.unharmed().is_err() || self.sure_header().await.is_err() {
             prepared.places.into_iter().for_each(|place| _ = place.keep());
-            return unharmed;
+            return done;
         }
         let Prepared { places, shared, active } = prepared;
         drop(places);
