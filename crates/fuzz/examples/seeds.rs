@@ -1,14 +1,20 @@
 //! Writes the seeds of all targets into a folder, one folder a target: where a fuzzer begins. Images that are named besides
 //! become seeds of the targets that take such images.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Larger images are no seeds, in bytes.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: usize = 1 << 20;
 
-/// What an image begins with, and the targets that take it.
-const TAKEN: [(&[u8], &[&str]); 2] =
-    [(b"QFI\xfb", &["qcow2_image"]), (b"LUKS\xba\xbe", &["luks1_header", "luks2_header"])];
+/// What an image begins with, a target that takes it, and how many bytes from its front.
+const TAKEN: [(&[u8], &str, Option<usize>); 4] = [
+    (b"QFI\xfb", "qcow2_image", None),
+    (b"LUKS\xba\xbe\0\x01", "luks1_header", Some(1 << 10)),
+    (b"LUKS\xba\xbe\0\x02", "luks2_header", Some(32 << 10)),
+    (b"", "probe", Some(1 << 10)),
+];
 
 fn main() -> std::io::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -19,16 +25,16 @@ fn main() -> std::io::Result<()> {
         }
     }
     for image in args {
-        if std::fs::metadata(&image)?.len() > LARGEST {
-            println!("{image}: larger than {LARGEST} bytes, left out");
-            continue;
-        }
-        let bytes = std::fs::read(&image)?;
-        let targets =
-            TAKEN.iter().filter(|(magic, _)| bytes.starts_with(magic)).flat_map(|(_, names)| *names);
+        let mut bytes = Vec::new();
+        File::open(&image)?.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
         let name = Path::new(&image).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for target in targets.chain(&["probe"]) {
-            put(&folder.join(target), &name, &bytes)?;
+        for (_, target, front) in TAKEN.iter().filter(|(magic, ..)| bytes.starts_with(magic)) {
+            let front = front.unwrap_or(bytes.len()).min(bytes.len());
+            if front > LARGEST {
+                println!("{image}: larger than {LARGEST} bytes, left out");
+                continue;
+            }
+            put(&folder.join(target), &name, bytes.get(..front).unwrap_or_default())?;
         }
     }
     Ok(())
