@@ -64,8 +64,8 @@ impl Node {
             if found.is_some() {
                 break;
             }
-            deep = true;
             layer = node.edges.look_at_backing();
+            deep |= layer.as_deref().is_some_and(Option::is_some);
         }
         if deep {
             chain.explore(&self.edges);
