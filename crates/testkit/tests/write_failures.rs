@@ -4,7 +4,9 @@
 
 use api::PreallocMode;
 use block::Request;
-use sim::{Disk, OpKind, Sim};
+use sim::{Config, Disk, OpKind, Sim};
+use std::pin::pin;
+use std::task::Poll;
 use testkit::crash::inspect_qcow2;
 use testkit::stack::{Session, Stack, TestImage};
 use testkit::stamp::stamped;
@@ -103,4 +105,65 @@ fn an_image_over_another() {
     let top = TestImage::new("qcow2", "/top", SIZE).with("cluster_size", "2048");
     let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
     try_stack(Stack::of("over another", DRIVERS, vec![base, top]));
+}
+
+/// Drops a future when it has been polled so many times; tells whether it had come to its end.
+async fn leave_after(polls: u32, future: impl Future) -> bool {
+    let (mut future, mut left) = (pin!(future), polls);
+    let polled = std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        future.as_mut().poll(cx).map(|_| true)
+    });
+    polled.await
+}
+
+/// Nobody waits for a write any more, at whatever step it is: blocks of refcounts and their table grow amid it.
+#[test]
+fn a_write_that_is_dropped_while_refcount_structures_grow() {
+    const AREA: u64 = 64 << 10;
+    let image = TestImage::new("qcow2", "/top", 4 << 20);
+    let image = image.with("cluster_size", "512").with("refcount_bits", "64");
+    let stack = Stack::of("dropped writes", DRIVERS, vec![image]);
+    for filled in [24 * AREA, 29 * AREA] {
+        let (sim, its) = (Sim::new(3), stack.clone());
+        sim.run(async move {
+            its.create().await.unwrap();
+            let session = its.open().await.unwrap();
+            session.write(0, &stamped(0, filled, 1), false).await.unwrap();
+            session.close().await.unwrap();
+        });
+        sim.settle();
+        let disk = sim.world().disk();
+        for polls in 1.. {
+            let (sim, its) = (
+                Sim::boot(Config { workers: 1, ..Config::seeded(polls.into()) }, disk.clone()),
+                stack.clone(),
+            );
+            let (ended, shown) = sim.run(async move {
+                let session = its.open().await.unwrap();
+                let dropped = stamped(filled / 512, 2 * AREA, 2);
+                let ended = leave_after(polls, session.write(filled, &dropped, false)).await;
+                let last = filled + 2 * AREA;
+                session.write(last, &stamped(last / 512, 2 * AREA, 3), false).await.unwrap();
+                session.backend.flush().await.unwrap();
+                let shown = session.read(0, session.backend.length()).await.unwrap();
+                // It dies here, without a close.
+                std::mem::forget(session);
+                (ended, shown)
+            });
+            let fault = match inspect_qcow2(&stack, &sim.world().disk().cut_keeping(|_| false), false) {
+                Ok(cut) if cut == shown => None,
+                Ok(_) => Some("a flushed change is gone".to_owned()),
+                Err(e) => Some(e),
+            };
+            assert_eq!(fault, None, "{filled}, {polls}");
+            if ended {
+                println!("{filled}: {polls} steps");
+                break;
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! Bounds: [`Cache::new`] takes bytes; pages that can't be evicted may exceed it until they are written. Pages that
 //! nobody uses for a while leave before that ([`Cache::give_back_after`]).
 use super::codec::Codec;
-use super::dirty::Dirty;
+use super::dirty::{Dirty, Sealed};
 use super::file::MetadataFile;
 use super::page::{Page, memory_of};
 use crate::error::Result;
@@ -152,6 +152,17 @@ impl<C: Codec> Cache<C> {
     pub async fn write_back(&self, file: &MetadataFile) -> Result<()> {
         let _writer = self.writer.lock().await;
         let sealed = self.dirty.seal();
+        file.write_pages(&sealed).await?;
+        self.dirty.settle(&sealed);
+        Ok(())
+    }
+
+    /// Writes a dirty page to its place. It stays dirty where that fails, or nobody waits for it any more. Not durable before
+    /// the next flush.
+    pub async fn write_page(&self, file: &MetadataFile, page: &Arc<Page<C>>) -> Result<()> {
+        // Not beside another writer, whose copy of the page may be older.
+        let _writer = self.writer.lock().await;
+        let sealed = [Sealed::of(page)];
         file.write_pages(&sealed).await?;
         self.dirty.settle(&sealed);
         Ok(())

@@ -79,7 +79,8 @@ impl<C: Codec> Dirty<C> {
 }
 
 impl<C: Codec> Sealed<C> {
-    fn of(page: &Arc<Page<C>>) -> Self {
+    /// A copy of a page.
+    pub(super) fn of(page: &Arc<Page<C>>) -> Self {
         // The count comes first: a change that is only half seen then leaves the page dirty.
         let changes = page.changes.load(Acquire);
         Self { changes, place: page.place(), words: page.copy(), page: page.clone() }

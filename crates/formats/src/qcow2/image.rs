@@ -91,6 +91,15 @@ pub(super) struct Image {
     pub decoding: Arc<Leases>,
 }
 
+/// The header's first sector is being written: dropped where that fails, or nobody waits for it any more.
+struct Doubt<'a>(&'a Image);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.doubt_header();
+    }
+}
+
 /// A page of a table, or of a refcount block.
 pub(super) type Page = block::metacache::Page<Be64>;
 
@@ -212,7 +221,9 @@ impl Image {
         let mut new = self.header.read().clone();
         change(&mut new);
         if new != *self.header.read() {
+            let doubt = Doubt(self);
             new.store(&self.order.file.node()?).await.map_err(|e| self.header_failed(e))?;
+            std::mem::forget(doubt);
             self.overlap.rename(&new);
             *self.header.write() = new;
         }
@@ -224,10 +235,14 @@ impl Image {
         if self.order.file.node().is_ok_and(|file| file.poisoned()) {
             return self.order.file.failed(error);
         }
+        self.doubt_header();
+        error.context("writing the qcow2 header")
+    }
+
+    fn doubt_header(&self) {
         self.header_in_doubt.store(true, Release);
         // Writes in place look at it too.
         self.order.access.unready();
-        error.context("writing the qcow2 header")
     }
 
     /// Makes sure, durably, that the header on disk is the one in memory. One atomic load where nothing is in doubt.

@@ -333,16 +333,15 @@ impl Image {
         self.name_block(&table, at, host).await
     }
 
-    /// Has an entry of the table name a block that is durable. The entry holds also where it could not be written: on disk it
-    /// may be the old one or the new one then, and its page stays dirty.
+    /// Has an entry of the table name a block that is durable. The entry holds also where it could not be written, or nobody
+    /// waits for that any more: on disk it may be the old one or the new one then, and its page stays dirty.
     async fn name_block(&self, table: &Arc<Page>, at: usize, host: u64) -> Result<()> {
         table.set(at, host);
+        self.counts.dirty.mark(table);
         let index = (table.key() & !TABLE_KEY) * TABLE_PAGE_WORDS + at as u64;
         self.overlap.tables.add(self.g().cluster(host), overlap::refcount_block(index));
         self.order.file.announce(Step::ReftableUpdate).await;
-        let written =
-            self.order.file.write(table.place() + at as u64 * 8, Be64::bytes(&[host]).freeze()).await;
-        written.inspect_err(|_| self.counts.dirty.mark(table))
+        self.counts.write_page(&self.order.file, table).await
     }
 
     /// Appends an area behind everything that is counted, with the refcount blocks for it, a larger refcount table
@@ -420,7 +419,7 @@ impl Image {
         let clusters = plan.table_clusters as u32;
         self.change_header(|h| (h.refcount_table_offset, h.refcount_table_clusters) = (place, clusters))
             .await?;
-        self.order.file.flush().await?;
+        // At once, for the header leads to the new one: what is given up waits for an epoch, whose flush covers that.
         for number in 0..=old_entries / TABLE_PAGE_WORDS {
             self.counts.remove(TABLE_KEY | number);
         }
@@ -430,7 +429,7 @@ impl Image {
         let count = g.clusters(old_entries * 8);
         let run = Run { start: g.cluster(old_table), count };
         self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
-        Ok(())
+        self.order.file.flush().await
     }
 }
 
