@@ -46,10 +46,12 @@ impl Graph {
             let entry = change.attach(request)?;
             change.quiesce(std::slice::from_ref(node)).await?;
             let size = match amendment.options.get("size") {
-                Some(&Opt::Uint(size)) => size,
+                Some(&Opt::Uint(size)) => {
+                    node.bitmaps.check_length(size)?;
+                    size
+                }
                 _ => node.length(),
             };
-            node.bitmaps.check_length(size)?;
             let amended = node.resizing(size, node.driver().amend(amendment)).await;
             // An amendment that failed may have come that far.
             self.tell_length(node);

@@ -615,3 +615,28 @@ fn a_bitmap_that_can_not_be_loaded_is_kept_until_changes_are_missing_in_it_and_t
         disk.close().await;
     });
 }
+
+#[test]
+fn options_are_amended_beside_a_bitmap_that_can_not_be_used_but_the_size_is_not() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 1 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.close().await;
+        let flags = header(&path).unwrap().bitmaps().unwrap().directory_offset + 15;
+        patch(&path, flags, &[3]);
+        assert_eq!(in_use(&path), [true]);
+
+        let disk = Disk::open(&path).await;
+        let node = disk.backend.node();
+        let amend = async |options: Options| disk.graph.amend(&node, options, false, &|_, _| {}).await;
+        amend(Options::new().with("refcount_bits", Opt::Uint(32))).await.unwrap();
+        let refused = amend(Options::new().with("size", Opt::Uint(2 << 20))).await.unwrap_err();
+        assert!(refused.to_string().contains("inconsistent"), "{refused}");
+        disk.close().await;
+    });
+    assert_eq!(header(&path).unwrap().refcount_order, 5);
+    assert_eq!(in_use(&path), [true]);
+}
