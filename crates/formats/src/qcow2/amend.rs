@@ -284,8 +284,9 @@ impl Qcow2 {
         // Entries that wait in memory are looked at when they are on disk.
         Order::flush(&self.image).await?;
         let with_zeroes = !self.zeroes().await?.is_empty();
+        let shows_backing = self.image.shows_backing();
         let header = self.image.header.read();
-        if with_zeroes && header.crypt_method != 0 && header.backing_name.is_some() {
+        if with_zeroes && header.crypt_method != 0 && shows_backing {
             let text =
                 "Cannot downgrade an encrypted image that hides clusters of its backing file by zeroes";
             return Err(BlockError::unsupported(text));

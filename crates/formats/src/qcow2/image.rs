@@ -184,6 +184,11 @@ impl Image {
         self.backing().is_some()
     }
 
+    /// Whether holes show something else than zeroes: here, or where the image is opened by its header.
+    pub fn shows_backing(&self) -> bool {
+        self.has_backing() || self.header.read().backing_name.is_some()
+    }
+
     pub fn backing(&self) -> Option<Arc<Node>> {
         self.edges.get(self.backing)
     }

@@ -125,7 +125,7 @@ impl Image {
 
     /// Sets the entries of a table in memory.
     async fn expand_table(&self, table: &mut Table, users: Users, batch: &mut Batch) -> Result<()> {
-        let (g, backed) = (self.g(), self.header.read().backing_name.is_some());
+        let (g, backed) = (self.g(), self.shows_backing());
         let mut rest = table.entries.as_mut_slice();
         while let Some(first) = rest.iter().position(|entry| self.is_zero(*entry)) {
             let (_, from) = std::mem::take(&mut rest).split_at_mut(first);
