@@ -92,15 +92,15 @@ impl Qcow2 {
             return Ok(());
         }
         if !common.read_only {
-            self.become_writable().await?;
+            self.prepare_for_writes().await?;
         }
         image.load_bitmaps().await?;
         self.tell_notices();
-        if common.read_only { Ok(()) } else { image.mark_bitmaps(Marked::Loaded).await }
+        if common.read_only { Ok(()) } else { self.admit_writes().await }
     }
 
     /// Makes sure that the image may be written to, and repairs one that was not closed.
-    async fn become_writable(&self) -> Result<()> {
+    async fn prepare_for_writes(&self) -> Result<()> {
         let image = &self.image;
         let name = image.order.file.name();
         let header = image.header.read().clone();
@@ -147,9 +147,16 @@ impl Qcow2 {
         let asked = image.settings.read().checks.has("inactive-l2");
         image.overlap.set_inactive(self.inactive_tables(asked).await?);
         *image.alloc.lock().await = Alloc::new(length, image.g().clusters(length));
-        image.be_writable(image.header_is_ready() && image.overlap.conflict().is_none());
         let outdated = info::outdated_by_writing(&image.header.read(), &self.listed.read(), &name);
         outdated.iter().for_each(|text| self.image.notices.warn(text));
+        Ok(())
+    }
+
+    /// Lets writes in, when all bitmaps that are to record them are loaded, and are marked on disk.
+    async fn admit_writes(&self) -> Result<()> {
+        let image = &self.image;
+        image.mark_bitmaps(Marked::Loaded).await?;
+        image.be_writable(image.header_is_ready() && image.overlap.conflict().is_none());
         Ok(())
     }
 
@@ -286,9 +293,8 @@ impl Driver for Qcow2 {
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable {
-                self.become_writable().await?;
-                let marked = self.image.mark_bitmaps(Marked::Loaded).await;
-                marked.inspect_err(|_| self.image.order.access.forbid())?;
+                self.prepare_for_writes().await?;
+                self.admit_writes().await?;
             } else if self.image.order.access.writable() {
                 self.image.store_bitmaps().await?;
                 let settled = async {
@@ -333,6 +339,10 @@ impl Driver for Qcow2 {
             let settled = self.settle().await;
             let _none_released = self.image.order.hold_releases().await;
             self.image.order.access.forbid();
+            if let (Err(_), Err(error)) = (&stored, &settled) {
+                let image = self.image.order.file.name();
+                tracing::warn!(image, %error, "closing failed beside the storing of bitmaps");
+            }
             stored.and(settled)
         })
     }
@@ -434,7 +444,8 @@ impl Checker for Qcow2 {
             }
             let report = self.repair(repair).await?;
             if writable && repair != Repair::No {
-                self.become_writable().await?;
+                self.prepare_for_writes().await?;
+                self.admit_writes().await?;
             }
             Ok(report)
         })
