@@ -35,7 +35,9 @@ pub struct DirtyBitmap {
     /// Held by who adds a leaf or replaces the root, so that no leaf is added to a root that was replaced.
     adding: Mutex<()>,
     count: AtomicU64,
+    /// Bits are others than when it was last called stored.
     changed: AtomicBool,
+    stored_length: AtomicU64,
 }
 
 impl DirtyBitmap {
@@ -47,7 +49,9 @@ impl DirtyBitmap {
     pub fn new(length: u64, granularity: u64) -> Self {
         let root = Root { length, leaves: OnceLock::new() };
         let (root, adding) = (ArcSwap::from_pointee(root), Mutex::default());
-        Self { granularity, root, adding, count: AtomicU64::new(0), changed: AtomicBool::new(false) }
+        let (count, changed, stored_length) =
+            (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(length));
+        Self { granularity, root, adding, count, changed, stored_length }
     }
 
     /// Bytes per bit.
@@ -76,7 +80,6 @@ impl DirtyBitmap {
         }
         let new = Root { length, leaves: OnceLock::new() };
         let chunks = new.chunks(self.granularity);
-        self.changed.store(true, Relaxed);
         self.change(chunks, old.chunks(self.granularity), |word, bits| word.fetch_and(!bits, AcqRel) & bits);
         if let Some(old) = old.leaves.get() {
             let leaves = new.leaves.get_or_init(|| new.slots(self.granularity));
@@ -278,14 +281,15 @@ impl DirtyBitmap {
         self.find(from, true) >= to.min(self.chunks())
     }
 
-    /// Whether bits or length are others than when it was last called so. Asked while nobody marks.
+    /// Whether bits or length are others than when it was last called stored. Asked while nobody marks.
     pub fn is_changed(&self) -> bool {
-        self.changed.load(Acquire)
+        self.changed.load(Acquire) || self.stored_length.load(Acquire) != self.length()
     }
 
-    /// Calls it changed, or not.
-    pub fn call_changed(&self, changed: bool) {
-        self.changed.store(changed, Release);
+    /// Says that what it is now is kept somewhere.
+    pub fn call_stored(&self) {
+        self.changed.store(false, Release);
+        self.stored_length.store(self.length(), Release);
     }
 
     /// Dirty chunks.
@@ -426,6 +430,23 @@ mod tests {
         assert_eq!(map.run_at(0), (false, (16 << 40) - 65536));
         let root = map.root.load();
         assert_eq!(root.leaves.get().unwrap().iter().filter(|leaf| leaf.get().is_some()).count(), 1);
+    }
+
+    #[test]
+    fn a_length_that_is_taken_back_changes_nothing_but_the_bits_that_it_left_out() {
+        let map = DirtyBitmap::new(1 << 20, 512);
+        map.mark(0, 512);
+        map.call_stored();
+        map.resize(|old| old * 2);
+        assert!(map.is_changed());
+        map.resize(|old| old / 2);
+        assert!(!map.is_changed());
+        map.resize(|_| 256);
+        map.resize(|_| 1 << 20);
+        assert!(!map.is_changed() && map.dirty_chunks() == 1);
+        map.resize(|_| 0);
+        map.resize(|_| 1 << 20);
+        assert!(map.is_changed() && map.dirty_chunks() == 0);
     }
 
     #[test]

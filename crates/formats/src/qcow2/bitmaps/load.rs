@@ -155,7 +155,7 @@ impl Image {
             self.load_bits(&bits, at / 8, &words, file_end, budget).await?;
             at += PIECE;
         }
-        bits.call_changed(false);
+        bits.call_stored();
         Ok(bits)
     }
 

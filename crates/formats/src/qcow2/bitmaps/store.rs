@@ -149,7 +149,7 @@ impl Image {
             new.list.push(stored);
         }
         self.switch_directory(new).await?;
-        all.iter().filter(|named| is_kept(named)).for_each(|named| named.bits().call_changed(false));
+        all.iter().filter(|named| is_kept(named)).for_each(|named| named.bits().call_stored());
         Ok(())
     }
 

@@ -617,6 +617,26 @@ fn a_bitmap_that_can_not_be_loaded_is_kept_until_changes_are_missing_in_it_and_t
 }
 
 #[test]
+fn an_amendment_that_is_refused_changes_nothing_of_the_bitmaps_either() {
+    let scratch = Scratch::new();
+    let path = scratch.path("image");
+    create(&path, 1 << 20, &[]).unwrap();
+    rt::block_on_control(async {
+        let disk = Disk::open(&path).await;
+        disk.backend.node().add_bitmap(new("b0")).unwrap();
+        disk.write(0, &[1; 512]).await;
+        disk.close().await;
+        let before = std::fs::read(&path).unwrap();
+
+        let disk = Disk::open(&path).await;
+        let options = Options::new().with_str("compat", "0.10").with("size", Opt::Uint(2 << 20));
+        disk.graph.amend(&disk.backend.node(), options, false, &|_, _| {}).await.unwrap_err();
+        disk.close().await;
+        assert!(std::fs::read(&path).unwrap() == before);
+    });
+}
+
+#[test]
 fn options_are_amended_beside_a_bitmap_that_can_not_be_used_but_the_size_is_not() {
     let scratch = Scratch::new();
     let path = scratch.path("image");
