@@ -1,10 +1,9 @@
-//! Image formats: raw, qcow2, luks, the filter that compresses, and the names of formats that are recognised only.
+//! Image formats: raw, qcow2, luks, and the names of formats that are recognised only.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
 #![forbid(unsafe_code)]
 
-mod compress;
 mod encryption;
 mod luks;
 mod qcow2;
@@ -17,7 +16,6 @@ use block::DriverType;
 pub const DRIVERS: &[DriverType] = &[
     raw::RAW,
     qcow2::QCOW2,
-    compress::COMPRESS,
     luks::LUKS,
     recognised::VMDK,
     recognised::VDI,

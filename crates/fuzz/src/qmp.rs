@@ -62,7 +62,7 @@ fn run(commands: Vec<(String, Dict)>) -> Vec<bool> {
     let mut disk = Disk::default();
     disk.put("/disk", &[7; 8192]);
     Sim::boot(Config::seeded(1), disk).run(async move {
-        let control = Control::new(Registry::new(&[formats::DRIVERS, protocols::DRIVERS]));
+        let control = Control::new(Registry::new(&[formats::DRIVERS, filters::DRIVERS, protocols::DRIVERS]));
         let mut answers = Vec::new();
         for (command, arguments) in commands {
             answers.push(api::dispatch(&control, &command, arguments).await.is_ok());

@@ -22,5 +22,5 @@ fn main() -> ExitCode {
             }
         });
     }
-    run("daemon", block::Registry::new(&[formats::DRIVERS, protocols::DRIVERS]), &options)
+    run("daemon", block::Registry::new(&[formats::DRIVERS, filters::DRIVERS, protocols::DRIVERS]), &options)
 }

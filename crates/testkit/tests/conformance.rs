@@ -6,7 +6,7 @@ use testkit::conformance::Suite;
 use testkit::crash::{inspect_qcow2, inspect_raw};
 use testkit::stack::{Stack, TestImage};
 
-const DRIVERS: [&[block::DriverType]; 2] = [protocols::DRIVERS, formats::DRIVERS];
+const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS];
 const SIZE: u64 = 96 << 10;
 
 fn stack(name: &str, images: Vec<TestImage>) -> Stack {

@@ -133,7 +133,7 @@ pub struct Image {
 
 /// All drivers of the program.
 pub fn registry() -> Arc<Registry> {
-    Registry::new(&[formats::DRIVERS, protocols::DRIVERS])
+    Registry::new(&[formats::DRIVERS, filters::DRIVERS, protocols::DRIVERS])
 }
 
 /// The format of images where nothing says what they are: any bytes are one of its images.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 
 /// The daemon's state, empty.
 pub fn control() -> Control {
-    Control::new(Registry::new(&[formats::DRIVERS, protocols::DRIVERS]))
+    Control::new(Registry::new(&[formats::DRIVERS, filters::DRIVERS, protocols::DRIVERS]))
 }
 
 /// The member of a message, as text.

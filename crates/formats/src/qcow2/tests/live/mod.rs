@@ -19,7 +19,7 @@ struct Disk {
 }
 
 fn graph() -> Graph {
-    Graph::new(Registry::new(&[protocols::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()))
+    Graph::new(Registry::new(&[protocols::DRIVERS, filters::DRIVERS, crate::DRIVERS]), |_| Ok(Options::new()))
 }
 
 impl Disk {

@@ -1,0 +1,12 @@
+//! Filters: drivers that show one child as it is, and do something beside.
+//!
+//! Each is one file or folder over the core's [`block::Filtered`]; [`DRIVERS`] is the wing's registry. Filters do not know
+//! each other.
+#![forbid(unsafe_code)]
+
+mod compress;
+
+use block::DriverType;
+
+/// The drivers of this wing.
+pub const DRIVERS: &[DriverType] = &[compress::COMPRESS];
