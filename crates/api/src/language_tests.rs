@@ -78,8 +78,8 @@ fn run(command: &str, arguments: &str) -> String {
 #[test]
 fn every_kind_of_command_is_dispatched() {
     for (command, arguments, answer) in [
-        ("take-flat", r#"{"kind": "circle", "radius": 1}"#, r#"{"kind": "circle", "radius": 1}"#),
-        ("take-flat", r#"{"colour": "3d", "kind": "point"}"#, r#"{"kind": "point", "colour": "3d"}"#),
+        ("take-flat", r#"{"kind": "circle", "radius": 1}"#, r#"{"radius": 1, "kind": "circle"}"#),
+        ("take-flat", r#"{"colour": "3d", "kind": "point"}"#, r#"{"colour": "3d", "kind": "point"}"#),
         (
             "take-flat",
             r#"{"kind": "square", "side": 2, "of": {"kind": "square", "side": 3, "of": null}}"#,

@@ -78,8 +78,9 @@ impl fmt::Display for Value {
     }
 }
 
-/// A JSON object. Members keep the order in which they came; names are distinct.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// A JSON object. Members keep the order in which they came, which makes no difference between two objects; names are
+/// distinct.
+#[derive(Debug, Clone, Default)]
 pub struct Dict {
     members: Vec<(String, Value)>,
 }
@@ -145,6 +146,12 @@ impl Dict {
         let mut names: Vec<&str> = self.members.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+    }
+}
+
+impl PartialEq for Dict {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|(name, value)| other.get(name) == Some(value))
     }
 }
 

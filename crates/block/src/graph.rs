@@ -18,6 +18,7 @@ pub use transaction::GraphChange;
 use crate::backend::Backend;
 use crate::blockers::{Blockers, Operations};
 use crate::common::Common;
+use crate::device::Devices;
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::group_commit::GroupCommit;
@@ -49,6 +50,7 @@ pub struct Graph(Arc<Inner>);
 struct Inner {
     registry: Arc<Registry>,
     objects: Objects,
+    devices: Devices,
     topology: Arc<RwLock<Topology>>,
     change: futures_util::lock::Mutex<()>,
     next_name: AtomicU64,
@@ -75,6 +77,7 @@ impl Graph {
         Self(Arc::new(Inner {
             registry,
             objects: Objects::default(),
+            devices: Devices::default(),
             topology: Arc::default(),
             change: futures_util::lock::Mutex::new(()),
             next_name: AtomicU64::new(0),
@@ -134,8 +137,11 @@ impl Graph {
         self.0.topology.read().nodes.iter().find(|n| n.name() == name).cloned()
     }
 
-    /// The node of this name, or an error that names it.
+    /// The node of this name, or in the device of this name; else an error that names it.
     pub fn need_node(&self, name: &str) -> Result<Arc<Node>> {
+        if let Some(device) = self.device(name) {
+            return device.need_node();
+        }
         self.node(name).ok_or_else(|| {
             BlockError::new(
                 ErrorKind::NotFound,
@@ -147,10 +153,23 @@ impl Graph {
     /// Whether a node of this name could be made now.
     pub fn check_free(&self, name: &str) -> Result<()> {
         check_name(name)?;
+        self.not_a_device(name)?;
         match self.node(name) {
             Some(_) => Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'"))),
             None => Ok(()),
         }
+    }
+
+    /// Refuses a node's name that is a device's.
+    fn not_a_device(&self, name: &str) -> Result<()> {
+        match self.0.devices.named(name) {
+            Some(_) => Err(BlockError::invalid(format!("node-name={name} is conflicting with a device id"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn device_list(&self) -> &Devices {
+        &self.0.devices
     }
 
     /// Labels of the node's users.
@@ -252,6 +271,7 @@ impl Graph {
         let name = match name {
             Some(name) => {
                 check_name(&name)?;
+                self.not_a_device(&name)?;
                 name
             }
             None => format!("#block{:03}", self.0.next_name.fetch_add(1, Relaxed)),

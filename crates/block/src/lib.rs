@@ -35,6 +35,7 @@ mod common;
 mod copy;
 mod create;
 mod damage;
+mod device;
 mod driver;
 mod edges;
 mod error;
@@ -82,6 +83,7 @@ pub use create::{
     MeasureRequest, Measured, OptionKind, PLAIN, Places, data_in_units,
 };
 pub use damage::Damage;
+pub use device::{Device, Model, OnError, Tray};
 pub use driver::{
     Action, Amendment, CheckReport, Checker, Driver, DriverInfo, Extent, ExtentKind, Facts, Link, MapChange,
     Reopened, Repair, Token, Undo, Want, WritePlan,

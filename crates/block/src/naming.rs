@@ -11,9 +11,6 @@ use std::sync::Arc;
 /// Images below one another that a name describes; one header holds fewer than that.
 const MAX_DESCRIBED: usize = 16;
 
-/// The options of a name in the order in which other programs show them; all others follow.
-const ORDER: [&str; 6] = ["backing", "offset", "image", "driver", "size", "file"];
-
 /// The nodes that, with all images below them, are those that the headers name.
 type Named = HashSet<*const Node>;
 
@@ -135,7 +132,7 @@ impl Node {
         for (name, value) in self.driver.naming_options().iter() {
             options.set(name, value.clone());
         }
-        options.sorted_by_key(|name| ORDER.iter().position(|other| *other == name).unwrap_or(ORDER.len()))
+        options
     }
 }
 

@@ -140,13 +140,6 @@ impl Options {
         self.entries.iter_mut().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
-    /// The same options, those of the lowest key first.
-    #[must_use]
-    pub fn sorted_by_key<K: Ord>(mut self, key: impl Fn(&str) -> K) -> Self {
-        self.entries.sort_by_key(|(name, _)| key(name));
-        self
-    }
-
     /// Takes an option of any kind.
     pub fn take(&mut self, name: &str) -> Option<Opt> {
         let at = self.entries.iter().position(|(n, _)| n == name)?;

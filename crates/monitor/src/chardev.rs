@@ -1,6 +1,7 @@
 //! Character devices: the streams that monitors are served on.
 use crate::client;
 use crate::control::Control;
+use crate::human;
 use crate::wire::MessageLayout;
 use api::{ChardevOptions, ChardevOptionsBranch, ChardevSocketOptions, InetSocketAddress, QmpError};
 use api::{FdSocketAddress, SocketAddress, UnixSocketAddress};
@@ -15,6 +16,15 @@ use std::time::Duration;
 
 /// How long a listener waits after a connection could not be accepted (too few descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What is spoken on a character device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// QMP.
+    Qmp(MessageLayout),
+    /// Commands of the monitor for people.
+    Human,
+}
 
 /// An open character device.
 pub(crate) enum Chardev {
@@ -55,28 +65,28 @@ impl Chardev {
         Ok(Self::Server(listeners, first))
     }
 
-    /// Serves QMP on it from now on. The returned task ends when no client can connect any more.
+    /// Serves a monitor on it from now on. The returned task ends when no client can connect any more.
     pub(crate) fn serve(
         self,
         control: &Control,
-        layout: MessageLayout,
+        language: Language,
     ) -> Result<Vec<JoinHandle<()>>, QmpError> {
         let mut doors = Vec::new();
         match self {
-            Self::Client(stream) => spawn_session(control, Arc::new(stream), layout),
+            Self::Client(stream) => spawn_session(control, Arc::new(stream), language),
             Self::Stdio => {
                 let open = |stream: std::io::Result<Stream>| {
                     stream.map(Arc::new).map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))
                 };
                 let (input, output) = (open(rt::stdio::stdin())?, open(rt::stdio::stdout())?);
-                rt::spawn_on(Target::Control, client::serve(control.clone(), input, output, layout)).detach();
+                rt::spawn_on(Target::Control, session(control.clone(), input, output, language)).detach();
             }
             Self::Server(listeners, first) => {
                 if let Some(stream) = first {
-                    spawn_session(control, Arc::new(stream), layout);
+                    spawn_session(control, Arc::new(stream), language);
                 }
                 let door =
-                    |listener| rt::spawn_on(Target::Control, accept(control.clone(), listener, layout));
+                    |listener| rt::spawn_on(Target::Control, accept(control.clone(), listener, language));
                 doors.extend(listeners.into_iter().map(door));
             }
         }
@@ -84,19 +94,26 @@ impl Chardev {
     }
 }
 
-fn spawn_session(control: &Control, stream: Arc<Stream>, layout: MessageLayout) {
-    rt::spawn_on(Target::Control, client::serve(control.clone(), stream.clone(), stream, layout)).detach();
+fn spawn_session(control: &Control, stream: Arc<Stream>, language: Language) {
+    rt::spawn_on(Target::Control, session(control.clone(), stream.clone(), stream, language)).detach();
+}
+
+async fn session(control: Control, input: Arc<Stream>, output: Arc<Stream>, language: Language) {
+    match language {
+        Language::Qmp(layout) => client::serve(control, input, output, layout).await,
+        Language::Human => human::serve(control, input, output).await,
+    }
 }
 
 /// Accepts clients until the program ends; then the listener is closed and its socket's file removed.
-async fn accept(control: Control, listener: Listener, layout: MessageLayout) {
+async fn accept(control: Control, listener: Listener, language: Language) {
     loop {
         let accepted = match select(pin!(listener.accept()), pin!(control.ending())).await {
             Either::Left((accepted, _)) => accepted,
             Either::Right(_) => return,
         };
         match accepted {
-            Ok(stream) => spawn_session(&control, Arc::new(stream), layout),
+            Ok(stream) => spawn_session(&control, Arc::new(stream), language),
             Err(e) => {
                 tracing::warn!(error = %e, "a QMP client could not be accepted");
                 rt::sleep(ACCEPT_AGAIN).await;

@@ -1,15 +1,17 @@
 //! What commands work on: the graph, jobs, exports, objects; and the orderly end of the program.
 use crate::descriptors::Descriptors;
 use crate::events::Events;
+use crate::human::Human;
 use crate::options;
 use crate::outbox::Outbox;
-use api::QmpError;
+use api::{QmpError, RunState};
 use block::{BlockError, Graph, Registry};
 use event_listener::{Event, IntoNotification};
 use exports::{Exports, NbdService};
 use jobs::Jobs;
-use std::sync::Arc;
+use machine::Machine;
 use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, OnceLock};
 
 /// The state that all sessions share; a handle, cheap to clone.
 #[derive(Clone)]
@@ -20,6 +22,8 @@ struct Inner {
     jobs: Jobs,
     exports: Exports,
     nbd: NbdService,
+    machine: Machine,
+    human: OnceLock<Box<dyn Human>>,
     events: Arc<Events>,
     /// The program is ending; no command is accepted.
     ending: AtomicBool,
@@ -42,6 +46,8 @@ impl Control {
             jobs: Jobs::new(events.clone()),
             exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),
             nbd: NbdService::default(),
+            machine: Machine::new(graph.clone(), RunState::Running),
+            human: OnceLock::new(),
             graph,
             events,
             ending: AtomicBool::new(false),
@@ -95,6 +101,28 @@ impl Control {
         &self.0.nbd
     }
 
+    /// The machine: in a daemon one that runs and has no devices until some are added.
+    pub fn machine(&self) -> &Machine {
+        &self.0.machine
+    }
+
+    /// Sets the monitor for people. Only the first one counts.
+    pub fn set_human(&self, human: Box<dyn Human>) {
+        if self.0.human.set(human).is_err() {
+            tracing::warn!("there is a monitor for people already");
+        }
+    }
+
+    pub(crate) fn human(&self) -> Option<&dyn Human> {
+        self.0.human.get().map(Box::as_ref)
+    }
+
+    /// Sends an event when the command under way has been answered.
+    pub(crate) fn after_answer(&self, event: api::Event) {
+        let events = self.0.events.clone();
+        rt::spawn(async move { events.emit(&event) }).detach();
+    }
+
     /// Where events go to all clients.
     pub(crate) fn events(&self) -> &Arc<Events> {
         &self.0.events
@@ -123,7 +151,8 @@ impl Control {
         self.0.nbd.end(&self.0.exports).await;
         self.0.exports.close_all().await;
         self.0.jobs.cancel_all().await;
-        let result = self.0.graph.close_all().await;
+        let emptied = self.0.machine.end().await;
+        let result = emptied.and(self.0.graph.close_all().await);
         *end = Some(result.clone());
         result
     }

@@ -6,7 +6,7 @@
 //!
 //! An option that fails ends the program with status 1, after an orderly end of what was set up before. So does an
 //! end at which something could not be written back.
-use crate::chardev::Chardev;
+use crate::chardev::{Chardev, Language};
 use crate::control::Control;
 use crate::events::Events;
 use crate::wire::MessageLayout;
@@ -16,7 +16,7 @@ use api::{
 };
 use block::{BlockError, Notice, Registry};
 use futures_util::future::{Either, join_all, select};
-use rt::JoinHandle;
+use rt::{BoxFuture, JoinHandle};
 use rt::process::ReadyHandle;
 use rt::signal;
 use std::fs::File;
@@ -54,8 +54,20 @@ pub enum DaemonOption {
     Daemonize,
 }
 
-impl DaemonOption {
-    /// The option as it was given, for messages.
+/// Something that a command line asks for before clients are served.
+pub trait StartOption: Sync {
+    /// As it was given, for messages.
+    fn shown(&self) -> String;
+
+    /// Does it. What is to be served or released later goes into `set_up`.
+    fn carry_out<'a>(
+        &'a self,
+        control: &'a Control,
+        set_up: &'a mut SetUp,
+    ) -> BoxFuture<'a, Result<(), QmpError>>;
+}
+
+impl StartOption for DaemonOption {
     fn shown(&self) -> String {
         match self {
             Self::Blockdev(text) => format!("--blockdev {text}"),
@@ -68,13 +80,31 @@ impl DaemonOption {
             Self::Daemonize => "--daemonize".to_owned(),
         }
     }
+
+    fn carry_out<'a>(
+        &'a self,
+        control: &'a Control,
+        set_up: &'a mut SetUp,
+    ) -> BoxFuture<'a, Result<(), QmpError>> {
+        Box::pin(carry_out(control, set_up, self))
+    }
 }
 
 /// Runs the daemon from its first option to its end. `program` is the name that messages begin with. Must be called
 /// before there is any other thread.
 pub fn run(program: &str, registry: Arc<Registry>, options: &[DaemonOption]) -> ExitCode {
+    run_with(program, registry, options, options.contains(&DaemonOption::Daemonize))
+}
+
+/// As [`run`], with options of another command line. `daemonize`: it goes to the background when all is set up.
+pub fn run_with<O: StartOption>(
+    program: &str,
+    registry: Arc<Registry>,
+    options: &[O],
+    daemonize: bool,
+) -> ExitCode {
     let mut waiting = None;
-    if options.contains(&DaemonOption::Daemonize) {
+    if daemonize {
         match rt::process::daemonize() {
             Ok(handle) => waiting = Some(handle),
             Err(e) => {
@@ -108,10 +138,10 @@ fn tell(program: &str, events: &Events, notice: Notice<'_>) {
     .ok();
 }
 
-async fn live(
+async fn live<O: StartOption>(
     program: &str,
     registry: Arc<Registry>,
-    options: &[DaemonOption],
+    options: &[O],
     waiting: Option<ReadyHandle>,
 ) -> ExitCode {
     let control = Control::new(registry);
@@ -192,18 +222,18 @@ struct Running {
 
 /// What the options have set up so far.
 #[derive(Default)]
-struct SetUp {
+pub struct SetUp {
     chardevs: Vec<(String, Chardev)>,
     /// Served after the last option: clients that connect earlier wait.
-    monitors: Vec<(Chardev, MessageLayout)>,
+    monitors: Vec<(Chardev, Language)>,
     pid_file: Option<PathBuf>,
 }
 
 /// Applies the options in order, then serves clients. An error names the option that failed.
-async fn start(control: &Control, options: &[DaemonOption]) -> Result<Running, String> {
+async fn start<O: StartOption>(control: &Control, options: &[O]) -> Result<Running, String> {
     let mut set_up = SetUp::default();
     for option in options {
-        let result = carry_out(control, &mut set_up, option).await;
+        let result = option.carry_out(control, &mut set_up).await;
         result.map_err(|e| format!("{}: {e}", option.shown()))?;
     }
     let pid_file = set_up.pid_file.map(|path| PidFile::write(&path)).transpose();
@@ -212,8 +242,8 @@ async fn start(control: &Control, options: &[DaemonOption]) -> Result<Running, S
         server.let_in();
     }
     let mut doors = Vec::new();
-    for (chardev, layout) in set_up.monitors {
-        doors.extend(chardev.serve(control, layout).map_err(|e| e.to_string())?);
+    for (chardev, language) in set_up.monitors {
+        doors.extend(chardev.serve(control, language).map_err(|e| e.to_string())?);
     }
     Ok(Running { pid_file, doors })
 }
@@ -249,6 +279,9 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
         }
         DaemonOption::Monitor(text) => {
             let options = keyval::decode::<MonitorOptions>(text, Some("chardev"))?;
+            if options.mode == Some(MonitorMode::Readline) {
+                return Err(QmpError::generic("Only QMP is supported"));
+            }
             set_up.monitor(&options)
         }
         DaemonOption::Pidfile(path) => {
@@ -260,14 +293,16 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
 }
 
 impl SetUp {
-    fn monitor(&mut self, options: &MonitorOptions) -> Result<(), QmpError> {
-        if options.mode == Some(MonitorMode::Readline) {
-            return Err(QmpError::generic("Only QMP is supported"));
-        }
+    /// Serves a monitor on a chardev, once all is set up.
+    pub fn monitor(&mut self, options: &MonitorOptions) -> Result<(), QmpError> {
         let at = self.chardevs.iter().position(|(id, _)| *id == options.chardev);
         let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{}\" not found", options.chardev)))?;
-        let layout = if options.pretty == Some(true) { MessageLayout::Pretty } else { MessageLayout::Line };
-        self.monitors.push((self.chardevs.remove(at).1, layout));
+        let language = match options.mode {
+            Some(MonitorMode::Readline) => Language::Human,
+            _ if options.pretty == Some(true) => Language::Qmp(MessageLayout::Pretty),
+            _ => Language::Qmp(MessageLayout::Line),
+        };
+        self.monitors.push((self.chardevs.remove(at).1, language));
         Ok(())
     }
 }

@@ -21,6 +21,8 @@ mod control;
 pub mod daemon;
 mod descriptors;
 mod events;
+mod generation;
+mod human;
 pub mod nodes;
 mod objects;
 pub mod options;
@@ -31,3 +33,4 @@ pub mod wire;
 
 pub use client::serve;
 pub use control::Control;
+pub use human::Human;

@@ -1,10 +1,10 @@
 //! Nodes as the schema's types: descriptions and statistics.
 use crate::events::int;
 use api::{
-    BlockDeviceInfo, BlockDeviceStats, BlockDirtyInfo, BlockStats, BlockdevCacheInfo, BlockdevChild,
-    BlockdevDetectZeroesOptions, ImageInfo,
+    BlockDeviceInfo, BlockDeviceIoStatus, BlockDeviceStats, BlockDirtyInfo, BlockInfo, BlockStats,
+    BlockdevCacheInfo, BlockdevChild, BlockdevDetectZeroesOptions, ImageInfo,
 };
-use block::{Backend, Child, Common, DriverInfo, NamedBitmap, Node, OpCount, resolve_filename};
+use block::{Backend, Child, Common, Device, DriverInfo, NamedBitmap, Node, OpCount, resolve_filename};
 use std::sync::Arc;
 
 /// Most layers in one description.
@@ -42,6 +42,55 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
         dirty_bitmaps: dirty_bitmaps(node),
         children: children(node),
     }
+}
+
+/// A device as `query-block` lists it.
+pub fn device(device: &Arc<Device>) -> BlockInfo {
+    let model = device.model();
+    let tray = model.as_ref().and_then(|model| model.tray);
+    let has_status = model.is_some() && device.on_error().may_stop();
+    BlockInfo {
+        device: device.name().to_owned(),
+        qdev: model.as_ref().map(|model| model.id.clone()),
+        r#type: "unknown".to_owned(),
+        removable: device.is_removable(),
+        locked: tray.is_some_and(|tray| tray.locked),
+        inserted: device.medium().map(|medium| device_info(&medium.node(), false)),
+        tray_open: tray.map(|tray| tray.open),
+        io_status: has_status.then_some(BlockDeviceIoStatus::Ok),
+    }
+}
+
+/// A device's statistics, with those of the nodes below it.
+pub fn device_stats(device: &Device, entries: &[Arc<Backend>]) -> BlockStats {
+    let model = device.model();
+    let of_device = BlockStats {
+        device: Some(device.name().to_owned()),
+        qdev: model.map(|model| model.id),
+        ..BlockStats::default()
+    };
+    let Some(medium) = device.medium() else {
+        return BlockStats {
+            stats: BlockDeviceStats {
+                account_failed: true,
+                account_invalid: true,
+                ..BlockDeviceStats::default()
+            },
+            ..of_device
+        };
+    };
+    let node = medium.node();
+    let mut stats = with_backing(&node, entries);
+    stats.stats = figures(&node, std::slice::from_ref(&medium));
+    BlockStats { device: of_device.device, qdev: of_device.qdev, ..stats }
+}
+
+/// A node's statistics with those of its backing images.
+fn with_backing(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
+    let below = chain(node).into_iter().skip(1).rev();
+    let below =
+        below.fold(None, |backing, node| Some(Box::new(BlockStats { backing, ..stats(&node, entries) })));
+    BlockStats { backing: below, ..stats(node, entries) }
 }
 
 fn dirty_bitmaps(node: &Node) -> Option<Vec<BlockDirtyInfo>> {

@@ -231,7 +231,11 @@ fn with_many_clusters(seed: u64) -> CrashTest {
     let mut test = any_test(seed);
     let image = TestImage::new("qcow2", "/top", 2304 << 10).with("cluster_size", "512");
     let image = image.with("refcount_bits", "64");
-    test.stack = Stack::of("qcow2 of many clusters", &[protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS], vec![image]);
+    test.stack = Stack::of(
+        "qcow2 of many clusters",
+        &[protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS],
+        vec![image],
+    );
     test.plan.mix =
         Mix { read: 1, write: 20, zero: 1, discard: 1, flush: 4, resize: 1, fua: 10, compressed: 0 };
     (test.plan.longest, test.plan.span, test.plan.largest) = (600, 0, 6000);
@@ -368,7 +372,11 @@ fn with_bitmap(seed: u64) -> CrashTest {
     let mut test = any_test(seed);
     let image =
         TestImage::new("qcow2", "/top", 64 << 10).with("cluster_size", CLUSTERS[1 + seed as usize % 3]);
-    test.stack = Stack::of("qcow2 with a bitmap", &[protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS], vec![image]);
+    test.stack = Stack::of(
+        "qcow2 with a bitmap",
+        &[protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS],
+        vec![image],
+    );
     // What is cut off and comes again is another disk's.
     test.plan.mix.resize = 0;
     CrashTest { prepare: Some(add_bitmap), inspect: Some(inspect_with_bitmap), moments: 40, ..test }

@@ -1,39 +1,10 @@
 //! What an image is, for people and as JSON: the one description both are printed from.
-//!
-//! The order of JSON members is that of QEMU's tools, which scripts and reviewers diff. Of what every image has, a table
-//! here holds it; of what only some formats have, the schema does.
 
 use crate::console::Console;
 use crate::{out, outln, size};
 use api::{Dict, Encode, ImageInfoSpecific, SnapshotInfo, Value};
 use block::{ChildRole, Node};
 use std::sync::Arc;
-
-/// Order of the members of an image; names that are not here come last, as they were.
-const ORDER: &[&str] = &[
-    "children",
-    "backing-filename-format",
-    "snapshots",
-    "virtual-size",
-    "filename",
-    "cluster-size",
-    "format",
-    "actual-size",
-    "format-specific",
-    "full-backing-filename",
-    "encrypted",
-    "compressed",
-    "backing-filename",
-    "dirty-flag",
-];
-
-fn sorted(mut members: Dict) -> Dict {
-    let first: Vec<_> = ORDER
-        .iter()
-        .filter_map(|name| members.remove(name).map(|value| ((*name).to_owned(), value)))
-        .collect();
-    first.into_iter().chain(members).collect()
-}
 
 /// Everything known of one node and its children other than its backing node, as it was when it was looked at.
 pub struct Description {
@@ -112,7 +83,7 @@ impl Description {
         put(&mut object, "encrypted", self.info.encrypted.then_some(true));
         put(&mut object, "compressed", self.info.compressed);
         put(&mut object, "dirty-flag", self.info.dirty);
-        Value::Dict(sorted(object))
+        Value::Dict(object)
     }
 
     /// Prints the description for people.

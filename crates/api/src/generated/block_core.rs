@@ -81,16 +81,23 @@ pub struct BlockdevCacheOptions {
     pub direct: Option<bool>,
     /// Whether flushes are left out; not if absent.
     pub no_flush: Option<bool>,
+    /// Whether a write may be answered before it is durable; it may if absent.
+    pub writeback: Option<bool>,
 }
 
 impl Object for BlockdevCacheOptions {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { direct: from.optional("direct")?, no_flush: from.optional("no-flush")? })
+        Ok(Self {
+            direct: from.optional("direct")?,
+            no_flush: from.optional("no-flush")?,
+            writeback: from.optional("writeback")?,
+        })
     }
 
     fn put(&self, to: &mut Dict) {
         to.put_optional("direct", &self.direct);
         to.put_optional("no-flush", &self.no_flush);
+        to.put_optional("writeback", &self.writeback);
     }
 }
 object_codec!(BlockdevCacheOptions);
@@ -152,8 +159,14 @@ pub struct BlockdevOptionsBase {
     pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
     /// Its driver.
     pub driver: BlockdevDriver,
-    /// Its name; needed for a node that is not written inside another.
+    /// Its name; needed for a node that is not written inside another, and gets no device by `id`.
     pub node_name: Option<String>,
+    /// The name of a device that is made with it; only for a node that is not written inside another.
+    pub id: Option<String>,
+    /// What that device does about an error of a read; it is reported if absent.
+    pub rerror: Option<BlockdevOnError>,
+    /// What that device does about an error of a write; at ENOSPC it stops if absent.
+    pub werror: Option<BlockdevOnError>,
 }
 
 impl Object for BlockdevOptionsBase {
@@ -167,6 +180,9 @@ impl Object for BlockdevOptionsBase {
             detect_zeroes: from.optional("detect-zeroes")?,
             driver: from.required("driver")?,
             node_name: from.optional("node-name")?,
+            id: from.optional("id")?,
+            rerror: from.optional("rerror")?,
+            werror: from.optional("werror")?,
         })
     }
 
@@ -179,6 +195,9 @@ impl Object for BlockdevOptionsBase {
         to.put_optional("detect-zeroes", &self.detect_zeroes);
         to.put("driver", &self.driver);
         to.put_optional("node-name", &self.node_name);
+        to.put_optional("id", &self.id);
+        to.put_optional("rerror", &self.rerror);
+        to.put_optional("werror", &self.werror);
     }
 }
 object_codec!(BlockdevOptionsBase);
@@ -266,8 +285,14 @@ pub struct BlockdevOptions {
     pub force_share: Option<bool>,
     /// What becomes of written zeros.
     pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
-    /// Its name; needed for a node that is not written inside another.
+    /// Its name; needed for a node that is not written inside another, and gets no device by `id`.
     pub node_name: Option<String>,
+    /// The name of a device that is made with it; only for a node that is not written inside another.
+    pub id: Option<String>,
+    /// What that device does about an error of a read; it is reported if absent.
+    pub rerror: Option<BlockdevOnError>,
+    /// What that device does about an error of a write; at ENOSPC it stops if absent.
+    pub werror: Option<BlockdevOnError>,
     /// What depends on `driver`.
     pub branch: BlockdevOptionsBranch,
 }
@@ -282,8 +307,23 @@ impl Object for BlockdevOptions {
         let detect_zeroes = from.optional("detect-zeroes")?;
         let tag = from.required("driver")?;
         let node_name = from.optional("node-name")?;
+        let id = from.optional("id")?;
+        let rerror = from.optional("rerror")?;
+        let werror = from.optional("werror")?;
         let branch = BlockdevOptionsBranch::take_branch(tag, from)?;
-        Ok(Self { discard, cache, read_only, auto_read_only, force_share, detect_zeroes, node_name, branch })
+        Ok(Self {
+            discard,
+            cache,
+            read_only,
+            auto_read_only,
+            force_share,
+            detect_zeroes,
+            node_name,
+            id,
+            rerror,
+            werror,
+            branch,
+        })
     }
 
     fn put(&self, to: &mut Dict) {
@@ -295,6 +335,9 @@ impl Object for BlockdevOptions {
         to.put_optional("detect-zeroes", &self.detect_zeroes);
         to.put("driver", &self.branch.driver());
         to.put_optional("node-name", &self.node_name);
+        to.put_optional("id", &self.id);
+        to.put_optional("rerror", &self.rerror);
+        to.put_optional("werror", &self.werror);
         self.branch.put_branch(to);
     }
 }

@@ -27,12 +27,16 @@ mod block_create;
 pub use block_create::*;
 mod block_query;
 pub use block_query::*;
+mod device;
+pub use device::*;
 mod block_job;
 pub use block_job::*;
 mod block_amend;
 pub use block_amend::*;
 mod block_export;
 pub use block_export::*;
+mod machine;
+pub use machine::*;
 mod descriptors;
 pub use descriptors::*;
 mod qom;
@@ -72,6 +76,13 @@ pub const COMMANDS: &[&str] = &[
     "query-named-block-nodes",
     "query-block",
     "query-blockstats",
+    "eject",
+    "blockdev-open-tray",
+    "blockdev-close-tray",
+    "blockdev-remove-medium",
+    "blockdev-insert-medium",
+    "blockdev-change-medium",
+    "change",
     "query-jobs",
     "job-pause",
     "job-resume",
@@ -94,6 +105,12 @@ pub const COMMANDS: &[&str] = &[
     "block-export-add",
     "block-export-del",
     "query-block-exports",
+    "query-status",
+    "stop",
+    "cont",
+    "device_add",
+    "device_del",
+    "human-monitor-command",
     "getfd",
     "closefd",
     "add-fd",
@@ -111,9 +128,11 @@ pub trait Handlers:
     + BlockDirtyBitmapCommands
     + TransactionCommands
     + BlockQueryCommands
+    + DeviceCommands
     + BlockJobCommands
     + BlockAmendCommands
     + BlockExportCommands
+    + MachineCommands
     + DescriptorsCommands
     + QomCommands
 {
@@ -126,9 +145,11 @@ impl<
         + BlockDirtyBitmapCommands
         + TransactionCommands
         + BlockQueryCommands
+        + DeviceCommands
         + BlockJobCommands
         + BlockAmendCommands
         + BlockExportCommands
+        + MachineCommands
         + DescriptorsCommands
         + QomCommands,
 > Handlers for T
@@ -174,6 +195,13 @@ pub async fn dispatch<H: Handlers>(
         "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
         "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
         "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,
+        "eject" => run(arguments, |a| handlers.eject(a)).await,
+        "blockdev-open-tray" => run(arguments, |a| handlers.blockdev_open_tray(a)).await,
+        "blockdev-close-tray" => run(arguments, |a| handlers.blockdev_close_tray(a)).await,
+        "blockdev-remove-medium" => run(arguments, |a| handlers.blockdev_remove_medium(a)).await,
+        "blockdev-insert-medium" => run(arguments, |a| handlers.blockdev_insert_medium(a)).await,
+        "blockdev-change-medium" => run(arguments, |a| handlers.blockdev_change_medium(a)).await,
+        "change" => run(arguments, |a| handlers.change(a)).await,
         "query-jobs" => run(arguments, |NoArguments {}| handlers.query_jobs()).await,
         "job-pause" => run(arguments, |a| handlers.job_pause(a)).await,
         "job-resume" => run(arguments, |a| handlers.job_resume(a)).await,
@@ -196,6 +224,12 @@ pub async fn dispatch<H: Handlers>(
         "block-export-add" => run(arguments, |a| handlers.block_export_add(a)).await,
         "block-export-del" => run(arguments, |a| handlers.block_export_del(a)).await,
         "query-block-exports" => run(arguments, |NoArguments {}| handlers.query_block_exports()).await,
+        "query-status" => run(arguments, |NoArguments {}| handlers.query_status()).await,
+        "stop" => run(arguments, |NoArguments {}| handlers.stop()).await,
+        "cont" => run(arguments, |NoArguments {}| handlers.cont()).await,
+        "device_add" => run_raw(arguments, |a| handlers.device_add(a)).await,
+        "device_del" => run(arguments, |a| handlers.device_del(a)).await,
+        "human-monitor-command" => run(arguments, |a| handlers.human_monitor_command(a)).await,
         "getfd" => run(arguments, |a| handlers.getfd(a)).await,
         "closefd" => run(arguments, |a| handlers.closefd(a)).await,
         "add-fd" => run(arguments, |a| handlers.add_fd(a)).await,
@@ -210,6 +244,14 @@ pub async fn dispatch<H: Handlers>(
 /// Any event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// The tray of a device has moved.
+    DeviceTrayMoved(DeviceTrayMoved),
+    /// The machine was stopped.
+    Stop,
+    /// The machine runs.
+    Resume,
+    /// A guest's device is gone.
+    DeviceDeleted(DeviceDeleted),
     /// A job has moved on.
     JobStatusChange(JobStatusChange),
     /// A block job has ended, well or with an error.
@@ -234,6 +276,10 @@ impl Event {
     /// Its name on the wire.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::DeviceTrayMoved(_) => "DEVICE_TRAY_MOVED",
+            Self::Stop => "STOP",
+            Self::Resume => "RESUME",
+            Self::DeviceDeleted(_) => "DEVICE_DELETED",
             Self::JobStatusChange(_) => "JOB_STATUS_CHANGE",
             Self::BlockJobCompleted(_) => "BLOCK_JOB_COMPLETED",
             Self::BlockJobCancelled(_) => "BLOCK_JOB_CANCELLED",
@@ -249,6 +295,10 @@ impl Event {
     /// Its data, if it carries any.
     pub fn data(&self) -> Option<Value> {
         match self {
+            Self::DeviceTrayMoved(data) => Some(data.encode()),
+            Self::Stop => None,
+            Self::Resume => None,
+            Self::DeviceDeleted(data) => Some(data.encode()),
             Self::JobStatusChange(data) => Some(data.encode()),
             Self::BlockJobCompleted(data) => Some(data.encode()),
             Self::BlockJobCancelled(data) => Some(data.encode()),

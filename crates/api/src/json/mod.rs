@@ -18,6 +18,7 @@
 
 mod build;
 mod lexer;
+mod order;
 mod stream;
 mod write;
 

@@ -1,6 +1,7 @@
 //! Values to text, as QEMU's programs write it: on one line for QMP, or indented by four for people and scripts.
 //! Everything outside printable ASCII is escaped, except in a name that is to be opened again.
 
+use super::order::ordered;
 use crate::Value;
 use std::fmt::{self, Write};
 
@@ -89,7 +90,7 @@ fn write(out: &mut impl Write, value: &Value, style: Style) -> fmt::Result {
         }
         Value::Dict(dict) => {
             out.write_char('{')?;
-            for (i, (name, member)) in dict.iter().enumerate() {
+            for (i, (name, member)) in ordered(dict.iter()).into_iter().enumerate() {
                 separate(out, i, level)?;
                 string(out, name, style)?;
                 out.write_str(": ")?;

@@ -6,19 +6,41 @@ use api::{
     BlockCoreCommands, BlockPasswdArguments, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions,
     BlockdevReopenArguments, PreallocMode, QmpError,
 };
-use block::{ErrorKind, Secret};
+use block::{Device, ErrorKind, Options, Policy, Secret};
+use std::sync::Arc;
 
 impl BlockCoreCommands for Control {
     async fn blockdev_add(&self, arguments: BlockdevOptions) -> Result<(), QmpError> {
-        if arguments.node_name.is_none() {
+        let (mut arguments, mut device) = (arguments, None);
+        let (rerror, werror) = (arguments.rerror.take(), arguments.werror.take());
+        if let Some(id) = arguments.id.take() {
+            let made = self.graph().add_device(&id).map_err(failed)?;
+            made.set_on_error(rerror, werror);
+            device = Some(made);
+        } else if arguments.node_name.is_none() {
             return Err(QmpError::generic("'node-name' must be specified for the root node"));
+        } else if rerror.is_some() || werror.is_some() {
+            return Err(QmpError::generic("'rerror' and 'werror' are a device's: 'id' is missing"));
         }
         let options = options::from_typed(&arguments).map_err(failed)?;
-        self.descriptors().lend(self.graph().add(options)).await.map_err(failed)?;
-        Ok(())
+        let Some(device) = device else {
+            self.descriptors().lend(self.graph().add(options)).await.map_err(failed)?;
+            return Ok(());
+        };
+        let filled = self.descriptors().lend(self.fill(&device, options)).await;
+        if filled.is_err() {
+            self.graph().remove_device(&device).await.map_err(failed)?;
+        }
+        filled.map_err(failed)
     }
 
     async fn blockdev_del(&self, arguments: BlockdevDelArguments) -> Result<(), QmpError> {
+        if let Some(device) = self.graph().device(&arguments.node_name) {
+            if device.model().is_some() {
+                return Err(QmpError::generic(format!("Device '{}' is in use", device.name())));
+            }
+            return self.graph().remove_device(&device).await.map_err(failed);
+        }
         self.graph().remove(&arguments.node_name).await.map_err(failed)
     }
 
@@ -48,5 +70,17 @@ impl BlockCoreCommands for Control {
         let size =
             u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
         self.graph().resize(&node, size, PreallocMode::Off).await.map_err(failed)
+    }
+}
+
+impl Control {
+    /// Opens a node for a device, which alone keeps it.
+    async fn fill(&self, device: &Arc<Device>, options: Options) -> block::Result<()> {
+        let node = self.graph().open(options, Policy::FOLLOW).await?;
+        let inserted = self.graph().put_in(device, node.clone()).await;
+        if inserted.is_err() {
+            self.graph().release(&node).await?;
+        }
+        inserted
     }
 }

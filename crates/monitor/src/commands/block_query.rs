@@ -23,18 +23,20 @@ impl BlockQueryCommands for Control {
     }
 
     async fn query_block(&self) -> Result<Vec<BlockInfo>, QmpError> {
-        // Devices come with the schema's form of blockdev-add that makes them.
-        Ok(Vec::new())
+        let devices = self.graph().devices();
+        Ok(devices.iter().filter(|device| !device.shown().is_empty()).map(nodes::device).collect())
     }
 
     async fn query_blockstats(
         &self,
         arguments: QueryBlockstatsArguments,
     ) -> Result<Vec<BlockStats>, QmpError> {
-        if !arguments.query_nodes.unwrap_or(false) {
-            return Ok(Vec::new());
-        }
         let entries = self.graph().entries();
+        if !arguments.query_nodes.unwrap_or(false) {
+            let devices = self.graph().devices();
+            let devices = devices.iter().filter(|device| !device.shown().is_empty());
+            return Ok(devices.map(|device| nodes::device_stats(device, &entries)).collect());
+        }
         Ok(self.graph().nodes().iter().map(|node| nodes::stats(node, &entries)).collect())
     }
 }

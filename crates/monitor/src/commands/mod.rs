@@ -7,6 +7,8 @@ mod block_job;
 mod block_query;
 mod block_snapshot;
 mod descriptors;
+mod device;
+mod machine;
 mod qom;
 mod transaction;
 
@@ -22,7 +24,9 @@ pub(crate) fn failed(error: impl std::fmt::Display) -> QmpError {
 
 /// The node that a command names by device or node name.
 fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Result<Arc<Node>, QmpError> {
-    // There are no devices yet, so no name is a device's.
+    if let Some(device) = device.and_then(|name| graph.device(name)) {
+        return device.need_node().map_err(failed);
+    }
     node_name.and_then(|name| graph.node(name)).ok_or_else(|| {
         let (device, name) = (device.unwrap_or_default(), node_name.unwrap_or_default());
         QmpError::generic(format!("Cannot find device='{device}' nor node-name='{name}'"))

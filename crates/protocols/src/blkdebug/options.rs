@@ -98,7 +98,7 @@ pub fn describe(given: &BlkdebugOptions) -> Options {
             }
         }
     }
-    all.sorted_by_key(str::to_owned)
+    all
 }
 
 /// The rules of a file.

@@ -16,7 +16,7 @@ mod object;
 mod types;
 
 use crate::names::{camel, snake};
-use crate::{DefinitionKind, Error, Schema};
+use crate::{Definition, DefinitionKind, Error, Schema};
 use std::collections::HashSet;
 
 /// What the schema does not say.
@@ -94,7 +94,9 @@ pub fn generate(schema: &Schema, options: &Options) -> Result<Vec<File>, Error> 
 fn imports(schema: &Schema, module: usize, body: &str) -> String {
     let words: HashSet<&str> = body.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     let named = |name: &str| words.contains(name);
-    let elsewhere = schema.definitions.iter().any(|d| d.module != module && named(&camel(&d.name)));
+    let is_type = |d: &Definition| !matches!(d.kind, DefinitionKind::Command(_) | DefinitionKind::Event(_));
+    let elsewhere = |d: &Definition| d.module != module && is_type(d) && named(&camel(&d.name));
+    let elsewhere = schema.definitions.iter().any(elsewhere);
     let ours: Vec<_> = ["Dict", "QmpError", "Value"].into_iter().filter(|name| named(name)).collect();
     let mut text = String::from("\n");
     if elsewhere {

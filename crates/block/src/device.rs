@@ -1,0 +1,373 @@
+//! Devices: what control commands call `device`. A device has a name and a place for a medium, and is there while media
+//! come and go.
+//!
+//! ```text
+//!   device "d0" ── medium: Backend (gate, statistics) ──▶ node
+//!      └── model: a disk, a CD drive, a floppy drive: whether its medium can be changed; tray and lock
+//! ```
+//!
+//! Laws:
+//! - devices and nodes have their names from one space: no node is called as a device is;
+//! - a medium goes in and out through the tray, where the model has one; what cannot be removed stays in;
+//! - without a model the place is a bare one: removable, without a tray, shared with all other users.
+use crate::backend::Backend;
+use crate::error::{BlockError, ErrorKind, Result};
+use crate::graph::{BackendRequest, Graph};
+use crate::node::Node;
+use crate::perm::{Perms, Share};
+use api::BlockdevOnError;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+
+/// What is done about errors of the guest's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnError {
+    /// At reads.
+    pub read: BlockdevOnError,
+    /// At writes, zeroes and flushes.
+    pub write: BlockdevOnError,
+}
+
+impl OnError {
+    /// Whether one of them stops the machine.
+    pub fn may_stop(self) -> bool {
+        let stops = |on_error| matches!(on_error, BlockdevOnError::Stop | BlockdevOnError::Enospc);
+        stops(self.read) || stops(self.write)
+    }
+}
+
+impl Default for OnError {
+    fn default() -> Self {
+        Self { read: BlockdevOnError::Report, write: BlockdevOnError::Enospc }
+    }
+}
+
+/// A model's tray.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tray {
+    /// It is open.
+    pub open: bool,
+    /// The guest keeps it closed.
+    pub locked: bool,
+}
+
+/// What stands for the guest's hardware at a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// By what commands address it: its id, or its path in the tree of the machine's objects.
+    pub id: String,
+    /// Its medium can be changed.
+    pub removable: bool,
+    /// Its tray, if it has one.
+    pub tray: Option<Tray>,
+    /// It writes.
+    pub writes: bool,
+    /// Others may write to its medium too (`share-rw`).
+    pub shares_writing: bool,
+}
+
+/// A place for a medium.
+pub struct Device {
+    name: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    medium: Option<Arc<Backend>>,
+    model: Option<Model>,
+    /// The medium is only read.
+    read_only: bool,
+    /// It goes with its model.
+    goes_with_model: bool,
+    on_error: OnError,
+}
+
+impl Device {
+    /// Its name; empty for one that belongs to a model alone.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is in it.
+    pub fn medium(&self) -> Option<Arc<Backend>> {
+        self.state.lock().medium.clone()
+    }
+
+    /// The node that is in it, or an error that says that none is.
+    pub fn need_node(&self) -> Result<Arc<Node>> {
+        let medium = self.medium().map(|medium| medium.node());
+        medium.ok_or_else(|| BlockError::invalid(format!("Device '{}' has no medium", self.shown())))
+    }
+
+    /// The model at it.
+    pub fn model(&self) -> Option<Model> {
+        self.state.lock().model.clone()
+    }
+
+    /// Its name, or that of its model, for messages.
+    pub fn shown(&self) -> String {
+        match self.name.as_str() {
+            "" => self.model().map(|model| model.id).unwrap_or_default(),
+            name => name.to_owned(),
+        }
+    }
+
+    /// Whether its medium can be changed.
+    pub fn is_removable(&self) -> bool {
+        self.state.lock().model.as_ref().is_none_or(|model| model.removable)
+    }
+
+    /// Whether its medium is only read; of an empty one, whether the last was.
+    pub fn is_read_only(&self) -> bool {
+        let state = self.state.lock();
+        match (&state.medium, &state.model) {
+            (Some(medium), _) => medium.node().read_only(),
+            (None, Some(model)) => state.read_only || !model.writes,
+            (None, None) => state.read_only,
+        }
+    }
+
+    /// What is done about errors.
+    pub fn on_error(&self) -> OnError {
+        self.state.lock().on_error
+    }
+
+    /// Sets what is done about errors; what is not said stays.
+    pub fn set_on_error(&self, read: Option<BlockdevOnError>, write: Option<BlockdevOnError>) {
+        let on_error = &mut self.state.lock().on_error;
+        on_error.read = read.unwrap_or(on_error.read);
+        on_error.write = write.unwrap_or(on_error.write);
+    }
+
+    /// It is deleted when its model is.
+    pub fn go_with_model(&self) {
+        self.state.lock().goes_with_model = true;
+    }
+
+    /// Whether it is deleted when its model is.
+    pub fn goes_with_model(&self) -> bool {
+        self.state.lock().goes_with_model
+    }
+
+    /// Opens or closes the tray; whether it moved. Without a tray nothing does.
+    pub fn move_tray(&self, open: bool) -> bool {
+        let mut state = self.state.lock();
+        let Some(tray) = state.model.as_mut().and_then(|model| model.tray.as_mut()) else { return false };
+        let moves = tray.open != open;
+        tray.open = open;
+        moves
+    }
+
+    fn need_removable(&self) -> Result<()> {
+        if self.is_removable() {
+            return Ok(());
+        }
+        Err(BlockError::invalid(format!("Device '{}' is not removable", self.shown())))
+    }
+
+    /// Refuses a change of the medium behind a closed tray.
+    fn need_open_tray(&self) -> Result<()> {
+        self.need_removable()?;
+        let tray = self.state.lock().model.as_ref().and_then(|model| model.tray);
+        if tray.is_none_or(|tray| tray.open) {
+            return Ok(());
+        }
+        Err(BlockError::invalid(format!("Tray of device '{}' is not open", self.shown())))
+    }
+
+    /// Opens the tray, if there is one: whether it moved. A locked one opens only if `force` says so.
+    pub fn open_tray(&self, force: bool) -> Result<bool> {
+        self.need_removable()?;
+        let tray = self.state.lock().model.as_ref().and_then(|model| model.tray);
+        if tray.is_some_and(|tray| tray.locked && !tray.open) && !force {
+            let text = format!(
+                "Device '{}' is locked and force was not specified, wait for tray to open and try again",
+                self.shown()
+            );
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        Ok(self.move_tray(true))
+    }
+
+    /// Closes the tray, if there is one: whether it moved.
+    pub fn close_tray(&self) -> Result<bool> {
+        self.need_removable()?;
+        Ok(self.move_tray(false))
+    }
+
+    /// Takes a medium, unless there is one meanwhile.
+    fn keep(&self, medium: Arc<Backend>, read_only: bool) -> Option<Arc<Backend>> {
+        let mut state = self.state.lock();
+        if state.medium.is_some() {
+            return Some(medium);
+        }
+        state.read_only = read_only;
+        state.medium = Some(medium);
+        None
+    }
+
+    /// What the users of a medium need and share.
+    fn perms(&self, read_only: bool) -> Perms {
+        let state = self.state.lock();
+        let need = if read_only { Share::READ } else { Perms::WRITER.need };
+        let share = match &state.model {
+            Some(model) if !model.shares_writing => Share::ALL.without(Share::WRITE),
+            _ => Share::ALL,
+        };
+        Perms { need, share }
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.shown())
+    }
+}
+
+/// All devices, in the order they came.
+#[derive(Default)]
+pub(crate) struct Devices(RwLock<Vec<Arc<Device>>>);
+
+impl Devices {
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Device>> {
+        self.0.read().iter().find(|device| !name.is_empty() && device.name == name).cloned()
+    }
+}
+
+impl Graph {
+    /// All devices, in the order they came.
+    pub fn devices(&self) -> Vec<Arc<Device>> {
+        self.device_list().0.read().clone()
+    }
+
+    /// The device of this name.
+    pub fn device(&self, name: &str) -> Option<Arc<Device>> {
+        self.device_list().named(name)
+    }
+
+    /// The device at which the model of this id stands.
+    pub fn device_of_model(&self, id: &str) -> Option<Arc<Device>> {
+        let is_its = |device: &&Arc<Device>| device.model().is_some_and(|model| model.id == id);
+        self.device_list().0.read().iter().find(is_its).cloned()
+    }
+
+    /// Makes a device without a medium. One without a name belongs to a model alone.
+    pub fn add_device(&self, name: &str) -> Result<Arc<Device>> {
+        if !name.is_empty() {
+            crate::objects::Objects::check_id(name)?;
+            if self.node(name).is_some() {
+                let text = format!("Device name '{name}' conflicts with an existing node name");
+                return Err(BlockError::invalid(text));
+            }
+        }
+        let device = Arc::new(Device { name: name.to_owned(), state: Mutex::default() });
+        let mut devices = self.device_list().0.write();
+        if !name.is_empty() && devices.iter().any(|other| other.name == name) {
+            return Err(BlockError::invalid(format!("Device with id '{name}' already exists")));
+        }
+        devices.push(device.clone());
+        Ok(device)
+    }
+
+    /// Deletes a device: its medium is taken out, and closed if nobody else uses it.
+    pub async fn remove_device(&self, device: &Arc<Device>) -> Result<()> {
+        self.device_list().0.write().retain(|other| !Arc::ptr_eq(other, device));
+        self.take_out(device).await
+    }
+
+    /// Puts a model at a device; what is in it is used as the model does from now on.
+    pub async fn plug(&self, device: &Arc<Device>, model: Model) -> Result<()> {
+        if device.model().is_some() {
+            let text = format!("Drive '{}' is already in use by another block device", device.name);
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        let writes = model.writes;
+        device.state.lock().model = Some(model);
+        let Some(medium) = device.medium() else { return Ok(()) };
+        let read_only = device.state.lock().read_only || !writes;
+        let plugged = self.set_perms(&medium, device.perms(read_only)).await;
+        if plugged.is_err() {
+            device.state.lock().model = None;
+        }
+        plugged
+    }
+
+    /// Takes the model away.
+    pub async fn unplug(&self, device: &Arc<Device>) -> Result<()> {
+        device.state.lock().model = None;
+        if device.goes_with_model() || device.name.is_empty() {
+            return self.remove_device(device).await;
+        }
+        let Some(medium) = device.medium() else { return Ok(()) };
+        let read_only = device.state.lock().read_only;
+        self.set_perms(&medium, device.perms(read_only)).await
+    }
+
+    /// Puts a node into a device, through the open tray. It is written to unless it, or the model, is read-only.
+    pub async fn insert_medium(&self, device: &Arc<Device>, node: Arc<Node>) -> Result<()> {
+        device.need_open_tray()?;
+        self.put_in(device, node).await
+    }
+
+    /// Takes the node out of a device, through the open tray. Nothing happens if there is none.
+    pub async fn remove_medium(&self, device: &Arc<Device>) -> Result<()> {
+        device.need_open_tray()?;
+        self.take_out(device).await
+    }
+
+    /// Puts a node into an empty device, whatever its tray does.
+    pub async fn put_in(&self, device: &Arc<Device>, node: Arc<Node>) -> Result<()> {
+        if device.medium().is_some() {
+            let text = format!("There already is a medium in device '{}'", device.shown());
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        let read_only = node.read_only() || device.model().is_some_and(|model| !model.writes);
+        let (label, perms) = (format!("device '{}'", device.shown()), device.perms(read_only));
+        let medium = self.attach(BackendRequest { label, node, perms, pinned: false }).await?;
+        match device.keep(medium, read_only) {
+            None => Ok(()),
+            Some(second) => {
+                self.detach(&second).await?;
+                let text = format!("There already is a medium in device '{}'", device.shown());
+                Err(BlockError::new(ErrorKind::Busy, text))
+            }
+        }
+    }
+
+    async fn take_out(&self, device: &Arc<Device>) -> Result<()> {
+        let Some(medium) = device.state.lock().medium.take() else { return Ok(()) };
+        self.detach(&medium).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(tray: Option<Tray>) -> Model {
+        Model { id: "cd".to_owned(), removable: tray.is_some(), tray, writes: false, shares_writing: false }
+    }
+
+    fn device(model: Option<Model>) -> Device {
+        Device { name: "d".to_owned(), state: Mutex::new(State { model, ..State::default() }) }
+    }
+
+    #[test]
+    fn a_medium_goes_through_the_tray_where_there_is_one() {
+        let bare = device(None);
+        assert!(bare.need_open_tray().is_ok());
+        assert_eq!(bare.open_tray(false).ok(), Some(false), "there is no tray");
+        let disk = device(Some(model(None)));
+        assert_eq!(disk.need_open_tray().unwrap_err().message(), "Device 'd' is not removable");
+        let drive = device(Some(model(Some(Tray::default()))));
+        assert_eq!(drive.need_open_tray().unwrap_err().message(), "Tray of device 'd' is not open");
+        assert_eq!(drive.open_tray(false).ok(), Some(true));
+        assert_eq!(drive.open_tray(false).ok(), Some(false), "it is open already");
+        assert!(drive.need_open_tray().is_ok());
+        assert_eq!(drive.close_tray().ok(), Some(true));
+        let locked = device(Some(model(Some(Tray { open: false, locked: true }))));
+        assert!(locked.open_tray(false).unwrap_err().message().contains("locked"));
+        assert_eq!(locked.open_tray(true).ok(), Some(true));
+    }
+}

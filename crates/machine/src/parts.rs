@@ -1,0 +1,235 @@
+//! The machine's devices, and whether it runs.
+use crate::error::MachineError;
+use crate::model::{self, Kind, Model};
+use crate::properties::Properties;
+use crate::state::State;
+use api::{BlockdevOnError, Enumeration, RunState, StatusInfo};
+use block::{Device, Graph, Tray};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+
+/// Most devices.
+const MOST: usize = 4096;
+
+/// A machine; a handle, cheap to clone.
+#[derive(Clone)]
+pub struct Machine(Arc<Inner>);
+
+struct Inner {
+    graph: Graph,
+    state: State,
+    parts: Mutex<Vec<Part>>,
+    anonymous: AtomicUsize,
+    unattached: AtomicUsize,
+}
+
+/// A guest's device.
+struct Part {
+    id: Option<String>,
+    path: String,
+    model: Model,
+    /// Where its medium is.
+    device: Option<Arc<Device>>,
+}
+
+/// A device that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its id, if it had one.
+    pub id: Option<String>,
+    /// Its path.
+    pub path: String,
+}
+
+impl Machine {
+    /// A machine without devices.
+    pub fn new(graph: Graph, state: RunState) -> Self {
+        Self(Arc::new(Inner {
+            graph,
+            state: State::new(state),
+            parts: Mutex::default(),
+            anonymous: AtomicUsize::new(0),
+            unattached: AtomicUsize::new(0),
+        }))
+    }
+
+    // ---- whether it runs ----
+
+    /// What it does.
+    pub fn status(&self) -> StatusInfo {
+        self.0.state.now()
+    }
+
+    /// Stops it: whether it ran.
+    pub fn stop(&self) -> bool {
+        self.0.state.stop(RunState::Paused)
+    }
+
+    /// Lets it run: whether it did not.
+    pub fn go_on(&self) -> bool {
+        self.0.state.go_on()
+    }
+
+    /// Sets what it does.
+    pub fn set_state(&self, state: RunState) {
+        self.0.state.set(state);
+    }
+
+    // ---- devices ----
+
+    /// Adds a device by its options, `driver` among them.
+    pub async fn add(&self, mut options: Properties) -> Result<(), MachineError> {
+        let name = options.take("driver").ok_or_else(|| invalid("Parameter 'driver' is missing"))?;
+        let model = model::find(&name).ok_or_else(|| MachineError::UnknownModel(name.clone()))?;
+        let id = options.take("id");
+        if let Some(id) = &id {
+            block::Objects::check_id(id)?;
+            if self.0.parts.lock().iter().any(|part| part.id.as_ref() == Some(id)) {
+                return Err(MachineError::Duplicate(id.clone()));
+            }
+        }
+        let path = match &id {
+            Some(id) => format!("/machine/peripheral/{id}"),
+            None => format!("/machine/peripheral-anon/device[{}]", self.0.anonymous.fetch_add(1, Relaxed)),
+        };
+        self.put(id, path, model, options).await
+    }
+
+    /// Adds a device that the machine has of itself: one for a drive that says what it hangs on.
+    pub async fn add_for_drive(&self, model: &str, drive: &str) -> Result<(), MachineError> {
+        let model = model::find(model).ok_or_else(|| MachineError::UnknownModel(model.to_owned()))?;
+        let path = format!("/machine/unattached/device[{}]", self.0.unattached.fetch_add(1, Relaxed));
+        self.put(None, path, model, [("drive", drive)].into_iter().collect()).await
+    }
+
+    async fn put(
+        &self,
+        id: Option<String>,
+        path: String,
+        model: Model,
+        mut options: Properties,
+    ) -> Result<(), MachineError> {
+        if self.0.parts.lock().len() >= MOST {
+            return Err(invalid(format!("there are {MOST} devices already")));
+        }
+        let drive = options.take("drive");
+        let device = match model.kind {
+            Kind::Other => None,
+            kind => Some(self.plug(id.as_deref(), &path, (model, kind), drive, &mut options).await?),
+        };
+        let ignored: Vec<_> = options.iter().map(|(name, _)| name).collect();
+        if !ignored.is_empty() {
+            tracing::info!(target: "unimp", device = model.name, options = ignored.join(","), "without effect");
+        }
+        self.0.parts.lock().push(Part { id, path, model, device });
+        Ok(())
+    }
+
+    /// Puts a model at the device or node that it names, or at an empty device of its own.
+    async fn plug(
+        &self,
+        id: Option<&str>,
+        path: &str,
+        (model, kind): (Model, Kind),
+        drive: Option<String>,
+        options: &mut Properties,
+    ) -> Result<Arc<Device>, MachineError> {
+        let graph = &self.0.graph;
+        let shares_writing = options.take_flag("share-rw")?.unwrap_or(false);
+        let on_error =
+            |name: &str, options: &mut Properties| -> Result<Option<BlockdevOnError>, MachineError> {
+                let Some(word) = options.take(name) else { return Ok(None) };
+                let value = BlockdevOnError::from_name(&word).filter(|value| *value != BlockdevOnError::Auto);
+                if value.is_none() && word != "auto" {
+                    return Err(invalid(format!("Parameter '{name}' does not accept value '{word}'")));
+                }
+                Ok(value)
+            };
+        let (read, write) = (on_error("rerror", options)?, on_error("werror", options)?);
+        let known_by = match (id, model.inner) {
+            (Some(id), None) => id.to_owned(),
+            (_, None) => path.to_owned(),
+            (_, Some(inner)) => format!("{path}/{inner}"),
+        };
+        let plugged = block::Model {
+            id: known_by,
+            removable: kind != Kind::Disk,
+            tray: (kind == Kind::Cd).then(Tray::default),
+            writes: kind != Kind::Cd,
+            shares_writing,
+        };
+        let (device, node) = match drive.as_deref() {
+            Some("") | None if kind == Kind::Disk => return Err(invalid("drive property not set")),
+            Some("") | None => (graph.add_device("")?, None),
+            Some(name) => match graph.device(name) {
+                Some(device) => (device, None),
+                None => {
+                    let cannot =
+                        || invalid(format!("Property '{}.drive' can't find value '{name}'", model.name));
+                    (graph.add_device("")?, Some(graph.node(name).ok_or_else(cannot)?))
+                }
+            },
+        };
+        let anonymous = device.name().is_empty();
+        let placed = async {
+            if kind == Kind::Disk && node.is_none() && device.medium().is_none() {
+                return Err(invalid("Device needs media, but drive is empty"));
+            }
+            let writes = plugged.writes;
+            graph.plug(&device, plugged).await?;
+            if let Some(node) = node {
+                if kind == Kind::Disk && writes && node.read_only() {
+                    return Err(invalid("Block node is read-only"));
+                }
+                graph.put_in(&device, node).await?;
+            }
+            device.set_on_error(read, write);
+            Ok(())
+        };
+        if let Err(error) = placed.await {
+            if anonymous {
+                graph.remove_device(&device).await?;
+            }
+            return Err(error);
+        }
+        Ok(device)
+    }
+
+    /// Takes a device away, by its id or path.
+    pub async fn remove(&self, name: &str) -> Result<Removed, MachineError> {
+        let part = {
+            let mut parts = self.0.parts.lock();
+            let at = parts.iter().position(|part| part.id.as_deref() == Some(name) || part.path == name);
+            parts.remove(at.ok_or_else(|| MachineError::NoDevice(name.to_owned()))?)
+        };
+        if let Some(device) = &part.device {
+            self.0.graph.unplug(device).await?;
+        }
+        Ok(Removed { id: part.id, path: part.path })
+    }
+
+    /// The device of a guest's device, by the latter's id or path.
+    pub fn device(&self, name: &str) -> Option<Arc<Device>> {
+        let parts = self.0.parts.lock();
+        let its = |part: &&Part| {
+            let inner = part.model.inner.map(|inner| format!("{}/{inner}", part.path));
+            part.id.as_deref() == Some(name) || part.path == name || inner.as_deref() == Some(name)
+        };
+        parts.iter().find(its).and_then(|part| part.device.clone())
+    }
+
+    /// The machine is given up: all devices are taken away.
+    pub async fn end(&self) -> block::Result<()> {
+        self.0.parts.lock().clear();
+        let mut result = Ok(());
+        for device in self.0.graph.devices() {
+            result = result.and(self.0.graph.remove_device(&device).await);
+        }
+        result
+    }
+}
+
+fn invalid(text: impl Into<String>) -> MachineError {
+    MachineError::Invalid(text.into())
+}

@@ -1,0 +1,67 @@
+//! The monitor for people: its sessions. What its commands are and print, the program that serves it gives.
+use crate::control::Control;
+use rt::BoxFuture;
+use rt::net::Stream;
+use std::io;
+use std::sync::Arc;
+
+/// Longest line of a command, in bytes.
+const MAX_LINE: usize = 4096;
+
+/// What a session asks with.
+const PROMPT: &str = "(qemu) ";
+
+/// The command that ends the program.
+const QUIT: [&str; 2] = ["quit", "q"];
+
+/// A monitor for people: commands by words, answers as text.
+pub trait Human: Send + Sync {
+    /// What a session begins with.
+    fn banner(&self) -> String;
+
+    /// Does a command; what it prints, its lines ended by `\r\n`. A mistake is told in the text.
+    fn command<'a>(&'a self, control: &'a Control, line: &'a str) -> BoxFuture<'a, String>;
+}
+
+/// Serves one session until its client has left or has ended the program.
+pub(crate) async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stream>) {
+    let control = control.for_session();
+    if let Err(error) = talk(&control, &input, &output).await {
+        tracing::debug!(%error, "the connection of a monitor for people failed");
+    }
+}
+
+async fn talk(control: &Control, input: &Stream, output: &Stream) -> io::Result<()> {
+    let Some(human) = control.human() else { return Ok(()) };
+    output.send_all(format!("{}\r\n{PROMPT}", human.banner()).as_bytes()).await?;
+    let (mut line, mut bytes) = (Vec::new(), [0; 512]);
+    loop {
+        let n = input.recv(&mut bytes).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        for byte in bytes.iter().take(n) {
+            match byte {
+                b'\n' => {
+                    let text = String::from_utf8_lossy(&std::mem::take(&mut line)).trim().to_owned();
+                    // A terminal of the other side shows what is typed; a script sees it repeated.
+                    output.send_all(format!("{text}\r\n").as_bytes()).await?;
+                    if QUIT.contains(&text.as_str()) {
+                        if let Err(error) = control.end().await {
+                            output.send_all(format!("Error: {error}\r\n").as_bytes()).await?;
+                        }
+                        control.leave();
+                        return Ok(());
+                    }
+                    let answer = match text.is_empty() {
+                        true => String::new(),
+                        false => human.command(control, &text).await,
+                    };
+                    output.send_all(format!("{answer}{PROMPT}").as_bytes()).await?;
+                }
+                byte if line.len() < MAX_LINE => line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+}
