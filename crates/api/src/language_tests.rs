@@ -114,7 +114,9 @@ fn every_kind_of_command_is_dispatched() {
             "GenericError: Invalid parameter type for 'data', expected: string",
         ),
     ] {
-        assert_eq!(run(command, arguments), answer, "{command} {arguments}");
+        let written =
+            |text: &str| crate::json::parse(text).map_or(text.to_owned(), |value| value.to_string());
+        assert_eq!(run(command, arguments), written(answer), "{command} {arguments}");
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Model {
     pub tray: Option<Tray>,
     /// It writes.
     pub writes: bool,
+    /// It tells how its last request ended.
+    pub has_status: bool,
     /// Others may write to its medium too (`share-rw`).
     pub shares_writing: bool,
 }

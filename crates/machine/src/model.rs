@@ -22,6 +22,13 @@ pub(crate) struct Model {
     pub(crate) inner: Option<&'static str>,
 }
 
+impl Model {
+    /// Whether it goes only when its guest agrees.
+    pub(crate) fn asks_guest(self) -> bool {
+        self.inner.is_some()
+    }
+}
+
 const fn disk(name: &'static str) -> Model {
     Model { name, kind: Kind::Disk, inner: None }
 }

@@ -31,6 +31,8 @@ struct Part {
     model: Model,
     /// Where its medium is.
     device: Option<Arc<Device>>,
+    /// It was asked to go, which its guest has not agreed to.
+    is_to_go: bool,
 }
 
 /// A device that is gone.
@@ -122,7 +124,7 @@ impl Machine {
         if !ignored.is_empty() {
             tracing::info!(target: "unimp", device = model.name, options = ignored.join(","), "without effect");
         }
-        self.0.parts.lock().push(Part { id, path, model, device });
+        self.0.parts.lock().push(Part { id, path, model, device, is_to_go: false });
         Ok(())
     }
 
@@ -157,6 +159,7 @@ impl Machine {
             removable: kind != Kind::Disk,
             tray: (kind == Kind::Cd).then(Tray::default),
             writes: kind != Kind::Cd,
+            has_status: kind != Kind::Floppy,
             shares_writing,
         };
         let (device, node) = match drive.as_deref() {
@@ -196,13 +199,37 @@ impl Machine {
         Ok(device)
     }
 
-    /// Takes a device away, by its id or path.
-    pub async fn remove(&self, name: &str) -> Result<Removed, MachineError> {
+    /// Takes a device away, by its id or path. One that a guest must agree to let go is there until the machine is reset.
+    pub async fn remove(&self, name: &str) -> Result<Option<Removed>, MachineError> {
         let part = {
             let mut parts = self.0.parts.lock();
             let at = parts.iter().position(|part| part.id.as_deref() == Some(name) || part.path == name);
-            parts.remove(at.ok_or_else(|| MachineError::NoDevice(name.to_owned()))?)
+            let at = at.ok_or_else(|| MachineError::NoDevice(name.to_owned()))?;
+            if let Some(part) = parts.get_mut(at).filter(|part| part.model.asks_guest()) {
+                part.is_to_go = true;
+                return Ok(None);
+            }
+            parts.remove(at)
         };
+        self.unplug(part).await.map(Some)
+    }
+
+    /// Resets it: devices that were asked to go are taken away.
+    pub async fn reset(&self) -> Result<Vec<Removed>, MachineError> {
+        let gone: Vec<_> = {
+            let mut parts = self.0.parts.lock();
+            let (gone, stay) = std::mem::take(&mut *parts).into_iter().partition(|part| part.is_to_go);
+            *parts = stay;
+            gone
+        };
+        let mut removed = Vec::new();
+        for part in gone {
+            removed.push(self.unplug(part).await?);
+        }
+        Ok(removed)
+    }
+
+    async fn unplug(&self, part: Part) -> Result<Removed, MachineError> {
         if let Some(device) = &part.device {
             self.0.graph.unplug(device).await?;
         }

@@ -4,7 +4,7 @@ use crate::events::Events;
 use crate::human::Human;
 use crate::options;
 use crate::outbox::Outbox;
-use api::{QmpError, RunState};
+use api::{QmpError, RunState, Shutdown, ShutdownCause};
 use block::{BlockError, Graph, Registry};
 use event_listener::{Event, IntoNotification};
 use exports::{Exports, NbdService};
@@ -110,6 +110,18 @@ impl Control {
     pub fn set_human(&self, human: Box<dyn Human>) {
         if self.0.human.set(human).is_err() {
             tracing::warn!("there is a monitor for people already");
+        }
+    }
+
+    /// Whether this program is a machine to its clients: it has a monitor for people.
+    pub(crate) fn is_machine(&self) -> bool {
+        self.human().is_some()
+    }
+
+    /// Tells that a machine ends.
+    pub(crate) fn shut_down(&self, reason: ShutdownCause) {
+        if self.is_machine() && !self.0.ending.load(Acquire) {
+            self.events().emit(&api::Event::Shutdown(Shutdown { guest: false, reason }));
         }
     }
 

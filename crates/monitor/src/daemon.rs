@@ -12,13 +12,13 @@ use crate::events::Events;
 use crate::wire::MessageLayout;
 use api::{
     BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
-    MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, keyval,
+    MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, ShutdownCause, keyval,
 };
 use block::{BlockError, Notice, Registry};
 use futures_util::future::{Either, join_all, select};
-use rt::{BoxFuture, JoinHandle};
 use rt::process::ReadyHandle;
 use rt::signal;
+use rt::{BoxFuture, JoinHandle};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -162,7 +162,9 @@ async fn live<O: StartOption>(
                 tracing::warn!(error = %e, "the parent process could not be notified");
             }
             tracing::info!(pid = std::process::id(), engine = rt::engine_name(), "ready");
-            select(&mut signalled, pin!(control.left())).await;
+            if let Either::Left(_) = select(&mut signalled, pin!(control.left())).await {
+                control.shut_down(ShutdownCause::HostSignal);
+            }
             (running, ExitCode::SUCCESS)
         }
         Ok(None) => (Running::default(), ExitCode::SUCCESS),

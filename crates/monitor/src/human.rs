@@ -1,5 +1,6 @@
 //! The monitor for people: its sessions. What its commands are and print, the program that serves it gives.
 use crate::control::Control;
+use api::ShutdownCause;
 use rt::BoxFuture;
 use rt::net::Stream;
 use std::io;
@@ -47,6 +48,7 @@ async fn talk(control: &Control, input: &Stream, output: &Stream) -> io::Result<
                     // A terminal of the other side shows what is typed; a script sees it repeated.
                     output.send_all(format!("{text}\r\n").as_bytes()).await?;
                     if QUIT.contains(&text.as_str()) {
+                        control.shut_down(ShutdownCause::HostQmpQuit);
                         if let Err(error) = control.end().await {
                             output.send_all(format!("Error: {error}\r\n").as_bytes()).await?;
                         }

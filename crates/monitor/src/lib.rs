@@ -32,5 +32,6 @@ pub mod session;
 pub mod wire;
 
 pub use client::serve;
+pub use commands::device_properties;
 pub use control::Control;
 pub use human::Human;

@@ -40,7 +40,7 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
         },
         write_threshold: 0,
         dirty_bitmaps: dirty_bitmaps(node),
-        children: children(node),
+        children: Some(children(node)),
     }
 }
 
@@ -48,7 +48,7 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
 pub fn device(device: &Arc<Device>) -> BlockInfo {
     let model = device.model();
     let tray = model.as_ref().and_then(|model| model.tray);
-    let has_status = model.is_some() && device.on_error().may_stop();
+    let has_status = model.as_ref().is_some_and(|model| model.has_status) && device.on_error().may_stop();
     BlockInfo {
         device: device.name().to_owned(),
         qdev: model.as_ref().map(|model| model.id.clone()),

@@ -41,7 +41,12 @@ fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Resu
             return Err(BlockError::invalid("size is larger than 2^63 bytes"));
         }
         let driver = Null { size: AtomicU64::new(size), latency, read_zeroes };
-        Ok(Opened { driver: Arc::new(driver), filename: Some("null-co://".to_owned()) })
+        // What is read is another thing without that option.
+        let filename = match read_zeroes {
+            true => "json:{\"read-zeroes\": true, \"driver\": \"null-co\"}",
+            false => "null-co://",
+        };
+        Ok(Opened { driver: Arc::new(driver), filename: Some(filename.to_owned()) })
     })
 }
 

@@ -1,7 +1,7 @@
 //! Which program this is: the name it was called by, or its first word, picks the face.
 
 use crate::console::Console;
-use crate::{daemon, demo, img, io, nbd, outln, trace};
+use crate::{daemon, demo, img, io, machine, nbd, outln, trace};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -52,6 +52,12 @@ const FACES: &[Face] = &[
         alias: Some("qemu-storage-daemon"),
         about: "Serve a graph of block nodes, steered over QMP",
         run: Run::Daemon(daemon::run),
+    },
+    Face {
+        word: "machine",
+        alias: Some("qemu-system-x86_64"),
+        about: "Be a machine without a processor, for programs that speak to its block layer",
+        run: Run::Daemon(machine::run),
     },
     Face {
         word: "demo",

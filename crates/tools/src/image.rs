@@ -281,8 +281,16 @@ impl Image {
     }
 }
 
-/// Puts a temporary overlay over `base` and opens it for writing. Its file has no name any more when this returns.
+/// Puts a temporary overlay over `base` and opens it for writing.
 async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Image, BlockError> {
+    let node = overlay_node(graph, base, source).await?;
+    let perms = Perms { need: Share::READ.union(Share::WRITE), share: source.share };
+    let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
+    Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
+}
+
+/// Makes a temporary overlay over `base`, which nobody uses yet. Its file has no name any more when this returns.
+pub async fn overlay_node(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Arc<Node>, BlockError> {
     let none = || BlockError::unsupported("no format is there for temporary overlays");
     let format = graph.registry().overlay().ok_or_else(none)?.name;
     let (path, name) = temporary_file()?;
@@ -291,9 +299,7 @@ async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Ima
     let removed = rt::fs::unlink(&path).await;
     let node = opened?;
     removed.map_err(|error| BlockError::os(format!("could not remove '{name}'"), &error))?;
-    let perms = Perms { need: Share::READ.union(Share::WRITE), share: source.share };
-    let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
-    Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
+    Ok(node)
 }
 
 async fn open_overlay(
@@ -460,7 +466,7 @@ fn put(options: &mut Options, name: &str, value: &Opt) {
 
 /// Sets an option by its dotted name. Where a name and one that leads through it are both given, the nested one stays as
 /// it is, with its dots, and whoever reads the options judges the two.
-fn set_nested(options: &mut Options, name: &str, value: Opt) {
+pub fn set_nested(options: &mut Options, name: &str, value: Opt) {
     let Some((first, rest)) = name.split_once('.') else {
         if let Some(Opt::Dict(nested)) = options.get(name).cloned() {
             options.set(name, value);

@@ -26,6 +26,7 @@ pub mod getopt;
 pub mod image;
 pub mod img;
 pub mod io;
+pub mod machine;
 pub mod nbd;
 pub mod object;
 pub mod progress;

@@ -139,8 +139,8 @@ pub struct BlockDeviceInfo {
     pub write_threshold: i64,
     /// Its dirty bitmaps, the newest first, if it has any.
     pub dirty_bitmaps: Option<Vec<BlockDirtyInfo>>,
-    /// The nodes it uses.
-    pub children: Vec<BlockdevChild>,
+    /// The nodes it uses; a machine does not tell of them, as in QEMU 10.0.
+    pub children: Option<Vec<BlockdevChild>>,
 }
 
 impl Object for BlockDeviceInfo {
@@ -165,7 +165,7 @@ impl Object for BlockDeviceInfo {
             cache: from.required("cache")?,
             write_threshold: from.required("write_threshold")?,
             dirty_bitmaps: from.optional("dirty-bitmaps")?,
-            children: from.required("children")?,
+            children: from.optional("children")?,
         })
     }
 
@@ -189,7 +189,7 @@ impl Object for BlockDeviceInfo {
         to.put("cache", &self.cache);
         to.put("write_threshold", &self.write_threshold);
         to.put_optional("dirty-bitmaps", &self.dirty_bitmaps);
-        to.put("children", &self.children);
+        to.put_optional("children", &self.children);
     }
 }
 object_codec!(BlockDeviceInfo);

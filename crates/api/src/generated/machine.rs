@@ -101,6 +101,96 @@ impl Object for DeviceDeleted {
 }
 object_codec!(DeviceDeleted);
 
+/// Why a machine ends, or is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ShutdownCause {
+    /// For no reason.
+    None,
+    /// An error of the host.
+    HostError,
+    /// The command quit.
+    HostQmpQuit,
+    /// The command system_reset.
+    HostQmpSystemReset,
+    /// A signal.
+    HostSignal,
+    /// Its user.
+    HostUi,
+    /// The guest.
+    GuestShutdown,
+    /// The guest, to begin anew.
+    GuestReset,
+    /// The guest, which has given up.
+    GuestPanic,
+    /// A part of it.
+    SubsystemReset,
+    /// A snapshot that is loaded.
+    SnapshotLoad,
+}
+
+impl Enumeration for ShutdownCause {
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("host-error", Self::HostError),
+        ("host-qmp-quit", Self::HostQmpQuit),
+        ("host-qmp-system-reset", Self::HostQmpSystemReset),
+        ("host-signal", Self::HostSignal),
+        ("host-ui", Self::HostUi),
+        ("guest-shutdown", Self::GuestShutdown),
+        ("guest-reset", Self::GuestReset),
+        ("guest-panic", Self::GuestPanic),
+        ("subsystem-reset", Self::SubsystemReset),
+        ("snapshot-load", Self::SnapshotLoad),
+    ];
+}
+enumeration_codec!(ShutdownCause);
+
+/// Data of event `SHUTDOWN`.
+///
+/// The machine ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shutdown {
+    /// Whether the guest wanted it.
+    pub guest: bool,
+    /// Why.
+    pub reason: ShutdownCause,
+}
+
+impl Object for Shutdown {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { guest: from.required("guest")?, reason: from.required("reason")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("guest", &self.guest);
+        to.put("reason", &self.reason);
+    }
+}
+object_codec!(Shutdown);
+
+/// Data of event `RESET`.
+///
+/// The machine was reset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reset {
+    /// Whether the guest wanted it.
+    pub guest: bool,
+    /// Why.
+    pub reason: ShutdownCause,
+}
+
+impl Object for Reset {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { guest: from.required("guest")?, reason: from.required("reason")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("guest", &self.guest);
+        to.put("reason", &self.reason);
+    }
+}
+object_codec!(Reset);
+
 /// Arguments of `human-monitor-command`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HumanMonitorCommandArguments {
@@ -138,6 +228,9 @@ pub trait MachineCommands: Send + Sync {
 
     /// Takes a guest's device away.
     fn device_del(&self, arguments: DeviceDelArguments) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Resets the machine: devices that were asked to go are gone.
+    fn system_reset(&self) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Does a command of the monitor for people.
     ///

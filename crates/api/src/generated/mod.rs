@@ -110,6 +110,7 @@ pub const COMMANDS: &[&str] = &[
     "cont",
     "device_add",
     "device_del",
+    "system_reset",
     "human-monitor-command",
     "getfd",
     "closefd",
@@ -229,6 +230,7 @@ pub async fn dispatch<H: Handlers>(
         "cont" => run(arguments, |NoArguments {}| handlers.cont()).await,
         "device_add" => run_raw(arguments, |a| handlers.device_add(a)).await,
         "device_del" => run(arguments, |a| handlers.device_del(a)).await,
+        "system_reset" => run(arguments, |NoArguments {}| handlers.system_reset()).await,
         "human-monitor-command" => run(arguments, |a| handlers.human_monitor_command(a)).await,
         "getfd" => run(arguments, |a| handlers.getfd(a)).await,
         "closefd" => run(arguments, |a| handlers.closefd(a)).await,
@@ -252,6 +254,10 @@ pub enum Event {
     Resume,
     /// A guest's device is gone.
     DeviceDeleted(DeviceDeleted),
+    /// The machine ends.
+    Shutdown(Shutdown),
+    /// The machine was reset.
+    Reset(Reset),
     /// A job has moved on.
     JobStatusChange(JobStatusChange),
     /// A block job has ended, well or with an error.
@@ -280,6 +286,8 @@ impl Event {
             Self::Stop => "STOP",
             Self::Resume => "RESUME",
             Self::DeviceDeleted(_) => "DEVICE_DELETED",
+            Self::Shutdown(_) => "SHUTDOWN",
+            Self::Reset(_) => "RESET",
             Self::JobStatusChange(_) => "JOB_STATUS_CHANGE",
             Self::BlockJobCompleted(_) => "BLOCK_JOB_COMPLETED",
             Self::BlockJobCancelled(_) => "BLOCK_JOB_CANCELLED",
@@ -299,6 +307,8 @@ impl Event {
             Self::Stop => None,
             Self::Resume => None,
             Self::DeviceDeleted(data) => Some(data.encode()),
+            Self::Shutdown(data) => Some(data.encode()),
+            Self::Reset(data) => Some(data.encode()),
             Self::JobStatusChange(data) => Some(data.encode()),
             Self::BlockJobCompleted(data) => Some(data.encode()),
             Self::BlockJobCancelled(data) => Some(data.encode()),

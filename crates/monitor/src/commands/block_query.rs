@@ -17,14 +17,19 @@ impl BlockQueryCommands for Control {
         for node in self.graph().nodes().iter().rev() {
             // Each node of a long chain is described with all below it: other tasks are served in between.
             rt::yield_now().await;
-            infos.push(nodes::device_info(node, flat));
+            infos.push(self.of_interface(nodes::device_info(node, flat)));
         }
         Ok(infos)
     }
 
     async fn query_block(&self) -> Result<Vec<BlockInfo>, QmpError> {
         let devices = self.graph().devices();
-        Ok(devices.iter().filter(|device| !device.shown().is_empty()).map(nodes::device).collect())
+        let shown = devices.iter().filter(|device| !device.shown().is_empty()).map(nodes::device);
+        let inserted = |device: BlockInfo| BlockInfo {
+            inserted: device.inserted.map(|inserted| self.of_interface(inserted)),
+            ..device
+        };
+        Ok(shown.map(inserted).collect())
     }
 
     async fn query_blockstats(
@@ -38,5 +43,12 @@ impl BlockQueryCommands for Control {
             return Ok(devices.map(|device| nodes::device_stats(device, &entries)).collect());
         }
         Ok(self.graph().nodes().iter().map(|node| nodes::stats(node, &entries)).collect())
+    }
+}
+
+impl Control {
+    /// What is told of a node: a machine's tests compare it word by word with what QEMU 10.0 tells.
+    fn of_interface(&self, info: BlockDeviceInfo) -> BlockDeviceInfo {
+        BlockDeviceInfo { children: info.children.filter(|_| !self.is_machine()), ..info }
     }
 }

@@ -12,6 +12,15 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Adds a descriptor that the program has inherited to a set.
+    pub fn add_inherited(&self, fd: i32, set: i64, opaque: Option<String>) -> Result<(), QmpError> {
+        let fd = rt::handed::take(fd).map_err(failed)?;
+        fdset::add(Some(set), fd, opaque).map_err(failed)?;
+        Ok(())
+    }
+}
+
 impl DescriptorsCommands for Control {
     async fn getfd(&self, arguments: GetfdArguments) -> Result<(), QmpError> {
         let fd = self.descriptor()?;

@@ -3,9 +3,9 @@ use super::failed;
 use crate::control::Control;
 use api::{
     DeviceDelArguments, DeviceDeleted, Dict, ErrorClass, HumanMonitorCommandArguments, MachineCommands,
-    QmpError, StatusInfo, Value,
+    QmpError, Reset, ShutdownCause, StatusInfo, Value,
 };
-use machine::{MachineError, Properties};
+use machine::{MachineError, Properties, Removed};
 
 impl MachineCommands for Control {
     async fn query_status(&self) -> Result<StatusInfo, QmpError> {
@@ -27,20 +27,23 @@ impl MachineCommands for Control {
     }
 
     async fn device_add(&self, arguments: Dict) -> Result<Value, QmpError> {
-        let text = |value: Value| match value {
-            Value::String(text) => text,
-            Value::Bool(on) => if on { "on" } else { "off" }.to_owned(),
-            other => other.to_string(),
-        };
-        let properties: Properties = arguments.into_iter().map(|(name, value)| (name, text(value))).collect();
-        self.machine().add(properties).await.map_err(refused)?;
+        self.machine().add(device_properties(arguments)).await.map_err(refused)?;
         Ok(Value::Dict(Dict::new()))
     }
 
     async fn device_del(&self, arguments: DeviceDelArguments) -> Result<(), QmpError> {
-        let removed = self.machine().remove(&arguments.id).await.map_err(refused)?;
-        let deleted = DeviceDeleted { device: removed.id, path: removed.path };
-        self.after_answer(api::Event::DeviceDeleted(deleted));
+        if let Some(removed) = self.machine().remove(&arguments.id).await.map_err(refused)? {
+            self.after_answer(deleted(removed));
+        }
+        Ok(())
+    }
+
+    async fn system_reset(&self) -> Result<(), QmpError> {
+        for removed in self.machine().reset().await.map_err(refused)? {
+            self.events().emit(&deleted(removed));
+        }
+        let reset = Reset { guest: false, reason: ShutdownCause::HostQmpSystemReset };
+        self.after_answer(api::Event::Reset(reset));
         Ok(())
     }
 
@@ -55,9 +58,23 @@ impl MachineCommands for Control {
     }
 }
 
+fn deleted(removed: Removed) -> api::Event {
+    api::Event::DeviceDeleted(DeviceDeleted { device: removed.id, path: removed.path })
+}
+
 fn refused(error: MachineError) -> QmpError {
     match error {
         MachineError::NoDevice(_) => QmpError { class: ErrorClass::DeviceNotFound, desc: error.to_string() },
         other => failed(other),
     }
+}
+
+/// The properties of a device that were given as JSON.
+pub fn device_properties(members: Dict) -> Properties {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        Value::Bool(on) => if on { "on" } else { "off" }.to_owned(),
+        other => other.to_string(),
+    };
+    members.into_iter().map(|(name, value)| (name, text(value))).collect()
 }

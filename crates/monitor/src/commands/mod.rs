@@ -12,8 +12,10 @@ mod machine;
 mod qom;
 mod transaction;
 
+pub use machine::device_properties;
+
 use crate::control::Control;
-use api::{IntrospectCommands, QmpError};
+use api::{IntrospectCommands, QmpError, ShutdownCause};
 use block::{Graph, Node};
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Resul
 
 impl IntrospectCommands for Control {
     async fn quit(&self) -> Result<(), QmpError> {
+        self.shut_down(ShutdownCause::HostQmpQuit);
         self.end().await.map_err(failed)
     }
 }

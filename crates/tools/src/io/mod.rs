@@ -200,6 +200,26 @@ pub async fn session(console: &mut Console, setup: Setup) -> u8 {
     if session.close_image().await.is_err() { 1 } else { code }
 }
 
+/// The requests of a monitor's commands that are under way: they go on when a command has been answered.
+pub type Pending = aio::UnderWay;
+
+/// Does one command on what a backend leads to, as a monitor asks for it.
+pub async fn monitor_command(console: &mut Console, pending: &mut Pending, image: Image, line: &str) {
+    let mut session = Session {
+        console,
+        image: Some(image),
+        image_opts: false,
+        shift: 0,
+        under_way: std::mem::take(pending),
+        witness: None,
+        scripted: false,
+        failed: false,
+    };
+    // What went wrong is printed.
+    let _ = session.line(line).await;
+    *pending = session.under_way;
+}
+
 impl Session<'_> {
     /// Takes commands from standard input until it ends.
     async fn interact(&mut self) -> u8 {

@@ -1,0 +1,274 @@
+//! The command line of a machine: which words there are, which take an argument, and what is made of them.
+//!
+//! What has nothing to do with the block layer is accepted and without effect, so that scripts written for whole machines
+//! run; `-d unimp` says what it was.
+
+use super::drive::{Drive, Interface};
+use super::option::MachineOption;
+use crate::failure::Failure;
+use monitor::daemon::DaemonOption;
+use std::path::PathBuf;
+
+/// Words without effect that take an argument.
+const IGNORED_WITH: &[&str] = &[
+    "accel",
+    "append",
+    "audio",
+    "audiodev",
+    "bios",
+    "boot",
+    "chroot",
+    "compat",
+    "cpu",
+    "device-id",
+    "display",
+    "dtb",
+    "echr",
+    "fsdev",
+    "fw_cfg",
+    "global",
+    "icount",
+    "initrd",
+    "k",
+    "kernel",
+    "L",
+    "m",
+    "M",
+    "machine",
+    "mem-path",
+    "msg",
+    "name",
+    "net",
+    "netdev",
+    "nic",
+    "numa",
+    "option-rom",
+    "parallel",
+    "plugin",
+    "prom-env",
+    "qtest-log",
+    "rtc",
+    "runas",
+    "run-with",
+    "sandbox",
+    "serial",
+    "smbios",
+    "smp",
+    "spice",
+    "tb-size",
+    "tpmdev",
+    "usbdevice",
+    "uuid",
+    "vga",
+    "virtfs",
+    "vnc",
+    "watchdog-action",
+];
+
+/// Words without effect that stand alone.
+const IGNORED: &[&str] = &[
+    "enable-kvm",
+    "full-screen",
+    "mem-prealloc",
+    "no-acpi",
+    "no-fd-bootchk",
+    "no-hpet",
+    "no-reboot",
+    "no-shutdown",
+    "no-user-config",
+    "nodefaults",
+    "nodefconfig",
+    "nographic",
+    "only-migratable",
+    "usb",
+    "win2k-hack",
+];
+
+/// Drives by their places: the word, what they hang on, the number, and whether it is a CD.
+const PLACES: &[(&str, Interface, u32, bool)] = &[
+    ("hda", Interface::Ide, 0, false),
+    ("hdb", Interface::Ide, 1, false),
+    ("hdc", Interface::Ide, 2, false),
+    ("hdd", Interface::Ide, 3, false),
+    ("cdrom", Interface::Ide, 2, true),
+    ("fda", Interface::Floppy, 0, false),
+    ("fdb", Interface::Floppy, 1, false),
+    ("sd", Interface::Sd, 0, false),
+    ("pflash", Interface::Pflash, 0, false),
+];
+
+/// What a command line asks for.
+#[derive(Default)]
+pub struct Asked {
+    /// Its options, in the order in which they are carried out.
+    pub options: Vec<MachineOption>,
+    /// It begins stopped.
+    pub stopped: bool,
+    /// It goes to the background when all is set up.
+    pub daemonize: bool,
+    /// Only what this prints.
+    pub only: Option<Only>,
+    /// What is logged.
+    pub trace: Option<String>,
+    /// Words that have no effect.
+    pub ignored: Vec<String>,
+}
+
+/// What is printed instead of running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// The help.
+    Help,
+    /// The version.
+    Version,
+}
+
+/// Reads a command line.
+pub fn read(args: &[String]) -> Result<Asked, Failure> {
+    let mut reader = Reader { rest: args.iter(), asked: Asked::default(), snapshot: false, monitors: 0 };
+    while let Some(arg) = reader.rest.next() {
+        match arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|word| !word.is_empty()) {
+            Some(word) => reader.word(arg, word)?,
+            None => {
+                let drive = Drive::with_image(Interface::Ide, 0, false, arg);
+                reader.asked.options.push(MachineOption::Drive(drive, arg.clone()));
+            }
+        }
+    }
+    let Reader { mut asked, snapshot, .. } = reader;
+    if snapshot {
+        asked.options.iter_mut().for_each(MachineOption::overlay);
+    }
+    // Objects are there before what refers to them, nodes before drives, both before devices; monitors come last.
+    asked.options.sort_by_key(MachineOption::rank);
+    Ok(asked)
+}
+
+struct Reader<'a> {
+    rest: std::slice::Iter<'a, String>,
+    asked: Asked,
+    snapshot: bool,
+    /// Monitors that were given without a character device of their own.
+    monitors: u32,
+}
+
+impl Reader<'_> {
+    fn argument(&mut self, word: &str) -> Result<String, Failure> {
+        let next = self.rest.next().cloned();
+        next.ok_or_else(|| Failure::new(format_args!("{word}: requires an argument")))
+    }
+
+    fn push(&mut self, option: MachineOption) {
+        self.asked.options.push(option);
+    }
+
+    fn word(&mut self, given: &str, word: &str) -> Result<(), Failure> {
+        match word {
+            "h" | "help" => self.asked.only = Some(Only::Help),
+            "version" => self.asked.only = Some(Only::Version),
+            "S" => self.asked.stopped = true,
+            "snapshot" => self.snapshot = true,
+            "daemonize" => self.asked.daemonize = true,
+            "T" | "trace" | "d" | "D" => {
+                let what = self.argument(given)?;
+                if word == "T" {
+                    self.asked.trace = Some(what);
+                }
+            }
+            "blockdev" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Daemon(DaemonOption::Blockdev(text)));
+            }
+            "object" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Daemon(DaemonOption::Object(text)));
+            }
+            "chardev" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Chardev(text));
+            }
+            "pidfile" => {
+                let path = self.argument(given)?;
+                self.push(MachineOption::Daemon(DaemonOption::Pidfile(PathBuf::from(path))));
+            }
+            "mon" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Monitor(text));
+            }
+            "qmp" | "qmp-pretty" | "monitor" => {
+                let place = self.argument(given)?;
+                self.monitor(word, &place)?;
+            }
+            "qtest" => {
+                let place = self.argument(given)?;
+                self.push(MachineOption::Qtest(place));
+            }
+            "drive" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Drive(Drive::parse(&text)?, text));
+            }
+            "device" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Device(text));
+            }
+            "incoming" => {
+                let from = self.argument(given)?;
+                self.push(MachineOption::Incoming(from));
+            }
+            "add-fd" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::AddFd(text));
+            }
+            word => return self.other(given, word),
+        }
+        Ok(())
+    }
+
+    fn other(&mut self, given: &str, word: &str) -> Result<(), Failure> {
+        if let Some((_, interface, index, cd)) = PLACES.iter().find(|(name, ..)| *name == word) {
+            let file = self.argument(given)?;
+            let drive = Drive::with_image(*interface, *index, *cd, &file);
+            self.push(MachineOption::Drive(drive, file));
+            return Ok(());
+        }
+        if IGNORED_WITH.contains(&word) {
+            let argument = self.argument(given)?;
+            self.asked.ignored.push(format!("-{word} {argument}"));
+        } else if IGNORED.contains(&word) {
+            self.asked.ignored.push(format!("-{word}"));
+        } else {
+            return Err(Failure::new(format_args!("{given}: invalid option")));
+        }
+        Ok(())
+    }
+
+    /// A monitor on a character device that is described in a word: `stdio`, `unix:PATH,server=on,wait=off`,
+    /// `tcp:HOST:PORT,…`, `none`, or `chardev:ID`.
+    fn monitor(&mut self, word: &str, place: &str) -> Result<(), Failure> {
+        let mode = if word == "monitor" { "readline" } else { "control" };
+        let pretty = if word == "qmp-pretty" { ",pretty=on" } else { "" };
+        if matches!(place, "none" | "null" | "vc") {
+            return Ok(());
+        }
+        if let Some(id) = place.strip_prefix("chardev:") {
+            self.push(MachineOption::Monitor(format!("chardev={id},mode={mode}{pretty}")));
+            return Ok(());
+        }
+        let id = format!("compat_monitor{}", self.monitors);
+        self.monitors += 1;
+        let (what, more) =
+            place.split_once(',').map_or((place, String::new()), |(a, b)| (a, format!(",{b}")));
+        let chardev = match what.split_once(':') {
+            None if what == "stdio" => "stdio".to_owned(),
+            Some(("unix", path)) => format!("socket,path={path}"),
+            Some(("tcp", address)) => match address.rsplit_once(':') {
+                Some((host, port)) => format!("socket,host={host},port={port}"),
+                None => return Err(Failure::new(format_args!("'{place}': a port is missing"))),
+            },
+            _ => return Err(Failure::new(format_args!("could not parse device address '{place}'"))),
+        };
+        self.push(MachineOption::Chardev(format!("{chardev},id={id}{more}")));
+        self.push(MachineOption::Monitor(format!("chardev={id},mode={mode}{pretty}")));
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! The channel of test programs that would drive a machine's clock and ports: each command is answered, none has an effect.
+//! Time goes on by itself here, and there are no ports.
+
+use api::QmpError;
+use monitor::Control;
+use rt::net::Stream;
+use std::io;
+use std::path::Path;
+
+/// Connects to `unix:PATH`, and answers what comes from there as long as the program lives.
+pub async fn connect(_control: &Control, place: &str) -> Result<(), QmpError> {
+    let place = place.split(',').next().unwrap_or_default();
+    let Some(path) = place.strip_prefix("unix:") else { return Ok(()) };
+    let connected = Stream::connect_unix(Path::new(path)).await;
+    let stream =
+        connected.map_err(|error| QmpError::generic(format!("Failed to connect to '{path}': {error}")))?;
+    rt::spawn(async move {
+        if let Err(error) = answer(&stream).await {
+            tracing::debug!(%error, "the connection to a test ended");
+        }
+    })
+    .detach();
+    Ok(())
+}
+
+async fn answer(stream: &Stream) -> io::Result<()> {
+    let mut bytes = [0; 512];
+    loop {
+        let n = stream.recv(&mut bytes).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        for _ in bytes.iter().take(n).filter(|byte| **byte == b'\n') {
+            stream.send_all(format!("OK {}\n", rt::now_ns()).as_bytes()).await?;
+        }
+    }
+}
