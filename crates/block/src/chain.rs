@@ -15,7 +15,7 @@
 //!
 //! Bounds: [`MOST`] pieces a node that is read through, of eight bytes each, or as many as its disk has. Pieces are as large
 //! as the smallest clusters of the chain; what is not remembered of a piece is found by asking.
-use crate::driver::{ExtentKind, Want};
+use crate::driver::Want;
 use crate::edges::Edges;
 use crate::node::{Node, Slow};
 use arc_swap::{ArcSwapOption, Guard};
@@ -325,7 +325,7 @@ impl Layers {
             let start = (from + at) << self.piece_bits;
             let Some(extent) = node.driver.try_map(start, bytes, Want::Read) else { return (held, false) };
             let len = extent.len.min(bytes);
-            let hole = extent.kind == ExtentKind::Hole && len >= piece_size;
+            let hole = extent.kind.is_hole() && len >= piece_size;
             let pieces = if hole { len >> self.piece_bits } else { len.div_ceil(piece_size) };
             let these = u64::MAX >> (TOGETHER - pieces) << at;
             if !hole {

@@ -116,11 +116,24 @@ pub enum ExtentKind {
         reserved: Option<(ChildId, u64)>,
     },
     /// Not in this layer: the backing node's bytes, or zeroes without one.
-    Hole,
+    Hole {
+        /// As for zeroes; told to [`Want::Status`] only.
+        reserved: Option<(ChildId, u64)>,
+    },
     /// Stored in a form without 1:1 bytes: [`Driver::read`] decodes it.
     Encoded,
     /// Bytes of the node itself (protocols).
     Stored,
+}
+
+impl ExtentKind {
+    /// A hole for which no space is reserved.
+    pub const HOLE: Self = Self::Hole { reserved: None };
+
+    /// Whether the bytes are not in this layer.
+    pub fn is_hole(&self) -> bool {
+        matches!(self, Self::Hole { .. })
+    }
 }
 
 /// A mapped piece: `len` bytes from the asked offset on. May be shorter than what was asked; [`Want::Status`] may

@@ -111,7 +111,7 @@ impl Node {
                 buf.fill(0);
                 Ok(Some(buf.len()))
             }
-            ExtentKind::Hole => Ok(None),
+            ExtentKind::Hole { .. } => Ok(None),
         }
     }
 
@@ -217,7 +217,7 @@ impl Node {
             let extent = extent.map_err(|e| e.at_node(&node.name))?;
             let len = source.len.min(usize::try_from(extent.len).unwrap_or(usize::MAX));
             let zeroes = ExtentKind::Zero { reserved: None };
-            if extent.kind != ExtentKind::Hole {
+            if !extent.kind.is_hole() {
                 return Ok(Source { kind: extent.kind, len, ..source });
             }
             let (backing, len) = match source.layer {
@@ -232,7 +232,7 @@ impl Node {
             if inside == 0 {
                 return Ok(Source { kind: zeroes, len, ..source });
             }
-            source = Source { layer: Some(backing), kind: ExtentKind::Hole, len: len.min(inside) };
+            source = Source { layer: Some(backing), kind: ExtentKind::HOLE, len: len.min(inside) };
         }
     }
 
@@ -260,7 +260,7 @@ impl Node {
                     (Err(e), _) => (piece, Err(e)),
                 }
             }
-            ExtentKind::Zero { .. } | ExtentKind::Hole => {
+            ExtentKind::Zero { .. } | ExtentKind::Hole { .. } => {
                 piece.fill(0);
                 (piece, Ok(()))
             }

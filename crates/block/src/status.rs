@@ -1,5 +1,6 @@
 //! Block status: what a range of a chain is, and which layer says so.
 use crate::driver::{ExtentKind, Want};
+use crate::edges::ChildId;
 use crate::error::Result;
 use crate::node::Node;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub struct Status {
     pub depth: u32,
     /// Stored compressed.
     pub encoded: bool,
-    /// Where its bytes are, one to one: the protocol node and the byte offset there.
+    /// Where its bytes are, or have space reserved, one to one: the protocol node and the byte offset there.
     pub host: Option<(Arc<Node>, u64)>,
 }
 
@@ -42,10 +43,15 @@ impl Node {
             len = len.min(extent.len);
             let answer =
                 |data, zero, host| Status { len, data, zero, allocated: true, depth, encoded: false, host };
-            match extent.kind {
+            // What lies in the file is not what is shown: neither a place of it, nor zeroes.
+            let coded = layer.coding.is_some();
+            let place = |reserved: Option<(ChildId, u64)>| -> Result<_> {
+                let Some((child, offset)) = reserved.filter(|_| !coded) else { return Ok(None) };
+                Ok(Some((layer.edges().need(child)?, offset)))
+            };
+            let reserved = match extent.kind {
                 ExtentKind::Data { child, offset, .. } => {
-                    if layer.coding.is_some() {
-                        // What lies in the file is not what is shown: neither a place of it, nor zeroes.
+                    if coded {
                         return Ok(answer(true, false, None));
                     }
                     let child = layer.edges().need(child)?;
@@ -60,28 +66,25 @@ impl Node {
                     return Ok(Status { len: below.len, ..answer(true, below.zero, Some((child, offset))) });
                 }
                 ExtentKind::Zero { reserved } => {
-                    let host = match reserved {
-                        _ if !layer.mapping => Some((layer, at)),
-                        Some((child, offset)) => Some((layer.edges().need(child)?, offset)),
-                        None => None,
-                    };
+                    let host = if layer.mapping { place(reserved)? } else { Some((layer, at)) };
                     return Ok(answer(false, true, host));
                 }
                 ExtentKind::Encoded => return Ok(Status { encoded: true, ..answer(true, false, None) }),
                 ExtentKind::Stored => return Ok(answer(true, false, Some((layer, at)))),
                 // A protocol that was asked something else than what it holds.
-                ExtentKind::Hole if !layer.mapping => {
+                ExtentKind::Hole { .. } if !layer.mapping => {
                     let nothing = answer(false, false, None);
                     return Ok(Status { allocated: false, ..nothing });
                 }
-                ExtentKind::Hole => {}
-            }
+                ExtentKind::Hole { reserved } => reserved,
+            };
             let next = layer.backing().filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));
             let unallocated =
                 |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };
             let Some(next) = next else {
                 // Without a backing node a hole reads as zeroes; above a base it says nothing.
-                return Ok(unallocated(base.is_none() || layer.backing().is_none()));
+                let zero = base.is_none() || layer.backing().is_none();
+                return Ok(Status { host: place(reserved)?, ..unallocated(zero) });
             };
             if offset >= next.length() {
                 // Behind the end of a shorter image the chain reads as zeroes. For whoever looks at some layers only,

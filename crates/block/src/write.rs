@@ -246,10 +246,7 @@ impl Node {
                     done += len;
                     durable
                 }
-                kind if kind != ExtentKind::Hole
-                    && !self.transparent
-                    && request.has(Flags::IF_UNALLOCATED) =>
-                {
+                kind if !kind.is_hole() && !self.transparent && request.has(Flags::IF_UNALLOCATED) => {
                     done += len;
                     true
                 }
@@ -367,7 +364,7 @@ impl Node {
             let extent = self.driver.map(at, end - at, Want::Read).await?;
             match extent.kind {
                 ExtentKind::Zero { .. } => {}
-                ExtentKind::Hole if self.backing().is_none_or(|b| b.length() <= at) => {}
+                ExtentKind::Hole { .. } if self.backing().is_none_or(|b| b.length() <= at) => {}
                 _ => return Ok(false),
             }
             at = at.saturating_add(extent.len);

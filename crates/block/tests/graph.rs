@@ -204,7 +204,7 @@ impl Driver for Overlay {
         let len = len.min(SECTOR - offset % SECTOR);
         let kind = match self.allocated.lock()[(offset / SECTOR) as usize] {
             true => ExtentKind::Data { child: self.child, offset, owned: true },
-            false => ExtentKind::Hole,
+            false => ExtentKind::HOLE,
         };
         Some(Extent { len, kind })
     }

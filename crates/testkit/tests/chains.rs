@@ -181,9 +181,9 @@ impl Layer {
         ASKED.fetch_add(1, Relaxed);
         let (start, end) = (self.0 * CLUSTER, (self.0 + 1) * CLUSTER);
         let (until, kind) = match offset {
-            _ if offset < start => (start, ExtentKind::Hole),
+            _ if offset < start => (start, ExtentKind::HOLE),
             _ if offset < end => (end, ExtentKind::Zero { reserved: None }),
-            _ => (u64::MAX, ExtentKind::Hole),
+            _ => (u64::MAX, ExtentKind::HOLE),
         };
         Extent { len: len.min(until - offset), kind }
     }

@@ -199,7 +199,7 @@ impl Image {
         if (discard || !g.zero_flag) && !self.is_suspect(g.cluster(offset)).await? {
             let extent = self.map(offset, len, Want::Status).await?;
             let done = extent.kind == ExtentKind::Zero { reserved: None } && discard
-                || extent.kind == ExtentKind::Hole && !self.has_backing();
+                || extent.kind.is_hole() && !self.has_backing();
             // An extent may end inside a cluster, of which the rest is to be cleared with it.
             let alike = if extent.len < len { extent.len - g.within(extent.len) } else { len };
             if done && alike > 0 {
@@ -269,8 +269,8 @@ impl Image {
                 let zero = entries.first().is_some_and(|e| e.is_zero(g.subcluster(g.within(offset))));
                 return plan(if zero { Action::Nothing } else { Action::AsData });
             }
-            ExtentKind::Hole if g.zero_flag => {}
-            ExtentKind::Hole if !self.has_backing() => return plan(Action::Nothing),
+            ExtentKind::Hole { .. } if g.zero_flag => {}
+            ExtentKind::Hole { .. } if !self.has_backing() => return plan(Action::Nothing),
             _ => return plan(Action::AsData),
         }
         let leased = self.lease_to_change(g.cluster(offset), 1).await?;

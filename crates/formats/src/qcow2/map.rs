@@ -6,6 +6,7 @@
 use super::cache::{SUSPECT, TABLE_PAGE_WORDS, UNJUDGED};
 use super::entry::{Entry, Geometry, Stored};
 use super::image::{Image, Page, TABLE_KEY};
+use super::subclusters::Part;
 use block::{Extent, ExtentKind, Result, Want};
 
 impl Image {
@@ -39,7 +40,7 @@ impl Image {
         let Some(page) = self.slice(g.slice(cluster)).await? else {
             // Its L1 page is in memory now, or was a moment ago.
             let to_end = g.to_slice_end(cluster) * g.cluster_size() - g.within(offset);
-            let nearest = Extent { len: to_end.min(len), kind: ExtentKind::Hole };
+            let nearest = Extent { len: to_end.min(len), kind: ExtentKind::HOLE };
             return Ok(self.empty_tables(offset, len, want).unwrap_or(nearest));
         };
         if want == Want::Write {
@@ -75,7 +76,7 @@ impl Image {
             page.words_from(first).take_while(|word| *word == 0).count() as u64
         })?;
         let end = (index + empty).saturating_mul(span);
-        (empty > 0).then(|| clip(end - offset, ExtentKind::Hole, len, want))
+        (empty > 0).then(|| clip(end - offset, ExtentKind::HOLE, len, want))
     }
 
     /// The extent of the entries that continue each other; `None` if the slice has a wrong entry.
@@ -110,25 +111,29 @@ impl Image {
 
     pub(super) fn extent(&self, entry: Entry, offset: u64, len: u64, want: Want, clusters: u64) -> Extent {
         let g = self.g();
-        let within = g.within(offset);
-        if let Entry::Split { .. } = entry {
-            let (kind, bytes) = self.part(entry, within);
-            return clip(bytes, kind, len, want);
-        }
-        let kind = self.kind(entry, within);
-        clip((clusters << g.cluster_bits) - within, kind, len, want)
+        let (kind, bytes) = self.part(entry, g.within(offset), want);
+        clip(((clusters - 1) << g.cluster_bits) + bytes, kind, len, want)
     }
 
-    /// Where the byte `within` a cluster that is one thing is.
-    pub(super) fn kind(&self, entry: Entry, within: u64) -> ExtentKind {
+    /// Where the byte `within` a cluster is.
+    pub(super) fn kind(&self, entry: Entry, within: u64, want: Want) -> ExtentKind {
+        let at = |host| (self.data, host + within);
         match entry {
-            Entry::Hole | Entry::Bad(_) => ExtentKind::Hole,
-            Entry::Zero { host, .. } => ExtentKind::Zero { reserved: host.map(|h| (self.data, h + within)) },
+            Entry::Hole | Entry::Bad(_) => ExtentKind::HOLE,
+            Entry::Zero { host, .. } => ExtentKind::Zero { reserved: host.map(at) },
             Entry::Data { host, owned } => {
                 ExtentKind::Data { child: self.data, offset: host + within, owned }
             }
             Entry::Compressed(_) => ExtentKind::Encoded,
-            Entry::Split { .. } => self.part(entry, within).0,
+            Entry::Split { host, owned, parts } => match (parts.part(self.g().subcluster(within)), host) {
+                (Part::Hole, Some(host)) if want == Want::Status => {
+                    ExtentKind::Hole { reserved: Some(at(host)) }
+                }
+                // Data without a host cluster is a wrong entry.
+                (Part::Hole, _) | (Part::Data, None) => ExtentKind::HOLE,
+                (Part::Zero, host) => self.kind(Entry::Zero { host, owned }, within, want),
+                (Part::Data, Some(host)) => self.kind(Entry::Data { host, owned }, within, want),
+            },
         }
     }
 

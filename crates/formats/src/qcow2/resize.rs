@@ -134,7 +134,7 @@ impl Image {
             let len = extent.len.min(size - at);
             let shown = match extent.kind {
                 ExtentKind::Zero { .. } => 0,
-                ExtentKind::Hole => backing.saturating_sub(at).min(len),
+                ExtentKind::Hole { .. } => backing.saturating_sub(at).min(len),
                 ExtentKind::Data { .. } | ExtentKind::Encoded | ExtentKind::Stored => len,
             };
             if shown > 0 {

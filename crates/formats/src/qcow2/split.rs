@@ -10,7 +10,7 @@ use super::image::{Image, Page};
 use super::map::clip;
 use super::subclusters::{COUNT, Part, Subclusters};
 use block::metacache::Cause;
-use block::{Action, Extent, ExtentKind, Flags, Request, Result, Want, WritePlan};
+use block::{Action, ChildId, Extent, ExtentKind, Flags, Request, Result, Want, WritePlan};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,20 +18,16 @@ impl Image {
     // ---- where bytes are ----
 
     /// Where the byte `within` a cluster is, and how many bytes from there on to the end of what goes on in this cluster.
-    pub(super) fn part(&self, entry: Entry, within: u64) -> (ExtentKind, u64) {
+    pub(super) fn part(&self, entry: Entry, within: u64, want: Want) -> (ExtentKind, u64) {
         let g = self.g();
-        let Entry::Split { host, owned, parts } = entry else {
-            return (self.kind(entry, within), g.cluster_size() - within);
+        let end = match entry {
+            Entry::Split { parts, .. } => {
+                let index = g.subcluster(within);
+                u64::from(index + parts.run(index)) * g.subcluster_size()
+            }
+            _ => g.cluster_size(),
         };
-        let index = g.subcluster(within);
-        let whole = match (parts.part(index), host) {
-            (Part::Hole, _) => Entry::Hole,
-            (Part::Zero, host) => Entry::Zero { host, owned },
-            (Part::Data, Some(host)) => Entry::Data { host, owned },
-            (Part::Data, None) => Entry::Bad("it has no host cluster"),
-        };
-        let end = u64::from(index + parts.run(index)) * g.subcluster_size();
-        (self.kind(whole, within), end - within)
+        (self.kind(entry, within, want), end - within)
     }
 
     /// The extent of the subclusters that continue each other, from one cluster to the next; `None` for a wrong entry.
@@ -40,12 +36,12 @@ impl Image {
         let cluster = g.cluster(offset);
         let mut entries = g.stored_from(page, g.index(cluster)).map(|stored| Entry::of(stored, g));
         let first = entries.next().filter(|entry| !matches!(entry, Entry::Bad(_)))?;
-        let (kind, mut bytes) = self.part(first, g.within(offset));
+        let (kind, mut bytes) = self.part(first, g.within(offset), want);
         // Compressed clusters are read one by one.
         let single = kind == ExtentKind::Encoded && want != Want::Status;
         while !single && g.within(offset + bytes) == 0 && (want == Want::Status || bytes < len) {
             let Some(entry) = entries.next().filter(|entry| !matches!(entry, Entry::Bad(_))) else { break };
-            let (next, more) = self.part(entry, 0);
+            let (next, more) = self.part(entry, 0, want);
             if !continues(kind, next, bytes) {
                 break;
             }
@@ -71,9 +67,9 @@ impl Image {
         let mut len = len;
         if request.has(Flags::IF_UNALLOCATED) {
             entries.truncate(1);
-            let (kind, bytes) = self.part(first, within);
+            let (kind, bytes) = self.part(first, within, Want::Write);
             len = len.min(bytes);
-            if kind != ExtentKind::Hole {
+            if !kind.is_hole() {
                 return Ok(WritePlan { len, action: Action::Nothing, token: None });
             }
         }
@@ -177,13 +173,13 @@ impl Image {
 
 /// Whether what is `next`, `bytes` bytes behind the start of an extent, goes on with it.
 fn continues(kind: ExtentKind, next: ExtentKind, bytes: u64) -> bool {
+    let behind = |place: Option<(ChildId, u64)>| place.map(|(child, offset)| (child, offset + bytes));
     let expected = match kind {
         ExtentKind::Data { child, offset, owned } => {
             ExtentKind::Data { child, offset: offset + bytes, owned }
         }
-        ExtentKind::Zero { reserved } => {
-            ExtentKind::Zero { reserved: reserved.map(|(child, offset)| (child, offset + bytes)) }
-        }
+        ExtentKind::Zero { reserved } => ExtentKind::Zero { reserved: behind(reserved) },
+        ExtentKind::Hole { reserved } => ExtentKind::Hole { reserved: behind(reserved) },
         other => other,
     };
     next == expected

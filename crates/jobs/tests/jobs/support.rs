@@ -192,7 +192,7 @@ impl Cow {
         let kind = if first {
             ExtentKind::Data { child: self.child, offset, owned: true }
         } else {
-            ExtentKind::Hole
+            ExtentKind::HOLE
         };
         Extent { len: len.min(end - offset), kind }
     }

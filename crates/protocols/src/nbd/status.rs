@@ -29,7 +29,7 @@ impl KnownExtents {
     /// Nothing is known yet. `allocation`: it is the disk's allocation that the server is asked about.
     pub fn new(allocation: bool) -> Self {
         // The content of a hole that is not zero is undefined: it has to be read to be known.
-        let hole = if allocation { ExtentKind::Stored } else { ExtentKind::Hole };
+        let hole = if allocation { ExtentKind::Stored } else { ExtentKind::HOLE };
         Self { known: Mutex::default(), hole }
     }
 

@@ -313,7 +313,7 @@ impl Driver for Spread {
                 let (child, offset) = self.place(offset).ok()?;
                 ExtentKind::Data { child, offset, owned: true }
             }
-            BACKING => ExtentKind::Hole,
+            BACKING => ExtentKind::HOLE,
             _ => ExtentKind::Zero { reserved: None },
         };
         Some(Extent { len: len.min(CLUSTER - offset % CLUSTER), kind })

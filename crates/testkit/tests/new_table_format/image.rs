@@ -226,7 +226,7 @@ impl Image {
     fn extent(&self, entry: u32, offset: u64, len: u64) -> Extent {
         let within = offset % BLOCK;
         let kind = match u64::from(entry) {
-            0 => ExtentKind::Hole,
+            0 => ExtentKind::HOLE,
             block => ExtentKind::Data {
                 child: self.order.file.child(),
                 offset: block * BLOCK + within,
@@ -256,7 +256,7 @@ impl Image {
         let whole = if to_end { len.div_ceil(BLOCK) } else { len / BLOCK };
         let keeps = change == MapChange::Zero && !request.has(Flags::MAY_UNMAP);
         if within != 0 || whole == 0 || keeps {
-            let hole = self.map(offset, len, Want::Read).await?.kind == ExtentKind::Hole;
+            let hole = self.map(offset, len, Want::Read).await?.kind.is_hole();
             let nothing = hole || change == MapChange::Discard;
             let action = if nothing { Action::Nothing } else { Action::AsData };
             return Ok(WritePlan { len: len.min(BLOCK - within), action, token: None });

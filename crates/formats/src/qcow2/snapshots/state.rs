@@ -36,7 +36,7 @@ impl Image {
                     let (piece, result) = self.read_encoded(at, BufMut::with_len(len)).await;
                     result.map(|()| Some(piece))?
                 }
-                ExtentKind::Zero { .. } | ExtentKind::Hole | ExtentKind::Stored => None,
+                ExtentKind::Zero { .. } | ExtentKind::Hole { .. } | ExtentKind::Stored => None,
             };
             if let (Some(piece), Some(to)) = (piece, buf.get_mut(done..done + len)) {
                 to.copy_from_slice(&piece);
