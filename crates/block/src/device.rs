@@ -348,7 +348,14 @@ mod tests {
     use super::*;
 
     fn model(tray: Option<Tray>) -> Model {
-        Model { id: "cd".to_owned(), removable: tray.is_some(), tray, writes: false, shares_writing: false }
+        Model {
+            id: "cd".to_owned(),
+            removable: tray.is_some(),
+            tray,
+            writes: false,
+            has_status: true,
+            shares_writing: false,
+        }
     }
 
     fn device(model: Option<Model>) -> Device {

@@ -607,7 +607,7 @@ pub trait Driver: Send + Sync + 'static {
         self.naming_options().is_empty().then_some(file)
     }
 
-    /// Options without which the file's name alone would mean another disk (a window of a file).
+    /// Options without which the file's name alone would mean another disk (a window of a file), or could not be opened.
     fn naming_options(&self) -> Options {
         Options::new()
     }

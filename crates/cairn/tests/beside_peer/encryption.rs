@@ -147,6 +147,30 @@ fn encrypted_qcow2_images_are_read_both_ways_alone_and_over_a_backing_file() {
 }
 
 #[test]
+fn encrypted_images_are_mapped_and_named_the_same() {
+    if !peer_is_here() {
+        return;
+    }
+    let desk = Desk::new("encrypted-told");
+    let same = |line: &str| assert_eq!(desk.run(true, line).ok(), desk.run(false, line).ok(), "{line}");
+    for (format, options) in [("luks", ",encrypt.iter-time=10"), ("aes", ""), ("luks", ",extended_l2=on")] {
+        let create = format!("encrypt.format={format},encrypt.key-secret=s{options}");
+        desk.ok(true, &format!("qemu-img create -q {SECRET} -f qcow2 -o {create} a 1M"));
+        let image = format!("{SECRET} --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=a");
+        // Zeroes in clusters that keep their place, and parts of clusters that were never written.
+        let writes = "-c 'write 0 192k' -c 'write -z 64k 64k' -c 'write -z 4k 4k' -c 'write 256k 1k'";
+        desk.ok(true, &format!("qemu-io {writes} {image}"));
+        same(&format!("qemu-img map --output=json {image}"));
+        for output in ["human", "json"] {
+            same(&format!("qemu-img info --output={output} {image}"));
+        }
+        same("qemu-img info --image-opts driver=qcow2,file.filename=a");
+    }
+    desk.ok(true, &format!("qemu-img create -q {SECRET} -f luks -o key-secret=s,iter-time=10 b 1M"));
+    same(&format!("qemu-img info {SECRET} --image-opts driver=luks,key-secret=s,file.filename=b"));
+}
+
+#[test]
 fn what_is_made_by_convert_is_encrypted_and_machine_state_too() {
     if !peer_is_here() {
         return;

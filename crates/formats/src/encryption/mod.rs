@@ -21,6 +21,6 @@ mod volume;
 
 pub(crate) use coding::{CipherCoding, Numbers, locked};
 pub(crate) use make::{NewVolume, of_file};
-pub(crate) use options::{limits_of, no_secret, passphrase_of};
+pub(crate) use options::{limits_of, naming_options, no_secret, passphrase_of};
 pub(crate) use slots::KeySlots;
 pub(crate) use volume::{Place, Volume};

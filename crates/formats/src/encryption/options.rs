@@ -1,8 +1,13 @@
 //! What options mean: the secret by its id, and the limits of opening.
-use block::{BlockError, ErrorKind, Objects, Result, Secret};
+use block::{BlockError, ErrorKind, Objects, Options, Result, Secret};
 use crypto::Key;
 use crypto::kdf::Limits;
 use crypto::secret::as_text;
+
+/// The option that names the secret, for the name of an image that can't be opened without.
+pub(crate) fn naming_options(option: &str, id: Option<&str>) -> Options {
+    id.map_or_else(Options::new, |id| Options::new().with_str(option, id))
+}
 
 /// The passphrase that a secret object holds. `option` is the option's name, for the error of who gave none.
 pub(crate) fn passphrase_of(objects: &Objects, option: &str, id: Option<&str>) -> Result<Key> {

@@ -31,6 +31,11 @@ impl KeySlots {
         Self { volume: RwLock::new(volume), key_secret, limits, changing: Mutex::default() }
     }
 
+    /// The id of the secret that the image is open with.
+    pub(crate) fn key_secret(&self) -> Option<&str> {
+        self.key_secret.as_deref()
+    }
+
     /// What `info` tells of the volume.
     pub(crate) fn describe(&self, detached: bool) -> Option<QCryptoBlockInfoLUKS> {
         describe(&self.volume.read(), detached)

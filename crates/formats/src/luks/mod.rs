@@ -17,7 +17,7 @@ use api::{ImageInfoSpecific, PreallocMode, QCryptoBlockAmendOptionsLUKS, QCrypto
 use block::{
     Action, Amendment, BlockError, ChildId, ChildRole, ChildSpec, Coding, CreateOption, Driver, DriverInfo,
     DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts, Glimpse, MapChange, Node, Open,
-    OpenContext, Opened, OptionKind, Perms, Request, Result, Secret, Share, Want, WritePlan,
+    OpenContext, Opened, OptionKind, Options, Perms, Request, Result, Secret, Share, Want, WritePlan,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -196,6 +196,10 @@ impl Driver for Luks {
         }
         let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE) };
         Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+    }
+
+    fn naming_options(&self) -> Options {
+        encryption::naming_options("key-secret", self.slots.key_secret())
     }
 
     fn info(&self) -> DriverInfo {

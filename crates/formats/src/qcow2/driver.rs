@@ -397,6 +397,10 @@ impl Driver for Qcow2 {
         info::describe(&self.image.header.read(), &self.listed.read(), &self.image.bitmaps.list(), encryption)
     }
 
+    fn naming_options(&self) -> Options {
+        self.encryption.as_ref().map(Encryption::naming_options).unwrap_or_default()
+    }
+
     fn bitmap_store(&self) -> Option<&dyn BitmapStore> {
         Some(&*self.image)
     }

@@ -38,6 +38,8 @@ pub(super) fn format_of(header: &Header) -> Option<Format> {
 pub(super) struct Encryption {
     pub coding: Arc<dyn Coding>,
     format: Format,
+    /// The id of the secret that the image is open with.
+    key_secret: Option<String>,
     slots: Option<KeySlots>,
 }
 
@@ -85,8 +87,13 @@ impl Encryption {
                 }
             }
         };
-        let slots = volume.map(|volume| KeySlots::new(volume, given.key_secret, limits));
-        Ok(Some(Self { coding, format, slots }))
+        let slots = volume.map(|volume| KeySlots::new(volume, given.key_secret.clone(), limits));
+        Ok(Some(Self { coding, format, key_secret: given.key_secret, slots }))
+    }
+
+    /// The option by which the image is opened again.
+    pub(super) fn naming_options(&self) -> Options {
+        encryption::naming_options("encrypt.key-secret", self.key_secret.as_deref())
     }
 
     /// What `info` tells of it.
