@@ -26,8 +26,9 @@ pub struct Status {
 
 impl Node {
     /// Block status of the start of `offset..offset + len`, looking down the chain as far as `base`, which is left
-    /// out. The range is inside the node.
+    /// out with the filters on it. The range is inside the node.
     pub async fn status(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
+        let base = base.map(Node::skip_filters);
         let mut node = self.clone();
         let mut len = len;
         let mut depth = 0;
@@ -78,7 +79,9 @@ impl Node {
                 }
                 ExtentKind::Hole { reserved } => reserved,
             };
-            let next = layer.backing().filter(|b| base.is_none_or(|base| !Arc::ptr_eq(b, base)));
+            let is_base =
+                |b: &Arc<Node>| base.as_ref().is_some_and(|base| Arc::ptr_eq(&b.skip_filters(), base));
+            let next = layer.backing().filter(|b| !is_base(b));
             let unallocated =
                 |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };
             let Some(next) = next else {

@@ -43,13 +43,11 @@ impl Hold {
         (top, base): (&Arc<Node>, &Arc<Node>),
         freeze_top: bool,
     ) -> Result<Self> {
-        let still: Vec<_> = std::iter::successors(Some(top.clone()), |n| n.skip_filters().backing())
-            .take_while(|n| !Arc::ptr_eq(n, base))
-            .skip(usize::from(!freeze_top))
-            .collect();
+        let below_top = self::chain(top).into_iter().take_while(|n| !Arc::ptr_eq(n, base));
+        let still: Vec<_> = below_top.skip_while(|n| !freeze_top && same_image(n, top)).collect();
         let mut change = graph.change().await;
         let seized = async {
-            only_in_chain(graph, base, &still, top)?;
+            only_in_chain(graph, &chain, (top, base))?;
             for node in &chain {
                 node.check_operation(Operations::JOB)?;
             }
@@ -72,7 +70,7 @@ impl Hold {
             }
             // Nodes are opened outside of graph changes: an overlay that was opened on the chain meanwhile is found now, a later
             // one is refused by the blockers.
-            blockers.extend(only_in_chain(graph, base, &still, top)?.iter().map(no_reader));
+            blockers.extend(only_in_chain(graph, &chain, (top, base))?.iter().map(no_reader));
             let was_read_only = base.read_only();
             change.set_writable(base, true).await?;
             let (source, target) = enter(&mut change, id, top, base).await?;
@@ -111,6 +109,16 @@ impl Hold {
     }
 }
 
+/// A node and all that it is read through, top-down: the filters on each image of the chain, and the image.
+pub(super) fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    std::iter::successors(Some(node.clone()), |n| n.filtered().or_else(|| n.backing())).collect()
+}
+
+/// Whether two nodes show the same image, but for filters.
+pub(super) fn same_image(one: &Arc<Node>, other: &Arc<Node>) -> bool {
+    Arc::ptr_eq(&one.skip_filters(), &other.skip_filters())
+}
+
 /// The layers between `top` and `base`: what they show by themselves changes, because the base takes the data of the layers
 /// above them.
 fn between<'c>(
@@ -118,7 +126,7 @@ fn between<'c>(
     top: &Arc<Node>,
     base: &Arc<Node>,
 ) -> impl Iterator<Item = &'c Arc<Node>> {
-    let below_top = chain.iter().skip_while(move |n| !Arc::ptr_eq(n, top)).skip(1);
+    let below_top = chain.iter().skip_while(move |n| same_image(n, top));
     below_top.take_while(move |n| !Arc::ptr_eq(n, base))
 }
 
@@ -138,26 +146,27 @@ fn refuse_reader(graph: &Graph, node: &Arc<Node>) -> Result<()> {
     }
 }
 
-/// Refuses layers that have another overlay in use beside the chain: what it shows would change under its users. Returns
-/// those overlays, and the nodes above them, that are not in use.
+/// Refuses layers that have another overlay in use beside the chain, or a filter: what it shows would change under its users.
+/// A filter beside the base shows what the base does. Returns those that are not in use, and the nodes above them.
 fn only_in_chain(
     graph: &Graph,
-    base: &Arc<Node>,
-    still: &[Arc<Node>],
-    top: &Arc<Node>,
+    chain: &[Arc<Node>],
+    (top, base): (&Arc<Node>, &Arc<Node>),
 ) -> Result<Vec<Arc<Node>>> {
-    let in_chain = |node: &Arc<Node>| Arc::ptr_eq(node, top) || still.iter().any(|n| Arc::ptr_eq(n, node));
+    let in_chain = |node: &Arc<Node>| chain.iter().any(|n| Arc::ptr_eq(n, node));
     let mut idle = Vec::new();
-    for node in still.iter().chain([base]).filter(|n| !Arc::ptr_eq(n, top)) {
+    for node in between(chain, top, base).chain([base]) {
+        let shows = |role: ChildRole| {
+            role.has(ChildRole::BACKING) || role.has(ChildRole::FILTERED) && !Arc::ptr_eq(node, base)
+        };
         let parents = graph.parents(node).into_iter();
-        for Parent { node: other, .. } in
-            parents.filter(|p| p.role.has(ChildRole::BACKING) && !in_chain(&p.node))
-        {
+        for Parent { node: other, role, .. } in parents.filter(|p| shows(p.role) && !in_chain(&p.node)) {
+            let how = if role.has(ChildRole::BACKING) { "the backing image of" } else { "read through" };
             let mut above = vec![other.clone()];
             while let Some(overlay) = above.pop() {
                 if let Some(entry) = graph.entries().iter().find(|e| Arc::ptr_eq(&e.node(), &overlay)) {
                     let text = format!(
-                        "'{}' is the backing image of '{}' too, whose content would change under {}",
+                        "'{}' is {how} '{}' too, whose content would change under {}",
                         node.name(),
                         other.name(),
                         entry.label()

@@ -8,7 +8,7 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    ChildRole, CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, GraphChange, Link, Node, RangePieces,
+    ChildRole, CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, Graph, GraphChange, Link, Node, RangePieces,
     Request, Result, copy, name_seen_from,
 };
 use rt::BoxFuture;
@@ -30,7 +30,8 @@ pub(super) struct IntermediateCommit {
 impl IntermediateCommit {
     /// The new link in the header of `overlay`.
     fn link(&self, overlay: &Node) -> Link {
-        let base = &self.hold.base;
+        // A header names an image, not the filters on it.
+        let base = self.hold.base.skip_filters();
         let filename = self
             .backing_file
             .clone()
@@ -49,12 +50,7 @@ impl IntermediateCommit {
 
     async fn switch(&self, change: &mut GraphChange<'_>) -> Result<()> {
         let Hold { graph, top, base, .. } = &self.hold;
-        let overlays: Vec<_> = graph
-            .parents(top)
-            .into_iter()
-            .filter(|parent| parent.role.has(ChildRole::BACKING))
-            .map(|parent| parent.node)
-            .collect();
+        let overlays = overlays(graph, top);
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
         change.quiesce(&concerned).await?;
         base.flush().await?;
@@ -72,6 +68,21 @@ impl IntermediateCommit {
         }
         Ok(())
     }
+}
+
+/// The images that have `top`, or a filter on it, as their backing image.
+fn overlays(graph: &Graph, top: &Arc<Node>) -> Vec<Arc<Node>> {
+    let (mut overlays, mut shown) = (Vec::new(), vec![top.clone()]);
+    while let Some(node) = shown.pop() {
+        for parent in graph.parents(&node) {
+            if parent.role.has(ChildRole::BACKING) {
+                overlays.push(parent.node);
+            } else if parent.role.has(ChildRole::FILTERED) {
+                shown.push(parent.node);
+            }
+        }
+    }
+    overlays
 }
 
 impl Work for IntermediateCommit {

@@ -3,7 +3,7 @@
 //! The device is looked up before anything else is checked: clients tell "no such device" from everything else by the
 //! error's class.
 use super::active::ActiveCommit;
-use super::hold::Hold;
+use super::hold::{Hold, chain, same_image};
 use super::intermediate::IntermediateCommit;
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
@@ -36,7 +36,7 @@ struct Layers {
 pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -> Result<(), CommitError> {
     let layers = layers(graph, &request).await?;
     let speed = u64::try_from(request.speed.unwrap_or(0)).map_err(|_| JobError::NegativeSpeed)?;
-    let is_active = Arc::ptr_eq(&layers.top, &layers.active);
+    let is_active = same_image(&layers.top, &layers.active);
     if is_active && request.backing_file.is_some() {
         return Err(BlockError::invalid("'backing-file' specified, but 'top' is the active layer").into());
     }
@@ -50,7 +50,7 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
         held.truncate(end + 1);
     }
     if !is_active {
-        held.extend(overlay_in_chain(&layers));
+        held.extend(above_top(&layers));
     }
     let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), !is_active).await?;
     let work: Box<dyn Work> = if is_active {
@@ -83,7 +83,7 @@ async fn layers(graph: &Graph, request: &BlockCommitArguments) -> Result<Layers,
     }
     let top = find_top(graph, &active, request).await?;
     let base = find_base(graph, &top, request).await?;
-    if Arc::ptr_eq(&top, &base) {
+    if same_image(&top, &base) {
         return Err(BlockError::invalid("cannot commit an image into itself").into());
     }
     Ok(Layers { active, top, base })
@@ -116,13 +116,14 @@ async fn find_base(
         (None, Some(file)) => find_backing(top, file).await.ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Can't find '{file}' in the backing chain"))
         }),
-        (None, None) => Ok(chain(top).pop().unwrap_or_else(|| top.clone())),
+        (None, None) => Ok(images(top).pop().unwrap_or_else(|| top.clone())),
     }
 }
 
-/// The node and all its backing nodes, top-down.
-fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    std::iter::successors(Some(node.clone()), |n| n.skip_filters().backing()).collect()
+/// The image that is seen through a node, and those below it, without the filters on them; top-down.
+fn images(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    let below = |image: &Arc<Node>| image.backing().map(|node| node.skip_filters());
+    std::iter::successors(Some(node.skip_filters()), below).collect()
 }
 
 /// The node of this name, which must be `top` or below it.
@@ -139,7 +140,7 @@ fn in_chain(graph: &Graph, top: &Arc<Node>, name: &str) -> Result<Arc<Node>, Blo
 /// The backing node, at any depth below `top`, that a file name means: by the name it was opened by, by the name its
 /// overlay stores, or by being the same file.
 async fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
-    let chain = chain(top);
+    let chain = images(top);
     let mut layers = Vec::with_capacity(chain.len());
     for (overlay, node) in chain.iter().zip(chain.iter().skip(1)) {
         let (filename, stored) = (node.filename(), overlay.driver().info().backing_filename);
@@ -157,9 +158,11 @@ fn same_path(a: &str, b: &str) -> bool {
     real(a).is_some_and(|a| Some(a) == real(b))
 }
 
-/// The layer right above `top`.
-fn overlay_in_chain(layers: &Layers) -> Option<Arc<Node>> {
-    let chain = chain(&layers.active);
-    let at = chain.iter().position(|n| Arc::ptr_eq(n, &layers.top))?;
-    chain.get(at.checked_sub(1)?).cloned()
+/// The layer right above `top`, and the filters between them.
+fn above_top(layers: &Layers) -> Vec<Arc<Node>> {
+    let mut above: Vec<_> = chain(&layers.active);
+    let end = above.iter().position(|n| Arc::ptr_eq(n, &layers.top)).unwrap_or(0);
+    above.truncate(end);
+    let overlay = above.iter().rposition(|n| n.filtered().is_none()).unwrap_or(0);
+    above.split_off(overlay)
 }

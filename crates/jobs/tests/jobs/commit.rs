@@ -455,6 +455,82 @@ fn layers_with_other_writers_or_other_overlays_in_use_are_not_committed_and_noth
     });
 }
 
+/// base ← on-base ← mid ← on-mid ← active ← on-active
+#[test]
+fn filters_on_the_layers_are_in_nobodys_way() {
+    const CASES: [(Option<&str>, Option<&str>); 11] = [
+        (None, None),
+        (None, Some("base")),
+        (Some("active"), Some("on-base")),
+        (Some("active"), Some("on-mid")),
+        (Some("on-active"), Some("mid")),
+        (Some("mid"), None),
+        (Some("mid"), Some("base")),
+        (Some("mid"), Some("on-base")),
+        (Some("on-mid"), None),
+        (Some("on-mid"), Some("base")),
+        (Some("on-mid"), Some("on-base")),
+    ];
+    on_control(async {
+        for (top, base) in CASES {
+            let world = World::new();
+            let graph = &world.graph;
+            let mut below = None;
+            for (byte, (name, on)) in
+                (1..).zip([("base", "on-base"), ("mid", "on-mid"), ("active", "on-active")])
+            {
+                let node = layer(graph, name, SIZE, below, false).await;
+                fill(graph, &node, byte).await;
+                graph.set_writable(&node, name == "active").await.unwrap();
+                filter(graph, on, name, name != "active").await;
+                below = Some(on);
+            }
+            let node = |name: &str| graph.need_node(name).unwrap();
+            let before = content(&node("on-active")).await;
+            let owned = |name: Option<&str>| name.map(str::to_owned);
+            let request = BlockCommitArguments {
+                device: "on-active".to_owned(),
+                top_node: owned(top),
+                base_node: owned(base),
+                ..request()
+            };
+            commit(graph, &world.jobs, request).await.unwrap();
+            if !top.is_some_and(|top| top.ends_with("mid")) {
+                world.until_told("READY").await;
+                world.jobs.find("j").unwrap().complete().unwrap();
+                world.ended("j").await;
+                assert_eq!(content(&node(base.unwrap_or("base"))).await, before, "{top:?}, {base:?}");
+                continue;
+            }
+            world.ended("j").await;
+            assert_eq!(world.events().last().unwrap(), "null", "{top:?}, {base:?}");
+            let stored = node("active").driver().info().backing_filename;
+            assert_eq!(stored.as_deref(), Some("base.img"), "{top:?}, {base:?}");
+            assert!(Arc::ptr_eq(&node("active").backing().unwrap().skip_filters(), &node("base")));
+            assert_eq!(content(&node("on-active")).await, before, "{top:?}, {base:?}");
+        }
+    });
+}
+
+#[test]
+fn a_filter_beside_a_layer_prevents_a_commit_only_where_it_is_read() {
+    on_control(async {
+        let world = World::new();
+        world.chain().await;
+        let beside = filter(&world.graph, "beside", "mid", true).await;
+        let first = reader(&world.graph, &beside).await.unwrap();
+        let refused = commit(&world.graph, &world.jobs, request()).await.unwrap_err().to_string();
+        assert_eq!(refused, "'mid' is read through 'beside' too, whose content would change under reader");
+        world.graph.detach(&first).await.unwrap();
+        commit(&world.graph, &world.jobs, request()).await.unwrap();
+        let refused = reader(&world.graph, &beside).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("consistent read"), "{refused}");
+        world.until_told("READY").await;
+        world.jobs.find("j").unwrap().complete().unwrap();
+        world.ended("j").await;
+    });
+}
+
 #[test]
 fn an_unused_overlay_beside_the_chain_does_not_prevent_a_commit_and_gets_no_users_meanwhile() {
     on_control(async {

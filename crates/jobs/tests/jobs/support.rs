@@ -16,6 +16,7 @@ pub const CLUSTER: u64 = 4096;
 pub const DRIVERS: &[DriverType] = &[
     DriverType { name: "mem", open: &Open(open_mem), ..DriverType::PROTOCOL },
     DriverType { name: "cow", open: &Open(open_cow), supports_backing: true, ..DriverType::FORMAT },
+    DriverType { name: "through", open: &Open(open_through), ..DriverType::FILTER },
 ];
 
 static SEED: AtomicU64 = AtomicU64::new(1);
@@ -161,6 +162,22 @@ fn open_cow(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<O
             link: Mutex::new(backing.map(|b| b.filename())),
         };
         Ok(Opened { driver: Arc::new(cow), filename: None })
+    })
+}
+
+/// A filter that does nothing.
+struct Through(Filtered);
+
+impl Driver for Through {
+    fn filtered(&self) -> Option<&Filtered> {
+        Some(&self.0)
+    }
+}
+
+fn open_through(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async {
+        let driver = Arc::new(Through(context.filtered().await?));
+        Ok(Opened { driver, filename: None })
     })
 }
 
@@ -315,6 +332,13 @@ pub fn layer_options(name: &str, size: u64, backing: Option<&str>, read_only: bo
         .with("file", Opt::Dict(file))
         .with("backing", backing)
         .with("read-only", Opt::Bool(read_only))
+}
+
+/// Puts a filter on a node.
+pub async fn filter(graph: &Graph, name: &str, file: &str, read_only: bool) -> Arc<Node> {
+    let options = Options::new().with_str("driver", "through").with_str("node-name", name);
+    let options = options.with_str("file", file).with("read-only", Opt::Bool(read_only));
+    graph.add(options).await.unwrap()
 }
 
 /// A graph of these drivers.
