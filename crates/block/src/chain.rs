@@ -7,8 +7,9 @@
 //! Laws:
 //! - what is remembered of a piece is only that layers hold nothing of it. So it must be forgotten when one of them begins to
 //!   hold something: before the new mapping can be seen, and nothing is remembered of that range again before the change has
-//!   ended ([`Chain::change`]). Changes of whole layers (edges, sizes, snapshots, repair) forget everything
-//!   ([`Chain::forget`]): each edge that is set, and each change of the graph, while no request is inside;
+//!   ended ([`Chain::change`]). A mapping is published by [`crate::Token::commit`] alone: a write in place tells nobody.
+//!   Changes of whole layers (edges, sizes, snapshots, repair) forget everything ([`Chain::forget`]): each edge that is set,
+//!   and each change of the graph, while no request is inside;
 //! - who tells is the layer that changes: it knows the chains that were read through it ([`Chain::watch`]). It is made known to
 //!   a layer before that is asked for the first time, together with the changes that are under way there;
 //! - what a walk found is remembered only if nothing was told since it began, and nothing is under way where it looked.
@@ -340,6 +341,9 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::*;
+    use api::codec::NoArguments;
+    use rt::{BoxFuture, Buf};
 
     fn top() -> (Arc<Chain>, Arc<Layers>) {
         let (chain, layers) = (Arc::new(Chain::default()), Arc::new(Layers::new(Vec::new())));
@@ -385,5 +389,148 @@ mod tests {
         assert_eq!(layers.known(far), Some(0));
         layers.forget((0, u64::MAX));
         assert_eq!(layers.known(far), None);
+    }
+
+    // ---- what a write tells ----
+
+    const CLUSTER: u64 = 4096;
+    const LEN: u64 = 4 * CLUSTER;
+
+    /// A file that takes all writes and keeps nothing.
+    struct Sink;
+
+    impl Driver for Sink {
+        fn length(&self) -> u64 {
+            LEN
+        }
+
+        fn write(&self, _: u64, _: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn flush(&self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// A layer that holds the clusters that were written.
+    struct Layer {
+        file: ChildId,
+        held: Arc<Mutex<[bool; 4]>>,
+    }
+
+    struct Hold(Arc<Mutex<[bool; 4]>>, usize);
+
+    impl Token for Hold {
+        fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+            Box::pin(async move {
+                self.0.lock()[self.1] = true;
+                Ok(())
+            })
+        }
+    }
+
+    impl Driver for Layer {
+        fn facts(&self) -> Facts {
+            Facts { mapping: true, cluster_size: Some(CLUSTER), can_write_zeroes: true, ..Facts::default() }
+        }
+
+        fn length(&self) -> u64 {
+            LEN
+        }
+
+        fn try_map(&self, offset: u64, len: u64, _: Want) -> Option<Extent> {
+            let kind = match self.held.lock()[(offset / CLUSTER) as usize] {
+                true => ExtentKind::Data { child: self.file, offset, owned: true },
+                false => ExtentKind::HOLE,
+            };
+            Some(Extent { len: len.min(CLUSTER - offset % CLUSTER), kind })
+        }
+
+        fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
+            let extent = self.try_map(offset, len, want);
+            Box::pin(async move { extent.ok_or_else(|| BlockError::invalid("no extent")) })
+        }
+
+        fn prepare_write(
+            &self,
+            at: u64,
+            len: u64,
+            change: MapChange,
+            _: Request,
+        ) -> BoxFuture<'_, Result<WritePlan>> {
+            let without = |action| WritePlan { len, action, token: None };
+            let plan = match change {
+                MapChange::Data => {
+                    let head = at % CLUSTER;
+                    let len = len.min(CLUSTER - head);
+                    let tail = CLUSTER - head - len;
+                    let action = Action::Store { child: self.file, offset: at, head, tail, fresh: true };
+                    let token = Box::new(Hold(self.held.clone(), (at / CLUSTER) as usize));
+                    WritePlan { len, action, token: Some(token) }
+                }
+                MapChange::Zero => without(Action::AsData),
+                MapChange::Discard => without(Action::Nothing),
+            };
+            Box::pin(async move { Ok(plan) })
+        }
+
+        fn flush(&self) -> BoxFuture<'_, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn open_sink(_: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
+        Box::pin(async { Ok(Opened { driver: Arc::new(Sink), filename: None }) })
+    }
+
+    fn open_layer(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
+        Box::pin(async {
+            let (file, _) = context.file().await?;
+            Ok(Opened { driver: Arc::new(Layer { file, held: Arc::default() }), filename: None })
+        })
+    }
+
+    const DRIVERS: &[DriverType] = &[
+        DriverType { name: "sink", kind: DriverKind::Protocol, open: &Open(open_sink), ..DriverType::FORMAT },
+        DriverType { name: "layer", open: &Open(open_layer), ..DriverType::FORMAT },
+    ];
+
+    #[test]
+    fn what_gives_something_a_place_is_told_of_and_a_write_in_place_is_not() {
+        rt::block_on_control(async {
+            let graph = Graph::new(Registry::new(&[DRIVERS]), |_| Err(BlockError::invalid("no json here")));
+            let options = Options::new()
+                .with_str("driver", "layer")
+                .with_str("discard", "unmap")
+                .with("file", Opt::Dict(Options::new().with_str("driver", "sink")));
+            let node = graph.open(options, Policy::FOLLOW).await.unwrap();
+            let (top, layers) = top();
+            node.edges.chain().watch(&top);
+            let told = || top.told.lock().changes;
+            let data = |len: u64| Buf::from_slice(&vec![1; len as usize]);
+            let pieces = || {
+                let pieces = (CLUSTER >> layers.piece_bits).max(1);
+                (0..4 * pieces).for_each(|piece| layers.remember(piece, 0));
+            };
+            pieces();
+            // Each of two clusters: the begin and the end.
+            node.write(CLUSTER + 512, data(CLUSTER), Request::GUEST).await.unwrap();
+            assert_eq!(told(), 4);
+            assert_eq!(layers.known(CLUSTER >> layers.piece_bits), None);
+            pieces();
+            let before = told();
+            node.write(CLUSTER, data(2 * CLUSTER), Request::GUEST).await.unwrap();
+            node.write(CLUSTER + 512, data(512), Request::GUEST.with(Flags::FUA)).await.unwrap();
+            node.write_zeroes(CLUSTER, CLUSTER, Request::GUEST).await.unwrap();
+            node.discard(0, LEN, Request::GUEST).await.unwrap();
+            assert_eq!(told(), before, "nothing was given a place");
+            assert_eq!(layers.known(CLUSTER >> layers.piece_bits), Some(0));
+            // Zeroes that are stored where there was nothing.
+            node.write_zeroes(3 * CLUSTER, CLUSTER, Request::GUEST).await.unwrap();
+            assert_eq!(told(), before + 2);
+            assert!(top.told.lock().under_way.is_empty());
+            graph.release(&node).await.unwrap();
+        });
     }
 }

@@ -207,13 +207,14 @@ pub struct WritePlan {
 
 /// A reservation that waits for its data. Dropping it gives everything back.
 pub trait Token: Send {
-    /// Stores the data of the plan ([`Action::Encode`]), of all of its `len` bytes, before the change is published.
+    /// Stores the data of the plan ([`Action::Encode`]), of all of its `len` bytes, before the change is published: it
+    /// publishes nothing itself.
     fn store(&mut self, data: Buf) -> BoxFuture<'_, Result<()>> {
         let _ = data;
         ready(Err(BlockError::unsupported("this change stores no data itself")))
     }
 
-    /// Publishes the change. Called after the data is written.
+    /// Publishes the change. Called after the data is written. Nothing else does.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 }
 
@@ -366,9 +367,13 @@ pub trait Driver: Send + Sync + 'static {
     /// Prepares a change of the mapping of the start of `offset..offset + len`. Called concurrently, for ranges that may
     /// overlap: those that would change the same mapping wait here for each other's token.
     ///
-    /// Nothing that a read shows has changed when it returns. [`Token::commit`] makes the change visible, and durable no
-    /// sooner than the next [`Driver::flush`]; a token that is dropped, or that was never asked for, leaves everything as
-    /// it was, save for space that may be lost until a check frees it.
+    /// No mapping has changed when it returns, and nothing that a read shows. [`Token::commit`] makes the change visible, and
+    /// durable no sooner than the next [`Driver::flush`]; a token that is dropped, or that was never asked for, leaves
+    /// everything as it was, save for space that may be lost until a check frees it.
+    ///
+    /// The commit alone may give a place to what was a hole, in no other clusters than the plan's `len` bytes touch: only
+    /// around it are those told who read through this node as a layer. A plan without a token leaves all mappings as they
+    /// are, also where the driver stores the data itself.
     fn prepare_write(
         &self,
         offset: u64,

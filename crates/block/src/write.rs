@@ -10,7 +10,7 @@
 use crate::chain::Changing;
 use crate::coding::CodedAt;
 use crate::common::Discard;
-use crate::driver::{Action, ExtentKind, MapChange, Want, WritePlan};
+use crate::driver::{Action, ExtentKind, MapChange, Token, Want, WritePlan};
 use crate::edges::ChildId;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::hooks::NodeChange;
@@ -54,7 +54,6 @@ impl Node {
         work: impl Future<Output = Result<Durable>> + Send,
     ) -> Result<()> {
         self.writable()?;
-        let _changing = self.change_for_chains(change);
         let result = if self.waits_for_hooks() { self.hooked(change, data, work).await? } else { work.await };
         self.changed(change);
         let durable = result?;
@@ -64,16 +63,22 @@ impl Node {
         if change.request.has(Flags::FUA) && !durable { self.flush().await } else { Ok(()) }
     }
 
+    /// Publishes what a plan for `at..at + len` has changed, if it changes a mapping.
+    async fn publish(&self, at: u64, len: u64, token: Option<Box<dyn Token>>) -> Result<()> {
+        let Some(token) = token else { return Ok(()) };
+        let _changing = self.change_for_chains(at, len);
+        token.commit().await.map_err(|e| e.at_node(&self.name))
+    }
+
     /// Tells those that read through this node as a layer of theirs of a change under way, which may give all clusters of
     /// the range a place.
-    fn change_for_chains(&self, change: NodeChange) -> Option<Changing<'_>> {
+    fn change_for_chains(&self, at: u64, len: u64) -> Option<Changing<'_>> {
         if !self.mapping || self.transparent {
             return None;
         }
         let cluster = self.driver.facts().cluster_size.unwrap_or(1).max(1);
-        let end = change.offset.saturating_add(change.len);
-        let range =
-            (change.offset - change.offset % cluster, end.checked_next_multiple_of(cluster).unwrap_or(end));
+        let end = at.saturating_add(len);
+        let range = (at - at % cluster, end.checked_next_multiple_of(cluster).unwrap_or(end));
         Some(self.edges.chain().change(range))
     }
 
@@ -320,9 +325,7 @@ impl Node {
                 .at_node(&self.name));
             }
         }
-        if let Some(token) = plan.token {
-            token.commit().await.map_err(|e| e.at_node(&self.name))?;
-        }
+        self.publish(at, len as u64, plan.token).await?;
         Ok((len, durable))
     }
 
@@ -479,9 +482,7 @@ impl Node {
                 return self.zeroes_as_data(at, len, request).await;
             }
         }
-        if let Some(token) = plan.token {
-            token.commit().await.map_err(|e| e.at_node(&self.name))?;
-        }
+        self.publish(at, len, plan.token).await?;
         Ok(durable)
     }
 
