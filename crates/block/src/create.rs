@@ -107,7 +107,7 @@ impl Places {
         }
         let same =
             |node: &&Arc<Node>| !Arc::ptr_eq(node, file) && node.driver().identity().as_ref() == Some(&place);
-        if let Some(user) = self.graph.nodes().iter().find(same) {
+        if let Some(user) = self.graph.nodes_to_be().iter().find(same) {
             let text = format!("'{filename}' is in use: it is the file of node '{}'", user.name());
             return Err(BlockError::new(ErrorKind::Busy, text));
         }

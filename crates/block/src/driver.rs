@@ -522,7 +522,7 @@ pub trait Driver: Send + Sync + 'static {
         let _ = begins;
     }
 
-    /// Called once, when the node is in the graph: what it needs of its children is granted, and the locks that this means are
+    /// Called once, when the node is in the graph but nobody finds it yet: what it needs of its children is granted, and the locks that this means are
     /// held. What opening writes (a repair of what was not closed, a mark), it writes here and not before: another program may
     /// have had the file open for writing until then, and the open may have been refused. Until it has returned, nothing is
     /// written to the node. After a failure the node is closed.

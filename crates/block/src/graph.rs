@@ -124,6 +124,11 @@ impl Graph {
 
     /// All nodes, in the order they came.
     pub fn nodes(&self) -> Vec<Arc<Node>> {
+        self.0.topology.read().started().cloned().collect()
+    }
+
+    /// The same, and those whose drivers are being started.
+    pub(crate) fn nodes_to_be(&self) -> Vec<Arc<Node>> {
         self.0.topology.read().nodes.clone()
     }
 
@@ -134,7 +139,8 @@ impl Graph {
 
     /// The node of this name.
     pub fn node(&self, name: &str) -> Option<Arc<Node>> {
-        self.0.topology.read().nodes.iter().find(|n| n.name() == name).cloned()
+        let topology = self.0.topology.read();
+        topology.named(name).filter(|node| topology.has(node).is_ok()).cloned()
     }
 
     /// The node of this name, or in the device of this name; else an error that names it.
@@ -154,10 +160,7 @@ impl Graph {
     pub fn check_free(&self, name: &str) -> Result<()> {
         check_name(name)?;
         self.not_a_device(name)?;
-        match self.node(name) {
-            Some(_) => Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'"))),
-            None => Ok(()),
-        }
+        self.0.topology.read().check_free(name)
     }
 
     /// Refuses a node's name that is a device's.
@@ -259,7 +262,8 @@ impl Graph {
         }
     }
 
-    /// Makes an opened driver a node of the graph, and checks what it needs of its children.
+    /// Makes an opened driver a node of the graph, and checks what it needs of its children. Nobody finds it before
+    /// [`Graph::start`].
     pub(crate) fn adopt(
         &self,
         name: Option<String>,
@@ -315,13 +319,23 @@ impl Graph {
         // Before anybody finds the node: a grace period covers its requests from the first on.
         context.domain().belongs_to(&node);
         let mut topology = self.0.topology.write();
-        if topology.nodes.iter().any(|n| n.name() == name) {
-            return Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'")));
-        }
+        topology.check_free(&name)?;
         node.edges.all().into_iter().try_for_each(|child| child.node.check_operation(Operations::READ))?;
         topology.add(&node)?;
         drop(topology);
         node.driver.attached(&node);
+        Ok(node)
+    }
+
+    /// Starts the driver of a node that was adopted. From then on the node is found; after a failure it is closed, with what
+    /// below it has no other users.
+    pub(crate) async fn start(&self, node: Arc<Node>) -> Result<Arc<Node>> {
+        let common = node.common();
+        if let Err(e) = node.driver.start(&common).await {
+            self.dispose(&node).await;
+            return Err(e);
+        }
+        self.0.topology.write().start(&node);
         Ok(node)
     }
 
@@ -394,7 +408,7 @@ impl Graph {
     pub async fn close_all(&self) -> Result<()> {
         let mut result = Ok(());
         loop {
-            let nodes = self.nodes();
+            let nodes = self.nodes_to_be();
             let Some(top) = nodes.iter().rev().find(|n| self.users(n).is_empty()) else { break };
             top.monitor_owned.store(false, Release);
             result = result.and(self.release(top).await);

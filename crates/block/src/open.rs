@@ -402,7 +402,7 @@ pub(crate) fn take_child(options: &mut Options, name: ChildName) -> Result<Optio
     }
 }
 
-/// Opens a node with everything below it. The node is in the graph, unattached, when this returns.
+/// Opens a node with everything below it. The node is in the graph, unattached, when this returns, and not found before.
 pub(crate) fn open<'a>(
     graph: &'a Graph,
     options: Options,
@@ -450,16 +450,13 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             Ok(opened) => graph.adopt(name, driver_type, opened, &context),
             Err(e) => Err(e),
         };
-        let Ok(node) = node else {
-            graph.abandon(&edges).await;
-            return node;
-        };
-        let common = node.common();
-        let started = node.driver.start(&common).await;
-        if started.is_err() {
-            graph.dispose(&node).await;
+        match node {
+            Ok(node) => graph.start(node).await,
+            Err(e) => {
+                graph.abandon(&edges).await;
+                Err(e)
+            }
         }
-        started.map(|()| node)
     })
 }
 

@@ -1,7 +1,7 @@
 //! The graph's laws, over two toy drivers: a disk in memory, and an overlay that allocates by the sector.
 #![allow(clippy::unwrap_used, reason = "a test's helpers end it where they can't go on")]
 
-use api::codec::Members;
+use api::codec::{Members, NoArguments};
 use api::{DecodeError, Dict, PreallocMode};
 use block::*;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ const fn driver(name: &'static str, kind: DriverKind, open: &'static dyn Opener)
 const DRIVERS: &[DriverType] = &[
     driver("mem", DriverKind::Protocol, &Open(open_memory)),
     driver("overlay", DriverKind::Format, &Open(open_overlay)),
+    driver("starts", DriverKind::Filter, &Open(open_starts)),
 ];
 
 struct Memory {
@@ -137,6 +138,40 @@ impl Driver for Memory {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// A filter that is started when it is told how.
+struct Starts(Filtered);
+
+/// How it is to be started: not yet, well, or not at all.
+static START: AtomicUsize = AtomicUsize::new(WAITS);
+const WAITS: usize = 0;
+const WELL: usize = 1;
+const FAILS: usize = 2;
+
+impl Driver for Starts {
+    fn filtered(&self) -> Option<&Filtered> {
+        Some(&self.0)
+    }
+    fn start<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async {
+            let _ = self.0.node()?.write(0, Buf::from_slice(b"started"), Request::DRIVER).await;
+            while START.load(Acquire) == WAITS {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            match START.load(Acquire) {
+                FAILS => Err(BlockError::invalid("it does not start")),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+fn open_starts(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async {
+        let driver = Arc::new(Starts(context.filtered().await?));
+        Ok(Opened { driver, filename: None })
+    })
 }
 
 struct Overlay {
@@ -354,6 +389,48 @@ fn names_are_unique_and_well_formed_and_a_failed_open_leaves_nothing() {
             .with("what", Opt::Null);
         graph.add(broken).await.unwrap_err();
         assert_eq!(graph.nodes().len(), 1);
+    });
+}
+
+#[test]
+fn a_node_has_its_name_but_is_not_found_before_its_driver_is_started() {
+    rt::block_on_control(async {
+        for start in [FAILS, WELL] {
+            let graph = graph();
+            START.store(WAITS, Release);
+            let options = Options::new().with_str("driver", "starts").with_str("node-name", "s");
+            let options = options.with("file", Opt::Dict(memory("inner")));
+            let opening = {
+                let graph = graph.clone();
+                rt::spawn(async move { graph.add(options).await })
+            };
+            let begun = |inner: Arc<Node>| async move {
+                let (bytes, result) = inner.read(0, BufMut::with_len(7)).await;
+                result.is_ok() && &bytes[..] == b"started"
+            };
+            while !matches!(graph.node("inner"), Some(inner) if begun(inner.clone()).await) {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(graph.node("s").is_none());
+            assert_eq!(graph.nodes().len(), 1);
+            let duplicate = "Duplicate nodes with node-name='s'";
+            assert_eq!(graph.check_free("s").unwrap_err().message(), duplicate);
+            assert_eq!(graph.add(memory("s")).await.unwrap_err().message(), duplicate);
+            assert_eq!(graph.add(overlay("o", "s")).await.unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(graph.remove("s").await.unwrap_err().kind(), ErrorKind::NotFound);
+            let inner = graph.need_node("inner").unwrap();
+            let [parent] = &graph.parents(&inner)[..] else { panic!("it uses its child") };
+            let (label, node) = ("guest".to_owned(), parent.node.clone());
+            let request = BackendRequest { label, node, perms: Perms::READER, pinned: false };
+            assert_eq!(graph.attach(request).await.map(drop).unwrap_err().kind(), ErrorKind::Busy);
+
+            START.store(start, Release);
+            let opened = opening.await.unwrap();
+            assert_eq!(opened.is_ok(), start == WELL);
+            assert_eq!(graph.nodes().len(), if start == WELL { 2 } else { 0 });
+            assert_eq!(graph.node("s").is_some(), start == WELL);
+            assert_eq!(graph.check_free("s").is_ok(), start == FAILS);
+        }
     });
 }
 

@@ -128,7 +128,7 @@ impl Graph {
 
     /// Tells all above a node that it has another length: filters have it too, and their bitmaps.
     pub(super) fn tell_length(&self, node: &Arc<Node>) {
-        let above = self.nodes().into_iter().filter(|other| reachable(other, node));
+        let above = self.nodes_to_be().into_iter().filter(|other| reachable(other, node));
         above.for_each(|other| other.bitmaps.resize(|_| other.length()));
         self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
     }

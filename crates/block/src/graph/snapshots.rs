@@ -41,7 +41,7 @@ impl Graph {
         let mut change = self.change().await;
         let applied = async {
             let keeper = change.keeper_to_change(node).await?;
-            let mut shown = self.nodes().into_iter().filter(|other| reachable(other, &keeper));
+            let mut shown = self.nodes_to_be().into_iter().filter(|other| reachable(other, &keeper));
             if shown.any(|other| !other.bitmaps().all().is_empty()) {
                 let text = "Device has active dirty bitmaps, which would miss what changes with the snapshot";
                 return Err(BlockError::new(ErrorKind::Busy, text));

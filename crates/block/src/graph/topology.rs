@@ -8,7 +8,7 @@ use crate::perm::{Perms, Share};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// All nodes and entries, in the order they came.
+/// All nodes, also those that are not started yet, and all entries, in the order they came.
 #[derive(Default)]
 pub(super) struct Topology {
     pub(super) nodes: Vec<Arc<Node>>,
@@ -22,6 +22,8 @@ pub(super) struct Topology {
 struct Record {
     /// Nodes that have it as a child.
     parents: Vec<Parent>,
+    /// Its driver is started: it is found, and has users.
+    started: bool,
     /// The combined permissions of its users when it, and all below it, was last settled.
     settled: Option<Perms>,
     depth: Depth,
@@ -48,15 +50,41 @@ impl Moved {
 }
 
 impl Topology {
-    /// Refuses a node that was deleted meanwhile.
-    pub(super) fn has(&self, node: &Arc<Node>) -> Result<()> {
-        if self.records.contains_key(&key(node)) {
-            return Ok(());
-        }
-        Err(BlockError::new(ErrorKind::NotFound, format!("Node '{}' was deleted meanwhile", node.name())))
+    /// The node of this name, started or not.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.iter().find(|node| node.name() == name)
     }
 
-    /// Adds a node that was just opened, whose children are in the topology.
+    /// Refuses a name that a node has, started or not.
+    pub(super) fn check_free(&self, name: &str) -> Result<()> {
+        match self.named(name) {
+            Some(_) => Err(BlockError::invalid(format!("Duplicate nodes with node-name='{name}'"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The nodes that are found, in the order they came.
+    pub(super) fn started(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.iter().filter(|node| self.has(node).is_ok())
+    }
+
+    /// From now on the node is found.
+    pub(super) fn start(&mut self, node: &Arc<Node>) {
+        self.records.entry(key(node)).and_modify(|record| record.started = true);
+    }
+
+    /// Refuses a node that was deleted meanwhile, or is not started yet.
+    pub(super) fn has(&self, node: &Arc<Node>) -> Result<()> {
+        let (kind, why) = match self.records.get(&key(node)) {
+            Some(record) if record.started => return Ok(()),
+            Some(_) => (ErrorKind::Busy, "is being opened"),
+            None => (ErrorKind::NotFound, "was deleted meanwhile"),
+        };
+        Err(BlockError::new(kind, format!("Node '{}' {why}", node.name())))
+    }
+
+    /// Adds a node that was just opened, whose children are in the topology. It has its name and uses its children, but nobody
+    /// finds it before it is started.
     pub(super) fn add(&mut self, node: &Arc<Node>) -> Result<()> {
         let children = node.edges.all();
         self.nodes.push(node.clone());
@@ -80,7 +108,7 @@ impl Topology {
 
     /// Sets a child of a node.
     pub(super) fn set_child(&mut self, node: &Arc<Node>, id: ChildId, child: Option<Arc<Node>>) {
-        if self.has(node).is_ok() {
+        if self.records.contains_key(&key(node)) {
             node.edges.get(id).iter().for_each(|old| self.remove_parent(old, node, id));
             child.iter().for_each(|new| self.add_parent(new, node, id));
         }
