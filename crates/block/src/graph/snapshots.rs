@@ -35,6 +35,17 @@ impl Graph {
         change.end(deleted).await
     }
 
+    /// Warns of the images whose data are about to be committed to one below: what their internal snapshots do not hold
+    /// themselves, they show from there.
+    pub fn warn_of_snapshots(&self, committed: &[Arc<Node>]) {
+        for image in committed.iter().filter(|image| !image.driver().info().snapshots.is_empty()) {
+            self.notices().warn(&format!(
+                "'{}' has internal snapshots: where they show the backing file, they show what is committed to it from now on",
+                image.filename()
+            ));
+        }
+    }
+
     /// Makes the node's disk what a snapshot of it shows, with the size that it had; tells whether there is such a snapshot.
     /// Users of the node who don't share its content and size are in the way, and dirty bitmaps.
     pub async fn apply_snapshot(&self, node: &Arc<Node>, which: &SnapshotName) -> Result<bool> {

@@ -38,6 +38,28 @@ fn an_image_that_was_not_closed_is_repaired_at_an_open_for_writing_with_the_peer
 }
 
 #[test]
+fn a_commit_under_internal_snapshots_is_warned_of_and_done_as_by_the_peer() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("commit-notices");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 base.qcow2 1M",
+        "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2",
+        "qemu-img snapshot -c one a.qcow2",
+        "qemu-io -c 'write -q -P 2 0 64k' a.qcow2",
+    ]);
+    let line = "qemu-img commit a.qcow2";
+    let (ours_told, peers_told) = (ours(&pair, line), peers(&pair, line));
+    assert_eq!((ours_told.0, ours_told.1), (peers_told.0, peers_told.1));
+    let warning = "qemu-img: warning: 'a.qcow2' has internal snapshots: where they show the backing file";
+    assert!(ours_told.2.starts_with(warning), "{}", ours_told.2);
+    pair.same("qemu-img compare -f qcow2 -F qcow2 a.qcow2 base.qcow2");
+    pair.same("qemu-img convert -l one -O raw a.qcow2 one.raw");
+    pair.same("qemu-io -r -f raw -c 'read -P 2 0 64k' one.raw");
+}
+
+#[test]
 fn unknown_features_that_a_write_switches_off_are_named_before_it() {
     if !peer_is_here() {
         return;

@@ -53,6 +53,8 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
         held.extend(above_top(&layers));
     }
     let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), !is_active).await?;
+    let committed = images(&layers.top).into_iter().take_while(|image| !same_image(image, &layers.base));
+    graph.warn_of_snapshots(&committed.collect::<Vec<_>>());
     let work: Box<dyn Work> = if is_active {
         Box::new(ActiveCommit::begin(hold).await?)
     } else {

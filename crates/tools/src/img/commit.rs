@@ -46,7 +46,8 @@ const MANUAL: Manual = Manual {
         ("overlay.qcow2", "into the backing file; the overlay is empty afterwards"),
         ("-b base.qcow2 top.qcow2", "through the chain into base.qcow2; top.qcow2 stays as it is"),
     ],
-    notes: "",
+    notes: "Internal snapshots of the overlay hold only what differed from the backing file when they were made: of all else they \
+            show what is committed to the backing file from then on. There is a warning where an image has some.",
 };
 
 #[derive(Debug)]
@@ -98,6 +99,8 @@ async fn commit(
     let chain = image::chain(&top);
     let base = find_base(&chain, args)?;
     image.graph.set_writable(&base, true).await?;
+    let above: Vec<_> = chain.iter().take_while(|node| !Arc::ptr_eq(node, &base)).cloned().collect();
+    image.graph.warn_of_snapshots(&above);
     let result = copy_down(console, image, &base, args, progress).await;
     let closed = image.graph.set_writable(&base, false).await;
     result?;
