@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use api::PreallocMode;
-use block::Request;
+use block::{Link, NewBitmap, Opt, Options, Request};
+use rt::BoxFuture;
 use sim::{Config, Disk, OpKind, Sim};
 use std::pin::pin;
 use std::task::Poll;
@@ -21,7 +22,10 @@ struct Outcome {
     shown: Vec<u8>,
 }
 
-/// Changes of all kinds, whether they succeed or not.
+/// What is done while the storage fails, whether it succeeds or not.
+type Change = for<'a> fn(&'a Session) -> BoxFuture<'a, ()>;
+
+/// Changes of all kinds.
 async fn change(session: &Session) {
     let _ = session.write(0, &stamped(0, 24 << 10, 1), false).await;
     let _ = session.backend.flush().await;
@@ -35,16 +39,30 @@ async fn change(session: &Session) {
 }
 
 fn try_stack(stack: Stack) {
+    let disk = made(&stack, &[]);
+    try_change(stack, &disk, |session| Box::pin(change(session)));
+}
+
+/// The disk of a stack with some data, and with empty bitmaps in its image.
+fn made(stack: &Stack, bitmaps: &'static [&str]) -> Disk {
     let sim = Sim::new(5);
     let its = stack.clone();
     sim.run(async move {
         its.create().await.unwrap();
         let session = its.open().await.unwrap();
         session.write(8 << 10, &stamped(16, 6 << 10, 9), false).await.unwrap();
+        for name in bitmaps {
+            let (name, granularity) = ((*name).to_owned(), Some(512));
+            let new = NewBitmap { name, granularity, persistent: true, enabled: true };
+            session.backend.node().add_bitmap(new).unwrap();
+        }
         session.close().await.unwrap();
     });
     sim.settle();
-    let disk = sim.world().disk();
+    sim.world().disk()
+}
+
+fn try_change(stack: Stack, disk: &Disk, change: Change) {
     let (name, its) = (stack.name.clone(), stack.clone());
     let act = move |fuse: testkit::steps::Fuse| -> rt::BoxFuture<'static, Outcome> {
         let stack = its.clone();
@@ -70,7 +88,7 @@ fn try_stack(stack: Stack) {
         let cut = inspect_qcow2(&stack, &disk.cut_keeping(|_| false), false)?;
         if cut == outcome.shown { Ok(()) } else { Err("a flushed change is gone".to_owned()) }
     };
-    at_every_step(&name, &disk, &act, &judge);
+    at_every_step(&name, disk, &act, &judge);
 }
 
 fn qcow2(name: &str, options: &[(&str, &str)]) -> Stack {
@@ -105,6 +123,45 @@ fn an_image_over_another() {
     let top = TestImage::new("qcow2", "/top", SIZE).with("cluster_size", "2048");
     let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
     try_stack(Stack::of("over another", DRIVERS, vec![base, top]));
+}
+
+#[test]
+fn a_header_that_becomes_one_of_another_version_or_gets_another_backing_link() {
+    for cluster_size in ["1024", "8192"] {
+        let stack = qcow2("header", &[("cluster_size", cluster_size)]);
+        let disk = made(&stack, &[]);
+        try_change(stack, &disk, |session| {
+            Box::pin(async move {
+                let driver = session.node.driver();
+                for level in ["0.10", "1.1", "0.10"] {
+                    let options = Options::new().with("compat", Opt::Str(level.to_owned()));
+                    let _ = session.graph.amend(&session.node, options, false, &|_, _| {}).await;
+                }
+                // What version there is decides whether they may become zero clusters.
+                let _ = session.backend.write_zeroes(8 << 10, 8 << 10, Request::GUEST).await;
+                let _ = driver.set_backing_link(Link { filename: None, format: None }).await;
+            })
+        });
+    }
+}
+
+/// The header's extension lies in its first sector, and behind that.
+#[test]
+fn bitmaps_that_are_removed() {
+    for cluster_size in ["1024", "8192"] {
+        let stack = qcow2("bitmaps", &[("cluster_size", cluster_size)]);
+        let disk = made(&stack, &["a", "b"]);
+        try_change(stack, &disk, |session| {
+            Box::pin(async move {
+                let node = session.backend.node();
+                for name in ["a", "b"] {
+                    let _ = node.remove_bitmap(&node.need_bitmap(name).unwrap()).await;
+                    let _ = session.write(20 << 10, &stamped(40, 24 << 10, 5), false).await;
+                    let _ = session.backend.flush().await;
+                }
+            })
+        });
+    }
 }
 
 /// Drops a future when it has been polled so many times; tells whether it had come to its end.

@@ -23,7 +23,7 @@ use super::image::Image;
 use super::resize;
 use api::{PreallocMode, QCryptoBlockAmendOptionsLUKS};
 use block::metacache::Order;
-use block::{Amendment, BlockError, CreateOption, Node, OptionKind, Options, Result};
+use block::{Amendment, BlockError, CreateOption, OptionKind, Options, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
@@ -238,7 +238,7 @@ impl Qcow2 {
         }
         if let Some(name) = &plan.data_file {
             self.settle_tables().await?;
-            image.rewrite_header(async |header, file| header.set_data_file(file, name).await).await?;
+            image.store_header(async |header, file| header.set_data_file(file, name).await).await?;
         }
         if plan.raw_no_more {
             self.settle_tables().await?;
@@ -307,42 +307,17 @@ impl Qcow2 {
             self.listed.read().snapshots.list.iter().map(|s| u64::from(s.l1_entries)).sum::<u64>()
                 + u64::from(image.header.read().l1_entries);
         image.expand_zeroes(&tables, l1_entries, progress).await?;
-        image.set_version(2).await?;
-        image.zero_flag.store(false, Release);
-        image.forget_tables();
-        Ok(())
+        image.store_header(async |header, file| header.set_version(file, 2).await).await
     }
 
     /// Makes an image of version 2 one of version 3.
     async fn upgrade(&self) -> Result<()> {
         self.complete_entries().await?;
-        let image = &self.image;
-        image.set_version(3).await?;
-        image.zero_flag.store(true, Release);
-        image.forget_tables();
-        Ok(())
+        self.image.store_header(async |header, file| header.set_version(file, 3).await).await
     }
 }
 
 impl Image {
-    /// Changes what follows the header's fields, durably.
-    async fn rewrite_header(
-        &self,
-        change: impl AsyncFnOnce(&mut Header, &Arc<Node>) -> Result<()>,
-    ) -> Result<()> {
-        let _turn = self.order.access.header_turn().await;
-        let mut header = self.header.read().clone();
-        let stored = change(&mut header, &self.order.file.node()?).await;
-        stored.map_err(|error| self.order.file.failed(error.context("writing the qcow2 header")))?;
-        self.overlap.rename(&header);
-        *self.header.write() = header;
-        Ok(())
-    }
-
-    async fn set_version(&self, version: u32) -> Result<()> {
-        self.rewrite_header(async |header, file| header.set_version(file, version).await).await
-    }
-
     /// Has the header say whether counts may be written late: from the next time that the image is opened on they are.
     async fn set_lazy(self: &Arc<Self>, lazy: bool) -> Result<()> {
         let bit = COMPATIBLE_LAZY_REFCOUNTS;

@@ -366,21 +366,7 @@ impl Driver for Qcow2 {
             image.first_write().await?;
             // What takes over the backing file's part must be durable before the header lets go of it.
             Order::flush(image).await?;
-            let turn = image.order.access.header_turn().await;
-            let mut header = image.header.read().clone();
-            let linked = header.set_backing_link(&image.order.file.node()?, &link).await;
-            if linked.as_ref().is_err_and(|e| e.kind() == ErrorKind::Limit) {
-                // Refused before anything was written.
-                return linked;
-            }
-            // Also where it failed, this is the header that counts.
-            *image.header.write() = header;
-            let linked = linked.map_err(|e| image.header_failed(e));
-            drop(turn);
-            if linked.is_err() {
-                image.sure_header().await.ok();
-            }
-            linked
+            image.store_header(async |header, file| header.set_backing_link(file, &link).await).await
         })
     }
 

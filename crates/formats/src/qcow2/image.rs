@@ -59,7 +59,7 @@ pub(super) struct Image {
     pub shows_snapshot: AtomicBool,
     /// Its persistent bitmaps.
     pub bitmaps: Persistent,
-    /// A write of the header failed: on disk is the one in memory, or the one that it was to become. Nothing that either of
+    /// A change of the header failed: on disk is the one in memory, or the one that it was to become. Nothing that either of
     /// them forbids is done before that is settled ([`Image::sure_header`]).
     pub header_in_doubt: AtomicBool,
     /// COPIED and counts could not be brought to agree: the dirty bit stays, so that whoever opens the image for writing next
@@ -91,12 +91,21 @@ pub(super) struct Image {
     pub decoding: Arc<Leases>,
 }
 
-/// The header's first sector is being written: dropped where that fails, or nobody waits for it any more.
-struct Doubt<'a>(&'a Image);
+/// A change of the header that is being stored.
+struct Change<'a> {
+    image: &'a Image,
+    /// The header that counts, as far as the change has come.
+    header: Header,
+    /// All of it is stored: not where that failed, or where nobody waits for it any more.
+    done: bool,
+}
 
-impl Drop for Doubt<'_> {
+impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.0.doubt_header();
+        self.image.take_header(self.header.clone());
+        if !self.done {
+            self.image.doubt_header();
+        }
     }
 }
 
@@ -222,26 +231,67 @@ impl Image {
     }
 
     async fn change_header_in_turn(&self, change: impl FnOnce(&mut Header)) -> Result<()> {
-        self.sure_header_in_turn().await?;
-        let mut new = self.header.read().clone();
-        change(&mut new);
-        if new != *self.header.read() {
-            let doubt = Doubt(self);
-            new.store(&self.order.file.node()?).await.map_err(|e| self.header_failed(e))?;
-            std::mem::forget(doubt);
-            self.overlap.rename(&new);
-            *self.header.write() = new;
+        let store = async |header: &mut Header, file: &Arc<Node>| {
+            let mut new = header.clone();
+            change(&mut new);
+            if new != *header {
+                new.store(file).await?;
+                *header = new;
+            }
+            Ok(())
+        };
+        self.store_header_in_turn(store).await
+    }
+
+    /// Changes more of the header than its first sector. At each moment `store` leaves in the header that it is given the
+    /// one that counts. Where it fails, or nobody waits for it any more, that is the header in memory, and it is written
+    /// again before anything is done that another one on disk forbids.
+    pub async fn store_header(
+        &self,
+        store: impl AsyncFnOnce(&mut Header, &Arc<Node>) -> Result<()>,
+    ) -> Result<()> {
+        let _turn = self.order.access.header_turn().await;
+        let stored = self.store_header_in_turn(store).await;
+        if stored.is_err()
+            && let Err(error) = self.sure_header_in_turn().await
+        {
+            tracing::warn!(image = self.order.file.name(), %error, "the header on disk may be the old or the new one");
         }
+        stored
+    }
+
+    /// Each change of the header comes here.
+    async fn store_header_in_turn(
+        &self,
+        store: impl AsyncFnOnce(&mut Header, &Arc<Node>) -> Result<()>,
+    ) -> Result<()> {
+        self.sure_header_in_turn().await?;
+        let file = self.order.file.node()?;
+        let header = self.header.read().clone();
+        let mut change = Change { image: self, header, done: false };
+        store(&mut change.header, &file).await.map_err(|e| self.header_failed(e))?;
+        change.done = true;
         Ok(())
     }
 
-    /// After a failed write of the header's first sector, or a failed flush of it.
-    pub fn header_failed(&self, error: BlockError) -> BlockError {
+    /// From now on this header counts.
+    fn take_header(&self, header: Header) {
+        self.overlap.rename(&header);
+        let has_zeroes = header.version >= 3;
+        *self.header.write() = header;
+        if self.zero_flag.swap(has_zeroes, AcqRel) != has_zeroes {
+            // Entries mean something else; none of them waits to be written.
+            self.forget_tables();
+        }
+    }
+
+    /// After a failed write of the header, or a failed flush of it.
+    fn header_failed(&self, error: BlockError) -> BlockError {
         if self.order.file.node().is_ok_and(|file| file.poisoned()) {
             return self.order.file.failed(error);
         }
-        self.doubt_header();
-        error.context("writing the qcow2 header")
+        // What has no room in a header was not written.
+        if error.kind() == ErrorKind::Limit { error } else { error.context("writing the qcow2 header") }
     }
 
     fn doubt_header(&self) {
@@ -265,7 +315,7 @@ impl Image {
         }
         self.order.file.unharmed()?;
         let header = self.header.read().clone();
-        header.store(&self.order.file.node()?).await.map_err(|e| self.header_failed(e))?;
+        header.store_again(&self.order.file.node()?).await.map_err(|e| self.header_failed(e))?;
         self.order.file.flush().await?;
         self.header_in_doubt.store(false, Release);
         Ok(())

@@ -15,7 +15,7 @@ use super::{
     Bitmap, FLAG_AUTO, FLAG_EXTRA_DATA_COMPATIBLE, FLAG_IN_USE, GRANULARITIES, MAX_BITMAPS,
     TYPE_DIRTY_TRACKING, encode, stored_bytes, table_entries,
 };
-use crate::qcow2::header::{BitmapsExtension, Header, OFFSET_MASK};
+use crate::qcow2::header::{BitmapsExtension, OFFSET_MASK};
 use crate::qcow2::image::Image;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Reserved, Run};
 use block::{BitmapStore, BlockError, DirtyBitmap, ErrorKind, NamedBitmap, Result};
@@ -245,37 +245,18 @@ impl Image {
         self.order.file.flush().await?;
         // The header may lead there from here on, unless it is known that it does not.
         let runs: Vec<Run> = new.reserved.drain(..).map(Reserved::keep).collect();
-        if let Err(e) = self.store_extension(extension).await {
+        let stored = self.store_header(async |header, file| header.set_bitmaps(file, extension).await).await;
+        // An error may come after the change: names of features are stored last.
+        if stored.is_err() && super::consistent(&self.header.read()) != extension {
             runs.into_iter().for_each(|run| drop(self.order.reservations.guard(run)));
-            return Err(e);
+            return stored;
         }
         *self.bitmaps.list.write() = Arc::new(new.list);
         self.bitmaps.maintained.store(true, std::sync::atomic::Ordering::Release);
         for run in self.unshared(gone) {
             self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         }
-        Ok(())
-    }
-
-    /// Stores the header with another extension.
-    async fn store_extension(&self, extension: Option<BitmapsExtension>) -> Result<()> {
-        let _turn = self.order.access.header_turn().await;
-        let mut header: Header = self.header.read().clone();
-        let file = self.order.file.node()?;
-        let stored = header.set_bitmaps(&file, extension).await;
-        // Also where it failed, this is what is on disk.
-        let leads_there = header.bitmaps() == extension;
-        self.overlap.rename(&header);
-        *self.header.write() = header;
-        match stored {
-            Err(e) if e.kind() == ErrorKind::Limit => Err(e),
-            Err(e) if leads_there => {
-                tracing::warn!(image = self.order.file.name(), error = %self.order.file.failed(e), "the header is not all stored");
-                Ok(())
-            }
-            Err(e) => Err(self.order.file.failed(e)),
-            Ok(()) => Ok(()),
-        }
+        stored
     }
 
     /// The clusters of tables and bits of bitmaps that are given up. What can't be told for sure is left as a leak.

@@ -47,8 +47,8 @@ impl Header {
         self.switch_to(file, new).await
     }
 
-    /// Has the header on disk lead to another bitmap directory or to none, durably. On an error this is the header on disk,
-    /// old or new.
+    /// Has the header on disk lead to another bitmap directory or to none, durably. On an error the header is the old one or
+    /// the new one; on disk it is one of them after [`Header::store_again`].
     pub async fn set_bitmaps(&mut self, file: &Arc<Node>, bitmaps: Option<BitmapsExtension>) -> Result<()> {
         let mut new = self.clone();
         let present = new.extensions.iter().position(|extension| extension.kind == BITMAPS);
@@ -91,13 +91,27 @@ impl Header {
         } else {
             file.write(place, Buf::from_slice(data), Request::DRIVER).await?;
             file.flush().await?;
-            self.extensions.clone_from(&new.extensions);
         }
         if new.sector() != self.sector() {
             new.store(file).await?;
             file.flush().await?;
         }
         *self = new;
+        Ok(())
+    }
+
+    /// Stores again what a change that failed may have left otherwise: the first sector, and the data of the bitmaps extension
+    /// where they are replaced in another one. Durable after the caller's flush.
+    pub async fn store_again(&self, file: &Arc<Node>) -> Result<()> {
+        self.store(file).await?;
+        let beyond = |extension: &&Extension| {
+            extension.kind == BITMAPS && extension.is_in_one_sector() && extension.offset >= SECTOR as u64
+        };
+        if let Some(extension) = self.extensions.iter().find(beyond) {
+            // Only then: the feature may be on for the new data, and must not be for old ones that do not hold.
+            file.flush().await?;
+            file.write(extension.offset, Buf::from_slice(&extension.data), Request::DRIVER).await?;
+        }
         Ok(())
     }
 
