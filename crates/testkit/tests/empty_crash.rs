@@ -151,3 +151,30 @@ fn an_image_with_lazy_refcounts_begins_anew() {
 fn an_image_of_version_2_is_emptied_table_by_table() {
     try_all("version 2", &[("cluster_size", "1024"), ("compat", "0.10")]);
 }
+
+/// The file of the image has holes where a new one has its tables, and the file system has no room, or very little.
+#[test]
+fn an_image_is_emptied_and_written_to_whatever_room_there_was() {
+    let stack = stack("no room", &[("cluster_size", "16384")]);
+    let mut disk = made(&stack);
+    disk.make_sparse("/top");
+    let shown = flatten(&disk, "/top", true).unwrap();
+    for room in 0..24 {
+        let sim = Sim::boot(sim::Config::seeded(room), disk.clone());
+        let (its, world) = (stack.clone(), sim.world().clone());
+        sim.run(async move {
+            let session = its.open().await.unwrap();
+            world.limit_room(Some(room * 4096));
+            session.node.driver().make_empty().await.unwrap();
+            world.limit_room(None);
+            session.write(0, &stamped(0, 4096, 5), false).await.unwrap();
+            session.backend.flush().await.unwrap();
+            // It dies here, without a close.
+            std::mem::forget(session);
+        });
+        let dead = sim.world().disk().cut_keeping(|_| false);
+        let kept = |found: Vec<u8>| found.get(..4096) == Some(&stamped(0, 4096, 5));
+        assert!(flatten(&dead, "/top", false).is_ok_and(kept), "{room} pages");
+        goes_on(&stack, dead, &shown).unwrap_or_else(|text| panic!("{room} pages: {text}"));
+    }
+}

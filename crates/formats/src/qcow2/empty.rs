@@ -1,7 +1,7 @@
 //! Emptying: everything mapped is given up, so that the backing file shows through everywhere.
 //!
 //! ```text
-//!  epoch · {dirty bit} · flush · {L1 table: zeroes} · flush · grace · {zeroes over the first clusters} · flush
+//!  epoch · space for all that follows · {dirty bit} · flush · {L1 table: zeroes} · flush · grace · {zeroes over the first clusters} · flush
 //!        · {header: L1 and refcount table there} · flush · {refcount block, table} · flush · {header: dirty bit off} · flush · truncate
 //! ```
 //!
@@ -10,13 +10,18 @@
 //! the second on there are none but the header's, whichever of the two it is. So counts, and the table of them, may be anything
 //! in between.
 //!
+//! What that writes to has its space in the file before anything is changed: lack of space can't come in the middle of it. Where
+//! there is none, nothing was changed, and the image is emptied table by table too.
+//!
 //! An image that has no dirty bit (version 2), or that has more than a disk's data and an L1 table (snapshots, bitmaps, keys, a
 //! data file), is emptied table by table.
-use super::header::{BITMAPS, INCOMPATIBLE_DIRTY};
+use super::header::{BITMAPS, INCOMPATIBLE_DIRTY, SECTOR};
 use super::image::Image;
 use super::refcount::block_of_ones;
 use block::metacache::{Be64, Codec, Format, Order};
-use block::{Request, Result, Step};
+use block::{ErrorKind, Request, Result, Step};
+use rt::BufMut;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
@@ -30,7 +35,9 @@ impl Image {
     pub(super) async fn empty(self: &Arc<Self>) -> Result<()> {
         self.first_write().await?;
         Order::flush(self).await?;
-        if let Some(l1_clusters) = self.can_begin_anew() {
+        if let Some(l1_clusters) = self.can_begin_anew()
+            && self.have_space(l1_clusters).await?
+        {
             return self.begin_anew(l1_clusters).await;
         }
         self.order.file.announce(Step::EmptyImagePrepare).await;
@@ -55,6 +62,41 @@ impl Image {
         (plain && clusters > 0 && L1 + clusters <= g.counts_per_block()).then_some(clusters)
     }
 
+    /// Gives all that [`Image::begin_anew`] writes to space in the file; tells whether there is any. What is there stays.
+    async fn have_space(&self, l1_clusters: u64) -> Result<bool> {
+        let at = |cluster: u64| cluster << self.geometry.cluster_bits;
+        let (l1_offset, end) = (self.header.read().l1_offset, at(L1 + l1_clusters));
+        // Counts, and the table of them, don't change meanwhile.
+        let _alloc = self.alloc.lock().await;
+        let placed = async {
+            self.order.file.cover(end).await?;
+            self.fill_holes(l1_offset..l1_offset + at(l1_clusters)).await?;
+            self.fill_holes(at(TABLE)..end).await
+        };
+        match placed.await {
+            Err(e) if e.kind() == ErrorKind::NoSpace => Ok(false),
+            placed => placed.map(|()| true),
+        }
+    }
+
+    /// Writes zeroes where a range of the file reads as zeroes, and may have holes.
+    async fn fill_holes(&self, range: Range<u64>) -> Result<()> {
+        const PIECE: u64 = 1 << 20;
+        let mut at = range.start;
+        while at < range.end {
+            let bytes = self.order.file.read(at, PIECE.min(range.end - at)).await?;
+            let (sectors, _) = bytes.as_chunks::<SECTOR>();
+            for run in sectors.chunk_by(|a, b| codec::is_zero(a) == codec::is_zero(b)) {
+                let len = run.as_flattened().len();
+                if run.first().is_some_and(|sector| codec::is_zero(sector)) {
+                    self.order.file.write(at, BufMut::zeroed(len).freeze()).await?;
+                }
+                at += len as u64;
+            }
+        }
+        Ok(())
+    }
+
     async fn begin_anew(self: &Arc<Self>, l1_clusters: u64) -> Result<()> {
         let (g, file) = (self.g(), self.order.file.node()?);
         let (l1_offset, was_dirty) = {
@@ -73,6 +115,11 @@ impl Image {
         self.order.file.announce(Step::EmptyImagePrepare).await;
         if !Order::release_all_in_time(self).await {
             // Somebody may know an old mapping: nothing is put there before the next open.
+            tracing::warn!(
+                image = self.order.file.name(),
+                "the image is empty, but its file keeps the space until it is opened for writing again: requests elsewhere \
+                 may know what was in it"
+            );
             return Ok(());
         }
         self.write_first_clusters(l1_clusters).await?;
