@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use api::PreallocMode;
-use block::{Link, NewBitmap, Opt, Options, Request};
+use block::{ErrorKind, Link, NewBitmap, Opt, Options, Request};
 use rt::BoxFuture;
 use sim::{Config, Disk, OpKind, Sim};
 use std::pin::pin;
@@ -223,4 +223,65 @@ fn a_write_that_is_dropped_while_refcount_structures_grow() {
             }
         }
     }
+}
+
+/// A disk has room for the data of a write, and for more and more of what their refcounts take: at last for a larger table.
+#[test]
+fn a_disk_that_is_too_small_for_a_larger_refcount_table() {
+    const AREA: u64 = 64 << 10;
+    const PAGE: u64 = 4096;
+    let (filled, added) = (29 * AREA, 2 * AREA);
+    let image = TestImage::new("qcow2", "/top", 4 << 20);
+    let image = image.with("cluster_size", "512").with("refcount_bits", "64");
+    let stack = Stack::of("a larger table", DRIVERS, vec![image]);
+    let (sim, its) = (Sim::new(3), stack.clone());
+    sim.run(async move {
+        its.create().await.unwrap();
+        let session = its.open().await.unwrap();
+        session.write(0, &stamped(0, filled, 1), false).await.unwrap();
+        session.close().await.unwrap();
+    });
+    sim.settle();
+    let disk = sim.world().disk();
+    let mut grown = false;
+    for room in 0.. {
+        let sim = Sim::boot(Config { workers: 1, ..Config::seeded(room) }, disk.clone());
+        let (world, its) = (sim.world().clone(), stack.clone());
+        let (written, shown) = sim.run(async move {
+            let session = its.open().await.unwrap();
+            world.limit_room(Some(room * PAGE));
+            let written = session.write(filled, &stamped(filled / 512, added, 2), false).await;
+            session.backend.flush().await.unwrap();
+            world.limit_room(None);
+            let last = filled + added;
+            session.write(last, &stamped(last / 512, added, 3), false).await.unwrap();
+            session.backend.flush().await.unwrap();
+            let shown = session.read(0, session.backend.length()).await.unwrap();
+            // It dies here, without a close.
+            std::mem::forget(session);
+            (written, shown)
+        });
+        let dead = sim.world().disk().cut_keeping(|_| false);
+        assert!(
+            inspect_qcow2(&stack, &dead, false).unwrap() == shown,
+            "{room} pages: a flushed change is gone"
+        );
+        match written {
+            Err(e) => assert_eq!(e.kind(), ErrorKind::NoSpace, "{room} pages: {e}"),
+            Ok(()) => {
+                grown = refcount_table(&dead) != refcount_table(&disk);
+                println!("{room} pages are enough");
+                break;
+            }
+        }
+    }
+    assert!(grown, "the table was never replaced");
+}
+
+/// Where the refcount table of the image is, and how many clusters it has.
+fn refcount_table(disk: &Disk) -> (u64, u32) {
+    let mut header = [0; 104];
+    disk.content("/top").unwrap().read(0, &mut header);
+    let word = |at: usize| header[at..at + 4].iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+    (u64::from(word(48)) << 32 | u64::from(word(52)), word(56))
 }
