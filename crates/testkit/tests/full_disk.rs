@@ -123,3 +123,68 @@ fn lack_of_space_is_an_error_only_when_nothing_waits_to_be_freed() {
     });
     is_sound(&disk);
 }
+
+/// A page of the table of refcounts lies in a hole of the file: it needs space too, and that is found out before a block is
+/// made.
+#[test]
+fn a_refcount_block_that_the_table_has_no_space_to_name_is_not_made() {
+    const CLUSTER: u64 = 8192;
+    // What the first page of the table counts: 512 blocks of 64-bit counts.
+    const COUNTED: u64 = 512 * (CLUSTER / 8) * CLUSTER;
+    let size = COUNTED - 1100 * CLUSTER;
+    let image = TestImage::new("qcow2", "/top", size).with("cluster_size", "8192");
+    let image = image.with("refcount_bits", "64").with("preallocation", "metadata");
+    let stack = Stack::of("a long table", &[protocols::DRIVERS, formats::DRIVERS], vec![image]);
+    let sim = Sim::new(1);
+    let (its, world) = (stack.clone(), sim.world().clone());
+    sim.run(async move {
+        its.create().await.unwrap();
+        let session = its.open().await.unwrap();
+        session.resize(COUNTED).await.unwrap();
+        // The table for what is written there below.
+        session.write(COUNTED - 65 * CLUSTER, &stamped(0, CLUSTER, 1), false).await.unwrap();
+        session.backend.flush().await.unwrap();
+        let length = world.disk().content("/top").map_or(0, |content| content.len());
+        let left = (COUNTED - length) / CLUSTER;
+        assert!((8..200).contains(&left), "{left} clusters are left of the last block");
+        session.write(size, &stamped(size / 512, (left - 4) * CLUSTER, 1), false).await.unwrap();
+        session.close().await.unwrap();
+    });
+    sim.settle();
+    let mut disk = sim.world().disk();
+    disk.make_sparse("/top");
+    // The entry of the first block that the second page names.
+    let entry = |disk: &Disk| {
+        let word = |at: u64| {
+            let mut word = [0; 8];
+            disk.content("/top").unwrap().read(at, &mut word);
+            u64::from_be_bytes(word)
+        };
+        word(word(48) + 512 * 8)
+    };
+    assert_eq!(entry(&disk), 0);
+    // The room that there is for a first write, and what comes to it before the second, in pages of the file system.
+    let mut made = false;
+    for (room, more) in (0..6).flat_map(|room| (0..6).map(move |more| (room, more))) {
+        let sim = Sim::boot(Config { workers: 1, ..Config::seeded(room) }, disk.clone());
+        let (its, world) = (stack.clone(), sim.world().clone());
+        let written = sim.run(async move {
+            let session = its.open().await.unwrap();
+            let at = COUNTED - 64 * CLUSTER;
+            world.limit_room(Some(room * 4096));
+            let first = session.write(at, &stamped(at / 512, 16 * CLUSTER, 2), false).await;
+            assert_eq!(first.unwrap_err().kind(), ErrorKind::NoSpace);
+            world.limit_room(Some(more * 4096));
+            let second = session.write(at, &stamped(at / 512, CLUSTER, 3), false).await;
+            // What was taken is durable when the flush is answered.
+            session.backend.flush().await.unwrap();
+            std::mem::forget(session);
+            second
+        });
+        match written {
+            Err(e) => assert_eq!(e.kind(), ErrorKind::NoSpace, "{room} pages and {more}: {e}"),
+            Ok(()) => made |= entry(&sim.world().disk()) != 0,
+        }
+    }
+    assert!(made, "the second page of the table never names a block");
+}

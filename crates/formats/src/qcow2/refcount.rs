@@ -8,6 +8,7 @@
 //! - at every instant on disk: count ≥ number of references (leak, never dangle);
 //! - a block counts itself or is counted by a block that is durable before it; it is durable before the table names
 //!   it, and a table is durable before the header names it;
+//! - a page of the table has its space in the file before a block is named there;
 //! - counts change in memory only under the lock of [`Alloc`]; pages of the table are written through.
 //!
 //! Bounds: the table has at most 8 MiB; its pages and those of blocks are cached, never all loaded.
@@ -21,6 +22,7 @@ use super::overlap;
 use block::metacache::{Be64, Cause, Codec, GivenUp, Run};
 use block::{BlockError, ErrorKind, Result, Step};
 use rt::BufMut;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where in a page's words a count is.
@@ -87,7 +89,7 @@ impl Block {
     }
 
     /// The clusters that it counts.
-    pub fn clusters(&self) -> std::ops::Range<u64> {
+    pub fn clusters(&self) -> Range<u64> {
         self.first..self.first + self.count
     }
 
@@ -103,7 +105,7 @@ impl Block {
 }
 
 /// The bytes of a block that counts one reference to each of some clusters, told by their indexes in it.
-pub(super) fn block_of_ones(g: Geometry, ones: std::ops::Range<u64>) -> BufMut {
+pub(super) fn block_of_ones(g: Geometry, ones: Range<u64>) -> BufMut {
     let block = Block::new(g, 0);
     ones.for_each(|index| block.set(index, 1));
     block.bytes()
@@ -137,7 +139,7 @@ impl Image {
         self.order.file.announce(Step::ReftableLoad).await;
         let bytes = self.order.file.read(place, words * 8).await?;
         self.know_blocks(number * TABLE_PAGE_WORDS, &bytes);
-        Ok(Some(self.counts.insert(Page::new(TABLE_KEY | number, place, 0, Be64::words(&bytes)))))
+        Ok(Some(self.counts.insert(Page::read(TABLE_KEY | number, place, &bytes))))
     }
 
     /// Remembers the refcount blocks that entries of the table from `index` on name.
@@ -276,7 +278,7 @@ impl Image {
     pub(super) async fn drop_references_of(
         &self,
         alloc: &mut Alloc,
-        clusters: std::ops::Range<u64>,
+        clusters: Range<u64>,
         keep: bool,
         kept: &mut Vec<Run>,
     ) -> Result<()> {
@@ -322,6 +324,7 @@ impl Image {
             return self.append(alloc, 0).await.map(|_| ());
         };
         self.not_metadata(place..place + 1).await?;
+        self.order.file.place(&table).await?;
         alloc.extend(place + 1);
         let host = place << g.cluster_bits;
         self.order.file.announce(Step::RefblockAlloc).await;
@@ -333,7 +336,17 @@ impl Image {
         self.name_block(&table, at, host).await
     }
 
-    /// Has an entry of the table name a block that is durable. The entry holds also where it could not be written, or nobody
+    /// Gives the pages of the table that have these entries space in the file.
+    async fn place_entries(&self, entries: Range<u64>) -> Result<()> {
+        for number in entries.start / TABLE_PAGE_WORDS..entries.end.div_ceil(TABLE_PAGE_WORDS) {
+            if let Some(table) = self.table_page(number * TABLE_PAGE_WORDS).await? {
+                self.order.file.place(&table).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has an entry of a page of the table that has its space name a block that is durable. The entry holds also where it could not be written, or nobody
     /// waits for that any more: on disk it may be the old one or the new one then, and its page stays dirty.
     async fn name_block(&self, table: &Arc<Page>, at: usize, host: u64) -> Result<()> {
         table.set(at, host);
@@ -355,6 +368,9 @@ impl Image {
         let start = first_block * g.counts_per_block();
         let plan = AreaPlan::new(g, first_block, old_entries, payload)?;
         self.not_metadata(start..start + plan.total()).await?;
+        if plan.table_clusters == 0 {
+            self.place_entries(first_block..first_block + plan.blocks).await?;
+        }
         alloc.extend(start + plan.total());
         self.order.file.announce(Step::RefblockAlloc).await;
         self.order.file.announce(Step::RefblockAllocWriteBlocks).await;
