@@ -17,5 +17,6 @@ mod properties;
 mod state;
 
 pub use error::MachineError;
+pub use model::model_names;
 pub use parts::{Machine, Removed};
 pub use properties::Properties;

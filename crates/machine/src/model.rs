@@ -93,6 +93,11 @@ const MODELS: &[Model] = &[
     other("sclpconsole"),
 ];
 
+/// The names of all models.
+pub fn model_names() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|model| model.name)
+}
+
 /// The model of this name.
 pub(crate) fn find(name: &str) -> Option<Model> {
     MODELS.iter().find(|model| model.name == name).copied()

@@ -1,6 +1,5 @@
 //! One client: bytes in, requests served in order, answers and events out.
 use crate::control::Control;
-use crate::generation;
 use crate::outbox::Outbox;
 use crate::session::{Incoming, Request, Session};
 use crate::wire::MessageLayout;
@@ -102,11 +101,7 @@ async fn run(control: &Control, outbox: &Arc<Outbox>, request: Request) {
     let (control, answers, its) = (control.clone(), outbox.clone(), id.clone());
     let run = async move {
         let result = match control.admit() {
-            Ok(()) => {
-                let arguments = generation::todays(&command, arguments);
-                let result = api::dispatch(&control, &command, arguments).await;
-                result.map_err(|error| control.tell_of_known_format(error))
-            }
+            Ok(()) => control.execute(&command, arguments).await,
             Err(e) => Err(e),
         };
         if let Some(result) = result.transpose() {

@@ -1,10 +1,11 @@
 //! What commands work on: the graph, jobs, exports, objects; and the orderly end of the program.
 use crate::descriptors::Descriptors;
 use crate::events::Events;
+use crate::generation;
 use crate::human::Human;
 use crate::options;
 use crate::outbox::Outbox;
-use api::{QmpError, RunState, Shutdown, ShutdownCause};
+use api::{Dict, QmpError, RunState, Shutdown, ShutdownCause, Value};
 use block::{BlockError, Graph, Registry};
 use event_listener::{Event, IntoNotification};
 use exports::{Exports, NbdService};
@@ -12,6 +13,10 @@ use jobs::Jobs;
 use machine::Machine;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, OnceLock};
+
+/// Commands that begin a job on a device or node.
+const BEGIN_JOBS: [&str; 6] =
+    ["block-commit", "block-stream", "blockdev-backup", "blockdev-mirror", "drive-backup", "drive-mirror"];
 
 /// The state that all sessions share; a handle, cheap to clone.
 #[derive(Clone)]
@@ -142,6 +147,32 @@ impl Control {
 
     pub(crate) fn join(&self, outbox: &Arc<Outbox>) {
         self.0.events.join(outbox);
+    }
+
+    /// Carries out a command, in the shape of either generation.
+    ///
+    /// # Errors
+    /// What the command's handler answers; what of its arguments the schema refuses.
+    pub async fn execute(&self, command: &str, arguments: Dict) -> Result<Option<Value>, QmpError> {
+        let mut arguments = generation::todays(command, arguments);
+        self.node_of_device(command, &mut arguments)?;
+        let result = api::dispatch(self, command, arguments).await;
+        result.map_err(|error| self.tell_of_known_format(error))
+    }
+
+    /// Jobs know nodes: a device's name stands for the node in it, and is the job's where that has none of its own.
+    fn node_of_device(&self, command: &str, arguments: &mut Dict) -> Result<(), QmpError> {
+        if !BEGIN_JOBS.contains(&command) {
+            return Ok(());
+        }
+        let Some(device) = arguments.get("device").and_then(Value::as_str) else { return Ok(()) };
+        let Some(device) = self.graph().device(device) else { return Ok(()) };
+        let node = device.need_node().map_err(|error| QmpError::generic(error.to_string()))?;
+        if !arguments.contains("job-id") {
+            arguments.insert("job-id", device.name());
+        }
+        arguments.insert("device", node.name());
+        Ok(())
     }
 
     /// Refuses commands once the program is ending.

@@ -12,6 +12,7 @@
 //!   they see with C programs.
 
 use codec::filename;
+use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -37,6 +38,20 @@ pub struct Console {
     failure: Option<io::Error>,
 }
 
+/// What is printed, kept.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Console {
     /// A console on the process's own streams; `program` is the name before every error.
     pub fn new(program: &str) -> Console {
@@ -57,6 +72,15 @@ impl Console {
             by_line: false,
             failure: None,
         }
+    }
+
+    /// What `print` prints, as text.
+    pub fn kept(print: impl FnOnce(&mut Console)) -> String {
+        let kept = Kept::default();
+        let mut console = Console::on("", Box::new(kept.clone()), Arc::new(|_| {}));
+        print(&mut console);
+        console.flush();
+        String::from_utf8_lossy(&kept.0.lock()).into_owned()
     }
 
     /// The name that stands before every error.

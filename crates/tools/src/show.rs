@@ -4,23 +4,7 @@ use crate::console::Console;
 use crate::{out, outln, size};
 use api::{Dict, Encode, ImageInfoSpecific, SnapshotInfo, Value};
 use block::{ChildRole, Node};
-use parking_lot::Mutex;
-use std::io::Write;
 use std::sync::Arc;
-
-/// What is printed, kept.
-#[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Text {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Everything known of one node and its children other than its backing node, as it was when it was looked at.
 pub struct Description {
@@ -110,11 +94,7 @@ impl Description {
 
     /// The description for people, as text.
     pub fn text(&self) -> String {
-        let text = Text::default();
-        let mut console = Console::on("", Box::new(text.clone()), Arc::new(|_| {}));
-        self.print(&mut console);
-        console.flush();
-        String::from_utf8_lossy(&text.0.lock()).into_owned()
+        Console::kept(|console| self.print(console))
     }
 
     /// Prints the description for people.

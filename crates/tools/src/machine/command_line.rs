@@ -121,6 +121,12 @@ pub enum Only {
     Help,
     /// The version.
     Version,
+    /// What there is of a kind: models of devices.
+    Devices,
+    /// Drivers of images.
+    Formats,
+    /// Nothing but that there is one kind.
+    Nothing,
 }
 
 /// Reads a command line.
@@ -205,10 +211,18 @@ impl Reader<'_> {
             }
             "drive" => {
                 let text = self.argument(given)?;
+                if text == "format=help" {
+                    self.asked.only = Some(Only::Formats);
+                    return Ok(());
+                }
                 self.push(MachineOption::Drive(Drive::parse(&text)?, text));
             }
             "device" => {
                 let text = self.argument(given)?;
+                if matches!(text.as_str(), "help" | "?") {
+                    self.asked.only = Some(Only::Devices);
+                    return Ok(());
+                }
                 self.push(MachineOption::Device(text));
             }
             "incoming" => {
@@ -233,6 +247,9 @@ impl Reader<'_> {
         }
         if IGNORED_WITH.contains(&word) {
             let argument = self.argument(given)?;
+            if argument == "help" {
+                self.asked.only = Some(Only::Nothing);
+            }
             self.asked.ignored.push(format!("-{word} {argument}"));
         } else if IGNORED.contains(&word) {
             self.asked.ignored.push(format!("-{word}"));

@@ -14,6 +14,7 @@ mod qtest;
 use crate::console::Console;
 use crate::{face, image, outln, trace};
 use api::QmpError;
+use block::DriverKind;
 use command_line::Only;
 use monitor::daemon;
 use std::process::ExitCode;
@@ -36,6 +37,21 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
             face::version(console, "QEMU emulator");
             return ExitCode::from(console.finish(0));
         }
+        Some(Only::Devices) => {
+            machine::model_names().for_each(|name| outln!(console, "name \"{name}\""));
+            return ExitCode::from(console.finish(0));
+        }
+        Some(Only::Formats) => {
+            let registry = image::registry();
+            let opened = registry.drivers().iter().filter(|driver| driver.kind != DriverKind::Recognised);
+            let mut names: Vec<_> = opened.map(|driver| driver.name).collect();
+            names.sort_unstable();
+            let names = names.join(" ");
+            outln!(console, "Supported formats: {names}");
+            outln!(console, "Supported formats (read-only): {names}");
+            return ExitCode::from(console.finish(0));
+        }
+        Some(Only::Nothing) => return ExitCode::from(console.finish(0)),
         None => {}
     }
     if let Some(filter) = &asked.trace

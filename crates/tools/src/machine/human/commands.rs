@@ -1,7 +1,7 @@
 //! The commands of the monitor for people.
 
 use super::line::{LineError, Words};
-use super::{Answer, Asked, Told, help, info};
+use super::{Answer, Asked, Told, commit, help, info, snapshots};
 use crate::image::Image;
 use crate::io;
 use crate::machine::drive::Drive;
@@ -87,10 +87,17 @@ pub const COMMANDS: &[Command] = &[
             asked.qmp("blockdev-change-medium", &names, |add| add.flag("force", 'f'))
         },
     ),
+    command(
+        "commit",
+        "device",
+        "move what an image holds to the one below: of one device, or of all",
+        |asked| Box::pin(commit::commit(asked)),
+    ),
     Command {
         short: Some("c"),
         ..command("cont", "", "let the machine run", |asked| asked.qmp("cont", &[], |_| {}))
     },
+    command("delvm", "tag", "delete a snapshot of all images", |asked| Box::pin(snapshots::delete(asked))),
     command("device_add", "device…", "add a device", |asked| Box::pin(device_add(asked))),
     command("device_del", "id", "take a device away", |asked| {
         asked.qmp("device_del", &[("id", "id")], |_| {})
@@ -123,6 +130,7 @@ pub const COMMANDS: &[Command] = &[
         "tell of block, blockstats, block-jobs, status, version",
         |asked| Box::pin(info::tell(asked)),
     ),
+    command("loadvm", "tag", "go back to a snapshot of all images", |asked| Box::pin(snapshots::load(asked))),
     command("nbd_server_add", "[-w] device [name]", "export a device", |asked| {
         asked
             .qmp("nbd-server-add", &[("device", "device"), ("name", "name")], |add| add.flag("writable", 'w'))
@@ -139,6 +147,7 @@ pub const COMMANDS: &[Command] = &[
     command("qemu-io", "[-d] device command…", "do a command of io on a device or node", |asked| {
         Box::pin(qemu_io(asked))
     }),
+    command("savevm", "[tag]", "make a snapshot of all images", |asked| Box::pin(snapshots::save(asked))),
     command(
         "snapshot_blkdev",
         "[-n] device [snapshot-image-file] [format]",
@@ -261,7 +270,7 @@ impl Asked<'_> {
 
     /// Asks a command of QMP.
     pub(super) async fn ask(&self, command: &str, arguments: Dict) -> Result<Value, Told> {
-        let answered = api::dispatch(self.control, command, arguments).await;
+        let answered = self.control.execute(command, arguments).await;
         answered.map(Option::unwrap_or_default).map_err(|error| Told::error(error.desc))
     }
 

@@ -1,6 +1,6 @@
 //! `info`: what there is, for people.
 
-use super::{Asked, Told};
+use super::{Asked, Told, snapshots};
 use crate::show::Description;
 use api::{Dict, Value};
 use std::fmt::Write;
@@ -11,6 +11,7 @@ pub async fn tell(asked: &Asked<'_>) -> Result<String, Told> {
         "block" => block(asked).await,
         "blockstats" => blockstats(asked).await,
         "block-jobs" => jobs(asked).await,
+        "snapshots" => snapshots::tell(asked),
         "status" => status(asked).await,
         "version" => Ok(version()),
         other => Err(Told(format!("unknown command: 'info {other}'\n"))),

@@ -4,8 +4,10 @@
 //! files of its own.
 
 mod commands;
+mod commit;
 mod info;
 mod line;
+mod snapshots;
 
 use crate::console::Console;
 use crate::io::Pending;
