@@ -13,10 +13,11 @@ use crate::perm::Perms;
 use crate::request::Request;
 use crate::stats::{Op, OpCount, Stats};
 use crate::status::Status;
-use arc_swap::ArcSwap;
+use crate::throttle::{IoDirection, ThrottleMember};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 use rt::{Buf, BufMut};
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock};
 use tracing::Instrument;
 
@@ -29,6 +30,10 @@ pub struct Backend {
     /// Stays on its node when a graph change replaces that node under its other users (jobs do).
     pub(crate) pinned: bool,
     stats: Stats,
+    /// Where requests wait if they come too fast. They do so before the gate: nobody waits for them.
+    throttle: ArcSwapOption<ThrottleMember>,
+    /// There is a throttle.
+    in_group: AtomicBool,
     /// Hears of each new size of the node, in bytes.
     resized: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
     /// How often space came free for requests that found none.
@@ -62,6 +67,8 @@ impl Backend {
             perms: RwLock::new(perms),
             pinned,
             stats: Stats::default(),
+            throttle: ArcSwapOption::empty(),
+            in_group: AtomicBool::new(false),
             resized: OnceLock::new(),
             reclaims: AtomicU64::new(0),
         }
@@ -118,6 +125,41 @@ impl Backend {
         }
     }
 
+    /// Puts the entry in a throttle group, or takes it out. Requests that wait in the old one go on at once.
+    pub fn set_throttle(&self, member: Option<ThrottleMember>) {
+        let member = member.map(Arc::new);
+        self.in_group.store(member.is_some(), SeqCst);
+        if let Some(old) = self.throttle.swap(member) {
+            old.drain(true);
+        }
+    }
+
+    /// What it is in its throttle group.
+    pub fn throttle(&self) -> Option<Arc<ThrottleMember>> {
+        self.throttle.load_full()
+    }
+
+    /// No request is admitted any more: those that wait, in a throttle group too, are refused.
+    pub(crate) fn retire(&self) {
+        self.gate.retire();
+        self.set_throttle(None);
+    }
+
+    /// Whether requests may have to wait for their turn.
+    fn throttled(&self) -> bool {
+        self.in_group.load(Relaxed) && self.throttle.load().as_ref().is_some_and(|member| member.limited())
+    }
+
+    /// Waits until the limits let a request through. One that will be refused for its range does not count.
+    async fn admit(&self, direction: IoDirection, offset: u64, len: u64) {
+        if !self.throttled() || offset.checked_add(len).is_none_or(|end| end > self.length()) {
+            return;
+        }
+        if let Some(member) = self.throttle() {
+            member.admit(direction, len).await;
+        }
+    }
+
     fn in_range(&self, node: &Node, op: Op, offset: u64, len: u64) -> Result<()> {
         if offset.checked_add(len).is_some_and(|end| end <= node.length()) {
             return Ok(());
@@ -134,7 +176,7 @@ impl Backend {
     /// Reads inline what can be had without waiting; `Ok(n)` with `n < buf.len()` asks to go on with
     /// [`Backend::read`] from there.
     pub fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        if traced() {
+        if traced() || self.throttled() {
             return Ok(0);
         }
         let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
@@ -152,7 +194,7 @@ impl Backend {
     /// Writes inline what goes to bytes of the image's own; `Ok(n)` with `n < data.len()` asks to go on with
     /// [`Backend::write`] from there.
     pub fn try_write(&self, offset: u64, data: &[u8], request: Request) -> Result<usize> {
-        if traced() {
+        if traced() || self.throttled() {
             return Ok(0);
         }
         let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
@@ -194,12 +236,13 @@ impl Backend {
     /// Reads all of `buf`.
     pub async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let started = rt::now_ns();
+        let len = buf.len() as u64;
+        self.admit(IoDirection::Read, offset, len).await;
         let _inside = match self.enter().await {
             Ok(inside) => inside,
             Err(e) => return (buf, Err(e)),
         };
         let node = self.root.load_full();
-        let len = buf.len() as u64;
         if let Err(e) = self.in_range(&node, Op::Read, offset, len) {
             return (buf, Err(e));
         }
@@ -216,6 +259,9 @@ impl Backend {
         attempt: impl Fn(Arc<Node>) -> F,
     ) -> Result<()> {
         let started = rt::now_ns();
+        if op == Op::Write {
+            self.admit(IoDirection::Write, offset, len).await;
+        }
         let mut attempts = 0;
         loop {
             let seen = self.reclaims.load(Acquire);

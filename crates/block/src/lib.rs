@@ -65,6 +65,7 @@ mod stats;
 mod status;
 mod steps;
 mod sync;
+mod throttle;
 mod turns;
 mod write;
 
@@ -113,4 +114,5 @@ pub use snapshot::{NewSnapshot, SnapshotName, Snapshots};
 pub use stats::OpCount;
 pub use status::Status;
 pub use steps::{Breakpoints, Step};
+pub use throttle::{IoDirection, IoLimits, MAX_LIMIT, Rate, Rates, ThrottleGroup, ThrottleMember};
 pub use turns::{Turn, Turns};

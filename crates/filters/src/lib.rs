@@ -5,8 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod compress;
+mod throttle;
 
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] = &[compress::COMPRESS];
+pub const DRIVERS: &[DriverType] = &[compress::COMPRESS, throttle::THROTTLE];

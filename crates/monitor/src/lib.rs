@@ -27,8 +27,10 @@ pub mod nodes;
 mod objects;
 pub mod options;
 mod outbox;
+mod qom;
 pub mod secret;
 pub mod session;
+mod throttle;
 pub mod wire;
 
 pub use client::serve;

@@ -43,7 +43,8 @@ pub(crate) fn snake(name: &str) -> String {
         "as" | "async" | "await" | "box" | "break" | "const" | "continue" | "do" | "dyn" | "else"
         | "enum" | "extern" | "false" | "final" | "fn" | "for" | "gen" | "if" | "impl" | "in" | "let"
         | "loop" | "match" | "mod" | "move" | "mut" | "pub" | "ref" | "return" | "static" | "struct"
-        | "trait" | "true" | "try" | "type" | "unsafe" | "use" | "virtual" | "where" | "while" | "yield" => {
+        | "abstract" | "trait" | "true" | "try" | "type" | "unsafe" | "use" | "virtual" | "where"
+        | "while" | "yield" => {
             format!("r#{out}")
         }
         _ => out,

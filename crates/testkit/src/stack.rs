@@ -4,8 +4,8 @@ use api::PreallocMode;
 use std::sync::Arc;
 
 use block::{
-    Backend, BackendRequest, BlockError, CheckReport, Common, Discard, Graph, Node, Opt, Options, Perms,
-    Policy, Registry, Repair, Result, Secret, Share,
+    Backend, BackendRequest, BlockError, CheckReport, Common, Discard, Graph, IoLimits, Node, Opt, Options,
+    Perms, Policy, Registry, Repair, Result, Secret, Share, ThrottleGroup,
 };
 
 /// One image of a stack.
@@ -40,6 +40,8 @@ pub struct Stack {
     pub resizes: bool,
     /// Secrets that options refer to: id and content.
     pub secrets: Vec<(&'static str, &'static str)>,
+    /// Throttle groups that options refer to: name and limits.
+    pub groups: Vec<(&'static str, IoLimits)>,
 }
 
 fn no_json(_: &str) -> Result<Options> {
@@ -83,6 +85,7 @@ impl Stack {
             keeps_data: true,
             resizes: true,
             secrets: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -92,6 +95,11 @@ impl Stack {
         for (id, content) in &self.secrets {
             let added = graph.objects().add(id, Secret::new(content.as_bytes().to_vec()));
             added.unwrap_or_else(|e| panic!("secret '{id}': {e}"));
+        }
+        for (name, limits) in &self.groups {
+            let group = ThrottleGroup::new(*name);
+            let added = group.set_limits(*limits).and_then(|()| graph.objects().add(name, group));
+            added.unwrap_or_else(|e| panic!("throttle group '{name}': {e}"));
         }
         graph
     }

@@ -26,6 +26,8 @@ pub enum BlockdevDriver {
     Qcow2,
     /// A disk as it is, or a part of one.
     Raw,
+    /// A filter that throttles requests.
+    Throttle,
 }
 
 impl Enumeration for BlockdevDriver {
@@ -39,6 +41,7 @@ impl Enumeration for BlockdevDriver {
         ("null-co", Self::NullCo),
         ("qcow2", Self::Qcow2),
         ("raw", Self::Raw),
+        ("throttle", Self::Throttle),
     ];
 }
 enumeration_codec!(BlockdevDriver);
@@ -223,6 +226,8 @@ pub enum BlockdevOptionsBranch {
     Qcow2(BlockdevOptionsQcow2),
     /// `raw`.
     Raw(BlockdevOptionsRaw),
+    /// `throttle`.
+    Throttle(BlockdevOptionsThrottle),
 }
 
 impl BlockdevOptionsBranch {
@@ -238,6 +243,7 @@ impl BlockdevOptionsBranch {
             Self::NullCo(_) => BlockdevDriver::NullCo,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Raw(_) => BlockdevDriver::Raw,
+            Self::Throttle(_) => BlockdevDriver::Throttle,
         }
     }
 
@@ -252,6 +258,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
+            BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
         })
     }
 
@@ -266,6 +273,7 @@ impl BlockdevOptionsBranch {
             Self::NullCo(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
+            Self::Throttle(inner) => inner.put(to),
         }
     }
 }

@@ -537,6 +537,8 @@ pub enum BlockStatsSpecific {
     Qcow2,
     /// `raw`.
     Raw,
+    /// `throttle`.
+    Throttle,
 }
 
 impl BlockStatsSpecific {
@@ -552,6 +554,7 @@ impl BlockStatsSpecific {
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Qcow2 => BlockdevDriver::Qcow2,
             Self::Raw => BlockdevDriver::Raw,
+            Self::Throttle => BlockdevDriver::Throttle,
         }
     }
 
@@ -566,6 +569,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Qcow2 => Self::Qcow2,
             BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::Throttle => Self::Throttle,
         })
     }
 
@@ -580,6 +584,7 @@ impl BlockStatsSpecific {
             Self::NullCo => {}
             Self::Qcow2 => {}
             Self::Raw => {}
+            Self::Throttle => {}
         }
     }
 }

@@ -17,6 +17,8 @@ mod block_drivers;
 pub use block_drivers::*;
 mod blkdebug;
 pub use blkdebug::*;
+mod filters;
+pub use filters::*;
 mod block_snapshot;
 pub use block_snapshot::*;
 mod block_dirty_bitmap;
@@ -119,6 +121,13 @@ pub const COMMANDS: &[&str] = &[
     "query-fdsets",
     "object-add",
     "object-del",
+    "qom-list",
+    "qom-get",
+    "qom-set",
+    "qom-list-get",
+    "qom-list-types",
+    "qom-list-properties",
+    "query-iothreads",
 ];
 
 /// The handlers of all sections.
@@ -239,6 +248,13 @@ pub async fn dispatch<H: Handlers>(
         "query-fdsets" => run(arguments, |NoArguments {}| handlers.query_fdsets()).await,
         "object-add" => run(arguments, |a| handlers.object_add(a)).await,
         "object-del" => run(arguments, |a| handlers.object_del(a)).await,
+        "qom-list" => run(arguments, |a| handlers.qom_list(a)).await,
+        "qom-get" => run(arguments, |a| handlers.qom_get(a)).await,
+        "qom-set" => run(arguments, |a| handlers.qom_set(a)).await,
+        "qom-list-get" => run(arguments, |a| handlers.qom_list_get(a)).await,
+        "qom-list-types" => run(arguments, |a| handlers.qom_list_types(a)).await,
+        "qom-list-properties" => run(arguments, |a| handlers.qom_list_properties(a)).await,
+        "query-iothreads" => run(arguments, |NoArguments {}| handlers.query_iothreads()).await,
         _ => Err(QmpError::command_not_found(command)),
     }
 }

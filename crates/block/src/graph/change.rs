@@ -81,7 +81,7 @@ impl Graph {
     /// Detaches an entry: waits for its requests, then closes what only it used. Later requests fail.
     pub async fn detach(&self, entry: &Arc<Backend>) -> Result<()> {
         // Before the change begins: a request that never ends must not block all other changes.
-        entry.gate.retire();
+        entry.retire();
         let draining = Draining::begin(below(&[entry.node()]));
         entry.gate.drained().await;
         drop(draining);
