@@ -6,6 +6,7 @@ mod amend;
 mod change;
 mod depth;
 mod domain;
+mod filters;
 mod reopen;
 mod snapshots;
 mod topology;
@@ -13,6 +14,7 @@ mod transaction;
 
 pub(crate) use depth::check_depth;
 pub use domain::Domain;
+pub use filters::NewFilter;
 pub use transaction::GraphChange;
 
 use crate::backend::Backend;
@@ -365,8 +367,9 @@ impl Graph {
                 }
                 topology.remove(&node);
             }
-            // What was acknowledged is durable after the close, also without an explicit flush.
-            let flushed = if node.poisoned() { Ok(()) } else { node.flush().await };
+            // What was acknowledged is durable after the close, also without an explicit flush. A filter holds nothing itself.
+            let nothing = node.poisoned() || node.driver.filtered().is_some();
+            let flushed = if nothing { Ok(()) } else { node.flush().await };
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
             // The close tells what the flush has cost.
@@ -385,6 +388,13 @@ impl Graph {
         let node = self.node(name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
+        let is_user = |entry: &&Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
+        if let Some(user) = self.entries().iter().find(is_user) {
+            return Err(BlockError::new(
+                ErrorKind::Busy,
+                format!("Node {name} is in use by {}", user.label()),
+            ));
+        }
         if !node.monitor_owned() {
             return Err(BlockError::invalid(format!("Node {name} is not owned by the monitor")));
         }

@@ -93,7 +93,7 @@ pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
 pub use filter::Filtered;
 pub use gate::{Closed, Entered, Gate};
-pub use graph::{BackendRequest, Domain, Graph, GraphChange};
+pub use graph::{BackendRequest, Domain, Graph, GraphChange, NewFilter};
 pub use hold::Holder;
 pub use hooks::{AfterChange, BeforeChange, Held, Hook, NodeChange, Serialiser, WithChange};
 pub use identity::Identity;

@@ -18,6 +18,9 @@ impl Node {
     /// The name by which the image can be opened: the protocol's own, that of the file child, or a `json:` text where
     /// the latter alone would mean another disk.
     pub fn filename(&self) -> String {
+        if let Some(node) = self.filtered().filter(|_| self.driver_type.internal) {
+            return node.filename();
+        }
         self.plain_name().unwrap_or_else(|| format!("json:{}", self.described(None, 0).to_json()))
     }
 
@@ -35,14 +38,15 @@ impl Node {
     /// A name that leads to what the node shows now: [`Node::filename`] where that is enough.
     pub fn exact_filename(self: &Arc<Self>) -> String {
         // From the lowest up, each once: a chain may be long.
-        let layers: Vec<_> = std::iter::successors(Some(self.clone()), |node| node.below()).collect();
+        let layers: Vec<_> =
+            std::iter::successors(Some(self.without_internal()), |node| node.below()).collect();
         let mut named = Named::new();
         for node in layers.iter().rev() {
             if node.is_as_named(&named) {
                 named.insert(Arc::as_ptr(node));
             }
         }
-        self.name_with(&named)
+        layers.first().unwrap_or(self).name_with(&named)
     }
 
     fn name_with(self: &Arc<Self>, named: &Named) -> String {
@@ -54,10 +58,11 @@ impl Node {
 
     /// The next image below. A node that shows its file unchanged counts as the file.
     fn below(&self) -> Option<Arc<Node>> {
-        match self.driver_type.supports_backing {
+        let below = match self.driver_type.supports_backing {
             true => self.backing(),
             false => self.facts().transparent.then(|| self.primary()).flatten(),
-        }
+        };
+        below.map(|node| node.without_internal())
     }
 
     /// Whether a file's name and the node's format mean the node: the file is shown to it as it is.
@@ -119,13 +124,13 @@ impl Node {
         // A backing image that the header names is not repeated.
         let is_as_named = named.is_none_or(|named| named.contains(&std::ptr::from_ref(self)));
         if self.driver_type.supports_backing && !is_as_named {
-            let below = self.backing().filter(|_| left > 0);
+            let below = self.below().filter(|_| left > 0);
             let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(named, left - 1)));
             options.set("backing", below);
         }
         options.set("driver", Opt::Str(self.driver_name().to_owned()));
         if let Some(edge) = self.edges.primary().and_then(|id| self.edges.edge(id))
-            && let Some(file) = self.primary()
+            && let Some(file) = self.primary().map(|file| file.without_internal())
         {
             options.set(edge.name().to_string(), Opt::Dict(file.described(named, left)));
         }

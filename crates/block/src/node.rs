@@ -158,6 +158,32 @@ impl Node {
         node
     }
 
+    /// The next node of the chain: what a filter filters, or the backing image.
+    pub fn next_in_chain(&self) -> Option<Arc<Node>> {
+        self.filtered().or_else(|| self.backing())
+    }
+
+    /// The node, or what it filters, at any depth, without the filters that jobs put there.
+    pub(crate) fn without_internal(self: &Arc<Self>) -> Arc<Node> {
+        let mut node = self.clone();
+        while let Some(child) = node.filtered().filter(|_| node.driver_type.internal) {
+            node = child;
+        }
+        node
+    }
+
+    /// Whether the node is `other`, or shows it through filters.
+    pub(crate) fn leads_to(self: &Arc<Self>, other: &Arc<Node>) -> bool {
+        let mut node = Some(self.clone());
+        while let Some(here) = node {
+            if Arc::ptr_eq(&here, other) {
+                return true;
+            }
+            node = here.filtered();
+        }
+        false
+    }
+
     /// Whether the monitor made this node (and so may delete it).
     pub fn monitor_owned(&self) -> bool {
         self.monitor_owned.load(Acquire)

@@ -88,6 +88,8 @@ pub struct DriverType {
     /// It shows any bytes as a disk, where its option `offset` is given from there on: what no format recognises is taken
     /// for one of its images, and new images are of it where nothing else is said.
     pub fallback: bool,
+    /// Only jobs make nodes of it, as filters over others: options can't name it, and its nodes are called as what they filter.
+    pub internal: bool,
     /// Overlays that a program makes for itself are images of it.
     pub overlay: bool,
     /// Turns a file name into options (without `driver`).
@@ -119,6 +121,7 @@ impl DriverType {
         prefixes: &[],
         plain_names: PlainNames::None,
         fallback: false,
+        internal: false,
         overlay: false,
         parse_filename: None,
         adapt: None,

@@ -79,9 +79,7 @@ impl Node {
                 }
                 ExtentKind::Hole { reserved } => reserved,
             };
-            let is_base =
-                |b: &Arc<Node>| base.as_ref().is_some_and(|base| Arc::ptr_eq(&b.skip_filters(), base));
-            let next = layer.backing().filter(|b| !is_base(b));
+            let next = layer.backing().filter(|b| base.as_ref().is_none_or(|base| !b.leads_to(base)));
             let unallocated =
                 |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };
             let Some(next) = next else {

@@ -18,6 +18,7 @@
 mod amend;
 mod commit;
 mod event;
+mod filter;
 mod group;
 mod job;
 mod register;

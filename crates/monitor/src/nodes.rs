@@ -126,9 +126,9 @@ fn detect_zeroes(common: &Common) -> BlockdevDetectZeroesOptions {
     }
 }
 
-/// The node and the images below it.
+/// The node and what is below it in its chain.
 fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    std::iter::successors(Some(node.clone()), |n| n.skip_filters().backing()).take(MAX_LAYERS).collect()
+    std::iter::successors(Some(node.clone()), |n| n.next_in_chain()).take(MAX_LAYERS).collect()
 }
 
 /// The image that a node is, with the images below it.
@@ -144,7 +144,7 @@ fn image_of(layers: &[Arc<Node>]) -> ImageInfo {
     layers.iter().rev().fold(None, below).map_or_else(ImageInfo::default, |info| *info)
 }
 
-fn single_image(node: &Node) -> ImageInfo {
+fn single_image(node: &Arc<Node>) -> ImageInfo {
     let DriverInfo {
         cluster_size,
         dirty,
@@ -163,7 +163,7 @@ fn single_image(node: &Node) -> ImageInfo {
         actual_size: node.allocated_size().map(int),
         // A disk consists of whole sectors, whatever its file's length is.
         virtual_size: int(node.length().next_multiple_of(512)),
-        cluster_size: cluster_size.map(int),
+        cluster_size: cluster_size.or_else(|| cluster_size_below(node)).map(int),
         encrypted: encrypted.then_some(true),
         compressed,
         full_backing_filename: backing_filename
@@ -176,6 +176,11 @@ fn single_image(node: &Node) -> ImageInfo {
         backing_image: None,
         filename,
     }
+}
+
+/// What the image below answers for a filter.
+fn cluster_size_below(node: &Arc<Node>) -> Option<u64> {
+    node.filtered()?.skip_filters().driver().info().cluster_size
 }
 
 /// What the file answers for a raw node, which shows it unchanged.

@@ -477,7 +477,7 @@ pub struct BlockCommitArguments {
     pub speed: Option<i64>,
     /// What to do at an I/O error.
     pub on_error: Option<BlockdevOnError>,
-    /// Name that a node of the job's own may take. It must be free; no such node is made.
+    /// Name of the node that the job puts over the topmost node whose data is written.
     pub filter_node_name: Option<String>,
     /// Whether it takes effect without being asked; it does if absent.
     pub auto_finalize: Option<bool>,

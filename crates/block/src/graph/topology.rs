@@ -150,9 +150,12 @@ impl Topology {
         uses.users(node).into_iter().map(|(user, perms)| (user.label(), perms)).collect()
     }
 
-    pub(super) fn moved_users(&self, node: &Arc<Node>) -> Moved {
+    /// The users of a node that move to another one. Edges of nodes that `to` is made of stay.
+    pub(super) fn moved_users(&self, node: &Arc<Node>, to: &Arc<Node>) -> Moved {
+        let part_of_it: HashSet<_> = below(std::slice::from_ref(to)).iter().map(key).collect();
+        let moves = |parent: &&Parent| !part_of_it.contains(&key(&parent.node));
         Moved {
-            parents: self.parents(node).to_vec(),
+            parents: self.parents(node).iter().filter(moves).cloned().collect(),
             entries: self
                 .entries
                 .iter()

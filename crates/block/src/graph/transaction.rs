@@ -30,12 +30,14 @@ use std::sync::Arc;
 /// A change under way: its turn, the gates it closed, and its steps so far.
 #[must_use = "a change takes effect by its end"]
 pub struct GraphChange<'g> {
-    graph: &'g Graph,
+    pub(super) graph: &'g Graph,
     done: Vec<Step>,
     /// Nodes whose users have changed since the permissions were last judged.
     unsettled: Vec<Arc<Node>>,
     /// All nodes whose locks may have changed.
     touched: Vec<Arc<Node>>,
+    /// Nodes to be closed if the change takes effect.
+    leaving: Vec<Arc<Node>>,
     // Ended, and opened, before the turn is given up.
     renewed: Vec<Renewed>,
     draining: Vec<Draining>,
@@ -68,6 +70,7 @@ enum Step {
     Access(Arc<Node>, bool, Undo),
     Link(Arc<Node>, Link),
     Hooked(Arc<Node>, Hook, bool),
+    Made(Arc<Node>),
 }
 
 impl Graph {
@@ -78,6 +81,7 @@ impl Graph {
             done: Vec::new(),
             unsettled: Vec::new(),
             touched: Vec::new(),
+            leaving: Vec::new(),
             closed: Vec::new(),
             draining: Vec::new(),
             renewed: Vec::new(),
@@ -156,12 +160,24 @@ impl GraphChange<'_> {
         self.unsettled.push(entry.node());
     }
 
-    /// Moves all users of `from` to `to`, which may be below it. Entries that are pinned stay.
+    /// A node was made, which is closed if the change is undone.
+    pub(super) fn made(&mut self, node: &Arc<Node>) {
+        self.done.push(Step::Made(node.clone()));
+        self.unsettled.push(node.clone());
+    }
+
+    /// A node is closed when the change has taken effect, if it has no user then.
+    pub(super) fn done_with(&mut self, node: &Arc<Node>) {
+        self.leaving.push(node.clone());
+    }
+
+    /// Moves all users of `from` to `to`, which may be below it, or above it. Entries that are pinned stay, and so do edges
+    /// of `to` and of what is below it, which would close a loop.
     pub fn replace(&mut self, from: &Arc<Node>, to: &Arc<Node>) -> Result<()> {
         let mut topology = self.graph.0.topology.write();
         topology.has(from)?;
         topology.has(to)?;
-        let moved = topology.moved_users(from);
+        let moved = topology.moved_users(from, to);
         moved.point_to(to, &mut topology);
         self.done.push(Step::Moved(moved, from.clone()));
         self.unsettled.extend([from.clone(), to.clone()]);
@@ -309,6 +325,12 @@ impl GraphChange<'_> {
         };
         if result.is_err() {
             self.roll_back().await;
+            return result;
+        }
+        for node in std::mem::take(&mut self.leaving) {
+            if let Err(e) = self.graph.release(&node).await {
+                tracing::warn!(node = node.name(), error = %e, "closing a node that left the graph failed");
+            }
         }
         result
     }
@@ -337,6 +359,7 @@ impl GraphChange<'_> {
             Step::Child(node, edge, old) => self.graph.0.topology.write().set_child(&node, edge, old),
             Step::Hooked(node, hook, added) => node.set_hook(&hook, !added),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
+            Step::Made(node) => self.graph.release(&node).await?,
             Step::Access(node, writable, undo) => {
                 // Through the driver if that works, so that it ends in order what it began as a writer.
                 let ended = if writable { Ok(()) } else { node.driver.set_writable(false).await.map(drop) };

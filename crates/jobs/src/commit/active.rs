@@ -98,6 +98,7 @@ impl ActiveCommit {
         let mut change = self.hold.graph.change().await;
         let switched = self.switch(&mut change, job).await;
         if change.end(switched).await? {
+            self.hold.filter.is_out();
             self.hold.base_stays_writable();
         }
         Ok(())
@@ -124,7 +125,7 @@ impl ActiveCommit {
         if job.ends_in_place() {
             return Ok(false);
         }
-        self.hold.hand_over(change)?;
+        self.hold.hand_over(change).await?;
         Ok(true)
     }
 }

@@ -1,4 +1,5 @@
 //! What a commit holds: blockers on the chain, an entry at each end, the base made writable.
+use crate::filter::{JobFilter, Kind};
 use api::PreallocMode;
 use block::{
     Backend, BackendRequest, BlockError, Blocker, ChildRole, ErrorKind, Graph, GraphChange, Node, Operations,
@@ -17,12 +18,17 @@ pub(super) struct Hold {
     pub(super) base: Arc<Node>,
     pub(super) source: Arc<Backend>,
     pub(super) target: Arc<Backend>,
+    /// Over the top.
+    pub(super) filter: JobFilter,
     blockers: Mutex<Vec<Blocker>>,
     /// Layers to be made writable again at the end.
     frozen: Vec<Arc<Node>>,
     /// The base is to be made read-only again at the end.
     base_back_to_read_only: AtomicBool,
 }
+
+/// Who blocks the nodes.
+const IN_USE: &str = "block device is in use by block job: commit";
 
 /// The job's use of the top: others may do anything but change its size.
 const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Share::RESIZE.0) };
@@ -34,13 +40,14 @@ const TARGET: Perms = Perms {
 };
 
 impl Hold {
-    /// Takes `chain`, which holds all nodes from `top` down to `base`, for the job `id`. Nobody may write to those
-    /// between the two, or to `top` either if `freeze_top`.
+    /// Takes `chain`, which holds all nodes from `top` down to `base`, for the job `id`, which gets a filter over `top`. Nobody
+    /// may write to those between the two, or to `top` either if `freeze_top`.
     pub(super) async fn take(
         graph: &Graph,
         id: &str,
         chain: Vec<Arc<Node>>,
         (top, base): (&Arc<Node>, &Arc<Node>),
+        filter: (Kind, Option<String>),
         freeze_top: bool,
     ) -> Result<Self> {
         let below_top = self::chain(top).into_iter().take_while(|n| !Arc::ptr_eq(n, base));
@@ -51,9 +58,7 @@ impl Hold {
             for node in &chain {
                 node.check_operation(Operations::JOB)?;
             }
-            let in_use = |node: &Arc<Node>| {
-                node.block(Operations::CHANGE, "block device is in use by block job: commit")
-            };
+            let in_use = |node: &Arc<Node>| node.block(Operations::CHANGE, IN_USE);
             let mut blockers: Vec<_> = chain.iter().map(in_use).collect();
             // A present writer fails this; once they are read-only, there can be no new one.
             let frozen: Vec<_> = still.iter().filter(|n| !n.read_only()).cloned().collect();
@@ -73,11 +78,12 @@ impl Hold {
             blockers.extend(only_in_chain(graph, &chain, (top, base))?.iter().map(no_reader));
             let was_read_only = base.read_only();
             change.set_writable(base, true).await?;
+            let filter = JobFilter::insert(&mut change, graph, top, filter, IN_USE).await?;
             let (source, target) = enter(&mut change, id, top, base).await?;
             let base_back_to_read_only = AtomicBool::new(was_read_only);
             let (graph, top, base) = (graph.clone(), top.clone(), base.clone());
             let blockers = Mutex::new(blockers);
-            Ok(Self { graph, top, base, source, target, blockers, frozen, base_back_to_read_only })
+            Ok(Self { graph, top, base, source, target, filter, blockers, frozen, base_back_to_read_only })
         };
         let seized = seized.await;
         change.end(seized).await
@@ -88,15 +94,17 @@ impl Hold {
         self.base_back_to_read_only.store(false, Relaxed);
     }
 
-    /// Lets all users of the top move to the base, where the job itself does not write any more.
-    pub(super) fn hand_over(&self, change: &mut GraphChange<'_>) -> Result<()> {
+    /// Lets all users of the top move to the base, where the job itself does not write any more, and takes the filter out.
+    pub(super) async fn hand_over(&self, change: &mut GraphChange<'_>) -> Result<()> {
         change.set_perms(&self.target, Perms::IDLE);
-        change.replace(&self.top, &self.base)
+        change.replace(&self.top, &self.base)?;
+        self.filter.take_out(change).await
     }
 
     /// Gives everything back. Every step is tried; returns the first error.
     pub(super) async fn give_back(&self) -> Result<()> {
-        let mut result = self.graph.detach(&self.target).await;
+        let mut result = self.filter.remove().await;
+        result = result.and(self.graph.detach(&self.target).await);
         if self.base_back_to_read_only.load(Relaxed) {
             result = result.and(self.base.flush().await);
             result = result.and(self.graph.set_writable(&self.base, false).await);

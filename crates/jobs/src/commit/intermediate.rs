@@ -8,8 +8,8 @@ use super::hold::Hold;
 use crate::job::Job;
 use crate::work::Work;
 use block::{
-    ChildRole, CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, Graph, GraphChange, Link, Node, RangePieces,
-    Request, Result, copy, name_seen_from,
+    CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, GraphChange, Link, Node, RangePieces, Request, Result,
+    copy, name_seen_from,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -45,17 +45,19 @@ impl IntermediateCommit {
     async fn switch_over(&self) -> Result<()> {
         let mut change = self.hold.graph.change().await;
         let switched = self.switch(&mut change).await;
-        change.end(switched).await
+        change.end(switched).await?;
+        self.hold.filter.is_out();
+        Ok(())
     }
 
     async fn switch(&self, change: &mut GraphChange<'_>) -> Result<()> {
         let Hold { graph, top, base, .. } = &self.hold;
-        let overlays = overlays(graph, top);
+        let overlays: Vec<_> = graph.overlays(top).into_iter().map(|parent| parent.node).collect();
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
         change.quiesce(&concerned).await?;
         base.flush().await?;
         // Permissions of the new chain are checked before a header changes.
-        self.hold.hand_over(change)?;
+        self.hold.hand_over(change).await?;
         change.settle()?;
         for overlay in &overlays {
             // The overlay may be read-only.
@@ -68,21 +70,6 @@ impl IntermediateCommit {
         }
         Ok(())
     }
-}
-
-/// The images that have `top`, or a filter on it, as their backing image.
-fn overlays(graph: &Graph, top: &Arc<Node>) -> Vec<Arc<Node>> {
-    let (mut overlays, mut shown) = (Vec::new(), vec![top.clone()]);
-    while let Some(node) = shown.pop() {
-        for parent in graph.parents(&node) {
-            if parent.role.has(ChildRole::BACKING) {
-                overlays.push(parent.node);
-            } else if parent.role.has(ChildRole::FILTERED) {
-                shown.push(parent.node);
-            }
-        }
-    }
-    overlays
 }
 
 impl Work for IntermediateCommit {

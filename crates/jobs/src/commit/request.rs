@@ -5,10 +5,11 @@
 use super::active::ActiveCommit;
 use super::hold::{Hold, chain, same_image};
 use super::intermediate::IntermediateCommit;
+use crate::filter::{COMMIT_TOP, MIRROR_TOP};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
 use api::{BlockCommitArguments, BlockdevOnError, JobType};
-use block::{BlockError, ErrorKind, Graph, Node, resolve_filename};
+use block::{BlockError, ErrorKind, Graph, Node, Operations, resolve_filename};
 use std::sync::Arc;
 
 /// Why a commit did not start.
@@ -52,7 +53,8 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
     if !is_active {
         held.extend(above_top(&layers));
     }
-    let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), !is_active).await?;
+    let filter = (if is_active { MIRROR_TOP } else { COMMIT_TOP }, request.filter_node_name.clone());
+    let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), filter, !is_active).await?;
     let committed = images(&layers.top).into_iter().take_while(|image| !same_image(image, &layers.base));
     graph.warn_of_snapshots(&committed.collect::<Vec<_>>());
     let work: Box<dyn Work> = if is_active {
@@ -80,7 +82,8 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
 /// Which nodes the request means, and whether they can be committed at all.
 async fn layers(graph: &Graph, request: &BlockCommitArguments) -> Result<Layers, CommitError> {
     let active = graph.node(&request.device).ok_or_else(|| CommitError::NoDevice(request.device.clone()))?;
-    if !graph.parents(&active).is_empty() {
+    // A job that works on it is a user of another kind than a device, or an export.
+    if !graph.parents(&active).is_empty() || active.check_operation(Operations::JOB).is_err() {
         return Err(BlockError::invalid("Need a root block node").into());
     }
     let top = find_top(graph, &active, request).await?;

@@ -1,7 +1,7 @@
 //! block-commit on images in memory, while guests keep writing.
 use crate::support::*;
 use api::{BlockCommitArguments, BlockDeviceIoStatus, BlockdevOnError, JobStatus, PreallocMode};
-use block::{Backend, Graph, Node};
+use block::{Backend, BackendRequest, Graph, Node, Perms, Share};
 use jobs::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -599,5 +599,79 @@ fn a_commit_whose_base_is_not_durable_fails_and_moves_no_user() {
         let events = world.events();
         assert!(events.contains(&"COMPLETED Input/output error".to_owned()), "{events:?}");
         assert_eq!(content(&active).await, before);
+    });
+}
+
+#[test]
+fn while_a_commit_runs_its_filter_is_between_the_top_and_its_users() {
+    on_control(async {
+        for (top, driver) in [(None, "mirror_top"), (Some("mid".to_owned()), "commit_top")] {
+            for name in [None, Some("filter".to_owned())] {
+                let world = World::new();
+                let [active, mid, base] = world.chain().await;
+                let before = content(&active).await;
+                let nodes = world.graph.nodes().len();
+                let entry = writer(&world.graph, &active).await;
+                let held = BlockCommitArguments {
+                    speed: Some(1),
+                    top_node: top.clone(),
+                    filter_node_name: name.clone(),
+                    ..request()
+                };
+                commit(&world.graph, &world.jobs, held).await.unwrap();
+                let filter = if top.is_none() { entry.node() } else { active.backing().unwrap() };
+                assert_eq!(filter.driver_name(), driver);
+                assert_eq!(name.as_deref().unwrap_or("#block"), &filter.name()[..6]);
+                let below = if top.is_none() { &active } else { &mid };
+                assert!(Arc::ptr_eq(&filter.filtered().unwrap(), below));
+                assert_eq!(filter.filename(), below.filename(), "it has no name of its own");
+                assert_eq!(world.graph.nodes().len(), nodes + 1);
+                assert_eq!(content(&entry.node()).await, before);
+                assert!(world.graph.remove(filter.name()).await.is_err());
+                let job = world.jobs.find("j").unwrap();
+                job.cancel(true).unwrap();
+                world.ended("j").await;
+                assert!(Arc::ptr_eq(&entry.node(), &active) && Arc::ptr_eq(&active.backing().unwrap(), &mid));
+                assert_eq!(world.graph.nodes().len(), nodes);
+                // The same once more, to its end.
+                let whole = BlockCommitArguments { speed: None, ..request_with(&top, &name) };
+                commit(&world.graph, &world.jobs, whole).await.unwrap();
+                if top.is_none() {
+                    world.until_told("READY").await;
+                    world.jobs.find("j").unwrap().complete().unwrap();
+                }
+                world.ended("j").await;
+                assert!(world.graph.nodes().iter().all(|node| node.driver_name() != driver));
+                let lowest = if top.is_none() { entry.node() } else { active.backing().unwrap() };
+                assert!(Arc::ptr_eq(&lowest, &base));
+                assert_eq!(content(&entry.node()).await, before);
+            }
+        }
+    });
+}
+
+fn request_with(top: &Option<String>, filter: &Option<String>) -> BlockCommitArguments {
+    BlockCommitArguments { top_node: top.clone(), filter_node_name: filter.clone(), ..request() }
+}
+
+#[test]
+fn a_commit_that_does_not_start_leaves_no_filter() {
+    on_control(async {
+        let world = World::new();
+        let [active, _, base] = world.chain().await;
+        let _keeps = reader(&world.graph, &base).await.unwrap();
+        let strict = BackendRequest {
+            label: "strict".to_owned(),
+            node: base.clone(),
+            perms: Perms { need: Share::READ, share: Share::READ },
+            pinned: false,
+        };
+        let _strict = world.graph.attach(strict).await.unwrap();
+        let entry = writer(&world.graph, &active).await;
+        let nodes = world.graph.nodes().len();
+        commit(&world.graph, &world.jobs, request()).await.unwrap_err();
+        assert_eq!(world.graph.nodes().len(), nodes);
+        assert!(Arc::ptr_eq(&entry.node(), &active));
+        assert!(active.blocked_by().is_empty());
     });
 }

@@ -1,0 +1,102 @@
+//! The filters that block jobs stand on: a node between the node that a job works on and its users, as long as the job is.
+//!
+//! It passes everything. Users of the chain see by it that a job is there, and which; its name is the client's, or
+//! `#block` with a number. A job that does more with requests (a copy before each write) makes its filter itself, and puts
+//! it over the node by [`GraphChange::insert_filter`].
+use block::{
+    BlockError, Blocker, Driver, DriverType, ErrorKind, Filtered, Graph, GraphChange, NewFilter, Node, Open,
+    OpenContext, Opened, Operations, Result,
+};
+use parking_lot::Mutex;
+use rt::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a filter that could not be taken out waits before that is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a job puts over a node.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    driver: &'static DriverType,
+    child: &'static str,
+    read_only: bool,
+}
+
+/// Over the topmost layer that a commit below the active layer takes.
+pub(crate) const COMMIT_TOP: Kind =
+    Kind { driver: &internal("commit_top"), child: "backing", read_only: true };
+
+/// Over the source of a mirror, and over the active layer that is committed.
+pub(crate) const MIRROR_TOP: Kind =
+    Kind { driver: &internal("mirror_top"), child: "backing", read_only: false };
+
+const fn internal(name: &'static str) -> DriverType {
+    DriverType { name, internal: true, open: &Open(refuse), ..DriverType::FILTER }
+}
+
+fn refuse(_: &mut OpenContext, _: api::codec::NoArguments) -> BoxFuture<'_, Result<Opened>> {
+    let text = "only a job makes nodes of this driver";
+    Box::pin(std::future::ready(Err(BlockError::unsupported(text))))
+}
+
+struct Passing(Filtered);
+
+impl Driver for Passing {
+    fn filtered(&self) -> Option<&Filtered> {
+        Some(&self.0)
+    }
+}
+
+/// A job's filter over a node. Its owner takes it out.
+pub(crate) struct JobFilter {
+    graph: Graph,
+    node: Arc<Node>,
+    /// Until it is taken out.
+    blocker: Mutex<Option<Blocker>>,
+}
+
+impl JobFilter {
+    /// Puts a filter over `node`, with the gates closed. `holder` says who blocks it, as [`Node::block`] has it.
+    pub(crate) async fn insert(
+        change: &mut GraphChange<'_>,
+        graph: &Graph,
+        node: &Arc<Node>,
+        (kind, name): (Kind, Option<String>),
+        holder: &str,
+    ) -> Result<Self> {
+        let Kind { driver, child, read_only } = kind;
+        let make = |below| Arc::new(Passing(below)) as Arc<dyn Driver>;
+        let new = NewFilter { driver, name, child: child.into(), read_only, make };
+        let filter = change.add_filter(node, new).await?;
+        let blocker = Mutex::new(Some(filter.block(Operations::CHANGE, holder)));
+        Ok(Self { graph: graph.clone(), node: filter, blocker })
+    }
+
+    /// Moves its users to what it filters now, with the gates closed; if the change takes effect it is gone.
+    pub(crate) async fn take_out(&self, change: &mut GraphChange<'_>) -> Result<()> {
+        change.take_out_filter(&self.node).await
+    }
+
+    /// It has been taken out by a change that took effect.
+    pub(crate) fn is_out(&self) {
+        self.blocker.lock().take();
+    }
+
+    /// Takes it out, if it is not: at the end of a job. Waits for the requests inside, however long that takes.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        while self.blocker.lock().is_some() {
+            let mut change = self.graph.change().await;
+            let taken = self.take_out(&mut change).await;
+            match change.end(taken).await {
+                Ok(()) => self.is_out(),
+                Err(e) if e.kind() == ErrorKind::Timeout => {
+                    tracing::warn!(node = self.node.name(), error = %e, "taking a job's filter out is tried again");
+                    rt::sleep(RETRY).await;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
