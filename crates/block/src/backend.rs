@@ -225,6 +225,14 @@ impl Backend {
         }
     }
 
+    /// Enters the gate without waiting, for requests sent to the node itself as long as what is returned is kept; `None`
+    /// while the gate is closed. For who must not wait here: a request inside that waited at a gate would keep the change
+    /// that closed it from going on.
+    pub fn try_enter(&self) -> Option<(Entered<'_>, Arc<Node>)> {
+        let inside = self.gate.try_enter()?;
+        Some((inside, self.node()))
+    }
+
     /// Waits at the gate. A request may be answered without waiting for anything: whoever sends one after the other
     /// lets others run in between.
     async fn enter(&self) -> Result<Entered<'_>> {

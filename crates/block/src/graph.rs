@@ -177,6 +177,11 @@ impl Graph {
         &self.0.devices
     }
 
+    /// Whether `node` is `top` or one that `top` consists of.
+    pub fn is_below(&self, top: &Arc<Node>, node: &Arc<Node>) -> bool {
+        topology::reachable(top, node)
+    }
+
     /// Labels of the node's users.
     pub fn users(&self, node: &Arc<Node>) -> Vec<String> {
         self.0.topology.read().users(node).into_iter().map(|(label, _)| label).collect()

@@ -63,6 +63,9 @@ pub trait WithChange: Send + Sync {
 pub trait AfterChange: Send + Sync {
     /// Must not wait: it runs on the inline path too.
     fn after(&self, change: NodeChange);
+
+    /// The change that [`AfterChange::after`] was just told of has failed: some of it may have been done, or nothing.
+    fn failed(&self, _change: NodeChange) {}
 }
 
 /// A hook, by its phase.
@@ -136,6 +139,13 @@ impl Node {
         self.bitmaps.mark(change, || self.length());
         if !self.hooks.after.is_empty() {
             self.hooks.after.hooks.load().iter().for_each(|hook| hook.after(change));
+        }
+    }
+
+    /// What a change that failed leaves behind beside that.
+    pub(crate) fn change_failed(&self, change: NodeChange) {
+        if !self.hooks.after.is_empty() {
+            self.hooks.after.hooks.load().iter().for_each(|hook| hook.failed(change));
         }
     }
 

@@ -51,6 +51,15 @@ impl Node {
         }
     }
 
+    /// Whether the file that names the node is this storage.
+    pub fn stored_at(self: &Arc<Self>, storage: &Identity) -> bool {
+        let mut node = self.clone();
+        while let Some(below) = node.primary() {
+            node = below;
+        }
+        node.driver().identity().as_ref() == Some(storage)
+    }
+
     /// The storage that the node shows, if the protocol at its bottom knows. A format whose content differs from its file's
     /// has none.
     pub fn identity(self: &Arc<Self>) -> Option<Identity> {

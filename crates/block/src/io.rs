@@ -130,7 +130,11 @@ impl Node {
             Ok(0) => {}
             Ok(n) => self.changed(NodeChange { offset, len: n as u64, change, request }),
             // Some of it may have been written.
-            Err(_) => self.changed(NodeChange { offset, len: data.len() as u64, change, request }),
+            Err(_) => {
+                let change = NodeChange { offset, len: data.len() as u64, change, request };
+                self.changed(change);
+                self.change_failed(change);
+            }
         }
         done
     }

@@ -56,7 +56,7 @@ impl Node {
         self.writable()?;
         let result = if self.waits_for_hooks() { self.hooked(change, data, work).await? } else { work.await };
         self.changed(change);
-        let durable = result?;
+        let durable = result.inspect_err(|_| self.change_failed(change))?;
         if self.poisoned() {
             return Err(self.poison_error());
         }

@@ -76,6 +76,11 @@ impl Flight {
 
     /// Copies a piece. When it returns, also with an error, nothing of it is under way any more.
     pub(super) async fn copy(mut self, piece: &Piece) -> Done {
+        let guard = self.plan.guard.clone();
+        let _alone = match &guard {
+            Some(leases) => Some(leases.lease(piece.range.start, piece.range.end, true).await),
+            None => None,
+        };
         let mut result = self.read_all(piece).await;
         if result.is_ok() {
             if let Some(turn) = &mut self.turn {
@@ -296,7 +301,7 @@ fn store(
             let stored = match zero {
                 false => plan.write(place, data.slice(at..at + len), &placed).await,
                 true if plan.zeroes == CopyZeroes::Skip => Ok(()),
-                true => plan.target.write_zeroes(place, len as u64).await,
+                true => plan.write_zeroes(place, len as u64).await,
             };
             stored.map_err(|e| wrote(place, e))?;
             at += len;
@@ -340,7 +345,7 @@ fn differences(data: &[u8], shown: &[u8], offset: u64, unit: u64) -> Vec<Range<u
 /// Zeroes a range of the target.
 async fn store_zeroes(plan: Arc<CopyPlan>, offset: u64, len: u64) -> Done {
     if plan.zeroes != CopyZeroes::Data {
-        return plan.target.write_zeroes(offset, len).await.map_err(|e| wrote(offset, e));
+        return plan.write_zeroes(offset, len).await.map_err(|e| wrote(offset, e));
     }
     let zeroes = BufMut::zeroed(plan.step().min(len) as usize).freeze();
     let (mut at, end) = (offset, offset + len);

@@ -189,7 +189,8 @@ impl Flights {
     }
 
     fn start(&mut self, piece: Piece) {
-        let turn = (!self.plan.out_of_order).then(|| self.order.next_turn());
+        let in_order = !self.plan.out_of_order && self.plan.guard.is_none();
+        let turn = in_order.then(|| self.order.next_turn());
         let (flight, copied) = (Flight::new(self.plan.clone(), turn, self.slow.clone()), piece.clone());
         let work = async move { flight.copy(&copied).await };
         let task = if self.is_serial() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };

@@ -5,6 +5,7 @@ use super::{CopyError, CopyStep};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::io::Placed;
+use crate::lease::Leases;
 use crate::node::Node;
 use crate::request::{Flags, Request};
 use crate::status::Status;
@@ -102,8 +103,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        let flags = Request::JOB.with(Flags::MAY_UNMAP);
+    async fn write_zeroes(&self, offset: u64, len: u64, flags: Request) -> Result<()> {
         match self {
             Endpoint::Entry(entry) => entry.write_zeroes(offset, len, flags).await,
             Endpoint::Inner(node) => node.write_zeroes(offset, len, flags).await,
@@ -136,6 +136,8 @@ pub enum Unallocated {
 pub enum CopyZeroes {
     /// With write-zeroes requests.
     Write,
+    /// With write-zeroes requests, where the target does not read as zeroes already.
+    Needed,
     /// Not at all: the target reads as zeroes already.
     Skip,
     /// As data.
@@ -167,6 +169,11 @@ pub struct CopyPlan {
     pub compress: Option<u64>,
     /// Pieces may be written in any order.
     pub out_of_order: bool,
+    /// Each piece has its range of the source for itself among those that lease there: who does to the target at once what is
+    /// done to the source. Only where pieces may be written in any order, for they would wait for each other else.
+    pub guard: Option<Arc<Leases>>,
+    /// Where zeroes are written, the target may give up space.
+    pub unmap: bool,
     /// So many bytes are copied first, piece after piece, on the calling worker: a small copy ends sooner that way.
     pub serial: u64,
     /// If set, what can't be read becomes zeroes and is reported here; else it is an error.
@@ -196,6 +203,8 @@ impl CopyPlan {
             sparse: 0,
             compress: None,
             out_of_order: false,
+            guard: None,
+            unmap: true,
             serial: 0,
             on_unreadable: None,
         }
@@ -262,6 +271,11 @@ impl CopyPlan {
         Ok(())
     }
 
+    /// Makes a range of the target read as zeroes.
+    pub(super) async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.target.write_zeroes(offset, len, Request::JOB.with_if(self.unmap, Flags::MAY_UNMAP)).await
+    }
+
     /// How the start of a range of the source is to be copied, and how many bytes of it.
     pub(super) async fn look(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
         let base = self.existing.as_ref().and_then(|existing| existing.base.as_ref());
@@ -270,6 +284,7 @@ impl CopyPlan {
         let (target, len) = (self.target_of(offset), status.len.min(len));
         let Some(existing) = &self.existing else {
             let need = match status.zero {
+                true if self.zeroes == CopyZeroes::Needed => return self.unless_zero(target, len).await,
                 true if self.zeroes == CopyZeroes::Skip => Need::Nothing,
                 true => Need::Zeroes,
                 false => Need::Data,
