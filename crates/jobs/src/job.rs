@@ -2,6 +2,7 @@
 //!
 //! A verb only records a request; the job's own task changes the status at its next pause point. So a status never
 //! claims what the work has not done yet.
+use crate::copy_mode::CopyMode;
 use crate::event::EventSink;
 use crate::group::{Group, Step};
 use crate::register::{JobError, JobRequest};
@@ -9,9 +10,9 @@ use crate::speed::Speed;
 use crate::state::{Verb, may_become};
 use crate::work::Work;
 use api::{
-    BlockDeviceIoStatus, BlockErrorAction, BlockJobCancelled, BlockJobCompleted, BlockJobError, BlockJobInfo,
-    BlockJobPending, BlockJobReady, BlockdevOnError, Enumeration, IoOperationType, JobInfo, JobStatus,
-    JobStatusChange, JobType,
+    BlockDeviceIoStatus, BlockErrorAction, BlockJobCancelled, BlockJobChangeOptionsBranch, BlockJobCompleted,
+    BlockJobError, BlockJobInfo, BlockJobPending, BlockJobReady, BlockdevOnError, Enumeration,
+    IoOperationType, JobInfo, JobStatus, JobStatusChange, JobType, MirrorCopyMode,
 };
 use block::{AfterError, BlockError, CopyControl, CopyError, CopySide, ErrorKind, Result};
 use event_listener::{Event, EventListener, IntoNotification};
@@ -67,6 +68,8 @@ pub struct Job {
     id: String,
     kind: JobType,
     on_error: BlockdevOnError,
+    on_target_error: BlockdevOnError,
+    copy_mode: Option<Arc<CopyMode>>,
     auto_finalize: bool,
     auto_dismiss: bool,
     group: Group,
@@ -82,13 +85,15 @@ pub struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(request: JobRequest, sink: Arc<dyn EventSink>) -> Arc<Self> {
+    pub(crate) fn new(request: JobRequest, work: &dyn Work, sink: Arc<dyn EventSink>) -> Arc<Self> {
         let JobRequest { id, kind, speed, on_error, auto_finalize, auto_dismiss, group } = request;
         let alone = group.is_none();
         let job = Arc::new(Self {
             id,
             kind,
             on_error,
+            on_target_error: work.on_target_error().unwrap_or(on_error),
+            copy_mode: work.copy_mode(),
             auto_finalize,
             auto_dismiss,
             group: group.unwrap_or_default(),
@@ -169,6 +174,7 @@ impl Job {
             auto_finalize: self.auto_finalize,
             auto_dismiss: self.auto_dismiss,
             error: state.error.clone(),
+            actively_synced: self.copy_mode.as_ref().map(|mode| mode.is_synced()),
         }
     }
 
@@ -236,7 +242,9 @@ impl Job {
             if state.paused && !force {
                 return Err(JobError::CurrentlyPaused(self.id.clone()));
             }
-            let asked = if state.in_step() && !force { Cancel::Soft } else { Cancel::Hard };
+            // One that ends in place already goes on to do so, in whichever status.
+            let soft = !force && (state.in_step() || state.cancel == Cancel::Soft);
+            let asked = if soft { Cancel::Soft } else { Cancel::Hard };
             if asked > state.cancel {
                 state.cancel = asked;
             }
@@ -299,6 +307,21 @@ impl Job {
         })
     }
 
+    /// Changes how it copies.
+    pub fn change(&self, asked: &BlockJobChangeOptionsBranch) -> Result<(), JobError> {
+        self.ask(Verb::Change, |_| match (asked, &self.copy_mode) {
+            (BlockJobChangeOptionsBranch::Mirror(asked), Some(mode)) => {
+                let (now, asked) = (mode.asked(), asked.copy_mode);
+                if asked == MirrorCopyMode::Background && now != asked {
+                    return Err(JobError::CopyMode(asked));
+                }
+                mode.ask(asked);
+                Ok(())
+            }
+            _ => Err(JobError::NoChange { id: self.id.clone(), kind: self.kind }),
+        })
+    }
+
     /// Waits until it has ended, or is gone.
     pub async fn concluded(&self) {
         self.wait_until(|state| matches!(state.status, JobStatus::Concluded | JobStatus::Null)).await;
@@ -341,7 +364,7 @@ impl Job {
         let rests = matches!(state.status, JobStatus::Paused | JobStatus::Standby);
         state.busy = !rests;
         if cancelled {
-            return Err(BlockError::new(ErrorKind::Cancelled, "the job was cancelled"));
+            return Err(self::cancelled());
         }
         Ok(rests.then(|| self.changed.listen()))
     }
@@ -380,9 +403,13 @@ impl Job {
         state.complete || state.cancel != Cancel::No
     }
 
-    /// Whether it shall end in place, without switching over.
-    pub fn ends_in_place(&self) -> bool {
-        self.state.lock().cancel == Cancel::Soft
+    /// Whether it shall end in place, without switching over. An error if it was cancelled.
+    pub fn ends_in_place(&self) -> Result<bool> {
+        match self.state.lock().cancel {
+            Cancel::No => Ok(false),
+            Cancel::Soft => Ok(true),
+            Cancel::Hard => Err(cancelled()),
+        }
     }
 
     /// Whether it moves data between nodes: the `block-job-*` commands and the `BLOCK_JOB_*` events are of those jobs alone.
@@ -414,11 +441,12 @@ impl Job {
         self.failures.fetch_add(1, Relaxed);
         let mut state = self.state.lock();
         let can_stop = matches!(state.status, JobStatus::Running | JobStatus::Ready);
-        let action = match action(self.on_error, &failure.error) {
+        let reading = failure.side() == CopySide::Source;
+        let on_error = if reading { self.on_error } else { self.on_target_error };
+        let action = match action(on_error, &failure.error) {
             BlockErrorAction::Stop if !can_stop => BlockErrorAction::Report,
             action => action,
         };
-        let reading = failure.side() == CopySide::Source;
         let operation = if reading { IoOperationType::Read } else { IoOperationType::Write };
         tracing::warn!(job = %self.id, operation = operation.name(), error = ?failure.error, action = action.name(), "a request failed");
         let device = self.id.clone();
@@ -528,6 +556,10 @@ impl Job {
             self.enter(&mut state, JobStatus::Null);
         }
     }
+}
+
+fn cancelled() -> BlockError {
+    BlockError::new(ErrorKind::Cancelled, "the job was cancelled")
 }
 
 /// Bytes as the schema counts them.

@@ -4,7 +4,7 @@
 //!   monitor ──verbs──▶ Jobs ─▶ Job ── state · progress · speed · error policy ──events──▶ EventSink
 //!                               │ drives
 //!                               ▼
-//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit::{active, intermediate}, amend
+//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit, mirror, amend
 //! ```
 //!
 //! Laws:
@@ -17,10 +17,12 @@
 
 mod amend;
 mod commit;
+mod copy_mode;
 mod event;
 mod filter;
 mod group;
 mod job;
+mod mirror;
 mod register;
 mod speed;
 mod state;
@@ -28,9 +30,11 @@ mod work;
 
 pub use amend::{AmendError, amend};
 pub use commit::{CommitError, commit};
+pub use copy_mode::CopyMode;
 pub use event::EventSink;
 pub use group::Group;
 pub use job::Job;
+pub use mirror::{Backing, MirrorError, MirrorRequest, mirror};
 pub use register::{JobError, JobRequest, Jobs};
 pub use state::{Verb, may_become, successors};
 pub use work::Work;

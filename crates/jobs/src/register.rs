@@ -4,7 +4,7 @@ use crate::group::Group;
 use crate::job::Job;
 use crate::state::Verb;
 use crate::work::Work;
-use api::{BlockdevOnError, Enumeration, JobStatus, JobStatusChange, JobType};
+use api::{BlockdevOnError, Enumeration, JobStatus, JobStatusChange, JobType, MirrorCopyMode};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -47,6 +47,17 @@ pub enum JobError {
     /// A negative rate limit.
     #[error("Parameter 'speed' expects a non-negative value")]
     NegativeSpeed,
+    /// Nothing of it can be changed, or not so.
+    #[error("Job '{id}' of type '{}' has no such options that can be changed", kind.name())]
+    NoChange {
+        /// The job.
+        id: String,
+        /// What it does.
+        kind: JobType,
+    },
+    /// A mode that a job can't go back to.
+    #[error("Change to copy mode '{}' is not implemented", .0.name())]
+    CopyMode(MirrorCopyMode),
     /// Not a valid name.
     #[error("Invalid job ID '{0}'")]
     InvalidId(String),
@@ -139,7 +150,7 @@ impl Jobs {
 
     /// Makes a job and runs it. If the job can't be made, the work is ended.
     pub async fn start(&self, request: JobRequest, work: Box<dyn Work>) -> Result<Arc<Job>, JobError> {
-        match self.add(request) {
+        match self.add(request, work.as_ref()) {
             Ok(job) => {
                 job.start();
                 let span = tracing::info_span!("job", id = job.id());
@@ -155,7 +166,7 @@ impl Jobs {
         }
     }
 
-    fn add(&self, request: JobRequest) -> Result<Arc<Job>, JobError> {
+    fn add(&self, request: JobRequest, work: &dyn Work) -> Result<Arc<Job>, JobError> {
         let mut jobs = self.0.jobs.lock();
         if !well_formed(&request.id) {
             return Err(JobError::InvalidId(request.id));
@@ -166,7 +177,7 @@ impl Jobs {
         if jobs.len() >= MAX_JOBS {
             return Err(JobError::TooMany);
         }
-        let job = Job::new(request, Arc::new(Listed { inner: Arc::downgrade(&self.0) }));
+        let job = Job::new(request, work, Arc::new(Listed { inner: Arc::downgrade(&self.0) }));
         jobs.push(job.clone());
         Ok(job)
     }

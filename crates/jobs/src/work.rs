@@ -1,7 +1,10 @@
 //! What a job does: the steps that its [`Job`] drives.
+use crate::copy_mode::CopyMode;
 use crate::job::Job;
+use api::BlockdevOnError;
 use block::Result;
 use rt::BoxFuture;
+use std::sync::Arc;
 
 /// The work of one kind of job.
 ///
@@ -28,6 +31,16 @@ pub trait Work: Send + Sync {
     /// Undoes what was done: the job, or another of its group, failed or was cancelled.
     fn abort(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
+    }
+
+    /// What it does when writing fails, where that is not what it does when reading fails.
+    fn on_target_error(&self) -> Option<BlockdevOnError> {
+        None
+    }
+
+    /// How it copies, where that can be changed while it runs.
+    fn copy_mode(&self) -> Option<Arc<CopyMode>> {
+        None
     }
 
     /// Releases what the job held. A failure is only a warning: it does not change the job's result.

@@ -11,10 +11,13 @@ pub enum JobType {
     Amend,
     /// Writes the data of a part of a chain into its base.
     Commit,
+    /// Copies a node and follows it.
+    Mirror,
 }
 
 impl Enumeration for JobType {
-    const VALUES: &'static [(&'static str, Self)] = &[("amend", Self::Amend), ("commit", Self::Commit)];
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("amend", Self::Amend), ("commit", Self::Commit), ("mirror", Self::Mirror)];
 }
 enumeration_codec!(JobType);
 
@@ -282,6 +285,8 @@ pub struct BlockJobInfo {
     pub auto_dismiss: bool,
     /// Why it failed, if it did.
     pub error: Option<String>,
+    /// Of a mirror: whether source and target are equal, and stay so with each write.
+    pub actively_synced: Option<bool>,
 }
 
 impl Object for BlockJobInfo {
@@ -300,6 +305,7 @@ impl Object for BlockJobInfo {
             auto_finalize: from.required("auto-finalize")?,
             auto_dismiss: from.required("auto-dismiss")?,
             error: from.optional("error")?,
+            actively_synced: from.optional("actively-synced")?,
         })
     }
 
@@ -317,6 +323,7 @@ impl Object for BlockJobInfo {
         to.put("auto-finalize", &self.auto_finalize);
         to.put("auto-dismiss", &self.auto_dismiss);
         to.put_optional("error", &self.error);
+        to.put_optional("actively-synced", &self.actively_synced);
     }
 }
 object_codec!(BlockJobInfo);

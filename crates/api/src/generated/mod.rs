@@ -33,6 +33,8 @@ mod device;
 pub use device::*;
 mod block_job;
 pub use block_job::*;
+mod block_mirror;
+pub use block_mirror::*;
 mod block_amend;
 pub use block_amend::*;
 mod block_export;
@@ -101,6 +103,8 @@ pub const COMMANDS: &[&str] = &[
     "block-job-finalize",
     "block-job-dismiss",
     "block-commit",
+    "blockdev-mirror",
+    "block-job-change",
     "x-blockdev-amend",
     "nbd-server-start",
     "nbd-server-stop",
@@ -140,6 +144,7 @@ pub trait Handlers:
     + BlockQueryCommands
     + DeviceCommands
     + BlockJobCommands
+    + BlockMirrorCommands
     + BlockAmendCommands
     + BlockExportCommands
     + MachineCommands
@@ -157,6 +162,7 @@ impl<
         + BlockQueryCommands
         + DeviceCommands
         + BlockJobCommands
+        + BlockMirrorCommands
         + BlockAmendCommands
         + BlockExportCommands
         + MachineCommands
@@ -228,6 +234,8 @@ pub async fn dispatch<H: Handlers>(
         "block-job-finalize" => run(arguments, |a| handlers.block_job_finalize(a)).await,
         "block-job-dismiss" => run(arguments, |a| handlers.block_job_dismiss(a)).await,
         "block-commit" => run(arguments, |a| handlers.block_commit(a)).await,
+        "blockdev-mirror" => run(arguments, |a| handlers.blockdev_mirror(a)).await,
+        "block-job-change" => run(arguments, |a| handlers.block_job_change(a)).await,
         "x-blockdev-amend" => run(arguments, |a| handlers.x_blockdev_amend(a)).await,
         "nbd-server-start" => run(arguments, |a| handlers.nbd_server_start(a)).await,
         "nbd-server-stop" => run(arguments, |NoArguments {}| handlers.nbd_server_stop()).await,

@@ -1,5 +1,6 @@
 //! What a commit holds: blockers on the chain, an entry at each end, the base made writable.
 use crate::filter::{JobFilter, Kind};
+use crate::mirror::Ends;
 use api::PreallocMode;
 use block::{
     Backend, BackendRequest, BlockError, Blocker, ChildRole, ErrorKind, Graph, GraphChange, Node, Operations,
@@ -11,14 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 
 /// The nodes of a commit and what the job holds on them.
 pub(super) struct Hold {
-    pub(super) graph: Graph,
-    /// The layer that is read from: the topmost one that is committed.
-    pub(super) top: Arc<Node>,
-    /// The layer that is written to.
-    pub(super) base: Arc<Node>,
-    pub(super) source: Arc<Backend>,
-    pub(super) target: Arc<Backend>,
-    /// Over the top.
+    /// From the topmost layer that is committed to the base.
+    pub(super) ends: Ends,
+    /// Over the topmost layer.
     pub(super) filter: JobFilter,
     blockers: Mutex<Vec<Blocker>>,
     /// Layers to be made writable again at the end.
@@ -81,9 +77,9 @@ impl Hold {
             let filter = JobFilter::insert(&mut change, graph, top, filter, IN_USE).await?;
             let (source, target) = enter(&mut change, id, top, base).await?;
             let base_back_to_read_only = AtomicBool::new(was_read_only);
-            let (graph, top, base) = (graph.clone(), top.clone(), base.clone());
+            let ends = Ends { graph: graph.clone(), from: top.clone(), to: base.clone(), source, target };
             let blockers = Mutex::new(blockers);
-            Ok(Self { graph, top, base, source, target, filter, blockers, frozen, base_back_to_read_only })
+            Ok(Self { ends, filter, blockers, frozen, base_back_to_read_only })
         };
         let seized = seized.await;
         change.end(seized).await
@@ -96,24 +92,25 @@ impl Hold {
 
     /// Lets all users of the top move to the base, where the job itself does not write any more, and takes the filter out.
     pub(super) async fn hand_over(&self, change: &mut GraphChange<'_>) -> Result<()> {
-        change.set_perms(&self.target, Perms::IDLE);
-        change.replace(&self.top, &self.base)?;
+        change.set_perms(&self.ends.target, Perms::IDLE);
+        change.replace(&self.ends.from, &self.ends.to)?;
         self.filter.take_out(change).await
     }
 
     /// Gives everything back. Every step is tried; returns the first error.
     pub(super) async fn give_back(&self) -> Result<()> {
+        let Ends { graph, to: base, source, target, .. } = &self.ends;
         let mut result = self.filter.remove().await;
-        result = result.and(self.graph.detach(&self.target).await);
+        result = result.and(graph.detach(target).await);
         if self.base_back_to_read_only.load(Relaxed) {
-            result = result.and(self.base.flush().await);
-            result = result.and(self.graph.set_writable(&self.base, false).await);
+            result = result.and(base.flush().await);
+            result = result.and(graph.set_writable(base, false).await);
         }
         for node in &self.frozen {
-            result = result.and(self.graph.set_writable(node, true).await);
+            result = result.and(graph.set_writable(node, true).await);
         }
         self.blockers.lock().clear();
-        result.and(self.graph.detach(&self.source).await)
+        result.and(graph.detach(source).await)
     }
 }
 

@@ -6,6 +6,7 @@
 use super::PARALLEL;
 use super::hold::Hold;
 use crate::job::Job;
+use crate::mirror::Ends;
 use crate::work::Work;
 use block::{
     CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, GraphChange, Link, Node, RangePieces, Request, Result,
@@ -31,19 +32,19 @@ impl IntermediateCommit {
     /// The new link in the header of `overlay`.
     fn link(&self, overlay: &Node) -> Link {
         // A header names an image, not the filters on it.
-        let base = self.hold.base.skip_filters();
+        let base = self.hold.ends.to.skip_filters();
         let filename = self
             .backing_file
             .clone()
             .unwrap_or_else(|| name_seen_from(&overlay.place(), &base.exact_filename()));
         let masked = self.mask_protocol && base.driver_type().kind == DriverKind::Protocol;
-        let plain = self.hold.graph.registry().fallback().filter(|_| masked);
+        let plain = self.hold.ends.graph.registry().fallback().filter(|_| masked);
         let format = plain.map_or(base.driver_name(), |format| format.name);
         Link { filename: Some(filename), format: Some(format.to_owned()) }
     }
 
     async fn switch_over(&self) -> Result<()> {
-        let mut change = self.hold.graph.change().await;
+        let mut change = self.hold.ends.graph.change().await;
         let switched = self.switch(&mut change).await;
         change.end(switched).await?;
         self.hold.filter.is_out();
@@ -51,7 +52,7 @@ impl IntermediateCommit {
     }
 
     async fn switch(&self, change: &mut GraphChange<'_>) -> Result<()> {
-        let Hold { graph, top, base, .. } = &self.hold;
+        let Ends { graph, from: top, to: base, .. } = &self.hold.ends;
         let overlays: Vec<_> = graph.overlays(top).into_iter().map(|parent| parent.node).collect();
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
         change.quiesce(&concerned).await?;
@@ -75,19 +76,18 @@ impl IntermediateCommit {
 impl Work for IntermediateCommit {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let hold = &self.hold;
-            let (source, target) =
-                (Endpoint::Entry(hold.source.clone()), Endpoint::Entry(hold.target.clone()));
-            let plan = CopyPlan::above(&hold.base, source, target);
-            let length = hold.top.length();
+            let Ends { from: top, to: base, source, target, .. } = &self.hold.ends;
+            let (from, to) = (Endpoint::Entry(source.clone()), Endpoint::Entry(target.clone()));
+            let plan = CopyPlan::above(base, from, to);
+            let length = top.length();
             job.set_len(length);
             copy(&Arc::new(plan), &RangePieces::new(0..length), PARALLEL, job).await?;
             // Beyond the end of the top a larger overlay reads zeroes, even if a longer base has data there.
-            let rest = hold.base.length().saturating_sub(length);
+            let rest = base.length().saturating_sub(length);
             if rest > 0 {
-                hold.target.write_zeroes(length, rest, Request::GUEST.with(Flags::MAY_UNMAP)).await?;
+                target.write_zeroes(length, rest, Request::GUEST.with(Flags::MAY_UNMAP)).await?;
             }
-            hold.target.flush().await
+            target.flush().await
         })
     }
 

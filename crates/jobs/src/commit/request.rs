@@ -2,7 +2,7 @@
 //!
 //! The device is looked up before anything else is checked: clients tell "no such device" from everything else by the
 //! error's class.
-use super::active::ActiveCommit;
+use super::active;
 use super::hold::{Hold, chain, same_image};
 use super::intermediate::IntermediateCommit;
 use crate::filter::{COMMIT_TOP, MIRROR_TOP};
@@ -58,7 +58,7 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
     let committed = images(&layers.top).into_iter().take_while(|image| !same_image(image, &layers.base));
     graph.warn_of_snapshots(&committed.collect::<Vec<_>>());
     let work: Box<dyn Work> = if is_active {
-        Box::new(ActiveCommit::begin(hold).await?)
+        Box::new(active::begin(hold).await?)
     } else {
         Box::new(IntermediateCommit {
             hold,

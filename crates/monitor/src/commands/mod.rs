@@ -4,6 +4,7 @@ mod block_core;
 mod block_dirty_bitmap;
 mod block_export;
 mod block_job;
+mod block_mirror;
 mod block_query;
 mod block_snapshot;
 mod descriptors;

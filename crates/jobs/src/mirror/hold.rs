@@ -1,0 +1,129 @@
+//! What a mirror between any two nodes holds: blockers on both, an entry at each.
+use super::engine::{Ends, Hold};
+use super::request::Below;
+use block::{
+    Backend, BackendRequest, BlockError, Blocker, ErrorKind, Graph, GraphChange, Node, Operations, Perms,
+    Result, Share,
+};
+use parking_lot::Mutex;
+use rt::BoxFuture;
+use std::sync::Arc;
+
+/// The job's use of the source: others may do anything but change its size.
+const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Share::RESIZE.0) };
+
+/// The job's use of the target: nobody else may write there, nor count on what it shows.
+const TARGET: Perms = Perms { need: Share::WRITE, share: Share::WRITE_UNCHANGED };
+
+/// The nodes of a mirror and what the job holds on them.
+pub(super) struct MirrorHold {
+    ends: Ends,
+    /// The node whose users move, if that is not the source.
+    replaces: Option<String>,
+    backing: Below,
+    /// The backing node that the target is to get.
+    below: Mutex<Option<Arc<Node>>>,
+    blockers: Mutex<Vec<Blocker>>,
+}
+
+impl MirrorHold {
+    /// Takes both nodes for the job `id`.
+    pub(super) async fn take(
+        graph: &Graph,
+        id: &str,
+        (from, to): (&Arc<Node>, &Arc<Node>),
+        replaces: Option<String>,
+        backing: Below,
+    ) -> Result<Self> {
+        let mut change = graph.change().await;
+        let taken = (|| {
+            from.check_operation(Operations::JOB)?;
+            to.check_operation(Operations::JOB)?;
+            let in_use = |node: &Arc<Node>| {
+                node.block(Operations::CHANGE, "block device is in use by block job: mirror")
+            };
+            let blockers = Mutex::new(vec![in_use(from), in_use(to)]);
+            let entry = |node: &Arc<Node>, perms| BackendRequest {
+                label: format!("job '{id}'"),
+                node: node.clone(),
+                perms,
+                pinned: true,
+            };
+            let target: Arc<Backend> = change.attach(entry(to, TARGET))?;
+            let source = change.attach(entry(from, SOURCE))?;
+            let ends = Ends { graph: graph.clone(), from: from.clone(), to: to.clone(), source, target };
+            Ok(Self { ends, replaces, backing, below: Mutex::default(), blockers })
+        })();
+        change.end(taken).await
+    }
+
+    /// The ends.
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+}
+
+/// The node of this name, if it shows what `source` shows: it is the source, or below it with nothing but filters between.
+pub(super) fn shown_by(graph: &Graph, source: &Arc<Node>, name: &str) -> Result<Option<Arc<Node>>> {
+    let named = graph.node(name).ok_or_else(|| {
+        BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
+    })?;
+    let shown = std::iter::successors(Some(source.clone()), |node| node.filtered());
+    Ok(shown.into_iter().any(|node| Arc::ptr_eq(&node, &named)).then_some(named))
+}
+
+impl Hold for MirrorHold {
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn replaced(&self) -> Result<Arc<Node>> {
+        let Ends { graph, from, to, .. } = &self.ends;
+        let Some(name) = &self.replaces else { return Ok(from.clone()) };
+        shown_by(graph, from, name)?.ok_or_else(|| {
+            BlockError::invalid(format!(
+                "Can no longer replace '{name}' by '{}', because it can no longer be guaranteed that doing so would \
+                 not lead to an abrupt change of visible data",
+                to.name()
+            ))
+        })
+    }
+
+    fn before_switch(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            *self.below.lock() = self.backing.node(&self.ends).await?;
+            Ok(())
+        })
+    }
+
+    fn hand_over<'a>(&'a self, change: &'a mut GraphChange<'_>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let Ends { from, to, target, .. } = &self.ends;
+            let replaced = self.replaced()?;
+            change.set_perms(target, Perms::IDLE);
+            change.replace(&replaced, to)?;
+            let Some(below) = self.below.lock().clone() else { return Ok(()) };
+            change.set_backing(&to.skip_filters(), Some(below.clone()))?;
+            if Arc::ptr_eq(&below, from) {
+                change.settle()?;
+                change.set_writable(from, false).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn give_back(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let Ends { graph, source, target, .. } = &self.ends;
+            let result = graph.detach(target).await;
+            self.blockers.lock().clear();
+            let below = self.below.lock().take();
+            let result = result.and(graph.detach(source).await);
+            match below {
+                // Opened for a switch-over that did not come about.
+                Some(below) => result.and(graph.release(&below).await),
+                None => result,
+            }
+        })
+    }
+}
