@@ -123,6 +123,92 @@ impl Object for BlockdevMirrorArguments {
 }
 object_codec!(BlockdevMirrorArguments);
 
+/// A mirror to an image that is named by its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DriveMirror {
+    /// Identifier of the job; the device's name if absent.
+    pub job_id: Option<String>,
+    /// The device or root node that is copied.
+    pub device: String,
+    /// The file of the image that is written to.
+    pub target: String,
+    /// Its format. If absent, the source's for a new image; that of an existing one is found.
+    pub format: Option<String>,
+    /// Name of its node.
+    pub node_name: Option<String>,
+    /// The node whose users move to the target, if that is not the source: a node that it shows unchanged. The
+    /// target needs a node name then.
+    pub replaces: Option<String>,
+    /// What the copy begins with.
+    pub sync: MirrorSyncMode,
+    /// Whether the image is made; it is if absent.
+    pub mode: Option<NewImageMode>,
+    /// Limit in bytes per second; 0 is none.
+    pub speed: Option<i64>,
+    /// Unit in bytes, a power of 2 from 512 to 64 MiB, in which changes are tracked. If absent or 0, the
+    /// target's cluster size, but no less than 4 KiB and no more than 64 KiB.
+    pub granularity: Option<u32>,
+    /// Most bytes in flight.
+    pub buf_size: Option<i64>,
+    /// What to do when reading fails; report if absent.
+    pub on_source_error: Option<BlockdevOnError>,
+    /// What to do when writing fails; report if absent.
+    pub on_target_error: Option<BlockdevOnError>,
+    /// Whether the target may give up space where the source has zeroes; it may if absent.
+    pub unmap: Option<bool>,
+    /// When what is written reaches the target; background if absent.
+    pub copy_mode: Option<MirrorCopyMode>,
+    /// Whether it takes effect without being asked; it does if absent.
+    pub auto_finalize: Option<bool>,
+    /// Whether it is forgotten without being asked; it is if absent.
+    pub auto_dismiss: Option<bool>,
+}
+
+impl Object for DriveMirror {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            job_id: from.optional("job-id")?,
+            device: from.required("device")?,
+            target: from.required("target")?,
+            format: from.optional("format")?,
+            node_name: from.optional("node-name")?,
+            replaces: from.optional("replaces")?,
+            sync: from.required("sync")?,
+            mode: from.optional("mode")?,
+            speed: from.optional("speed")?,
+            granularity: from.optional("granularity")?,
+            buf_size: from.optional("buf-size")?,
+            on_source_error: from.optional("on-source-error")?,
+            on_target_error: from.optional("on-target-error")?,
+            unmap: from.optional("unmap")?,
+            copy_mode: from.optional("copy-mode")?,
+            auto_finalize: from.optional("auto-finalize")?,
+            auto_dismiss: from.optional("auto-dismiss")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("job-id", &self.job_id);
+        to.put("device", &self.device);
+        to.put("target", &self.target);
+        to.put_optional("format", &self.format);
+        to.put_optional("node-name", &self.node_name);
+        to.put_optional("replaces", &self.replaces);
+        to.put("sync", &self.sync);
+        to.put_optional("mode", &self.mode);
+        to.put_optional("speed", &self.speed);
+        to.put_optional("granularity", &self.granularity);
+        to.put_optional("buf-size", &self.buf_size);
+        to.put_optional("on-source-error", &self.on_source_error);
+        to.put_optional("on-target-error", &self.on_target_error);
+        to.put_optional("unmap", &self.unmap);
+        to.put_optional("copy-mode", &self.copy_mode);
+        to.put_optional("auto-finalize", &self.auto_finalize);
+        to.put_optional("auto-dismiss", &self.auto_dismiss);
+    }
+}
+object_codec!(DriveMirror);
+
 /// Which job is changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockJobChangeOptionsBase {
@@ -233,6 +319,10 @@ pub trait BlockMirrorCommands: Send + Sync {
         &self,
         arguments: BlockdevMirrorArguments,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Copies a node to an image, which it may make, follows what is written to it, and, when completed, lets all its users
+    /// move to the image.
+    fn drive_mirror(&self, arguments: DriveMirror) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Changes a job while it runs.
     fn block_job_change(

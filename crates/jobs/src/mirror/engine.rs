@@ -259,6 +259,7 @@ impl<H: Hold> Mirror<H> {
             return Err(failure.error);
         }
         let left = self.bitmap.dirty_bytes();
+        job.progressed(self.follow.take_bytes());
         job.set_remaining(left);
         if let Some(mode) = self.settings.mode.as_ref().filter(|_| follows && left == 0 && job.is_ready()) {
             mode.set_synced(true);
@@ -285,7 +286,7 @@ impl<H: Hold> Mirror<H> {
         let left = self.bitmap.dirty_bytes();
         let rest = DirtyPieces::new(self.bitmap.clone());
         copy(&self.inner, &rest, self.settings.parallel, &AtOnce).await?;
-        job.progressed(left);
+        job.progressed(left.saturating_add(self.follow.take_bytes()));
         job.set_remaining(0);
         to.flush().await?;
         if !self.bitmap.is_clean() {

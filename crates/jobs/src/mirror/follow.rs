@@ -18,6 +18,7 @@ use block::{
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Does on the target what is done on the source.
 pub(super) struct Follow {
@@ -26,11 +27,13 @@ pub(super) struct Follow {
     leases: Arc<Leases>,
     /// What failed on the target since it was last asked.
     failure: Mutex<Option<CopyError>>,
+    /// Bytes that were written there since it was last asked.
+    bytes: AtomicU64,
 }
 
 impl Follow {
     pub(super) fn new(bitmap: Arc<DirtyBitmap>, target: Arc<Backend>) -> Self {
-        Self { bitmap, target, leases: Leases::new(), failure: Mutex::new(None) }
+        Self { bitmap, target, leases: Leases::new(), failure: Mutex::new(None), bytes: AtomicU64::new(0) }
     }
 
     /// The leases that a piece copied in the background takes too.
@@ -46,6 +49,11 @@ impl Follow {
     /// The first failure since the last call.
     pub(super) fn failure(&self) -> Option<CopyError> {
         self.failure.lock().take()
+    }
+
+    /// How many bytes were done on the target since the last call.
+    pub(super) fn take_bytes(&self) -> u64 {
+        self.bytes.swap(0, Relaxed)
     }
 
     fn is_clean(&self, change: &NodeChange) -> bool {
@@ -84,6 +92,7 @@ impl Follow {
             self.failure.lock().get_or_insert(failure);
             return false;
         }
+        self.bytes.fetch_add(change.len, Relaxed);
         true
     }
 }

@@ -125,7 +125,7 @@ impl Control {
     }
 
     /// Refuses a new image's name that leads to a file some node has open, by whatever name.
-    async fn not_in_use(&self, file: &str) -> Result<(), QmpError> {
+    pub(super) async fn not_in_use(&self, file: &str) -> Result<(), QmpError> {
         let graph = self.graph();
         let Some(identity) = graph.storage_of(file).await else { return Ok(()) };
         match graph.nodes().iter().find(|node| node.driver().identity().as_ref() == Some(&identity)) {
@@ -137,7 +137,7 @@ impl Control {
         }
     }
 
-    fn overlay_driver(&self, format: &str) -> Result<&'static DriverType, QmpError> {
+    pub(super) fn overlay_driver(&self, format: &str) -> Result<&'static DriverType, QmpError> {
         let unknown = |format: &str| format!("Unknown file format '{format}'");
         let driver = self.graph().registry().find_or(format, unknown).map_err(failed)?;
         if !driver.supports_backing {
