@@ -1,6 +1,7 @@
-//! What a mirror between any two nodes holds: blockers on both, an entry at each.
+//! What a mirror between any two nodes holds: blockers on both, an entry at each, a filter over the source.
 use super::engine::{Ends, Hold};
 use super::request::Below;
+use crate::filter::{JobFilter, MIRROR_TOP};
 use block::{
     Backend, BackendRequest, BlockError, Blocker, ErrorKind, Graph, GraphChange, Node, Operations, Perms,
     Result, Share,
@@ -15,6 +16,9 @@ const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Sh
 /// The job's use of the target: nobody else may write there, nor count on what it shows.
 const TARGET: Perms = Perms { need: Share::WRITE, share: Share::WRITE_UNCHANGED };
 
+/// Who blocks the nodes.
+const IN_USE: &str = "block device is in use by block job: mirror";
+
 /// The nodes of a mirror and what the job holds on them.
 pub(super) struct MirrorHold {
     ends: Ends,
@@ -23,6 +27,8 @@ pub(super) struct MirrorHold {
     backing: Below,
     /// The backing node that the target is to get.
     below: Mutex<Option<Arc<Node>>>,
+    /// Over the source.
+    filter: JobFilter,
     blockers: Mutex<Vec<Blocker>>,
 }
 
@@ -32,16 +38,14 @@ impl MirrorHold {
         graph: &Graph,
         id: &str,
         (from, to): (&Arc<Node>, &Arc<Node>),
-        replaces: Option<String>,
-        backing: Below,
+        (replaces, backing): (Option<String>, Below),
+        filter_name: Option<String>,
     ) -> Result<Self> {
         let mut change = graph.change().await;
-        let taken = (|| {
+        let taken = async {
             from.check_operation(Operations::JOB)?;
             to.check_operation(Operations::JOB)?;
-            let in_use = |node: &Arc<Node>| {
-                node.block(Operations::CHANGE, "block device is in use by block job: mirror")
-            };
+            let in_use = |node: &Arc<Node>| node.block(Operations::CHANGE, IN_USE);
             let blockers = Mutex::new(vec![in_use(from), in_use(to)]);
             let entry = |node: &Arc<Node>, perms| BackendRequest {
                 label: format!("job '{id}'"),
@@ -49,11 +53,14 @@ impl MirrorHold {
                 perms,
                 pinned: true,
             };
+            let filter =
+                JobFilter::insert(&mut change, graph, from, (MIRROR_TOP, filter_name), IN_USE).await?;
             let target: Arc<Backend> = change.attach(entry(to, TARGET))?;
             let source = change.attach(entry(from, SOURCE))?;
             let ends = Ends { graph: graph.clone(), from: from.clone(), to: to.clone(), source, target };
-            Ok(Self { ends, replaces, backing, below: Mutex::default(), blockers })
-        })();
+            Ok(Self { ends, replaces, backing, below: Mutex::default(), filter, blockers })
+        };
+        let taken = taken.await;
         change.end(taken).await
     }
 
@@ -102,6 +109,7 @@ impl Hold for MirrorHold {
             let replaced = self.replaced()?;
             change.set_perms(target, Perms::IDLE);
             change.replace(&replaced, to)?;
+            self.filter.take_out(change).await?;
             let Some(below) = self.below.lock().clone() else { return Ok(()) };
             change.set_backing(&to.skip_filters(), Some(below.clone()))?;
             if Arc::ptr_eq(&below, from) {
@@ -112,10 +120,15 @@ impl Hold for MirrorHold {
         })
     }
 
+    fn handed_over(&self) {
+        self.filter.is_out();
+    }
+
     fn give_back(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let Ends { graph, source, target, .. } = &self.ends;
-            let result = graph.detach(target).await;
+            let result = self.filter.remove().await;
+            let result = result.and(graph.detach(target).await);
             self.blockers.lock().clear();
             let below = self.below.lock().take();
             let result = result.and(graph.detach(source).await);

@@ -76,6 +76,8 @@ pub struct MirrorRequest {
     pub auto_dismiss: bool,
     /// The target reads as zeroes now.
     pub target_is_zero: bool,
+    /// The name of the job's own node over the source.
+    pub filter_node_name: Option<String>,
     /// What the target's backing node becomes.
     pub backing: Backing,
 }
@@ -96,9 +98,12 @@ impl MirrorRequest {
     /// Refuses what is wrong with the request itself, before there is a target.
     pub fn check(&self, graph: &Graph, jobs: &Jobs) -> Result<(), MirrorError> {
         check_granularity(self.granularity)?;
-        self.source.check_operation(Operations::JOB)?;
         if !graph.parents(&self.source).is_empty() {
             return Err(BlockError::invalid("Need a root block node").into());
+        }
+        self.source.check_operation(Operations::JOB)?;
+        if let Some(name) = &self.filter_node_name {
+            graph.check_free(name)?;
         }
         if let Some(name) = &self.replaces {
             self.check_replaced(graph, name)?;
@@ -188,8 +193,9 @@ pub async fn mirror(
         );
         return Err(BlockError::unsupported(text).into());
     }
-    let (replaces, backing) = (request.replaces.clone(), Below::of(&request));
-    let hold = MirrorHold::take(graph, &request.id, (source, target), replaces, backing).await?;
+    let end = (request.replaces.clone(), Below::of(&request));
+    let name = request.filter_node_name.clone();
+    let hold = MirrorHold::take(graph, &request.id, (source, target), end, name).await?;
     let settings = request.settings(hold.ends());
     let work = Box::new(Mirror::begin(hold, settings).await?);
     let job = JobRequest {

@@ -51,6 +51,7 @@ impl World {
             auto_finalize: true,
             auto_dismiss: true,
             target_is_zero: false,
+            filter_node_name: None,
             backing: Backing::Kept,
         }
     }

@@ -17,9 +17,6 @@ impl BlockMirrorCommands for Control {
         let graph = self.graph();
         let source = lookup(graph, Some(&arguments.device), Some(&arguments.device))?;
         let target = lookup(graph, Some(&arguments.target), Some(&arguments.target))?;
-        if let Some(name) = &arguments.filter_node_name {
-            graph.check_free(name).map_err(failed)?;
-        }
         let request = MirrorRequest {
             id: arguments.job_id.unwrap_or_default(),
             source,
@@ -35,6 +32,7 @@ impl BlockMirrorCommands for Control {
             auto_finalize: arguments.auto_finalize.unwrap_or(true),
             auto_dismiss: arguments.auto_dismiss.unwrap_or(true),
             target_is_zero: arguments.target_is_zero.unwrap_or(false),
+            filter_node_name: arguments.filter_node_name,
             backing: Backing::Kept,
         };
         jobs::mirror(graph, self.jobs(), request, &target).await.map_err(failed)
@@ -59,6 +57,7 @@ impl BlockMirrorCommands for Control {
             auto_finalize: arguments.auto_finalize.unwrap_or(true),
             auto_dismiss: arguments.auto_dismiss.unwrap_or(true),
             target_is_zero: false,
+            filter_node_name: None,
             backing: match mode {
                 NewImageMode::AbsolutePaths => Backing::LeftOut,
                 NewImageMode::Existing => Backing::OfHeader,
