@@ -17,6 +17,7 @@ pub(super) async fn begin(hold: Hold) -> Result<Mirror<Hold>> {
         plan: CopyPlan::above(base, from, to),
         granularity: GRANULARITY,
         parallel: PARALLEL,
+        bare: false,
         same_size: false,
         on_target_error: None,
         mode: None,

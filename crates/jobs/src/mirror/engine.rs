@@ -97,6 +97,8 @@ pub(crate) struct Settings {
     pub(crate) granularity: u64,
     /// Ranges that are in flight at most.
     pub(crate) parallel: usize,
+    /// The target has not got its backing node yet: each unit is copied whole.
+    pub(crate) bare: bool,
     /// Both ends must have the same size.
     pub(crate) same_size: bool,
     pub(crate) on_target_error: Option<BlockdevOnError>,
@@ -129,7 +131,7 @@ impl<H: Hold> Mirror<H> {
         let plan = Arc::new(settings.plan.clone());
         let (source, target) = (Endpoint::Inner(ends.from.clone()), Endpoint::Inner(ends.to.clone()));
         let inner = Arc::new(CopyPlan { source, target, ..settings.plan.clone() });
-        let follow = Arc::new(Follow::new(bitmap.clone(), ends.target.clone()));
+        let follow = Arc::new(Follow::new(bitmap.clone(), ends.target.clone(), settings.bare));
         let guarded = Arc::new(CopyPlan { guard: Some(follow.leases()), ..settings.plan.clone() });
         let follows = AtomicBool::new(false);
         let this = Self { hold, settings, plan, guarded, inner, bitmap, follow, follows };

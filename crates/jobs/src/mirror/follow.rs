@@ -8,15 +8,19 @@
 //! Laws:
 //! - who changes a range, and each piece that is copied in the background, has the range for itself from before it reads or
 //!   writes until it has written: the target sees changes in the source's order;
-//! - where a chunk is dirty anyway, where the target's gate is closed and where writing there fails, the chunk is dirty after
-//!   it: no request fails or waits for long because of the target;
+//! - where all chunks are dirty anyway nothing is written, and they stay so; where the target's gate is closed and where
+//!   writing there fails, they are dirty after it: no request fails or waits for long because of the target. What is written
+//!   there makes no chunk dirty, so those that are become fewer, however much a guest writes;
+//! - of a target that has not got its backing node yet, a part of a chunk is written only where the target holds all of that
+//!   chunk: it would fill up the rest with zeroes;
 //! - a change that fails on the source leaves its chunks dirty: the target may have it.
 use block::{
     AfterChange, Backend, BeforeChange, CopyError, CopyStep, DirtyBitmap, Flags, Held, Hook, Leases,
-    MapChange, NodeChange, Request, Result, WithChange,
+    MapChange, Node, NodeChange, Request, Result, WithChange,
 };
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
@@ -25,6 +29,8 @@ pub(super) struct Follow {
     bitmap: Arc<DirtyBitmap>,
     target: Arc<Backend>,
     leases: Arc<Leases>,
+    /// The target has not got its backing node yet.
+    bare: bool,
     /// What failed on the target since it was last asked.
     failure: Mutex<Option<CopyError>>,
     /// Bytes that were written there since it was last asked.
@@ -32,8 +38,15 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    pub(super) fn new(bitmap: Arc<DirtyBitmap>, target: Arc<Backend>) -> Self {
-        Self { bitmap, target, leases: Leases::new(), failure: Mutex::new(None), bytes: AtomicU64::new(0) }
+    pub(super) fn new(bitmap: Arc<DirtyBitmap>, target: Arc<Backend>, bare: bool) -> Self {
+        Self {
+            bitmap,
+            target,
+            bare,
+            leases: Leases::new(),
+            failure: Mutex::new(None),
+            bytes: AtomicU64::new(0),
+        }
     }
 
     /// The leases that a piece copied in the background takes too.
@@ -56,14 +69,14 @@ impl Follow {
         self.bytes.swap(0, Relaxed)
     }
 
-    fn is_clean(&self, change: &NodeChange) -> bool {
-        let granularity = self.bitmap.granularity();
-        let end = change.offset.saturating_add(change.len).div_ceil(granularity);
-        self.bitmap.is_clean_between(change.offset / granularity, end)
+    /// Whether each chunk that the change touches is still to be copied.
+    fn is_all_dirty(&self, change: &NodeChange) -> bool {
+        let (dirty, end) = self.bitmap.run_at(change.offset);
+        dirty && end >= change.offset.saturating_add(change.len)
     }
 
     async fn follow(&self, change: NodeChange, data: Option<Buf>) {
-        if change.request.has(Flags::UNCHANGED) || !self.is_clean(&change) {
+        if change.request.has(Flags::UNCHANGED) || self.is_all_dirty(&change) {
             return;
         }
         if !self.repeat(change, data).await {
@@ -78,6 +91,9 @@ impl Follow {
             return false;
         }
         let Some((_inside, node)) = self.target.try_enter() else { return false };
+        if self.bare && !self.holds_edges(&node, &change).await {
+            return false;
+        }
         let done = match (change.change, data) {
             (MapChange::Data, Some(data)) => node.write(change.offset, data, Request::JOB).await,
             (MapChange::Zero, _) => {
@@ -93,6 +109,29 @@ impl Follow {
             return false;
         }
         self.bytes.fetch_add(change.len, Relaxed);
+        true
+    }
+}
+
+impl Follow {
+    /// Whether the target holds all of the chunks that the change touches in part.
+    async fn holds_edges(&self, node: &Arc<Node>, change: &NodeChange) -> bool {
+        let (unit, length) = (self.bitmap.granularity(), self.bitmap.length());
+        let (start, end) = (change.offset, change.offset.saturating_add(change.len));
+        let (first, last) = (start - start % unit, end.next_multiple_of(unit).min(length));
+        let head = if first < start { first..(first + unit).min(length) } else { start..start };
+        let tail = if end < last { end - end % unit..last } else { end..end };
+        self.holds(node, head).await && self.holds(node, tail).await
+    }
+
+    async fn holds(&self, node: &Arc<Node>, range: Range<u64>) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            match node.status(at, range.end - at, None).await {
+                Ok(status) if status.allocated => at += status.len,
+                _ => return false,
+            }
+        }
         true
     }
 }

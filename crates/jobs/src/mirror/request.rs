@@ -156,6 +156,7 @@ impl MirrorRequest {
             plan,
             granularity: self.granularity(target.facts().cluster_size, bare),
             parallel: (buffer / PIECE).clamp(1, MOST_PIECES) as usize,
+            bare,
             same_size: true,
             on_target_error: Some(self.on_target_error),
             mode: Some(Arc::new(CopyMode::new(self.copy_mode))),
