@@ -7,11 +7,12 @@
 //! waits may wait for this very request to end. Only when nothing more comes free is ENOSPC told.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate};
+use crate::graph::BackendRequest;
 use crate::io::Placed;
 use crate::node::Node;
 use crate::perm::Perms;
 use crate::request::Request;
-use crate::stats::{Op, OpCount, Stats};
+use crate::stats::{Account, BackendStats, IoKind};
 use crate::status::Status;
 use crate::throttle::{IoDirection, ThrottleMember};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -29,7 +30,7 @@ pub struct Backend {
     pub(crate) perms: RwLock<Perms>,
     /// Stays on its node when a graph change replaces that node under its other users (jobs do).
     pub(crate) pinned: bool,
-    stats: Stats,
+    account: Arc<Account>,
     /// Where requests wait if they come too fast. They do so before the gate: nobody waits for them.
     throttle: ArcSwapOption<ThrottleMember>,
     /// There is a throttle.
@@ -43,30 +44,16 @@ pub struct Backend {
 /// Most attempts of a request that finds storage full: others take what comes free for it.
 const ATTEMPTS: usize = 8;
 
-/// The counters of an entry.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BackendStats {
-    /// Reads.
-    pub read: OpCount,
-    /// Writes and write-zeroes.
-    pub write: OpCount,
-    /// Flushes.
-    pub flush: OpCount,
-    /// Discards.
-    pub unmap: OpCount,
-    /// Nanoseconds since the last request ended.
-    pub idle_ns: Option<u64>,
-}
-
 impl Backend {
-    pub(crate) fn new(label: String, root: Arc<Node>, gate: Arc<Gate>, perms: Perms, pinned: bool) -> Self {
+    pub(crate) fn new(request: BackendRequest, gate: Arc<Gate>, account: Arc<Account>) -> Self {
+        let BackendRequest { label, node, perms, pinned } = request;
         Self {
             label,
-            root: ArcSwap::new(root),
+            root: ArcSwap::new(node),
             gate,
             perms: RwLock::new(perms),
             pinned,
-            stats: Stats::default(),
+            account,
             throttle: ArcSwapOption::empty(),
             in_group: AtomicBool::new(false),
             resized: OnceLock::new(),
@@ -116,13 +103,12 @@ impl Backend {
 
     /// The counters.
     pub fn stats(&self) -> BackendStats {
-        BackendStats {
-            read: self.stats.sum(Op::Read),
-            write: self.stats.sum(Op::Write),
-            flush: self.stats.sum(Op::Flush),
-            unmap: self.stats.sum(Op::Unmap),
-            idle_ns: self.stats.idle_ns(),
-        }
+        self.account.stats()
+    }
+
+    /// What it has done, with what was asked to be counted beside the usual.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Puts the entry in a throttle group, or takes it out. Requests that wait in the old one go on at once.
@@ -160,11 +146,11 @@ impl Backend {
         }
     }
 
-    fn in_range(&self, node: &Node, op: Op, offset: u64, len: u64) -> Result<()> {
+    fn in_range(&self, node: &Node, op: IoKind, offset: u64, len: u64) -> Result<()> {
         if offset.checked_add(len).is_some_and(|end| end <= node.length()) {
             return Ok(());
         }
-        self.stats.invalid(op);
+        self.account.invalid(op);
         Err(BlockError::invalid(format!(
             "request of {len} bytes at {offset:#x} ends beyond the end of '{}' ({:#x} bytes)",
             node.name(),
@@ -181,12 +167,12 @@ impl Backend {
         }
         let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
         let node = self.root.load();
-        self.in_range(&node, Op::Read, offset, buf.len() as u64)?;
+        self.in_range(&node, IoKind::Read, offset, buf.len() as u64)?;
         let started = rt::now_ns();
-        let got = node.try_read(offset, buf).inspect_err(|_| self.stats.failed(Op::Read))?;
+        let got = node.try_read(offset, buf).inspect_err(|_| self.account.failed(IoKind::Read, started))?;
         match got == buf.len() {
-            true => self.stats.done(Op::Read, got as u64, started),
-            false => self.stats.part(Op::Read, got as u64),
+            true => self.account.done(IoKind::Read, got as u64, started),
+            false => self.account.part(IoKind::Read, got as u64),
         }
         Ok(got)
     }
@@ -199,16 +185,16 @@ impl Backend {
         }
         let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
         let node = self.root.load();
-        self.in_range(&node, Op::Write, offset, data.len() as u64)?;
+        self.in_range(&node, IoKind::Write, offset, data.len() as u64)?;
         let started = rt::now_ns();
         let got = match node.try_write(offset, data, request) {
             // The waiting path sees to it.
             Err(e) if e.kind() == ErrorKind::NoSpace => return Ok(0),
-            tried => tried.inspect_err(|_| self.stats.failed(Op::Write))?,
+            tried => tried.inspect_err(|_| self.account.failed(IoKind::Write, started))?,
         };
         match got == data.len() {
-            true => self.stats.done(Op::Write, got as u64, started),
-            false => self.stats.part(Op::Write, got as u64),
+            true => self.account.done(IoKind::Write, got as u64, started),
+            false => self.account.part(IoKind::Write, got as u64),
         }
         Ok(got)
     }
@@ -218,10 +204,10 @@ impl Backend {
         tracing::debug_span!("request", op, entry = %self.label, offset, len)
     }
 
-    fn account(&self, op: Op, bytes: u64, started: u64, result: &Result<()>) {
+    fn ended(&self, op: IoKind, bytes: u64, started: u64, result: &Result<()>) {
         match result {
-            Ok(()) => self.stats.done(op, bytes, started),
-            Err(_) => self.stats.failed(op),
+            Ok(()) => self.account.done(op, bytes, started),
+            Err(_) => self.account.failed(op, started),
         }
     }
 
@@ -251,23 +237,23 @@ impl Backend {
             Err(e) => return (buf, Err(e)),
         };
         let node = self.root.load_full();
-        if let Err(e) = self.in_range(&node, Op::Read, offset, len) {
+        if let Err(e) = self.in_range(&node, IoKind::Read, offset, len) {
             return (buf, Err(e));
         }
         let (buf, result) = node.read(offset, buf).instrument(self.span("read", offset, len)).await;
-        self.account(Op::Read, len, started, &result);
+        self.ended(IoKind::Read, len, started, &result);
         (buf, result)
     }
 
     /// Carries out a change, inside the gate, and again as long as it finds storage full and space comes free.
     async fn change<F: Future<Output = Result<()>>>(
         &self,
-        (op, name): (Op, &'static str),
+        (op, name): (IoKind, &'static str),
         (offset, len): (u64, u64),
         attempt: impl Fn(Arc<Node>) -> F,
     ) -> Result<()> {
         let started = rt::now_ns();
-        if op == Op::Write {
+        if op == IoKind::Write {
             self.admit(IoDirection::Write, offset, len).await;
         }
         let mut attempts = 0;
@@ -285,7 +271,7 @@ impl Backend {
                     continue;
                 }
             }
-            self.account(op, len, started, &result);
+            self.ended(op, len, started, &result);
             return result;
         }
     }
@@ -314,7 +300,7 @@ impl Backend {
         placed: Placed<'_>,
     ) -> Result<()> {
         let range = (offset, data.len() as u64);
-        self.change((Op::Write, "write"), range, |node| {
+        self.change((IoKind::Write, "write"), range, |node| {
             let data = data.clone();
             async move { node.write_placed(offset, data, request, placed).await }
         })
@@ -323,7 +309,7 @@ impl Backend {
 
     /// Makes the range read as zeroes.
     pub async fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> Result<()> {
-        self.change((Op::Write, "write-zeroes"), (offset, len), |node| async move {
+        self.change((IoKind::Write, "write-zeroes"), (offset, len), |node| async move {
             node.write_zeroes(offset, len, request).await
         })
         .await
@@ -331,7 +317,7 @@ impl Backend {
 
     /// Gives the range's space back.
     pub async fn discard(&self, offset: u64, len: u64, request: Request) -> Result<()> {
-        self.change((Op::Unmap, "discard"), (offset, len), |node| async move {
+        self.change((IoKind::Unmap, "discard"), (offset, len), |node| async move {
             node.discard(offset, len, request).await
         })
         .await
@@ -343,7 +329,7 @@ impl Backend {
         let _inside = self.enter().await?;
         let node = self.root.load_full();
         let result = node.flush().instrument(self.span("flush", 0, 0)).await;
-        self.account(Op::Flush, 0, started, &result);
+        self.ended(IoKind::Flush, 0, started, &result);
         result
     }
 
@@ -351,7 +337,7 @@ impl Backend {
     pub async fn status(&self, offset: u64, len: u64) -> Result<Status> {
         let _inside = self.enter().await?;
         let node = self.root.load_full();
-        self.in_range(&node, Op::Read, offset, len)?;
+        self.in_range(&node, IoKind::Read, offset, len)?;
         node.status(offset, len, None).await
     }
 

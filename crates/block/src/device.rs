@@ -15,6 +15,8 @@ use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::{BackendRequest, Graph};
 use crate::node::Node;
 use crate::perm::{Perms, Share};
+use crate::stats::Account;
+use crate::throttle::{ThrottleGroup, ThrottleMember};
 use api::BlockdevOnError;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -71,11 +73,15 @@ pub struct Model {
 /// A place for a medium.
 pub struct Device {
     name: String,
+    /// What it has done, over all its media.
+    account: Arc<Account>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The throttle group it is in, whatever medium is in it.
+    throttle: Option<Arc<ThrottleGroup>>,
     medium: Option<Arc<Backend>>,
     model: Option<Model>,
     /// The medium is only read.
@@ -100,6 +106,25 @@ impl Device {
     pub fn need_node(&self) -> Result<Arc<Node>> {
         let medium = self.medium().map(|medium| medium.node());
         medium.ok_or_else(|| BlockError::invalid(format!("Device '{}' has no medium", self.shown())))
+    }
+
+    /// What it has done, over all its media.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The throttle group it is in.
+    pub fn throttle_group(&self) -> Option<Arc<ThrottleGroup>> {
+        self.state.lock().throttle.clone()
+    }
+
+    /// Puts it in a throttle group, or takes it out. Requests that wait in the old one go on at once.
+    pub fn set_throttle_group(&self, group: Option<Arc<ThrottleGroup>>) {
+        let mut state = self.state.lock();
+        if let Some(medium) = &state.medium {
+            medium.set_throttle(group.clone().map(ThrottleMember::new));
+        }
+        state.throttle = group;
     }
 
     /// The model at it.
@@ -205,6 +230,7 @@ impl Device {
             return Some(medium);
         }
         state.read_only = read_only;
+        medium.set_throttle(state.throttle.clone().map(ThrottleMember::new));
         state.medium = Some(medium);
         None
     }
@@ -263,7 +289,8 @@ impl Graph {
                 return Err(BlockError::invalid(text));
             }
         }
-        let device = Arc::new(Device { name: name.to_owned(), state: Mutex::default() });
+        let device =
+            Arc::new(Device { name: name.to_owned(), account: Arc::default(), state: Mutex::default() });
         let mut devices = self.device_list().0.write();
         if !name.is_empty() && devices.iter().any(|other| other.name == name) {
             return Err(BlockError::invalid(format!("Device with id '{name}' already exists")));
@@ -326,7 +353,10 @@ impl Graph {
         }
         let read_only = node.read_only() || device.model().is_some_and(|model| !model.writes);
         let (label, perms) = (format!("device '{}'", device.shown()), device.perms(read_only));
-        let medium = self.attach(BackendRequest { label, node, perms, pinned: false }).await?;
+        let mut change = self.change().await;
+        let request = BackendRequest { label, node, perms, pinned: false };
+        let medium = change.attach_counted(request, device.account.clone());
+        let medium = change.end(medium).await?;
         match device.keep(medium, read_only) {
             None => Ok(()),
             Some(second) => {
@@ -359,7 +389,8 @@ mod tests {
     }
 
     fn device(model: Option<Model>) -> Device {
-        Device { name: "d".to_owned(), state: Mutex::new(State { model, ..State::default() }) }
+        let state = Mutex::new(State { model, ..State::default() });
+        Device { name: "d".to_owned(), account: Arc::default(), state }
     }
 
     #[test]

@@ -315,6 +315,8 @@ impl Graph {
             bitmaps: context.bitmaps().clone(),
             drains: Mutex::new(0),
             highest: AtomicU64::new(0),
+            threshold: AtomicU64::new(0),
+            notices: self.0.notices.clone(),
             padding: crate::lease::Leases::new(),
             monitor_owned: AtomicBool::new(false),
             blockers: Blockers::default(),

@@ -136,6 +136,7 @@ impl Node {
     /// What every change leaves behind: the highest offset, marks in bitmaps, and the notes of hooks.
     pub(crate) fn changed(&self, change: NodeChange) {
         self.highest.fetch_max(change.offset.saturating_add(change.len), Relaxed);
+        self.look_at_threshold(change);
         self.bitmaps.mark(change, || self.length());
         if !self.hooks.after.is_empty() {
             self.hooks.after.hooks.load().iter().for_each(|hook| hook.after(change));

@@ -9,6 +9,7 @@ use crate::error::{BlockError, ErrorKind};
 use crate::group_commit::GroupCommit;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
+use crate::notice::Notices;
 use crate::registry::{DriverKind, DriverType};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
@@ -61,6 +62,9 @@ pub struct Node {
     /// How many wait for the requests inside.
     pub(crate) drains: Mutex<usize>,
     pub(crate) highest: AtomicU64,
+    /// Beyond which a write is told of; 0: none.
+    pub(crate) threshold: AtomicU64,
+    pub(crate) notices: Notices,
     pub(crate) padding: Arc<Leases>,
     pub(crate) monitor_owned: AtomicBool,
     pub(crate) blockers: Blockers,

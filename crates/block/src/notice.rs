@@ -24,6 +24,16 @@ pub enum Notice<'a> {
         /// What was found first.
         damage: &'a Damage,
     },
+    /// A write went beyond the node's threshold ([`Node::set_write_threshold`]). Told inside of the request: the listener must
+    /// only take note.
+    BeyondThreshold {
+        /// The node.
+        node: &'a Node,
+        /// What the threshold was, in bytes.
+        threshold: u64,
+        /// By how many bytes the write's end lies beyond it.
+        exceeded: u64,
+    },
 }
 
 type Listener = Box<dyn Fn(Notice<'_>) + Send + Sync>;
@@ -41,6 +51,9 @@ impl Notices {
                 Notice::Warning(text) => tracing::warn!("{text}"),
                 Notice::Repaired { image, .. } => tracing::warn!(image, "repaired at open"),
                 Notice::Damaged { node, damage } => tracing::warn!(node = node.name(), %damage, "damaged"),
+                Notice::BeyondThreshold { node, threshold, .. } => {
+                    tracing::info!(node = node.name(), threshold, "a write went beyond the threshold");
+                }
             },
         }
     }

@@ -127,6 +127,9 @@ fn tell(program: &str, events: &Events, notice: Notice<'_>) {
     let mut to = std::io::stderr().lock();
     match notice {
         Notice::Damaged { node, damage } => return events.damaged(node, damage, false),
+        Notice::BeyondThreshold { node, threshold, exceeded } => {
+            return events.beyond_threshold(node, threshold, exceeded);
+        }
         Notice::Warning(text) => writeln!(to, "{program}: warning: {text}"),
         Notice::Repaired { image, report } => writeln!(
             to,

@@ -1,7 +1,10 @@
 //! Events: from where they happen to every session.
 use crate::outbox::Outbox;
 use crate::wire::MessageLayout;
-use api::{BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, IoOperationType};
+use api::{
+    BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, BlockWriteThreshold,
+    IoOperationType,
+};
 use block::{BlockError, Damage, ErrorKind, Node};
 use futures_util::future::join_all;
 use jobs::EventSink;
@@ -72,6 +75,15 @@ impl Events {
             offset: damage.bytes.as_ref().map(|bytes| int(bytes.start)),
             size: damage.bytes.as_ref().map(|bytes| int(bytes.end - bytes.start)),
             fatal,
+        }));
+    }
+
+    /// Reports that a write went beyond a node's threshold.
+    pub(crate) fn beyond_threshold(&self, node: &Node, threshold: u64, exceeded: u64) {
+        self.emit(&api::Event::BlockWriteThreshold(BlockWriteThreshold {
+            node_name: node.name().to_owned(),
+            amount_exceeded: exceeded,
+            write_threshold: threshold,
         }));
     }
 

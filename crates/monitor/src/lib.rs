@@ -30,6 +30,7 @@ mod outbox;
 mod qom;
 pub mod secret;
 pub mod session;
+mod statistics;
 mod throttle;
 pub mod wire;
 

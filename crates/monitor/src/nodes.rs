@@ -1,10 +1,14 @@
 //! Nodes as the schema's types: descriptions and statistics.
 use crate::events::int;
+use crate::statistics;
 use api::{
-    BlockDeviceInfo, BlockDeviceIoStatus, BlockDeviceStats, BlockDirtyInfo, BlockInfo, BlockStats,
-    BlockdevCacheInfo, BlockdevChild, BlockdevDetectZeroesOptions, ImageInfo,
+    BlockDeviceInfo, BlockDeviceIoStatus, BlockDirtyInfo, BlockInfo, BlockStats, BlockdevCacheInfo,
+    BlockdevChild, BlockdevDetectZeroesOptions, ImageInfo,
 };
-use block::{Backend, Child, Common, Device, DriverInfo, NamedBitmap, Node, OpCount, resolve_filename};
+use block::{
+    Backend, Child, Common, Device, DriverInfo, IoLimits, NamedBitmap, Node, Rate, ThrottleGroup,
+    resolve_filename,
+};
 use std::sync::Arc;
 
 /// Most layers in one description.
@@ -12,6 +16,14 @@ const MAX_LAYERS: usize = 256;
 
 /// A node as `query-named-block-nodes` lists it; `flat` leaves out the images below it.
 pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
+    described(node, flat, None)
+}
+
+/// A node, with the limits of the device that it is in.
+fn described(node: &Arc<Node>, flat: bool, group: Option<&ThrottleGroup>) -> BlockDeviceInfo {
+    let IoLimits { bytes, requests, request_size } = group.map(|group| group.limits()).unwrap_or_default();
+    let burst = |rate: Rate| (rate.burst != 0).then_some(rate.burst);
+    let length = |rate: Rate| burst(rate).map(|_| rate.burst_seconds);
     let layers = if flat { vec![node.clone()] } else { chain(node) };
     let common = node.common();
     let file = node.exact_filename();
@@ -26,19 +38,33 @@ pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
         active: true,
         encrypted: node.driver().info().encrypted,
         detect_zeroes: detect_zeroes(&common),
-        bps: 0,
-        bps_rd: 0,
-        bps_wr: 0,
-        iops: 0,
-        iops_rd: 0,
-        iops_wr: 0,
+        bps: bytes.total.average,
+        bps_rd: bytes.read.average,
+        bps_wr: bytes.write.average,
+        iops: requests.total.average,
+        iops_rd: requests.read.average,
+        iops_wr: requests.write.average,
+        bps_max: burst(bytes.total),
+        bps_rd_max: burst(bytes.read),
+        bps_wr_max: burst(bytes.write),
+        iops_max: burst(requests.total),
+        iops_rd_max: burst(requests.read),
+        iops_wr_max: burst(requests.write),
+        bps_max_length: length(bytes.total),
+        bps_rd_max_length: length(bytes.read),
+        bps_wr_max_length: length(bytes.write),
+        iops_max_length: length(requests.total),
+        iops_rd_max_length: length(requests.read),
+        iops_wr_max_length: length(requests.write),
+        iops_size: (request_size != 0).then_some(request_size),
+        group: group.map(|group| group.name().to_owned()),
         image,
         cache: BlockdevCacheInfo {
             writeback: !common.write_through,
             direct: common.direct,
             no_flush: common.no_flush,
         },
-        write_threshold: 0,
+        write_threshold: int(node.write_threshold()),
         dirty_bitmaps: dirty_bitmaps(node),
         children: Some(children(node)),
     }
@@ -55,7 +81,9 @@ pub fn device(device: &Arc<Device>) -> BlockInfo {
         r#type: "unknown".to_owned(),
         removable: device.is_removable(),
         locked: tray.is_some_and(|tray| tray.locked),
-        inserted: device.medium().map(|medium| device_info(&medium.node(), false)),
+        inserted: device
+            .medium()
+            .map(|medium| described(&medium.node(), false, device.throttle_group().as_deref())),
         tray_open: tray.map(|tray| tray.open),
         io_status: has_status.then_some(BlockDeviceIoStatus::Ok),
     }
@@ -70,18 +98,11 @@ pub fn device_stats(device: &Device, entries: &[Arc<Backend>]) -> BlockStats {
         ..BlockStats::default()
     };
     let Some(medium) = device.medium() else {
-        return BlockStats {
-            stats: BlockDeviceStats {
-                account_failed: true,
-                account_invalid: true,
-                ..BlockDeviceStats::default()
-            },
-            ..of_device
-        };
+        return BlockStats { stats: statistics::of_device(None, device.account()), ..of_device };
     };
     let node = medium.node();
     let mut stats = with_backing(&node, entries);
-    stats.stats = figures(&node, std::slice::from_ref(&medium));
+    stats.stats = statistics::of_device(Some(&node), device.account());
     BlockStats { device: of_device.device, qdev: of_device.qdev, ..stats }
 }
 
@@ -190,54 +211,15 @@ fn dirty_below(node: &Node) -> Option<bool> {
 
 /// A node's statistics: the requests of the entries that lead to it, and its highest offset.
 pub fn stats(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
-    let of_node: Vec<_> = entries.iter().filter(|e| Arc::ptr_eq(&e.node(), node)).cloned().collect();
+    let of_node = entries.iter().filter(|e| Arc::ptr_eq(&e.node(), node));
+    let of_node: Vec<_> = of_node.map(|entry| entry.account().clone()).collect();
     BlockStats {
         device: None,
         qdev: None,
         node_name: Some(node.name().to_owned()),
-        stats: figures(node, &of_node),
+        stats: statistics::figures(Some(node), &of_node),
         driver_specific: node.driver().statistics(),
         parent: node.primary().map(|file| Box::new(stats(&file, entries))),
         backing: None,
-    }
-}
-
-fn figures(node: &Node, entries: &[Arc<Backend>]) -> BlockDeviceStats {
-    let all: Vec<_> = entries.iter().map(|e| e.stats()).collect();
-    let sum = |pick: fn(&block::BackendStats) -> OpCount| {
-        all.iter().map(pick).fold(OpCount::default(), |a, b| OpCount {
-            ops: a.ops + b.ops,
-            bytes: a.bytes + b.bytes,
-            ns: a.ns + b.ns,
-            failed: a.failed + b.failed,
-            invalid: a.invalid + b.invalid,
-        })
-    };
-    let (read, write, flush, unmap) = (sum(|s| s.read), sum(|s| s.write), sum(|s| s.flush), sum(|s| s.unmap));
-    BlockDeviceStats {
-        rd_bytes: int(read.bytes),
-        wr_bytes: int(write.bytes),
-        unmap_bytes: int(unmap.bytes),
-        rd_operations: int(read.ops),
-        wr_operations: int(write.ops),
-        flush_operations: int(flush.ops),
-        unmap_operations: int(unmap.ops),
-        rd_total_time_ns: int(read.ns),
-        wr_total_time_ns: int(write.ns),
-        flush_total_time_ns: int(flush.ns),
-        unmap_total_time_ns: int(unmap.ns),
-        wr_highest_offset: int(node.highest_offset()),
-        idle_time_ns: all.iter().filter_map(|s| s.idle_ns).min().map(int),
-        failed_rd_operations: int(read.failed),
-        failed_wr_operations: int(write.failed),
-        failed_flush_operations: int(flush.failed),
-        failed_unmap_operations: int(unmap.failed),
-        invalid_rd_operations: int(read.invalid),
-        invalid_wr_operations: int(write.invalid),
-        invalid_flush_operations: int(flush.invalid),
-        invalid_unmap_operations: int(unmap.invalid),
-        account_failed: true,
-        account_invalid: true,
-        ..BlockDeviceStats::default()
     }
 }

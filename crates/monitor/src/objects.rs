@@ -18,6 +18,10 @@ pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(),
             objects.add(&id, read.map_err(failed)?)
         }
         ObjectOptionsBranch::ThrottleGroup(properties) => {
+            let listed = objects.list().iter().any(|(other, _)| *other == id);
+            if !listed && objects.hold::<ThrottleGroup>(&id).is_ok() {
+                return Err(QmpError::generic("A group with this name already exists"));
+            }
             let group = ThrottleGroup::new(id.as_str());
             group.set_limits(throttle::group_limits(&properties)?).map_err(failed)?;
             objects.add(&id, group)

@@ -1,8 +1,9 @@
-//! Limits of throttle groups, as properties of an object give them.
+//! Limits of throttle groups and devices, between the schema's types and the core's.
 use crate::commands::failed;
 use api::codec::Encode;
-use api::{Dict, QmpError, ThrottleGroupProperties, ThrottleLimits, Value};
-use block::IoLimits;
+use api::{BlockIOThrottle, Dict, QmpError, ThrottleGroupProperties, ThrottleLimits, Value};
+use block::{BlockError, Device, IoLimits, Objects, Rate, Rates, ThrottleGroup};
+use std::sync::Arc;
 
 /// What is put before the name of a limit that is a property of its own.
 const PREFIX: &str = "x-";
@@ -31,6 +32,53 @@ pub(crate) fn changed_limits(limits: IoLimits, given: &ThrottleLimits) -> Result
         check_lengths(&given, "")?;
     }
     Ok(limits.with(given))
+}
+
+/// The limits that a device is given.
+pub(crate) fn device_limits(given: &BlockIOThrottle) -> IoLimits {
+    let g = given;
+    let rate = |average: i64, burst: Option<i64>, seconds: Option<i64>| Rate {
+        average,
+        burst: burst.unwrap_or(0),
+        burst_seconds: seconds.unwrap_or(1),
+    };
+    IoLimits {
+        bytes: Rates {
+            total: rate(g.bps, g.bps_max, g.bps_max_length),
+            read: rate(g.bps_rd, g.bps_rd_max, g.bps_rd_max_length),
+            write: rate(g.bps_wr, g.bps_wr_max, g.bps_wr_max_length),
+        },
+        requests: Rates {
+            total: rate(g.iops, g.iops_max, g.iops_max_length),
+            read: rate(g.iops_rd, g.iops_rd_max, g.iops_rd_max_length),
+            write: rate(g.iops_wr, g.iops_wr_max, g.iops_wr_max_length),
+        },
+        request_size: g.iops_size.unwrap_or(0),
+    }
+}
+
+/// Limits a device, as one of the group of this name: of the one it is in, or of its own, if none is named. With no limit at
+/// all it leaves its group.
+pub(crate) fn limit(
+    objects: &Objects,
+    device: &Device,
+    group: Option<&str>,
+    limits: IoLimits,
+) -> Result<(), BlockError> {
+    limits.check()?;
+    if !limits.any() {
+        device.set_throttle_group(None);
+        return Ok(());
+    }
+    let present = device.throttle_group();
+    let shown = device.shown();
+    let name = group.or(present.as_ref().map(|group| group.name())).unwrap_or(&shown);
+    let wanted = objects.hold_or_imply(name, || ThrottleGroup::new(name))?;
+    wanted.set_limits(limits)?;
+    if !present.is_some_and(|present| Arc::ptr_eq(&present, &wanted)) {
+        device.set_throttle_group(Some(wanted));
+    }
+    Ok(())
 }
 
 fn check_lengths(given: &Dict, prefix: &str) -> Result<(), QmpError> {

@@ -165,6 +165,8 @@ fn tell(notice: Notice<'_>) {
             "{}: Image is corrupt: {damage}; further non-fatal corruption events will be suppressed",
             node.driver_name()
         )),
+        // No tool sets one.
+        Notice::BeyondThreshold { .. } => {}
     }
 }
 

@@ -12,6 +12,8 @@ pub enum BlockdevDriver {
     Blkdebug,
     /// A filter that has all data stored compressed.
     Compress,
+    /// A filter that copies what is read from backing images into the image.
+    CopyOnRead,
     /// A regular file.
     File,
     /// A block device of the host.
@@ -22,6 +24,8 @@ pub enum BlockdevDriver {
     Nbd,
     /// Nothing: writes vanish.
     NullCo,
+    /// A filter that reserves space behind the end of a file.
+    Preallocate,
     /// An image in the qcow2 format.
     Qcow2,
     /// A disk as it is, or a part of one.
@@ -34,11 +38,13 @@ impl Enumeration for BlockdevDriver {
     const VALUES: &'static [(&'static str, Self)] = &[
         ("blkdebug", Self::Blkdebug),
         ("compress", Self::Compress),
+        ("copy-on-read", Self::CopyOnRead),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
         ("luks", Self::Luks),
         ("nbd", Self::Nbd),
         ("null-co", Self::NullCo),
+        ("preallocate", Self::Preallocate),
         ("qcow2", Self::Qcow2),
         ("raw", Self::Raw),
         ("throttle", Self::Throttle),
@@ -212,6 +218,8 @@ pub enum BlockdevOptionsBranch {
     Blkdebug(BlockdevOptionsBlkdebug),
     /// `compress`.
     Compress(BlockdevOptionsGenericFormat),
+    /// `copy-on-read`.
+    CopyOnRead(BlockdevOptionsCor),
     /// `file`.
     File(BlockdevOptionsFile),
     /// `host_device`.
@@ -222,6 +230,8 @@ pub enum BlockdevOptionsBranch {
     Nbd(BlockdevOptionsNbd),
     /// `null-co`.
     NullCo(BlockdevOptionsNull),
+    /// `preallocate`.
+    Preallocate(BlockdevOptionsPreallocate),
     /// `qcow2`.
     Qcow2(BlockdevOptionsQcow2),
     /// `raw`.
@@ -236,11 +246,13 @@ impl BlockdevOptionsBranch {
         match self {
             Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
             Self::Compress(_) => BlockdevDriver::Compress,
+            Self::CopyOnRead(_) => BlockdevDriver::CopyOnRead,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
             Self::NullCo(_) => BlockdevDriver::NullCo,
+            Self::Preallocate(_) => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Raw(_) => BlockdevDriver::Raw,
             Self::Throttle(_) => BlockdevDriver::Throttle,
@@ -251,11 +263,13 @@ impl BlockdevOptionsBranch {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
+            BlockdevDriver::CopyOnRead => Self::CopyOnRead(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
+            BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
@@ -266,11 +280,13 @@ impl BlockdevOptionsBranch {
         match self {
             Self::Blkdebug(inner) => inner.put(to),
             Self::Compress(inner) => inner.put(to),
+            Self::CopyOnRead(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
             Self::NullCo(inner) => inner.put(to),
+            Self::Preallocate(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),

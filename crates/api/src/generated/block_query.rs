@@ -137,6 +137,34 @@ pub struct BlockDeviceInfo {
     pub cache: BlockdevCacheInfo,
     /// Offset in bytes beyond which a write is told of; 0 is none.
     pub write_threshold: i64,
+    /// Limit in bytes per second of a burst.
+    pub bps_max: Option<i64>,
+    /// The same of reads.
+    pub bps_rd_max: Option<i64>,
+    /// The same of writes.
+    pub bps_wr_max: Option<i64>,
+    /// Limit in requests per second of a burst.
+    pub iops_max: Option<i64>,
+    /// The same of reads.
+    pub iops_rd_max: Option<i64>,
+    /// The same of writes.
+    pub iops_wr_max: Option<i64>,
+    /// Longest burst of bytes in seconds.
+    pub bps_max_length: Option<i64>,
+    /// The same of reads.
+    pub bps_rd_max_length: Option<i64>,
+    /// The same of writes.
+    pub bps_wr_max_length: Option<i64>,
+    /// Longest burst of requests in seconds.
+    pub iops_max_length: Option<i64>,
+    /// The same of reads.
+    pub iops_rd_max_length: Option<i64>,
+    /// The same of writes.
+    pub iops_wr_max_length: Option<i64>,
+    /// Bytes up to which a request counts as one.
+    pub iops_size: Option<i64>,
+    /// The throttle group it is in.
+    pub group: Option<String>,
     /// Its dirty bitmaps, the newest first, if it has any.
     pub dirty_bitmaps: Option<Vec<BlockDirtyInfo>>,
     /// The nodes it uses; a machine does not tell of them, as in QEMU 10.0.
@@ -164,6 +192,20 @@ impl Object for BlockDeviceInfo {
             image: from.required("image")?,
             cache: from.required("cache")?,
             write_threshold: from.required("write_threshold")?,
+            bps_max: from.optional("bps_max")?,
+            bps_rd_max: from.optional("bps_rd_max")?,
+            bps_wr_max: from.optional("bps_wr_max")?,
+            iops_max: from.optional("iops_max")?,
+            iops_rd_max: from.optional("iops_rd_max")?,
+            iops_wr_max: from.optional("iops_wr_max")?,
+            bps_max_length: from.optional("bps_max_length")?,
+            bps_rd_max_length: from.optional("bps_rd_max_length")?,
+            bps_wr_max_length: from.optional("bps_wr_max_length")?,
+            iops_max_length: from.optional("iops_max_length")?,
+            iops_rd_max_length: from.optional("iops_rd_max_length")?,
+            iops_wr_max_length: from.optional("iops_wr_max_length")?,
+            iops_size: from.optional("iops_size")?,
+            group: from.optional("group")?,
             dirty_bitmaps: from.optional("dirty-bitmaps")?,
             children: from.optional("children")?,
         })
@@ -188,6 +230,20 @@ impl Object for BlockDeviceInfo {
         to.put("image", &self.image);
         to.put("cache", &self.cache);
         to.put("write_threshold", &self.write_threshold);
+        to.put_optional("bps_max", &self.bps_max);
+        to.put_optional("bps_rd_max", &self.bps_rd_max);
+        to.put_optional("bps_wr_max", &self.bps_wr_max);
+        to.put_optional("iops_max", &self.iops_max);
+        to.put_optional("iops_rd_max", &self.iops_rd_max);
+        to.put_optional("iops_wr_max", &self.iops_wr_max);
+        to.put_optional("bps_max_length", &self.bps_max_length);
+        to.put_optional("bps_rd_max_length", &self.bps_rd_max_length);
+        to.put_optional("bps_wr_max_length", &self.bps_wr_max_length);
+        to.put_optional("iops_max_length", &self.iops_max_length);
+        to.put_optional("iops_rd_max_length", &self.iops_rd_max_length);
+        to.put_optional("iops_wr_max_length", &self.iops_wr_max_length);
+        to.put_optional("iops_size", &self.iops_size);
+        to.put_optional("group", &self.group);
         to.put_optional("dirty-bitmaps", &self.dirty_bitmaps);
         to.put_optional("children", &self.children);
     }
@@ -260,6 +316,27 @@ impl Object for BlockInfo {
 }
 object_codec!(BlockInfo);
 
+/// How many requests took how long.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockLatencyHistogramInfo {
+    /// Times in nanoseconds between the bins.
+    pub boundaries: Vec<u64>,
+    /// Requests of each bin: the first holds those below the first boundary.
+    pub bins: Vec<u64>,
+}
+
+impl Object for BlockLatencyHistogramInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { boundaries: from.required("boundaries")?, bins: from.required("bins")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("boundaries", &self.boundaries);
+        to.put("bins", &self.bins);
+    }
+}
+object_codec!(BlockLatencyHistogramInfo);
+
 /// What a device or node has done. Times are in nanoseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlockDeviceStats {
@@ -327,8 +404,16 @@ pub struct BlockDeviceStats {
     pub failed_zone_append_operations: i64,
     /// Appends refused as invalid.
     pub invalid_zone_append_operations: i64,
-    /// Figures of intervals that were asked for; none can be.
+    /// Figures of the intervals that were asked for when the device was made.
     pub timed_stats: Vec<BlockDeviceTimedStats>,
+    /// How long reads took, if that was asked for.
+    pub rd_latency_histogram: Option<BlockLatencyHistogramInfo>,
+    /// How long writes took, if that was asked for.
+    pub wr_latency_histogram: Option<BlockLatencyHistogramInfo>,
+    /// How long appends to zones took; there are none.
+    pub zone_append_latency_histogram: Option<BlockLatencyHistogramInfo>,
+    /// How long flushes took, if that was asked for.
+    pub flush_latency_histogram: Option<BlockLatencyHistogramInfo>,
 }
 
 impl Object for BlockDeviceStats {
@@ -367,6 +452,10 @@ impl Object for BlockDeviceStats {
             failed_zone_append_operations: from.required("failed_zone_append_operations")?,
             invalid_zone_append_operations: from.required("invalid_zone_append_operations")?,
             timed_stats: from.required("timed_stats")?,
+            rd_latency_histogram: from.optional("rd_latency_histogram")?,
+            wr_latency_histogram: from.optional("wr_latency_histogram")?,
+            zone_append_latency_histogram: from.optional("zone_append_latency_histogram")?,
+            flush_latency_histogram: from.optional("flush_latency_histogram")?,
         })
     }
 
@@ -404,6 +493,10 @@ impl Object for BlockDeviceStats {
         to.put("failed_zone_append_operations", &self.failed_zone_append_operations);
         to.put("invalid_zone_append_operations", &self.invalid_zone_append_operations);
         to.put("timed_stats", &self.timed_stats);
+        to.put_optional("rd_latency_histogram", &self.rd_latency_histogram);
+        to.put_optional("wr_latency_histogram", &self.wr_latency_histogram);
+        to.put_optional("zone_append_latency_histogram", &self.zone_append_latency_histogram);
+        to.put_optional("flush_latency_histogram", &self.flush_latency_histogram);
     }
 }
 object_codec!(BlockDeviceStats);
@@ -523,6 +616,8 @@ pub enum BlockStatsSpecific {
     Blkdebug,
     /// `compress`.
     Compress,
+    /// `copy-on-read`.
+    CopyOnRead,
     /// `file`.
     File(BlockStatsSpecificFile),
     /// `host_device`.
@@ -533,6 +628,8 @@ pub enum BlockStatsSpecific {
     Nbd,
     /// `null-co`.
     NullCo,
+    /// `preallocate`.
+    Preallocate,
     /// `qcow2`.
     Qcow2,
     /// `raw`.
@@ -547,11 +644,13 @@ impl BlockStatsSpecific {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
             Self::Compress => BlockdevDriver::Compress,
+            Self::CopyOnRead => BlockdevDriver::CopyOnRead,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullCo => BlockdevDriver::NullCo,
+            Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2 => BlockdevDriver::Qcow2,
             Self::Raw => BlockdevDriver::Raw,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -562,11 +661,13 @@ impl BlockStatsSpecific {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
             BlockdevDriver::Compress => Self::Compress,
+            BlockdevDriver::CopyOnRead => Self::CopyOnRead,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullCo => Self::NullCo,
+            BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2,
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -577,11 +678,13 @@ impl BlockStatsSpecific {
         match self {
             Self::Blkdebug => {}
             Self::Compress => {}
+            Self::CopyOnRead => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks => {}
             Self::Nbd => {}
             Self::NullCo => {}
+            Self::Preallocate => {}
             Self::Qcow2 => {}
             Self::Raw => {}
             Self::Throttle => {}
@@ -664,6 +767,70 @@ impl Object for QueryBlockstatsArguments {
 }
 object_codec!(QueryBlockstatsArguments);
 
+/// Arguments of `block-set-write-threshold`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockSetWriteThresholdArguments {
+    /// The node.
+    pub node_name: String,
+    /// The offset in bytes; 0 for none.
+    pub write_threshold: u64,
+}
+
+impl Object for BlockSetWriteThresholdArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node_name: from.required("node-name")?,
+            write_threshold: from.required("write-threshold")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("node-name", &self.node_name);
+        to.put("write-threshold", &self.write_threshold);
+    }
+}
+object_codec!(BlockSetWriteThresholdArguments);
+
+/// Arguments of `block-latency-histogram-set`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockLatencyHistogramSetArguments {
+    /// The device.
+    pub id: String,
+    /// Times in nanoseconds between the bins, rising, of all kinds of requests.
+    pub boundaries: Option<Vec<u64>>,
+    /// Those of reads.
+    pub boundaries_read: Option<Vec<u64>>,
+    /// Those of writes.
+    pub boundaries_write: Option<Vec<u64>>,
+    /// Those of appends to zones.
+    pub boundaries_zap: Option<Vec<u64>>,
+    /// Those of flushes.
+    pub boundaries_flush: Option<Vec<u64>>,
+}
+
+impl Object for BlockLatencyHistogramSetArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: from.required("id")?,
+            boundaries: from.optional("boundaries")?,
+            boundaries_read: from.optional("boundaries-read")?,
+            boundaries_write: from.optional("boundaries-write")?,
+            boundaries_zap: from.optional("boundaries-zap")?,
+            boundaries_flush: from.optional("boundaries-flush")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("id", &self.id);
+        to.put_optional("boundaries", &self.boundaries);
+        to.put_optional("boundaries-read", &self.boundaries_read);
+        to.put_optional("boundaries-write", &self.boundaries_write);
+        to.put_optional("boundaries-zap", &self.boundaries_zap);
+        to.put_optional("boundaries-flush", &self.boundaries_flush);
+    }
+}
+object_codec!(BlockLatencyHistogramSetArguments);
+
 /// The handlers of section `block-query`.
 pub trait BlockQueryCommands: Send + Sync {
     /// Lists all nodes, the newest first.
@@ -680,4 +847,16 @@ pub trait BlockQueryCommands: Send + Sync {
         &self,
         arguments: QueryBlockstatsArguments,
     ) -> impl Future<Output = Result<Vec<BlockStats>, QmpError>> + Send;
+
+    /// Has a node tell, once, of a write that goes beyond an offset (BLOCK_WRITE_THRESHOLD).
+    fn block_set_write_threshold(
+        &self,
+        arguments: BlockSetWriteThresholdArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Has a device count its requests by how long they take, from 0 on; without boundaries it does so no more.
+    fn block_latency_histogram_set(
+        &self,
+        arguments: BlockLatencyHistogramSetArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
 }

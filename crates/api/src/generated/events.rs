@@ -337,3 +337,33 @@ impl Object for BlockImageCorrupted {
     }
 }
 object_codec!(BlockImageCorrupted);
+
+/// Data of event `BLOCK_WRITE_THRESHOLD`.
+///
+/// A write went beyond the threshold of a node, which is none from now on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockWriteThreshold {
+    /// The node.
+    pub node_name: String,
+    /// By how many bytes its end lies beyond the threshold.
+    pub amount_exceeded: u64,
+    /// The threshold in bytes.
+    pub write_threshold: u64,
+}
+
+impl Object for BlockWriteThreshold {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            node_name: from.required("node-name")?,
+            amount_exceeded: from.required("amount-exceeded")?,
+            write_threshold: from.required("write-threshold")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("node-name", &self.node_name);
+        to.put("amount-exceeded", &self.amount_exceeded);
+        to.put("write-threshold", &self.write_threshold);
+    }
+}
+object_codec!(BlockWriteThreshold);

@@ -31,6 +31,8 @@ mod block_query;
 pub use block_query::*;
 mod device;
 pub use device::*;
+mod throttle;
+pub use throttle::*;
 mod block_job;
 pub use block_job::*;
 mod block_mirror;
@@ -80,6 +82,8 @@ pub const COMMANDS: &[&str] = &[
     "query-named-block-nodes",
     "query-block",
     "query-blockstats",
+    "block-set-write-threshold",
+    "block-latency-histogram-set",
     "eject",
     "blockdev-open-tray",
     "blockdev-close-tray",
@@ -87,6 +91,7 @@ pub const COMMANDS: &[&str] = &[
     "blockdev-insert-medium",
     "blockdev-change-medium",
     "change",
+    "block_set_io_throttle",
     "query-jobs",
     "job-pause",
     "job-resume",
@@ -144,6 +149,7 @@ pub trait Handlers:
     + TransactionCommands
     + BlockQueryCommands
     + DeviceCommands
+    + ThrottleCommands
     + BlockJobCommands
     + BlockMirrorCommands
     + BlockAmendCommands
@@ -162,6 +168,7 @@ impl<
         + TransactionCommands
         + BlockQueryCommands
         + DeviceCommands
+        + ThrottleCommands
         + BlockJobCommands
         + BlockMirrorCommands
         + BlockAmendCommands
@@ -212,6 +219,8 @@ pub async fn dispatch<H: Handlers>(
         "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
         "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,
         "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,
+        "block-set-write-threshold" => run(arguments, |a| handlers.block_set_write_threshold(a)).await,
+        "block-latency-histogram-set" => run(arguments, |a| handlers.block_latency_histogram_set(a)).await,
         "eject" => run(arguments, |a| handlers.eject(a)).await,
         "blockdev-open-tray" => run(arguments, |a| handlers.blockdev_open_tray(a)).await,
         "blockdev-close-tray" => run(arguments, |a| handlers.blockdev_close_tray(a)).await,
@@ -219,6 +228,7 @@ pub async fn dispatch<H: Handlers>(
         "blockdev-insert-medium" => run(arguments, |a| handlers.blockdev_insert_medium(a)).await,
         "blockdev-change-medium" => run(arguments, |a| handlers.blockdev_change_medium(a)).await,
         "change" => run(arguments, |a| handlers.change(a)).await,
+        "block_set_io_throttle" => run(arguments, |a| handlers.block_set_io_throttle(a)).await,
         "query-jobs" => run(arguments, |NoArguments {}| handlers.query_jobs()).await,
         "job-pause" => run(arguments, |a| handlers.job_pause(a)).await,
         "job-resume" => run(arguments, |a| handlers.job_resume(a)).await,
@@ -302,6 +312,8 @@ pub enum Event {
     BlockIoError(BlockIoError),
     /// An image is damaged.
     BlockImageCorrupted(BlockImageCorrupted),
+    /// A write went beyond the threshold of a node, which is none from now on.
+    BlockWriteThreshold(BlockWriteThreshold),
 }
 
 impl Event {
@@ -323,6 +335,7 @@ impl Event {
             Self::BlockExportDeleted(_) => "BLOCK_EXPORT_DELETED",
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
             Self::BlockImageCorrupted(_) => "BLOCK_IMAGE_CORRUPTED",
+            Self::BlockWriteThreshold(_) => "BLOCK_WRITE_THRESHOLD",
         }
     }
 
@@ -344,6 +357,7 @@ impl Event {
             Self::BlockExportDeleted(data) => Some(data.encode()),
             Self::BlockIoError(data) => Some(data.encode()),
             Self::BlockImageCorrupted(data) => Some(data.encode()),
+            Self::BlockWriteThreshold(data) => Some(data.encode()),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::hold::Draining;
 use crate::hooks::Hook;
 use crate::node::Node;
 use crate::perm::{Perms, Share};
+use crate::stats::Account;
 use futures_util::lock::MutexGuard;
 use std::sync::Arc;
 
@@ -122,7 +123,16 @@ impl GraphChange<'_> {
 
     /// Attaches an entry, after a check of its permissions against all other users.
     pub fn attach(&mut self, request: BackendRequest) -> Result<Arc<Backend>> {
-        let BackendRequest { label, node, perms, pinned } = request;
+        self.attach_counted(request, Arc::default())
+    }
+
+    /// The same for one whose requests count in `account`.
+    pub(crate) fn attach_counted(
+        &mut self,
+        request: BackendRequest,
+        account: Arc<Account>,
+    ) -> Result<Arc<Backend>> {
+        let (node, perms) = (request.node.clone(), request.perms);
         if perms.need.has(Share::WRITE) && node.read_only() {
             return Err(BlockError::new(
                 ErrorKind::ReadOnly,
@@ -133,7 +143,7 @@ impl GraphChange<'_> {
             node.check_operation(Operations::READ)?;
         }
         let gate = Arc::new(Gate::new());
-        let entry = Arc::new(Backend::new(label, node.clone(), gate, perms, pinned));
+        let entry = Arc::new(Backend::new(request, gate, account));
         {
             let mut topology = self.graph.0.topology.write();
             topology.has(&node)?;

@@ -1,10 +1,13 @@
 //! Nodes and devices: descriptions and statistics.
+use super::{failed, find_device};
 use crate::control::Control;
 use crate::nodes;
 use api::{
-    BlockDeviceInfo, BlockInfo, BlockQueryCommands, BlockStats, QmpError, QueryBlockstatsArguments,
+    BlockDeviceInfo, BlockInfo, BlockLatencyHistogramSetArguments, BlockQueryCommands,
+    BlockSetWriteThresholdArguments, BlockStats, QmpError, QueryBlockstatsArguments,
     QueryNamedBlockNodesArguments,
 };
+use block::IoKind;
 
 impl BlockQueryCommands for Control {
     async fn query_named_block_nodes(
@@ -30,6 +33,44 @@ impl BlockQueryCommands for Control {
             ..device
         };
         Ok(shown.map(inserted).collect())
+    }
+
+    async fn block_set_write_threshold(
+        &self,
+        arguments: BlockSetWriteThresholdArguments,
+    ) -> Result<(), QmpError> {
+        let BlockSetWriteThresholdArguments { node_name: name, write_threshold } = arguments;
+        let node = self.graph().node(&name);
+        let node = node.ok_or_else(|| QmpError::generic(format!("Device '{name}' not found")))?;
+        node.set_write_threshold(write_threshold);
+        Ok(())
+    }
+
+    async fn block_latency_histogram_set(
+        &self,
+        arguments: BlockLatencyHistogramSetArguments,
+    ) -> Result<(), QmpError> {
+        let device = find_device(self.graph(), None, Some(&arguments.id))?;
+        let all = arguments.boundaries;
+        let kinds = [
+            ("read", IoKind::Read, arguments.boundaries_read),
+            ("write", IoKind::Write, arguments.boundaries_write),
+            ("append write", IoKind::ZoneAppend, arguments.boundaries_zap),
+            ("flush", IoKind::Flush, arguments.boundaries_flush),
+        ];
+        let none = all.is_none() && kinds.iter().all(|(_, _, own)| own.is_none());
+        for (what, kind, own) in kinds {
+            let Some(boundaries) = own.or_else(|| all.clone()) else {
+                if none {
+                    device.account().set_histogram(kind, None).map_err(failed)?;
+                }
+                continue;
+            };
+            device.account().set_histogram(kind, Some(boundaries)).map_err(|_| {
+                QmpError::generic(format!("Device '{}' set {what} boundaries fail", arguments.id))
+            })?;
+        }
+        Ok(())
     }
 
     async fn query_blockstats(

@@ -11,13 +11,14 @@ mod descriptors;
 mod device;
 mod machine;
 mod qom;
+mod throttle;
 mod transaction;
 
 pub use machine::device_properties;
 
 use crate::control::Control;
 use api::{IntrospectCommands, QmpError, ShutdownCause};
-use block::{Graph, Node};
+use block::{Device, Graph, Node};
 use std::sync::Arc;
 
 /// An error of the core as a QMP error.
@@ -34,6 +35,16 @@ fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Resul
         let (device, name) = (device.unwrap_or_default(), node_name.unwrap_or_default());
         QmpError::generic(format!("Cannot find device='{device}' nor node-name='{name}'"))
     })
+}
+
+/// The device that a command names by its own name, or by that of the model at it.
+fn find_device(graph: &Graph, name: Option<&str>, id: Option<&str>) -> Result<Arc<Device>, QmpError> {
+    let (found, called) = match (name, id) {
+        (Some(name), None) => (graph.device(name), name),
+        (None, Some(id)) => (graph.device_of_model(id), id),
+        _ => return Err(QmpError::generic("Need exactly one of 'device' and 'id'")),
+    };
+    found.ok_or_else(|| QmpError::device_not_found(called))
 }
 
 impl IntrospectCommands for Control {
