@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod compress;
+mod copy_on_read;
+mod preallocate;
 mod throttle;
 
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] = &[compress::COMPRESS, throttle::THROTTLE];
+pub const DRIVERS: &[DriverType] =
+    &[compress::COMPRESS, copy_on_read::COPY_ON_READ, preallocate::PREALLOCATE, throttle::THROTTLE];
