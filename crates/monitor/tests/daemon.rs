@@ -255,3 +255,42 @@ fn a_kill_right_after_the_event_of_a_completed_commit_loses_nothing() {
         }
     });
 }
+
+async fn kill_after_mirror(round: u64) {
+    let folder = Folder::new();
+    layer(&folder, "base", None, 1, |c| (c + round).is_multiple_of(2)).await;
+    layer(&folder, "top", Some("base"), 2, |c| (c + round).is_multiple_of(3)).await;
+    let before = content(&folder, "top").await;
+    let options =
+        [&CHARDEV[..], &["--blockdev", "qcow2,node-name=d,file.driver=file,file.filename=top"]].concat();
+    let mut child = start(&folder, &options);
+    let mut session = Qmp::connect(&folder);
+    let sync = ["full", "top", "none"][(round % 3) as usize];
+    let mode = if round.is_multiple_of(2) { "background" } else { "write-blocking" };
+    session.ok(&format!(
+        "{{'execute': 'drive-mirror', 'arguments': {{'device': 'd', 'job-id': 'j', 'target': 'copy', 'sync': '{sync}', \
+         'copy-mode': '{mode}', 'node-name': 'copy'}}}}"
+    ));
+    session.event("BLOCK_JOB_READY");
+    session.ok("{'execute': 'job-complete', 'arguments': {'id': 'j'}}");
+    let done = session.event("BLOCK_JOB_COMPLETED");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(done.get("data").unwrap().get("error").is_none(), "{done}");
+    if sync != "none" {
+        std::fs::remove_file(folder.path("top")).unwrap();
+    }
+    if sync == "full" {
+        std::fs::remove_file(folder.path("base")).unwrap();
+    }
+    assert!(content(&folder, "copy").await == before, "round {round}: the copy shows something else");
+}
+
+#[test]
+fn a_kill_right_after_the_event_of_a_completed_mirror_loses_nothing() {
+    rt::block_on_control(async {
+        for round in 0..12 {
+            kill_after_mirror(round).await;
+        }
+    });
+}
