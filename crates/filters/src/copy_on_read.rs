@@ -10,7 +10,7 @@
 use api::CopyOnReadOptions;
 use arc_swap::ArcSwapOption;
 use block::{
-    BlockError, Common, Driver, DriverType, Edge, ErrorKind, Extent, ExtentKind, Filtered, Flags, Node, Open,
+    BlockError, Common, Driver, DriverType, Edge, ErrorKind, Extent, Filtered, Flags, Node, Open,
     OpenContext, Opened, Options, Perms, Reopened, Request, Result, Share, Want,
 };
 use rt::{BoxFuture, BufMut};
@@ -62,7 +62,7 @@ impl CopyOnRead {
     fn held(&self, offset: u64, len: u64) -> Option<u64> {
         let look = |child: &Node| {
             let extent = child.driver().try_map(offset, len, Want::Read);
-            let held = child.filtered().is_none() && extent.is_some_and(|e| e.kind != ExtentKind::Hole);
+            let held = child.filtered().is_none() && extent.is_some_and(|e| !e.kind.is_hole());
             Ok(extent.filter(|_| held).map(|extent| extent.len))
         };
         self.below.with(None, look).ok().flatten()
