@@ -6,7 +6,7 @@
 //! A change that finds storage full leaves the gate, has the nodes free what waits to be freed, and tries again: what
 //! waits may wait for this very request to end. Only when nothing more comes free is ENOSPC told.
 use crate::error::{BlockError, ErrorKind, Result};
-use crate::gate::{Entered, Gate};
+use crate::gate::{Entered, Gate, Inside};
 use crate::graph::BackendRequest;
 use crate::io::Placed;
 use crate::node::Node;
@@ -227,6 +227,12 @@ impl Backend {
         self.gate.enter().await.ok_or_else(detached)
     }
 
+    /// Waits at the gate, and is a request inside until what is returned is dropped: for work that goes on directly at nodes.
+    pub async fn stay(&self) -> Result<Inside> {
+        let detached = || BlockError::new(ErrorKind::Closed, format!("{} is closed", self.label));
+        self.gate.stay().await.ok_or_else(detached)
+    }
+
     /// Reads all of `buf`.
     pub async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let started = rt::now_ns();
@@ -276,7 +282,12 @@ impl Backend {
         }
     }
 
-    /// Has the nodes that store what is written free what waits for it; tells whether there was anything.
+    /// Has the nodes that store what is written free what waits for it; tells whether there was anything. Called by nobody
+    /// inside.
+    pub async fn make_space(&self) -> bool {
+        self.reclaim(&self.node()).await
+    }
+
     async fn reclaim(&self, node: &Arc<Node>) -> bool {
         let mut freed = false;
         for node in node.storage() {

@@ -12,7 +12,7 @@ use crate::error::{BlockError, ErrorKind, Result};
 use crate::hooks::NodeChange;
 use crate::node::Node;
 use crate::request::Flags;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -37,11 +37,20 @@ pub struct NamedBitmap {
     consistent: bool,
     /// How many use it, or [`LEAVING`].
     users: AtomicUsize,
+    /// What records in its place while a job works with its bits.
+    successor: ArcSwapOption<DirtyBitmap>,
 }
 
 /// A use of a bitmap; it ends when this is dropped.
 #[must_use = "the bitmap is in use until it is dropped"]
 pub struct BitmapUse(Arc<NamedBitmap>);
+
+/// A bitmap whose bits a job has taken. It is one again, with all that was recorded before and since, when this is dropped:
+/// nobody is inside the node then either.
+#[must_use = "the bitmap is one again when this is dropped"]
+pub struct BitmapSplit {
+    bitmap: Arc<NamedBitmap>,
+}
 
 /// The removal of a bitmap that the image has no more. It still records, and is there as before if this is dropped; the
 /// image gets it again when it is closed.
@@ -80,6 +89,7 @@ impl NamedBitmap {
             persistent: false,
             consistent: true,
             users: AtomicUsize::new(0),
+            successor: ArcSwapOption::empty(),
         }
     }
 
@@ -162,6 +172,12 @@ impl NamedBitmap {
         Err(BlockError::invalid(text))
     }
 
+    /// Refuses one whose bits mean nothing, or are about to change.
+    pub fn check_usable(&self) -> Result<()> {
+        self.check_idle()?;
+        self.check_consistent()
+    }
+
     /// Uses it, so that it is not removed and changes by writes alone.
     pub fn hold(self: &Arc<Self>) -> Result<BitmapUse> {
         self.check_consistent()?;
@@ -170,9 +186,30 @@ impl NamedBitmap {
         Ok(BitmapUse(self.clone()))
     }
 
+    /// Takes its bits for a job, nobody being inside the node: they stay as they are, and what is written from now on is
+    /// recorded apart. It is in use until then, by the job alone.
+    pub fn split(self: &Arc<Self>) -> Result<BitmapSplit> {
+        self.check_consistent()?;
+        self.users.compare_exchange(0, LEAVING, AcqRel, Acquire).map_err(|_| self.busy())?;
+        let successor = DirtyBitmap::new(self.bits.length(), self.bits.granularity());
+        self.successor.store(Some(Arc::new(successor)));
+        Ok(BitmapSplit { bitmap: self.clone() })
+    }
+
+    fn resize(&self, length: impl Fn(u64) -> u64) {
+        self.bits.resize(&length);
+        if let Some(successor) = &*self.successor.load() {
+            successor.resize(&length);
+        }
+    }
+
     fn mark(&self, offset: u64, len: u64) {
-        if self.is_enabled() {
-            self.bits.mark(offset, len);
+        if !self.is_enabled() {
+            return;
+        }
+        match &*self.successor.load() {
+            Some(successor) => successor.mark(offset, len),
+            None => self.bits.mark(offset, len),
         }
     }
 }
@@ -187,6 +224,30 @@ impl BitmapUse {
 impl Drop for BitmapUse {
     fn drop(&mut self) {
         self.0.users.fetch_sub(1, AcqRel);
+    }
+}
+
+impl BitmapSplit {
+    /// Its bits, as they were.
+    pub fn bits(&self) -> &DirtyBitmap {
+        self.bitmap.bits()
+    }
+
+    /// Has it keep nothing of what was recorded before but what `left` has.
+    pub fn renew(self, left: Option<&DirtyBitmap>) {
+        self.bitmap.bits.clear();
+        if let Some(left) = left {
+            self.bitmap.bits.merge(left);
+        }
+    }
+}
+
+impl Drop for BitmapSplit {
+    fn drop(&mut self) {
+        if let Some(successor) = self.bitmap.successor.swap(None) {
+            self.bitmap.bits.merge(&successor);
+        }
+        self.bitmap.users.store(0, Release);
     }
 }
 
@@ -259,7 +320,7 @@ impl Bitmaps {
             let list = self.list.load();
             for bitmap in list.iter() {
                 if bitmap.bits.length() < end {
-                    bitmap.bits.resize(|old| old.max(length()));
+                    bitmap.resize(|old| old.max(length()));
                 }
                 bitmap.mark(change.offset, change.len);
             }
@@ -290,7 +351,7 @@ impl Bitmaps {
 
     /// The node has another length, which follows from the one that each of them has.
     pub(crate) fn resize(&self, length: impl Fn(u64) -> u64) {
-        self.list.load().iter().for_each(|bitmap| bitmap.bits.resize(&length));
+        self.list.load().iter().for_each(|bitmap| bitmap.resize(&length));
     }
 }
 
@@ -376,7 +437,7 @@ impl Node {
     }
 
     /// Refuses to change a bitmap that the image keeps and can't be given any more.
-    fn check_bitmap_writable(&self, bitmap: &NamedBitmap) -> Result<()> {
+    pub fn check_bitmap_writable(&self, bitmap: &NamedBitmap) -> Result<()> {
         if bitmap.is_persistent() && self.read_only() {
             let text = format!("Bitmap '{}' is readonly and cannot be modified", bitmap.name());
             return Err(BlockError::new(ErrorKind::ReadOnly, text));

@@ -151,6 +151,9 @@ impl Chain {
         while let Some(node) = next.take() {
             node.edges.chain().watch(self);
             next = if node.mapping { node.backing() } else { None };
+            if node.looks_again() {
+                return;
+            }
             layers.push(node);
         }
         if layers.len() < 2 || layers.len() > MOST_LAYERS {

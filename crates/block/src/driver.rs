@@ -28,6 +28,7 @@ use crate::node::Node;
 use crate::objects::{Objects, Secret};
 use crate::options::Options;
 use crate::perm::Perms;
+use crate::point_in_time::PointInTime;
 use crate::request::Request;
 use crate::snapshot::Snapshots;
 use crate::steps::{Breakpoints, Step};
@@ -639,6 +640,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The internal snapshots of this format, if it keeps any.
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// The disk as it was at the moment when what is above this node began to keep it.
+    fn point_in_time(&self) -> Option<&Arc<PointInTime>> {
         None
     }
 

@@ -44,6 +44,14 @@ pub struct Entered<'a> {
     parity: usize,
 }
 
+/// An admitted request's token that keeps its gate, for work that outlives the call that began it.
+#[must_use]
+pub struct Inside {
+    gate: Arc<Gate>,
+    slot: usize,
+    parity: usize,
+}
+
 impl Gate {
     /// A gate that stands open.
     pub fn new() -> Self {
@@ -75,6 +83,32 @@ impl Gate {
             if self.closed.load(SeqCst) > 0 {
                 listener.await;
             }
+        }
+    }
+
+    /// As [`Gate::enter`], with a token that keeps the gate.
+    pub async fn stay(self: &Arc<Self>) -> Option<Inside> {
+        let entered = self.enter().await?;
+        let inside = Inside { gate: self.clone(), slot: entered.slot, parity: entered.parity };
+        std::mem::forget(entered);
+        Some(inside)
+    }
+
+    /// A token beside one that its holder has already: the gate counts a request more, also if it is closed by now.
+    pub(crate) fn stay_inside(self: &Arc<Self>) -> Inside {
+        let (slot, parity) = (slot(), self.parity.load(Relaxed) & 1);
+        self.slots[slot].count[parity].fetch_add(1, Relaxed);
+        fence(SeqCst);
+        Inside { gate: self.clone(), slot, parity }
+    }
+
+    /// Ends a request.
+    fn leave(&self, slot: usize, parity: usize) {
+        self.slots[slot].count[parity].fetch_sub(1, Release);
+        fence(SeqCst);
+        if self.watched.load(Relaxed) {
+            self.watched.store(false, Relaxed);
+            notify_all(&self.drained);
         }
     }
 
@@ -140,13 +174,13 @@ impl Gate {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let gate = self.gate;
-        gate.slots[self.slot].count[self.parity].fetch_sub(1, Release);
-        fence(SeqCst);
-        if gate.watched.load(Relaxed) {
-            gate.watched.store(false, Relaxed);
-            notify_all(&gate.drained);
-        }
+        self.gate.leave(self.slot, self.parity);
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.gate.leave(self.slot, self.parity);
     }
 }
 

@@ -111,6 +111,7 @@ impl Node {
                 buf.fill(0);
                 Ok(Some(buf.len()))
             }
+            ExtentKind::Hole { .. } if self.looks_again() => Ok(Some(0)),
             ExtentKind::Hole { .. } => Ok(None),
         }
     }
@@ -195,7 +196,12 @@ impl Node {
             };
             let piece = rest.split_to(source.len);
             let len = source.len as u64;
+            let through = source.layer.is_some() && self.looks_again();
             let (piece, result) = self.read_source(at, source, piece).await;
+            if through && result.is_ok() && !self.is_still_hole(at, len).await {
+                rest = join(Some(piece), rest);
+                continue;
+            }
             let whole = join(done.take(), piece);
             if rest.is_empty() || result.is_err() {
                 return (join(Some(whole), rest), result);
@@ -223,6 +229,9 @@ impl Node {
             let zeroes = ExtentKind::Zero { reserved: None };
             if !extent.kind.is_hole() {
                 return Ok(Source { kind: extent.kind, len, ..source });
+            }
+            if source.layer.is_some() && node.looks_again() {
+                return Ok(Source { kind: ExtentKind::Stored, len, ..source });
             }
             let (backing, len) = match source.layer {
                 None => self.first_below(at, len),
@@ -268,9 +277,35 @@ impl Node {
                 piece.fill(0);
                 (piece, Ok(()))
             }
-            ExtentKind::Stored if !node.mapping => node.read(at, piece).await,
+            ExtentKind::Stored if !node.mapping || source.layer.is_some() => node.read(at, piece).await,
             ExtentKind::Encoded | ExtentKind::Stored => node.driver.read(at, piece).await,
         }
+    }
+
+    /// Whether what shows through may change once this node holds it.
+    pub(crate) fn looks_again(&self) -> bool {
+        self.slow.load(Relaxed) & Slow::LOOKS_AGAIN != 0
+    }
+
+    /// The node is the target of somebody who copies to it, cluster by cluster, what is about to change in its own backing chain:
+    /// whoever has read something through a hole of it looks whether that is a hole still, and reads again if not. `false`
+    /// ends that.
+    pub fn look_again(&self, on: bool) {
+        self.set_slow(Slow::LOOKS_AGAIN, on);
+        // It is passed over by nobody.
+        self.edges.chain().forget();
+    }
+
+    /// Whether the node holds nothing of a range; not, where it can't tell.
+    pub(crate) async fn is_still_hole(&self, offset: u64, len: u64) -> bool {
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        while at < end {
+            match self.driver.map(at, end - at, Want::Read).await {
+                Ok(extent) if extent.kind.is_hole() => at = at.saturating_add(extent.len),
+                _ => return false,
+            }
+        }
+        true
     }
 
     fn closed_error(&self) -> BlockError {

@@ -57,6 +57,7 @@ mod objects;
 mod open;
 mod options;
 mod perm;
+mod point_in_time;
 mod policy;
 mod registry;
 mod request;
@@ -73,13 +74,15 @@ mod write;
 
 pub use backend::Backend;
 pub use bitmap::DirtyBitmap;
-pub use bitmaps::{BitmapRemoval, BitmapStore, BitmapUse, Bitmaps, MAX_BITMAP_NAME, NamedBitmap, NewBitmap};
+pub use bitmaps::{
+    BitmapRemoval, BitmapSplit, BitmapStore, BitmapUse, Bitmaps, MAX_BITMAP_NAME, NamedBitmap, NewBitmap,
+};
 pub use blockers::{Blocker, Operations};
 pub use coding::{CodedAt, Coding};
 pub use common::{Common, Discard};
 pub use copy::{
-    AfterError, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces, Endpoint,
-    Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
+    AfterError, AtOnce, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces,
+    Endpoint, Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
 };
 pub use create::{
     Claim, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,
@@ -94,7 +97,7 @@ pub use driver::{
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
 pub use filter::Filtered;
-pub use gate::{Closed, Entered, Gate};
+pub use gate::{Closed, Entered, Gate, Inside};
 pub use graph::{BackendRequest, Domain, Graph, GraphChange, NewFilter};
 pub use hold::Holder;
 pub use hooks::{AfterChange, BeforeChange, Held, Hook, NodeChange, Serialiser, WithChange};
@@ -109,6 +112,7 @@ pub use objects::{Iothread, Object, Objects, Secret};
 pub use open::{ChildSpec, OpenContext, Opened};
 pub use options::{Opt, Options, not_negative};
 pub use perm::{Perms, Share};
+pub use point_in_time::{CopyAway, PointInTime, WhenNotCopied};
 pub use policy::{Grant, Limits, Policy};
 pub use registry::{DriverKind, DriverType, Glimpse, Open, Opener, PROBE_BYTES, PlainNames, Registry};
 pub use request::{Flags, Request, Source};

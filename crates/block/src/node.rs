@@ -35,6 +35,8 @@ impl Slow {
     pub const HOOKS: u32 = 64;
     /// The driver is told of steps.
     pub const STEPS: u32 = 128;
+    /// What shows through may change once this node holds it: see [`Node::look_again`].
+    pub const LOOKS_AGAIN: u32 = 256;
 }
 
 /// Who hears that a node takes no more writes, and why. Called inside a request: it must only take note.

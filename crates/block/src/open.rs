@@ -93,6 +93,12 @@ impl OpenContext {
         &self.bitmaps
     }
 
+    /// A node that options name beside the children.
+    pub fn node(&self, name: &str) -> Result<Arc<Node>> {
+        let missing = || BlockError::new(ErrorKind::NotFound, format!("Node '{name}' not found"));
+        self.graph.node(name).ok_or_else(missing)
+    }
+
     /// Where to tell what a person should know of the image.
     pub fn notices(&self) -> Notices {
         self.graph.notices().clone()

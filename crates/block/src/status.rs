@@ -28,6 +28,27 @@ impl Node {
     /// Block status of the start of `offset..offset + len`, looking down the chain as far as `base`, which is left
     /// out with the filters on it. The range is inside the node.
     pub async fn status(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
+        loop {
+            let mut through = Vec::new();
+            let status = self.status_once(offset, len, base, &mut through).await?;
+            let mut holds = true;
+            for node in through {
+                holds &= node.is_still_hole(offset, status.len).await;
+            }
+            if holds {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// `through` gets the nodes whose holes were looked through, of those that may hold something meanwhile.
+    async fn status_once(
+        self: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        base: Option<&Arc<Node>>,
+        through: &mut Vec<Arc<Node>>,
+    ) -> Result<Status> {
         let base = base.map(Node::skip_filters);
         let mut node = self.clone();
         let mut len = len;
@@ -79,6 +100,9 @@ impl Node {
                 }
                 ExtentKind::Hole { reserved } => reserved,
             };
+            if layer.looks_again() {
+                through.push(layer.clone());
+            }
             let next = layer.backing().filter(|b| base.as_ref().is_none_or(|base| !b.leads_to(base)));
             let unallocated =
                 |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };

@@ -182,6 +182,26 @@ macro_rules! gate_models {
                 });
             }
 
+            /// A change waits for what goes on for a request that is answered already.
+            pub fn a_change_waits_for_who_stays_inside() {
+                explore(|| {
+                    let (gate, done) = (Arc::new(Gate::new()), Arc::new(AtomicU64::new(0)));
+                    let (theirs, their_done) = (gate.clone(), done.clone());
+                    let request = block_on(gate.stay());
+                    let work = thread::spawn(move || {
+                        let goes_on = theirs.stay_inside();
+                        drop(request);
+                        their_done.store(1, SeqCst);
+                        drop(goes_on);
+                    });
+                    let closed = block_on(Closed::all(vec![gate.clone()]));
+                    assert_eq!(done.load(SeqCst), 1, "the change overlaps the work");
+                    drop(closed);
+                    assert!(work.join().is_ok());
+                    assert_eq!(gate.inside(), 0);
+                });
+            }
+
             /// Nobody to wait for.
             pub fn a_grace_period_without_requests_ends() {
                 explore(|| {
@@ -229,6 +249,11 @@ fn no_request_overlaps_a_change_and_none_is_forgotten_at_the_gate() {
 #[test]
 fn a_change_sees_what_the_requests_before_it_did() {
     models::fenced::a_change_sees_what_requests_did();
+}
+
+#[test]
+fn a_change_waits_for_work_that_stays_inside() {
+    models::fenced::a_change_waits_for_who_stays_inside();
 }
 
 #[test]
@@ -302,6 +327,12 @@ fn an_entry_that_was_led_elsewhere_needs_no_grace_period() {
 fn a_grace_period_without_requests_ends_at_once() {
     models::fenced::a_grace_period_without_requests_ends();
     models::unfenced::a_grace_period_without_requests_ends();
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_fences_loom_finds_a_change_that_waits_for_who_has_left() {
+    models::unfenced::a_change_waits_for_who_stays_inside();
 }
 
 #[test]

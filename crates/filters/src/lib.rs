@@ -5,12 +5,20 @@
 #![forbid(unsafe_code)]
 
 mod compress;
+mod copy_before_write;
 mod copy_on_read;
 mod preallocate;
+mod snapshot_access;
 mod throttle;
 
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] =
-    &[compress::COMPRESS, copy_on_read::COPY_ON_READ, preallocate::PREALLOCATE, throttle::THROTTLE];
+pub const DRIVERS: &[DriverType] = &[
+    compress::COMPRESS,
+    copy_before_write::COPY_BEFORE_WRITE,
+    copy_on_read::COPY_ON_READ,
+    preallocate::PREALLOCATE,
+    snapshot_access::SNAPSHOT_ACCESS,
+    throttle::THROTTLE,
+];

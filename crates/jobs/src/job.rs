@@ -487,6 +487,11 @@ impl Job {
         self.conclude(result);
     }
 
+    /// Gives it up before it has started.
+    pub(crate) fn give_up(&self) {
+        self.enter(&mut self.state.lock(), JobStatus::Null);
+    }
+
     /// Starts: from here on it runs.
     pub(crate) fn start(&self) {
         let mut state = self.state.lock();

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod amend;
+mod backup;
 mod commit;
 mod copy_mode;
 mod event;
@@ -29,6 +30,7 @@ mod state;
 mod work;
 
 pub use amend::{AmendError, amend};
+pub use backup::{BackupError, PreparedBackup, backup, check_backup, prepare_backup};
 pub use commit::{CommitError, commit};
 pub use copy_mode::CopyMode;
 pub use event::EventSink;

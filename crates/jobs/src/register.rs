@@ -152,9 +152,7 @@ impl Jobs {
     pub async fn start(&self, request: JobRequest, work: Box<dyn Work>) -> Result<Arc<Job>, JobError> {
         match self.add(request, work.as_ref()) {
             Ok(job) => {
-                job.start();
-                let span = tracing::info_span!("job", id = job.id());
-                rt::spawn_on(rt::Target::Control, job.clone().drive(work).instrument(span)).detach();
+                self.run(&job, work);
                 Ok(job)
             }
             Err(e) => {
@@ -166,7 +164,15 @@ impl Jobs {
         }
     }
 
-    fn add(&self, request: JobRequest, work: &dyn Work) -> Result<Arc<Job>, JobError> {
+    /// Runs a job that was made.
+    pub(crate) fn run(&self, job: &Arc<Job>, work: Box<dyn Work>) {
+        job.start();
+        let span = tracing::info_span!("job", id = job.id());
+        rt::spawn_on(rt::Target::Control, job.clone().drive(work).instrument(span)).detach();
+    }
+
+    /// Makes a job, which is to be run or given up then.
+    pub(crate) fn add(&self, request: JobRequest, work: &dyn Work) -> Result<Arc<Job>, JobError> {
         let mut jobs = self.0.jobs.lock();
         if !well_formed(&request.id) {
             return Err(JobError::InvalidId(request.id));

@@ -12,6 +12,8 @@ pub enum BlockdevDriver {
     Blkdebug,
     /// A filter that has all data stored compressed.
     Compress,
+    /// A filter that copies to another node what is about to change.
+    CopyBeforeWrite,
     /// A filter that copies what is read from backing images into the image.
     CopyOnRead,
     /// A regular file.
@@ -30,6 +32,8 @@ pub enum BlockdevDriver {
     Qcow2,
     /// A disk as it is, or a part of one.
     Raw,
+    /// The disk that a copy-before-write filter keeps, as it was.
+    SnapshotAccess,
     /// A filter that throttles requests.
     Throttle,
 }
@@ -38,6 +42,7 @@ impl Enumeration for BlockdevDriver {
     const VALUES: &'static [(&'static str, Self)] = &[
         ("blkdebug", Self::Blkdebug),
         ("compress", Self::Compress),
+        ("copy-before-write", Self::CopyBeforeWrite),
         ("copy-on-read", Self::CopyOnRead),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
@@ -47,6 +52,7 @@ impl Enumeration for BlockdevDriver {
         ("preallocate", Self::Preallocate),
         ("qcow2", Self::Qcow2),
         ("raw", Self::Raw),
+        ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
     ];
 }
@@ -218,6 +224,8 @@ pub enum BlockdevOptionsBranch {
     Blkdebug(BlockdevOptionsBlkdebug),
     /// `compress`.
     Compress(BlockdevOptionsGenericFormat),
+    /// `copy-before-write`.
+    CopyBeforeWrite(BlockdevOptionsCbw),
     /// `copy-on-read`.
     CopyOnRead(BlockdevOptionsCor),
     /// `file`.
@@ -236,6 +244,8 @@ pub enum BlockdevOptionsBranch {
     Qcow2(BlockdevOptionsQcow2),
     /// `raw`.
     Raw(BlockdevOptionsRaw),
+    /// `snapshot-access`.
+    SnapshotAccess(BlockdevOptionsGenericFormat),
     /// `throttle`.
     Throttle(BlockdevOptionsThrottle),
 }
@@ -246,6 +256,7 @@ impl BlockdevOptionsBranch {
         match self {
             Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
             Self::Compress(_) => BlockdevDriver::Compress,
+            Self::CopyBeforeWrite(_) => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead(_) => BlockdevDriver::CopyOnRead,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
@@ -255,6 +266,7 @@ impl BlockdevOptionsBranch {
             Self::Preallocate(_) => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Raw(_) => BlockdevDriver::Raw,
+            Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
         }
     }
@@ -263,6 +275,7 @@ impl BlockdevOptionsBranch {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
+            BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite(Object::take(from)?),
             BlockdevDriver::CopyOnRead => Self::CopyOnRead(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
@@ -272,6 +285,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
+            BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
         })
     }
@@ -280,6 +294,7 @@ impl BlockdevOptionsBranch {
         match self {
             Self::Blkdebug(inner) => inner.put(to),
             Self::Compress(inner) => inner.put(to),
+            Self::CopyBeforeWrite(inner) => inner.put(to),
             Self::CopyOnRead(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
@@ -289,6 +304,7 @@ impl BlockdevOptionsBranch {
             Self::Preallocate(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
+            Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
         }
     }

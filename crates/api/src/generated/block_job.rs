@@ -9,6 +9,8 @@ use crate::{Dict, QmpError};
 pub enum JobType {
     /// Changes options of an image's format.
     Amend,
+    /// Copies a disk as it was at one moment.
+    Backup,
     /// Writes the data of a part of a chain into its base.
     Commit,
     /// Copies a node and follows it.
@@ -16,8 +18,12 @@ pub enum JobType {
 }
 
 impl Enumeration for JobType {
-    const VALUES: &'static [(&'static str, Self)] =
-        &[("amend", Self::Amend), ("commit", Self::Commit), ("mirror", Self::Mirror)];
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("amend", Self::Amend),
+        ("backup", Self::Backup),
+        ("commit", Self::Commit),
+        ("mirror", Self::Mirror),
+    ];
 }
 enumeration_codec!(JobType);
 

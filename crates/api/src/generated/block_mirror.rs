@@ -253,6 +253,8 @@ object_codec!(BlockJobChangeOptionsMirror);
 pub enum BlockJobChangeOptionsBranch {
     /// `amend`.
     Amend,
+    /// `backup`.
+    Backup,
     /// `commit`.
     Commit,
     /// `mirror`.
@@ -264,6 +266,7 @@ impl BlockJobChangeOptionsBranch {
     pub fn r#type(&self) -> JobType {
         match self {
             Self::Amend => JobType::Amend,
+            Self::Backup => JobType::Backup,
             Self::Commit => JobType::Commit,
             Self::Mirror(_) => JobType::Mirror,
         }
@@ -272,6 +275,7 @@ impl BlockJobChangeOptionsBranch {
     fn take_branch(tag: JobType, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             JobType::Amend => Self::Amend,
+            JobType::Backup => Self::Backup,
             JobType::Commit => Self::Commit,
             JobType::Mirror => Self::Mirror(Object::take(from)?),
         })
@@ -280,6 +284,7 @@ impl BlockJobChangeOptionsBranch {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Amend => {}
+            Self::Backup => {}
             Self::Commit => {}
             Self::Mirror(inner) => inner.put(to),
         }

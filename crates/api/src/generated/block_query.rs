@@ -616,6 +616,8 @@ pub enum BlockStatsSpecific {
     Blkdebug,
     /// `compress`.
     Compress,
+    /// `copy-before-write`.
+    CopyBeforeWrite,
     /// `copy-on-read`.
     CopyOnRead,
     /// `file`.
@@ -634,6 +636,8 @@ pub enum BlockStatsSpecific {
     Qcow2,
     /// `raw`.
     Raw,
+    /// `snapshot-access`.
+    SnapshotAccess,
     /// `throttle`.
     Throttle,
 }
@@ -644,6 +648,7 @@ impl BlockStatsSpecific {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
             Self::Compress => BlockdevDriver::Compress,
+            Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
@@ -653,6 +658,7 @@ impl BlockStatsSpecific {
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2 => BlockdevDriver::Qcow2,
             Self::Raw => BlockdevDriver::Raw,
+            Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
         }
     }
@@ -661,6 +667,7 @@ impl BlockStatsSpecific {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
             BlockdevDriver::Compress => Self::Compress,
+            BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
@@ -670,6 +677,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2,
             BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
         })
     }
@@ -678,6 +686,7 @@ impl BlockStatsSpecific {
         match self {
             Self::Blkdebug => {}
             Self::Compress => {}
+            Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
@@ -687,6 +696,7 @@ impl BlockStatsSpecific {
             Self::Preallocate => {}
             Self::Qcow2 => {}
             Self::Raw => {}
+            Self::SnapshotAccess => {}
             Self::Throttle => {}
         }
     }

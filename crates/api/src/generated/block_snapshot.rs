@@ -20,9 +20,9 @@ impl Enumeration for NewImageMode {
 }
 enumeration_codec!(NewImageMode);
 
-/// Arguments of `blockdev-snapshot-sync`.
+/// A new image on top of a device or node.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct BlockdevSnapshotSyncArguments {
+pub struct BlockdevSnapshotSync {
     /// The device.
     pub device: Option<String>,
     /// The node.
@@ -37,7 +37,7 @@ pub struct BlockdevSnapshotSyncArguments {
     pub mode: Option<NewImageMode>,
 }
 
-impl Object for BlockdevSnapshotSyncArguments {
+impl Object for BlockdevSnapshotSync {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             device: from.optional("device")?,
@@ -58,18 +58,18 @@ impl Object for BlockdevSnapshotSyncArguments {
         to.put_optional("mode", &self.mode);
     }
 }
-object_codec!(BlockdevSnapshotSyncArguments);
+object_codec!(BlockdevSnapshotSync);
 
-/// Arguments of `blockdev-snapshot`.
+/// An existing node on top of another.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct BlockdevSnapshotArguments {
+pub struct BlockdevSnapshot {
     /// The node to protect.
     pub node: String,
     /// The node that takes the writes; it has no backing image before.
     pub overlay: String,
 }
 
-impl Object for BlockdevSnapshotArguments {
+impl Object for BlockdevSnapshot {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self { node: from.required("node")?, overlay: from.required("overlay")? })
     }
@@ -79,7 +79,7 @@ impl Object for BlockdevSnapshotArguments {
         to.put("overlay", &self.overlay);
     }
 }
-object_codec!(BlockdevSnapshotArguments);
+object_codec!(BlockdevSnapshot);
 
 /// An internal snapshot to be made.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -131,13 +131,13 @@ pub trait BlockSnapshotCommands: Send + Sync {
     /// Puts a new image on top of a device or node; writes go to the new one from then on.
     fn blockdev_snapshot_sync(
         &self,
-        arguments: BlockdevSnapshotSyncArguments,
+        arguments: BlockdevSnapshotSync,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Puts an existing node on top of another; writes go to it from then on.
     fn blockdev_snapshot(
         &self,
-        arguments: BlockdevSnapshotArguments,
+        arguments: BlockdevSnapshot,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Makes an internal snapshot of a node's image.

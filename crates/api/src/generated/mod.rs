@@ -23,6 +23,8 @@ mod block_snapshot;
 pub use block_snapshot::*;
 mod block_dirty_bitmap;
 pub use block_dirty_bitmap::*;
+mod block_backup;
+pub use block_backup::*;
 mod transaction;
 pub use transaction::*;
 mod block_create;
@@ -78,6 +80,8 @@ pub const COMMANDS: &[&str] = &[
     "block-dirty-bitmap-disable",
     "block-dirty-bitmap-merge",
     "x-debug-block-dirty-bitmap-sha256",
+    "drive-backup",
+    "blockdev-backup",
     "transaction",
     "query-named-block-nodes",
     "query-block",
@@ -146,6 +150,7 @@ pub trait Handlers:
     + BlockCoreCommands
     + BlockSnapshotCommands
     + BlockDirtyBitmapCommands
+    + BlockBackupCommands
     + TransactionCommands
     + BlockQueryCommands
     + DeviceCommands
@@ -165,6 +170,7 @@ impl<
         + BlockCoreCommands
         + BlockSnapshotCommands
         + BlockDirtyBitmapCommands
+        + BlockBackupCommands
         + TransactionCommands
         + BlockQueryCommands
         + DeviceCommands
@@ -215,6 +221,8 @@ pub async fn dispatch<H: Handlers>(
         "x-debug-block-dirty-bitmap-sha256" => {
             run(arguments, |a| handlers.x_debug_block_dirty_bitmap_sha256(a)).await
         }
+        "drive-backup" => run(arguments, |a| handlers.drive_backup(a)).await,
+        "blockdev-backup" => run(arguments, |a| handlers.blockdev_backup(a)).await,
         "transaction" => run(arguments, |a| handlers.transaction(a)).await,
         "query-named-block-nodes" => run(arguments, |a| handlers.query_named_block_nodes(a)).await,
         "query-block" => run(arguments, |NoArguments {}| handlers.query_block()).await,

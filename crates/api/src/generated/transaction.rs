@@ -22,8 +22,16 @@ pub enum TransactionActionKind {
     BlockDirtyBitmapDisable,
     /// Merges dirty bitmaps into another one.
     BlockDirtyBitmapMerge,
+    /// Begins a backup into a node.
+    BlockdevBackup,
+    /// Puts an overlay over a node.
+    BlockdevSnapshot,
     /// Makes an internal snapshot.
     BlockdevSnapshotInternalSync,
+    /// Puts a new overlay over a node.
+    BlockdevSnapshotSync,
+    /// Begins a backup into an image.
+    DriveBackup,
 }
 
 impl Enumeration for TransactionActionKind {
@@ -35,7 +43,11 @@ impl Enumeration for TransactionActionKind {
         ("block-dirty-bitmap-enable", Self::BlockDirtyBitmapEnable),
         ("block-dirty-bitmap-disable", Self::BlockDirtyBitmapDisable),
         ("block-dirty-bitmap-merge", Self::BlockDirtyBitmapMerge),
+        ("blockdev-backup", Self::BlockdevBackup),
+        ("blockdev-snapshot", Self::BlockdevSnapshot),
         ("blockdev-snapshot-internal-sync", Self::BlockdevSnapshotInternalSync),
+        ("blockdev-snapshot-sync", Self::BlockdevSnapshotSync),
+        ("drive-backup", Self::DriveBackup),
     ];
 }
 enumeration_codec!(TransactionActionKind);
@@ -143,6 +155,78 @@ impl Object for BlockdevSnapshotInternalWrapper {
 }
 object_codec!(BlockdevSnapshotInternalWrapper);
 
+/// The action that begins a backup into a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevBackupWrapper {
+    /// The backup.
+    pub data: BlockdevBackup,
+}
+
+impl Object for BlockdevBackupWrapper {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { data: from.required("data")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("data", &self.data);
+    }
+}
+object_codec!(BlockdevBackupWrapper);
+
+/// The action that puts an overlay over a node.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotWrapper {
+    /// The nodes.
+    pub data: BlockdevSnapshot,
+}
+
+impl Object for BlockdevSnapshotWrapper {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { data: from.required("data")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("data", &self.data);
+    }
+}
+object_codec!(BlockdevSnapshotWrapper);
+
+/// The action that puts a new overlay over a node.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevSnapshotSyncWrapper {
+    /// The overlay.
+    pub data: BlockdevSnapshotSync,
+}
+
+impl Object for BlockdevSnapshotSyncWrapper {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { data: from.required("data")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("data", &self.data);
+    }
+}
+object_codec!(BlockdevSnapshotSyncWrapper);
+
+/// The action that begins a backup into an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DriveBackupWrapper {
+    /// The backup.
+    pub data: DriveBackup,
+}
+
+impl Object for DriveBackupWrapper {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { data: from.required("data")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("data", &self.data);
+    }
+}
+object_codec!(DriveBackupWrapper);
+
 /// An action of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TransactionAction {
@@ -160,8 +244,16 @@ pub enum TransactionAction {
     BlockDirtyBitmapDisable(BlockDirtyBitmapWrapper),
     /// `block-dirty-bitmap-merge`.
     BlockDirtyBitmapMerge(BlockDirtyBitmapMergeWrapper),
+    /// `blockdev-backup`.
+    BlockdevBackup(BlockdevBackupWrapper),
+    /// `blockdev-snapshot`.
+    BlockdevSnapshot(BlockdevSnapshotWrapper),
     /// `blockdev-snapshot-internal-sync`.
     BlockdevSnapshotInternalSync(BlockdevSnapshotInternalWrapper),
+    /// `blockdev-snapshot-sync`.
+    BlockdevSnapshotSync(BlockdevSnapshotSyncWrapper),
+    /// `drive-backup`.
+    DriveBackup(DriveBackupWrapper),
 }
 
 impl TransactionAction {
@@ -175,7 +267,11 @@ impl TransactionAction {
             Self::BlockDirtyBitmapEnable(_) => TransactionActionKind::BlockDirtyBitmapEnable,
             Self::BlockDirtyBitmapDisable(_) => TransactionActionKind::BlockDirtyBitmapDisable,
             Self::BlockDirtyBitmapMerge(_) => TransactionActionKind::BlockDirtyBitmapMerge,
+            Self::BlockdevBackup(_) => TransactionActionKind::BlockdevBackup,
+            Self::BlockdevSnapshot(_) => TransactionActionKind::BlockdevSnapshot,
             Self::BlockdevSnapshotInternalSync(_) => TransactionActionKind::BlockdevSnapshotInternalSync,
+            Self::BlockdevSnapshotSync(_) => TransactionActionKind::BlockdevSnapshotSync,
+            Self::DriveBackup(_) => TransactionActionKind::DriveBackup,
         }
     }
 
@@ -194,9 +290,13 @@ impl TransactionAction {
                 Self::BlockDirtyBitmapDisable(Object::take(from)?)
             }
             TransactionActionKind::BlockDirtyBitmapMerge => Self::BlockDirtyBitmapMerge(Object::take(from)?),
+            TransactionActionKind::BlockdevBackup => Self::BlockdevBackup(Object::take(from)?),
+            TransactionActionKind::BlockdevSnapshot => Self::BlockdevSnapshot(Object::take(from)?),
             TransactionActionKind::BlockdevSnapshotInternalSync => {
                 Self::BlockdevSnapshotInternalSync(Object::take(from)?)
             }
+            TransactionActionKind::BlockdevSnapshotSync => Self::BlockdevSnapshotSync(Object::take(from)?),
+            TransactionActionKind::DriveBackup => Self::DriveBackup(Object::take(from)?),
         })
     }
 
@@ -209,7 +309,11 @@ impl TransactionAction {
             Self::BlockDirtyBitmapEnable(inner) => inner.put(to),
             Self::BlockDirtyBitmapDisable(inner) => inner.put(to),
             Self::BlockDirtyBitmapMerge(inner) => inner.put(to),
+            Self::BlockdevBackup(inner) => inner.put(to),
+            Self::BlockdevSnapshot(inner) => inner.put(to),
             Self::BlockdevSnapshotInternalSync(inner) => inner.put(to),
+            Self::BlockdevSnapshotSync(inner) => inner.put(to),
+            Self::DriveBackup(inner) => inner.put(to),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! a cluster that is compressed.
 use super::pieces::whole_units;
 use super::plan::{Need, SECTOR};
-use super::{CopyError, CopyPlan, CopyStep, CopyZeroes, Piece};
+use super::{CopyError, CopyPlan, CopyStep, CopyZeroes};
 use crate::error::{BlockError, ErrorKind};
 use crate::turns::Turn;
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 
 /// Most bytes that are moved at a time, but for a cluster that is compressed and has more.
-pub(super) const STEP: u64 = 1 << 20;
+pub(crate) const STEP: u64 = 1 << 20;
 
 /// Most buffers that a piece holds before it waits for its turn.
 const MOST_HELD: usize = 2;
@@ -75,13 +75,13 @@ impl Flight {
     }
 
     /// Copies a piece. When it returns, also with an error, nothing of it is under way any more.
-    pub(super) async fn copy(mut self, piece: &Piece) -> Done {
+    pub(super) async fn copy(mut self, range: Range<u64>, need: Option<Need>) -> Done {
         let guard = self.plan.guard.clone();
         let _alone = match &guard {
-            Some(leases) => Some(leases.lease(piece.range.start, piece.range.end, true).await),
+            Some(leases) => Some(leases.lease(range.start, range.end, true).await),
             None => None,
         };
-        let mut result = self.read_all(piece).await;
+        let mut result = self.read_all(range, need).await;
         if result.is_ok() {
             if let Some(turn) = &mut self.turn {
                 turn.come().await;
@@ -105,10 +105,10 @@ impl Flight {
     }
 
     /// Reads the piece, one run of extents of a kind after the other.
-    async fn read_all(&mut self, piece: &Piece) -> Done {
+    async fn read_all(&mut self, range: Range<u64>, need: Option<Need>) -> Done {
         let plan = self.plan.clone();
-        let (mut at, end) = (piece.range.start, piece.range.end);
-        let mut known = piece.need.map(|need| (need, end - at));
+        let (mut at, end) = (range.start, range.end);
+        let mut known = need.map(|need| (need, end - at));
         while at < end {
             let (need, mut len) = match known.take() {
                 Some(known) => known,

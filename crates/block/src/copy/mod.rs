@@ -17,13 +17,18 @@
 //! - a piece that failed is copied again or ends the whole copy: nothing is left out silently.
 //!
 //! Bounds: at most the asked number of pieces in flight; what each holds is said in `flight`.
+mod at_once;
 mod flight;
 mod pieces;
 mod plan;
 
 use crate::error::{BlockError, Result};
 use crate::turns::Turns;
+pub use at_once::AtOnce;
+pub(crate) use flight::STEP;
 pub use pieces::{DirtyPieces, Piece, Pieces, RangePieces};
+pub(crate) use pieces::{PieceGuard, ZEROES};
+pub(crate) use plan::Need;
 pub use plan::{CopyPlan, CopyZeroes, Endpoint, Existing, OnUnreadable, Unallocated};
 
 use flight::{Flight, lost_task};
@@ -188,11 +193,19 @@ impl Flights {
         }
     }
 
-    fn start(&mut self, piece: Piece) {
+    fn start(&mut self, mut piece: Piece) {
         let in_order = !self.plan.out_of_order && self.plan.guard.is_none();
         let turn = in_order.then(|| self.order.next_turn());
-        let (flight, copied) = (Flight::new(self.plan.clone(), turn, self.slow.clone()), piece.clone());
-        let work = async move { flight.copy(&copied).await };
+        let flight = Flight::new(self.plan.clone(), turn, self.slow.clone());
+        let (range, need, guard) = (piece.range.clone(), piece.need, piece.guard.take());
+        let work = async move {
+            let copied = flight.copy(range, need).await;
+            // Given up here, not by the caller: who is told of the end may wait for others first.
+            if let (Ok(()), Some(guard)) = (&copied, guard) {
+                guard.copied().await;
+            }
+            copied
+        };
         let task = if self.is_serial() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };
         self.started = self.started.saturating_add(piece.len());
         self.running.push(Box::pin(async move {

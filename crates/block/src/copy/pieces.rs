@@ -9,20 +9,31 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Longest piece of zeroes in bytes: they cost little, but a pause has to wait for the piece.
-const ZEROES: u64 = 1 << 30;
+pub(crate) const ZEROES: u64 = 1 << 30;
 
 /// A range of the source, in bytes, that is copied by one task.
-#[derive(Debug, Clone)]
 pub struct Piece {
     /// Which bytes.
     pub range: Range<u64>,
     /// How it is to be copied, if that is known already.
-    pub(super) need: Option<Need>,
+    pub(crate) need: Option<Need>,
+    /// What it has for itself.
+    pub(crate) guard: Option<Box<dyn PieceGuard>>,
+}
+
+/// What a piece has for itself, from when it is handed out until it has ended; given up by being dropped.
+pub(crate) trait PieceGuard: Send {
+    /// All of it was copied.
+    fn copied(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
 impl Piece {
+    fn of(range: Range<u64>, need: Option<Need>) -> Self {
+        Self { range, need, guard: None }
+    }
+
     /// Its length in bytes.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.range.end.saturating_sub(self.range.start)
     }
 }
@@ -85,7 +96,7 @@ impl Walk {
         };
         self.at = at + len;
         let nothing = need == Some(Need::Nothing);
-        Some(if nothing { Err(len) } else { Ok(Piece { range: at..at + len, need }) })
+        Some(if nothing { Err(len) } else { Ok(Piece::of(at..at + len, need)) })
     }
 }
 
@@ -171,7 +182,7 @@ impl Pieces for DirtyPieces {
         _: &'a dyn CopyControl,
     ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
         let next = self.take().filter(|range| !range.is_empty());
-        Box::pin(async move { Ok(next.map(|range| Piece { range, need: None })) })
+        Box::pin(async move { Ok(next.map(|range| Piece::of(range, None))) })
     }
 
     fn again(&self, piece: Piece) {

@@ -182,7 +182,7 @@ pub struct CopyPlan {
 
 /// How a range is to be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub(crate) enum Need {
     Data,
     Zeroes,
     Nothing,
@@ -277,7 +277,7 @@ impl CopyPlan {
     }
 
     /// How the start of a range of the source is to be copied, and how many bytes of it.
-    pub(super) async fn look(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
+    pub(crate) async fn look(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
         let base = self.existing.as_ref().and_then(|existing| existing.base.as_ref());
         let status = self.source.status(offset, len, base).await;
         let status = status.map_err(|error| CopyError { step: CopyStep::Status, offset, error })?;
@@ -297,6 +297,7 @@ impl CopyPlan {
             (false, Unallocated::Shown) => Need::Nothing,
             (false, Unallocated::Compared) => return self.compare(offset, len).await,
             (true, _) if !status.zero => Need::Data,
+            (true, _) if self.zeroes == CopyZeroes::Needed => return self.unless_zero(target, len).await,
             (true, _) if self.zeroes == CopyZeroes::Write && !self.target.zeroes_are_cheap() => {
                 return self.unless_zero(target, len).await;
             }

@@ -18,16 +18,12 @@ impl Graph {
         // A first, long flush while requests still run, so that the one with the gates closed is short.
         node.flush().await?;
         let mut change = self.change().await;
-        let inserted = self.insert(&mut change, node, overlay).await;
+        let inserted = change.insert_overlay(node, overlay).await;
         change.end(inserted).await
     }
 
-    async fn insert(
-        &self,
-        change: &mut GraphChange<'_>,
-        node: &Arc<Node>,
-        overlay: &Arc<Node>,
-    ) -> Result<()> {
+    /// Refuses to put `overlay` over `node`.
+    fn check_overlay(&self, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
         node.check_operation(Operations::OVERLAY)?;
         overlay.check_operation(Operations::OVERLAY)?;
         self.check_room_above(node)?;
@@ -50,16 +46,6 @@ impl Graph {
         }
         if reachable(overlay, node) {
             return Err(BlockError::invalid("Making the node a backing file of itself would make a loop"));
-        }
-        change.quiesce(std::slice::from_ref(node)).await?;
-        node.flush().await?;
-        change.replace(node, overlay)?;
-        change.set_backing(overlay, Some(node.clone()))?;
-        change.settle()?;
-        // The overlay is in place and takes the writes. If the node below can't be made read-only, the change must not fail, or
-        // the overlay would be thrown away together with data written to it.
-        if let Err(e) = change.set_writable(node, false).await {
-            tracing::warn!(node = node.name(), error = %e, "the node below a new overlay stays writable");
         }
         Ok(())
     }
@@ -131,5 +117,23 @@ impl Graph {
         let above = self.nodes_to_be().into_iter().filter(|other| reachable(other, node));
         above.for_each(|other| other.bitmaps.resize(|_| other.length()));
         self.entries().iter().filter(|e| reachable(&e.node(), node)).for_each(|e| e.tell_size());
+    }
+}
+
+impl GraphChange<'_> {
+    /// [`Graph::insert_overlay`] as a part of a change.
+    pub async fn insert_overlay(&mut self, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
+        self.graph.check_overlay(node, overlay)?;
+        self.quiesce(std::slice::from_ref(node)).await?;
+        node.flush().await?;
+        self.replace(node, overlay)?;
+        self.set_backing(overlay, Some(node.clone()))?;
+        self.settle()?;
+        // The overlay is in place and takes the writes. If the node below can't be made read-only, the change must not fail, or
+        // the overlay would be thrown away together with data written to it.
+        if let Err(e) = self.set_writable(node, false).await {
+            tracing::warn!(node = node.name(), error = %e, "the node below a new overlay stays writable");
+        }
+        Ok(())
     }
 }

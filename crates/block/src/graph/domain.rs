@@ -17,7 +17,7 @@
 //!
 //! A request inside that waits for a grace period of its own node would wait for itself: nobody may.
 use super::topology::Topology;
-use crate::gate::Gate;
+use crate::gate::{Gate, Inside};
 use crate::node::Node;
 use parking_lot::RwLock;
 use std::sync::atomic::{Ordering::SeqCst, fence};
@@ -55,6 +55,12 @@ impl Domain {
         // Pairs with the fence of a request that enters: it sees what was published, or is seen.
         fence(SeqCst);
         self.gates().iter().map(|gate| gate.inside()).sum()
+    }
+
+    /// Keeps whoever waits for the requests that can reach the node waiting, as long as what is returned lives. Called inside
+    /// such a request, for work that goes on after its answer.
+    pub fn stay(&self) -> Vec<Inside> {
+        self.gates().iter().map(Gate::stay_inside).collect()
     }
 
     fn gates(&self) -> Vec<Arc<Gate>> {

@@ -20,8 +20,8 @@ use crate::job::Job;
 use crate::work::Work;
 use api::{BlockdevOnError, MirrorCopyMode};
 use block::{
-    AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, DirtyBitmap, DirtyPieces, Endpoint,
-    ErrorKind, Graph, GraphChange, Hook, Node, Piece, Pieces, Result, copy,
+    AfterError, AtOnce, Backend, BlockError, CopyControl, CopyError, CopyPlan, DirtyBitmap, DirtyPieces,
+    Endpoint, ErrorKind, Graph, GraphChange, Hook, Node, Piece, Pieces, Result, copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -401,26 +401,5 @@ impl<H: Hold> Pieces for Pass<'_, H> {
 
     fn again(&self, piece: Piece) {
         self.dirty.again(piece);
-    }
-}
-
-/// No rate limit, no pause, no second try: for the copy with the gates closed.
-struct AtOnce;
-
-impl CopyControl for AtOnce {
-    fn on_hold(&self) -> bool {
-        false
-    }
-
-    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn started(&self, _bytes: u64) {}
-
-    fn progressed(&self, _bytes: u64) {}
-
-    fn on_error<'a>(&'a self, _error: &'a CopyError) -> BoxFuture<'a, AfterError> {
-        Box::pin(std::future::ready(AfterError::Fail))
     }
 }

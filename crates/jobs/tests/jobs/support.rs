@@ -46,6 +46,9 @@ pub async fn give_way() {
 /// Requests that are to fail on `mem` nodes of this name: name, left to fail, error.
 pub static FAULTS: Mutex<Vec<(String, u64, i32)>> = Mutex::new(Vec::new());
 
+/// A read of the `mem` node of this name that is to be held back until it is let go.
+pub static HELD: Mutex<Option<(String, futures_channel::oneshot::Receiver<()>)>> = Mutex::new(None);
+
 struct Mem {
     name: String,
     bytes: Mutex<Vec<u8>>,
@@ -102,6 +105,10 @@ impl Driver for Mem {
     }
     fn read(&self, offset: u64, mut buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         Box::pin(async move {
+            let held = HELD.lock().take_if(|(name, _)| *name == self.name);
+            if let Some((_, let_go)) = held {
+                let_go.await.unwrap();
+            }
             for (i, piece) in buf.chunks_mut(512).enumerate() {
                 give_way().await;
                 let at = offset as usize + i * 512;
@@ -343,7 +350,7 @@ pub async fn filter(graph: &Graph, name: &str, file: &str, read_only: bool) -> A
 
 /// A graph of these drivers.
 pub fn graph() -> Graph {
-    Graph::new(Registry::new(&[DRIVERS]), |_| Err(BlockError::invalid("no json: here")))
+    Graph::new(Registry::new(&[DRIVERS, filters::DRIVERS]), |_| Err(BlockError::invalid("no json: here")))
 }
 
 /// An entry that reads and writes, as an export has.

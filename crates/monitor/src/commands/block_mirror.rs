@@ -112,20 +112,20 @@ impl BlockMirrorCommands for Control {
 }
 
 impl Control {
-    fn known_format(&self, format: &str) -> Result<&'static DriverType, QmpError> {
+    pub(super) fn known_format(&self, format: &str) -> Result<&'static DriverType, QmpError> {
         let unknown = |format: &str| format!("Unknown file format '{format}'");
         self.graph().registry().find_or(format, unknown).map_err(failed)
     }
 
     /// The format for a copy of a node: its own, but for a plain file that of plain files.
-    fn format_of(&self, node: &Arc<Node>) -> &'static DriverType {
+    pub(super) fn format_of(&self, node: &Arc<Node>) -> &'static DriverType {
         let own = node.skip_filters().driver_type();
         let plain = self.graph().registry().fallback().filter(|_| own.kind == DriverKind::Protocol);
         plain.unwrap_or(own)
     }
 
     /// Makes a new image, as an overlay of `below`.
-    async fn make_target(
+    pub(super) async fn make_target(
         &self,
         file: &str,
         driver: &'static DriverType,

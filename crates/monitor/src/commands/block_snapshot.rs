@@ -5,8 +5,8 @@
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{
-    BlockSnapshotCommands, BlockdevSnapshotArguments, BlockdevSnapshotDeleteInternalSyncArguments,
-    BlockdevSnapshotInternal, BlockdevSnapshotSyncArguments, NewImageMode, QmpError, SnapshotInfo,
+    BlockSnapshotCommands, BlockdevSnapshot, BlockdevSnapshotDeleteInternalSyncArguments,
+    BlockdevSnapshotInternal, BlockdevSnapshotSync, NewImageMode, QmpError, SnapshotInfo,
 };
 use block::{
     BlockError, DriverType, ErrorKind, GraphChange, NewSnapshot, Node, Operations, Opt, Options, Policy,
@@ -16,45 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 impl BlockSnapshotCommands for Control {
-    async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSyncArguments) -> Result<(), QmpError> {
-        let BlockdevSnapshotSyncArguments {
-            device,
-            node_name,
-            snapshot_file,
-            snapshot_node_name,
-            format,
-            mode,
-        } = arguments;
-        let graph = self.graph();
-        let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
-        // What can be refused is refused before a file is made.
-        node.check_operation(Operations::OVERLAY).map_err(failed)?;
-        graph.check_room_above(&node).map_err(failed)?;
-        let driver = self.overlay_driver(format.as_deref().unwrap_or("qcow2"))?;
-        match snapshot_node_name.as_deref() {
-            None if node_name.is_some() => return Err(QmpError::generic("New overlay node-name missing")),
-            Some(name) if graph.node(name).is_some() => {
-                return Err(QmpError::generic("New overlay node-name already in use"));
-            }
-            _ => {}
-        }
-        self.not_in_use(&snapshot_file).await?;
-        if mode.unwrap_or(NewImageMode::AbsolutePaths) == NewImageMode::AbsolutePaths {
-            let options = Options::new()
-                .with_str("backing_file", &name_seen_from(&snapshot_file, &node.exact_filename()))
-                .with_str("backing_fmt", node.driver_name());
-            graph.create(driver.name, &snapshot_file, node.length(), options).await.map_err(failed)?;
-        }
-        let overlay = self.open_overlay(&node, driver, &snapshot_file, snapshot_node_name).await?;
-        let inserted = graph.insert_overlay(&node, &overlay).await;
-        // The overlay lives as long as the users that moved to it; if the node had none, it is closed here.
-        if let Err(error) = graph.release(&overlay).await {
-            tracing::warn!(node = overlay.name(), %error, "closing an unused overlay failed");
-        }
+    async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSync) -> Result<(), QmpError> {
+        let (node, overlay) = self.make_overlay(arguments).await?;
+        let inserted = self.graph().insert_overlay(&node, &overlay).await;
+        self.release(&overlay).await;
         inserted.map_err(failed)
     }
 
-    async fn blockdev_snapshot(&self, arguments: BlockdevSnapshotArguments) -> Result<(), QmpError> {
+    async fn blockdev_snapshot(&self, arguments: BlockdevSnapshot) -> Result<(), QmpError> {
         let node = self.graph().need_node(&arguments.node).map_err(failed)?;
         let overlay = self.graph().need_node(&arguments.overlay).map_err(failed)?;
         self.graph().insert_overlay(&node, &overlay).await.map_err(failed)
@@ -91,6 +60,44 @@ impl BlockSnapshotCommands for Control {
 }
 
 impl Control {
+    /// Makes the overlay of a snapshot, where it is to be made, and opens it; answers it with the node that it is for.
+    pub(super) async fn make_overlay(
+        &self,
+        arguments: BlockdevSnapshotSync,
+    ) -> Result<(Arc<Node>, Arc<Node>), QmpError> {
+        let BlockdevSnapshotSync { device, node_name, snapshot_file, snapshot_node_name, format, mode } =
+            arguments;
+        let graph = self.graph();
+        let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
+        // What can be refused is refused before a file is made.
+        node.check_operation(Operations::OVERLAY).map_err(failed)?;
+        graph.check_room_above(&node).map_err(failed)?;
+        let driver = self.overlay_driver(format.as_deref().unwrap_or("qcow2"))?;
+        match snapshot_node_name.as_deref() {
+            None if node_name.is_some() => return Err(QmpError::generic("New overlay node-name missing")),
+            Some(name) if graph.node(name).is_some() => {
+                return Err(QmpError::generic("New overlay node-name already in use"));
+            }
+            _ => {}
+        }
+        self.not_in_use(&snapshot_file).await?;
+        if mode.unwrap_or(NewImageMode::AbsolutePaths) == NewImageMode::AbsolutePaths {
+            let options = Options::new()
+                .with_str("backing_file", &name_seen_from(&snapshot_file, &node.exact_filename()))
+                .with_str("backing_fmt", node.driver_name());
+            graph.create(driver.name, &snapshot_file, node.length(), options).await.map_err(failed)?;
+        }
+        let overlay = self.open_overlay(&node, driver, &snapshot_file, snapshot_node_name).await?;
+        Ok((node, overlay))
+    }
+
+    /// Lets go of a node that lives as long as those that use it by now; if nobody does, it is closed here.
+    pub(super) async fn release(&self, node: &Arc<Node>) {
+        if let Err(error) = self.graph().release(node).await {
+            tracing::warn!(node = node.name(), %error, "closing an unused node failed");
+        }
+    }
+
     /// Makes an internal snapshot as a part of a change, and answers the node with it.
     pub(super) async fn make_snapshot(
         &self,

@@ -1,5 +1,6 @@
 //! The handlers of the schema's commands, a file for each of its sections.
 mod block_amend;
+mod block_backup;
 mod block_core;
 mod block_dirty_bitmap;
 mod block_export;

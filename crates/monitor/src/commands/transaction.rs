@@ -1,11 +1,13 @@
-//! Transactions: the gates above all nodes concerned are closed, the actions are carried out in order, and those that were are
-//! undone, the last first, where one fails.
-use super::failed;
+//! Transactions: what actions need is made, then the gates above all nodes concerned are closed, the actions are carried out in
+//! order, and those that were are undone, the last first, where one fails. Jobs start when all of it has taken effect.
+use super::{failed, lookup};
 use crate::control::Control;
 use api::{
-    BlockDirtyBitmap, QmpError, SnapshotInfo, TransactionAction, TransactionArguments, TransactionCommands,
+    ActionCompletionMode, BlockDirtyBitmap, BlockdevBackup, QmpError, SnapshotInfo, TransactionAction,
+    TransactionArguments, TransactionCommands,
 };
 use block::{BitmapRemoval, BlockError, DirtyBitmap, GraphChange, NamedBitmap, Node, SnapshotName};
+use jobs::{BackupError, Group, prepare_backup};
 use std::sync::Arc;
 
 /// What undoes an action.
@@ -19,26 +21,119 @@ enum Undo {
     Snapshot(Arc<Node>, SnapshotInfo),
 }
 
+/// An action, with what was made for it before anybody was held back.
+enum Prepared {
+    Act(TransactionAction),
+    Overlay(Arc<Node>, Arc<Node>),
+    Backup(BlockdevBackup, Arc<Node>, Arc<Node>),
+}
+
 impl TransactionCommands for Control {
     async fn transaction(&self, arguments: TransactionArguments) -> Result<(), QmpError> {
-        let actions = arguments.actions;
+        let TransactionArguments { actions, properties } = arguments;
+        let mode = properties.and_then(|properties| properties.completion_mode);
+        let group = (mode == Some(ActionCompletionMode::Grouped)).then(Group::new);
+        // Nodes that are made here. They live as long as those that use them afterwards.
+        let mut made = Vec::new();
+        let result = match self.prepare(actions, &mut made).await {
+            Ok(prepared) => self.carry_out(prepared, group).await.map_err(failed),
+            Err(error) => Err(error),
+        };
+        for node in made {
+            self.release(&node).await;
+        }
+        result
+    }
+}
+
+impl Prepared {
+    /// The nodes whose users are held back.
+    fn nodes(&self, control: &Control) -> Vec<Arc<Node>> {
+        match self {
+            Prepared::Act(action) => {
+                let node =
+                    node_of(action).and_then(|name| lookup(control.graph(), Some(name), Some(name)).ok());
+                node.map(|node| node.snapshot_keeper().unwrap_or(node)).into_iter().collect()
+            }
+            Prepared::Overlay(node, _) => vec![node.clone()],
+            Prepared::Backup(_, source, target) => vec![source.clone(), target.clone()],
+        }
+    }
+}
+
+/// The node that an action is about, of those that need nothing before.
+fn node_of(action: &TransactionAction) -> Option<&str> {
+    use TransactionAction::*;
+    match action {
+        BlockDirtyBitmapAdd(add) => Some(&add.data.node),
+        BlockDirtyBitmapRemove(of) | BlockDirtyBitmapClear(of) => Some(&of.data.node),
+        BlockDirtyBitmapEnable(of) | BlockDirtyBitmapDisable(of) => Some(&of.data.node),
+        BlockDirtyBitmapMerge(merge) => Some(&merge.data.node),
+        BlockdevSnapshotInternalSync(make) => Some(&make.data.device),
+        Abort(_) | BlockdevBackup(_) | BlockdevSnapshot(_) | BlockdevSnapshotSync(_) | DriveBackup(_) => None,
+    }
+}
+
+impl Control {
+    /// Makes and opens what actions need, in their order; `made` gets the nodes.
+    async fn prepare(
+        &self,
+        actions: Vec<TransactionAction>,
+        made: &mut Vec<Arc<Node>>,
+    ) -> Result<Vec<Prepared>, QmpError> {
+        use TransactionAction::*;
+        let mut prepared = Vec::with_capacity(actions.len());
+        for action in actions {
+            prepared.push(match action {
+                BlockdevBackup(mut backup) => {
+                    let (source, target) = self.backup_nodes(&mut backup.data)?;
+                    Prepared::Backup(backup.data, source, target)
+                }
+                DriveBackup(backup) => {
+                    let (backup, source, target) = self.image_for_backup(backup.data).await?;
+                    made.push(target.clone());
+                    Prepared::Backup(backup, source, target)
+                }
+                BlockdevSnapshotSync(snapshot) => {
+                    let (node, overlay) = self.make_overlay(snapshot.data).await?;
+                    made.push(overlay.clone());
+                    // A long flush while requests go on, so that the one with the gates closed is short.
+                    node.flush().await.map_err(failed)?;
+                    Prepared::Overlay(node, overlay)
+                }
+                BlockdevSnapshot(snapshot) => {
+                    let node = self.graph().need_node(&snapshot.data.node).map_err(failed)?;
+                    let overlay = self.graph().need_node(&snapshot.data.overlay).map_err(failed)?;
+                    node.flush().await.map_err(failed)?;
+                    Prepared::Overlay(node, overlay)
+                }
+                other => Prepared::Act(other),
+            });
+        }
+        Ok(prepared)
+    }
+
+    /// All actions at one moment, or none.
+    async fn carry_out(&self, prepared: Vec<Prepared>, group: Option<Group>) -> Result<(), BlockError> {
         let mut change = self.graph().change().await;
-        // All users of what keeps a node's content wait, so that snapshots of several nodes are of one instant.
-        let nodes: Vec<_> = actions
-            .iter()
-            .filter_map(node_of)
-            .filter_map(|name| self.graph().node(name))
-            .map(|node| node.snapshot_keeper().unwrap_or(node))
-            .collect();
-        let mut done = Vec::new();
+        // All users of all nodes wait, so that what is done with several nodes is of one moment.
+        let nodes: Vec<_> = prepared.iter().flat_map(|action| action.nodes(self)).collect();
+        let (mut done, mut backups) = (Vec::new(), Vec::new());
         let carried_out = async {
             change.quiesce(&nodes).await?;
-            for action in actions {
-                if let Some(undo) = self.act(action, &mut change).await? {
-                    done.push(undo);
+            for action in prepared {
+                match action {
+                    Prepared::Act(action) => done.push(self.act(action, &mut change).await?),
+                    Prepared::Overlay(node, overlay) => change.insert_overlay(&node, &overlay).await?,
+                    Prepared::Backup(request, source, target) => {
+                        let nodes = (&source, &target);
+                        let (graph, group) = (self.graph(), group.clone());
+                        let begun = prepare_backup(graph, self.jobs(), &mut change, request, nodes, group);
+                        backups.push(begun.await.map_err(BackupError::into_block)?);
+                    }
                 }
             }
-            Ok::<_, BlockError>(())
+            change.settle()
         };
         let result = carried_out.await;
         if result.is_err() {
@@ -47,32 +142,22 @@ impl TransactionCommands for Control {
             }
         }
         done.into_iter().for_each(Undo::keep);
-        change.end(result).await.map_err(failed)
+        let result = change.end(result).await;
+        for backup in backups {
+            match &result {
+                Ok(()) => backup.start(),
+                Err(_) => backup.give_up().await,
+            }
+        }
+        if let Some(group) = group {
+            group.close();
+        }
+        result
     }
-}
 
-/// The node that an action is about.
-fn node_of(action: &TransactionAction) -> Option<&str> {
-    use TransactionAction::*;
-    match action {
-        Abort(_) => None,
-        BlockDirtyBitmapAdd(add) => Some(&add.data.node),
-        BlockDirtyBitmapRemove(of) | BlockDirtyBitmapClear(of) => Some(&of.data.node),
-        BlockDirtyBitmapEnable(of) | BlockDirtyBitmapDisable(of) => Some(&of.data.node),
-        BlockDirtyBitmapMerge(merge) => Some(&merge.data.node),
-        BlockdevSnapshotInternalSync(make) => Some(&make.data.device),
-    }
-}
-
-impl Control {
-    async fn act(
-        &self,
-        action: TransactionAction,
-        change: &mut GraphChange<'_>,
-    ) -> Result<Option<Undo>, BlockError> {
+    async fn act(&self, action: TransactionAction, change: &mut GraphChange<'_>) -> Result<Undo, BlockError> {
         use TransactionAction::*;
-        Ok(Some(match action {
-            Abort(_) => return Err(BlockError::invalid("Transaction aborted using Abort action")),
+        Ok(match action {
             BlockDirtyBitmapAdd(add) => {
                 let (node, bitmap) = self.add_bitmap(add.data)?;
                 Undo::Added(node, bitmap)
@@ -99,7 +184,10 @@ impl Control {
                 let (node, made) = self.make_snapshot(make.data, change).await?;
                 Undo::Snapshot(node, made)
             }
-        }))
+            Abort(_) | BlockdevBackup(_) | BlockdevSnapshot(_) | BlockdevSnapshotSync(_) | DriveBackup(_) => {
+                return Err(BlockError::invalid("Transaction aborted using Abort action"));
+            }
+        })
     }
 
     fn enable(&self, of: &BlockDirtyBitmap, on: bool) -> Result<Undo, BlockError> {
