@@ -38,12 +38,12 @@ pub struct NewFilter {
 impl GraphChange<'_> {
     /// Makes a filter of `node` and puts it between the node and its users. With the gates closed.
     pub async fn add_filter(&mut self, node: &Arc<Node>, new: NewFilter) -> Result<Arc<Node>> {
-        let filter = self.make_filter(node, new)?;
+        let filter = self.make_filter(node, new).await?;
         self.insert_filter(&filter).await?;
         Ok(filter)
     }
 
-    fn make_filter(&mut self, node: &Arc<Node>, new: NewFilter) -> Result<Arc<Node>> {
+    async fn make_filter(&mut self, node: &Arc<Node>, new: NewFilter) -> Result<Arc<Node>> {
         let edges = Arc::new(Edges::default());
         let child = edges.declare(new.child, ChildRole::FILTERED.union(ChildRole::PRIMARY));
         edges.set(child, Some(node.clone()));
@@ -65,6 +65,7 @@ impl GraphChange<'_> {
             given: Options::new(),
         };
         let filter = self.graph.adopt(new.name, new.driver, Opened { driver, filename: None }, &context)?;
+        let filter = self.graph.start(filter).await?;
         self.made(&filter);
         Ok(filter)
     }
