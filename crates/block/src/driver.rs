@@ -52,7 +52,7 @@ pub struct Facts {
     pub fua_zeroes: bool,
     /// Data can be stored compressed ([`crate::Flags::COMPRESSED`]), by whole clusters; other drivers are not asked.
     pub can_compress: bool,
-    /// Data can be stored only where nothing is ([`crate::Flags::IF_UNALLOCATED`]): [`Driver::prepare_write`] looks, under
+    /// Data and zeroes can be stored only where nothing is ([`crate::Flags::IF_UNALLOCATED`]): [`Driver::prepare_write`] looks, under
     /// its lease, and answers [`Action::Nothing`] for what is allocated. Other drivers that map are not asked.
     pub can_fill: bool,
     /// Zeroes can be written faster than data without losing thinness.

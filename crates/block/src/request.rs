@@ -37,7 +37,7 @@ impl Flags {
     /// Rewrites what the node shows already: dirty bitmaps don't count it.
     pub const UNCHANGED: Self = Self(16);
     /// Only where the node holds nothing itself; elsewhere it is done without a change. Decided under the lease of the
-    /// change, so that it never takes the place of what another request has written meanwhile. For data only.
+    /// change, so that it never takes the place of what another request has written meanwhile. For data and zeroes.
     pub const IF_UNALLOCATED: Self = Self(32);
     /// Has its range for itself among the requests of a node that has a [`crate::Serialiser`].
     pub const SERIALISING: Self = Self(64);

@@ -114,7 +114,8 @@ impl Node {
             if offset >= next.length() {
                 // Behind the end of a shorter image the chain reads as zeroes. For whoever looks at some layers only,
                 // they hold these zeroes: what is below has nothing to show there.
-                return Ok(Status { allocated: base.is_some(), ..unallocated(true) });
+                let below = u32::from(base.is_some());
+                return Ok(Status { allocated: base.is_some(), depth: depth + below, ..unallocated(true) });
             }
             len = len.min(next.length() - offset);
             node = next;

@@ -382,7 +382,13 @@ impl Node {
         let request = if unmaps { request } else { request.without(Flags::MAY_UNMAP) };
         let change = NodeChange { offset, len, change: MapChange::Zero, request };
         Box::pin(self.changing(change, None, async move {
-            self.not_conditional(request)?;
+            if request.has(Flags::IF_UNALLOCATED) {
+                self.can_store(offset, len, request)?;
+                // A protocol holds everything itself.
+                if !self.mapping && !self.transparent {
+                    return Ok(true);
+                }
+            }
             self.zero(offset, len, request).await
         }))
     }
@@ -412,21 +418,15 @@ impl Node {
         }
         let change = NodeChange { offset, len, change: MapChange::Discard, request };
         Box::pin(self.changing(change, None, async move {
-            self.not_conditional(request)?;
+            if request.has(Flags::IF_UNALLOCATED) {
+                let text = "nothing can be discarded where nothing is allocated";
+                return Err(BlockError::unsupported(text).at_node(&self.name));
+            }
             if self.mapping {
                 return self.change(offset, len, MapChange::Discard, request).await;
             }
             self.discard_direct(offset, len, request.without(Flags::FUA)).await.map(|()| false)
         }))
-    }
-
-    /// Only data can be written where nothing is allocated.
-    fn not_conditional(&self, request: Request) -> Result<()> {
-        if !request.has(Flags::IF_UNALLOCATED) {
-            return Ok(());
-        }
-        let text = "only data can be written to what is unallocated, not zeroes or discards";
-        Err(BlockError::unsupported(text).at_node(&self.name))
     }
 
     /// Zeroes or discards a range by changing mappings, piece by piece.

@@ -31,6 +31,10 @@ pub(crate) const COMMIT_TOP: Kind =
 pub(crate) const MIRROR_TOP: Kind =
     Kind { driver: &internal("mirror_top"), child: "backing", read_only: false };
 
+/// Over the node that a stream copies into.
+pub(crate) const STREAM_TOP: Kind =
+    Kind { driver: &internal("copy-on-read"), child: "file", read_only: false };
+
 const fn internal(name: &'static str) -> DriverType {
     DriverType { name, internal: true, open: &Open(refuse), ..DriverType::FILTER }
 }

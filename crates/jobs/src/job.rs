@@ -437,29 +437,24 @@ impl Job {
         self.failures.load(Relaxed)
     }
 
-    fn judge(&self, failure: &CopyError) -> BlockErrorAction {
+    /// Decides what follows an error, tells of it, and stops the job if that is what follows.
+    pub(crate) fn judge(&self, error: &BlockError, operation: IoOperationType) -> BlockErrorAction {
         self.failures.fetch_add(1, Relaxed);
         let mut state = self.state.lock();
         let can_stop = matches!(state.status, JobStatus::Running | JobStatus::Ready);
-        let reading = failure.side() == CopySide::Source;
-        let on_error = if reading { self.on_error } else { self.on_target_error };
-        let action = match action(on_error, &failure.error) {
+        let on_error = if operation == IoOperationType::Read { self.on_error } else { self.on_target_error };
+        let action = match action(on_error, error) {
             BlockErrorAction::Stop if !can_stop => BlockErrorAction::Report,
             action => action,
         };
-        let operation = if reading { IoOperationType::Read } else { IoOperationType::Write };
-        tracing::warn!(job = %self.id, operation = operation.name(), error = ?failure.error, action = action.name(), "a request failed");
+        tracing::warn!(job = %self.id, operation = operation.name(), ?error, action = action.name(), "a request failed");
         let device = self.id.clone();
         self.sink.tell(api::Event::BlockJobError(BlockJobError { device, operation, action }));
-        match action {
-            BlockErrorAction::Report => {}
-            BlockErrorAction::Ignore => self.retry_at_ns.store(rt::now_ns() + RETRY_NS, Relaxed),
-            BlockErrorAction::Stop => {
-                let no_space = failure.error.kind() == ErrorKind::NoSpace;
-                state.io_status =
-                    if no_space { BlockDeviceIoStatus::Nospace } else { BlockDeviceIoStatus::Failed };
-                state.paused = true;
-            }
+        if action == BlockErrorAction::Stop {
+            let no_space = error.kind() == ErrorKind::NoSpace;
+            state.io_status =
+                if no_space { BlockDeviceIoStatus::Nospace } else { BlockDeviceIoStatus::Failed };
+            state.paused = true;
         }
         action
     }
@@ -602,9 +597,15 @@ impl CopyControl for Job {
     }
 
     fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
-        let verdict = match self.judge(error) {
+        let reading = error.side() == CopySide::Source;
+        let operation = if reading { IoOperationType::Read } else { IoOperationType::Write };
+        let verdict = match self.judge(&error.error, operation) {
             BlockErrorAction::Report => AfterError::Fail,
-            BlockErrorAction::Ignore | BlockErrorAction::Stop => AfterError::Retry,
+            BlockErrorAction::Ignore => {
+                self.retry_at_ns.store(rt::now_ns() + RETRY_NS, Relaxed);
+                AfterError::Retry
+            }
+            BlockErrorAction::Stop => AfterError::Retry,
         };
         Box::pin(std::future::ready(verdict))
     }

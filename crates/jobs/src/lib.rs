@@ -4,7 +4,7 @@
 //!   monitor ──verbs──▶ Jobs ─▶ Job ── state · progress · speed · error policy ──events──▶ EventSink
 //!                               │ drives
 //!                               ▼
-//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit, mirror, amend
+//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit, stream, mirror, amend
 //! ```
 //!
 //! Laws:
@@ -17,6 +17,7 @@
 
 mod amend;
 mod backup;
+mod chain;
 mod commit;
 mod copy_mode;
 mod event;
@@ -27,6 +28,7 @@ mod mirror;
 mod register;
 mod speed;
 mod state;
+mod stream;
 mod work;
 
 pub use amend::{AmendError, amend};
@@ -39,4 +41,5 @@ pub use job::Job;
 pub use mirror::{Backing, MirrorError, MirrorRequest, mirror};
 pub use register::{JobError, JobRequest, Jobs};
 pub use state::{Verb, may_become, successors};
+pub use stream::{StreamError, change_backing_file, stream};
 pub use work::Work;

@@ -294,3 +294,37 @@ fn a_kill_right_after_the_event_of_a_completed_mirror_loses_nothing() {
         }
     });
 }
+
+async fn kill_after_stream(round: u64) {
+    let folder = Folder::new();
+    layer(&folder, "base", None, 1, |c| (c + round).is_multiple_of(2)).await;
+    layer(&folder, "mid", Some("base"), 2, |c| (c + round).is_multiple_of(3)).await;
+    layer(&folder, "top", Some("mid"), 3, |c| (c + round).is_multiple_of(5)).await;
+    let before = content(&folder, "top").await;
+    let options =
+        [&CHARDEV[..], &["--blockdev", "qcow2,node-name=d,file.driver=file,file.filename=top"]].concat();
+    let mut child = start(&folder, &options);
+    let mut session = Qmp::connect(&folder);
+    let whole = round.is_multiple_of(2);
+    let base = if whole { "" } else { ", 'base': 'base'" };
+    session
+        .ok(&format!("{{'execute': 'block-stream', 'arguments': {{'device': 'd', 'job-id': 'j'{base}}}}}"));
+    let done = session.event("BLOCK_JOB_COMPLETED");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(done.get("data").unwrap().get("error").is_none(), "{done}");
+    std::fs::remove_file(folder.path("mid")).unwrap();
+    if whole {
+        std::fs::remove_file(folder.path("base")).unwrap();
+    }
+    assert!(content(&folder, "top").await == before, "round {round}: the image shows something else");
+}
+
+#[test]
+fn a_kill_right_after_the_event_of_a_completed_stream_loses_nothing() {
+    rt::block_on_control(async {
+        for round in 0..10 {
+            kill_after_stream(round).await;
+        }
+    });
+}

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "what a suite finds wrong is a failed test")]
 
+pub mod chains;
 pub mod conformance;
 pub mod crash;
 pub mod guest;

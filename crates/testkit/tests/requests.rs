@@ -159,7 +159,11 @@ fn a_rewrite_of_what_is_there_is_in_no_bitmap_and_what_can_t_be_done_is_refused_
         assert!(refused.message().contains("by whole clusters of 4096 bytes only"), "{refused}");
         let file = disk.node().primary().unwrap();
         assert!(file.write(0, sector(0), Request::GUEST.with(Flags::COMPRESSED)).await.is_err());
-        assert!(disk.write_zeroes(0, SECTOR, FILL).await.is_err());
+        // Zeroes too go only where nothing is.
+        disk.write_zeroes(0, 3 * 4096, FILL).await.unwrap();
+        assert_eq!(read(&disk, SECTOR, 1).await[0], 1);
+        assert_eq!(read(&disk, 4096, 1).await[0], 8);
+        assert!(read(&disk, 2 * 4096, 4096).await.iter().all(|byte| *byte == 0));
         assert!(disk.discard(0, SECTOR, FILL).await.is_err());
         // A file holds everything itself: there is nothing to fill.
         file.write(0, sector(0), FILL).await.unwrap();

@@ -15,6 +15,8 @@ pub enum JobType {
     Commit,
     /// Copies a node and follows it.
     Mirror,
+    /// Copies the data of lower images of a chain into an upper one.
+    Stream,
 }
 
 impl Enumeration for JobType {
@@ -23,6 +25,7 @@ impl Enumeration for JobType {
         ("backup", Self::Backup),
         ("commit", Self::Commit),
         ("mirror", Self::Mirror),
+        ("stream", Self::Stream),
     ];
 }
 enumeration_codec!(JobType);

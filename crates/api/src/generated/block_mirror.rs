@@ -259,6 +259,8 @@ pub enum BlockJobChangeOptionsBranch {
     Commit,
     /// `mirror`.
     Mirror(BlockJobChangeOptionsMirror),
+    /// `stream`.
+    Stream,
 }
 
 impl BlockJobChangeOptionsBranch {
@@ -269,6 +271,7 @@ impl BlockJobChangeOptionsBranch {
             Self::Backup => JobType::Backup,
             Self::Commit => JobType::Commit,
             Self::Mirror(_) => JobType::Mirror,
+            Self::Stream => JobType::Stream,
         }
     }
 
@@ -278,6 +281,7 @@ impl BlockJobChangeOptionsBranch {
             JobType::Backup => Self::Backup,
             JobType::Commit => Self::Commit,
             JobType::Mirror => Self::Mirror(Object::take(from)?),
+            JobType::Stream => Self::Stream,
         })
     }
 
@@ -287,6 +291,7 @@ impl BlockJobChangeOptionsBranch {
             Self::Backup => {}
             Self::Commit => {}
             Self::Mirror(inner) => inner.put(to),
+            Self::Stream => {}
         }
     }
 }

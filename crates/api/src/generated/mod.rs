@@ -39,6 +39,8 @@ mod block_job;
 pub use block_job::*;
 mod block_mirror;
 pub use block_mirror::*;
+mod block_stream;
+pub use block_stream::*;
 mod block_amend;
 pub use block_amend::*;
 mod block_export;
@@ -115,6 +117,8 @@ pub const COMMANDS: &[&str] = &[
     "blockdev-mirror",
     "drive-mirror",
     "block-job-change",
+    "block-stream",
+    "change-backing-file",
     "x-blockdev-amend",
     "nbd-server-start",
     "nbd-server-stop",
@@ -157,6 +161,7 @@ pub trait Handlers:
     + ThrottleCommands
     + BlockJobCommands
     + BlockMirrorCommands
+    + BlockStreamCommands
     + BlockAmendCommands
     + BlockExportCommands
     + MachineCommands
@@ -177,6 +182,7 @@ impl<
         + ThrottleCommands
         + BlockJobCommands
         + BlockMirrorCommands
+        + BlockStreamCommands
         + BlockAmendCommands
         + BlockExportCommands
         + MachineCommands
@@ -256,6 +262,8 @@ pub async fn dispatch<H: Handlers>(
         "blockdev-mirror" => run(arguments, |a| handlers.blockdev_mirror(a)).await,
         "drive-mirror" => run(arguments, |a| handlers.drive_mirror(a)).await,
         "block-job-change" => run(arguments, |a| handlers.block_job_change(a)).await,
+        "block-stream" => run(arguments, |a| handlers.block_stream(a)).await,
+        "change-backing-file" => run(arguments, |a| handlers.change_backing_file(a)).await,
         "x-blockdev-amend" => run(arguments, |a| handlers.x_blockdev_amend(a)).await,
         "nbd-server-start" => run(arguments, |a| handlers.nbd_server_start(a)).await,
         "nbd-server-stop" => run(arguments, |NoArguments {}| handlers.nbd_server_stop()).await,

@@ -14,7 +14,7 @@
 //! - one pass over the pieces never returns a range that is in flight, and the next pass begins when nothing is in
 //!   flight any more: older data can't be written over newer data;
 //! - a dirty bit is taken before its range is read: what is written meanwhile is dirty again and copied again;
-//! - a piece that failed is copied again or ends the whole copy: nothing is left out silently.
+//! - a piece that failed is copied again or ends the whole copy, or is left out by the word of whoever decides: never silently.
 //!
 //! Bounds: at most the asked number of pieces in flight; what each holds is said in `flight`.
 mod at_once;
@@ -81,6 +81,8 @@ impl CopyError {
 pub enum AfterError {
     /// The same piece is copied again.
     Retry,
+    /// The piece is left out: what it holds is missing in the target, which whoever decides so accounts for.
+    Skip,
     /// The copy ends with this error.
     Fail,
 }
@@ -139,19 +141,28 @@ async fn copy_until_done(
                     continue;
                 }
                 Ok(None) => {}
-                Err(e) if control.on_error(&e).await == AfterError::Fail => return Err(e.error),
-                Err(_) => continue,
+                Err(e) => {
+                    match control.on_error(&e).await {
+                        AfterError::Fail => return Err(e.error),
+                        AfterError::Skip => pieces.skip(control),
+                        AfterError::Retry => {}
+                    }
+                    continue;
+                }
             }
         }
         let Some((result, piece)) = flights.next_ended().await else { return Ok(()) };
         match result {
             Ok(()) => control.progressed(piece.len()),
-            Err(e) => {
-                pieces.again(piece);
-                if control.on_error(&e).await == AfterError::Fail {
-                    return Err(e.error);
+            Err(e) => match control.on_error(&e).await {
+                AfterError::Skip => control.progressed(piece.len()),
+                verdict => {
+                    pieces.again(piece);
+                    if verdict == AfterError::Fail {
+                        return Err(e.error);
+                    }
                 }
-            }
+            },
         }
     }
 }

@@ -49,6 +49,11 @@ pub trait Pieces: Send + Sync {
 
     /// Takes a piece back that was not copied.
     fn again(&self, piece: Piece);
+
+    /// Leaves out a piece whose turn it is, for it can't be told what it is.
+    fn skip(&self, control: &dyn CopyControl) {
+        let _ = control;
+    }
 }
 
 /// The pieces of a range, in one pass from its start to its end; what needs no copying is skipped.
@@ -150,6 +155,14 @@ impl super::Pieces for RangePieces {
 
     fn again(&self, piece: Piece) {
         self.walk.lock().again.push(piece);
+    }
+
+    fn skip(&self, control: &dyn CopyControl) {
+        let mut walk = self.walk.lock();
+        let len = STEP.min(walk.end - walk.at);
+        walk.at += len;
+        drop(walk);
+        control.progressed(len);
     }
 }
 

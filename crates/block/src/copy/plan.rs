@@ -78,7 +78,7 @@ impl Endpoint {
         }
     }
 
-    async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
+    async fn write(&self, offset: u64, data: Buf, request: Request, placed: Placed<'_>) -> Result<()> {
         let node = match self {
             Endpoint::Entry(entry) => &entry.node(),
             Endpoint::Inner(node) => node,
@@ -87,13 +87,13 @@ impl Endpoint {
             placed();
         }
         let done = match self {
-            Endpoint::Entry(entry) => entry.try_write(offset, &data, Request::JOB)?,
-            Endpoint::Inner(node) => node.try_write(offset, &data, Request::JOB)?,
+            Endpoint::Entry(entry) => entry.try_write(offset, &data, request)?,
+            Endpoint::Inner(node) => node.try_write(offset, &data, request)?,
         };
         if done == data.len() {
             return Ok(());
         }
-        self.write_waiting(offset + done as u64, data.slice(done..data.len()), Request::JOB, placed).await
+        self.write_waiting(offset + done as u64, data.slice(done..data.len()), request, placed).await
     }
 
     async fn write_waiting(&self, at: u64, data: Buf, request: Request, placed: Placed<'_>) -> Result<()> {
@@ -103,10 +103,10 @@ impl Endpoint {
         }
     }
 
-    async fn write_zeroes(&self, offset: u64, len: u64, flags: Request) -> Result<()> {
+    async fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> Result<()> {
         match self {
-            Endpoint::Entry(entry) => entry.write_zeroes(offset, len, flags).await,
-            Endpoint::Inner(node) => node.write_zeroes(offset, len, flags).await,
+            Endpoint::Entry(entry) => entry.write_zeroes(offset, len, request).await,
+            Endpoint::Inner(node) => node.write_zeroes(offset, len, request).await,
         }
     }
 }
@@ -160,6 +160,8 @@ pub struct CopyPlan {
     pub to: u64,
     /// What the target shows where nothing is copied; `None`: everything is copied.
     pub existing: Option<Existing>,
+    /// Source and target are one image: what its lower layers hold is stored in the topmost, where that holds nothing.
+    pub fills: bool,
     /// How zeroes of the source are written.
     pub zeroes: CopyZeroes,
     /// Zeroes inside data are searched for in units of so many bytes; 0: not at all.
@@ -199,6 +201,7 @@ impl CopyPlan {
             from: 0,
             to: 0,
             existing: None,
+            fills: false,
             zeroes: CopyZeroes::Write,
             sparse: 0,
             compress: None,
@@ -215,6 +218,18 @@ impl CopyPlan {
         let existing =
             Existing { base: Some(base.clone()), unallocated: Unallocated::Shown, length: u64::MAX };
         Self { existing: Some(existing), ..Self::new(source, target) }
+    }
+
+    /// A copy of what the layers of `image` between the topmost and `base` hold into the topmost; without a base, of what all
+    /// layers below it hold. What is written to the topmost meanwhile stays. Needs [`crate::Facts::can_fill`].
+    pub fn up(image: Endpoint, base: Option<&Arc<Node>>) -> Self {
+        let existing = Existing { base: base.cloned(), unallocated: Unallocated::Shown, length: u64::MAX };
+        Self { existing: Some(existing), fills: true, ..Self::new(image.clone(), image) }
+    }
+
+    /// How data and zeroes are written.
+    fn request(&self) -> Request {
+        Request::JOB.with_if(self.fills, Flags::IF_UNALLOCATED.union(Flags::UNCHANGED))
     }
 
     /// The target's offset of a byte of the source.
@@ -250,7 +265,9 @@ impl CopyPlan {
     /// Writes data: whole clusters compressed, where that is asked for. What sources of odd sizes, one behind the other, have
     /// in common of a cluster is stored as it is.
     pub(super) async fn write(&self, offset: u64, data: Buf, placed: Placed<'_>) -> Result<()> {
-        let Some(cluster) = self.compress else { return self.target.write(offset, data, placed).await };
+        let Some(cluster) = self.compress else {
+            return self.target.write(offset, data, self.request(), placed).await;
+        };
         let (mut at, end, length) = (offset, offset + data.len() as u64, self.target.length());
         while at < end {
             let whole = if end >= length { end - at } else { up_to_unit(at, end - at, cluster) };
@@ -264,7 +281,7 @@ impl CopyPlan {
                     let request = Request::JOB.with(Flags::COMPRESSED);
                     self.target.write_waiting(at, part, request, placed).await?;
                 }
-                false => self.target.write(at, part, placed).await?,
+                false => self.target.write(at, part, Request::JOB, placed).await?,
             }
             at += len;
         }
@@ -273,7 +290,7 @@ impl CopyPlan {
 
     /// Makes a range of the target read as zeroes.
     pub(super) async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        self.target.write_zeroes(offset, len, Request::JOB.with_if(self.unmap, Flags::MAY_UNMAP)).await
+        self.target.write_zeroes(offset, len, self.request().with_if(self.unmap, Flags::MAY_UNMAP)).await
     }
 
     /// How the start of a range of the source is to be copied, and how many bytes of it.
@@ -291,6 +308,16 @@ impl CopyPlan {
             };
             return Ok((need, len));
         };
+        if self.fills {
+            let need = match (status.allocated && status.depth > 0, status.zero) {
+                (false, _) => Need::Nothing,
+                (true, false) => Need::Data,
+                // What is above nothing any more reads as zeroes where it holds nothing.
+                (true, true) if existing.base.is_none() => Need::Nothing,
+                (true, true) => Need::Zeroes,
+            };
+            return Ok((need, len));
+        }
         let len = if target < existing.length { len.min(existing.length - target) } else { len };
         let need = match (status.allocated, existing.unallocated) {
             _ if target >= existing.length && status.zero => Need::Nothing,

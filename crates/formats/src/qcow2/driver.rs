@@ -262,6 +262,9 @@ impl Driver for Qcow2 {
                     self.image.plan_compressed(offset, len, request).await
                 }
                 MapChange::Data => self.image.plan_data(offset, len, request).await,
+                MapChange::Zero if request.has(Flags::IF_UNALLOCATED) => {
+                    self.image.plan_zero_fill(offset, len).await
+                }
                 MapChange::Zero | MapChange::Discard => {
                     let unmap = request.has(Flags::MAY_UNMAP);
                     self.image.plan_clearing(offset, len, change, unmap).await

@@ -7,7 +7,7 @@
 //!
 //! Where things are: [`header`] the first cluster · `entry` what L2 entries mean · `cache`, `map` from a guest range to
 //! its bytes · `uniform` tables of one thing, told at once · `alloc`, `refcount` host clusters and their counts · `io` changes
-//! of mappings, `split` those of parts of a cluster, where L2 entries tell of `subclusters` · `kept`
+//! of mappings, `fill` zeroes where nothing is, `split` those of parts of a cluster, where L2 entries tell of `subclusters` · `kept`
 //! places that must not be shown again yet · `data_file`
 //! guest data in a file of its own · `order` what the shared crash order ([`block::metacache`]) is given · `overlap` what must not be
 //! overwritten · `resize`, `empty`, `amend`, `create`, `measure`, `check`, `info`, `snapshots`, `bitmaps`, `compressed` by their names.
@@ -35,6 +35,7 @@ mod driver;
 mod empty;
 mod encryption;
 mod entry;
+mod fill;
 pub mod header;
 mod image;
 mod info;

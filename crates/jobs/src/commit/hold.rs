@@ -1,4 +1,5 @@
 //! What a commit holds: blockers on the chain, an entry at each end, the base made writable.
+use crate::chain::{chain, same_image};
 use crate::filter::{JobFilter, Kind};
 use crate::mirror::Ends;
 use api::PreallocMode;
@@ -112,16 +113,6 @@ impl Hold {
         self.blockers.lock().clear();
         result.and(graph.detach(source).await)
     }
-}
-
-/// A node and all that it is read through, top-down: the filters on each image of the chain, and the image.
-pub(super) fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    std::iter::successors(Some(node.clone()), |n| n.filtered().or_else(|| n.backing())).collect()
-}
-
-/// Whether two nodes show the same image, but for filters.
-pub(super) fn same_image(one: &Arc<Node>, other: &Arc<Node>) -> bool {
-    Arc::ptr_eq(&one.skip_filters(), &other.skip_filters())
 }
 
 /// The layers between `top` and `base`: what they show by themselves changes, because the base takes the data of the layers

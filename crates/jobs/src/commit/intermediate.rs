@@ -5,13 +5,11 @@
 //! between, the old chain and the new one show the same.
 use super::PARALLEL;
 use super::hold::Hold;
+use crate::chain::link_to;
 use crate::job::Job;
 use crate::mirror::Ends;
 use crate::work::Work;
-use block::{
-    CopyPlan, DriverKind, Endpoint, ErrorKind, Flags, GraphChange, Link, Node, RangePieces, Request, Result,
-    copy, name_seen_from,
-};
+use block::{CopyPlan, Endpoint, ErrorKind, Flags, GraphChange, RangePieces, Request, Result, copy};
 use rt::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,20 +27,6 @@ pub(super) struct IntermediateCommit {
 }
 
 impl IntermediateCommit {
-    /// The new link in the header of `overlay`.
-    fn link(&self, overlay: &Node) -> Link {
-        // A header names an image, not the filters on it.
-        let base = self.hold.ends.to.skip_filters();
-        let filename = self
-            .backing_file
-            .clone()
-            .unwrap_or_else(|| name_seen_from(&overlay.place(), &base.exact_filename()));
-        let masked = self.mask_protocol && base.driver_type().kind == DriverKind::Protocol;
-        let plain = self.hold.ends.graph.registry().fallback().filter(|_| masked);
-        let format = plain.map_or(base.driver_name(), |format| format.name);
-        Link { filename: Some(filename), format: Some(format.to_owned()) }
-    }
-
     async fn switch_over(&self) -> Result<()> {
         let mut change = self.hold.ends.graph.change().await;
         let switched = self.switch(&mut change).await;
@@ -64,7 +48,8 @@ impl IntermediateCommit {
             // The overlay may be read-only.
             let was_read_only = overlay.read_only();
             change.set_writable(overlay, true).await?;
-            change.set_backing_link(overlay, self.link(overlay)).await?;
+            let link = link_to(graph, overlay, base, (self.backing_file.as_deref(), self.mask_protocol));
+            change.set_backing_link(overlay, link).await?;
             if was_read_only {
                 change.set_writable(overlay, false).await?;
             }

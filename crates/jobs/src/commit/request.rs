@@ -3,13 +3,14 @@
 //! The device is looked up before anything else is checked: clients tell "no such device" from everything else by the
 //! error's class.
 use super::active;
-use super::hold::{Hold, chain, same_image};
+use super::hold::Hold;
 use super::intermediate::IntermediateCommit;
+use crate::chain::{chain, find_backing, images, is_in_chain, named, same_image};
 use crate::filter::{COMMIT_TOP, MIRROR_TOP};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
 use api::{BlockCommitArguments, BlockdevOnError, JobType};
-use block::{BlockError, ErrorKind, Graph, Node, Operations, resolve_filename};
+use block::{BlockError, ErrorKind, Graph, Node, Operations};
 use std::sync::Arc;
 
 /// Why a commit did not start.
@@ -105,7 +106,7 @@ async fn find_top(
         (None, Some(file)) if active.filename() == *file => Ok(active.clone()),
         (None, Some(file)) => find_backing(active, file)
             .await
-            .ok_or_else(|| BlockError::new(ErrorKind::NotFound, format!("Top image file {file} not found"))),
+            .map_err(|_| BlockError::new(ErrorKind::NotFound, format!("Top image file {file} not found"))),
         (None, None) => Ok(active.clone()),
     }
 }
@@ -118,49 +119,18 @@ async fn find_base(
     match (&request.base_node, &request.base) {
         (Some(_), Some(_)) => Err(BlockError::invalid("'base-node' and 'base' are mutually exclusive")),
         (Some(name), None) => in_chain(graph, top, name),
-        (None, Some(file)) => find_backing(top, file).await.ok_or_else(|| {
-            BlockError::new(ErrorKind::NotFound, format!("Can't find '{file}' in the backing chain"))
-        }),
+        (None, Some(file)) => find_backing(top, file).await,
         (None, None) => Ok(images(top).pop().unwrap_or_else(|| top.clone())),
     }
 }
 
-/// The image that is seen through a node, and those below it, without the filters on them; top-down.
-fn images(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    let below = |image: &Arc<Node>| image.backing().map(|node| node.skip_filters());
-    std::iter::successors(Some(node.skip_filters()), below).collect()
-}
-
 /// The node of this name, which must be `top` or below it.
 fn in_chain(graph: &Graph, top: &Arc<Node>, name: &str) -> Result<Arc<Node>, BlockError> {
-    let node = graph.node(name).ok_or_else(|| {
-        BlockError::new(ErrorKind::NotFound, format!("Cannot find device='' nor node-name='{name}'"))
-    })?;
-    if !chain(top).iter().any(|n| Arc::ptr_eq(n, &node)) {
+    let node = named(graph, name)?;
+    if !is_in_chain(top, &node) {
         return Err(BlockError::invalid(format!("'{name}' is not in this backing file chain")));
     }
     Ok(node)
-}
-
-/// The backing node, at any depth below `top`, that a file name means: by the name it was opened by, by the name its
-/// overlay stores, or by being the same file.
-async fn find_backing(top: &Arc<Node>, file: &str) -> Option<Arc<Node>> {
-    let chain = images(top);
-    let mut layers = Vec::with_capacity(chain.len());
-    for (overlay, node) in chain.iter().zip(chain.iter().skip(1)) {
-        let (filename, stored) = (node.filename(), overlay.driver().info().backing_filename);
-        let named = filename == file || stored.as_deref() == Some(file);
-        layers.push((named, resolve_filename(&overlay.place(), file), filename));
-    }
-    // A file system may take long to answer.
-    let find = move || layers.iter().position(|(named, a, b)| *named || same_path(a, b));
-    let at = rt::blocking(find).await?;
-    chain.get(at + 1).cloned()
-}
-
-fn same_path(a: &str, b: &str) -> bool {
-    let real = |name: &str| std::fs::canonicalize(rt::fs::path(name)).ok();
-    real(a).is_some_and(|a| Some(a) == real(b))
 }
 
 /// The layer right above `top`, and the filters between them.

@@ -1,96 +1,17 @@
 //! block-commit on images in memory, while guests keep writing.
 use crate::support::*;
 use api::{BlockCommitArguments, BlockDeviceIoStatus, BlockdevOnError, JobStatus, PreallocMode};
-use block::{Backend, BackendRequest, Graph, Node, Perms, Share};
+use block::{BackendRequest, Node, Perms, Share};
 use jobs::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::Duration;
-
-const SIZE: u64 = 24 * CLUSTER;
-const BLOCK: u64 = 512;
-
-struct World {
-    graph: Graph,
-    jobs: Jobs,
-    events: Arc<Memory>,
-}
-
-impl World {
-    fn new() -> Self {
-        let events = Arc::new(Memory::default());
-        FAULTS.lock().clear();
-        Self { graph: graph(), jobs: Jobs::new(events.clone()), events }
-    }
-
-    /// active → mid → base, each filled by random clusters of its own.
-    async fn chain(&self) -> [Arc<Node>; 3] {
-        let base = layer(&self.graph, "base", SIZE - 2 * CLUSTER, None, false).await;
-        fill(&self.graph, &base, 1).await;
-        self.graph.set_writable(&base, false).await.unwrap();
-        let mid = layer(&self.graph, "mid", SIZE, Some("base"), false).await;
-        fill(&self.graph, &mid, 2).await;
-        self.graph.set_writable(&mid, false).await.unwrap();
-        let active = layer(&self.graph, "active", SIZE, Some("mid"), false).await;
-        [active, mid, base]
-    }
-
-    async fn ended(&self, id: &str) {
-        if let Some(job) = self.jobs.find(id) {
-            job.concluded().await;
-        }
-    }
-
-    fn events(&self) -> Vec<String> {
-        self.events.0.lock().clone()
-    }
-
-    async fn until_told(&self, what: &str) {
-        while !self.events().iter().any(|e| e.starts_with(what)) {
-            rt::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
 
 fn request() -> BlockCommitArguments {
     BlockCommitArguments {
         job_id: Some("j".to_owned()),
         device: "active".to_owned(),
         ..BlockCommitArguments::default()
-    }
-}
-
-async fn fill(graph: &Graph, node: &Arc<Node>, byte: u8) {
-    let entry = writer(graph, node).await;
-    for at in (0..node.length()).step_by(CLUSTER as usize) {
-        if random(3) == 0 {
-            write(&entry, at, &[byte; CLUSTER as usize]).await;
-        }
-    }
-    graph.detach(&entry).await.unwrap();
-}
-
-/// Guests that write until `stop`: each has blocks of its own, and returns what it wrote to them last.
-async fn guest(entry: Arc<Backend>, number: u64, guests: u64, stop: Arc<AtomicBool>) -> Vec<(u64, u8)> {
-    let mut last: Vec<(u64, u8)> = Vec::new();
-    while !stop.load(Relaxed) {
-        let block = random(SIZE / BLOCK / guests) * guests + number;
-        let byte = random(255) as u8;
-        write(&entry, block * BLOCK, &[byte; BLOCK as usize]).await;
-        last.retain(|(b, _)| *b != block);
-        last.push((block, byte));
-        give_way().await;
-    }
-    last
-}
-
-fn check(content: &[u8], writes: &[(u64, u8)]) {
-    for (block, byte) in writes {
-        let at = (block * BLOCK) as usize;
-        assert!(
-            content[at..at + BLOCK as usize].iter().all(|b| b == byte),
-            "block {block} lost its last write"
-        );
     }
 }
 

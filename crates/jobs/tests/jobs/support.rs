@@ -3,11 +3,12 @@
 use api::codec::{Members, NoArguments};
 use api::{DecodeError, Dict, Enumeration, Event, PreallocMode};
 use block::*;
-use jobs::EventSink;
+use jobs::{EventSink, Jobs};
 use parking_lot::Mutex;
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::time::Duration;
 
 /// Cluster size of the format, in bytes.
 pub const CLUSTER: u64 = 4096;
@@ -49,6 +50,9 @@ pub static FAULTS: Mutex<Vec<(String, u64, i32)>> = Mutex::new(Vec::new());
 /// A read of the `mem` node of this name that is to be held back until it is let go.
 pub static HELD: Mutex<Option<(String, futures_channel::oneshot::Receiver<()>)>> = Mutex::new(None);
 
+/// The request of `mem` nodes of this name that fails: name, how many come before it, error.
+pub static FAULT_AT: Mutex<Option<(String, u64, i32)>> = Mutex::new(None);
+
 struct Mem {
     name: String,
     bytes: Mutex<Vec<u8>>,
@@ -82,6 +86,23 @@ fn open_mem(_: &mut OpenContext, options: MemOptions) -> BoxFuture<'_, Result<Op
 
 impl Mem {
     fn fault(&self) -> Result<()> {
+        let mut at = FAULT_AT.lock();
+        if let Some((_, before, errno)) = at.as_mut().filter(|(name, ..)| *name == self.name) {
+            match before.checked_sub(1) {
+                Some(less) => *before = less,
+                None => {
+                    let errno = *errno;
+                    *at = None;
+                    return Err(std::io::Error::from_raw_os_error(errno).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for changes and flushes, of which several may fail.
+    fn change_fault(&self) -> Result<()> {
+        self.fault()?;
         let mut faults = FAULTS.lock();
         match faults.iter_mut().find(|(name, left, _)| *name == self.name && *left > 0) {
             Some((_, left, errno)) => {
@@ -109,6 +130,9 @@ impl Driver for Mem {
             if let Some((_, let_go)) = held {
                 let_go.await.unwrap();
             }
+            if let Err(e) = self.fault() {
+                return (buf, Err(e));
+            }
             for (i, piece) in buf.chunks_mut(512).enumerate() {
                 give_way().await;
                 let at = offset as usize + i * 512;
@@ -119,7 +143,7 @@ impl Driver for Mem {
     }
     fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.fault()?;
+            self.change_fault()?;
             for (i, piece) in data.chunks(512).enumerate() {
                 give_way().await;
                 let at = offset as usize + i * 512;
@@ -131,7 +155,7 @@ impl Driver for Mem {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             give_way().await;
-            self.fault()
+            self.change_fault()
         })
     }
     fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
@@ -224,7 +248,7 @@ impl Cow {
 
 impl Driver for Cow {
     fn facts(&self) -> Facts {
-        Facts { mapping: true, cluster_size: Some(CLUSTER), ..Facts::default() }
+        Facts { mapping: true, cluster_size: Some(CLUSTER), can_fill: true, ..Facts::default() }
     }
     fn length(&self) -> u64 {
         self.edges.get(self.child).map_or(0, |f| f.length())
@@ -243,7 +267,7 @@ impl Driver for Cow {
         offset: u64,
         len: u64,
         change: MapChange,
-        _: Request,
+        request: Request,
     ) -> BoxFuture<'_, Result<WritePlan>> {
         Box::pin(async move {
             if change != MapChange::Data {
@@ -256,6 +280,9 @@ impl Driver for Cow {
             let len = len.min(end - offset);
             let cluster = (start / CLUSTER) as usize;
             let fresh = !self.allocated.lock()[cluster];
+            if !fresh && request.has(Flags::IF_UNALLOCATED) {
+                return Ok(WritePlan { len, action: Action::Nothing, token: None });
+            }
             let (head, tail) =
                 if fresh { (offset - start, end.min(self.length()) - offset - len) } else { (0, 0) };
             let action = Action::Store { child: self.child, offset, head, tail, fresh: false };
@@ -391,4 +418,83 @@ pub fn on_control(test: impl Future<Output = ()>) {
     let _turn = TURN.lock();
     seed(7);
     rt::block_on_control(test);
+}
+
+pub const SIZE: u64 = 24 * CLUSTER;
+pub const BLOCK: u64 = 512;
+
+pub struct World {
+    pub graph: Graph,
+    pub jobs: Jobs,
+    pub events: Arc<Memory>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let events = Arc::new(Memory::default());
+        FAULTS.lock().clear();
+        Self { graph: graph(), jobs: Jobs::new(events.clone()), events }
+    }
+
+    /// active → mid → base, each filled by random clusters of its own.
+    pub async fn chain(&self) -> [Arc<Node>; 3] {
+        let base = layer(&self.graph, "base", SIZE - 2 * CLUSTER, None, false).await;
+        fill(&self.graph, &base, 1).await;
+        self.graph.set_writable(&base, false).await.unwrap();
+        let mid = layer(&self.graph, "mid", SIZE, Some("base"), false).await;
+        fill(&self.graph, &mid, 2).await;
+        self.graph.set_writable(&mid, false).await.unwrap();
+        let active = layer(&self.graph, "active", SIZE, Some("mid"), false).await;
+        [active, mid, base]
+    }
+
+    pub async fn ended(&self, id: &str) {
+        if let Some(job) = self.jobs.find(id) {
+            job.concluded().await;
+        }
+    }
+
+    pub fn events(&self) -> Vec<String> {
+        self.events.0.lock().clone()
+    }
+
+    pub async fn until_told(&self, what: &str) {
+        while !self.events().iter().any(|e| e.starts_with(what)) {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+pub async fn fill(graph: &Graph, node: &Arc<Node>, byte: u8) {
+    let entry = writer(graph, node).await;
+    for at in (0..node.length()).step_by(CLUSTER as usize) {
+        if random(3) == 0 {
+            write(&entry, at, &[byte; CLUSTER as usize]).await;
+        }
+    }
+    graph.detach(&entry).await.unwrap();
+}
+
+/// Guests that write until `stop`: each has blocks of its own, and returns what it wrote to them last.
+pub async fn guest(entry: Arc<Backend>, number: u64, guests: u64, stop: Arc<AtomicBool>) -> Vec<(u64, u8)> {
+    let mut last: Vec<(u64, u8)> = Vec::new();
+    while !stop.load(Relaxed) {
+        let block = random(SIZE / BLOCK / guests) * guests + number;
+        let byte = random(255) as u8;
+        write(&entry, block * BLOCK, &[byte; BLOCK as usize]).await;
+        last.retain(|(b, _)| *b != block);
+        last.push((block, byte));
+        give_way().await;
+    }
+    last
+}
+
+pub fn check(content: &[u8], writes: &[(u64, u8)]) {
+    for (block, byte) in writes {
+        let at = (block * BLOCK) as usize;
+        assert!(
+            content[at..at + BLOCK as usize].iter().all(|b| b == byte),
+            "block {block} lost its last write"
+        );
+    }
 }

@@ -8,6 +8,7 @@ mod block_job;
 mod block_mirror;
 mod block_query;
 mod block_snapshot;
+mod block_stream;
 mod descriptors;
 mod device;
 mod machine;

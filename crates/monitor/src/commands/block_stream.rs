@@ -1,0 +1,18 @@
+//! Streaming, and the names of backing files.
+use super::{failed, lookup};
+use crate::control::Control;
+use api::{BlockStreamArguments, BlockStreamCommands, ChangeBackingFileArguments, QmpError};
+
+impl BlockStreamCommands for Control {
+    async fn block_stream(&self, arguments: BlockStreamArguments) -> Result<(), QmpError> {
+        let device = arguments.device.as_str();
+        let node = lookup(self.graph(), Some(device), Some(device))?;
+        jobs::stream(self.graph(), self.jobs(), &node, arguments).await.map_err(failed)
+    }
+
+    async fn change_backing_file(&self, arguments: ChangeBackingFileArguments) -> Result<(), QmpError> {
+        let ChangeBackingFileArguments { device, image_node_name, backing_file } = arguments;
+        let node = lookup(self.graph(), Some(&device), Some(&device))?;
+        jobs::change_backing_file(self.graph(), &node, &image_node_name, &backing_file).await.map_err(failed)
+    }
+}
