@@ -14,6 +14,9 @@ use testkit::crash::{CrashTest, flatten, inspect_qcow2, run_kinds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::stack::{Session, Stack, TestImage};
 
+/// The cluster size of targets of the format's old version, which has no clusters of zeroes.
+const OLD: &str = "8192";
+
 /// Stands on the simulated disk from the moment of the event COMPLETED on.
 const COMPLETED: &str = "/completed";
 
@@ -53,7 +56,8 @@ async fn run_job(
         MirrorSyncMode::None => Some("/top"),
         _ => None,
     };
-    let mut options = Options::new().with_str("cluster_size", cluster);
+    let compat = if cluster == OLD { "0.10" } else { "1.1" };
+    let mut options = Options::new().with_str("cluster_size", cluster).with_str("compat", compat);
     if let Some(below) = below {
         options = options.with_str("backing_file", below).with_str("backing_fmt", "qcow2");
     }
@@ -114,6 +118,12 @@ fn of_the_top(session: Session, world: World) -> BoxFuture<'static, Result<()>> 
     })
 }
 
+fn of_the_top_to_an_old_image(session: Session, world: World) -> BoxFuture<'static, Result<()>> {
+    Box::pin(
+        async move { run_job(&session, world, MirrorSyncMode::Top, MirrorCopyMode::Background, OLD).await },
+    )
+}
+
 fn of_the_top_write_blocking(session: Session, world: World) -> BoxFuture<'static, Result<()>> {
     Box::pin(async move {
         run_job(&session, world, MirrorSyncMode::Top, MirrorCopyMode::WriteBlocking, "2048").await
@@ -165,10 +175,11 @@ fn test_of(seed: u64, job: Job) -> CrashTest {
 
 #[test]
 fn after_completed_the_target_holds_everything_that_was_flushed() {
-    let kinds: [(&str, Job); 6] = [
+    let kinds: [(&str, Job); 7] = [
         ("all, in the background", in_background),
         ("all, write-blocking", write_blocking),
         ("the topmost layer, in the background", of_the_top),
+        ("the topmost layer, to an image of the old version", of_the_top_to_an_old_image),
         ("the topmost layer, write-blocking", of_the_top_write_blocking),
         ("new writes, in the background", of_new_writes),
         ("new writes, write-blocking", of_new_writes_write_blocking),

@@ -223,7 +223,7 @@ impl Driver for Qcow2 {
             mapping: true,
             alignment: 1,
             cluster_size: Some(image.g().cluster_size()),
-            can_write_zeroes: image.g().zero_flag || !image.has_backing(),
+            can_write_zeroes: image.g().zero_flag || !image.shows_backing(),
             grows_with_zeroes: true,
             // Streams are not encrypted: what must not be readable is not stored so.
             can_compress: self.encryption.is_none() && !image.g().data_file,

@@ -191,7 +191,7 @@ impl Image {
             };
         }
         let discard = change == MapChange::Discard;
-        if !g.zero_flag && self.has_backing() {
+        if !g.zero_flag && self.shows_backing() {
             // Without the zero flag, only data hides the backing file's.
             let action = if discard { Action::Nothing } else { Action::AsData };
             return Ok(WritePlan { len, action, token: None });
@@ -199,7 +199,7 @@ impl Image {
         if (discard || !g.zero_flag) && !self.is_suspect(g.cluster(offset)).await? {
             let extent = self.map(offset, len, Want::Status).await?;
             let done = extent.kind == ExtentKind::Zero { reserved: None } && discard
-                || extent.kind.is_hole() && !self.has_backing();
+                || extent.kind.is_hole() && !self.shows_backing();
             // An extent may end inside a cluster, of which the rest is to be cleared with it.
             let alike = if extent.len < len { extent.len - g.within(extent.len) } else { len };
             if done && alike > 0 {
@@ -270,7 +270,7 @@ impl Image {
                 return plan(if zero { Action::Nothing } else { Action::AsData });
             }
             ExtentKind::Hole { .. } if g.zero_flag => {}
-            ExtentKind::Hole { .. } if !self.has_backing() => return plan(Action::Nothing),
+            ExtentKind::Hole { .. } if !self.shows_backing() => return plan(Action::Nothing),
             _ => return plan(Action::AsData),
         }
         let leased = self.lease_to_change(g.cluster(offset), 1).await?;
