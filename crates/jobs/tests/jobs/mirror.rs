@@ -146,7 +146,7 @@ async fn trouble(round: u64) {
     for _ in 0..random(120) {
         rt::yield_now().await;
     }
-    let name = if round.is_multiple_of(2) { "target.img" } else { "source.img" };
+    let name = ["target.img", "source.img", "read source.img"][(round % 3) as usize];
     FAULTS.lock().push((name.to_owned(), 1 + random(3), 5));
 }
 
@@ -285,5 +285,87 @@ fn in_write_blocking_mode_both_ends_are_equal_whenever_no_write_is_under_way() {
         let before = content(&world.target).await;
         write(&entry, 0, &[99; BLOCK as usize]).await;
         assert!(content(&world.target).await == before, "nothing follows after the end");
+    });
+}
+
+#[test]
+fn errors_of_each_side_follow_the_policy_of_that_side() {
+    on_control(async {
+        for (failing, told) in
+            [("target.img", "ERROR write ignore"), ("read source.img", "ERROR read report")]
+        {
+            let world = World::new().await;
+            let request = MirrorRequest { on_target_error: BlockdevOnError::Ignore, ..world.request() };
+            FAULTS.lock().push((failing.to_owned(), 1, 5));
+            world.mirror(request).await.unwrap();
+            let job = world.jobs.find("j").unwrap();
+            while !job.is_ready() && job.status() != JobStatus::Null {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+            job.complete().ok();
+            world.ended().await;
+            assert!(world.has_told(told), "{:?}", world.events());
+            assert_eq!(job.info().error.is_some(), failing.starts_with("read"));
+            world.nothing_is_held();
+            FAULTS.lock().clear();
+        }
+    });
+}
+
+#[test]
+fn what_can_not_be_mirrored_is_refused_and_nothing_is_held() {
+    on_control(async {
+        let world = World::new().await;
+        let refused = async |request, target: &Arc<Node>| {
+            let refused = mirror(&world.graph, &world.jobs, request, target).await.unwrap_err().to_string();
+            world.nothing_is_held();
+            refused
+        };
+        let (target, source) = (&world.target, &world.source);
+        assert_eq!(refused(world.request(), source).await, "Can't mirror node into itself");
+        let overlay = layer(&world.graph, "overlay", SIZE, Some("target"), false).await;
+        let of_overlay = || MirrorRequest { source: overlay.clone(), ..world.request() };
+        let part =
+            "'target' is a part of 'overlay'; 'block-commit' writes what an image holds into one below it";
+        assert_eq!(refused(of_overlay(), target).await, part);
+        let of_target = MirrorRequest { source: target.clone(), ..world.request() };
+        assert_eq!(refused(of_target, source).await, "Need a root block node");
+        let replacing = |name: &str| MirrorRequest { replaces: Some(name.to_owned()), ..world.request() };
+        assert_eq!(refused(replacing("x"), target).await, "Failed to find node with node-name='x'");
+        assert!(refused(replacing("overlay"), target).await.starts_with("Cannot replace 'overlay' by"));
+        let named = MirrorRequest { filter_node_name: Some("overlay".to_owned()), ..world.request() };
+        assert_eq!(refused(named, target).await, "Duplicate nodes with node-name='overlay'");
+        let entry = writer(&world.graph, target).await;
+        assert!(refused(world.request(), target).await.starts_with("Permission conflict on node 'target'"));
+        world.graph.detach(&entry).await.unwrap();
+
+        let larger = layer(&world.graph, "larger", 2 * SIZE, None, false).await;
+        mirror(&world.graph, &world.jobs, world.request(), &larger).await.unwrap();
+        world.ended().await;
+        assert!(world.has_told("COMPLETED Source and target image have different sizes"));
+        world.nothing_is_held();
+    });
+}
+
+#[test]
+fn the_node_above_the_source_has_the_name_that_was_asked_for_and_is_gone_with_the_job() {
+    on_control(async {
+        for complete in [true, false] {
+            let world = World::new().await;
+            let user = writer(&world.graph, &world.source).await;
+            let request = MirrorRequest { filter_node_name: Some("above".to_owned()), ..world.request() };
+            world.mirror(request).await.unwrap();
+            assert_eq!((user.node().name(), user.node().driver_name()), ("above", "mirror_top"));
+            world.until_told("READY").await;
+            let job = world.jobs.find("j").unwrap();
+            if complete {
+                job.complete().unwrap()
+            } else {
+                job.cancel(true).unwrap()
+            }
+            world.ended().await;
+            assert!(Arc::ptr_eq(&user.node(), if complete { &world.target } else { &world.source }));
+            assert!(world.graph.node("above").is_none());
+        }
     });
 }

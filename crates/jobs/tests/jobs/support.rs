@@ -44,7 +44,8 @@ pub async fn give_way() {
     }
 }
 
-/// Requests that are to fail on `mem` nodes of this name: name, left to fail, error.
+/// Requests that are to fail on `mem` nodes of this name: name, left to fail, error. Writes and flushes, or, with `read ` before
+/// the name, reads.
 pub static FAULTS: Mutex<Vec<(String, u64, i32)>> = Mutex::new(Vec::new());
 
 /// A read of the `mem` node of this name that is to be held back until it is let go.
@@ -85,7 +86,7 @@ fn open_mem(_: &mut OpenContext, options: MemOptions) -> BoxFuture<'_, Result<Op
 }
 
 impl Mem {
-    fn fault(&self) -> Result<()> {
+    fn fault(&self, kind: &str) -> Result<()> {
         let mut at = FAULT_AT.lock();
         if let Some((_, before, errno)) = at.as_mut().filter(|(name, ..)| *name == self.name) {
             match before.checked_sub(1) {
@@ -104,7 +105,8 @@ impl Mem {
     fn change_fault(&self) -> Result<()> {
         self.fault()?;
         let mut faults = FAULTS.lock();
-        match faults.iter_mut().find(|(name, left, _)| *name == self.name && *left > 0) {
+        let mine = |name: &str| name.strip_prefix(kind) == Some(&self.name);
+        match faults.iter_mut().find(|(name, left, _)| mine(name) && *left > 0) {
             Some((_, left, errno)) => {
                 *left -= 1;
                 Err(std::io::Error::from_raw_os_error(*errno).into())
@@ -133,6 +135,9 @@ impl Driver for Mem {
             if let Err(e) = self.fault() {
                 return (buf, Err(e));
             }
+            if let Err(e) = self.fault("read ") {
+                return (buf, Err(e));
+            }
             for (i, piece) in buf.chunks_mut(512).enumerate() {
                 give_way().await;
                 let at = offset as usize + i * 512;
@@ -143,7 +148,7 @@ impl Driver for Mem {
     }
     fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.change_fault()?;
+            self.change_fault("")?;
             for (i, piece) in data.chunks(512).enumerate() {
                 give_way().await;
                 let at = offset as usize + i * 512;
@@ -155,7 +160,7 @@ impl Driver for Mem {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             give_way().await;
-            self.change_fault()
+            self.change_fault("")
         })
     }
     fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
