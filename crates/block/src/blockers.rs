@@ -40,6 +40,12 @@ impl Operations {
         Self::RESIZE.0 | Self::REOPEN.0 | Self::OVERLAY.0 | Self::DELETE.0 | Self::JOB.0 | Self::SNAPSHOT.0,
     );
 
+    /// This without `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the sets have something in common.
     const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -33,7 +33,9 @@ impl Graph {
         if !overlay.driver_type.supports_backing {
             return Err(BlockError::unsupported("The overlay does not support backing images"));
         }
-        if let Some(user) = self.users(overlay).first() {
+        // Who only writes there counts on nothing that it shows: the job whose target it is.
+        let users = self.0.topology.read().users(overlay);
+        if let Some((user, _)) = users.iter().find(|(_, perms)| perms.need.has(Share::READ)) {
             return Err(BlockError::new(ErrorKind::Busy, format!("The overlay is already in use by {user}")));
         }
         if let Some(overlay) = self.parents(node).into_iter().find(|p| p.role.has(ChildRole::BACKING)) {
@@ -124,7 +126,7 @@ impl GraphChange<'_> {
     /// [`Graph::insert_overlay`] as a part of a change.
     pub async fn insert_overlay(&mut self, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
         self.graph.check_overlay(node, overlay)?;
-        self.quiesce(std::slice::from_ref(node)).await?;
+        self.quiesce(&[node.clone(), overlay.clone()]).await?;
         node.flush().await?;
         self.replace(node, overlay)?;
         self.set_backing(overlay, Some(node.clone()))?;

@@ -16,6 +16,9 @@ const SOURCE: Perms = Perms { need: Share::READ, share: Share(Share::ALL.0 & !Sh
 /// The job's use of the target: nobody else may write there, nor count on what it shows.
 const TARGET: Perms = Perms { need: Share::WRITE, share: Share::WRITE_UNCHANGED };
 
+/// What others may not do with the target: they may give it its backing node.
+const TARGET_KEPT: Operations = Operations::CHANGE.without(Operations::OVERLAY).without(Operations::REOPEN);
+
 /// Who blocks the nodes.
 const IN_USE: &str = "block device is in use by block job: mirror";
 
@@ -46,7 +49,7 @@ impl MirrorHold {
             from.check_operation(Operations::JOB)?;
             to.check_operation(Operations::JOB)?;
             let in_use = |node: &Arc<Node>| node.block(Operations::CHANGE, IN_USE);
-            let blockers = Mutex::new(vec![in_use(from), in_use(to)]);
+            let blockers = Mutex::new(vec![in_use(from), to.block(TARGET_KEPT, IN_USE)]);
             let entry = |node: &Arc<Node>, perms| BackendRequest {
                 label: format!("job '{id}'"),
                 node: node.clone(),

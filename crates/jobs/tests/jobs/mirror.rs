@@ -369,3 +369,42 @@ fn the_node_above_the_source_has_the_name_that_was_asked_for_and_is_gone_with_th
         }
     });
 }
+
+#[test]
+fn a_target_gets_its_backing_node_while_the_job_waits_to_be_finalized() {
+    on_control(async {
+        for mode in [MirrorCopyMode::Background, MirrorCopyMode::WriteBlocking] {
+            let world = World::new().await;
+            let base = layer(&world.graph, "base", SIZE, None, false).await;
+            fill(&world.graph, &base, 5).await;
+            let top = layer(&world.graph, "top", SIZE, Some("base"), false).await;
+            fill(&world.graph, &top, 6).await;
+            let guest = writer(&world.graph, &top).await;
+            let bare = world.graph.add(bare_layer_options("bare", SIZE)).await.unwrap();
+            let request = MirrorRequest {
+                source: top.clone(),
+                sync: MirrorSyncMode::Top,
+                copy_mode: mode,
+                auto_finalize: false,
+                ..world.request()
+            };
+            mirror(&world.graph, &world.jobs, request, &bare).await.unwrap();
+            world.until_told("READY").await;
+            let job = world.jobs.find("j").unwrap();
+            write(&guest, BLOCK, &[7; BLOCK as usize]).await;
+            job.complete().unwrap();
+            world.until_told("PENDING").await;
+            write(&guest, 3 * CLUSTER + BLOCK, &[8; BLOCK as usize]).await;
+            let lower = layer(&world.graph, "lower", SIZE, None, false).await;
+            let copied = writer(&world.graph, &lower).await;
+            write(&copied, 0, &content(&base).await).await;
+            world.graph.detach(&copied).await.unwrap();
+            world.graph.insert_overlay(&lower, &bare).await.unwrap();
+            write(&guest, 5 * CLUSTER + BLOCK, &[9; BLOCK as usize]).await;
+            let expected = content(&top).await;
+            world.jobs.finalize("j").await.unwrap();
+            assert!(Arc::ptr_eq(&guest.node(), &bare) && Arc::ptr_eq(&bare.backing().unwrap(), &lower));
+            assert!(content(&bare).await == expected);
+        }
+    });
+}

@@ -1,6 +1,6 @@
 //! A world for tests: images in memory whose every request yields to others at random, a copy-on-write format
 //! over them, and a sink that remembers.
-use api::codec::{Members, NoArguments};
+use api::codec::Members;
 use api::{DecodeError, Dict, Enumeration, Event, PreallocMode};
 use block::*;
 use jobs::{EventSink, Jobs};
@@ -185,15 +185,33 @@ struct Cow {
     link: Mutex<Option<String>>,
 }
 
-fn open_cow(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
+/// What the format is opened with.
+#[derive(Default)]
+struct CowOptions {
+    /// It holds nothing, also where it has no backing image yet.
+    bare: Option<bool>,
+}
+
+impl api::codec::Object for CowOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { bare: from.optional("bare")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("bare", &self.bare);
+    }
+}
+
+fn open_cow(context: &mut OpenContext, options: CowOptions) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
+        let bare = options.bare.unwrap_or(false);
         let (child, file) = context.file().await?;
         let (_, backing) = context.backing(None).await?;
         let clusters = file.length().div_ceil(CLUSTER) as usize;
         let cow = Cow {
             edges: context.edges().clone(),
             child,
-            allocated: Arc::new(Mutex::new(vec![backing.is_none(); clusters])),
+            allocated: Arc::new(Mutex::new(vec![backing.is_none() && !bare; clusters])),
             leases: Leases::new(),
             link: Mutex::new(backing.map(|b| b.filename())),
         };
@@ -378,6 +396,11 @@ pub async fn filter(graph: &Graph, name: &str, file: &str, read_only: bool) -> A
     let options = Options::new().with_str("driver", "through").with_str("node-name", name);
     let options = options.with_str("file", file).with("read-only", Opt::Bool(read_only));
     graph.add(options).await.unwrap()
+}
+
+/// The options of a layer that holds nothing and has no backing image yet.
+pub fn bare_layer_options(name: &str, size: u64) -> Options {
+    layer_options(name, size, None, false).with("bare", Opt::Bool(true))
 }
 
 /// A graph of these drivers.
