@@ -1,6 +1,6 @@
 //! A world for tests: images in memory whose every request yields to others at random, a copy-on-write format
 //! over them, and a sink that remembers.
-use api::codec::Members;
+use api::codec::{Members, NoArguments};
 use api::{DecodeError, Dict, Enumeration, Event, PreallocMode};
 use block::*;
 use jobs::{EventSink, Jobs};
@@ -98,12 +98,7 @@ impl Mem {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// The same for changes and flushes, of which several may fail.
-    fn change_fault(&self) -> Result<()> {
-        self.fault()?;
+        drop(at);
         let mut faults = FAULTS.lock();
         let mine = |name: &str| name.strip_prefix(kind) == Some(&self.name);
         match faults.iter_mut().find(|(name, left, _)| mine(name) && *left > 0) {
@@ -132,9 +127,6 @@ impl Driver for Mem {
             if let Some((_, let_go)) = held {
                 let_go.await.unwrap();
             }
-            if let Err(e) = self.fault() {
-                return (buf, Err(e));
-            }
             if let Err(e) = self.fault("read ") {
                 return (buf, Err(e));
             }
@@ -148,7 +140,7 @@ impl Driver for Mem {
     }
     fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.change_fault("")?;
+            self.fault("")?;
             for (i, piece) in data.chunks(512).enumerate() {
                 give_way().await;
                 let at = offset as usize + i * 512;
@@ -160,7 +152,7 @@ impl Driver for Mem {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             give_way().await;
-            self.change_fault("")
+            self.fault("")
         })
     }
     fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
