@@ -238,11 +238,10 @@ impl Device {
     /// What the users of a medium need and share.
     fn perms(&self, read_only: bool) -> Perms {
         let state = self.state.lock();
+        // Without a model nobody is there that would write.
+        let Some(model) = &state.model else { return Perms::READER };
         let need = if read_only { Share::READ } else { Perms::WRITER.need };
-        let share = match &state.model {
-            Some(model) if !model.shares_writing => Share::ALL.without(Share::WRITE),
-            _ => Share::ALL,
-        };
+        let share = if model.shares_writing { Share::ALL } else { Share::ALL.without(Share::WRITE) };
         Perms { need, share }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A file's name is not enough where a node was opened with another backing image than its header names: opened by
 //! that name alone it would show other content. Such a node is named by a `json:` text.
+use crate::error::Result;
 use crate::node::Node;
 use crate::options::{Opt, Options};
 use crate::registry::DriverKind;
@@ -30,7 +31,8 @@ impl Node {
             return Some(name.clone());
         }
         match self.primary() {
-            None => Some(String::new()),
+            // A file without a name of its own is told by its options.
+            None => self.driver.naming_options().is_empty().then(String::new),
             Some(file) => self.driver.name_over(file.plain_name()?),
         }
     }
@@ -111,12 +113,15 @@ impl Node {
     fn described(&self, named: Option<&Named>, left: usize) -> Options {
         if let Some(name) = &self.filename {
             // A file's name is an option of its driver; that of a server is read to find its driver's options.
+            let says_nothing = |parse: fn(&str) -> Result<Options>| parse(name).is_ok_and(|o| o.is_empty());
+            let driver = Options::new().with_str("driver", self.driver_name());
             return match name.contains("://") {
+                true if self.driver_type.parse_filename.is_some_and(says_nothing) => driver,
                 true => Options::new().with_str("filename", name),
                 false => {
                     // A name that others keep is seen from elsewhere.
                     let name = if named.is_some() { absolute(name) } else { name.clone() };
-                    Options::new().with_str("driver", self.driver_name()).with_str("filename", &name)
+                    driver.with_str("filename", &name)
                 }
             };
         }

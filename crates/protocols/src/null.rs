@@ -1,8 +1,8 @@
 //! `null-co`: takes every write, keeps nothing. For measuring what is above it.
 use api::{BlockdevOptionsNull, PreallocMode};
 use block::{
-    BlockError, Driver, DriverType, Extent, ExtentKind, Facts, Open, OpenContext, Opened, Options, Request,
-    Result, Want, not_negative,
+    BlockError, Driver, DriverType, Extent, ExtentKind, Facts, Open, OpenContext, Opened, Opt, Options,
+    Request, Result, Want, not_negative,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -41,12 +41,7 @@ fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Resu
             return Err(BlockError::invalid("size is larger than 2^63 bytes"));
         }
         let driver = Null { size: AtomicU64::new(size), latency, read_zeroes };
-        // What is read is another thing without that option.
-        let filename = match read_zeroes {
-            true => "json:{\"read-zeroes\": true, \"driver\": \"null-co\"}",
-            false => "null-co://",
-        };
-        Ok(Opened { driver: Arc::new(driver), filename: Some(filename.to_owned()) })
+        Ok(Opened { driver: Arc::new(driver), filename: (!read_zeroes).then(|| "null-co://".to_owned()) })
     })
 }
 
@@ -74,6 +69,14 @@ impl Driver for Null {
 
     fn length(&self) -> u64 {
         self.size.load(Relaxed)
+    }
+
+    fn naming_options(&self) -> Options {
+        match self.read_zeroes {
+            // What is read is another thing without that option.
+            true => Options::new().with("read-zeroes", Opt::Bool(true)),
+            false => Options::new(),
+        }
     }
 
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {

@@ -417,10 +417,26 @@ fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
     for (name, value) in given.iter() {
         put(&mut options, name, value);
     }
+    file_of_the_lowest(graph, &mut options)?;
     if let Some(aio) = source.aio {
         set_aio(graph, &mut options, aio)?;
     }
     Ok(options)
+}
+
+/// A file's name beside an image's driver is that of the file below the image.
+fn file_of_the_lowest(graph: &Graph, options: &mut Options) -> Result<(), BlockError> {
+    let Some(Opt::Dict(mut file)) = options.take("file") else { return Ok(()) };
+    let is_image = match file.get_str("driver") {
+        Some(driver) => graph.registry().need(driver)?.kind != DriverKind::Protocol,
+        None => false,
+    };
+    if is_image && let Some(filename) = file.take_str("filename")? {
+        set_nested(&mut file, "file.filename", Opt::Str(filename));
+    }
+    file_of_the_lowest(graph, &mut file)?;
+    options.set("file", Opt::Dict(file));
+    Ok(())
 }
 
 /// The options of a file name. A name without a format becomes that of the file child, so that more options of that

@@ -242,6 +242,63 @@ impl Object for BlockExportInfo {
 }
 object_codec!(BlockExportInfo);
 
+/// An export, as the first form of the command has it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NbdServerAddOptions {
+    /// Its name for clients, and its id; that of the device if absent.
+    pub name: Option<String>,
+    /// What clients are told of it.
+    pub description: Option<String>,
+    /// The device or node.
+    pub device: String,
+    /// Whether clients may write; not if absent, nor where the node is read-only.
+    pub writable: Option<bool>,
+    /// A dirty bitmap that clients may read.
+    pub bitmap: Option<String>,
+}
+
+impl Object for NbdServerAddOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            name: from.optional("name")?,
+            description: from.optional("description")?,
+            device: from.required("device")?,
+            writable: from.optional("writable")?,
+            bitmap: from.optional("bitmap")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("name", &self.name);
+        to.put_optional("description", &self.description);
+        to.put("device", &self.device);
+        to.put_optional("writable", &self.writable);
+        to.put_optional("bitmap", &self.bitmap);
+    }
+}
+object_codec!(NbdServerAddOptions);
+
+/// Arguments of `nbd-server-remove`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NbdServerRemoveArguments {
+    /// The export.
+    pub name: String,
+    /// Whether clients that use it are disconnected.
+    pub mode: Option<BlockExportRemoveMode>,
+}
+
+impl Object for NbdServerRemoveArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { name: from.required("name")?, mode: from.optional("mode")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("name", &self.name);
+        to.put_optional("mode", &self.mode);
+    }
+}
+object_codec!(NbdServerRemoveArguments);
+
 /// The handlers of section `block-export`.
 pub trait BlockExportCommands: Send + Sync {
     /// Starts the NBD server. Exports are added one by one.
@@ -263,6 +320,18 @@ pub trait BlockExportCommands: Send + Sync {
     fn block_export_del(
         &self,
         arguments: BlockExportDelArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Exports a device or node. `block-export-add` does more.
+    fn nbd_server_add(
+        &self,
+        arguments: NbdServerAddOptions,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Ends an export. `block-export-del` does the same.
+    fn nbd_server_remove(
+        &self,
+        arguments: NbdServerRemoveArguments,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
 
     /// Lists all exports.

@@ -99,8 +99,7 @@ impl Graph {
                 return Err(BlockError::new(ErrorKind::ReadOnly, "Image is read-only"));
             }
             // Users that don't share resizing are in the way.
-            let need = Share::READ.union(Share::WRITE).union(Share::RESIZE);
-            let perms = Perms { need, share: Share::ALL };
+            let perms = Perms { need: Share::RESIZE, share: Share::ALL };
             let request =
                 BackendRequest { label: "resize".to_owned(), node: node.clone(), perms, pinned: true };
             let entry = change.attach(request)?;

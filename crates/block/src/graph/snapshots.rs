@@ -57,7 +57,8 @@ impl Graph {
                 let text = "Device has active dirty bitmaps, which would miss what changes with the snapshot";
                 return Err(BlockError::new(ErrorKind::Busy, text));
             }
-            let need = Share::READ.union(Share::WRITE).union(Share::RESIZE);
+            // A device may have its disk for itself: it goes back with it.
+            let need = Share::READ.union(Share::RESIZE);
             let request = BackendRequest {
                 label: "snapshot".to_owned(),
                 node: keeper.clone(),

@@ -126,6 +126,29 @@ impl BlockExportCommands for Control {
         added.map_err(failed)
     }
 
+    async fn nbd_server_add(&self, arguments: NbdServerAddOptions) -> Result<(), QmpError> {
+        if self.nbd().server().is_none() {
+            return Err(QmpError::generic("NBD server not running"));
+        }
+        let NbdServerAddOptions { name, description, device, writable, bitmap } = arguments;
+        let node = self.graph().need_node(&device).map_err(failed)?;
+        let id = name.unwrap_or(device);
+        let spec = ExportSpec {
+            id: id.clone(),
+            node_name: node.name().to_owned(),
+            writable: writable.unwrap_or(false) && !node.read_only(),
+            ..ExportSpec::default()
+        };
+        let bitmaps = bitmap.map(|name| ExportedBitmap { node: None, name }).into_iter().collect();
+        let options = NbdOptions { name: Some(id), description, bitmaps };
+        self.exports().add(spec, self.nbd().export(options)).await.map_err(failed)
+    }
+
+    async fn nbd_server_remove(&self, arguments: NbdServerRemoveArguments) -> Result<(), QmpError> {
+        let NbdServerRemoveArguments { name, mode } = arguments;
+        self.block_export_del(BlockExportDelArguments { id: name, mode }).await
+    }
+
     async fn block_export_del(&self, arguments: BlockExportDelArguments) -> Result<(), QmpError> {
         let mode = match arguments.mode {
             Some(BlockExportRemoveMode::Hard) => RemoveMode::Hard,
