@@ -18,8 +18,8 @@ const DEFAULTS: (u64, u64) = (4096, 65536);
 /// The buffer where none is asked for, in bytes.
 const BUFFER: u64 = 16 << 20;
 
-/// Bytes that a piece holds at most.
-const PIECE: u64 = 1 << 20;
+/// Bytes that a piece holds: as many as its unit has, within these.
+const PIECES: (u64, u64) = (1 << 20, 10 << 20);
 
 /// Most pieces in flight.
 const MOST_PIECES: u64 = 16;
@@ -151,11 +151,12 @@ impl MirrorRequest {
         let zeroes = if bare { CopyZeroes::Write } else { CopyZeroes::Needed };
         let plan = CopyPlan { zeroes, unmap: self.unmap, ..CopyPlan::new(from, to) };
         let buffer = if self.buf_size == 0 { BUFFER } else { self.buf_size.unsigned_abs() };
+        let granularity = self.granularity(target.facts().cluster_size, bare);
         Settings {
             start,
             plan,
-            granularity: self.granularity(target.facts().cluster_size, bare),
-            parallel: (buffer / PIECE).clamp(1, MOST_PIECES) as usize,
+            granularity,
+            parallel: (buffer / granularity.clamp(PIECES.0, PIECES.1)).clamp(1, MOST_PIECES) as usize,
             bare,
             same_size: true,
             on_target_error: Some(self.on_target_error),
