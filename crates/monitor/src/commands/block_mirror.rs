@@ -18,7 +18,7 @@ impl BlockMirrorCommands for Control {
         let source = lookup(graph, Some(&arguments.device), Some(&arguments.device))?;
         let target = lookup(graph, Some(&arguments.target), Some(&arguments.target))?;
         let request = MirrorRequest {
-            id: arguments.job_id.unwrap_or_default(),
+            id: self.job_name(arguments.job_id, &arguments.device),
             source,
             replaces: arguments.replaces,
             sync: arguments.sync,
@@ -43,7 +43,7 @@ impl BlockMirrorCommands for Control {
         let source = lookup(graph, Some(&arguments.device), Some(&arguments.device))?;
         let mode = arguments.mode.unwrap_or(NewImageMode::AbsolutePaths);
         let request = MirrorRequest {
-            id: arguments.job_id.unwrap_or_default(),
+            id: self.job_name(arguments.job_id, &arguments.device),
             source: source.clone(),
             replaces: arguments.replaces,
             sync: arguments.sync,
@@ -112,6 +112,12 @@ impl BlockMirrorCommands for Control {
 }
 
 impl Control {
+    /// The name of a job: the device's, where none is given.
+    fn job_name(&self, given: Option<String>, device: &str) -> String {
+        let own = || self.graph().device(device).map(|device| device.name().to_owned());
+        given.or_else(own).unwrap_or_default()
+    }
+
     pub(super) fn known_format(&self, format: &str) -> Result<&'static DriverType, QmpError> {
         let unknown = |format: &str| format!("Unknown file format '{format}'");
         self.graph().registry().find_or(format, unknown).map_err(failed)
