@@ -45,6 +45,8 @@ pub struct Facts {
     pub alignment: u32,
     /// Cluster size in bytes, where there is such a thing.
     pub cluster_size: Option<u64>,
+    /// Bytes that are allocated at once, where that is less than a cluster.
+    pub allocation_unit: Option<u64>,
     /// [`Driver::write`] makes durable what it is asked to ([`crate::Flags::FUA`]); other drivers are not asked, but flushed.
     /// Never while a flush, or another such request, is under way: it may be told of what others lost.
     pub fua: bool,
@@ -74,6 +76,7 @@ impl Default for Facts {
             mapping: false,
             alignment: 1,
             cluster_size: None,
+            allocation_unit: None,
             fua: false,
             fua_zeroes: false,
             can_compress: false,

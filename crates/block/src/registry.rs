@@ -92,6 +92,9 @@ pub struct DriverType {
     pub internal: bool,
     /// Overlays that a program makes for itself are images of it.
     pub overlay: bool,
+    /// A filter that copies what is read from backing images into the image: programs put it over an image for which that
+    /// is asked.
+    pub copies_on_read: bool,
     /// Turns a file name into options (without `driver`).
     pub parse_filename: Option<fn(&str) -> Result<Options>>,
     /// Turns what is older than the schema, or is not in it, into what the schema has; or refuses it by name.
@@ -123,6 +126,7 @@ impl DriverType {
         fallback: false,
         internal: false,
         overlay: false,
+        copies_on_read: false,
         parse_filename: None,
         adapt: None,
         open: &NotYet,
@@ -229,6 +233,11 @@ impl Registry {
     /// The format of overlays that a program makes for itself.
     pub fn overlay(&self) -> Option<&'static DriverType> {
         self.drivers.iter().copied().find(|d| d.overlay)
+    }
+
+    /// The filter that copies on read.
+    pub fn copies_on_read(&self) -> Option<&'static DriverType> {
+        self.drivers.iter().find(|driver| driver.copies_on_read).copied()
     }
 
     /// The format that a file looks like, be it one that can't be opened; `None` when no driver is sure.

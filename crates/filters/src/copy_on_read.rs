@@ -1,12 +1,11 @@
 //! `copy-on-read`: a filter that copies what is read from backing images into the image that it filters.
 //!
-//! Before a range is read, what only layers below the image hold of it is stored in the image, by whole clusters, where the
-//! image still holds nothing when its turn comes: what others write meanwhile stays. With `bottom`, only what that layer and
-//! those above it hold. Then the range is read from the image as always. What reads as zeroes because no layer holds anything
-//! is left so.
+//! Before a range is read, what the image does not hold of it itself is stored there, by units of what it allocates at once,
+//! where it still holds nothing when its turn comes: what others write meanwhile stays. With `bottom`, only what that layer
+//! and those above it hold. Then the range is read from the image as always.
 //!
-//! It writes also when it is itself read-only, and nothing that changes what is shown. Over a read-only image it copies
-//! nothing, which only a read-only filter may do.
+//! It writes also when it is itself read-only, and nothing that changes what is shown. Over an image that becomes read-only
+//! it copies nothing; it is not put over one that is.
 use api::CopyOnReadOptions;
 use arc_swap::ArcSwapOption;
 use block::{
@@ -18,7 +17,7 @@ use std::sync::Arc;
 
 /// The `copy-on-read` driver.
 pub const COPY_ON_READ: DriverType =
-    DriverType { name: "copy-on-read", open: &Open(open), ..DriverType::FILTER };
+    DriverType { name: "copy-on-read", open: &Open(open), copies_on_read: true, ..DriverType::FILTER };
 
 /// Bytes that are copied at once, or a cluster.
 const MOST: u64 = 1 << 20;
@@ -33,7 +32,7 @@ fn open(context: &mut OpenContext, options: CopyOnReadOptions) -> BoxFuture<'_, 
     Box::pin(async move {
         let below = context.filtered().await?;
         let child = below.node()?;
-        if child.read_only() && !context.common().read_only {
+        if child.read_only() {
             return Err(BlockError::new(ErrorKind::ReadOnly, "Block node is read-only").at_node(child.name()));
         }
         let bottom = options.bottom.map(|name| layer(&child, &name)).transpose()?;
@@ -80,16 +79,19 @@ impl CopyOnRead {
         let bottom = self.bottom.load_full();
         let bottom = bottom.filter(|bottom| layers(&child).any(|layer| Arc::ptr_eq(&layer, bottom)));
         let base = bottom.and_then(|bottom| bottom.backing());
-        let cluster = facts.cluster_size.unwrap_or(1).max(1);
-        let end = (offset + len).next_multiple_of(cluster).min(child.length());
-        let mut at = offset - offset % cluster;
+        let unit = facts.allocation_unit.or(facts.cluster_size).unwrap_or(1).max(1);
+        let end = (offset + len).next_multiple_of(unit).min(child.length());
+        let mut at = offset - offset % unit;
         while at < end {
-            let most = MOST.max(cluster).min(end - at);
-            let status = child.status(at, most, base.as_ref()).await?;
-            if status.allocated && status.depth > 0 {
-                self.fill(&child, at, status.len, status.zero).await?;
+            let status = child.status(at, end - at, base.as_ref()).await?;
+            let held = status.allocated && status.depth == 0;
+            // What nobody holds is stored as zeroes, but not what only those hold that are not looked at.
+            let wanted = !held && (status.allocated || base.is_none());
+            let len = if status.zero || !wanted { status.len } else { status.len.min(MOST.max(unit)) };
+            if wanted {
+                self.fill(&child, at, len, status.zero).await?;
             }
-            at += status.len;
+            at += len;
         }
         Ok(())
     }

@@ -38,6 +38,8 @@ pub struct Stack {
     pub keeps_data: bool,
     /// The size can be changed.
     pub resizes: bool,
+    /// It can be opened for reading only.
+    pub reads_only: bool,
     /// Secrets that options refer to: id and content.
     pub secrets: Vec<(&'static str, &'static str)>,
     /// Throttle groups that options refer to: name and limits.
@@ -84,6 +86,7 @@ impl Stack {
             top,
             keeps_data: true,
             resizes: true,
+            reads_only: true,
             secrets: Vec::new(),
             groups: Vec::new(),
         }

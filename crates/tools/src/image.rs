@@ -52,6 +52,8 @@ pub struct Source {
     pub offset: u64,
     /// The internal snapshot that is shown instead of the disk.
     pub snapshot: Option<SnapshotName>,
+    /// What is read from backing images is copied into the image.
+    pub copy_on_read: bool,
     /// Its content is neither read nor written: no key is needed.
     pub without_content: bool,
 }
@@ -74,6 +76,7 @@ impl Source {
             aio: None,
             offset: 0,
             snapshot: None,
+            copy_on_read: false,
             without_content: false,
         }
     }
@@ -127,6 +130,8 @@ pub struct Image {
     pub graph: Graph,
     /// The way in.
     pub backend: Arc<Backend>,
+    /// The node the image is.
+    pub node: Arc<Node>,
     /// Raw was guessed, not given.
     pub guessed_raw: bool,
 }
@@ -208,14 +213,8 @@ impl Image {
         let node = open_node(graph, source).await?;
         let guessed_raw = guessed(graph, source)? && node.driver_type().fallback;
         let need = if source.writable { Share::READ.union(Share::WRITE) } else { Share::READ };
-        let request = BackendRequest {
-            label: "this program".to_owned(),
-            node: node.clone(),
-            perms: Perms { need, share: source.share },
-            pinned: false,
-        };
-        match graph.attach(request).await {
-            Ok(backend) => Ok(Image { graph: graph.clone(), backend, guessed_raw }),
+        match enter(graph, &node, source, Perms { need, share: source.share }).await {
+            Ok(backend) => Ok(Image { graph: graph.clone(), backend, node, guessed_raw }),
             Err(error) => {
                 let closed = graph.release(&node).await;
                 Err(closed.err().unwrap_or(error))
@@ -252,7 +251,7 @@ impl Image {
 
     /// The node the image is.
     pub fn node(&self) -> Arc<Node> {
-        self.backend.node()
+        self.node.clone()
     }
 
     /// Closes it: everything is written back when this returns.
@@ -287,8 +286,8 @@ impl Image {
 async fn overlay(graph: &Graph, base: &Arc<Node>, source: &Source) -> Result<Image, BlockError> {
     let node = overlay_node(graph, base, source).await?;
     let perms = Perms { need: Share::READ.union(Share::WRITE), share: source.share };
-    let request = BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
-    Ok(Image { graph: graph.clone(), backend: graph.attach(request).await?, guessed_raw: false })
+    let backend = enter(graph, &node, source, perms).await?;
+    Ok(Image { graph: graph.clone(), backend, node, guessed_raw: false })
 }
 
 /// Makes a temporary overlay over `base`, which nobody uses yet. Its file has no name any more when this returns.
@@ -302,6 +301,35 @@ pub async fn overlay_node(graph: &Graph, base: &Arc<Node>, source: &Source) -> R
     let node = opened?;
     removed.map_err(|error| BlockError::os(format!("could not remove '{name}'"), &error))?;
     Ok(node)
+}
+
+/// Makes an entry to an image, through a filter that copies on read where that is asked for.
+async fn enter(
+    graph: &Graph,
+    node: &Arc<Node>,
+    source: &Source,
+    perms: Perms,
+) -> Result<Arc<Backend>, BlockError> {
+    let request = |node| BackendRequest { label: "this program".to_owned(), node, perms, pinned: false };
+    if !source.copy_on_read {
+        return graph.attach(request(node.clone())).await;
+    }
+    let filter = copying_node(graph, node).await?;
+    match graph.attach(request(filter.clone())).await {
+        Ok(backend) => Ok(backend),
+        Err(error) => {
+            let closed = graph.release(&filter).await;
+            Err(closed.err().unwrap_or(error))
+        }
+    }
+}
+
+/// Puts a filter over an image that copies into it what is read from its backing images.
+pub async fn copying_node(graph: &Graph, node: &Arc<Node>) -> Result<Arc<Node>, BlockError> {
+    let none = || BlockError::unsupported("no filter is there that copies on read");
+    let driver = graph.registry().copies_on_read().ok_or_else(none)?.name;
+    let options = Options::new().with_str("driver", driver).with_str("file", node.name());
+    graph.open(options, Policy::FOLLOW).await
 }
 
 async fn open_overlay(

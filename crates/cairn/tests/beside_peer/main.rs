@@ -10,6 +10,7 @@
 mod bitmaps;
 mod blkdebug;
 mod compressed;
+mod copy_on_read;
 mod cryptsetup;
 mod differential;
 mod differential_io_nbd;
@@ -23,3 +24,4 @@ mod pair;
 mod qcow2_features;
 mod sizes;
 mod snapshots;
+mod throttle;

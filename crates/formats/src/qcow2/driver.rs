@@ -223,6 +223,7 @@ impl Driver for Qcow2 {
             mapping: true,
             alignment: 1,
             cluster_size: Some(image.g().cluster_size()),
+            allocation_unit: image.g().extended.then(|| image.g().subcluster_size()),
             can_write_zeroes: image.g().zero_flag || !image.shows_backing(),
             grows_with_zeroes: true,
             // Streams are not encrypted: what must not be readable is not stored so.

@@ -42,7 +42,7 @@ pub const OPEN: Table<OpenFlags> = &[&[
         s.source.options = image::from_list(list)?;
         Ok(())
     }),
-    Flag::refused("-C", None, "", "-C: copy-on-read is not supported yet"),
+    Flag::set("-C", "copy what is read from backing files", |s| s.source.copy_on_read = true),
 ]];
 
 /// What the flags of `reopen` say.
@@ -121,7 +121,7 @@ pub async fn length(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, 
 
 /// `info`.
 pub async fn info(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused> {
-    let node = session.backend()?.node();
+    let Some(node) = session.image.as_ref().map(Image::node) else { return Err(Refused) };
     let info = node.driver().info();
     outln!(session.console, "format name: {}", node.driver_name());
     // What only passes data through has the figures of what is below.
@@ -243,6 +243,10 @@ fn over(mut present: Options, changed: &Options) -> Options {
 impl Session<'_> {
     /// Opens an image; complains when it can't be.
     pub(super) async fn open(&mut self, source: &Source, snapshot: bool) -> Result<Outcome, Refused> {
+        if source.copy_on_read && !source.writable {
+            self.refuse_open(source, "Can't use copy-on-read on read-only device");
+            return Err(Refused);
+        }
         let opened = if snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
         match opened {
             Ok(image) => {
@@ -253,13 +257,18 @@ impl Session<'_> {
                 Ok(Outcome::Done)
             }
             Err(error) => {
-                let name = if source.image_opts || source.name.is_empty() { "" } else { &source.name };
-                match name {
-                    "" => self.console.error(format_args!("can't open: {error}")),
-                    name => self.console.error(format_args!("can't open device {name}: {error}")),
-                }
+                self.refuse_open(source, error);
                 Err(Refused)
             }
+        }
+    }
+
+    fn refuse_open(&mut self, source: &Source, why: impl std::fmt::Display) {
+        match source.name.as_str() {
+            name if !source.image_opts && !name.is_empty() => {
+                self.console.error(format_args!("can't open device {name}: {why}"));
+            }
+            _ => self.console.error(format_args!("can't open: {why}")),
         }
     }
 

@@ -47,12 +47,9 @@ const FLAGS: Table<Setup> = &[
         flags::discard("-d --discard"),
         flags::aio("-i --aio"),
         flags::native_aio("-k --native-aio"),
-        Flag::refused(
-            "-C --copy-on-read",
-            None,
-            "copy what is read from backing files (not yet)",
-            "copy-on-read is not supported yet",
-        ),
+        Flag::set("-C --copy-on-read", "copy what is read from backing files", |s| {
+            s.source.copy_on_read = true;
+        }),
         Flag::set("-m --misalign", "use buffers at odd addresses", |s| s.misalign = true),
         flags::force_share("take no locks and share everything"),
         flags::trace("log what matches, for example block=debug"),

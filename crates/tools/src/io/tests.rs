@@ -164,7 +164,7 @@ fn each_flag_of_the_program_changes_what_it_does() {
     faces.ok("io -n -s -c 'write -P 9 0 64k' -c 'read -P 9 0 64k' @a");
     faces.ok("io -r -c 'read -P 1 8k 56k' @a");
     assert!(faces.fails(1, "io -r -c 'write 0 4k' @a").contains("Block node is read-only"));
-    assert!(faces.fails(1, "io -C @a").contains("copy-on-read is not supported yet"));
+    assert!(faces.fails(1, "io -C -r @a").contains("Can't use copy-on-read on read-only device"));
     assert!(faces.fails(1, "io -f raw --image-opts driver=raw").contains("mutually exclusive"));
     assert!(faces.fails(1, "io -t fast @a").contains("Invalid cache option: fast"));
     assert!(faces.fails(1, "io --frob").contains("unrecognized option '--frob'"));
@@ -315,7 +315,7 @@ fn open_and_close(faces: &Faces) {
     ));
     faces.ok("io -c 'open -s @a' -c 'write -P 9 0 4k' -c close -c 'open @a' -c 'read -P 1 0 4k'");
     assert!(faces.fails(1, "io -c 'open -r @a' -c 'write 0 4k'").contains("Block node is read-only"));
-    assert!(faces.fails(1, "io -c 'open -C @a'").contains("copy-on-read is not supported yet"));
+    faces.ok("io -c 'open -C @a' -c 'read -P 1 0 4k' -c info");
     assert!(faces.fails(1, "io -c 'open @a' -c 'open @a'").contains("file open already, try 'help close'"));
     assert!(faces.fails(1, "io -c 'open -t fast @a'").contains("Invalid cache option: fast"));
     assert!(faces.fails(1, "io -c 'open -r'").starts_with("open [-rsCnkU]"));

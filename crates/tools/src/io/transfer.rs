@@ -480,7 +480,9 @@ impl<'a> Place<'a> {
     /// Reads into `buf` from `at` bytes into it on.
     async fn read(self, at: u64, buf: BufMut) -> Result<BufMut, BlockError> {
         match self.state {
-            Some(graph) => graph.read_state(&self.backend.node(), self.offset + at, buf.len()).await,
+            Some(graph) => {
+                graph.read_state(&self.backend.node().skip_filters(), self.offset + at, buf.len()).await
+            }
             None => {
                 let (buf, result) = self.backend.read(self.offset + at, buf).await;
                 result.map(|()| buf)
@@ -490,7 +492,9 @@ impl<'a> Place<'a> {
 
     async fn write(self, at: u64, data: Buf, request: Request) -> Result<(), BlockError> {
         match self.state {
-            Some(graph) => graph.write_state(&self.backend.node(), self.offset + at, data).await,
+            Some(graph) => {
+                graph.write_state(&self.backend.node().skip_filters(), self.offset + at, data).await
+            }
             None => self.backend.write(self.offset + at, data, request).await,
         }
     }

@@ -327,7 +327,8 @@ async fn qemu_io(asked: &Asked<'_>) -> Result<String, Told> {
         .devices()
         .iter()
         .any(|device| device.medium().is_some_and(|medium| Arc::ptr_eq(&medium, &backend)));
-    let image = Image { graph: graph.clone(), backend: backend.clone(), guessed_raw: false };
+    let image =
+        Image { graph: graph.clone(), backend: backend.clone(), node: backend.node(), guessed_raw: false };
     let mut console = asked.monitor.console();
     let mut pending = asked.monitor.pending.lock().await;
     io::monitor_command(&mut console, &mut pending, image, line).await;
