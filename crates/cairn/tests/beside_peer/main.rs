@@ -7,6 +7,7 @@
     reason = "in a test a failure of its own world is a failure"
 )]
 
+mod backup;
 mod bitmaps;
 mod blkdebug;
 mod compressed;

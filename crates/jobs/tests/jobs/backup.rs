@@ -300,6 +300,55 @@ fn a_reader_that_was_overtaken_by_a_write_sees_what_was_there_before() {
 }
 
 #[test]
+fn a_write_waits_no_longer_than_is_allowed_and_a_change_of_the_graph_waits_for_the_copy() {
+    on_control(async {
+        let world = World::new(6).await;
+        let options = Options::new()
+            .with_str("driver", "copy-before-write")
+            .with_str("node-name", "filter")
+            .with_str("file", "source")
+            .with_str("target", "target")
+            .with("cbw-timeout", Opt::Uint(1));
+        let filter = world.graph.add(options).await.unwrap();
+        let entry = writer(&world.graph, &filter).await;
+        write(&entry, 4 * UNIT, &[7; 512]).await;
+        let (let_go, held) = futures_channel::oneshot::channel();
+        *HELD.lock() = Some(("source.img".to_owned(), held));
+        let before = content_beside(&world.source, 0).await;
+        let refused = entry.write(0, Buf::from_slice(&[9; 512]), Request::GUEST).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Timeout, "{refused}");
+        // The copy goes on, and who waits for the requests inside waits for it.
+        let graph = world.graph.clone();
+        let source = world.source.clone();
+        let quiet = rt::spawn(async move {
+            let mut change = graph.change().await;
+            let quiet = change.quiesce(&[source]).await;
+            change.end(quiet).await
+        });
+        for _ in 0..100 {
+            rt::yield_now().await;
+        }
+        assert!(entry.try_write(4 * UNIT, &[1; 512], Request::GUEST).unwrap() == 0, "the gate is closed");
+        let_go.send(()).unwrap();
+        quiet.await.unwrap().unwrap();
+        assert_eq!(content_beside(&world.target, 0).await, before);
+        write(&entry, 0, &[9; 512]).await;
+        assert_eq!(content_beside(&world.source, 0).await, 9);
+        world.graph.detach(&entry).await.unwrap();
+        world.graph.remove("filter").await.unwrap();
+    });
+}
+
+/// A byte of a layer, read at its file, whatever requests are held back.
+async fn content_beside(node: &Arc<Node>, offset: u64) -> u8 {
+    let held = HELD.lock().take();
+    let (buf, result) = node.read(offset, BufMut::with_len(1)).await;
+    *HELD.lock() = held;
+    result.unwrap();
+    buf[0]
+}
+
+#[test]
 fn a_backup_that_is_cancelled_at_any_time_leaves_everything_as_it_was() {
     on_control(async {
         for round in 0..40 {
