@@ -45,8 +45,7 @@ pub struct NamedBitmap {
 #[must_use = "the bitmap is in use until it is dropped"]
 pub struct BitmapUse(Arc<NamedBitmap>);
 
-/// A bitmap whose bits a job has taken. It is one again, with all that was recorded before and since, when this is dropped:
-/// nobody is inside the node then either.
+/// A bitmap whose bits a job has taken. It is one again, with all that was recorded before and since, when this is dropped.
 #[must_use = "the bitmap is one again when this is dropped"]
 pub struct BitmapSplit {
     bitmap: Arc<NamedBitmap>,
@@ -207,9 +206,12 @@ impl NamedBitmap {
         if !self.is_enabled() {
             return;
         }
-        match &*self.successor.load() {
-            Some(successor) => successor.mark(offset, len),
-            None => self.bits.mark(offset, len),
+        let Some(successor) = &*self.successor.load() else { return self.bits.mark(offset, len) };
+        successor.mark(offset, len);
+        // It may have been merged before this mark was in it.
+        fence(SeqCst);
+        if self.successor.load().as_ref().is_none_or(|now| !Arc::ptr_eq(now, successor)) {
+            self.bits.mark(offset, len);
         }
     }
 }
@@ -233,7 +235,7 @@ impl BitmapSplit {
         self.bitmap.bits()
     }
 
-    /// Has it keep nothing of what was recorded before but what `left` has.
+    /// Has it keep nothing of what was recorded before but what `left` has. Nobody is inside the node.
     pub fn renew(self, left: Option<&DirtyBitmap>) {
         self.bitmap.bits.clear();
         if let Some(left) = left {
@@ -245,6 +247,7 @@ impl BitmapSplit {
 impl Drop for BitmapSplit {
     fn drop(&mut self) {
         if let Some(successor) = self.bitmap.successor.swap(None) {
+            fence(SeqCst);
             self.bitmap.bits.merge(&successor);
         }
         self.bitmap.users.store(0, Release);
@@ -521,5 +524,42 @@ mod tests {
         leave().unwrap().finish();
         assert!(bitmap.hold().is_err(), "who found it before it left comes too late");
         assert!(bitmaps.find("b").is_none());
+    }
+
+    #[test]
+    fn marks_that_meet_the_end_of_a_split_are_all_there() {
+        for _ in 0..50 {
+            let bits = DirtyBitmap::new(1 << 20, 512);
+            let bitmap = Arc::new(NamedBitmap::new("b", bits).with(true, false));
+            let split = bitmap.split().unwrap();
+            assert!(bitmap.split().is_err() && bitmap.hold().is_err());
+            std::thread::scope(|scope| {
+                scope.spawn(|| (0..2048).for_each(|chunk| bitmap.mark(chunk * 512, 1)));
+                scope.spawn(|| drop(split));
+            });
+            assert_eq!(bitmap.bits().dirty_chunks(), 2048);
+            assert!(!bitmap.is_busy());
+        }
+    }
+
+    #[test]
+    fn a_split_bitmap_keeps_of_before_what_it_is_told_and_all_that_was_recorded_since() {
+        let bitmap = Arc::new(NamedBitmap::new("b", DirtyBitmap::new(1 << 20, 512)).with(true, false));
+        let dirty = || bitmap.bits().runs().collect::<Vec<_>>();
+        bitmap.mark(0, 512);
+        bitmap.mark(4096, 512);
+        let split = bitmap.split().unwrap();
+        bitmap.mark(8192, 512);
+        assert_eq!(dirty(), [(0, 512), (4096, 4608)]);
+        let left = DirtyBitmap::new(1 << 20, 4096);
+        left.mark(0, 1);
+        split.renew(Some(&left));
+        assert_eq!(dirty(), [(0, 4096), (8192, 8704)]);
+        bitmap.split().unwrap().renew(None);
+        assert!(dirty().is_empty());
+        let split = bitmap.split().unwrap();
+        bitmap.mark(512, 512);
+        drop(split);
+        assert_eq!(dirty(), [(512, 1024)]);
     }
 }

@@ -194,6 +194,10 @@ impl CopyControl for Control<'_> {
 
     fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         Box::pin(async move {
+            // What was given up does not come back.
+            if self.backup.disk.check().is_err() {
+                return AfterError::Fail;
+            }
             if error.error.kind() == ErrorKind::NoSpace && self.backup.entry.make_space().await {
                 return AfterError::Retry;
             }
