@@ -14,6 +14,7 @@
 //!   was empty and stays is empty again;
 //! - from the claim to the end the file is locked: no other process can make an image in it, or open it for writing.
 pub(crate) mod creator;
+mod described;
 mod measure;
 mod option;
 mod plain;
@@ -49,6 +50,8 @@ pub struct Places {
     /// What the create asks of each file.
     options: Options,
     taken: Vec<Place>,
+    /// The further file, where it is a node already, that whoever gave it keeps for the making.
+    given: Option<Arc<Node>>,
 }
 
 #[derive(Default)]
@@ -67,6 +70,9 @@ impl Places {
 
     /// Claims a place for a further file of the image, under the name by which the image refers to it, and opens it.
     pub async fn further(&mut self, name: &str) -> Result<Arc<Node>> {
+        if let Some(node) = self.given.take() {
+            return Ok(node);
+        }
         let filename = resolve_filename(&self.filename, name);
         self.claim(&filename).await
     }
@@ -153,14 +159,26 @@ impl Graph {
         let (protocol, _) = self.protocol_options(filename)?;
         let protocol = self.registry().need(&protocol)?;
         check_can_create(protocol)?;
-        let creator = driver.creator()?;
         let place_options = protocol_options(driver, protocol, &mut options);
+        self.create_at(driver, filename, size, (options, place_options)).await
+    }
+
+    /// Creates an image in a place of this name, with options of its own and of the place.
+    async fn create_at(
+        &self,
+        driver: &'static DriverType,
+        filename: &str,
+        size: u64,
+        (options, place_options): (Options, Options),
+    ) -> Result<()> {
+        let creator = driver.creator()?;
         let mut places = Places {
             graph: self.clone(),
             filename: filename.to_owned(),
             backing: options.get_str("backing_file").map(str::to_owned),
             options: place_options,
             taken: Vec::new(),
+            given: None,
         };
         let made = match places.claim(filename).await {
             Ok(file) => creator.create(file, size, options, &mut places).await,

@@ -414,7 +414,7 @@ impl Job {
 
     /// Whether it moves data between nodes: the `block-job-*` commands and the `BLOCK_JOB_*` events are of those jobs alone.
     pub fn is_block_job(&self) -> bool {
-        self.kind != JobType::Amend
+        !matches!(self.kind, JobType::Amend | JobType::Create)
     }
 
     /// Sets the total number of bytes.
@@ -535,7 +535,7 @@ impl Job {
         let mut state = self.state.lock();
         let cancelled = matches!(&result, Err(e) if e.kind() == ErrorKind::Cancelled);
         let error = result.err().map(|e| match e.kind() {
-            ErrorKind::Io | ErrorKind::NoSpace => e.strerror(),
+            ErrorKind::Io | ErrorKind::NoSpace if self.is_block_job() => e.strerror(),
             ErrorKind::Cancelled => "Operation canceled".to_owned(),
             _ => e.message(),
         });

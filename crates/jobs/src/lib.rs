@@ -4,7 +4,7 @@
 //!   monitor ──verbs──▶ Jobs ─▶ Job ── state · progress · speed · error policy ──events──▶ EventSink
 //!                               │ drives
 //!                               ▼
-//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit, stream, mirror, amend
+//!                     Work: run ─▶ (waiting, pending) ─▶ prepare ─▶ commit ─▶ end        commit, stream, mirror, amend, create
 //! ```
 //!
 //! Laws:
@@ -20,6 +20,7 @@ mod backup;
 mod chain;
 mod commit;
 mod copy_mode;
+mod create;
 mod event;
 mod filter;
 mod group;
@@ -35,6 +36,7 @@ pub use amend::{AmendError, amend};
 pub use backup::{BackupError, PreparedBackup, backup, check_backup, prepare_backup};
 pub use commit::{CommitError, commit};
 pub use copy_mode::CopyMode;
+pub use create::create;
 pub use event::EventSink;
 pub use group::Group;
 pub use job::Job;

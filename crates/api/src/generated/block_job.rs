@@ -13,6 +13,8 @@ pub enum JobType {
     Backup,
     /// Writes the data of a part of a chain into its base.
     Commit,
+    /// Makes an image.
+    Create,
     /// Copies a node and follows it.
     Mirror,
     /// Copies the data of lower images of a chain into an upper one.
@@ -24,6 +26,7 @@ impl Enumeration for JobType {
         ("amend", Self::Amend),
         ("backup", Self::Backup),
         ("commit", Self::Commit),
+        ("create", Self::Create),
         ("mirror", Self::Mirror),
         ("stream", Self::Stream),
     ];

@@ -257,6 +257,8 @@ pub enum BlockJobChangeOptionsBranch {
     Backup,
     /// `commit`.
     Commit,
+    /// `create`.
+    Create,
     /// `mirror`.
     Mirror(BlockJobChangeOptionsMirror),
     /// `stream`.
@@ -270,6 +272,7 @@ impl BlockJobChangeOptionsBranch {
             Self::Amend => JobType::Amend,
             Self::Backup => JobType::Backup,
             Self::Commit => JobType::Commit,
+            Self::Create => JobType::Create,
             Self::Mirror(_) => JobType::Mirror,
             Self::Stream => JobType::Stream,
         }
@@ -280,6 +283,7 @@ impl BlockJobChangeOptionsBranch {
             JobType::Amend => Self::Amend,
             JobType::Backup => Self::Backup,
             JobType::Commit => Self::Commit,
+            JobType::Create => Self::Create,
             JobType::Mirror => Self::Mirror(Object::take(from)?),
             JobType::Stream => Self::Stream,
         })
@@ -290,6 +294,7 @@ impl BlockJobChangeOptionsBranch {
             Self::Amend => {}
             Self::Backup => {}
             Self::Commit => {}
+            Self::Create => {}
             Self::Mirror(inner) => inner.put(to),
             Self::Stream => {}
         }

@@ -41,6 +41,8 @@ mod block_mirror;
 pub use block_mirror::*;
 mod block_stream;
 pub use block_stream::*;
+mod blockdev_create;
+pub use blockdev_create::*;
 mod block_amend;
 pub use block_amend::*;
 mod block_export;
@@ -119,6 +121,7 @@ pub const COMMANDS: &[&str] = &[
     "block-job-change",
     "block-stream",
     "change-backing-file",
+    "blockdev-create",
     "x-blockdev-amend",
     "nbd-server-start",
     "nbd-server-stop",
@@ -164,6 +167,7 @@ pub trait Handlers:
     + BlockJobCommands
     + BlockMirrorCommands
     + BlockStreamCommands
+    + BlockdevCreateCommands
     + BlockAmendCommands
     + BlockExportCommands
     + MachineCommands
@@ -185,6 +189,7 @@ impl<
         + BlockJobCommands
         + BlockMirrorCommands
         + BlockStreamCommands
+        + BlockdevCreateCommands
         + BlockAmendCommands
         + BlockExportCommands
         + MachineCommands
@@ -266,6 +271,7 @@ pub async fn dispatch<H: Handlers>(
         "block-job-change" => run(arguments, |a| handlers.block_job_change(a)).await,
         "block-stream" => run(arguments, |a| handlers.block_stream(a)).await,
         "change-backing-file" => run(arguments, |a| handlers.change_backing_file(a)).await,
+        "blockdev-create" => run(arguments, |a| handlers.blockdev_create(a)).await,
         "x-blockdev-amend" => run(arguments, |a| handlers.x_blockdev_amend(a)).await,
         "nbd-server-start" => run(arguments, |a| handlers.nbd_server_start(a)).await,
         "nbd-server-stop" => run(arguments, |NoArguments {}| handlers.nbd_server_stop()).await,

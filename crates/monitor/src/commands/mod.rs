@@ -9,6 +9,7 @@ mod block_mirror;
 mod block_query;
 mod block_snapshot;
 mod block_stream;
+mod blockdev_create;
 mod descriptors;
 mod device;
 mod machine;

@@ -1,0 +1,337 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! Images that are made by a job.
+
+use super::*;
+use crate::codec::*;
+use crate::{Dict, QmpError};
+
+/// What is asked of a new file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevCreateOptionsFile {
+    /// Whether copy-on-write is turned off; not if absent.
+    pub nocow: Option<bool>,
+    /// Bytes of the extents that the file system is asked for; 0 asks for none.
+    pub extent_size_hint: Option<Size>,
+    /// Its name.
+    pub filename: String,
+    /// Its size in bytes.
+    pub size: Size,
+    /// Member `preallocation`.
+    pub preallocation: Option<PreallocMode>,
+}
+
+impl Object for BlockdevCreateOptionsFile {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            nocow: from.optional("nocow")?,
+            extent_size_hint: from.optional("extent-size-hint")?,
+            filename: from.required("filename")?,
+            size: from.required("size")?,
+            preallocation: from.optional("preallocation")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("nocow", &self.nocow);
+        to.put_optional("extent-size-hint", &self.extent_size_hint);
+        to.put("filename", &self.filename);
+        to.put("size", &self.size);
+        to.put_optional("preallocation", &self.preallocation);
+    }
+}
+object_codec!(BlockdevCreateOptionsFile);
+
+/// What is asked of a new LUKS volume.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevCreateOptionsLUKS {
+    /// The secret with the passphrase; none is needed to look at the volume without its content.
+    pub key_secret: Option<String>,
+    /// Most rounds of PBKDF2 that opening a key slot may take; what the default refuses is told by the error.
+    /// Not in QEMU.
+    pub x_max_rounds: Option<Size>,
+    /// Most bytes of memory that opening a key slot may take. Not in QEMU.
+    pub x_max_memory: Option<Size>,
+    /// The cipher; AES with keys of 256 bits if absent.
+    pub cipher_alg: Option<QCryptoCipherAlgo>,
+    /// Its mode; XTS if absent.
+    pub cipher_mode: Option<QCryptoCipherMode>,
+    /// The generator of initialisation vectors; plain64 if absent.
+    pub ivgen_alg: Option<QCryptoIVGenAlgo>,
+    /// The hash of a generator that takes one; SHA-256 if absent.
+    pub ivgen_hash_alg: Option<QCryptoHashAlgo>,
+    /// The hash of key derivation; SHA-256 if absent.
+    pub hash_alg: Option<QCryptoHashAlgo>,
+    /// Milliseconds that trying a passphrase takes; 2,000 if absent.
+    pub iter_time: Option<i64>,
+    /// The node that it is made in.
+    pub file: Option<BlockdevRef>,
+    /// The node that only its header is made in, for data that is elsewhere.
+    pub header: Option<BlockdevRef>,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// What of the file is reserved from the start; nothing if absent.
+    pub preallocation: Option<PreallocMode>,
+}
+
+impl Object for BlockdevCreateOptionsLUKS {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key_secret: from.optional("key-secret")?,
+            x_max_rounds: from.optional("x-max-rounds")?,
+            x_max_memory: from.optional("x-max-memory")?,
+            cipher_alg: from.optional("cipher-alg")?,
+            cipher_mode: from.optional("cipher-mode")?,
+            ivgen_alg: from.optional("ivgen-alg")?,
+            ivgen_hash_alg: from.optional("ivgen-hash-alg")?,
+            hash_alg: from.optional("hash-alg")?,
+            iter_time: from.optional("iter-time")?,
+            file: from.optional("file")?,
+            header: from.optional("header")?,
+            size: from.required("size")?,
+            preallocation: from.optional("preallocation")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("key-secret", &self.key_secret);
+        to.put_optional("x-max-rounds", &self.x_max_rounds);
+        to.put_optional("x-max-memory", &self.x_max_memory);
+        to.put_optional("cipher-alg", &self.cipher_alg);
+        to.put_optional("cipher-mode", &self.cipher_mode);
+        to.put_optional("ivgen-alg", &self.ivgen_alg);
+        to.put_optional("ivgen-hash-alg", &self.ivgen_hash_alg);
+        to.put_optional("hash-alg", &self.hash_alg);
+        to.put_optional("iter-time", &self.iter_time);
+        to.put_optional("file", &self.file);
+        to.put_optional("header", &self.header);
+        to.put("size", &self.size);
+        to.put_optional("preallocation", &self.preallocation);
+    }
+}
+object_codec!(BlockdevCreateOptionsLUKS);
+
+/// What is asked of a new qcow2 image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsQcow2 {
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// The node for the guest's data, if that is not to be in the image itself.
+    pub data_file: Option<BlockdevRef>,
+    /// Whether the data file is a raw disk; not if absent.
+    pub data_file_raw: Option<bool>,
+    /// Whether clusters have parts; not if absent.
+    pub extended_l2: Option<bool>,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// The version of the format; v3 if absent.
+    pub version: Option<BlockdevQcow2Version>,
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The format of the image below it.
+    pub backing_fmt: Option<BlockdevDriver>,
+    /// How the image is encrypted; not at all if absent.
+    pub encrypt: Option<Qcow2CreateEncryption>,
+    /// Bytes of a cluster; 64 KiB if absent.
+    pub cluster_size: Option<Size>,
+    /// What is reserved from the start; nothing if absent.
+    pub preallocation: Option<PreallocMode>,
+    /// Whether refcounts are brought up to date late; not if absent.
+    pub lazy_refcounts: Option<bool>,
+    /// Bits of a refcount; 16 if absent.
+    pub refcount_bits: Option<i64>,
+    /// How compressed clusters are compressed; zlib if absent.
+    pub compression_type: Option<Qcow2CompressionType>,
+}
+
+impl Object for BlockdevCreateOptionsQcow2 {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            data_file: from.optional("data-file")?,
+            data_file_raw: from.optional("data-file-raw")?,
+            extended_l2: from.optional("extended-l2")?,
+            size: from.required("size")?,
+            version: from.optional("version")?,
+            backing_file: from.optional("backing-file")?,
+            backing_fmt: from.optional("backing-fmt")?,
+            encrypt: from.optional("encrypt")?,
+            cluster_size: from.optional("cluster-size")?,
+            preallocation: from.optional("preallocation")?,
+            lazy_refcounts: from.optional("lazy-refcounts")?,
+            refcount_bits: from.optional("refcount-bits")?,
+            compression_type: from.optional("compression-type")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put_optional("data-file", &self.data_file);
+        to.put_optional("data-file-raw", &self.data_file_raw);
+        to.put_optional("extended-l2", &self.extended_l2);
+        to.put("size", &self.size);
+        to.put_optional("version", &self.version);
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+        to.put_optional("encrypt", &self.encrypt);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("preallocation", &self.preallocation);
+        to.put_optional("lazy-refcounts", &self.lazy_refcounts);
+        to.put_optional("refcount-bits", &self.refcount_bits);
+        to.put_optional("compression-type", &self.compression_type);
+    }
+}
+object_codec!(BlockdevCreateOptionsQcow2);
+
+/// What every image has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsBase {
+    /// Its driver.
+    pub driver: BlockdevDriver,
+}
+
+impl Object for BlockdevCreateOptionsBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { driver: from.required("driver")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("driver", &self.driver);
+    }
+}
+object_codec!(BlockdevCreateOptionsBase);
+
+/// What is asked of a new image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BlockdevCreateOptions {
+    /// `blkdebug`.
+    Blkdebug,
+    /// `compress`.
+    Compress,
+    /// `copy-before-write`.
+    CopyBeforeWrite,
+    /// `copy-on-read`.
+    CopyOnRead,
+    /// `file`.
+    File(BlockdevCreateOptionsFile),
+    /// `host_device`.
+    HostDevice,
+    /// `luks`.
+    Luks(BlockdevCreateOptionsLUKS),
+    /// `nbd`.
+    Nbd,
+    /// `null-co`.
+    NullCo,
+    /// `preallocate`.
+    Preallocate,
+    /// `qcow2`.
+    Qcow2(BlockdevCreateOptionsQcow2),
+    /// `raw`.
+    Raw,
+    /// `snapshot-access`.
+    SnapshotAccess,
+    /// `throttle`.
+    Throttle,
+}
+
+impl BlockdevCreateOptions {
+    /// The value of `driver` that goes with this branch.
+    pub fn driver(&self) -> BlockdevDriver {
+        match self {
+            Self::Blkdebug => BlockdevDriver::Blkdebug,
+            Self::Compress => BlockdevDriver::Compress,
+            Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
+            Self::CopyOnRead => BlockdevDriver::CopyOnRead,
+            Self::File(_) => BlockdevDriver::File,
+            Self::HostDevice => BlockdevDriver::HostDevice,
+            Self::Luks(_) => BlockdevDriver::Luks,
+            Self::Nbd => BlockdevDriver::Nbd,
+            Self::NullCo => BlockdevDriver::NullCo,
+            Self::Preallocate => BlockdevDriver::Preallocate,
+            Self::Qcow2(_) => BlockdevDriver::Qcow2,
+            Self::Raw => BlockdevDriver::Raw,
+            Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
+            Self::Throttle => BlockdevDriver::Throttle,
+        }
+    }
+
+    fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            BlockdevDriver::Blkdebug => Self::Blkdebug,
+            BlockdevDriver::Compress => Self::Compress,
+            BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
+            BlockdevDriver::CopyOnRead => Self::CopyOnRead,
+            BlockdevDriver::File => Self::File(Object::take(from)?),
+            BlockdevDriver::HostDevice => Self::HostDevice,
+            BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
+            BlockdevDriver::Nbd => Self::Nbd,
+            BlockdevDriver::NullCo => Self::NullCo,
+            BlockdevDriver::Preallocate => Self::Preallocate,
+            BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
+            BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
+            BlockdevDriver::Throttle => Self::Throttle,
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Blkdebug => {}
+            Self::Compress => {}
+            Self::CopyBeforeWrite => {}
+            Self::CopyOnRead => {}
+            Self::File(inner) => inner.put(to),
+            Self::HostDevice => {}
+            Self::Luks(inner) => inner.put(to),
+            Self::Nbd => {}
+            Self::NullCo => {}
+            Self::Preallocate => {}
+            Self::Qcow2(inner) => inner.put(to),
+            Self::Raw => {}
+            Self::SnapshotAccess => {}
+            Self::Throttle => {}
+        }
+    }
+}
+
+impl Object for BlockdevCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("driver")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("driver", &self.driver());
+        self.put_branch(to);
+    }
+}
+object_codec!(BlockdevCreateOptions);
+
+/// Arguments of `blockdev-create`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateArguments {
+    /// Identifier of the job.
+    pub job_id: String,
+    /// What is made, and where.
+    pub options: BlockdevCreateOptions,
+}
+
+impl Object for BlockdevCreateArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { job_id: from.required("job-id")?, options: from.required("options")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("job-id", &self.job_id);
+        to.put("options", &self.options);
+    }
+}
+object_codec!(BlockdevCreateArguments);
+
+/// The handlers of section `blockdev-create`.
+pub trait BlockdevCreateCommands: Send + Sync {
+    /// Makes an image, by a job that waits to be dismissed.
+    fn blockdev_create(
+        &self,
+        arguments: BlockdevCreateArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+}
