@@ -8,7 +8,7 @@ use api::{FdSocketAddress, SocketAddress, UnixSocketAddress};
 use block::BlockError;
 use futures_util::future::{Either, select};
 use rt::net::{Listener, Stream};
-use rt::{JoinHandle, Target};
+use rt::{BoxFuture, JoinHandle, Target};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,13 +18,18 @@ use std::time::Duration;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is spoken on a character device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Language {
     /// QMP.
     Qmp(MessageLayout),
     /// Commands of the monitor for people.
     Human,
+    /// Something of the program's own.
+    Other(Service),
 }
+
+/// Serves a stream of requests, whose answers go to the second one, until it ends.
+pub type Service = fn(Arc<Stream>, Arc<Stream>) -> BoxFuture<'static, ()>;
 
 /// An open character device.
 pub(crate) enum Chardev {
@@ -102,6 +107,7 @@ async fn session(control: Control, input: Arc<Stream>, output: Arc<Stream>, lang
     match language {
         Language::Qmp(layout) => client::serve(control, input, output, layout).await,
         Language::Human => human::serve(control, input, output).await,
+        Language::Other(serve) => serve(input, output).await,
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! An option that fails ends the program with status 1, after an orderly end of what was set up before. So does an
 //! end at which something could not be written back.
-use crate::chardev::{Chardev, Language};
+use crate::chardev::{Chardev, Language, Service};
 use crate::control::Control;
 use crate::events::Events;
 use crate::wire::MessageLayout;
@@ -300,13 +300,22 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
 impl SetUp {
     /// Serves a monitor on a chardev, once all is set up.
     pub fn monitor(&mut self, options: &MonitorOptions) -> Result<(), QmpError> {
-        let at = self.chardevs.iter().position(|(id, _)| *id == options.chardev);
-        let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{}\" not found", options.chardev)))?;
         let language = match options.mode {
             Some(MonitorMode::Readline) => Language::Human,
             _ if options.pretty == Some(true) => Language::Qmp(MessageLayout::Pretty),
             _ => Language::Qmp(MessageLayout::Line),
         };
+        self.serve(&options.chardev, language)
+    }
+
+    /// Serves something else than a monitor on a chardev, once all is set up.
+    pub fn serve_on(&mut self, chardev: &str, service: Service) -> Result<(), QmpError> {
+        self.serve(chardev, Language::Other(service))
+    }
+
+    fn serve(&mut self, chardev: &str, language: Language) -> Result<(), QmpError> {
+        let at = self.chardevs.iter().position(|(id, _)| id == chardev);
+        let at = at.ok_or_else(|| QmpError::generic(format!("chardev \"{chardev}\" not found")))?;
         self.monitors.push((self.chardevs.remove(at).1, language));
         Ok(())
     }

@@ -180,10 +180,10 @@ impl DirtyPieces {
     }
 
     /// The next run of dirty chunks; its bits are clean now.
-    fn take(&self) -> Option<Range<u64>> {
+    fn take(&self, most: u64) -> Option<Range<u64>> {
         let mut from = self.from.lock();
         let start = self.bitmap.next_dirty(*from)?;
-        *from = self.bitmap.take_run(start, start.saturating_add(STEP.max(self.bitmap.granularity())));
+        *from = self.bitmap.take_run(start, start.saturating_add(most.max(self.bitmap.granularity())));
         Some(start..*from)
     }
 }
@@ -191,10 +191,10 @@ impl DirtyPieces {
 impl Pieces for DirtyPieces {
     fn next<'a>(
         &'a self,
-        _: &'a CopyPlan,
+        plan: &'a CopyPlan,
         _: &'a dyn CopyControl,
     ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
-        let next = self.take().filter(|range| !range.is_empty());
+        let next = self.take(plan.step()).filter(|range| !range.is_empty());
         Box::pin(async move { Ok(next.map(|range| Piece::of(range, None))) })
     }
 
@@ -212,13 +212,13 @@ mod tests {
         let bitmap = Arc::new(DirtyBitmap::new(3 << 20, 65536));
         bitmap.mark(0, 3 << 19);
         let pass = DirtyPieces::new(bitmap.clone());
-        assert_eq!(pass.take(), Some(0..1 << 20));
+        assert_eq!(pass.take(STEP), Some(0..1 << 20));
         bitmap.mark(65536, 10);
         bitmap.mark(2 << 20, 10);
-        assert_eq!(pass.take(), Some(1 << 20..3 << 19));
-        assert_eq!(pass.take(), Some(2 << 20..(2 << 20) + 65536));
-        assert_eq!(pass.take(), None);
-        assert_eq!(DirtyPieces::new(bitmap).take(), Some(65536..2 * 65536));
+        assert_eq!(pass.take(STEP), Some(1 << 20..3 << 19));
+        assert_eq!(pass.take(STEP), Some(2 << 20..(2 << 20) + 65536));
+        assert_eq!(pass.take(STEP), None);
+        assert_eq!(DirtyPieces::new(bitmap).take(STEP), Some(65536..2 * 65536));
     }
 
     #[test]

@@ -169,6 +169,8 @@ pub struct CopyPlan {
     /// What is whole clusters of so many bytes in the target is stored compressed there; `None`: nothing is. The last cluster
     /// of the target may be cut off. Zeroes are searched for by clusters then.
     pub compress: Option<u64>,
+    /// Most bytes of a piece: what goes on at once where a rate is limited.
+    pub piece: u64,
     /// Pieces may be written in any order.
     pub out_of_order: bool,
     /// Each piece has its range of the source for itself among those that lease there: who does to the target at once what is
@@ -205,6 +207,7 @@ impl CopyPlan {
             zeroes: CopyZeroes::Write,
             sparse: 0,
             compress: None,
+            piece: STEP,
             out_of_order: false,
             guard: None,
             unmap: true,
@@ -239,7 +242,7 @@ impl CopyPlan {
 
     /// Most bytes that are moved at a time.
     pub(super) fn step(&self) -> u64 {
-        self.compress.map_or(STEP, |cluster| cluster.max(STEP))
+        self.compress.map_or(self.piece, |cluster| cluster.max(self.piece))
     }
 
     /// Unit in which zeroes inside data are searched for; 0: they are not.

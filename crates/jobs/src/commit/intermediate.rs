@@ -3,8 +3,8 @@
 //! The layers that are copied are read-only, so one pass is enough. Then every overlay of `top` gets `base` as its
 //! backing file, in this order: the base durable · the overlay's header, durable · the edge. After a crash in
 //! between, the old chain and the new one show the same.
-use super::PARALLEL;
 use super::hold::Hold;
+use super::{PARALLEL, PIECE};
 use crate::chain::link_to;
 use crate::job::Job;
 use crate::mirror::Ends;
@@ -63,7 +63,7 @@ impl Work for IntermediateCommit {
         Box::pin(async move {
             let Ends { from: top, to: base, source, target, .. } = &self.hold.ends;
             let (from, to) = (Endpoint::Entry(source.clone()), Endpoint::Entry(target.clone()));
-            let plan = CopyPlan::above(base, from, to);
+            let plan = CopyPlan { piece: PIECE, ..CopyPlan::above(base, from, to) };
             let length = top.length();
             job.set_len(length);
             copy(&Arc::new(plan), &RangePieces::new(0..length), PARALLEL, job).await?;

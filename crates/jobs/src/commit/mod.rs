@@ -16,3 +16,6 @@ pub use request::{CommitError, commit};
 
 /// Ranges that a commit has in flight.
 const PARALLEL: usize = 16;
+
+/// Bytes that a commit below the active layer copies at once: a limited rate is kept in such steps.
+const PIECE: u64 = 512 << 10;

@@ -149,9 +149,11 @@ impl MirrorRequest {
         let bare = !whole && target.driver_type().supports_backing && target.backing().is_none();
         let (from, to) = (Endpoint::Entry(ends.source.clone()), Endpoint::Entry(ends.target.clone()));
         let zeroes = if bare { CopyZeroes::Write } else { CopyZeroes::Needed };
-        let plan = CopyPlan { zeroes, unmap: self.unmap, ..CopyPlan::new(from, to) };
         let buffer = if self.buf_size == 0 { BUFFER } else { self.buf_size.unsigned_abs() };
         let granularity = self.granularity(target.facts().cluster_size, bare);
+        let whole = CopyPlan::new(from, to);
+        let piece = buffer.min(whole.piece);
+        let plan = CopyPlan { zeroes, unmap: self.unmap, piece, ..whole };
         Settings {
             start,
             plan,

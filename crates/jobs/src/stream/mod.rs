@@ -35,6 +35,9 @@ use std::time::Duration;
 /// Ranges that a stream has in flight.
 const PARALLEL: usize = 16;
 
+/// Bytes that are copied at once: a limited rate is kept in such steps.
+const PIECE: u64 = 512 << 10;
+
 /// How long a switch that could not close the gates waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -99,7 +102,8 @@ impl Work for Stream {
             }
             let length = self.hold.image.length();
             job.set_len(length);
-            let plan = CopyPlan::up(Endpoint::Entry(self.hold.entry.clone()), self.hold.base().as_ref());
+            let up = CopyPlan::up(Endpoint::Entry(self.hold.entry.clone()), self.hold.base().as_ref());
+            let plan = CopyPlan { piece: PIECE, ..up };
             let control = Control { job, ignored: Mutex::new(None) };
             copy(&Arc::new(plan), &RangePieces::new(0..length), PARALLEL, &control).await?;
             match control.ignored.into_inner() {

@@ -52,6 +52,7 @@ const IGNORED_WITH: &[&str] = &[
     "run-with",
     "sandbox",
     "serial",
+    "set",
     "smbios",
     "smp",
     "spice",

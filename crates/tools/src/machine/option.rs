@@ -115,7 +115,10 @@ impl StartOption for MachineOption {
                     }
                 }
                 Self::Device(text) => control.machine().add(properties(text)?).await.map_err(refused),
-                Self::Qtest(place) => qtest::connect(control, place).await,
+                Self::Qtest(place) => match place.strip_prefix("chardev:") {
+                    Some(id) => set_up.serve_on(id, qtest::serve),
+                    None => qtest::connect(place).await,
+                },
                 Self::AddFd(text) => add_fd(control, text),
                 Self::Incoming(_) => {
                     Err(QmpError::generic("the state of another machine can't be taken over yet"))

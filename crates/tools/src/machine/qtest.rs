@@ -2,36 +2,42 @@
 //! Time goes on by itself here, and there are no ports.
 
 use api::QmpError;
-use monitor::Control;
+use rt::BoxFuture;
 use rt::net::Stream;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Connects to `unix:PATH`, and answers what comes from there as long as the program lives.
-pub async fn connect(_control: &Control, place: &str) -> Result<(), QmpError> {
+pub async fn connect(place: &str) -> Result<(), QmpError> {
     let place = place.split(',').next().unwrap_or_default();
     let Some(path) = place.strip_prefix("unix:") else { return Ok(()) };
     let connected = Stream::connect_unix(Path::new(path)).await;
     let stream =
         connected.map_err(|error| QmpError::generic(format!("Failed to connect to '{path}': {error}")))?;
-    rt::spawn(async move {
-        if let Err(error) = answer(&stream).await {
-            tracing::debug!(%error, "the connection to a test ended");
-        }
-    })
-    .detach();
+    let stream = Arc::new(stream);
+    rt::spawn(serve(stream.clone(), stream)).detach();
     Ok(())
 }
 
-async fn answer(stream: &Stream) -> io::Result<()> {
+/// Answers what comes.
+pub fn serve(input: Arc<Stream>, output: Arc<Stream>) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        if let Err(error) = answer(&input, &output).await {
+            tracing::debug!(%error, "the connection to a test ended");
+        }
+    })
+}
+
+async fn answer(input: &Stream, output: &Stream) -> io::Result<()> {
     let mut bytes = [0; 512];
     loop {
-        let n = stream.recv(&mut bytes).await?;
+        let n = input.recv(&mut bytes).await?;
         if n == 0 {
             return Ok(());
         }
         for _ in bytes.iter().take(n).filter(|byte| **byte == b'\n') {
-            stream.send_all(format!("OK {}\n", rt::now_ns()).as_bytes()).await?;
+            output.send_all(format!("OK {}\n", rt::now_ns()).as_bytes()).await?;
         }
     }
 }
