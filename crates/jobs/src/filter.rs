@@ -4,8 +4,8 @@
 //! `#block` with a number. A job that does more with requests (a copy before each write) makes its filter itself, and puts
 //! it over the node by [`GraphChange::insert_filter`].
 use block::{
-    BlockError, Blocker, Driver, DriverType, Edge, ErrorKind, Filtered, Graph, GraphChange, NewFilter, Node,
-    Open, OpenContext, Opened, Operations, Perms, Result, Share,
+    BlockError, Blocker, Driver, DriverType, ErrorKind, Filtered, Graph, GraphChange, NewFilter, Node, Open,
+    OpenContext, Opened, Operations, Result,
 };
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -49,12 +49,6 @@ struct Passing(Filtered);
 impl Driver for Passing {
     fn filtered(&self) -> Option<&Filtered> {
         Some(&self.0)
-    }
-
-    /// Users above need not have the layers for themselves: what the job writes there changes nothing that they see, and its own
-    /// entries keep others off.
-    fn child_perms(&self, _: &Edge, parents: Perms, _: bool) -> Perms {
-        Perms { share: Share::ALL, ..parents }
     }
 }
 
