@@ -4,8 +4,8 @@
 //! `#block` with a number. A job that does more with requests (a copy before each write) makes its filter itself, and puts
 //! it over the node by [`GraphChange::insert_filter`].
 use block::{
-    BlockError, Blocker, Driver, DriverType, ErrorKind, Filtered, Graph, GraphChange, NewFilter, Node, Open,
-    OpenContext, Opened, Operations, Result,
+    BlockError, Blocker, Driver, DriverType, Edge, ErrorKind, Filtered, Graph, GraphChange, NewFilter, Node,
+    Open, OpenContext, Opened, Operations, Perms, Result, Share,
 };
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -21,19 +21,32 @@ pub(crate) struct Kind {
     driver: &'static DriverType,
     child: &'static str,
     read_only: bool,
+    make: fn(Filtered) -> Arc<dyn Driver>,
 }
 
 /// Over the topmost layer that a commit below the active layer takes.
-pub(crate) const COMMIT_TOP: Kind =
-    Kind { driver: &internal("commit_top"), child: "backing", read_only: true };
+pub(crate) const COMMIT_TOP: Kind = Kind {
+    driver: &internal("commit_top"),
+    child: "backing",
+    read_only: true,
+    make: |below| Arc::new(Above(below)),
+};
 
 /// Over the source of a mirror, and over the active layer that is committed.
-pub(crate) const MIRROR_TOP: Kind =
-    Kind { driver: &internal("mirror_top"), child: "backing", read_only: false };
+pub(crate) const MIRROR_TOP: Kind = Kind {
+    driver: &internal("mirror_top"),
+    child: "backing",
+    read_only: false,
+    make: |below| Arc::new(Above(below)),
+};
 
 /// Over the node that a stream copies into.
-pub(crate) const STREAM_TOP: Kind =
-    Kind { driver: &internal("copy-on-read"), child: "file", read_only: false };
+pub(crate) const STREAM_TOP: Kind = Kind {
+    driver: &internal("copy-on-read"),
+    child: "file",
+    read_only: false,
+    make: |below| Arc::new(Passing(below)),
+};
 
 const fn internal(name: &'static str) -> DriverType {
     DriverType { name, internal: true, open: &Open(refuse), ..DriverType::FILTER }
@@ -49,6 +62,20 @@ struct Passing(Filtered);
 impl Driver for Passing {
     fn filtered(&self) -> Option<&Filtered> {
         Some(&self.0)
+    }
+}
+
+/// Over nodes of which the job changes those below, which nobody else may do: devices that don't share writing are above it, and
+/// mean others.
+struct Above(Filtered);
+
+impl Driver for Above {
+    fn filtered(&self) -> Option<&Filtered> {
+        Some(&self.0)
+    }
+
+    fn child_perms(&self, _: &Edge, parents: Perms, _: bool) -> Perms {
+        Perms { need: parents.need, share: Share::ALL }
     }
 }
 
@@ -69,8 +96,7 @@ impl JobFilter {
         (kind, name): (Kind, Option<String>),
         holder: &str,
     ) -> Result<Self> {
-        let Kind { driver, child, read_only } = kind;
-        let make = |below| Arc::new(Passing(below)) as Arc<dyn Driver>;
+        let Kind { driver, child, read_only, make } = kind;
         let new = NewFilter { driver, name, child: child.into(), read_only, make };
         let filter = change.add_filter(node, new).await?;
         let blocker = Mutex::new(Some(filter.block(Operations::CHANGE, holder)));

@@ -596,3 +596,30 @@ fn a_commit_that_does_not_start_leaves_no_filter() {
         assert!(active.blocked_by().is_empty());
     });
 }
+
+#[test]
+fn a_device_that_does_not_share_writing_does_not_prevent_a_commit_below_it() {
+    on_control(async {
+        for top in [None, Some("mid".to_owned())] {
+            let world = World::new();
+            let [active, _, base] = world.chain().await;
+            let before = content(&active).await;
+            let device = BackendRequest {
+                label: "device".to_owned(),
+                node: active.clone(),
+                perms: Perms { need: Share::READ, share: Share::READ.union(Share::WRITE_UNCHANGED) },
+                pinned: false,
+            };
+            let device = world.graph.attach(device).await.unwrap();
+            commit(&world.graph, &world.jobs, request_with(&top, &None)).await.unwrap();
+            if top.is_none() {
+                world.until_told("READY").await;
+                world.jobs.find("j").unwrap().complete().unwrap();
+            }
+            world.ended("j").await;
+            let lowest = if top.is_none() { device.node() } else { active.backing().unwrap() };
+            assert!(Arc::ptr_eq(&lowest, &base));
+            assert_eq!(content(&device.node()).await, before);
+        }
+    });
+}

@@ -321,7 +321,13 @@ impl Driver for Cow {
     }
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
         match child.role().has(ChildRole::BACKING) {
-            true => Perms { need: Share(parents.need.0 & Share::READ.0), share: Share::ALL },
+            true if parents.share.has(Share::WRITE) => {
+                Perms { need: Share(parents.need.0 & Share::READ.0), share: Share::ALL }
+            }
+            true => Perms {
+                need: Share(parents.need.0 & Share::READ.0),
+                share: Share::READ.union(Share::WRITE_UNCHANGED),
+            },
             _ if read_only => Perms { need: Share(parents.need.0 & Share::READ.0), share: parents.share },
             _ => parents,
         }
