@@ -234,3 +234,45 @@ fn a_drive_backup_that_is_refused_makes_no_image_and_one_that_is_not_makes_it_li
         world.control.end().await.unwrap();
     });
 }
+
+#[test]
+fn zeroes_of_the_moment_are_zeroes_of_an_increment_and_of_a_target_over_the_disk() {
+    rt::block_on_control(async {
+        let mut world = World::new().await;
+        let entry = world.guest("a").await;
+        write(&entry, 0, 5, 1 << 20).await;
+        world.ask("block-dirty-bitmap-add", "'node': 'a', 'name': 'b'").await.unwrap();
+        world
+            .ask("blockdev-backup", "'job-id': 'j', 'device': 'a', 'target': 't', 'sync': 'full'")
+            .await
+            .unwrap();
+        world.ended("j").await;
+        entry.write_zeroes(65536, 131_072, Request::GUEST).await.unwrap();
+        let before = content(&world.node("a")).await;
+        // The increment knows nothing of the image that it will lie over.
+        world
+            .ask(
+                "blockdev-backup",
+                "'job-id': 'j', 'device': 'a', 'target': 'u', 'sync': 'incremental', 'bitmap': 'b'",
+            )
+            .await
+            .unwrap();
+        world.ended("j").await;
+        let (full, increment) = (world.node("t"), world.node("u"));
+        let mut change = world.control.graph().change().await;
+        change.quiesce(std::slice::from_ref(&increment)).await.unwrap();
+        change.set_backing(&increment, Some(full)).unwrap();
+        change.end(Ok(())).await.unwrap();
+        assert!(content(&increment).await == before, "the chain is the disk");
+        // What was zero is kept as zero, though the target shows it already, through the disk.
+        world.add("s", "'backing': 'a',").await;
+        world
+            .ask("blockdev-backup", "'job-id': 'j', 'device': 'a', 'target': 's', 'sync': 'none'")
+            .await
+            .unwrap();
+        write(&entry, 65536, 6, 4096).await;
+        write(&entry, 2 << 20, 7, 4096).await;
+        assert!(content(&world.node("s")).await == before);
+        world.control.end().await.unwrap();
+    });
+}

@@ -132,9 +132,10 @@ pub enum Unallocated {
 }
 
 /// How zeroes of the source are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CopyZeroes {
     /// With write-zeroes requests.
+    #[default]
     Write,
     /// With write-zeroes requests, where the target does not read as zeroes already.
     Needed,

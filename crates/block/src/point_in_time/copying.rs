@@ -1,6 +1,6 @@
 //! Copying what is about to change.
 use super::{CopyAway, PointInTime, WhenNotCopied};
-use crate::copy::{AtOnce, CopyPlan, CopyZeroes, Endpoint, RangePieces, copy};
+use crate::copy::{AtOnce, CopyPlan, Endpoint, RangePieces, copy};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::request::{Flags, Request};
 use std::ops::Range;
@@ -10,10 +10,10 @@ impl PointInTime {
     /// How it is copied, from the node that is the source now to the one that is the target.
     pub fn plan(&self) -> Result<CopyPlan> {
         let (source, target) = (self.node(self.source)?, self.node(self.target)?);
-        let CopyAway { existing, compress, .. } = self.how.lock().clone();
+        let CopyAway { existing, zeroes, compress, .. } = self.how.lock().clone();
         let compress = target.facts().cluster_size.filter(|_| compress);
         let plan = CopyPlan::new(Endpoint::Inner(source), Endpoint::Inner(target));
-        Ok(CopyPlan { existing, compress, zeroes: CopyZeroes::Needed, ..plan })
+        Ok(CopyPlan { existing, compress, zeroes, ..plan })
     }
 
     /// To be awaited by a request inside, before it changes a range of the source: what only the source has of it is copied

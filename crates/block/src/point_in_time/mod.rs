@@ -25,7 +25,7 @@ mod pieces;
 mod view;
 
 use crate::bitmap::DirtyBitmap;
-use crate::copy::Existing;
+use crate::copy::{CopyZeroes, Existing};
 use crate::edges::{ChildId, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::Domain;
@@ -56,6 +56,9 @@ pub enum WhenNotCopied {
 pub struct CopyAway {
     /// What the target shows where nothing is copied; `None`: everything is copied.
     pub existing: Option<Existing>,
+    /// How zeroes are written. They are left out only where the target will never show anything else there: not where it
+    /// shows the disk itself, nor where it gets another backing image later.
+    pub zeroes: CopyZeroes,
     /// Stored compressed.
     pub compress: bool,
     /// What was copied is discarded in the source.

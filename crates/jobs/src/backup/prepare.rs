@@ -7,8 +7,8 @@ use crate::job::Job;
 use crate::register::{JobError, JobRequest, Jobs};
 use api::{BlockdevBackup, BlockdevOnError, JobType, MirrorSyncMode, OnCbwError};
 use block::{
-    BackendRequest, BlockError, CopyAway, ErrorKind, Existing, Graph, GraphChange, Node, Operations, Opt,
-    Options, Perms, Policy, Result, Share, Unallocated, WhenNotCopied,
+    BackendRequest, BlockError, CopyAway, CopyZeroes, ErrorKind, Existing, Graph, GraphChange, Node,
+    Operations, Opt, Options, Perms, PointInTime, Policy, Result, Share, Unallocated, WhenNotCopied,
 };
 use std::sync::Arc;
 
@@ -162,6 +162,20 @@ async fn open_filter(
     }
 }
 
+/// How zeroes are written: they are left out only where a whole disk is copied to what is an image by itself. An increment, or
+/// an image that is open without the backing image that its header names, shows something else there when it is put together
+/// with the others.
+fn zeroes(sync: MirrorSyncMode, target: &Arc<Node>, disk: &PointInTime) -> CopyZeroes {
+    let image = target.skip_filters();
+    let alone = !image.driver_type().supports_backing;
+    let whole = alone || image.backing().is_some() || image.driver().info().backing_filename.is_none();
+    match sync {
+        MirrorSyncMode::Full if whole && !disk.shows_through() => CopyZeroes::Needed,
+        _ if !alone && !image.facts().can_write_zeroes => CopyZeroes::Data,
+        _ => CopyZeroes::Write,
+    }
+}
+
 /// The steps of the change.
 async fn place(
     graph: &Graph,
@@ -178,6 +192,7 @@ async fn place(
         below.map(|base| Existing { base: Some(base), unallocated: Unallocated::Shown, length: u64::MAX });
     let how = CopyAway {
         existing,
+        zeroes: zeroes(request.sync, target, &disk),
         compress: request.compress.unwrap_or(false),
         discard_source: request.discard_source.unwrap_or(false),
     };
