@@ -454,16 +454,20 @@ fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
 
 /// A file's name beside an image's driver is that of the file below the image.
 fn file_of_the_lowest(graph: &Graph, options: &mut Options) -> Result<(), BlockError> {
-    let Some(Opt::Dict(mut file)) = options.take("file") else { return Ok(()) };
-    let is_image = match file.get_str("driver") {
-        Some(driver) => graph.registry().need(driver)?.kind != DriverKind::Protocol,
-        None => false,
-    };
-    if is_image && let Some(filename) = file.take_str("filename")? {
-        set_nested(&mut file, "file.filename", Opt::Str(filename));
+    for child in ["file", "image"] {
+        let Some(Opt::Dict(below)) = options.get(child) else { continue };
+        let mut below = below.clone();
+        let kind = below.get_str("driver").map(|driver| graph.registry().need(driver)).transpose()?;
+        let is_image = kind.is_some_and(|driver| driver.kind != DriverKind::Protocol);
+        let next = if below.get("image").is_some() { "image.filename" } else { "file.filename" };
+        if (is_image || next.starts_with("image"))
+            && let Some(filename) = below.take_str("filename")?
+        {
+            set_nested(&mut below, next, Opt::Str(filename));
+        }
+        file_of_the_lowest(graph, &mut below)?;
+        options.set(child, Opt::Dict(below));
     }
-    file_of_the_lowest(graph, &mut file)?;
-    options.set("file", Opt::Dict(file));
     Ok(())
 }
 
