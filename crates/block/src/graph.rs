@@ -374,8 +374,9 @@ impl Graph {
                 }
                 topology.remove(&node);
             }
-            // What was acknowledged is durable after the close, also without an explicit flush. A filter holds nothing itself.
-            let nothing = node.poisoned() || node.driver.filtered().is_some();
+            // What was acknowledged is durable after the close, also without an explicit flush. A job's filter holds nothing
+            // itself; what users put between an image and its file tells, as the last, that the file was poisoned.
+            let nothing = node.poisoned() || node.driver_type.internal;
             let flushed = if nothing { Ok(()) } else { node.flush().await };
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
