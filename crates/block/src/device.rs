@@ -11,6 +11,7 @@
 //! - a medium goes in and out through the tray, where the model has one; what cannot be removed stays in;
 //! - without a model the place is a bare one: removable, without a tray, shared with all other users.
 use crate::backend::Backend;
+use crate::blockers::Operations;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::{BackendRequest, Graph};
 use crate::node::Node;
@@ -342,6 +343,22 @@ impl Graph {
     pub async fn remove_medium(&self, device: &Arc<Device>) -> Result<()> {
         device.need_open_tray()?;
         self.take_out(device).await
+    }
+
+    /// Leads a device to another node in place of the one that is in it, while it is in use.
+    pub async fn change_node(&self, device: &Arc<Device>, node: &Arc<Node>) -> Result<()> {
+        let Some(medium) = device.medium() else { return self.put_in(device, node.clone()).await };
+        let before = medium.node();
+        let mut change = self.change().await;
+        let led = async {
+            node.check_operation(Operations::READ)?;
+            change.quiesce(&[before.clone(), node.clone()]).await?;
+            change.lead(&medium, node)
+        };
+        let led = led.await;
+        change.end(led).await?;
+        medium.tell_size();
+        self.release(&before).await
     }
 
     /// Puts a node into an empty device, whatever its tray does.

@@ -37,11 +37,11 @@ impl Holder {
 
 /// Nodes that let go what they hold back, as long as this is kept.
 #[must_use]
-pub(crate) struct Draining(Vec<Arc<Node>>);
+pub struct Draining(Vec<Arc<Node>>);
 
 impl Draining {
     /// Tells `nodes` that somebody waits for the requests inside.
-    pub fn begin(nodes: Vec<Arc<Node>>) -> Self {
+    pub(crate) fn begin(nodes: Vec<Arc<Node>>) -> Self {
         nodes.iter().for_each(|node| node.drain(true));
         Self(nodes)
     }

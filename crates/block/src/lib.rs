@@ -99,7 +99,7 @@ pub use error::{BlockError, ErrorKind, Result};
 pub use filter::Filtered;
 pub use gate::{Closed, Entered, Gate, Inside};
 pub use graph::{BackendRequest, Domain, Graph, GraphChange, NewFilter};
-pub use hold::Holder;
+pub use hold::{Draining, Holder};
 pub use hooks::{AfterChange, BeforeChange, Held, Hook, NodeChange, Serialiser, WithChange};
 pub use identity::Identity;
 pub use io::Placed;

@@ -191,6 +191,7 @@ impl Control {
         if let Some(result) = &*end {
             return result.clone();
         }
+        let _letting_go = self.0.graph.let_go();
         self.0.nbd.end(&self.0.exports).await;
         self.0.exports.close_all().await;
         self.0.jobs.cancel_all().await;

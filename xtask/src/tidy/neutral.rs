@@ -29,9 +29,11 @@ const NEUTRAL: [Neutral; 3] = [
 ];
 
 /// Names that stand where they do for a reason: the file, or its folder, and the name.
-const APART: [(&str, &str); 4] = [
+const APART: [(&str, &str); 5] = [
     // The schema's default.
     ("crates/monitor/src/commands/block_snapshot.rs", "qcow2"),
+    // An argument of backups.
+    ("crates/tools/src/machine/human/commands.rs", "compress"),
     // The face that is called so.
     ("crates/tools/src/face.rs", "nbd"),
     // The demonstration is a user, and says which images it wants.

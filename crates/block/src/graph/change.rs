@@ -59,6 +59,12 @@ impl Graph {
         change.end(switched).await
     }
 
+    /// Has all nodes let go what they hold back, as long as what is returned is kept: for the end of a program, which waits
+    /// for every request.
+    pub fn let_go(&self) -> Draining {
+        Draining::begin(self.nodes())
+    }
+
     /// Attaches an entry, after a check of its permissions against all other users.
     pub async fn attach(&self, request: BackendRequest) -> Result<Arc<Backend>> {
         let mut change = self.change().await;

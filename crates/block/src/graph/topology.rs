@@ -43,6 +43,10 @@ pub(super) struct Moved {
 }
 
 impl Moved {
+    pub(super) fn entry(entry: &Arc<Backend>) -> Self {
+        Self { parents: Vec::new(), entries: vec![entry.clone()] }
+    }
+
     pub(super) fn point_to(&self, node: &Arc<Node>, topology: &mut Topology) {
         self.parents.iter().for_each(|p| topology.set_child(&p.node, p.id, Some(node.clone())));
         self.entries.iter().for_each(|e| e.root.store(node.clone()));

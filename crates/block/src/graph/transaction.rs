@@ -194,6 +194,18 @@ impl GraphChange<'_> {
         Ok(())
     }
 
+    /// Leads an entry to another node.
+    pub fn lead(&mut self, entry: &Arc<Backend>, node: &Arc<Node>) -> Result<()> {
+        let from = entry.node();
+        let mut topology = self.graph.0.topology.write();
+        topology.has(node)?;
+        let moved = Moved::entry(entry);
+        moved.point_to(node, &mut topology);
+        self.done.push(Step::Moved(moved, from.clone()));
+        self.unsettled.extend([from, node.clone()]);
+        Ok(())
+    }
+
     /// Sets the backing child of `node`.
     pub fn set_backing(&mut self, node: &Arc<Node>, backing: Option<Arc<Node>>) -> Result<()> {
         let edge = node.edges.backing().ok_or_else(|| {

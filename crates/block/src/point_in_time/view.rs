@@ -6,9 +6,14 @@ use crate::request::Request;
 use rt::BufMut;
 
 impl PointInTime {
+    /// Refuses readers when the old disk can't be had any more.
+    fn readable(&self) -> Result<()> {
+        self.check().map_err(|error| BlockError::new(ErrorKind::Permission, error.message()))
+    }
+
     /// Who has the start of a range as it was, and of how many bytes.
     fn keeper(&self, offset: u64, len: u64) -> Result<(ChildId, u64)> {
-        self.check()?;
+        self.readable()?;
         let (unreadable, end) = self.unreadable.run_at(offset);
         if unreadable {
             let text = "this part of the disk is not in the snapshot";
@@ -23,7 +28,7 @@ impl PointInTime {
     /// Whether what was just learned from `keeper` is true of the disk as it was.
     fn is_true(&self, keeper: ChildId, offset: u64, len: u64) -> Result<bool> {
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        self.check()?;
+        self.readable()?;
         let (unreadable, end) = self.unreadable.run_at(offset);
         if unreadable || end < offset + len {
             // It was given up meanwhile: `keeper` tells.

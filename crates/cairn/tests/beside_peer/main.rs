@@ -19,6 +19,7 @@ mod encryption;
 mod lengths;
 mod libvirt;
 mod locks;
+mod machine;
 mod nbd_pairings;
 mod notices;
 mod pair;

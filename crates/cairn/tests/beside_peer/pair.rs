@@ -22,7 +22,7 @@ impl Drop for Pair {
     }
 }
 
-const PROGRAMS: [&str; 4] = ["qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon"];
+const PROGRAMS: [&str; 5] = ["qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-system-x86_64"];
 
 /// Whether the peer's programs are here; says so where they are not.
 pub fn peer_is_here() -> bool {

@@ -8,6 +8,8 @@ use api::{
     ObjectPropertyValue, ObjectTypeInfo, QmpError, QomCommands, QomGetArguments, QomListArguments,
     QomListGetArguments, QomListPropertiesArguments, QomListTypesArguments, QomSetArguments, Value,
 };
+use block::Device;
+use std::sync::Arc;
 
 impl QomCommands for Control {
     async fn object_add(&self, arguments: ObjectOptions) -> Result<(), QmpError> {
@@ -24,11 +26,23 @@ impl QomCommands for Control {
     }
 
     async fn qom_get(&self, arguments: QomGetArguments) -> Result<Value, QmpError> {
+        if let Some(device) = self.drive_of(&arguments.path, &arguments.property) {
+            let node = device.medium().map(|medium| medium.node().name().to_owned());
+            let name =
+                if device.name().is_empty() { node.unwrap_or_default() } else { device.name().to_owned() };
+            return Ok(Value::String(name));
+        }
         qom::get(self.graph().objects(), &arguments.path, &arguments.property)
     }
 
     async fn qom_set(&self, arguments: QomSetArguments) -> Result<(), QmpError> {
         let QomSetArguments { path, property, value } = arguments;
+        if let Some(device) = self.drive_of(&path, &property) {
+            let name = value.as_str().unwrap_or_default();
+            let cannot = || QmpError::generic(format!("Property 'drive' can't find value '{name}'"));
+            let node = self.graph().node(name).ok_or_else(cannot)?;
+            return self.graph().change_node(&device, &node).await.map_err(failed);
+        }
         qom::set(self.graph().objects(), &path, &property, value)
     }
 
@@ -74,6 +88,13 @@ impl QomCommands for Control {
 
     async fn query_iothreads(&self) -> Result<Vec<IOThreadInfo>, QmpError> {
         Ok(qom::iothreads(self.graph().objects()))
+    }
+}
+
+impl Control {
+    /// The device whose medium a property of a guest's device is.
+    fn drive_of(&self, path: &str, property: &str) -> Option<Arc<Device>> {
+        self.machine().device(path).filter(|_| property == "drive")
     }
 }
 

@@ -290,3 +290,59 @@ impl Reader<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> Vec<String> {
+        use monitor::daemon::StartOption;
+        let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        let asked = read(&args).map_err(|failure| failure.message().to_owned());
+        asked.map_or_else(
+            |mistake| vec![mistake],
+            |asked| asked.options.iter().map(StartOption::shown).collect(),
+        )
+    }
+
+    #[test]
+    fn options_are_carried_out_in_the_order_in_which_they_need_each_other() {
+        let line = "-device scsi-hd,drive=d -drive if=none,id=d -qmp stdio -object secret,id=s \
+                    -blockdev null-co,node-name=n -S -m 1G --nodefaults -machine pc";
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            shown(&line),
+            [
+                "-object secret,id=s",
+                "-blockdev null-co,node-name=n",
+                "-drive if=none,id=d",
+                "-device scsi-hd,drive=d",
+                "-chardev stdio,id=compat_monitor0",
+                "-mon chardev=compat_monitor0,mode=control",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mistake_is_told_by_its_word() {
+        assert_eq!(shown("-nonsense"), ["-nonsense: invalid option"]);
+        assert_eq!(shown("-drive"), ["-drive: requires an argument"]);
+        assert_eq!(shown("-drive if=foo"), ["unsupported bus type 'foo'"]);
+        assert_eq!(shown("-drive index=1,unit=1"), ["index cannot be used with bus and unit"]);
+        assert_eq!(shown("-qmp foo"), ["could not parse device address 'foo'"]);
+    }
+
+    #[test]
+    fn a_drive_is_named_by_its_place() {
+        for (text, id) in [
+            ("if=none", "none0"),
+            ("if=ide,index=3", "ide1-hd1"),
+            ("media=cdrom,index=2", "ide1-cd0"),
+            ("if=scsi,bus=1,unit=2", "scsi1-hd2"),
+            ("if=floppy,index=1", "floppy1"),
+            ("if=virtio,id=mine", "mine"),
+        ] {
+            assert_eq!(Drive::parse(text).map(|drive| drive.id).ok().as_deref(), Some(id), "{text}");
+        }
+    }
+}
