@@ -27,6 +27,17 @@ struct Walk {
     again: Vec<Range<u64>>,
 }
 
+impl Walk {
+    /// The start of a run is handed out, or is copied already; what is left of the run comes later.
+    fn hand_out(&mut self, run: &Range<u64>, start: &Range<u64>) {
+        if run.start >= self.from {
+            self.from = start.end;
+        } else if start.end < run.end {
+            self.again.push(start.end..run.end);
+        }
+    }
+}
+
 /// What a piece holds. The lease goes first: whoever waits for requests may go on when the second goes.
 struct Held {
     disk: Arc<PointInTime>,
@@ -89,7 +100,7 @@ impl UncopiedPieces {
             // A cluster that is uncopied now is what it was when it was looked at.
             let (uncopied, end) = self.disk.uncopied.run_at(asked.start);
             let range = asked.start..end.min(asked.end);
-            self.put_back(&asked, &range);
+            self.walk.lock().hand_out(&run, &range);
             if !uncopied {
                 continue;
             }
@@ -99,16 +110,6 @@ impl UncopiedPieces {
                 continue;
             }
             return Ok(Some(Piece { range, need, guard: Some(Box::new(held)) }));
-        }
-    }
-
-    /// Of what was asked for, `taken` is handed out, or is copied already.
-    fn put_back(&self, asked: &Range<u64>, taken: &Range<u64>) {
-        let mut walk = self.walk.lock();
-        if asked.start >= walk.from {
-            walk.from = taken.end;
-        } else if taken.end < asked.end {
-            walk.again.push(taken.end..asked.end);
         }
     }
 }
@@ -130,5 +131,23 @@ impl Pieces for UncopiedPieces {
 
     fn again(&self, piece: Piece) {
         self.walk.lock().again.push(piece.range);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CLUSTER;
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_piece_that_is_copied_again_in_parts_comes_later() {
+        let mut walk = Walk::default();
+        walk.hand_out(&(0..8 * CLUSTER), &(0..4 * CLUSTER));
+        assert_eq!((walk.from, walk.again.len()), (4 * CLUSTER, 0));
+        // The piece failed, and less than all of it is one run now.
+        walk.hand_out(&(0..4 * CLUSTER), &(0..CLUSTER));
+        assert_eq!((walk.from, walk.again.pop()), (4 * CLUSTER, Some(CLUSTER..4 * CLUSTER)));
+        walk.hand_out(&(CLUSTER..4 * CLUSTER), &(CLUSTER..4 * CLUSTER));
+        assert_eq!((walk.from, walk.again.len()), (4 * CLUSTER, 0));
     }
 }
