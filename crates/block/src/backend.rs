@@ -233,6 +233,11 @@ impl Backend {
         self.gate.stay().await.ok_or_else(detached)
     }
 
+    /// The same without waiting; `None` while the gate is closed.
+    pub(crate) fn try_stay(&self) -> Option<Inside> {
+        Some(self.gate.try_enter()?.keep(&self.gate))
+    }
+
     /// Reads all of `buf`.
     pub async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let started = rt::now_ns();

@@ -89,9 +89,7 @@ impl Gate {
     /// As [`Gate::enter`], with a token that keeps the gate.
     pub async fn stay(self: &Arc<Self>) -> Option<Inside> {
         let entered = self.enter().await?;
-        let inside = Inside { gate: self.clone(), slot: entered.slot, parity: entered.parity };
-        std::mem::forget(entered);
-        Some(inside)
+        Some(entered.keep(self))
     }
 
     /// A token beside one that its holder has already: the gate counts a request more, also if it is closed by now.
@@ -169,6 +167,15 @@ impl Gate {
             fence(SeqCst);
             self.wait_until(|| self.count(old) == 0).await;
         }
+    }
+}
+
+impl Entered<'_> {
+    /// The same token, which keeps its gate.
+    pub(crate) fn keep(self, gate: &Arc<Gate>) -> Inside {
+        let inside = Inside { gate: gate.clone(), slot: self.slot, parity: self.parity };
+        std::mem::forget(self);
+        inside
     }
 }
 

@@ -76,11 +76,6 @@ impl Flight {
 
     /// Copies a piece. When it returns, also with an error, nothing of it is under way any more.
     pub(super) async fn copy(mut self, range: Range<u64>, need: Option<Need>) -> Done {
-        let guard = self.plan.guard.clone();
-        let _alone = match &guard {
-            Some(leases) => Some(leases.lease(range.start, range.end, true).await),
-            None => None,
-        };
         let mut result = self.read_all(range, need).await;
         if result.is_ok() {
             if let Some(turn) = &mut self.turn {

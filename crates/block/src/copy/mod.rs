@@ -205,8 +205,7 @@ impl Flights {
     }
 
     fn start(&mut self, mut piece: Piece) {
-        let in_order = !self.plan.out_of_order && self.plan.guard.is_none();
-        let turn = in_order.then(|| self.order.next_turn());
+        let turn = (!self.plan.out_of_order).then(|| self.order.next_turn());
         let flight = Flight::new(self.plan.clone(), turn, self.slow.clone());
         let (range, need, guard) = (piece.range.clone(), piece.need, piece.guard.take());
         let work = async move {

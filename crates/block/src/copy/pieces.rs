@@ -1,8 +1,12 @@
 //! Where the pieces of a copy come from: one pass over a range, or over the dirty chunks of a bitmap.
 use super::flight::STEP;
 use super::plan::{CopyZeroes, Need, SECTOR};
-use super::{CopyControl, CopyError, CopyPlan};
+use super::{CopyControl, CopyError, CopyPlan, CopyStep};
+use crate::backend::Backend;
 use crate::bitmap::DirtyBitmap;
+use crate::error::BlockError;
+use crate::gate::Inside;
+use crate::lease::{Lease, Leases};
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::ops::Range;
@@ -171,20 +175,70 @@ impl super::Pieces for RangePieces {
 pub struct DirtyPieces {
     bitmap: Arc<DirtyBitmap>,
     from: Mutex<u64>,
+    alone: Option<Alone>,
+}
+
+/// What each piece has for itself: its range, among those that lease there.
+struct Alone {
+    leases: Arc<Leases>,
+    source: Arc<Backend>,
+    target: Arc<Backend>,
+}
+
+/// What such a piece holds. The lease goes first: who waits for requests may go on when the others go.
+struct Held {
+    _lease: Lease,
+    _inside: [Inside; 2],
+}
+
+impl PieceGuard for Held {
+    fn copied(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Alone {
+    /// Passes both gates, then takes the lease: a request that waits for it is inside a gate, so that whoever holds it must
+    /// not wait at one.
+    async fn enter(&self, range: &Range<u64>) -> Result<Held, BlockError> {
+        let inside = loop {
+            let source = self.source.stay().await?;
+            if let Some(target) = self.target.try_stay() {
+                break [source, target];
+            }
+            drop(source);
+            drop(self.target.stay().await?);
+        };
+        Ok(Held { _lease: self.leases.lease(range.start, range.end, true).await, _inside: inside })
+    }
 }
 
 impl DirtyPieces {
     /// One pass over the dirty chunks of `bitmap`.
     pub fn new(bitmap: Arc<DirtyBitmap>) -> Self {
-        Self { bitmap, from: Mutex::new(0) }
+        Self { bitmap, from: Mutex::new(0), alone: None }
     }
 
-    /// The next run of dirty chunks; its bits are clean now.
-    fn take(&self, most: u64) -> Option<Range<u64>> {
-        let mut from = self.from.lock();
-        let start = self.bitmap.next_dirty(*from)?;
-        *from = self.bitmap.take_run(start, start.saturating_add(most.max(self.bitmap.granularity())));
-        Some(start..*from)
+    /// Each piece has its range for itself among those that lease there: who does to the target at once what is done to the
+    /// source. It is inside the gates of both entries meanwhile, so it is copied from node to node, and in any order, for
+    /// pieces would wait for each other else.
+    #[must_use]
+    pub fn alone(self, leases: Arc<Leases>, source: Arc<Backend>, target: Arc<Backend>) -> Self {
+        Self { alone: Some(Alone { leases, source, target }), ..self }
+    }
+
+    /// The next run of dirty chunks.
+    fn look(&self, most: u64) -> Option<Range<u64>> {
+        let start = self.bitmap.next_dirty(*self.from.lock())?;
+        let most = start.saturating_add(most.max(self.bitmap.granularity()));
+        Some(start..self.bitmap.run_at(start).1.min(most))
+    }
+
+    /// Cleans the bits of a run; returns what of it was dirty still.
+    fn take(&self, run: Range<u64>) -> Range<u64> {
+        let end = self.bitmap.take_run(run.start, run.end);
+        *self.from.lock() = end;
+        run.start..end
     }
 }
 
@@ -194,8 +248,19 @@ impl Pieces for DirtyPieces {
         plan: &'a CopyPlan,
         _: &'a dyn CopyControl,
     ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
-        let next = self.take(plan.step()).filter(|range| !range.is_empty());
-        Box::pin(async move { Ok(next.map(|range| Piece::of(range, None))) })
+        Box::pin(async move {
+            let Some(run) = self.look(plan.step()) else { return Ok(None) };
+            let offset = run.start;
+            let guard: Option<Box<dyn PieceGuard>> = match &self.alone {
+                None => None,
+                Some(alone) => match alone.enter(&run).await {
+                    Ok(held) => Some(Box::new(held)),
+                    Err(error) => return Err(CopyError { step: CopyStep::Read, offset, error }),
+                },
+            };
+            let range = self.take(run);
+            Ok((!range.is_empty()).then(|| Piece { guard, ..Piece::of(range, None) }))
+        })
     }
 
     fn again(&self, piece: Piece) {
@@ -211,14 +276,15 @@ mod tests {
     fn a_pass_over_a_bitmap_leaves_what_becomes_dirty_behind_it_to_the_next_pass() {
         let bitmap = Arc::new(DirtyBitmap::new(3 << 20, 65536));
         bitmap.mark(0, 3 << 19);
+        let next = |pass: &DirtyPieces| pass.look(STEP).map(|run| pass.take(run));
         let pass = DirtyPieces::new(bitmap.clone());
-        assert_eq!(pass.take(STEP), Some(0..1 << 20));
+        assert_eq!(next(&pass), Some(0..1 << 20));
         bitmap.mark(65536, 10);
         bitmap.mark(2 << 20, 10);
-        assert_eq!(pass.take(STEP), Some(1 << 20..3 << 19));
-        assert_eq!(pass.take(STEP), Some(2 << 20..(2 << 20) + 65536));
-        assert_eq!(pass.take(STEP), None);
-        assert_eq!(DirtyPieces::new(bitmap).take(STEP), Some(65536..2 * 65536));
+        assert_eq!(next(&pass), Some(1 << 20..3 << 19));
+        assert_eq!(next(&pass), Some(2 << 20..(2 << 20) + 65536));
+        assert_eq!(next(&pass), None);
+        assert_eq!(next(&DirtyPieces::new(bitmap)), Some(65536..2 * 65536));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use super::{CopyError, CopyStep};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::io::Placed;
-use crate::lease::Leases;
 use crate::node::Node;
 use crate::request::{Flags, Request};
 use crate::status::Status;
@@ -174,9 +173,6 @@ pub struct CopyPlan {
     pub piece: u64,
     /// Pieces may be written in any order.
     pub out_of_order: bool,
-    /// Each piece has its range of the source for itself among those that lease there: who does to the target at once what is
-    /// done to the source. Only where pieces may be written in any order, for they would wait for each other else.
-    pub guard: Option<Arc<Leases>>,
     /// Where zeroes are written, the target may give up space.
     pub unmap: bool,
     /// So many bytes are copied first, piece after piece, on the calling worker: a small copy ends sooner that way.
@@ -210,7 +206,6 @@ impl CopyPlan {
             compress: None,
             piece: STEP,
             out_of_order: false,
-            guard: None,
             unmap: true,
             serial: 0,
             on_unreadable: None,

@@ -111,7 +111,7 @@ pub(crate) struct Mirror<H> {
     hold: H,
     settings: Settings,
     plan: Arc<CopyPlan>,
-    /// The copy while writes are done on both sides.
+    /// The copy while writes are done on both sides: directly at the nodes, by pieces that are inside the gates.
     guarded: Arc<CopyPlan>,
     /// The copy with the gates closed: directly at the nodes.
     inner: Arc<CopyPlan>,
@@ -132,7 +132,7 @@ impl<H: Hold> Mirror<H> {
         let (source, target) = (Endpoint::Inner(ends.from.clone()), Endpoint::Inner(ends.to.clone()));
         let inner = Arc::new(CopyPlan { source, target, ..settings.plan.clone() });
         let follow = Arc::new(Follow::new(bitmap.clone(), ends.target.clone(), settings.bare));
-        let guarded = Arc::new(CopyPlan { guard: Some(follow.leases()), ..settings.plan.clone() });
+        let guarded = Arc::new(CopyPlan { out_of_order: true, ..CopyPlan::clone(&inner) });
         let follows = AtomicBool::new(false);
         let this = Self { hold, settings, plan, guarded, inner, bitmap, follow, follows };
         if let Err(e) = this.watch().await {
@@ -252,9 +252,17 @@ impl<H: Hold> Mirror<H> {
         }
         let follows = self.follows.load(Acquire);
         let (before, failures) = (self.bitmap.dirty_bytes(), job.failures());
-        let plan = if follows { &self.guarded } else { &self.plan };
-        let pass = Pass { mirror: self, dirty: DirtyPieces::new(self.bitmap.clone()) };
-        copy(plan, &pass, self.settings.parallel, job).await?;
+        let dirty = DirtyPieces::new(self.bitmap.clone());
+        let parallel = self.settings.parallel;
+        match follows {
+            false => copy(&self.plan, &Pass { mirror: self, dirty }, parallel, job).await?,
+            true => {
+                let Ends { source, target, .. } = self.hold.ends();
+                let dirty = dirty.alone(self.follow.leases(), source.clone(), target.clone());
+                let control = Inside { job, target };
+                copy(&self.guarded, &Pass { mirror: self, dirty }, parallel, &control).await?;
+            }
+        }
         if let Some(failure) = self.follow.failure()
             && job.on_error(&failure).await == AfterError::Fail
         {
@@ -401,5 +409,38 @@ impl<H: Hold> Pieces for Pass<'_, H> {
 
     fn again(&self, piece: Piece) {
         self.dirty.again(piece);
+    }
+}
+
+/// The job as it controls a copy whose pieces are inside the target's gate: what waits to be freed there may wait for them.
+struct Inside<'j> {
+    job: &'j Job,
+    target: &'j Backend,
+}
+
+impl CopyControl for Inside<'_> {
+    fn on_hold(&self) -> bool {
+        self.job.on_hold()
+    }
+
+    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
+        self.job.wait_to_start()
+    }
+
+    fn started(&self, bytes: u64) {
+        self.job.started(bytes);
+    }
+
+    fn progressed(&self, bytes: u64) {
+        self.job.progressed(bytes);
+    }
+
+    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
+        Box::pin(async move {
+            if error.error.kind() == ErrorKind::NoSpace && self.target.make_space().await {
+                return AfterError::Retry;
+            }
+            self.job.on_error(error).await
+        })
     }
 }

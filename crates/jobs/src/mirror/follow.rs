@@ -7,7 +7,8 @@
 //!
 //! Laws:
 //! - who changes a range, and each piece that is copied in the background, has the range for itself from before it reads or
-//!   writes until it has written: the target sees changes in the source's order;
+//!   writes until it has written: the target sees changes in the source's order. Who waits for a range is inside a gate: whoever
+//!   has it waits at none;
 //! - where all chunks are dirty anyway nothing is written, and they stay so; where the target's gate is closed and where
 //!   writing there fails, they are dirty after it: no request fails or waits for long because of the target. What is written
 //!   there makes no chunk dirty, so those that are become fewer, however much a guest writes;

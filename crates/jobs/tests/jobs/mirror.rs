@@ -289,6 +289,48 @@ fn in_write_blocking_mode_both_ends_are_equal_whenever_no_write_is_under_way() {
 }
 
 #[test]
+fn a_change_of_the_graph_does_not_wait_for_a_piece_that_a_write_waits_for() {
+    on_control(async {
+        let world = World::new().await;
+        let entry = writer(&world.graph, &world.source).await;
+        write(&entry, 0, &[7; 2 * CLUSTER as usize]).await;
+        let (let_go, held) = futures_channel::oneshot::channel();
+        *HELD.lock() = Some(("source.img".to_owned(), held));
+        let request = MirrorRequest { copy_mode: MirrorCopyMode::WriteBlocking, ..world.request() };
+        world.mirror(request).await.unwrap();
+        while HELD.lock().is_some() {
+            rt::yield_now().await;
+        }
+        // A piece is being copied, and a write waits for it.
+        let writing = rt::spawn({
+            let entry = entry.clone();
+            async move { write(&entry, 0, &[8; BLOCK as usize]).await }
+        });
+        while entry.in_flight() == 0 {
+            rt::yield_now().await;
+        }
+        let graph = world.graph.clone();
+        let nodes = [world.source.clone(), world.target.clone()];
+        let changed = rt::spawn(async move {
+            let mut change = graph.change().await;
+            let quiet = change.quiesce(&nodes).await;
+            change.end(quiet).await
+        });
+        for _ in 0..100 {
+            rt::yield_now().await;
+        }
+        let_go.send(()).unwrap();
+        changed.await.unwrap().unwrap();
+        writing.await.unwrap();
+        world.until_told("READY").await;
+        world.jobs.find("j").unwrap().complete().unwrap();
+        world.ended().await;
+        assert_eq!(content(&world.target).await[..BLOCK as usize], [8; BLOCK as usize]);
+        world.nothing_is_held();
+    });
+}
+
+#[test]
 fn errors_of_each_side_follow_the_policy_of_that_side() {
     on_control(async {
         for (failing, told) in
