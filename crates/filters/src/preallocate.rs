@@ -17,7 +17,7 @@ use block::{
 use futures_util::lock::Mutex;
 use rt::BoxFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 /// The `preallocate` driver.
 pub const PREALLOCATE: DriverType =
@@ -26,12 +26,17 @@ pub const PREALLOCATE: DriverType =
 /// Nothing was reserved: the file's end is what is shown.
 const NOTHING: u64 = u64::MAX;
 
+/// Something is being reserved: how long the file is says nothing of what is shown.
+const RESERVING: u64 = u64::MAX - 1;
+
 struct Preallocate {
     below: Filtered,
     align: AtomicU64,
     size: AtomicU64,
-    /// Where what is shown ends, as long as something is reserved behind it; else [`NOTHING`].
+    /// Where what is shown ends, as long as something is reserved behind it; else [`NOTHING`] or [`RESERVING`].
     end: AtomicU64,
+    /// Where the last of the writes ends that were let through beyond what was shown: some may not be done yet.
+    promised: AtomicU64,
     /// Held while the file's end is moved.
     growing: Mutex<()>,
 }
@@ -44,6 +49,7 @@ fn open(context: &mut OpenContext, options: PreallocateOptions) -> BoxFuture<'_,
             align: AtomicU64::new(align),
             size: AtomicU64::new(size),
             end: AtomicU64::new(NOTHING),
+            promised: AtomicU64::new(0),
             growing: Mutex::new(()),
         };
         Ok(Opened { driver: Arc::new(driver), filename: None })
@@ -65,20 +71,35 @@ impl Preallocate {
     /// Where what is shown ends.
     fn end(&self) -> u64 {
         match self.end.load(Acquire) {
-            NOTHING => self.below.length(),
+            NOTHING | RESERVING => self.below.length(),
             end => end,
+        }
+    }
+
+    /// Whether what is shown reaches up to `end`, so that a write up to there changes nothing of it.
+    fn shows(&self, end: u64) -> bool {
+        match self.end.load(Acquire) {
+            RESERVING => false,
+            NOTHING => {
+                let within = end <= self.below.length();
+                fence(SeqCst);
+                // Not the length of a file of which some is reserved meanwhile.
+                within && self.end.load(Acquire) == NOTHING
+            }
+            shown => end <= shown,
         }
     }
 
     /// A write up to `end` comes: it is shown from now on, and there is space for it.
     async fn reach(&self, end: u64) -> Result<()> {
-        if end <= self.end() {
+        if self.shows(end) {
             return Ok(());
         }
         let _growing = self.growing.lock().await;
         let child = self.below.node()?;
-        let end = end.max(self.end());
+        let end = end.max(self.end()).max(self.promised.fetch_max(end, AcqRel));
         if end > child.length() {
+            self.end.store(RESERVING, SeqCst);
             self.reserve(&child, end).await;
         }
         // Where nothing could be reserved, the write itself makes the file longer.
@@ -124,7 +145,7 @@ impl Driver for Preallocate {
     }
 
     fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        let inside = want != Want::Write || offset.saturating_add(len) <= self.end();
+        let inside = want != Want::Write || self.shows(offset.saturating_add(len));
         inside.then(|| self.below.place(offset, len))
     }
 
@@ -157,6 +178,8 @@ impl Driver for Preallocate {
             let _growing = self.growing.lock().await;
             let child = self.below.node()?;
             let reserved = self.end.load(Acquire) != NOTHING;
+            // No write is under way.
+            self.promised.store(0, Release);
             // What is reserved reads as zeroes: it becomes part of what is shown.
             if reserved && size >= self.end() && size < child.length() && preallocation == PreallocMode::Off {
                 self.end.store(size, Release);
