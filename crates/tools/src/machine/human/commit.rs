@@ -2,7 +2,9 @@
 
 use super::{Asked, Told};
 use crate::copy::{CopyRun, PARALLEL};
-use block::{BlockError, CopyPlan, Endpoint, ErrorKind, Graph, GraphChange, Node, Operations};
+use block::{
+    Backend, BlockError, CopyPlan, Endpoint, ErrorKind, Graph, GraphChange, Node, Operations, Share,
+};
 use std::sync::Arc;
 
 pub(super) async fn commit(asked: &Asked<'_>) -> Result<String, Told> {
@@ -44,6 +46,7 @@ async fn copy_down(
 ) -> Result<(), BlockError> {
     top.check_operation(Operations::JOB)?;
     base.check_operation(Operations::JOB)?;
+    for_itself(graph, top, base)?;
     graph.warn_of_snapshots(std::slice::from_ref(top));
     change.quiesce(std::slice::from_ref(top)).await?;
     let was_read_only = base.read_only();
@@ -61,4 +64,21 @@ async fn copy_down(
         change.set_writable(base, false).await?;
     }
     Ok(())
+}
+
+/// Refuses a base whose content others count on beside the image above it: it is about to change.
+fn for_itself(graph: &Graph, top: &Arc<Node>, base: &Arc<Node>) -> Result<(), BlockError> {
+    let image = base.skip_filters();
+    let used =
+        |by: &str| Err(BlockError::new(ErrorKind::Busy, format!("'{}' is in use by {by}", base.name())));
+    if let Some(other) = graph.overlays(&image).iter().find(|parent| !Arc::ptr_eq(&parent.node, top)) {
+        return used(&format!("node '{}'", other.node.name()));
+    }
+    let counts_on_it = |entry: &&Arc<Backend>| {
+        Arc::ptr_eq(&entry.node().skip_filters(), &image) && !entry.perms().share.has(Share::WRITE)
+    };
+    match graph.entries().iter().find(counts_on_it) {
+        Some(entry) => used(entry.label()),
+        None => Ok(()),
+    }
 }
