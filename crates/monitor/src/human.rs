@@ -35,7 +35,7 @@ pub(crate) async fn serve(control: Control, input: Arc<Stream>, output: Arc<Stre
 async fn talk(control: &Control, input: &Stream, output: &Stream) -> io::Result<()> {
     let Some(human) = control.human() else { return Ok(()) };
     output.send_all(format!("{}\r\n{PROMPT}", human.banner()).as_bytes()).await?;
-    let (mut line, mut bytes) = (Vec::new(), [0; 512]);
+    let (mut line, mut too_long, mut bytes) = (Vec::new(), false, [0; 512]);
     loop {
         let n = input.recv(&mut bytes).await?;
         if n == 0 {
@@ -55,14 +55,19 @@ async fn talk(control: &Control, input: &Stream, output: &Stream) -> io::Result<
                         control.leave();
                         return Ok(());
                     }
-                    let answer = match text.is_empty() {
-                        true => String::new(),
-                        false => human.command(control, &text).await,
+                    let answer = match control.admit() {
+                        _ if text.is_empty() => String::new(),
+                        _ if std::mem::take(&mut too_long) => {
+                            format!("Error: a command has at most {MAX_LINE} bytes\r\n")
+                        }
+                        Ok(()) => human.command(control, &text).await,
+                        Err(error) => format!("Error: {error}\r\n"),
                     };
                     output.send_all(format!("{answer}{PROMPT}").as_bytes()).await?;
                 }
                 byte if line.len() < MAX_LINE => line.push(*byte),
-                _ => {}
+                // A part of a command may mean something else.
+                _ => too_long = true,
             }
         }
     }
