@@ -120,6 +120,12 @@ pub struct Edges {
     chain: Arc<Chain>,
 }
 
+impl fmt::Debug for Edges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.all().into_iter().map(|child| child.node)).finish()
+    }
+}
+
 impl Edges {
     /// Adds an edge that leads nowhere yet.
     pub(crate) fn declare(&self, name: ChildName, role: ChildRole) -> ChildId {

@@ -3,6 +3,7 @@ use super::flight::STEP;
 use super::pieces::up_to_unit;
 use super::{CopyError, CopyStep};
 use crate::backend::Backend;
+use crate::edges::{ChildId, Edges};
 use crate::error::Result;
 use crate::io::Placed;
 use crate::node::Node;
@@ -27,6 +28,9 @@ pub enum Endpoint {
     Entry(Arc<Backend>),
     /// Directly at a node: only with the gates above it closed.
     Inner(Arc<Node>),
+    /// Directly at the child to which an edge leads by then, for who is inside a gate above it: each request asks anew, for a
+    /// filter may come or go between two.
+    Child(Arc<Edges>, ChildId),
 }
 
 impl Endpoint {
@@ -35,6 +39,7 @@ impl Endpoint {
         match self {
             Endpoint::Entry(entry) => entry.node().facts().can_write_zeroes,
             Endpoint::Inner(node) => node.facts().can_write_zeroes,
+            Endpoint::Child(edges, id) => edges.get(*id).is_some_and(|node| node.facts().can_write_zeroes),
         }
     }
 
@@ -43,6 +48,7 @@ impl Endpoint {
         let size = match self {
             Endpoint::Entry(entry) => entry.node().facts().cluster_size,
             Endpoint::Inner(node) => node.facts().cluster_size,
+            Endpoint::Child(edges, id) => edges.get(*id).and_then(|node| node.facts().cluster_size),
         };
         size.unwrap_or(UNIT).clamp(LEAST_UNIT, STEP)
     }
@@ -52,6 +58,7 @@ impl Endpoint {
             (Endpoint::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
             (Endpoint::Entry(entry), None) => entry.status(offset, len).await,
             (Endpoint::Inner(node), base) => node.status(offset, len, base).await,
+            (Endpoint::Child(edges, id), base) => edges.need(*id)?.status(offset, len, base).await,
         }
     }
 
@@ -60,6 +67,7 @@ impl Endpoint {
         match self {
             Endpoint::Entry(entry) => entry.try_read(offset, buf),
             Endpoint::Inner(node) => node.try_read(offset, buf),
+            Endpoint::Child(edges, id) => edges.need(*id)?.try_read(offset, buf),
         }
     }
 
@@ -67,6 +75,10 @@ impl Endpoint {
         match self {
             Endpoint::Entry(entry) => entry.read(offset, buf).await,
             Endpoint::Inner(node) => node.read(offset, buf).await,
+            Endpoint::Child(edges, id) => match edges.need(*id) {
+                Ok(node) => node.read(offset, buf).await,
+                Err(error) => (buf, Err(error)),
+            },
         }
     }
 
@@ -74,6 +86,7 @@ impl Endpoint {
         match self {
             Endpoint::Entry(entry) => entry.length(),
             Endpoint::Inner(node) => node.length(),
+            Endpoint::Child(edges, id) => edges.get(*id).map_or(0, |node| node.length()),
         }
     }
 
@@ -81,13 +94,14 @@ impl Endpoint {
         let node = match self {
             Endpoint::Entry(entry) => &entry.node(),
             Endpoint::Inner(node) => node,
+            Endpoint::Child(edges, id) => &edges.need(*id)?,
         };
         if node.has_place(offset, data.len()) {
             placed();
         }
         let done = match self {
             Endpoint::Entry(entry) => entry.try_write(offset, &data, request)?,
-            Endpoint::Inner(node) => node.try_write(offset, &data, request)?,
+            Endpoint::Inner(_) | Endpoint::Child(..) => node.try_write(offset, &data, request)?,
         };
         if done == data.len() {
             return Ok(());
@@ -99,6 +113,7 @@ impl Endpoint {
         match self {
             Endpoint::Entry(entry) => entry.write_placed(at, data, request, placed).await,
             Endpoint::Inner(node) => node.write_placed(at, data, request, placed).await,
+            Endpoint::Child(edges, id) => edges.need(*id)?.write_placed(at, data, request, placed).await,
         }
     }
 
@@ -106,6 +121,7 @@ impl Endpoint {
         match self {
             Endpoint::Entry(entry) => entry.write_zeroes(offset, len, request).await,
             Endpoint::Inner(node) => node.write_zeroes(offset, len, request).await,
+            Endpoint::Child(edges, id) => edges.need(*id)?.write_zeroes(offset, len, request).await,
         }
     }
 }

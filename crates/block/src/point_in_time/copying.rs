@@ -7,12 +7,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 impl PointInTime {
-    /// How it is copied, from the node that is the source now to the one that is the target.
+    /// How it is copied, by who is inside a gate above the source for each piece.
     pub fn plan(&self) -> Result<CopyPlan> {
-        let (source, target) = (self.node(self.source)?, self.node(self.target)?);
+        let target = self.node(self.target)?;
         let CopyAway { existing, zeroes, compress, .. } = self.how.lock().clone();
         let compress = target.facts().cluster_size.filter(|_| compress);
-        let plan = CopyPlan::new(Endpoint::Inner(source), Endpoint::Inner(target));
+        let child = |id| Endpoint::Child(self.edges.clone(), id);
+        let plan = CopyPlan::new(child(self.source), child(self.target));
         Ok(CopyPlan { existing, compress, zeroes, ..plan })
     }
 

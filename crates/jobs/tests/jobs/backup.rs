@@ -158,6 +158,39 @@ fn a_backup_under_writers_is_the_disk_of_the_moment_it_began() {
 }
 
 #[test]
+fn a_backup_goes_on_when_another_of_the_same_node_ends() {
+    on_control(async {
+        for round in 0..25 {
+            let world = World::new(round).await;
+            let second = layer(&world.graph, "second", SIZE, None, false).await;
+            let entry = writer(&world.graph, &world.source).await;
+            let guests = world.guests(&entry);
+            let before = world.begin(request(MirrorSyncMode::Full)).await;
+            let other = BlockdevBackup {
+                job_id: Some("other".to_owned()),
+                target: "second".to_owned(),
+                ..request(MirrorSyncMode::None)
+            };
+            backup(&world.graph, &world.jobs, other, (&world.source, &second)).await.unwrap();
+            for _ in 0..random(100) {
+                rt::yield_now().await;
+            }
+            let other = world.jobs.find("other").unwrap();
+            other.cancel(true).unwrap();
+            other.concluded().await;
+            if let Some(job) = world.jobs.find("j") {
+                job.concluded().await;
+            }
+            let events = world.events.0.lock().clone();
+            let whole = format!("COMPLETED {SIZE}/{SIZE}");
+            assert!(events.iter().any(|e| e.starts_with(&whole)), "round {round}: {events:?}");
+            assert!(content(&world.target).await == before, "round {round}");
+            world.check_end(&entry, guests).await;
+        }
+    });
+}
+
+#[test]
 fn a_backup_of_the_top_over_the_same_base_shows_the_disk_of_the_moment() {
     on_control(async {
         for round in 0..10 {
