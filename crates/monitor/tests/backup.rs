@@ -276,3 +276,16 @@ fn zeroes_of_the_moment_are_zeroes_of_an_increment_and_of_a_target_over_the_disk
         world.control.end().await.unwrap();
     });
 }
+
+#[test]
+fn an_overlay_that_takes_no_writes_is_not_put_over_what_is_written_to() {
+    rt::block_on_control(async {
+        let mut world = World::new().await;
+        world.add("o", "'backing': null, 'read-only': true,").await;
+        let guest = world.guest("a").await;
+        let said = world.ask("blockdev-snapshot", "'node': 'a', 'overlay': 'o'").await.unwrap_err();
+        assert!(said.contains("Block node 'o' is read-only"), "{said}");
+        guest.write(0, Buf::from_slice(&[7; 512]), Request::GUEST).await.unwrap();
+        world.control.graph().detach(&guest).await.unwrap();
+    });
+}

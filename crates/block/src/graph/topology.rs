@@ -154,6 +154,23 @@ impl Topology {
         uses.users(node).into_iter().map(|(user, perms)| (user.label(), perms)).collect()
     }
 
+    /// A user that writes to the node, if there is one.
+    pub(super) fn writer_of(&self, node: &Arc<Node>) -> Option<String> {
+        let users = self.users(node);
+        users.into_iter().find(|(_, perms)| perms.need.has(Share::WRITE)).map(|(label, _)| label)
+    }
+
+    /// Refuses a node that takes no writes and has a user that writes.
+    pub(super) fn check_writers(&self, node: &Arc<Node>) -> Result<()> {
+        match self.writer_of(node).filter(|_| node.read_only()) {
+            None => Ok(()),
+            Some(writer) => {
+                let text = format!("Block node '{}' is read-only, and {writer} writes to it", node.name());
+                Err(BlockError::new(ErrorKind::ReadOnly, text))
+            }
+        }
+    }
+
     /// The users of a node that move to another one. Edges of nodes that `to` is made of stay.
     pub(super) fn moved_users(&self, node: &Arc<Node>, to: &Arc<Node>) -> Moved {
         let part_of_it: HashSet<_> = below(std::slice::from_ref(to)).iter().map(key).collect();

@@ -92,8 +92,7 @@ impl Graph {
 
     /// A user that writes to the node, if there is one.
     fn writer_of(&self, node: &Arc<Node>) -> Option<String> {
-        let users = self.0.topology.read().users(node);
-        users.into_iter().find(|(_, perms)| perms.need.has(Share::WRITE)).map(|(label, _)| label)
+        self.0.topology.read().writer_of(node)
     }
 }
 
@@ -333,6 +332,7 @@ impl GraphChange<'_> {
     pub fn settle(&mut self) -> Result<()> {
         let mut topology = self.graph.0.topology.write();
         topology.check_depths()?;
+        self.unsettled.iter().try_for_each(|node| topology.check_writers(node))?;
         topology.settle(&self.unsettled)?;
         self.touched.append(&mut self.unsettled);
         Ok(())
@@ -357,7 +357,9 @@ impl GraphChange<'_> {
         result
     }
 
-    async fn roll_back(&mut self) {
+    /// Undoes its steps, last first, with the gates closed still: what the caller did beside them can be undone then, for the nodes
+    /// are what they were. It is to end with an error.
+    pub async fn roll_back(&mut self) {
         while let Some(step) = self.done.pop() {
             if let Err(e) = self.undo(step).await {
                 tracing::error!(error = %e, "a step of a change that failed could not be undone");
