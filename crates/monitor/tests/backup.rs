@@ -278,6 +278,26 @@ fn zeroes_of_the_moment_are_zeroes_of_an_increment_and_of_a_target_over_the_disk
 }
 
 #[test]
+fn a_transaction_that_fails_takes_back_the_internal_snapshot_of_a_node_that_it_covered_or_copied_to() {
+    rt::block_on_control(async {
+        let mut world = World::new().await;
+        world.add("o", "'backing': null,").await;
+        let cover = "{'type': 'blockdev-snapshot', 'data': {'node': 'a', 'overlay': 'o'}}";
+        let copy = "{'type': 'blockdev-backup', 'data': {'job-id': 'j', 'device': 'a', 'target': 't', 'sync': 'full'}}";
+        for (node, then) in [("a", cover), ("t", copy)] {
+            let make = format!(
+                "{{'type': 'blockdev-snapshot-internal-sync', 'data': {{'device': '{node}', 'name': 'new'}}}}"
+            );
+            let actions = format!("'actions': [{make}, {then}, {{'type': 'abort', 'data': {{}}}}]");
+            let said = world.ask("transaction", &actions).await.unwrap_err();
+            assert!(said.contains("Transaction aborted using Abort action"), "{said}");
+            let node = world.node(node);
+            assert!(node.driver().info().snapshots.is_empty() && !node.read_only(), "{then}");
+        }
+    });
+}
+
+#[test]
 fn an_overlay_that_takes_no_writes_is_not_put_over_what_is_written_to() {
     rt::block_on_control(async {
         let mut world = World::new().await;

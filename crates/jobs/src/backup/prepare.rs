@@ -243,10 +243,15 @@ impl PreparedBackup {
         self.jobs.run(&self.job, Box::new(self.work));
     }
 
+    /// Lets go of its nodes and its bitmap, in a change that has failed and is to be undone: it is to be given up then.
+    pub fn let_go(&self) {
+        self.work.outcome.forget();
+    }
+
     /// The change that it was part of has failed, and put back what was moved.
     pub async fn give_up(self) {
         self.job.give_up();
-        self.work.outcome.forget();
+        self.let_go();
         release(&self.work.graph, &self.work.filter).await;
     }
 }

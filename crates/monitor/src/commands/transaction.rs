@@ -7,7 +7,7 @@ use api::{
     TransactionArguments, TransactionCommands,
 };
 use block::{BitmapRemoval, BlockError, DirtyBitmap, GraphChange, NamedBitmap, Node, SnapshotName};
-use jobs::{BackupError, Group, prepare_backup};
+use jobs::{BackupError, Group, PreparedBackup, prepare_backup};
 use std::sync::Arc;
 
 /// What undoes an action.
@@ -137,6 +137,9 @@ impl Control {
         };
         let result = carried_out.await;
         if result.is_err() {
+            // First, for a node that was put below another one takes no writes.
+            change.roll_back().await;
+            backups.iter().for_each(PreparedBackup::let_go);
             while let Some(undo) = done.pop() {
                 undo.undo(&mut change).await;
             }
