@@ -19,7 +19,7 @@ impl Node {
     /// The name by which the image can be opened: the protocol's own, that of the file child, or a `json:` text where
     /// the latter alone would mean another disk.
     pub fn filename(&self) -> String {
-        if let Some(node) = self.filtered().filter(|_| self.driver_type.internal) {
+        if let Some(node) = self.filtered().filter(|_| self.driver_type.unnamed) {
             return node.filename();
         }
         self.plain_name().unwrap_or_else(|| format!("json:{}", self.described(None, 0).to_json()))
@@ -41,7 +41,7 @@ impl Node {
     pub fn exact_filename(self: &Arc<Self>) -> String {
         // From the lowest up, each once: a chain may be long.
         let layers: Vec<_> =
-            std::iter::successors(Some(self.without_internal()), |node| node.below()).collect();
+            std::iter::successors(Some(self.without_unnamed()), |node| node.below()).collect();
         let mut named = Named::new();
         for node in layers.iter().rev() {
             if node.is_as_named(&named) {
@@ -64,7 +64,7 @@ impl Node {
             true => self.backing(),
             false => self.facts().transparent.then(|| self.primary()).flatten(),
         };
-        below.map(|node| node.without_internal())
+        below.map(|node| node.without_unnamed())
     }
 
     /// Whether a file's name and the node's format mean the node: the file is shown to it as it is.
@@ -135,7 +135,7 @@ impl Node {
         }
         options.set("driver", Opt::Str(self.driver_name().to_owned()));
         if let Some(edge) = self.edges.primary().and_then(|id| self.edges.edge(id))
-            && let Some(file) = self.primary().map(|file| file.without_internal())
+            && let Some(file) = self.primary().map(|file| file.without_unnamed())
         {
             options.set(edge.name().to_string(), Opt::Dict(file.described(named, left)));
         }

@@ -169,10 +169,10 @@ impl Node {
         self.filtered().or_else(|| self.backing())
     }
 
-    /// The node, or what it filters, at any depth, without the filters that jobs put there.
-    pub(crate) fn without_internal(self: &Arc<Self>) -> Arc<Node> {
+    /// The node, or what it filters, at any depth, without filters that have no name of their own.
+    pub(crate) fn without_unnamed(self: &Arc<Self>) -> Arc<Node> {
         let mut node = self.clone();
-        while let Some(child) = node.filtered().filter(|_| node.driver_type.internal) {
+        while let Some(child) = node.filtered().filter(|_| node.driver_type.unnamed) {
             node = child;
         }
         node

@@ -88,8 +88,10 @@ pub struct DriverType {
     /// It shows any bytes as a disk, where its option `offset` is given from there on: what no format recognises is taken
     /// for one of its images, and new images are of it where nothing else is said.
     pub fallback: bool,
-    /// Only jobs make nodes of it, as filters over others: options can't name it, and its nodes are called as what they filter.
+    /// Only jobs make nodes of it, as filters over others: options can't name it.
     pub internal: bool,
+    /// Its nodes are called as what they filter: what they are is nothing that a name could say.
+    pub unnamed: bool,
     /// Overlays that a program makes for itself are images of it.
     pub overlay: bool,
     /// A filter that copies what is read from backing images into the image: programs put it over an image for which that
@@ -125,6 +127,7 @@ impl DriverType {
         plain_names: PlainNames::None,
         fallback: false,
         internal: false,
+        unnamed: false,
         overlay: false,
         copies_on_read: false,
         parse_filename: None,

@@ -12,9 +12,9 @@ use rt::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The `copy-before-write` driver.
+/// The `copy-before-write` driver. A name that leads to its node could not say where the target is, and would outlive both.
 pub const COPY_BEFORE_WRITE: DriverType =
-    DriverType { name: "copy-before-write", open: &Open(open), ..DriverType::FILTER };
+    DriverType { name: "copy-before-write", open: &Open(open), unnamed: true, ..DriverType::FILTER };
 
 /// What is in the way of a copy, in words that scripts know.
 const REFUSED: &str = "Cannot create block-copy-state";

@@ -49,7 +49,7 @@ pub(crate) const STREAM_TOP: Kind = Kind {
 };
 
 const fn internal(name: &'static str) -> DriverType {
-    DriverType { name, internal: true, open: &Open(refuse), ..DriverType::FILTER }
+    DriverType { name, internal: true, unnamed: true, open: &Open(refuse), ..DriverType::FILTER }
 }
 
 fn refuse(_: &mut OpenContext, _: api::codec::NoArguments) -> BoxFuture<'_, Result<Opened>> {

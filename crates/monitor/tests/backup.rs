@@ -298,6 +298,21 @@ fn a_transaction_that_fails_takes_back_the_internal_snapshot_of_a_node_that_it_c
 }
 
 #[test]
+fn a_backup_of_a_layer_is_no_part_of_the_names_that_headers_keep() {
+    rt::block_on_control(async {
+        let mut world = World::new().await;
+        world.add("top", "'backing': 'a',").await;
+        let job = "'job-id': 'j', 'device': 'a', 'target': 't', 'sync': 'none'";
+        world.ask("blockdev-backup", job).await.unwrap();
+        let exact = world.node("top").exact_filename();
+        assert!(exact.contains("backing") && !exact.contains("copy-before-write"), "{exact}");
+        world.ask("block-job-cancel", "'device': 'j'").await.unwrap();
+        world.ended("j").await;
+        assert_eq!(world.node("top").exact_filename(), exact);
+    });
+}
+
+#[test]
 fn an_overlay_that_takes_no_writes_is_not_put_over_what_is_written_to() {
     rt::block_on_control(async {
         let mut world = World::new().await;
