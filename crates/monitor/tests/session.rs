@@ -51,7 +51,7 @@ fn the_greeting_has_the_version_and_no_capabilities() {
     let qmp = greeting.get("QMP").unwrap();
     assert_eq!(qmp.get("capabilities"), Some(&Value::List(Vec::new())));
     let version = qmp.get("version").unwrap();
-    assert_eq!(version.get("qemu").unwrap().to_string(), r#"{"major": 10, "minor": 0, "micro": 2}"#);
+    assert_eq!(version.get("qemu").unwrap().to_string(), r#"{"minor": 0, "micro": 2, "major": 10}"#);
     assert!(version.get("package").unwrap().as_str().unwrap().starts_with("cairn-"));
 }
 
@@ -117,7 +117,7 @@ fn answers_and_events_are_laid_out_as_clients_know_them() {
     let event = Event::JobStatusChange(JobStatusChange { id: "j".into(), status: JobStatus::Running });
     let text = MessageLayout::Line.event(&event, Duration::new(5, 7_000_999));
     let timestamp = r#"{"timestamp": {"seconds": 5, "microseconds": 7000}, "event": "JOB_STATUS_CHANGE", "#;
-    assert_eq!(text, format!("{timestamp}\"data\": {{\"id\": \"j\", \"status\": \"running\"}}}}\r\n"));
+    assert_eq!(text, format!("{timestamp}\"data\": {{\"status\": \"running\", \"id\": \"j\"}}}}\r\n"));
     let text = MessageLayout::Pretty.answer(None, Ok(Value::Dict(Dict::new())));
     assert_eq!(text, "{\n    \"return\": {\n    }\n}\r\n");
 }

@@ -241,7 +241,13 @@ impl Image {
     pub async fn reopen(&self, options: Options, writable: bool) -> Result<(), BlockError> {
         let old = self.backend.perms();
         let need = if writable { Share::READ.union(Share::WRITE) } else { Share::READ };
-        self.graph.set_perms(&self.backend, Perms { need, share: old.share }).await?;
+        let new = Perms { need, share: old.share };
+        if writable {
+            // A node that takes no writes has no user that writes.
+            self.graph.reopen(vec![options]).await?;
+            return self.graph.set_perms(&self.backend, new).await;
+        }
+        self.graph.set_perms(&self.backend, new).await?;
         let reopened = self.graph.reopen(vec![options]).await;
         if reopened.is_err() {
             self.graph.set_perms(&self.backend, old).await?;
