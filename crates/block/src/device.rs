@@ -187,31 +187,31 @@ impl Device {
         moves
     }
 
-    fn need_removable(&self) -> Result<()> {
+    fn need_removable(&self, called: &str) -> Result<()> {
         if self.is_removable() {
             return Ok(());
         }
-        Err(BlockError::invalid(format!("Device '{}' is not removable", self.shown())))
+        Err(BlockError::invalid(format!("Device '{called}' is not removable")))
     }
 
     /// Refuses a change of the medium behind a closed tray.
-    fn need_open_tray(&self) -> Result<()> {
-        self.need_removable()?;
+    fn need_open_tray(&self, called: &str) -> Result<()> {
+        self.need_removable(called)?;
         let tray = self.state.lock().model.as_ref().and_then(|model| model.tray);
         if tray.is_none_or(|tray| tray.open) {
             return Ok(());
         }
-        Err(BlockError::invalid(format!("Tray of device '{}' is not open", self.shown())))
+        Err(BlockError::invalid(format!("Tray of device '{called}' is not open")))
     }
 
-    /// Opens the tray, if there is one: whether it moved. A locked one opens only if `force` says so.
-    pub fn open_tray(&self, force: bool) -> Result<bool> {
-        self.need_removable()?;
+    /// Opens the tray, if there is one: whether it moved. A locked one opens only if `force` says so. Errors name the device as
+    /// it was `called`.
+    pub fn open_tray(&self, called: &str, force: bool) -> Result<bool> {
+        self.need_removable(called)?;
         let tray = self.state.lock().model.as_ref().and_then(|model| model.tray);
         if tray.is_some_and(|tray| tray.locked && !tray.open) && !force {
             let text = format!(
-                "Device '{}' is locked and force was not specified, wait for tray to open and try again",
-                self.shown()
+                "Device '{called}' is locked and force was not specified, wait for tray to open and try again"
             );
             return Err(BlockError::new(ErrorKind::Busy, text));
         }
@@ -219,8 +219,8 @@ impl Device {
     }
 
     /// Closes the tray, if there is one: whether it moved.
-    pub fn close_tray(&self) -> Result<bool> {
-        self.need_removable()?;
+    pub fn close_tray(&self, called: &str) -> Result<bool> {
+        self.need_removable(called)?;
         Ok(self.move_tray(false))
     }
 
@@ -334,14 +334,14 @@ impl Graph {
     }
 
     /// Puts a node into a device, through the open tray. It is written to unless it, or the model, is read-only.
-    pub async fn insert_medium(&self, device: &Arc<Device>, node: Arc<Node>) -> Result<()> {
-        device.need_open_tray()?;
+    pub async fn insert_medium(&self, device: &Arc<Device>, called: &str, node: Arc<Node>) -> Result<()> {
+        device.need_open_tray(called)?;
         self.put_in(device, node).await
     }
 
     /// Takes the node out of a device, through the open tray. Nothing happens if there is none.
-    pub async fn remove_medium(&self, device: &Arc<Device>) -> Result<()> {
-        device.need_open_tray()?;
+    pub async fn remove_medium(&self, device: &Arc<Device>, called: &str) -> Result<()> {
+        device.need_open_tray(called)?;
         self.take_out(device).await
     }
 
@@ -412,18 +412,18 @@ mod tests {
     #[test]
     fn a_medium_goes_through_the_tray_where_there_is_one() {
         let bare = device(None);
-        assert!(bare.need_open_tray().is_ok());
-        assert_eq!(bare.open_tray(false).ok(), Some(false), "there is no tray");
+        assert!(bare.need_open_tray("d").is_ok());
+        assert_eq!(bare.open_tray("d", false).ok(), Some(false), "there is no tray");
         let disk = device(Some(model(None)));
-        assert_eq!(disk.need_open_tray().unwrap_err().message(), "Device 'd' is not removable");
+        assert_eq!(disk.need_open_tray("d").unwrap_err().message(), "Device 'd' is not removable");
         let drive = device(Some(model(Some(Tray::default()))));
-        assert_eq!(drive.need_open_tray().unwrap_err().message(), "Tray of device 'd' is not open");
-        assert_eq!(drive.open_tray(false).ok(), Some(true));
-        assert_eq!(drive.open_tray(false).ok(), Some(false), "it is open already");
-        assert!(drive.need_open_tray().is_ok());
-        assert_eq!(drive.close_tray().ok(), Some(true));
+        assert_eq!(drive.need_open_tray("d").unwrap_err().message(), "Tray of device 'd' is not open");
+        assert_eq!(drive.open_tray("d", false).ok(), Some(true));
+        assert_eq!(drive.open_tray("d", false).ok(), Some(false), "it is open already");
+        assert!(drive.need_open_tray("d").is_ok());
+        assert_eq!(drive.close_tray("d").ok(), Some(true));
         let locked = device(Some(model(Some(Tray { open: false, locked: true }))));
-        assert!(locked.open_tray(false).unwrap_err().message().contains("locked"));
-        assert_eq!(locked.open_tray(true).ok(), Some(true));
+        assert!(locked.open_tray("d", false).unwrap_err().message().contains("locked"));
+        assert_eq!(locked.open_tray("d", true).ok(), Some(true));
     }
 }

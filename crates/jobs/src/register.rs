@@ -8,6 +8,7 @@ use api::{BlockdevOnError, Enumeration, JobStatus, JobStatusChange, JobType, Mir
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tracing::Instrument;
 
 /// Most jobs at once, ended ones that wait for their dismissal included.
@@ -44,6 +45,9 @@ pub enum JobError {
     /// It is ending another way already.
     #[error("The active block job '{0}' cannot be completed")]
     CannotComplete(String),
+    /// There are no new jobs at the end of the program.
+    #[error("the program is ending")]
+    Ending,
     /// A negative rate limit.
     #[error("Parameter 'speed' expects a non-negative value")]
     NegativeSpeed,
@@ -93,6 +97,8 @@ pub struct Jobs(Arc<Inner>);
 
 struct Inner {
     jobs: Mutex<Vec<Arc<Job>>>,
+    /// The program is ending: no job is made any more.
+    ending: AtomicBool,
     sink: Arc<dyn EventSink>,
 }
 
@@ -114,7 +120,7 @@ impl EventSink for Listed {
 impl Jobs {
     /// No jobs; events go to `sink`.
     pub fn new(sink: Arc<dyn EventSink>) -> Self {
-        Self(Arc::new(Inner { jobs: Mutex::default(), sink }))
+        Self(Arc::new(Inner { jobs: Mutex::default(), ending: AtomicBool::new(false), sink }))
     }
 
     /// All jobs, in the order they came.
@@ -174,6 +180,9 @@ impl Jobs {
     /// Makes a job, which is to be run or given up then.
     pub(crate) fn add(&self, request: JobRequest, work: &dyn Work) -> Result<Arc<Job>, JobError> {
         let mut jobs = self.0.jobs.lock();
+        if self.0.ending.load(Relaxed) {
+            return Err(JobError::Ending);
+        }
         if !well_formed(&request.id) {
             return Err(JobError::InvalidId(request.id));
         }
@@ -201,9 +210,14 @@ impl Jobs {
         self.need(id)?.dismiss()
     }
 
-    /// Cancels all jobs and waits for their ends: before the graph is closed.
+    /// Cancels all jobs and waits for their ends: before the graph is closed. No job is made any more.
     pub async fn cancel_all(&self) {
-        let jobs = self.all();
+        // Under the lock that a new job takes.
+        let jobs = {
+            let jobs = self.0.jobs.lock();
+            self.0.ending.store(true, Relaxed);
+            jobs.clone()
+        };
         for job in &jobs {
             if let Err(e) = job.cancel(true) {
                 tracing::debug!(job = job.id(), error = %e, "not cancelled: it is ending already");

@@ -294,7 +294,7 @@ async fn drive_add(asked: &Asked<'_>) -> Result<String, Told> {
 
 async fn drive_del(asked: &Asked<'_>) -> Result<String, Told> {
     let (id, graph) = (asked.word("id"), asked.control.graph());
-    let device = graph.device(id).ok_or_else(|| Told::error(format!("Device '{id}' not found")))?;
+    let device = graph.device(id).ok_or_else(|| Told(format!("Device '{id}' not found\n")))?;
     graph.remove_device(&device).await.map_err(Told::error)?;
     Ok(String::new())
 }

@@ -51,9 +51,11 @@ async fn block(asked: &Asked<'_>) -> Result<String, Told> {
         }
         return Ok(parts.join("\n"));
     }
-    for device in listed(asked, "query-block").await? {
+    for (index, device) in listed(asked, "query-block").await?.into_iter().enumerate() {
         if only.is_none_or(|only| only == text(&device, "device")) {
-            parts.push(entry(asked, Some(&device), device.get("inserted")));
+            // An empty line is before each but the first of all devices.
+            let before = if only.is_some() && index > 0 { "\n" } else { "" };
+            parts.push(format!("{before}{}", entry(asked, Some(&device), device.get("inserted"))));
         }
     }
     if parts.is_empty()
