@@ -61,7 +61,6 @@ impl Description {
                 [("name", Value::from(name.as_str())), ("info", child.object())].into_iter().collect(),
             )
         };
-        object.insert("children", self.children.iter().map(child).collect::<Vec<_>>());
         object.insert("virtual-size", self.length);
         object.insert("filename", self.filename.as_str());
         object.insert("format", self.format);
@@ -83,6 +82,8 @@ impl Description {
         put(&mut object, "encrypted", self.info.encrypted.then_some(true));
         put(&mut object, "compressed", self.info.compressed);
         put(&mut object, "dirty-flag", self.info.dirty);
+        // The last: of two names that share a place it comes first.
+        object.insert("children", self.children.iter().map(child).collect::<Vec<_>>());
         Value::Dict(object)
     }
 
