@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(server(Opt::Int(7)), server(Opt::Str("7".into())));
         let named = server(Opt::Str("mine".into()));
         assert_eq!(named.server, Server::Socket("mine".into()));
-        let shown = r#"json:{"server.str": "mine", "driver": "nbd", "server.type": "fd", "export": "disk"}"#;
+        let shown = r#"json:{"server.str": "mine", "driver": "nbd", "export": "disk", "server.type": "fd"}"#;
         assert_eq!(named.filename(), shown);
         let nameless = Options::new().with("server", Opt::Dict(Options::new().with_str("type", "fd")));
         assert!(read(nameless).is_err());
