@@ -11,7 +11,7 @@ story and the tail of its logs, and ends the run. Environment:
     CAIRN_TEST_DIR    where scratch folders go (memory if writable, else TMPDIR)
     CAIRN_TEST_SEED   the seed (printed at the start)
     CAIRN_TEST_TIME   seconds that one proof may take, and more where it says so (240)
-    CAIRN_TEST_KEEP   a folder to which a failed proof's files are copied
+    CAIRN_TEST_KEEP   a folder to which a failed proof's files are copied, and its whole story
     CAIRN_TEST_GO_ON  go on after a failure
     CAIRN_TEST_VERBOSE  print each proof's story as it goes
     CAIRN_TEST_PEER   folder of QEMU's own programs (/usr/bin)
@@ -483,6 +483,8 @@ def _prove(index, sentence, seconds, function):
         if kept:
             shutil.copytree(place.dir, kept, dirs_exist_ok=True, ignore_dangling_symlinks=True,
                             ignore=lambda folder, names: [n for n in names if not os.path.isfile(os.path.join(folder, n))])
+            with open(os.path.join(kept, "story"), "w") as story:
+                story.writelines(f"{line}\n" for line in place.story)
             print(f"    its files are in {kept}")
         sys.stdout.flush()
         return isinstance(error, Exception)

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Licences compatible with ours, by their SPDX names.
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
     "MIT",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -18,6 +18,7 @@ const ALLOWED: [&str; 11] = [
     "Zlib",
     "0BSD",
     "CC0-1.0",
+    "BSL-1.0",
     "Unlicense",
     "Unicode-3.0",
 ];

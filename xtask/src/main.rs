@@ -3,6 +3,7 @@
 
 mod generate;
 mod licences;
+mod schedules;
 mod tidy;
 
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ usage: cargo xtask TASK
   generate           write the code that comes from schema/*.json
   generate --check   fail if that code is not what the schema says
   tidy               check the rules of this code that no lint has
+  schedules          play simulated schedules of jobs, changes of the graph and crashes for two minutes
+  schedules NUMBER   play so many of them: 1000000 is a long run
   licences           check the licences of all dependencies, and that none is there twice
 ";
 
@@ -24,6 +27,8 @@ fn main() -> ExitCode {
         ["generate"] => generate::write(&root()),
         ["generate", "--check"] => generate::check(&root()),
         ["tidy"] => tidy::check(&root()),
+        ["schedules"] => schedules::play(&root(), None),
+        ["schedules", number] => schedules::play(&root(), Some(number)),
         ["licences"] => licences::check(&root()),
         _ => {
             eprint!("{HELP}");

@@ -268,12 +268,12 @@ impl<'a> Members<'a> {
 
 impl Dict {
     /// Adds a member that the type always has.
-    pub fn put(&mut self, name: &str, value: &impl Encode) {
-        self.push(name.into(), value.encode());
+    pub fn put(&mut self, name: &'static str, value: &impl Encode) {
+        self.push(name, value.encode());
     }
 
     /// Adds a member that may be absent.
-    pub fn put_optional(&mut self, name: &str, value: &Option<impl Encode>) {
+    pub fn put_optional(&mut self, name: &'static str, value: &Option<impl Encode>) {
         if let Some(value) = value {
             self.put(name, value);
         }

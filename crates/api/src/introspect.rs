@@ -1,8 +1,8 @@
 //! What the server reports about itself, from the schema.
 
 use crate::{
-    COMMANDS, CommandInfo, Dict, ErrorClass, INTROSPECTION, QmpCapabilitiesArguments, QmpError, Value,
-    VersionInfo, VersionTriple, json,
+    COMMANDS, CommandInfo, Dict, ErrorClass, INTROSPECTION, OUT_OF_BAND, QmpCapabilitiesArguments, QmpError,
+    Value, VersionInfo, VersionTriple, json,
 };
 
 /// The QEMU version whose interface this is.
@@ -16,6 +16,11 @@ pub fn version() -> VersionInfo {
 /// Whether there is a command of that name.
 pub fn is_command(name: &str) -> bool {
     COMMANDS.contains(&name)
+}
+
+/// Whether the command of that name can run while others are under way.
+pub fn runs_out_of_band(name: &str) -> bool {
+    OUT_OF_BAND.contains(&name)
 }
 
 pub(crate) async fn query_version() -> Result<VersionInfo, QmpError> {

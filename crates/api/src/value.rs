@@ -1,5 +1,6 @@
 //! Untyped values: what JSON can express.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Any JSON value.
@@ -82,7 +83,8 @@ impl fmt::Display for Value {
 /// distinct.
 #[derive(Debug, Clone, Default)]
 pub struct Dict {
-    members: Vec<(String, Value)>,
+    /// Names of the schema are not copied.
+    members: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Dict {
@@ -111,7 +113,7 @@ impl Dict {
         let (name, value) = (name.into(), value.into());
         match self.get_mut(&name) {
             Some(old) => *old = value,
-            None => self.members.push((name, value)),
+            None => self.push(name, value),
         }
     }
 
@@ -133,17 +135,17 @@ impl Dict {
 
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.members.iter().map(|(name, value)| (name.as_str(), value))
+        self.members.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// Adds a member without looking for one of the same name; [`Self::has_duplicates`] must be asked in the end.
-    pub(crate) fn push(&mut self, name: String, value: Value) {
-        self.members.push((name, value));
+    pub(crate) fn push(&mut self, name: impl Into<Cow<'static, str>>, value: Value) {
+        self.members.push((name.into(), value));
     }
 
     /// Whether two members have the same name.
     pub(crate) fn has_duplicates(&self) -> bool {
-        let mut names: Vec<&str> = self.members.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<&str> = self.members.iter().map(|(name, _)| name.as_ref()).collect();
         names.sort_unstable();
         names.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
     }
@@ -157,10 +159,13 @@ impl PartialEq for Dict {
 
 impl IntoIterator for Dict {
     type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type IntoIter = std::iter::Map<
+        std::vec::IntoIter<(Cow<'static, str>, Value)>,
+        fn((Cow<'static, str>, Value)) -> (String, Value),
+    >;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.members.into_iter()
+        self.members.into_iter().map(|(name, value)| (name.into_owned(), value))
     }
 }
 

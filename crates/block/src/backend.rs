@@ -5,12 +5,14 @@
 //!
 //! A change that finds storage full leaves the gate, has the nodes free what waits to be freed, and tries again: what
 //! waits may wait for this very request to end. Only when nothing more comes free is ENOSPC told.
+use crate::device::Device;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::gate::{Entered, Gate, Inside};
 use crate::graph::BackendRequest;
+use crate::guest::After;
 use crate::io::Placed;
 use crate::node::Node;
-use crate::perm::Perms;
+use crate::perm::{Perms, Share};
 use crate::request::Request;
 use crate::stats::{Account, BackendStats, IoKind};
 use crate::status::Status;
@@ -30,11 +32,19 @@ pub struct Backend {
     pub(crate) perms: RwLock<Perms>,
     /// Stays on its node when a graph change replaces that node under its other users (jobs do).
     pub(crate) pinned: bool,
+    /// It copes with a node that becomes inactive although it writes.
+    pub(crate) tolerant: AtomicBool,
+    /// It shares everything for now: the guest that would write does not run yet.
+    pub(crate) waits: AtomicBool,
     account: Arc<Account>,
     /// Where requests wait if they come too fast. They do so before the gate: nobody waits for them.
     throttle: ArcSwapOption<ThrottleMember>,
     /// There is a throttle.
     in_group: AtomicBool,
+    /// The device whose guest comes through here. Its requests wait before the gate while the machine is stopped.
+    guest: ArcSwapOption<Device>,
+    /// There is a guest.
+    has_guest: AtomicBool,
     /// Hears of each new size of the node, in bytes.
     resized: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
     /// How often space came free for requests that found none.
@@ -53,9 +63,13 @@ impl Backend {
             gate,
             perms: RwLock::new(perms),
             pinned,
+            tolerant: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             account,
             throttle: ArcSwapOption::empty(),
             in_group: AtomicBool::new(false),
+            guest: ArcSwapOption::empty(),
+            has_guest: AtomicBool::new(false),
             resized: OnceLock::new(),
             reclaims: AtomicU64::new(0),
         }
@@ -79,6 +93,21 @@ impl Backend {
     /// What it needs and shares.
     pub fn perms(&self) -> Perms {
         *self.perms.read()
+    }
+
+    /// The same as others meet it: nothing of a node that is inactive.
+    pub(crate) fn perms_now(&self) -> Perms {
+        let perms = self.perms();
+        match (self.root.load().is_active(), self.waits.load(Acquire)) {
+            (false, _) => Perms::IDLE,
+            (true, false) => perms,
+            (true, true) => Perms { share: Share::ALL, ..perms },
+        }
+    }
+
+    /// It copes with a node that is, or becomes, inactive: what it writes then is refused.
+    pub fn tolerate_inactive(&self) {
+        self.tolerant.store(true, Release);
     }
 
     /// Has `heard` told of each new size of the node, in bytes, with the gate closed. Only the first one asked for is
@@ -129,6 +158,51 @@ impl Backend {
     pub(crate) fn retire(&self) {
         self.gate.retire();
         self.set_throttle(None);
+        self.let_guest_go();
+    }
+
+    /// The guest of a device comes through here.
+    pub(crate) fn serve_guest_of(&self, device: Arc<Device>) {
+        self.guest.store(Some(device));
+        self.has_guest.store(true, SeqCst);
+    }
+
+    /// The guest has left: no request waits for the machine to go on any more, and errors are only reported.
+    pub fn let_guest_go(&self) {
+        if let Some(device) = self.guest.swap(None) {
+            self.has_guest.store(false, SeqCst);
+            device.guests().running.wake();
+        }
+    }
+
+    /// Whether a guest comes through here.
+    pub(crate) fn serves_guest(&self) -> bool {
+        self.has_guest.load(Relaxed)
+    }
+
+    /// Whether requests wait for the machine to go on.
+    fn stopped(&self) -> bool {
+        self.has_guest.load(Relaxed)
+            && self.guest.load().as_ref().is_some_and(|device| device.guests().running.is_stopped())
+    }
+
+    /// Waits as long as the machine is stopped; whether it was.
+    async fn while_stopped(&self) -> bool {
+        let mut waited = false;
+        while let Some(device) = self.guest.load_full().filter(|_| self.stopped()) {
+            let changed = device.guests().running.listen();
+            if self.stopped() {
+                waited = true;
+                changed.await;
+            }
+        }
+        waited
+    }
+
+    /// What follows a request that has ended.
+    fn after(&self, op: IoKind, node: &Node, result: &Result<()>) -> After {
+        let Err(error) = result else { return After::Told };
+        self.guest.load_full().map_or(After::Told, |device| device.judge(node, op, error))
     }
 
     /// Whether requests may have to wait for their turn.
@@ -162,14 +236,18 @@ impl Backend {
     /// Reads inline what can be had without waiting; `Ok(n)` with `n < buf.len()` asks to go on with
     /// [`Backend::read`] from there.
     pub fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        if traced() || self.throttled() {
+        if traced() || self.throttled() || self.stopped() {
             return Ok(0);
         }
         let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
         let node = self.root.load();
         self.in_range(&node, IoKind::Read, offset, buf.len() as u64)?;
         let started = rt::now_ns();
-        let got = node.try_read(offset, buf).inspect_err(|_| self.account.failed(IoKind::Read, started))?;
+        let got = match node.try_read(offset, buf) {
+            // The waiting path sees to it.
+            Err(_) if self.has_guest.load(Relaxed) => return Ok(0),
+            tried => tried.inspect_err(|_| self.account.failed(IoKind::Read, started))?,
+        };
         match got == buf.len() {
             true => self.account.done(IoKind::Read, got as u64, started),
             false => self.account.part(IoKind::Read, got as u64),
@@ -180,7 +258,7 @@ impl Backend {
     /// Writes inline what goes to bytes of the image's own; `Ok(n)` with `n < data.len()` asks to go on with
     /// [`Backend::write`] from there.
     pub fn try_write(&self, offset: u64, data: &[u8], request: Request) -> Result<usize> {
-        if traced() || self.throttled() {
+        if traced() || self.throttled() || self.stopped() {
             return Ok(0);
         }
         let Some(_inside) = self.gate.try_enter() else { return Ok(0) };
@@ -189,7 +267,7 @@ impl Backend {
         let started = rt::now_ns();
         let got = match node.try_write(offset, data, request) {
             // The waiting path sees to it.
-            Err(e) if e.kind() == ErrorKind::NoSpace => return Ok(0),
+            Err(e) if e.kind() == ErrorKind::NoSpace || self.has_guest.load(Relaxed) => return Ok(0),
             tried => tried.inspect_err(|_| self.account.failed(IoKind::Write, started))?,
         };
         match got == data.len() {
@@ -220,7 +298,8 @@ impl Backend {
     }
 
     /// Waits at the gate. A request may be answered without waiting for anything: whoever sends one after the other
-    /// lets others run in between.
+    /// lets others run in between. The machine may have been stopped meanwhile, and the image be another program's: whoever has
+    /// entered looks again, and leaves to wait for the machine.
     async fn enter(&self) -> Result<Entered<'_>> {
         rt::cooperate().await;
         let detached = || BlockError::new(ErrorKind::Closed, format!("{} is closed", self.label));
@@ -239,21 +318,43 @@ impl Backend {
     }
 
     /// Reads all of `buf`.
-    pub async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
-        let started = rt::now_ns();
+    pub async fn read(&self, offset: u64, mut buf: BufMut) -> (BufMut, Result<()>) {
+        let mut started = rt::now_ns();
         let len = buf.len() as u64;
         self.admit(IoDirection::Read, offset, len).await;
-        let _inside = match self.enter().await {
-            Ok(inside) => inside,
-            Err(e) => return (buf, Err(e)),
-        };
-        let node = self.root.load_full();
-        if let Err(e) = self.in_range(&node, IoKind::Read, offset, len) {
-            return (buf, Err(e));
+        loop {
+            if self.while_stopped().await {
+                started = rt::now_ns();
+            }
+            let inside = match self.enter().await {
+                Ok(inside) => inside,
+                Err(e) => return (buf, Err(e)),
+            };
+            if self.stopped() {
+                continue;
+            }
+            let node = self.root.load_full();
+            if let Err(e) = self.in_range(&node, IoKind::Read, offset, len) {
+                return (buf, Err(e));
+            }
+            if !node.is_active() {
+                node.look_at_files().await;
+            }
+            let mut result;
+            (buf, result) = node.read(offset, buf).instrument(self.span("read", offset, len)).await;
+            drop(inside);
+            match self.after(IoKind::Read, &node, &result) {
+                After::Again => continue,
+                After::Ignored => {
+                    // Nothing is known of the data: they must not be what was in memory.
+                    buf.fill(0);
+                    result = Ok(());
+                }
+                After::Told => {}
+            }
+            self.ended(IoKind::Read, len, started, &result);
+            return (buf, result);
         }
-        let (buf, result) = node.read(offset, buf).instrument(self.span("read", offset, len)).await;
-        self.ended(IoKind::Read, len, started, &result);
-        (buf, result)
     }
 
     /// Carries out a change, inside the gate, and again as long as it finds storage full and space comes free.
@@ -263,24 +364,36 @@ impl Backend {
         (offset, len): (u64, u64),
         attempt: impl Fn(Arc<Node>) -> F,
     ) -> Result<()> {
-        let started = rt::now_ns();
+        let mut started = rt::now_ns();
         if op == IoKind::Write {
             self.admit(IoDirection::Write, offset, len).await;
         }
         let mut attempts = 0;
         loop {
+            if self.while_stopped().await {
+                (started, attempts) = (rt::now_ns(), 0);
+            }
             let seen = self.reclaims.load(Acquire);
             let inside = self.enter().await?;
+            if self.stopped() {
+                continue;
+            }
             let node = self.root.load_full();
             self.in_range(&node, op, offset, len)?;
-            let result = attempt(node.clone()).instrument(self.span(name, offset, len)).await;
+            let mut result = attempt(node.clone()).instrument(self.span(name, offset, len)).await;
+            drop(inside);
             attempts += 1;
             let full = result.as_ref().is_err_and(|e| e.kind() == ErrorKind::NoSpace);
-            if full && attempts < ATTEMPTS {
-                drop(inside);
-                if self.reclaims.load(Acquire) != seen || self.reclaim(&node).await {
-                    continue;
-                }
+            if full
+                && attempts < ATTEMPTS
+                && (self.reclaims.load(Acquire) != seen || self.reclaim(&node).await)
+            {
+                continue;
+            }
+            match self.after(op, &node, &result) {
+                After::Again => continue,
+                After::Ignored => result = Ok(()),
+                After::Told => {}
             }
             self.ended(op, len, started, &result);
             return result;
@@ -341,18 +454,36 @@ impl Backend {
 
     /// Everything acknowledged before the call is durable when it returns.
     pub async fn flush(&self) -> Result<()> {
-        let started = rt::now_ns();
-        let _inside = self.enter().await?;
-        let node = self.root.load_full();
-        let result = node.flush().instrument(self.span("flush", 0, 0)).await;
-        self.ended(IoKind::Flush, 0, started, &result);
-        result
+        let mut started = rt::now_ns();
+        loop {
+            if self.while_stopped().await {
+                started = rt::now_ns();
+            }
+            let inside = self.enter().await?;
+            if self.stopped() {
+                continue;
+            }
+            let node = self.root.load_full();
+            let mut result = node.flush().instrument(self.span("flush", 0, 0)).await;
+            drop(inside);
+            match self.after(IoKind::Flush, &node, &result) {
+                After::Again => continue,
+                After::Ignored => result = Ok(()),
+                After::Told => {}
+            }
+            self.ended(IoKind::Flush, 0, started, &result);
+            return result;
+        }
     }
 
     /// Block status of the start of the range; the answer may be shorter, never longer.
     pub async fn status(&self, offset: u64, len: u64) -> Result<Status> {
         let _inside = self.enter().await?;
-        let node = self.root.load_full();
+        let node = self.root.load();
+        if !node.is_active() {
+            // What it maps may be out of date: holes that are none any more would be passed over.
+            return Err(node.inactive_error());
+        }
         self.in_range(&node, IoKind::Read, offset, len)?;
         node.status(offset, len, None).await
     }

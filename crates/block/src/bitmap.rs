@@ -160,12 +160,12 @@ impl DirtyBitmap {
         }
     }
 
-    /// The first chunk from `from` on whose bit is `dirty`; the number of chunks if there is none.
-    fn find(&self, from: u64, dirty: bool) -> u64 {
+    /// The first of the chunks `from..to` whose bit is `dirty`; if there is none, `to`, or the number of chunks.
+    fn find(&self, from: u64, to: u64, dirty: bool) -> u64 {
         let root = self.root.load();
-        let chunks = root.chunks(self.granularity);
+        let end = root.chunks(self.granularity).min(to);
         let mut at = from;
-        while at < chunks {
+        while at < end {
             let Some(leaf) = root.leaf(at / LEAF_BITS) else {
                 if !dirty {
                     return at;
@@ -174,28 +174,33 @@ impl DirtyBitmap {
                 continue;
             };
             for word in leaf.iter().skip((at % LEAF_BITS / 64) as usize) {
+                if at >= end {
+                    break;
+                }
                 let word = word.load(Acquire);
                 let bits = if dirty { word } else { !word } & bits_between(at, at / 64 * 64 + 64);
                 if bits != 0 {
-                    return (at / 64 * 64 + u64::from(bits.trailing_zeros())).min(chunks);
+                    return (at / 64 * 64 + u64::from(bits.trailing_zeros())).min(end);
                 }
                 at = at / 64 * 64 + 64;
             }
         }
-        chunks
+        end
     }
 
     /// The byte offset of the first dirty chunk that begins at or after byte `from`.
     pub fn next_dirty(&self, from: u64) -> Option<u64> {
-        let found = self.find(from.div_ceil(self.granularity), true);
+        let found = self.find(from.div_ceil(self.granularity), u64::MAX, true);
         (found < self.chunks()).then(|| found * self.granularity)
     }
 
-    /// Whether the chunk of byte `at`, which is inside, is dirty, and where, in bytes, that ends.
-    pub fn run_at(&self, at: u64) -> (bool, u64) {
+    /// Whether the chunk of byte `at`, which is inside, is dirty, and where, in bytes, that ends: at the end of the chunk that
+    /// has the byte before `end`, at most, which is all that is looked at.
+    pub fn run_at(&self, at: u64, end: u64) -> (bool, u64) {
         let chunk = at / self.granularity;
-        let dirty = self.find(chunk, true) == chunk;
-        (dirty, self.find(chunk, !dirty).saturating_mul(self.granularity).min(self.length()))
+        let dirty = self.find(chunk, chunk + 1, true) == chunk;
+        let end = self.find(chunk + 1, end.div_ceil(self.granularity), !dirty).max(chunk + 1);
+        (dirty, end.saturating_mul(self.granularity).min(self.length()))
     }
 
     /// The dirty runs, from the first one on: where each begins and ends, in bytes.
@@ -203,7 +208,7 @@ impl DirtyBitmap {
         let mut at = 0;
         std::iter::from_fn(move || {
             let start = self.next_dirty(at)?;
-            at = self.run_at(start).1;
+            at = self.run_at(start, u64::MAX).1;
             Some((start, at))
         })
     }
@@ -278,7 +283,7 @@ impl DirtyBitmap {
 
     /// Whether none of the chunks `from..to` is dirty.
     pub fn is_clean_between(&self, from: u64, to: u64) -> bool {
-        self.find(from, true) >= to.min(self.chunks())
+        self.find(from, to, true) >= to.min(self.chunks())
     }
 
     /// Whether bits or length are others than when it was last called stored. Asked while nobody marks.
@@ -423,11 +428,32 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_followed_no_further_than_asked() {
+        let map = DirtyBitmap::new(1 << 30, 512);
+        let half = 1 << 29;
+        map.mark(0, half);
+        for (at, end, found) in [
+            (0, 1, (true, 512)),
+            (0, 1000, (true, 1024)),
+            (100, 50, (true, 512)),
+            (70_000, half - 1, (true, half)),
+            (0, u64::MAX, (true, half)),
+            (half, half + 513, (false, half + 1024)),
+            (half, u64::MAX, (false, 1 << 30)),
+        ] {
+            assert_eq!(map.run_at(at, end), found, "from {at} to {end}");
+        }
+        assert!(
+            map.is_clean_between(half / 512, u64::MAX) && !map.is_clean_between(half / 512 - 1, half / 512)
+        );
+    }
+
+    #[test]
     fn a_bitmap_of_a_huge_disk_takes_memory_only_for_what_was_marked() {
         let map = DirtyBitmap::new(16 << 40, 65536);
         map.mark((16 << 40) - 1, 1);
         assert_eq!(map.next_dirty(0), Some((16 << 40) - 65536));
-        assert_eq!(map.run_at(0), (false, (16 << 40) - 65536));
+        assert_eq!(map.run_at(0, u64::MAX), (false, (16 << 40) - 65536));
         let root = map.root.load();
         assert_eq!(root.leaves.get().unwrap().iter().filter(|leaf| leaf.get().is_some()).count(), 1);
     }

@@ -35,6 +35,8 @@ pub struct NamedBitmap {
     enabled: AtomicBool,
     persistent: bool,
     consistent: bool,
+    /// Another machine has it now: it is not stored here.
+    handed_over: AtomicBool,
     /// How many use it, or [`LEAVING`].
     users: AtomicUsize,
     /// What records in its place while a job works with its bits.
@@ -87,6 +89,7 @@ impl NamedBitmap {
             enabled: AtomicBool::new(false),
             persistent: false,
             consistent: true,
+            handed_over: AtomicBool::new(false),
             users: AtomicUsize::new(0),
             successor: ArcSwapOption::empty(),
         }
@@ -137,6 +140,16 @@ impl NamedBitmap {
     /// Whether it is kept in the image.
     pub fn is_persistent(&self) -> bool {
         self.persistent
+    }
+
+    /// Whether it is another machine's now, which stores it.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Acquire)
+    }
+
+    /// Gives it to another machine: it is there, and not stored here; or takes it back.
+    pub fn hand_over(&self, given: bool) {
+        self.handed_over.store(given, Release);
     }
 
     /// Whether it covers all changes that it was to record.
@@ -304,6 +317,31 @@ impl Bitmaps {
         self.set(|list| list.retain(|other| !Arc::ptr_eq(other, bitmap)));
     }
 
+    /// Those that the image holds, as soon as it was let go: persistent ones, but for what was handed over.
+    pub(crate) fn of_image(&self) -> Vec<Arc<NamedBitmap>> {
+        let of_image = |bitmap: &&Arc<NamedBitmap>| bitmap.persistent && !bitmap.is_handed_over();
+        self.list.load().iter().filter(of_image).cloned().collect()
+    }
+
+    /// Refuses to let the image go while somebody uses one of those that go with it.
+    pub(crate) fn check_none_of_image_is_used(&self) -> Result<()> {
+        self.of_image().iter().try_for_each(|bitmap| bitmap.check_idle())
+    }
+
+    /// Takes off those that the image holds.
+    pub(crate) fn forget_those_of_image(&self) -> Vec<Arc<NamedBitmap>> {
+        let _adding = self.adding.lock();
+        let gone = self.of_image();
+        self.set(|list| list.retain(|bitmap| !gone.iter().any(|gone| Arc::ptr_eq(gone, bitmap))));
+        gone
+    }
+
+    /// Has those back that were taken off.
+    pub(crate) fn put_back(&self, bitmaps: &[Arc<NamedBitmap>]) {
+        let _adding = self.adding.lock();
+        self.set(|list| list.extend(bitmaps.iter().cloned()));
+    }
+
     fn set(&self, change: impl FnOnce(&mut Vec<Arc<NamedBitmap>>)) {
         let mut list = Vec::clone(&self.list.load());
         change(&mut list);
@@ -388,6 +426,11 @@ impl Node {
         self.bitmaps.find(name).ok_or_else(missing)
     }
 
+    /// Has all its bitmaps as long as it is: they may have come from a program that knew of another length.
+    pub fn fit_bitmaps(&self) {
+        self.bitmaps.resize(|_| self.length());
+    }
+
     /// The granularity of bitmaps where nothing is asked for, in bytes.
     pub fn usual_granularity(&self) -> u64 {
         let cluster = self.facts().cluster_size.unwrap_or(u64::MAX);
@@ -432,6 +475,9 @@ impl Node {
             BlockError::unsupported(text).at_node(&self.name)
         };
         let store = self.driver.bitmap_store().ok_or_else(none)?;
+        if !self.is_active() {
+            return Err(self.inactive_error());
+        }
         if self.read_only() {
             let text = format!("'{}' is read-only: no bitmap can be stored in it", self.name);
             return Err(BlockError::new(ErrorKind::ReadOnly, text).at_node(&self.name));
@@ -441,7 +487,7 @@ impl Node {
 
     /// Refuses to change a bitmap that the image keeps and can't be given any more.
     pub fn check_bitmap_writable(&self, bitmap: &NamedBitmap) -> Result<()> {
-        if bitmap.is_persistent() && self.read_only() {
+        if bitmap.is_persistent() && (self.read_only() || !self.is_active()) {
             let text = format!("Bitmap '{}' is readonly and cannot be modified", bitmap.name());
             return Err(BlockError::new(ErrorKind::ReadOnly, text));
         }

@@ -9,12 +9,13 @@
 //!
 //! Laws:
 //! - a blocker holds until it is dropped; those of one node are independent of each other;
+//! - a node may be put over one that nobody may read; then nobody may read it either, as long as that lasts;
 //! - a blocker stops operations that begin after it was made. Its holder checks afterwards for what began before; during a
 //!   change of the graph that can only be nodes that were opened meanwhile.
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Operations on a node that can be blocked: a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +32,22 @@ impl Operations {
     pub const DELETE: Self = Self(8);
     /// Another job.
     pub const JOB: Self = Self(16);
-    /// A new entry or parent that reads what the node shows by itself.
+    /// A new entry that reads what the node shows by itself.
     pub const READ: Self = Self(32);
     /// Making, applying or deleting an internal snapshot.
     pub const SNAPSHOT: Self = Self(64);
+    /// Letting its image go to another program.
+    pub const LET_GO: Self = Self(128);
     /// All that changes the node or its place in the graph; new users may come.
     pub const CHANGE: Self = Self(
         Self::RESIZE.0 | Self::REOPEN.0 | Self::OVERLAY.0 | Self::DELETE.0 | Self::JOB.0 | Self::SNAPSHOT.0,
     );
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// This without `other`.
     #[must_use]
@@ -60,32 +69,40 @@ struct Block {
 
 /// What is blocked on a node.
 #[derive(Default)]
-pub(crate) struct Blockers(Mutex<Vec<Arc<Block>>>);
+pub(crate) struct Blockers(Mutex<Vec<Weak<Block>>>);
 
 /// Keeps operations on a node from beginning until it is dropped.
 #[must_use = "the operations are blocked until it is dropped"]
 pub struct Blocker {
-    node: Arc<Node>,
-    block: Arc<Block>,
+    _block: Arc<Block>,
 }
 
-impl Drop for Blocker {
-    fn drop(&mut self) {
-        self.node.blockers.0.lock().retain(|block| !Arc::ptr_eq(block, &self.block));
+impl Blockers {
+    /// What is blocked, oldest first.
+    fn all(&self) -> Vec<Arc<Block>> {
+        let mut blocks = self.0.lock();
+        blocks.retain(|block| block.strong_count() > 0);
+        blocks.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Of a node that is put over `child`: as long as nobody may read the one, nobody may read the other.
+    pub(crate) fn share_with(&self, child: &Node) {
+        let shared = child.blockers.all().into_iter().filter(|block| block.operations == Operations::READ);
+        self.0.lock().extend(shared.map(|block| Arc::downgrade(&block)));
     }
 }
 
 impl Node {
     /// Blocks `operations`. `holder` says who blocks them, as the end of a sentence that begins "Node 'x' is busy:".
-    pub fn block(self: &Arc<Self>, operations: Operations, holder: impl Into<String>) -> Blocker {
+    pub fn block(&self, operations: Operations, holder: impl Into<String>) -> Blocker {
         let block = Arc::new(Block { operations, holder: holder.into() });
-        self.blockers.0.lock().push(block.clone());
-        Blocker { node: self.clone(), block }
+        self.blockers.0.lock().push(Arc::downgrade(&block));
+        Blocker { _block: block }
     }
 
     /// Refuses an operation that is blocked.
     pub fn check_operation(&self, operation: Operations) -> Result<()> {
-        match self.blockers.0.lock().iter().find(|block| block.operations.meets(operation)) {
+        match self.blockers.all().iter().find(|block| block.operations.meets(operation)) {
             None => Ok(()),
             Some(block) => {
                 let text = format!("Node '{}' is busy: {}", self.name, block.holder);
@@ -96,6 +113,6 @@ impl Node {
 
     /// The holders that block operations on the node, oldest first.
     pub fn blocked_by(&self) -> Vec<String> {
-        self.blockers.0.lock().iter().map(|block| block.holder.clone()).collect()
+        self.blockers.all().iter().map(|block| block.holder.clone()).collect()
     }
 }

@@ -39,6 +39,8 @@ pub struct Common {
     pub for_repair: bool,
     /// Opened to be looked at: guest data is neither read nor written, so that an encrypted image needs no key.
     pub without_content: bool,
+    /// Opened inactive (`active=off`): the image belongs to another program, until it is taken over.
+    pub inactive: bool,
 }
 
 impl Common {
@@ -56,6 +58,7 @@ impl Common {
         common.read_only = given.read_only.unwrap_or(common.read_only);
         common.auto_read_only = given.auto_read_only.unwrap_or(common.auto_read_only);
         common.force_share = given.force_share.unwrap_or(common.force_share);
+        common.inactive = given.active.map_or(common.inactive, |active| !active);
         common.direct = cache.direct.unwrap_or(common.direct);
         common.no_flush = cache.no_flush.unwrap_or(common.no_flush);
         common.discard = match given.discard {

@@ -8,42 +8,22 @@
 //!
 //! Laws:
 //! - devices and nodes have their names from one space: no node is called as a device is;
+//! - what changes a device comes in turn: a model finds the medium that is there when it comes, and uses it as it does;
 //! - a medium goes in and out through the tray, where the model has one; what cannot be removed stays in;
 //! - without a model the place is a bare one: removable, without a tray, shared with all other users.
 use crate::backend::Backend;
 use crate::blockers::Operations;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::{BackendRequest, Graph};
+use crate::guest::{Guests, OnError};
 use crate::node::Node;
 use crate::perm::{Perms, Share};
 use crate::stats::Account;
 use crate::throttle::{ThrottleGroup, ThrottleMember};
-use api::BlockdevOnError;
-use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
-
-/// What is done about errors of the guest's requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OnError {
-    /// At reads.
-    pub read: BlockdevOnError,
-    /// At writes, zeroes and flushes.
-    pub write: BlockdevOnError,
-}
-
-impl OnError {
-    /// Whether one of them stops the machine.
-    pub fn may_stop(self) -> bool {
-        let stops = |on_error| matches!(on_error, BlockdevOnError::Stop | BlockdevOnError::Enospc);
-        stops(self.read) || stops(self.write)
-    }
-}
-
-impl Default for OnError {
-    fn default() -> Self {
-        Self { read: BlockdevOnError::Report, write: BlockdevOnError::Enospc }
-    }
-}
+use api::{BlockDeviceIoStatus, BlockdevOnError};
+use futures_util::lock::MutexGuard;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Weak};
 
 /// A model's tray.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +39,8 @@ pub struct Tray {
 pub struct Model {
     /// By what commands address it: its id, or its path in the tree of the machine's objects.
     pub id: String,
+    /// Its path in the tree of the machine's objects.
+    pub path: String,
     /// Its medium can be changed.
     pub removable: bool,
     /// Its tray, if it has one.
@@ -76,7 +58,10 @@ pub struct Device {
     name: String,
     /// What it has done, over all its media.
     account: Arc<Account>,
+    guests: Guests,
     state: Mutex<State>,
+    /// Held by who changes its medium or its model, or deletes it: one at a time.
+    changing: futures_util::lock::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -87,15 +72,48 @@ struct State {
     model: Option<Model>,
     /// The medium is only read.
     read_only: bool,
+    /// What is put over its image copies on read.
+    copies_on_read: bool,
     /// It goes with its model.
     goes_with_model: bool,
     on_error: OnError,
+    /// Somebody has said what is done about errors.
+    has_policy: bool,
+    /// How a request failed for which the machine is stopped.
+    stopped_by: Option<BlockDeviceIoStatus>,
+    /// The entries through which its guests come.
+    guests: Vec<Weak<Backend>>,
 }
 
 impl Device {
+    fn new(name: &str, guests: Guests, state: State) -> Self {
+        Self {
+            name: name.to_owned(),
+            account: Arc::default(),
+            guests,
+            state: Mutex::new(state),
+            changing: Default::default(),
+        }
+    }
+
     /// Its name; empty for one that belongs to a model alone.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is in it is below a filter that copies on read, which nobody sees.
+    pub fn copy_on_read(&self) {
+        self.state.lock().copies_on_read = true;
+    }
+
+    /// The node of what is in it.
+    pub fn node(&self) -> Option<Arc<Node>> {
+        let (node, copies) = {
+            let state = self.state.lock();
+            (state.medium.as_ref()?.node(), state.copies_on_read)
+        };
+        let below = if copies && node.driver_type().copies_on_read { node.filtered() } else { None };
+        Some(below.unwrap_or(node))
     }
 
     /// What is in it.
@@ -105,8 +123,7 @@ impl Device {
 
     /// The node that is in it, or an error that says that none is.
     pub fn need_node(&self) -> Result<Arc<Node>> {
-        let medium = self.medium().map(|medium| medium.node());
-        medium.ok_or_else(|| BlockError::invalid(format!("Device '{}' has no medium", self.shown())))
+        self.node().ok_or_else(|| BlockError::invalid(format!("Device '{}' has no medium", self.shown())))
     }
 
     /// What it has done, over all its media.
@@ -122,8 +139,9 @@ impl Device {
     /// Puts it in a throttle group, or takes it out. Requests that wait in the old one go on at once.
     pub fn set_throttle_group(&self, group: Option<Arc<ThrottleGroup>>) {
         let mut state = self.state.lock();
-        if let Some(medium) = &state.medium {
-            medium.set_throttle(group.clone().map(ThrottleMember::new));
+        let guests = state.guests.iter().filter_map(Weak::upgrade);
+        for entry in state.medium.clone().into_iter().chain(guests) {
+            entry.set_throttle(group.clone().map(ThrottleMember::new));
         }
         state.throttle = group;
     }
@@ -163,9 +181,46 @@ impl Device {
 
     /// Sets what is done about errors; what is not said stays.
     pub fn set_on_error(&self, read: Option<BlockdevOnError>, write: Option<BlockdevOnError>) {
-        let on_error = &mut self.state.lock().on_error;
+        let mut state = self.state.lock();
+        state.has_policy |= read.is_some() || write.is_some();
+        let on_error = &mut state.on_error;
         on_error.read = read.unwrap_or(on_error.read);
         on_error.write = write.unwrap_or(on_error.write);
+    }
+
+    /// Whether somebody has said what is done about errors.
+    pub fn has_policy(&self) -> bool {
+        self.state.lock().has_policy
+    }
+
+    /// How a request failed for which the machine is stopped; `None` where none can stop it.
+    pub fn io_status(&self) -> Option<BlockDeviceIoStatus> {
+        let state = self.state.lock();
+        let tells = state.model.as_ref().is_some_and(|model| model.has_status) || !state.guests.is_empty();
+        (tells && state.on_error.may_stop()).then_some(state.stopped_by.unwrap_or(BlockDeviceIoStatus::Ok))
+    }
+
+    /// A request has stopped the machine. Of several the first counts.
+    pub(crate) fn note_status(&self, status: BlockDeviceIoStatus) {
+        self.state.lock().stopped_by.get_or_insert(status);
+    }
+
+    /// The machine goes on: what had failed is tried again.
+    pub fn reset_io_status(&self) {
+        self.state.lock().stopped_by = None;
+    }
+
+    /// What it shares with the other devices of its graph.
+    pub(crate) fn guests(&self) -> &Guests {
+        &self.guests
+    }
+
+    /// A guest comes through this entry too.
+    pub(crate) fn add_guest(&self, entry: &Arc<Backend>) {
+        let mut state = self.state.lock();
+        entry.set_throttle(state.throttle.clone().map(ThrottleMember::new));
+        state.guests.retain(|other| other.strong_count() > 0);
+        state.guests.push(Arc::downgrade(entry));
     }
 
     /// It is deleted when its model is.
@@ -224,16 +279,12 @@ impl Device {
         Ok(self.move_tray(false))
     }
 
-    /// Takes a medium, unless there is one meanwhile.
-    fn keep(&self, medium: Arc<Backend>, read_only: bool) -> Option<Arc<Backend>> {
+    /// Takes a medium.
+    fn keep(&self, medium: Arc<Backend>, read_only: bool) {
         let mut state = self.state.lock();
-        if state.medium.is_some() {
-            return Some(medium);
-        }
         state.read_only = read_only;
         medium.set_throttle(state.throttle.clone().map(ThrottleMember::new));
         state.medium = Some(medium);
-        None
     }
 
     /// What the users of a medium need and share.
@@ -257,9 +308,25 @@ impl std::fmt::Debug for Device {
 #[derive(Default)]
 pub(crate) struct Devices(RwLock<Vec<Arc<Device>>>);
 
+/// No device comes or goes as long as this is kept.
+pub(crate) type DevicesStay<'a> = RwLockReadGuard<'a, Vec<Arc<Device>>>;
+
 impl Devices {
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Device>> {
         self.0.read().iter().find(|device| !name.is_empty() && device.name == name).cloned()
+    }
+
+    /// Refuses a node's name that is a device's. The lock of the nodes is taken under what is returned, not around it.
+    pub(crate) fn check_free(&self, name: &str) -> Result<DevicesStay<'_>> {
+        let devices = self.0.read();
+        match devices.iter().any(|device| device.name == name) {
+            true => Err(BlockError::invalid(format!("node-name={name} is conflicting with a device id"))),
+            false => Ok(devices),
+        }
+    }
+
+    fn has(&self, device: &Arc<Device>) -> bool {
+        self.0.read().iter().any(|other| Arc::ptr_eq(other, device))
     }
 }
 
@@ -274,39 +341,51 @@ impl Graph {
         self.device_list().named(name)
     }
 
-    /// The device at which the model of this id stands.
-    pub fn device_of_model(&self, id: &str) -> Option<Arc<Device>> {
-        let is_its = |device: &&Arc<Device>| device.model().is_some_and(|model| model.id == id);
-        self.device_list().0.read().iter().find(is_its).cloned()
-    }
-
     /// Makes a device without a medium. One without a name belongs to a model alone.
     pub fn add_device(&self, name: &str) -> Result<Arc<Device>> {
+        let mut devices = self.device_list().0.write();
         if !name.is_empty() {
             crate::objects::Objects::check_id(name)?;
-            if self.node(name).is_some() {
+            // One that is being opened has its name already.
+            if self.nodes_to_be().iter().any(|node| node.name() == name) {
                 let text = format!("Device name '{name}' conflicts with an existing node name");
                 return Err(BlockError::invalid(text));
             }
+            if devices.iter().any(|other| other.name == name) {
+                return Err(BlockError::invalid(format!("Device with id '{name}' already exists")));
+            }
         }
-        let device =
-            Arc::new(Device { name: name.to_owned(), account: Arc::default(), state: Mutex::default() });
-        let mut devices = self.device_list().0.write();
-        if !name.is_empty() && devices.iter().any(|other| other.name == name) {
-            return Err(BlockError::invalid(format!("Device with id '{name}' already exists")));
-        }
+        let device = Arc::new(Device::new(name, self.guests().clone(), State::default()));
         devices.push(device.clone());
         Ok(device)
     }
 
-    /// Deletes a device: its medium is taken out, and closed if nobody else uses it.
+    /// Waits for its turn to change a device that is there still: on the list, or held by its model.
+    async fn turn<'d>(&self, device: &'d Arc<Device>) -> Result<MutexGuard<'d, ()>> {
+        let turn = device.changing.lock().await;
+        if self.device_list().has(device) || device.model().is_some() {
+            return Ok(turn);
+        }
+        let text = format!("Device '{}' was deleted meanwhile", device.name);
+        Err(BlockError::new(ErrorKind::NotFound, text))
+    }
+
+    /// Deletes a device: its medium is taken out, and closed if nobody else uses it. An error is one of the closing; the device
+    /// is deleted all the same. It has its name until its medium is out.
     pub async fn remove_device(&self, device: &Arc<Device>) -> Result<()> {
+        let _turn = device.changing.lock().await;
+        self.delete(device).await
+    }
+
+    async fn delete(&self, device: &Arc<Device>) -> Result<()> {
+        let out = self.take_out(device).await;
         self.device_list().0.write().retain(|other| !Arc::ptr_eq(other, device));
-        self.take_out(device).await
+        out
     }
 
     /// Puts a model at a device; what is in it is used as the model does from now on.
     pub async fn plug(&self, device: &Arc<Device>, model: Model) -> Result<()> {
+        let _turn = self.turn(device).await?;
         if device.model().is_some() {
             let text = format!("Drive '{}' is already in use by another block device", device.name);
             return Err(BlockError::new(ErrorKind::Busy, text));
@@ -324,9 +403,12 @@ impl Graph {
 
     /// Takes the model away.
     pub async fn unplug(&self, device: &Arc<Device>) -> Result<()> {
+        let _turn = device.changing.lock().await;
         device.state.lock().model = None;
-        if device.goes_with_model() || device.name.is_empty() {
-            return self.remove_device(device).await;
+        // One that was deleted while a model was at it is held by that alone.
+        let alone = !self.device_list().has(device);
+        if device.goes_with_model() || device.name.is_empty() || alone {
+            return self.delete(device).await;
         }
         let Some(medium) = device.medium() else { return Ok(()) };
         let read_only = device.state.lock().read_only;
@@ -335,19 +417,22 @@ impl Graph {
 
     /// Puts a node into a device, through the open tray. It is written to unless it, or the model, is read-only.
     pub async fn insert_medium(&self, device: &Arc<Device>, called: &str, node: Arc<Node>) -> Result<()> {
+        let _turn = self.turn(device).await?;
         device.need_open_tray(called)?;
-        self.put_in(device, node).await
+        self.fill(device, node).await
     }
 
     /// Takes the node out of a device, through the open tray. Nothing happens if there is none.
     pub async fn remove_medium(&self, device: &Arc<Device>, called: &str) -> Result<()> {
+        let _turn = device.changing.lock().await;
         device.need_open_tray(called)?;
         self.take_out(device).await
     }
 
     /// Leads a device to another node in place of the one that is in it, while it is in use.
     pub async fn change_node(&self, device: &Arc<Device>, node: &Arc<Node>) -> Result<()> {
-        let Some(medium) = device.medium() else { return self.put_in(device, node.clone()).await };
+        let _turn = self.turn(device).await?;
+        let Some(medium) = device.medium() else { return self.fill(device, node.clone()).await };
         let before = medium.node();
         let mut change = self.change().await;
         let led = async {
@@ -363,6 +448,11 @@ impl Graph {
 
     /// Puts a node into an empty device, whatever its tray does.
     pub async fn put_in(&self, device: &Arc<Device>, node: Arc<Node>) -> Result<()> {
+        let _turn = self.turn(device).await?;
+        self.fill(device, node).await
+    }
+
+    async fn fill(&self, device: &Arc<Device>, node: Arc<Node>) -> Result<()> {
         if device.medium().is_some() {
             let text = format!("There already is a medium in device '{}'", device.shown());
             return Err(BlockError::new(ErrorKind::Busy, text));
@@ -371,16 +461,10 @@ impl Graph {
         let (label, perms) = (format!("device '{}'", device.shown()), device.perms(read_only));
         let mut change = self.change().await;
         let request = BackendRequest { label, node, perms, pinned: false };
-        let medium = change.attach_counted(request, device.account.clone());
+        let medium = change.attach_entry(request, device.account.clone(), true);
         let medium = change.end(medium).await?;
-        match device.keep(medium, read_only) {
-            None => Ok(()),
-            Some(second) => {
-                self.detach(&second).await?;
-                let text = format!("There already is a medium in device '{}'", device.shown());
-                Err(BlockError::new(ErrorKind::Busy, text))
-            }
-        }
+        device.keep(medium, read_only);
+        Ok(())
     }
 
     async fn take_out(&self, device: &Arc<Device>) -> Result<()> {
@@ -396,6 +480,7 @@ mod tests {
     fn model(tray: Option<Tray>) -> Model {
         Model {
             id: "cd".to_owned(),
+            path: "/cd".to_owned(),
             removable: tray.is_some(),
             tray,
             writes: false,
@@ -405,8 +490,7 @@ mod tests {
     }
 
     fn device(model: Option<Model>) -> Device {
-        let state = Mutex::new(State { model, ..State::default() });
-        Device { name: "d".to_owned(), account: Arc::default(), state }
+        Device::new("d", Guests::default(), State { model, ..State::default() })
     }
 
     #[test]

@@ -318,6 +318,9 @@ pub type Undo = Box<dyn FnOnce() + Send>;
 /// Lets prepared options of a reopen take effect. It can't fail.
 pub type Reopened<'a> = Box<dyn FnOnce() + Send + 'a>;
 
+/// Gives up a connection ([`Driver::cut`]). Does not wait.
+pub type Cut<'a> = Box<dyn FnOnce() + Send + 'a>;
+
 /// An opened driver. See the module's page for the groups, and for what holds of all methods.
 pub trait Driver: Send + Sync + 'static {
     /// What this driver filters: then every method that says nothing else passes to that child. `None`, but for filters,
@@ -544,6 +547,14 @@ pub trait Driver: Send + Sync + 'static {
         ready(Ok(Box::new(|| {}) as Undo))
     }
 
+    /// Reads again what it knows of its storage, which was inactive: another program may have changed it. The locks are held
+    /// again, children have read again before, and nobody is inside. The driver is read-only as yet; it is switched afterwards if
+    /// the node is writable. After a failure the node stays inactive.
+    fn reload<'a>(&'a self, common: &'a Common) -> BoxFuture<'a, Result<()>> {
+        let _ = common;
+        ready(Ok(()))
+    }
+
     /// Prepares changed options at a reopen: all that can fail is done here, and nothing has changed before what is
     /// returned is called. `common` are the options that every driver has, as they will be.
     fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
@@ -556,6 +567,12 @@ pub trait Driver: Send + Sync + 'static {
     fn reopen_direct(&self, direct: bool, writable: bool) -> BoxFuture<'_, Result<Reopened<'_>>> {
         let _ = (direct, writable);
         ready(Ok(Box::new(|| {}) as Reopened<'_>))
+    }
+
+    /// What gives up the connection to a server; `None` where there is none. After it every request fails, those under way
+    /// and later ones. It may be asked for and called at any time.
+    fn cut(&self) -> Option<Cut<'_>> {
+        None
     }
 
     /// Writes back, releases locks and reservations. The node is not used any more afterwards. Called once, with no

@@ -2,6 +2,7 @@
 //!
 //! A change is a transaction under one asynchronous lock: plan (permissions are checked on the topology to be) →
 //! close the gates that reach the changed edges → switch → open the gates. Opening and creating happen before.
+mod activity;
 mod amend;
 mod change;
 mod depth;
@@ -12,9 +13,11 @@ mod snapshots;
 mod topology;
 mod transaction;
 
+pub use activity::HandedOver;
 pub(crate) use depth::check_depth;
 pub use domain::Domain;
 pub use filters::NewFilter;
+pub use topology::{NodeUse, NodeUser};
 pub use transaction::GraphChange;
 
 use crate::backend::Backend;
@@ -24,6 +27,7 @@ use crate::device::Devices;
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::group_commit::GroupCommit;
+use crate::guest::Guests;
 use crate::hooks::Hooks;
 use crate::node::{Alarm, Node, Slow};
 use crate::notice::{Notice, Notices};
@@ -40,7 +44,7 @@ use std::time::Duration;
 use topology::Topology;
 
 /// How long a change waits for requests inside before it gives up and changes nothing.
-const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest node name in bytes.
 const MAX_NAME: usize = 31;
@@ -53,12 +57,16 @@ struct Inner {
     registry: Arc<Registry>,
     objects: Objects,
     devices: Devices,
+    guests: Guests,
     topology: Arc<RwLock<Topology>>,
-    change: futures_util::lock::Mutex<()>,
+    change: Arc<futures_util::lock::Mutex<()>>,
     next_name: AtomicU64,
     json: fn(&str) -> Result<Options>,
     alarm: Arc<Alarm>,
     notices: Notices,
+    /// New nodes are inactive unless their options say otherwise.
+    opens_inactive: AtomicBool,
+    hand_overs: activity::HandOvers,
 }
 
 /// What an entry asks for.
@@ -80,12 +88,15 @@ impl Graph {
             registry,
             objects: Objects::default(),
             devices: Devices::default(),
+            guests: Guests::default(),
             topology: Arc::default(),
-            change: futures_util::lock::Mutex::new(()),
+            change: Arc::default(),
             next_name: AtomicU64::new(0),
             json,
             alarm: Arc::default(),
             notices: Notices::default(),
+            opens_inactive: AtomicBool::new(false),
+            hand_overs: Default::default(),
         }))
     }
 
@@ -134,6 +145,11 @@ impl Graph {
         self.0.topology.read().nodes.clone()
     }
 
+    /// How many nodes there have been.
+    pub(crate) fn nodes_so_far(&self) -> u64 {
+        self.0.topology.read().so_far
+    }
+
     /// All entries, in the order they came.
     pub fn entries(&self) -> Vec<Arc<Backend>> {
         self.0.topology.read().entries.clone()
@@ -161,16 +177,12 @@ impl Graph {
     /// Whether a node of this name could be made now.
     pub fn check_free(&self, name: &str) -> Result<()> {
         check_name(name)?;
-        self.not_a_device(name)?;
+        let _devices = self.0.devices.check_free(name)?;
         self.0.topology.read().check_free(name)
     }
 
-    /// Refuses a node's name that is a device's.
-    fn not_a_device(&self, name: &str) -> Result<()> {
-        match self.0.devices.named(name) {
-            Some(_) => Err(BlockError::invalid(format!("node-name={name} is conflicting with a device id"))),
-            None => Ok(()),
-        }
+    pub(crate) fn guests(&self) -> &Guests {
+        &self.0.guests
     }
 
     pub(crate) fn device_list(&self) -> &Devices {
@@ -187,16 +199,35 @@ impl Graph {
         self.0.topology.read().users(node).into_iter().map(|(label, _)| label).collect()
     }
 
+    /// All uses of nodes: those by entries, in the order they came, then those by nodes, each with its children in order.
+    pub fn uses(&self) -> Vec<NodeUse> {
+        self.0.topology.read().uses()
+    }
+
     /// Parents of the node, once for each edge that leads to it.
     pub fn parents(&self, node: &Arc<Node>) -> Vec<Parent> {
         self.0.topology.read().parents(node).to_vec()
+    }
+
+    /// Refuses a node that is below another one.
+    pub fn check_root(&self, node: &Arc<Node>) -> Result<()> {
+        match self.0.topology.read().parents(node).is_empty() {
+            true => Ok(()),
+            false => Err(BlockError::invalid("Need a root block node")),
+        }
     }
 
     // ---- opening and closing ----
 
     /// Opens a node from options. It has no users and no owner yet.
     pub async fn open(&self, options: Options, policy: Policy) -> Result<Arc<Node>> {
-        open::open(self, options, Inherit::top(policy, None)).await
+        open::open(self, options, self.top(policy, Common::default())).await
+    }
+
+    /// What the first node of an open takes over.
+    fn top(&self, policy: Policy, common: Common) -> Inherit {
+        let inactive = common.inactive || self.opens_inactive();
+        Inherit::top(policy, Some(Common { inactive, ..common }))
     }
 
     /// Opens a node for the monitor, which alone may delete it.
@@ -215,12 +246,12 @@ impl Graph {
         policy: Policy,
     ) -> Result<Arc<Node>> {
         let options = self.image_options(filename, format)?;
-        open::open(self, options, Inherit::top(policy, Some(common))).await
+        open::open(self, options, self.top(policy, common)).await
     }
 
     /// Opens an image by options, with defaults for the options every driver has.
     pub async fn open_with(&self, options: Options, common: Common, policy: Policy) -> Result<Arc<Node>> {
-        open::open(self, options, Inherit::top(policy, Some(common))).await
+        open::open(self, options, self.top(policy, common)).await
     }
 
     /// The options that a file name and a format mean. `json:` names are read here.
@@ -282,7 +313,6 @@ impl Graph {
         let name = match name {
             Some(name) => {
                 check_name(&name)?;
-                self.not_a_device(&name)?;
                 name
             }
             None => format!("#block{:03}", self.0.next_name.fetch_add(1, Relaxed)),
@@ -292,12 +322,14 @@ impl Graph {
         let mut slow = 0;
         let bits = [
             (common.read_only, Slow::READ_ONLY),
+            (common.inactive, Slow::INACTIVE),
             (common.detect_zeroes, Slow::DETECT_ZEROES),
             (common.write_through, Slow::WRITE_THROUGH),
             (!facts.mapping && facts.alignment > 1, Slow::ALIGN),
             (facts.steps, Slow::STEPS),
         ];
         bits.into_iter().filter(|(on, _)| *on).for_each(|(_, bit)| slow |= bit);
+        let words = context.asked.words_of(&opened.driver.naming_options());
         let node = Arc::new_cyclic(|me| Node {
             me: me.clone(),
             name: name.as_str().into(),
@@ -311,6 +343,7 @@ impl Graph {
             slow: AtomicU32::new(slow),
             common: RwLock::new(common),
             filename: opened.filename,
+            words,
             hooks: Hooks::default(),
             bitmaps: context.bitmaps().clone(),
             drains: Mutex::new(0),
@@ -327,11 +360,13 @@ impl Graph {
         });
         // Before anybody finds the node: a grace period covers its requests from the first on.
         context.domain().belongs_to(&node);
+        let devices = self.0.devices.check_free(&name)?;
         let mut topology = self.0.topology.write();
         topology.check_free(&name)?;
-        node.edges.all().into_iter().try_for_each(|child| child.node.check_operation(Operations::READ))?;
-        topology.add(&node)?;
+        node.edges.all().iter().for_each(|child| node.blockers.share_with(&child.node));
+        topology.add(&node, context.since)?;
         drop(topology);
+        drop(devices);
         node.driver.attached(&node);
         Ok(node)
     }
@@ -340,6 +375,8 @@ impl Graph {
     /// below it has no other users.
     pub(crate) async fn start(&self, node: Arc<Node>) -> Result<Arc<Node>> {
         let common = node.common();
+        // What belongs to another program is not written to, whatever it will be later.
+        let common = Common { read_only: common.read_only || common.inactive, ..common };
         if let Err(e) = node.driver.start(&common).await {
             self.dispose(&node).await;
             return Err(e);

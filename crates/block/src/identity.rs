@@ -38,14 +38,11 @@ impl Identity {
 impl Node {
     /// Whether two nodes show the same disk for certain: the same formats over the same storage, all the way down.
     pub fn shows_what(self: &Arc<Self>, other: &Arc<Node>) -> bool {
-        let (mut one, mut other) = (self.skip_filters(), other.skip_filters());
+        let (mut one, mut other) = (self.images(), other.images());
         loop {
-            if !same_layer(&one, &other) {
-                return false;
-            }
-            match (one.backing(), other.backing()) {
+            match (one.next(), other.next()) {
                 (None, None) => return true,
-                (Some(a), Some(b)) => (one, other) = (a.skip_filters(), b.skip_filters()),
+                (Some(one), Some(other)) if same_layer(&one, &other) => {}
                 _ => return false,
             }
         }

@@ -21,10 +21,10 @@ impl Node {
     /// Reads inline what can be had without waiting; tells how many bytes from the start.
     pub fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         if !self.mapping {
-            let stop = self.slow.load(Relaxed) & (Slow::ALIGN | Slow::CLOSED) != 0;
+            let stop = self.slow.load(Relaxed) & (Slow::ALIGN | Slow::CLOSED | Slow::INACTIVE) != 0;
             return if stop { Ok(0) } else { self.driver.try_read(offset, buf) };
         }
-        if self.slow.load(Relaxed) & Slow::CLOSED != 0 {
+        if self.slow.load(Relaxed) & (Slow::CLOSED | Slow::INACTIVE) != 0 {
             return Ok(0);
         }
         let mut done = 0;
@@ -335,7 +335,7 @@ impl Node {
             if self.poisoned() {
                 return Err(self.poison_error());
             }
-            if self.read_only() || (!self.mapping && self.common.read().no_flush) {
+            if self.read_only() || !self.is_active() || (!self.mapping && self.common.read().no_flush) {
                 return Ok(());
             }
             if self.mapping {

@@ -43,6 +43,7 @@ mod filter;
 mod gate;
 mod graph;
 mod group_commit;
+mod guest;
 mod hold;
 mod hooks;
 mod identity;
@@ -81,24 +82,25 @@ pub use blockers::{Blocker, Operations};
 pub use coding::{CodedAt, Coding};
 pub use common::{Common, Discard};
 pub use copy::{
-    AfterError, AtOnce, CopyControl, CopyError, CopyPlan, CopySide, CopyStep, CopyZeroes, DirtyPieces,
-    Endpoint, Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
+    AfterError, AtOnce, CopyControl, CopyError, CopyNotes, CopyPlan, CopySide, CopyStep, CopyZeroes,
+    DirtyPieces, Endpoint, Existing, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
 };
 pub use create::{
     Claim, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,
     MeasureRequest, Measured, OptionKind, PLAIN, Places, data_in_units,
 };
 pub use damage::Damage;
-pub use device::{Device, Model, OnError, Tray};
+pub use device::{Device, Model, Tray};
 pub use driver::{
-    Action, Amendment, CheckReport, Checker, Driver, DriverInfo, Extent, ExtentKind, Facts, Link, MapChange,
-    Reopened, Repair, Token, Undo, Want, WritePlan,
+    Action, Amendment, CheckReport, Checker, Cut, Driver, DriverInfo, Extent, ExtentKind, Facts, Link,
+    MapChange, Reopened, Repair, Token, Undo, Want, WritePlan,
 };
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};
 pub use filter::Filtered;
 pub use gate::{Closed, Entered, Gate, Inside};
-pub use graph::{BackendRequest, Domain, Graph, GraphChange, NewFilter};
+pub use graph::{BackendRequest, Domain, Graph, GraphChange, HandedOver, NewFilter, NodeUse, NodeUser};
+pub use guest::{GuestFailure, OnError, Running};
 pub use hold::{Draining, Holder};
 pub use hooks::{AfterChange, BeforeChange, Held, Hook, NodeChange, Serialiser, WithChange};
 pub use identity::Identity;

@@ -58,6 +58,15 @@ impl Node {
         format!("json:{}", self.described(Some(named), MAX_DESCRIBED).to_json())
     }
 
+    /// The node, or what it filters, at any depth, without filters that have no name of their own.
+    fn without_unnamed(self: &Arc<Self>) -> Arc<Node> {
+        let mut node = self.clone();
+        while let Some(child) = node.filtered().filter(|_| node.driver_type.unnamed) {
+            node = child;
+        }
+        node
+    }
+
     /// The next image below. A node that shows its file unchanged counts as the file.
     fn below(&self) -> Option<Arc<Node>> {
         let below = match self.driver_type.supports_backing {
@@ -140,7 +149,9 @@ impl Node {
             options.set(edge.name().to_string(), Opt::Dict(file.described(named, left)));
         }
         for (name, value) in self.driver.naming_options().iter() {
-            options.set(name, value.clone());
+            // As it was written, unless it was changed since.
+            let word = self.words.get_str(name).filter(|word| value.is_written(word));
+            options.set(name, word.map_or_else(|| value.clone(), |word| Opt::Str(word.to_owned())));
         }
         options
     }

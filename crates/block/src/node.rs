@@ -10,6 +10,7 @@ use crate::group_commit::GroupCommit;
 use crate::hooks::Hooks;
 use crate::lease::Leases;
 use crate::notice::Notices;
+use crate::options::Options;
 use crate::registry::{DriverKind, DriverType};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
@@ -37,6 +38,8 @@ impl Slow {
     pub const STEPS: u32 = 128;
     /// What shows through may change once this node holds it: see [`Node::look_again`].
     pub const LOOKS_AGAIN: u32 = 256;
+    /// The image belongs to another program: see [`crate::graph::activity`].
+    pub const INACTIVE: u32 = 512;
 }
 
 /// Who hears that a node takes no more writes, and why. Called inside a request: it must only take note.
@@ -59,6 +62,8 @@ pub struct Node {
     pub(crate) alignment: AtomicU32,
     pub(crate) common: RwLock<Common>,
     pub(crate) filename: Option<String>,
+    /// Options that lead to what it shows and are no texts, as far as they were given as texts.
+    pub(crate) words: Options,
     pub(crate) hooks: Hooks,
     pub(crate) bitmaps: Arc<Bitmaps>,
     /// How many wait for the requests inside.
@@ -140,6 +145,11 @@ impl Node {
         self.slow.load(Relaxed) & Slow::READ_ONLY != 0
     }
 
+    /// Whether the image belongs to this program: an inactive one is read, and never written.
+    pub fn is_active(&self) -> bool {
+        self.slow.load(Acquire) & Slow::INACTIVE == 0
+    }
+
     /// The name of the file or export at the bottom: the names that headers store are seen from its folder.
     pub fn place(&self) -> String {
         if let Some(name) = &self.filename {
@@ -155,7 +165,7 @@ impl Node {
         String::new()
     }
 
-    /// The node below when filters are looked through, for chains.
+    /// The image that is seen through the node: what filters filter, at any depth; the node itself if it is no filter.
     pub fn skip_filters(self: &Arc<Self>) -> Arc<Node> {
         let mut node = self.clone();
         while let Some(child) = node.filtered() {
@@ -164,30 +174,21 @@ impl Node {
         node
     }
 
-    /// The next node of the chain: what a filter filters, or the backing image.
+    /// The images of the chain, each seen through the filters on it, top-down.
+    pub fn images(self: &Arc<Self>) -> impl Iterator<Item = Arc<Node>> + use<> {
+        let below = |image: &Arc<Node>| image.backing().map(|node| node.skip_filters());
+        std::iter::successors(Some(self.skip_filters()), below)
+    }
+
+    /// The child whose content this node shows byte for byte, and all of it: that of a filter or of a plain layer.
+    pub(crate) fn shown_whole(&self) -> Option<Arc<Node>> {
+        let whole = self.transparent && self.driver.naming_options().is_empty();
+        self.primary().filter(|_| whole)
+    }
+
+    /// The next node of the chain, filters counted: what a filter filters, or the backing image.
     pub fn next_in_chain(&self) -> Option<Arc<Node>> {
         self.filtered().or_else(|| self.backing())
-    }
-
-    /// The node, or what it filters, at any depth, without filters that have no name of their own.
-    pub(crate) fn without_unnamed(self: &Arc<Self>) -> Arc<Node> {
-        let mut node = self.clone();
-        while let Some(child) = node.filtered().filter(|_| node.driver_type.unnamed) {
-            node = child;
-        }
-        node
-    }
-
-    /// Whether the node is `other`, or shows it through filters.
-    pub(crate) fn leads_to(self: &Arc<Self>, other: &Arc<Node>) -> bool {
-        let mut node = Some(self.clone());
-        while let Some(here) = node {
-            if Arc::ptr_eq(&here, other) {
-                return true;
-            }
-            node = here.filtered();
-        }
-        false
     }
 
     /// Whether the monitor made this node (and so may delete it).

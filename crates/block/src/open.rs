@@ -63,6 +63,10 @@ pub struct OpenContext {
     pub(crate) place: Place,
     /// What the driver's own options are not: those of its children.
     pub(crate) given: Options,
+    /// All options, as they were given.
+    pub(crate) asked: Options,
+    /// How many nodes there had been when the open began.
+    pub(crate) since: u64,
 }
 
 impl OpenContext {
@@ -450,6 +454,8 @@ fn open_here<'a>(graph: &'a Graph, options: Options, inherit: Inherit) -> BoxFut
             policy: inherit.policy,
             probed,
             place: inherit.place,
+            asked: options.clone(),
+            since: graph.nodes_so_far(),
             given: driver_type.adapted(options)?,
         };
         let node = match context.open(driver_type).await {

@@ -35,6 +35,19 @@ impl Opt {
             scalar => scalar.clone().into(),
         }
     }
+
+    /// Whether a text means this value.
+    pub(crate) fn is_written(&self, text: &str) -> bool {
+        match self {
+            Self::Bool(on) => matches!(text, "on" | "yes" | "true" | "y") == *on,
+            Self::Int(number) => {
+                text.parse() == Ok(*number) || api::parse_size(text).ok() == u64::try_from(*number).ok()
+            }
+            Self::Uint(number) => api::parse_size(text) == Ok(*number),
+            Self::Str(own) => own == text,
+            Self::Null | Self::List(_) | Self::Dict(_) => false,
+        }
+    }
 }
 
 impl TryFrom<Value> for Opt {
@@ -272,6 +285,35 @@ impl Options {
     pub fn take_typed<T: Object>(&mut self) -> Result<T> {
         *self = std::mem::take(self).nested();
         take_loose(|name| self.take(name).map(Value::from)).map_err(wrong)
+    }
+
+    /// The texts that those of `others` which are none were given by here. Their names may be dotted.
+    pub(crate) fn words_of(&self, others: &Options) -> Options {
+        let others = others.iter().filter(|(_, value)| !matches!(value, Opt::Str(_)));
+        let word = |(name, _): (&str, &Opt)| match self.at(name)? {
+            Opt::Str(word) => Some((name.to_owned(), Opt::Str(word.clone()))),
+            _ => None,
+        };
+        Options { entries: others.filter_map(word).collect() }
+    }
+
+    /// The value of a dotted name.
+    fn at(&self, name: &str) -> Option<&Opt> {
+        let below = |(dot, _): (usize, &str)| {
+            let (first, rest) = (name.get(..dot)?, name.get(dot + 1..)?);
+            match self.get(first)? {
+                Opt::Dict(options) => options.at(rest),
+                Opt::List(items) => {
+                    let (place, rest) = rest.split_once('.').unwrap_or((rest, ""));
+                    match items.get(place.parse::<usize>().ok()?)? {
+                        Opt::Dict(options) if !rest.is_empty() => options.at(rest),
+                        item => Some(item).filter(|_| rest.is_empty()),
+                    }
+                }
+                _ => None,
+            }
+        };
+        self.get(name).or_else(|| name.match_indices('.').find_map(below))
     }
 
     /// All entries in order.

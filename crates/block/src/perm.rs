@@ -38,6 +38,11 @@ impl Share {
         self.0 & other.0 == other.0
     }
 
+    /// Whether they have something in common.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Names of the bits, for messages.
     pub fn names(self) -> String {
         let names = ["consistent read", "write", "write unchanged", "resize"];

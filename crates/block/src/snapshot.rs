@@ -89,8 +89,7 @@ impl Node {
             if node.driver.snapshots().is_some() {
                 return Some(node);
             }
-            let whole = node.transparent && node.driver.naming_options().is_empty();
-            node = node.primary().filter(|_| whole)?;
+            node = node.shown_whole()?;
         }
     }
 }

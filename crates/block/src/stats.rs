@@ -33,13 +33,15 @@ struct Slot {
     ns: [AtomicU64; KINDS],
     failed: [AtomicU64; KINDS],
     invalid: [AtomicU64; KINDS],
+    /// When the last request ended, by the runtime's clock; 0 if there was none.
+    last_ns: AtomicU64,
 }
 
 /// What an entry, or a device over all its media, has done.
 #[derive(Default)]
 pub struct Account {
     slots: [Slot; SLOTS],
-    last_ns: AtomicU64,
+    // What follows is only read by requests: no worker takes it away from the others.
     /// Requests that failed have not taken time, and were no activity.
     ignore_failed: AtomicBool,
     /// Requests that were refused were no activity.
@@ -108,7 +110,7 @@ impl Account {
         slot.ops[at].fetch_add(1, Relaxed);
         slot.bytes[at].fetch_add(bytes, Relaxed);
         slot.ns[at].fetch_add(took, Relaxed);
-        self.last_ns.store(now, Relaxed);
+        slot.last_ns.store(now, Relaxed);
         self.note(kind, now, took, true);
     }
 
@@ -126,15 +128,16 @@ impl Account {
         slot.failed[kind as usize].fetch_add(1, Relaxed);
         if counts {
             slot.ns[kind as usize].fetch_add(took, Relaxed);
-            self.last_ns.store(now, Relaxed);
+            slot.last_ns.store(now, Relaxed);
         }
         self.note(kind, now, took, counts);
     }
 
     pub(crate) fn invalid(&self, kind: IoKind) {
-        self.slot().invalid[kind as usize].fetch_add(1, Relaxed);
+        let slot = self.slot();
+        slot.invalid[kind as usize].fetch_add(1, Relaxed);
         if !self.ignore_invalid.load(Relaxed) {
-            self.last_ns.store(rt::now_ns(), Relaxed);
+            slot.last_ns.store(rt::now_ns(), Relaxed);
         }
     }
 
@@ -159,7 +162,7 @@ impl Account {
 
     /// Nanoseconds since the last request ended; `None` before the first.
     fn idle_ns(&self) -> Option<u64> {
-        let last = self.last_ns.load(Relaxed);
+        let last = self.slots.iter().map(|slot| slot.last_ns.load(Relaxed)).max().unwrap_or(0);
         (last != 0).then(|| rt::now_ns().saturating_sub(last))
     }
 

@@ -24,10 +24,35 @@ pub struct Status {
     pub host: Option<(Arc<Node>, u64)>,
 }
 
+impl Status {
+    /// Something that the top layer holds.
+    fn held(len: u64, data: bool, host: Option<(Arc<Node>, u64)>) -> Status {
+        Status { len, data, zero: false, allocated: true, depth: 0, encoded: false, host }
+    }
+
+    /// Something that no layer holds.
+    fn unallocated(len: u64) -> Status {
+        Status { allocated: false, ..Status::held(len, false, None) }
+    }
+}
+
+/// What the extent of a layer tells.
+enum Told {
+    /// All there is to say.
+    Held(Status),
+    /// Its bytes are a child's, at this offset there, which knows more of them.
+    Below(Arc<Node>, u64),
+    /// The layer holds nothing; what place it has reserved for it.
+    Hole(Option<(Arc<Node>, u64)>),
+}
+
 impl Node {
     /// Block status of the start of `offset..offset + len`, looking down the chain as far as `base`, which is left
     /// out with the filters on it. The range is inside the node.
     pub async fn status(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
+        if let Some(status) = self.status_here(offset, len, base) {
+            return Ok(status);
+        }
         loop {
             let mut through = Vec::new();
             let status = self.status_once(offset, len, base, &mut through).await?;
@@ -54,68 +79,49 @@ impl Node {
         let mut len = len;
         let mut depth = 0;
         loop {
-            let (layer, at) = (node.asked_below_filters(offset, len).await?, offset);
-            let known = if layer.mapping { layer.driver().try_map(at, len, Want::Status) } else { None };
+            let layer = node.asked_below_filters(offset, len).await?;
+            let known = if layer.mapping { layer.driver().try_map(offset, len, Want::Status) } else { None };
             let extent = match known {
                 Some(extent) => extent,
                 None => {
-                    layer.driver().map(at, len, Want::Status).await.map_err(|e| e.at_node(layer.name()))?
+                    let asked = layer.driver().map(offset, len, Want::Status).await;
+                    asked.map_err(|e| e.at_node(layer.name()))?
                 }
             };
             len = len.min(extent.len);
-            let answer =
-                |data, zero, host| Status { len, data, zero, allocated: true, depth, encoded: false, host };
-            // What lies in the file is not what is shown: neither a place of it, nor zeroes.
-            let coded = layer.coding.is_some();
-            let place = |reserved: Option<(ChildId, u64)>| -> Result<_> {
-                let Some((child, offset)) = reserved.filter(|_| !coded) else { return Ok(None) };
-                Ok(Some((layer.edges().need(child)?, offset)))
-            };
-            let reserved = match extent.kind {
-                ExtentKind::Data { child, offset, .. } => {
-                    if coded {
-                        return Ok(answer(true, false, None));
-                    }
-                    let child = layer.edges().need(child)?;
-                    let facts = layer.facts();
-                    if !facts.transparent && !facts.thin_data {
-                        return Ok(answer(true, false, Some((child, offset))));
-                    }
-                    let below = Box::pin(child.status(offset, len, None)).await?;
-                    if facts.transparent {
+            let reserved = match layer.told(offset, len, extent.kind)? {
+                Told::Held(status) => return Ok(Status { depth, ..status }),
+                Told::Below(child, place) => {
+                    let below = Box::pin(child.status(place, len, None)).await?;
+                    if layer.facts().transparent {
                         return Ok(Status { allocated: true, depth, ..below });
                     }
-                    return Ok(Status { len: below.len, ..answer(true, below.zero, Some((child, offset))) });
+                    let host = Some((child, place));
+                    return Ok(Status {
+                        len: below.len,
+                        zero: below.zero,
+                        depth,
+                        ..Status::held(len, true, host)
+                    });
                 }
-                ExtentKind::Zero { reserved } => {
-                    let host = if layer.mapping { place(reserved)? } else { Some((layer, at)) };
-                    return Ok(answer(false, true, host));
-                }
-                ExtentKind::Encoded => return Ok(Status { encoded: true, ..answer(true, false, None) }),
-                ExtentKind::Stored => return Ok(answer(true, false, Some((layer, at)))),
-                // A protocol that was asked something else than what it holds.
-                ExtentKind::Hole { .. } if !layer.mapping => {
-                    let nothing = answer(false, false, None);
-                    return Ok(Status { allocated: false, ..nothing });
-                }
-                ExtentKind::Hole { reserved } => reserved,
+                Told::Hole(reserved) => reserved,
             };
             if layer.looks_again() {
                 through.push(layer.clone());
             }
-            let next = layer.backing().filter(|b| base.as_ref().is_none_or(|base| !b.leads_to(base)));
-            let unallocated =
-                |zero| Status { len, data: false, zero, allocated: false, depth, encoded: false, host: None };
+            let is_base =
+                |node: &Arc<Node>| base.as_ref().is_some_and(|base| Arc::ptr_eq(&node.skip_filters(), base));
+            let next = layer.backing().filter(|below| !is_base(below));
             let Some(next) = next else {
                 // Without a backing node a hole reads as zeroes; above a base it says nothing.
                 let zero = base.is_none() || layer.backing().is_none();
-                return Ok(Status { host: place(reserved)?, ..unallocated(zero) });
+                return Ok(Status { host: reserved, zero, depth, ..Status::unallocated(len) });
             };
             if offset >= next.length() {
                 // Behind the end of a shorter image the chain reads as zeroes. For whoever looks at some layers only,
                 // they hold these zeroes: what is below has nothing to show there.
-                let below = u32::from(base.is_some());
-                return Ok(Status { allocated: base.is_some(), depth: depth + below, ..unallocated(true) });
+                let (allocated, depth) = (base.is_some(), depth + u32::from(base.is_some()));
+                return Ok(Status { zero: true, allocated, depth, ..Status::unallocated(len) });
             }
             len = len.min(next.length() - offset);
             node = next;
@@ -123,7 +129,54 @@ impl Node {
         }
     }
 
-    /// The node below when filters are looked through. Those that hear of steps are asked, for they may fail the question.
+    /// Block status from the memory of this node alone, where that is enough: images of many small extents are asked for
+    /// each of them.
+    fn status_here(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Option<Status> {
+        if !self.mapping || self.edges().filtered().is_some() || self.looks_again() {
+            return None;
+        }
+        let extent = self.driver().try_map(offset, len, Want::Status)?;
+        let len = len.min(extent.len);
+        match self.told(offset, len, extent.kind).ok()? {
+            Told::Held(status) => Some(status),
+            Told::Hole(host) if base.is_none() && self.backing().is_none() => {
+                Some(Status { host, zero: true, ..Status::unallocated(len) })
+            }
+            Told::Hole(_) | Told::Below(..) => None,
+        }
+    }
+
+    /// What an extent of the node tells of `len` bytes from `offset` on.
+    fn told(self: &Arc<Self>, offset: u64, len: u64, kind: ExtentKind) -> Result<Told> {
+        // What lies in the file is not what is shown: neither a place of it, nor zeroes.
+        let coded = self.coding.is_some();
+        let place = |reserved: Option<(ChildId, u64)>| -> Result<_> {
+            let Some((child, offset)) = reserved.filter(|_| !coded) else { return Ok(None) };
+            Ok(Some((self.edges().need(child)?, offset)))
+        };
+        Ok(Told::Held(match kind {
+            ExtentKind::Data { .. } if coded => Status::held(len, true, None),
+            ExtentKind::Data { child, offset, .. } => {
+                let child = self.edges().need(child)?;
+                let facts = self.facts();
+                if facts.transparent || facts.thin_data {
+                    return Ok(Told::Below(child, offset));
+                }
+                Status::held(len, true, Some((child, offset)))
+            }
+            ExtentKind::Zero { reserved } => {
+                let host = if self.mapping { place(reserved)? } else { Some((self.clone(), offset)) };
+                Status { zero: true, ..Status::held(len, false, host) }
+            }
+            ExtentKind::Encoded => Status { encoded: true, ..Status::held(len, true, None) },
+            ExtentKind::Stored => Status::held(len, true, Some((self.clone(), offset))),
+            // A protocol that was asked something else than what it holds.
+            ExtentKind::Hole { .. } if !self.mapping => Status::unallocated(len),
+            ExtentKind::Hole { reserved } => return Ok(Told::Hole(place(reserved)?)),
+        }))
+    }
+
+    /// As [`Node::skip_filters`], but filters that hear of steps are asked, for they may fail the question.
     async fn asked_below_filters(self: &Arc<Self>, offset: u64, len: u64) -> Result<Arc<Node>> {
         let mut node = self.clone();
         while let Some(child) = node.filtered() {

@@ -38,6 +38,9 @@ impl Node {
         if slow & Slow::CLOSED != 0 {
             return Err(BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name)));
         }
+        if slow & Slow::INACTIVE != 0 {
+            return Err(self.inactive_error());
+        }
         if slow & Slow::READ_ONLY != 0 {
             return Err(BlockError::new(ErrorKind::ReadOnly, format!("'{}' is read-only", self.name))
                 .at_node(&self.name));

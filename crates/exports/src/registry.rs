@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 pub struct ExportSpec {
     /// Names it in later commands: a letter, then letters, digits, `-`, `.`, `_`.
     pub id: String,
-    /// The node to export.
+    /// The node to export, or the device whose node it is. Clients of a device for which it was said what is done about errors
+    /// are its guest.
     pub node_name: String,
     /// Clients may write.
     pub writable: bool,
@@ -31,6 +32,8 @@ pub struct ExportSpec {
     /// The worker that is to serve it, by the id of its object. Connections go to the least busy worker, whichever is
     /// named; the object can't be deleted meanwhile.
     pub iothread: Option<String>,
+    /// The node may be inactive, or become so; else an inactive one is taken over.
+    pub allow_inactive: bool,
 }
 
 /// What queries list.
@@ -118,7 +121,15 @@ impl Exports {
             }
             let (label, perms) = (format!("export '{id}'"), kind.perms(spec.writable));
             let request = BackendRequest { label, node, perms, pinned: false };
-            let backend = self.0.graph.attach(request).await?;
+            if !spec.allow_inactive {
+                self.0.graph.activate(&request.node).await?;
+            }
+            let device = self.0.graph.device(&spec.node_name).filter(|device| device.has_policy());
+            let backend = match &device {
+                Some(device) => self.0.graph.attach_guest(request, device, spec.allow_inactive).await?,
+                None if spec.allow_inactive => self.0.graph.attach_tolerant(request).await?,
+                None => self.0.graph.attach(request).await?,
+            };
             let started = self.0.start(spec, Box::new(kind), &backend, iothread).await;
             if started.is_err() {
                 // Nothing was written through it, so an error here loses nothing.
@@ -133,14 +144,16 @@ impl Exports {
         made
     }
 
-    /// Begins to remove an export; it is gone when its end is reported.
-    pub fn remove(&self, id: &str, mode: RemoveMode) -> Result<(), ExportError> {
+    /// Begins to remove an export; it is gone when its end is reported. Tells whether no client is to be waited for.
+    pub fn remove(&self, id: &str, mode: RemoveMode) -> Result<bool, ExportError> {
         let live = self.0.live(id).ok_or_else(|| ExportError::NotFound(id.to_owned()))?;
-        if mode == RemoveMode::Safe && !live.export.close_if_unused() {
+        let begun = live.shutting_down.load(Acquire);
+        let is_unused = live.export.close_if_unused();
+        if mode == RemoveMode::Safe && !is_unused {
             return Err(ExportError::InUse(id.to_owned()));
         }
         self.0.begin_close(&live);
-        Ok(())
+        Ok(is_unused && !begun)
     }
 
     /// Returns when the exports that have these ids now are gone.
@@ -276,6 +289,7 @@ impl Inner {
         }
         let (inner, live) = (self.clone(), live.clone());
         let close = async move {
+            live.backend.let_guest_go();
             live.export.close().await;
             inner.close(&live).await;
         };

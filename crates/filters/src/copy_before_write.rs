@@ -78,10 +78,10 @@ impl Driver for CopyBeforeWrite {
         if want != Want::Write {
             return Some(self.below.place(offset, len));
         }
-        let len = self.disk.alike(offset, len);
+        let (settled, len) = self.disk.look(offset, len);
         let mut extent = self.below.place(offset, len);
         if let ExtentKind::Data { owned, .. } = &mut extent.kind {
-            *owned = self.disk.is_settled(offset, len);
+            *owned = settled;
         }
         Some(extent)
     }

@@ -9,7 +9,7 @@
 use api::CopyOnReadOptions;
 use arc_swap::ArcSwapOption;
 use block::{
-    BlockError, Common, Driver, DriverType, Edge, ErrorKind, Extent, Filtered, Flags, Node, Open,
+    BlockError, Common, Driver, DriverType, Edge, ErrorKind, Extent, ExtentKind, Filtered, Flags, Node, Open,
     OpenContext, Opened, Options, Perms, Reopened, Request, Result, Share, Want,
 };
 use rt::{BoxFuture, BufMut};
@@ -41,16 +41,25 @@ fn open(context: &mut OpenContext, options: CopyOnReadOptions) -> BoxFuture<'_, 
     })
 }
 
-/// The layers of an image from above, without filters.
-fn layers(child: &Arc<Node>) -> impl Iterator<Item = Arc<Node>> {
-    std::iter::successors(Some(child.skip_filters()), |layer| {
-        layer.backing().map(|backing| backing.skip_filters())
-    })
+/// The image that a node shows unchanged (of a raw node its file), and where a range of the node begins there.
+async fn image(mut node: Arc<Node>, mut offset: u64, len: u64) -> Result<(Arc<Node>, u64)> {
+    loop {
+        let shown = node.skip_filters();
+        if !shown.facts().transparent {
+            return Ok((node, offset));
+        }
+        let ExtentKind::Data { child, offset: there, .. } =
+            shown.driver().map(offset, len, Want::Status).await?.kind
+        else {
+            return Ok((node, offset));
+        };
+        (node, offset) = (shown.edges().need(child)?, there);
+    }
 }
 
 /// The layer of this name.
 fn layer(child: &Arc<Node>, name: &str) -> Result<Arc<Node>> {
-    layers(child).find(|layer| layer.name() == name).ok_or_else(|| {
+    child.images().find(|layer| layer.name() == name).ok_or_else(|| {
         let text = format!("Bottom node '{name}' not found: it is no layer of '{}'", child.name());
         BlockError::new(ErrorKind::NotFound, text)
     })
@@ -61,7 +70,7 @@ impl CopyOnRead {
     fn held(&self, offset: u64, len: u64) -> Option<u64> {
         let look = |child: &Node| {
             let extent = child.driver().try_map(offset, len, Want::Read);
-            let held = child.filtered().is_none() && extent.is_some_and(|e| !e.kind.is_hole());
+            let held = !child.facts().transparent && extent.is_some_and(|e| !e.kind.is_hole());
             Ok(extent.filter(|_| held).map(|extent| extent.len))
         };
         self.below.with(None, look).ok().flatten()
@@ -69,15 +78,15 @@ impl CopyOnRead {
 
     /// Copies what only layers below hold of a range into the image.
     async fn copy_up(&self, offset: u64, len: u64) -> Result<()> {
-        let child = self.below.node()?;
+        let (child, offset) = image(self.below.node()?, offset, len).await?;
         let top = child.skip_filters();
         let facts = top.facts();
-        if top.backing().is_none() || !facts.can_fill || child.read_only() {
+        if top.backing().is_none() || !facts.can_fill || child.read_only() || !child.is_active() {
             return Ok(());
         }
         // What is below the bottom is not looked at. A bottom that has left the chain ends nothing.
         let bottom = self.bottom.load_full();
-        let bottom = bottom.filter(|bottom| layers(&child).any(|layer| Arc::ptr_eq(&layer, bottom)));
+        let bottom = bottom.filter(|bottom| child.images().any(|layer| Arc::ptr_eq(&layer, bottom)));
         let base = bottom.and_then(|bottom| bottom.backing());
         let unit = facts.allocation_unit.or(facts.cluster_size).unwrap_or(1).max(1);
         let end = (offset + len).next_multiple_of(unit).min(child.length());

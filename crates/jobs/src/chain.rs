@@ -7,12 +7,6 @@ pub(crate) fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
     std::iter::successors(Some(node.clone()), |n| n.next_in_chain()).collect()
 }
 
-/// The image that is seen through a node, and those below it, without the filters on them; top-down.
-pub(crate) fn images(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    let below = |image: &Arc<Node>| image.backing().map(|node| node.skip_filters());
-    std::iter::successors(Some(node.skip_filters()), below).collect()
-}
-
 /// Whether two nodes show the same image, but for filters.
 pub(crate) fn same_image(one: &Arc<Node>, other: &Arc<Node>) -> bool {
     Arc::ptr_eq(&one.skip_filters(), &other.skip_filters())
@@ -30,15 +24,15 @@ pub(crate) fn named(graph: &Graph, name: &str) -> Result<Arc<Node>> {
     })
 }
 
-/// The backing node, at any depth below `top`, that a file name means: by the name it was opened by, by the name its
-/// overlay stores, or by being the same file.
+/// The backing node, at any depth below `top`, that a file name means: by the name it was opened by, as seen from its
+/// overlay too, or by being the same file.
 pub(crate) async fn find_backing(top: &Arc<Node>, file: &str) -> Result<Arc<Node>> {
-    let chain = images(top);
+    let chain: Vec<_> = top.images().collect();
     let mut layers = Vec::with_capacity(chain.len());
     for (overlay, node) in chain.iter().zip(chain.iter().skip(1)) {
-        let (filename, stored) = (node.filename(), overlay.driver().info().backing_filename);
-        let named = filename == file || stored.as_deref() == Some(file);
-        layers.push((named, resolve_filename(&overlay.place(), file), filename));
+        let (filename, resolved) = (node.filename(), resolve_filename(&overlay.place(), file));
+        // The name that its overlay stores may be another image's: users can open a chain another way.
+        layers.push((filename == file || filename == resolved, resolved, filename));
     }
     // A file system may take long to answer.
     let find = move || layers.iter().position(|(named, a, b)| *named || same_path(a, b));

@@ -3,17 +3,14 @@
 //! It passes everything. Users of the chain see by it that a job is there, and which; its name is the client's, or
 //! `#block` with a number. A job that does more with requests (a copy before each write) makes its filter itself, and puts
 //! it over the node by [`GraphChange::insert_filter`].
+use crate::again::until_done;
 use block::{
-    BlockError, Blocker, Driver, DriverType, Edge, ErrorKind, Filtered, Graph, GraphChange, NewFilter, Node,
-    Open, OpenContext, Opened, Operations, Perms, Result, Share,
+    BlockError, Blocker, Driver, DriverType, Edge, Filtered, Graph, GraphChange, NewFilter, Node, Open,
+    OpenContext, Opened, Operations, Perms, Result, Share,
 };
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a filter that could not be taken out waits before that is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What a job puts over a node.
 #[derive(Clone, Copy)]
@@ -90,7 +87,7 @@ pub(crate) struct JobFilter {
 impl JobFilter {
     /// Puts a filter over `node`, with the gates closed. `holder` says who blocks it, as [`Node::block`] has it.
     pub(crate) async fn insert(
-        change: &mut GraphChange<'_>,
+        change: &mut GraphChange,
         graph: &Graph,
         node: &Arc<Node>,
         (kind, name): (Kind, Option<String>),
@@ -104,7 +101,7 @@ impl JobFilter {
     }
 
     /// Moves its users to what it filters now, with the gates closed; if the change takes effect it is gone.
-    pub(crate) async fn take_out(&self, change: &mut GraphChange<'_>) -> Result<()> {
+    pub(crate) async fn take_out(&self, change: &mut GraphChange) -> Result<()> {
         change.take_out_filter(&self.node).await
     }
 
@@ -115,18 +112,16 @@ impl JobFilter {
 
     /// Takes it out, if it is not: at the end of a job. Waits for the requests inside, however long that takes.
     pub(crate) async fn remove(&self) -> Result<()> {
-        while self.blocker.lock().is_some() {
+        if self.blocker.lock().is_none() {
+            return Ok(());
+        }
+        until_done("taking a job's filter out", || async {
             let mut change = self.graph.change().await;
             let taken = self.take_out(&mut change).await;
-            match change.end(taken).await {
-                Ok(()) => self.is_out(),
-                Err(e) if e.kind() == ErrorKind::Timeout => {
-                    tracing::warn!(node = self.node.name(), error = %e, "taking a job's filter out is tried again");
-                    rt::sleep(RETRY).await;
-                }
-                Err(e) => return Err(e),
-            }
-        }
+            change.end(taken).await
+        })
+        .await?;
+        self.is_out();
         Ok(())
     }
 }

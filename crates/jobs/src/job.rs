@@ -224,6 +224,11 @@ impl Job {
         })
     }
 
+    /// Tells no longer of the error that it stopped for.
+    pub(crate) fn reset_io_status(&self) {
+        self.state.lock().io_status = BlockDeviceIoStatus::Ok;
+    }
+
     /// Lets it go on, and clears the error that it stopped for.
     pub fn resume(&self) -> Result<(), JobError> {
         if !self.state.lock().paused {
@@ -231,9 +236,19 @@ impl Job {
         }
         self.ask(Verb::Resume, |state| {
             state.io_status = BlockDeviceIoStatus::Ok;
-            state.paused = false;
+            self.end_pause(state);
             Ok(())
         })
+    }
+
+    /// It rests no longer, and that is told before the command is answered.
+    fn end_pause(&self, state: &mut State) {
+        state.paused = false;
+        match state.status {
+            JobStatus::Paused => self.enter(state, JobStatus::Running),
+            JobStatus::Standby => self.enter(state, JobStatus::Ready),
+            _ => {}
+        }
     }
 
     /// Asks it to end. In the ready status a cancel without `force` ends it in place: in sync, but not switched over.
@@ -248,7 +263,7 @@ impl Job {
             if asked > state.cancel {
                 state.cancel = asked;
             }
-            state.paused = false;
+            self.end_pause(state);
             Ok(())
         })
     }
@@ -380,6 +395,15 @@ impl Job {
             tracing::trace!(job = %self.id, "nothing was asked for");
         }
         self.state.lock().busy = true;
+    }
+
+    /// It rests for a moment, which its clients are told.
+    pub(crate) fn rest(&self) {
+        let mut state = self.state.lock();
+        if state.status == JobStatus::Running {
+            self.enter(&mut state, JobStatus::Paused);
+            self.enter(&mut state, JobStatus::Running);
+        }
     }
 
     /// Source and target are in sync.

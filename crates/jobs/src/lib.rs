@@ -15,6 +15,7 @@
 //!   its end comes after all of it, durable.
 #![forbid(unsafe_code)]
 
+mod again;
 mod amend;
 mod backup;
 mod chain;
@@ -27,6 +28,8 @@ mod group;
 mod job;
 mod mirror;
 mod register;
+mod ruled;
+mod saved;
 mod speed;
 mod state;
 mod stream;

@@ -5,10 +5,12 @@ use crate::job::Job;
 use crate::state::Verb;
 use crate::work::Work;
 use api::{BlockdevOnError, Enumeration, JobStatus, JobStatusChange, JobType, MirrorCopyMode};
+use block::{BlockError, ErrorKind};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use tracing::Instrument;
 
 /// Most jobs at once, ended ones that wait for their dismissal included.
@@ -100,6 +102,8 @@ struct Inner {
     /// The program is ending: no job is made any more.
     ending: AtomicBool,
     sink: Arc<dyn EventSink>,
+    /// Where the states of jobs are kept.
+    states: OnceLock<PathBuf>,
 }
 
 /// Passes events on, and takes dismissed jobs off the list.
@@ -120,12 +124,40 @@ impl EventSink for Listed {
 impl Jobs {
     /// No jobs; events go to `sink`.
     pub fn new(sink: Arc<dyn EventSink>) -> Self {
-        Self(Arc::new(Inner { jobs: Mutex::default(), ending: AtomicBool::new(false), sink }))
+        let (jobs, ending, states) = (Mutex::default(), AtomicBool::new(false), OnceLock::new());
+        Self(Arc::new(Inner { jobs, ending, sink, states }))
+    }
+
+    /// Keeps in this directory what jobs have copied that can go on from there in another run of the program. Only the first
+    /// one counts.
+    pub async fn keep_states_in(&self, dir: PathBuf) -> block::Result<()> {
+        // A program that goes to the background changes its working directory.
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        crate::saved::check_directory(&dir).await?;
+        match self.0.states.set(dir) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(block::BlockError::invalid("there is a directory for job states already")),
+        }
+    }
+
+    /// Where the states of jobs are kept.
+    pub(crate) fn states(&self) -> Option<&Path> {
+        self.0.states.get().map(PathBuf::as_path)
+    }
+
+    /// Whether the program is ending.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.0.ending.load(Relaxed)
     }
 
     /// All jobs, in the order they came.
     pub fn all(&self) -> Vec<Arc<Job>> {
         self.0.jobs.lock().clone()
+    }
+
+    /// The machine goes on: what jobs had stopped for is no longer told of them. They stay stopped until they are resumed.
+    pub fn reset_io_status(&self) {
+        self.all().iter().for_each(|job| job.reset_io_status());
     }
 
     /// The job of this name.
@@ -152,6 +184,28 @@ impl Jobs {
             return Err(JobError::InUse(id.to_owned()));
         }
         Ok(())
+    }
+
+    /// The rate limit of a job that is about to be made, if it could be made now; a negative one refuses it.
+    pub(crate) fn check_speed(&self, id: &str, speed: i64) -> Result<u64, JobError> {
+        self.check_id(id)?;
+        u64::try_from(speed).map_err(|_| {
+            self.created_and_gone(id);
+            JobError::NegativeSpeed
+        })
+    }
+
+    /// A job is not made. If it is because others use its nodes, it was created and is gone, as clients know it.
+    pub(crate) fn refused(&self, id: &str, error: &BlockError) {
+        if error.kind() == ErrorKind::Busy {
+            self.created_and_gone(id);
+        }
+    }
+
+    fn created_and_gone(&self, id: &str) {
+        for status in [JobStatus::Created, JobStatus::Null] {
+            self.0.sink.tell(api::Event::JobStatusChange(JobStatusChange { id: id.to_owned(), status }));
+        }
     }
 
     /// Makes a job and runs it. If the job can't be made, the work is ended.

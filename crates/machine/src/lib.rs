@@ -6,8 +6,8 @@
 //!   RunState: prelaunch ─▶ running ⇄ paused …
 //! ```
 //!
-//! It is for programs and test suites that speak to the block layer of a machine. Nothing executes: requests come from monitors
-//! only.
+//! It is for programs and test suites that speak to the block layer of a machine. Nothing executes: requests come from monitors,
+//! and from whoever stands for a device's guest ([`block::Graph::attach_guest`]).
 #![forbid(unsafe_code)]
 
 mod error;
@@ -20,3 +20,4 @@ pub use error::MachineError;
 pub use model::model_names;
 pub use parts::{Machine, Removed};
 pub use properties::Properties;
+pub use state::State;

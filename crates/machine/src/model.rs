@@ -27,6 +27,11 @@ impl Model {
     pub(crate) fn asks_guest(self) -> bool {
         self.inner.is_some()
     }
+
+    /// Whether it has no way to tell its guest that it takes no writes: its medium is one that does.
+    pub(crate) fn must_write(self) -> bool {
+        matches!(self.name, "ide-hd" | "sd-card")
+    }
 }
 
 const fn disk(name: &'static str) -> Model {
@@ -40,6 +45,9 @@ const fn virtio(name: &'static str) -> Model {
 const fn other(name: &'static str) -> Model {
     Model { name, kind: Kind::Other, inner: None }
 }
+
+/// Flash memory, which a board has of itself.
+pub(crate) const FLASH: &str = "cfi.pflash01";
 
 const MODELS: &[Model] = &[
     virtio("virtio-blk"),
@@ -56,6 +64,7 @@ const MODELS: &[Model] = &[
     disk("nvme-ns"),
     disk("usb-storage"),
     disk("sd-card"),
+    disk(FLASH),
     Model { name: "scsi-cd", kind: Kind::Cd, inner: None },
     Model { name: "ide-cd", kind: Kind::Cd, inner: None },
     Model { name: "floppy", kind: Kind::Floppy, inner: None },

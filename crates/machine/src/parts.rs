@@ -3,8 +3,8 @@ use crate::error::MachineError;
 use crate::model::{self, Kind, Model};
 use crate::properties::Properties;
 use crate::state::State;
-use api::{BlockdevOnError, Enumeration, RunState, StatusInfo};
-use block::{Device, Graph, Tray};
+use api::{BlockdevOnError, Enumeration, RunState};
+use block::{Accounting, Device, Graph, Tray};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -20,6 +20,8 @@ struct Inner {
     graph: Graph,
     state: State,
     parts: Mutex<Vec<Part>>,
+    /// Held while devices come or go, which takes time: one after the other.
+    changing: futures_util::lock::Mutex<()>,
     anonymous: AtomicUsize,
     unattached: AtomicUsize,
 }
@@ -48,9 +50,10 @@ impl Machine {
     /// A machine without devices.
     pub fn new(graph: Graph, state: RunState) -> Self {
         Self(Arc::new(Inner {
+            state: State::new(state, graph.running().clone()),
             graph,
-            state: State::new(state),
             parts: Mutex::default(),
+            changing: futures_util::lock::Mutex::new(()),
             anonymous: AtomicUsize::new(0),
             unattached: AtomicUsize::new(0),
         }))
@@ -59,23 +62,14 @@ impl Machine {
     // ---- whether it runs ----
 
     /// What it does.
-    pub fn status(&self) -> StatusInfo {
-        self.0.state.now()
+    pub fn state(&self) -> &State {
+        &self.0.state
     }
 
-    /// Stops it: whether it ran.
-    pub fn stop(&self) -> bool {
-        self.0.state.stop(RunState::Paused)
-    }
-
-    /// Lets it run: whether it did not.
-    pub fn go_on(&self) -> bool {
-        self.0.state.go_on()
-    }
-
-    /// Sets what it does.
-    pub fn set_state(&self, state: RunState) {
-        self.0.state.set(state);
+    /// Lets it run if it does not, and has it told. What had stopped it is forgotten. Not while it is handed over; whether it runs now.
+    pub fn go_on(&self, tell: impl FnOnce()) -> bool {
+        self.0.graph.devices().iter().for_each(|device| device.reset_io_status());
+        self.0.state.go_on_unless_handed_over(tell)
     }
 
     // ---- devices ----
@@ -85,6 +79,7 @@ impl Machine {
         let name = options.take("driver").ok_or_else(|| invalid("Parameter 'driver' is missing"))?;
         let model = model::find(&name).ok_or_else(|| MachineError::UnknownModel(name.clone()))?;
         let id = options.take("id");
+        let _changing = self.0.changing.lock().await;
         if let Some(id) = &id {
             block::Objects::check_id(id)?;
             if self.0.parts.lock().iter().any(|part| part.id.as_ref() == Some(id)) {
@@ -93,15 +88,29 @@ impl Machine {
         }
         let path = match &id {
             Some(id) => format!("/machine/peripheral/{id}"),
-            None => format!("/machine/peripheral-anon/device[{}]", self.0.anonymous.fetch_add(1, Relaxed)),
+            None => self.anonymous_path(),
         };
         self.put(id, path, model, options).await
+    }
+
+    fn anonymous_path(&self) -> String {
+        format!("/machine/peripheral-anon/device[{}]", self.0.anonymous.fetch_add(1, Relaxed))
     }
 
     /// Adds a device that the machine has of itself: one for a drive that says what it hangs on.
     pub async fn add_for_drive(&self, model: &str, drive: &str) -> Result<(), MachineError> {
         let model = model::find(model).ok_or_else(|| MachineError::UnknownModel(model.to_owned()))?;
-        let path = format!("/machine/unattached/device[{}]", self.0.unattached.fetch_add(1, Relaxed));
+        let _changing = self.0.changing.lock().await;
+        let path = match model.name {
+            model::FLASH => {
+                let parts = self.0.parts.lock();
+                let there = parts.iter().filter(|part| part.model.name == model::FLASH).count();
+                format!("/machine/system.flash{there}")
+            }
+            // A drive of this interface stands for the option that adds such a device.
+            _ if model.inner.is_some() => self.anonymous_path(),
+            _ => format!("/machine/unattached/device[{}]", self.0.unattached.fetch_add(1, Relaxed)),
+        };
         self.put(None, path, model, [("drive", drive)].into_iter().collect()).await
     }
 
@@ -156,12 +165,20 @@ impl Machine {
         };
         let plugged = block::Model {
             id: known_by,
+            path: model.inner.map_or_else(|| path.to_owned(), |inner| format!("{path}/{inner}")),
             removable: kind != Kind::Disk,
             tray: (kind == Kind::Cd).then(Tray::default),
             writes: kind != Kind::Cd,
-            has_status: kind != Kind::Floppy,
+            has_status: kind != Kind::Floppy && model.name != model::FLASH,
             shares_writing,
         };
+        let account = |name: &str, options: &mut Properties| match options.take(name) {
+            Some(word) if word == "auto" => Ok(None),
+            Some(word) => [(name, word)].into_iter().collect::<Properties>().take_flag(name),
+            None => Ok(None),
+        };
+        let (failed, invalid_too) =
+            (account("account-failed", options)?, account("account-invalid", options)?);
         let (device, node) = match drive.as_deref() {
             Some("") | None if kind == Kind::Disk => return Err(invalid("drive property not set")),
             Some("") | None => (graph.add_device("")?, None),
@@ -179,15 +196,20 @@ impl Machine {
             if kind == Kind::Disk && node.is_none() && device.medium().is_none() {
                 return Err(invalid("Device needs media, but drive is empty"));
             }
-            let writes = plugged.writes;
             graph.plug(&device, plugged).await?;
             if let Some(node) = node {
-                if kind == Kind::Disk && writes && node.read_only() {
+                if model.must_write() && node.read_only() {
                     return Err(invalid("Block node is read-only"));
                 }
                 graph.put_in(&device, node).await?;
             }
             device.set_on_error(read, write);
+            let old = device.account().accounting();
+            device.account().set_accounting(&Accounting {
+                failed: failed.unwrap_or(old.failed),
+                invalid: invalid_too.unwrap_or(old.invalid),
+                ..old
+            });
             Ok(())
         };
         if let Err(error) = placed.await {
@@ -199,40 +221,42 @@ impl Machine {
         Ok(device)
     }
 
-    /// Takes a device away, by its id or path. One that a guest must agree to let go is there until the machine is reset.
+    /// Takes a device away, by its id or path. One that a guest must agree to let go is there until the machine is reset; one
+    /// that the block layer does not let go stays.
     pub async fn remove(&self, name: &str) -> Result<Option<Removed>, MachineError> {
-        let part = {
+        let _changing = self.0.changing.lock().await;
+        let path = {
             let mut parts = self.0.parts.lock();
-            let at = parts.iter().position(|part| part.id.as_deref() == Some(name) || part.path == name);
-            let at = at.ok_or_else(|| MachineError::NoDevice(name.to_owned()))?;
-            if let Some(part) = parts.get_mut(at).filter(|part| part.model.asks_guest()) {
+            let part = parts.iter_mut().find(|part| part.id.as_deref() == Some(name) || part.path == name);
+            let part = part.ok_or_else(|| MachineError::NoDevice(name.to_owned()))?;
+            if part.model.asks_guest() {
                 part.is_to_go = true;
                 return Ok(None);
             }
-            parts.remove(at)
+            part.path.clone()
         };
-        self.unplug(part).await.map(Some)
+        self.unplug(&path).await.map(Some)
     }
 
     /// Resets it: devices that were asked to go are taken away.
     pub async fn reset(&self) -> Result<Vec<Removed>, MachineError> {
-        let gone: Vec<_> = {
-            let mut parts = self.0.parts.lock();
-            let (gone, stay) = std::mem::take(&mut *parts).into_iter().partition(|part| part.is_to_go);
-            *parts = stay;
-            gone
-        };
+        let _changing = self.0.changing.lock().await;
+        let gone: Vec<_> =
+            self.0.parts.lock().iter().filter(|part| part.is_to_go).map(|part| part.path.clone()).collect();
         let mut removed = Vec::new();
-        for part in gone {
-            removed.push(self.unplug(part).await?);
+        for path in gone {
+            removed.push(self.unplug(&path).await?);
         }
         Ok(removed)
     }
 
-    async fn unplug(&self, part: Part) -> Result<Removed, MachineError> {
-        if let Some(device) = &part.device {
-            self.0.graph.unplug(device).await?;
+    async fn unplug(&self, path: &str) -> Result<Removed, MachineError> {
+        if let Some(device) = self.device(path) {
+            self.0.graph.unplug(&device).await?;
         }
+        let mut parts = self.0.parts.lock();
+        let at = parts.iter().position(|part| part.path == path);
+        let part = at.map(|at| parts.remove(at)).ok_or_else(|| MachineError::NoDevice(path.to_owned()))?;
         Ok(Removed { id: part.id, path: part.path })
     }
 
@@ -241,16 +265,21 @@ impl Machine {
         let parts = self.0.parts.lock();
         let its = |part: &&Part| {
             let inner = part.model.inner.map(|inner| format!("{}/{inner}", part.path));
-            part.id.as_deref() == Some(name) || part.path == name || inner.as_deref() == Some(name)
+            // The end of a path will do.
+            let ends =
+                |path: &str| path == name || path.strip_suffix(name).is_some_and(|rest| rest.ends_with('/'));
+            part.id.as_deref() == Some(name) || ends(&part.path) || inner.as_deref().is_some_and(ends)
         };
         parts.iter().find(its).and_then(|part| part.device.clone())
     }
 
     /// The machine is given up: all devices are taken away.
     pub async fn end(&self) -> block::Result<()> {
-        self.0.parts.lock().clear();
+        let parts = std::mem::take(&mut *self.0.parts.lock());
+        // Some were deleted while a model was at them, and are held by that alone.
+        let held = parts.into_iter().filter_map(|part| part.device);
         let mut result = Ok(());
-        for device in self.0.graph.devices() {
+        for device in held.chain(self.0.graph.devices()) {
             result = result.and(self.0.graph.remove_device(&device).await);
         }
         result

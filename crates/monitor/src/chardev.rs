@@ -7,11 +7,12 @@ use api::{ChardevOptions, ChardevOptionsBranch, ChardevSocketOptions, InetSocket
 use api::{FdSocketAddress, SocketAddress, UnixSocketAddress};
 use block::BlockError;
 use futures_util::future::{Either, select};
+use parking_lot::Mutex;
 use rt::net::{Listener, Stream};
 use rt::{BoxFuture, JoinHandle, Target};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long a listener waits after a connection could not be accepted (too few descriptors).
@@ -31,12 +32,39 @@ pub(crate) enum Language {
 /// Serves a stream of requests, whose answers go to the second one, until it ends.
 pub type Service = fn(Arc<Stream>, Arc<Stream>) -> BoxFuture<'static, ()>;
 
+/// The connections of a character device that stands on sockets.
+pub(crate) struct Connections {
+    id: String,
+    streams: Mutex<Vec<Weak<Stream>>>,
+}
+
+impl Connections {
+    /// The device's name.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Gives up those that there are.
+    pub(crate) fn cut(&self) {
+        for stream in self.streams.lock().drain(..).filter_map(|stream| stream.upgrade()) {
+            // It may be gone already.
+            let _ = stream.shutdown();
+        }
+    }
+
+    fn add(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams.lock();
+        streams.retain(|stream| stream.strong_count() > 0);
+        streams.push(Arc::downgrade(stream));
+    }
+}
+
 /// An open character device.
 pub(crate) enum Chardev {
     /// A listener; the first client may be there already.
-    Server(Vec<Listener>, Option<Stream>),
+    Server(Vec<Listener>, Option<Stream>, Arc<Connections>),
     /// Connected to a server.
-    Client(Stream),
+    Client(Stream, Arc<Connections>),
     /// Standard input and output.
     Stdio,
 }
@@ -46,13 +74,16 @@ impl Chardev {
     pub(crate) async fn open(control: &Control, options: &ChardevOptions) -> Result<Self, QmpError> {
         let ChardevOptionsBranch::Socket(socket) = &options.branch else { return Ok(Self::Stdio) };
         let address = address(socket)?;
+        let connections = Arc::new(Connections { id: options.id.clone(), streams: Mutex::default() });
         if !socket.server.unwrap_or(false) {
             if socket.wait.is_some() {
                 return Err(QmpError::generic(
                     "'wait' option is incompatible with socket in client connect mode",
                 ));
             }
-            return connect(control, &address).await.map(Self::Client);
+            let stream = connect(control, &address).await?;
+            control.add_connections(&connections);
+            return Ok(Self::Client(stream, connections));
         }
         let listeners = control.listen(&address).await?;
         let mut first = None;
@@ -67,7 +98,8 @@ impl Chardev {
                     .map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))?,
             );
         }
-        Ok(Self::Server(listeners, first))
+        control.add_connections(&connections);
+        Ok(Self::Server(listeners, first, connections))
     }
 
     /// Serves a monitor on it from now on. The returned task ends when no client can connect any more.
@@ -78,7 +110,7 @@ impl Chardev {
     ) -> Result<Vec<JoinHandle<()>>, QmpError> {
         let mut doors = Vec::new();
         match self {
-            Self::Client(stream) => spawn_session(control, Arc::new(stream), language),
+            Self::Client(stream, its) => spawn_session(control, &its, stream, language),
             Self::Stdio => {
                 let open = |stream: std::io::Result<Stream>| {
                     stream.map(Arc::new).map_err(|e| QmpError::generic(BlockError::from_io(&e).to_string()))
@@ -86,12 +118,13 @@ impl Chardev {
                 let (input, output) = (open(rt::stdio::stdin())?, open(rt::stdio::stdout())?);
                 rt::spawn_on(Target::Control, session(control.clone(), input, output, language)).detach();
             }
-            Self::Server(listeners, first) => {
+            Self::Server(listeners, first, its) => {
                 if let Some(stream) = first {
-                    spawn_session(control, Arc::new(stream), language);
+                    spawn_session(control, &its, stream, language);
                 }
-                let door =
-                    |listener| rt::spawn_on(Target::Control, accept(control.clone(), listener, language));
+                let door = |listener| {
+                    rt::spawn_on(Target::Control, accept(control.clone(), its.clone(), listener, language))
+                };
                 doors.extend(listeners.into_iter().map(door));
             }
         }
@@ -99,7 +132,9 @@ impl Chardev {
     }
 }
 
-fn spawn_session(control: &Control, stream: Arc<Stream>, language: Language) {
+fn spawn_session(control: &Control, connections: &Connections, stream: Stream, language: Language) {
+    let stream = Arc::new(stream);
+    connections.add(&stream);
     rt::spawn_on(Target::Control, session(control.clone(), stream.clone(), stream, language)).detach();
 }
 
@@ -112,14 +147,14 @@ async fn session(control: Control, input: Arc<Stream>, output: Arc<Stream>, lang
 }
 
 /// Accepts clients until the program ends; then the listener is closed and its socket's file removed.
-async fn accept(control: Control, listener: Listener, language: Language) {
+async fn accept(control: Control, connections: Arc<Connections>, listener: Listener, language: Language) {
     loop {
         let accepted = match select(pin!(listener.accept()), pin!(control.ending())).await {
             Either::Left((accepted, _)) => accepted,
             Either::Right(_) => return,
         };
         match accepted {
-            Ok(stream) => spawn_session(&control, Arc::new(stream), language),
+            Ok(stream) => spawn_session(&control, &connections, stream, language),
             Err(e) => {
                 tracing::warn!(error = %e, "a QMP client could not be accepted");
                 rt::sleep(ACCEPT_AGAIN).await;

@@ -1,26 +1,41 @@
 //! What commands work on: the graph, jobs, exports, objects; and the orderly end of the program.
+use crate::chardev::Connections;
 use crate::descriptors::Descriptors;
 use crate::events::Events;
-use crate::generation;
-use crate::human::Human;
+use crate::generation::{self, Generation};
+use crate::human::{Human, NewImage};
+use crate::migration::Migration;
 use crate::options;
 use crate::outbox::Outbox;
-use api::{Dict, QmpError, RunState, Shutdown, ShutdownCause, Value};
-use block::{BlockError, Graph, Registry};
+use api::{BlockErrorAction, Dict, QmpError, RunState, Shutdown, ShutdownCause, Value};
+use block::{BlockError, Graph, Options, Registry};
 use event_listener::{Event, IntoNotification};
 use exports::{Exports, NbdService};
+use futures_channel::oneshot;
 use jobs::Jobs;
 use machine::Machine;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, OnceLock};
 
-/// Commands that begin a job on a device or node.
-const BEGIN_JOBS: [&str; 6] =
-    ["block-commit", "block-stream", "blockdev-backup", "blockdev-mirror", "drive-backup", "drive-mirror"];
-
 /// The state that all sessions share; a handle, cheap to clone.
 #[derive(Clone)]
-pub struct Control(Arc<Inner>, Arc<Descriptors>);
+pub struct Control(Arc<Inner>, Arc<OfSession>);
+
+/// What each session has of its own.
+#[derive(Default)]
+struct OfSession {
+    descriptors: Descriptors,
+    /// What follows the answer of the command under way.
+    after_answer: Mutex<Vec<Following>>,
+}
+
+/// What follows the answer of a command.
+enum Following {
+    Event(api::Event),
+    /// Work that waits for it.
+    Work(oneshot::Sender<()>),
+}
 
 struct Inner {
     graph: Graph,
@@ -28,13 +43,19 @@ struct Inner {
     exports: Exports,
     nbd: NbdService,
     machine: Machine,
+    migration: Migration,
     human: OnceLock<Box<dyn Human>>,
+    generation: OnceLock<Generation>,
+    /// Of the monitors, for as long as the program runs.
+    connections: Mutex<Vec<Arc<Connections>>>,
     events: Arc<Events>,
     /// The program is ending; no command is accepted.
     ending: AtomicBool,
     end_begins: Event,
     /// Held during the end; its result.
     end: futures_util::lock::Mutex<Option<Result<(), BlockError>>>,
+    /// Why it ends, if that is a failure.
+    failure: OnceLock<String>,
     /// `quit` was answered.
     left: AtomicBool,
     has_left: Event,
@@ -47,17 +68,29 @@ impl Control {
         let graph = Graph::new(registry, options::from_json);
         let (deleted, alarmed) = (events.clone(), events.clone());
         graph.on_poison(move |node, error| alarmed.poisoned(node, error));
+        let machine = Machine::new(graph.clone(), RunState::Running);
+        let (told, state) = (events.clone(), machine.state().clone());
+        graph.on_guest_failure(move |failure| {
+            told.guest_failed(failure);
+            if failure.action == BlockErrorAction::Stop {
+                state.stop(RunState::IoError, || told.emit(&api::Event::Stop));
+            }
+        });
         let inner = Inner {
             jobs: Jobs::new(events.clone()),
             exports: Exports::new(graph.clone(), move |id| deleted.export_deleted(id)),
             nbd: NbdService::default(),
-            machine: Machine::new(graph.clone(), RunState::Running),
+            machine,
+            migration: Migration::new(events.clone()),
             human: OnceLock::new(),
+            generation: OnceLock::new(),
+            connections: Mutex::default(),
             graph,
             events,
             ending: AtomicBool::new(false),
             end_begins: Event::new(),
             end: futures_util::lock::Mutex::new(None),
+            failure: OnceLock::new(),
             left: AtomicBool::new(false),
             has_left: Event::new(),
         };
@@ -71,7 +104,7 @@ impl Control {
 
     /// The descriptors of the session.
     pub(crate) fn descriptors(&self) -> &Descriptors {
-        &self.1
+        &self.1.descriptors
     }
 
     /// Adds to the error of a driver's name that the schema does not have that it is a known format, where it is one.
@@ -111,10 +144,42 @@ impl Control {
         &self.0.machine
     }
 
+    /// The hand-over under way.
+    pub(crate) fn migration(&self) -> &Migration {
+        &self.0.migration
+    }
+
+    /// Ends the program, which has failed.
+    pub(crate) async fn fail(&self, text: String) {
+        if self.0.failure.set(text).is_ok() {
+            if let Err(error) = self.end().await {
+                tracing::error!(%error, "not everything was written back");
+            }
+            self.leave();
+        }
+    }
+
+    /// Why it ends, if that is a failure.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.0.failure.get().map(String::as_str)
+    }
+
     /// Sets the monitor for people. Only the first one counts.
     pub fn set_human(&self, human: Box<dyn Human>) {
         if self.0.human.set(human).is_err() {
             tracing::warn!("there is a monitor for people already");
+        }
+    }
+
+    /// What is answered where the generations contradict each other: today's if it was never said.
+    pub(crate) fn generation(&self) -> Generation {
+        self.0.generation.get().copied().unwrap_or_default()
+    }
+
+    /// Says what is answered where the generations contradict each other. Only the first one counts.
+    pub(crate) fn speak(&self, generation: Generation) {
+        if self.0.generation.set(generation).is_err() {
+            tracing::warn!("a generation was chosen already");
         }
     }
 
@@ -130,14 +195,55 @@ impl Control {
         }
     }
 
+    /// The connections of a character device can be given up from now on.
+    pub(crate) fn add_connections(&self, connections: &Arc<Connections>) {
+        self.0.connections.lock().push(connections.clone());
+    }
+
+    /// The connections of the character devices.
+    pub(crate) fn connections(&self) -> Vec<Arc<Connections>> {
+        self.0.connections.lock().clone()
+    }
+
     pub(crate) fn human(&self) -> Option<&dyn Human> {
         self.0.human.get().map(Box::as_ref)
     }
 
-    /// Sends an event when the command under way has been answered.
+    /// Makes an image for a command.
+    pub(crate) async fn make_image(
+        &self,
+        format: &'static str,
+        filename: &str,
+        size: u64,
+        options: Options,
+    ) -> Result<(), BlockError> {
+        let graph = self.graph();
+        if let Some(human) = self.human() {
+            human.tell_of_image(&NewImage { graph, format, filename, size, options: &options });
+        }
+        graph.create(format, filename, size, options).await
+    }
+
+    /// Sends an event when the command under way has been answered: see [`Control::answered`].
     pub(crate) fn after_answer(&self, event: api::Event) {
-        let events = self.0.events.clone();
-        rt::spawn(async move { events.emit(&event) }).detach();
+        self.1.after_answer.lock().push(Following::Event(event));
+    }
+
+    /// Ends when the command under way has been answered: for work that goes on by itself, whose first events follow the answer.
+    pub(crate) fn until_answered(&self) -> impl Future<Output = ()> + use<> {
+        let (answered, wait) = oneshot::channel();
+        self.1.after_answer.lock().push(Following::Work(answered));
+        async move { wait.await.unwrap_or_default() }
+    }
+
+    /// A command of this session has been answered.
+    pub(crate) fn answered(&self) {
+        for following in std::mem::take(&mut *self.1.after_answer.lock()) {
+            match following {
+                Following::Event(event) => self.events().emit(&event),
+                Following::Work(answered) => answered.send(()).unwrap_or_default(),
+            }
+        }
     }
 
     /// Where events go to all clients.
@@ -154,25 +260,15 @@ impl Control {
     /// # Errors
     /// What the command's handler answers; what of its arguments the schema refuses.
     pub async fn execute(&self, command: &str, arguments: Dict) -> Result<Option<Value>, QmpError> {
-        let mut arguments = generation::todays(command, arguments);
-        self.node_of_device(command, &mut arguments)?;
+        let arguments = generation::todays(command, arguments);
+        if let Some(name) = self.generation().device_to_find(command, &arguments)
+            && self.graph().device(name).is_none()
+            && self.graph().node(name).is_none()
+        {
+            return Err(QmpError::device_not_found(name));
+        }
         let result = api::dispatch(self, command, arguments).await;
         result.map_err(|error| self.tell_of_known_format(error))
-    }
-
-    /// Jobs know nodes: a device's name stands for the node in it, and is the job's where that has none of its own.
-    fn node_of_device(&self, command: &str, arguments: &mut Dict) -> Result<(), QmpError> {
-        if !BEGIN_JOBS.contains(&command) {
-            return Ok(());
-        }
-        let Some(device) = arguments.get("device").and_then(Value::as_str) else { return Ok(()) };
-        let Some(device) = self.graph().device(device) else { return Ok(()) };
-        let node = device.need_node().map_err(|error| QmpError::generic(error.to_string()))?;
-        if !arguments.contains("job-id") {
-            arguments.insert("job-id", device.name());
-        }
-        arguments.insert("device", node.name());
-        Ok(())
     }
 
     /// Refuses commands once the program is ending.
@@ -192,6 +288,8 @@ impl Control {
             return result.clone();
         }
         let _letting_go = self.0.graph.let_go();
+        self.0.migration.cancel();
+        self.0.migration.ended().await;
         self.0.nbd.end(&self.0.exports).await;
         self.0.exports.close_all().await;
         self.0.jobs.cancel_all().await;

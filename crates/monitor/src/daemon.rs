@@ -9,6 +9,8 @@
 use crate::chardev::{Chardev, Language, Service};
 use crate::control::Control;
 use crate::events::Events;
+use crate::generation::Generation;
+use crate::metrics;
 use crate::wire::MessageLayout;
 use api::{
     BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
@@ -19,6 +21,7 @@ use futures_util::future::{Either, join_all, select};
 use rt::process::ReadyHandle;
 use rt::signal;
 use rt::{BoxFuture, JoinHandle};
+use std::any::Any;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,14 +45,20 @@ pub enum DaemonOption {
     Chardev(String),
     /// `--export`: exports a node.
     Export(String),
+    /// `--job-state`: the directory where jobs note what they have copied.
+    JobState(PathBuf),
     /// `--monitor`: serves QMP on a chardev.
     Monitor(String),
+    /// `--metrics`: serves figures for a monitoring system.
+    Metrics(String),
     /// `--nbd-server`: starts the NBD server.
     NbdServer(String),
     /// `--object`: makes a user object.
     Object(String),
     /// `--pidfile`: where to write the process id when all is set up.
     Pidfile(PathBuf),
+    /// `--compat`: answers as that version of QEMU did where later ones contradict it.
+    Compat(String),
     /// `--daemonize`: goes to the background when all is set up.
     Daemonize,
 }
@@ -73,10 +82,13 @@ impl StartOption for DaemonOption {
             Self::Blockdev(text) => format!("--blockdev {text}"),
             Self::Chardev(text) => format!("--chardev {text}"),
             Self::Export(text) => format!("--export {text}"),
+            Self::JobState(path) => format!("--job-state {}", path.display()),
             Self::Monitor(text) => format!("--monitor {text}"),
+            Self::Metrics(text) => format!("--metrics {text}"),
             Self::NbdServer(text) => format!("--nbd-server {text}"),
             Self::Object(text) => format!("--object {text}"),
             Self::Pidfile(path) => format!("--pidfile {}", path.display()),
+            Self::Compat(version) => format!("--compat {version}"),
             Self::Daemonize => "--daemonize".to_owned(),
         }
     }
@@ -168,7 +180,14 @@ async fn live<O: StartOption>(
             if let Either::Left(_) = select(&mut signalled, pin!(control.left())).await {
                 control.shut_down(ShutdownCause::HostSignal);
             }
-            (running, ExitCode::SUCCESS)
+            let code = match control.failure() {
+                None => ExitCode::SUCCESS,
+                Some(text) => {
+                    eprintln!("{program}: {text}");
+                    ExitCode::FAILURE
+                }
+            };
+            (running, code)
         }
         Ok(None) => (Running::default(), ExitCode::SUCCESS),
         Err(text) => {
@@ -198,6 +217,7 @@ async fn live<O: StartOption>(
         tracing::warn!("a QMP socket is left behind");
     }
     drop(running.pid_file);
+    drop(running.kept);
     code
 }
 
@@ -221,8 +241,9 @@ fn tell_of_untaken_sockets(program: &str) {
 #[derive(Default)]
 struct Running {
     pid_file: Option<PidFile>,
-    /// The tasks that accept QMP clients.
+    /// The tasks that accept clients of monitors, and scrapers.
     doors: Vec<JoinHandle<()>>,
+    kept: Vec<Box<dyn Any + Send>>,
 }
 
 /// What the options have set up so far.
@@ -231,7 +252,10 @@ pub struct SetUp {
     chardevs: Vec<(String, Chardev)>,
     /// Served after the last option: clients that connect earlier wait.
     monitors: Vec<(Chardev, Language)>,
+    /// The tasks that accept scrapers.
+    scraped: Vec<JoinHandle<()>>,
     pid_file: Option<PathBuf>,
+    kept: Vec<Box<dyn Any + Send>>,
 }
 
 /// Applies the options in order, then serves clients. An error names the option that failed.
@@ -246,11 +270,11 @@ async fn start<O: StartOption>(control: &Control, options: &[O]) -> Result<Runni
     if let Some(server) = control.nbd().server() {
         server.let_in();
     }
-    let mut doors = Vec::new();
+    let mut doors = set_up.scraped;
     for (chardev, language) in set_up.monitors {
         doors.extend(chardev.serve(control, language).map_err(|e| e.to_string())?);
     }
-    Ok(Running { pid_file, doors })
+    Ok(Running { pid_file, doors, kept: set_up.kept })
 }
 
 async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption) -> Result<(), QmpError> {
@@ -282,6 +306,9 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
             set_up.chardevs.push((options.id, chardev));
             Ok(())
         }
+        DaemonOption::JobState(path) => {
+            control.jobs().keep_states_in(path.clone()).await.map_err(|e| QmpError::generic(e.to_string()))
+        }
         DaemonOption::Monitor(text) => {
             let options = keyval::decode::<MonitorOptions>(text, Some("chardev"))?;
             if options.mode == Some(MonitorMode::Readline) {
@@ -289,8 +316,19 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
             }
             set_up.monitor(&options)
         }
+        DaemonOption::Metrics(text) => {
+            let served = metrics::serve(control, &metrics::address(text)?).await?;
+            set_up.scraped.extend(served);
+            Ok(())
+        }
         DaemonOption::Pidfile(path) => {
             set_up.pid_file = Some(path.clone());
+            Ok(())
+        }
+        DaemonOption::Compat(version) => {
+            let generation = Generation::of_version(version);
+            let unknown = || QmpError::generic("there are '2.1' and '10.0'");
+            control.speak(generation.ok_or_else(unknown)?);
             Ok(())
         }
         DaemonOption::Daemonize => Ok(()),
@@ -306,6 +344,11 @@ impl SetUp {
             _ => Language::Qmp(MessageLayout::Line),
         };
         self.serve(&options.chardev, language)
+    }
+
+    /// Keeps something until the end of the program, when all is written back.
+    pub fn keep(&mut self, kept: impl Any + Send) {
+        self.kept.push(Box::new(kept));
     }
 
     /// Serves something else than a monitor on a chardev, once all is set up.

@@ -5,18 +5,24 @@ use api::{
     BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, BlockWriteThreshold,
     IoOperationType,
 };
-use block::{BlockError, Damage, ErrorKind, Node};
+use block::{BlockError, Damage, ErrorKind, GuestFailure, Node};
 use futures_util::future::join_all;
 use jobs::EventSink;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long after one event the next of its kind about the same device waits. Of those that come meanwhile the last is sent.
+const APART: Duration = Duration::from_secs(1);
 
 /// All clients that receive events.
 #[derive(Default)]
 pub(crate) struct Events {
     clients: Mutex<Vec<Weak<Outbox>>>,
+    /// About which devices nothing is sent at once, each with what waits and when it happened.
+    storms: Mutex<HashMap<String, Option<(api::Event, Duration)>>>,
 }
 
 impl Events {
@@ -27,7 +33,43 @@ impl Events {
 
     /// Sends an event to every client.
     pub(crate) fn emit(&self, event: &api::Event) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.send(event, now());
+    }
+
+    /// Sends an event that is one of many about a device: at most one in a second.
+    fn emit_of_storm(self: &Arc<Self>, device: String, event: api::Event) {
+        {
+            let mut storms = self.storms.lock();
+            if let Some(waiting) = storms.get_mut(&device) {
+                *waiting = Some((event, now()));
+                return;
+            }
+            storms.insert(device.clone(), None);
+        }
+        self.emit(&event);
+        let events = Arc::downgrade(self);
+        let calm_down = async move {
+            loop {
+                rt::sleep(APART).await;
+                let Some(events) = events.upgrade() else { return };
+                let Some((event, at)) = events.next_of_storm(&device) else { return };
+                events.send(&event, at);
+            }
+        };
+        rt::spawn_on(rt::Target::Control, calm_down).detach();
+    }
+
+    /// The event that waits; without one the storm is over.
+    fn next_of_storm(&self, device: &str) -> Option<(api::Event, Duration)> {
+        let mut storms = self.storms.lock();
+        let waiting = storms.get_mut(device).and_then(Option::take);
+        if waiting.is_none() {
+            storms.remove(device);
+        }
+        waiting
+    }
+
+    fn send(&self, event: &api::Event, since_epoch: Duration) {
         tracing::debug!(name = event.name(), "event");
         let (line, pretty) =
             (MessageLayout::Line.event(event, since_epoch), MessageLayout::Pretty.event(event, since_epoch));
@@ -66,6 +108,23 @@ impl Events {
         }));
     }
 
+    /// Reports that a guest's request failed, and what is done about it.
+    pub(crate) fn guest_failed(self: &Arc<Self>, failure: &GuestFailure<'_>) {
+        let GuestFailure { device, node, read, action, error } = failure;
+        let path = device.model().map(|model| model.path).unwrap_or_default();
+        let about = if path.is_empty() { device.name().to_owned() } else { path.clone() };
+        let event = api::Event::BlockIoError(BlockIoError {
+            qom_path: path,
+            device: device.name().to_owned(),
+            node_name: Some(node.name().to_owned()),
+            operation: if *read { IoOperationType::Read } else { IoOperationType::Write },
+            action: *action,
+            nospace: device.io_status().map(|_| error.kind() == ErrorKind::NoSpace),
+            reason: error.strerror(),
+        });
+        self.emit_of_storm(about, event);
+    }
+
     /// Reports that an image contradicts itself; `fatal`: and takes no more writes.
     pub(crate) fn damaged(&self, node: &Node, damage: &Damage, fatal: bool) {
         self.emit(&api::Event::BlockImageCorrupted(BlockImageCorrupted {
@@ -91,6 +150,11 @@ impl Events {
     pub(crate) fn export_deleted(&self, id: &str) {
         self.emit(&api::Event::BlockExportDeleted(BlockExportDeleted { id: id.to_owned() }));
     }
+}
+
+/// The time since the epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 /// Bytes as the schema counts them.

@@ -4,7 +4,48 @@
 //! {"options": {"driver": …, "id": "d0", "aio": "native", "file": {…}}}   of blockdev-add, then
 //! {"driver": …, "id": "d0", "file": {"aio": "native", …}}                today
 //! ```
+//! Where the two contradict each other, a program speaks today's, unless it is told otherwise ([`Generation`]).
 use api::{Dict, Value};
+use jobs::JobError;
+
+/// What is answered where the generations contradict each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Generation {
+    /// What QEMU 2.1 answered.
+    First,
+    /// What QEMU answers today.
+    #[default]
+    Todays,
+}
+
+/// Commands of the first generation that told a device that is not there by the class of the error.
+const OF_DEVICES: [&str; 5] =
+    ["block_resize", "blockdev-snapshot-sync", "block-stream", "drive-backup", "drive-mirror"];
+
+impl Generation {
+    /// The one of that version of QEMU.
+    pub fn of_version(version: &str) -> Option<Self> {
+        match version {
+            "2.1" => Some(Self::First),
+            "10.0" => Some(Self::Todays),
+            _ => None,
+        }
+    }
+
+    /// The device that the command is about, where one that is not there has a class of its own.
+    pub(crate) fn device_to_find<'a>(self, command: &str, arguments: &'a Dict) -> Option<&'a str> {
+        let told = self == Self::First && OF_DEVICES.contains(&command);
+        arguments.get("device").filter(|_| told)?.as_str()
+    }
+
+    /// A verb that changes nothing, for the job does what it says already, was no mistake.
+    pub(crate) fn of_verb(self, result: Result<(), JobError>) -> Result<(), JobError> {
+        match result {
+            Err(JobError::AlreadyPaused | JobError::NotPaused) if self == Self::First => Ok(()),
+            result => result,
+        }
+    }
+}
 
 /// The arguments of a command in today's shape.
 pub(crate) fn todays(command: &str, mut arguments: Dict) -> Dict {

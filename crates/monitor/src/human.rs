@@ -1,6 +1,7 @@
 //! The monitor for people: its sessions. What its commands are and print, the program that serves it gives.
 use crate::control::Control;
 use api::ShutdownCause;
+use block::{Graph, Options};
 use rt::BoxFuture;
 use rt::net::Stream;
 use std::io;
@@ -15,10 +16,27 @@ const PROMPT: &str = "(qemu) ";
 /// The command that ends the program.
 const QUIT: [&str; 2] = ["quit", "q"];
 
+/// An image that a command makes.
+pub struct NewImage<'a> {
+    /// Where the drivers are found.
+    pub graph: &'a Graph,
+    /// The driver of its format.
+    pub format: &'static str,
+    /// Its file.
+    pub filename: &'a str,
+    /// Its virtual size in bytes.
+    pub size: u64,
+    /// Its other options.
+    pub options: &'a Options,
+}
+
 /// A monitor for people: commands by words, answers as text.
 pub trait Human: Send + Sync {
     /// What a session begins with.
     fn banner(&self) -> String;
+
+    /// An image is about to be made.
+    fn tell_of_image(&self, image: &NewImage<'_>);
 
     /// Does a command; what it prints, its lines ended by `\r\n`. A mistake is told in the text.
     fn command<'a>(&'a self, control: &'a Control, line: &'a str) -> BoxFuture<'a, String>;
@@ -63,7 +81,9 @@ async fn talk(control: &Control, input: &Stream, output: &Stream) -> io::Result<
                         Ok(()) => human.command(control, &text).await,
                         Err(error) => format!("Error: {error}\r\n"),
                     };
-                    output.send_all(format!("{answer}{PROMPT}").as_bytes()).await?;
+                    let sent = output.send_all(format!("{answer}{PROMPT}").as_bytes()).await;
+                    control.answered();
+                    sent?;
                 }
                 byte if line.len() < MAX_LINE => line.push(*byte),
                 // A part of a command may mean something else.

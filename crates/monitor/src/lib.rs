@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Laws:
-//! - the requests of one session are served in order, each answered once; sessions do not wait for each other;
+//! - the requests of one session are served in order, each answered once, and urgent ones at once; sessions do not wait for each
+//!   other;
 //! - a command that has begun is carried through, whether its client still listens or not;
 //! - a client that does not read is disconnected; others are not affected.
 //!
@@ -23,7 +24,9 @@ mod descriptors;
 mod events;
 mod generation;
 mod human;
-pub mod nodes;
+mod metrics;
+pub mod migration;
+mod nodes;
 mod objects;
 pub mod options;
 mod outbox;
@@ -37,4 +40,5 @@ pub mod wire;
 pub use client::serve;
 pub use commands::device_properties;
 pub use control::Control;
-pub use human::Human;
+pub use human::{Human, NewImage};
+pub use throttle::limit as limit_device;

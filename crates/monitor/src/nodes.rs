@@ -2,8 +2,8 @@
 use crate::events::int;
 use crate::statistics;
 use api::{
-    BlockDeviceInfo, BlockDeviceIoStatus, BlockDirtyInfo, BlockInfo, BlockStats, BlockdevCacheInfo,
-    BlockdevChild, BlockdevDetectZeroesOptions, ImageInfo,
+    BlockDeviceInfo, BlockDirtyInfo, BlockInfo, BlockStats, BlockdevCacheInfo, BlockdevChild,
+    BlockdevDetectZeroesOptions, ImageInfo,
 };
 use block::{
     Backend, Child, Common, Device, DriverInfo, IoLimits, NamedBitmap, Node, Rate, ThrottleGroup,
@@ -35,7 +35,7 @@ fn described(node: &Arc<Node>, flat: bool, group: Option<&ThrottleGroup>) -> Blo
         drv: node.driver_name().to_owned(),
         backing_file: node.backing().map(|backing| backing.exact_filename()),
         backing_file_depth: int(layers.len() as u64 - 1),
-        active: true,
+        active: node.is_active(),
         encrypted: node.driver().info().encrypted,
         detect_zeroes: detect_zeroes(&common),
         bps: bytes.total.average,
@@ -67,6 +67,7 @@ fn described(node: &Arc<Node>, flat: bool, group: Option<&ThrottleGroup>) -> Blo
         write_threshold: int(node.write_threshold()),
         dirty_bitmaps: dirty_bitmaps(node),
         children: Some(children(node)),
+        encryption_key_missing: None,
     }
 }
 
@@ -74,18 +75,16 @@ fn described(node: &Arc<Node>, flat: bool, group: Option<&ThrottleGroup>) -> Blo
 pub fn device(device: &Arc<Device>) -> BlockInfo {
     let model = device.model();
     let tray = model.as_ref().and_then(|model| model.tray);
-    let has_status = model.as_ref().is_some_and(|model| model.has_status) && device.on_error().may_stop();
     BlockInfo {
         device: device.name().to_owned(),
         qdev: model.as_ref().map(|model| model.id.clone()),
         r#type: "unknown".to_owned(),
         removable: device.is_removable(),
         locked: tray.is_some_and(|tray| tray.locked),
-        inserted: device
-            .medium()
-            .map(|medium| described(&medium.node(), false, device.throttle_group().as_deref())),
+        inserted: device.node().map(|node| described(&node, false, device.throttle_group().as_deref())),
         tray_open: tray.map(|tray| tray.open),
-        io_status: has_status.then_some(BlockDeviceIoStatus::Ok),
+        io_status: device.io_status(),
+        dirty_bitmaps: None,
     }
 }
 
@@ -97,10 +96,9 @@ pub fn device_stats(device: &Device, entries: &[Arc<Backend>]) -> BlockStats {
         qdev: model.map(|model| model.id),
         ..BlockStats::default()
     };
-    let Some(medium) = device.medium() else {
+    let Some(node) = device.node() else {
         return BlockStats { stats: statistics::of_device(None, device.account()), ..of_device };
     };
-    let node = medium.node();
     let mut stats = with_backing(&node, entries);
     stats.stats = statistics::of_device(Some(&node), device.account());
     BlockStats { device: of_device.device, qdev: of_device.qdev, ..stats }
@@ -150,11 +148,6 @@ fn detect_zeroes(common: &Common) -> BlockdevDetectZeroesOptions {
 /// The node and what is below it in its chain.
 fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
     std::iter::successors(Some(node.clone()), |n| n.next_in_chain()).take(MAX_LAYERS).collect()
-}
-
-/// The image that a node is, with the images below it.
-pub fn image_info(node: &Arc<Node>) -> ImageInfo {
-    image_of(&chain(node))
 }
 
 /// The first of `layers`, with the others below it.

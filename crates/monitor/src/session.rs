@@ -7,14 +7,16 @@
 //!   CommandNotFound            a second qmp_capabilities is refused by its handler
 //! ```
 //!
+//! A client that has asked for it (`oob`) may have commands that allow it carried out before those that wait ("exec-oob").
+//!
 //! Laws:
 //! - every document that arrives is answered once, in the order of arrival, provided that the caller answers each
-//!   [`Incoming`] before it asks for the next;
+//!   [`Incoming`] before it asks for the next; a caller need not wait with those that are urgent;
 //! - a mistake in one document does not touch the next ([`api::json`] has the rules of recovery);
 //! - nothing is read ahead: the session holds at most one unfinished document, within the parser's bounds.
 
 use api::json::Stream;
-use api::{Dict, ErrorClass, QmpCapabilitiesArguments, QmpError, Value};
+use api::{Dict, ErrorClass, QMPCapability, QmpCapabilitiesArguments, QmpError, Value, introspect};
 
 /// The command that ends the negotiation.
 const NEGOTIATE: &str = "qmp_capabilities";
@@ -42,6 +44,8 @@ pub struct Request {
     pub command: String,
     /// Its arguments.
     pub arguments: Dict,
+    /// It is carried out at once, also while others are under way.
+    pub is_urgent: bool,
 }
 
 /// The client's side of a session.
@@ -49,6 +53,8 @@ pub struct Request {
 pub struct Session {
     stream: Stream,
     negotiated: bool,
+    /// Urgent commands were agreed on.
+    out_of_band: bool,
 }
 
 impl Session {
@@ -62,6 +68,11 @@ impl Session {
         self.negotiated
     }
 
+    /// Whether commands may be urgent.
+    pub fn is_out_of_band(&self) -> bool {
+        self.out_of_band
+    }
+
     /// Reads from `input`, which it shortens by what it has read, up to the end of a document. `None`: all was read, and
     /// more is needed.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Incoming> {
@@ -70,8 +81,8 @@ impl Session {
             Err(mistake) => refused(None, QmpError::generic(mistake.to_string())),
             Ok(Value::Dict(mut document)) => {
                 let id = document.remove("id");
-                match request(document) {
-                    Ok((command, arguments)) => self.admit(Request { id, command, arguments }),
+                match request(document, self.out_of_band) {
+                    Ok(request) => self.admit(Request { id, ..request }),
                     Err(error) => refused(id, error),
                 }
             }
@@ -83,14 +94,15 @@ impl Session {
         if self.negotiated {
             return Incoming::Request(request);
         }
-        let Request { id, command, arguments } = request;
+        let Request { id, command, arguments, .. } = request;
         let result =
             if command == NEGOTIATE { self.negotiate(arguments) } else { Err(expecting_negotiation()) };
         Incoming::Answer { id, result: result.map(|()| Value::Dict(Dict::new())) }
     }
 
     fn negotiate(&mut self, arguments: Dict) -> Result<(), QmpError> {
-        let QmpCapabilitiesArguments { enable: _ } = api::decode(Value::Dict(arguments))?;
+        let QmpCapabilitiesArguments { enable } = api::decode(Value::Dict(arguments))?;
+        self.out_of_band = enable.is_some_and(|enable| enable.contains(&QMPCapability::Oob));
         self.negotiated = true;
         Ok(())
     }
@@ -101,22 +113,28 @@ fn expecting_negotiation() -> QmpError {
     QmpError { class: ErrorClass::CommandNotFound, desc }
 }
 
-/// The command and arguments of a request whose `id` is gone.
-fn request(document: Dict) -> Result<(String, Dict), QmpError> {
-    let (mut command, mut arguments) = (None, Dict::new());
+/// The request of a document whose `id` is gone.
+fn request(document: Dict, out_of_band: bool) -> Result<Request, QmpError> {
+    let (mut command, mut arguments, mut is_urgent) = (None, Dict::new(), false);
     for (name, value) in document {
         match (name.as_str(), value) {
+            ("exec-oob", _) if !out_of_band => return Err(malformed("exec-oob", "is unexpected")),
+            ("execute" | "exec-oob", _) if command.is_some() => {
+                return Err(malformed("execute", "clashes with 'exec-oob'"));
+            }
             ("execute", Value::String(name)) => command = Some(name),
-            ("execute", _) => return Err(malformed("execute", "must be a string")),
+            ("exec-oob", Value::String(name)) => (command, is_urgent) = (Some(name), true),
+            (name @ ("execute" | "exec-oob"), _) => return Err(malformed(name, "must be a string")),
             ("arguments", Value::Dict(dict)) => arguments = dict,
             ("arguments", _) => return Err(malformed("arguments", "must be an object")),
             (other, _) => return Err(malformed(other, "is unexpected")),
         }
     }
-    match command {
-        Some(command) => Ok((command, arguments)),
-        None => Err(QmpError::generic("QMP input lacks member 'execute'")),
+    let command = command.ok_or_else(|| QmpError::generic("QMP input lacks member 'execute'"))?;
+    if is_urgent && introspect::is_command(&command) && !introspect::runs_out_of_band(&command) {
+        return Err(QmpError::generic(format!("The command {command} does not support OOB")));
     }
+    Ok(Request { id: None, command, arguments, is_urgent })
 }
 
 fn malformed(member: &str, what: &str) -> QmpError {

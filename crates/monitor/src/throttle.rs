@@ -2,7 +2,7 @@
 use crate::commands::failed;
 use api::codec::Encode;
 use api::{BlockIOThrottle, Dict, QmpError, ThrottleGroupProperties, ThrottleLimits, Value};
-use block::{BlockError, Device, IoLimits, Objects, Rate, Rates, ThrottleGroup};
+use block::{BlockError, Device, Graph, IoLimits, Rate, Rates, ThrottleGroup};
 use std::sync::Arc;
 
 /// What is put before the name of a limit that is a property of its own.
@@ -59,8 +59,11 @@ pub(crate) fn device_limits(given: &BlockIOThrottle) -> IoLimits {
 
 /// Limits a device, as one of the group of this name: of the one it is in, or of its own, if none is named. With no limit at
 /// all it leaves its group.
-pub(crate) fn limit(
-    objects: &Objects,
+///
+/// # Errors
+/// Limits that contradict each other.
+pub fn limit(
+    graph: &Graph,
     device: &Device,
     group: Option<&str>,
     limits: IoLimits,
@@ -73,7 +76,7 @@ pub(crate) fn limit(
     let present = device.throttle_group();
     let shown = device.shown();
     let name = group.or(present.as_ref().map(|group| group.name())).unwrap_or(&shown);
-    let wanted = objects.hold_or_imply(name, || ThrottleGroup::new(name))?;
+    let wanted = graph.objects().hold_or_imply(name, || ThrottleGroup::new(name))?;
     wanted.set_limits(limits)?;
     if !present.is_some_and(|present| Arc::ptr_eq(&present, &wanted)) {
         device.set_throttle_group(Some(wanted));

@@ -1,7 +1,7 @@
 //! QMP's messages from the server: greeting, answers, events.
 //!
 //! ```text
-//! {"QMP": {"version": {"qemu": {…}, "package": "…"}, "capabilities": []}}
+//! {"QMP": {"version": {"qemu": {…}, "package": "…"}, "capabilities": ["oob"]}}
 //! {"return": …, "id": …}
 //! {"id": …, "error": {"class": "…", "desc": "…"}}
 //! {"timestamp": {"seconds": …, "microseconds": …}, "event": "…", "data": {…}}
@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use api::{Dict, Encode, Event, QmpError, Value};
+use api::{Dict, Encode, Enumeration, Event, QMPCapability, QmpError, Value};
 
 /// How messages are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,11 +25,13 @@ pub enum MessageLayout {
 }
 
 impl MessageLayout {
-    /// The first message of a session. It offers no capabilities.
+    /// The first message of a session, with the capabilities that it offers.
     pub fn greeting(self) -> String {
         let mut qmp = Dict::new();
         qmp.insert("version", api::introspect::version().encode());
-        qmp.insert("capabilities", Vec::new());
+        let capabilities =
+            QMPCapability::VALUES.iter().map(|(name, _)| (*name).into()).collect::<Vec<Value>>();
+        qmp.insert("capabilities", capabilities);
         self.message([("QMP", Value::Dict(qmp))])
     }
 

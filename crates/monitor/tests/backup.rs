@@ -324,3 +324,58 @@ fn an_overlay_that_takes_no_writes_is_not_put_over_what_is_written_to() {
         world.control.graph().detach(&guest).await.unwrap();
     });
 }
+
+#[test]
+fn an_action_on_a_device_is_about_what_those_before_it_have_put_into_the_device() {
+    rt::block_on_control(async {
+        let mut world = World::new().await;
+        let graph = world.control.graph().clone();
+        let device = graph.add_device("d").unwrap();
+        graph.put_in(&device, world.node("a")).await.unwrap();
+        let overlay = |on: &str, name: &str| {
+            let file = world.folder.path(name);
+            format!(
+                "{{'type': 'blockdev-snapshot-sync', 'data': {{{on}, 'snapshot-file': '{file}', \
+                 'snapshot-node-name': '{name}'}}}}"
+            )
+        };
+        let actions = [
+            overlay("'device': 'd'", "o1"),
+            overlay("'device': 'd'", "o2"),
+            overlay("'node-name': 'o2'", "o3"),
+        ];
+        let copy = "{'type': 'blockdev-backup', 'data': {'job-id': 'j', 'device': 'd', 'target': 't', 'sync': 'top'}}";
+        world.transaction(&format!("{}, {copy}", actions.join(", ")), "individual").await.unwrap();
+        world.ended("j").await;
+        assert_eq!(device.need_node().unwrap().name(), "o3");
+        for (name, below) in [("o3", "o2"), ("o2", "o1"), ("o1", "a")] {
+            let node = world.node(name);
+            assert_eq!(node.backing().unwrap().name(), below);
+            assert_eq!(node.driver().info().backing_filename, Some(world.folder.path(below)), "{name}");
+        }
+    });
+}
+
+#[test]
+fn only_actions_that_begin_jobs_are_completed_together() {
+    rt::block_on_control(async {
+        let mut world = World::new().await;
+        let copy = "{'type': 'blockdev-backup', 'data': {'job-id': 'j', 'device': 'x', 'target': 't', 'sync': 'full'}}";
+        let others = [
+            ("block-dirty-bitmap-add", "'node': 'a', 'name': 'new'"),
+            ("blockdev-snapshot", "'node': 'a', 'overlay': 'b'"),
+            ("blockdev-snapshot-internal-sync", "'device': 'a', 'name': 'new'"),
+            ("abort", ""),
+        ];
+        for (kind, data) in others {
+            let actions = format!("{copy}, {{'type': '{kind}', 'data': {{{data}}}}}");
+            let refused = world.transaction(&actions, "grouped").await.unwrap_err();
+            assert!(
+                refused.starts_with(&format!("Action '{kind}' ")),
+                "before anything is looked up: {refused}"
+            );
+        }
+        world.transaction("", "grouped").await.unwrap();
+        assert!(world.node("a").bitmaps().all().is_empty());
+    });
+}

@@ -46,10 +46,10 @@ fn answered(session: &mut Session, input: &str, expected: &str) {
 }
 
 #[test]
-fn the_greeting_has_the_version_and_no_capabilities() {
+fn the_greeting_has_the_version_and_the_capability_of_urgent_commands() {
     let greeting = json::parse(&MessageLayout::Line.greeting()).unwrap();
     let qmp = greeting.get("QMP").unwrap();
-    assert_eq!(qmp.get("capabilities"), Some(&Value::List(Vec::new())));
+    assert_eq!(qmp.get("capabilities").unwrap().to_string(), r#"["oob"]"#);
     let version = qmp.get("version").unwrap();
     assert_eq!(version.get("qemu").unwrap().to_string(), r#"{"minor": 0, "micro": 2, "major": 10}"#);
     assert!(version.get("package").unwrap().as_str().unwrap().starts_with("cairn-"));
@@ -66,8 +66,8 @@ fn commands_wait_for_the_negotiation() {
     );
     answered(
         &mut session,
-        "{'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}}",
-        r#"{"error": {"class": "GenericError", "desc": "Parameter 'enable[0]' does not accept value 'oob'"}}"#,
+        "{'execute': 'qmp_capabilities', 'arguments': {'enable': ['x']}}",
+        r#"{"error": {"class": "GenericError", "desc": "Parameter 'enable[0]' does not accept value 'x'"}}"#,
     );
     assert!(!session.is_negotiated());
     answered(&mut session, "{'execute': 'qmp_capabilities', 'id': [1]}", r#"{"return": {}, "id": [1]}"#);
@@ -90,6 +90,33 @@ fn an_envelope_that_does_not_fit_is_refused_with_its_id() {
     ] {
         answered(&mut negotiated(), &format!("{{'id': 1, {members}}}"), &generic(desc));
     }
+}
+
+#[test]
+fn commands_are_urgent_only_where_that_was_agreed_on_and_they_allow_it() {
+    let mut session = Session::new();
+    assert_eq!(
+        answers(&mut session, b"{'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}}").len(),
+        1
+    );
+    let class = |input: &str, session: &mut Session| {
+        let answer = answers(session, input.as_bytes()).remove(0);
+        answer.get("error").map(|error| error.get("class").unwrap().to_string().replace('"', ""))
+    };
+    for (input, expected) in [
+        ("{'exec-oob': 'query-yank'}", None),
+        ("{'exec-oob': 'nope'}", Some("CommandNotFound")),
+        ("{'exec-oob': 'query-block'}", Some("GenericError")),
+        ("{'exec-oob': 'qmp_capabilities'}", Some("GenericError")),
+        ("{'exec-oob': 'query-yank', 'execute': 'query-yank'}", Some("GenericError")),
+        ("{'execute': 'query-yank', 'exec-oob': 'query-yank'}", Some("GenericError")),
+        ("{'exec-oob': 5}", Some("GenericError")),
+        ("{'execute': 'query-yank'}", None),
+    ] {
+        assert_eq!(class(input, &mut session).as_deref(), expected, "{input}");
+    }
+    let unexpected = Some("GenericError".to_owned());
+    assert_eq!(class("{'exec-oob': 'query-yank'}", &mut negotiated()), unexpected);
 }
 
 #[test]

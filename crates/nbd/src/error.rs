@@ -34,7 +34,9 @@ impl ErrorCode {
     pub fn from_errno(errno: i32) -> Self {
         let is = |any: &[Errno]| any.iter().any(|e| e.raw_os_error() == errno);
         match Self(errno as u32) {
-            _ if is(&[Errno::ACCESS, Errno::ROFS]) => Self::EPERM,
+            _ if is(&[Errno::ROFS]) => Self::EPERM,
+            // Of a part of the export that can't be had; EPERM is for an export that takes no writes. QEMU's servers send it too.
+            _ if is(&[Errno::ACCESS]) => Self::EINVAL,
             _ if is(&[Errno::FBIG, Errno::DQUOT]) => Self::ENOSPC,
             known if known != Self::OK && known.is_known() => known,
             _ => Self::EIO,

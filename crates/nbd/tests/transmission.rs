@@ -107,6 +107,8 @@ fn every_system_error_becomes_a_value_of_the_protocol_and_back() {
         assert_eq!(ErrorCode::from_errno(code.to_errno()), code);
     }
     assert_eq!(ErrorCode(4711).to_errno(), 22);
+    // A part of a snapshot that can't be had, and a write to what takes none.
+    assert_eq!((ErrorCode::from_errno(13), ErrorCode::from_errno(30)), (ErrorCode::EINVAL, ErrorCode::EPERM));
 }
 
 #[test]

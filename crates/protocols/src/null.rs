@@ -30,6 +30,13 @@ fn parse_filename(name: &str) -> Result<Options> {
 
 fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
+        let mut naming = Options::new();
+        if let Some(size) = options.size {
+            naming.set("size", Opt::Int(size));
+        }
+        if let Some(on) = options.read_zeroes {
+            naming.set("read-zeroes", Opt::Bool(on));
+        }
         let size = not_negative("size", options.size)?.unwrap_or(DEFAULT_SIZE);
         let latency = options.latency_ns.unwrap_or(0);
         if i64::try_from(latency).is_err() {
@@ -40,8 +47,9 @@ fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Resu
         if i64::try_from(size).is_err() {
             return Err(BlockError::invalid("size is larger than 2^63 bytes"));
         }
-        let driver = Null { size: AtomicU64::new(size), latency, read_zeroes };
-        Ok(Opened { driver: Arc::new(driver), filename: (!read_zeroes).then(|| "null-co://".to_owned()) })
+        let filename = naming.is_empty().then(|| "null-co://".to_owned());
+        let driver = Null { size: AtomicU64::new(size), latency, read_zeroes, naming };
+        Ok(Opened { driver: Arc::new(driver), filename })
     })
 }
 
@@ -49,6 +57,8 @@ struct Null {
     size: AtomicU64,
     latency: Duration,
     read_zeroes: bool,
+    /// What was said of the disk itself.
+    naming: Options,
 }
 
 impl Null {
@@ -72,11 +82,7 @@ impl Driver for Null {
     }
 
     fn naming_options(&self) -> Options {
-        match self.read_zeroes {
-            // What is read is another thing without that option.
-            true => Options::new().with("read-zeroes", Opt::Bool(true)),
-            false => Options::new(),
-        }
+        self.naming.clone()
     }
 
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {

@@ -52,6 +52,7 @@ mod sources;
 pub mod stdio;
 mod sys;
 mod task;
+pub mod terminal;
 mod threads;
 mod time;
 mod timers;

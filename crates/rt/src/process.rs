@@ -1,4 +1,4 @@
-//! Going to the background: fork before any thread or ring exists; the parent waits until the child is ready.
+//! Other programs ([`Program`]), and going to the background: fork before any thread or ring exists; the parent waits until the child is ready.
 //!
 //! ```text
 //!   parent ──fork──▶ child (new session) ──▶ opens everything ──▶ ready()
@@ -7,13 +7,25 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use crate::blocking::blocking;
+use crate::net::Stream;
 use crate::sys;
 
 /// Longest error text that the parent takes from its child, in bytes.
 const MAX_TEXT: u64 = 64 << 10;
 /// First byte on the pipe: all is well.
 const READY: u8 = 0;
+
+/// Memory of the process that is in use, in bytes; nothing where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}
 
 /// The child's side: reports to the waiting parent how starting went. If it is dropped unused, the parent fails.
 #[must_use = "the parent waits for ready() or fail()"]
@@ -81,5 +93,65 @@ impl ReadyHandle {
     pub fn fail(mut self, text: &str) {
         // If this fails, the parent fails too, only without the text.
         let _ = self.pipe.write_all(text.as_bytes());
+    }
+}
+
+/// Which way bytes go between this program and one that it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// To its standard input.
+    In,
+    /// From its standard output.
+    Out,
+}
+
+/// How long a program that is not needed any more has to end by itself, and how often that is looked at.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A program that was started, and has a stream of this one. It is ended when this is dropped, if it does not end soon by itself.
+pub struct Program(Option<Child>);
+
+impl Program {
+    /// Starts a program, whose other standard stream leads nowhere; errors go where this program's go.
+    ///
+    /// # Errors
+    /// The system's; `InvalidInput` without a name.
+    pub fn start(args: &[String], flow: Flow) -> io::Result<(Program, Stream)> {
+        let Some((name, args)) = args.split_first() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program is named"));
+        };
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = Stdio::from(OwnedFd::from(theirs));
+        let (input, output) = match flow {
+            Flow::In => (theirs, Stdio::null()),
+            Flow::Out => (Stdio::null(), theirs),
+        };
+        let child = Command::new(name).args(args).stdin(input).stdout(output).spawn()?;
+        Ok((Program(Some(child)), Stream::from_fd(ours.into())?))
+    }
+
+    /// Waits until it has ended by itself. It goes on where nobody waits for that any more.
+    pub async fn ended(mut self) -> io::Result<()> {
+        match self.0.take() {
+            Some(mut child) => blocking(move || child.wait().map(drop)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It sees the end of what it was given, and ends by itself, or is ended; nobody waits for that.
+            std::thread::spawn(move || {
+                let until = Instant::now() + ENDS_WITHIN;
+                while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+                    std::thread::sleep(LOOK);
+                }
+                let _ = child.kill();
+                let _ = child.wait();
+            });
+        }
     }
 }

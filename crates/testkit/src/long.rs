@@ -31,7 +31,8 @@ pub fn number(name: &str, what: &str) -> Option<u64> {
     std::env::var(format!("{name}_{what}")).ok().and_then(|text| text.parse().ok())
 }
 
-/// Does the pieces from `first` on, up to `end`, until they have counted `enough`. A piece counts something, as crashes.
+/// Does the pieces, until they have counted `enough` or the seconds of `NAME_SECONDS` in the environment are over. A piece counts
+/// something, as crashes.
 pub fn on_all_cores(
     name: &str,
     pieces: std::ops::Range<u64>,
@@ -40,11 +41,13 @@ pub fn on_all_cores(
 ) -> Done {
     let (next, done) = (AtomicU64::new(pieces.start), Mutex::new(Done::default()));
     let (begun, told) = (Instant::now(), Mutex::new(Instant::now()));
+    let most = number(name, "SECONDS").map(Duration::from_secs);
     let work = || {
         loop {
             let number = next.fetch_add(1, Relaxed);
             let over = |done: &Done| done.count >= enough || done.failures.len() >= MOST_FAILURES;
-            if number >= pieces.end || over(&done.lock()) {
+            let late = most.is_some_and(|most| begun.elapsed() >= most);
+            if number >= pieces.end || late || over(&done.lock()) {
                 return;
             }
             let ran = catch_unwind(AssertUnwindSafe(|| piece(number)));

@@ -167,6 +167,23 @@ fn what_is_read_is_in_the_image_afterwards_by_whole_clusters_and_not_below_the_b
 }
 
 #[test]
+fn an_image_is_found_behind_nodes_that_show_it_unchanged() {
+    Sim::new(1).run(async {
+        let graph = graph();
+        chain(&graph).await;
+        let top = graph.need_node("top").unwrap();
+        let raw = |below| Options::new().with_str("driver", "raw").with("file", below);
+        let window = raw(Opt::Str("top".to_owned())).with("offset", Opt::Uint(CLUSTER));
+        let inner = filtered("copy-on-read", Opt::Dict(window));
+        let outer = filtered("copy-on-read", Opt::Dict(raw(Opt::Dict(inner)))).with_str("node-name", "cor");
+        graph.add(outer).await.unwrap();
+        let guest = attach(&graph, "cor", Perms { need: block::Share::READ, ..Perms::WRITER }).await;
+        assert_eq!(read(&guest, 0, 4096).await, [2; 4096]);
+        assert_eq!(held(&top).await, [1]);
+    });
+}
+
+#[test]
 fn what_guests_write_beside_reads_is_never_lost() {
     for seed in 0..60 {
         Sim::new(seed).run(async move {

@@ -112,6 +112,17 @@ impl Creation {
         Ok(creation)
     }
 
+    /// An image of which all options are known.
+    pub fn described(
+        graph: &Graph,
+        format: &str,
+        filename: &str,
+        options: Options,
+    ) -> Result<Creation, Failure> {
+        let (format, protocol) = drivers(graph, format, filename)?;
+        Ok(Creation { format, protocol, filename: filename.to_owned(), options })
+    }
+
     /// Sets an option from its text.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), Failure> {
         let option = self.table().find(|option| option.name == name);

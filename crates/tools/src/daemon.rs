@@ -20,6 +20,9 @@ const FLAGS: Table<Vec<DaemonOption>> = &[&[
         "a stream for a monitor: socket, stdio",
         |options, text| add(options, DaemonOption::Chardev(text.to_owned())),
     ),
+    Flag::take("--job-state", "DIR", "let a mirror or backup go on after a crash", |options, dir| {
+        add(options, DaemonOption::JobState(rt::fs::path(dir)))
+    }),
     Flag::take("--monitor", "[chardev=]ID[,pretty=on|off]", "serve QMP on a stream", |options, text| {
         add(options, DaemonOption::Monitor(text.to_owned()))
     }),
@@ -41,9 +44,21 @@ const FLAGS: Table<Vec<DaemonOption>> = &[&[
         "make an object: iothread, secret, throttle-group",
         |options, text| add(options, DaemonOption::Object(text.to_owned())),
     ),
+    Flag::take(
+        "--metrics",
+        "unix:PATH|tcp:HOST:PORT",
+        "serve figures in the text of OpenMetrics over HTTP",
+        |options, text| add(options, DaemonOption::Metrics(text.to_owned())),
+    ),
     Flag::take("--pidfile", "PATH", "store the process id there when all is set up", |options, path| {
         add(options, DaemonOption::Pidfile(rt::fs::path(path)))
     }),
+    Flag::take(
+        "--compat",
+        "2.1|10.0",
+        "answer as that version of QEMU where later ones contradict it (10.0 if absent)",
+        |options, version| add(options, DaemonOption::Compat(version.to_owned())),
+    ),
     Flag::set("--daemonize", "go to the background when all is set up", |options| {
         options.push(DaemonOption::Daemonize);
     }),
@@ -117,8 +132,18 @@ mod tests {
     fn each_flag_becomes_an_option_of_the_daemon_in_the_order_given() {
         names_are_unique(FLAGS);
         let text = "value";
-        let values =
-            ["--blockdev", "--chardev", "--monitor", "--nbd-server", "--export", "--object", "--pidfile"];
+        let values = [
+            "--blockdev",
+            "--chardev",
+            "--monitor",
+            "--nbd-server",
+            "--export",
+            "--object",
+            "--metrics",
+            "--pidfile",
+            "--job-state",
+            "--compat",
+        ];
         let values: Vec<_> = values.into_iter().map(|flag| (flag, text)).chain([("-T", "off")]).collect();
         each_flag_changes_the_settings(FLAGS, Vec::new, &values, &["-T"]);
 
@@ -127,7 +152,7 @@ mod tests {
             options(&mut Console::new("daemon"), &args)
         };
         let given = read(
-            "--chardev a --daemonize --blockdev b --object c --export d --nbd-server e --monitor f --pidfile g",
+            "--chardev a --daemonize --blockdev b --object c --export d --nbd-server e --monitor f --pidfile g --metrics h",
         );
         let text = |text: &str| text.to_owned();
         assert_eq!(
@@ -141,6 +166,7 @@ mod tests {
                 DaemonOption::NbdServer(text("e")),
                 DaemonOption::Monitor(text("f")),
                 DaemonOption::Pidfile("g".into()),
+                DaemonOption::Metrics(text("h")),
             ])
         );
         assert_eq!(read("more").err().unwrap().message(), "Unexpected argument 'more'");

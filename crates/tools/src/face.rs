@@ -1,7 +1,7 @@
 //! Which program this is: the name it was called by, or its first word, picks the face.
 
 use crate::console::Console;
-use crate::{daemon, demo, img, io, machine, nbd, outln, trace};
+use crate::{daemon, demo, graph, img, io, machine, nbd, outln, qmp, top, trace};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -58,6 +58,24 @@ const FACES: &[Face] = &[
         alias: Some("qemu-system-x86_64"),
         about: "Be a machine without a processor, for programs that speak to its block layer",
         run: Run::Daemon(machine::run),
+    },
+    Face {
+        word: "qmp",
+        alias: None,
+        about: "Send commands to a daemon or a machine, by hand or by script",
+        run: Run::Tool(qmp::run),
+    },
+    Face {
+        word: "graph",
+        alias: None,
+        about: "Draw the graph of a daemon or a machine",
+        run: Run::Tool(graph::run),
+    },
+    Face {
+        word: "top",
+        alias: None,
+        about: "Show what a daemon or a machine does now",
+        run: Run::Tool(top::run),
     },
     Face {
         word: "demo",
@@ -172,7 +190,7 @@ mod tests {
         for (index, face) in FACES.iter().enumerate() {
             for other in FACES.iter().skip(index + 1) {
                 assert_ne!(face.word, other.word);
-                assert_ne!(face.alias, other.alias);
+                assert!(face.alias.is_none() || face.alias != other.alias);
             }
         }
     }

@@ -603,15 +603,6 @@ pub fn warn_of_guess(console: &mut Console, name: &str) {
     ));
 }
 
-/// The images of a chain from `top` down, filters looked through.
-pub fn chain(top: &Arc<Node>) -> Vec<Arc<Node>> {
-    let mut nodes = vec![top.skip_filters()];
-    while let Some(below) = nodes.last().and_then(|node| node.backing()) {
-        nodes.push(below.skip_filters());
-    }
-    nodes
-}
-
 /// Whether a driver of this name interprets a file (and so can be the format of an image).
 pub fn is_format(name: &str) -> bool {
     registry().find(name).is_some_and(|driver| driver.kind == DriverKind::Format)

@@ -4,7 +4,8 @@
 //! face ─┬─ img ─── amend bench bitmap check commit compare convert crashtest create dd info map measure rebase resize snapshot
 //!       ├─ io ──── open read write … quit
 //!       ├─ nbd ─── serve, --list
-//!       └─ daemon ─ options in the order given ─▶ monitor
+//!       ├─ daemon ─ options in the order given ─▶ monitor
+//!       └─ graph, top, qmp ─▶ client ─▶ the QMP socket of a daemon or a machine
 //! ```
 //!
 //! Each face reads its command line by a table of flags with their setters ([`getopt`], shared rows in [`flags`]) that also
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod client;
 pub mod compare;
 pub mod console;
 pub mod copy;
@@ -23,6 +25,7 @@ pub mod face;
 pub mod failure;
 pub mod flags;
 pub mod getopt;
+pub mod graph;
 pub mod image;
 pub mod img;
 pub mod io;
@@ -30,10 +33,12 @@ pub mod machine;
 pub mod nbd;
 pub mod object;
 pub mod progress;
+pub mod qmp;
 pub mod runtime;
 pub mod show;
 pub mod size;
 #[cfg(test)]
 mod testing;
+pub mod top;
 pub mod trace;
 pub mod usage;

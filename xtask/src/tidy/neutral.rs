@@ -29,11 +29,13 @@ const NEUTRAL: [Neutral; 3] = [
 ];
 
 /// Names that stand where they do for a reason: the file, or its folder, and the name.
-const APART: [(&str, &str); 5] = [
+const APART: [(&str, &str); 6] = [
     // The schema's default.
     ("crates/monitor/src/commands/block_snapshot.rs", "qcow2"),
     // An argument of backups.
     ("crates/tools/src/machine/human/commands.rs", "compress"),
+    // An option of drives.
+    ("crates/tools/src/machine/drive.rs", "copy-on-read"),
     // The face that is called so.
     ("crates/tools/src/face.rs", "nbd"),
     // The demonstration is a user, and says which images it wants.

@@ -132,6 +132,9 @@ pub struct BlockdevCommonOptions {
     pub force_share: Option<bool>,
     /// What becomes of written zeros.
     pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
+    /// Whether the image belongs to this program from the beginning. If not, it is only read until it is taken over. If absent, so it
+    /// is unless a machine waits for the state of another one.
+    pub active: Option<bool>,
 }
 
 impl Object for BlockdevCommonOptions {
@@ -143,6 +146,7 @@ impl Object for BlockdevCommonOptions {
             auto_read_only: from.optional("auto-read-only")?,
             force_share: from.optional("force-share")?,
             detect_zeroes: from.optional("detect-zeroes")?,
+            active: from.optional("active")?,
         })
     }
 
@@ -153,6 +157,7 @@ impl Object for BlockdevCommonOptions {
         to.put_optional("auto-read-only", &self.auto_read_only);
         to.put_optional("force-share", &self.force_share);
         to.put_optional("detect-zeroes", &self.detect_zeroes);
+        to.put_optional("active", &self.active);
     }
 }
 object_codec!(BlockdevCommonOptions);
@@ -172,6 +177,9 @@ pub struct BlockdevOptionsBase {
     pub force_share: Option<bool>,
     /// What becomes of written zeros.
     pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
+    /// Whether the image belongs to this program from the beginning. If not, it is only read until it is taken over. If absent, so it
+    /// is unless a machine waits for the state of another one.
+    pub active: Option<bool>,
     /// Its driver.
     pub driver: BlockdevDriver,
     /// Its name; needed for a node that is not written inside another, and gets no device by `id`.
@@ -193,6 +201,7 @@ impl Object for BlockdevOptionsBase {
             auto_read_only: from.optional("auto-read-only")?,
             force_share: from.optional("force-share")?,
             detect_zeroes: from.optional("detect-zeroes")?,
+            active: from.optional("active")?,
             driver: from.required("driver")?,
             node_name: from.optional("node-name")?,
             id: from.optional("id")?,
@@ -208,6 +217,7 @@ impl Object for BlockdevOptionsBase {
         to.put_optional("auto-read-only", &self.auto_read_only);
         to.put_optional("force-share", &self.force_share);
         to.put_optional("detect-zeroes", &self.detect_zeroes);
+        to.put_optional("active", &self.active);
         to.put("driver", &self.driver);
         to.put_optional("node-name", &self.node_name);
         to.put_optional("id", &self.id);
@@ -325,6 +335,9 @@ pub struct BlockdevOptions {
     pub force_share: Option<bool>,
     /// What becomes of written zeros.
     pub detect_zeroes: Option<BlockdevDetectZeroesOptions>,
+    /// Whether the image belongs to this program from the beginning. If not, it is only read until it is taken over. If absent, so it
+    /// is unless a machine waits for the state of another one.
+    pub active: Option<bool>,
     /// Its name; needed for a node that is not written inside another, and gets no device by `id`.
     pub node_name: Option<String>,
     /// The name of a device that is made with it; only for a node that is not written inside another.
@@ -345,6 +358,7 @@ impl Object for BlockdevOptions {
         let auto_read_only = from.optional("auto-read-only")?;
         let force_share = from.optional("force-share")?;
         let detect_zeroes = from.optional("detect-zeroes")?;
+        let active = from.optional("active")?;
         let tag = from.required("driver")?;
         let node_name = from.optional("node-name")?;
         let id = from.optional("id")?;
@@ -358,6 +372,7 @@ impl Object for BlockdevOptions {
             auto_read_only,
             force_share,
             detect_zeroes,
+            active,
             node_name,
             id,
             rerror,
@@ -373,6 +388,7 @@ impl Object for BlockdevOptions {
         to.put_optional("auto-read-only", &self.auto_read_only);
         to.put_optional("force-share", &self.force_share);
         to.put_optional("detect-zeroes", &self.detect_zeroes);
+        to.put_optional("active", &self.active);
         to.put("driver", &self.branch.driver());
         to.put_optional("node-name", &self.node_name);
         to.put_optional("id", &self.id);
@@ -535,6 +551,34 @@ impl Object for BlockResizeArguments {
 }
 object_codec!(BlockResizeArguments);
 
+/// Arguments of `x-blockdev-change`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct XBlockdevChangeArguments {
+    /// The node or device.
+    pub parent: String,
+    /// The name of a child to take away.
+    pub child: Option<String>,
+    /// The node to add.
+    pub node: Option<String>,
+}
+
+impl Object for XBlockdevChangeArguments {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            parent: from.required("parent")?,
+            child: from.optional("child")?,
+            node: from.optional("node")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("parent", &self.parent);
+        to.put_optional("child", &self.child);
+        to.put_optional("node", &self.node);
+    }
+}
+object_codec!(XBlockdevChangeArguments);
+
 /// The handlers of section `block-core`.
 pub trait BlockCoreCommands: Send + Sync {
     /// Makes a node, and those written inside it.
@@ -563,5 +607,11 @@ pub trait BlockCoreCommands: Send + Sync {
     fn block_resize(
         &self,
         arguments: BlockResizeArguments,
+    ) -> impl Future<Output = Result<(), QmpError>> + Send;
+
+    /// Adds a child to a node, or takes one away, where the node's driver has such children.
+    fn x_blockdev_change(
+        &self,
+        arguments: XBlockdevChangeArguments,
     ) -> impl Future<Output = Result<(), QmpError>> + Send;
 }

@@ -145,6 +145,9 @@ pub struct BlockExportOptions {
     pub writable: Option<bool>,
     /// Whether each write is flushed before it is answered.
     pub writethrough: Option<bool>,
+    /// Whether the node may be inactive, or become so: clients can only read it then. If not, or absent, an inactive node
+    /// is taken over, and does not become inactive as long as the export is there.
+    pub allow_inactive: Option<bool>,
     /// What depends on `type`.
     pub branch: BlockExportOptionsBranch,
 }
@@ -158,8 +161,9 @@ impl Object for BlockExportOptions {
         let node_name = from.required("node-name")?;
         let writable = from.optional("writable")?;
         let writethrough = from.optional("writethrough")?;
+        let allow_inactive = from.optional("allow-inactive")?;
         let branch = BlockExportOptionsBranch::take_branch(tag, from)?;
-        Ok(Self { id, fixed_iothread, iothread, node_name, writable, writethrough, branch })
+        Ok(Self { id, fixed_iothread, iothread, node_name, writable, writethrough, allow_inactive, branch })
     }
 
     fn put(&self, to: &mut Dict) {
@@ -170,6 +174,7 @@ impl Object for BlockExportOptions {
         to.put("node-name", &self.node_name);
         to.put_optional("writable", &self.writable);
         to.put_optional("writethrough", &self.writethrough);
+        to.put_optional("allow-inactive", &self.allow_inactive);
         self.branch.put_branch(to);
     }
 }

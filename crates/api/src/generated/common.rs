@@ -1,8 +1,8 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What several sections share: socket addresses and switches.
 
-use crate::Dict;
 use crate::codec::*;
+use crate::{Dict, Value};
 
 /// A switch that may be left to the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -224,3 +224,31 @@ impl Object for SocketAddressLegacy {
     }
 }
 object_codec!(SocketAddressLegacy);
+
+/// A text, or nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StrOrNull {
+    /// The text.
+    S(String),
+    /// Nothing.
+    N,
+}
+
+impl Decode for StrOrNull {
+    fn decode(value: Value, at: &At<'_>) -> Result<Self, DecodeError> {
+        match value {
+            Value::String(_) => Ok(Self::S(Decode::decode(value, at)?)),
+            Value::Null => Ok(Self::N),
+            _ => Err(at.wrong_type("StrOrNull")),
+        }
+    }
+}
+
+impl Encode for StrOrNull {
+    fn encode(&self) -> Value {
+        match self {
+            Self::S(inner) => inner.encode(),
+            Self::N => Value::Null,
+        }
+    }
+}

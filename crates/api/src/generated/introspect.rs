@@ -4,12 +4,15 @@
 use crate::codec::*;
 use crate::{Dict, QmpError, Value};
 
-/// Optional abilities of a session. There are none yet.
+/// Optional abilities of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum QMPCapability {}
+pub enum QMPCapability {
+    /// Commands that allow it are carried out while others are under way ("exec-oob").
+    Oob,
+}
 
 impl Enumeration for QMPCapability {
-    const VALUES: &'static [(&'static str, Self)] = &[];
+    const VALUES: &'static [(&'static str, Self)] = &[("oob", Self::Oob)];
 }
 enumeration_codec!(QMPCapability);
 

@@ -31,6 +31,10 @@ mod block_create;
 pub use block_create::*;
 mod block_query;
 pub use block_query::*;
+mod block_stats;
+pub use block_stats::*;
+mod block_graph;
+pub use block_graph::*;
 mod device;
 pub use device::*;
 mod throttle;
@@ -49,6 +53,10 @@ mod block_export;
 pub use block_export::*;
 mod machine;
 pub use machine::*;
+mod yank;
+pub use yank::*;
+mod migration;
+pub use migration::*;
 mod descriptors;
 pub use descriptors::*;
 mod qom;
@@ -73,6 +81,7 @@ pub const COMMANDS: &[&str] = &[
     "blockdev-reopen",
     "block_passwd",
     "block_resize",
+    "x-blockdev-change",
     "blockdev-snapshot-sync",
     "blockdev-snapshot",
     "blockdev-snapshot-internal-sync",
@@ -92,6 +101,7 @@ pub const COMMANDS: &[&str] = &[
     "query-blockstats",
     "block-set-write-threshold",
     "block-latency-histogram-set",
+    "x-debug-query-block-graph",
     "eject",
     "blockdev-open-tray",
     "blockdev-close-tray",
@@ -137,6 +147,20 @@ pub const COMMANDS: &[&str] = &[
     "device_del",
     "system_reset",
     "human-monitor-command",
+    "yank",
+    "query-yank",
+    "query-migrate",
+    "migrate-set-capabilities",
+    "query-migrate-capabilities",
+    "migrate-set-parameters",
+    "query-migrate-parameters",
+    "migrate",
+    "migrate-incoming",
+    "migrate_cancel",
+    "migrate-continue",
+    "migrate-start-postcopy",
+    "blockdev-set-active",
+    "x-blockdev-set-iothread",
     "getfd",
     "closefd",
     "add-fd",
@@ -153,6 +177,9 @@ pub const COMMANDS: &[&str] = &[
     "query-iothreads",
 ];
 
+/// Those that can run while others are under way.
+pub const OUT_OF_BAND: &[&str] = &["yank", "query-yank"];
+
 /// The handlers of all sections.
 pub trait Handlers:
     IntrospectCommands
@@ -162,6 +189,8 @@ pub trait Handlers:
     + BlockBackupCommands
     + TransactionCommands
     + BlockQueryCommands
+    + BlockStatsCommands
+    + BlockGraphCommands
     + DeviceCommands
     + ThrottleCommands
     + BlockJobCommands
@@ -171,6 +200,8 @@ pub trait Handlers:
     + BlockAmendCommands
     + BlockExportCommands
     + MachineCommands
+    + YankCommands
+    + MigrationCommands
     + DescriptorsCommands
     + QomCommands
 {
@@ -184,6 +215,8 @@ impl<
         + BlockBackupCommands
         + TransactionCommands
         + BlockQueryCommands
+        + BlockStatsCommands
+        + BlockGraphCommands
         + DeviceCommands
         + ThrottleCommands
         + BlockJobCommands
@@ -193,6 +226,8 @@ impl<
         + BlockAmendCommands
         + BlockExportCommands
         + MachineCommands
+        + YankCommands
+        + MigrationCommands
         + DescriptorsCommands
         + QomCommands,
 > Handlers for T
@@ -217,6 +252,7 @@ pub async fn dispatch<H: Handlers>(
         "blockdev-reopen" => run(arguments, |a| handlers.blockdev_reopen(a)).await,
         "block_passwd" => run(arguments, |a| handlers.block_passwd(a)).await,
         "block_resize" => run(arguments, |a| handlers.block_resize(a)).await,
+        "x-blockdev-change" => run(arguments, |a| handlers.x_blockdev_change(a)).await,
         "blockdev-snapshot-sync" => run(arguments, |a| handlers.blockdev_snapshot_sync(a)).await,
         "blockdev-snapshot" => run(arguments, |a| handlers.blockdev_snapshot(a)).await,
         "blockdev-snapshot-internal-sync" => {
@@ -242,6 +278,9 @@ pub async fn dispatch<H: Handlers>(
         "query-blockstats" => run(arguments, |a| handlers.query_blockstats(a)).await,
         "block-set-write-threshold" => run(arguments, |a| handlers.block_set_write_threshold(a)).await,
         "block-latency-histogram-set" => run(arguments, |a| handlers.block_latency_histogram_set(a)).await,
+        "x-debug-query-block-graph" => {
+            run(arguments, |NoArguments {}| handlers.x_debug_query_block_graph()).await
+        }
         "eject" => run(arguments, |a| handlers.eject(a)).await,
         "blockdev-open-tray" => run(arguments, |a| handlers.blockdev_open_tray(a)).await,
         "blockdev-close-tray" => run(arguments, |a| handlers.blockdev_close_tray(a)).await,
@@ -287,6 +326,24 @@ pub async fn dispatch<H: Handlers>(
         "device_del" => run(arguments, |a| handlers.device_del(a)).await,
         "system_reset" => run(arguments, |NoArguments {}| handlers.system_reset()).await,
         "human-monitor-command" => run(arguments, |a| handlers.human_monitor_command(a)).await,
+        "yank" => run(arguments, |a| handlers.yank(a)).await,
+        "query-yank" => run(arguments, |NoArguments {}| handlers.query_yank()).await,
+        "query-migrate" => run(arguments, |NoArguments {}| handlers.query_migrate()).await,
+        "migrate-set-capabilities" => run(arguments, |a| handlers.migrate_set_capabilities(a)).await,
+        "query-migrate-capabilities" => {
+            run(arguments, |NoArguments {}| handlers.query_migrate_capabilities()).await
+        }
+        "migrate-set-parameters" => run(arguments, |a| handlers.migrate_set_parameters(a)).await,
+        "query-migrate-parameters" => {
+            run(arguments, |NoArguments {}| handlers.query_migrate_parameters()).await
+        }
+        "migrate" => run(arguments, |a| handlers.migrate(a)).await,
+        "migrate-incoming" => run(arguments, |a| handlers.migrate_incoming(a)).await,
+        "migrate_cancel" => run(arguments, |NoArguments {}| handlers.migrate_cancel()).await,
+        "migrate-continue" => run(arguments, |a| handlers.migrate_continue(a)).await,
+        "migrate-start-postcopy" => run(arguments, |NoArguments {}| handlers.migrate_start_postcopy()).await,
+        "blockdev-set-active" => run(arguments, |a| handlers.blockdev_set_active(a)).await,
+        "x-blockdev-set-iothread" => run(arguments, |a| handlers.x_blockdev_set_iothread(a)).await,
         "getfd" => run(arguments, |a| handlers.getfd(a)).await,
         "closefd" => run(arguments, |a| handlers.closefd(a)).await,
         "add-fd" => run(arguments, |a| handlers.add_fd(a)).await,
@@ -320,6 +377,10 @@ pub enum Event {
     Shutdown(Shutdown),
     /// The machine was reset.
     Reset(Reset),
+    /// A hand-over has moved on; told if the capability events is on.
+    Migration(Migration),
+    /// A pass over what changes has begun; told if the capability events is on.
+    MigrationPass(MigrationPass),
     /// A job has moved on.
     JobStatusChange(JobStatusChange),
     /// A block job has ended, well or with an error.
@@ -352,6 +413,8 @@ impl Event {
             Self::DeviceDeleted(_) => "DEVICE_DELETED",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Reset(_) => "RESET",
+            Self::Migration(_) => "MIGRATION",
+            Self::MigrationPass(_) => "MIGRATION_PASS",
             Self::JobStatusChange(_) => "JOB_STATUS_CHANGE",
             Self::BlockJobCompleted(_) => "BLOCK_JOB_COMPLETED",
             Self::BlockJobCancelled(_) => "BLOCK_JOB_CANCELLED",
@@ -374,6 +437,8 @@ impl Event {
             Self::DeviceDeleted(data) => Some(data.encode()),
             Self::Shutdown(data) => Some(data.encode()),
             Self::Reset(data) => Some(data.encode()),
+            Self::Migration(data) => Some(data.encode()),
+            Self::MigrationPass(data) => Some(data.encode()),
             Self::JobStatusChange(data) => Some(data.encode()),
             Self::BlockJobCompleted(data) => Some(data.encode()),
             Self::BlockJobCancelled(data) => Some(data.encode()),

@@ -1,7 +1,7 @@
 //! Values to text, as QEMU's programs write it: on one line for QMP, or indented by four for people and scripts.
 //! Everything outside printable ASCII is escaped, except in a name that is to be opened again.
 
-use super::order::ordered;
+use super::order::Ordered;
 use crate::Value;
 use std::fmt::{self, Write};
 
@@ -38,7 +38,7 @@ pub fn to_name(value: &Value) -> String {
 /// As [`to_pretty`], piece by piece: the whole text need not be held.
 pub fn write_pretty(out: &mut impl Write, value: &Value) -> fmt::Result {
     let mut pieces = Pieces { out, held: String::new() };
-    write(&mut pieces, value, Style { level: Some(0), verbatim: false })?;
+    write(&mut pieces, value, Style { level: Some(0), verbatim: false }, &mut Ordered::default())?;
     pieces.out.write_str(&pieces.held)
 }
 
@@ -65,12 +65,12 @@ impl<W: Write> Write for Pieces<'_, W> {
 fn text(value: &Value, style: Style) -> String {
     let mut out = String::new();
     // Writing to a string never fails.
-    write(&mut out, value, style).ok();
+    write(&mut out, value, style, &mut Ordered::default()).ok();
     out
 }
 
 /// Recursion is bounded by the depth of what the parser or the types can make.
-fn write(out: &mut impl Write, value: &Value, style: Style) -> fmt::Result {
+fn write<'v>(out: &mut impl Write, value: &'v Value, style: Style, ordered: &mut Ordered<'v>) -> fmt::Result {
     let level = style.level;
     match value {
         Value::Null => out.write_str("null"),
@@ -83,18 +83,21 @@ fn write(out: &mut impl Write, value: &Value, style: Style) -> fmt::Result {
             out.write_char('[')?;
             for (i, element) in elements.iter().enumerate() {
                 separate(out, i, level)?;
-                write(out, element, style.deeper())?;
+                write(out, element, style.deeper(), ordered)?;
             }
             break_line(out, level)?;
             out.write_char(']')
         }
         Value::Dict(dict) => {
             out.write_char('{')?;
-            for (i, (name, member)) in ordered(dict.iter()).into_iter().enumerate() {
+            let outer = ordered.begin(dict);
+            let mut i = 0;
+            while let Some((name, member)) = ordered.next(outer) {
                 separate(out, i, level)?;
+                i += 1;
                 string(out, name, style)?;
                 out.write_str(": ")?;
-                write(out, member, style.deeper())?;
+                write(out, member, style.deeper(), ordered)?;
             }
             break_line(out, level)?;
             out.write_char('}')
@@ -119,8 +122,8 @@ fn string(out: &mut impl Write, text: &str, style: Style) -> fmt::Result {
     out.write_char('"')?;
     let mut rest = text;
     while !rest.is_empty() {
-        let plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
-        let end = rest.find(|c: char| !plain(c)).unwrap_or(rest.len());
+        let plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+        let end = rest.bytes().position(|b| !plain(b)).unwrap_or(rest.len());
         let (as_it_is, from) = rest.split_at_checked(end).unwrap_or((rest, ""));
         out.write_str(as_it_is)?;
         let mut chars = from.chars();

@@ -22,6 +22,9 @@ pub const COMMANDS: &[&str] = &[
     "take-nested",
 ];
 
+/// Those that can run while others are under way.
+pub const OUT_OF_BAND: &[&str] = &["urgent"];
+
 /// The handlers of all sections.
 pub trait Handlers: ConstructsCommands {}
 

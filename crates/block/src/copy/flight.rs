@@ -167,6 +167,9 @@ impl Flight {
         let target = plan.target_of(offset);
         let (shown, result) = plan.target.read(target, BufMut::with_len(data.len())).await;
         result.map_err(|e| wrote(target, e))?;
+        if let Some(notes) = plan.notes.as_ref().filter(|_| *data != *shown) {
+            notes.differed(data.len() as u64);
+        }
         for part in differences(&data, &shown, target, plan.target.unit()) {
             let (at, place) = (offset + part.start as u64, target + part.start as u64);
             self.write(at, |allocation| store(plan.clone(), place, data.slice(part), allocation)).await?;

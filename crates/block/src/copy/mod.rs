@@ -19,6 +19,7 @@
 //! Bounds: at most the asked number of pieces in flight; what each holds is said in `flight`.
 mod at_once;
 mod flight;
+mod notes;
 mod pieces;
 mod plan;
 
@@ -26,8 +27,9 @@ use crate::error::{BlockError, Result};
 use crate::turns::Turns;
 pub use at_once::AtOnce;
 pub(crate) use flight::STEP;
+pub use notes::CopyNotes;
 pub use pieces::{DirtyPieces, Piece, Pieces, RangePieces};
-pub(crate) use pieces::{PieceGuard, ZEROES};
+pub(crate) use pieces::{PieceGuard, ZEROES, whole_units};
 pub(crate) use plan::Need;
 pub use plan::{CopyPlan, CopyZeroes, Endpoint, Existing, OnUnreadable, Unallocated};
 
@@ -208,13 +210,17 @@ impl Flights {
         let turn = (!self.plan.out_of_order).then(|| self.order.next_turn());
         let flight = Flight::new(self.plan.clone(), turn, self.slow.clone());
         let (range, need, guard) = (piece.range.clone(), piece.need, piece.guard.take());
+        let notes = self.plan.notes.clone();
         let work = async move {
-            let copied = flight.copy(range, need).await;
+            flight.copy(range.clone(), need).await?;
+            if let Some(notes) = notes {
+                notes.copied(&range);
+            }
             // Given up here, not by the caller: who is told of the end may wait for others first.
-            if let (Ok(()), Some(guard)) = (&copied, guard) {
+            if let Some(guard) = guard {
                 guard.copied().await;
             }
-            copied
+            Ok(())
         };
         let task = if self.is_serial() { rt::spawn(work) } else { rt::spawn_on(self.worker(), work) };
         self.started = self.started.saturating_add(piece.len());

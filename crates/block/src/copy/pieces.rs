@@ -111,7 +111,7 @@ impl Walk {
 
 /// Ends a piece at a multiple of `unit` in the target, so that two of them do not share clusters there; a piece that has no
 /// such place ends where it does.
-pub(super) fn whole_units(target: u64, len: u64, unit: u64) -> u64 {
+pub(crate) fn whole_units(target: u64, len: u64, unit: u64) -> u64 {
     match up_to_unit(target, len, unit) {
         0 => len,
         shorter => shorter,
@@ -227,11 +227,13 @@ impl DirtyPieces {
         Self { alone: Some(Alone { leases, source, target }), ..self }
     }
 
-    /// The next run of dirty chunks.
+    /// The next run of dirty chunks. Long runs are cut at multiples of `most` bytes.
     fn look(&self, most: u64) -> Option<Range<u64>> {
         let start = self.bitmap.next_dirty(*self.from.lock())?;
-        let most = start.saturating_add(most.max(self.bitmap.granularity()));
-        Some(start..self.bitmap.run_at(start).1.min(most))
+        let most = most.max(self.bitmap.granularity());
+        let reach = start.saturating_add(most);
+        let end = self.bitmap.run_at(start, reach).1.min(reach);
+        Some(start..start + whole_units(start, end - start, most))
     }
 
     /// Cleans the bits of a run; returns what of it was dirty still.

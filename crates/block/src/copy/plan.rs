@@ -1,5 +1,6 @@
 //! What is copied and how: source and target, what is left out, how zeroes are written.
 use super::flight::STEP;
+use super::notes::CopyNotes;
 use super::pieces::up_to_unit;
 use super::{CopyError, CopyStep};
 use crate::backend::Backend;
@@ -26,82 +27,71 @@ const LEAST_UNIT: u64 = 4096;
 pub enum Endpoint {
     /// Through an entry, waiting at its gate.
     Entry(Arc<Backend>),
-    /// Directly at a node: only with the gates above it closed.
+    /// Directly at a node, for who has closed the gates above it, or is inside one of them.
     Inner(Arc<Node>),
-    /// Directly at the child to which an edge leads by then, for who is inside a gate above it: each request asks anew, for a
-    /// filter may come or go between two.
+    /// The same at the child to which an edge leads by then: each request asks anew, for a filter may come or go between two.
     Child(Arc<Edges>, ChildId),
 }
 
 impl Endpoint {
+    /// The node to which requests go now.
+    fn node(&self) -> Result<Arc<Node>> {
+        match self {
+            Self::Entry(entry) => Ok(entry.node()),
+            Self::Inner(node) => Ok(node.clone()),
+            Self::Child(edges, id) => edges.need(*id),
+        }
+    }
+
     /// Whether writing zeroes costs less than writing data.
     fn zeroes_are_cheap(&self) -> bool {
-        match self {
-            Endpoint::Entry(entry) => entry.node().facts().can_write_zeroes,
-            Endpoint::Inner(node) => node.facts().can_write_zeroes,
-            Endpoint::Child(edges, id) => edges.get(*id).is_some_and(|node| node.facts().can_write_zeroes),
-        }
+        self.node().is_ok_and(|node| node.facts().can_write_zeroes)
     }
 
     /// Unit of comparison: a cluster of the target, within limits.
     pub(super) fn unit(&self) -> u64 {
-        let size = match self {
-            Endpoint::Entry(entry) => entry.node().facts().cluster_size,
-            Endpoint::Inner(node) => node.facts().cluster_size,
-            Endpoint::Child(edges, id) => edges.get(*id).and_then(|node| node.facts().cluster_size),
-        };
+        let size = self.node().ok().and_then(|node| node.facts().cluster_size);
         size.unwrap_or(UNIT).clamp(LEAST_UNIT, STEP)
+    }
+
+    fn length(&self) -> u64 {
+        self.node().map_or(0, |node| node.length())
     }
 
     async fn status(&self, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Result<Status> {
         match (self, base) {
-            (Endpoint::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
-            (Endpoint::Entry(entry), None) => entry.status(offset, len).await,
-            (Endpoint::Inner(node), base) => node.status(offset, len, base).await,
-            (Endpoint::Child(edges, id), base) => edges.need(*id)?.status(offset, len, base).await,
+            (Self::Entry(entry), Some(base)) => entry.status_above(offset, len, base).await,
+            (Self::Entry(entry), None) => entry.status(offset, len).await,
+            _ => self.node()?.status(offset, len, base).await,
         }
     }
 
     /// Reads inline what needs no waiting: how many bytes from the start of `buf`.
     pub(super) fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match self {
-            Endpoint::Entry(entry) => entry.try_read(offset, buf),
-            Endpoint::Inner(node) => node.try_read(offset, buf),
-            Endpoint::Child(edges, id) => edges.need(*id)?.try_read(offset, buf),
+            Self::Entry(entry) => entry.try_read(offset, buf),
+            _ => self.node()?.try_read(offset, buf),
         }
     }
 
     pub(super) async fn read(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
-        match self {
-            Endpoint::Entry(entry) => entry.read(offset, buf).await,
-            Endpoint::Inner(node) => node.read(offset, buf).await,
-            Endpoint::Child(edges, id) => match edges.need(*id) {
-                Ok(node) => node.read(offset, buf).await,
-                Err(error) => (buf, Err(error)),
-            },
+        if let Self::Entry(entry) = self {
+            return entry.read(offset, buf).await;
         }
-    }
-
-    fn length(&self) -> u64 {
-        match self {
-            Endpoint::Entry(entry) => entry.length(),
-            Endpoint::Inner(node) => node.length(),
-            Endpoint::Child(edges, id) => edges.get(*id).map_or(0, |node| node.length()),
+        match self.node() {
+            Ok(node) => node.read(offset, buf).await,
+            Err(error) => (buf, Err(error)),
         }
     }
 
     async fn write(&self, offset: u64, data: Buf, request: Request, placed: Placed<'_>) -> Result<()> {
-        let node = match self {
-            Endpoint::Entry(entry) => &entry.node(),
-            Endpoint::Inner(node) => node,
-            Endpoint::Child(edges, id) => &edges.need(*id)?,
-        };
+        let node = self.node()?;
         if node.has_place(offset, data.len()) {
             placed();
         }
         let done = match self {
-            Endpoint::Entry(entry) => entry.try_write(offset, &data, request)?,
-            Endpoint::Inner(_) | Endpoint::Child(..) => node.try_write(offset, &data, request)?,
+            Self::Entry(entry) => entry.try_write(offset, &data, request)?,
+            _ => node.try_write(offset, &data, request)?,
         };
         if done == data.len() {
             return Ok(());
@@ -111,17 +101,15 @@ impl Endpoint {
 
     async fn write_waiting(&self, at: u64, data: Buf, request: Request, placed: Placed<'_>) -> Result<()> {
         match self {
-            Endpoint::Entry(entry) => entry.write_placed(at, data, request, placed).await,
-            Endpoint::Inner(node) => node.write_placed(at, data, request, placed).await,
-            Endpoint::Child(edges, id) => edges.need(*id)?.write_placed(at, data, request, placed).await,
+            Self::Entry(entry) => entry.write_placed(at, data, request, placed).await,
+            _ => self.node()?.write_placed(at, data, request, placed).await,
         }
     }
 
     async fn write_zeroes(&self, offset: u64, len: u64, request: Request) -> Result<()> {
         match self {
-            Endpoint::Entry(entry) => entry.write_zeroes(offset, len, request).await,
-            Endpoint::Inner(node) => node.write_zeroes(offset, len, request).await,
-            Endpoint::Child(edges, id) => edges.need(*id)?.write_zeroes(offset, len, request).await,
+            Self::Entry(entry) => entry.write_zeroes(offset, len, request).await,
+            _ => self.node()?.write_zeroes(offset, len, request).await,
         }
     }
 }
@@ -195,6 +183,8 @@ pub struct CopyPlan {
     pub serial: u64,
     /// If set, what can't be read becomes zeroes and is reported here; else it is an error.
     pub on_unreadable: Option<OnUnreadable>,
+    /// What an earlier copy noted is compared instead of copied, and what is copied is noted.
+    pub notes: Option<Arc<CopyNotes>>,
 }
 
 /// How a range is to be copied.
@@ -225,6 +215,7 @@ impl CopyPlan {
             unmap: true,
             serial: 0,
             on_unreadable: None,
+            notes: None,
         }
     }
 
@@ -310,6 +301,16 @@ impl CopyPlan {
 
     /// How the start of a range of the source is to be copied, and how many bytes of it.
     pub(crate) async fn look(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
+        let (need, len) = self.look_at_nodes(offset, len).await?;
+        let (Some(notes), Need::Data) = (&self.notes, need) else { return Ok((need, len)) };
+        Ok(match notes.alike(offset, len) {
+            (true, len) => (Need::Differences, len),
+            (false, len) => (Need::Data, len),
+        })
+    }
+
+    /// The same, by what the nodes say.
+    async fn look_at_nodes(&self, offset: u64, len: u64) -> std::result::Result<(Need, u64), CopyError> {
         let base = self.existing.as_ref().and_then(|existing| existing.base.as_ref());
         let status = self.source.status(offset, len, base).await;
         let status = status.map_err(|error| CopyError { step: CopyStep::Status, offset, error })?;

@@ -72,7 +72,8 @@ impl Graph {
         change.end(entry).await
     }
 
-    /// Detaches an entry: waits for its requests, then closes what only it used. Later requests fail.
+    /// Detaches an entry: waits for its requests, then closes what only it used. Later requests fail. It is off also where there
+    /// is an error.
     pub async fn detach(&self, entry: &Arc<Backend>) -> Result<()> {
         // Before the change begins: a request that never ends must not block all other changes.
         entry.retire();
@@ -84,8 +85,8 @@ impl Graph {
         change.take_off(entry);
         // Fewer permissions can't conflict; file locks are given back here.
         let given_back = change.settle();
-        change.end(given_back).await?;
-        self.release(&node).await
+        let given_back = change.end(given_back).await;
+        given_back.and(self.release(&node).await)
     }
 
     /// Changes what an entry needs and shares.
@@ -127,11 +128,15 @@ impl Graph {
     }
 }
 
-impl GraphChange<'_> {
+impl GraphChange {
     /// [`Graph::insert_overlay`] as a part of a change.
     pub async fn insert_overlay(&mut self, node: &Arc<Node>, overlay: &Arc<Node>) -> Result<()> {
         self.graph.check_overlay(node, overlay)?;
         self.quiesce(&[node.clone(), overlay.clone()]).await?;
+        if !node.is_active() && overlay.is_active() {
+            // Who does not know of inactive nodes puts an overlay over one all the same: both belong to the other program then.
+            self.inactivate(std::slice::from_ref(overlay)).await?;
+        }
         node.flush().await?;
         self.replace(node, overlay)?;
         self.set_backing(overlay, Some(node.clone()))?;

@@ -35,7 +35,7 @@ pub struct NewFilter {
     pub make: fn(Filtered) -> Arc<dyn Driver>,
 }
 
-impl GraphChange<'_> {
+impl GraphChange {
     /// Makes a filter of `node` and puts it between the node and its users. With the gates closed.
     pub async fn add_filter(&mut self, node: &Arc<Node>, new: NewFilter) -> Result<Arc<Node>> {
         let filter = self.make_filter(node, new).await?;
@@ -63,6 +63,8 @@ impl GraphChange<'_> {
             probed: false,
             place: Default::default(),
             given: Options::new(),
+            asked: Options::new(),
+            since: u64::MAX,
         };
         let filter = self.graph.adopt(new.name, new.driver, Opened { driver, filename: None }, &context)?;
         let filter = self.graph.start(filter).await?;

@@ -29,7 +29,8 @@ struct Plan {
 impl Graph {
     /// Takes changed options of nodes: those every driver has here, the driver's own there. Options that are not
     /// listed go back to their defaults. A child is named, or described by its options where it was opened together with
-    /// its parent; `backing` is a node's name or null. A child whose tables the driver has in memory stays the same.
+    /// its parent; `backing` is a node's name or null. A child whose tables the driver has in memory may be
+    /// exchanged for one with the same content: a layer over it, or what is below one.
     pub async fn reopen(&self, nodes: Vec<Options>) -> Result<()> {
         let mut change = self.change().await;
         let plans = self.reopen_inside(&mut change, nodes).await;
@@ -42,11 +43,7 @@ impl Graph {
     }
 
     /// Returns the children that were given up.
-    async fn reopen_inside(
-        &self,
-        change: &mut GraphChange<'_>,
-        nodes: Vec<Options>,
-    ) -> Result<Vec<Arc<Node>>> {
+    async fn reopen_inside(&self, change: &mut GraphChange, nodes: Vec<Options>) -> Result<Vec<Arc<Node>>> {
         let mut plans = Vec::with_capacity(nodes.len());
         for options in nodes {
             self.plan(options, &mut plans)?;
@@ -230,7 +227,9 @@ impl Graph {
         if role.has(ChildRole::BACKING) {
             return Ok(new);
         }
-        if role.has(ChildRole::METADATA) {
+        // The driver has tables of it in memory.
+        let same = new.as_ref().zip(old).is_some_and(|(new, old)| Arc::ptr_eq(&content(new), &content(old)));
+        if role.has(ChildRole::METADATA) && !same {
             return Err(BlockError::unsupported(format!("Cannot change the option '{name}'")));
         }
         match (&new, old) {
@@ -245,6 +244,15 @@ impl Graph {
         }
         Ok(new)
     }
+}
+
+/// The node at which the content of this one is: itself, or one below that it shows as it is.
+fn content(node: &Arc<Node>) -> Arc<Node> {
+    let mut node = node.clone();
+    while let Some(child) = node.shown_whole() {
+        node = child;
+    }
+    node
 }
 
 /// Adds the plans for a child, and what is below it, that take over what changes of a parent's caching. A node that the

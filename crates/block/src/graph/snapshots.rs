@@ -50,31 +50,7 @@ impl Graph {
     /// Users of the node who don't share its content and size are in the way, and dirty bitmaps.
     pub async fn apply_snapshot(&self, node: &Arc<Node>, which: &SnapshotName) -> Result<bool> {
         let mut change = self.change().await;
-        let applied = async {
-            let keeper = change.keeper_to_change(node).await?;
-            let mut shown = self.nodes_to_be().into_iter().filter(|other| reachable(other, &keeper));
-            if shown.any(|other| !other.bitmaps().all().is_empty()) {
-                let text = "Device has active dirty bitmaps, which would miss what changes with the snapshot";
-                return Err(BlockError::new(ErrorKind::Busy, text));
-            }
-            // A device may have its disk for itself: it goes back with it.
-            let need = Share::READ.union(Share::RESIZE);
-            let request = BackendRequest {
-                label: "snapshot".to_owned(),
-                node: keeper.clone(),
-                perms: Perms { need, share: Share::ALL },
-                pinned: true,
-            };
-            let entry = change.attach(request)?;
-            let found = which.find(&keeper.driver.info().snapshots);
-            if let Some(index) = found {
-                snapshots_of(&keeper)?.apply(index).await?;
-            }
-            change.take_off(&entry);
-            self.tell_length(&keeper);
-            Ok(found.is_some())
-        };
-        let applied = applied.await;
+        let applied = change.apply_snapshot(node, which).await;
         change.end(applied).await
     }
 
@@ -110,17 +86,12 @@ impl Graph {
     /// Writes machine state behind the node's disk. Durable by the next flush; at once, where the node writes through.
     pub async fn write_state(&self, node: &Arc<Node>, offset: u64, data: Buf) -> Result<()> {
         let mut change = self.change().await;
-        let written = async {
-            let keeper = change.keeper_to_change(node).await?;
-            snapshots_of(&keeper)?.write_state(offset, data).await?;
-            if node.common().write_through { keeper.flush().await } else { Ok(()) }
-        };
-        let written = written.await;
+        let written = change.write_state(node, offset, data).await;
         change.end(written).await
     }
 }
 
-impl GraphChange<'_> {
+impl GraphChange {
     /// [`Graph::create_snapshot`] as a part of a change, which does not undo it: see [`GraphChange::delete_snapshot`].
     pub async fn create_snapshot(
         &mut self,
@@ -144,6 +115,40 @@ impl GraphChange<'_> {
             Some(index) => snapshots_of(&keeper)?.delete(index).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// [`Graph::apply_snapshot`] as a part of a change, which does not undo it.
+    pub async fn apply_snapshot(&mut self, node: &Arc<Node>, which: &SnapshotName) -> Result<bool> {
+        let graph = self.graph.clone();
+        let keeper = self.keeper_to_change(node).await?;
+        let mut shown = graph.nodes_to_be().into_iter().filter(|other| reachable(other, &keeper));
+        if shown.any(|other| !other.bitmaps().all().is_empty()) {
+            let text = "Device has active dirty bitmaps, which would miss what changes with the snapshot";
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        // A device may have its disk for itself: it goes back with it.
+        let need = Share::READ.union(Share::RESIZE);
+        let request = BackendRequest {
+            label: "snapshot".to_owned(),
+            node: keeper.clone(),
+            perms: Perms { need, share: Share::ALL },
+            pinned: true,
+        };
+        let entry = self.attach(request)?;
+        let found = which.find(&keeper.driver.info().snapshots);
+        if let Some(index) = found {
+            snapshots_of(&keeper)?.apply(index).await?;
+        }
+        self.take_off(&entry);
+        graph.tell_length(&keeper);
+        Ok(found.is_some())
+    }
+
+    /// [`Graph::write_state`] as a part of a change.
+    pub async fn write_state(&mut self, node: &Arc<Node>, offset: u64, data: Buf) -> Result<()> {
+        let keeper = self.keeper_to_change(node).await?;
+        snapshots_of(&keeper)?.write_state(offset, data).await?;
+        if node.common().write_through { keeper.flush().await } else { Ok(()) }
     }
 
     /// The node that keeps the snapshots of what `node` shows, writable, with no request inside.

@@ -14,6 +14,8 @@ pub(super) struct Topology {
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) entries: Vec<Arc<Backend>>,
     records: HashMap<Key, Record>,
+    /// How many nodes there have been.
+    pub(super) so_far: u64,
 }
 
 /// What is known of a node of the topology, so that the cost of a change depends on what it changes and not on the size of
@@ -24,6 +26,8 @@ struct Record {
     parents: Vec<Parent>,
     /// Its driver is started: it is found, and has users.
     started: bool,
+    /// How many nodes there had been before it.
+    number: u64,
     /// The combined permissions of its users when it, and all below it, was last settled.
     settled: Option<Perms>,
     depth: Depth,
@@ -88,12 +92,14 @@ impl Topology {
     }
 
     /// Adds a node that was just opened, whose children are in the topology. It has its name and uses its children, but nobody
-    /// finds it before it is started.
-    pub(super) fn add(&mut self, node: &Arc<Node>) -> Result<()> {
+    /// finds it before it is started. `since`: how many nodes there had been when its open began.
+    pub(super) fn add(&mut self, node: &Arc<Node>, since: u64) -> Result<()> {
         let children = node.edges.all();
-        self.nodes.push(node.clone());
+        let at = self.place_of(node, since);
+        self.nodes.insert(at, node.clone());
         let depth = self.depth_above(&children);
-        self.records.insert(key(node), Record { depth, ..Record::default() });
+        self.records.insert(key(node), Record { depth, number: self.so_far, ..Record::default() });
+        self.so_far += 1;
         children.iter().for_each(|child| self.add_parent(&child.node, node, child.id));
         let added = depth.check().and_then(|()| self.settle(std::slice::from_ref(node)));
         if added.is_err() {
@@ -101,6 +107,15 @@ impl Topology {
             self.settle_left(&children.into_iter().map(|child| child.node).collect::<Vec<_>>());
         }
         added
+    }
+
+    /// An image comes before the backing images that were opened with it: clients see the order.
+    fn place_of(&self, node: &Arc<Node>, since: u64) -> usize {
+        let is_new = |node: &Arc<Node>| self.records.get(&key(node)).is_some_and(|r| r.number >= since);
+        let backing = node.backing().filter(is_new);
+        let files = std::iter::successors(backing, |node| node.primary().filter(is_new));
+        let first = files.last().and_then(|first| self.nodes.iter().rposition(|n| Arc::ptr_eq(n, &first)));
+        first.unwrap_or(self.nodes.len())
     }
 
     /// Removes a node without users. The caller settles its children.
@@ -152,6 +167,25 @@ impl Topology {
     pub(super) fn users(&self, node: &Arc<Node>) -> Vec<(String, Perms)> {
         let mut uses = Uses::of(self);
         uses.users(node).into_iter().map(|(user, perms)| (user.label(), perms)).collect()
+    }
+
+    /// All uses of nodes: those by entries, in the order they came, then those by nodes, each with its children in order.
+    pub(super) fn uses(&self) -> Vec<NodeUse> {
+        let mut uses = Uses::of(self);
+        let entry = |entry: &Arc<Backend>| NodeUse {
+            user: NodeUser::Entry(entry.clone()),
+            node: entry.root.load_full(),
+            perms: *entry.perms.read(),
+        };
+        let mut found: Vec<_> = self.entries.iter().map(entry).collect();
+        for parent in self.started() {
+            for Child { id, name, node, .. } in parent.edges.all() {
+                uses.judge_above(&node);
+                let perms = uses.of_parent(parent, id).map_or(Perms::IDLE, |(_, perms)| perms);
+                found.push(NodeUse { user: NodeUser::Parent(parent.clone(), name), node, perms });
+            }
+        }
+        found
     }
 
     /// A user that writes to the node, if there is one.
@@ -251,6 +285,7 @@ impl Topology {
                 continue;
             }
             let users = uses.users(&node);
+            self.check_activity(&node)?;
             conflict_free(&node, &users)?;
             let perms = Perms::together(users.into_iter().map(|(_, p)| p));
             let settled = self.records.get(&key(&node)).and_then(|record| record.settled);
@@ -260,6 +295,19 @@ impl Topology {
             }
         }
         Ok(plan)
+    }
+
+    /// Refuses an inactive node below an active one.
+    fn check_activity(&self, node: &Arc<Node>) -> Result<()> {
+        let above = self.parents(node).iter().filter(|parent| parent.node.is_active());
+        let Some(Parent { node: parent, id, .. }) = above.into_iter().next().filter(|_| !node.is_active())
+        else {
+            return Ok(());
+        };
+        let edge = parent.edges.edge(*id).map(|edge| edge.name().to_string()).unwrap_or_default();
+        let text =
+            format!("Inactive '{}' can't be a {edge} child of active '{}'", node.name(), parent.name());
+        Err(BlockError::new(ErrorKind::Permission, text))
     }
 
     fn set_settled(&mut self, node: &Arc<Node>, perms: Option<Perms>) {
@@ -277,12 +325,24 @@ impl Topology {
 }
 
 /// A user of a node.
-enum User {
+pub enum NodeUser {
+    /// A node, that has it as the child of this name.
     Parent(Arc<Node>, ChildName),
+    /// An entry.
     Entry(Arc<Backend>),
 }
 
-impl User {
+/// A use of a node.
+pub struct NodeUse {
+    /// Who uses it.
+    pub user: NodeUser,
+    /// The node.
+    pub node: Arc<Node>,
+    /// What the user does with it, and what it shares.
+    pub perms: Perms,
+}
+
+impl NodeUser {
     fn label(&self) -> String {
         match self {
             Self::Parent(parent, child) => format!("node '{}' (as '{child}')", parent.name()),
@@ -303,27 +363,33 @@ impl<'t> Uses<'t> {
         Self { topology, together: HashMap::new() }
     }
 
-    fn users(&mut self, node: &Arc<Node>) -> Vec<(User, Perms)> {
+    fn users(&mut self, node: &Arc<Node>) -> Vec<(NodeUser, Perms)> {
         self.judge_above(node);
         self.judged_users(node)
     }
 
     /// The users of a node whose parents are computed already.
-    fn judged_users(&self, node: &Arc<Node>) -> Vec<(User, Perms)> {
+    fn judged_users(&self, node: &Arc<Node>) -> Vec<(NodeUser, Perms)> {
         let mut users = Vec::new();
         for Parent { node: parent, id, .. } in self.topology.parents(node) {
-            let Some(edge) = parent.edges.edge(*id) else { continue };
-            let above = self.together.get(&key(parent)).copied().unwrap_or(Perms::IDLE);
-            let perms = match parent.common.read().force_share {
-                true => Perms { need: Share::NONE, share: Share::ALL },
-                false => parent.driver.child_perms(edge, above, parent.read_only()),
-            };
-            users.push((User::Parent(parent.clone(), edge.name()), perms));
+            let Some((name, perms)) = self.of_parent(parent, *id) else { continue };
+            users.push((NodeUser::Parent(parent.clone(), name), perms));
         }
         for entry in self.topology.entries.iter().filter(|e| Arc::ptr_eq(&e.root.load(), node)) {
-            users.push((User::Entry(entry.clone()), *entry.perms.read()));
+            users.push((NodeUser::Entry(entry.clone()), entry.perms_now()));
         }
         users
+    }
+
+    /// What a node that is computed already does with one of its children.
+    fn of_parent(&self, parent: &Arc<Node>, id: ChildId) -> Option<(ChildName, Perms)> {
+        let edge = parent.edges.edge(id)?;
+        let above = self.together.get(&key(parent)).copied().unwrap_or(Perms::IDLE);
+        let perms = match parent.common.read().force_share || !parent.is_active() {
+            true => Perms { need: Share::NONE, share: Share::ALL },
+            false => parent.driver.child_perms(edge, above, parent.read_only()),
+        };
+        Some((edge.name(), perms))
     }
 
     /// Computes the permissions of each node above `node`, the topmost first.
@@ -347,7 +413,7 @@ impl<'t> Uses<'t> {
     }
 }
 
-fn conflict_free(node: &Arc<Node>, users: &[(User, Perms)]) -> Result<()> {
+fn conflict_free(node: &Arc<Node>, users: &[(NodeUser, Perms)]) -> Result<()> {
     for (i, (who, perms)) in users.iter().enumerate() {
         for (j, (other, theirs)) in users.iter().enumerate() {
             let denied = perms.denied_by(*theirs);

@@ -10,10 +10,12 @@
 //!   must not wait for one;
 //! - steps on edges and permissions take effect at once, but requests that they concern are admitted only after the end.
 //!   There the permissions of the resulting topology are checked, and file locks taken accordingly;
-//! - what is undone is what the steps did, and nothing else.
+//! - what is undone is what the steps did, and nothing else;
+//! - a change that is abandoned, because who made it has panicked or was dropped, is undone by a task of its own.
 use super::topology::{Moved, Topology, below, reachable};
 use super::{Graph, QUIESCE_TIMEOUT};
 use crate::backend::Backend;
+use crate::bitmaps::NamedBitmap;
 use crate::blockers::Operations;
 use crate::driver::{Link, Undo};
 use crate::edges::{ChildId, ChildRole};
@@ -25,16 +27,18 @@ use crate::hooks::Hook;
 use crate::node::Node;
 use crate::perm::{Perms, Share};
 use crate::stats::Account;
-use futures_util::lock::MutexGuard;
+use futures_channel::oneshot;
+use futures_util::lock::OwnedMutexGuard;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
 
 /// A change under way: its turn, the gates it closed, and its steps so far.
 #[must_use = "a change takes effect by its end"]
-pub struct GraphChange<'g> {
-    pub(super) graph: &'g Graph,
-    done: Vec<Step>,
+pub struct GraphChange {
+    pub(super) graph: Graph,
+    pub(super) done: Vec<Step>,
     /// Nodes whose users have changed since the permissions were last judged.
-    unsettled: Vec<Arc<Node>>,
+    pub(super) unsettled: Vec<Arc<Node>>,
     /// All nodes whose locks may have changed.
     touched: Vec<Arc<Node>>,
     /// Nodes to be closed if the change takes effect.
@@ -43,7 +47,7 @@ pub struct GraphChange<'g> {
     renewed: Vec<Renewed>,
     draining: Vec<Draining>,
     closed: Vec<Closed>,
-    _turn: MutexGuard<'g, ()>,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// Nodes that may be others afterwards: nothing that was known of their mappings is known any more, before and after.
@@ -63,7 +67,7 @@ impl Drop for Renewed {
 }
 
 /// A step that was done, with what undoes it.
-enum Step {
+pub(super) enum Step {
     Attached(Arc<Backend>),
     Perms(Arc<Backend>, Perms),
     Moved(Moved, Arc<Node>),
@@ -72,22 +76,15 @@ enum Step {
     Link(Arc<Node>, Link),
     Hooked(Arc<Node>, Hook, bool),
     Made(Arc<Node>),
+    Inactive(Arc<Node>, Vec<Arc<NamedBitmap>>, Option<Undo>),
+    Active(Arc<Node>),
+    TakenOver(Arc<Node>, bool),
 }
 
 impl Graph {
     /// Begins a change, after the one under way.
-    pub async fn change(&self) -> GraphChange<'_> {
-        GraphChange {
-            graph: self,
-            done: Vec::new(),
-            unsettled: Vec::new(),
-            touched: Vec::new(),
-            leaving: Vec::new(),
-            closed: Vec::new(),
-            draining: Vec::new(),
-            renewed: Vec::new(),
-            _turn: self.0.change.lock().await,
-        }
+    pub async fn change(&self) -> GraphChange {
+        GraphChange::new(self, self.0.change.clone().lock_owned().await)
     }
 
     /// A user that writes to the node, if there is one.
@@ -96,7 +93,43 @@ impl Graph {
     }
 }
 
-impl GraphChange<'_> {
+impl Drop for GraphChange {
+    fn drop(&mut self) {
+        if self.done.is_empty() {
+            return;
+        }
+        // Who made the change is gone. Outside of a runtime, everything is.
+        if rt::current().is_none() {
+            return tracing::error!("a change of the graph was left half done: nothing runs any more");
+        }
+        tracing::error!("a change of the graph was abandoned half way; it is undone");
+        let Some(turn) = self.turn.take() else { return };
+        let mut change = Self::new(&self.graph, turn);
+        change.done = std::mem::take(&mut self.done);
+        change.unsettled = std::mem::take(&mut self.unsettled);
+        change.touched = std::mem::take(&mut self.touched);
+        change.closed = std::mem::take(&mut self.closed);
+        change.draining = std::mem::take(&mut self.draining);
+        change.renewed = std::mem::take(&mut self.renewed);
+        rt::spawn(async move { change.roll_back().await }).detach();
+    }
+}
+
+impl GraphChange {
+    fn new(graph: &Graph, turn: OwnedMutexGuard<()>) -> Self {
+        Self {
+            graph: graph.clone(),
+            done: Vec::new(),
+            unsettled: Vec::new(),
+            touched: Vec::new(),
+            leaving: Vec::new(),
+            renewed: Vec::new(),
+            draining: Vec::new(),
+            closed: Vec::new(),
+            turn: Some(turn),
+        }
+    }
+
     /// Closes the gates of all entries from which one of `nodes` can be reached, until the end, and waits for their
     /// requests. On time-out the error names the entries that are stuck.
     pub async fn quiesce(&mut self, nodes: &[Arc<Node>]) -> Result<()> {
@@ -122,14 +155,20 @@ impl GraphChange<'_> {
 
     /// Attaches an entry, after a check of its permissions against all other users.
     pub fn attach(&mut self, request: BackendRequest) -> Result<Arc<Backend>> {
-        self.attach_counted(request, Arc::default())
+        self.attach_entry(request, Arc::default(), false)
     }
 
-    /// The same for one whose requests count in `account`.
-    pub(crate) fn attach_counted(
+    /// The same for one that copes with a node that is, or becomes, inactive.
+    pub fn attach_tolerant(&mut self, request: BackendRequest) -> Result<Arc<Backend>> {
+        self.attach_entry(request, Arc::default(), true)
+    }
+
+    /// The same for one whose requests count in `account`. `tolerant`: it copes with a node that is, or becomes, inactive.
+    pub(crate) fn attach_entry(
         &mut self,
         request: BackendRequest,
         account: Arc<Account>,
+        tolerant: bool,
     ) -> Result<Arc<Backend>> {
         let (node, perms) = (request.node.clone(), request.perms);
         if perms.need.has(Share::WRITE) && node.read_only() {
@@ -143,6 +182,9 @@ impl GraphChange<'_> {
         }
         let gate = Arc::new(Gate::new());
         let entry = Arc::new(Backend::new(request, gate, account));
+        entry.tolerant.store(tolerant, Release);
+        // A guest whose state is awaited writes nothing yet.
+        entry.waits.store(tolerant && self.graph.opens_inactive(), Release);
         {
             let mut topology = self.graph.0.topology.write();
             topology.has(&node)?;
@@ -150,8 +192,11 @@ impl GraphChange<'_> {
             topology.entries.push(entry.clone());
         }
         self.done.push(Step::Attached(entry.clone()));
-        self.unsettled.push(node);
+        self.unsettled.push(node.clone());
         self.settle()?;
+        if !node.is_active() && !tolerant {
+            node.check_possible(entry.perms().need)?;
+        }
         Ok(entry)
     }
 
@@ -285,7 +330,11 @@ impl GraphChange<'_> {
 
     /// Makes one node writable or read-only.
     async fn switch(&mut self, node: &Arc<Node>, writable: bool) -> Result<()> {
-        let undo = if writable {
+        let undo = if !node.is_active() {
+            // Its driver writes nothing, and is switched when the image is taken over.
+            node.mark_writable(writable);
+            Box::new(|| {}) as Undo
+        } else if writable {
             // The writer's locks are taken first; released again if another process is in the way.
             node.mark_writable(true);
             let locked = self.graph.0.topology.write().settle(std::slice::from_ref(node));
@@ -346,15 +395,31 @@ impl GraphChange<'_> {
             Err(e) => Err(e),
         };
         if result.is_err() {
-            self.roll_back().await;
+            self.undo_all().await;
             return result;
         }
+        self.done.clear();
         for node in std::mem::take(&mut self.leaving) {
             if let Err(e) = self.graph.release(&node).await {
                 tracing::warn!(node = node.name(), error = %e, "closing a node that left the graph failed");
             }
         }
         result
+    }
+
+    /// Undoes it, to the end also where nobody waits for that any more.
+    async fn undo_all(mut self) {
+        if self.done.is_empty() {
+            return self.roll_back().await;
+        }
+        let (told, undone) = oneshot::channel();
+        let undo = async move {
+            self.roll_back().await;
+            drop(self);
+            told.send(()).unwrap_or_default();
+        };
+        rt::spawn(undo).detach();
+        undone.await.unwrap_or_default();
     }
 
     /// Undoes its steps, last first, with the gates closed still: what the caller did beside them can be undone then, for the nodes
@@ -384,9 +449,16 @@ impl GraphChange<'_> {
             Step::Hooked(node, hook, added) => node.set_hook(&hook, !added),
             Step::Link(node, old) => node.driver.set_backing_link(old).await?,
             Step::Made(node) => self.graph.release(&node).await?,
+            Step::Inactive(node, bitmaps, undo) => self.keep(&node, &bitmaps, undo),
+            Step::Active(node) => self.leave_inactive(node),
+            Step::TakenOver(node, writable) => self.give_back(&node, writable).await?,
             Step::Access(node, writable, undo) => {
                 // Through the driver if that works, so that it ends in order what it began as a writer.
-                let ended = if writable { Ok(()) } else { node.driver.set_writable(false).await.map(drop) };
+                let ended = if writable || !node.is_active() {
+                    Ok(())
+                } else {
+                    node.driver.set_writable(false).await.map(drop)
+                };
                 if writable || ended.is_err() {
                     undo();
                 }

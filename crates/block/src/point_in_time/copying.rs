@@ -65,7 +65,7 @@ impl PointInTime {
             if self.broken.get().is_some() {
                 return Ok(());
             }
-            let end = self.uncopied.run_at(start).1.min(range.end);
+            let end = self.uncopied.run_at(start, range.end).1.min(range.end);
             let plan = CopyPlan { serial: u64::MAX, ..self.plan()? };
             copy(&Arc::new(plan), &RangePieces::new(start..end), 1, &AtOnce).await?;
             self.uncopied.take_run(start, end);

@@ -149,8 +149,7 @@ impl PointInTime {
     pub fn shows_through(&self) -> bool {
         let (Ok(source), Ok(target)) = (self.node(self.source), self.node(self.target)) else { return false };
         let source = source.skip_filters();
-        let below = |node: &Arc<Node>| node.backing().map(|below| below.skip_filters());
-        std::iter::successors(below(&target.skip_filters()), below).any(|node| Arc::ptr_eq(&node, &source))
+        target.images().skip(1).any(|image| Arc::ptr_eq(&image, &source))
     }
 
     /// The node is in the graph.
@@ -208,12 +207,13 @@ impl PointInTime {
         self.broken.get().is_some() || self.uncopied.is_clean_between(offset / self.cluster(), end)
     }
 
-    /// How many bytes from `offset` on, of `len`, are alike in that: settled, or each cluster of them not.
-    pub fn alike(&self, offset: u64, len: u64) -> u64 {
+    /// Whether the start of a range may change without being asked for, and how many bytes of it are alike in that.
+    pub fn look(&self, offset: u64, len: u64) -> (bool, u64) {
         if self.is_settled(offset, len) {
-            return len;
+            return (true, len);
         }
-        self.uncopied.run_at(offset).1.saturating_sub(offset).clamp(1, len.max(1))
+        let (uncopied, end) = self.uncopied.run_at(offset, offset.saturating_add(len));
+        (!uncopied, end.saturating_sub(offset).clamp(1, len.max(1)))
     }
 
     fn node(&self, child: ChildId) -> Result<Arc<Node>> {

@@ -2,7 +2,7 @@
 use super::PointInTime;
 use crate::backend::Backend;
 use crate::copy::{
-    CopyControl, CopyError, CopyPlan, CopyStep, Need, Piece, PieceGuard, Pieces, STEP, ZEROES,
+    CopyControl, CopyError, CopyPlan, CopyStep, Need, Piece, PieceGuard, Pieces, STEP, ZEROES, whole_units,
 };
 use crate::error::BlockError;
 use crate::gate::Inside;
@@ -73,7 +73,8 @@ impl UncopiedPieces {
         }
         let uncopied = &self.disk.uncopied;
         let start = uncopied.next_dirty(walk.from)?;
-        Some(start..uncopied.run_at(start).1.min(start.saturating_add(ZEROES.max(self.most))))
+        let most = start.saturating_add(ZEROES.max(self.most));
+        Some(start..uncopied.run_at(start, most).1.min(most))
     }
 
     /// How the start of a run is copied, and how much of it together: whole clusters.
@@ -84,7 +85,9 @@ impl UncopiedPieces {
         let len = if len >= whole { whole } else { len - len % self.disk.cluster() };
         match need {
             _ if len == 0 => (None, self.disk.cluster().min(whole)),
-            Need::Data | Need::Differences => (Some(need), len.min(self.most)),
+            Need::Data | Need::Differences => {
+                (Some(need), whole_units(run.start, len.min(self.most), self.most))
+            }
             Need::Zeroes | Need::Nothing => (Some(need), len),
         }
     }
@@ -98,7 +101,7 @@ impl UncopiedPieces {
             let asked = run.start..run.start + len;
             let lease = self.disk.leases.lease(asked.start, asked.end, true).await;
             // A cluster that is uncopied now is what it was when it was looked at.
-            let (uncopied, end) = self.disk.uncopied.run_at(asked.start);
+            let (uncopied, end) = self.disk.uncopied.run_at(asked.start, asked.end);
             let range = asked.start..end.min(asked.end);
             self.walk.lock().hand_out(&run, &range);
             if !uncopied {

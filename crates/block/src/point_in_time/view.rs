@@ -14,13 +14,13 @@ impl PointInTime {
     /// Who has the start of a range as it was, and of how many bytes.
     fn keeper(&self, offset: u64, len: u64) -> Result<(ChildId, u64)> {
         self.readable()?;
-        let (unreadable, end) = self.unreadable.run_at(offset);
+        let (unreadable, end) = self.unreadable.run_at(offset, offset.saturating_add(len));
         if unreadable {
             let text = "this part of the disk is not in the snapshot";
             return Err(BlockError::new(ErrorKind::Permission, text).at(offset));
         }
         let len = len.min(end.saturating_sub(offset));
-        let (uncopied, end) = self.uncopied.run_at(offset);
+        let (uncopied, end) = self.uncopied.run_at(offset, offset.saturating_add(len));
         let keeper = if uncopied { self.source } else { self.target };
         Ok((keeper, len.min(end.saturating_sub(offset)).max(1)))
     }
@@ -29,12 +29,12 @@ impl PointInTime {
     fn is_true(&self, keeper: ChildId, offset: u64, len: u64) -> Result<bool> {
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         self.readable()?;
-        let (unreadable, end) = self.unreadable.run_at(offset);
+        let (unreadable, end) = self.unreadable.run_at(offset, offset + len);
         if unreadable || end < offset + len {
             // It was given up meanwhile: `keeper` tells.
             return Ok(false);
         }
-        let (uncopied, end) = self.uncopied.run_at(offset);
+        let (uncopied, end) = self.uncopied.run_at(offset, offset + len);
         Ok(keeper == self.target || (uncopied && end >= offset + len))
     }
 

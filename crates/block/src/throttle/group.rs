@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
-/// IoLimits that several nodes and entries share.
+/// Limits that several nodes and entries share.
 pub struct ThrottleGroup {
     name: String,
     /// There are limits.

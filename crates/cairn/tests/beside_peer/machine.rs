@@ -126,3 +126,61 @@ fn what_the_monitor_for_people_does_to_images_is_the_same() {
     pair.all_same(&["qemu-io -f qcow2 -c 'read -P 7 0 64k' a", "qemu-img map b", "qemu-img info -f qcow2 a"]);
     pair.same("sh -c 'qemu-img info b | grep size:'");
 }
+
+#[test]
+fn drives_are_placed_opened_and_listed_in_the_same_order() {
+    if !peer_is_a_machine() {
+        return;
+    }
+    let pair = Pair::new("machine-order");
+    pair.given(&[
+        "qemu-img create -q -f qcow2 base 1M",
+        "qemu-img create -q -f qcow2 -b base -F qcow2 mid",
+        "qemu-img create -q -f qcow2 -b mid -F qcow2 top",
+        "qemu-img create -q -f qcow2 -b mid -F qcow2 other",
+    ]);
+    let options = "-drive driver=qcow2,file=top,node-name=top,backing.node-name=mid \
+                   -drive driver=qcow2,file=other,node-name=other,backing=mid -drive if=none -drive if=none,id=d \
+                   -blockdev null-co,node-name=n,size=1048576 -drive if=none,driver=null-co,size=1M";
+    pair.same(&told(
+        options,
+        &[
+            "query-named-block-nodes {\"flat\":true}",
+            "query-block",
+            "query-blockstats {\"query-nodes\":true}",
+        ],
+    ));
+}
+
+#[test]
+fn limits_statistics_and_policies_of_drives_are_taken_and_refused_the_same() {
+    if !peer_is_a_machine() {
+        return;
+    }
+    let pair = Pair::new("machine-drives");
+    let drive = |number: usize, options: &str| {
+        format!(":drive_add 0 if=none,id=x{number},driver=raw,file.driver=null-co,{options}")
+    };
+    let options = [
+        "stats-intervals.0=0",
+        "stats-intervals.0=x",
+        "stats-intervals.1=4",
+        "stats-intervals.0=3,stats-intervals.1=60,stats-account-invalid=off",
+        "stats-account-failed=maybe",
+        "stats-account-failed=off",
+        "copy-on-read=maybe",
+        "bps=100",
+        "bps=100,bps_rd=10",
+        "throttling.bps-total=10,bps=5",
+        "iops_max=5",
+        "throttling.iops-total=100,throttling.group=g1",
+        "iops_size=4096,iops=10,iops_max=20",
+        "werror=foo",
+        "rerror=enospc",
+        "werror=stop,rerror=ignore",
+    ];
+    let mut commands: Vec<_> = options.iter().enumerate().map(|(n, options)| drive(n, options)).collect();
+    commands.extend(["query-block".to_owned(), "query-blockstats".to_owned()]);
+    let commands: Vec<_> = commands.iter().map(String::as_str).collect();
+    pair.same(&told("", &commands));
+}

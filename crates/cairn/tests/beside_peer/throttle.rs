@@ -3,7 +3,7 @@ use crate::pair::*;
 use std::fmt::Write;
 
 /// Commands for a daemon, each with its arguments; what it answers but for the greeting.
-fn told(commands: &[&str]) -> String {
+pub fn told(commands: &[&str]) -> String {
     let mut script = String::from("{\"execute\":\"qmp_capabilities\"}\\n");
     for command in commands {
         let (name, arguments) = command.split_once(' ').unwrap_or((command, "{}"));

@@ -121,6 +121,11 @@ impl NbdServer {
         self.state.changed.notify(usize::MAX.additional());
     }
 
+    /// How many clients are connected.
+    pub fn connections(&self) -> usize {
+        self.state.connections.lock().len()
+    }
+
     /// Where it listens, with the ports that were chosen.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
@@ -159,7 +164,9 @@ impl NbdServer {
     /// Stops listening, withdraws the exports, disconnects all clients, and returns when the last request has ended.
     pub async fn stop(&self) {
         self.state.stopping.store(true, Ordering::Release);
-        self.state.exports.write().clear();
+        // A request that waits for a machine to go on would never end.
+        let exports = std::mem::take(&mut *self.state.exports.write());
+        exports.iter().for_each(|export| export.backend().let_guest_go());
         self.state.connections.lock().iter().for_each(|stream| drop(stream.shutdown()));
         self.state.changed.notify(usize::MAX.additional());
         self.state.wait_until(|state| state.connections.lock().is_empty()).await;

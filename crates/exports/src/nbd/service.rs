@@ -87,8 +87,8 @@ pub struct ExportedBitmap {
 }
 
 impl ExportedBitmap {
-    /// Finds it for an export of `node`, and uses it as long as it is exported. One that changes while clients, who can't
-    /// write, look at it is refused.
+    /// Finds it for an export of `node`, and uses it as long as it is exported. One of the node's own that changes while
+    /// clients, who can't write, look at it is refused.
     pub fn find(&self, graph: &Graph, node: &Arc<Node>, writable: bool) -> block::Result<BitmapUse> {
         let (owner, bitmap) = match &self.node {
             Some(owner) => {
@@ -97,7 +97,8 @@ impl ExportedBitmap {
             }
             None => self.find_below(node)?,
         };
-        if !writable && !owner.read_only() && bitmap.is_enabled() {
+        // Who names a node beside the bitmap knows that it changes, or not.
+        if self.node.is_none() && !writable && !owner.read_only() && bitmap.is_enabled() {
             let text = format!("Enabled bitmap '{}' incompatible with readonly export", self.name);
             return Err(BlockError::invalid(text));
         }

@@ -231,7 +231,7 @@ fn dirty_extents(
     let length = bitmap.length();
     while at < end {
         // Behind the end of a bitmap of a shorter layer nothing is known.
-        let (mut dirty, run) = if at < length { bitmap.run_at(at) } else { (true, end) };
+        let (mut dirty, run) = if at < length { bitmap.run_at(at, end) } else { (true, end) };
         let mut to = run.max(at + 1).min(end);
         if to < end && !to.is_multiple_of(block) {
             let down = to - to % block;

@@ -161,18 +161,21 @@ pub(super) struct Persistent {
     live: Arc<Bitmaps>,
     /// They are brought up to date, or there are none.
     maintained: AtomicBool,
+    /// Which of them are marked as in use on disk is not known.
+    flags_in_doubt: AtomicBool,
 }
 
 impl Persistent {
     /// None yet. `live`: the bitmaps of the image's node.
     pub(super) fn new(live: Arc<Bitmaps>) -> Self {
         let (list, turn) = (RwLock::default(), AsyncMutex::default());
-        Self { list, turn, live, maintained: AtomicBool::new(false) }
+        Self { list, turn, live, maintained: AtomicBool::new(false), flags_in_doubt: AtomicBool::new(false) }
     }
 
     /// Takes over the directory as it is on disk; `None`: it can't be read.
     pub(super) fn take(&self, directory: Option<Vec<Bitmap>>) {
         self.maintained.store(directory.is_some(), Release);
+        self.flags_in_doubt.store(false, Release);
         *self.list.write() = Arc::new(directory.unwrap_or_default());
     }
 

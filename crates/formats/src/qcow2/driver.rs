@@ -80,14 +80,17 @@ impl Qcow2 {
         let image = &self.image;
         let file = image.order.file.node()?;
         let header = image.header.read().clone();
+        if common.inactive {
+            // Its owner writes to it: all is read again when it is taken over.
+            self.list(&file, &header).await;
+            return Ok(());
+        }
         // Others could still write when it was read first.
         if !common.force_share && Header::read(&file).await? != header {
             let text = format!("'{}' was changed while it was opened; open it again", file.filename());
             return Err(BlockError::new(ErrorKind::Busy, text));
         }
-        let listed = Listed::read(&file, &header, &image.bitmaps).await;
-        image.overlap.set_snapshots(&listed.snapshots);
-        *self.listed.write() = listed;
+        self.list(&file, &header).await;
         if common.for_repair {
             return Ok(());
         }
@@ -97,6 +100,13 @@ impl Qcow2 {
         image.load_bitmaps().await?;
         self.tell_notices();
         if common.read_only { Ok(()) } else { self.admit_writes().await }
+    }
+
+    /// Takes over what the image has beside the disk.
+    pub(super) async fn list(&self, file: &Arc<Node>, header: &Header) {
+        let listed = Listed::read(file, header, &self.image.bitmaps).await;
+        self.image.overlap.set_snapshots(&listed.snapshots);
+        *self.listed.write() = listed;
     }
 
     /// Makes sure that the image may be written to, and repairs one that was not closed.
@@ -160,7 +170,18 @@ impl Qcow2 {
         Ok(())
     }
 
-    fn tell_notices(&self) {
+    /// Of an image that another program may have had meanwhile: what only that one keeps up to date is declared out of date at
+    /// once, for it may look for that as soon as the image is back.
+    async fn disown_unknown_features(&self) -> Result<()> {
+        let image = &self.image;
+        if image.header.read().unknown_autoclear().is_none() {
+            return Ok(());
+        }
+        let ready = image.first_write().await;
+        ready.inspect_err(|_| image.order.access.forbid())
+    }
+
+    pub(super) fn tell_notices(&self) {
         let told = self.listed.read().notices(&self.image.header.read(), &self.image.order.file.name());
         told.iter().for_each(|text| self.image.notices.warn(text));
     }
@@ -213,6 +234,15 @@ impl Qcow2 {
         }
         Order::flush(image).await?;
         image.settle_header().await
+    }
+}
+
+/// When it is dropped, the header must be looked at again before the next write, if any is allowed.
+struct Unready<'a>(&'a Image);
+
+impl Drop for Unready<'_> {
+    fn drop(&mut self) {
+        self.0.order.access.unready();
     }
 }
 
@@ -299,17 +329,16 @@ impl Driver for Qcow2 {
             if writable {
                 self.prepare_for_writes().await?;
                 self.admit_writes().await?;
+                self.disown_unknown_features().await?;
             } else if self.image.order.access.writable() {
+                // Where it fails, or nobody waits for it any more, the bitmaps on disk must be called in use again before the next change.
+                let _calls_in_use = Unready(&self.image);
                 self.image.store_bitmaps().await?;
-                let settled = async {
-                    Order::flush(&self.image).await?;
-                    // Readers of other entries may still be on clusters that are given up now.
-                    Order::release_all_in_time(&self.image).await;
-                    let none_released = self.image.order.hold_releases().await;
-                    self.settle_counts().await.map(|()| none_released)
-                };
-                // Where it fails, the bitmaps on disk must be called in use again before the next change.
-                let _none_released = settled.await.inspect_err(|_| self.image.order.access.unready())?;
+                Order::flush(&self.image).await?;
+                // Readers of other entries may still be on clusters that are given up now.
+                Order::release_all_in_time(&self.image).await;
+                let _none_released = self.image.order.hold_releases().await;
+                self.settle_counts().await?;
                 self.image.order.access.forbid();
             }
             let image = self.image.clone();
@@ -319,6 +348,10 @@ impl Driver for Qcow2 {
                 ) as Undo,
             )
         })
+    }
+
+    fn reload<'a>(&'a self, common: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.read_again(common))
     }
 
     fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {

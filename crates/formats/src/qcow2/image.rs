@@ -275,7 +275,7 @@ impl Image {
     }
 
     /// From now on this header counts.
-    fn take_header(&self, header: Header) {
+    pub(super) fn take_header(&self, header: Header) {
         self.overlap.rename(&header);
         let has_zeroes = header.version >= 3;
         *self.header.write() = header;

@@ -47,6 +47,7 @@ mod options;
 mod order;
 mod overlap;
 mod refcount;
+mod reload;
 mod resize;
 mod snapshots;
 mod split;

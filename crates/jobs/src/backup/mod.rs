@@ -9,7 +9,8 @@
 //! Laws:
 //! - the moment is the change of the graph that puts the filter in place: backups of one transaction have the same;
 //! - a job's bitmap is split there, and is one again in the change that takes the filter away;
-//! - the target is durable before the job waits for its end.
+//! - the target is durable before the job waits for its end, or, of a job that only keeps what is overwritten, before its end
+//!   is told.
 mod check;
 mod prepare;
 mod work;

@@ -5,6 +5,7 @@ use super::work::{Backup, Outcome};
 use crate::group::Group;
 use crate::job::Job;
 use crate::register::{JobError, JobRequest, Jobs};
+use crate::saved::Saved;
 use api::{BlockdevBackup, BlockdevOnError, JobType, MirrorSyncMode, OnCbwError};
 use block::{
     BackendRequest, BlockError, CopyAway, CopyZeroes, ErrorKind, Existing, Graph, GraphChange, Node,
@@ -48,8 +49,7 @@ fn judge(jobs: &Jobs, request: &BlockdevBackup, source: &Arc<Node>) -> Result<Ar
     let bitmap = check::bitmap(request, source)?;
     let perf = check::perf(request.x_perf.as_ref(), PARALLEL)?;
     let id = request.job_id.clone().unwrap_or_default();
-    jobs.check_id(&id)?;
-    let speed = u64::try_from(request.speed.unwrap_or(0)).map_err(|_| JobError::NegativeSpeed)?;
+    let speed = jobs.check_speed(&id, request.speed.unwrap_or(0))?;
     source.check_operation(Operations::JOB)?;
     Ok(Arguments { id, speed, bitmap, perf })
 }
@@ -82,7 +82,7 @@ pub async fn backup(
 pub async fn prepare_backup(
     graph: &Graph,
     jobs: &Jobs,
-    change: &mut GraphChange<'_>,
+    change: &mut GraphChange,
     request: BlockdevBackup,
     (source, target): (&Arc<Node>, &Arc<Node>),
     group: Option<Group>,
@@ -90,8 +90,12 @@ pub async fn prepare_backup(
     check::nodes(&request, source, target)?;
     let Arguments { id, speed, bitmap, perf } = judge(jobs, &request, source)?;
     target.check_operation(Operations::JOB)?;
+    let saved = match goes_on_later(&request) {
+        true => Saved::begin(graph, jobs, (&id, JobType::Backup), (source, target)).await?,
+        false => None,
+    };
     let filter = open_filter(graph, &request, (source, target), perf).await?;
-    let placed = place(graph, change, &request, (source, target), &filter, (&id, perf, bitmap)).await;
+    let placed = place(graph, change, &request, (source, target), &filter, (&id, perf, bitmap, saved)).await;
     let made = match placed {
         Ok(work) => {
             let request = JobRequest {
@@ -105,7 +109,10 @@ pub async fn prepare_backup(
             };
             jobs.add(request, &work).map(|job| (job, work)).map_err(BackupError::from)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            jobs.refused(&id, &error);
+            Err(error.into())
+        }
     };
     match made {
         Ok((job, work)) => Ok(PreparedBackup { jobs: jobs.clone(), job, work }),
@@ -114,6 +121,14 @@ pub async fn prepare_backup(
             Err(error)
         }
     }
+}
+
+/// Whether the same backup can go on from what it has copied before it was cut off: everything that it is to copy must be in the
+/// source still, and its bitmap too, which a crash takes.
+fn goes_on_later(request: &BlockdevBackup) -> bool {
+    matches!(request.sync, MirrorSyncMode::Full | MirrorSyncMode::Top)
+        && request.bitmap.is_none()
+        && request.discard_source != Some(true)
 }
 
 /// Closes a filter once the change that it was to be part of has been undone.
@@ -179,17 +194,19 @@ fn zeroes(sync: MirrorSyncMode, target: &Arc<Node>, disk: &PointInTime) -> CopyZ
 /// The steps of the change.
 async fn place(
     graph: &Graph,
-    change: &mut GraphChange<'_>,
+    change: &mut GraphChange,
     request: &BlockdevBackup,
     (source, target): (&Arc<Node>, &Arc<Node>),
     filter: &Arc<Node>,
-    (id, perf, used): (&str, Perf, Option<UsedBitmap>),
+    (id, perf, used, saved): (&str, Perf, Option<UsedBitmap>, Option<Saved>),
 ) -> Result<Backup> {
     let none = || BlockError::unsupported("the filter of the backup keeps nothing");
     let disk = filter.driver().point_in_time().cloned().ok_or_else(none)?;
     let below = source.skip_filters().backing().filter(|_| request.sync == MirrorSyncMode::Top);
-    let existing =
-        below.map(|base| Existing { base: Some(base), unallocated: Unallocated::Shown, length: u64::MAX });
+    // A target that holds some of the copy already may hold what the source has given up since.
+    let goes_on = saved.as_ref().is_some_and(Saved::goes_on);
+    let unallocated = if goes_on { Unallocated::Compared } else { Unallocated::Shown };
+    let existing = below.map(|base| Existing { base: Some(base), unallocated, length: u64::MAX });
     let how = CopyAway {
         existing,
         zeroes: zeroes(request.sync, target, &disk),
@@ -218,8 +235,9 @@ async fn place(
         pinned: true,
     })?;
     let holder = "block device is in use by block job: backup";
-    let mut blockers =
-        vec![filter.block(Operations::CHANGE, holder), target.block(Operations::CHANGE, holder)];
+    // What the guest overwrites is copied away to the target as long as the job is there.
+    let kept = Operations::CHANGE.with(Operations::LET_GO);
+    let mut blockers = vec![filter.block(kept, holder), target.block(kept, holder)];
     if bitmap.is_some() {
         blockers.push(source.block(Operations::REOPEN, holder));
     }
@@ -232,6 +250,7 @@ async fn place(
         disk,
         endless: request.sync == MirrorSyncMode::None,
         perf,
+        saved,
         on_target_error: request.on_target_error.unwrap_or(BlockdevOnError::Report),
         outcome: Outcome::new(bitmap, blockers),
     })

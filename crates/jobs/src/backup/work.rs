@@ -1,11 +1,14 @@
 //! The work of a backup.
 use super::check::Perf;
+use crate::again::until_done;
 use crate::job::Job;
+use crate::ruled::{Ruled, Rules};
+use crate::saved::Saved;
 use crate::work::Work;
 use api::{BitmapSyncMode, BlockdevOnError, Enumeration};
 use block::{
-    AfterError, Backend, BitmapSplit, Blocker, CopyControl, CopyError, ErrorKind, Graph, Node, Perms,
-    PointInTime, Result, copy,
+    AfterError, Backend, BitmapSplit, Blocker, CopyControl, CopyError, CopyPlan, ErrorKind, Graph, Node,
+    Perms, PointInTime, Result, copy,
 };
 use futures_util::future::select;
 use parking_lot::Mutex;
@@ -14,9 +17,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-/// How long a change that could not close the gates waits before it tries again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a job that only keeps what is overwritten rests, if nothing is.
 const REST: Duration = Duration::from_secs(3600);
@@ -33,6 +33,8 @@ pub(super) struct Backup {
     /// It copies what is overwritten, and nothing else, until it is cancelled.
     pub(super) endless: bool,
     pub(super) perf: Perf,
+    /// Where what was copied is noted.
+    pub(super) saved: Option<Saved>,
     pub(super) on_target_error: BlockdevOnError,
     pub(super) outcome: Outcome,
 }
@@ -72,21 +74,20 @@ impl Outcome {
 impl Backup {
     /// Takes the filter away; gives up the target.
     async fn leave(&self, success: bool) -> Result<()> {
-        loop {
-            match self.take_away(success).await {
-                Err(e) if e.kind() == ErrorKind::Timeout => {
-                    tracing::warn!(node = self.filter.name(), error = %e, "taking a backup's filter away is tried again");
-                    rt::sleep(RETRY).await;
-                }
-                other => return other.and(self.graph.detach(&self.entry).await),
-            }
-        }
+        let taken = until_done("taking a backup's filter away", || self.take_away(success)).await;
+        taken.and(self.graph.detach(&self.entry).await)
     }
 
     async fn take_away(&self, success: bool) -> Result<()> {
         let mut change = self.graph.change().await;
         let taken = async {
             change.quiesce(&[self.source.clone(), self.filter.clone()]).await?;
+            // What the last writers had copied away.
+            if self.endless
+                && let Err(error) = self.target.flush().await
+            {
+                tracing::warn!(node = self.target.name(), %error, "what was kept last is not durable");
+            }
             change.set_perms(&self.entry, Perms::IDLE);
             change.take_out_filter(&self.filter).await?;
             change.settle()
@@ -98,15 +99,39 @@ impl Backup {
         change.end(taken).await
     }
 
+    /// Makes durable what is in the target.
+    async fn flush(&self) -> Result<()> {
+        let _inside = self.entry.stay().await?;
+        self.target.flush().await
+    }
+
+    /// Copies the rest.
+    async fn copy(&self, control: &Ruled<'_, Beside<'_>>) -> Result<()> {
+        let notes = self.saved.as_ref().map(Saved::notes);
+        let plan = CopyPlan { notes, ..self.disk.plan()? };
+        let pieces = self.disk.pieces(self.entry.clone(), self.perf.chunk);
+        copy(&Arc::new(plan), &pieces, self.perf.workers, control).await
+    }
+
+    /// Ends.
+    async fn finish(&self, success: bool) {
+        if let Err(error) = self.leave(success).await {
+            tracing::warn!(node = self.filter.name(), %error, "ending a backup left a fault");
+        }
+        if let Some(saved) = &self.saved {
+            saved.end(success).await;
+        }
+    }
+
     /// Keeps what is overwritten, until the job is cancelled.
-    async fn keep(&self, job: &Job, control: &Control<'_>) -> Result<()> {
+    async fn keep(&self, job: &Job, control: &Ruled<'_, Beside<'_>>) -> Result<()> {
         loop {
             let news = self.disk.news();
-            control.tell();
+            control.rules.tell(job);
             self.disk.check()?;
             job.pause_point().await?;
             select(pin!(job.idle(REST)), news).await;
-            control.tell();
+            control.rules.tell(job);
         }
     }
 }
@@ -116,17 +141,24 @@ impl Work for Backup {
         Box::pin(async move {
             let total = self.disk.left();
             job.set_len(total);
-            let control = Control { job, backup: self, total, told: AtomicU64::new(0) };
+            let rules = Beside { backup: self, total, told: AtomicU64::new(0) };
+            let control = Ruled { job, rules };
             if self.endless {
-                return self.keep(job, &control).await;
+                let kept = self.keep(job, &control).await;
+                // A long flush while guests still write, so that the one with the gates closed is short.
+                return self.flush().await.and(kept);
             }
-            let pieces = self.disk.pieces(self.entry.clone(), self.perf.chunk);
-            let copied = copy(&Arc::new(self.disk.plan()?), &pieces, self.perf.workers, &control).await;
-            control.tell();
+            let copied = match &self.saved {
+                Some(saved) => saved.beside(&|| Box::pin(self.flush()), self.copy(&control)).await,
+                None => self.copy(&control).await,
+            };
+            control.rules.tell(job);
             copied?;
             self.disk.check()?;
-            let _inside = self.entry.stay().await?;
-            self.target.flush().await
+            self.flush().await?;
+            // Clients of QEMU see it rest while requests are held back at its end.
+            job.rest();
+            Ok(())
         })
     }
 
@@ -135,19 +167,11 @@ impl Work for Backup {
     }
 
     fn commit(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            if let Err(error) = self.leave(true).await {
-                tracing::warn!(node = self.filter.name(), %error, "ending a backup left a fault");
-            }
-        })
+        Box::pin(self.finish(true))
     }
 
     fn abort(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            if let Err(error) = self.leave(false).await {
-                tracing::warn!(node = self.filter.name(), %error, "ending a backup left a fault");
-            }
-        })
+        Box::pin(self.finish(false))
     }
 
     fn on_target_error(&self) -> Option<BlockdevOnError> {
@@ -159,40 +183,27 @@ impl Work for Backup {
     }
 }
 
-/// The job as the ruler of its copy: writers copy too, so its progress is what is not left.
-struct Control<'a> {
-    job: &'a Job,
-    backup: &'a Backup,
+/// Writers copy too, so the job's progress is what is not left.
+struct Beside<'b> {
+    backup: &'b Backup,
     total: u64,
     told: AtomicU64,
 }
 
-impl Control<'_> {
-    fn tell(&self) {
+impl Beside<'_> {
+    fn tell(&self, job: &Job) {
         let done = self.total.saturating_sub(self.backup.disk.left());
         let told = self.told.fetch_max(done, Relaxed);
-        self.job.progressed(done.saturating_sub(told));
+        job.progressed(done.saturating_sub(told));
     }
 }
 
-impl CopyControl for Control<'_> {
-    fn on_hold(&self) -> bool {
-        self.job.on_hold()
+impl Rules for Beside<'_> {
+    fn progressed(&self, job: &Job, _: u64) {
+        self.tell(job);
     }
 
-    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
-        self.job.wait_to_start()
-    }
-
-    fn started(&self, bytes: u64) {
-        self.job.started(bytes);
-    }
-
-    fn progressed(&self, _: u64) {
-        self.tell();
-    }
-
-    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
+    fn on_error<'a>(&'a self, job: &'a Job, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         Box::pin(async move {
             // What was given up does not come back.
             if self.backup.disk.check().is_err() {
@@ -201,7 +212,7 @@ impl CopyControl for Control<'_> {
             if error.error.kind() == ErrorKind::NoSpace && self.backup.entry.make_space().await {
                 return AfterError::Retry;
             }
-            self.job.on_error(error).await
+            job.on_error(error).await
         })
     }
 }

@@ -21,6 +21,7 @@ pub(super) async fn begin(hold: Hold) -> Result<Mirror<Hold>> {
         same_size: false,
         on_target_error: None,
         mode: None,
+        saved: None,
     };
     Mirror::begin(hold, settings).await
 }
@@ -30,7 +31,7 @@ impl mirror::Hold for Hold {
         &self.ends
     }
 
-    fn hand_over<'a>(&'a self, change: &'a mut GraphChange<'_>) -> BoxFuture<'a, Result<()>> {
+    fn hand_over<'a>(&'a self, change: &'a mut GraphChange) -> BoxFuture<'a, Result<()>> {
         Box::pin(Hold::hand_over(self, change))
     }
 

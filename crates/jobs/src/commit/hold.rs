@@ -71,7 +71,7 @@ impl Hold {
                 blockers.push(no_reader(node));
             }
             // Nodes are opened outside of graph changes: an overlay that was opened on the chain meanwhile is found now, a later
-            // one is refused by the blockers.
+            // one gets no readers, as what it is over has none.
             blockers.extend(only_in_chain(graph, &chain, (top, base))?.iter().map(no_reader));
             let was_read_only = base.read_only();
             change.set_writable(base, true).await?;
@@ -92,7 +92,7 @@ impl Hold {
     }
 
     /// Lets all users of the top move to the base, where the job itself does not write any more, and takes the filter out.
-    pub(super) async fn hand_over(&self, change: &mut GraphChange<'_>) -> Result<()> {
+    pub(super) async fn hand_over(&self, change: &mut GraphChange) -> Result<()> {
         change.set_perms(&self.ends.target, Perms::IDLE);
         change.replace(&self.ends.from, &self.ends.to)?;
         self.filter.take_out(change).await
@@ -179,7 +179,7 @@ fn only_in_chain(
 
 /// The job's entries at both ends; the base grows where it is shorter than the top.
 async fn enter(
-    change: &mut GraphChange<'_>,
+    change: &mut GraphChange,
     id: &str,
     top: &Arc<Node>,
     base: &Arc<Node>,

@@ -9,13 +9,9 @@ use crate::chain::link_to;
 use crate::job::Job;
 use crate::mirror::Ends;
 use crate::work::Work;
-use block::{CopyPlan, Endpoint, ErrorKind, Flags, GraphChange, RangePieces, Request, Result, copy};
+use block::{CopyPlan, Endpoint, Flags, GraphChange, RangePieces, Request, Result, copy};
 use rt::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a switch that could not close the gates waits before it tries again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// A commit of `(base, top]` where `top` is the backing node of others.
 pub(super) struct IntermediateCommit {
@@ -35,7 +31,7 @@ impl IntermediateCommit {
         Ok(())
     }
 
-    async fn switch(&self, change: &mut GraphChange<'_>) -> Result<()> {
+    async fn switch(&self, change: &mut GraphChange) -> Result<()> {
         let Ends { graph, from: top, to: base, .. } = &self.hold.ends;
         let overlays: Vec<_> = graph.overlays(top).into_iter().map(|parent| parent.node).collect();
         let concerned: Vec<_> = overlays.iter().cloned().chain([base.clone()]).collect();
@@ -77,18 +73,7 @@ impl Work for IntermediateCommit {
     }
 
     fn prepare<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            loop {
-                job.pause_point().await?;
-                match self.switch_over().await {
-                    Err(e) if e.kind() == ErrorKind::Timeout => {
-                        tracing::warn!(job = job.id(), error = %e, "the switch-over is tried again");
-                        job.idle(RETRY).await;
-                    }
-                    other => return other,
-                }
-            }
-        })
+        Box::pin(job.change_graph("the switch-over", || self.switch_over()))
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {

@@ -5,7 +5,7 @@
 use super::active;
 use super::hold::Hold;
 use super::intermediate::IntermediateCommit;
-use crate::chain::{chain, find_backing, images, is_in_chain, named, same_image};
+use crate::chain::{chain, find_backing, is_in_chain, named, same_image};
 use crate::filter::{COMMIT_TOP, MIRROR_TOP};
 use crate::register::{JobError, JobRequest, Jobs};
 use crate::work::Work;
@@ -37,13 +37,12 @@ struct Layers {
 /// Starts a commit. When it returns, the job runs.
 pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -> Result<(), CommitError> {
     let layers = layers(graph, &request).await?;
-    let speed = u64::try_from(request.speed.unwrap_or(0)).map_err(|_| JobError::NegativeSpeed)?;
     let is_active = same_image(&layers.top, &layers.active);
     if is_active && request.backing_file.is_some() {
         return Err(BlockError::invalid("'backing-file' specified, but 'top' is the active layer").into());
     }
     let id = request.job_id.clone().unwrap_or_default();
-    jobs.check_id(&id)?;
+    let speed = jobs.check_speed(&id, request.speed.unwrap_or(0))?;
     if let Some(name) = &request.filter_node_name {
         graph.check_free(name)?;
     }
@@ -55,8 +54,9 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
         held.extend(above_top(&layers));
     }
     let filter = (if is_active { MIRROR_TOP } else { COMMIT_TOP }, request.filter_node_name.clone());
-    let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), filter, !is_active).await?;
-    let committed = images(&layers.top).into_iter().take_while(|image| !same_image(image, &layers.base));
+    let hold = Hold::take(graph, &id, held, (&layers.top, &layers.base), filter, !is_active).await;
+    let hold = hold.inspect_err(|error| jobs.refused(&id, error))?;
+    let committed = layers.top.images().take_while(|image| !same_image(image, &layers.base));
     graph.warn_of_snapshots(&committed.collect::<Vec<_>>());
     let work: Box<dyn Work> = if is_active {
         Box::new(active::begin(hold).await?)
@@ -120,7 +120,7 @@ async fn find_base(
         (Some(_), Some(_)) => Err(BlockError::invalid("'base-node' and 'base' are mutually exclusive")),
         (Some(name), None) => in_chain(graph, top, name),
         (None, Some(file)) => find_backing(top, file).await,
-        (None, None) => Ok(images(top).pop().unwrap_or_else(|| top.clone())),
+        (None, None) => Ok(top.images().last().unwrap_or_else(|| top.clone())),
     }
 }
 

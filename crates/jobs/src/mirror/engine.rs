@@ -17,6 +17,8 @@
 use super::follow::Follow;
 use crate::copy_mode::CopyMode;
 use crate::job::Job;
+use crate::ruled::{Ruled, Rules};
+use crate::saved::Saved;
 use crate::work::Work;
 use api::{BlockdevOnError, MirrorCopyMode};
 use block::{
@@ -36,9 +38,6 @@ const NEAR: u64 = 4 << 20;
 
 /// How often a ready job looks for dirty chunks.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How long a switch-over that could not close the gates waits before it tries again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The two ends of a mirror, and the job's entries there.
 pub(crate) struct Ends {
@@ -67,7 +66,7 @@ pub(crate) trait Hold: Send + Sync {
     }
 
     /// The steps of the switch-over: both ends are equal and durable, and requests are held back.
-    fn hand_over<'a>(&'a self, change: &'a mut GraphChange<'_>) -> BoxFuture<'a, Result<()>>;
+    fn hand_over<'a>(&'a self, change: &'a mut GraphChange) -> BoxFuture<'a, Result<()>>;
 
     /// The switch-over is in force.
     fn handed_over(&self) {}
@@ -82,6 +81,8 @@ pub(crate) enum Start {
     Nothing,
     /// What the layers above this node hold.
     Above(Arc<Node>),
+    /// What the topmost layer holds.
+    Top,
     /// What does not read as zeroes, of a target that does.
     Data,
     /// Everything that is not zeroes on both sides.
@@ -102,8 +103,10 @@ pub(crate) struct Settings {
     /// Both ends must have the same size.
     pub(crate) same_size: bool,
     pub(crate) on_target_error: Option<BlockdevOnError>,
-    /// For who can change how it copies.
-    pub(crate) mode: Option<Arc<CopyMode>>,
+    /// How it copies at first, where that can be changed.
+    pub(crate) mode: Option<MirrorCopyMode>,
+    /// Where what was copied is noted.
+    pub(crate) saved: Option<Saved>,
 }
 
 /// A mirror.
@@ -117,6 +120,7 @@ pub(crate) struct Mirror<H> {
     inner: Arc<CopyPlan>,
     bitmap: Arc<DirtyBitmap>,
     follow: Arc<Follow>,
+    mode: Option<Arc<CopyMode>>,
     /// Writes are done on both sides.
     follows: AtomicBool,
 }
@@ -133,8 +137,9 @@ impl<H: Hold> Mirror<H> {
         let inner = Arc::new(CopyPlan { source, target, ..settings.plan.clone() });
         let follow = Arc::new(Follow::new(bitmap.clone(), ends.target.clone(), settings.bare));
         let guarded = Arc::new(CopyPlan { out_of_order: true, ..CopyPlan::clone(&inner) });
+        let mode = settings.mode.map(|mode| Arc::new(CopyMode::new(mode, bitmap.clone())));
         let follows = AtomicBool::new(false);
-        let this = Self { hold, settings, plan, guarded, inner, bitmap, follow, follows };
+        let this = Self { hold, settings, plan, guarded, inner, bitmap, follow, mode, follows };
         if let Err(e) = this.watch().await {
             if let Err(e) = this.hold.give_back().await {
                 tracing::warn!(error = %e, "ending a job that failed to begin left a fault");
@@ -161,7 +166,7 @@ impl<H: Hold> Mirror<H> {
 
     /// Whether writes are to be done on both sides from here on.
     fn is_to_follow(&self) -> bool {
-        let asked = self.settings.mode.as_ref().map(|mode| mode.asked());
+        let asked = self.mode.as_ref().map(|mode| mode.asked());
         asked == Some(MirrorCopyMode::WriteBlocking) && !self.follows.load(Acquire)
     }
 
@@ -183,7 +188,7 @@ impl<H: Hold> Mirror<H> {
     }
 
     /// Hears of no more writes.
-    fn unhook(&self, change: &mut GraphChange<'_>) {
+    fn unhook(&self, change: &mut GraphChange) {
         let from = &self.hold.ends().from;
         match self.follows.load(Acquire) {
             true => self.follow.hooks().into_iter().for_each(|hook| change.remove_hook(from, hook)),
@@ -207,6 +212,16 @@ impl<H: Hold> Mirror<H> {
             match &self.settings.start {
                 Start::Nothing => {}
                 Start::Above(_) if !status.allocated => {}
+                Start::Top if status.allocated && status.depth == 0 => self.bitmap.mark(at, len),
+                Start::Top if self.goes_on() => {
+                    // What the source has given up since is replaced too.
+                    let there = ends.target.status(at, len).await?;
+                    len = there.len;
+                    if there.allocated && there.depth == 0 {
+                        self.bitmap.mark(at, len);
+                    }
+                }
+                Start::Top => {}
                 Start::Data if status.zero => {}
                 Start::All if status.zero && is_zero => {}
                 Start::All if status.zero => {
@@ -225,6 +240,11 @@ impl<H: Hold> Mirror<H> {
         Ok(())
     }
 
+    /// Whether the target holds some of the copy already.
+    fn goes_on(&self) -> bool {
+        self.settings.saved.as_ref().is_some_and(Saved::goes_on)
+    }
+
     /// Whether the target reads as zeroes, as far as that is known without a look at data.
     async fn target_is_zero(&self, length: u64) -> Result<bool> {
         let mut at = 0;
@@ -240,42 +260,44 @@ impl<H: Hold> Mirror<H> {
 
     /// One pass of copying. Whether source and target are almost in sync.
     async fn copy_dirty(&self, job: &Job) -> Result<bool> {
-        while self.is_to_follow() {
-            job.pause_point().await?;
-            match self.begin_to_follow().await {
-                Err(e) if e.kind() == ErrorKind::Timeout => {
-                    tracing::warn!(job = job.id(), error = %e, "the copy mode is changed later");
-                    job.idle(RETRY).await;
-                }
-                other => other?,
-            }
-        }
-        let follows = self.follows.load(Acquire);
-        let (before, failures) = (self.bitmap.dirty_bytes(), job.failures());
-        let dirty = DirtyPieces::new(self.bitmap.clone());
-        let parallel = self.settings.parallel;
-        match follows {
-            false => copy(&self.plan, &Pass { mirror: self, dirty }, parallel, job).await?,
-            true => {
-                let Ends { source, target, .. } = self.hold.ends();
-                let dirty = dirty.alone(self.follow.leases(), source.clone(), target.clone());
-                let control = Inside { job, target };
-                copy(&self.guarded, &Pass { mirror: self, dirty }, parallel, &control).await?;
-            }
+        if self.is_to_follow() {
+            job.change_graph("the change of the copy mode", || self.begin_to_follow()).await?;
         }
         if let Some(failure) = self.follow.failure()
             && job.on_error(&failure).await == AfterError::Fail
         {
             return Err(failure.error);
         }
+        let (before, failures) = (self.bitmap.dirty_bytes(), job.failures());
+        if before > 0 {
+            self.set_in_step(false);
+            self.copy_once(job).await?;
+        }
         let left = self.bitmap.dirty_bytes();
         job.progressed(self.follow.take_bytes());
         job.set_remaining(left);
-        if let Some(mode) = self.settings.mode.as_ref().filter(|_| follows && left == 0 && job.is_ready()) {
-            mode.set_synced(true);
-        }
+        self.set_in_step(left == 0 && job.is_ready() && self.follows.load(Acquire));
         // Chunks that a guest keeps writing don't keep the job from becoming ready; chunks that could not be copied do.
         Ok(left == 0 || (before.max(left) <= NEAR && failures == job.failures()))
+    }
+
+    /// Copies what is dirty, once.
+    async fn copy_once(&self, job: &Job) -> Result<()> {
+        let dirty = DirtyPieces::new(self.bitmap.clone());
+        let parallel = self.settings.parallel;
+        if !self.follows.load(Acquire) {
+            return copy(&self.plan, &Pass { mirror: self, dirty }, parallel, job).await;
+        }
+        let Ends { source, target, .. } = self.hold.ends();
+        let dirty = dirty.alone(self.follow.leases(), source.clone(), target.clone());
+        let control = Ruled { job, rules: Inside(target) };
+        copy(&self.guarded, &Pass { mirror: self, dirty }, parallel, &control).await
+    }
+
+    fn set_in_step(&self, in_step: bool) {
+        if let Some(mode) = &self.mode {
+            mode.set_in_step(in_step);
+        }
     }
 
     /// With the gates closed: copies the rest and makes it durable; then, unless the job ends in place, all users move to
@@ -290,7 +312,7 @@ impl<H: Hold> Mirror<H> {
     }
 
     /// The steps of the switch-over. Whether all users moved.
-    async fn switch(&self, change: &mut GraphChange<'_>, job: &Job) -> Result<bool> {
+    async fn switch(&self, change: &mut GraphChange, job: &Job) -> Result<bool> {
         let Ends { from, to, .. } = self.hold.ends();
         change.quiesce(&[from.clone(), to.clone(), self.hold.replaced()?]).await?;
         let left = self.bitmap.dirty_bytes();
@@ -316,6 +338,31 @@ impl<H: Hold> Mirror<H> {
         Ok(true)
     }
 
+    async fn follow_until_asked(&self, job: &Job) -> Result<()> {
+        self.mark(job).await?;
+        loop {
+            let in_step = self.copy_dirty(job).await?;
+            if in_step && !job.is_ready() {
+                self.hold.ends().target.flush().await?;
+                job.ready();
+            }
+            if in_step && job.shall_end() {
+                return Ok(());
+            }
+            if self.bitmap.is_clean() {
+                job.idle(LOOK).await;
+            }
+            job.pause_point().await?;
+        }
+    }
+
+    /// What it has copied need not be known any more.
+    async fn forget(&self, success: bool) {
+        if let Some(saved) = &self.settings.saved {
+            saved.end(success).await;
+        }
+    }
+
     fn check_sizes(&self) -> Result<()> {
         let Ends { from, to, .. } = self.hold.ends();
         match self.settings.same_size && from.length() != to.length() {
@@ -329,20 +376,10 @@ impl<H: Hold> Work for Mirror<H> {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.check_sizes()?;
-            self.mark(job).await?;
-            loop {
-                let in_step = self.copy_dirty(job).await?;
-                if in_step && !job.is_ready() {
-                    self.hold.ends().target.flush().await?;
-                    job.ready();
-                }
-                if in_step && job.shall_end() {
-                    return Ok(());
-                }
-                if self.bitmap.is_clean() {
-                    job.idle(LOOK).await;
-                }
-                job.pause_point().await?;
+            let work = self.follow_until_asked(job);
+            match &self.settings.saved {
+                Some(saved) => saved.beside(&|| Box::pin(self.hold.ends().target.flush()), work).await,
+                None => work.await,
             }
         })
     }
@@ -352,22 +389,25 @@ impl<H: Hold> Work for Mirror<H> {
             if !job.ends_in_place()? {
                 self.hold.before_switch().await?;
             }
-            loop {
+            job.change_graph("the switch-over", || async {
                 while !self.copy_dirty(job).await? {
                     job.pause_point().await?;
                 }
                 // A long flush while guests still write, so that the one with the gates closed is short.
                 self.hold.ends().target.flush().await?;
                 job.pause_point().await?;
-                match self.switch_over(job).await {
-                    Err(e) if e.kind() == ErrorKind::Timeout => {
-                        tracing::warn!(job = job.id(), error = %e, "the switch-over is tried again");
-                        job.idle(RETRY).await;
-                    }
-                    other => return other,
-                }
-            }
+                self.switch_over(job).await
+            })
+            .await
         })
+    }
+
+    fn commit(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.forget(true))
+    }
+
+    fn abort(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.forget(false))
     }
 
     fn on_target_error(&self) -> Option<BlockdevOnError> {
@@ -375,7 +415,7 @@ impl<H: Hold> Work for Mirror<H> {
     }
 
     fn copy_mode(&self) -> Option<Arc<CopyMode>> {
-        self.settings.mode.clone()
+        self.mode.clone()
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {
@@ -412,35 +452,16 @@ impl<H: Hold> Pieces for Pass<'_, H> {
     }
 }
 
-/// The job as it controls a copy whose pieces are inside the target's gate: what waits to be freed there may wait for them.
-struct Inside<'j> {
-    job: &'j Job,
-    target: &'j Backend,
-}
+/// Of a copy whose pieces are inside the target's gate: what waits to be freed there may wait for them.
+struct Inside<'t>(&'t Backend);
 
-impl CopyControl for Inside<'_> {
-    fn on_hold(&self) -> bool {
-        self.job.on_hold()
-    }
-
-    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
-        self.job.wait_to_start()
-    }
-
-    fn started(&self, bytes: u64) {
-        self.job.started(bytes);
-    }
-
-    fn progressed(&self, bytes: u64) {
-        self.job.progressed(bytes);
-    }
-
-    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
+impl Rules for Inside<'_> {
+    fn on_error<'a>(&'a self, job: &'a Job, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         Box::pin(async move {
-            if error.error.kind() == ErrorKind::NoSpace && self.target.make_space().await {
+            if error.error.kind() == ErrorKind::NoSpace && self.0.make_space().await {
                 return AfterError::Retry;
             }
-            self.job.on_error(error).await
+            job.on_error(error).await
         })
     }
 }

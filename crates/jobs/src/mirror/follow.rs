@@ -72,8 +72,9 @@ impl Follow {
 
     /// Whether each chunk that the change touches is still to be copied.
     fn is_all_dirty(&self, change: &NodeChange) -> bool {
-        let (dirty, end) = self.bitmap.run_at(change.offset);
-        dirty && end >= change.offset.saturating_add(change.len)
+        let change_end = change.offset.saturating_add(change.len);
+        let (dirty, end) = self.bitmap.run_at(change.offset, change_end);
+        dirty && end >= change_end
     }
 
     async fn follow(&self, change: NodeChange, data: Option<Buf>) {

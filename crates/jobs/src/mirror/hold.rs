@@ -36,13 +36,13 @@ pub(super) struct MirrorHold {
 }
 
 impl MirrorHold {
-    /// Takes both nodes for the job `id`.
+    /// Takes both nodes for the job `id`. `compares`: it reads the target too.
     pub(super) async fn take(
         graph: &Graph,
         id: &str,
         (from, to): (&Arc<Node>, &Arc<Node>),
         (replaces, backing): (Option<String>, Below),
-        filter_name: Option<String>,
+        (filter_name, compares): (Option<String>, bool),
     ) -> Result<Self> {
         let mut change = graph.change().await;
         let taken = async {
@@ -58,7 +58,10 @@ impl MirrorHold {
             };
             let filter =
                 JobFilter::insert(&mut change, graph, from, (MIRROR_TOP, filter_name), IN_USE).await?;
-            let target: Arc<Backend> = change.attach(entry(to, TARGET))?;
+            let need = if compares { TARGET.need.union(Share::READ) } else { TARGET.need };
+            let target: Arc<Backend> = change.attach(entry(to, Perms { need, ..TARGET }))?;
+            // What is moved away with its machine: the job has nothing to write by then, or fails.
+            target.tolerate_inactive();
             let source = change.attach(entry(from, SOURCE))?;
             let ends = Ends { graph: graph.clone(), from: from.clone(), to: to.clone(), source, target };
             Ok(Self { ends, replaces, backing, below: Mutex::default(), filter, blockers })
@@ -106,7 +109,7 @@ impl Hold for MirrorHold {
         })
     }
 
-    fn hand_over<'a>(&'a self, change: &'a mut GraphChange<'_>) -> BoxFuture<'a, Result<()>> {
+    fn hand_over<'a>(&'a self, change: &'a mut GraphChange) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let Ends { from, to, target, .. } = &self.ends;
             let replaced = self.replaced()?;

@@ -1,8 +1,8 @@
 //! The arguments of a mirror, and what they mean.
 use super::engine::{Ends, Mirror, Settings, Start};
 use super::hold::{MirrorHold, shown_by};
-use crate::copy_mode::CopyMode;
 use crate::register::{JobError, JobRequest, Jobs};
+use crate::saved::Saved;
 use api::{BlockdevOnError, Enumeration, JobType, MirrorCopyMode, MirrorSyncMode};
 use block::{
     BlockError, Common, CopyPlan, CopyZeroes, Endpoint, Graph, Node, Operations, Policy, resolve_filename,
@@ -97,10 +97,8 @@ fn check_granularity(granularity: u32) -> Result<(), BlockError> {
 impl MirrorRequest {
     /// Refuses what is wrong with the request itself, before there is a target.
     pub fn check(&self, graph: &Graph, jobs: &Jobs) -> Result<(), MirrorError> {
+        graph.check_root(&self.source)?;
         check_granularity(self.granularity)?;
-        if !graph.parents(&self.source).is_empty() {
-            return Err(BlockError::invalid("Need a root block node").into());
-        }
         self.source.check_operation(Operations::JOB)?;
         if let Some(name) = &self.filter_node_name {
             graph.check_free(name)?;
@@ -115,8 +113,7 @@ impl MirrorRequest {
         if self.buf_size < 0 {
             return Err(BlockError::invalid("Invalid parameter 'buf-size'").into());
         }
-        jobs.check_id(&self.id)?;
-        self.speed()?;
+        jobs.check_speed(&self.id, self.speed)?;
         Ok(())
     }
 
@@ -131,16 +128,14 @@ impl MirrorRequest {
         )))
     }
 
-    fn speed(&self) -> Result<u64, JobError> {
-        u64::try_from(self.speed).map_err(|_| JobError::NegativeSpeed)
-    }
-
-    fn settings(&self, ends: &Ends) -> Settings {
-        let base = self.source.skip_filters().backing();
-        let start = match (self.sync, base) {
+    fn settings(&self, ends: &Ends, saved: Option<Saved>) -> Settings {
+        let has_base = self.source.skip_filters().backing().is_some();
+        let goes_on = saved.as_ref().is_some_and(Saved::goes_on);
+        let start = match (self.sync, has_base) {
             (MirrorSyncMode::None, _) => Start::Nothing,
-            (MirrorSyncMode::Top, Some(base)) => Start::Above(base),
-            _ if self.target_is_zero => Start::Data,
+            (MirrorSyncMode::Top, true) => Start::Top,
+            // It holds some of the copy already.
+            _ if self.target_is_zero && !goes_on => Start::Data,
             _ => Start::All,
         };
         let whole = matches!(start, Start::Data | Start::All);
@@ -153,7 +148,8 @@ impl MirrorRequest {
         let granularity = self.granularity(target.facts().cluster_size, bare);
         let whole = CopyPlan::new(from, to);
         let piece = buffer.min(whole.piece);
-        let plan = CopyPlan { zeroes, unmap: self.unmap, piece, ..whole };
+        let notes = saved.as_ref().map(Saved::notes);
+        let plan = CopyPlan { zeroes, unmap: self.unmap, piece, notes, ..whole };
         Settings {
             start,
             plan,
@@ -162,7 +158,8 @@ impl MirrorRequest {
             bare,
             same_size: true,
             on_target_error: Some(self.on_target_error),
-            mode: Some(Arc::new(CopyMode::new(self.copy_mode))),
+            mode: Some(self.copy_mode),
+            saved,
         }
     }
 
@@ -197,13 +194,18 @@ pub async fn mirror(
         );
         return Err(BlockError::unsupported(text).into());
     }
+    let saved = match request.sync {
+        MirrorSyncMode::None => None,
+        _ => Saved::begin(graph, jobs, (&request.id, JobType::Mirror), (source, target)).await?,
+    };
     let end = (request.replaces.clone(), Below::of(&request));
     let name = request.filter_node_name.clone();
-    let hold = MirrorHold::take(graph, &request.id, (source, target), end, name).await?;
-    let settings = request.settings(hold.ends());
+    let hold = MirrorHold::take(graph, &request.id, (source, target), end, (name, saved.is_some())).await;
+    let hold = hold.inspect_err(|error| jobs.refused(&request.id, error))?;
+    let settings = request.settings(hold.ends(), saved);
     let work = Box::new(Mirror::begin(hold, settings).await?);
     let job = JobRequest {
-        speed: request.speed()?,
+        speed: request.speed.unsigned_abs(),
         id: request.id,
         kind: JobType::Mirror,
         on_error: request.on_source_error,

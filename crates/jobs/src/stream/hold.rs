@@ -79,7 +79,7 @@ impl Hold {
     }
 
     /// Takes the filter out, as a step of the switch.
-    pub(super) async fn take_out(&self, change: &mut GraphChange<'_>) -> Result<()> {
+    pub(super) async fn take_out(&self, change: &mut GraphChange) -> Result<()> {
         self.filter.take_out(change).await
     }
 

@@ -20,26 +20,22 @@ pub use request::{StreamError, stream};
 
 use crate::chain::{link_to, same_image};
 use crate::job::Job;
+use crate::ruled::{Ruled, Rules};
 use crate::work::Work;
 use api::{BlockErrorAction, IoOperationType};
 use block::{
-    AfterError, BlockError, CopyControl, CopyError, CopyPlan, Endpoint, ErrorKind, GraphChange, Link, Node,
-    RangePieces, Result, copy,
+    AfterError, BlockError, CopyError, CopyPlan, Endpoint, GraphChange, Link, Node, RangePieces, Result, copy,
 };
 use hold::Hold;
 use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Ranges that a stream has in flight.
 const PARALLEL: usize = 16;
 
 /// Bytes that are copied at once: a limited rate is kept in such steps.
 const PIECE: u64 = 512 << 10;
-
-/// How long a switch that could not close the gates waits before it tries again.
-const RETRY: Duration = Duration::from_secs(1);
 
 struct Stream {
     hold: Hold,
@@ -67,7 +63,7 @@ impl Stream {
     }
 
     /// The steps of the switch. Returns the node that was the backing node, for it may not be needed any more.
-    async fn switch(&self, change: &mut GraphChange<'_>) -> Result<Option<Arc<Node>>> {
+    async fn switch(&self, change: &mut GraphChange) -> Result<Option<Arc<Node>>> {
         let Hold { image, .. } = &self.hold;
         change.quiesce(std::slice::from_ref(image)).await?;
         let left = image.backing();
@@ -102,11 +98,13 @@ impl Work for Stream {
             }
             let length = self.hold.image.length();
             job.set_len(length);
-            let up = CopyPlan::up(Endpoint::Entry(self.hold.entry.clone()), self.hold.base().as_ref());
+            // Filters on it may go meanwhile.
+            let base = self.hold.base().map(|base| base.skip_filters());
+            let up = CopyPlan::up(Endpoint::Entry(self.hold.entry.clone()), base.as_ref());
             let plan = CopyPlan { piece: PIECE, ..up };
-            let control = Control { job, ignored: Mutex::new(None) };
+            let control = Ruled { job, rules: LeaveOut(Mutex::new(None)) };
             copy(&Arc::new(plan), &RangePieces::new(0..length), PARALLEL, &control).await?;
-            match control.ignored.into_inner() {
+            match control.rules.0.into_inner() {
                 Some(error) => Err(error),
                 // A long flush while guests still write, so that the one with the gates closed is short.
                 None => self.hold.entry.flush().await,
@@ -115,18 +113,7 @@ impl Work for Stream {
     }
 
     fn prepare<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            loop {
-                job.pause_point().await?;
-                match self.switch_over().await {
-                    Err(e) if e.kind() == ErrorKind::Timeout => {
-                        tracing::warn!(job = job.id(), error = %e, "the switch is tried again");
-                        job.idle(RETRY).await;
-                    }
-                    other => return other,
-                }
-            }
-        })
+        Box::pin(job.change_graph("the switch", || self.switch_over()))
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {
@@ -134,37 +121,17 @@ impl Work for Stream {
     }
 }
 
-/// The job as it controls a copy. What is ignored is left out, and the job fails at its end.
-struct Control<'j> {
-    job: &'j Job,
-    /// The first error that was ignored.
-    ignored: Mutex<Option<BlockError>>,
-}
+/// What is ignored is left out, and the job fails at its end with the first such error.
+struct LeaveOut(Mutex<Option<BlockError>>);
 
-impl CopyControl for Control<'_> {
-    fn on_hold(&self) -> bool {
-        self.job.on_hold()
-    }
-
-    fn wait_to_start(&self) -> BoxFuture<'_, Result<()>> {
-        self.job.wait_to_start()
-    }
-
-    fn started(&self, bytes: u64) {
-        self.job.started(bytes);
-    }
-
-    fn progressed(&self, bytes: u64) {
-        self.job.progressed(bytes);
-    }
-
-    fn on_error<'a>(&'a self, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
+impl Rules for LeaveOut {
+    fn on_error<'a>(&'a self, job: &'a Job, error: &'a CopyError) -> BoxFuture<'a, AfterError> {
         // Whatever failed, clients know it as a read through the image.
-        let verdict = match self.job.judge(&error.error, IoOperationType::Read) {
+        let verdict = match job.judge(&error.error, IoOperationType::Read) {
             BlockErrorAction::Report => AfterError::Fail,
             BlockErrorAction::Stop => AfterError::Retry,
             BlockErrorAction::Ignore => {
-                self.ignored.lock().get_or_insert_with(|| error.error.clone());
+                self.0.lock().get_or_insert_with(|| error.error.clone());
                 AfterError::Skip
             }
         };

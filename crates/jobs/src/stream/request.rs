@@ -39,11 +39,14 @@ pub async fn stream(
         );
         return Err(BlockError::unsupported(text).at_node(image.name()).into());
     }
+    if let Some(name) = &request.filter_node_name {
+        graph.check_free(name).map_err(|e| e.context("Could not create node"))?;
+    }
     let id = request.job_id.unwrap_or_default();
-    jobs.check_id(&id)?;
-    let speed = u64::try_from(request.speed.unwrap_or(0)).map_err(|_| JobError::NegativeSpeed)?;
+    let speed = jobs.check_speed(&id, request.speed.unwrap_or(0))?;
     let lowest = nodes.last().unwrap_or(top);
-    let hold = Hold::take(graph, &id, (top, lowest), request.filter_node_name).await?;
+    let hold = Hold::take(graph, &id, (top, lowest), request.filter_node_name).await;
+    let hold = hold.inspect_err(|error| jobs.refused(&id, error))?;
     let work = Stream {
         hold,
         backing_file: request.backing_file,

@@ -407,7 +407,11 @@ fn a_backup_that_is_cancelled_at_any_time_leaves_everything_as_it_was() {
 fn dirty(world: &World) -> Vec<u64> {
     let bitmap = world.source.need_bitmap("b").unwrap();
     assert!(!bitmap.is_busy());
-    (0..SIZE).step_by(UNIT as usize).filter(|at| bitmap.bits().run_at(*at).0).map(|at| at / UNIT).collect()
+    (0..SIZE)
+        .step_by(UNIT as usize)
+        .filter(|at| bitmap.bits().run_at(*at, *at + 1).0)
+        .map(|at| at / UNIT)
+        .collect()
 }
 
 #[test]
@@ -530,6 +534,22 @@ fn a_write_whose_old_content_can_not_be_kept_fails_or_costs_the_backup() {
                     assert!(world.ended().await.starts_with("COMPLETED Input/output error"));
                 }
             }
+            world.check_end(&entry, Vec::new()).await;
+        }
+    });
+}
+
+#[test]
+fn what_a_backup_without_an_end_has_kept_is_durable_before_its_end_is_told() {
+    on_control(async {
+        for (flushes_that_fail, told) in [(0, "CANCELLED"), (u64::MAX, "COMPLETED Input/output error")] {
+            let world = World::new(9).await;
+            let entry = writer(&world.graph, &world.source).await;
+            world.begin(request(MirrorSyncMode::None)).await;
+            write(&entry, 0, &[8; 512]).await;
+            FAULTS.lock().push(("target.img".to_owned(), flushes_that_fail, EIO));
+            world.jobs.find("j").unwrap().cancel(true).unwrap();
+            assert_eq!(world.ended().await, told);
             world.check_end(&entry, Vec::new()).await;
         }
     });

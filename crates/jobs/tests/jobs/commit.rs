@@ -41,22 +41,10 @@ async fn commit_under_writers(round: u64) {
         Arc::ptr_eq(&entry.node(), if soft { &active } else { &at_end }),
         "the node that the guest's entry leads to"
     );
-    for _ in 0..random(200) {
-        rt::yield_now().await;
-    }
-    stop.store(true, Relaxed);
-    let mut writes = Vec::new();
-    for guest in guests {
-        writes.extend(guest.await.unwrap());
-    }
+    let writes = writes_of(guests, &stop).await;
     let after = content(&entry.node()).await;
     assert_eq!(after.len() as u64, SIZE, "the base was grown");
-    check(&after, &writes);
-    let untouched = |i: usize| !writes.iter().any(|(b, _)| *b == i as u64 / BLOCK);
-    assert!(
-        (0..after.len()).all(|i| after[i] == before[i] || !untouched(i)),
-        "what nobody wrote is as before"
-    );
+    check_rest(&after, &before, &writes);
     assert!(base.blocked_by().is_empty() && active.blocked_by().is_empty());
     assert!(world.events().iter().any(|e| e.starts_with("COMPLETED")), "{:?}", world.events());
     assert_eq!(world.events().last().map(String::as_str), Some("null"));
@@ -247,14 +235,20 @@ fn a_node_in_the_middle_of_a_commit_has_no_readers_of_its_own() {
         commit(&world.graph, &world.jobs, request()).await.unwrap();
         let refused = reader(&mid).await.unwrap_err();
         assert!(refused.message().contains("consistent read"), "{refused}");
-        let refused = world.graph.add(layer_options("x", SIZE, Some(mid.name()), false)).await.unwrap_err();
-        assert!(refused.message().contains("consistent read"), "nor by way of another node: {refused}");
+        let (over, above) = (filter(&world.graph, "over", "mid", true).await, "above");
+        let above = filter(&world.graph, above, "over", true).await;
+        for node in [&over, &above] {
+            let refused = reader(node).await.unwrap_err();
+            assert!(refused.message().contains("consistent read"), "nor by way of another node: {refused}");
+        }
         let of_base = reader(&base).await.unwrap();
         world.graph.detach(&of_base).await.unwrap();
         world.jobs.find("j").unwrap().cancel(true).unwrap();
         world.ended("j").await;
-        let last = reader(&mid).await.unwrap();
-        world.graph.detach(&last).await.unwrap();
+        for node in [&mid, &above] {
+            let last = reader(node).await.unwrap();
+            world.graph.detach(&last).await.unwrap();
+        }
     });
 }
 

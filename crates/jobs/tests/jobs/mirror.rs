@@ -289,6 +289,40 @@ fn in_write_blocking_mode_both_ends_are_equal_whenever_no_write_is_under_way() {
 }
 
 #[test]
+fn after_a_write_that_failed_on_the_target_both_ends_are_in_sync_only_when_it_was_copied() {
+    on_control(async {
+        let world = World::new().await;
+        let entry = writer(&world.graph, &world.source).await;
+        let request = MirrorRequest {
+            copy_mode: MirrorCopyMode::WriteBlocking,
+            on_target_error: BlockdevOnError::Stop,
+            ..world.request()
+        };
+        world.mirror(request).await.unwrap();
+        world.until_told("READY").await;
+        let job = world.jobs.find("j").unwrap();
+        let until_synced = async || {
+            while job.block_info().actively_synced != Some(true) {
+                rt::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        until_synced().await;
+        FAULTS.lock().push(("target.img".to_owned(), 1, 5));
+        write(&entry, 0, &[9; BLOCK as usize]).await;
+        assert_eq!(job.block_info().actively_synced, Some(false));
+        world.until_told("standby").await;
+        assert_eq!(job.block_info().actively_synced, Some(false), "nothing is copied before the job goes on");
+        assert!(content(&world.source).await != content(&world.target).await);
+        job.resume().unwrap();
+        until_synced().await;
+        assert!(content(&world.source).await == content(&world.target).await);
+        job.cancel(true).unwrap();
+        world.ended().await;
+        world.nothing_is_held();
+    });
+}
+
+#[test]
 fn a_change_of_the_graph_does_not_wait_for_a_piece_that_a_write_waits_for() {
     on_control(async {
         let world = World::new().await;

@@ -5,7 +5,7 @@ use api::{DecodeError, Dict, Enumeration, Event, PreallocMode};
 use block::*;
 use jobs::{EventSink, Jobs};
 use parking_lot::Mutex;
-use rt::{BoxFuture, Buf, BufMut};
+use rt::{BoxFuture, Buf, BufMut, JoinHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::Duration;
@@ -523,4 +523,24 @@ pub fn check(content: &[u8], writes: &[(u64, u8)]) {
             "block {block} lost its last write"
         );
     }
+}
+
+/// Lets the guests write for a while yet, and returns what all of them wrote last.
+pub async fn writes_of(guests: Vec<JoinHandle<Vec<(u64, u8)>>>, stop: &AtomicBool) -> Vec<(u64, u8)> {
+    for _ in 0..random(200) {
+        rt::yield_now().await;
+    }
+    stop.store(true, Relaxed);
+    let mut writes = Vec::new();
+    for guest in guests {
+        writes.extend(guest.await.unwrap());
+    }
+    writes
+}
+
+/// What guests wrote last is there, and what nobody wrote is as before.
+pub fn check_rest(after: &[u8], before: &[u8], writes: &[(u64, u8)]) {
+    check(after, writes);
+    let untouched = |i: usize| !writes.iter().any(|(block, _)| *block == i as u64 / BLOCK);
+    assert!((0..after.len()).all(|i| after[i] == before[i] || !untouched(i)));
 }

@@ -1,7 +1,7 @@
 //! Backups into nodes and into images.
 //!
 //! An image is made and opened before anybody is held back, and only when all that can be refused was looked at.
-use super::{failed, lookup};
+use super::{failed, lookup, node_of_job};
 use crate::control::Control;
 use api::{BlockBackupCommands, BlockdevBackup, DriveBackup, MirrorSyncMode, NewImageMode, QmpError};
 use block::{Common, Discard, DriverType, Node, Opt, Policy};
@@ -28,17 +28,9 @@ impl Control {
         &self,
         request: &mut BlockdevBackup,
     ) -> Result<(Arc<Node>, Arc<Node>), QmpError> {
-        let node = |name: &str| lookup(self.graph(), Some(name), Some(name));
-        let nodes = (node(&request.device)?, node(&request.target)?);
-        self.name_job(request);
-        Ok(nodes)
-    }
-
-    /// A job of a device is named as that is, where nothing else is said.
-    fn name_job(&self, request: &mut BlockdevBackup) {
-        if request.job_id.is_none() && self.graph().device(&request.device).is_some() {
-            request.job_id = Some(request.device.clone());
-        }
+        let source = node_of_job(self.graph(), &request.device, &mut request.job_id)?;
+        let target = lookup(self.graph(), Some(&request.target), Some(&request.target))?;
+        Ok((source, target))
     }
 
     /// Makes the image of a backup, where it is to be made, and opens it: the backup into a node that this is then, with its
@@ -48,8 +40,7 @@ impl Control {
         arguments: DriveBackup,
     ) -> Result<(BlockdevBackup, Arc<Node>, Arc<Node>), QmpError> {
         let (mut request, file, format, mode) = into_node(arguments);
-        let source = lookup(self.graph(), Some(&request.device), Some(&request.device))?;
-        self.name_job(&mut request);
+        let source = node_of_job(self.graph(), &request.device, &mut request.job_id)?;
         check_backup(self.jobs(), &request, &source).map_err(failed)?;
         let given = format.map(|format| self.known_format(&format)).transpose()?;
         let exists = mode == Some(NewImageMode::Existing);

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::options;
 use api::{
     BlockCoreCommands, BlockPasswdArguments, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions,
-    BlockdevReopenArguments, PreallocMode, QmpError,
+    BlockdevReopenArguments, PreallocMode, QmpError, XBlockdevChangeArguments,
 };
 use block::{Device, ErrorKind, Options, Policy, Secret};
 use std::sync::Arc;
@@ -70,6 +70,23 @@ impl BlockCoreCommands for Control {
         let size =
             u64::try_from(size).map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
         self.graph().resize(&node, size, PreallocMode::Off).await.map_err(failed)
+    }
+
+    /// No driver has children that come and go yet: what is asked for is looked up and refused.
+    async fn x_blockdev_change(&self, arguments: XBlockdevChangeArguments) -> Result<(), QmpError> {
+        let XBlockdevChangeArguments { parent, child, node } = arguments;
+        let parent = lookup(self.graph(), Some(&parent), Some(&parent))?;
+        let refused = match (child, node) {
+            (None, None) => "Either child or node must be specified".to_owned(),
+            (Some(_), Some(_)) => "The parameters child and node are in conflict".to_owned(),
+            (Some(child), None) if parent.edges().all().iter().all(|its| its.name.to_string() != child) => {
+                format!("Node '{}' does not have child '{child}'", parent.name())
+            }
+            (Some(_), None) => format!("The node {} does not support removing a child", parent.name()),
+            (None, Some(node)) if self.graph().node(&node).is_none() => format!("Node '{node}' not found"),
+            (None, Some(_)) => format!("The node {} does not support adding a child", parent.name()),
+        };
+        Err(QmpError::generic(refused))
     }
 }
 

@@ -6,6 +6,9 @@ use exports::{ExportInfo, ExportSpec, ExportedBitmap, NbdOptions, NbdServer, Rem
 use rt::net::{Address, Listener};
 use std::time::Duration;
 
+/// How long the end of an export without clients is waited for.
+const GOES_AT_ONCE: Duration = Duration::from_millis(500);
+
 /// A schema address as the runtime's.
 fn address(address: &SocketAddress) -> Result<Address, QmpError> {
     match address {
@@ -115,6 +118,7 @@ impl BlockExportCommands for Control {
             writable: arguments.writable.unwrap_or(false),
             writethrough: arguments.writethrough.unwrap_or(false),
             iothread: arguments.iothread,
+            allow_inactive: arguments.allow_inactive.unwrap_or(false),
         };
         let added = match arguments.branch {
             BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd { name, description, bitmaps }) => {
@@ -132,10 +136,10 @@ impl BlockExportCommands for Control {
         }
         let NbdServerAddOptions { name, description, device, writable, bitmap } = arguments;
         let node = self.graph().need_node(&device).map_err(failed)?;
-        let id = name.unwrap_or(device);
+        let id = name.unwrap_or_else(|| device.clone());
         let spec = ExportSpec {
             id: id.clone(),
-            node_name: node.name().to_owned(),
+            node_name: device,
             writable: writable.unwrap_or(false) && !node.read_only(),
             ..ExportSpec::default()
         };
@@ -154,7 +158,12 @@ impl BlockExportCommands for Control {
             Some(BlockExportRemoveMode::Hard) => RemoveMode::Hard,
             None | Some(BlockExportRemoveMode::Safe) => RemoveMode::Safe,
         };
-        self.exports().remove(&arguments.id, mode).map_err(failed)
+        if self.exports().remove(&arguments.id, mode).map_err(failed)? {
+            // It is gone before this is answered, unless its last flush takes long.
+            let gone = self.exports().wait_gone(std::slice::from_ref(&arguments.id));
+            let _ = rt::timeout(GOES_AT_ONCE, gone).await;
+        }
+        Ok(())
     }
 
     async fn query_block_exports(&self) -> Result<Vec<BlockExportInfo>, QmpError> {

@@ -1,6 +1,7 @@
 //! Jobs: the verbs of both generations, queries, and block-commit.
-use super::failed;
+use super::{failed, node_of_job};
 use crate::control::Control;
+use crate::generation::Generation;
 use api::*;
 use jobs::{CommitError, Job, JobError, Verb};
 
@@ -77,15 +78,20 @@ impl BlockJobCommands for Control {
     }
 
     async fn block_job_pause(&self, arguments: BlockJobPauseArguments) -> Result<(), QmpError> {
-        self.to_block_job(&arguments.device, Job::pause)
+        self.to_block_job(&arguments.device, |job| self.generation().of_verb(job.pause()))
     }
 
     async fn block_job_resume(&self, arguments: BlockJobResumeArguments) -> Result<(), QmpError> {
-        self.to_block_job(&arguments.device, Job::resume)
+        self.to_block_job(&arguments.device, |job| self.generation().of_verb(job.resume()))
     }
 
     async fn block_job_complete(&self, arguments: BlockJobCompleteArguments) -> Result<(), QmpError> {
-        self.to_block_job(&arguments.device, Job::complete)
+        let job = self.jobs().need_block_job(&arguments.device).map_err(refused)?;
+        if self.generation() == Generation::First && job.status() == JobStatus::Standby {
+            let text = format!("The active block job for device '{}' cannot be completed", arguments.device);
+            return Err(QmpError::generic(text));
+        }
+        job.complete().map_err(refused)
     }
 
     async fn block_job_finalize(&self, arguments: BlockJobFinalizeArguments) -> Result<(), QmpError> {
@@ -98,11 +104,14 @@ impl BlockJobCommands for Control {
         self.jobs().dismiss(&arguments.id).map_err(refused)
     }
 
-    async fn block_commit(&self, arguments: BlockCommitArguments) -> Result<(), QmpError> {
+    async fn block_commit(&self, mut arguments: BlockCommitArguments) -> Result<(), QmpError> {
+        let device = &arguments.device;
         // Before everything else: clients tell an unknown device by the class of the error.
-        if self.graph().node(&arguments.device).is_none() {
-            return Err(QmpError::device_not_found(&arguments.device));
+        if self.graph().device(device).is_none() && self.graph().node(device).is_none() {
+            return Err(QmpError::device_not_found(device));
         }
+        let node = node_of_job(self.graph(), device, &mut arguments.job_id)?;
+        node.name().clone_into(&mut arguments.device);
         jobs::commit(self.graph(), self.jobs(), arguments).await.map_err(|e| match e {
             CommitError::NoDevice(device) => QmpError::device_not_found(&device),
             other => failed(other),

@@ -1,5 +1,5 @@
 //! Mirrors: of a node to another node, or to an image that is made for it, and what can be changed of one that runs.
-use super::{failed, lookup};
+use super::{failed, lookup, node_of_job};
 use crate::control::Control;
 use api::{
     BlockJobChangeOptions, BlockMirrorCommands, BlockdevMirrorArguments, BlockdevOnError, DriveMirror,
@@ -13,12 +13,13 @@ use std::sync::Arc;
 const WITHOUT_BACKING: Policy = Policy { backing: Grant::Skip, ..Policy::FOLLOW };
 
 impl BlockMirrorCommands for Control {
-    async fn blockdev_mirror(&self, arguments: BlockdevMirrorArguments) -> Result<(), QmpError> {
+    async fn blockdev_mirror(&self, mut arguments: BlockdevMirrorArguments) -> Result<(), QmpError> {
         let graph = self.graph();
-        let source = lookup(graph, Some(&arguments.device), Some(&arguments.device))?;
+        let source = node_of_job(graph, &arguments.device, &mut arguments.job_id)?;
+        graph.check_root(&source).map_err(failed)?;
         let target = lookup(graph, Some(&arguments.target), Some(&arguments.target))?;
         let request = MirrorRequest {
-            id: self.job_name(arguments.job_id, &arguments.device),
+            id: arguments.job_id.unwrap_or_default(),
             source,
             replaces: arguments.replaces,
             sync: arguments.sync,
@@ -38,12 +39,13 @@ impl BlockMirrorCommands for Control {
         jobs::mirror(graph, self.jobs(), request, &target).await.map_err(failed)
     }
 
-    async fn drive_mirror(&self, arguments: DriveMirror) -> Result<(), QmpError> {
+    async fn drive_mirror(&self, mut arguments: DriveMirror) -> Result<(), QmpError> {
         let graph = self.graph();
-        let source = lookup(graph, Some(&arguments.device), Some(&arguments.device))?;
+        let source = node_of_job(graph, &arguments.device, &mut arguments.job_id)?;
+        graph.check_root(&source).map_err(failed)?;
         let mode = arguments.mode.unwrap_or(NewImageMode::AbsolutePaths);
         let request = MirrorRequest {
-            id: self.job_name(arguments.job_id, &arguments.device),
+            id: arguments.job_id.unwrap_or_default(),
             source: source.clone(),
             replaces: arguments.replaces,
             sync: arguments.sync,
@@ -112,12 +114,6 @@ impl BlockMirrorCommands for Control {
 }
 
 impl Control {
-    /// The name of a job: the device's, where none is given.
-    fn job_name(&self, given: Option<String>, device: &str) -> String {
-        let own = || self.graph().device(device).map(|device| device.name().to_owned());
-        given.or_else(own).unwrap_or_default()
-    }
-
     pub(super) fn known_format(&self, format: &str) -> Result<&'static DriverType, QmpError> {
         let unknown = |format: &str| format!("Unknown file format '{format}'");
         self.graph().registry().find_or(format, unknown).map_err(failed)
@@ -145,7 +141,7 @@ impl Control {
                 .with_str("backing_file", &name_seen_from(file, &below.exact_filename()))
                 .with_str("backing_fmt", below.driver_name());
         }
-        self.graph().create(driver.name, file, size, options).await.map_err(failed)
+        self.make_image(driver.name, file, size, options).await.map_err(failed)
     }
 
     /// Opens the image that a mirror writes to as its source is opened.

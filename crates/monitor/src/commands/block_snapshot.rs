@@ -17,7 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 impl BlockSnapshotCommands for Control {
     async fn blockdev_snapshot_sync(&self, arguments: BlockdevSnapshotSync) -> Result<(), QmpError> {
-        let (node, overlay) = self.make_overlay(arguments).await?;
+        let node = lookup(self.graph(), arguments.device.as_deref(), arguments.node_name.as_deref())?;
+        let overlay = self.make_overlay(arguments, &node).await?;
         let inserted = self.graph().insert_overlay(&node, &overlay).await;
         self.release(&overlay).await;
         inserted.map_err(failed)
@@ -60,18 +61,18 @@ impl BlockSnapshotCommands for Control {
 }
 
 impl Control {
-    /// Makes the overlay of a snapshot, where it is to be made, and opens it; answers it with the node that it is for.
+    /// Makes the overlay that a snapshot puts over `node`, where it is to be made, and opens it.
     pub(super) async fn make_overlay(
         &self,
         arguments: BlockdevSnapshotSync,
-    ) -> Result<(Arc<Node>, Arc<Node>), QmpError> {
-        let BlockdevSnapshotSync { device, node_name, snapshot_file, snapshot_node_name, format, mode } =
+        node: &Arc<Node>,
+    ) -> Result<Arc<Node>, QmpError> {
+        let BlockdevSnapshotSync { device: _, node_name, snapshot_file, snapshot_node_name, format, mode } =
             arguments;
         let graph = self.graph();
-        let node = lookup(graph, device.as_deref(), node_name.as_deref())?;
         // What can be refused is refused before a file is made.
         node.check_operation(Operations::OVERLAY).map_err(failed)?;
-        graph.check_room_above(&node).map_err(failed)?;
+        graph.check_room_above(node).map_err(failed)?;
         let driver = self.overlay_driver(format.as_deref().unwrap_or("qcow2"))?;
         match snapshot_node_name.as_deref() {
             None if node_name.is_some() => return Err(QmpError::generic("New overlay node-name missing")),
@@ -85,10 +86,9 @@ impl Control {
             let options = Options::new()
                 .with_str("backing_file", &name_seen_from(&snapshot_file, &node.exact_filename()))
                 .with_str("backing_fmt", node.driver_name());
-            graph.create(driver.name, &snapshot_file, node.length(), options).await.map_err(failed)?;
+            self.make_image(driver.name, &snapshot_file, node.length(), options).await.map_err(failed)?;
         }
-        let overlay = self.open_overlay(&node, driver, &snapshot_file, snapshot_node_name).await?;
-        Ok((node, overlay))
+        self.open_overlay(node, driver, &snapshot_file, snapshot_node_name).await
     }
 
     /// Lets go of a node that lives as long as those that use it by now; if nobody does, it is closed here.
@@ -102,7 +102,7 @@ impl Control {
     pub(super) async fn make_snapshot(
         &self,
         asked: BlockdevSnapshotInternal,
-        change: &mut GraphChange<'_>,
+        change: &mut GraphChange,
     ) -> Result<(Arc<Node>, SnapshotInfo), BlockError> {
         let BlockdevSnapshotInternal { device, name } = asked;
         let node = self.root_node(&device)?;
@@ -125,10 +125,8 @@ impl Control {
     fn root_node(&self, device: &str) -> Result<Arc<Node>, BlockError> {
         let node = lookup(self.graph(), Some(device), Some(device))
             .map_err(|e| BlockError::new(ErrorKind::NotFound, e.desc))?;
-        match self.graph().parents(&node).is_empty() {
-            true => Ok(node),
-            false => Err(BlockError::invalid("Need a root block node")),
-        }
+        self.graph().check_root(&node)?;
+        Ok(node)
     }
 
     /// Refuses a new image's name that leads to a file some node has open, by whatever name.

@@ -1,12 +1,11 @@
 //! Streaming, and the names of backing files.
-use super::{failed, lookup};
+use super::{failed, lookup, node_of_job};
 use crate::control::Control;
 use api::{BlockStreamArguments, BlockStreamCommands, ChangeBackingFileArguments, QmpError};
 
 impl BlockStreamCommands for Control {
-    async fn block_stream(&self, arguments: BlockStreamArguments) -> Result<(), QmpError> {
-        let device = arguments.device.as_str();
-        let node = lookup(self.graph(), Some(device), Some(device))?;
+    async fn block_stream(&self, mut arguments: BlockStreamArguments) -> Result<(), QmpError> {
+        let node = node_of_job(self.graph(), &arguments.device, &mut arguments.job_id)?;
         jobs::stream(self.graph(), self.jobs(), &node, arguments).await.map_err(failed)
     }
 

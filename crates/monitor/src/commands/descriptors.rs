@@ -65,6 +65,7 @@ impl DescriptorsCommands for Control {
             fdset_id,
             fds: fds.into_iter().map(member).collect(),
         };
-        Ok(fdset::list().into_iter().map(set).collect())
+        // From the highest number down, as QEMU lists them.
+        Ok(fdset::list().into_iter().rev().map(set).collect())
     }
 }

@@ -4,7 +4,7 @@ use crate::control::Control;
 use api::{
     BlockdevChangeMediumArguments, BlockdevChangeReadOnlyMode, BlockdevCloseTrayArguments,
     BlockdevInsertMediumArguments, BlockdevOpenTrayArguments, BlockdevRemoveMediumArguments, ChangeArguments,
-    DeviceCommands, DeviceTrayMoved, EjectArguments, ErrorClass, QmpError,
+    DeviceCommands, DeviceTrayMoved, EjectArguments, QmpError,
 };
 use block::{Common, Device, Policy};
 use std::sync::Arc;
@@ -37,8 +37,7 @@ impl DeviceCommands for Control {
         let node = self.graph().node(name);
         let node = node.ok_or_else(|| QmpError::generic(format!("Node '{name}' not found")))?;
         let devices = self.graph().devices();
-        if devices.iter().filter_map(|device| device.medium()).any(|other| Arc::ptr_eq(&other.node(), &node))
-        {
+        if devices.iter().filter_map(|device| device.node()).any(|other| Arc::ptr_eq(&other, &node)) {
             return Err(QmpError::generic(format!("Node '{name}' is already in use")));
         }
         self.graph().insert_medium(&device, &called, node).await.map_err(failed)
@@ -84,10 +83,7 @@ impl Control {
             _ => return Err(QmpError::generic("Need exactly one of 'device' and 'id'")),
         };
         let found = found.map(|device| (device, name.to_owned()));
-        found.ok_or_else(|| QmpError {
-            class: ErrorClass::DeviceNotFound,
-            desc: format!("Device '{name}' not found"),
-        })
+        found.ok_or_else(|| QmpError::device_not_found(name))
     }
 
     fn open_tray(&self, device: &Arc<Device>, called: &str, force: Option<bool>) -> Result<(), QmpError> {
@@ -124,7 +120,7 @@ impl Control {
             let known = graph.registry().need(format);
             known.map_err(|_| QmpError::generic(format!("Invalid block format '{format}'")))?;
         }
-        let before = device.medium().map(|medium| medium.node().common()).unwrap_or_default();
+        let before = device.node().map(|node| node.common()).unwrap_or_default();
         let common = Common { read_only, ..before };
         let opened = graph.open_image(filename, format, common, Policy::FOLLOW).await;
         let node = opened.map_err(|e| failed(e.context(format!("Could not open '{filename}'"))))?;

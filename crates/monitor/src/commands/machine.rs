@@ -3,27 +3,44 @@ use super::failed;
 use crate::control::Control;
 use api::{
     DeviceDelArguments, DeviceDeleted, Dict, ErrorClass, HumanMonitorCommandArguments, MachineCommands,
-    QmpError, Reset, ShutdownCause, StatusInfo, Value,
+    QmpError, Reset, RunState, ShutdownCause, StatusInfo, Value,
 };
 use machine::{MachineError, Properties, Removed};
 
 impl MachineCommands for Control {
     async fn query_status(&self) -> Result<StatusInfo, QmpError> {
-        Ok(self.machine().status())
+        Ok(self.machine().state().now())
     }
 
     async fn stop(&self) -> Result<(), QmpError> {
-        if self.machine().stop() {
-            self.events().emit(&api::Event::Stop);
+        self.migration().start_later(false);
+        self.machine().state().stop(RunState::Paused, || self.events().emit(&api::Event::Stop));
+        if let Err(error) = self.graph().settle_guests().await {
+            self.graph()
+                .notices()
+                .warn(&format!("the machine is stopped, and not all it wrote is durable: {error}"));
         }
         Ok(())
     }
 
     async fn cont(&self) -> Result<(), QmpError> {
-        if self.machine().go_on() {
-            self.events().emit(&api::Event::Resume);
+        match self.machine().state().now().status {
+            RunState::Inmigrate => {
+                self.migration().start_later(true);
+                return Ok(());
+            }
+            RunState::FinishMigrate => return Err(handed_over()),
+            _ => {}
         }
-        Ok(())
+        // Images that were let go, as after a hand-over, are taken back first.
+        self.graph().activate_all().await.map_err(failed)?;
+        self.graph().guest_runs().await;
+        self.jobs().reset_io_status();
+        // The hand-over may have begun since.
+        match self.machine().go_on(|| self.events().emit(&api::Event::Resume)) {
+            true => Ok(()),
+            false => Err(handed_over()),
+        }
     }
 
     async fn device_add(&self, arguments: Dict) -> Result<Value, QmpError> {
@@ -56,6 +73,10 @@ impl MachineCommands for Control {
             None => Err(QmpError::generic("this program has no monitor for people")),
         }
     }
+}
+
+fn handed_over() -> QmpError {
+    QmpError::generic("Migration is not finalized yet")
 }
 
 fn deleted(removed: Removed) -> api::Event {

@@ -4,24 +4,28 @@ mod block_backup;
 mod block_core;
 mod block_dirty_bitmap;
 mod block_export;
+mod block_graph;
 mod block_job;
 mod block_mirror;
 mod block_query;
 mod block_snapshot;
+mod block_stats;
 mod block_stream;
 mod blockdev_create;
 mod descriptors;
 mod device;
 mod machine;
+mod migration;
 mod qom;
 mod throttle;
 mod transaction;
+mod yank;
 
 pub use machine::device_properties;
 
 use crate::control::Control;
 use api::{IntrospectCommands, QmpError, ShutdownCause};
-use block::{Device, Graph, Node};
+use block::{Graph, Node};
 use std::sync::Arc;
 
 /// An error of the core as a QMP error.
@@ -40,14 +44,13 @@ fn lookup(graph: &Graph, device: Option<&str>, node_name: Option<&str>) -> Resul
     })
 }
 
-/// The device that a command names by its own name, or by that of the model at it.
-fn find_device(graph: &Graph, name: Option<&str>, id: Option<&str>) -> Result<Arc<Device>, QmpError> {
-    let (found, called) = match (name, id) {
-        (Some(name), None) => (graph.device(name), name),
-        (None, Some(id)) => (graph.device_of_model(id), id),
-        _ => return Err(QmpError::generic("Need exactly one of 'device' and 'id'")),
-    };
-    found.ok_or_else(|| QmpError::device_not_found(called))
+/// The node that a job is to work on, by the name of a device or node. A device's job has its name, where no other is given.
+fn node_of_job(graph: &Graph, device: &str, job_id: &mut Option<String>) -> Result<Arc<Node>, QmpError> {
+    let node = lookup(graph, Some(device), Some(device))?;
+    if job_id.is_none() {
+        *job_id = graph.device(device).map(|device| device.name().to_owned());
+    }
+    Ok(node)
 }
 
 impl IntrospectCommands for Control {

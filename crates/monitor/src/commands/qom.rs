@@ -27,7 +27,7 @@ impl QomCommands for Control {
 
     async fn qom_get(&self, arguments: QomGetArguments) -> Result<Value, QmpError> {
         if let Some(device) = self.drive_of(&arguments.path, &arguments.property) {
-            let node = device.medium().map(|medium| medium.node().name().to_owned());
+            let node = device.node().map(|node| node.name().to_owned());
             let name =
                 if device.name().is_empty() { node.unwrap_or_default() } else { device.name().to_owned() };
             return Ok(Value::String(name));

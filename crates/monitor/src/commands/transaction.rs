@@ -3,11 +3,16 @@
 use super::{failed, lookup};
 use crate::control::Control;
 use api::{
-    ActionCompletionMode, BlockDirtyBitmap, BlockdevBackup, QmpError, SnapshotInfo, TransactionAction,
-    TransactionArguments, TransactionCommands,
+    ActionCompletionMode, BlockDirtyBitmap, BlockdevBackup, Enumeration, NewImageMode, QmpError,
+    SnapshotInfo, TransactionAction, TransactionArguments, TransactionCommands,
 };
-use block::{BitmapRemoval, BlockError, DirtyBitmap, GraphChange, NamedBitmap, Node, SnapshotName};
+use block::{
+    BitmapRemoval, BlockError, DirtyBitmap, GraphChange, Link, NamedBitmap, Node, SnapshotName,
+    name_seen_from,
+};
+use futures_util::FutureExt as _;
 use jobs::{BackupError, Group, PreparedBackup, prepare_backup};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
 /// What undoes an action.
@@ -24,7 +29,8 @@ enum Undo {
 /// An action, with what was made for it before anybody was held back.
 enum Prepared {
     Act(TransactionAction),
-    Overlay(Arc<Node>, Arc<Node>),
+    /// A node and what is put over it, with its file's name where that was made here.
+    Overlay(Arc<Node>, Arc<Node>, Option<String>),
     Backup(BlockdevBackup, Arc<Node>, Arc<Node>),
 }
 
@@ -33,6 +39,13 @@ impl TransactionCommands for Control {
         let TransactionArguments { actions, properties } = arguments;
         let mode = properties.and_then(|properties| properties.completion_mode);
         let group = (mode == Some(ActionCompletionMode::Grouped)).then(Group::new);
+        if let Some(action) = actions.iter().find(|action| group.is_some() && !begins_job(action)) {
+            let text = format!(
+                "Action '{}' ends at once and has no part in the completion-mode 'grouped'",
+                action.r#type().name()
+            );
+            return Err(QmpError::generic(text));
+        }
         // Nodes that are made here. They live as long as those that use them afterwards.
         let mut made = Vec::new();
         let result = match self.prepare(actions, &mut made).await {
@@ -55,10 +68,15 @@ impl Prepared {
                     node_of(action).and_then(|name| lookup(control.graph(), Some(name), Some(name)).ok());
                 node.map(|node| node.snapshot_keeper().unwrap_or(node)).into_iter().collect()
             }
-            Prepared::Overlay(node, _) => vec![node.clone()],
+            Prepared::Overlay(node, ..) => vec![node.clone()],
             Prepared::Backup(_, source, target) => vec![source.clone(), target.clone()],
         }
     }
+}
+
+/// Whether the action begins a job, which ends later.
+fn begins_job(action: &TransactionAction) -> bool {
+    matches!(action, TransactionAction::BlockdevBackup(_) | TransactionAction::DriveBackup(_))
 }
 
 /// The node that an action is about, of those that need nothing before.
@@ -87,6 +105,7 @@ impl Control {
             prepared.push(match action {
                 BlockdevBackup(mut backup) => {
                     let (source, target) = self.backup_nodes(&mut backup.data)?;
+                    let source = self.node_by_then(&backup.data.device, source, &prepared);
                     Prepared::Backup(backup.data, source, target)
                 }
                 DriveBackup(backup) => {
@@ -95,22 +114,42 @@ impl Control {
                     Prepared::Backup(backup, source, target)
                 }
                 BlockdevSnapshotSync(snapshot) => {
-                    let (node, overlay) = self.make_overlay(snapshot.data).await?;
+                    let snapshot = snapshot.data;
+                    let (device, name) = (snapshot.device.as_deref(), snapshot.node_name.as_deref());
+                    let node = lookup(self.graph(), device, name)?;
+                    let node = self.node_by_then(device.unwrap_or_default(), node, &prepared);
+                    let file = (snapshot.mode != Some(NewImageMode::Existing))
+                        .then(|| snapshot.snapshot_file.clone());
+                    let overlay = self.make_overlay(snapshot, &node).await?;
                     made.push(overlay.clone());
                     // A long flush while requests go on, so that the one with the gates closed is short.
                     node.flush().await.map_err(failed)?;
-                    Prepared::Overlay(node, overlay)
+                    Prepared::Overlay(node, overlay, file)
                 }
                 BlockdevSnapshot(snapshot) => {
-                    let node = self.graph().need_node(&snapshot.data.node).map_err(failed)?;
+                    let name = &snapshot.data.node;
+                    let node = self.graph().need_node(name).map_err(failed)?;
+                    let node = self.node_by_then(name, node, &prepared);
                     let overlay = self.graph().need_node(&snapshot.data.overlay).map_err(failed)?;
                     node.flush().await.map_err(failed)?;
-                    Prepared::Overlay(node, overlay)
+                    Prepared::Overlay(node, overlay, None)
                 }
                 other => Prepared::Act(other),
             });
         }
         Ok(prepared)
+    }
+
+    /// The node that a name means when an action's turn comes: where it is a device's, one that an action before it puts over
+    /// `now`, which it means now.
+    fn node_by_then(&self, name: &str, now: Arc<Node>, before: &[Prepared]) -> Arc<Node> {
+        if self.graph().device(name).is_none() {
+            return now;
+        }
+        before.iter().fold(now, |top, action| match action {
+            Prepared::Overlay(node, overlay, _) if Arc::ptr_eq(node, &top) => overlay.clone(),
+            _ => top,
+        })
     }
 
     /// All actions at one moment, or none.
@@ -124,7 +163,12 @@ impl Control {
             for action in prepared {
                 match action {
                     Prepared::Act(action) => done.push(self.act(action, &mut change).await?),
-                    Prepared::Overlay(node, overlay) => change.insert_overlay(&node, &overlay).await?,
+                    Prepared::Overlay(node, overlay, file) => {
+                        if let Some(link) = file.and_then(|file| new_link(&file, &node, &overlay)) {
+                            change.set_backing_link(&overlay, link).await?;
+                        }
+                        change.insert_overlay(&node, &overlay).await?;
+                    }
                     Prepared::Backup(request, source, target) => {
                         let nodes = (&source, &target);
                         let (graph, group) = (self.graph(), group.clone());
@@ -135,7 +179,11 @@ impl Control {
             }
             change.settle()
         };
-        let result = carried_out.await;
+        // A defect in one action must not leave the others in force.
+        let (result, panic) = match AssertUnwindSafe(carried_out).catch_unwind().await {
+            Ok(result) => (result, None),
+            Err(panic) => (Err(BlockError::invalid("the program has a defect")), Some(panic)),
+        };
         if result.is_err() {
             // First, for a node that was put below another one takes no writes.
             change.roll_back().await;
@@ -155,10 +203,13 @@ impl Control {
         if let Some(group) = group {
             group.close();
         }
-        result
+        match panic {
+            Some(panic) => resume_unwind(panic),
+            None => result,
+        }
     }
 
-    async fn act(&self, action: TransactionAction, change: &mut GraphChange<'_>) -> Result<Undo, BlockError> {
+    async fn act(&self, action: TransactionAction, change: &mut GraphChange) -> Result<Undo, BlockError> {
         use TransactionAction::*;
         Ok(match action {
             BlockDirtyBitmapAdd(add) => {
@@ -201,6 +252,14 @@ impl Control {
     }
 }
 
+/// The name that a new image at `file` must have for the node below it, unless it has it: a node that has itself been put over
+/// another one meanwhile is no more what the image was made for.
+fn new_link(file: &str, node: &Arc<Node>, overlay: &Node) -> Option<Link> {
+    let filename = Some(name_seen_from(file, &node.exact_filename()));
+    let format = Some(node.driver_name().to_owned());
+    (overlay.driver().info().backing_filename != filename).then_some(Link { filename, format })
+}
+
 impl Undo {
     /// All actions were carried out.
     fn keep(self) {
@@ -209,7 +268,7 @@ impl Undo {
         }
     }
 
-    async fn undo(self, change: &mut GraphChange<'_>) {
+    async fn undo(self, change: &mut GraphChange) {
         match self {
             Undo::Added(node, bitmap) => node.bitmaps().remove(&bitmap),
             Undo::Removed(removal) => drop(removal),

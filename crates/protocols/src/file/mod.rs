@@ -436,6 +436,17 @@ impl Driver for FileDriver {
         })
     }
 
+    fn reload<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let length = self.file().len();
+            let length =
+                length.map_err(|e| BlockError::os(format!("'{}' can't be looked at", self.filename), &e))?;
+            self.length.store(length, Release);
+            self.changed();
+            Ok(())
+        })
+    }
+
     fn reopen<'a>(&'a self, options: Options, common: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         let direct = common.direct;
         Box::pin(async move {

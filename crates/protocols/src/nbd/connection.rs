@@ -236,6 +236,11 @@ impl Connection {
         self.end(&error);
     }
 
+    /// Gives the connection up because somebody wants it so.
+    pub fn cut(&self) {
+        self.lose(&Broken::Cut);
+    }
+
     fn end(&self, error: &BlockError) {
         self.closing.store(true, Ordering::Release);
         self.requests.kill(error);

@@ -23,8 +23,8 @@ mod tests;
 
 use api::{BlockdevOptionsNbd, PreallocMode};
 use block::{
-    BlockError, Common, Driver, DriverType, ErrorKind, Extent, Facts, Flags, Identity, Open, OpenContext,
-    Opened, Options, PLAIN, Reopened, Request, Result, Undo, Want,
+    BlockError, Common, Cut, Driver, DriverType, ErrorKind, Extent, Facts, Flags, Identity, Open,
+    OpenContext, Opened, Options, PLAIN, Reopened, Request, Result, Undo, Want,
 };
 use connection::{Connection, Patience};
 use location::{Location, Server};
@@ -280,6 +280,10 @@ impl Driver for NbdDriver {
                 self.connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await;
             result.map(drop)
         })
+    }
+
+    fn cut(&self) -> Option<Cut<'_>> {
+        Some(Box::new(|| self.connection.cut()))
     }
 
     fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {

@@ -40,6 +40,8 @@ pub(super) enum Broken {
     Io(#[from] io::Error),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    #[error("it was given up on request")]
+    Cut,
     #[error("the server closed the connection")]
     Closed,
     #[error("the server answered a request that was never made (cookie {0:#x})")]

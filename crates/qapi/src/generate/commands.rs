@@ -95,16 +95,21 @@ pub(crate) fn section(
 
 /// `Handlers`, `COMMANDS` and `dispatch`.
 pub(crate) fn dispatch(schema: &Schema, sections: &[String], options: &Options) -> Result<String, Error> {
-    let (mut names, mut arms) = (String::new(), String::new());
+    let (mut names, mut urgent, mut arms) = (String::new(), String::new(), String::new());
     for definition in &schema.definitions {
         let DefinitionKind::Command(command) = &definition.kind else { continue };
-        names.push_str(&format!("\"{}\",\n", definition.name));
+        let name = format!("\"{}\",\n", definition.name);
+        names.push_str(&name);
+        if command.allow_oob {
+            urgent.push_str(&name);
+        }
         arms.push_str(&arm(schema, definition, command, options)?);
     }
     let all = sections.join(" + ");
     Ok(format!(
         "\nuse crate::codec::{{Encode, NoArguments, run, run_raw}};\nuse crate::{{Dict, QmpError, Value}};\n\n\
          /// Every command, in the order of the schema.\npub const COMMANDS: &[&str] = &[\n{names}];\n\n\
+         /// Those that can run while others are under way.\npub const OUT_OF_BAND: &[&str] = &[\n{urgent}];\n\n\
          /// The handlers of all sections.\npub trait Handlers: {all} {{}}\n\n\
          impl<T: {all}> Handlers for T {{}}\n\n\
          /// Runs a command: decodes its arguments, calls its handler, encodes the answer. `None`: success is not\n\

@@ -13,12 +13,12 @@ mod qmp;
 mod stage;
 mod writer;
 
+use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::usage::{self, Manual};
 use crate::{out, outln, runtime};
-use qmp::Qmp;
 use stage::Stage;
 use std::time::Duration;
 use writer::Writer;
@@ -79,7 +79,7 @@ async fn show(console: &mut Console, stage: &Stage) -> Result<(), Failure> {
     make_images(console, stage)?;
     heading(console, "A daemon serves the overlay: QMP on one socket, NBD on another");
     let mut daemon = stage.daemon(console)?;
-    let mut qmp = Qmp::connect(&stage.path("qmp.sock"), &mut daemon).await?;
+    let mut client = qmp::connect(&stage.path("qmp.sock"), &mut daemon).await?;
 
     heading(console, "A client writes stamped blocks over NBD, hundreds a second");
     let writer = Writer::start(&stage.url(), FS_MIB << 20, DISK_MIB << 20).await?;
@@ -92,9 +92,9 @@ async fn show(console: &mut Console, stage: &Stage) -> Result<(), Failure> {
         ("snapshot-file", stage.path("snap.qcow2").into()),
         ("snapshot-node-name", "snap".into()),
     ];
-    qmp.show(console, "blockdev-snapshot-sync", &snapshot).await?;
+    qmp::show(&mut client, console, "blockdev-snapshot-sync", &snapshot).await?;
     rt::sleep(Duration::from_millis(700)).await;
-    draw(console, &mut qmp).await?;
+    draw(console, &mut client).await?;
 
     heading(console, "Commit the snapshot back into the overlay, while it writes");
     let speed = i64::try_from(SPEED).unwrap_or(i64::MAX);
@@ -104,20 +104,20 @@ async fn show(console: &mut Console, stage: &Stage) -> Result<(), Failure> {
         ("base-node", "disk".into()),
         ("speed", speed.into()),
     ];
-    qmp.show(console, "block-commit", &commit).await?;
-    follow(console, &mut qmp).await?;
-    qmp.show(console, "block-job-complete", &[("device", "commit".into())]).await?;
-    let done = qmp.event("BLOCK_JOB_COMPLETED").await?;
+    qmp::show(&mut client, console, "block-commit", &commit).await?;
+    follow(console, &mut client).await?;
+    qmp::show(&mut client, console, "block-job-complete", &[("device", "commit".into())]).await?;
+    let done = client.event("BLOCK_JOB_COMPLETED").await?;
     if let Some(error) = done.get("error").and_then(api::Value::as_str) {
         return Err(Failure::new(format_args!("the commit failed: {error}")));
     }
     rt::sleep(Duration::from_millis(300)).await;
-    draw(console, &mut qmp).await?;
+    draw(console, &mut client).await?;
 
     heading(console, "What the client wrote last is what the export serves");
     let (blocks, writes) = writer.verify().await?;
     outln!(console, "  {writes} writes, {blocks} blocks compared: all the same");
-    qmp.show(console, "quit", &[]).await?;
+    qmp::show(&mut client, console, "quit", &[]).await?;
     daemon.ended()?;
     check_on_disk(console, stage, writer).await?;
     outln!(console, "\nAll of it is as it should be.\n");
@@ -136,9 +136,9 @@ fn make_images(console: &mut Console, stage: &Stage) -> Result<(), Failure> {
 }
 
 /// The job's progress as a bar, until it is ready.
-async fn follow(console: &mut Console, qmp: &mut Qmp) -> Result<(), Failure> {
+async fn follow(console: &mut Console, client: &mut Client) -> Result<(), Failure> {
     loop {
-        let jobs = qmp.ask("query-block-jobs", &[]).await?;
+        let jobs = client.ask("query-block-jobs", &[]).await?;
         let Some(job) = jobs.as_list().and_then(<[api::Value]>::first) else {
             return Err(Failure::new("the commit job ended before it was ready"));
         };
@@ -154,9 +154,9 @@ async fn follow(console: &mut Console, qmp: &mut Qmp) -> Result<(), Failure> {
     }
 }
 
-async fn draw(console: &mut Console, qmp: &mut Qmp) -> Result<(), Failure> {
-    let nodes = qmp.ask("query-named-block-nodes", &[("flat", true.into())]).await?;
-    let exports = qmp.ask("query-block-exports", &[]).await?;
+async fn draw(console: &mut Console, client: &mut Client) -> Result<(), Failure> {
+    let nodes = client.ask("query-named-block-nodes", &[("flat", true.into())]).await?;
+    let exports = client.ask("query-block-exports", &[]).await?;
     outln!(console, "\n{}", picture::graph(&nodes, &exports));
     Ok(())
 }

@@ -96,7 +96,7 @@ async fn commit(
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let top = image.node().skip_filters();
-    let chain = image::chain(&top);
+    let chain: Vec<_> = top.images().collect();
     let base = find_base(&chain, args)?;
     image.graph.set_writable(&base, true).await?;
     let above: Vec<_> = chain.iter().take_while(|node| !Arc::ptr_eq(node, &base)).cloned().collect();

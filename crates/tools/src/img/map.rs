@@ -221,13 +221,16 @@ impl Printer<'_> {
 
     /// Prints what a walk found, except its last entry; tells where the walk ended.
     fn entries(&mut self, found: Found) -> Result<u64, WalkError> {
-        let (entries, end) = found?;
-        for entry in entries {
-            if self.current.as_mut().is_some_and(|open| open.absorb(&entry)) {
-                continue;
-            }
-            if let Some(done) = self.current.replace(entry) {
-                self.entry(&done).map_err(WalkError::Failed)?;
+        let (mut entries, end) = found?;
+        let goes_on = match (&mut self.current, entries.first()) {
+            (Some(open), Some(first)) => open.absorb(first),
+            _ => false,
+        };
+        if entries.len() > usize::from(goes_on) {
+            let last = entries.pop();
+            let done = std::mem::replace(&mut self.current, last);
+            for entry in done.iter().chain(entries.iter().skip(usize::from(goes_on))) {
+                self.entry(entry).map_err(WalkError::Failed)?;
             }
         }
         Ok(end)

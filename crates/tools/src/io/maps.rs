@@ -52,9 +52,8 @@ pub async fn map(session: &mut Session<'_>, _: &[String]) -> Result<Outcome, Ref
         let (allocated, mut len) = match layer(&backend, at, total - at).await {
             Ok(piece) => piece,
             Err(error) => {
-                return Err(
-                    session.refuse(format_args!("Failed to get allocation status: {}", error.strerror()))
-                );
+                session.console.error(format_args!("Failed to get allocation status: {}", error.strerror()));
+                return Err(Refused);
             }
         };
         while at + len < total {

@@ -200,6 +200,14 @@ pub async fn session(console: &mut Console, setup: Setup) -> u8 {
 /// The requests of a monitor's commands that are under way: they go on when a command has been answered.
 pub type Pending = aio::UnderWay;
 
+/// Whether a command may change what the disk holds.
+pub fn changes(line: &str) -> bool {
+    let command = line.split_whitespace().next().and_then(command::find);
+    command.is_some_and(|command| {
+        ["aio_discard", "aio_write", "discard", "truncate", "write", "writev"].contains(&command.name)
+    })
+}
+
 /// Does one command on what a backend leads to, as a monitor asks for it.
 pub async fn monitor_command(console: &mut Console, pending: &mut Pending, image: Image, line: &str) {
     let mut session = Session {

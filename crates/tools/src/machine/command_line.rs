@@ -12,20 +12,23 @@ use std::path::PathBuf;
 /// Words without effect that take an argument.
 const IGNORED_WITH: &[&str] = &[
     "accel",
+    "acpitable",
+    "action",
     "append",
     "audio",
     "audiodev",
     "bios",
     "boot",
     "chroot",
-    "compat",
     "cpu",
+    "debugcon",
     "device-id",
     "display",
     "dtb",
     "echr",
     "fsdev",
     "fw_cfg",
+    "gdb",
     "global",
     "icount",
     "initrd",
@@ -132,13 +135,19 @@ pub enum Only {
 
 /// Reads a command line.
 pub fn read(args: &[String]) -> Result<Asked, Failure> {
-    let mut reader = Reader { rest: args.iter(), asked: Asked::default(), snapshot: false, monitors: 0 };
+    let mut reader = Reader {
+        rest: args.iter(),
+        asked: Asked::default(),
+        snapshot: false,
+        monitors: 0,
+        places: Vec::new(),
+    };
     while let Some(arg) = reader.rest.next() {
         match arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|word| !word.is_empty()) {
             Some(word) => reader.word(arg, word)?,
             None => {
                 let drive = Drive::with_image(Interface::Ide, 0, false, arg);
-                reader.asked.options.push(MachineOption::Drive(drive, arg.clone()));
+                reader.drive(drive, arg.clone())?;
             }
         }
     }
@@ -155,6 +164,8 @@ struct Reader<'a> {
     rest: std::slice::Iter<'a, String>,
     asked: Asked,
     snapshot: bool,
+    /// Places that drives have.
+    places: Vec<(Interface, u32)>,
     /// Monitors that were given without a character device of their own.
     monitors: u32,
 }
@@ -167,6 +178,12 @@ impl Reader<'_> {
 
     fn push(&mut self, option: MachineOption) {
         self.asked.options.push(option);
+    }
+
+    fn drive(&mut self, drive: Drive, text: String) -> Result<(), Failure> {
+        let drive = drive.placed(&mut self.places)?;
+        self.push(MachineOption::Drive(Box::new(drive), text));
+        Ok(())
     }
 
     fn word(&mut self, given: &str, word: &str) -> Result<(), Failure> {
@@ -182,6 +199,11 @@ impl Reader<'_> {
                     self.asked.trace = Some(what);
                 }
             }
+            // QEMU's own word, which is about how members are deprecated, has no effect.
+            "compat" => match self.argument(given)? {
+                version if version.contains('=') => self.asked.ignored.push(format!("-compat {version}")),
+                version => self.push(MachineOption::Daemon(DaemonOption::Compat(version))),
+            },
             "blockdev" => {
                 let text = self.argument(given)?;
                 self.push(MachineOption::Daemon(DaemonOption::Blockdev(text)));
@@ -190,9 +212,17 @@ impl Reader<'_> {
                 let text = self.argument(given)?;
                 self.push(MachineOption::Daemon(DaemonOption::Object(text)));
             }
+            "metrics" => {
+                let text = self.argument(given)?;
+                self.push(MachineOption::Daemon(DaemonOption::Metrics(text)));
+            }
             "chardev" => {
                 let text = self.argument(given)?;
-                self.push(MachineOption::Chardev(text));
+                self.push(MachineOption::Chardev(spelt_out(&text)));
+            }
+            "job-state" => {
+                let dir = self.argument(given)?;
+                self.push(MachineOption::Daemon(DaemonOption::JobState(rt::fs::path(dir))));
             }
             "pidfile" => {
                 let path = self.argument(given)?;
@@ -216,7 +246,7 @@ impl Reader<'_> {
                     self.asked.only = Some(Only::Formats);
                     return Ok(());
                 }
-                self.push(MachineOption::Drive(Drive::parse(&text)?, text));
+                self.drive(Drive::parse(&text)?, text)?;
             }
             "device" => {
                 let text = self.argument(given)?;
@@ -243,8 +273,7 @@ impl Reader<'_> {
         if let Some((_, interface, index, cd)) = PLACES.iter().find(|(name, ..)| *name == word) {
             let file = self.argument(given)?;
             let drive = Drive::with_image(*interface, *index, *cd, &file);
-            self.push(MachineOption::Drive(drive, file));
-            return Ok(());
+            return self.drive(drive, file);
         }
         if IGNORED_WITH.contains(&word) {
             let argument = self.argument(given)?;
@@ -285,10 +314,21 @@ impl Reader<'_> {
             },
             _ => return Err(Failure::new(format_args!("could not parse device address '{place}'"))),
         };
-        self.push(MachineOption::Chardev(format!("{chardev},id={id}{more}")));
+        self.push(MachineOption::Chardev(spelt_out(&format!("{chardev},id={id}{more}"))));
         self.push(MachineOption::Monitor(format!("chardev={id},mode={mode}{pretty}")));
         Ok(())
     }
+}
+
+/// A character device whose flags have their values: QEMU takes `server` and `nowait` alone too, as older programs write them.
+fn spelt_out(chardev: &str) -> String {
+    let parts = chardev.split(',').map(|part| match part {
+        "server" => "server=on",
+        "wait" => "wait=on",
+        "nowait" => "wait=off",
+        other => other,
+    });
+    parts.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -324,12 +364,40 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_a_socket_may_stand_alone() {
+        let want = [
+            "-chardev socket,path=q,id=compat_monitor0,server=on,wait=off",
+            "-mon chardev=compat_monitor0,mode=control",
+        ];
+        assert_eq!(shown("-qmp unix:q,server,nowait"), want);
+        assert_eq!(shown("-qmp unix:q,server=on,wait=off"), want);
+    }
+
+    #[test]
     fn a_mistake_is_told_by_its_word() {
         assert_eq!(shown("-nonsense"), ["-nonsense: invalid option"]);
         assert_eq!(shown("-drive"), ["-drive: requires an argument"]);
         assert_eq!(shown("-drive if=foo"), ["unsupported bus type 'foo'"]);
         assert_eq!(shown("-drive index=1,unit=1"), ["index cannot be used with bus and unit"]);
         assert_eq!(shown("-qmp foo"), ["could not parse device address 'foo'"]);
+    }
+
+    #[test]
+    fn drives_take_the_places_that_are_free() {
+        let named = |line: &str| {
+            let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            let asked = read(&args).map_err(|failure| failure.message().to_owned())?;
+            let drives = asked.options.iter().filter_map(|option| match option {
+                MachineOption::Drive(drive, _) => Some(drive.id.clone()),
+                _ => None,
+            });
+            Ok::<_, String>(drives.collect::<Vec<_>>())
+        };
+        let line = "-drive if=none,id=a -drive if=none -drive media=disk -drive index=1 -drive media=disk x -cdrom y";
+        assert_eq!(named(line).unwrap_err(), "drive with bus=0, unit=0 (index=0) exists");
+        let line = line.replace(" x ", " ").replace("-drive media=disk -cdrom", "-cdrom");
+        assert_eq!(named(&line).unwrap(), ["a", "none1", "ide0-hd0", "ide0-hd1", "ide1-cd0"]);
+        assert_eq!(named("-drive if=scsi,bus=1 -drive if=scsi,bus=1").unwrap(), ["scsi1-hd0", "scsi1-hd1"]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Drives: a device with the image that is in it, as `-drive` and `drive_add` describe them.
 
+use super::limits::Limits;
 use crate::cache::{self, Cache};
 use crate::failure::Failure;
 use crate::image::{self, Source};
 use api::{BlockdevOnError, Enumeration, keyval};
-use block::{BlockError, Graph, Opt, Options};
+use block::{Accounting, BlockError, Device, Graph, IoLimits, Node, Opt, Options};
+use std::sync::Arc;
 
 /// What a drive hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +70,22 @@ pub struct Drive {
     /// Writes go to a temporary overlay.
     pub snapshot: bool,
     interface: Interface,
+    /// Where it is on its interface, counted over all buses.
+    place: u32,
+    /// It was said where.
+    is_placed: bool,
+    /// It has a name of its own.
+    is_named: bool,
     format: Option<String>,
     options: Options,
     cache: Cache,
     aio: Option<String>,
     read_only: bool,
     on_error: (Option<BlockdevOnError>, Option<BlockdevOnError>),
+    copy_on_read: bool,
+    accounting: Accounting,
+    limits: IoLimits,
+    group: Option<String>,
 }
 
 impl Drive {
@@ -84,34 +96,41 @@ impl Drive {
             cd: false,
             snapshot: false,
             interface,
+            place: index,
+            is_placed: true,
+            is_named: false,
             format: None,
             options: Options::new(),
             cache: Cache::WRITEBACK,
             aio: None,
             read_only: false,
             on_error: (None, None),
+            copy_on_read: false,
+            accounting: Accounting::default(),
+            limits: IoLimits::default(),
+            group: None,
         }
-        .named(None, Some(index))
+        .named()
     }
 
     /// A drive at a place of an interface, with an image in it.
     pub fn with_image(interface: Interface, index: u32, cd: bool, file: &str) -> Drive {
-        Drive { file: Some(file.to_owned()), cd, ..Drive::at(interface, index) }.named(None, Some(index))
+        Drive { file: Some(file.to_owned()), cd, ..Drive::at(interface, index) }.named()
     }
 
     /// Reads the options of `-drive`.
     pub fn parse(text: &str) -> Result<Drive, Failure> {
         let pairs = keyval::pairs(text, None).map_err(|error| Failure::new(error.to_string()))?;
         let mut drive = Drive::at(Interface::Ide, 0);
-        let (mut index, mut bus, mut unit, mut id) = (None, None, None, None);
-        let mut rest = Vec::new();
+        let (mut index, mut bus, mut unit) = (None, None, None);
+        let (mut rest, mut limits, mut intervals) = (Vec::new(), Limits::default(), Vec::new());
         for (name, value) in pairs {
             match name.as_str() {
                 "if" => drive.interface = interface(&value)?,
                 "index" => index = Some(number(&name, &value)?),
                 "bus" => bus = Some(number(&name, &value)?),
                 "unit" => unit = Some(number(&name, &value)?),
-                "id" => id = Some(value),
+                "id" => (drive.id, drive.is_named) = (value, true),
                 "media" => drive.cd = is_cd(&value)?,
                 "file" => drive.file = Some(value),
                 "format" => drive.format = Some(value),
@@ -124,37 +143,78 @@ impl Drive {
                 "aio" => drive.aio = Some(value),
                 "rerror" => drive.on_error.0 = Some(on_error(&name, &value)?),
                 "werror" => drive.on_error.1 = Some(on_error(&name, &value)?),
+                "copy-on-read" => drive.copy_on_read = switch(&name, &value)?,
+                "stats-account-invalid" => drive.accounting.invalid = switch(&name, &value)?,
+                "stats-account-failed" => drive.accounting.failed = switch(&name, &value)?,
                 // They say nothing of the image.
                 "serial" | "addr" | "cyls" | "heads" | "secs" | "trans" | "boot" => {}
-                _ => rest.push((name, value)),
+                _ if limits.take(&name, &value)? => {}
+                _ => match name.strip_prefix("stats-intervals.") {
+                    Some(place) => intervals.push((place.to_owned(), value)),
+                    None => rest.push((name, value)),
+                },
             }
         }
         if index.is_some() && (bus.is_some() || unit.is_some()) {
             return Err(Failure::new("index cannot be used with bus and unit"));
         }
+        drive.accounting.intervals = read_intervals(intervals)?;
+        (drive.limits, drive.group) = (limits.checked()?, limits.group);
         let places = drive.interface.places();
-        let place =
+        drive.is_placed = index.is_some() || unit.is_some();
+        drive.place =
             index.unwrap_or(bus.unwrap_or(0).saturating_mul(places).saturating_add(unit.unwrap_or(0)));
         for (name, value) in rest {
             image::set_nested(&mut drive.options, &name, Opt::Str(value));
         }
-        Ok(drive.named(id, Some(place)))
+        Ok(drive.named())
+    }
+
+    /// Gives it the next free place, unless it was said where it is; `taken` gets it.
+    pub fn placed(mut self, taken: &mut Vec<(Interface, u32)>) -> Result<Drive, Failure> {
+        while taken.contains(&(self.interface, self.place)) {
+            if self.is_placed {
+                let Drive { interface, place, .. } = self;
+                let places = interface.places().max(1);
+                let (bus, unit) = if places > 1 { (place / places, place % places) } else { (0, place) };
+                return Err(Failure::new(format_args!(
+                    "drive with bus={bus}, unit={unit} (index={place}) exists"
+                )));
+            }
+            self = self.at_next_place();
+        }
+        taken.push((self.interface, self.place));
+        Ok(self)
+    }
+
+    /// The same at the next place.
+    fn at_next_place(self) -> Drive {
+        Drive { place: self.place.saturating_add(1), ..self }.named()
     }
 
     /// Gives it the name that it has by its place, unless it has one of its own.
-    fn named(self, id: Option<String>, place: Option<u32>) -> Drive {
-        let place = place.unwrap_or(0);
-        let id = id.unwrap_or_else(|| {
-            let word = self.interface.word();
-            match self.interface.places() {
-                0 => format!("{word}{place}"),
-                places => {
-                    let kind = if self.cd { "cd" } else { "hd" };
-                    format!("{word}{}-{kind}{}", place / places, place % places)
-                }
+    fn named(self) -> Drive {
+        if self.is_named {
+            return self;
+        }
+        let (word, place) = (self.interface.word(), self.place);
+        let id = match self.interface.places() {
+            0 => format!("{word}{place}"),
+            places => {
+                let kind = if self.cd { "cd" } else { "hd" };
+                format!("{word}{}-{kind}{}", place / places, place % places)
             }
-        });
+        };
         Drive { id, ..self }
+    }
+
+    /// The same at the first place from its own on whose name is free.
+    pub fn where_free(self, graph: &Graph) -> Drive {
+        let mut drive = self;
+        while !drive.is_named && !drive.is_placed && graph.device(&drive.id).is_some() {
+            drive = drive.at_next_place();
+        }
+        drive
     }
 
     /// The model of the device that the machine has for it; none if the command line says what uses it.
@@ -166,6 +226,7 @@ impl Drive {
             (Interface::Scsi, true) => Some("scsi-cd"),
             (Interface::Floppy, _) => Some("floppy"),
             (Interface::Virtio, _) => Some("virtio-blk"),
+            (Interface::Pflash, _) => Some("cfi.pflash01"),
             _ => None,
         }
     }
@@ -178,17 +239,10 @@ impl Drive {
         let device = graph.add_device(&self.id)?;
         device.go_with_model();
         device.set_on_error(self.on_error.0, self.on_error.1);
-        let is_empty = self.file.as_ref().is_none_or(String::is_empty) && self.options.is_empty();
-        if is_empty && self.format.is_none() {
-            return Ok(());
-        }
+        device.account().set_accounting(&self.accounting);
         let filled = async {
-            let node = self.open(graph).await?;
-            let inserted = graph.put_in(&device, node.clone()).await;
-            if inserted.is_err() {
-                graph.release(&node).await?;
-            }
-            inserted
+            monitor::limit_device(graph, &device, self.group.as_deref(), self.limits)?;
+            self.fill(graph, &device).await
         };
         let filled = filled.await;
         if filled.is_err() {
@@ -197,7 +251,31 @@ impl Drive {
         filled
     }
 
-    async fn open(&self, graph: &Graph) -> Result<std::sync::Arc<block::Node>, BlockError> {
+    /// Opens the image, if there is one, and puts it in.
+    async fn fill(&self, graph: &Graph, device: &Arc<Device>) -> Result<(), BlockError> {
+        let is_empty = self.file.as_ref().is_none_or(String::is_empty) && self.options.is_empty();
+        if is_empty && self.format.is_none() {
+            return Ok(());
+        }
+        let mut node = self.open(graph).await?;
+        if self.copy_on_read && node.read_only() {
+            graph.notices().warn("disabling copy-on-read on read-only drive");
+        } else if self.copy_on_read {
+            let copying = image::copying_node(graph, &node).await;
+            if copying.is_err() {
+                graph.release(&node).await?;
+            }
+            device.copy_on_read();
+            node = copying?;
+        }
+        let inserted = graph.put_in(device, node.clone()).await;
+        if inserted.is_err() {
+            graph.release(&node).await?;
+        }
+        inserted
+    }
+
+    async fn open(&self, graph: &Graph) -> Result<Arc<Node>, BlockError> {
         let writable = !self.read_only && !self.cd;
         let mut options = self.options.clone();
         let mut cache = self.cache;
@@ -246,6 +324,21 @@ fn is_cd(word: &str) -> Result<bool, Failure> {
     }
 }
 
+/// Reads a list whose places were given one by one.
+fn read_intervals(mut given: Vec<(String, String)>) -> Result<Vec<u32>, Failure> {
+    let mut intervals = Vec::new();
+    while let Some(at) = given.iter().position(|(place, _)| *place == intervals.len().to_string()) {
+        let (_, value) = given.swap_remove(at);
+        let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
+        intervals
+            .push(seconds.ok_or_else(|| Failure::new(format_args!("Invalid interval length: {value}")))?);
+    }
+    match given.first() {
+        None => Ok(intervals),
+        Some((place, _)) => Err(Failure::new(format_args!("Invalid option stats-intervals.{place}"))),
+    }
+}
+
 fn number(name: &str, value: &str) -> Result<u32, Failure> {
     value.parse().map_err(|_| Failure::new(format_args!("Parameter '{name}' expects a number")))
 }
@@ -259,7 +352,13 @@ fn switch(name: &str, value: &str) -> Result<bool, Failure> {
 }
 
 fn on_error(name: &str, value: &str) -> Result<BlockdevOnError, Failure> {
-    let found = BlockdevOnError::from_name(value).filter(|value| *value != BlockdevOnError::Auto);
-    let kind = if name == "rerror" { "read" } else { "write" };
+    let reads = name == "rerror";
+    let possible = |value: &BlockdevOnError| match value {
+        BlockdevOnError::Auto => false,
+        BlockdevOnError::Enospc => !reads,
+        _ => true,
+    };
+    let found = BlockdevOnError::from_name(value).filter(possible);
+    let kind = if reads { "read" } else { "write" };
     found.ok_or_else(|| Failure::new(format_args!("'{value}' invalid {kind} error action")))
 }

@@ -8,6 +8,7 @@
 mod command_line;
 mod drive;
 mod human;
+mod limits;
 mod option;
 mod qtest;
 
@@ -64,7 +65,11 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
         tracing::info!(target: "unimp", "without effect: {ignored}");
     }
     console.flush();
-    let begin = option::Begin { stopped: asked.stopped, program: console.program().to_owned() };
+    let begin = option::Begin {
+        stopped: asked.stopped,
+        incoming: asked.options.iter().any(|option| matches!(option, option::MachineOption::Incoming(_))),
+        program: console.program().to_owned(),
+    };
     let options: Vec<_> = [option::MachineOption::Begin(begin)].into_iter().chain(asked.options).collect();
     daemon::run_with(console.program(), image::registry(), &options, asked.daemonize)
 }
@@ -87,8 +92,9 @@ fn help(console: &mut Console) {
         ("-object TYPE,id=ID,…", "a secret, an iothread, a throttle group"),
         ("-snapshot", "all drives write to temporary overlays"),
         ("-chardev, -mon, -qmp, -monitor", "monitors and the streams they are served on"),
+        ("-metrics unix:PATH|tcp:HOST:PORT", "serve figures in the text of OpenMetrics over HTTP"),
         ("-S", "begin stopped"),
-        ("-pidfile, -daemonize", "as the daemon has them"),
+        ("-pidfile, -daemonize, -job-state, -compat 2.1", "as the daemon has them"),
     ] {
         outln!(console, "  {words}\n      {about}");
     }

@@ -5,6 +5,7 @@ use super::human::HumanMonitor;
 use super::{qtest, refused};
 use api::{Dict, MonitorMode, MonitorOptions, QmpError, RunState, Value, keyval};
 use machine::Properties;
+use migration::Place;
 use monitor::Control;
 use monitor::daemon::{DaemonOption, SetUp, StartOption};
 use rt::BoxFuture;
@@ -13,6 +14,8 @@ use rt::BoxFuture;
 pub struct Begin {
     /// The machine begins stopped.
     pub stopped: bool,
+    /// Another machine's state is awaited.
+    pub incoming: bool,
     /// The name that messages begin with.
     pub program: String,
 }
@@ -28,7 +31,7 @@ pub enum MachineOption {
     /// `-mon`: serves a monitor on a stream.
     Monitor(String),
     /// `-drive`, with the text that it was given by.
-    Drive(Drive, String),
+    Drive(Box<Drive>, String),
     /// `-device`: adds a device.
     Device(String),
     /// `-qtest`: connects to a test that steps the clock.
@@ -89,9 +92,12 @@ impl StartOption for MachineOption {
         Box::pin(async move {
             match self {
                 Self::Begin(begin) => {
-                    if begin.stopped {
-                        control.machine().set_state(RunState::Prelaunch);
+                    if begin.incoming {
+                        control.await_machine();
+                    } else if begin.stopped {
+                        control.machine().state().set(RunState::Prelaunch);
                     }
+                    control.start_later(!begin.stopped);
                     control.set_human(Box::new(HumanMonitor::new(&begin.program)));
                     Ok(())
                 }
@@ -115,13 +121,19 @@ impl StartOption for MachineOption {
                     }
                 }
                 Self::Device(text) => control.machine().add(properties(text)?).await.map_err(refused),
-                Self::Qtest(place) => match place.strip_prefix("chardev:") {
-                    Some(id) => set_up.serve_on(id, qtest::serve),
-                    None => qtest::connect(place).await,
-                },
+                Self::Qtest(place) => {
+                    match place.strip_prefix("chardev:") {
+                        Some(id) => set_up.serve_on(id, qtest::serve)?,
+                        None => qtest::connect(place).await?,
+                    }
+                    set_up.keep(qtest::Log::open());
+                    Ok(())
+                }
                 Self::AddFd(text) => add_fd(control, text),
-                Self::Incoming(_) => {
-                    Err(QmpError::generic("the state of another machine can't be taken over yet"))
+                Self::Incoming(from) if from == "defer" => Ok(()),
+                Self::Incoming(from) => {
+                    let place = Place::parse(from).map_err(refused)?;
+                    control.begin_to_take_over(place, true).await
                 }
             }
         })

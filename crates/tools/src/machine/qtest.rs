@@ -1,12 +1,31 @@
 //! The channel of test programs that would drive a machine's clock and ports: each command is answered, none has an effect.
-//! Time goes on by itself here, and there are no ports.
+//! Time goes on by itself here, and there are no ports. Standard error tells when the channel is there, and at the end of the program.
 
 use api::QmpError;
 use rt::BoxFuture;
 use rt::net::Stream;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// Tells of the channel on standard error, as test programs know it.
+pub struct Log(Instant);
+
+impl Log {
+    /// The channel is there.
+    pub fn open() -> Log {
+        // Where standard error fails there is nobody to tell.
+        let _ = writeln!(io::stderr(), "[I 0.000000] OPENED");
+        Log(Instant::now())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = writeln!(io::stderr(), "[I +{:.6}] CLOSED", self.0.elapsed().as_secs_f64());
+    }
+}
 
 /// Connects to `unix:PATH`, and answers what comes from there as long as the program lives.
 pub async fn connect(place: &str) -> Result<(), QmpError> {

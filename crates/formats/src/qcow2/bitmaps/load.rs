@@ -79,6 +79,14 @@ impl Image {
         let mut loaded = Vec::with_capacity(list.len());
         let mut faults = Vec::new();
         for bitmap in list.iter() {
+            if let Some(known) = self.bitmaps.live.find(bitmap.name()) {
+                // It came from another machine, or is back from one: what is in memory counts, unless the image has it stored in
+                // order, which nobody does before the last change is in it.
+                if bitmap.is_in_use() || !known.is_persistent() {
+                    continue;
+                }
+                self.bitmaps.live.remove(&known);
+            }
             let bits = match bitmap.unusable() {
                 Some(_) => None,
                 None => match self.load_bitmap(bitmap, &mut budget).await {

@@ -22,6 +22,7 @@ use block::{BitmapStore, BlockError, DirtyBitmap, ErrorKind, NamedBitmap, Result
 use rt::{BoxFuture, BufMut};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
 
 /// Bytes of bits written at a time.
 const PIECE: u64 = 1 << 20;
@@ -57,7 +58,9 @@ impl Image {
             live.iter().filter(|named| is_kept(named)).map(|named| named.name()).collect();
         let misses =
             |bitmap: &Bitmap| loaded.contains(bitmap.name()) || (which == Marked::All && bitmap.is_auto());
-        let unmarked = list.iter().enumerate().filter(|(_, bitmap)| !bitmap.is_in_use() && misses(bitmap));
+        let doubt = self.bitmaps.flags_in_doubt.load(Acquire);
+        let unmarked =
+            list.iter().enumerate().filter(|(_, bitmap)| (doubt || !bitmap.is_in_use()) && misses(bitmap));
         unmarked.map(|(place, _)| place).collect()
     }
 
@@ -102,9 +105,12 @@ impl Image {
     async fn overwrite_flags(&self, list: Vec<Bitmap>) -> Result<()> {
         let Some(extension) = super::consistent(&self.header.read()) else { return Ok(()) };
         let bytes = BufMut::from_slice(&encode(&list));
+        // Until all of it is done, and where it fails or nobody waits for it any more, either may be there.
+        self.bitmaps.flags_in_doubt.store(true, Release);
         self.order.file.overwrite(extension.directory_offset, bytes.freeze()).await?;
         self.order.file.flush().await?;
         *self.bitmaps.list.write() = Arc::new(list);
+        self.bitmaps.flags_in_doubt.store(false, Release);
         Ok(())
     }
 
@@ -129,7 +135,8 @@ impl Image {
                 None => bitmap.clone(),
             };
             let list: Vec<_> = old.iter().map(unmarked).collect();
-            return if list == **old { Ok(()) } else { self.overwrite_flags(list).await };
+            let is_there = list == **old && !self.bitmaps.flags_in_doubt.load(Acquire);
+            return if is_there { Ok(()) } else { self.overwrite_flags(list).await };
         }
         let mut new = NewList::default();
         for bitmap in old.iter() {
@@ -245,14 +252,14 @@ impl Image {
         self.order.file.flush().await?;
         // The header may lead there from here on, unless it is known that it does not.
         let runs: Vec<Run> = new.reserved.drain(..).map(Reserved::keep).collect();
+        let switched = Switched { image: self, extension, list: Arc::new(new.list) };
         let stored = self.store_header(async |header, file| header.set_bitmaps(file, extension).await).await;
         // An error may come after the change: names of features are stored last.
-        if stored.is_err() && super::consistent(&self.header.read()) != extension {
+        if stored.is_err() && !switched.is_in_force() {
             runs.into_iter().for_each(|run| drop(self.order.reservations.guard(run)));
             return stored;
         }
-        *self.bitmaps.list.write() = Arc::new(new.list);
-        self.bitmaps.maintained.store(true, std::sync::atomic::Ordering::Release);
+        drop(switched);
         for run in self.unshared(gone) {
             self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
         }
@@ -301,6 +308,29 @@ struct NewList {
     gone: Vec<Bitmap>,
 }
 
+/// The list of a new directory, which is the image's from when the header leads there: also where that is not waited for to the end.
+struct Switched<'a> {
+    image: &'a Image,
+    extension: Option<BitmapsExtension>,
+    list: Arc<Vec<Bitmap>>,
+}
+
+impl Switched<'_> {
+    fn is_in_force(&self) -> bool {
+        super::consistent(&self.image.header.read()) == self.extension
+    }
+}
+
+impl Drop for Switched<'_> {
+    fn drop(&mut self) {
+        if self.is_in_force() {
+            *self.image.bitmaps.list.write() = self.list.clone();
+            self.image.bitmaps.flags_in_doubt.store(false, Release);
+            self.image.bitmaps.maintained.store(true, Release);
+        }
+    }
+}
+
 impl Bitmap {
     /// The same, as one that covers all changes.
     fn with_flags(&self, enabled: bool) -> Self {
@@ -309,9 +339,11 @@ impl Bitmap {
     }
 }
 
-/// Whether the image keeps it beyond its closing.
+/// Whether the image keeps it beyond its closing. One that came from another machine may be coarser than an image can say.
 pub(super) fn is_kept(named: &Arc<NamedBitmap>) -> bool {
-    named.is_persistent() && named.is_consistent()
+    let granularity_bits = named.bits().granularity().trailing_zeros() as u8;
+    let can_be = named.is_consistent() && GRANULARITIES.contains(&granularity_bits);
+    named.is_persistent() && can_be && !named.is_handed_over()
 }
 
 fn lost(bitmap: &NamedBitmap, error: &BlockError) -> BlockError {

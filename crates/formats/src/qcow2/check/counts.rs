@@ -100,6 +100,23 @@ impl Counts {
         true
     }
 
+    /// As [`Counts::add_plain`] for `len` clusters from `cluster` on: for all of them or for none.
+    pub(super) fn add_plain_run(&mut self, cluster: u64, len: usize, n: u32, single: Option<bool>) -> bool {
+        let start = cluster.checked_sub(self.first).and_then(|start| usize::try_from(start).ok());
+        let Some(slots) = start.and_then(|start| self.slots.get_mut(start..)?.get_mut(..len)) else {
+            return false;
+        };
+        let plain = |slot: u32| {
+            let fits = (slot & FULL).saturating_add(n) < FULL;
+            fits & single.is_none_or(|single| single == (slot >> 16 == 1))
+        };
+        let all = slots.iter().fold(true, |all, slot| all & plain(*slot));
+        if all {
+            slots.iter_mut().for_each(|slot| *slot += n);
+        }
+        all
+    }
+
     /// Adds any number of references to a cluster of the window.
     pub(super) fn add_many(&mut self, cluster: u64, n: u64) {
         let (stored, refs) = self.get(cluster);
@@ -213,6 +230,28 @@ mod tests {
         assert_eq!(counts.get(12), (0xffff, 1));
         counts.set_stored(12, 1);
         assert_eq!(counts.differing().map(|d| d.0).collect::<Vec<_>>(), [11]);
+    }
+
+    #[test]
+    fn a_run_is_counted_as_its_clusters_are_or_not_at_all() {
+        for (odd, single) in [(None, Some(true)), (Some(3), Some(true)), (Some(3), None)] {
+            let mut runs = Counts::window(10, 8);
+            (10..18)
+                .for_each(|cluster| runs.set_stored(cluster, if odd == Some(cluster - 10) { 2 } else { 1 }));
+            let before: Vec<_> = (10..18).map(|cluster| runs.get(cluster)).collect();
+            let counted = runs.add_plain_run(11, 6, 1, single);
+            assert_eq!(counted, odd.is_none() || single.is_none());
+            for (cluster, (stored, refs)) in (10..).zip(before) {
+                let more = u64::from(counted && (11..17).contains(&cluster));
+                assert_eq!(runs.get(cluster), (stored, refs + more), "{cluster}");
+            }
+        }
+        let mut counts = Counts::window(10, 8);
+        for (cluster, len) in [(9, 2), (12, 7), (u64::MAX, 1)] {
+            assert!(!counts.add_plain_run(cluster, len, 1, None), "{cluster} {len}");
+        }
+        counts.add(13, 0xfffe);
+        assert!(!counts.add_plain_run(12, 3, 1, None) && counts.get(12) == (0, 0));
     }
 
     #[test]

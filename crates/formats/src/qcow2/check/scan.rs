@@ -48,6 +48,9 @@ impl Scan<'_> {
                 self.extended(table, start, words, &mut next);
                 continue;
             }
+            if self.run(plain, words, &mut next) {
+                continue;
+            }
             for (i, word) in words.as_chunks().0.iter().enumerate() {
                 let word = u64::from_be_bytes(*word);
                 if word != 0 && !self.plain(plain, word, &mut next) {
@@ -56,6 +59,33 @@ impl Scan<'_> {
                 }
             }
         }
+    }
+
+    /// Counts the references of entries that name one cluster after another, if there is nothing to tell of them: so most
+    /// entries of an image that was written in order are.
+    fn run(&mut self, plain: Plain, words: &[u8], next: &mut Option<u64>) -> bool {
+        let (words, []) = words.as_chunks() else { return false };
+        let Some(first) = words.first().map(|word| u64::from_be_bytes(*word)) else { return false };
+        let (offset, bytes) = (first & OFFSET_MASK, (words.len() as u64) << plain.cluster_bits);
+        let inside = offset.checked_add(bytes).is_some_and(|end| end <= plain.end);
+        if first & plain.odd != 0 || offset == 0 || !inside {
+            return false;
+        }
+        let expected = (0..).map(|i| first + (i << plain.cluster_bits));
+        let differ =
+            words.iter().zip(expected).fold(0, |all, (word, it)| all | (u64::from_be_bytes(*word) ^ it));
+        let single = plain.flags.then_some(first & COPIED != 0);
+        let cluster = offset >> plain.cluster_bits;
+        if differ != 0 || !self.counts.add_plain_run(cluster, words.len(), plain.table.refs, single) {
+            return false;
+        }
+        let active = u64::from(plain.table.active);
+        if active > 0 {
+            self.mapped.allocated += active * words.len() as u64;
+            self.mapped.fragmented += if next.is_some_and(|next| next != offset) { active } else { 0 };
+            *next = Some(offset + bytes);
+        }
+        true
     }
 
     /// Counts the reference of an entry that only names a cluster, if there is nothing to tell of it.
@@ -230,7 +260,7 @@ impl Plain {
     fn of(scan: &Scan<'_>, table: Table) -> Self {
         let odd = !(OFFSET_MASK | COPIED) | (scan.header.cluster_size() - 1);
         // In a data file nothing is counted.
-        let end = if scan.header.has_data_file() { 0 } else { scan.file_len };
+        let end = if scan.header.has_data_file() { 0 } else { scan.file_len.min(OFFSET_MASK) };
         let flags = scan.flags && table.active > 0;
         Self { table, cluster_bits: scan.header.cluster_bits, odd, end, flags }
     }

@@ -72,7 +72,7 @@ fn clean_parts(bits: &DirtyBitmap, range: Range<u64>) -> impl Iterator<Item = Ra
     let mut at = range.start;
     std::iter::from_fn(move || {
         while at < range.end.min(bits.length()) {
-            let (dirty, to) = bits.run_at(at);
+            let (dirty, to) = bits.run_at(at, range.end);
             let part = at..to.min(range.end);
             at = to;
             if !dirty {

@@ -1,7 +1,7 @@
 //! The commands of the monitor for people.
 
 use super::line::{LineError, Words};
-use super::{Answer, Asked, Told, commit, help, info, snapshots};
+use super::{Answer, Asked, Told, commit, help, info, migration, snapshots};
 use crate::image::Image;
 use crate::io;
 use crate::machine::drive::Drive;
@@ -127,10 +127,29 @@ pub const COMMANDS: &[Command] = &[
     command(
         "info",
         "[-v] [-n] what [device]",
-        "tell of block, blockstats, block-jobs, status, version",
+        "tell of block, blockstats, block-jobs, migrate, status, version",
         |asked| Box::pin(info::tell(asked)),
     ),
     command("loadvm", "tag", "go back to a snapshot of all images", |asked| Box::pin(snapshots::load(asked))),
+    command("migrate", "[-d] [-r] uri", "hand the machine over", |asked| Box::pin(migration::migrate(asked))),
+    command("migrate_cancel", "", "give up handing the machine over", |asked| {
+        asked.qmp("migrate_cancel", &[], |_| {})
+    }),
+    command("migrate_continue", "state", "go on with handing the machine over", |asked| {
+        asked.qmp("migrate-continue", &[("state", "state")], |_| {})
+    }),
+    command("migrate_incoming", "uri", "wait for a machine", |asked| {
+        asked.qmp("migrate-incoming", &[("uri", "uri")], |_| {})
+    }),
+    command("migrate_set_capability", "capability state", "say what handing over does", |asked| {
+        Box::pin(migration::set_capability(asked))
+    }),
+    command("migrate_set_parameter", "parameter value", "say how handing over is done", |asked| {
+        Box::pin(migration::set_parameter(asked))
+    }),
+    command("migrate_start_postcopy", "", "let the other machine run early", |asked| {
+        asked.qmp("migrate-start-postcopy", &[], |_| {})
+    }),
     command("nbd_server_add", "[-w] device [name]", "export a device", |asked| {
         asked
             .qmp("nbd-server-add", &[("device", "device"), ("name", "name")], |add| add.flag("writable", 'w'))
@@ -274,7 +293,7 @@ impl Asked<'_> {
         answered.map(Option::unwrap_or_default).map_err(|error| Told::error(error.desc))
     }
 
-    fn word(&self, name: &str) -> &str {
+    pub(super) fn word(&self, name: &str) -> &str {
         self.words.get(name).unwrap_or_default()
     }
 }
@@ -288,7 +307,8 @@ async fn device_add(asked: &Asked<'_>) -> Result<String, Told> {
 async fn drive_add(asked: &Asked<'_>) -> Result<String, Told> {
     let text = asked.word("options");
     let drive = Drive::parse(text).map_err(|failure| Told(format!("{}\n", failure.message())))?;
-    drive.add(asked.control.graph()).await.map_err(|error| Told(format!("{error}\n")))?;
+    let graph = asked.control.graph();
+    drive.where_free(graph).add(graph).await.map_err(|error| Told(format!("{error}\n")))?;
     Ok("OK\n".to_owned())
 }
 
@@ -311,7 +331,8 @@ async fn qemu_io(asked: &Asked<'_>) -> Result<String, Told> {
     };
     // Through the device's own entry, where there is one, so that its statistics count.
     let own = device.and_then(|device| device.medium());
-    let writes = !node.read_only();
+    // A look at a node that others write to is allowed.
+    let writes = !node.read_only() && node.is_active() && io::changes(line);
     let backend = match own {
         Some(backend) => backend,
         None => {

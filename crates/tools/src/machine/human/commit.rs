@@ -11,7 +11,7 @@ pub(super) async fn commit(asked: &Asked<'_>) -> Result<String, Told> {
     let (name, graph) = (asked.words.get("device").unwrap_or_default(), asked.control.graph());
     if name == "all" {
         for device in graph.devices() {
-            if let Some(node) = device.medium().map(|medium| medium.node())
+            if let Some(node) = device.node()
                 && node.skip_filters().backing().is_some()
             {
                 into_backing(graph, &node).await.map_err(|error| about(&device.shown(), &error))?;
@@ -40,7 +40,7 @@ async fn into_backing(graph: &Graph, node: &Arc<Node>) -> Result<(), BlockError>
 
 async fn copy_down(
     graph: &Graph,
-    change: &mut GraphChange<'_>,
+    change: &mut GraphChange,
     top: &Arc<Node>,
     base: &Arc<Node>,
 ) -> Result<(), BlockError> {

@@ -1,6 +1,6 @@
 //! `info`: what there is, for people.
 
-use super::{Asked, Told, snapshots};
+use super::{Asked, Told, migration, snapshots};
 use crate::show::Description;
 use api::{Dict, Value};
 use std::fmt::Write;
@@ -11,6 +11,9 @@ pub async fn tell(asked: &Asked<'_>) -> Result<String, Told> {
         "block" => block(asked).await,
         "blockstats" => blockstats(asked).await,
         "block-jobs" => jobs(asked).await,
+        "migrate" => migration::tell(asked).await,
+        "migrate_capabilities" => migration::capabilities(asked).await,
+        "migrate_parameters" => migration::parameters(asked).await,
         "snapshots" => snapshots::tell(asked),
         "status" => status(asked).await,
         "version" => Ok(version()),

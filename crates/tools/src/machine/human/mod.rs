@@ -7,14 +7,17 @@ mod commands;
 mod commit;
 mod info;
 mod line;
+mod migration;
 mod snapshots;
 
 use crate::console::Console;
+use crate::creation::Creation;
 use crate::io::Pending;
+use block::Opt;
 use commands::{COMMANDS, Command};
 use futures_util::lock::Mutex;
 use line::Words;
-use monitor::{Control, Human};
+use monitor::{Control, Human, NewImage};
 use rt::BoxFuture;
 
 /// The monitor for people.
@@ -82,6 +85,13 @@ impl Human for HumanMonitor {
             "QEMU {}.{}.{} monitor - type 'help' for more information",
             version.major, version.minor, version.micro
         )
+    }
+
+    fn tell_of_image(&self, image: &NewImage<'_>) {
+        let options = image.options.clone().with("size", Opt::Uint(image.size));
+        if let Ok(creation) = Creation::described(image.graph, image.format, image.filename, options) {
+            creation.tell(&mut self.console());
+        }
     }
 
     fn command<'a>(&'a self, control: &'a Control, line: &'a str) -> BoxFuture<'a, String> {

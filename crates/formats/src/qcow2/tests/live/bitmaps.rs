@@ -76,7 +76,7 @@ fn what_is_written_while_a_bitmap_is_there_is_in_it_at_the_next_open_whatever_th
                 disk.write(round * 37 * 512, &[round as u8 + 1; 3000]).await;
                 disk.backend.write_zeroes(100 << 10, 700, Request::GUEST).await.unwrap();
                 disk.backend.discard(size - 512, 512, Request::GUEST).await.unwrap();
-                assert!(!made.bits().is_clean_between(0, u64::MAX) && made.bits().run_at(size - 1).0);
+                assert!(!made.bits().is_clean_between(0, u64::MAX) && made.bits().run_at(size - 1, size).0);
                 made.enable(round % 2 == 0).unwrap();
                 if round == 3 {
                     node.merge_bitmaps(&made, &[node.need_bitmap("b0").unwrap()]).unwrap();
@@ -164,7 +164,7 @@ fn bitmaps_follow_the_size_of_the_disk() {
             disk.graph.resize(&node, size, api::PreallocMode::Off).await.unwrap();
             disk.write(size - 512, &[1; 512]).await;
             let expected = state(&disk);
-            assert!(node.need_bitmap("fine").unwrap().bits().run_at(size - 1).0);
+            assert!(node.need_bitmap("fine").unwrap().bits().run_at(size - 1, size).0);
             disk.close().await;
             is_clean(&path);
             let disk = Disk::open(&path).await;

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# What people look at: graph, top and qmp, with our daemon and with QEMU's, on terminals and in scripts; and the shell of qemu.qmp.
+packages=$(mktemp -d)
+trap 'rm -rf "$packages"' EXIT
+for pip in "python3 -m pip" "/usr/bin/python3 -m pip" pip3 pip; do
+    $pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$packages" qemu.qmp 2>/dev/null && break
+done
+PYTHONPATH="$packages${PYTHONPATH:+:$PYTHONPATH}" bash "$(dirname "$0")/lib/run.sh" look "$@"
