@@ -433,12 +433,9 @@ impl Graph {
         let node = self.node(name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
-        let is_user = |entry: &&Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
-        if let Some(user) = self.entries().iter().find(is_user) {
-            return Err(BlockError::new(
-                ErrorKind::Busy,
-                format!("Node {name} is in use by {}", user.label()),
-            ));
+        let is_user = |entry: &Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
+        if self.entries().iter().any(is_user) {
+            return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use")));
         }
         if !node.monitor_owned() {
             return Err(BlockError::invalid(format!("Node {name} is not owned by the monitor")));

@@ -15,6 +15,15 @@ const MAX_DESCRIBED: usize = 16;
 /// The nodes that, with all images below them, are those that the headers name.
 type Named = HashSet<*const Node>;
 
+/// Whether an image of another format than the header above says is another image.
+#[derive(Clone, Copy, PartialEq)]
+enum Formats {
+    /// It is: a name that is stored has to lead to the same content.
+    Compared,
+    /// It is not, as QEMU tells names.
+    Ignored,
+}
+
 impl Node {
     /// The name by which the image can be opened: the protocol's own, that of the file child, or a `json:` text where
     /// the latter alone would mean another disk.
@@ -39,12 +48,22 @@ impl Node {
 
     /// A name that leads to what the node shows now: [`Node::filename`] where that is enough.
     pub fn exact_filename(self: &Arc<Self>) -> String {
+        self.name_of_chain(Formats::Compared)
+    }
+
+    /// The name that clients are told: a `json:` text where another image is attached than a header names. One of
+    /// another format than the header says is told by its plain name.
+    pub fn told_filename(self: &Arc<Self>) -> String {
+        self.name_of_chain(Formats::Ignored)
+    }
+
+    fn name_of_chain(self: &Arc<Self>, formats: Formats) -> String {
         // From the lowest up, each once: a chain may be long.
         let layers: Vec<_> =
             std::iter::successors(Some(self.without_unnamed()), |node| node.below()).collect();
         let mut named = Named::new();
         for node in layers.iter().rev() {
-            if node.is_as_named(&named) {
+            if node.is_as_named(&named, formats) {
                 named.insert(Arc::as_ptr(node));
             }
         }
@@ -89,7 +108,7 @@ impl Node {
     }
 
     /// Whether the node and all images below it are those that the headers name; `named` has those below that are.
-    fn is_as_named(&self, named: &Named) -> bool {
+    fn is_as_named(&self, named: &Named, formats: Formats) -> bool {
         if !self.is_of_plain_file() {
             return false;
         }
@@ -102,7 +121,8 @@ impl Node {
             (Some(_), None) => return false,
             (Some(backing), Some(stored)) => (backing, stored),
         };
-        if info.backing_format.is_some_and(|format| !backing.is_called(&format)) {
+        let compared = info.backing_format.filter(|_| formats == Formats::Compared);
+        if compared.is_some_and(|format| !backing.is_called(&format)) {
             return false;
         }
         if stored.starts_with("json:") {

@@ -191,6 +191,11 @@ impl Node {
         self.filtered().or_else(|| self.backing())
     }
 
+    /// Whether a job put this filter here, and its user gave it no name: who asks for a device's medium does not see it.
+    pub fn is_implicit(&self) -> bool {
+        self.driver_type.internal && self.name.starts_with('#')
+    }
+
     /// Whether the monitor made this node (and so may delete it).
     pub fn monitor_owned(&self) -> bool {
         self.monitor_owned.load(Acquire)

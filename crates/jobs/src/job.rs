@@ -2,6 +2,7 @@
 //!
 //! A verb only records a request; the job's own task changes the status at its next pause point. So a status never
 //! claims what the work has not done yet.
+use crate::chain::{is_in_chain, same_image};
 use crate::copy_mode::CopyMode;
 use crate::event::EventSink;
 use crate::group::{Group, Step};
@@ -14,12 +15,12 @@ use api::{
     BlockJobError, BlockJobInfo, BlockJobPending, BlockJobReady, BlockdevOnError, Enumeration,
     IoOperationType, JobInfo, JobStatus, JobStatusChange, JobType, MirrorCopyMode,
 };
-use block::{AfterError, BlockError, CopyControl, CopyError, CopySide, ErrorKind, Result};
+use block::{AfterError, BlockError, CopyControl, CopyError, CopySide, ErrorKind, Node, Result};
 use event_listener::{Event, EventListener, IntoNotification};
 use parking_lot::Mutex;
 use rt::BoxFuture;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long a job that ignores errors waits before it tries the same request again.
@@ -70,6 +71,7 @@ pub struct Job {
     on_error: BlockdevOnError,
     on_target_error: BlockdevOnError,
     copy_mode: Option<Arc<CopyMode>>,
+    image: Option<Weak<Node>>,
     auto_finalize: bool,
     auto_dismiss: bool,
     group: Group,
@@ -94,6 +96,7 @@ impl Job {
             on_error,
             on_target_error: work.on_target_error().unwrap_or(on_error),
             copy_mode: work.copy_mode(),
+            image: work.image().as_ref().map(Arc::downgrade),
             auto_finalize,
             auto_dismiss,
             group: group.unwrap_or_default(),
@@ -439,6 +442,15 @@ impl Job {
     /// Whether it moves data between nodes: the `block-job-*` commands and the `BLOCK_JOB_*` events are of those jobs alone.
     pub fn is_block_job(&self) -> bool {
         !matches!(self.kind, JobType::Amend | JobType::Create)
+    }
+
+    /// Whether it works for whoever uses `node`: on its image, or, of a commit, on an image below it.
+    pub fn is_for(&self, node: &Arc<Node>) -> bool {
+        let Some(image) = self.image.as_ref().and_then(Weak::upgrade) else { return false };
+        match self.kind {
+            JobType::Commit => is_in_chain(node, &image),
+            _ => same_image(node, &image),
+        }
     }
 
     /// Sets the total number of bytes.

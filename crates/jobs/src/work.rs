@@ -2,7 +2,7 @@
 use crate::copy_mode::CopyMode;
 use crate::job::Job;
 use api::BlockdevOnError;
-use block::Result;
+use block::{Node, Result};
 use rt::BoxFuture;
 use std::sync::Arc;
 
@@ -35,6 +35,11 @@ pub trait Work: Send + Sync {
 
     /// What it does when writing fails, where that is not what it does when reading fails.
     fn on_target_error(&self) -> Option<BlockdevOnError> {
+        None
+    }
+
+    /// The image that it copies from, or into which it takes what is below.
+    fn image(&self) -> Option<Arc<Node>> {
         None
     }
 

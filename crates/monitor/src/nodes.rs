@@ -16,24 +16,30 @@ const MAX_LAYERS: usize = 256;
 
 /// A node as `query-named-block-nodes` lists it; `flat` leaves out the images below it.
 pub fn device_info(node: &Arc<Node>, flat: bool) -> BlockDeviceInfo {
-    described(node, flat, None)
+    let layers = if flat { vec![node.clone()] } else { chain(node) };
+    described(node, &layers, None)
 }
 
-/// A node, with the limits of the device that it is in.
-fn described(node: &Arc<Node>, flat: bool, group: Option<&ThrottleGroup>) -> BlockDeviceInfo {
+/// The node in a device, without filters of jobs that nobody named.
+fn medium(node: &Arc<Node>, group: Option<&ThrottleGroup>) -> BlockDeviceInfo {
+    let layers = named_chain(node);
+    described(layers.first().unwrap_or(node), &layers, group)
+}
+
+/// A node with what is below it, and the limits of the device that it is in.
+fn described(node: &Arc<Node>, layers: &[Arc<Node>], group: Option<&ThrottleGroup>) -> BlockDeviceInfo {
     let IoLimits { bytes, requests, request_size } = group.map(|group| group.limits()).unwrap_or_default();
     let burst = |rate: Rate| (rate.burst != 0).then_some(rate.burst);
     let length = |rate: Rate| burst(rate).map(|_| rate.burst_seconds);
-    let layers = if flat { vec![node.clone()] } else { chain(node) };
     let common = node.common();
-    let file = node.exact_filename();
-    let image = ImageInfo { filename: file.clone(), ..image_of(&layers) };
+    let file = node.told_filename();
+    let image = ImageInfo { filename: file.clone(), ..image_of(layers) };
     BlockDeviceInfo {
         file,
         node_name: Some(node.name().to_owned()),
         ro: node.read_only(),
         drv: node.driver_name().to_owned(),
-        backing_file: node.backing().map(|backing| backing.exact_filename()),
+        backing_file: node.backing().map(|backing| backing.told_filename()),
         backing_file_depth: int(layers.len() as u64 - 1),
         active: node.is_active(),
         encrypted: node.driver().info().encrypted,
@@ -81,7 +87,7 @@ pub fn device(device: &Arc<Device>) -> BlockInfo {
         r#type: "unknown".to_owned(),
         removable: device.is_removable(),
         locked: tray.is_some_and(|tray| tray.locked),
-        inserted: device.node().map(|node| described(&node, false, device.throttle_group().as_deref())),
+        inserted: device.node().map(|node| medium(&node, device.throttle_group().as_deref())),
         tray_open: tray.map(|tray| tray.open),
         io_status: device.io_status(),
         dirty_bitmaps: None,
@@ -99,17 +105,15 @@ pub fn device_stats(device: &Device, entries: &[Arc<Backend>]) -> BlockStats {
     let Some(node) = device.node() else {
         return BlockStats { stats: statistics::of_device(None, device.account()), ..of_device };
     };
-    let mut stats = with_backing(&node, entries);
+    let mut stats = with_backing(&named_chain(&node), entries);
     stats.stats = statistics::of_device(Some(&node), device.account());
     BlockStats { device: of_device.device, qdev: of_device.qdev, ..stats }
 }
 
-/// A node's statistics with those of its backing images.
-fn with_backing(node: &Arc<Node>, entries: &[Arc<Backend>]) -> BlockStats {
-    let below = chain(node).into_iter().skip(1).rev();
-    let below =
-        below.fold(None, |backing, node| Some(Box::new(BlockStats { backing, ..stats(&node, entries) })));
-    BlockStats { backing: below, ..stats(node, entries) }
+/// The statistics of the first of `layers`, with those of the others below it.
+fn with_backing(layers: &[Arc<Node>], entries: &[Arc<Backend>]) -> BlockStats {
+    let below = |backing, node: &Arc<Node>| Some(Box::new(BlockStats { backing, ..stats(node, entries) }));
+    layers.iter().rev().fold(None, below).map_or_else(BlockStats::default, |stats| *stats)
 }
 
 fn dirty_bitmaps(node: &Node) -> Option<Vec<BlockDirtyInfo>> {
@@ -148,6 +152,11 @@ fn detect_zeroes(common: &Common) -> BlockdevDetectZeroesOptions {
 /// The node and what is below it in its chain.
 fn chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
     std::iter::successors(Some(node.clone()), |n| n.next_in_chain()).take(MAX_LAYERS).collect()
+}
+
+/// The same without filters of jobs that nobody named.
+fn named_chain(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    chain(node).into_iter().filter(|node| !node.is_implicit()).collect()
 }
 
 /// The first of `layers`, with the others below it.

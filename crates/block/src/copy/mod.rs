@@ -28,7 +28,7 @@ use crate::turns::Turns;
 pub use at_once::AtOnce;
 pub(crate) use flight::STEP;
 pub use notes::CopyNotes;
-pub use pieces::{DirtyPieces, Piece, Pieces, RangePieces};
+pub use pieces::{DirtyPieces, NextPiece, Piece, Pieces, RangePieces};
 pub(crate) use pieces::{PieceGuard, ZEROES, whole_units};
 pub(crate) use plan::Need;
 pub use plan::{CopyPlan, CopyZeroes, Endpoint, Existing, OnUnreadable, Unallocated};
@@ -136,17 +136,21 @@ async fn copy_until_done(
             continue;
         }
         if !resting && flights.running.len() < flights.most(parallel) {
-            match pieces.next(&flights.plan, control).await {
-                Ok(Some(piece)) => {
+            match pieces.next(&flights.plan).await {
+                Ok(NextPiece::Piece(piece)) => {
                     control.started(piece.len());
                     flights.start(piece);
                     continue;
                 }
-                Ok(None) => {}
+                Ok(NextPiece::Passed(bytes)) => {
+                    flights.pass(bytes, control);
+                    continue;
+                }
+                Ok(NextPiece::End) => {}
                 Err(e) => {
                     match control.on_error(&e).await {
                         AfterError::Fail => return Err(e.error),
-                        AfterError::Skip => pieces.skip(control),
+                        AfterError::Skip => flights.pass(pieces.skip(), control),
                         AfterError::Retry => {}
                     }
                     continue;
@@ -155,9 +159,9 @@ async fn copy_until_done(
         }
         let Some((result, piece)) = flights.next_ended().await else { return Ok(()) };
         match result {
-            Ok(()) => control.progressed(piece.len()),
+            Ok(()) => flights.done(&piece, control),
             Err(e) => match control.on_error(&e).await {
-                AfterError::Skip => control.progressed(piece.len()),
+                AfterError::Skip => flights.done(&piece, control),
                 verdict => {
                     pieces.again(piece);
                     if verdict == AfterError::Fail {
@@ -179,6 +183,9 @@ struct Flights {
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// Bytes of all pieces so far.
     started: u64,
+    /// Bytes that need no copying, found while pieces before them are in flight: progress that is told when one of these
+    /// has ended well, so that a copy which fails at its start has not come far.
+    passed: u64,
     /// The worker that got the last piece.
     worker: usize,
     order: Turns,
@@ -189,7 +196,7 @@ struct Flights {
 impl Flights {
     fn new(plan: Arc<CopyPlan>) -> Self {
         let (running, order, slow) = (FuturesUnordered::new(), Turns::default(), Arc::default());
-        Self { plan, running, started: 0, worker: 0, order, slow }
+        Self { plan, running, started: 0, passed: 0, worker: 0, order, slow }
     }
 
     fn is_serial(&self) -> bool {
@@ -227,6 +234,19 @@ impl Flights {
         self.running.push(Box::pin(async move {
             (task.await.unwrap_or_else(|e| Err(lost_task(piece.range.start, &e))), piece)
         }));
+    }
+
+    /// Counts bytes that need no copying.
+    fn pass(&mut self, bytes: u64, control: &dyn CopyControl) {
+        self.passed = self.passed.saturating_add(bytes);
+        if self.running.is_empty() {
+            control.progressed(std::mem::take(&mut self.passed));
+        }
+    }
+
+    /// Counts a piece that has ended, and what needed no copying until then.
+    fn done(&mut self, piece: &Piece, control: &dyn CopyControl) {
+        control.progressed(piece.len().saturating_add(std::mem::take(&mut self.passed)));
     }
 
     /// The next worker, in rotation.

@@ -1,7 +1,7 @@
 //! Where the pieces of a copy come from: one pass over a range, or over the dirty chunks of a bitmap.
 use super::flight::STEP;
 use super::plan::{CopyZeroes, Need, SECTOR};
-use super::{CopyControl, CopyError, CopyPlan, CopyStep};
+use super::{CopyError, CopyPlan, CopyStep};
 use crate::backend::Backend;
 use crate::bitmap::DirtyBitmap;
 use crate::error::BlockError;
@@ -44,20 +44,26 @@ impl Piece {
 
 /// Where the pieces to copy come from.
 pub trait Pieces: Send + Sync {
-    /// The next piece to copy; `None` at the end. A range comes twice only after [`Pieces::again`].
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        control: &'a dyn CopyControl,
-    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>>;
+    /// What comes next. A range comes twice only after [`Pieces::again`].
+    fn next<'a>(&'a self, plan: &'a CopyPlan) -> BoxFuture<'a, Result<NextPiece, CopyError>>;
 
     /// Takes a piece back that was not copied.
     fn again(&self, piece: Piece);
 
-    /// Leaves out a piece whose turn it is, for it can't be told what it is.
-    fn skip(&self, control: &dyn CopyControl) {
-        let _ = control;
+    /// Leaves out what comes next, for it can't be told what it is; answers how many bytes that are.
+    fn skip(&self) -> u64 {
+        0
     }
+}
+
+/// What comes next in a copy.
+pub enum NextPiece {
+    /// A piece to copy.
+    Piece(Piece),
+    /// So many bytes that need no copying.
+    Passed(u64),
+    /// Nothing is left.
+    End,
 }
 
 /// The pieces of a range, in one pass from its start to its end; what needs no copying is skipped.
@@ -82,8 +88,8 @@ impl RangePieces {
 }
 
 impl Walk {
-    /// The next piece of what is known; `Err` with the length of a run that needs no copying.
-    fn piece(&mut self, plan: &CopyPlan) -> Option<Result<Piece, u64>> {
+    /// What comes next of what is known.
+    fn next(&mut self, plan: &CopyPlan) -> Option<NextPiece> {
         let (need, end) = self.known.filter(|(_, end)| *end > self.at)?;
         let (at, len) = (self.at, end - self.at);
         let (target, step) = (plan.target_of(at), plan.step());
@@ -104,8 +110,10 @@ impl Walk {
             Need::Zeroes | Need::Data | Need::Differences => (unit, Some(need)),
         };
         self.at = at + len;
-        let nothing = need == Some(Need::Nothing);
-        Some(if nothing { Err(len) } else { Ok(Piece::of(at..at + len, need)) })
+        Some(match need {
+            Some(Need::Nothing) => NextPiece::Passed(len),
+            need => NextPiece::Piece(Piece::of(at..at + len, need)),
+        })
     }
 }
 
@@ -125,25 +133,17 @@ pub(super) fn up_to_unit(start: u64, len: u64, unit: u64) -> u64 {
 }
 
 impl super::Pieces for RangePieces {
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        control: &'a dyn CopyControl,
-    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
+    fn next<'a>(&'a self, plan: &'a CopyPlan) -> BoxFuture<'a, Result<NextPiece, CopyError>> {
         Box::pin(async move {
             loop {
                 let (at, end) = {
                     let mut walk = self.walk.lock();
                     if let Some(piece) = walk.again.pop() {
-                        return Ok(Some(piece));
+                        return Ok(NextPiece::Piece(piece));
                     }
-                    match walk.piece(plan) {
-                        Some(Ok(piece)) => return Ok(Some(piece)),
-                        Some(Err(passed)) => {
-                            control.progressed(passed);
-                            continue;
-                        }
-                        None if walk.at >= walk.end => return Ok(None),
+                    match walk.next(plan) {
+                        Some(next) => return Ok(next),
+                        None if walk.at >= walk.end => return Ok(NextPiece::End),
                         None => (walk.at, walk.end),
                     }
                 };
@@ -161,12 +161,11 @@ impl super::Pieces for RangePieces {
         self.walk.lock().again.push(piece);
     }
 
-    fn skip(&self, control: &dyn CopyControl) {
+    fn skip(&self) -> u64 {
         let mut walk = self.walk.lock();
         let len = STEP.min(walk.end - walk.at);
         walk.at += len;
-        drop(walk);
-        control.progressed(len);
+        len
     }
 }
 
@@ -245,13 +244,9 @@ impl DirtyPieces {
 }
 
 impl Pieces for DirtyPieces {
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        _: &'a dyn CopyControl,
-    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
+    fn next<'a>(&'a self, plan: &'a CopyPlan) -> BoxFuture<'a, Result<NextPiece, CopyError>> {
         Box::pin(async move {
-            let Some(run) = self.look(plan.step()) else { return Ok(None) };
+            let Some(run) = self.look(plan.step()) else { return Ok(NextPiece::End) };
             let offset = run.start;
             let guard: Option<Box<dyn PieceGuard>> = match &self.alone {
                 None => None,
@@ -261,7 +256,10 @@ impl Pieces for DirtyPieces {
                 },
             };
             let range = self.take(run);
-            Ok((!range.is_empty()).then(|| Piece { guard, ..Piece::of(range, None) }))
+            Ok(match range.is_empty() {
+                true => NextPiece::End,
+                false => NextPiece::Piece(Piece { guard, ..Piece::of(range, None) }),
+            })
         })
     }
 

@@ -2,7 +2,7 @@
 use super::PointInTime;
 use crate::backend::Backend;
 use crate::copy::{
-    CopyControl, CopyError, CopyPlan, CopyStep, Need, Piece, PieceGuard, Pieces, STEP, ZEROES, whole_units,
+    CopyError, CopyPlan, CopyStep, Need, NextPiece, Piece, PieceGuard, Pieces, STEP, ZEROES, whole_units,
 };
 use crate::error::BlockError;
 use crate::gate::Inside;
@@ -92,10 +92,10 @@ impl UncopiedPieces {
         }
     }
 
-    async fn take(&self, plan: &CopyPlan) -> Result<Option<Piece>, BlockError> {
+    async fn take(&self, plan: &CopyPlan) -> Result<NextPiece, BlockError> {
         loop {
             self.disk.check()?;
-            let Some(run) = self.candidate() else { return Ok(None) };
+            let Some(run) = self.candidate() else { return Ok(NextPiece::End) };
             let inside = self.entry.stay().await?;
             let (need, len) = self.look(plan, &run).await;
             let asked = run.start..run.start + len;
@@ -110,25 +110,18 @@ impl UncopiedPieces {
             let held = Held { disk: self.disk.clone(), range: range.clone(), _lease: lease, _inside: inside };
             if need == Some(Need::Nothing) {
                 Box::new(held).copied().await;
-                continue;
+                return Ok(NextPiece::Passed(range.end - range.start));
             }
-            return Ok(Some(Piece { range, need, guard: Some(Box::new(held)) }));
+            return Ok(NextPiece::Piece(Piece { range, need, guard: Some(Box::new(held)) }));
         }
     }
 }
 
 impl Pieces for UncopiedPieces {
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        control: &'a dyn CopyControl,
-    ) -> BoxFuture<'a, Result<Option<Piece>, CopyError>> {
+    fn next<'a>(&'a self, plan: &'a CopyPlan) -> BoxFuture<'a, Result<NextPiece, CopyError>> {
         Box::pin(async move {
             let offset = self.walk.lock().from;
-            let taken = self.take(plan).await;
-            // Others copy too: it is told that there is news, and asks how much is left.
-            control.progressed(0);
-            taken.map_err(|error| CopyError { step: CopyStep::Status, offset, error })
+            self.take(plan).await.map_err(|error| CopyError { step: CopyStep::Status, offset, error })
         })
     }
 

@@ -137,6 +137,10 @@ impl Backup {
 }
 
 impl Work for Backup {
+    fn image(&self) -> Option<Arc<Node>> {
+        Some(self.source.clone())
+    }
+
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let total = self.disk.left();

@@ -9,7 +9,7 @@ use crate::chain::link_to;
 use crate::job::Job;
 use crate::mirror::Ends;
 use crate::work::Work;
-use block::{CopyPlan, Endpoint, Flags, GraphChange, RangePieces, Request, Result, copy};
+use block::{CopyPlan, Endpoint, Flags, GraphChange, Node, RangePieces, Request, Result, copy};
 use rt::BoxFuture;
 use std::sync::Arc;
 
@@ -74,6 +74,10 @@ impl Work for IntermediateCommit {
 
     fn prepare<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(job.change_graph("the switch-over", || self.switch_over()))
+    }
+
+    fn image(&self) -> Option<Arc<Node>> {
+        Some(self.hold.ends.from.clone())
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {

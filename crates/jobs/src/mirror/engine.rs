@@ -23,7 +23,7 @@ use crate::work::Work;
 use api::{BlockdevOnError, MirrorCopyMode};
 use block::{
     AfterError, AtOnce, Backend, BlockError, CopyControl, CopyError, CopyPlan, DirtyBitmap, DirtyPieces,
-    Endpoint, ErrorKind, Graph, GraphChange, Hook, Node, Piece, Pieces, Result, copy,
+    Endpoint, ErrorKind, Graph, GraphChange, Hook, NextPiece, Node, Piece, Pieces, Result, copy,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -373,6 +373,10 @@ impl<H: Hold> Mirror<H> {
 }
 
 impl<H: Hold> Work for Mirror<H> {
+    fn image(&self) -> Option<Arc<Node>> {
+        Some(self.hold.ends().from.clone())
+    }
+
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.check_sizes()?;
@@ -436,15 +440,11 @@ struct Pass<'m, H> {
 }
 
 impl<H: Hold> Pieces for Pass<'_, H> {
-    fn next<'a>(
-        &'a self,
-        plan: &'a CopyPlan,
-        control: &'a dyn CopyControl,
-    ) -> BoxFuture<'a, std::result::Result<Option<Piece>, CopyError>> {
+    fn next<'a>(&'a self, plan: &'a CopyPlan) -> BoxFuture<'a, std::result::Result<NextPiece, CopyError>> {
         if self.mirror.is_to_follow() {
-            return Box::pin(std::future::ready(Ok(None)));
+            return Box::pin(std::future::ready(Ok(NextPiece::End)));
         }
-        self.dirty.next(plan, control)
+        self.dirty.next(plan)
     }
 
     fn again(&self, piece: Piece) {

@@ -91,6 +91,10 @@ impl Stream {
 }
 
 impl Work for Stream {
+    fn image(&self) -> Option<Arc<Node>> {
+        Some(self.hold.image.clone())
+    }
+
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             if !self.has_layers() {

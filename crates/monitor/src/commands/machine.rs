@@ -5,7 +5,10 @@ use api::{
     DeviceDelArguments, DeviceDeleted, Dict, ErrorClass, HumanMonitorCommandArguments, MachineCommands,
     QmpError, Reset, RunState, ShutdownCause, StatusInfo, Value,
 };
+use block::Node;
+use jobs::Job;
 use machine::{MachineError, Properties, Removed};
+use std::sync::Arc;
 
 impl MachineCommands for Control {
     async fn query_status(&self) -> Result<StatusInfo, QmpError> {
@@ -49,8 +52,16 @@ impl MachineCommands for Control {
     }
 
     async fn device_del(&self, arguments: DeviceDelArguments) -> Result<(), QmpError> {
+        let device = self.machine().device(&arguments.id).filter(|device| device.goes_with_model());
+        let medium = device.and_then(|device| device.node());
+        // Looked for while its chain is there.
+        let jobs = medium.map_or_else(Vec::new, |node| self.jobs_for(&node));
         if let Some(removed) = self.machine().remove(&arguments.id).await.map_err(refused)? {
             self.after_answer(deleted(removed));
+            for job in jobs {
+                // One that has ended meanwhile can't be cancelled.
+                let _ = job.cancel(false);
+            }
         }
         Ok(())
     }
@@ -72,6 +83,13 @@ impl MachineCommands for Control {
             Some(human) => Ok(human.command(self, &arguments.command_line).await),
             None => Err(QmpError::generic("this program has no monitor for people")),
         }
+    }
+}
+
+impl Control {
+    /// The jobs that work for whoever uses a node: of no use any more when its device goes.
+    fn jobs_for(&self, node: &Arc<Node>) -> Vec<Arc<Job>> {
+        self.jobs().all().into_iter().filter(|job| job.is_for(node)).collect()
     }
 }
 
