@@ -25,13 +25,7 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("cairn-nbd-peer-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("image"), vec![0; SIZE]).unwrap();
-        let (socket, image) = (folder.join("socket"), folder.join("image"));
-        let place = |argument: &str| match argument {
-            "%s" => socket.display().to_string(),
-            "%i" => image.display().to_string(),
-            other => other.to_owned(),
-        };
-        let Ok(child) = Command::new(program).args(arguments.split(' ').map(place)).spawn() else {
+        let Some(child) = Self::child(program, arguments, &folder) else {
             println!("skipped: {program} is not installed");
             std::fs::remove_dir_all(&folder).unwrap();
             return None;
@@ -45,6 +39,24 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("{program} {arguments} does not listen");
+    }
+
+    fn child(program: &str, arguments: &str, folder: &Path) -> Option<Child> {
+        let (socket, image) = (folder.join("socket"), folder.join("image"));
+        let place = |argument: &str| match argument {
+            "%s" => socket.display().to_string(),
+            "%i" => image.display().to_string(),
+            other => other.to_owned(),
+        };
+        Command::new(program).args(arguments.split(' ').map(place)).spawn().ok()
+    }
+
+    /// Kills the program, and starts it for the same image.
+    fn start_again(&mut self, program: &str, arguments: &str) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let _ = std::fs::remove_file(self.socket());
+        self.child = Self::child(program, arguments, &self.folder).unwrap();
     }
 
     fn socket(&self) -> PathBuf {
@@ -184,4 +196,55 @@ fn a_server_that_is_killed_ends_what_is_in_flight_and_all_that_follows() {
         // The final flush can't make anything durable either, and fails.
         assert!(graph.detach(&backend).await.is_err());
     });
+}
+
+#[test]
+fn a_disk_is_written_through_servers_that_are_killed_and_started_again() {
+    for (program, arguments) in [
+        ("qemu-nbd", "-t -k %s -f raw %i"),
+        ("nbdkit", "-f -U %s file %i"),
+        ("qemu-nbd", "-t -e 8 -k %s -f raw %i"),
+    ] {
+        let Some(mut server) = Server::start(program, arguments) else { continue };
+        let socket = server.socket();
+        let killed = std::thread::spawn(move || {
+            for _ in 0..8 {
+                std::thread::sleep(Duration::from_millis(150));
+                server.start_again(program, arguments);
+            }
+            server
+        });
+        run(async || {
+            let graph = Graph::new(Registry::new(&[protocols::DRIVERS]), |_| Err(BlockError::invalid("no")));
+            let options = graph
+                .image_options(&format!("nbd+unix:///?socket={}", socket.display()), Some("nbd"))
+                .unwrap()
+                .with_str("reconnect-delay", "120");
+            let node = graph.open_with(options, Common::default(), Policy::FOLLOW).await.unwrap();
+            let request = BackendRequest { label: "test".into(), node, perms: Perms::WRITER, pinned: false };
+            let backend = graph.attach(request).await.unwrap();
+            let mut expected = vec![0u8; SIZE];
+            let mut round = 0u64;
+            while !killed.is_finished() {
+                round += 1;
+                let offset = (round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (SIZE as u64 - 70_000)) as usize;
+                let len = (round % 64_000) as usize + 1;
+                let data = vec![round as u8; len];
+                backend.write(offset as u64, Buf::from_slice(&data), Request::GUEST).await.unwrap();
+                expected[offset..offset + len].copy_from_slice(&data);
+                if round.is_multiple_of(50) {
+                    backend.flush().await.unwrap();
+                }
+                let (buf, result) = backend.read(offset as u64, BufMut::with_len(len)).await;
+                result.unwrap();
+                assert_eq!(buf[..], data, "{program}, round {round}");
+            }
+            let server = killed.join().unwrap();
+            let (buf, result) = backend.read(0, BufMut::with_len(SIZE)).await;
+            result.unwrap();
+            assert!(buf[..] == expected, "{program}");
+            graph.detach(&backend).await.unwrap();
+            assert!(std::fs::read(server.folder.join("image")).unwrap() == expected, "{program}");
+        });
+    }
 }

@@ -184,3 +184,23 @@ fn limits_statistics_and_policies_of_drives_are_taken_and_refused_the_same() {
     let commands: Vec<_> = commands.iter().map(String::as_str).collect();
     pair.same(&told("", &commands));
 }
+
+#[test]
+fn a_device_is_told_without_the_filters_of_jobs_that_nobody_named() {
+    if !peer_is_a_machine() {
+        return;
+    }
+    let pair = Pair::new("machine-job-filters");
+    pair.given(&["qemu-img create -q -f qcow2 a 10M", "qemu-img create -q -f qcow2 -b a -F qcow2 b"]);
+    let options = "-drive file=b,if=none,id=d0,format=qcow2,node-name=top -device virtio-scsi,id=s \
+                   -device scsi-hd,drive=d0 -blockdev null-co,node-name=n0,read-zeroes=on,size=10M";
+    for name in ["", ",\"filter-node-name\":\"over\""] {
+        let mirror = format!(
+            "blockdev-mirror {{\"job-id\":\"j\",\"device\":\"d0\",\"target\":\"n0\",\"sync\":\"full\",\
+             \"speed\":1{name}}}"
+        );
+        // The job goes on meanwhile: its events come between the replies.
+        let told = told(options, &[&mirror, "query-block", ":info block"]);
+        pair.same(&told.replace("| sed", "| grep -v JOB_ | sed"));
+    }
+}

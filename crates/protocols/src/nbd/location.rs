@@ -44,14 +44,6 @@ pub(super) struct Location {
 impl Location {
     /// The server and export that the driver's options mean.
     pub fn of(options: BlockdevOptionsNbd) -> Result<Self> {
-        for (name, seconds) in
-            [("reconnect-delay", options.reconnect_delay), ("open-timeout", options.open_timeout)]
-        {
-            if seconds.unwrap_or(0) != 0 {
-                let text = format!("reconnecting is not available yet: '{name}' can only be 0");
-                return Err(BlockError::unsupported(text));
-            }
-        }
         let server = match options.server {
             SocketAddress::Unix(unix) => Server::At(Address::Unix(PathBuf::from(unix.path))),
             SocketAddress::Inet(inet) => {

@@ -1,7 +1,7 @@
 //! `nbd`: an export of an NBD server, over a UNIX or TCP socket, also one that was handed over.
 //!
 //! ```text
-//! Node ─▶ NbdDriver ─▶ Connection (cookies) ─▶ socket ─▶ server
+//! Node ─▶ NbdDriver ─▶ Link ─▶ Connection (cookies) ─▶ socket ─▶ server
 //! ```
 //!
 //! Requests are cut to what the server takes; with extended headers zeroes, discards and questions about the status
@@ -9,26 +9,29 @@
 //! of its extents is remembered until something is written.
 //!
 //! Laws: when a server vanishes or stops answering, every request fails, those in flight and later ones; the node
-//! stays in the graph and reports it at each request, and only closing and opening it anew connects again.
+//! stays in the graph and reports it at each request, and only closing and opening it anew connects again. With a delay
+//! for reconnecting they wait that long for the server, and are made again ([`link`]).
 //!
 //! Bounds: those of [`connection`].
 
 mod connection;
 mod inflight;
+mod link;
 mod location;
 mod receive;
 mod status;
 #[cfg(test)]
 mod tests;
+mod unflushed;
 
 use api::{BlockdevOptionsNbd, PreallocMode};
 use block::{
     BlockError, Common, Cut, Driver, DriverType, ErrorKind, Extent, Facts, Flags, Identity, Open,
     OpenContext, Opened, Options, PLAIN, Reopened, Request, Result, Undo, Want,
 };
-use connection::{Connection, Patience};
+use connection::Patience;
+use link::{Delays, Link};
 use location::{Location, Server};
-use nbd::client::Export;
 use nbd::{Command, CommandFlags, TransmissionFlags};
 use rt::{BoxFuture, Buf, BufMut};
 use status::KnownExtents;
@@ -48,44 +51,46 @@ pub(crate) const NBD: DriverType = DriverType {
 
 fn open(context: &mut OpenContext, options: BlockdevOptionsNbd) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
+        let delays = Delays::of(&options);
         let location = Location::of(options)?;
-        let driver = NbdDriver::connect(location, Patience::default()).await?;
+        let driver = NbdDriver::connect(location, Patience::default(), delays).await?;
         if !context.common().read_only && driver.read_only() && !context.fall_back_to_read_only() {
-            let text = format!("the server exports '{}' read-only", driver.filename);
-            driver.connection.close();
+            let text = format!("the server exports '{}' read-only", driver.link.name());
+            driver.link.close();
             return Err(BlockError::new(ErrorKind::Permission, text));
         }
-        let filename = Some(driver.filename.clone());
+        let filename = Some(driver.link.name().to_owned());
         Ok(Opened { driver: Arc::new(driver), filename })
     })
 }
 
 struct NbdDriver {
-    location: Location,
-    filename: String,
-    connection: Arc<Connection>,
-    export: Export,
+    link: Arc<Link>,
     /// Longest request in bytes, a multiple of the server's block size.
     longest: u32,
     known: KnownExtents,
 }
 
 impl NbdDriver {
-    async fn connect(location: Location, patience: Patience) -> Result<Self> {
-        let filename = location.filename();
-        let (connection, export) = Connection::open(&location, &filename, patience).await?;
-        if let Some(context) = location.context.as_ref().filter(|_| !connection.tells_status()) {
-            connection.close();
+    async fn connect(location: Location, patience: Patience, delays: Delays) -> Result<Self> {
+        let link = Link::open(location, patience, delays).await?;
+        if let Some(context) = link.location().context.as_ref().filter(|_| !link.tells_status()) {
+            link.close();
             return Err(BlockError::invalid(format!("requested x-dirty-bitmap {context} not found")));
         }
-        let most = export.maximum_payload.min(nbd::limits::PAYLOAD);
-        let longest = (most - most % export.minimum_block).max(export.minimum_block);
-        let known = KnownExtents::new(location.context.is_none());
-        Ok(Self { location, filename, connection, export, longest, known })
+        let most = link.export.maximum_payload.min(nbd::limits::PAYLOAD);
+        let block = link.export.minimum_block;
+        let longest = (most - most % block).max(block);
+        let known = KnownExtents::new(link.location().context.is_none());
+        Ok(Self { link, longest, known })
+    }
+
+    fn size(&self) -> u64 {
+        self.link.export.size
     }
 
     fn has(&self, flag: TransmissionFlags) -> bool {
-        self.export.flags.contains(flag)
+        self.link.export.flags.contains(flag)
     }
 
     fn read_only(&self) -> bool {
@@ -98,11 +103,15 @@ impl NbdDriver {
     /// more than a payload at a time ("Size constraints").
     async fn over_range(&self, command: Command, flags: CommandFlags, offset: u64, len: u64) -> Result<()> {
         let payload = u64::from(self.longest);
-        let mut longest = if self.connection.extended() { u64::MAX } else { payload };
+        let mut longest = if self.link.extended() { u64::MAX } else { payload };
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(longest);
-            let (_, result) = self.connection.call(command, flags, (offset + done, piece), None, None).await;
+            let range = (offset + done, piece);
+            let result = match command {
+                Command::WRITE_ZEROES => self.link.write_zeroes(flags, range).await,
+                _ => self.link.call(command, flags, range, None, None).await.1.map(drop),
+            };
             match result {
                 Err(error) if piece > payload && is_too_long(&error) => longest = payload,
                 result => {
@@ -119,10 +128,8 @@ impl NbdDriver {
         let mut done = 0;
         while done < data.len() {
             let piece = data.slice(done..done + (data.len() - done).min(self.longest as usize));
-            let (at, len) = (offset + done as u64, piece.len());
-            let (_, result) =
-                self.connection.call(Command::WRITE, flags, (at, len as u64), Some(piece), None).await;
-            result?;
+            let len = piece.len();
+            self.link.write(flags, offset + done as u64, piece).await?;
             done += len;
         }
         Ok(())
@@ -144,7 +151,7 @@ impl NbdDriver {
         };
         match change(CommandFlags::NONE).await {
             Ok(()) => {
-                let text = format!("'{}' could not make durable what it was sent", self.filename);
+                let text = format!("'{}' could not make durable what it was sent", self.link.name());
                 Err(BlockError::new(ErrorKind::Io, text))
             }
             Err(_) => Err(lacking),
@@ -153,11 +160,8 @@ impl NbdDriver {
 
     async fn read_piece(&self, offset: u64, piece: BufMut) -> (BufMut, Result<()>) {
         let length = piece.len();
-        let answer = self
-            .connection
-            .call(Command::READ, CommandFlags::NONE, (offset, length as u64), None, Some(piece))
-            .await;
-        match answer {
+        let range = (offset, length as u64);
+        match self.link.call(Command::READ, CommandFlags::NONE, range, None, Some(piece)).await {
             (Some(buf), result) => (buf, result.map(drop)),
             (None, Ok(_)) => {
                 (BufMut::zeroed(length), Err(BlockError::new(ErrorKind::Io, "the read was lost")))
@@ -170,7 +174,7 @@ impl NbdDriver {
 impl Driver for NbdDriver {
     fn facts(&self) -> Facts {
         Facts {
-            alignment: self.export.minimum_block,
+            alignment: self.link.export.minimum_block,
             fua: self.has(TransmissionFlags::SEND_FUA),
             fua_zeroes: self.has(TransmissionFlags::SEND_FUA),
             can_write_zeroes: self.has(TransmissionFlags::SEND_WRITE_ZEROES),
@@ -179,30 +183,30 @@ impl Driver for NbdDriver {
     }
 
     fn length(&self) -> u64 {
-        self.export.size
+        self.size()
     }
 
     fn identity(&self) -> Option<Identity> {
         // Two sockets of the same name can lead to two servers.
-        match self.location.server {
-            Server::At(_) => Some(Identity::Served(self.filename.clone())),
+        match self.link.location().server {
+            Server::At(_) => Some(Identity::Served(self.link.name().to_owned())),
             Server::Socket(_) => None,
         }
     }
 
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
         Box::pin(async move {
-            if want != Want::Status || !self.connection.tells_status() {
+            if want != Want::Status || !self.link.tells_status() {
                 return Ok(status::stored(len));
             }
-            self.known.find(&self.connection, &self.export, offset, len).await
+            self.known.find(&self.link, offset, len).await
         })
     }
 
     fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         Box::pin(async move {
             // What is asked for beyond the export reads as zeroes, as with files.
-            let inside = self.export.size.saturating_sub(offset).min(buf.len() as u64) as usize;
+            let inside = self.size().saturating_sub(offset).min(buf.len() as u64) as usize;
             let mut rest = buf;
             let mut at = offset;
             let mut done: Option<BufMut> = None;
@@ -230,9 +234,8 @@ impl Driver for NbdDriver {
 
     fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if offset.checked_add(data.len() as u64).is_none_or(|end| end > self.export.size) {
-                let text =
-                    format!("'{}' can't grow: it is {:#x} bytes large", self.filename, self.export.size);
+            if offset.checked_add(data.len() as u64).is_none_or(|end| end > self.size()) {
+                let text = format!("'{}' can't grow: it is {:#x} bytes large", self.link.name(), self.size());
                 return Err(BlockError::new(ErrorKind::NoSpace, text).at(offset));
             }
             self.known.forget();
@@ -271,24 +274,16 @@ impl Driver for NbdDriver {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if !self.has(TransmissionFlags::SEND_FLUSH) {
-                // Nothing to ask for, but what was written through a lost connection may not have arrived.
-                return self.connection.dead().map_or(Ok(()), Err);
-            }
-            let (_, result) =
-                self.connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await;
-            result.map(drop)
-        })
+        Box::pin(self.link.flush())
     }
 
     fn cut(&self) -> Option<Cut<'_>> {
-        Some(Box::new(|| self.connection.cut()))
+        Some(Box::new(|| self.link.cut()))
     }
 
     fn resize(&self, size: u64, _: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            match size == self.export.size {
+            match size == self.size() {
                 true => Ok(()),
                 false => Err(BlockError::unsupported("Cannot resize NBD nodes")),
             }
@@ -298,7 +293,7 @@ impl Driver for NbdDriver {
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable && self.read_only() {
-                let text = format!("the server exports '{}' read-only", self.filename);
+                let text = format!("the server exports '{}' read-only", self.link.name());
                 return Err(BlockError::new(ErrorKind::ReadOnly, text));
             }
             Ok(Box::new(|| {}) as Undo)
@@ -307,10 +302,15 @@ impl Driver for NbdDriver {
 
     fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
-            let location = Location::of(options.read()?)?;
-            if location != self.location {
-                let text = format!("'{}' can't be exchanged for another export", self.filename);
+            let options: BlockdevOptionsNbd = options.read()?;
+            let delays = Delays::of(&options);
+            if Location::of(options)? != *self.link.location() {
+                let text = format!("'{}' can't be exchanged for another export", self.link.name());
                 return Err(BlockError::invalid(text));
+            }
+            if delays != self.link.delays() {
+                let text = format!("'{}' can't be given other delays: add another node", self.link.name());
+                return Err(BlockError::unsupported(text));
             }
             Ok(Box::new(|| {}) as Reopened<'a>)
         })
@@ -318,7 +318,7 @@ impl Driver for NbdDriver {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.connection.close();
+            self.link.close();
             Ok(())
         })
     }
@@ -326,7 +326,7 @@ impl Driver for NbdDriver {
 
 impl Drop for NbdDriver {
     fn drop(&mut self) {
-        self.connection.close();
+        self.link.close();
     }
 }
 

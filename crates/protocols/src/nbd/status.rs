@@ -1,10 +1,10 @@
 //! What the server says is allocated, remembered until something is written.
 
-use super::connection::Connection;
+use super::link::Link;
 use block::{Extent, ExtentKind, Result};
-use nbd::client::Export;
 use nbd::{Command, CommandFlags, ExtentFlags};
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Longest range asked about at once where headers are not extended, in bytes: a multiple of every block size.
 const LONGEST: u64 = 1 << 31;
@@ -41,13 +41,8 @@ impl KnownExtents {
     }
 
     /// The extent at `offset`, at most `len` bytes of it.
-    pub async fn find(
-        &self,
-        connection: &Connection,
-        export: &Export,
-        offset: u64,
-        len: u64,
-    ) -> Result<Extent> {
+    pub async fn find(&self, link: &Arc<Link>, offset: u64, len: u64) -> Result<Extent> {
+        let export = &link.export;
         let age = {
             let known = self.known.lock();
             if let Some(extent) = known.at(offset, len, self.hole) {
@@ -70,7 +65,7 @@ impl KnownExtents {
             return Ok(stored(len));
         }
         let range = (start, asked);
-        let (_, answer) = connection.call(Command::BLOCK_STATUS, CommandFlags::NONE, range, None, None).await;
+        let (_, answer) = link.call(Command::BLOCK_STATUS, CommandFlags::NONE, range, None, None).await;
         let mut at = start;
         let mut extents = Vec::new();
         for (len, flags) in answer? {

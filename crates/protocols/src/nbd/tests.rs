@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 mod lengths;
+mod reconnect;
 mod space;
 
 const SIZE: usize = 1 << 20;
@@ -190,7 +191,7 @@ async fn connect_with(socket: &Path, patience: Patience) -> Result<NbdDriver> {
         export: "disk".into(),
         context: None,
     };
-    NbdDriver::connect(location, patience).await
+    NbdDriver::connect(location, patience, Delays::default()).await
 }
 
 async fn connect(socket: &Path) -> Result<NbdDriver> {
@@ -209,7 +210,7 @@ fn run_with_each(test: impl AsyncFn(&Path, NbdDriver)) {
         run(async |socket: &Path| {
             rt::spawn(serve_at_most(bound(socket).await, ALL, headers)).detach();
             let driver = connect(socket).await.unwrap();
-            assert_eq!(driver.export.headers, headers);
+            assert_eq!(driver.link.export.headers, headers);
             test(socket, driver).await;
         });
     }
@@ -229,7 +230,7 @@ fn what_is_written_is_read_back_and_zeroes_and_status_reach_the_server() {
         let mut expected = data.clone();
         expected[903..913].fill(0);
         assert_eq!(buf[..], expected);
-        if driver.connection.tells_status() {
+        if driver.link.tells_status() {
             let extent = driver.map(0, 8192, Want::Status).await.unwrap();
             assert_eq!(extent, Extent { len: 4096, kind: ExtentKind::Stored });
             let extent = driver.map(4096, 8192, Want::Status).await.unwrap();
@@ -595,10 +596,10 @@ fn an_unknown_export_and_a_missing_server_are_reported() {
             export: export.into(),
             context: None,
         };
-        let nobody = NbdDriver::connect(location("disk"), patient()).await.err().unwrap();
+        let nobody = NbdDriver::connect(location("disk"), patient(), Delays::default()).await.err().unwrap();
         assert!(nobody.to_string().starts_with("Failed to connect to '"), "{nobody}");
         rt::spawn(serve(bound(socket).await, ALL)).detach();
-        let unknown = NbdDriver::connect(location("disc"), patient()).await.err().unwrap();
+        let unknown = NbdDriver::connect(location("disc"), patient(), Delays::default()).await.err().unwrap();
         assert!(unknown.to_string().starts_with("Requested export not available"), "{unknown}");
     });
 }

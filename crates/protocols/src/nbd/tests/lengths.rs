@@ -27,7 +27,7 @@ async fn lengths_asked(socket: &Path, most: Headers) -> Vec<(Command, u64)> {
     });
     let mut driver = connect(socket).await.unwrap();
     // As if the disk were larger: this server does not look.
-    driver.export.size = LARGE;
+    Arc::get_mut(&mut driver.link).unwrap().export.size = LARGE;
     driver.write_zeroes(0, LARGE, block::Request::GUEST).await.unwrap();
     driver.discard(0, LARGE, block::Request::GUEST).await.unwrap();
     let extent = driver.map(0, LARGE, Want::Status).await.unwrap();
@@ -100,7 +100,7 @@ fn a_range_that_the_server_finds_too_long_is_cut_and_what_it_refuses_in_any_leng
                 served
             });
             let mut driver = connect(socket).await.unwrap();
-            driver.export.size = LARGE;
+            Arc::get_mut(&mut driver.link).unwrap().export.size = LARGE;
             let result = driver.write_zeroes(0, LARGE, block::Request::GUEST).await;
             assert_eq!(result.is_ok(), succeeds, "{code}: {result:?}");
             driver.close().await.unwrap();
