@@ -221,3 +221,13 @@ fn a_target_that_is_killed_leaves_the_image_to_the_source() {
     a.quit();
     world.image_has("6");
 }
+
+#[test]
+fn people_wait_for_the_end_of_a_hand_over() {
+    let world = World::new("people");
+    let mut source = world.machine(&[]);
+    source.ok("human-monitor-command", "\"command-line\":\"migrate exec:cat>state\"");
+    let told = source.ok("query-migrate", "");
+    assert!(told.contains("\"status\": \"completed\""), "{told}");
+    assert!(fs::metadata(world.0.join("state")).unwrap().len() > 0);
+}

@@ -297,7 +297,8 @@ impl Node {
     /// The error of what an inactive node does not do.
     pub(crate) fn inactive_error(&self) -> BlockError {
         let text = format!("'{}' is inactive: another program has the image", self.name);
-        BlockError::new(ErrorKind::Permission, text).at_node(&self.name)
+        // EPERM, not the EACCES of other permissions: clients of exports are told so.
+        BlockError::os(text, &rt::Errno::PERM.into()).at_node(&self.name)
     }
 
     /// Before a read of an inactive node: its owner may have made its files longer, and have put there what is about to be looked up.

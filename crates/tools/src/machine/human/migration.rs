@@ -23,6 +23,7 @@ pub async fn migrate(asked: &Asked<'_>) -> Result<String, Told> {
         arguments.insert("resume", true);
     }
     asked.ask("migrate", arguments).await?;
+    asked.control.answered();
     if asked.words.has('d') {
         return Ok(String::new());
     }
