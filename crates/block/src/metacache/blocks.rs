@@ -40,6 +40,17 @@ impl Blocks {
         self.end
     }
 
+    /// One more than the last block in use.
+    pub fn used_end(&self) -> u64 {
+        let word = self.used.iter().rposition(|word| *word != 0);
+        word.map_or(0, |at| at as u64 * 64 + u64::from(self.used[at].ilog2()) + 1)
+    }
+
+    /// How many blocks are in use.
+    pub fn used(&self) -> u64 {
+        self.used.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     fn is_used(&self, block: u64) -> bool {
         self.used.get((block / 64) as usize).is_some_and(|word| word >> (block % 64) & 1 == 1)
     }
@@ -124,7 +135,7 @@ mod tests {
         third.reserved.keep();
         blocks.free(run(3, 1));
         assert_eq!(blocks.allocate(&reservations, 9).unwrap().reserved.run(), run(3, 1));
-        assert_eq!(blocks.end(), 200);
+        assert_eq!((blocks.end(), blocks.used_end(), blocks.used()), (200, 106, 106));
     }
 
     #[test]
