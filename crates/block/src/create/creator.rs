@@ -49,6 +49,9 @@ type Measure<O> = for<'a> fn(MeasureRequest<'a, O>) -> BoxFuture<'a, Result<Meas
 
 /// A [`Create`], whatever its options.
 pub trait Creator: Sync {
+    /// Judges the size, in bytes, and the options of an image that is to be made.
+    fn judge(&self, size: u64, options: Options) -> Result<()>;
+
     /// Makes an image in the file.
     fn create<'a>(
         &'a self,
@@ -77,6 +80,10 @@ impl<O: Object + Send> Create<O> {
 }
 
 impl<O: Object + Send> Creator for Create<O> {
+    fn judge(&self, size: u64, options: Options) -> Result<()> {
+        (self.judge)(size, &self.read(options)?)
+    }
+
     fn create<'a>(
         &'a self,
         file: Arc<Node>,

@@ -23,9 +23,6 @@ impl Graph {
         if driver.kind == DriverKind::Protocol {
             return self.create_file(driver, size, options).await;
         }
-        if !size.is_multiple_of(512) {
-            return Err(BlockError::invalid("Image size must be a multiple of 512 bytes"));
-        }
         let creator = driver.creator()?;
         let mut entries = Vec::new();
         let made = async {
@@ -49,6 +46,10 @@ impl Graph {
             let given = self.maker(&mut options, "data-file", &mut entries).await?;
             if let Some(data) = &given {
                 options.set("data-file", Opt::Str(data.filename()));
+            }
+            creator.judge(size, options.clone())?;
+            if !size.is_multiple_of(512) {
+                return Err(BlockError::invalid("Image size must be a multiple of 512 bytes"));
             }
             let mut places = Places {
                 graph: self.clone(),
