@@ -1,14 +1,16 @@
-//! Image formats: raw, qcow2, luks, and the names of formats that are recognised only.
+//! Image formats: raw, qcow2, luks, vdi, and the names of formats that are recognised only.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
 #![forbid(unsafe_code)]
 
+mod block_table;
 mod encryption;
 mod luks;
 mod qcow2;
 mod raw;
 mod recognised;
+mod vdi;
 
 use block::DriverType;
 
@@ -17,8 +19,8 @@ pub const DRIVERS: &[DriverType] = &[
     raw::RAW,
     qcow2::QCOW2,
     luks::LUKS,
+    vdi::VDI,
     recognised::VMDK,
-    recognised::VDI,
     recognised::VHDX,
     recognised::VPC,
     recognised::QED,

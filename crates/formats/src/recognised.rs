@@ -9,7 +9,6 @@
 use block::{DriverType, Glimpse};
 
 pub const VMDK: DriverType = row("vmdk", vmdk);
-pub const VDI: DriverType = row("vdi", |seen| magic(seen.head, 0x40, b"\x7f\x10\xda\xbe"));
 pub const VHDX: DriverType = row("vhdx", |seen| magic(seen.head, 0, b"vhdxfile"));
 pub const VPC: DriverType = row("vpc", vpc);
 pub const QED: DriverType = row("qed", |seen| magic(seen.head, 0, b"QED\0"));

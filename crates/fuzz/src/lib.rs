@@ -13,6 +13,7 @@
 mod bytes;
 pub mod compressed;
 pub mod edits;
+pub mod images;
 pub mod io;
 pub mod luks;
 pub mod mutate;
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "qmp_session", seeds: qmp::session_seeds, run: qmp::session },
     Target { name: "raw_guard", seeds: raw::guard_seeds, run: raw::guard },
     Target { name: "secret", seeds: qmp::secret_seeds, run: qmp::secret },
+    Target { name: "vdi_image", seeds: images::vdi_seeds, run: images::vdi },
 ];
 
 /// Drives the target of this name with an input.

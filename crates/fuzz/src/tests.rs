@@ -91,4 +91,5 @@ targets! {
     qmp_session,
     raw_guard,
     secret,
+    vdi_image,
 }

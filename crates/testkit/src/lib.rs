@@ -24,3 +24,4 @@ pub mod snapshots;
 pub mod stack;
 pub mod stamp;
 pub mod steps;
+pub mod vdi;

@@ -3,7 +3,7 @@
 use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
-use testkit::crash::{inspect_qcow2, inspect_raw};
+use testkit::crash::{inspect_qcow2, inspect_raw, inspect_vdi};
 use testkit::stack::{Stack, TestImage};
 
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS];
@@ -140,4 +140,19 @@ fn a_luks_volume() {
     // It grows by what the file has there, decrypted.
     stack.resizes = false;
     Suite::of(stack, None).run();
+}
+
+#[test]
+fn vdi_whose_blocks_have_a_place_when_they_are_written() {
+    let mut stack = stack("vdi", vec![TestImage::new("vdi", "/top", (2 << 20) + 512)]);
+    stack.resizes = false;
+    Suite::of(stack, Some(inspect_vdi)).run();
+}
+
+#[test]
+fn vdi_whose_blocks_all_have_a_place() {
+    let image = TestImage::new("vdi", "/top", (1 << 20) + SIZE).with("static", "on");
+    let mut stack = stack("static vdi", vec![image]);
+    stack.resizes = false;
+    Suite::of(stack, Some(inspect_vdi)).run();
 }

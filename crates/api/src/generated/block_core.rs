@@ -36,6 +36,8 @@ pub enum BlockdevDriver {
     SnapshotAccess,
     /// A filter that throttles requests.
     Throttle,
+    /// An image in the VDI format.
+    Vdi,
 }
 
 impl Enumeration for BlockdevDriver {
@@ -54,6 +56,7 @@ impl Enumeration for BlockdevDriver {
         ("raw", Self::Raw),
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
+        ("vdi", Self::Vdi),
     ];
 }
 enumeration_codec!(BlockdevDriver);
@@ -258,6 +261,8 @@ pub enum BlockdevOptionsBranch {
     SnapshotAccess(BlockdevOptionsGenericFormat),
     /// `throttle`.
     Throttle(BlockdevOptionsThrottle),
+    /// `vdi`.
+    Vdi(BlockdevOptionsGenericFormat),
 }
 
 impl BlockdevOptionsBranch {
@@ -278,6 +283,7 @@ impl BlockdevOptionsBranch {
             Self::Raw(_) => BlockdevDriver::Raw,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
+            Self::Vdi(_) => BlockdevDriver::Vdi,
         }
     }
 
@@ -297,6 +303,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
+            BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
         })
     }
 
@@ -316,6 +323,7 @@ impl BlockdevOptionsBranch {
             Self::Raw(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
+            Self::Vdi(inner) => inner.put(to),
         }
     }
 }

@@ -251,3 +251,21 @@ impl Object for LUKSCreateOptions {
     }
 }
 object_codec!(LUKSCreateOptions);
+
+/// What is asked of a VDI image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VdiCreateOptions {
+    /// What is reserved from the start: nothing, or its table, so that it is a static image; nothing if absent.
+    pub preallocation: Option<PreallocMode>,
+}
+
+impl Object for VdiCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { preallocation: from.optional("preallocation")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("preallocation", &self.preallocation);
+    }
+}
+object_codec!(VdiCreateOptions);

@@ -329,6 +329,8 @@ pub enum BlockStatsSpecific {
     SnapshotAccess,
     /// `throttle`.
     Throttle,
+    /// `vdi`.
+    Vdi,
 }
 
 impl BlockStatsSpecific {
@@ -349,6 +351,7 @@ impl BlockStatsSpecific {
             Self::Raw => BlockdevDriver::Raw,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
+            Self::Vdi => BlockdevDriver::Vdi,
         }
     }
 
@@ -368,6 +371,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
+            BlockdevDriver::Vdi => Self::Vdi,
         })
     }
 
@@ -387,6 +391,7 @@ impl BlockStatsSpecific {
             Self::Raw => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}
+            Self::Vdi => {}
         }
     }
 }

@@ -182,6 +182,34 @@ impl Object for BlockdevCreateOptionsQcow2 {
 }
 object_codec!(BlockdevCreateOptionsQcow2);
 
+/// What a VDI image is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsVdi {
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// What is reserved from the start: nothing, or its table, so that it is a static image; nothing if absent.
+    pub preallocation: Option<PreallocMode>,
+}
+
+impl Object for BlockdevCreateOptionsVdi {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            size: from.required("size")?,
+            preallocation: from.optional("preallocation")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+        to.put_optional("preallocation", &self.preallocation);
+    }
+}
+object_codec!(BlockdevCreateOptionsVdi);
+
 /// What every image has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsBase {
@@ -231,6 +259,8 @@ pub enum BlockdevCreateOptions {
     SnapshotAccess,
     /// `throttle`.
     Throttle,
+    /// `vdi`.
+    Vdi(BlockdevCreateOptionsVdi),
 }
 
 impl BlockdevCreateOptions {
@@ -251,6 +281,7 @@ impl BlockdevCreateOptions {
             Self::Raw => BlockdevDriver::Raw,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
+            Self::Vdi(_) => BlockdevDriver::Vdi,
         }
     }
 
@@ -270,6 +301,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
+            BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
         })
     }
 
@@ -289,6 +321,7 @@ impl BlockdevCreateOptions {
             Self::Raw => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}
+            Self::Vdi(inner) => inner.put(to),
         }
     }
 }

@@ -29,3 +29,4 @@ mod qcow2_features;
 mod sizes;
 mod snapshots;
 mod throttle;
+mod vdi;
