@@ -1,7 +1,7 @@
 """Readers that other projects wrote read every image of a matrix: sizes of clusters, versions, bits of a refcount,
 preallocation, and the ways in which an image comes to be what it is.
 
-    CAIRN_TEST_READERS   readers to try (7zz,libqcow,dissect); those that are not installed are named and left out
+    CAIRN_TEST_READERS   readers to try (7zz,libqcow,libvhdi,dissect); those that are not installed are named and left out
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from harness import KIB, MIB, face, main, proof
 IMG, IO = face("img"), face("io")
 SIZE = 5 * MIB + 3 * KIB
 CLUSTERS = ["512", "4k", "64k", "2M"]
-ASKED = os.environ.get("CAIRN_TEST_READERS", "7zz,libqcow,dissect").split(",")
+ASKED = os.environ.get("CAIRN_TEST_READERS", "7zz,libqcow,libvhdi,dissect").split(",")
 
 
 def seven_zip(path):
@@ -52,6 +52,26 @@ def dissect(path):
     return image.open().read(image.size)
 
 
+def libvhdi(path):
+    """What libvhdi shows of a VHD image."""
+    import pyvhdi
+
+    image = pyvhdi.file()
+    image.open(path)
+    content = image.read_buffer(image.get_media_size())
+    image.close()
+    return content
+
+
+def dissect_vhd(path):
+    """What Dissect shows of a VHD image."""
+    from dissect.hypervisor.disk.vhd import VHD
+
+    with open(path, "rb") as file:
+        image = VHD(file)
+        return image.read(image.size)
+
+
 def importable(name):
     try:
         __import__(name)
@@ -63,7 +83,13 @@ def importable(name):
 READERS = {
     "7zz": (seven_zip, lambda: shutil.which("7zz") is not None),
     "libqcow": (libqcow, lambda: importable("pyqcow")),
+    "libvhdi": (libvhdi, lambda: importable("pyvhdi")),
     "dissect": (dissect, lambda: importable("dissect.hypervisor.disk.qcow2")),
+}
+# The readers of each format, by the end of a name.
+OF_FORMAT = {
+    "qcow2": ("7zz", "libqcow", "dissect"),
+    "vhd": ("libvhdi", "dissect"),
 }
 
 
@@ -103,11 +129,13 @@ class Images:
     def check(self, name, content, without=()):
         """Every reader shows the content."""
         expected = hashlib.sha256(content).hexdigest()
+        format = name.rsplit(".", 1)[1]
         for reader in self.here:
-            if reader in without:
+            if reader in without or reader not in OF_FORMAT[format]:
                 continue
+            read = dissect_vhd if (reader, format) == ("dissect", "vhd") else READERS[reader][0]
             try:
-                got = READERS[reader][0](self.path(name))
+                got = read(self.path(name))
             except Exception as error:
                 raise AssertionError(f"{reader} can't read {name}: {error}") from error
             assert len(got) == len(content), f"{reader} shows {len(got)} of {len(content)} bytes of {name}"
@@ -210,6 +238,23 @@ def _(place):
         images.check("over.qcow2", over)
 
     each_layout(place, work)
+
+
+@proof("readers of other projects read VHD images")
+def _(place):
+    images = Images(place)
+    for options in ("subformat=dynamic", "subformat=fixed", "force_size=on", "subformat=fixed,force_size=on"):
+        images.run(IMG, "create", "-q", "-f", "vpc", "-o", options, "a.vhd", str(9 * MIB))
+        commands = ["write -q -P 1 0 512", "write -q -P 2 3M 64k", "write -q -P 3 5M 3M", "write -q -z -u 6M 2M"]
+        images.run(IO, "-f", "vpc", *(word for command in commands for word in ("-c", command)), "a.vhd")
+        images.run(IMG, "convert", "-f", "vpc", "-O", "raw", "a.vhd", "a.raw")
+        content = Path(images.path("a.raw")).read_bytes()
+        assert content[3 * MIB:3 * MIB + 64 * KIB] == bytes([2]) * 64 * KIB
+        images.check("a.vhd", content)
+        images.run(IMG, "convert", "-f", "raw", "-O", "vpc", "-o", options, "a.raw", "b.vhd")
+        images.run(IMG, "convert", "-f", "vpc", "-O", "raw", "b.vhd", "b.raw")
+        images.check("b.vhd", Path(images.path("b.raw")).read_bytes())
+    place.tell(f"{images.read} readings")
 
 
 for absent in (name for name in ASKED if not READERS[name][1]()):

@@ -1,4 +1,4 @@
-//! Image formats: raw, qcow2, luks, vdi, and the names of formats that are recognised only.
+//! Image formats, and the names of formats that are recognised only.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
@@ -11,6 +11,7 @@ mod qcow2;
 mod raw;
 mod recognised;
 mod vdi;
+mod vpc;
 
 use block::DriverType;
 
@@ -22,7 +23,7 @@ pub const DRIVERS: &[DriverType] = &[
     vdi::VDI,
     recognised::VMDK,
     recognised::VHDX,
-    recognised::VPC,
+    vpc::VPC,
     recognised::QED,
     recognised::QCOW,
     recognised::PARALLELS,

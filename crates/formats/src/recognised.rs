@@ -10,7 +10,6 @@ use block::{DriverType, Glimpse};
 
 pub const VMDK: DriverType = row("vmdk", vmdk);
 pub const VHDX: DriverType = row("vhdx", |seen| magic(seen.head, 0, b"vhdxfile"));
-pub const VPC: DriverType = row("vpc", vpc);
 pub const QED: DriverType = row("qed", |seen| magic(seen.head, 0, b"QED\0"));
 pub const QCOW: DriverType = row("qcow", |seen| magic(seen.head, 0, b"QFI\xfb\0\0\0\x01"));
 pub const PARALLELS: DriverType = row("parallels", parallels);
@@ -55,20 +54,6 @@ fn vmdk_descriptor(head: &[u8]) -> bool {
     first.is_some_and(|line| {
         matches!(line.strip_suffix(b"\r").unwrap_or(line), b"version=1" | b"version=2" | b"version=3")
     })
-}
-
-/// A dynamic disk begins with a copy of its footer; a fixed one has the footer alone, after the disk: there all that
-/// is fixed of it must agree, for the place may hold a disk's own data.
-fn vpc(seen: &Glimpse<'_>) -> u32 {
-    const VERSION_1: &[u8] = &[0, 1, 0, 0];
-    const NO_HEADER: &[u8] = &[0xff; 8];
-    const FIXED: &[u8] = &[0, 0, 0, 2];
-    let footer = seen.tail;
-    let fixed = stands_at(footer, 0, b"conectix")
-        && stands_at(footer, 12, VERSION_1)
-        && stands_at(footer, 16, NO_HEADER)
-        && stands_at(footer, 60, FIXED);
-    score(stands_at(seen.head, 0, b"conectix") || fixed)
 }
 
 fn parallels(seen: &Glimpse<'_>) -> u32 {
@@ -132,14 +117,8 @@ mod tests {
         let trailer = b"koly\0\0\0\x04\0\0\x02\0";
         assert_eq!(seen_as(&[0; 512], trailer, "x"), Some("dmg"));
         assert_eq!(seen_as(&[0; 512], b"koly\0\0\0\x04\0\0\0\0", "x"), None);
-        let mut footer = [&b"conectix\0\0\0\x02\0\x01\0\0"[..], &[0xff; 8], &[0; 36], &[0, 0, 0, 2]].concat();
-        assert_eq!(seen_as(&[0; 512], &footer, "x"), Some("vpc"));
-        footer[63] = 3;
-        assert_eq!(
-            seen_as(&[0; 512], &footer, "x"),
-            None,
-            "the footer of a dynamic disk has a copy in front"
-        );
+        let footer = [&b"conectix\0\0\0\x02\0\x01\0\0"[..], &[0xff; 8], &[0; 36], &[0, 0, 0, 2]].concat();
+        assert_eq!(seen_as(&[0; 512], &footer, "x"), None, "a fixed disk has to be told");
     }
 
     #[test]

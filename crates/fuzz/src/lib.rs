@@ -22,6 +22,7 @@ pub mod options;
 pub mod qcow2;
 pub mod qmp;
 pub mod raw;
+pub mod vhd;
 
 /// One target.
 pub struct Target {
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "raw_guard", seeds: raw::guard_seeds, run: raw::guard },
     Target { name: "secret", seeds: qmp::secret_seeds, run: qmp::secret },
     Target { name: "vdi_image", seeds: images::vdi_seeds, run: images::vdi },
+    Target { name: "vpc_image", seeds: vhd::vpc_seeds, run: vhd::vpc_image },
 ];
 
 /// Drives the target of this name with an input.

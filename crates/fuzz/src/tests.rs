@@ -92,4 +92,5 @@ targets! {
     raw_guard,
     secret,
     vdi_image,
+    vpc_image,
 }

@@ -25,3 +25,4 @@ pub mod stack;
 pub mod stamp;
 pub mod steps;
 pub mod vdi;
+pub mod vpc;

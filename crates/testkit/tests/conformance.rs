@@ -156,3 +156,29 @@ fn vdi_whose_blocks_all_have_a_place() {
     stack.resizes = false;
     Suite::of(stack, Some(inspect_vdi)).run();
 }
+
+/// A dynamic VHD image of so many bytes a block.
+fn small_vpc(block: &str) -> Stack {
+    let image = TestImage::new("small-vpc", "/vpc", SIZE + 512).with("block", block);
+    let mut stack =
+        Stack::of("vpc", &[DRIVERS[0], DRIVERS[1], testkit::vpc::drivers(formats::DRIVERS)], vec![image]);
+    stack.resizes = false;
+    stack
+}
+
+#[test]
+fn vpc_of_small_blocks() {
+    for block in ["1024", "8192", "65536"] {
+        Suite::of(small_vpc(block), Some(testkit::vpc::inspect)).run();
+    }
+}
+
+#[test]
+fn vpc_as_it_is_made_here() {
+    for (subformat, inspect) in [("dynamic", Some(testkit::vpc::inspect as _)), ("fixed", None)] {
+        let image = TestImage::new("vpc", "/vpc", SIZE).with("subformat", subformat).with("force_size", "on");
+        let mut stack = stack("vpc", vec![image]);
+        stack.resizes = false;
+        Suite::of(stack, inspect).run();
+    }
+}

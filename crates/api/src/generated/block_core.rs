@@ -38,6 +38,8 @@ pub enum BlockdevDriver {
     Throttle,
     /// An image in the VDI format.
     Vdi,
+    /// An image of Virtual PC or Hyper-V (VHD).
+    Vpc,
 }
 
 impl Enumeration for BlockdevDriver {
@@ -57,6 +59,7 @@ impl Enumeration for BlockdevDriver {
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
         ("vdi", Self::Vdi),
+        ("vpc", Self::Vpc),
     ];
 }
 enumeration_codec!(BlockdevDriver);
@@ -263,6 +266,8 @@ pub enum BlockdevOptionsBranch {
     Throttle(BlockdevOptionsThrottle),
     /// `vdi`.
     Vdi(BlockdevOptionsGenericFormat),
+    /// `vpc`.
+    Vpc(BlockdevOptionsVpc),
 }
 
 impl BlockdevOptionsBranch {
@@ -284,6 +289,7 @@ impl BlockdevOptionsBranch {
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
+            Self::Vpc(_) => BlockdevDriver::Vpc,
         }
     }
 
@@ -304,6 +310,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
+            BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
         })
     }
 
@@ -324,6 +331,7 @@ impl BlockdevOptionsBranch {
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
             Self::Vdi(inner) => inner.put(to),
+            Self::Vpc(inner) => inner.put(to),
         }
     }
 }

@@ -269,3 +269,38 @@ impl Object for VdiCreateOptions {
     }
 }
 object_codec!(VdiCreateOptions);
+
+/// How a VHD image is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevVpcSubformat {
+    /// By blocks, as far as something is written.
+    Dynamic,
+    /// As the disk is.
+    Fixed,
+}
+
+impl Enumeration for BlockdevVpcSubformat {
+    const VALUES: &'static [(&'static str, Self)] = &[("dynamic", Self::Dynamic), ("fixed", Self::Fixed)];
+}
+enumeration_codec!(BlockdevVpcSubformat);
+
+/// What is asked of a VHD image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VpcCreateOptions {
+    /// How it is laid out; dynamic if absent.
+    pub subformat: Option<BlockdevVpcSubformat>,
+    /// Whether the disk is as large as asked for, although Virtual PC can't count it so; not if absent.
+    pub force_size: Option<bool>,
+}
+
+impl Object for VpcCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { subformat: from.optional("subformat")?, force_size: from.optional("force-size")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("subformat", &self.subformat);
+        to.put_optional("force-size", &self.force_size);
+    }
+}
+object_codec!(VpcCreateOptions);

@@ -564,3 +564,64 @@ impl Object for BlockdevOptionsNbd {
     }
 }
 object_codec!(BlockdevOptionsNbd);
+
+/// What tells how large a disk in a VHD image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VpcSizeCalculation {
+    /// Its geometry, unless that is the largest one.
+    Chs,
+    /// The size that is stated.
+    CurrentSize,
+}
+
+impl Enumeration for VpcSizeCalculation {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("chs", Self::Chs), ("current_size", Self::CurrentSize)];
+}
+enumeration_codec!(VpcSizeCalculation);
+
+/// What a VHD image is opened with, beside its file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VpcOptions {
+    /// What tells how large the disk is; if absent, what the program that made the image goes by.
+    pub force_size_calc: Option<VpcSizeCalculation>,
+}
+
+impl Object for VpcOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { force_size_calc: from.optional("force_size_calc")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("force_size_calc", &self.force_size_calc);
+    }
+}
+object_codec!(VpcOptions);
+
+/// A VHD image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsVpc {
+    /// What tells how large the disk is; if absent, what the program that made the image goes by.
+    pub force_size_calc: Option<VpcSizeCalculation>,
+    /// The file.
+    pub file: BlockdevRef,
+    /// The parent of a differencing image; the one that the image names, if absent; none, if null.
+    pub backing: Option<BlockdevRefOrNull>,
+}
+
+impl Object for BlockdevOptionsVpc {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            force_size_calc: from.optional("force_size_calc")?,
+            file: from.required("file")?,
+            backing: from.optional("backing")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("force_size_calc", &self.force_size_calc);
+        to.put("file", &self.file);
+        to.put_optional("backing", &self.backing);
+    }
+}
+object_codec!(BlockdevOptionsVpc);

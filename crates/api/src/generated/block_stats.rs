@@ -331,6 +331,8 @@ pub enum BlockStatsSpecific {
     Throttle,
     /// `vdi`.
     Vdi,
+    /// `vpc`.
+    Vpc,
 }
 
 impl BlockStatsSpecific {
@@ -352,6 +354,7 @@ impl BlockStatsSpecific {
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi => BlockdevDriver::Vdi,
+            Self::Vpc => BlockdevDriver::Vpc,
         }
     }
 
@@ -372,6 +375,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi,
+            BlockdevDriver::Vpc => Self::Vpc,
         })
     }
 
@@ -392,6 +396,7 @@ impl BlockStatsSpecific {
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi => {}
+            Self::Vpc => {}
         }
     }
 }

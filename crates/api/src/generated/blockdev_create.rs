@@ -210,6 +210,38 @@ impl Object for BlockdevCreateOptionsVdi {
 }
 object_codec!(BlockdevCreateOptionsVdi);
 
+/// What is asked of a new VHD image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsVpc {
+    /// How it is laid out; dynamic if absent.
+    pub subformat: Option<BlockdevVpcSubformat>,
+    /// Whether the disk is as large as asked for, although Virtual PC can't count it so; not if absent.
+    pub force_size: Option<bool>,
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+}
+
+impl Object for BlockdevCreateOptionsVpc {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            subformat: from.optional("subformat")?,
+            force_size: from.optional("force-size")?,
+            file: from.required("file")?,
+            size: from.required("size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("subformat", &self.subformat);
+        to.put_optional("force-size", &self.force_size);
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+    }
+}
+object_codec!(BlockdevCreateOptionsVpc);
+
 /// What every image has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsBase {
@@ -261,6 +293,8 @@ pub enum BlockdevCreateOptions {
     Throttle,
     /// `vdi`.
     Vdi(BlockdevCreateOptionsVdi),
+    /// `vpc`.
+    Vpc(BlockdevCreateOptionsVpc),
 }
 
 impl BlockdevCreateOptions {
@@ -282,6 +316,7 @@ impl BlockdevCreateOptions {
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
+            Self::Vpc(_) => BlockdevDriver::Vpc,
         }
     }
 
@@ -302,6 +337,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
+            BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
         })
     }
 
@@ -322,6 +358,7 @@ impl BlockdevCreateOptions {
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi(inner) => inner.put(to),
+            Self::Vpc(inner) => inner.put(to),
         }
     }
 }

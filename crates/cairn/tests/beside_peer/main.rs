@@ -30,3 +30,4 @@ mod sizes;
 mod snapshots;
 mod throttle;
 mod vdi;
+mod vpc;
