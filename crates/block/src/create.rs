@@ -25,6 +25,8 @@ pub use option::{CreateOption, OptionKind};
 pub use plain::PLAIN;
 
 use crate::backend::Backend;
+use crate::common::Common;
+use crate::driver::DriverInfo;
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::graph::{BackendRequest, Graph};
 use crate::identity::Identity;
@@ -75,6 +77,16 @@ impl Places {
         }
         let filename = resolve_filename(&self.filename, name);
         self.claim(&filename).await
+    }
+
+    /// What the image is that is to be below, by the name that the image will store and its format.
+    pub async fn backing_info(&self, name: &str, format: &str) -> Result<DriverInfo> {
+        let filename = resolve_filename(&self.filename, name);
+        let common = Common { read_only: true, without_content: true, ..Common::default() };
+        let opened = self.graph.open_image(&filename, Some(format), common, Policy::ALONE).await;
+        let node = opened.map_err(|e| e.context_of_file("Could not open backing file", &filename))?;
+        let info = node.driver().info();
+        self.graph.release(&node).await.map(|()| info)
     }
 
     async fn claim(&mut self, filename: &str) -> Result<Arc<Node>> {

@@ -54,6 +54,8 @@ pub struct Facts {
     pub fua_zeroes: bool,
     /// Data can be stored compressed ([`crate::Flags::COMPRESSED`]), by whole clusters; other drivers are not asked.
     pub can_compress: bool,
+    /// Data can be stored in no other way: programs that copy to it compress.
+    pub must_compress: bool,
     /// Data and zeroes can be stored only where nothing is ([`crate::Flags::IF_UNALLOCATED`]): [`Driver::prepare_write`] looks, under
     /// its lease, and answers [`Action::Nothing`] for what is allocated. Other drivers that map are not asked.
     pub can_fill: bool,
@@ -80,6 +82,7 @@ impl Default for Facts {
             fua: false,
             fua_zeroes: false,
             can_compress: false,
+            must_compress: false,
             can_fill: false,
             can_write_zeroes: false,
             grows_with_zeroes: false,

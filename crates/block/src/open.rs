@@ -196,8 +196,12 @@ impl OpenContext {
     /// Opens the child that the image names, with further options of it.
     async fn stored_child(&mut self, spec: &ChildSpec<'_>, given: Options) -> Result<Option<Arc<Node>>> {
         let Some((stored, format)) = spec.stored_name() else { return Ok(None) };
-        let what = if spec.role.has(ChildRole::BACKING) { "backing file" } else { "data file" };
-        match self.policy.grant(spec.role.has(ChildRole::BACKING)) {
+        let what = match spec.name.index {
+            _ if spec.role.has(ChildRole::BACKING) => "backing file",
+            Some(_) => "extent",
+            None => "data file",
+        };
+        match self.policy.grant(spec.name, spec.role) {
             Grant::Skip => return Ok(None),
             Grant::Refuse => {
                 let text = format!("the image names the {what} '{stored}', which may not be opened here");

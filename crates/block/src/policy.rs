@@ -1,5 +1,7 @@
 //! What an image may have opened, and what its parsers are bounded by.
 
+use crate::edges::{ChildName, ChildRole};
+
 /// What a policy answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
@@ -16,18 +18,25 @@ pub enum Grant {
 pub struct Policy {
     /// Backing files that a header names.
     pub backing: Grant,
-    /// External data files and extents that a header names.
+    /// External data files that a header names.
     pub data_file: Grant,
+    /// Extents: the files that an image consists of.
+    pub extents: Grant,
 }
 
 impl Policy {
     /// What users of today's tools expect: an image's own references are followed.
-    pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open };
-    /// Nothing but the file named: for looking at images nobody vouches for.
-    pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip };
+    pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open, extents: Grant::Open };
+    /// Nothing but the image itself: for looking at what it is.
+    pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip, extents: Grant::Open };
 
-    pub(crate) fn grant(self, backing: bool) -> Grant {
-        if backing { self.backing } else { self.data_file }
+    pub(crate) fn grant(self, child: ChildName, role: ChildRole) -> Grant {
+        match role.has(ChildRole::BACKING) {
+            true => self.backing,
+            // Elements of a list are parts of one image.
+            false if child.index.is_some() => self.extents,
+            false => self.data_file,
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use zstd::zstd_safe;
 pub enum Algorithm {
     /// RFC 1951 without a wrapper.
     Deflate,
+    /// RFC 1950: deflate between a header and a checksum of the content.
+    Zlib,
     /// One zstd frame.
     Zstd,
 }
@@ -21,6 +23,7 @@ impl Algorithm {
     pub fn name(self) -> &'static str {
         match self {
             Self::Deflate => "deflate",
+            Self::Zlib => "zlib",
             Self::Zstd => "zstd",
         }
     }
@@ -55,18 +58,27 @@ thread_local! {
 pub fn decode(algorithm: Algorithm, source: &[u8], target: &mut [u8]) -> Result<(), DecodeError> {
     let whole = target.len();
     let got = TABLES.with_borrow_mut(|tables| match algorithm {
-        Algorithm::Deflate => inflate(tables, source, target),
+        Algorithm::Deflate | Algorithm::Zlib => inflate(tables, algorithm, source, target),
         Algorithm::Zstd => unzstd(tables, source, target),
     })?;
     if got == whole { Ok(()) } else { Err(DecodeError::TooShort(algorithm, got, whole)) }
 }
 
-fn inflate(tables: &mut Tables, source: &[u8], target: &mut [u8]) -> Result<usize, DecodeError> {
+fn inflate(
+    tables: &mut Tables,
+    algorithm: Algorithm,
+    source: &[u8],
+    target: &mut [u8],
+) -> Result<usize, DecodeError> {
     let decoder = tables.deflate.get_or_insert_with(libdeflater::Decompressor::new);
     let whole = target.len();
-    decoder.deflate_decompress(source, target).map_err(|e| match e {
-        libdeflater::DecompressionError::BadData => DecodeError::Damaged(Algorithm::Deflate),
-        libdeflater::DecompressionError::InsufficientSpace => DecodeError::TooLong(Algorithm::Deflate, whole),
+    let decoded = match algorithm {
+        Algorithm::Zlib => decoder.zlib_decompress(source, target),
+        _ => decoder.deflate_decompress(source, target),
+    };
+    decoded.map_err(|e| match e {
+        libdeflater::DecompressionError::BadData => DecodeError::Damaged(algorithm),
+        libdeflater::DecompressionError::InsufficientSpace => DecodeError::TooLong(algorithm, whole),
     })
 }
 
@@ -94,11 +106,14 @@ mod tests {
 
     fn encode(algorithm: Algorithm, data: &[u8]) -> Vec<u8> {
         match algorithm {
-            Algorithm::Deflate => {
+            Algorithm::Deflate | Algorithm::Zlib => {
                 let mut encoder = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
-                let mut out = vec![0; encoder.deflate_compress_bound(data.len())];
-                let len = encoder.deflate_compress(data, &mut out).unwrap();
-                out.truncate(len);
+                let mut out = vec![0; encoder.zlib_compress_bound(data.len())];
+                let len = match algorithm {
+                    Algorithm::Zlib => encoder.zlib_compress(data, &mut out),
+                    _ => encoder.deflate_compress(data, &mut out),
+                };
+                out.truncate(len.unwrap());
                 out
             }
             Algorithm::Zstd => {
@@ -112,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_stream_followed_by_garbage_decodes_to_what_went_in() {
-        for algorithm in [Algorithm::Deflate, Algorithm::Zstd] {
+        for algorithm in [Algorithm::Deflate, Algorithm::Zlib, Algorithm::Zstd] {
             for len in [512, 65536, 2 << 20] {
                 let data = text(len);
                 let mut stored = encode(algorithm, &data);
@@ -126,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_cut_off_or_of_another_length_is_an_error() {
-        for algorithm in [Algorithm::Deflate, Algorithm::Zstd] {
+        for algorithm in [Algorithm::Deflate, Algorithm::Zlib, Algorithm::Zstd] {
             let data = text(65536);
             let stored = encode(algorithm, &data);
             let mut out = vec![0; 65536];

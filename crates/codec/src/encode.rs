@@ -24,11 +24,25 @@ thread_local! {
 pub fn encode(algorithm: Algorithm, source: &[u8], target: &mut [u8]) -> Option<usize> {
     TABLES.with_borrow_mut(|tables| match algorithm {
         Algorithm::Deflate => tables.deflate.deflate(source, target),
+        Algorithm::Zlib => zlib(&mut tables.deflate, source, target),
         Algorithm::Zstd => {
             let encoder = tables.zstd.get_or_insert_with(zstd_safe::CCtx::create);
             encoder.compress(target, source, ZSTD_LEVEL).ok()
         }
     })
+}
+
+/// Deflate with a window of 32 KiB, though matches reach back less far.
+const ZLIB_HEADER: [u8; 2] = [0x78, 0x01];
+
+fn zlib(deflater: &mut Deflater, source: &[u8], target: &mut [u8]) -> Option<usize> {
+    let (header, rest) = target.split_first_chunk_mut()?;
+    let (room, _) = rest.split_at_mut_checked(rest.len().checked_sub(4)?)?;
+    *header = ZLIB_HEADER;
+    let len = deflater.deflate(source, room)?;
+    let sum = rest.get_mut(len..len + 4)?;
+    sum.copy_from_slice(&libdeflater::adler32(source).to_be_bytes());
+    Some(header.len() + len + 4)
 }
 
 #[cfg(test)]
@@ -37,7 +51,7 @@ mod tests {
     use crate::decode;
     use proptest::prelude::*;
 
-    const BOTH: [Algorithm; 2] = [Algorithm::Deflate, Algorithm::Zstd];
+    const ALL: [Algorithm; 3] = [Algorithm::Deflate, Algorithm::Zlib, Algorithm::Zstd];
 
     fn round_trip(algorithm: Algorithm, data: &[u8]) -> Option<usize> {
         let mut stored = vec![0x5a; data.len().max(1) - 1];
@@ -77,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_decodes_to_what_it_was() {
-        for algorithm in BOTH {
+        for algorithm in ALL {
             for (seed, len) in [512, 4096, 65535, 65536, 65537, 131_072, 2 << 20].into_iter().enumerate() {
                 assert!(round_trip(algorithm, &mixed(len, seed as u64 + 9)).is_some(), "{len}");
                 assert!(
@@ -99,7 +113,7 @@ mod tests {
                 (state >> 11) as u8
             })
             .collect();
-        for algorithm in BOTH {
+        for algorithm in ALL {
             for len in [512, 65536, 1 << 18] {
                 assert_eq!(round_trip(algorithm, &noise[..len]), None);
             }
@@ -123,7 +137,7 @@ mod tests {
             data in proptest::collection::vec(prop_oneof![0u8..4, any::<u8>()], 0..3000),
             room in 0usize..3100,
         ) {
-            for algorithm in BOTH {
+            for algorithm in ALL {
                 let mut stored = vec![0; room];
                 if let Some(len) = encode(algorithm, &data, &mut stored) {
                     let mut shown = vec![0; data.len()];

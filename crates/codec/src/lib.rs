@@ -1,6 +1,6 @@
 //! Codecs of compressed clusters and of file names, and the zero scan.
 //!
-//! - [`decode`]: raw deflate and zstd, from a slice that may go on behind the stream, into a buffer of known size.
+//! - [`decode`]: raw deflate, zlib and zstd, from a slice that may go on behind the stream, into a buffer of known size.
 //! - [`encode`]: the same the other way, where the stream is smaller than what it holds.
 //! - [`filename`]: names that are not UTF-8, as text and back.
 //! - [`zero`]: how far a buffer is zero, or is not.

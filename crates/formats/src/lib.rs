@@ -11,6 +11,7 @@ mod qcow2;
 mod raw;
 mod recognised;
 mod vdi;
+mod vmdk;
 mod vpc;
 
 use block::DriverType;
@@ -20,8 +21,8 @@ pub const DRIVERS: &[DriverType] = &[
     raw::RAW,
     qcow2::QCOW2,
     luks::LUKS,
+    vmdk::VMDK,
     vdi::VDI,
-    recognised::VMDK,
     recognised::VHDX,
     vpc::VPC,
     recognised::QED,

@@ -3,12 +3,11 @@
 //! Each row is a name and how its images are told from other files. A driver that is added for one of them takes over its row
 //! and its function.
 //!
-//! Magic numbers: the formats' own specifications (VMware *Virtual Disk Format 5.0*, Microsoft *VHD* 1.0 and *VHDX*
+//! Magic numbers: the formats' own specifications (Microsoft *VHD* 1.0 and *VHDX*
 //! 1.00, QEMU's documents of qed and parallels), and the images themselves for the rest.
 //! The scores are those of the field: 100 for a magic number, 2 for a name or the start of a script.
 use block::{DriverType, Glimpse};
 
-pub const VMDK: DriverType = row("vmdk", vmdk);
 pub const VHDX: DriverType = row("vhdx", |seen| magic(seen.head, 0, b"vhdxfile"));
 pub const QED: DriverType = row("qed", |seen| magic(seen.head, 0, b"QED\0"));
 pub const QCOW: DriverType = row("qcow", |seen| magic(seen.head, 0, b"QFI\xfb\0\0\0\x01"));
@@ -36,24 +35,6 @@ fn score(certain: bool) -> u32 {
 
 fn magic(bytes: &[u8], at: usize, magic: &[u8]) -> u32 {
     score(stands_at(bytes, at, magic))
-}
-
-/// A sparse extent (`KDMV`, or `COWD` of older hosts), or a descriptor in text.
-fn vmdk(seen: &Glimpse<'_>) -> u32 {
-    score(seen.head.starts_with(b"KDMV") || seen.head.starts_with(b"COWD") || vmdk_descriptor(seen.head))
-}
-
-/// A descriptor begins with a comment that says so, or with its version after comments and blank lines.
-fn vmdk_descriptor(head: &[u8]) -> bool {
-    const TITLE: &[u8] = b"# Disk DescriptorFile";
-    if head.get(..TITLE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TITLE)) {
-        return true;
-    }
-    let mut lines = head.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
-    let first = lines.find(|line| !line.starts_with(b"#") && !line.trim_ascii().is_empty());
-    first.is_some_and(|line| {
-        matches!(line.strip_suffix(b"\r").unwrap_or(line), b"version=1" | b"version=2" | b"version=3")
-    })
 }
 
 fn parallels(seen: &Glimpse<'_>) -> u32 {

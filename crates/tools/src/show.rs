@@ -34,7 +34,9 @@ impl Description {
         let filename = node.filename();
         let full_backing =
             info.backing_filename.as_ref().map(|stored| block::resolve_filename(&node.place(), stored));
-        let children = node.edges().all().into_iter().filter(|child| !child.role.has(ChildRole::BACKING));
+        // Those that were opened last are told first.
+        let children =
+            node.edges().all().into_iter().rev().filter(|child| !child.role.has(ChildRole::BACKING));
         let children = children.map(|child| (child.name.to_string(), Description::of(&child.node))).collect();
         Description {
             format: node.driver_name(),

@@ -38,6 +38,8 @@ pub enum BlockdevDriver {
     Throttle,
     /// An image in the VDI format.
     Vdi,
+    /// An image in the VMDK format.
+    Vmdk,
     /// An image of Virtual PC or Hyper-V (VHD).
     Vpc,
 }
@@ -59,6 +61,7 @@ impl Enumeration for BlockdevDriver {
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
         ("vdi", Self::Vdi),
+        ("vmdk", Self::Vmdk),
         ("vpc", Self::Vpc),
     ];
 }
@@ -266,6 +269,8 @@ pub enum BlockdevOptionsBranch {
     Throttle(BlockdevOptionsThrottle),
     /// `vdi`.
     Vdi(BlockdevOptionsGenericFormat),
+    /// `vmdk`.
+    Vmdk(BlockdevOptionsGenericCOWFormat),
     /// `vpc`.
     Vpc(BlockdevOptionsVpc),
 }
@@ -289,6 +294,7 @@ impl BlockdevOptionsBranch {
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
+            Self::Vmdk(_) => BlockdevDriver::Vmdk,
             Self::Vpc(_) => BlockdevDriver::Vpc,
         }
     }
@@ -310,6 +316,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
+            BlockdevDriver::Vmdk => Self::Vmdk(Object::take(from)?),
             BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
         })
     }
@@ -331,6 +338,7 @@ impl BlockdevOptionsBranch {
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
             Self::Vdi(inner) => inner.put(to),
+            Self::Vmdk(inner) => inner.put(to),
             Self::Vpc(inner) => inner.put(to),
         }
     }

@@ -304,3 +304,96 @@ impl Object for VpcCreateOptions {
     }
 }
 object_codec!(VpcCreateOptions);
+
+/// The subformats of vmdk images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevVmdkSubformat {
+    /// One file, whose grains are allocated as they are written.
+    MonolithicSparse,
+    /// A descriptor, and one file with the bytes of the disk.
+    MonolithicFlat,
+    /// A descriptor, and sparse files of 2 GiB of the disk each.
+    TwoGbMaxExtentSparse,
+    /// A descriptor, and files with the bytes of 2 GiB of the disk each.
+    TwoGbMaxExtentFlat,
+    /// One file of compressed grains, one behind the other.
+    StreamOptimized,
+}
+
+impl Enumeration for BlockdevVmdkSubformat {
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("monolithicSparse", Self::MonolithicSparse),
+        ("monolithicFlat", Self::MonolithicFlat),
+        ("twoGbMaxExtentSparse", Self::TwoGbMaxExtentSparse),
+        ("twoGbMaxExtentFlat", Self::TwoGbMaxExtentFlat),
+        ("streamOptimized", Self::StreamOptimized),
+    ];
+}
+enumeration_codec!(BlockdevVmdkSubformat);
+
+/// The adapters of virtual machines that vmdk images name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevVmdkAdapterType {
+    /// IDE.
+    Ide,
+    /// BusLogic SCSI.
+    Buslogic,
+    /// LSI Logic SCSI.
+    Lsilogic,
+    /// That of old ESX hosts.
+    LegacyESX,
+}
+
+impl Enumeration for BlockdevVmdkAdapterType {
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("ide", Self::Ide),
+        ("buslogic", Self::Buslogic),
+        ("lsilogic", Self::Lsilogic),
+        ("legacyESX", Self::LegacyESX),
+    ];
+}
+enumeration_codec!(BlockdevVmdkAdapterType);
+
+/// What is asked of a vmdk image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VmdkCreateOptions {
+    /// Its subformat; monolithicSparse if absent.
+    pub subformat: Option<BlockdevVmdkSubformat>,
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The format of the image below it, which is vmdk.
+    pub backing_fmt: Option<String>,
+    /// The adapter that it names; ide if absent.
+    pub adapter_type: Option<BlockdevVmdkAdapterType>,
+    /// The version of the virtual hardware that it names; 4 if absent.
+    pub hwversion: Option<String>,
+    /// The version of the guest tools that it names; 2147483647 if absent.
+    pub toolsversion: Option<String>,
+    /// Whether grains can be called zeroed; not if absent.
+    pub zeroed_grain: Option<bool>,
+}
+
+impl Object for VmdkCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            subformat: from.optional("subformat")?,
+            backing_file: from.optional("backing-file")?,
+            backing_fmt: from.optional("backing-fmt")?,
+            adapter_type: from.optional("adapter-type")?,
+            hwversion: from.optional("hwversion")?,
+            toolsversion: from.optional("toolsversion")?,
+            zeroed_grain: from.optional("zeroed-grain")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("subformat", &self.subformat);
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+        to.put_optional("adapter-type", &self.adapter_type);
+        to.put_optional("hwversion", &self.hwversion);
+        to.put_optional("toolsversion", &self.toolsversion);
+        to.put_optional("zeroed-grain", &self.zeroed_grain);
+    }
+}
+object_codec!(VmdkCreateOptions);

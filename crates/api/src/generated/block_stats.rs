@@ -331,6 +331,8 @@ pub enum BlockStatsSpecific {
     Throttle,
     /// `vdi`.
     Vdi,
+    /// `vmdk`.
+    Vmdk,
     /// `vpc`.
     Vpc,
 }
@@ -354,6 +356,7 @@ impl BlockStatsSpecific {
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi => BlockdevDriver::Vdi,
+            Self::Vmdk => BlockdevDriver::Vmdk,
             Self::Vpc => BlockdevDriver::Vpc,
         }
     }
@@ -375,6 +378,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi,
+            BlockdevDriver::Vmdk => Self::Vmdk,
             BlockdevDriver::Vpc => Self::Vpc,
         })
     }
@@ -396,6 +400,7 @@ impl BlockStatsSpecific {
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi => {}
+            Self::Vmdk => {}
             Self::Vpc => {}
         }
     }

@@ -242,6 +242,58 @@ impl Object for BlockdevCreateOptionsVpc {
 }
 object_codec!(BlockdevCreateOptionsVpc);
 
+/// What is asked of a new vmdk image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsVmdk {
+    /// The node that it is made in; of subformats with several files, the node for the descriptor.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// The nodes for its extents, in the order of the disk, where it has files of their own.
+    pub extents: Option<Vec<BlockdevRef>>,
+    /// Its subformat; monolithicSparse if absent.
+    pub subformat: Option<BlockdevVmdkSubformat>,
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The adapter that it names; ide if absent.
+    pub adapter_type: Option<BlockdevVmdkAdapterType>,
+    /// The version of the virtual hardware that it names; 4 if absent.
+    pub hwversion: Option<String>,
+    /// The version of the guest tools that it names; 2147483647 if absent.
+    pub toolsversion: Option<String>,
+    /// Whether grains can be called zeroed; not if absent.
+    pub zeroed_grain: Option<bool>,
+}
+
+impl Object for BlockdevCreateOptionsVmdk {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            size: from.required("size")?,
+            extents: from.optional("extents")?,
+            subformat: from.optional("subformat")?,
+            backing_file: from.optional("backing-file")?,
+            adapter_type: from.optional("adapter-type")?,
+            hwversion: from.optional("hwversion")?,
+            toolsversion: from.optional("toolsversion")?,
+            zeroed_grain: from.optional("zeroed-grain")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+        to.put_optional("extents", &self.extents);
+        to.put_optional("subformat", &self.subformat);
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("adapter-type", &self.adapter_type);
+        to.put_optional("hwversion", &self.hwversion);
+        to.put_optional("toolsversion", &self.toolsversion);
+        to.put_optional("zeroed-grain", &self.zeroed_grain);
+    }
+}
+object_codec!(BlockdevCreateOptionsVmdk);
+
 /// What every image has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsBase {
@@ -293,6 +345,8 @@ pub enum BlockdevCreateOptions {
     Throttle,
     /// `vdi`.
     Vdi(BlockdevCreateOptionsVdi),
+    /// `vmdk`.
+    Vmdk(BlockdevCreateOptionsVmdk),
     /// `vpc`.
     Vpc(BlockdevCreateOptionsVpc),
 }
@@ -316,6 +370,7 @@ impl BlockdevCreateOptions {
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
+            Self::Vmdk(_) => BlockdevDriver::Vmdk,
             Self::Vpc(_) => BlockdevDriver::Vpc,
         }
     }
@@ -337,6 +392,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
+            BlockdevDriver::Vmdk => Self::Vmdk(Object::take(from)?),
             BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
         })
     }
@@ -358,6 +414,7 @@ impl BlockdevCreateOptions {
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi(inner) => inner.put(to),
+            Self::Vmdk(inner) => inner.put(to),
             Self::Vpc(inner) => inner.put(to),
         }
     }

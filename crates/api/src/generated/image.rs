@@ -228,6 +228,74 @@ impl Object for ImageInfoSpecificQCow2 {
 }
 object_codec!(ImageInfoSpecificQCow2);
 
+/// An extent of a vmdk image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VmdkExtentInfo {
+    /// Whether its data is stored compressed; not told where it is not.
+    pub compressed: Option<bool>,
+    /// Bytes that a guest sees of it.
+    pub virtual_size: i64,
+    /// The name of its file.
+    pub filename: String,
+    /// Bytes of a grain, where it is sparse.
+    pub cluster_size: Option<i64>,
+    /// Its kind, as the descriptor calls it; empty where it stands in the image's own file.
+    pub format: String,
+}
+
+impl Object for VmdkExtentInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            compressed: from.optional("compressed")?,
+            virtual_size: from.required("virtual-size")?,
+            filename: from.required("filename")?,
+            cluster_size: from.optional("cluster-size")?,
+            format: from.required("format")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("compressed", &self.compressed);
+        to.put("virtual-size", &self.virtual_size);
+        to.put("filename", &self.filename);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put("format", &self.format);
+    }
+}
+object_codec!(VmdkExtentInfo);
+
+/// What only a vmdk image has.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageInfoSpecificVmdk {
+    /// Its content identifier, which changes before the content does.
+    pub cid: i64,
+    /// That of the image below, when this one was made; 4294967295: there is none.
+    pub parent_cid: i64,
+    /// Its subformat.
+    pub create_type: String,
+    /// Its extents, in the order of the disk.
+    pub extents: Vec<VmdkExtentInfo>,
+}
+
+impl Object for ImageInfoSpecificVmdk {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cid: from.required("cid")?,
+            parent_cid: from.required("parent-cid")?,
+            create_type: from.required("create-type")?,
+            extents: from.required("extents")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("cid", &self.cid);
+        to.put("parent-cid", &self.parent_cid);
+        to.put("create-type", &self.create_type);
+        to.put("extents", &self.extents);
+    }
+}
+object_codec!(ImageInfoSpecificVmdk);
+
 /// What only a file has.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ImageInfoSpecificFile {
@@ -251,6 +319,8 @@ object_codec!(ImageInfoSpecificFile);
 pub enum ImageInfoSpecificKind {
     /// `qcow2`.
     Qcow2,
+    /// `vmdk`.
+    Vmdk,
     /// `luks`.
     Luks,
     /// `file`.
@@ -259,7 +329,7 @@ pub enum ImageInfoSpecificKind {
 
 impl Enumeration for ImageInfoSpecificKind {
     const VALUES: &'static [(&'static str, Self)] =
-        &[("qcow2", Self::Qcow2), ("luks", Self::Luks), ("file", Self::File)];
+        &[("qcow2", Self::Qcow2), ("vmdk", Self::Vmdk), ("luks", Self::Luks), ("file", Self::File)];
 }
 enumeration_codec!(ImageInfoSpecificKind);
 
@@ -268,6 +338,8 @@ enumeration_codec!(ImageInfoSpecificKind);
 pub enum ImageInfoSpecific {
     /// `qcow2`.
     Qcow2(ImageInfoSpecificQCow2),
+    /// `vmdk`.
+    Vmdk(ImageInfoSpecificVmdk),
     /// `luks`.
     Luks(QCryptoBlockInfoLUKS),
     /// `file`.
@@ -279,6 +351,7 @@ impl ImageInfoSpecific {
     pub fn r#type(&self) -> ImageInfoSpecificKind {
         match self {
             Self::Qcow2(_) => ImageInfoSpecificKind::Qcow2,
+            Self::Vmdk(_) => ImageInfoSpecificKind::Vmdk,
             Self::Luks(_) => ImageInfoSpecificKind::Luks,
             Self::File(_) => ImageInfoSpecificKind::File,
         }
@@ -287,6 +360,7 @@ impl ImageInfoSpecific {
     fn take_branch(tag: ImageInfoSpecificKind, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             ImageInfoSpecificKind::Qcow2 => Self::Qcow2(from.required("data")?),
+            ImageInfoSpecificKind::Vmdk => Self::Vmdk(from.required("data")?),
             ImageInfoSpecificKind::Luks => Self::Luks(from.required("data")?),
             ImageInfoSpecificKind::File => Self::File(from.required("data")?),
         })
@@ -295,6 +369,7 @@ impl ImageInfoSpecific {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Qcow2(inner) => to.put("data", inner),
+            Self::Vmdk(inner) => to.put("data", inner),
             Self::Luks(inner) => to.put("data", inner),
             Self::File(inner) => to.put("data", inner),
         }

@@ -424,7 +424,8 @@ async fn fill(
     let mut progress = Progress::new(args.verbosity.shows_progress());
     let warn = Arc::new(console.warner());
     let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
-    let compress = args.compress.then_some(node.facts().cluster_size).flatten();
+    let compress =
+        (args.compress || node.facts().must_compress).then_some(node.facts().cluster_size).flatten();
     // What can't be read is left out by whole sectors, not clusters.
     let seams = compress.filter(|_| sources.len() > 1 && !args.salvage);
     let work = async {
