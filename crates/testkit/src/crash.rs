@@ -326,7 +326,7 @@ pub(crate) async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)
     stack.create().await?;
     let size = stack.images.last().map_or(0, |image| image.size);
     let (mut seen, mut write) = (vec![Seen::Zero; (size / SECTOR) as usize], 0);
-    for image in &stack.images {
+    for image in stack.images.iter().filter(|_| stack.filled) {
         let session = stack.open_image(image).await?;
         let sectors = image.size / SECTOR;
         if !session.node.facts().grows_with_zeroes {

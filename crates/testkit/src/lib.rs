@@ -26,3 +26,4 @@ pub mod stamp;
 pub mod steps;
 pub mod vdi;
 pub mod vpc;
+pub mod vmdk;

@@ -38,6 +38,8 @@ pub struct Stack {
     pub keeps_data: bool,
     /// The size can be changed.
     pub resizes: bool,
+    /// Tests begin with images that hold something; not where a format does not take writes of any sectors.
+    pub filled: bool,
     /// It can be opened for reading only.
     pub reads_only: bool,
     /// Secrets that options refer to: id and content.
@@ -86,6 +88,7 @@ impl Stack {
             top,
             keeps_data: true,
             resizes: true,
+            filled: true,
             reads_only: true,
             secrets: Vec::new(),
             groups: Vec::new(),

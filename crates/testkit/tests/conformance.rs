@@ -5,6 +5,7 @@ use sim::Config;
 use testkit::conformance::Suite;
 use testkit::crash::{inspect_qcow2, inspect_raw, inspect_vdi};
 use testkit::stack::{Stack, TestImage};
+use testkit::vmdk::inspect_vmdk;
 
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS];
 const SIZE: u64 = 96 << 10;
@@ -70,6 +71,42 @@ fn a_filter_that_compresses_over_qcow2() {
 fn qcow2_of_version_2_with_narrow_tables() {
     let image = qcow2("/top", "1024").with("compat", "0.10");
     Suite::of(stack("qcow2, v2", vec![image]), Some(inspect_qcow2)).run();
+}
+
+fn vmdk(name: &str, options: &[(&str, &str)]) -> Suite {
+    let image = TestImage::new("vmdk", "/top", SIZE + 512).with("x-grain-size", "4096");
+    let image = options.iter().fold(image, |image, (option, value)| image.with(option, value));
+    let mut stack = stack(name, vec![image]);
+    stack.resizes = false;
+    Suite::of(stack, Some(inspect_vmdk))
+}
+
+#[test]
+fn vmdk_of_one_sparse_file() {
+    vmdk("vmdk", &[]).run();
+}
+
+#[test]
+fn vmdk_with_zeroed_grains() {
+    vmdk("vmdk, zeroed grains", &[("zeroed_grain", "on")]).run();
+}
+
+#[test]
+fn vmdk_of_a_flat_file() {
+    vmdk("vmdk, flat", &[("subformat", "monolithicFlat")]).run();
+}
+
+#[test]
+fn vmdk_of_a_descriptor_and_a_sparse_file() {
+    vmdk("vmdk, split", &[("subformat", "twoGbMaxExtentSparse")]).run();
+}
+
+#[test]
+fn vmdk_past_the_page_cache() {
+    let mut suite = vmdk("vmdk, direct", &[]);
+    suite.stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+    suite.config = Config { direct_alignment: 4096, ..Config::seeded(0) };
+    suite.run();
 }
 
 #[test]

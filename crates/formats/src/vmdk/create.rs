@@ -22,8 +22,10 @@ use block::{
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
-/// Sectors of a grain, and entries of a table.
-const GRAIN: u64 = 128;
+/// Bytes of a grain where nothing is said, and what it may have.
+const GRAIN: u64 = 64 << 10;
+const GRAINS: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 20;
+/// Entries of a table.
 const ENTRIES: u64 = 512;
 /// Sectors that a descriptor inside of a sparse file has.
 const DESCRIPTOR: u64 = 20;
@@ -52,6 +54,8 @@ pub const OPTIONS: &[CreateOption] = &[
         "monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or streamOptimized",
     ),
     CreateOption::new("zeroed_grain", OptionKind::Bool, "Grains can be called zeroed"),
+    // Lists of options that scripts compare do not have it.
+    CreateOption::new("x-grain-size", OptionKind::Size, ""),
 ];
 
 /// How images are made.
@@ -81,13 +85,19 @@ struct Plan {
     subformat: Subformat,
     /// Sectors of the disk.
     sectors: u64,
+    /// Sectors of a grain.
+    grain: u64,
 }
 
 impl Plan {
     fn new(size: u64, options: &VmdkCreateOptions) -> Result<Self> {
         let subformat = options.subformat.unwrap_or(Subformat::MonolithicSparse);
         let sectors = size.div_ceil(SECTOR);
-        let plan = Self { subformat, sectors };
+        let grain = options.x_grain_size.map_or(GRAIN, |size| size.0);
+        if !grain.is_power_of_two() || !GRAINS.contains(&grain) {
+            return Err(BlockError::invalid("Grain size must be a power of two between 4k and 64M"));
+        }
+        let plan = Self { subformat, sectors, grain: grain / SECTOR };
         if options.backing_file.is_some() {
             if options.backing_fmt.as_deref().is_some_and(|format| format != "vmdk") {
                 return Err(BlockError::invalid("backing_file must be a vmdk image"));
@@ -136,7 +146,8 @@ impl Plan {
         let zeroed = options.zeroed_grain.unwrap_or(false);
         let stream = self.subformat == Subformat::StreamOptimized;
         let mut header = if stream { Hosted::stream(sectors, zeroed) } else { Hosted::new(sectors, zeroed) };
-        let tables = sectors.div_ceil(GRAIN * ENTRIES);
+        header.grain = self.grain;
+        let tables = sectors.div_ceil(self.grain * ENTRIES);
         let (directory, all_tables) = ((tables * 4).div_ceil(SECTOR), tables * ENTRIES * 4 / SECTOR);
         let first = 1 + DESCRIPTOR;
         let end = if stream {
@@ -148,7 +159,7 @@ impl Plan {
             first + 2 * (directory + all_tables)
         };
         header.descriptor = (1, DESCRIPTOR);
-        header.overhead = end.next_multiple_of(GRAIN);
+        header.overhead = end.next_multiple_of(self.grain);
         let too_large =
             || BlockError::new(ErrorKind::Limit, "the image size is too large for file format 'vmdk'");
         if header.overhead > u64::from(u32::MAX) {
@@ -277,7 +288,7 @@ async fn make_sparse(file: &Arc<Node>, header: &Hosted, descriptor: Option<Strin
         }
         write(file, SECTOR, text.as_bytes()).await?;
     }
-    let tables = header.capacity.div_ceil(GRAIN * ENTRIES);
+    let tables = header.capacity.div_ceil(header.grain * ENTRIES);
     let of_directory = (tables * 4).div_ceil(SECTOR);
     if !header.is_compressed() {
         for directory in [header.redundant, header.directory] {

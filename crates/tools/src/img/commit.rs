@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::usage::Manual;
 use crate::{outln, progress, runtime};
 use api::PreallocMode;
-use block::{CopyPlan, Endpoint, Node};
+use block::{CopyPlan, Endpoint, ErrorKind, Node};
 use std::sync::Arc;
 
 /// Ranges that are under way at once.
@@ -108,7 +108,11 @@ async fn commit(
     if args.keep {
         return Ok(());
     }
-    let emptied = top.driver().make_empty().await;
+    let emptied = match top.driver().make_empty().await {
+        // What can't be emptied keeps what it has, which is what its base has now.
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        emptied => emptied,
+    };
     emptied.map_err(|error| {
         tracing::error!(%error, base = base.filename(), "the overlay is not empty; what it held is in its base");
         Failure::new(format_args!("Failed to empty {}: {}", args.source.name, error.strerror()))

@@ -138,14 +138,23 @@ impl Grains {
         self.order().access.make_ready(step).await
     }
 
+    async fn head(&self) -> Result<Vec<u8>> {
+        let head = self.order().file.read(0, super::header::SECTOR).await?;
+        match Hosted::parse(&head) {
+            Some(_) => Ok(head.to_vec()),
+            None => Err(self.tables.damaged(0, "the header is gone")),
+        }
+    }
+
+    /// Whether the header says that the file is being written, or was not closed.
+    pub async fn is_unclean(&self) -> Result<bool> {
+        Ok(self.head().await?.get(UNCLEAN_AT).is_some_and(|mark| *mark != 0))
+    }
+
     /// Says in the header whether the file is being written, durably.
     async fn say_unclean(&self, unclean: bool) -> Result<()> {
         let file = &self.order().file;
-        let head = file.read(0, super::header::SECTOR).await?;
-        if Hosted::parse(&head).is_none() {
-            return Err(self.tables.damaged(0, "the header is gone"));
-        }
-        let mut head = head.to_vec();
+        let mut head = self.head().await?;
         if let Some(mark) = head.get_mut(UNCLEAN_AT) {
             *mark = unclean.into();
         }

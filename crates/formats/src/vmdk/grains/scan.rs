@@ -2,7 +2,7 @@
 //!
 //! Bounds: tables are read in pieces of [`PIECE`] bytes; findings are counted beyond the first [`MOST_FINDINGS`]; a bit for
 //! each grain of the file.
-use super::super::header::{SECTOR, Shape};
+use super::super::header::SECTOR;
 use super::super::tables::{Entry, Tables};
 use block::metacache::{Blocks, Run};
 use block::{BlockError, Result};
@@ -34,6 +34,7 @@ pub struct Piece {
     pub first: u64,
     /// Where each is; 0: there is none.
     pub places: Vec<u64>,
+    /// Their entries; nothing where all are 0.
     pub words: Vec<u32>,
     /// The second copies, where there are any.
     pub redundant: Option<(Vec<u64>, Vec<u32>)>,
@@ -104,7 +105,8 @@ impl Scan {
             }
         }
         if let Some((places, words)) = &piece.redundant {
-            let differ = words.iter().zip(&piece.words).filter(|(second, first)| second != first).count();
+            let both = or_zeroes(&piece.words).zip(or_zeroes(words)).take(piece.words.len().max(words.len()));
+            let differ = both.filter(|(first, second)| first != second).count();
             self.copies_differ += differ as u64 + places.iter().filter(|place| **place == 0).count() as u64;
         }
     }
@@ -158,40 +160,59 @@ async fn read_places(tables: &Tables, directory: u64, first: u64, count: u64) ->
     Ok(words.collect())
 }
 
-/// The words of tables at these places, those that lie together read together; zeroes where there is none.
+/// The words of tables at these places, those that lie together read together. Nothing, where all of them are zeroes that the
+/// file need not be read for: large disks have large tables, most of them holes.
 async fn read_tables(tables: &Tables, places: &[u64]) -> Result<Vec<u32>> {
-    let Shape { entries, .. } = tables.shape;
-    let len = tables.shape.table_len();
-    let mut words = Vec::with_capacity(places.len() * entries as usize);
-    let mut rest = places;
+    let (entries, len) = (tables.shape.entries as usize, tables.shape.table_len());
+    let file = tables.order.file.node()?;
+    let mut words = Vec::new();
+    let (mut rest, mut done) = (places, 0);
     while let Some(first) = rest.first() {
         let follows = |(n, place): &(u64, &u64)| *first != 0 && **place == first + n * len;
         let count = (0..).zip(rest).take_while(follows).count().max(1);
-        if *first == 0 {
-            words.extend(std::iter::repeat_n(0, entries as usize));
-        } else {
-            tables.inside(*first, count as u64 * len, "a grain table")?;
-            let bytes = tables.order.file.read(*first, count as u64 * len).await?;
-            words.extend(bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
+        let bytes = count as u64 * len;
+        let is_read = match *first {
+            0 => false,
+            _ => {
+                tables.inside(*first, bytes, "a grain table")?;
+                let status = file.status(*first, bytes, None).await?;
+                !status.zero || status.len < bytes
+            }
+        };
+        if is_read {
+            let read = tables.order.file.read(*first, bytes).await?;
+            words.resize(done * entries, 0);
+            words.extend(read.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
         }
+        done += count;
         rest = rest.get(count..).unwrap_or_default();
+    }
+    if !words.is_empty() {
+        words.resize(places.len() * entries, 0);
     }
     Ok(words)
 }
 
+/// The words of tables, and zeroes where there are none.
+fn or_zeroes(words: &[u32]) -> impl Iterator<Item = u32> {
+    words.iter().copied().chain(std::iter::repeat(0))
+}
+
 /// Makes the second copy of each table equal to the first, durably.
 pub async fn copy_tables(tables: &Tables) -> Result<()> {
-    let (mut at, len) = (0, tables.shape.table_len());
+    let mut at = 0;
     while at < tables.shape.tables() {
         let piece = Piece::read(tables, at).await?;
         at += piece.places.len() as u64;
         let Some((places, second)) = &piece.redundant else { return Ok(()) };
         let entries = tables.shape.entries as usize;
-        let both = piece.words.chunks(entries).zip(second.chunks(entries));
-        for (place, (first, second)) in places.iter().zip(both) {
+        let some = piece.words.len().max(second.len());
+        let (mut first, mut second) = (or_zeroes(&piece.words), or_zeroes(second));
+        for place in places.iter().take(some / entries) {
+            let (first, second): (Vec<u32>, Vec<u32>) =
+                (first.by_ref().take(entries).collect(), second.by_ref().take(entries).collect());
             if first != second && *place != 0 {
                 let bytes: Vec<u8> = first.iter().flat_map(|word| word.to_le_bytes()).collect();
-                debug_assert_eq!(bytes.len() as u64, len);
                 tables.order.file.write(*place, Buf::from_slice(&bytes)).await?;
             }
         }
