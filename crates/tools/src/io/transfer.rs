@@ -368,11 +368,13 @@ impl Session<'_> {
     /// The content of a pattern file, as far as one request can use it.
     fn pattern_file(&mut self, name: &str) -> Result<Vec<u8>, Refused> {
         use std::io::Read;
+        use std::os::unix::fs::FileTypeExt;
         let mut bytes = Vec::new();
         let path = rt::fs::path(name);
         let read = std::fs::metadata(&path).and_then(|meta| {
-            if !meta.is_file() {
-                return Err(std::io::Error::other("not a regular file"));
+            // A pipe might never give anything.
+            if !meta.is_file() && !meta.file_type().is_char_device() {
+                return Err(std::io::Error::other("neither a regular file nor a character device"));
             }
             std::fs::File::open(path)?.take(PIECE).read_to_end(&mut bytes)
         });
