@@ -87,7 +87,7 @@ fn place(address: &Address) -> String {
 }
 
 /// The error's text without Rust's "(os error N)".
-fn words(error: &io::Error) -> String {
+pub(crate) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.rfind(" (os error ").and_then(|end| text.get(..end)).unwrap_or(&text).to_owned()
 }

@@ -32,6 +32,19 @@ pub struct ExportTerms {
     pub backend: Arc<Backend>,
     /// Where further nodes that it names are found.
     pub graph: Graph,
+    /// To be told if it ends by itself.
+    pub ended: Ended,
+}
+
+/// How an export that ends by itself tells of it: what it says of [`Export::is_cut_off`] is looked at again.
+#[derive(Clone)]
+pub struct Ended(pub(crate) Arc<dyn Fn() + Send + Sync>);
+
+impl Ended {
+    /// Tells it.
+    pub fn tell(&self) {
+        (self.0)();
+    }
 }
 
 /// An export that is served.
@@ -43,7 +56,7 @@ pub trait Export: Send + Sync {
     /// several times, also concurrently.
     fn close(&self) -> BoxFuture<'_, ()>;
 
-    /// Whether the server that carries it has ended, so that it serves no client any more.
+    /// Whether it has ended by itself, or the server that carries it, so that it serves no client any more.
     fn is_cut_off(&self) -> bool {
         false
     }

@@ -9,7 +9,7 @@
 //! removed only when asked to be ([`RemoveMode::Hard`]).
 
 use crate::error::ExportError;
-use crate::export::{Export, ExportKind, ExportTerms};
+use crate::export::{Ended, Export, ExportKind, ExportTerms};
 use block::{Backend, BackendRequest, Graph, Iothread, Share};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
@@ -162,7 +162,7 @@ impl Exports {
         self.0.wait_gone(&exports).await;
     }
 
-    /// Removes the exports whose server has ended.
+    /// Removes the exports that have ended by themselves, or whose server has.
     pub async fn end_cut_off(&self) {
         let mut cut_off = self.0.state.lock().live();
         cut_off.retain(|live| live.export.is_cut_off());
@@ -226,8 +226,18 @@ impl Inner {
         self.state.lock().exports.retain(|entry| entry.id != id);
     }
 
+    /// What an export is given to tell of its end: those that have ended by then are removed.
+    fn ended(self: &Arc<Self>) -> Ended {
+        let inner = Arc::downgrade(self);
+        Ended(Arc::new(move || {
+            if let Some(inner) = inner.upgrade() {
+                rt::spawn_on(Target::Control, async move { Exports(inner).end_cut_off().await }).detach();
+            }
+        }))
+    }
+
     async fn start(
-        &self,
+        self: &Arc<Self>,
         spec: ExportSpec,
         kind: Box<dyn ExportKind>,
         backend: &Arc<Backend>,
@@ -235,8 +245,8 @@ impl Inner {
     ) -> Result<(), ExportError> {
         let (id, name, writable) = (spec.id.clone(), kind.name(), spec.writable);
         let shares_resizing = kind.perms(writable).share.has(Share::RESIZE);
-        let export =
-            kind.start(ExportTerms { spec, backend: backend.clone(), graph: self.graph.clone() }).await?;
+        let (backend, graph, ended) = (backend.clone(), self.graph.clone(), self.ended());
+        let export = kind.start(ExportTerms { spec, backend: backend.clone(), graph, ended }).await?;
         if shares_resizing {
             let told = Arc::downgrade(&export);
             backend.on_resize(move |size| {

@@ -56,6 +56,11 @@ pub fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The group that this process acts as.
+pub fn group() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 /// Makes the names in a directory durable: what was created, renamed or removed in it.
 pub async fn sync_dir(dir: &Path) -> io::Result<()> {
     expect_current().sync_dir(dir).await

@@ -31,6 +31,7 @@ mod epoll;
 pub mod fdset;
 pub mod file;
 pub mod fs;
+pub mod fuse;
 pub mod handed;
 mod handle;
 #[cfg(feature = "laws")]

@@ -19,6 +19,7 @@ use crate::{cooperate, sleep};
 mod socket;
 mod stream;
 
+pub(crate) use socket::{receive_descriptor, set_nonblocking};
 pub use stream::Stream;
 
 /// Where a service is.

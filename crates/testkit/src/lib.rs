@@ -25,5 +25,5 @@ pub mod stack;
 pub mod stamp;
 pub mod steps;
 pub mod vdi;
-pub mod vpc;
 pub mod vmdk;
+pub mod vpc;

@@ -371,6 +371,8 @@ pub struct VmdkCreateOptions {
     pub toolsversion: Option<String>,
     /// Whether grains can be called zeroed; not if absent.
     pub zeroed_grain: Option<bool>,
+    /// Bytes of a grain, a power of two from 4 KiB to 64 MiB; 64 KiB if absent. Not in QEMU.
+    pub x_grain_size: Option<Size>,
 }
 
 impl Object for VmdkCreateOptions {
@@ -383,6 +385,7 @@ impl Object for VmdkCreateOptions {
             hwversion: from.optional("hwversion")?,
             toolsversion: from.optional("toolsversion")?,
             zeroed_grain: from.optional("zeroed-grain")?,
+            x_grain_size: from.optional("x-grain-size")?,
         })
     }
 
@@ -394,6 +397,7 @@ impl Object for VmdkCreateOptions {
         to.put_optional("hwversion", &self.hwversion);
         to.put_optional("toolsversion", &self.toolsversion);
         to.put_optional("zeroed-grain", &self.zeroed_grain);
+        to.put_optional("x-grain-size", &self.x_grain_size);
     }
 }
 object_codec!(VmdkCreateOptions);

@@ -66,10 +66,12 @@ object_codec!(NbdServerStartArguments);
 pub enum BlockExportType {
     /// Through the NBD server.
     Nbd,
+    /// As a regular file, mounted over another one.
+    Fuse,
 }
 
 impl Enumeration for BlockExportType {
-    const VALUES: &'static [(&'static str, Self)] = &[("nbd", Self::Nbd)];
+    const VALUES: &'static [(&'static str, Self)] = &[("nbd", Self::Nbd), ("fuse", Self::Fuse)];
 }
 enumeration_codec!(BlockExportType);
 
@@ -102,11 +104,58 @@ impl Object for BlockExportOptionsNbd {
 }
 object_codec!(BlockExportOptionsNbd);
 
+/// Whether users other than the program's may use the file, as far as its permissions let them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FuseExportAllowOther {
+    /// They may not.
+    Off,
+    /// They may, or there is no export.
+    On,
+    /// They may, where the system lets the program say so.
+    Auto,
+}
+
+impl Enumeration for FuseExportAllowOther {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("on", Self::On), ("auto", Self::Auto)];
+}
+enumeration_codec!(FuseExportAllowOther);
+
+/// An export as a regular file. It ends when it is unmounted.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockExportOptionsFuse {
+    /// The regular file that is mounted over; it may be the image itself.
+    pub mountpoint: String,
+    /// Whether writes beyond the end make the node longer; they do not if absent.
+    pub growable: Option<bool>,
+    /// Who may use the file; auto if absent.
+    pub allow_other: Option<FuseExportAllowOther>,
+}
+
+impl Object for BlockExportOptionsFuse {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            mountpoint: from.required("mountpoint")?,
+            growable: from.optional("growable")?,
+            allow_other: from.optional("allow-other")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("mountpoint", &self.mountpoint);
+        to.put_optional("growable", &self.growable);
+        to.put_optional("allow-other", &self.allow_other);
+    }
+}
+object_codec!(BlockExportOptionsFuse);
+
 /// The part of [`BlockExportOptions`] that depends on `type`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BlockExportOptionsBranch {
     /// `nbd`.
     Nbd(BlockExportOptionsNbd),
+    /// `fuse`.
+    Fuse(BlockExportOptionsFuse),
 }
 
 impl BlockExportOptionsBranch {
@@ -114,18 +163,21 @@ impl BlockExportOptionsBranch {
     pub fn r#type(&self) -> BlockExportType {
         match self {
             Self::Nbd(_) => BlockExportType::Nbd,
+            Self::Fuse(_) => BlockExportType::Fuse,
         }
     }
 
     fn take_branch(tag: BlockExportType, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockExportType::Nbd => Self::Nbd(Object::take(from)?),
+            BlockExportType::Fuse => Self::Fuse(Object::take(from)?),
         })
     }
 
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Nbd(inner) => inner.put(to),
+            Self::Fuse(inner) => inner.put(to),
         }
     }
 }

@@ -154,7 +154,7 @@ impl ExportKind for NbdKind {
         terms: ExportTerms,
     ) -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>> {
         Box::pin(async move {
-            let ExportTerms { spec, backend, graph } = terms;
+            let ExportTerms { spec, backend, graph, .. } = terms;
             let (node, writable) = (backend.node(), spec.writable);
             let found = self.options.bitmaps.iter().map(|b| b.find(&graph, &node, writable));
             let bitmaps = found.collect::<block::Result<_>>()?;

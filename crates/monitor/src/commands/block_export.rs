@@ -1,8 +1,11 @@
-//! The NBD server and its exports.
+//! Exports, and the NBD server.
 use super::failed;
 use crate::control::Control;
 use api::*;
-use exports::{ExportInfo, ExportSpec, ExportedBitmap, NbdOptions, NbdServer, RemoveMode, ServerOptions};
+use exports::{
+    AllowOther, ExportInfo, ExportSpec, ExportedBitmap, FuseKind, NbdOptions, NbdServer, RemoveMode,
+    ServerOptions,
+};
 use rt::net::{Address, Listener};
 use std::time::Duration;
 
@@ -96,6 +99,18 @@ fn exported(bitmap: BlockDirtyBitmapOrStr) -> ExportedBitmap {
     }
 }
 
+fn fuse_kind(options: BlockExportOptionsFuse) -> FuseKind {
+    FuseKind {
+        mountpoint: options.mountpoint.into(),
+        growable: options.growable.unwrap_or(false),
+        allow_other: match options.allow_other {
+            None | Some(FuseExportAllowOther::Auto) => AllowOther::Auto,
+            Some(FuseExportAllowOther::On) => AllowOther::On,
+            Some(FuseExportAllowOther::Off) => AllowOther::Off,
+        },
+    }
+}
+
 impl BlockExportCommands for Control {
     async fn nbd_server_start(&self, arguments: NbdServerStartArguments) -> Result<(), QmpError> {
         let NbdServerStartArguments { addr, handshake_max_seconds, max_connections } = arguments;
@@ -126,6 +141,7 @@ impl BlockExportCommands for Control {
                 let options = NbdOptions { name, description, bitmaps };
                 self.exports().add(spec, self.nbd().export(options)).await
             }
+            BlockExportOptionsBranch::Fuse(options) => self.exports().add(spec, fuse_kind(options)).await,
         };
         added.map_err(failed)
     }

@@ -41,6 +41,13 @@ pub(super) fn recv_with_descriptors(
     Ok(message.bytes)
 }
 
+/// The descriptor that a program which has ended has left in a socket.
+pub(crate) fn receive_descriptor(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut descriptors = Vec::new();
+    recv_with_descriptors(fd, &mut [0; 16], &mut descriptors)?;
+    descriptors.pop().ok_or_else(|| io::Error::other("no descriptor has been sent"))
+}
+
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Sends what there is room for.
@@ -104,7 +111,7 @@ pub(super) fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Makes calls on this open file never wait.
-pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     crate::sys::set_status_flags(fd, flags | OFlags::NONBLOCK)
 }
