@@ -26,11 +26,10 @@ impl Description {
         if node.facts().transparent
             && let Some(file) = &file
         {
-            let below = file.driver().info();
-            info.cluster_size = info.cluster_size.or(below.cluster_size.or(file.facts().cluster_size));
+            let below = file.skip_filters().driver().info();
+            info.cluster_size = info.cluster_size.or(below.cluster_size);
             info.dirty = info.dirty.or(below.dirty);
         }
-        info.cluster_size = info.cluster_size.or(node.facts().cluster_size);
         let filename = node.filename();
         let full_backing =
             info.backing_filename.as_ref().map(|stored| block::resolve_filename(&node.place(), stored));
