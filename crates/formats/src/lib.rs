@@ -7,6 +7,7 @@
 mod block_table;
 mod encryption;
 mod luks;
+mod parallels;
 mod qcow2;
 mod raw;
 mod recognised;
@@ -27,7 +28,7 @@ pub const DRIVERS: &[DriverType] = &[
     vpc::VPC,
     recognised::QED,
     recognised::QCOW,
-    recognised::PARALLELS,
+    parallels::PARALLELS,
     recognised::DMG,
     recognised::BOCHS,
     recognised::CLOOP,

@@ -11,7 +11,6 @@ use block::{DriverType, Glimpse};
 pub const VHDX: DriverType = row("vhdx", |seen| magic(seen.head, 0, b"vhdxfile"));
 pub const QED: DriverType = row("qed", |seen| magic(seen.head, 0, b"QED\0"));
 pub const QCOW: DriverType = row("qcow", |seen| magic(seen.head, 0, b"QFI\xfb\0\0\0\x01"));
-pub const PARALLELS: DriverType = row("parallels", parallels);
 pub const DMG: DriverType = row("dmg", dmg);
 pub const BOCHS: DriverType = row("bochs", |seen| magic(seen.head, 0, b"Bochs Virtual HD Image\0"));
 pub const CLOOP: DriverType = row("cloop", cloop);
@@ -35,10 +34,6 @@ fn score(certain: bool) -> u32 {
 
 fn magic(bytes: &[u8], at: usize, magic: &[u8]) -> u32 {
     score(stands_at(bytes, at, magic))
-}
-
-fn parallels(seen: &Glimpse<'_>) -> u32 {
-    score(seen.head.starts_with(b"WithoutFreeSpace") || seen.head.starts_with(b"WithouFreSpacExt"))
 }
 
 /// The trailer with its version (4) and its own length (512), or the name.

@@ -3,6 +3,7 @@
 use block::{BlockError, Repair, Request};
 use rt::{Buf, BufMut};
 use sim::{Config, Disk, Sim};
+use testkit::parallels::Layout;
 use testkit::stack::{Stack, TestImage};
 use tools::image::{Image, Source};
 use tools::show::Description;
@@ -12,6 +13,11 @@ const EXTENTS: usize = 256;
 
 /// Bytes that are read at the front and at the end.
 const READ: u64 = 64 << 10;
+
+/// A Parallels image.
+pub fn parallels(input: &[u8]) {
+    image("parallels", input);
+}
 
 /// A VDI image.
 pub fn vdi(input: &[u8]) {
@@ -89,10 +95,48 @@ async fn repair(format: &str) -> Result<(), BlockError> {
 
 /// An empty image, and one with small blocks of which some are in use.
 pub fn vdi_seeds() -> Vec<Vec<u8>> {
+    vec![made(TestImage::new("vdi", "/image", 64 << 10)), testkit::vdi::made(&shown(), 1024)]
+}
+
+/// What a small disk shows.
+fn shown() -> Vec<u8> {
     let mut shown = vec![0; 32 << 10];
     shown[..512].fill(1);
     shown[9 << 10..20 << 10].fill(2);
-    vec![made(TestImage::new("vdi", "/image", 64 << 10)), testkit::vdi::made(&shown, 1024)]
+    shown
+}
+
+/// An empty image, and images of both versions of which some clusters are in use.
+pub fn parallels_seeds() -> Vec<Vec<u8>> {
+    let of = |old| testkit::parallels::made(&shown(), Layout { cluster: 3, old });
+    vec![
+        made(TestImage::new("parallels", "/image", 64 << 10).with("cluster_size", "512")),
+        of(true),
+        of(false),
+        with_extension(of(false)),
+    ]
+}
+
+/// The same image with a dirty bitmap in a format extension.
+fn with_extension(mut file: Vec<u8>) -> Vec<u8> {
+    const CLUSTER: usize = 3 * 512;
+    let end = file.len() as u64 / 512;
+    let mut extension = vec![0; CLUSTER];
+    extension[24..32].copy_from_slice(&0x2038_5fae_252c_b34a_u64.to_le_bytes());
+    extension[40..44].copy_from_slice(&40_u32.to_le_bytes());
+    // Of 64 sectors, two a bit, with a table of one cluster.
+    extension[48..56].copy_from_slice(&64_u64.to_le_bytes());
+    extension[72..76].copy_from_slice(&2_u32.to_le_bytes());
+    extension[76..80].copy_from_slice(&1_u32.to_le_bytes());
+    extension[80..88].copy_from_slice(&(end + 3).to_le_bytes());
+    let mut sum = [0; 16];
+    crypto::Hash::Md5.digest(&[&extension[24..]], &mut sum);
+    extension[..8].copy_from_slice(&0xab23_4cef_23dc_ea87_u64.to_le_bytes());
+    extension[8..24].copy_from_slice(&sum);
+    file[56..64].copy_from_slice(&end.to_le_bytes());
+    file.extend(extension);
+    file.resize(file.len() + CLUSTER, 0x55);
+    file
 }
 
 /// The bytes of a new image.

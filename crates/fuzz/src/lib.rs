@@ -47,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "nbd_location", seeds: nbd::location_seeds, run: nbd::location },
     Target { name: "nbd_server", seeds: nbd::server_seeds, run: nbd::server },
     Target { name: "option_text", seeds: options::seeds, run: options::text },
+    Target { name: "parallels_image", seeds: images::parallels_seeds, run: images::parallels },
     Target { name: "probe", seeds: raw::probe_seeds, run: raw::probe },
     Target { name: "qcow2_edits", seeds: edits::seeds, run: edits::edits },
     Target { name: "qcow2_image", seeds: qcow2::seeds, run: qcow2::image },

@@ -84,6 +84,7 @@ targets! {
     nbd_location,
     nbd_server,
     option_text,
+    parallels_image,
     probe,
     qcow2_edits,
     qcow2_image,

@@ -360,6 +360,12 @@ pub fn inspect_vdi(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Re
     crate::vdi::read(&file_of(disk, image.file)?, settled)
 }
 
+/// The independent reader of a Parallels image in a file.
+pub fn inspect_parallels(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let image = stack.images.last().ok_or("the stack has no image")?;
+    crate::parallels::read(&file_of(disk, image.file)?, settled)
+}
+
 fn file_of(disk: &Disk, file: &str) -> std::result::Result<Vec<u8>, String> {
     Ok(disk.content(file).ok_or_else(|| format!("{file} is gone"))?.to_vec())
 }

@@ -18,6 +18,7 @@ pub mod crash;
 pub mod guest;
 pub mod long;
 pub mod model;
+pub mod parallels;
 pub mod qcow2;
 pub mod scope;
 pub mod snapshots;

@@ -3,7 +3,7 @@
 use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
-use testkit::crash::{inspect_qcow2, inspect_raw, inspect_vdi};
+use testkit::crash::{inspect_parallels, inspect_qcow2, inspect_raw, inspect_vdi};
 use testkit::stack::{Stack, TestImage};
 use testkit::vmdk::inspect_vmdk;
 
@@ -217,5 +217,16 @@ fn vpc_as_it_is_made_here() {
         let mut stack = stack("vpc", vec![image]);
         stack.resizes = false;
         Suite::of(stack, inspect).run();
+    }
+}
+
+#[test]
+fn parallels_of_small_clusters() {
+    for cluster in ["512", "4608", "65536"] {
+        let image = TestImage::new("parallels", "/top", SIZE + 512).with("cluster_size", cluster);
+        let image = image.opened_with("prealloc-size", "8192");
+        let mut stack = stack("parallels", vec![image]);
+        stack.resizes = false;
+        Suite::of(stack, Some(inspect_parallels)).run();
     }
 }

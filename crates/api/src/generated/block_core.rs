@@ -26,6 +26,8 @@ pub enum BlockdevDriver {
     Nbd,
     /// Nothing: writes vanish.
     NullCo,
+    /// An image in the Parallels format.
+    Parallels,
     /// A filter that reserves space behind the end of a file.
     Preallocate,
     /// An image in the qcow2 format.
@@ -55,6 +57,7 @@ impl Enumeration for BlockdevDriver {
         ("luks", Self::Luks),
         ("nbd", Self::Nbd),
         ("null-co", Self::NullCo),
+        ("parallels", Self::Parallels),
         ("preallocate", Self::Preallocate),
         ("qcow2", Self::Qcow2),
         ("raw", Self::Raw),
@@ -257,6 +260,8 @@ pub enum BlockdevOptionsBranch {
     Nbd(BlockdevOptionsNbd),
     /// `null-co`.
     NullCo(BlockdevOptionsNull),
+    /// `parallels`.
+    Parallels(BlockdevOptionsGenericFormat),
     /// `preallocate`.
     Preallocate(BlockdevOptionsPreallocate),
     /// `qcow2`.
@@ -288,6 +293,7 @@ impl BlockdevOptionsBranch {
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
             Self::NullCo(_) => BlockdevDriver::NullCo,
+            Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate(_) => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Raw(_) => BlockdevDriver::Raw,
@@ -310,6 +316,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
+            BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
@@ -332,6 +339,7 @@ impl BlockdevOptionsBranch {
             Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
             Self::NullCo(inner) => inner.put(to),
+            Self::Parallels(inner) => inner.put(to),
             Self::Preallocate(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),

@@ -252,6 +252,24 @@ impl Object for LUKSCreateOptions {
 }
 object_codec!(LUKSCreateOptions);
 
+/// What is asked of a Parallels image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ParallelsCreateOptions {
+    /// Bytes of a cluster; 1 MiB if absent.
+    pub cluster_size: Option<Size>,
+}
+
+impl Object for ParallelsCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { cluster_size: from.optional("cluster-size")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("cluster-size", &self.cluster_size);
+    }
+}
+object_codec!(ParallelsCreateOptions);
+
 /// What is asked of a VDI image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct VdiCreateOptions {

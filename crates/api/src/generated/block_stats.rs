@@ -319,6 +319,8 @@ pub enum BlockStatsSpecific {
     Nbd,
     /// `null-co`.
     NullCo,
+    /// `parallels`.
+    Parallels,
     /// `preallocate`.
     Preallocate,
     /// `qcow2`.
@@ -350,6 +352,7 @@ impl BlockStatsSpecific {
             Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullCo => BlockdevDriver::NullCo,
+            Self::Parallels => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2 => BlockdevDriver::Qcow2,
             Self::Raw => BlockdevDriver::Raw,
@@ -372,6 +375,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullCo => Self::NullCo,
+            BlockdevDriver::Parallels => Self::Parallels,
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2,
             BlockdevDriver::Raw => Self::Raw,
@@ -394,6 +398,7 @@ impl BlockStatsSpecific {
             Self::Luks => {}
             Self::Nbd => {}
             Self::NullCo => {}
+            Self::Parallels => {}
             Self::Preallocate => {}
             Self::Qcow2 => {}
             Self::Raw => {}

@@ -110,6 +110,34 @@ impl Object for BlockdevCreateOptionsLUKS {
 }
 object_codec!(BlockdevCreateOptionsLUKS);
 
+/// What a Parallels image is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsParallels {
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// Bytes of a cluster; 1 MiB if absent.
+    pub cluster_size: Option<Size>,
+}
+
+impl Object for BlockdevCreateOptionsParallels {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            size: from.required("size")?,
+            cluster_size: from.optional("cluster-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+        to.put_optional("cluster-size", &self.cluster_size);
+    }
+}
+object_codec!(BlockdevCreateOptionsParallels);
+
 /// What is asked of a new qcow2 image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsQcow2 {
@@ -333,6 +361,8 @@ pub enum BlockdevCreateOptions {
     Nbd,
     /// `null-co`.
     NullCo,
+    /// `parallels`.
+    Parallels(BlockdevCreateOptionsParallels),
     /// `preallocate`.
     Preallocate,
     /// `qcow2`.
@@ -364,6 +394,7 @@ impl BlockdevCreateOptions {
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullCo => BlockdevDriver::NullCo,
+            Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Raw => BlockdevDriver::Raw,
@@ -386,6 +417,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullCo => Self::NullCo,
+            BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw,
@@ -408,6 +440,7 @@ impl BlockdevCreateOptions {
             Self::Luks(inner) => inner.put(to),
             Self::Nbd => {}
             Self::NullCo => {}
+            Self::Parallels(inner) => inner.put(to),
             Self::Preallocate => {}
             Self::Qcow2(inner) => inner.put(to),
             Self::Raw => {}

@@ -25,6 +25,7 @@ mod migration;
 mod nbd_pairings;
 mod notices;
 mod pair;
+mod parallels;
 mod qcow2_features;
 mod sizes;
 mod snapshots;

@@ -2,7 +2,7 @@
 //!
 //! Laws:
 //! - of several entries that lead to one block the first one has it; a repair gives the others copies;
-//! - leaks are given up only where nothing else is wrong any more;
+//! - blocks are moved together only where nothing else is wrong any more;
 //! - a copy is durable before the entry that leads to it, and what the header says of it too; a block is used again, or
 //!   cut off, when no entry on disk leads to it.
 //!
@@ -43,6 +43,7 @@ impl Findings {
         self.line(given_up, words);
     }
 
+    // Scripts know these lines.
     fn line(&mut self, mended: bool, words: impl FnOnce() -> String) {
         if self.report.messages.len() < MOST_LINES {
             self.report.messages.push(format!("{} {}", if mended { "Repairing" } else { "ERROR" }, words()));
@@ -59,7 +60,7 @@ impl<L: Layout> BlockTable<L> {
     /// Checks the image in its file. Nothing of it is dirty, and nobody uses it.
     pub(super) async fn check(&self, repair: Repair) -> Result<CheckReport> {
         let mut found = Findings { repair, report: CheckReport::default() };
-        self.layout.check_header(&self.order.file, &mut found).await?;
+        self.layout.check_header(&mut found);
         self.sound_table(&*self.order.file.node()?)?;
         let mut blocks = self.blocks_led_to().await?;
         self.check_entries(&mut blocks, &mut found).await?;
@@ -69,6 +70,10 @@ impl<L: Layout> BlockTable<L> {
         }
         if repair != Repair::No {
             self.order.file.flush().await?;
+            if found.mends() && found.report.corruptions == 0 {
+                self.layout.mend_header(&self.order.file).await?;
+                self.order.file.flush().await?;
+            }
         }
         if L::COUNTS_CLUSTERS {
             found.report.total_clusters = Some(self.layout.entries());
@@ -89,6 +94,10 @@ impl<L: Layout> BlockTable<L> {
     /// All blocks that entries lead to.
     async fn blocks_led_to(&self) -> Result<Blocks> {
         let mut blocks = self.no_blocks(self.order.file.node()?.length());
+        for start in self.layout.other_blocks().into_iter().filter_map(|place| self.block_of(place)) {
+            // One that is not in the file is nothing to be kept.
+            let _known = blocks.mark(Run { start, count: 1 });
+        }
         self.each_piece(|_, entries| {
             let led_to = entries.iter().filter_map(|entry| self.block_of(self.layout.place(*entry)?));
             for start in led_to {
@@ -110,10 +119,13 @@ impl<L: Layout> BlockTable<L> {
             let mut entries = self.entries_at(at, PIECE.min(len - at)).await?;
             let mut changed = false;
             for (index, entry) in (at / 4..).zip(&mut entries) {
-                let Some(mut place) = self.layout.place(*entry) else { continue };
-                if let Some(fault) = self.fault(place, length) {
+                let Some(mut place) = self.layout.place(*entry) else {
+                    before = None;
+                    continue;
+                };
+                if self.fault(place, length).is_some() {
                     let mends = found.mends() && L::DROPS_LOST;
-                    found.corruption(mends, || format!("entry {index} leads to offset {place:#x}, {fault}"));
+                    found.corruption(mends, || format!("cluster {index} is outside image"));
                     if mends {
                         (*entry, changed) = (L::NOTHING, true);
                     }
@@ -123,9 +135,11 @@ impl<L: Layout> BlockTable<L> {
                 let own = block.is_some_and(|start| seen.mark(Run { start, count: 1 }).is_ok());
                 if !own {
                     found.corruption(found.mends(), || match block {
-                        Some(_) => format!("entry {index} leads to offset {place:#x}, as another one does"),
+                        Some(_) => format!("duplicate offset in BAT entry {index}"),
                         None => {
-                            format!("entry {index} leads to offset {place:#x}, where it can lead to no block")
+                            format!(
+                                "BAT entry {index} leads to offset {place:#x}, where it can lead to no block"
+                            )
                         }
                     });
                     if found.mends() {
@@ -200,7 +214,8 @@ impl<L: Layout> BlockTable<L> {
         let file = self.order.file.node()?;
         let leaked = file.length().saturating_sub(self.offset_of(blocks.used_end()));
         if leaked > 0 && file.facts().grows_with_zeroes {
-            let gives_up = found.gives_up_leaks();
+            // Nothing leads there, whatever else is wrong.
+            let gives_up = found.repair != Repair::No;
             let count = leaked.div_ceil(self.layout.block_size());
             found.leaks(gives_up, count, || format!("space leaked at the end of the image {leaked}"));
             if gives_up {

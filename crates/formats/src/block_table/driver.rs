@@ -2,8 +2,9 @@
 use super::{BlockTable, Layout};
 use block::metacache::Order;
 use block::{
-    BlockError, CheckReport, Checker, Common, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts, MapChange,
-    Node, OpenContext, Opened, Perms, Repair, Request, Result, Share, Undo, Want, WritePlan,
+    BlockError, CheckReport, Checker, ChildId, Common, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts,
+    MapChange, Node, Notice, Notices, OpenContext, Opened, Perms, Repair, Request, Result, Share, Undo, Want,
+    WritePlan,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -11,15 +12,32 @@ use std::sync::Arc;
 /// An open image of a format with a table.
 pub(crate) struct TableDriver<L: Layout> {
     table: Arc<BlockTable<L>>,
+    notices: Notices,
 }
 
 impl<L: Layout> TableDriver<L> {
-    /// Opens the image in the file of the context.
-    pub(crate) async fn open(context: &mut OpenContext) -> Result<Opened> {
-        let (child, file) = context.file().await?;
-        let layout = L::read(&file).await?;
-        let table = BlockTable::new(context.edges().clone(), child, context.domain().clone(), layout);
-        Ok(Opened { driver: Arc::new(Self { table: Arc::new(table) }), filename: None })
+    /// The driver of the image in a file of the context.
+    pub(crate) fn opened(context: &OpenContext, file: ChildId, layout: L) -> Opened {
+        let table = BlockTable::new(context.edges().clone(), file, context.domain().clone(), layout);
+        let driver = Self { table: Arc::new(table), notices: context.notices() };
+        Opened { driver: Arc::new(driver), filename: None }
+    }
+
+    /// Finds what is in use, and allows changes; an image that needs it is repaired before.
+    async fn admit_changes(&self) -> Result<()> {
+        let table = &self.table;
+        let admitted = if table.layout.needs_repair() { None } else { Some(table.admit_changes().await) };
+        match admitted {
+            Some(Err(e)) if e.kind() != ErrorKind::Corrupt || !L::REPAIRS_AT_OPEN => Err(e),
+            Some(Ok(())) => Ok(()),
+            _ => {
+                let report = table.check(Repair::All).await?;
+                table.order.tables.clear();
+                let image = table.order.file.name();
+                self.notices.tell(Notice::Repaired { image: &image, report: &report });
+                table.admit_changes().await
+            }
+        }
     }
 
     /// Refuses to go on with a file that has become another image.
@@ -81,19 +99,23 @@ impl<L: Layout> Driver for TableDriver<L> {
 
     fn start<'a>(&'a self, common: &'a Common) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if common.inactive || common.for_repair || common.read_only {
+            if common.inactive {
+                return Ok(());
+            }
+            self.table.layout.opened(&self.table.order.file, common.read_only).await?;
+            if common.for_repair || common.read_only {
                 return Ok(());
             }
             // Others could still write when it was read first.
             self.same_image("was changed while it was opened").await?;
-            self.table.admit_changes().await
+            self.admit_changes().await
         })
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable {
-                self.table.admit_changes().await?;
+                self.admit_changes().await?;
             } else {
                 self.table.end_changes(true).await?;
             }
@@ -140,7 +162,7 @@ impl<L: Layout> Checker for TableDriver<L> {
     fn check(&self, repair: Repair) -> BoxFuture<'_, Result<CheckReport>> {
         Box::pin(async move {
             let writable = self.table.order.access.writable();
-            Order::flush(&self.table).await?;
+            self.table.settle().await?;
             let report = self.table.check(repair).await?;
             if repair != Repair::No {
                 self.table.order.tables.clear();

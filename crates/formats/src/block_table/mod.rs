@@ -47,6 +47,8 @@ pub(crate) trait Layout: Send + Sync + Sized + 'static {
     const EMPTY: ExtentKind;
     /// A repair drops entries that lead to where no data can be.
     const DROPS_LOST: bool;
+    /// An image that is opened for writing is repaired first, where that is needed.
+    const REPAIRS_AT_OPEN: bool;
     /// A check tells of clusters, and where the last one ends.
     const COUNTS_CLUSTERS: bool;
 
@@ -80,27 +82,67 @@ pub(crate) trait Layout: Send + Sync + Sized + 'static {
     /// The entry that leads to this block of the file.
     fn entry(&self, block: u64) -> u32;
 
-    /// Blocks of the file that are in use by the header's word, where it says so.
-    fn counted(&self) -> Option<u64>;
+    /// Blocks of the file that are in use by the header's word, where it says so; else they reach to the end of the file.
+    fn counted(&self) -> Option<u64> {
+        None
+    }
 
-    /// Checks the header, and mends it where that is asked for. A flush follows.
-    fn check_header(
-        &self,
-        file: &MetadataFile,
-        found: &mut Findings,
-    ) -> impl Future<Output = Result<()>> + Send;
+    /// Offsets in the file of blocks that something else than the table leads to.
+    fn other_blocks(&self) -> Vec<u64> {
+        Vec::new()
+    }
 
-    /// Before the first write after the image was opened.
-    fn begin_changes(&self, file: &MetadataFile) -> impl Future<Output = Result<()>> + Send;
+    /// The image is a node now. What it has beside the disk is made known.
+    fn opened(&self, file: &MetadataFile, read_only: bool) -> impl Future<Output = Result<()>> + Send {
+        let _ = (file, read_only);
+        async { Ok(()) }
+    }
+
+    /// Whether the header says that the image has to be repaired before it is written to.
+    fn needs_repair(&self) -> bool {
+        false
+    }
+
+    /// What is wrong in the header; [`Layout::mend_header`] mends it where that is asked for.
+    fn check_header(&self, found: &mut Findings) {
+        let _ = found;
+    }
+
+    /// Mends the header of an image in which nothing else is wrong any more. A flush follows.
+    fn mend_header(&self, file: &MetadataFile) -> impl Future<Output = Result<()>> + Send {
+        let _ = file;
+        async { Ok(()) }
+    }
+
+    /// Before data are written to blocks that end at byte `end` of the file: may make the file longer than that.
+    fn reserve(&self, file: &Node, end: u64) -> impl Future<Output = ()> + Send {
+        let _ = (file, end);
+        async {}
+    }
+
+    /// Before the first write after the image was opened. Durable when it returns.
+    fn begin_changes(&self, file: &MetadataFile) -> impl Future<Output = Result<()>> + Send {
+        let _ = file;
+        async { Ok(()) }
+    }
 
     /// Before entries are written that lead to blocks below `end`. A flush follows.
-    fn write_ahead(&self, file: &MetadataFile, end: u64) -> impl Future<Output = Result<()>> + Send;
+    fn write_ahead(&self, file: &MetadataFile, end: u64) -> impl Future<Output = Result<()>> + Send {
+        let _ = (file, end);
+        async { Ok(()) }
+    }
 
-    /// Everything is durable, and nothing is changed any more.
-    fn end_changes(&self, file: &MetadataFile) -> impl Future<Output = Result<()>> + Send;
+    /// Everything is durable, and nothing is changed any more before [`Layout::begin_changes`]. Blocks end at byte `end` of the
+    /// file.
+    fn end_changes(&self, file: &MetadataFile, end: u64) -> impl Future<Output = Result<()>> + Send {
+        let _ = (file, end);
+        async { Ok(()) }
+    }
 
     /// Whether blocks may lie in holes of the file.
-    fn is_thin(&self) -> bool;
+    fn is_thin(&self) -> bool {
+        false
+    }
 
     /// What `info` tells.
     fn info(&self) -> block::DriverInfo;

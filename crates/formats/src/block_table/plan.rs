@@ -58,21 +58,24 @@ impl<L: Layout> BlockTable<L> {
         self.order.access.make_ready(async || self.layout.begin_changes(&self.order.file).await).await
     }
 
+    /// Makes all changes durable, and the image one that is not being written to.
+    pub(super) async fn settle(self: &Arc<Self>) -> Result<()> {
+        Order::flush(self).await?;
+        if !self.order.access.is_ready() {
+            return Ok(());
+        }
+        let _turn = self.order.access.header_turn().await;
+        self.order.access.unready();
+        let end = self.offset_of(self.blocks.lock().await.used_end());
+        self.layout.end_changes(&self.order.file, end).await
+    }
+
     /// Ends all changes: the image is closed, or read-only from now on.
     pub(super) async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
         if !self.order.access.writable() {
             return Ok(());
         }
-        let ended = async {
-            Order::flush(self).await?;
-            if !self.order.access.is_ready() {
-                return Ok(());
-            }
-            let _turn = self.order.access.header_turn().await;
-            self.order.access.unready();
-            self.layout.end_changes(&self.order.file).await
-        };
-        let ended = ended.await;
+        let ended = self.settle().await;
         if ended.is_ok() || !in_time {
             self.order.access.forbid();
         }
@@ -111,7 +114,14 @@ impl<L: Layout> BlockTable<L> {
             return Ok(in_place(extent, MapChange::Data));
         }
         let holes = (at.within + extent.len).div_ceil(size);
-        let found = self.blocks.lock().await.allocate(&self.order.reservations, holes)?;
+        let found = {
+            let mut blocks = self.blocks.lock().await;
+            let found = blocks.allocate(&self.order.reservations, holes)?;
+            let end = self.offset_of(found.reserved.run().end());
+            // As long as the blocks are held, nobody cuts the file.
+            self.layout.reserve(&*self.order.file.node()?, end).await;
+            found
+        };
         let run = found.reserved.run();
         let len = extent.len.min(run.count * size - at.within);
         let action = Action::Store {

@@ -12,14 +12,15 @@
 mod create;
 mod header;
 
-use crate::block_table::{Findings, Layout, TableDriver};
+use crate::block_table::{Layout, TableDriver};
 use api::codec::NoArguments;
 use block::metacache::MetadataFile;
 use block::{
-    BlockError, CreateOption, DriverInfo, DriverType, ExtentKind, Glimpse, Node, Open, OptionKind, Result,
+    BlockError, CreateOption, DriverInfo, DriverType, ExtentKind, Glimpse, Node, Open, OpenContext, Opened,
+    OptionKind, Result,
 };
 use header::{DISCARDED, FREE, Header, Kind};
-use rt::{Buf, BufMut};
+use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 pub const VDI: DriverType = DriverType {
     name: "vdi",
     probe: Some(probe),
-    open: &Open(|context, _: NoArguments| Box::pin(TableDriver::<Vdi>::open(context))),
+    open: &Open(open),
     create: Some(&create::CREATE),
     create_options: &[
         CreateOption::SIZE,
@@ -35,6 +36,14 @@ pub const VDI: DriverType = DriverType {
     ],
     ..DriverType::FORMAT
 };
+
+fn open(context: &mut OpenContext, _: NoArguments) -> BoxFuture<'_, Result<Opened>> {
+    Box::pin(async move {
+        let (child, file) = context.file().await?;
+        let layout = Vdi::read(&file).await?;
+        Ok(TableDriver::opened(context, child, layout))
+    })
+}
 
 fn probe(seen: &Glimpse<'_>) -> u32 {
     let signed =
@@ -67,6 +76,7 @@ impl Layout for Vdi {
     const NOTHING: u32 = FREE;
     const EMPTY: ExtentKind = ExtentKind::Zero { reserved: None };
     const DROPS_LOST: bool = false;
+    const REPAIRS_AT_OPEN: bool = false;
     const COUNTS_CLUSTERS: bool = false;
 
     async fn read(file: &Arc<Node>) -> Result<Self> {
@@ -121,20 +131,8 @@ impl Layout for Vdi {
         Some(self.allocated.load(Acquire).into())
     }
 
-    async fn check_header(&self, _: &MetadataFile, _: &mut Findings) -> Result<()> {
-        Ok(())
-    }
-
-    async fn begin_changes(&self, _: &MetadataFile) -> Result<()> {
-        Ok(())
-    }
-
     async fn write_ahead(&self, file: &MetadataFile, end: u64) -> Result<()> {
         self.count(file, end).await
-    }
-
-    async fn end_changes(&self, _: &MetadataFile) -> Result<()> {
-        Ok(())
     }
 
     fn is_thin(&self) -> bool {
