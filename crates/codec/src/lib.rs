@@ -1,11 +1,13 @@
 //! Codecs of compressed clusters and of file names, and the zero scan.
 //!
+//! - [`Crc32c`]: the checksum of VHDX images.
 //! - [`decode`]: raw deflate, zlib and zstd, from a slice that may go on behind the stream, into a buffer of known size.
 //! - [`encode`]: the same the other way, where the stream is smaller than what it holds.
 //! - [`filename`]: names that are not UTF-8, as text and back.
 //! - [`zero`]: how far a buffer is zero, or is not.
 #![forbid(unsafe_code)]
 
+mod crc32c;
 mod decode;
 mod deflate;
 mod encode;
@@ -13,6 +15,7 @@ pub mod filename;
 mod huffman;
 pub mod zero;
 
+pub use crc32c::Crc32c;
 pub use decode::{Algorithm, DecodeError, decode};
 pub use encode::encode;
 pub use zero::is_zero;

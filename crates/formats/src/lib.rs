@@ -11,9 +11,12 @@ mod parallels;
 mod qcow2;
 mod raw;
 mod recognised;
+mod slots;
 mod vdi;
+mod vhdx;
 mod vmdk;
 mod vpc;
+mod windows;
 
 use block::DriverType;
 
@@ -24,7 +27,7 @@ pub const DRIVERS: &[DriverType] = &[
     luks::LUKS,
     vmdk::VMDK,
     vdi::VDI,
-    recognised::VHDX,
+    vhdx::VHDX,
     vpc::VPC,
     recognised::QED,
     recognised::QCOW,

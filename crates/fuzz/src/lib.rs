@@ -56,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "raw_guard", seeds: raw::guard_seeds, run: raw::guard },
     Target { name: "secret", seeds: qmp::secret_seeds, run: qmp::secret },
     Target { name: "vdi_image", seeds: images::vdi_seeds, run: images::vdi },
+    Target { name: "vhdx_image", seeds: vhd::vhdx_seeds, run: vhd::vhdx_image },
     Target { name: "vpc_image", seeds: vhd::vpc_seeds, run: vhd::vpc_image },
 ];
 

@@ -93,5 +93,6 @@ targets! {
     raw_guard,
     secret,
     vdi_image,
+    vhdx_image,
     vpc_image,
 }

@@ -1,8 +1,10 @@
-//! Images in vpc (VHD): footer, dynamic header, table, bitmaps of blocks.
+//! Images in vpc (VHD) and vhdx: footers, headers, tables, bitmaps of blocks, and a log.
 
 use block::{BlockError, Repair, Request};
+use codec::Crc32c;
 use rt::{Buf, BufMut};
 use sim::{Config, Disk, Sim};
+use testkit::stack::{Stack, TestImage};
 use tools::image::{Image, Source};
 
 /// Most extents that are asked for.
@@ -22,6 +24,62 @@ pub fn vpc_image(input: &[u8]) {
         }
     }
     drive("vpc", &bytes);
+}
+
+/// Where the parts of a VHDX image are in its file that an input has one behind the other, and how long each is: header, table of
+/// regions, log, block allocation table, table of metadata, metadata.
+const PARTS: [(usize, usize); 6] = [
+    (64 << 10, 4 << 10),
+    (192 << 10, 1 << 10),
+    (1 << 20, 8 << 10),
+    (2 << 20, 4 << 10),
+    (3 << 20, 1 << 10),
+    ((3 << 20) + (64 << 10), 256),
+];
+/// Bytes of the file.
+const FILE: usize = 8 << 20;
+
+/// Opens a VHDX image whose parts are those of the input, and whose checksums are right. Laws as of [`vpc_image`].
+pub fn vhdx_image(input: &[u8]) {
+    let (mut file, mut rest) = (vec![0; FILE], input);
+    file[..8].copy_from_slice(b"vhdxfile");
+    for (at, len) in PARTS {
+        let (part, behind) = rest.split_at(len.min(rest.len()));
+        file[at..at + part.len()].copy_from_slice(part);
+        rest = behind;
+    }
+    let entry = file[(1 << 20) + 8..].first_chunk().map_or(0, |len| u32::from_le_bytes(*len) as usize);
+    for (at, len) in [(64 << 10, 4 << 10), (192 << 10, 64 << 10), (1 << 20, entry.clamp(8, 1 << 20))] {
+        file[at + 4..at + 8].fill(0);
+        let sum = Crc32c::default().with(&file[at..at + len]).sum();
+        file[at + 4..at + 8].copy_from_slice(&sum.to_le_bytes());
+    }
+    drive("vhdx", &file);
+}
+
+/// A new image, one with a block, and one that was not closed.
+pub fn vhdx_seeds() -> Vec<Vec<u8>> {
+    let made = |write: bool, close: bool| {
+        let sim = Sim::new(1);
+        sim.run(async move {
+            let image = TestImage::new("vhdx", "/image", 5 << 20).with("block_size", "1M");
+            let stack = Stack::of("seed", &[protocols::DRIVERS, formats::DRIVERS], vec![image]);
+            if stack.create().await.is_ok()
+                && write
+                && let Ok(session) = stack.open().await
+            {
+                session.write(5000, &[7; 700], true).await.ok();
+                if close {
+                    session.close().await.ok();
+                }
+            }
+        });
+        let disk = sim.world().disk();
+        let file = disk.content("/image").map(sim::Content::to_vec).unwrap_or_default();
+        let parts = PARTS.iter().map(|(at, len)| file.get(*at..at + len).unwrap_or_default());
+        parts.collect::<Vec<_>>().concat()
+    };
+    vec![made(false, true), made(true, true), made(true, false)]
 }
 
 /// Drives the driver of `format` with an image.

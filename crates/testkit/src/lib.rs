@@ -27,4 +27,5 @@ pub mod stamp;
 pub mod steps;
 pub mod vdi;
 pub mod vmdk;
+pub mod vhdx;
 pub mod vpc;

@@ -230,3 +230,14 @@ fn parallels_of_small_clusters() {
         Suite::of(stack, Some(inspect_parallels)).run();
     }
 }
+
+#[test]
+fn vhdx() {
+    for subformat in ["dynamic", "fixed"] {
+        let image =
+            TestImage::new("vhdx", "/vhdx", SIZE + 512).with("block_size", "1M").with("subformat", subformat);
+        let mut stack = stack("vhdx", vec![image]);
+        stack.resizes = false;
+        Suite::of(stack, Some(testkit::vhdx::inspect)).run();
+    }
+}

@@ -40,6 +40,8 @@ pub enum BlockdevDriver {
     Throttle,
     /// An image in the VDI format.
     Vdi,
+    /// An image of Hyper-V (VHDX).
+    Vhdx,
     /// An image in the VMDK format.
     Vmdk,
     /// An image of Virtual PC or Hyper-V (VHD).
@@ -64,6 +66,7 @@ impl Enumeration for BlockdevDriver {
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
         ("vdi", Self::Vdi),
+        ("vhdx", Self::Vhdx),
         ("vmdk", Self::Vmdk),
         ("vpc", Self::Vpc),
     ];
@@ -274,6 +277,8 @@ pub enum BlockdevOptionsBranch {
     Throttle(BlockdevOptionsThrottle),
     /// `vdi`.
     Vdi(BlockdevOptionsGenericFormat),
+    /// `vhdx`.
+    Vhdx(BlockdevOptionsGenericCOWFormat),
     /// `vmdk`.
     Vmdk(BlockdevOptionsGenericCOWFormat),
     /// `vpc`.
@@ -300,6 +305,7 @@ impl BlockdevOptionsBranch {
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
+            Self::Vhdx(_) => BlockdevDriver::Vhdx,
             Self::Vmdk(_) => BlockdevDriver::Vmdk,
             Self::Vpc(_) => BlockdevDriver::Vpc,
         }
@@ -323,6 +329,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
+            BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
             BlockdevDriver::Vmdk => Self::Vmdk(Object::take(from)?),
             BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
         })
@@ -346,6 +353,7 @@ impl BlockdevOptionsBranch {
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
             Self::Vdi(inner) => inner.put(to),
+            Self::Vhdx(inner) => inner.put(to),
             Self::Vmdk(inner) => inner.put(to),
             Self::Vpc(inner) => inner.put(to),
         }

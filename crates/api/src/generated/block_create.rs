@@ -419,3 +419,49 @@ impl Object for VmdkCreateOptions {
     }
 }
 object_codec!(VmdkCreateOptions);
+
+/// How a VHDX image is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevVhdxSubformat {
+    /// By blocks, as far as something is written.
+    Dynamic,
+    /// With all blocks in the file, from the start.
+    Fixed,
+}
+
+impl Enumeration for BlockdevVhdxSubformat {
+    const VALUES: &'static [(&'static str, Self)] = &[("dynamic", Self::Dynamic), ("fixed", Self::Fixed)];
+}
+enumeration_codec!(BlockdevVhdxSubformat);
+
+/// What is asked of a VHDX image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VhdxCreateOptions {
+    /// Bytes of the log, made whole MiB; 1 MiB if absent.
+    pub log_size: Option<Size>,
+    /// Bytes of a block; by the size of the disk, if absent or 0.
+    pub block_size: Option<Size>,
+    /// How it is laid out; dynamic if absent.
+    pub subformat: Option<BlockdevVhdxSubformat>,
+    /// Whether blocks that are nowhere are called zeroes; so if absent.
+    pub block_state_zero: Option<bool>,
+}
+
+impl Object for VhdxCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log_size: from.optional("log-size")?,
+            block_size: from.optional("block-size")?,
+            subformat: from.optional("subformat")?,
+            block_state_zero: from.optional("block-state-zero")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("log-size", &self.log_size);
+        to.put_optional("block-size", &self.block_size);
+        to.put_optional("subformat", &self.subformat);
+        to.put_optional("block-state-zero", &self.block_state_zero);
+    }
+}
+object_codec!(VhdxCreateOptions);

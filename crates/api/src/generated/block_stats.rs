@@ -333,6 +333,8 @@ pub enum BlockStatsSpecific {
     Throttle,
     /// `vdi`.
     Vdi,
+    /// `vhdx`.
+    Vhdx,
     /// `vmdk`.
     Vmdk,
     /// `vpc`.
@@ -359,6 +361,7 @@ impl BlockStatsSpecific {
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi => BlockdevDriver::Vdi,
+            Self::Vhdx => BlockdevDriver::Vhdx,
             Self::Vmdk => BlockdevDriver::Vmdk,
             Self::Vpc => BlockdevDriver::Vpc,
         }
@@ -382,6 +385,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi,
+            BlockdevDriver::Vhdx => Self::Vhdx,
             BlockdevDriver::Vmdk => Self::Vmdk,
             BlockdevDriver::Vpc => Self::Vpc,
         })
@@ -405,6 +409,7 @@ impl BlockStatsSpecific {
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi => {}
+            Self::Vhdx => {}
             Self::Vmdk => {}
             Self::Vpc => {}
         }

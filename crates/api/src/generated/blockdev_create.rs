@@ -238,6 +238,46 @@ impl Object for BlockdevCreateOptionsVdi {
 }
 object_codec!(BlockdevCreateOptionsVdi);
 
+/// What is asked of a new VHDX image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsVhdx {
+    /// Bytes of the log, made whole MiB; 1 MiB if absent.
+    pub log_size: Option<Size>,
+    /// Bytes of a block; by the size of the disk, if absent or 0.
+    pub block_size: Option<Size>,
+    /// How it is laid out; dynamic if absent.
+    pub subformat: Option<BlockdevVhdxSubformat>,
+    /// Whether blocks that are nowhere are called zeroes; so if absent.
+    pub block_state_zero: Option<bool>,
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+}
+
+impl Object for BlockdevCreateOptionsVhdx {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log_size: from.optional("log-size")?,
+            block_size: from.optional("block-size")?,
+            subformat: from.optional("subformat")?,
+            block_state_zero: from.optional("block-state-zero")?,
+            file: from.required("file")?,
+            size: from.required("size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("log-size", &self.log_size);
+        to.put_optional("block-size", &self.block_size);
+        to.put_optional("subformat", &self.subformat);
+        to.put_optional("block-state-zero", &self.block_state_zero);
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+    }
+}
+object_codec!(BlockdevCreateOptionsVhdx);
+
 /// What is asked of a new VHD image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsVpc {
@@ -375,6 +415,8 @@ pub enum BlockdevCreateOptions {
     Throttle,
     /// `vdi`.
     Vdi(BlockdevCreateOptionsVdi),
+    /// `vhdx`.
+    Vhdx(BlockdevCreateOptionsVhdx),
     /// `vmdk`.
     Vmdk(BlockdevCreateOptionsVmdk),
     /// `vpc`.
@@ -401,6 +443,7 @@ impl BlockdevCreateOptions {
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
+            Self::Vhdx(_) => BlockdevDriver::Vhdx,
             Self::Vmdk(_) => BlockdevDriver::Vmdk,
             Self::Vpc(_) => BlockdevDriver::Vpc,
         }
@@ -424,6 +467,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
+            BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
             BlockdevDriver::Vmdk => Self::Vmdk(Object::take(from)?),
             BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
         })
@@ -447,6 +491,7 @@ impl BlockdevCreateOptions {
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi(inner) => inner.put(to),
+            Self::Vhdx(inner) => inner.put(to),
             Self::Vmdk(inner) => inner.put(to),
             Self::Vpc(inner) => inner.put(to),
         }

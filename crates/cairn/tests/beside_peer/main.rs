@@ -31,4 +31,5 @@ mod sizes;
 mod snapshots;
 mod throttle;
 mod vdi;
+mod vhdx;
 mod vpc;

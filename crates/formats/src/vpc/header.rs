@@ -5,6 +5,7 @@
 //! the image.
 //! Specification: VHD 1.0, "Dynamic Disk Header Format".
 use super::footer::{checksum, put, u32_at, u64_at};
+use crate::windows;
 use block::{BlockError, Node, Result};
 use rt::BufMut;
 use std::sync::Arc;
@@ -145,7 +146,7 @@ impl Header {
                 return Ok(Some(name));
             }
         }
-        Ok(of_windows(&String::from_utf16_lossy(&self.parent_name)))
+        Ok(windows::name_here(&String::from_utf16_lossy(&self.parent_name)))
     }
 }
 
@@ -156,18 +157,7 @@ fn name_of(code: &[u8; 4], bytes: &[u8]) -> Option<String> {
         return url.strip_prefix("file://localhost").or(url.strip_prefix("file://")).map(str::to_owned);
     }
     let units = bytes.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
-    of_windows(&String::from_utf16_lossy(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>()))
-}
-
-/// A name of Windows as one of this system: relative names with slashes, of others the last part.
-fn of_windows(name: &str) -> Option<String> {
-    let absolute = name.starts_with('\\') || name.as_bytes().get(1) == Some(&b':');
-    let name = if absolute { name.rsplit(['\\', ':']).next().unwrap_or_default() } else { name };
-    let name = name.replace('\\', "/");
-    let name = name.strip_prefix("./").unwrap_or(&name);
-    // With a colon in front of the first slash it would be taken for a protocol's.
-    let plain = !name.is_empty() && !name.split('/').next().is_some_and(|first| first.contains(':'));
-    plain.then(|| name.to_owned())
+    windows::name_here(&String::from_utf16_lossy(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
@@ -198,19 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_windows_lead_beside_the_image() {
-        for (windows, here) in [
-            (r".\base.vhd", Some("base.vhd")),
-            (r"..\disks\base.vhd", Some("../disks/base.vhd")),
-            (r"C:\disks\base.vhd", Some("base.vhd")),
-            (r"\\server\share\base.vhd", Some("base.vhd")),
-            ("base.vhd", Some("base.vhd")),
-            ("nbd:host:1", None),
-            ("", None),
-            (r"C:\", None),
-        ] {
-            assert_eq!(of_windows(windows).as_deref(), here, "{windows}");
-        }
+    fn a_locator_has_a_name_in_the_form_of_its_system() {
         assert_eq!(
             name_of(b"MacX", b"file://localhost/disks/base.vhd\0").as_deref(),
             Some("/disks/base.vhd")

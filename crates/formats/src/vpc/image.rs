@@ -8,7 +8,7 @@
 use super::footer::{FOOTER, Footer, Kind};
 use super::geometry::SECTOR;
 use super::header::{HEADER, Header, UNUSED};
-use super::slots::{Misplaced, Slot, Slots};
+use crate::slots::{Layout, Misplaced, Slot, Slots};
 use block::metacache::{Be32, Cause, Change, Format, GivenUp, MetadataFile, Order, Page, Reserved, Run};
 use block::{
     Action, BlockError, ChildId, Domain, Edges, ErrorKind, Extent, ExtentKind, Flags, Lease, Leases,
@@ -182,9 +182,16 @@ impl Image {
         .await?;
         blocks.sort_unstable();
         let (sectors, grows) = (length.div_ceil(SECTOR), file.facts().grows_with_zeroes);
-        let limit = if grows { u64::MAX } else { length / SECTOR };
-        let slots = Slots::between(self.metadata_sectors(), &blocks, self.slot_sectors(), sectors, limit);
-        let wrong = |Misplaced { sector }| {
+        let layout = Layout {
+            len: self.slot_sectors(),
+            front: self.bitmap_len() / SECTOR,
+            behind: FOOTER as u64 / SECTOR,
+            unnamed: UNUSED.into(),
+            room: if grows { u64::MAX } else { length / SECTOR },
+        };
+        let used = blocks.iter().map(|start| Run { start: u64::from(*start), count: layout.len });
+        let slots = Slots::between(layout, self.metadata_sectors(), used, sectors);
+        let wrong = |Misplaced(sector)| {
             let text = format!(
                 "an entry of the table leads to sector {sector:#x}, where no block of its own can be"
             );

@@ -17,7 +17,6 @@ mod footer;
 mod geometry;
 mod header;
 mod image;
-mod slots;
 
 use api::codec::Enumeration as _;
 use api::{VpcOptions, VpcSizeCalculation};

@@ -1,0 +1,132 @@
+//! VHDX images beside the peer: what one makes and writes the other reads, and a log that one left the other carries out.
+use crate::pair::{Pair, peer_is_here, run};
+use std::fs;
+
+const LAYOUTS: [&str; 4] = [
+    "subformat=dynamic",
+    "subformat=fixed",
+    "block_size=1M,log_size=2M",
+    "block_size=4M,block_state_zero=off",
+];
+
+#[test]
+fn what_is_made_is_the_same_and_as_large() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("vhdx-create");
+    for size in
+        ["1M", "10M", "1500500", "1G", "1025M", "2G", "33G", "100G", "101G", "200G", "32T", "33T", "64T"]
+    {
+        pair.all_same(&[&format!("qemu-img create -f vhdx a.vhdx {size}"), "stat -c %s a.vhdx"]);
+        for folder in ["ours", "peer"] {
+            // What the peer tells of both.
+            let told =
+                |folder| run(&pair.root.join(folder), None, "qemu-img info --output=json a.vhdx").stdout;
+            let cut = |folder| {
+                let text = String::from_utf8_lossy(&told(folder)).into_owned();
+                text.lines()
+                    .filter(|line| !line.contains("actual-size"))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(cut(folder), cut("peer"), "{size}");
+        }
+    }
+    for options in [
+        "block_size=1",
+        "block_size=1M",
+        "block_size=1025k",
+        "block_size=512M",
+        "log_size=1",
+        "log_size=1500k",
+    ] {
+        pair.all_same(&[
+            &format!("qemu-img create -f vhdx -o {options} a.vhdx 20M"),
+            "stat -c %s a.vhdx",
+            "qemu-img check -f vhdx a.vhdx",
+        ]);
+    }
+    for options in ["block_size=3M", "log_size=5G", "log_size=0", "subformat=other"] {
+        pair.same(&format!("qemu-img create -f vhdx -o {options} b.vhdx 20M"));
+    }
+    // The last block of a fixed image is whole here.
+    for options in ["subformat=fixed", "subformat=fixed,block_size=1M", "block_state_zero=off"] {
+        pair.same(&format!("qemu-img create -f vhdx -o {options} a.vhdx 20M"));
+        pair.same("qemu-img check -f vhdx a.vhdx");
+    }
+    pair.all_same(&[
+        "qemu-img create -f vhdx -o help",
+        "qemu-img create -f vhdx a.vhdx 65T",
+        "qemu-img create -f vhdx -b a.vhdx -F vhdx b.vhdx",
+        "qemu-img measure -O vhdx --size 1G",
+    ]);
+}
+
+#[test]
+fn what_one_writes_the_other_reads() {
+    if !peer_is_here() {
+        return;
+    }
+    for options in LAYOUTS {
+        let pair = Pair::new("vhdx-write");
+        pair.all_same(&[
+            &format!("qemu-img create -q -f vhdx -o {options} a.vhdx 40M"),
+            "qemu-io -f vhdx -c 'write -P 1 0 512' -c 'write -P 2 1M 3M' -c 'write -P 3 39M 700' a.vhdx",
+            "qemu-io -f vhdx -c 'write -P 4 7M 64k' -c 'write -z 2M 1M' -c 'write -P 5 9M 5' a.vhdx",
+            "qemu-io -f vhdx -c 'read -P 2 1M 1M' -c 'read -P 0 2M 1M' -c 'read -P 5 9M 5' -c 'read -P 0 25M 1M' a.vhdx",
+            "qemu-img resize -f vhdx a.vhdx 50M",
+        ]);
+        // Each goes on where the other has left off.
+        let bin = pair.root.join("bin");
+        let write = "qemu-io -f vhdx -c 'write -P 6 12M 9M' -c 'write -P 7 0 4k'";
+        assert!(run(&pair.root, Some(&bin), &format!("{write} peer/a.vhdx")).status.success());
+        assert!(run(&pair.root, None, &format!("{write} ours/a.vhdx")).status.success());
+        for programs in [None, Some(&*bin)] {
+            let same = run(&pair.root, programs, "qemu-img compare -f vhdx -F vhdx ours/a.vhdx peer/a.vhdx");
+            assert!(same.status.success(), "{options}: the disks differ");
+            for image in ["ours/a.vhdx", "peer/a.vhdx"] {
+                let sound = run(&pair.root, programs, &format!("qemu-img check -f vhdx {image}"));
+                assert!(sound.status.success(), "{options}: {}", String::from_utf8_lossy(&sound.stderr));
+            }
+        }
+        for (programs, image) in [(None, "ours/b.vhdx"), (Some(&*bin), "peer/b.vhdx")] {
+            let convert = format!("qemu-img convert -f vhdx -O vhdx -o {options} ours/a.vhdx {image}");
+            assert!(run(&pair.root, programs, &convert).status.success());
+            let same = run(&pair.root, Some(&bin), &format!("qemu-img compare ours/a.vhdx {image}"));
+            assert!(same.status.success(), "{options}: the copy differs");
+        }
+    }
+}
+
+/// What a power cut leaves after the first write: the header names a log whose entries are not all in place.
+#[test]
+fn a_log_that_ours_left_is_carried_out_by_the_peer() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("vhdx-log");
+    let (bin, ours) = (pair.root.join("bin"), pair.root.join("ours"));
+    let create = "qemu-img create -q -f vhdx -o block_size=1M a.vhdx 20M";
+    assert!(run(&ours, Some(&bin), create).status.success());
+    // Killed where the log is in use; `sync` stores an entry and what is in it.
+    let killed =
+        "qemu-io -f vhdx -c 'write -P 1 3M 2M' -c flush -c 'write -P 2 7M 1M' -c flush -c abort a.vhdx";
+    assert!(!run(&ours, Some(&bin), killed).status.success());
+    let mut bytes = fs::read(ours.join("a.vhdx")).unwrap();
+    // The entry for 7 MiB is not in its place yet.
+    bytes[(2 << 20) + 7 * 8..][..8].copy_from_slice(&2u64.to_le_bytes());
+    for (programs, name) in [(None, "b.vhdx"), (Some(&*bin), "c.vhdx")] {
+        fs::write(ours.join(name), &bytes).unwrap();
+        assert!(!run(&ours, programs, &format!("qemu-img info {name}")).status.success());
+        let check = run(&ours, programs, &format!("qemu-img check -r all {name}"));
+        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+        let read = format!(
+            "qemu-io -r -f vhdx -c 'read -P 1 3M 2M' -c 'read -P 2 7M 1M' -c 'read -P 0 8M 1M' {name}"
+        );
+        let read = run(&ours, programs, &read);
+        assert!(read.status.success(), "{name}: {}", String::from_utf8_lossy(&read.stdout));
+    }
+    let same = run(&ours, None, "qemu-img compare b.vhdx c.vhdx");
+    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+}
