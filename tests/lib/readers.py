@@ -53,7 +53,7 @@ def dissect(path):
 
 
 def libvhdi(path):
-    """What libvhdi shows of a VHD image."""
+    """What libvhdi shows of a VHD or VHDX image."""
     import pyvhdi
 
     image = pyvhdi.file()
@@ -69,6 +69,15 @@ def dissect_vhd(path):
 
     with open(path, "rb") as file:
         image = VHD(file)
+        return image.read(image.size)
+
+
+def dissect_vhdx(path):
+    """What Dissect shows of a VHDX image."""
+    from dissect.hypervisor.disk.vhdx import VHDX
+
+    with open(path, "rb") as file:
+        image = VHDX(file)
         return image.read(image.size)
 
 
@@ -90,7 +99,9 @@ READERS = {
 OF_FORMAT = {
     "qcow2": ("7zz", "libqcow", "dissect"),
     "vhd": ("libvhdi", "dissect"),
+    "vhdx": ("libvhdi", "dissect"),
 }
+DISSECT = {"qcow2": dissect, "vhd": dissect_vhd, "vhdx": dissect_vhdx}
 
 
 class Images:
@@ -133,7 +144,7 @@ class Images:
         for reader in self.here:
             if reader in without or reader not in OF_FORMAT[format]:
                 continue
-            read = dissect_vhd if (reader, format) == ("dissect", "vhd") else READERS[reader][0]
+            read = DISSECT[format] if reader == "dissect" else READERS[reader][0]
             try:
                 got = read(self.path(name))
             except Exception as error:
@@ -240,20 +251,27 @@ def _(place):
     each_layout(place, work)
 
 
-@proof("readers of other projects read VHD images")
+VHD = {
+    "vpc": ("subformat=dynamic", "subformat=fixed", "force_size=on", "subformat=fixed,force_size=on"),
+    "vhdx": ("subformat=dynamic", "subformat=fixed", "block_size=1M", "block_state_zero=off,log_size=2M"),
+}
+
+
+@proof("readers of other projects read VHD and VHDX images")
 def _(place):
     images = Images(place)
-    for options in ("subformat=dynamic", "subformat=fixed", "force_size=on", "subformat=fixed,force_size=on"):
-        images.run(IMG, "create", "-q", "-f", "vpc", "-o", options, "a.vhd", str(9 * MIB))
+    for format, options in ((format, options) for format in VHD for options in VHD[format]):
+        first, second = (f"{name}.{'vhd' if format == 'vpc' else format}" for name in "ab")
+        images.run(IMG, "create", "-q", "-f", format, "-o", options, first, str(9 * MIB))
         commands = ["write -q -P 1 0 512", "write -q -P 2 3M 64k", "write -q -P 3 5M 3M", "write -q -z -u 6M 2M"]
-        images.run(IO, "-f", "vpc", *(word for command in commands for word in ("-c", command)), "a.vhd")
-        images.run(IMG, "convert", "-f", "vpc", "-O", "raw", "a.vhd", "a.raw")
+        images.run(IO, "-f", format, *(word for command in commands for word in ("-c", command)), first)
+        images.run(IMG, "convert", "-f", format, "-O", "raw", first, "a.raw")
         content = Path(images.path("a.raw")).read_bytes()
         assert content[3 * MIB:3 * MIB + 64 * KIB] == bytes([2]) * 64 * KIB
-        images.check("a.vhd", content)
-        images.run(IMG, "convert", "-f", "raw", "-O", "vpc", "-o", options, "a.raw", "b.vhd")
-        images.run(IMG, "convert", "-f", "vpc", "-O", "raw", "b.vhd", "b.raw")
-        images.check("b.vhd", Path(images.path("b.raw")).read_bytes())
+        images.check(first, content)
+        images.run(IMG, "convert", "-f", "raw", "-O", format, "-o", options, "a.raw", second)
+        images.run(IMG, "convert", "-f", format, "-O", "raw", second, "b.raw")
+        images.check(second, Path(images.path("b.raw")).read_bytes())
     place.tell(f"{images.read} readings")
 
 

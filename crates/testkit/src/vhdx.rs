@@ -55,7 +55,7 @@ fn entry(log: &[u8], at: usize, guid: &[u8]) -> Option<Vec<u8>> {
     let len = u32_at(front, 8).ok()? as usize;
     if !front.starts_with(b"loge")
         || front[32..48] != *guid
-        || len % PAGE != 0
+        || !len.is_multiple_of(PAGE)
         || len < PAGE
         || len > log.len()
     {

@@ -13,12 +13,17 @@ use super::regions::{Part, Regions, TABLES};
 use super::words::Guid;
 use super::{IDENTIFIER, MIB};
 use api::{BlockdevVhdxSubformat, PreallocMode, VhdxCreateOptions};
-use block::{BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Request, Result};
+use block::{
+    BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind, Options, Request,
+    Result,
+};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
 /// Bytes behind the metadata before the first block.
 const BEHIND: u64 = 4 * MIB;
+/// Bytes of the largest block.
+const LARGEST_BLOCK: u64 = 256 * MIB;
 /// Bytes that tell what a file is.
 const HEAD: usize = 4096;
 
@@ -44,11 +49,24 @@ pub(super) const OPTIONS: &[CreateOption] = &[
 ];
 
 pub(super) const CREATE: Create<VhdxCreateOptions> = Create {
-    adapt: None,
+    adapt: Some(adapt),
     judge: |size, options| Plan::new(size, options).map(drop),
     create: |request| Box::pin(create(request)),
     measure: None,
 };
+
+/// Command lines, whose values are text, give sizes that are made whole MiB, and 0 for a block by the size of the disk.
+fn adapt(options: &mut Options) -> Result<()> {
+    for (name, most) in [("log-size", u64::MAX), ("block-size", LARGEST_BLOCK)] {
+        let Some(asked) = options.get_str(name).and_then(|text| api::parse_size(text).ok()) else { continue };
+        if name == "block-size" && asked == 0 {
+            options.take(name);
+        } else if let Some(whole) = asked.min(most).checked_next_multiple_of(MIB) {
+            options.set(name, Opt::Uint(whole));
+        }
+    }
+    Ok(())
+}
 
 /// What is to be made, of options that have been judged.
 struct Plan {
@@ -72,19 +90,24 @@ impl Plan {
         if log >= 4 << 30 {
             return Err(BlockError::invalid("Log size must be smaller than 4 GB"));
         }
-        let log = log.next_multiple_of(MIB);
-        if log == 0 || log >= 4 << 30 {
-            return Err(BlockError::invalid("Log size must be at least 1 MB, and smaller than 4 GB"));
+        if log == 0 || !log.is_multiple_of(MIB) {
+            return Err(BlockError::invalid("Log size must be a multiple of 1 MB"));
         }
-        let block = match options.block_size.map_or(0, |size| size.0) {
-            0 if size > 32 << 40 => 64 * MIB,
-            0 if size > 100 << 30 => 32 * MIB,
-            0 if size > 1 << 30 => 16 * MIB,
-            0 => 8 * MIB,
-            asked => asked.min(256 * MIB).next_multiple_of(MIB),
+        let block = match options.block_size.map(|size| size.0) {
+            None if size > 32 << 40 => 64 * MIB,
+            None if size > 100 << 30 => 32 * MIB,
+            None if size > 1 << 30 => 16 * MIB,
+            None => 8 * MIB,
+            Some(asked) => asked,
         };
+        if block == 0 || !block.is_multiple_of(MIB) {
+            return Err(BlockError::invalid("Block size must be a multiple of 1 MB"));
+        }
         if !block.is_power_of_two() {
             return Err(BlockError::invalid("Block size must be a power of two"));
+        }
+        if block > LARGEST_BLOCK {
+            return Err(BlockError::invalid(format!("Block size must not exceed {LARGEST_BLOCK}")));
         }
         let fixed = options.subformat == Some(BlockdevVhdxSubformat::Fixed);
         let metadata = Metadata { block, fixed, parent: None, size, sector: 512 };
