@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 const LARGEST: usize = 1 << 20;
 
 /// What an image begins with, a target that takes it, and how many bytes from its front.
-const TAKEN: [(&[u8], &str, Option<usize>); 4] = [
+const TAKEN: [(&[u8], &str, Option<usize>); 6] = [
     (b"QFI\xfb", "qcow2_image", None),
     (b"LUKS\xba\xbe\0\x01", "luks1_header", Some(1 << 10)),
     (b"LUKS\xba\xbe\0\x02", "luks2_header", Some(32 << 10)),
+    (b"KDMV", "vmdk_image", None),
+    (b"# Disk DescriptorFile", "vmdk_image", None),
     (b"", "probe", Some(1 << 10)),
 ];
 

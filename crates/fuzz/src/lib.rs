@@ -23,6 +23,7 @@ pub mod qcow2;
 pub mod qmp;
 pub mod raw;
 pub mod vhd;
+pub mod vmdk;
 
 /// One target.
 pub struct Target {
@@ -58,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "vdi_image", seeds: images::vdi_seeds, run: images::vdi },
     Target { name: "vhdx_image", seeds: vhd::vhdx_seeds, run: vhd::vhdx_image },
     Target { name: "vpc_image", seeds: vhd::vpc_seeds, run: vhd::vpc_image },
+    Target { name: "vmdk_image", seeds: vmdk::seeds, run: vmdk::image },
 ];
 
 /// Drives the target of this name with an input.

@@ -95,4 +95,5 @@ targets! {
     vdi_image,
     vhdx_image,
     vpc_image,
+    vmdk_image,
 }

@@ -33,3 +33,4 @@ mod throttle;
 mod vdi;
 mod vhdx;
 mod vpc;
+mod vmdk;

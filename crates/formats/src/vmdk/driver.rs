@@ -42,7 +42,8 @@ impl Driver for Vmdk {
         Facts {
             mapping: true,
             cluster_size: self.image.parts.first().and_then(|part| part.grain()),
-            can_compress: stream,
+            // What is not a stream stores as it is what it is asked to compress, as scripts expect.
+            can_compress: !self.is_flat(),
             must_compress: stream,
             can_fill: !self.is_flat(),
             can_write_zeroes: self.clears(),

@@ -122,7 +122,7 @@ impl SeSparse {
         if place + len > self.file_len() {
             return Err(self.damaged(place, "the grain directory lies beyond the end of the file".to_owned()));
         }
-        let page = self.order.page(DIRECTORY | table / DIRECTORY_ENTRIES, place, len).await?;
+        let page = self.order.page(DIRECTORY | (table / DIRECTORY_ENTRIES), place, len).await?;
         let word = page.word((table % DIRECTORY_ENTRIES) as usize);
         if word == 0 {
             return Ok(None);

@@ -118,7 +118,8 @@ impl Tables {
             return Some(u64::from(held.get(table as usize).copied().unwrap_or(0)) * SECTOR);
         }
         let index = (table % DIRECTORY_ENTRIES) as usize;
-        let word = self.order.tables.with(DIRECTORY | table / DIRECTORY_ENTRIES, |page| page.word(index))?;
+        let word =
+            self.order.tables.with(DIRECTORY | (table / DIRECTORY_ENTRIES), |page| page.word(index))?;
         Some(u64::from(word) * SECTOR)
     }
 

@@ -112,10 +112,12 @@ impl Grains {
             return without(touched, Action::Nothing);
         }
         let shows_backing = self.tables.has_backing();
-        if first == Entry::Hole && !shows_backing {
+        let discard = change == MapChange::Discard;
+        // Zeroes that are asked for are told as such, where there is a word for them.
+        let is_told = shape.zeroed && !discard && within == 0 && whole > 0;
+        if first == Entry::Hole && !shows_backing && !is_told {
             return without(touched, Action::Nothing);
         }
-        let discard = change == MapChange::Discard;
         let word = match (shape.zeroed, shows_backing) {
             (true, _) => Some(ZEROED),
             (false, false) if discard || request.has(Flags::MAY_UNMAP) => Some(0),
