@@ -1,6 +1,12 @@
 //! VMDK images as others leave them: extents that the open policy judges, damage, overlays whose base has changed, files of ESX
 //! hosts, files that were not closed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
 
 use api::ImageInfoSpecific;
 use block::{

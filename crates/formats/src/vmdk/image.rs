@@ -98,17 +98,23 @@ impl Image {
     fn judge_parent(&self) -> Result<()> {
         let known = self.descriptor.read().parent_cid.unwrap_or(NO_PARENT);
         let backing = self.edges.backing().and_then(|id| self.edges.get(id));
-        let specific = backing.as_ref().and_then(|backing| backing.skip_filters().driver().info().specific);
-        if let (Some(backing), Some(ImageInfoSpecific::Vmdk(info))) = (backing, specific)
-            && info.cid != i64::from(known)
-        {
-            let text = format!(
-                "the image below, '{}', has changed since this image was made of it: its content identifier is {:08x}, and \
-                 this image knows {known:08x}",
-                backing.filename(),
-                info.cid
-            );
-            return Err(BlockError::invalid(text).about_file(&self.file.name()));
+        // An image that was made of none may be put over any.
+        if let Some(backing) = backing.filter(|_| known != NO_PARENT) {
+            let why = match backing.skip_filters().driver().info().specific {
+                Some(ImageInfoSpecific::Vmdk(info)) if info.cid == i64::from(known) => None,
+                Some(ImageInfoSpecific::Vmdk(info)) => Some(format!(
+                    "has changed since, or is another one: its content identifier is {:08x}, not {known:08x}",
+                    info.cid
+                )),
+                _ => Some("is no vmdk image".to_owned()),
+            };
+            if let Some(why) = why {
+                let text = format!(
+                    "the image that this one was made of is not below it: '{}' {why}",
+                    backing.filename()
+                );
+                return Err(BlockError::invalid(text).about_file(&self.file.name()));
+            }
         }
         self.parent_is_known.store(true, Release);
         Ok(())
