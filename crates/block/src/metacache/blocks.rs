@@ -4,15 +4,17 @@
 //! Law: a block is handed out only when nothing refers to it, in memory or on disk: what is given up comes back by
 //! [`Blocks::free`], at the end of its way ([`super::Freed`]).
 //!
-//! Bounds: a bit for each block of the file; no block from `limit` on is handed out.
+//! Bounds: a bit for each block that is used, and no more for what lies between, however long an image says that its file
+//! is: at most some words for each entry of its tables. No block from `limit` on is handed out.
 use super::space::{Reservations, Reserved, Run};
 use crate::error::{BlockError, ErrorKind, Result};
+use std::collections::BTreeMap;
 
 /// Blocks in use.
 #[derive(Debug)]
 pub struct Blocks {
-    /// A bit a block; what lies behind is free.
-    used: Vec<u64>,
+    /// A bit a block, 64 to a word, by the words' numbers; words without a bit are left out.
+    used: BTreeMap<u64, u64>,
     /// No block below this is free.
     lowest: u64,
     /// No block from here on was ever written: the file ended here, and nothing was handed out beyond.
@@ -32,7 +34,7 @@ pub struct Found {
 impl Blocks {
     /// A file of `length` blocks, none of which is in use.
     pub fn new(length: u64, limit: u64) -> Self {
-        Self { used: Vec::new(), lowest: 0, end: length, limit }
+        Self { used: BTreeMap::new(), lowest: 0, end: length, limit }
     }
 
     /// One more than the last block that was ever handed out or is in the file.
@@ -40,30 +42,46 @@ impl Blocks {
         self.end
     }
 
-    /// One more than the last block in use.
-    pub fn used_end(&self) -> u64 {
-        let word = self.used.iter().rposition(|word| *word != 0);
-        word.map_or(0, |at| at as u64 * 64 + u64::from(self.used[at].ilog2()) + 1)
+    fn word(&self, number: u64) -> u64 {
+        self.used.get(&number).copied().unwrap_or(0)
     }
 
-    /// How many blocks are in use.
-    pub fn used(&self) -> u64 {
-        self.used.iter().map(|word| u64::from(word.count_ones())).sum()
+    /// One more than the last block that is used.
+    pub fn used_end(&self) -> u64 {
+        let last = self.used.last_key_value();
+        last.map_or(0, |(number, word)| number * 64 + u64::from(64 - word.leading_zeros()))
+    }
+
+    /// How many blocks are used.
+    pub fn used_count(&self) -> u64 {
+        self.used.values().map(|word| u64::from(word.count_ones())).sum()
     }
 
     fn is_used(&self, block: u64) -> bool {
-        self.used.get((block / 64) as usize).is_some_and(|word| word >> (block % 64) & 1 == 1)
+        self.word(block / 64) >> (block % 64) & 1 == 1
+    }
+
+    /// The first block from `start` on that is not used.
+    fn first_free(&self, start: u64) -> u64 {
+        let mut block = start;
+        loop {
+            // The bits below the block count as used.
+            let used = self.word(block / 64) | ((1 << (block % 64)) - 1);
+            block = block / 64 * 64 + u64::from(used.trailing_ones());
+            if used != u64::MAX {
+                return block;
+            }
+        }
     }
 
     fn set(&mut self, run: Run, used: bool) {
         for block in run.start..run.end() {
-            let (word, bit) = ((block / 64) as usize, 1 << (block % 64));
-            if used && word >= self.used.len() {
-                self.used.resize(word + 1, 0);
-            }
-            if let Some(word) = self.used.get_mut(word) {
-                *word = if used { *word | bit } else { *word & !bit };
-            }
+            let (number, bit) = (block / 64, 1 << (block % 64));
+            let old = self.word(number);
+            match if used { old | bit } else { old & !bit } {
+                0 => self.used.remove(&number),
+                word => self.used.insert(number, word),
+            };
         }
     }
 
@@ -81,24 +99,45 @@ impl Blocks {
     /// Takes the first free blocks: at least one, at most `most`, consecutive. What was reserved and never mapped is free
     /// again.
     pub fn allocate(&mut self, reservations: &Reservations, most: u64) -> Result<Found> {
-        while let Some(unused) = reservations.take_unused() {
-            self.free(unused.keep());
-        }
-        let start = (self.lowest..).find(|block| !self.is_used(*block)).unwrap_or(self.limit);
+        self.take_unused(reservations);
+        let start = self.first_free(self.lowest);
         self.lowest = start;
         if start >= self.limit {
-            let text = "the image file can't grow further: its tables can't name more blocks";
-            return Err(BlockError::new(ErrorKind::Limit, text));
+            return Err(full());
         }
         // A run is fresh or not as a whole.
         let to = if start < self.end { self.end } else { self.limit };
         let count =
             (start..to.min(start + most.max(1))).take_while(|block| !self.is_used(*block)).count() as u64;
-        let run = Run { start, count };
+        self.lowest = start + count;
+        Ok(self.take(reservations, Run { start, count }))
+    }
+
+    /// Takes the first `count` consecutive blocks that are free. They are fresh only if all of them are.
+    pub fn allocate_whole(&mut self, reservations: &Reservations, count: u64) -> Result<Found> {
+        self.take_unused(reservations);
+        let mut start = self.first_free(self.lowest);
+        while start < self.limit.saturating_sub(count.saturating_sub(1)) {
+            match (start..start + count).find(|block| self.is_used(*block)) {
+                Some(used) => start = self.first_free(used),
+                None => return Ok(self.take(reservations, Run { start, count })),
+            }
+        }
+        Err(full())
+    }
+
+    /// What was reserved and never mapped is free again.
+    pub fn take_unused(&mut self, reservations: &Reservations) {
+        while let Some(unused) = reservations.take_unused() {
+            self.free(unused.keep());
+        }
+    }
+
+    fn take(&mut self, reservations: &Reservations, run: Run) -> Found {
         self.set(run, true);
-        let fresh = start >= self.end;
-        (self.lowest, self.end) = (run.end(), self.end.max(run.end()));
-        Ok(Found { reserved: reservations.guard(run), fresh })
+        let fresh = run.start >= self.end;
+        self.end = self.end.max(run.end());
+        Found { reserved: reservations.guard(run), fresh }
     }
 
     /// Nothing refers to these blocks any more.
@@ -106,6 +145,11 @@ impl Blocks {
         self.set(run, false);
         self.lowest = self.lowest.min(run.start);
     }
+}
+
+fn full() -> BlockError {
+    let text = "the image file can't grow further: its tables can't name more blocks";
+    BlockError::new(ErrorKind::Limit, text)
 }
 
 #[cfg(test)]
@@ -135,7 +179,24 @@ mod tests {
         third.reserved.keep();
         blocks.free(run(3, 1));
         assert_eq!(blocks.allocate(&reservations, 9).unwrap().reserved.run(), run(3, 1));
-        assert_eq!((blocks.end(), blocks.used_end(), blocks.used()), (200, 106, 106));
+        blocks.take_unused(&reservations);
+        assert_eq!((blocks.end(), blocks.used_end(), blocks.used_count()), (200, 106, 105));
+    }
+
+    #[test]
+    fn whole_runs_pass_over_gaps_that_are_too_small() {
+        let (mut blocks, reservations) = (Blocks::new(70, 1 << 60), Reservations::default());
+        for used in [run(0, 62), run(65, 1)] {
+            blocks.mark(used).unwrap();
+        }
+        let mut take = |count| blocks.allocate_whole(&reservations, count).unwrap();
+        let (first, second, third) = (take(4), take(3), take(64));
+        assert_eq!((first.reserved.run(), first.fresh), (run(66, 4), false));
+        assert_eq!((second.reserved.run(), second.fresh), (run(62, 3), false));
+        assert_eq!((third.reserved.run(), third.fresh), (run(70, 64), true));
+        let far = 1 << 59;
+        assert_eq!(blocks.mark(run(far, 1)), Err(far), "the file is not so long");
+        assert_eq!(blocks.used.len(), 3, "words without a bit take no memory");
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl<L: Layout> BlockTable<L> {
 
     /// The blocks in use against what the header counts.
     async fn check_count(&self, counted: u64, blocks: &mut Blocks, found: &mut Findings) -> Result<()> {
-        let (used, end) = (blocks.used(), blocks.used_end());
+        let (used, end) = (blocks.used_count(), blocks.used_end());
         if counted < end {
             let words = || format!("the header counts {counted} blocks, and entries lead to {end}");
             found.corruption(found.mends(), words);
