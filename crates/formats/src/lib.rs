@@ -7,11 +7,14 @@
 mod block_table;
 mod encryption;
 mod luks;
+mod overlay;
 mod parallels;
 mod qcow2;
+mod qed;
 mod raw;
 mod recognised;
 mod slots;
+mod two_level;
 mod vdi;
 mod vhdx;
 mod vmdk;
@@ -29,7 +32,7 @@ pub const DRIVERS: &[DriverType] = &[
     vdi::VDI,
     vhdx::VHDX,
     vpc::VPC,
-    recognised::QED,
+    qed::QED,
     recognised::QCOW,
     parallels::PARALLELS,
     recognised::DMG,

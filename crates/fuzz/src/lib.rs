@@ -19,6 +19,7 @@ pub mod luks;
 pub mod mutate;
 pub mod nbd;
 pub mod options;
+pub mod overlays;
 pub mod qcow2;
 pub mod qmp;
 pub mod raw;
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "probe", seeds: raw::probe_seeds, run: raw::probe },
     Target { name: "qcow2_edits", seeds: edits::seeds, run: edits::edits },
     Target { name: "qcow2_image", seeds: qcow2::seeds, run: qcow2::image },
+    Target { name: "qed_image", seeds: overlays::qed_seeds, run: overlays::qed },
     Target { name: "qmp_commands", seeds: qmp::command_seeds, run: qmp::commands },
     Target { name: "qmp_session", seeds: qmp::session_seeds, run: qmp::session },
     Target { name: "raw_guard", seeds: raw::guard_seeds, run: raw::guard },

@@ -88,6 +88,7 @@ targets! {
     probe,
     qcow2_edits,
     qcow2_image,
+    qed_image,
     qmp_commands,
     qmp_session,
     raw_guard,

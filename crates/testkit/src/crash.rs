@@ -18,6 +18,7 @@ use sim::{Config, Disk, Plant, Rng, Sim, World};
 use crate::guest::{Faults, Guest, Plan};
 use crate::long::{number, on_all_cores};
 use crate::model::Model;
+use crate::qed::Qed;
 use crate::snapshots;
 use crate::stack::{Session, Stack};
 use crate::stamp::{SECTOR, Seen, look, stamped};
@@ -392,7 +393,26 @@ pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::
     flatten(disk, image.file, settled)
 }
 
-/// The same of images of version 2, where nothing tells that COPIED and counts may disagree after a crash.
+/// The independent reader of a qed image and the chain below it.
+pub fn inspect_qed(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let image = stack.images.last().ok_or("the stack has no image")?;
+    let (mut chain, mut next) = (Vec::new(), Some(image.file.to_owned()));
+    while let Some(file) = next.take() {
+        if chain.len() == LONGEST_CHAIN {
+            return Err("the chain has no end".to_owned());
+        }
+        let bytes = file_of(disk, &file)?;
+        next = Qed::of(&bytes).map_or(Ok(None), |image| image.backing())?;
+        chain.push((file, bytes));
+    }
+    let below = |below: Vec<u8>, (depth, (file, bytes)): (usize, &(String, Vec<u8>))| {
+        let Some(image) = Qed::of(bytes) else { return Ok(bytes.clone()) };
+        image.read(&below, settled && depth == 0).map_err(|text| format!("{file}: {text}"))
+    };
+    chain.iter().enumerate().rev().try_fold(Vec::new(), below)
+}
+
+/// The same as [`inspect_qcow2`] of images of version 2, where nothing tells that COPIED and counts may disagree after a crash.
 pub fn inspect_qcow2_v2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
     let image = stack.images.last().ok_or("the stack has no image")?;
     layers(disk, image.file, settled, settled).map(|(shown, _)| shown)

@@ -3,7 +3,7 @@
 use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
-use testkit::crash::{inspect_parallels, inspect_qcow2, inspect_raw, inspect_vdi};
+use testkit::crash::{inspect_parallels, inspect_qcow2, inspect_qed, inspect_raw, inspect_vdi};
 use testkit::stack::{Stack, TestImage};
 use testkit::vmdk::inspect_vmdk;
 
@@ -240,4 +240,34 @@ fn vhdx() {
         stack.resizes = false;
         Suite::of(stack, Some(testkit::vhdx::inspect)).run();
     }
+}
+
+fn qed(name: &str, images: Vec<TestImage>) -> Stack {
+    // It only grows.
+    Stack { resizes: false, ..stack(name, images) }
+}
+
+#[test]
+fn qed_of_small_clusters_and_tables() {
+    let image = TestImage::new("qed", "/top", SIZE + 512).with("cluster_size", "4096");
+    let small = qed("qed, 4k", vec![image.clone().with("table_size", "1")]);
+    Suite::of(small, Some(inspect_qed)).run();
+    Suite::of(qed("qed, 4k, tables of 16", vec![image.with("table_size", "16")]), Some(inspect_qed)).run();
+}
+
+#[test]
+fn qed_of_usual_clusters_over_a_shorter_raw_image() {
+    let base = TestImage::new("raw", "/base", SIZE / 2);
+    let top = TestImage::new("qed", "/top", 2 * SIZE);
+    let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
+    Suite::of(qed("qed over raw", vec![base, top]), Some(inspect_qed)).run();
+}
+
+#[test]
+fn qed_past_the_page_cache() {
+    let image = TestImage::new("qed", "/top", SIZE).with("cluster_size", "4096").with("table_size", "1");
+    let mut stack = qed("qed, direct", vec![image]);
+    stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+    let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
+    Suite { config, ..Suite::of(stack, Some(inspect_qed)) }.run();
 }

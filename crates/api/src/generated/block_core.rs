@@ -32,6 +32,8 @@ pub enum BlockdevDriver {
     Preallocate,
     /// An image in the qcow2 format.
     Qcow2,
+    /// An image in the qed format.
+    Qed,
     /// A disk as it is, or a part of one.
     Raw,
     /// The disk that a copy-before-write filter keeps, as it was.
@@ -62,6 +64,7 @@ impl Enumeration for BlockdevDriver {
         ("parallels", Self::Parallels),
         ("preallocate", Self::Preallocate),
         ("qcow2", Self::Qcow2),
+        ("qed", Self::Qed),
         ("raw", Self::Raw),
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
@@ -269,6 +272,8 @@ pub enum BlockdevOptionsBranch {
     Preallocate(BlockdevOptionsPreallocate),
     /// `qcow2`.
     Qcow2(BlockdevOptionsQcow2),
+    /// `qed`.
+    Qed(BlockdevOptionsGenericCOWFormat),
     /// `raw`.
     Raw(BlockdevOptionsRaw),
     /// `snapshot-access`.
@@ -301,6 +306,7 @@ impl BlockdevOptionsBranch {
             Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate(_) => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
+            Self::Qed(_) => BlockdevDriver::Qed,
             Self::Raw(_) => BlockdevDriver::Raw,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
@@ -325,6 +331,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
+            BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
@@ -349,6 +356,7 @@ impl BlockdevOptionsBranch {
             Self::Parallels(inner) => inner.put(to),
             Self::Preallocate(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
+            Self::Qed(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),

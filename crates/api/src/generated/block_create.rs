@@ -465,3 +465,35 @@ impl Object for VhdxCreateOptions {
     }
 }
 object_codec!(VhdxCreateOptions);
+
+/// What is asked of a qed image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QedCreateOptions {
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The format of the image below it; the image keeps only whether that is raw.
+    pub backing_fmt: Option<String>,
+    /// Bytes of a cluster; 64 KiB if absent.
+    pub cluster_size: Option<Size>,
+    /// Clusters of a table; 4 if absent.
+    pub table_size: Option<Size>,
+}
+
+impl Object for QedCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            backing_file: from.optional("backing-file")?,
+            backing_fmt: from.optional("backing-fmt")?,
+            cluster_size: from.optional("cluster-size")?,
+            table_size: from.optional("table-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("table-size", &self.table_size);
+    }
+}
+object_codec!(QedCreateOptions);

@@ -325,6 +325,8 @@ pub enum BlockStatsSpecific {
     Preallocate,
     /// `qcow2`.
     Qcow2,
+    /// `qed`.
+    Qed,
     /// `raw`.
     Raw,
     /// `snapshot-access`.
@@ -357,6 +359,7 @@ impl BlockStatsSpecific {
             Self::Parallels => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2 => BlockdevDriver::Qcow2,
+            Self::Qed => BlockdevDriver::Qed,
             Self::Raw => BlockdevDriver::Raw,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -381,6 +384,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Parallels => Self::Parallels,
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2,
+            BlockdevDriver::Qed => Self::Qed,
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -405,6 +409,7 @@ impl BlockStatsSpecific {
             Self::Parallels => {}
             Self::Preallocate => {}
             Self::Qcow2 => {}
+            Self::Qed => {}
             Self::Raw => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}

@@ -362,6 +362,46 @@ impl Object for BlockdevCreateOptionsVmdk {
 }
 object_codec!(BlockdevCreateOptionsVmdk);
 
+/// What is asked of a new qed image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsQed {
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The format of the image below it; the image keeps only whether that is raw.
+    pub backing_fmt: Option<BlockdevDriver>,
+    /// Bytes of a cluster; 64 KiB if absent.
+    pub cluster_size: Option<Size>,
+    /// Clusters of a table; 4 if absent.
+    pub table_size: Option<i64>,
+}
+
+impl Object for BlockdevCreateOptionsQed {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            size: from.required("size")?,
+            backing_file: from.optional("backing-file")?,
+            backing_fmt: from.optional("backing-fmt")?,
+            cluster_size: from.optional("cluster-size")?,
+            table_size: from.optional("table-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("table-size", &self.table_size);
+    }
+}
+object_codec!(BlockdevCreateOptionsQed);
+
 /// What every image has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsBase {
@@ -407,6 +447,8 @@ pub enum BlockdevCreateOptions {
     Preallocate,
     /// `qcow2`.
     Qcow2(BlockdevCreateOptionsQcow2),
+    /// `qed`.
+    Qed(BlockdevCreateOptionsQed),
     /// `raw`.
     Raw,
     /// `snapshot-access`.
@@ -439,6 +481,7 @@ impl BlockdevCreateOptions {
             Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
+            Self::Qed(_) => BlockdevDriver::Qed,
             Self::Raw => BlockdevDriver::Raw,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -463,6 +506,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
+            BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -487,6 +531,7 @@ impl BlockdevCreateOptions {
             Self::Parallels(inner) => inner.put(to),
             Self::Preallocate => {}
             Self::Qcow2(inner) => inner.put(to),
+            Self::Qed(inner) => inner.put(to),
             Self::Raw => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}

@@ -13,9 +13,9 @@ use super::overlap;
 use api::{PreallocMode, Qcow2Options};
 use block::metacache::{Format, Order};
 use block::{
-    Amendment, BitmapStore, BlockError, CheckReport, Checker, ChildRole, Coding, Common, Discard, Driver,
-    DriverInfo, Edge, ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened,
-    Options, Perms, Reopened, Repair, Request, Result, Secret, Share, Snapshots, Undo, Want, WritePlan,
+    Amendment, BitmapStore, BlockError, CheckReport, Checker, Coding, Common, Discard, Driver, DriverInfo,
+    Edge, ErrorKind, Extent, Facts, Flags, Link, MapChange, Node, Notice, OpenContext, Opened, Options,
+    Perms, Reopened, Repair, Request, Result, Secret, Snapshots, Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::{BoxFuture, BufMut};
@@ -385,16 +385,7 @@ impl Driver for Qcow2 {
     }
 
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
-        if child.role().has(ChildRole::BACKING) {
-            // Backing files are only read; a parent that copes with changes copes with them here too.
-            let changes =
-                if parents.share.has(Share::WRITE) { Share::WRITE.union(Share::RESIZE) } else { Share::NONE };
-            let need = Share(parents.need.0 & Share::READ.0);
-            return Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED).union(changes) };
-        }
-        // Metadata is held in memory, so nobody else may change the file, whatever the parents would allow.
-        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE).union(Share::RESIZE) };
-        Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+        crate::overlay::child_perms(child, parents, read_only)
     }
 
     fn set_backing_link(&self, link: Link) -> BoxFuture<'_, Result<()>> {
