@@ -101,21 +101,24 @@ fn permissions(named: Option<&[BlockPermission]>) -> Share {
 }
 
 impl Blkdebug {
-    /// Fails, or delays, a request for which a rule is in force.
+    /// Fails, or delays, a request for which a rule is in force. One that has failed here has changed nothing.
     async fn check(&self, kind: BlkdebugIOType, offset: u64, len: u64) -> Result<()> {
         use BlkdebugIOType::{Discard, Write, WriteZeroes};
+        if let Some(verdict) = self.engine.fault(kind, offset, len) {
+            if !verdict.delay.is_zero() {
+                rt::sleep(verdict.delay).await;
+            }
+            if let Some(errno) = verdict.errno {
+                if !verdict.immediately {
+                    rt::yield_now().await;
+                }
+                return Err(BlockError::from_io(&std::io::Error::from_raw_os_error(errno)));
+            }
+        }
         if matches!(kind, Discard | Write | WriteZeroes) && !self.changed.load(Relaxed) {
             self.changed.store(true, Release);
         }
-        let Some(verdict) = self.engine.fault(kind, offset, len) else { return Ok(()) };
-        if !verdict.delay.is_zero() {
-            rt::sleep(verdict.delay).await;
-        }
-        let Some(errno) = verdict.errno else { return Ok(()) };
-        if !verdict.immediately {
-            rt::yield_now().await;
-        }
-        Err(BlockError::from_io(&std::io::Error::from_raw_os_error(errno)))
+        Ok(())
     }
 
     async fn read_pieces(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
