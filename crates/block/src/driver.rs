@@ -20,7 +20,7 @@
 use crate::bitmaps::BitmapStore;
 use crate::coding::Coding;
 use crate::common::Common;
-use crate::edges::{ChildId, Edge};
+use crate::edges::{ChildId, ChildRole, Edge};
 use crate::error::{BlockError, Result};
 use crate::filter::{Filtered, ready, through};
 use crate::identity::Identity;
@@ -91,6 +91,18 @@ impl Default for Facts {
             steps: false,
         }
     }
+}
+
+/// Children that come and go: a list of them.
+pub trait Membership: Send + Sync {
+    /// The list's name, and what each of it is.
+    fn list(&self) -> (&'static str, ChildRole);
+
+    /// Refuses a node that can't become one of them.
+    fn may_join(&self, child: &Node) -> Result<()>;
+
+    /// Refuses that there is one less.
+    fn may_leave(&self) -> Result<()>;
 }
 
 /// What a mapping is asked for.
@@ -653,6 +665,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The check of this format, if it has one.
     fn checker(&self) -> Option<&dyn Checker> {
+        None
+    }
+
+    /// The children that come and go, if there are any.
+    fn membership(&self) -> Option<&dyn Membership> {
         None
     }
 

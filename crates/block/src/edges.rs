@@ -29,6 +29,10 @@ impl ChildRole {
     pub const FILTERED: Self = Self(8);
     /// Names the parent: its file name and allocated size are this child's.
     pub const PRIMARY: Self = Self(16);
+    /// Is an image by itself: where options do not tell its format, that is found.
+    pub const IMAGE: Self = Self(32);
+    /// Has to be told of where options name the parent, as the primary child is.
+    pub const NAMED: Self = Self(64);
     /// The one file of an image.
     pub const FILE: Self = Self::DATA.union(Self::METADATA).union(Self::PRIMARY);
 

@@ -8,6 +8,7 @@ mod change;
 mod depth;
 mod domain;
 mod filters;
+mod members;
 mod reopen;
 mod snapshots;
 mod topology;

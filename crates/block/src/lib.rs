@@ -93,7 +93,7 @@ pub use damage::Damage;
 pub use device::{Device, Model, Tray};
 pub use driver::{
     Action, Amendment, CheckReport, Checker, Cut, Driver, DriverInfo, Extent, ExtentKind, Facts, Link,
-    MapChange, Reopened, Repair, Token, Undo, Want, WritePlan,
+    MapChange, Membership, Reopened, Repair, Token, Undo, Want, WritePlan,
 };
 pub use edges::{Child, ChildId, ChildName, ChildRole, Edge, Edges, Parent};
 pub use error::{BlockError, ErrorKind, Result};

@@ -2,6 +2,7 @@
 //!
 //! A file's name is not enough where a node was opened with another backing image than its header names: opened by
 //! that name alone it would show other content. Such a node is named by a `json:` text.
+use crate::edges::{ChildName, ChildRole};
 use crate::error::Result;
 use crate::node::Node;
 use crate::options::{Opt, Options};
@@ -138,6 +139,13 @@ impl Node {
             || (self.fallback == Some(format) && self.driver_type.kind == DriverKind::Protocol)
     }
 
+    /// The children that are told of beside the primary one.
+    fn named_children(&self) -> Vec<(ChildName, Arc<Node>)> {
+        let told = |role: ChildRole| role.has(ChildRole::NAMED) && !role.has(ChildRole::PRIMARY);
+        let children = self.edges.all().into_iter().filter(|child| told(child.role));
+        children.map(|child| (child.name, child.node)).collect()
+    }
+
     /// The options that lead to what the node shows; without `named`, with the backing image that its header names.
     fn described(&self, named: Option<&Named>, left: usize) -> Options {
         if let Some(name) = &self.filename {
@@ -157,7 +165,8 @@ impl Node {
         let mut options = Options::new();
         // A backing image that the header names is not repeated.
         let is_as_named = named.is_none_or(|named| named.contains(&std::ptr::from_ref(self)));
-        if self.driver_type.supports_backing && !is_as_named {
+        let has_none = || self.backing().is_none() && self.driver.info().backing_filename.is_none();
+        if self.driver_type.supports_backing && !is_as_named && !has_none() {
             let below = self.below().filter(|_| left > 0);
             let below = below.map_or(Opt::Null, |backing| Opt::Dict(backing.described(named, left - 1)));
             options.set("backing", below);
@@ -167,6 +176,21 @@ impl Node {
             && let Some(file) = self.primary().map(|file| file.without_unnamed())
         {
             options.set(edge.name().to_string(), Opt::Dict(file.described(named, left)));
+        }
+        for (name, child) in self.named_children() {
+            let described = Opt::Dict(child.without_unnamed().described(named, left));
+            let mut listed = match options.take(name.name) {
+                Some(Opt::List(listed)) => listed,
+                _ => Vec::new(),
+            };
+            let described = match name.index {
+                None => described,
+                Some(_) => {
+                    listed.push(described);
+                    Opt::List(listed)
+                }
+            };
+            options.set(name.name, described);
         }
         for (name, value) in self.driver.naming_options().iter() {
             // As it was written, unless it was changed since.

@@ -1,7 +1,9 @@
 //! Notices: what a person should know of an image although nothing fails, passed to the graph's listener.
 use crate::damage::Damage;
 use crate::driver::CheckReport;
+use crate::error::BlockError;
 use crate::node::Node;
+use api::QuorumOpType;
 use std::sync::{Arc, OnceLock};
 
 /// One notice.
@@ -34,6 +36,30 @@ pub enum Notice<'a> {
         /// By how many bytes the write's end lies beyond it.
         exceeded: u64,
     },
+    /// A child of a quorum has failed, or was outvoted. Told inside of a request.
+    QuorumBad {
+        /// What was done.
+        operation: QuorumOpType,
+        /// The child.
+        node: &'a Node,
+        /// The bytes that it was about.
+        offset: u64,
+        /// How many.
+        len: u64,
+        /// Why it failed, if it did.
+        error: Option<&'a BlockError>,
+    },
+    /// Too few children of a quorum agree. Told inside of a request.
+    QuorumFailed {
+        /// The quorum.
+        node: &'a Node,
+        /// The bytes that it was about.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+    /// What a driver for tests compares has differed, as this sentence says: the program is to end. Told inside of a request.
+    Diverged(&'a str),
 }
 
 type Listener = Box<dyn Fn(Notice<'_>) + Send + Sync>;
@@ -49,6 +75,9 @@ impl Notices {
             Some(heard) => heard(notice),
             None => match notice {
                 Notice::Warning(text) => tracing::warn!("{text}"),
+                Notice::Diverged(text) => tracing::error!("{text}"),
+                Notice::QuorumBad { node, .. } => tracing::warn!(node = node.name(), "failed or outvoted"),
+                Notice::QuorumFailed { node, .. } => tracing::error!(node = node.name(), "no majority"),
                 Notice::Repaired { image, .. } => tracing::warn!(image, "repaired at open"),
                 Notice::Damaged { node, damage } => tracing::warn!(node = node.name(), %damage, "damaged"),
                 Notice::BeyondThreshold { node, threshold, .. } => {

@@ -258,7 +258,8 @@ impl OpenContext {
             true => (self.backing_common(), self.below()?),
             false => (self.common.of_file(), self.place.nested()),
         };
-        Ok(Inherit { common: Some(common), policy: self.policy, want_format: backing, place })
+        let want_format = backing || role.has(ChildRole::IMAGE);
+        Ok(Inherit { common: Some(common), policy: self.policy, want_format, place })
     }
 
     /// Where the backing image is opened. An image that is met again on the way down is in a loop, by whatever name.

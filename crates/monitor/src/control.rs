@@ -159,6 +159,17 @@ impl Control {
         }
     }
 
+    /// As [`Control::fail`], for who must not wait, nor keep the program's state alive.
+    pub(crate) fn failing(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.0);
+        move |text| {
+            if let Some(inner) = inner.upgrade() {
+                let (control, text) = (Self(inner, Arc::default()), text.to_owned());
+                rt::spawn_on(rt::Target::Control, async move { control.fail(text).await }).detach();
+            }
+        }
+    }
+
     /// Why it ends, if that is a failure.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.0.failure.get().map(String::as_str)

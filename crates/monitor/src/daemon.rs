@@ -135,13 +135,20 @@ pub fn run_with<O: StartOption>(
 
 /// Prints a notice, or reports it as an event where there is one for it. If standard error fails, there is no other place
 /// for it.
-fn tell(program: &str, events: &Events, notice: Notice<'_>) {
+fn tell(program: &str, events: &Arc<Events>, notice: Notice<'_>) {
     let mut to = std::io::stderr().lock();
     match notice {
         Notice::Damaged { node, damage } => return events.damaged(node, damage, false),
         Notice::BeyondThreshold { node, threshold, exceeded } => {
             return events.beyond_threshold(node, threshold, exceeded);
         }
+        Notice::QuorumBad { operation, node, offset, len, error } => {
+            return events.quorum_bad(operation, node, (offset, len), error);
+        }
+        Notice::QuorumFailed { node, offset, len } => {
+            return events.quorum_failed(node.name().to_owned(), (offset, len));
+        }
+        Notice::Diverged(text) => writeln!(to, "{program}: {text}"),
         Notice::Warning(text) => writeln!(to, "{program}: warning: {text}"),
         Notice::Repaired { image, report } => writeln!(
             to,
@@ -162,7 +169,12 @@ async fn live<O: StartOption>(
     let control = Control::new(registry);
     let name = program.to_owned();
     let events = control.events().clone();
-    control.graph().on_notice(move |notice| tell(&name, &events, notice));
+    let fail = control.failing();
+    control.graph().on_notice(move |notice| match notice {
+        // In order: other images have nothing to do with it.
+        Notice::Diverged(text) => fail(text),
+        notice => tell(&name, &events, notice),
+    });
     let mut signalled = pin!(signal::next_signal(&SIGNALS));
     let started = match select(&mut signalled, pin!(start(&control, options))).await {
         Either::Left(_) => Ok(None),

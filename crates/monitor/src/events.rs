@@ -3,7 +3,7 @@ use crate::outbox::Outbox;
 use crate::wire::MessageLayout;
 use api::{
     BlockErrorAction, BlockExportDeleted, BlockImageCorrupted, BlockIoError, BlockWriteThreshold,
-    IoOperationType,
+    IoOperationType, QuorumFailure, QuorumOpType, QuorumReportBad,
 };
 use block::{BlockError, Damage, ErrorKind, GuestFailure, Node};
 use futures_util::future::join_all;
@@ -16,6 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long after one event the next of its kind about the same device waits. Of those that come meanwhile the last is sent.
 const APART: Duration = Duration::from_secs(1);
+
+/// Bytes of a sector, in which some events count.
+const SECTOR: u64 = 512;
 
 /// All clients that receive events.
 #[derive(Default)]
@@ -146,10 +149,42 @@ impl Events {
         }));
     }
 
+    /// Reports a child of a quorum that has failed, or was outvoted.
+    pub(crate) fn quorum_bad(
+        self: &Arc<Self>,
+        operation: QuorumOpType,
+        node: &Node,
+        bytes: (u64, u64),
+        error: Option<&BlockError>,
+    ) {
+        let (sector_num, sectors_count) = sectors(bytes);
+        let event = api::Event::QuorumReportBad(QuorumReportBad {
+            r#type: operation,
+            error: error.map(BlockError::strerror),
+            node_name: node.name().to_owned(),
+            sector_num,
+            sectors_count,
+        });
+        self.emit_of_storm(format!("child of a quorum: {}", node.name()), event);
+    }
+
+    /// Reports that too few children of a quorum agree.
+    pub(crate) fn quorum_failed(self: &Arc<Self>, reference: String, bytes: (u64, u64)) {
+        let (sector_num, sectors_count) = sectors(bytes);
+        let event = api::Event::QuorumFailure(QuorumFailure { reference, sector_num, sectors_count });
+        self.emit_of_storm("quorums".to_owned(), event);
+    }
+
     /// Reports that an export is gone.
     pub(crate) fn export_deleted(&self, id: &str) {
         self.emit(&api::Event::BlockExportDeleted(BlockExportDeleted { id: id.to_owned() }));
     }
+}
+
+/// The sectors that a range of bytes touches: the first, and how many.
+fn sectors((offset, len): (u64, u64)) -> (i64, i64) {
+    let first = offset / SECTOR;
+    (int(first), int(offset.saturating_add(len).div_ceil(SECTOR) - first))
 }
 
 /// The time since the epoch.

@@ -1,15 +1,24 @@
-//! Protocols: blkdebug, file, host_device, null-co, nbd.
+//! Protocols: blkdebug, blkverify, file, host_device, null-co, nbd, quorum.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
 
 mod blkdebug;
+mod blkverify;
 mod file;
 mod nbd;
 mod null;
+mod quorum;
 
 use block::DriverType;
 
 /// The drivers of this wing.
-pub const DRIVERS: &[DriverType] =
-    &[blkdebug::BLKDEBUG, file::FILE, file::HOST_DEVICE, null::NULL_CO, nbd::NBD];
+pub const DRIVERS: &[DriverType] = &[
+    blkdebug::BLKDEBUG,
+    blkverify::BLKVERIFY,
+    file::FILE,
+    file::HOST_DEVICE,
+    null::NULL_CO,
+    nbd::NBD,
+    quorum::QUORUM,
+];

@@ -170,6 +170,13 @@ fn tell(notice: Notice<'_>) {
             "{}: Image is corrupt: {damage}; further non-fatal corruption events will be suppressed",
             node.driver_name()
         )),
+        // As if the machine stopped now: nothing that is done from here on would mean anything.
+        Notice::Diverged(text) => {
+            console::note(text);
+            std::process::exit(1);
+        }
+        // What comes of it is the answer of the request.
+        Notice::QuorumBad { .. } | Notice::QuorumFailed { .. } => {}
         // No tool sets one.
         Notice::BeyondThreshold { .. } => {}
     }

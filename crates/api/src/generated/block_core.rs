@@ -10,6 +10,8 @@ use crate::{Dict, QmpError, Value};
 pub enum BlockdevDriver {
     /// A filter that fails or holds back requests, by rules.
     Blkdebug,
+    /// An image beside a raw copy, with which it is compared.
+    Blkverify,
     /// A filter that has all data stored compressed.
     Compress,
     /// A filter that copies to another node what is about to change.
@@ -34,6 +36,8 @@ pub enum BlockdevDriver {
     Qcow2,
     /// An image in the qed format.
     Qed,
+    /// One disk in several children, which vote.
+    Quorum,
     /// A disk as it is, or a part of one.
     Raw,
     /// The disk that a copy-before-write filter keeps, as it was.
@@ -53,6 +57,7 @@ pub enum BlockdevDriver {
 impl Enumeration for BlockdevDriver {
     const VALUES: &'static [(&'static str, Self)] = &[
         ("blkdebug", Self::Blkdebug),
+        ("blkverify", Self::Blkverify),
         ("compress", Self::Compress),
         ("copy-before-write", Self::CopyBeforeWrite),
         ("copy-on-read", Self::CopyOnRead),
@@ -65,6 +70,7 @@ impl Enumeration for BlockdevDriver {
         ("preallocate", Self::Preallocate),
         ("qcow2", Self::Qcow2),
         ("qed", Self::Qed),
+        ("quorum", Self::Quorum),
         ("raw", Self::Raw),
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
@@ -250,6 +256,8 @@ object_codec!(BlockdevOptionsBase);
 pub enum BlockdevOptionsBranch {
     /// `blkdebug`.
     Blkdebug(BlockdevOptionsBlkdebug),
+    /// `blkverify`.
+    Blkverify(BlockdevOptionsBlkverify),
     /// `compress`.
     Compress(BlockdevOptionsGenericFormat),
     /// `copy-before-write`.
@@ -274,6 +282,8 @@ pub enum BlockdevOptionsBranch {
     Qcow2(BlockdevOptionsQcow2),
     /// `qed`.
     Qed(BlockdevOptionsGenericCOWFormat),
+    /// `quorum`.
+    Quorum(BlockdevOptionsQuorum),
     /// `raw`.
     Raw(BlockdevOptionsRaw),
     /// `snapshot-access`.
@@ -295,6 +305,7 @@ impl BlockdevOptionsBranch {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
+            Self::Blkverify(_) => BlockdevDriver::Blkverify,
             Self::Compress(_) => BlockdevDriver::Compress,
             Self::CopyBeforeWrite(_) => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead(_) => BlockdevDriver::CopyOnRead,
@@ -307,6 +318,7 @@ impl BlockdevOptionsBranch {
             Self::Preallocate(_) => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Qed(_) => BlockdevDriver::Qed,
+            Self::Quorum(_) => BlockdevDriver::Quorum,
             Self::Raw(_) => BlockdevDriver::Raw,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
@@ -320,6 +332,7 @@ impl BlockdevOptionsBranch {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
+            BlockdevDriver::Blkverify => Self::Blkverify(Object::take(from)?),
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite(Object::take(from)?),
             BlockdevDriver::CopyOnRead => Self::CopyOnRead(Object::take(from)?),
@@ -332,6 +345,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
+            BlockdevDriver::Quorum => Self::Quorum(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
@@ -345,6 +359,7 @@ impl BlockdevOptionsBranch {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug(inner) => inner.put(to),
+            Self::Blkverify(inner) => inner.put(to),
             Self::Compress(inner) => inner.put(to),
             Self::CopyBeforeWrite(inner) => inner.put(to),
             Self::CopyOnRead(inner) => inner.put(to),
@@ -357,6 +372,7 @@ impl BlockdevOptionsBranch {
             Self::Preallocate(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Qed(inner) => inner.put(to),
+            Self::Quorum(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),

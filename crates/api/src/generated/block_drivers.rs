@@ -78,6 +78,109 @@ impl Object for BlockdevOptionsNull {
 }
 object_codec!(BlockdevOptionsNull);
 
+/// An image that is compared with a raw copy of its disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsBlkverify {
+    /// The image.
+    pub test: BlockdevRef,
+    /// The raw copy.
+    pub raw: BlockdevRef,
+}
+
+impl Object for BlockdevOptionsBlkverify {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { test: from.required("test")?, raw: from.required("raw")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("test", &self.test);
+        to.put("raw", &self.raw);
+    }
+}
+object_codec!(BlockdevOptionsBlkverify);
+
+/// How a quorum reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QuorumReadPattern {
+    /// From all children, which vote.
+    Quorum,
+    /// From one child after the other, until one answers.
+    Fifo,
+}
+
+impl Enumeration for QuorumReadPattern {
+    const VALUES: &'static [(&'static str, Self)] = &[("quorum", Self::Quorum), ("fifo", Self::Fifo)];
+}
+enumeration_codec!(QuorumReadPattern);
+
+/// What a quorum is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QuorumOptions {
+    /// Whether the program ends when the two children differ; it does not if absent.
+    pub blkverify: Option<bool>,
+    /// How many children must agree.
+    pub vote_threshold: i64,
+    /// Whether children that were outvoted are given what the others have; they are not if absent.
+    pub rewrite_corrupted: Option<bool>,
+    /// How it reads; quorum if absent.
+    pub read_pattern: Option<QuorumReadPattern>,
+}
+
+impl Object for QuorumOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            blkverify: from.optional("blkverify")?,
+            vote_threshold: from.required("vote-threshold")?,
+            rewrite_corrupted: from.optional("rewrite-corrupted")?,
+            read_pattern: from.optional("read-pattern")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("blkverify", &self.blkverify);
+        to.put("vote-threshold", &self.vote_threshold);
+        to.put_optional("rewrite-corrupted", &self.rewrite_corrupted);
+        to.put_optional("read-pattern", &self.read_pattern);
+    }
+}
+object_codec!(QuorumOptions);
+
+/// One disk in several children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsQuorum {
+    /// Whether the program ends when the two children differ; it does not if absent.
+    pub blkverify: Option<bool>,
+    /// How many children must agree.
+    pub vote_threshold: i64,
+    /// Whether children that were outvoted are given what the others have; they are not if absent.
+    pub rewrite_corrupted: Option<bool>,
+    /// How it reads; quorum if absent.
+    pub read_pattern: Option<QuorumReadPattern>,
+    /// The children.
+    pub children: Vec<BlockdevRef>,
+}
+
+impl Object for BlockdevOptionsQuorum {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            blkverify: from.optional("blkverify")?,
+            vote_threshold: from.required("vote-threshold")?,
+            rewrite_corrupted: from.optional("rewrite-corrupted")?,
+            read_pattern: from.optional("read-pattern")?,
+            children: from.required("children")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("blkverify", &self.blkverify);
+        to.put("vote-threshold", &self.vote_threshold);
+        to.put_optional("rewrite-corrupted", &self.rewrite_corrupted);
+        to.put_optional("read-pattern", &self.read_pattern);
+        to.put("children", &self.children);
+    }
+}
+object_codec!(BlockdevOptionsQuorum);
+
 /// An image in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevOptionsGenericFormat {

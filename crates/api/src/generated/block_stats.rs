@@ -303,6 +303,8 @@ object_codec!(BlockStatsSpecificFile);
 pub enum BlockStatsSpecific {
     /// `blkdebug`.
     Blkdebug,
+    /// `blkverify`.
+    Blkverify,
     /// `compress`.
     Compress,
     /// `copy-before-write`.
@@ -327,6 +329,8 @@ pub enum BlockStatsSpecific {
     Qcow2,
     /// `qed`.
     Qed,
+    /// `quorum`.
+    Quorum,
     /// `raw`.
     Raw,
     /// `snapshot-access`.
@@ -348,6 +352,7 @@ impl BlockStatsSpecific {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
+            Self::Blkverify => BlockdevDriver::Blkverify,
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
@@ -360,6 +365,7 @@ impl BlockStatsSpecific {
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2 => BlockdevDriver::Qcow2,
             Self::Qed => BlockdevDriver::Qed,
+            Self::Quorum => BlockdevDriver::Quorum,
             Self::Raw => BlockdevDriver::Raw,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -373,6 +379,7 @@ impl BlockStatsSpecific {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
+            BlockdevDriver::Blkverify => Self::Blkverify,
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
@@ -385,6 +392,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2,
             BlockdevDriver::Qed => Self::Qed,
+            BlockdevDriver::Quorum => Self::Quorum,
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -398,6 +406,7 @@ impl BlockStatsSpecific {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug => {}
+            Self::Blkverify => {}
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
@@ -410,6 +419,7 @@ impl BlockStatsSpecific {
             Self::Preallocate => {}
             Self::Qcow2 => {}
             Self::Qed => {}
+            Self::Quorum => {}
             Self::Raw => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}

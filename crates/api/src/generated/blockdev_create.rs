@@ -425,6 +425,8 @@ object_codec!(BlockdevCreateOptionsBase);
 pub enum BlockdevCreateOptions {
     /// `blkdebug`.
     Blkdebug,
+    /// `blkverify`.
+    Blkverify,
     /// `compress`.
     Compress,
     /// `copy-before-write`.
@@ -449,6 +451,8 @@ pub enum BlockdevCreateOptions {
     Qcow2(BlockdevCreateOptionsQcow2),
     /// `qed`.
     Qed(BlockdevCreateOptionsQed),
+    /// `quorum`.
+    Quorum,
     /// `raw`.
     Raw,
     /// `snapshot-access`.
@@ -470,6 +474,7 @@ impl BlockdevCreateOptions {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
+            Self::Blkverify => BlockdevDriver::Blkverify,
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
@@ -482,6 +487,7 @@ impl BlockdevCreateOptions {
             Self::Preallocate => BlockdevDriver::Preallocate,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Qed(_) => BlockdevDriver::Qed,
+            Self::Quorum => BlockdevDriver::Quorum,
             Self::Raw => BlockdevDriver::Raw,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -495,6 +501,7 @@ impl BlockdevCreateOptions {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
+            BlockdevDriver::Blkverify => Self::Blkverify,
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
@@ -507,6 +514,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Preallocate => Self::Preallocate,
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
+            BlockdevDriver::Quorum => Self::Quorum,
             BlockdevDriver::Raw => Self::Raw,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -520,6 +528,7 @@ impl BlockdevCreateOptions {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug => {}
+            Self::Blkverify => {}
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
@@ -532,6 +541,7 @@ impl BlockdevCreateOptions {
             Self::Preallocate => {}
             Self::Qcow2(inner) => inner.put(to),
             Self::Qed(inner) => inner.put(to),
+            Self::Quorum => {}
             Self::Raw => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}

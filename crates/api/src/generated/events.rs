@@ -367,3 +367,88 @@ impl Object for BlockWriteThreshold {
     }
 }
 object_codec!(BlockWriteThreshold);
+
+/// What a quorum does with its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QuorumOpType {
+    /// Reads.
+    Read,
+    /// Writes, also zeroes.
+    Write,
+    /// Makes durable what was written.
+    Flush,
+}
+
+impl Enumeration for QuorumOpType {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("read", Self::Read), ("write", Self::Write), ("flush", Self::Flush)];
+}
+enumeration_codec!(QuorumOpType);
+
+/// Data of event `QUORUM_FAILURE`.
+///
+/// Too few children of a quorum agree: a request has failed. At most one in a second.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QuorumFailure {
+    /// The device, or else the node.
+    pub reference: String,
+    /// The first sector of 512 bytes that the request was about.
+    pub sector_num: i64,
+    /// How many sectors.
+    pub sectors_count: i64,
+}
+
+impl Object for QuorumFailure {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            reference: from.required("reference")?,
+            sector_num: from.required("sector-num")?,
+            sectors_count: from.required("sectors-count")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("reference", &self.reference);
+        to.put("sector-num", &self.sector_num);
+        to.put("sectors-count", &self.sectors_count);
+    }
+}
+object_codec!(QuorumFailure);
+
+/// Data of event `QUORUM_REPORT_BAD`.
+///
+/// A child of a quorum has failed, or was outvoted. At most one in a second for each child.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuorumReportBad {
+    /// What was done.
+    pub r#type: QuorumOpType,
+    /// Why it failed; absent where it was outvoted.
+    pub error: Option<String>,
+    /// The child.
+    pub node_name: String,
+    /// The first sector of 512 bytes that the request was about.
+    pub sector_num: i64,
+    /// How many sectors.
+    pub sectors_count: i64,
+}
+
+impl Object for QuorumReportBad {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            r#type: from.required("type")?,
+            error: from.optional("error")?,
+            node_name: from.required("node-name")?,
+            sector_num: from.required("sector-num")?,
+            sectors_count: from.required("sectors-count")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("type", &self.r#type);
+        to.put_optional("error", &self.error);
+        to.put("node-name", &self.node_name);
+        to.put("sector-num", &self.sector_num);
+        to.put("sectors-count", &self.sectors_count);
+    }
+}
+object_codec!(QuorumReportBad);

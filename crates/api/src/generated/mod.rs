@@ -401,6 +401,10 @@ pub enum Event {
     BlockImageCorrupted(BlockImageCorrupted),
     /// A write went beyond the threshold of a node, which is none from now on.
     BlockWriteThreshold(BlockWriteThreshold),
+    /// Too few children of a quorum agree: a request has failed. At most one in a second.
+    QuorumFailure(QuorumFailure),
+    /// A child of a quorum has failed, or was outvoted. At most one in a second for each child.
+    QuorumReportBad(QuorumReportBad),
 }
 
 impl Event {
@@ -425,6 +429,8 @@ impl Event {
             Self::BlockIoError(_) => "BLOCK_IO_ERROR",
             Self::BlockImageCorrupted(_) => "BLOCK_IMAGE_CORRUPTED",
             Self::BlockWriteThreshold(_) => "BLOCK_WRITE_THRESHOLD",
+            Self::QuorumFailure(_) => "QUORUM_FAILURE",
+            Self::QuorumReportBad(_) => "QUORUM_REPORT_BAD",
         }
     }
 
@@ -449,6 +455,8 @@ impl Event {
             Self::BlockIoError(data) => Some(data.encode()),
             Self::BlockImageCorrupted(data) => Some(data.encode()),
             Self::BlockWriteThreshold(data) => Some(data.encode()),
+            Self::QuorumFailure(data) => Some(data.encode()),
+            Self::QuorumReportBad(data) => Some(data.encode()),
         }
     }
 }

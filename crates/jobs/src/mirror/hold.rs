@@ -76,13 +76,21 @@ impl MirrorHold {
     }
 }
 
-/// The node of this name, if it shows what `source` shows: it is the source, or below it with nothing but filters between.
+/// The node of this name, if another one that shows what `source` shows can take its place: it is the source, or below it
+/// with nothing but filters between; or it is one of several there that vote, and nobody else looks at it.
 pub(super) fn shown_by(graph: &Graph, source: &Arc<Node>, name: &str) -> Result<Option<Arc<Node>>> {
     let named = graph.node(name).ok_or_else(|| {
         BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
     })?;
-    let shown = std::iter::successors(Some(source.clone()), |node| node.filtered());
-    Ok(shown.into_iter().any(|node| Arc::ptr_eq(&node, &named)).then_some(named))
+    let mut shown = std::iter::successors(Some(source.clone()), |node| node.filtered());
+    let is_member = |of: &Arc<Node>| {
+        let parents = graph.parents(&named);
+        of.driver().membership().is_some()
+            && !parents.is_empty()
+            && parents.iter().all(|parent| Arc::ptr_eq(&parent.node, of))
+            && !graph.entries().iter().any(|entry| Arc::ptr_eq(&entry.node(), &named))
+    };
+    Ok(shown.any(|node| Arc::ptr_eq(&node, &named) || is_member(&node)).then_some(named))
 }
 
 impl Hold for MirrorHold {

@@ -72,21 +72,22 @@ impl BlockCoreCommands for Control {
         self.graph().resize(&node, size, PreallocMode::Off).await.map_err(failed)
     }
 
-    /// No driver has children that come and go yet: what is asked for is looked up and refused.
     async fn x_blockdev_change(&self, arguments: XBlockdevChangeArguments) -> Result<(), QmpError> {
         let XBlockdevChangeArguments { parent, child, node } = arguments;
         let parent = lookup(self.graph(), Some(&parent), Some(&parent))?;
-        let refused = match (child, node) {
-            (None, None) => "Either child or node must be specified".to_owned(),
-            (Some(_), Some(_)) => "The parameters child and node are in conflict".to_owned(),
-            (Some(child), None) if parent.edges().all().iter().all(|its| its.name.to_string() != child) => {
-                format!("Node '{}' does not have child '{child}'", parent.name())
+        let changed = match (child, node) {
+            (None, None) => return Err(QmpError::generic("Either child or node must be specified")),
+            (Some(_), Some(_)) => {
+                return Err(QmpError::generic("The parameters child and node are in conflict"));
             }
-            (Some(_), None) => format!("The node {} does not support removing a child", parent.name()),
-            (None, Some(node)) if self.graph().node(&node).is_none() => format!("Node '{node}' not found"),
-            (None, Some(_)) => format!("The node {} does not support adding a child", parent.name()),
+            (Some(child), None) => self.graph().remove_member(&parent, &child).await,
+            (None, Some(node)) => {
+                let missing = || QmpError::generic(format!("Node '{node}' not found"));
+                let node = self.graph().node(&node).ok_or_else(missing)?;
+                self.graph().add_member(&parent, &node).await
+            }
         };
-        Err(QmpError::generic(refused))
+        changed.map_err(failed)
     }
 }
 

@@ -177,7 +177,7 @@ fn open(path: &Path) -> Option<Vec<String>> {
         Notice::Warning(text) => kept.lock().unwrap().push(text.to_owned()),
         Notice::Damaged { damage, .. } => kept.lock().unwrap().push(damage.to_string()),
         Notice::Repaired { image, .. } => panic!("{image} is repaired where it is only read"),
-        Notice::BeyondThreshold { .. } => panic!("nobody has asked for that"),
+        _ => panic!("nobody has asked for that"),
     });
     let common = Common { read_only: true, ..Common::default() };
     rt::block_on_control(async {
