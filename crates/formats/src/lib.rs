@@ -5,15 +5,18 @@
 #![forbid(unsafe_code)]
 
 mod block_table;
+mod cow;
 mod encryption;
 mod luks;
 mod overlay;
 mod parallels;
+mod qcow;
 mod qcow2;
 mod qed;
 mod raw;
 mod recognised;
 mod slots;
+mod streams;
 mod two_level;
 mod vdi;
 mod vhdx;
@@ -33,9 +36,10 @@ pub const DRIVERS: &[DriverType] = &[
     vhdx::VHDX,
     vpc::VPC,
     qed::QED,
-    recognised::QCOW,
+    qcow::QCOW,
     parallels::PARALLELS,
     recognised::DMG,
     recognised::BOCHS,
     recognised::CLOOP,
+    cow::COW,
 ];

@@ -8,7 +8,6 @@
 //! The scores are those of the field: 100 for a magic number, 2 for a name or the start of a script.
 use block::{DriverType, Glimpse};
 
-pub const QCOW: DriverType = row("qcow", |seen| magic(seen.head, 0, b"QFI\xfb\0\0\0\x01"));
 pub const DMG: DriverType = row("dmg", dmg);
 pub const BOCHS: DriverType = row("bochs", |seen| magic(seen.head, 0, b"Bochs Virtual HD Image\0"));
 pub const CLOOP: DriverType = row("cloop", cloop);

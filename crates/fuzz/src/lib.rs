@@ -42,6 +42,7 @@ pub struct Target {
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
     Target { name: "compressed_cluster", seeds: compressed::seeds, run: compressed::cluster },
+    Target { name: "cow_image", seeds: overlays::cow_seeds, run: overlays::cow },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },
     Target { name: "luks1_header", seeds: luks::luks1_seeds, run: luks::luks1_header },
     Target { name: "luks2_header", seeds: luks::luks2_seeds, run: luks::luks2_header },
@@ -53,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "probe", seeds: raw::probe_seeds, run: raw::probe },
     Target { name: "qcow2_edits", seeds: edits::seeds, run: edits::edits },
     Target { name: "qcow2_image", seeds: qcow2::seeds, run: qcow2::image },
+    Target { name: "qcow_image", seeds: overlays::qcow_seeds, run: overlays::qcow },
     Target { name: "qed_image", seeds: overlays::qed_seeds, run: overlays::qed },
     Target { name: "qmp_commands", seeds: qmp::command_seeds, run: qmp::commands },
     Target { name: "qmp_session", seeds: qmp::session_seeds, run: qmp::session },

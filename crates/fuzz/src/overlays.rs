@@ -114,3 +114,25 @@ pub fn qed_seeds() -> Vec<Vec<u8>> {
         || TestImage::new("qed", "/image", 64 << 10).with("cluster_size", "4096").with("table_size", "1");
     vec![made(new()), made(new().with("backing_file", "/nowhere").with("backing_fmt", "raw"))]
 }
+
+/// An image in qcow, of the first version: header, L1 table, L2 tables, streams.
+pub fn qcow(input: &[u8]) {
+    image("qcow", input);
+}
+
+/// Small images: alone, and with a backing file's name, which makes clusters small.
+pub fn qcow_seeds() -> Vec<Vec<u8>> {
+    let new = || TestImage::new("qcow", "/image", 64 << 10);
+    vec![made(new()), made(new().with("backing_file", "/nowhere"))]
+}
+
+/// An image in cow: header, bitmap.
+pub fn cow(input: &[u8]) {
+    image("cow", input);
+}
+
+/// Small images: alone, and with a backing file's name.
+pub fn cow_seeds() -> Vec<Vec<u8>> {
+    let new = || TestImage::new("cow", "/image", 64 << 10);
+    vec![made(new()), made(new().with("backing_file", "/nowhere"))]
+}

@@ -77,6 +77,7 @@ macro_rules! targets {
 
 targets! {
     compressed_cluster,
+    cow_image,
     io_commands,
     luks1_header,
     luks2_header,
@@ -88,6 +89,7 @@ targets! {
     probe,
     qcow2_edits,
     qcow2_image,
+    qcow_image,
     qed_image,
     qmp_commands,
     qmp_session,

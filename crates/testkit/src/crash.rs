@@ -15,9 +15,11 @@ use parking_lot::Mutex;
 use rt::BoxFuture;
 use sim::{Config, Disk, Plant, Rng, Sim, World};
 
+use crate::cow;
 use crate::guest::{Faults, Guest, Plan};
 use crate::long::{number, on_all_cores};
 use crate::model::Model;
+use crate::qcow::Qcow;
 use crate::qed::Qed;
 use crate::snapshots;
 use crate::stack::{Session, Stack};
@@ -395,6 +397,39 @@ pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::
 
 /// The independent reader of a qed image and the chain below it.
 pub fn inspect_qed(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
+    let backing = |bytes: &[u8]| Qed::of(bytes).map_or(Ok(None), |image| image.backing());
+    inspect_chain(stack, disk, backing, |bytes, below, top| match Qed::of(bytes) {
+        Some(image) => image.read(&below, settled && top),
+        None => Ok(bytes.to_vec()),
+    })
+}
+
+/// The independent reader of a qcow image, of the first version, and the chain below it.
+pub fn inspect_qcow(stack: &Stack, disk: &Disk, _: bool) -> std::result::Result<Vec<u8>, String> {
+    let backing = |bytes: &[u8]| Qcow::of(bytes).map_or(Ok(None), |image| image.backing());
+    inspect_chain(stack, disk, backing, |bytes, below, _| match Qcow::of(bytes) {
+        Some(image) => image.read(&below),
+        None => Ok(bytes.to_vec()),
+    })
+}
+
+/// The independent reader of a cow image and the chain below it.
+pub fn inspect_cow(stack: &Stack, disk: &Disk, _: bool) -> std::result::Result<Vec<u8>, String> {
+    let backing = |bytes: &[u8]| Ok(if cow::is_cow(bytes) { cow::backing(bytes) } else { None });
+    inspect_chain(stack, disk, backing, |bytes, below, _| match cow::is_cow(bytes) {
+        true => cow::read(bytes, &below),
+        false => Ok(bytes.to_vec()),
+    })
+}
+
+/// What the last image of a stack shows. `backing`: the name of the file below an image; `read`: what an image shows over what is
+/// below it, and whether it is the top.
+fn inspect_chain(
+    stack: &Stack,
+    disk: &Disk,
+    backing: impl Fn(&[u8]) -> std::result::Result<Option<String>, String>,
+    read: impl Fn(&[u8], Vec<u8>, bool) -> std::result::Result<Vec<u8>, String>,
+) -> std::result::Result<Vec<u8>, String> {
     let image = stack.images.last().ok_or("the stack has no image")?;
     let (mut chain, mut next) = (Vec::new(), Some(image.file.to_owned()));
     while let Some(file) = next.take() {
@@ -402,14 +437,12 @@ pub fn inspect_qed(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Re
             return Err("the chain has no end".to_owned());
         }
         let bytes = file_of(disk, &file)?;
-        next = Qed::of(&bytes).map_or(Ok(None), |image| image.backing())?;
+        next = backing(&bytes)?;
         chain.push((file, bytes));
     }
-    let below = |below: Vec<u8>, (depth, (file, bytes)): (usize, &(String, Vec<u8>))| {
-        let Some(image) = Qed::of(bytes) else { return Ok(bytes.clone()) };
-        image.read(&below, settled && depth == 0).map_err(|text| format!("{file}: {text}"))
-    };
-    chain.iter().enumerate().rev().try_fold(Vec::new(), below)
+    chain.iter().enumerate().rev().try_fold(Vec::new(), |below, (depth, (file, bytes))| {
+        read(bytes, below, depth == 0).map_err(|text| format!("{file}: {text}"))
+    })
 }
 
 /// The same as [`inspect_qcow2`] of images of version 2, where nothing tells that COPIED and counts may disagree after a crash.

@@ -14,11 +14,13 @@
 
 pub mod chains;
 pub mod conformance;
+pub mod cow;
 pub mod crash;
 pub mod guest;
 pub mod long;
 pub mod model;
 pub mod parallels;
+pub mod qcow;
 pub mod qcow2;
 pub mod qed;
 pub mod scope;

@@ -3,7 +3,7 @@
 use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
-use testkit::crash::{inspect_parallels, inspect_qcow2, inspect_qed, inspect_raw, inspect_vdi};
+use testkit::crash::{inspect_cow, inspect_parallels, inspect_qcow, inspect_qcow2, inspect_qed, inspect_raw, inspect_vdi};
 use testkit::stack::{Stack, TestImage};
 use testkit::vmdk::inspect_vmdk;
 
@@ -270,4 +270,53 @@ fn qed_past_the_page_cache() {
     stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
     let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
     Suite { config, ..Suite::of(stack, Some(inspect_qed)) }.run();
+}
+
+/// A stack whose images do not shrink, or have one size for ever.
+fn of_one_size(name: &str, images: Vec<TestImage>) -> Stack {
+    Stack { resizes: false, ..stack(name, images) }
+}
+
+/// An image over a raw one that is half as long.
+fn over_raw(format: &'static str) -> Vec<TestImage> {
+    let top = TestImage::new(format, "/top", SIZE + 512);
+    let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
+    vec![TestImage::new("raw", "/base", SIZE / 2), top]
+}
+
+#[test]
+fn qcow_alone_and_over_a_shorter_raw_image() {
+    let alone = of_one_size("qcow", vec![TestImage::new("qcow", "/top", SIZE + 512)]);
+    Suite::of(alone, Some(inspect_qcow)).run();
+    Suite::of(of_one_size("qcow over raw", over_raw("qcow")), Some(inspect_qcow)).run();
+}
+
+#[test]
+fn qcow_past_the_page_cache_and_through_a_filter_that_compresses() {
+    let image = || vec![TestImage::new("qcow", "/top", SIZE)];
+    let mut direct = of_one_size("qcow, direct", image());
+    direct.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
+    let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
+    Suite { config, ..Suite::of(direct, Some(inspect_qcow)) }.run();
+    let mut compressed = of_one_size("compress over qcow", image());
+    compressed.top = Options::new().with_str("driver", "compress").with("file", Opt::Dict(compressed.top));
+    Suite::of(compressed, Some(inspect_qcow)).run();
+}
+
+#[test]
+fn qcow_encrypted_over_a_shorter_raw_image() {
+    let mut images = over_raw("qcow");
+    if let Some(top) = images.pop() {
+        let top = top.with("encrypt.format", "aes").with("encrypt.key-secret", "s");
+        images.push(top.opened_with("encrypt.key-secret", "s"));
+    }
+    let stack = Stack { secrets: vec![("s", "a passphrase")], ..of_one_size("qcow, aes", images) };
+    Suite::of(stack, None).run();
+}
+
+#[test]
+fn cow_alone_and_over_a_shorter_raw_image() {
+    let alone = of_one_size("cow", vec![TestImage::new("cow", "/top", SIZE + 512)]);
+    Suite::of(alone, Some(inspect_cow)).run();
+    Suite::of(of_one_size("cow over raw", over_raw("cow")), Some(inspect_cow)).run();
 }

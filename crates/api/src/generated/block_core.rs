@@ -18,6 +18,8 @@ pub enum BlockdevDriver {
     CopyBeforeWrite,
     /// A filter that copies what is read from backing images into the image.
     CopyOnRead,
+    /// An image in the cow format: a bitmap of sectors. Not in QEMU after 2.1.
+    Cow,
     /// A regular file.
     File,
     /// A block device of the host.
@@ -32,6 +34,8 @@ pub enum BlockdevDriver {
     Parallels,
     /// A filter that reserves space behind the end of a file.
     Preallocate,
+    /// An image in the first version of the qcow format.
+    Qcow,
     /// An image in the qcow2 format.
     Qcow2,
     /// An image in the qed format.
@@ -61,6 +65,7 @@ impl Enumeration for BlockdevDriver {
         ("compress", Self::Compress),
         ("copy-before-write", Self::CopyBeforeWrite),
         ("copy-on-read", Self::CopyOnRead),
+        ("cow", Self::Cow),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
         ("luks", Self::Luks),
@@ -68,6 +73,7 @@ impl Enumeration for BlockdevDriver {
         ("null-co", Self::NullCo),
         ("parallels", Self::Parallels),
         ("preallocate", Self::Preallocate),
+        ("qcow", Self::Qcow),
         ("qcow2", Self::Qcow2),
         ("qed", Self::Qed),
         ("quorum", Self::Quorum),
@@ -264,6 +270,8 @@ pub enum BlockdevOptionsBranch {
     CopyBeforeWrite(BlockdevOptionsCbw),
     /// `copy-on-read`.
     CopyOnRead(BlockdevOptionsCor),
+    /// `cow`.
+    Cow(BlockdevOptionsGenericCOWFormat),
     /// `file`.
     File(BlockdevOptionsFile),
     /// `host_device`.
@@ -278,6 +286,8 @@ pub enum BlockdevOptionsBranch {
     Parallels(BlockdevOptionsGenericFormat),
     /// `preallocate`.
     Preallocate(BlockdevOptionsPreallocate),
+    /// `qcow`.
+    Qcow(BlockdevOptionsQcow),
     /// `qcow2`.
     Qcow2(BlockdevOptionsQcow2),
     /// `qed`.
@@ -309,6 +319,7 @@ impl BlockdevOptionsBranch {
             Self::Compress(_) => BlockdevDriver::Compress,
             Self::CopyBeforeWrite(_) => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead(_) => BlockdevDriver::CopyOnRead,
+            Self::Cow(_) => BlockdevDriver::Cow,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
@@ -316,6 +327,7 @@ impl BlockdevOptionsBranch {
             Self::NullCo(_) => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate(_) => BlockdevDriver::Preallocate,
+            Self::Qcow(_) => BlockdevDriver::Qcow,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Qed(_) => BlockdevDriver::Qed,
             Self::Quorum(_) => BlockdevDriver::Quorum,
@@ -336,6 +348,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite(Object::take(from)?),
             BlockdevDriver::CopyOnRead => Self::CopyOnRead(Object::take(from)?),
+            BlockdevDriver::Cow => Self::Cow(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
@@ -343,6 +356,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
+            BlockdevDriver::Qcow => Self::Qcow(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Quorum => Self::Quorum(Object::take(from)?),
@@ -363,6 +377,7 @@ impl BlockdevOptionsBranch {
             Self::Compress(inner) => inner.put(to),
             Self::CopyBeforeWrite(inner) => inner.put(to),
             Self::CopyOnRead(inner) => inner.put(to),
+            Self::Cow(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),
@@ -370,6 +385,7 @@ impl BlockdevOptionsBranch {
             Self::NullCo(inner) => inner.put(to),
             Self::Parallels(inner) => inner.put(to),
             Self::Preallocate(inner) => inner.put(to),
+            Self::Qcow(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Qed(inner) => inner.put(to),
             Self::Quorum(inner) => inner.put(to),

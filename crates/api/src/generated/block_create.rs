@@ -497,3 +497,52 @@ impl Object for QedCreateOptions {
     }
 }
 object_codec!(QedCreateOptions);
+
+/// What is asked of a qcow image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QcowCreateOptions {
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The format of the image below it, which the image does not keep.
+    pub backing_fmt: Option<String>,
+    /// How the image is encrypted; not at all if absent.
+    pub encrypt: Option<BlockdevQcowEncryption>,
+}
+
+impl Object for QcowCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            backing_file: from.optional("backing-file")?,
+            backing_fmt: from.optional("backing-fmt")?,
+            encrypt: from.optional("encrypt")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+        to.put_optional("encrypt", &self.encrypt);
+    }
+}
+object_codec!(QcowCreateOptions);
+
+/// What is asked of a cow image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CowCreateOptions {
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// The format of the image below it, which the image does not keep.
+    pub backing_fmt: Option<String>,
+}
+
+impl Object for CowCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { backing_file: from.optional("backing-file")?, backing_fmt: from.optional("backing-fmt")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("backing-fmt", &self.backing_fmt);
+    }
+}
+object_codec!(CowCreateOptions);

@@ -306,6 +306,123 @@ impl Object for BlockdevOptionsLUKS {
 }
 object_codec!(BlockdevOptionsLUKS);
 
+/// Kinds of encryption of a qcow image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevQcowEncryptionFormat {
+    /// AES by the secret itself: weak, for old images alone.
+    Aes,
+}
+
+impl Enumeration for BlockdevQcowEncryptionFormat {
+    const VALUES: &'static [(&'static str, Self)] = &[("aes", Self::Aes)];
+}
+enumeration_codec!(BlockdevQcowEncryptionFormat);
+
+/// What every kind of encryption has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevQcowEncryptionBase {
+    /// Its kind.
+    pub format: BlockdevQcowEncryptionFormat,
+}
+
+impl Object for BlockdevQcowEncryptionBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { format: from.required("format")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format);
+    }
+}
+object_codec!(BlockdevQcowEncryptionBase);
+
+/// How a qcow image is encrypted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BlockdevQcowEncryption {
+    /// `aes`.
+    Aes(QCryptoBlockOptionsQCow),
+}
+
+impl BlockdevQcowEncryption {
+    /// The value of `format` that goes with this branch.
+    pub fn format(&self) -> BlockdevQcowEncryptionFormat {
+        match self {
+            Self::Aes(_) => BlockdevQcowEncryptionFormat::Aes,
+        }
+    }
+
+    fn take_branch(tag: BlockdevQcowEncryptionFormat, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            BlockdevQcowEncryptionFormat::Aes => Self::Aes(Object::take(from)?),
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Aes(inner) => inner.put(to),
+        }
+    }
+}
+
+impl Object for BlockdevQcowEncryption {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("format")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format());
+        self.put_branch(to);
+    }
+}
+object_codec!(BlockdevQcowEncryption);
+
+/// What a qcow image is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QcowOptions {
+    /// How an encrypted image is opened.
+    pub encrypt: Option<BlockdevQcowEncryption>,
+}
+
+impl Object for QcowOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { encrypt: from.optional("encrypt")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("encrypt", &self.encrypt);
+    }
+}
+object_codec!(QcowOptions);
+
+/// An image in the first version of the qcow format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsQcow {
+    /// How an encrypted image is opened.
+    pub encrypt: Option<BlockdevQcowEncryption>,
+    /// The file.
+    pub file: BlockdevRef,
+    /// The backing image; the one that the image names, if absent; none, if null.
+    pub backing: Option<BlockdevRefOrNull>,
+}
+
+impl Object for BlockdevOptionsQcow {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            encrypt: from.optional("encrypt")?,
+            file: from.required("file")?,
+            backing: from.optional("backing")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("encrypt", &self.encrypt);
+        to.put("file", &self.file);
+        to.put_optional("backing", &self.backing);
+    }
+}
+object_codec!(BlockdevOptionsQcow);
+
 /// Kinds of encryption of a qcow2 image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlockdevQcow2EncryptionFormat {

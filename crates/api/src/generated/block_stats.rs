@@ -311,6 +311,8 @@ pub enum BlockStatsSpecific {
     CopyBeforeWrite,
     /// `copy-on-read`.
     CopyOnRead,
+    /// `cow`.
+    Cow,
     /// `file`.
     File(BlockStatsSpecificFile),
     /// `host_device`.
@@ -325,6 +327,8 @@ pub enum BlockStatsSpecific {
     Parallels,
     /// `preallocate`.
     Preallocate,
+    /// `qcow`.
+    Qcow,
     /// `qcow2`.
     Qcow2,
     /// `qed`.
@@ -356,6 +360,7 @@ impl BlockStatsSpecific {
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
+            Self::Cow => BlockdevDriver::Cow,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks => BlockdevDriver::Luks,
@@ -363,6 +368,7 @@ impl BlockStatsSpecific {
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
+            Self::Qcow => BlockdevDriver::Qcow,
             Self::Qcow2 => BlockdevDriver::Qcow2,
             Self::Qed => BlockdevDriver::Qed,
             Self::Quorum => BlockdevDriver::Quorum,
@@ -383,6 +389,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
+            BlockdevDriver::Cow => Self::Cow,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks,
@@ -390,6 +397,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels,
             BlockdevDriver::Preallocate => Self::Preallocate,
+            BlockdevDriver::Qcow => Self::Qcow,
             BlockdevDriver::Qcow2 => Self::Qcow2,
             BlockdevDriver::Qed => Self::Qed,
             BlockdevDriver::Quorum => Self::Quorum,
@@ -410,6 +418,7 @@ impl BlockStatsSpecific {
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
+            Self::Cow => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks => {}
@@ -417,6 +426,7 @@ impl BlockStatsSpecific {
             Self::NullCo => {}
             Self::Parallels => {}
             Self::Preallocate => {}
+            Self::Qcow => {}
             Self::Qcow2 => {}
             Self::Qed => {}
             Self::Quorum => {}

@@ -362,6 +362,38 @@ impl Object for BlockdevCreateOptionsVmdk {
 }
 object_codec!(BlockdevCreateOptionsVmdk);
 
+/// What is asked of a new qcow image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsQcow {
+    /// The node that it is made in.
+    pub file: BlockdevRef,
+    /// Size of the disk in bytes.
+    pub size: Size,
+    /// The name of the image below it.
+    pub backing_file: Option<String>,
+    /// How the image is encrypted; not at all if absent.
+    pub encrypt: Option<BlockdevQcowEncryption>,
+}
+
+impl Object for BlockdevCreateOptionsQcow {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            file: from.required("file")?,
+            size: from.required("size")?,
+            backing_file: from.optional("backing-file")?,
+            encrypt: from.optional("encrypt")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("file", &self.file);
+        to.put("size", &self.size);
+        to.put_optional("backing-file", &self.backing_file);
+        to.put_optional("encrypt", &self.encrypt);
+    }
+}
+object_codec!(BlockdevCreateOptionsQcow);
+
 /// What is asked of a new qed image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsQed {
@@ -433,6 +465,8 @@ pub enum BlockdevCreateOptions {
     CopyBeforeWrite,
     /// `copy-on-read`.
     CopyOnRead,
+    /// `cow`.
+    Cow,
     /// `file`.
     File(BlockdevCreateOptionsFile),
     /// `host_device`.
@@ -447,6 +481,8 @@ pub enum BlockdevCreateOptions {
     Parallels(BlockdevCreateOptionsParallels),
     /// `preallocate`.
     Preallocate,
+    /// `qcow`.
+    Qcow(BlockdevCreateOptionsQcow),
     /// `qcow2`.
     Qcow2(BlockdevCreateOptionsQcow2),
     /// `qed`.
@@ -478,6 +514,7 @@ impl BlockdevCreateOptions {
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
+            Self::Cow => BlockdevDriver::Cow,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
@@ -485,6 +522,7 @@ impl BlockdevCreateOptions {
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
+            Self::Qcow(_) => BlockdevDriver::Qcow,
             Self::Qcow2(_) => BlockdevDriver::Qcow2,
             Self::Qed(_) => BlockdevDriver::Qed,
             Self::Quorum => BlockdevDriver::Quorum,
@@ -505,6 +543,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
+            BlockdevDriver::Cow => Self::Cow,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
@@ -512,6 +551,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate,
+            BlockdevDriver::Qcow => Self::Qcow(Object::take(from)?),
             BlockdevDriver::Qcow2 => Self::Qcow2(Object::take(from)?),
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Quorum => Self::Quorum,
@@ -532,6 +572,7 @@ impl BlockdevCreateOptions {
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
+            Self::Cow => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice => {}
             Self::Luks(inner) => inner.put(to),
@@ -539,6 +580,7 @@ impl BlockdevCreateOptions {
             Self::NullCo => {}
             Self::Parallels(inner) => inner.put(to),
             Self::Preallocate => {}
+            Self::Qcow(inner) => inner.put(to),
             Self::Qcow2(inner) => inner.put(to),
             Self::Qed(inner) => inner.put(to),
             Self::Quorum => {}

@@ -26,6 +26,7 @@ mod nbd_pairings;
 mod notices;
 mod pair;
 mod parallels;
+mod qcow;
 mod qcow2_features;
 mod qed;
 mod sizes;

@@ -16,11 +16,13 @@ mod coding;
 mod info;
 mod make;
 mod options;
+mod qcow_aes;
 mod slots;
 mod volume;
 
 pub(crate) use coding::{CipherCoding, Numbers, locked};
 pub(crate) use make::{NewVolume, of_file};
 pub(crate) use options::{limits_of, naming_options, no_secret, passphrase_of};
+pub(crate) use qcow_aes::{adapt_create, judge_qcow_aes, qcow_aes};
 pub(crate) use slots::KeySlots;
 pub(crate) use volume::{Place, Volume};

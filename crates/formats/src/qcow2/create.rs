@@ -230,7 +230,7 @@ fn adapt(options: &mut Options) -> Result<()> {
         };
         options.set("version", Opt::Str(version.to_owned()));
     }
-    encryption::adapt_create(options)
+    crate::encryption::adapt_create(options)
 }
 
 /// Enters the data file into the header, and refuses what it can't go with.

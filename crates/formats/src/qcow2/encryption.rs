@@ -14,16 +14,10 @@ use api::{
     BlockdevQcow2Encryption, BlockdevQcow2EncryptionFormat as Format, ImageInfoSpecificQCow2Encryption,
     QCryptoBlockAmendOptionsLUKS, QCryptoBlockOptionsLUKS, Qcow2CreateEncryption, Qcow2Options,
 };
-use block::{
-    BlockError, CodedAt, Coding, Common, ErrorKind, Node, Objects, Opt, Options, Request, Result, Secret,
-};
-use crypto::Key;
+use block::{BlockError, CodedAt, Coding, Common, Node, Objects, Opt, Options, Request, Result, Secret};
 use crypto::luks1::{Change, Payload};
 use rt::BufMut;
 use std::sync::Arc;
-
-/// Bytes by which two keys are told apart.
-const SAMPLE: usize = 512;
 
 /// An encrypted image's own kind, of its `crypt_method`.
 pub(super) fn format_of(header: &Header) -> Option<Format> {
@@ -80,7 +74,7 @@ impl Encryption {
             let id = given.key_secret.as_deref();
             let passphrase = encryption::passphrase_of(objects, "encrypt.key-secret", id)?;
             match &volume {
-                None => aes(&passphrase)?,
+                None => encryption::qcow_aes(&passphrase)?,
                 Some(volume) => {
                     let key = volume.open(&place(file, header)?, &passphrase, limits).await?.key;
                     CipherCoding::of(volume.cipher(&key)?.0, Numbers::Stored)
@@ -135,14 +129,7 @@ impl Encryption {
         if let Some(slots) = &self.slots {
             return slots.judge(&place(file, header)?, passphrase).await;
         }
-        let at = CodedAt { guest: 0, stored: 0 };
-        let (mut here, mut there) = ([0; SAMPLE], [0; SAMPLE]);
-        self.coding.encode(at, &[0; SAMPLE], &mut here)?;
-        aes(&Key::new(passphrase.bytes().to_vec()))?.encode(at, &[0; SAMPLE], &mut there)?;
-        match here == there {
-            true => Ok(()),
-            false => Err(BlockError::new(ErrorKind::Permission, "the passphrase is another one")),
-        }
+        encryption::judge_qcow_aes(&*self.coding, passphrase)
     }
 
     /// The kind has key slots.
@@ -202,12 +189,6 @@ async fn read(place: &Place) -> Result<Volume> {
     }
 }
 
-fn aes(secret: &Key) -> Result<Arc<dyn Coding>> {
-    let cipher =
-        crypto::legacy::qcow_aes(secret.as_bytes()).map_err(|e| BlockError::of(ErrorKind::Invalid, e))?;
-    Ok(CipherCoding::of(cipher, Numbers::Guest(0)))
-}
-
 /// Stores zeroes as data in whole clusters of the file.
 pub(super) async fn store_zeroes(coding: &dyn Coding, file: &Node, at: CodedAt, len: u64) -> Result<()> {
     let piece = coding.at_once().max(coding.unit() as usize);
@@ -231,30 +212,6 @@ pub(super) fn adapt_open(options: &mut Options) -> Result<()> {
             options.set("x-key-secret", Opt::Str(secret));
         }
         return encrypt.finish();
-    }
-    options.set("encrypt", Opt::Dict(encrypt));
-    Ok(())
-}
-
-/// Options of create by the names that are older than the schema.
-pub(super) fn adapt_create(options: &mut Options) -> Result<()> {
-    let old = options.take_bool("encryption")?.unwrap_or(false);
-    let mut encrypt = options.take_dict("encrypt")?.unwrap_or_default();
-    if old {
-        if encrypt.get("format").is_some() {
-            return Err(BlockError::invalid("Options encryption and encrypt.format are mutually exclusive"));
-        }
-        encrypt.set("format", Opt::Str("aes".to_owned()));
-    }
-    if encrypt.get("format").is_none() {
-        return match encrypt.iter().next() {
-            None => Ok(()),
-            Some((name, _)) => {
-                let text =
-                    format!("'encrypt.{name}' needs 'encrypt.format', which says how the image is encrypted");
-                Err(BlockError::invalid(text))
-            }
-        };
     }
     options.set("encrypt", Opt::Dict(encrypt));
     Ok(())
@@ -313,7 +270,7 @@ impl NewEncryption {
         };
         let passphrase = encryption::passphrase_of(objects, "encrypt.key-secret", id)?;
         match self {
-            Self::Aes => Ok((aes(&passphrase)?, None)),
+            Self::Aes => Ok((encryption::qcow_aes(&passphrase)?, None)),
             Self::Luks(volume) => {
                 let (key, change) = volume.make(passphrase, Payload::Packed).await?;
                 let (cipher, _) = Volume::Luks1(Box::new(change.header.clone())).cipher(&key)?;

@@ -8,6 +8,7 @@
 use super::header::{COMPRESSED, COPIED, Header, OFFSET_MASK, ZERO};
 use super::image::Page;
 use super::subclusters::{self, Part, Subclusters};
+use crate::streams::Stream;
 use block::metacache::{Be64, Codec, Run};
 
 /// log2 of the words of a page, where the table has as many.
@@ -187,15 +188,6 @@ impl Geometry {
         let sectors = last / 512 - offset / 512;
         (last >> bits.min(56) == 0).then_some(COMPRESSED | sectors << bits | offset)
     }
-}
-
-/// Where a compressed cluster's bytes are in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stream {
-    /// Byte offset of the first byte.
-    pub offset: u64,
-    /// Bytes that the stream may take; it may end earlier.
-    pub len: u64,
 }
 
 /// An L2 entry as it is stored.

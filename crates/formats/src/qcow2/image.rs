@@ -2,13 +2,13 @@
 use super::alloc::Alloc;
 use super::bitmaps::{Marked, Persistent};
 use super::cache::Ahead;
-use super::compressed::Decoded;
 use super::entry::Geometry;
 use super::header::{AUTOCLEAR_BITMAPS, Header, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::kept::Kept;
 use super::options::Settings;
 use super::overlap::Overlap;
 use super::uniform;
+use crate::streams::Decoded;
 use block::metacache::{Be64, Cache, MetadataFile, Order};
 use block::{
     BlockError, ChildId, Coding, Damage, Domain, Edges, ErrorKind, Leases, Node, Notice, Notices, Result,

@@ -1,14 +1,6 @@
 //! Where things are in an image, and what an entry says.
+use crate::streams::Stream;
 use std::ops::Range;
-
-/// Compressed data of one cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stream {
-    /// Byte offset in the file.
-    pub offset: u64,
-    /// Bytes.
-    pub len: u64,
-}
 
 /// What an L2 entry says of its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +12,6 @@ pub(crate) enum Entry {
     /// Its data begin at this byte offset of the file.
     Data(u64),
     /// Its data are compressed.
-    #[expect(dead_code, reason = "qcow is to have them")]
     Stream(Stream),
     /// It can't be understood.
     Bad(&'static str),

@@ -72,7 +72,6 @@ impl<L: Layout> Format for Image<L> {
         Ok(())
     }
 
-    /// Only what was reserved and never mapped comes here.
     async fn drop_references(
         &self,
         given_up: &[GivenUp],
@@ -132,7 +131,7 @@ impl<L: Layout> Image<L> {
     }
 
     /// What is wrong with the image, for whoever asked for the guest's bytes at `guest`.
-    pub(super) fn damaged(&self, what: impl std::fmt::Display, guest: u64) -> BlockError {
+    pub fn damaged(&self, what: impl std::fmt::Display, guest: u64) -> BlockError {
         let text = format!("{} image '{}': {what}{}", L::NAME, self.order.file.name(), L::ADVICE);
         BlockError::corrupt(text).at(guest)
     }

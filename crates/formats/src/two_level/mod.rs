@@ -8,8 +8,8 @@
 //! - changes become durable in the order of [`block::metacache`]: nothing on disk leads to what is not durable;
 //! - nothing in such an image says which clusters are in use. A walk through all tables finds it before the first write
 //!   (`used`); an image that leads somewhere twice, or to where it can't, is not written to;
-//! - a cluster keeps its place once it has one. Zeroes and discards go to that place, so nothing is given up, and a check
-//!   by any program finds no leaks. What a crash leaves behind the last used cluster is free at the next walk;
+//! - a cluster keeps its place once it has one, unless it is stored compressed anew. Zeroes and discards go to that place, so
+//!   that a check by any program finds no leaks. What a crash leaves behind is free at the next walk;
 //! - an entry that leads nowhere fails the requests of its range, and no others.
 //!
 //! Bounds: tables are loaded by pages of [`PAGE_ENTRIES`] entries, at most [`CACHE`] bytes of them; the walk holds a bit
@@ -24,6 +24,7 @@ mod used;
 
 pub(crate) use geometry::{Entry, Geometry};
 pub(crate) use image::{Children, Image};
+pub(crate) use plan::Leased;
 pub(crate) use tables::{wrong_entry, wrong_table};
 pub(crate) use used::fixed_runs;
 

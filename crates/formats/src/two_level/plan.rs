@@ -3,7 +3,7 @@ use super::Layout;
 use super::geometry::Entry;
 use super::image::{Image, Page};
 use super::map::following;
-use block::metacache::{Change, Format, Found, Order, Reserved};
+use block::metacache::{Cause, Change, Format, Found, Order, Reserved};
 use block::{Action, ExtentKind, Flags, Lease, MapChange, Request, Result, Want, WritePlan};
 use std::sync::Arc;
 
@@ -26,26 +26,26 @@ impl<L: Layout> Leased<L> {
 impl<L: Layout> Image<L> {
     /// Leases guest clusters as far as their page goes, and loads it for a change.
     pub async fn lease_to_change(self: &Arc<Self>, cluster: u64, count: u64) -> Result<Leased<L>> {
+        self.lease(cluster, count, false).await.map(|(leased, _)| leased)
+    }
+
+    /// The same; `data` that a table is made for may have to lie before it, and are reserved then.
+    async fn lease(
+        self: &Arc<Self>,
+        cluster: u64,
+        count: u64,
+        data: bool,
+    ) -> Result<(Leased<L>, Option<Found>)> {
         let g = &self.geometry;
         let count = count.min(g.to_page_end(cluster));
         let lease = self.clusters.lease(cluster, cluster + count, true).await;
-        let page = self.page_to_change(g.page_of(cluster)).await?;
+        let before_table = if data && L::DATA_BEFORE_TABLE { count } else { 0 };
+        let (page, found) = self.page_to_change(g.page_of(cluster), before_table).await?;
         Order::make_room(self, g.page_entries() as usize).await?;
         let first = g.index(cluster);
         // The walk before the first write has found no wrong entry.
         let entries = page.words_from(first).take(count as usize).map(|word| L::entry(word, g)).collect();
-        Ok(Leased { page, first, entries, lease })
-    }
-
-    /// The same for new data. Where they lie before the table that is made for them, they are reserved already.
-    async fn lease_for_data(self: &Arc<Self>, offset: u64, len: u64) -> Result<(Leased<L>, Option<Found>)> {
-        let g = &self.geometry;
-        let (cluster, count) = (g.cluster(offset), g.clusters(g.within(offset) + len));
-        let mut found = None;
-        if L::DATA_BEFORE_TABLE && self.page(g.page_of(cluster)).await?.is_none() {
-            found = Some(self.allocate(count.min(g.to_page_end(cluster))).await?);
-        }
-        Ok((self.lease_to_change(cluster, count).await?, found))
+        Ok((Leased { page, first, entries, lease }, found))
     }
 
     /// The change of the first of leased clusters; `reserved`: what the new entries lead to.
@@ -56,14 +56,23 @@ impl<L: Layout> Image<L> {
         reserved: Option<Reserved>,
     ) -> Box<Change<Self>> {
         let Leased { page, first, lease, .. } = leased;
-        Box::new(Change { image: self.clone(), page, first, entries, reserved, cause: None, lease })
+        Box::new(Change {
+            image: self.clone(),
+            page,
+            first,
+            entries,
+            reserved,
+            cause: Some(Cause::Replaced),
+            lease,
+        })
     }
 
     /// Plans new data for the start of a range.
     pub async fn plan_data(self: &Arc<Self>, offset: u64, len: u64, request: Request) -> Result<WritePlan> {
         let g = &self.geometry;
         let within = g.within(offset);
-        let (mut leased, before_table) = self.lease_for_data(offset, len).await?;
+        let count = g.clusters(within + len);
+        let (mut leased, reserved) = self.lease(g.cluster(offset), count, true).await?;
         let fills = request.has(Flags::IF_UNALLOCATED);
         if fills && let Some(plan) = allocated(&leased.entries, within, len, g.cluster_size()) {
             return Ok(plan);
@@ -84,8 +93,7 @@ impl<L: Layout> Image<L> {
             _ => !fills,
         };
         let count = leased.entries.iter().take_while(takes_place).count() as u64;
-        // Somebody may have made the table meanwhile, and mapped clusters.
-        let found = match before_table.filter(|found| found.reserved.run().count <= count) {
+        let found = match reserved {
             Some(found) => found,
             None => self.allocate(count).await?,
         };

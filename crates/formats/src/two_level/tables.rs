@@ -59,7 +59,7 @@ impl<L: Layout> Image<L> {
     }
 
     /// A page of an L2 table, from memory or loaded; `None` if there is no table.
-    pub(super) async fn page(&self, number: u64) -> Result<Option<Arc<Page<L>>>> {
+    pub(crate) async fn page(&self, number: u64) -> Result<Option<Arc<Page<L>>>> {
         let page = match self.order.tables.get(number) {
             Some(page) => page,
             None => {
@@ -83,7 +83,7 @@ impl<L: Layout> Image<L> {
     }
 
     /// An entry that may be used, or the error that names it.
-    pub(super) fn checked(&self, word: u64, cluster: u64) -> Result<Entry> {
+    pub(crate) fn checked(&self, word: u64, cluster: u64) -> Result<Entry> {
         let entry = L::entry(word, &self.geometry);
         match wrong_entry(entry, &self.geometry, self.order.file.node()?.length()) {
             None => Ok(entry),
@@ -95,26 +95,33 @@ impl<L: Layout> Image<L> {
         }
     }
 
-    /// A page to be changed, with space in the file, in a table that is made if there is none.
-    pub(super) async fn page_to_change(&self, number: u64) -> Result<Arc<Page<L>>> {
+    /// A page to be changed, with space in the file, in a table that is made if there is none: then so many clusters of data
+    /// may be reserved before it.
+    pub(super) async fn page_to_change(
+        &self,
+        number: u64,
+        data: u64,
+    ) -> Result<(Arc<Page<L>>, Option<Found>)> {
+        let mut found = None;
         loop {
             if let Some(page) = self.page(number).await? {
                 self.order.place(&page).await?;
-                return Ok(page);
+                return Ok((page, found));
             }
-            self.make_table(self.geometry.table_of(number)).await?;
+            found = self.make_table(self.geometry.table_of(number), data).await?;
         }
     }
 
-    /// Makes the L2 table of an L1 entry, if there is none yet.
-    async fn make_table(&self, index: u64) -> Result<()> {
+    /// Makes the L2 table of an L1 entry, if there is none yet, and reserves up to `data` clusters before it.
+    async fn make_table(&self, index: u64, data: u64) -> Result<Option<Found>> {
         let _lease = self.order.pages.lease(NEW_KEY | index, (NEW_KEY | index) + 1, true).await;
         if self.table(index).await?.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let g = &self.geometry;
         let l1 = self.l1_page(index).await?;
         self.order.place(&l1).await?;
+        let before = if data > 0 { Some(self.allocate(data).await?) } else { None };
         let found = self.allocate_whole(g.clusters(g.table_len())).await?;
         let host = found.reserved.run().start << g.cluster_bits;
         if !found.fresh {
@@ -126,11 +133,11 @@ impl<L: Layout> Image<L> {
         found.reserved.keep();
         l1.set((index % PAGE_ENTRIES) as usize, host);
         self.order.tables.dirty.mark(&l1);
-        Ok(())
+        Ok(before)
     }
 
     /// Reserves clusters: at least one, at most `most`, consecutive.
-    pub(super) async fn allocate(&self, most: u64) -> Result<Found> {
+    pub(crate) async fn allocate(&self, most: u64) -> Result<Found> {
         let found = self.blocks.lock().await.allocate(&self.order.reservations, most)?;
         self.grown(found)
     }

@@ -23,15 +23,10 @@ mod place;
 mod read;
 mod write;
 
-pub(super) use read::Decoded;
-
 use super::header::Compression;
 
 /// Bytes that one plan takes for writing.
 const MOST: u64 = 4 << 20;
-
-/// Bytes that are encoded, or decoded, by one job of the computing pool.
-const PIECE: u64 = 512 << 10;
 
 fn algorithm(compression: Compression) -> codec::Algorithm {
     match compression {

@@ -1,51 +1,12 @@
 //! Reading: streams that lie together are had by one read, and decoded on all cores; what is read in small parts is decoded
 //! once, as long as it is among the last.
-use super::super::entry::{Entry, Stored, Stream};
+use super::super::entry::{Entry, Stored};
 use super::super::image::Image;
-use super::{PIECE, algorithm};
+use super::algorithm;
+use crate::streams::{PIECE, Stream, decode, run_of};
 use block::{BlockError, Result, Step};
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
 use rt::{Buf, BufMut};
-use std::collections::VecDeque;
-use std::ops::Range;
-
-/// Bytes of decoded clusters that are remembered; one cluster, where it has more.
-const REMEMBERED: u64 = 1 << 20;
-
-/// Bytes between two streams that are read with them rather than apart.
-const GAP: u64 = 4096;
-
-/// The clusters that were decoded last, by their streams.
-///
-/// Law: who stores a stream makes what was there forgotten before an entry leads to it. Space is used again only when all
-/// who might know its old content have ended, so that nothing old comes in afterwards.
-#[derive(Default)]
-pub(in super::super) struct Decoded(Mutex<VecDeque<(Stream, Buf)>>);
-
-impl Decoded {
-    fn find(&self, stream: Stream) -> Option<Buf> {
-        self.0.lock().iter().find(|(known, _)| *known == stream).map(|(_, content)| content.clone())
-    }
-
-    fn keep(&self, stream: Stream, content: Buf) {
-        let most = (REMEMBERED / content.len().max(1) as u64).clamp(1, 16) as usize;
-        let mut known = self.0.lock();
-        known.truncate(most - 1);
-        known.push_front((stream, content));
-    }
-
-    /// Forgets what was in these bytes of the file.
-    pub(super) fn forget(&self, bytes: Range<u64>) {
-        let outside = |s: &Stream| s.offset >= bytes.end || s.offset + s.len <= bytes.start;
-        self.0.lock().retain(|(stream, _)| outside(stream));
-    }
-
-    /// Forgets all.
-    pub(in super::super) fn clear(&self) {
-        self.0.lock().clear();
-    }
-}
 
 impl Image {
     /// Reads what has no 1:1 bytes: a range of compressed clusters.
@@ -160,42 +121,22 @@ impl Image {
         let mut streams: Vec<Stream> = Vec::with_capacity(count as usize);
         for cluster in cluster..cluster + count {
             let Some(stream) = self.stream_of(cluster).await? else { break };
-            let follows =
-                |last: &Stream| (last.offset..=last.offset + last.len + GAP).contains(&stream.offset);
-            if !streams.last().is_none_or(follows) {
+            streams.push(stream);
+            if run_of(streams.get(streams.len().saturating_sub(2)..).unwrap_or_default())
+                < streams.len().min(2)
+            {
+                streams.pop();
                 break;
             }
-            streams.push(stream);
         }
         Ok(streams)
     }
 
-    /// Reads streams, each of which begins no earlier than the one before, and decodes them to `content`, one cluster each.
-    async fn decode(&self, streams: Vec<Stream>, mut content: BufMut) -> Result<BufMut> {
-        let (Some(first), Some(last)) = (streams.first(), streams.last()) else { return Ok(content) };
+    async fn decode(&self, streams: Vec<Stream>, content: BufMut) -> Result<BufMut> {
         let file = self.order.file.node()?;
-        let size = self.g().cluster_size();
-        let (start, file_len) = (first.offset, file.length());
-        let end = (last.offset + last.len.min(2 * size)).min(file_len);
-        let outside = streams.iter().find(|stream| stream.offset >= file_len);
-        if let Some(stream) = outside {
-            let why = format_args!("it lies beyond the end of the file ({file_len:#x})");
-            return Err(damaged(file.filename(), *stream, &why));
-        }
         self.order.file.announce(Step::ReadCompressed).await;
-        let (stored, result) = file.read(start, BufMut::with_len((end - start) as usize)).await;
-        result?;
         let algorithm = algorithm(self.header.read().compression);
-        let decoded = rt::compute(move || {
-            for (stream, cluster) in streams.iter().zip(content.chunks_mut(size as usize)) {
-                let from = (stream.offset - start) as usize;
-                let to = from.saturating_add(stream.len.min(2 * size) as usize).min(stored.len());
-                let stored = stored.get(from..to).unwrap_or_default();
-                codec::decode(algorithm, stored, cluster).map_err(|e| (*stream, e))?;
-            }
-            Ok(content)
-        });
-        decoded.await.map_err(|(stream, e)| damaged(file.filename(), stream, &e))
+        decode(&file, algorithm, self.g().cluster_size(), streams, content).await
     }
 
     async fn read_remapped(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
@@ -205,9 +146,4 @@ impl Image {
             None => (buf, Err(BlockError::invalid("the image is not open"))),
         }
     }
-}
-
-fn damaged(file: impl std::fmt::Display, stream: Stream, why: &dyn std::fmt::Display) -> BlockError {
-    let text = format!("compressed cluster in '{file}' at {:#x}: {why}", stream.offset);
-    BlockError::corrupt(text).at(stream.offset)
 }

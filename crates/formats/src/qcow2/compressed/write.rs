@@ -11,11 +11,11 @@ use super::super::image::Image;
 use super::super::io::Leased;
 use super::super::subclusters::Subclusters;
 use super::place::{Place, Placed};
-use super::{MOST, PIECE, algorithm};
+use super::{MOST, algorithm};
+use crate::streams::{Encoded, encode_all, padded, write_run};
 use block::metacache::Cause;
 use block::{Action, BlockError, Flags, Request, Result, Step, Token, Turn, WritePlan};
-use futures_util::future::try_join_all;
-use rt::{BoxFuture, Buf, BufMut};
+use rt::{BoxFuture, Buf};
 use std::sync::Arc;
 
 /// Whole guest clusters that are to be stored compressed.
@@ -26,14 +26,6 @@ struct Packing {
     /// References of the new entries.
     placed: Placed,
     entries: Vec<Stored>,
-}
-
-/// Some clusters, encoded.
-struct Encoded {
-    /// The streams, one behind the other.
-    streams: Buf,
-    /// Length of each cluster's stream in bytes; 0 for one that does not shrink.
-    lengths: Vec<usize>,
 }
 
 impl Image {
@@ -70,7 +62,9 @@ impl Image {
 impl Token for Packing {
     fn store(&mut self, data: Buf) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let encoded = self.encode(&data).await?;
+            let algorithm = algorithm(self.image.header.read().compression);
+            let size = self.image.g().cluster_size() as usize;
+            let encoded = encode_all(algorithm, size, &data).await?;
             let lengths: Vec<usize> =
                 encoded.iter().flat_map(|piece| piece.lengths.iter().copied()).collect();
             if let Some(turn) = &mut self.turn {
@@ -98,18 +92,6 @@ impl Token for Packing {
 }
 
 impl Packing {
-    /// Encodes all clusters, several pieces at a time.
-    async fn encode(&self, data: &Buf) -> Result<Vec<Encoded>> {
-        let size = self.image.g().cluster_size() as usize;
-        let algorithm = algorithm(self.image.header.read().compression);
-        let piece = (PIECE as usize).max(size);
-        let jobs = (0..data.len()).step_by(piece).map(|start| {
-            let part = data.slice(start..data.len().min(start + piece));
-            async move { rt::compute(move || encode(algorithm, &part, size)).await }
-        });
-        try_join_all(jobs).await
-    }
-
     /// Stores what was encoded, each run of streams that lie together with one write, and makes the entries.
     async fn store_encoded(&mut self, data: &Buf, encoded: &[Encoded]) -> Result<()> {
         let g = self.image.g();
@@ -153,38 +135,4 @@ impl Packing {
         let part = data.slice(from..data.len().min(from + size));
         if part.len() == size { part } else { padded(&part, size).freeze() }
     }
-}
-
-/// Writes the streams from the start of a run, its offset in the file and in `streams`, to `end`.
-async fn write_run(file: &block::Node, streams: &Buf, run: Option<(u64, usize)>, end: usize) -> Result<()> {
-    match run {
-        Some((host, start)) => file.write(host, streams.slice(start..end), Request::DRIVER).await,
-        None => Ok(()),
-    }
-}
-
-/// Encodes clusters of `size` bytes, the last of which may be cut off.
-fn encode(algorithm: codec::Algorithm, data: &[u8], size: usize) -> Result<Encoded> {
-    let mut streams = BufMut::with_len(data.len().next_multiple_of(size));
-    let (mut at, mut lengths) = (0, Vec::with_capacity(data.len().div_ceil(size)));
-    for cluster in data.chunks(size) {
-        let room = streams.get_mut(at..at + size - 1).unwrap_or_default();
-        let len = match cluster.len() == size {
-            true => codec::encode(algorithm, cluster, room),
-            false => codec::encode(algorithm, &padded(cluster, size), room),
-        };
-        lengths.push(len.unwrap_or(0));
-        at += len.unwrap_or(0);
-    }
-    streams.truncate(at);
-    Ok(Encoded { streams: streams.freeze(), lengths })
-}
-
-/// A part of a cluster, and zeroes.
-fn padded(part: &[u8], size: usize) -> BufMut {
-    let mut whole = BufMut::zeroed(size);
-    if let Some(front) = whole.get_mut(..part.len()) {
-        front.copy_from_slice(part);
-    }
-    whole
 }
