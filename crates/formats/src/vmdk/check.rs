@@ -2,7 +2,7 @@
 //!
 //! A wrong entry is one that leads out of the file, into tables, or to a grain that another entry has. It is mended by what
 //! the second copy of its table says, where that is sound and nobody else has the grain; else the grain becomes a hole.
-//! Copies that differ are made equal to the first. What no entry leads to is used again when the file is written to next:
+//! Copies that differ are made equal to the first. Nothing is mended where tables lie over each other. What no entry leads to is used again when the file is written to next:
 //! there are no leaks to free.
 //!
 //! Order of a repair: second copies of mended tables, first copies, flush. Each of them is sound by itself.
@@ -64,7 +64,7 @@ impl Grains {
             );
             tell(report, text);
         }
-        if repair == Repair::All && wrong + differ > 0 {
+        if repair == Repair::All && wrong + differ > 0 && !scan.misplaced {
             let mended = mend(&self.tables).await?;
             scan::copy_tables(&self.tables).await?;
             self.tables.order.tables.clear();

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 const PIECE: u64 = 1 << 20;
 /// Findings that are told one by one.
 const MOST_FINDINGS: usize = 64;
+/// Most places of tables that do not follow each other.
+const MOST_RUNS: usize = 1 << 20;
 /// The smallest grain of a file that can be written to, in sectors: the bits of a smaller one would take much memory.
 const LEAST_GRAIN: u64 = 8;
 
@@ -26,6 +28,8 @@ pub struct Scan {
     pub wrong: u64,
     /// Entries whose second copy says something else.
     pub copies_differ: u64,
+    /// Tables lie where they can't be: nothing may be written to them.
+    pub misplaced: bool,
 }
 
 /// Some tables that follow each other, both copies.
@@ -62,29 +66,43 @@ impl Scan {
         }
         let length = tables.file_len().div_ceil(shape.grain());
         let limit = (u64::from(u32::MAX) + 1) * SECTOR / shape.grain();
-        let mut scan =
-            Self { blocks: Blocks::new(length, limit), findings: Vec::new(), wrong: 0, copies_differ: 0 };
-        let mut metadata = BTreeSet::new();
-        let mut note = |place: u64, len: u64| {
-            let first = place.max(shape.first) / shape.grain();
-            if place + len > shape.first {
-                metadata.extend(first..(place + len).div_ceil(shape.grain()));
-            }
+        let mut scan = Self {
+            blocks: Blocks::new(length, limit),
+            findings: Vec::new(),
+            wrong: 0,
+            copies_differ: 0,
+            misplaced: false,
         };
-        note(shape.directory, shape.tables() * 4);
-        shape.redundant.iter().for_each(|place| note(*place, shape.tables() * 4));
+        let mut taken = vec![(0, SECTOR)];
         for directory in [Some(shape.directory), shape.redundant].into_iter().flatten() {
+            taken.push((directory, directory + shape.tables() * 4));
             let mut at = 0;
             while at < shape.tables() {
                 let count = (shape.tables() - at).min(PIECE / 4);
-                let places = read_places(tables, directory, at, count).await?;
-                places
-                    .into_iter()
-                    .filter(|place| *place != 0)
-                    .for_each(|place| note(place, shape.table_len()));
+                for place in read_places(tables, directory, at, count).await? {
+                    match taken.last_mut() {
+                        Some((_, end)) if *end == place => *end += shape.table_len(),
+                        _ => taken.push((place, place + shape.table_len())),
+                    }
+                }
                 at += count;
+                if taken.len() > MOST_RUNS {
+                    return Err(BlockError::corrupt("the grain tables lie in too many places"));
+                }
             }
         }
+        taken.sort_unstable();
+        let pairs = taken.iter().zip(taken.iter().skip(1));
+        scan.misplaced = pairs.clone().any(|((_, end), (next, _))| next < end);
+        if scan.misplaced {
+            scan.find(|| "grain tables or directories lie over each other, or over the header".to_owned());
+        }
+        let blocks = |(start, end): &(u64, u64)| {
+            let (first, last) = (start / shape.grain(), end.div_ceil(shape.grain()));
+            first.max(shape.first / shape.grain())..last.min(length)
+        };
+        let metadata: BTreeSet<u64> =
+            taken.iter().filter(|(_, end)| *end > shape.first).flat_map(blocks).collect();
         let mut mark = |run: Run| scan.blocks.mark(run);
         mark(Run { start: 0, count: shape.first.div_ceil(shape.grain()).min(length) }).ok();
         metadata.into_iter().for_each(|block| _ = mark(Run { start: block, count: 1 }));
@@ -104,10 +122,10 @@ impl Scan {
                 self.find(|| format!("the entry of guest offset {:#x} ({word:#x}) {why}", guest()));
             }
         }
-        if let Some((places, words)) = &piece.redundant {
+        if let Some((_, words)) = &piece.redundant {
             let both = or_zeroes(&piece.words).zip(or_zeroes(words)).take(piece.words.len().max(words.len()));
             let differ = both.filter(|(first, second)| first != second).count();
-            self.copies_differ += differ as u64 + places.iter().filter(|place| **place == 0).count() as u64;
+            self.copies_differ += differ as u64;
         }
     }
 
