@@ -130,3 +130,55 @@ fn a_log_that_ours_left_is_carried_out_by_the_peer() {
     let same = run(&ours, None, "qemu-img compare b.vhdx c.vhdx");
     assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
 }
+
+/// An image of another program from the folder beside the checkout, unpacked in both folders; `false`: it is not there.
+fn unpacked(pair: &Pair, name: &str) -> bool {
+    let packed = format!("{}/../../../shared/images/{name}.bz2", env!("CARGO_MANIFEST_DIR"));
+    let unpacked = std::process::Command::new("bzip2").args(["-dc", &packed]).output();
+    let Some(unpacked) = unpacked.ok().map(|output| output.stdout).filter(|bytes| !bytes.is_empty()) else {
+        println!("skipped: there is no {packed}");
+        return false;
+    };
+    ["ours", "peer"]
+        .iter()
+        .for_each(|folder| fs::write(pair.root.join(folder).join(name), &unpacked).unwrap());
+    true
+}
+
+#[test]
+fn images_of_hyper_v_and_virtual_pc_are_read_as_the_peer_reads_them() {
+    if !peer_is_here() {
+        return;
+    }
+    let pair = Pair::new("vhdx-real");
+    let bin = pair.root.join("bin");
+    if unpacked(&pair, "iotest-dynamic-1G.vhdx") {
+        pair.same("qemu-img info --output=json iotest-dynamic-1G.vhdx");
+        // Each converts the one and compares it with the other's copy.
+        let convert = "qemu-img convert -O qcow2 iotest-dynamic-1G.vhdx a.qcow2";
+        assert!(run(&pair.root.join("ours"), Some(&bin), convert).status.success());
+        let same = run(&pair.root, None, "qemu-img compare ours/a.qcow2 peer/iotest-dynamic-1G.vhdx");
+        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+    }
+    if unpacked(&pair, "iotest-dirtylog-10G-4M.vhdx") {
+        pair.all_same(&[
+            "qemu-img info iotest-dirtylog-10G-4M.vhdx",
+            "qemu-img check -r all iotest-dirtylog-10G-4M.vhdx",
+            "qemu-img info --output=json iotest-dirtylog-10G-4M.vhdx",
+            "qemu-io -r -c 'read -P 0xa5 0 18M' iotest-dirtylog-10G-4M.vhdx",
+        ]);
+        let compare = "qemu-img compare ours/iotest-dirtylog-10G-4M.vhdx peer/iotest-dirtylog-10G-4M.vhdx";
+        let same = run(&pair.root, Some(&bin), compare);
+        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+    }
+    if unpacked(&pair, "virtualpc-dynamic.vhd") {
+        pair.all_same(&[
+            "qemu-img info --output=json virtualpc-dynamic.vhd",
+            "qemu-img map --output=json virtualpc-dynamic.vhd",
+            "qemu-io -c 'write -P 3 5G 64k' virtualpc-dynamic.vhd",
+            "stat -c %s virtualpc-dynamic.vhd",
+        ]);
+        let compare = "qemu-img compare ours/virtualpc-dynamic.vhd peer/virtualpc-dynamic.vhd";
+        assert!(run(&pair.root, Some(&bin), compare).status.success());
+    }
+}

@@ -1,7 +1,8 @@
-//! An open image: where its blocks are, and how they come and go.
+//! An open image: what its parts share, and how it is taken over, logged and closed. Where its blocks are tells `map`, how they
+//! come and go `change`.
 //!
 //! Bounds: the table and bitmaps are held by pages of 4 KiB, [`CACHE`] bytes together.
-use super::bat::{Bat, ENTRIES, PAGE, Place, ZERO, place_of, present};
+use super::bat::{Bat, Place, place_of};
 use super::header::{Current, Header};
 use super::journal::Journal;
 use super::metadata::Metadata;
@@ -10,24 +11,15 @@ use super::replay::Replay;
 use super::used::Used;
 use super::words::Guid;
 use super::{MIB, read};
-use crate::slots::{Layout, Misplaced, Slot, Slots};
-use block::metacache::{
-    Cause, Change, Format, GivenUp, Le64, MetadataFile, Order, Page, Reserved, Run, Sealed,
-};
-use block::{
-    Action, BlockError, ChildId, Domain, Edges, ErrorKind, Extent, ExtentKind, Flags, Lease, Leases,
-    MapChange, Request, Result, Want, WritePlan,
-};
+use crate::slots::{Layout, Misplaced, Slots};
+use block::metacache::{Cause, Format, GivenUp, Le64, MetadataFile, Order, Run, Sealed};
+use block::{BlockError, ChildId, Domain, Edges, ErrorKind, Leases, Result};
 use futures_util::lock::Mutex as Lock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Bytes of memory for pages.
 const CACHE: usize = 4 << 20;
-/// Set in the cache keys of pages of bitmaps, beside their place in the file in pages.
-const BITMAP_KEY: u64 = 1 << 63;
-/// Bits of a page of a bitmap.
-const BITS: u64 = PAGE * 8;
 /// Entries can name no MiB from here on that is remembered here: 4 PiB.
 const UNNAMED: u64 = u32::MAX as u64;
 
@@ -40,14 +32,14 @@ pub(super) struct Image {
     /// The header that counts; changes in the header's turn.
     pub header: Lock<Current>,
     /// Guest blocks whose mapping changes.
-    leases: Arc<Leases>,
-    slots: Lock<Slots>,
+    pub leases: Arc<Leases>,
+    pub slots: Lock<Slots>,
     /// The log, since the first write.
     journal: Lock<Option<Journal>>,
     /// Bytes of the file that the next entry of the log may count on.
     covered: AtomicU64,
     /// Bytes of the file, when it was looked at last.
-    file_len: AtomicU64,
+    pub file_len: AtomicU64,
 }
 
 impl Format for Image {
@@ -115,22 +107,6 @@ impl Format for Image {
     }
 }
 
-/// How many bits from `first` on are the same as that one, at most `most`, and whether they are set.
-fn alike(bitmap: &Page<Le64>, first: u64, most: u64) -> (bool, u64) {
-    let bit = |at: u64| bitmap.word((at / 64) as usize) >> (at % 64) & 1 == 1;
-    let set = bit(first);
-    let mut at = first;
-    while at < first + most && at < BITS {
-        let word = bitmap.word((at / 64) as usize) >> (at % 64);
-        let run = u64::from(if set { word.trailing_ones() } else { word.trailing_zeros() }).min(64 - at % 64);
-        at += run;
-        if run < 64 - (at - run) % 64 {
-            break;
-        }
-    }
-    (set, (at - first).clamp(1, most))
-}
-
 impl Image {
     pub fn new(
         (current, regions, metadata): (Current, Regions, Metadata),
@@ -157,7 +133,7 @@ impl Image {
         self.metadata.block
     }
 
-    fn corrupt(&self, what: String, at: u64) -> BlockError {
+    pub fn corrupt(&self, what: String, at: u64) -> BlockError {
         BlockError::corrupt(format!("{what}; 'cairn img check' tells more"))
             .at(at)
             .about_file(&self.order.file.name())
@@ -308,265 +284,6 @@ impl Image {
         let file = self.order.file.node()?;
         let mut current = self.header.lock().await;
         let closed = Header { log: Guid::ZERO, ..current.header };
-        current.store(&file, closed).await.map_err(|e| self.order.file.failed(e))
-    }
-
-    // ---- mapping ----
-
-    /// Where the entry of a guest block is: the page, and the index in it.
-    fn entry_of(&self, block: u64) -> (u64, usize) {
-        let index = self.bat.index_of(block);
-        (index / ENTRIES, (index % ENTRIES) as usize)
-    }
-
-    async fn page(&self, number: u64) -> Result<Arc<Page<Le64>>> {
-        self.order.page(number, self.regions.bat.offset + number * PAGE, PAGE).await
-    }
-
-    /// Bytes of a block that are the disk's: the last one of a fixed image may end with it.
-    pub fn len_of(&self, block: u64) -> u64 {
-        self.block().min(self.metadata.size.saturating_sub(block * self.block()))
-    }
-
-    /// Whether a block can be at a MiB of the file.
-    fn can_be_at(&self, block: u64, at: u64) -> bool {
-        let part = Part { offset: at.saturating_mul(MIB), len: self.len_of(block) };
-        let inside = part.offset.checked_add(part.len).is_some_and(|end| end <= self.file_len.load(Acquire));
-        inside && part.offset >= MIB && !part.meets(self.regions.bat) && !part.meets(self.regions.metadata)
-    }
-
-    /// The page of the bitmap of a block that has a sector's bit, and the bit's number there.
-    fn bit_of(&self, offset: u64, bitmap: u64) -> (u64, u64) {
-        let chunk = self.bat.ratio * self.block();
-        let bit = offset % chunk / u64::from(self.metadata.sector);
-        (bitmap * (MIB / PAGE) + bit / BITS, bit % BITS)
-    }
-
-    pub fn try_map(&self, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        if want == Want::Write && !self.order.access.is_ready() {
-            return None;
-        }
-        let block = offset / self.block();
-        let (number, index) = self.entry_of(block);
-        self.order.tables.with(number, |page| self.walk(page, index, offset, len, want))?
-    }
-
-    /// The extent of the entries of a page that continue each other; `None` where it takes more than the page.
-    fn walk(&self, page: &Page<Le64>, index: usize, offset: u64, len: u64, want: Want) -> Option<Extent> {
-        let (first, within) = (offset / self.block(), offset % self.block());
-        let place = self.bat.place(page.word(index));
-        let most =
-            if want == Want::Status { u64::MAX } else { (within.saturating_add(len)).div_ceil(self.block()) };
-        let number = self.entry_of(first).0;
-        let (mut count, step) = (1, self.block() / MIB);
-        let kind = match place {
-            Place::Wrong | Place::Partly(_) => return None,
-            Place::Here(at) if !self.can_be_at(first, at) => return None,
-            Place::Here(at) => {
-                let (child, offset) = (self.order.file.child(), at * MIB + within);
-                ExtentKind::Data { child, offset, owned: true }
-            }
-            Place::Zero => ExtentKind::Zero { reserved: None },
-            Place::Parent => ExtentKind::HOLE,
-        };
-        while count < most && first + count < self.bat.blocks {
-            let (page_number, index) = self.entry_of(first + count);
-            let next = self.bat.place(page.word(index));
-            let goes_on = match (place, next) {
-                (Place::Here(at), Place::Here(next)) => {
-                    next == at + count * step && self.can_be_at(first + count, next)
-                }
-                (place, next) => place == next,
-            };
-            if page_number != number || !goes_on {
-                break;
-            }
-            count += 1;
-        }
-        let known = count * self.block() - within;
-        Some(Extent { len: if want == Want::Status { known } else { known.min(len) }, kind })
-    }
-
-    pub async fn map(&self, offset: u64, len: u64, want: Want) -> Result<Extent> {
-        if want == Want::Write {
-            self.first_write().await?;
-        }
-        let block = offset / self.block();
-        let (number, index) = self.entry_of(block);
-        let page = self.page(number).await?;
-        if let Some(extent) = self.walk(&page, index, offset, len, want) {
-            return Ok(extent);
-        }
-        self.file_len.store(self.order.file.node()?.length(), Release);
-        let at = self.regions.bat.offset + self.bat.index_of(block) * 8;
-        match self.bat.place(page.word(index)) {
-            Place::Partly(place) if self.can_be_at(block, place) => self.partly(offset, len, place).await,
-            Place::Wrong => {
-                let text = format!(
-                    "the block at {:#x} has an entry that can't be ({:#x})",
-                    offset,
-                    page.word(index)
-                );
-                Err(self.corrupt(text, at))
-            }
-            Place::Here(place) | Place::Partly(place) if !self.can_be_at(block, place) => {
-                let text = format!(
-                    "the block at {offset:#x} should be at {place} MiB of the file, where no block can be"
-                );
-                Err(self.corrupt(text, at))
-            }
-            _ => {
-                let again = self.walk(&page, index, offset, len, want);
-                again.ok_or_else(|| self.corrupt(format!("the block at {offset:#x} can't be found"), at))
-            }
-        }
-    }
-
-    /// The extent of sectors that are all here, or all the parent's, of a block whose bitmap tells.
-    async fn partly(&self, offset: u64, len: u64, place: u64) -> Result<Extent> {
-        let sector = u64::from(self.metadata.sector);
-        let index = self.bat.bitmap_of(offset / self.block());
-        let page = self.page(index / ENTRIES).await?;
-        let bitmap = place_of(page.word((index % ENTRIES) as usize));
-        if (bitmap + 1).saturating_mul(MIB) > self.file_len.load(Acquire) || bitmap == 0 {
-            let text = format!("the bitmap of the block at {offset:#x} is not in the file");
-            return Err(self.corrupt(text, self.regions.bat.offset + index * 8));
-        }
-        let (key, bit) = self.bit_of(offset, bitmap);
-        let bits = self.order.page(BITMAP_KEY | key, key * PAGE, PAGE).await?;
-        let within = offset % self.block();
-        let left = len.min(self.block() - within);
-        let (set, count) = alike(&bits, bit, (within % sector + left).div_ceil(sector));
-        let (child, at) = (self.order.file.child(), place * MIB + within);
-        let kind = if set { ExtentKind::Data { child, offset: at, owned: true } } else { ExtentKind::HOLE };
-        Ok(Extent { len: left.min(count * sector - within % sector), kind })
-    }
-
-    // ---- changes ----
-
-    pub async fn prepare(
-        self: &Arc<Self>,
-        offset: u64,
-        len: u64,
-        change: MapChange,
-        request: Request,
-    ) -> Result<WritePlan> {
-        self.first_write().await?;
-        if change == MapChange::Data {
-            return self.plan_data(offset, len).await;
-        }
-        let (block, within) = (offset / self.block(), offset % self.block());
-        // The last block may be cut off; clearing to the end of the disk clears it whole.
-        let to_end = offset + len >= self.metadata.size;
-        let whole = if to_end { len.div_ceil(self.block()) } else { len / self.block() };
-        let keeps = self.metadata.fixed || change == MapChange::Zero && !request.has(Flags::MAY_UNMAP);
-        if within != 0 || whole == 0 || keeps {
-            let extent = self.map(offset, len, Want::Read).await?;
-            let nothing = change == MapChange::Discard || matches!(extent.kind, ExtentKind::Zero { .. });
-            let action = if nothing { Action::Nothing } else { Action::AsData };
-            return Ok(WritePlan { len: extent.len.min(len), action, token: None });
-        }
-        self.plan_clearing(block, len, whole).await
-    }
-
-    /// The page, with a lease of guest blocks of it, ready for a change.
-    async fn to_change(self: &Arc<Self>, block: u64, count: u64) -> Result<(Lease, Arc<Page<Le64>>)> {
-        let lease = self.leases.lease(block, block + count, true).await;
-        let page = self.page(self.entry_of(block).0).await?;
-        self.order.place(&page).await?;
-        Order::make_room(self, page.len()).await?;
-        Ok((lease, page))
-    }
-
-    async fn plan_data(self: &Arc<Self>, offset: u64, len: u64) -> Result<WritePlan> {
-        let (block, within) = (offset / self.block(), offset % self.block());
-        let len = len.min(self.block() - within);
-        let (lease, page) = self.to_change(block, 1).await?;
-        let first = self.entry_of(block).1;
-        let store = |place: u64, head, tail, fresh| {
-            let (child, offset) = (self.order.file.child(), place * MIB + within);
-            Action::Store { child, offset, head, tail, fresh }
-        };
-        match self.bat.place(page.word(first)) {
-            Place::Here(at) if self.can_be_at(block, at) => {
-                return Ok(WritePlan { len, action: store(at, 0, 0, false), token: None });
-            }
-            Place::Zero => {}
-            _ => {
-                let text = format!("the block at {offset:#x} has an entry that can't be written through");
-                return Err(self.corrupt(text, self.regions.bat.offset + self.bat.index_of(block) * 8));
-            }
-        }
-        let (reserved, fresh) = self.new_block().await?;
-        let place = reserved.run().start;
-        let action = store(place, within, self.block() - within - len, fresh);
-        let change = Change {
-            image: self.clone(),
-            page,
-            first,
-            entries: vec![present(place)],
-            reserved: Some(reserved),
-            cause: Some(Cause::Replaced),
-            lease,
-        };
-        Ok(WritePlan { len, action, token: Some(Box::new(change)) })
-    }
-
-    async fn new_block(&self) -> Result<(Reserved, bool)> {
-        let mut slots = self.slots.lock().await;
-        while let Some(unused) = self.order.reservations.take_unused() {
-            slots.free(unused.keep());
-        }
-        let before = slots.end();
-        let Slot { run, fresh } = slots.take()?;
-        let end = slots.end();
-        if end > before {
-            self.order.freed.grow(run.count);
-            self.file_len.fetch_max(end * MIB, AcqRel);
-        }
-        let fresh = fresh && self.order.file.node()?.facts().grows_with_zeroes;
-        Ok((self.order.reservations.guard(run), fresh))
-    }
-
-    /// Sets an entry, for a repair. What it leads to is written.
-    pub async fn set_entry(&self, block: u64, entry: u64) -> Result<()> {
-        let (number, index) = self.entry_of(block);
-        let page = self.page(number).await?;
-        self.order.place(&page).await?;
-        page.set(index, entry);
-        self.order.tables.dirty.mark(&page);
-        Ok(())
-    }
-
-    /// Plans that up to `count` blocks of one page read as zeroes.
-    async fn plan_clearing(self: &Arc<Self>, block: u64, len: u64, count: u64) -> Result<WritePlan> {
-        // Blocks whose entries are neighbours: of one page, with no bitmap's between them.
-        let first = self.entry_of(block).1;
-        let count = count.min(ENTRIES - first as u64).min(self.bat.ratio - block % self.bat.ratio);
-        let (lease, page) = self.to_change(block, count).await?;
-        let clear = |entry: u64| self.bat.place(entry) == Place::Zero;
-        let nothing = clear(page.word(first));
-        let alike = page.words_from(first).take(count as usize).take_while(|entry| clear(*entry) == nothing);
-        let alike = alike.count().max(1);
-        let len = len.min(alike as u64 * self.block());
-        if nothing {
-            return Ok(WritePlan { len, action: Action::Nothing, token: None });
-        }
-        let change = Change {
-            image: self.clone(),
-            page,
-            first,
-            entries: vec![ZERO; alike],
-            reserved: None,
-            cause: Some(Cause::Discarded),
-            lease,
-        };
-        Ok(WritePlan { len, action: Action::Metadata, token: Some(Box::new(change)) })
-    }
-
-    /// Whether no entry of the range waits to be written, and none is about to change.
-    pub fn is_settled(&self, offset: u64, len: u64) -> bool {
-        let (first, end) = (offset / self.block(), (offset + len).div_ceil(self.block()));
-        self.leases.try_lease(first, end, false).is_some_and(|_lease| self.order.tables.dirty.is_empty())
+        current.store(&file, closed).await.map_err(|e| self.order.file.lost(e))
     }
 }

@@ -40,6 +40,11 @@ impl Journal {
     pub async fn begin(file: &MetadataFile, node: &Arc<Node>, current: &mut Current) -> Result<Self> {
         let Header { log_offset: offset, log_len, .. } = current.header;
         let half = (u64::from(log_len) / 2).min(MOST);
+        if current.header.log != Guid::ZERO {
+            // Closing it has failed before; all that it has is in place.
+            let closed = Header { log: Guid::ZERO, ..current.header };
+            current.store(node, closed).await.map_err(|e| file.lost(e))?;
+        }
         let mut journal = Self { guid: Guid::random(), offset, half, sequence: 0 };
         file.write(offset, BufMut::zeroed(2 * half as usize).freeze()).await?;
         journal.store(file, &[], 0).await?;
@@ -49,7 +54,8 @@ impl Journal {
             data_write: Guid::random(),
             ..current.header
         };
-        current.store(node, named).await?;
+        // Whether it is named is unknown when that fails, and then nothing may be written over what it has.
+        current.store(node, named).await.map_err(|e| file.lost(e))?;
         Ok(journal)
     }
 

@@ -10,6 +10,7 @@
 //! Order on disk, and what is refused: `docs/formats/vhdx.md`.
 //! Specification: MS-VHDX, *Virtual Hard Disk v2 (VHDX) File Format*.
 mod bat;
+mod change;
 mod check;
 mod create;
 mod driver;
@@ -17,6 +18,7 @@ mod header;
 mod image;
 mod journal;
 mod log;
+mod map;
 mod metadata;
 mod parent;
 mod regions;
