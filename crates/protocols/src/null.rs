@@ -1,8 +1,8 @@
-//! `null-co`: takes every write, keeps nothing. For measuring what is above it.
+//! `null-co`, and `null-aio`, which is the same here: takes every write, keeps nothing. For measuring what is above it.
 use api::{BlockdevOptionsNull, PreallocMode};
 use block::{
-    BlockError, Driver, DriverType, Extent, ExtentKind, Facts, Open, OpenContext, Opened, Opt, Options,
-    Request, Result, Want, not_negative,
+    BlockError, Driver, DriverType, Extent, ExtentKind, Facts, Open, Opened, Opt, Options, Request, Result,
+    Want, not_negative,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -16,19 +16,28 @@ const DEFAULT_SIZE: u64 = 1 << 30;
 pub const NULL_CO: DriverType = DriverType {
     name: "null-co",
     prefixes: &["null-co:"],
-    parse_filename: Some(parse_filename),
-    open: &Open(open),
+    parse_filename: Some(|name| is_named(name, "null-co://")),
+    open: &Open(|_, options| open("null-co://", options)),
     ..DriverType::PROTOCOL
 };
 
-fn parse_filename(name: &str) -> Result<Options> {
-    match name {
-        "null-co://" => Ok(Options::new()),
-        _ => Err(BlockError::invalid("The only allowed filename for this driver is 'null-co://'")),
+/// The `null-aio` driver.
+pub const NULL_AIO: DriverType = DriverType {
+    name: "null-aio",
+    prefixes: &["null-aio:"],
+    parse_filename: Some(|name| is_named(name, "null-aio://")),
+    open: &Open(|_, options| open("null-aio://", options)),
+    ..DriverType::PROTOCOL
+};
+
+fn is_named(name: &str, only: &str) -> Result<Options> {
+    match name == only {
+        true => Ok(Options::new()),
+        false => Err(BlockError::invalid(format!("The only allowed filename for this driver is '{only}'"))),
     }
 }
 
-fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Result<Opened>> {
+fn open<'a>(name: &'static str, options: BlockdevOptionsNull) -> BoxFuture<'a, Result<Opened>> {
     Box::pin(async move {
         let mut naming = Options::new();
         if let Some(size) = options.size {
@@ -47,7 +56,7 @@ fn open(_: &mut OpenContext, options: BlockdevOptionsNull) -> BoxFuture<'_, Resu
         if i64::try_from(size).is_err() {
             return Err(BlockError::invalid("size is larger than 2^63 bytes"));
         }
-        let filename = naming.is_empty().then(|| "null-co://".to_owned());
+        let filename = naming.is_empty().then(|| name.to_owned());
         let driver = Null { size: AtomicU64::new(size), latency, read_zeroes, naming };
         Ok(Opened { driver: Arc::new(driver), filename })
     })

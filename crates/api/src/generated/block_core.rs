@@ -10,6 +10,8 @@ use crate::{Dict, QmpError, Value};
 pub enum BlockdevDriver {
     /// A filter that fails or holds back requests, by rules.
     Blkdebug,
+    /// A filter that writes down every change.
+    Blklogwrites,
     /// An image beside a raw copy, with which it is compared.
     Blkverify,
     /// A filter that has all data stored compressed.
@@ -28,6 +30,8 @@ pub enum BlockdevDriver {
     Luks,
     /// A disk that an NBD server offers.
     Nbd,
+    /// As null-co.
+    NullAio,
     /// Nothing: writes vanish.
     NullCo,
     /// An image in the Parallels format.
@@ -61,6 +65,7 @@ pub enum BlockdevDriver {
 impl Enumeration for BlockdevDriver {
     const VALUES: &'static [(&'static str, Self)] = &[
         ("blkdebug", Self::Blkdebug),
+        ("blklogwrites", Self::Blklogwrites),
         ("blkverify", Self::Blkverify),
         ("compress", Self::Compress),
         ("copy-before-write", Self::CopyBeforeWrite),
@@ -70,6 +75,7 @@ impl Enumeration for BlockdevDriver {
         ("host_device", Self::HostDevice),
         ("luks", Self::Luks),
         ("nbd", Self::Nbd),
+        ("null-aio", Self::NullAio),
         ("null-co", Self::NullCo),
         ("parallels", Self::Parallels),
         ("preallocate", Self::Preallocate),
@@ -262,6 +268,8 @@ object_codec!(BlockdevOptionsBase);
 pub enum BlockdevOptionsBranch {
     /// `blkdebug`.
     Blkdebug(BlockdevOptionsBlkdebug),
+    /// `blklogwrites`.
+    Blklogwrites(BlockdevOptionsBlklogwrites),
     /// `blkverify`.
     Blkverify(BlockdevOptionsBlkverify),
     /// `compress`.
@@ -280,6 +288,8 @@ pub enum BlockdevOptionsBranch {
     Luks(BlockdevOptionsLUKS),
     /// `nbd`.
     Nbd(BlockdevOptionsNbd),
+    /// `null-aio`.
+    NullAio(BlockdevOptionsNull),
     /// `null-co`.
     NullCo(BlockdevOptionsNull),
     /// `parallels`.
@@ -315,6 +325,7 @@ impl BlockdevOptionsBranch {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
+            Self::Blklogwrites(_) => BlockdevDriver::Blklogwrites,
             Self::Blkverify(_) => BlockdevDriver::Blkverify,
             Self::Compress(_) => BlockdevDriver::Compress,
             Self::CopyBeforeWrite(_) => BlockdevDriver::CopyBeforeWrite,
@@ -324,6 +335,7 @@ impl BlockdevOptionsBranch {
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
+            Self::NullAio(_) => BlockdevDriver::NullAio,
             Self::NullCo(_) => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate(_) => BlockdevDriver::Preallocate,
@@ -344,6 +356,7 @@ impl BlockdevOptionsBranch {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
+            BlockdevDriver::Blklogwrites => Self::Blklogwrites(Object::take(from)?),
             BlockdevDriver::Blkverify => Self::Blkverify(Object::take(from)?),
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite(Object::take(from)?),
@@ -353,6 +366,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
+            BlockdevDriver::NullAio => Self::NullAio(Object::take(from)?),
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate(Object::take(from)?),
@@ -373,6 +387,7 @@ impl BlockdevOptionsBranch {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug(inner) => inner.put(to),
+            Self::Blklogwrites(inner) => inner.put(to),
             Self::Blkverify(inner) => inner.put(to),
             Self::Compress(inner) => inner.put(to),
             Self::CopyBeforeWrite(inner) => inner.put(to),
@@ -382,6 +397,7 @@ impl BlockdevOptionsBranch {
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
+            Self::NullAio(inner) => inner.put(to),
             Self::NullCo(inner) => inner.put(to),
             Self::Parallels(inner) => inner.put(to),
             Self::Preallocate(inner) => inner.put(to),

@@ -78,6 +78,70 @@ impl Object for BlockdevOptionsNull {
 }
 object_codec!(BlockdevOptionsNull);
 
+/// What a filter that writes changes down is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlklogwritesOptions {
+    /// Bytes of a sector of the log, a power of two; 512 if absent.
+    pub log_sector_size: Option<u32>,
+    /// Whether it goes on behind what is in the log; it begins anew if absent.
+    pub log_append: Option<bool>,
+    /// After how many entries the log's superblock counts them; 4096 if absent.
+    pub log_super_update_interval: Option<u64>,
+}
+
+impl Object for BlklogwritesOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log_sector_size: from.optional("log-sector-size")?,
+            log_append: from.optional("log-append")?,
+            log_super_update_interval: from.optional("log-super-update-interval")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("log-sector-size", &self.log_sector_size);
+        to.put_optional("log-append", &self.log_append);
+        to.put_optional("log-super-update-interval", &self.log_super_update_interval);
+    }
+}
+object_codec!(BlklogwritesOptions);
+
+/// A filter that writes down every change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsBlklogwrites {
+    /// Bytes of a sector of the log, a power of two; 512 if absent.
+    pub log_sector_size: Option<u32>,
+    /// Whether it goes on behind what is in the log; it begins anew if absent.
+    pub log_append: Option<bool>,
+    /// After how many entries the log's superblock counts them; 4096 if absent.
+    pub log_super_update_interval: Option<u64>,
+    /// What is below.
+    pub file: BlockdevRef,
+    /// Where changes are written down.
+    pub log: BlockdevRef,
+}
+
+impl Object for BlockdevOptionsBlklogwrites {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log_sector_size: from.optional("log-sector-size")?,
+            log_append: from.optional("log-append")?,
+            log_super_update_interval: from.optional("log-super-update-interval")?,
+            file: from.required("file")?,
+            log: from.required("log")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("log-sector-size", &self.log_sector_size);
+        to.put_optional("log-append", &self.log_append);
+        to.put_optional("log-super-update-interval", &self.log_super_update_interval);
+        to.put("file", &self.file);
+        to.put("log", &self.log);
+    }
+}
+object_codec!(BlockdevOptionsBlklogwrites);
+
 /// An image that is compared with a raw copy of its disk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevOptionsBlkverify {

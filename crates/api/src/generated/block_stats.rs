@@ -303,6 +303,8 @@ object_codec!(BlockStatsSpecificFile);
 pub enum BlockStatsSpecific {
     /// `blkdebug`.
     Blkdebug,
+    /// `blklogwrites`.
+    Blklogwrites,
     /// `blkverify`.
     Blkverify,
     /// `compress`.
@@ -321,6 +323,8 @@ pub enum BlockStatsSpecific {
     Luks,
     /// `nbd`.
     Nbd,
+    /// `null-aio`.
+    NullAio,
     /// `null-co`.
     NullCo,
     /// `parallels`.
@@ -356,6 +360,7 @@ impl BlockStatsSpecific {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
+            Self::Blklogwrites => BlockdevDriver::Blklogwrites,
             Self::Blkverify => BlockdevDriver::Blkverify,
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
@@ -365,6 +370,7 @@ impl BlockStatsSpecific {
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
+            Self::NullAio => BlockdevDriver::NullAio,
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
@@ -385,6 +391,7 @@ impl BlockStatsSpecific {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
+            BlockdevDriver::Blklogwrites => Self::Blklogwrites,
             BlockdevDriver::Blkverify => Self::Blkverify,
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
@@ -394,6 +401,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
+            BlockdevDriver::NullAio => Self::NullAio,
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels,
             BlockdevDriver::Preallocate => Self::Preallocate,
@@ -414,6 +422,7 @@ impl BlockStatsSpecific {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug => {}
+            Self::Blklogwrites => {}
             Self::Blkverify => {}
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
@@ -423,6 +432,7 @@ impl BlockStatsSpecific {
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks => {}
             Self::Nbd => {}
+            Self::NullAio => {}
             Self::NullCo => {}
             Self::Parallels => {}
             Self::Preallocate => {}

@@ -457,6 +457,8 @@ object_codec!(BlockdevCreateOptionsBase);
 pub enum BlockdevCreateOptions {
     /// `blkdebug`.
     Blkdebug,
+    /// `blklogwrites`.
+    Blklogwrites,
     /// `blkverify`.
     Blkverify,
     /// `compress`.
@@ -475,6 +477,8 @@ pub enum BlockdevCreateOptions {
     Luks(BlockdevCreateOptionsLUKS),
     /// `nbd`.
     Nbd,
+    /// `null-aio`.
+    NullAio,
     /// `null-co`.
     NullCo,
     /// `parallels`.
@@ -510,6 +514,7 @@ impl BlockdevCreateOptions {
     pub fn driver(&self) -> BlockdevDriver {
         match self {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
+            Self::Blklogwrites => BlockdevDriver::Blklogwrites,
             Self::Blkverify => BlockdevDriver::Blkverify,
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
@@ -519,6 +524,7 @@ impl BlockdevCreateOptions {
             Self::HostDevice => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
+            Self::NullAio => BlockdevDriver::NullAio,
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
             Self::Preallocate => BlockdevDriver::Preallocate,
@@ -539,6 +545,7 @@ impl BlockdevCreateOptions {
     fn take_branch(tag: BlockdevDriver, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
+            BlockdevDriver::Blklogwrites => Self::Blklogwrites,
             BlockdevDriver::Blkverify => Self::Blkverify,
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
@@ -548,6 +555,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::HostDevice => Self::HostDevice,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
+            BlockdevDriver::NullAio => Self::NullAio,
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
             BlockdevDriver::Preallocate => Self::Preallocate,
@@ -568,6 +576,7 @@ impl BlockdevCreateOptions {
     fn put_branch(&self, to: &mut Dict) {
         match self {
             Self::Blkdebug => {}
+            Self::Blklogwrites => {}
             Self::Blkverify => {}
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
@@ -577,6 +586,7 @@ impl BlockdevCreateOptions {
             Self::HostDevice => {}
             Self::Luks(inner) => inner.put(to),
             Self::Nbd => {}
+            Self::NullAio => {}
             Self::NullCo => {}
             Self::Parallels(inner) => inner.put(to),
             Self::Preallocate => {}
