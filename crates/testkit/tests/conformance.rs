@@ -3,7 +3,9 @@
 use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
-use testkit::crash::{inspect_cow, inspect_parallels, inspect_qcow, inspect_qcow2, inspect_qed, inspect_raw, inspect_vdi};
+use testkit::crash::{
+    inspect_cow, inspect_parallels, inspect_qcow, inspect_qcow2, inspect_qed, inspect_raw, inspect_vdi,
+};
 use testkit::stack::{Stack, TestImage};
 use testkit::vmdk::inspect_vmdk;
 
