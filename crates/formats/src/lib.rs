@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod block_table;
+mod bochs;
+mod cloop;
 mod cow;
 mod encryption;
 mod luks;
@@ -14,6 +16,7 @@ mod qcow;
 mod qcow2;
 mod qed;
 mod raw;
+mod read_only;
 mod recognised;
 mod slots;
 mod streams;
@@ -39,7 +42,7 @@ pub const DRIVERS: &[DriverType] = &[
     qcow::QCOW,
     parallels::PARALLELS,
     recognised::DMG,
-    recognised::BOCHS,
-    recognised::CLOOP,
+    bochs::BOCHS,
+    cloop::CLOOP,
     cow::COW,
 ];

@@ -9,8 +9,6 @@
 use block::{DriverType, Glimpse};
 
 pub const DMG: DriverType = row("dmg", dmg);
-pub const BOCHS: DriverType = row("bochs", |seen| magic(seen.head, 0, b"Bochs Virtual HD Image\0"));
-pub const CLOOP: DriverType = row("cloop", cloop);
 
 /// Sure of it.
 const CERTAIN: u32 = 100;
@@ -39,12 +37,6 @@ fn dmg(seen: &Glimpse<'_>) -> u32 {
         return CERTAIN;
     }
     if seen.filename.ends_with(".dmg") { LIKELY } else { 0 }
-}
-
-/// The script that every image begins with.
-fn cloop(seen: &Glimpse<'_>) -> u32 {
-    let script = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n";
-    if seen.head.starts_with(script) { LIKELY } else { 0 }
 }
 
 #[cfg(test)]
@@ -77,7 +69,6 @@ mod tests {
             (b"WithouFreSpacExt", "parallels"),
             (b"LUKS\xba\xbe\0\x01", "luks"),
             (b"LUKS\xba\xbe\0\x02", "luks"),
-            (b"Bochs Virtual HD Image\0", "bochs"),
             (script, "cloop"),
         ];
         for (head, format) in heads {

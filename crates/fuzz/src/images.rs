@@ -14,6 +14,16 @@ const EXTENTS: usize = 256;
 /// Bytes that are read at the front and at the end.
 const READ: u64 = 64 << 10;
 
+/// An image of Bochs.
+pub fn bochs(input: &[u8]) {
+    image("bochs", input);
+}
+
+/// A compressed loopback image.
+pub fn cloop(input: &[u8]) {
+    image("cloop", input);
+}
+
 /// A Parallels image.
 pub fn parallels(input: &[u8]) {
     image("parallels", input);
@@ -96,6 +106,16 @@ async fn repair(format: &str) -> Result<(), BlockError> {
 /// An empty image, and one with small blocks of which some are in use.
 pub fn vdi_seeds() -> Vec<Vec<u8>> {
     vec![made(TestImage::new("vdi", "/image", 64 << 10)), testkit::vdi::made(&shown(), 1024)]
+}
+
+/// An image with written sectors in some extents.
+pub fn bochs_seeds() -> Vec<Vec<u8>> {
+    vec![testkit::read_only::bochs(&shown())]
+}
+
+/// Images of small and of large blocks.
+pub fn cloop_seeds() -> Vec<Vec<u8>> {
+    [512, 8192].map(|block| testkit::read_only::cloop(&shown(), block)).to_vec()
 }
 
 /// What a small disk shows.

@@ -41,6 +41,8 @@ pub struct Target {
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    Target { name: "bochs_image", seeds: images::bochs_seeds, run: images::bochs },
+    Target { name: "cloop_image", seeds: images::cloop_seeds, run: images::cloop },
     Target { name: "compressed_cluster", seeds: compressed::seeds, run: compressed::cluster },
     Target { name: "cow_image", seeds: overlays::cow_seeds, run: overlays::cow },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },

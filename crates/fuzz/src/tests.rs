@@ -76,6 +76,8 @@ macro_rules! targets {
 }
 
 targets! {
+    bochs_image,
+    cloop_image,
     compressed_cluster,
     cow_image,
     io_commands,

@@ -162,8 +162,8 @@ fn options_are_applied_in_order_in_either_form_and_the_first_wrong_one_ends_it()
     let null = r#"{"driver": "null-co", "node-name": "n"}"#;
     let cases: [(&[&str], &str); 9] = [
         (
-            &["--blockdev", "cloop,node-name=v,file=n"],
-            "Parameter 'driver' does not accept value 'cloop' (Format 'cloop' is known, but its images can't be opened \
+            &["--blockdev", "dmg,node-name=v,file=n"],
+            "Parameter 'driver' does not accept value 'dmg' (Format 'dmg' is known, but its images can't be opened \
              or made yet)",
         ),
         (&["--blockdev", "raw,node-name=r,file=n"], "Cannot find device='n' nor node-name='n'"),

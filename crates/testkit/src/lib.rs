@@ -23,6 +23,7 @@ pub mod parallels;
 pub mod qcow;
 pub mod qcow2;
 pub mod qed;
+pub mod read_only;
 pub mod scope;
 pub mod snapshots;
 pub mod stack;

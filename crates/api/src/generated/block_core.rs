@@ -14,6 +14,10 @@ pub enum BlockdevDriver {
     Blklogwrites,
     /// An image beside a raw copy, with which it is compared.
     Blkverify,
+    /// A growing image of Bochs, to be read.
+    Bochs,
+    /// A compressed loopback image, to be read.
+    Cloop,
     /// A filter that has all data stored compressed.
     Compress,
     /// A filter that copies to another node what is about to change.
@@ -67,6 +71,8 @@ impl Enumeration for BlockdevDriver {
         ("blkdebug", Self::Blkdebug),
         ("blklogwrites", Self::Blklogwrites),
         ("blkverify", Self::Blkverify),
+        ("bochs", Self::Bochs),
+        ("cloop", Self::Cloop),
         ("compress", Self::Compress),
         ("copy-before-write", Self::CopyBeforeWrite),
         ("copy-on-read", Self::CopyOnRead),
@@ -272,6 +278,10 @@ pub enum BlockdevOptionsBranch {
     Blklogwrites(BlockdevOptionsBlklogwrites),
     /// `blkverify`.
     Blkverify(BlockdevOptionsBlkverify),
+    /// `bochs`.
+    Bochs(BlockdevOptionsGenericFormat),
+    /// `cloop`.
+    Cloop(BlockdevOptionsGenericFormat),
     /// `compress`.
     Compress(BlockdevOptionsGenericFormat),
     /// `copy-before-write`.
@@ -327,6 +337,8 @@ impl BlockdevOptionsBranch {
             Self::Blkdebug(_) => BlockdevDriver::Blkdebug,
             Self::Blklogwrites(_) => BlockdevDriver::Blklogwrites,
             Self::Blkverify(_) => BlockdevDriver::Blkverify,
+            Self::Bochs(_) => BlockdevDriver::Bochs,
+            Self::Cloop(_) => BlockdevDriver::Cloop,
             Self::Compress(_) => BlockdevDriver::Compress,
             Self::CopyBeforeWrite(_) => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead(_) => BlockdevDriver::CopyOnRead,
@@ -358,6 +370,8 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Blkdebug => Self::Blkdebug(Object::take(from)?),
             BlockdevDriver::Blklogwrites => Self::Blklogwrites(Object::take(from)?),
             BlockdevDriver::Blkverify => Self::Blkverify(Object::take(from)?),
+            BlockdevDriver::Bochs => Self::Bochs(Object::take(from)?),
+            BlockdevDriver::Cloop => Self::Cloop(Object::take(from)?),
             BlockdevDriver::Compress => Self::Compress(Object::take(from)?),
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite(Object::take(from)?),
             BlockdevDriver::CopyOnRead => Self::CopyOnRead(Object::take(from)?),
@@ -389,6 +403,8 @@ impl BlockdevOptionsBranch {
             Self::Blkdebug(inner) => inner.put(to),
             Self::Blklogwrites(inner) => inner.put(to),
             Self::Blkverify(inner) => inner.put(to),
+            Self::Bochs(inner) => inner.put(to),
+            Self::Cloop(inner) => inner.put(to),
             Self::Compress(inner) => inner.put(to),
             Self::CopyBeforeWrite(inner) => inner.put(to),
             Self::CopyOnRead(inner) => inner.put(to),

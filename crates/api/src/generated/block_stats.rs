@@ -307,6 +307,10 @@ pub enum BlockStatsSpecific {
     Blklogwrites,
     /// `blkverify`.
     Blkverify,
+    /// `bochs`.
+    Bochs,
+    /// `cloop`.
+    Cloop,
     /// `compress`.
     Compress,
     /// `copy-before-write`.
@@ -362,6 +366,8 @@ impl BlockStatsSpecific {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
             Self::Blklogwrites => BlockdevDriver::Blklogwrites,
             Self::Blkverify => BlockdevDriver::Blkverify,
+            Self::Bochs => BlockdevDriver::Bochs,
+            Self::Cloop => BlockdevDriver::Cloop,
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
@@ -393,6 +399,8 @@ impl BlockStatsSpecific {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
             BlockdevDriver::Blklogwrites => Self::Blklogwrites,
             BlockdevDriver::Blkverify => Self::Blkverify,
+            BlockdevDriver::Bochs => Self::Bochs,
+            BlockdevDriver::Cloop => Self::Cloop,
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
@@ -424,6 +432,8 @@ impl BlockStatsSpecific {
             Self::Blkdebug => {}
             Self::Blklogwrites => {}
             Self::Blkverify => {}
+            Self::Bochs => {}
+            Self::Cloop => {}
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}

@@ -461,6 +461,10 @@ pub enum BlockdevCreateOptions {
     Blklogwrites,
     /// `blkverify`.
     Blkverify,
+    /// `bochs`.
+    Bochs,
+    /// `cloop`.
+    Cloop,
     /// `compress`.
     Compress,
     /// `copy-before-write`.
@@ -516,6 +520,8 @@ impl BlockdevCreateOptions {
             Self::Blkdebug => BlockdevDriver::Blkdebug,
             Self::Blklogwrites => BlockdevDriver::Blklogwrites,
             Self::Blkverify => BlockdevDriver::Blkverify,
+            Self::Bochs => BlockdevDriver::Bochs,
+            Self::Cloop => BlockdevDriver::Cloop,
             Self::Compress => BlockdevDriver::Compress,
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
@@ -547,6 +553,8 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Blkdebug => Self::Blkdebug,
             BlockdevDriver::Blklogwrites => Self::Blklogwrites,
             BlockdevDriver::Blkverify => Self::Blkverify,
+            BlockdevDriver::Bochs => Self::Bochs,
+            BlockdevDriver::Cloop => Self::Cloop,
             BlockdevDriver::Compress => Self::Compress,
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
@@ -578,6 +586,8 @@ impl BlockdevCreateOptions {
             Self::Blkdebug => {}
             Self::Blklogwrites => {}
             Self::Blkverify => {}
+            Self::Bochs => {}
+            Self::Cloop => {}
             Self::Compress => {}
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}

@@ -29,6 +29,7 @@ mod parallels;
 mod qcow;
 mod qcow2_features;
 mod qed;
+mod read_only;
 mod sizes;
 mod snapshots;
 mod throttle;
