@@ -19,18 +19,6 @@ const fn row(name: &'static str, probe: fn(&Glimpse<'_>) -> u32) -> DriverType {
     DriverType { name, probe: Some(probe), ..DriverType::RECOGNISED }
 }
 
-fn stands_at(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
-    bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
-}
-
-fn score(certain: bool) -> u32 {
-    if certain { CERTAIN } else { 0 }
-}
-
-fn magic(bytes: &[u8], at: usize, magic: &[u8]) -> u32 {
-    score(stands_at(bytes, at, magic))
-}
-
 /// The trailer with its version (4) and its own length (512), or the name.
 fn dmg(seen: &Glimpse<'_>) -> u32 {
     if seen.tail.starts_with(b"koly\0\0\0\x04\0\0\x02\0") {
