@@ -193,7 +193,10 @@ impl Graph {
             given: None,
         };
         let made = match places.claim(filename).await {
-            Ok(file) => creator.create(file, size, options, &mut places).await,
+            Ok(file) => match creator.adapt(options) {
+                Ok(options) => creator.create(file, size, options, &mut places).await,
+                Err(e) => Err(e),
+            },
             Err(e) => Err(e),
         };
         places.end(made).await
@@ -228,7 +231,8 @@ impl Graph {
         let (driver, protocol) = (self.registry().need(format)?, self.registry().need(protocol)?);
         let mut options = options;
         protocol_options(driver, protocol, &mut options);
-        driver.creator()?.measure(size, options, source).await?.ok_or_else(|| {
+        let creator = driver.creator()?;
+        creator.measure(size, creator.adapt(options)?, source).await?.ok_or_else(|| {
             BlockError::unsupported(format!("Block driver '{format}' does not support size measurement"))
         })
     }

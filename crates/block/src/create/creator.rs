@@ -34,8 +34,8 @@ pub struct CreateRequest<'a, O> {
 
 /// Makes images with options of the schema's type `O`.
 pub struct Create<O> {
-    /// Turns options that the schema does not have so into what it has, or refuses them by name. Underscores in names are
-    /// dashes already.
+    /// Turns options of command lines that the schema does not have so into what it has, or refuses them by name. Underscores in
+    /// names are dashes already.
     pub adapt: Option<fn(&mut Options) -> Result<()>>,
     /// Judges the size, in bytes, and the options of an image that is to be made.
     pub judge: fn(u64, &O) -> Result<()>,
@@ -49,6 +49,9 @@ type Measure<O> = for<'a> fn(MeasureRequest<'a, O>) -> BoxFuture<'a, Result<Meas
 
 /// A [`Create`], whatever its options.
 pub trait Creator: Sync {
+    /// Options as command lines give them, in the words of the schema.
+    fn adapt(&self, options: Options) -> Result<Options>;
+
     /// Judges the size, in bytes, and the options of an image that is to be made.
     fn judge(&self, size: u64, options: Options) -> Result<()>;
 
@@ -74,12 +77,17 @@ impl<O: Object + Send> Create<O> {
     fn read(&self, options: Options) -> Result<O> {
         let mut options = renamed(options).nested();
         options.take("size");
-        self.adapt.map_or(Ok(()), |adapt| adapt(&mut options))?;
         options.read()
     }
 }
 
 impl<O: Object + Send> Creator for Create<O> {
+    fn adapt(&self, options: Options) -> Result<Options> {
+        let mut options = renamed(options).nested();
+        self.adapt.map_or(Ok(()), |adapt| adapt(&mut options))?;
+        Ok(options)
+    }
+
     fn judge(&self, size: u64, options: Options) -> Result<()> {
         (self.judge)(size, &self.read(options)?)
     }

@@ -55,10 +55,15 @@ pub(super) const CREATE: Create<VhdxCreateOptions> = Create {
     measure: None,
 };
 
-/// Command lines, whose values are text, give sizes that are made whole MiB, and 0 for a block by the size of the disk.
+/// Command lines give sizes that are made whole MiB, and 0 for a block by the size of the disk.
 fn adapt(options: &mut Options) -> Result<()> {
     for (name, most) in [("log-size", u64::MAX), ("block-size", LARGEST_BLOCK)] {
-        let Some(asked) = options.get_str(name).and_then(|text| api::parse_size(text).ok()) else { continue };
+        let asked = match options.get(name) {
+            Some(Opt::Uint(bytes)) => Some(*bytes),
+            Some(Opt::Str(text)) => api::parse_size(text).ok(),
+            _ => None,
+        };
+        let Some(asked) = asked else { continue };
         if name == "block-size" && asked == 0 {
             options.take(name);
         } else if let Some(whole) = asked.min(most).checked_next_multiple_of(MIB) {
