@@ -40,7 +40,7 @@ pub use request::{Request, RequestBytes, RequestError, Rules};
 pub const INIT_MAGIC: u64 = 0x4e42_444d_4147_4943;
 /// The second magic of newstyle negotiation, and of every option request (`IHAVEOPT`).
 pub const OPTION_MAGIC: u64 = 0x4948_4156_454f_5054;
-/// The second magic of oldstyle negotiation, which is refused.
+/// The second magic of oldstyle negotiation, which has one export without a name; for clients alone.
 pub const OLDSTYLE_MAGIC: u64 = 0x0000_4202_8186_1253;
 /// In front of every option reply.
 pub const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;

@@ -405,11 +405,45 @@ fn a_client_falls_back_to_export_name_where_go_is_unknown_or_options_are_not_fix
 }
 
 #[test]
+fn a_client_takes_the_one_export_of_an_oldstyle_server() {
+    let size = 0x0001_0203_0405_0607u64;
+    let whole = [
+        &nbd::INIT_MAGIC.to_be_bytes()[..],
+        &nbd::OLDSTYLE_MAGIC.to_be_bytes(),
+        &size.to_be_bytes(),
+        &[0, 3, 0, 5],
+        &[0; 124],
+        b"replies",
+    ]
+    .concat();
+    for cut in 0..whole.len() {
+        let (mut client, mut out) =
+            (client::Handshake::connect("", &["base:allocation"]).unwrap(), Vec::new());
+        let mut taken = 0;
+        let mut export = None;
+        for part in [&whole[..cut], &whole[cut..]] {
+            if export.is_none() {
+                let (n, step) = client.advance(part, &mut out).unwrap();
+                taken += n;
+                if let client::Step::Ready(ready) = step {
+                    export = Some(ready);
+                }
+            }
+        }
+        let export = export.unwrap();
+        assert_eq!((export.size, export.flags.0, taken), (size, 5, whole.len() - 7));
+        assert_eq!((export.headers, export.contexts, out), (nbd::Headers::Simple, vec![], vec![]));
+    }
+}
+
+#[test]
 fn a_client_names_the_kind_of_peer_that_it_does_not_support() {
     let connect = || client::Handshake::connect("disk", &[]).unwrap();
     let mut out = Vec::new();
     let oldstyle = connect().advance(&greeting(nbd::OLDSTYLE_MAGIC, 0), &mut out).unwrap_err();
-    assert_eq!(oldstyle, ClientError::Oldstyle);
+    assert_eq!(oldstyle, ClientError::OldstyleName("disk".into()));
+    let list = client::Handshake::list().advance(&greeting(nbd::OLDSTYLE_MAGIC, 0), &mut out).unwrap_err();
+    assert_eq!(list, ClientError::CannotList);
     let web = connect().advance(b"HTTP/1.1 400 Bad Request", &mut out).unwrap_err();
     assert!(matches!(web, ClientError::NotNbd(_)));
     assert!(out.is_empty());

@@ -4,14 +4,15 @@
 //!                               refused ┌▶ STRUCTURED_REPLY ┐
 //! connect:  greeting ─▶ EXTENDED_HEADERS ┴─────────────────▶ SET_META_CONTEXT ─▶ GO ─▶ Ready
 //!              │ not fixed newstyle                  GO is unknown ─▶ EXPORT_NAME ─▶ Ready
-//!              └──────────────────────────────────────────────────▶ EXPORT_NAME
+//!              ├──────────────────────────────────────────────────▶ EXPORT_NAME
+//!              └ oldstyle ─▶ the rest of its greeting ─▶ Ready
 //! list:     greeting ─▶ (the same) ─▶ LIST ─▶ (INFO ─▶ LIST_META_CONTEXT) each ─▶ ABORT ─▶ Listed
 //! ```
 //!
 //! Bounds: one reply is at most [`limits::OPTION_REPLY`] bytes, an option has at most
 //! [`limits::OPTION_REPLIES`] replies and they hold at most [`LIST_BYTES`]; the time is the caller's.
 //!
-//! Specification: "Newstyle negotiation", "Option types".
+//! Specification: "Newstyle negotiation", "Oldstyle negotiation", "Option types".
 
 use super::option_reply::{self, OptionReply};
 use crate::reader::{Reader, Unit};
@@ -22,6 +23,8 @@ use crate::{
 
 /// Most bytes of names, descriptions and messages that the replies to one option may hold.
 const LIST_BYTES: usize = 4 << 20;
+/// Bytes of an oldstyle greeting behind those that tell it from a newstyle one: six of the size, four of flags, zeroes.
+const OLDSTYLE_REST: usize = 6 + 4 + 124;
 /// Most information and context replies about one export.
 const EXPORT_REPLIES: usize = 1024;
 
@@ -95,11 +98,11 @@ pub enum HandshakeError {
     /// No NBD server.
     #[error("the peer is no NBD server: it greets with {0:#018x}")]
     NotNbd(u64),
-    /// Oldstyle negotiation.
+    /// Oldstyle negotiation knows no names.
     #[error(
-        "the server speaks only oldstyle NBD negotiation, which is not supported; use a newer server or its newstyle port"
+        "the server speaks oldstyle NBD negotiation and has one export without a name: '{0}' can't be asked for"
     )]
-    Oldstyle,
+    OldstyleName(String),
     /// The server refused.
     #[error("the server refuses {option} for export '{export}': {}", reason(*code, message))]
     Refused {
@@ -175,6 +178,8 @@ enum State {
     ReplyHeader,
     ReplyData(ReplyType),
     ExportName,
+    /// The rest of an oldstyle greeting, behind the highest bytes of the size.
+    Oldstyle(u16),
     Ended,
 }
 
@@ -281,6 +286,15 @@ impl Handshake {
                     self.size(size, TransmissionFlags(flags))?;
                     return self.ready();
                 }
+                State::Oldstyle(high) => {
+                    let mut reader = Reader(unit.bytes());
+                    let (middle, low) = (reader.u32().unwrap_or_default(), reader.u16().unwrap_or_default());
+                    let size = u64::from(high) << 48 | u64::from(middle) << 16 | u64::from(low);
+                    // The upper half of the flags is of the handshake, which is over.
+                    let flags = reader.u32().unwrap_or_default() as u16;
+                    self.size(size, TransmissionFlags(flags))?;
+                    return self.ready();
+                }
                 State::Ended => return Err(HandshakeError::Ended),
             }
         }
@@ -289,13 +303,14 @@ impl Handshake {
     fn greeting(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), HandshakeError> {
         let mut reader = Reader(bytes);
         let (init, style) = (reader.u64().unwrap_or_default(), reader.u64().unwrap_or_default());
-        let flags = HandshakeFlags(reader.u16().unwrap_or_default());
+        let last = reader.u16().unwrap_or_default();
+        let flags = HandshakeFlags(last);
         if init != INIT_MAGIC {
             return Err(HandshakeError::NotNbd(init));
         }
         match style {
             OPTION_MAGIC => {}
-            OLDSTYLE_MAGIC => return Err(HandshakeError::Oldstyle),
+            OLDSTYLE_MAGIC => return self.oldstyle(last),
             other => return Err(HandshakeError::NotNbd(other)),
         }
         let fixed = flags.contains(HandshakeFlags::FIXED_NEWSTYLE);
@@ -313,6 +328,21 @@ impl Handshake {
             (false, Goal::List { .. }) => return Err(HandshakeError::CannotList),
         }
         Ok(())
+    }
+
+    /// After the first bytes of an oldstyle greeting, of which the last are the highest of the size.
+    fn oldstyle(&mut self, high: u16) -> Result<(), HandshakeError> {
+        match self.goal {
+            Goal::List { .. } => Err(HandshakeError::CannotList),
+            Goal::Connect { .. } if !self.export.name.is_empty() => {
+                Err(HandshakeError::OldstyleName(self.export.name.clone()))
+            }
+            Goal::Connect { .. } => {
+                self.state = State::Oldstyle(high);
+                self.unit.begin(OLDSTYLE_REST);
+                Ok(())
+            }
+        }
     }
 
     fn ask(&mut self, option: OptionCode, data: &[u8], out: &mut Vec<u8>) {
