@@ -281,11 +281,11 @@ const ELSEWHERE: [&str; 26] = [
     "blockdev-create.options:qcow.encrypt: case 'aes' is",
     // A format of 2.1.
     ".driver: value 'cow' is",
-    ".options: case 'cow' is",
+    ": case 'cow' is",
     // Parents of differencing images, which QEMU does not read, and an option that its schema leaves out.
-    ".options:vhdx.backing is",
-    ".options:vpc.backing is",
-    ".options:vpc.force_size_calc is",
+    ":vhdx.backing is",
+    ":vpc.backing is",
+    ":vpc.force_size_calc is",
 ];
 
 /// Compares our commands and events that are `chosen` with theirs.

@@ -78,7 +78,7 @@ fn no_write_makes_a_guessed_disk_another_format() {
             b"QED\0",
             b"vhdxfile",
             b"WithoutFreeSpace",
-            b"Bochs Virtual HD Image\0",
+            b"Bochs Virtual HD Image\0\0\0\0\0\0\0\0\0\0Redolog\0\0\0\0\0\0\0\0\0Growing\0\0\0\0\0\0\0\0\0\0\0\x02\0",
         ];
         for magic in at_the_start {
             assert_eq!(disk.write(0, magic).await, REFUSED, "{magic:?}");
