@@ -24,7 +24,7 @@ pub use transaction::GraphChange;
 use crate::backend::Backend;
 use crate::blockers::{Blockers, Operations};
 use crate::common::Common;
-use crate::device::Devices;
+use crate::device::{Device, Devices};
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::group_commit::GroupCommit;
@@ -434,9 +434,16 @@ impl Graph {
         let node = self.node(name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
-        let is_user = |entry: &Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
-        if self.entries().iter().any(is_user) {
-            return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use")));
+        let is_user = |entry: &&Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
+        if let Some(user) = self.entries().iter().find(is_user) {
+            let is_medium =
+                |device: Arc<Device>| device.medium().is_some_and(|medium| Arc::ptr_eq(&medium, user));
+            // Of devices clients expect no more words.
+            let by = match self.devices().into_iter().any(is_medium) {
+                true => String::new(),
+                false => format!(" by {}", user.label()),
+            };
+            return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use{by}")));
         }
         if !node.monitor_owned() {
             return Err(BlockError::invalid(format!("Node {name} is not owned by the monitor")));

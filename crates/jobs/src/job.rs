@@ -260,15 +260,31 @@ impl Job {
             if state.paused && !force {
                 return Err(JobError::CurrentlyPaused(self.id.clone()));
             }
-            // One that ends in place already goes on to do so, in whichever status.
-            let soft = !force && (state.in_step() || state.cancel == Cancel::Soft);
-            let asked = if soft { Cancel::Soft } else { Cancel::Hard };
-            if asked > state.cancel {
-                state.cancel = asked;
-            }
-            self.end_pause(state);
+            self.ask_to_end(state, force);
             Ok(())
         })
+    }
+
+    /// Ends it as [`Job::cancel`] without `force`, also where it is paused: nobody has a use for it any more. One that has ended
+    /// stays as it is.
+    pub fn end_unused(&self) {
+        let asked = self.ask(Verb::Cancel, |state| {
+            self.ask_to_end(state, false);
+            Ok(())
+        });
+        if let Err(error) = asked {
+            tracing::debug!(job = self.id, %error, "the job is not cancelled with its device");
+        }
+    }
+
+    fn ask_to_end(&self, state: &mut State, force: bool) {
+        // One that ends in place already goes on to do so, in whichever status.
+        let soft = !force && (state.in_step() || state.cancel == Cancel::Soft);
+        let asked = if soft { Cancel::Soft } else { Cancel::Hard };
+        if asked > state.cancel {
+            state.cancel = asked;
+        }
+        self.end_pause(state);
     }
 
     /// Asks it to switch over.

@@ -238,6 +238,12 @@ impl Machine {
         self.unplug(&path).await.map(Some)
     }
 
+    /// The devices of those that go when it is reset.
+    pub fn leaving(&self) -> Vec<Arc<Device>> {
+        let parts = self.0.parts.lock();
+        parts.iter().filter(|part| part.is_to_go).filter_map(|part| part.device.clone()).collect()
+    }
+
     /// Resets it: devices that were asked to go are taken away.
     pub async fn reset(&self) -> Result<Vec<Removed>, MachineError> {
         let _changing = self.0.changing.lock().await;

@@ -5,7 +5,7 @@ use api::{
     DeviceDelArguments, DeviceDeleted, Dict, ErrorClass, HumanMonitorCommandArguments, MachineCommands,
     QmpError, Reset, RunState, ShutdownCause, StatusInfo, Value,
 };
-use block::Node;
+use block::Device;
 use jobs::Job;
 use machine::{MachineError, Properties, Removed};
 use std::sync::Arc;
@@ -52,24 +52,21 @@ impl MachineCommands for Control {
     }
 
     async fn device_del(&self, arguments: DeviceDelArguments) -> Result<(), QmpError> {
-        let device = self.machine().device(&arguments.id).filter(|device| device.goes_with_model());
-        let medium = device.and_then(|device| device.node());
         // Looked for while its chain is there.
-        let jobs = medium.map_or_else(Vec::new, |node| self.jobs_for(&node));
+        let jobs = self.jobs_for(self.machine().device(&arguments.id).into_iter());
         if let Some(removed) = self.machine().remove(&arguments.id).await.map_err(refused)? {
             self.after_answer(deleted(removed));
-            for job in jobs {
-                // One that has ended meanwhile can't be cancelled.
-                let _ = job.cancel(false);
-            }
+            jobs.iter().for_each(|job| job.end_unused());
         }
         Ok(())
     }
 
     async fn system_reset(&self) -> Result<(), QmpError> {
+        let jobs = self.jobs_for(self.machine().leaving().into_iter());
         for removed in self.machine().reset().await.map_err(refused)? {
             self.events().emit(&deleted(removed));
         }
+        jobs.iter().for_each(|job| job.end_unused());
         let reset = Reset { guest: false, reason: ShutdownCause::HostQmpSystemReset };
         self.after_answer(api::Event::Reset(reset));
         Ok(())
@@ -87,9 +84,11 @@ impl MachineCommands for Control {
 }
 
 impl Control {
-    /// The jobs that work for whoever uses a node: of no use any more when its device goes.
-    fn jobs_for(&self, node: &Arc<Node>) -> Vec<Arc<Job>> {
-        self.jobs().all().into_iter().filter(|job| job.is_for(node)).collect()
+    /// The jobs that work for the drives of devices which go: of no use any more then.
+    fn jobs_for(&self, devices: impl Iterator<Item = Arc<Device>>) -> Vec<Arc<Job>> {
+        let media: Vec<_> =
+            devices.filter(|device| device.goes_with_model()).filter_map(|device| device.node()).collect();
+        self.jobs().all().into_iter().filter(|job| media.iter().any(|node| job.is_for(node))).collect()
     }
 }
 

@@ -20,6 +20,8 @@ use api::BlockdevOptionsNbd;
 use arc_swap::ArcSwap;
 use block::{BlockError, ErrorKind, Result};
 use event_listener::{Event, IntoNotification};
+use futures_util::future::join_all;
+use futures_util::lock::Mutex as Lock;
 use nbd::client::Export;
 use nbd::{Command, CommandFlags, TransmissionFlags};
 use parking_lot::Mutex;
@@ -31,6 +33,9 @@ use std::time::Duration;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest time between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+
+/// Changes that are written again side by side.
+const SIDE_BY_SIDE: usize = 64;
 
 /// How long is waited for a server that is not there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,6 +66,9 @@ pub(super) struct Link {
     state: Mutex<State>,
     changed: Event,
     unflushed: Unflushed,
+    /// One sync is under way at a time, for a server tells of lost data once: what a flush failed with that nobody had asked
+    /// for.
+    syncing: Lock<Option<BlockError>>,
 }
 
 #[derive(Default)]
@@ -68,7 +76,12 @@ enum State {
     #[default]
     Connected,
     /// Since requests found the connection lost.
-    Lost { until_ns: u64, error: BlockError },
+    Lost {
+        until_ns: u64,
+        error: BlockError,
+        /// The next connection, while what may be lost is written on it.
+        next: Option<Arc<Connection>>,
+    },
     /// Nobody connects again.
     Ended(BlockError),
 }
@@ -101,6 +114,7 @@ impl Link {
             state: Mutex::default(),
             changed: Event::new(),
             unflushed: Unflushed::default(),
+            syncing: Lock::default(),
         }))
     }
 
@@ -166,7 +180,12 @@ impl Link {
         // The copy keeps no larger buffer of somebody else's in memory.
         let change = || Change::Write(offset, Buf::from_slice(&data));
         let range = (offset, data.len() as u64);
-        self.change(change, self.call(Command::WRITE, flags, range, Some(data.clone()), None)).await
+        self.change(
+            flags.contains(CommandFlags::FUA),
+            change,
+            self.call(Command::WRITE, flags, range, Some(data.clone()), None),
+        )
+        .await
     }
 
     /// Writes zeroes.
@@ -182,11 +201,17 @@ impl Link {
                 CommandFlags::when(flags.contains(CommandFlags::NO_HOLE), CommandFlags::NO_HOLE),
             )
         };
-        self.change(change, self.call(Command::WRITE_ZEROES, flags, (offset, len), None, None)).await
+        self.change(
+            flags.contains(CommandFlags::FUA),
+            change,
+            self.call(Command::WRITE_ZEROES, flags, (offset, len), None, None),
+        )
+        .await
     }
 
     async fn change(
         self: &Arc<Self>,
+        durable: bool,
         change: impl FnOnce() -> Change,
         call: impl Future<Output = Answer>,
     ) -> Result<()> {
@@ -194,12 +219,28 @@ impl Link {
             return call.await.1.map(drop);
         }
         if self.unflushed.is_full() {
-            self.flush().await?;
+            let link = self.clone();
+            // To its end, also where this writer leaves: a server tells of lost data once.
+            rt::spawn(async move { link.make_room().await }).await.unwrap_or_else(|_| Err(self.closed()))?;
         }
+        let _alone = if durable { Some(self.syncing.lock().await) } else { None };
         let noted = self.unflushed.note(change());
         call.await.1?;
         noted.answered();
         Ok(())
+    }
+
+    /// Flushes so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
+    async fn make_room(self: &Arc<Self>) -> Result<()> {
+        let mut failed = self.syncing.lock().await;
+        if !self.unflushed.is_full() {
+            return Ok(());
+        }
+        let flushed = self.flush_once().await;
+        if let Err(error) = &flushed {
+            failed.get_or_insert_with(|| error.clone());
+        }
+        flushed
     }
 
     /// A server that has nothing to flush has lost nothing that it has answered.
@@ -219,10 +260,19 @@ impl Link {
             let lost = self.connection.load().dead();
             return lost.filter(|_| self.delays.reconnect.is_zero()).map_or(Ok(()), Err);
         }
-        // A server that is gone has nothing that is not durable.
-        if self.keeps_unflushed() && self.unflushed.is_empty() && self.is_lost() {
-            return Ok(());
+        if !self.keeps_unflushed() {
+            return self.flush_once().await;
         }
+        let failed = self.syncing.lock().await;
+        match &*failed {
+            Some(error) => Err(error.clone()),
+            // A server that is gone has nothing that is not durable.
+            None if self.unflushed.is_empty() && self.is_lost() => Ok(()),
+            None => self.flush_once().await,
+        }
+    }
+
+    async fn flush_once(self: &Arc<Self>) -> Result<()> {
         let answered = self.unflushed.answered();
         self.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
         self.unflushed.forget(&answered);
@@ -240,11 +290,15 @@ impl Link {
                         return Ok(());
                     }
                     let until_ns = rt::now_ns().saturating_add(nanos(self.delays.reconnect));
-                    *state = State::Lost { until_ns, error: lost.dead().unwrap_or_else(|| self.closed()) };
+                    *state = State::Lost {
+                        until_ns,
+                        error: lost.dead().unwrap_or_else(|| self.closed()),
+                        next: None,
+                    };
                     rt::spawn_on(Target::Control, reconnect(Arc::downgrade(self))).detach();
                 }
                 match &*state {
-                    State::Lost { until_ns, error } if rt::now_ns() >= *until_ns => {
+                    State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => {
                         return Err(error.clone());
                     }
                     State::Lost { until_ns, .. } => *until_ns,
@@ -263,17 +317,12 @@ impl Link {
         let (connection, export) = Connection::open(&self.location, &self.name, self.patience).await?;
         let result = async {
             self.need_same(&connection, &export)?;
-            for change in self.unflushed.all() {
-                let (command, flags, range, data) = match change {
-                    Change::Write(offset, data) => {
-                        (Command::WRITE, CommandFlags::NONE, (offset, data.len() as u64), Some(data))
-                    }
-                    Change::Zeroes(offset, len, flags) => (Command::WRITE_ZEROES, flags, (offset, len), None),
-                };
-                let (_, answer) = connection.call(command, flags, range, data, None).await;
-                answer.map_err(|error| error.context("what was not flushed could not be written again"))?;
+            // Whoever ends the link ends this too.
+            match &mut *self.state.lock() {
+                State::Lost { next, .. } => *next = Some(connection.clone()),
+                State::Connected | State::Ended(_) => return Err(self.closed()),
             }
-            Ok(())
+            self.write_again(&connection).await
         };
         match result.await {
             Ok(()) => Ok(connection),
@@ -282,6 +331,38 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
+    /// meet.
+    async fn write_again(&self, connection: &Connection) -> Result<()> {
+        let changes = self.unflushed.all();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut rest = changes.as_slice();
+        while !rest.is_empty() {
+            let meets = |at: usize| rest[..at].iter().any(|(_, other)| other.meets(&rest[at].1));
+            let count = (1..rest.len().min(SIDE_BY_SIDE))
+                .find(|at| meets(*at))
+                .unwrap_or(rest.len().min(SIDE_BY_SIDE));
+            let (batch, behind) = rest.split_at(count);
+            let results = join_all(batch.iter().map(|(_, change)| make(connection, change))).await;
+            for ((number, _), result) in batch.iter().zip(results) {
+                // One that nobody was told of is made again by whoever waits for it, who then is told why it fails.
+                let owed = connection.dead().is_some() || self.unflushed.is_answered(*number);
+                result
+                    .or_else(|error| if owed { Err(error) } else { Ok(()) })
+                    .map_err(|error| error.context("what was not flushed could not be written again"))?;
+            }
+            rest = behind;
+        }
+        let answered = self.unflushed.answered();
+        connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
+        // Those that came meanwhile wait for this connection, and are not among them.
+        let known = |number: &u64| changes.iter().any(|(known, _)| known == number);
+        self.unflushed.forget(&answered.into_iter().filter(known).collect::<Vec<_>>());
+        Ok(())
     }
 
     fn need_same(&self, connection: &Connection, export: &Export) -> Result<()> {
@@ -312,21 +393,43 @@ impl Link {
 
     /// Gives the connection up because somebody wants it so. No other is made.
     pub fn cut(&self) {
-        let connection = self.connection.load();
+        let text = format!("the connection to '{}' was given up on request", self.name);
+        let (connection, next) = self.end(BlockError::new(ErrorKind::Io, text));
         connection.cut();
-        self.end(connection.dead().unwrap_or_else(|| self.closed()));
+        next.into_iter().for_each(|next| next.cut());
     }
 
     /// Ends the connection as the protocol has it. No other is made.
     pub fn close(&self) {
-        self.end(self.closed());
-        self.connection.load().close();
+        let (connection, next) = self.end(self.closed());
+        connection.close();
+        next.into_iter().for_each(|next| next.cut());
     }
 
-    fn end(&self, error: BlockError) {
-        *self.state.lock() = State::Ended(error);
+    /// The last connection, and the one that was being made ready.
+    fn end(&self, error: BlockError) -> (Arc<Connection>, Option<Arc<Connection>>) {
+        let mut state = self.state.lock();
+        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
+            State::Lost { next, .. } => next,
+            State::Connected | State::Ended(_) => None,
+        };
+        // From now on no other is put in its place.
+        let connection = self.connection.load_full();
+        drop(state);
         self.changed.notify(usize::MAX.additional());
+        (connection, next)
     }
+}
+
+/// Makes a change on a connection.
+async fn make(connection: &Connection, change: &Change) -> Result<()> {
+    let (command, flags, range, data) = match change {
+        Change::Write(offset, data) => {
+            (Command::WRITE, CommandFlags::NONE, (*offset, data.len() as u64), Some(data.clone()))
+        }
+        Change::Zeroes(offset, len, flags) => (Command::WRITE_ZEROES, *flags, (*offset, *len), None),
+    };
+    connection.call(command, flags, range, data, None).await.1.map(drop)
 }
 
 /// Connects again and again until it works, or nobody wants it any more.
@@ -336,7 +439,7 @@ async fn reconnect(link: Weak<Link>) {
         let connected = link.connect_again().await;
         {
             let mut state = link.state.lock();
-            let State::Lost { error, .. } = &mut *state else {
+            let State::Lost { error, next, .. } = &mut *state else {
                 drop(state);
                 if let Ok(connection) = connected {
                     connection.close();
@@ -354,7 +457,7 @@ async fn reconnect(link: Weak<Link>) {
                 }
                 Err(cause) => {
                     tracing::warn!(export = link.name, error = %cause, "the NBD server can't be reached");
-                    *error = cause;
+                    (*error, *next) = (cause, None);
                 }
             }
         }

@@ -24,6 +24,19 @@ pub(super) enum Change {
 }
 
 impl Change {
+    fn range(&self) -> (u64, u64) {
+        match self {
+            Self::Write(offset, data) => (*offset, offset.saturating_add(data.len() as u64)),
+            Self::Zeroes(offset, len, _) => (*offset, offset.saturating_add(*len)),
+        }
+    }
+
+    /// Whether both are of one byte.
+    pub fn meets(&self, other: &Self) -> bool {
+        let ((start, end), (other_start, other_end)) = (self.range(), other.range());
+        start < other_end && other_start < end
+    }
+
     fn cost(&self) -> usize {
         match self {
             Self::Write(_, data) => NOTE + data.len(),
@@ -107,8 +120,13 @@ impl Unflushed {
         durable.iter().for_each(|number| changes.remove(*number));
     }
 
-    /// All of them, in order.
-    pub fn all(&self) -> Vec<Change> {
-        self.0.lock().noted.values().map(|(change, _)| change.clone()).collect()
+    /// All of them, in order, by their numbers.
+    pub fn all(&self) -> Vec<(u64, Change)> {
+        self.0.lock().noted.iter().map(|(number, (change, _))| (*number, change.clone())).collect()
+    }
+
+    /// Whether the server has answered a change, and whoever made it was told so.
+    pub fn is_answered(&self, number: u64) -> bool {
+        self.0.lock().noted.get(&number).is_some_and(|(_, answered)| *answered)
     }
 }
