@@ -34,21 +34,23 @@ impl Graph {
 
     /// Takes the child of this name away from `parent`. It is closed where nobody else uses it.
     pub async fn remove_member(&self, parent: &Arc<Node>, name: &str) -> Result<()> {
-        let children = parent.edges().all();
-        let child = children.into_iter().find(|child| child.name.to_string() == name).ok_or_else(|| {
-            BlockError::invalid(format!("Node '{}' does not have child '{name}'", parent.name()))
-        })?;
         let membership = membership(parent, "removing")?;
         let mut change = self.change().await;
         let removed = async {
+            let children = parent.edges().all();
+            let child =
+                children.into_iter().find(|child| child.name.to_string() == name).ok_or_else(|| {
+                    BlockError::invalid(format!("Node '{}' does not have child '{name}'", parent.name()))
+                })?;
             parent.check_operation(Operations::REOPEN)?;
             membership.may_leave()?;
             change.quiesce(std::slice::from_ref(parent)).await?;
-            change.set_child(parent, child.id, None)
+            change.set_child(parent, child.id, None)?;
+            Ok(child.node)
         };
         let removed = removed.await;
-        change.end(removed).await?;
-        self.release(&child.node).await
+        let node = change.end(removed).await?;
+        self.release(&node).await
     }
 }
 
