@@ -159,6 +159,8 @@ fn mount_by_helper(path: &Path, options: MountOptions) -> io::Result<OwnedFd> {
     command.args(["-o", &common, "--"]).arg(std::ffi::OsStr::from_bytes(path.as_os_str().as_bytes()));
     command.env("_FUSE_COMMFD", "0").stdin(Stdio::from(OwnedFd::from(theirs)));
     helper(&mut command)?;
+    // It holds the other end: one that ended without sending is seen only when that is closed.
+    drop(command);
     let fd = receive_descriptor(ours.as_fd())?;
     set_nonblocking(fd.as_fd())?;
     Ok(fd)
