@@ -8,7 +8,7 @@ use crate::migration::Migration;
 use crate::options;
 use crate::outbox::Outbox;
 use api::{BlockErrorAction, Dict, QmpError, RunState, Shutdown, ShutdownCause, Value};
-use block::{BlockError, Graph, Options, Registry};
+use block::{BlockError, Device, Graph, Node, Options, Registry};
 use event_listener::{Event, IntoNotification};
 use exports::{Exports, NbdService};
 use futures_channel::oneshot;
@@ -167,6 +167,17 @@ impl Control {
                 let (control, text) = (Self(inner, Arc::default()), text.to_owned());
                 rt::spawn_on(rt::Target::Control, async move { control.fail(text).await }).detach();
             }
+        }
+    }
+
+    /// What tells the name of the device that a node is the medium of, else the node's.
+    pub(crate) fn naming(&self) -> impl Fn(&Node) -> String + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.0);
+        move |node| {
+            let devices = inner.upgrade().map(|inner| inner.graph.devices()).unwrap_or_default();
+            let has = |device: &Device| device.node().is_some_and(|medium| std::ptr::eq(&*medium, node));
+            let device = devices.iter().find(|device| !device.name().is_empty() && has(device));
+            device.map_or(node.name(), |device| device.name()).to_owned()
         }
     }
 

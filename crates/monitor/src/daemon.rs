@@ -16,7 +16,7 @@ use api::{
     BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
     MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, ShutdownCause, keyval,
 };
-use block::{BlockError, Notice, Registry};
+use block::{BlockError, Node, Notice, Registry};
 use futures_util::future::{Either, join_all, select};
 use rt::process::ReadyHandle;
 use rt::signal;
@@ -135,7 +135,7 @@ pub fn run_with<O: StartOption>(
 
 /// Prints a notice, or reports it as an event where there is one for it. If standard error fails, there is no other place
 /// for it.
-fn tell(program: &str, events: &Arc<Events>, notice: Notice<'_>) {
+fn tell(program: &str, events: &Arc<Events>, naming: impl Fn(&Node) -> String, notice: Notice<'_>) {
     let mut to = std::io::stderr().lock();
     match notice {
         Notice::Damaged { node, damage } => return events.damaged(node, damage, false),
@@ -146,7 +146,7 @@ fn tell(program: &str, events: &Arc<Events>, notice: Notice<'_>) {
             return events.quorum_bad(operation, node, (offset, len), error);
         }
         Notice::QuorumFailed { node, offset, len } => {
-            return events.quorum_failed(node.name().to_owned(), (offset, len));
+            return events.quorum_failed(naming(node), (offset, len));
         }
         Notice::Diverged(text) => writeln!(to, "{program}: {text}"),
         Notice::Warning(text) => writeln!(to, "{program}: warning: {text}"),
@@ -169,11 +169,11 @@ async fn live<O: StartOption>(
     let control = Control::new(registry);
     let name = program.to_owned();
     let events = control.events().clone();
-    let fail = control.failing();
+    let (fail, naming) = (control.failing(), control.naming());
     control.graph().on_notice(move |notice| match notice {
         // In order: other images have nothing to do with it.
         Notice::Diverged(text) => fail(text),
-        notice => tell(&name, &events, notice),
+        notice => tell(&name, &events, &naming, notice),
     });
     let mut signalled = pin!(signal::next_signal(&SIGNALS));
     let started = match select(&mut signalled, pin!(start(&control, options))).await {
