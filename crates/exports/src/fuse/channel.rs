@@ -130,9 +130,9 @@ impl Channel {
                 rt::spawn(read(file, reply, place, offset, front, len)).detach();
             }
             op::WRITE => {
-                let len = request.size();
+                let (len, durable) = (request.size(), request.is_durable());
                 let data = body.get(..len).unwrap_or_default();
-                let done = match self.file.try_write(offset, data) {
+                let done = match self.file.try_write(offset, data, durable) {
                     Ok(done) if done == len => {
                         reply().send(Ok(written(len)));
                         return body;
@@ -152,7 +152,12 @@ impl Channel {
                     Buf::from_slice(body.get(done..len).unwrap_or_default())
                 };
                 let (file, reply) = (self.file.clone(), reply());
-                rt::spawn(write(file, reply, place, offset, rest, done)).detach();
+                rt::spawn(async move {
+                    let result = file.write(offset + done as u64, rest, durable).await;
+                    reply.send(result.map(|more| written(done + more)));
+                    drop(place);
+                })
+                .detach();
             }
             _ => match self.file.answer_now(&request) {
                 Some(answer) => reply().send(answer),
@@ -172,12 +177,6 @@ async fn read(file: Arc<File>, reply: Reply, place: Place, offset: u64, front: B
         Ok(rest) => reply.data([&front, &rest]),
         Err(refused) => reply.send(Err(refused)),
     }
-    drop(place);
-}
-
-async fn write(file: Arc<File>, reply: Reply, place: Place, offset: u64, rest: Buf, done: usize) {
-    let result = file.write(offset + done as u64, rest).await;
-    reply.send(result.map(|more| written(done + more)));
     drop(place);
 }
 

@@ -9,7 +9,7 @@
 use super::wire::{self, Attributes, Refused, Request, Wanted, attr, op};
 use crate::export::ExportTerms;
 use api::PreallocMode;
-use block::{Backend, Flags, Graph};
+use block::{Backend, ErrorKind, Flags, Graph};
 use futures_util::lock::Mutex as Lock;
 use rt::Buf;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ mod mode {
     pub const ZERO_RANGE: u32 = 16;
 }
 
+const SECTOR: u64 = 512;
 const SEEK_DATA: u32 = 3;
 const SEEK_HOLE: u32 = 4;
 /// Access bits of the flags of an open.
@@ -116,13 +117,13 @@ impl File {
         Ok(buf.freeze())
     }
 
-    /// Writes without waiting: how much was written.
-    pub fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize, Refused> {
+    /// Writes without waiting: how much was written. Nothing that has to be durable.
+    pub fn try_write(&self, offset: u64, data: &[u8], durable: bool) -> Result<usize, Refused> {
         if !self.writable {
             return Err(Refused::ACCES);
         }
         // What reaches beyond the end, or has to be durable, waits.
-        if self.writethrough || data.is_empty() || self.readable(offset, data.len()) < data.len() {
+        if durable || self.writethrough || data.is_empty() || self.readable(offset, data.len()) < data.len() {
             return Ok(0);
         }
         let written = self.backend.try_write(offset, data, block::Request::GUEST)?;
@@ -133,9 +134,11 @@ impl File {
     }
 
     /// Writes what is before the end, or all where the file may grow: how much was written.
-    pub async fn write(&self, offset: u64, data: Buf) -> Result<usize, Refused> {
+    pub async fn write(&self, offset: u64, data: Buf, durable: bool) -> Result<usize, Refused> {
         let end = offset.checked_add(data.len() as u64).ok_or(Refused::FBIG)?;
-        if self.growable && end > self.backend.length() {
+        let durable = durable || self.writethrough;
+        let grows = self.growable && end > self.backend.length();
+        if grows {
             self.grow(end, PreallocMode::Off).await?;
         }
         let len = self.readable(offset, data.len());
@@ -143,9 +146,13 @@ impl File {
             // Programs try again after a write that has written nothing.
             return if data.is_empty() { Ok(0) } else { Err(Refused::IO) };
         }
-        let request = block::Request::GUEST.with_if(self.writethrough, Flags::FUA);
+        let request = block::Request::GUEST.with_if(durable, Flags::FUA);
         self.backend.write(offset, data.slice(..len), request).await?;
         self.touch();
+        if durable && grows {
+            // So is the length.
+            self.flush().await?;
+        }
         Ok(len)
     }
 
@@ -230,12 +237,19 @@ impl File {
         }
     }
 
-    /// With `length` held.
+    /// With `length` held. An image that can only have whole sectors gets the next one.
     async fn resize(&self, size: u64, preallocation: PreallocMode) -> Result<(), Refused> {
         if !self.writable {
             return Err(Refused::ACCES);
         }
-        self.graph.resize(&self.backend.node(), size, preallocation).await?;
+        let node = self.backend.node();
+        if let Err(error) = self.graph.resize(&node, size, preallocation).await {
+            let whole = size.checked_next_multiple_of(SECTOR).filter(|whole| *whole != size);
+            match whole.filter(|_| error.kind() == ErrorKind::Invalid) {
+                Some(whole) => self.graph.resize(&node, whole, preallocation).await?,
+                None => return Err(error.into()),
+            }
+        }
         self.touch();
         Ok(())
     }

@@ -48,6 +48,9 @@ mod init {
 /// otherwise than through this file.
 const OPENED: u32 = 1 | 1 << 6;
 
+/// `O_DSYNC`, which `O_SYNC` has too. The kernel leaves it to the file system where nothing goes through the page cache.
+const DSYNC: u32 = 0o10_000;
+
 /// Opcodes.
 pub(super) mod op {
     pub const FORGET: u32 = 2;
@@ -149,6 +152,11 @@ impl Request {
     /// Of a read or write, in bytes.
     pub fn size(&self) -> usize {
         u32_at(&self.arguments, 16) as usize
+    }
+
+    /// Of a write: whether it must be durable before its reply, by the file's flags or its own.
+    pub fn is_durable(&self) -> bool {
+        u32_at(&self.arguments, 32) & DSYNC != 0
     }
 
     /// Of an open: flags as `open` takes them.
@@ -336,6 +344,11 @@ mod tests {
         let (head, rest, len) = request(op::WRITE, &arguments, 512);
         assert!(Request::parse(&head, &rest, len).is_some_and(|r| (r.unique, r.size()) == (77, 512)));
         assert!(Request::parse(&head, &rest, len - 1).is_none(), "less has come than it says");
+        assert!(Request::parse(&head, &rest, len).is_some_and(|write| !write.is_durable()));
+        let mut durable = arguments;
+        durable[32..36].copy_from_slice(&(DSYNC | 1).to_ne_bytes());
+        let (head, rest, len) = request(op::WRITE, &durable, 512);
+        assert!(Request::parse(&head, &rest, len).is_some_and(|write| write.is_durable()));
         let (head, rest, len) = request(op::WRITE, &arguments, 511);
         assert!(Request::parse(&head, &rest, len).is_none(), "its data are shorter than it says");
         assert!(Request::parse(&[0; HEAD], &[], 10).is_none(), "no header");
