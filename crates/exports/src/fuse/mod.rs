@@ -75,18 +75,21 @@ impl From<FuseError> for ExportError {
     }
 }
 
-/// Files that exports of this program are mounted over, as they were named.
+/// Files that exports of this program are mounted over, by their paths without symbolic links.
 static TAKEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// A file that is mounted over, or about to be, by this export alone.
 struct Mountpoint(PathBuf);
 
 impl Mountpoint {
-    fn take(path: &Path) -> Result<Self, FuseError> {
-        // A program that goes to the background changes its working directory.
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        match TAKEN.lock().insert(absolute.clone()) {
-            true => Ok(Self(absolute)),
+    async fn take(path: &Path) -> Result<Self, FuseError> {
+        let given = path.to_owned();
+        // Absolute, as a program that goes to the background changes its working directory; and what it names now, even if a
+        // symbolic link is changed later.
+        let real = rt::blocking(move || given.canonicalize()).await;
+        let real = real.map_err(|error| FuseError::Stat { path: path.to_owned(), error })?;
+        match TAKEN.lock().insert(real.clone()) {
+            true => Ok(Self(real)),
             false => Err(FuseError::Taken(path.to_owned())),
         }
     }
@@ -135,8 +138,8 @@ impl ExportKind for FuseKind {
         terms: ExportTerms,
     ) -> BoxFuture<'static, Result<Arc<dyn Export>, ExportError>> {
         Box::pin(async move {
-            let mountpoint = Mountpoint::take(&self.mountpoint)?;
-            match rt::fs::stat(&self.mountpoint).await {
+            let mountpoint = Mountpoint::take(&self.mountpoint).await?;
+            match rt::fs::stat(&mountpoint.0).await {
                 Ok(stat) if stat.kind == FileKind::Regular => {}
                 Ok(_) => return Err(FuseError::NoFile(self.mountpoint).into()),
                 Err(error) => return Err(FuseError::Stat { path: self.mountpoint, error }.into()),

@@ -12,8 +12,8 @@ use exports::{AllowOther, ExportError, FuseKind, RemoveMode};
 use rt::Errno;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use world::{SIZE, errno, program, run, user, writable};
 
 fn open(path: &Path) -> File {
@@ -98,6 +98,28 @@ fn a_file_ends_where_the_disk_ends_unless_it_may_grow() {
         world.graph.resize(&world.node, SIZE * 3, PreallocMode::Off).await.unwrap();
         let path = world.folder.join("fixed");
         assert_eq!(user(move || path.metadata().unwrap().len()).await, SIZE * 3);
+    });
+}
+
+#[test]
+fn an_image_of_whole_sectors_grows_to_the_next_one_also_by_writes_that_are_durable() {
+    run("qcow2", async |world| {
+        let kind = FuseKind { growable: true, ..world.kind("mp") };
+        let path = world.export(writable("e"), kind).await;
+        user(move || {
+            let file = File::options()
+                .write(true)
+                .custom_flags(rustix::fs::OFlags::DSYNC.bits() as i32)
+                .open(&path)
+                .unwrap();
+            file.write_all_at(&[7; 100], SIZE).unwrap();
+            assert_eq!(path.metadata().unwrap().len(), SIZE + 512);
+            file.set_len(SIZE + 1000).unwrap();
+            assert_eq!(path.metadata().unwrap().len(), SIZE + 1024);
+            let read = std::fs::read(&path).unwrap();
+            assert_eq!(read[SIZE as usize..][..101], [&[7; 100][..], &[0]].concat());
+        })
+        .await;
     });
 }
 
@@ -219,6 +241,21 @@ fn what_can_not_be_mounted_over_is_refused_and_leaves_nothing_behind() {
         world.export(writable("first"), world.kind("mp")).await;
         let taken = world.refused(writable("e"), world.kind("mp")).await;
         assert_eq!(words(taken), format!("There already is a FUSE export on '{}'", shown("mp")));
+        // Under another name too, which serves as well as the file's own.
+        let link = |name: &str, to| {
+            let path = world.folder.join(name);
+            std::os::unix::fs::symlink(to, &path).unwrap();
+            path
+        };
+        let taken = world.refused(writable("e"), at(link("taken", "mp"))).await;
+        assert_eq!(words(taken), format!("There already is a FUSE export on '{}'", shown("taken")));
         assert_eq!(world.graph.entries().len(), 1);
+        let (below, linked) = (world.mountpoint("below"), link("linked", "below"));
+        world.export(writable("linked"), at(linked)).await;
+        let length = |path: PathBuf| user(move || path.metadata().unwrap().len());
+        assert_eq!(length(below.clone()).await, SIZE);
+        world.exports.remove("linked", RemoveMode::Safe).unwrap();
+        world.exports.wait_gone(&["linked".to_owned()]).await;
+        assert_eq!(length(below).await, 0, "it is mounted no more");
     });
 }
