@@ -5,7 +5,7 @@ use api::Enumeration;
 use block::{Backend, BackendRequest, BlockError, Graph, Notice, Opt, Options, Perms, Registry, Request};
 use parking_lot::Mutex;
 use rt::{Buf, BufMut};
-use sim::{Rng, Sim};
+use sim::{EIO, OpKind, Plant, Rng, Sim};
 use std::sync::Arc;
 
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, formats::DRIVERS, filters::DRIVERS];
@@ -242,5 +242,55 @@ fn children_come_and_go_while_the_disk_is_in_use_but_never_fewer_than_must_agree
         let other = world.graph.need_node("a").unwrap();
         assert!(world.graph.add_member(&other, &q).await.is_err(), "a raw disk has no such children");
         world.graph.detach(&disk).await.unwrap();
+    });
+}
+
+/// The next operation of this kind on a file fails.
+fn failing(kind: OpKind, file: &str) -> Plant {
+    Plant { file: Some(file.into()), ..Plant::nth_of(kind, 0, EIO) }
+}
+
+#[test]
+fn a_child_that_missed_a_write_neither_outvotes_one_that_did_not_nor_makes_a_flush_succeed() {
+    for rewrites in [false, true] {
+        let sim = machine();
+        let disks = sim.world().clone();
+        sim.run(async move {
+            let world = World::new().await;
+            let further = [("rewrite-corrupted", Opt::Bool(rewrites))];
+            let disk = world.quorum(1, &["a", "b"], &further).await;
+            let q = world.graph.need_node("q").unwrap();
+            disks.plant(failing(OpKind::Write, "/a"));
+            q.write(512, Buf::from_slice(&[7; 512]), Request::DRIVER).await.unwrap();
+            assert_eq!(world.told(), ["write failed: a 512+512"]);
+            assert_eq!(byte(&disk).await.unwrap(), 7);
+            assert_eq!(world.told(), ["read outvoted: a 0+1024"]);
+            let b = world.enter("b").await;
+            assert_eq!(byte(&b).await.unwrap(), 7);
+            q.flush().await.unwrap();
+            q.write(512, Buf::from_slice(&[8; 512]), Request::DRIVER).await.unwrap();
+            disks.plant(failing(OpKind::Sync, "/b"));
+            q.flush().await.unwrap_err();
+        });
+    }
+}
+
+#[test]
+fn children_that_alone_were_shrunk_do_not_outvote_what_they_have_lost() {
+    let sim = machine();
+    let disks = sim.world().clone();
+    sim.run(async move {
+        let world = World::new().await;
+        world.quorum(2, &["a", "c", "b", "d"], &[]).await;
+        let q = world.graph.need_node("q").unwrap();
+        disks.plant(failing(OpKind::SetLen, "/c"));
+        q.set_length(SIZE / 2, api::PreallocMode::Off).await.unwrap_err();
+        assert_eq!(world.told(), ["write failed: a 4096+4096"]);
+        assert_eq!(q.length(), SIZE);
+        let (read, result) = q.read(SIZE / 2, BufMut::with_len(512)).await;
+        // What the other one has that failed is not known.
+        assert_eq!(world.told()[0], "read failed: a 4096+512");
+        result.unwrap();
+        assert_eq!(read[..], [1; 512]);
     });
 }

@@ -9,7 +9,8 @@
 //! - Changes go to all children, and succeed where they do in enough of them. Reads ask all and compare ([`vote`]); with
 //!   `read-pattern=fifo` they ask one after the other until one answers.
 //! - Changes of overlapping ranges take turns, and reads wait for them: else children would differ although none is wrong.
-//! - A child that has failed a change is behind: fifo reads ask it last.
+//! - A child that has failed a change which succeeded, or a flush, is behind: fifo reads ask it last, a vote prefers what
+//!   others say, and its flushes count only where no child's fails.
 //! - Children come and go ([`Membership`]); there are never fewer than the threshold.
 //!
 //! Bounds: as many buffers of a read's length as there are children.
@@ -45,7 +46,7 @@ struct Quorum {
     /// There are two, and the program ends when they differ.
     verifies: bool,
     leases: Arc<Leases>,
-    /// Children that have failed a change.
+    /// Children that have failed a change which was acknowledged, or a flush, or that alone were shrunk.
     behind: Mutex<HashSet<ChildId>>,
     notices: Notices,
     node: OnceLock<Weak<Node>>,
@@ -127,14 +128,26 @@ impl Quorum {
     ) -> Result<()> {
         let members = self.members();
         let results = join_all(members.iter().map(|member| work(member.node.clone()))).await;
+        let mut failed = HashSet::new();
         for (member, result) in members.iter().zip(&results) {
             if let Err(error) = result {
-                self.behind.lock().insert(member.id);
+                failed.insert(member.id);
                 self.bad(operation, member, range, Some(error));
             }
         }
-        if results.iter().filter(|result| result.is_ok()).count() >= self.threshold {
-            return Ok(());
+        {
+            let mut behind = self.behind.lock();
+            // Where one can't flush, what it holds must be durable in enough others that hold it too.
+            let all_count = operation != QuorumOpType::Flush || failed.is_empty();
+            let done = members.iter().filter(|member| !failed.contains(&member.id));
+            let done = done.filter(|member| all_count || !behind.contains(&member.id)).count();
+            // Nobody is behind for want of a change that nobody was told of; but a flush that fails may lose earlier ones.
+            if done >= self.threshold || operation == QuorumOpType::Flush {
+                behind.extend(failed);
+            }
+            if done >= self.threshold {
+                return Ok(());
+            }
         }
         if operation != QuorumOpType::Flush {
             self.failed(range);
@@ -161,7 +174,7 @@ impl Quorum {
         let range = (offset, buf.len() as u64);
         let mut result = Err(BlockError::new(ErrorKind::Closed, "the quorum has no children"));
         for member in &members {
-            (buf, result) = member.node.read_or_zero(offset, buf).await;
+            (buf, result) = self.read_one(member, offset, buf).await;
             match &result {
                 Ok(()) => break,
                 Err(error) => self.bad(QuorumOpType::Read, member, range, Some(error)),
@@ -170,13 +183,23 @@ impl Quorum {
         (buf, result)
     }
 
+    /// Asks one. A child that is shorter than the rest does not have the zeroes that are read behind its end.
+    async fn read_one(&self, member: &Member, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        let end = offset.saturating_add(buf.len() as u64).min(self.length());
+        if member.node.length() < end {
+            let text = format!("'{}' is shorter than the other children of its quorum", member.node.name());
+            return (buf, Err(BlockError::new(ErrorKind::Io, text).at(offset)));
+        }
+        member.node.read_or_zero(offset, buf).await
+    }
+
     /// Asks all, and compares.
     async fn read_all(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let (members, range) = (self.members(), (offset, buf.len() as u64));
         // The first one fills the buffer of whoever asks.
         let further = members.iter().skip(1).map(|_| BufMut::with_len(buf.len())).collect::<Vec<_>>();
         let buffers = std::iter::once(buf).chain(further);
-        let reads = members.iter().zip(buffers).map(|(member, into)| member.node.read_or_zero(offset, into));
+        let reads = members.iter().zip(buffers).map(|(member, into)| self.read_one(member, offset, into));
         let (mut buffers, results): (Vec<_>, Vec<_>) = join_all(reads).await.into_iter().unzip();
         for (member, result) in members.iter().zip(&results) {
             if let Err(error) = result {
@@ -185,8 +208,13 @@ impl Quorum {
         }
         let groups = vote::groups(&buffers, &results);
         let answered: usize = groups.iter().map(Vec::len).sum();
-        let winners =
-            groups.iter().fold(&[][..], |most, group| if group.len() > most.len() { group } else { most });
+        let behind = self.behind.lock().clone();
+        let is_behind = |place: &usize| members.get(*place).is_some_and(|member| behind.contains(&member.id));
+        // Those that are behind may all say the same old data. Where enough others agree they don't decide.
+        let weight =
+            |group: &[usize]| (group.len() >= self.threshold && !group.iter().all(is_behind), group.len());
+        let winners = groups.iter().map(Vec::as_slice);
+        let winners = winners.rev().max_by_key(|group| weight(group)).unwrap_or_default();
         let result = if answered < self.threshold {
             Err(vote::error(results.into_iter().filter_map(Result::err)))
         } else if self.verifies && groups.len() > 1 {
@@ -208,8 +236,10 @@ impl Quorum {
         let losers = groups.iter().flatten().filter(|place| !winners.contains(place));
         let losers: Vec<_> = losers.filter_map(|place| members.get(*place)).collect();
         losers.iter().for_each(|loser| self.bad(QuorumOpType::Read, loser, range, None));
-        if self.rewrites && !losers.is_empty() {
-            data = rewrite(offset, data, &losers).await;
+        let old = winners.iter().all(is_behind);
+        let spoilt: Vec<_> = losers.into_iter().filter(|loser| !old || behind.contains(&loser.id)).collect();
+        if self.rewrites && !spoilt.is_empty() {
+            data = rewrite(offset, data, &spoilt).await;
         }
         (data, Ok(()))
     }
@@ -234,14 +264,16 @@ impl Driver for Quorum {
     }
 
     fn length(&self) -> u64 {
-        self.edges.all().first().map_or(0, |child| child.node.length())
+        let (members, behind) = (self.members(), self.behind.lock());
+        let member = members.iter().find(|member| !behind.contains(&member.id)).or(members.first());
+        member.map_or(0, |member| member.node.length())
     }
 
     fn try_map(&self, _: u64, _: u64, _: Want) -> Option<Extent> {
         None
     }
 
-    /// What status tells: zeroes where enough children say so, else data.
+    /// What status tells: zeroes where all children say so, else data.
     fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
         Box::pin(async move {
             let _lease = self.leases.lease(offset, offset.saturating_add(len), false).await;
@@ -292,14 +324,18 @@ impl Driver for Quorum {
         Box::pin(self.all(QuorumOpType::Flush, (0, 0), |node| async move { node.flush().await }))
     }
 
-    /// All of them, or none as far as that can be.
+    /// All of them, or none as far as that can be. What was cut off does not come back: children that were shrunk before one
+    /// could not be are behind.
     fn resize(&self, size: u64, preallocation: PreallocMode) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let (members, old) = (self.members(), self.length());
             for (number, member) in members.iter().enumerate() {
                 let Err(error) = member.node.set_length(size, preallocation).await else { continue };
                 for done in members.iter().take(number) {
-                    if let Err(error) = done.node.set_length(old, PreallocMode::Off).await {
+                    if size < old {
+                        self.behind.lock().insert(done.id);
+                        self.bad(QuorumOpType::Write, done, (size, old - size), Some(&error));
+                    } else if let Err(error) = done.node.set_length(old, PreallocMode::Off).await {
                         tracing::error!(node = done.node.name(), %error, "a child keeps a length of its own");
                     }
                 }
