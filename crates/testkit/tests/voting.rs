@@ -294,3 +294,19 @@ fn children_that_alone_were_shrunk_do_not_outvote_what_they_have_lost() {
         assert_eq!(read[..], [1; 512]);
     });
 }
+
+#[test]
+fn block_status_is_told_as_data_where_a_child_does_not_tell_it() {
+    machine().run(async {
+        let world = World::new().await;
+        let rule = Options::new().with_str("event", "none").with_str("iotype", "block-status");
+        let fails = Options::new().with_str("driver", "blkdebug").with_str("image", "b");
+        let fails = fails.with("inject-error", Opt::List(vec![Opt::Dict(rule)]));
+        world.graph.add(fails.with_str("node-name", "fails")).await.unwrap();
+        world.quorum(2, &["a", "fails", "c"], &[]).await;
+        let q = world.graph.need_node("q").unwrap();
+        let status = q.status(0, SIZE, None).await.unwrap();
+        assert!(status.data && status.len == SIZE, "{status:?}");
+        assert_eq!(world.told(), ["read failed: fails 0+8192"]);
+    });
+}

@@ -279,7 +279,13 @@ impl Driver for Quorum {
             let _lease = self.leases.lease(offset, offset.saturating_add(len), false).await;
             let (mut len, mut zero) = (len, 0);
             for member in self.members() {
-                let status = member.node.status(offset, len, None).await?;
+                let status = match member.node.status(offset, len, None).await {
+                    Ok(status) => status,
+                    Err(error) => {
+                        self.bad(QuorumOpType::Read, &member, (offset, len), Some(&error));
+                        return Ok(Extent { len, kind: ExtentKind::Stored });
+                    }
+                };
                 len = len.min(status.len);
                 zero += usize::from(status.zero);
             }
