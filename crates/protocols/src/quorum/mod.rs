@@ -391,6 +391,10 @@ impl Membership for Quorum {
         if self.verifies {
             return Err(BlockError::invalid("Cannot add a child to a quorum in blkverify mode"));
         }
+        let members = self.members();
+        options::check_count(members.len() + 1)?;
+        // A child that comes gets the place, and the id, of one that has left.
+        self.behind.lock().retain(|id| members.iter().any(|member| member.id == *id));
         same_length(self.length(), child)
     }
 

@@ -11,9 +11,7 @@ pub fn check(options: &QuorumOptions, children: usize) -> Result<usize> {
     if children == 0 {
         return wrong("Number of provided children must be 1 or more".to_owned());
     }
-    if children > MOST {
-        return wrong(format!("a quorum has at most {MOST} children, not {children}"));
-    }
+    check_count(children)?;
     let threshold = usize::try_from(options.vote_threshold).unwrap_or(0);
     if threshold == 0 {
         return wrong("Parameter 'vote-threshold' expects a value >= 1".to_owned());
@@ -32,6 +30,14 @@ pub fn check(options: &QuorumOptions, children: usize) -> Result<usize> {
         return wrong("'blkverify' and 'rewrite-corrupted' exclude each other".to_owned());
     }
     Ok(threshold)
+}
+
+/// Refuses more children than there may be.
+pub fn check_count(children: usize) -> Result<()> {
+    match children <= MOST {
+        true => Ok(()),
+        false => Err(BlockError::invalid(format!("a quorum has at most {MOST} children, not {children}"))),
+    }
 }
 
 /// The options that were given.
