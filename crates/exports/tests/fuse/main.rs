@@ -106,12 +106,24 @@ fn an_image_of_whole_sectors_grows_to_the_next_one_also_by_writes_that_are_durab
     run("qcow2", async |world| {
         let kind = FuseKind { growable: true, ..world.kind("mp") };
         let path = world.export(writable("e"), kind).await;
+        let image = world.folder.join("disk");
+        // What the image's own file says of the first clusters: nothing before a table that maps them was written to it.
+        let mapped = move || {
+            let bytes = std::fs::read(&image).unwrap();
+            let table = u64::from_be_bytes(bytes[40..48].try_into().unwrap()) as usize;
+            bytes[table..table + 8] != [0; 8]
+        };
         user(move || {
+            let lazy = open(&path);
+            lazy.write_all_at(&[6; 100], 0).unwrap();
+            assert!(!mapped());
             let file = File::options()
                 .write(true)
                 .custom_flags(rustix::fs::OFlags::DSYNC.bits() as i32)
                 .open(&path)
                 .unwrap();
+            file.write_all_at(&[6; 100], 0).unwrap();
+            assert!(mapped());
             file.write_all_at(&[7; 100], SIZE).unwrap();
             assert_eq!(path.metadata().unwrap().len(), SIZE + 512);
             file.set_len(SIZE + 1000).unwrap();
