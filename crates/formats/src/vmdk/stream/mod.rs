@@ -183,7 +183,10 @@ impl Stream {
     }
 
     /// Writes tables that fill the memory for them behind the grains. Nothing on disk leads there before a flush.
-    async fn append_crowded(&self) -> Result<()> {
+    ///
+    /// `page` stays dirty, so that the next flush has something to write: the directory that leads to all of them. It is marked
+    /// anew, for an epoch that is under way may take from the list what it sealed before.
+    async fn append_crowded(&self, page: &Arc<Page<Le32>>) -> Result<()> {
         if !self.tables.order.tables.is_crowded(self.tables.shape.entries as usize) {
             return Ok(());
         }
@@ -193,6 +196,7 @@ impl Stream {
         self.order().file.write(tail.end, Buf::from_slice(&bytes)).await?;
         tail.end += bytes.len() as u64;
         self.tables.hold(Some(directory));
+        self.order().tables.dirty.mark(page);
         self.order().tables.dirty.settle(&sealed);
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Stream {
         let count = (within + len).div_ceil(shape.grain()).min(most);
         let lease = self.leases.lease(grain, grain + count, true).await;
         let page = self.table_to_change(table).await?;
-        self.append_crowded().await?;
+        self.append_crowded(&page).await?;
         let kind = |word| self.tables.entry(word);
         let front = kind(page.word(first));
         let alike = |word: &u32| std::mem::discriminant(&kind(*word)) == std::mem::discriminant(&front);
