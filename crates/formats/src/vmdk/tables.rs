@@ -240,8 +240,12 @@ impl Tables {
         }
         let most = if want == Want::Status { u64::MAX } else { len.div_ceil(self.shape.span()) + 1 };
         let page_end = (table / DIRECTORY_ENTRIES + 1) * DIRECTORY_ENTRIES;
+        let last = page_end.min(table.saturating_add(most));
+        // A table that was made since the last flush is in memory, and no directory leads to it yet.
+        let is_missing =
+            |table| self.directory_entry_now(table) == Some(0) && self.order.tables.with(table, |_| ()).is_none();
         let mut end = table + 1;
-        while end < page_end.min(table.saturating_add(most)) && self.directory_entry_now(end) == Some(0) {
+        while end < last && is_missing(end) {
             end += 1;
         }
         Some(self.clip(offset, end * self.shape.span(), ExtentKind::HOLE, len, want))
