@@ -134,6 +134,11 @@ impl Descriptor {
         }
     }
 
+    /// The image below that it names.
+    pub fn named_parent(&self) -> Option<&String> {
+        self.parent.as_ref().filter(|_| self.parent_cid != Some(NO_PARENT))
+    }
+
     /// The whole text.
     pub fn text(&self) -> &[u8] {
         &self.text

@@ -21,8 +21,10 @@ impl Vmdk {
         self.image.parts.iter().any(|part| matches!(part.kind, Kind::Flat(..)))
     }
 
+    /// Whether an image below shows through holes, or will when the image is opened with it.
     fn has_backing(&self) -> bool {
-        self.image.edges.backing().is_some_and(|id| self.image.edges.get(id).is_some())
+        self.image.descriptor.read().named_parent().is_some()
+            || self.image.edges.backing().is_some_and(|id| self.image.edges.get(id).is_some())
     }
 
     fn clears(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Opening: the file's first bytes tell whether it is a descriptor or a sparse file; then come the extents, each through the
 //! open policy, and the image below.
-use super::descriptor::{Descriptor, ExtentLine, LineKind, MOST, NO_PARENT};
+use super::descriptor::{Descriptor, ExtentLine, LineKind, MOST};
 use super::driver::Vmdk;
 use super::extent::{Kind, Part};
 use super::grains::Grains;
@@ -51,7 +51,8 @@ async fn open_image(context: &mut OpenContext, child: ChildId, file: &Arc<Node>)
     let (place, descriptor) = descriptor(file, &head).await?;
     let (create_type, parts) = if is_sparse {
         let cache = context.limits().cache_bytes;
-        let (mut part, _) = sparse_part(context, child, file, cache).await?;
+        let names_parent = descriptor.named_parent().is_some();
+        let (mut part, _) = sparse_part(context, child, file, cache, names_parent).await?;
         part.word = "";
         let default = if sparse.is_some() { "monolithicSparse" } else { "vmfsSparse" };
         (descriptor.create_type.clone().unwrap_or_else(|| default.to_owned()), vec![part])
@@ -71,13 +72,7 @@ async fn open_image(context: &mut OpenContext, child: ChildId, file: &Arc<Node>)
     {
         context.fall_back_to_read_only();
     }
-    let link = Link {
-        filename: descriptor
-            .parent
-            .clone()
-            .filter(|_| descriptor.parent_cid.is_none_or(|cid| cid != NO_PARENT)),
-        format: Some("vmdk".to_owned()),
-    };
+    let link = Link { filename: descriptor.named_parent().cloned(), format: Some("vmdk".to_owned()) };
     context.backing(Some(&link)).await?;
     let mut descriptor = descriptor;
     descriptor.create_type = Some(create_type);
@@ -131,13 +126,14 @@ async fn extents(context: &mut OpenContext, descriptor: &Descriptor) -> Result<V
         return Err(BlockError::invalid("invalid VMDK image descriptor: it names no extent"));
     }
     let files = descriptor.extents.iter().filter(|line| line.kind != LineKind::Zero).count().max(1) as u64;
+    let names_parent = descriptor.named_parent().is_some();
     let cache = (context.limits().cache_bytes / files).max(LEAST_CACHE);
     let (mut parts, mut start, mut index): (Vec<Part>, u64, u32) = (Vec::new(), 0, 0);
     for line in &descriptor.extents {
         let part = match line.kind {
             LineKind::Zero => part(sectors(line.sectors)?, Kind::Zero, line, None),
             _ => {
-                let part = extent(context, line, index, cache).await?;
+                let part = extent(context, line, index, cache, names_parent).await?;
                 index += 1;
                 part
             }
@@ -155,7 +151,13 @@ fn part(len: u64, kind: Kind, line: &ExtentLine, child: Option<ChildId>) -> Part
     Part { start: 0, len, kind, word: line.kind.name(), name: line.name.clone(), child }
 }
 
-async fn extent(context: &mut OpenContext, line: &ExtentLine, index: u32, cache: u64) -> Result<Part> {
+async fn extent(
+    context: &mut OpenContext,
+    line: &ExtentLine,
+    index: u32,
+    cache: u64,
+    names_parent: bool,
+) -> Result<Part> {
     let name = ChildName { name: "extents", index: Some(index) };
     let flat = matches!(line.kind, LineKind::Flat { .. });
     let role = if flat { ChildRole::DATA } else { ChildRole::DATA.union(ChildRole::METADATA) };
@@ -177,7 +179,7 @@ async fn extent(context: &mut OpenContext, line: &ExtentLine, index: u32, cache:
             (part(len, Kind::SeSparse(opened), line, Some(child)), its)
         }
         _ => {
-            let sparse = sparse_part(context, child, &file, cache).await;
+            let sparse = sparse_part(context, child, &file, cache, names_parent).await;
             let (sparse, its) = sparse.map_err(|e| e.about_file(&file.filename()))?;
             (part(len, sparse.kind, line, Some(child)), its)
         }
@@ -195,10 +197,13 @@ async fn sparse_part(
     child: ChildId,
     file: &Arc<Node>,
     cache: u64,
+    names_parent: bool,
 ) -> Result<(Part, u64)> {
     let head = read(file, 0, SECTOR.min(file.length())).await?;
     let (edges, domain) = (context.edges(), context.domain());
-    let tables = |shape, stored| Tables::new(edges, child, domain, (shape, stored), cache as usize);
+    let tables =
+        |shape, stored| Tables::new(edges, child, domain, (shape, stored), cache as usize, names_parent);
+    |shape, stored| Tables::new(edges, child, domain, (shape, stored), cache as usize);
     let made = |shape: header::Shape, kind| {
         let part = Part { start: 0, len: shape.len, kind, word: "", name: String::new(), child: Some(child) };
         Ok((part, shape.len))

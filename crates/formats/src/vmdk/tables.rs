@@ -52,22 +52,26 @@ pub struct Tables {
     stored: Stored,
     edges: Arc<Edges>,
     child: ChildId,
+    /// The descriptor names an image below, which may not be open.
+    names_parent: bool,
     /// The directory of a stream that is written to.
     held: RwLock<Option<Vec<u32>>>,
 }
 
 impl Tables {
-    /// The tables in the file at an edge, with a cache of about `cache` bytes.
+    /// The tables in the file at an edge, with a cache of about `cache` bytes. `names_parent`: the descriptor names an image
+    /// below.
     pub fn new(
         edges: &Arc<Edges>,
         child: ChildId,
         domain: &Arc<Domain>,
         (shape, stored): (Shape, Stored),
         cache: usize,
+        names_parent: bool,
     ) -> Self {
         let file = MetadataFile::new(edges.clone(), child, "vmdk");
         let order = Order::new(file, domain.clone(), cache);
-        Self { order, shape, stored, edges: edges.clone(), child, held: RwLock::default() }
+        Self { order, shape, stored, edges: edges.clone(), child, names_parent, held: RwLock::default() }
     }
 
     /// Bytes of the file.
@@ -75,9 +79,9 @@ impl Tables {
         self.edges.with(self.child, |file| file.map_or(0, |file| file.length()))
     }
 
-    /// Whether an image below shows through holes.
+    /// Whether an image below shows through holes, or will when the image is opened with it.
     pub fn has_backing(&self) -> bool {
-        self.edges.backing().is_some_and(|id| self.edges.get(id).is_some())
+        self.names_parent || self.edges.backing().is_some_and(|id| self.edges.get(id).is_some())
     }
 
     /// The table of an offset of the disk, and the index of its entry.
@@ -242,8 +246,9 @@ impl Tables {
         let page_end = (table / DIRECTORY_ENTRIES + 1) * DIRECTORY_ENTRIES;
         let last = page_end.min(table.saturating_add(most));
         // A table that was made since the last flush is in memory, and no directory leads to it yet.
-        let is_missing =
-            |table| self.directory_entry_now(table) == Some(0) && self.order.tables.with(table, |_| ()).is_none();
+        let is_missing = |table| {
+            self.directory_entry_now(table) == Some(0) && self.order.tables.with(table, |_| ()).is_none()
+        };
         let mut end = table + 1;
         while end < last && is_missing(end) {
             end += 1;
