@@ -200,6 +200,24 @@ fn a_wrong_entry_is_mended_by_the_second_copy_and_else_becomes_a_hole() {
 }
 
 #[test]
+fn a_stale_second_copy_takes_no_grain_of_a_sound_entry() {
+    let mut image = bytes(&made(&[], &[(0, 7), (4096, 8)]), "/top");
+    let (first, second) = (entries(&image, false), entries(&image, true));
+    let grain = image[first + 4..first + 8].to_vec();
+    put(&mut image, first, &[0, 0, 0, 1]);
+    put(&mut image, second, &grain);
+    let mut disk = Disk::default();
+    disk.put("/top", &image);
+    on(disk, async {
+        let common = Common { for_repair: true, read_only: false, ..Common::default() };
+        let node = graph().open_image("/top", Some("vmdk"), common, Policy::FOLLOW).await.unwrap();
+        let mended = node.driver().checker().unwrap().check(Repair::All).await.unwrap();
+        assert_eq!(mended.corruptions, 0, "{:?}", mended.messages);
+        assert!(read(&node, 0, 8192).await.unwrap() == [[0; 4096], [8; 4096]].concat());
+    });
+}
+
+#[test]
 fn an_overlay_does_not_show_a_base_that_has_changed_and_the_first_write_changes_the_identifier() {
     let sim = Sim::new(1);
     sim.run(async {

@@ -65,7 +65,7 @@ impl Grains {
             tell(report, text);
         }
         if repair == Repair::All && wrong + differ > 0 && !scan.misplaced {
-            let mended = mend(&self.tables).await?;
+            let mended = mend(&self.tables, scan).await?;
             scan::copy_tables(&self.tables).await?;
             self.tables.order.tables.clear();
             report.corruptions_fixed += mended + differ;
@@ -76,8 +76,9 @@ impl Grains {
     }
 }
 
-/// Replaces wrong entries of the first copies; tells how many.
-async fn mend(tables: &Tables) -> Result<u64> {
+/// Replaces wrong entries of the first copies; tells how many. `taken`: a scan, which has marked what all sound entries lead to,
+/// so that no second copy is given a grain of theirs.
+async fn mend(tables: &Tables, mut taken: Scan) -> Result<u64> {
     let shape = tables.shape;
     let mut seen = Scan::of_metadata(tables).await?;
     let (mut mended, mut at) = (0, 0);
@@ -91,7 +92,7 @@ async fn mend(tables: &Tables) -> Result<u64> {
                 continue;
             }
             let other = second.get(index).copied().unwrap_or(0);
-            *word = if other != *word && seen.judge(tables, other).is_ok() { other } else { 0 };
+            *word = if other != *word && taken.judge(tables, other).is_ok() { other } else { 0 };
             mended += 1;
             if let Some(changed) = changed.get_mut(index / shape.entries as usize) {
                 *changed = true;
