@@ -18,6 +18,8 @@ pub const AT_END: u64 = u64::MAX;
 const MOST_TABLES: u64 = 32 << 20;
 /// Most sectors of a grain.
 const MOST_GRAIN: u64 = 0x20_0000;
+/// Most sectors of a compressed grain: it is decoded whole, in memory.
+const MOST_COMPRESSED: u64 = 0x2_0000;
 /// Entries of a table of older ESX hosts.
 const COWD_ENTRIES: u64 = 4096;
 
@@ -137,6 +139,10 @@ impl Hosted {
         }
         if self.compression > 1 {
             let text = format!("the compression algorithm {} is unknown", self.compression);
+            return Err(BlockError::unsupported(text));
+        }
+        if self.is_compressed() && self.grain > MOST_COMPRESSED {
+            let text = format!("compressed grains of {} sectors are too large: 64 MiB are the most", self.grain);
             return Err(BlockError::unsupported(text));
         }
         if self.entries > 512 {
@@ -278,6 +284,7 @@ mod tests {
             Hosted { entries: 513, ..sound.clone() },
             Hosted { version: 4, ..sound.clone() },
             Hosted { compression: 2, ..sound.clone() },
+            Hosted { compression: 1, grain: 1 << 18, ..sound.clone() },
             Hosted { capacity: u64::MAX, ..sound.clone() },
             Hosted { directory: u64::MAX - 1, ..sound.clone() },
             Hosted { overhead: u64::MAX, ..sound },
