@@ -218,6 +218,21 @@ fn a_stale_second_copy_takes_no_grain_of_a_sound_entry() {
 }
 
 #[test]
+fn no_data_is_written_over_the_descriptor_whatever_the_header_says_of_the_first_grain() {
+    let mut image = bytes(&made(&[], &[]), "/top");
+    put(&mut image, 64, &[0; 8]);
+    let mut disk = Disk::default();
+    disk.put("/top", &image);
+    let sim = on(disk, async {
+        let stack = Stack::of("vmdk", &DRIVERS, vec![TestImage::new("vmdk", "/top", 64 << 10)]);
+        let session = stack.open().await.unwrap();
+        session.write(0, &[0xee; 16384], false).await.unwrap();
+        session.close().await.unwrap();
+    });
+    assert!(!bytes(&sim.world().disk(), "/top")[..21 * 512].contains(&0xee));
+}
+
+#[test]
 fn an_overlay_does_not_show_a_base_that_has_changed_and_the_first_write_changes_the_identifier() {
     let sim = Sim::new(1);
     sim.run(async {

@@ -142,7 +142,8 @@ impl Hosted {
             return Err(BlockError::unsupported(text));
         }
         if self.is_compressed() && self.grain > MOST_COMPRESSED {
-            let text = format!("compressed grains of {} sectors are too large: 64 MiB are the most", self.grain);
+            let text =
+                format!("compressed grains of {} sectors are too large: 64 MiB are the most", self.grain);
             return Err(BlockError::unsupported(text));
         }
         if self.entries > 512 {
@@ -152,7 +153,11 @@ impl Hosted {
         let shape = Shape::new(self.capacity, self.grain, self.entries, self.directory)?;
         let redundant = redundant.then(|| sectors(self.redundant)).transpose()?;
         let zeroed = self.flags & ZEROED_GRAINS != 0;
-        Ok(Shape { redundant, zeroed, first: sectors(self.overhead)?, ..shape })
+        let (at, len) = self.descriptor;
+        let descriptor = (at != 0 && len != 0)
+            .then(|| Ok::<_, BlockError>((sectors(at)?, sectors(at.saturating_add(len))?)));
+        let (descriptor, first) = (descriptor.transpose()?, sectors(self.overhead)?);
+        Ok(Shape { redundant, zeroed, first, descriptor, ..shape })
     }
 }
 
@@ -177,6 +182,8 @@ pub struct Shape {
     pub zeroed: bool,
     /// No grain begins before this.
     pub first: u64,
+    /// The first byte of the descriptor, and the one behind it, where the file has one.
+    pub descriptor: Option<(u64, u64)>,
 }
 
 impl Shape {
@@ -204,6 +211,7 @@ impl Shape {
             redundant: None,
             zeroed: false,
             first: SECTOR,
+            descriptor: None,
         })
     }
 

@@ -74,6 +74,7 @@ impl Scan {
             misplaced: false,
         };
         let mut taken = vec![(0, SECTOR)];
+        taken.extend(shape.descriptor);
         for directory in [Some(shape.directory), shape.redundant].into_iter().flatten() {
             taken.push((directory, directory + shape.tables() * 4));
             let mut at = 0;
@@ -95,7 +96,10 @@ impl Scan {
         let pairs = taken.iter().zip(taken.iter().skip(1));
         scan.misplaced = pairs.clone().any(|((_, end), (next, _))| next < end);
         if scan.misplaced {
-            scan.find(|| "grain tables or directories lie over each other, or over the header".to_owned());
+            scan.find(|| {
+                "grain tables or directories lie over each other, or over the header or the descriptor"
+                    .to_owned()
+            });
         }
         let blocks = |(start, end): &(u64, u64)| {
             let (first, last) = (start / shape.grain(), end.div_ceil(shape.grain()));
