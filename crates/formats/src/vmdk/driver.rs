@@ -222,12 +222,17 @@ impl Vmdk {
         let file = image.file.node()?;
         let head = image.file.read(0, 512.min(file.length())).await?;
         let (place, mut descriptor) = super::open::descriptor(&file, &head).await?;
-        if place != image.place || descriptor.extents != image.descriptor.read().extents {
+        let is_same = {
+            let known = image.descriptor.read();
+            let parents = (descriptor.named_parent(), known.named_parent());
+            place == image.place && descriptor.extents == known.extents && parents.0 == parents.1
+        };
+        if !is_same {
             let text = format!("'{}' has become another image; open it again", file.filename());
             return Err(BlockError::new(ErrorKind::Busy, text));
         }
         for part in &image.parts {
-            part.forget();
+            part.read_again().await?;
         }
         descriptor.create_type.clone_from(&image.descriptor.read().create_type);
         *image.descriptor.write() = descriptor;

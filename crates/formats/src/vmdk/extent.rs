@@ -159,13 +159,14 @@ impl Part {
     }
 
     /// Forgets what was read of the file: another program may have written to it.
-    pub fn forget(&self) {
+    pub async fn read_again(&self) -> Result<()> {
         match &self.kind {
             Kind::Grains(grains) => grains.tables.order.tables.clear(),
-            Kind::Stream(stream) => stream.forget(),
+            Kind::Stream(stream) => stream.read_again().await?,
             Kind::SeSparse(sparse) => sparse.forget(),
             _ => {}
         }
+        Ok(())
     }
 
     /// Bytes of a grain, where the part is sparse.

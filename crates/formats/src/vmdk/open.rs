@@ -203,7 +203,6 @@ async fn sparse_part(
     let (edges, domain) = (context.edges(), context.domain());
     let tables =
         |shape, stored| Tables::new(edges, child, domain, (shape, stored), cache as usize, names_parent);
-    |shape, stored| Tables::new(edges, child, domain, (shape, stored), cache as usize);
     let made = |shape: header::Shape, kind| {
         let part = Part { start: 0, len: shape.len, kind, word: "", name: String::new(), child: Some(child) };
         Ok((part, shape.len))
@@ -212,12 +211,7 @@ async fn sparse_part(
         let (shape, why) = (shape?, "vmfsSparse extents are not written to");
         return made(shape, Kind::Grains(Grains::new(tables(shape, Stored::Plain), Some(why))));
     }
-    let front = Hosted::parse(&head)
-        .ok_or_else(|| BlockError::invalid("this is no sparse extent: it has no header"))?;
-    let (hosted, has_footer) = match front.directory {
-        AT_END => (footer(file).await?, true),
-        _ => (front, false),
-    };
+    let (hosted, has_footer) = hosted(file, &head).await?;
     let shape = hosted.shape()?;
     if file.length() < shape.first {
         let text = format!("File truncated, expecting at least {} bytes", shape.first);
@@ -232,6 +226,16 @@ async fn sparse_part(
     }
     let why = (hosted.version == 3).then_some("VMDK version 3 must be read only");
     made(shape, Kind::Grains(Grains::new(tables(shape, Stored::Plain), why)))
+}
+
+/// The header that leads to the tables: of the first sector, or of the footer, which is told too.
+pub async fn hosted(file: &Arc<Node>, head: &[u8]) -> Result<(Hosted, bool)> {
+    let front = Hosted::parse(head)
+        .ok_or_else(|| BlockError::invalid("this is no sparse extent: it has no header"))?;
+    match front.directory {
+        AT_END => Ok((footer(file).await?, true)),
+        _ => Ok((front, false)),
+    }
 }
 
 /// Reads the header at the end of a stream.

@@ -15,6 +15,7 @@ use block::metacache::{Le32, MetadataFile, Order, Page};
 use block::{BlockError, ChildId, Domain, Edges, Extent, ExtentKind, Result, Want};
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Entries of a page of a directory.
 const DIRECTORY_ENTRIES: u64 = 512;
@@ -52,6 +53,8 @@ pub struct Tables {
     stored: Stored,
     edges: Arc<Edges>,
     child: ChildId,
+    /// Where the directory is: a stream that is read again may have another.
+    directory: AtomicU64,
     /// The descriptor names an image below, which may not be open.
     names_parent: bool,
     /// The directory of a stream that is written to.
@@ -71,7 +74,16 @@ impl Tables {
     ) -> Self {
         let file = MetadataFile::new(edges.clone(), child, "vmdk");
         let order = Order::new(file, domain.clone(), cache);
-        Self { order, shape, stored, edges: edges.clone(), child, names_parent, held: RwLock::default() }
+        Self {
+            order,
+            shape,
+            stored,
+            edges: edges.clone(),
+            child,
+            directory: AtomicU64::new(shape.directory),
+            names_parent,
+            held: RwLock::default(),
+        }
     }
 
     /// Bytes of the file.
@@ -111,6 +123,13 @@ impl Tables {
         *self.held.write() = directory;
     }
 
+    /// Forgets what was read: the directory is there from now on, in the file.
+    pub fn read_again(&self, directory: u64) {
+        self.hold(None);
+        self.order.tables.clear();
+        self.directory.store(directory, Release);
+    }
+
     /// Looks at the directory that is held.
     pub fn with_held<T>(&self, look: impl FnOnce(&mut Vec<u32>) -> T) -> Option<T> {
         self.held.write().as_mut().map(look)
@@ -142,7 +161,7 @@ impl Tables {
 
     /// Where a table is in the file; 0: there is none.
     pub async fn table_place(&self, table: u64) -> Result<u64> {
-        self.directory_entry((DIRECTORY, self.shape.directory), table).await
+        self.directory_entry((DIRECTORY, self.directory.load(Acquire)), table).await
     }
 
     /// Where the second copy of a table is, if there is one.

@@ -207,6 +207,23 @@ impl Stream {
         self.order().file.write(0, Buf::from_slice(&header.bytes())).await
     }
 
+    /// Reads the header again, and forgets what was read of the file: another program may have appended to it.
+    pub async fn read_again(&self) -> Result<()> {
+        let file = self.order().file.node()?;
+        let head = self.order().file.read(0, SECTOR.min(file.length())).await?;
+        let (now, at_end) = super::open::hosted(&file, &head).await?;
+        if now.with_directory(0) != self.header.with_directory(0) || now.directory == AT_END {
+            let text = format!("'{}' has become another image; open it again", file.filename());
+            return Err(BlockError::new(ErrorKind::Busy, text));
+        }
+        let directory = now.shape()?.directory;
+        self.tail.lock().await.directory = directory;
+        *self.has_footer.lock().await = at_end;
+        self.tables.read_again(directory);
+        self.decoded.clear();
+        Ok(())
+    }
+
     /// Loads the directory, and allows changes.
     pub async fn become_writable(&self) -> Result<()> {
         let shape = self.tables.shape;

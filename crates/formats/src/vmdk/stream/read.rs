@@ -43,11 +43,6 @@ impl Decoded {
 }
 
 impl Stream {
-    /// Forgets what was decoded.
-    pub fn forget(&self) {
-        self.decoded.clear();
-    }
-
     /// Reads a range that is stored compressed.
     pub async fn read_encoded(self: &Arc<Self>, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
         let len = buf.len();
