@@ -22,22 +22,33 @@ impl Checker for Vmdk {
         Box::pin(async move {
             let writable = self.image.cid.writable();
             if writable {
-                self.image.flush().await?;
+                // What was given up is free before the grains in use are found anew.
+                self.image.end_changes(false).await?;
             }
-            let mut report = CheckReport::default();
-            for part in &self.image.parts {
-                match &part.kind {
-                    Kind::Grains(grains) if grains.is_written() => grains.check(repair, &mut report).await?,
-                    Kind::Grains(grains) => grains.tables.check(&mut report).await?,
-                    Kind::Stream(stream) => stream.tables.check(&mut report).await?,
-                    _ => {}
-                }
+            let report = self.check_parts(repair).await;
+            match repair {
+                _ if !writable => {}
+                Repair::No => self.image.set_access(true),
+                // What is in use may have changed.
+                _ => self.image.become_writable().await?,
             }
-            if writable && repair != Repair::No {
-                self.image.become_writable().await?;
-            }
-            Ok(report)
+            report
         })
+    }
+}
+
+impl Vmdk {
+    async fn check_parts(&self, repair: Repair) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
+        for part in &self.image.parts {
+            match &part.kind {
+                Kind::Grains(grains) if grains.is_written() => grains.check(repair, &mut report).await?,
+                Kind::Grains(grains) => grains.tables.check(&mut report).await?,
+                Kind::Stream(stream) => stream.tables.check(&mut report).await?,
+                _ => {}
+            }
+        }
+        Ok(report)
     }
 }
 
