@@ -91,6 +91,11 @@ struct Plan {
 
 impl Plan {
     fn new(size: u64, options: &VmdkCreateOptions) -> Result<Self> {
+        if size == 0 {
+            return Err(BlockError::invalid(
+                "a vmdk image can't have the size 0: no extent can be described as empty",
+            ));
+        }
         let subformat = options.subformat.unwrap_or(Subformat::MonolithicSparse);
         let sectors = size.div_ceil(SECTOR);
         let grain = options.x_grain_size.map_or(GRAIN, |size| size.0);
