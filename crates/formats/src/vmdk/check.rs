@@ -2,10 +2,11 @@
 //!
 //! A wrong entry is one that leads out of the file, into tables, or to a grain that another entry has. It is mended by what
 //! the second copy of its table says, where that is sound and nobody else has the grain; else the grain becomes a hole.
-//! Copies that differ are made equal to the first. Nothing is mended where tables lie over each other. What no entry leads to is used again when the file is written to next:
-//! there are no leaks to free.
+//! Copies that differ are made equal to the first. Nothing is mended where tables lie over each other. What no entry leads to is
+//! used again when the file is written to next: there are no leaks to free.
 //!
-//! Order of a repair: second copies of mended tables, first copies, flush. Each of them is sound by itself.
+//! Order of a repair: first copies of mended tables, flush, second copies, flush. A crash between them leaves copies that differ,
+//! which are made equal before the next write.
 use super::driver::Vmdk;
 use super::extent::Kind;
 use super::grains::Grains;

@@ -128,7 +128,7 @@ impl Grains {
             Some(word) if within == 0 && whole > 0 => {
                 Ok(self.change(touched, Action::Metadata, leased, vec![word; alike], None))
             }
-            // A hole over an image that shows through is not discarded by showing zeroes.
+            // Parts of grains, and grains that can't be given up: zeroes are stored as data, a discard does nothing.
             _ => without(len.min(grain - within), in_vain),
         }
     }
