@@ -232,6 +232,123 @@ fn no_data_is_written_over_the_descriptor_whatever_the_header_says_of_the_first_
     assert!(!bytes(&sim.world().disk(), "/top")[..21 * 512].contains(&0xee));
 }
 
+/// A stream of small grains.
+fn stream(size: u64) -> Stack {
+    let image = TestImage::new("vmdk", "/top", size).with("x-grain-size", "4096");
+    Stack::of("vmdk", &DRIVERS, vec![image.with("subformat", "streamOptimized")])
+}
+
+/// Bytes of the disk that one table of small grains is for.
+const SPAN: u64 = 512 * 4096;
+
+#[test]
+fn what_a_stream_wrote_is_there_after_a_flush_and_a_close_however_many_tables_it_took() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        // One more than half of the memory for tables has room for.
+        let (stack, tables) = (stream(10_000 * SPAN), 7_711);
+        stack.create().await.unwrap();
+        let session = stack.open().await.unwrap();
+        for table in 0..tables {
+            session.write(table * SPAN, &[table as u8 | 1; 4096], false).await.unwrap();
+        }
+        // This changes nothing, and is what has the tables written.
+        session.backend.discard(9_500 * SPAN, 4096, Request::GUEST).await.unwrap();
+        session.backend.flush().await.unwrap();
+        session.close().await.unwrap();
+        let session = stack.open_read_only().await.unwrap();
+        for table in (0..tables).step_by(97).chain([tables - 1]) {
+            assert!(session.read(table * SPAN, 4096).await.unwrap() == [table as u8 | 1; 4096], "{table}");
+        }
+        session.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_hole_of_a_stream_ends_where_a_table_is_that_was_just_made() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let stack = stream(4 * SPAN);
+        stack.create().await.unwrap();
+        let session = stack.open().await.unwrap();
+        session.write(SPAN, &[7; 4096], false).await.unwrap();
+        let shown = session.read(SPAN - 4096, 8192).await.unwrap();
+        assert!(shown == [[0; 4096], [7; 4096]].concat());
+        session.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_stream_that_another_program_appended_to_is_read_again() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let stack = stream(4 * SPAN);
+        stack.create().await.unwrap();
+        let session = stack.open().await.unwrap();
+        session.write(0, &[7; 4096], false).await.unwrap();
+        session.close().await.unwrap();
+        let graph = graph();
+        let common = Common { read_only: false, ..Common::default() };
+        let node = graph.open_image("/top", Some("vmdk"), common, Policy::FOLLOW).await.unwrap();
+        assert!(read(&node, 0, 4096).await.unwrap() == [7; 4096]);
+        graph.inactivate(&node).await.unwrap();
+        let session = stack.open().await.unwrap();
+        session.write(SPAN, &[8; 4096], false).await.unwrap();
+        session.close().await.unwrap();
+        graph.activate(&node).await.unwrap();
+        let perms = Perms::WRITER;
+        let entry = BackendRequest { label: "guest".to_owned(), node: node.clone(), perms, pinned: false };
+        let entry = graph.attach(entry).await.unwrap();
+        entry.write(2 * SPAN, Buf::from_slice(&[9; 4096]), Request::GUEST).await.unwrap();
+        for (n, byte) in (0..).zip([7, 8, 9]) {
+            assert!(read(&node, n * SPAN, 4096).await.unwrap() == [byte; 4096], "{n}");
+        }
+        graph.detach(&entry).await.unwrap();
+        graph.close_all().await.unwrap();
+        let session = stack.open_read_only().await.unwrap();
+        for (n, byte) in (0..).zip([7, 8, 9]) {
+            assert!(session.read(n * SPAN, 4096).await.unwrap() == [byte; 4096], "{n}");
+        }
+        session.close().await.unwrap();
+    });
+}
+
+#[test]
+fn zeroes_over_an_image_below_that_is_not_open_are_stored() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let base = TestImage::new("vmdk", "/base", 64 << 10);
+        let over = TestImage::new("vmdk", "/top", 64 << 10).with("x-grain-size", "4096");
+        let over = over.with("backing_file", "/base").with("backing_fmt", "vmdk");
+        let stack = Stack::of("vmdk", &DRIVERS, vec![base.clone(), over]);
+        let session = {
+            let lone = Stack::of("vmdk", &DRIVERS, vec![base]);
+            lone.create().await.unwrap();
+            lone.open().await.unwrap()
+        };
+        session.write(0, &[7; 8192], false).await.unwrap();
+        session.close().await.unwrap();
+        let top = stack.images.last().unwrap();
+        graph().create("vmdk", "/top", top.size, top.options.clone()).await.unwrap();
+        let mut alone = Stack::of("vmdk", &DRIVERS, vec![top.clone()]);
+        alone.top.set("backing", block::Opt::Null);
+        let session = alone.open().await.unwrap();
+        session.backend.write_zeroes(0, 4096, Request::GUEST).await.unwrap();
+        session.close().await.unwrap();
+        let session = stack.open().await.unwrap();
+        assert!(session.read(0, 8192).await.unwrap() == [[0; 4096], [7; 4096]].concat());
+        session.close().await.unwrap();
+    });
+}
+
+#[test]
+fn an_image_of_size_0_is_not_made() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        assert!(graph().create("vmdk", "/top", 0, Options::new()).await.is_err());
+    });
+}
+
 #[test]
 fn an_overlay_does_not_show_a_base_that_has_changed_and_the_first_write_changes_the_identifier() {
     let sim = Sim::new(1);
