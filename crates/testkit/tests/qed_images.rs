@@ -112,6 +112,34 @@ fn what_is_there_twice_is_copied_and_what_leads_nowhere_is_cleared() {
     assert_eq!(check(&mended, Repair::No).0.corruptions, 0);
 }
 
+/// A table that begins in the middle of another one, and data that only it leads to.
+#[test]
+fn what_a_table_leads_to_that_is_partly_another_one_is_copied_before_its_place_is_taken() {
+    let sim = Sim::new(1);
+    sim.run(async move {
+        let top = TestImage::new("qed", "/top", 2048 * CLUSTER as u64).with("cluster_size", "4096");
+        let stack = stack(vec![top.with("table_size", "2")]);
+        stack.create().await.unwrap();
+        let session = stack.open().await.unwrap();
+        for cluster in 0..3 {
+            session.write(cluster * CLUSTER as u64, &[cluster as u8 + 1; CLUSTER], false).await.unwrap();
+        }
+        session.close().await.unwrap();
+    });
+    let mut bytes = sim.world().disk().content("/top").unwrap().to_vec();
+    let table = table(&bytes);
+    let (second, third) = (word(&bytes, table + 8), word(&bytes, table + 16));
+    assert_eq!((second as usize, third as usize), (table + 2 * CLUSTER, table + 3 * CLUSTER));
+    bytes[table + 8..table + 24].fill(0);
+    bytes[second as usize..][..CLUSTER].fill(0);
+    put(&mut bytes, second as usize, third);
+    put(&mut bytes, CLUSTER + 8, (table + CLUSTER) as u64);
+    let (report, mended) = check(&bytes, Repair::All);
+    assert_eq!((report.corruptions, report.corruptions_fixed), (0, 1), "{:?}", report.messages);
+    let shown = Qed::of(&mended).unwrap().read(&[], false).unwrap();
+    assert!(shown[(1024 + 512) * CLUSTER..][..CLUSTER].iter().all(|byte| *byte == 3));
+}
+
 #[test]
 fn an_image_that_contradicts_itself_is_read_elsewhere_and_not_written_to() {
     let mut bytes = written(&[0, 1, 2, 3]);

@@ -126,6 +126,15 @@ impl Blocks {
         Err(full())
     }
 
+    /// Takes `count` blocks behind the end: none that anything, known or not, may refer to already.
+    pub fn append(&mut self, reservations: &Reservations, count: u64) -> Result<Found> {
+        let run = Run { start: self.end, count };
+        if self.end.checked_add(count).is_none_or(|end| end > self.limit) {
+            return Err(full());
+        }
+        Ok(self.take(reservations, run))
+    }
+
     /// What was reserved and never mapped is free again.
     pub fn take_unused(&mut self, reservations: &Reservations) {
         while let Some(unused) = reservations.take_unused() {

@@ -1,4 +1,5 @@
-//! Mending what contradicts itself.
+//! Mending what contradicts itself. Copies go behind the end of the file: nothing marks what only a table leads to that is
+//! partly another one, or what is beyond the errors of this run.
 use super::{Check, PIECE, Stored, Wrong, entry};
 use crate::two_level::{Entry, wrong_entry};
 use block::Result;
@@ -40,7 +41,7 @@ impl Check<'_> {
 
     /// Copies a data cluster; where the copy begins.
     async fn copy_cluster(&mut self, host: u64) -> Result<u64> {
-        let found = self.used.allocate(&self.reservations, 1)?;
+        let found = self.used.append(&self.reservations, 1)?;
         let copy = found.reserved.keep().start << self.g.cluster_bits;
         self.cover().await?;
         self.copy(host, copy, self.g.cluster_size()).await?;
@@ -49,7 +50,7 @@ impl Check<'_> {
 
     /// Copies an L2 table with all that it leads to; where the copy begins. Entries that lead nowhere are left out.
     async fn copy_table(&mut self, host: u64) -> Result<u64> {
-        let found = self.used.allocate_whole(&self.reservations, self.g.clusters(self.g.table_len()))?;
+        let found = self.used.append(&self.reservations, self.g.clusters(self.g.table_len()))?;
         let copy = found.reserved.keep().start << self.g.cluster_bits;
         self.cover().await?;
         for at in (0..self.g.table_len()).step_by(PIECE as usize) {
