@@ -171,6 +171,27 @@ fn an_image_that_was_not_closed_is_repaired_before_it_is_written_to() {
     assert_eq!((read.unwrap(), after[16] & 2, word(&after, table + 8)), (vec![0; 512], 0, 0));
 }
 
+/// Entries that all lead to one cluster: mending them makes the file longer than it was.
+#[test]
+fn what_a_small_file_claims_is_not_copied_by_an_open_and_by_a_repair_in_bounds() {
+    let mut bytes = written(&[0]);
+    let table = table(&bytes);
+    let data = word(&bytes, table);
+    (0..64).for_each(|cluster| put(&mut bytes, table + 8 * cluster, data));
+    bytes[16] |= 2;
+    let (refused, after) = on(&bytes, |_| async {});
+    let text = refused.unwrap_err().to_string();
+    assert!(after == bytes && text.contains("63 errors") && text.contains("check -r all"), "{text}");
+    bytes[16] &= !2;
+    let (report, mended) = check(&bytes, Repair::All);
+    let fixed = bytes.len() / CLUSTER;
+    assert_eq!((report.corruptions, report.corruptions_fixed), (63 - fixed as u64, fixed as u64));
+    assert_eq!(mended.len(), 2 * bytes.len());
+    assert!(report.messages.iter().any(|line| line.contains("run it again")), "{:?}", report.messages);
+    let rest = (0..8).fold(mended, |bytes, _| check(&bytes, Repair::All).1);
+    assert!(Qed::of(&rest).unwrap().read(&[], true).unwrap().iter().all(|byte| *byte == 1));
+}
+
 #[test]
 fn a_disk_that_grows_shows_zeroes_and_not_what_lies_below_behind_its_old_end() {
     let (short, long) = (3 * CLUSTER as u64 + 512, 64 * CLUSTER as u64);

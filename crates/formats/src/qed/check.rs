@@ -8,12 +8,13 @@
 //!
 //! Laws:
 //! - an entry that leads nowhere is cleared: its range is not in this image any more;
-//! - a cluster that several entries lead to stays with the first; the others get copies of it. Tables have the first claim;
+//! - a cluster that several entries lead to stays with the first; the others get copies of it. Tables have the first claim. An
+//!   open for writing makes no copies: a small file could claim that much is to be copied;
 //! - leaks are mended only where all references could be followed, and no error is left;
 //! - nothing is written to a cluster before, durably, nothing leads to it.
 //!
 //! Bounds: memory is a bit a cluster in use, and [`MOST_MENDS`] entries; what is beyond those is counted, and mended by the
-//! next run. Tables are read by pieces.
+//! next run. Copies take no more bytes in a run than the file has before it. Tables are read by pieces.
 mod compact;
 mod mend;
 
@@ -36,8 +37,8 @@ const MOST_MENDS: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {
     Nothing,
-    /// What an open for writing must have mended.
-    Errors,
+    /// Entries that lead nowhere, as an open for writing does.
+    Lost,
     Leaks,
     All,
 }
@@ -70,6 +71,8 @@ struct Check<'a> {
     used: Blocks,
     reservations: Reservations,
     wrong: Vec<Wrong>,
+    /// Bytes that may still be copied.
+    room: u64,
 }
 
 /// Checks the image and mends what `mend` allows. Nobody else uses the file meanwhile.
@@ -78,9 +81,10 @@ pub(super) async fn check(file: &Arc<Node>, header: &Header, mend: Mend) -> Resu
     let report = CheckReport { total_clusters: Some(g.clusters(header.size)), ..CheckReport::default() };
     let used = Blocks::new(g.clusters(length), g.limit);
     let reservations = Reservations::default();
-    let mut check = Check { file, g, length, mend, report, used, reservations, wrong: Vec::new() };
+    let mut check =
+        Check { file, g, length, mend, report, used, reservations, wrong: Vec::new(), room: length };
     check.look().await?;
-    if matches!(mend, Mend::Errors | Mend::All) {
+    if matches!(mend, Mend::Lost | Mend::All) {
         check.mend_errors().await?;
     }
     check.report.leaks = check.leaks();
@@ -107,7 +111,12 @@ impl Check<'_> {
     }
 
     fn note(&mut self, wrong: Wrong) {
-        if self.wrong.len() < MOST_MENDS && matches!(self.mend, Mend::Errors | Mend::All) {
+        let wanted = match self.mend {
+            Mend::All => true,
+            Mend::Lost => matches!(wrong, Wrong::Lost(_)),
+            Mend::Nothing | Mend::Leaks => false,
+        };
+        if wanted && self.wrong.len() < MOST_MENDS {
             self.wrong.push(wrong);
         }
     }

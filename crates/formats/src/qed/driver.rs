@@ -111,7 +111,7 @@ impl QedDriver {
     async fn become_writable(&self) -> Result<()> {
         if self.header().needs_check() {
             let name = self.image.order.file.name();
-            let report = self.repair(Mend::Errors).await;
+            let report = self.repair(Mend::Lost).await;
             let report = report.map_err(|e| e.context(format!("Could not repair dirty image '{name}'")))?;
             if self.header().needs_check() {
                 let text = format!(
