@@ -79,12 +79,16 @@ fn a_commit_leaves_an_empty_image() {
 #[test]
 fn sectors_behind_the_end_of_the_file_fail_and_the_others_are_read() {
     let bytes = cow::write(SIZE, "/base", &[(3, [1; 512]), (70, [2; 512])]);
-    let (answers, _) = on(&bytes[..bytes.len() - 512], |session| async move {
+    let cut = &bytes[..bytes.len() - 512];
+    let (answers, after) = on(cut, |session| async move {
         let good = session.read(3 * 512, 512).await.map(|bytes| bytes[0]);
         let bad = session.read(70 * 512, 512).await.map_err(|e| e.to_string());
-        (good.ok(), bad.unwrap_err())
+        let written = session.write(75 * 512, &[3; 512], false).await.map_err(|e| e.kind());
+        (good.ok(), bad.unwrap_err(), written)
     });
-    let (good, text) = answers.unwrap();
-    assert_eq!(good, Some(1));
+    let (good, text, written) = answers.unwrap();
+    assert_eq!((good, written), (Some(1), Err(ErrorKind::Corrupt)));
+    // A longer file would have zeroes where data are missing.
+    assert!(after == cut, "it was written to");
     assert!(text.contains("/top") && text.contains("beyond the end"), "{text}");
 }

@@ -142,21 +142,54 @@ impl Image {
         let place = self.data_offset + offset;
         let length = self.order.file.node()?.length();
         if place >= length {
-            let file = self.order.file.name();
-            let text = format!(
-                "cow image '{file}': the bitmap has a sector at {place:#x}, beyond the end of the file ({length:#x})"
-            );
-            return Err(BlockError::corrupt(text).at(offset));
+            return Err(self.missing(offset, length));
         }
         Ok(Extent { len: extent.len.min(length - place), ..extent })
     }
 
-    /// There is nothing that the header must say.
+    /// Before the first write: the file must have all sectors that are held. It grows by what is written, and those that are
+    /// missing would read as zeroes then.
     pub async fn first_write(&self) -> Result<()> {
         if !self.order.access.needs_header()? {
             return Ok(());
         }
-        self.order.access.make_ready(async || Ok(())).await
+        self.order.access.make_ready(async || self.find_missing().await).await
+    }
+
+    async fn find_missing(&self) -> Result<()> {
+        let file = self.order.file.node()?;
+        let length = file.length();
+        let sectors = length.saturating_sub(self.data_offset).div_ceil(SECTOR);
+        let mut at = sectors / 8;
+        while at < self.bitmap_len {
+            let rest = self.bitmap_len - at;
+            let status = file.status(LENGTH + at, rest, None).await?;
+            let mut len = status.len;
+            if !status.zero {
+                len = len.min(PIECE);
+                let bytes = self.order.file.read(LENGTH + at, len).await?;
+                let held = (0..8 * len).filter(|bit| {
+                    bytes.get((bit / 8) as usize).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
+                });
+                if let Some(sector) = held.map(|bit| 8 * at + bit).find(|sector| *sector >= sectors) {
+                    let error = self.missing(sector * SECTOR, length);
+                    // However often it is tried, it is not better.
+                    self.order.file.image().into_iter().for_each(|node| node.poison(&error));
+                    return Err(error);
+                }
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// The image holds a sector that is not in the file.
+    fn missing(&self, offset: u64, length: u64) -> BlockError {
+        let (file, place) = (self.order.file.name(), self.data_offset + offset);
+        let text = format!(
+            "cow image '{file}': the bitmap has a sector at {place:#x}, beyond the end of the file ({length:#x})"
+        );
+        BlockError::corrupt(text).at(offset)
     }
 
     async fn page(&self, number: u64) -> Result<Arc<Page<Raw>>> {
