@@ -1,7 +1,7 @@
 //! qcow images, of the first version, that contradict themselves, and files that say more than is true.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use block::ErrorKind;
+use block::{ErrorKind, Flags, Request};
 use sim::{Config, Disk, Sim};
 use testkit::stack::{Session, Stack, TestImage};
 
@@ -103,4 +103,27 @@ fn a_table_of_more_than_the_file_has_is_refused_at_the_open() {
     put(&mut bytes, 24, 1 << 45);
     let (opened, _) = on(&bytes, |_| async {});
     assert_eq!(opened.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// Nothing leads to the last stream any more, and a switch to read-only that is taken back has another walk.
+#[test]
+fn a_stream_is_not_put_behind_one_whose_place_is_another_s_by_now() {
+    let mut expected = [0; 3].map(|_| vec![0; CLUSTER]);
+    (1..4).zip(&mut expected).for_each(|(byte, cluster)| cluster.fill(byte));
+    let [first, second, third] = expected.clone().map(|bytes| rt::Buf::from_slice(&bytes));
+    let sim = Sim::new(1);
+    sim.run(async move {
+        stack().create().await.unwrap();
+        let session = stack().open().await.unwrap();
+        let (guest, compressed) = (Request::GUEST, Request::GUEST.with(Flags::COMPRESSED));
+        session.backend.write(0, third.clone(), compressed).await.unwrap();
+        session.backend.write(0, first, guest).await.unwrap();
+        let undo = session.node.driver().set_writable(false).await.unwrap();
+        undo();
+        session.backend.write(CLUSTER as u64, second, guest).await.unwrap();
+        session.backend.write(2 * CLUSTER as u64, third, compressed).await.unwrap();
+        let shown = session.read(0, 3 * CLUSTER as u64).await.unwrap();
+        assert!(shown == expected.concat());
+        session.close().await.unwrap();
+    });
 }

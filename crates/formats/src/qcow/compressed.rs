@@ -34,7 +34,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// The file is another one by now.
+    /// The file is another one by now, or was walked through anew: what nothing led to is free.
     pub async fn forget(&self) {
         *self.tail.lock().await = None;
         self.decoded.clear();

@@ -45,7 +45,9 @@ impl Layout for Qcow {
         }
     }
 
+    /// The walk before it may have found the clusters of old streams free.
     async fn make_header_ready(&self, _: &MetadataFile) -> Result<()> {
+        self.streams.forget().await;
         Ok(())
     }
 }
@@ -222,7 +224,6 @@ impl Driver for QcowDriver {
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
         Box::pin(async move {
             if writable {
-                self.image.layout.streams.forget().await;
                 self.image.order.access.allow(false);
             } else {
                 self.image.end_changes(true).await?;
