@@ -1,7 +1,7 @@
 //! qed images: growing, damage and its repair, files that say more than is true.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use block::{CheckReport, ErrorKind, Repair};
+use block::{CheckReport, ErrorKind, Opt, Repair};
 use sim::{Config, Disk, Sim};
 use std::time::Instant;
 use testkit::qed::Qed;
@@ -217,6 +217,38 @@ fn a_disk_that_grows_shows_zeroes_and_not_what_lies_below_behind_its_old_end() {
     let (top, base) = (disk.content("/top").unwrap().to_vec(), disk.content("/base").unwrap().to_vec());
     let shown = Qed::of(&top).unwrap().read(&base, true).unwrap();
     assert!(shown[short as usize..].iter().all(|byte| *byte == 0));
+}
+
+/// How long the backing image is that nobody opened is not known.
+#[test]
+fn a_disk_that_grows_without_its_backing_image_shows_zeroes_over_it_later() {
+    let long = 64 * CLUSTER as u64;
+    for (format, short) in ["qed", "qcow2"].into_iter().flat_map(|format| [(format, 4096), (format, 4608)]) {
+        let sim = Sim::new(1);
+        sim.run(async move {
+            let base = TestImage::new("raw", "/base", long);
+            let top = TestImage::new(format, "/top", short).with("cluster_size", "4096");
+            let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
+            let stack = stack(vec![base.clone(), top]);
+            stack.create().await.unwrap();
+            let below = stack.open_image(&base).await.unwrap();
+            below.write(0, &vec![7; long as usize], false).await.unwrap();
+            below.close().await.unwrap();
+            let mut alone = stack.clone();
+            alone.top.set("backing", Opt::Null);
+            let session = alone.open().await.unwrap();
+            // What is in a cluster before the end could not be kept.
+            let resized = session.resize(long).await.map_err(|e| e.kind());
+            let whole = short.is_multiple_of(CLUSTER as u64);
+            assert_eq!(resized, if whole { Ok(()) } else { Err(ErrorKind::Unsupported) }, "{format}");
+            session.close().await.unwrap();
+            let session = stack.open().await.unwrap();
+            let shown = session.read(0, if whole { long } else { short }).await.unwrap();
+            assert!(shown[..short as usize].iter().all(|byte| *byte == 7), "{format}");
+            assert!(shown[short as usize..].iter().all(|byte| *byte == 0), "{format}");
+            session.close().await.unwrap();
+        });
+    }
 }
 
 /// A file whose L1 entries all lead to one table, and a table whose entries all lead to one cluster.

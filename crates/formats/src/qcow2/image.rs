@@ -202,6 +202,15 @@ impl Image {
         self.edges.get(self.backing)
     }
 
+    /// Where what holes show ends: how long a backing image is that the header names and nobody opened is unknown.
+    pub fn backing_end(&self) -> u64 {
+        match self.backing() {
+            Some(backing) => backing.length(),
+            None if self.shows_backing() => u64::MAX,
+            None => 0,
+        }
+    }
+
     /// The external data file, where guest data is in one.
     pub fn data_file(&self) -> Result<Option<Arc<Node>>> {
         if self.geometry.data_file { self.edges.need(self.data).map(Some) } else { Ok(None) }

@@ -127,11 +127,17 @@ impl Image {
     /// an interrupted shrink left mapped.
     async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
         let Some(node) = self.order.file.image() else { return Ok(()) };
-        let backing = self.backing().map_or(0, |b| b.length());
+        let backing = self.backing_end();
         let mut at = old;
         while at < size {
             let extent = self.map(at, size - at, Want::Status).await?;
             let len = extent.len.min(size - at);
+            if extent.kind.is_hole() && backing == u64::MAX && !at.is_multiple_of(self.g().subcluster_size())
+            {
+                // Zeroes would be a cluster of its own, and its start is in an image that is not here.
+                let text = "the disk ends inside of a cluster of its backing image, which is not open: resize it with that open";
+                return Err(BlockError::unsupported(text));
+            }
             let shown = match extent.kind {
                 ExtentKind::Zero { .. } => 0,
                 ExtentKind::Hole { .. } => backing.saturating_sub(at).min(len),
@@ -150,7 +156,7 @@ impl Image {
         let g = self.g();
         let file = self.order.file.node()?;
         // The cluster that the old end is in counts as new where nothing of it is anywhere.
-        let backing = self.backing().map_or(0, |b| b.length());
+        let backing = self.backing_end();
         let all_new = backing <= old - g.within(old) && !g.data_file;
         let first = if all_new { g.cluster(old) } else { g.clusters(old) };
         let (mut at, end) = (first, g.clusters(size));

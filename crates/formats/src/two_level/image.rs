@@ -124,6 +124,15 @@ impl<L: Layout> Image<L> {
         self.backing().is_some() || self.names_backing.load(Acquire)
     }
 
+    /// Where what holes show ends: how long a backing image is that the header names and nobody opened is unknown.
+    pub fn backing_end(&self) -> u64 {
+        match self.backing() {
+            Some(backing) => backing.length(),
+            None if self.shows_backing() => u64::MAX,
+            None => 0,
+        }
+    }
+
     /// Forgets all tables: what is in the file is another thing by now. None waits to be written.
     pub fn forget_tables(&self) {
         self.order.tables.clear();

@@ -9,7 +9,7 @@ use super::image::Image;
 use super::used::fixed_runs;
 use api::PreallocMode;
 use block::metacache::{Blocks, Format, Order};
-use block::{ExtentKind, Request, Result, Want};
+use block::{BlockError, ExtentKind, Request, Result, Want};
 use rt::BufMut;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const PIECE: u64 = 1 << 20;
 
 impl<L: Layout> Image<L> {
     /// Makes the disk larger; `store` writes the header, durably. What it shows beyond its old end is zeroes: not the old data
-    /// of a cluster's tail, nor those of a longer backing file.
+    /// of a cluster's tail, nor those of a longer backing file, open or not.
     pub async fn grow(self: &Arc<Self>, size: u64, store: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
         self.first_write().await?;
         let old = self.size();
@@ -37,11 +37,16 @@ impl<L: Layout> Image<L> {
 
     async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
         let Some(node) = self.order.file.image() else { return Ok(()) };
-        let backing = self.backing().map_or(0, |backing| backing.length());
+        let backing = self.backing_end();
         let mut at = old;
         while at < size {
             let extent = self.map(at, size - at, Want::Status).await?;
             let len = extent.len.min(size - at);
+            if extent.kind.is_hole() && self.geometry.within(at) != 0 && backing == u64::MAX {
+                // Zeroes would be a cluster of its own, and its start is in an image that is not here.
+                let text = "the disk ends inside of a cluster of its backing image, which is not open: resize it with that open";
+                return Err(BlockError::unsupported(text));
+            }
             let shown = match extent.kind {
                 ExtentKind::Zero { .. } => 0,
                 ExtentKind::Hole { .. } => backing.saturating_sub(at).min(len),
