@@ -14,7 +14,7 @@ use super::page::{Page, UNPLACED};
 use crate::edges::{ChildId, Edges};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::node::Node;
-use crate::request::Request;
+use crate::request::{Flags, Request};
 use crate::steps::{Step, Told};
 use rt::{Buf, BufMut};
 use std::sync::{Arc, OnceLock, Weak};
@@ -93,6 +93,13 @@ impl MetadataFile {
     /// flush. A failure stops nothing.
     pub async fn write(&self, offset: u64, bytes: Buf) -> Result<()> {
         let written = self.node()?.write(offset, bytes, Request::DRIVER).await;
+        written.map_err(|e| e.context(format!("writing {} metadata", self.format)))
+    }
+
+    /// Makes zeroes of space that nothing on disk leads to, which may lose its place on disk: a page is given it before its
+    /// first change. Not durable before the next flush. A failure stops nothing.
+    pub async fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        let written = self.node()?.write_zeroes(offset, len, Request::DRIVER.with(Flags::MAY_UNMAP)).await;
         written.map_err(|e| e.context(format!("writing {} metadata", self.format)))
     }
 

@@ -9,7 +9,6 @@ use super::image::{Image, Page};
 use super::{Layout, PAGE_ENTRIES};
 use block::Result;
 use block::metacache::{Claim, Codec, Found};
-use rt::BufMut;
 use std::sync::Arc;
 
 /// Set in the keys of pages of the L1 table.
@@ -20,8 +19,6 @@ const NEW_KEY: u64 = 1 << 62;
 pub(super) const JUDGED: u32 = 1;
 /// Mark of a page that has a wrong entry.
 pub(super) const SUSPECT: u32 = 2;
-/// Bytes of zeroes that are written at a time.
-const PIECE: u64 = 1 << 20;
 
 impl<L: Layout> Image<L> {
     /// The page of the L1 table that has the entry `index`.
@@ -125,10 +122,7 @@ impl<L: Layout> Image<L> {
         let found = self.allocate_whole(g.clusters(g.table_len())).await?;
         let host = found.reserved.run().start << g.cluster_bits;
         if !found.fresh {
-            for at in (0..g.table_len()).step_by(PIECE as usize) {
-                let zeroes = BufMut::zeroed(PIECE.min(g.table_len() - at) as usize);
-                self.order.file.write(host + at, zeroes.freeze()).await?;
-            }
+            self.order.file.write_zeroes(host, g.table_len()).await?;
         }
         found.reserved.keep();
         l1.set((index % PAGE_ENTRIES) as usize, host);
