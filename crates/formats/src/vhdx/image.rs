@@ -284,6 +284,7 @@ impl Image {
         let file = self.order.file.node()?;
         let mut current = self.header.lock().await;
         let closed = Header { log: Guid::ZERO, ..current.header };
-        current.store(&file, closed).await.map_err(|e| self.order.file.lost(e))
+        // As long as it is not stored the header in memory names the log, and `Journal::begin` stores it first.
+        current.store(&file, closed).await.map_err(|e| self.order.file.failed(e))
     }
 }

@@ -41,9 +41,9 @@ impl Journal {
         let Header { log_offset: offset, log_len, .. } = current.header;
         let half = (u64::from(log_len) / 2).min(MOST);
         if current.header.log != Guid::ZERO {
-            // Closing it has failed before; all that it has is in place.
+            // Naming or closing it has failed before; all that it has is in place.
             let closed = Header { log: Guid::ZERO, ..current.header };
-            current.store(node, closed).await.map_err(|e| file.lost(e))?;
+            current.store(node, closed).await?;
         }
         let mut journal = Self { guid: Guid::random(), offset, half, sequence: 0 };
         file.write(offset, BufMut::zeroed(2 * half as usize).freeze()).await?;
@@ -54,8 +54,11 @@ impl Journal {
             data_write: Guid::random(),
             ..current.header
         };
-        // Whether it is named is unknown when that fails, and then nothing may be written over what it has.
-        current.store(node, named).await.map_err(|e| file.lost(e))?;
+        if let Err(error) = current.store(node, named).await {
+            // It may be named all the same: nothing is written over its entry before the header says again that it is empty.
+            current.header.log = journal.guid;
+            return Err(error);
+        }
         Ok(journal)
     }
 
