@@ -91,7 +91,7 @@ impl<L: Layout> BlockTable<L> {
         Blocks::new(self.blocks_in(length), self.layout.most_blocks())
     }
 
-    /// All blocks that entries lead to.
+    /// All blocks that entries lead to, and both that one lies across which begins on no block.
     async fn blocks_led_to(&self) -> Result<Blocks> {
         let mut blocks = self.no_blocks(self.order.file.node()?.length());
         for start in self.layout.other_blocks().into_iter().filter_map(|place| self.block_of(place)) {
@@ -99,10 +99,13 @@ impl<L: Layout> BlockTable<L> {
             let _known = blocks.mark(Run { start, count: 1 });
         }
         self.each_piece(|_, entries| {
-            let led_to = entries.iter().filter_map(|entry| self.block_of(self.layout.place(*entry)?));
-            for start in led_to {
-                // A second entry that leads there, and one out of the file, are found in the next pass.
-                let _known = blocks.mark(Run { start, count: 1 });
+            for place in entries.iter().filter_map(|entry| self.layout.place(*entry)) {
+                let Some(from) = place.checked_sub(self.layout.data()) else { continue };
+                let size = self.layout.block_size();
+                for start in from / size..(from + size).div_ceil(size) {
+                    // A second entry that leads there, and one out of the file, are found in the next pass.
+                    let _known = blocks.mark(Run { start, count: 1 });
+                }
             }
             Ok(())
         })

@@ -231,6 +231,11 @@ impl<L: Layout> BlockTable<L> {
         from.is_multiple_of(self.layout.block_size()).then_some(from / self.layout.block_size())
     }
 
+    /// Whether what is at this offset lies across two blocks: other programs count them from elsewhere.
+    fn lies_across(&self, offset: u64) -> bool {
+        offset >= self.layout.data() && self.block_at(offset).is_none()
+    }
+
     /// Blocks that a file of `length` bytes has, the last one perhaps in part.
     fn blocks_in(&self, length: u64) -> u64 {
         length.saturating_sub(self.layout.data()).div_ceil(self.layout.block_size())

@@ -17,6 +17,9 @@ impl<L: Layout> BlockTable<L> {
                 let marked = block.is_some_and(|start| blocks.mark(Run { start, count: 1 }).is_ok());
                 if !marked {
                     let name = file.filename();
+                    if self.lies_across(place) {
+                        return Err(lies_across(index, place, &name));
+                    }
                     let text = format!(
                         "entry {index} of the block table leads to offset {place:#x}, which it can't have, or which is \
                          another one's too; 'cairn img check {name}' tells more, and the image can be opened read-only"
@@ -143,6 +146,15 @@ impl<L: Layout> BlockTable<L> {
         };
         Ok(WritePlan { len, action, token: Some(Box::new(change)) })
     }
+}
+
+/// The error of an image that can't be written to as it is, and is sound: other programs lay blocks out so.
+fn lies_across(index: u64, place: u64, name: &str) -> BlockError {
+    let text = format!(
+        "entry {index} of the block table leads to offset {place:#x}, where no block of the header's order begins; the \
+         image can be opened read-only, and 'cairn img check -r all {name}' moves its blocks"
+    );
+    BlockError::unsupported(text).about_file(name)
 }
 
 /// The plan of a change that gives nothing a new place.
