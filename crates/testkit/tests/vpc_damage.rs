@@ -212,3 +212,21 @@ fn an_image_over_a_parent_shows_its_own_sectors_and_the_parents() {
     });
     assert_eq!(alone, [[1; 512], [0; 512]].concat());
 }
+
+#[test]
+fn a_guest_of_a_fixed_disk_can_t_make_it_one_over_another_file() {
+    let guests = over([7; 16]);
+    let mut footer = guests[..512].to_vec();
+    footer[48..56].copy_from_slice(&(guests.len() as u64).to_be_bytes());
+    footer[60..64].copy_from_slice(&2u32.to_be_bytes());
+    sum(&mut footer, 0..512, 64);
+    let mut host = disk(&[guests.clone(), footer].concat());
+    host.put("/base", &vec![b'h'; SIZE as usize]);
+    for writable in [false, true] {
+        assert_eq!(shown(&host, writable).unwrap(), guests);
+    }
+    // Nor does an image that is over another one show a file that is no VHD image.
+    host.put("/top", &guests);
+    let error = shown(&host, false).unwrap_err().to_string();
+    assert!(error.contains("/base") && error.contains("there is no footer"), "{error}");
+}

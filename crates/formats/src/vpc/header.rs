@@ -154,7 +154,8 @@ impl Header {
 fn name_of(code: &[u8; 4], bytes: &[u8]) -> Option<String> {
     if code == b"MacX" {
         let url = String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-        return url.strip_prefix("file://localhost").or(url.strip_prefix("file://")).map(str::to_owned);
+        let path = url.strip_prefix("file://localhost").or(url.strip_prefix("file://"));
+        return path.and_then(windows::plain);
     }
     let units = bytes.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
     windows::name_here(&String::from_utf16_lossy(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>()))
@@ -193,6 +194,9 @@ mod tests {
             name_of(b"MacX", b"file://localhost/disks/base.vhd\0").as_deref(),
             Some("/disks/base.vhd")
         );
+        for protocol in ["file://json:{}", "file://localhostnbd:host:1", "file://", "json:{}"] {
+            assert_eq!(name_of(b"MacX", protocol.as_bytes()), None, "{protocol}");
+        }
         let units: Vec<u8> = "base.vhd\0x".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(name_of(b"W2ru", &units).as_deref(), Some("base.vhd"));
     }

@@ -96,21 +96,26 @@ async fn read(file: &Arc<Node>, offset: u64, len: usize) -> Result<BufMut> {
     result.map(|()| bytes)
 }
 
-/// The footer at the front, or the one at the end, where the other is not there or is damaged.
+/// The footer at the front, or the one at the end, where the other is not there or is damaged. A sound one of a fixed disk at
+/// the end counts in any case: what lies at the front of such a disk is its guest's.
 async fn read_footer(file: &Arc<Node>) -> Result<Footer> {
     let length = file.length();
     if length < FOOTER as u64 - 1 {
         return Err(BlockError::invalid(format!("a file of {length} bytes is too short")));
     }
-    let front = Footer::parse(&read(file, 0, FOOTER.min(length as usize)).await?);
-    let front = match front {
-        Ok(footer) if footer.kind != Kind::Fixed => return Ok(footer),
-        other => other.err(),
-    };
     // Early fixed images lack the last byte of theirs.
     let len = if length % SECTOR == SECTOR - 1 { FOOTER - 1 } else { FOOTER };
     let end = length.saturating_sub(len as u64);
-    match Footer::parse(&read(file, end, len.min(length as usize)).await?) {
+    let back = Footer::parse(&read(file, end, len.min(length as usize)).await?);
+    let back = match back {
+        Ok(footer) if footer.kind == Kind::Fixed => return Ok(footer),
+        other => other,
+    };
+    let front = match Footer::parse(&read(file, 0, FOOTER.min(length as usize)).await?) {
+        Ok(footer) if footer.kind != Kind::Fixed => return Ok(footer),
+        other => other.err(),
+    };
+    match back {
         Ok(footer) => Ok(footer),
         Err(NoFooter::Cookie) => match front.unwrap_or(NoFooter::Cookie) {
             NoFooter::Cookie => Err(BlockError::invalid("this is no VHD image: there is no footer")),
