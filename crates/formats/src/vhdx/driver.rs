@@ -26,6 +26,13 @@ impl Vhdx {
         }
         Ok(())
     }
+
+    /// Whether a new image of this kind reads as zeroes: all blocks of a fixed one lie in the file from the start, with what that
+    /// had there before, where it can't be emptied.
+    fn is_new_with_zeroes(&self) -> bool {
+        let file = self.image.order.file.node();
+        !self.image.metadata.fixed || file.is_ok_and(|file| file.facts().grows_with_zeroes)
+    }
 }
 
 impl Driver for Vhdx {
@@ -34,7 +41,7 @@ impl Driver for Vhdx {
             mapping: true,
             cluster_size: Some(self.image.block()),
             can_write_zeroes: true,
-            grows_with_zeroes: self.image.metadata.parent.is_none(),
+            grows_with_zeroes: self.image.metadata.parent.is_none() && self.is_new_with_zeroes(),
             ..Facts::default()
         }
     }
