@@ -179,9 +179,13 @@ impl Header {
         header
     }
 
-    /// The same, closed, with the offset of the data that it must have.
+    /// The same, closed, with the offset of the data that it must have. What the extension of an image says that was not
+    /// closed is out of date.
     pub fn mended(&self) -> Self {
         let mut header = self.closed();
+        if self.is_in_use() {
+            header.put(56, &0_u64.to_le_bytes());
+        }
         if self.data_is_wrong {
             // A table has fewer bytes than 2^32 sectors.
             header.put(48, &((self.data / SECTOR) as u32).to_le_bytes());
@@ -228,6 +232,9 @@ mod tests {
         assert_eq!((old(0), old(1), old(7)), ((512, false), (512, false), (7 * 512, false)));
         let mended = Header::parse(with(&[(48, 1)])).unwrap().mended();
         assert_eq!(Header::parse(mended.bytes()), Ok(mended));
+        let extended =
+            |in_use| Header::parse(with(&[(44, in_use), (56, 4096)])).unwrap().mended().extension();
+        assert_eq!((extended(IN_USE), extended(0)), (None, Some(4096 * SECTOR)));
     }
 
     #[test]
