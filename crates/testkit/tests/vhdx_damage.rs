@@ -104,7 +104,10 @@ fn what_can_be_no_image_is_refused_with_its_place() {
         put(&mut version, at + 66, &[2, 0]);
         seal(&mut version[at..at + 4096]);
     }
+    let mut twice = image(false);
+    twice.copy_within(METADATA + 32..METADATA + 64, METADATA + 64);
     for (bytes, told) in [
+        (twice, "two items of one kind"),
         (vec![0; 100], "does not begin as one"),
         (with(0, b"vhdxfilX"), "does not begin as one"),
         (no_header, "neither header"),

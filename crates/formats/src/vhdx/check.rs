@@ -108,6 +108,7 @@ impl Check<'_> {
     /// Gives entries copies of their blocks behind all others.
     async fn copy_all(&self, copies: &[(u64, u64)], mut end: u64) -> Result<()> {
         let image = self.image;
+        image.header.lock().await.header.has_log()?;
         image.order.access.allow(false);
         image.first_write().await?;
         for (source, block) in copies {

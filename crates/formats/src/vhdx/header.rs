@@ -5,7 +5,7 @@
 //! Specification: MS-VHDX 2.2.2.
 use super::words::{Guid, guid_at, is_sound, put, seal, u16_at, u32_at, u64_at};
 use super::{MIB, read};
-use block::{BlockError, Node, Request, Result};
+use block::{BlockError, ErrorKind, Node, Request, Result};
 use rt::Buf;
 use std::sync::Arc;
 
@@ -48,6 +48,12 @@ impl Header {
             log_len: u32_at(bytes, 68),
             log_offset: u64_at(bytes, 72),
         })
+    }
+
+    /// Refuses an image that has no log, and so can't be written to.
+    pub fn has_log(&self) -> Result<()> {
+        let text = "the image has no log, and so can't be written to";
+        if self.log_len == 0 { Err(BlockError::new(ErrorKind::ReadOnly, text)) } else { Ok(()) }
     }
 
     /// The header as it is stored.

@@ -169,10 +169,7 @@ impl Image {
         let file = self.order.file.node()?;
         let length = file.length();
         let header = self.header.lock().await.header;
-        if header.log_len == 0 {
-            let text = "the image has no log, and so can't be written to";
-            return Err(BlockError::new(ErrorKind::ReadOnly, text));
-        }
+        header.has_log()?;
         let parts = self.parts(header);
         if let Some(part) = parts.iter().find(|part| part.end() > length) {
             return Err(self.corrupt("a region does not end before the file does".to_owned(), part.offset));

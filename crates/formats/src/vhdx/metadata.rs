@@ -48,13 +48,15 @@ impl Metadata {
             return Err(corrupt("there is no table of metadata".to_owned()));
         }
         let (mut parameters, mut size, mut sector, mut parent) = (None, None, None, None);
+        let mut found = [false; 6];
         for entry in table.get(32..).unwrap_or_default().chunks_exact(32).take(count.into()) {
             let (item, offset, len, flags) =
                 (guid_at(entry, 0), u32_at(entry, 16), u32_at(entry, 20), u32_at(entry, 24));
             // A user's item has an identifier of its own kind.
             let (user, required) = (flags & 1 == 1, flags & 4 == 4);
-            let known = !user && [PARAMETERS, SIZE, PAGE_83, LOGICAL, PHYSICAL, LOCATOR].contains(&item);
-            if !known {
+            let kinds = [PARAMETERS, SIZE, PAGE_83, LOGICAL, PHYSICAL, LOCATOR];
+            let kind = kinds.iter().zip(&mut found).find(|(kind, _)| !user && **kind == item);
+            let Some((_, found)) = kind else {
                 if required {
                     let text = format!(
                         "the image has metadata that must be understood and are unknown here ({item:02x?})"
@@ -62,6 +64,11 @@ impl Metadata {
                     return Err(BlockError::unsupported(text).at(region.offset));
                 }
                 continue;
+            };
+            if std::mem::replace(found, true) {
+                return Err(corrupt(format!(
+                    "there are two items of one kind in the metadata ({item:02x?})"
+                )));
             }
             let inside = (offset as usize) >= TABLE && u64::from(offset) + u64::from(len) <= region.len;
             let longest = if item == LOCATOR { LONGEST_LOCATOR } else { 16 };

@@ -109,8 +109,8 @@ impl Replay {
         while let Some(change) = changes.next(file).await? {
             self.judge(change.part())?;
         }
-        let last = self.entries.last().map_or(0, |(_, entry)| entry.last).next_multiple_of(MIB);
-        if last > file.length() && last <= i64::MAX as u64 {
+        let last = self.entries.last().and_then(|(_, entry)| entry.last.checked_next_multiple_of(MIB));
+        if let Some(last) = last.filter(|last| *last > file.length() && *last <= i64::MAX as u64) {
             file.set_length(last, api::PreallocMode::Off).await?;
         }
         let mut changes = self.changes();
