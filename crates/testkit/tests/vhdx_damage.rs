@@ -287,3 +287,15 @@ fn an_image_over_a_parent_shows_its_own_sectors_and_the_parents() {
     let error = shown(&both, false).unwrap_err().to_string();
     assert!(error.contains("is not as it was"), "{error}");
 }
+
+#[test]
+fn each_entry_of_the_log_tells_where_the_file_ends() {
+    let bytes = image(true);
+    for at in [LOG, LOG + MIB / 2] {
+        assert_eq!(&bytes[at..at + 4], b"loge");
+        for place in [48, 56] {
+            let end = u64::from_le_bytes(*bytes[at + place..].first_chunk().unwrap());
+            assert!((4 * MIB as u64..=bytes.len() as u64).contains(&end), "{at:#x}: {end:#x}");
+        }
+    }
+}

@@ -68,8 +68,7 @@ impl Format for Image {
 
     async fn write_ahead(&self, entries: bool) -> Result<()> {
         if entries {
-            let slots = self.slots.lock().await;
-            let end = slots.end() * MIB;
+            let end = self.end().await?;
             self.order.file.cover(end).await?;
             self.covered.store(end, Release);
         }
@@ -218,6 +217,12 @@ impl Image {
         known.into_iter().chain(self.regions.others.iter().copied()).filter(|part| part.len > 0).collect()
     }
 
+    /// Where blocks end in the file; in a repair, which takes no slots, where the file does.
+    async fn end(&self) -> Result<u64> {
+        let end = self.slots.lock().await.end() * MIB;
+        if end > 0 { Ok(end) } else { Ok(self.order.file.node()?.length()) }
+    }
+
     /// Runs `look` on the entries of all blocks.
     pub async fn each_entry(&self, mut look: impl FnMut(u64, u64) + Send) -> Result<()> {
         let file = self.order.file.node()?;
@@ -242,7 +247,8 @@ impl Image {
             self.order.file.unharmed()?;
             let file = self.order.file.node()?;
             let mut current = self.header.lock().await;
-            let journal = Journal::begin(&self.order.file, &file, &mut current).await;
+            let end = self.end().await?.min(file.length());
+            let journal = Journal::begin(&self.order.file, &file, &mut current, end).await;
             *self.journal.lock().await = Some(journal.map_err(|e| self.order.file.failed(e))?);
             Ok(())
         };

@@ -36,8 +36,13 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Begins a log: its places have space in the file, there is an entry in it, and then the header names it, all durably. The
-    /// header says as well that the file and the disk are about to change.
-    pub async fn begin(file: &MetadataFile, node: &Arc<Node>, current: &mut Current) -> Result<Self> {
+    /// header says as well that the file and the disk are about to change. `end`: all that the image has ends there, in the file.
+    pub async fn begin(
+        file: &MetadataFile,
+        node: &Arc<Node>,
+        current: &mut Current,
+        end: u64,
+    ) -> Result<Self> {
         let Header { log_offset: offset, log_len, .. } = current.header;
         let half = (u64::from(log_len) / 2).min(MOST);
         if current.header.log != Guid::ZERO {
@@ -47,7 +52,7 @@ impl Journal {
         }
         let mut journal = Self { guid: Guid::random(), offset, half, sequence: 0 };
         file.write(offset, BufMut::zeroed(2 * half as usize).freeze()).await?;
-        journal.store(file, &[], 0).await?;
+        journal.store(file, &[], end).await?;
         let named = Header {
             log: journal.guid,
             file_write: Guid::random(),
