@@ -114,7 +114,8 @@ impl Image {
         if let Some(extent) = self.walk(&page, index, offset, len, want) {
             return Ok(extent);
         }
-        self.file_len.store(self.order.file.node()?.length(), Release);
+        // A new block may have a place already that the file does not reach yet.
+        self.file_len.fetch_max(self.order.file.node()?.length(), AcqRel);
         let at = self.regions.bat.offset + self.bat.index_of(block) * 8;
         match self.bat.place(page.word(index)) {
             Place::Partly(place) if self.can_be_at(block, place) => self.partly(offset, len, place).await,
