@@ -14,7 +14,7 @@ use super::geometry::SECTOR;
 use super::header::UNUSED;
 use super::image::Image;
 use block::metacache::Format;
-use block::{CheckReport, Node, Repair, Request, Result};
+use block::{BlockError, CheckReport, ErrorKind, Node, Repair, Request, Result};
 use rt::Buf;
 use std::sync::Arc;
 
@@ -149,6 +149,11 @@ impl Check<'_> {
 
     /// Gives an entry a copy of its block behind all others.
     async fn copy(&self, from: &Used, end: &mut u64) -> Result<()> {
+        let sector = u32::try_from(*end).map_err(|_| {
+            let text =
+                "there is no room for a copy of a block: no entry can name what lies behind the others";
+            BlockError::new(ErrorKind::Limit, text).at(*end * SECTOR)
+        })?;
         let (source, target) = (from.sector * SECTOR, *end * SECTOR);
         for at in (0..self.image.slot_bytes()).step_by(PIECE as usize) {
             let len = PIECE.min(self.image.slot_bytes() - at);
@@ -156,7 +161,7 @@ impl Check<'_> {
             self.file.write(target + at, bytes.freeze(), Request::DRIVER).await?;
         }
         self.file.flush().await?;
-        let entry = Buf::from_slice(&(*end as u32).to_be_bytes());
+        let entry = Buf::from_slice(&sector.to_be_bytes());
         self.file.write(self.image.header.table + from.number * 4, entry, Request::DRIVER).await?;
         *end += self.image.slot_bytes() / SECTOR;
         Ok(())
