@@ -121,7 +121,7 @@ fn what_a_table_leads_to_that_is_partly_another_one_is_copied_before_its_place_i
         let stack = stack(vec![top.with("table_size", "2")]);
         stack.create().await.unwrap();
         let session = stack.open().await.unwrap();
-        for cluster in 0..3 {
+        for cluster in 0..4 {
             session.write(cluster * CLUSTER as u64, &[cluster as u8 + 1; CLUSTER], false).await.unwrap();
         }
         session.close().await.unwrap();
@@ -130,14 +130,16 @@ fn what_a_table_leads_to_that_is_partly_another_one_is_copied_before_its_place_i
     let table = table(&bytes);
     let (second, third) = (word(&bytes, table + 8), word(&bytes, table + 16));
     assert_eq!((second as usize, third as usize), (table + 2 * CLUSTER, table + 3 * CLUSTER));
-    bytes[table + 8..table + 24].fill(0);
+    bytes[table + 8..table + 32].fill(0);
     bytes[second as usize..][..CLUSTER].fill(0);
     put(&mut bytes, second as usize, third);
+    put(&mut bytes, second as usize + 8, third + CLUSTER as u64);
     put(&mut bytes, CLUSTER + 8, (table + CLUSTER) as u64);
     let (report, mended) = check(&bytes, Repair::All);
     assert_eq!((report.corruptions, report.corruptions_fixed), (0, 1), "{:?}", report.messages);
     let shown = Qed::of(&mended).unwrap().read(&[], false).unwrap();
-    assert!(shown[(1024 + 512) * CLUSTER..][..CLUSTER].iter().all(|byte| *byte == 3));
+    let (first, rest) = shown[(1024 + 512) * CLUSTER..].split_at(CLUSTER);
+    assert!(first.iter().all(|byte| *byte == 3) && rest[..CLUSTER].iter().all(|byte| *byte == 4));
 }
 
 #[test]
