@@ -34,7 +34,6 @@ impl Graph {
 
     /// Takes the child of this name away from `parent`. It is closed where nobody else uses it.
     pub async fn remove_member(&self, parent: &Arc<Node>, name: &str) -> Result<()> {
-        let membership = membership(parent, "removing")?;
         let mut change = self.change().await;
         let removed = async {
             let children = parent.edges().all();
@@ -42,6 +41,7 @@ impl Graph {
                 children.into_iter().find(|child| child.name.to_string() == name).ok_or_else(|| {
                     BlockError::invalid(format!("Node '{}' does not have child '{name}'", parent.name()))
                 })?;
+            let membership = membership(parent, "removing")?;
             parent.check_operation(Operations::REOPEN)?;
             membership.may_leave()?;
             change.quiesce(std::slice::from_ref(parent)).await?;

@@ -63,7 +63,10 @@ impl<L: Layout> BlockTable<L> {
         self.layout.check_header(&mut found);
         self.sound_table(&*self.order.file.node()?)?;
         let mut blocks = self.blocks_led_to().await?;
-        self.check_entries(&mut blocks, &mut found).await?;
+        if self.check_entries(&mut blocks, &mut found).await? {
+            // Nothing leads to the old places of what was moved.
+            blocks = self.blocks_led_to().await?;
+        }
         match self.layout.counted() {
             Some(counted) => self.check_count(counted, &mut blocks, &mut found).await?,
             None => self.check_end(&blocks, &mut found).await?,
@@ -113,10 +116,11 @@ impl<L: Layout> BlockTable<L> {
         Ok(blocks)
     }
 
-    async fn check_entries(&self, blocks: &mut Blocks, found: &mut Findings) -> Result<()> {
+    /// Answers whether it has moved some.
+    async fn check_entries(&self, blocks: &mut Blocks, found: &mut Findings) -> Result<bool> {
         let length = self.order.file.node()?.length();
         let (mut seen, mut before) = (self.no_blocks(length), None);
-        let (mut allocated, mut fragmented) = (0, 0);
+        let (mut allocated, mut fragmented, mut moved) = (0, 0, false);
         let len = self.layout.entries() * 4;
         for at in (0..len).step_by(PIECE as usize) {
             let mut entries = self.entries_at(at, PIECE.min(len - at)).await?;
@@ -147,7 +151,8 @@ impl<L: Layout> BlockTable<L> {
                     });
                     if found.mends() {
                         let to = self.copied(place, blocks).await?;
-                        (place, *entry, changed) = (self.offset_of(to), self.layout.entry(to), true);
+                        (place, *entry) = (self.offset_of(to), self.layout.entry(to));
+                        (changed, moved) = (true, true);
                     }
                 }
                 allocated += 1;
@@ -163,7 +168,7 @@ impl<L: Layout> BlockTable<L> {
             found.report.allocated_clusters = Some(allocated);
             found.report.fragmented_clusters = Some(fragmented);
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// The blocks in use against what the header counts.
