@@ -13,8 +13,10 @@ mod image;
 pub use image::*;
 mod block_core;
 pub use block_core::*;
-mod block_drivers;
-pub use block_drivers::*;
+mod block_protocols;
+pub use block_protocols::*;
+mod block_formats;
+pub use block_formats::*;
 mod blkdebug;
 pub use blkdebug::*;
 mod filters;
@@ -55,8 +57,12 @@ mod machine;
 pub use machine::*;
 mod yank;
 pub use yank::*;
+mod migration_settings;
+pub use migration_settings::*;
 mod migration;
 pub use migration::*;
+mod block_activity;
+pub use block_activity::*;
 mod descriptors;
 pub use descriptors::*;
 mod qom;
@@ -149,11 +155,11 @@ pub const COMMANDS: &[&str] = &[
     "human-monitor-command",
     "yank",
     "query-yank",
-    "query-migrate",
     "migrate-set-capabilities",
     "query-migrate-capabilities",
     "migrate-set-parameters",
     "query-migrate-parameters",
+    "query-migrate",
     "migrate",
     "migrate-incoming",
     "migrate_cancel",
@@ -201,7 +207,9 @@ pub trait Handlers:
     + BlockExportCommands
     + MachineCommands
     + YankCommands
+    + MigrationSettingsCommands
     + MigrationCommands
+    + BlockActivityCommands
     + DescriptorsCommands
     + QomCommands
 {
@@ -227,7 +235,9 @@ impl<
         + BlockExportCommands
         + MachineCommands
         + YankCommands
+        + MigrationSettingsCommands
         + MigrationCommands
+        + BlockActivityCommands
         + DescriptorsCommands
         + QomCommands,
 > Handlers for T
@@ -328,7 +338,6 @@ pub async fn dispatch<H: Handlers>(
         "human-monitor-command" => run(arguments, |a| handlers.human_monitor_command(a)).await,
         "yank" => run(arguments, |a| handlers.yank(a)).await,
         "query-yank" => run(arguments, |NoArguments {}| handlers.query_yank()).await,
-        "query-migrate" => run(arguments, |NoArguments {}| handlers.query_migrate()).await,
         "migrate-set-capabilities" => run(arguments, |a| handlers.migrate_set_capabilities(a)).await,
         "query-migrate-capabilities" => {
             run(arguments, |NoArguments {}| handlers.query_migrate_capabilities()).await
@@ -337,6 +346,7 @@ pub async fn dispatch<H: Handlers>(
         "query-migrate-parameters" => {
             run(arguments, |NoArguments {}| handlers.query_migrate_parameters()).await
         }
+        "query-migrate" => run(arguments, |NoArguments {}| handlers.query_migrate()).await,
         "migrate" => run(arguments, |a| handlers.migrate(a)).await,
         "migrate-incoming" => run(arguments, |a| handlers.migrate_incoming(a)).await,
         "migrate_cancel" => run(arguments, |NoArguments {}| handlers.migrate_cancel()).await,

@@ -1,4 +1,5 @@
 //! The handlers of the schema's commands, a file for each of its sections.
+mod block_activity;
 mod block_amend;
 mod block_backup;
 mod block_core;
@@ -16,6 +17,7 @@ mod descriptors;
 mod device;
 mod machine;
 mod migration;
+mod migration_settings;
 mod qom;
 mod throttle;
 mod transaction;

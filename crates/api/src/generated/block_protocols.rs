@@ -1,0 +1,283 @@
+// Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
+//! Protocols: the options that each has of its own.
+
+use super::*;
+use crate::Dict;
+use crate::codec::*;
+
+/// The way of asynchronous I/O. All are served by the same engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockdevAioOptions {
+    /// A pool of threads.
+    Threads,
+    /// The kernel's queue; needs cache.direct.
+    Native,
+    /// The kernel's rings.
+    IoUring,
+}
+
+impl Enumeration for BlockdevAioOptions {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("threads", Self::Threads), ("native", Self::Native), ("io_uring", Self::IoUring)];
+}
+enumeration_codec!(BlockdevAioOptions);
+
+/// A regular file or a block device.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsFile {
+    /// Its name.
+    pub filename: String,
+    /// Whether it is locked against other processes; where the host can, if absent.
+    pub locking: Option<OnOffAuto>,
+    /// The way of asynchronous I/O.
+    pub aio: Option<BlockdevAioOptions>,
+}
+
+impl Object for BlockdevOptionsFile {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            locking: from.optional("locking")?,
+            aio: from.optional("aio")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put_optional("locking", &self.locking);
+        to.put_optional("aio", &self.aio);
+    }
+}
+object_codec!(BlockdevOptionsFile);
+
+/// A disk without content.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsNull {
+    /// Its size in bytes; 1 GiB if absent.
+    pub size: Option<i64>,
+    /// How long each request takes, in nanoseconds.
+    pub latency_ns: Option<u64>,
+    /// Whether reads fill their buffer with zeros; not if absent.
+    pub read_zeroes: Option<bool>,
+}
+
+impl Object for BlockdevOptionsNull {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            size: from.optional("size")?,
+            latency_ns: from.optional("latency-ns")?,
+            read_zeroes: from.optional("read-zeroes")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("size", &self.size);
+        to.put_optional("latency-ns", &self.latency_ns);
+        to.put_optional("read-zeroes", &self.read_zeroes);
+    }
+}
+object_codec!(BlockdevOptionsNull);
+
+/// What a filter that writes changes down is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlklogwritesOptions {
+    /// Bytes of a sector of the log, a power of two; 512 if absent.
+    pub log_sector_size: Option<u32>,
+    /// Whether it goes on behind what is in the log; it begins anew if absent.
+    pub log_append: Option<bool>,
+    /// After how many entries the log's superblock counts them; 4096 if absent.
+    pub log_super_update_interval: Option<u64>,
+}
+
+impl Object for BlklogwritesOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log_sector_size: from.optional("log-sector-size")?,
+            log_append: from.optional("log-append")?,
+            log_super_update_interval: from.optional("log-super-update-interval")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("log-sector-size", &self.log_sector_size);
+        to.put_optional("log-append", &self.log_append);
+        to.put_optional("log-super-update-interval", &self.log_super_update_interval);
+    }
+}
+object_codec!(BlklogwritesOptions);
+
+/// A filter that writes down every change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsBlklogwrites {
+    /// Bytes of a sector of the log, a power of two; 512 if absent.
+    pub log_sector_size: Option<u32>,
+    /// Whether it goes on behind what is in the log; it begins anew if absent.
+    pub log_append: Option<bool>,
+    /// After how many entries the log's superblock counts them; 4096 if absent.
+    pub log_super_update_interval: Option<u64>,
+    /// What is below.
+    pub file: BlockdevRef,
+    /// Where changes are written down.
+    pub log: BlockdevRef,
+}
+
+impl Object for BlockdevOptionsBlklogwrites {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log_sector_size: from.optional("log-sector-size")?,
+            log_append: from.optional("log-append")?,
+            log_super_update_interval: from.optional("log-super-update-interval")?,
+            file: from.required("file")?,
+            log: from.required("log")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("log-sector-size", &self.log_sector_size);
+        to.put_optional("log-append", &self.log_append);
+        to.put_optional("log-super-update-interval", &self.log_super_update_interval);
+        to.put("file", &self.file);
+        to.put("log", &self.log);
+    }
+}
+object_codec!(BlockdevOptionsBlklogwrites);
+
+/// An image that is compared with a raw copy of its disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsBlkverify {
+    /// The image.
+    pub test: BlockdevRef,
+    /// The raw copy.
+    pub raw: BlockdevRef,
+}
+
+impl Object for BlockdevOptionsBlkverify {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { test: from.required("test")?, raw: from.required("raw")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("test", &self.test);
+        to.put("raw", &self.raw);
+    }
+}
+object_codec!(BlockdevOptionsBlkverify);
+
+/// How a quorum reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QuorumReadPattern {
+    /// From all children, which vote.
+    Quorum,
+    /// From one child after the other, until one answers.
+    Fifo,
+}
+
+impl Enumeration for QuorumReadPattern {
+    const VALUES: &'static [(&'static str, Self)] = &[("quorum", Self::Quorum), ("fifo", Self::Fifo)];
+}
+enumeration_codec!(QuorumReadPattern);
+
+/// What a quorum is opened with, beside its children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QuorumOptions {
+    /// Whether the program ends when the two children differ; it does not if absent.
+    pub blkverify: Option<bool>,
+    /// How many children must agree.
+    pub vote_threshold: i64,
+    /// Whether children that were outvoted are given what the others have; they are not if absent.
+    pub rewrite_corrupted: Option<bool>,
+    /// How it reads; quorum if absent.
+    pub read_pattern: Option<QuorumReadPattern>,
+}
+
+impl Object for QuorumOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            blkverify: from.optional("blkverify")?,
+            vote_threshold: from.required("vote-threshold")?,
+            rewrite_corrupted: from.optional("rewrite-corrupted")?,
+            read_pattern: from.optional("read-pattern")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("blkverify", &self.blkverify);
+        to.put("vote-threshold", &self.vote_threshold);
+        to.put_optional("rewrite-corrupted", &self.rewrite_corrupted);
+        to.put_optional("read-pattern", &self.read_pattern);
+    }
+}
+object_codec!(QuorumOptions);
+
+/// One disk in several children.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsQuorum {
+    /// Whether the program ends when the two children differ; it does not if absent.
+    pub blkverify: Option<bool>,
+    /// How many children must agree.
+    pub vote_threshold: i64,
+    /// Whether children that were outvoted are given what the others have; they are not if absent.
+    pub rewrite_corrupted: Option<bool>,
+    /// How it reads; quorum if absent.
+    pub read_pattern: Option<QuorumReadPattern>,
+    /// The children.
+    pub children: Vec<BlockdevRef>,
+}
+
+impl Object for BlockdevOptionsQuorum {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            blkverify: from.optional("blkverify")?,
+            vote_threshold: from.required("vote-threshold")?,
+            rewrite_corrupted: from.optional("rewrite-corrupted")?,
+            read_pattern: from.optional("read-pattern")?,
+            children: from.required("children")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("blkverify", &self.blkverify);
+        to.put("vote-threshold", &self.vote_threshold);
+        to.put_optional("rewrite-corrupted", &self.rewrite_corrupted);
+        to.put_optional("read-pattern", &self.read_pattern);
+        to.put("children", &self.children);
+    }
+}
+object_codec!(BlockdevOptionsQuorum);
+
+/// A disk that an NBD server offers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsNbd {
+    /// Where the server listens.
+    pub server: SocketAddress,
+    /// Name of the disk; the server's default if absent.
+    pub export: Option<String>,
+    /// Seconds for which requests wait for a lost server; 0 if absent: they fail at once.
+    pub reconnect_delay: Option<u32>,
+    /// Seconds for which opening tries again; 0 if absent: it tries once.
+    pub open_timeout: Option<u32>,
+    /// The metadata context that block status is asked of, in place of the disk's allocation: what has its lowest
+    /// bit set, as what is dirty, is shown as no data. It is meant for debugging.
+    pub x_dirty_bitmap: Option<String>,
+}
+
+impl Object for BlockdevOptionsNbd {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            server: from.required("server")?,
+            export: from.optional("export")?,
+            reconnect_delay: from.optional("reconnect-delay")?,
+            open_timeout: from.optional("open-timeout")?,
+            x_dirty_bitmap: from.optional("x-dirty-bitmap")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("server", &self.server);
+        to.put_optional("export", &self.export);
+        to.put_optional("reconnect-delay", &self.reconnect_delay);
+        to.put_optional("open-timeout", &self.open_timeout);
+        to.put_optional("x-dirty-bitmap", &self.x_dirty_bitmap);
+    }
+}
+object_codec!(BlockdevOptionsNbd);
