@@ -57,10 +57,6 @@ impl Blocks {
         self.used.values().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    fn is_used(&self, block: u64) -> bool {
-        self.word(block / 64) >> (block % 64) & 1 == 1
-    }
-
     /// The first block from `start` on that is not used.
     fn first_free(&self, start: u64) -> u64 {
         let mut block = start;
@@ -74,23 +70,40 @@ impl Blocks {
         }
     }
 
+    /// The first block of `start..to` that is used; `to` if none is.
+    fn first_used(&self, start: u64, to: u64) -> u64 {
+        let last = to.saturating_sub(1) / 64;
+        for (number, word) in self.used.range(start / 64..=last.max(start / 64)) {
+            let from = if *number == start / 64 { u64::MAX << (start % 64) } else { u64::MAX };
+            if word & from != 0 {
+                return (number * 64 + u64::from((word & from).trailing_zeros())).min(to);
+            }
+        }
+        to
+    }
+
     fn set(&mut self, run: Run, used: bool) {
-        for block in run.start..run.end() {
-            let (number, bit) = (block / 64, 1 << (block % 64));
+        let mut block = run.start;
+        while block < run.end() {
+            let number = block / 64;
+            let end = run.end().min((number + 1) * 64);
+            let bits = u64::MAX >> (64 - (end - block)) << (block % 64);
             let old = self.word(number);
-            match if used { old | bit } else { old & !bit } {
+            match if used { old | bits } else { old & !bits } {
                 0 => self.used.remove(&number),
                 word => self.used.insert(number, word),
             };
+            block = end;
         }
     }
 
     /// Marks what a table or the header refers to; tells the first block that is in use already or can't be in the file:
     /// such an image must not be written to. Nothing is marked then.
     pub fn mark(&mut self, run: Run) -> Result<(), u64> {
-        let mut blocks = run.start..run.end();
-        if let Some(block) = blocks.find(|block| *block >= self.end || self.is_used(*block)) {
-            return Err(block);
+        let there = run.end().min(self.end.max(run.start));
+        let used = self.first_used(run.start, there);
+        if used < run.end() {
+            return Err(used);
         }
         self.set(run, true);
         Ok(())
@@ -107,8 +120,7 @@ impl Blocks {
         }
         // A run is fresh or not as a whole.
         let to = if start < self.end { self.end } else { self.limit };
-        let count =
-            (start..to.min(start + most.max(1))).take_while(|block| !self.is_used(*block)).count() as u64;
+        let count = self.first_used(start, to.min(start + most.max(1))) - start;
         self.lowest = start + count;
         Ok(self.take(reservations, Run { start, count }))
     }
@@ -118,10 +130,11 @@ impl Blocks {
         self.take_unused(reservations);
         let mut start = self.first_free(self.lowest);
         while start < self.limit.saturating_sub(count.saturating_sub(1)) {
-            match (start..start + count).find(|block| self.is_used(*block)) {
-                Some(used) => start = self.first_free(used),
-                None => return Ok(self.take(reservations, Run { start, count })),
+            let used = self.first_used(start, start + count);
+            if used == start + count {
+                return Ok(self.take(reservations, Run { start, count }));
             }
+            start = self.first_free(used);
         }
         Err(full())
     }

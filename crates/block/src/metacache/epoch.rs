@@ -17,6 +17,7 @@
 //! part, lead to what flush A made durable.
 use super::codec::Codec;
 use super::order::{Format, Order};
+use crate::driver::Undo;
 use crate::error::Result;
 use std::sync::Arc;
 
@@ -57,7 +58,51 @@ impl<C: Codec> Order<C> {
         Ok(())
     }
 
-    /// Ends all changes: what is dirty becomes durable, what was given up is free. No request is under way.
+    /// Ends the changes of an image that is closed, or read-only from now on: what is dirty is durable, what was given up is
+    /// free, and `last` is done, with no release under way. `in_time`: the image stays open, so that requests elsewhere are
+    /// waited for only so long, and changes are allowed still where it fails.
+    pub async fn end<F: Format<Codec = C>, L>(
+        image: &Arc<F>,
+        in_time: bool,
+        last: impl FnOnce() -> L,
+    ) -> Result<()>
+    where
+        L: Future<Output = Result<()>>,
+    {
+        let order = image.order();
+        if !order.access.writable() {
+            return Ok(());
+        }
+        let flushed = Self::flush(image).await;
+        if flushed.is_ok() && in_time {
+            // Where nothing was given up, nobody is waited for.
+            if !order.freed.is_empty() {
+                Self::release_all_in_time(image).await;
+            }
+        } else if flushed.is_ok() {
+            order.release_all(&**image).await;
+        }
+        let _none_released = order.hold_releases().await;
+        let ended = match flushed {
+            Ok(()) => last().await,
+            Err(error) => Err(error),
+        };
+        if ended.is_ok() || !in_time {
+            order.access.forbid();
+        }
+        ended
+    }
+
+    /// What undoes a switch that has allowed changes, or ended them; `ready`: the header says all the time what it must.
+    pub fn undo<F: Format<Codec = C>>(image: &Arc<F>, allowed: bool, ready: bool) -> Undo {
+        let image = image.clone();
+        Box::new(move || {
+            let access = &image.order().access;
+            if allowed { access.forbid() } else { access.allow(ready) }
+        })
+    }
+
+    /// What is dirty becomes durable, and what was given up is free; changes may go on. No request is under way.
     pub async fn settle<F: Format<Codec = C>>(image: &Arc<F>) -> Result<()> {
         Self::flush(image).await?;
         image.order().release_all(&**image).await;

@@ -135,7 +135,7 @@ impl Freed {
     }
 
     /// Whether nothing waits for anything.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.published.lock().list.is_empty() && self.none_sealed() && self.unmapped.lock().list.is_empty()
     }
 
@@ -267,7 +267,7 @@ impl<C: Codec> Order<C> {
                 let image = order.file.name();
                 tracing::warn!(
                     image,
-                    "requests elsewhere hold clusters that were given up; they are freed later"
+                    "requests elsewhere hold clusters that were given up; they are freed later, or by a check"
                 );
                 false
             }

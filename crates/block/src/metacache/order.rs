@@ -81,12 +81,26 @@ pub trait Format: Send + Sync + 'static {
 
     /// Takes one reference from each block that was given up. A block whose last reference that is becomes free, but for
     /// one that `keep` tells to keep: it is answered, and comes a second time when its space in the file system is given
-    /// back.
+    /// back. Without counts of references each has one, and is free ([`Format::free`]).
     fn drop_references(
         &self,
         given_up: &[GivenUp],
         keep: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> impl Future<Output = Result<Vec<Run>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Run>>> + Send {
+        async move {
+            let (kept, free): (Vec<GivenUp>, Vec<_>) =
+                given_up.iter().partition(|given_up| keep(given_up.cause));
+            let runs = |given_up: Vec<GivenUp>| given_up.into_iter().map(|given_up| given_up.run).collect();
+            self.free(runs(free)).await;
+            Ok(runs(kept))
+        }
+    }
+
+    /// Frees blocks that nothing refers to any more, for formats without counts of references.
+    fn free(&self, runs: Vec<Run>) -> impl Future<Output = ()> + Send {
+        let _ = runs;
+        async {}
+    }
 
     /// Whether blocks given up for this cause shall leave holes in the file, where the file allows holes.
     fn punches(&self, cause: Cause) -> bool {

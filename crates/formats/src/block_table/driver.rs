@@ -1,9 +1,10 @@
 //! The driver: a thin shell around the table.
 use super::{BlockTable, Layout};
+use crate::overlay;
 use block::metacache::Order;
 use block::{
     BlockError, CheckReport, Checker, ChildId, Common, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts,
-    MapChange, Node, Notice, Notices, OpenContext, Opened, Perms, Repair, Request, Result, Share, Undo, Want,
+    MapChange, Node, Notice, Notices, OpenContext, Opened, Perms, Repair, Request, Result, Undo, Want,
     WritePlan,
 };
 use rt::BoxFuture;
@@ -119,11 +120,7 @@ impl<L: Layout> Driver for TableDriver<L> {
             } else {
                 self.table.end_changes(true).await?;
             }
-            let table = self.table.clone();
-            let access = move || {
-                if writable { table.order.access.forbid() } else { table.order.access.allow(false) }
-            };
-            Ok(Box::new(access) as Undo)
+            Ok(Order::undo(&self.table, writable, false))
         })
     }
 
@@ -139,10 +136,8 @@ impl<L: Layout> Driver for TableDriver<L> {
         Box::pin(self.table.end_changes(false))
     }
 
-    fn child_perms(&self, _: &Edge, _: Perms, read_only: bool) -> Perms {
-        // The table is held in memory: nobody else writes.
-        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE).union(Share::RESIZE) };
-        Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+    fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
+        overlay::child_perms(child, parents, read_only)
     }
 
     fn info(&self) -> DriverInfo {

@@ -19,7 +19,7 @@ mod check;
 mod driver;
 mod plan;
 
-use block::metacache::{Blocks, Format, GivenUp, Le32, MetadataFile, Order, Page, Run};
+use block::metacache::{Blocks, Format, Le32, MetadataFile, Order, Page, Run};
 use block::{BlockError, ChildId, Domain, Edges, Extent, ExtentKind, Leases, Node, Result, Want};
 use futures_util::lock::Mutex as Lock;
 use std::sync::Arc;
@@ -202,14 +202,9 @@ impl<L: Layout> Format for BlockTable<L> {
         self.layout.write_ahead(&self.order.file, end).await
     }
 
-    async fn drop_references(
-        &self,
-        given_up: &[GivenUp],
-        _: impl Fn(block::metacache::Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
+    async fn free(&self, runs: Vec<Run>) {
         let mut blocks = self.blocks.lock().await;
-        given_up.iter().for_each(|given_up| blocks.free(given_up.run));
-        Ok(Vec::new())
+        runs.into_iter().for_each(|run| blocks.free(run));
     }
 }
 

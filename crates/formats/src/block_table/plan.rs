@@ -64,6 +64,10 @@ impl<L: Layout> BlockTable<L> {
     /// Makes all changes durable, and the image one that is not being written to.
     pub(super) async fn settle(self: &Arc<Self>) -> Result<()> {
         Order::flush(self).await?;
+        self.say_closed().await
+    }
+
+    async fn say_closed(&self) -> Result<()> {
         if !self.order.access.is_ready() {
             return Ok(());
         }
@@ -75,14 +79,7 @@ impl<L: Layout> BlockTable<L> {
 
     /// Ends all changes: the image is closed, or read-only from now on.
     pub(super) async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        if !self.order.access.writable() {
-            return Ok(());
-        }
-        let ended = self.settle().await;
-        if ended.is_ok() || !in_time {
-            self.order.access.forbid();
-        }
-        ended
+        Order::end(self, in_time, || self.say_closed()).await
     }
 
     // ---- plans ----

@@ -114,13 +114,9 @@ impl Driver for Cow {
             if writable {
                 self.image.order.access.allow(false);
             } else {
-                self.image.end_changes().await?;
+                self.image.end_changes(true).await?;
             }
-            let image = self.image.clone();
-            let access = move || {
-                if writable { image.order.access.forbid() } else { image.order.access.allow(false) }
-            };
-            Ok(Box::new(access) as Undo)
+            Ok(Order::undo(&self.image, writable, false))
         })
     }
 
@@ -133,11 +129,7 @@ impl Driver for Cow {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let ended = self.image.end_changes().await;
-            self.image.order.access.forbid();
-            ended
-        })
+        Box::pin(self.image.end_changes(false))
     }
 
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {

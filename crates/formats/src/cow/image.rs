@@ -2,7 +2,7 @@
 use super::CACHE;
 use super::header::{Header, LENGTH, SECTOR};
 use api::PreallocMode;
-use block::metacache::{Cause, Change, Format, GivenUp, MetadataFile, Order, Page, Raw, Run};
+use block::metacache::{Change, Format, MetadataFile, Order, Page, Raw, Run};
 use block::{
     Action, BlockError, ChildId, Domain, Edges, Extent, ExtentKind, Flags, Lease, Leases, MapChange, Node,
     Request, Result, Want, WritePlan,
@@ -56,14 +56,6 @@ impl Format for Image {
 
     async fn write_ahead(&self, _: bool) -> Result<()> {
         Ok(())
-    }
-
-    async fn drop_references(
-        &self,
-        _: &[GivenUp],
-        _: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        Ok(Vec::new())
     }
 }
 
@@ -310,12 +302,7 @@ impl Image {
     }
 
     /// Ends all changes: the image is closed, or read-only from now on.
-    pub async fn end_changes(self: &Arc<Self>) -> Result<()> {
-        if !self.order.access.writable() {
-            return Ok(());
-        }
-        Order::flush(self).await?;
-        self.order.access.forbid();
-        Ok(())
+    pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
+        Order::end(self, in_time, async || Ok(())).await
     }
 }

@@ -228,7 +228,7 @@ impl Driver for QcowDriver {
             } else {
                 self.image.end_changes(true).await?;
             }
-            Ok(self.image.undo_access(writable))
+            Ok(Order::undo(&self.image, writable, false))
         })
     }
 

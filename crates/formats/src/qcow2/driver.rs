@@ -334,12 +334,7 @@ impl Driver for Qcow2 {
                 // Where it fails, or nobody waits for it any more, the bitmaps on disk must be called in use again before the next change.
                 let _calls_in_use = Unready(&self.image);
                 self.image.store_bitmaps().await?;
-                Order::flush(&self.image).await?;
-                // Readers of other entries may still be on clusters that are given up now.
-                Order::release_all_in_time(&self.image).await;
-                let _none_released = self.image.order.hold_releases().await;
-                self.settle_counts().await?;
-                self.image.order.access.forbid();
+                Order::end(&self.image, true, || self.settle_counts()).await?;
             }
             let image = self.image.clone();
             Ok(
@@ -373,9 +368,7 @@ impl Driver for Qcow2 {
                 return Ok(());
             }
             let stored = self.image.store_bitmaps().await.map_err(|e| e.context(LOST));
-            let settled = self.settle().await;
-            let _none_released = self.image.order.hold_releases().await;
-            self.image.order.access.forbid();
+            let settled = Order::end(&self.image, false, || self.settle_counts()).await;
             if let (Err(_), Err(error)) = (&stored, &settled) {
                 let image = self.image.order.file.name();
                 tracing::warn!(image, %error, "closing failed beside the storing of bitmaps");

@@ -234,7 +234,7 @@ impl Driver for QedDriver {
             } else {
                 self.image.end_changes(true).await?;
             }
-            Ok(self.image.undo_access(writable))
+            Ok(Order::undo(&self.image, writable, false))
         })
     }
 

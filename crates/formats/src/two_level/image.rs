@@ -2,8 +2,8 @@
 use super::geometry::{Entry, Geometry};
 use super::{CACHE, Layout};
 use api::PreallocMode;
-use block::metacache::{Blocks, Cause, Format, GivenUp, KnownTables, MetadataFile, Order, Run};
-use block::{BlockError, ChildId, Domain, Edges, ErrorKind, Leases, Node, Result, Undo};
+use block::metacache::{Blocks, Format, KnownTables, MetadataFile, Order, Run};
+use block::{BlockError, ChildId, Domain, Edges, ErrorKind, Leases, Node, Result};
 use futures_util::lock::Mutex as AsyncMutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -72,15 +72,9 @@ impl<L: Layout> Format for Image<L> {
         Ok(())
     }
 
-    async fn drop_references(
-        &self,
-        given_up: &[GivenUp],
-        keep: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        let (kept, free): (Vec<GivenUp>, _) = given_up.iter().partition(|given_up| keep(given_up.cause));
+    async fn free(&self, runs: Vec<Run>) {
         let mut blocks = self.blocks.lock().await;
-        free.iter().for_each(|given_up: &GivenUp| blocks.free(given_up.run));
-        Ok(kept.iter().map(|given_up| given_up.run).collect())
+        runs.into_iter().for_each(|run| blocks.free(run));
     }
 }
 
@@ -167,32 +161,9 @@ impl<L: Layout> Image<L> {
         self.order.access.make_ready(step).await
     }
 
-    /// What undoes a switch that allowed changes, or ended them.
-    pub fn undo_access(self: &Arc<Self>, allowed: bool) -> Undo {
-        let image = self.clone();
-        Box::new(move || if allowed { image.order.access.forbid() } else { image.order.access.allow(false) })
-    }
-
-    /// Ends all changes: the image is closed, or read-only from now on. `in_time`: requests elsewhere are waited for only so
-    /// long.
+    /// Ends all changes: the image is closed, or read-only from now on.
     pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        if !self.order.access.writable() {
-            return Ok(());
-        }
-        let settled = async {
-            Order::flush(self).await?;
-            if in_time {
-                Order::release_all_in_time(self).await;
-            } else {
-                self.order.release_all(&**self).await;
-            }
-            self.cut_growth().await
-        };
-        let settled = settled.await;
-        if settled.is_ok() || !in_time {
-            self.order.access.forbid();
-        }
-        settled
+        Order::end(self, in_time, || self.cut_growth()).await
     }
 
     /// Cuts what the file has grown by since the first write, and is not used.

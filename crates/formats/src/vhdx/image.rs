@@ -12,7 +12,7 @@ use super::used::Used;
 use super::words::Guid;
 use super::{MIB, read};
 use crate::slots::{Layout, Misplaced, Slots};
-use block::metacache::{Cause, Format, GivenUp, Le64, MetadataFile, Order, Run, Sealed};
+use block::metacache::{Format, Le64, MetadataFile, Order, Run, Sealed};
 use block::{BlockError, ChildId, Domain, Edges, ErrorKind, Leases, Result};
 use futures_util::lock::Mutex as Lock;
 use std::sync::Arc;
@@ -94,15 +94,9 @@ impl Format for Image {
         Ok(())
     }
 
-    async fn drop_references(
-        &self,
-        given_up: &[GivenUp],
-        keep: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        let (kept, free): (Vec<GivenUp>, _) = given_up.iter().partition(|given_up| keep(given_up.cause));
+    async fn free(&self, runs: Vec<Run>) {
         let mut slots = self.slots.lock().await;
-        free.iter().for_each(|given_up: &GivenUp| slots.free(given_up.run));
-        Ok(kept.iter().map(|given_up| given_up.run).collect())
+        runs.into_iter().for_each(|run| slots.free(run));
     }
 }
 
@@ -257,24 +251,7 @@ impl Image {
 
     /// Ends all changes: the image is closed, or read-only from now on.
     pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        if !self.order.access.writable() {
-            return Ok(());
-        }
-        let settled = async {
-            Order::flush(self).await?;
-            if in_time {
-                Order::release_all_in_time(self).await;
-            } else {
-                self.order.release_all(&**self).await;
-            }
-            self.close_log().await
-        };
-        let settled = settled.await;
-        if settled.is_ok() || !in_time {
-            let _none_released = self.order.hold_releases().await;
-            self.order.access.forbid();
-        }
-        settled
+        Order::end(self, in_time, || self.close_log()).await
     }
 
     /// Everything is in its place, durably: the log is empty.

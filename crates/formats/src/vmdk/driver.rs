@@ -2,6 +2,7 @@
 use super::descriptor::NO_PARENT;
 use super::extent::Kind;
 use super::image::Image;
+use crate::overlay;
 use api::{ImageInfoSpecific, ImageInfoSpecificVmdk, VmdkExtentInfo};
 use block::{
     BlockError, Checker, ChildRole, Common, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts, MapChange,
@@ -151,24 +152,11 @@ impl Driver for Vmdk {
     }
 
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
-        let role = child.role();
-        if role.has(ChildRole::BACKING) {
-            // Backing files are only read; a parent that copes with changes copes with them here too.
-            let changes =
-                if parents.share.has(Share::WRITE) { Share::WRITE.union(Share::RESIZE) } else { Share::NONE };
-            let need = Share(parents.need.0 & Share::READ.0);
-            return Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED).union(changes) };
+        if child.role().has(ChildRole::BACKING) || child.role().has(ChildRole::METADATA) {
+            return overlay::child_perms(child, parents, read_only);
         }
-        if !role.has(ChildRole::METADATA) {
-            // The bytes of the disk, as they are.
-            return Perms {
-                need: parents.need.union(Share::READ),
-                share: parents.share.without(Share::RESIZE),
-            };
-        }
-        // Tables and the descriptor are held in memory, so nobody else may change the file.
-        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE).union(Share::RESIZE) };
-        Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+        // The bytes of the disk, as they are.
+        Perms { need: parents.need.union(Share::READ), share: parents.share.without(Share::RESIZE) }
     }
 
     fn info(&self) -> DriverInfo {

@@ -1,10 +1,11 @@
 //! A dynamic or differencing image as the core sees it: a thin shell around [`Image`].
 use super::footer::Kind;
 use super::image::Image;
+use crate::overlay;
 use block::metacache::Order;
 use block::{
-    CheckReport, Checker, ChildRole, Common, Driver, DriverInfo, Edge, Extent, Facts, MapChange, Node,
-    Options, Perms, Repair, Request, Result, Share, Undo, Want, WritePlan,
+    CheckReport, Checker, Common, Driver, DriverInfo, Edge, Extent, Facts, MapChange, Node, Options, Perms,
+    Repair, Request, Result, Undo, Want, WritePlan,
 };
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -75,11 +76,7 @@ impl Driver for Dynamic {
             } else {
                 self.image.end_changes(true).await?;
             }
-            let image = self.image.clone();
-            let access = move || {
-                if writable { image.order.access.forbid() } else { image.order.access.allow(true) }
-            };
-            Ok(Box::new(access) as Undo)
+            Ok(Order::undo(&self.image, writable, true))
         })
     }
 
@@ -95,13 +92,7 @@ impl Driver for Dynamic {
     }
 
     fn child_perms(&self, child: &Edge, parents: Perms, read_only: bool) -> Perms {
-        if child.role().has(ChildRole::BACKING) {
-            let need = Share(parents.need.0 & Share::READ.0);
-            return Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) };
-        }
-        // The table is held in memory: nobody else writes.
-        let need = if read_only { Share::READ } else { Share::READ.union(Share::WRITE).union(Share::RESIZE) };
-        Perms { need, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+        overlay::child_perms(child, parents, read_only)
     }
 
     fn naming_options(&self) -> Options {

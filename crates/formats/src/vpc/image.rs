@@ -9,7 +9,7 @@ use super::footer::{FOOTER, Footer, Kind};
 use super::geometry::SECTOR;
 use super::header::{HEADER, Header, UNUSED};
 use crate::slots::{Layout, Misplaced, Slot, Slots};
-use block::metacache::{Be32, Cause, Change, Format, GivenUp, MetadataFile, Order, Page, Reserved, Run};
+use block::metacache::{Be32, Cause, Change, Format, MetadataFile, Order, Page, Reserved, Run};
 use block::{
     Action, BlockError, ChildId, Domain, Edges, ErrorKind, Extent, ExtentKind, Flags, Lease, Leases,
     MapChange, Request, Result, Want, WritePlan,
@@ -76,15 +76,9 @@ impl Format for Image {
         }
     }
 
-    async fn drop_references(
-        &self,
-        given_up: &[GivenUp],
-        keep: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        let (kept, free): (Vec<GivenUp>, _) = given_up.iter().partition(|given_up| keep(given_up.cause));
+    async fn free(&self, runs: Vec<Run>) {
         let mut space = self.slots.lock().await;
-        free.iter().for_each(|given_up: &GivenUp| space.slots.free(given_up.run));
-        Ok(kept.iter().map(|given_up| given_up.run).collect())
+        runs.into_iter().for_each(|run| space.slots.free(run));
     }
 }
 
@@ -214,20 +208,7 @@ impl Image {
 
     /// Ends all changes: the image is closed, or read-only from now on.
     pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        if !self.order.access.writable() {
-            return Ok(());
-        }
-        let settled = Order::flush(self).await;
-        if settled.is_ok() && in_time {
-            Order::release_all_in_time(self).await;
-        } else if settled.is_ok() {
-            self.order.release_all(&**self).await;
-        }
-        if settled.is_ok() || !in_time {
-            let _none_released = self.order.hold_releases().await;
-            self.order.access.forbid();
-        }
-        settled
+        Order::end(self, in_time, async || Ok(())).await
     }
 
     /// Puts the footer behind the last block, where it is not there; what lies behind it leads nowhere, and goes.

@@ -118,11 +118,7 @@ impl Driver for Table {
             } else {
                 self.image.end_changes(true).await?;
             }
-            let image = self.image.clone();
-            let access = move || {
-                if writable { image.order.access.forbid() } else { image.order.access.allow(false) }
-            };
-            Ok(Box::new(access) as Undo)
+            Ok(Order::undo(&self.image, writable, false))
         })
     }
 

@@ -77,15 +77,9 @@ impl Format for Image {
         Ok(())
     }
 
-    async fn drop_references(
-        &self,
-        given_up: &[GivenUp],
-        keep: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        let (kept, free): (Vec<GivenUp>, _) = given_up.iter().partition(|given_up| keep(given_up.cause));
+    async fn free(&self, runs: Vec<Run>) {
         let mut blocks = self.blocks.lock().await;
-        free.iter().for_each(|given_up: &GivenUp| blocks.free(given_up.run));
-        Ok(kept.iter().map(|given_up| given_up.run).collect())
+        runs.into_iter().for_each(|run| blocks.free(run));
     }
 }
 
@@ -137,23 +131,10 @@ impl Image {
 
     /// Ends all changes: the image is closed, or read-only from now on.
     pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        if !self.order.access.writable() {
-            return Ok(());
-        }
-        let settled = async {
-            Order::flush(self).await?;
-            if in_time {
-                Order::release_all_in_time(self).await;
-            } else {
-                self.order.release_all(&**self).await;
-            }
+        let say_closed = async || {
             if self.order.access.is_ready() { self.say_closed().await } else { Ok(()) }
         };
-        let settled = settled.await;
-        if settled.is_ok() || !in_time {
-            self.order.access.forbid();
-        }
-        settled
+        Order::end(self, in_time, say_closed).await
     }
 
     // ---- the header ----

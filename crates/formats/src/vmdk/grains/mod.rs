@@ -20,7 +20,7 @@ pub mod scan;
 
 use super::header::{Hosted, UNCLEAN_AT};
 use super::tables::{Entry, TablePage, Tables};
-use block::metacache::{Blocks, Cause, Codec, Format, GivenUp, Le32, Order, Run, Sealed};
+use block::metacache::{Blocks, Codec, Format, Le32, Order, Run, Sealed};
 use block::{BlockError, ErrorKind, Leases, Result};
 use futures_util::lock::Mutex as Lock;
 use rt::Buf;
@@ -81,15 +81,9 @@ impl Format for Grains {
         self.order().file.write_pages(sealed).await
     }
 
-    async fn drop_references(
-        &self,
-        given_up: &[GivenUp],
-        keep: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        let (kept, free): (Vec<GivenUp>, _) = given_up.iter().partition(|given_up| keep(given_up.cause));
+    async fn free(&self, runs: Vec<Run>) {
         let mut blocks = self.blocks.lock().await;
-        free.iter().for_each(|given_up: &GivenUp| blocks.free(given_up.run));
-        Ok(kept.iter().map(|given_up| given_up.run).collect())
+        runs.into_iter().for_each(|run| blocks.free(run));
     }
 }
 
@@ -164,31 +158,16 @@ impl Grains {
 
     /// Ends all changes: the file is closed, or read-only from now on.
     pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        let order = self.order();
-        if !order.access.writable() {
-            return Ok(());
-        }
-        let settled = async {
-            Order::flush(self).await?;
-            if in_time {
-                Order::release_all_in_time(self).await;
-            } else {
-                order.release_all(&**self).await;
-            }
-            let _none_released = order.hold_releases().await;
-            let _turn = order.access.header_turn().await;
-            order.access.unready();
+        let say_clean = async || {
+            let _turn = self.order().access.header_turn().await;
+            self.order().access.unready();
             if self.marked.load(Acquire) {
                 self.say_unclean(false).await?;
                 self.marked.store(false, Release);
             }
             Ok(())
         };
-        let settled = settled.await;
-        if settled.is_ok() || !in_time {
-            order.access.forbid();
-        }
-        settled
+        Order::end(self, in_time, say_clean).await
     }
 
     /// Gives a table space in the file, in both copies, before its first change.

@@ -22,7 +22,7 @@ mod write;
 use super::header::{AT_END, Hosted, SECTOR};
 use super::tables::Tables;
 use api::PreallocMode;
-use block::metacache::{Cause, Codec, Format, GivenUp, Le32, Order, Page, Run, Sealed};
+use block::metacache::{Codec, Format, Le32, Order, Page, Run, Sealed};
 use block::{BlockError, ErrorKind, Leases, Result, Turns};
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
@@ -129,14 +129,6 @@ impl Format for Stream {
         self.write_header(place / SECTOR).await?;
         tail.directory = place;
         Ok(())
-    }
-
-    async fn drop_references(
-        &self,
-        _: &[GivenUp],
-        _: impl Fn(Cause) -> bool + Send + Sync,
-    ) -> Result<Vec<Run>> {
-        Ok(Vec::new())
     }
 }
 
@@ -266,24 +258,16 @@ impl Stream {
 
     /// Ends all changes: the stream gets its end.
     pub async fn end_changes(self: &Arc<Self>, in_time: bool) -> Result<()> {
-        let order = self.order();
-        if !order.access.writable() {
-            return Ok(());
-        }
-        let ended = async {
-            Order::flush(self).await?;
-            let _turn = order.access.header_turn().await;
-            if order.access.is_ready() {
-                order.access.unready();
+        let end_stream = async || {
+            let access = &self.order().access;
+            let _turn = access.header_turn().await;
+            if access.is_ready() {
+                access.unready();
                 self.end_stream().await?;
             }
             Ok(())
         };
-        let ended = ended.await;
-        if ended.is_ok() || !in_time {
-            order.access.forbid();
-        }
-        ended
+        Order::end(self, in_time, end_stream).await
     }
 
     /// Appends the footer, and has the header say so.
