@@ -148,6 +148,9 @@ impl Node {
         let resized = work.await;
         self.edges.chain().forget();
         self.bitmaps.resize(|_| self.length());
+        if resized.is_ok() {
+            self.acknowledges();
+        }
         resized
     }
 

@@ -189,7 +189,9 @@ impl Backend {
     /// Waits as long as the machine is stopped; whether it was.
     async fn while_stopped(&self) -> bool {
         let mut waited = false;
-        while let Some(device) = self.guest.load_full().filter(|_| self.stopped()) {
+        while self.stopped()
+            && let Some(device) = self.guest.load_full()
+        {
             let changed = device.guests().running.listen();
             if self.stopped() {
                 waited = true;

@@ -24,7 +24,7 @@ pub use transaction::GraphChange;
 use crate::backend::Backend;
 use crate::blockers::{Blockers, Operations};
 use crate::common::Common;
-use crate::device::{Device, Devices};
+use crate::device::Devices;
 use crate::edges::{Edges, Parent};
 use crate::error::{BlockError, ErrorKind, Result};
 use crate::group_commit::GroupCommit;
@@ -349,6 +349,7 @@ impl Graph {
             bitmaps: context.bitmaps().clone(),
             drains: Mutex::new(0),
             highest: AtomicU64::new(0),
+            acknowledged: AtomicBool::new(false),
             threshold: AtomicU64::new(0),
             notices: self.0.notices.clone(),
             padding: crate::lease::Leases::new(),
@@ -414,7 +415,7 @@ impl Graph {
             }
             // What was acknowledged is durable after the close, also without an explicit flush. A job's filter holds nothing
             // itself; what users put between an image and its file tells, as the last, that the file was poisoned.
-            let nothing = node.poisoned() || node.driver_type.internal;
+            let nothing = node.poisoned() || node.driver_type.internal || node.owes_nothing();
             let flushed = if nothing { Ok(()) } else { node.flush().await };
             let closed = node.driver.close().await.map_err(|e| e.at_node(node.name()));
             node.set_slow(Slow::CLOSED, true);
@@ -434,16 +435,9 @@ impl Graph {
         let node = self.node(name).ok_or_else(|| {
             BlockError::new(ErrorKind::NotFound, format!("Failed to find node with node-name='{name}'"))
         })?;
-        let is_user = |entry: &&Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
-        if let Some(user) = self.entries().iter().find(is_user) {
-            let is_medium =
-                |device: Arc<Device>| device.medium().is_some_and(|medium| Arc::ptr_eq(&medium, user));
-            // Of devices clients expect no more words.
-            let by = match self.devices().into_iter().any(is_medium) {
-                true => String::new(),
-                false => format!(" by {}", user.label()),
-            };
-            return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use{by}")));
+        let is_user = |entry: &Arc<Backend>| !entry.pinned && Arc::ptr_eq(&entry.node(), &node);
+        if self.entries().iter().any(is_user) {
+            return Err(BlockError::new(ErrorKind::Busy, format!("Node {name} is in use")));
         }
         if !node.monitor_owned() {
             return Err(BlockError::invalid(format!("Node {name} is not owned by the monitor")));
@@ -454,7 +448,7 @@ impl Graph {
         }
         // A flush that fails is reported while the node still exists, and only once: broken storage must not keep the node for
         // ever. Errors while it is closed are not failures of the deletion.
-        if !node.storage().iter().any(|node| node.poisoned()) {
+        if !node.owes_nothing() && !node.storage().iter().any(|node| node.poisoned()) {
             node.flush().await?;
         }
         node.monitor_owned.store(false, Release);

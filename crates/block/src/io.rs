@@ -129,7 +129,10 @@ impl Node {
         let change = MapChange::Data;
         match done {
             Ok(0) => {}
-            Ok(n) => self.changed(NodeChange { offset, len: n as u64, change, request }),
+            Ok(n) => {
+                self.changed(NodeChange { offset, len: n as u64, change, request });
+                self.acknowledges();
+            }
             // Some of it may have been written.
             Err(_) => {
                 let change = NodeChange { offset, len: data.len() as u64, change, request };

@@ -69,6 +69,8 @@ pub struct Node {
     /// How many wait for the requests inside.
     pub(crate) drains: Mutex<usize>,
     pub(crate) highest: AtomicU64,
+    /// A change was acknowledged since the node was opened.
+    pub(crate) acknowledged: AtomicBool,
     /// Beyond which a write is told of; 0: none.
     pub(crate) threshold: AtomicU64,
     pub(crate) notices: Notices,
@@ -204,6 +206,19 @@ impl Node {
     /// One byte after the last byte written since the node was opened.
     pub fn highest_offset(&self) -> u64 {
         self.highest.load(Relaxed)
+    }
+
+    /// Whether nobody was promised anything that a flush would make durable: no change was acknowledged since the node was
+    /// opened, and it keeps nothing of its own as a format does.
+    pub fn owes_nothing(&self) -> bool {
+        !self.acknowledged.load(Acquire) && self.driver_type.kind != DriverKind::Format
+    }
+
+    /// A change is about to be acknowledged.
+    pub(crate) fn acknowledges(&self) {
+        if !self.acknowledged.load(Relaxed) {
+            self.acknowledged.store(true, Release);
+        }
     }
 
     /// What direct requests are padded to, in bytes.

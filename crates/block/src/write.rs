@@ -60,6 +60,7 @@ impl Node {
         let result = if self.waits_for_hooks() { self.hooked(change, data, work).await? } else { work.await };
         self.changed(change);
         let durable = result.inspect_err(|_| self.change_failed(change))?;
+        self.acknowledges();
         if self.poisoned() {
             return Err(self.poison_error());
         }

@@ -310,6 +310,7 @@ impl Inner {
     async fn close(&self, live: &Live) {
         let id = live.id.as_str();
         if live.writable
+            && !live.backend.node().owes_nothing()
             && let Err(error) = live.backend.flush().await
         {
             tracing::error!(export = id, %error, "the last flush of an export failed");

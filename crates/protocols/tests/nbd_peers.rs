@@ -192,6 +192,7 @@ fn a_server_that_is_killed_ends_what_is_in_flight_and_all_that_follows() {
     };
     run(async || {
         let (graph, backend) = open(&server.socket(), false).await.unwrap();
+        backend.write(8192, Buf::from_slice(b"before"), Request::GUEST).await.unwrap();
         let reader = backend.clone();
         let waiting = rt::spawn(async move { reader.read(0, BufMut::with_len(4096)).await.1 });
         rt::sleep(Duration::from_millis(100)).await;

@@ -85,6 +85,12 @@ fn a_device_whose_medium_fails_as_it_is_closed_is_deleted_all_the_same() {
         let graph = graph();
         let node = graph.open(memory("n").with("fail-flush", Opt::Bool(true)), Policy::ALONE).await.unwrap();
         let device = graph.add_device("d").unwrap();
+        // Where nothing was acknowledged, nothing is lost.
+        graph.put_in(&device, node).await.unwrap();
+        graph.remove_device(&device).await.unwrap();
+        let node = graph.open(memory("n").with("fail-flush", Opt::Bool(true)), Policy::ALONE).await.unwrap();
+        node.write(0, Buf::from_slice(&[1; 512]), Request::DRIVER).await.unwrap();
+        let device = graph.add_device("d").unwrap();
         graph.put_in(&device, node).await.unwrap();
         assert_eq!(graph.remove_device(&device).await.unwrap_err().kind(), ErrorKind::Io);
         assert!(graph.device("d").is_none() && graph.nodes().is_empty() && graph.entries().is_empty());

@@ -204,7 +204,7 @@ fn an_export_that_is_removed_leaves_users_behind_and_all_they_wrote_is_in_the_im
             file
         })
         .await;
-        assert!(world.graph.remove("disk").await.unwrap_err().message().contains("export 'e'"));
+        assert!(world.graph.remove("disk").await.unwrap_err().message().contains("is in use"));
         world.exports.remove("e", RemoveMode::Safe).unwrap();
         world.exports.wait_gone(&["e".to_owned()]).await;
         assert_eq!(errno(file.write_at(b"lost", 0)), number(Errno::NOTCONN));

@@ -101,27 +101,21 @@ fn permissions(named: Option<&[BlockPermission]>) -> Share {
 }
 
 impl Blkdebug {
-    /// Fails, or delays, a request for which a rule is in force. Where a rule fails everything from the start, nothing is ever
-    /// changed; one that a step brings may meet a request that is half done, after which there is something to flush.
+    /// Fails, or delays, a request for which a rule is in force.
     async fn check(&self, kind: BlkdebugIOType, offset: u64, len: u64) -> Result<()> {
         use BlkdebugIOType::{Discard, Write, WriteZeroes};
-        let verdict = self.engine.fault(kind, offset, len);
-        let leaves_all = verdict.is_some_and(|verdict| verdict.always && verdict.errno.is_some());
-        if matches!(kind, Discard | Write | WriteZeroes) && !leaves_all && !self.changed.load(Relaxed) {
+        if matches!(kind, Discard | Write | WriteZeroes) && !self.changed.load(Relaxed) {
             self.changed.store(true, Release);
         }
-        if let Some(verdict) = verdict {
-            if !verdict.delay.is_zero() {
-                rt::sleep(verdict.delay).await;
-            }
-            if let Some(errno) = verdict.errno {
-                if !verdict.immediately {
-                    rt::yield_now().await;
-                }
-                return Err(BlockError::from_io(&std::io::Error::from_raw_os_error(errno)));
-            }
+        let Some(verdict) = self.engine.fault(kind, offset, len) else { return Ok(()) };
+        if !verdict.delay.is_zero() {
+            rt::sleep(verdict.delay).await;
         }
-        Ok(())
+        let Some(errno) = verdict.errno else { return Ok(()) };
+        if !verdict.immediately {
+            rt::yield_now().await;
+        }
+        Err(BlockError::from_io(&std::io::Error::from_raw_os_error(errno)))
     }
 
     async fn read_pieces(&self, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {

@@ -36,8 +36,6 @@ pub struct Fault {
     /// Before anything else runs.
     immediately: bool,
     delay: Duration,
-    /// It is in force from the start, not from a step on.
-    always: bool,
 }
 
 /// What a rule does with a request.
@@ -49,8 +47,6 @@ pub struct Verdict {
     pub immediately: bool,
     /// How long it waits first.
     pub delay: Duration,
-    /// The rule is in force from the start, not from a step on.
-    pub always: bool,
 }
 
 impl Fault {
@@ -146,7 +142,6 @@ impl Engine {
             once: rule.once.unwrap_or(false),
             immediately: rule.immediately.unwrap_or(false),
             delay: Duration::from_nanos(delay),
-            always: rule.event == Step::None,
         };
         self.inner.lock().add(rule.event, rule.state.unwrap_or(0), Effect::Fail(fault));
         Ok(())
@@ -210,8 +205,8 @@ impl Engine {
             inner.in_force.retain(|(other, _)| *other != id);
             inner.rules.retain(|rule| rule.id != id);
         }
-        let Fault { errno, immediately, delay, always, .. } = fault;
-        Some(Verdict { errno: (errno != 0).then_some(errno), immediately, delay, always })
+        let Fault { errno, immediately, delay, .. } = fault;
+        Some(Verdict { errno: (errno != 0).then_some(errno), immediately, delay })
     }
 
     /// Lets the first request of this tag go on.
@@ -302,7 +297,7 @@ mod tests {
     }
 
     fn fails(errno: i32) -> Option<Verdict> {
-        Some(Verdict { errno: Some(errno), immediately: false, delay: Duration::ZERO, always: false })
+        Some(Verdict { errno: Some(errno), immediately: false, delay: Duration::ZERO })
     }
 
     fn with(faults: &[BlkdebugInjectErrorOptions]) -> Engine {
@@ -338,7 +333,7 @@ mod tests {
         assert_eq!(engine.fault(Discard, 0, 1536), None);
         assert_eq!(engine.fault(Discard, 2048, 512), None);
         assert_eq!(engine.fault(Read, 0, 4096), None);
-        let at_once = fails(5).map(|verdict| Verdict { immediately: true, always: true, ..verdict });
+        let at_once = fails(5).map(|verdict| Verdict { immediately: true, ..verdict });
         assert_eq!(engine.fault(Discard, 1536, 1), at_once);
         engine.step(Step::None);
         assert_eq!(engine.fault(Discard, 1536, 1), None, "it was used up");
@@ -350,10 +345,9 @@ mod tests {
         let once = BlkdebugInjectErrorOptions { once: Some(true), ..slow.clone() };
         let engine = with(&[once, fault(Step::None)]);
         engine.step(Step::None);
-        let waits =
-            Some(Verdict { errno: None, immediately: false, delay: Duration::from_nanos(7), always: true });
+        let waits = Some(Verdict { errno: None, immediately: false, delay: Duration::from_nanos(7) });
         assert_eq!(engine.fault(Read, 0, 512), waits);
-        assert_eq!(engine.fault(Read, 0, 512), fails(5).map(|verdict| Verdict { always: true, ..verdict }));
+        assert_eq!(engine.fault(Read, 0, 512), fails(5));
         let negative = BlkdebugInjectErrorOptions { delay_ns: Some(-1), ..slow };
         assert!(Engine::default().add_fault(&negative).is_err());
     }
