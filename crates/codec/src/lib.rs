@@ -1,6 +1,6 @@
 //! Codecs of compressed clusters and of file names, and the zero scan.
 //!
-//! - [`Crc32c`]: the checksum of VHDX images.
+//! - [`Crc32c`]: the checksum CRC-32C, of VHDX images and of machines that are handed over.
 //! - [`decode`]: raw deflate, zlib and zstd, from a slice that may go on behind the stream, into a buffer of known size.
 //! - [`encode`]: the same the other way, where the stream is smaller than what it holds.
 //! - [`filename`]: names that are not UTF-8, as text and back.

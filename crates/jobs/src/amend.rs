@@ -35,7 +35,7 @@ pub async fn amend(
     let node = graph.need_node(node_name)?;
     node.check_operation(Operations::JOB)?;
     let perms = Perms { need: Share::READ.union(Share::WRITE), share: Share::ALL };
-    let request = BackendRequest { label: format!("job '{id}'"), node, perms, pinned: true };
+    let request = BackendRequest { label: Job::entry_label(&id), node, perms, pinned: true };
     let entry = graph.attach(request).await?;
     let work = Amend { graph: graph.clone(), entry, options: Mutex::new(Some(options)), force };
     let job = JobRequest {

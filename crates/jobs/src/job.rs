@@ -2,7 +2,7 @@
 //!
 //! A verb only records a request; the job's own task changes the status at its next pause point. So a status never
 //! claims what the work has not done yet.
-use crate::chain::{is_in_chain, same_image};
+use crate::chain::same_image;
 use crate::copy_mode::CopyMode;
 use crate::event::EventSink;
 use crate::group::{Group, Step};
@@ -460,13 +460,15 @@ impl Job {
         !matches!(self.kind, JobType::Amend | JobType::Create)
     }
 
-    /// Whether it works for whoever uses `node`: on its image, or, of a commit, on an image below it.
+    /// Whether it works for whoever uses `node`.
     pub fn is_for(&self, node: &Arc<Node>) -> bool {
-        let Some(image) = self.image.as_ref().and_then(Weak::upgrade) else { return false };
-        match self.kind {
-            JobType::Commit => is_in_chain(node, &image),
-            _ => same_image(node, &image),
-        }
+        let image = self.image.as_ref().and_then(Weak::upgrade);
+        image.is_some_and(|image| same_image(node, &image))
+    }
+
+    /// What the entries of the job `id` are called, by which others know them.
+    pub fn entry_label(id: &str) -> String {
+        format!("job '{id}'")
     }
 
     /// Sets the total number of bytes.

@@ -128,8 +128,8 @@ impl Jobs {
         Self(Arc::new(Inner { jobs, ending, sink, states }))
     }
 
-    /// Keeps in this directory what jobs have copied that can go on from there in another run of the program. Only the first
-    /// one counts.
+    /// Keeps in this directory what jobs have copied that can go on from there in another run of the program. A second
+    /// one is refused.
     pub async fn keep_states_in(&self, dir: PathBuf) -> block::Result<()> {
         // A program that goes to the background changes its working directory.
         let dir = std::path::absolute(&dir).unwrap_or(dir);

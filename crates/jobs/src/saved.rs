@@ -213,10 +213,6 @@ impl Saved {
         self.path.with_extension("job.new")
     }
 
-    fn directory(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
-    }
-
     async fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let new = self.new_path();
         let options = OpenOptions { write: true, create: true, truncate: true, ..OpenOptions::default() };
@@ -224,7 +220,7 @@ impl Saved {
         file.write_all(0, bytes).await?;
         file.sync(false).await?;
         rt::fs::rename(&new, &self.path).await?;
-        rt::fs::sync_dir(self.directory()).await
+        rt::fs::sync_name(&self.path).await
     }
 
     /// The job has ended: the file goes, unless the job was given up because the program ends.
@@ -240,7 +236,7 @@ impl Saved {
                 _ => {}
             }
         }
-        if let Err(e) = rt::fs::sync_dir(self.directory()).await {
+        if let Err(e) = rt::fs::sync_name(&self.path).await {
             tracing::warn!(error = %e, "the state of a job that has ended may come back");
         }
     }

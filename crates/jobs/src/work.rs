@@ -38,7 +38,7 @@ pub trait Work: Send + Sync {
         None
     }
 
-    /// The image that it copies from, or into which it takes what is below.
+    /// The image for whose user it works: it copies that, or takes what is below into it, or into one another.
     fn image(&self) -> Option<Arc<Node>> {
         None
     }

@@ -37,11 +37,7 @@ impl State {
 
     /// Lets it run if it does not, and has it told. Nothing that follows is told before.
     pub fn go_on(&self, tell: impl FnOnce()) {
-        let mut state = self.0.state.lock();
-        if *state != RunState::Running {
-            tell();
-            self.enter(&mut state, RunState::Running);
-        }
+        self.run(&mut self.0.state.lock(), tell);
     }
 
     /// The same for a client, who does not let it run while it is handed over; whether it runs now.
@@ -50,11 +46,15 @@ impl State {
         if *state == RunState::FinishMigrate {
             return false;
         }
+        self.run(&mut state, tell);
+        true
+    }
+
+    fn run(&self, state: &mut RunState, tell: impl FnOnce()) {
         if *state != RunState::Running {
             tell();
-            self.enter(&mut state, RunState::Running);
+            self.enter(state, RunState::Running);
         }
-        true
     }
 
     /// Sets what it does.

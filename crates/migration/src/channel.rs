@@ -8,6 +8,7 @@ use rt::process::{Flow, Program};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a program has for what it was given last, before it is left to itself.
@@ -17,8 +18,8 @@ const PROGRAM_ENDS: Duration = Duration::from_secs(10);
 pub struct Channel {
     stream: Stream,
     program: Option<Program>,
-    /// For what must be durable.
-    file: Option<File>,
+    /// For what must be durable: the file, and its name where it was made.
+    file: Option<(File, PathBuf)>,
 }
 
 /// Gives the descriptor of a name.
@@ -72,7 +73,7 @@ impl Channel {
         let (stream, file) = opened
             .await
             .map_err(|e: io::Error| MigrationError::channel(format!("Could not open '{name}'"), &e))?;
-        Ok(Self { stream, program: None, file: Some(file) })
+        Ok(Self { stream, program: None, file: Some((file, PathBuf::from(name))) })
     }
 
     fn of_program(args: &[String], flow: Flow) -> Result<Self, MigrationError> {
@@ -106,10 +107,14 @@ impl Channel {
 
     /// What was sent is durable, where it goes to a file.
     pub(crate) async fn sync(&self) -> Result<(), MigrationError> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some((file, path)) = &self.file else { return Ok(()) };
         let synced = match file.try_clone() {
             Ok(file) => blocking(move || file.sync_all()).await,
             Err(e) => Err(e),
+        };
+        let synced = match synced {
+            Ok(()) => rt::fs::sync_name(path).await,
+            failed => failed,
         };
         synced.map_err(|e| MigrationError::channel("the file could not be made durable", &e))
     }

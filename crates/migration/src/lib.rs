@@ -20,7 +20,6 @@
 
 mod bitmaps;
 mod channel;
-mod crc;
 mod error;
 mod mapping;
 mod place;

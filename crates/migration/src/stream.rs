@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The place of a record is its number: the first has 0.
-use crate::crc::crc32c;
 use crate::error::MigrationError;
+use codec::Crc32c;
 
 /// Most bytes of a record's content.
 pub const MAX_PAYLOAD: usize = 1 << 20;
@@ -84,14 +84,14 @@ pub(crate) fn record(place: u64, kind: Kind, content: &[u8]) -> Vec<u8> {
     bytes.extend((kind as u32).to_be_bytes());
     bytes.extend((content.len() as u32).to_be_bytes());
     bytes.extend(content);
-    let crc = crc32c(&[&place.to_be_bytes(), &bytes]);
+    let crc = Crc32c::default().with(&place.to_be_bytes()).with(&bytes).sum();
     bytes.extend(crc.to_be_bytes());
     bytes
 }
 
 /// The checksum of a record that has come.
 pub(crate) fn checksum(place: u64, head: &[u8], content: &[u8]) -> u32 {
-    crc32c(&[&place.to_be_bytes(), head, content])
+    Crc32c::default().with(&place.to_be_bytes()).with(head).with(content).sum()
 }
 
 /// The number at this place.

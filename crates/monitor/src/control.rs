@@ -258,9 +258,8 @@ impl Control {
         async move { wait.await.unwrap_or_default() }
     }
 
-    /// A command of this session has been answered, or whoever gave it goes on without telling anybody: what is to follow the
-    /// answer begins.
-    pub fn answered(&self) {
+    /// A command of this session has been answered: what is to follow the answer begins.
+    pub(crate) fn answered(&self) {
         for following in std::mem::take(&mut *self.1.after_answer.lock()) {
             match following {
                 Following::Event(event) => self.events().emit(&event),

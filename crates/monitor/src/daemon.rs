@@ -135,7 +135,13 @@ pub fn run_with<O: StartOption>(
 
 /// Prints a notice, or reports it as an event where there is one for it. If standard error fails, there is no other place
 /// for it.
-fn tell(program: &str, events: &Arc<Events>, naming: impl Fn(&Node) -> String, notice: Notice<'_>) {
+fn tell(
+    program: &str,
+    events: &Arc<Events>,
+    naming: impl Fn(&Node) -> String,
+    fail: impl Fn(&str),
+    notice: Notice<'_>,
+) {
     let mut to = std::io::stderr().lock();
     match notice {
         Notice::Damaged { node, damage } => return events.damaged(node, damage, false),
@@ -148,7 +154,11 @@ fn tell(program: &str, events: &Arc<Events>, naming: impl Fn(&Node) -> String, n
         Notice::QuorumFailed { node, offset, len } => {
             return events.quorum_failed(naming(node), (offset, len));
         }
-        Notice::Diverged(text) => writeln!(to, "{program}: {text}"),
+        // In order: other images have nothing to do with it.
+        Notice::Diverged(text) => {
+            drop(to);
+            return fail(text);
+        }
         Notice::Warning(text) => writeln!(to, "{program}: warning: {text}"),
         Notice::Repaired { image, report } => writeln!(
             to,
@@ -170,11 +180,7 @@ async fn live<O: StartOption>(
     let name = program.to_owned();
     let events = control.events().clone();
     let (fail, naming) = (control.failing(), control.naming());
-    control.graph().on_notice(move |notice| match notice {
-        // In order: other images have nothing to do with it.
-        Notice::Diverged(text) => fail(text),
-        notice => tell(&name, &events, &naming, notice),
-    });
+    control.graph().on_notice(move |notice| tell(&name, &events, &naming, &fail, notice));
     let mut signalled = pin!(signal::next_signal(&SIGNALS));
     let started = match select(&mut signalled, pin!(start(&control, options))).await {
         Either::Left(_) => Ok(None),

@@ -66,6 +66,24 @@ pub async fn sync_dir(dir: &Path) -> io::Result<()> {
     expect_current().sync_dir(dir).await
 }
 
+/// Makes the name of a new, renamed or removed file durable. A folder that may not be read can't be synced, nor can any in some
+/// file systems: there the sync of the file must suffice.
+pub async fn sync_name(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match sync_dir(folder.unwrap_or(Path::new("."))).await {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            tracing::debug!(path = %path.display(), error = %e, "the folder of a file can't be synced");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -229,7 +229,7 @@ async fn place(
     }
     change.insert_filter(filter).await?;
     let entry = change.attach(BackendRequest {
-        label: format!("job '{id}'"),
+        label: Job::entry_label(id),
         node: filter.clone(),
         perms: Perms { need: Share::READ, share: Share::ALL.without(Share::RESIZE) },
         pinned: true,

@@ -1,6 +1,7 @@
 //! What a commit holds: blockers on the chain, an entry at each end, the base made writable.
 use crate::chain::{chain, same_image};
 use crate::filter::{JobFilter, Kind};
+use crate::job::Job;
 use crate::mirror::Ends;
 use api::PreallocMode;
 use block::{
@@ -185,7 +186,7 @@ async fn enter(
     base: &Arc<Node>,
 ) -> Result<(Arc<Backend>, Arc<Backend>)> {
     let entry = |node: &Arc<Node>, perms| BackendRequest {
-        label: format!("job '{id}'"),
+        label: Job::entry_label(id),
         node: node.clone(),
         perms,
         pinned: true,

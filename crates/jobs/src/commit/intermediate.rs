@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// A commit of `(base, top]` where `top` is the backing node of others.
 pub(super) struct IntermediateCommit {
     pub(super) hold: Hold,
+    /// The image whose layers these are.
+    pub(super) active: Arc<Node>,
     /// The name to store in the overlays; the base's own without it.
     pub(super) backing_file: Option<String>,
     /// The format to store of a protocol's node: raw.
@@ -77,7 +79,7 @@ impl Work for IntermediateCommit {
     }
 
     fn image(&self) -> Option<Arc<Node>> {
-        Some(self.hold.ends.from.clone())
+        Some(self.active.clone())
     }
 
     fn end(&self) -> BoxFuture<'_, Result<()>> {

@@ -63,6 +63,7 @@ pub async fn commit(graph: &Graph, jobs: &Jobs, request: BlockCommitArguments) -
     } else {
         Box::new(IntermediateCommit {
             hold,
+            active: layers.active,
             backing_file: request.backing_file,
             mask_protocol: request.backing_mask_protocol.unwrap_or(false),
         })

@@ -2,6 +2,7 @@
 use super::engine::{Ends, Hold};
 use super::request::Below;
 use crate::filter::{JobFilter, MIRROR_TOP};
+use crate::job::Job;
 use block::{
     Backend, BackendRequest, BlockError, Blocker, ErrorKind, Graph, GraphChange, Node, Operations, Perms,
     Result, Share,
@@ -51,7 +52,7 @@ impl MirrorHold {
             let in_use = |node: &Arc<Node>| node.block(Operations::CHANGE, IN_USE);
             let blockers = Mutex::new(vec![in_use(from), to.block(TARGET_KEPT, IN_USE)]);
             let entry = |node: &Arc<Node>, perms| BackendRequest {
-                label: format!("job '{id}'"),
+                label: Job::entry_label(id),
                 node: node.clone(),
                 perms,
                 pinned: true,

@@ -1,6 +1,7 @@
 //! What a stream holds: a filter over the node, an entry to it, blockers and entries on the layers below.
 use crate::chain::chain;
 use crate::filter::{JobFilter, STREAM_TOP};
+use crate::job::Job;
 use block::{Backend, BackendRequest, Blocker, Graph, GraphChange, Node, Operations, Perms, Result, Share};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Hold {
             let was_read_only = top.read_only();
             change.set_writable(top, true).await?;
             let mut enter = |node: &Arc<Node>, perms| {
-                let (label, node) = (format!("job '{id}'"), node.clone());
+                let (label, node) = (Job::entry_label(id), node.clone());
                 change.attach(BackendRequest { label, node, perms, pinned: true })
             };
             let entry = enter(top, TOP)?;

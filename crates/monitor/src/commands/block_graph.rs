@@ -5,6 +5,7 @@ use api::{
     XDbgBlockGraphNodeType,
 };
 use block::{Backend, Device, Node, NodeUse, NodeUser, Perms, Share};
+use jobs::Job;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -40,7 +41,9 @@ struct Picture {
 impl BlockGraphCommands for Control {
     async fn x_debug_query_block_graph(&self) -> Result<XDbgBlockGraph, QmpError> {
         let mut picture = Picture::default();
-        let (devices, jobs) = (self.graph().devices(), self.jobs().all());
+        let devices = self.graph().devices();
+        let jobs: Vec<_> =
+            self.jobs().all().iter().map(|job| (Job::entry_label(job.id()), job.id().to_owned())).collect();
         let (of_entries, of_nodes): (Vec<_>, Vec<_>) =
             self.graph().uses().into_iter().partition(|used| matches!(used.user, NodeUser::Entry(_)));
         // Jobs come after other users, as in QEMU.
@@ -48,8 +51,8 @@ impl BlockGraphCommands for Control {
         for NodeUse { user, node, perms } in of_entries {
             let NodeUser::Entry(entry) = user else { continue };
             // The entries of a job are labelled by it.
-            if let Some(job) = jobs.iter().find(|job| entry.label() == format!("job '{}'", job.id())) {
-                of_jobs.push((job.id().to_owned(), node, perms));
+            if let Some((_, job)) = jobs.iter().find(|(label, _)| entry.label() == label) {
+                of_jobs.push((job.clone(), node, perms));
                 continue;
             }
             let is_in =

@@ -98,16 +98,16 @@ impl Migration {
     }
 
     /// Changes what is asked for.
-    pub(crate) fn change_settings<T>(
+    pub(crate) fn change_settings(
         &self,
-        change: impl FnOnce(&mut Settings) -> Result<T, QmpError>,
-    ) -> Result<T, QmpError> {
+        change: impl FnOnce(&mut Settings) -> Result<(), QmpError>,
+    ) -> Result<(), QmpError> {
         let mut state = self.state.lock();
         // All of it, or nothing.
         let mut settings = state.settings.clone();
-        let changed = change(&mut settings)?;
+        change(&mut settings)?;
         state.settings = settings;
-        Ok(changed)
+        Ok(())
     }
 
     /// Whether something is under way.
@@ -206,7 +206,7 @@ impl Migration {
         Ok(())
     }
 
-    /// Of a program that waits for a machine: whether that is to run. `None`: this program has one.
+    /// Of a program that waits for a machine: whether that is to run.
     pub(crate) fn start_later(&self, starts: bool) {
         self.state.lock().starts = starts;
     }

@@ -31,8 +31,12 @@ struct Before {
 }
 
 impl Control {
-    /// Begins to hand the machine over.
-    pub(crate) async fn begin_hand_over(&self, place: Place) -> Result<(), QmpError> {
+    /// Begins to hand the machine over, when `first` has ended: whoever asked is answered before the first event.
+    pub async fn begin_hand_over(
+        &self,
+        place: Place,
+        first: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), QmpError> {
         match self.machine().state().now().status {
             RunState::Inmigrate => {
                 return Err(QmpError::generic("Guest is waiting for an incoming migration"));
@@ -51,8 +55,14 @@ impl Control {
         // The hand-over has begun: it goes on also where this client is gone meanwhile.
         let (tell, opened) = oneshot::channel();
         let control = self.clone();
-        rt::spawn(async move { control.hand_over(place, tell).await }).detach();
+        rt::spawn(async move { control.hand_over(place, tell, first).await }).detach();
         opened.await.unwrap_or(Ok(()))
+    }
+
+    /// Waits until a hand-over has ended, or waits for another command.
+    pub async fn until_hand_over_rests(&self) {
+        let waits = |status| status == MigrationStatus::PreSwitchover;
+        self.migration().wait(|run| !run.is_under_way() || waits(run.status())).await;
     }
 
     async fn open_channel(&self, place: &Place) -> Result<Channel, MigrationError> {
@@ -67,7 +77,12 @@ impl Control {
         }
     }
 
-    async fn hand_over(&self, place: Place, tell: oneshot::Sender<Result<(), QmpError>>) {
+    async fn hand_over(
+        &self,
+        place: Place,
+        tell: oneshot::Sender<Result<(), QmpError>>,
+        first: impl Future<Output = ()>,
+    ) {
         let migration = self.migration();
         let open = match self.open_at_once(&place).await {
             Ok(open) => open,
@@ -81,10 +96,9 @@ impl Control {
                 return tell.send(refused).unwrap_or_default();
             }
         };
-        let answered = self.until_answered();
         tell.send(Ok(())).unwrap_or_default();
         let mut before = None;
-        let handed_over = match migration.unless_cancelled(answered.map(Ok)).await {
+        let handed_over = match migration.unless_cancelled(first.map(Ok)).await {
             Ok(()) => self.try_hand_over(&place, open, &mut before).await,
             Err(stopped) => Err(stopped),
         };

@@ -155,23 +155,10 @@ impl Claim for FileClaim {
 }
 
 impl FileClaim {
-    /// Makes the file and its name durable. A folder that may not be read can't be synced, nor can any in some file systems:
-    /// there the sync of the file must suffice.
+    /// Makes the file and its name durable.
     async fn make_durable(&self) -> std::io::Result<()> {
         self.file.sync(false).await?;
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
-        match rt::fs::sync_dir(folder.unwrap_or(Path::new("."))).await {
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported
-                ) =>
-            {
-                tracing::debug!(path = %self.path.display(), error = %e, "the folder of a new file can't be synced");
-                Ok(())
-            }
-            result => result,
-        }
+        rt::fs::sync_name(&self.path).await
     }
 
     /// Whether the file is one as would be made here, and its name is its only one, not a link to it.

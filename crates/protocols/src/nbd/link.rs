@@ -359,9 +359,10 @@ impl Link {
         }
         let answered = self.unflushed.answered();
         connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
-        // Those that came meanwhile wait for this connection, and are not among them.
-        let known = |number: &u64| changes.iter().any(|(known, _)| known == number);
-        self.unflushed.forget(&answered.into_iter().filter(known).collect::<Vec<_>>());
+        // Those that came meanwhile wait for this connection, and are not among them: numbers only grow.
+        let last = changes.last().map(|(number, _)| *number);
+        let known: Vec<_> = answered.into_iter().filter(|number| Some(*number) <= last).collect();
+        self.unflushed.forget(&known);
         Ok(())
     }
 

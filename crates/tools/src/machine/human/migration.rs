@@ -3,13 +3,11 @@
 use super::{Asked, Told};
 use api::{
     BitmapMigrationNodeAlias, Dict, Encode, Enumeration, MigrationCapability, MigrationCapabilityStatus,
-    MigrationCommands, MigrationStatus, QmpError, Value,
+    MigrationCommands, MigrationSettingsCommands, MigrationStatus, QmpError, Value,
 };
+use migration::Place;
 use std::fmt::Write;
-use std::time::Duration;
-
-/// How often a hand-over that is waited for is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+use std::future::ready;
 
 fn told(error: QmpError) -> Told {
     Told::error(error.desc)
@@ -17,27 +15,23 @@ fn told(error: QmpError) -> Told {
 
 /// Hands the machine over, and waits for the end of that unless it is to go on alone.
 pub async fn migrate(asked: &Asked<'_>) -> Result<String, Told> {
-    let mut arguments = Dict::new();
-    arguments.insert("uri", asked.words.get("uri").unwrap_or_default());
     if asked.words.has('r') {
+        let mut arguments = Dict::new();
+        arguments.insert("uri", asked.word("uri"));
         arguments.insert("resume", true);
+        return asked.ask("migrate", arguments).await.map(|_| String::new());
     }
-    asked.ask("migrate", arguments).await?;
-    asked.control.answered();
+    let place = Place::parse(asked.word("uri")).map_err(|error| Told::error(error.to_string()))?;
+    // People see no events: nothing has to wait for an answer.
+    asked.control.begin_hand_over(place, ready(())).await.map_err(told)?;
     if asked.words.has('d') {
         return Ok(String::new());
     }
-    loop {
-        let info = asked.control.query_migrate().await.map_err(told)?;
-        match info.status {
-            Some(MigrationStatus::Completed | MigrationStatus::Cancelled) | None => return Ok(String::new()),
-            Some(MigrationStatus::Failed) => {
-                return Err(Told::error(info.error_desc.unwrap_or_default()));
-            }
-            // It waits for another command.
-            Some(MigrationStatus::PreSwitchover) => return Ok(String::new()),
-            Some(_) => rt::sleep(LOOK).await,
-        }
+    asked.control.until_hand_over_rests().await;
+    let info = asked.control.query_migrate().await.map_err(told)?;
+    match info.status {
+        Some(MigrationStatus::Failed) => Err(Told::error(info.error_desc.unwrap_or_default())),
+        _ => Ok(String::new()),
     }
 }
 
