@@ -1,5 +1,5 @@
 //! Parallels images beside the peer: what one makes and writes, the other reads, and calls sound.
-use crate::pair::{Pair, peer_is_here, run};
+use crate::pair::*;
 use std::fs;
 
 const TABLE: usize = 64;
@@ -35,9 +35,7 @@ fn what_is_told_of_images_is_the_same() {
         "qemu-img create -q -f parallels d 4900k",
         "qemu-io -c 'write -P 1 1M 64k' -c 'write -P 2 4800k 100k' -c 'write -P 3 0 1k' d",
     ]);
-    for line in ["info", "info --output=json", "check", "check --output=json", "map --output=json", "map"] {
-        pair.same(&format!("qemu-img {line} d"));
-    }
+    pair.same_told("d");
     pair.all_same(&[
         "qemu-io -r -c 'read -P 0 2k 1000k' -c 'read -P 1 1M 64k' -c 'read -P 2 4800k 100k' d",
         "qemu-io -c 'alloc 0 4900k' -c 'map' d",
@@ -49,61 +47,24 @@ fn what_is_told_of_images_is_the_same() {
     ]);
 }
 
-/// A run of writes, and the disk that comes of them.
-const WRITES: &str = "-c 'write -P 1 1000k 64k' -c 'write -z 3M 64k' -c 'write -P 2 7000k 1k' -c 'write -P 3 2M 3M' \
-                      -c 'write -z -u 3M 1M' -c 'discard 2M 4k' -c 'write -P 4 2M 4k'";
-
 #[test]
 fn what_one_writes_the_other_reads() {
     if !peer_is_here() {
         return;
     }
     let pair = Pair::new("parallels-both-ways");
-    let (bin, folder) = (pair.root.join("bin"), pair.root.join("ours"));
-    let sh = |ours: bool, line: &str| {
-        let output = run(&folder, ours.then_some(bin.as_path()), line);
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    sh(false, "qemu-img create -q -f raw raw 7001k");
-    sh(false, &format!("qemu-io -f raw {WRITES} raw"));
-    for options in ["cluster_size=64k", "cluster_size=63k", "cluster_size=1M"] {
-        for made_by_ours in [true, false] {
-            for written_by_ours in [true, false] {
-                sh(made_by_ours, &format!("qemu-img create -q -f parallels -o {options} v 7001k"));
-                sh(written_by_ours, &format!("qemu-io -f parallels {WRITES} v"));
-                sh(!written_by_ours, &format!("qemu-io -f parallels {WRITES} v"));
-                for ours in [true, false] {
-                    sh(ours, "qemu-img check -f parallels v");
-                    sh(ours, "qemu-img compare -f raw -F parallels raw v");
-                }
-            }
-        }
-    }
+    pair.written_both_ways("parallels", &["cluster_size=64k", "cluster_size=63k", "cluster_size=1M"]);
     // The old version, which nobody makes any more: its table counts sectors.
-    for ours in [true, false] {
-        sh(ours, "qemu-img create -q -f parallels -o cluster_size=512 v 7001k");
-        let mut bytes = fs::read(folder.join("v")).unwrap();
+    for side in BOTH {
+        pair.must(side, "qemu-img create -q -f parallels -o cluster_size=512 v 7001k");
+        let image = pair.root.join("v");
+        let mut bytes = fs::read(&image).unwrap();
         bytes[..16].copy_from_slice(b"WithoutFreeSpace");
-        fs::write(folder.join("v"), bytes).unwrap();
-        sh(ours, &format!("qemu-io -f parallels {WRITES} v"));
-        sh(!ours, "qemu-img check -f parallels v");
-        sh(!ours, "qemu-img compare -f raw -F parallels raw v");
-        sh(ours, "qemu-img convert -f raw -O parallels raw v");
-        sh(!ours, "qemu-img check -f parallels v");
-        sh(!ours, "qemu-img convert -f parallels -O raw v back");
-        sh(ours, "qemu-img compare -f raw -F raw raw back");
+        fs::write(&image, bytes).unwrap();
+        pair.must(side, &format!("qemu-io -f parallels {WRITES} v"));
+        pair.must(side.other(), "qemu-img check -f parallels v");
+        pair.must(side.other(), "qemu-img compare -f raw -F parallels raw v");
     }
-}
-
-fn put(bytes: &mut [u8], at: usize, word: u32) {
-    bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
-}
-
-/// Leaves a damaged image in both folders: of eight clusters the first, the fourth and the sixth are in use.
-fn damage(pair: &Pair, damage: impl Fn(&mut Vec<u8>)) {
-    let mut bytes = fs::read(pair.root.join("peer/v")).unwrap();
-    damage(&mut bytes);
-    ["ours/d", "peer/d"].iter().for_each(|file| fs::write(pair.root.join(file), &bytes).unwrap());
 }
 
 #[test]
@@ -112,6 +73,7 @@ fn a_check_finds_and_repairs_what_the_peer_s_does() {
         return;
     }
     let pair = Pair::new("parallels-repair");
+    // Of eight clusters the first, the fourth and the sixth are in use.
     pair.given(&[
         "qemu-img create -q -f parallels v 8M",
         "qemu-io -c 'write -P 1 0 1M' -c 'write -P 2 3M 64k' -c 'write -P 3 5M 1M' v",
@@ -130,21 +92,20 @@ fn a_check_finds_and_repairs_what_the_peer_s_does() {
     ];
     for case in cases {
         for repair in ["", "-r leaks", "-r all"] {
-            damage(&pair, case);
+            pair.damaged(case);
             pair.same(&format!("qemu-img check {repair} d"));
-            damage(&pair, case);
+            pair.damaged(case);
             pair.same(&format!("qemu-img check --output=json {repair} d"));
         }
         pair.same("qemu-img check d");
         pair.same("cksum d");
-        damage(&pair, case);
+        pair.damaged(case);
         pair.all_same(&["qemu-io -c 'read -P 1 0 1M' -c 'write -P 5 7M 64k' d", "qemu-img check d"]);
         pair.same("qemu-io -r -c 'read -P 1 0 1M' -c 'read -P 3 5M 1M' -c 'read -P 5 7M 64k' d");
     }
     // Beyond the end of the file; the peer's check alone ends by an assertion.
-    damage(&pair, |bytes| put(bytes, TABLE + 12, 100));
-    let output = run(&pair.root.join("ours"), Some(&pair.root.join("bin")), "qemu-img check d");
-    assert_eq!(output.status.code(), Some(2));
+    pair.damaged(|bytes| put(bytes, TABLE + 12, 100));
+    assert_eq!(pair.by(Ours, "qemu-img check ours/d").status.code(), Some(2));
     pair.same("qemu-io -c 'read -P 0 3M 1M' d");
     pair.same("qemu-img check d");
 }

@@ -20,10 +20,7 @@ fn qcow_images_are_made_written_and_told_of_alike() {
         "qemu-img create -f qcow -o help",
     ]);
     for image in ["a", "odd", "over", "raw", "aes"] {
-        pair.same(&format!("qemu-img info {image}.qcow"));
-        pair.same(&format!("qemu-img info --output=json {image}.qcow"));
-        let read = |side| fs::read(pair.root.join(side).join(format!("{image}.qcow"))).unwrap();
-        assert!(read("ours") == read("peer"), "{image}.qcow: other bytes");
+        pair.same_image(&format!("{image}.qcow"));
     }
     pair.all_same(&[
         "qemu-io -f qcow -c 'write -P 1 0 4k' -c 'write -P 2 64k 8k' -c 'write -P 3 700 700' a.qcow",
@@ -44,23 +41,16 @@ fn each_program_reads_and_goes_on_with_the_qcow_images_of_the_other() {
         return;
     }
     let pair = Pair::new("qcow-both");
-    let bin = pair.root.join("bin");
-    let ours = |line: &str| run(&pair.root, Some(&bin), line);
-    let peer = |line: &str| run(&pair.root, None, line);
-    let ok = |output: std::process::Output, line: &str| {
-        let told = format!("{line}: {}{}", plain(&output.stdout), plain(&output.stderr));
-        assert!(output.status.success() && !told.contains("verification failed"), "{told}");
-    };
-    let programs = [&ours as &dyn Fn(&str) -> std::process::Output, &peer];
     let secret = "--object secret,id=s,data=pw";
     let encrypted = "driver=qcow,encrypt.format=aes,encrypt.key-secret=s,file.filename=a.qcow";
-    for (first, second) in [(0, 1), (1, 0)] {
+    for first in BOTH {
         for aes in [false, true] {
             let create = if aes { "-o encrypt.format=aes,encrypt.key-secret=s" } else { "" };
             let create = format!("qemu-img create -q -f qcow {secret} {create} a.qcow 40M");
-            ok(programs[first](&create), &create);
+            pair.must(first, &create);
             let image = if aes { format!("--image-opts {encrypted}") } else { "-f qcow a.qcow".to_owned() };
-            for (round, program) in [first, second, first, second].into_iter().enumerate() {
+            let turns = [first, first.other(), first, first.other()];
+            for (round, side) in turns.into_iter().enumerate() {
                 let compressed = if aes { "" } else { "-c" };
                 let write = format!(
                     "qemu-io {secret} -c 'write -q -P {} {}k 300k' -c 'write -q {compressed} -P 9 {}M 4k' {image}",
@@ -68,27 +58,27 @@ fn each_program_reads_and_goes_on_with_the_qcow_images_of_the_other() {
                     64 * round,
                     8 * round + 4,
                 );
-                ok(programs[program](&write), &write);
+                pair.must(side, &write);
                 let read = format!(
                     "qemu-io {secret} -c 'read -P {} {}k 300k' -c 'read -P 9 {}M 4k' {image}",
                     1 + round,
                     64 * round,
                     8 * round + 4,
                 );
-                programs.iter().for_each(|program| ok(program(&read), &read));
+                BOTH.iter().for_each(|side| pair.must(*side, &read));
             }
             let copy = |to| match aes {
                 true => format!("qemu-img convert {secret} -O raw --image-opts {encrypted} {to}"),
                 false => format!("qemu-img convert -f qcow -O raw a.qcow {to}"),
             };
-            ok(ours(&copy("ours.raw")), "convert");
-            ok(peer(&copy("peer.raw")), "convert");
+            pair.must(Ours, &copy("ours.raw"));
+            pair.must(Peer, &copy("peer.raw"));
             let read = |name| fs::read(pair.root.join(name)).unwrap();
             assert!(read("ours.raw") == read("peer.raw"));
             if !aes {
                 // The peer makes none of a whole disk.
-                ok(ours("qemu-img convert -c -f raw -O qcow ours.raw c.qcow"), "convert -c");
-                ok(peer("qemu-img convert -f qcow -O raw c.qcow again.raw"), "convert");
+                pair.must(Ours, "qemu-img convert -c -f raw -O qcow ours.raw c.qcow");
+                pair.must(Peer, "qemu-img convert -f qcow -O raw c.qcow again.raw");
                 assert!(read("again.raw") == read("peer.raw"));
                 assert!(read("c.qcow").len() * 4 < read("a.qcow").len());
             }

@@ -27,10 +27,7 @@ fn qed_images_are_made_and_told_of_alike() {
         "qemu-img create -f qed -o help",
     ]);
     for image in ["a", "odd", "small", "large", "over", "raw", "unsafe"] {
-        pair.same(&format!("qemu-img info {image}.qed"));
-        pair.same(&format!("qemu-img info --output=json {image}.qed"));
-        let read = |side| fs::read(pair.root.join(side).join(format!("{image}.qed"))).unwrap();
-        assert!(read("ours") == read("peer"), "{image}.qed: other bytes");
+        pair.same_image(&format!("{image}.qed"));
     }
     pair.all_same(&[
         "qemu-img rebase -u -f qed -b '' over.qed",
@@ -83,23 +80,10 @@ fn each_program_reads_and_goes_on_with_the_qed_images_of_the_other() {
         return;
     }
     let pair = Pair::new("qed-both");
-    let bin = pair.root.join("bin");
-    let ours = |line: &str| run(&pair.root, Some(&bin), line);
-    let peer = |line: &str| run(&pair.root, None, line);
-    let ok = |output: std::process::Output, line: &str| {
-        assert!(output.status.success(), "{line}: {}{}", plain(&output.stdout), plain(&output.stderr));
-    };
-    for (create, first, second) in [
-        (
-            "-o cluster_size=4k,table_size=2",
-            &ours as &dyn Fn(&str) -> std::process::Output,
-            &peer as &dyn Fn(&str) -> _,
-        ),
-        ("-o cluster_size=64k", &peer, &ours),
-    ] {
-        let create = format!("qemu-img create -q -f qed {create} a.qed 100M");
-        ok(first(&create), &create);
-        for (round, program) in [first, second, first, second].iter().enumerate() {
+    for (create, first) in [("-o cluster_size=4k,table_size=2", Ours), ("-o cluster_size=64k", Peer)] {
+        pair.must(first, &format!("qemu-img create -q -f qed {create} a.qed 100M"));
+        let turns = [first, first.other(), first, first.other()];
+        for (round, side) in turns.into_iter().enumerate() {
             let write = format!(
                 "qemu-io -f qed -c 'write -q -P {} {}k 300k' -c 'write -q -z {}k 256k' -c 'write -q -P 9 {}M 3k' a.qed",
                 1 + round,
@@ -107,22 +91,17 @@ fn each_program_reads_and_goes_on_with_the_qed_images_of_the_other() {
                 128 * round,
                 20 * round + 7,
             );
-            ok(program(&write), &write);
-            for other in [&ours as &dyn Fn(&str) -> _, &peer] {
-                ok(other("qemu-img check -q a.qed"), "check");
-            }
-            let other = if round % 2 == 0 { second } else { first };
+            pair.must(side, &write);
+            BOTH.iter().for_each(|side| pair.must(*side, "qemu-img check -q a.qed"));
             let read = format!(
                 "qemu-io -f qed -c 'read -P 0 {}k 256k' -c 'read -P 9 {}M 3k' a.qed",
                 128 * round,
                 20 * round + 7
             );
-            let output = other(&read);
-            assert!(!plain(&output.stdout).contains("verification failed"), "{read}");
-            ok(output, &read);
+            pair.must(side.other(), &read);
         }
-        ok(ours("qemu-img convert -f qed -O raw a.qed ours.raw"), "convert");
-        ok(peer("qemu-img convert -f qed -O raw a.qed peer.raw"), "convert");
+        pair.must(Ours, "qemu-img convert -f qed -O raw a.qed ours.raw");
+        pair.must(Peer, "qemu-img convert -f qed -O raw a.qed peer.raw");
         assert!(
             fs::read(pair.root.join("ours.raw")).unwrap() == fs::read(pair.root.join("peer.raw")).unwrap()
         );
@@ -143,16 +122,13 @@ fn a_qed_image_that_was_not_closed_is_repaired_as_it_is_opened_for_writing() {
         "sh -c 'printf \"\\001\" | dd of=a.qed bs=1 seek=1441798 conv=notrunc status=none'",
         "truncate -s +128k a.qed",
     ]);
-    let told = run(&pair.root.join("ours"), Some(&pair.root.join("bin")), "qemu-img info a.qed");
+    let told = pair.by(Ours, "qemu-img info ours/a.qed");
     assert!(plain(&told.stdout).contains("cleanly shut down: no"), "{}", plain(&told.stdout));
     pair.all_same(&[
         "qemu-io -r -f qed -c 'read -P 1 64k 64k' a.qed",
         "qemu-io -f qed -c 'read -P 1 64k 64k' a.qed",
         "qemu-img info --output=json a.qed",
     ]);
-    let bin = pair.root.join("bin");
-    let repaired = run(&pair.root.join("ours"), Some(&bin), "qemu-img check -r all a.qed");
-    assert!(repaired.status.success(), "{}", plain(&repaired.stdout));
-    let seen = run(&pair.root.join("ours"), None, "qemu-img check a.qed");
-    assert!(seen.status.success(), "{}", plain(&seen.stdout));
+    pair.must(Ours, "qemu-img check -r all ours/a.qed");
+    pair.must(Peer, "qemu-img check ours/a.qed");
 }

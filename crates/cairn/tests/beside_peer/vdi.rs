@@ -1,5 +1,5 @@
 //! VDI beside the peer: what one makes and writes, the other reads, and calls sound.
-use crate::pair::{Pair, peer_is_here, run};
+use crate::pair::*;
 use std::fs;
 
 /// The first bytes of the header that matter, without the line of text.
@@ -33,9 +33,7 @@ fn what_is_told_of_images_is_the_same() {
         "qemu-img create -q -f vdi d 4900k",
     ]);
     pair.given(&["qemu-io -c 'write -P 1 1M 64k' -c 'write -P 2 4800k 100k' -c 'write -P 3 0 1k' d"]);
-    for line in ["info", "info --output=json", "check", "check --output=json", "map --output=json", "map"] {
-        pair.same(&format!("qemu-img {line} d"));
-    }
+    pair.same_told("d");
     pair.all_same(&[
         "qemu-io -r -c 'read -P 0 2k 1000k' -c 'read -P 1 1M 64k' -c 'read -P 2 4800k 100k' d",
         "qemu-io -c 'alloc 0 4900k' -c 'map' d",
@@ -43,55 +41,13 @@ fn what_is_told_of_images_is_the_same() {
     ]);
 }
 
-/// A run of writes, and the disk that comes of them.
-const WRITES: &str = "-c 'write -P 1 1000k 64k' -c 'write -z 3M 64k' -c 'write -P 2 7000k 1k' -c 'write -P 3 2M 3M' \
-                      -c 'write -z -u 3M 1M' -c 'discard 2M 4k' -c 'write -P 4 2M 4k'";
-
 #[test]
 fn what_one_writes_the_other_reads() {
     if !peer_is_here() {
         return;
     }
     let pair = Pair::new("vdi-both-ways");
-    let (bin, folder) = (pair.root.join("bin"), pair.root.join("ours"));
-    let sh = |ours: bool, line: &str| {
-        let output = run(&folder, ours.then_some(bin.as_path()), line);
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    sh(false, "qemu-img create -q -f raw raw 7001k");
-    sh(false, &format!("qemu-io -f raw {WRITES} raw"));
-    for options in ["static=off", "static=on"] {
-        for made_by_ours in [true, false] {
-            for written_by_ours in [true, false] {
-                sh(made_by_ours, &format!("qemu-img create -q -f vdi -o {options} v 7001k"));
-                sh(written_by_ours, &format!("qemu-io -f vdi {WRITES} v"));
-                sh(!written_by_ours, &format!("qemu-io -f vdi {WRITES} v"));
-                for ours in [true, false] {
-                    sh(ours, "qemu-img check -f vdi v");
-                    sh(ours, "qemu-img compare -f raw -F vdi raw v");
-                }
-            }
-        }
-    }
-    for ours in [true, false] {
-        sh(ours, "qemu-img convert -f raw -O vdi raw v");
-        sh(!ours, "qemu-img check -f vdi v");
-        sh(!ours, "qemu-img convert -f vdi -O raw v back");
-        sh(ours, "qemu-img compare -f raw -F raw raw back");
-    }
-}
-
-/// An image of five blocks, three of which are in use, damaged, in ours' folder.
-fn damaged(pair: &Pair, damage: impl Fn(&mut Vec<u8>)) {
-    let output = run(&pair.root.join("peer"), None, "cp v d");
-    assert!(output.status.success());
-    let mut bytes = fs::read(pair.root.join("peer/d")).unwrap();
-    damage(&mut bytes);
-    ["ours/d", "peer/d"].iter().for_each(|file| fs::write(pair.root.join(file), &bytes).unwrap());
-}
-
-fn put(bytes: &mut [u8], at: usize, word: u32) {
-    bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    pair.written_both_ways("vdi", &["static=off", "static=on"]);
 }
 
 #[test]
@@ -100,12 +56,12 @@ fn what_can_be_repaired_is_sound_for_the_peer_afterwards() {
         return;
     }
     let pair = Pair::new("vdi-repair");
+    // Of five blocks three are in use.
     pair.given(&[
         "qemu-img create -q -f vdi v 5M",
         "qemu-io -c 'write -P 1 0 1M' -c 'write -P 2 2M 1M' -c 'write -P 3 4M 1M' v",
     ]);
-    let (bin, ours, peer) = (pair.root.join("bin"), pair.root.join("ours"), pair.root.join("peer"));
-    let check = |repair: &str| run(&ours, Some(&bin), &format!("qemu-img check -f vdi {repair} d"));
+    let check = |repair: &str| pair.by(Ours, &format!("qemu-img check -f vdi {repair} ours/d"));
     // What is damaged, what a check says of it, what repairs it, and what the disk shows then.
     type Damage = fn(&mut Vec<u8>);
     let cases: [(Damage, i32, &str, &str); 5] = [
@@ -129,21 +85,20 @@ fn what_can_be_repaired_is_sound_for_the_peer_afterwards() {
         ),
     ];
     for (nth, (damage, code, repair, reads)) in cases.into_iter().enumerate() {
-        damaged(&pair, damage);
+        pair.damaged(damage);
         assert_eq!(check("").status.code(), Some(code), "case {nth}");
         assert_eq!(check(repair).status.code(), Some(0), "case {nth}: {:?}", check(repair));
-        fs::copy(ours.join("d"), peer.join("d")).unwrap();
+        fs::copy(pair.root.join("ours/d"), pair.root.join("peer/d")).unwrap();
         pair.all_same(&["qemu-img check -f vdi d", &format!("qemu-io -f vdi -r {reads} d")]);
     }
-    damaged(&pair, |bytes| put(bytes, TABLE + 8, 4));
+    pair.damaged(|bytes| put(bytes, TABLE + 8, 4));
     assert_eq!(check("-r all").status.code(), Some(2), "lost data is not called zeroes");
     for (line, text) in [
-        ("qemu-img convert -f vdi -O raw d raw", "at offset 2097152"),
-        ("qemu-io -f vdi -c 'read 0 1M' d", "the image can be opened read-only"),
+        ("qemu-img convert -f vdi -O raw ours/d raw", "at offset 2097152"),
+        ("qemu-io -f vdi -c 'read 0 1M' ours/d", "the image can be opened read-only"),
     ] {
-        let output = run(&ours, Some(&bin), line);
-        let told =
-            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let output = pair.by(Ours, line);
+        let told = plain(&output.stderr) + &plain(&output.stdout);
         assert!(!output.status.success() && told.contains(text), "{line}: {told}");
     }
 }

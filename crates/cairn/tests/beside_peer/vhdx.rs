@@ -1,5 +1,5 @@
 //! VHDX images beside the peer: what one makes and writes the other reads, and a log that one left the other carries out.
-use crate::pair::{Pair, peer_is_here, run};
+use crate::pair::*;
 use std::fs;
 
 const LAYOUTS: [&str; 4] = [
@@ -78,23 +78,12 @@ fn what_one_writes_the_other_reads() {
             "qemu-img resize -f vhdx a.vhdx 50M",
         ]);
         // Each goes on where the other has left off.
-        let bin = pair.root.join("bin");
-        let write = "qemu-io -f vhdx -c 'write -P 6 12M 9M' -c 'write -P 7 0 4k'";
-        assert!(run(&pair.root, Some(&bin), &format!("{write} peer/a.vhdx")).status.success());
-        assert!(run(&pair.root, None, &format!("{write} ours/a.vhdx")).status.success());
-        for programs in [None, Some(&*bin)] {
-            let same = run(&pair.root, programs, "qemu-img compare -f vhdx -F vhdx ours/a.vhdx peer/a.vhdx");
-            assert!(same.status.success(), "{options}: the disks differ");
-            for image in ["ours/a.vhdx", "peer/a.vhdx"] {
-                let sound = run(&pair.root, programs, &format!("qemu-img check -f vhdx {image}"));
-                assert!(sound.status.success(), "{options}: {}", String::from_utf8_lossy(&sound.stderr));
-            }
-        }
-        for (programs, image) in [(None, "ours/b.vhdx"), (Some(&*bin), "peer/b.vhdx")] {
-            let convert = format!("qemu-img convert -f vhdx -O vhdx -o {options} ours/a.vhdx {image}");
-            assert!(run(&pair.root, programs, &convert).status.success());
-            let same = run(&pair.root, Some(&bin), &format!("qemu-img compare ours/a.vhdx {image}"));
-            assert!(same.status.success(), "{options}: the copy differs");
+        pair.written_on("vhdx", "a.vhdx", "-c 'write -P 6 12M 9M' -c 'write -P 7 0 4k'");
+        for (side, copy) in [(Peer, "ours/b.vhdx"), (Ours, "peer/b.vhdx")] {
+            pair.must(side, "qemu-img check -f vhdx ours/a.vhdx");
+            pair.must(side, "qemu-img check -f vhdx peer/a.vhdx");
+            pair.must(side, &format!("qemu-img convert -f vhdx -O vhdx -o {options} ours/a.vhdx {copy}"));
+            pair.must(Ours, &format!("qemu-img compare ours/a.vhdx {copy}"));
         }
     }
 }
@@ -106,29 +95,22 @@ fn a_log_that_ours_left_is_carried_out_by_the_peer() {
         return;
     }
     let pair = Pair::new("vhdx-log");
-    let (bin, ours) = (pair.root.join("bin"), pair.root.join("ours"));
-    let create = "qemu-img create -q -f vhdx -o block_size=1M a.vhdx 20M";
-    assert!(run(&ours, Some(&bin), create).status.success());
+    pair.must(Ours, "qemu-img create -q -f vhdx -o block_size=1M a.vhdx 20M");
     // Killed where the log is in use; `sync` stores an entry and what is in it.
     let killed =
         "qemu-io -f vhdx -c 'write -P 1 3M 2M' -c flush -c 'write -P 2 7M 1M' -c flush -c abort a.vhdx";
-    assert!(!run(&ours, Some(&bin), killed).status.success());
-    let mut bytes = fs::read(ours.join("a.vhdx")).unwrap();
+    assert!(!pair.by(Ours, killed).status.success());
+    let mut bytes = fs::read(pair.root.join("a.vhdx")).unwrap();
     // The entry for 7 MiB is not in its place yet.
     bytes[(2 << 20) + 7 * 8..][..8].copy_from_slice(&2u64.to_le_bytes());
-    for (programs, name) in [(None, "b.vhdx"), (Some(&*bin), "c.vhdx")] {
-        fs::write(ours.join(name), &bytes).unwrap();
-        assert!(!run(&ours, programs, &format!("qemu-img info {name}")).status.success());
-        let check = run(&ours, programs, &format!("qemu-img check -r all {name}"));
-        assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
-        let read = format!(
-            "qemu-io -r -f vhdx -c 'read -P 1 3M 2M' -c 'read -P 2 7M 1M' -c 'read -P 0 8M 1M' {name}"
-        );
-        let read = run(&ours, programs, &read);
-        assert!(read.status.success(), "{name}: {}", String::from_utf8_lossy(&read.stdout));
+    for (side, name) in [(Peer, "b.vhdx"), (Ours, "c.vhdx")] {
+        fs::write(pair.root.join(name), &bytes).unwrap();
+        assert!(!pair.by(side, &format!("qemu-img info {name}")).status.success());
+        pair.must(side, &format!("qemu-img check -r all {name}"));
+        let reads = "-c 'read -P 1 3M 2M' -c 'read -P 2 7M 1M' -c 'read -P 0 8M 1M'";
+        pair.must(side, &format!("qemu-io -r -f vhdx {reads} {name}"));
     }
-    let same = run(&ours, None, "qemu-img compare b.vhdx c.vhdx");
-    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+    pair.must(Peer, "qemu-img compare b.vhdx c.vhdx");
 }
 
 /// An image of another program from the folder beside the checkout, unpacked in both folders; `false`: it is not there.
@@ -151,14 +133,11 @@ fn images_of_hyper_v_and_virtual_pc_are_read_as_the_peer_reads_them() {
         return;
     }
     let pair = Pair::new("vhdx-real");
-    let bin = pair.root.join("bin");
     if unpacked(&pair, "iotest-dynamic-1G.vhdx") {
         pair.same("qemu-img info --output=json iotest-dynamic-1G.vhdx");
         // Each converts the one and compares it with the other's copy.
-        let convert = "qemu-img convert -O qcow2 iotest-dynamic-1G.vhdx a.qcow2";
-        assert!(run(&pair.root.join("ours"), Some(&bin), convert).status.success());
-        let same = run(&pair.root, None, "qemu-img compare ours/a.qcow2 peer/iotest-dynamic-1G.vhdx");
-        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+        pair.must(Ours, "qemu-img convert -O qcow2 ours/iotest-dynamic-1G.vhdx ours/a.qcow2");
+        pair.must(Peer, "qemu-img compare ours/a.qcow2 peer/iotest-dynamic-1G.vhdx");
     }
     if unpacked(&pair, "iotest-dirtylog-10G-4M.vhdx") {
         pair.all_same(&[
@@ -167,9 +146,8 @@ fn images_of_hyper_v_and_virtual_pc_are_read_as_the_peer_reads_them() {
             "qemu-img info --output=json iotest-dirtylog-10G-4M.vhdx",
             "qemu-io -r -c 'read -P 0xa5 0 18M' iotest-dirtylog-10G-4M.vhdx",
         ]);
-        let compare = "qemu-img compare ours/iotest-dirtylog-10G-4M.vhdx peer/iotest-dirtylog-10G-4M.vhdx";
-        let same = run(&pair.root, Some(&bin), compare);
-        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+        let name = "iotest-dirtylog-10G-4M.vhdx";
+        pair.must(Ours, &format!("qemu-img compare ours/{name} peer/{name}"));
     }
     if unpacked(&pair, "virtualpc-dynamic.vhd") {
         pair.all_same(&[
@@ -177,7 +155,6 @@ fn images_of_hyper_v_and_virtual_pc_are_read_as_the_peer_reads_them() {
             "qemu-img map --output=json virtualpc-dynamic.vhd",
             "qemu-io -c 'write -P 3 5G 64k' virtualpc-dynamic.vhd",
         ]);
-        let compare = "qemu-img compare ours/virtualpc-dynamic.vhd peer/virtualpc-dynamic.vhd";
-        assert!(run(&pair.root, Some(&bin), compare).status.success());
+        pair.must(Ours, "qemu-img compare ours/virtualpc-dynamic.vhd peer/virtualpc-dynamic.vhd");
     }
 }

@@ -1,5 +1,5 @@
 //! VHD images beside the peer: what one makes and writes the other reads, and both tell the same.
-use crate::pair::{Pair, peer_is_here, run};
+use crate::pair::*;
 use std::fs;
 
 const LAYOUTS: [&str; 4] =
@@ -49,19 +49,10 @@ fn what_one_writes_the_other_reads() {
             "stat -c %s a.vhd",
         ]);
         // Each goes on where the other has left off.
-        let bin = pair.root.join("bin");
-        let write = "qemu-io -f vpc -c 'write -P 6 12M 3M' -c 'write -P 7 0 4k'";
-        assert!(run(&pair.root, Some(&bin), &format!("{write} peer/a.vhd")).status.success());
-        assert!(run(&pair.root, None, &format!("{write} ours/a.vhd")).status.success());
-        for programs in [None, Some(&*bin)] {
-            let same = run(&pair.root, programs, "qemu-img compare -f vpc -F vpc ours/a.vhd peer/a.vhd");
-            assert!(same.status.success(), "{options}: the disks differ");
-        }
+        pair.written_on("vpc", "a.vhd", "-c 'write -P 6 12M 3M' -c 'write -P 7 0 4k'");
         if !options.contains("fixed") {
-            for image in ["ours/a.vhd", "peer/a.vhd"] {
-                let sound = run(&pair.root, Some(&bin), &format!("qemu-img check -f vpc {image}"));
-                assert!(sound.status.success(), "{options}: {}", String::from_utf8_lossy(&sound.stderr));
-            }
+            pair.must(Ours, "qemu-img check -f vpc ours/a.vhd");
+            pair.must(Ours, "qemu-img check -f vpc peer/a.vhd");
         }
         pair.all_same(&[
             "qemu-img convert -f vpc -O raw a.vhd a.raw",
