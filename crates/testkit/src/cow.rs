@@ -1,5 +1,10 @@
 //! A reader and a writer of cow images that know nothing of the driver.
 
+use sim::Disk;
+
+use crate::files;
+use crate::stack::Stack;
+
 const MAGIC: &[u8] = b"OOOM\0\0\0\x02";
 const HEADER: usize = 1056;
 const SECTOR: usize = 512;
@@ -8,8 +13,17 @@ fn data_offset(size: usize) -> usize {
     (HEADER + (size / SECTOR).div_ceil(8)).next_multiple_of(SECTOR)
 }
 
+/// What an image and the chain below it show, or what is wrong.
+pub fn inspect(stack: &Stack, disk: &Disk, _: bool) -> Result<Vec<u8>, String> {
+    let below = |bytes: &[u8]| Ok(if is_cow(bytes) { backing(bytes) } else { None });
+    files::shown(stack, disk, below, |bytes, below, _| match is_cow(bytes) {
+        true => read(bytes, below),
+        false => Ok(bytes.to_vec()),
+    })
+}
+
 /// Whether the bytes begin as an image does.
-pub fn is_cow(bytes: &[u8]) -> bool {
+fn is_cow(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 

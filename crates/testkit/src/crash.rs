@@ -15,12 +15,10 @@ use parking_lot::Mutex;
 use rt::BoxFuture;
 use sim::{Config, Disk, Plant, Rng, Sim, World};
 
-use crate::cow;
+use crate::files;
 use crate::guest::{Faults, Guest, Plan};
 use crate::long::{number, on_all_cores};
 use crate::model::Model;
-use crate::qcow::Qcow;
-use crate::qed::Qed;
 use crate::snapshots;
 use crate::stack::{Session, Stack};
 use crate::stamp::{SECTOR, Seen, look, stamped};
@@ -140,8 +138,7 @@ impl CrashTest {
     fn run_seed(&self, seed: u64) -> std::result::Result<Tally, String> {
         let mut rng = Rng::new(seed);
         let (disk, initial, writes) = self.make(&mut rng)?;
-        let size = self.stack.images.last().map_or(0, |image| image.size);
-        let model = Arc::new(Mutex::new(Model::new(size, initial, writes)));
+        let model = Arc::new(Mutex::new(Model::new(self.stack.size(), initial, writes)));
         let moments = Moments::new(self.moments, rng.fork());
         let (kept, sim) = (Arc::new(Mutex::new(moments)), self.boot(&mut rng, disk));
         let worked = self.work(&sim, &model, &kept);
@@ -327,8 +324,7 @@ async fn sound(session: &Session, which: &str) -> Result<()> {
 /// Makes the images of a stack and writes to all of them, the lowest first.
 pub(crate) async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)> {
     stack.create().await?;
-    let size = stack.images.last().map_or(0, |image| image.size);
-    let (mut seen, mut write) = (vec![Seen::Zero; (size / SECTOR) as usize], 0);
+    let (mut seen, mut write) = (vec![Seen::Zero; (stack.size() / SECTOR) as usize], 0);
     for image in stack.images.iter().filter(|_| stack.filled) {
         let session = stack.open_image(image).await?;
         let sectors = image.size / SECTOR;
@@ -353,109 +349,36 @@ pub(crate) async fn fill(stack: &Stack, mut rng: Rng) -> Result<(Vec<Seen>, u64)
 
 /// The independent reader of a raw image in a file.
 pub fn inspect_raw(stack: &Stack, disk: &Disk, _settled: bool) -> std::result::Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    file_of(disk, image.file)
-}
-
-/// The independent reader of a VDI image in a file.
-pub fn inspect_vdi(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    crate::vdi::read(&file_of(disk, image.file)?, settled)
-}
-
-/// The independent reader of a Parallels image in a file.
-pub fn inspect_parallels(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    crate::parallels::read(&file_of(disk, image.file)?, settled)
-}
-
-fn file_of(disk: &Disk, file: &str) -> std::result::Result<Vec<u8>, String> {
-    Ok(disk.content(file).ok_or_else(|| format!("{file} is gone"))?.to_vec())
+    files::top(stack, disk)
 }
 
 /// Where [`share_with_snapshot`] leaves what the snapshot shows.
 const SNAPSHOT: &str = "/snapshot";
-/// Longest chain that is followed.
-const LONGEST_CHAIN: usize = 16;
 
 /// Gives the top image an internal snapshot: every cluster is shared with it, and it must never change.
 pub fn share_with_snapshot(stack: &Stack, disk: &mut Disk) -> std::result::Result<(), String> {
-    let top = stack.images.last().ok_or("the stack has no image")?;
     let shown = inspect_qcow2(stack, disk, false)?;
-    let mut bytes = file_of(disk, top.file)?;
+    let mut bytes = files::top(stack, disk)?;
     crate::qcow2::add_snapshot(&mut bytes)?;
-    disk.put(top.file, &bytes);
+    disk.put(files::top_name(stack)?, &bytes);
     disk.put(SNAPSHOT, &shown);
     Ok(())
 }
 
 /// The independent reader of a qcow2 image and the chain below it.
 pub fn inspect_qcow2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    flatten(disk, image.file, settled)
-}
-
-/// The independent reader of a qed image and the chain below it.
-pub fn inspect_qed(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
-    let backing = |bytes: &[u8]| Qed::of(bytes).map_or(Ok(None), |image| image.backing());
-    inspect_chain(stack, disk, backing, |bytes, below, top| match Qed::of(bytes) {
-        Some(image) => image.read(&below, settled && top),
-        None => Ok(bytes.to_vec()),
-    })
-}
-
-/// The independent reader of a qcow image, of the first version, and the chain below it.
-pub fn inspect_qcow(stack: &Stack, disk: &Disk, _: bool) -> std::result::Result<Vec<u8>, String> {
-    let backing = |bytes: &[u8]| Qcow::of(bytes).map_or(Ok(None), |image| image.backing());
-    inspect_chain(stack, disk, backing, |bytes, below, _| match Qcow::of(bytes) {
-        Some(image) => image.read(&below),
-        None => Ok(bytes.to_vec()),
-    })
-}
-
-/// The independent reader of a cow image and the chain below it.
-pub fn inspect_cow(stack: &Stack, disk: &Disk, _: bool) -> std::result::Result<Vec<u8>, String> {
-    let backing = |bytes: &[u8]| Ok(if cow::is_cow(bytes) { cow::backing(bytes) } else { None });
-    inspect_chain(stack, disk, backing, |bytes, below, _| match cow::is_cow(bytes) {
-        true => cow::read(bytes, &below),
-        false => Ok(bytes.to_vec()),
-    })
-}
-
-/// What the last image of a stack shows. `backing`: the name of the file below an image; `read`: what an image shows over what is
-/// below it, and whether it is the top.
-fn inspect_chain(
-    stack: &Stack,
-    disk: &Disk,
-    backing: impl Fn(&[u8]) -> std::result::Result<Option<String>, String>,
-    read: impl Fn(&[u8], Vec<u8>, bool) -> std::result::Result<Vec<u8>, String>,
-) -> std::result::Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    let (mut chain, mut next) = (Vec::new(), Some(image.file.to_owned()));
-    while let Some(file) = next.take() {
-        if chain.len() == LONGEST_CHAIN {
-            return Err("the chain has no end".to_owned());
-        }
-        let bytes = file_of(disk, &file)?;
-        next = backing(&bytes)?;
-        chain.push((file, bytes));
-    }
-    chain.iter().enumerate().rev().try_fold(Vec::new(), |below, (depth, (file, bytes))| {
-        read(bytes, below, depth == 0).map_err(|text| format!("{file}: {text}"))
-    })
+    flatten(disk, files::top_name(stack)?, settled)
 }
 
 /// The same as [`inspect_qcow2`] of images of version 2, where nothing tells that COPIED and counts may disagree after a crash.
 pub fn inspect_qcow2_v2(stack: &Stack, disk: &Disk, settled: bool) -> std::result::Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    layers(disk, image.file, settled, settled).map(|(shown, _)| shown)
+    layers(disk, files::top_name(stack)?, settled, settled).map(|(shown, _)| shown)
 }
 
 /// Names of the internal snapshots of the top image, and what each shows.
 pub fn snapshots_of(stack: &Stack, disk: &Disk) -> std::result::Result<Vec<(String, Vec<u8>)>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    let (_, below) = layers(disk, image.file, false, false)?;
-    crate::qcow2::read_snapshots(&file_of(disk, image.file)?, &below)
+    let (_, below) = layers(disk, files::top_name(stack)?, false, false)?;
+    crate::qcow2::read_snapshots(&files::top(stack, disk)?, &below)
 }
 
 /// What an image shows, with the chain that the headers name below it; or what is wrong in any of them. `settled`: the image
@@ -472,15 +395,7 @@ fn layers(
     settled: bool,
     copied: bool,
 ) -> std::result::Result<(Vec<u8>, Vec<u8>), String> {
-    let (mut chain, mut next) = (Vec::new(), Some(file.to_owned()));
-    while let Some(file) = next {
-        let bytes = file_of(disk, &file)?;
-        if chain.len() == LONGEST_CHAIN {
-            return Err("the chain has no end".to_owned());
-        }
-        next = crate::qcow2::backing_of(&bytes);
-        chain.push((file, bytes));
-    }
+    let chain = files::chain(disk, file, |bytes| Ok(crate::qcow2::backing_of(bytes)))?;
     let (mut below, mut lower) = (Vec::new(), Vec::new());
     for (depth, (file, bytes)) in chain.iter().enumerate().rev() {
         if !crate::qcow2::is_qcow2(bytes) {
@@ -497,7 +412,7 @@ fn layers(
             return Err("the internal snapshot has changed".to_owned());
         }
         let shown = match crate::qcow2::data_file_of(bytes) {
-            Some(data) => crate::qcow2::read_with_data(bytes, over, &file_of(disk, &data)?)?,
+            Some(data) => crate::qcow2::read_with_data(bytes, over, &files::content(disk, &data)?)?,
             None => crate::qcow2::read(bytes, over)?,
         };
         lower = std::mem::replace(&mut below, shown);

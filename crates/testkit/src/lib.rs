@@ -16,6 +16,7 @@ pub mod chains;
 pub mod conformance;
 pub mod cow;
 pub mod crash;
+pub mod files;
 pub mod guest;
 pub mod long;
 pub mod model;

@@ -1,5 +1,10 @@
 //! Parallels images, read and made without the driver.
 
+use sim::Disk;
+
+use crate::files::{self, word};
+use crate::stack::Stack;
+
 const TABLE: usize = 64;
 const SECTOR: usize = 512;
 const IN_USE: u32 = 0x746f_6e59;
@@ -13,14 +18,14 @@ pub struct Layout {
     pub old: bool,
 }
 
-fn word(bytes: &[u8], at: usize) -> Result<u32, String> {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map(|word| u32::from_le_bytes(*word)).ok_or_else(|| format!("the file ends before {at:#x}"))
+/// What an image in a file shows, or what is wrong.
+pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
+    read(&files::top(stack, disk)?, settled)
 }
 
 /// What the disk shows, or what is wrong with the image. `settled`: it was closed, so that nothing leaks behind the last
 /// cluster.
-pub fn read(file: &[u8], settled: bool) -> Result<Vec<u8>, String> {
+fn read(file: &[u8], settled: bool) -> Result<Vec<u8>, String> {
     let unit = match file.get(..16) {
         Some(b"WithoutFreeSpace") => SECTOR,
         Some(b"WithouFreSpacExt") => word(file, 28)? as usize * SECTOR,

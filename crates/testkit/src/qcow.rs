@@ -1,8 +1,22 @@
 //! A reader of qcow images, of the first version, that knows nothing of the driver: what an image shows, and what must hold of
 //! it at any time.
 
+use sim::Disk;
+
+use crate::files;
+use crate::stack::Stack;
+
 const MAGIC: &[u8] = b"QFI\xfb\0\0\0\x01";
 const COMPRESSED: u64 = 1 << 63;
+
+/// What an image and the chain below it show, or what is wrong.
+pub fn inspect(stack: &Stack, disk: &Disk, _: bool) -> Result<Vec<u8>, String> {
+    let backing = |bytes: &[u8]| Qcow::of(bytes).map_or(Ok(None), |image| image.backing());
+    files::shown(stack, disk, backing, |bytes, below, _| match Qcow::of(bytes) {
+        Some(image) => image.read(below),
+        None => Ok(bytes.to_vec()),
+    })
+}
 
 /// A qcow image in memory.
 pub struct Qcow<'a> {

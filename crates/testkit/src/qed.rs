@@ -2,10 +2,24 @@
 //!
 //! Written from the specification (QEMU's qed_spec).
 
+use sim::Disk;
+
+use crate::files;
+use crate::stack::Stack;
+
 const MAGIC: &[u8] = b"QED\0";
 const BACKING: u64 = 1;
 const NEED_CHECK: u64 = 2;
 const RAW_BACKING: u64 = 4;
+
+/// What an image and the chain below it show, or what is wrong.
+pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
+    let backing = |bytes: &[u8]| Qed::of(bytes).map_or(Ok(None), |image| image.backing());
+    files::shown(stack, disk, backing, |bytes, below, top| match Qed::of(bytes) {
+        Some(image) => image.read(below, settled && top),
+        None => Ok(bytes.to_vec()),
+    })
+}
 
 /// A qed image in memory.
 pub struct Qed<'a> {

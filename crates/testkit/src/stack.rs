@@ -95,6 +95,11 @@ impl Stack {
         }
     }
 
+    /// The size of the top in bytes.
+    pub fn size(&self) -> u64 {
+        self.images.last().map_or(0, |image| image.size)
+    }
+
     /// An empty graph with the stack's drivers.
     pub fn graph(&self) -> Graph {
         let graph = Graph::new(Registry::new(&self.drivers), no_json);

@@ -1,17 +1,21 @@
 //! VDI images, read and made without the driver.
+use sim::Disk;
+
+use crate::files::{self, word};
+use crate::stack::Stack;
 use crate::stamp::SECTOR;
 
 const TABLE: usize = 512;
 const FREE: u32 = u32::MAX;
 const DISCARDED: u32 = u32::MAX - 1;
 
-fn word(bytes: &[u8], at: usize) -> Result<u32, String> {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map(|word| u32::from_le_bytes(*word)).ok_or_else(|| format!("the file ends before {at:#x}"))
+/// What an image in a file shows, or what is wrong.
+pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
+    read(&files::top(stack, disk)?, settled)
 }
 
 /// What the disk shows, or what is wrong with the image. `settled`: it was closed, so that nothing leaks behind the last block.
-pub fn read(file: &[u8], settled: bool) -> Result<Vec<u8>, String> {
+fn read(file: &[u8], settled: bool) -> Result<Vec<u8>, String> {
     if word(file, 0x40)? != 0xbeda_107f || word(file, 0x44)? != 0x0001_0001 {
         return Err("no VDI image of version 1.1".to_owned());
     }

@@ -1,6 +1,7 @@
 //! An independent reader of dynamic VHDX images, which carries their logs out. Nothing here is shared with the driver.
 use sim::Disk;
 
+use crate::files;
 use crate::stack::Stack;
 
 const KIB: usize = 1 << 10;
@@ -144,8 +145,7 @@ const SIZE: [u8; 16] = *b"\x24\x42\xa5\x2f\x1b\xcd\x76\x48\xb2\x11\x5d\xbe\xd8\x
 
 /// What a dynamic image with sectors of 512 bytes shows, and all that is promised of its file.
 pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    let mut file = disk.content(image.file).ok_or("the file is gone")?.to_vec();
+    let mut file = files::top(stack, disk)?;
     if settled && header(&file)?[48..64] != [0; 16] {
         return Err("it was closed, and its log is not empty".to_owned());
     }

@@ -2,6 +2,7 @@
 //! bytes of the files alone. Slow and simple, so that no mistake is shared.
 //!
 //! The image below, where a stack has one, is the raw image that it has besides.
+use crate::files;
 use crate::stack::Stack;
 use sim::Disk;
 use std::collections::HashSet;
@@ -9,21 +10,16 @@ use std::collections::HashSet;
 const SECTOR: usize = 512;
 
 /// The disk of a stack whose top is a vmdk image of one file, or of a descriptor and its files. `settled`: it was closed.
-pub fn inspect_vmdk(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
+pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
     let below = match stack.images.as_slice() {
-        [base, _] => file_of(disk, base.file)?,
+        [base, _] => files::content(disk, base.file)?,
         _ => Vec::new(),
     };
-    read(disk, image.file, &below, settled)
-}
-
-fn file_of(disk: &Disk, name: &str) -> Result<Vec<u8>, String> {
-    Ok(disk.content(name).ok_or(format!("{name} is gone"))?.to_vec())
+    read(disk, files::top_name(stack)?, &below, settled)
 }
 
 fn read(disk: &Disk, name: &str, below: &[u8], settled: bool) -> Result<Vec<u8>, String> {
-    let file = file_of(disk, name)?;
+    let file = files::content(disk, name)?;
     if file.starts_with(b"KDMV") {
         descriptor(&file[SECTOR..20 * SECTOR])?;
         return sparse(&file, below, settled);
@@ -34,7 +30,7 @@ fn read(disk: &Disk, name: &str, below: &[u8], settled: bool) -> Result<Vec<u8>,
         let words: Vec<&str> = line.split(' ').collect();
         let len = words[1].parse::<usize>().map_err(|e| e.to_string())? * SECTOR;
         let name = format!("/{}", words[3].trim_matches('"'));
-        let bytes = file_of(disk, &name)?;
+        let bytes = files::content(disk, &name)?;
         match words[2] {
             "FLAT" => shown.extend(bytes.get(..len).ok_or("a flat extent is too short")?),
             _ => {

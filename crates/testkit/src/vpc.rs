@@ -6,6 +6,7 @@ use block::{Create, CreateRequest, DriverType, Request};
 use rt::{BoxFuture, Buf};
 use sim::Disk;
 
+use crate::files;
 use crate::stack::Stack;
 
 const SECTOR: usize = 512;
@@ -92,8 +93,7 @@ fn whole(bytes: &[u8], range: std::ops::Range<usize>, at: usize) -> Result<Vec<u
 
 /// What a dynamic image shows, and all that is promised of its file.
 pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    let file = disk.content(image.file).ok_or("the file is gone")?.to_vec();
+    let file = files::top(stack, disk)?;
     let footer = whole(&file, 0..SECTOR, 64)?;
     let header = whole(&file, SECTOR..TABLE, 36)?;
     if settled && file[file.len() - SECTOR..] != file[..SECTOR] {
@@ -131,8 +131,7 @@ pub fn inspect(stack: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, Str
 
 /// Makes half of the sectors of every block ones that are not there, as far as they are zeroes: what Virtual PC leaves.
 pub fn forget_zero_sectors(stack: &Stack, disk: &mut Disk) -> Result<(), String> {
-    let image = stack.images.last().ok_or("the stack has no image")?;
-    let mut file = disk.content(image.file).ok_or("the file is gone")?.to_vec();
+    let mut file = files::top(stack, disk)?;
     let header = whole(&file, SECTOR..TABLE, 36)?;
     let (entries, block) = (word(&header, 28)? as usize, word(&header, 32)? as usize);
     let bitmap = (block / SECTOR).div_ceil(8).next_multiple_of(SECTOR);
@@ -152,6 +151,6 @@ pub fn forget_zero_sectors(stack: &Stack, disk: &mut Disk) -> Result<(), String>
             }
         }
     }
-    disk.put(image.file, &file);
+    disk.put(files::top_name(stack)?, &file);
     Ok(())
 }

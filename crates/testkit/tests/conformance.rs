@@ -3,11 +3,9 @@
 use block::{Opt, Options};
 use sim::Config;
 use testkit::conformance::Suite;
-use testkit::crash::{
-    inspect_cow, inspect_parallels, inspect_qcow, inspect_qcow2, inspect_qed, inspect_raw, inspect_vdi,
-};
+use testkit::crash::{inspect_qcow2, inspect_raw};
 use testkit::stack::{Stack, TestImage};
-use testkit::vmdk::inspect_vmdk;
+use testkit::{cow, parallels, qcow, qed, vdi, vmdk};
 
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS];
 const SIZE: u64 = 96 << 10;
@@ -80,7 +78,7 @@ fn vmdk(name: &str, options: &[(&str, &str)]) -> Suite {
     let image = options.iter().fold(image, |image, (option, value)| image.with(option, value));
     let mut stack = stack(name, vec![image]);
     stack.resizes = false;
-    Suite::of(stack, Some(inspect_vmdk))
+    Suite::of(stack, Some(vmdk::inspect))
 }
 
 #[test]
@@ -185,7 +183,7 @@ fn a_luks_volume() {
 fn vdi_whose_blocks_have_a_place_when_they_are_written() {
     let mut stack = stack("vdi", vec![TestImage::new("vdi", "/top", (2 << 20) + 512)]);
     stack.resizes = false;
-    Suite::of(stack, Some(inspect_vdi)).run();
+    Suite::of(stack, Some(vdi::inspect)).run();
 }
 
 #[test]
@@ -193,7 +191,7 @@ fn vdi_whose_blocks_all_have_a_place() {
     let image = TestImage::new("vdi", "/top", (1 << 20) + SIZE).with("static", "on");
     let mut stack = stack("static vdi", vec![image]);
     stack.resizes = false;
-    Suite::of(stack, Some(inspect_vdi)).run();
+    Suite::of(stack, Some(vdi::inspect)).run();
 }
 
 /// A dynamic VHD image of so many bytes a block.
@@ -229,7 +227,7 @@ fn parallels_of_small_clusters() {
         let image = image.opened_with("prealloc-size", "8192");
         let mut stack = stack("parallels", vec![image]);
         stack.resizes = false;
-        Suite::of(stack, Some(inspect_parallels)).run();
+        Suite::of(stack, Some(parallels::inspect)).run();
     }
 }
 
@@ -253,8 +251,8 @@ fn qed(name: &str, images: Vec<TestImage>) -> Stack {
 fn qed_of_small_clusters_and_tables() {
     let image = TestImage::new("qed", "/top", SIZE + 512).with("cluster_size", "4096");
     let small = qed("qed, 4k", vec![image.clone().with("table_size", "1")]);
-    Suite::of(small, Some(inspect_qed)).run();
-    Suite::of(qed("qed, 4k, tables of 16", vec![image.with("table_size", "16")]), Some(inspect_qed)).run();
+    Suite::of(small, Some(qed::inspect)).run();
+    Suite::of(qed("qed, 4k, tables of 16", vec![image.with("table_size", "16")]), Some(qed::inspect)).run();
 }
 
 #[test]
@@ -262,7 +260,7 @@ fn qed_of_usual_clusters_over_a_shorter_raw_image() {
     let base = TestImage::new("raw", "/base", SIZE / 2);
     let top = TestImage::new("qed", "/top", 2 * SIZE);
     let top = top.with("backing_file", "/base").with("backing_fmt", "raw");
-    Suite::of(qed("qed over raw", vec![base, top]), Some(inspect_qed)).run();
+    Suite::of(qed("qed over raw", vec![base, top]), Some(qed::inspect)).run();
 }
 
 #[test]
@@ -271,7 +269,7 @@ fn qed_past_the_page_cache() {
     let mut stack = qed("qed, direct", vec![image]);
     stack.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
     let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
-    Suite { config, ..Suite::of(stack, Some(inspect_qed)) }.run();
+    Suite { config, ..Suite::of(stack, Some(qed::inspect)) }.run();
 }
 
 /// A stack whose images do not shrink, or have one size for ever.
@@ -289,8 +287,8 @@ fn over_raw(format: &'static str) -> Vec<TestImage> {
 #[test]
 fn qcow_alone_and_over_a_shorter_raw_image() {
     let alone = of_one_size("qcow", vec![TestImage::new("qcow", "/top", SIZE + 512)]);
-    Suite::of(alone, Some(inspect_qcow)).run();
-    Suite::of(of_one_size("qcow over raw", over_raw("qcow")), Some(inspect_qcow)).run();
+    Suite::of(alone, Some(qcow::inspect)).run();
+    Suite::of(of_one_size("qcow over raw", over_raw("qcow")), Some(qcow::inspect)).run();
 }
 
 #[test]
@@ -299,10 +297,10 @@ fn qcow_past_the_page_cache_and_through_a_filter_that_compresses() {
     let mut direct = of_one_size("qcow, direct", image());
     direct.top.set("cache", Opt::Dict(Options::new().with("direct", Opt::Bool(true))));
     let config = Config { direct_alignment: 4096, ..Config::seeded(0) };
-    Suite { config, ..Suite::of(direct, Some(inspect_qcow)) }.run();
+    Suite { config, ..Suite::of(direct, Some(qcow::inspect)) }.run();
     let mut compressed = of_one_size("compress over qcow", image());
     compressed.top = Options::new().with_str("driver", "compress").with("file", Opt::Dict(compressed.top));
-    Suite::of(compressed, Some(inspect_qcow)).run();
+    Suite::of(compressed, Some(qcow::inspect)).run();
 }
 
 #[test]
@@ -319,6 +317,6 @@ fn qcow_encrypted_over_a_shorter_raw_image() {
 #[test]
 fn cow_alone_and_over_a_shorter_raw_image() {
     let alone = of_one_size("cow", vec![TestImage::new("cow", "/top", SIZE + 512)]);
-    Suite::of(alone, Some(inspect_cow)).run();
-    Suite::of(of_one_size("cow over raw", over_raw("cow")), Some(inspect_cow)).run();
+    Suite::of(alone, Some(cow::inspect)).run();
+    Suite::of(of_one_size("cow over raw", over_raw("cow")), Some(cow::inspect)).run();
 }

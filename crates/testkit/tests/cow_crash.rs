@@ -1,7 +1,8 @@
 //! cow through crashes. `COW_CRASH_SEED` runs one seed, `COW_CRASH_COUNT` so many.
 
 use sim::{Config, EIO, ENOSPC, OpKind, Plant, Rng};
-use testkit::crash::{CrashTest, inspect_cow, run_seeds};
+use testkit::cow::inspect;
+use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
@@ -53,7 +54,7 @@ fn any_test(seed: u64) -> CrashTest {
         faults: Faults::None,
     };
     let config = Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) };
-    CrashTest { config, inspect: Some(inspect_cow), reopen_every: 10, ..CrashTest::new(stack, plan) }
+    CrashTest { config, inspect: Some(inspect), reopen_every: 10, ..CrashTest::new(stack, plan) }
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn requests_at_once_on_one_sector_leave_nothing_that_none_of_them_wrote_whatever
         for (before, tasks) in [vec![], vec![Op::Write(0, 8)]].iter().flat_map(|b| tasks.map(|t| (b, t))) {
             let scope = SmallScope {
                 stack: Stack::of("cow", &DRIVERS, images.clone()),
-                inspect: inspect_cow,
+                inspect,
                 before: before.clone(),
                 tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
                 most: 128,

@@ -2,9 +2,10 @@
 //! `PARALLELS_CRASH_SEED` runs one seed, `PARALLELS_CRASH_COUNT` so many.
 
 use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng};
-use testkit::crash::{CrashTest, inspect_parallels, run_seeds};
+use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::parallels::Layout;
+use testkit::parallels::inspect;
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
 
@@ -20,14 +21,14 @@ fn stack(size: u64, cluster: &str, growth: &str) -> Stack {
 
 /// Makes the image one of the old version, whose clusters are three sectors.
 fn of_the_old_version(stack: &Stack, disk: &mut Disk) -> Result<(), String> {
-    let shown = inspect_parallels(stack, disk, true)?;
+    let shown = inspect(stack, disk, true)?;
     disk.put("/top", &testkit::parallels::made(&shown, Layout { cluster: 3, old: true }));
     Ok(())
 }
 
 /// Has the clusters lie in another order.
 fn in_another_order(stack: &Stack, disk: &mut Disk) -> Result<(), String> {
-    let shown = inspect_parallels(stack, disk, true)?;
+    let shown = inspect(stack, disk, true)?;
     disk.put("/top", &testkit::parallels::made(&shown, Layout { cluster: 8, old: false }));
     Ok(())
 }
@@ -47,7 +48,7 @@ fn any_test(seed: u64) -> CrashTest {
     let growth = rng.pick(&["0", "8192", "1M"]).unwrap_or("0");
     CrashTest {
         config: Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) },
-        inspect: Some(inspect_parallels),
+        inspect: Some(inspect),
         prepare: match rng.below(3) {
             0 => None,
             1 => Some(of_the_old_version),
@@ -103,7 +104,7 @@ fn requests_at_once_on_one_cluster_leave_nothing_that_none_of_them_wrote_whateve
         for tasks in tasks {
             let scope = SmallScope {
                 stack: stack(40 << 10, "4096", "8192"),
-                inspect: inspect_parallels,
+                inspect,
                 before: before.clone(),
                 tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
                 most: 32,

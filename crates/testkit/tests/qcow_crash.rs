@@ -1,8 +1,9 @@
 //! qcow, of the first version, through crashes. `QCOW_CRASH_SEED` runs one seed, `QCOW_CRASH_COUNT` so many.
 
 use sim::{Config, EIO, ENOSPC, OpKind, Plant, Rng};
-use testkit::crash::{CrashTest, inspect_qcow, run_seeds};
+use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
+use testkit::qcow::inspect;
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
 
@@ -53,7 +54,7 @@ fn any_test(seed: u64) -> CrashTest {
         faults: Faults::None,
     };
     let config = Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) };
-    CrashTest { config, inspect: Some(inspect_qcow), reopen_every: 10, ..CrashTest::new(stack, plan) }
+    CrashTest { config, inspect: Some(inspect), reopen_every: 10, ..CrashTest::new(stack, plan) }
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn requests_at_once_on_one_cluster_leave_nothing_that_none_of_them_wrote_whateve
         for (before, tasks) in [vec![], vec![Op::Write(0, 8)]].iter().flat_map(|b| tasks.map(|t| (b, t))) {
             let scope = SmallScope {
                 stack: Stack::of("qcow", &DRIVERS, images.clone()),
-                inspect: inspect_qcow,
+                inspect,
                 before: before.clone(),
                 tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
                 most: 128,

@@ -2,8 +2,9 @@
 //! runs one seed, `QED_CRASH_COUNT` so many.
 
 use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng};
-use testkit::crash::{CrashTest, inspect_qed, run_seeds};
+use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
+use testkit::qed::inspect;
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
 
@@ -54,7 +55,7 @@ fn any_test(seed: u64) -> CrashTest {
         faults: Faults::None,
     };
     let config = Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) };
-    CrashTest { config, inspect: Some(inspect_qed), reopen_every: 10, ..CrashTest::new(stack, plan) }
+    CrashTest { config, inspect: Some(inspect), reopen_every: 10, ..CrashTest::new(stack, plan) }
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn what_was_flushed_is_there_after_any_crash_and_nothing_is_there_twice() {
 
 /// Where a write has failed, its cluster may be one that nothing leads to.
 fn inspect_with_leaks(stack: &Stack, disk: &Disk, _: bool) -> Result<Vec<u8>, String> {
-    inspect_qed(stack, disk, false)
+    inspect(stack, disk, false)
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn requests_at_once_on_one_cluster_leave_nothing_that_none_of_them_wrote_whateve
         for (before, tasks) in [vec![], vec![Op::Write(0, 8)]].iter().flat_map(|b| tasks.map(|t| (b, t))) {
             let scope = SmallScope {
                 stack: Stack::of("qed", &DRIVERS, images.clone()),
-                inspect: inspect_qed,
+                inspect,
                 before: before.clone(),
                 tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
                 most: 128,

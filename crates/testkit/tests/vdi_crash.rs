@@ -2,10 +2,11 @@
 //! so many.
 
 use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng};
-use testkit::crash::{CrashTest, inspect_vdi, run_seeds};
+use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
+use testkit::vdi::inspect;
 
 const DRIVERS: [&[block::DriverType]; 2] = [protocols::DRIVERS, formats::DRIVERS];
 
@@ -17,7 +18,7 @@ fn stack(size: u64) -> Stack {
 
 /// Gives the image blocks of so many bytes, in another order.
 fn with_blocks(stack: &Stack, disk: &mut Disk, block: usize) -> Result<(), String> {
-    let shown = inspect_vdi(stack, disk, true)?;
+    let shown = inspect(stack, disk, true)?;
     disk.put("/top", &testkit::vdi::made(&shown, block));
     Ok(())
 }
@@ -43,7 +44,7 @@ fn any_test(seed: u64) -> CrashTest {
     let plan = Plan { requests: 48 / depth, depth, mix, longest, span, largest: 0, faults: Faults::None };
     CrashTest {
         config: Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) },
-        inspect: Some(inspect_vdi),
+        inspect: Some(inspect),
         prepare: Some(if rng.chance(1, 2) { with_blocks_of_a_sector } else { with_blocks_of_a_page }),
         ..CrashTest::new(stack(size), plan)
     }
@@ -95,7 +96,7 @@ fn requests_at_once_on_one_block_leave_nothing_that_none_of_them_wrote_whatever_
         for tasks in tasks {
             let scope = SmallScope {
                 stack: stack((1 << 20) + 4096),
-                inspect: inspect_vdi,
+                inspect,
                 before: before.clone(),
                 tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
                 most: 32,

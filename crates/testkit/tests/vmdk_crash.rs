@@ -8,7 +8,7 @@ use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
 use testkit::scope::{Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
-use testkit::vmdk::inspect_vmdk;
+use testkit::vmdk::inspect;
 
 const DRIVERS: [&[block::DriverType]; 3] = [protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS];
 
@@ -48,7 +48,7 @@ fn any_test(seed: u64) -> CrashTest {
     let plan = Plan { requests: 40 / depth, depth, mix, longest: 24, span, largest: 0, faults: Faults::None };
     CrashTest {
         config: Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) },
-        inspect: Some(inspect_vmdk),
+        inspect: Some(inspect),
         ..CrashTest::new(stack, plan)
     }
 }
@@ -109,7 +109,7 @@ fn a_stream_has_after_any_crash_what_was_flushed_of_it() {
 fn scopes(stack: Stack, before: Vec<Op>, tasks: &[&[Op]]) {
     let scope = SmallScope {
         stack,
-        inspect: inspect_vmdk,
+        inspect,
         before,
         tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
         most: 128,
