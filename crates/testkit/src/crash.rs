@@ -53,6 +53,8 @@ pub struct CrashTest {
     pub beside: Option<Beside>,
     /// Changes the files after they were made and filled, before the guest starts.
     pub prepare: Option<Prepare>,
+    /// The top's file has no space for its zeroes when the guest starts.
+    pub sparse: bool,
     /// Free bytes of the file system when the guest starts; `None`: unlimited.
     pub room: Option<u64>,
     /// Faults planted when the guest starts.
@@ -108,6 +110,7 @@ impl CrashTest {
             or_inspect: None,
             beside: None,
             prepare: None,
+            sparse: false,
             room: None,
             faults: Vec::new(),
             exact_size: true,
@@ -185,6 +188,9 @@ impl CrashTest {
         drop(sim);
         if let Some(prepare) = self.prepare {
             prepare(&self.stack, &mut disk)?;
+        }
+        if self.sparse {
+            disk.make_sparse(files::top_name(&self.stack)?);
         }
         Ok((disk, initial, writes))
     }

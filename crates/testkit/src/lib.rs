@@ -13,6 +13,7 @@
 #![expect(clippy::panic, reason = "what a suite finds wrong is a failed test")]
 
 pub mod chains;
+pub mod chance;
 pub mod conformance;
 pub mod cow;
 pub mod crash;

@@ -62,6 +62,20 @@ pub struct SmallScope {
     pub plants: Vec<Plant>,
 }
 
+/// What meets on the first four sectors of a disk.
+pub const ON_FOUR_SECTORS: [&[&[Op]]; 3] = [
+    &[&[Op::Write(1, 2)], &[Op::Zero(0, 2)], &[Op::Write(0, 1), Op::Flush]],
+    &[&[Op::Fua(0, 3)], &[Op::Discard(0, 4)], &[Op::Write(2, 2)]],
+    &[&[Op::Zero(0, 4), Op::Flush, Op::Write(1, 1)], &[Op::Fua(3, 1)]],
+];
+
+/// What meets on the first two clusters of 4 KiB.
+pub const ON_TWO_CLUSTERS: [&[&[Op]]; 3] = [
+    &[&[Op::Write(1, 2)], &[Op::Zero(0, 8)], &[Op::Write(0, 1), Op::Flush]],
+    &[&[Op::Fua(0, 9)], &[Op::Discard(0, 16)], &[Op::Write(6, 4)]],
+    &[&[Op::Zero(0, 16), Op::Flush, Op::Write(9, 1)], &[Op::Fua(8, 8)]],
+];
+
 async fn perform(guest: &Guest, stack: &Stack, world: &World, op: Op) -> Result<()> {
     let at = |sectors: u64| sectors * SECTOR;
     let latest = || snapshots::latest(&guest.model.lock());
@@ -94,6 +108,35 @@ async fn perform(guest: &Guest, stack: &Stack, world: &World, op: Op) -> Result<
 }
 
 impl SmallScope {
+    /// A scope without requests, of at most 128 subsets of a moment.
+    pub fn new(stack: Stack, inspect: Inspect) -> SmallScope {
+        SmallScope {
+            stack,
+            inspect,
+            before: Vec::new(),
+            tasks: Vec::new(),
+            most: 128,
+            config: Config::seeded(0),
+            plants: Vec::new(),
+        }
+    }
+
+    /// Runs each of these lists of tasks after each of these beginnings, with the seeds from 1 to `seeds`.
+    ///
+    /// # Panics
+    /// If any fails.
+    pub fn run_each(&self, beginnings: &[&[Op]], lists: &[&[&[Op]]], seeds: u64) {
+        for (before, tasks) in
+            beginnings.iter().flat_map(|before| lists.iter().map(move |tasks| (before, tasks)))
+        {
+            let tasks = tasks.iter().map(|ops| ops.to_vec()).collect();
+            let scope = SmallScope { before: before.to_vec(), tasks, ..self.clone() };
+            for seed in 1..=seeds {
+                scope.run(seed).unwrap_or_else(|text| panic!("after {before:?}: {text}"));
+            }
+        }
+    }
+
     /// Runs it with this seed and tries all subsets; how many disks were looked at.
     pub fn run(&self, seed: u64) -> std::result::Result<u64, String> {
         let report = |text: String| format!("{}, seed {seed}, {:?}: {text}", self.stack.name, self.tasks);

@@ -71,6 +71,12 @@ impl TestImage {
         self.opened.set(name, Opt::Str(value.to_owned()));
         self
     }
+
+    /// The same over another image, which it names.
+    #[must_use]
+    pub fn over(self, below: &TestImage) -> TestImage {
+        self.with("backing_file", below.file).with("backing_fmt", below.format)
+    }
 }
 
 impl Stack {
@@ -93,6 +99,13 @@ impl Stack {
             secrets: Vec::new(),
             groups: Vec::new(),
         }
+    }
+
+    /// The image alone, and over a raw one of its size.
+    pub fn alone_and_over_raw(drivers: &[&'static [block::DriverType]], image: &TestImage) -> [Stack; 2] {
+        let base = TestImage::new("raw", "/base", image.size);
+        let over = image.clone().over(&base);
+        [vec![image.clone()], vec![base, over]].map(|images| Stack::of(image.format, drivers, images))
     }
 
     /// The size of the top in bytes.

@@ -4,7 +4,8 @@
 
 use block::{ErrorKind, NewBitmap, Opt, Options};
 use rt::BoxFuture;
-use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng, World};
+use sim::{Disk, EIO, ENOSPC, OpKind, Plant, Rng, World};
+use testkit::chance;
 use testkit::crash::{
     CrashTest, Kind, inspect_qcow2, inspect_qcow2_v2, run_kinds, run_seeds, share_with_snapshot,
 };
@@ -14,27 +15,7 @@ use testkit::stack::{Session, Stack, TestImage};
 const CLUSTERS: [&str; 4] = ["512", "1024", "2048", "4096"];
 const REFCOUNT_BITS: [&str; 7] = ["1", "2", "4", "8", "16", "32", "64"];
 
-/// A stack of this seed's choice: cluster sizes, refcount widths, versions, with a backing image or two or none.
-fn any_stack(rng: &mut Rng) -> Stack {
-    let size = 16 << 10 << rng.below(4);
-    let mut images = Vec::new();
-    let below = rng.below(3);
-    if below > 0 {
-        // As large as the top, or smaller.
-        images.push(TestImage::new("raw", "/base", size >> rng.below(2)));
-    }
-    if below > 1 {
-        images.push(qcow2(rng, "/middle", size).with("backing_file", "/base").with("backing_fmt", "raw"));
-    }
-    let top = qcow2(rng, "/top", size);
-    images.push(match below {
-        0 => top,
-        1 => top.with("backing_file", "/base").with("backing_fmt", "raw"),
-        _ => top.with("backing_file", "/middle").with("backing_fmt", "qcow2"),
-    });
-    Stack::of("qcow2", &[protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS], images)
-}
-
+/// An image of any cluster size, refcount width and version.
 fn qcow2(rng: &mut Rng, file: &'static str, size: u64) -> TestImage {
     let image = TestImage::new("qcow2", file, size);
     if rng.chance(1, 4) {
@@ -73,11 +54,11 @@ fn any_plan(rng: &mut Rng, size: u64) -> Plan {
 
 fn any_test(seed: u64) -> CrashTest {
     let mut rng = Rng::new(seed);
-    let stack = any_stack(&mut rng);
-    let size = stack.images.last().map_or(0, |image| image.size);
-    let config = Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) };
+    let size = 16 << 10 << rng.below(4);
+    let drivers = [protocols::DRIVERS, filters::DRIVERS, formats::DRIVERS];
+    let stack = chance::overlay(&mut rng, &drivers, size, qcow2);
     CrashTest {
-        config,
+        config: chance::machine(&mut rng),
         inspect: Some(inspect_qcow2),
         reopen_every: 10,
         ..CrashTest::new(stack, any_plan(&mut rng, size))
@@ -462,12 +443,6 @@ fn after_a_failed_fsync_no_flush_and_no_fua_write_is_answered_as_durable() {
     });
 }
 
-/// Makes the top a copy that has no space for its zeroes.
-fn make_sparse(_: &Stack, disk: &mut Disk) -> Result<(), String> {
-    disk.make_sparse("/top");
-    Ok(())
-}
-
 #[test]
 fn a_full_file_system_costs_nothing_that_was_accepted_and_no_flush_fails() {
     run_seeds("QCOW2_FULL", 600, on_a_full_file_system);
@@ -476,7 +451,6 @@ fn a_full_file_system_costs_nothing_that_was_accepted_and_no_flush_fails() {
 fn on_a_full_file_system(seed: u64) -> CrashTest {
     let mut test = any_test(seed);
     let mut rng = Rng::new(!seed);
-    let size = test.stack.images.last().map_or(0, |image| image.size);
     test.plan.faults = Faults::Full;
     // So large that tables have pages of the file system to themselves, which a sparse copy may lack.
     if let Some(top) = test.stack.images.last_mut() {
@@ -485,8 +459,8 @@ fn on_a_full_file_system(seed: u64) -> CrashTest {
             top.options.set("cluster_size", Opt::Str(cluster.to_owned()));
         }
     }
-    test.room = Some(rng.below(size / 2));
-    test.prepare = rng.chance(1, 2).then_some(make_sparse);
+    test.room = Some(rng.below(test.stack.size() / 2));
+    test.sparse = rng.chance(1, 2);
     test
 }
 

@@ -32,9 +32,8 @@ fn over_backing(cluster: &str) -> Stack {
 }
 
 fn scope(stack: Stack, before: &[Op], tasks: &[&[Op]]) -> SmallScope {
-    let tasks = tasks.iter().map(|ops| ops.to_vec()).collect();
-    let (before, config) = (before.to_vec(), Config::seeded(0));
-    SmallScope { stack, inspect: inspect_qcow2, before, tasks, most: 512, config, plants: Vec::new() }
+    let (before, tasks) = (before.to_vec(), tasks.iter().map(|ops| ops.to_vec()).collect());
+    SmallScope { before, tasks, most: 512, ..SmallScope::new(stack, inspect_qcow2) }
 }
 
 fn explore(stack: Stack, before: &[Op], tasks: &[&[Op]], seeds: u64) {

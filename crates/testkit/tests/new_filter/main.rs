@@ -103,18 +103,8 @@ fn what_was_flushed_is_there_after_any_crash() {
 
 #[test]
 fn requests_that_meet_below_it_leave_nothing_that_none_of_them_wrote_whatever_a_crash_keeps() {
-    for seed in 1..=4 {
-        let scope = SmallScope {
-            stack: between(),
-            inspect: inspect_qcow2,
-            before: vec![Op::Write(0, 4)],
-            tasks: vec![vec![Op::Fua(1, 2)], vec![Op::Write(2, 2), Op::Flush]],
-            most: 64,
-            config: Config::seeded(0),
-            plants: Vec::new(),
-        };
-        scope.run(seed).unwrap();
-    }
+    let scope = SmallScope { most: 64, ..SmallScope::new(between(), inspect_qcow2) };
+    scope.run_each(&[&[Op::Write(0, 4)]], &[&[&[Op::Fua(1, 2)], &[Op::Write(2, 2), Op::Flush]]], 4);
 }
 
 fn graph() -> Graph {

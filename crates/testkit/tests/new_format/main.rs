@@ -14,7 +14,7 @@ use spread::{CLUSTER, DATA, EXTENTS, Header, STATES, ZERO};
 use testkit::conformance::Suite;
 use testkit::crash::{CrashTest, run_seeds};
 use testkit::guest::{Faults, Mix, Plan};
-use testkit::scope::{Op, SmallScope};
+use testkit::scope::{ON_FOUR_SECTORS, Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
 
 const SIZE: u64 = (24 << 10) + 512;
@@ -79,19 +79,6 @@ fn what_was_flushed_is_there_after_any_crash() {
 
 #[test]
 fn requests_at_once_on_one_cluster_leave_nothing_that_none_of_them_wrote_whatever_a_crash_keeps() {
-    let tasks: [&[&[Op]]; 3] = [
-        &[&[Op::Write(1, 2)], &[Op::Zero(0, 2)], &[Op::Write(0, 1), Op::Flush]],
-        &[&[Op::Fua(0, 3)], &[Op::Discard(0, 4)], &[Op::Write(2, 2)]],
-        &[&[Op::Zero(0, 4), Op::Flush, Op::Write(1, 1)], &[Op::Fua(3, 1)]],
-    ];
-    for (before, tasks) in [vec![], vec![Op::Write(0, 4)]].into_iter().zip([tasks, tasks]) {
-        for tasks in tasks {
-            let tasks = tasks.iter().map(|ops| ops.to_vec()).collect();
-            let (before, stack, config) = (before.clone(), stack(Some(SIZE)), Config::seeded(0));
-            let scope = SmallScope { stack, inspect, before, tasks, most: 128, config, plants: Vec::new() };
-            for seed in 1..=8 {
-                scope.run(seed).unwrap();
-            }
-        }
-    }
+    let scope = SmallScope::new(stack(Some(SIZE)), inspect);
+    scope.run_each(&[&[], &[Op::Write(0, 4)]], &ON_FOUR_SECTORS, 8);
 }

@@ -13,11 +13,10 @@ mod image;
 
 use block::Opt;
 use header::{BLOCK, Header, TABLE};
-use sim::{Config, Disk, EIO, ENOSPC, OpKind, Plant, Rng};
+use sim::{Disk, Rng};
 use testkit::conformance::Suite;
 use testkit::crash::{CrashTest, run_seeds};
-use testkit::guest::{Faults, Mix, Plan};
-use testkit::scope::{Op, SmallScope};
+use testkit::scope::{ON_FOUR_SECTORS, Op, SmallScope};
 use testkit::stack::{Stack, TestImage};
 
 const SIZE: u64 = (40 << 10) + 512;
@@ -98,67 +97,29 @@ fn inspect(_: &Stack, disk: &Disk, settled: bool) -> Result<Vec<u8>, String> {
 }
 
 fn crash_test(bug: Bug, seed: u64) -> CrashTest {
-    let mut rng = Rng::new(seed);
-    let mix = match rng.below(2) {
-        0 => Mix { read: 4, write: 10, zero: 5, discard: 4, flush: 4, resize: 0, fua: 10, compressed: 0 },
-        // Allocation and freeing, over and over, on few blocks.
-        _ => Mix { read: 6, write: 8, zero: 6, discard: 6, flush: 3, resize: 0, fua: 10, compressed: 0 },
-    };
-    let (depth, span) = (1 + rng.below(6), if rng.chance(1, 3) { 16 } else { 0 });
-    let plan = Plan { requests: 40 / depth, depth, mix, longest: 12, span, largest: 0, faults: Faults::None };
-    CrashTest {
-        config: Config { inline: rng.chance(3, 4), workers: 1 + rng.index(3), ..Config::seeded(0) },
-        inspect: Some(inspect),
-        ..CrashTest::new(stack(bug), plan)
-    }
-}
-
-/// As `crash_test`, and one operation of the disk fails.
-fn with_a_fault(bug: Bug, seed: u64) -> CrashTest {
-    let (mut test, mut rng) = (crash_test(bug, seed), Rng::new(!seed));
-    let kinds = [OpKind::Sync, OpKind::Write, OpKind::Write, OpKind::Allocate, OpKind::SetLen, OpKind::Read];
-    let kind = rng.pick(&kinds).unwrap_or(OpKind::Sync);
-    let errno = if rng.chance(1, 3) && kind != OpKind::Sync { ENOSPC } else { EIO };
-    test.faults = vec![Plant::nth_of(kind, rng.below(if kind == OpKind::Write { 80 } else { 20 }), errno)];
-    test.plan.faults = if kind == OpKind::Sync { Faults::Syncs } else { Faults::Some };
-    test
+    CrashTest::by_chance(&mut Rng::new(seed), stack(bug), inspect, 24)
 }
 
 /// As `crash_test`, on a file system that becomes full, and a file without space for its zeroes.
 fn on_a_full_file_system(bug: Bug, seed: u64) -> CrashTest {
-    let mut test = crash_test(bug, seed);
-    test.plan.faults = Faults::Full;
-    test.room = Some(Rng::new(!seed).below(5) * 4096);
-    test.prepare = Some(|_, disk| {
-        disk.make_sparse("/top");
-        Ok(())
-    });
-    test
+    CrashTest { sparse: true, ..crash_test(bug, seed).on_a_full_file_system(seed) }
 }
 
 /// Requests at once on few blocks.
 fn small_scopes(bug: Bug) -> Vec<SmallScope> {
-    let tasks: [&[&[Op]]; 4] = [
-        &[&[Op::Write(1, 2)], &[Op::Zero(0, 2)], &[Op::Write(0, 1), Op::Flush]],
-        &[&[Op::Fua(0, 3)], &[Op::Discard(0, 4)], &[Op::Write(2, 2)]],
-        &[&[Op::Zero(0, 4), Op::Flush, Op::Write(1, 1)], &[Op::Fua(3, 1)]],
-        // What a discard gives up is what the next write would be given.
-        &[&[Op::Discard(0, 2), Op::Write(30, 2), Op::Flush], &[Op::Discard(2, 2), Op::Write(34, 2)]],
-    ];
-    let scope = |before: Vec<Op>, tasks: &[&[Op]]| SmallScope {
-        stack: stack(bug),
-        inspect,
-        before,
+    // What a discard gives up is what the next write would be given.
+    let reuse: &[&[Op]] =
+        &[&[Op::Discard(0, 2), Op::Write(30, 2), Op::Flush], &[Op::Discard(2, 2), Op::Write(34, 2)]];
+    let scope = |before: &[Op], tasks: &[&[Op]]| SmallScope {
+        before: before.to_vec(),
         tasks: tasks.iter().map(|ops| ops.to_vec()).collect(),
-        most: 128,
-        config: Config::seeded(0),
-        plants: Vec::new(),
+        ..SmallScope::new(stack(bug), inspect)
     };
     let empty = Op::Discard(0, SIZE / 512);
-    [vec![empty], vec![empty, Op::Write(0, 4)]]
-        .into_iter()
-        .flat_map(|before| tasks.map(|tasks| scope(before.clone(), tasks)))
-        .collect()
+    let all = || ON_FOUR_SECTORS.into_iter().chain([reuse]);
+    let after = |before: &[Op]| all().map(|tasks| scope(before, tasks)).collect();
+    let scopes: [Vec<_>; 2] = [after(&[empty]), after(&[empty, Op::Write(0, 4)])];
+    scopes.concat()
 }
 
 #[test]
@@ -173,7 +134,7 @@ fn what_was_flushed_is_there_after_any_crash() {
 
 #[test]
 fn after_any_one_failed_operation_nothing_flushed_is_lost() {
-    run_seeds("TABLE_FAULT", 200, |seed| with_a_fault(Bug::None, seed));
+    run_seeds("TABLE_FAULT", 200, |seed| crash_test(Bug::None, seed).with_a_fault(seed, 80));
 }
 
 #[test]
