@@ -1,106 +1,28 @@
 //! Images of the smaller formats: their headers, and the tables that lead to their data.
 
-use block::{BlockError, Repair, Request};
-use rt::{Buf, BufMut};
-use sim::{Config, Disk, Sim};
+use crate::hostile::{self, Hostile};
 use testkit::parallels::Layout;
-use testkit::stack::{Stack, TestImage};
-use tools::image::{Image, Source};
-use tools::show::Description;
-
-/// Most extents that are asked for.
-const EXTENTS: usize = 256;
-
-/// Bytes that are read at the front and at the end.
-const READ: u64 = 64 << 10;
+use testkit::stack::TestImage;
+use tools::image::Image;
 
 /// An image of Bochs.
 pub fn bochs(input: &[u8]) {
-    image("bochs", input);
+    Hostile::new("bochs", input).drive();
 }
 
 /// A compressed loopback image.
 pub fn cloop(input: &[u8]) {
-    image("cloop", input);
+    Hostile::new("cloop", input).drive();
 }
 
 /// A Parallels image.
 pub fn parallels(input: &[u8]) {
-    image("parallels", input);
+    Hostile::new("parallels", input).drive();
 }
 
 /// A VDI image.
 pub fn vdi(input: &[u8]) {
-    image("vdi", input);
-}
-
-/// Opens the input as an image of this format: describes it, walks its extents, reads its ends, writes to it, checks and
-/// repairs it. Laws: extents make progress and stay inside; a read gives all that it was asked for; what a repair says is
-/// mended, the next check finds mended.
-fn image(format: &'static str, input: &[u8]) {
-    let mut disk = Disk::default();
-    disk.put("/image", input);
-    let boot = |disk: &Disk| Sim::boot(Config::seeded(1), disk.clone());
-    boot(&disk).run(async { look(format).await.ok() });
-    boot(&disk).run(async { change(format).await.ok() });
-    boot(&disk).run(async { repair(format).await.ok() });
-}
-
-fn source(format: &str) -> Source {
-    Source::named("/image").format(Some(format)).alone()
-}
-
-async fn look(format: &str) -> Result<(), BlockError> {
-    let image = Image::open(&source(format)).await?;
-    // The description is of some size, and can be had.
-    assert!(Description::of(&image.node()).object().as_dict().is_some_and(|object| !object.is_empty()));
-    let length = image.backend.length();
-    let mut at = 0;
-    for _ in 0..EXTENTS {
-        if at >= length {
-            break;
-        }
-        let Ok(status) = image.backend.status(at, length - at).await else { break };
-        assert!(status.len > 0 && status.len <= length - at, "an extent of {} at {at}", status.len);
-        at += status.len;
-    }
-    for start in [0, length.saturating_sub(READ)] {
-        let wanted = READ.min(length - start) as usize;
-        let (buf, result) = image.backend.read(start, BufMut::with_len(wanted)).await;
-        assert!(result.is_err() || buf.len() == wanted);
-    }
-    if let Some(checker) = image.node().driver().checker() {
-        checker.check(Repair::No).await.ok();
-    }
-    image.close().await
-}
-
-/// What a write to a broken image does, it does without a panic, and closes.
-async fn change(format: &str) -> Result<(), BlockError> {
-    let image = Image::open(&source(format).writable()).await?;
-    let length = image.backend.length();
-    for start in [0, length / 2] {
-        let len = 4096.min(length - start) as usize;
-        image.backend.write(start, Buf::from_slice(&vec![7; len]), Request::GUEST).await.ok();
-        image.backend.discard(start, len as u64, Request::GUEST).await.ok();
-    }
-    image.backend.flush().await.ok();
-    image.close().await
-}
-
-async fn repair(format: &str) -> Result<(), BlockError> {
-    let image = Image::open(&Source { for_repair: true, ..source(format).writable() }).await?;
-    let node = image.node();
-    if let Some(checker) = node.driver().checker() {
-        let mended = checker.check(Repair::All).await?;
-        let again = checker.check(Repair::No).await?;
-        if mended.check_errors == 0 && mended.corruptions == 0 && mended.leaks == 0 {
-            let left = (again.corruptions, again.leaks, again.check_errors);
-            assert_eq!(left, (0, 0, 0), "mended, and then: {:?}", again.messages);
-        }
-    }
-    drop(node);
-    image.close().await
+    Hostile::new("vdi", input).drive();
 }
 
 /// An empty image, and one with small blocks of which some are in use.
@@ -161,10 +83,5 @@ fn with_extension(mut file: Vec<u8>) -> Vec<u8> {
 
 /// The bytes of a new image.
 fn made(recipe: TestImage) -> Vec<u8> {
-    let sim = Sim::new(1);
-    sim.run(async move {
-        Stack::of("seed", &[protocols::DRIVERS, formats::DRIVERS], vec![recipe]).create().await.ok()
-    });
-    sim.settle();
-    sim.world().disk().content("/image").map(sim::Content::to_vec).unwrap_or_default()
+    hostile::made(recipe, Image::close)
 }

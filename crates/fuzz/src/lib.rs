@@ -13,6 +13,7 @@
 mod bytes;
 pub mod compressed;
 pub mod edits;
+mod hostile;
 pub mod images;
 pub mod io;
 pub mod luks;

@@ -1,19 +1,11 @@
 //! Images in vpc (VHD) and vhdx: footers, headers, tables, bitmaps of blocks, and a log.
 
-use block::{BlockError, Repair, Request};
+use crate::hostile::Hostile;
 use codec::Crc32c;
-use rt::{Buf, BufMut};
-use sim::{Config, Disk, Sim};
+use sim::Sim;
 use testkit::stack::{Stack, TestImage};
-use tools::image::{Image, Source};
 
-/// Most extents that are asked for.
-const EXTENTS: usize = 256;
-/// Bytes that are read at the front and at the end.
-const READ: u64 = 64 << 10;
-
-/// Opens the input as a VHD image whose checksums are right: walks its extents, reads its ends, writes to it, checks and
-/// repairs it. Laws: extents make progress and stay inside; what a repair says is mended, the next check finds mended.
+/// A VHD image whose checksums are right.
 pub fn vpc_image(input: &[u8]) {
     let mut bytes = input.to_vec();
     for (start, len, at) in [(0, 512, 64), (512, 1024, 36)] {
@@ -23,7 +15,7 @@ pub fn vpc_image(input: &[u8]) {
             structure[at..at + 4].copy_from_slice(&sum.to_be_bytes());
         }
     }
-    drive("vpc", &bytes);
+    Hostile::new("vpc", &bytes).drive();
 }
 
 /// Where the parts of a VHDX image are in its file that an input has one behind the other, and how long each is: header, table of
@@ -39,7 +31,7 @@ const PARTS: [(usize, usize); 6] = [
 /// Bytes of the file.
 const FILE: usize = 8 << 20;
 
-/// Opens a VHDX image whose parts are those of the input, and whose checksums are right. Laws as of [`vpc_image`].
+/// A VHDX image whose parts are those of the input, and whose checksums are right.
 pub fn vhdx_image(input: &[u8]) {
     let (mut file, mut rest) = (vec![0; FILE], input);
     file[..8].copy_from_slice(b"vhdxfile");
@@ -54,7 +46,7 @@ pub fn vhdx_image(input: &[u8]) {
         let sum = Crc32c::default().with(&file[at..at + len]).sum();
         file[at + 4..at + 8].copy_from_slice(&sum.to_le_bytes());
     }
-    drive("vhdx", &file);
+    Hostile::new("vhdx", &file).drive();
 }
 
 /// A new image, one with a block, and one that was not closed.
@@ -80,72 +72,6 @@ pub fn vhdx_seeds() -> Vec<Vec<u8>> {
         parts.collect::<Vec<_>>().concat()
     };
     vec![made(false, true), made(true, true), made(true, false)]
-}
-
-/// Drives the driver of `format` with an image.
-fn drive(format: &'static str, bytes: &[u8]) {
-    let mut disk = Disk::default();
-    disk.put("/image", bytes);
-    let boot = |disk: &Disk| Sim::boot(Config::seeded(1), disk.clone());
-    boot(&disk).run(async move { look(format).await.ok() });
-    boot(&disk).run(async move { change(format).await.ok() });
-    boot(&disk).run(async move { repair(format).await.ok() });
-}
-
-fn source(format: &'static str) -> Source {
-    Source::named("/image").format(Some(format)).alone()
-}
-
-async fn look(format: &'static str) -> Result<(), BlockError> {
-    let image = Image::open(&source(format)).await?;
-    let length = image.backend.length();
-    let mut at = 0;
-    for _ in 0..EXTENTS {
-        if at >= length {
-            break;
-        }
-        let Ok(status) = image.backend.status(at, length - at).await else { break };
-        assert!(status.len > 0 && status.len <= length - at, "an extent of {} at {at}", status.len);
-        at += status.len;
-    }
-    for start in [0, length.saturating_sub(READ)] {
-        let wanted = READ.min(length - start) as usize;
-        let (buf, result) = image.backend.read(start, BufMut::with_len(wanted)).await;
-        assert!(result.is_err() || buf.len() == wanted);
-    }
-    image.close().await
-}
-
-async fn change(format: &'static str) -> Result<(), BlockError> {
-    let image = Image::open(&source(format).writable()).await?;
-    let length = image.backend.length();
-    for start in [0, length / 2] {
-        let len = 4096.min(length - start) as usize;
-        let written = image.backend.write(start, Buf::from_slice(&vec![7; len]), Request::GUEST).await;
-        let (buf, read) = image.backend.read(start, BufMut::with_len(len)).await;
-        assert!(
-            written.is_err() || read.is_err() || buf.iter().all(|byte| *byte == 7),
-            "other bytes were read"
-        );
-        image.backend.discard(start, len as u64, Request::GUEST).await.ok();
-    }
-    image.backend.flush().await.ok();
-    image.close().await
-}
-
-async fn repair(format: &'static str) -> Result<(), BlockError> {
-    let image = Image::open(&Source { for_repair: true, ..source(format).writable() }).await?;
-    let node = image.node();
-    if let Some(checker) = node.driver().checker() {
-        let mended = checker.check(Repair::All).await?;
-        let again = checker.check(Repair::No).await?;
-        if mended.check_errors == 0 && mended.corruptions == 0 && mended.leaks == 0 {
-            let left = (again.corruptions, again.leaks, again.check_errors);
-            assert_eq!(left, (0, 0, 0), "mended, and then: {:?}", again.messages);
-        }
-    }
-    drop(node);
-    image.close().await
 }
 
 /// Dynamic images with blocks in use, and a fixed one.

@@ -1,80 +1,12 @@
 //! Images in vmdk: headers of sparse files, descriptors, grain directories and tables, compressed grains.
 
-use block::{BlockError, Repair, Request};
-use rt::{Buf, BufMut};
-use sim::{Config, Disk, Sim};
-use testkit::stack::{Stack, TestImage};
-use tools::image::{Image, Source};
-use tools::show::Description;
+use crate::hostile::{self, Hostile};
+use testkit::stack::TestImage;
+use tools::image::Image;
 
-/// Most extents that are asked for.
-const EXTENTS: usize = 256;
-/// Bytes that are read at the front and at the end.
-const READ: u64 = 64 << 10;
-
-/// Opens the input as an image: describes it, walks its extents, reads its ends, writes to it, checks and repairs it. A
-/// descriptor may name the image itself, and `/extent`, which has the same bytes. Laws: extents make progress and stay inside;
-/// what a repair says is mended, the next check finds mended.
+/// A sparse file or a descriptor. That may name the image itself, and `/extent`, which has the same bytes.
 pub fn image(input: &[u8]) {
-    let mut disk = Disk::default();
-    disk.put("/image", input);
-    disk.put("/extent", input);
-    let boot = |disk: &Disk| Sim::boot(Config::seeded(1), disk.clone());
-    boot(&disk).run(async { look().await.ok() });
-    boot(&disk).run(async { change().await.ok() });
-    boot(&disk).run(async { repair().await.ok() });
-}
-
-fn source() -> Source {
-    Source::named("/image").format(Some("vmdk")).alone()
-}
-
-async fn look() -> Result<(), BlockError> {
-    let image = Image::open(&source()).await?;
-    assert!(Description::of(&image.node()).object().as_dict().is_some_and(|object| !object.is_empty()));
-    let length = image.backend.length();
-    let mut at = 0;
-    for _ in 0..EXTENTS {
-        if at >= length {
-            break;
-        }
-        let Ok(status) = image.backend.status(at, length - at).await else { break };
-        assert!(status.len > 0 && status.len <= length - at, "an extent of {} at {at}", status.len);
-        at += status.len;
-    }
-    for start in [0, length.saturating_sub(READ)] {
-        let wanted = READ.min(length - start) as usize;
-        let (buf, result) = image.backend.read(start, BufMut::with_len(wanted)).await;
-        assert!(result.is_err() || buf.len() == wanted);
-    }
-    if let Some(checker) = image.node().driver().checker() {
-        checker.check(Repair::No).await.ok();
-    }
-    image.close().await
-}
-
-async fn change() -> Result<(), BlockError> {
-    let image = Image::open(&source().writable()).await?;
-    let length = image.backend.length();
-    for start in [0, length / 2] {
-        let len = 4096.min(length - start);
-        image.backend.write(start, Buf::from_slice(&vec![7; len as usize]), Request::GUEST).await.ok();
-        image.backend.discard(start, len, Request::GUEST).await.ok();
-    }
-    image.backend.flush().await.ok();
-    image.close().await
-}
-
-async fn repair() -> Result<(), BlockError> {
-    let image = Image::open(&Source { for_repair: true, ..source().writable() }).await?;
-    if let Some(checker) = image.node().driver().checker() {
-        let mended = checker.check(Repair::All).await?;
-        let again = checker.check(Repair::No).await?;
-        if mended.check_errors == 0 && mended.corruptions == 0 {
-            assert_eq!(again.corruptions, 0, "mended, and then: {:?}", again.messages);
-        }
-    }
-    image.close().await
+    Hostile::new("vmdk", input).with_file("/extent", input).drive();
 }
 
 /// A sparse file, one with zeroed grains, a stream, and descriptors of files of each kind.
@@ -99,21 +31,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
 
 /// The bytes of a new image with some data in it.
 fn made(recipe: TestImage) -> Vec<u8> {
-    let sim = Sim::new(1);
-    sim.run(async move {
-        let stack = Stack::of("seed", &[protocols::DRIVERS, formats::DRIVERS], vec![recipe]);
-        if stack.create().await.is_ok()
-            && let Ok(image) = Image::open(&source().writable()).await
-        {
-            for at in [0, 12 << 10, 40 << 10] {
-                let data = Buf::from_slice(&[at as u8 ^ 0x55; 8192]);
-                image.backend.write(at, data, Request::GUEST).await.ok();
-            }
-            image.close().await.ok();
-        }
-    });
-    sim.settle();
-    sim.world().disk().content("/image").map(sim::Content::to_vec).unwrap_or_default()
+    hostile::made(recipe, async |image: Image| {
+        hostile::fill(&image, [0, 12 << 10, 40 << 10], 8192).await;
+        image.close().await
+    })
 }
 
 /// Words in their places in so many bytes.
