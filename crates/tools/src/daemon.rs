@@ -3,9 +3,9 @@
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags;
-use crate::getopt::{self, Asked, Flag, Operands, Table};
-use crate::usage::{self, Manual};
-use crate::{face, image};
+use crate::getopt::{Flag, Operands, Table};
+use crate::image;
+use crate::usage::{CommandLine, Manual};
 use monitor::daemon::{self, DaemonOption};
 use std::process::ExitCode;
 
@@ -94,29 +94,21 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
         }
         Ok(None) => ExitCode::from(console.finish(0)),
         Err(failure) => {
-            console.error(failure.message());
-            if failure.see_help() {
-                console.note(format_args!("Try '{} --help' for more info", console.program()));
-            }
-            ExitCode::from(console.finish(failure.code()))
+            let code = failure.tell(console);
+            ExitCode::from(console.finish(code))
         }
     }
 }
 
 /// What the command line asks for; nothing if it was help.
 fn options(console: &mut Console, args: &[String]) -> Result<Option<Vec<DaemonOption>>, Failure> {
-    let (options, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Vec::new())? {
-        Asked::Work(options, operands) => (options, operands),
-        Asked::Help => {
-            let program = console.program().to_owned();
-            usage::help(console, &program, &MANUAL, FLAGS);
-            return Ok(None);
-        }
-        Asked::Version => {
-            face::version(console, "qemu-storage-daemon");
-            return Ok(None);
-        }
+    let command_line = CommandLine {
+        version: "qemu-storage-daemon",
+        manual: &MANUAL,
+        flags: FLAGS,
+        operands: Operands::Anywhere,
     };
+    let Some((options, operands)) = command_line.read(console, args, Vec::new())? else { return Ok(None) };
     match operands.first() {
         Some(operand) => Err(Failure::usage(format_args!("Unexpected argument '{operand}'"))),
         None => Ok(Some(options)),

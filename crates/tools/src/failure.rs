@@ -1,5 +1,6 @@
 //! How a command ends when it does not succeed.
 
+use crate::console::Console;
 use block::BlockError;
 use std::fmt;
 
@@ -53,6 +54,16 @@ impl Failure {
     /// What to tell.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Tells it behind what has been printed, and where help is if that may be needed; gives the exit code.
+    pub fn tell(&self, console: &mut Console) -> u8 {
+        console.flush();
+        console.error(&self.message);
+        if self.see_help() {
+            console.note(format_args!("Try '{} --help' for more info", console.program()));
+        }
+        self.code
     }
 
     /// Whether to say where help is.

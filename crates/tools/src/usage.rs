@@ -1,8 +1,9 @@
 //! Help and usage lines, made from the flag table of a command.
 
 use crate::console::Console;
-use crate::getopt::{self, Flag, Table};
-use crate::{out, outln};
+use crate::failure::Failure;
+use crate::getopt::{self, Asked, Flag, Operands, Table};
+use crate::{face, out, outln};
 
 /// What the help of one command says besides its flags.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,39 @@ pub struct Manual {
     pub examples: &'static [(&'static str, &'static str)],
     /// What has to be known beyond that: a paragraph, or nothing.
     pub notes: &'static str,
+}
+
+/// How the command line of a face is read.
+pub struct CommandLine<S: 'static> {
+    /// The program whose version is told.
+    pub version: &'static str,
+    /// What its help says.
+    pub manual: &'static Manual,
+    /// Its flags.
+    pub flags: Table<S>,
+    /// Where operands may stand.
+    pub operands: Operands,
+}
+
+impl<S> CommandLine<S> {
+    /// Reads the settings, which are these where no flag says otherwise, and the operands. `None`: only help or the version
+    /// was asked for, and has been printed.
+    pub fn read(
+        self,
+        console: &mut Console,
+        args: &[String],
+        settings: S,
+    ) -> Result<Option<(S, Vec<String>)>, Failure> {
+        match getopt::read(self.flags, args, self.operands, settings)? {
+            Asked::Work(settings, operands) => return Ok(Some((settings, operands))),
+            Asked::Help => {
+                let program = console.program().to_owned();
+                help(console, &program, self.manual, self.flags);
+            }
+            Asked::Version => face::version(console, self.version),
+        }
+        Ok(None)
+    }
 }
 
 /// Prints the help of a command called `name` ("qemu-img info").

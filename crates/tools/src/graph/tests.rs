@@ -1,4 +1,5 @@
 use super::*;
+use crate::getopt::{self, Asked};
 use api::json;
 
 /// What QEMU 10 and we tell of a device and an export over an overlay, with a job; the last comes first in lists.

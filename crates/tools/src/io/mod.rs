@@ -22,10 +22,10 @@ pub mod witness;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, has_parts};
-use crate::getopt::{self, Asked, Flag, Operands, Table};
+use crate::getopt::{Flag, Operands, Table};
 use crate::image::{Image, Source};
-use crate::usage::{self, Manual};
-use crate::{face, object, out, runtime};
+use crate::usage::{self, CommandLine, Manual};
+use crate::{object, out, runtime};
 use arguments::Refused;
 use command::Outcome;
 use std::io::BufRead;
@@ -122,17 +122,12 @@ const MISALIGNED: usize = 16;
 /// Runs the face.
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
     object::forget();
-    let (mut setup, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Setup::new()) {
-        Ok(Asked::Work(setup, operands)) => (setup, operands),
-        Ok(Asked::Help) => {
-            help(console);
-            return 0;
-        }
-        Ok(Asked::Version) => {
-            face::version(console, "qemu-io");
-            return 0;
-        }
-        Err(failure) => return refuse(console, &failure),
+    let command_line =
+        CommandLine { version: "qemu-io", manual: &MANUAL, flags: FLAGS, operands: Operands::Anywhere };
+    let (mut setup, operands) = match command_line.read(console, args, Setup::new()) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return 0,
+        Err(failure) => return failure.tell(console),
     };
     match operands.as_slice() {
         [] => {}
@@ -146,19 +141,10 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
         }
     }
     if setup.source.image_opts && setup.source.format.is_some() {
-        return refuse(console, &Failure::new("--image-opts and -f are mutually exclusive"));
+        return Failure::new("--image-opts and -f are mutually exclusive").tell(console);
     }
     let ended = runtime::run(session(console, setup));
-    ended.unwrap_or_else(|failure| refuse(console, &failure))
-}
-
-/// Tells why nothing was done, and gives the exit code.
-fn refuse(console: &mut Console, failure: &Failure) -> u8 {
-    console.error(failure.message());
-    if failure.see_help() {
-        console.note(format_args!("Try '{} --help' for more info", console.program()));
-    }
-    failure.code()
+    ended.unwrap_or_else(|failure| failure.tell(console))
 }
 
 fn help(console: &mut Console) {

@@ -9,10 +9,10 @@ use crate::cache::{self, Cache};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, has_parts};
-use crate::getopt::{self, Asked, Flag, Operands, Table};
+use crate::getopt::{Flag, Operands, Table};
 use crate::image::{self, Source};
-use crate::usage::{self, Manual};
-use crate::{face, object, size, trace};
+use crate::usage::{CommandLine, Manual};
+use crate::{object, size, trace};
 use block::{Opt, Share};
 use rt::net::Address;
 use std::os::fd::OwnedFd;
@@ -260,18 +260,9 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
 
 fn act(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
     object::forget();
-    let (mut args, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Args::new())? {
-        Asked::Work(args, operands) => (args, operands),
-        Asked::Help => {
-            let program = console.program().to_owned();
-            usage::help(console, &program, &MANUAL, FLAGS);
-            return Ok(0);
-        }
-        Asked::Version => {
-            face::version(console, "qemu-nbd");
-            return Ok(0);
-        }
-    };
+    let command_line =
+        CommandLine { version: "qemu-nbd", manual: &MANUAL, flags: FLAGS, operands: Operands::Anywhere };
+    let Some((mut args, operands)) = command_line.read(console, args, Args::new())? else { return Ok(0) };
     if args.source.image_opts && args.source.format.is_some() {
         return Err(Failure::new("--image-opts and -f are mutually exclusive"));
     }

@@ -4,7 +4,10 @@
 //! none of them.
 
 use super::*;
-use crate::getopt::tests::{each_flag_changes_the_settings, names_are_unique};
+use crate::getopt::{
+    self,
+    tests::{each_flag_changes_the_settings, names_are_unique},
+};
 use crate::testing::{Faces, Process};
 
 /// An image of 1 MiB with 1 in its first 128 KiB, and the same as a plain file.

@@ -18,9 +18,9 @@ mod words;
 use crate::client::{self, Client, SOCKET_HELP};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Asked, Flag, Operands, Table};
-use crate::usage::{self, Manual};
-use crate::{face, runtime};
+use crate::getopt::{Flag, Operands, Table};
+use crate::runtime;
+use crate::usage::{CommandLine, Manual};
 use rt::terminal;
 use session::Session;
 
@@ -76,30 +76,16 @@ const FAILED: u8 = 2;
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
     match carry_out(console, args) {
         Ok(code) => code,
-        Err(failure) => {
-            console.flush();
-            console.error(failure.message());
-            if failure.see_help() {
-                console.note(format_args!("Try '{} --help' for more info", console.program()));
-            }
-            FAILED
-        }
+        Err(failure) => failure.with_code(FAILED).tell(console),
     }
 }
 
 fn carry_out(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
     // What follows the socket is the command's, also if it begins with a dash.
-    let (settings, operands) = match getopt::read(FLAGS, args, Operands::EndFlags, Settings::default())? {
-        Asked::Work(settings, operands) => (settings, operands),
-        Asked::Help => {
-            let program = console.program().to_owned();
-            usage::help(console, &program, &MANUAL, FLAGS);
-            return Ok(0);
-        }
-        Asked::Version => {
-            face::version(console, "cairn");
-            return Ok(0);
-        }
+    let command_line =
+        CommandLine { version: "cairn", manual: &MANUAL, flags: FLAGS, operands: Operands::EndFlags };
+    let Some((settings, operands)) = command_line.read(console, args, Settings::default())? else {
+        return Ok(0);
     };
     let Some((socket, command)) = operands.split_first() else {
         return Err(Failure::usage("a SOCKET is needed"));

@@ -15,9 +15,9 @@ mod view;
 use crate::client::{self, Client, SOCKET_HELP};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::getopt::{self, Asked, Flag, Operands, Table};
-use crate::usage::{self, Manual};
-use crate::{face, outln, runtime};
+use crate::getopt::{Flag, Operands, Table};
+use crate::usage::{CommandLine, Manual};
+use crate::{outln, runtime};
 use api::json;
 use figures::Figures;
 use rt::terminal;
@@ -84,29 +84,15 @@ const MANUAL: Manual = Manual {
 pub fn run(console: &mut Console, args: &[String]) -> u8 {
     match carry_out(console, args) {
         Ok(()) => 0,
-        Err(failure) => {
-            console.flush();
-            console.error(failure.message());
-            if failure.see_help() {
-                console.note(format_args!("Try '{} --help' for more info", console.program()));
-            }
-            failure.code()
-        }
+        Err(failure) => failure.tell(console),
     }
 }
 
 fn carry_out(console: &mut Console, args: &[String]) -> Result<(), Failure> {
-    let (settings, operands) = match getopt::read(FLAGS, args, Operands::Anywhere, Settings::default())? {
-        Asked::Work(settings, operands) => (settings, operands),
-        Asked::Help => {
-            let program = console.program().to_owned();
-            usage::help(console, &program, &MANUAL, FLAGS);
-            return Ok(());
-        }
-        Asked::Version => {
-            face::version(console, "cairn");
-            return Ok(());
-        }
+    let command_line =
+        CommandLine { version: "cairn", manual: &MANUAL, flags: FLAGS, operands: Operands::Anywhere };
+    let Some((settings, operands)) = command_line.read(console, args, Settings::default())? else {
+        return Ok(());
     };
     let [socket] = operands.as_slice() else {
         return Err(Failure::usage("exactly one SOCKET is needed"));

@@ -1,7 +1,10 @@
 use super::figures::Smooth;
 use super::sample::{Counters, Device, Export, Job, Node};
 use super::*;
-use crate::getopt::tests::{each_flag_changes_the_settings, names_are_unique};
+use crate::getopt::{
+    self,
+    tests::{each_flag_changes_the_settings, names_are_unique},
+};
 
 fn sample(second: u64) -> Sample {
     let counters = Counters {
