@@ -38,6 +38,12 @@ pub fn text(name: &[u8]) -> String {
     text
 }
 
+/// The name in a field of a header as text: a zero may end it. `None` where there is none.
+pub fn in_field(field: &[u8]) -> Option<String> {
+    let name = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    (!name.is_empty()).then(|| text(name))
+}
+
 /// The name that a text, given in UTF-8, stands for.
 pub fn bytes(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.windows(LEAD.len()).any(|pair| pair == LEAD) {
@@ -76,5 +82,12 @@ mod tests {
         }
         assert_eq!(text(b"a"), "a");
         assert!(text(b"\x80\xff").chars().all(is_byte));
+    }
+
+    #[test]
+    fn a_field_holds_a_name_up_to_its_first_zero() {
+        assert_eq!(in_field(b"base\xff").as_deref(), Some(&*text(b"base\xff")));
+        assert_eq!(in_field(b"base\0old").as_deref(), Some("base"));
+        assert_eq!((in_field(b""), in_field(b"\0old")), (None, None));
     }
 }

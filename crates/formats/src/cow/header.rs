@@ -102,11 +102,10 @@ impl Header {
             return field("size", 1040, size, "a disk has at most 2^63 - 1 bytes");
         }
         let name = fields.get(NAME..NAME + MAX_NAME + 1).unwrap_or_default();
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-        if name.len() > MAX_NAME {
+        if !name.contains(&0) {
             return field("backing_file", 8, name.len() as u64, "no zero ends the name");
         }
-        let backing_name = (!name.is_empty()).then(|| codec::filename::text(name));
+        let backing_name = codec::filename::in_field(name);
         // What the last sector is a part of has no bit.
         let header = Self { backing_name, mtime: u32_at(1032), size: size - size % SECTOR };
         if LENGTH + header.bitmap_len() > file_len {

@@ -82,11 +82,10 @@ impl Header {
         result?;
         let mut header = Self::parse(&bytes, file.length())?;
         if header.name_offset != 0 && header.name_len != 0 {
-            let (bytes, result) =
+            let (name, result) =
                 file.read(header.name_offset, BufMut::with_len(header.name_len as usize)).await;
             result?;
-            let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-            header.backing_name = (!name.is_empty()).then(|| codec::filename::text(name));
+            header.backing_name = codec::filename::in_field(&name);
         }
         Ok(header)
     }

@@ -338,8 +338,7 @@ impl Header {
         let start = self.backing_offset as usize;
         let name = bytes.get(start..start + self.backing_size as usize);
         let name = name.ok_or(HeaderError::Short { have: bytes.len() })?;
-        let name = until_nul(name);
-        Ok((!name.is_empty()).then(|| codec::filename::text(name)))
+        Ok(codec::filename::in_field(name))
     }
 
     /// Whether the L1 table is long enough for the disk and where it can be.
@@ -497,8 +496,7 @@ impl Header {
 
     /// The name of that file, as stored.
     pub fn data_file_name(&self) -> Option<String> {
-        let name = until_nul(&self.extension(DATA_FILE).filter(|_| self.has_data_file())?.data);
-        (!name.is_empty()).then(|| codec::filename::text(name))
+        codec::filename::in_field(&self.extension(DATA_FILE).filter(|_| self.has_data_file())?.data)
     }
 
     /// The autoclear features that stay true while this program changes the image.

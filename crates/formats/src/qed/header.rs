@@ -109,10 +109,9 @@ impl Header {
         let mut header = Self::parse(&bytes, file.length())?;
         if !header.name.is_empty() {
             let len = (header.name.end - header.name.start) as usize;
-            let (bytes, result) = file.read(header.name.start, BufMut::with_len(len)).await;
+            let (name, result) = file.read(header.name.start, BufMut::with_len(len)).await;
             result?;
-            let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-            header.backing_name = (!name.is_empty()).then(|| codec::filename::text(name));
+            header.backing_name = codec::filename::in_field(&name);
         }
         Ok(header)
     }
