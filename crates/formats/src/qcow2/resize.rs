@@ -14,9 +14,10 @@ use super::entry::{Entry, Stored};
 use super::header::{Header, OFFSET_MASK, ZERO};
 use super::image::{Image, Page, TABLE_KEY};
 use super::subclusters::Subclusters;
+use crate::overlay::hide_what_lies_behind;
 use api::PreallocMode;
 use block::metacache::{Be64, Cause, Codec, Format, GivenUp, Order, Run};
-use block::{BlockError, CodedAt, ErrorKind, ExtentKind, Node, Request, Result, Step, Want};
+use block::{BlockError, CodedAt, ErrorKind, Node, Request, Result, Step};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -68,8 +69,9 @@ impl Image {
         self.size.store(size, Release);
         let prepared = async {
             self.grow_data_file(old, size, reserve).await?;
-            if !self.data_is_raw() {
-                self.hide_what_lies_behind(old, size).await?;
+            if let Some(image) = self.order.file.image().filter(|_| !self.data_is_raw()) {
+                let cluster = self.g().subcluster_size();
+                hide_what_lies_behind(&image, old..size, self.backing_end(), cluster).await?;
             }
             if reserve != PreallocMode::Off {
                 self.reserve_space(old, size, reserve).await?;
@@ -119,34 +121,6 @@ impl Image {
         if count > 0 {
             let run = Run { start: g.cluster(old_place), count };
             self.order.freed.give_up(GivenUp { run, cause: Cause::Dropped });
-        }
-        Ok(())
-    }
-
-    /// Makes zeroes of what would show behind the old end: the rest of its cluster, a longer backing file, and what
-    /// an interrupted shrink left mapped.
-    async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
-        let Some(node) = self.order.file.image() else { return Ok(()) };
-        let backing = self.backing_end();
-        let mut at = old;
-        while at < size {
-            let extent = self.map(at, size - at, Want::Status).await?;
-            let len = extent.len.min(size - at);
-            if extent.kind.is_hole() && backing == u64::MAX && !at.is_multiple_of(self.g().subcluster_size())
-            {
-                // Zeroes would be a cluster of its own, and its start is in an image that is not here.
-                let text = "the disk ends inside of a cluster of its backing image, which is not open: resize it with that open";
-                return Err(BlockError::unsupported(text));
-            }
-            let shown = match extent.kind {
-                ExtentKind::Zero { .. } => 0,
-                ExtentKind::Hole { .. } => backing.saturating_sub(at).min(len),
-                ExtentKind::Data { .. } | ExtentKind::Encoded | ExtentKind::Stored => len,
-            };
-            if shown > 0 {
-                node.write_zeroes(at, shown, Request::DRIVER).await?;
-            }
-            at += len;
         }
         Ok(())
     }

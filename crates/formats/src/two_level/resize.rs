@@ -7,9 +7,10 @@
 use super::Layout;
 use super::image::Image;
 use super::used::fixed_runs;
+use crate::overlay::hide_what_lies_behind;
 use api::PreallocMode;
+use block::Result;
 use block::metacache::{Blocks, Format, Order};
-use block::{BlockError, ExtentKind, Request, Result, Want};
 use rt::BufMut;
 use std::sync::Arc;
 
@@ -24,7 +25,10 @@ impl<L: Layout> Image<L> {
         let old = self.size();
         self.set_size(size);
         let prepared = async {
-            self.hide_what_lies_behind(old, size).await?;
+            if let Some(image) = self.order.file.image() {
+                let cluster = self.geometry.cluster_size();
+                hide_what_lies_behind(&image, old..size, self.backing_end(), cluster).await?;
+            }
             Order::flush(self).await?;
             store().await
         };
@@ -33,31 +37,6 @@ impl<L: Layout> Image<L> {
             self.set_size(old);
         }
         grown
-    }
-
-    async fn hide_what_lies_behind(&self, old: u64, size: u64) -> Result<()> {
-        let Some(node) = self.order.file.image() else { return Ok(()) };
-        let backing = self.backing_end();
-        let mut at = old;
-        while at < size {
-            let extent = self.map(at, size - at, Want::Status).await?;
-            let len = extent.len.min(size - at);
-            if extent.kind.is_hole() && self.geometry.within(at) != 0 && backing == u64::MAX {
-                // Zeroes would be a cluster of its own, and its start is in an image that is not here.
-                let text = "the disk ends inside of a cluster of its backing image, which is not open: resize it with that open";
-                return Err(BlockError::unsupported(text));
-            }
-            let shown = match extent.kind {
-                ExtentKind::Zero { .. } => 0,
-                ExtentKind::Hole { .. } => backing.saturating_sub(at).min(len),
-                ExtentKind::Data { .. } | ExtentKind::Encoded | ExtentKind::Stored => len,
-            };
-            if shown > 0 {
-                node.write_zeroes(at, shown, Request::DRIVER).await?;
-            }
-            at += len;
-        }
-        Ok(())
     }
 
     /// Gives up everything mapped, so that the backing file shows through.
