@@ -10,6 +10,7 @@ mod cloop;
 mod cow;
 mod encryption;
 mod luks;
+mod new_file;
 mod overlay;
 mod parallels;
 mod qcow;

@@ -2,14 +2,11 @@
 //!
 //! The header comes last, when the table is durable: a power cut leaves a file that is no image, or the whole image.
 use super::header::{self, Header, MAX_NAME};
-use crate::encryption;
-use api::{BlockdevQcowEncryption, PreallocMode, QcowCreateOptions};
-use block::{BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Request, Result};
-use rt::{Buf, BufMut};
-use std::sync::Arc;
+use crate::{encryption, new_file};
+use api::{BlockdevQcowEncryption, QcowCreateOptions};
+use block::{BlockError, Create, CreateOption, CreateRequest, ErrorKind, OptionKind, Request, Result};
+use rt::Buf;
 
-/// Bytes of zeroes that are written at a time.
-const PIECE: u64 = 1 << 20;
 /// The table ends with a sector's end.
 const SECTOR: u64 = 512;
 
@@ -63,15 +60,9 @@ async fn create(request: CreateRequest<'_, QcowCreateOptions>) -> Result<()> {
     }
     let g = header.geometry();
     let end = g.l1_offset + (8 * g.l1_entries).next_multiple_of(SECTOR);
-    if !file.facts().grows_with_zeroes && end > file.length() {
-        let text = format!("the image needs {end} bytes, '{}' has {}", file.filename(), file.length());
-        return Err(BlockError::new(ErrorKind::NoSpace, text));
-    }
-    empty(&file).await?;
-    for at in (0..end).step_by(PIECE as usize) {
-        let zeroes = BufMut::zeroed(PIECE.min(end - at) as usize);
-        file.write(at, zeroes.freeze(), Request::DRIVER).await?;
-    }
+    new_file::require_room(&file, end)?;
+    new_file::empty(&file, header::LENGTH as usize).await?;
+    new_file::write_zeroes(&file, 0..end).await?;
     file.flush().await?;
     // A name of more than a sector comes before the sector that leads to it.
     let bytes = header.bytes();
@@ -82,13 +73,4 @@ async fn create(request: CreateRequest<'_, QcowCreateOptions>) -> Result<()> {
     }
     file.write(0, Buf::from_slice(first), Request::DRIVER).await?;
     file.flush().await
-}
-
-/// Takes the old content away. A device keeps its content: there no old header may be found.
-async fn empty(file: &Arc<Node>) -> Result<()> {
-    if file.length() > 0 && file.driver().resize(0, PreallocMode::Off).await.is_err() {
-        file.write(0, Buf::from_slice(&[0; header::LENGTH as usize]), Request::DRIVER).await?;
-        return file.flush().await;
-    }
-    Ok(())
 }

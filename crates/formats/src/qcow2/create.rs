@@ -21,6 +21,7 @@ use super::header::{
 };
 use super::subclusters::Subclusters;
 use crate::encryption::Place;
+use crate::new_file;
 use api::{BlockdevQcow2Version, PreallocMode, Qcow2CompressionType, Qcow2CreateOptions};
 use block::{
     BlockError, CodedAt, Coding, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind,
@@ -133,11 +134,7 @@ async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
         }
         _ => (None, None),
     };
-    let (need, room) = (layout.end(&header), file.length());
-    if !file.facts().grows_with_zeroes && need > room {
-        let text = format!("the image needs {need} bytes, '{}' has {room}", file.filename());
-        return Err(BlockError::new(ErrorKind::NoSpace, text));
-    }
+    new_file::require_room(&file, layout.end(&header))?;
     let data = match &options.data_file {
         Some(name) => Some(places.further(name).await?),
         None => None,
@@ -151,7 +148,7 @@ async fn create(request: CreateRequest<'_, Qcow2CreateOptions>) -> Result<()> {
         make_data_file(data, header.size, if keep { None } else { Some(of_file(preallocation)) }).await?;
     }
     let data_is_there = header.is_data_raw() || options.keep_data_file.unwrap_or(false);
-    let fresh = empty(&file).await?;
+    let fresh = new_file::empty(&file, SECTOR).await?;
     let image = NewImage { file: &file, header: &header, layout, fresh, coding, volume, data_is_there };
     image.write(preallocation, &first_cluster).await
 }
@@ -292,23 +289,13 @@ fn too_large() -> BlockError {
 
 /// Makes the data file one of zeroes; `None`: it stays as it is, and is made longer where it is too short.
 async fn make_data_file(data: &Arc<Node>, size: u64, fresh: Option<PreallocMode>) -> Result<()> {
-    if fresh.is_some() && !empty(data).await? {
+    if fresh.is_some() && !new_file::empty(data, SECTOR).await? {
         data.write_zeroes(0, data.length().min(size), Request::DRIVER).await?;
     }
     if data.length() < size {
         data.driver().resize(size, fresh.unwrap_or(PreallocMode::Off)).await?;
     }
     data.flush().await
-}
-
-/// Takes the old content away. Answers whether the file reads as zeroes everywhere from now on.
-async fn empty(file: &Arc<Node>) -> Result<bool> {
-    if file.length() > 0 && file.driver().resize(0, PreallocMode::Off).await.is_err() {
-        // A device keeps its content: an old header must not be found when the power goes in between.
-        write(file, 0, &[0; SECTOR]).await?;
-        file.flush().await?;
-    }
-    Ok(file.length() == 0 && file.facts().grows_with_zeroes)
 }
 
 /// Where everything goes, in clusters.

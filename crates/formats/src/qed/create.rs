@@ -3,15 +3,9 @@
 //! The fields of the header come last, when what they lead to is durable: a power cut leaves a file that is no image, or the
 //! whole image.
 use super::header::{self, Header};
-use api::{PreallocMode, QedCreateOptions};
-use block::{
-    BlockError, Create, CreateOption, CreateRequest, ErrorKind, Link, Node, OptionKind, Request, Result,
-};
-use rt::{Buf, BufMut};
-use std::sync::Arc;
-
-/// Bytes of zeroes that are written at a time.
-const PIECE: u64 = 1 << 20;
+use crate::new_file;
+use api::QedCreateOptions;
+use block::{BlockError, Create, CreateOption, CreateRequest, ErrorKind, Link, OptionKind, Result};
 
 pub(super) const OPTIONS: &[CreateOption] = &[
     CreateOption::SIZE,
@@ -53,26 +47,10 @@ async fn create(request: CreateRequest<'_, QedCreateOptions>) -> Result<()> {
     let CreateRequest { file, size, options, .. } = request;
     let header = new_header(size, &options)?;
     let end = header.l1_offset + 8 * header.geometry().l1_entries;
-    if !file.facts().grows_with_zeroes && end > file.length() {
-        let text = format!("the image needs {end} bytes, '{}' has {}", file.filename(), file.length());
-        return Err(BlockError::new(ErrorKind::NoSpace, text));
-    }
-    empty(&file).await?;
-    let fresh = file.length() == 0 && file.facts().grows_with_zeroes;
+    new_file::require_room(&file, end)?;
+    let fresh = new_file::empty(&file, header::LENGTH as usize).await?;
     let start = if fresh { header.l1_offset } else { 0 };
-    for at in (start..end).step_by(PIECE as usize) {
-        let zeroes = BufMut::zeroed(PIECE.min(end - at) as usize);
-        file.write(at, zeroes.freeze(), Request::DRIVER).await?;
-    }
+    new_file::write_zeroes(&file, start..end).await?;
     file.flush().await?;
     header.store_with_name(&file).await
-}
-
-/// Takes the old content away. A device keeps its content: there no old header may be found.
-async fn empty(file: &Arc<Node>) -> Result<()> {
-    if file.length() > 0 && file.driver().resize(0, PreallocMode::Off).await.is_err() {
-        file.write(0, Buf::from_slice(&[0; header::LENGTH as usize]), Request::DRIVER).await?;
-        return file.flush().await;
-    }
-    Ok(())
 }

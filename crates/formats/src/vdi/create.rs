@@ -1,8 +1,9 @@
 //! Making an image. The header comes last: until everything else is durable, the file is no image.
 use super::header::{self, BLOCK, FREE, Header, Kind, MOST_BLOCKS};
+use crate::new_file;
 use api::{PreallocMode, VdiCreateOptions};
 use block::metacache::{Codec, Le32};
-use block::{BlockError, Create, CreateRequest, ErrorKind, Node, Opt, Options, Request, Result};
+use block::{BlockError, Create, CreateRequest, Node, Opt, Options, Request, Result};
 use rt::Buf;
 use std::sync::Arc;
 
@@ -48,7 +49,11 @@ async fn create(request: CreateRequest<'_, VdiCreateOptions>) -> Result<()> {
     let header = plan(size, &options)?;
     let used = if header.kind == Kind::Static { u64::from(header.blocks) } else { 0 };
     let end = header.data + used * BLOCK;
-    empty(&file, header.data, end).await?;
+    new_file::make_of_length(&file, end, header::LEN).await?;
+    if !file.facts().grows_with_zeroes {
+        // Blocks of a static image show what is in their places.
+        file.write_zeroes(header.data, end - header.data, Request::DRIVER).await?;
+    }
     write_table(&file, &header).await?;
     file.flush().await?;
     write(&file, 0, &header.with_allocated(used as u32)).await?;
@@ -66,22 +71,6 @@ async fn write_table(file: &Arc<Node>, header: &Header) -> Result<()> {
         file.write(header.table + u64::from(first) * 4, piece, Request::DRIVER).await?;
     }
     Ok(())
-}
-
-/// Takes the old content away, and makes the file `end` bytes long, which read as zeroes from `data` on.
-async fn empty(file: &Arc<Node>, data: u64, end: u64) -> Result<()> {
-    if file.facts().grows_with_zeroes {
-        file.driver().resize(0, PreallocMode::Off).await?;
-        return file.driver().resize(end, PreallocMode::Off).await;
-    }
-    if file.length() < end {
-        let text = format!("the image needs {end} bytes, '{}' has {}", file.filename(), file.length());
-        return Err(BlockError::new(ErrorKind::NoSpace, text));
-    }
-    // A device keeps its content: no old header may be found when the power goes meanwhile.
-    write(file, 0, &[0; header::LEN]).await?;
-    file.flush().await?;
-    file.write_zeroes(data, end - data, Request::DRIVER).await
 }
 
 async fn write(file: &Arc<Node>, offset: u64, bytes: &[u8]) -> Result<()> {

@@ -12,13 +12,12 @@ use super::metadata::{LARGEST, Metadata};
 use super::regions::{Part, Regions, TABLES};
 use super::words::Guid;
 use super::{IDENTIFIER, MIB};
-use api::{BlockdevVhdxSubformat, PreallocMode, VhdxCreateOptions};
+use crate::new_file;
+use api::{BlockdevVhdxSubformat, VhdxCreateOptions};
 use block::{
-    BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, Opt, OptionKind, Options, Request,
-    Result,
+    BlockError, Create, CreateOption, CreateRequest, ErrorKind, Opt, OptionKind, Options, Request, Result,
 };
-use rt::{Buf, BufMut};
-use std::sync::Arc;
+use rt::Buf;
 
 /// Bytes behind the metadata before the first block.
 const BEHIND: u64 = 4 * MIB;
@@ -143,7 +142,7 @@ impl Plan {
 async fn create(request: CreateRequest<'_, VhdxCreateOptions>) -> Result<()> {
     let CreateRequest { file, size, options, .. } = request;
     let plan = Plan::new(size, &options)?;
-    empty(&file, plan.len()).await?;
+    new_file::make_of_length(&file, plan.len(), HEAD).await?;
     let header = Header {
         sequence: rt::random_u64() >> 32,
         file_write: Guid::random(),
@@ -173,19 +172,5 @@ async fn create(request: CreateRequest<'_, VhdxCreateOptions>) -> Result<()> {
     let creator = "Cairn".encode_utf16().flat_map(u16::to_le_bytes);
     identifier.iter_mut().zip(IDENTIFIER.iter().copied().chain(creator)).for_each(|(to, byte)| *to = byte);
     file.write(0, Buf::from_slice(&identifier), Request::DRIVER).await?;
-    file.flush().await
-}
-
-/// Takes the old content away, and gives the file its length.
-async fn empty(file: &Arc<Node>, need: u64) -> Result<()> {
-    if file.facts().grows_with_zeroes {
-        file.driver().resize(0, PreallocMode::Off).await?;
-        return file.driver().resize(need, PreallocMode::Off).await;
-    }
-    if file.length() < need {
-        let text = format!("the image needs {need} bytes, '{}' has {}", file.filename(), file.length());
-        return Err(BlockError::new(ErrorKind::NoSpace, text));
-    }
-    file.write(0, BufMut::zeroed(HEAD).freeze(), Request::DRIVER).await?;
     file.flush().await
 }

@@ -11,6 +11,7 @@
 //! Tables are holes of their files, where these can have some; they get their space before they are changed.
 use super::descriptor::{NO_PARENT, geometry};
 use super::header::{Hosted, SECTOR};
+use crate::new_file;
 use api::{
     BlockdevVmdkAdapterType as Adapter, BlockdevVmdkSubformat as Subformat, ImageInfoSpecific, PreallocMode,
     VmdkCreateOptions, codec::Enumeration,
@@ -187,13 +188,13 @@ async fn create(request: CreateRequest<'_, VmdkCreateOptions>) -> Result<()> {
     if name.contains(['"', '\n']) {
         return Err(BlockError::invalid("the name of the file has a character that no descriptor can hold"));
     }
-    empty(&file).await?;
+    new_file::empty(&file, SECTOR as usize).await?;
     let mut lines = String::new();
     if plan.is_split() {
         for (index, sectors) in (0u32..).zip(plan.parts()) {
             let extent = extent_name(&plan, &name, index + 1);
             let node = places.further(&extent).await?;
-            empty(&node).await?;
+            new_file::empty(&node, SECTOR as usize).await?;
             if plan.is_flat() {
                 node.driver().resize(sectors * SECTOR, PreallocMode::Off).await?;
                 lines += &format!("RW {sectors} FLAT \"{extent}\" 0\n");
@@ -264,15 +265,6 @@ fn describe(plan: &Plan, options: &VmdkCreateOptions, parent: Option<u32>, lines
         adapter = adapter.name(),
         tools = tools.unwrap_or("2147483647"),
     )
-}
-
-/// Takes the old content away. A file that keeps it (a device) must not be found with an old header.
-async fn empty(file: &Arc<Node>) -> Result<()> {
-    if file.length() > 0 && file.driver().resize(0, PreallocMode::Off).await.is_err() {
-        write(file, 0, &[0; SECTOR as usize]).await?;
-        file.flush().await?;
-    }
-    Ok(())
 }
 
 /// Makes a sparse file without grains; its header comes last.

@@ -4,7 +4,8 @@
 use super::footer::{FOOTER, Footer, Kind};
 use super::geometry::{Geometry, SECTOR, of_new_disk};
 use super::header::{BLOCK, HEADER, Header};
-use api::{BlockdevVpcSubformat, PreallocMode, VpcCreateOptions};
+use crate::new_file;
+use api::{BlockdevVpcSubformat, VpcCreateOptions};
 use block::{BlockError, Create, CreateOption, CreateRequest, ErrorKind, Node, OptionKind, Request, Result};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
@@ -103,18 +104,12 @@ async fn create(request: CreateRequest<'_, VpcCreateOptions>) -> Result<()> {
     file.flush().await
 }
 
-/// Takes the old content away, and gives the file its length.
+/// Takes the old content away, the footers of a device, too, and gives the file its length.
 async fn empty(file: &Arc<Node>, need: u64) -> Result<()> {
+    new_file::make_of_length(file, need, FOOTER).await?;
     if file.facts().grows_with_zeroes {
-        file.driver().resize(0, PreallocMode::Off).await?;
-        return file.driver().resize(need, PreallocMode::Off).await;
+        return Ok(());
     }
-    if file.length() < need {
-        let text = format!("the image needs {need} bytes, '{}' has {}", file.filename(), file.length());
-        return Err(BlockError::new(ErrorKind::NoSpace, text));
-    }
-    let zeroes = || BufMut::zeroed(FOOTER).freeze();
-    file.write(0, zeroes(), Request::DRIVER).await?;
-    file.write(file.length() - FOOTER as u64, zeroes(), Request::DRIVER).await?;
+    file.write(file.length() - FOOTER as u64, BufMut::zeroed(FOOTER).freeze(), Request::DRIVER).await?;
     file.flush().await
 }
