@@ -21,10 +21,14 @@ pub(crate) fn require_room(file: &Node, need: u64) -> Result<()> {
 /// Takes the old content away; of a device, which keeps it, the first `head` bytes. Answers whether the file reads as zeroes
 /// everywhere from now on.
 pub(crate) async fn empty(file: &Arc<Node>, head: usize) -> Result<bool> {
-    if file.length() > 0 && file.driver().resize(0, PreallocMode::Off).await.is_err() {
-        erase(file, head).await?;
+    let grows = file.facts().grows_with_zeroes;
+    if file.length() > 0 {
+        match file.driver().resize(0, PreallocMode::Off).await {
+            Err(_) if !grows => erase(file, head).await?,
+            emptied => emptied?,
+        }
     }
-    Ok(file.length() == 0 && file.facts().grows_with_zeroes)
+    Ok(file.length() == 0 && grows)
 }
 
 /// Takes the old content away, and makes the file `len` bytes long. A device keeps its length, which must do, and all but the

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use block::metacache::{
-    Blocks, Cause, Change, Format, GivenUp, Le32, MetadataFile, Order, Page, Reserved, Run, Sealed,
+    Blocks, Cause, Change, Format, Le32, MetadataFile, Order, Page, Reserved, Run, Sealed,
 };
 use block::{
     Action, BlockError, ChildId, Domain, Edges, Extent, ExtentKind, Flags, Lease, Leases, MapChange, Request,
