@@ -3,6 +3,7 @@
 //! Bounds: at most [`MAX_EVENTS`] events wait to be taken; of more, the oldest are dropped and counted.
 
 use crate::failure::Failure;
+use api::ToolErrorCode::{Closed, Failed, Io, Timeout};
 use api::json::{self, Stream};
 use api::{Dict, Value};
 use rt::net::{self, Address};
@@ -87,7 +88,7 @@ impl Client {
     /// When nobody listens there, or who does speaks no QMP.
     pub async fn connect(at: &Address) -> Result<Client, Failure> {
         let socket = net::Stream::connect(at).await;
-        let socket = socket.map_err(|e| Failure::new(format_args!("could not connect to '{at}': {e}")))?;
+        let socket = socket.map_err(|e| Failure::of(Io, format_args!("could not connect to '{at}': {e}")))?;
         Client::on(socket).await.map_err(|failure| failure.within(&at.to_string()))
     }
 
@@ -98,7 +99,8 @@ impl Client {
     pub async fn on(socket: net::Stream) -> Result<Client, Failure> {
         let (received, events) = (VecDeque::new(), VecDeque::new());
         let mut client = Client { socket, parser: Stream::new(), received, events, dropped: 0 };
-        let late = |_| Failure::new("the server does not greet; does another client have the monitor?");
+        let late =
+            |_| Failure::of(Timeout, "the server does not greet; does another client have the monitor?");
         let greeting = rt::timeout(GREETING, client.message()).await.map_err(late)??;
         if greeting.get("QMP").is_none() {
             return Err(Failure::new("there is no QMP server: it did not greet"));
@@ -151,7 +153,7 @@ impl Client {
     pub async fn ask(&mut self, command: &str, arguments: &[(&str, Value)]) -> Result<Value, Failure> {
         let arguments = arguments.iter().map(|(name, value)| (*name, value.clone())).collect();
         let answer = patiently(self.execute(command, arguments)).await?;
-        answer.map_err(|refused| Failure::new(format_args!("{command}: {refused}")))
+        answer.map_err(|refused| Failure::of(Failed, format_args!("{command}: {refused}")))
     }
 
     /// The same where the server may not have the command: nothing then.
@@ -167,7 +169,7 @@ impl Client {
         match patiently(self.execute(command, arguments)).await? {
             Ok(value) => Ok(Some(value)),
             Err(refused) if refused.is_unknown_command() => Ok(None),
-            Err(refused) => Err(Failure::new(format_args!("{command}: {refused}"))),
+            Err(refused) => Err(Failure::of(Failed, format_args!("{command}: {refused}"))),
         }
     }
 
@@ -209,7 +211,7 @@ impl Client {
             let got = self.socket.recv(&mut buffer).await.map_err(lost)?;
             let mut rest = buffer.get(..got).unwrap_or_default();
             if rest.is_empty() {
-                return Err(Failure::new("the server closed the connection"));
+                return Err(Failure::of(Closed, "the server closed the connection"));
             }
             while let Some(message) = self.parser.next(&mut rest) {
                 let message =
@@ -238,12 +240,12 @@ pub fn answer_in(message: &Value) -> Option<Answer> {
 }
 
 async fn patiently<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let late = |_| Failure::new("the server did not answer for a minute");
+    let late = |_| Failure::of(Timeout, "the server did not answer for a minute");
     rt::timeout(PATIENCE, work).await.map_err(late)?
 }
 
 fn lost(e: std::io::Error) -> Failure {
-    Failure::new(format_args!("the connection failed: {e}"))
+    Failure::of(Io, format_args!("the connection failed: {e}"))
 }
 
 #[cfg(test)]

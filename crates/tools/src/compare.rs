@@ -98,7 +98,7 @@ impl Compare {
             total,
             strict,
             cursor: Mutex::new(Cursor { at: 0, known: [unknown; 2], ending: None }),
-            told: Told::new(total),
+            told: Told::bytes(total),
             bound: AtomicU64::new(u64::MAX),
             found: parking_lot::Mutex::new(None),
             stop: AtomicBool::new(false),

@@ -5,12 +5,17 @@
 //! error ─▶ "NAME: text"                                                          ─▶ standard error, at once
 //! ```
 //!
+//! With `--errors=json` what goes to standard error is a line for programs instead ([`crate::message`]).
+//!
 //! Laws:
 //! - a closed or full standard output never panics: the first failure is kept, later output is dropped,
 //!   and [`Console::finish`] turns a success into exit code 1. A broken pipe stays silent, anything else is named;
 //! - errors do not flush what is buffered on standard output: scripts that join both streams see the order that
 //!   they see with C programs.
 
+use crate::failure::Failure;
+use crate::message::{self, Forms};
+use api::ToolMessageBranch as Message;
 use codec::filename;
 use parking_lot::Mutex;
 use std::borrow::Cow;
@@ -30,6 +35,7 @@ pub type Errors = Arc<dyn Fn(&str) + Send + Sync>;
 /// The two output streams of one face.
 pub struct Console {
     program: String,
+    forms: Forms,
     sink: Box<dyn Write + Send>,
     errors: Errors,
     buffer: Vec<u8>,
@@ -55,16 +61,22 @@ impl Write for Kept {
 impl Console {
     /// A console on the process's own streams; `program` is the name before every error.
     pub fn new(program: &str) -> Console {
+        Console::in_forms(program, Forms::default())
+    }
+
+    /// The same, which tells errors and progress in these forms.
+    pub fn in_forms(program: &str, forms: Forms) -> Console {
         // One process has one face.
-        PROGRAM.get_or_init(|| program.to_owned());
+        FACE.get_or_init(|| (program.to_owned(), forms));
         let by_line = io::stdout().is_terminal();
-        Console { by_line, ..Console::on(program, Box::new(RawStdout), Arc::new(|text| note(text))) }
+        Console { by_line, forms, ..Console::on(program, Box::new(RawStdout), Arc::new(print_error)) }
     }
 
     /// A console on other streams.
     pub fn on(program: &str, sink: Box<dyn Write + Send>, errors: Errors) -> Console {
         Console {
             program: program.to_owned(),
+            forms: Forms::default(),
             sink,
             errors,
             buffer: Vec::new(),
@@ -86,6 +98,16 @@ impl Console {
     /// The name that stands before every error.
     pub fn program(&self) -> &str {
         &self.program
+    }
+
+    /// How errors and progress are told.
+    pub fn forms(&self) -> Forms {
+        self.forms
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn on_terminal(&self) -> bool {
+        self.by_line
     }
 
     /// Prints to standard output; see [`outln!`](crate::outln) and [`out!`](crate::out).
@@ -128,23 +150,39 @@ impl Console {
 
     /// Prints `NAME: text` to standard error.
     pub fn error(&mut self, text: impl fmt::Display) {
-        self.note(format_args!("{}: {text}", self.program));
+        self.fail(&Failure::reported(text));
+    }
+
+    /// Prints why something failed to standard error.
+    pub fn fail(&mut self, failure: &Failure) {
+        (self.errors)(&self.line_of(failure));
+    }
+
+    /// The line that says why something failed.
+    pub fn line_of(&self, failure: &Failure) -> String {
+        let words = format_args!("{}: {}", self.program, failure.message());
+        self.forms.line(&self.program, words, || Message::Error(failure.for_programs()))
     }
 
     /// Prints `NAME: warning: text` to standard error.
     pub fn warning(&mut self, text: impl fmt::Display) {
-        self.note(format_args!("{}: warning: {text}", self.program));
+        self.warner()(&text.to_string());
     }
 
     /// What prints warnings, from any thread.
     pub fn warner(&self) -> impl Fn(&str) + Send + Sync + 'static {
-        let (program, errors) = (self.program.clone(), self.errors.clone());
-        move |text| errors(&format!("{program}: warning: {text}"))
+        let (program, forms, errors) = (self.program.clone(), self.forms, self.errors.clone());
+        move |text| errors(&message::warning(&program, forms, text))
     }
 
     /// Prints a line to standard error as it is.
     pub fn note(&self, text: impl fmt::Display) {
-        (self.errors)(&text.to_string());
+        (self.errors)(&self.forms.line(&self.program, format_args!("{text}"), || message::note(&text)));
+    }
+
+    /// Prints a line to standard error for programs, whatever the form of errors is.
+    pub fn for_programs(&self, branch: Message) {
+        (self.errors)(&message::line(&self.program, branch));
     }
 
     /// Writes what is buffered.
@@ -185,22 +223,32 @@ impl fmt::Write for Console {
     }
 }
 
-/// The name of the face that this process shows.
-static PROGRAM: OnceLock<String> = OnceLock::new();
+/// The name of the face that this process shows, and how it tells errors.
+static FACE: OnceLock<(String, Forms)> = OnceLock::new();
+
+fn face() -> (&'static str, Forms) {
+    FACE.get().map_or(("cairn", Forms::default()), |(program, forms)| (program, *forms))
+}
 
 /// Prints `NAME: warning: text` to standard error, from any thread.
 pub fn warn(text: impl fmt::Display) {
-    note(format_args!("{}: warning: {text}", PROGRAM.get().map_or("cairn", String::as_str)));
+    let (program, forms) = face();
+    print_error(&message::warning(program, forms, &text.to_string()));
 }
 
 /// Prints a line to standard error as it is, from any thread.
 pub fn note(text: impl fmt::Display) {
+    let (program, forms) = face();
+    print_error(&forms.line(program, format_args!("{text}"), || message::note(&text)));
+}
+
+fn print_error(line: &str) {
     if cfg!(test) {
         // Shown with the test that fails.
-        return eprintln!("{text}");
+        return eprintln!("{line}");
     }
     // One write a line, so that lines of several processes do not mix. A failure could be reported nowhere.
-    io::stderr().lock().write_all(&filename::bytes(format!("{text}\n").as_bytes())).ok();
+    io::stderr().lock().write_all(&filename::bytes(format!("{line}\n").as_bytes())).ok();
 }
 
 /// Standard output without the line buffer that the standard library puts before it: what `Console` holds back,

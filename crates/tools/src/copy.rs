@@ -1,5 +1,6 @@
 //! How a tool's copy is controlled: its progress, its rate limit, and its first error, which ends it.
 
+use crate::failure::Failure;
 use crate::progress::Told;
 use block::{
     AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, Flags,
@@ -41,7 +42,7 @@ impl CopyRun {
     /// A copy of `total` bytes, at most `rate` per second, counted from now on.
     pub fn new(rate: Option<u64>, total: u64) -> CopyRun {
         CopyRun {
-            told: Told::new(total),
+            told: Told::bytes(total),
             data: None,
             done: AtomicU64::new(0),
             started: AtomicU64::new(0),
@@ -53,7 +54,7 @@ impl CopyRun {
 
     /// Tells of data only: what of it lies before each place is known.
     pub fn by_data(self, data: Landmarks) -> CopyRun {
-        CopyRun { told: Told::new(data.total()), data: Some(data), ..self }
+        CopyRun { told: Told::bytes(data.total()), data: Some(data), ..self }
     }
 
     /// Copies a range of the source, `parallel` pieces at once.
@@ -163,13 +164,14 @@ impl Landmarks {
 }
 
 /// What went wrong and where; `start` is where the source begins in all sources together.
-pub fn describe(error: &CopyError, start: u64) -> String {
+pub fn failure(error: &CopyError, start: u64) -> Failure {
     let (offset, why) = (error.offset, error.error.strerror());
-    match error.step {
+    let words = match error.step {
         CopyStep::Status => format!("error while reading block status at offset {}: {why}", start + offset),
         CopyStep::Read => format!("error while reading at byte {}: {why}", start + offset),
         CopyStep::Write => format!("error while writing at byte {offset}: {why}"),
-    }
+    };
+    Failure::new(words).because(&error.error)
 }
 
 /// Whether zeroing the first `length` bytes of `target` costs no writing; if so it has been done. What an existing

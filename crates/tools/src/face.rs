@@ -1,6 +1,8 @@
 //! Which program this is: the name it was called by, or its first word, picks the face.
 
 use crate::console::Console;
+use crate::failure::Failure;
+use crate::message::Forms;
 use crate::{daemon, demo, graph, img, io, machine, nbd, outln, qmp, top, trace};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -91,14 +93,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let called = args.next().unwrap_or_default();
     let called = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
     // File names are bytes: what is no text in them travels as code points of its own.
-    let args: Vec<_> = args.map(|arg| codec::filename::text(arg.as_bytes())).collect();
+    let mut args: Vec<_> = args.map(|arg| codec::filename::text(arg.as_bytes())).collect();
+    let forms = match Forms::take(&mut args) {
+        Ok(forms) => forms,
+        Err(failure) => {
+            let mut console = Console::new(&called);
+            let code = failure.tell(&mut console);
+            return ExitCode::from(console.finish(code));
+        }
+    };
     if let Some(face) = FACES.iter().find(|face| face.alias == Some(&*called)) {
-        return speak(face, &called, &args);
+        return speak(face, &called, &args, forms);
     }
     match args.split_first() {
         Some((word, rest)) => match FACES.iter().find(|face| face.word == word) {
-            Some(face) => speak(face, &format!("{called} {word}"), rest),
-            None => general(&called, word, rest),
+            Some(face) => speak(face, &format!("{called} {word}"), rest, forms),
+            None => general(&called, word, rest, forms),
         },
         None => {
             let mut console = Console::new(&called);
@@ -108,9 +118,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn speak(face: &Face, program: &str, args: &[String]) -> ExitCode {
+fn speak(face: &Face, program: &str, args: &[String], forms: Forms) -> ExitCode {
     rt::signal::ignore_sigxfsz();
-    let mut console = Console::new(program);
+    let mut console = Console::in_forms(program, forms);
     if std::env::var_os("RUST_LOG").is_some() {
         trace::start_from_environment();
     }
@@ -124,8 +134,8 @@ fn speak(face: &Face, program: &str, args: &[String]) -> ExitCode {
 }
 
 /// The words that belong to no face.
-fn general(called: &str, word: &str, rest: &[String]) -> ExitCode {
-    let mut console = Console::new(called);
+fn general(called: &str, word: &str, rest: &[String], forms: Forms) -> ExitCode {
+    let mut console = Console::in_forms(called, forms);
     let code = match (word, rest) {
         ("help" | "--help" | "-h", []) => {
             overview(&mut console);
@@ -134,7 +144,7 @@ fn general(called: &str, word: &str, rest: &[String]) -> ExitCode {
         ("help", [topic, words @ ..]) => match FACES.iter().find(|face| face.word == topic) {
             Some(face) => {
                 let args: Vec<String> = words.iter().cloned().chain(["--help".to_owned()]).collect();
-                return speak(face, &format!("{called} {topic}"), &args);
+                return speak(face, &format!("{called} {topic}"), &args, forms);
             }
             None => unknown(&mut console, topic),
         },
@@ -148,9 +158,7 @@ fn general(called: &str, word: &str, rest: &[String]) -> ExitCode {
 }
 
 fn unknown(console: &mut Console, word: &str) -> u8 {
-    console.error(format_args!("there is no '{word}' here"));
-    console.note(format_args!("Try '{} --help' for more info", console.program()));
-    1
+    Failure::usage(format_args!("there is no '{word}' here")).tell(console)
 }
 
 /// The version of QEMU whose programs the faces stand for: scripts look for a number they know.

@@ -1,7 +1,8 @@
 //! How a command ends when it does not succeed.
 
 use crate::console::Console;
-use block::BlockError;
+use api::{ToolError, ToolErrorCode};
+use block::{BlockError, ErrorKind};
 use std::fmt;
 
 /// An exit code and a message.
@@ -10,6 +11,11 @@ pub struct Failure {
     code: u8,
     message: String,
     hint: Hint,
+    kind: ToolErrorCode,
+    /// What it came from, if that was an error of the block layer.
+    cause: Option<BlockError>,
+    /// The command ends with it.
+    ends: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,19 +25,36 @@ enum Hint {
 }
 
 impl Failure {
-    /// Exit code 1 with a message.
+    /// Exit code 1 with a message: an argument or option is wrong.
     pub fn new(message: impl fmt::Display) -> Failure {
-        Failure { code: 1, message: message.to_string(), hint: Hint::Nothing }
+        Failure::of(ToolErrorCode::Invalid, message)
     }
 
     /// A command line that makes no sense: the message, then where help is.
     pub fn usage(message: impl fmt::Display) -> Failure {
-        Failure { code: 1, message: message.to_string(), hint: Hint::SeeHelp }
+        Failure { hint: Hint::SeeHelp, ..Failure::of(ToolErrorCode::Usage, message) }
+    }
+
+    /// Exit code 1 with a message, of this kind.
+    pub fn of(kind: ToolErrorCode, message: impl fmt::Display) -> Failure {
+        let (message, hint) = (message.to_string(), Hint::Nothing);
+        Failure { code: 1, message, hint, kind, cause: None, ends: true }
+    }
+
+    /// Something that failed and does not end the command by itself.
+    pub fn reported(message: impl fmt::Display) -> Failure {
+        Failure { ends: false, ..Failure::of(ToolErrorCode::Failed, message) }
     }
 
     /// An exit code when everything has been reported already.
     pub fn silent(code: u8) -> Failure {
-        Failure { code, message: String::new(), hint: Hint::Nothing }
+        Failure { code, ..Failure::of(ToolErrorCode::Failed, "") }
+    }
+
+    /// The same, told to be of the kind of this error, and of its place.
+    #[must_use]
+    pub fn because(self, cause: &BlockError) -> Failure {
+        Failure { kind: kind_of(cause), cause: Some(cause.clone()), ..self }
     }
 
     /// The same with another exit code.
@@ -59,9 +82,16 @@ impl Failure {
     /// Tells it behind what has been printed, and where help is if that may be needed; gives the exit code.
     pub fn tell(&self, console: &mut Console) -> u8 {
         console.flush();
-        console.error(&self.message);
-        if self.see_help() {
-            console.note(format_args!("Try '{} --help' for more info", console.program()));
+        self.tell_of(console, None)
+    }
+
+    /// Tells it of a command, or of the program as a whole, and where help is if that may be needed; gives the exit code.
+    pub fn tell_of(&self, console: &mut Console, command: Option<&str>) -> u8 {
+        if !self.message.is_empty() {
+            console.fail(self);
+        }
+        if self.see_help() && !console.forms().errors_as_json {
+            console.note(format_args!("Try '{} --help' for more info", command.unwrap_or(console.program())));
         }
         self.code
     }
@@ -70,10 +100,47 @@ impl Failure {
     pub fn see_help(&self) -> bool {
         self.hint == Hint::SeeHelp
     }
+
+    /// The same for programs.
+    pub fn for_programs(&self) -> ToolError {
+        let cause = self.cause.as_ref();
+        let named = |name: &str| (!name.starts_with('#')).then(|| name.to_owned());
+        ToolError {
+            code: self.kind,
+            message: self.message.clone(),
+            exit: self.ends.then_some(self.code),
+            errno: cause.map(|error| error.errno().into()),
+            node: cause.and_then(BlockError::node).and_then(named),
+            file: cause.and_then(BlockError::file).map(str::to_owned),
+            offset: cause.and_then(BlockError::offset),
+        }
+    }
+}
+
+fn kind_of(error: &BlockError) -> ToolErrorCode {
+    match error.kind() {
+        ErrorKind::Io => ToolErrorCode::Io,
+        ErrorKind::NoSpace => ToolErrorCode::NoSpace,
+        ErrorKind::ReadOnly => ToolErrorCode::ReadOnly,
+        ErrorKind::Unsupported => ToolErrorCode::Unsupported,
+        ErrorKind::Invalid => ToolErrorCode::Invalid,
+        ErrorKind::NotFound => ToolErrorCode::NotFound,
+        ErrorKind::Busy => ToolErrorCode::Busy,
+        ErrorKind::Locked => ToolErrorCode::Locked,
+        ErrorKind::Corrupt => ToolErrorCode::Corrupt,
+        ErrorKind::Permission => ToolErrorCode::Permission,
+        ErrorKind::Poisoned => ToolErrorCode::Poisoned,
+        ErrorKind::Closed => ToolErrorCode::Closed,
+        ErrorKind::Timeout => ToolErrorCode::Timeout,
+        ErrorKind::Limit => ToolErrorCode::Limit,
+        ErrorKind::Refused => ToolErrorCode::Refused,
+        ErrorKind::Cancelled => ToolErrorCode::Cancelled,
+        _ => ToolErrorCode::Failed,
+    }
 }
 
 impl From<BlockError> for Failure {
     fn from(error: BlockError) -> Failure {
-        Failure::new(error)
+        Failure::new(&error).because(&error)
     }
 }

@@ -598,7 +598,7 @@ pub async fn close_all(images: Vec<Image>) -> Result<(), Failure> {
 
 /// The failure of an image that can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
-    Failure::new(format_args!("Could not open '{name}': {error}"))
+    Failure::new(format_args!("Could not open '{name}': {error}")).because(error)
 }
 
 /// Warns that nobody said the image is raw.

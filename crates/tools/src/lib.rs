@@ -30,6 +30,7 @@ pub mod image;
 pub mod img;
 pub mod io;
 pub mod machine;
+pub mod message;
 pub mod nbd;
 pub mod object;
 pub mod progress;

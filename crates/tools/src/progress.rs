@@ -1,7 +1,9 @@
-//! How far a long command has come: a line repainted in place, and one line more at each SIGUSR1.
+//! How far a long command has come: a line repainted in place, and one line more at each SIGUSR1; or lines for programs.
 
 use crate::console::Console;
-use crate::out;
+use crate::flags::Verbosity;
+use crate::{out, size};
+use api::{ToolMessageBranch, ToolProgress, ToolProgressUnit as Unit};
 use parking_lot::Mutex;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -14,6 +16,15 @@ const STEP: f64 = 1.0;
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// A bar is painted anew at least so often.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// A program hears at least so often.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Width of a bar, in characters.
+const WIDTH: usize = 30;
+
 /// The signal that asks for a line.
 const ASK: i32 = libc::SIGUSR1;
 
@@ -21,9 +32,10 @@ const ASK: i32 = libc::SIGUSR1;
 /// faster than they are looked at.
 #[derive(Debug)]
 pub struct Told {
-    /// Done in all, in the work's own measure.
+    /// Done in all.
     done: AtomicU64,
     total: u64,
+    unit: Unit,
     steps: Mutex<Steps>,
 }
 
@@ -35,9 +47,14 @@ struct Steps {
 }
 
 impl Told {
-    /// Nothing of `total` is done.
-    pub fn new(total: u64) -> Told {
-        Told { done: AtomicU64::new(0), total, steps: Mutex::default() }
+    /// Nothing of `total` bytes is done.
+    pub fn bytes(total: u64) -> Told {
+        Told { done: AtomicU64::new(0), total, unit: Unit::Bytes, steps: Mutex::default() }
+    }
+
+    /// Nothing of `total` steps is done.
+    pub fn steps(total: u64) -> Told {
+        Told { unit: Unit::Steps, ..Told::bytes(total) }
     }
 
     /// So much more is done.
@@ -71,53 +88,169 @@ impl Told {
     }
 }
 
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Not at all.
+    Nothing,
+    /// The percentage, in the line that scripts know from QEMU's programs.
+    Percent,
+    /// A bar on a terminal, with the rate and the time that is left.
+    Bar,
+    /// Lines for programs.
+    Json,
+}
+
 /// Progress of one command.
 #[derive(Debug)]
 pub struct Progress {
-    shown: bool,
+    shown: Shown,
     percent: f64,
     painted: f64,
+    since_ns: u64,
+    /// When it was painted last.
+    painted_ns: u64,
 }
 
 impl Progress {
-    /// Progress at nought; painted only if `shown`.
-    pub fn new(shown: bool) -> Progress {
-        Progress { shown, percent: 0.0, painted: f64::NEG_INFINITY }
+    /// Progress at nought, begun now.
+    pub fn new(console: &Console, verbosity: Verbosity) -> Progress {
+        let shown = match (console.forms().progress_as_json, verbosity.shows_progress()) {
+            (true, _) => Shown::Json,
+            (false, false) => Shown::Nothing,
+            (false, true) if console.on_terminal() => Shown::Bar,
+            (false, true) => Shown::Percent,
+        };
+        let since_ns = rt::now_ns();
+        Progress { shown, percent: 0.0, painted: f64::NEG_INFINITY, since_ns, painted_ns: since_ns }
     }
 
-    /// `done` of `total` is done.
-    fn set(&mut self, console: &mut Console, done: u64, total: u64) {
+    /// Whether somebody sees it.
+    pub fn is_shown(&self) -> bool {
+        self.shown != Shown::Nothing
+    }
+
+    /// `done` of what there is to do is done.
+    fn set(&mut self, console: &mut Console, told: &Told, done: u64) {
+        let total = told.total;
         self.percent = if total == 0 { 100.0 } else { (done as f64 * 100.0 / total as f64).min(100.0) };
         let edge = self.percent >= 100.0 && self.painted < 100.0;
-        if edge || self.percent >= self.painted + STEP {
-            self.paint(console);
+        if edge || self.percent >= self.painted + STEP || self.is_stale() {
+            self.paint(console, told, done);
         }
     }
 
-    fn paint(&mut self, console: &mut Console) {
-        self.painted = self.percent;
-        if self.shown {
-            out!(console, "    ({:.2}/100%)\r", self.percent);
-            console.flush();
+    /// Whether what is shown is too old, though little was done since.
+    fn is_stale(&self) -> bool {
+        let age = Duration::from_nanos(rt::now_ns().saturating_sub(self.painted_ns));
+        match self.shown {
+            Shown::Nothing | Shown::Percent => false,
+            Shown::Bar => age >= FRAME,
+            Shown::Json => age >= BEAT,
         }
+    }
+
+    fn paint(&mut self, console: &mut Console, told: &Told, done: u64) {
+        self.painted = self.percent;
+        self.painted_ns = rt::now_ns();
+        match self.shown {
+            Shown::Nothing => return,
+            Shown::Percent => out!(console, "    ({:.2}/100%)\r", self.percent),
+            Shown::Bar => out!(console, "\r{}\x1b[K", self.bar(told, done)),
+            Shown::Json => console.for_programs(self.message(told, done)),
+        }
+        console.flush();
     }
 
     /// What was told since the last look.
     fn look(&mut self, console: &mut Console, told: &Told) {
-        told.take().into_iter().for_each(|done| self.set(console, done, told.total));
+        told.take().into_iter().for_each(|done| self.set(console, told, done));
+        if self.is_stale() {
+            self.set(console, told, told.done());
+        }
     }
 
-    /// Ends the repainted line.
-    pub fn end(&mut self, console: &mut Console) {
-        if self.shown {
+    /// All is done.
+    fn finish(&mut self, console: &mut Console, told: &Told) {
+        self.percent = 100.0;
+        self.paint(console, told, told.total);
+    }
+
+    /// Ends the line of the bar.
+    fn leave_bar(&mut self, console: &mut Console) {
+        if self.shown == Shown::Bar {
             out!(console, "\n");
             console.flush();
         }
     }
 
-    fn line(&self) -> String {
-        format!("    ({:.2}/100%)", self.percent)
+    /// Ends the repainted line.
+    pub fn end(&mut self, console: &mut Console) {
+        if self.shown == Shown::Percent {
+            out!(console, "\n");
+            console.flush();
+        }
     }
+
+    /// Tells how far it is because somebody asked.
+    fn answer(&mut self, console: &mut Console, told: &Told) {
+        let done = told.done();
+        self.set(console, told, done);
+        match self.shown {
+            Shown::Json => console.for_programs(self.message(told, done)),
+            _ => console.note(format_args!("    ({:.2}/100%)", self.percent)),
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        Duration::from_nanos(rt::now_ns().saturating_sub(self.since_ns)).as_secs_f64()
+    }
+
+    /// Seconds that what is left takes at the rate so far; nothing before there is a rate to go by.
+    fn left(&self, told: &Told, done: u64) -> Option<f64> {
+        let seconds = self.seconds();
+        (done > 0 && seconds >= BEAT.as_secs_f64() / 2.0)
+            .then(|| seconds * told.total.saturating_sub(done) as f64 / done as f64)
+    }
+
+    fn bar(&self, told: &Told, done: u64) -> String {
+        let filled = (self.percent / 100.0 * WIDTH as f64) as usize;
+        let mut line = format!(
+            "[{}{}] {:6.2}%",
+            "#".repeat(filled),
+            "-".repeat(WIDTH - filled.min(WIDTH)),
+            self.percent
+        );
+        let seconds = self.seconds();
+        if told.unit == Unit::Bytes && seconds > 0.0 {
+            line += &format!("  {}/s", size::human((done as f64 / seconds) as u64));
+        }
+        match self.left(told, done) {
+            _ if done >= told.total => line += &format!("  {} in all", clock(seconds)),
+            Some(left) => line += &format!("  {} left", clock(left)),
+            None => {}
+        }
+        line
+    }
+
+    fn message(&self, told: &Told, done: u64) -> ToolMessageBranch {
+        let milliseconds = |seconds: f64| (seconds * 1000.0).round() as u64;
+        ToolMessageBranch::Progress(ToolProgress {
+            done,
+            total: told.total,
+            unit: told.unit,
+            percent: self.percent as u8,
+            elapsed_ms: milliseconds(self.seconds()),
+            left_ms: self.left(told, done).map(milliseconds),
+        })
+    }
+}
+
+/// Hours, if there are any, minutes and seconds.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 /// Why a wait ended.
@@ -136,7 +269,7 @@ pub async fn watch<T>(
     whole: impl FnOnce(&T) -> bool,
 ) -> T {
     let mut work = pin!(work);
-    progress.set(console, 0, 1);
+    progress.paint(console, told, 0);
     // Where signals can't be caught, none is waited for.
     let mut without_signals = false;
     loop {
@@ -159,15 +292,14 @@ pub async fn watch<T>(
             Woken::Done(answer) => {
                 progress.look(console, told);
                 if whole(&answer) {
-                    progress.percent = 100.0;
-                    progress.paint(console);
+                    progress.finish(console, told);
                 }
+                progress.leave_bar(console);
                 return answer;
             }
             Woken::Asked => {
                 progress.look(console, told);
-                progress.set(console, told.done(), told.total);
-                console.note(progress.line());
+                progress.answer(console, told);
             }
             Woken::Look => progress.look(console, told),
         }
@@ -180,14 +312,14 @@ mod tests {
 
     #[test]
     fn every_step_is_kept_and_no_more_than_a_hundred() {
-        let told = Told::new(4);
+        let told = Told::steps(4);
         (0..4).for_each(|_| told.add(1));
         assert_eq!(told.take(), [1, 2, 3, 4]);
         assert_eq!((told.take(), told.done()), (vec![], 4));
-        let told = Told::new(1_000_000);
+        let told = Told::steps(1_000_000);
         (0..1_000_000).for_each(|_| told.add(1));
         assert_eq!(told.take().len(), 100);
-        let nothing = Told::new(0);
+        let nothing = Told::steps(0);
         nothing.add(512);
         assert_eq!(nothing.take(), [512]);
     }

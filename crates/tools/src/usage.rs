@@ -3,7 +3,7 @@
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::getopt::{self, Asked, Flag, Operands, Table};
-use crate::{face, out, outln};
+use crate::{face, message, out, outln};
 
 /// What the help of one command says besides its flags.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,9 @@ pub fn help<S>(console: &mut Console, name: &str, manual: &Manual, flags: Table<
     outln!(console, "\nUsage: {name} {}\n\nOptions:", manual.synopsis);
     for flag in getopt::rows(flags).filter(|flag| !flag.help.is_empty()) {
         entry(console, &spelling(flag), flag.help);
+    }
+    for (flag, meaning) in message::FLAGS {
+        entry(console, flag, meaning);
     }
     for (operand, meaning) in manual.operands {
         entry(console, operand, meaning);

@@ -11,6 +11,8 @@ mod crypto;
 pub use crypto::*;
 mod image;
 pub use image::*;
+mod tool_messages;
+pub use tool_messages::*;
 mod block_core;
 pub use block_core::*;
 mod block_protocols;

@@ -60,7 +60,7 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
             return 0;
         }
         Err(failure) => {
-            console.error(failure.message());
+            console.fail(&failure);
             return failure.code();
         }
     };
@@ -69,7 +69,7 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             console.flush();
-            console.error(failure.message());
+            console.fail(&failure);
             failure.code()
         }
     }

@@ -10,7 +10,6 @@ use crate::image::{self, Image, Source};
 use crate::progress::{Progress, Told};
 use crate::usage::Manual;
 use crate::{progress, runtime};
-use block::BlockError;
 
 pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), flags::quiet(), flags::progress()],
@@ -97,7 +96,7 @@ async fn amend(console: &mut Console, args: &Args) -> Result<(), Failure> {
         image.close().await.ok();
         return listed;
     }
-    let mut progress = Progress::new(args.verbosity.shows_progress());
+    let mut progress = Progress::new(console, args.verbosity);
     let amended = apply(console, &image, args, &mut progress).await;
     progress.end(console);
     let closed = image.close().await.map_err(Failure::from);
@@ -114,7 +113,7 @@ async fn apply(
     let options = creation::amend_options(&node, &args.options)?;
     // In parts of a million: how much there is to do is known only on the way.
     const MILLION: u64 = 1_000_000;
-    let told = Told::new(MILLION);
+    let told = Told::steps(MILLION);
     let on_progress = |part: u64, whole: u64| {
         told.set(part.saturating_mul(MILLION).checked_div(whole).unwrap_or(0).min(MILLION));
     };
@@ -122,5 +121,5 @@ async fn apply(
     let force = args.force;
     let work = async { graph.amend(&node, options, force, &on_progress).await };
     let amended = progress::watch(console, progress, &told, work, Result::is_ok).await;
-    amended.map_err(|error: BlockError| Failure::new(error))
+    Ok(amended?)
 }

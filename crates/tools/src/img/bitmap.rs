@@ -157,7 +157,8 @@ async fn change_in(image: &Image, args: &Args) -> Result<(), Failure> {
     let mut changed = Ok(());
     for verb in &args.verbs {
         changed = apply(&image.node(), &from, verb, args).await.map_err(|error| {
-            Failure::new(format_args!("Operation {} on bitmap {} failed: {error}", verb.word(), args.bitmap))
+            let what = format_args!("Operation {} on bitmap {} failed: {error}", verb.word(), args.bitmap);
+            Failure::new(what).because(&error)
         });
         if changed.is_err() {
             break;

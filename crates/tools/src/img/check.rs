@@ -10,7 +10,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
-use api::{Dict, Value};
+use api::{Dict, ToolErrorCode, Value};
 use block::{CheckReport, Repair};
 
 pub(super) const FLAGS: Table<Args> = &[
@@ -85,7 +85,8 @@ async fn open_and_check(console: &mut Console, args: &Args) -> Result<u8, Failur
 async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, Failure> {
     let node = image.node();
     let Some(checker) = node.driver().checker() else {
-        return Err(Failure::new("This image format does not support checks").with_code(63));
+        let none = Failure::of(ToolErrorCode::Unsupported, "This image format does not support checks");
+        return Err(none.with_code(63));
     };
     let mut report = checker.check(args.repair).await.map_err(|error| incomplete(&error))?;
     tell(console, &report);
@@ -114,7 +115,7 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
 }
 
 fn incomplete(error: &block::BlockError) -> Failure {
-    Failure::new(format_args!("Check failed: {error}"))
+    Failure::new(format_args!("Check failed: {error}")).because(error)
 }
 
 /// Findings go where errors go.

@@ -78,7 +78,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
 
 async fn open_and_commit(console: &mut Console, args: &Args) -> Result<(), Failure> {
     let image = image::open(&args.source).await?;
-    let mut progress = Progress::new(args.verbosity.shows_progress());
+    let mut progress = Progress::new(console, args.verbosity);
     let result = commit(console, &image, args, &mut progress).await;
     progress.end(console);
     // Where it has failed the overlay shows what it showed.
@@ -115,7 +115,7 @@ async fn commit(
     };
     emptied.map_err(|error| {
         tracing::error!(%error, base = base.filename(), "the overlay is not empty; what it held is in its base");
-        Failure::new(format_args!("Failed to empty {}: {}", args.source.name, error.strerror()))
+        Failure::new(format_args!("Failed to empty {}: {}", args.source.name, error.strerror())).because(&error)
     })
 }
 
@@ -163,7 +163,9 @@ async fn copy_down(
     let control = CopyRun::new(args.rate, length);
     let work = control.copy(plan, 0..length, PARALLEL);
     let copied = progress::watch(console, progress, &control.told, work, Result::is_ok).await;
-    copied.map_err(|failed| Failure::new(format_args!("Block job failed: {}", failed.error)))?;
+    copied.map_err(|failed| {
+        Failure::new(format_args!("Block job failed: {}", failed.error)).because(&failed.error)
+    })?;
     Ok(base.flush().await?)
 }
 

@@ -94,16 +94,15 @@ async fn open_and_compare(console: &mut Console, sources: &[Source; 2], args: &A
         Err(failure) => return one.close().await.map_err(Failure::from).and(Err(failure.with_code(2))),
     };
     let images = [one, other];
-    let result = compare(console, &images, args).await;
+    let mut progress = Progress::new(console, args.verbosity);
+    let result = compare(console, &images, args, &mut progress).await;
     let closed = image::close_all(images.into()).await;
     let (code, words) = result.map_err(|error| failure_of(sources, error))?;
     closed?;
     if !args.verbosity.quiet {
         outln!(console, "{words}");
     }
-    if args.verbosity.shows_progress() {
-        outln!(console);
-    }
+    progress.end(console);
     Ok(code)
 }
 
@@ -111,6 +110,7 @@ async fn compare(
     console: &mut Console,
     images: &[Image; 2],
     args: &Args,
+    progress: &mut Progress,
 ) -> Result<(u8, String), CompareError> {
     let [one, other] = images;
     let lengths = [one.backend.length(), other.backend.length()];
@@ -119,10 +119,9 @@ async fn compare(
         return Ok((1, "Strict mode: Image size mismatch!".to_owned()));
     }
     let compare = Compare::new([one.backend.clone(), other.backend.clone()], args.strict);
-    let mut progress = Progress::new(args.verbosity.shows_progress());
     // Of empty images nothing is told.
     let same = |found: &Result<_, _>| matches!(found, Ok(None)) && compare.told().done() == 0;
-    let found = progress::watch(console, &mut progress, compare.told(), compare.run(), same).await?;
+    let found = progress::watch(console, progress, compare.told(), compare.run(), same).await?;
     // The sizes matter only where what both have is the same.
     let common = lengths[0].min(lengths[1]);
     if !same_length && !args.verbosity.quiet && found.is_none_or(|difference| difference.offset() >= common) {
@@ -145,12 +144,14 @@ fn failure_of(sources: &[Source; 2], error: CompareError) -> Failure {
             name(side),
             error.strerror()
         ))
+        .because(&error)
         .with_code(4),
         CompareError::Status(side, offset, error) => Failure::new(format_args!(
             "Sector allocation test failed for {}: offset {offset}: {}",
             name(side),
             error.strerror()
         ))
+        .because(&error)
         .with_code(3),
         CompareError::Lost(error) => Failure::new(error).with_code(4),
     }

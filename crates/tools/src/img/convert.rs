@@ -14,8 +14,8 @@ use crate::size;
 use crate::usage::Manual;
 use crate::{progress, runtime};
 use block::{
-    CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, NamedBitmap, NewBitmap, Node, OnUnreadable,
-    Perms, Request, Share, Unallocated,
+    BlockError, CopyError, CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, NamedBitmap, NewBitmap,
+    Node, OnUnreadable, Perms, Request, Share, Unallocated,
 };
 use std::sync::Arc;
 
@@ -313,7 +313,7 @@ fn bitmaps_to_copy(
         } else if args.skip_broken {
             console.warning(format_args!("Skipping inconsistent bitmap '{name}'"));
         } else {
-            console.error(format_args!("Cannot copy inconsistent bitmap '{name}'"));
+            console.fail(&Failure::new(format_args!("Cannot copy inconsistent bitmap '{name}'")));
             console.note("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
             return Err(Failure::silent(1));
         }
@@ -335,7 +335,7 @@ fn copy_bitmaps(bitmaps: &[Arc<NamedBitmap>], target: &Arc<Node>) -> Result<(), 
             merged.inspect_err(|_| target.bitmaps().remove(&copy))
         });
         copied.map_err(|error| {
-            Failure::new(format_args!("Failed to populate bitmap {}: {error}", bitmap.name()))
+            Failure::new(format_args!("Failed to populate bitmap {}: {error}", bitmap.name())).because(&error)
         })?;
     }
     Ok(())
@@ -356,8 +356,9 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
         (None, Some(_)) => return Err(Failure::new("Backing format cannot be used without backing file")),
         (Some(backing), Some(format)) => {
             let name = &args.output;
-            let told = |error| {
-                Failure::new(format_args!("Could not open '{name}': Could not open backing file: {error}"))
+            let told = |error: BlockError| {
+                let what = format_args!("Could not open '{name}': Could not open backing file: {error}");
+                Failure::new(what).because(&error)
             };
             base = Some(creation::open_backing(graph, name, backing, Some(format), told).await?);
         }
@@ -367,7 +368,8 @@ async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Fai
         creation.set_size(total);
     }
     let made = creation.make(graph).await.map_err(|error| {
-        Failure::new(format_args!("{}: error while converting {format}: {error}", args.output))
+        let what = format_args!("{}: error while converting {format}: {error}", args.output);
+        Failure::new(what).because(&error)
     });
     if let Some(base) = base {
         graph.release(&base).await?;
@@ -416,12 +418,12 @@ async fn fill(
         _ => CopyZeroes::Write,
     };
     let mut control = CopyRun::new(args.rate, total);
-    if args.verbosity.shows_progress()
+    let mut progress = Progress::new(console, args.verbosity);
+    if progress.is_shown()
         && let Ok(data) = copy::Landmarks::of(sources.iter().map(|source| &source.backend), sparse == 0).await
     {
         control = control.by_data(data);
     }
-    let mut progress = Progress::new(args.verbosity.shows_progress());
     let warn = Arc::new(console.warner());
     let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
     let compress =
@@ -448,10 +450,10 @@ async fn fill(
             control
                 .copy(plan, range.start - start..range.end - start, args.parallel)
                 .await
-                .map_err(|failed| copy::describe(&failed, start))?;
+                .map_err(|failed| copy::failure(&failed, start))?;
             if let Some(seam) = seams.and_then(|unit| seams::at_end(place.clone(), unit, total)) {
                 let copied = seams::copy(sources, &target.backend, seam, zeroes).await;
-                copied.map_err(|failed| copy::describe(&failed, 0))?;
+                copied.map_err(|failed| copy::failure(&failed, 0))?;
             }
             start = place.end;
         }
@@ -460,13 +462,15 @@ async fn fill(
         let rest = end.min(target.backend.length()).saturating_sub(total);
         if rest > 0 {
             let zeroed = target.backend.write_zeroes(total, rest, Request::GUEST).await;
-            zeroed.map_err(|error| format!("error while writing at byte {total}: {}", error.strerror()))?;
+            zeroed.map_err(|error| {
+                copy::failure(&CopyError { offset: total, step: CopyStep::Write, error }, 0)
+            })?;
         }
         Ok(())
     };
     let result = progress::watch(console, &mut progress, &control.told, work, Result::is_ok).await;
     progress.end(console);
-    result.map_err(|text: String| Failure::new(text))
+    result
 }
 
 /// What an overlay on `below` shows without a copy. Only where a new one's backing image is a layer of the source, the

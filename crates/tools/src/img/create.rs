@@ -9,6 +9,7 @@ use crate::getopt::{Flag, Table};
 use crate::image;
 use crate::runtime;
 use crate::usage::Manual;
+use block::BlockError;
 
 pub(super) const FLAGS: Table<Args> = &[&[
     Flag::help(),
@@ -99,7 +100,9 @@ async fn create(console: &mut Console, args: &Args) -> Result<(), Failure> {
     if let Some(backing) = &backing
         && !args.unchecked
     {
-        let told = |error| Failure::new(format_args!("{error}\nCould not open backing image."));
+        let told = |error: BlockError| {
+            Failure::new(format_args!("{error}\nCould not open backing image.")).because(&error)
+        };
         let format = format.as_deref();
         let opened = creation::open_backing(&graph, &args.filename, backing, format, told).await?;
         if creation.size().is_none() {

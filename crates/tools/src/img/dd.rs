@@ -119,7 +119,7 @@ async fn copy(console: &mut Console, image: &Image, args: &Args) -> Result<(), F
     };
     let result = CopyRun::new(None, len).copy(plan, from..from + len, copy::PARALLEL).await;
     let closed = target.close().await;
-    result.map_err(|failed| Failure::new(copy::describe(&failed, 0)))?;
+    result.map_err(|failed| copy::failure(&failed, 0))?;
     Ok(closed?)
 }
 
@@ -128,5 +128,7 @@ async fn create(graph: &Graph, args: &Args, len: u64) -> Result<(), Failure> {
     let mut creation = Creation::new(graph, args.target.format(), name, &args.target.options)?;
     creation.set_size(len);
     let made = creation.make(graph).await;
-    made.map_err(|error| Failure::new(format_args!("{name}: error while creating output image: {error}")))
+    made.map_err(|error| {
+        Failure::new(format_args!("{name}: error while creating output image: {error}")).because(&error)
+    })
 }

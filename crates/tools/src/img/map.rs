@@ -198,6 +198,7 @@ async fn walk(backend: Arc<Backend>, from: u64, to: u64) -> Found {
 
 fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
     Failure::new(format_args!("{name}: the block status at offset {offset:#x} can't be told: {error}"))
+        .because(error)
 }
 
 /// Prints entries as they come: nothing is held back but the console's buffer.

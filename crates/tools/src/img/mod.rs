@@ -114,34 +114,23 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
             face::version(console, "qemu-img");
             0
         }
-        Err(failure) => refuse(console, None, &failure),
+        Err(failure) => failure.tell_of(console, None),
     }
 }
 
 fn run_command(console: &mut Console, words: &[String]) -> u8 {
     let Some((word, args)) = words.split_first() else {
-        return refuse(console, None, &Failure::usage("Not enough arguments"));
+        return Failure::usage("Not enough arguments").tell_of(console, None);
     };
     let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        return refuse(console, None, &Failure::usage(format_args!("Command not found: {word}")));
+        return Failure::usage(format_args!("Command not found: {word}")).tell_of(console, None);
     };
     object::forget();
     let call = Call { name: format!("{} {word}", console.program()), args };
     match (command.run)(console, &call) {
         Ok(code) => code,
-        Err(failure) => refuse(console, Some(&call.name), &failure),
+        Err(failure) => failure.tell_of(console, Some(&call.name)),
     }
-}
-
-/// Tells why a command ended, and gives its exit code.
-fn refuse(console: &mut Console, command: Option<&str>, failure: &Failure) -> u8 {
-    if !failure.message().is_empty() {
-        console.error(failure.message());
-    }
-    if failure.see_help() {
-        console.note(format_args!("Try '{} --help' for more info", command.unwrap_or(console.program())));
-    }
-    failure.code()
 }
 
 fn help(console: &mut Console) {

@@ -15,7 +15,7 @@ use crate::image::{self, Image, Source};
 use crate::progress::{Progress, Told};
 use crate::usage::Manual;
 use crate::{progress, runtime};
-use block::{Flags, Link, Node, Request};
+use block::{BlockError, Flags, Link, Node, Request};
 use rt::{Buf, BufMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
     }
     let format = args.backing.format.clone().filter(|_| filename.is_some());
     let changed = node.driver().set_backing_link(Link { filename, format }).await;
-    changed.map_err(|error| refused(&error.to_string()))
+    changed.map_err(|error| refused(&error.to_string()).because(&error))
 }
 
 /// The new backing image, if there is to be one. Its name is as seen from the image.
@@ -160,9 +160,10 @@ async fn open_new(image: &Image, args: &Args) -> Result<Option<Arc<Node>>, Failu
     let full = block::resolve_filename(&image.node().place(), name);
     let source = Source::named(&full).format(args.backing.format.as_deref()).cache(args.backing_cache);
     let opened = image::open_node(&image.graph, &source).await;
-    opened
-        .map(Some)
-        .map_err(|error| Failure::new(format_args!("Could not open new backing file '{name}': {error}")))
+    let told = |error: BlockError| {
+        Failure::new(format_args!("Could not open new backing file '{name}': {error}")).because(&error)
+    };
+    opened.map(Some).map_err(told)
 }
 
 /// Copies into the image what it shows of its old backing image and would not show of the new one.
@@ -178,7 +179,7 @@ async fn copy_differences(
         true => image.node().facts().cluster_size,
         false => None,
     };
-    let told = Told::new(total);
+    let told = Told::bytes(total);
     let work = async {
         let mut at = 0;
         while at < total {
@@ -187,7 +188,7 @@ async fn copy_differences(
         }
         Ok::<(), Failure>(())
     };
-    let mut progress = Progress::new(args.verbosity.shows_progress());
+    let mut progress = Progress::new(console, args.verbosity);
     let result = progress::watch(console, &mut progress, &told, work, Result::is_ok).await;
     progress.end(console);
     result

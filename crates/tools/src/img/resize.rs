@@ -10,7 +10,6 @@ use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
 use api::PreallocMode;
-use block::BlockError;
 
 pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), flags::quiet()],
@@ -137,14 +136,14 @@ async fn apply(
         return Err(Failure::new("Preallocation can only be used for growing images"));
     }
     if new < old && !args.shrink {
-        console.error("Use the --shrink option to perform a shrink operation.");
+        console.fail(&Failure::new("Use the --shrink option to perform a shrink operation."));
         console.warning(
             "A smaller image loses all data beyond its new end. Make sure that nothing of value is there first.",
         );
         return Err(Failure::silent(1));
     }
     let resized = image.graph.resize(&image.node(), new, args.preallocation).await;
-    resized.map_err(|error: BlockError| Failure::new(error))
+    Ok(resized?)
 }
 
 #[cfg(test)]

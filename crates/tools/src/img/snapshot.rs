@@ -8,7 +8,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{runtime, show};
-use block::{NewSnapshot, Node, SnapshotName};
+use block::{BlockError, ErrorKind, NewSnapshot, Node, SnapshotName};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -117,11 +117,11 @@ async fn act(console: &mut Console, image: &Image, action: &Action) -> Result<()
             // Programs that read the list expect a count of nought instructions of what no machine was running.
             let new = NewSnapshot { name: name.clone(), date, icount: Some(0), ..NewSnapshot::default() };
             let created = graph.create_snapshot(&node, new, |_| Ok(())).await;
-            created.map(drop).map_err(|error| failed("create", name, &error))
+            created.map(drop).map_err(|error| failed("create", name, &error).because(&error))
         }
         Action::Apply(name) => {
             let applied = graph.apply_snapshot(&node, &SnapshotName::Any(name.clone())).await;
-            found(applied.map_err(|error| failed("apply", name, &error))?, "apply", name)
+            found(applied.map_err(|error| failed("apply", name, &error).because(&error))?, "apply", name)
         }
         Action::Delete(name) => {
             if node.snapshot_keeper().is_none() {
@@ -140,7 +140,11 @@ async fn act(console: &mut Console, image: &Image, action: &Action) -> Result<()
                     error.strerror()
                 ));
             }
-            found(deleted.map_err(|error| failed("delete", name, &error))?.is_some(), "delete", name)
+            found(
+                deleted.map_err(|error| failed("delete", name, &error).because(&error))?.is_some(),
+                "delete",
+                name,
+            )
         }
     }
 }
@@ -155,7 +159,9 @@ fn count(node: &Arc<Node>, which: &SnapshotName) -> usize {
 fn found(found: bool, what: &str, name: &str) -> Result<(), Failure> {
     match found {
         true => Ok(()),
-        false => Err(failed(what, name, &"snapshot not found")),
+        false => {
+            Err(failed(what, name, &"snapshot not found").because(&BlockError::new(ErrorKind::NotFound, "")))
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
     let asked = match command_line::read(args) {
         Ok(asked) => asked,
         Err(failure) => {
-            console.error(failure.message());
+            console.fail(&failure);
             return ExitCode::from(console.finish(1));
         }
     };
@@ -58,7 +58,7 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
     if let Some(filter) = &asked.trace
         && let Err(failure) = trace::start(filter)
     {
-        console.error(failure.message());
+        console.fail(&failure);
         return ExitCode::from(console.finish(1));
     }
     for ignored in &asked.ignored {

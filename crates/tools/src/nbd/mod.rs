@@ -248,9 +248,9 @@ pub fn run(console: &mut Console, args: &[String]) -> u8 {
         Ok(code) => code,
         Err(failure) => {
             if !failure.message().is_empty() {
-                console.error(failure.message());
+                console.fail(&failure);
             }
-            if failure.see_help() {
+            if failure.see_help() && !console.forms().errors_as_json {
                 console.note(format_args!("Try '{} --help' for more information.", console.program()));
             }
             failure.code()

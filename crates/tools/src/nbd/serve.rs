@@ -38,7 +38,7 @@ pub fn serve(console: &mut Console, args: &Args, place: Place) -> Result<u8, Fai
         (Ok(()), _) => Ok(0),
         (Err(failure), Some(handle)) => {
             // The process that the caller waits for reports it.
-            handle.fail(&format!("{}: {}", console.program(), failure.message()));
+            handle.fail(&console.line_of(&failure));
             Err(Failure::silent(failure.code()))
         }
         (Err(failure), None) => Err(failure),

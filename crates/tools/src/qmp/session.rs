@@ -115,7 +115,7 @@ impl<'c> Session<'c> {
             Ok(_) => self.carry_out(words).await,
             Err(failure) => {
                 self.console.flush();
-                self.console.error(failure.message());
+                self.console.fail(&failure);
                 Ok(false)
             }
         }

@@ -296,7 +296,7 @@ async fn try_crashes(
         let (plan, work) = (plan.clone(), work.clone());
         rt::compute(move || work.run(&plan))
     });
-    let mut progress = Progress::new(args.verbosity.shows_progress());
+    let mut progress = Progress::new(console, args.verbosity);
     let whole = |_: &Vec<()>| work.told.done() >= plan.total;
     progress::watch(console, &mut progress, &work.told, join_all(workers), whole).await;
     progress.end(console);
@@ -350,7 +350,7 @@ fn plan(args: &Args, script: &Script, size: u64) -> Result<Plan, Failure> {
 impl Work {
     fn new(total: u64) -> Self {
         let (next, leaking, most_leaks) = Default::default();
-        Self { next, told: Told::new(total), leaking, most_leaks, failed: Mutex::default() }
+        Self { next, told: Told::steps(total), leaking, most_leaks, failed: Mutex::default() }
     }
 
     /// Tries one crash after the other until there is none left, or until one before has failed.
