@@ -2,6 +2,9 @@
 
 use thiserror::Error;
 
+/// The modes that help names.
+pub const MODES: &str = "none|writeback|writethrough|directsync|unsafe";
+
 /// How writes reach the disk: the words of `-t`, `-T` and `--cache`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cache {

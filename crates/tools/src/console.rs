@@ -15,6 +15,7 @@
 
 use crate::failure::Failure;
 use crate::message::{self, Forms};
+use crate::usage::Page;
 use api::ToolMessageBranch as Message;
 use codec::filename;
 use parking_lot::Mutex;
@@ -38,6 +39,8 @@ pub struct Console {
     forms: Forms,
     sink: Box<dyn Write + Send>,
     errors: Errors,
+    /// Where pages of help are kept instead of printed.
+    pages: Option<Vec<Page>>,
     buffer: Vec<u8>,
     block: usize,
     by_line: bool,
@@ -79,6 +82,7 @@ impl Console {
             forms: Forms::default(),
             sink,
             errors,
+            pages: None,
             buffer: Vec::new(),
             block: BLOCK,
             by_line: false,
@@ -93,6 +97,22 @@ impl Console {
         print(&mut console);
         console.flush();
         String::from_utf8_lossy(&kept.0.lock()).into_owned()
+    }
+
+    /// The pages of help that a program called so shows in `ask`; what it prints besides is dropped.
+    pub fn pages(program: &str, ask: impl FnOnce(&mut Console)) -> Vec<Page> {
+        let mut console = Console::on(program, Box::new(io::sink()), Arc::new(|_| {}));
+        console.pages = Some(Vec::new());
+        ask(&mut console);
+        console.pages.unwrap_or_default()
+    }
+
+    /// Shows a page of help.
+    pub fn page(&mut self, page: Page) {
+        match &mut self.pages {
+            Some(pages) => pages.push(page),
+            None => page.print(self),
+        }
     }
 
     /// The name that stands before every error.

@@ -3,7 +3,8 @@
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::message::Forms;
-use crate::{daemon, demo, graph, img, io, machine, nbd, outln, qmp, top, trace};
+use crate::usage::{Manual, Page};
+use crate::{daemon, demo, graph, img, io, machine, message, nbd, outln, pages, qmp, top, trace};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -34,25 +35,25 @@ const FACES: &[Face] = &[
     Face {
         word: "img",
         alias: Some("qemu-img"),
-        about: "Make, look at, copy and change images",
+        about: "Make, look at, copy and change images (also as qemu-img)",
         run: Run::Tool(img::run),
     },
     Face {
         word: "io",
         alias: Some("qemu-io"),
-        about: "Read, write and verify an image by hand or by script",
+        about: "Read, write and verify an image by hand or by script (also as qemu-io)",
         run: Run::Tool(io::run),
     },
     Face {
         word: "nbd",
         alias: Some("qemu-nbd"),
-        about: "Serve an image over NBD, or list what a server has",
+        about: "Serve an image over NBD, or list what a server has (also as qemu-nbd)",
         run: Run::Tool(nbd::run),
     },
     Face {
         word: "daemon",
         alias: Some("qemu-storage-daemon"),
-        about: "Serve a graph of block nodes, steered over QMP",
+        about: "Serve a graph of block nodes, steered over QMP (also as qemu-storage-daemon)",
         run: Run::Daemon(daemon::run),
     },
     Face {
@@ -79,6 +80,13 @@ const FACES: &[Face] = &[
         about: "Show what a daemon or a machine does now",
         run: Run::Tool(top::run),
     },
+    Face {
+        word: "completions",
+        alias: None,
+        about: "Print what completes command lines in a shell",
+        run: Run::Tool(pages::completions),
+    },
+    Face { word: "man", alias: None, about: "Write man pages", run: Run::Tool(pages::man) },
     Face {
         word: "demo",
         alias: None,
@@ -174,19 +182,47 @@ pub fn version(console: &mut Console, name: &str) {
     }
 }
 
+const MANUAL: Manual = Manual {
+    synopsis: "FACE [ARGUMENTS]",
+    about: "Disk images, as a graph of block nodes that a control socket changes live.",
+    operands: &[],
+    examples: &[
+        ("img create -f qcow2 disk.qcow2 10G", "an empty image that grows as it is written"),
+        ("img info disk.qcow2", "what it is"),
+        ("nbd -k /tmp/disk.sock -f qcow2 disk.qcow2", "served over NBD"),
+        ("help img convert", "what is said of a command"),
+    ],
+    notes: "",
+};
+
+/// The page of the program as a whole.
+pub fn page(program: &str) -> Page {
+    Page {
+        name: program.to_owned(),
+        manual: MANUAL,
+        flags: message::FLAGS.to_vec(),
+        commands: FACES.iter().map(|face| (face.word, face.about)).collect(),
+    }
+}
+
+/// The pages that a face, or a command of it, shows as its help.
+pub fn pages(program: &str, word: &str, command: &[&str]) -> Vec<Page> {
+    let Some(face) = FACES.iter().find(|face| face.word == word) else { return Vec::new() };
+    let args: Vec<String> = command.iter().copied().chain(["--help"]).map(str::to_owned).collect();
+    Console::pages(&format!("{program} {word}"), |console| match face.run {
+        Run::Tool(run) => {
+            run(console, &args);
+        }
+        Run::Daemon(run) => {
+            run(console, &args);
+        }
+    })
+}
+
+/// Prints the page of the program as a whole.
 fn overview(console: &mut Console) {
     let program = console.program().to_owned();
-    outln!(console, "Cairn: disk images, as a graph of block nodes that a control socket changes live.\n");
-    outln!(console, "Usage: {program} FACE [ARGUMENTS]\n");
-    for face in FACES {
-        let alias = face.alias.map(|name| format!(" (also as {name})")).unwrap_or_default();
-        outln!(console, "  {:<8}{}{alias}", face.word, face.about);
-    }
-    outln!(console, "\nExamples:");
-    outln!(console, "  {program} img create -f qcow2 disk.qcow2 10G");
-    outln!(console, "  {program} img info disk.qcow2");
-    outln!(console, "  {program} nbd -k /tmp/disk.sock -f qcow2 disk.qcow2");
-    outln!(console, "  {program} help img convert");
+    console.page(page(&program));
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ pub const fn snapshot<S: AsMut<Source>>(names: &'static str, help: &'static str)
 
 /// The cache mode of an image.
 pub const fn cache<S: AsMut<Source>>(names: &'static str, help: &'static str) -> Flag<S> {
-    Flag::take(names, "MODE", help, |s, mode| {
+    Flag::take(names, cache::MODES, help, |s, mode| {
         s.as_mut().cache = Cache::parse(mode).map_err(Failure::new)?;
         Ok(())
     })
@@ -142,7 +142,7 @@ pub const fn cache<S: AsMut<Source>>(names: &'static str, help: &'static str) ->
 
 /// The cache mode of an image that is read.
 pub const fn source_cache<S: AsMut<Source>>(names: &'static str, help: &'static str) -> Flag<S> {
-    Flag::take(names, "MODE", help, |s, mode| {
+    Flag::take(names, cache::MODES, help, |s, mode| {
         s.as_mut().cache = read_source_cache(mode)?;
         Ok(())
     })
@@ -160,7 +160,7 @@ pub const fn no_cache<S: AsMut<Source>>(names: &'static str, help: &'static str)
 
 /// How requests reach the kernel.
 pub const fn aio<S: AsMut<Source>>(names: &'static str) -> Flag<S> {
-    Flag::take(names, "MODE", "threads, native or io_uring", |s, mode| {
+    Flag::take(names, "threads|native|io_uring", "how requests reach the kernel", |s, mode| {
         s.as_mut().aio = Some(cache::parse_aio(mode).map_err(Failure::new)?);
         Ok(())
     })
@@ -173,7 +173,7 @@ pub const fn native_aio<S: AsMut<Source>>(names: &'static str) -> Flag<S> {
 
 /// Whether a discard gives space back.
 pub const fn discard<S: AsMut<Source>>(names: &'static str) -> Flag<S> {
-    Flag::take(names, "MODE", "ignore or unmap", |s, mode| {
+    Flag::take(names, "ignore|unmap", "what becomes of discards", |s, mode| {
         s.as_mut().discard = cache::parse_discard(mode).map_err(Failure::new)?;
         Ok(())
     })

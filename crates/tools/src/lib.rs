@@ -5,6 +5,7 @@
 //!       ├─ io ──── open read write … quit
 //!       ├─ nbd ─── serve, --list
 //!       ├─ daemon ─ options in the order given ─▶ monitor
+//!       ├─ completions, man: made of the pages of all others
 //!       └─ graph, top, qmp ─▶ client ─▶ the QMP socket of a daemon or a machine
 //! ```
 //!
@@ -33,6 +34,7 @@ pub mod machine;
 pub mod message;
 pub mod nbd;
 pub mod object;
+pub mod pages;
 pub mod progress;
 pub mod qmp;
 pub mod runtime;

@@ -5,14 +5,19 @@
 //! a `ToolMessage` of `schema/tool-messages.json`.
 
 use crate::failure::Failure;
+use crate::usage::PageFlag;
 use api::json;
 use api::{Encode, ToolMessage, ToolMessageBranch, ToolNote};
 use std::fmt;
 
-/// The help of the flags that every command has: their spelling, what they do.
-pub const FLAGS: [(&str, &str); 2] = [
-    ("    --errors=human|json", "how to tell errors (human)"),
-    ("    --progress=human|json", "how to tell how far it is: as JSON each second, on standard error"),
+/// The flags that every command has, as its help shows them.
+pub const FLAGS: [PageFlag; 2] = [
+    PageFlag { names: "--errors", value: Some("human|json"), help: "how to tell errors (human)" },
+    PageFlag {
+        names: "--progress",
+        value: Some("human|json"),
+        help: "how to tell how far it is: json each second, on standard error",
+    },
 ];
 
 /// How errors, warnings and notes are told, and progress.

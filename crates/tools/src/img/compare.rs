@@ -12,7 +12,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::progress::Progress;
 use crate::usage::Manual;
-use crate::{outln, progress, runtime};
+use crate::{cache, outln, progress, runtime};
 
 pub(super) const FLAGS: Table<Args> = &[&[
     Flag::help(),
@@ -28,7 +28,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
     }),
     flags::image_opts("--image-opts", "both images are lists of options, not names"),
     Flag::set("-s --strict", "sizes and what is stored must be the same too", |s| s.strict = true),
-    Flag::take("-T --cache", "MODE", "cache mode (writeback)", |s, mode| {
+    Flag::take("-T --cache", cache::MODES, "cache mode (writeback)", |s, mode| {
         s.both.cache = flags::read_source_cache(mode).map_err(|failure| failure.with_code(2))?;
         Ok(())
     }),

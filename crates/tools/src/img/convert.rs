@@ -1,7 +1,7 @@
 //! `convert`: images into a new or an existing one of another, or the same, format.
 
 use super::{Call, seams};
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::console::Console;
 use crate::copy::{self, CopyRun, SPARSE};
 use crate::creation::{self, Creation};
@@ -42,7 +42,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
     }),
     flags::target_options("-o --target-options", "options of the target; -o help lists them"),
     Flag::set("-c --compress", "compress the target", |s| s.compress = true),
-    Flag::take("-t --target-cache", "MODE", "cache mode of the target (unsafe)", |s, mode| {
+    Flag::take("-t --target-cache", cache::MODES, "cache mode of the target (unsafe)", |s, mode| {
         s.target_cache = Cache::parse(mode).map_err(Failure::new)?;
         Ok(())
     }),

@@ -30,7 +30,7 @@ use crate::flags;
 use crate::getopt::{self, Asked, Flag, Operands, Table};
 use crate::image::Source;
 use crate::size::SizeError;
-use crate::usage::{self, Manual};
+use crate::usage::{self, Manual, Page};
 use crate::{face, object, outln};
 
 /// One command.
@@ -135,11 +135,8 @@ fn run_command(console: &mut Console, words: &[String]) -> u8 {
 
 fn help(console: &mut Console) {
     let program = console.program().to_owned();
-    usage::help(console, &program, &MANUAL, GLOBALS);
-    outln!(console, "\nCommands ({program} COMMAND --help tells more):");
-    for command in COMMANDS {
-        outln!(console, "  {:<10}{}", command.name, command.about);
-    }
+    let commands = COMMANDS.iter().map(|command| (command.name, command.about)).collect();
+    console.page(Page { commands, ..Page::new(&program, &MANUAL, GLOBALS) });
     outln!(console, "\nFormats: {}", crate::image::format_names().join(" "));
 }
 

@@ -6,7 +6,7 @@
 
 use super::Call;
 use super::convert::NO_COMPRESSION;
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, Backing, Verbosity, has_parts};
@@ -31,10 +31,15 @@ pub(super) const FLAGS: Table<Args> = &[
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
         flags::cache("-t --cache", "cache mode of the image (writeback)"),
-        Flag::take("-T --backing-cache", "MODE", "cache mode of the backing files (writeback)", |s, mode| {
-            s.backing_cache = flags::read_source_cache(mode)?;
-            Ok(())
-        }),
+        Flag::take(
+            "-T --backing-cache",
+            cache::MODES,
+            "cache mode of the backing files (writeback)",
+            |s, mode| {
+                s.backing_cache = flags::read_source_cache(mode)?;
+                Ok(())
+            },
+        ),
         flags::backing("-b --backing", "the new backing file; empty for none"),
         flags::backing_format("its format"),
         Flag::set("-u --backing-unsafe", "change the header only", |s| s.header_only = true),

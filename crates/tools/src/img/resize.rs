@@ -16,10 +16,15 @@ pub(super) const FLAGS: Table<Args> = &[
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
         Flag::set("--shrink", "give up what lies beyond the new end", |s| s.shrink = true),
-        Flag::take("--preallocation", "MODE", "off, metadata, falloc or full", |s, word| {
-            s.preallocation = flags::read_preallocation(word)?;
-            Ok(())
-        }),
+        Flag::take(
+            "--preallocation",
+            "off|metadata|falloc|full",
+            "how what it grows by is allocated (off)",
+            |s, word| {
+                s.preallocation = flags::read_preallocation(word)?;
+                Ok(())
+            },
+        ),
         flags::object(),
     ],
 ];

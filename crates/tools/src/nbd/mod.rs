@@ -80,18 +80,18 @@ const FLAGS: Table<Args> = &[
         Flag::attempt("-n --nocache", "pass the page cache by, as --cache=none", |s| {
             s.set_cache(Cache::NONE)
         }),
-        Flag::take("--cache", "MODE", "none, writeback, writethrough, directsync or unsafe", |s, mode| {
+        Flag::take("--cache", cache::MODES, "cache mode (writeback)", |s, mode| {
             s.set_cache(Cache::parse_for("Invalid cache mode", mode).map_err(Failure::new)?)
         }),
-        Flag::take("--aio", "MODE", "threads, native or io_uring", |s, mode| {
+        Flag::take("--aio", "threads|native|io_uring", "how requests reach the kernel", |s, mode| {
             let aio = cache::parse_aio(mode).map_err(Failure::new)?;
             once(s.source.aio.replace(aio).is_some(), "--aio")
         }),
-        Flag::take("--discard", "MODE", "ignore or unmap", |s, mode| {
+        Flag::take("--discard", "ignore|unmap", "what becomes of discards", |s, mode| {
             s.source.discard = cache::parse_discard(mode).map_err(Failure::new)?;
             once(std::mem::replace(&mut s.discard_given, true), "--discard")
         }),
-        Flag::take("--detect-zeroes", "MODE", "off, on or unmap", |s, mode| {
+        Flag::take("--detect-zeroes", "off|on|unmap", "what becomes of data that are zeroes", |s, mode| {
             s.source.options.set("detect-zeroes", Opt::Str(mode.to_owned()));
             Ok(())
         }),

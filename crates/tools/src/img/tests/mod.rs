@@ -93,7 +93,8 @@ fn the_face_itself_tells_help_and_version_and_refuses_what_is_no_command() {
     let faces = Faces::new();
     let help = faces.ok("img --help");
     for command in COMMANDS {
-        assert!(help.contains(&format!("\n  {:<10}{}", command.name, command.about)), "{}", command.name);
+        let line = help.lines().find(|line| line.split_whitespace().next() == Some(command.name));
+        assert!(line.is_some_and(|line| line.ends_with(command.about)), "{}", command.name);
     }
     assert!(faces.ok("img -V").starts_with("qemu-img version "));
     assert!(faces.ok("img --trace off info --help").contains("Usage: "));
