@@ -20,6 +20,7 @@ use crate::throttle::{IoDirection, ThrottleMember};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 use rt::{Buf, BufMut};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, OnceLock};
 use tracing::Instrument;
@@ -490,12 +491,44 @@ impl Backend {
         node.status(offset, len, None).await
     }
 
+    /// As [`Backend::status`], of one range after the other from the start of `range` on until it ends or `each` has enough:
+    /// images of many small extents are asked for many of them at once. Tells where it ended, which may be earlier.
+    pub async fn statuses(&self, range: Range<u64>, mut each: impl FnMut(Status) -> bool) -> Result<u64> {
+        let _inside = self.enter().await?;
+        let node = self.root.load();
+        if !node.is_active() {
+            return Err(node.inactive_error());
+        }
+        let mut at = range.start;
+        self.in_range(&node, IoKind::Read, at, range.end.saturating_sub(at))?;
+        for _ in 0..TOGETHER {
+            let (status, waited) = match node.status_here(at, range.end - at, None) {
+                Some(status) => (status, false),
+                None => match node.status(at, range.end - at, None).await {
+                    Ok(status) => (status, true),
+                    Err(error) if at == range.start => return Err(error),
+                    // Whoever asks for it next is told.
+                    Err(_) => break,
+                },
+            };
+            at += status.len;
+            // Who wants all requests to have ended does not wait for several that take their time.
+            if !each(status) || at >= range.end || waited {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
     /// As [`Backend::status`], looking only at the layers above `base`.
     pub async fn status_above(&self, offset: u64, len: u64, base: &Arc<Node>) -> Result<Status> {
         let _inside = self.enter().await?;
         self.node().status(offset, len, Some(base)).await
     }
 }
+
+/// Ranges whose status is told in one request.
+const TOGETHER: usize = 256;
 
 /// Whether somebody listens to requests: then each takes the waiting path, which has a span.
 fn traced() -> bool {

@@ -131,7 +131,12 @@ impl Node {
 
     /// Block status from the memory of this node alone, where that is enough: images of many small extents are asked for
     /// each of them.
-    fn status_here(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Option<Status> {
+    pub(crate) fn status_here(
+        self: &Arc<Self>,
+        offset: u64,
+        len: u64,
+        base: Option<&Arc<Node>>,
+    ) -> Option<Status> {
         if !self.mapping || self.edges().filtered().is_some() || self.looks_again() {
             return None;
         }

@@ -4,6 +4,9 @@ use crate::generation::Generation;
 use crate::nodes;
 use api::{BlockDeviceInfo, BlockInfo, BlockQueryCommands, QmpError, QueryNamedBlockNodesArguments};
 
+/// Nodes that are described without the images below them before other tasks are served.
+const FLAT_TOGETHER: usize = 16;
+
 impl BlockQueryCommands for Control {
     async fn query_named_block_nodes(
         &self,
@@ -13,12 +16,14 @@ impl BlockQueryCommands for Control {
         let mut infos = Vec::new();
         // The newest first, as QEMU lists them.
         let named_alone = self.generation() == Generation::First;
-        for node in self.graph().nodes().iter().rev() {
+        for (index, node) in self.graph().nodes().iter().rev().enumerate() {
             if named_alone && node.name().starts_with('#') {
                 continue;
             }
-            // Each node of a long chain is described with all below it: other tasks are served in between.
-            rt::yield_now().await;
+            // Other tasks are served in between: a node of a long chain may be described with all below it.
+            if !flat || index % FLAT_TOGETHER == 0 {
+                rt::yield_now().await;
+            }
             infos.push(self.of_interface(nodes::device_info(node, flat)));
         }
         Ok(infos)
