@@ -40,6 +40,7 @@ mod local;
 pub mod locks;
 pub mod net;
 mod op;
+pub mod openers;
 mod osfile;
 mod perform;
 mod polling;

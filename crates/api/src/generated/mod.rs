@@ -11,6 +11,8 @@ mod crypto;
 pub use crypto::*;
 mod image;
 pub use image::*;
+mod image_tree;
+pub use image_tree::*;
 mod tool_messages;
 pub use tool_messages::*;
 mod block_core;

@@ -23,6 +23,7 @@ mod seams;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -57,6 +58,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "rebase", about: "Put another backing file below an image", run: rebase::run },
     Command { name: "resize", about: "Change the virtual size of an image", run: resize::run },
     Command { name: "snapshot", about: "Snapshots inside of an image", run: snapshot::run },
+    Command { name: "tree", about: "Tell which image stands on which", run: tree::run },
 ];
 
 const GLOBALS: Table<()> =

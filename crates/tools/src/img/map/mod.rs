@@ -3,6 +3,8 @@
 //! A large image is walked by several workers, part by part; what they find is printed in order. Bounds: each worker holds
 //! back at most [`AHEAD`] parts of [`MOST`] entries.
 
+mod picture;
+
 use super::Call;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -12,6 +14,7 @@ use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{out, outln, runtime};
 use block::{Backend, BlockError, Node, Status};
+use picture::{Content, Form, Picture};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -20,6 +23,23 @@ pub(super) const FLAGS: Table<Args> = &[
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
         flags::output(),
+        Flag::take(
+            "--picture",
+            "text|svg",
+            "print a picture instead: which layer has the data",
+            |s, form| {
+                s.picture = Some(match form {
+                    "text" => Form::Text,
+                    "svg" => Form::Svg,
+                    other => {
+                        return Err(Failure::usage(format_args!(
+                            "--picture expects 'text' or 'svg' not '{other}'"
+                        )));
+                    }
+                });
+                Ok(())
+            },
+        ),
         Flag::take("-s --start-offset", "OFFSET", "begin here", |s, text| {
             s.start = super::bounded("start offset", text, 0, i64::MAX as u64)?;
             Ok(())
@@ -37,10 +57,13 @@ const MANUAL: Manual = Manual {
     synopsis: "[-f FMT | --image-opts] [--output=human|json] [--start-offset=OFFSET] [--max-length=LENGTH] [-U] FILE",
     about: "Tells what lies where in an image and in what it stands on.",
     operands: &[("FILE", "the image")],
-    examples: &[(
-        "--output=json disk.qcow2",
-        "every extent: zero, data, present, depth in the chain, offset in its file",
-    )],
+    examples: &[
+        (
+            "--output=json disk.qcow2",
+            "every extent: zero, data, present, depth in the chain, offset in its file",
+        ),
+        ("--picture=svg disk.qcow2 > disk.svg", "a drawing for a browser"),
+    ],
     notes: "",
 };
 
@@ -50,13 +73,14 @@ pub(super) struct Args {
     output: Output,
     start: u64,
     length: Option<u64>,
+    picture: Option<Form>,
 }
 
 has_parts!(Args { source: Source, output: Output });
 
 impl Args {
     pub(super) fn new() -> Args {
-        Args { source: Source::named(""), output: Output::default(), start: 0, length: None }
+        Args { source: Source::named(""), output: Output::default(), start: 0, length: None, picture: None }
     }
 }
 
@@ -94,6 +118,14 @@ impl Entry {
         Entry { start, length: len, data, zero, present: allocated, compressed: encoded, depth, host }
     }
 
+    fn content(&self) -> Content {
+        match (self.data, self.present) {
+            (true, _) => Content::Data(self.depth),
+            (false, true) => Content::Zero,
+            (false, false) => Content::Nothing,
+        }
+    }
+
     /// Takes in the next entry if it only goes on with this one.
     fn absorb(&mut self, next: &Entry) -> bool {
         let kind = |entry: &Entry| (entry.data, entry.zero, entry.present, entry.compressed, entry.depth);
@@ -115,7 +147,9 @@ impl Entry {
 async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Result<(), Failure> {
     let total = backend.length();
     let end = args.length.map_or(total, |length| args.start.saturating_add(length).min(total));
-    let mut printer = Printer { console, output: args.output, first: true, current: None, line: Vec::new() };
+    let picture = args.picture.map(|form| Picture::new(form, args.start..end, layers(&backend.node())));
+    let output = args.output;
+    let mut printer = Printer { console, output, picture, first: true, current: None, line: Vec::new() };
     printer.begin();
     let walks =
         Walks { backend: backend.clone(), end, part: ((end.saturating_sub(args.start)) / PARTS).max(PART) };
@@ -125,6 +159,13 @@ async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Resu
         WalkError::Failed(failure) => failure,
     })?;
     printer.finish(args.start)
+}
+
+/// The names of an image and of those it stands on, from the top down.
+fn layers(node: &Arc<Node>) -> Vec<String> {
+    std::iter::successors(Some(node.skip_filters()), |node| Some(node.backing()?.skip_filters()))
+        .map(|node| node.filename())
+        .collect()
 }
 
 /// A large image is walked in so many parts, which several workers share.
@@ -186,12 +227,17 @@ async fn walk(backend: Arc<Backend>, from: u64, to: u64) -> Found {
     let mut entries: Vec<Entry> = Vec::new();
     let mut at = from;
     while at < to && entries.len() < MOST {
-        let status = backend.status(at, to - at).await.map_err(|error| WalkError::Status(at, error))?;
-        let entry = Entry::new(at, status);
-        at += entry.length;
-        if !entries.last_mut().is_some_and(|open| open.absorb(&entry)) {
-            entries.push(entry);
-        }
+        let from = at;
+        let mut next = at;
+        let told = backend.statuses(at..to, |status| {
+            let entry = Entry::new(next, status);
+            next += entry.length;
+            if !entries.last_mut().is_some_and(|open| open.absorb(&entry)) {
+                entries.push(entry);
+            }
+            entries.len() < MOST
+        });
+        at = told.await.map_err(|error| WalkError::Status(from, error))?;
     }
     Ok((entries, at))
 }
@@ -205,6 +251,8 @@ fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
 struct Printer<'c> {
     console: &'c mut Console,
     output: Output,
+    /// What is drawn instead of being printed.
+    picture: Option<Picture>,
     first: bool,
     /// The last entry: the next one may go on with it.
     current: Option<Entry>,
@@ -215,6 +263,7 @@ struct Printer<'c> {
 impl Printer<'_> {
     fn begin(&mut self) {
         match self.output {
+            _ if self.picture.is_some() => {}
             Output::Human => outln!(self.console, "{:<16}{:<16}{:<16}File", "Offset", "Length", "Mapped to"),
             Output::Json => out!(self.console, "["),
         }
@@ -251,13 +300,19 @@ impl Printer<'_> {
         };
         let last = self.current.take().unwrap_or_else(nothing);
         self.entry(&last)?;
-        if self.output == Output::Json {
+        if let Some(picture) = &self.picture {
+            out!(self.console, "{}", picture.draw(self.console.on_terminal()));
+        } else if self.output == Output::Json {
             outln!(self.console, "]");
         }
         Ok(())
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
+        if let Some(picture) = &mut self.picture {
+            picture.add(entry.start, entry.length, entry.content());
+            return Ok(());
+        }
         match self.output {
             Output::Human => self.human(entry),
             Output::Json => {

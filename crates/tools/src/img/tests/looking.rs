@@ -2,6 +2,7 @@
 
 use super::{image, overlay, shows};
 use crate::testing::Faces;
+use api::{ImageTreeEntry, json};
 
 pub fn bench(faces: &Faces) {
     image(faces, "@a", 1);
@@ -123,6 +124,11 @@ pub fn map(faces: &Faces) {
     let second = "[{ \"start\": 65536, \"length\": 65536, \"depth\": 0, \"present\": true, \"zero\": false, \"data\": true,";
     assert!(said.starts_with(second) && said.contains("{ \"start\": 131072, \"length\": 65536,"), "{said}");
     faces.ok("img map --image-opts driver=qcow2,file.filename=@top");
+    let said = faces.ok("img map --picture text @top");
+    assert!(said.starts_with("0x0 |1111") || said.contains("0x0 |1111"), "{said}");
+    assert!(said.contains("of data in @top\n1 ") && said.contains("of data in @a\n"), "{said}");
+    assert!(faces.ok("img map --picture=svg @top").ends_with("</svg>\n"));
+    assert!(faces.fails(1, "img map --picture=png @top").contains("--picture expects 'text' or 'svg'"));
     assert!(faces.fails(1, "img map -s -1 @top").contains("Invalid start offset specified."));
     assert!(faces.fails(1, "img map -l x @top").contains("Invalid max length specified: 'x'."));
 }
@@ -236,5 +242,69 @@ pub fn measure(faces: &Faces) {
     ] {
         let said = faces.fails(1, &format!("img measure {line}"));
         assert!(said.contains(why), "{line}: {said}");
+    }
+}
+
+pub fn tree(faces: &Faces) {
+    faces.ok("img create -q -f qcow2 @base.qcow2 1M");
+    faces.ok("img create -q -f qcow2 -b @base.qcow2 -F qcow2 @middle.qcow2");
+    faces.ok("img create -q -f qcow2 -b @middle.qcow2 -F qcow2 @top.qcow2");
+    faces.ok("img create -q -f vmdk -o subformat=monolithicFlat @flat.vmdk 1M");
+    faces.ok("img create -q -f raw @plain.raw 1M");
+    faces.ok("img create -q -f qcow2 -b @plain.raw -F raw @other.qcow2");
+    faces.ok("img create -q -f raw @alone.raw 1M");
+    faces.ok("io -c 'write -q -P 7 64k 128k' @middle.qcow2");
+    faces.ok("io -f vmdk -c 'write -q -P 0x51 0 64k' @flat.vmdk");
+    let entries =
+        |line: &str| -> Vec<ImageTreeEntry> { api::decode(json::parse(&faces.ok(line)).unwrap()).unwrap() };
+    let all = entries("img tree --object secret,id=s,data=x --output json @.");
+    let names: Vec<_> = all.iter().map(|entry| entry.filename.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "@./base.qcow2",
+            "@./flat.vmdk",
+            "@./middle.qcow2",
+            "@./other.qcow2",
+            "@./plain.raw",
+            "@./top.qcow2"
+        ]
+    );
+    let [base, flat, middle, other, plain, top] = &all[..] else { panic!("{names:?}") };
+    assert_eq!(base.breaks, ["@./middle.qcow2", "@./top.qcow2"]);
+    assert_eq!((&middle.breaks[..], &top.breaks[..]), (&["@./top.qcow2".to_owned()][..], &[][..]));
+    assert_eq!(plain.breaks, ["@./other.qcow2"]);
+    assert_eq!(other.backing.as_deref(), Some("@./plain.raw"));
+    assert_eq!((base.held, middle.held, top.held), (Some(0), Some(128 << 10), Some(0)));
+    assert!(flat.files.as_ref().is_some_and(|files| files[0].ends_with("flat-flat.vmdk")));
+    let skipped = entries("img tree -s --output=json @base.qcow2 @middle.qcow2");
+    assert!(skipped.iter().all(|entry| entry.held.is_none()));
+    assert!(faces.ok("img tree -a --output=human @.").contains("@./alone.raw  raw, 1 MiB"));
+
+    let held = std::fs::File::open(faces.path("base.qcow2")).unwrap();
+    let said = faces.ok("img tree @.");
+    let place = said.find("@./base.qcow2  qcow2, 1 MiB, holds 0 B").unwrap_or_else(|| panic!("{said}"));
+    let below = &said[place..];
+    assert!(below.contains(&format!("\n   read by {}: ", std::process::id())), "{said}");
+    assert!(below.contains("\n└─ @./middle.qcow2  qcow2, 1 MiB, holds 128 KiB"), "{said}");
+    assert!(below.contains("\n   └─ @./top.qcow2  qcow2"), "{said}");
+    drop(held);
+
+    std::fs::remove_file(faces.path("base.qcow2")).unwrap();
+    let said = faces.run("img tree @.");
+    assert_eq!(said.code, 2);
+    assert!(
+        said.out.contains("@./middle.qcow2  qcow2, ") && said.out.contains("base.qcow2' is not there"),
+        "{}",
+        said.out
+    );
+    faces.ok("img rebase -u -b @top.qcow2 -F qcow2 @middle.qcow2");
+    let said = faces.run("img tree @.");
+    assert_eq!(said.code, 2);
+    assert!(said.out.contains("BROKEN: it stands on itself"), "{}", said.out);
+    for (line, why) in
+        [("img tree", "Expecting a folder"), ("img tree @none", "Could not look at '@none': No such file")]
+    {
+        assert!(faces.fails(1, line).contains(why), "{line}");
     }
 }

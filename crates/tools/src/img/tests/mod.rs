@@ -81,11 +81,12 @@ scenarios! {
     create: changing::create, create::Args::default;
     dd: copying::dd, dd::Args::new;
     info: looking::info, info::Args::new;
-    map: looking::map, map::Args::new;
+    map: looking::map, map::Args::new, "--picture" "svg";
     measure: looking::measure, measure::Args::new;
     rebase: changing::rebase, rebase::Args::new;
     resize: changing::resize, resize::Args::new;
     snapshot: changing::snapshot, snapshot::Args::new, "-c" "one", "-a" "one", "-d" "one";
+    tree: looking::tree, tree::Args::default;
 }
 
 #[test]
