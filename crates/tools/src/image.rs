@@ -262,6 +262,17 @@ impl Image {
         reopened
     }
 
+    /// Refuses it while others write to it, and them as long as it is open, unless the source says otherwise: what others write
+    /// to meanwhile would be read as the image of no moment.
+    pub async fn keep_writers_out(&self, source: &Source) -> Result<(), Failure> {
+        if source.force_share {
+            return Ok(());
+        }
+        let perms = Perms { share: Share::ALL.without(Share::WRITE), ..Perms::READER };
+        let kept = self.graph.set_perms(&self.backend, perms).await;
+        kept.map_err(|error| cannot_open(&source.name, &error))
+    }
+
     /// The node the image is.
     pub fn node(&self) -> Arc<Node> {
         self.node.clone()

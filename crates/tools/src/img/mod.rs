@@ -14,6 +14,7 @@ mod create;
 mod dd;
 #[cfg(test)]
 pub mod faults;
+mod hash;
 mod info;
 mod map;
 mod measure;
@@ -52,6 +53,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "crashtest", about: "Tell whether an image survives crashes", run: crashtest::run },
     Command { name: "create", about: "Make an image", run: create::run },
     Command { name: "dd", about: "Copy a part of an image", run: dd::run },
+    Command { name: "hash", about: "Tell the digest of an image's content", run: hash::run },
     Command { name: "info", about: "Tell what an image is", run: info::run },
     Command { name: "map", about: "Tell what lies where in an image", run: map::run },
     Command { name: "measure", about: "Tell how large a new image's file would be", run: measure::run },

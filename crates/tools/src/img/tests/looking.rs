@@ -308,3 +308,61 @@ pub fn tree(faces: &Faces) {
         assert!(faces.fails(1, line).contains(why), "{line}");
     }
 }
+
+pub fn hash(faces: &Faces) {
+    image(faces, "@a", 1);
+    faces.ok("img convert -q -O raw @a @a.raw");
+    let line = faces.ok("img hash -f qcow2 -T none --object secret,id=s,data=x @a");
+    let (digest, name) = line.trim_end().split_once("  ").unwrap();
+    assert_eq!((digest.len(), name), (64, "@a"));
+    let both = faces.ok("img hash @a @a.raw");
+    assert_eq!(both, format!("{digest}  @a\n{digest}  @a.raw\n"), "a format is no part of the content");
+    let said = faces.ok("img hash -U --image-opts --output json driver=qcow2,file.filename=@a");
+    assert!(
+        said.contains(&format!("\"digest\": \"{digest}\"")) && said.contains("\"virtual-size\": 1048576"),
+        "{said}"
+    );
+    let said = faces.ok("img hash -p @a");
+    assert!(
+        said.starts_with("    (0.00/100%)\r") && said.ends_with(&format!("(100.00/100%)\r\n{digest}  @a\n")),
+        "{said}"
+    );
+    let other = faces.ok("img hash --blkhash @a.raw");
+    assert!(!other.starts_with(digest));
+
+    std::fs::write(
+        faces.path("list"),
+        format!("# of today\n\n{both}").replace('@', &faces.path("").display().to_string()),
+    )
+    .unwrap();
+    assert_eq!(faces.ok("img hash --check @list"), "@a: OK\n@a.raw: OK\n");
+    assert_eq!(faces.ok("img hash -q -c @list"), "");
+    faces.ok("img snapshot -c before @a");
+    super::write(faces, "@a", 2, "0 512");
+    assert_eq!(faces.ok("img hash -l before @a"), format!("{digest}  @a\n"));
+    std::fs::remove_file(faces.path("a.raw")).unwrap();
+    let said = faces.run("img hash --check @list");
+    assert_eq!((said.code, &*said.out), (1, "@a: FAILED\n@a.raw: FAILED open or read\n"));
+    assert!(said.err.contains("1 of 2 images do not have the content that was expected"), "{}", said.err);
+    let said = faces.run("img hash --output json --check @list");
+    assert!(
+        said.out.contains("\"equal\": false") && said.out.contains("\"error\": \"Could not open"),
+        "{said:?}"
+    );
+
+    let said = faces.run("img hash @none @a");
+    assert!(said.code == 1 && said.out.ends_with("  @a\n"), "the others are told all the same: {said:?}");
+    std::fs::write(faces.path("list"), "x\n").unwrap();
+    std::fs::write(faces.path("empty"), "# nothing\n").unwrap();
+    for (line, why) in [
+        ("", "Expecting at least one image file name"),
+        ("-l snap @a", "Failed to load snapshot: Can't find snapshot"),
+        ("--check @none", "@none: No such file or directory"),
+        ("--check @list", "@list: line 1 is no digest"),
+        ("--check @empty", "there are no digests to check"),
+        ("--image-opts -f raw @a", "--image-opts and --format are mutually exclusive"),
+    ] {
+        let said = faces.fails(1, &format!("img hash {line}"));
+        assert!(said.contains(why), "{line}: {said}");
+    }
+}

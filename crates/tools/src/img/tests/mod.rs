@@ -80,6 +80,7 @@ scenarios! {
         "--compare" "2M", "--memory" "2M";
     create: changing::create, create::Args::default;
     dd: copying::dd, dd::Args::new;
+    hash: looking::hash, hash::Args::new;
     info: looking::info, info::Args::new;
     map: looking::map, map::Args::new, "--picture" "svg";
     measure: looking::measure, measure::Args::new;

@@ -1,0 +1,188 @@
+//! `hash`: one digest for the content of a disk, whatever its format and layout, and the check of digests that were kept.
+
+mod list;
+
+use super::Call;
+use crate::console::Console;
+use crate::digest::{self, Digest, Scheme};
+use crate::failure::Failure;
+use crate::flags::{self, Output, Verbosity, has_parts};
+use crate::getopt::{Flag, Table};
+use crate::image::{self, Source};
+use crate::progress::{Progress, Told};
+use crate::usage::Manual;
+use crate::{outln, progress, runtime};
+use api::{Dict, Value};
+use list::{Line, Lines};
+
+pub(super) const FLAGS: Table<Args> = &[
+    &[Flag::help(), flags::quiet(), flags::progress()],
+    &flags::source(flags::FORMAT_OF_THE_IMAGE),
+    &[
+        flags::snapshot("-l --snapshot", "an internal snapshot instead of the disk, by id or name"),
+        flags::source_cache("-T --cache", "cache mode (writeback)"),
+        flags::force_share("read even while another process writes"),
+        Flag::set("-c --check", "FILE holds digests and names of images: tell whether they agree", |s| {
+            s.check = true;
+        }),
+        Flag::set("--blkhash", "the digest that 'blksum' tells (SHA-256)", |s| s.scheme = Scheme::Blkhash),
+        flags::output(),
+        flags::object(),
+    ],
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-f FMT | --image-opts] [-l SNAPSHOT] [-T MODE] [-U] [-p] [-q] [-c] [--blkhash] [--output=human|json] FILE...",
+    about: "Tells the digest of a disk's content: the same for each format, layout and allocation.",
+    operands: &[("FILE", "an image; with --check a file of lines that 'hash' has printed, or '-'")],
+    examples: &[
+        ("disk.qcow2 copy.raw", "two equal lines, if one is a copy of the other"),
+        ("*.qcow2 >digests", "the digests of many images"),
+        ("--check digests", "exit code 0: all of them are as they were"),
+    ],
+    notes: "Behind the end of a disk nothing is looked at, but its size counts. docs/hash.md specifies the digest.",
+};
+
+#[derive(Debug)]
+pub(super) struct Args {
+    /// What holds for all images.
+    source: Source,
+    scheme: Scheme,
+    check: bool,
+    output: Output,
+    verbosity: Verbosity,
+}
+
+has_parts!(Args { source: Source, output: Output, verbosity: Verbosity });
+
+impl Args {
+    pub(super) fn new() -> Args {
+        Args {
+            source: Source::named(""),
+            scheme: Scheme::default(),
+            check: false,
+            output: Output::default(),
+            verbosity: Verbosity::default(),
+        }
+    }
+}
+
+/// What an image is found to be.
+struct Hashed {
+    format: &'static str,
+    size: u64,
+    digest: Digest,
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    super::exclusive(&args.source)?;
+    if operands.is_empty() {
+        return Err(Failure::usage("Expecting at least one image file name"));
+    }
+    let work = async {
+        match args.check {
+            true => check(console, &args, &operands).await,
+            false => Ok(hash_all(console, &args, &operands).await),
+        }
+    };
+    runtime::run(work)?
+}
+
+async fn hash_all(console: &mut Console, args: &Args, names: &[String]) -> u8 {
+    let (mut objects, mut code) = (Vec::new(), 0);
+    for name in names {
+        match hash(console, args, name).await {
+            Ok(hashed) if args.output == Output::Json => objects.push(object(name, args.scheme, &hashed)),
+            Ok(hashed) => outln!(console, "{}", Line { digest: hashed.digest, name: name.clone() }),
+            Err(failure) => code = failure.tell(console),
+        }
+    }
+    if args.output == Output::Json {
+        console.json(&Value::List(objects.into_iter().map(Value::Dict).collect()));
+    }
+    code
+}
+
+/// Checks the digests of all lists.
+async fn check(console: &mut Console, args: &Args, lists: &[String]) -> Result<u8, Failure> {
+    let (mut objects, mut lines, mut differing, mut unread) = (Vec::new(), 0u64, 0u64, 0u64);
+    for list in lists {
+        for line in Lines::of(list)? {
+            let Line { digest, name } = line?;
+            let hashed = hash(console, args, &name).await;
+            lines += 1;
+            let verdict = match &hashed {
+                Ok(hashed) if hashed.digest == digest => "OK",
+                Ok(_) => "FAILED",
+                Err(_) => "FAILED open or read",
+            };
+            differing += u64::from(verdict == "FAILED");
+            if let Err(failure) = &hashed {
+                failure.tell(console);
+                unread += 1;
+            }
+            match (args.output, &hashed) {
+                (Output::Human, Ok(_)) if args.verbosity.quiet && verdict == "OK" => {}
+                (Output::Human, _) => outln!(console, "{name}: {verdict}"),
+                (Output::Json, Ok(hashed)) => {
+                    let mut object = object(&name, args.scheme, hashed);
+                    object.insert("expected", digest.to_string());
+                    object.insert("equal", hashed.digest == digest);
+                    objects.push(object);
+                }
+                (Output::Json, Err(failure)) => {
+                    let mut object = Dict::new();
+                    object.insert("filename", name.as_str());
+                    object.insert("error", failure.message());
+                    object.insert("expected", digest.to_string());
+                    object.insert("equal", false);
+                    objects.push(object);
+                }
+            }
+        }
+    }
+    if args.output == Output::Json {
+        console.json(&Value::List(objects.into_iter().map(Value::Dict).collect()));
+    }
+    if lines == 0 {
+        return Err(Failure::new("there are no digests to check"));
+    }
+    console.flush();
+    if differing > 0 {
+        console
+            .warning(format_args!("{differing} of {lines} images do not have the content that was expected"));
+    }
+    if unread > 0 {
+        console.warning(format_args!("{unread} of {lines} images could not be read"));
+    }
+    Ok(u8::from(differing + unread > 0))
+}
+
+async fn hash(console: &mut Console, args: &Args, name: &str) -> Result<Hashed, Failure> {
+    let source = Source { name: name.to_owned(), ..args.source.clone() };
+    let image = image::open(&source).await?;
+    if let Err(failure) = image.keep_writers_out(&source).await {
+        return image.close_after(console, Err(failure)).await;
+    }
+    let size = image.backend.length();
+    let told = Told::new(size);
+    let mut progress = Progress::new(args.verbosity.shows_progress());
+    let work = digest::of_image(&image.backend, args.scheme, &told);
+    let digest = progress::watch(console, &mut progress, &told, work, Result::is_ok).await;
+    progress.end(console);
+    let format = image.node().driver_name();
+    let hashed = digest.map(|digest| Hashed { format, size, digest });
+    let hashed = hashed.map_err(|error| Failure::new(format_args!("'{name}': {error}")));
+    image.close_after(console, hashed).await
+}
+
+fn object(name: &str, scheme: Scheme, hashed: &Hashed) -> Dict {
+    let mut object = Dict::new();
+    object.insert("filename", name);
+    object.insert("format", hashed.format);
+    object.insert("virtual-size", hashed.size);
+    object.insert("algorithm", scheme.name());
+    object.insert("digest", hashed.digest.to_string());
+    object
+}
