@@ -119,6 +119,10 @@ pub struct FileStat {
     pub rdev: u64,
     /// Permission bits and type, as in `st_mode`.
     pub mode: u32,
+    /// When the content was last changed, in ns since 1970.
+    pub modified_ns: i64,
+    /// When the content, or anything else that is known of it, was last changed, in ns since 1970: nobody can set it back.
+    pub changed_ns: i64,
 }
 
 /// An open file.

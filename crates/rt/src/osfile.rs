@@ -144,7 +144,13 @@ pub(crate) fn file_stat(stat: &Stat) -> FileStat {
         ino: stat.st_ino,
         rdev: stat.st_rdev,
         mode: stat.st_mode,
+        modified_ns: ns(stat.st_mtime, stat.st_mtime_nsec as i64),
+        changed_ns: ns(stat.st_ctime, stat.st_ctime_nsec as i64),
     }
+}
+
+fn ns(seconds: i64, ns: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(ns)
 }
 
 /// What O_DIRECT demands of offsets, lengths and memory.

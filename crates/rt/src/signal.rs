@@ -66,6 +66,28 @@ pub fn catch(signals: &[libc::c_int]) -> io::Result<()> {
         .try_for_each(|&signal| handle(signal, note as extern "C" fn(libc::c_int) as libc::sighandler_t))
 }
 
+/// Gives these signals back: the next one does what the system does by itself.
+pub fn let_go(signals: &[libc::c_int]) -> io::Result<()> {
+    signals.iter().try_for_each(|&signal| handle(signal, libc::SIG_DFL))
+}
+
+/// Whether a signal is ignored, as whoever started the program may have wanted.
+pub fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: all-zero is a valid `sigaction`.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `now` is a place for the result.
+    let asked = sys::check(unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) });
+    asked.is_ok() && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ends the program by a signal, as if nobody had caught it: whoever waits for it sees which one it was.
+pub fn end_by(signal: libc::c_int) -> ! {
+    // Where either fails, the exit code that shells show is left.
+    let _ = let_go(&[signal]);
+    let _ = raise(signal);
+    std::process::exit(128 + signal)
+}
+
 /// Waits for one of `signals` (which it [`catch`]es first) and takes it. Those that came before count.
 pub async fn next_signal(signals: &[libc::c_int]) -> io::Result<libc::c_int> {
     catch(signals)?;

@@ -142,7 +142,8 @@ impl Disk {
     }
 
     fn cut_with(&self, fates: &[Fate]) -> Disk {
-        let mut disk = Disk { last_ino: self.last_ino, outside: self.outside.clone(), ..Disk::default() };
+        let (last_ino, ticks, outside) = (self.last_ino, self.ticks, self.outside.clone());
+        let mut disk = Disk { last_ino, ticks, outside, ..Disk::default() };
         let mut fates = fates.iter().copied();
         for (ino, file) in &self.files {
             let mut content = file.durable.clone();
@@ -157,7 +158,8 @@ impl Disk {
                     }
                 }
             }
-            disk.files.insert(*ino, Inode { durable: content.clone(), cache: content, ..Inode::default() });
+            let (durable, changed) = (content.clone(), file.changed);
+            disk.files.insert(*ino, Inode { durable, cache: content, changed, ..Inode::default() });
         }
         let mut names = self.durable_names.clone();
         for (_, change) in &self.name_log {

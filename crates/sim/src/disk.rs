@@ -36,6 +36,8 @@ pub(crate) struct Inode {
     pub(crate) cache: Content,
     pub(crate) log: Vec<Entry>,
     pub(crate) flight: Vec<(u64, Effect)>,
+    /// The number of its last change, of all changes of the disk.
+    pub(crate) changed: i64,
 }
 
 impl Inode {
@@ -127,6 +129,8 @@ pub struct Disk {
     pub(crate) name_log: Vec<(u64, NameChange)>,
     pub(crate) last_ino: u64,
     pub(crate) changes: u64,
+    /// The number of the last change: a clock that crashes don't set back.
+    pub(crate) ticks: i64,
     pub(crate) outside: Met,
 }
 
@@ -148,7 +152,10 @@ impl Disk {
         let mut content = Content::default();
         content.write(0, bytes);
         let ino = self.next_ino();
-        self.files.insert(ino, Inode { durable: content.clone(), cache: content, ..Inode::default() });
+        self.ticks += 1;
+        let inode =
+            Inode { durable: content.clone(), cache: content, changed: self.ticks, ..Inode::default() };
+        self.files.insert(ino, inode);
         self.names.insert(path.as_ref().to_owned(), ino);
         self.durable_names.insert(path.as_ref().to_owned(), ino);
     }
@@ -212,6 +219,11 @@ impl Disk {
         self.files.get(&ino).map(|file| &file.cache)
     }
 
+    /// When a file was last changed, by the disk's own clock.
+    pub(crate) fn changed(&self, ino: u64) -> i64 {
+        self.files.get(&ino).map_or(0, |file| file.changed)
+    }
+
     pub(crate) fn begin(&mut self, ino: u64, op: u64, effect: Effect) {
         self.changes += 1;
         if let Some(file) = self.files.get_mut(&ino) {
@@ -225,6 +237,8 @@ impl Disk {
         let Some(at) = file.flight.iter().position(|(other, _)| *other == op) else { return };
         let (_, effect) = file.flight.remove(at);
         effect.apply(&mut file.cache);
+        self.ticks += 1;
+        file.changed = self.ticks;
         file.log.push(Entry { op, ended: false, effect });
     }
 

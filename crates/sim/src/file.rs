@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rt::{Allocate, BoxFuture, Buf, BufMut, Errno, FileExtent, FileKind, FileStat, RawFile, Try};
 
+use crate::content::Content;
 use crate::effect::{Effect, SECTOR};
 use crate::fault::{EIO, ENOSPC, Fault, OpKind};
 use crate::world::{Answer, Body, Inner, Shared};
@@ -242,7 +243,7 @@ impl RawFile for SimFile {
     fn stat(&self) -> io::Result<FileStat> {
         let inner = self.shared.0.lock();
         match inner.disk.cache(self.ino) {
-            Some(cache) => Ok(file_stat(self.ino, cache.len(), cache.allocated())),
+            Some(cache) => Ok(file_stat(self.ino, cache, inner.disk.changed(self.ino))),
             None => errno(EIO),
         }
     }
@@ -271,6 +272,17 @@ fn digest(bytes: &[u8]) -> u64 {
     words.fold(0, |hash: u64, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23))
 }
 
-pub(crate) fn file_stat(ino: u64, len: u64, allocated: u64) -> FileStat {
-    FileStat { kind: FileKind::Regular, len, allocated, dev: 1, ino, rdev: 0, mode: 0o100_644 }
+/// What is known of a file that was last changed at `changed`.
+pub(crate) fn file_stat(ino: u64, cache: &Content, changed: i64) -> FileStat {
+    FileStat {
+        kind: FileKind::Regular,
+        len: cache.len(),
+        allocated: cache.allocated(),
+        dev: 1,
+        ino,
+        rdev: 0,
+        mode: 0o100_644,
+        modified_ns: changed,
+        changed_ns: changed,
+    }
 }

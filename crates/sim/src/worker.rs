@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rt::{BoxFuture, Errno, File, FileKind, FileStat, OpenOptions, Pool, Runnable, Target, Worker};
 
+use crate::content::Content;
 use crate::effect::Effect;
 use crate::fault::OpKind;
 use crate::file::{SimFile, file_stat};
@@ -115,9 +116,10 @@ impl Worker for SimWorker {
             let mut inner = self.shared.0.lock();
             let ino = inner.disk.find(path)?;
             match ino.and_then(|ino| Some((ino, inner.disk.cache(ino)?))) {
-                Some((ino, cache)) => Ok(file_stat(ino, cache.len(), cache.allocated())),
+                Some((ino, cache)) => Ok(file_stat(ino, cache, inner.disk.changed(ino))),
                 None if inner.disk.is_folder(path) => {
-                    Ok(FileStat { kind: FileKind::Directory, mode: 0o040_755, ..file_stat(0, 0, 0) })
+                    let none = file_stat(0, &Content::default(), 0);
+                    Ok(FileStat { kind: FileKind::Directory, mode: 0o040_755, ..none })
                 }
                 None => Err(errno(Errno::NOENT)),
             }
