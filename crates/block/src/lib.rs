@@ -83,7 +83,8 @@ pub use coding::{CodedAt, Coding};
 pub use common::{Common, Discard};
 pub use copy::{
     AfterError, AtOnce, CopyControl, CopyError, CopyNotes, CopyPlan, CopySide, CopyStep, CopyZeroes,
-    DirtyPieces, Endpoint, Existing, NextPiece, OnUnreadable, Piece, Pieces, RangePieces, Unallocated, copy,
+    DirtyPieces, Endpoint, Existing, NextPiece, OnUnreadable, Piece, PieceWitness, Pieces, RangePieces,
+    Unallocated, Witness, copy,
 };
 pub use create::{
     Claim, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,

@@ -2,12 +2,13 @@
 //! data of several pieces are written at the same time.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use block::{AfterError, CopyControl, CopyPlan, CopyZeroes, Endpoint, RangePieces};
+use block::{AfterError, CopyControl, CopyPlan, CopyZeroes, Endpoint, PieceWitness, RangePieces, Witness};
 use rt::BoxFuture;
-use sim::{Config, Disk, Sim};
+use sim::{Config, Disk, EIO, OpKind, Plant, Sim};
 use testkit::crash::inspect_qcow2;
 use testkit::stack::{Stack, TestImage};
 
@@ -98,4 +99,98 @@ fn a_copy_lies_in_the_order_of_the_disk_and_stores_several_pieces_at_a_time() {
         most.iter().filter(|most| **most > 2).count() > 8,
         "changes under way at a time, by seed: {most:?}"
     );
+}
+
+/// What a witness has seen: bytes by their places, and which of them.
+#[derive(Default)]
+struct Seen {
+    bytes: Vec<u8>,
+    known: Vec<bool>,
+}
+
+struct Scribe(Arc<Mutex<Seen>>);
+
+struct Piece {
+    seen: Arc<Mutex<Seen>>,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Seen {
+    fn note(&mut self, at: u64, bytes: &[u8]) {
+        let range = at as usize..at as usize + bytes.len();
+        assert!(self.known[range.clone()].iter().all(|known| !known), "{range:?} is told twice");
+        self.known[range.clone()].fill(true);
+        self.bytes[range].copy_from_slice(bytes);
+    }
+}
+
+impl Witness for Scribe {
+    fn piece(&self, at: u64) -> Box<dyn PieceWitness> {
+        Box::new(Piece { seen: self.0.clone(), at, bytes: Vec::new() })
+    }
+
+    fn passed(&self, range: Range<u64>) {
+        self.0.lock().unwrap().note(range.start, &vec![0; (range.end - range.start) as usize]);
+    }
+}
+
+impl PieceWitness for Piece {
+    fn data(&mut self, data: &[u8]) {
+        self.bytes.extend_from_slice(data);
+    }
+
+    fn zeroes(&mut self, len: u64) {
+        self.bytes.resize(self.bytes.len() + len as usize, 0);
+    }
+
+    fn unseen(&mut self, _: u64) {
+        panic!("all of this copy is looked at");
+    }
+
+    fn copied(self: Box<Self>) {
+        self.seen.lock().unwrap().note(self.at, &self.bytes);
+    }
+}
+
+#[test]
+fn a_witness_sees_each_byte_of_a_copy_once_and_what_failed_not_at_all() {
+    for seed in 0..12 {
+        let mut disk = Disk::default();
+        disk.put("/source", &content());
+        disk.make_sparse("/source");
+        let sim = Sim::boot(Config { inline: seed % 2 == 0, ..Config::seeded(seed) }, disk);
+        let world = sim.world().clone();
+        sim.run(async move {
+            stack("qcow2", "/target").create().await.unwrap();
+            let source = stack("raw", "/source").open_read_only().await.unwrap();
+            let target = stack("qcow2", "/target").open().await.unwrap();
+            let seen = Seen { bytes: vec![0xff; SIZE as usize], known: vec![false; SIZE as usize] };
+            let seen = Arc::new(Mutex::new(seen));
+            let plan = CopyPlan {
+                zeroes: if seed % 3 == 0 { CopyZeroes::Write } else { CopyZeroes::Skip },
+                sparse: 4096,
+                out_of_order: seed % 4 == 1,
+                compress: (seed % 5 == 4).then_some(CLUSTER as u64),
+                witness: Some(Arc::new(Scribe(seen.clone()))),
+                ..CopyPlan::new(
+                    Endpoint::Entry(source.backend.clone()),
+                    Endpoint::Entry(target.backend.clone()),
+                )
+            };
+            let plan = Arc::new(plan);
+            world.plant(Plant::nth_of(OpKind::Write, seed, EIO));
+            let pieces = RangePieces::new(0..SIZE);
+            let failed = block::copy(&plan, &pieces, 8, &block::AtOnce).await.is_err();
+            world.unplant();
+            if failed {
+                let known = seen.lock().unwrap().known.iter().filter(|known| **known).count();
+                assert!(known < SIZE as usize, "seed {seed}");
+                block::copy(&plan, &pieces, 8, &block::AtOnce).await.unwrap();
+            }
+            let seen = seen.lock().unwrap();
+            assert!(seen.known.iter().all(|known| *known), "seed {seed}");
+            assert!(seen.bytes == content(), "seed {seed}");
+        });
+    }
 }

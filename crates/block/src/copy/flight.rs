@@ -12,7 +12,7 @@
 //! a cluster that is compressed.
 use super::pieces::whole_units;
 use super::plan::{Need, SECTOR};
-use super::{CopyError, CopyPlan, CopyStep, CopyZeroes};
+use super::{CopyError, CopyPlan, CopyStep, CopyZeroes, PieceWitness};
 use crate::error::{BlockError, ErrorKind};
 use crate::turns::Turn;
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ pub(super) struct Flight {
     held: VecDeque<Write>,
     /// The writes under way, each with its offset in the source.
     writes: VecDeque<(u64, JoinHandle<Done>)>,
+    /// Sees what is read.
+    witness: Option<Box<dyn PieceWitness>>,
 }
 
 /// Something to be written.
@@ -71,11 +73,12 @@ impl Allocation {
 
 impl Flight {
     pub(super) fn new(plan: Arc<CopyPlan>, turn: Option<Turn>, slow: Arc<AtomicBool>) -> Self {
-        Self { plan, turn, slow, held: VecDeque::new(), writes: VecDeque::new() }
+        Self { plan, turn, slow, held: VecDeque::new(), writes: VecDeque::new(), witness: None }
     }
 
     /// Copies a piece. When it returns, also with an error, nothing of it is under way any more.
     pub(super) async fn copy(mut self, range: Range<u64>, need: Option<Need>) -> Done {
+        self.witness = self.plan.witness.as_ref().map(|all| all.piece(self.plan.target_of(range.start)));
         let mut result = self.read_all(range, need).await;
         if result.is_ok() {
             if let Some(turn) = &mut self.turn {
@@ -87,6 +90,9 @@ impl Flight {
         while !self.writes.is_empty() {
             let written = self.await_write().await;
             result = result.and(written);
+        }
+        if let Some(witness) = self.witness.take().filter(|_| result.is_ok()) {
+            witness.copied();
         }
         result
     }
@@ -126,10 +132,20 @@ impl Flight {
             match need {
                 Need::Data | Need::Differences => self.read_data(at, len, need).await?,
                 Need::Zeroes => {
+                    if let Some(witness) = &mut self.witness {
+                        witness.zeroes(len);
+                    }
                     let target = plan.target_of(at);
                     self.write(at, |_| store_zeroes(plan.clone(), target, len)).await?;
                 }
-                Need::Nothing => {}
+                Need::Nothing => {
+                    if let Some(witness) = &mut self.witness {
+                        match plan.existing {
+                            None => witness.zeroes(len),
+                            Some(_) => witness.unseen(len),
+                        }
+                    }
+                }
             }
             at += len;
         }
@@ -147,6 +163,9 @@ impl Flight {
                 None => step.min(end - at),
             };
             let data = self.read(at, BufMut::with_len(whole as usize)).await?;
+            if let Some(witness) = &mut self.witness {
+                witness.data(&data);
+            }
             let len = data.len() as u64;
             let data = data.freeze();
             match need {

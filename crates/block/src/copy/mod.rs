@@ -22,6 +22,7 @@ mod flight;
 mod notes;
 mod pieces;
 mod plan;
+mod witness;
 
 use crate::error::{BlockError, Result};
 use crate::turns::Turns;
@@ -32,6 +33,7 @@ pub use pieces::{DirtyPieces, NextPiece, Piece, Pieces, RangePieces};
 pub(crate) use pieces::{PieceGuard, ZEROES, whole_units};
 pub(crate) use plan::Need;
 pub use plan::{CopyPlan, CopyZeroes, Endpoint, Existing, OnUnreadable, Unallocated};
+pub use witness::{PieceWitness, Witness};
 
 use flight::{Flight, lost_task};
 
@@ -142,8 +144,12 @@ async fn copy_until_done(
                     flights.start(piece);
                     continue;
                 }
-                Ok(NextPiece::Passed(bytes)) => {
-                    flights.pass(bytes, control);
+                Ok(NextPiece::Passed(range)) => {
+                    let plan = &flights.plan;
+                    if let Some(witness) = plan.witness.as_ref().filter(|_| plan.existing.is_none()) {
+                        witness.passed(plan.target_of(range.start)..plan.target_of(range.end));
+                    }
+                    flights.pass(range.end - range.start, control);
                     continue;
                 }
                 Ok(NextPiece::End) => {}

@@ -2,6 +2,7 @@
 use super::flight::STEP;
 use super::notes::CopyNotes;
 use super::pieces::up_to_unit;
+use super::witness::Witness;
 use super::{CopyError, CopyStep};
 use crate::backend::Backend;
 use crate::edges::{ChildId, Edges};
@@ -185,6 +186,8 @@ pub struct CopyPlan {
     pub on_unreadable: Option<OnUnreadable>,
     /// What an earlier copy noted is compared instead of copied, and what is copied is noted.
     pub notes: Option<Arc<CopyNotes>>,
+    /// Sees what is copied.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// How a range is to be copied.
@@ -216,6 +219,7 @@ impl CopyPlan {
             serial: 0,
             on_unreadable: None,
             notes: None,
+            witness: None,
         }
     }
 
