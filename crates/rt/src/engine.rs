@@ -29,6 +29,8 @@ pub(crate) struct EngineChoice {
 
 impl EngineChoice {
     pub(crate) fn new(asked: Engine) -> EngineChoice {
+        // What goes through a ring passes no filter of system calls.
+        let asked = if crate::confine::is_confined() { Engine::Threads } else { asked };
         EngineChoice { asked, found: OnceLock::new() }
     }
 

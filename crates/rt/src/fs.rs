@@ -6,8 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::file::{File, FileStat, OpenOptions};
+use crate::file::{File, FileKind, FileStat, OpenOptions};
 use crate::worker::expect_current;
+use crate::{confine, osfile, sys};
 
 /// The path that a file name given as text means ([`codec::filename`]), for calls that do not pass through here.
 pub fn path(name: impl AsRef<Path>) -> PathBuf {
@@ -71,17 +72,27 @@ pub async fn sync_dir(dir: &Path) -> io::Result<()> {
 pub async fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match sync_dir(folder.unwrap_or(Path::new("."))).await {
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-            ) =>
-        {
+        Err(e) if is_no_sync(&e) => {
             tracing::debug!(path = %path.display(), error = %e, "the folder of a file can't be synced");
             Ok(())
         }
         result => result,
     }
+}
+
+/// Whether an error means that a folder can't be synced at all.
+pub(crate) fn is_no_sync(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+/// What the file of this name is, links followed; waits where it must. It can be asked outside of a runtime, too.
+pub fn kind(name: &str) -> io::Result<FileKind> {
+    let path = Path::new(name);
+    let stat = confine::stat(path).unwrap_or_else(|| sys::stat(path))?;
+    Ok(osfile::file_stat(&stat).kind)
 }
 
 #[cfg(test)]

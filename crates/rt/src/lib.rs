@@ -26,6 +26,7 @@ pub mod blocking;
 pub mod buf;
 mod class;
 mod config;
+pub mod confine;
 mod engine;
 mod epoll;
 pub mod fdset;

@@ -13,7 +13,7 @@ use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
 use crate::file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
 use crate::op::{Action, Op};
 use crate::perform::perform;
-use crate::{BoxFuture, sys};
+use crate::{BoxFuture, confine, sys};
 
 const BLKGETSIZE64: u64 = 0x8008_1272;
 const BLKSSZGET: u64 = 0x1268;
@@ -28,6 +28,18 @@ const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 const FS_XFLAG_EXTSIZE: u32 = 0x0800;
 /// Words of the kernel's `struct fsxattr`: flags first, then the extent size.
 type FileAttributes = [u32; 7];
+/// All requests to devices and file systems that this module makes.
+pub(crate) const REQUESTS: [u64; 9] = [
+    BLKGETSIZE64,
+    BLKSSZGET,
+    BLKDISCARD,
+    BLKZEROOUT,
+    BLKROGET,
+    FS_IOC_GETFLAGS,
+    FS_IOC_SETFLAGS,
+    FS_IOC_FSGETXATTR,
+    FS_IOC_FSSETXATTR,
+];
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 /// What O_DIRECT asks for where nothing better is known.
 const SAFE_ALIGNMENT: u32 = 4096;
@@ -48,6 +60,9 @@ struct OsFile {
 
 /// What `path` is, links followed; waits where it must.
 pub(crate) fn stat(path: &Path) -> io::Result<Stat> {
+    if let Some(stat) = confine::stat(path) {
+        return stat;
+    }
     match crate::fdset::of(path) {
         Some(set) => sys::fstat(crate::fdset::any(set)?.as_fd()),
         None => sys::stat(path),
@@ -92,6 +107,9 @@ fn open_fd(path: &Path, options: &OpenOptions) -> io::Result<OwnedFd> {
         (false, true) => OFlags::WRONLY,
         (true, true) => OFlags::RDWR,
     };
+    if let Some(fd) = confine::open(path, options) {
+        return fd;
+    }
     if let Some(set) = crate::fdset::of(path) {
         return crate::fdset::open(set, access);
     }
@@ -110,6 +128,11 @@ fn open_fd(path: &Path, options: &OpenOptions) -> io::Result<OwnedFd> {
         }
         error
     })
+}
+
+/// Refuses what can only be read from start to end, if at all: FIFOs, sockets and directories.
+pub(crate) fn refuse_unseekable(stat: &Stat) -> io::Result<()> {
+    refuse(kind_of(stat.st_mode))
 }
 
 fn refuse(kind: FileKind) -> io::Result<()> {

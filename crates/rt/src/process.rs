@@ -54,7 +54,8 @@ pub fn daemonize() -> io::Result<ReadyHandle> {
     Ok(ReadyHandle { pipe })
 }
 
-fn threads() -> io::Result<usize> {
+/// Threads that this process has.
+pub(crate) fn threads() -> io::Result<usize> {
     match std::fs::read_dir("/proc/self/task") {
         Ok(tasks) => Ok(tasks.count()),
         // Without /proc it can't be checked: callers fork first.

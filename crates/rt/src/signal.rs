@@ -40,12 +40,13 @@ fn bit(signal: libc::c_int) -> u64 {
     1u64.checked_shl(signal as u32).unwrap_or(0)
 }
 
-fn handle(signal: libc::c_int, action: libc::sighandler_t) -> io::Result<()> {
+/// Has a signal do this: be ignored, or run a handler that may run at any time.
+pub(crate) fn handle(signal: libc::c_int, action: libc::sighandler_t) -> io::Result<()> {
     // SAFETY: all-zero is a valid `sigaction`: no flags, empty mask.
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = action;
     new.sa_flags = libc::SA_RESTART;
-    // SAFETY: `new` lives during the call; the handler is `SIG_IGN` or `note`, which is safe to run at any time.
+    // SAFETY: `new` lives during the call; callers pass `SIG_IGN` or a handler that is safe to run at any time.
     sys::check(unsafe { libc::sigaction(signal, &new, std::ptr::null_mut()) }).map(drop)
 }
 

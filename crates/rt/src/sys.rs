@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use rustix::event::EventfdFlags;
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, SeekFrom, Stat, StatxFlags};
 use rustix::io::ReadWriteFlags;
+use rustix::process::{Resource, Rlimit};
 use rustix::rand::GetRandomFlags;
 use rustix::time::ClockId;
 
@@ -190,6 +191,13 @@ pub(crate) fn dio_alignment(fd: BorrowedFd<'_>) -> Option<u32> {
     let answer = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
     let known = answer.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
     Some(answer.stx_dio_mem_align.max(answer.stx_dio_offset_align)).filter(|&n| known && n > 0)
+}
+
+/// Lowers a limit of this process for good, where it is not lower already.
+pub(crate) fn lower_limit(which: Resource, most: u64) -> io::Result<()> {
+    let now = rustix::process::getrlimit(which);
+    let most = Some(now.maximum.map_or(most, |maximum| maximum.min(most)));
+    Ok(rustix::process::setrlimit(which, Rlimit { current: most, maximum: most })?)
 }
 
 /// Heaps that malloc may have: by itself it reserves 64 MiB of addresses for each of up to 8 heaps a core, which alone

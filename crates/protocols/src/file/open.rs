@@ -58,9 +58,7 @@ pub(super) fn parse_device_name(name: &str) -> Result<Options> {
 
 /// Whether a block or character device has this name.
 pub(super) fn is_device(name: &str) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    let kind = std::fs::metadata(rt::fs::path(name)).map(|metadata| metadata.file_type());
-    kind.is_ok_and(|kind| kind.is_block_device() || kind.is_char_device())
+    matches!(rt::fs::kind(name), Ok(FileKind::Block | FileKind::Char))
 }
 
 pub(super) fn open_file(
