@@ -217,7 +217,9 @@ impl OpenContext {
         let explain = |e: BlockError| {
             if told { e.context_of_file(format_args!("Could not open {what}"), &filename) } else { e }
         };
-        let options = if given.is_empty() || filename.starts_with("json:") {
+        let options = if !spec.role.has(ChildRole::BACKING) {
+            part_with_name(&self.graph, &filename, given).map_err(explain)?
+        } else if given.is_empty() || filename.starts_with("json:") {
             let format = given.get_str("driver").or(format);
             let mut options = self.graph.image_options(&filename, format).map_err(explain)?;
             given.iter().for_each(|(name, value)| options.set(name, value.clone()));
@@ -227,11 +229,7 @@ impl OpenContext {
             if let (None, Some(format)) = (given.get("driver"), format) {
                 given.set("driver", Opt::Str(format.to_owned()));
             }
-            match spec.role.has(ChildRole::BACKING) || given.get("driver").is_some() {
-                true => image_with_name(&self.graph, &filename, given),
-                false => file_with_name(&self.graph, &filename, given),
-            }
-            .map_err(explain)?
+            image_with_name(&self.graph, &filename, given).map_err(explain)?
         };
         open(&self.graph, options, inherit).await.map(Some).map_err(explain)
     }
@@ -303,6 +301,30 @@ fn image_with_name(graph: &Graph, filename: &str, mut options: Options) -> Resul
         _ => file_with_name(graph, filename, file)?,
     };
     Ok(options.with("file", Opt::Dict(nested)))
+}
+
+/// Options of a file that is a part of an image, and is named by it: the name is that of a file of this host, whatever it looks
+/// like. A name that meant a protocol would connect to another host, and a list of options open anything (CVE-2024-4467).
+/// Only options of the user say otherwise.
+fn part_with_name(graph: &Graph, filename: &str, mut options: Options) -> Result<Options> {
+    let driver = match options.get_str("driver") {
+        Some(driver) => graph.registry().need(driver)?,
+        None => graph.registry().plain_protocol(filename)?,
+    };
+    if driver.kind != DriverKind::Protocol {
+        refuse_beside(filename, &options, "filename")?;
+        if matches!(options.get("file"), Some(Opt::Str(_))) {
+            refuse_beside(filename, &options, "file")?;
+        }
+        let file = options.take_dict("file")?.unwrap_or_default();
+        let file = part_with_name(graph, filename, file)?;
+        return Ok(options.with("file", Opt::Dict(file)));
+    }
+    if !driver.is_of_plain_names() {
+        return file_with_name(graph, filename, options);
+    }
+    refuse_beside(filename, &options, "filename")?;
+    Ok(options.with_str("driver", driver.name).with_str("filename", filename))
 }
 
 /// Options of the file of this name.
