@@ -37,6 +37,7 @@ pub mod message;
 pub mod nbd;
 pub mod object;
 pub mod pages;
+pub mod partitions;
 pub mod progress;
 pub mod qmp;
 pub mod runtime;

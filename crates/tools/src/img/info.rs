@@ -1,7 +1,8 @@
 //! `info`: what an image is, and what it stands on.
 //!
 //! Nothing but the image itself is opened: an image that nobody vouches for can't have other files read. With
-//! `--backing-chain` each backing file is opened in the same way, by the name that the one above stores.
+//! `--backing-chain` each backing file is opened in the same way, by the name that the one above stores. Only `--partitions` opens
+//! an image as its user would: what is on a disk is in all of its layers.
 
 use super::Call;
 use crate::console::Console;
@@ -11,8 +12,8 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::show::Description;
 use crate::usage::Manual;
-use crate::{outln, runtime};
-use api::Value;
+use crate::{outln, partitions, runtime};
+use api::{Encode, Enumeration, ImageContent, ImagePartition, Value};
 use block::{BlockError, Identity};
 
 /// The longest chain that is listed.
@@ -23,6 +24,11 @@ pub(super) const FLAGS: Table<Args> = &[
     &flags::source(flags::FORMAT_OF_THE_IMAGE),
     &[
         Flag::set("-b --backing-chain", "tell about the backing files too", |s| s.whole_chain = true),
+        Flag::set(
+            "-P --partitions",
+            "tell of partitions and file systems too; opens the backing files, and needs the keys",
+            |s| s.partitions = true,
+        ),
         flags::force_share("look even while another process writes"),
         flags::output(),
         flags::object(),
@@ -34,6 +40,7 @@ pub(super) struct Args {
     source: Source,
     output: Output,
     whole_chain: bool,
+    partitions: bool,
 }
 
 has_parts!(Args { source: Source, output: Output });
@@ -44,12 +51,13 @@ impl Args {
             source: Source::named("").alone().without_content(),
             output: Output::default(),
             whole_chain: false,
+            partitions: false,
         }
     }
 }
 
 const MANUAL: Manual = Manual {
-    synopsis: "[-f FMT | --image-opts] [--backing-chain] [-U] [--output=human|json] FILE",
+    synopsis: "[-f FMT | --image-opts] [--backing-chain] [--partitions] [-U] [--output=human|json] FILE",
     about: "Tells what an image is.",
     operands: &[("FILE", "the image")],
     examples: &[
@@ -64,9 +72,22 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     args.source.name = super::one_image(&operands)?;
     super::exclusive(&args.source)?;
     let mut list = Vec::new();
-    runtime::run(collect(&args.source, args.whole_chain, &mut list))??;
-    print(console, &list, args.output, args.whole_chain);
+    let content = runtime::run(async {
+        collect(&args.source, args.whole_chain, &mut list).await?;
+        if args.partitions { content(&args.source).await.map(Some) } else { Ok(None) }
+    })??;
+    print(console, &list, args.output, args.whole_chain, content.as_ref());
     Ok(0)
+}
+
+/// What is on the disk that the image and all that it stands on show.
+async fn content(source: &Source) -> Result<ImageContent, Failure> {
+    let image = image::open(&Source { alone: false, without_content: false, ..source.clone() }).await?;
+    let found = partitions::look(&image.backend).await;
+    let closed = image.close().await;
+    let found = found.map_err(Failure::from)?;
+    closed?;
+    Ok(found)
 }
 
 async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> Result<(), Failure> {
@@ -116,22 +137,54 @@ async fn look(source: &Source) -> Result<Shown, BlockError> {
     Ok(Shown { description, backing, identity })
 }
 
-fn print(console: &mut Console, list: &[Shown], output: Output, whole_chain: bool) {
-    match (output, list) {
-        (Output::Human, list) => {
-            for (index, shown) in list.iter().enumerate() {
-                if index > 0 {
-                    outln!(console);
-                }
-                shown.description.print(console);
+fn print(
+    console: &mut Console,
+    list: &[Shown],
+    output: Output,
+    whole_chain: bool,
+    content: Option<&ImageContent>,
+) {
+    if output == Output::Human {
+        for (index, shown) in list.iter().enumerate() {
+            if index > 0 {
+                outln!(console);
+            }
+            shown.description.print(console);
+            if let Some(content) = content.filter(|_| index == 0) {
+                print_content(console, content);
             }
         }
-        (Output::Json, [shown]) if !whole_chain => {
-            console.json(&shown.description.object());
+        return;
+    }
+    let objects = list.iter().enumerate().map(|(index, shown)| {
+        let mut object = shown.description.object();
+        if let (Value::Dict(object), Some(content)) = (&mut object, content.filter(|_| index == 0)) {
+            object.insert("content", content.encode());
         }
-        (Output::Json, list) => {
-            let objects = list.iter().map(|shown| shown.description.object()).collect();
-            console.json(&Value::List(objects));
-        }
+        object
+    });
+    let mut objects: Vec<_> = objects.collect();
+    match objects.pop_if(|_| !whole_chain) {
+        Some(alone) => console.json(&alone),
+        None => console.json(&Value::List(objects)),
+    }
+}
+
+fn print_content(console: &mut Console, content: &ImageContent) {
+    let ImageContent { partition_table, partitions, filesystem } = content;
+    let Some(table) = partition_table else {
+        outln!(console, "Content: {}", filesystem.as_deref().unwrap_or("not known"));
+        return;
+    };
+    outln!(console, "Partitions ({}):", table.name());
+    for partition in partitions {
+        let ImagePartition { number, start, length, kind, name, filesystem } = partition;
+        let what = filesystem.as_deref().unwrap_or("-");
+        let name = name.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
+        outln!(
+            console,
+            "    {number}: {what}{name}, {} from {start} on, type {kind}",
+            crate::size::human(*length)
+        );
     }
 }

@@ -113,7 +113,7 @@ impl Iterator for Lines {
 }
 
 fn wrong(file: &str, error: &std::io::Error) -> Failure {
-    Failure::new(format_args!("{file}: {}", block::BlockError::from_io(error)))
+    Failure::from(block::BlockError::from_io(error)).within(file)
 }
 
 #[cfg(test)]

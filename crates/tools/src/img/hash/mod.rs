@@ -4,7 +4,7 @@ mod list;
 
 use super::Call;
 use crate::console::Console;
-use crate::digest::{self, Digest, Scheme};
+use crate::digest::{self, Digest, ReadError, Scheme};
 use crate::failure::Failure;
 use crate::flags::{self, Output, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
@@ -166,14 +166,15 @@ async fn hash(console: &mut Console, args: &Args, name: &str) -> Result<Hashed, 
         return image.close_after(console, Err(failure)).await;
     }
     let size = image.backend.length();
-    let told = Told::new(size);
-    let mut progress = Progress::new(args.verbosity.shows_progress());
+    let told = Told::bytes(size);
+    let mut progress = Progress::new(console, args.verbosity);
     let work = digest::of_image(&image.backend, args.scheme, &told);
     let digest = progress::watch(console, &mut progress, &told, work, Result::is_ok).await;
     progress.end(console);
     let format = image.node().driver_name();
     let hashed = digest.map(|digest| Hashed { format, size, digest });
-    let hashed = hashed.map_err(|error| Failure::new(format_args!("'{name}': {error}")));
+    let told = |error: ReadError| Failure::new(format_args!("'{name}': {error}")).because(&error.error);
+    let hashed = hashed.map_err(told);
     image.close_after(console, hashed).await
 }
 

@@ -109,6 +109,14 @@ pub fn info(faces: &Faces) {
         faces.fails(1, "img info @nowhere"),
         "img: Could not open '@nowhere': Could not open '@nowhere': No such file or directory\n"
     );
+    let mut disk = vec![0; 1 << 20];
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk[446..462].copy_from_slice(&[0x80, 0, 0, 0, 0x83, 0, 0, 0, 8, 0, 0, 0, 0, 4, 0, 0]);
+    disk[4096 + 0x438..4096 + 0x43a].copy_from_slice(&[0x53, 0xef]);
+    std::fs::write(faces.path("disk"), disk).unwrap();
+    let said = faces.ok("img info -f raw --partitions @disk");
+    assert!(said.ends_with("Partitions (mbr):\n    1: ext, 512 KiB from 4096 on, type 0x83\n"), "{said}");
+    assert!(faces.ok("img info -P @a").ends_with("Content: not known\n"));
     assert!(faces.fails(1, "img info --output=xml @a").contains("expects 'human' or 'json' not 'xml'"));
 }
 
