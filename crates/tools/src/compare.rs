@@ -77,6 +77,8 @@ struct Piece {
 /// A comparison that is under way.
 pub struct Compare {
     sides: [Arc<Backend>; 2],
+    /// Where on each side what is compared begins.
+    from: [u64; 2],
     total: u64,
     /// Sides must also have the same things stored.
     strict: bool,
@@ -91,10 +93,16 @@ pub struct Compare {
 impl Compare {
     /// Makes the comparison ready. Beyond its end a side counts as zeroes.
     pub fn new(sides: [Arc<Backend>; 2], strict: bool) -> Arc<Compare> {
-        let unknown = Known { end: 0, zero: true, data: false, allocated: false };
         let total = sides.iter().map(|side| side.length()).max().unwrap_or(0);
+        Self::of_part(sides, [0; 2], total, strict)
+    }
+
+    /// The same of `total` bytes that begin at an offset on each side. Differences are told by their place among these.
+    pub fn of_part(sides: [Arc<Backend>; 2], from: [u64; 2], total: u64, strict: bool) -> Arc<Compare> {
+        let unknown = Known { end: 0, zero: true, data: false, allocated: false };
         Arc::new(Compare {
             sides,
+            from,
             total,
             strict,
             cursor: Mutex::new(Cursor { at: 0, known: [unknown; 2], ending: None }),
@@ -150,6 +158,12 @@ impl Compare {
         Ok(())
     }
 
+    /// How much of what is compared a side has.
+    fn length(&self, side: usize) -> u64 {
+        let whole = self.sides.get(side).map_or(0, |side| side.length());
+        whole.saturating_sub(self.from.get(side).copied().unwrap_or(0)).min(self.total)
+    }
+
     fn report(&self, difference: Difference) {
         let mut found = self.found.lock();
         if found.is_none_or(|other| difference.offset() < other.offset()) {
@@ -170,7 +184,7 @@ impl Compare {
             }
             let [one, other] = cursor.known;
             let len = one.end.min(other.end) - at;
-            let both_inside = self.sides.iter().all(|side| at < side.length());
+            let both_inside = (0..2).all(|side| at < self.length(side));
             if self.strict && both_inside {
                 if (one.zero, one.data, one.allocated) != (other.zero, other.data, other.allocated) {
                     // Where one side has nothing new any more, what the other has makes them different from there on.
@@ -194,19 +208,23 @@ impl Compare {
 
     /// Learns what a side holds at `at`, unless that is known.
     async fn look(&self, cursor: &mut Cursor, side: usize, at: u64) -> Result<(), CompareError> {
-        let (Some(known), Some(backend)) = (cursor.known.get_mut(side), self.sides.get(side)) else {
+        let length = self.length(side);
+        let (Some(known), Some(backend), Some(from)) =
+            (cursor.known.get_mut(side), self.sides.get(side), self.from.get(side))
+        else {
             return Ok(());
         };
         if known.end > at {
             return Ok(());
         }
-        let length = backend.length();
         if at >= length {
             *known = Known { end: self.total, zero: true, data: false, allocated: false };
             return Ok(());
         }
-        let status =
-            backend.status(at, length - at).await.map_err(|error| CompareError::Status(side, at, error))?;
+        let status = backend
+            .status(from + at, length - at)
+            .await
+            .map_err(|error| CompareError::Status(side, at, error))?;
         let Status { len, data, zero, allocated, .. } = status;
         *known = Known { end: at + len, zero, data, allocated };
         Ok(())
@@ -233,8 +251,9 @@ impl Compare {
 
     async fn read(&self, side: usize, offset: u64, len: u64) -> Result<BufMut, CompareError> {
         let mut buf = BufMut::with_len(len as usize);
-        let Some(backend) = self.sides.get(side) else { return Ok(buf) };
+        let (Some(backend), Some(from)) = (self.sides.get(side), self.from.get(side)) else { return Ok(buf) };
         let failed = |error| CompareError::Read(side, offset, error);
+        let offset = from + offset;
         if backend.try_read(offset, &mut buf).map_err(failed)? == buf.len() {
             return Ok(buf);
         }

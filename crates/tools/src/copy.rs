@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rt::BoxFuture;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Most pieces that may be asked for at once.
@@ -22,8 +22,41 @@ pub const SPARSE: usize = 4096;
 /// Bytes that are copied before worker threads are started.
 const ALONE: u64 = 2 << 20;
 
+/// Longest sleep of a copy that is held back by its rate.
+const MOST_SLEEP: Duration = Duration::from_millis(200);
+
 /// Pieces under way at once where nobody says.
 pub const PARALLEL: usize = 8;
+
+/// Ends a copy between two pieces, by a signal.
+#[derive(Debug, Default)]
+pub struct Stop {
+    signals: Vec<i32>,
+    came: AtomicI32,
+}
+
+impl Stop {
+    /// One of these signals ends it, unless whoever started the program wants it to be ignored.
+    pub fn on(signals: &[i32]) -> Stop {
+        let signals = signals.iter().copied().filter(|signal| !rt::signal::is_ignored(*signal));
+        Stop { signals: signals.collect(), came: AtomicI32::new(0) }
+    }
+
+    /// The signals that end it.
+    pub fn signals(&self) -> &[i32] {
+        &self.signals
+    }
+
+    /// A signal came.
+    pub fn by(&self, signal: i32) {
+        self.came.store(signal, Relaxed);
+    }
+
+    /// The signal that came, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.came.load(Relaxed)).filter(|signal| *signal != 0)
+    }
+}
 
 /// Counts what is done, holds the rate, keeps the error.
 pub struct CopyRun {
@@ -36,6 +69,7 @@ pub struct CopyRun {
     rate: Option<u64>,
     since_ns: u64,
     error: Mutex<Option<CopyError>>,
+    stop: Arc<Stop>,
 }
 
 impl CopyRun {
@@ -49,7 +83,13 @@ impl CopyRun {
             rate: rate.filter(|rate| *rate > 0),
             since_ns: rt::now_ns(),
             error: Mutex::new(None),
+            stop: Arc::default(),
         }
+    }
+
+    /// Ends when it is told to stop.
+    pub fn until(self, stop: &Arc<Stop>) -> CopyRun {
+        CopyRun { stop: stop.clone(), ..self }
     }
 
     /// Tells of data only: what of it lies before each place is known.
@@ -77,12 +117,15 @@ impl CopyRun {
 
 impl CopyControl for CopyRun {
     fn on_hold(&self) -> bool {
-        self.debt_ns() > 0
+        self.debt_ns() > 0 || self.stop.signal().is_some()
     }
 
     fn wait_to_start(&self) -> BoxFuture<'_, Result<(), BlockError>> {
         Box::pin(async {
-            rt::sleep(Duration::from_nanos(self.debt_ns())).await;
+            if self.stop.signal().is_some() {
+                return Err(BlockError::invalid("interrupted"));
+            }
+            rt::sleep(Duration::from_nanos(self.debt_ns()).min(MOST_SLEEP)).await;
             Ok(())
         })
     }

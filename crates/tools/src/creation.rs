@@ -33,6 +33,11 @@ impl OptionList {
         Ok(())
     }
 
+    /// All that was given, as one `-o` would.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether nothing was given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

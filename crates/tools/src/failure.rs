@@ -63,6 +63,12 @@ impl Failure {
         Failure { code, ..self }
     }
 
+    /// The same with what can be done about it behind.
+    #[must_use]
+    pub fn with_advice(self, advice: impl fmt::Display) -> Failure {
+        Failure { message: format!("{}; {advice}", self.message), ..self }
+    }
+
     /// The same with what it is about in front.
     #[must_use]
     pub fn within(self, what: &str) -> Failure {

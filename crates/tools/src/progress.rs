@@ -1,11 +1,13 @@
 //! How far a long command has come: a line repainted in place, and one line more at each SIGUSR1; or lines for programs.
 
 use crate::console::Console;
+use crate::copy::Stop;
 use crate::flags::Verbosity;
 use crate::{out, size};
 use api::{ToolMessageBranch, ToolProgress, ToolProgressUnit as Unit};
 use parking_lot::Mutex;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::task::Poll;
 use std::time::Duration;
@@ -110,6 +112,8 @@ pub struct Progress {
     since_ns: u64,
     /// When it was painted last.
     painted_ns: u64,
+    /// What ends the work in order.
+    stop: Option<Arc<Stop>>,
 }
 
 impl Progress {
@@ -121,8 +125,20 @@ impl Progress {
             (false, true) if console.on_terminal() => Shown::Bar,
             (false, true) => Shown::Percent,
         };
-        let since_ns = rt::now_ns();
-        Progress { shown, percent: 0.0, painted: f64::NEG_INFINITY, since_ns, painted_ns: since_ns }
+        let now = rt::now_ns();
+        let painted = f64::NEG_INFINITY;
+        Progress { shown, percent: 0.0, painted, since_ns: now, painted_ns: now, stop: None }
+    }
+
+    /// The first of its signals ends the work by `stop`; the second one ends the program.
+    pub fn until(self, stop: &Arc<Stop>) -> Progress {
+        Progress { stop: Some(stop.clone()), ..self }
+    }
+
+    /// Signals that are waited for.
+    fn signals(&self) -> Vec<i32> {
+        let stop = self.stop.iter().flat_map(|stop| stop.signals()).copied();
+        stop.chain([ASK]).collect()
     }
 
     /// Whether somebody sees it.
@@ -256,7 +272,7 @@ fn clock(seconds: f64) -> String {
 /// Why a wait ended.
 enum Woken<T> {
     Done(T),
-    Asked,
+    Signal(i32),
     Look,
 }
 
@@ -273,7 +289,8 @@ pub async fn watch<T>(
     // Where signals can't be caught, none is waited for.
     let mut without_signals = false;
     loop {
-        let mut asked = pin!(rt::signal::next_signal(&[ASK]));
+        let signals = progress.signals();
+        let mut asked = pin!(rt::signal::next_signal(&signals));
         let mut look = pin!(rt::sleep(LOOK));
         let woken = std::future::poll_fn(|context| {
             if let Poll::Ready(answer) = work.as_mut().poll(context) {
@@ -281,7 +298,7 @@ pub async fn watch<T>(
             }
             if !without_signals {
                 match asked.as_mut().poll(context) {
-                    Poll::Ready(Ok(_)) => return Poll::Ready(Woken::Asked),
+                    Poll::Ready(Ok(signal)) => return Poll::Ready(Woken::Signal(signal)),
                     Poll::Ready(Err(_)) => without_signals = true,
                     Poll::Pending => {}
                 }
@@ -297,7 +314,14 @@ pub async fn watch<T>(
                 progress.leave_bar(console);
                 return answer;
             }
-            Woken::Asked => {
+            Woken::Signal(signal) if signal != ASK => {
+                if let Some(stop) = progress.stop.take() {
+                    stop.by(signal);
+                    // Where they can't be given back the work ends all the same.
+                    rt::signal::let_go(stop.signals()).ok();
+                }
+            }
+            Woken::Signal(_) => {
                 progress.look(console, told);
                 progress.answer(console, told);
             }

@@ -1,7 +1,8 @@
 //! Who sees what a copy brings to its target: for a proof, afterwards, that it is there.
 use std::ops::Range;
 
-/// Sees the content of the pieces that are copied. All offsets are those of the target.
+/// Sees the content of the pieces that are copied. All offsets are those of the target. After an error a piece may be copied, and
+/// seen, once more.
 pub trait Witness: Send + Sync {
     /// A piece begins at this offset.
     fn piece(&self, at: u64) -> Box<dyn PieceWitness>;

@@ -17,6 +17,8 @@ pub fn convert(faces: &Faces) {
 
     sources_and_targets(faces);
     ways_of_copying(faces);
+    proofs(faces);
+    journals(faces);
     refusals(faces);
 }
 
@@ -59,6 +61,70 @@ fn ways_of_copying(faces: &Faces) {
     }
     faces.ok("img convert -C -O qcow2 @top @d");
     assert_eq!(faces.ok("img compare @top @d"), "Images are identical.\n");
+}
+
+/// With `--verify` each kind of target is found to be what it should be, and one that loses what is written is not.
+fn proofs(faces: &Faces) {
+    faces.ok("img create -q -f qcow2 @large 3M");
+    faces.ok("img snapshot -c before @top");
+    for line in [
+        "-O raw @top @v",
+        "-p -O qcow2 @top @v",
+        "-c -O qcow2 @top @v",
+        "-O qcow2 -o preallocation=falloc,cluster_size=512 @top @v",
+        "-O qcow2 -o size=5M @top @v",
+        "-O vmdk -o subformat=streamOptimized @top @v",
+        "-O vdi -S 0 @top @v",
+        "-W -m 16 -O vhdx @top @a @v",
+        "-c -O qcow2 -o cluster_size=2M @top @a @top @v",
+        "-O qcow2 -B @a -F qcow2 @top @v",
+        "-O qcow2 -B @top -F qcow2 @a @v",
+        "-l before -O raw @top @v",
+        "--salvage -O raw @top @v",
+        "-n -O qcow2 @top @large",
+        "-n -t none -O qcow2 @a @top @large",
+        "-O luks --object secret,id=s,data=x -o key-secret=s,iter-time=1 @top @v",
+        "-O qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1 @top @v",
+    ] {
+        faces.ok(&format!("img convert --verify {line}"));
+    }
+    // It takes all writes, and shows zeroes.
+    let loses = "img convert --verify -n --target-image-opts @a driver=null-co,size=1M,read-zeroes=on";
+    let said = faces.fails(1, loses);
+    assert!(said.contains("differs from what was copied to it, from byte 0 on"), "{said}");
+    let said = faces.fails(1, "img convert --verify -t unsafe @a @never");
+    assert!(said.contains("not -t unsafe"), "{said}");
+}
+
+/// A conversion that has ended leaves no journal; one that failed leaves it, and says what to do.
+fn journals(faces: &Faces) {
+    faces.ok("img convert --journal @notes --verify -O qcow2 @top @j");
+    assert!(!faces.path("notes").exists());
+    assert_eq!(faces.ok("img compare @top @j"), "Images are identical.\n");
+    let loses = "img convert --journal @notes --verify -n --target-image-opts @a driver=null-co,size=1M,read-zeroes=on";
+    let said = faces.fails(1, loses);
+    assert!(said.contains("give the same command again, and the conversion goes on"), "{said}");
+    assert!(faces.path("notes").exists());
+    let said = faces.fails(1, loses);
+    assert!(said.contains("does not hold any more what was copied to it at byte 0"), "{said}");
+    assert!(said.contains("the conversion goes on: 0 bytes of 1048576 were copied before"), "{said}");
+    let said = faces.fails(1, "img convert --journal @notes -O raw @a @never");
+    assert!(
+        said.contains("it is of another command: its target was") && said.contains("(delete it"),
+        "{said}"
+    );
+    std::fs::remove_file(faces.path("notes")).unwrap();
+    let stream = "img convert --journal @notes -O vmdk -o subformat=streamOptimized @a @stream";
+    assert!(faces.fails(1, stream).contains("is written as one stream"));
+    for (journal, why) in [
+        ("@a", "it is no journal"),
+        ("@", "it is a directory"),
+        ("/dev/null", "it is no regular file"),
+        ("@none/notes", "No such file or directory"),
+    ] {
+        let said = faces.fails(1, &format!("img convert --journal {journal} -O raw @top @never"));
+        assert!(said.contains(why), "{journal}: {said}");
+    }
 }
 
 fn refusals(faces: &Faces) {

@@ -74,7 +74,7 @@ scenarios! {
     check: looking::check, check::Args::new, "-r" "all";
     commit: changing::commit, commit::Args::new;
     compare: looking::compare, compare::Args::new;
-    convert: copying::convert, convert::Args::new;
+    convert: copying::convert, convert::Args::new, "--journal" "notes";
     crashtest: looking::crashtest, crashtest::Args::new,
         "-c" "flush", "--points" "7", "--runs" "2", "--seed" "3", "--crash" "kill", "--point" "1:2:kill-3", "--keep" "x",
         "--compare" "2M", "--memory" "2M";

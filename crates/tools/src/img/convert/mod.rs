@@ -1,23 +1,31 @@
 //! `convert`: images into a new or an existing one of another, or the same, format.
 
-use super::{Call, seams};
+mod bitmaps;
+mod fill;
+mod journal;
+mod ledger;
+mod target;
+mod verify;
+
+use super::Call;
 use crate::cache::{self, Cache};
 use crate::console::Console;
-use crate::copy::{self, CopyRun, SPARSE};
-use crate::creation::{self, Creation};
+use crate::copy::{self, Stop};
 use crate::failure::Failure;
 use crate::flags::{self, Backing, Target, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
-use crate::progress::Progress;
-use crate::size;
 use crate::usage::Manual;
-use crate::{progress, runtime};
-use block::{
-    BlockError, CopyError, CopyPlan, CopyStep, CopyZeroes, Endpoint, Existing, Graph, NamedBitmap, NewBitmap,
-    Node, OnUnreadable, Perms, Request, Share, Unallocated,
-};
+use crate::{creation, runtime, size};
+use api::{Dict, Value};
+use bitmaps::{bitmaps_to_copy, copy_bitmaps};
+use block::{Graph, SnapshotName};
+use fill::Filling;
+use journal::Journal;
+use ledger::Ledger;
+use rt::signal::{INTERRUPT, TERMINATE};
 use std::sync::Arc;
+use target::{create_target, give_back_leaks};
 
 /// Longest run that `-S` may ask for, in bytes.
 const MAX_SPARSE: u64 = 16 << 20;
@@ -42,10 +50,15 @@ pub(super) const FLAGS: Table<Args> = &[&[
     }),
     flags::target_options("-o --target-options", "options of the target; -o help lists them"),
     Flag::set("-c --compress", "compress the target", |s| s.compress = true),
-    Flag::take("-t --target-cache", cache::MODES, "cache mode of the target (unsafe)", |s, mode| {
-        s.target_cache = Cache::parse(mode).map_err(Failure::new)?;
-        Ok(())
-    }),
+    Flag::take(
+        "-t --target-cache",
+        cache::MODES,
+        "cache mode of the target (unsafe; with --journal or --verify writeback)",
+        |s, mode| {
+            s.target_cache = Some(Cache::parse(mode).map_err(Failure::new)?);
+            Ok(())
+        },
+    ),
     flags::backing("-B --backing", "the target is an overlay on this image"),
     flags::backing_format("format of the backing file"),
     Flag::set("-n --no-create", "the target exists", |s| s.create = false),
@@ -77,6 +90,16 @@ pub(super) const FLAGS: Table<Args> = &[&[
     }),
     Flag::set("--salvage", "zeroes in place of what can't be read", |s| s.salvage = true),
     Flag::set("-W --oob-writes", "write pieces as they come, not in order", |s| s.out_of_order = true),
+    Flag::take(
+        "--journal",
+        "FILE",
+        "note in FILE what is done: cut off, the same command goes on",
+        |s, name| {
+            s.journal = Some(name.to_owned());
+            Ok(())
+        },
+    ),
+    Flag::set("--verify", "read the target back and prove that it is the source", |s| s.verify = true),
     flags::object(),
 ]];
 
@@ -88,6 +111,10 @@ const MANUAL: Manual = Manual {
         ("-p -f raw -O qcow2 disk.raw disk.qcow2", "raw into qcow2, with progress"),
         ("-O raw overlay.qcow2 flat.raw", "a chain into one file"),
         ("-n -f qcow2 -O raw disk.qcow2 /dev/vg0/disk", "into an existing volume"),
+        (
+            "--journal copy.journal --verify -O qcow2 disk.raw disk.qcow2",
+            "goes on where it was cut off, and proves the copy",
+        ),
     ],
     notes: "",
 };
@@ -103,7 +130,8 @@ pub(super) struct Args {
     target: Target,
     /// The target's name is a list of options.
     target_opts: bool,
-    target_cache: Cache,
+    /// `None`: none was given.
+    target_cache: Option<Cache>,
     create: bool,
     backing: Backing,
     target_is_zero: bool,
@@ -117,6 +145,10 @@ pub(super) struct Args {
     out_of_order: bool,
     /// Data is copied as it is, as if the storage did it.
     as_it_is: bool,
+    /// Where what is done is noted.
+    journal: Option<String>,
+    /// The target is read back.
+    verify: bool,
     verbosity: Verbosity,
 }
 
@@ -130,7 +162,7 @@ impl Args {
             output: String::new(),
             target: Target::default(),
             target_opts: false,
-            target_cache: Cache::UNSAFE,
+            target_cache: None,
             create: true,
             backing: Backing::default(),
             target_is_zero: false,
@@ -143,6 +175,8 @@ impl Args {
             salvage: false,
             out_of_order: false,
             as_it_is: false,
+            journal: None,
+            verify: false,
             verbosity: Verbosity::default(),
         }
     }
@@ -151,8 +185,47 @@ impl Args {
     fn opened_target(&self) -> Source {
         let format = (!self.target_opts).then(|| self.target.format());
         let target = Source::named(&self.output).format(format).image_opts(self.target_opts);
-        target.cache(self.target_cache).writable()
+        let cache = if self.is_flushed() { Cache::WRITEBACK } else { Cache::UNSAFE };
+        target.cache(self.target_cache.unwrap_or(cache)).writable()
     }
+
+    /// Whether what is copied must be durable before the command says so.
+    fn is_flushed(&self) -> bool {
+        self.journal.is_some() || self.verify
+    }
+
+    /// Tells whatever makes the target what it is, besides the sources.
+    fn describe(&self, about: &mut Dict) {
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        about.insert("target", self.output.as_str());
+        about.insert("target-format", text(&self.target.format));
+        about.insert("target-options", self.target.options.text());
+        about.insert("target-image-opts", self.target_opts);
+        about.insert("create", self.create);
+        about.insert("target-is-zero", self.target_is_zero);
+        about.insert("backing", text(&self.backing.name));
+        about.insert("backing-format", text(&self.backing.format));
+        about.insert("snapshot", self.source.snapshot.as_ref().map_or(Value::Null, described));
+        about.insert("compressed", self.compress);
+        about.insert("sparse-size", self.sparse.map_or(Value::Null, |size| Value::from(size as u64)));
+        about.insert("salvage", self.salvage);
+        about.insert("copy-range-offloading", self.as_it_is);
+        about.insert("bitmaps", self.bitmaps);
+    }
+}
+
+/// Which snapshot is meant.
+fn described(snapshot: &SnapshotName) -> Value {
+    let (id, name) = match snapshot {
+        SnapshotName::Any(text) => return text.as_str().into(),
+        SnapshotName::Named(name) => (&None, &Some(name.clone())),
+        SnapshotName::Both { id, name } => (id, name),
+    };
+    let mut both = Dict::new();
+    for (member, text) in [("id", id), ("name", name)] {
+        both.insert(member, text.as_deref().map_or(Value::Null, Value::from));
+    }
+    both.into()
 }
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
@@ -175,8 +248,13 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         ));
     }
     (args.sources, args.output) = (sources.to_vec(), output.clone());
-    runtime::run(convert(console, &args))??;
-    Ok(0)
+    let stop = Arc::new(Stop::on(&[INTERRUPT, TERMINATE]));
+    let result = runtime::run(convert(console, &args, &stop))?;
+    if let (Some(signal), Err(failure)) = (stop.signal(), &result) {
+        failure.tell(console);
+        rt::signal::end_by(signal);
+    }
+    result.map(|()| 0)
 }
 
 /// Refuses what does not go together, and what is not here yet.
@@ -192,6 +270,10 @@ fn refuse_combinations(args: &Args) -> Result<(), Failure> {
         (args.as_it_is && args.sparse.is_some(), "Cannot enable copy offloading when -S is used"),
         (args.as_it_is && args.salvage, "Cannot use copy offloading in salvaging mode"),
         (args.target_is_zero && args.create, "--target-is-zero requires use of -n flag"),
+        (
+            args.is_flushed() && args.target_cache.is_some_and(|cache| cache.no_flush),
+            "--journal and --verify need a target that is flushed: not -t unsafe",
+        ),
         (args.skip_broken && !args.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
         (!args.create && !args.target.options.is_empty(), "-o has no effect when skipping image creation"),
     ];
@@ -221,7 +303,7 @@ fn parallel(text: &str) -> Result<usize, Failure> {
     }
 }
 
-async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
+async fn convert(console: &mut Console, args: &Args, stop: &Arc<Stop>) -> Result<(), Failure> {
     // One graph for all: it refuses to make the target in a file that it has open.
     let graph = image::graph();
     let mut sources = Vec::new();
@@ -230,7 +312,10 @@ async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
         let opened = match Image::open_in(&graph, &source).await {
             Ok(image) => {
                 sources.push(image);
-                keep_writers_out(&source, sources.last()).await
+                match sources.last() {
+                    Some(image) => image.keep_writers_out(&source).await,
+                    None => Ok(()),
+                }
             }
             Err(error) => Err(image::cannot_open(&source.name, &error)),
         };
@@ -238,7 +323,7 @@ async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
             return image::close_all(sources).await.and(opened);
         }
     }
-    let result = into_target(console, &graph, args, &sources).await;
+    let result = with_journal(console, &graph, args, &sources, stop).await;
     match result {
         Ok(()) => image::close_all_when_done(console, sources).await,
         Err(_) => _ = image::close_all(sources).await,
@@ -246,12 +331,26 @@ async fn convert(console: &mut Console, args: &Args) -> Result<(), Failure> {
     result
 }
 
-/// A copy of what another program writes meanwhile would be the image of no moment.
-async fn keep_writers_out(source: &Source, image: Option<&Image>) -> Result<(), Failure> {
-    let Some(image) = image.filter(|_| !source.force_share) else { return Ok(()) };
-    let perms = Perms { share: Share::ALL.without(Share::WRITE), ..Perms::READER };
-    let kept = image.graph.set_perms(&image.backend, perms).await;
-    kept.map_err(|error| image::cannot_open(&source.name, &error))
+/// Converts, from where an earlier command was cut off where there is a journal.
+async fn with_journal(
+    console: &mut Console,
+    graph: &Graph,
+    args: &Args,
+    sources: &[Image],
+    stop: &Arc<Stop>,
+) -> Result<(), Failure> {
+    let Some(path) = &args.journal else {
+        return into_target(console, graph, args, sources, &mut None, stop).await;
+    };
+    let mut journal = Some(Journal::open(path, args, sources).await?);
+    let result = into_target(console, graph, args, sources, &mut journal, stop).await;
+    let Some(journal) = journal.filter(Journal::is_usable) else { return result };
+    match result {
+        Ok(()) => journal.end().await,
+        Err(failure) => {
+            Err(failure.with_advice(journal.advice()))
+        }
+    }
 }
 
 async fn into_target(
@@ -259,241 +358,49 @@ async fn into_target(
     graph: &Graph,
     args: &Args,
     sources: &[Image],
+    journal: &mut Option<Journal>,
+    stop: &Arc<Stop>,
 ) -> Result<(), Failure> {
     let total = sources.iter().try_fold(0u64, |sum, image| sum.checked_add(image.backend.length()));
     let Some(total) = total.filter(|total| i64::try_from(*total).is_ok()) else {
         return Err(Failure::new("the sources together are too large"));
     };
     let bitmaps = bitmaps_to_copy(console, args, sources)?;
-    if args.create {
+    let goes_on = journal.as_ref().is_some_and(Journal::goes_on);
+    if args.create && !goes_on {
         create_target(graph, args, total).await?;
     }
     let mut source = args.opened_target();
     if args.create {
         source.options = args.target.options.to_open()?;
     }
-    let target =
-        Image::open_in(graph, &source).await.map_err(|error| image::cannot_open(&args.output, &error))?;
+    let cannot_open = |error| image::cannot_open(&args.output, &error);
+    let target = Image::open_in(graph, &source).await.map_err(cannot_open)?;
+    let ledger = Arc::new(Ledger::new(journal.is_some(), args.verify));
+    let filling = Filling { args, sources, target: &target, total, ledger: &ledger, stop };
+    let mended = if goes_on { give_back_leaks(&target).await.map_err(cannot_open) } else { Ok(()) };
     let mut result = match args.bitmaps && !target.node().driver().info().bitmaps {
         true => {
             let driver = target.node().driver_name();
             Err(Failure::new(format_args!("Format driver '{driver}' does not support bitmaps")))
         }
-        false => fill(console, args, sources, &target, total).await,
+        false if mended.is_err() => mended,
+        false => filling.fill(console, journal).await,
     };
     if result.is_ok() {
-        result = copy_bitmaps(&bitmaps, &target.node());
+        result = copy_bitmaps(&bitmaps, &target.node(), goes_on).await;
     }
     let closed = target.close().await;
     result?;
-    Ok(closed?)
-}
-
-/// The bitmaps that the one source keeps, the newest first, if they are asked for. Refuses before anything is made what can't
-/// be copied.
-fn bitmaps_to_copy(
-    console: &mut Console,
-    args: &Args,
-    sources: &[Image],
-) -> Result<Vec<Arc<NamedBitmap>>, Failure> {
-    if !args.bitmaps {
-        return Ok(Vec::new());
-    }
-    let [source] = sources else {
-        return Err(Failure::new("Copying bitmaps only possible with single source"));
-    };
-    if !source.node().driver().info().bitmaps {
-        return Err(Failure::new("Source lacks bitmap support"));
-    }
-    let mut copied = Vec::new();
-    for bitmap in source.node().bitmaps().all().iter().rev().filter(|bitmap| bitmap.is_persistent()) {
-        let name = bitmap.name();
-        if bitmap.is_consistent() {
-            copied.push(bitmap.clone());
-        } else if args.skip_broken {
-            console.warning(format_args!("Skipping inconsistent bitmap '{name}'"));
-        } else {
-            console.fail(&Failure::new(format_args!("Cannot copy inconsistent bitmap '{name}'")));
-            console.note("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
-            return Err(Failure::silent(1));
-        }
-    }
-    Ok(copied)
-}
-
-/// Has the target keep copies of these bitmaps.
-fn copy_bitmaps(bitmaps: &[Arc<NamedBitmap>], target: &Arc<Node>) -> Result<(), Failure> {
-    for bitmap in bitmaps {
-        let new = NewBitmap {
-            name: bitmap.name().to_owned(),
-            granularity: Some(bitmap.bits().granularity()),
-            persistent: true,
-            enabled: bitmap.is_enabled(),
-        };
-        let copied = target.add_bitmap(new).and_then(|copy| {
-            let merged = target.merge_bitmaps(&copy, std::slice::from_ref(bitmap));
-            merged.inspect_err(|_| target.bitmaps().remove(&copy))
-        });
-        copied.map_err(|error| {
-            Failure::new(format_args!("Failed to populate bitmap {}: {error}", bitmap.name())).because(&error)
-        })?;
+    closed?;
+    if args.verify {
+        verify::verify(console, graph, args, sources, &ledger, &source).await?;
     }
     Ok(())
 }
 
-async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Failure> {
-    let format = args.target.format();
-    let mut creation = Creation::new(graph, format, &args.output, &args.target.options)?;
-    if args.compress {
-        can_compress(graph, format, &creation)?;
-    }
-    creation.set_backing(args.backing.name.as_deref(), args.backing.format.as_deref())?;
-    let backing = creation.text("backing_file").map(str::to_owned);
-    let backing_format = creation.text("backing_fmt").map(str::to_owned);
-    let mut base = None;
-    match (&backing, &backing_format) {
-        (Some(_), None) => return Err(Failure::new("Use of backing file requires explicit backing format")),
-        (None, Some(_)) => return Err(Failure::new("Backing format cannot be used without backing file")),
-        (Some(backing), Some(format)) => {
-            let name = &args.output;
-            let told = |error: BlockError| {
-                let what = format_args!("Could not open '{name}': Could not open backing file: {error}");
-                Failure::new(what).because(&error)
-            };
-            base = Some(creation::open_backing(graph, name, backing, Some(format), told).await?);
-        }
-        (None, None) => {}
-    }
-    if creation.size().is_none() {
-        creation.set_size(total);
-    }
-    let made = creation.make(graph).await.map_err(|error| {
-        let what = format_args!("{}: error while converting {format}: {error}", args.output);
-        Failure::new(what).because(&error)
-    });
-    if let Some(base) = base {
-        graph.release(&base).await?;
-    }
-    made
-}
-
-/// Refuses to compress what can't be, before a file is touched.
-fn can_compress(graph: &Graph, format: &str, creation: &Creation) -> Result<(), Failure> {
-    if !graph.registry().need(format)?.supports_compression {
-        return Err(Failure::new(NO_COMPRESSION));
-    }
-    if creation.text("encrypt.format").is_some() || creation.is_on("encryption") {
-        return Err(Failure::new("Compression and encryption not supported at the same time"));
-    }
-    if creation.text("preallocation").is_some_and(|mode| mode != "off") {
-        return Err(Failure::new("Compression and preallocation not supported at the same time"));
-    }
-    Ok(())
-}
-
-async fn fill(
-    console: &mut Console,
-    args: &Args,
-    sources: &[Image],
-    target: &Image,
-    total: u64,
-) -> Result<(), Failure> {
-    if target.backend.length() < total {
-        return Err(Failure::new("output file is smaller than input file"));
-    }
-    let node = target.node().skip_filters();
-    if args.compress && !node.facts().can_compress {
-        return Err(Failure::new(NO_COMPRESSION));
-    }
-    // Without -B an existing target's own backing file is nothing to build on.
-    let below = if args.create || args.backing.name.is_some() { node.backing() } else { None };
-    let mut zeroed = args.target_is_zero || (args.create && node.facts().grows_with_zeroes);
-    if !zeroed && below.is_none() && args.sparse != Some(0) {
-        zeroed = copy::zero(&target.backend, total).await?;
-    }
-    let sparse = args.sparse.unwrap_or(SPARSE);
-    let zeroes = match below {
-        _ if sparse == 0 => CopyZeroes::Data,
-        None if zeroed => CopyZeroes::Skip,
-        _ => CopyZeroes::Write,
-    };
-    let mut control = CopyRun::new(args.rate, total);
-    let mut progress = Progress::new(console, args.verbosity);
-    if progress.is_shown()
-        && let Ok(data) = copy::Landmarks::of(sources.iter().map(|source| &source.backend), sparse == 0).await
-    {
-        control = control.by_data(data);
-    }
-    let warn = Arc::new(console.warner());
-    let unreadable = |start| args.salvage.then(|| salvage(warn.clone(), start));
-    let compress =
-        (args.compress || node.facts().must_compress).then_some(node.facts().cluster_size).flatten();
-    // What can't be read is left out by whole sectors, not clusters.
-    let seams = compress.filter(|_| sources.len() > 1 && !args.salvage);
-    let work = async {
-        let mut start = 0;
-        for source in sources {
-            let entry = &source.backend;
-            let place = start..start + entry.length();
-            let range = seams.map_or(place.clone(), |unit| seams::between(place.clone(), unit, total));
-            let plan = CopyPlan {
-                from: range.start - start,
-                to: range.start,
-                existing: below.as_ref().map(|below| existing(&source.node(), below, args.create)),
-                zeroes,
-                sparse: if args.as_it_is { 0 } else { sparse },
-                compress,
-                out_of_order: args.out_of_order,
-                on_unreadable: unreadable(start),
-                ..CopyPlan::new(Endpoint::Entry(entry.clone()), Endpoint::Entry(target.backend.clone()))
-            };
-            control
-                .copy(plan, range.start - start..range.end - start, args.parallel)
-                .await
-                .map_err(|failed| copy::failure(&failed, start))?;
-            if let Some(seam) = seams.and_then(|unit| seams::at_end(place.clone(), unit, total)) {
-                let copied = seams::copy(sources, &target.backend, seam, zeroes).await;
-                copied.map_err(|failed| copy::failure(&failed, 0))?;
-            }
-            start = place.end;
-        }
-        // A new overlay that is larger than what it is made of shows nothing else behind its end.
-        let end = below.as_ref().filter(|_| args.create).map_or(0, |below| below.length());
-        let rest = end.min(target.backend.length()).saturating_sub(total);
-        if rest > 0 {
-            let zeroed = target.backend.write_zeroes(total, rest, Request::GUEST).await;
-            zeroed.map_err(|error| {
-                copy::failure(&CopyError { offset: total, step: CopyStep::Write, error }, 0)
-            })?;
-        }
-        Ok(())
-    };
-    let result = progress::watch(console, &mut progress, &control.told, work, Result::is_ok).await;
-    progress.end(console);
-    result
-}
-
-/// What an overlay on `below` shows without a copy. Only where a new one's backing image is a layer of the source, the
-/// same file read in the same way, what the layers above do not hold is known to show; anything else is compared.
-fn existing(source: &Arc<Node>, below: &Arc<Node>, new: bool) -> Existing {
-    let next = |node: &Arc<Node>| node.skip_filters().backing();
-    let own = next(source);
-    let shared = std::iter::successors(own.clone(), next).find(|layer| new && layer.shows_what(below));
-    let length = if new { below.length() } else { u64::MAX };
-    match shared {
-        Some(_) => Existing { base: shared, unallocated: Unallocated::Shown, length },
-        None => Existing { base: own, unallocated: Unallocated::Compared, length },
-    }
-}
-
-/// Tells at once what could not be read: zeroes are in its place.
-fn salvage(warn: Arc<impl Fn(&str) + Send + Sync + 'static>, start: u64) -> OnUnreadable {
-    Arc::new(move |error| {
-        let (place, why) = (start + error.offset, error.error.strerror());
-        let what = if error.step == CopyStep::Status { "block status at offset" } else { "offset" };
-        warn(&format!("error while reading {what} {place}: {why}"));
-    })
-}
+#[cfg(test)]
+mod crash_tests;
 
 #[cfg(test)]
 mod tests {
@@ -514,10 +421,10 @@ mod tests {
                     source: Source::named("").format(Some("qcow2")),
                     output: "/new".to_owned(),
                     target: Target { format: Some("qcow2".to_owned()), ..Target::default() },
-                    target_cache: Cache::WRITEBACK,
+                    target_cache: Some(Cache::WRITEBACK),
                     ..Args::new()
                 };
-                convert(&mut console, &args).await
+                convert(&mut console, &args, &Arc::default()).await
             })
         };
         fail_each_request("convert", &disk, copy, &old, &new);
