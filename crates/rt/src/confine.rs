@@ -7,7 +7,7 @@
 //!
 //! Laws:
 //! - the files are open before the child is confined, and it opens nothing after: [`crate::fs::open`] finds what is
-//!   [held](held) by its name, and everything else is refused here, by the filter of system calls ([`filter`]), and by Landlock,
+//!   held by its name, and everything else is refused here, by the filter of system calls ([`filter`]), and by Landlock,
 //!   each of which would do;
 //! - both hold for the thread that takes them on and those it starts, so the child takes them on while it has one thread;
 //! - of what it has inherited the child keeps its standard streams, and nothing else;
@@ -20,7 +20,6 @@
 //! Specification: landlock(7), seccomp(2), setrlimit(2).
 
 mod filter;
-mod held;
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
@@ -34,11 +33,10 @@ use landlock::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Resource;
 
-pub use held::Access;
-pub(crate) use held::{open, stat, unlink};
+pub use crate::held::Access;
 
-use crate::{process, signal, sys};
-use held::Held;
+use crate::held::{self, Held};
+use crate::{fs, osfile, process, signal, sys};
 
 /// Descriptors that a confined process may have open.
 const MOST_OPEN: u64 = 256;
@@ -102,7 +100,7 @@ pub fn run(
     }
     let mut held: Vec<Held> = Vec::new();
     for (name, access) in files {
-        match Held::open(Path::new(name), *access) {
+        match Held::open(Path::new(name), *access, osfile::refuse_unseekable) {
             Ok(file) => held.push(file),
             Err(error) => {
                 settle(&held, false);
@@ -145,11 +143,6 @@ pub fn run(
     }
 }
 
-/// Whether this process is confined.
-pub fn is_confined() -> bool {
-    held::is_confined()
-}
-
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
@@ -163,9 +156,28 @@ pub enum ConfineError {
 
 fn settle(files: &[Held], succeeded: bool) {
     for file in files {
-        if let Err(error) = file.settle(succeeded) {
+        if let Err(error) = settle_one(file, succeeded) {
             tracing::warn!(%error, "the file of a new image could not be settled");
         }
+    }
+}
+
+/// Makes the name of a file that was made durable; or removes the file, if the name still leads to it.
+fn settle_one(file: &Held, succeeded: bool) -> io::Result<()> {
+    if !file.made {
+        return Ok(());
+    }
+    let path = fs::path(&file.path);
+    if !succeeded {
+        let (own, there) = (sys::fstat(file.any()?)?, sys::stat(&file.path)?);
+        let same = (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino);
+        return if same { std::fs::remove_file(path) } else { Ok(()) };
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match std::fs::File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()) {
+        // As in `fs::sync_name`: where a folder can't be synced, the sync of the file must suffice.
+        Err(e) if fs::is_no_sync(&e) => Ok(()),
+        result => result,
     }
 }
 

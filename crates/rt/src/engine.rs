@@ -30,7 +30,7 @@ pub(crate) struct EngineChoice {
 impl EngineChoice {
     pub(crate) fn new(asked: Engine) -> EngineChoice {
         // What goes through a ring passes no filter of system calls.
-        let asked = if crate::confine::is_confined() { Engine::Threads } else { asked };
+        let asked = if crate::held::is_confined() { Engine::Threads } else { asked };
         EngineChoice { asked, found: OnceLock::new() }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::file::{File, FileKind, FileStat, OpenOptions};
 use crate::worker::expect_current;
-use crate::{confine, osfile, sys};
+use crate::{held, osfile, sys};
 
 /// The path that a file name given as text means ([`codec::filename`]), for calls that do not pass through here.
 pub fn path(name: impl AsRef<Path>) -> PathBuf {
@@ -91,7 +91,7 @@ pub(crate) fn is_no_sync(e: &io::Error) -> bool {
 /// What the file of this name is, links followed; waits where it must. It can be asked outside of a runtime, too.
 pub fn kind(name: &str) -> io::Result<FileKind> {
     let path = Path::new(name);
-    let stat = confine::stat(path).unwrap_or_else(|| sys::stat(path))?;
+    let stat = held::stat(path).unwrap_or_else(|| sys::stat(path))?;
     Ok(osfile::file_stat(&stat).kind)
 }
 

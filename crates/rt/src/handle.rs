@@ -16,7 +16,7 @@ use crate::file::{File, FileStat, OpenOptions};
 use crate::shared::Shared;
 use crate::threads::{self, Job};
 use crate::worker::{Pool, Target, Worker};
-use crate::{BoxFuture, confine, local, osfile, sys};
+use crate::{BoxFuture, held, local, osfile, sys};
 
 static BLOCKING: threads::Pool<Call> = threads::Pool::new("rt-blocking", || blocking::MAX_BLOCKING);
 static COMPUTE: threads::Pool<Call> = threads::Pool::new("rt-compute", sys::cores);
@@ -101,7 +101,7 @@ impl Worker for Shared {
     fn unlink<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         let path = path.to_owned();
         Box::pin(blocking(move || {
-            confine::unlink(&path).unwrap_or_else(|| std::fs::remove_file(crate::fs::path(path)))
+            held::unlink(&path).unwrap_or_else(|| std::fs::remove_file(crate::fs::path(path)))
         }))
     }
 

@@ -35,6 +35,7 @@ pub mod fs;
 pub mod fuse;
 pub mod handed;
 mod handle;
+mod held;
 #[cfg(feature = "laws")]
 pub mod laws;
 mod local;

@@ -13,7 +13,7 @@ use crate::class::{self, Class, ClassCell, LOCAL_MAX, MEMORY_MAX, Quick};
 use crate::file::{Allocate, File, FileExtent, FileKind, FileLayout, FileStat, OpenOptions, RawFile, Try};
 use crate::op::{Action, Op};
 use crate::perform::perform;
-use crate::{BoxFuture, confine, sys};
+use crate::{BoxFuture, held, sys};
 
 const BLKGETSIZE64: u64 = 0x8008_1272;
 const BLKSSZGET: u64 = 0x1268;
@@ -60,7 +60,7 @@ struct OsFile {
 
 /// What `path` is, links followed; waits where it must.
 pub(crate) fn stat(path: &Path) -> io::Result<Stat> {
-    if let Some(stat) = confine::stat(path) {
+    if let Some(stat) = held::stat(path) {
         return stat;
     }
     match crate::fdset::of(path) {
@@ -107,7 +107,7 @@ fn open_fd(path: &Path, options: &OpenOptions) -> io::Result<OwnedFd> {
         (false, true) => OFlags::WRONLY,
         (true, true) => OFlags::RDWR,
     };
-    if let Some(fd) = confine::open(path, options) {
+    if let Some(fd) = held::open(path, options) {
         return fd;
     }
     if let Some(set) = crate::fdset::of(path) {

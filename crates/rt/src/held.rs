@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustix::fs::{OFlags, Stat};
 
 use crate::file::OpenOptions;
-use crate::{fs, sys};
+use crate::sys;
 
 /// How often a file is opened beforehand, for reading and for writing: for data, for locks, and for both once more while the
 /// file of a new image is made.
@@ -31,12 +31,13 @@ pub enum Access {
 }
 
 /// A file of a confined process.
-pub(super) struct Held {
-    path: PathBuf,
+pub(crate) struct Held {
+    /// The name by which it is found.
+    pub(crate) path: PathBuf,
     readers: Vec<OwnedFd>,
     writers: Vec<OwnedFd>,
     /// It was made by [`Held::open`].
-    pub(super) made: bool,
+    pub(crate) made: bool,
     /// It was made, and nobody in the confined process has asked for a new file of this name yet.
     is_new: bool,
 }
@@ -45,18 +46,22 @@ pub(super) struct Held {
 static FILES: Mutex<Option<Vec<Held>>> = Mutex::new(None);
 
 /// From now on opening and looking at files finds these and no others.
-pub(super) fn confine(files: Vec<Held>) {
+pub(crate) fn confine(files: Vec<Held>) {
     *FILES.lock() = Some(files);
 }
 
 /// Whether there are such files.
-pub(super) fn is_confined() -> bool {
+pub(crate) fn is_confined() -> bool {
     FILES.lock().is_some()
 }
 
 impl Held {
-    /// Opens a file by its name; links are followed. It waits for no writer of a FIFO.
-    pub(super) fn open(path: &Path, access: Access) -> io::Result<Held> {
+    /// Opens a file by its name; links are followed. `judge` may refuse what is there by what it is, before it is opened.
+    pub(crate) fn open(
+        path: &Path,
+        access: Access,
+        judge: impl FnOnce(&Stat) -> io::Result<()>,
+    ) -> io::Result<Held> {
         let flags = |access: OFlags| access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let new = || sys::open(path, flags(OFlags::RDWR) | OFlags::CREATE | OFlags::EXCL, 0o644);
         let mut made = None;
@@ -67,14 +72,15 @@ impl Held {
                 Err(error) => return Err(error),
             }
         }
-        // What may wait when it is opened is refused by what it is, without opening it.
-        crate::osfile::refuse_unseekable(&sys::stat(path)?)?;
+        judge(&sys::stat(path)?)?;
         let several = |access| -> io::Result<Vec<OwnedFd>> {
             (0..SPARE).map(|_| sys::open(path, flags(access), 0)).collect()
         };
         let readers = several(OFlags::RDONLY)?;
-        let writers = if access == Access::Read { Vec::new() } else { several(OFlags::RDWR)? };
-        let held = Held { path: path.into(), readers, writers, made: made.is_some(), is_new: made.is_some() };
+        let mut writers = if access == Access::Read { Vec::new() } else { several(OFlags::RDWR)? };
+        let is_made = made.is_some();
+        writers.extend(made);
+        let held = Held { path: path.into(), readers, writers, made: is_made, is_new: is_made };
         held.check_same()?;
         Ok(held)
     }
@@ -94,31 +100,13 @@ impl Held {
     }
 
     /// The numbers of its descriptors.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = RawFd> {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
         self.readers.iter().chain(&self.writers).map(OwnedFd::as_raw_fd)
     }
 
-    fn any(&self) -> io::Result<BorrowedFd<'_>> {
+    /// One of its descriptors.
+    pub(crate) fn any(&self) -> io::Result<BorrowedFd<'_>> {
         self.readers.first().map(OwnedFd::as_fd).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-    }
-
-    /// Removes the file if it was made here and its name still leads to it; makes its name durable otherwise.
-    pub(super) fn settle(&self, succeeded: bool) -> io::Result<()> {
-        if !self.made {
-            return Ok(());
-        }
-        let path = fs::path(&self.path);
-        let (own, there) = (sys::fstat(self.any()?)?, sys::stat(&self.path)?);
-        if !succeeded {
-            let same = (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino);
-            return if same { std::fs::remove_file(path) } else { Ok(()) };
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        match std::fs::File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()) {
-            // As in `fs::sync_name`: where a folder can't be synced, the sync of the file must suffice.
-            Err(e) if fs::is_no_sync(&e) => Ok(()),
-            result => result,
-        }
     }
 }
 
