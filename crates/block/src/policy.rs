@@ -29,6 +29,12 @@ impl Policy {
     pub const FOLLOW: Self = Self { backing: Grant::Open, data_file: Grant::Open, extents: Grant::Open };
     /// Nothing but the image itself: for looking at what it is.
     pub const ALONE: Self = Self { backing: Grant::Skip, data_file: Grant::Skip, extents: Grant::Open };
+    /// Not even the files that it consists of: for a description of an image that nobody vouches for.
+    pub const DESCRIBE: Self = Self { extents: Grant::Skip, ..Self::ALONE };
+    /// An image that nobody vouches for, whose parts must all be in its own file to be looked at. What is below it does not count.
+    pub const ONE_FILE: Self = Self { extents: Grant::Refuse, ..Self::ALONE };
+    /// An image that nobody vouches for, whose content must all be in its own file.
+    pub const WHOLE: Self = Self { backing: Grant::Refuse, data_file: Grant::Refuse, extents: Grant::Refuse };
 
     pub(crate) fn grant(self, child: ChildName, role: ChildRole) -> Grant {
         match role.has(ChildRole::BACKING) {

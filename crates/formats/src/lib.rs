@@ -9,6 +9,8 @@ mod bochs;
 mod cloop;
 mod cow;
 mod encryption;
+pub mod inspect;
+mod inspection;
 mod luks;
 mod new_file;
 mod overlay;

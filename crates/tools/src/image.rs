@@ -42,8 +42,10 @@ pub struct Source {
     pub force_share: bool,
     /// What others may do to it meanwhile.
     pub share: Share,
-    /// Without the files it names.
-    pub alone: bool,
+    /// Which of the files that it names are opened.
+    pub policy: Policy,
+    /// `name` is the name of a file of this host, whatever it looks like.
+    pub literal: bool,
     /// Discards give space back.
     pub discard: bool,
     /// Engine that is asked of the file driver.
@@ -71,7 +73,8 @@ impl Source {
             for_repair: false,
             force_share: false,
             share: Share::ALL,
-            alone: false,
+            policy: Policy::FOLLOW,
+            literal: false,
             discard: false,
             aio: None,
             offset: 0,
@@ -120,7 +123,7 @@ impl Source {
     /// The same without the files it names.
     #[must_use]
     pub fn alone(self) -> Source {
-        Source { alone: true, ..self }
+        Source { policy: Policy::ALONE, ..self }
     }
 }
 
@@ -394,7 +397,7 @@ fn guessed(graph: &Graph, source: &Source) -> Result<bool, BlockError> {
 /// Opens an image's node, which nobody uses yet.
 pub async fn open_node(graph: &Graph, source: &Source) -> Result<Arc<Node>, BlockError> {
     let options = options_of(graph, source)?;
-    let policy = if source.alone { Policy::ALONE } else { Policy::FOLLOW };
+    let policy = source.policy;
     let common = Common {
         read_only: !source.writable,
         for_repair: source.for_repair,
@@ -460,7 +463,9 @@ async fn show_snapshot(graph: &Graph, node: &Arc<Node>, snapshot: &SnapshotName)
 /// The options that a source means.
 fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
     let mut given = source.options.clone();
-    let mut options = if source.image_opts {
+    let mut options = if source.literal {
+        literal_options(graph, source)?
+    } else if source.image_opts {
         from_list(&source.name)?
     } else {
         let driver = given.take_str("driver")?.or_else(|| source.format.clone());
@@ -474,6 +479,17 @@ fn options_of(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
         set_aio(graph, &mut options, aio)?;
     }
     Ok(options)
+}
+
+/// The options of a file of this host, whose name means no protocol.
+fn literal_options(graph: &Graph, source: &Source) -> Result<Options, BlockError> {
+    let driver = graph.registry().plain_protocol(&source.name)?.name;
+    let file = Options::new().with_str("driver", driver).with_str("filename", &source.name);
+    let options = Options::new().with("file", Opt::Dict(file));
+    Ok(match &source.format {
+        Some(format) => options.with_str("driver", format),
+        None => options,
+    })
 }
 
 /// A file's name beside an image's driver is that of the file below the image.

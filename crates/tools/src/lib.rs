@@ -1,8 +1,8 @@
 //! What the faces of the program do, as a library: flag tables, human and JSON output.
 //!
 //! ```text
-//! face ─┬─ img ─── amend bench bitmap check commit compare convert crashtest create dd hash info map measure rebase resize
-//!       │          snapshot tree
+//! face ─┬─ img ─── amend bench bitmap check commit compare convert crashtest create dd hash info inspect map measure rebase
+//!       │          resize snapshot tree
 //!       ├─ io ──── open read write … quit
 //!       ├─ nbd ─── serve, --list
 //!       ├─ daemon ─ options in the order given ─▶ monitor

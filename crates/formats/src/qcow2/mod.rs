@@ -39,6 +39,7 @@ mod fill;
 pub mod header;
 mod image;
 mod info;
+pub mod inspect;
 mod io;
 mod kept;
 mod map;

@@ -20,6 +20,7 @@ mod extent;
 mod grains;
 mod header;
 mod image;
+pub mod inspect;
 mod open;
 mod se_sparse;
 mod stream;
@@ -46,7 +47,7 @@ fn probe(seen: &Glimpse<'_>) -> u32 {
 }
 
 /// A descriptor begins with a comment that says so, or with its version after comments and blank lines.
-fn begins_as_descriptor(head: &[u8]) -> bool {
+pub fn begins_as_descriptor(head: &[u8]) -> bool {
     const TITLE: &[u8] = b"# Disk DescriptorFile";
     if head.get(..TITLE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TITLE)) {
         return true;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 consistent, 1 not completed, 2 corruptions, 3 leaks only, 63 the format has no check.
 
 use super::Call;
+use super::untrusted::{self, Untrusted};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, Output, Verbosity, has_parts};
@@ -11,7 +12,8 @@ use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
 use api::{Dict, ToolErrorCode, Value};
-use block::{CheckReport, Repair};
+use block::{CheckReport, Policy, Repair};
+use rt::confine::Access;
 
 pub(super) const FLAGS: Table<Args> = &[
     &[Flag::help(), Flag::set("-q --quiet", "print nothing but what is wrong", |s| s.verbosity.quiet = true)],
@@ -26,6 +28,7 @@ pub(super) const FLAGS: Table<Args> = &[
         }),
         flags::object(),
     ],
+    &untrusted::flags(),
 ];
 
 const MANUAL: Manual = Manual {
@@ -36,7 +39,7 @@ const MANUAL: Manual = Manual {
         ("disk.qcow2", "looks only; exit code 0, 2 (corrupt) or 3 (leaked space)"),
         ("-r all disk.qcow2", "mends what can be mended; keep a copy of an image of value"),
     ],
-    notes: "",
+    notes: untrusted::NOTES,
 };
 
 #[derive(Debug)]
@@ -45,14 +48,20 @@ pub(super) struct Args {
     output: Output,
     verbosity: Verbosity,
     repair: Repair,
+    untrusted: Untrusted,
 }
 
-has_parts!(Args { source: Source, output: Output });
+has_parts!(Args { source: Source, output: Output, untrusted: Untrusted });
 
 impl Args {
     pub(super) fn new() -> Args {
-        let (output, verbosity) = (Output::default(), Verbosity::default());
-        Args { source: Source::named("").alone().without_content(), output, verbosity, repair: Repair::No }
+        Args {
+            source: Source::named("").alone().without_content(),
+            output: Output::default(),
+            verbosity: Verbosity::default(),
+            repair: Repair::No,
+            untrusted: Untrusted::LOOK,
+        }
     }
 }
 
@@ -62,7 +71,10 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     args.source.writable = args.repair != Repair::No;
     args.source.for_repair = args.source.writable;
     super::exclusive(&args.source)?;
-    runtime::run(open_and_check(console, &args))?
+    args.untrusted.judge(&mut args.source, Policy::ONE_FILE)?;
+    let access = if args.source.writable { Access::Write } else { Access::Read };
+    let files = [(args.source.name.as_str(), access)];
+    args.untrusted.run(console, &call.name, &files, |console| runtime::run(open_and_check(console, &args))?)
 }
 
 fn repair(word: &str) -> Result<Repair, Failure> {

@@ -2,9 +2,11 @@
 //!
 //! Nothing but the image itself is opened: an image that nobody vouches for can't have other files read. With
 //! `--backing-chain` each backing file is opened in the same way, by the name that the one above stores. Only `--partitions` opens
-//! an image as its user would: what is on a disk is in all of its layers.
+//! an image as its user would: what is on a disk is in all of its layers. With `--untrusted` not even the extents are opened that an
+//! image consists of.
 
 use super::Call;
+use super::untrusted::{self, Untrusted};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, Output, has_parts};
@@ -14,7 +16,8 @@ use crate::show::Description;
 use crate::usage::Manual;
 use crate::{outln, partitions, runtime};
 use api::{Encode, Enumeration, ImageContent, ImagePartition, Value};
-use block::{BlockError, Identity};
+use block::{BlockError, Identity, Policy};
+use rt::confine::Access;
 
 /// The longest chain that is listed.
 const MAX_CHAIN: usize = 1024;
@@ -33,6 +36,7 @@ pub(super) const FLAGS: Table<Args> = &[
         flags::output(),
         flags::object(),
     ],
+    &untrusted::flags(),
 ];
 
 #[derive(Debug)]
@@ -41,9 +45,10 @@ pub(super) struct Args {
     output: Output,
     whole_chain: bool,
     partitions: bool,
+    untrusted: Untrusted,
 }
 
-has_parts!(Args { source: Source, output: Output });
+has_parts!(Args { source: Source, output: Output, untrusted: Untrusted });
 
 impl Args {
     pub(super) fn new() -> Args {
@@ -52,6 +57,7 @@ impl Args {
             output: Output::default(),
             whole_chain: false,
             partitions: false,
+            untrusted: Untrusted::LOOK,
         }
     }
 }
@@ -64,20 +70,27 @@ const MANUAL: Manual = Manual {
         ("disk.qcow2", "format, sizes and what the format adds"),
         ("--output=json --backing-chain disk.qcow2", "the whole chain for a script"),
     ],
-    notes: "",
+    notes: untrusted::NOTES,
 };
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
     args.source.name = super::one_image(&operands)?;
     super::exclusive(&args.source)?;
-    let mut list = Vec::new();
-    let content = runtime::run(async {
-        collect(&args.source, args.whole_chain, &mut list).await?;
-        if args.partitions { content(&args.source).await.map(Some) } else { Ok(None) }
-    })??;
-    print(console, &list, args.output, args.whole_chain, content.as_ref());
-    Ok(0)
+    args.untrusted.judge(&mut args.source, Policy::DESCRIBE)?;
+    if args.untrusted.is_on() && args.whole_chain {
+        return Err(Failure::usage("--untrusted opens one image, and no --backing-chain"));
+    }
+    let files = [(args.source.name.as_str(), Access::Read)];
+    args.untrusted.run(console, &call.name, &files, |console| {
+        let mut list = Vec::new();
+        let content = runtime::run(async {
+            collect(&args.source, args.whole_chain, &mut list).await?;
+            if args.partitions { content(&args.source).await.map(Some) } else { Ok(None) }
+        })??;
+        print(console, &list, args.output, args.whole_chain, content.as_ref());
+        Ok(0)
+    })
 }
 
 /// What is on the disk that the image and all that it stands on show.

@@ -16,6 +16,7 @@ mod dd;
 pub mod faults;
 mod hash;
 mod info;
+mod inspect;
 mod map;
 mod measure;
 mod rebase;
@@ -25,6 +26,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod untrusted;
 
 use crate::console::Console;
 use crate::failure::Failure;
@@ -55,6 +57,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "dd", about: "Copy a part of an image", run: dd::run },
     Command { name: "hash", about: "Tell the digest of an image's content", run: hash::run },
     Command { name: "info", about: "Tell what an image is", run: info::run },
+    Command { name: "inspect", about: "Tell whether an image is safe to open", run: inspect::run },
     Command { name: "map", about: "Tell what lies where in an image", run: map::run },
     Command { name: "measure", about: "Tell how large a new image's file would be", run: measure::run },
     Command { name: "rebase", about: "Put another backing file below an image", run: rebase::run },

@@ -8,6 +8,7 @@ mod target;
 mod verify;
 
 use super::Call;
+use super::untrusted::{self, Untrusted};
 use crate::cache::{self, Cache};
 use crate::console::Console;
 use crate::copy::{self, Stop};
@@ -19,10 +20,11 @@ use crate::usage::Manual;
 use crate::{creation, runtime, size};
 use api::{Dict, Value};
 use bitmaps::{bitmaps_to_copy, copy_bitmaps};
-use block::{Graph, SnapshotName};
+use block::{Graph, Policy, SnapshotName};
 use fill::Filling;
 use journal::Journal;
 use ledger::Ledger;
+use rt::confine::Access;
 use rt::signal::{INTERRUPT, TERMINATE};
 use std::sync::Arc;
 use target::{create_target, give_back_leaks};
@@ -36,7 +38,9 @@ pub(super) const NO_COMPRESSION: &str = "Compression not supported for this file
 /// What `-S` must be a multiple of.
 const SECTOR: u64 = 512;
 
-pub(super) const FLAGS: Table<Args> = &[&[
+pub(super) const FLAGS: Table<Args> = &[COPYING, &untrusted::flags()];
+
+const COPYING: &[Flag<Args>] = &[
     Flag::help(),
     flags::quiet(),
     flags::progress(),
@@ -101,7 +105,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
     ),
     Flag::set("--verify", "read the target back and prove that it is the source", |s| s.verify = true),
     flags::object(),
-]];
+];
 
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS] SOURCE [SOURCE...] TARGET",
@@ -116,7 +120,7 @@ const MANUAL: Manual = Manual {
             "goes on where it was cut off, and proves the copy",
         ),
     ],
-    notes: "",
+    notes: untrusted::NOTES,
 };
 
 #[derive(Debug)]
@@ -150,9 +154,16 @@ pub(super) struct Args {
     /// The target is read back.
     verify: bool,
     verbosity: Verbosity,
+    untrusted: Untrusted,
 }
 
-has_parts!(Args { source: Source, target: Target, backing: Backing, verbosity: Verbosity });
+has_parts!(Args {
+    source: Source,
+    target: Target,
+    backing: Backing,
+    verbosity: Verbosity,
+    untrusted: Untrusted,
+});
 
 impl Args {
     pub(super) fn new() -> Args {
@@ -178,6 +189,7 @@ impl Args {
             journal: None,
             verify: false,
             verbosity: Verbosity::default(),
+            untrusted: Untrusted::COPY,
         }
     }
 
@@ -248,13 +260,37 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         ));
     }
     (args.sources, args.output) = (sources.to_vec(), output.clone());
-    let stop = Arc::new(Stop::on(&[INTERRUPT, TERMINATE]));
-    let result = runtime::run(convert(console, &args, &stop))?;
-    if let (Some(signal), Err(failure)) = (stop.signal(), &result) {
-        failure.tell(console);
-        rt::signal::end_by(signal);
+    refuse_unconfined(&mut args)?;
+    let target = if args.create { Access::Make } else { Access::Write };
+    let files: Vec<_> = args.sources.iter().map(|name| (name.as_str(), Access::Read)).collect();
+    let files = [files, vec![(args.output.as_str(), target)]].concat();
+    args.untrusted.run(console, &call.name, &files, |console| {
+        let stop = Arc::new(Stop::on(&[INTERRUPT, TERMINATE]));
+        let result = runtime::run(convert(console, &args, &stop))?;
+        if let (Some(signal), Err(failure)) = (stop.signal(), &result) {
+            failure.tell(console);
+            rt::signal::end_by(signal);
+        }
+        result.map(|()| 0)
+    })
+}
+
+/// Refuses what `--untrusted` can't keep to the files that are named.
+fn refuse_unconfined(args: &mut Args) -> Result<(), Failure> {
+    args.untrusted.judge(&mut args.source, Policy::WHOLE)?;
+    if !args.untrusted.is_on() {
+        return Ok(());
     }
-    result.map(|()| 0)
+    if args.backing.name.is_some() {
+        return Err(Failure::usage("--untrusted makes no overlay (-B): its backing file would be opened"));
+    }
+    if args.target_opts {
+        return Err(Failure::usage("--untrusted takes the name of a file, not --target-image-opts"));
+    }
+    if args.journal.is_some() {
+        return Err(Failure::usage("--untrusted keeps no --journal: it opens the images alone"));
+    }
+    untrusted::plain_target(&args.output)
 }
 
 /// Refuses what does not go together, and what is not here yet.

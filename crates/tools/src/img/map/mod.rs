@@ -6,6 +6,7 @@
 mod picture;
 
 use super::Call;
+use super::untrusted::{self, Untrusted};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::{self, Output, has_parts};
@@ -13,8 +14,9 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{out, outln, runtime};
-use block::{Backend, BlockError, Node, Status};
+use block::{Backend, BlockError, Node, Policy, Status};
 use picture::{Content, Form, Picture};
+use rt::confine::Access;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -51,6 +53,7 @@ pub(super) const FLAGS: Table<Args> = &[
         flags::force_share("look even while another process writes"),
         flags::object(),
     ],
+    &untrusted::flags(),
 ];
 
 const MANUAL: Manual = Manual {
@@ -64,7 +67,7 @@ const MANUAL: Manual = Manual {
         ),
         ("--picture=svg disk.qcow2 > disk.svg", "a drawing for a browser"),
     ],
-    notes: "",
+    notes: untrusted::NOTES,
 };
 
 #[derive(Debug)]
@@ -74,13 +77,15 @@ pub(super) struct Args {
     start: u64,
     length: Option<u64>,
     picture: Option<Form>,
+    untrusted: Untrusted,
 }
 
-has_parts!(Args { source: Source, output: Output });
+has_parts!(Args { source: Source, output: Output, untrusted: Untrusted });
 
 impl Args {
     pub(super) fn new() -> Args {
-        Args { source: Source::named(""), output: Output::default(), start: 0, length: None, picture: None }
+        let (source, untrusted) = (Source::named(""), Untrusted::LOOK);
+        Args { source, output: Output::default(), start: 0, length: None, picture: None, untrusted }
     }
 }
 
@@ -88,8 +93,12 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
     args.source.name = super::one_image(&operands)?;
     super::exclusive(&args.source)?;
-    runtime::run(open_and_map(console, &args))??;
-    Ok(0)
+    args.untrusted.judge(&mut args.source, Policy::WHOLE)?;
+    let files = [(args.source.name.as_str(), Access::Read)];
+    args.untrusted.run(console, &call.name, &files, |console| {
+        runtime::run(open_and_map(console, &args))??;
+        Ok(0)
+    })
 }
 
 async fn open_and_map(console: &mut Console, args: &Args) -> Result<(), Failure> {

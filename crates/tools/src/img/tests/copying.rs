@@ -15,6 +15,8 @@ pub fn convert(faces: &Faces) {
         flat[..64 << 10].iter().all(|byte| *byte == 1) && flat[64 << 10..128 << 10].iter().all(|b| *b == 2)
     );
 
+    super::looking::untrusted(faces, "convert -O raw", "@a @untrusted");
+    assert_eq!(faces.read("untrusted").len(), 1 << 20);
     sources_and_targets(faces);
     ways_of_copying(faces);
     proofs(faces);

@@ -1,4 +1,4 @@
-//! Commands that only look: `bench`, `check`, `compare`, `info`, `map`, `measure`.
+//! Commands that only look: `bench`, `check`, `compare`, `info`, `inspect`, `map`, `measure`.
 
 use super::{image, overlay, shows};
 use crate::testing::Faces;
@@ -37,8 +37,26 @@ pub fn bench(faces: &Faces) {
     }
 }
 
+/// Gives a command all flags of `--untrusted`. How it is confined is tried by the program's own tests.
+pub fn untrusted(faces: &Faces, command: &str, operands: &str) {
+    let limits = "--limit-time 60 --limit-memory 256M --limit-output 64M";
+    faces.ok(&format!("img {command} --untrusted {limits} {operands}"));
+    faces.ok(&format!("img {command} --require-confinement {operands}"));
+    for (flags, why) in [
+        ("--limit-time 5", "are those of --untrusted"),
+        ("--untrusted --limit-time 0", "Invalid time limit specified. Must be between 1 and"),
+        ("--untrusted --limit-memory 1M", "Invalid memory limit specified."),
+        ("--untrusted --limit-output x", "Invalid output limit specified: 'x'."),
+        ("--untrusted --image-opts", "--untrusted takes the name of a file"),
+    ] {
+        let said = faces.fails(1, &format!("img {command} {flags} {operands}"));
+        assert!(said.contains(why), "{command} {flags}: {said}");
+    }
+}
+
 pub fn check(faces: &Faces) {
     image(faces, "@a", 1);
+    untrusted(faces, "check", "@a");
     let said = faces.ok("img check -f qcow2 -T none -U @a");
     assert!(said.starts_with("No errors were found on the image.\n2/16 = 12.50% allocated"), "{said}");
     assert_eq!(faces.ok("img check -q @a"), "");
@@ -118,6 +136,23 @@ pub fn info(faces: &Faces) {
     assert!(said.ends_with("Partitions (mbr):\n    1: ext, 512 KiB from 4096 on, type 0x83\n"), "{said}");
     assert!(faces.ok("img info -P @a").ends_with("Content: not known\n"));
     assert!(faces.fails(1, "img info --output=xml @a").contains("expects 'human' or 'json' not 'xml'"));
+    untrusted(faces, "info", "@top");
+    assert!(faces.fails(1, "img info --untrusted -b @top").contains("no --backing-chain"));
+}
+
+pub fn inspect(faces: &Faces) {
+    image(faces, "@a", 1);
+    overlay(faces, "@top", "@a", 2);
+    let said = faces.ok("img inspect -f qcow2 -U --policy cdi --max-virtual-size 1M --limit-time 5 @a");
+    assert!(said.starts_with("image: @a\nformat: qcow2 (as it was said)\n"), "{said}");
+    assert!(said.ends_with("\npolicy 'cdi': lets it in\n"), "{said}");
+    let said = faces.ok("img inspect --untrusted --limit-memory 64M --limit-output 1M --output=json @a");
+    assert!(said.contains("\"allowed\": true"), "{said}");
+    let said = faces.fails(2, "img inspect --require-confinement @top");
+    assert!(said.contains("\nREFUSED: backing-file at "), "{said}");
+    assert!(faces.fails(2, "img inspect --max-virtual-size 1k @a").contains("REFUSED: too-large"));
+    assert!(faces.fails(1, "img inspect --policy nobody @a").contains("there is no policy 'nobody'"));
+    assert!(faces.fails(1, "img inspect @nowhere").contains("Could not open '@nowhere'"));
 }
 
 pub fn map(faces: &Faces) {
@@ -137,6 +172,8 @@ pub fn map(faces: &Faces) {
     assert!(said.contains("of data in @top\n1 ") && said.contains("of data in @a\n"), "{said}");
     assert!(faces.ok("img map --picture=svg @top").ends_with("</svg>\n"));
     assert!(faces.fails(1, "img map --picture=png @top").contains("--picture expects 'text' or 'svg'"));
+    untrusted(faces, "map", "@a");
+    assert!(faces.fails(1, "img map --untrusted @top").contains("may not be opened here"));
     assert!(faces.fails(1, "img map -s -1 @top").contains("Invalid start offset specified."));
     assert!(faces.fails(1, "img map -l x @top").contains("Invalid max length specified: 'x'."));
 }

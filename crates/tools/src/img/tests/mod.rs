@@ -27,6 +27,9 @@ const VALUES: &[(&str, &str)] = &[
     ("-s", "64k"),
     ("-l", "64k"),
     ("--output", "json"),
+    ("--limit-time", "7"),
+    ("--limit-memory", "64M"),
+    ("--limit-output", "64M"),
     ("--object", "secret,id=s,data=x"),
     ("--preallocation", "full"),
 ];
@@ -82,6 +85,7 @@ scenarios! {
     dd: copying::dd, dd::Args::new;
     hash: looking::hash, hash::Args::new;
     info: looking::info, info::Args::new;
+    inspect: looking::inspect, inspect::Args::new, "--policy" "cdi", "--max-virtual-size" "1M";
     map: looking::map, map::Args::new, "--picture" "svg";
     measure: looking::measure, measure::Args::new;
     rebase: changing::rebase, rebase::Args::new;

@@ -1,0 +1,342 @@
+//! `inspect`: what an image that nobody vouches for would make a host open, what else it could be taken for, and whether a policy lets
+//! it in.
+//!
+//! Always in a confined process: see [`super::untrusted`]. Exit codes: 0 the policy lets the image in, 1 it could not be looked
+//! at, 2 the policy refuses it, and those of a confined process.
+
+use super::Call;
+use super::untrusted::{self, Untrusted};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::flags::{self, Output, has_parts};
+use crate::getopt::{Flag, Table};
+use crate::image::{self, Source};
+use crate::usage::Manual;
+use crate::{outln, runtime, size};
+use api::{Dict, Value};
+use block::{Common, Glimpse, Graph, Node, Options, PROBE_BYTES, Policy as OpenPolicy};
+use formats::inspect::{self, Code, Inspection, Measure, POLICIES, Policy, Seen, Signature};
+use rt::BufMut;
+use rt::confine::Access;
+use std::io::Read;
+use std::sync::Arc;
+
+/// The policy refuses the image.
+const REFUSED: u8 = 2;
+/// Most bytes of the file of a policy.
+const MOST_POLICY: u64 = 1 << 20;
+
+pub(super) const FLAGS: Table<Args> = &[
+    &[
+        Flag::help(),
+        flags::format("-f --format", "format that it is said to be of; found by its content if left out"),
+        Flag::take("--policy", "NAME|FILE", "what is let in (default); see below", |s, text| {
+            s.policy = policy(text)?;
+            Ok(())
+        }),
+        Flag::take("--max-virtual-size", "SIZE", "the largest disk that is let in", |s, text| {
+            s.max_virtual_size = Some(super::bounded("virtual size", text, 0, i64::MAX as u64)?);
+            Ok(())
+        }),
+        flags::force_share("look even while another process writes"),
+        flags::output(),
+    ],
+    &untrusted::flags(),
+];
+
+const MANUAL: Manual = Manual {
+    synopsis: "[-f FMT] [--policy=NAME|FILE] [--max-virtual-size=SIZE] [-U] [--output=human|json] FILE",
+    about: "Tells what an image would make a host open, and whether a policy lets it in.",
+    operands: &[("FILE", "the image")],
+    examples: &[
+        ("upload.qcow2", "exit code 0: let in; 2: refused"),
+        ("-f qcow2 --policy=glance --output=json upload", "for a script, with the format that was declared"),
+    ],
+    notes: "Policies are default, glance, nova, cdi and lima, or a file with '/' or '.' in its name (docs/untrusted.md). \n\
+            Nothing is opened but FILE, by a process that the kernel confines, whether or not --untrusted is given.",
+};
+
+#[derive(Debug)]
+pub(super) struct Args {
+    source: Source,
+    policy: Option<Policy>,
+    max_virtual_size: Option<u64>,
+    output: Output,
+    untrusted: Untrusted,
+}
+
+has_parts!(Args { source: Source, output: Output, untrusted: Untrusted });
+
+impl Args {
+    pub(super) fn new() -> Args {
+        Args {
+            source: Source::named(""),
+            policy: None,
+            max_virtual_size: None,
+            output: Output::default(),
+            untrusted: Untrusted::LOOK,
+        }
+    }
+}
+
+pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
+    let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
+    args.source.name = super::one_image(&operands)?;
+    let mut policy = match args.policy.take() {
+        Some(policy) => policy,
+        None => Policy::named(POLICIES[0]).map_err(Failure::new)?,
+    };
+    if let Some(size) = args.max_virtual_size {
+        policy = policy.with_max_virtual_size(size);
+    }
+    let files = [(args.source.name.as_str(), Access::Read)];
+    args.untrusted.always().run(console, &call.name, &files, |console| {
+        let report = runtime::run(look(&args.source, &policy))??;
+        match args.output {
+            Output::Human => report.print(console),
+            Output::Json => console.json(&report.object()),
+        }
+        Ok(if report.refused.is_empty() { 0 } else { REFUSED })
+    })
+}
+
+/// The policy of a name, or in a file.
+fn policy(text: &str) -> Result<Option<Policy>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(format_args!("--policy: {error}"));
+    if !text.contains(['/', '.']) {
+        return Policy::named(text).map(Some).map_err(|error| failed(&error));
+    }
+    let mut json = String::new();
+    let file = rt::fs::open_source(text).and_then(|file| file.take(MOST_POLICY).read_to_string(&mut json));
+    file.map_err(|error| failed(&format_args!("'{text}' can't be read: {error}")))?;
+    Policy::parse(text, &json).map(Some).map_err(|error| failed(&format_args!("'{text}': {error}")))
+}
+
+/// What is told of an image.
+struct Report {
+    filename: String,
+    format: String,
+    /// Somebody said that it is of this format.
+    given: bool,
+    file_length: u64,
+    /// Of an image that could be opened.
+    opened: Option<Opened>,
+    signatures: Vec<&'static Signature>,
+    seen: Seen,
+    policy: String,
+    refused: Vec<Code>,
+}
+
+struct Opened {
+    virtual_size: u64,
+    actual_size: Option<u64>,
+    encrypted: bool,
+}
+
+async fn look(source: &Source, policy: &Policy) -> Result<Report, Failure> {
+    let cannot_open = |error| image::cannot_open(&source.name, &error);
+    let graph = image::quiet_graph(&crate::object::given());
+    let driver = graph.registry().plain_protocol(&source.name)?.name;
+    let options = Options::new().with_str("driver", driver).with_str("filename", &source.name);
+    let common = Common {
+        read_only: true,
+        without_content: true,
+        force_share: source.force_share,
+        ..Common::default()
+    };
+    let file = graph.open_with(options, common.clone(), OpenPolicy::DESCRIBE).await.map_err(cannot_open)?;
+    let report = look_at(&graph, &file, common, source, policy).await;
+    let closed = graph.release(&file).await;
+    let report = report.map_err(cannot_open)?;
+    closed?;
+    Ok(report)
+}
+
+async fn look_at(
+    graph: &Graph,
+    file: &Arc<Node>,
+    common: Common,
+    source: &Source,
+    policy: &Policy,
+) -> Result<Report, block::BlockError> {
+    let given = source.format.is_some();
+    let format = match &source.format {
+        Some(format) => format.clone(),
+        None => found_format(graph, file).await?,
+    };
+    let Inspection { signatures, mut seen } = inspect::inspect(file, &format, given).await?;
+    let options = Options::new().with_str("driver", &format).with_str("file", file.name());
+    let opened = match graph.open_with(options, common, OpenPolicy::DESCRIBE).await {
+        Ok(image) => {
+            let opened = look_inside(&image, &mut seen).await;
+            graph.release(&image).await?;
+            Some(opened)
+        }
+        Err(error) => {
+            seen.note_refusal(&error);
+            None
+        }
+    };
+    let virtual_size = opened.as_ref().map(|opened| opened.virtual_size);
+    let refused = policy.judge(&mut seen, Measure { format: &format, virtual_size });
+    Ok(Report {
+        filename: file.filename(),
+        format,
+        given,
+        file_length: file.length(),
+        opened,
+        signatures,
+        seen,
+        policy: policy.name.clone(),
+        refused,
+    })
+}
+
+/// The format that the content of a file speaks for.
+async fn found_format(graph: &Graph, file: &Node) -> Result<String, block::BlockError> {
+    let part = async |offset: u64| {
+        let len = (file.length() - offset).min(PROBE_BYTES as u64);
+        let (bytes, result) = file.read(offset, BufMut::with_len(len as usize)).await;
+        result.map(|()| bytes)
+    };
+    let head = part(0).await?;
+    let tail = part(file.length().saturating_sub(PROBE_BYTES as u64)).await?;
+    let found = graph.registry().probe(&Glimpse { head: &head, tail: &tail, filename: &file.filename() });
+    Ok(found.map_or_else(image::plain_format, |driver| driver.name).to_owned())
+}
+
+/// Looks at an open image: what its driver tells, and what the disk begins with.
+async fn look_inside(image: &Arc<Node>, seen: &mut Seen) -> Opened {
+    let info = image.driver().info();
+    // The disk of a raw image is the file, whose marks are known.
+    if !info.encrypted && !image.facts().transparent {
+        let len = image.length().min(inspect::HEAD);
+        let (head, result) = image.read(0, BufMut::with_len(len as usize)).await;
+        // What can't be read, as a disk whose parts are in other files, begins like nothing.
+        if result.is_ok() {
+            inspect::note_disk(seen, &head);
+        }
+    }
+    if info.encrypted {
+        seen.note_encryption();
+    }
+    Opened { virtual_size: image.length(), actual_size: image.allocated_size(), encrypted: info.encrypted }
+}
+
+impl Report {
+    fn object(&self) -> Value {
+        let mut object = Dict::new();
+        object.insert("filename", self.filename.as_str());
+        object.insert("format", self.format.as_str());
+        object.insert("format-given", self.given);
+        if let Some(subformat) = &self.seen.subformat {
+            object.insert("subformat", subformat.as_str());
+        }
+        object.insert("file-length", self.file_length);
+        if let Some(opened) = &self.opened {
+            object.insert("virtual-size", opened.virtual_size);
+            if let Some(size) = opened.actual_size {
+                object.insert("actual-size", size);
+            }
+            object.insert("encrypted", opened.encrypted);
+        }
+        let list = |items: Vec<Dict>| Value::List(items.into_iter().map(Value::Dict).collect());
+        object.insert("signatures", list(self.signatures.iter().map(|mark| signature(mark)).collect()));
+        object.insert("references", list(self.seen.references.iter().map(reference).collect()));
+        object.insert("features", list(self.seen.features.iter().map(feature).collect()));
+        object.insert("snapshots", self.seen.snapshots);
+        object.insert("bitmaps", self.seen.bitmaps);
+        object.insert("findings", list(self.seen.findings.iter().map(|found| self.finding(found)).collect()));
+        object.insert("policy", self.policy.as_str());
+        object.insert("allowed", self.refused.is_empty());
+        let refused: Vec<_> = self.refused.iter().map(|code| Value::from(code.name())).collect();
+        object.insert("refused", refused);
+        Value::Dict(object)
+    }
+
+    fn finding(&self, found: &inspect::Finding) -> Dict {
+        let mut object = Dict::new();
+        object.insert("code", found.code.name());
+        object.insert("text", found.text.as_str());
+        if let Some(offset) = found.offset {
+            object.insert("offset", offset);
+        }
+        object.insert("refused", self.refused.contains(&found.code));
+        object
+    }
+
+    fn print(&self, console: &mut Console) {
+        let said = if self.given { "as it was said" } else { "as its content says" };
+        outln!(console, "image: {}", printable(&self.filename));
+        outln!(console, "format: {} ({said})", printable(&self.format));
+        if let Some(subformat) = &self.seen.subformat {
+            outln!(console, "kind: {}", printable(subformat));
+        }
+        outln!(console, "file length: {} ({} bytes)", size::human(self.file_length), self.file_length);
+        if let Some(Opened { virtual_size, .. }) = self.opened {
+            outln!(console, "virtual size: {} ({virtual_size} bytes)", size::human(virtual_size));
+        }
+        for mark in &self.signatures {
+            outln!(console, "looks like: {} ({}, at {:#x})", mark.name, mark.class.name(), mark.offset);
+        }
+        for reference in &self.seen.references {
+            let (kind, stored) = (reference.kind.name(), printable(&reference.stored));
+            let what = if reference.followed { "would be opened" } else { "is not opened" };
+            outln!(console, "names: {kind} '{stored}', which {what}: '{}'", printable(&reference.resolved));
+        }
+        for feature in &self.seen.features {
+            let name = feature.name.unwrap_or("unknown");
+            outln!(console, "feature: {name} ({}, bit {})", feature.set, feature.bit);
+        }
+        for found in &self.seen.findings {
+            let verdict = if self.refused.contains(&found.code) { "REFUSED" } else { "found" };
+            let place = found.offset.map(|offset| format!(" at {offset:#x}")).unwrap_or_default();
+            outln!(console, "{verdict}: {}{place}: {}", found.code.name(), printable(&found.text));
+        }
+        let verdict = if self.refused.is_empty() { "lets it in" } else { "refuses it" };
+        outln!(console, "policy '{}': {verdict}", self.policy);
+    }
+}
+
+fn signature(mark: &inspect::Signature) -> Dict {
+    let mut object = Dict::new();
+    object.insert("name", mark.name);
+    object.insert("class", mark.class.name());
+    object.insert("offset", mark.offset);
+    object
+}
+
+fn reference(reference: &inspect::Reference) -> Dict {
+    let mut object = Dict::new();
+    object.insert("kind", reference.kind.name());
+    object.insert("stored", reference.stored.as_str());
+    if let Some(format) = &reference.format {
+        object.insert("format", format.as_str());
+    }
+    object.insert("resolved", reference.resolved.as_str());
+    object.insert("followed", reference.followed);
+    if let Some(protocol) = reference.protocol() {
+        object.insert("protocol", protocol);
+    }
+    object.insert("absolute", reference.is_absolute());
+    object.insert("escaping", reference.is_escaping());
+    if let Some(offset) = reference.offset {
+        object.insert("offset", offset);
+    }
+    object
+}
+
+fn feature(feature: &inspect::Feature) -> Dict {
+    let mut object = Dict::new();
+    object.insert("set", feature.set);
+    object.insert("bit", u64::from(feature.bit));
+    if let Some(name) = feature.name {
+        object.insert("name", name);
+    }
+    object
+}
+
+/// A text of an image for a terminal, which would carry out what control characters tell it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
