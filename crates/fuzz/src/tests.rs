@@ -80,6 +80,7 @@ targets! {
     cloop_image,
     compressed_cluster,
     cow_image,
+    inspection,
     io_commands,
     luks1_header,
     luks2_header,
