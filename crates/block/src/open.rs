@@ -535,18 +535,7 @@ async fn find_format(
                 Err(BlockError::unsupported(format!("'{}' is an image of no known format", file.filename())))
             }
         },
-        Ok(Some(found)) if found.kind != DriverKind::Recognised => return Ok(found.name.to_owned()),
-        Ok(Some(found)) => {
-            let plain = graph.registry().fallback();
-            let plain =
-                plain.map(|plain| format!("; the format '{}' gives its bytes as they are", plain.name));
-            Err(BlockError::unsupported(format!(
-                "'{}' is an image of the format '{}', which can't be opened yet{}",
-                file.filename(),
-                found.name,
-                plain.unwrap_or_default()
-            )))
-        }
+        Ok(Some(found)) => return Ok(found.name.to_owned()),
         Err(e) => {
             Err(e.context(format!("Could not read image '{}' for determining its format", file.filename())))
         }
@@ -557,15 +546,10 @@ async fn find_format(
 
 /// The format that a file looks like.
 async fn look_at(graph: &Graph, file: &Node) -> Result<Option<&'static DriverType>> {
-    let length = file.length();
-    let head = PROBE_BYTES.min(usize::try_from(length).unwrap_or(usize::MAX));
+    let head = PROBE_BYTES.min(usize::try_from(file.length()).unwrap_or(usize::MAX));
     let (head, result) = file.read(0, BufMut::with_len(head)).await;
     result?;
-    let tail_at = length.checked_sub(PROBE_BYTES as u64);
-    let tail = BufMut::with_len(if tail_at.is_some() { PROBE_BYTES } else { 0 });
-    let (tail, result) = file.read(tail_at.unwrap_or(0), tail).await;
-    result?;
-    Ok(graph.registry().probe(&Glimpse { head: &head, tail: &tail, filename: &file.filename() }))
+    Ok(graph.registry().probe(&Glimpse { head: &head, filename: &file.filename() }))
 }
 
 /// The protocol that a file name means.

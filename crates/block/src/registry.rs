@@ -1,7 +1,7 @@
 //! The registry: which drivers there are, what they are called, and how they are opened and created.
 //!
 //! A wing lists its drivers in one constant; the program joins the lists. The core finds drivers by name, by a
-//! file name's prefix, or by what a file's start and end look like.
+//! file name's prefix, or by what a file's start looks like.
 use crate::create::{Claimer, CreateOption, Creator};
 use crate::error::{BlockError, Result};
 use crate::open::{OpenContext, Opened};
@@ -19,8 +19,6 @@ pub enum DriverKind {
     Protocol,
     /// Changes or watches requests.
     Filter,
-    /// A format whose images are recognised but can't be opened: its name and its probe are all there is.
-    Recognised,
 }
 
 /// The file names without a protocol's prefix that a driver is for.
@@ -34,7 +32,7 @@ pub enum PlainNames {
     Others,
 }
 
-/// How much of a file's start and of its end a probe sees, in bytes.
+/// How much of a file's start a probe sees, in bytes.
 pub const PROBE_BYTES: usize = 512;
 
 /// What a probe sees of a file.
@@ -42,8 +40,6 @@ pub const PROBE_BYTES: usize = 512;
 pub struct Glimpse<'a> {
     /// The first [`PROBE_BYTES`], or what there is of them.
     pub head: &'a [u8],
-    /// The last [`PROBE_BYTES`]; nothing in a shorter file.
-    pub tail: &'a [u8],
     /// The file's name.
     pub filename: &'a str,
 }
@@ -144,8 +140,6 @@ impl DriverType {
     pub const PROTOCOL: Self = Self { kind: DriverKind::Protocol, ..Self::FORMAT };
     /// A filter that has nothing yet.
     pub const FILTER: Self = Self { kind: DriverKind::Filter, ..Self::FORMAT };
-    /// A format that is only recognised.
-    pub const RECOGNISED: Self = Self { kind: DriverKind::Recognised, ..Self::FORMAT };
 
     /// Whether it opens files of this machine, by names without a prefix.
     pub fn is_of_plain_names(&self) -> bool {
@@ -169,19 +163,15 @@ impl PartialEq for DriverType {
 /// All drivers of the program.
 pub struct Registry {
     drivers: Vec<&'static DriverType>,
-    /// The formats that are recognised only.
-    recognised: Vec<&'static DriverType>,
 }
 
 impl Registry {
     /// Joins the lists of the wings.
     pub fn new(lists: &[&'static [DriverType]]) -> Arc<Self> {
-        let all = lists.iter().flat_map(|l| l.iter());
-        let (recognised, drivers) = all.partition(|d| d.kind == DriverKind::Recognised);
-        Arc::new(Self { drivers, recognised })
+        Arc::new(Self { drivers: lists.iter().flat_map(|l| l.iter()).collect() })
     }
 
-    /// All drivers that can be used, in order.
+    /// All drivers, in order.
     pub fn drivers(&self) -> &[&'static DriverType] {
         &self.drivers
     }
@@ -196,18 +186,9 @@ impl Registry {
         self.find_or(name, |name| format!("Unknown driver '{name}'"))
     }
 
-    /// The driver of this name. The error says that the format is known, where it is, and else what `unknown` says.
+    /// The driver of this name, or an error that says what `unknown` says.
     pub fn find_or(&self, name: &str, unknown: impl FnOnce(&str) -> String) -> Result<&'static DriverType> {
-        match self.find(name) {
-            Some(driver) => Ok(driver),
-            None => Err(self.known_only(name).unwrap_or_else(|| BlockError::invalid(unknown(name)))),
-        }
-    }
-
-    /// The error of a format that is known by its images, and for which there is no driver.
-    pub fn known_only(&self, name: &str) -> Option<BlockError> {
-        let text = || format!("Format '{name}' is known, but its images can't be opened or made yet");
-        self.recognised.iter().any(|d| d.name == name).then(|| BlockError::unsupported(text()))
+        self.find(name).ok_or_else(|| BlockError::invalid(unknown(name)))
     }
 
     /// The protocol that a file name's prefix means. `Ok(None)`: a plain file name.
@@ -243,10 +224,9 @@ impl Registry {
         self.drivers.iter().find(|driver| driver.copies_on_read).copied()
     }
 
-    /// The format that a file looks like, be it one that can't be opened; `None` when no driver is sure.
+    /// The format that a file looks like; `None` when no driver is sure.
     pub fn probe(&self, seen: &Glimpse<'_>) -> Option<&'static DriverType> {
-        let all = self.drivers.iter().chain(&self.recognised);
-        let scored = all.filter_map(|d| Some((d.probe?(seen), *d)));
+        let scored = self.drivers.iter().filter_map(|d| Some((d.probe?(seen), *d)));
         scored.filter(|(score, _)| *score > 0).max_by_key(|(score, _)| *score).map(|(_, d)| d)
     }
 }

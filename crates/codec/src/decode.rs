@@ -1,11 +1,15 @@
 //! Decoding of one stream into a buffer that it must fill exactly.
 //!
 //! The stored form of a compressed cluster is rounded up to sectors, and another stream may follow at once: bytes
-//! behind the end of the stream are ignored. Work and memory are bounded by the two buffers, whatever the stream
+//! behind the end of the stream are ignored, where the encoding tells its end. Work and memory are bounded by the two buffers, whatever the stream
 //! says about itself.
+use crate::adc;
 use std::cell::RefCell;
-
+use std::io::Read;
 use zstd::zstd_safe;
+
+/// Memory in KiB that a decoder of xz may take: the window of 64 MiB of the highest preset, and what else it needs.
+const MOST_XZ_KIB: u32 = 80 << 10;
 
 /// How a stream is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +20,14 @@ pub enum Algorithm {
     Zlib,
     /// One zstd frame.
     Zstd,
+    /// Apple Data Compression. It has no mark at its end: all of the source is taken. Decoded only, as those that follow.
+    Adc,
+    /// One bzip2 stream.
+    Bzip2,
+    /// An LZFSE stream, which must end with the source.
+    Lzfse,
+    /// One xz stream.
+    Xz,
 }
 
 impl Algorithm {
@@ -25,6 +37,10 @@ impl Algorithm {
             Self::Deflate => "deflate",
             Self::Zlib => "zlib",
             Self::Zstd => "zstd",
+            Self::Adc => "ADC",
+            Self::Bzip2 => "bzip2",
+            Self::Lzfse => "LZFSE",
+            Self::Xz => "xz",
         }
     }
 }
@@ -60,6 +76,15 @@ pub fn decode(algorithm: Algorithm, source: &[u8], target: &mut [u8]) -> Result<
     let got = TABLES.with_borrow_mut(|tables| match algorithm {
         Algorithm::Deflate | Algorithm::Zlib => inflate(tables, algorithm, source, target),
         Algorithm::Zstd => unzstd(tables, source, target),
+        Algorithm::Adc => adc::decode(source, target),
+        Algorithm::Bzip2 => fill(algorithm, bzip2::bufread::BzDecoder::new(source), target),
+        Algorithm::Lzfse => {
+            let mut decoder = lzfse_rust::LzfseRingDecoder::default();
+            fill(algorithm, decoder.reader_bytes(source), target)
+        }
+        Algorithm::Xz => {
+            fill(algorithm, lzma_rust2::XzReader::new_mem_limit(source, false, MOST_XZ_KIB), target)
+        }
     })?;
     if got == whole { Ok(()) } else { Err(DecodeError::TooShort(algorithm, got, whole)) }
 }
@@ -96,9 +121,27 @@ fn unzstd(tables: &mut Tables, source: &[u8], target: &mut [u8]) -> Result<usize
     })
 }
 
+/// Reads a decoder to its end, where it checks its sums; tells how many bytes there were.
+fn fill(algorithm: Algorithm, mut decoder: impl Read, target: &mut [u8]) -> Result<usize, DecodeError> {
+    let mut filled = 0;
+    while let Some(rest) = target.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match decoder.read(rest) {
+            Ok(0) => return Ok(filled),
+            Ok(len) => filled += len,
+            Err(_) => return Err(DecodeError::Damaged(algorithm)),
+        }
+    }
+    match decoder.read(&mut [0]) {
+        Ok(0) => Ok(filled),
+        Ok(_) => Err(DecodeError::TooLong(algorithm, filled)),
+        Err(_) => Err(DecodeError::Damaged(algorithm)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn text(len: usize) -> Vec<u8> {
         (0..len).map(|i| (i / 7 * 13 % 251) as u8).collect()
@@ -122,12 +165,36 @@ mod tests {
                 out.truncate(len);
                 out
             }
+            Algorithm::Adc => {
+                data.chunks(128).flat_map(|part| [&[0x7f + part.len() as u8], part].concat()).collect()
+            }
+            Algorithm::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+                encoder.write_all(data).unwrap();
+                encoder.finish().unwrap()
+            }
+            Algorithm::Lzfse => {
+                let mut out = Vec::new();
+                lzfse_rust::encode_bytes(data, &mut out).unwrap();
+                out
+            }
+            Algorithm::Xz => xz(data, 6),
         }
     }
 
+    fn xz(data: &[u8], preset: u32) -> Vec<u8> {
+        let options = lzma_rust2::XzOptions::with_preset(preset);
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    const WITH_END: [Algorithm; 5] =
+        [Algorithm::Deflate, Algorithm::Zlib, Algorithm::Zstd, Algorithm::Bzip2, Algorithm::Xz];
+
     #[test]
     fn a_stream_followed_by_garbage_decodes_to_what_went_in() {
-        for algorithm in [Algorithm::Deflate, Algorithm::Zlib, Algorithm::Zstd] {
+        for algorithm in WITH_END {
             for len in [512, 65536, 2 << 20] {
                 let data = text(len);
                 let mut stored = encode(algorithm, &data);
@@ -140,14 +207,44 @@ mod tests {
     }
 
     #[test]
+    fn streams_that_take_all_of_the_source_decode_to_what_went_in() {
+        for algorithm in [Algorithm::Adc, Algorithm::Lzfse] {
+            for len in [512, 65536, 2 << 20] {
+                let data = text(len);
+                let mut out = vec![0; len];
+                assert_eq!(decode(algorithm, &encode(algorithm, &data), &mut out), Ok(()));
+                assert!(out == data);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_larger_than_any_content_is_an_error_and_takes_no_memory() {
+        let mut stored = xz(&text(4096), 9);
+        assert_eq!(decode(Algorithm::Xz, &stored, &mut vec![0; 4096]), Ok(()));
+        // The window of the only filter of the first block, and the sum of that block's header: now it has 4 GiB.
+        stored[16] = 40;
+        let header = stored[12..20].to_vec();
+        stored[20..24].copy_from_slice(&crc32(&header).to_le_bytes());
+        let got = decode(Algorithm::Xz, &stored, &mut vec![0; 4096]);
+        assert_eq!(got, Err(DecodeError::Damaged(Algorithm::Xz)));
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
+        })
+    }
+
+    #[test]
     fn a_stream_that_is_cut_off_or_of_another_length_is_an_error() {
-        for algorithm in [Algorithm::Deflate, Algorithm::Zlib, Algorithm::Zstd] {
+        for algorithm in [&WITH_END[..], &[Algorithm::Adc, Algorithm::Lzfse]].concat() {
             let data = text(65536);
             let stored = encode(algorithm, &data);
             let mut out = vec![0; 65536];
             let cut = decode(algorithm, &stored[..stored.len() / 2], &mut out);
-            assert_eq!(cut, Err(DecodeError::Damaged(algorithm)));
-            assert_eq!(decode(algorithm, &[], &mut out), Err(DecodeError::Damaged(algorithm)));
+            assert!(cut.is_err());
+            assert!(decode(algorithm, &[], &mut out).is_err());
             let short = decode(algorithm, &stored, &mut out[..1000]);
             assert_eq!(short, Err(DecodeError::TooLong(algorithm, 1000)));
             let long = decode(algorithm, &stored, &mut vec![0; 70000]);

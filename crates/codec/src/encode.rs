@@ -18,7 +18,8 @@ thread_local! {
     static TABLES: RefCell<Tables> = RefCell::default();
 }
 
-/// Encodes all of `source` to the start of `target`; tells how many bytes it takes, or `None` if it does not fit.
+/// Encodes all of `source` to the start of `target`; tells how many bytes it takes, or `None` if it does not fit, or if this is
+/// an algorithm that is decoded only.
 ///
 /// Deflate streams need a window of 12 bits only.
 pub fn encode(algorithm: Algorithm, source: &[u8], target: &mut [u8]) -> Option<usize> {
@@ -29,6 +30,7 @@ pub fn encode(algorithm: Algorithm, source: &[u8], target: &mut [u8]) -> Option<
             let encoder = tables.zstd.get_or_insert_with(zstd_safe::CCtx::create);
             encoder.compress(target, source, ZSTD_LEVEL).ok()
         }
+        Algorithm::Adc | Algorithm::Bzip2 | Algorithm::Lzfse | Algorithm::Xz => None,
     })
 }
 

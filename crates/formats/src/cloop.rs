@@ -6,9 +6,9 @@
 //!
 //! All numbers are big-endian. A stream ends where the next one begins.
 //!
-//! Bounds: the offsets are looked at once, at the open, by pieces, and read from the file where they are needed; a block has at
-//! most 64 MiB, its stream at most twice as much. What was decoded last is kept ([`Decoded`]).
-use crate::read_only::{self, Decoded};
+//! Bounds: the offsets are looked at once, at the open, by pieces, and read from the file where they are needed. Blocks and
+//! what is decoded of them at once are bounded as `read_only` says.
+use crate::read_only::{self, Decoded, MOST_UNIT, Unit, most_stream};
 use api::codec::NoArguments;
 use block::metacache::{Be64, Codec};
 use block::{
@@ -30,7 +30,6 @@ const NUMBERS: u64 = 128;
 /// Byte offset of the offsets of streams.
 const OFFSETS: u64 = 136;
 const SECTOR: u32 = 512;
-const MOST_BLOCK: u32 = 64 << 20;
 /// Bytes of all offsets.
 const MOST_OFFSETS: u64 = 512 << 20;
 /// Bytes of offsets that are looked at at a time.
@@ -68,7 +67,7 @@ struct Shape {
 /// What is wrong with a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum HeaderError {
-    #[error("a block has {0} bytes; it must have whole sectors, and at most {MOST_BLOCK}")]
+    #[error("a block has {0} bytes; it must have whole sectors, and at most {MOST_UNIT}")]
     Block(u32),
     #[error("{0} blocks are too many")]
     Blocks(u32),
@@ -83,7 +82,7 @@ impl Shape {
     }
 
     fn judge(self, file: u64) -> Result<(), HeaderError> {
-        if self.block == 0 || !self.block.is_multiple_of(SECTOR) || self.block > MOST_BLOCK {
+        if self.block == 0 || !self.block.is_multiple_of(SECTOR) || u64::from(self.block) > MOST_UNIT {
             return Err(HeaderError::Block(self.block));
         }
         if self.end() - OFFSETS > MOST_OFFSETS {
@@ -92,9 +91,15 @@ impl Shape {
         if self.end() > file { Err(HeaderError::CutOff(self.blocks)) } else { Ok(()) }
     }
 
-    /// Longest stream.
     fn most_stream(self) -> u64 {
-        2 * u64::from(self.block).max(4096)
+        most_stream(self.block.into())
+    }
+
+    /// The block that a byte of the disk lies in.
+    fn unit_at(self, at: u64) -> Unit {
+        let len = u64::from(self.block);
+        let number = at / len;
+        Unit { number, start: number * len, len }
     }
 
     /// Refuses offsets that don't ascend, or leave more room for a stream than one can take.
@@ -172,7 +177,8 @@ impl Driver for Cloop {
     }
 
     fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
-        Box::pin(self.decoded.read(self.shape.block.into(), offset, buf, |block| self.decode(block)))
+        let unit_at = |at| Ok(self.shape.unit_at(at));
+        Box::pin(self.decoded.read(offset, buf, unit_at, |block| self.decode(block.number)))
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

@@ -1,4 +1,4 @@
-//! Image formats, and the names of formats that are recognised only.
+//! Image formats.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Formats do not
 //! know each other.
@@ -8,6 +8,7 @@ mod block_table;
 mod bochs;
 mod cloop;
 mod cow;
+mod dmg;
 mod encryption;
 pub mod inspect;
 mod inspection;
@@ -20,7 +21,6 @@ mod qcow2;
 mod qed;
 mod raw;
 mod read_only;
-mod recognised;
 mod slots;
 mod streams;
 mod two_level;
@@ -29,6 +29,9 @@ mod vhdx;
 mod vmdk;
 mod vpc;
 mod windows;
+
+#[cfg(test)]
+mod probing;
 
 use block::DriverType;
 
@@ -44,7 +47,7 @@ pub const DRIVERS: &[DriverType] = &[
     qed::QED,
     qcow::QCOW,
     parallels::PARALLELS,
-    recognised::DMG,
+    dmg::DMG,
     bochs::BOCHS,
     cloop::CLOOP,
     cow::COW,

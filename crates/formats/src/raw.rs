@@ -125,7 +125,7 @@ impl Raw {
     fn place(&self, offset: u64, len: u64, want: Want) -> Extent {
         let at = self.offset() + offset;
         let (len, guarded) = match &self.guard {
-            Some(_) if want == Want::Write => Guard::split(self.file_length(), at, len),
+            Some(_) if want == Want::Write => Guard::split(at, len),
             _ => (len, false),
         };
         Extent { len, kind: ExtentKind::Data { child: self.below.child(), offset: at, owned: !guarded } }
@@ -149,10 +149,10 @@ impl Raw {
         let mut plan =
             WritePlan { len, action: Action::Forward { child: self.below.child(), offset: at }, token: None };
         let Some(guard) = &self.guard else { return Ok(plan) };
-        let file = self.below.node()?;
-        if !Guard::touches(file.length(), at, len) {
+        if !Guard::touches(at) {
             return Ok(plan);
         }
+        let file = self.below.node()?;
         let turn = guard.turn().await;
         match guard.judge(&file, GuardedChange::Zeroes(at..at.saturating_add(len))).await {
             Ok(()) => plan.token = Some(Box::new(turn)),

@@ -1,6 +1,7 @@
-//! Compressed clusters: the streams of deflate and zstd.
+//! Compressed clusters and chunks: the streams of all encodings.
 
 use codec::Algorithm;
+use testkit::dmg::Kind;
 
 /// Largest cluster there is, in bytes.
 const LARGEST: usize = 2 << 20;
@@ -11,7 +12,14 @@ const LARGEST: usize = 2 << 20;
 pub fn cluster(input: &[u8]) {
     let Some((choice, stream)) = input.split_first() else { return };
     let len = (512usize << (choice & 0x0f)).min(LARGEST);
-    let algorithm = if choice & 0x80 == 0 { Algorithm::Deflate } else { Algorithm::Zstd };
+    let algorithm = match choice >> 4 {
+        0..=3 => Algorithm::Deflate,
+        4 => Algorithm::Adc,
+        5 => Algorithm::Bzip2,
+        6 => Algorithm::Lzfse,
+        7 => Algorithm::Xz,
+        _ => Algorithm::Zstd,
+    };
     let decode = |filler: u8| {
         let mut target = vec![filler; len];
         codec::decode(algorithm, stream, &mut target).map(|()| target)
@@ -25,7 +33,7 @@ pub fn cluster(input: &[u8]) {
     }
 }
 
-/// A stored block, a run in fixed codes, and a zstd frame of a run.
+/// A stored block, a run in fixed codes, a zstd frame of a run, and a stream of each encoding of disk images of Apple.
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut stored = vec![0, 1, 0, 2, 0xff, 0xfd];
     stored.extend_from_slice(&[7; 512]);
@@ -34,5 +42,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         0x80, 0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x01, 0x4d, 0x00, 0x00, 0x08, 0x00, 0x01, 0x00, 0xfc, 0xff,
         0x39,
     ];
-    vec![stored, run, zstd]
+    let mut seeds = vec![stored, run, zstd];
+    for (choice, kind) in [(0x40, Kind::Adc), (0x50, Kind::Bzip2), (0x60, Kind::Lzfse), (0x70, Kind::Xz)] {
+        let stream = kind.stored(&[&[7; 400][..], b"some text, and some more text", &[8; 83]].concat());
+        seeds.push([&[choice][..], &stream].concat());
+    }
+    seeds
 }

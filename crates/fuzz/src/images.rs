@@ -15,6 +15,15 @@ pub fn cloop(input: &[u8]) {
     Hostile::new("cloop", input).drive();
 }
 
+/// A disk image of Apple: a whole one, or the data and tables of one whose list and trailer are right.
+pub fn dmg(input: &[u8]) {
+    Hostile::new("dmg", input).drive();
+    let (data, table) = input.split_at(input.len().min(2048));
+    let tables = vec![table.to_vec()];
+    let image = testkit::dmg::Image { data: data.to_vec(), tables, sectors: SHOWN as u64 / 512 };
+    Hostile::new("dmg", &image.with_list()).drive();
+}
+
 /// A Parallels image.
 pub fn parallels(input: &[u8]) {
     Hostile::new("parallels", input).drive();
@@ -40,9 +49,24 @@ pub fn cloop_seeds() -> Vec<Vec<u8>> {
     [512, 8192].map(|block| testkit::read_only::cloop(&shown(), block)).to_vec()
 }
 
+/// Images of both kinds of tables, and the data and tables of some.
+pub fn dmg_seeds() -> Vec<Vec<u8>> {
+    let image = testkit::dmg::Image::of(&shown(), 4096, &testkit::dmg::ALL);
+    let mut seeds = vec![image.with_list(), image.with_fork()];
+    for kind in testkit::dmg::ALL {
+        let mut image = testkit::dmg::Image::of(&shown()[8 << 10..10 << 10], 2048, &[kind]);
+        image.data.resize(2048, 0);
+        seeds.push([image.data, image.tables.concat()].concat());
+    }
+    seeds
+}
+
+/// Bytes of a small disk.
+const SHOWN: usize = 32 << 10;
+
 /// What a small disk shows.
 fn shown() -> Vec<u8> {
-    let mut shown = vec![0; 32 << 10];
+    let mut shown = vec![0; SHOWN];
     shown[..512].fill(1);
     shown[9 << 10..20 << 10].fill(2);
     shown

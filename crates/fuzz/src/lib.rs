@@ -47,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cloop_image", seeds: images::cloop_seeds, run: images::cloop },
     Target { name: "compressed_cluster", seeds: compressed::seeds, run: compressed::cluster },
     Target { name: "cow_image", seeds: overlays::cow_seeds, run: overlays::cow },
+    Target { name: "dmg_image", seeds: images::dmg_seeds, run: images::dmg },
     Target { name: "inspection", seeds: inspect::seeds, run: inspect::file },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },
     Target { name: "luks1_header", seeds: luks::luks1_seeds, run: luks::luks1_header },

@@ -80,6 +80,7 @@ targets! {
     cloop_image,
     compressed_cluster,
     cow_image,
+    dmg_image,
     inspection,
     io_commands,
     luks1_header,

@@ -107,18 +107,6 @@ impl Control {
         &self.1.descriptors
     }
 
-    /// Adds to the error of a driver's name that the schema does not have that it is a known format, where it is one.
-    pub(crate) fn tell_of_known_format(&self, mut error: QmpError) -> QmpError {
-        let name = error
-            .desc
-            .strip_suffix('\'')
-            .and_then(|text| text.rsplit_once("driver' does not accept value '"));
-        if let Some(known) = name.and_then(|(_, name)| self.graph().registry().known_only(name)) {
-            error.desc.push_str(&format!(" ({known})"));
-        }
-        error
-    }
-
     /// The graph.
     pub fn graph(&self) -> &Graph {
         &self.0.graph
@@ -289,8 +277,7 @@ impl Control {
         {
             return Err(QmpError::device_not_found(name));
         }
-        let result = api::dispatch(self, command, arguments).await;
-        result.map_err(|error| self.tell_of_known_format(error))
+        api::dispatch(self, command, arguments).await
     }
 
     /// Refuses commands once the program is ending.

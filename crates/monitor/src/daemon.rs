@@ -299,7 +299,7 @@ async fn carry_out(control: &Control, set_up: &mut SetUp, option: &DaemonOption)
     match option {
         DaemonOption::Blockdev(text) => {
             let options = keyval::decode::<BlockdevOptions>(text, Some("driver"));
-            control.blockdev_add(options.map_err(|e| control.tell_of_known_format(e.into()))?).await
+            control.blockdev_add(options?).await
         }
         DaemonOption::Export(text) => {
             control.block_export_add(keyval::decode::<BlockExportOptions>(text, Some("type"))?).await

@@ -17,6 +17,7 @@ pub mod chance;
 pub mod conformance;
 pub mod cow;
 pub mod crash;
+pub mod dmg;
 pub mod files;
 pub mod guest;
 pub mod long;

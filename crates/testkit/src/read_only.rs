@@ -52,7 +52,7 @@ pub fn cloop(shown: &[u8], block: usize) -> Vec<u8> {
 }
 
 /// A zlib stream of stored blocks; `content` is filled up with zeroes.
-fn stored(content: &[u8], len: usize) -> Vec<u8> {
+pub(crate) fn stored(content: &[u8], len: usize) -> Vec<u8> {
     let mut content = content.to_vec();
     content.resize(len, 0);
     let mut stream = vec![0x78, 0x01];

@@ -78,9 +78,6 @@ fn drivers(
     format: &str,
     filename: &str,
 ) -> Result<(&'static DriverType, &'static DriverType), Failure> {
-    if graph.registry().known_only(format).is_some() {
-        return Err(Failure::new(format_args!("Format driver '{format}' does not support image creation")));
-    }
     let driver = graph.registry().find_or(format, |format| format!("Unknown file format '{format}'"))?;
     if filename.starts_with("json:") {
         return Err(Failure::new(
@@ -337,9 +334,6 @@ fn no_amendment(format: &str) -> Failure {
 /// Lists the options for changes of images of `format`.
 pub fn amend_help(console: &mut Console, format: &str) -> Result<(), Failure> {
     let registry = image::registry();
-    if registry.known_only(format).is_some() {
-        return Err(no_amendment(format));
-    }
     let driver = registry.find_or(format, |format| format!("Unknown file format '{format}'"))?;
     let table = amend_table(driver)?;
     outln!(console, "Amend options for '{format}':");

@@ -26,6 +26,8 @@ pub enum BlockdevDriver {
     CopyOnRead,
     /// An image in the cow format: a bitmap of sectors. Not in QEMU after 2.1.
     Cow,
+    /// A disk image of Apple (UDIF), to be read.
+    Dmg,
     /// A regular file.
     File,
     /// A block device of the host.
@@ -77,6 +79,7 @@ impl Enumeration for BlockdevDriver {
         ("copy-before-write", Self::CopyBeforeWrite),
         ("copy-on-read", Self::CopyOnRead),
         ("cow", Self::Cow),
+        ("dmg", Self::Dmg),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
         ("luks", Self::Luks),
@@ -290,6 +293,8 @@ pub enum BlockdevOptionsBranch {
     CopyOnRead(BlockdevOptionsCor),
     /// `cow`.
     Cow(BlockdevOptionsGenericCOWFormat),
+    /// `dmg`.
+    Dmg(BlockdevOptionsGenericFormat),
     /// `file`.
     File(BlockdevOptionsFile),
     /// `host_device`.
@@ -343,6 +348,7 @@ impl BlockdevOptionsBranch {
             Self::CopyBeforeWrite(_) => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead(_) => BlockdevDriver::CopyOnRead,
             Self::Cow(_) => BlockdevDriver::Cow,
+            Self::Dmg(_) => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
@@ -376,6 +382,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite(Object::take(from)?),
             BlockdevDriver::CopyOnRead => Self::CopyOnRead(Object::take(from)?),
             BlockdevDriver::Cow => Self::Cow(Object::take(from)?),
+            BlockdevDriver::Dmg => Self::Dmg(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
@@ -409,6 +416,7 @@ impl BlockdevOptionsBranch {
             Self::CopyBeforeWrite(inner) => inner.put(to),
             Self::CopyOnRead(inner) => inner.put(to),
             Self::Cow(inner) => inner.put(to),
+            Self::Dmg(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),

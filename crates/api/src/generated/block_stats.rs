@@ -319,6 +319,8 @@ pub enum BlockStatsSpecific {
     CopyOnRead,
     /// `cow`.
     Cow,
+    /// `dmg`.
+    Dmg,
     /// `file`.
     File(BlockStatsSpecificFile),
     /// `host_device`.
@@ -372,6 +374,7 @@ impl BlockStatsSpecific {
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
             Self::Cow => BlockdevDriver::Cow,
+            Self::Dmg => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Luks => BlockdevDriver::Luks,
@@ -405,6 +408,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
             BlockdevDriver::Cow => Self::Cow,
+            BlockdevDriver::Dmg => Self::Dmg,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks,
@@ -438,6 +442,7 @@ impl BlockStatsSpecific {
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
             Self::Cow => {}
+            Self::Dmg => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Luks => {}

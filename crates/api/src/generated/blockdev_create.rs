@@ -473,6 +473,8 @@ pub enum BlockdevCreateOptions {
     CopyOnRead,
     /// `cow`.
     Cow,
+    /// `dmg`.
+    Dmg,
     /// `file`.
     File(BlockdevCreateOptionsFile),
     /// `host_device`.
@@ -526,6 +528,7 @@ impl BlockdevCreateOptions {
             Self::CopyBeforeWrite => BlockdevDriver::CopyBeforeWrite,
             Self::CopyOnRead => BlockdevDriver::CopyOnRead,
             Self::Cow => BlockdevDriver::Cow,
+            Self::Dmg => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice => BlockdevDriver::HostDevice,
             Self::Luks(_) => BlockdevDriver::Luks,
@@ -559,6 +562,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::CopyBeforeWrite => Self::CopyBeforeWrite,
             BlockdevDriver::CopyOnRead => Self::CopyOnRead,
             BlockdevDriver::Cow => Self::Cow,
+            BlockdevDriver::Dmg => Self::Dmg,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
@@ -592,6 +596,7 @@ impl BlockdevCreateOptions {
             Self::CopyBeforeWrite => {}
             Self::CopyOnRead => {}
             Self::Cow => {}
+            Self::Dmg => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice => {}
             Self::Luks(inner) => inner.put(to),

@@ -114,7 +114,7 @@ fn a_log_that_ours_left_is_carried_out_by_the_peer() {
 }
 
 /// An image of another program from the folder beside the checkout, unpacked in both folders; `false`: it is not there.
-fn unpacked(pair: &Pair, name: &str) -> bool {
+pub fn unpacked(pair: &Pair, name: &str) -> bool {
     let packed = format!("{}/../../../shared/images/{name}.bz2", env!("CARGO_MANIFEST_DIR"));
     let unpacked = std::process::Command::new("bzip2").args(["-dc", &packed]).output();
     let Some(unpacked) = unpacked.ok().map(|output| output.stdout).filter(|bytes| !bytes.is_empty()) else {

@@ -1,5 +1,5 @@
-//! The guard of a raw image whose format was guessed: the bytes that probes look at, the first and the last of its
-//! file, must not become those of another format, or a guest could have files of the host read for it at the next open.
+//! The guard of a raw image whose format was guessed: the bytes that probes look at, the first of its file, must not become
+//! those of another format, or a guest could have files of the host read for it at the next open.
 //!
 //! Changes of these bytes happen one after another, and each is checked for what the file becomes with it. All offsets
 //! are the file's.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 const SPAN: u64 = PROBE_BYTES as u64;
 
-/// Guards the start and the end of a file.
+/// Guards the start of a file.
 pub struct Guard {
     registry: Arc<Registry>,
     turn: Arc<Mutex<()>>,
@@ -42,17 +42,14 @@ impl Guard {
         Self { registry, turn: Arc::default() }
     }
 
-    /// How many bytes from the start of a range are guarded all, or not at all, and which of the two. What lies in the
-    /// last sector or beyond it is guarded, so that growth by a write is seen too.
-    pub fn split(file: u64, at: u64, len: u64) -> (u64, bool) {
-        let tail = file.saturating_sub(SPAN);
-        let border = if at < SPAN { Some(SPAN) } else { Some(tail).filter(|tail| at < *tail) };
-        (border.map_or(len, |border| len.min(border - at)), at < SPAN || at >= tail)
+    /// How many bytes from the start of a range are guarded all, or not at all, and which of the two.
+    pub fn split(at: u64, len: u64) -> (u64, bool) {
+        if at < SPAN { (len.min(SPAN - at), true) } else { (len, false) }
     }
 
-    /// Whether any byte of a range is guarded.
-    pub fn touches(file: u64, at: u64, len: u64) -> bool {
-        at < SPAN || at.saturating_add(len) > file.saturating_sub(SPAN)
+    /// Whether a range that begins here has any guarded byte.
+    pub fn touches(at: u64) -> bool {
+        at < SPAN
     }
 
     /// Waits for the right to change guarded bytes.
@@ -67,12 +64,8 @@ impl Guard {
             GuardedChange::Zeroes(range) => file.length().max(range.end),
             GuardedChange::Length(length) => *length,
         };
-        let head = look(file, 0..length.min(SPAN), &change).await?;
-        let tail = match length.checked_sub(SPAN) {
-            Some(at) => look(file, at..length, &change).await?,
-            None => BufMut::with_len(0),
-        };
-        match self.registry.probe(&Glimpse { head: &head, tail: &tail, filename: &file.filename() }) {
+        let head = look(file, length.min(SPAN), &change).await?;
+        match self.registry.probe(&Glimpse { head: &head, filename: &file.filename() }) {
             Some(other) => Err(BlockError::new(
                 ErrorKind::Permission,
                 format!(
@@ -85,22 +78,21 @@ impl Guard {
     }
 }
 
-/// A range of the file as it will be.
-async fn look(file: &Node, range: Range<u64>, change: &GuardedChange<'_>) -> Result<BufMut> {
-    let (mut bytes, result) =
-        file.read_or_zero(range.start, BufMut::with_len((range.end - range.start) as usize)).await;
+/// The first `len` bytes of the file as they will be.
+async fn look(file: &Node, len: u64, change: &GuardedChange<'_>) -> Result<BufMut> {
+    let (mut bytes, result) = file.read_or_zero(0, BufMut::with_len(len as usize)).await;
     result?;
     let changed = match change {
         GuardedChange::Data(at, data) => *at..at.saturating_add(data.len() as u64),
         GuardedChange::Zeroes(range) => range.clone(),
         GuardedChange::Length(_) => 0..0,
     };
-    let both = changed.start.max(range.start)..changed.end.min(range.end);
+    let both = changed.start..changed.end.min(len);
     if both.is_empty() {
         return Ok(bytes);
     }
     let within = |start: u64| (both.start - start) as usize..(both.end - start) as usize;
-    let Some(part) = bytes.get_mut(within(range.start)) else { return Ok(bytes) };
+    let Some(part) = bytes.get_mut(within(0)) else { return Ok(bytes) };
     match change {
         GuardedChange::Data(at, data) => {
             if let Some(new) = data.get(within(*at)) {

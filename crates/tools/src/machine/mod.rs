@@ -15,7 +15,6 @@ mod qtest;
 use crate::console::Console;
 use crate::{face, image, outln, trace};
 use api::QmpError;
-use block::DriverKind;
 use command_line::Only;
 use monitor::daemon;
 use std::process::ExitCode;
@@ -44,8 +43,7 @@ pub fn run(console: &mut Console, args: &[String]) -> ExitCode {
         }
         Some(Only::Formats) => {
             let registry = image::registry();
-            let opened = registry.drivers().iter().filter(|driver| driver.kind != DriverKind::Recognised);
-            let mut names: Vec<_> = opened.map(|driver| driver.name).collect();
+            let mut names: Vec<_> = registry.drivers().iter().map(|driver| driver.name).collect();
             names.sort_unstable();
             let names = names.join(" ");
             outln!(console, "Supported formats: {names}");
