@@ -86,7 +86,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         let mut list = Vec::new();
         let content = runtime::run(async {
             collect(&args.source, args.whole_chain, &mut list).await?;
-            if args.partitions { content(&args.source).await.map(Some) } else { Ok(None) }
+            if args.partitions { content(&args).await.map(Some) } else { Ok(None) }
         })??;
         print(console, &list, args.output, args.whole_chain, content.as_ref());
         Ok(0)
@@ -94,8 +94,9 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
 }
 
 /// What is on the disk that the image and all that it stands on show.
-async fn content(source: &Source) -> Result<ImageContent, Failure> {
-    let image = image::open(&Source { alone: false, without_content: false, ..source.clone() }).await?;
+async fn content(args: &Args) -> Result<ImageContent, Failure> {
+    let policy = if args.untrusted.is_on() { Policy::WHOLE } else { Policy::FOLLOW };
+    let image = image::open(&Source { policy, without_content: false, ..args.source.clone() }).await?;
     let found = partitions::look(&image.backend).await;
     let closed = image.close().await;
     let found = found.map_err(Failure::from)?;

@@ -8,8 +8,9 @@ use crate::failure::Failure;
 use crate::getopt::Flag;
 use crate::image::{self, Source};
 use crate::size;
-use block::Policy;
-use rt::confine::{self, Access, End, Enforced, Limits};
+use api::ToolErrorCode;
+use block::{BlockError, Policy};
+use rt::confine::{self, Access, ConfineError, End, Enforced, Limits};
 use std::time::Duration;
 
 /// The time limit has passed.
@@ -102,11 +103,11 @@ impl Untrusted {
         let in_child = |enforced| {
             let code = match self.accept(console, enforced).and_then(|()| work(console)) {
                 Ok(code) => code,
-                Err(failure) => super::refuse(console, Some(command), &failure),
+                Err(failure) => failure.tell_of(console, Some(command)),
             };
             console.finish(code)
         };
-        let end = confine::run(files, self.limits, in_child).map_err(Failure::new)?;
+        let end = confine::run(files, self.limits, in_child).map_err(not_started)?;
         self.outcome(end, files.first().map_or("", |(name, _)| name))
     }
 
@@ -122,7 +123,7 @@ impl Untrusted {
         };
         let text = format!("this kernel has {missing} for this process");
         if self.required {
-            return Err(Failure::new(text).with_code(NOT_CONFINED));
+            return Err(Failure::of(ToolErrorCode::Unsupported, text).with_code(NOT_CONFINED));
         }
         console.warning(format_args!("{text}; the program still opens nothing but the files named"));
         Ok(())
@@ -131,22 +132,33 @@ impl Untrusted {
     /// What the end of the process means; `name` is that of the image.
     fn outcome(&self, end: End, name: &str) -> Result<u8, Failure> {
         let Limits { time, memory, .. } = self.limits;
-        let (text, code) = match end {
+        let (text, kind, code) = match end {
             End::Exited(code) => return Ok(code),
             End::OutOfTime => {
                 let seconds = time.as_secs();
-                (format!("it takes longer than {seconds} seconds; see --limit-time"), OUT_OF_TIME)
+                let text = format!("it takes longer than {seconds} seconds; see --limit-time");
+                (text, ToolErrorCode::Timeout, OUT_OF_TIME)
             }
             End::Aborted => {
                 let most = size::human(memory);
-                (format!("it needs more memory than {most}; see --limit-memory"), OUT_OF_MEMORY)
+                let text = format!("it needs more memory than {most}; see --limit-memory");
+                (text, ToolErrorCode::Limit, OUT_OF_MEMORY)
             }
             End::Killed(signal) => {
-                (format!("signal {signal} has ended the process; please report the image"), KILLED)
+                let text = format!("signal {signal} has ended the process; please report the image");
+                (text, ToolErrorCode::Failed, KILLED)
             }
         };
-        Err(Failure::new(format_args!("'{name}': {text}")).with_code(code))
+        Err(Failure::of(kind, format_args!("'{name}': {text}")).with_code(code))
     }
+}
+
+/// Why nothing was done.
+fn not_started(error: ConfineError) -> Failure {
+    let cause = match &error {
+        ConfineError::Open(_, cause) | ConfineError::Start(cause) => BlockError::from_io(cause),
+    };
+    Failure::new(error).because(&cause)
 }
 
 /// `--untrusted` and the limits.
