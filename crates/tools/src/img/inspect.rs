@@ -194,14 +194,10 @@ async fn look_at(
 
 /// The format that the content of a file speaks for.
 async fn found_format(graph: &Graph, file: &Node) -> Result<String, block::BlockError> {
-    let part = async |offset: u64| {
-        let len = (file.length() - offset).min(PROBE_BYTES as u64);
-        let (bytes, result) = file.read(offset, BufMut::with_len(len as usize)).await;
-        result.map(|()| bytes)
-    };
-    let head = part(0).await?;
-    let tail = part(file.length().saturating_sub(PROBE_BYTES as u64)).await?;
-    let found = graph.registry().probe(&Glimpse { head: &head, tail: &tail, filename: &file.filename() });
+    let len = file.length().min(PROBE_BYTES as u64) as usize;
+    let (head, read) = file.read(0, BufMut::with_len(len)).await;
+    read?;
+    let found = graph.registry().probe(&Glimpse { head: &head, filename: &file.filename() });
     Ok(found.map_or_else(image::plain_format, |driver| driver.name).to_owned())
 }
 
