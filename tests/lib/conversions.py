@@ -16,7 +16,7 @@ SIZE = 48 * MIB
 
 
 def disk(place, name="source.raw", size=SIZE):
-    """Data, holes and written zeroes."""
+    """Data, holes and written zeroes; data at the start."""
     path = place.path(name)
     with open(path, "wb") as file:
         file.truncate(size)
@@ -30,6 +30,8 @@ def disk(place, name="source.raw", size=SIZE):
             elif kind == 2:
                 file.write(bytes(length))
             at += length
+        file.seek(0)
+        file.write(place.rng.randbytes(MIB))
     return path
 
 
@@ -135,8 +137,8 @@ def _(place):
     os.unlink(daemon.nbd_path)
     with open(source, "r+b") as file:
         first = file.read(4 * MIB)
-        file.seek(next(at for at, byte in enumerate(first) if byte))
-        file.write(b"\0")
+        file.seek(4711)
+        file.write(bytes([first[4711] ^ 1]))
     daemon = Daemon(place, *options)
     place.refused(command, "source", "has changed in the", "at byte 0")
     with open(source, "r+b") as file:
@@ -177,6 +179,42 @@ def _(place):
     run = place.refused(command, "differs from what was copied to it")
     at = int(run.err.split("from byte ")[1].split()[0])
     assert first - first % 512 == at, (first, str(run))
+
+
+@proof("with -C a target shares the storage of its source, where the file system has that", ("root", "tmpfs", "mkfs.xfs", "/dev/loop-control"))
+def _(place):
+    image, folder = place.path("fs"), place.path("mnt")
+    with open(image, "wb") as file:
+        file.truncate(512 * MIB)
+    place.ok(["mkfs.xfs", "-q", "-m", "reflink=1", image])
+    os.mkdir(folder)
+    place.ok(["mount", "-o", "loop", image, folder])
+    place.mounts.append(folder)
+    source = os.path.join(folder, "source")
+    place.ok(["cp", "--sparse=always", disk(place), source])
+    with open(source, "ab") as file:
+        file.write(place.rng.randbytes(2560))
+
+    def used():
+        os.sync()
+        state = os.statvfs(folder)
+        return (state.f_blocks - state.f_bfree) * state.f_frsize
+
+    # Each target stays: the space of a file that goes comes back some time later.
+    for options, shares in (["-C"], True), (["-C", "--verify"], True), ([], False), (["-C", "--journal", place.path("j")], False):
+        before, target = used(), os.path.join(folder, f"target{len(os.listdir(folder))}")
+        place.ok([*IMG, "convert", *options, "-f", "raw", "-O", "raw", source, target])
+        grown = used() - before
+        assert (grown < 2 * MIB) == shares, (options, grown)
+        # What is written, and not shared, has room behind it for a while.
+        assert not shares or os.stat(target).st_blocks <= os.stat(source).st_blocks + 64, "a hole became data"
+        assert open(source, "rb").read() == open(target, "rb").read(), options
+    target = os.path.join(folder, "both")
+    place.ok([*IMG, "convert", "-C", "-f", "raw", "-O", "raw", source, source, target])
+    assert open(source, "rb").read() * 2 == open(target, "rb").read(), "the second one does not begin at a block"
+    # What is written to one of both is not in the other.
+    place.ok([*IO, "-f", "raw", "-c", "write -q -P 7 0 1M", target])
+    assert open(source, "rb").read(MIB) != b"\7" * MIB
 
 
 main("conversions")

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::BoxFuture;
@@ -157,6 +158,24 @@ pub trait RawFile: Send + Sync + 'static {
     fn set_layout(&self, layout: FileLayout) -> io::Result<()> {
         let _ = layout;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes a range share the storage of a range of `source`: a copy that moves no bytes. An error where the file system does not
+    /// do that, or not for these two. Ranges begin, and end, at blocks of the file system.
+    fn share<'a>(
+        &'a self,
+        off: u64,
+        source: &'a File,
+        source_off: u64,
+        len: u64,
+    ) -> BoxFuture<'a, io::Result<()>> {
+        let _ = (off, source, source_off, len);
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+
+    /// The system's own file, where it is one.
+    fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        None
     }
 
     /// Length in bytes; of a block device its size.

@@ -26,6 +26,9 @@ const FS_NOCOW_FL: libc::c_int = 0x0080_0000;
 const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 const FS_XFLAG_EXTSIZE: u32 = 0x0800;
+const FICLONERANGE: u64 = 0x4020_940d;
+/// Words of the kernel's `struct file_clone_range`: descriptor, offset and length of the source, offset of the target.
+type FileCloneRange = [u64; 4];
 /// Words of the kernel's `struct fsxattr`: flags first, then the extent size.
 type FileAttributes = [u32; 7];
 /// All requests to devices and file systems that this module makes.
@@ -445,6 +448,28 @@ impl RawFile for OsFile {
                 sys::ioctl_set(self.fd(), FS_IOC_FSSETXATTR, &attributes)
             }
         }
+    }
+
+    fn share<'a>(
+        &'a self,
+        off: u64,
+        source: &'a File,
+        source_off: u64,
+        len: u64,
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let source = source.descriptor().ok_or(io::ErrorKind::Unsupported)?;
+            let fd = self.fd.clone();
+            blocking(move || {
+                let range: FileCloneRange = [source.as_raw_fd() as u64, source_off, len, off];
+                sys::ioctl_set(fd.as_fd(), FICLONERANGE, &range)
+            })
+            .await
+        })
+    }
+
+    fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        Some(self.fd.clone())
     }
 
     fn len(&self) -> io::Result<u64> {

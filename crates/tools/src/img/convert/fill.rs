@@ -2,6 +2,7 @@
 
 use super::journal::{Journal, Part};
 use super::ledger::{Ledger, Ranges};
+use super::share::share;
 use super::{Args, NO_COMPRESSION};
 use crate::console::Console;
 use crate::copy::{self, CopyRun, SPARSE, Stop};
@@ -126,6 +127,9 @@ impl Filling<'_> {
                     journal.begin().await?;
                 }
             }
+        }
+        if args.as_it_is && journal.is_none() && below.is_none() {
+            done = share(&parts(self.sources), &target.backend).await?;
         }
         let compress = (args.compress || facts.must_compress).then_some(facts.cluster_size).flatten();
         Ok(How { below, zeroes, compress, sparse: if args.as_it_is { 0 } else { sparse }, done })

@@ -4,6 +4,7 @@ mod bitmaps;
 mod fill;
 mod journal;
 mod ledger;
+mod share;
 mod target;
 mod verify;
 
@@ -89,9 +90,11 @@ const COPYING: &[Flag<Args>] = &[
         s.parallel = parallel(text)?;
         Ok(())
     }),
-    Flag::set("-C --copy-range-offloading", "copy all data as it is, and look for no zeroes in it", |s| {
-        s.as_it_is = true
-    }),
+    Flag::set(
+        "-C --copy-range-offloading",
+        "share or copy all data as it is, and look for no zeroes in it",
+        |s| s.as_it_is = true,
+    ),
     Flag::set("--salvage", "zeroes in place of what can't be read", |s| s.salvage = true),
     Flag::set("-W --oob-writes", "write pieces as they come, not in order", |s| s.out_of_order = true),
     Flag::take(
