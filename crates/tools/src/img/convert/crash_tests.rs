@@ -227,7 +227,7 @@ fn crash_and_go_on(seed: u64) -> Result<u64, String> {
                 .map_err(|text| report(format!("completed: {text}")))?;
         }
     }
-    let args = case.args(None);
+    let args = Args { verify: rng.chance(1, 2), ..case.args(None) };
     sim.run(run_command(args)).map_err(|failure| report(failure.message().to_owned()))?;
     sim.settle();
     judge(&case, &sim.world().disk(), &expected).map_err(report)?;
