@@ -108,7 +108,6 @@ const OTHERS: &[Signature] = &[
     Signature { offset: 257, ..file("tar", b"ustar") },
     file("elf", b"\x7fELF"),
     file("pdf", b"%PDF-"),
-    file("script", b"#!"),
 ];
 
 const MBR: Signature = disk("mbr", 510, b"\x55\xaa");

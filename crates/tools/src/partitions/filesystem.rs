@@ -5,7 +5,7 @@ type Mark = (&'static str, usize, &'static [u8]);
 
 /// The marks, in the order in which they are looked for: those of containers first, which keep what was there before.
 const MARKS: &[Mark] = &[
-    ("luks", 0, b"LUKS\xba\xbe"),
+    ("crypto_LUKS", 0, b"LUKS\xba\xbe"),
     ("lvm2", 512, b"LABELONE"),
     ("bitlocker", 3, b"-FVE-FS-"),
     ("swap", 4086, b"SWAPSPACE2"),

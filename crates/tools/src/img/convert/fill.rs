@@ -79,7 +79,9 @@ impl Filling<'_> {
         // What comes next ends at once. Signals that can't be given back could not be taken either.
         rt::signal::let_go(self.stop.signals()).ok();
         match result {
-            Err(_) if self.stop.signal().is_some() => Err(Failure::of(ToolErrorCode::Cancelled, "interrupted")),
+            Err(_) if self.stop.signal().is_some() => {
+                Err(Failure::of(ToolErrorCode::Cancelled, "interrupted"))
+            }
             Err(failure) => Err(failure),
             Ok(()) if self.args.is_flushed() => Ok(self.target.backend.flush().await?),
             Ok(()) => Ok(()),

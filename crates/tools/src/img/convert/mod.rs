@@ -386,9 +386,7 @@ async fn with_journal(
     let Some(journal) = journal.filter(Journal::is_usable) else { return result };
     match result {
         Ok(()) => journal.end().await,
-        Err(failure) => {
-            Err(failure.with_advice(journal.advice()))
-        }
+        Err(failure) => Err(failure.with_advice(journal.advice())),
     }
 }
 
