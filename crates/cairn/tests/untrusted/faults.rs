@@ -42,7 +42,7 @@ impl Fault<'_> {
             assert!(!world.path("out").exists(), "{untrusted} left a target");
             if let Some(trace) = world.traced(&untrusted) {
                 assert!(!trace.reached(&secret), "{untrusted} opened the host's file");
-                assert!(trace.was_confined(), "{untrusted}");
+                assert!(trace.was_confined() || !world.is_confining(), "{untrusted}");
             }
             if let Some(trace) = world.traced(&line("")) {
                 let follows = trace.reached(&secret);

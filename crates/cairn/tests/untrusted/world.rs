@@ -139,6 +139,17 @@ impl World {
         Some(Trace { ended: Ended::of(output), calls })
     }
 
+    /// Whether the kernel has all that confines a process. Where it has not, a test prints that.
+    pub fn is_confining(&self) -> bool {
+        self.write("plain", &[0; 512]);
+        let ended = self.run("img info --require-confinement -f raw plain");
+        assert!(matches!(ended.code, Some(0 | 113)), "{}", ended.err);
+        if ended.code == Some(113) {
+            println!("left out: {}", ended.err);
+        }
+        ended.code == Some(0)
+    }
+
     /// Runs the program that ours stands for, if it is here.
     pub fn peer(&self, line: &str) -> Option<Ended> {
         self.command("qemu-img", line).output().ok().map(Ended::of)

@@ -107,7 +107,10 @@ impl Untrusted {
             };
             console.finish(code)
         };
-        let end = confine::run(files, self.limits, in_child).map_err(not_started)?;
+        let end = confine::run(files, self.limits, in_child).map_err(|error| match error {
+            ConfineError::Open(name, why) => image::cannot_open(&name, &BlockError::from_io(&why)),
+            ConfineError::Start(why) => BlockError::os("a confined process can't be started", &why).into(),
+        })?;
         self.outcome(end, files.first().map_or("", |(name, _)| name))
     }
 
@@ -151,14 +154,6 @@ impl Untrusted {
         };
         Err(Failure::of(kind, format_args!("'{name}': {text}")).with_code(code))
     }
-}
-
-/// Why nothing was done.
-fn not_started(error: ConfineError) -> Failure {
-    let cause = match &error {
-        ConfineError::Open(_, cause) | ConfineError::Start(cause) => BlockError::from_io(cause),
-    };
-    Failure::new(error).because(&cause)
 }
 
 /// `--untrusted` and the limits.
