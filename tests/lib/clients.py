@@ -11,27 +11,12 @@ import time
 import nbd
 
 import wire
-from harness import (KIB, MIB, Daemon, Qmp, QmpError, export_options, face, image_options, main, memory_peak,
-                     ours, peer, proof, sockets, tested_is_peer, wait_for)
+from harness import (KIB, MIB, Daemon, Qmp, QmpError, export_options, face, free_port, image_options, main, memory_peak,
+                     noise, ours, peer, proof, raw_image, sockets, tcp_listening, tested_is_peer, wait_for)
 
 EINVAL, ENOSPC = 22, 28
 EPERM = (1, 22) if tested_is_peer() else 1
 SIZE = 64 * MIB
-
-
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)
-
-
-def raw_image(place, name="disk.raw", size=SIZE):
-    """Data, holes and zeroes."""
-    path = place.path(name)
-    with open(path, "wb") as file:
-        file.truncate(size)
-        for at in (0, 5 * MIB, size - MIB):
-            file.seek(at)
-            file.write(noise(MIB, at))
-    return path
 
 
 def two_exports(place, *more):
@@ -372,17 +357,6 @@ def _(place):
     assert open(raw, "rb").read(7) == b"written"
     place.refused([*face("nbd"), "-k", "relative.sock", "-f", "raw", raw])
     place.refused([*face("nbd"), "-k", place.path("x.sock"), "-f", "raw", place.path("nothing.raw")], "nothing.raw")
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-def tcp_listening(port):
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def works(daemon, name="raw"):

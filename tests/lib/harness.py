@@ -100,6 +100,32 @@ def listening(path):
             return False
 
 
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def tcp_listening(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def noise(size, seed=1):
+    return random.Random(seed).randbytes(size)
+
+
+def raw_image(place, name="disk.raw", size=64 * MIB):
+    """Data, holes and zeroes."""
+    path = place.path(name)
+    with open(path, "wb") as file:
+        file.truncate(size)
+        for at in (0, 5 * MIB, size - MIB):
+            file.seek(at)
+            file.write(noise(MIB, at))
+    return path
+
+
 def memory_peak(pid):
     """The most memory a process has had resident, in bytes."""
     with open(f"/proc/{pid}/status") as status:

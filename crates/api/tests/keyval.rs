@@ -90,8 +90,8 @@ fn the_other_options_of_the_daemon_are_typed_as_well() {
     assert!(matches!(chardev.branch, api::ChardevOptionsBranch::Socket(s) if s.server == Some(true)));
     let monitor: api::MonitorOptions = keyval::decode("c", Some("chardev")).unwrap();
     assert_eq!(monitor.chardev, "c");
-    let error = keyval::decode::<api::ObjectOptions>("tls-creds-psk,id=x", Some("qom-type")).unwrap_err();
-    assert_eq!(error.to_string(), "Parameter 'qom-type' does not accept value 'tls-creds-psk'");
+    let error = keyval::decode::<api::ObjectOptions>("tls-creds-anon,id=x", Some("qom-type")).unwrap_err();
+    assert_eq!(error.to_string(), "Parameter 'qom-type' does not accept value 'tls-creds-anon'");
 }
 
 proptest! {

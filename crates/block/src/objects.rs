@@ -21,6 +21,7 @@ pub trait Object: Any + Send + Sync {
 #[derive(Default, Clone)]
 pub struct Objects(Arc<Mutex<Vec<Entry>>>);
 
+#[derive(Clone)]
 struct Entry {
     id: String,
     kind: &'static str,
@@ -63,6 +64,17 @@ impl Objects {
     pub fn list(&self) -> Vec<(String, &'static str)> {
         let made = |entry: &Entry| (!entry.implied).then(|| (entry.id.clone(), entry.kind));
         self.0.lock().iter().filter_map(made).collect()
+    }
+
+    /// Gives all objects that users made to others too.
+    pub fn give(&self, others: &Objects) {
+        let mine: Vec<Entry> = self.current().iter().filter(|entry| !entry.implied).cloned().collect();
+        let mut theirs = others.current();
+        for entry in mine {
+            if theirs.iter().all(|other| other.id != entry.id) {
+                theirs.push(entry);
+            }
+        }
     }
 
     /// Holds the object of this id, or makes one that is there as long as somebody holds it.

@@ -82,6 +82,7 @@ impl ExportError {
 fn place(address: &Address) -> String {
     match address {
         Address::Unix(path) => path.display().to_string(),
+        Address::Vsock { cid, port } => format!("{cid}:{port}"),
         tcp => tcp.to_string(),
     }
 }

@@ -22,5 +22,6 @@ pub use export::{Ended, Export, ExportKind, ExportTerms};
 pub use fuse::{AllowOther, FuseKind};
 pub use nbd::{
     ExportedBitmap, NbdExportSpec, NbdKind, NbdOptions, NbdServer, NbdService, Offered, ServerOptions,
+    ServerTls,
 };
 pub use registry::{ExportInfo, ExportSpec, Exports, RemoveMode};

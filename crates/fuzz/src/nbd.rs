@@ -49,7 +49,8 @@ pub fn server(input: &[u8]) {
         match step {
             Answered::Ready(session) => break session,
             Answered::Answered if !rest.is_empty() => {}
-            Answered::Answered | Answered::More | Answered::Closed => return,
+            // It is never required here.
+            Answered::Answered | Answered::More | Answered::Closed | Answered::StartTls => return,
         }
     };
     let headers = session.rules.headers;
@@ -111,7 +112,7 @@ fn greeted(mut handshake: Calling, bytes: &mut Bytes<'_>) -> Option<Headers> {
         match step {
             Called::Ready(export) => return Some(export.headers),
             Called::More if taken > 0 && !bytes.0.is_empty() => {}
-            Called::More | Called::Listed(_) => return None,
+            Called::More | Called::Listed(_) | Called::StartTls => return None,
         }
     }
 }

@@ -62,6 +62,9 @@ impl Place {
             MigrationAddress::Socket(SocketAddress::Inet(inet)) => {
                 tcp(&format!("{}:{}", inet.host, inet.port))
             }
+            MigrationAddress::Socket(SocketAddress::Vsock(_)) => {
+                Err(invalid("migration over vsock is not supported"))
+            }
             MigrationAddress::Socket(SocketAddress::Fd(fd)) => Ok(Self::Descriptor(fd.str)),
             MigrationAddress::Exec(exec) if exec.args.is_empty() => Err(invalid("a program is missing")),
             MigrationAddress::Exec(exec) => Ok(Self::Program(exec.args)),

@@ -168,6 +168,7 @@ async fn connect(control: &Control, address: &SocketAddress) -> Result<Stream, Q
         SocketAddress::Fd(fd) => {
             (fd.str.clone(), control.descriptors().socket(&fd.str).and_then(Stream::from_fd))
         }
+        SocketAddress::Vsock(_) => return Err(QmpError::generic("a chardev over vsock is not supported")),
         SocketAddress::Unix(unix) => (unix.path.clone(), Stream::connect_unix(Path::new(&unix.path)).await),
         SocketAddress::Inet(inet) => {
             let port = inet.port.parse();

@@ -35,6 +35,7 @@ pub mod secret;
 pub mod session;
 mod statistics;
 mod throttle;
+pub mod tls;
 pub mod wire;
 
 pub use client::serve;

@@ -1,6 +1,7 @@
 //! User objects (`object-add`): checked here, and kept in the graph for what refers to them.
 use crate::commands::failed;
-use crate::{secret, throttle};
+use crate::{secret, throttle, tls};
+use ::tls::Simple;
 use api::{IothreadProperties, ObjectOptions, ObjectOptionsBranch, QmpError};
 use block::{Iothread, Objects, ThrottleGroup};
 
@@ -8,6 +9,12 @@ use block::{Iothread, Objects, ThrottleGroup};
 pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(), QmpError> {
     let ObjectOptions { id, branch } = options;
     let added = match branch {
+        ObjectOptionsBranch::AuthzList(properties) => objects.add(&id, tls::list(properties)),
+        ObjectOptionsBranch::AuthzListfile(properties) => {
+            let read = rt::blocking(move || tls::list_file(&properties)).await;
+            objects.add(&id, read.map_err(failed)?)
+        }
+        ObjectOptionsBranch::AuthzSimple(properties) => objects.add(&id, Simple::new(properties.identity)),
         ObjectOptionsBranch::Iothread(properties) => {
             check_iothread(&properties)?;
             objects.add(&id, Iothread::new(properties))
@@ -25,6 +32,15 @@ pub(crate) async fn add(objects: &Objects, options: ObjectOptions) -> Result<(),
             let group = ThrottleGroup::new(id.as_str());
             group.set_limits(throttle::group_limits(&properties)?).map_err(failed)?;
             objects.add(&id, group)
+        }
+        ObjectOptionsBranch::TlsCredsPsk(properties) => {
+            let read = rt::blocking(move || tls::psk(properties)).await;
+            objects.add(&id, read.map_err(failed)?)
+        }
+        ObjectOptionsBranch::TlsCredsX509(properties) => {
+            let password = tls::password_of(objects, &properties).map_err(failed)?;
+            let read = rt::blocking(move || tls::x509(properties, password.as_deref())).await;
+            objects.add(&id, read.map_err(failed)?)
         }
     };
     added.map_err(failed)

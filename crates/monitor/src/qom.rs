@@ -12,6 +12,7 @@ use crate::throttle::changed_limits;
 use api::codec::Encode;
 use api::{Dict, IOThreadInfo, IothreadProperties, QmpError, ThrottleGroupProperties, ThrottleLimits, Value};
 use block::{Iothread, Object, Objects, Secret, ThrottleGroup};
+use tls::{List, ListFile, PskCredentials, Simple, X509Credentials};
 
 /// A property: its name, its type, and its value where that may be read.
 pub(crate) struct Property {
@@ -62,11 +63,16 @@ const SETTINGS: [(&str, i64); 6] = [
 ];
 
 /// The types of objects that users make, each with what it is derived from.
-pub(crate) const TYPES: [(&str, &str); 4] = [
+pub(crate) const TYPES: [(&str, &str); 9] = [
     ("container", "object"),
+    (List::KIND, "authz"),
+    (ListFile::KIND, "authz"),
+    (Simple::KIND, "authz"),
     (Iothread::KIND, "event-loop-base"),
     (Secret::KIND, "secret_common"),
     (ThrottleGroup::KIND, "object"),
+    (PskCredentials::KIND, "tls-creds"),
+    (X509Credentials::KIND, "tls-creds"),
 ];
 
 impl Property {

@@ -22,7 +22,7 @@ const PATIENCE_NS: u64 = 30_000_000_000;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The secret that another one is encrypted by, if it is.
-pub(crate) fn key_of(objects: &Objects, properties: &SecretProperties) -> Result<Option<Arc<Secret>>> {
+pub fn key_of(objects: &Objects, properties: &SecretProperties) -> Result<Option<Arc<Secret>>> {
     properties.keyid.as_deref().map(|id| objects.hold(id)).transpose()
 }
 

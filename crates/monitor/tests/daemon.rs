@@ -168,7 +168,7 @@ fn options_are_applied_in_order_in_either_form_and_the_first_wrong_one_ends_it()
         (&["--blockdev", null, "--export", "nbd,id=e,node-name=n"], "NBD server not running"),
         (&["--object", "secret,id=s"], "Either 'file' or 'data' must be provided"),
         (&["--object", "secret,id=s,data=a,file=b"], "'file' and 'data' are mutually exclusive"),
-        (&["--object", "tls-creds-x509,id=t"], "Parameter 'qom-type' does not accept value 'tls-creds-x509'"),
+        (&["--object", "tls-creds-anon,id=t"], "Parameter 'qom-type' does not accept value 'tls-creds-anon'"),
     ];
     for (options, expected) in cases {
         let output = run(&folder, options);

@@ -540,9 +540,16 @@ fn a_client_that_gives_up_sends_abort() {
         let mut client = goal;
         let mut out = Vec::new();
         client.advance(&greeting, &mut out).unwrap();
+        for headers in [extended, OptionCode::STRUCTURED_REPLY] {
+            out.clear();
+            client.advance(&refuse(headers, ReplyType::ERR_TLS_REQD), &mut out).unwrap();
+        }
+        let wanted = OptionCode(u32::from_be_bytes(out[8..12].try_into().unwrap()));
         out.clear();
-        let error = client.advance(&refuse(extended, ReplyType::ERR_TLS_REQD), &mut out).unwrap_err();
-        assert!(matches!(error, ClientError::Refused { code: ReplyType::ERR_TLS_REQD, .. }));
+        let error = client.advance(&refuse(wanted, ReplyType::ERR_TLS_REQD), &mut out).unwrap_err();
+        let told = |option| matches!(option, OptionCode::GO | OptionCode::LIST);
+        let code = ReplyType::ERR_TLS_REQD;
+        assert!(matches!(error, ClientError::Refused { option, code: c, .. } if told(option) && c == code));
         assert_eq!(out, abort, "a server that requires TLS is asked for nothing else");
     }
     let mut client = client::Handshake::connect("disk", &[]).unwrap();

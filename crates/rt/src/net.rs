@@ -1,4 +1,4 @@
-//! Sockets: listeners and streams, UNIX and TCP, non-blocking under the worker's epoll set.
+//! Sockets: listeners and streams, UNIX, TCP and vsock, non-blocking under the worker's epoll set.
 //!
 //! Laws: a stream belongs to the worker on which it first waited; a UNIX listener never takes the socket file of a
 //! live one, replaces a stale one, and removes its own when it is dropped.
@@ -18,6 +18,7 @@ use crate::{cooperate, sleep};
 
 mod socket;
 mod stream;
+mod vsock;
 
 pub(crate) use socket::{receive_descriptor, set_nonblocking};
 pub use stream::Stream;
@@ -34,6 +35,13 @@ pub enum Address {
         /// Port.
         port: u16,
     },
+    /// A port between a virtual machine and its host.
+    Vsock {
+        /// The machine's number: of its host 2, of this one 1, of any that asks 4294967295.
+        cid: u32,
+        /// Port.
+        port: u32,
+    },
 }
 
 impl std::fmt::Display for Address {
@@ -42,6 +50,7 @@ impl std::fmt::Display for Address {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
         }
     }
 }
@@ -108,6 +117,15 @@ impl Listener {
                 bound => return bound,
             }
         }
+    }
+
+    /// Listens on a vsock port. `Unsupported` where the system has no vsock.
+    pub fn bind_vsock(cid: u32, port: u32) -> io::Result<Listener> {
+        let fd = vsock::new()?;
+        vsock::bind(fd.as_fd(), cid, port)?;
+        socket::listen(fd.as_fd(), BACKLOG)?;
+        let address = Some(Address::Vsock { cid, port });
+        Ok(Listener { source: Source::new(fd), address, _file: None })
     }
 
     /// Takes over a listening socket, as socket activation passes them.
@@ -307,11 +325,19 @@ impl Stream {
         Err(last)
     }
 
-    /// Connects to an address of either kind.
+    /// Connects to a vsock port. `Unsupported` where the system has no vsock.
+    pub async fn connect_vsock(cid: u32, port: u32) -> io::Result<Stream> {
+        let fd = vsock::new()?;
+        let begun = vsock::connect(fd.as_fd(), cid, port);
+        connected(fd, begun).await
+    }
+
+    /// Connects to an address of any kind.
     pub async fn connect(address: &Address) -> io::Result<Stream> {
         match address {
             Address::Unix(path) => Stream::connect_unix(path).await,
             Address::Tcp { host, port } => Stream::connect_tcp(host, *port).await,
+            Address::Vsock { cid, port } => Stream::connect_vsock(*cid, *port).await,
         }
     }
 
@@ -324,7 +350,13 @@ impl Stream {
 
 async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
     let fd = socket::tcp(address.is_ipv6())?;
-    let pending = match socket::connect(fd.as_fd(), &address) {
+    let begun = socket::connect(fd.as_fd(), &address);
+    connected(fd, begun).await
+}
+
+/// Waits for a connect that was begun.
+async fn connected(fd: OwnedFd, begun: io::Result<()>) -> io::Result<Stream> {
+    let pending = match begun {
         Ok(()) => false,
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => true,
         Err(error) => return Err(error),
@@ -341,6 +373,9 @@ fn peer_label(fd: BorrowedFd<'_>) -> String {
     let tcp = fd.try_clone_to_owned().ok().and_then(|fd| TcpStream::from(fd).peer_addr().ok());
     if let Some(address) = tcp {
         return address.to_string();
+    }
+    if let Some((cid, port)) = vsock::peer(fd) {
+        return format!("vsock:{cid}:{port}");
     }
     match socket::peer_pid(fd) {
         Some(pid) => format!("unix:pid={pid}"),

@@ -31,6 +31,7 @@ pub fn resident_bytes() -> Option<u64> {
 #[must_use = "the parent waits for ready() or fail()"]
 pub struct ReadyHandle {
     pipe: io::PipeWriter,
+    keeps_errors: bool,
 }
 
 /// Continues in a child process of its own session; the parent waits for the child's report and exits with it.
@@ -51,7 +52,7 @@ pub fn daemonize() -> io::Result<ReadyHandle> {
     drop(reader);
     // It fails only for a group's leader, which a child just forked is not.
     rustix::process::setsid()?;
-    Ok(ReadyHandle { pipe })
+    Ok(ReadyHandle { pipe, keeps_errors: false })
 }
 
 /// Threads that this process has.
@@ -80,13 +81,20 @@ fn wait_for_child(reader: io::PipeReader) -> i32 {
 }
 
 impl ReadyHandle {
+    /// Standard error stays what it is when all is set up.
+    pub fn keep_errors(&mut self) {
+        self.keeps_errors = true;
+    }
+
     /// All is set up: gives up folder and terminal, and lets the parent end with success.
     pub fn ready(mut self) -> io::Result<()> {
         std::env::set_current_dir("/")?;
         let null = OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null")?);
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)?;
+        if !self.keeps_errors {
+            rustix::stdio::dup2_stderr(&null)?;
+        }
         self.pipe.write_all(&[READY])
     }
 

@@ -256,6 +256,13 @@ pub fn warn(text: impl fmt::Display) {
     print_error(&message::warning(program, forms, &text.to_string()));
 }
 
+/// Prints `NAME: text` to standard error, from any thread.
+pub fn tell(text: impl fmt::Display) {
+    let (program, forms) = face();
+    let error = || Message::Error(Failure::reported(&text).for_programs());
+    print_error(&forms.line(program, format_args!("{program}: {text}"), error));
+}
+
 /// Prints a line to standard error as it is, from any thread.
 pub fn note(text: impl fmt::Display) {
     let (program, forms) = face();

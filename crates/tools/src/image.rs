@@ -11,7 +11,7 @@
 use crate::cache::Cache;
 use crate::console::{self, Console};
 use crate::failure::Failure;
-use crate::object::{self, Secrets};
+use crate::object::{self, Given};
 use api::keyval;
 use block::{
     Backend, BackendRequest, BlockError, Common, Discard, DriverKind, ErrorKind, Graph, Node, Notice, Opt,
@@ -149,7 +149,7 @@ pub fn plain_format() -> &'static str {
     registry().fallback().map_or("", |format| format.name)
 }
 
-/// An empty graph with the secrets of the command.
+/// An empty graph with the objects of the command.
 pub fn graph() -> Graph {
     let graph = quiet_graph(&object::given());
     graph.on_poison(report_corruption);
@@ -157,10 +157,10 @@ pub fn graph() -> Graph {
     graph
 }
 
-/// An empty graph with these secrets that tells nobody what it meets: for images that are opened over and over.
-pub fn quiet_graph(secrets: &Secrets) -> Graph {
+/// An empty graph with these objects that tells nobody what it meets: for images that are opened over and over.
+pub fn quiet_graph(given: &Given) -> Graph {
     let graph = Graph::new(registry(), monitor::options::from_json);
-    secrets.give(&graph);
+    given.give(&graph);
     graph
 }
 

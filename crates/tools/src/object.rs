@@ -1,44 +1,54 @@
-//! `--object`: what the command-line tools accept. Secrets are kept for the images that the command opens and makes; an
-//! object that is only of use to a daemon is accepted and left.
+//! `--object`: what the command-line tools accept. Secrets, credentials and who is let in are kept for the images that the command
+//! opens and serves; an object that is only of use to a daemon is accepted and left.
 //!
-//! The flags of a command are read, and its graphs made, on one thread: the secrets between are that thread's, from
+//! The flags of a command are read, and its graphs made, on one thread: the objects between are that thread's, from
 //! [`forget`] on, with which each command begins.
 use crate::failure::Failure;
-use api::{ObjectOptions, ObjectOptionsBranch, keyval};
-use block::{Graph, Objects, Secret};
+use ::tls::Simple;
+use api::{ObjectOptions, ObjectOptionsBranch as Branch, keyval};
+use block::{Graph, Object, Objects, Secret};
+use monitor::{secret, tls};
 use std::cell::RefCell;
 
 thread_local! {
-    static GIVEN: RefCell<Vec<(String, Secret)>> = const { RefCell::new(Vec::new()) };
+    static GIVEN: RefCell<Given> = RefCell::default();
 }
 
-/// The secrets of a command, for graphs that other threads make.
-#[derive(Clone, Debug, Default)]
-pub struct Secrets(Vec<(String, Secret)>);
+/// The objects of a command, for graphs that other threads make.
+#[derive(Clone, Default)]
+pub struct Given(Objects);
 
-impl Secrets {
-    /// Their ids.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(id, _)| id.as_str())
+impl Given {
+    /// The ids of its secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = String> {
+        self.0.list().into_iter().filter(|(_, kind)| *kind == Secret::KIND).map(|(id, _)| id)
+    }
+
+    /// All of them.
+    pub fn objects(&self) -> &Objects {
+        &self.0
     }
 
     /// Gives them to a graph.
     pub fn give(&self, graph: &Graph) {
-        for (id, secret) in &self.0 {
-            // No id is there twice.
-            let _ = graph.objects().add(id, secret.clone());
-        }
+        self.0.give(graph.objects());
     }
 }
 
-/// Forgets the secrets of the command before.
-pub fn forget() {
-    GIVEN.with_borrow_mut(Vec::clear);
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.list()).finish()
+    }
 }
 
-/// The secrets of the command so far.
-pub fn given() -> Secrets {
-    Secrets(GIVEN.with_borrow(Vec::clone))
+/// Forgets the objects of the command before.
+pub fn forget() {
+    GIVEN.take();
+}
+
+/// The objects of the command so far.
+pub fn given() -> Given {
+    GIVEN.with_borrow(Given::clone)
 }
 
 /// Takes an object's description: `TYPE,id=ID,…` or a JSON object.
@@ -48,26 +58,27 @@ pub fn accept(text: &str) -> Result<(), Failure> {
         let id_is = "a letter, then letters, digits, '-', '.' or '_'";
         Failure::new(format_args!("{error}, not '{id}': {id_is}"))
     })?;
-    let ObjectOptionsBranch::Secret(properties) = branch else { return Ok(()) };
-    GIVEN.with_borrow_mut(|given| {
-        if given.iter().any(|(other, _)| *other == id) {
-            return Err(Failure::new(format_args!(
-                "attempt to add duplicate property '{id}' to object (type 'container')"
-            )));
+    let objects = given().0;
+    make(&objects, &id, branch)
+}
+
+fn make(objects: &Objects, id: &str, branch: Branch) -> Result<(), Failure> {
+    Ok(match branch {
+        Branch::Iothread(_) | Branch::ThrottleGroup(_) => Ok(()),
+        Branch::Secret(properties) => {
+            let key = secret::key_of(objects, &properties)?;
+            let secret = secret::read(properties, key.as_deref());
+            objects.add(id, secret.map_err(|e| e.context(format!("secret '{id}'")))?)
         }
-        let key = match properties.keyid.as_deref() {
-            None => None,
-            Some(keyid) => {
-                let found = given.iter().find(|(other, _)| other == keyid);
-                let none = || Failure::new(format_args!("No secret with id '{keyid}'"));
-                Some(found.ok_or_else(none)?.1.clone())
-            }
-        };
-        let secret = monitor::secret::read(properties, key.as_ref());
-        let secret = secret.map_err(|e| e.context(format!("secret '{id}'")))?;
-        given.push((id, secret));
-        Ok(())
-    })
+        Branch::TlsCredsX509(properties) => {
+            let password = tls::password_of(objects, &properties)?;
+            objects.add(id, tls::x509(properties, password.as_deref())?)
+        }
+        Branch::TlsCredsPsk(properties) => objects.add(id, tls::psk(properties)?),
+        Branch::AuthzSimple(properties) => objects.add(id, Simple::new(properties.identity)),
+        Branch::AuthzList(properties) => objects.add(id, tls::list(properties)),
+        Branch::AuthzListfile(properties) => objects.add(id, tls::list_file(&properties)?),
+    }?)
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ pub struct NbdServerOptions {
     pub addr: SocketAddress,
     /// Seconds a client has for the handshake; 0 is no limit, 10 if absent.
     pub handshake_max_seconds: Option<u32>,
+    /// Credentials for TLS, which clients have to begin then.
+    pub tls_creds: Option<String>,
+    /// An object that says which clients are let in; all whom the credentials know, if absent.
+    pub tls_authz: Option<String>,
     /// Clients served at once; 0 is no limit, 100 if absent.
     pub max_connections: Option<u32>,
 }
@@ -21,6 +25,8 @@ impl Object for NbdServerOptions {
         Ok(Self {
             addr: from.required("addr")?,
             handshake_max_seconds: from.optional("handshake-max-seconds")?,
+            tls_creds: from.optional("tls-creds")?,
+            tls_authz: from.optional("tls-authz")?,
             max_connections: from.optional("max-connections")?,
         })
     }
@@ -28,6 +34,8 @@ impl Object for NbdServerOptions {
     fn put(&self, to: &mut Dict) {
         to.put("addr", &self.addr);
         to.put_optional("handshake-max-seconds", &self.handshake_max_seconds);
+        to.put_optional("tls-creds", &self.tls_creds);
+        to.put_optional("tls-authz", &self.tls_authz);
         to.put_optional("max-connections", &self.max_connections);
     }
 }
@@ -40,6 +48,10 @@ pub struct NbdServerStartArguments {
     pub addr: SocketAddressLegacy,
     /// Seconds a client has for the handshake; 0 is no limit, 10 if absent.
     pub handshake_max_seconds: Option<u32>,
+    /// Credentials for TLS, which clients have to begin then.
+    pub tls_creds: Option<String>,
+    /// An object that says which clients are let in; all whom the credentials know, if absent.
+    pub tls_authz: Option<String>,
     /// Clients served at once; 0 is no limit, 100 if absent.
     pub max_connections: Option<u32>,
 }
@@ -49,6 +61,8 @@ impl Object for NbdServerStartArguments {
         Ok(Self {
             addr: from.required("addr")?,
             handshake_max_seconds: from.optional("handshake-max-seconds")?,
+            tls_creds: from.optional("tls-creds")?,
+            tls_authz: from.optional("tls-authz")?,
             max_connections: from.optional("max-connections")?,
         })
     }
@@ -56,6 +70,8 @@ impl Object for NbdServerStartArguments {
     fn put(&self, to: &mut Dict) {
         to.put("addr", &self.addr);
         to.put_optional("handshake-max-seconds", &self.handshake_max_seconds);
+        to.put_optional("tls-creds", &self.tls_creds);
+        to.put_optional("tls-authz", &self.tls_authz);
         to.put_optional("max-connections", &self.max_connections);
     }
 }

@@ -252,6 +252,10 @@ pub struct BlockdevOptionsNbd {
     pub server: SocketAddress,
     /// Name of the disk; the server's default if absent.
     pub export: Option<String>,
+    /// Credentials for TLS; the server has to have it then.
+    pub tls_creds: Option<String>,
+    /// The name that the server's certificate is for, where it is not that of its address.
+    pub tls_hostname: Option<String>,
     /// Seconds for which requests wait for a lost server; 0 if absent: they fail at once.
     pub reconnect_delay: Option<u32>,
     /// Seconds for which opening tries again; 0 if absent: it tries once.
@@ -266,6 +270,8 @@ impl Object for BlockdevOptionsNbd {
         Ok(Self {
             server: from.required("server")?,
             export: from.optional("export")?,
+            tls_creds: from.optional("tls-creds")?,
+            tls_hostname: from.optional("tls-hostname")?,
             reconnect_delay: from.optional("reconnect-delay")?,
             open_timeout: from.optional("open-timeout")?,
             x_dirty_bitmap: from.optional("x-dirty-bitmap")?,
@@ -275,6 +281,8 @@ impl Object for BlockdevOptionsNbd {
     fn put(&self, to: &mut Dict) {
         to.put("server", &self.server);
         to.put_optional("export", &self.export);
+        to.put_optional("tls-creds", &self.tls_creds);
+        to.put_optional("tls-hostname", &self.tls_hostname);
         to.put_optional("reconnect-delay", &self.reconnect_delay);
         to.put_optional("open-timeout", &self.open_timeout);
         to.put_optional("x-dirty-bitmap", &self.x_dirty_bitmap);

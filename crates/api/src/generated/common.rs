@@ -28,13 +28,15 @@ pub enum SocketAddressType {
     Inet,
     /// A UNIX domain socket.
     Unix,
+    /// A port between a virtual machine and its host.
+    Vsock,
     /// A socket that is open already.
     Fd,
 }
 
 impl Enumeration for SocketAddressType {
     const VALUES: &'static [(&'static str, Self)] =
-        &[("inet", Self::Inet), ("unix", Self::Unix), ("fd", Self::Fd)];
+        &[("inet", Self::Inet), ("unix", Self::Unix), ("vsock", Self::Vsock), ("fd", Self::Fd)];
 }
 enumeration_codec!(SocketAddressType);
 
@@ -88,6 +90,27 @@ impl Object for UnixSocketAddress {
 }
 object_codec!(UnixSocketAddress);
 
+/// A port between a virtual machine and its host.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct VsockSocketAddress {
+    /// Number of the machine: 2 is the host, 1 this machine itself; to listen, 4294967295 is any.
+    pub cid: String,
+    /// Port number.
+    pub port: String,
+}
+
+impl Object for VsockSocketAddress {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { cid: from.required("cid")?, port: from.required("port")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("cid", &self.cid);
+        to.put("port", &self.port);
+    }
+}
+object_codec!(VsockSocketAddress);
+
 /// A socket that is open already.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FdSocketAddress {
@@ -113,6 +136,8 @@ pub enum SocketAddress {
     Inet(InetSocketAddress),
     /// `unix`.
     Unix(UnixSocketAddress),
+    /// `vsock`.
+    Vsock(VsockSocketAddress),
     /// `fd`.
     Fd(FdSocketAddress),
 }
@@ -123,6 +148,7 @@ impl SocketAddress {
         match self {
             Self::Inet(_) => SocketAddressType::Inet,
             Self::Unix(_) => SocketAddressType::Unix,
+            Self::Vsock(_) => SocketAddressType::Vsock,
             Self::Fd(_) => SocketAddressType::Fd,
         }
     }
@@ -131,6 +157,7 @@ impl SocketAddress {
         Ok(match tag {
             SocketAddressType::Inet => Self::Inet(Object::take(from)?),
             SocketAddressType::Unix => Self::Unix(Object::take(from)?),
+            SocketAddressType::Vsock => Self::Vsock(Object::take(from)?),
             SocketAddressType::Fd => Self::Fd(Object::take(from)?),
         })
     }
@@ -139,6 +166,7 @@ impl SocketAddress {
         match self {
             Self::Inet(inner) => inner.put(to),
             Self::Unix(inner) => inner.put(to),
+            Self::Vsock(inner) => inner.put(to),
             Self::Fd(inner) => inner.put(to),
         }
     }
@@ -164,13 +192,15 @@ pub enum SocketAddressLegacyKind {
     Inet,
     /// `unix`.
     Unix,
+    /// `vsock`.
+    Vsock,
     /// `fd`.
     Fd,
 }
 
 impl Enumeration for SocketAddressLegacyKind {
     const VALUES: &'static [(&'static str, Self)] =
-        &[("inet", Self::Inet), ("unix", Self::Unix), ("fd", Self::Fd)];
+        &[("inet", Self::Inet), ("unix", Self::Unix), ("vsock", Self::Vsock), ("fd", Self::Fd)];
 }
 enumeration_codec!(SocketAddressLegacyKind);
 
@@ -181,6 +211,8 @@ pub enum SocketAddressLegacy {
     Inet(InetSocketAddress),
     /// `unix`.
     Unix(UnixSocketAddress),
+    /// `vsock`.
+    Vsock(VsockSocketAddress),
     /// `fd`.
     Fd(FdSocketAddress),
 }
@@ -191,6 +223,7 @@ impl SocketAddressLegacy {
         match self {
             Self::Inet(_) => SocketAddressLegacyKind::Inet,
             Self::Unix(_) => SocketAddressLegacyKind::Unix,
+            Self::Vsock(_) => SocketAddressLegacyKind::Vsock,
             Self::Fd(_) => SocketAddressLegacyKind::Fd,
         }
     }
@@ -199,6 +232,7 @@ impl SocketAddressLegacy {
         Ok(match tag {
             SocketAddressLegacyKind::Inet => Self::Inet(from.required("data")?),
             SocketAddressLegacyKind::Unix => Self::Unix(from.required("data")?),
+            SocketAddressLegacyKind::Vsock => Self::Vsock(from.required("data")?),
             SocketAddressLegacyKind::Fd => Self::Fd(from.required("data")?),
         })
     }
@@ -207,6 +241,7 @@ impl SocketAddressLegacy {
         match self {
             Self::Inet(inner) => to.put("data", inner),
             Self::Unix(inner) => to.put("data", inner),
+            Self::Vsock(inner) => to.put("data", inner),
             Self::Fd(inner) => to.put("data", inner),
         }
     }

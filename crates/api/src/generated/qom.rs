@@ -7,19 +7,275 @@ use crate::{Dict, QmpError, Value};
 /// The types of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectType {
+    /// Rules that say who is let in.
+    AuthzList,
+    /// Such rules, in a file.
+    AuthzListfile,
+    /// One name that is let in.
+    AuthzSimple,
     /// A worker that exports can be put on.
     Iothread,
     /// A password or key.
     Secret,
     /// Limits that several nodes share.
     ThrottleGroup,
+    /// Shared keys for TLS.
+    TlsCredsPsk,
+    /// Certificates for TLS.
+    TlsCredsX509,
 }
 
 impl Enumeration for ObjectType {
-    const VALUES: &'static [(&'static str, Self)] =
-        &[("iothread", Self::Iothread), ("secret", Self::Secret), ("throttle-group", Self::ThrottleGroup)];
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("authz-list", Self::AuthzList),
+        ("authz-listfile", Self::AuthzListfile),
+        ("authz-simple", Self::AuthzSimple),
+        ("iothread", Self::Iothread),
+        ("secret", Self::Secret),
+        ("throttle-group", Self::ThrottleGroup),
+        ("tls-creds-psk", Self::TlsCredsPsk),
+        ("tls-creds-x509", Self::TlsCredsX509),
+    ];
 }
 enumeration_codec!(ObjectType);
+
+/// What becomes of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QAuthZListPolicy {
+    /// They are turned away.
+    Deny,
+    /// They are let in.
+    Allow,
+}
+
+impl Enumeration for QAuthZListPolicy {
+    const VALUES: &'static [(&'static str, Self)] = &[("deny", Self::Deny), ("allow", Self::Allow)];
+}
+enumeration_codec!(QAuthZListPolicy);
+
+/// How a rule is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QAuthZListFormat {
+    /// As the name itself.
+    Exact,
+    /// As a pattern: "*" is any text, "?" any character.
+    Glob,
+}
+
+impl Enumeration for QAuthZListFormat {
+    const VALUES: &'static [(&'static str, Self)] = &[("exact", Self::Exact), ("glob", Self::Glob)];
+}
+enumeration_codec!(QAuthZListFormat);
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QAuthZListRule {
+    /// The name or the pattern.
+    pub r#match: String,
+    /// What becomes of those whom it matches.
+    pub policy: QAuthZListPolicy,
+    /// How it is written; exact if absent.
+    pub format: Option<QAuthZListFormat>,
+}
+
+impl Object for QAuthZListRule {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            r#match: from.required("match")?,
+            policy: from.required("policy")?,
+            format: from.optional("format")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("match", &self.r#match);
+        to.put("policy", &self.policy);
+        to.put_optional("format", &self.format);
+    }
+}
+object_codec!(QAuthZListRule);
+
+/// Rules that say who is let in. The first that matches decides.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuthZListProperties {
+    /// What becomes of those whom no rule matches; deny if absent.
+    pub policy: Option<QAuthZListPolicy>,
+    /// The rules, in order.
+    pub rules: Option<Vec<QAuthZListRule>>,
+}
+
+impl Object for AuthZListProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { policy: from.optional("policy")?, rules: from.optional("rules")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("policy", &self.policy);
+        to.put_optional("rules", &self.rules);
+    }
+}
+object_codec!(AuthZListProperties);
+
+/// Rules that say who is let in, in a file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuthZListFileProperties {
+    /// A file with a JSON object: the policy and the rules of an authz-list.
+    pub filename: String,
+    /// Whether it is read again when it has changed; it is if absent.
+    pub refresh: Option<bool>,
+}
+
+impl Object for AuthZListFileProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { filename: from.required("filename")?, refresh: from.optional("refresh")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put_optional("refresh", &self.refresh);
+    }
+}
+object_codec!(AuthZListFileProperties);
+
+/// One name that is let in.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuthZSimpleProperties {
+    /// The name: the distinguished name of a certificate, or the user of a shared key.
+    pub identity: String,
+}
+
+impl Object for AuthZSimpleProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { identity: from.required("identity")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("identity", &self.identity);
+    }
+}
+object_codec!(AuthZSimpleProperties);
+
+/// The end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QCryptoTLSCredsEndpoint {
+    /// The end that connects.
+    Client,
+    /// The end that is connected to.
+    Server,
+}
+
+impl Enumeration for QCryptoTLSCredsEndpoint {
+    const VALUES: &'static [(&'static str, Self)] = &[("client", Self::Client), ("server", Self::Server)];
+}
+enumeration_codec!(QCryptoTLSCredsEndpoint);
+
+/// What all credentials for TLS have.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TlsCredsProperties {
+    /// Whether a server asks for the client's certificate, and a client judges the server's; so if absent.
+    pub verify_peer: Option<bool>,
+    /// The folder with their files.
+    pub dir: Option<String>,
+    /// The end that they are for; client if absent.
+    pub endpoint: Option<QCryptoTLSCredsEndpoint>,
+    /// What may be agreed on, in the words of GnuTLS; "NORMAL" if absent.
+    pub priority: Option<String>,
+}
+
+impl Object for TlsCredsProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            verify_peer: from.optional("verify-peer")?,
+            dir: from.optional("dir")?,
+            endpoint: from.optional("endpoint")?,
+            priority: from.optional("priority")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("verify-peer", &self.verify_peer);
+        to.put_optional("dir", &self.dir);
+        to.put_optional("endpoint", &self.endpoint);
+        to.put_optional("priority", &self.priority);
+    }
+}
+object_codec!(TlsCredsProperties);
+
+/// Shared keys for TLS, in the file keys.psk.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TlsCredsPskProperties {
+    /// Whether a server asks for the client's certificate, and a client judges the server's; so if absent.
+    pub verify_peer: Option<bool>,
+    /// The folder with their files.
+    pub dir: Option<String>,
+    /// The end that they are for; client if absent.
+    pub endpoint: Option<QCryptoTLSCredsEndpoint>,
+    /// What may be agreed on, in the words of GnuTLS; "NORMAL" if absent.
+    pub priority: Option<String>,
+    /// The user whose key a client has; "qemu" if absent.
+    pub username: Option<String>,
+}
+
+impl Object for TlsCredsPskProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            verify_peer: from.optional("verify-peer")?,
+            dir: from.optional("dir")?,
+            endpoint: from.optional("endpoint")?,
+            priority: from.optional("priority")?,
+            username: from.optional("username")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("verify-peer", &self.verify_peer);
+        to.put_optional("dir", &self.dir);
+        to.put_optional("endpoint", &self.endpoint);
+        to.put_optional("priority", &self.priority);
+        to.put_optional("username", &self.username);
+    }
+}
+object_codec!(TlsCredsPskProperties);
+
+/// Certificates for TLS, in files as ca-cert.pem, server-cert.pem, server-key.pem.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TlsCredsX509Properties {
+    /// Whether a server asks for the client's certificate, and a client judges the server's; so if absent.
+    pub verify_peer: Option<bool>,
+    /// The folder with their files.
+    pub dir: Option<String>,
+    /// The end that they are for; client if absent.
+    pub endpoint: Option<QCryptoTLSCredsEndpoint>,
+    /// What may be agreed on, in the words of GnuTLS; "NORMAL" if absent.
+    pub priority: Option<String>,
+    /// Whether they are judged when they are read; they are if absent.
+    pub sanity_check: Option<bool>,
+    /// The secret with the password of the key.
+    pub passwordid: Option<String>,
+}
+
+impl Object for TlsCredsX509Properties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            verify_peer: from.optional("verify-peer")?,
+            dir: from.optional("dir")?,
+            endpoint: from.optional("endpoint")?,
+            priority: from.optional("priority")?,
+            sanity_check: from.optional("sanity-check")?,
+            passwordid: from.optional("passwordid")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("verify-peer", &self.verify_peer);
+        to.put_optional("dir", &self.dir);
+        to.put_optional("endpoint", &self.endpoint);
+        to.put_optional("priority", &self.priority);
+        to.put_optional("sanity-check", &self.sanity_check);
+        to.put_optional("passwordid", &self.passwordid);
+    }
+}
+object_codec!(TlsCredsX509Properties);
 
 /// A worker.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -302,37 +558,62 @@ object_codec!(ThrottleGroupProperties);
 /// The part of [`ObjectOptions`] that depends on `qom-type`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ObjectOptionsBranch {
+    /// `authz-list`.
+    AuthzList(AuthZListProperties),
+    /// `authz-listfile`.
+    AuthzListfile(AuthZListFileProperties),
+    /// `authz-simple`.
+    AuthzSimple(AuthZSimpleProperties),
     /// `iothread`.
     Iothread(IothreadProperties),
     /// `secret`.
     Secret(SecretProperties),
     /// `throttle-group`.
     ThrottleGroup(ThrottleGroupProperties),
+    /// `tls-creds-psk`.
+    TlsCredsPsk(TlsCredsPskProperties),
+    /// `tls-creds-x509`.
+    TlsCredsX509(TlsCredsX509Properties),
 }
 
 impl ObjectOptionsBranch {
     /// The value of `qom-type` that goes with this branch.
     pub fn qom_type(&self) -> ObjectType {
         match self {
+            Self::AuthzList(_) => ObjectType::AuthzList,
+            Self::AuthzListfile(_) => ObjectType::AuthzListfile,
+            Self::AuthzSimple(_) => ObjectType::AuthzSimple,
             Self::Iothread(_) => ObjectType::Iothread,
             Self::Secret(_) => ObjectType::Secret,
             Self::ThrottleGroup(_) => ObjectType::ThrottleGroup,
+            Self::TlsCredsPsk(_) => ObjectType::TlsCredsPsk,
+            Self::TlsCredsX509(_) => ObjectType::TlsCredsX509,
         }
     }
 
     fn take_branch(tag: ObjectType, from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
+            ObjectType::AuthzList => Self::AuthzList(Object::take(from)?),
+            ObjectType::AuthzListfile => Self::AuthzListfile(Object::take(from)?),
+            ObjectType::AuthzSimple => Self::AuthzSimple(Object::take(from)?),
             ObjectType::Iothread => Self::Iothread(Object::take(from)?),
             ObjectType::Secret => Self::Secret(Object::take(from)?),
             ObjectType::ThrottleGroup => Self::ThrottleGroup(Object::take(from)?),
+            ObjectType::TlsCredsPsk => Self::TlsCredsPsk(Object::take(from)?),
+            ObjectType::TlsCredsX509 => Self::TlsCredsX509(Object::take(from)?),
         })
     }
 
     fn put_branch(&self, to: &mut Dict) {
         match self {
+            Self::AuthzList(inner) => inner.put(to),
+            Self::AuthzListfile(inner) => inner.put(to),
+            Self::AuthzSimple(inner) => inner.put(to),
             Self::Iothread(inner) => inner.put(to),
             Self::Secret(inner) => inner.put(to),
             Self::ThrottleGroup(inner) => inner.put(to),
+            Self::TlsCredsPsk(inner) => inner.put(to),
+            Self::TlsCredsX509(inner) => inner.put(to),
         }
     }
 }

@@ -13,18 +13,18 @@ use super::reply::Reply;
 use ::nbd::{ErrorCode, Headers, Request};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use rt::net::Stream;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
+use tls::Channel;
 
 /// Most tasks of one connection.
 const REQUESTS: usize = 128;
 
 /// What a connection and its tasks share.
 pub(super) struct Background {
-    stream: Arc<Stream>,
+    stream: Arc<Channel>,
     done: Mutex<VecDeque<Reply>>,
     /// Replies in `done`, to look without the lock.
     ready: AtomicUsize,
@@ -36,7 +36,7 @@ pub(super) struct Background {
 
 impl Background {
     /// For the connection of this stream.
-    pub fn new(stream: Arc<Stream>, most_bytes: usize) -> Arc<Self> {
+    pub fn new(stream: Arc<Channel>, most_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             stream,
             done: Mutex::default(),

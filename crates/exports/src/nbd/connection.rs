@@ -1,20 +1,20 @@
 //! One connection from accept to close.
 
-use super::ServerState;
 use super::export::NbdExport;
 use super::input::Input;
 use super::transmission::Transmission;
+use super::{ServerState, ServerTls};
 use ::nbd::server::{Handshake, HandshakeError, Session, Step};
 use event_listener::IntoNotification;
-use rt::net::Stream;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tls::{Channel, TlsError};
 
 /// A connection that counts against the server's bound while it lives.
 pub(super) struct Connection {
     pub state: Arc<ServerState>,
-    pub stream: Arc<Stream>,
+    pub stream: Arc<Channel>,
     /// The client has chosen an export.
     pub negotiated: bool,
 }
@@ -28,6 +28,8 @@ enum Failed {
     Handshake(#[from] HandshakeError),
     #[error(transparent)]
     TooSlow(#[from] rt::Elapsed),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Connection {
@@ -38,7 +40,10 @@ impl Connection {
         let session = match self.negotiate(&mut input).await {
             Ok(Some(session)) => session,
             Ok(None) => return tracing::debug!(client, "client left without choosing an export"),
-            Err(error) => return tracing::info!(client, %error, "handshake failed"),
+            Err(error) => {
+                (self.state.options.on_failed_handshake)(&error);
+                return tracing::info!(client, %error, "handshake failed");
+            }
         };
         let Some(visit) = session.export.enter(&self.stream) else {
             return tracing::debug!(client, "the export was closed while the client chose it");
@@ -65,6 +70,9 @@ impl Connection {
     async fn handshake(&self, input: &mut Input) -> Result<Option<Session<Arc<NbdExport>>>, Failed> {
         let mut out = Vec::new();
         let mut handshake = Handshake::new(&mut out);
+        if self.state.options.tls.is_some() {
+            handshake = handshake.requiring_tls();
+        }
         self.stream.send_all(&out).await?;
         loop {
             let n = self.stream.recv(input.room(0)).await?;
@@ -78,14 +86,33 @@ impl Connection {
                 out.clear();
                 let (taken, step) = handshake.advance(input.window(), &*self.state, &mut out)?;
                 input.take(taken);
-                self.stream.send_all(&out).await?;
+                let sent = self.stream.send_all(&out).await;
+                // A client that aborts need not wait for the answer.
+                if !matches!(step, Step::Closed) {
+                    sent?;
+                }
                 match step {
                     Step::More | Step::Answered => {}
+                    Step::StartTls => {
+                        handshake.secured(input.window().len())?;
+                        self.start_tls().await?;
+                    }
                     Step::Ready(session) => return Ok(Some(session)),
                     Step::Closed => return Ok(None),
                 }
             }
         }
+    }
+}
+
+impl Connection {
+    async fn start_tls(&self) -> Result<(), Failed> {
+        if let Some(ServerTls { credentials, authorizer }) = &self.state.options.tls {
+            let identity = tls::accept(&self.stream, credentials, authorizer.as_ref()).await?;
+            let (client, user) = (self.stream.peer_label(), identity.map(|identity| identity.0));
+            tracing::debug!(client, user, "TLS has begun");
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@ use ::nbd::{BASE_ALLOCATION, DIRTY_BITMAP, TransmissionFlags};
 use block::{Backend, BitmapUse, DirtyBitmap};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
-use rt::net::Stream;
 use std::sync::Arc;
+use tls::Channel;
 
 /// What is exported, and how.
 pub struct NbdExportSpec {
@@ -37,14 +37,14 @@ pub(super) struct NbdExport {
 
 #[derive(Default)]
 struct Clients {
-    streams: Vec<Arc<Stream>>,
+    streams: Vec<Arc<Channel>>,
     closing: bool,
 }
 
 /// A client's use of an export; ends when it is dropped.
 pub(super) struct Visit {
     export: Arc<NbdExport>,
-    stream: Arc<Stream>,
+    stream: Arc<Channel>,
 }
 
 impl NbdExport {
@@ -101,7 +101,7 @@ impl NbdExport {
     }
 
     /// Lets a client in; `None` when the export is being closed.
-    pub fn enter(self: &Arc<Self>, stream: &Arc<Stream>) -> Option<Visit> {
+    pub fn enter(self: &Arc<Self>, stream: &Arc<Channel>) -> Option<Visit> {
         let mut clients = self.clients.lock();
         if clients.closing {
             return None;

@@ -9,6 +9,8 @@
 //! an export; an export or server that closes shuts its clients' sockets and waits until their last request has
 //! ended.
 //!
+//! Where TLS is asked for, a connection's channel is put into it during the handshake, and nothing is granted before.
+//!
 //! Bounds: connections, time of a handshake, bytes in flight for a client: see [`ServerOptions`].
 
 mod background;
@@ -36,12 +38,22 @@ use rt::net::{Address, Listener, Stream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tls::{Authorizer, Channel, Credentials};
 
 /// How long the server waits after a connection could not be accepted (too few descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Bounds of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// TLS of a server: nothing is granted without it.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// Its own certificate, or the shared keys.
+    pub credentials: Credentials,
+    /// Who is let in; everybody whom the credentials know, without one.
+    pub authorizer: Option<Authorizer>,
+}
+
+/// Bounds of a server, and its TLS.
+#[derive(Clone)]
 pub struct ServerOptions {
     /// Most connections at a time; more wait in the listener's queue. 0: as many as there are descriptors.
     pub max_connections: usize,
@@ -49,6 +61,10 @@ pub struct ServerOptions {
     pub handshake_deadline: Option<Duration>,
     /// Most bytes of requests in flight for one client; a single larger request is served all the same.
     pub bytes_in_flight: usize,
+    /// Clients have to begin TLS.
+    pub tls: Option<ServerTls>,
+    /// Is told why a client's handshake failed.
+    pub on_failed_handshake: fn(&dyn std::error::Error),
 }
 
 impl Default for ServerOptions {
@@ -57,6 +73,8 @@ impl Default for ServerOptions {
             max_connections: 100,
             handshake_deadline: Some(Duration::from_secs(10)),
             bytes_in_flight: 16 << 20,
+            tls: None,
+            on_failed_handshake: |_| {},
         }
     }
 }
@@ -71,7 +89,7 @@ pub struct NbdServer {
 struct ServerState {
     options: ServerOptions,
     exports: RwLock<Vec<Arc<NbdExport>>>,
-    connections: Mutex<Vec<Arc<Stream>>>,
+    connections: Mutex<Vec<Arc<Channel>>>,
     stopping: AtomicBool,
     /// Clients wait in the listeners' queues.
     held: AtomicBool,
@@ -87,6 +105,7 @@ impl NbdServer {
         let listened = match address {
             Address::Unix(path) => Listener::bind_unix(path).await.map(|listener| vec![listener]),
             Address::Tcp { host, port } => Listener::bind_tcp(host, *port).await,
+            Address::Vsock { cid, port } => Listener::bind_vsock(*cid, *port).map(|listener| vec![listener]),
         };
         listened.map_err(|error| ExportError::Listen { address: address.clone(), error })
     }
@@ -252,7 +271,7 @@ impl ServerState {
 
     /// Registers a connection; `None` when the server is stopping.
     fn admit(self: &Arc<Self>, stream: Stream) -> Option<Connection> {
-        let stream = Arc::new(stream);
+        let stream = Arc::new(Channel::from(stream));
         let mut connections = self.connections.lock();
         // Checked under the lock: `stop` sets the flag before it shuts the connections it finds here.
         if self.stopping() {

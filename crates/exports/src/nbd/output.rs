@@ -7,10 +7,10 @@
 //!
 //! An empty output holds no block.
 
-use rt::net::Stream;
 use rt::{Buf, BufMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use tls::Channel;
 
 /// Bytes of a block: 32 replies of 4 KiB and more, small enough to stay in the second-level cache.
 const BLOCK: usize = 256 << 10;
@@ -80,8 +80,8 @@ impl Output {
         }
     }
 
-    /// Sends what there is room for; true if nothing is left.
-    pub fn send(&mut self, stream: &Stream) -> io::Result<bool> {
+    /// Sends what there is room for; true if nothing is left, and all is on its way.
+    pub fn send(&mut self, stream: &Channel) -> io::Result<bool> {
         while self.backlog() > 0 {
             let open = self.open.as_ref().and_then(|open| open.get(self.sent..self.used)).unwrap_or_default();
             let result = if self.closed.is_empty() {
@@ -100,7 +100,11 @@ impl Output {
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        match stream.try_flush() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn advance(&mut self, mut n: usize) {

@@ -26,12 +26,12 @@ use ::nbd::server::Session;
 use ::nbd::{Command, CommandFlags, ErrorCode, Headers, ReplyTo, Request, RequestError, limits};
 use block::{Backend, BlockError};
 use rt::BufMut;
-use rt::net::Stream;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tls::Channel;
 
 /// Most requests served before other connections are.
 const TURN_REQUESTS: usize = 64;
@@ -85,7 +85,7 @@ enum Payload {
 }
 
 pub(super) struct Transmission<'a> {
-    stream: &'a Stream,
+    stream: &'a Channel,
     session: Session<Arc<NbdExport>>,
     headers: Headers,
     backend: Arc<Backend>,
@@ -107,7 +107,7 @@ pub(super) struct Transmission<'a> {
 impl<'a> Transmission<'a> {
     /// `input` holds what the client sent behind its handshake.
     pub fn new(
-        stream: &'a Arc<Stream>,
+        stream: &'a Arc<Channel>,
         session: Session<Arc<NbdExport>>,
         input: Input,
         most_bytes: usize,

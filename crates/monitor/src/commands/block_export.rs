@@ -4,10 +4,11 @@ use crate::control::Control;
 use api::*;
 use exports::{
     AllowOther, ExportInfo, ExportSpec, ExportedBitmap, FuseKind, NbdOptions, NbdServer, RemoveMode,
-    ServerOptions,
+    ServerOptions, ServerTls,
 };
 use rt::net::{Address, Listener};
 use std::time::Duration;
+use tls::{Authorizer, Credentials, Endpoint};
 
 /// How long the end of an export without clients is waited for.
 const GOES_AT_ONCE: Duration = Duration::from_millis(500);
@@ -22,6 +23,12 @@ fn address(address: &SocketAddress) -> Result<Address, QmpError> {
             let port =
                 port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
             Ok(Address::Tcp { host: inet.host.clone(), port })
+        }
+        SocketAddress::Vsock(vsock) => {
+            let number = |what: &str, text: &str| {
+                text.parse().map_err(|_| QmpError::generic(format!("Failed to parse {what} '{text}'")))
+            };
+            Ok(Address::Vsock { cid: number("cid", &vsock.cid)?, port: number("port", &vsock.port)? })
         }
     }
 }
@@ -59,6 +66,22 @@ impl Control {
         socket.map(|listener| vec![listener]).map_err(wrong)
     }
 
+    /// TLS of a server with these objects.
+    fn server_tls(
+        &self,
+        credentials: Option<&str>,
+        authz: Option<&str>,
+    ) -> Result<Option<ServerTls>, QmpError> {
+        let objects = self.graph().objects();
+        let Some(credentials) = credentials else {
+            let alone = || QmpError::generic("'tls-authz' is of use only with 'tls-creds'");
+            return authz.map_or(Ok(None), |_| Err(alone()));
+        };
+        let credentials = Credentials::find(objects, credentials, Endpoint::Server).map_err(failed)?;
+        let authorizer = authz.map(|id| Authorizer::new(objects, id));
+        Ok(Some(ServerTls { credentials, authorizer }))
+    }
+
     /// Starts the NBD server.
     pub(crate) async fn start_nbd_server(&self, options: NbdServerOptions) -> Result<(), QmpError> {
         if self.nbd().server().is_some() {
@@ -72,6 +95,7 @@ impl Control {
                 Some(0) => None,
                 Some(seconds) => Some(Duration::from_secs(seconds.into())),
             },
+            tls: self.server_tls(options.tls_creds.as_deref(), options.tls_authz.as_deref())?,
             ..defaults
         };
         let listeners = self.listen(&options.addr).await?;
@@ -113,13 +137,16 @@ fn fuse_kind(options: BlockExportOptionsFuse) -> FuseKind {
 
 impl BlockExportCommands for Control {
     async fn nbd_server_start(&self, arguments: NbdServerStartArguments) -> Result<(), QmpError> {
-        let NbdServerStartArguments { addr, handshake_max_seconds, max_connections } = arguments;
+        let NbdServerStartArguments { addr, handshake_max_seconds, tls_creds, tls_authz, max_connections } =
+            arguments;
         let addr = match addr {
             SocketAddressLegacy::Inet(inet) => SocketAddress::Inet(inet),
             SocketAddressLegacy::Unix(unix) => SocketAddress::Unix(unix),
+            SocketAddressLegacy::Vsock(vsock) => SocketAddress::Vsock(vsock),
             SocketAddressLegacy::Fd(fd) => SocketAddress::Fd(fd),
         };
-        self.start_nbd_server(NbdServerOptions { addr, handshake_max_seconds, max_connections }).await
+        let options = NbdServerOptions { addr, handshake_max_seconds, tls_creds, tls_authz, max_connections };
+        self.start_nbd_server(options).await
     }
 
     async fn nbd_server_stop(&self) -> Result<(), QmpError> {

@@ -64,6 +64,7 @@ pub(crate) async fn serve(control: &Control, at: &Address) -> Result<Vec<JoinHan
     let listeners = match at {
         Address::Unix(path) => Listener::bind_unix(path).await.map(|listener| vec![listener]),
         Address::Tcp { host, port } => Listener::bind_tcp(host, *port).await,
+        Address::Vsock { cid, port } => Listener::bind_vsock(*cid, *port).map(|listener| vec![listener]),
     };
     let failed = |e| QmpError::generic(BlockError::os(format!("Failed to listen on '{at}'"), &e).to_string());
     let listeners = listeners.map_err(failed)?;

@@ -3,6 +3,7 @@
 //! ```text
 //!                               refused ┌▶ STRUCTURED_REPLY ┐
 //! connect:  greeting ─▶ EXTENDED_HEADERS ┴─────────────────▶ SET_META_CONTEXT ─▶ GO ─▶ Ready
+//!              ├ with TLS ─▶ STARTTLS ─▶ the caller's ─▶ EXTENDED_HEADERS
 //!              │ not fixed newstyle                  GO is unknown ─▶ EXPORT_NAME ─▶ Ready
 //!              ├──────────────────────────────────────────────────▶ EXPORT_NAME
 //!              └ oldstyle ─▶ the rest of its greeting ─▶ Ready
@@ -86,6 +87,8 @@ pub struct Listed {
 pub enum Step {
     /// Send what was appended, then feed more.
     More,
+    /// Begin TLS, then call [`Handshake::secured`].
+    StartTls,
     /// Transmission begins.
     Ready(Export),
     /// The list is complete: send what was appended, then close.
@@ -115,6 +118,12 @@ pub enum HandshakeError {
         /// The server's message; may be empty.
         message: String,
     },
+    /// The server can't begin TLS.
+    #[error("the server cannot begin TLS: it does not speak fixed newstyle negotiation")]
+    NoTls,
+    /// Bytes between the grant of TLS and TLS: somebody on the way may have put them there.
+    #[error("the server sent {0} bytes behind its grant of TLS, which are not in TLS")]
+    Injected(usize),
     /// The server cannot list.
     #[error("the server cannot list its exports: it does not speak fixed newstyle negotiation")]
     CannotList,
@@ -197,6 +206,8 @@ pub struct Handshake {
     asked: OptionCode,
     replies: usize,
     reply_bytes: usize,
+    /// TLS is asked for before anything else.
+    starts_tls: bool,
     /// The best headers that are asked for.
     most: Headers,
     /// What was agreed on.
@@ -228,6 +239,22 @@ impl Handshake {
         Self { most, ..self }
     }
 
+    /// Asks for TLS before anything else, and for nothing without it.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { starts_tls: true, ..self }
+    }
+
+    /// TLS has begun after [`Step::StartTls`]: appends what is to be sent in it. `left`: bytes that came behind the grant of it, and
+    /// before it.
+    pub fn secured(&mut self, left: usize, out: &mut Vec<u8>) -> Result<(), HandshakeError> {
+        if left > 0 {
+            return Err(HandshakeError::Injected(left));
+        }
+        self.first_question(out);
+        Ok(())
+    }
+
     fn new(name: &str, goal: Goal) -> Self {
         let mut unit = Unit::default();
         unit.begin(18);
@@ -238,6 +265,7 @@ impl Handshake {
             asked: OptionCode::ABORT,
             replies: 0,
             reply_bytes: 0,
+            starts_tls: false,
             most: Headers::Extended,
             headers: Headers::Simple,
             no_zeroes: false,
@@ -319,20 +347,28 @@ impl Handshake {
             | ClientFlags::when(self.no_zeroes, ClientFlags::NO_ZEROES);
         out.extend_from_slice(&answer.0.to_be_bytes());
         match (fixed, &self.goal) {
-            (true, _) => match self.most {
-                Headers::Extended => self.ask(OptionCode::EXTENDED_HEADERS, &[], out),
-                Headers::Structured => self.ask(OptionCode::STRUCTURED_REPLY, &[], out),
-                Headers::Simple => self.headers_settled(out),
-            },
+            (true, _) if self.starts_tls => self.ask(OptionCode::STARTTLS, &[], out),
+            (true, _) => self.first_question(out),
+            (false, _) if self.starts_tls => return Err(HandshakeError::NoTls),
             (false, Goal::Connect { .. }) => self.ask_export_name(out),
             (false, Goal::List { .. }) => return Err(HandshakeError::CannotList),
         }
         Ok(())
     }
 
+    /// Asks for the first thing after the greeting, or after TLS has begun.
+    fn first_question(&mut self, out: &mut Vec<u8>) {
+        match self.most {
+            Headers::Extended => self.ask(OptionCode::EXTENDED_HEADERS, &[], out),
+            Headers::Structured => self.ask(OptionCode::STRUCTURED_REPLY, &[], out),
+            Headers::Simple => self.headers_settled(out),
+        }
+    }
+
     /// After the first bytes of an oldstyle greeting, of which the last are the highest of the size.
     fn oldstyle(&mut self, high: u16) -> Result<(), HandshakeError> {
         match self.goal {
+            _ if self.starts_tls => Err(HandshakeError::NoTls),
             Goal::List { .. } => Err(HandshakeError::CannotList),
             Goal::Connect { .. } if !self.export.name.is_empty() => {
                 Err(HandshakeError::OldstyleName(self.export.name.clone()))
@@ -444,7 +480,13 @@ impl Handshake {
         out: &mut Vec<u8>,
     ) -> Result<Step, HandshakeError> {
         match (self.asked, &refused) {
-            (option, Some((code @ ReplyType::ERR_TLS_REQD, message))) => {
+            (OptionCode::STARTTLS, None) => return Ok(Step::StartTls),
+            (option, Some((code, message)))
+                // What headers there are matters no more then: the option that follows is refused too, and told of.
+                if option == OptionCode::STARTTLS
+                    || *code == ReplyType::ERR_TLS_REQD
+                        && !matches!(option, OptionCode::EXTENDED_HEADERS | OptionCode::STRUCTURED_REPLY) =>
+            {
                 let (export, code, message) = (self.export.name.clone(), *code, message.clone());
                 return Err(HandshakeError::Refused { option, export, code, message });
             }

@@ -1,9 +1,13 @@
-//! The server's half of the handshake (fixed newstyle, no TLS).
+//! The server's half of the handshake (fixed newstyle).
 //!
 //! ```text
 //! ClientFlags ─▶ Header ─▶ Data ─▶ answered ─▶ Header ..    GO, EXPORT_NAME ─▶ Session
 //!                   └────▶ Skip ─▶ refused ──▶ Header ..    ABORT           ─▶ Closed
+//!                                                           STARTTLS        ─▶ the caller's ─▶ Header ..
 //! ```
+//!
+//! Where TLS is required, nothing but STARTTLS and ABORT is granted before it, and nothing of what was said before it counts
+//! after it ("FORCEDTLS").
 //!
 //! Laws: the export's backend is not touched before `GO`: only the [`Catalog`] is asked, and it answers from
 //! memory. One call to [`Handshake::advance`] answers one option at most, so that what is queued towards a
@@ -70,6 +74,8 @@ pub enum Step<E> {
     More,
     /// An option was answered: send the answer, then feed what is left.
     Answered,
+    /// Send the answer, begin TLS, and then call [`Handshake::secured`].
+    StartTls,
     /// Transmission begins; the rest of the input is its first requests.
     Ready(Session<E>),
     /// The client aborted: send the answer and close.
@@ -102,9 +108,26 @@ pub enum HandshakeError {
     /// With extended headers there is only `GO`.
     #[error("client asked for export '{0}' without GO, which extended headers need")]
     NeedsGo(String),
+    /// `EXPORT_NAME` before TLS, to which there is no error reply.
+    #[error("client asked for an export before TLS, which is required here")]
+    NeedsTls,
+    /// Bytes between the request for TLS and TLS: somebody on the way may have put them there.
+    #[error("client sent {0} bytes behind its request for TLS, which are not in TLS")]
+    Injected(usize),
     /// Input after the end.
     #[error("the handshake has ended")]
     Ended,
+}
+
+/// Whether there is TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Security {
+    /// None is offered.
+    Plain,
+    /// Required, and not there yet.
+    Required,
+    /// What comes, comes in TLS.
+    Established,
 }
 
 enum State {
@@ -119,6 +142,7 @@ enum State {
 pub struct Handshake {
     state: State,
     unit: Unit,
+    security: Security,
     no_zeroes: bool,
     headers: Headers,
     /// The last `SET_META_CONTEXT`: the export it named and what it selected.
@@ -133,7 +157,32 @@ impl Handshake {
         out.extend_from_slice(&(HandshakeFlags::FIXED_NEWSTYLE | HandshakeFlags::NO_ZEROES).0.to_be_bytes());
         let mut unit = Unit::default();
         unit.begin(4);
-        Self { state: State::ClientFlags, unit, no_zeroes: false, headers: Headers::Simple, selected: None }
+        Self {
+            state: State::ClientFlags,
+            unit,
+            security: Security::Plain,
+            no_zeroes: false,
+            headers: Headers::Simple,
+            selected: None,
+        }
+    }
+
+    /// Nothing is granted before TLS.
+    #[must_use]
+    pub fn requiring_tls(self) -> Self {
+        Self { security: Security::Required, ..self }
+    }
+
+    /// TLS has begun after [`Step::StartTls`]. `left`: bytes that came behind the request for it, and before it.
+    pub fn secured(&mut self, left: usize) -> Result<(), HandshakeError> {
+        if left > 0 {
+            return Err(HandshakeError::Injected(left));
+        }
+        self.security = Security::Established;
+        self.headers = Headers::Simple;
+        self.selected = None;
+        self.expect_header();
+        Ok(())
     }
 
     /// Takes bytes off the front of `input` up to the end of one option, appends what is to be sent to `out`,
@@ -190,7 +239,7 @@ impl Handshake {
                         return Ok(Step::More);
                     }
                     self.expect_header();
-                    refuse_unread(out, option);
+                    self.refuse_unread(option, out);
                     return Ok(Step::Answered);
                 }
                 State::Ended => return Err(HandshakeError::Ended),
@@ -224,7 +273,12 @@ impl Handshake {
         if length > limits::OPTION_SKIP {
             return Err(HandshakeError::TooLong { option, length });
         }
-        self.state = if known(option) && length as usize <= limits::OPTION_DATA {
+        let early = self.security == Security::Required
+            && !matches!(option, OptionCode::STARTTLS | OptionCode::ABORT);
+        if early && option == OptionCode::EXPORT_NAME {
+            return Err(HandshakeError::NeedsTls);
+        }
+        self.state = if !early && known(option) && length as usize <= limits::OPTION_DATA {
             self.unit.begin(length as usize);
             State::Data(option)
         } else {
@@ -251,9 +305,19 @@ impl Handshake {
             OptionCode::LIST if data.is_empty() => list(catalog, out),
             OptionCode::STRUCTURED_REPLY if data.is_empty() => self.agree(option, Headers::Structured, out),
             OptionCode::EXTENDED_HEADERS if data.is_empty() => self.agree(option, Headers::Extended, out),
-            OptionCode::STARTTLS if data.is_empty() => {
-                put_error(out, option, ReplyType::ERR_POLICY, "this server is not configured for TLS");
-            }
+            OptionCode::STARTTLS if data.is_empty() => match self.security {
+                Security::Plain => {
+                    put_error(out, option, ReplyType::ERR_POLICY, "TLS not configured");
+                }
+                Security::Established => {
+                    put_error(out, option, ReplyType::ERR_INVALID, "TLS is in use already");
+                }
+                Security::Required => {
+                    self.state = State::Ended;
+                    put_reply(out, option, ReplyType::ACK, &[]);
+                    return Ok(Step::StartTls);
+                }
+            },
             OptionCode::LIST_META_CONTEXT | OptionCode::SET_META_CONTEXT => {
                 self.meta_context(option, data, catalog, out);
             }
@@ -376,6 +440,19 @@ impl Handshake {
         put_reply(out, option, ReplyType::ACK, &[]);
     }
 
+    /// Refuses an option whose data were not kept.
+    fn refuse_unread(&self, option: OptionCode, out: &mut Vec<u8>) {
+        if self.security == Security::Required {
+            // Programs look for these words.
+            let words = format!("Option {:#x} not permitted before TLS", option.0);
+            put_error(out, option, ReplyType::ERR_TLS_REQD, &words);
+        } else if known(option) {
+            put_error(out, option, ReplyType::ERR_TOO_BIG, "the option's data are too long");
+        } else {
+            put_error(out, option, ReplyType::ERR_UNSUP, "this server does not know the option");
+        }
+    }
+
     /// What a client that chose this export now would get.
     fn session<E>(&self, export: E, name: &str, offer: &Offer, minimum_block: u32) -> Session<E> {
         let contexts = match &self.selected {
@@ -415,14 +492,6 @@ fn known(option: OptionCode) -> bool {
             | OptionCode::LIST_META_CONTEXT
             | OptionCode::SET_META_CONTEXT
     )
-}
-
-fn refuse_unread(out: &mut Vec<u8>, option: OptionCode) {
-    if known(option) {
-        put_error(out, option, ReplyType::ERR_TOO_BIG, "the option's data are too long");
-    } else {
-        put_error(out, option, ReplyType::ERR_UNSUP, "this server does not know the option");
-    }
 }
 
 fn unknown_export(out: &mut Vec<u8>, option: OptionCode, name: &str) {

@@ -18,7 +18,7 @@ use super::receive::{Broken, Receiver};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::task::AtomicWaker;
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
-use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, Request};
+use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, OptionCode, Request};
 use parking_lot::Mutex;
 use rt::net::Stream;
 use rt::{Buf, BufMut, Target};
@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
+use tls::{Channel, Credentials};
 
 /// How long is waited for a server.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +75,7 @@ const PARTS: usize = 32;
 
 /// A connection in its transmission phase.
 pub(super) struct Connection {
-    stream: Stream,
+    stream: Channel,
     requests: InFlight,
     headers: Headers,
     /// ID of the context that tells block status, if the server has it.
@@ -92,11 +93,16 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and enters transmission. `name` is for messages.
-    pub async fn open(location: &Location, name: &str, patience: Patience) -> Result<(Arc<Self>, Export)> {
-        let Location { server, export, context } = location;
+    pub async fn open(
+        location: &Location,
+        credentials: Option<&Credentials>,
+        name: &str,
+        patience: Patience,
+    ) -> Result<(Arc<Self>, Export)> {
+        let Location { export, context, .. } = location;
         let wanted = context.as_deref().unwrap_or(BASE_ALLOCATION);
         let handshake = Handshake::connect(export, &[wanted]).map_err(|error| refusal(&error, name))?;
-        let (stream, step, rest) = within(patience, server, handshake).await?;
+        let (stream, step, rest) = within(patience, location, credentials, handshake).await?;
         let Step::Ready(export) = step else { return Err(refusal(&HandshakeError::Ended, name)) };
         let context = export.contexts.iter().find(|(_, name)| name == wanted).map(|(id, _)| *id);
         let connection = Arc::new(Self {
@@ -180,19 +186,28 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        if sent == whole {
+        if sent == whole && self.is_flushed()? {
             return Ok(());
         }
         if let Some(head) = header.get(sent..).filter(|head| !head.is_empty()) {
             queue.push_back(Buf::from_slice(head));
         }
-        if let Some(data) = data {
+        if let Some(data) = data.filter(|_| sent < whole) {
             queue.push_back(data.slice(sent.saturating_sub(header.len())..));
         }
         self.queued.store(true, Ordering::Release);
         drop(queue);
         self.waker.wake();
         Ok(())
+    }
+
+    /// All that was taken is on its way.
+    fn is_flushed(&self) -> io::Result<bool> {
+        match self.stream.try_flush() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends from the queue what there is room for.
@@ -219,7 +234,9 @@ impl Connection {
                 queue.pop_front();
             }
         }
-        self.queued.store(false, Ordering::Release);
+        if self.is_flushed()? {
+            self.queued.store(false, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -334,10 +351,13 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
 /// Connects and negotiates in bounded time: the stream, what was agreed on, and bytes that came behind it.
 async fn within(
     patience: Patience,
-    server: &Server,
+    location: &Location,
+    credentials: Option<&Credentials>,
     handshake: Handshake,
-) -> Result<(Stream, Step, Vec<u8>)> {
+) -> Result<(Channel, Step, Vec<u8>)> {
+    let server = &location.server;
     let place = server.to_string();
+    let secure = credentials.map(|credentials| (credentials, location.hostname()));
     let work = async {
         let stream = match server {
             Server::At(address) => Stream::connect(address).await,
@@ -345,8 +365,9 @@ async fn within(
         };
         let stream =
             stream.map_err(|error| BlockError::os(format!("Failed to connect to '{place}'"), &error))?;
-        let (step, rest) = negotiate(&stream, handshake, &place).await?;
-        Ok((stream, step, rest))
+        let channel = Channel::from(stream);
+        let (step, rest) = negotiate(&channel, handshake, secure, &place).await?;
+        Ok((channel, step, rest))
     };
     match rt::timeout(patience.connect, work).await {
         Ok(result) => result,
@@ -358,7 +379,16 @@ async fn within(
     }
 }
 
-async fn negotiate(stream: &Stream, mut handshake: Handshake, place: &str) -> Result<(Step, Vec<u8>)> {
+/// Agrees on an export; in TLS with credentials and the name that the server's certificate has to be for.
+async fn negotiate(
+    stream: &Channel,
+    mut handshake: Handshake,
+    secure: Option<(&Credentials, Option<&str>)>,
+    place: &str,
+) -> Result<(Step, Vec<u8>)> {
+    if secure.is_some() {
+        handshake = handshake.with_tls();
+    }
     let broken =
         |error| BlockError::os(format!("the NBD server at '{place}' broke off the handshake"), &error);
     let mut buf = vec![0; 16 << 10];
@@ -384,8 +414,17 @@ async fn negotiate(stream: &Stream, mut handshake: Handshake, place: &str) -> Re
             };
             window = window.get(taken..).unwrap_or_default();
             stream.send_all(&out).await.map_err(broken)?;
-            if step != Step::More {
-                return Ok((step, window.to_vec()));
+            match (step, secure) {
+                (Step::More, _) => {}
+                (Step::StartTls, Some((credentials, hostname))) => {
+                    out.clear();
+                    handshake.secured(window.len(), &mut out).map_err(|error| refusal(&error, place))?;
+                    tls::connect(stream, credentials, hostname)
+                        .await
+                        .map_err(|error| BlockError::of(ErrorKind::Refused, error))?;
+                    stream.send_all(&out).await.map_err(broken)?;
+                }
+                (step, _) => return Ok((step, window.to_vec())),
             }
         }
     }
@@ -400,6 +439,13 @@ fn refusal(error: &HandshakeError, place: &str) -> BlockError {
                 text.push_str(&format!("\nserver reported: {message}"));
             }
             BlockError::new(ErrorKind::NotFound, text)
+        }
+        HandshakeError::Refused { option: OptionCode::STARTTLS, message, .. } => {
+            let mut text = format!("'{place}': the server does not begin TLS");
+            if !message.is_empty() {
+                text.push_str(&format!("\nserver reported: {message}"));
+            }
+            BlockError::new(ErrorKind::Refused, text)
         }
         HandshakeError::Refused { option, code: nbd::ReplyType::ERR_TLS_REQD, message, .. } => {
             let mut text = format!(

@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use rt::{Buf, BufMut, Target};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tls::Credentials;
 
 /// Time between the first two attempts to connect; it doubles from one to the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -57,6 +58,8 @@ impl Delays {
 /// The way to an export.
 pub(super) struct Link {
     location: Location,
+    /// For TLS, where the location says so.
+    credentials: Option<Credentials>,
     name: String,
     patience: Patience,
     delays: Delays,
@@ -88,12 +91,17 @@ enum State {
 
 impl Link {
     /// Connects; tries again for as long as the delays say.
-    pub async fn open(location: Location, patience: Patience, delays: Delays) -> Result<Arc<Self>> {
+    pub async fn open(
+        location: Location,
+        credentials: Option<Credentials>,
+        patience: Patience,
+        delays: Delays,
+    ) -> Result<Arc<Self>> {
         let name = location.filename();
         let until_ns = rt::now_ns().saturating_add(nanos(delays.open));
         let mut pauses = pauses();
         let (connection, export) = loop {
-            match Connection::open(&location, &name, patience).await {
+            match Connection::open(&location, credentials.as_ref(), &name, patience).await {
                 Ok(opened) => break opened,
                 Err(error) => {
                     let left = until_ns.saturating_sub(rt::now_ns());
@@ -106,6 +114,7 @@ impl Link {
         };
         Ok(Arc::new(Self {
             location,
+            credentials,
             name,
             patience,
             delays,
@@ -314,7 +323,9 @@ impl Link {
 
     /// A connection to the same export, on which nothing is missing that the old server had answered.
     async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
-        let (connection, export) = Connection::open(&self.location, &self.name, self.patience).await?;
+        let credentials = self.credentials.as_ref();
+        let (connection, export) =
+            Connection::open(&self.location, credentials, &self.name, self.patience).await?;
         let result = async {
             self.need_same(&connection, &export)?;
             // Whoever ends the link ends this too.

@@ -26,10 +26,20 @@ impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::At(Address::Unix(path)) => write!(f, "{}", path.display()),
+            Self::At(Address::Vsock { cid, port }) => write!(f, "{cid}:{port}"),
             Self::At(tcp) => write!(f, "{tcp}"),
             Self::Socket(name) => write!(f, "descriptor {name}"),
         }
     }
+}
+
+/// How TLS is begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tls {
+    /// The id of the credentials.
+    pub credentials: String,
+    /// The name that the server's certificate is for, where it is not that of its address.
+    pub hostname: Option<String>,
 }
 
 /// A server and an export of it.
@@ -37,6 +47,8 @@ impl std::fmt::Display for Server {
 pub(super) struct Location {
     pub server: Server,
     pub export: String,
+    /// The server has to have TLS.
+    pub tls: Option<Tls>,
     /// The metadata context that block status is asked of, where it is not that of the disk's allocation.
     pub context: Option<String>,
 }
@@ -49,10 +61,28 @@ impl Location {
             SocketAddress::Inet(inet) => {
                 Server::At(Address::Tcp { port: parse_port(&inet.port)?, host: inet.host })
             }
+            SocketAddress::Vsock(vsock) => {
+                let number = |what: &str, text: &str| {
+                    text.parse().map_err(|_| BlockError::invalid(format!("Failed to parse {what} '{text}'")))
+                };
+                let (cid, port) = (number("cid", &vsock.cid)?, number("port", &vsock.port)?);
+                Server::At(Address::Vsock { cid, port })
+            }
             SocketAddress::Fd(fd) => Server::Socket(fd.str),
         };
         let (export, context) = (options.export.unwrap_or_default(), options.x_dirty_bitmap);
-        Ok(Self { server, export, context })
+        let hostname = options.tls_hostname;
+        let tls = options.tls_creds.map(|credentials| Tls { credentials, hostname });
+        Ok(Self { server, export, tls, context })
+    }
+
+    /// The name that the certificate of a server in TLS has to be for; a UNIX socket has none of its own.
+    pub fn hostname(&self) -> Option<&str> {
+        let told = self.tls.as_ref().and_then(|tls| tls.hostname.as_deref());
+        told.or(match &self.server {
+            Server::At(Address::Tcp { host, .. }) => Some(host.as_str()),
+            _ => None,
+        })
     }
 
     /// The name by which the export is shown, and found again: a socket that was handed over only by whoever is handed
@@ -60,22 +90,29 @@ impl Location {
     pub fn filename(&self) -> String {
         let address = match &self.server {
             Server::At(address) => address,
-            Server::Socket(name) => {
-                let options = Options::new().with_str("server.str", name).with_str("driver", "nbd");
-                let options = options.with_str("server.type", "fd");
-                let export = Some(&self.export).filter(|export| !export.is_empty());
-                let options =
-                    export.into_iter().fold(options, |options, name| options.with_str("export", name));
-                return format!("json:{}", options.to_json());
-            }
+            Server::Socket(name) => return self.json(&[("server.str", name)], "fd"),
         };
         let export = escape(&self.export);
         match address {
+            Address::Vsock { cid, port } => {
+                let numbers = [("server.cid", &cid.to_string()), ("server.port", &port.to_string())];
+                self.json(&numbers.map(|(name, number)| (name, number.as_str())), "vsock")
+            }
             Address::Unix(path) if export.is_empty() => format!("nbd+unix://?socket={}", path.display()),
             Address::Unix(path) => format!("nbd+unix:///{export}?socket={}", path.display()),
             tcp if export.is_empty() => format!("nbd://{tcp}"),
             tcp => format!("nbd://{tcp}/{export}"),
         }
+    }
+
+    /// The options as a name, of a kind of server that has no other.
+    fn json(&self, server: &[(&str, &str)], kind: &str) -> String {
+        let options =
+            server.iter().fold(Options::new(), |options, (name, value)| options.with_str(name, value));
+        let options = options.with_str("driver", "nbd").with_str("server.type", kind);
+        let export = Some(&self.export).filter(|export| !export.is_empty());
+        let options = export.into_iter().fold(options, |options, name| options.with_str("export", name));
+        format!("json:{}", options.to_json())
     }
 }
 
@@ -98,6 +135,11 @@ pub(super) fn parse_filename(name: &str) -> Result<Options> {
             server.set("host", Opt::Str(host));
             server.set("port", Opt::Str(port.to_string()));
         }
+        Server::At(Address::Vsock { cid, port }) => {
+            server.set("type", Opt::Str("vsock".into()));
+            server.set("cid", Opt::Str(cid.to_string()));
+            server.set("port", Opt::Str(port.to_string()));
+        }
         Server::Socket(name) => {
             server.set("type", Opt::Str("fd".into()));
             server.set("str", Opt::Str(name));
@@ -117,6 +159,7 @@ fn parse_uri(scheme: &str, rest: &str) -> Option<Location> {
         return plain.then(|| Location {
             server: Server::At(Address::Unix(PathBuf::from(socket))),
             export,
+            tls: None,
             context: None,
         });
     }
@@ -125,7 +168,7 @@ fn parse_uri(scheme: &str, rest: &str) -> Option<Location> {
     }
     let (host, port) = split_port(authority)?;
     let address = Address::Tcp { host: host.to_owned(), port: port.unwrap_or(PORT) };
-    Some(Location { server: Server::At(address), export, context: None })
+    Some(Location { server: Server::At(address), export, tls: None, context: None })
 }
 
 /// Splits `host[:port]`, where the host may be an address in brackets.
@@ -153,6 +196,7 @@ fn parse_legacy(rest: &str) -> Result<Location> {
         return Ok(Location {
             server: Server::At(Address::Unix(PathBuf::from(path))),
             export,
+            tls: None,
             context: None,
         });
     }
@@ -160,6 +204,7 @@ fn parse_legacy(rest: &str) -> Result<Location> {
         Some((host, Some(port))) => Ok(Location {
             server: Server::At(Address::Tcp { host: host.to_owned(), port }),
             export,
+            tls: None,
             context: None,
         }),
         _ => Err(BlockError::invalid(format!("error parsing address '{server}'"))),
@@ -197,11 +242,7 @@ fn escape(text: &str) -> String {
 
 /// Converts the older flat form to the schema's, accepts options without effect here, and refuses what is not available.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
-    if let Some(credentials) = options.take_str("tls-creds")? {
-        let text = format!("TLS is not available yet: connect without tls-creds ('{credentials}')");
-        return Err(BlockError::unsupported(text));
-    }
-    if options.take_str("tls-hostname")?.is_some() {
+    if options.get("tls-hostname").is_some() && options.get("tls-creds").is_none() {
         return Err(BlockError::invalid("tls-hostname is of use only with tls-creds"));
     }
     let server = match options.take_dict("server")? {
@@ -248,9 +289,6 @@ fn adapt_server(server: &mut Options) -> Result<()> {
             for name in ["numeric", "keep-alive", "ipv4", "ipv6", "mptcp"] {
                 server.take_bool(name)?;
             }
-        }
-        Some("vsock") => {
-            return Err(BlockError::unsupported("a server of type 'vsock' is not supported yet"));
         }
         _ => {}
     }
@@ -308,6 +346,13 @@ mod tests {
         assert_eq!(named.server, Server::Socket("mine".into()));
         let shown = r#"json:{"server.str": "mine", "driver": "nbd", "export": "disk", "server.type": "fd"}"#;
         assert_eq!(named.filename(), shown);
+        let vsock =
+            Options::new().with_str("type", "vsock").with("cid", Opt::Int(2)).with_str("port", "10809");
+        let far = read(Options::new().with("server", Opt::Dict(vsock))).unwrap();
+        assert_eq!(far.server, Server::At(Address::Vsock { cid: 2, port: 10809 }));
+        let shown =
+            r#"json:{"server.cid": "2", "server.port": "10809", "driver": "nbd", "server.type": "vsock"}"#;
+        assert_eq!((far.filename().as_str(), far.hostname()), (shown, None));
         let nameless = Options::new().with("server", Opt::Dict(Options::new().with_str("type", "fd")));
         assert!(read(nameless).is_err());
     }

@@ -1,4 +1,4 @@
-//! `nbd`: an export of an NBD server, over a UNIX or TCP socket, also one that was handed over.
+//! `nbd`: an export of an NBD server, over a UNIX, TCP or vsock socket, also one that was handed over, and in TLS.
 //!
 //! ```text
 //! Node ─▶ NbdDriver ─▶ Link ─▶ Connection (cookies) ─▶ socket ─▶ server
@@ -36,6 +36,7 @@ use nbd::{Command, CommandFlags, TransmissionFlags};
 use rt::{BoxFuture, Buf, BufMut};
 use status::KnownExtents;
 use std::sync::Arc;
+use tls::{Credentials, Endpoint};
 
 /// The `nbd` driver.
 pub(crate) const NBD: DriverType = DriverType {
@@ -53,7 +54,10 @@ fn open(context: &mut OpenContext, options: BlockdevOptionsNbd) -> BoxFuture<'_,
     Box::pin(async move {
         let delays = Delays::of(&options);
         let location = Location::of(options)?;
-        let driver = NbdDriver::connect(location, Patience::default(), delays).await?;
+        let find =
+            |tls: &location::Tls| Credentials::find(context.objects(), &tls.credentials, Endpoint::Client);
+        let credentials = location.tls.as_ref().map(find).transpose()?;
+        let driver = NbdDriver::connect(location, credentials, Patience::default(), delays).await?;
         if !context.common().read_only && driver.read_only() && !context.fall_back_to_read_only() {
             let text = format!("the server exports '{}' read-only", driver.link.name());
             driver.link.close();
@@ -72,8 +76,13 @@ struct NbdDriver {
 }
 
 impl NbdDriver {
-    async fn connect(location: Location, patience: Patience, delays: Delays) -> Result<Self> {
-        let link = Link::open(location, patience, delays).await?;
+    async fn connect(
+        location: Location,
+        credentials: Option<Credentials>,
+        patience: Patience,
+        delays: Delays,
+    ) -> Result<Self> {
+        let link = Link::open(location, credentials, patience, delays).await?;
         if let Some(context) = link.location().context.as_ref().filter(|_| !link.tells_status()) {
             link.close();
             return Err(BlockError::invalid(format!("requested x-dirty-bitmap {context} not found")));

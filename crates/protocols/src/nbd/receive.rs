@@ -10,8 +10,8 @@ use block::{BlockError, ErrorKind};
 use nbd::Headers;
 use nbd::client::{Header, Outcome, Part, ProtocolError};
 use rt::BufMut;
-use rt::net::Stream;
 use std::io;
+use tls::Channel;
 
 /// Bytes of the block.
 const BLOCK: usize = 256 << 10;
@@ -73,7 +73,7 @@ impl Receiver {
     }
 
     /// Receives what is there and hands out what is complete.
-    pub fn receive(&mut self, stream: &Stream, requests: &InFlight) -> Result<(), Broken> {
+    pub fn receive(&mut self, stream: &Channel, requests: &InFlight) -> Result<(), Broken> {
         let n = match stream.try_recv(self.room()?) {
             Ok(0) => return Err(Broken::Closed),
             Ok(n) => n,

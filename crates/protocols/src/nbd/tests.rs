@@ -189,9 +189,10 @@ async fn connect_with(socket: &Path, patience: Patience) -> Result<NbdDriver> {
     let location = Location {
         server: Server::At(Address::Unix(socket.to_owned())),
         export: "disk".into(),
+        tls: None,
         context: None,
     };
-    NbdDriver::connect(location, patience, Delays::default()).await
+    NbdDriver::connect(location, None, patience, Delays::default()).await
 }
 
 async fn connect(socket: &Path) -> Result<NbdDriver> {
@@ -594,12 +595,15 @@ fn an_unknown_export_and_a_missing_server_are_reported() {
         let location = |export: &str| Location {
             server: Server::At(Address::Unix(socket.to_owned())),
             export: export.into(),
+            tls: None,
             context: None,
         };
-        let nobody = NbdDriver::connect(location("disk"), patient(), Delays::default()).await.err().unwrap();
+        let nobody =
+            NbdDriver::connect(location("disk"), None, patient(), Delays::default()).await.err().unwrap();
         assert!(nobody.to_string().starts_with("Failed to connect to '"), "{nobody}");
         rt::spawn(serve(bound(socket).await, ALL)).detach();
-        let unknown = NbdDriver::connect(location("disc"), patient(), Delays::default()).await.err().unwrap();
+        let unknown =
+            NbdDriver::connect(location("disc"), None, patient(), Delays::default()).await.err().unwrap();
         assert!(unknown.to_string().starts_with("Requested export not available"), "{unknown}");
     });
 }

@@ -5,9 +5,10 @@ use crate::failure::Failure;
 use crate::{out, outln, runtime};
 use nbd::TransmissionFlags as Flags;
 use nbd::client::{Export, Handshake, HandshakeError, Listed, Step};
-use nbd::{Headers, ReplyType};
+use nbd::{Headers, OptionCode, ReplyType};
 use rt::net::{Address, Stream};
 use std::time::Duration;
+use tls::{Channel, Credentials};
 
 /// How long a server may take for the whole list.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -30,10 +31,16 @@ const WORDS: &[(Flags, &str)] = &[
     (Flags::BLOCK_STATUS_PAYLOAD, "block-status-payload"),
 ];
 
-/// Lists the exports of the server at `address`.
-pub fn list(console: &mut Console, address: &Address) -> Result<u8, Failure> {
+/// Lists the exports of the server at `address`; in TLS with credentials. `hostname`: the name that the server's certificate is for,
+/// where it is not that of its address.
+pub fn list(
+    console: &mut Console,
+    address: &Address,
+    credentials: Option<&Credentials>,
+    hostname: Option<&str>,
+) -> Result<u8, Failure> {
     let exports = runtime::run(async {
-        match rt::timeout(DEADLINE, ask(address)).await {
+        match rt::timeout(DEADLINE, ask(address, credentials, hostname)).await {
             Ok(exports) => exports,
             Err(elapsed) => Err(Failure::new(format_args!("{}: {elapsed}", name(address)))),
         }
@@ -47,10 +54,15 @@ fn name(address: &Address) -> String {
     match address {
         Address::Unix(path) => path.display().to_string(),
         Address::Tcp { host, port } => format!("{host}:{port}"),
+        Address::Vsock { cid, port } => format!("{cid}:{port}"),
     }
 }
 
-async fn ask(address: &Address) -> Result<Vec<Listed>, Failure> {
+async fn ask(
+    address: &Address,
+    credentials: Option<&Credentials>,
+    hostname: Option<&str>,
+) -> Result<Vec<Listed>, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(format_args!(
             "Failed to connect to '{}': {}",
@@ -59,11 +71,21 @@ async fn ask(address: &Address) -> Result<Vec<Listed>, Failure> {
         ))
     };
     let stream = Stream::connect(address).await.map_err(failed)?;
-    talk(&stream).await
+    let own = match address {
+        Address::Tcp { host, .. } => Some(host.as_str()),
+        _ => None,
+    };
+    talk(&Channel::from(stream), credentials.map(|credentials| (credentials, hostname.or(own)))).await
 }
 
-async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
+async fn talk(
+    stream: &Channel,
+    secure: Option<(&Credentials, Option<&str>)>,
+) -> Result<Vec<Listed>, Failure> {
     let mut handshake = Handshake::list();
+    if secure.is_some() {
+        handshake = handshake.with_tls();
+    }
     let (mut held, mut chunk, mut answer) = (Vec::new(), vec![0; CHUNK], Vec::new());
     loop {
         let got = stream.recv(&mut chunk).await.map_err(Failure::new)?;
@@ -88,15 +110,26 @@ async fn talk(stream: &Stream) -> Result<Vec<Listed>, Failure> {
                 sent.map_err(Failure::new)?;
             }
         }
-        match step {
-            Step::Listed(exports) => return Ok(exports),
-            Step::More | Step::Ready(_) => {}
+        match (step, secure) {
+            (Step::Listed(exports), _) => return Ok(exports),
+            (Step::StartTls, Some((credentials, hostname))) => {
+                handshake.secured(held.len(), &mut answer).map_err(Failure::new)?;
+                tls::connect(stream, credentials, hostname).await.map_err(Failure::new)?;
+                stream.send_all(&answer).await.map_err(Failure::new)?;
+                answer.clear();
+            }
+            _ => {}
         }
     }
 }
 
 fn refused(error: &HandshakeError) -> Failure {
     match error {
+        HandshakeError::Refused { option: OptionCode::STARTTLS, message, .. } => {
+            let told =
+                if message.is_empty() { String::new() } else { format!("\nserver reported: {message}") };
+            Failure::new(format_args!("the server does not begin TLS{told}"))
+        }
         HandshakeError::Refused { option, code: ReplyType::ERR_TLS_REQD, message, .. } => {
             let told =
                 if message.is_empty() { String::new() } else { format!("\nserver reported: {message}") };

@@ -13,7 +13,9 @@ use crate::getopt::{Flag, Operands, Table};
 use crate::image::{self, Source};
 use crate::usage::{CommandLine, Manual};
 use crate::{object, size, trace};
+use ::tls::{Authorizer, Credentials, Endpoint};
 use block::{Opt, Share};
+use exports::ServerTls;
 use rt::net::Address;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -102,7 +104,27 @@ const FLAGS: Table<Args> = &[
         }),
         Flag::set("-L --list", "list what another server exports", |s| s.list = true),
         flags::object(),
-        Flag::attempt("-v --verbose", "tell what goes wrong with clients", |_| trace::start("exports=warn")),
+        Flag::take("--tls-creds", "ID", "begin TLS with these credentials; clients have to", |s, id| {
+            s.tls_creds = Some(id.to_owned());
+            Ok(())
+        }),
+        Flag::take("--tls-authz", "ID", "let in only those whom this object allows", |s, id| {
+            s.tls_authz = Some(id.to_owned());
+            Ok(())
+        }),
+        Flag::take(
+            "--tls-hostname",
+            "NAME",
+            "with --list: the name of the server's certificate",
+            |s, name| {
+                s.tls_hostname = Some(name.to_owned());
+                Ok(())
+            },
+        ),
+        Flag::attempt("-v --verbose", "tell what goes wrong with clients, also from the background", |s| {
+            s.verbose = true;
+            trace::start("exports=warn")
+        }),
         flags::trace("log what matches, for example exports=debug"),
         Flag::help(),
         Flag::version(),
@@ -110,9 +132,6 @@ const FLAGS: Table<Args> = &[
     // What these are for is not here.
     &[
         Flag::refused("-A --allocation-depth", None, "", "the allocation depth (-A) is not supported yet"),
-        Flag::refused("--tls-creds", Some("ID"), "", NO_TLS),
-        Flag::refused("--tls-authz", Some("ID"), "", NO_TLS),
-        Flag::refused("--tls-hostname", Some("NAME"), "", NO_TLS),
         Flag::refused("--selinux-label", Some("LABEL"), "", "labels for SELinux are not supported"),
         Flag::refused(
             "-c --connect",
@@ -129,8 +148,6 @@ const FLAGS: Table<Args> = &[
     ],
 ];
 
-const NO_TLS: &str = "TLS is not supported yet";
-
 const MANUAL: Manual = Manual {
     synopsis: "[OPTIONS] FILE\n   or: [OPTIONS] --list",
     about: "Serves an image over NBD, until the last client has left.",
@@ -139,6 +156,10 @@ const MANUAL: Manual = Manual {
         ("-k /tmp/disk.sock -f qcow2 disk.qcow2", "to one client on a UNIX socket"),
         ("-t -e 0 -r -x disk -f raw disk.raw", "to any number of readers on TCP port 10809, as 'disk'"),
         ("--list -k /tmp/disk.sock", "what is to be had there"),
+        (
+            "--object tls-creds-x509,id=t,endpoint=server,dir=/etc/pki/disk --tls-creds t -f raw disk.raw",
+            "to clients that come in TLS and have a certificate",
+        ),
     ],
     notes: "Sockets that a service manager hands over (LISTEN_FDS, LISTEN_PID) are served on, and no other.",
 };
@@ -172,7 +193,12 @@ struct Args {
     deadline: Option<Duration>,
     snapshot: bool,
     fork: bool,
+    verbose: bool,
     pid_file: Option<PathBuf>,
+    /// Ids of objects.
+    tls_creds: Option<String>,
+    tls_authz: Option<String>,
+    tls_hostname: Option<String>,
 }
 
 has_parts!(Args { source: Source });
@@ -197,8 +223,46 @@ impl Args {
             deadline: Some(Duration::from_secs(10)),
             snapshot: false,
             fork: false,
+            verbose: false,
             pid_file: None,
+            tls_creds: None,
+            tls_authz: None,
+            tls_hostname: None,
         }
+    }
+
+    /// The credentials for TLS, if there is to be TLS.
+    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+        let Some(id) = &self.tls_creds else {
+            let given =
+                [(self.tls_authz.is_some(), "--tls-authz"), (self.tls_hostname.is_some(), "--tls-hostname")];
+            return match given.iter().find(|(given, _)| *given) {
+                None => Ok(None),
+                Some((_, name)) => {
+                    Err(Failure::new(format_args!("{name} is not permitted without --tls-creds")))
+                }
+            };
+        };
+        let endpoint = match self.list {
+            true if self.tls_authz.is_some() => {
+                return Err(Failure::new("TLS authorization is incompatible with export list"));
+            }
+            false if self.tls_hostname.is_some() => {
+                return Err(Failure::new("TLS hostname is only supported with export list"));
+            }
+            true => Endpoint::Client,
+            false => Endpoint::Server,
+        };
+        let found = Credentials::find(object::given().objects(), id, endpoint);
+        found.map(Some).map_err(|error| Failure::new(format_args!("Failed to get TLS creds: {error}")))
+    }
+
+    /// TLS of the server, if there is to be TLS.
+    fn server_tls(&self) -> Result<Option<ServerTls>, Failure> {
+        let Some(credentials) = self.credentials()? else { return Ok(None) };
+        let authorizer = self.tls_authz.as_ref().map(|id| Authorizer::new(object::given().objects(), id));
+        authorizer.iter().try_for_each(Authorizer::check)?;
+        Ok(Some(ServerTls { credentials, authorizer }))
     }
 
     fn set_cache(&mut self, cache: Cache) -> Result<(), Failure> {
@@ -274,7 +338,8 @@ fn act(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
         if !operands.is_empty() {
             return Err(Failure::new("List mode is incompatible with a file name"));
         }
-        return list::list(console, &args.address());
+        let credentials = args.credentials()?;
+        return list::list(console, &args.address(), credentials.as_ref(), args.tls_hostname.as_deref());
     }
     let [name] = operands.as_slice() else { return Err(Failure::usage("Invalid number of arguments")) };
     args.source.name = name.clone();
@@ -284,7 +349,8 @@ fn act(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
         let taken = handed.iter().map(|handed| rt::handed::take(handed.number));
         Place::HandedOver(taken.collect::<Result<_, _>>().map_err(Failure::new)?)
     };
-    serve::serve(console, &args, place)
+    let tls = args.server_tls()?;
+    serve::serve(console, &args, place, tls)
 }
 
 fn number<T: TryFrom<u64>>(what: &str, text: &str) -> Result<T, Failure> {

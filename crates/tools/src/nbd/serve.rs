@@ -1,12 +1,12 @@
 //! Serving one image until its last client has left, or a signal comes.
 
 use super::{Args, Place};
-use crate::console::Console;
+use crate::console::{self, Console};
 use crate::failure::Failure;
 use crate::image::{self, Image};
 use crate::runtime;
 use block::BlockError;
-use exports::{ExportedBitmap, NbdExportSpec, NbdServer, ServerOptions};
+use exports::{ExportedBitmap, NbdExportSpec, NbdServer, ServerOptions, ServerTls};
 use rt::net::Listener;
 use rt::process::ReadyHandle;
 use std::io::Write;
@@ -21,11 +21,21 @@ const SECTOR: u64 = 512;
 const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Serves; returns when the service has ended. With `--fork` the calling process has returned before.
-pub fn serve(console: &mut Console, args: &Args, place: Place) -> Result<u8, Failure> {
+pub fn serve(
+    console: &mut Console,
+    args: &Args,
+    place: Place,
+    tls: Option<ServerTls>,
+) -> Result<u8, Failure> {
     // Before anything that a fork does not take along: threads, rings, locks.
     let background = match args.fork {
         true => {
-            Some(rt::process::daemonize().map_err(|error| Failure::new(format_args!("--fork: {error}")))?)
+            let forked = rt::process::daemonize();
+            let mut handle = forked.map_err(|error| Failure::new(format_args!("--fork: {error}")))?;
+            if args.verbose {
+                handle.keep_errors();
+            }
+            Some(handle)
         }
         false => None,
     };
@@ -33,7 +43,7 @@ pub fn serve(console: &mut Console, args: &Args, place: Place) -> Result<u8, Fai
     rt::signal::catch(&END).map_err(|error| Failure::new(format_args!("signals: {error}")))?;
     let mut background = Background { handle: background };
     let result =
-        runtime::run(open_and_serve(console, args, place, &mut background)).and_then(|result| result);
+        runtime::run(open_and_serve(console, args, (place, tls), &mut background)).and_then(|result| result);
     match (result, background.handle.take()) {
         (Ok(()), _) => Ok(0),
         (Err(failure), Some(handle)) => {
@@ -62,11 +72,11 @@ impl Background {
 async fn open_and_serve(
     console: &mut Console,
     args: &Args,
-    place: Place,
+    at: (Place, Option<ServerTls>),
     background: &mut Background,
 ) -> Result<(), Failure> {
     let image = open(console, args).await?;
-    let result = serve_image(&image, args, place, background).await;
+    let result = serve_image(&image, args, at, background).await;
     let closed = image.close().await;
     result?;
     Ok(closed?)
@@ -87,13 +97,15 @@ async fn open(console: &mut Console, args: &Args) -> Result<Image, Failure> {
 async fn serve_image(
     image: &Image,
     args: &Args,
-    place: Place,
+    (place, tls): (Place, Option<ServerTls>),
     background: &mut Background,
 ) -> Result<(), Failure> {
     let listeners = listen(place).await?;
     let options = ServerOptions {
         max_connections: args.shared,
         handshake_deadline: args.deadline,
+        tls,
+        on_failed_handshake: |error| console::tell(format_args!("option negotiation failed: {error}")),
         ..ServerOptions::default()
     };
     let writable = args.source.writable || args.snapshot;

@@ -77,6 +77,9 @@ fn each_flag_changes_the_settings_of_the_server() {
         ("--object", "secret,id=s,data=x"),
         ("-T", "off"),
         ("-B", "map"),
+        ("--tls-creds", "t"),
+        ("--tls-authz", "t"),
+        ("--tls-hostname", "disk.example"),
     ];
     each_flag_changes_the_settings(FLAGS, Args::new, &values, &["--object", "-T", "-v"]);
 }
@@ -146,9 +149,15 @@ fn what_is_refused(faces: &Faces) {
     for (flags, why) in [
         ("-A @a", "the allocation depth (-A) is not supported yet"),
         ("-B map @a", "Bitmap 'map' is not found"),
-        ("--tls-creds t @a", "TLS is not supported yet"),
-        ("--tls-authz t @a", "TLS is not supported yet"),
-        ("--tls-hostname t @a", "TLS is not supported yet"),
+        ("--tls-creds t @a", "Failed to get TLS creds: No TLS credentials with id 't'"),
+        ("--tls-authz t @a", "--tls-authz is not permitted without --tls-creds"),
+        ("--tls-hostname t @a", "--tls-hostname is not permitted without --tls-creds"),
+        ("--tls-creds t --tls-hostname t @a", "TLS hostname is only supported with export list"),
+        ("--tls-creds t --tls-authz t --list", "TLS authorization is incompatible with export list"),
+        ("--tls-creds s --object secret,id=s,data=x --list", "Object with id 's' is not TLS credentials"),
+        ("--tls-creds t --object tls-creds-psk,id=t @a", "Missing 'dir' property value"),
+        ("--object tls-creds-anon,id=t,dir=/ @a", "does not accept value 'tls-creds-anon'"),
+        ("--object authz-pam,id=t,service=x @a", "does not accept value 'authz-pam'"),
         ("--selinux-label l @a", "labels for SELinux are not supported"),
         ("-c /dev/nbd0 @a", "kernel devices (-c) are not supported"),
         ("-d /dev/nbd0", "kernel devices (-d) are not supported"),

@@ -82,9 +82,10 @@ async fn connect_again_within(socket: &Path, delays: Delays) -> Result<NbdDriver
     let location = Location {
         server: Server::At(Address::Unix(socket.to_owned())),
         export: "disk".into(),
+        tls: None,
         context: None,
     };
-    NbdDriver::connect(location, patient(), delays).await
+    NbdDriver::connect(location, None, patient(), delays).await
 }
 
 /// Numbers that look random.

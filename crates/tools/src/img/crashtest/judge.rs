@@ -6,7 +6,7 @@ use super::{Args, outside::Files};
 use crate::failure::Failure;
 use crate::image::{Image, Source};
 use crate::io::witness::{Bytes, Deed, Script};
-use crate::object::Secrets;
+use crate::object::Given;
 use api::SnapshotInfo;
 use block::{BlockError, Graph, Repair, SnapshotName};
 use crash::model::{Effect, Source as From, View};
@@ -24,8 +24,8 @@ const SECTOR: u64 = 512;
 /// What is compared after each crash, and with what.
 pub struct Judge {
     source: Source,
-    graph: fn(&Secrets) -> Graph,
-    secrets: Secrets,
+    graph: fn(&Given) -> Graph,
+    given: Given,
     script: Script,
     files: Arc<Files>,
     /// Ranges of the guest's disk, and what they held before the script.
@@ -81,12 +81,12 @@ impl Judge {
         script: &Script,
         ranges: Vec<Range<u64>>,
     ) -> Result<Judge, Failure> {
-        let (source, graph, secrets) = (args.source.clone(), args.graph, args.secrets.clone());
+        let (source, graph, given) = (args.source.clone(), args.graph, args.given.clone());
         let empty = ranges.iter().map(|range| (range.clone(), Vec::new())).collect();
         let mut judge = Judge {
             source,
             graph,
-            secrets,
+            given,
             script: script.clone(),
             files: files.clone(),
             before: empty,
@@ -185,9 +185,9 @@ impl Judge {
     /// Opens the image on this disk, as a machine would that starts again, and looks at it.
     fn open(&self, seed: u64, disk: Disk) -> Result<Shown, Wrong> {
         let sim = machine(seed, disk);
-        let (source, graph, secrets) = (self.source.clone(), self.graph, self.secrets.clone());
+        let (source, graph, given) = (self.source.clone(), self.graph, self.given.clone());
         let ranges: Vec<Range<u64>> = self.before.iter().map(|(range, _)| range.clone()).collect();
-        match sim.try_run(async move { look(&graph(&secrets), source, ranges).await }) {
+        match sim.try_run(async move { look(&graph(&given), source, ranges).await }) {
             Ok(shown) => shown,
             Err(stuck) => Err(wrong(format_args!("opening, checking and reading the image: {stuck}"))),
         }
@@ -381,7 +381,7 @@ mod tests {
         let judge = Judge {
             source: Source::named(""),
             graph: crate::image::quiet_graph,
-            secrets: Secrets::default(),
+            given: Given::default(),
             script: Script::default(),
             files: Arc::default(),
             before: Vec::new(),

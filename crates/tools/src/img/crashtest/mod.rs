@@ -26,7 +26,7 @@ use crate::flags::{self, Output, Verbosity, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::io::witness::{Script, ScriptError};
-use crate::object::{self, Secrets};
+use crate::object::{self, Given};
 use crate::progress::{self, Progress, Told};
 use crate::runtime;
 use crate::usage::Manual;
@@ -164,9 +164,9 @@ pub(super) struct Args {
     keep: Option<String>,
     compare: u64,
     memory: u64,
-    /// Makes the graphs that images are opened in, with the secrets of the command.
-    graph: fn(&Secrets) -> Graph,
-    secrets: Secrets,
+    /// Makes the graphs that images are opened in, with the objects of the command.
+    graph: fn(&Given) -> Graph,
+    given: Given,
 }
 
 has_parts!(Args { source: Source, output: Output, verbosity: Verbosity });
@@ -187,7 +187,7 @@ impl Args {
             compare: 16 << 20,
             memory: 1 << 30,
             graph: image::quiet_graph,
-            secrets: Secrets::default(),
+            given: Given::default(),
         }
     }
 
@@ -208,7 +208,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         _ => return Err(Failure::usage("Expecting one image file name, and a script or -c")),
     };
     args.source.name = name.clone();
-    args.secrets = object::given();
+    args.given = object::given();
     super::exclusive(&args.source)?;
     let wrong = |e: ScriptError| Failure::new(format_args!("line {} of the script: {}", e.line, e.text));
     let script = Script::read(&script).map_err(wrong)?;

@@ -119,9 +119,9 @@ pub fn record(
     let counted = syncs.clone();
     // What is written is held up to three times: in the page cache, on the medium, and until a sync between the two.
     let (memory, offered, theirs) = (args.memory / 3, moments.clone(), world.clone());
-    let (graph, secrets) = (args.graph, args.secrets.clone());
+    let (graph, given) = (args.graph, args.given.clone());
     let ran = sim.try_run(async move {
-        let image = Image::open_in(&graph(&secrets), &source).await;
+        let image = Image::open_in(&graph(&given), &source).await;
         let image = image.map_err(|error| image::cannot_open(&source.name, &error))?;
         recorder.book.lock().model = Model::new(image.backend.length(), 0);
         theirs.watch_syncs(Some(Box::new(move |stamp, disk| {

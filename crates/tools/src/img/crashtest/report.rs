@@ -162,7 +162,7 @@ impl Broken {
             outln!(console, "\nKept as it is then: {name}");
         }
         out!(console, "\nThis crash alone: {program} --point {point}");
-        for id in args.secrets.ids() {
+        for id in args.given.secrets() {
             out!(console, " --object secret,id={id},...");
         }
         if let Some(format) = &args.source.format {

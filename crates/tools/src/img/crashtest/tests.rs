@@ -10,7 +10,7 @@ use toy::Bug;
 /// Bytes of the toy's disk.
 const SIZE: u64 = 16 << 10;
 
-fn graph(_: &Secrets) -> Graph {
+fn graph(_: &Given) -> Graph {
     Graph::new(
         Registry::new(&[toy::DRIVERS, formats::DRIVERS, protocols::DRIVERS]),
         monitor::options::from_json,
