@@ -9,6 +9,7 @@
 //!
 //! - [`SectorCipher`]: whole sectors, in place or from one buffer to another, for any number of threads at once; no
 //!   allocation per call. [`CipherSpec`] names what it does, as `aes-xts-plain64`.
+//! - [`aead`]: records encrypted with their authentication, as TLS has them.
 //! - [`hash`], [`kdf`]: hashes, and keys from passphrases, within [`kdf::Limits`].
 //! - [`af`]: the anti-forensic splitter of LUKS.
 //! - [`legacy`]: the AES method of qcow and of old qcow2 images.
@@ -20,9 +21,10 @@
 //! - Keys and what they are made from are wiped when dropped ([`Key`]); digests are compared in constant time.
 //! - A header is an attacker's text: no field of it decides on memory or time beyond the given limits, and none makes
 //!   this code panic.
-//! - `unsafe` stands in `cipher::evp` alone, the edge to AWS-LC.
+//! - `unsafe` stands in `cipher::evp` and `aead` alone, the edge to AWS-LC.
 #![deny(unsafe_code)]
 
+pub mod aead;
 pub mod af;
 pub mod cipher;
 pub mod hash;

@@ -1,4 +1,4 @@
-//! AES-256-XTS of AWS-LC: the crate's only unsafe code.
+//! AES-256-XTS of AWS-LC.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
