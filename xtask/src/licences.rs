@@ -20,6 +20,7 @@ const ALLOWED: [&str; 13] = [
     "0BSD",
     "CC0-1.0",
     "BSL-1.0",
+    "bzip2-1.0.6",
     "Unlicense",
     "Unicode-3.0",
 ];

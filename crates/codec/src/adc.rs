@@ -8,24 +8,23 @@
 //!
 //! A copy may reach into what it writes itself. Description: <https://keramics.github.io/udif.html>.
 
-/// Why a stream can't be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdcError {
-    /// It ends in the middle, or copies from before its beginning.
+/// What is wrong with a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is cut off, or copies what is not there.
     Damaged,
-    /// It holds more than there is room for.
+    /// It holds more than fits.
     TooLong,
 }
 
 /// Decodes all of `source` to the start of `target`; tells how many bytes there were.
-pub fn decode(mut source: &[u8], target: &mut [u8]) -> Result<usize, AdcError> {
-    let (damaged, too_long) = (AdcError::Damaged, AdcError::TooLong);
+pub fn decode(mut source: &[u8], target: &mut [u8]) -> Result<usize, Wrong> {
     let mut at = 0;
     while let Some((first, rest)) = source.split_first() {
         let first = usize::from(*first);
         if first & 0x80 != 0 {
-            let (literals, rest) = rest.split_at_checked((first & 0x7f) + 1).ok_or(damaged)?;
-            target.get_mut(at..at + literals.len()).ok_or(too_long)?.copy_from_slice(literals);
+            let (literals, rest) = rest.split_at_checked((first & 0x7f) + 1).ok_or(Wrong::Damaged)?;
+            target.get_mut(at..at + literals.len()).ok_or(Wrong::TooLong)?.copy_from_slice(literals);
             (at, source) = (at + literals.len(), rest);
             continue;
         }
@@ -36,10 +35,10 @@ pub fn decode(mut source: &[u8], target: &mut [u8]) -> Result<usize, AdcError> {
             [low, rest @ ..] if first & 0x40 == 0 => {
                 ((first >> 2) + 3, ((first & 3) << 8 | usize::from(*low)) + 1, rest)
             }
-            _ => return Err(damaged),
+            _ => return Err(Wrong::Damaged),
         };
-        let from = at.checked_sub(back).ok_or(damaged)?;
-        let copied = target.get_mut(from..at + len).ok_or(too_long)?;
+        let from = at.checked_sub(back).ok_or(Wrong::Damaged)?;
+        let copied = target.get_mut(from..at + len).ok_or(Wrong::TooLong)?;
         if back >= len {
             copied.copy_within(..len, back);
         } else {
@@ -67,10 +66,10 @@ mod tests {
         for stored in
             [&[0x80][..], &[0x00], &[0x40, 0], &[0x00, 0], &[0x80, 1, 0x00, 1], &[0x80, 1, 0x7f, 0, 1]]
         {
-            assert_eq!(decode(stored, &mut [0; 100]), Err(AdcError::Damaged), "{stored:?}");
+            assert_eq!(decode(stored, &mut [0; 100]), Err(Wrong::Damaged), "{stored:?}");
         }
         for stored in [&[0x81, 1, 2][..], &[0x80, 1, 0x00, 0]] {
-            assert_eq!(decode(stored, &mut [0; 1]), Err(AdcError::TooLong), "{stored:?}");
+            assert_eq!(decode(stored, &mut [0; 1]), Err(Wrong::TooLong), "{stored:?}");
         }
     }
 }

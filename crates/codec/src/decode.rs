@@ -76,9 +76,9 @@ pub fn decode(algorithm: Algorithm, source: &[u8], target: &mut [u8]) -> Result<
     let got = TABLES.with_borrow_mut(|tables| match algorithm {
         Algorithm::Deflate | Algorithm::Zlib => inflate(tables, algorithm, source, target),
         Algorithm::Zstd => unzstd(tables, source, target),
-        Algorithm::Adc => adc::decode(source, target).map_err(|error| match error {
-            adc::AdcError::Damaged => DecodeError::Damaged(algorithm),
-            adc::AdcError::TooLong => DecodeError::TooLong(algorithm, whole),
+        Algorithm::Adc => adc::decode(source, target).map_err(|wrong| match wrong {
+            adc::Wrong::Damaged => DecodeError::Damaged(algorithm),
+            adc::Wrong::TooLong => DecodeError::TooLong(algorithm, whole),
         }),
         Algorithm::Bzip2 => fill(algorithm, bzip2::bufread::BzDecoder::new(source), target),
         Algorithm::Lzfse => {

@@ -1,5 +1,4 @@
 //! Disk images of Apple: each way of storing a chunk, and images that contradict themselves or ask for too much.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use block::ErrorKind;
 use sim::{Config, Disk, Rng, Sim};
@@ -39,7 +38,7 @@ fn disk(len: usize) -> Vec<u8> {
         match rng.below(3) {
             0 => disk.resize(disk.len() + 2 * run, 0),
             1 => disk.resize(disk.len() + run, rng.below(256) as u8),
-            _ => disk.extend((0..run).map(|at| (at * at >> 3) as u8)),
+            _ => disk.extend((0..run).map(|at| ((at * at) >> 3) as u8)),
         }
     }
     disk.truncate(len);
@@ -160,7 +159,6 @@ fn what_can_t_be_is_refused_at_the_open_and_the_file_is_named() {
         let kinds = [ErrorKind::Corrupt, ErrorKind::Invalid];
         assert!(kinds.contains(&error.kind()), "{what}: {error}");
         assert!(error.to_string().contains("/image"), "{what}: {error}");
-        println!("{what}: {error}");
     }
 }
 

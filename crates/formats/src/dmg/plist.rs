@@ -31,7 +31,7 @@ pub enum PlistError {
 /// Adds the chunks of all tables; tells how many tables there are.
 pub fn read(xml: &[u8], chunks: &mut Chunks) -> Result<usize, PlistError> {
     let mut reader = Reader::from_reader(xml);
-    let mut open: Vec<(String, String)> = Vec::new();
+    let mut open: Vec<(&str, &str)> = Vec::new();
     let mut tables = 0;
     loop {
         let event = reader.read_event().map_err(|e| PlistError::Xml(reader.error_position(), e))?;
@@ -40,12 +40,12 @@ pub fn read(xml: &[u8], chunks: &mut Chunks) -> Result<usize, PlistError> {
                 if open.len() == DEPTH {
                     return Err(PlistError::Depth);
                 }
-                open.push((element.name().as_ref().to_owned(), String::new()));
+                open.push((known(element.name().as_ref()), ""));
             }
             Event::End(_) => drop(open.pop()),
             Event::Text(text) => match open.as_mut_slice() {
-                [.., (_, key), (element, _)] if element == "key" => *key = text.to_string(),
-                [outer @ .., (element, _)] if element == "data" && is_tables(outer) => {
+                [.., (_, key), (element, _)] if *element == "key" => *key = known(&text),
+                [outer @ .., (element, _)] if *element == "data" && is_tables(outer) => {
                     let table = BufReader::new(DecoderReader::new(Dense(text.as_bytes()), &STANDARD));
                     chunks.add_table(table).map_err(|e| PlistError::Table(tables, e))?;
                     tables += 1;
@@ -58,12 +58,18 @@ pub fn read(xml: &[u8], chunks: &mut Chunks) -> Result<usize, PlistError> {
     }
 }
 
-fn is_tables(open: &[(String, String)]) -> bool {
+/// An element's name or a key, if it leads to tables; empty otherwise.
+fn known(name: &str) -> &'static str {
+    let all = TABLES.iter().flat_map(|(element, key)| [*element, *key]).chain(["key", "data"]);
+    all.into_iter().find(|known| *known == name).unwrap_or_default()
+}
+
+fn is_tables(open: &[(&str, &str)]) -> bool {
     open.len() == TABLES.len()
         && open
             .iter()
             .zip(TABLES)
-            .all(|((element, key), (want, at))| element == want && (key == at || at.is_empty()))
+            .all(|((element, key), (want, at))| *element == want && (*key == at || at.is_empty()))
 }
 
 /// Text without the blanks in it.
