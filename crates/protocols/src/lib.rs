@@ -1,4 +1,4 @@
-//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, null-aio, null-co, nbd, quorum.
+//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, null-aio, null-co, nbd, quorum, vvfat.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ mod file;
 mod nbd;
 mod null;
 mod quorum;
+mod vvfat;
 
 use block::DriverType;
 
@@ -24,4 +25,5 @@ pub const DRIVERS: &[DriverType] = &[
     null::NULL_CO,
     nbd::NBD,
     quorum::QUORUM,
+    vvfat::VVFAT,
 ];

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use async_task::Runnable;
+use rustix::fs::OFlags;
 
 use crate::blocking::{self, blocking};
 use crate::file::{File, FileStat, OpenOptions};
@@ -91,6 +93,11 @@ impl Worker for Shared {
     fn open<'a>(&'a self, path: &'a Path, options: &'a OpenOptions) -> BoxFuture<'a, io::Result<File>> {
         let (path, options) = (path.to_owned(), *options);
         Box::pin(blocking(move || osfile::open(&path, &options)))
+    }
+
+    fn open_folder<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<OwnedFd>> {
+        let path = crate::fs::path(path);
+        Box::pin(blocking(move || sys::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, 0)))
     }
 
     fn stat<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<FileStat>> {

@@ -31,6 +31,7 @@ mod engine;
 mod epoll;
 pub mod fdset;
 pub mod file;
+pub mod folder;
 pub mod fs;
 pub mod fuse;
 pub mod handed;

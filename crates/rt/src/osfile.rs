@@ -79,7 +79,11 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && (options.create || options.create_new) => {}
         Err(error) => return Err(error),
     }
-    let fd = open_fd(path, options)?;
+    of_fd(open_fd(path, options)?, options)
+}
+
+/// What was opened with these options, without waiting.
+pub(crate) fn of_fd(fd: OwnedFd, options: &OpenOptions) -> io::Result<File> {
     let stat = sys::fstat(fd.as_fd())?;
     let kind = kind_of(stat.st_mode);
     // Again: the name may lead to another file by now.

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +66,9 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Opens a file as [`fs::open`](crate::fs::open) says.
     fn open<'a>(&'a self, path: &'a Path, options: &'a OpenOptions) -> BoxFuture<'a, io::Result<File>>;
+
+    /// Opens a folder of the operating system, for [`Folder`](crate::folder::Folder).
+    fn open_folder<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<OwnedFd>>;
 
     /// What `path` is, links followed.
     fn stat<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<FileStat>>;

@@ -1,6 +1,7 @@
 //! A worker of the simulated machine: the interface through which everything above finds scheduler, clock and disk.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,6 +109,11 @@ impl Worker for SimWorker {
             self.pause(OpKind::Open, "open", path).await?;
             self.open_now(path, options).map(File::new)
         })
+    }
+
+    fn open_folder<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<OwnedFd>> {
+        let text = "the simulated machine has no folders of the host";
+        Box::pin(async move { Err(io::Error::new(io::ErrorKind::Unsupported, text)) })
     }
 
     fn stat<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<FileStat>> {

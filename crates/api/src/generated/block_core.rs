@@ -66,6 +66,8 @@ pub enum BlockdevDriver {
     Vmdk,
     /// An image of Virtual PC or Hyper-V (VHD).
     Vpc,
+    /// A folder of the host as a disk with a FAT file system, to be read.
+    Vvfat,
 }
 
 impl Enumeration for BlockdevDriver {
@@ -99,6 +101,7 @@ impl Enumeration for BlockdevDriver {
         ("vhdx", Self::Vhdx),
         ("vmdk", Self::Vmdk),
         ("vpc", Self::Vpc),
+        ("vvfat", Self::Vvfat),
     ];
 }
 enumeration_codec!(BlockdevDriver);
@@ -333,6 +336,8 @@ pub enum BlockdevOptionsBranch {
     Vmdk(BlockdevOptionsGenericCOWFormat),
     /// `vpc`.
     Vpc(BlockdevOptionsVpc),
+    /// `vvfat`.
+    Vvfat(BlockdevOptionsVVFAT),
 }
 
 impl BlockdevOptionsBranch {
@@ -368,6 +373,7 @@ impl BlockdevOptionsBranch {
             Self::Vhdx(_) => BlockdevDriver::Vhdx,
             Self::Vmdk(_) => BlockdevDriver::Vmdk,
             Self::Vpc(_) => BlockdevDriver::Vpc,
+            Self::Vvfat(_) => BlockdevDriver::Vvfat,
         }
     }
 
@@ -402,6 +408,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
             BlockdevDriver::Vmdk => Self::Vmdk(Object::take(from)?),
             BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
+            BlockdevDriver::Vvfat => Self::Vvfat(Object::take(from)?),
         })
     }
 
@@ -436,6 +443,7 @@ impl BlockdevOptionsBranch {
             Self::Vhdx(inner) => inner.put(to),
             Self::Vmdk(inner) => inner.put(to),
             Self::Vpc(inner) => inner.put(to),
+            Self::Vvfat(inner) => inner.put(to),
         }
     }
 }

@@ -78,6 +78,42 @@ impl Object for BlockdevOptionsNull {
 }
 object_codec!(BlockdevOptionsNull);
 
+/// A folder of the host as a disk with a FAT file system.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsVVFAT {
+    /// The folder.
+    pub dir: String,
+    /// Bits of an entry of its table: 12, 16 or 32; 16, of a floppy disk 12, if absent or 0.
+    pub fat_type: Option<i64>,
+    /// Whether it is a floppy disk; a hard disk if absent.
+    pub floppy: Option<bool>,
+    /// Its label, of at most 11 bytes; QEMU VVFAT if absent.
+    pub label: Option<String>,
+    /// Whether the folder can be written to; not if absent.
+    pub rw: Option<bool>,
+}
+
+impl Object for BlockdevOptionsVVFAT {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            dir: from.required("dir")?,
+            fat_type: from.optional("fat-type")?,
+            floppy: from.optional("floppy")?,
+            label: from.optional("label")?,
+            rw: from.optional("rw")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("dir", &self.dir);
+        to.put_optional("fat-type", &self.fat_type);
+        to.put_optional("floppy", &self.floppy);
+        to.put_optional("label", &self.label);
+        to.put_optional("rw", &self.rw);
+    }
+}
+object_codec!(BlockdevOptionsVVFAT);
+
 /// What a filter that writes changes down is opened with, beside its children.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlklogwritesOptions {

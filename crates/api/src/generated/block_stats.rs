@@ -359,6 +359,8 @@ pub enum BlockStatsSpecific {
     Vmdk,
     /// `vpc`.
     Vpc,
+    /// `vvfat`.
+    Vvfat,
 }
 
 impl BlockStatsSpecific {
@@ -394,6 +396,7 @@ impl BlockStatsSpecific {
             Self::Vhdx => BlockdevDriver::Vhdx,
             Self::Vmdk => BlockdevDriver::Vmdk,
             Self::Vpc => BlockdevDriver::Vpc,
+            Self::Vvfat => BlockdevDriver::Vvfat,
         }
     }
 
@@ -428,6 +431,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Vhdx => Self::Vhdx,
             BlockdevDriver::Vmdk => Self::Vmdk,
             BlockdevDriver::Vpc => Self::Vpc,
+            BlockdevDriver::Vvfat => Self::Vvfat,
         })
     }
 
@@ -462,6 +466,7 @@ impl BlockStatsSpecific {
             Self::Vhdx => {}
             Self::Vmdk => {}
             Self::Vpc => {}
+            Self::Vvfat => {}
         }
     }
 }

@@ -513,6 +513,8 @@ pub enum BlockdevCreateOptions {
     Vmdk(BlockdevCreateOptionsVmdk),
     /// `vpc`.
     Vpc(BlockdevCreateOptionsVpc),
+    /// `vvfat`.
+    Vvfat,
 }
 
 impl BlockdevCreateOptions {
@@ -548,6 +550,7 @@ impl BlockdevCreateOptions {
             Self::Vhdx(_) => BlockdevDriver::Vhdx,
             Self::Vmdk(_) => BlockdevDriver::Vmdk,
             Self::Vpc(_) => BlockdevDriver::Vpc,
+            Self::Vvfat => BlockdevDriver::Vvfat,
         }
     }
 
@@ -582,6 +585,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
             BlockdevDriver::Vmdk => Self::Vmdk(Object::take(from)?),
             BlockdevDriver::Vpc => Self::Vpc(Object::take(from)?),
+            BlockdevDriver::Vvfat => Self::Vvfat,
         })
     }
 
@@ -616,6 +620,7 @@ impl BlockdevCreateOptions {
             Self::Vhdx(inner) => inner.put(to),
             Self::Vmdk(inner) => inner.put(to),
             Self::Vpc(inner) => inner.put(to),
+            Self::Vvfat => {}
         }
     }
 }

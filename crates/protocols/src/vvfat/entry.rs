@@ -1,0 +1,133 @@
+//! Entries of folders: 32 bytes with a short name, attributes, times, the first cluster and the length.
+//!
+//! Specification: "fatgen103", "FAT 32 Byte Directory Entry Structure".
+use super::name::Short;
+use rt::file::FileKind;
+
+/// Bytes of an entry.
+pub const LEN: u64 = 32;
+const READ_ONLY: u8 = 0x01;
+const LABEL: u8 = 0x08;
+const FOLDER: u8 = 0x10;
+const ARCHIVE: u8 = 0x20;
+/// The days that can be told, in days since the beginning of 1970: from 1980 on, to the end of 2107.
+const DAYS: std::ops::RangeInclusive<i64> = 3652..=50_402;
+
+/// What an entry says beside the name and the place.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    attributes: u8,
+    len: u32,
+    /// Time and date.
+    modified: (u16, u16),
+}
+
+impl Entry {
+    /// What is told of a name on the host.
+    pub fn of(found: &rt::folder::Entry) -> Self {
+        let is_folder = found.stat.kind == FileKind::Directory;
+        let nobody_writes = found.stat.mode & 0o222 == 0;
+        Self {
+            attributes: match (is_folder, nobody_writes) {
+                (true, _) => FOLDER,
+                (false, true) => ARCHIVE | READ_ONLY,
+                (false, false) => ARCHIVE,
+            },
+            len: if is_folder { 0 } else { u32::try_from(found.stat.len).unwrap_or(u32::MAX) },
+            modified: moment(found.modified),
+        }
+    }
+
+    /// Adds it to a folder. Made, and read last, it is told to be when it was changed last: to read a file is no change of
+    /// the disk.
+    pub fn put(&self, folder: &mut Vec<u8>, name: Short, cluster: u32) {
+        let mut entry = [0; 32];
+        entry[..11].copy_from_slice(&name);
+        entry[11] = self.attributes;
+        let (time, date) = self.modified;
+        let (low, high) = (cluster as u16, (cluster >> 16) as u16);
+        let fields = [(14, time), (16, date), (18, date), (20, high), (22, time), (24, date), (26, low)];
+        for (at, field) in fields {
+            entry[at..at + 2].copy_from_slice(&field.to_le_bytes());
+        }
+        entry[28..].copy_from_slice(&self.len.to_le_bytes());
+        folder.extend(entry);
+    }
+}
+
+/// Adds the disk's label to the root folder.
+pub fn put_label(folder: &mut Vec<u8>, label: &Short) {
+    let mut entry = [0; 32];
+    entry[..11].copy_from_slice(label);
+    entry[11] = ARCHIVE | LABEL;
+    folder.extend(entry);
+}
+
+/// A moment in local time: in steps of two seconds, and the day.
+fn moment(seconds: i64) -> (u16, u16) {
+    let local = seconds.saturating_add(rt::local_offset(seconds));
+    let day = local.div_euclid(86_400);
+    if day < *DAYS.start() {
+        return (0, 1 << 5 | 1);
+    }
+    if day > *DAYS.end() {
+        return (23 << 11 | 59 << 5 | 29, 127 << 9 | 12 << 5 | 31);
+    }
+    let second = local.rem_euclid(86_400) as u32;
+    let (year, month, day) = civil(day);
+    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
+    (time as u16, ((year - 1980) << 9 | month << 5 | day) as u16)
+}
+
+/// Year, month and day of a day since the beginning of 1970, from 1980 on.
+fn civil(mut days: i64) -> (u32, u32, u32) {
+    let is_leap =
+        |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    loop {
+        let len = if is_leap(year) { 366 } else { 365 };
+        if days < len {
+            break;
+        }
+        days -= len;
+        year += 1;
+    }
+    let february = if is_leap(year) { 29 } else { 28 };
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for len in months {
+        if days < len {
+            break;
+        }
+        days -= len;
+        month += 1;
+    }
+    (year, month, days as u32 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (days, date) in [
+            (3652, (1980, 1, 1)),
+            (3711, (1980, 2, 29)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (20_787, (2026, 11, 30)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+            (50_402, (2107, 12, 31)),
+        ] {
+            assert_eq!(civil(days), date);
+        }
+    }
+
+    #[test]
+    fn moments_that_can_t_be_told_are_the_first_or_the_last() {
+        assert_eq!(moment(0), (0, 0x21));
+        assert_eq!(moment(i64::MAX), (0xbf7d, 0xff9f));
+    }
+}
