@@ -14,7 +14,6 @@ const ALLOWED: [&str; 13] = [
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
-    "bzip2-1.0.6",
     "ISC",
     "Zlib",
     "0BSD",
