@@ -141,6 +141,10 @@ fn what_can_t_be_is_refused_at_the_open_and_the_file_is_named() {
         }),
         ("tags that do not fit together", good().with_metadata(b"<plist><dict></array>", 216)),
         ("elements inside of elements", good().with_metadata(&b"<dict>".repeat(100_000), 216)),
+        (
+            "elements without end",
+            good().with_metadata(&[b"<plist>", &b"<a></a>".repeat(300_000)[..]].concat(), 216),
+        ),
         ("a fork of nothing", good().with_metadata(&[0; 100], 40)),
         ("a fork that leads out of it", good().with_metadata(&[0xff; 300], 40)),
         ("no trailer", vec![0; 8192]),

@@ -12,6 +12,8 @@ use std::io::{self, BufReader, Read};
 
 /// Elements that may lie inside of each other.
 const DEPTH: usize = 32;
+/// Elements of a list, of which each table has about ten.
+const MOST_ELEMENTS: usize = 1 << 18;
 
 /// Where the tables are: the elements from the outermost on, each with the key that it is at.
 const TABLES: [(&str, &str); 5] =
@@ -24,6 +26,8 @@ pub enum PlistError {
     Xml(u64, #[source] quick_xml::Error),
     #[error("elements lie more than {DEPTH} deep in each other")]
     Depth,
+    #[error("there are more than {MOST_ELEMENTS} elements")]
+    Elements,
     #[error("table {0}: {1}")]
     Table(usize, #[source] TableError),
 }
@@ -32,11 +36,15 @@ pub enum PlistError {
 pub fn read(xml: &[u8], chunks: &mut Chunks) -> Result<usize, PlistError> {
     let mut reader = Reader::from_reader(xml);
     let mut open: Vec<(&str, &str)> = Vec::new();
-    let mut tables = 0;
+    let (mut tables, mut elements) = (0, 0);
     loop {
         let event = reader.read_event().map_err(|e| PlistError::Xml(reader.error_position(), e))?;
         match event {
             Event::Start(element) => {
+                elements += 1;
+                if elements > MOST_ELEMENTS {
+                    return Err(PlistError::Elements);
+                }
                 if open.len() == DEPTH {
                     return Err(PlistError::Depth);
                 }
