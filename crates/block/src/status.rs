@@ -162,7 +162,10 @@ impl Node {
         Ok(Told::Held(match kind {
             ExtentKind::Data { .. } if coded => Status::held(len, true, None),
             ExtentKind::Data { child, offset, .. } => {
-                let child = self.edges().need(child)?;
+                // A part of the image that its policy left out can't be asked.
+                let Some(child) = self.edges().get(child) else {
+                    return Ok(Told::Held(Status::held(len, true, None)));
+                };
                 let facts = self.facts();
                 if facts.transparent || facts.thin_data {
                     return Ok(Told::Below(child, offset));

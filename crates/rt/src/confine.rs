@@ -22,6 +22,7 @@
 mod filter;
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -31,7 +32,7 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Resource;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use crate::held::Access;
 
@@ -108,19 +109,26 @@ pub fn run(
             }
         }
     }
-    let (ended, alive) = io::pipe()?;
     let parent = std::process::id();
     // SAFETY: there is one thread, so the child has all that the parent has.
-    let child = sys::check(unsafe { libc::fork() })?;
+    let forked = io::pipe().and_then(|pipe| Ok((pipe, sys::check(unsafe { libc::fork() })?)));
+    let ((ended, alive), child) = match forked {
+        Ok(forked) => forked,
+        Err(error) => {
+            settle(&held, false);
+            return Err(error.into());
+        }
+    };
     if child == 0 {
         // The parent sees that this end is closed, which nothing but the end of the process does.
-        close_others(held.iter().flat_map(Held::numbers).chain([alive.as_raw_fd()]));
+        let closed = close_others(held.iter().flat_map(Held::numbers).chain([alive.as_raw_fd()]));
         std::mem::forget((ended, alive));
-        let code = match limit(limits, parent) {
+        let makes = held.iter().any(|file| file.made);
+        let code = match closed.and_then(|()| limit(limits, parent)) {
             Ok(()) => {
                 prepare();
                 held::confine(held);
-                work(enforce())
+                work(enforce(makes))
             }
             Err(error) => {
                 eprintln!("the process can't be limited: {error}");
@@ -130,11 +138,12 @@ pub fn run(
         std::process::exit(code.into());
     }
     drop(alive);
-    let end = wait(child, ended, limits.time)?;
-    settle(&held, end.is_success());
+    let end = wait(child, ended, limits.time);
+    settle(&held, end.as_ref().is_ok_and(|end| end.is_success()));
+    let end = end?;
     match end {
         // Whoever sends this one to a program waits to see it end by it.
-        End::Killed(signal) if ENDING.contains(&signal) => {
+        End::Killed(signal) if ENDING.contains(&signal) && PASSED.load(Ordering::SeqCst) == signal => {
             signal::handle(signal, libc::SIG_DFL)?;
             signal::raise(signal)?;
             Ok(end)
@@ -189,19 +198,35 @@ fn prepare() {
     crate::local_offset(0);
 }
 
-/// Closes what the process has inherited or opened beside its standard streams and these. A kernel without the call (before Linux
-/// 5.9) leaves them open.
-fn close_others(kept: impl Iterator<Item = RawFd>) {
+/// Closes what the process has inherited or opened beside its standard streams and these.
+fn close_others(kept: impl Iterator<Item = RawFd>) -> io::Result<()> {
     let mut kept: Vec<_> = kept.filter_map(|number| u32::try_from(number).ok()).collect();
     kept.sort_unstable();
     let mut first = FIRST_OTHER;
     for end in kept.into_iter().chain([u32::MAX]) {
         if end > first {
             // SAFETY: nobody uses descriptors of the parent in this process, which has one thread.
-            unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) };
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) };
+            if closed != 0 {
+                close_listed(first..end)?;
+            }
         }
         first = end.saturating_add(1);
     }
+    Ok(())
+}
+
+/// Closes those of a range that /proc lists, where the kernel (before Linux 5.9) or who started the program has not the call for
+/// it. Where neither is there, nothing is begun.
+fn close_listed(range: Range<u32>) -> io::Result<()> {
+    let listed = std::fs::read_dir("/proc/self/fd")?;
+    let numbers: Vec<u32> =
+        listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| range.contains(number)) {
+        // SAFETY: nobody uses descriptors of the parent in this process; that of the list itself is closed already.
+        unsafe { libc::close(number as RawFd) };
+    }
+    Ok(())
 }
 
 /// Takes on the limits, and ends with the parent.
@@ -217,22 +242,26 @@ fn limit(limits: Limits, parent: u32) -> io::Result<()> {
     let all = [
         (Resource::Data, limits.memory),
         (Resource::Fsize, limits.file_size),
-        (Resource::Cpu, seconds),
         (Resource::Nofile, MOST_OPEN),
         // What was read of an image is not left in a file.
         (Resource::Core, 0),
     ];
+    // The kernel looks at the hard limit first: SIGXCPU comes only below it.
+    let hard =
+        getrlimit(Resource::Cpu).maximum.map_or(seconds + 5, |most| most.min(seconds.saturating_add(5)));
+    setrlimit(Resource::Cpu, Rlimit { current: Some(seconds.min(hard)), maximum: Some(hard) })?;
     all.into_iter().try_for_each(|(which, most)| sys::lower_limit(which, most))
 }
 
-/// Gives up all rights that this process has not used so far; what the kernel enforces of that.
-fn enforce() -> Enforced {
+/// Gives up all rights that this process has not used so far; what the kernel enforces of that. `makes`: one of its files was made for
+/// it, whose attributes it may set.
+fn enforce(makes: bool) -> Enforced {
     // A confinement that the kernel does not have is told to who asked for it, whose decision it is.
     let landlock = without_files();
     if let Err(error) = &landlock {
         tracing::debug!(%error, "Landlock is not enforced");
     }
-    let filter = filter::apply();
+    let filter = filter::apply(makes);
     if let Err(error) = &filter {
         tracing::debug!(%error, "system calls are not filtered");
     }
@@ -254,8 +283,12 @@ const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 /// The child that signals are passed on to; 0 while there is none.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
+/// The last signal that was passed on; 0 while there was none.
+static PASSED: AtomicI32 = AtomicI32::new(0);
+
 extern "C" fn pass_on(signal: libc::c_int) {
     let child = CHILD.load(Ordering::SeqCst);
+    PASSED.store(signal, Ordering::SeqCst);
     if child > 0 {
         // SAFETY: it takes numbers, and may be called in a handler.
         unsafe { libc::kill(child, signal) };
@@ -270,10 +303,9 @@ fn wait(child: libc::pid_t, ended: io::PipeReader, time: Duration) -> io::Result
         signal::handle(signal, pass_on as extern "C" fn(libc::c_int) as libc::sighandler_t)?;
     }
     let in_time = closes_within(&ended, time)?;
-    if !in_time {
-        // SAFETY: it takes numbers; the child is not waited for yet, so the number is its own.
-        unsafe { libc::kill(child, libc::SIGKILL) };
-    }
+    // Also one that has closed the pipe and goes on; of one that ends, the exit code is settled by now.
+    // SAFETY: it takes numbers; the child is not waited for yet, so the number is its own.
+    unsafe { libc::kill(child, libc::SIGKILL) };
     let mut status = 0;
     loop {
         // SAFETY: `status` is a place for the result.

@@ -66,6 +66,8 @@ fn command(process: &Path) -> String {
         false => words,
         true => fs::read_to_string(process.join("comm")).unwrap_or_default().trim_end().to_owned(),
     };
+    // It is printed: what a terminal would obey is left out.
+    let words: String = words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     match words.char_indices().nth(COMMAND) {
         None => words,
         Some((end, _)) => format!("{}…", words.get(..end).unwrap_or_default()),

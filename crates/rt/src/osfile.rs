@@ -31,7 +31,7 @@ const FICLONERANGE: u64 = 0x4020_940d;
 type FileCloneRange = [u64; 4];
 /// Words of the kernel's `struct fsxattr`: flags first, then the extent size.
 type FileAttributes = [u32; 7];
-/// All requests to devices and file systems that this module makes.
+/// All requests to devices and file systems that this module makes, but for sharing (FICLONERANGE): a confined process copies.
 pub(crate) const REQUESTS: [u64; 9] = [
     BLKGETSIZE64,
     BLKSSZGET,
@@ -43,6 +43,8 @@ pub(crate) const REQUESTS: [u64; 9] = [
     FS_IOC_FSGETXATTR,
     FS_IOC_FSSETXATTR,
 ];
+/// Those that change a file's attributes, for which a descriptor for reading suffices.
+pub(crate) const ATTRIBUTES: [u64; 2] = [FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR];
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 /// What O_DIRECT asks for where nothing better is known.
 const SAFE_ALIGNMENT: u32 = 4096;

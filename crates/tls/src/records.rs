@@ -120,12 +120,29 @@ pub(crate) enum Fault {
     Keys,
 }
 
+impl Fault {
+    /// The alert that the peer is told (RFC 8446, 6.2), where it is not the one who gave up.
+    pub fn to_tell(self) -> Option<u8> {
+        match self {
+            Self::Forged => Some(BAD_RECORD_MAC),
+            Self::TooLong => Some(RECORD_OVERFLOW),
+            Self::NoRecord | Self::Unexpected | Self::IdleTalk => Some(UNEXPECTED_MESSAGE),
+            Self::Keys => Some(INTERNAL_ERROR),
+            Self::Alert(_) => None,
+        }
+    }
+}
+
 impl From<Fault> for std::io::Error {
     fn from(fault: Fault) -> Self {
         std::io::Error::new(std::io::ErrorKind::InvalidData, fault)
     }
 }
 
+const UNEXPECTED_MESSAGE: u8 = 10;
+const BAD_RECORD_MAC: u8 = 20;
+const RECORD_OVERFLOW: u8 = 22;
+const INTERNAL_ERROR: u8 = 80;
 /// `close_notify`: the peer sends nothing more.
 pub(crate) const CLOSE_NOTIFY: u8 = 0;
 /// `access_denied`: the peer is known, and not let in.

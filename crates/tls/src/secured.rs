@@ -97,6 +97,12 @@ impl Secured {
         let mut input = self.input.lock();
         let got = input.read(stream, buf, &self.exchange);
         self.holds_more.store(input.holds_more(), Ordering::Release);
+        let alert = input.failed.and_then(Fault::to_tell);
+        drop(input);
+        if let Some(alert) = alert {
+            // Once: the end is told with it.
+            self.say(stream, alert);
+        }
         got
     }
 
@@ -229,7 +235,8 @@ impl Input {
         self.plain.0 < self.plain.1
             || self.ended
             || self.failed.is_some()
-            || self.next().is_ok_and(|next| next.is_some())
+            // What is wrong is to be told, too.
+            || !matches!(self.next(), Ok(None))
     }
 
     /// The length of the next record, if all of it is there.

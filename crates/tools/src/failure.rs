@@ -57,6 +57,12 @@ impl Failure {
         Failure { kind: kind_of(cause), cause: Some(cause.clone()), ..self }
     }
 
+    /// The same where the command goes on with what comes next.
+    #[must_use]
+    pub fn passing(self) -> Failure {
+        Failure { ends: false, ..self }
+    }
+
     /// The same with another exit code.
     #[must_use]
     pub fn with_code(self, code: u8) -> Failure {

@@ -61,6 +61,8 @@ pub enum TableError {
     Read(#[from] std::io::Error),
     #[error("chunk {0}: {1}")]
     Chunk(u32, #[source] ChunkError),
+    #[error("all tables together have more than {} bytes", super::MOST_TABLES)]
+    Together,
 }
 
 /// What is wrong with a chunk.
@@ -90,21 +92,30 @@ pub struct Chunks {
     /// What offsets in the tables count from.
     data_fork: u64,
     chunks: Vec<Chunk>,
+    /// Bytes that further tables may have: a resource fork can name one table many times.
+    room: u64,
 }
 
 impl Chunks {
     pub fn new(data_fork: u64) -> Self {
-        Self { data_fork, chunks: Vec::new() }
+        Self { data_fork, chunks: Vec::new(), room: super::MOST_TABLES }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), TableError> {
+        self.room = self.room.checked_sub(bytes as u64).ok_or(TableError::Together)?;
+        Ok(())
     }
 
     /// Adds the chunks of a table.
     pub fn add_table(&mut self, mut table: impl Read) -> Result<(), TableError> {
+        self.take(TABLE)?;
         let mut header = [0; TABLE];
         table.read_exact(&mut header)?;
         if !header.starts_with(b"mish\0\0\0\x01") {
             return Err(TableError::Magic);
         }
         for number in 0..word(&header, 200) {
+            self.take(ENTRY)?;
             let mut entry = [0; ENTRY];
             table.read_exact(&mut entry)?;
             let chunk = self.chunk(&header, &entry).map_err(|e| TableError::Chunk(number, e))?;

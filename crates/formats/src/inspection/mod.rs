@@ -56,6 +56,15 @@ impl Seen {
         self.references.push(reference);
     }
 
+    /// Adds the image below that its driver names, where the look of the format has not told of that name.
+    pub fn note_below(&mut self, file: &Node, name: &str, format: Option<&str>) {
+        let known = |told: &Reference| told.kind == Kind::Backing && told.stored == name;
+        if !self.references.iter().any(known) {
+            let format = format.map(str::to_owned);
+            self.note(file, Reference { format, ..Reference::new(Kind::Backing, name.to_owned()) });
+        }
+    }
+
     /// Adds that its driver says that the content is encrypted.
     pub fn note_encryption(&mut self) {
         if self.findings.iter().all(|found| found.code != Code::Encrypted) {

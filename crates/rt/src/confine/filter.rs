@@ -82,18 +82,18 @@ const TERMINAL: [u64; 2] = [libc::TCGETS, libc::TIOCGWINSZ];
 /// Flags of `clone` that make a thread of this process.
 const THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_SIGHAND) as u64;
 
-/// Filters the system calls of this thread, and of those that it starts.
+/// Filters the system calls of this thread, and of those that it starts. `makes`: the attributes of files may be set.
 ///
 /// # Errors
 /// `Unsupported` where the kernel has no filters, or there are none for this processor.
-pub(super) fn apply() -> io::Result<()> {
+pub(super) fn apply(makes: bool) -> io::Result<()> {
     let unsupported =
         |e: seccompiler::BackendError| io::Error::new(io::ErrorKind::Unsupported, e.to_string());
-    let program = program().map_err(unsupported)?;
+    let program = program(makes).map_err(unsupported)?;
     seccompiler::apply_filter(&program).map_err(|e| io::Error::new(io::ErrorKind::Unsupported, e.to_string()))
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(makes: bool) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     let equal = |argument: u8, value: u64| rule(argument, SeccompCmpOp::Eq, value);
     let one_of = |argument: u8, values: &mut dyn Iterator<Item = u64>| -> Result<Vec<_>, _> {
@@ -109,13 +109,17 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
         libc::F_OFD_SETLK,
     ];
     rules.insert(libc::SYS_fcntl, one_of(1, &mut commands.iter().map(|&command| command as u64))?);
-    let requests = osfile::REQUESTS.iter().chain(&TERMINAL);
+    let fits = |request: &&u64| makes || !osfile::ATTRIBUTES.contains(request);
+    let requests = osfile::REQUESTS.iter().filter(fits).chain(&TERMINAL);
     rules.insert(libc::SYS_ioctl, one_of(1, &mut requests.copied())?);
     rules.insert(libc::SYS_prctl, vec![equal(0, libc::PR_SET_NAME as u64)?]);
     rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(THREAD), THREAD)?]);
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        rules.insert(call, vec![rule(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
-    }
+    let no_code = || condition(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0);
+    // The limit of memory counts neither shared memory nor what grows down.
+    let counted = (libc::MAP_TYPE | libc::MAP_GROWSDOWN) as u64;
+    let counted = condition(3, SeccompCmpOp::MaskedEq(counted), libc::MAP_PRIVATE as u64)?;
+    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![no_code()?, counted])?]);
+    rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![no_code()?])?]);
     // To itself: `abort`.
     rules.insert(libc::SYS_tgkill, vec![equal(0, u64::from(std::process::id()))?]);
     let refuse = SeccompAction::Errno(libc::ENOSYS as u32);
@@ -124,5 +128,13 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
 
 /// One condition on the lower half of an argument: of all arguments here the kernel reads no more.
 fn rule(argument: u8, compare: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)?])
+    SeccompRule::new(vec![condition(argument, compare, value)?])
+}
+
+fn condition(
+    argument: u8,
+    compare: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
 }

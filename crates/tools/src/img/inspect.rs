@@ -168,7 +168,7 @@ async fn look_at(
     let options = Options::new().with_str("driver", &format).with_str("file", file.name());
     let opened = match graph.open_with(options, common, OpenPolicy::DESCRIBE).await {
         Ok(image) => {
-            let opened = look_inside(&image, &mut seen).await;
+            let opened = look_inside(&image, file, &mut seen).await;
             graph.release(&image).await?;
             Some(opened)
         }
@@ -202,8 +202,11 @@ async fn found_format(graph: &Graph, file: &Node) -> Result<String, block::Block
 }
 
 /// Looks at an open image: what its driver tells, and what the disk begins with.
-async fn look_inside(image: &Arc<Node>, seen: &mut Seen) -> Opened {
+async fn look_inside(image: &Arc<Node>, file: &Node, seen: &mut Seen) -> Opened {
     let info = image.driver().info();
+    if let Some(name) = &info.backing_filename {
+        seen.note_below(file, name, info.backing_format.as_deref());
+    }
     // The disk of a raw image is the file, whose marks are known.
     if !info.encrypted && !image.facts().transparent {
         let len = image.length().min(inspect::HEAD);

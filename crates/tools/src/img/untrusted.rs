@@ -22,6 +22,9 @@ pub const KILLED: u8 = 112;
 /// The kernel can't confine the process, and that was demanded.
 pub const NOT_CONFINED: u8 = 113;
 
+/// The exit code of a program of this language that panics.
+const PANICKED: u8 = 101;
+
 /// The least memory limit: the program itself needs about half of it.
 const LEAST_MEMORY: u64 = 16 << 20;
 
@@ -136,6 +139,11 @@ impl Untrusted {
     fn outcome(&self, end: End, name: &str) -> Result<u8, Failure> {
         let Limits { time, memory, .. } = self.limits;
         let (text, kind, code) = match end {
+            // What a panic of the program ends with.
+            End::Exited(PANICKED) => {
+                let text = "the program has met a fault of its own; please report the image".to_owned();
+                (text, ToolErrorCode::Failed, KILLED)
+            }
             End::Exited(code) => return Ok(code),
             End::OutOfTime => {
                 let seconds = time.as_secs();

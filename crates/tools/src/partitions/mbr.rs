@@ -55,7 +55,7 @@ pub(super) async fn partitions(
 async fn logical(disk: &Backend, extended: u64, told: &mut Vec<ImagePartition>) -> Result<(), BlockError> {
     let mut at = extended;
     let mut number = FIRST_LOGICAL;
-    while told.len() < MOST {
+    for _ in 0..MOST {
         let sector = front(disk, at.saturating_mul(SECTOR), SECTOR).await?;
         let Some([partition, next, ..]) = entries(&sector) else { return Ok(()) };
         if partition.kind != 0 {

@@ -71,7 +71,11 @@ fn gpt(front: &[u8], sector: u64) -> Option<Vec<ImagePartition>> {
     }
     let size = LogicalBlockSize::try_from(sector).ok()?;
     let config = gpt::GptConfig::new().logical_block_size(size);
-    let table = config.open_from_device(Cursor::new(front.to_vec())).ok()?;
+    // The crate takes a header in the last sector for the backup, which is not what lies there, and panics at its odd sizes.
+    let mut disk = front.to_vec();
+    let last = disk.len().saturating_sub(sector as usize);
+    disk.get_mut(last..)?.fill(0);
+    let table = config.open_from_device(Cursor::new(disk)).ok()?;
     let used = table.partitions().iter().filter(|(_, partition)| partition.is_used());
     let told = used.filter_map(|(number, partition)| {
         let start = partition.first_lba.checked_mul(sector)?;

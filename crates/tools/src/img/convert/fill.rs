@@ -38,6 +38,8 @@ struct How {
     sparse: usize,
     /// In the target already.
     done: Ranges,
+    /// An earlier command has begun.
+    goes_on: bool,
 }
 
 /// The sources, one behind the other.
@@ -126,7 +128,7 @@ impl Filling<'_> {
                 true => done = self.look(console, journal).await?,
                 false => {
                     target.backend.flush().await?;
-                    journal.begin().await?;
+                    journal.begin(self.sources.iter().chain([target]).map(Image::node)).await?;
                 }
             }
         }
@@ -134,7 +136,8 @@ impl Filling<'_> {
             done = share(&parts(self.sources), &target.backend).await?;
         }
         let compress = (args.compress || facts.must_compress).then_some(facts.cluster_size).flatten();
-        Ok(How { below, zeroes, compress, sparse: if args.as_it_is { 0 } else { sparse }, done })
+        let sparse = if args.as_it_is { 0 } else { sparse };
+        Ok(How { below, zeroes, compress, sparse, done, goes_on })
     }
 
     /// What an earlier command has brought to the target.
@@ -160,6 +163,7 @@ impl Filling<'_> {
         warn: &Arc<impl Fn(&str) + Send + Sync + 'static>,
     ) -> Result<(), Failure> {
         let (args, target, total) = (self.args, self.target, self.total);
+        let is_new = args.create && !how.goes_on;
         // What can't be read is left out by whole sectors, not clusters.
         let seams = how.compress.filter(|_| self.sources.len() > 1 && !args.salvage);
         for (source, Part { entry, start }) in self.sources.iter().zip(parts(self.sources)) {
@@ -169,7 +173,8 @@ impl Filling<'_> {
             let plan = CopyPlan {
                 from: range.start - start,
                 to: range.start,
-                existing: how.below.as_ref().map(|below| existing(&source.node(), below, args.create)),
+                // What a copy that was cut off, or somebody since, left there is not known.
+                existing: how.below.as_ref().map(|below| existing(&source.node(), below, is_new)),
                 zeroes: how.zeroes,
                 sparse: how.sparse,
                 compress: how.compress,

@@ -37,6 +37,8 @@ async fn file_of(node: &Arc<Node>, options: OpenOptions) -> Option<File> {
     let identity = node.identity().filter(|identity| matches!(identity, Identity::File { .. }))?;
     let mut bottom = node.clone();
     while let Some(below) = bottom.primary() {
+        // A raw image whose format was guessed looks at what is written: nothing is done behind its back.
+        bottom.driver().filtered()?;
         bottom = below;
     }
     let file = rt::fs::open(&rt::fs::path(bottom.exact_filename()), &options).await.ok()?;

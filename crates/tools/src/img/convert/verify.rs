@@ -134,7 +134,9 @@ impl Proof {
             }
             let sides = [entry.clone(), self.target.clone()];
             let compare = Compare::of_part(sides, [from - start, from], to - from, false);
-            if let Some(found) = compare.run().await.map_err(describe)? {
+            // Offsets of a part count from where it begins on its side.
+            let begin = [from - start, from];
+            if let Some(found) = compare.run().await.map_err(|error| describe(error, begin))? {
                 return Ok(Some(from + found.offset()));
             }
         }
@@ -151,16 +153,18 @@ impl Proof {
     }
 }
 
-fn describe(error: CompareError) -> String {
+fn describe(error: CompareError, begin: [u64; 2]) -> String {
     let side = |side: usize| if side == 0 { "the source" } else { "the target" };
+    let place = |side: usize, offset: u64| begin.get(side).map_or(offset, |begin| begin + offset);
     match error {
         CompareError::Read(at, offset, error) => {
-            format!("error while reading {} at byte {offset}: {}", side(at), error.strerror())
+            format!("error while reading {} at byte {}: {}", side(at), place(at, offset), error.strerror())
         }
         CompareError::Status(at, offset, error) => {
             format!(
-                "error while asking {} for its block status at byte {offset}: {}",
+                "error while asking {} for its block status at byte {}: {}",
                 side(at),
+                place(at, offset),
                 error.strerror()
             )
         }

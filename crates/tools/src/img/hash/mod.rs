@@ -95,7 +95,7 @@ async fn hash_all(console: &mut Console, args: &Args, names: &[String]) -> u8 {
         match hash(console, args, name).await {
             Ok(hashed) if args.output == Output::Json => objects.push(object(name, args.scheme, &hashed)),
             Ok(hashed) => outln!(console, "{}", Line { digest: hashed.digest, name: name.clone() }),
-            Err(failure) => code = failure.tell(console),
+            Err(failure) => code = failure.passing().tell(console),
         }
     }
     if args.output == Output::Json {
@@ -110,7 +110,7 @@ async fn check(console: &mut Console, args: &Args, lists: &[String]) -> Result<u
     for list in lists {
         for line in Lines::of(list)? {
             let Line { digest, name } = line?;
-            let hashed = hash(console, args, &name).await;
+            let hashed = hash(console, args, &name).await.map_err(Failure::passing);
             lines += 1;
             let verdict = match &hashed {
                 Ok(hashed) if hashed.digest == digest => "OK",

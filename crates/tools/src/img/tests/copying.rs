@@ -110,6 +110,13 @@ fn journals(faces: &Faces) {
     let said = faces.fails(1, loses);
     assert!(said.contains("does not hold any more what was copied to it at byte 0"), "{said}");
     assert!(said.contains("the conversion goes on: 0 bytes of 1048576 were copied before"), "{said}");
+    // Neither the target nor a source is written over.
+    let said = faces.fails(1, "img convert --journal @itself -O qcow2 @top @itself");
+    assert!(said.contains("can't be the journal: '@itself' is one of the images"), "{said}");
+    std::fs::copy(faces.path("a"), faces.path("notes2.new")).unwrap();
+    let said = faces.fails(1, "img convert --journal @notes2 -f qcow2 -O qcow2 @notes2.new @k");
+    assert!(said.contains("'@notes2.new' is one of the images"), "{said}");
+    faces.ok("img check -q -f qcow2 @notes2.new");
     let said = faces.fails(1, "img convert --journal @notes -O raw @a @never");
     assert!(
         said.contains("it is of another command: its target was") && said.contains("(delete it"),

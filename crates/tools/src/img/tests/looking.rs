@@ -134,6 +134,15 @@ pub fn info(faces: &Faces) {
     std::fs::write(faces.path("disk"), disk).unwrap();
     let said = faces.ok("img info -f raw --partitions @disk");
     assert!(said.ends_with("Partitions (mbr):\n    1: ext, 512 KiB from 4096 on, type 0x83\n"), "{said}");
+    let mut forged = vec![0; 1 << 20];
+    for at in [512, (1 << 20) - 512] {
+        forged[at..at + 8].copy_from_slice(b"EFI PART");
+        forged[at + 12..at + 16].copy_from_slice(&92_u32.to_le_bytes());
+        forged[at + 80..at + 84].copy_from_slice(&1_u32.to_le_bytes());
+        forged[at + 84..at + 88].copy_from_slice(&(if at == 512 { 128_u32 } else { 132 }).to_le_bytes());
+    }
+    std::fs::write(faces.path("forged"), forged).unwrap();
+    assert!(faces.ok("img info -f raw -P @forged").ends_with("Content: not known\n"));
     assert!(faces.ok("img info -P @a").ends_with("Content: not known\n"));
     assert!(faces.fails(1, "img info --output=xml @a").contains("expects 'human' or 'json' not 'xml'"));
     untrusted(faces, "info", "@top");
@@ -334,6 +343,14 @@ pub fn tree(faces: &Faces) {
     assert!(below.contains("\n└─ @./middle.qcow2  qcow2, 1 MiB, holds 128 KiB"), "{said}");
     assert!(below.contains("\n   └─ @./top.qcow2  qcow2"), "{said}");
     drop(held);
+
+    faces.ok("img create -q -f qcow2 -o data_file=@outside,data_file_raw=on @inside.qcow2 1M");
+    let both = entries("img tree --output=json @inside.qcow2 @outside");
+    assert_eq!((both[0].problem.as_deref(), both.len()), (None, 2), "{both:?}");
+    assert_eq!(both[0].files.as_deref(), Some(&["@outside".to_owned()][..]));
+    assert_eq!(both[1].breaks, ["@inside.qcow2"]);
+    std::fs::remove_file(faces.path("inside.qcow2")).unwrap();
+    std::fs::remove_file(faces.path("outside")).unwrap();
 
     std::fs::remove_file(faces.path("base.qcow2")).unwrap();
     let said = faces.run("img tree @.");

@@ -4,7 +4,7 @@ use super::Args;
 use super::scan::Found;
 use crate::console::Console;
 use crate::image::{Image, Source};
-use api::{ImageTreeEntry, ImageTreeUser};
+use api::{ImageInfoSpecific, ImageTreeEntry, ImageTreeUser};
 use block::{BlockError, ChildRole, Node};
 use rt::openers::{self, FileId};
 use std::collections::HashMap;
@@ -20,6 +20,8 @@ struct Looked {
     entry: ImageTreeEntry,
     /// Shown though nothing stands on it.
     shown: bool,
+    /// Somebody named it.
+    named: bool,
     /// Where its backing name leads, as a file.
     stands_on: Option<FileId>,
     /// Its other files.
@@ -50,8 +52,8 @@ pub(super) async fn entries(console: &mut Console, found: Vec<Found>, args: &Arg
     all.into_iter().filter(|looked| looked.shown).map(|looked| looked.entry).collect()
 }
 
-/// Files that look raw are shown where an image stands on them. Those that an image has its data in are told with it: what they
-/// look like is a guest's.
+/// Files that look raw are shown where an image stands on them. Those that an image has its data in are told with it, unless somebody
+/// named them: what they look like is a guest's.
 fn show_what_is_used(all: &mut [Looked], place: &HashMap<FileId, usize>) {
     let images: Vec<_> = all.iter().filter(|looked| looked.shown).collect();
     let parts: Vec<_> =
@@ -61,7 +63,7 @@ fn show_what_is_used(all: &mut [Looked], place: &HashMap<FileId, usize>) {
     let changes = parts.into_iter().map(|at| (*at, false)).chain(used.into_iter().map(|at| (*at, true)));
     for (at, shown) in changes.collect::<Vec<_>>() {
         if let Some(looked) = all.get_mut(at) {
-            looked.shown = shown;
+            looked.shown = shown || looked.named;
         }
     }
 }
@@ -92,6 +94,10 @@ fn add_dependents(all: &mut [Looked], backing: &[Option<usize>], place: &HashMap
         for _ in 0..backing.len() {
             let Some(next) = backing.get(at).copied().flatten().filter(|next| *next != user) else { break };
             if let Some(list) = breaks.get_mut(next) {
+                // What is there already is met again: images that stand on one another in a circle.
+                if list.last() == Some(&looked.entry.filename) {
+                    break;
+                }
                 list.push(looked.entry.filename.clone());
             }
             at = next;
@@ -125,6 +131,7 @@ async fn look(file: &Found, args: &Args) -> Looked {
         id: file.id,
         entry: ImageTreeEntry { filename: name.clone(), ..ImageTreeEntry::default() },
         shown: true,
+        named: file.named,
         stands_on: None,
         files: Vec::new(),
     };
@@ -165,7 +172,10 @@ async fn describe_node(
     entry.encrypted = info.encrypted.then_some(true);
     entry.snapshots = i64::try_from(info.snapshots.len()).ok().filter(|count| *count > 0);
     let further = node.edges().all().into_iter().filter(|child| !child.role.has(ChildRole::BACKING));
-    let further: Vec<_> = further.map(|child| child.node.filename()).collect();
+    let mut further: Vec<_> = further.map(|child| child.node.filename()).collect();
+    if let Some(ImageInfoSpecific::Qcow2(qcow2)) = &info.specific {
+        further.extend(qcow2.data_file.iter().map(|name| block::resolve_filename(&node.place(), name)));
+    }
     for file in further {
         if let Some(id) = id_of(&file).filter(|id| *id != looked.id) {
             looked.files.push(id);

@@ -2,7 +2,7 @@
 //!
 //! Each image is opened alone: what it names is looked up among those that were found, never opened because of its name.
 //!
-//! Exit codes: 0 all is well, 1 nothing could be done, 2 an image stands on what is not there, or on itself.
+//! Exit codes: 0 all is well, 1 nothing could be done, 2 an image stands on what is not there or on itself, or can't be looked at.
 
 mod look;
 mod print;
@@ -17,7 +17,7 @@ use crate::runtime;
 use crate::usage::Manual;
 use api::{Encode, ImageTreeEntry, Value};
 
-/// The exit code where an image stands on what is not there.
+/// The exit code where something is wrong with an image.
 const BROKEN: u8 = 2;
 
 pub(super) const FLAGS: Table<Args> = &[&[
@@ -48,7 +48,8 @@ const MANUAL: Manual = Manual {
         ("/var/lib/libvirt/images", "a folder of images"),
         ("--output=json . | jq '.[] | select(.problem)'", "images that are broken"),
     ],
-    notes: "Exit codes: 0 all is well, 1 nothing could be done, 2 an image stands on what is not there, or on itself.",
+    notes: "Exit codes: 0 all is well, 1 nothing could be done, 2 an image stands on what is not there or on itself, or can't be \
+            looked at.",
 };
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
@@ -66,7 +67,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     Ok(if broken { BROKEN } else { 0 })
 }
 
-/// Whether an image stands on what is not there.
+/// Whether something is wrong with an image.
 fn is_broken(entry: &ImageTreeEntry) -> bool {
     entry.problem.is_some()
 }

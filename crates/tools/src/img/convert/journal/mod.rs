@@ -25,7 +25,7 @@ use crate::digest;
 use crate::failure::Failure;
 use crate::image::Image;
 use api::{Dict, Value, json};
-use block::{Backend, BlockError, ErrorKind};
+use block::{Backend, BlockError, ErrorKind, Identity, Node};
 use file::{MOST_RECORDS, Tail};
 use futures_channel::oneshot;
 use futures_util::future::{join, select};
@@ -51,6 +51,8 @@ pub(super) struct Journal {
     open: Option<(File, Tail)>,
     /// Sources of which only their content tells whether they are what they were.
     by_content: Vec<bool>,
+    /// Zeroes stand for what could not be read.
+    salvages: bool,
     goes_on: bool,
     is_usable: bool,
     told: bool,
@@ -83,6 +85,7 @@ impl Journal {
             about,
             open: None,
             by_content,
+            salvages: args.salvage,
             goes_on: false,
             is_usable: false,
             told: false,
@@ -178,7 +181,15 @@ impl Journal {
     }
 
     /// Begins the journal of a target that was made, or whose content is nothing to build on, and is durable.
-    pub async fn begin(&mut self) -> Result<(), Failure> {
+    pub async fn begin(&mut self, images: impl Iterator<Item = Arc<Node>> + Clone) -> Result<(), Failure> {
+        // Neither the target, which is there by now, nor a source is replaced.
+        for name in [self.path.clone(), self.new_path()] {
+            let Ok(stat) = rt::fs::stat(&name).await else { continue };
+            let storage = Identity::of_file(&stat);
+            if images.clone().any(|image| image.stored_at(&storage)) {
+                return Err(self.foreign(format_args!("'{}' is one of the images", name.display())));
+            }
+        }
         let (bytes, tail) = file::header(&self.about);
         let file = self.replace(&bytes).await.map_err(|error| {
             Failure::from(BlockError::from_io(&error)).within(&format!("'{}'", self.path.display()))
@@ -188,10 +199,15 @@ impl Journal {
         Ok(())
     }
 
-    async fn replace(&self, bytes: &[u8]) -> io::Result<File> {
+    /// Where a new journal is until it is whole.
+    fn new_path(&self) -> PathBuf {
         let mut new = self.path.clone().into_os_string();
         new.push(".new");
-        let new = Path::new(&new);
+        new.into()
+    }
+
+    async fn replace(&self, bytes: &[u8]) -> io::Result<File> {
+        let new = &self.new_path();
         let options = OpenOptions { create: true, truncate: true, ..OpenOptions::read_write() };
         let file = rt::fs::open(new, &options).await?;
         let written = async {
@@ -224,7 +240,8 @@ impl Journal {
                 let looks = records.into_iter().map(|record| {
                     let source = self.source_to_read(sources, &record);
                     let target = target.clone();
-                    async move { look(&record, source, &target).await.map(|there| (record, there)) }
+                    let salvages = self.salvages;
+                    async move { look(&record, source, &target, salvages).await.map(|there| (record, there)) }
                 });
                 let mut looks = pin!(digest::spread(looks));
                 while let Some(looked) = looks.next().await {
@@ -347,20 +364,30 @@ impl Journal {
     /// What to do after a conversion that was cut off.
     pub fn advice(&self) -> String {
         format!(
-            "what is done is noted in '{}': give the same command again, and the conversion goes on",
+            "what is done is noted in '{}': give the same command again, and the conversion goes on, or delete that file to \
+             begin anew",
             self.path.display()
         )
     }
 }
 
 /// Whether a range of the target is what was copied there. An error if it is not what the source shows now.
-async fn look(record: &Record, source: Option<Part>, target: &Arc<Backend>) -> Result<bool, BlockError> {
+async fn look(
+    record: &Record,
+    source: Option<Part>,
+    target: &Arc<Backend>,
+    salvages: bool,
+) -> Result<bool, BlockError> {
     let end = record.start.checked_add(record.len).filter(|end| *end <= target.length());
     let Some(end) = end else { return Ok(false) };
     if let Some(source) = source {
         let from = record.start - source.start;
         let to = (end - source.start).min(source.entry.length());
         let shown = digest::of_range(&source.entry, from..to).await;
+        // Zeroes may stand for what could not be read: then it is tried, and copied, again.
+        if salvages && !shown.as_ref().is_ok_and(|shown| *shown == record.digest) {
+            return Ok(false);
+        }
         let shown =
             shown.map_err(|error| BlockError::invalid(format!("a source can't be read again: {error}")))?;
         if shown != record.digest {
