@@ -1,5 +1,5 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
-//! Encryption: ciphers, what LUKS volumes are opened, made and changed with, and what is told of them.
+//! Encryption: ciphers, what LUKS volumes are opened, made and changed with, what is told of them, and secrets.
 
 use crate::Dict;
 use crate::codec::*;
@@ -371,3 +371,53 @@ impl Object for QCryptoBlockInfoLUKS {
     }
 }
 object_codec!(QCryptoBlockInfoLUKS);
+
+/// How a secret is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QCryptoSecretFormat {
+    /// As it is.
+    Raw,
+    /// In base64.
+    Base64,
+}
+
+impl Enumeration for QCryptoSecretFormat {
+    const VALUES: &'static [(&'static str, Self)] = &[("raw", Self::Raw), ("base64", Self::Base64)];
+}
+enumeration_codec!(QCryptoSecretFormat);
+
+/// A password or key, given as text or in a file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SecretProperties {
+    /// How it is written; raw if absent.
+    pub format: Option<QCryptoSecretFormat>,
+    /// The secret.
+    pub data: Option<String>,
+    /// The file that holds the secret.
+    pub file: Option<String>,
+    /// The secret that this one is encrypted with.
+    pub keyid: Option<String>,
+    /// The initialisation vector of its encryption, in base64.
+    pub iv: Option<String>,
+}
+
+impl Object for SecretProperties {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            format: from.optional("format")?,
+            data: from.optional("data")?,
+            file: from.optional("file")?,
+            keyid: from.optional("keyid")?,
+            iv: from.optional("iv")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("format", &self.format);
+        to.put_optional("data", &self.data);
+        to.put_optional("file", &self.file);
+        to.put_optional("keyid", &self.keyid);
+        to.put_optional("iv", &self.iv);
+    }
+}
+object_codec!(SecretProperties);
