@@ -53,6 +53,10 @@ pub async fn look(disk: &Backend) -> Result<ImageContent, BlockError> {
 /// The first bytes from an offset on, as far as the disk goes.
 async fn front(disk: &Backend, offset: u64, len: u64) -> Result<Vec<u8>, BlockError> {
     let len = len.min(disk.length().saturating_sub(offset));
+    if len == 0 {
+        // A table may tell of partitions behind the end of the disk.
+        return Ok(Vec::new());
+    }
     let buf = rt::BufMut::zeroed(len as usize); // at most TABLE
     let (buf, read) = disk.read(offset, buf).await;
     read?;

@@ -131,7 +131,10 @@ pub fn info(faces: &Faces) {
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
     disk[446..462].copy_from_slice(&[0x80, 0, 0, 0, 0x83, 0, 0, 0, 8, 0, 0, 0, 0, 4, 0, 0]);
     disk[4096 + 0x438..4096 + 0x43a].copy_from_slice(&[0x53, 0xef]);
-    std::fs::write(faces.path("disk"), disk).unwrap();
+    std::fs::write(faces.path("disk"), &disk).unwrap();
+    std::fs::write(faces.path("short"), &disk[..512]).unwrap();
+    let said = faces.ok("img info -f raw --partitions @short");
+    assert!(said.ends_with("Partitions (mbr):\n    1: -, 512 KiB from 4096 on, type 0x83\n"), "{said}");
     let said = faces.ok("img info -f raw --partitions @disk");
     assert!(said.ends_with("Partitions (mbr):\n    1: ext, 512 KiB from 4096 on, type 0x83\n"), "{said}");
     let mut forged = vec![0; 1 << 20];
