@@ -528,7 +528,7 @@ async fn find_format(
         }
     };
     options.set("file", Opt::Str(file.name().to_owned()));
-    let found = match look_at(graph, &file).await {
+    let found = match graph.probe(&file).await {
         Ok(None) => match graph.registry().fallback() {
             Some(format) => return Ok(format.name.to_owned()),
             None => {
@@ -544,12 +544,14 @@ async fn find_format(
     found
 }
 
-/// The format that a file looks like.
-async fn look_at(graph: &Graph, file: &Node) -> Result<Option<&'static DriverType>> {
-    let head = PROBE_BYTES.min(usize::try_from(file.length()).unwrap_or(usize::MAX));
-    let (head, result) = file.read(0, BufMut::with_len(head)).await;
-    result?;
-    Ok(graph.registry().probe(&Glimpse { head: &head, filename: &file.filename() }))
+impl Graph {
+    /// The format that a file looks like, by its first bytes and its name; nothing where it looks like none.
+    pub async fn probe(&self, file: &Node) -> Result<Option<&'static DriverType>> {
+        let head = PROBE_BYTES.min(usize::try_from(file.length()).unwrap_or(usize::MAX));
+        let (head, result) = file.read(0, BufMut::with_len(head)).await;
+        result?;
+        Ok(self.registry().probe(&Glimpse { head: &head, filename: &file.filename() }))
+    }
 }
 
 /// The protocol that a file name means.

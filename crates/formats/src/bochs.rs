@@ -13,7 +13,7 @@ use crate::read_only;
 use api::codec::NoArguments;
 use block::{
     BlockError, ChildId, Common, Driver, DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts,
-    Glimpse, Node, Open, OpenContext, Opened, Perms, Result, Share, Undo, Want,
+    Glimpse, Node, Open, OpenContext, Opened, Perms, Result, Undo, Want,
 };
 use parking_lot::Mutex;
 use rt::{BoxFuture, BufMut};
@@ -239,9 +239,7 @@ impl Driver for Bochs {
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
-        Box::pin(
-            async move { if writable { Err(read_only::refused()) } else { Ok(Box::new(|| {}) as Undo) } },
-        )
+        read_only::set_writable(writable)
     }
 
     fn reload<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
@@ -251,7 +249,7 @@ impl Driver for Bochs {
 
     fn child_perms(&self, _: &Edge, _: Perms, _: bool) -> Perms {
         // The catalog is held in memory: nobody writes.
-        Perms { need: Share::READ, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+        read_only::child_perms()
     }
 }
 

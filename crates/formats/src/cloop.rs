@@ -13,7 +13,7 @@ use api::codec::NoArguments;
 use block::metacache::{Be64, Codec};
 use block::{
     BlockError, ChildId, Common, Driver, DriverType, Edge, Edges, ErrorKind, Extent, ExtentKind, Facts,
-    Glimpse, Node, Open, OpenContext, Opened, Perms, Result, Share, Undo, Want,
+    Glimpse, Node, Open, OpenContext, Opened, Perms, Result, Undo, Want,
 };
 use rt::{BoxFuture, Buf, BufMut};
 use std::sync::Arc;
@@ -186,9 +186,7 @@ impl Driver for Cloop {
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
-        Box::pin(
-            async move { if writable { Err(read_only::refused()) } else { Ok(Box::new(|| {}) as Undo) } },
-        )
+        read_only::set_writable(writable)
     }
 
     fn reload<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
@@ -197,7 +195,7 @@ impl Driver for Cloop {
     }
 
     fn child_perms(&self, _: &Edge, _: Perms, _: bool) -> Perms {
-        Perms { need: Share::READ, share: Share::READ.union(Share::WRITE_UNCHANGED) }
+        read_only::child_perms()
     }
 }
 

@@ -10,6 +10,7 @@ mod cloop;
 mod cow;
 mod dmg;
 mod encryption;
+mod field;
 pub mod inspect;
 mod inspection;
 mod luks;

@@ -3,11 +3,11 @@
 //! Bounds: [`Decoded`] holds [`KEPT`] bytes of the units that were decoded last, and has at most [`UNDER_WAY`] bytes of units under
 //! way for all requests together, whatever they ask for; one unit, where that has more. A unit has at most [`MOST_UNIT`]
 //! bytes, and its stream at most [`most_stream`].
-use block::{BlockError, ErrorKind, Leases, OpenContext, Result};
+use block::{BlockError, ErrorKind, Leases, OpenContext, Perms, Result, Share, Undo};
 use event_listener::Event;
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use rt::{Buf, BufMut};
+use rt::{BoxFuture, Buf, BufMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -34,6 +34,17 @@ pub fn most_stream(unit: u64) -> u64 {
 /// The error of an image that can't be written to.
 pub fn refused() -> BlockError {
     BlockError::new(ErrorKind::ReadOnly, "Image is read-only")
+}
+
+/// The answer of an image that can't be written to, whether it is to be writable from now on.
+pub fn set_writable(writable: bool) -> BoxFuture<'static, Result<Undo>> {
+    let answer: Result<Undo> = if writable { Err(refused()) } else { Ok(Box::new(|| {})) };
+    Box::pin(std::future::ready(answer))
+}
+
+/// What an image needs of its file, whose tables it holds in memory: nobody writes.
+pub fn child_perms() -> Perms {
+    Perms { need: Share::READ, share: Share::READ.union(Share::WRITE_UNCHANGED) }
 }
 
 /// Refuses to open an image for writing.

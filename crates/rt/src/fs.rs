@@ -1,7 +1,7 @@
 //! Names: open, stat, unlink, rename, and durable directories, through the current worker.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,21 @@ pub fn path(name: impl AsRef<Path>) -> PathBuf {
 /// [`WouldBlock`](std::io::ErrorKind::WouldBlock).
 pub fn open_source(name: &str) -> io::Result<std::fs::File> {
     std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path(name))
+}
+
+/// The content of a file, which others may replace by anything. It waits for no writer of a pipe.
+///
+/// # Errors
+/// `InvalidData` where there are more than `most` bytes; the system's.
+pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    // Room for all of it from the start: where it is a key, no shorter copy stays behind in memory.
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(most) as usize + 1);
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// The absolute form of a file name, as text like `name` itself. Links are not followed.

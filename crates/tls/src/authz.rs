@@ -115,11 +115,9 @@ fn version(path: &Path) -> std::io::Result<Version> {
 fn read(path: &Path, parse: Parse) -> Result<(Version, List)> {
     let failed = |e: &std::io::Error| BlockError::os(format!("Unable to read '{}'", path.display()), e);
     let version = version(path).map_err(|e| failed(&e))?;
-    if version.2 > MOST {
-        return Err(BlockError::invalid(format!("'{}' is larger than 1 MiB", path.display())));
-    }
-    let text = fs::read_to_string(path).map_err(|e| failed(&e))?;
-    let list = parse(&text).map_err(|e| e.context(format!("'{}'", path.display())))?;
+    let text = rt::fs::read_bounded(path, MOST).map_err(|e| failed(&e))?;
+    let text = std::str::from_utf8(&text).map_err(|_| failed(&std::io::ErrorKind::InvalidData.into()))?;
+    let list = parse(text).map_err(|e| e.context(format!("'{}'", path.display())))?;
     Ok((version, list))
 }
 

@@ -104,9 +104,16 @@ pub async fn accept(
     let agreed = agree(&channel.stream, ssl, None).await?;
     secure(channel, &agreed, Endpoint::Server)?;
     let identity = identity(agreed.ssl());
-    let is_in =
-        |authorizer: &Authorizer| identity.as_ref().is_some_and(|identity| authorizer.allows(identity));
-    if authorizer.is_none_or(is_in) {
+    let is_in = match (authorizer, &identity) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(authorizer), Some(identity)) => {
+            // The rules may be in a file, which is read again.
+            let (authorizer, identity) = (authorizer.clone(), identity.clone());
+            rt::blocking(move || authorizer.allows(&identity)).await
+        }
+    };
+    if is_in {
         return Ok(identity);
     }
     if let Some(tls) = channel.tls.get() {
@@ -199,7 +206,13 @@ async fn agree(stream: &Stream, ssl: Ssl, hostname: Option<&str>) -> Result<SslS
         SslStream::new(ssl, Pipe::default()).map_err(|error| TlsError::Handshake(reasons(&error)))?;
     let mut chunk = vec![0; CHUNK];
     loop {
-        let step = tls.do_handshake();
+        // Signatures take long: other clients of this worker are served meanwhile.
+        let step;
+        (tls, step) = rt::compute(move || {
+            let step = tls.do_handshake();
+            (tls, step)
+        })
+        .await;
         let out = std::mem::take(&mut tls.get_mut().output);
         let sent = stream.send_all(&out).await;
         match step {

@@ -8,7 +8,6 @@ use block::{BlockError, Object, Result};
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslContext, SslRef, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
-use std::fs;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -112,10 +111,7 @@ fn offer(
 fn read(path: &Path) -> Result<Vec<Line>> {
     let failed =
         |e: &std::io::Error| BlockError::os(format!("Unable to access credentials '{}'", path.display()), e);
-    if fs::metadata(path).map_err(|e| failed(&e))?.len() > MOST {
-        return Err(BlockError::invalid(format!("'{}' is larger than 1 MiB", path.display())));
-    }
-    let text = Zeroizing::new(fs::read(path).map_err(|e| failed(&e))?);
+    let text = Zeroizing::new(rt::fs::read_bounded(path, MOST).map_err(|e| failed(&e))?);
     let mut lines = Vec::new();
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

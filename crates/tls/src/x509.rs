@@ -23,7 +23,6 @@ use openssl::x509::{
     X509, X509KeyUsage, X509PurposeId, X509Ref, X509StoreContext, X509StoreContextRef, X509VerifyResult,
 };
 use std::cell::Cell;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -258,15 +257,11 @@ fn key(path: &Path, pem: &[u8], password: Option<&Secret>) -> Result<PKey<Privat
 fn find(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
     let failed =
         |e: &io::Error| BlockError::os(format!("Unable to access credentials '{}'", path.display()), e);
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(&error)),
-        Ok(meta) if meta.len() > MOST => {
-            return Err(BlockError::invalid(format!("'{}' is larger than 1 MiB", path.display())));
-        }
-        Ok(_) => {}
+    match rt::fs::read_bounded(path, MOST) {
+        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&error)),
     }
-    fs::read(path).map(|bytes| Some(Zeroizing::new(bytes))).map_err(|e| failed(&e))
 }
 
 fn need(path: &Path) -> Result<Zeroizing<Vec<u8>>> {

@@ -243,6 +243,11 @@ impl fmt::Write for Console {
     }
 }
 
+/// A text that others gave, for a terminal, which would carry out what control characters tell it.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
 /// The name of the face that this process shows, and how it tells errors.
 static FACE: OnceLock<(String, Forms)> = OnceLock::new();
 

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::progress::Told;
 use block::{
     AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, Flags,
-    RangePieces, Request,
+    RangePieces, Request, Status,
 };
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -165,10 +165,11 @@ impl Landmarks {
         for source in sources {
             let (mut at, end) = (0, source.length());
             while at < end {
-                let status = source.status(at, end - at).await?;
-                let len = status.len.clamp(1, end - at);
-                marks.add(len, !status.zero || zeroes);
-                at += len;
+                let each = |status: Status| {
+                    marks.add(status.len, !status.zero || zeroes);
+                    true
+                };
+                at = source.statuses(at..end, each).await?;
             }
         }
         Ok(marks)

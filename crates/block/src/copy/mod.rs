@@ -144,12 +144,8 @@ async fn copy_until_done(
                     flights.start(piece);
                     continue;
                 }
-                Ok(NextPiece::Passed(range)) => {
-                    let plan = &flights.plan;
-                    if let Some(witness) = plan.witness.as_ref().filter(|_| plan.existing.is_none()) {
-                        witness.passed(plan.target_of(range.start)..plan.target_of(range.end));
-                    }
-                    flights.pass(range.end - range.start, control);
+                Ok(NextPiece::Passed(bytes)) => {
+                    flights.pass(bytes, control);
                     continue;
                 }
                 Ok(NextPiece::End) => {}

@@ -60,8 +60,8 @@ pub trait Pieces: Send + Sync {
 pub enum NextPiece {
     /// A piece to copy.
     Piece(Piece),
-    /// A range of the source that needs no copying.
-    Passed(Range<u64>),
+    /// So many bytes that need no copying.
+    Passed(u64),
     /// Nothing is left.
     End,
 }
@@ -111,7 +111,7 @@ impl Walk {
         };
         self.at = at + len;
         Some(match need {
-            Some(Need::Nothing) => NextPiece::Passed(at..at + len),
+            Some(Need::Nothing) => NextPiece::Passed(len),
             need => NextPiece::Piece(Piece::of(at..at + len, need)),
         })
     }

@@ -1,15 +1,10 @@
 //! Who sees what a copy brings to its target: for a proof, afterwards, that it is there.
-use std::ops::Range;
 
-/// Sees the content of the pieces that are copied. All offsets are those of the target. After an error a piece may be copied, and
+/// Sees the content of the pieces that are copied; of what needs no copying it hears nothing. All offsets are those of the target. After an error a piece may be copied, and
 /// seen, once more.
 pub trait Witness: Send + Sync {
     /// A piece begins at this offset.
     fn piece(&self, at: u64) -> Box<dyn PieceWitness>;
-
-    /// A range shows zeroes, as the source does, and needs no copying. It is not told where the target shows something else than
-    /// zeroes before the copy ([`super::CopyPlan::existing`]).
-    fn passed(&self, range: Range<u64>);
 }
 
 /// Sees the content of one piece, from its start to its end. Dropped before that, the piece was not copied.

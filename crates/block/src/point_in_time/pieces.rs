@@ -110,7 +110,7 @@ impl UncopiedPieces {
             let held = Held { disk: self.disk.clone(), range: range.clone(), _lease: lease, _inside: inside };
             if need == Some(Need::Nothing) {
                 Box::new(held).copied().await;
-                return Ok(NextPiece::Passed(range));
+                return Ok(NextPiece::Passed(range.end - range.start));
             }
             return Ok(NextPiece::Piece(Piece { range, need, guard: Some(Box::new(held)) }));
         }

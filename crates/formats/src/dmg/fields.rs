@@ -1,13 +1,14 @@
 //! Big-endian numbers in headers; zero, where a header is cut off.
+use crate::field::{be16, be32, be64};
 
 pub fn short(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |field| u16::from_be_bytes(*field))
+    be16(bytes, at).unwrap_or(0)
 }
 
 pub fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |field| u32::from_be_bytes(*field))
+    be32(bytes, at).unwrap_or(0)
 }
 
 pub fn long(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |field| u64::from_be_bytes(*field))
+    be64(bytes, at).unwrap_or(0)
 }

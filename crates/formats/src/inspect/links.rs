@@ -3,7 +3,8 @@
 //! Specifications: QEMU's documents of qed; Microsoft VHD 1.0, "Dynamic Disk Header Format"; the images themselves for qcow, cow and
 //! vdi.
 
-use crate::inspection::{Code, Kind, Reference, Seen, be32, be64, le32, le64, read};
+use crate::field::{be32, be64, le32, le64, until_nul};
+use crate::inspection::{Code, Kind, Reference, Seen, read};
 use block::{Node, Result};
 use rt::BoxFuture;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ async fn backing(file: &Arc<Node>, seen: &mut Seen, at: u64, len: u64) -> Result
         seen.find_at(Code::HeaderContradiction, at, text);
     }
     let name = read(file, at, len.min(LONGEST)).await?;
-    let name = codec::filename::text(name.split(|byte| *byte == 0).next().unwrap_or_default());
+    let name = codec::filename::text(until_nul(&name));
     let reference = Reference { offset: Some(at), ..Reference::new(Kind::Backing, name) };
     seen.note(file, reference);
     Ok(())

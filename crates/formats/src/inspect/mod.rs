@@ -15,7 +15,7 @@ pub mod signature;
 
 pub use crate::inspection::{Code, Feature, Finding, Kind, Reference, Seen};
 pub use policy::{Measure, POLICIES, Policy, PolicyError};
-pub use signature::{Class, Signature};
+pub use signature::{Class, Signature, filesystem};
 
 use crate::inspection::read;
 use block::{Node, Result};

@@ -3,7 +3,7 @@
 //! A file may have several: at its start, further inside (optical discs, partition tables) and at its end (VHD, DMG). Whoever reads it
 //! goes by one of them, and not all go by the same.
 
-use crate::inspection::le32;
+use crate::field::le32;
 
 /// What a file is that has a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,18 +86,28 @@ const DMG: Signature = image("dmg", 0, b"koly\0\0\0\x04\0\0\x02\0");
 
 /// Marks of everything else.
 const OTHERS: &[Signature] = &[
-    disk("iso9660", 0x8001, b"CD001"),
+    // Those of containers first, which keep what was there before.
+    disk("lvm", 512, b"LABELONE"),
+    disk("bitlocker", 3, b"-FVE-FS-"),
+    disk("swap", 4086, b"SWAPSPACE2"),
+    disk("btrfs", 0x10040, b"_BHRfS_M"),
+    disk("xfs", 0, b"XFSB"),
+    disk("ext", 0x438, b"\x53\xef"),
+    disk("f2fs", 0x400, b"\x10\x20\xf5\xf2"),
+    disk("ntfs", 3, b"NTFS    "),
+    disk("exfat", 3, b"EXFAT   "),
+    disk("fat", 82, b"FAT32   "),
+    disk("fat", 54, b"FAT16   "),
+    disk("fat", 54, b"FAT12   "),
+    disk("squashfs", 0, b"hsqs"),
+    disk("erofs", 0x400, b"\xe2\xe1\xf5\xe0"),
+    disk("apfs", 32, b"NXSB"),
+    disk("hfsplus", 0x400, b"H+\x00\x04"),
     disk("udf", 0x8001, b"BEA01"),
     disk("udf", 0x8801, b"BEA01"),
+    disk("iso9660", 0x8001, b"CD001"),
     disk("gpt", 512, b"EFI PART"),
     disk("gpt", 4096, b"EFI PART"),
-    disk("lvm", 512, b"LABELONE"),
-    disk("ext", 0x438, b"\x53\xef"),
-    disk("xfs", 0, b"XFSB"),
-    disk("btrfs", 0x10040, b"_BHRfS_M"),
-    disk("squashfs", 0, b"hsqs"),
-    disk("swap", 4086, b"SWAPSPACE2"),
-    disk("ntfs", 3, b"NTFS    "),
     file("gzip", b"\x1f\x8b\x08"),
     file("bzip2", b"BZh"),
     file("xz", b"\xfd7zXZ\0"),
@@ -135,6 +145,14 @@ pub fn of(head: &[u8], tail: &[u8]) -> Vec<&'static Signature> {
         found.push(&MBR);
     }
     found
+}
+
+/// The file system that a partition or a disk begins with, or what it is a part of.
+pub fn filesystem(front: &[u8]) -> Option<&'static Signature> {
+    let of_disks = OTHERS.iter().filter(|mark| mark.class == Class::Disk && mark.name != "gpt");
+    let mut luks = IMAGES.iter().filter(|mark| mark.name == "luks");
+    luks.find(|mark| mark.stands_in(front))
+        .or_else(|| of_disks.into_iter().find(|mark| mark.stands_in(front)))
 }
 
 impl Signature {

@@ -85,23 +85,3 @@ pub(crate) async fn read(file: &Node, offset: u64, len: u64) -> Result<BufMut> {
     let (bytes, result) = file.read(offset, BufMut::with_len(usize::try_from(len).unwrap_or(0))).await;
     result.map(|()| bytes)
 }
-
-/// A big-endian number at a place of bytes.
-pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-/// A big-endian number at a place of bytes.
-pub(crate) fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_be_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
-}
-
-/// A little-endian number at a place of bytes.
-pub(crate) fn le32(bytes: &[u8], at: usize) -> Option<u32> {
-    be32(bytes, at).map(u32::swap_bytes)
-}
-
-/// A little-endian number at a place of bytes.
-pub(crate) fn le64(bytes: &[u8], at: usize) -> Option<u64> {
-    be64(bytes, at).map(u64::swap_bytes)
-}

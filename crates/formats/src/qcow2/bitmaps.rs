@@ -20,8 +20,8 @@ mod store;
 pub(super) use store::{LOST, Marked};
 
 use super::directory::Directory;
-use super::header::field::{be16, be32, be64, until_nul};
 use super::header::{AUTOCLEAR_BITMAPS, BitmapsExtension, Header};
+use crate::field::{be16, be32, be64, until_nul};
 use api::{Qcow2BitmapInfo, Qcow2BitmapInfoFlags};
 use block::{Bitmaps, BlockError, MAX_BITMAP_NAME, Node, Result};
 use futures_util::lock::Mutex as AsyncMutex;

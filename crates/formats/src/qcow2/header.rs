@@ -18,7 +18,6 @@
 //! Specification: qcow2.rst, "Header".
 mod error;
 mod extension;
-pub mod field;
 mod link;
 
 pub use error::HeaderError;
@@ -26,8 +25,8 @@ pub use extension::{
     BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, ENCRYPTION, Extension, FEATURE_NAMES,
 };
 
+use crate::field::{be32, be64, until_nul};
 use block::{BlockError, Node, Result};
-use field::{be32, be64, until_nul};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 

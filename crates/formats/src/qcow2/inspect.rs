@@ -6,7 +6,8 @@ use super::header::{
     AUTOCLEAR_BITMAPS, AUTOCLEAR_DATA_RAW, BACKING_FORMAT, BITMAPS, DATA_FILE, ENCRYPTION,
     INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, MAX_BACKING_NAME, REFCOUNT_BLOCK_MASK,
 };
-use crate::inspection::{Code, Feature, Finding, Kind, Reference, Seen, be32, be64, read};
+use crate::field::{be32, be64, until_nul};
+use crate::inspection::{Code, Feature, Finding, Kind, Reference, Seen, read};
 use block::{Node, Result};
 use rt::BoxFuture;
 use std::ops::Range;
@@ -85,7 +86,7 @@ pub fn look<'a>(file: &'a Arc<Node>, seen: &'a mut Seen) -> BoxFuture<'a, Result
             |kind| extensions.iter().find(|(found, _)| *found == kind).map(|(_, data)| data.clone());
         let text = |data: Range<usize>| {
             let bytes = head.get(data).unwrap_or_default();
-            codec::filename::text(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+            codec::filename::text(until_nul(bytes))
         };
         backing(file, &fields, extension(BACKING_FORMAT).map(text), seen).await?;
         let external = fields.incompatible & INCOMPATIBLE_DATA_FILE != 0;
@@ -173,7 +174,7 @@ async fn backing(file: &Arc<Node>, fields: &Fields, format: Option<String>, seen
         seen.findings.push(finding(Code::HeaderContradiction, 8, text));
     }
     let name = read(file, at, len.min(MAX_BACKING_NAME).into()).await?;
-    let name = codec::filename::text(name.split(|byte| *byte == 0).next().unwrap_or_default());
+    let name = codec::filename::text(until_nul(&name));
     seen.note(file, Reference { format, offset: Some(at), ..Reference::new(Kind::Backing, name) });
     Ok(())
 }

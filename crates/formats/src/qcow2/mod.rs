@@ -77,6 +77,6 @@ pub const QCOW2: DriverType = DriverType {
 
 /// The magic, and a version that there is.
 fn probe(seen: &Glimpse<'_>) -> u32 {
-    let magic = header::field::be32(seen.head, 0) == Some(header::MAGIC);
-    if magic && header::field::be32(seen.head, 4).is_some_and(|version| version >= 2) { 100 } else { 0 }
+    let magic = crate::field::be32(seen.head, 0) == Some(header::MAGIC);
+    if magic && crate::field::be32(seen.head, 4).is_some_and(|version| version >= 2) { 100 } else { 0 }
 }

@@ -17,7 +17,7 @@ pub(super) use share::Table;
 
 use super::directory::Directory;
 use super::header::Header;
-use super::header::field::{be16, be32, be64, until_nul};
+use crate::field::{be16, be32, be64, until_nul};
 use api::SnapshotInfo;
 use block::{BlockError, NewSnapshot, Node, Result};
 use std::sync::Arc;

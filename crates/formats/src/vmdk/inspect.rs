@@ -55,8 +55,8 @@ fn names(file: &Arc<Node>, descriptor: &Descriptor, is_sparse: bool, seen: &mut 
         let reference = Reference::new(Kind::Backing, parent.clone());
         seen.note(file, Reference { followed, format: Some("vmdk".to_owned()), ..reference });
     }
-    let extents = descriptor.extents.iter().filter(|line| line.kind != LineKind::Zero);
-    for line in extents.take(MOST_TOLD) {
+    let extents: Vec<_> = descriptor.extents.iter().filter(|line| line.kind != LineKind::Zero).collect();
+    for line in extents.iter().take(MOST_TOLD) {
         let format = match line.kind {
             LineKind::Flat { .. } => "raw",
             _ => "vmdk",
@@ -65,7 +65,7 @@ fn names(file: &Arc<Node>, descriptor: &Descriptor, is_sparse: bool, seen: &mut 
         let reference = Reference::new(Kind::Extent, line.name.clone());
         seen.note(file, Reference { followed: !is_sparse, format: Some(format.to_owned()), ..reference });
     }
-    if let Some(untold @ 1..) = descriptor.extents.len().checked_sub(MOST_TOLD) {
+    if let Some(untold @ 1..) = extents.len().checked_sub(MOST_TOLD).filter(|_| !is_sparse) {
         let text = format!("{untold} more extents");
         seen.findings.push(Finding { code: Code::Extent, text, offset: None });
     }

@@ -211,7 +211,7 @@ fn credentials_that_no_peer_would_take_are_refused_when_they_are_made() {
         (&mixed, Endpoint::Server, "server-key.pem' is not that of"),
         (&garbage, Endpoint::Server, "server-cert.pem' has no certificates in PEM"),
         (&empty, Endpoint::Server, "server-key.pem' has no private key in PEM"),
-        (&huge, Endpoint::Server, "ca-cert.pem' is larger than 1 MiB"),
+        (&huge, Endpoint::Server, "ca-cert.pem': it is larger than 1048576 bytes"),
         (&half, Endpoint::Client, "client-key.pem': No such file or directory"),
         (&authority.folder(), Endpoint::Server, "server-cert.pem': No such file or directory"),
         (&Folder::new(), Endpoint::Client, "ca-cert.pem': No such file or directory"),

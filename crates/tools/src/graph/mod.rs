@@ -12,7 +12,7 @@ mod dot;
 mod layout;
 mod picture;
 mod replies;
-mod svg;
+pub(crate) mod svg;
 mod text;
 
 use crate::client::{self, Client, SOCKET_HELP};

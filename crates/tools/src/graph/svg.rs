@@ -120,7 +120,7 @@ fn box_size(lines: &[String]) -> (f64, f64) {
 }
 
 /// Text in XML. Characters that XML does not have become `?`.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for letter in text.chars() {
         match letter {

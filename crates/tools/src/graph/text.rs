@@ -1,6 +1,7 @@
 //! The graph as text: below each user, and each node that nobody uses, a tree. A node is described where it is met first.
 
 use super::picture::{Item, Kind, Link, Picture};
+use crate::console::printable;
 use std::fmt::Write;
 
 /// A line that is still to be written.
@@ -83,5 +84,5 @@ fn described(item: &Item, again: bool) -> String {
         text += &format!(" {file}");
     }
     // A name with a line's end or an escape sequence in it must not become one here.
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    printable(&text)
 }

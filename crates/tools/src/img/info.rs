@@ -7,7 +7,7 @@
 
 use super::Call;
 use super::untrusted::{self, Untrusted};
-use crate::console::Console;
+use crate::console::{Console, printable};
 use crate::failure::Failure;
 use crate::flags::{self, Output, has_parts};
 use crate::getopt::{Flag, Table};
@@ -194,7 +194,7 @@ fn print_content(console: &mut Console, content: &ImageContent) {
     for partition in partitions {
         let ImagePartition { number, start, length, kind, name, filesystem } = partition;
         let what = filesystem.as_deref().unwrap_or("-");
-        let name = name.as_ref().map(|name| format!(" '{}'", name.escape_debug())).unwrap_or_default();
+        let name = name.as_ref().map(|name| format!(" '{}'", printable(name))).unwrap_or_default();
         outln!(
             console,
             "    {number}: {what}{name}, {} from {start} on, type {kind}",

@@ -6,7 +6,7 @@
 
 use super::Call;
 use super::untrusted::{self, Untrusted};
-use crate::console::Console;
+use crate::console::{Console, printable};
 use crate::failure::Failure;
 use crate::flags::{self, Output, has_parts};
 use crate::getopt::{Flag, Table};
@@ -14,11 +14,10 @@ use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime, size};
 use api::{Dict, Value};
-use block::{Common, Glimpse, Graph, Node, Options, PROBE_BYTES, Policy as OpenPolicy};
+use block::{Common, Graph, Node, Options, Policy as OpenPolicy};
 use formats::inspect::{self, Code, Inspection, Measure, POLICIES, Policy, Seen, Signature};
 use rt::BufMut;
 use rt::confine::Access;
-use std::io::Read;
 use std::sync::Arc;
 
 /// The policy refuses the image.
@@ -106,9 +105,9 @@ fn policy(text: &str) -> Result<Option<Policy>, Failure> {
     if !text.contains(['/', '.']) {
         return Policy::named(text).map(Some).map_err(|error| failed(&error));
     }
-    let mut json = String::new();
-    let file = rt::fs::open_source(text).and_then(|file| file.take(MOST_POLICY).read_to_string(&mut json));
-    file.map_err(|error| failed(&format_args!("'{text}' can't be read: {error}")))?;
+    let json = rt::fs::read_bounded(&rt::fs::path(text), MOST_POLICY)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| std::io::ErrorKind::InvalidData.into()));
+    let json = json.map_err(|error| failed(&format_args!("'{text}' can't be read: {error}")))?;
     Policy::parse(text, &json).map(Some).map_err(|error| failed(&format_args!("'{text}': {error}")))
 }
 
@@ -162,7 +161,7 @@ async fn look_at(
     let given = source.format.is_some();
     let format = match &source.format {
         Some(format) => format.clone(),
-        None => found_format(graph, file).await?,
+        None => graph.probe(file).await?.map_or_else(image::plain_format, |driver| driver.name).to_owned(),
     };
     let Inspection { signatures, mut seen } = inspect::inspect(file, &format, given).await?;
     let options = Options::new().with_str("driver", &format).with_str("file", file.name());
@@ -190,15 +189,6 @@ async fn look_at(
         policy: policy.name.clone(),
         refused,
     })
-}
-
-/// The format that the content of a file speaks for.
-async fn found_format(graph: &Graph, file: &Node) -> Result<String, block::BlockError> {
-    let len = file.length().min(PROBE_BYTES as u64) as usize;
-    let (head, read) = file.read(0, BufMut::with_len(len)).await;
-    read?;
-    let found = graph.registry().probe(&Glimpse { head: &head, filename: &file.filename() });
-    Ok(found.map_or_else(image::plain_format, |driver| driver.name).to_owned())
 }
 
 /// Looks at an open image: what its driver tells, and what the disk begins with.
@@ -333,9 +323,4 @@ fn feature(feature: &inspect::Feature) -> Dict {
         object.insert("name", name);
     }
     object
-}
-
-/// A text of an image for a terminal, which would carry out what control characters tell it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -5,7 +5,6 @@
 //!
 //! Specification: UEFI 2.10, 5 (GUID Partition Table), read by the crate `gpt`; the layout of a master boot record.
 
-mod filesystem;
 mod mbr;
 
 use api::{ImageContent, ImagePartition, ImagePartitionTable};
@@ -44,10 +43,15 @@ pub async fn look(disk: &Backend) -> Result<ImageContent, BlockError> {
     partitions.truncate(MOST);
     for partition in &mut partitions {
         let front = self::front(disk, partition.start, FRONT.min(partition.length)).await?;
-        partition.filesystem = filesystem::of(&front).map(str::to_owned);
+        partition.filesystem = filesystem(&front);
     }
-    let filesystem = if table.is_none() { filesystem::of(&front).map(str::to_owned) } else { None };
+    let filesystem = if table.is_none() { filesystem(&front) } else { None };
     Ok(ImageContent { partition_table: table, partitions, filesystem })
+}
+
+/// What begins with these bytes, by name.
+fn filesystem(front: &[u8]) -> Option<String> {
+    formats::inspect::filesystem(front).map(|mark| mark.name.to_owned())
 }
 
 /// The first bytes from an offset on, as far as the disk goes.

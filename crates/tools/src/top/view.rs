@@ -1,6 +1,7 @@
 //! The figures as lines of text.
 
 use super::figures::{DeviceFigures, Figures, JobFigures, NodeFigures, Rates};
+use crate::console::printable;
 use crate::size;
 
 /// A line: its text, and whether it is a heading.
@@ -136,7 +137,7 @@ fn table(lines: &mut Vec<Line>, columns: &[(&'static str, Side)], rows: Vec<Vec<
         });
         let text = cells.collect::<Vec<_>>().join(GAP);
         // Names come from others: no control character of theirs reaches the terminal.
-        text.trim_end().chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+        printable(text.trim_end())
     };
     let heading = compose(&mut columns.iter().map(|(title, _)| *title));
     lines.push(Line { text: heading, heading: true });

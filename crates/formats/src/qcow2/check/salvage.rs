@@ -16,8 +16,8 @@
 use super::counts::Counts;
 use super::findings::Findings;
 use super::{Image, MAX_REPAIR_CLUSTERS};
+use crate::field::until_nul;
 use crate::qcow2::directory::room_for_tables;
-use crate::qcow2::header::field::until_nul;
 use crate::qcow2::header::{COPIED, Header, HeaderError, MAX_L1_BYTES, MAX_SNAPSHOTS, OFFSET_MASK};
 use crate::qcow2::snapshots::{self, Entry, FIXED_BYTES, MAX_EXTRA_BYTES, MAX_TABLE_BYTES, Snapshot};
 use block::{BlockError, ErrorKind, Node, Result};

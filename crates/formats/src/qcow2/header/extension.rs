@@ -4,7 +4,7 @@
 //!  header_length ─▶ [type u32][length u32][data … padded to 8] … [0][0] ─▶ backing file name or end of the cluster
 //! ```
 use super::HeaderError;
-use super::field::{be32, be64};
+use crate::field::{be32, be64};
 
 /// Name of the backing file's format.
 pub const BACKING_FORMAT: u32 = 0xe279_2aca;

@@ -1,6 +1,6 @@
 //! Check and repair, against QEMU's own check over images with every wrong kind of entry.
 use super::*;
-use crate::qcow2::header::field::be64;
+use crate::field::be64;
 use crate::qcow2::header::{BITMAPS, COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 use block::{CheckReport, Repair};
 

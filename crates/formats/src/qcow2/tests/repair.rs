@@ -1,7 +1,7 @@
 //! Repair where an entry is nearly right, and where not everything can be known.
 use super::check::{check, sample, with};
 use super::*;
-use crate::qcow2::header::field::be64;
+use crate::field::be64;
 use crate::qcow2::header::{COPIED, OFFSET_MASK};
 use block::{CheckReport, Repair};
 

@@ -1,6 +1,6 @@
 //! Damaged snapshot tables: what can be opened, what a repair keeps, what the peer says to it.
 use super::*;
-use crate::qcow2::header::field::{be16, be32, be64};
+use crate::field::{be16, be32, be64};
 use block::{CheckReport, Common, Discard, Repair};
 
 /// An image with the snapshots `one`, `two` and `three`, and its table.

@@ -66,10 +66,6 @@ impl Witness for Ledger {
     fn piece(&self, at: u64) -> Box<dyn PieceWitness> {
         Box::new(Piece { books: self.books.clone(), at, seen: Running::default(), records: Vec::new() })
     }
-
-    fn passed(&self, _range: Range<u64>) {
-        // It is found again, at no cost, by the block status of both.
-    }
 }
 
 /// One piece of the copy.

@@ -430,10 +430,14 @@ async fn into_target(
     let closed = target.close().await;
     result?;
     closed?;
-    if args.verify {
-        verify::verify(console, graph, args, sources, &ledger, &source).await?;
+    if !args.verify {
+        return Ok(());
     }
-    Ok(())
+    let proven = verify::verify(console, graph, args, sources, &ledger, &source).await;
+    match journal {
+        Some(journal) => proven.map_err(|failure| failure.with_advice(journal.give_up())),
+        None => proven,
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::ledger::{Ledger, Ranges};
 use crate::cache::Cache;
 use crate::compare::{Compare, CompareError};
 use crate::console::Console;
-use crate::digest::{self, Running};
+use crate::digest::{self, ReadError, Running};
 use crate::failure::Failure;
 use crate::image::{self, Image, Source};
 use crate::progress::{self, Progress, Told};
@@ -55,10 +55,7 @@ pub(super) async fn verify(
             );
             Err(Failure::of(ToolErrorCode::Failed, what))
         }
-        Err(text) => {
-            let what = format_args!("'{}' can't be verified: {text}", args.output);
-            Err(Failure::of(ToolErrorCode::Failed, what))
-        }
+        Err(failure) => Err(failure.within(&format!("'{}' can't be verified", args.output))),
     };
     opened.close_after(console, result).await
 }
@@ -86,7 +83,7 @@ impl Proof {
         records: Vec<Record>,
         total: u64,
         created: bool,
-    ) -> Result<Option<u64>, String> {
+    ) -> Result<Option<u64>, Failure> {
         let mut seen = Ranges::default();
         records.iter().for_each(|record| seen.add(record.start..record.start + record.len));
         let gaps = seen.gaps(0..total);
@@ -109,14 +106,14 @@ impl Proof {
     }
 
     /// The first piece whose digest is another one in the target.
-    async fn first_piece(&self, records: Vec<Record>) -> Result<Option<Range<u64>>, String> {
+    async fn first_piece(&self, records: Vec<Record>) -> Result<Option<Range<u64>>, Failure> {
         let looks = records.into_iter().map(|record| {
             let (target, range) = (self.target.clone(), record.start..record.start + record.len);
             async move { digest::of_range(&target, range).await.map(|digest| (record, digest)) }
         });
         let mut looks = pin!(digest::spread(looks));
         while let Some(looked) = looks.next().await {
-            let (record, digest) = looked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            let (record, digest) = looked.map_err(Failure::reported)?.map_err(unread)?;
             if digest != record.digest {
                 return Ok(Some(record.start..record.start + record.len));
             }
@@ -126,7 +123,7 @@ impl Proof {
     }
 
     /// Compares a range of the target with the sources.
-    async fn compare(&self, range: Range<u64>) -> Result<Option<u64>, String> {
+    async fn compare(&self, range: Range<u64>) -> Result<Option<u64>, Failure> {
         for Part { entry, start } in &self.sources {
             let (from, to) = (range.start.max(*start), range.end.min(start + entry.length()));
             if from >= to {
@@ -136,7 +133,7 @@ impl Proof {
             let compare = Compare::of_part(sides, [from - start, from], to - from, false);
             // Offsets of a part count from where it begins on its side.
             let begin = [from - start, from];
-            if let Some(found) = compare.run().await.map_err(|error| describe(error, begin))? {
+            if let Some(found) = compare.run().await.map_err(|error| failure(error, begin))? {
                 return Ok(Some(from + found.offset()));
             }
         }
@@ -144,30 +141,34 @@ impl Proof {
     }
 
     /// What a new target has behind all sources are zeroes.
-    async fn rest(&self, total: u64) -> Result<Option<u64>, String> {
+    async fn rest(&self, total: u64) -> Result<Option<u64>, Failure> {
         let end = self.target.length();
         let mut zeroes = Running::default();
         zeroes.zeroes(end.saturating_sub(total));
-        let shown = digest::of_range(&self.target, total..end).await.map_err(|e| e.to_string())?;
+        let shown = digest::of_range(&self.target, total..end).await.map_err(unread)?;
         Ok((shown != zeroes.finish()).then_some(total))
     }
 }
 
-fn describe(error: CompareError, begin: [u64; 2]) -> String {
+/// The failure of a target that can't be read.
+fn unread(error: ReadError) -> Failure {
+    Failure::new(&error).because(&error.error)
+}
+
+/// The failure of a comparison of parts that begin here in source and target.
+fn failure(error: CompareError, begin: [u64; 2]) -> Failure {
     let side = |side: usize| if side == 0 { "the source" } else { "the target" };
     let place = |side: usize, offset: u64| begin.get(side).map_or(offset, |begin| begin + offset);
     match error {
         CompareError::Read(at, offset, error) => {
-            format!("error while reading {} at byte {}: {}", side(at), place(at, offset), error.strerror())
+            let (side, place, why) = (side(at), place(at, offset), error.strerror());
+            Failure::new(format_args!("error while reading {side} at byte {place}: {why}")).because(&error)
         }
         CompareError::Status(at, offset, error) => {
-            format!(
-                "error while asking {} for its block status at byte {}: {}",
-                side(at),
-                place(at, offset),
-                error.strerror()
-            )
+            let (side, place, why) = (side(at), place(at, offset), error.strerror());
+            let what = format_args!("error while asking {side} for its block status at byte {place}: {why}");
+            Failure::new(what).because(&error)
         }
-        CompareError::Lost(error) => error,
+        CompareError::Lost(error) => Failure::of(ToolErrorCode::Failed, error),
     }
 }

@@ -156,7 +156,8 @@ impl Entry {
 async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Result<(), Failure> {
     let total = backend.length();
     let end = args.length.map_or(total, |length| args.start.saturating_add(length).min(total));
-    let picture = args.picture.map(|form| Picture::new(form, args.start..end, layers(&backend.node())));
+    let layers = || backend.node().images().map(|node| node.filename()).collect();
+    let picture = args.picture.map(|form| Picture::new(form, args.start..end, layers()));
     let output = args.output;
     let mut printer = Printer { console, output, picture, first: true, current: None, line: Vec::new() };
     printer.begin();
@@ -168,13 +169,6 @@ async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Resu
         WalkError::Failed(failure) => failure,
     })?;
     printer.finish(args.start)
-}
-
-/// The names of an image and of those it stands on, from the top down.
-fn layers(node: &Arc<Node>) -> Vec<String> {
-    std::iter::successors(Some(node.skip_filters()), |node| Some(node.backing()?.skip_filters()))
-        .map(|node| node.filename())
-        .collect()
 }
 
 /// A large image is walked in so many parts, which several workers share.

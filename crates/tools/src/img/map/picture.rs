@@ -1,6 +1,8 @@
 //! Where the content of a disk comes from, as a picture: the disk from its start to its end in rows of cells, each coloured by the
 //! layer that most of its data is in, the darker the more of it is data.
 
+use crate::console::printable;
+use crate::graph::svg::escaped;
 use crate::size;
 use std::fmt::Write;
 
@@ -138,7 +140,7 @@ impl Picture {
         for (depth, bytes) in layers.iter().enumerate() {
             let Some(name) = self.layers.get(depth) else { continue };
             let sign = if coloured { inked(depth, "█") } else { sign(depth).to_string() };
-            writeln!(text, "{sign} {} of data in {name}", size::human(*bytes)).ok();
+            writeln!(text, "{sign} {} of data in {}", size::human(*bytes), printable(name)).ok();
         }
         writeln!(text, "- {} of zeroes without data", size::human(zero)).ok();
         text
@@ -227,10 +229,6 @@ fn inked(depth: usize, text: &str) -> String {
 
 fn fill(depth: usize) -> &'static str {
     FILLS.get(depth.min(FILLS.len() - 1)).copied().unwrap_or_default()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn journals(faces: &Faces) {
     assert_eq!(faces.ok("img compare @top @j"), "Images are identical.\n");
     let loses = "img convert --journal @notes --verify -n --target-image-opts @a driver=null-co,size=1M,read-zeroes=on";
     let said = faces.fails(1, loses);
-    assert!(said.contains("give the same command again, and the conversion goes on"), "{said}");
+    assert!(said.contains("; delete '@notes' to convert anew"), "{said}");
     assert!(faces.path("notes").exists());
     let said = faces.fails(1, loses);
     assert!(said.contains("does not hold any more what was copied to it at byte 0"), "{said}");

@@ -1,6 +1,6 @@
 //! Persistent bitmaps: what is recorded is there at the next open, for the peer too; what can't be used is kept.
 use super::*;
-use crate::qcow2::header::field::be64;
+use crate::field::be64;
 use crate::qcow2::header::{BITMAPS, BitmapsExtension};
 use block::{ErrorKind, NamedBitmap, NewBitmap, Opt};
 

@@ -361,6 +361,13 @@ impl Journal {
         })
     }
 
+    /// What to do about a target that is not what was copied to it: what was noted need not be true of the medium, and a look through
+    /// the page cache would not tell.
+    pub fn give_up(&mut self) -> String {
+        self.is_usable = false;
+        format!("delete '{}' to convert anew", self.path.display())
+    }
+
     /// What to do after a conversion that was cut off.
     pub fn advice(&self) -> String {
         format!(
