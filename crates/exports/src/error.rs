@@ -8,7 +8,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The address can't be listened on.
-    #[error("Failed to bind socket to {}: {}", place(address), words(error))]
+    #[error("Failed to bind socket to {}: {}", address.place(), words(error))]
     Listen {
         /// Where.
         address: Address,
@@ -76,14 +76,6 @@ impl ExportError {
     /// An error of a kind of export that the others do not have.
     pub fn of_kind(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Kind(cause.into())
-    }
-}
-
-fn place(address: &Address) -> String {
-    match address {
-        Address::Unix(path) => path.display().to_string(),
-        Address::Vsock { cid, port } => format!("{cid}:{port}"),
-        tcp => tcp.to_string(),
     }
 }
 

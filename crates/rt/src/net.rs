@@ -47,10 +47,31 @@ pub enum Address {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Address::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
+            Address::Unix(_) => write!(f, "unix:{}", self.place()),
+            Address::Tcp { .. } => write!(f, "{}", self.place()),
+            Address::Vsock { .. } => write!(f, "vsock:{}", self.place()),
+        }
+    }
+}
+
+impl Address {
+    /// A port between a virtual machine and its host, by its two numbers in decimal.
+    ///
+    /// # Errors
+    /// What is no number, in words.
+    pub fn vsock(cid: &str, port: &str) -> Result<Address, String> {
+        let number =
+            |what: &str, text: &str| text.parse().map_err(|_| format!("Failed to parse {what} '{text}'"));
+        Ok(Address::Vsock { cid: number("cid", cid)?, port: number("port", port)? })
+    }
+
+    /// Where it is, as text without the kind of address.
+    pub fn place(&self) -> String {
+        match self {
+            Address::Unix(path) => path.display().to_string(),
+            Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Address::Tcp { host, port } => format!("{host}:{port}"),
+            Address::Vsock { cid, port } => format!("{cid}:{port}"),
         }
     }
 }

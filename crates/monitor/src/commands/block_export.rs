@@ -24,12 +24,7 @@ fn address(address: &SocketAddress) -> Result<Address, QmpError> {
                 port.map_err(|_| QmpError::generic(format!("'{}' is not a port number", inet.port)))?;
             Ok(Address::Tcp { host: inet.host.clone(), port })
         }
-        SocketAddress::Vsock(vsock) => {
-            let number = |what: &str, text: &str| {
-                text.parse().map_err(|_| QmpError::generic(format!("Failed to parse {what} '{text}'")))
-            };
-            Ok(Address::Vsock { cid: number("cid", &vsock.cid)?, port: number("port", &vsock.port)? })
-        }
+        SocketAddress::Vsock(vsock) => Address::vsock(&vsock.cid, &vsock.port).map_err(QmpError::generic),
     }
 }
 

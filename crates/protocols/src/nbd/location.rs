@@ -25,9 +25,7 @@ pub(super) enum Server {
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::At(Address::Unix(path)) => write!(f, "{}", path.display()),
-            Self::At(Address::Vsock { cid, port }) => write!(f, "{cid}:{port}"),
-            Self::At(tcp) => write!(f, "{tcp}"),
+            Self::At(address) => write!(f, "{}", address.place()),
             Self::Socket(name) => write!(f, "descriptor {name}"),
         }
     }
@@ -62,11 +60,7 @@ impl Location {
                 Server::At(Address::Tcp { port: parse_port(&inet.port)?, host: inet.host })
             }
             SocketAddress::Vsock(vsock) => {
-                let number = |what: &str, text: &str| {
-                    text.parse().map_err(|_| BlockError::invalid(format!("Failed to parse {what} '{text}'")))
-                };
-                let (cid, port) = (number("cid", &vsock.cid)?, number("port", &vsock.port)?);
-                Server::At(Address::Vsock { cid, port })
+                Server::At(Address::vsock(&vsock.cid, &vsock.port).map_err(BlockError::invalid)?)
             }
             SocketAddress::Fd(fd) => Server::Socket(fd.str),
         };

@@ -42,20 +42,12 @@ pub fn list(
     let exports = runtime::run(async {
         match rt::timeout(DEADLINE, ask(address, credentials, hostname)).await {
             Ok(exports) => exports,
-            Err(elapsed) => Err(Failure::new(format_args!("{}: {elapsed}", name(address)))),
+            Err(elapsed) => Err(Failure::new(format_args!("{}: {elapsed}", address.place()))),
         }
     })??;
     outln!(console, "exports available: {}", exports.len());
     exports.iter().for_each(|export| show(console, export));
     Ok(0)
-}
-
-fn name(address: &Address) -> String {
-    match address {
-        Address::Unix(path) => path.display().to_string(),
-        Address::Tcp { host, port } => format!("{host}:{port}"),
-        Address::Vsock { cid, port } => format!("{cid}:{port}"),
-    }
 }
 
 async fn ask(
@@ -66,7 +58,7 @@ async fn ask(
     let failed = |error: std::io::Error| {
         Failure::new(format_args!(
             "Failed to connect to '{}': {}",
-            name(address),
+            address.place(),
             block::BlockError::from_io(&error)
         ))
     };
