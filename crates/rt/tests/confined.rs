@@ -18,7 +18,7 @@ fn main() {
     let file = std::env::var(FILE).expect("the file's name");
     let (access, limits) = match role.as_str() {
         "write" | "long" | "wait" => (Access::Make, LIMITS),
-        "time" => (Access::Read, Limits { time: Duration::from_millis(200), ..LIMITS }),
+        "time" | "closed" => (Access::Read, Limits { time: Duration::from_millis(200), ..LIMITS }),
         _ => (Access::Read, LIMITS),
     };
     let mut inherited = std::fs::File::open("/etc/passwd").expect("a file that the child must not keep");
@@ -46,6 +46,19 @@ fn work(role: &str, file: &str, enforced: Enforced) -> u8 {
         "time" => loop {
             std::thread::sleep(Duration::from_secs(1));
         },
+        "closed" => {
+            for number in 0..256 {
+                // SAFETY: nobody uses them any more.
+                unsafe { libc::close(number) };
+            }
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        "ended" => {
+            rt::signal::raise(libc::SIGTERM).expect("a signal");
+            0
+        }
         "killed" => {
             rt::signal::raise(8).expect("a signal");
             0
@@ -68,6 +81,11 @@ fn reach(file: &str, Enforced { landlock, seccomp }: Enforced) -> u8 {
             std::net::TcpStream::connect("127.0.0.1:1").is_err_and(|e| e.kind() == ErrorKind::Unsupported)
         );
         assert!(std::os::unix::net::UnixStream::pair().is_err());
+        // The limit of memory does not count what is shared.
+        let shared = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: it makes a mapping of its own, which nobody uses.
+        let mapped = unsafe { libc::mmap(std::ptr::null_mut(), 1 << 20, libc::PROT_READ, shared, -1, 0) };
+        assert_eq!(mapped, libc::MAP_FAILED);
         assert!(Command::new("/bin/true").status().is_err());
         assert!(std::fs::remove_file(file).is_err() && std::fs::rename(file, format!("{file}.new")).is_err());
         assert!(std::env::set_current_dir("/").is_err());
@@ -137,6 +155,9 @@ fn tests() {
     ends("memory", End::Aborted);
     ends("time", End::OutOfTime);
     ends("killed", End::Killed(8));
+    // By itself: who waits for it goes on.
+    ends("ended", End::Killed(libc::SIGTERM));
+    ends("closed", End::Killed(libc::SIGKILL));
     ends("code", End::Exited(7));
     println!("what ended it is told ... ok");
 

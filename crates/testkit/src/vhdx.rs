@@ -43,6 +43,37 @@ pub fn seal(structure: &mut [u8]) {
     structure[4..8].copy_from_slice(&sum);
 }
 
+/// Makes an image one over a parent: what it is known by, and where it is, by a relative name of Windows. Of the blocks nothing
+/// changes.
+pub fn put_parent(image: &mut [u8], linkage: &str, name: &str) {
+    let at = image.chunks(64 * KIB).position(|part| part.starts_with(b"metadata"));
+    assert!(at.is_some(), "the image has a table of metadata");
+    let table = at.unwrap_or_default() * 64 * KIB;
+    let items = table + 64 * KIB;
+    let mut put = |at: usize, what: &[u8]| image[at..at + what.len()].copy_from_slice(what);
+    // The flag that says so, in the first item.
+    put(items + 4, &2u32.to_le_bytes());
+    // The locator: a kind, and pairs of texts.
+    let units = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let mut locator = b"\xb7\xef\x4a\xb0\x9e\xd1\x81\x4a\xb7\x89\x25\xb8\xe9\x44\x59\x13\0\0\x02\0".to_vec();
+    let mut texts = Vec::new();
+    for (key, value) in [("parent_linkage", linkage), ("relative_path", name)] {
+        let at = 20 + 24 + texts.len() as u32;
+        let (key, value) = (units(key), units(value));
+        locator.extend([at.to_le_bytes(), (at + key.len() as u32).to_le_bytes()].concat());
+        locator.extend([(key.len() as u16).to_le_bytes(), (value.len() as u16).to_le_bytes()].concat());
+        texts.extend([key, value].concat());
+    }
+    locator.extend(texts);
+    put(items + 512, &locator);
+    put(table + 10, &[6, 0]);
+    let item = table + 32 * 6;
+    put(item, b"\x2d\x5f\xd3\xa8\x0b\xb3\x4d\x45\xab\xf7\xd3\xd8\x48\x34\xab\x0c");
+    put(item + 16, &(64 * KIB as u32 + 512).to_le_bytes());
+    put(item + 20, &(locator.len() as u32).to_le_bytes());
+    put(item + 24, &6u32.to_le_bytes());
+}
+
 /// The header that counts.
 fn header(file: &[u8]) -> Result<&[u8], String> {
     let both = [64 * KIB, 128 * KIB].map(|at| file.get(at..at + PAGE));

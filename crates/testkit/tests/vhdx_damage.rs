@@ -5,7 +5,7 @@
 use block::{BlockError, CheckReport, Common, ErrorKind, Policy, Repair};
 use sim::{Config, Disk, Sim};
 use testkit::stack::{Stack, TestImage};
-use testkit::vhdx::seal;
+use testkit::vhdx::{put_parent, seal};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -224,26 +224,7 @@ fn over(linkage: &str) -> Vec<u8> {
     put(&mut bytes, BAT, &[0; 8]);
     let ratio = 4096;
     put(&mut bytes, BAT + 8 * ratio, &((bitmap as u64) | 6).to_le_bytes());
-    put(&mut bytes, ITEMS + 4, &2u32.to_le_bytes());
-    // The locator: a kind, and pairs of texts.
-    let units = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
-    let mut locator = b"\xb7\xef\x4a\xb0\x9e\xd1\x81\x4a\xb7\x89\x25\xb8\xe9\x44\x59\x13\0\0\x02\0".to_vec();
-    let mut texts = Vec::new();
-    for (key, value) in [("parent_linkage", linkage), ("relative_path", r".\base")] {
-        let at = 20 + 24 + texts.len() as u32;
-        let (key, value) = (units(key), units(value));
-        locator.extend([at.to_le_bytes(), (at + key.len() as u32).to_le_bytes()].concat());
-        locator.extend([(key.len() as u16).to_le_bytes(), (value.len() as u16).to_le_bytes()].concat());
-        texts.extend([key, value].concat());
-    }
-    locator.extend(texts);
-    put(&mut bytes, ITEMS + 512, &locator);
-    put(&mut bytes, METADATA + 10, &[6, 0]);
-    let item = METADATA + 32 * 6;
-    put(&mut bytes, item, b"\x2d\x5f\xd3\xa8\x0b\xb3\x4d\x45\xab\xf7\xd3\xd8\x48\x34\xab\x0c");
-    put(&mut bytes, item + 16, &(64 * KIB as u32 + 512).to_le_bytes());
-    put(&mut bytes, item + 20, &(locator.len() as u32).to_le_bytes());
-    put(&mut bytes, item + 24, &6u32.to_le_bytes());
+    put_parent(&mut bytes, linkage, r".\base");
     bytes
 }
 

@@ -141,3 +141,17 @@ fn own_policies_are_files() {
     let ended = world.run("img inspect --policy=p.json overlay");
     assert!(ended.code == Some(1) && ended.err.contains("'everything' is no finding"), "{}", ended.err);
 }
+
+#[test]
+fn images_over_a_parent_are_told_of_whatever_format_names_it_and_wherever() {
+    let world = World::new();
+    let id = "{2DC27766-F623-4200-9D64-115E9BFD4A08}";
+    world.done("img create -q -f vhdx a 4M");
+    let mut vhdx = std::fs::read(world.path("a")).unwrap();
+    testkit::vhdx::put_parent(&mut vhdx, id, r"..\..\secret");
+    std::fs::write(world.path("a"), vhdx).unwrap();
+    let codes = refused(&world, "a");
+    assert!(codes.contains(&"backing-file".to_owned()), "{codes:?}");
+    let ended = world.run("img inspect --output=json a");
+    assert!(ended.out.contains("../../secret"), "{}", ended.out);
+}

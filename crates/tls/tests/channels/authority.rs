@@ -131,6 +131,28 @@ impl Authority {
         Self(Issued { certificate: builder.build(), key })
     }
 
+    /// One whose own certificate this one has signed.
+    pub fn deputy(&self, common: &str) -> Self {
+        let key = key();
+        let mut builder = blank(common, &key, -7200, 3600);
+        builder.set_issuer_name(self.0.certificate.subject_name()).unwrap();
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+        builder
+            .append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build().unwrap())
+            .unwrap();
+        let id = SubjectKeyIdentifier::new()
+            .build(&builder.x509v3_context(Some(&self.0.certificate), None))
+            .unwrap();
+        builder.append_extension(id).unwrap();
+        builder.sign(&self.0.key, MessageDigest::sha256()).unwrap();
+        Self(Issued { certificate: builder.build(), key })
+    }
+
+    /// Its own certificate.
+    pub fn own(&self) -> &Issued {
+        &self.0
+    }
+
     pub fn issue(&self, says: Says) -> Issued {
         let key = key();
         let mut builder = blank(says.name, &key, says.from, says.to);

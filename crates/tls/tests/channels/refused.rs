@@ -81,6 +81,35 @@ fn what_was_taken_back_is_refused_by_either_end() {
 }
 
 #[test]
+fn a_list_counts_for_the_whole_chain_and_the_anchor_needs_none() {
+    let root = Authority::new("root");
+    let middle = root.deputy("middle");
+    let server = root.equip(SERVER);
+    let client = middle.issue(CLIENT);
+    let at_client = root.folder();
+    client.put(&at_client, "client");
+    let chain = [client.certificate.to_pem().unwrap(), middle.own().certificate.to_pem().unwrap()].concat();
+    at_client.put("client-cert.pem", &chain);
+    let meets = |lists: &[Vec<u8>]| {
+        server.put("ca-crl.pem", &lists.concat());
+        run(async || meet(&x509(&server, Endpoint::Server), &x509(&at_client, Endpoint::Client), HOST).await)
+    };
+    let nothing = meets(&[root.revoke(&[]), middle.revoke(&[])]);
+    assert!(nothing.server.is_ok(), "{:?}", nothing.server.err().map(|error| error.to_string()));
+    let taken_back = meets(&[root.revoke(&[middle.own()]), middle.revoke(&[])]);
+    let said = taken_back.server.unwrap_err().to_string();
+    assert!(said.contains("certificate revoked"), "{said}");
+    // About whom the folder itself trusts nobody else can say anything.
+    let trusted = middle.folder();
+    root.issue(SERVER).put(&trusted, "server");
+    trusted.put("ca-crl.pem", &middle.revoke(&[]));
+    let met = run(async || {
+        meet(&x509(&trusted, Endpoint::Server), &x509(&at_client, Endpoint::Client), HOST).await
+    });
+    assert!(met.server.is_ok(), "{:?}", met.server.err().map(|error| error.to_string()));
+}
+
+#[test]
 fn a_server_refuses_clients_without_a_certificate_or_with_a_stranger_s_and_the_client_is_told() {
     let (authority, other) = (Authority::new("good"), Authority::new("other"));
     let server = x509(&authority.equip(SERVER), Endpoint::Server);
