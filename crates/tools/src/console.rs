@@ -142,7 +142,8 @@ impl Console {
         self.write_full();
     }
 
-    /// Prints what has no names in it, and so no bytes of names that are no text: a long listing does without a look for them.
+    /// Prints what has no names in it, or only bytes of names as they are: a long listing does without a look for those that
+    /// are no text.
     pub fn print_plain(&mut self, text: &[u8]) {
         self.buffer.extend_from_slice(text);
         self.write_full();

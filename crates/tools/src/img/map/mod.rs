@@ -15,6 +15,7 @@ use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{out, outln, runtime};
 use block::{Backend, BlockError, Node, Policy, Status};
+use codec::filename;
 use picture::{Content, Form, Picture};
 use rt::confine::Access;
 use std::collections::VecDeque;
@@ -159,7 +160,8 @@ async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Resu
     let layers = || backend.node().images().map(|node| node.filename()).collect();
     let picture = args.picture.map(|form| Picture::new(form, args.start..end, layers()));
     let output = args.output;
-    let mut printer = Printer { console, output, picture, first: true, current: None, line: Vec::new() };
+    let mut printer =
+        Printer { console, output, picture, first: true, current: None, file: None, line: Vec::new() };
     printer.begin();
     let walks =
         Walks { backend: backend.clone(), end, part: ((end.saturating_sub(args.start)) / PARTS).max(PART) };
@@ -250,7 +252,8 @@ fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
         .because(error)
 }
 
-/// Prints entries as they come: nothing is held back but the console's buffer.
+/// Prints entries as they come: nothing is held back but the console's buffer. Lines are put together without the machinery
+/// of formatting, for there may be millions.
 struct Printer<'c> {
     console: &'c mut Console,
     output: Output,
@@ -259,6 +262,8 @@ struct Printer<'c> {
     first: bool,
     /// The last entry: the next one may go on with it.
     current: Option<Entry>,
+    /// The file that the last line named, and its name as bytes.
+    file: Option<(Arc<Node>, Vec<u8>)>,
     /// What is being printed.
     line: Vec<u8>,
 }
@@ -332,19 +337,21 @@ impl Printer<'_> {
         let Some((node, offset)) = &entry.host else {
             return Err(Failure::new("File contains external, encrypted or compressed clusters."));
         };
-        outln!(
-            self.console,
-            "{:<16}{:<16}{:<16}{}",
-            hex(entry.start),
-            hex(entry.length),
-            hex(*offset),
-            node.filename()
-        );
+        let line = &mut self.line;
+        line.clear();
+        for number in [entry.start, entry.length, *offset] {
+            push_hex(line, number);
+        }
+        if self.file.as_ref().is_none_or(|(file, _)| !Arc::ptr_eq(file, node)) {
+            self.file = Some((node.clone(), filename::bytes(node.filename().as_bytes()).into_owned()));
+        }
+        line.extend_from_slice(self.file.as_ref().map_or(&[][..], |(_, name)| name));
+        line.push(b'\n');
+        self.console.print_plain(line);
         Ok(())
     }
 
-    /// A layout of its own, with blanks inside the braces, which scripts know; put together without the machinery of
-    /// formatting, for there may be millions.
+    /// A layout of its own, with blanks inside the braces, which scripts know.
     fn json(&mut self, entry: &Entry) {
         let Entry { start, length, data, zero, present, compressed, depth, host } = entry;
         let line = &mut self.line;
@@ -387,9 +394,21 @@ fn push_number(line: &mut Vec<u8>, name: &[u8], mut number: u64) {
     line.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
-/// Hexadecimal with 0x in front, except nought.
-fn hex(number: u64) -> String {
-    if number == 0 { "0".to_owned() } else { format!("{number:#x}") }
+/// Width of a column of numbers.
+const COLUMN: usize = 16;
+
+/// Puts a number into a column: in hexadecimal with 0x in front, except nought.
+fn push_hex(line: &mut Vec<u8>, number: u64) {
+    let start = line.len();
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    if number > 0 {
+        line.extend_from_slice(b"0x");
+    }
+    for digit in (0..digits).rev() {
+        let digit = (number >> (4 * digit) & 0xf) as u8;
+        line.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+    }
+    line.resize(line.len().max(start + COLUMN), b' ');
 }
 
 #[cfg(test)]
@@ -402,6 +421,10 @@ mod tests {
             let mut line = Vec::new();
             push_number(&mut line, b"n=", number);
             assert_eq!(line, format!("n={number}").into_bytes());
+            line.clear();
+            push_hex(&mut line, number);
+            let hex = if number == 0 { "0".to_owned() } else { format!("{number:#x}") };
+            assert_eq!(line, format!("{hex:<16}").into_bytes());
         }
     }
 }
