@@ -10,6 +10,9 @@ mod file;
 mod nbd;
 mod null;
 mod quorum;
+// What follows uses it.
+#[allow(unused)]
+mod readahead;
 mod vvfat;
 
 use block::DriverType;
