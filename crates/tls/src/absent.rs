@@ -3,9 +3,8 @@
 use crate::credentials::{Endpoint, Settings};
 use crate::{Authorizer, Channel, Credentials, Identity, TlsError};
 use block::{BlockError, Object, Result, Secret};
-use rt::net::Stream;
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
+use std::path::Path;
 
 /// Certificates: none can be had.
 pub struct X509Credentials(Infallible);
@@ -18,31 +17,6 @@ impl Object for X509Credentials {
 
 impl Object for PskCredentials {
     const KIND: &'static str = "tls-creds-psk";
-}
-
-/// A stream in TLS: there is none.
-pub(crate) struct Secured(Infallible);
-
-impl Secured {
-    pub fn holds_more(&self) -> bool {
-        match self.0 {}
-    }
-
-    pub fn try_flush(&self, _: &Stream) -> io::Result<()> {
-        match self.0 {}
-    }
-
-    pub fn say_the_end(&self, _: &Stream) {
-        match self.0 {}
-    }
-
-    pub fn try_recv(&self, _: &Stream, _: &mut [u8]) -> io::Result<usize> {
-        match self.0 {}
-    }
-
-    pub fn try_send(&self, _: &Stream, _: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.0 {}
-    }
 }
 
 fn absent<T>() -> Result<T> {
@@ -71,6 +45,32 @@ impl PskCredentials {
     pub fn endpoint(&self) -> Endpoint {
         match self.0 {}
     }
+}
+
+/// Whom a client believes: nobody.
+pub struct Trust(Infallible);
+
+/// Whose signatures count.
+#[derive(Debug, Clone, Copy)]
+pub enum Authorities<'a> {
+    /// Those that the system trusts.
+    System,
+    /// Those of a file, in PEM, and no others.
+    File(&'a Path),
+    /// Nobody's.
+    Unasked,
+}
+
+impl Trust {
+    /// Always refused.
+    pub fn load(_: Authorities<'_>, _: bool) -> Result<Self> {
+        absent()
+    }
+}
+
+/// With trust that nobody has.
+pub async fn reach(_: &Channel, trust: &Trust, _: &str, _: Option<&Channel>) -> Result<(), TlsError> {
+    match trust.0 {}
 }
 
 /// With credentials that nobody has.

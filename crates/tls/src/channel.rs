@@ -2,7 +2,7 @@
 //!
 //! What was taken to be sent may still be on its way when a call returns: [`Channel::try_flush`] tells, and goes on with it.
 
-use crate::Secured;
+use crate::layer::Layer;
 use rt::net::Stream;
 use std::io::{self, IoSlice};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 /// A connected stream, plain until a handshake puts it into TLS; never plain again. One whose handshake failed is of no use.
 pub struct Channel {
     pub(crate) stream: Stream,
-    pub(crate) tls: OnceLock<Box<Secured>>,
+    pub(crate) tls: OnceLock<Box<dyn Layer>>,
 }
 
 impl From<Stream> for Channel {

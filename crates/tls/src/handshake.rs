@@ -4,14 +4,18 @@
 //! after the handshake is number 0 either way; those of the peer are data for the records already.
 
 use crate::credentials::{Credentials, Endpoint};
+use crate::layer::Layer;
+use crate::library::Library;
 use crate::records::{ACCESS_DENIED, Opener, Sealer, Suite};
-use crate::{Authorizer, Channel, Identity, Secured, TlsError, names};
+use crate::secured::Secured;
+use crate::trust::Trust;
+use crate::{Authorizer, Channel, Identity, TlsError, names};
 use block::{BlockError, Result};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::ssl::{
-    self, ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions, SslRef, SslSessionCacheMode,
-    SslStream, SslVerifyMode, SslVersion,
+    self, ErrorCode, Ssl, SslContext, SslContextBuilder, SslContextRef, SslMethod, SslOptions, SslRef,
+    SslSessionCacheMode, SslStream, SslVerifyMode, SslVersion,
 };
 use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
@@ -74,7 +78,7 @@ pub(crate) fn terms(suites: &[Suite]) -> Result<SslContextBuilder> {
 }
 
 /// Takes the secrets of the two directions from the lines of a key log: `LABEL random secret`.
-fn take_secret(ssl: &SslRef, line: &str) {
+pub(crate) fn take_secret(ssl: &SslRef, line: &str) {
     let mut words = line.split(' ');
     let (label, Some(secret)) = (words.next().unwrap_or_default(), words.nth(1)) else { return };
     let Some(notes) = notes(ssl) else { return };
@@ -99,10 +103,10 @@ pub async fn accept(
     credentials: &Credentials,
     authorizer: Option<&Authorizer>,
 ) -> Result<Option<Identity>, TlsError> {
-    let mut ssl = begin(credentials)?;
+    let mut ssl = begin(context_of(credentials))?;
     ssl.set_accept_state();
     let agreed = agree(&channel.stream, ssl, None).await?;
-    secure(channel, &agreed, Endpoint::Server)?;
+    let secured = secure(&agreed, Endpoint::Server)?;
     let identity = identity(agreed.ssl());
     let is_in = match (authorizer, &identity) {
         (None, _) => true,
@@ -113,11 +117,12 @@ pub async fn accept(
             rt::blocking(move || authorizer.allows(&identity)).await
         }
     };
+    if !is_in {
+        secured.say(&channel.stream, ACCESS_DENIED);
+    }
+    put(channel, secured)?;
     if is_in {
         return Ok(identity);
-    }
-    if let Some(tls) = channel.tls.get() {
-        tls.say(&channel.stream, ACCESS_DENIED);
     }
     let name = identity.map_or_else(|| "a client without a name".to_owned(), |name| shown(&name.0));
     Err(TlsError::Denied(name))
@@ -132,7 +137,7 @@ pub async fn connect(
     credentials: &Credentials,
     hostname: Option<&str>,
 ) -> Result<(), TlsError> {
-    let mut ssl = begin(credentials)?;
+    let mut ssl = begin(context_of(credentials))?;
     ssl.set_connect_state();
     if matches!(credentials, Credentials::X509(_)) {
         match hostname.filter(|name| !name.is_empty()) {
@@ -142,14 +147,43 @@ pub async fn connect(
         }
     }
     let agreed = agree(&channel.stream, ssl, hostname).await?;
-    secure(channel, &agreed, Endpoint::Client)
+    put(channel, secure(&agreed, Endpoint::Client)?)
 }
 
-fn begin(credentials: &Credentials) -> Result<Ssl, TlsError> {
-    let context = match credentials {
+/// Begins TLS 1.2 or 1.3 as the client of a server that anybody may run, whose certificate has to be for the host (a name, or an
+/// address), unless nobody is asked about it. Where sessions go on in other channels, what was agreed on in `earlier`, a channel
+/// to the same server, is offered; a server that does not take it up makes a full handshake.
+///
+/// # Errors
+/// Nothing was agreed on in TLS; the channel is of no use any more.
+pub async fn reach(
+    channel: &Channel,
+    trust: &Trust,
+    host: &str,
+    earlier: Option<&Channel>,
+) -> Result<(), TlsError> {
+    let mut ssl = begin(trust.context())?;
+    ssl.set_connect_state();
+    expect(&mut ssl, host).map_err(|e| TlsError::Handshake(reasons(&e)))?;
+    let earlier = earlier.filter(|_| trust.resumes());
+    if let Some(session) = earlier.and_then(|channel| channel.tls.get()?.session()) {
+        session.offer(&mut ssl);
+    }
+    let agreed = agree(&channel.stream, ssl, Some(host)).await?;
+    if trust.resumes() || agreed.ssl().version2() != Some(SslVersion::TLS1_3) {
+        return put(channel, Library::new(agreed));
+    }
+    put(channel, secure(&agreed, Endpoint::Client)?)
+}
+
+fn context_of(credentials: &Credentials) -> &SslContextRef {
+    match credentials {
         Credentials::X509(x509) => x509.context(),
         Credentials::Psk(psk) => psk.context(),
-    };
+    }
+}
+
+fn begin(context: &SslContextRef) -> Result<Ssl, TlsError> {
     let mut ssl = Ssl::new(context).map_err(|e| TlsError::Handshake(reasons(&e)))?;
     let index = NOTES.ok_or_else(|| TlsError::Handshake("OpenSSL has no room for notes".into()))?;
     ssl.set_ex_data(index, Mutex::default());
@@ -169,15 +203,41 @@ fn expect(ssl: &mut SslRef, name: &str) -> Result<(), ErrorStack> {
 
 /// What OpenSSL reads and writes.
 #[derive(Default)]
-struct Pipe {
+pub(crate) struct Pipe {
     input: Vec<u8>,
     at: usize,
     output: Vec<u8>,
+    sent: usize,
 }
 
 impl Pipe {
-    fn rest(&self) -> &[u8] {
+    /// What has come and was not read.
+    pub fn rest(&self) -> &[u8] {
         self.input.get(self.at..).unwrap_or_default()
+    }
+
+    /// Sends what was written. `WouldBlock` as long as something is left.
+    pub fn send(&mut self, stream: &Stream) -> io::Result<()> {
+        while let Some(left) = self.output.get(self.sent..).filter(|left| !left.is_empty()) {
+            match stream.try_send(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Receives at most so many bytes, when all that came was read: how many; 0 is the end.
+    pub fn receive(&mut self, stream: &Stream, most: usize) -> io::Result<usize> {
+        self.input.resize(most, 0);
+        let got = stream.try_recv(&mut self.input);
+        self.input.truncate(*got.as_ref().unwrap_or(&0));
+        self.at = 0;
+        got
     }
 }
 
@@ -235,8 +295,14 @@ async fn agree(stream: &Stream, ssl: Ssl, hostname: Option<&str>) -> Result<SslS
     }
 }
 
-/// Puts the channel into TLS with what was agreed on.
-fn secure(channel: &Channel, agreed: &SslStream<Pipe>, end: Endpoint) -> Result<(), TlsError> {
+/// Puts the channel into TLS.
+fn put(channel: &Channel, layer: impl Layer + 'static) -> Result<(), TlsError> {
+    let twice = |_| TlsError::Handshake("the channel is in TLS already".to_owned());
+    channel.tls.set(Box::new(layer)).map_err(twice)
+}
+
+/// The records for what was agreed on in TLS 1.3.
+fn secure(agreed: &SslStream<Pipe>, end: Endpoint) -> Result<Secured, TlsError> {
     let failed = |what: &str| TlsError::Handshake(what.to_owned());
     let ssl = agreed.ssl();
     let suite = ssl.current_cipher().and_then(|cipher| Suite::named(cipher.name()));
@@ -252,8 +318,7 @@ fn secure(channel: &Channel, agreed: &SslStream<Pipe>, end: Endpoint) -> Result<
     };
     let sealer = Sealer::new(suite, sends).map_err(|e| failed(&e.to_string()))?;
     let opener = Opener::new(suite, receives).map_err(|e| failed(&e.to_string()))?;
-    let secured = Secured::new(sealer, opener, agreed.get_ref().rest());
-    channel.tls.set(Box::new(secured)).map_err(|_| failed("the channel is in TLS already"))
+    Ok(Secured::new(sealer, opener, agreed.get_ref().rest()))
 }
 
 /// Who the client is, as it has proved.
@@ -268,7 +333,7 @@ fn identity(ssl: &SslRef) -> Option<Identity> {
 /// Why a handshake failed.
 fn failure(ssl: &SslRef, error: &ssl::Error, hostname: Option<&str>) -> TlsError {
     let verdict = ssl.verify_result();
-    if verdict != X509VerifyResult::OK {
+    if verdict != X509VerifyResult::OK && ssl.verify_mode().contains(SslVerifyMode::PEER) {
         let is_name = matches!(verdict.as_raw(), HOSTNAME_MISMATCH | IP_ADDRESS_MISMATCH);
         return TlsError::Certificate(match hostname {
             Some(name) if is_name => format!("it does not match the hostname {name}"),
@@ -288,7 +353,7 @@ const HOSTNAME_MISMATCH: i32 = 62;
 const IP_ADDRESS_MISMATCH: i32 = 64;
 
 /// What OpenSSL tells of an error, without places in its source.
-fn reasons(error: &ErrorStack) -> String {
+pub(crate) fn reasons(error: &ErrorStack) -> String {
     let mut all: Vec<&str> = error.errors().iter().filter_map(|error| error.reason()).collect();
     all.dedup();
     all.join("; ")

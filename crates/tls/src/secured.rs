@@ -8,6 +8,7 @@
 //! A record that fits the reader's buffer as a whole is opened straight into it, and data are sealed from where they lie: being
 //! encrypted is their only copy.
 
+use crate::layer::Layer;
 use crate::records::{CLOSE_NOTIFY, CONTENT, Content, Fault, HEADER, OVERHEAD, Opened, Opener, Sealer};
 use parking_lot::Mutex;
 use rt::BufMut;
@@ -71,29 +72,27 @@ impl Secured {
         }
     }
 
-    /// Something can be had without receiving.
-    pub fn holds_more(&self) -> bool {
-        self.holds_more.load(Ordering::Acquire)
-    }
-
-    /// Goes on with what was taken and not sent.
-    pub fn try_flush(&self, stream: &Stream) -> io::Result<()> {
-        self.output.lock().flush(stream)
-    }
-
-    /// Tells the peer that nothing more comes.
-    pub fn say_the_end(&self, stream: &Stream) {
-        self.say(stream, CLOSE_NOTIFY);
-    }
-
     /// Tells the peer that nothing more comes, and why; not one that takes nothing: it sees the end all the same.
     pub fn say(&self, stream: &Stream, alert: u8) {
         // It may be gone.
         let _ = self.output.lock().say(stream, alert);
     }
+}
 
-    /// Receives what is there; 0 is the end.
-    pub fn try_recv(&self, stream: &Stream, buf: &mut [u8]) -> io::Result<usize> {
+impl Layer for Secured {
+    fn holds_more(&self) -> bool {
+        self.holds_more.load(Ordering::Acquire)
+    }
+
+    fn try_flush(&self, stream: &Stream) -> io::Result<()> {
+        self.output.lock().flush(stream)
+    }
+
+    fn say_the_end(&self, stream: &Stream) {
+        self.say(stream, CLOSE_NOTIFY);
+    }
+
+    fn try_recv(&self, stream: &Stream, buf: &mut [u8]) -> io::Result<usize> {
         let mut input = self.input.lock();
         let got = input.read(stream, buf, &self.exchange);
         self.holds_more.store(input.holds_more(), Ordering::Release);
@@ -106,8 +105,7 @@ impl Secured {
         got
     }
 
-    /// Takes what there is room for, and sends what it can.
-    pub fn try_send(&self, stream: &Stream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_send(&self, stream: &Stream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut output = self.output.lock();
         output.flush(stream)?;
         if self.exchange.swap(false, Ordering::AcqRel) || output.sealer.is_worn() {

@@ -142,6 +142,12 @@ impl Authorities {
     }
 }
 
+/// The authorities of a file, each of which counts by itself.
+pub(crate) fn store_of(path: &Path) -> Result<X509Store> {
+    let certificates = certificates(path, &need(path)?)?;
+    Authorities { path: path.to_owned(), certificates, revoked: None }.store()
+}
+
 /// A certificate that is shown to peers, with its key.
 struct Own {
     path: PathBuf,

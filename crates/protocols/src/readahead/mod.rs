@@ -52,9 +52,7 @@ pub(crate) trait Remote: Send + Sync + 'static {
 /// It is none, or more than [`MOST`].
 pub(crate) fn checked(readahead: Option<u64>) -> Result<u64> {
     match readahead.unwrap_or(DEFAULT) {
-        bytes if bytes % 512 != 0 => {
-            Err(BlockError::invalid("readahead must be a multiple of 512 bytes"))
-        }
+        bytes if bytes % 512 != 0 => Err(BlockError::invalid("readahead must be a multiple of 512 bytes")),
         bytes if bytes > MOST => Err(BlockError::invalid(format!("readahead is at most {MOST} bytes"))),
         bytes => Ok(bytes),
     }

@@ -3,6 +3,7 @@
 
 mod authority;
 mod passes;
+mod public;
 mod refused;
 
 use authority::Folder;
