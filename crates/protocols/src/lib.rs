@@ -1,18 +1,25 @@
-//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, null-aio, null-co, nbd, quorum, vvfat.
+//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, http, https, null-aio, null-co, nbd, quorum, vvfat.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
 
+#[cfg(not(feature = "http"))]
+mod absent;
 mod blkdebug;
 mod blklogwrites;
 mod blkverify;
+#[cfg(feature = "http")]
+mod ending;
 mod file;
+#[cfg(feature = "http")]
+mod http;
 mod nbd;
 mod null;
 mod quorum;
-// What follows uses it.
-#[allow(unused)]
+#[cfg(feature = "http")]
 mod readahead;
+#[cfg(feature = "http")]
+mod url;
 mod vvfat;
 
 use block::DriverType;
@@ -24,6 +31,14 @@ pub const DRIVERS: &[DriverType] = &[
     blkverify::BLKVERIFY,
     file::FILE,
     file::HOST_DEVICE,
+    #[cfg(feature = "http")]
+    http::HTTP,
+    #[cfg(feature = "http")]
+    http::HTTPS,
+    #[cfg(not(feature = "http"))]
+    absent::HTTP,
+    #[cfg(not(feature = "http"))]
+    absent::HTTPS,
     null::NULL_AIO,
     null::NULL_CO,
     nbd::NBD,

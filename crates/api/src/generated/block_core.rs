@@ -32,6 +32,10 @@ pub enum BlockdevDriver {
     File,
     /// A block device of the host.
     HostDevice,
+    /// A file of a web server, to be read.
+    Http,
+    /// The same in TLS.
+    Https,
     /// An encrypted volume in the LUKS format.
     Luks,
     /// A disk that an NBD server offers.
@@ -84,6 +88,8 @@ impl Enumeration for BlockdevDriver {
         ("dmg", Self::Dmg),
         ("file", Self::File),
         ("host_device", Self::HostDevice),
+        ("http", Self::Http),
+        ("https", Self::Https),
         ("luks", Self::Luks),
         ("nbd", Self::Nbd),
         ("null-aio", Self::NullAio),
@@ -302,6 +308,10 @@ pub enum BlockdevOptionsBranch {
     File(BlockdevOptionsFile),
     /// `host_device`.
     HostDevice(BlockdevOptionsFile),
+    /// `http`.
+    Http(BlockdevOptionsCurlHttp),
+    /// `https`.
+    Https(BlockdevOptionsCurlHttp),
     /// `luks`.
     Luks(BlockdevOptionsLUKS),
     /// `nbd`.
@@ -356,6 +366,8 @@ impl BlockdevOptionsBranch {
             Self::Dmg(_) => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::Http(_) => BlockdevDriver::Http,
+            Self::Https(_) => BlockdevDriver::Https,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
             Self::NullAio(_) => BlockdevDriver::NullAio,
@@ -391,6 +403,8 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Dmg => Self::Dmg(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::Http => Self::Http(Object::take(from)?),
+            BlockdevDriver::Https => Self::Https(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
             BlockdevDriver::NullAio => Self::NullAio(Object::take(from)?),
@@ -426,6 +440,8 @@ impl BlockdevOptionsBranch {
             Self::Dmg(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
+            Self::Http(inner) => inner.put(to),
+            Self::Https(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
             Self::NullAio(inner) => inner.put(to),

@@ -325,3 +325,127 @@ impl Object for BlockdevOptionsNbd {
     }
 }
 object_codec!(BlockdevOptionsNbd);
+
+/// A file of a server, to be read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsCurlBase {
+    /// Where it is.
+    pub url: String,
+    /// Bytes that are read ahead, a multiple of 512; 256 KiB if absent.
+    pub readahead: Option<i64>,
+    /// Seconds for which the server may be silent; 5 if absent.
+    pub timeout: Option<i64>,
+    /// The user's name.
+    pub username: Option<String>,
+    /// The id of a secret with the user's password.
+    pub password_secret: Option<String>,
+    /// The user's name at the proxy.
+    pub proxy_username: Option<String>,
+    /// The id of a secret with the user's password at the proxy.
+    pub proxy_password_secret: Option<String>,
+}
+
+impl Object for BlockdevOptionsCurlBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            url: from.required("url")?,
+            readahead: from.optional("readahead")?,
+            timeout: from.optional("timeout")?,
+            username: from.optional("username")?,
+            password_secret: from.optional("password-secret")?,
+            proxy_username: from.optional("proxy-username")?,
+            proxy_password_secret: from.optional("proxy-password-secret")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("url", &self.url);
+        to.put_optional("readahead", &self.readahead);
+        to.put_optional("timeout", &self.timeout);
+        to.put_optional("username", &self.username);
+        to.put_optional("password-secret", &self.password_secret);
+        to.put_optional("proxy-username", &self.proxy_username);
+        to.put_optional("proxy-password-secret", &self.proxy_password_secret);
+    }
+}
+object_codec!(BlockdevOptionsCurlBase);
+
+/// A file of a web server, to be read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsCurlHttp {
+    /// Where it is.
+    pub url: String,
+    /// Bytes that are read ahead, a multiple of 512; 256 KiB if absent.
+    pub readahead: Option<i64>,
+    /// Seconds for which the server may be silent; 5 if absent.
+    pub timeout: Option<i64>,
+    /// The user's name.
+    pub username: Option<String>,
+    /// The id of a secret with the user's password.
+    pub password_secret: Option<String>,
+    /// The user's name at the proxy.
+    pub proxy_username: Option<String>,
+    /// The id of a secret with the user's password at the proxy.
+    pub proxy_password_secret: Option<String>,
+    /// What is sent as a cookie, as it stands in the header.
+    pub cookie: Option<String>,
+    /// The id of a secret with it.
+    pub cookie_secret: Option<String>,
+    /// Whether ranges are asked for without a look whether the server has them; not if absent.
+    pub force_range: Option<bool>,
+    /// Whether the server's certificate is judged; it is if absent.
+    pub sslverify: Option<bool>,
+    /// A file with the authorities that are trusted; those of the system if absent. Not in QEMU.
+    pub cafile: Option<String>,
+    /// The id of a secret with further headers, one a line. Not in QEMU.
+    pub header_secret: Option<String>,
+    /// The URL of a proxy, or nothing for none; as the environment says if absent. Not in QEMU.
+    pub proxy: Option<String>,
+    /// Connections that there are at most at a time; 16 if absent. Not in QEMU.
+    pub connections: Option<u16>,
+    /// Bytes that are kept of a file of a server that can't send ranges; 64 MiB if absent. Not in QEMU.
+    pub cache_size: Option<Size>,
+}
+
+impl Object for BlockdevOptionsCurlHttp {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            url: from.required("url")?,
+            readahead: from.optional("readahead")?,
+            timeout: from.optional("timeout")?,
+            username: from.optional("username")?,
+            password_secret: from.optional("password-secret")?,
+            proxy_username: from.optional("proxy-username")?,
+            proxy_password_secret: from.optional("proxy-password-secret")?,
+            cookie: from.optional("cookie")?,
+            cookie_secret: from.optional("cookie-secret")?,
+            force_range: from.optional("force-range")?,
+            sslverify: from.optional("sslverify")?,
+            cafile: from.optional("cafile")?,
+            header_secret: from.optional("header-secret")?,
+            proxy: from.optional("proxy")?,
+            connections: from.optional("connections")?,
+            cache_size: from.optional("cache-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("url", &self.url);
+        to.put_optional("readahead", &self.readahead);
+        to.put_optional("timeout", &self.timeout);
+        to.put_optional("username", &self.username);
+        to.put_optional("password-secret", &self.password_secret);
+        to.put_optional("proxy-username", &self.proxy_username);
+        to.put_optional("proxy-password-secret", &self.proxy_password_secret);
+        to.put_optional("cookie", &self.cookie);
+        to.put_optional("cookie-secret", &self.cookie_secret);
+        to.put_optional("force-range", &self.force_range);
+        to.put_optional("sslverify", &self.sslverify);
+        to.put_optional("cafile", &self.cafile);
+        to.put_optional("header-secret", &self.header_secret);
+        to.put_optional("proxy", &self.proxy);
+        to.put_optional("connections", &self.connections);
+        to.put_optional("cache-size", &self.cache_size);
+    }
+}
+object_codec!(BlockdevOptionsCurlHttp);

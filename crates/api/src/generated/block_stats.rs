@@ -325,6 +325,10 @@ pub enum BlockStatsSpecific {
     File(BlockStatsSpecificFile),
     /// `host_device`.
     HostDevice(BlockStatsSpecificFile),
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
     /// `luks`.
     Luks,
     /// `nbd`.
@@ -379,6 +383,8 @@ impl BlockStatsSpecific {
             Self::Dmg => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
+            Self::Http => BlockdevDriver::Http,
+            Self::Https => BlockdevDriver::Https,
             Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullAio => BlockdevDriver::NullAio,
@@ -414,6 +420,8 @@ impl BlockStatsSpecific {
             BlockdevDriver::Dmg => Self::Dmg,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
+            BlockdevDriver::Http => Self::Http,
+            BlockdevDriver::Https => Self::Https,
             BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullAio => Self::NullAio,
@@ -449,6 +457,8 @@ impl BlockStatsSpecific {
             Self::Dmg => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
+            Self::Http => {}
+            Self::Https => {}
             Self::Luks => {}
             Self::Nbd => {}
             Self::NullAio => {}

@@ -479,6 +479,10 @@ pub enum BlockdevCreateOptions {
     File(BlockdevCreateOptionsFile),
     /// `host_device`.
     HostDevice,
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
     /// `luks`.
     Luks(BlockdevCreateOptionsLUKS),
     /// `nbd`.
@@ -533,6 +537,8 @@ impl BlockdevCreateOptions {
             Self::Dmg => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
             Self::HostDevice => BlockdevDriver::HostDevice,
+            Self::Http => BlockdevDriver::Http,
+            Self::Https => BlockdevDriver::Https,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullAio => BlockdevDriver::NullAio,
@@ -568,6 +574,8 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Dmg => Self::Dmg,
             BlockdevDriver::File => Self::File(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice,
+            BlockdevDriver::Http => Self::Http,
+            BlockdevDriver::Https => Self::Https,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullAio => Self::NullAio,
@@ -603,6 +611,8 @@ impl BlockdevCreateOptions {
             Self::Dmg => {}
             Self::File(inner) => inner.put(to),
             Self::HostDevice => {}
+            Self::Http => {}
+            Self::Https => {}
             Self::Luks(inner) => inner.put(to),
             Self::Nbd => {}
             Self::NullAio => {}

@@ -1,0 +1,293 @@
+//! Requests and their answers: by whatever redirections, again where that may help, each in its time.
+
+use super::connection::Connection;
+use super::error::HttpError;
+use super::location::{Location, Server};
+use super::options::Settings;
+use super::patience::Patience;
+use super::pool::{Lease, Pool};
+use super::proxy::Proxy;
+use futures_util::lock::Mutex as Lock;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::response::Parts;
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tls::{Authorities, Trust};
+
+/// Redirections that are followed for a request.
+const REDIRECTIONS: usize = 20;
+/// Bytes that a server sends within the time for which it may be silent.
+const STEP: usize = 64 << 10;
+/// Who asks.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("Cairn/", env!("CARGO_PKG_VERSION")));
+
+/// What is asked for.
+pub(super) struct Ask<'a> {
+    pub method: Method,
+    /// The first and the last byte.
+    pub range: Option<(u64, u64)>,
+    /// What has to hold of the file.
+    pub condition: Option<(HeaderName, &'a HeaderValue)>,
+}
+
+/// Makes requests.
+pub(super) struct Client {
+    /// The server that is told who the user is; no other is.
+    server: Server,
+    headers: HeaderMap,
+    pub timeout: Duration,
+    proxy: Option<String>,
+    proxy_authorization: Option<HeaderValue>,
+    verify: bool,
+    cafile: Option<PathBuf>,
+    /// Read when the first server in TLS is reached.
+    trust: Lock<Option<Arc<Trust>>>,
+    pub pool: Arc<Pool>,
+}
+
+/// An answer of which the body is to come.
+pub(super) struct Reply {
+    pub head: Parts,
+    /// Where it was had at last.
+    pub location: Arc<Location>,
+    body: Incoming,
+    lease: Lease,
+    timeout: Duration,
+}
+
+/// Why a request has no answer, and whether its connection had been used before.
+type Failed = (HttpError, bool);
+
+impl Client {
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            server: settings.location.server.clone(),
+            headers: settings.headers.clone(),
+            timeout: settings.timeout,
+            proxy: settings.proxy.clone(),
+            proxy_authorization: settings.proxy_authorization.clone(),
+            verify: settings.verify,
+            cafile: settings.cafile.clone(),
+            trust: Lock::default(),
+            pool: Pool::new(settings.connections),
+        }
+    }
+
+    /// Asks, where need be again, and by redirections. An answer is one that has what was asked for, or says that this is not what
+    /// is there (200, 206, 412, 416); all others are errors.
+    pub async fn ask(
+        &self,
+        from: &Arc<Location>,
+        ask: &Ask<'_>,
+        patience: &mut Patience,
+    ) -> Result<Reply, HttpError> {
+        let mut at = from.clone();
+        let mut redirections = 0;
+        loop {
+            let reply = match self.once(&at, ask).await {
+                Ok(reply) => reply,
+                Err((error, reused)) => {
+                    patience.again(error, reused).await?;
+                    continue;
+                }
+            };
+            match reply.head.status {
+                StatusCode::OK
+                | StatusCode::PARTIAL_CONTENT
+                | StatusCode::PRECONDITION_FAILED
+                | StatusCode::RANGE_NOT_SATISFIABLE => return Ok(reply),
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT => {
+                    redirections += 1;
+                    if redirections > REDIRECTIONS {
+                        return Err(HttpError::Redirections(REDIRECTIONS));
+                    }
+                    at = Arc::new(redirected(&at, &reply.head.headers)?);
+                    reply.discard().await;
+                }
+                status => {
+                    let wait = retry_after(&reply.head.headers);
+                    reply.discard().await;
+                    patience.again(HttpError::Status { status, wait }, false).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes one request.
+    async fn once(&self, at: &Arc<Location>, ask: &Ask<'_>) -> Result<Reply, Failed> {
+        let mut lease = self.pool.take(&at.server).await;
+        let proxy = Proxy::find(self.proxy.as_deref(), &at.server, self.proxy_authorization.as_ref());
+        let proxy = proxy.map_err(|error| (HttpError::Setting(error), false))?;
+        let connection = match &mut lease.connection {
+            Some(connection) => connection,
+            none => none.insert(self.connect(&at.server, proxy.as_ref()).await.map_err(|e| (e, false))?),
+        };
+        let reused = std::mem::replace(&mut connection.used, true);
+        let request = self.request(at, ask, connection.by_proxy.then_some(proxy).flatten().as_ref());
+        let request = request.map_err(|error| (error, false))?;
+        let answer = rt::timeout(self.timeout, connection.send(request)).await;
+        let answer = answer.unwrap_or(Err(HttpError::Silent(self.timeout)));
+        let (head, body) = answer.map_err(|error| (error, reused))?.into_parts();
+        Ok(Reply { head, location: at.clone(), body, lease, timeout: self.timeout })
+    }
+
+    async fn connect(&self, server: &Server, proxy: Option<&Proxy>) -> Result<Connection, HttpError> {
+        let connect = async {
+            let trust = if server.secure { Some(self.trust().await?) } else { None };
+            Connection::open(server, proxy, trust.as_deref()).await
+        };
+        rt::timeout(self.timeout, connect).await.unwrap_or(Err(HttpError::Silent(self.timeout)))
+    }
+
+    async fn trust(&self) -> Result<Arc<Trust>, HttpError> {
+        let mut trust = self.trust.lock().await;
+        if let Some(trust) = &*trust {
+            return Ok(trust.clone());
+        }
+        let (verify, cafile) = (self.verify, self.cafile.clone());
+        let load = move || match (verify, &cafile) {
+            (false, _) => Trust::load(Authorities::Unasked, false),
+            (true, Some(path)) => Trust::load(Authorities::File(path), false),
+            (true, None) => Trust::load(Authorities::System, false),
+        };
+        let loaded = rt::blocking(load).await.map_err(HttpError::Setting)?;
+        Ok(trust.insert(Arc::new(loaded)).clone())
+    }
+
+    fn request(
+        &self,
+        at: &Location,
+        ask: &Ask<'_>,
+        proxy: Option<&Proxy>,
+    ) -> Result<Request<String>, HttpError> {
+        let authority = at.server.authority();
+        let uri = match proxy {
+            Some(_) => format!("http://{authority}{}", at.target),
+            None => at.target.clone(),
+        };
+        let made = Request::builder().method(ask.method.clone()).uri(uri).header(header::HOST, authority);
+        let mut request = made.body(String::new()).map_err(|_| HttpError::Nowhere)?;
+        let headers = request.headers_mut();
+        if at.server == self.server {
+            headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        headers.entry(header::USER_AGENT).or_insert(AGENT);
+        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        // Ranges of what is compressed are of no use.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some((first, last)) = ask.range
+            && let Ok(range) = HeaderValue::try_from(format!("bytes={first}-{last}"))
+        {
+            headers.insert(header::RANGE, range);
+        }
+        if let Some((name, value)) = &ask.condition {
+            headers.insert(name, (*value).clone());
+        }
+        if let Some(told) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+            headers.insert(header::PROXY_AUTHORIZATION, told);
+        }
+        Ok(request)
+    }
+}
+
+/// Where an answer says to go.
+fn redirected(at: &Location, headers: &HeaderMap) -> Result<Location, HttpError> {
+    // It may have letters that are not of ASCII.
+    let to = headers.get(header::LOCATION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+    let to = to.and_then(|to| at.resolve(to)).ok_or(HttpError::Nowhere)?;
+    match at.server.secure && !to.server.secure {
+        true => Err(HttpError::Downgrade(to.to_string())),
+        false => Ok(to),
+    }
+}
+
+/// Seconds that a server asks to wait; a date is not read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+impl Reply {
+    /// The header of this name, as text.
+    pub fn text(&self, name: HeaderName) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// Bytes of the body, as the server tells.
+    pub fn length(&self) -> Option<u64> {
+        self.text(header::CONTENT_LENGTH)?.trim().parse().ok()
+    }
+
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        rt::timeout(self.timeout, self.frame()).await.unwrap_or(Err(HttpError::Silent(self.timeout)))
+    }
+
+    async fn frame(&mut self) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let body = &mut self.body;
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(HttpError::of(&error)),
+                // Trailers say nothing of the file.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fills `buf` with the body, which is just as long: how many bytes came, and what went wrong if not all. The connection can
+    /// be used again then.
+    pub async fn fill(mut self, buf: &mut [u8]) -> (usize, Result<(), HttpError>) {
+        let (mut done, timeout) = (0, self.timeout);
+        while done < buf.len() {
+            let until = done.saturating_add(STEP).min(buf.len());
+            let step = async {
+                while done < until {
+                    let data = self.frame().await?.ok_or(HttpError::WrongRange)?;
+                    let to = buf.get_mut(done..done + data.len()).ok_or(HttpError::TooMuch)?;
+                    to.copy_from_slice(&data);
+                    done += data.len();
+                }
+                Ok(())
+            };
+            let stepped = rt::timeout(timeout, step).await;
+            if let Err(error) = stepped.unwrap_or(Err(HttpError::Silent(timeout))) {
+                return (done, Err(error));
+            }
+        }
+        (done, self.end().await)
+    }
+
+    /// Reads what is left of a body that is of no use, if it is short: the connection can be used again then.
+    pub async fn discard(self) {
+        let left = self.body.size_hint().upper().filter(|left| *left <= STEP as u64);
+        if let Some(left) = left {
+            // Where it fails, the connection is closed.
+            let _ = self.fill(&mut vec![0; left as usize]).await;
+        }
+    }
+
+    /// The body is over, and the connection can be used again.
+    async fn end(mut self) -> Result<(), HttpError> {
+        if !self.body.is_end_stream() && self.next().await?.is_some() {
+            return Err(HttpError::TooMuch);
+        }
+        let Self { lease, body, .. } = self;
+        drop(body);
+        lease.give_back();
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! `http`, `https`: a file of a web server, to be read.
+//!
+//! ```text
+//! Node ─▶ HttpDriver ─┬▶ Readahead ─▶ RemoteFile ─▶ Client ─▶ Pool ─▶ Connection (hyper) ─▶ Socket ─▶ tls::Channel
+//!                     └▶ Whole ◀─ a stream that is taken in once
+//! ```
+//!
+//! HTTP/1.1 by hyper's client, on the runtime of ours; several connections at a time, each with one request.
+//!
+//! Laws:
+//! - what is read is of one version of the file: an answer of another one is an error ([`file`]);
+//! - a server gets its time for each answer and each piece of it, and may fail meanwhile ([`patience`]); then the request fails, and
+//!   the next one begins anew;
+//! - who the user is is told to the server of the URL and to no other; from TLS nothing leads to a server without.
+//!
+//! Bounds: connections by `connections`; a head by [`connection`]; what is held of the file by [`crate::readahead`], or by
+//! `cache-size` of a stream. No answer decides on more.
+//!
+//! Specifications: RFC 9110 (HTTP), RFC 9112 (HTTP/1.1), RFC 7617 (basic authentication).
+
+mod client;
+mod connection;
+mod error;
+mod file;
+mod location;
+mod options;
+mod patience;
+mod pool;
+mod proxy;
+mod socket;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use crate::ending::Ending;
+use crate::readahead::{Readahead, Whole};
+use crate::url;
+use api::BlockdevOptionsCurlHttp;
+use block::{
+    BlockError, Common, Cut, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Identity, Objects,
+    Open, OpenContext, Opened, Options, Reopened, Result, Undo, Want,
+};
+use file::{Found, RemoteFile};
+use options::Settings;
+use rt::{BoxFuture, BufMut};
+use std::sync::Arc;
+
+/// The `http` driver.
+pub(crate) const HTTP: DriverType = DriverType {
+    name: "http",
+    prefixes: &["http:"],
+    parse_filename: Some(url::parse_filename),
+    adapt: Some(options::adapt),
+    open: &Open(open_http),
+    ..DriverType::PROTOCOL
+};
+
+/// The `https` driver.
+pub(crate) const HTTPS: DriverType =
+    DriverType { name: "https", prefixes: &["https:"], open: &Open(open_https), ..HTTP };
+
+fn open_http(context: &mut OpenContext, options: BlockdevOptionsCurlHttp) -> BoxFuture<'_, Result<Opened>> {
+    open(context, options, "http")
+}
+
+fn open_https(context: &mut OpenContext, options: BlockdevOptionsCurlHttp) -> BoxFuture<'_, Result<Opened>> {
+    open(context, options, "https")
+}
+
+fn open<'a>(
+    context: &'a mut OpenContext,
+    options: BlockdevOptionsCurlHttp,
+    scheme: &'static str,
+) -> BoxFuture<'a, Result<Opened>> {
+    Box::pin(async move {
+        if !context.common().read_only && !context.fall_back_to_read_only() {
+            return Err(read_only());
+        }
+        let objects = context.objects().clone();
+        let settings = Settings::of(options, scheme, &objects)?;
+        let filename = settings.name();
+        let driver = HttpDriver::open(settings, scheme, objects).await?;
+        Ok(Opened { driver: Arc::new(driver), filename })
+    })
+}
+
+fn read_only() -> BlockError {
+    BlockError::new(ErrorKind::ReadOnly, "files of web servers are only read: open them read-only")
+}
+
+/// How the file is read.
+enum Content {
+    Ranges(Arc<Readahead<RemoteFile>>),
+    Stream(Arc<Whole>),
+}
+
+struct HttpDriver {
+    settings: Settings,
+    scheme: &'static str,
+    objects: Objects,
+    content: Content,
+    size: u64,
+    /// The connection was given up, or the node closed.
+    ending: Ending,
+}
+
+impl HttpDriver {
+    async fn open(settings: Settings, scheme: &'static str, objects: Objects) -> Result<Self> {
+        let found = file::find(&settings).await;
+        let found = found.map_err(|error| error.about(&settings.location.to_string()))?;
+        let (content, size) = match found {
+            Found::Ranges(file) => {
+                let size = file.size;
+                (Content::Ranges(Readahead::new(file, size, settings.readahead)), size)
+            }
+            Found::Stream(file, reply) => {
+                let size = file.size;
+                let (whole, filler) = Whole::new(size);
+                rt::spawn(stream::take_in(file, reply, filler)).detach();
+                (Content::Stream(whole), size)
+            }
+        };
+        Ok(Self { settings, scheme, objects, content, size, ending: Ending::default() })
+    }
+
+    /// Nothing is asked for any more.
+    fn end(&self) {
+        self.ending.come(stream::given_up(&self.settings.location.to_string()));
+        if let Content::Ranges(file) = &self.content {
+            file.forget();
+            file.remote().client().pool.close();
+        }
+    }
+}
+
+impl Driver for HttpDriver {
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+
+    fn length(&self) -> u64 {
+        self.size
+    }
+
+    fn naming_options(&self) -> Options {
+        self.settings.naming.clone()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(Identity::Served(self.settings.url.clone()))
+    }
+
+    fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
+        Box::pin(async move { Ok(Extent { len, kind: ExtentKind::Stored }) })
+    }
+
+    fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.ending.check()?;
+        Ok(match &self.content {
+            Content::Ranges(file) => file.try_read(offset, buf),
+            Content::Stream(whole) => whole.try_read(offset, buf),
+        })
+    }
+
+    fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
+        Box::pin(async move {
+            let len = buf.len();
+            let read = async {
+                match &self.content {
+                    Content::Ranges(file) => file.read(offset, buf).await,
+                    Content::Stream(whole) => whole.read(offset, buf).await,
+                }
+            };
+            match self.ending.unless(read).await {
+                Ok(done) => done,
+                Err(error) => (BufMut::with_len(len), Err(error)),
+            }
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn cut(&self) -> Option<Cut<'_>> {
+        Some(Box::new(|| self.end()))
+    }
+
+    fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
+        Box::pin(async move { if writable { Err(read_only()) } else { Ok(Box::new(|| {}) as Undo) } })
+    }
+
+    fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
+        Box::pin(async move {
+            if Settings::of(options.read()?, self.scheme, &self.objects)? != self.settings {
+                let text =
+                    format!("'{}' can't be given other options: add another node", self.settings.location);
+                return Err(BlockError::unsupported(text));
+            }
+            Ok(Box::new(|| {}) as Reopened<'a>)
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.end();
+            Ok(())
+        })
+    }
+}
+
+impl Drop for HttpDriver {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

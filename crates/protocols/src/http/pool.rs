@@ -1,0 +1,83 @@
+//! The connections of a file, as many as there may be: those in use, and those that wait for the next request.
+
+use super::connection::Connection;
+use super::location::Server;
+use event_listener::{Event, IntoNotification};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// The connections.
+pub(super) struct Pool {
+    state: Mutex<State>,
+    freed: Event,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    in_use: usize,
+    /// The one that was used last is the last.
+    idle: Vec<(Server, Connection)>,
+}
+
+/// The right to a connection, and where there is one that waited, that.
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    server: Server,
+    pub connection: Option<Connection>,
+}
+
+impl Pool {
+    /// Of at most so many connections.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), freed: Event::new(), limit })
+    }
+
+    /// Waits until there may be one more in use.
+    pub async fn take(self: &Arc<Self>, server: &Server) -> Lease {
+        loop {
+            let freed = self.freed.listen();
+            if let Some(connection) = self.try_take(server) {
+                return Lease { pool: self.clone(), server: server.clone(), connection };
+            }
+            freed.await;
+        }
+    }
+
+    fn try_take(&self, server: &Server) -> Option<Option<Connection>> {
+        let mut state = self.state.lock();
+        if state.in_use >= self.limit {
+            return None;
+        }
+        state.in_use += 1;
+        state.idle.retain(|(_, connection)| connection.is_open());
+        let fitting = state.idle.iter().rposition(|(other, _)| other == server);
+        let connection = fitting.map(|at| state.idle.remove(at).1);
+        if connection.is_none() && state.in_use + state.idle.len() > self.limit {
+            // One of another server makes room.
+            state.idle.remove(0);
+        }
+        Some(connection)
+    }
+
+    /// Closes those that wait.
+    pub fn close(&self) {
+        self.state.lock().idle.clear();
+    }
+}
+
+impl Lease {
+    /// Its connection can be used for another request.
+    pub fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.state.lock().idle.push((self.server.clone(), connection));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.state.lock().in_use -= 1;
+        self.pool.freed.notify(1.additional());
+    }
+}
