@@ -20,3 +20,6 @@ pub(crate) const HTTP: DriverType =
 #[cfg(not(feature = "http"))]
 pub(crate) const HTTPS: DriverType =
     DriverType { name: "https", prefixes: &["https:"], open: &Absent("http"), ..DriverType::PROTOCOL };
+#[cfg(not(feature = "http"))]
+pub(crate) const S3: DriverType =
+    DriverType { name: "s3", prefixes: &["s3:"], open: &Absent("http"), ..DriverType::PROTOCOL };

@@ -1,4 +1,4 @@
-//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, http, https, null-aio, null-co, nbd, quorum, vvfat.
+//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, http, https, null-aio, null-co, nbd, quorum, s3, vvfat.
 //!
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
@@ -8,6 +8,7 @@ mod absent;
 mod blkdebug;
 mod blklogwrites;
 mod blkverify;
+mod calendar;
 #[cfg(feature = "http")]
 mod ending;
 mod file;
@@ -18,6 +19,8 @@ mod null;
 mod quorum;
 #[cfg(feature = "http")]
 mod readahead;
+#[cfg(feature = "http")]
+mod s3;
 #[cfg(feature = "http")]
 mod url;
 mod vvfat;
@@ -43,5 +46,9 @@ pub const DRIVERS: &[DriverType] = &[
     null::NULL_CO,
     nbd::NBD,
     quorum::QUORUM,
+    #[cfg(feature = "http")]
+    s3::S3,
+    #[cfg(not(feature = "http"))]
+    absent::S3,
     vvfat::VVFAT,
 ];

@@ -58,6 +58,8 @@ pub enum BlockdevDriver {
     Quorum,
     /// A disk as it is, or a part of one.
     Raw,
+    /// An object of a store that speaks S3, to be read. Not in QEMU.
+    S3,
     /// The disk that a copy-before-write filter keeps, as it was.
     SnapshotAccess,
     /// A filter that throttles requests.
@@ -101,6 +103,7 @@ impl Enumeration for BlockdevDriver {
         ("qed", Self::Qed),
         ("quorum", Self::Quorum),
         ("raw", Self::Raw),
+        ("s3", Self::S3),
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
         ("vdi", Self::Vdi),
@@ -334,6 +337,8 @@ pub enum BlockdevOptionsBranch {
     Quorum(BlockdevOptionsQuorum),
     /// `raw`.
     Raw(BlockdevOptionsRaw),
+    /// `s3`.
+    S3(BlockdevOptionsS3),
     /// `snapshot-access`.
     SnapshotAccess(BlockdevOptionsGenericFormat),
     /// `throttle`.
@@ -379,6 +384,7 @@ impl BlockdevOptionsBranch {
             Self::Qed(_) => BlockdevDriver::Qed,
             Self::Quorum(_) => BlockdevDriver::Quorum,
             Self::Raw(_) => BlockdevDriver::Raw,
+            Self::S3(_) => BlockdevDriver::S3,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
@@ -416,6 +422,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Quorum => Self::Quorum(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
+            BlockdevDriver::S3 => Self::S3(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
@@ -453,6 +460,7 @@ impl BlockdevOptionsBranch {
             Self::Qed(inner) => inner.put(to),
             Self::Quorum(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
+            Self::S3(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
             Self::Vdi(inner) => inner.put(to),

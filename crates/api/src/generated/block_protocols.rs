@@ -449,3 +449,83 @@ impl Object for BlockdevOptionsCurlHttp {
     }
 }
 object_codec!(BlockdevOptionsCurlHttp);
+
+/// An object of a store that speaks S3, to be read. Not in QEMU.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsS3 {
+    /// The bucket.
+    pub bucket: String,
+    /// The name of the object there.
+    pub key: String,
+    /// The object's version; the latest if absent.
+    pub version: Option<String>,
+    /// The URL of the store; as the environment says, else that of AWS, if absent.
+    pub endpoint: Option<String>,
+    /// The region; as the environment says, else us-east-1, if absent.
+    pub region: Option<String>,
+    /// The id of the key that requests are signed with; they are not signed if absent.
+    pub access_key: Option<String>,
+    /// The id of a secret with that key.
+    pub secret_key_secret: Option<String>,
+    /// The id of a secret with the token of a key that is lent.
+    pub session_token_secret: Option<String>,
+    /// Whether the bucket is in the path, not in the host's name; where an endpoint is given, if absent.
+    pub path_style: Option<bool>,
+    /// Bytes that are read ahead, a multiple of 512; 256 KiB if absent.
+    pub readahead: Option<i64>,
+    /// Seconds for which the server may be silent; 5 if absent.
+    pub timeout: Option<i64>,
+    /// Whether the server's certificate is judged; it is if absent.
+    pub sslverify: Option<bool>,
+    /// A file with the authorities that are trusted; those of the system if absent.
+    pub cafile: Option<String>,
+    /// The URL of a proxy, or nothing for none; as the environment says if absent.
+    pub proxy: Option<String>,
+    /// Connections that there are at most at a time; 16 if absent.
+    pub connections: Option<u16>,
+    /// Bytes that are kept of an object of a store that can't send ranges; 64 MiB if absent.
+    pub cache_size: Option<Size>,
+}
+
+impl Object for BlockdevOptionsS3 {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            bucket: from.required("bucket")?,
+            key: from.required("key")?,
+            version: from.optional("version")?,
+            endpoint: from.optional("endpoint")?,
+            region: from.optional("region")?,
+            access_key: from.optional("access-key")?,
+            secret_key_secret: from.optional("secret-key-secret")?,
+            session_token_secret: from.optional("session-token-secret")?,
+            path_style: from.optional("path-style")?,
+            readahead: from.optional("readahead")?,
+            timeout: from.optional("timeout")?,
+            sslverify: from.optional("sslverify")?,
+            cafile: from.optional("cafile")?,
+            proxy: from.optional("proxy")?,
+            connections: from.optional("connections")?,
+            cache_size: from.optional("cache-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("bucket", &self.bucket);
+        to.put("key", &self.key);
+        to.put_optional("version", &self.version);
+        to.put_optional("endpoint", &self.endpoint);
+        to.put_optional("region", &self.region);
+        to.put_optional("access-key", &self.access_key);
+        to.put_optional("secret-key-secret", &self.secret_key_secret);
+        to.put_optional("session-token-secret", &self.session_token_secret);
+        to.put_optional("path-style", &self.path_style);
+        to.put_optional("readahead", &self.readahead);
+        to.put_optional("timeout", &self.timeout);
+        to.put_optional("sslverify", &self.sslverify);
+        to.put_optional("cafile", &self.cafile);
+        to.put_optional("proxy", &self.proxy);
+        to.put_optional("connections", &self.connections);
+        to.put_optional("cache-size", &self.cache_size);
+    }
+}
+object_codec!(BlockdevOptionsS3);

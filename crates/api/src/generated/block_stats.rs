@@ -351,6 +351,8 @@ pub enum BlockStatsSpecific {
     Quorum,
     /// `raw`.
     Raw,
+    /// `s3`.
+    S3,
     /// `snapshot-access`.
     SnapshotAccess,
     /// `throttle`.
@@ -396,6 +398,7 @@ impl BlockStatsSpecific {
             Self::Qed => BlockdevDriver::Qed,
             Self::Quorum => BlockdevDriver::Quorum,
             Self::Raw => BlockdevDriver::Raw,
+            Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi => BlockdevDriver::Vdi,
@@ -433,6 +436,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Qed => Self::Qed,
             BlockdevDriver::Quorum => Self::Quorum,
             BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi,
@@ -470,6 +474,7 @@ impl BlockStatsSpecific {
             Self::Qed => {}
             Self::Quorum => {}
             Self::Raw => {}
+            Self::S3 => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi => {}

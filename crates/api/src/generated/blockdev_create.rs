@@ -505,6 +505,8 @@ pub enum BlockdevCreateOptions {
     Quorum,
     /// `raw`.
     Raw,
+    /// `s3`.
+    S3,
     /// `snapshot-access`.
     SnapshotAccess,
     /// `throttle`.
@@ -550,6 +552,7 @@ impl BlockdevCreateOptions {
             Self::Qed(_) => BlockdevDriver::Qed,
             Self::Quorum => BlockdevDriver::Quorum,
             Self::Raw => BlockdevDriver::Raw,
+            Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
@@ -587,6 +590,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Quorum => Self::Quorum,
             BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
@@ -624,6 +628,7 @@ impl BlockdevCreateOptions {
             Self::Qed(inner) => inner.put(to),
             Self::Quorum => {}
             Self::Raw => {}
+            Self::S3 => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}
             Self::Vdi(inner) => inner.put(to),

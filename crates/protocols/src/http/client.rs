@@ -7,6 +7,7 @@ use super::options::Settings;
 use super::patience::Patience;
 use super::pool::{Lease, Pool};
 use super::proxy::Proxy;
+use super::signer::Signer;
 use futures_util::lock::Mutex as Lock;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -15,7 +16,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tls::{Authorities, Trust};
 
 /// Redirections that are followed for a request.
@@ -39,6 +40,7 @@ pub(super) struct Client {
     /// The server that is told who the user is; no other is.
     server: Server,
     headers: HeaderMap,
+    signer: Option<Signer>,
     pub timeout: Duration,
     proxy: Option<String>,
     proxy_authorization: Option<HeaderValue>,
@@ -67,6 +69,7 @@ impl Client {
         Self {
             server: settings.location.server.clone(),
             headers: settings.headers.clone(),
+            signer: settings.signer.clone(),
             timeout: settings.timeout,
             proxy: settings.proxy.clone(),
             proxy_authorization: settings.proxy_authorization.clone(),
@@ -124,22 +127,21 @@ impl Client {
     /// Makes one request.
     async fn once(&self, at: &Arc<Location>, ask: &Ask<'_>) -> Result<Reply, Failed> {
         let mut lease = self.pool.take(&at.server).await;
-        let proxy = Proxy::find(self.proxy.as_deref(), &at.server, self.proxy_authorization.as_ref());
-        let proxy = proxy.map_err(|error| (HttpError::Setting(error), false))?;
         let connection = match &mut lease.connection {
             Some(connection) => connection,
-            none => none.insert(self.connect(&at.server, proxy.as_ref()).await.map_err(|e| (e, false))?),
+            none => none.insert(self.connect(&at.server).await.map_err(|error| (error, false))?),
         };
         let reused = std::mem::replace(&mut connection.used, true);
-        let request = self.request(at, ask, connection.by_proxy.then_some(proxy).flatten().as_ref());
-        let request = request.map_err(|error| (error, false))?;
+        let request = self.request(at, ask, connection.proxy.as_ref()).map_err(|error| (error, false))?;
         let answer = rt::timeout(self.timeout, connection.send(request)).await;
         let answer = answer.unwrap_or(Err(HttpError::Silent(self.timeout)));
         let (head, body) = answer.map_err(|error| (error, reused))?.into_parts();
         Ok(Reply { head, location: at.clone(), body, lease, timeout: self.timeout })
     }
 
-    async fn connect(&self, server: &Server, proxy: Option<&Proxy>) -> Result<Connection, HttpError> {
+    async fn connect(&self, server: &Server) -> Result<Connection, HttpError> {
+        let proxy = Proxy::find(self.proxy.as_deref(), server, self.proxy_authorization.as_ref());
+        let proxy = proxy.map_err(HttpError::Setting)?;
         let connect = async {
             let trust = if server.secure { Some(self.trust().await?) } else { None };
             Connection::open(server, proxy, trust.as_deref()).await
@@ -193,6 +195,9 @@ impl Client {
         }
         if let Some(told) = proxy.and_then(|proxy| proxy.authorization.clone()) {
             headers.insert(header::PROXY_AUTHORIZATION, told);
+        }
+        if let Some(signer) = self.signer.as_ref().filter(|_| at.server == self.server) {
+            signer.sign(&ask.method, &at.target, request.headers_mut(), SystemTime::now());
         }
         Ok(request)
     }

@@ -21,8 +21,8 @@ const GRANT: usize = 16 << 10;
 pub(super) struct Connection {
     requests: SendRequest<String>,
     channel: Arc<Channel>,
-    /// Requests name the server, for a proxy passes them on.
-    pub by_proxy: bool,
+    /// The proxy that passes requests on; they name the server then.
+    pub proxy: Option<Proxy>,
     /// One was answered before.
     pub used: bool,
 }
@@ -31,32 +31,32 @@ impl Connection {
     /// Connects. The time that it takes is the caller's to limit.
     pub async fn open(
         server: &Server,
-        proxy: Option<&Proxy>,
+        proxy: Option<Proxy>,
         trust: Option<&Trust>,
     ) -> Result<Self, HttpError> {
-        let first = proxy.map_or(server, |proxy| &proxy.server);
+        let first = proxy.as_ref().map_or(server, |proxy| &proxy.server);
         let stream = Stream::connect_tcp(&first.host, first.port).await;
         let stream = stream.map_err(|error| HttpError::Connect { to: first.place(), error })?;
         let channel = Arc::new(Channel::from(stream));
         if let Some(trust) = trust {
-            if let Some(proxy) = proxy {
+            if let Some(proxy) = &proxy {
                 ask_proxy(&channel, server, proxy).await?;
             }
             tls::reach(&channel, trust, &server.host, None).await.map_err(HttpError::Tls)?;
         }
-        let by_proxy = proxy.is_some() && trust.is_none();
+        let proxy = proxy.filter(|_| trust.is_none());
         let mut builder = http1::Builder::new();
         builder.read_buf_exact_size(Some(PLACE)).max_header_size(HEAD).max_headers(LINES);
         let shaken = builder.handshake(Socket::new(channel.clone())).await;
         let (requests, connection) = shaken.map_err(|error| HttpError::of(&error))?;
         // Its end is told to whoever waits for an answer.
         rt::spawn(async move { drop(connection.await) }).detach();
-        Ok(Self { requests, channel, by_proxy, used: false })
+        Ok(Self { requests, channel, proxy, used: false })
     }
 
     /// Whether another request may be made, as far as is known here.
     pub fn is_open(&self) -> bool {
-        !self.requests.is_closed() && self.channel.is_open()
+        !self.requests.is_closed()
     }
 
     /// Makes a request; its answer's body is read before the next one is made.

@@ -39,12 +39,11 @@ pub(super) struct RemoteFile {
     pub size: u64,
 }
 
-/// How a file can be read.
-pub(super) enum Found {
-    /// By its ranges.
-    Ranges(RemoteFile),
-    /// Only from its start to its end; the answer that has it.
-    Stream(RemoteFile, Reply),
+/// A file that is there.
+pub(super) struct Found {
+    pub file: RemoteFile,
+    /// The answer that has all of it, where there are no ranges.
+    pub stream: Option<Reply>,
 }
 
 /// What tells versions of a file apart.
@@ -101,7 +100,7 @@ pub(super) async fn find(settings: &Settings) -> Result<Found, HttpError> {
     let mut patience = Patience::at_open(settings.timeout);
     let known = look(&client, &first, settings.force_range, &mut patience).await?;
     if let Some(known) = known {
-        return Ok(Found::Ranges(RemoteFile::new(client, first, known)));
+        return Ok(Found { file: RemoteFile::new(client, first, known), stream: None });
     }
     let byte = Ask { method: Method::GET, range: Some((0, 0)), condition: None };
     let reply = client.ask(&first, &byte, &mut patience).await?;
@@ -111,18 +110,18 @@ pub(super) async fn find(settings: &Settings) -> Result<Found, HttpError> {
         (StatusCode::PARTIAL_CONTENT, Some(ContentRange { bytes: Some((0, 0)), size })) => {
             let known = Known::of(&reply, size.ok_or(HttpError::NoSize)?)?;
             reply.discard().await;
-            Ok(Found::Ranges(RemoteFile::new(client, first, known)))
+            Ok(Found { file: RemoteFile::new(client, first, known), stream: None })
         }
         (StatusCode::RANGE_NOT_SATISFIABLE, Some(ContentRange { size: Some(0), .. })) => {
             let known = Known::of(&reply, 0)?;
-            Ok(Found::Ranges(RemoteFile::new(client, first, known)))
+            Ok(Found { file: RemoteFile::new(client, first, known), stream: None })
         }
         (StatusCode::OK, _) => {
             let known = Known::of(&reply, reply.length().ok_or(HttpError::NoSize)?)?;
             if known.size > settings.cache {
                 return Err(HttpError::NoRanges { size: known.size, limit: settings.cache });
             }
-            Ok(Found::Stream(RemoteFile::new(client, first, known), reply))
+            Ok(Found { file: RemoteFile::new(client, first, known), stream: Some(reply) })
         }
         (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => Err(HttpError::WrongRange),
         (status, _) => Err(HttpError::Status { status, wait: None }),

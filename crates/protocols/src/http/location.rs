@@ -8,7 +8,7 @@ use std::fmt;
 
 /// A file of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Location {
+pub(crate) struct Location {
     pub server: Server,
     /// Path and query, in characters that a request may hold.
     pub target: String,
@@ -16,7 +16,7 @@ pub(super) struct Location {
 
 /// A server, as requests are made to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
+pub(crate) struct Server {
     pub secure: bool,
     /// Without brackets.
     pub host: String,
@@ -40,6 +40,13 @@ impl Server {
     }
 }
 
+impl Location {
+    /// All of it, which may hold a key: not to be shown.
+    pub fn whole(&self) -> String {
+        format!("{}://{}{}", self.server.scheme(), self.server.authority(), self.target)
+    }
+}
+
 impl fmt::Display for Location {
     /// Without what is behind the path, which may be a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +65,7 @@ fn port_of(secure: bool) -> u16 {
 }
 
 /// A URL's user, and password, as they stand there.
-pub(super) type User<'a> = Option<(&'a str, Option<&'a str>)>;
+pub(crate) type User<'a> = Option<(&'a str, Option<&'a str>)>;
 
 impl Location {
     /// Takes a URL apart; the user that it names is told beside the location.
@@ -163,10 +170,6 @@ mod tests {
         Location::parse(url).unwrap().0
     }
 
-    fn whole(location: &Location) -> String {
-        format!("{}://{}{}", location.server.scheme(), location.server.authority(), location.target)
-    }
-
     #[test]
     fn urls_are_taken_apart_and_told_as_requests_have_them() {
         for (url, told) in [
@@ -177,7 +180,7 @@ mod tests {
             ("http://[::1]:81/a b#part", "http://[::1]:81/a%20b"),
             ("http://u:p@h/é%C3", "http://h/%C3%A9%C3"),
         ] {
-            assert_eq!(whole(&parse(url)), told, "{url}");
+            assert_eq!(parse(url).whole(), told, "{url}");
         }
         assert_eq!(Location::parse("http://u:p@h/x@y").unwrap().1, Some(("u", Some("p"))));
         assert_eq!(parse("https://h/a?Signature=secret").to_string(), "https://h/a?…");
@@ -217,7 +220,7 @@ mod tests {
             ("g?y/../x", "http://a/b/c/g?y/../x"),
             ("https://h:1/x", "https://h:1/x"),
         ] {
-            assert_eq!(whole(&base.resolve(reference).unwrap()), leads, "{reference}");
+            assert_eq!(base.resolve(reference).unwrap().whole(), leads, "{reference}");
         }
         assert_eq!(base.resolve("ftp://h/x"), None);
     }

@@ -27,10 +27,11 @@ mod options;
 mod patience;
 mod pool;
 mod proxy;
+mod signer;
 mod socket;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::ending::Ending;
 use crate::readahead::{Readahead, Whole};
@@ -40,9 +41,11 @@ use block::{
     BlockError, Common, Cut, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Identity, Objects,
     Open, OpenContext, Opened, Options, Reopened, Result, Undo, Want,
 };
-use file::{Found, RemoteFile};
-use options::Settings;
+use file::RemoteFile;
+pub(crate) use location::Location;
+pub(crate) use options::{Settings, adapt_readahead};
 use rt::{BoxFuture, BufMut};
+pub(crate) use signer::Signer;
 use std::sync::Arc;
 
 /// The `http` driver.
@@ -60,28 +63,32 @@ pub(crate) const HTTPS: DriverType =
     DriverType { name: "https", prefixes: &["https:"], open: &Open(open_https), ..HTTP };
 
 fn open_http(context: &mut OpenContext, options: BlockdevOptionsCurlHttp) -> BoxFuture<'_, Result<Opened>> {
-    open(context, options, "http")
+    let again: Read = |options, objects| Settings::of(options.read()?, "http", objects);
+    Box::pin(async move { open(context, |objects| Settings::of(options, "http", objects), again).await })
 }
 
 fn open_https(context: &mut OpenContext, options: BlockdevOptionsCurlHttp) -> BoxFuture<'_, Result<Opened>> {
-    open(context, options, "https")
+    let again: Read = |options, objects| Settings::of(options.read()?, "https", objects);
+    Box::pin(async move { open(context, |objects| Settings::of(options, "https", objects), again).await })
 }
 
-fn open<'a>(
-    context: &'a mut OpenContext,
-    options: BlockdevOptionsCurlHttp,
-    scheme: &'static str,
-) -> BoxFuture<'a, Result<Opened>> {
-    Box::pin(async move {
-        if !context.common().read_only && !context.fall_back_to_read_only() {
-            return Err(read_only());
-        }
-        let objects = context.objects().clone();
-        let settings = Settings::of(options, scheme, &objects)?;
-        let filename = settings.name();
-        let driver = HttpDriver::open(settings, scheme, objects).await?;
-        Ok(Opened { driver: Arc::new(driver), filename })
-    })
+/// Reads the options of a node that is open.
+pub(crate) type Read = fn(Options, &Objects) -> Result<Settings>;
+
+/// Opens what is read as a file of a web server; `again` reads the options of a reopen.
+pub(crate) async fn open(
+    context: &mut OpenContext,
+    settings: impl FnOnce(&Objects) -> Result<Settings>,
+    again: Read,
+) -> Result<Opened> {
+    if !context.common().read_only && !context.fall_back_to_read_only() {
+        return Err(read_only());
+    }
+    let objects = context.objects().clone();
+    let settings = settings(&objects)?;
+    let filename = settings.name();
+    let driver = HttpDriver::open(settings, objects, again).await?;
+    Ok(Opened { driver: Arc::new(driver), filename })
 }
 
 fn read_only() -> BlockError {
@@ -91,36 +98,33 @@ fn read_only() -> BlockError {
 /// How the file is read.
 enum Content {
     Ranges(Arc<Readahead<RemoteFile>>),
-    Stream(Arc<Whole>),
+    /// And of how many bytes.
+    Stream(Arc<Whole>, u64),
 }
 
 struct HttpDriver {
     settings: Settings,
-    scheme: &'static str,
     objects: Objects,
+    again: Read,
     content: Content,
-    size: u64,
     /// The connection was given up, or the node closed.
     ending: Ending,
 }
 
 impl HttpDriver {
-    async fn open(settings: Settings, scheme: &'static str, objects: Objects) -> Result<Self> {
+    async fn open(settings: Settings, objects: Objects, again: Read) -> Result<Self> {
         let found = file::find(&settings).await;
         let found = found.map_err(|error| error.about(&settings.location.to_string()))?;
-        let (content, size) = match found {
-            Found::Ranges(file) => {
-                let size = file.size;
-                (Content::Ranges(Readahead::new(file, size, settings.readahead)), size)
-            }
-            Found::Stream(file, reply) => {
-                let size = file.size;
+        let size = found.file.size;
+        let content = match found.stream {
+            None => Content::Ranges(Readahead::new(found.file, size, settings.readahead)),
+            Some(reply) => {
                 let (whole, filler) = Whole::new(size);
-                rt::spawn(stream::take_in(file, reply, filler)).detach();
-                (Content::Stream(whole), size)
+                rt::spawn(stream::take_in(found.file, reply, filler)).detach();
+                Content::Stream(whole, size)
             }
         };
-        Ok(Self { settings, scheme, objects, content, size, ending: Ending::default() })
+        Ok(Self { settings, objects, again, content, ending: Ending::default() })
     }
 
     /// Nothing is asked for any more.
@@ -139,7 +143,10 @@ impl Driver for HttpDriver {
     }
 
     fn length(&self) -> u64 {
-        self.size
+        match &self.content {
+            Content::Ranges(file) => file.size(),
+            Content::Stream(_, size) => *size,
+        }
     }
 
     fn naming_options(&self) -> Options {
@@ -147,7 +154,7 @@ impl Driver for HttpDriver {
     }
 
     fn identity(&self) -> Option<Identity> {
-        Some(Identity::Served(self.settings.url.clone()))
+        Some(Identity::Served(self.settings.location.whole()))
     }
 
     fn map(&self, _: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
@@ -158,7 +165,7 @@ impl Driver for HttpDriver {
         self.ending.check()?;
         Ok(match &self.content {
             Content::Ranges(file) => file.try_read(offset, buf),
-            Content::Stream(whole) => whole.try_read(offset, buf),
+            Content::Stream(whole, _) => whole.try_read(offset, buf),
         })
     }
 
@@ -168,7 +175,7 @@ impl Driver for HttpDriver {
             let read = async {
                 match &self.content {
                     Content::Ranges(file) => file.read(offset, buf).await,
-                    Content::Stream(whole) => whole.read(offset, buf).await,
+                    Content::Stream(whole, _) => whole.read(offset, buf).await,
                 }
             };
             match self.ending.unless(read).await {
@@ -192,7 +199,7 @@ impl Driver for HttpDriver {
 
     fn reopen<'a>(&'a self, options: Options, _: &Common) -> BoxFuture<'a, Result<Reopened<'a>>> {
         Box::pin(async move {
-            if Settings::of(options.read()?, self.scheme, &self.objects)? != self.settings {
+            if (self.again)(options, &self.objects)? != self.settings {
                 let text =
                     format!("'{}' can't be given other options: add another node", self.settings.location);
                 return Err(BlockError::unsupported(text));

@@ -1,6 +1,7 @@
 //! The options of the driver, and the name that they make.
 
 use super::location::Location;
+use super::signer::Signer;
 use crate::url::{shown, unescape};
 use crate::{readahead, url};
 use api::BlockdevOptionsCurlHttp;
@@ -25,9 +26,9 @@ const LONGEST: i64 = 10_000;
 
 /// What the driver is told.
 #[derive(PartialEq)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub location: Location,
-    /// The URL without a password.
+    /// The name without a password.
     pub url: String,
     pub timeout: Duration,
     pub readahead: u64,
@@ -42,6 +43,8 @@ pub(super) struct Settings {
     pub force_range: bool,
     pub connections: usize,
     pub cache: u64,
+    /// Signs the requests to that server.
+    pub signer: Option<Signer>,
     /// What is in a name, where the URL alone is none.
     pub naming: Options,
 }
@@ -82,17 +85,8 @@ impl Settings {
         let proxy_authorization =
             authorization(options.proxy_username.as_deref(), password.as_deref(), None)?;
         let timeout = Some(options.timeout.unwrap_or(5)).filter(|seconds| *seconds != 0).unwrap_or(LONGEST);
-        let connections = options.connections.unwrap_or(CONNECTIONS);
-        if !(1..=MOST_CONNECTIONS).contains(&connections) {
-            return Err(BlockError::invalid(format!("connections are from 1 to {MOST_CONNECTIONS}")));
-        }
-        let cache = options.cache_size.map_or(CACHE, |size| size.0);
-        if cache > MOST_CACHE {
-            return Err(BlockError::invalid(format!("cache-size is at most {MOST_CACHE} bytes")));
-        }
         Ok(Self {
             url: shown(&options.url),
-            location,
             timeout: url::timeout(Some(timeout))?,
             readahead: readahead::checked(block::not_negative("readahead", options.readahead)?)?,
             headers,
@@ -101,16 +95,43 @@ impl Settings {
             verify: options.sslverify.unwrap_or(true),
             cafile: options.cafile.map(PathBuf::from),
             force_range: options.force_range.unwrap_or(false),
-            connections: connections.into(),
-            cache,
             naming,
+            ..Self::at(location, options.connections, options.cache_size)?
         })
     }
 
-    /// The name by which the file is found again, where the URL is enough.
+    /// Those of a location, where nothing else is said.
+    pub fn at(location: Location, connections: Option<u16>, cache: Option<api::Size>) -> Result<Self> {
+        let connections = connections.unwrap_or(CONNECTIONS);
+        if !(1..=MOST_CONNECTIONS).contains(&connections) {
+            return Err(BlockError::invalid(format!("connections are from 1 to {MOST_CONNECTIONS}")));
+        }
+        let cache = cache.map_or(CACHE, |size| size.0);
+        if cache > MOST_CACHE {
+            return Err(BlockError::invalid(format!("cache-size is at most {MOST_CACHE} bytes")));
+        }
+        Ok(Self {
+            location,
+            url: String::new(),
+            timeout: url::timeout(None)?,
+            readahead: readahead::DEFAULT,
+            headers: HeaderMap::new(),
+            proxy: None,
+            proxy_authorization: None,
+            verify: true,
+            cafile: None,
+            force_range: false,
+            connections: connections.into(),
+            cache,
+            signer: None,
+            naming: Options::new(),
+        })
+    }
+
+    /// The name by which the file is found again, where that is enough.
     pub fn name(&self) -> Option<String> {
         let is_plain = |(name, value): (&str, &Opt)| match name {
-            "url" => true,
+            "url" | "bucket" | "key" => true,
             "sslverify" => *value == Opt::Bool(true),
             _ => false,
         };
@@ -143,7 +164,11 @@ fn naming(options: &BlockdevOptionsCurlHttp) -> Options {
 /// What is older than the schema, or is not in it.
 pub(super) fn adapt(options: &mut Options) -> Result<()> {
     url::adapt(options)?;
-    // With a suffix, as text.
+    adapt_readahead(options)
+}
+
+/// Bytes that are given as text may have a suffix.
+pub(crate) fn adapt_readahead(options: &mut Options) -> Result<()> {
     if let Some(bytes) = options.take_u64("readahead")? {
         let bytes = i64::try_from(bytes).map_err(|_| BlockError::invalid("readahead is too large"))?;
         options.set("readahead", Opt::Int(bytes));

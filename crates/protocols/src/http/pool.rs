@@ -50,14 +50,17 @@ impl Pool {
             return None;
         }
         state.in_use += 1;
-        state.idle.retain(|(_, connection)| connection.is_open());
-        let fitting = state.idle.iter().rposition(|(other, _)| other == server);
-        let connection = fitting.map(|at| state.idle.remove(at).1);
-        if connection.is_none() && state.in_use + state.idle.len() > self.limit {
+        while let Some(at) = state.idle.iter().rposition(|(other, _)| other == server) {
+            let (_, connection) = state.idle.remove(at);
+            if connection.is_open() {
+                return Some(Some(connection));
+            }
+        }
+        if state.in_use + state.idle.len() > self.limit {
             // One of another server makes room.
             state.idle.remove(0);
         }
-        Some(connection)
+        Some(None)
     }
 
     /// Closes those that wait.

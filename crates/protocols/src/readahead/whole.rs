@@ -39,15 +39,6 @@ impl Whole {
         (whole.clone(), Filler { whole, limit })
     }
 
-    /// Waits for its end: its size in bytes.
-    ///
-    /// # Errors
-    /// Why it has not come as a whole.
-    pub async fn size(&self) -> Result<u64> {
-        self.come(u64::MAX).await?;
-        Ok(self.came.load(Ordering::Acquire))
-    }
-
     /// Reads what is here already: how many bytes from the start.
     pub fn try_read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let here = self.came.load(Ordering::Acquire).saturating_sub(offset).min(buf.len() as u64) as usize;

@@ -2,6 +2,7 @@
 //!
 //! Specification: "fatgen103", "FAT 32 Byte Directory Entry Structure".
 use super::name::Short;
+use crate::calendar;
 use rt::file::FileKind;
 
 /// Bytes of an entry.
@@ -74,56 +75,14 @@ fn moment(seconds: i64) -> (u16, u16) {
         return (23 << 11 | 59 << 5 | 29, 127 << 9 | 12 << 5 | 31);
     }
     let second = local.rem_euclid(86_400) as u32;
-    let (year, month, day) = civil(day);
+    let (year, month, day) = calendar::date(day);
     let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
     (time as u16, ((year - 1980) << 9 | month << 5 | day) as u16)
-}
-
-/// Year, month and day of a day since the beginning of 1970, from 1980 on.
-fn civil(mut days: i64) -> (u32, u32, u32) {
-    let is_leap =
-        |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    loop {
-        let len = if is_leap(year) { 366 } else { 365 };
-        if days < len {
-            break;
-        }
-        days -= len;
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for len in months {
-        if days < len {
-            break;
-        }
-        days -= len;
-        month += 1;
-    }
-    (year, month, days as u32 + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        for (days, date) in [
-            (3652, (1980, 1, 1)),
-            (3711, (1980, 2, 29)),
-            (11_016, (2000, 2, 29)),
-            (11_017, (2000, 3, 1)),
-            (20_787, (2026, 11, 30)),
-            (47_540, (2100, 2, 28)),
-            (47_541, (2100, 3, 1)),
-            (50_402, (2107, 12, 31)),
-        ] {
-            assert_eq!(civil(days), date);
-        }
-    }
 
     #[test]
     fn moments_that_can_t_be_told_are_the_first_or_the_last() {

@@ -3,7 +3,7 @@
 mod faults;
 mod reads;
 mod roads;
-mod server;
+pub(crate) mod server;
 
 use super::*;
 use block::Secret;
@@ -21,7 +21,7 @@ fn content(len: usize) -> Vec<u8> {
     (0..len as u64).map(byte).collect()
 }
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let config = rt::Config { workers: Some(1), ..rt::Config::default() };
     rt::Runtime::new(config).unwrap().block_on(test)
 }
@@ -39,7 +39,11 @@ fn adapted(options: &mut Options) {
 
 async fn open_with(options: BlockdevOptionsCurlHttp, objects: &Objects) -> Result<HttpDriver> {
     let scheme = if options.url.starts_with("https") { "https" } else { "http" };
-    HttpDriver::open(Settings::of(options, scheme, objects)?, scheme, objects.clone()).await
+    HttpDriver::open(Settings::of(options, scheme, objects)?, objects.clone(), again).await
+}
+
+fn again(options: Options, objects: &Objects) -> Result<Settings> {
+    Settings::of(options.read()?, "http", objects)
 }
 
 async fn open_at(url: &str) -> Result<HttpDriver> {
