@@ -1,4 +1,5 @@
 //! The one error of the data path: what kind, which node, where, and words for a person.
+use crate::passwords::hide_passwords;
 use rt::Errno;
 use std::error::Error;
 use std::fmt;
@@ -175,8 +176,12 @@ impl BlockError {
         self.0.file.as_deref()
     }
 
-    /// The words without the place.
+    /// The words without the place, and without the passwords that a name in them may have.
     pub fn message(&self) -> String {
+        hide_passwords(&self.words()).into_owned()
+    }
+
+    fn words(&self) -> String {
         let Some(cause) = &self.0.cause else { return self.0.what.clone() };
         let cause = told(cause.as_ref());
         if self.0.what.is_empty() { cause } else { format!("{}: {cause}", self.0.what) }

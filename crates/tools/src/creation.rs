@@ -201,7 +201,8 @@ impl Creation {
 
     /// Tells what is about to be made.
     pub fn tell(&self, console: &mut Console) {
-        out!(console, "Formatting '{}', fmt={}", self.filename, self.format.name);
+        let filename = block::hide_passwords(&self.filename);
+        out!(console, "Formatting '{filename}', fmt={}", self.format.name);
         for option in self.table() {
             let name = option.name;
             match (self.options.get(name), option.default) {
@@ -245,7 +246,7 @@ fn told_value(value: &Opt) -> String {
         Opt::Bool(on) => (if *on { "on" } else { "off" }).to_owned(),
         Opt::Int(number) => number.to_string(),
         Opt::Uint(number) => number.to_string(),
-        Opt::Str(text) => keyval::escape(text),
+        Opt::Str(text) => keyval::escape(&block::hide_passwords(text)),
         Opt::Null | Opt::List(_) | Opt::Dict(_) => String::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use api::{ToolError, ToolErrorCode};
-use block::{BlockError, ErrorKind};
+use block::{BlockError, ErrorKind, hide_passwords};
 use std::fmt;
 
 /// An exit code and a message.
@@ -37,7 +37,7 @@ impl Failure {
 
     /// Exit code 1 with a message, of this kind.
     pub fn of(kind: ToolErrorCode, message: impl fmt::Display) -> Failure {
-        let (message, hint) = (message.to_string(), Hint::Nothing);
+        let (message, hint) = (hide_passwords(&message.to_string()).into_owned(), Hint::Nothing);
         Failure { code: 1, message, hint, kind, cause: None, ends: true }
     }
 
@@ -72,13 +72,13 @@ impl Failure {
     /// The same with what can be done about it behind.
     #[must_use]
     pub fn with_advice(self, advice: impl fmt::Display) -> Failure {
-        Failure { message: format!("{}; {advice}", self.message), ..self }
+        Failure { message: hide_passwords(&format!("{}; {advice}", self.message)).into_owned(), ..self }
     }
 
     /// The same with what it is about in front.
     #[must_use]
     pub fn within(self, what: &str) -> Failure {
-        Failure { message: format!("{what}: {}", self.message), ..self }
+        Failure { message: hide_passwords(&format!("{what}: {}", self.message)).into_owned(), ..self }
     }
 
     /// The exit code.
