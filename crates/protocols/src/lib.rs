@@ -23,6 +23,7 @@ mod readahead;
 mod s3;
 #[cfg(feature = "http")]
 mod url;
+mod unflushed;
 mod vvfat;
 
 use block::DriverType;

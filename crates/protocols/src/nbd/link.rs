@@ -15,7 +15,7 @@
 use super::connection::{Connection, Patience};
 use super::inflight::Answer;
 use super::location::Location;
-use super::unflushed::{Change, Unflushed};
+use crate::unflushed::{Change, Unflushed};
 use api::BlockdevOptionsNbd;
 use arc_swap::ArcSwap;
 use block::{BlockError, ErrorKind, Result};
@@ -203,13 +203,7 @@ impl Link {
         flags: CommandFlags,
         (offset, len): (u64, u64),
     ) -> Result<()> {
-        let change = || {
-            Change::Zeroes(
-                offset,
-                len,
-                CommandFlags::when(flags.contains(CommandFlags::NO_HOLE), CommandFlags::NO_HOLE),
-            )
-        };
+        let change = || Change::Zeroes(offset, len, !flags.contains(CommandFlags::NO_HOLE));
         self.change(
             flags.contains(CommandFlags::FUA),
             change,
@@ -439,7 +433,10 @@ async fn make(connection: &Connection, change: &Change) -> Result<()> {
         Change::Write(offset, data) => {
             (Command::WRITE, CommandFlags::NONE, (*offset, data.len() as u64), Some(data.clone()))
         }
-        Change::Zeroes(offset, len, flags) => (Command::WRITE_ZEROES, *flags, (*offset, *len), None),
+        Change::Zeroes(offset, len, unmap) => {
+            let flags = CommandFlags::when(!unmap, CommandFlags::NO_HOLE);
+            (Command::WRITE_ZEROES, flags, (*offset, *len), None)
+        }
     };
     connection.call(command, flags, range, data, None).await.1.map(drop)
 }

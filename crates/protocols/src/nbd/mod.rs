@@ -22,7 +22,6 @@ mod receive;
 mod status;
 #[cfg(test)]
 mod tests;
-mod unflushed;
 
 use api::{BlockdevOptionsNbd, PreallocMode};
 use block::{

@@ -4,7 +4,6 @@
 //! the order in which they were sent, and a durable one is among them, for it may lie over an older one.
 //!
 //! Bounds: [`MOST`] bytes, by a flush that the writer makes before it goes on.
-use nbd::CommandFlags;
 use parking_lot::Mutex;
 use rt::Buf;
 use std::collections::BTreeMap;
@@ -14,13 +13,13 @@ const MOST: usize = 64 << 20;
 /// What a change counts beside its data.
 const NOTE: usize = 64;
 
-/// A change of the export.
+/// A change of what a server keeps.
 #[derive(Clone)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// These bytes at an offset.
     Write(u64, Buf),
-    /// Zeroes: offset, length, whether the range is to stay allocated.
-    Zeroes(u64, u64, CommandFlags),
+    /// Zeroes: offset, length, whether the range may lose its space.
+    Zeroes(u64, u64, bool),
 }
 
 impl Change {
@@ -47,7 +46,7 @@ impl Change {
 
 /// The changes since the last flush.
 #[derive(Default)]
-pub(super) struct Unflushed(Mutex<Changes>);
+pub(crate) struct Unflushed(Mutex<Changes>);
 
 #[derive(Default)]
 struct Changes {
@@ -66,7 +65,7 @@ impl Changes {
 }
 
 /// A change that was noted, and not answered yet. It is forgotten when this is dropped.
-pub(super) struct Noted<'u> {
+pub(crate) struct Noted<'u> {
     unflushed: &'u Unflushed,
     number: u64,
 }
