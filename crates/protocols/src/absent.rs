@@ -23,3 +23,10 @@ pub(crate) const HTTPS: DriverType =
 #[cfg(not(feature = "http"))]
 pub(crate) const S3: DriverType =
     DriverType { name: "s3", prefixes: &["s3:"], open: &Absent("http"), ..DriverType::PROTOCOL };
+#[cfg(not(feature = "iscsi"))]
+pub(crate) const ISCSI: DriverType = DriverType {
+    name: "iscsi",
+    prefixes: &["iscsi:", "iser:"],
+    open: &Absent("iscsi"),
+    ..DriverType::PROTOCOL
+};

@@ -3,7 +3,7 @@
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
 
-#[cfg(not(feature = "http"))]
+#[cfg(not(all(feature = "ftp", feature = "http", feature = "iscsi", feature = "nfs", feature = "rbd", feature = "ssh")))]
 mod absent;
 mod blkdebug;
 mod blklogwrites;
@@ -14,6 +14,8 @@ mod ending;
 mod file;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "iscsi")]
+mod iscsi;
 mod nbd;
 mod null;
 mod quorum;
@@ -43,6 +45,10 @@ pub const DRIVERS: &[DriverType] = &[
     absent::HTTP,
     #[cfg(not(feature = "http"))]
     absent::HTTPS,
+    #[cfg(feature = "iscsi")]
+    iscsi::ISCSI,
+    #[cfg(not(feature = "iscsi"))]
+    absent::ISCSI,
     null::NULL_AIO,
     null::NULL_CO,
     nbd::NBD,

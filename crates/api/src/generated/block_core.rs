@@ -36,6 +36,8 @@ pub enum BlockdevDriver {
     Http,
     /// The same in TLS.
     Https,
+    /// A logical unit of an iSCSI target.
+    Iscsi,
     /// An encrypted volume in the LUKS format.
     Luks,
     /// A disk that an NBD server offers.
@@ -92,6 +94,7 @@ impl Enumeration for BlockdevDriver {
         ("host_device", Self::HostDevice),
         ("http", Self::Http),
         ("https", Self::Https),
+        ("iscsi", Self::Iscsi),
         ("luks", Self::Luks),
         ("nbd", Self::Nbd),
         ("null-aio", Self::NullAio),
@@ -315,6 +318,8 @@ pub enum BlockdevOptionsBranch {
     Http(BlockdevOptionsCurlHttp),
     /// `https`.
     Https(BlockdevOptionsCurlHttp),
+    /// `iscsi`.
+    Iscsi(BlockdevOptionsIscsi),
     /// `luks`.
     Luks(BlockdevOptionsLUKS),
     /// `nbd`.
@@ -373,6 +378,7 @@ impl BlockdevOptionsBranch {
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Http(_) => BlockdevDriver::Http,
             Self::Https(_) => BlockdevDriver::Https,
+            Self::Iscsi(_) => BlockdevDriver::Iscsi,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
             Self::NullAio(_) => BlockdevDriver::NullAio,
@@ -411,6 +417,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Http => Self::Http(Object::take(from)?),
             BlockdevDriver::Https => Self::Https(Object::take(from)?),
+            BlockdevDriver::Iscsi => Self::Iscsi(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
             BlockdevDriver::NullAio => Self::NullAio(Object::take(from)?),
@@ -449,6 +456,7 @@ impl BlockdevOptionsBranch {
             Self::HostDevice(inner) => inner.put(to),
             Self::Http(inner) => inner.put(to),
             Self::Https(inner) => inner.put(to),
+            Self::Iscsi(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
             Self::NullAio(inner) => inner.put(to),

@@ -529,3 +529,109 @@ impl Object for BlockdevOptionsS3 {
     }
 }
 object_codec!(BlockdevOptionsS3);
+
+/// What iSCSI is carried by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IscsiTransport {
+    /// TCP.
+    Tcp,
+    /// RDMA; it is not available.
+    Iser,
+}
+
+impl Enumeration for IscsiTransport {
+    const VALUES: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp), ("iser", Self::Iser)];
+}
+enumeration_codec!(IscsiTransport);
+
+/// Which digests are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IscsiHeaderDigest {
+    /// CRC-32C, or there is no session.
+    Crc32c,
+    /// None.
+    None,
+    /// CRC-32C, where the target has it.
+    Crc32cNone,
+    /// None, unless the target demands CRC-32C.
+    NoneCrc32c,
+}
+
+impl Enumeration for IscsiHeaderDigest {
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("crc32c", Self::Crc32c),
+        ("none", Self::None),
+        ("crc32c-none", Self::Crc32cNone),
+        ("none-crc32c", Self::NoneCrc32c),
+    ];
+}
+enumeration_codec!(IscsiHeaderDigest);
+
+/// A logical unit of an iSCSI target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsIscsi {
+    /// What iSCSI is carried by.
+    pub transport: IscsiTransport,
+    /// Where the target listens: host or address, and its port where that is not 3260.
+    pub portal: String,
+    /// The target's name.
+    pub target: String,
+    /// The number of the unit; 0 if absent.
+    pub lun: Option<i64>,
+    /// The name for CHAP, if the target asks who it is.
+    pub user: Option<String>,
+    /// The id of the secret that proves the name.
+    pub password_secret: Option<String>,
+    /// The same in clear text; it is what a URL holds.
+    pub password: Option<String>,
+    /// The name that the target has to prove, by CHAP the other way.
+    pub target_user: Option<String>,
+    /// The id of the secret that it has to prove it with. It must not be that of this end.
+    pub target_password_secret: Option<String>,
+    /// The name of this initiator; iqn.2008-11.org.linux-kvm if absent.
+    pub initiator_name: Option<String>,
+    /// Digests of headers; none-crc32c if absent.
+    pub header_digest: Option<IscsiHeaderDigest>,
+    /// Digests of data; none if absent.
+    pub data_digest: Option<IscsiHeaderDigest>,
+    /// Seconds after which a request fails that is not answered, and for which it waits for a target that is gone; 0: there is
+    /// no end. If absent, 300 seconds for an answer and 120 for a target that is gone.
+    pub timeout: Option<i64>,
+}
+
+impl Object for BlockdevOptionsIscsi {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            transport: from.required("transport")?,
+            portal: from.required("portal")?,
+            target: from.required("target")?,
+            lun: from.optional("lun")?,
+            user: from.optional("user")?,
+            password_secret: from.optional("password-secret")?,
+            password: from.optional("password")?,
+            target_user: from.optional("target-user")?,
+            target_password_secret: from.optional("target-password-secret")?,
+            initiator_name: from.optional("initiator-name")?,
+            header_digest: from.optional("header-digest")?,
+            data_digest: from.optional("data-digest")?,
+            timeout: from.optional("timeout")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("transport", &self.transport);
+        to.put("portal", &self.portal);
+        to.put("target", &self.target);
+        to.put_optional("lun", &self.lun);
+        to.put_optional("user", &self.user);
+        to.put_optional("password-secret", &self.password_secret);
+        to.put_optional("password", &self.password);
+        to.put_optional("target-user", &self.target_user);
+        to.put_optional("target-password-secret", &self.target_password_secret);
+        to.put_optional("initiator-name", &self.initiator_name);
+        to.put_optional("header-digest", &self.header_digest);
+        to.put_optional("data-digest", &self.data_digest);
+        to.put_optional("timeout", &self.timeout);
+    }
+}
+object_codec!(BlockdevOptionsIscsi);

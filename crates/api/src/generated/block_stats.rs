@@ -329,6 +329,8 @@ pub enum BlockStatsSpecific {
     Http,
     /// `https`.
     Https,
+    /// `iscsi`.
+    Iscsi,
     /// `luks`.
     Luks,
     /// `nbd`.
@@ -387,6 +389,7 @@ impl BlockStatsSpecific {
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Http => BlockdevDriver::Http,
             Self::Https => BlockdevDriver::Https,
+            Self::Iscsi => BlockdevDriver::Iscsi,
             Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullAio => BlockdevDriver::NullAio,
@@ -425,6 +428,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Http => Self::Http,
             BlockdevDriver::Https => Self::Https,
+            BlockdevDriver::Iscsi => Self::Iscsi,
             BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullAio => Self::NullAio,
@@ -463,6 +467,7 @@ impl BlockStatsSpecific {
             Self::HostDevice(inner) => inner.put(to),
             Self::Http => {}
             Self::Https => {}
+            Self::Iscsi => {}
             Self::Luks => {}
             Self::Nbd => {}
             Self::NullAio => {}

@@ -483,6 +483,8 @@ pub enum BlockdevCreateOptions {
     Http,
     /// `https`.
     Https,
+    /// `iscsi`.
+    Iscsi,
     /// `luks`.
     Luks(BlockdevCreateOptionsLUKS),
     /// `nbd`.
@@ -541,6 +543,7 @@ impl BlockdevCreateOptions {
             Self::HostDevice => BlockdevDriver::HostDevice,
             Self::Http => BlockdevDriver::Http,
             Self::Https => BlockdevDriver::Https,
+            Self::Iscsi => BlockdevDriver::Iscsi,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
             Self::NullAio => BlockdevDriver::NullAio,
@@ -579,6 +582,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::HostDevice => Self::HostDevice,
             BlockdevDriver::Http => Self::Http,
             BlockdevDriver::Https => Self::Https,
+            BlockdevDriver::Iscsi => Self::Iscsi,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
             BlockdevDriver::NullAio => Self::NullAio,
@@ -617,6 +621,7 @@ impl BlockdevCreateOptions {
             Self::HostDevice => {}
             Self::Http => {}
             Self::Https => {}
+            Self::Iscsi => {}
             Self::Luks(inner) => inner.put(to),
             Self::Nbd => {}
             Self::NullAio => {}

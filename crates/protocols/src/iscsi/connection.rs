@@ -1,0 +1,527 @@
+//! One session with a target, over one connection: many commands at once, each found again by its tag.
+//!
+//! ```text
+//! callers ─▶ submit ─send─▶ socket            (at once; what does not fit is queued)
+//!                └▶ queue ─▶ pump ─send─▶ socket ◀─ data that the target asks for
+//! callers ◀─ reply ◀─ Tasks ◀─ pump ◀─recv─ socket
+//! ```
+//!
+//! Laws: commands are sent in the order of their numbers, and never more than the target has room for; each byte of a
+//! command's data is sent once, in order; a command that was submitted is carried out whether or not its caller waits; when
+//! the connection is lost, every command in flight and every later one ends with an error that says so.
+//!
+//! Bounds: commands in flight as [`Tasks`] states; a target that is silent for longer than [`Patience`] allows, though it is
+//! asked whether it is there, is given up, and the connection with it; so is one that leaves a command unanswered for too long.
+
+use super::location::Location;
+use super::login::login;
+use super::outgoing::Outgoing;
+use super::receive::{Broken, Receiver};
+use super::tasks::{Outcome, Reply, Tasks, Term, Ticket};
+use block::{BlockError, ErrorKind, Result};
+use event_listener::{Event, IntoNotification};
+use futures_channel::oneshot;
+use futures_util::task::AtomicWaker;
+use iscsi::{Agreed, Answer, AsyncEvent, Lun, NO_TAG, Numbers, Profile, Request, Transfer, serial};
+use parking_lot::Mutex;
+use rt::net::Stream;
+use rt::{Buf, BufMut, Target};
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long is waited for a target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// To connect, and to log in.
+    pub connect: Duration,
+    /// Without a byte from the target. After half of it the target is asked whether it is there.
+    pub silence: Duration,
+    /// For the answer to a command.
+    pub answer: Duration,
+    /// For the end of the session, when it is closed.
+    pub logout: Duration,
+}
+
+impl Patience {
+    /// The usual, with the time for an answer that was asked for.
+    pub fn with_answer(answer: Duration) -> Self {
+        let silence = Duration::from_secs(30).min(answer.max(Duration::from_secs(1)));
+        Self { connect: silence, silence, answer, logout: Duration::from_secs(2) }
+    }
+}
+
+/// The tag of what is no command: a question whether the target is there, and the logout. Commands have others.
+const OWN_TAG: u32 = NO_TAG - 1;
+/// Answers to questions of the target that may wait to be sent.
+const MOST_PINGS: usize = 64;
+
+/// What a command moves: data for the target, and where its data go.
+#[derive(Default)]
+pub(super) struct Payload {
+    pub data: Option<Buf>,
+    pub buf: Option<BufMut>,
+}
+
+/// A command that is about to be sent.
+struct Waiting {
+    ticket: Ticket,
+    term: Term,
+    lun: Lun,
+    block: [u8; 16],
+    payload: Payload,
+}
+
+/// What became of it.
+enum Submitted {
+    Sent(oneshot::Receiver<Outcome>),
+    /// The target has no room for it yet.
+    NoRoom(Waiting),
+    Refused(Option<BufMut>, BlockError),
+}
+
+/// A session.
+pub(super) struct Connection {
+    stream: Stream,
+    /// The unit, for messages.
+    name: String,
+    lun: Lun,
+    agreed: Agreed,
+    patience: Patience,
+    pub(super) tasks: Tasks,
+    sending: Mutex<Sending>,
+    queued: AtomicBool,
+    closing: AtomicBool,
+    /// Number of the answer that comes next.
+    status: AtomicU32,
+    /// The last command that the target has room for.
+    room: AtomicU32,
+    /// There is more room, or the connection has ended.
+    roomier: Event,
+    /// The target was asked whether it is there.
+    asked: AtomicBool,
+    ended: Event,
+    receiving: Mutex<Option<Term>>,
+    /// The pump's.
+    waker: AtomicWaker,
+}
+
+struct Sending {
+    outgoing: Outgoing,
+    /// Number of the next command.
+    command: u32,
+    /// Answers to questions of the target among what waits.
+    pings: usize,
+}
+
+impl Connection {
+    /// Connects and logs in.
+    pub async fn open(location: &Location, profile: &Profile, patience: Patience) -> Result<Arc<Self>> {
+        let (stream, agreed, numbers) = login(location, profile, patience.connect).await?;
+        let sending = Sending { outgoing: Outgoing::default(), command: numbers.expected_command, pings: 0 };
+        let connection = Arc::new(Self {
+            stream,
+            name: location.name.clone(),
+            lun: location.lun,
+            agreed,
+            patience,
+            tasks: Tasks::default(),
+            sending: Mutex::new(sending),
+            queued: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            status: AtomicU32::new(numbers.stat.wrapping_add(1)),
+            room: AtomicU32::new(numbers.most_command),
+            roomier: Event::new(),
+            asked: AtomicBool::new(false),
+            ended: Event::new(),
+            receiving: Mutex::new(None),
+            waker: AtomicWaker::new(),
+        });
+        connection.tasks.alive();
+        let receiver = Receiver::new(agreed.header_digest, agreed.data_digest);
+        rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), receiver)).detach();
+        rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), patience.silence / 8)).detach();
+        Ok(connection)
+    }
+
+    /// The unit, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number of the unit.
+    pub fn lun(&self) -> Lun {
+        self.lun
+    }
+
+    /// How long is waited.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Why the connection was given up, if it was.
+    pub fn dead(&self) -> Option<BlockError> {
+        self.tasks.dead()
+    }
+
+    /// Makes a command and waits for its reply, whatever it says.
+    pub async fn call(&self, lun: Lun, block: [u8; 16], payload: Payload, longest: Duration) -> Outcome {
+        let term = Term { began: rt::now_ns(), longest: nanos(longest) };
+        let mut waiting = Waiting { ticket: self.tasks.ticket().await, term, lun, block, payload };
+        let reply = loop {
+            waiting = match self.submit(waiting) {
+                Submitted::Sent(reply) => break reply,
+                Submitted::Refused(buf, error) => return (buf, Err(error)),
+                Submitted::NoRoom(waiting) => waiting,
+            };
+            let roomier = self.roomier.listen();
+            waiting = match self.submit(waiting) {
+                Submitted::Sent(reply) => break reply,
+                Submitted::Refused(buf, error) => return (buf, Err(error)),
+                Submitted::NoRoom(waiting) => waiting,
+            };
+            let left = Duration::from_nanos(term.left(rt::now_ns()));
+            if rt::timeout(left, roomier).await.is_err() {
+                self.give_up(term.longest);
+            }
+        };
+        match reply.await {
+            Ok(outcome) => outcome,
+            Err(_) => (None, Err(self.dead().unwrap_or_else(|| self.lost(&Broken::Closed)))),
+        }
+    }
+
+    /// Sends a command, where the target has room for it.
+    fn submit(&self, waiting: Waiting) -> Submitted {
+        let mut sending = self.sending.lock();
+        let has_room = serial::up_to(sending.command, self.room.load(Ordering::Acquire));
+        if !has_room && !self.closing.load(Ordering::Acquire) {
+            return Submitted::NoRoom(waiting);
+        }
+        let Waiting { ticket, term, lun, block, payload: Payload { data, buf } } = waiting;
+        let (len, transfer) = match (&data, &buf) {
+            (Some(data), _) => (data.len(), Transfer::Write),
+            (None, Some(buf)) => (buf.len(), Transfer::Read),
+            (None, None) => (0, Transfer::Nothing),
+        };
+        let Ok(expected) = u32::try_from(len) else {
+            return Submitted::Refused(
+                buf,
+                BlockError::new(ErrorKind::Limit, "a command moves less than 4 GiB"),
+            );
+        };
+        // Registered before it is sent, and sent in the order in which numbers are given.
+        let (tag, reply) = match self.tasks.begin(ticket, term, data, buf) {
+            Ok(begun) => begun,
+            Err((buf, error)) => return Submitted::Refused(buf, error),
+        };
+        self.put_command(&mut sending, (lun, tag), block, transfer, expected);
+        let sent = self.send(&mut sending);
+        drop(sending);
+        if let Err(error) = sent {
+            self.lose(&Broken::Io(error));
+        }
+        Submitted::Sent(reply)
+    }
+
+    /// Queues a command, with as much of its data as may come unasked.
+    fn put_command(
+        &self,
+        sending: &mut Sending,
+        (lun, tag): (Lun, u32),
+        block: [u8; 16],
+        transfer: Transfer,
+        expected: u32,
+    ) {
+        let Agreed { immediate_data, wait_for_ready, first_burst, segment, .. } = self.agreed;
+        let writes = transfer == Transfer::Write;
+        let unasked = if writes { expected.min(first_burst) } else { 0 };
+        let immediate = if immediate_data { unasked.min(segment) } else { 0 };
+        let unasked = if wait_for_ready { immediate } else { unasked };
+        let data = self.tasks.next_data(tag, 0, immediate as usize);
+        let request = Request::Command {
+            lun,
+            tag,
+            block,
+            transfer,
+            expected,
+            complete: unasked == immediate,
+            command: sending.command,
+            status: self.status.load(Ordering::Acquire),
+        };
+        sending.command = sending.command.wrapping_add(1);
+        self.put(sending, &request, data);
+        if unasked > immediate {
+            self.put_data(sending, tag, (lun, NO_TAG), immediate, unasked - immediate);
+        }
+    }
+
+    /// Queues data of a command from `offset` on; whether they are what comes next.
+    fn put_data(&self, sending: &mut Sending, tag: u32, to: (Lun, u32), offset: u32, len: u32) -> bool {
+        let Some(data) = self.tasks.next_data(tag, offset as usize, len as usize) else { return false };
+        let (lun, target_tag) = to;
+        let segment = self.agreed.segment as usize;
+        let status = self.status.load(Ordering::Acquire);
+        for (number, at) in (0..data.len()).step_by(segment).enumerate() {
+            let part = data.slice(at..at.saturating_add(segment));
+            let last = at + part.len() == data.len();
+            // Both are less than the length, which has 32 bits.
+            let (number, offset) = (number as u32, offset + at as u32);
+            self.put(
+                sending,
+                &Request::DataOut { lun, tag, target_tag, status, number, offset, last },
+                Some(part),
+            );
+        }
+        true
+    }
+
+    fn put(&self, sending: &mut Sending, request: &Request, data: Option<Buf>) {
+        let header = request.encode(data.as_ref().map_or(0, Buf::len));
+        sending.outgoing.push(header, data, self.agreed.header_digest, self.agreed.data_digest);
+    }
+
+    /// Sends what there is room for.
+    fn send(&self, sending: &mut Sending) -> io::Result<()> {
+        sending.outgoing.send(&self.stream)?;
+        let waits = !sending.outgoing.is_empty();
+        if !waits {
+            sending.pings = 0;
+        }
+        if self.queued.swap(waits, Ordering::AcqRel) != waits {
+            self.waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes note of the numbers of an answer.
+    pub(super) fn count(&self, answer: &Answer, numbers: Numbers) -> Result<(), Broken> {
+        let expected = self.status.load(Ordering::Acquire);
+        if answer.is_counted() {
+            if numbers.stat != expected {
+                return Err(Broken::Number { got: numbers.stat, expected });
+            }
+            self.status.store(expected.wrapping_add(1), Ordering::Release);
+        }
+        let Numbers { expected_command, most_command, .. } = numbers;
+        let room = self.room.load(Ordering::Acquire);
+        // Numbers that contradict each other are old ones (section 4.2.2.1).
+        let sound = serial::up_to(expected_command.wrapping_sub(1), most_command);
+        if sound && most_command != room && serial::up_to(room, most_command) {
+            self.room.store(most_command, Ordering::Release);
+            self.roomier.notify(usize::MAX.additional());
+        }
+        Ok(())
+    }
+
+    /// Takes an answer that is no command's end.
+    pub(super) fn take_in(&self, answer: Answer) -> Result<(), Broken> {
+        let mut sending = self.sending.lock();
+        match answer {
+            Answer::Ready { lun, tag, target_tag, offset, len, .. } => {
+                let fits = len <= self.agreed.burst;
+                if !fits || !self.put_data(&mut sending, tag, (lun, target_tag), offset, len) {
+                    return Err(Broken::Ready { offset, len });
+                }
+            }
+            Answer::Nop { tag: OWN_TAG, .. } => self.asked.store(false, Ordering::Release),
+            Answer::Nop { target_tag: NO_TAG, .. } => {}
+            Answer::Nop { lun, target_tag, .. } => {
+                sending.pings += 1;
+                if sending.pings > MOST_PINGS {
+                    return Err(Broken::Pings);
+                }
+                self.put_nop(&mut sending, lun, NO_TAG, target_tag);
+            }
+            Answer::Async(AsyncEvent::LogoutWanted(_) | AsyncEvent::NegotiationWanted(_)) => {
+                self.put_logout(&mut sending);
+                // Whatever can't be sent is not needed any more.
+                let _ = self.send(&mut sending);
+                return Err(Broken::LogoutWanted);
+            }
+            Answer::Async(AsyncEvent::Dropped(_)) => return Err(Broken::Dropped),
+            Answer::Async(AsyncEvent::Sense | AsyncEvent::Other(_)) => {
+                tracing::info!(unit = self.name, "the iSCSI target reports an event");
+            }
+            Answer::Reject { reason } => return Err(Broken::Rejected(reason)),
+            Answer::Logout { .. } => return Err(Broken::Closed),
+            Answer::Login { .. } | Answer::Response { .. } | Answer::DataIn { .. } => {
+                return Err(Broken::Login);
+            }
+        }
+        Ok(self.send(&mut sending)?)
+    }
+
+    fn put_nop(&self, sending: &mut Sending, lun: Lun, tag: u32, target_tag: u32) {
+        let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
+        self.put(sending, &Request::Nop { lun, tag, target_tag, command, status }, None);
+    }
+
+    fn put_logout(&self, sending: &mut Sending) {
+        let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
+        self.put(sending, &Request::Logout { tag: OWN_TAG, command, status }, None);
+    }
+
+    /// Asks whether the target is there, unless it was asked already.
+    fn ask(&self) {
+        if self.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut sending = self.sending.lock();
+        self.put_nop(&mut sending, Lun::default(), OWN_TAG, NO_TAG);
+        let sent = self.send(&mut sending);
+        drop(sending);
+        if let Err(error) = sent {
+            self.lose(&Broken::Io(error));
+        }
+    }
+
+    fn lost(&self, cause: &Broken) -> BlockError {
+        let cause = match cause {
+            Broken::Io(error) => BlockError::from_io(error).to_string(),
+            other => other.to_string(),
+        };
+        BlockError::new(ErrorKind::Io, format!("the connection to '{}' is lost: {cause}", self.name))
+    }
+
+    /// Gives the connection up.
+    pub fn lose(&self, cause: &Broken) {
+        let error = self.lost(cause);
+        self.end(&error);
+    }
+
+    /// Gives the connection up because somebody wants it so.
+    pub fn cut(&self) {
+        self.lose(&Broken::Cut);
+    }
+
+    /// Gives the connection up because the target took too long.
+    fn give_up(&self, waited: u64) {
+        let seconds = Duration::from_nanos(waited).as_secs_f32();
+        let text = format!(
+            "the connection to '{}' was given up: the target did not answer for {seconds:.1} s",
+            self.name
+        );
+        tracing::warn!(unit = self.name, seconds, "iSCSI target does not answer; connection given up");
+        self.end(&BlockError::new(ErrorKind::Timeout, text));
+    }
+
+    fn end(&self, error: &BlockError) {
+        self.closing.store(true, Ordering::Release);
+        self.tasks.kill(error);
+        self.roomier.notify(usize::MAX.additional());
+        self.waker.wake();
+    }
+
+    fn closed(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
+    }
+
+    /// Logs out, without waiting for the target.
+    pub fn leave(&self) {
+        if !self.closing.load(Ordering::Acquire) {
+            let mut sending = self.sending.lock();
+            self.put_logout(&mut sending);
+            // If the target is gone, there is nothing to send.
+            let _ = self.send(&mut sending);
+        }
+        self.end(&self.closed());
+    }
+
+    /// Logs out, and waits for the target to say so for as long as patience lasts. Commands still in flight end with an error;
+    /// there should be none.
+    pub async fn close(&self) {
+        let ended = self.ended.listen();
+        if !self.closing.load(Ordering::Acquire) {
+            {
+                let mut sending = self.sending.lock();
+                self.put_logout(&mut sending);
+                let _ = self.send(&mut sending);
+            }
+            // Whichever comes first: it is over.
+            let _ = rt::timeout(self.patience.logout, ended).await;
+        }
+        self.end(&self.closed());
+    }
+
+    /// Waits for something to send or to receive; true: to receive. `None` when the connection has ended.
+    async fn wait(&self) -> Option<io::Result<bool>> {
+        let mut readable = pin!(self.stream.readable());
+        let mut writable = pin!(self.stream.writable());
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.closing.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
+                return Poll::Ready(Some(result.map(|()| true)));
+            }
+            if self.queued.load(Ordering::Acquire)
+                && let Poll::Ready(result) = writable.as_mut().poll(cx)
+            {
+                return Poll::Ready(Some(result.map(|()| false)));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Moves bytes until the connection ends.
+async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
+    let mut result = Ok(());
+    while result.is_ok() {
+        *connection.receiving.lock() = receiver.term();
+        receiver.rest();
+        result = match connection.wait().await {
+            None => break,
+            Some(Ok(true)) => receiver.receive(&connection.stream, &connection),
+            Some(Ok(false)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
+            Some(Err(error)) => Err(error.into()),
+        };
+    }
+    if let Err(cause) = result {
+        if !connection.closing.load(Ordering::Acquire) {
+            tracing::warn!(unit = connection.name, error = %cause, "iSCSI connection lost");
+        }
+        connection.lose(&cause);
+    }
+    let error = connection.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
+    receiver.abandon(&error);
+    // It may be gone already.
+    let _ = connection.stream.shutdown();
+    connection.ended.notify(usize::MAX.additional());
+}
+
+/// Looks periodically for a target that is silent, and for a command that has waited too long.
+async fn watch(connection: Weak<Connection>, every: Duration) {
+    loop {
+        rt::sleep(every).await;
+        let Some(connection) = connection.upgrade() else { return };
+        if connection.closing.load(Ordering::Acquire) {
+            return;
+        }
+        let (silent, silence) = (connection.tasks.silent(), nanos(connection.patience.silence));
+        let receiving = *connection.receiving.lock();
+        let asked = connection.asked.load(Ordering::Acquire) || !connection.tasks.is_empty();
+        match connection.tasks.overdue(receiving) {
+            Some(waited) => connection.give_up(waited),
+            None if silent >= silence && asked => connection.give_up(silent),
+            None if silent >= silence / 2 => connection.ask(),
+            None => {}
+        }
+    }
+}
+
+/// Whether all that a command asked for has come.
+pub(super) fn is_whole(reply: &Reply, wanted: usize) -> bool {
+    reply.received == wanted && reply.residual == iscsi::Residual::None
+}
+
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,453 @@
+//! The way to a unit: a session, and the next one when that is lost.
+//!
+//! ```text
+//! lost ─▶ requests wait, at most for the delay ─▶ they fail
+//!    └──▶ log in · compare the unit · write again what was not flushed ─▶ requests are made again
+//! ```
+//!
+//! Laws: a request whose session was lost is made again as it was: all of them can be carried out twice. Nobody uses a
+//! new session before what the target may have lost is written again ([`Unflushed`]). A unit that has changed is not taken for
+//! the old one. A new session has the number of the old one, so that a target that still carries out old commands ends them
+//! first (RFC 7143, section 6.3.5).
+
+use super::connection::{Connection, Patience, Payload, is_whole, nanos};
+use super::execute::{Command, Phase, execute};
+use super::location::{Delays, Location};
+use super::tasks::{Outcome, Reply};
+use super::unit::Unit;
+use crate::unflushed::{Change, Unflushed};
+use arc_swap::ArcSwap;
+use block::{BlockError, ErrorKind, Result};
+use event_listener::{Event, IntoNotification};
+use futures_util::future::join_all;
+use futures_util::lock::Mutex as Lock;
+use iscsi::Profile;
+use parking_lot::Mutex;
+use rt::{Buf, BufMut, Target};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Time between the first two attempts to connect; it doubles from one to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+
+/// Changes that are written again side by side.
+const SIDE_BY_SIDE: usize = 64;
+
+/// Bytes of zeroes or of given back space that a unit may take a second for.
+const SLOWEST: u64 = 1 << 20;
+
+/// The way to a unit.
+pub(super) struct Link {
+    location: Location,
+    profile: Profile,
+    patience: Patience,
+    /// What the unit is.
+    pub(super) unit: Unit,
+    /// A block of zeroes.
+    zeroes: Buf,
+    connection: ArcSwap<Connection>,
+    state: Mutex<State>,
+    changed: Event,
+    unflushed: Unflushed,
+    /// One sync is under way at a time, for a unit tells of lost data once: what a flush failed with that nobody had asked
+    /// for.
+    syncing: Lock<Option<BlockError>>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Connected,
+    /// Since requests found the session lost.
+    Lost {
+        until_ns: u64,
+        error: BlockError,
+        /// The next session, while what may be lost is written on it.
+        next: Option<Arc<Connection>>,
+    },
+    /// Nobody connects again.
+    Ended(BlockError),
+}
+
+impl Link {
+    /// Logs in and asks the unit what it is, once.
+    pub async fn open(location: Location, profile: Profile, patience: Patience) -> Result<Arc<Self>> {
+        let connection = Connection::open(&location, &profile, patience).await?;
+        let unit = match Unit::ask(&connection).await {
+            Ok(unit) => unit,
+            Err(error) => {
+                connection.close().await;
+                return Err(error);
+            }
+        };
+        let zeroes = BufMut::zeroed(unit.capacity.block_size as usize).freeze();
+        Ok(Arc::new(Self {
+            location,
+            profile,
+            patience,
+            unit,
+            zeroes,
+            connection: ArcSwap::new(connection),
+            state: Mutex::default(),
+            changed: Event::new(),
+            unflushed: Unflushed::default(),
+            syncing: Lock::default(),
+        }))
+    }
+
+    /// Where it leads.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    fn delays(&self) -> Delays {
+        self.location.delays
+    }
+
+    /// The name of the unit.
+    pub fn name(&self) -> &str {
+        &self.location.name
+    }
+
+    /// Makes a request that changes nothing, or may be made twice, on this session or a later one.
+    pub async fn run(self: &Arc<Self>, command: &Command, payload: Payload) -> Outcome {
+        let Payload { data, mut buf } = payload;
+        let room = buf.as_ref().map(BufMut::len);
+        let mut lost_at = None;
+        loop {
+            let connection = self.connection.load_full();
+            let payload = Payload { data: data.clone(), buf };
+            let (back, result) = execute(&connection, command, payload, Phase::InUse).await;
+            if result.is_ok() || connection.dead().is_none() {
+                return (back, result);
+            }
+            // A request that a target does not survive is not made for ever.
+            match lost_at {
+                None => lost_at = Some(rt::now_ns()),
+                Some(at) if rt::now_ns().saturating_sub(at) > nanos(self.delays().reconnect) => {
+                    return (back, result);
+                }
+                Some(_) => rt::sleep(FIRST_PAUSE).await,
+            }
+            if let Err(error) = self.reconnected(&connection).await {
+                return (back, Err(error));
+            }
+            buf = back.or_else(|| room.map(BufMut::zeroed));
+        }
+    }
+
+    /// Reads whole blocks.
+    pub async fn read(self: &Arc<Self>, offset: u64, buf: BufMut) -> (BufMut, Result<()>) {
+        let len = buf.len();
+        let block = self.unit.width.read(self.blocks(offset, len as u64));
+        let (back, result) =
+            self.run(&Command::at("read", block, offset), Payload { data: None, buf: Some(buf) }).await;
+        let result = result.and_then(|reply| self.need_whole(&reply, len, offset));
+        (back.unwrap_or_else(|| BufMut::zeroed(len)), result)
+    }
+
+    fn need_whole(&self, reply: &Reply, len: usize, offset: u64) -> Result<()> {
+        if is_whole(reply, len) {
+            return Ok(());
+        }
+        let text = format!("'{}' gave {} of {len} bytes", self.name(), reply.received);
+        Err(BlockError::new(ErrorKind::Io, text).at(offset))
+    }
+
+    /// Places and lengths are multiples of the size of a block, and pieces have less than 2³² of them.
+    fn blocks(&self, offset: u64, len: u64) -> (u64, u32) {
+        let size = self.unit.block_size();
+        (offset / size, u32::try_from(len / size).unwrap_or(u32::MAX))
+    }
+
+    /// Writes whole blocks.
+    pub async fn write(self: &Arc<Self>, offset: u64, data: Buf, durable: bool) -> Result<()> {
+        // The copy keeps no larger buffer of somebody else's in memory.
+        let change = || Change::Write(offset, Buf::from_slice(&data));
+        let (command, payload) = self.writing(offset, data.clone(), durable);
+        self.change(durable, change, self.run(&command, payload)).await
+    }
+
+    fn writing(&self, offset: u64, data: Buf, durable: bool) -> (Command, Payload) {
+        let block = self.unit.width.write(self.blocks(offset, data.len() as u64), durable);
+        (Command::at("write", block, offset), Payload { data: Some(data), buf: None })
+    }
+
+    /// Makes zeroes of at most [`Unit::most_same`] blocks, by writing one many times; whether they may lose their space.
+    pub async fn zero(self: &Arc<Self>, (offset, len): (u64, u64), unmap: bool) -> Result<()> {
+        let (command, payload) = self.zeroing((offset, len), unmap);
+        self.change(false, || Change::Zeroes(offset, len, unmap), self.run(&command, payload)).await
+    }
+
+    fn zeroing(&self, (offset, len): (u64, u64), unmap: bool) -> (Command, Payload) {
+        let block = self.unit.width.write_same(self.blocks(offset, len), unmap);
+        let command = Command { work: work(len), ..Command::at("write of zeroes", block, offset) };
+        (command, Payload { data: Some(self.zeroes.clone()), buf: None })
+    }
+
+    /// Gives back the space of at most [`Unit::most_unmap`] blocks.
+    pub async fn unmap(self: &Arc<Self>, (offset, len): (u64, u64)) -> Result<()> {
+        let (block, parameters) = iscsi::scsi::command::unmap(&[self.blocks(offset, len)]);
+        let command = Command { work: work(len), ..Command::at("discard", block, offset) };
+        let payload = Payload { data: Some(Buf::from_slice(&parameters)), buf: None };
+        self.run(&command, payload).await.1.map(drop)
+    }
+
+    async fn change(
+        self: &Arc<Self>,
+        durable: bool,
+        change: impl FnOnce() -> Change,
+        call: impl Future<Output = Outcome>,
+    ) -> Result<()> {
+        if !self.unit.control.cached {
+            return call.await.1.map(drop);
+        }
+        if self.unflushed.is_full() {
+            let link = self.clone();
+            // To its end, also where this writer leaves: a unit tells of lost data once.
+            rt::spawn(async move { link.make_room().await }).await.unwrap_or_else(|_| Err(self.closed()))?;
+        }
+        let _alone = if durable { Some(self.syncing.lock().await) } else { None };
+        let noted = self.unflushed.note(change());
+        call.await.1?;
+        noted.answered();
+        Ok(())
+    }
+
+    /// Flushes so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
+    async fn make_room(self: &Arc<Self>) -> Result<()> {
+        let mut failed = self.syncing.lock().await;
+        if !self.unflushed.is_full() {
+            return Ok(());
+        }
+        let flushed = self.flush_once().await;
+        if let Err(error) = &flushed {
+            failed.get_or_insert_with(|| error.clone());
+        }
+        flushed
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(*self.state.lock(), State::Connected | State::Lost { .. })
+            && self.connection.load().dead().is_some()
+    }
+
+    /// Has the unit make durable what it has answered.
+    pub async fn flush(self: &Arc<Self>) -> Result<()> {
+        if !self.unit.control.cached {
+            // What is answered is durable.
+            return Ok(());
+        }
+        let failed = self.syncing.lock().await;
+        match &*failed {
+            Some(error) => Err(error.clone()),
+            // A target that is gone has nothing that is not durable.
+            None if self.unflushed.is_empty() && self.is_lost() => Ok(()),
+            None => self.flush_once().await,
+        }
+    }
+
+    async fn flush_once(self: &Arc<Self>) -> Result<()> {
+        let answered = self.unflushed.answered();
+        flushed(self.run(&self.flushing(), Payload::default()).await.1)?;
+        self.unflushed.forget(&answered);
+        Ok(())
+    }
+
+    fn flushing(&self) -> Command {
+        Command::of("flush", self.unit.width.synchronize())
+    }
+
+    /// Waits until there is another session than this one, which is lost.
+    async fn reconnected(self: &Arc<Self>, lost: &Arc<Connection>) -> Result<()> {
+        loop {
+            let changed = self.changed.listen();
+            let until_ns = {
+                let mut state = self.state.lock();
+                if let State::Connected = *state {
+                    if !Arc::ptr_eq(&self.connection.load(), lost) {
+                        return Ok(());
+                    }
+                    let until_ns = rt::now_ns().saturating_add(nanos(self.delays().reconnect));
+                    *state = State::Lost {
+                        until_ns,
+                        error: lost.dead().unwrap_or_else(|| self.closed()),
+                        next: None,
+                    };
+                    rt::spawn_on(Target::Control, reconnect(Arc::downgrade(self))).detach();
+                }
+                match &*state {
+                    State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => {
+                        return Err(error.clone());
+                    }
+                    State::Lost { until_ns, .. } => *until_ns,
+                    State::Ended(error) => return Err(error.clone()),
+                    State::Connected => return Ok(()),
+                }
+            };
+            let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
+            // Whichever comes first: the state tells.
+            let _ = rt::timeout(left, changed).await;
+        }
+    }
+
+    /// A session with the same unit, on which nothing is missing that the old one had answered.
+    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
+        let connection = Connection::open(&self.location, &self.profile, self.patience).await?;
+        let result = async {
+            // Whoever ends the link ends this too.
+            match &mut *self.state.lock() {
+                State::Lost { next, .. } => *next = Some(connection.clone()),
+                State::Connected | State::Ended(_) => return Err(self.closed()),
+            }
+            let unit = Unit::ask(&connection).await?;
+            if let Some(what) = self.unit.differs(&unit) {
+                let text = format!("the unit '{}' that is there now has {what}", self.name());
+                return Err(BlockError::new(ErrorKind::Io, text));
+            }
+            self.write_again(&connection).await
+        };
+        match result.await {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                connection.leave();
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
+    /// meet.
+    async fn write_again(&self, connection: &Connection) -> Result<()> {
+        let changes = self.unflushed.all();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut rest = changes.as_slice();
+        while !rest.is_empty() {
+            let meets = |at: usize| rest[..at].iter().any(|(_, other)| other.meets(&rest[at].1));
+            let count = (1..rest.len().min(SIDE_BY_SIDE))
+                .find(|at| meets(*at))
+                .unwrap_or(rest.len().min(SIDE_BY_SIDE));
+            let (batch, behind) = rest.split_at(count);
+            let results = join_all(batch.iter().map(|(_, change)| self.make(connection, change))).await;
+            for ((number, _), result) in batch.iter().zip(results) {
+                // One that nobody was told of is made again by whoever waits for it, who then is told why it fails.
+                let owed = connection.dead().is_some() || self.unflushed.is_answered(*number);
+                result
+                    .or_else(|error| if owed { Err(error) } else { Ok(()) })
+                    .map_err(|error| error.context("what was not flushed could not be written again"))?;
+            }
+            rest = behind;
+        }
+        let answered = self.unflushed.answered();
+        flushed(execute(connection, &self.flushing(), Payload::default(), Phase::InUse).await.1)?;
+        // Those that came meanwhile wait for this session, and are not among them: numbers only grow.
+        let last = changes.last().map(|(number, _)| *number);
+        let known: Vec<_> = answered.into_iter().filter(|number| Some(*number) <= last).collect();
+        self.unflushed.forget(&known);
+        Ok(())
+    }
+
+    /// Makes a change on a session.
+    async fn make(&self, connection: &Connection, change: &Change) -> Result<()> {
+        let (command, payload) = match change {
+            Change::Write(offset, data) => self.writing(*offset, data.clone(), false),
+            Change::Zeroes(offset, len, unmap) => self.zeroing((*offset, *len), *unmap),
+        };
+        execute(connection, &command, payload, Phase::InUse).await.1.map(drop)
+    }
+
+    fn closed(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name()))
+    }
+
+    /// Gives the session up because somebody wants it so. No other is made.
+    pub fn cut(&self) {
+        let text = format!("the connection to '{}' was given up on request", self.name());
+        let (connection, next) = self.end(BlockError::new(ErrorKind::Io, text));
+        connection.cut();
+        next.into_iter().for_each(|next| next.cut());
+    }
+
+    /// Ends the session as the protocol has it. No other is made.
+    pub async fn close(&self) {
+        let (connection, next) = self.end(self.closed());
+        next.into_iter().for_each(|next| next.cut());
+        connection.close().await;
+    }
+
+    /// The same without waiting for the target.
+    pub fn leave(&self) {
+        let (connection, next) = self.end(self.closed());
+        next.into_iter().for_each(|next| next.cut());
+        connection.leave();
+    }
+
+    /// The last session, and the one that was being made ready.
+    fn end(&self, error: BlockError) -> (Arc<Connection>, Option<Arc<Connection>>) {
+        let mut state = self.state.lock();
+        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
+            State::Lost { next, .. } => next,
+            State::Connected | State::Ended(_) => None,
+        };
+        // From now on no other is put in its place.
+        let connection = self.connection.load_full();
+        drop(state);
+        self.changed.notify(usize::MAX.additional());
+        (connection, next)
+    }
+}
+
+/// A unit that does not know how to flush has nothing that it could lose.
+fn flushed(result: Result<Reply>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn work(len: u64) -> Duration {
+    Duration::from_secs(len / SLOWEST)
+}
+
+/// Connects again and again until it works, or nobody wants it any more.
+async fn reconnect(link: Weak<Link>) {
+    for pause in pauses() {
+        let Some(link) = link.upgrade() else { return };
+        let connected = link.connect_again().await;
+        {
+            let mut state = link.state.lock();
+            let State::Lost { error, next, .. } = &mut *state else {
+                drop(state);
+                if let Ok(connection) = connected {
+                    connection.leave();
+                }
+                return;
+            };
+            match connected {
+                Ok(connection) => {
+                    link.connection.store(connection);
+                    *state = State::Connected;
+                    drop(state);
+                    tracing::info!(unit = link.name(), "logged in to the iSCSI target again");
+                    link.changed.notify(usize::MAX.additional());
+                    return;
+                }
+                Err(cause) => {
+                    tracing::warn!(unit = link.name(), error = %cause, "the iSCSI target can't be reached");
+                    (*error, *next) = (cause, None);
+                }
+            }
+        }
+        drop(link);
+        rt::sleep(pause).await;
+    }
+}
+
+/// The times between attempts, for ever.
+fn pauses() -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
+}

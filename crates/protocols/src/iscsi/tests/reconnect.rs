@@ -1,0 +1,150 @@
+//! Sessions that are lost, and targets that come back.
+use super::*;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A driver that connects again, at a target that serves one session after the other.
+async fn lasting(rules: Rules) -> (Arc<Disk>, IscsiDriver) {
+    let (listener, port) = bound().await;
+    let disk = Disk::new(rules);
+    rt::spawn(disk.clone().serve(listener)).detach();
+    let driver = connect_with(port, patient(), LONG).await.unwrap();
+    (disk, driver)
+}
+
+#[test]
+fn requests_in_flight_are_made_again_in_a_session_with_the_same_number() {
+    run(async || {
+        let (disk, driver) = lasting(Rules::default()).await;
+        let driver = Arc::new(driver);
+        disk.fuse.store(10, Relaxed);
+        let tasks: Vec<_> = (0..40u64)
+            .map(|n| {
+                let driver = driver.clone();
+                rt::spawn(async move {
+                    let data = vec![n as u8 + 1; 4096];
+                    write(&driver, n * 4096, &data).await?;
+                    Ok::<_, BlockError>(read(&driver, n * 4096, 4096).await? == data)
+                })
+            })
+            .collect();
+        for task in tasks {
+            assert!(task.await.unwrap().unwrap());
+        }
+        assert_eq!(disk.sessions.load(Relaxed), 2);
+        assert_eq!(*disk.isids.lock(), [profile().isid; 2]);
+    });
+}
+
+#[test]
+fn what_was_not_flushed_is_written_again_when_the_target_has_lost_it() {
+    for reset in [false, true] {
+        run(async || {
+            let (disk, driver) = lasting(Rules::default()).await;
+            write(&driver, 0, &[1; 512]).await.unwrap();
+            driver.flush().await.unwrap();
+            write(&driver, 512, &[2; 1024]).await.unwrap();
+            write(&driver, 1024, &[3; 512]).await.unwrap();
+            driver.write_zeroes(0, 512, Request::GUEST).await.unwrap();
+            disk.lose_power();
+            assert_eq!(disk.bytes.lock()[512], 0);
+            match reset {
+                // A session that goes on is told of the reset.
+                true => disk.rules.lock().refusals.push((0x88, (2, [6, 0x29, 0]))),
+                false => disk.fuse.store(0, Relaxed),
+            }
+            let mut expected = vec![0; 512];
+            expected.extend([[2; 512], [3; 512]].concat());
+            assert_eq!(read(&driver, 0, 1536).await.unwrap(), expected);
+            assert_eq!(disk.durable.lock()[..1536], expected);
+            assert_eq!(disk.sessions.load(Relaxed), 2);
+            driver.flush().await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_flush_fails_where_what_it_is_for_can_not_be_written_again() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        rt::spawn(disk.clone().serve(listener)).detach();
+        let driver = connect_with(port, patient(), SHORT).await.unwrap();
+        write(&driver, 512, &[2; 1024]).await.unwrap();
+        disk.lose_power();
+        disk.rules.lock().refusals.extend(vec![(0x8a, (2, [3, 0x0c, 0])); 50]);
+        disk.fuse.store(0, Relaxed);
+        let error = driver.flush().await.unwrap_err();
+        assert!(error.to_string().contains("could not be written again"), "{error}");
+    });
+}
+
+#[test]
+fn a_unit_that_has_changed_is_not_taken_for_the_old_one() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        rt::spawn(disk.clone().serve(listener)).detach();
+        let driver = connect_with(port, patient(), SHORT).await.unwrap();
+        disk.rules.lock().capacity.0 -= 1;
+        disk.fuse.store(0, Relaxed);
+        let error = read(&driver, 0, 512).await.unwrap_err();
+        assert!(error.to_string().contains("another size"), "{error}");
+        disk.rules.lock().capacity.0 += 1;
+        // Nobody has given up for ever.
+        let again = async {
+            while read(&driver, 0, 512).await.is_err() {
+                rt::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        rt::timeout(LONG, again).await.unwrap();
+    });
+}
+
+#[test]
+fn requests_wait_for_a_target_no_longer_than_they_may() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        let serving = disk.clone();
+        rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &serving).await;
+            while serving.one(&mut guest).await.is_some() {}
+            drop(listener);
+        })
+        .detach();
+        let driver = connect_with(port, patient(), SHORT).await.unwrap();
+        disk.fuse.store(0, Relaxed);
+        let error = read(&driver, 0, 512).await.unwrap_err();
+        assert!(error.to_string().contains(&port.to_string()), "{error}");
+        // A flush with nothing to lose is a flush.
+        driver.flush().await.unwrap();
+        driver.close().await.unwrap();
+        let error = read(&driver, 0, 512).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    });
+}
+
+#[test]
+fn a_cut_ends_requests_that_wait() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        let serving = disk.clone();
+        rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &serving).await;
+            while serving.one(&mut guest).await.is_some() {}
+            drop(listener);
+        })
+        .detach();
+        let driver = Arc::new(connect_with(port, patient(), LONG).await.unwrap());
+        disk.fuse.store(0, Relaxed);
+        let reader = driver.clone();
+        let waiting = rt::spawn(async move { read(&reader, 0, 512).await });
+        while !driver.link.is_lost() {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+        driver.cut().unwrap()();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("given up on request"), "{error}");
+    });
+}
