@@ -17,6 +17,7 @@ mod hostile;
 pub mod images;
 pub mod inspect;
 mod io;
+pub mod iscsi;
 pub mod luks;
 pub mod mutate;
 pub mod nbd;
@@ -50,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dmg_image", seeds: images::dmg_seeds, run: images::dmg },
     Target { name: "inspection", seeds: inspect::seeds, run: inspect::file },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },
+    Target { name: "iscsi_target", seeds: iscsi::target_seeds, run: iscsi::target },
+    Target { name: "iscsi_unit", seeds: iscsi::unit_seeds, run: iscsi::unit },
     Target { name: "luks1_header", seeds: luks::luks1_seeds, run: luks::luks1_header },
     Target { name: "luks2_header", seeds: luks::luks2_seeds, run: luks::luks2_header },
     Target { name: "nbd_client", seeds: nbd::client_seeds, run: nbd::client },
