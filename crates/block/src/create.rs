@@ -19,7 +19,9 @@ mod measure;
 mod option;
 mod plain;
 
-pub use creator::{Claim, ClaimPlace, Claimer, Claiming, Create, CreateRequest, Creator};
+pub use creator::{
+    Claim, ClaimLocation, ClaimPlace, Claimer, Claiming, Create, CreateRequest, Creator, PlaceRequest,
+};
 pub use measure::{MeasureRequest, Measured, data_in_units};
 pub use option::{CreateOption, OptionKind};
 pub use plain::PLAIN;
@@ -91,12 +93,19 @@ impl Places {
 
     async fn claim(&mut self, filename: &str) -> Result<Arc<Node>> {
         let graph = self.graph.clone();
-        let (name, file) = graph.protocol_options(filename)?;
+        let (name, mut file) = graph.protocol_options(filename)?;
         let protocol = graph.registry().need(&name)?;
         check_can_create(protocol)?;
         let mut place = Place::default();
         match protocol.claim {
-            Some(claimer) => place.claim = Some(claimer.claim(filename, self.options.clone()).await?),
+            Some(claimer) => {
+                let (location, options) = (protocol.adapted(file.clone())?, self.options.clone());
+                let claim =
+                    claimer.claim(PlaceRequest { filename, location, objects: graph.objects(), options });
+                let claim = claim.await?;
+                claim.opened_with().iter().for_each(|(name, value)| file.set(name, value.clone()));
+                place.claim = Some(claim);
+            }
             None => self.options.clone().finish()?,
         }
         // Noted before anything can fail, so that it is given back.

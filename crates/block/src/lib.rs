@@ -88,8 +88,8 @@ pub use copy::{
     Unallocated, Witness, copy,
 };
 pub use create::{
-    Claim, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,
-    MeasureRequest, Measured, OptionKind, PLAIN, Places, data_in_units,
+    Claim, ClaimLocation, ClaimPlace, Claimer, Claiming, Create, CreateOption, CreateRequest, Creator, MAKER,
+    MeasureRequest, Measured, OptionKind, PLAIN, PlaceRequest, Places, data_in_units,
 };
 pub use damage::Damage;
 pub use device::{Device, Model, Tray};

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers end it where they can't go on")]
 
 use block::{
-    BackendRequest, BlockError, Common, ErrorKind, Flags, Graph, NewBitmap, Opt, Options, Perms, Policy,
-    Registry, Request,
+    BackendRequest, BlockError, Common, ErrorKind, Flags, Graph, NewBitmap, Objects, Opt, Options, Perms,
+    PlaceRequest, Policy, Registry, Request,
 };
 use rt::{Buf, BufMut};
 use std::os::fd::AsRawFd;
@@ -468,9 +468,14 @@ fn a_file_in_which_an_image_is_being_made_is_locked() {
     let scratch = Scratch::new("claim");
     let name = scratch.path("a");
     rt::block_on_control(async move {
-        let claim = protocols::DRIVERS.iter().find(|driver| driver.name == "file").unwrap().claim.unwrap();
-        let first = claim.claim(&name, Options::new()).await.unwrap();
-        let e = claim.claim(&name, Options::new()).await.err().unwrap();
+        let claimer = protocols::DRIVERS.iter().find(|driver| driver.name == "file").unwrap().claim.unwrap();
+        let objects = Objects::default();
+        let claim = || {
+            let (location, options) = (Options::new(), Options::new());
+            claimer.claim(PlaceRequest { filename: &name, location, objects: &objects, options })
+        };
+        let first = claim().await.unwrap();
+        let e = claim().await.err().unwrap();
         assert_eq!(e.kind(), ErrorKind::Locked);
         let graph = graph();
         let node = graph.add(options(&name)).await.unwrap();
@@ -480,7 +485,7 @@ fn a_file_in_which_an_image_is_being_made_is_locked() {
         std::fs::write(&name, "keep").unwrap();
         first.undo().await.unwrap();
         assert_eq!(std::fs::read_to_string(&name).unwrap(), "keep");
-        let again = claim.claim(&name, Options::new()).await.unwrap();
+        let again = claim().await.unwrap();
         again.undo().await.unwrap();
         assert!(std::fs::exists(&name).unwrap(), "it was there before the claim");
     });

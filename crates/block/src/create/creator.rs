@@ -3,6 +3,7 @@ use super::{MeasureRequest, Measured, Places};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::node::Node;
+use crate::objects::Objects;
 use crate::options::{Opt, Options};
 use api::codec::Object;
 use rt::BoxFuture;
@@ -10,6 +11,11 @@ use std::sync::Arc;
 
 /// A place for an image, which others are kept away from until it is given back.
 pub trait Claim: Send + Sync {
+    /// What the place is opened with, besides the options of its name.
+    fn opened_with(&self) -> Options {
+        Options::new()
+    }
+
     /// Makes what is in it durable, with its name.
     fn settle(&self) -> BoxFuture<'_, Result<()>>;
 
@@ -121,22 +127,47 @@ impl<O: Object + Send> Creator for Create<O> {
     }
 }
 
-/// Claims places with options of the schema's type `O`: a file is there when it returns, and what was in it is
+/// The place that is to be claimed for an image.
+pub struct PlaceRequest<'a, O> {
+    /// Its name.
+    pub filename: &'a str,
+    /// The options that the name stands for, in the words of the schema.
+    pub location: Options,
+    /// The objects that options may refer to by id.
+    pub objects: &'a Objects,
+    /// What is asked of it.
+    pub options: O,
+}
+
+/// Claims places by their names, with options of the schema's type `O`: a file is there when it returns, and what was in it is
 /// unchanged.
 pub struct ClaimPlace<O>(pub for<'a> fn(&'a str, O) -> Claiming<'a>);
+
+/// Claims places by the options that their names stand for, as [`ClaimPlace`] else.
+pub struct ClaimLocation<O>(pub for<'a> fn(PlaceRequest<'a, O>) -> Claiming<'a>);
 
 /// A claim under way.
 pub type Claiming<'a> = BoxFuture<'a, Result<Box<dyn Claim>>>;
 
-/// A [`ClaimPlace`], whatever its options.
+/// A [`ClaimPlace`] or [`ClaimLocation`], whatever its options.
 pub trait Claimer: Sync {
-    /// Claims a place for an image by its name.
-    fn claim<'a>(&'a self, filename: &'a str, options: Options) -> Claiming<'a>;
+    /// Claims a place for an image.
+    fn claim<'a>(&'a self, place: PlaceRequest<'a, Options>) -> Claiming<'a>;
 }
 
 impl<O: Object + Send> Claimer for ClaimPlace<O> {
-    fn claim<'a>(&'a self, filename: &'a str, options: Options) -> Claiming<'a> {
-        Box::pin(async move { (self.0)(filename, renamed(options).read()?).await })
+    fn claim<'a>(&'a self, place: PlaceRequest<'a, Options>) -> Claiming<'a> {
+        Box::pin(async move { (self.0)(place.filename, renamed(place.options).nested().read()?).await })
+    }
+}
+
+impl<O: Object + Send> Claimer for ClaimLocation<O> {
+    fn claim<'a>(&'a self, place: PlaceRequest<'a, Options>) -> Claiming<'a> {
+        Box::pin(async move {
+            let PlaceRequest { filename, location, objects, options } = place;
+            let options = renamed(options).nested().read()?;
+            (self.0)(PlaceRequest { filename, location, objects, options }).await
+        })
     }
 }
 

@@ -11,9 +11,6 @@ use crate::policy::Policy;
 use crate::registry::{DriverKind, DriverType};
 use std::sync::Arc;
 
-/// Options that concern the place of a file, not what is made in it.
-const OF_PLACES: [&str; 2] = ["nocow", "extent-size-hint"];
-
 impl Graph {
     /// Makes an image of the driver. `options` have its `size`, and where it is made: of a protocol `filename`, of a format
     /// `file`, which nobody else writes to meanwhile; further files are nodes too.
@@ -70,15 +67,18 @@ impl Graph {
     }
 
     async fn create_file(&self, driver: &'static DriverType, size: u64, mut options: Options) -> Result<()> {
-        let filename = options.take_str("filename")?;
-        let filename = filename.ok_or_else(|| BlockError::invalid("Parameter 'filename' is missing"))?;
-        let mut place = Options::new();
-        for name in OF_PLACES {
-            if let Some(value) = options.take(name) {
-                place.set(name, value);
-            }
+        let filename = match options.take_dict("location")? {
+            Some(location) => format!("json:{}", location.with_str("driver", driver.name).to_json()),
+            None => options
+                .take_str("filename")?
+                .ok_or_else(|| BlockError::invalid("Parameter 'filename' is missing"))?,
+        };
+        // How much is reserved is what the driver makes of the place; all else concerns the place itself.
+        let mut made = Options::new();
+        if let Some(preallocation) = options.take("preallocation") {
+            made.set("preallocation", preallocation);
         }
-        self.create_at(driver, &filename, size, (options, place)).await
+        self.create_at(driver, &filename, size, (made, options)).await
     }
 
     /// The node that an option names or describes, with an entry for whoever makes an image in it.
