@@ -176,9 +176,10 @@ fn single_image(node: &Arc<Node>) -> ImageInfo {
         backing_filename,
         backing_format,
         specific,
-        snapshots,
         ..
     } = node.driver().info();
+    // A node that shows its file unchanged tells of the snapshots that the file has.
+    let snapshots = node.snapshot_keeper().map(|keeper| keeper.driver().info().snapshots);
     let filename = node.filename();
     ImageInfo {
         format: node.driver_name().to_owned(),
@@ -194,7 +195,7 @@ fn single_image(node: &Arc<Node>) -> ImageInfo {
             .map(|stored| resolve_filename(&node.place(), stored)),
         backing_filename,
         backing_filename_format: backing_format,
-        snapshots: (!snapshots.is_empty()).then_some(snapshots),
+        snapshots: snapshots.filter(|snapshots| !snapshots.is_empty()),
         format_specific: specific,
         backing_image: None,
         filename,

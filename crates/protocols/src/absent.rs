@@ -30,3 +30,6 @@ pub(crate) const ISCSI: DriverType = DriverType {
     open: &Absent("iscsi"),
     ..DriverType::PROTOCOL
 };
+#[cfg(not(feature = "rbd"))]
+pub(crate) const RBD: DriverType =
+    DriverType { name: "rbd", prefixes: &["rbd:"], open: &Absent("rbd"), ..DriverType::PROTOCOL };

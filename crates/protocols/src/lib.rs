@@ -19,16 +19,19 @@ mod iscsi;
 mod nbd;
 mod null;
 mod quorum;
+#[cfg(feature = "rbd")]
+mod rbd;
 #[cfg(feature = "http")]
 mod readahead;
 #[cfg(feature = "http")]
 mod s3;
+mod unflushed;
 #[cfg(feature = "http")]
 mod url;
-mod unflushed;
 mod vvfat;
 
 use block::DriverType;
+use std::borrow::Cow;
 
 /// The drivers of this wing.
 pub const DRIVERS: &[DriverType] = &[
@@ -57,5 +60,18 @@ pub const DRIVERS: &[DriverType] = &[
     s3::S3,
     #[cfg(not(feature = "http"))]
     absent::S3,
+    #[cfg(feature = "rbd")]
+    rbd::RBD,
+    #[cfg(not(feature = "rbd"))]
+    absent::RBD,
     vvfat::VVFAT,
 ];
+
+/// The name of an image as messages show it: without a password or a key that it holds.
+pub fn shown_name(name: &str) -> Cow<'_, str> {
+    #[cfg(feature = "rbd")]
+    if name.starts_with("rbd:") {
+        return rbd::without_key(name).into();
+    }
+    block::hide_passwords(name)
+}

@@ -201,8 +201,8 @@ impl Creation {
 
     /// Tells what is about to be made.
     pub fn tell(&self, console: &mut Console) {
-        let filename = block::hide_passwords(&self.filename);
-        out!(console, "Formatting '{filename}', fmt={}", self.format.name);
+        let name = protocols::shown_name(&self.filename);
+        out!(console, "Formatting '{name}', fmt={}", self.format.name);
         for option in self.table() {
             let name = option.name;
             match (self.options.get(name), option.default) {

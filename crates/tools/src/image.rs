@@ -625,11 +625,13 @@ pub async fn close_all(images: Vec<Image>) -> Result<(), Failure> {
 
 /// The failure of an image that can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
+    let name = protocols::shown_name(name);
     Failure::new(format_args!("Could not open '{name}': {error}")).because(error)
 }
 
 /// Warns that nobody said the image is raw.
 pub fn warn_of_guess(console: &mut Console, name: &str) {
+    let name = protocols::shown_name(name);
     console.note(format_args!(
         "WARNING: The format of '{name}' was not given, and its content looks like raw.\n         \
          Changes of its start or end that would make it look like another format are refused.\n         \

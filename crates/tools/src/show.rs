@@ -30,6 +30,9 @@ impl Description {
             info.cluster_size = info.cluster_size.or(below.cluster_size);
             info.dirty = info.dirty.or(below.dirty);
         }
+        if let Some(keeper) = node.snapshot_keeper() {
+            info.snapshots = keeper.driver().info().snapshots;
+        }
         let filename = node.filename();
         let full_backing =
             info.backing_filename.as_ref().map(|stored| block::resolve_filename(&node.place(), stored));

@@ -60,6 +60,8 @@ pub enum BlockdevDriver {
     Quorum,
     /// A disk as it is, or a part of one.
     Raw,
+    /// An image in a Ceph cluster.
+    Rbd,
     /// An object of a store that speaks S3, to be read. Not in QEMU.
     S3,
     /// The disk that a copy-before-write filter keeps, as it was.
@@ -106,6 +108,7 @@ impl Enumeration for BlockdevDriver {
         ("qed", Self::Qed),
         ("quorum", Self::Quorum),
         ("raw", Self::Raw),
+        ("rbd", Self::Rbd),
         ("s3", Self::S3),
         ("snapshot-access", Self::SnapshotAccess),
         ("throttle", Self::Throttle),
@@ -342,6 +345,8 @@ pub enum BlockdevOptionsBranch {
     Quorum(BlockdevOptionsQuorum),
     /// `raw`.
     Raw(BlockdevOptionsRaw),
+    /// `rbd`.
+    Rbd(BlockdevOptionsRbd),
     /// `s3`.
     S3(BlockdevOptionsS3),
     /// `snapshot-access`.
@@ -390,6 +395,7 @@ impl BlockdevOptionsBranch {
             Self::Qed(_) => BlockdevDriver::Qed,
             Self::Quorum(_) => BlockdevDriver::Quorum,
             Self::Raw(_) => BlockdevDriver::Raw,
+            Self::Rbd(_) => BlockdevDriver::Rbd,
             Self::S3(_) => BlockdevDriver::S3,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Throttle(_) => BlockdevDriver::Throttle,
@@ -429,6 +435,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Quorum => Self::Quorum(Object::take(from)?),
             BlockdevDriver::Raw => Self::Raw(Object::take(from)?),
+            BlockdevDriver::Rbd => Self::Rbd(Object::take(from)?),
             BlockdevDriver::S3 => Self::S3(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
@@ -468,6 +475,7 @@ impl BlockdevOptionsBranch {
             Self::Qed(inner) => inner.put(to),
             Self::Quorum(inner) => inner.put(to),
             Self::Raw(inner) => inner.put(to),
+            Self::Rbd(inner) => inner.put(to),
             Self::S3(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),

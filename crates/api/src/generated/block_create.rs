@@ -546,3 +546,184 @@ impl Object for CowCreateOptions {
     }
 }
 object_codec!(CowCreateOptions);
+
+/// What a new header of LUKS is made with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RbdEncryptionCreateOptionsLUKSBase {
+    /// The id of the secret with the passphrase.
+    pub key_secret: String,
+    /// Its cipher: aes-128, or aes-256, which it is if absent.
+    pub cipher_alg: Option<QCryptoCipherAlgo>,
+}
+
+impl Object for RbdEncryptionCreateOptionsLUKSBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { key_secret: from.required("key-secret")?, cipher_alg: from.optional("cipher-alg")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("key-secret", &self.key_secret);
+        to.put_optional("cipher-alg", &self.cipher_alg);
+    }
+}
+object_codec!(RbdEncryptionCreateOptionsLUKSBase);
+
+/// What a new header of LUKS1 is made with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RbdEncryptionCreateOptionsLUKS {
+    /// The id of the secret with the passphrase.
+    pub key_secret: String,
+    /// Its cipher: aes-128, or aes-256, which it is if absent.
+    pub cipher_alg: Option<QCryptoCipherAlgo>,
+}
+
+impl Object for RbdEncryptionCreateOptionsLUKS {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { key_secret: from.required("key-secret")?, cipher_alg: from.optional("cipher-alg")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("key-secret", &self.key_secret);
+        to.put_optional("cipher-alg", &self.cipher_alg);
+    }
+}
+object_codec!(RbdEncryptionCreateOptionsLUKS);
+
+/// What a new header of LUKS2 is made with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RbdEncryptionCreateOptionsLUKS2 {
+    /// The id of the secret with the passphrase.
+    pub key_secret: String,
+    /// Its cipher: aes-128, or aes-256, which it is if absent.
+    pub cipher_alg: Option<QCryptoCipherAlgo>,
+}
+
+impl Object for RbdEncryptionCreateOptionsLUKS2 {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { key_secret: from.required("key-secret")?, cipher_alg: from.optional("cipher-alg")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("key-secret", &self.key_secret);
+        to.put_optional("cipher-alg", &self.cipher_alg);
+    }
+}
+object_codec!(RbdEncryptionCreateOptionsLUKS2);
+
+/// How a new RBD image is encrypted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RbdEncryptionCreateOptionsBase {
+    /// How it is encrypted; not with luks-any.
+    pub format: RbdImageEncryptionFormat,
+}
+
+impl Object for RbdEncryptionCreateOptionsBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { format: from.required("format")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format);
+    }
+}
+object_codec!(RbdEncryptionCreateOptionsBase);
+
+/// How a new RBD image is encrypted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RbdEncryptionCreateOptions {
+    /// `luks`.
+    Luks(RbdEncryptionCreateOptionsLUKS),
+    /// `luks2`.
+    Luks2(RbdEncryptionCreateOptionsLUKS2),
+    /// `luks-any`.
+    LuksAny,
+}
+
+impl RbdEncryptionCreateOptions {
+    /// The value of `format` that goes with this branch.
+    pub fn format(&self) -> RbdImageEncryptionFormat {
+        match self {
+            Self::Luks(_) => RbdImageEncryptionFormat::Luks,
+            Self::Luks2(_) => RbdImageEncryptionFormat::Luks2,
+            Self::LuksAny => RbdImageEncryptionFormat::LuksAny,
+        }
+    }
+
+    fn take_branch(tag: RbdImageEncryptionFormat, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            RbdImageEncryptionFormat::Luks => Self::Luks(Object::take(from)?),
+            RbdImageEncryptionFormat::Luks2 => Self::Luks2(Object::take(from)?),
+            RbdImageEncryptionFormat::LuksAny => Self::LuksAny,
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::Luks(inner) => inner.put(to),
+            Self::Luks2(inner) => inner.put(to),
+            Self::LuksAny => {}
+        }
+    }
+}
+
+impl Object for RbdEncryptionCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("format")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("format", &self.format());
+        self.put_branch(to);
+    }
+}
+object_codec!(RbdEncryptionCreateOptions);
+
+/// What is asked of a new RBD image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RbdCreateOptions {
+    /// Bytes of an object, a power of two; 4 MiB, or what the cluster says, if absent.
+    pub cluster_size: Option<Size>,
+    /// How librbd encrypts it; not at all if absent.
+    pub encrypt: Option<RbdEncryptionCreateOptions>,
+}
+
+impl Object for RbdCreateOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { cluster_size: from.optional("cluster-size")?, encrypt: from.optional("encrypt")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypt", &self.encrypt);
+    }
+}
+object_codec!(RbdCreateOptions);
+
+/// What is asked of the RBD image that an image is made in.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RbdPlaceOptions {
+    /// Bytes of an object, a power of two; 4 MiB, or what the cluster says, if absent.
+    pub cluster_size: Option<Size>,
+    /// How librbd encrypts it; not at all if absent.
+    pub encrypt: Option<RbdEncryptionCreateOptions>,
+    /// The id of the secret with the user's key, where the image's name says none.
+    pub password_secret: Option<String>,
+}
+
+impl Object for RbdPlaceOptions {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cluster_size: from.optional("cluster-size")?,
+            encrypt: from.optional("encrypt")?,
+            password_secret: from.optional("password-secret")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypt", &self.encrypt);
+        to.put_optional("password-secret", &self.password_secret);
+    }
+}
+object_codec!(RbdPlaceOptions);

@@ -353,6 +353,8 @@ pub enum BlockStatsSpecific {
     Quorum,
     /// `raw`.
     Raw,
+    /// `rbd`.
+    Rbd,
     /// `s3`.
     S3,
     /// `snapshot-access`.
@@ -401,6 +403,7 @@ impl BlockStatsSpecific {
             Self::Qed => BlockdevDriver::Qed,
             Self::Quorum => BlockdevDriver::Quorum,
             Self::Raw => BlockdevDriver::Raw,
+            Self::Rbd => BlockdevDriver::Rbd,
             Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -440,6 +443,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Qed => Self::Qed,
             BlockdevDriver::Quorum => Self::Quorum,
             BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::Rbd => Self::Rbd,
             BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -479,6 +483,7 @@ impl BlockStatsSpecific {
             Self::Qed => {}
             Self::Quorum => {}
             Self::Raw => {}
+            Self::Rbd => {}
             Self::S3 => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}

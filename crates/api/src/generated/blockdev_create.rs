@@ -210,6 +210,38 @@ impl Object for BlockdevCreateOptionsQcow2 {
 }
 object_codec!(BlockdevCreateOptionsQcow2);
 
+/// What is asked of a new image in a Ceph cluster.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevCreateOptionsRbd {
+    /// Bytes of an object, a power of two; 4 MiB, or what the cluster says, if absent.
+    pub cluster_size: Option<Size>,
+    /// How librbd encrypts it; not at all if absent.
+    pub encrypt: Option<RbdEncryptionCreateOptions>,
+    /// Where it is made, and under what name.
+    pub location: BlockdevOptionsRbd,
+    /// Its size in bytes.
+    pub size: Size,
+}
+
+impl Object for BlockdevCreateOptionsRbd {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cluster_size: from.optional("cluster-size")?,
+            encrypt: from.optional("encrypt")?,
+            location: from.required("location")?,
+            size: from.required("size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypt", &self.encrypt);
+        to.put("location", &self.location);
+        to.put("size", &self.size);
+    }
+}
+object_codec!(BlockdevCreateOptionsRbd);
+
 /// What a VDI image is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsVdi {
@@ -507,6 +539,8 @@ pub enum BlockdevCreateOptions {
     Quorum,
     /// `raw`.
     Raw,
+    /// `rbd`.
+    Rbd(BlockdevCreateOptionsRbd),
     /// `s3`.
     S3,
     /// `snapshot-access`.
@@ -555,6 +589,7 @@ impl BlockdevCreateOptions {
             Self::Qed(_) => BlockdevDriver::Qed,
             Self::Quorum => BlockdevDriver::Quorum,
             Self::Raw => BlockdevDriver::Raw,
+            Self::Rbd(_) => BlockdevDriver::Rbd,
             Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Throttle => BlockdevDriver::Throttle,
@@ -594,6 +629,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Qed => Self::Qed(Object::take(from)?),
             BlockdevDriver::Quorum => Self::Quorum,
             BlockdevDriver::Raw => Self::Raw,
+            BlockdevDriver::Rbd => Self::Rbd(Object::take(from)?),
             BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Throttle => Self::Throttle,
@@ -633,6 +669,7 @@ impl BlockdevCreateOptions {
             Self::Qed(inner) => inner.put(to),
             Self::Quorum => {}
             Self::Raw => {}
+            Self::Rbd(inner) => inner.put(to),
             Self::S3 => {}
             Self::SnapshotAccess => {}
             Self::Throttle => {}

@@ -314,6 +314,24 @@ impl Object for ImageInfoSpecificFile {
 }
 object_codec!(ImageInfoSpecificFile);
 
+/// What only an image in a Ceph cluster has.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageInfoSpecificRbd {
+    /// How it is encrypted, if it is.
+    pub encryption_format: Option<RbdImageEncryptionFormat>,
+}
+
+impl Object for ImageInfoSpecificRbd {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { encryption_format: from.optional("encryption-format")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("encryption-format", &self.encryption_format);
+    }
+}
+object_codec!(ImageInfoSpecificRbd);
+
 /// The values of `type` in `ImageInfoSpecific`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ImageInfoSpecificKind {
@@ -323,13 +341,20 @@ pub enum ImageInfoSpecificKind {
     Vmdk,
     /// `luks`.
     Luks,
+    /// `rbd`.
+    Rbd,
     /// `file`.
     File,
 }
 
 impl Enumeration for ImageInfoSpecificKind {
-    const VALUES: &'static [(&'static str, Self)] =
-        &[("qcow2", Self::Qcow2), ("vmdk", Self::Vmdk), ("luks", Self::Luks), ("file", Self::File)];
+    const VALUES: &'static [(&'static str, Self)] = &[
+        ("qcow2", Self::Qcow2),
+        ("vmdk", Self::Vmdk),
+        ("luks", Self::Luks),
+        ("rbd", Self::Rbd),
+        ("file", Self::File),
+    ];
 }
 enumeration_codec!(ImageInfoSpecificKind);
 
@@ -342,6 +367,8 @@ pub enum ImageInfoSpecific {
     Vmdk(ImageInfoSpecificVmdk),
     /// `luks`.
     Luks(QCryptoBlockInfoLUKS),
+    /// `rbd`.
+    Rbd(ImageInfoSpecificRbd),
     /// `file`.
     File(ImageInfoSpecificFile),
 }
@@ -353,6 +380,7 @@ impl ImageInfoSpecific {
             Self::Qcow2(_) => ImageInfoSpecificKind::Qcow2,
             Self::Vmdk(_) => ImageInfoSpecificKind::Vmdk,
             Self::Luks(_) => ImageInfoSpecificKind::Luks,
+            Self::Rbd(_) => ImageInfoSpecificKind::Rbd,
             Self::File(_) => ImageInfoSpecificKind::File,
         }
     }
@@ -362,6 +390,7 @@ impl ImageInfoSpecific {
             ImageInfoSpecificKind::Qcow2 => Self::Qcow2(from.required("data")?),
             ImageInfoSpecificKind::Vmdk => Self::Vmdk(from.required("data")?),
             ImageInfoSpecificKind::Luks => Self::Luks(from.required("data")?),
+            ImageInfoSpecificKind::Rbd => Self::Rbd(from.required("data")?),
             ImageInfoSpecificKind::File => Self::File(from.required("data")?),
         })
     }
@@ -371,6 +400,7 @@ impl ImageInfoSpecific {
             Self::Qcow2(inner) => to.put("data", inner),
             Self::Vmdk(inner) => to.put("data", inner),
             Self::Luks(inner) => to.put("data", inner),
+            Self::Rbd(inner) => to.put("data", inner),
             Self::File(inner) => to.put("data", inner),
         }
     }

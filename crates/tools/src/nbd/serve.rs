@@ -85,9 +85,7 @@ async fn open_and_serve(
 async fn open(console: &mut Console, args: &Args) -> Result<Image, Failure> {
     let source = &args.source;
     let opened = if args.snapshot { Image::open_overlaid(source).await } else { Image::open(source).await };
-    let image = opened.map_err(|error: BlockError| {
-        Failure::new(format_args!("Could not open '{}': {error}", source.name))
-    })?;
+    let image = opened.map_err(|error| image::cannot_open(&source.name, &error))?;
     if image.guessed_raw && source.writable {
         image::warn_of_guess(console, &source.name);
     }

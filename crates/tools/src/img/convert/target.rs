@@ -35,7 +35,8 @@ pub(super) async fn create_target(graph: &Graph, args: &Args, total: u64) -> Res
         creation.set_size(total);
     }
     let made = creation.make(graph).await.map_err(|error| {
-        let what = format_args!("{}: error while converting {format}: {error}", args.output);
+        let name = protocols::shown_name(&args.output);
+        let what = format_args!("{name}: error while converting {format}: {error}");
         Failure::new(what).because(&error)
     });
     if let Some(base) = base {
