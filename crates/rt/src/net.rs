@@ -16,10 +16,12 @@ use crate::blocking::blocking;
 use crate::source::Source;
 use crate::{cooperate, sleep};
 
+mod dial;
 mod socket;
 mod stream;
 mod vsock;
 
+pub use dial::Dial;
 pub(crate) use socket::{receive_descriptor, set_nonblocking};
 pub use stream::Stream;
 

@@ -171,6 +171,22 @@ pub(super) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()
     Ok(rustix::net::connect(fd, address)?)
 }
 
+/// Binds a TCP socket to an address that it connects from, also where an earlier connection from there lingers.
+pub(super) fn bind_for_connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
+    sockopt::set_socket_reuseaddr(fd, true)?;
+    Ok(rustix::net::bind(fd, address)?)
+}
+
+/// How often a TCP connection is asked for until it is given up. By hand: `rustix` has no such option.
+pub(super) fn set_syn_count(fd: BorrowedFd<'_>, count: u8) -> io::Result<()> {
+    let count = libc::c_int::from(count);
+    let place = (&count as *const libc::c_int).cast();
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `count` lives during the call, and `len` is its size.
+    let done = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_SYNCNT, place, len) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Binds a TCP socket to an address, also where connections of an earlier listener linger, and listens.
 pub(super) fn bind_and_listen(
     fd: BorrowedFd<'_>,
