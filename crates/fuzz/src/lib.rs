@@ -21,6 +21,7 @@ pub mod iscsi;
 pub mod luks;
 pub mod mutate;
 pub mod nbd;
+pub mod nfs;
 pub mod options;
 pub mod overlays;
 pub mod qcow2;
@@ -58,6 +59,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "nbd_client", seeds: nbd::client_seeds, run: nbd::client },
     Target { name: "nbd_location", seeds: nbd::location_seeds, run: nbd::location },
     Target { name: "nbd_server", seeds: nbd::server_seeds, run: nbd::server },
+    Target { name: "nfs_location", seeds: nfs::location_seeds, run: nfs::location },
+    Target { name: "nfs_replies", seeds: nfs::reply_seeds, run: nfs::replies },
     Target { name: "option_text", seeds: options::seeds, run: options::text },
     Target { name: "parallels_image", seeds: images::parallels_seeds, run: images::parallels },
     Target { name: "probe", seeds: raw::probe_seeds, run: raw::probe },

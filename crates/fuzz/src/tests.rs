@@ -88,6 +88,8 @@ targets! {
     nbd_client,
     nbd_location,
     nbd_server,
+    nfs_location,
+    nfs_replies,
     option_text,
     parallels_image,
     probe,

@@ -33,3 +33,6 @@ pub(crate) const ISCSI: DriverType = DriverType {
 #[cfg(not(feature = "rbd"))]
 pub(crate) const RBD: DriverType =
     DriverType { name: "rbd", prefixes: &["rbd:"], open: &Absent("rbd"), ..DriverType::PROTOCOL };
+#[cfg(not(feature = "nfs"))]
+pub(crate) const NFS: DriverType =
+    DriverType { name: "nfs", prefixes: &["nfs:"], open: &Absent("nfs"), ..DriverType::PROTOCOL };

@@ -17,6 +17,8 @@ mod http;
 #[cfg(feature = "iscsi")]
 mod iscsi;
 mod nbd;
+#[cfg(feature = "nfs")]
+mod nfs;
 mod null;
 mod quorum;
 #[cfg(feature = "rbd")]
@@ -55,6 +57,10 @@ pub const DRIVERS: &[DriverType] = &[
     null::NULL_AIO,
     null::NULL_CO,
     nbd::NBD,
+    #[cfg(feature = "nfs")]
+    nfs::NFS,
+    #[cfg(not(feature = "nfs"))]
+    absent::NFS,
     quorum::QUORUM,
     #[cfg(feature = "http")]
     s3::S3,

@@ -42,6 +42,8 @@ pub enum BlockdevDriver {
     Luks,
     /// A disk that an NBD server offers.
     Nbd,
+    /// A file of an NFS server.
+    Nfs,
     /// As null-co.
     NullAio,
     /// Nothing: writes vanish.
@@ -99,6 +101,7 @@ impl Enumeration for BlockdevDriver {
         ("iscsi", Self::Iscsi),
         ("luks", Self::Luks),
         ("nbd", Self::Nbd),
+        ("nfs", Self::Nfs),
         ("null-aio", Self::NullAio),
         ("null-co", Self::NullCo),
         ("parallels", Self::Parallels),
@@ -327,6 +330,8 @@ pub enum BlockdevOptionsBranch {
     Luks(BlockdevOptionsLUKS),
     /// `nbd`.
     Nbd(BlockdevOptionsNbd),
+    /// `nfs`.
+    Nfs(BlockdevOptionsNfs),
     /// `null-aio`.
     NullAio(BlockdevOptionsNull),
     /// `null-co`.
@@ -386,6 +391,7 @@ impl BlockdevOptionsBranch {
             Self::Iscsi(_) => BlockdevDriver::Iscsi,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd(_) => BlockdevDriver::Nbd,
+            Self::Nfs(_) => BlockdevDriver::Nfs,
             Self::NullAio(_) => BlockdevDriver::NullAio,
             Self::NullCo(_) => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
@@ -426,6 +432,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Iscsi => Self::Iscsi(Object::take(from)?),
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd(Object::take(from)?),
+            BlockdevDriver::Nfs => Self::Nfs(Object::take(from)?),
             BlockdevDriver::NullAio => Self::NullAio(Object::take(from)?),
             BlockdevDriver::NullCo => Self::NullCo(Object::take(from)?),
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
@@ -466,6 +473,7 @@ impl BlockdevOptionsBranch {
             Self::Iscsi(inner) => inner.put(to),
             Self::Luks(inner) => inner.put(to),
             Self::Nbd(inner) => inner.put(to),
+            Self::Nfs(inner) => inner.put(to),
             Self::NullAio(inner) => inner.put(to),
             Self::NullCo(inner) => inner.put(to),
             Self::Parallels(inner) => inner.put(to),

@@ -908,3 +908,96 @@ impl Object for BlockdevOptionsRbd {
     }
 }
 object_codec!(BlockdevOptionsRbd);
+
+/// How an NFS server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NFSTransport {
+    /// Over TCP.
+    Inet,
+}
+
+impl Enumeration for NFSTransport {
+    const VALUES: &'static [(&'static str, Self)] = &[("inet", Self::Inet)];
+}
+enumeration_codec!(NFSTransport);
+
+/// An NFS server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NFSServer {
+    /// How it is reached.
+    pub r#type: NFSTransport,
+    /// Its name or address.
+    pub host: String,
+}
+
+impl Object for NFSServer {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { r#type: from.required("type")?, host: from.required("host")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("type", &self.r#type);
+        to.put("host", &self.host);
+    }
+}
+object_codec!(NFSServer);
+
+/// A file of an NFS server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevOptionsNfs {
+    /// The server.
+    pub server: NFSServer,
+    /// The file's path there.
+    pub path: String,
+    /// The number of the user that the server is told; that of this process if absent.
+    pub user: Option<i64>,
+    /// The number of the group that the server is told; that of this process if absent.
+    pub group: Option<i64>,
+    /// How often a connection is asked for until it is given up.
+    pub tcp_syn_count: Option<i64>,
+    /// Bytes that are read ahead; none if absent.
+    pub readahead_size: Option<i64>,
+    /// Pages that are kept in memory. It is of no effect: nothing is kept.
+    pub page_cache_size: Option<i64>,
+    /// How much is told of what goes on. It is of no effect: what goes on is traced as everything is.
+    pub debug: Option<i64>,
+    /// The port of the server's NFS service; its portmapper is asked if absent.
+    pub nfs_port: Option<u16>,
+    /// The port of the server's mount service; its portmapper is asked if absent.
+    pub mount_port: Option<u16>,
+    /// Seconds for which requests wait for a lost server; 180 if absent.
+    pub reconnect_delay: Option<u32>,
+}
+
+impl Object for BlockdevOptionsNfs {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            server: from.required("server")?,
+            path: from.required("path")?,
+            user: from.optional("user")?,
+            group: from.optional("group")?,
+            tcp_syn_count: from.optional("tcp-syn-count")?,
+            readahead_size: from.optional("readahead-size")?,
+            page_cache_size: from.optional("page-cache-size")?,
+            debug: from.optional("debug")?,
+            nfs_port: from.optional("nfs-port")?,
+            mount_port: from.optional("mount-port")?,
+            reconnect_delay: from.optional("reconnect-delay")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("server", &self.server);
+        to.put("path", &self.path);
+        to.put_optional("user", &self.user);
+        to.put_optional("group", &self.group);
+        to.put_optional("tcp-syn-count", &self.tcp_syn_count);
+        to.put_optional("readahead-size", &self.readahead_size);
+        to.put_optional("page-cache-size", &self.page_cache_size);
+        to.put_optional("debug", &self.debug);
+        to.put_optional("nfs-port", &self.nfs_port);
+        to.put_optional("mount-port", &self.mount_port);
+        to.put_optional("reconnect-delay", &self.reconnect_delay);
+    }
+}
+object_codec!(BlockdevOptionsNfs);

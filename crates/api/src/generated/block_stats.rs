@@ -335,6 +335,8 @@ pub enum BlockStatsSpecific {
     Luks,
     /// `nbd`.
     Nbd,
+    /// `nfs`.
+    Nfs,
     /// `null-aio`.
     NullAio,
     /// `null-co`.
@@ -394,6 +396,7 @@ impl BlockStatsSpecific {
             Self::Iscsi => BlockdevDriver::Iscsi,
             Self::Luks => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
+            Self::Nfs => BlockdevDriver::Nfs,
             Self::NullAio => BlockdevDriver::NullAio,
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels => BlockdevDriver::Parallels,
@@ -434,6 +437,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Iscsi => Self::Iscsi,
             BlockdevDriver::Luks => Self::Luks,
             BlockdevDriver::Nbd => Self::Nbd,
+            BlockdevDriver::Nfs => Self::Nfs,
             BlockdevDriver::NullAio => Self::NullAio,
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels,
@@ -474,6 +478,7 @@ impl BlockStatsSpecific {
             Self::Iscsi => {}
             Self::Luks => {}
             Self::Nbd => {}
+            Self::Nfs => {}
             Self::NullAio => {}
             Self::NullCo => {}
             Self::Parallels => {}

@@ -521,6 +521,8 @@ pub enum BlockdevCreateOptions {
     Luks(BlockdevCreateOptionsLUKS),
     /// `nbd`.
     Nbd,
+    /// `nfs`.
+    Nfs,
     /// `null-aio`.
     NullAio,
     /// `null-co`.
@@ -580,6 +582,7 @@ impl BlockdevCreateOptions {
             Self::Iscsi => BlockdevDriver::Iscsi,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
+            Self::Nfs => BlockdevDriver::Nfs,
             Self::NullAio => BlockdevDriver::NullAio,
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
@@ -620,6 +623,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Iscsi => Self::Iscsi,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
+            BlockdevDriver::Nfs => Self::Nfs,
             BlockdevDriver::NullAio => Self::NullAio,
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
@@ -660,6 +664,7 @@ impl BlockdevCreateOptions {
             Self::Iscsi => {}
             Self::Luks(inner) => inner.put(to),
             Self::Nbd => {}
+            Self::Nfs => {}
             Self::NullAio => {}
             Self::NullCo => {}
             Self::Parallels(inner) => inner.put(to),

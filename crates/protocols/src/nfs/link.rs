@@ -1,0 +1,467 @@
+//! The way to a file: a connection, and the next one when that is lost.
+//!
+//! ```text
+//! lost ─▶ calls wait, at most for the delay ─▶ they fail
+//!    └──▶ connect · COMMIT · write again what the server has lost ─▶ calls are made again
+//! ```
+//!
+//! Laws: a call whose connection was lost is made again as it was: all that are made here can be carried out twice. Nobody uses a
+//! new connection before what the server may have lost is written again ([`Unflushed`]): no read shows that something is missing.
+//!
+//! What a server still does with calls of a connection that is closed can't be known: one that carries out an old write after the
+//! new connection was made undoes newer ones.
+
+use super::connection::Connection;
+use super::mount::Server;
+use super::progress::Progress;
+use super::reply;
+use super::unflushed::{Change, Unflushed};
+use arc_swap::ArcSwap;
+use block::{BlockError, ErrorKind, Result};
+use event_listener::{Event, IntoNotification};
+use futures_util::future::join_all;
+use futures_util::lock::Mutex as Lock;
+use nfs::v3::{Attributes, Commit, CommitDone, Handle, Outcome, Stability, Verifier, Write};
+use nfs::{Call, Status, Xdr};
+use parking_lot::Mutex;
+use rt::{Buf, BufMut, Target};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Time between the first two attempts to connect; it doubles from one to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+/// Time before a call is made again that the server is not ready for; it doubles too.
+const NOT_READY: Duration = Duration::from_millis(250);
+/// Changes that are written again side by side.
+const SIDE_BY_SIDE: usize = 32;
+/// How often all is written again, when the server loses it each time.
+const ROUNDS: usize = 4;
+
+/// The way to a file.
+pub(super) struct Link {
+    server: Server,
+    /// The file's name, for messages.
+    name: String,
+    pub handle: Handle,
+    /// How long calls wait for a lost server.
+    delay: Duration,
+    connection: ArcSwap<Connection>,
+    state: Mutex<State>,
+    changed: Event,
+    unflushed: Unflushed,
+    /// One commit is under way at a time: what one failed with that nobody had asked for.
+    syncing: Lock<Option<BlockError>>,
+    /// Told what is known of the file, as replies bring it.
+    seen: Box<dyn Fn(&Attributes) + Send + Sync>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Connected,
+    /// Since calls found the connection lost.
+    Lost {
+        until_ns: u64,
+        error: BlockError,
+        /// The next connection, while what may be lost is written on it.
+        next: Option<Arc<Connection>>,
+    },
+    /// Nobody connects again.
+    Ended(BlockError),
+}
+
+impl Link {
+    /// To a file that was found over a connection.
+    pub fn new(
+        server: Server,
+        name: String,
+        (handle, connection): (Handle, Arc<Connection>),
+        delay: Duration,
+        seen: impl Fn(&Attributes) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            name,
+            handle,
+            delay,
+            connection: ArcSwap::new(connection),
+            state: Mutex::default(),
+            changed: Event::new(),
+            unflushed: Unflushed::default(),
+            syncing: Lock::default(),
+            seen: Box::new(seen),
+        })
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes a call that changes nothing, or nothing that a write does.
+    pub async fn call<C, T, F>(self: &Arc<Self>, call: &C) -> Result<T>
+    where
+        C: Call<Reply = Outcome<T, F>>,
+        T: Xdr,
+        F: Xdr,
+    {
+        reply(self.transfer(call, true, None, None).await.1)
+    }
+
+    /// Makes a call, as [`Connection::transfer`], on this connection or on the next one, and again where the server is not ready.
+    pub async fn transfer<C, T, F>(
+        self: &Arc<Self>,
+        call: &C,
+        syncs: bool,
+        data: Option<Buf>,
+        mut buf: Option<BufMut>,
+    ) -> (Option<BufMut>, Result<C::Reply>)
+    where
+        C: Call<Reply = Outcome<T, F>>,
+        T: Xdr,
+        F: Xdr,
+    {
+        let buffer = buf.as_ref().map(|buf| buf.len());
+        let (mut since, mut pause) = (None, NOT_READY);
+        loop {
+            let connection = self.connection.load_full();
+            let (back, result) = connection.transfer(call, syncs, data.clone(), buf).await;
+            let is_lost = result.is_err() && connection.dead().is_some();
+            let not_ready = matches!(&result, Ok(Outcome(Err((Status::JUKEBOX, _)))));
+            if !is_lost && !not_ready {
+                return (back, result);
+            }
+            // A call that a server does not survive, or is never ready for, is not made for ever.
+            let now = rt::now_ns();
+            match since {
+                None => since = Some(now),
+                Some(since) if now.saturating_sub(since) > nanos(self.delay) => return (back, result),
+                Some(_) if is_lost => rt::sleep(FIRST_PAUSE).await,
+                Some(_) => {}
+            }
+            if not_ready {
+                rt::sleep(pause.min(self.delay)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            } else if let Err(error) = self.reconnected(&connection).await {
+                return (back, Err(error));
+            }
+            buf = back.or_else(|| buffer.map(BufMut::zeroed));
+        }
+    }
+
+    /// Writes to the file, at most as much as the server takes at a time.
+    pub async fn write(self: &Arc<Self>, offset: u64, data: Buf, stability: Stability) -> Result<()> {
+        if self.unflushed.is_full() {
+            let link = self.clone();
+            // To its end, also where this writer leaves: a server tells of lost data once.
+            rt::spawn(async move { link.make_room().await }).await.unwrap_or_else(|_| Err(self.closed()))?;
+        }
+        let _alone = match stability {
+            Stability::Unstable => None,
+            Stability::Data | Stability::File => Some(self.syncing.lock().await),
+        };
+        // The copy keeps no larger buffer of somebody else's in memory.
+        let noted = self.unflushed.note(Change { offset, data: Buf::from_slice(&data) }).await;
+        let (became, verifier) = self.send(offset, &data, stability).await?;
+        noted.answered(became, verifier);
+        if became < stability {
+            // It was not made durable although that was asked for.
+            self.commit_all().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data`, however little the server takes at a time: how durable it is, and the verifier.
+    async fn send(
+        self: &Arc<Self>,
+        offset: u64,
+        data: &Buf,
+        stability: Stability,
+    ) -> Result<(Stability, Verifier)> {
+        let (mut progress, mut told) = (Progress::new(data.len()), None);
+        loop {
+            let (at, piece) = (offset + progress.done as u64, data.slice(progress.done..));
+            let call = write_of(&self.handle, at, &piece, stability);
+            let syncs = stability != Stability::Unstable;
+            let result = self.transfer(&call, syncs, Some(piece), None).await.1;
+            let answer = reply(result).map_err(|e| self.failed("writing to", at, e))?;
+            self.look(answer.change.after.as_ref());
+            progress.took(answer.count).map_err(|what| self.wrong_count("wrote", what, at))?;
+            let (became, verifier) = told.get_or_insert((answer.stability, answer.verifier));
+            if *verifier != answer.verifier {
+                // The server was started again in between: what it took first may be lost, or lie under what was written again.
+                (progress.done, told) = (0, None);
+                continue;
+            }
+            *became = answer.stability.min(*became);
+            if progress.left() == 0 {
+                return Ok((*became, *verifier));
+            }
+        }
+    }
+
+    /// The error of a server that did more or less than it can have.
+    pub fn wrong_count(&self, did: &str, what: &str, at: u64) -> BlockError {
+        let text = format!(
+            "'{}': the server says that it {did} {what} at {at:#x}, and that this is no error",
+            self.name
+        );
+        BlockError::new(ErrorKind::Io, text).at(at)
+    }
+
+    /// The error of a call about bytes of the file.
+    pub fn failed(&self, what: &str, at: u64, error: BlockError) -> BlockError {
+        let hint = match error.errno() == Status::STALE.errno() {
+            true => " (the file was removed there, or is not exported any more)",
+            false => "",
+        };
+        error.context(format_args!("{what} '{}' at {at:#x} failed{hint}", self.name)).at(at)
+    }
+
+    /// Notes what a reply says of the file.
+    pub fn look(&self, attributes: Option<&Attributes>) {
+        if let Some(attributes) = attributes {
+            (self.seen)(attributes);
+        }
+    }
+
+    /// Commits so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
+    async fn make_room(self: &Arc<Self>) -> Result<()> {
+        let mut failed = self.syncing.lock().await;
+        if !self.unflushed.is_full() {
+            return Ok(());
+        }
+        let committed = self.commit_all().await;
+        if let Err(error) = &committed {
+            failed.get_or_insert_with(|| error.clone());
+        }
+        committed
+    }
+
+    /// Has the server make durable what it has answered.
+    pub async fn flush(self: &Arc<Self>) -> Result<()> {
+        let failed = self.syncing.lock().await;
+        match &*failed {
+            Some(error) => Err(error.clone()),
+            None if self.unflushed.is_empty() => Ok(()),
+            None => self.commit_all().await,
+        }
+    }
+
+    /// Commits, and writes again what the server has lost, until all that was answered is durable.
+    async fn commit_all(self: &Arc<Self>) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let answered = self.unflushed.answered();
+            let done = self.call(&self.commit()).await.map_err(|e| self.not_flushed(e))?;
+            self.look(done.change.after.as_ref());
+            if self.unflushed.forget(&answered, done.verifier) {
+                return Ok(());
+            }
+            tracing::warn!(
+                file = self.name,
+                "the NFS server has another verifier: what it may have lost is written again"
+            );
+            let _alone = self.unflushed.alone().await;
+            let connection = self.connection.load_full();
+            match self.write_again(&connection).await {
+                // The next connection is not used before all of it is written again.
+                Err(_) if connection.dead().is_some() => {}
+                written => written.map_err(|e| self.not_flushed(e))?,
+            }
+        }
+        Err(self.not_flushed(self.loses()))
+    }
+
+    fn commit(&self) -> Commit {
+        Commit { file: self.handle.clone(), offset: 0, count: 0 }
+    }
+
+    fn not_flushed(&self, error: BlockError) -> BlockError {
+        error.context(format_args!("flushing '{}' failed", self.name))
+    }
+
+    fn loses(&self) -> BlockError {
+        let text = "the server may have lost what it was sent, again and again: its write verifier changes each time";
+        BlockError::new(ErrorKind::Io, text)
+    }
+
+    /// Writes again what was answered and not committed: side by side, but for changes that meet.
+    async fn write_again(&self, connection: &Connection) -> Result<()> {
+        let changes = self.unflushed.all();
+        let mut rest = changes.as_slice();
+        while !rest.is_empty() {
+            let most = rest.len().min(SIDE_BY_SIDE);
+            let meets = |at: &usize| {
+                let (before, from) = rest.split_at(*at);
+                from.first().is_some_and(|(_, change)| before.iter().any(|(_, other)| other.meets(change)))
+            };
+            let (batch, behind) = rest.split_at((1..most).find(meets).unwrap_or(most));
+            let writes =
+                batch.iter().map(|(number, change)| self.write_one_again(connection, *number, change));
+            for written in join_all(writes).await {
+                written.map_err(|e| e.context("what was not flushed could not be written again"))?;
+            }
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    async fn write_one_again(&self, connection: &Connection, number: u64, change: &Change) -> Result<()> {
+        let (mut progress, mut first) = (Progress::new(change.data.len()), None);
+        while progress.left() > 0 {
+            let (at, piece) = (change.offset + progress.done as u64, change.data.slice(progress.done..));
+            let call = write_of(&self.handle, at, &piece, Stability::Unstable);
+            let answer = reply(connection.transfer(&call, false, Some(piece), None).await.1)?;
+            progress.took(answer.count).map_err(|what| self.wrong_count("wrote", what, at))?;
+            self.unflushed.written_again(number, *first.get_or_insert(answer.verifier));
+        }
+        Ok(())
+    }
+
+    /// Makes sure over a new connection that nothing is missing that the server had answered.
+    async fn restore(&self, connection: &Connection) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let answered = self.unflushed.answered();
+            if answered.is_empty() {
+                return Ok(());
+            }
+            let (_, result) = connection.transfer(&self.commit(), true, None, None).await;
+            let CommitDone { verifier, .. } = reply(result)?;
+            if self.unflushed.forget(&answered, verifier) {
+                return Ok(());
+            }
+            self.write_again(connection).await?;
+        }
+        Err(self.loses())
+    }
+
+    /// Waits until there is another connection than this one, which is lost.
+    async fn reconnected(self: &Arc<Self>, lost: &Arc<Connection>) -> Result<()> {
+        loop {
+            let changed = self.changed.listen();
+            let until_ns = {
+                let mut state = self.state.lock();
+                if let State::Connected = *state {
+                    if !Arc::ptr_eq(&self.connection.load(), lost) {
+                        return Ok(());
+                    }
+                    let until_ns = rt::now_ns().saturating_add(nanos(self.delay));
+                    let error = lost.dead().unwrap_or_else(|| self.closed());
+                    *state = State::Lost { until_ns, error, next: None };
+                    rt::spawn_on(Target::Control, reconnect(Arc::downgrade(self))).detach();
+                }
+                match &*state {
+                    State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => {
+                        return Err(error.clone());
+                    }
+                    State::Lost { until_ns, .. } => *until_ns,
+                    State::Ended(error) => return Err(error.clone()),
+                    State::Connected => return Ok(()),
+                }
+            };
+            let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
+            // Whichever comes first: the state tells.
+            let _ = rt::timeout(left, changed).await;
+        }
+    }
+
+    /// A connection on which nothing is missing.
+    async fn connect_again(&self) -> Result<Arc<Connection>> {
+        let connection = self.server.connect().await?;
+        let result = async {
+            // Whoever ends the link ends this too.
+            match &mut *self.state.lock() {
+                State::Lost { next, .. } => *next = Some(connection.clone()),
+                State::Connected | State::Ended(_) => return Err(self.closed()),
+            }
+            self.restore(&connection).await
+        };
+        match result.await {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                connection.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn closed(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
+    }
+
+    /// Gives the connection up because somebody wants it so. No other is made.
+    pub fn cut(&self) {
+        let text = format!("the connection to the server of '{}' was given up on request", self.name);
+        let (connection, next) = self.end(BlockError::new(ErrorKind::Io, text));
+        connection.cut();
+        next.into_iter().for_each(|next| next.cut());
+    }
+
+    /// Ends the connection. No other is made.
+    pub fn close(&self) {
+        let (connection, next) = self.end(self.closed());
+        connection.close();
+        next.into_iter().for_each(|next| next.cut());
+    }
+
+    /// The last connection, and the one that was being made ready.
+    fn end(&self, error: BlockError) -> (Arc<Connection>, Option<Arc<Connection>>) {
+        let mut state = self.state.lock();
+        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
+            State::Lost { next, .. } => next,
+            State::Connected | State::Ended(_) => None,
+        };
+        // From now on no other is put in its place.
+        let connection = self.connection.load_full();
+        drop(state);
+        self.changed.notify(usize::MAX.additional());
+        (connection, next)
+    }
+}
+
+/// Connects again and again until it works, or nobody wants it any more.
+async fn reconnect(link: Weak<Link>) {
+    for pause in std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE))) {
+        let Some(link) = link.upgrade() else { return };
+        let connected = link.connect_again().await;
+        {
+            let mut state = link.state.lock();
+            let State::Lost { error, next, .. } = &mut *state else {
+                drop(state);
+                if let Ok(connection) = connected {
+                    connection.close();
+                }
+                return;
+            };
+            match connected {
+                Ok(connection) => {
+                    link.connection.store(connection);
+                    *state = State::Connected;
+                    drop(state);
+                    tracing::info!(file = link.name, "connected to the NFS server again");
+                    link.changed.notify(usize::MAX.additional());
+                    return;
+                }
+                Err(cause) => {
+                    tracing::warn!(file = link.name, error = %cause, "the NFS server can't be reached");
+                    let what = format!("the connection to the server of '{}' is lost", link.name);
+                    (*error, *next) = (cause.context(what), None);
+                }
+            }
+        }
+        drop(link);
+        rt::sleep(pause).await;
+    }
+}
+
+fn write_of(file: &Handle, offset: u64, data: &Buf, stability: Stability) -> Write {
+    // No more is sent at a time than a server takes, which it says in as many bits.
+    let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    Write { file: file.clone(), offset, count, stability }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
