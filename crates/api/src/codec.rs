@@ -36,6 +36,15 @@ pub trait Object: Sized {
     fn put(&self, to: &mut Dict);
 }
 
+/// Nothing is asked: there are no members.
+impl Object for () {
+    fn take(_: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(())
+    }
+
+    fn put(&self, _: &mut Dict) {}
+}
+
 /// An enumeration of the schema.
 pub trait Enumeration: Copy + PartialEq + 'static {
     /// Every value with its name on the wire, in the order of the schema.

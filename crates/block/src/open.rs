@@ -82,6 +82,11 @@ impl OpenContext {
         allowed
     }
 
+    /// All options, as they were given: names that are older than the schema are told from those of today.
+    pub fn asked(&self) -> &Options {
+        &self.asked
+    }
+
     /// The edges the node will have.
     pub fn edges(&self) -> &Arc<Edges> {
         &self.edges
