@@ -25,9 +25,14 @@ const ALLOWED: [&str; 13] = [
 ];
 
 /// Packages that may be there in several versions, and why.
-const SEVERAL: [(&str, &str); 2] = [
+const SEVERAL: [(&str, &str); 7] = [
     ("syn", "derive macros move to version 3 one by one; none of it is in the product"),
-    ("windows-link", "loom's, for another system; none of it is in the product"),
+    ("windows-core", "of another system; none of it is in the product"),
+    ("windows-implement", "of another system; none of it is in the product"),
+    ("windows-interface", "of another system; none of it is in the product"),
+    ("windows-link", "of another system; none of it is in the product"),
+    ("windows-result", "of another system; none of it is in the product"),
+    ("windows-strings", "of another system; none of it is in the product"),
 ];
 
 /// A package with the licence it states.

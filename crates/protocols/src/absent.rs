@@ -36,3 +36,6 @@ pub(crate) const RBD: DriverType =
 #[cfg(not(feature = "nfs"))]
 pub(crate) const NFS: DriverType =
     DriverType { name: "nfs", prefixes: &["nfs:"], open: &Absent("nfs"), ..DriverType::PROTOCOL };
+#[cfg(not(feature = "ssh"))]
+pub(crate) const SSH: DriverType =
+    DriverType { name: "ssh", prefixes: &["ssh:"], open: &Absent("ssh"), ..DriverType::PROTOCOL };

@@ -3,7 +3,14 @@
 //! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
 #![forbid(unsafe_code)]
 
-#[cfg(not(all(feature = "ftp", feature = "http", feature = "iscsi", feature = "nfs", feature = "rbd", feature = "ssh")))]
+#[cfg(not(all(
+    feature = "ftp",
+    feature = "http",
+    feature = "iscsi",
+    feature = "nfs",
+    feature = "rbd",
+    feature = "ssh"
+)))]
 mod absent;
 mod blkdebug;
 mod blklogwrites;
@@ -27,7 +34,10 @@ mod rbd;
 mod readahead;
 #[cfg(feature = "http")]
 mod s3;
+#[cfg(feature = "ssh")]
+mod ssh;
 mod unflushed;
+mod uri;
 #[cfg(feature = "http")]
 mod url;
 mod vvfat;
@@ -70,6 +80,10 @@ pub const DRIVERS: &[DriverType] = &[
     rbd::RBD,
     #[cfg(not(feature = "rbd"))]
     absent::RBD,
+    #[cfg(feature = "ssh")]
+    ssh::SSH,
+    #[cfg(not(feature = "ssh"))]
+    absent::SSH,
     vvfat::VVFAT,
 ];
 

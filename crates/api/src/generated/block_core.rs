@@ -68,6 +68,8 @@ pub enum BlockdevDriver {
     S3,
     /// The disk that a copy-before-write filter keeps, as it was.
     SnapshotAccess,
+    /// A file that an SSH server offers over SFTP.
+    Ssh,
     /// A filter that throttles requests.
     Throttle,
     /// An image in the VDI format.
@@ -114,6 +116,7 @@ impl Enumeration for BlockdevDriver {
         ("rbd", Self::Rbd),
         ("s3", Self::S3),
         ("snapshot-access", Self::SnapshotAccess),
+        ("ssh", Self::Ssh),
         ("throttle", Self::Throttle),
         ("vdi", Self::Vdi),
         ("vhdx", Self::Vhdx),
@@ -356,6 +359,8 @@ pub enum BlockdevOptionsBranch {
     S3(BlockdevOptionsS3),
     /// `snapshot-access`.
     SnapshotAccess(BlockdevOptionsGenericFormat),
+    /// `ssh`.
+    Ssh(BlockdevOptionsSsh),
     /// `throttle`.
     Throttle(BlockdevOptionsThrottle),
     /// `vdi`.
@@ -404,6 +409,7 @@ impl BlockdevOptionsBranch {
             Self::Rbd(_) => BlockdevDriver::Rbd,
             Self::S3(_) => BlockdevDriver::S3,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
+            Self::Ssh(_) => BlockdevDriver::Ssh,
             Self::Throttle(_) => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
             Self::Vhdx(_) => BlockdevDriver::Vhdx,
@@ -445,6 +451,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Rbd => Self::Rbd(Object::take(from)?),
             BlockdevDriver::S3 => Self::S3(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
+            BlockdevDriver::Ssh => Self::Ssh(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
             BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
@@ -486,6 +493,7 @@ impl BlockdevOptionsBranch {
             Self::Rbd(inner) => inner.put(to),
             Self::S3(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
+            Self::Ssh(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
             Self::Vdi(inner) => inner.put(to),
             Self::Vhdx(inner) => inner.put(to),

@@ -1001,3 +1001,176 @@ impl Object for BlockdevOptionsNfs {
     }
 }
 object_codec!(BlockdevOptionsNfs);
+
+/// How the key of an SSH server is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SshHostKeyCheckMode {
+    /// Not at all.
+    None,
+    /// By its digest.
+    Hash,
+    /// By the lists of known hosts.
+    KnownHosts,
+}
+
+impl Enumeration for SshHostKeyCheckMode {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("hash", Self::Hash), ("known_hosts", Self::KnownHosts)];
+}
+enumeration_codec!(SshHostKeyCheckMode);
+
+/// A digest of the key of an SSH server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SshHostKeyCheckHashType {
+    /// MD5.
+    Md5,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl Enumeration for SshHostKeyCheckHashType {
+    const VALUES: &'static [(&'static str, Self)] =
+        &[("md5", Self::Md5), ("sha1", Self::Sha1), ("sha256", Self::Sha256)];
+}
+enumeration_codec!(SshHostKeyCheckHashType);
+
+/// The digest that the key of an SSH server has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SshHostKeyHash {
+    /// Which digest.
+    pub r#type: SshHostKeyCheckHashType,
+    /// Its hexadecimal digits.
+    pub hash: String,
+}
+
+impl Object for SshHostKeyHash {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { r#type: from.required("type")?, hash: from.required("hash")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("type", &self.r#type);
+        to.put("hash", &self.hash);
+    }
+}
+object_codec!(SshHostKeyHash);
+
+/// `SshHostKeyCheckBase`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SshHostKeyCheckBase {
+    /// How the key is checked.
+    pub mode: SshHostKeyCheckMode,
+}
+
+impl Object for SshHostKeyCheckBase {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { mode: from.required("mode")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("mode", &self.mode);
+    }
+}
+object_codec!(SshHostKeyCheckBase);
+
+/// The check of the key of an SSH server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SshHostKeyCheck {
+    /// `none`.
+    None,
+    /// `hash`.
+    Hash(SshHostKeyHash),
+    /// `known_hosts`.
+    KnownHosts,
+}
+
+impl SshHostKeyCheck {
+    /// The value of `mode` that goes with this branch.
+    pub fn mode(&self) -> SshHostKeyCheckMode {
+        match self {
+            Self::None => SshHostKeyCheckMode::None,
+            Self::Hash(_) => SshHostKeyCheckMode::Hash,
+            Self::KnownHosts => SshHostKeyCheckMode::KnownHosts,
+        }
+    }
+
+    fn take_branch(tag: SshHostKeyCheckMode, from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            SshHostKeyCheckMode::None => Self::None,
+            SshHostKeyCheckMode::Hash => Self::Hash(Object::take(from)?),
+            SshHostKeyCheckMode::KnownHosts => Self::KnownHosts,
+        })
+    }
+
+    fn put_branch(&self, to: &mut Dict) {
+        match self {
+            Self::None => {}
+            Self::Hash(inner) => inner.put(to),
+            Self::KnownHosts => {}
+        }
+    }
+}
+
+impl Object for SshHostKeyCheck {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        let tag = from.required("mode")?;
+        Self::take_branch(tag, from)
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("mode", &self.mode());
+        self.put_branch(to);
+    }
+}
+object_codec!(SshHostKeyCheck);
+
+/// A file that an SSH server offers over SFTP.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsSsh {
+    /// Where the server listens.
+    pub server: InetSocketAddress,
+    /// The file.
+    pub path: String,
+    /// The user there; the user of this process if absent.
+    pub user: Option<String>,
+    /// How the key of the server is checked; by the lists of known hosts if absent.
+    pub host_key_check: Option<SshHostKeyCheck>,
+    /// The list of known hosts; that of the user and that of the machine if absent.
+    pub known_hosts_file: Option<String>,
+    /// The file with the private key of the user, which alone is tried then; the keys of the agent and those in the user's own
+    /// files if absent.
+    pub key_file: Option<String>,
+    /// The secret that is the passphrase of the key.
+    pub key_secret: Option<String>,
+    /// The secret that is the user's password.
+    pub password_secret: Option<String>,
+}
+
+impl Object for BlockdevOptionsSsh {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            server: from.required("server")?,
+            path: from.required("path")?,
+            user: from.optional("user")?,
+            host_key_check: from.optional("host-key-check")?,
+            known_hosts_file: from.optional("known-hosts-file")?,
+            key_file: from.optional("key-file")?,
+            key_secret: from.optional("key-secret")?,
+            password_secret: from.optional("password-secret")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("server", &self.server);
+        to.put("path", &self.path);
+        to.put_optional("user", &self.user);
+        to.put_optional("host-key-check", &self.host_key_check);
+        to.put_optional("known-hosts-file", &self.known_hosts_file);
+        to.put_optional("key-file", &self.key_file);
+        to.put_optional("key-secret", &self.key_secret);
+        to.put_optional("password-secret", &self.password_secret);
+    }
+}
+object_codec!(BlockdevOptionsSsh);

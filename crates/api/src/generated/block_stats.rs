@@ -361,6 +361,8 @@ pub enum BlockStatsSpecific {
     S3,
     /// `snapshot-access`.
     SnapshotAccess,
+    /// `ssh`.
+    Ssh,
     /// `throttle`.
     Throttle,
     /// `vdi`.
@@ -409,6 +411,7 @@ impl BlockStatsSpecific {
             Self::Rbd => BlockdevDriver::Rbd,
             Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
+            Self::Ssh => BlockdevDriver::Ssh,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi => BlockdevDriver::Vdi,
             Self::Vhdx => BlockdevDriver::Vhdx,
@@ -450,6 +453,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::Rbd => Self::Rbd,
             BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
+            BlockdevDriver::Ssh => Self::Ssh,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi,
             BlockdevDriver::Vhdx => Self::Vhdx,
@@ -491,6 +495,7 @@ impl BlockStatsSpecific {
             Self::Rbd => {}
             Self::S3 => {}
             Self::SnapshotAccess => {}
+            Self::Ssh => {}
             Self::Throttle => {}
             Self::Vdi => {}
             Self::Vhdx => {}

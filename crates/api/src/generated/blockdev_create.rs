@@ -242,6 +242,27 @@ impl Object for BlockdevCreateOptionsRbd {
 }
 object_codec!(BlockdevCreateOptionsRbd);
 
+/// What is asked of a new file on an SSH server.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevCreateOptionsSsh {
+    /// Where it is.
+    pub location: BlockdevOptionsSsh,
+    /// Its size in bytes.
+    pub size: Size,
+}
+
+impl Object for BlockdevCreateOptionsSsh {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { location: from.required("location")?, size: from.required("size")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("location", &self.location);
+        to.put("size", &self.size);
+    }
+}
+object_codec!(BlockdevCreateOptionsSsh);
+
 /// What a VDI image is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockdevCreateOptionsVdi {
@@ -547,6 +568,8 @@ pub enum BlockdevCreateOptions {
     S3,
     /// `snapshot-access`.
     SnapshotAccess,
+    /// `ssh`.
+    Ssh(BlockdevCreateOptionsSsh),
     /// `throttle`.
     Throttle,
     /// `vdi`.
@@ -595,6 +618,7 @@ impl BlockdevCreateOptions {
             Self::Rbd(_) => BlockdevDriver::Rbd,
             Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
+            Self::Ssh(_) => BlockdevDriver::Ssh,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
             Self::Vhdx(_) => BlockdevDriver::Vhdx,
@@ -636,6 +660,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Rbd => Self::Rbd(Object::take(from)?),
             BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
+            BlockdevDriver::Ssh => Self::Ssh(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
             BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
@@ -677,6 +702,7 @@ impl BlockdevCreateOptions {
             Self::Rbd(inner) => inner.put(to),
             Self::S3 => {}
             Self::SnapshotAccess => {}
+            Self::Ssh(inner) => inner.put(to),
             Self::Throttle => {}
             Self::Vdi(inner) => inner.put(to),
             Self::Vhdx(inner) => inner.put(to),

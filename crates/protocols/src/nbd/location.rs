@@ -5,6 +5,7 @@
 //! nbd:host:port[:exportname=export]          nbd:unix:path[:exportname=export]
 //! ```
 
+use crate::uri::{split_port, unescape};
 use api::{BlockdevOptionsNbd, SocketAddress};
 use block::{BlockError, Opt, Options, Result};
 use rt::net::Address;
@@ -165,18 +166,6 @@ fn parse_uri(scheme: &str, rest: &str) -> Option<Location> {
     Some(Location { server: Server::At(address), export, tls: None, context: None })
 }
 
-/// Splits `host[:port]`, where the host may be an address in brackets.
-fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let (host, rest) = match text.strip_prefix('[') {
-        Some(inner) => inner.split_once(']')?,
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    match rest.strip_prefix(':') {
-        Some(port) => port.parse().ok().map(|port| (host, Some(port))),
-        None => rest.is_empty().then_some((host, None)),
-    }
-}
-
 fn parse_legacy(rest: &str) -> Result<Location> {
     let (server, export) = match rest.split_once(":exportname=") {
         Some((_, "")) => return Err(BlockError::invalid("NBD server address missing")),
@@ -203,23 +192,6 @@ fn parse_legacy(rest: &str) -> Result<Location> {
         }),
         _ => Err(BlockError::invalid(format!("error parsing address '{server}'"))),
     }
-}
-
-/// Decodes `%xx`; `None` if what comes out is no text.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok())?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = rest.get(2..)?;
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
 /// Encodes characters that would end the path of a URI or be decoded to others.
