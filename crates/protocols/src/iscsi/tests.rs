@@ -16,7 +16,9 @@ mod target;
 /// Long enough for any machine: only a test that hangs meets it.
 const LONG: Duration = Duration::from_secs(120);
 /// Long enough for a target in the same process, for one that is to be given up.
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(500);
+/// Long enough for a session to be made in the same process, on a busy machine.
+const PAUSE: Duration = Duration::from_secs(3);
 
 fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
     let config = rt::Config { workers: Some(1), ..rt::Config::default() };

@@ -68,7 +68,7 @@ fn a_flush_fails_where_what_it_is_for_can_not_be_written_again() {
         let (listener, port) = bound().await;
         let disk = Disk::new(Rules::default());
         rt::spawn(disk.clone().serve(listener)).detach();
-        let driver = connect_with(port, patient(), SHORT).await.unwrap();
+        let driver = connect_with(port, patient(), PAUSE).await.unwrap();
         write(&driver, 512, &[2; 1024]).await.unwrap();
         disk.lose_power();
         disk.rules.lock().refusals.extend(vec![(0x8a, (2, [3, 0x0c, 0])); 50]);
@@ -84,7 +84,7 @@ fn a_unit_that_has_changed_is_not_taken_for_the_old_one() {
         let (listener, port) = bound().await;
         let disk = Disk::new(Rules::default());
         rt::spawn(disk.clone().serve(listener)).detach();
-        let driver = connect_with(port, patient(), SHORT).await.unwrap();
+        let driver = connect_with(port, patient(), PAUSE).await.unwrap();
         disk.rules.lock().capacity.0 -= 1;
         disk.fuse.store(0, Relaxed);
         let error = read(&driver, 0, 512).await.unwrap_err();
