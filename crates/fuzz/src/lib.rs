@@ -27,6 +27,7 @@ pub mod overlays;
 pub mod qcow2;
 pub mod qmp;
 pub mod raw;
+pub mod ssh;
 pub mod vhd;
 pub mod vmdk;
 
@@ -72,6 +73,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "qmp_session", seeds: qmp::session_seeds, run: qmp::session },
     Target { name: "raw_guard", seeds: raw::guard_seeds, run: raw::guard },
     Target { name: "secret", seeds: qmp::secret_seeds, run: qmp::secret },
+    Target { name: "sftp_replies", seeds: ssh::reply_seeds, run: ssh::replies },
+    Target { name: "ssh_location", seeds: ssh::location_seeds, run: ssh::location },
     Target { name: "vdi_image", seeds: images::vdi_seeds, run: images::vdi },
     Target { name: "vhdx_image", seeds: vhd::vhdx_seeds, run: vhd::vhdx_image },
     Target { name: "vpc_image", seeds: vhd::vpc_seeds, run: vhd::vpc_image },

@@ -101,6 +101,8 @@ targets! {
     qmp_session,
     raw_guard,
     secret,
+    sftp_replies,
+    ssh_location,
     vdi_image,
     vhdx_image,
     vpc_image,
