@@ -184,8 +184,8 @@ mod tests {
         assert_eq!(shown(&escaped), r"rbd:p/q/a@b:c\@s:t");
         assert_eq!(escaped.user.as_deref(), Some(r"x\"));
         // The first @ begins a snapshot, wherever it stands.
-        let odd = location("rbd:p/i:conf=/a@b").unwrap();
-        assert_eq!((odd.image.as_str(), odd.snapshot.as_deref()), ("i:conf=/a", Some("b")));
+        let odd = location("rbd:p/i:conf=a@b").unwrap();
+        assert_eq!((odd.image.as_str(), odd.snapshot.as_deref()), ("i:conf=a", Some("b")));
         assert_eq!(location("rbd:p/i@").unwrap().snapshot.as_deref(), Some(""));
     }
 
