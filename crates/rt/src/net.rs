@@ -1,4 +1,4 @@
-//! Sockets: listeners and streams, UNIX, TCP and vsock, non-blocking under the worker's epoll set.
+//! Sockets: listeners and streams, UNIX, TCP and vsock, and UDP, non-blocking under the worker's epoll set.
 //!
 //! Laws: a stream belongs to the worker on which it first waited; a UNIX listener never takes the socket file of a
 //! live one, replaces a stale one, and removes its own when it is dropped.
@@ -16,11 +16,13 @@ use crate::blocking::blocking;
 use crate::source::Source;
 use crate::{cooperate, sleep};
 
+mod datagram;
 mod dial;
 mod socket;
 mod stream;
 mod vsock;
 
+pub use datagram::Datagrams;
 pub use dial::Dial;
 pub(crate) use socket::{receive_descriptor, set_nonblocking};
 pub use stream::Stream;
@@ -229,7 +231,8 @@ fn address_of(fd: BorrowedFd<'_>) -> Option<Address> {
     Some(Address::Tcp { host: address.ip().to_string(), port: address.port() })
 }
 
-async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// The addresses of a host, by its name or by an address in text; an empty name stands for all of this machine's.
+pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if host.is_empty() {
         return Ok(vec![SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([0u16; 8], port))]);
     }
@@ -340,12 +343,19 @@ impl Stream {
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("'{host}' has no address"));
         let host = if host.is_empty() { "localhost" } else { host };
         for address in resolve(host, port).await? {
-            match connect_tcp(address).await {
+            match Stream::connect_to(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Connects to one address. Small messages are not held back.
+    pub async fn connect_to(address: SocketAddr) -> io::Result<Stream> {
+        let fd = socket::tcp(address.is_ipv6())?;
+        let begun = socket::connect(fd.as_fd(), &address);
+        connected(fd, begun).await
     }
 
     /// Connects to a vsock port. `Unsupported` where the system has no vsock.
@@ -371,12 +381,6 @@ impl Stream {
     }
 }
 
-async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
-    let fd = socket::tcp(address.is_ipv6())?;
-    let begun = socket::connect(fd.as_fd(), &address);
-    connected(fd, begun).await
-}
-
 /// Waits for a connect that was begun.
 async fn connected(fd: OwnedFd, begun: io::Result<()>) -> io::Result<Stream> {
     let pending = match begun {
@@ -391,10 +395,14 @@ async fn connected(fd: OwnedFd, begun: io::Result<()>) -> io::Result<Stream> {
     Ok(stream)
 }
 
+/// The internet address of the other end, if it has one.
+fn peer_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    TcpStream::from(fd.try_clone_to_owned().ok()?).peer_addr().ok()
+}
+
 /// A name for the other end, for logs.
 fn peer_label(fd: BorrowedFd<'_>) -> String {
-    let tcp = fd.try_clone_to_owned().ok().and_then(|fd| TcpStream::from(fd).peer_addr().ok());
-    if let Some(address) = tcp {
+    if let Some(address) = peer_address(fd) {
         return address.to_string();
     }
     if let Some((cid, port)) = vsock::peer(fd) {

@@ -144,13 +144,45 @@ pub(super) fn set_keepalive(
     Ok(sockopt::set_tcp_keepcnt(fd, tries)?)
 }
 
-fn new(family: AddressFamily) -> io::Result<OwnedFd> {
-    Ok(rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?)
+fn new(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(family, kind, FLAGS, None)?)
+}
+
+fn internet(v6: bool) -> AddressFamily {
+    if v6 { AddressFamily::INET6 } else { AddressFamily::INET }
 }
 
 /// A TCP socket.
 pub(super) fn tcp(v6: bool) -> io::Result<OwnedFd> {
-    new(if v6 { AddressFamily::INET6 } else { AddressFamily::INET })
+    new(internet(v6), SocketType::STREAM)
+}
+
+/// A UDP socket.
+pub(super) fn udp(v6: bool) -> io::Result<OwnedFd> {
+    new(internet(v6), SocketType::DGRAM)
+}
+
+/// Binds a socket to an address.
+pub(super) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
+    Ok(rustix::net::bind(fd, address)?)
+}
+
+/// The internet address of a socket.
+pub(super) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    Ok(rustix::net::getsockname(fd)?.try_into()?)
+}
+
+/// The next packet: its whole length, of which no more is kept than fits, and who sent it.
+pub(super) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let (_, len, sender) = rustix::net::recvfrom(fd, buf, flags)?;
+    let sender = sender.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((len, sender.try_into()?))
+}
+
+/// Sends one packet.
+pub(super) fn send_to(fd: BorrowedFd<'_>, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+    Ok(rustix::net::sendto(fd, packet, SEND, &to)?)
 }
 
 /// A socket connected to a UNIX listener. `WouldBlock` when the listener's queue is full.
@@ -161,7 +193,7 @@ pub(super) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let address = SocketAddrUnix::new(&*bytes)?;
-    let socket = new(AddressFamily::UNIX)?;
+    let socket = new(AddressFamily::UNIX, SocketType::STREAM)?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket)
 }
@@ -198,7 +230,7 @@ pub(super) fn bind_and_listen(
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(fd, v6_only)?;
     }
-    rustix::net::bind(fd, address)?;
+    bind(fd, address)?;
     listen(fd, backlog)
 }
 

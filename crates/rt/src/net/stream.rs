@@ -1,11 +1,11 @@
 //! Streams: sockets, and whatever else can be polled and read.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::{peer_label, socket};
+use super::{peer_address, peer_label, socket};
 use rustix::fs::FileType;
 
 use crate::blocking::blocking;
@@ -236,6 +236,11 @@ impl Stream {
 
     fn end(&self, how: Shutdown) -> io::Result<()> {
         if self.kind == Kind::Socket { socket::shutdown(self.source.as_fd(), how) } else { Ok(()) }
+    }
+
+    /// The internet address of the other end, if it has one.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        peer_address(self.source.as_fd())
     }
 
     /// A name for the other end, for logs.

@@ -1,13 +1,14 @@
 //! Sockets, pipes and signals.
 
 use std::io::{self, IoSlice, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rt::Target;
-use rt::net::{Listener, Stream};
+use rt::net::{Datagrams, Listener, Stream};
 use rt::stdio::Lines;
 
 use crate::support::{Folder, on_each_engine};
@@ -261,5 +262,25 @@ fn a_stream_is_open_until_one_end_has_shut_its_sending_direction() {
         assert!(client.is_open() && server.is_open());
         server.shutdown().unwrap();
         assert!(!server.is_open());
+    });
+}
+
+#[test]
+fn a_packet_comes_with_its_sender_and_with_its_whole_length_also_where_it_does_not_fit() {
+    on_each_engine(|| async {
+        let one = Datagrams::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let to = one.local_addr().unwrap();
+        let other = Datagrams::towards(to).unwrap();
+        let mut buf = [0; 4];
+        let waiting = rt::spawn(async move { one.recv_from(&mut buf).await.map(|got| (one, buf, got)) });
+        other.send_to(b"ping", to).await.unwrap();
+        let (one, buf, (n, sender)) = waiting.await.unwrap().unwrap();
+        assert_eq!((&buf, n, sender.port()), (b"ping", 4, other.local_addr().unwrap().port()));
+        one.send_to(b"a longer answer", sender).await.unwrap();
+        one.send_to(b"", sender).await.unwrap();
+        let mut buf = [0; 4];
+        assert_eq!(other.recv_from(&mut buf).await.unwrap(), (15, to));
+        assert_eq!(&buf, b"a lo");
+        assert_eq!(other.recv_from(&mut buf).await.unwrap(), (0, to));
     });
 }
