@@ -9,33 +9,33 @@ struct Absent(&'static str);
 impl Opener for Absent {
     fn open<'a>(&self, _: &'a mut OpenContext) -> Result<BoxFuture<'a, Result<Opened>>> {
         let feature = self.0;
-        let text = format!("this program was built without the driver '{feature}' (the feature of its name)");
+        let text = format!("this program was built without its feature '{feature}', which this driver needs");
         Err(BlockError::unsupported(text))
     }
 }
 
+/// The row of a driver that needs a feature.
+const fn row(name: &'static str, prefixes: &'static [&'static str], absent: &'static Absent) -> DriverType {
+    DriverType { name, prefixes, open: absent, ..DriverType::PROTOCOL }
+}
+
+#[cfg(not(feature = "ftp"))]
+pub(crate) const FTP: DriverType = row("ftp", &["ftp:"], &Absent("ftp"));
+#[cfg(not(feature = "ftp"))]
+pub(crate) const FTPS: DriverType = row("ftps", &["ftps:"], &Absent("ftp"));
 #[cfg(not(feature = "http"))]
-pub(crate) const HTTP: DriverType =
-    DriverType { name: "http", prefixes: &["http:"], open: &Absent("http"), ..DriverType::PROTOCOL };
+pub(crate) const HTTP: DriverType = row("http", &["http:"], &Absent("http"));
 #[cfg(not(feature = "http"))]
-pub(crate) const HTTPS: DriverType =
-    DriverType { name: "https", prefixes: &["https:"], open: &Absent("http"), ..DriverType::PROTOCOL };
-#[cfg(not(feature = "http"))]
-pub(crate) const S3: DriverType =
-    DriverType { name: "s3", prefixes: &["s3:"], open: &Absent("http"), ..DriverType::PROTOCOL };
+pub(crate) const HTTPS: DriverType = row("https", &["https:"], &Absent("http"));
 #[cfg(not(feature = "iscsi"))]
-pub(crate) const ISCSI: DriverType = DriverType {
-    name: "iscsi",
-    prefixes: &["iscsi:", "iser:"],
-    open: &Absent("iscsi"),
-    ..DriverType::PROTOCOL
-};
-#[cfg(not(feature = "rbd"))]
-pub(crate) const RBD: DriverType =
-    DriverType { name: "rbd", prefixes: &["rbd:"], open: &Absent("rbd"), ..DriverType::PROTOCOL };
+pub(crate) const ISCSI: DriverType = row("iscsi", &["iscsi:", "iser:"], &Absent("iscsi"));
 #[cfg(not(feature = "nfs"))]
-pub(crate) const NFS: DriverType =
-    DriverType { name: "nfs", prefixes: &["nfs:"], open: &Absent("nfs"), ..DriverType::PROTOCOL };
+pub(crate) const NFS: DriverType = row("nfs", &["nfs:"], &Absent("nfs"));
+#[cfg(not(feature = "rbd"))]
+pub(crate) const RBD: DriverType = row("rbd", &["rbd:"], &Absent("rbd"));
+#[cfg(not(feature = "http"))]
+pub(crate) const S3: DriverType = row("s3", &["s3:"], &Absent("http"));
 #[cfg(not(feature = "ssh"))]
-pub(crate) const SSH: DriverType =
-    DriverType { name: "ssh", prefixes: &["ssh:"], open: &Absent("ssh"), ..DriverType::PROTOCOL };
+pub(crate) const SSH: DriverType = row("ssh", &["ssh:"], &Absent("ssh"));
+#[cfg(not(feature = "tftp"))]
+pub(crate) const TFTP: DriverType = row("tftp", &["tftp:"], &Absent("tftp"));

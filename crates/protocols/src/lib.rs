@@ -1,6 +1,8 @@
-//! Protocols: blkdebug, blklogwrites, blkverify, file, host_device, http, https, null-aio, null-co, nbd, quorum, s3, vvfat.
+//! Protocols: blkdebug, blklogwrites, blkverify, file, ftp, ftps, host_device, http, https, iscsi, nbd, nfs, null-aio, null-co, quorum,
+//! rbd, s3, ssh, tftp, vvfat.
 //!
-//! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry.
+//! Each is one file or folder over the core's [`block::Driver`]; [`DRIVERS`] is the wing's registry. Those that speak to servers are
+//! features of this crate; where one is left out, its names stay known ([`absent`]).
 #![forbid(unsafe_code)]
 
 #[cfg(not(all(
@@ -9,16 +11,19 @@
     feature = "iscsi",
     feature = "nfs",
     feature = "rbd",
-    feature = "ssh"
+    feature = "ssh",
+    feature = "tftp"
 )))]
 mod absent;
 mod blkdebug;
 mod blklogwrites;
 mod blkverify;
 mod calendar;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "ftp", feature = "http", feature = "tftp"))]
 mod ending;
 mod file;
+#[cfg(feature = "ftp")]
+mod ftp;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "iscsi")]
@@ -30,18 +35,36 @@ mod null;
 mod quorum;
 #[cfg(feature = "rbd")]
 mod rbd;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "ftp", feature = "http", feature = "tftp"))]
 mod readahead;
 #[cfg(feature = "http")]
 mod s3;
 #[cfg(feature = "ssh")]
 mod ssh;
+#[cfg(feature = "tftp")]
+mod tftp;
 mod unflushed;
 mod uri;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "ftp", feature = "http", feature = "tftp"))]
 mod url;
 mod vvfat;
 
+#[cfg(not(feature = "ftp"))]
+use absent as ftp;
+#[cfg(not(feature = "http"))]
+use absent as http;
+#[cfg(not(feature = "iscsi"))]
+use absent as iscsi;
+#[cfg(not(feature = "nfs"))]
+use absent as nfs;
+#[cfg(not(feature = "rbd"))]
+use absent as rbd;
+#[cfg(not(feature = "http"))]
+use absent as s3;
+#[cfg(not(feature = "ssh"))]
+use absent as ssh;
+#[cfg(not(feature = "tftp"))]
+use absent as tftp;
 use block::DriverType;
 use std::borrow::Cow;
 
@@ -52,38 +75,20 @@ pub const DRIVERS: &[DriverType] = &[
     blkverify::BLKVERIFY,
     file::FILE,
     file::HOST_DEVICE,
-    #[cfg(feature = "http")]
+    ftp::FTP,
+    ftp::FTPS,
     http::HTTP,
-    #[cfg(feature = "http")]
     http::HTTPS,
-    #[cfg(not(feature = "http"))]
-    absent::HTTP,
-    #[cfg(not(feature = "http"))]
-    absent::HTTPS,
-    #[cfg(feature = "iscsi")]
     iscsi::ISCSI,
-    #[cfg(not(feature = "iscsi"))]
-    absent::ISCSI,
     null::NULL_AIO,
     null::NULL_CO,
     nbd::NBD,
-    #[cfg(feature = "nfs")]
     nfs::NFS,
-    #[cfg(not(feature = "nfs"))]
-    absent::NFS,
     quorum::QUORUM,
-    #[cfg(feature = "http")]
-    s3::S3,
-    #[cfg(not(feature = "http"))]
-    absent::S3,
-    #[cfg(feature = "rbd")]
     rbd::RBD,
-    #[cfg(not(feature = "rbd"))]
-    absent::RBD,
-    #[cfg(feature = "ssh")]
+    s3::S3,
     ssh::SSH,
-    #[cfg(not(feature = "ssh"))]
-    absent::SSH,
+    tftp::TFTP,
     vvfat::VVFAT,
 ];
 

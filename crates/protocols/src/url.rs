@@ -28,8 +28,11 @@ impl<'a> Url<'a> {
     /// # Errors
     /// It is none, or names no server. Its text is not repeated but as [`shown`].
     pub fn parse(url: &'a str) -> Result<Self> {
-        Self::split(url)
-            .ok_or_else(|| BlockError::invalid(format!("'{}' is no URL of a file on a server", shown(url))))
+        let wrong = || match url.contains("://") {
+            true => format!("'{}' is no URL of a file on a server", shown(url)),
+            false => "a URL of a file on a server begins with a scheme and '://'".to_owned(),
+        };
+        Self::split(url).ok_or_else(|| BlockError::invalid(wrong()))
     }
 
     fn split(url: &'a str) -> Option<Self> {
@@ -108,12 +111,13 @@ pub(crate) fn adapt(options: &mut Options) -> Result<()> {
     }
 }
 
-/// How long a server may be silent, as the option `timeout` has it, in seconds.
+/// How long a server may be silent, as the option `timeout` has it, in seconds; 0 is the longest, as it is with QEMU.
 pub(crate) fn timeout(given: Option<i64>) -> Result<Duration> {
     let seconds = block::not_negative("timeout", given)?.unwrap_or(TIMEOUT);
     match seconds {
+        0 => Ok(Duration::from_secs(MOST_TIMEOUT)),
         1..=MOST_TIMEOUT => Ok(Duration::from_secs(seconds)),
-        _ => Err(BlockError::invalid(format!("timeout is from 1 to {MOST_TIMEOUT} seconds"))),
+        _ => Err(BlockError::invalid(format!("timeout is at most {MOST_TIMEOUT} seconds"))),
     }
 }
 

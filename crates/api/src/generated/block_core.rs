@@ -30,6 +30,10 @@ pub enum BlockdevDriver {
     Dmg,
     /// A regular file.
     File,
+    /// A file of an FTP server, to be read.
+    Ftp,
+    /// The same in TLS.
+    Ftps,
     /// A block device of the host.
     HostDevice,
     /// A file of a web server, to be read.
@@ -70,6 +74,8 @@ pub enum BlockdevDriver {
     SnapshotAccess,
     /// A file that an SSH server offers over SFTP.
     Ssh,
+    /// A file of a TFTP server, to be read. Not in QEMU after 2.1.
+    Tftp,
     /// A filter that throttles requests.
     Throttle,
     /// An image in the VDI format.
@@ -97,6 +103,8 @@ impl Enumeration for BlockdevDriver {
         ("cow", Self::Cow),
         ("dmg", Self::Dmg),
         ("file", Self::File),
+        ("ftp", Self::Ftp),
+        ("ftps", Self::Ftps),
         ("host_device", Self::HostDevice),
         ("http", Self::Http),
         ("https", Self::Https),
@@ -117,6 +125,7 @@ impl Enumeration for BlockdevDriver {
         ("s3", Self::S3),
         ("snapshot-access", Self::SnapshotAccess),
         ("ssh", Self::Ssh),
+        ("tftp", Self::Tftp),
         ("throttle", Self::Throttle),
         ("vdi", Self::Vdi),
         ("vhdx", Self::Vhdx),
@@ -321,6 +330,10 @@ pub enum BlockdevOptionsBranch {
     Dmg(BlockdevOptionsGenericFormat),
     /// `file`.
     File(BlockdevOptionsFile),
+    /// `ftp`.
+    Ftp(BlockdevOptionsCurlFtp),
+    /// `ftps`.
+    Ftps(BlockdevOptionsCurlFtps),
     /// `host_device`.
     HostDevice(BlockdevOptionsFile),
     /// `http`.
@@ -361,6 +374,8 @@ pub enum BlockdevOptionsBranch {
     SnapshotAccess(BlockdevOptionsGenericFormat),
     /// `ssh`.
     Ssh(BlockdevOptionsSsh),
+    /// `tftp`.
+    Tftp(BlockdevOptionsTftp),
     /// `throttle`.
     Throttle(BlockdevOptionsThrottle),
     /// `vdi`.
@@ -390,6 +405,8 @@ impl BlockdevOptionsBranch {
             Self::Cow(_) => BlockdevDriver::Cow,
             Self::Dmg(_) => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
+            Self::Ftp(_) => BlockdevDriver::Ftp,
+            Self::Ftps(_) => BlockdevDriver::Ftps,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Http(_) => BlockdevDriver::Http,
             Self::Https(_) => BlockdevDriver::Https,
@@ -410,6 +427,7 @@ impl BlockdevOptionsBranch {
             Self::S3(_) => BlockdevDriver::S3,
             Self::SnapshotAccess(_) => BlockdevDriver::SnapshotAccess,
             Self::Ssh(_) => BlockdevDriver::Ssh,
+            Self::Tftp(_) => BlockdevDriver::Tftp,
             Self::Throttle(_) => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
             Self::Vhdx(_) => BlockdevDriver::Vhdx,
@@ -432,6 +450,8 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::Cow => Self::Cow(Object::take(from)?),
             BlockdevDriver::Dmg => Self::Dmg(Object::take(from)?),
             BlockdevDriver::File => Self::File(Object::take(from)?),
+            BlockdevDriver::Ftp => Self::Ftp(Object::take(from)?),
+            BlockdevDriver::Ftps => Self::Ftps(Object::take(from)?),
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Http => Self::Http(Object::take(from)?),
             BlockdevDriver::Https => Self::Https(Object::take(from)?),
@@ -452,6 +472,7 @@ impl BlockdevOptionsBranch {
             BlockdevDriver::S3 => Self::S3(Object::take(from)?),
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess(Object::take(from)?),
             BlockdevDriver::Ssh => Self::Ssh(Object::take(from)?),
+            BlockdevDriver::Tftp => Self::Tftp(Object::take(from)?),
             BlockdevDriver::Throttle => Self::Throttle(Object::take(from)?),
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
             BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
@@ -474,6 +495,8 @@ impl BlockdevOptionsBranch {
             Self::Cow(inner) => inner.put(to),
             Self::Dmg(inner) => inner.put(to),
             Self::File(inner) => inner.put(to),
+            Self::Ftp(inner) => inner.put(to),
+            Self::Ftps(inner) => inner.put(to),
             Self::HostDevice(inner) => inner.put(to),
             Self::Http(inner) => inner.put(to),
             Self::Https(inner) => inner.put(to),
@@ -494,6 +517,7 @@ impl BlockdevOptionsBranch {
             Self::S3(inner) => inner.put(to),
             Self::SnapshotAccess(inner) => inner.put(to),
             Self::Ssh(inner) => inner.put(to),
+            Self::Tftp(inner) => inner.put(to),
             Self::Throttle(inner) => inner.put(to),
             Self::Vdi(inner) => inner.put(to),
             Self::Vhdx(inner) => inner.put(to),

@@ -1174,3 +1174,144 @@ impl Object for BlockdevOptionsSsh {
     }
 }
 object_codec!(BlockdevOptionsSsh);
+
+/// A file of an FTP server, to be read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsCurlFtp {
+    /// Where it is.
+    pub url: String,
+    /// Bytes that are read ahead, a multiple of 512; 256 KiB if absent.
+    pub readahead: Option<i64>,
+    /// Seconds for which the server may be silent; 5 if absent.
+    pub timeout: Option<i64>,
+    /// The user's name.
+    pub username: Option<String>,
+    /// The id of a secret with the user's password.
+    pub password_secret: Option<String>,
+    /// The user's name at the proxy.
+    pub proxy_username: Option<String>,
+    /// The id of a secret with the user's password at the proxy.
+    pub proxy_password_secret: Option<String>,
+}
+
+impl Object for BlockdevOptionsCurlFtp {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            url: from.required("url")?,
+            readahead: from.optional("readahead")?,
+            timeout: from.optional("timeout")?,
+            username: from.optional("username")?,
+            password_secret: from.optional("password-secret")?,
+            proxy_username: from.optional("proxy-username")?,
+            proxy_password_secret: from.optional("proxy-password-secret")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("url", &self.url);
+        to.put_optional("readahead", &self.readahead);
+        to.put_optional("timeout", &self.timeout);
+        to.put_optional("username", &self.username);
+        to.put_optional("password-secret", &self.password_secret);
+        to.put_optional("proxy-username", &self.proxy_username);
+        to.put_optional("proxy-password-secret", &self.proxy_password_secret);
+    }
+}
+object_codec!(BlockdevOptionsCurlFtp);
+
+/// A file of an FTP server in TLS, to be read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsCurlFtps {
+    /// Where it is.
+    pub url: String,
+    /// Bytes that are read ahead, a multiple of 512; 256 KiB if absent.
+    pub readahead: Option<i64>,
+    /// Seconds for which the server may be silent; 5 if absent.
+    pub timeout: Option<i64>,
+    /// The user's name.
+    pub username: Option<String>,
+    /// The id of a secret with the user's password.
+    pub password_secret: Option<String>,
+    /// The user's name at the proxy.
+    pub proxy_username: Option<String>,
+    /// The id of a secret with the user's password at the proxy.
+    pub proxy_password_secret: Option<String>,
+    /// Whether the server's certificate is judged; it is if absent.
+    pub sslverify: Option<bool>,
+    /// A file with the authorities that are trusted; those of the system if absent. Not in QEMU.
+    pub cafile: Option<String>,
+    /// Whether TLS is begun by the command AUTH, at the port of FTP; at once, at a port of its own, if absent. Not in
+    /// QEMU.
+    pub explicit: Option<bool>,
+}
+
+impl Object for BlockdevOptionsCurlFtps {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            url: from.required("url")?,
+            readahead: from.optional("readahead")?,
+            timeout: from.optional("timeout")?,
+            username: from.optional("username")?,
+            password_secret: from.optional("password-secret")?,
+            proxy_username: from.optional("proxy-username")?,
+            proxy_password_secret: from.optional("proxy-password-secret")?,
+            sslverify: from.optional("sslverify")?,
+            cafile: from.optional("cafile")?,
+            explicit: from.optional("explicit")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("url", &self.url);
+        to.put_optional("readahead", &self.readahead);
+        to.put_optional("timeout", &self.timeout);
+        to.put_optional("username", &self.username);
+        to.put_optional("password-secret", &self.password_secret);
+        to.put_optional("proxy-username", &self.proxy_username);
+        to.put_optional("proxy-password-secret", &self.proxy_password_secret);
+        to.put_optional("sslverify", &self.sslverify);
+        to.put_optional("cafile", &self.cafile);
+        to.put_optional("explicit", &self.explicit);
+    }
+}
+object_codec!(BlockdevOptionsCurlFtps);
+
+/// A file of a TFTP server, to be read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockdevOptionsTftp {
+    /// Where it is.
+    pub url: String,
+    /// Bytes that are fetched beyond what was asked for, a multiple of 512; 256 KiB if absent.
+    pub readahead: Option<i64>,
+    /// Seconds for which the server may be silent; 5 if absent.
+    pub timeout: Option<i64>,
+    /// Bytes of a block that the server is asked for; 1428 if absent.
+    pub blksize: Option<u16>,
+    /// Blocks that it is asked to send for one acknowledgement; 16 if absent.
+    pub windowsize: Option<u16>,
+    /// Bytes that are kept of the file; 64 MiB if absent.
+    pub cache_size: Option<Size>,
+}
+
+impl Object for BlockdevOptionsTftp {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            url: from.required("url")?,
+            readahead: from.optional("readahead")?,
+            timeout: from.optional("timeout")?,
+            blksize: from.optional("blksize")?,
+            windowsize: from.optional("windowsize")?,
+            cache_size: from.optional("cache-size")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("url", &self.url);
+        to.put_optional("readahead", &self.readahead);
+        to.put_optional("timeout", &self.timeout);
+        to.put_optional("blksize", &self.blksize);
+        to.put_optional("windowsize", &self.windowsize);
+        to.put_optional("cache-size", &self.cache_size);
+    }
+}
+object_codec!(BlockdevOptionsTftp);

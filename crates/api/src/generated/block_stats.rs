@@ -323,6 +323,10 @@ pub enum BlockStatsSpecific {
     Dmg,
     /// `file`.
     File(BlockStatsSpecificFile),
+    /// `ftp`.
+    Ftp,
+    /// `ftps`.
+    Ftps,
     /// `host_device`.
     HostDevice(BlockStatsSpecificFile),
     /// `http`.
@@ -363,6 +367,8 @@ pub enum BlockStatsSpecific {
     SnapshotAccess,
     /// `ssh`.
     Ssh,
+    /// `tftp`.
+    Tftp,
     /// `throttle`.
     Throttle,
     /// `vdi`.
@@ -392,6 +398,8 @@ impl BlockStatsSpecific {
             Self::Cow => BlockdevDriver::Cow,
             Self::Dmg => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
+            Self::Ftp => BlockdevDriver::Ftp,
+            Self::Ftps => BlockdevDriver::Ftps,
             Self::HostDevice(_) => BlockdevDriver::HostDevice,
             Self::Http => BlockdevDriver::Http,
             Self::Https => BlockdevDriver::Https,
@@ -412,6 +420,7 @@ impl BlockStatsSpecific {
             Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Ssh => BlockdevDriver::Ssh,
+            Self::Tftp => BlockdevDriver::Tftp,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi => BlockdevDriver::Vdi,
             Self::Vhdx => BlockdevDriver::Vhdx,
@@ -434,6 +443,8 @@ impl BlockStatsSpecific {
             BlockdevDriver::Cow => Self::Cow,
             BlockdevDriver::Dmg => Self::Dmg,
             BlockdevDriver::File => Self::File(Object::take(from)?),
+            BlockdevDriver::Ftp => Self::Ftp,
+            BlockdevDriver::Ftps => Self::Ftps,
             BlockdevDriver::HostDevice => Self::HostDevice(Object::take(from)?),
             BlockdevDriver::Http => Self::Http,
             BlockdevDriver::Https => Self::Https,
@@ -454,6 +465,7 @@ impl BlockStatsSpecific {
             BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Ssh => Self::Ssh,
+            BlockdevDriver::Tftp => Self::Tftp,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi,
             BlockdevDriver::Vhdx => Self::Vhdx,
@@ -476,6 +488,8 @@ impl BlockStatsSpecific {
             Self::Cow => {}
             Self::Dmg => {}
             Self::File(inner) => inner.put(to),
+            Self::Ftp => {}
+            Self::Ftps => {}
             Self::HostDevice(inner) => inner.put(to),
             Self::Http => {}
             Self::Https => {}
@@ -496,6 +510,7 @@ impl BlockStatsSpecific {
             Self::S3 => {}
             Self::SnapshotAccess => {}
             Self::Ssh => {}
+            Self::Tftp => {}
             Self::Throttle => {}
             Self::Vdi => {}
             Self::Vhdx => {}

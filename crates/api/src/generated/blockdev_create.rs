@@ -530,6 +530,10 @@ pub enum BlockdevCreateOptions {
     Dmg,
     /// `file`.
     File(BlockdevCreateOptionsFile),
+    /// `ftp`.
+    Ftp,
+    /// `ftps`.
+    Ftps,
     /// `host_device`.
     HostDevice,
     /// `http`.
@@ -570,6 +574,8 @@ pub enum BlockdevCreateOptions {
     SnapshotAccess,
     /// `ssh`.
     Ssh(BlockdevCreateOptionsSsh),
+    /// `tftp`.
+    Tftp,
     /// `throttle`.
     Throttle,
     /// `vdi`.
@@ -599,6 +605,8 @@ impl BlockdevCreateOptions {
             Self::Cow => BlockdevDriver::Cow,
             Self::Dmg => BlockdevDriver::Dmg,
             Self::File(_) => BlockdevDriver::File,
+            Self::Ftp => BlockdevDriver::Ftp,
+            Self::Ftps => BlockdevDriver::Ftps,
             Self::HostDevice => BlockdevDriver::HostDevice,
             Self::Http => BlockdevDriver::Http,
             Self::Https => BlockdevDriver::Https,
@@ -619,6 +627,7 @@ impl BlockdevCreateOptions {
             Self::S3 => BlockdevDriver::S3,
             Self::SnapshotAccess => BlockdevDriver::SnapshotAccess,
             Self::Ssh(_) => BlockdevDriver::Ssh,
+            Self::Tftp => BlockdevDriver::Tftp,
             Self::Throttle => BlockdevDriver::Throttle,
             Self::Vdi(_) => BlockdevDriver::Vdi,
             Self::Vhdx(_) => BlockdevDriver::Vhdx,
@@ -641,6 +650,8 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Cow => Self::Cow,
             BlockdevDriver::Dmg => Self::Dmg,
             BlockdevDriver::File => Self::File(Object::take(from)?),
+            BlockdevDriver::Ftp => Self::Ftp,
+            BlockdevDriver::Ftps => Self::Ftps,
             BlockdevDriver::HostDevice => Self::HostDevice,
             BlockdevDriver::Http => Self::Http,
             BlockdevDriver::Https => Self::Https,
@@ -661,6 +672,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::S3 => Self::S3,
             BlockdevDriver::SnapshotAccess => Self::SnapshotAccess,
             BlockdevDriver::Ssh => Self::Ssh(Object::take(from)?),
+            BlockdevDriver::Tftp => Self::Tftp,
             BlockdevDriver::Throttle => Self::Throttle,
             BlockdevDriver::Vdi => Self::Vdi(Object::take(from)?),
             BlockdevDriver::Vhdx => Self::Vhdx(Object::take(from)?),
@@ -683,6 +695,8 @@ impl BlockdevCreateOptions {
             Self::Cow => {}
             Self::Dmg => {}
             Self::File(inner) => inner.put(to),
+            Self::Ftp => {}
+            Self::Ftps => {}
             Self::HostDevice => {}
             Self::Http => {}
             Self::Https => {}
@@ -703,6 +717,7 @@ impl BlockdevCreateOptions {
             Self::S3 => {}
             Self::SnapshotAccess => {}
             Self::Ssh(inner) => inner.put(to),
+            Self::Tftp => {}
             Self::Throttle => {}
             Self::Vdi(inner) => inner.put(to),
             Self::Vhdx(inner) => inner.put(to),

@@ -17,9 +17,11 @@
 mod runs;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "http")]
 mod whole;
 mod windows;
 
+#[cfg(feature = "http")]
 pub(crate) use whole::{Filler, Whole};
 
 use block::{BlockError, Result};

@@ -213,6 +213,7 @@ fn any_mix_of_reads_gives_the_file_and_holds_no_more_than_it_may() {
     });
 }
 
+#[cfg(feature = "http")]
 #[test]
 fn a_stream_is_kept_as_a_whole_and_readers_wait_for_what_they_need() {
     run(async {
@@ -237,6 +238,7 @@ fn a_stream_is_kept_as_a_whole_and_readers_wait_for_what_they_need() {
     });
 }
 
+#[cfg(feature = "http")]
 #[test]
 fn a_stream_that_is_too_long_or_breaks_off_fails_its_readers() {
     run(async {
