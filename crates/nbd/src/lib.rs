@@ -58,6 +58,9 @@ pub const EXTENDED_REPLY_MAGIC: u32 = 0x6e8a_278c;
 /// The metadata context that tells data from holes and zeroes.
 pub const BASE_ALLOCATION: &str = "base:allocation";
 
+/// The metadata context that tells which layer of a chain holds an extent: 0 none, 1 the first one, 2 the one below it, …
+pub const ALLOCATION_DEPTH: &str = "qemu:allocation-depth";
+
 /// What the names of the metadata contexts that tell dirty bitmaps begin with; the bitmap's name follows.
 pub const DIRTY_BITMAP: &str = "qemu:dirty-bitmap:";
 

@@ -101,6 +101,8 @@ pub struct BlockExportOptionsNbd {
     /// Dirty bitmaps that clients may ask for, under the names "qemu:dirty-bitmap:" and the bitmap's; they are in use as
     /// long as the export is there.
     pub bitmaps: Option<Vec<BlockDirtyBitmapOrStr>>,
+    /// Whether clients may ask which layer of a chain holds a range, under the name "qemu:allocation-depth" (off).
+    pub allocation_depth: Option<bool>,
 }
 
 impl Object for BlockExportOptionsNbd {
@@ -109,6 +111,7 @@ impl Object for BlockExportOptionsNbd {
             name: from.optional("name")?,
             description: from.optional("description")?,
             bitmaps: from.optional("bitmaps")?,
+            allocation_depth: from.optional("allocation-depth")?,
         })
     }
 
@@ -116,6 +119,7 @@ impl Object for BlockExportOptionsNbd {
         to.put_optional("name", &self.name);
         to.put_optional("description", &self.description);
         to.put_optional("bitmaps", &self.bitmaps);
+        to.put_optional("allocation-depth", &self.allocation_depth);
     }
 }
 object_codec!(BlockExportOptionsNbd);

@@ -1,8 +1,9 @@
 //! One export: a name, a backend, and the clients that use it.
 
+use super::waiting::About;
 use ::nbd::server::Offer;
-use ::nbd::{BASE_ALLOCATION, DIRTY_BITMAP, TransmissionFlags};
-use block::{Backend, BitmapUse, DirtyBitmap};
+use ::nbd::{ALLOCATION_DEPTH, BASE_ALLOCATION, DIRTY_BITMAP, TransmissionFlags};
+use block::{Backend, BitmapUse};
 use event_listener::{Event, IntoNotification};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct NbdExportSpec {
     pub minimum_block: u32,
     /// Several connections of one client see each other's writes (multi-conn): true unless only one is allowed.
     pub multi_conn: bool,
+    /// Clients may ask which layer of a chain holds a range.
+    pub allocation_depth: bool,
     /// Dirty bitmaps that clients may ask for.
     pub bitmaps: Vec<BitmapUse>,
 }
@@ -88,16 +91,26 @@ impl NbdExport {
         }
     }
 
-    /// The names of what clients may ask of the disk: its allocation first, then what its bitmaps say.
+    /// The names of what clients may ask of the disk, in the order of their numbers.
     fn contexts(&self) -> Vec<String> {
-        let of = |bitmap: &BitmapUse| format!("{DIRTY_BITMAP}{}", bitmap.bitmap().name());
-        std::iter::once(BASE_ALLOCATION.to_owned()).chain(self.spec.bitmaps.iter().map(of)).collect()
+        let name = |about| match about {
+            About::Allocation => BASE_ALLOCATION.to_owned(),
+            About::Depth => ALLOCATION_DEPTH.to_owned(),
+            About::Bitmap(bitmap) => format!("{DIRTY_BITMAP}{}", bitmap.name()),
+        };
+        self.abouts().map(name).collect()
     }
 
-    /// The bitmap that the context of this number is about; `None`: allocation.
-    pub fn bitmap(&self, context: u32) -> Option<&Arc<DirtyBitmap>> {
-        let index = (context as usize).checked_sub(1)?;
-        self.spec.bitmaps.get(index).map(|bitmap| bitmap.bitmap().bits())
+    /// What clients may ask of the disk: its allocation first, then what its bitmaps say.
+    fn abouts(&self) -> impl Iterator<Item = About> {
+        let depth = self.spec.allocation_depth.then_some(About::Depth);
+        let bitmaps = self.spec.bitmaps.iter().map(|bitmap| About::Bitmap(bitmap.bitmap().clone()));
+        std::iter::once(About::Allocation).chain(depth).chain(bitmaps)
+    }
+
+    /// What the context of this number is about.
+    pub fn about(&self, context: u32) -> About {
+        self.abouts().nth(context as usize).unwrap_or(About::Allocation)
     }
 
     /// Lets a client in; `None` when the export is being closed.

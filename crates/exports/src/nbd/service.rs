@@ -73,6 +73,8 @@ pub struct NbdOptions {
     pub name: Option<String>,
     /// For people.
     pub description: Option<String>,
+    /// Clients may ask which layer of a chain holds a range.
+    pub allocation_depth: bool,
     /// Dirty bitmaps that clients may ask for.
     pub bitmaps: Vec<ExportedBitmap>,
 }
@@ -167,6 +169,7 @@ impl ExportKind for NbdKind {
                 // The core pads requests to whatever the storage needs.
                 minimum_block: 1,
                 multi_conn: true,
+                allocation_depth: self.options.allocation_depth,
                 bitmaps,
             })?;
             Ok(Arc::new(offered) as Arc<dyn Export>)

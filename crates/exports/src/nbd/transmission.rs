@@ -450,7 +450,7 @@ impl<'a> Transmission<'a> {
 
     /// What these contexts are about.
     fn contexts(&self, ids: &[u32]) -> Vec<Context> {
-        ids.iter().map(|&id| Context { id, bitmap: self.session.export.bitmap(id).cloned() }).collect()
+        ids.iter().map(|&id| Context { id, about: self.session.export.about(id) }).collect()
     }
 
     /// Block status is served in the background. `whole`: bytes of the request.

@@ -4,7 +4,7 @@ use super::background::Task;
 use super::reply::Reply;
 use super::sparse;
 use ::nbd::{Command, CommandFlags, ExtentFlags, Headers, ReplyTo, Request};
-use block::{Backend, BlockError, DirtyBitmap, ErrorKind, Flags, Result, Status};
+use block::{Backend, BlockError, DirtyBitmap, ErrorKind, Flags, NamedBitmap, Node, Result, Status};
 use rt::{Buf, BufMut};
 use std::sync::Arc;
 
@@ -186,8 +186,18 @@ async fn cache(task: &Task, backend: &Backend) -> Result<()> {
 pub(super) struct Context {
     /// Its number on the wire.
     pub id: u32,
-    /// The bitmap that it is about; none: what is allocated.
-    pub bitmap: Option<Arc<DirtyBitmap>>,
+    /// What it tells.
+    pub about: About,
+}
+
+/// What a context tells of an extent.
+pub(super) enum About {
+    /// Whether it is a hole, and zeroes.
+    Allocation,
+    /// Which layer of the chain holds it.
+    Depth,
+    /// Whether it is dirty.
+    Bitmap(Arc<NamedBitmap>),
 }
 
 /// Answers block status for these contexts. `block`: smallest length that the client knows.
@@ -200,9 +210,10 @@ pub(super) async fn block_status(task: Task, backend: Arc<Backend>, contexts: Ve
     let reply = ReplyTo::new(&request, headers);
     let mut bytes = Vec::new();
     for (index, context) in contexts.iter().enumerate() {
-        let extents = match &context.bitmap {
-            Some(bitmap) => Ok(dirty_extents(bitmap, &request, block, most)),
-            None => extents(&backend, &request, block, most).await,
+        let extents = match &context.about {
+            About::Bitmap(bitmap) => Ok(dirty_extents(bitmap.bits(), &request, block, most)),
+            About::Allocation => extents(&backend, &request, block, most, ALLOCATION).await,
+            About::Depth => extents(&backend, &request, block, most, DEPTH).await,
         };
         let extents = match extents {
             Ok(extents) => extents,
@@ -257,12 +268,13 @@ async fn extents(
     request: &Request,
     block: u64,
     most: usize,
+    telling: Telling,
 ) -> Result<Vec<(u64, ExtentFlags)>> {
     let mut extents: Vec<(u64, ExtentFlags)> = Vec::new();
     let (mut at, mut left) = (request.offset, request.length);
     let mut queries = QUERIES;
     while queries > 0 {
-        let (len, flags) = next_extent(backend, at, left, block, &mut queries).await?;
+        let (len, flags) = next_extent(backend, (at, left), block, telling, &mut queries).await?;
         let count = extents.len();
         match extents.last_mut() {
             Some(last) if last.1 == flags => last.0 += len, // all lengths sum up to the request's at most
@@ -278,18 +290,18 @@ async fn extents(
     Ok(extents)
 }
 
-/// The extent at `at`, at most `left` bytes of it. Of a block with several kinds of bytes only what holds for all of them is
-/// reported.
+/// The extent at `at`, at most `left` bytes of it. Of a block with several kinds of bytes only what is safe to believe of all of
+/// them is reported.
 async fn next_extent(
     backend: &Backend,
-    at: u64,
-    left: u64,
+    (at, left): (u64, u64),
     block: u64,
+    telling: Telling,
     queries: &mut usize,
 ) -> Result<(u64, ExtentFlags)> {
     let status = backend.status(at, left).await?;
     *queries -= 1;
-    let (mut len, mut all) = (status.len.min(left), flags(&status));
+    let (mut len, mut all) = (status.len.min(left), (telling.of)(backend, &status));
     if len == left || len >= block {
         let whole = if len == left { len } else { len - len % block };
         return Ok((whole, all));
@@ -302,18 +314,61 @@ async fn next_extent(
             break;
         }
         len += status.len.min(end - len);
-        all = ExtentFlags(all.0 & flags(&status).0);
+        all = (telling.both)(all, (telling.of)(backend, &status));
     }
-    Ok((end, if len < end { ExtentFlags::NONE } else { all }))
+    Ok((end, if len < end { telling.unknown } else { all }))
 }
 
-fn flags(status: &Status) -> ExtentFlags {
-    ExtentFlags::when(!status.data, ExtentFlags::HOLE) | ExtentFlags::when(status.zero, ExtentFlags::ZERO)
+/// How a context is told from block status.
+#[derive(Clone, Copy)]
+struct Telling {
+    of: fn(&Backend, &Status) -> ExtentFlags,
+    /// Of a block that has bytes of both.
+    both: fn(ExtentFlags, ExtentFlags) -> ExtentFlags,
+    /// Of a block that is not looked at to its end.
+    unknown: ExtentFlags,
+}
+
+/// A block is a hole, or zeroes, if all of it is.
+const ALLOCATION: Telling = Telling {
+    of: |_, status| {
+        ExtentFlags::when(!status.data, ExtentFlags::HOLE) | ExtentFlags::when(status.zero, ExtentFlags::ZERO)
+    },
+    both: |one, other| ExtentFlags(one.0 & other.0),
+    unknown: ExtentFlags::NONE,
+};
+
+/// A block is of the nearest layer that holds some of it: who copies the nearest layers only misses none.
+const DEPTH: Telling = Telling {
+    of: |backend, status| ExtentFlags(depth(&backend.node(), status)),
+    both: |one, other| {
+        ExtentFlags([one.0, other.0].into_iter().filter(|&layer| layer > 0).min().unwrap_or(0))
+    },
+    unknown: ExtentFlags(1),
+};
+
+/// The layer that holds a range: 1 the first one, 2 the one below it, …, 0 none.
+fn depth(top: &Arc<Node>, status: &Status) -> u32 {
+    if status.allocated {
+        return status.depth.saturating_add(1);
+    }
+    // The zeroes behind the end of a shorter image count as that image's.
+    let below = |layer: Arc<Node>| layer.skip_filters().backing();
+    match (0..=status.depth).try_fold(top.clone(), |layer, _| below(layer)) {
+        Some(_) => status.depth.saturating_add(2),
+        None => 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_of_several_layers_is_told_to_be_of_the_nearest() {
+        let both = |one, other| (DEPTH.both)(ExtentFlags(one), ExtentFlags(other)).0;
+        assert_eq!([both(1, 2), both(3, 0), both(0, 0), both(2, 1)], [1, 3, 0, 1]);
+    }
 
     #[test]
     fn a_bitmap_is_told_in_whole_blocks_of_which_each_is_dirty_that_has_a_dirty_byte() {

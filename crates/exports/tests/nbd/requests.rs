@@ -93,6 +93,7 @@ fn extents_are_multiples_of_the_block_that_the_client_was_told() {
         assert_eq!(size, 70_144);
         for (name, minimum_block) in [("bytes", 1), ("sectors", 512), ("pages", 4096)] {
             let offered = server.add(exports::NbdExportSpec {
+                allocation_depth: false,
                 name: name.to_owned(),
                 description: String::new(),
                 backend: backend.clone(),

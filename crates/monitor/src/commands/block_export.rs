@@ -158,9 +158,15 @@ impl BlockExportCommands for Control {
             allow_inactive: arguments.allow_inactive.unwrap_or(false),
         };
         let added = match arguments.branch {
-            BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd { name, description, bitmaps }) => {
+            BlockExportOptionsBranch::Nbd(BlockExportOptionsNbd {
+                name,
+                description,
+                bitmaps,
+                allocation_depth,
+            }) => {
                 let bitmaps = bitmaps.unwrap_or_default().into_iter().map(exported).collect();
-                let options = NbdOptions { name, description, bitmaps };
+                let allocation_depth = allocation_depth.unwrap_or(false);
+                let options = NbdOptions { name, description, bitmaps, allocation_depth };
                 self.exports().add(spec, self.nbd().export(options)).await
             }
             BlockExportOptionsBranch::Fuse(options) => self.exports().add(spec, fuse_kind(options)).await,
@@ -182,7 +188,7 @@ impl BlockExportCommands for Control {
             ..ExportSpec::default()
         };
         let bitmaps = bitmap.map(|name| ExportedBitmap { node: None, name }).into_iter().collect();
-        let options = NbdOptions { name: Some(id), description, bitmaps };
+        let options = NbdOptions { name: Some(id), description, bitmaps, allocation_depth: false };
         self.exports().add(spec, self.nbd().export(options)).await.map_err(failed)
     }
 

@@ -39,7 +39,7 @@ const FLAGS: Table<Args> = &[
             Ok(())
         }),
         Flag::take("-e --shared", "NUMBER", "clients at a time (1; 0: any number)", |s, text| {
-            s.shared = number("shared device number", text)?;
+            s.shared = number::<u32>("shared device number", text)? as usize;
             Ok(())
         }),
         Flag::set("-t --persistent", "go on when the last client has left", |s| s.persistent = true),
@@ -50,6 +50,9 @@ const FLAGS: Table<Args> = &[
         Flag::take("-D --description", "TEXT", "what clients are told about the export", |s, text| {
             s.description = text.to_owned();
             Ok(())
+        }),
+        Flag::set("-A --allocation-depth", "show clients which layer of a chain holds what", |s| {
+            s.allocation_depth = true;
         }),
         Flag::take("-B --bitmap", "NAME", "show clients a dirty bitmap; may be repeated", |s, name| {
             s.bitmaps.push(name.to_owned());
@@ -131,7 +134,6 @@ const FLAGS: Table<Args> = &[
     ],
     // What these are for is not here.
     &[
-        Flag::refused("-A --allocation-depth", None, "", "the allocation depth (-A) is not supported yet"),
         Flag::refused("--selinux-label", Some("LABEL"), "", "labels for SELinux are not supported"),
         Flag::refused(
             "-c --connect",
@@ -188,6 +190,8 @@ struct Args {
     persistent: bool,
     name: String,
     description: String,
+    /// Clients are shown which layer of a chain holds what.
+    allocation_depth: bool,
     /// Names of the bitmaps that clients are shown.
     bitmaps: Vec<String>,
     deadline: Option<Duration>,
@@ -219,6 +223,7 @@ impl Args {
             persistent: false,
             name: String::new(),
             description: String::new(),
+            allocation_depth: false,
             bitmaps: Vec::new(),
             deadline: Some(Duration::from_secs(10)),
             snapshot: false,
@@ -281,6 +286,26 @@ impl Args {
         }
     }
 
+    /// Refuses options about an image beside `--list`, which has none.
+    fn refuse_beside_list(&self) -> Result<(), Failure> {
+        let source = &self.source;
+        let about_an_image = source.format.is_some()
+            || source.offset > 0
+            || source.snapshot.is_some()
+            || source.aio.is_some()
+            || self.cache_given
+            || self.discard_given
+            || self.allocation_depth
+            || !(self.name.is_empty() && self.description.is_empty() && self.bitmaps.is_empty());
+        if about_an_image {
+            return Err(Failure::new("List mode is incompatible with per-device settings"));
+        }
+        if self.fork {
+            return Err(Failure::new("List mode is incompatible with forking"));
+        }
+        Ok(())
+    }
+
     /// Refuses options that say where to listen, or to serve nothing, beside sockets that were handed over.
     fn refuse_beside_sockets(&self) -> Result<(), Failure> {
         let given = [
@@ -338,6 +363,7 @@ fn act(console: &mut Console, args: &[String]) -> Result<u8, Failure> {
         if !operands.is_empty() {
             return Err(Failure::new("List mode is incompatible with a file name"));
         }
+        args.refuse_beside_list()?;
         let credentials = args.credentials()?;
         return list::list(console, &args.address(), credentials.as_ref(), args.tls_hostname.as_deref());
     }

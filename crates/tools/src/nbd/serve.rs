@@ -107,7 +107,8 @@ async fn serve_image(
         ..ServerOptions::default()
     };
     let writable = args.source.writable || args.snapshot;
-    let named = args.bitmaps.iter().map(|name| ExportedBitmap { node: None, name: name.clone() });
+    // The one that is named last is told of first.
+    let named = args.bitmaps.iter().rev().map(|name| ExportedBitmap { node: None, name: name.clone() });
     let bitmaps = named.map(|bitmap| bitmap.find(&image.graph, &image.node(), writable));
     let bitmaps = bitmaps.collect::<Result<_, BlockError>>()?;
     let server = NbdServer::start(listeners, options);
@@ -116,6 +117,7 @@ async fn serve_image(
         description: args.description.clone(),
         backend: image.backend.clone(),
         writable,
+        allocation_depth: args.allocation_depth,
         bitmaps,
         writethrough: !args.source.cache.writeback,
         // Whole sectors, where the first one is guarded against becoming another format's header.

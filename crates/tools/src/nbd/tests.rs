@@ -147,7 +147,6 @@ fn how_long_it_serves(faces: &Faces) {
 
 fn what_is_refused(faces: &Faces) {
     for (flags, why) in [
-        ("-A @a", "the allocation depth (-A) is not supported yet"),
         ("-B map @a", "Bitmap 'map' is not found"),
         ("--tls-creds t @a", "Failed to get TLS creds: No TLS credentials with id 't'"),
         ("--tls-authz t @a", "--tls-authz is not permitted without --tls-creds"),
@@ -176,6 +175,9 @@ fn what_is_refused(faces: &Faces) {
         ("--image-opts -f raw driver=raw", "--image-opts and -f are mutually exclusive"),
         ("--object frob,id=x @a", "does not accept value 'frob'"),
         ("--list @a", "List mode is incompatible with a file name"),
+        ("--list -x name", "List mode is incompatible with per-device settings"),
+        ("--list -A", "List mode is incompatible with per-device settings"),
+        ("--list --fork", "List mode is incompatible with forking"),
         ("-k @never", "Invalid number of arguments"),
         ("-k @never @nowhere", "Could not open '@nowhere'"),
     ] {
