@@ -133,7 +133,8 @@ impl Account {
         self.note(kind, now, took, counts);
     }
 
-    pub(crate) fn invalid(&self, kind: IoKind) {
+    /// Counts a request that was refused before it was begun: its arguments made no sense.
+    pub fn invalid(&self, kind: IoKind) {
         let slot = self.slot();
         slot.invalid[kind as usize].fetch_add(1, Relaxed);
         if !self.ignore_invalid.load(Relaxed) {

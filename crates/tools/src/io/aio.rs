@@ -8,18 +8,16 @@ use super::transfer::{self, Content, Expect, ReadDone, ReadFlags, WriteFlags};
 use super::witness::{Deed, told};
 use crate::getopt::{Flag, Table};
 use crate::outln;
-use block::{Backend, BlockError, Flags, Request};
+use block::{Backend, BlockError, Flags, IoKind, Request};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const INVALID: &str = "-i: invalid requests are not supported yet";
-
 /// `aio_read`.
 pub const READ: Table<ReadFlags> = &[&[
     transfer::machine(),
-    Flag::refused("-i", None, "make an invalid request, for the statistics (not yet)", INVALID),
+    Flag::set("-i", "count an invalid request, and do nothing else", |s| s.invalid = true),
     transfer::compared(),
     transfer::quiet(),
     transfer::registered(),
@@ -31,7 +29,7 @@ pub const WRITE: Table<WriteFlags> = &[
     &[
         transfer::machine(),
         transfer::fua(),
-        Flag::refused("-i", None, "make an invalid request, for the statistics (not yet)", INVALID),
+        Flag::set("-i", "count an invalid request, and do nothing else", |s| s.invalid = true),
         transfer::written(),
         transfer::quiet(),
         transfer::registered(),
@@ -82,6 +80,9 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
     let offset = session.or_refuse(arguments::number(offset))?;
     let length = session.or_refuse(arguments::lengths(lengths))?;
     let expect = session.expectation(&flags, length)?;
+    if flags.invalid {
+        return session.count_invalid(IoKind::Read, "read");
+    }
     let (backend, keep, style) = (session.backend()?, flags.dump, flags.style);
     let shift = session.shift;
     session.begin(async move {
@@ -96,15 +97,22 @@ pub async fn read(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
 
 /// `aio_write off len [len..]`.
 pub async fn write(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
-    let (flags, operands) = session.transfer_flags("aio_write", WRITE, args)?;
+    let (mut flags, operands) = session.transfer_flags("aio_write", WRITE, args)?;
     let Some((offset, lengths)) = transfer::pieces(&operands) else {
         return Err(session.misused("aio_write"));
     };
     if flags.zero && lengths.len() > 1 {
         return Err(session.refuse(format_args!("-z supports only a single length parameter")));
     }
+    if flags.zero {
+        // Here zeroes go before a pattern, as scripts know it; `write` refuses both.
+        flags.pattern = None;
+    }
     let content = session.content(&flags)?;
     let offset = session.or_refuse(arguments::number(offset))?;
+    if flags.invalid {
+        return session.count_invalid(IoKind::Write, "write");
+    }
     let length = match (&content, lengths) {
         (Content::Zeroes { .. }, [length, ..]) => session.or_refuse(arguments::number(length))?,
         _ => session.or_refuse(arguments::lengths(lengths))?,
@@ -156,6 +164,13 @@ impl Session<'_> {
         Ok(backend)
     }
 
+    /// Counts a request that a guest's device would have refused.
+    fn count_invalid(&mut self, kind: IoKind, word: &str) -> Result<Outcome, Refused> {
+        self.backend()?.account().invalid(kind);
+        outln!(self.console, "injecting invalid {word} request");
+        Ok(Outcome::Done)
+    }
+
     fn begin(&mut self, request: impl Future<Output = Ended> + Send + 'static) {
         let ended = self.under_way.ended.clone();
         self.under_way.tasks.push(rt::spawn(async move {
@@ -196,7 +211,7 @@ impl Session<'_> {
         let verb = match answer {
             Answer::Read(expect, Ok(done)) => {
                 self.tell_mismatch(offset, expect, done.matched);
-                report::dump(self.console, offset as i64, &done.kept);
+                report::dump(self.console, style, offset as i64, &done.kept);
                 "read"
             }
             Answer::Wrote(Ok(())) => "wrote",

@@ -1,7 +1,7 @@
 //! The commands of the `io` face: one table with what each is called, takes, and does.
 
 use super::arguments::Refused;
-use super::{Session, aio, breakpoints, images, maps, shell, transfer};
+use super::{Session, aio, breakpoints, images, maps, shell, transfer, zones};
 use crate::getopt::{self, Table};
 use rt::BoxFuture;
 
@@ -200,7 +200,7 @@ pub const COMMANDS: &[Command] = &[
         short: Some("o"),
         words: (1, None),
         needs_image: false,
-        synopsis: "[-rsCnkU] [-t cache] [-d discard] [-i aio] [-o options] [path]",
+        synopsis: "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
         about: "open an image",
         flags: || listed(images::OPEN),
         notes: " Example: open -n -o driver=raw /tmp/data\n",
@@ -255,7 +255,7 @@ pub const COMMANDS: &[Command] = &[
         short: None,
         words: (0, None),
         needs_image: true,
-        synopsis: "[-r | -w] [-c cache] [-o options]",
+        synopsis: "[(-r|-w)] [-c cache] [-o options]",
         about: "change how the image is open",
         flags: || listed(images::REOPEN),
         notes: " Example: reopen -r\n",
@@ -288,8 +288,8 @@ pub const COMMANDS: &[Command] = &[
         short: None,
         words: (1, Some(1)),
         needs_image: false,
-        synopsis: "milliseconds",
-        about: "wait while requests under way go on",
+        synopsis: "",
+        about: "wait so many milliseconds while requests under way go on",
         flags: String::new,
         notes: "",
         run: |session, args| Box::pin(shell::sleep(session, args)),
@@ -299,7 +299,7 @@ pub const COMMANDS: &[Command] = &[
         short: Some("t"),
         words: (1, Some(3)),
         needs_image: true,
-        synopsis: "[-m preallocation] size",
+        synopsis: "[-m prealloc_mode] off",
         about: "change the virtual size",
         flags: || listed(images::TRUNCATE),
         notes: "",
@@ -321,7 +321,7 @@ pub const COMMANDS: &[Command] = &[
         short: Some("w"),
         words: (2, None),
         needs_image: true,
-        synopsis: "[-bcCfnqruz] [-P pattern | -s file] off len",
+        synopsis: "[-bcCfnqruz] [-P pattern | -s source_file] off len",
         about: "write a range",
         flags: || listed(transfer::WRITE),
         notes: " Example: write -P 7 512 1k\n",
@@ -337,6 +337,72 @@ pub const COMMANDS: &[Command] = &[
         flags: || listed(transfer::WRITEV),
         notes: " Example: writev -P 7 512 1k 2k\n",
         run: |session, args| Box::pin(transfer::writev(session, args)),
+    },
+    Command {
+        name: "zone_append",
+        short: Some("zap"),
+        words: (3, Some(4)),
+        needs_image: true,
+        synopsis: "offset len [len..]",
+        about: "write behind what a zone holds (no driver has zones yet)",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(zones::append(session, args)),
+    },
+    Command {
+        name: "zone_close",
+        short: Some("zc"),
+        words: (2, Some(2)),
+        needs_image: true,
+        synopsis: "offset len",
+        about: "close zones",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(zones::close(session, args)),
+    },
+    Command {
+        name: "zone_finish",
+        short: Some("zf"),
+        words: (2, Some(2)),
+        needs_image: true,
+        synopsis: "offset len",
+        about: "declare zones full",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(zones::finish(session, args)),
+    },
+    Command {
+        name: "zone_open",
+        short: Some("zo"),
+        words: (2, Some(2)),
+        needs_image: true,
+        synopsis: "offset len",
+        about: "open zones",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(zones::open(session, args)),
+    },
+    Command {
+        name: "zone_report",
+        short: Some("zrp"),
+        words: (2, Some(2)),
+        needs_image: true,
+        synopsis: "offset number",
+        about: "list zones",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(zones::report(session, args)),
+    },
+    Command {
+        name: "zone_reset",
+        short: Some("zrs"),
+        words: (2, Some(2)),
+        needs_image: true,
+        synopsis: "offset len",
+        about: "make zones empty",
+        flags: String::new,
+        notes: "",
+        run: |session, args| Box::pin(zones::reset(session, args)),
     },
 ];
 
@@ -363,9 +429,14 @@ impl Command {
 
     /// The usage line.
     pub fn usage(&self) -> String {
+        self.usage_as(self.name)
+    }
+
+    /// The usage line under this name, which may be the shorter one.
+    pub fn usage_as(&self, name: &str) -> String {
         match self.synopsis {
-            "" => format!("{} -- {}", self.name, self.about),
-            synopsis => format!("{} {synopsis} -- {}", self.name, self.about),
+            "" => format!("{name} -- {}", self.about),
+            synopsis => format!("{name} {synopsis} -- {}", self.about),
         }
     }
 

@@ -18,6 +18,7 @@ mod shell;
 mod tests;
 mod transfer;
 pub mod witness;
+mod zones;
 
 use crate::console::Console;
 use crate::failure::Failure;

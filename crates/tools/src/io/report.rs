@@ -61,7 +61,10 @@ fn split(took: Duration) -> (u64, u64, u64, u32) {
 const ROW: usize = 16;
 
 /// Prints bytes in hexadecimal and, where printable, as text.
-pub fn dump(console: &mut Console, offset: i64, bytes: &[u8]) {
+pub fn dump(console: &mut Console, style: Style, offset: i64, bytes: &[u8]) {
+    if style.quiet {
+        return;
+    }
     let mut at = offset;
     for row in bytes.chunks(ROW) {
         out!(console, "{at:08x}:  ");

@@ -1,10 +1,13 @@
 //! Commands that touch no image.
 
 use super::Session;
-use super::arguments::Refused;
+use super::arguments::{self, Refused};
 use super::command::{self, COMMANDS, Outcome};
-use crate::outln;
+use crate::{outln, size};
 use std::time::Duration;
+
+/// The largest number of a signal.
+const LAST_SIGNAL: i32 = 64;
 
 /// `help [command]`.
 pub async fn help(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
@@ -18,7 +21,7 @@ pub async fn help(session: &mut Session<'_>, args: &[String]) -> Result<Outcome,
     let Some(command) = command::find(name) else {
         return Err(session.refuse(format_args!("command {name} not found")));
     };
-    outln!(session.console, "{}", command.usage());
+    outln!(session.console, "{}", command.usage_as(name));
     let more = command.more();
     if !more.is_empty() {
         outln!(session.console, "\n{more}");
@@ -40,7 +43,7 @@ pub async fn quit(_: &mut Session<'_>, _: &[String]) -> Result<Outcome, Refused>
 /// `sleep milliseconds`.
 pub async fn sleep(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let text = args.first().map(String::as_str).unwrap_or_default();
-    let Ok(milliseconds) = text.parse::<u32>() else {
+    let Some(milliseconds) = size::whole(text).and_then(|number| u32::try_from(number).ok()) else {
         return Err(session.refuse(format_args!("{text} is not a valid number")));
     };
     rt::sleep(Duration::from_millis(u64::from(milliseconds))).await;
@@ -50,8 +53,11 @@ pub async fn sleep(session: &mut Session<'_>, args: &[String]) -> Result<Outcome
 /// `sigraise signal`.
 pub async fn sigraise(session: &mut Session<'_>, args: &[String]) -> Result<Outcome, Refused> {
     let text = args.first().map(String::as_str).unwrap_or_default();
-    let Ok(signal) = text.parse::<i32>() else {
-        return Err(session.refuse(format_args!("{text} is not a valid number")));
+    let number = session.or_refuse(arguments::number(text))?;
+    let Some(signal) = i32::try_from(number).ok().filter(|signal| *signal <= LAST_SIGNAL) else {
+        return Err(
+            session.refuse(format_args!("signal argument '{text}' is too large to be a valid signal"))
+        );
     };
     // A signal that ends the program leaves no time for it later.
     session.console.flush();

@@ -39,6 +39,12 @@ const SCENARIOS: &[Scenario] = &[
     ("wait_break", held_back),
     ("write", read_and_write),
     ("writev", pieces),
+    ("zone_append", zones),
+    ("zone_close", zones),
+    ("zone_finish", zones),
+    ("zone_open", zones),
+    ("zone_report", zones),
+    ("zone_reset", zones),
 ];
 
 fn held_back(faces: &Faces) {
@@ -51,6 +57,8 @@ fn held_back(faces: &Faces) {
     faces.fails(1, "io -f qcow2 -c 'break no A' blkdebug::@a");
     faces.fails(1, "io -f qcow2 -c 'break write_aio A' @a");
     faces.ok("io -c 'sigraise 0'");
+    assert!(faces.fails(1, "io -c 'sigraise 1000'").contains("'1000' is too large to be a valid signal"));
+    assert!(faces.fails(1, "io -c 'sigraise x'").contains("non-numeric argument"));
     faces.ok("io -c 'write -q -P 1 0 128k' @a");
 }
 
@@ -187,17 +195,18 @@ fn a_line_that_is_no_command_fails_and_the_next_one_runs() {
 fn read_and_write(faces: &Faces) {
     let said = faces.ok("io -c 'read 0 4k' @a");
     assert!(said.starts_with("read 4096/4096 bytes at offset 0\n4 KiB, 1 ops; "), "{said}");
-    let said = faces.ok("io -c 'read -C -a -p -r 0 4k' @a");
+    let said = faces.ok("io -c 'read -C -p -r 0 4k' @a");
     assert!(said.starts_with("4096,1,0:00:"), "{said}");
     assert_eq!(faces.ok("io -c 'read -q -P 1 0 64k' @a"), "");
     let said = faces.fails(1, "io -c 'read -q -P 2 0 64k' @a");
     assert_eq!(said, "Pattern verification failed at offset 0, 65536 bytes\n");
     faces.ok("io -c 'read -P 2 -s 64k -l 64k 0 256k' @top");
     assert_eq!(
-        faces.ok("io -c 'read -qv 131056 32' @a"),
+        faces.ok("io -c 'read -v 131056 32' @a").split_once("read ").unwrap().0,
         "0001fff0:  01 01 01 01 01 01 01 01 01 01 01 01 01 01 01 01  ................\n\
          00020000:  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ................\n"
     );
+    assert_eq!(faces.ok("io -c 'read -qv 131056 32' @a"), "");
     faces.ok("io -c 'write -b -P 9 512 64k' -c 'read -b -P 0 0 512' -c 'read -b -P 9 512 64k' @a");
     faces.ok("io -c 'read -b -P 0 1G 4k' -c 'read -b -P 9 64k 512' @a");
     assert!(
@@ -257,10 +266,9 @@ fn requests_under_way(faces: &Faces) {
     faces.ok("io -c 'aio_write -q -z -u 512k 64k' -c aio_flush -c 'aio_read -C -r -q -P 0 512k 64k' @a");
     let said = faces.run("io -c 'aio_read -P 9 0 4k' -c aio_flush @a").out;
     assert!(said.contains("Pattern verification failed at offset 0, 4096 bytes"), "{said}");
-    assert!(faces.fails(1, "io -c 'aio_read -i 0 4k' @a").contains("invalid requests are not supported yet"));
-    assert!(
-        faces.fails(1, "io -c 'aio_write -i 0 4k' @a").contains("invalid requests are not supported yet")
-    );
+    assert_eq!(faces.ok("io -c 'aio_read -i 0 4k' @a"), "injecting invalid read request\n");
+    assert_eq!(faces.ok("io -c 'aio_write -i 0 4k' @a"), "injecting invalid write request\n");
+    faces.ok("io -c 'aio_write -q -z -P 3 640k 4k' -c aio_flush -c 'read -P 0 640k 4k' @a");
     assert!(faces.fails(1, "io -c 'aio_write -z 0 4k 4k' @a").contains("only a single length parameter"));
     assert!(faces.fails(1, "io -r -c 'aio_write 0 4k' @a").contains("Block node is read-only"));
     assert_eq!(faces.ok("io -c 'aio_read 2M 4k' -c aio_flush @a"), "readv failed: Input/output error\n");
@@ -330,7 +338,7 @@ fn reopen(faces: &Faces) {
         ("-r -o read-only=on", "Cannot set both -r/-w and 'read-only'"),
         ("-c none -o cache.direct=on", "Cannot set both -c and the cache options"),
         ("-c fast", "Invalid cache option: fast"),
-        ("more", "reopen [-r | -w]"),
+        ("more", "reopen [(-r|-w)]"),
     ] {
         let said = faces.fails(1, &format!("io -c 'reopen {flags}' @a"));
         assert!(said.contains(why), "{flags}: {said}");
@@ -347,4 +355,23 @@ fn help_and_quit(faces: &Faces) {
     assert!(faces.fails(1, "io -c 'help frob'").contains("command frob not found"));
     assert_eq!(faces.ok("io -c 'sleep 1' -c quit -c length @a"), "");
     assert!(faces.fails(1, "io -c 'sleep x'").contains("x is not a valid number"));
+    assert!(faces.ok("io -c 'help w'").starts_with("w [-bcCfnqruz]"));
+    faces.ok("io -c 'sleep 0x1'");
+}
+
+fn zones(faces: &Faces) {
+    for (command, why) in [
+        ("zone_report 0 1", "zone report failed: Operation not supported"),
+        ("zone_report 0 4294967296", "Number of zones must be less than 2^32"),
+        ("zrp x 1", "non-numeric argument"),
+        ("zone_open 0 64k", "zone open failed: Operation not supported"),
+        ("zone_close 0 64k", "zone close failed: Operation not supported"),
+        ("zone_finish 0 64k", "zone finish failed: Operation not supported"),
+        ("zone_reset 0 64k", "zone reset failed: Operation not supported"),
+        ("zone_append 0 4k 4k", "zone append failed: Operation not supported"),
+        ("zap 0 4k", "bad argument count 2 to zap, expected between 3 and 4 arguments"),
+    ] {
+        let said = faces.fails(1, &format!("io -c '{command}' @a"));
+        assert!(said.contains(why), "{command}: {said}");
+    }
 }

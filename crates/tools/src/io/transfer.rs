@@ -32,6 +32,7 @@ pub struct ReadFlags {
     count: Option<u64>,
     pub(super) dump: bool,
     state: bool,
+    pub(super) invalid: bool,
 }
 
 /// What the flags of a writing command say.
@@ -43,9 +44,10 @@ pub struct WriteFlags {
     unmap: bool,
     pub(super) zero: bool,
     compress: bool,
-    pattern: Option<u8>,
+    pub(super) pattern: Option<u8>,
     file: Option<String>,
     state: bool,
+    pub(super) invalid: bool,
 }
 
 /// What the flags of `discard` say.
@@ -106,7 +108,6 @@ pub const READ: Table<ReadFlags> = &[&[
     }),
     quiet(),
     dump(),
-    Flag::ignored("-a", "accepted", WITHOUT_MEANING),
     Flag::ignored("-p", "accepted", WITHOUT_MEANING),
     registered(),
     Flag::set("-b", "read machine state, which lies behind the disk", |s| s.state = true),
@@ -320,7 +321,7 @@ impl Session<'_> {
         let matched = match &outcome {
             Ok(done) => {
                 self.tell_mismatch(offset, expect, done.matched);
-                report::dump(self.console, offset as i64, &done.kept);
+                report::dump(self.console, flags.style, offset as i64, &done.kept);
                 done.matched
             }
             Err(_) => true,
@@ -379,7 +380,10 @@ impl Session<'_> {
             std::fs::File::open(path)?.take(PIECE).read_to_end(&mut bytes)
         });
         match read {
-            Ok(0) => Err(self.refuse(format_args!("{name}: the pattern file is empty"))),
+            Ok(0) => {
+                self.console.note(format_args!("{name}: the pattern file is empty"));
+                Err(Refused)
+            }
             Ok(_) => Ok(bytes),
             Err(error) => {
                 self.console.note(format_args!("{name}: {}", BlockError::from_io(&error)));
