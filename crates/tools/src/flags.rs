@@ -206,8 +206,8 @@ pub const fn backing<S: AsMut<Backing>>(names: &'static str, help: &'static str)
 }
 
 /// The format of the backing file.
-pub const fn backing_format<S: AsMut<Backing>>(help: &'static str) -> Flag<S> {
-    Flag::take("-F --backing-format", "FMT", help, |s, format| {
+pub const fn backing_format<S: AsMut<Backing>>(names: &'static str, help: &'static str) -> Flag<S> {
+    Flag::take(names, "FMT", help, |s, format| {
         s.as_mut().format = Some(format.to_owned());
         Ok(())
     })

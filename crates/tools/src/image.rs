@@ -236,10 +236,9 @@ impl Image {
     pub async fn open_overlaid(source: &Source) -> Result<Image, BlockError> {
         let graph = graph();
         let base = open_node(&graph, &Source { writable: false, ..source.clone() }).await?;
-        let guessed_raw = guessed(&graph, source)? && base.driver_type().fallback;
-        let opened = overlay(&graph, &base, source).await;
-        match opened {
-            Ok(image) => Ok(Image { guessed_raw, ..image }),
+        // The overlay takes the writes: a format that was guessed is in no danger.
+        match overlay(&graph, &base, source).await {
+            Ok(image) => Ok(image),
             Err(error) => {
                 let closed = graph.release(&base).await;
                 Err(closed.err().unwrap_or(error))

@@ -21,6 +21,7 @@ pub(super) const FLAGS: Table<Args> = &[
             Ok(())
         }),
         Flag::set("--remove", "remove BITMAP", |s| s.verbs.push(Verb::Remove)),
+        Flag::set("--remove-all", "remove all bitmaps of the image", |s| s.verbs.push(Verb::RemoveAll)),
         Flag::set("--clear", "forget what BITMAP has recorded", |s| s.verbs.push(Verb::Clear)),
         Flag::set("--enable", "have BITMAP record changes", |s| s.verbs.push(Verb::Enable)),
         Flag::set("--disable", "have BITMAP record nothing", |s| s.verbs.push(Verb::Disable)),
@@ -41,10 +42,13 @@ pub(super) const FLAGS: Table<Args> = &[
 ];
 
 const MANUAL: Manual = Manual {
-    synopsis: "(--add [-g SIZE] | --remove | --clear | --enable | --disable | --merge OTHER [-b FILE [-F FMT]])... \
-               [-f FMT | --image-opts] FILE BITMAP",
+    synopsis: "(--add [-g SIZE] | --remove | --remove-all | --clear | --enable | --disable \
+               | --merge OTHER [-b FILE [-F FMT]])... [-f FMT | --image-opts] FILE [BITMAP]",
     about: "Changes the dirty bitmaps that an image keeps.",
-    operands: &[("FILE", "the image"), ("BITMAP", "the name of a bitmap")],
+    operands: &[
+        ("FILE", "the image"),
+        ("BITMAP", "the name of a bitmap; with --remove-all alone there is none"),
+    ],
     examples: &[
         ("--add disk.qcow2 monday", "a bitmap of all that is written from now on"),
         ("--add --disable --merge monday disk.qcow2 week", "one that is a copy of another"),
@@ -53,10 +57,11 @@ const MANUAL: Manual = Manual {
 };
 
 /// What is done with the bitmap.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Verb {
     Add,
     Remove,
+    RemoveAll,
     Clear,
     Enable,
     Disable,
@@ -68,6 +73,7 @@ impl Verb {
         match self {
             Verb::Add => "add",
             Verb::Remove => "remove",
+            Verb::RemoveAll => "remove-all",
             Verb::Clear => "clear",
             Verb::Enable => "enable",
             Verb::Disable => "disable",
@@ -104,10 +110,13 @@ impl Args {
 
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Some((mut args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
-    let [name, bitmap] = operands.as_slice() else {
-        return Err(Failure::new("Expecting filename and bitmap name"));
+    let about_one = args.verbs.is_empty() || args.verbs.iter().any(|verb| *verb != Verb::RemoveAll);
+    (args.source.name, args.bitmap) = match operands.as_slice() {
+        [name] if !about_one => (name.clone(), String::new()),
+        [name, bitmap] if about_one => (name.clone(), bitmap.clone()),
+        _ if about_one => return Err(Failure::new("Expecting filename and bitmap name")),
+        _ => return Err(Failure::new("Expecting filename")),
     };
-    (args.source.name, args.bitmap) = (name.clone(), bitmap.clone());
     refuse_combinations(&args)?;
     runtime::run(change(console, &args))??;
     Ok(0)
@@ -118,7 +127,7 @@ fn refuse_combinations(args: &Args) -> Result<(), Failure> {
     let together = [
         (
             args.verbs.is_empty(),
-            "Need at least one of --add, --remove, --clear, --enable, --disable, or --merge",
+            "Need at least one of --add, --remove, --remove-all, --clear, --enable, --disable, or --merge",
         ),
         (args.granularity.is_some() && !has("add"), "granularity only supported with --add"),
         (args.other_format.is_some() && args.other.is_none(), "-F only supported with -b"),
@@ -157,7 +166,10 @@ async fn change_in(image: &Image, args: &Args) -> Result<(), Failure> {
     let mut changed = Ok(());
     for verb in &args.verbs {
         changed = apply(&image.node(), &from, verb, args).await.map_err(|error| {
-            let what = format_args!("Operation {} on bitmap {} failed: {error}", verb.word(), args.bitmap);
+            let what = match verb {
+                Verb::RemoveAll => format!("Operation remove-all failed: {error}"),
+                _ => format!("Operation {} on bitmap {} failed: {error}", verb.word(), args.bitmap),
+            };
             Failure::new(what).because(&error)
         });
         if changed.is_err() {
@@ -183,6 +195,12 @@ async fn apply(node: &Arc<Node>, from: &Arc<Node>, verb: &Verb, args: &Args) -> 
             node.add_bitmap(new).map(drop)
         }
         Verb::Remove => node.remove_bitmap(&node.need_bitmap(name)?).await,
+        Verb::RemoveAll => {
+            for bitmap in node.bitmaps().all().iter() {
+                node.remove_bitmap(bitmap).await?;
+            }
+            Ok(())
+        }
         Verb::Clear => node.clear_bitmap(&*node.need_bitmap(name)?),
         Verb::Enable => node.need_bitmap(name)?.enable(true),
         Verb::Disable => node.need_bitmap(name)?.enable(false),

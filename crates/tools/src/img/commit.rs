@@ -30,7 +30,7 @@ pub(super) const FLAGS: Table<Args> = &[
             s.keep = true;
             Ok(())
         }),
-        Flag::take("-r --rate", "BYTES", "at most this many bytes a second", |s, text| {
+        Flag::take("-r --rate --rate-limit", "BYTES", "at most this many bytes a second", |s, text| {
             s.rate = Some(super::rate(text)?);
             Ok(())
         }),

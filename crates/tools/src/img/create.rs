@@ -17,7 +17,7 @@ pub(super) const FLAGS: Table<Args> = &[&[
     flags::target_format("-f --format", "format of the new image (raw)"),
     flags::target_options("-o --options", "options of the format; -o help lists them"),
     flags::backing("-b --backing", "the image that the new one stands on"),
-    flags::backing_format("format of the backing file"),
+    flags::backing_format("-F --backing-format -B", "format of the backing file"),
     Flag::set("-u --backing-unsafe", "do not open the backing file; SIZE is needed then", |s| {
         s.unchecked = true;
     }),

@@ -32,6 +32,7 @@ pub(super) const FLAGS: Table<Args> = &[
             "tell of partitions and file systems too; opens the backing files, and needs the keys",
             |s| s.partitions = true,
         ),
+        flags::source_cache("-t --cache", "cache mode (writeback)"),
         flags::force_share("look even while another process writes"),
         flags::output(),
         flags::object(),

@@ -16,7 +16,7 @@ pub(super) const FLAGS: Table<Args> = &[
     &[
         Flag::help(),
         flags::target_format("-O --target-format", "format of the new image (raw)"),
-        flags::target_options("-o --options", "options of the new image"),
+        flags::target_options("-o --options --target-format-options", "options of the new image"),
         Flag::take("-s --size", "SIZE", "its virtual size, in place of FILE", |s, text| {
             s.size = Some(super::create::image_size(text)?);
             Ok(())

@@ -41,7 +41,7 @@ pub(super) const FLAGS: Table<Args> = &[
             },
         ),
         flags::backing("-b --backing", "the new backing file; empty for none"),
-        flags::backing_format("its format"),
+        flags::backing_format("-F --backing-format -B", "its format"),
         Flag::set("-u --backing-unsafe", "change the header only", |s| s.header_only = true),
         Flag::set("-c --compress", "compress what is copied", |s| s.compress = true),
         Flag::ignored(
@@ -155,7 +155,16 @@ async fn rebase(console: &mut Console, image: &Image, args: &Args) -> Result<(),
         image.backend.flush().await?;
     }
     let format = args.backing.format.clone().filter(|_| filename.is_some());
-    let changed = node.driver().set_backing_link(Link { filename, format }).await;
+    let change = node.driver().set_backing_link(Link { filename, format });
+    let changed = match args.header_only {
+        true => {
+            let (mut progress, told) = (Progress::new(console, args.verbosity), Told::steps(1));
+            let changed = progress::watch(console, &mut progress, &told, change, Result::is_ok).await;
+            progress.end(console);
+            changed
+        }
+        false => change.await,
+    };
     changed.map_err(|error| refused(&error.to_string()).because(&error))
 }
 

@@ -47,13 +47,16 @@ const COPYING: &[Flag<Args>] = &[
     flags::progress(),
     flags::format("-f --source-format", "format of the source; found by its content if left out"),
     flags::image_opts("--source-image-opts --image-opts", "sources are lists of options, not names"),
-    flags::snapshot("-l --source-snapshot", "read an internal snapshot, by id or name"),
+    flags::snapshot("-l --source-snapshot --snapshot", "read an internal snapshot, by id or name"),
     flags::source_cache("-T --source-cache", "cache mode of the source (writeback)"),
     flags::target_format("-O --target-format", "format of the target (raw)"),
     Flag::set("--target-image-opts", "the target is a list of options, not a name", |s| {
         s.target_opts = true;
     }),
-    flags::target_options("-o --target-options", "options of the target; -o help lists them"),
+    flags::target_options(
+        "-o --target-options --target-format-options",
+        "options of the target; -o help lists them",
+    ),
     Flag::set("-c --compress", "compress the target", |s| s.compress = true),
     Flag::take(
         "-t --target-cache",
@@ -64,8 +67,8 @@ const COPYING: &[Flag<Args>] = &[
             Ok(())
         },
     ),
-    flags::backing("-B --backing", "the target is an overlay on this image"),
-    flags::backing_format("format of the backing file"),
+    flags::backing("-B --backing -b", "the target is an overlay on this image"),
+    flags::backing_format("-F --backing-format", "format of the backing file"),
     Flag::set("-n --no-create", "the target exists", |s| s.create = false),
     Flag::set("--target-is-zero", "the existing target reads as zeroes", |s| s.target_is_zero = true),
     Flag::take(
@@ -82,7 +85,7 @@ const COPYING: &[Flag<Args>] = &[
         s.skip_broken = true;
     }),
     flags::force_share("read even while another process writes"),
-    Flag::take("-r --rate", "BYTES", "at most this many bytes a second", |s, text| {
+    Flag::take("-r --rate --rate-limit", "BYTES", "at most this many bytes a second", |s, text| {
         s.rate = Some(super::rate(text)?);
         Ok(())
     }),

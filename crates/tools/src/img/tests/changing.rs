@@ -160,6 +160,15 @@ pub fn bitmap(faces: &Faces) {
     faces.ok("img bitmap --remove @a two");
     assert!(listed().contains("\"name\": \"one\"") && !listed().contains("\"name\": \"two\""));
     assert!(faces.fails(1, "img bitmap --remove @a two").contains("two"));
+    assert!(faces.fails(1, "img bitmap --remove-all @b three").contains("Expecting filename"));
+    assert!(
+        faces.fails(1, "img bitmap --remove-all --add @b").contains("Expecting filename and bitmap name")
+    );
+    faces.ok("img bitmap --remove-all --add @b four");
+    let said = faces.ok("img info @b");
+    assert!(said.contains("name: four") && !said.contains("name: three"), "{said}");
+    faces.ok("img bitmap --remove-all @b");
+    assert!(!faces.ok("img info @b").contains("name: "));
     assert!(faces.fails(1, "img bitmap @a one").contains("Need at least one of"));
     faces.ok("img check -q @a");
 }

@@ -116,7 +116,7 @@ pub fn compare(faces: &Faces) {
 pub fn info(faces: &Faces) {
     image(faces, "@a", 1);
     overlay(faces, "@top", "@a", 2);
-    let said = faces.ok("img info -f qcow2 -U @top");
+    let said = faces.ok("img info -f qcow2 -t none -U @top");
     let first = "image: @top\nfile format: qcow2\nvirtual size: 1 MiB (1048576 bytes)\n";
     assert!(said.starts_with(first) && said.contains("backing file: @a\n"), "{said}");
     let chain = faces.ok("img info -b --output=json @top");
