@@ -44,6 +44,16 @@ pub fn absolute(name: &str) -> String {
         .map_or_else(|_| name.to_owned(), |path| codec::filename::text(path.as_os_str().as_bytes()))
 }
 
+/// Makes an empty file that nobody else can read, in `$TMPDIR` or else where files may be large, with a name that ends with
+/// `suffix`. The name is answered in any case.
+pub fn make_temporary(suffix: &str) -> (PathBuf, io::Result<()>) {
+    let folder = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let path = folder.join(format!("cairn-{:016x}{suffix}", crate::random_u64()));
+    let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+    (path, made.map(drop))
+}
+
 /// Opens a regular file or a device. FIFOs, sockets and directories are refused, never waited on.
 ///
 /// # Panics

@@ -372,14 +372,11 @@ async fn open_overlay(
     graph.open_with(options, common, Policy::FOLLOW).await
 }
 
-/// Makes an empty file that nobody else can read, in `$TMPDIR` or else where files may be large.
+/// Makes the file of a temporary overlay, which nobody else can read.
 fn temporary_file() -> Result<(PathBuf, String), BlockError> {
-    use std::os::unix::{ffi::OsStrExt, fs::OpenOptionsExt};
-    let folder = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
-    let folder = folder.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let path = folder.join(format!("cairn-{:016x}.overlay", rt::random_u64()));
+    use std::os::unix::ffi::OsStrExt;
+    let (path, made) = rt::fs::make_temporary(".overlay");
     let name = codec::filename::text(path.as_os_str().as_bytes());
-    let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
     made.map_err(|error| BlockError::os(format!("could not make the temporary file '{name}'"), &error))?;
     Ok((path, name))
 }
