@@ -1,6 +1,7 @@
-"""Folders of the host shown as FAT disks (docs/vvfat.md), read by programs of other projects.
+"""Folders of the host shown as FAT disks (docs/vvfat.md), read and written by programs of other projects.
 
     CAIRN_TEST_FOLDERS   random folders to try (12)
+    CAIRN_TEST_GUESTS    random runs of changes on each kind of disk (1)
 """
 
 import hashlib
@@ -9,11 +10,14 @@ import random
 import shutil
 import subprocess
 
-from harness import KIB, MIB, SEED, face, main, number, proof
+from harness import KIB, MIB, SEED, Daemon, blockdev, face, main, number, proof
 
 IMG, IO = face("img"), face("io")
 FOLDERS = number("CAIRN_TEST_FOLDERS", 12)
+GUESTS = number("CAIRN_TEST_GUESTS", 1)
 SECTOR = 512
+# What mtools take for patterns in names.
+PATTERNS = set("[]`")
 # Options in a file name, and the sector of the file system on the disk.
 DISKS = {"": 63, "12:": 63, "32:": 63, "floppy:": 0, "floppy:12:": 0, "floppy:16:": 0}
 LETTERS = "abcdefghijkmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .-_~!#$%&'()@^`{}+,;=[]äßçñøλжд漢字"  # mtools show no names beyond the first 65,536 characters of Unicode
@@ -21,7 +25,7 @@ LETTERS = "abcdefghijkmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .-_~!#$
 
 def run(*command, env=None):
     """What a program that must succeed tells."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
     text = done.stderr.decode(errors="replace") + done.stdout.decode(errors="replace")
     assert done.returncode == 0, f"{' '.join(command)}: {text[-600:]}"
     return done.stdout
@@ -156,6 +160,206 @@ def _(place):
     with open(ours, "rb") as a, open(again, "rb") as b:
         assert a.read(4 * MIB) == b.read(4 * MIB), "the same folder is another disk"
     run(*IO, "-r", "-c", "read 0 504M", f"fat:{folder}")
+
+
+class Disk:
+    """A folder served as a disk that can be written to, in a file by FUSE; mtools are the guest."""
+
+    def __init__(self, place, folder, kind, name="disk"):
+        self.place, self.folder = place, folder
+        self.file = place.path(f"{name}-file")
+        open(self.file, "w").close()
+        words = kind.strip(":").split(":")
+        options = {"fat-type": int(words[-1])} if words[-1].isdigit() else {}
+        self.sector = DISKS[kind]
+        self.daemon = Daemon(place, *blockdev("vvfat", "d", dir=folder, floppy="floppy" in words, rw=True, **options),
+                             "--export", f"type=fuse,id=e,node-name=d,mountpoint={self.file},writable=on", name=name)
+        self.env = dict(os.environ, MTOOLS_SKIP_CHECK="1", LC_ALL="C.UTF-8", MTOOLS_LOWER_CASE="0")
+
+    def guest(self, command, *words):
+        return run(command, "-i", f"{self.file}@@{self.sector * SECTOR}", *words, env=self.env)
+
+    def flush(self):
+        with open(self.file, "r+b") as file:
+            os.fsync(file.fileno())
+
+    def check(self):
+        """The disk is a sound file system, and mtools find on it what the folder holds."""
+        copy = self.place.path("copy")
+        run("cp", "--sparse=always", self.file, copy)
+        check(copy, self.sector, self.place.dir)
+        found = unpacked(copy, self.sector, self.place.path("found"))
+        assert found == tree(self.folder), sorted(set(found.items()) ^ set(tree(self.folder).items()))[:6]
+
+
+def changes(dice, disk, model, steps, room):
+    """Changes a disk by mtools, and what is expected of its folder."""
+    source, taken = disk.place.path("source"), {os.path.basename(path).casefold() for path in model}
+
+    def folders():
+        return [""] + [path + "/" for path, content in model.items() if content is None and path.count("/") < 3]
+
+    def name():
+        while True:
+            found = random_name(dice, taken)
+            if not set(found) & PATTERNS:
+                return found
+
+    def fresh():
+        return dice.choice(folders()) + name()
+
+    for _ in range(steps):
+        kind = dice.choice(["new", "new", "new", "change", "folder", "remove", "tree", "rename", "attribute"])
+        files = [path for path, content in model.items() if content is not None]
+        if kind in ("new", "change"):
+            if kind == "change" and not files:
+                continue
+            path = fresh() if kind == "new" else dice.choice(files)
+            content = dice.randbytes(dice.choice([0, 1, 511, 512, 8 * KIB, 8 * KIB + 1, room // 20]))
+            with open(source, "wb") as file:
+                file.write(content)
+            disk.guest("mcopy", "-o", source, f"::{path}")
+            model[path] = hashlib.sha256(content).hexdigest()
+        elif kind == "folder":
+            path = fresh()
+            disk.guest("mmd", f"::{path}")
+            model[path] = None
+        elif kind == "remove" and files:
+            path = dice.choice(files)
+            disk.guest("mdel", f"::{path}")
+            del model[path]
+        elif kind == "tree" and len(model) > 10:
+            path = dice.choice(list(model))
+            disk.guest("mdeltree", f"::{path}")
+            for other in [other for other in model if other == path or other.startswith(path + "/")]:
+                del model[other]
+        elif kind == "rename" and model:
+            path = dice.choice(list(model))
+            new = os.path.join(os.path.dirname(path), name())
+            disk.guest("mren", f"::{path}", f"::{new}")
+            for other in [other for other in model if other == path or other.startswith(path + "/")]:
+                model[new + other[len(path):]] = model.pop(other)
+        elif kind == "attribute" and files:
+            path = dice.choice(files)
+            disk.guest("mattrib", "+r", "+h", f"::{path}")
+            disk.flush()
+            assert not os.stat(os.path.join(disk.folder, path)).st_mode & 0o222, path
+            disk.guest("mattrib", "-r", "-h", f"::{path}")
+        disk.flush()
+        found = tree(disk.folder)
+        assert found == model, (kind, sorted(set(found.items()) ^ set(model.items()))[:6], disk.daemon.log()[-600:])
+
+
+@proof("a folder follows what mtools do to its disk, on disks of every kind, and the disk stays a sound file system",
+       ["mcopy", "fsck.fat", "/dev/fuse", "root"], seconds=480)
+def _(place):
+    dice = random.Random(SEED)
+    for nth in range(GUESTS):
+        for kind in DISKS:
+            folder = place.path("folder")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.mkdir(folder)
+            room = 400 * KIB if "floppy" in kind else 4 * MIB
+            fill(dice, folder, 12, room)
+            for at, folders, files in os.walk(folder):
+                for name in folders + files:
+                    if set(name) & PATTERNS:
+                        path = os.path.join(at, name)
+                        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+            disk = Disk(place, folder, kind, f"disk{nth}{kind.replace(':', '')}")
+            place.tell(f"{kind or 'plain'}: {len(tree(folder))} names")
+            changes(dice, disk, tree(folder), 40, room)
+            disk.check()
+            disk.daemon.stop()
+            assert "warning" not in disk.daemon.log(), disk.daemon.log()
+            assert not [name for name in os.listdir(folder) if name.startswith(".cairn")]
+
+
+@proof("where the host's file system is full the folder stays as it was, and follows when there is room",
+       ["mcopy", "/dev/fuse", "root", "tmpfs"])
+def _(place):
+    small = place.tmpfs("small", "3M")
+    folder = os.path.join(small, "folder")
+    os.mkdir(folder)
+    with open(os.path.join(folder, "old"), "wb") as file:
+        file.write(os.urandom(MIB))
+    ballast = os.path.join(small, "ballast")
+    with open(ballast, "wb") as file:
+        file.write(bytes(MIB))
+    before = tree(folder)
+    disk = Disk(place, folder, "")
+    large = place.write("large", os.urandom(1536 * KIB))
+    disk.guest("mcopy", "-o", large, "::old")
+    disk.guest("mmd", "::made")
+    disk.flush()
+    assert tree(folder) == before, "a part of it was changed"
+    assert "is not in" in disk.daemon.log() and "No space left" in disk.daemon.log(), disk.daemon.log()
+    os.unlink(ballast)
+    disk.flush()
+    after = tree(folder)
+    assert set(after) == {"old", "made"} and after["old"] != before["old"], after
+    disk.daemon.stop()
+
+
+@proof("a disk that is formatted anew, or no sound file system at the end, leaves the folder as it was, and says why",
+       ["mcopy", "mkfs.fat", "/dev/fuse", "root"])
+def _(place):
+    for what, words in (("formatted", "formatted anew"), ("crossed", "share cluster")):
+        folder = place.path(what)
+        os.mkdir(folder)
+        fill(random.Random(SEED), folder, 20, MIB)
+        place.write(f"{what}/A.BIN", b"a" * 20000)
+        place.write(f"{what}/B.BIN", b"b" * 20000)
+        before = tree(folder)
+        disk = Disk(place, folder, "floppy:", what)
+        if what == "formatted":
+            run("mkfs.fat", "-F", "12", disk.file)
+        else:
+            with open(disk.file, "r+b") as file:
+                root = file.read(64 * KIB)
+                a, b = root.index(b"A       BIN"), root.index(b"B       BIN")
+                file.seek(a + 26)
+                file.write(root[b + 26:b + 28])
+        disk.flush()
+        disk.place.end(disk.daemon.process)
+        assert tree(folder) == before, what
+        assert words in disk.daemon.log(), (what, disk.daemon.log())
+
+
+@proof("a daemon that is killed while the folder follows loses nothing of what was there",
+       ["mcopy", "/dev/fuse", "root"])
+def _(place):
+    dice = random.Random(SEED)
+    for nth in range(6):
+        folder = place.path(f"folder{nth}")
+        os.mkdir(folder)
+        kept = {}
+        for number_ in range(300):
+            content = dice.randbytes(2000)
+            place.write(f"folder{nth}/kept{number_}", content)
+            kept[f"kept{number_}"] = hashlib.sha256(content).hexdigest()
+        disk = Disk(place, folder, "", f"killed{nth}")
+        disk.guest("mmd", "::to")
+        disk.flush()
+        # All files move, so that each is renamed twice.
+        guest = subprocess.Popen(["mmove", "-i", f"{disk.file}@@{disk.sector * SECTOR}", "::kept*", "::to"],
+                                 env=disk.env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        for _ in range(dice.randrange(400)):
+            os.listdir(folder)
+        disk.daemon.kill()
+        subprocess.run(["umount", "-l", disk.file], stderr=subprocess.DEVNULL)
+        guest.wait()
+        left = sorted(content for content in tree(folder).values() if content)
+        missing = [name for name, content in kept.items() if content not in left]
+        assert not missing, (nth, len(missing), missing[:4])
+
+
+@proof("what a folder is shown as can't be written to without rw, nor with it where the node is read-only")
+def _(place):
+    os.mkdir(place.path("folder"))
+    place.refused([*IO, "-c", "write 0 512", f"fat:{place.path('folder')}"], "read-only")
+    place.refused([*IO, "-r", "-c", "read 0 512", f"fat:rw:{place.path('folder')}"],
+                  "Unable to set VVFAT to 'rw' when drive is read-only")
 
 
 main("folders as disks")

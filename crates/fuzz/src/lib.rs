@@ -13,6 +13,7 @@
 mod bytes;
 pub mod compressed;
 pub mod edits;
+pub mod fat;
 mod hostile;
 pub mod images;
 pub mod inspect;
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "compressed_cluster", seeds: compressed::seeds, run: compressed::cluster },
     Target { name: "cow_image", seeds: overlays::cow_seeds, run: overlays::cow },
     Target { name: "dmg_image", seeds: images::dmg_seeds, run: images::dmg },
+    Target { name: "fat_volume", seeds: fat::seeds, run: fat::volume },
     Target { name: "inspection", seeds: inspect::seeds, run: inspect::file },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },
     Target { name: "iscsi_target", seeds: iscsi::target_seeds, run: iscsi::target },

@@ -81,6 +81,7 @@ targets! {
     compressed_cluster,
     cow_image,
     dmg_image,
+    fat_volume,
     inspection,
     io_commands,
     luks1_header,

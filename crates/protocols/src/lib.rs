@@ -67,6 +67,7 @@ use absent as ssh;
 use absent as tftp;
 use block::DriverType;
 use std::borrow::Cow;
+pub use vvfat::judge_volume;
 
 /// The drivers of this wing.
 pub const DRIVERS: &[DriverType] = &[

@@ -86,7 +86,7 @@ pub enum BlockdevDriver {
     Vmdk,
     /// An image of Virtual PC or Hyper-V (VHD).
     Vpc,
-    /// A folder of the host as a disk with a FAT file system, to be read.
+    /// A folder of the host as a disk with a FAT file system.
     Vvfat,
 }
 

@@ -89,7 +89,7 @@ pub struct BlockdevOptionsVVFAT {
     pub floppy: Option<bool>,
     /// Its label, of at most 11 bytes; QEMU VVFAT if absent.
     pub label: Option<String>,
-    /// Whether the folder can be written to; not if absent.
+    /// Whether the disk can be written to, and the folder follows; not if absent.
     pub rw: Option<bool>,
 }
 

@@ -3,6 +3,8 @@
 //! Tables are not stored: all clusters in use lie in runs, one behind the other, so that the entry of each follows from its run.
 use super::layout::{FIRST_CLUSTER, Layout, SECTOR, TABLES, Width};
 use super::tree::{Content, HostFile, Run, Tree};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What some bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub enum Piece<'a> {
     /// Those of a table from this one on.
     Table(u64),
     /// Those of a file from this one on.
-    File(&'a HostFile, u64),
+    File(&'a Arc<HostFile>, u64),
 }
 
 /// A part of the disk: its first byte, and what lies there.
@@ -53,6 +55,17 @@ impl Disk {
     /// Bytes of the disk.
     pub fn len(&self) -> u64 {
         self.layout.sectors * SECTOR
+    }
+
+    /// Takes note that the file which begins in a cluster has another path.
+    pub fn moved(&mut self, cluster: u32, path: PathBuf) {
+        let found = self.runs.binary_search_by_key(&cluster, |run| run.first);
+        let run = found.ok().and_then(|at| self.runs.get_mut(at));
+        if let Some(Run { content: Content::File(file), .. }) = run
+            && file.path != path
+        {
+            *file = Arc::new(HostFile { path, ..HostFile::clone(file) });
+        }
     }
 
     /// What lies at a byte of the disk, and how many bytes of it there are from there on.

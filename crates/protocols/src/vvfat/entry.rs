@@ -7,9 +7,9 @@ use rt::file::FileKind;
 
 /// Bytes of an entry.
 pub const LEN: u64 = 32;
-const READ_ONLY: u8 = 0x01;
-const LABEL: u8 = 0x08;
-const FOLDER: u8 = 0x10;
+pub const READ_ONLY: u8 = 0x01;
+pub const LABEL: u8 = 0x08;
+pub const FOLDER: u8 = 0x10;
 const ARCHIVE: u8 = 0x20;
 /// The days that can be told, in days since the beginning of 1970: from 1980 on, to the end of 2107.
 const DAYS: std::ops::RangeInclusive<i64> = 3652..=50_402;
@@ -80,9 +80,34 @@ fn moment(seconds: i64) -> (u16, u16) {
     (time as u16, ((year - 1980) << 9 | month << 5 | day) as u16)
 }
 
+/// The moment that a time and a date in local time mean, in seconds since the beginning of 1970; `None` where there is no such
+/// day.
+pub fn seconds((time, date): (u16, u16)) -> Option<i64> {
+    let (time, date) = (i64::from(time), i64::from(date));
+    let (year, month, day) = (1980 + (date >> 9), date >> 5 & 15, date & 31);
+    if !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    // Days since the beginning of March of the year 0, in years that begin with March.
+    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
+    let local = days * 86_400 + (time >> 11) * 3600 + (time >> 5 & 63) * 60 + (time & 31) * 2;
+    let about = local - rt::local_offset(local);
+    Some(local - rt::local_offset(about))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_of_a_moment_means_it() {
+        for moment_of in [315_964_800, 951_782_400, 1_700_000_000, 4_107_500_000, 4_354_000_000] {
+            assert_eq!(seconds(moment(moment_of)), Some(moment_of));
+        }
+        assert_eq!((seconds((0, 0)), seconds((0, 13 << 5 | 1))), (None, None));
+    }
 
     #[test]
     fn moments_that_can_t_be_told_are_the_first_or_the_last() {

@@ -8,7 +8,9 @@
 //! With 32-bit entries the root folder lies in clusters. Sizes, places and identifiers are those of QEMU, but where a disk of that
 //! kind would not be one of its kind by the count of its clusters. Specification: Microsoft, *FAT32 File System
 //! Specification* 1.03 ("fatgen103").
+use super::volume::Span;
 use block::{BlockError, Result};
+use std::ops::Range;
 
 pub const SECTOR: u64 = 512;
 /// Copies of the table.
@@ -137,6 +139,12 @@ impl Layout {
         self.sectors_per_cluster * SECTOR
     }
 
+    /// The bytes of the disk that are those of some clusters.
+    pub fn bytes_of(&self, span: Span) -> Range<u64> {
+        let start = self.data() * SECTOR + u64::from(span.first - FIRST_CLUSTER) * self.cluster();
+        start..start + u64::from(span.clusters) * self.cluster()
+    }
+
     /// The bits of an entry for the end of a chain.
     pub fn end_of_chain(&self) -> u32 {
         match self.width {
@@ -149,6 +157,38 @@ impl Layout {
     /// The entries in front of those of clusters: the medium, and that the disk was left clean.
     pub fn first_entries(&self) -> [u32; 2] {
         [self.end_of_chain() & !0xff | u32::from(self.media), self.end_of_chain()]
+    }
+
+    /// The entry of a cluster in a table; 0 where the table ends before it.
+    pub fn entry_in(&self, table: &[u8], cluster: u32) -> u32 {
+        let at = cluster as usize;
+        let bytes = |from: usize, len: usize| {
+            let found = table.get(from..from + len).unwrap_or_default();
+            found.iter().rev().fold(0, |all, byte| all << 8 | u32::from(*byte))
+        };
+        match self.width {
+            Width::Fat12 => bytes(at * 3 / 2, 2) >> (4 * (at % 2)) & 0xfff,
+            Width::Fat16 => bytes(at * 2, 2),
+            Width::Fat32 => bytes(at * 4, 4) & 0x0fff_ffff,
+        }
+    }
+
+    /// What of the first sectors, which guests may write to, does not say any more that this is a disk of this layout: that of the
+    /// disk, and the boot sector. Labels and marks of what was not closed count for nothing.
+    pub fn differs_in(&self, first: &[u8], boot: &[u8]) -> Option<&'static str> {
+        let fields: &[(&str, Range<usize>)] = match self.width {
+            Width::Fat32 => {
+                &[("size of its parts", 11..28), ("size of its parts", 32..48), ("serial number", 67..71)]
+            }
+            _ => &[("size of its parts", 11..28), ("size of its parts", 32..36), ("serial number", 39..43)],
+        };
+        let own = self.boot_sectors(&[b' '; 11], 0);
+        let partition = 0x1c6..0x1ce;
+        if self.hidden > 0 && first.get(partition.clone()) != self.partition_table().get(partition) {
+            return Some("place of its partition");
+        }
+        let differs = |range: &Range<usize>| own.get(range.clone()) != boot.get(range.clone());
+        fields.iter().find(|(_, range)| differs(range)).map(|(name, _)| *name)
     }
 
     /// The first sector of a hard disk: one partition.
@@ -255,6 +295,12 @@ mod tests {
             };
             assert_eq!(disk.width, kind, "{disk:?}");
             assert!(u64::from(clusters + 2) * bits <= disk.table * SECTOR * 8, "{disk:?}");
+            let (mut first, mut boot) = (disk.partition_table(), disk.boot_sectors(b"A NEW LABEL", 9));
+            assert_eq!(disk.differs_in(&first, &boot), None);
+            boot[13] *= 2;
+            assert!(disk.differs_in(&first, &boot).is_some());
+            first.fill(0);
+            assert_eq!(disk.differs_in(&first, &disk.boot_sectors(&[0; 11], 0)).is_some(), disk.hidden > 0);
         }
         assert!(Layout::of_floppy(Some(Width::Fat32)).is_err());
     }

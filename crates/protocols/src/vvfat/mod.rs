@@ -1,33 +1,53 @@
-//! `vvfat`: a folder of the host as a disk with a FAT file system. It is only read.
+//! `vvfat`: a folder of the host as a disk with a FAT file system.
 //!
 //! ```text
 //!  folder ─ read once, at the open ─▶ tree ─▶ disk: first sectors · tables · folders │ clusters ◀─ read when asked for ─ files
+//!     ▲                                        ╰─▶ shown: what was written (overlay), else the disk
+//!     ╰─ apply ◀─ changes ◀─ volume: the file system as it stands ◀─╯
 //! ```
 //!
 //! What the disk shows of names is what the folder held when it was opened. What is read of a file is what the file holds then: a
-//! file that was replaced, or is shorter than it was, fails there.
+//! file that was replaced, or is shorter than it was, fails there. A disk that can be written to shows what was written, and the
+//! folder follows (`writing`).
 //!
-//! Bounds: those of the tree; at most [`open_files::MOST_OPEN`] files are kept open.
+//! Bounds: those of the tree, of a volume and of the overlay; at most [`open_files::MOST_OPEN`] files are kept open.
+mod apply;
+mod bits;
+mod changes;
 mod disk;
 mod entry;
+mod judge;
 mod layout;
+mod listing;
 mod name;
 mod open_files;
+mod overlay;
+mod pace;
+mod shown;
 mod tree;
+mod turn;
+mod volume;
+mod writing;
 
 use api::BlockdevOptionsVVFAT;
+pub use judge::judge_volume;
+
 use block::{
-    BlockError, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Open, OpenContext, Opened, Opt,
-    Options, Result, Undo, Want,
+    BlockError, Driver, DriverType, ErrorKind, Extent, Facts, Notices, Open, OpenContext, Opened, Opt,
+    Options, Request, Result, Undo, Want,
 };
-use disk::{Disk, Piece};
-use layout::{Layout, Width};
+use disk::Disk;
+use layout::{Layout, SECTOR, Width};
 use open_files::OpenFiles;
+use overlay::Overlay;
+use parking_lot::RwLock;
 use rt::folder::Folder;
-use rt::{BoxFuture, BufMut};
+use rt::{BoxFuture, Buf, BufMut};
+use shown::Shown;
 use std::path::Path;
 use std::sync::Arc;
 use tree::{Tree, told};
+use writing::{Wait, Writing};
 
 /// The `vvfat` driver.
 pub const VVFAT: DriverType = DriverType {
@@ -68,35 +88,51 @@ fn open(context: &mut OpenContext, options: BlockdevOptionsVVFAT) -> BoxFuture<'
         let naming = naming(&options);
         let layout = layout_of(&options)?;
         let label = label_of(options.label.as_deref().unwrap_or(LABEL))?;
-        let read_only = context.common().read_only || context.fall_back_to_read_only();
-        if options.rw == Some(true) {
-            return Err(match read_only {
-                true => BlockError::invalid("Unable to set VVFAT to 'rw' when drive is read-only"),
-                false => {
-                    BlockError::unsupported("folders can't be written to yet; leave 'rw' out to read them")
-                }
-            });
+        let writable = options.rw == Some(true);
+        if writable && context.common().read_only {
+            return Err(BlockError::invalid("Unable to set VVFAT to 'rw' when drive is read-only"));
         }
-        if !read_only {
+        if !writable && !context.common().read_only && !context.fall_back_to_read_only() {
             return Err(refused());
         }
-        let dir = options.dir;
-        let folder = Folder::open(Path::new(&dir)).await;
-        let folder = folder.map_err(|e| BlockError::os(format!("Could not read directory {dir}"), &e))?;
-        let tree = Tree::read(&folder, &dir, &layout, &label).await?;
-        if let (count, Some(first)) = &tree.left_out {
-            let text = format!(
-                "{} is neither a file nor a folder, as {count} of the names in '{dir}': these are not shown",
-                told(&dir, first)
-            );
-            context.notices().warn(&text);
-        }
-        let disk = Disk::new(layout, &label, tree);
+        let name = options.dir;
+        let folder = Folder::open(Path::new(&name)).await;
+        let folder = folder.map_err(|e| BlockError::os(format!("Could not read directory {name}"), &e))?;
+        let mut tree = Tree::read(&folder, &name, &layout, &label).await?;
+        let notices = context.notices();
+        tell(&notices, &name, &tree);
+        let found = std::mem::take(&mut tree.found);
+        let shown = Shown {
+            disk: RwLock::new(Disk::new(layout, &label, tree)),
+            files: OpenFiles::new(folder.clone(), name.clone()),
+            overlay: if writable { Some(Arc::new(Overlay::new(&layout).await?)) } else { None },
+        };
+        let writing = match shown.overlay.clone() {
+            Some(overlay) => Some(Writing::new(folder, name, layout, notices, &shown, overlay, found).await?),
+            None => None,
+        };
         Ok(Opened {
-            driver: Arc::new(Vvfat { disk, files: OpenFiles::new(folder, dir), naming }),
+            driver: Arc::new(Vvfat { layout, disk: Arc::new(Both { shown, writing }), naming }),
             filename: None,
         })
     })
+}
+
+/// Tells what of a folder is not shown.
+fn tell(notices: &Notices, name: &str, tree: &Tree) {
+    if let (count, Some(first)) = &tree.left_out {
+        notices.warn(&format!(
+            "{} is neither a file nor a folder, as {count} of the names in '{name}': these are not shown",
+            told(name, first)
+        ));
+    }
+    for left in &tree.left_behind {
+        notices.warn(&format!(
+            "{} was left when a program was killed that changed the folder: what it holds is not shown, and the file 'contents' in it \
+             tells where it belongs",
+            told(name, left)
+        ));
+    }
 }
 
 /// What was said of the disk.
@@ -152,61 +188,63 @@ fn refused() -> BlockError {
 
 /// An open disk.
 struct Vvfat {
-    disk: Disk,
-    files: OpenFiles,
+    layout: Layout,
+    disk: Arc<Both>,
     /// What was said of it.
     naming: Options,
 }
 
-impl Vvfat {
-    /// Fills the front of `buf` with what needs no file; tells how many bytes.
-    fn fill(&self, offset: u64, buf: &mut [u8]) -> usize {
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let (piece, len) = self.disk.piece_at(offset + filled as u64);
-            let len = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
-            let Some(part) = rest.get_mut(..len) else { break };
-            match piece {
-                Piece::Zero => part.fill(0),
-                Piece::Bytes(bytes) => part.copy_from_slice(bytes.get(..len).unwrap_or_default()),
-                Piece::Table(from) => self.disk.fill_table(from, part),
-                Piece::File(..) => break,
-            }
-            filled += len;
-        }
-        filled
+/// What a disk shows, and how it is written to, if it can be.
+struct Both {
+    shown: Shown,
+    writing: Option<Writing>,
+}
+
+impl Both {
+    fn writing(&self) -> Result<&Writing> {
+        self.writing.as_ref().ok_or_else(refused)
     }
 
-    async fn fill_all(&self, offset: u64, mut buf: BufMut) -> (BufMut, Result<()>) {
-        let mut filled = 0;
-        loop {
-            filled += self.fill(offset + filled as u64, buf.get_mut(filled..).unwrap_or_default());
-            if filled == buf.len() {
-                return (buf, Ok(()));
+    /// Brings the folder in step after a write of something watched: now, or when it is time.
+    async fn follow(self: &Arc<Self>, writing: &Writing) {
+        let later = match writing.wait() {
+            // What waits is told at the close, and before that by notices.
+            Wait::Now => writing.settle_in_passing(&self.shown).await,
+            Wait::SomebodyDoes => None,
+            Wait::For(time) => Some(time),
+        };
+        let Some(time) = later else { return };
+        let disk = Arc::downgrade(self);
+        let settle = async move {
+            rt::sleep(time).await;
+            if let Some(disk) = disk.upgrade()
+                && let Some(writing) = &disk.writing
+            {
+                writing.waited();
+                _ = writing.settle(&disk.shown).await;
             }
-            let (piece, len) = self.disk.piece_at(offset + filled as u64);
-            let Piece::File(file, from) = piece else { continue };
-            let len = (buf.len() - filled).min(usize::try_from(len).unwrap_or(usize::MAX));
-            match self.files.read(file, from, len).await {
-                Ok(bytes) => {
-                    if let Some(to) = buf.get_mut(filled..filled + len) {
-                        to.copy_from_slice(&bytes);
-                    }
-                }
-                Err(e) => return (buf, Err(e.at(offset + filled as u64))),
-            }
-            filled += len;
+        };
+        rt::spawn(settle).detach();
+    }
+
+    async fn settle(&self) -> Result<()> {
+        match &self.writing {
+            Some(writing) => writing.settle(&self.shown).await,
+            None => Ok(()),
         }
     }
 }
 
 impl Driver for Vvfat {
     fn facts(&self) -> Facts {
-        Facts::default()
+        match self.disk.writing {
+            Some(_) => Facts { alignment: SECTOR as u32, can_write_zeroes: true, ..Facts::default() },
+            None => Facts::default(),
+        }
     }
 
     fn length(&self) -> u64 {
-        self.disk.len()
+        self.layout.sectors * SECTOR
     }
 
     fn naming_options(&self) -> Options {
@@ -214,30 +252,89 @@ impl Driver for Vvfat {
     }
 
     fn map(&self, offset: u64, len: u64, _: Want) -> BoxFuture<'_, Result<Extent>> {
-        let is_zero = |at| matches!(self.disk.piece_at(at).0, Piece::Zero);
-        let zero = is_zero(offset);
-        let mut end = offset;
-        while end < offset + len && is_zero(end) == zero {
-            end += self.disk.piece_at(end).1;
-        }
-        let kind = if zero { ExtentKind::Zero { reserved: None } } else { ExtentKind::Stored };
-        Box::pin(async move { Ok(Extent { len: len.min(end - offset), kind }) })
+        Box::pin(async move { Ok(self.disk.shown.map(offset, len)) })
     }
 
     fn try_read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        Ok(self.fill(offset, buf))
+        match &self.disk.writing {
+            None => self.disk.shown.fill(offset, buf),
+            Some(writing) => match writing.turn.try_enter() {
+                Some(_inside) => self.disk.shown.fill(offset, buf),
+                None => Ok(0),
+            },
+        }
     }
 
     fn read(&self, offset: u64, buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
-        Box::pin(self.fill_all(offset, buf))
+        Box::pin(async move {
+            let _inside = match &self.disk.writing {
+                Some(writing) => Some(writing.turn.enter().await),
+                None => None,
+            };
+            self.disk.shown.fill_all(offset, buf).await
+        })
+    }
+
+    fn try_write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let writing = self.disk.writing()?;
+        // What is watched may have the folder follow, which takes its time.
+        match writing.turn.try_enter() {
+            Some(_inside) if !writing.overlay.is_watched(offset, data.len() as u64) => {
+                writing.overlay.try_write(offset, data)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn write(&self, offset: u64, data: Buf, _: Request) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let writing = self.disk.writing()?;
+            let len = data.len() as u64;
+            let inside = writing.turn.enter().await;
+            writing.overlay.write(offset, data).await?;
+            let watched = writing.wrote(offset, len);
+            drop(inside);
+            if watched {
+                self.disk.follow(writing).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, _: Request) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let writing = self.disk.writing()?;
+            let inside = writing.turn.enter().await;
+            writing.overlay.write_zeroes(offset, len).await?;
+            let watched = writing.wrote(offset, len);
+            drop(inside);
+            if watched {
+                self.disk.follow(writing).await;
+            }
+            Ok(())
+        })
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            // Guests flush in the middle of their work: what can't be in the folder yet is told by notices, and at the close.
+            _ = self.disk.settle().await;
+            Ok(())
+        })
     }
 
     fn set_writable(&self, writable: bool) -> BoxFuture<'_, Result<Undo>> {
-        Box::pin(async move { if writable { Err(refused()) } else { Ok(Box::new(|| {}) as Undo) } })
+        Box::pin(async move {
+            match writable {
+                true => _ = self.disk.writing()?,
+                false => self.disk.settle().await?,
+            }
+            Ok(Box::new(|| {}) as Undo)
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.disk.settle())
     }
 }
 

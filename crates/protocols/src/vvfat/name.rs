@@ -6,11 +6,11 @@ use std::collections::{HashMap, HashSet};
 /// Most UTF-16 units of a long name.
 const MOST_UNITS: usize = 255;
 /// UTF-16 units in an entry.
-const UNITS: usize = 13;
+pub const UNITS: usize = 13;
 /// Where they are.
 const PLACES: [usize; UNITS] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 /// What an entry of a long name has instead of attributes.
-const LONG: u8 = 0x0f;
+pub const LONG: u8 = 0x0f;
 
 /// Eight characters of a name and three of what is behind its dot, filled up with spaces.
 pub type Short = [u8; 11];
@@ -70,7 +70,7 @@ pub fn in_folder<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Name>,
 }
 
 /// The name, where a FAT disk can hold it.
-fn judged(name: &[u8]) -> Result<&str, NameError> {
+pub fn judged(name: &[u8]) -> Result<&str, NameError> {
     let name = std::str::from_utf8(name).map_err(|_| NameError::Encoding)?;
     let wrong =
         |c: &char| matches!(c, '\0'..='\x1f' | '"' | '*' | '/' | ':' | '<' | '>' | '?' | '\\' | '|' | '\x7f');
@@ -131,14 +131,32 @@ fn numbered(name: &str, taken: &mut HashSet<Short>, numbers: &mut HashMap<Short,
     None
 }
 
+/// Characters of the bytes from 128 on in short names: code page 437, which DOS has from the start.
+const CODE_PAGE: &str = "\
+    ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧\
+    ╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+
 /// A short name as it is written.
-fn shown(short: &Short) -> String {
-    let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+pub fn shown(short: &Short) -> String {
+    let wide = |byte: u8| CODE_PAGE.chars().nth(usize::from(byte.wrapping_sub(128))).unwrap_or('_');
+    let character = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { wide(*byte) };
+    let part =
+        |bytes: &[u8]| bytes.iter().map(character).collect::<String>().trim_end_matches(' ').to_owned();
     let (base, extension) = short.split_at(8);
     match part(extension) {
         extension if extension.is_empty() => part(base),
         extension => format!("{}.{extension}", part(base)),
     }
+}
+
+/// What the entries of a long name have of the short one that they belong to.
+pub fn sum(short: &Short) -> u8 {
+    short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+}
+
+/// The UTF-16 units that an entry of a long name holds, with what fills it up.
+pub fn units(entry: &[u8; 32]) -> [u16; UNITS] {
+    PLACES.map(|place| u16::from_le_bytes([entry[place], entry[place + 1]]))
 }
 
 impl Name {
@@ -149,7 +167,7 @@ impl Name {
 
     /// Adds the entries of the long name, which stand before that of the file, the last part first.
     pub fn put_long(&self, folder: &mut Vec<u8>) {
-        let sum = self.short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
+        let sum = sum(&self.short);
         let parts: Vec<&[u16]> = self.long.chunks(UNITS).collect();
         for (before, part) in parts.iter().enumerate().rev() {
             let mut entry = [0; 32];
@@ -196,6 +214,12 @@ mod tests {
         let shorts = shorts(&many);
         assert_eq!((&*shorts[8], &*shorts[9], &*shorts[1999]), ("ARATHE~9", "ARATH~10", "ARA~2000"));
         assert_eq!(shorts.iter().collect::<HashSet<_>>().len(), 2000);
+    }
+
+    #[test]
+    fn bytes_of_a_code_page_are_its_characters() {
+        assert_eq!(CODE_PAGE.chars().count(), 128);
+        assert_eq!(shown(b"GR\x9aN\xe1   T T"), "GRÜNß.T T");
     }
 
     #[test]

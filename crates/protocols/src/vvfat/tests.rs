@@ -1,9 +1,17 @@
 //! The driver on folders of the host.
 use super::*;
 use block::{Graph, Node, Policy, Registry};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+
+pub mod fault;
+mod guest;
+mod writing;
+
+/// Paths, and what files hold; `None` of a folder.
+type Content = BTreeMap<String, Option<Vec<u8>>>;
 
 /// A folder that is removed again.
 struct Host(PathBuf);

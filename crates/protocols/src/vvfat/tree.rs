@@ -8,16 +8,20 @@ use super::entry::{self, Entry};
 use super::layout::{FIRST_CLUSTER, Layout};
 use super::name::{self, Name};
 use block::{BlockError, ErrorKind, Result};
-use rt::file::FileKind;
+use rt::file::{FileKind, FileStat};
 use rt::folder::Folder;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Names in a folder and in all folders below it.
-const MOST_NAMES: usize = 1 << 17;
+pub const MOST_NAMES: usize = 1 << 17;
 /// Entries of a folder.
-const MOST_ENTRIES: u64 = 1 << 16;
+pub const MOST_ENTRIES: u64 = 1 << 16;
 /// Bytes of a file.
 const MOST_FILE: u64 = u32::MAX as u64;
+
+/// How the names of folders in the root begin that hold what is being changed. They are not shown.
+pub const STAGING: &str = ".cairn-vvfat-";
 
 /// A file of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub struct HostFile {
 #[derive(Debug)]
 pub enum Content {
     Folder(Vec<u8>),
-    File(HostFile),
+    File(Arc<HostFile>),
 }
 
 /// Clusters that follow each other.
@@ -52,6 +56,10 @@ pub struct Tree {
     pub runs: Vec<Run>,
     /// How many names lead to what is not shown, and the first of them.
     pub left_out: (usize, Option<PathBuf>),
+    /// Folders in the root that hold what was being changed when a program ended.
+    pub left_behind: Vec<PathBuf>,
+    /// What each shown name led to.
+    pub found: Vec<(PathBuf, FileStat)>,
 }
 
 /// A folder that was listed. The first of all is the root.
@@ -75,7 +83,14 @@ enum Child {
 impl Tree {
     /// What is in a folder now.
     pub async fn read(folder: &Folder, name: &str, layout: &Layout, label: &[u8; 11]) -> Result<Self> {
-        let mut scan = Scan { name, listed: Vec::new(), names: 0, left_out: (0, None) };
+        let mut scan = Scan {
+            name,
+            listed: Vec::new(),
+            names: 0,
+            left_out: (0, None),
+            left_behind: Vec::new(),
+            found: Vec::new(),
+        };
         scan.all(folder).await?;
         let mut place = Place { layout, name, next: FIRST_CLUSTER };
         for (number, listed) in scan.listed.iter_mut().enumerate() {
@@ -100,7 +115,7 @@ impl Tree {
                     Child::File(file, entry) if file.len == 0 => (*entry, 0),
                     Child::File(file, entry) => {
                         let first = place.take(&file.path, file.len)?;
-                        files.push(Run::new(first, file.len, Content::File(file.clone()), layout));
+                        files.push(Run::new(first, file.len, Content::File(Arc::new(file.clone())), layout));
                         (*entry, first)
                     }
                 };
@@ -112,7 +127,7 @@ impl Tree {
             }
         }
         runs.append(&mut files);
-        Ok(Self { root, runs, left_out: scan.left_out })
+        Ok(Self { root, runs, left_out: scan.left_out, left_behind: scan.left_behind, found: scan.found })
     }
 
     /// How many clusters are in use.
@@ -178,6 +193,8 @@ struct Scan<'a> {
     listed: Vec<Listed>,
     names: usize,
     left_out: (usize, Option<PathBuf>),
+    left_behind: Vec<PathBuf>,
+    found: Vec<(PathBuf, FileStat)>,
 }
 
 impl Scan<'_> {
@@ -208,6 +225,10 @@ impl Scan<'_> {
         let entries = folder.list(path, MOST_NAMES - self.names).await;
         let mut entries = entries.map_err(|e| BlockError::from_io(&e).context(told(self.name, path)))?;
         entries.retain(|entry| {
+            if number == 0 && entry.name.as_encoded_bytes().starts_with(STAGING.as_bytes()) {
+                self.left_behind.push(PathBuf::from(&entry.name));
+                return false;
+            }
             let is_shown = matches!(entry.stat.kind, FileKind::Regular | FileKind::Directory);
             if !is_shown {
                 self.left_out.0 += 1;
@@ -224,6 +245,7 @@ impl Scan<'_> {
         let mut children = Vec::with_capacity(names.len());
         for (name, entry) in names.into_iter().zip(entries) {
             let path = path.join(&entry.name);
+            self.found.push((path.clone(), entry.stat));
             let child = if entry.stat.kind == FileKind::Directory {
                 self.found(path, number, Entry::of(&entry));
                 Child::Folder(self.listed.len() - 1)
