@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// Files and folders that are synced one by one; beyond it the whole file system is.
 const MOST_SYNCS: usize = 32;
+/// Names that others may have left in a folder that is to be removed, for one of them to be told.
+const MOST_LEFT: usize = 1000;
 /// The file that tells what is what.
 const CONTENTS: &str = "contents";
 
@@ -241,7 +243,7 @@ impl Work<'_> {
             let path = self.before.volume.path(old);
             let is_folder = self.before.volume.get(old).is_some_and(|node| node.is_folder);
             if is_folder && !moved.contains(&old) {
-                let left = self.folder.list(&path, usize::MAX).await.map_err(|e| self.failed(&path, &e))?;
+                let left = self.folder.list(&path, MOST_LEFT).await.map_err(|e| self.failed(&path, &e))?;
                 if let Some(left) = left.first() {
                     let left = told(self.name, &path.join(&left.name));
                     let text = format!(

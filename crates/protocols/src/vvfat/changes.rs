@@ -76,14 +76,14 @@ impl Changes {
         self.leaving.is_empty() && self.fates.iter().all(|fate| matches!(fate, Fate::Stays(_)))
     }
 
-    /// Whether something goes of which nothing takes the place.
-    pub fn removes(&self) -> bool {
+    /// What goes, and nothing takes its place.
+    pub fn removed(&self) -> Vec<Index> {
         let kept = self.fates.iter().filter_map(|fate| match fate {
             Fate::Stays(old) | Fate::Moves(old) | Fate::New(Some(old)) => Some(*old),
             Fate::New(None) => None,
         });
         let kept: HashSet<Index> = kept.collect();
-        self.leaving.iter().any(|old| !kept.contains(old))
+        self.leaving.iter().copied().filter(|old| !kept.contains(old)).collect()
     }
 
     pub fn fate(&self, index: Index) -> Fate {

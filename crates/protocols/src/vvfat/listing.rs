@@ -117,17 +117,16 @@ fn listed(entry: &[u8; 32], long: Long) -> Result<Listed, EntryError> {
     if real[0] == NOT_REMOVED {
         real[0] = REMOVED;
     }
-    if let Some(byte) = real.iter().find(wrong).filter(|_| !is_dots) {
-        return Err(EntryError::Short(*byte));
-    }
-    if real[0] == b' ' {
-        return Err(EntryError::Short(b' '));
-    }
     let half = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
+    // mtools write zeroes into the short name for what it can't hold: beside a long one it counts for nothing.
     let (name, spelling) = match long.of(&short) {
         Some(name) => (name?, Spelling::Exact),
         None if is_dots => (name::shown(&short), Spelling::Exact),
-        None => of_short(&real, entry[12]),
+        None => {
+            let bad = real.iter().find(wrong).or(real.first().filter(|byte| **byte == b' '));
+            bad.map_or(Ok(()), |byte| Err(EntryError::Short(*byte)))?;
+            of_short(&real, entry[12])
+        }
     };
     Ok(Listed {
         short,

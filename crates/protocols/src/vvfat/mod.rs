@@ -221,7 +221,7 @@ impl Both {
                 && let Some(writing) = &disk.writing
             {
                 writing.waited();
-                _ = writing.settle(&disk.shown).await;
+                writing.settle_in_a_pause(&disk.shown).await;
             }
         };
         rt::spawn(settle).detach();

@@ -18,8 +18,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a path: the kernel takes no longer ones.
-const MOST_PATH: usize = 4000;
+/// Bytes of a path.
+const MOST_PATH: usize = 1000;
 
 /// The number of a node.
 pub type Index = u32;
@@ -55,12 +55,14 @@ pub struct Node {
 pub struct Volume {
     /// The root, and behind it what lies in each folder, those of one folder side by side, in the order of the folders.
     pub nodes: Vec<Node>,
-    /// Whose each cluster is, from the first on; [`NOBODY`] of one that is free, or that nothing leads to.
+    /// Whose each cluster is, from the first on; [`NOBODY`] of one that is free, [`LOST`] of one that nothing leads to.
     owners: Vec<Index>,
 }
 
 /// Whose a cluster is that is nobody's.
 const NOBODY: Index = Index::MAX;
+/// Whose a cluster is that is taken, but that nothing leads to.
+const LOST: Index = Index::MAX - 1;
 pub const ROOT: Index = 0;
 
 /// Why a disk is no sound file system.
@@ -117,9 +119,15 @@ impl Volume {
         (self.get(owner)?.chain.first()?.first == cluster).then_some(owner)
     }
 
+    /// Whether a cluster is taken, but nothing leads to it.
+    pub fn has_lost(&self, cluster: u32) -> bool {
+        let at = cluster.checked_sub(FIRST_CLUSTER).map(|at| at as usize);
+        at.and_then(|at| self.owners.get(at)).is_some_and(|owner| *owner == LOST)
+    }
+
     /// The clusters that something leads to.
     pub fn in_use(&self) -> impl Iterator<Item = u32> {
-        let used = self.owners.iter().zip(FIRST_CLUSTER..).filter(|(owner, _)| **owner != NOBODY);
+        let used = self.owners.iter().zip(FIRST_CLUSTER..).filter(|(owner, _)| **owner < LOST);
         used.map(|(_, cluster)| cluster)
     }
 }
@@ -165,6 +173,9 @@ impl<'a> Walk<'a> {
         let mut walk = Self { layout, table, volume, next: ROOT };
         if layout.width == Width::Fat32 {
             let chain = walk.chain(ROOT, FIRST_CLUSTER)?;
+            if walk.room(&chain) > MOST_ENTRIES * entry::LEN {
+                return Err(Damage::Large { path: walk.told(ROOT) });
+            }
             if let Some(root) = walk.volume.nodes.first_mut() {
                 root.chain = chain;
             }
@@ -201,7 +212,12 @@ impl<'a> Walk<'a> {
     }
 
     /// What was read, when nothing more is wanted.
-    pub fn into_volume(self) -> Volume {
+    pub fn into_volume(mut self) -> Volume {
+        for (owner, cluster) in self.volume.owners.iter_mut().zip(FIRST_CLUSTER..) {
+            if *owner == NOBODY && self.layout.entry_in(self.table, cluster) != 0 {
+                *owner = LOST;
+            }
+        }
         self.volume
     }
 
@@ -267,7 +283,7 @@ impl<'a> Walk<'a> {
             () => {}
         }
         let chain = if first == 0 { Box::default() } else { self.chain(index, first)? };
-        let room = chain.iter().map(|span| u64::from(span.clusters)).sum::<u64>() * self.layout.cluster();
+        let room = self.room(&chain);
         if entry.is_folder && room > MOST_ENTRIES * entry::LEN {
             return Err(Damage::Large { path: self.told(index) });
         }
@@ -278,6 +294,11 @@ impl<'a> Walk<'a> {
             node.chain = chain;
         }
         Ok(())
+    }
+
+    /// Bytes of some clusters.
+    fn room(&self, chain: &[Span]) -> u64 {
+        chain.iter().map(|span| u64::from(span.clusters)).sum::<u64>() * self.layout.cluster()
     }
 
     /// The clusters of a node from its first on, which become its own.

@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::shown::Shown;
 use super::tree::told;
 use super::turn::Turn;
-use super::volume::{self, Damage, Volume, Walk};
+use super::volume::{self, Damage, Index, Volume, Walk};
 use block::{BlockError, ErrorKind, Notices, Result};
 use parking_lot::Mutex;
 use rt::file::FileStat;
@@ -74,6 +74,8 @@ enum Obstacle {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Removals {
     Done,
+    /// Done where their clusters are free: of what is being moved they are still taken.
+    OfFreed,
     Wait,
 }
 
@@ -156,6 +158,11 @@ impl Writing {
         (state.removals_wait && !std::mem::replace(&mut state.is_due, true)).then_some(REMOVALS_WAIT)
     }
 
+    /// The same when a guest has paused: what would be removed waits only as long as its clusters are taken.
+    pub async fn settle_in_a_pause(&self, shown: &Shown) {
+        self.bring(shown, Removals::OfFreed).await;
+    }
+
     async fn bring(&self, shown: &Shown, removals: Removals) {
         let mut known = self.known.lock().await;
         if self.state.lock().changed {
@@ -175,7 +182,15 @@ impl Writing {
             let path = volume::told(&now.path(index));
             Obstacle::Damage(Damage::Name { path, why: NameError::Case })
         })?;
-        if removals == Removals::Wait && changes.removes() {
+        let may_come_back = |old: &Index| match removals {
+            Removals::Done => false,
+            Removals::Wait => true,
+            Removals::OfFreed => {
+                let first = known.volume.get(*old).and_then(|node| node.chain.first());
+                first.is_some_and(|span| now.has_lost(span.first))
+            }
+        };
+        if changes.removed().iter().any(may_come_back) {
             return Err(Obstacle::Removal);
         }
         let work = Work {
