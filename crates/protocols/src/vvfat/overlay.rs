@@ -105,6 +105,11 @@ impl Overlay {
         self.watched.any(sectors(at, len))
     }
 
+    /// Has any change count, until the folder is settled: what a disk lacks to be a sound file system may be written anywhere.
+    pub fn watch_all(&self) {
+        self.watched.set(0..self.layout.sectors);
+    }
+
     /// Whether guests wrote to some clusters since the folder was changed last.
     pub fn is_fresh(&self, span: Span) -> bool {
         let bytes = self.layout.bytes_of(span);

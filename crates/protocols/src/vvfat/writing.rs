@@ -233,6 +233,7 @@ impl Writing {
                 return;
             }
             Err(Obstacle::Damage(damage)) => {
+                self.overlay.watch_all();
                 let since = *state.damaged_since.get_or_insert(now);
                 (now - since > PATIENCE_NS).then(|| (String::from("damage"), damage.to_string()))
             }

@@ -284,6 +284,18 @@ impl Guest {
         self.store_table().await;
     }
 
+    /// The same, with other bytes where the folder lies before its entry is there.
+    pub async fn mkdir_but(&mut self, path: &str, bytes: &[u8]) {
+        let (folder, mut entries, name) = self.folder(path).await;
+        let cluster = self.allocate(1)[0];
+        self.write(self.place(cluster), bytes).await;
+        let mut entry = self.entry(name, 0x10);
+        entry.set_first(cluster);
+        entries.push(entry);
+        self.store(folder, &entries).await;
+        self.store_table().await;
+    }
+
     /// Removes a file or a folder, with what is in it.
     pub async fn remove(&mut self, path: &str) {
         let (folder, mut entries, name) = self.folder(path).await;

@@ -506,3 +506,27 @@ fn a_disk_that_is_not_written_to_costs_nothing_and_free_clusters_change_nothing(
         assert_eq!((fs::metadata(&host.0).unwrap().modified().unwrap(), &*error), (stamp, ""));
     });
 }
+
+#[test]
+fn a_folder_whose_entry_is_written_before_its_clusters_is_made() {
+    rt::block_on_control(async {
+        let mut written = Written::open(start("late"), Width::Fat16).await;
+        let guest = &mut written.guest;
+        guest.mkdir("new").await;
+        let place = guest.place(guest.first("new").await);
+        let folder = guest.read(place, 512).await;
+        guest.remove("new").await;
+        written.flush().await;
+        // Nothing was here before.
+        written.guest.write(place, &[0; 512]).await;
+        written.flush().await;
+        let guest = &mut written.guest;
+        guest.mkdir_but("new", &[0; 512]).await;
+        written.flush().await;
+        assert!(!written.folder().join("new").exists());
+        written.guest.write(place, &folder).await;
+        written.flush().await;
+        assert!(written.folder().join("new").is_dir());
+        assert_eq!(written.close().await.1, "");
+    });
+}
