@@ -203,8 +203,8 @@ def changes(dice, disk, model, steps, room):
     def name():
         while True:
             found = random_name(dice, taken)
-            # A name in capitals alone is told without a case.
-            if not set(found) & PATTERNS and (found != found.upper() or found == found.lower()):
+            # mtools lose the case of short names when they rename, and make a short name that fsck.fat calls bad of one with a tilde.
+            if not set(found) & PATTERNS and len(found) > 12 and "~" not in found and found.isascii():
                 return found
 
     def fresh():

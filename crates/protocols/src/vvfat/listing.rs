@@ -118,7 +118,7 @@ fn listed(entry: &[u8; 32], long: Long) -> Result<Listed, EntryError> {
         real[0] = REMOVED;
     }
     let half = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
-    // mtools write zeroes into the short name for what it can't hold: beside a long one it counts for nothing.
+    // Beside a long name that belongs to it a short one need not be one that DOS could write.
     let (name, spelling) = match long.of(&short) {
         Some(name) => (name?, Spelling::Exact),
         None if is_dots => (name::shown(&short), Spelling::Exact),
