@@ -78,6 +78,16 @@ impl Failure {
         }
     }
 
+    /// A session that has had a transfer may fail so where a new one would not.
+    pub fn is_of_old_sessions(&self) -> bool {
+        self.is_passing() && !matches!(self, Self::Silence { .. })
+    }
+
+    /// The server takes a data connection only with the session of TLS that it knows: vsftpd says so by 522 (RFC 4217).
+    pub fn demands_session(&self) -> bool {
+        matches!(self, Self::Short { reply: Some(reply), .. } if reply.code == 522)
+    }
+
     /// In the words of the block layer.
     pub fn told(&self, location: &Location) -> BlockError {
         let kind = match self {

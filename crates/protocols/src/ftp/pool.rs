@@ -24,7 +24,7 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tls::Trust;
 
@@ -54,6 +54,9 @@ struct Shared {
     password: Secret,
     trust: Option<Trust>,
     ending: Ending,
+    /// A session in which a transfer was ended before its time has no other: servers that demand that data connections go on with
+    /// the control connection's session of TLS forget it then.
+    ends_with_transfer: AtomicBool,
     sessions: Mutex<Sessions>,
 }
 
@@ -89,6 +92,7 @@ impl Pool {
             password,
             trust,
             ending: Ending::default(),
+            ends_with_transfer: AtomicBool::new(false),
             sessions: Mutex::new(sessions),
         });
         let (known, opened) = oneshot::channel();
@@ -290,6 +294,33 @@ async fn begin(shared: &Shared, purpose: Purpose) -> Result<Session, Failure> {
     }
 }
 
+/// Makes a read; in another session, where this one has had its transfer and can have no other.
+async fn make(
+    shared: &Shared,
+    session: &mut Session,
+    offset: u64,
+    buf: &mut BufMut,
+    filled: &mut usize,
+) -> Result<(), Failure> {
+    let (location, trust) = (&shared.location, shared.trust.as_ref());
+    let is_fresh = session.is_fresh();
+    let ends = shared.ends_with_transfer.load(Ordering::Relaxed);
+    if is_fresh || !ends || session.comes_to(offset + *filled as u64) {
+        match session.read_at(location, trust, offset, buf, filled).await {
+            Err(failure) if !is_fresh && failure.is_of_old_sessions() => {
+                shared.ends_with_transfer.fetch_or(failure.demands_session(), Ordering::Relaxed);
+            }
+            result => return result,
+        }
+    }
+    let another = Session::open(location, &shared.password, trust).await?;
+    if !session.facts().agree(another.facts()) {
+        return Err(Failure::Changed);
+    }
+    std::mem::replace(session, another).leave().await;
+    session.read_at(location, trust, offset, buf, filled).await
+}
+
 /// Makes reads until nobody wants any more, or the session is of no use.
 async fn serve(
     shared: &Shared,
@@ -297,26 +328,22 @@ async fn serve(
     reads: &mut mpsc::UnboundedReceiver<Read>,
     waiting: &AtomicUsize,
 ) -> Result<(), Failure> {
-    let (location, trust) = (&shared.location, shared.trust.as_ref());
     while session.is_usable() {
-        let Ok(Some(Read { offset, mut buf, mut filled, answer })) = rt::timeout(IDLE, reads.next()).await
-        else {
-            break;
-        };
+        let next = rt::timeout(IDLE, reads.next()).await;
+        let Ok(Some(Read { offset, mut buf, mut filled, answer })) = next else { break };
         if !answer.is_canceled() {
-            let read = session.read_at(location, trust, offset, &mut buf, &mut filled);
-            let result = shared.ending.unless(read).await.unwrap_or(Err(Failure::GivenUp(None)));
+            let made = shared.ending.unless(make(shared, &mut session, offset, &mut buf, &mut filled));
+            let result = made.await.unwrap_or(Err(Failure::GivenUp(None)));
             let failure = result.as_ref().err().cloned();
             // Whoever waits may have left.
             let _ = answer.send((buf, filled, result));
             if let Some(failure) = failure {
                 waiting.fetch_sub(1, Ordering::Relaxed);
                 // Others may be luckier than this one.
-                return if failure.is_passing() {
-                    Err(Failure::GivenUp(Some(failure.into())))
-                } else {
-                    Err(failure)
-                };
+                return Err(match failure.is_passing() {
+                    true => Failure::GivenUp(Some(failure.into())),
+                    false => failure,
+                });
             }
         }
         waiting.fetch_sub(1, Ordering::Relaxed);

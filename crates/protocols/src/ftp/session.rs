@@ -41,6 +41,8 @@ pub(super) struct Session {
     control: Control,
     facts: Facts,
     transfer: Option<Transfer>,
+    /// A transfer has been begun.
+    begun: bool,
     usable: bool,
 }
 
@@ -61,7 +63,7 @@ impl Session {
         let mut control = Control::open(location, password, trust).await?;
         let size = control.size(&location.path).await?;
         let modified = control.modified(&location.path).await?;
-        Ok(Self { control, facts: Facts { size, modified }, transfer: None, usable: true })
+        Ok(Self { control, facts: Facts { size, modified }, transfer: None, begun: false, usable: true })
     }
 
     /// What the server tells of the file.
@@ -74,6 +76,17 @@ impl Session {
         self.usable
     }
 
+    /// No transfer has been begun yet.
+    pub fn is_fresh(&self) -> bool {
+        !self.begun
+    }
+
+    /// The transfer that is open comes to this byte.
+    pub fn comes_to(&self, offset: u64) -> bool {
+        let near = |transfer: &Transfer| (transfer.at..=transfer.at.saturating_add(SKIP)).contains(&offset);
+        self.transfer.as_ref().is_some_and(near)
+    }
+
     /// Fills what is behind the first `filled` bytes of `buf`, which begins at `offset` and ends within the file.
     pub async fn read_at(
         &mut self,
@@ -84,9 +97,7 @@ impl Session {
         filled: &mut usize,
     ) -> Result<(), Failure> {
         let offset = offset + *filled as u64;
-        let goes_on =
-            |transfer: &Transfer| (transfer.at..=transfer.at.saturating_add(SKIP)).contains(&offset);
-        if !self.transfer.as_ref().is_some_and(goes_on) {
+        if !self.comes_to(offset) {
             self.stop().await?;
             self.begin(location, trust, offset).await?;
         }
@@ -98,6 +109,7 @@ impl Session {
     }
 
     async fn begin(&mut self, location: &Location, trust: Option<&Trust>, at: u64) -> Result<(), Failure> {
+        self.begun = true;
         let data = self.control.data_connection().await?;
         self.control.retrieve(&location.path, at).await?;
         self.control.secure_data(&data, location, trust).await?;
@@ -161,6 +173,11 @@ impl Session {
         // All of it has come: what the server says of it changes nothing.
         self.usable = self.control.final_reply("when a transfer had ended").await.is_ok();
         Ok(())
+    }
+
+    /// Takes leave at once, also in the middle of a transfer.
+    pub async fn leave(self) {
+        self.control.quit().await;
     }
 
     /// Takes leave.

@@ -35,6 +35,8 @@ enum Manner {
     SizeOff(i64),
     /// It says so much of the file and no more, in each transfer, and whether that was all.
     Parts(usize, &'static str),
+    /// After a transfer that was ended before its time it takes no other data connection.
+    Demanding,
     /// Only so many users are let in at a time.
     Few(u32),
     /// Each session ends after so many transfers.
@@ -94,7 +96,7 @@ async fn serve(content: Arc<Vec<u8>>, manner: Manner) -> Server {
     rt::spawn(async move {
         loop {
             let stream = listener.accept().await.unwrap();
-            let guest = Guest { stream, all: all.clone(), data: None, rest: 0, transfers: 0 };
+            let guest = Guest { stream, all: all.clone(), data: None, rest: 0, transfers: 0, demands: false };
             rt::spawn(async move {
                 guest.all.sessions.fetch_add(1, Ordering::Relaxed);
                 let all = guest.all.clone();
@@ -115,6 +117,7 @@ struct Guest {
     data: Option<Listener>,
     rest: usize,
     transfers: u32,
+    demands: bool,
 }
 
 impl Guest {
@@ -226,6 +229,10 @@ impl Guest {
         if self.all.manner == Manner::NoData {
             rt::sleep(LONG).await;
         }
+        if self.demands {
+            drop(data);
+            return self.say("RETR'", "522 session reuse required").await;
+        }
         let content = self.all.content.lock().clone();
         let (part, said) = match self.all.manner {
             Manner::Parts(len, said) => (&content[from..content.len().min(from + len)], said),
@@ -233,6 +240,7 @@ impl Guest {
         };
         let sent = data.send_all(part).await;
         drop(data);
+        self.demands = self.all.manner == Manner::Demanding && sent.is_err();
         if self.all.manner == Manner::Doubtful && sent.is_err() {
             return self.send("426 you went away\r\n226 done\r\n").await;
         }
@@ -469,6 +477,28 @@ fn a_transfer_that_breaks_off_goes_on_on_another_connection() {
         for at in [0, 500_000, 100_000, 900_000] {
             check(&driver, at, 4096).await;
         }
+    });
+}
+
+#[test]
+fn a_server_that_wants_one_transfer_a_session_has_a_session_for_each_place() {
+    run(async {
+        // Longer than what the sockets take: a transfer that is ended was not sent as a whole.
+        let server = serve(content(24 << 20), Manner::Demanding).await;
+        let (location, password) = located(server.port);
+        let unaided = Location { readahead: 0, timeout: LONG, ..location };
+        let driver = Arc::new(Ftp::open(unaided, password, Objects::default()).await.unwrap());
+        let readers: Vec<_> = (0..32u64)
+            .map(|n| {
+                let driver = driver.clone();
+                rt::spawn(async move { check(&driver, n * 7 % 32 * (300 << 10) + 99, 4096).await })
+            })
+            .collect();
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert!(server.logins() <= 32, "{}", server.logins());
+        assert!(server.transfers() <= 32 + 4, "{}", server.transfers());
     });
 }
 

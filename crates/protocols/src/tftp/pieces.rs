@@ -44,9 +44,8 @@ impl Pieces {
         }
         if came + whole as u64 == size && !self.transfer.is_ended() {
             // The end is a shorter block, which may be empty. All is here: only one that is not the end matters.
-            match self.transfer.next().await {
-                Err(failure @ Failure::Long(_)) => return Err(failure),
-                _ => {}
+            if let Err(failure @ Failure::Long(_)) = self.transfer.next().await {
+                return Err(failure);
             }
         }
         let mut piece = std::mem::replace(&mut self.next, behind);

@@ -56,7 +56,8 @@ fn what_a_name_tells_leads_to_the_file_and_tells_no_password() {
         let mut words: Vec<_> = told.trim_matches(['{', '}']).split(", ").collect();
         let json = location.naming.to_json();
         let mut own: Vec<_> = json.trim_matches(['{', '}']).split(", ").collect();
-        (words.sort_unstable(), own.sort_unstable());
+        words.sort_unstable();
+        own.sort_unstable();
         assert_eq!(own, words, "{given}");
         assert_eq!(location.filename().is_some(), told.is_empty());
         assert!(!format!("{location:?}").contains("hunter2"), "{given}");
