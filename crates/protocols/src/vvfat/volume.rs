@@ -189,7 +189,8 @@ impl<'a> Walk<'a> {
         let layout = self.layout;
         if self.next == ROOT && layout.root_entries > 0 {
             let start = layout.root() * SECTOR;
-            return Some(vec![start..start + layout.root_entries * entry::LEN]);
+            let whole = start..start + layout.root_entries * entry::LEN;
+            return Some(Vec::from([whole]));
         }
         Some(folder.chain.iter().map(|span| layout.bytes_of(*span)).collect())
     }
