@@ -198,7 +198,7 @@ impl Guest {
         let short = format!("G{:07}TMP", self.made).into_bytes();
         let sum = short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
         let mut units: Vec<u16> = name.encode_utf16().collect();
-        if units.len() % 13 > 0 {
+        if !units.len().is_multiple_of(13) {
             units.push(0);
         }
         units.resize(units.len().next_multiple_of(13), 0xffff);
@@ -206,7 +206,7 @@ impl Guest {
         for (number, part) in units.chunks(13).enumerate().rev() {
             let part: Vec<u8> = part.iter().flat_map(|unit| unit.to_le_bytes()).collect();
             let last = if (number + 1) * 13 == units.len() { 0x40 } else { 0 };
-            bytes.push(number as u8 + 1 | last);
+            bytes.push((number as u8 + 1) | last);
             bytes.extend(&part[..10]);
             bytes.extend([0x0f, 0, sum]);
             bytes.extend(&part[10..22]);
