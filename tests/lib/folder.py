@@ -268,7 +268,8 @@ def _(place):
             fill(dice, folder, 12, room)
             for at, folders, files in os.walk(folder):
                 for name in folders + files:
-                    if set(name) & PATTERNS:
+                    # Names that mtools can't write again as they are.
+                    if set(name) & (PATTERNS | {"~"}) or not name.isascii():
                         path = os.path.join(at, name)
                         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
             disk = Disk(place, folder, kind, f"disk{nth}{kind.replace(':', '')}")
