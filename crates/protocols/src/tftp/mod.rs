@@ -97,20 +97,25 @@ impl Tftp {
     async fn read_on(&self, offset: u64, buf: &mut BufMut) -> Result<()> {
         self.ending.check()?;
         let wanted = self.inside(offset, buf.len());
+        let lost = || closed(&self.location);
+        // All that is missing is asked for at once, so that one way through the file brings it, whoever else reads.
+        let mut missing = Vec::new();
         let mut done = 0;
         while done < wanted {
             let at = offset + done as u64;
-            let to = buf.get_mut(done..wanted).unwrap_or_default();
-            let here = self.cache.lock().copy(at, to);
-            if here > 0 {
-                done += here;
-                continue;
+            let len = ((PIECE - at % PIECE) as usize).min(wanted - done);
+            let part = done..done + len;
+            let here = self.cache.lock().copy(at, buf.get_mut(part.clone()).unwrap_or_default());
+            if here < len {
+                let (answer, answered) = oneshot::channel();
+                self.asked.unbounded_send(Asked { number: at / PIECE, answer }).map_err(|_| lost())?;
+                missing.push((at, part, answered));
             }
-            let (answer, answered) = oneshot::channel();
-            let lost = || closed(&self.location);
-            self.asked.unbounded_send(Asked { number: at / PIECE, answer }).map_err(|_| lost())?;
+            done += len;
+        }
+        for (at, part, answered) in missing {
             let piece = self.ending.unless(answered).await?.map_err(|_| lost())??;
-            done += cache::copy_from(&piece, at, to);
+            cache::copy_from(&piece, at, buf.get_mut(part).unwrap_or_default());
         }
         // What is asked for beyond the end reads as zeroes, as with files.
         buf.get_mut(wanted..).unwrap_or_default().fill(0);

@@ -317,6 +317,23 @@ fn going_back_beyond_what_is_kept_costs_a_transfer_and_going_on_does_not() {
 }
 
 #[test]
+fn several_large_reads_side_by_side_cost_one_way_through_the_file() {
+    run(async {
+        let server = serve(content(8 << 20), Manner::Good).await;
+        let small = BlockdevOptionsTftp { cache_size: Some(api::Size(1 << 20)), ..options(&server) };
+        let driver = Arc::new(connect(small).await.unwrap());
+        let readers = [3u64, 1, 0, 2].map(|place| {
+            let driver = driver.clone();
+            rt::spawn(async move { check(&driver, place * (2 << 20), 2 << 20).await })
+        });
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert!(server.transfers.load(Ordering::Relaxed) <= 2);
+    });
+}
+
+#[test]
 fn a_transfer_that_breaks_off_is_begun_once_more() {
     run(async {
         let server = serve(content(SIZE), Manner::BreaksOff(32)).await;
