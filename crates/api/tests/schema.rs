@@ -88,8 +88,37 @@ fn is_our_own(path: &str) -> bool {
     let option = path.rsplit('.').next().is_some_and(|name| name.starts_with("x-"));
     // One struct tells how an image is encrypted, in the order in which QEMU prints it; there each format has its own.
     let described = path.contains("format-specific:qcow2.data.encrypt.");
-    option || described
+    option || described || OWN_OPTIONS.iter().any(|own| path.ends_with(own))
 }
+
+/// Options of our own, of drivers that QEMU has too.
+const OWN_OPTIONS: [&str; 24] = [
+    ":ftps.cafile",
+    ":ftps.explicit",
+    // One type is for both; a server without TLS may lead to one with it.
+    ":http.sslverify",
+    ":http.cafile",
+    ":http.header-secret",
+    ":http.proxy",
+    ":http.connections",
+    ":http.cache-size",
+    ":https.cafile",
+    ":https.header-secret",
+    ":https.proxy",
+    ":https.connections",
+    ":https.cache-size",
+    ":iscsi.target-user",
+    ":iscsi.target-password-secret",
+    ":iscsi.data-digest",
+    ":nfs.nfs-port",
+    ":nfs.mount-port",
+    ":nfs.reconnect-delay",
+    ":rbd.timeout",
+    ":ssh.known-hosts-file",
+    ":ssh.key-file",
+    ":ssh.key-secret",
+    ":ssh.password-secret",
+];
 
 /// Answers that QEMU's programs have and ours will have with the features they belong to.
 fn comes_later(member: &str) -> bool {
@@ -250,7 +279,7 @@ fn all_that_we_have_is_as_it_is_in_qemu() {
 }
 
 /// What the QEMU beside us has not, by a part of the fault.
-const ELSEWHERE: [&str; 26] = [
+const ELSEWHERE: [&str; 33] = [
     // Of 2.1: a node that is added with a device.
     ".cache.writeback is",
     ".id is",
@@ -279,9 +308,19 @@ const ELSEWHERE: [&str; 26] = [
     "blockdev-create.options:qcow2.encrypt: case 'aes' is",
     "blockdev-create.options:qcow.encrypt.format: value 'aes' is",
     "blockdev-create.options:qcow.encrypt: case 'aes' is",
-    // A format of 2.1.
+    // A format and a protocol of 2.1.
     ".driver: value 'cow' is",
     ": case 'cow' is",
+    ".driver: value 'tftp' is",
+    ": case 'tftp' is",
+    // A protocol that QEMU has not.
+    ".driver: value 's3' is",
+    ": case 's3' is",
+    // Of QEMU 11 and later.
+    ":http.force-range is",
+    ":https.force-range is",
+    // Taken there too, from URLs, but not told of.
+    ":iscsi.password is",
     // Parents of differencing images, which QEMU does not read, and an option that its schema leaves out.
     ":vhdx.backing is",
     ":vpc.backing is",
