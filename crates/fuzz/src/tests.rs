@@ -84,6 +84,8 @@ targets! {
     fat_volume,
     inspection,
     io_commands,
+    iscsi_target,
+    iscsi_unit,
     luks1_header,
     luks2_header,
     nbd_client,
