@@ -5,6 +5,7 @@ use crate::library::{Library, checked, too_old};
 use crate::operation::Operation;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{from_mut, null, null_mut};
 use std::sync::Arc;
@@ -77,8 +78,10 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let Some(open) = self.closable.take() else { return };
+        // Where there is no thread for it, it stays open: its cluster must not be shut down under it.
+        let open = ManuallyDrop::new(open);
         let close = move || {
-            if let Err(error) = open.close() {
+            if let Err(error) = ManuallyDrop::into_inner(open).close() {
                 tracing::warn!(%error, "an RBD image was left, and could not be closed");
             }
         };

@@ -143,7 +143,7 @@ impl Folder {
         self.on_file(path, move |fd| Ok(rustix::fs::futimens(fd, &times)?)).await
     }
 
-    /// Gives a regular file below the permission bits of another one, and its owner and group where this process may do that.
+    /// Gives a regular file below the permission bits of another one (not those of set-user-ID and the like: the content is new), and its owner and group where this process may do that.
     pub async fn dress_like(&self, path: &Path, model: &Path) -> io::Result<()> {
         let (folder, model) = (self.0.clone(), model.to_owned());
         self.on_file(path, move |fd| {
@@ -158,7 +158,7 @@ impl Folder {
                     result => result?,
                 }
             }
-            Ok(rustix::fs::fchmod(&fd, Mode::from_raw_mode(like.st_mode & 0o7777))?)
+            Ok(rustix::fs::fchmod(&fd, Mode::from_raw_mode(like.st_mode & 0o777))?)
         })
         .await
     }

@@ -214,7 +214,8 @@ pub fn lba_status(data: &[u8]) -> impl Iterator<Item = Extent> {
     body.chunks_exact(16).map(|extent| Extent {
         at: number::<8>(extent, 0).unwrap_or(0),
         blocks: number::<4>(extent, 8).unwrap_or(0) as u32,
-        mapped: extent.get(12).is_none_or(|status| status & 0xf == 0),
+        // Deallocated, or anchored; all else may be data (SBC-4, provisioning status).
+        mapped: extent.get(12).is_none_or(|status| !matches!(status & 0xf, 1 | 2)),
     })
 }
 
@@ -240,6 +241,19 @@ mod tests {
     fn vital(code: u8, body: &[u8]) -> Vec<u8> {
         let len = (body.len() as u16).to_be_bytes();
         [&[0, code][..], &len, body].concat()
+    }
+
+    #[test]
+    fn only_what_has_no_space_or_is_anchored_is_no_data() {
+        for (status, mapped) in
+            [(0, true), (1, false), (2, false), (3, true), (4, true), (15, true), (0xf1, false)]
+        {
+            let mut data = [0; 24];
+            data[3] = 20;
+            data[20] = status;
+            let extents: Vec<_> = lba_status(&data).collect();
+            assert_eq!((extents.len(), extents[0].mapped), (1, mapped), "{status:#x}");
+        }
     }
 
     #[test]

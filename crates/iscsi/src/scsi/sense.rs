@@ -67,6 +67,8 @@ pub struct Sense {
     pub key: SenseKey,
     /// What it is: the additional code and its qualifier.
     pub code: (u8, u8),
+    /// It is of an earlier command, whose data the unit had taken already; the one that it comes with was not carried out.
+    pub deferred: bool,
 }
 
 /// Codes that are told in words.
@@ -105,9 +107,11 @@ impl Sense {
     /// What sense data in either form say; `None` where they say nothing.
     pub fn parse(data: &[u8]) -> Option<Self> {
         let code = |at: usize| (data.get(at).copied().unwrap_or(0), data.get(at + 1).copied().unwrap_or(0));
-        match data.first()? & 0x7f {
-            0x70 | 0x71 => Some(Self { key: SenseKey::of(*data.get(2)?), code: code(12) }),
-            0x72 | 0x73 => Some(Self { key: SenseKey::of(*data.get(1)?), code: code(2) }),
+        let form = data.first()? & 0x7f;
+        let deferred = matches!(form, 0x71 | 0x73);
+        match form {
+            0x70 | 0x71 => Some(Self { key: SenseKey::of(*data.get(2)?), code: code(12), deferred }),
+            0x72 | 0x73 => Some(Self { key: SenseKey::of(*data.get(1)?), code: code(2), deferred }),
             _ => None,
         }
     }
@@ -126,6 +130,11 @@ impl Sense {
     /// The unit was started anew: what was in its memory is gone.
     pub fn is_reset(&self) -> bool {
         self.key == SenseKey::UnitAttention && self.code.0 == 0x29
+    }
+
+    /// What the unit had taken before may be lost: it was started anew, or tells that it could not store it.
+    pub fn is_loss(&self) -> bool {
+        self.is_reset() || self.deferred
     }
 
     /// What it is, in words.
@@ -149,6 +158,17 @@ impl fmt::Display for Sense {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn errors_of_earlier_commands_are_losses_in_either_form() {
+        for (form, deferred) in [(0x70, false), (0xf1, true), (0x72, false), (0x73, true)] {
+            let mut data = [0; 18];
+            data[0] = form;
+            (data[1], data[2]) = (3, 3);
+            let sense = Sense::parse(&data).unwrap();
+            assert_eq!((sense.deferred, sense.is_loss(), sense.is_reset()), (deferred, deferred, false));
+        }
+    }
 
     #[test]
     fn both_forms_say_the_same() {

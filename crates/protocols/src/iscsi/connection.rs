@@ -96,6 +96,8 @@ pub(super) struct Connection {
     sending: Mutex<Sending>,
     queued: AtomicBool,
     closing: AtomicBool,
+    /// The unit is known, and commands of users are sent.
+    in_use: AtomicBool,
     /// Number of the answer that comes next.
     status: AtomicU32,
     /// The last command that the target has room for.
@@ -133,6 +135,7 @@ impl Connection {
             sending: Mutex::new(sending),
             queued: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            in_use: AtomicBool::new(false),
             status: AtomicU32::new(numbers.stat.wrapping_add(1)),
             room: AtomicU32::new(numbers.most_command),
             roomier: Event::new(),
@@ -386,6 +389,15 @@ impl Connection {
             other => other.to_string(),
         };
         BlockError::new(ErrorKind::Io, format!("the connection to '{}' is lost: {cause}", self.name))
+    }
+
+    /// From now on commands of users are sent: a unit that was started anew has lost what they wrote.
+    pub fn begin_use(&self) {
+        self.in_use.store(true, Ordering::Release);
+    }
+
+    pub fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Acquire)
     }
 
     /// Gives the connection up.

@@ -133,6 +133,9 @@ fn judge(reply: &Reply, phase: Phase) -> Verdict {
 }
 
 fn judge_sense(sense: &Sense, phase: Phase) -> Verdict {
+    if sense.deferred {
+        return if phase == Phase::InUse { Verdict::Reset } else { Verdict::AtOnce };
+    }
     match (sense.key, sense.code) {
         (SenseKey::NoSense | SenseKey::Recovered, _) => Verdict::Done,
         (SenseKey::UnitAttention, _) if sense.is_reset() && phase == Phase::InUse => Verdict::Reset,

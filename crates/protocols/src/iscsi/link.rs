@@ -22,6 +22,7 @@ use event_listener::{Event, IntoNotification};
 use futures_util::future::join_all;
 use futures_util::lock::Mutex as Lock;
 use iscsi::Profile;
+use iscsi::scsi::command::Width;
 use parking_lot::Mutex;
 use rt::{Buf, BufMut, Target};
 use std::sync::{Arc, Weak};
@@ -82,6 +83,7 @@ impl Link {
                 return Err(error);
             }
         };
+        connection.begin_use();
         let zeroes = BufMut::zeroed(unit.capacity.block_size as usize).freeze();
         Ok(Arc::new(Self {
             location,
@@ -202,7 +204,7 @@ impl Link {
         call: impl Future<Output = Outcome>,
     ) -> Result<()> {
         if !self.unit.control.cached {
-            return call.await.1.map(drop);
+            return self.taken(call.await.1?);
         }
         if self.unflushed.is_full() {
             let link = self.clone();
@@ -211,9 +213,20 @@ impl Link {
         }
         let _alone = if durable { Some(self.syncing.lock().await) } else { None };
         let noted = self.unflushed.note(change());
-        call.await.1?;
+        self.taken(call.await.1?)?;
         noted.answered();
         Ok(())
+    }
+
+    /// A change is whole, or it has failed: a unit that took more or less of it than was sent is not what it was.
+    fn taken(&self, reply: Reply) -> Result<()> {
+        match reply.residual {
+            iscsi::Residual::None => Ok(()),
+            _ => Err(BlockError::new(
+                ErrorKind::Io,
+                format!("'{}' took another length than was sent", self.name()),
+            )),
+        }
     }
 
     /// Flushes so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
@@ -251,13 +264,13 @@ impl Link {
 
     async fn flush_once(self: &Arc<Self>) -> Result<()> {
         let answered = self.unflushed.answered();
-        flushed(self.run(&self.flushing(), Payload::default()).await.1)?;
+        let mut result = self.run(&flushing(Width::Ten), Payload::default()).await.1;
+        if is_unknown(&result) {
+            result = self.run(&flushing(Width::Sixteen), Payload::default()).await.1;
+        }
+        flushed(result)?;
         self.unflushed.forget(&answered);
         Ok(())
-    }
-
-    fn flushing(&self) -> Command {
-        Command::of("flush", self.unit.width.synchronize())
     }
 
     /// Waits until there is another session than this one, which is lost.
@@ -307,6 +320,7 @@ impl Link {
                 let text = format!("the unit '{}' that is there now has {what}", self.name());
                 return Err(BlockError::new(ErrorKind::Io, text));
             }
+            connection.begin_use();
             self.write_again(&connection).await
         };
         match result.await {
@@ -343,7 +357,13 @@ impl Link {
             rest = behind;
         }
         let answered = self.unflushed.answered();
-        flushed(execute(connection, &self.flushing(), Payload::default(), Phase::InUse).await.1)?;
+        let flush =
+            async |width| execute(connection, &flushing(width), Payload::default(), Phase::InUse).await.1;
+        let mut result = flush(Width::Ten).await;
+        if is_unknown(&result) {
+            result = flush(Width::Sixteen).await;
+        }
+        flushed(result)?;
         // Those that came meanwhile wait for this session, and are not among them: numbers only grow.
         let last = changes.last().map(|(number, _)| *number);
         let known: Vec<_> = answered.into_iter().filter(|number| Some(*number) <= last).collect();
@@ -399,6 +419,15 @@ impl Link {
         self.changed.notify(usize::MAX.additional());
         (connection, next)
     }
+}
+
+/// The flush of a whole unit. Units know the form of ten bytes, whatever their size; the other one not always.
+fn flushing(width: Width) -> Command {
+    Command::of("flush", width.synchronize())
+}
+
+fn is_unknown(result: &Result<Reply>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported)
 }
 
 /// A unit that does not know how to flush has nothing that it could lose.

@@ -178,18 +178,24 @@ impl Driver for IscsiDriver {
         })
     }
 
+    fn reload<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.known.forget();
+            Ok(())
+        })
+    }
+
     fn write(&self, offset: u64, data: Buf, request: Request) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if offset.checked_add(data.len() as u64).is_none_or(|end| end > self.size()) {
                 let text = format!("'{}' can't grow: it is {:#x} bytes large", self.link.name(), self.size());
                 return Err(BlockError::new(ErrorKind::NoSpace, text).at(offset));
             }
-            self.known.forget();
+            let _changing = self.known.changing();
             for (at, len) in pieces((0, data.len() as u64), self.link.unit.longest()) {
                 let piece = data.slice(at as usize..(at + len) as usize);
                 self.link.write(offset + at, piece, request.has(Flags::FUA)).await?;
             }
-            self.known.forget();
             Ok(())
         })
     }
@@ -202,7 +208,7 @@ impl Driver for IscsiDriver {
             if !self.may_write_same() || request.has(Flags::NO_FALLBACK) && !unmap {
                 return Err(BlockError::unsupported("the unit has no fast zeroes"));
             }
-            self.known.forget();
+            let _changing = self.known.changing();
             for (at, len) in pieces((offset, len), unit.most_same() * unit.block_size()) {
                 match self.link.zero((at, len), unmap).await {
                     Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -215,7 +221,6 @@ impl Driver for IscsiDriver {
                     result => result?,
                 }
             }
-            self.known.forget();
             Ok(())
         })
     }
@@ -226,7 +231,7 @@ impl Driver for IscsiDriver {
             if !unit.provisioning.unmap || self.no_unmap.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.known.forget();
+            let _changing = self.known.changing();
             for piece in pieces((offset, len), unit.most_unmap() * unit.block_size()) {
                 match self.link.unmap(piece).await {
                     Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -236,7 +241,6 @@ impl Driver for IscsiDriver {
                     result => result?,
                 }
             }
-            self.known.forget();
             Ok(())
         })
     }

@@ -294,7 +294,14 @@ impl Receiver {
                             task.end(Err(BlockError::new(ErrorKind::Io, text)));
                             return Ok(());
                         }
-                        end(&connection.tasks, (tag, task), status, residual, Sense::of_response(&details))
+                        let sense = Sense::of_response(&details);
+                        if sense.is_some_and(|sense| sense.is_loss()) && connection.is_in_use() {
+                            // Before any answer behind it is heard: a flush that ended well after this says nothing of what was
+                            // lost. All that is under way is made again in another session.
+                            connection.tasks.put_back(tag, task);
+                            return Err(Broken::Reset);
+                        }
+                        end(&connection.tasks, (tag, task), status, residual, sense)
                     }
                     answer => connection.take_in(answer),
                 }

@@ -16,6 +16,15 @@ const ANSWER: usize = 8 + 64 * 16;
 #[derive(Default)]
 pub(super) struct KnownExtents(Mutex<Known>);
 
+/// A change of the unit under way.
+pub(super) struct Changing<'a>(&'a KnownExtents);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
 #[derive(Default)]
 struct Known {
     start: u64,
@@ -31,6 +40,12 @@ impl KnownExtents {
         let mut known = self.0.lock();
         known.age += 1;
         known.extents = Vec::new();
+    }
+
+    /// Discards it now, and when the change ends, in whatever way.
+    pub fn changing(&self) -> Changing<'_> {
+        self.forget();
+        Changing(self)
     }
 
     /// The extent at `offset`, at most `len` bytes of it.

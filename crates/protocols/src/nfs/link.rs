@@ -168,7 +168,8 @@ impl Link {
         noted.answered(became, verifier);
         if became < stability {
             // It was not made durable although that was asked for.
-            self.commit_all().await?;
+            // What fails here may be what others wrote before: it is no lack of space of this write.
+            self.commit_all().await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()))?;
         }
         Ok(())
     }

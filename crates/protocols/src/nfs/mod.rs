@@ -360,6 +360,10 @@ impl Driver for NfsDriver {
     fn reload<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let attributes = self.size_now().await?;
+            if i64::try_from(attributes.size).is_err() {
+                let text = format!("'{}' is larger than 2^63 bytes", self.location.filename());
+                return Err(BlockError::new(ErrorKind::Limit, text));
+            }
             self.link.look(Some(&attributes));
             self.size.length.store(attributes.size, Release);
             self.changed();

@@ -147,6 +147,17 @@ impl Driver for SshDriver {
         Box::pin(async move { Ok(Extent { len, kind: ExtentKind::Stored }) })
     }
 
+    fn reload<'a>(&'a self, _: &'a Common) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let size =
+                self.file.load_full().attributes().await?.size.filter(|size| i64::try_from(*size).is_ok());
+            let size = size
+                .ok_or_else(|| BlockError::new(ErrorKind::Io, "the SSH server tells no size that can be"))?;
+            self.length.store(size, Ordering::Release);
+            Ok(())
+        })
+    }
+
     fn read(&self, offset: u64, mut buf: BufMut) -> BoxFuture<'_, (BufMut, Result<()>)> {
         Box::pin(async move {
             // What is asked for beyond the file reads as zeroes, as with files.

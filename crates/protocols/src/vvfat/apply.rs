@@ -64,12 +64,20 @@ enum Step {
 struct Progress {
     staging: PathBuf,
     /// Files in it.
-    staged: Vec<PathBuf>,
+    staged: Vec<(PathBuf, Id)>,
     /// There are so few that each is synced by itself.
     sync_each: bool,
     steps: Vec<Step>,
     /// What was to go, and is gone already.
     vanished: HashSet<Index>,
+}
+
+impl Progress {
+    /// Whether what a step has moved is there yet: of what was staged, the file itself.
+    fn is_ours(&self, from: &Path, found: std::io::Result<FileStat>) -> bool {
+        let staged = self.staged.iter().find(|(path, _)| path == from);
+        staged.is_none_or(|(_, id)| found.is_ok_and(|found| identity(&found) == *id))
+    }
 }
 
 impl Work<'_> {
@@ -114,10 +122,7 @@ impl Work<'_> {
                 (Err(e), _) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(BlockError::os(told(self.name, &path), &e));
                 }
-                _ => {
-                    let text = format!("{} was changed by others meanwhile", told(self.name, &path));
-                    return Err(BlockError::new(ErrorKind::Refused, text));
-                }
+                _ => return Err(self.changed_by_others(&path)),
             }
         }
         Ok(vanished)
@@ -168,7 +173,7 @@ impl Work<'_> {
         }
         let list = progress.staging.join(CONTENTS);
         let file = self.folder.create_file(&list).await.map_err(|e| self.failed(&list, &e))?;
-        progress.staged.push(list.clone());
+        progress.staged.push((list.clone(), identity(&file.stat().map_err(|e| self.failed(&list, &e))?)));
         file.write_all(0, contents.as_bytes()).await.map_err(|e| self.failed(&list, &e))?;
         file.sync(false).await.map_err(|e| self.failed(&list, &e))?;
         if !progress.sync_each {
@@ -193,7 +198,7 @@ impl Work<'_> {
         let Some(node) = self.now.get(index) else { return Err(BlockError::invalid("no such file")) };
         let os = |e: std::io::Error| BlockError::from_io(&e);
         let file = self.folder.create_file(staged).await.map_err(os)?;
-        progress.staged.push(staged.to_owned());
+        progress.staged.push((staged.to_owned(), identity(&file.stat().map_err(os)?)));
         let mut written = 0;
         for span in &node.chain {
             let bytes = self.layout.bytes_of(*span);
@@ -253,9 +258,26 @@ impl Work<'_> {
                     return Err(BlockError::new(ErrorKind::Refused, text));
                 }
             }
-            self.rename(path, staged_old(&progress.staging, old), progress).await?;
+            let staged = staged_old(&progress.staging, old);
+            self.rename(path.clone(), staged.clone(), progress).await?;
+            // Writing what is new takes its time: what was looked at before may be another one by now.
+            if !self.is_known(old, &staged).await.map_err(|e| self.failed(&path, &e))? {
+                return Err(self.changed_by_others(&path));
+            }
         }
         Ok(())
+    }
+
+    /// Whether what lies at a place is what the disk was told of, unchanged.
+    async fn is_known(&self, old: Index, at: &Path) -> std::io::Result<bool> {
+        let known = self.before.stats.get(old as usize).copied().flatten();
+        let found = self.folder.stat(at).await?;
+        Ok(known.is_some_and(|known| is_same(&found, &known)))
+    }
+
+    fn changed_by_others(&self, path: &Path) -> BlockError {
+        let text = format!("{} was changed by others meanwhile", told(self.name, path));
+        BlockError::new(ErrorKind::Refused, text)
     }
 
     /// Moves what is new or has moved to its place, folders before what lies in them.
@@ -375,7 +397,7 @@ impl Work<'_> {
             .leaving
             .iter()
             .filter(|old| !moved.contains(old) && !progress.vanished.contains(old));
-        let mut result = Ok(());
+        let (mut result, mut changed) = (Ok(()), false);
         for old in gone {
             #[cfg(test)]
             if fault::is_kill(self.name) && self.fault().is_err() {
@@ -384,9 +406,20 @@ impl Work<'_> {
             let path = staged_old(&progress.staging, *old);
             let removed = match self.before.volume.get(*old) {
                 Some(node) if node.is_folder => self.folder.remove_folder(&path).await,
+                // Somebody may have it open, and write to it.
+                _ if !self.is_known(*old, &path).await.unwrap_or(true) => {
+                    changed = true;
+                    continue;
+                }
                 _ => self.folder.remove_file(&path).await,
             };
             result = result.and(removed);
+        }
+        if changed {
+            return Some(format!(
+                "what was removed from the disk was changed by others meanwhile: it lies in {}",
+                told(self.name, &progress.staging)
+            ));
         }
         result = result.and(self.folder.remove_file(&progress.staging.join(CONTENTS)).await);
         result = result.and(self.folder.remove_folder(&progress.staging).await);
@@ -402,7 +435,12 @@ impl Work<'_> {
         let mut result = Ok(());
         for step in progress.steps.iter().rev() {
             let undone = match step {
-                Step::Renamed { from, to } => self.folder.rename(to, from).await,
+                Step::Renamed { from, to } => match progress.is_ours(from, self.folder.stat(to).await) {
+                    true => self.folder.rename(to, from).await,
+                    false => {
+                        Err(std::io::Error::other(format!("others have put {} there", told(self.name, to))))
+                    }
+                },
                 Step::Made(path) => self.folder.remove_folder(path).await,
                 Step::Dressed(path, stat) => {
                     let mode = self.folder.set_mode(path, stat.mode).await;
@@ -411,8 +449,12 @@ impl Work<'_> {
             };
             result = result.and(undone);
         }
-        for path in &progress.staged {
-            result = result.and(self.folder.remove_file(path).await);
+        for (path, _) in &progress.staged {
+            let is_list = path.ends_with(CONTENTS);
+            // As long as something is missing, the list of what lies here is needed.
+            if !is_list || result.is_ok() {
+                result = result.and(self.folder.remove_file(path).await);
+            }
         }
         match self.folder.remove_folder(&progress.staging).await {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -469,6 +511,13 @@ fn staged_old(staging: &Path, old: Index) -> PathBuf {
 }
 
 /// Whether a name leads to what it led to, and that was not written to.
+/// Device and inode.
+type Id = (u64, u64);
+
+fn identity(stat: &FileStat) -> Id {
+    (stat.dev, stat.ino)
+}
+
 fn is_same(found: &FileStat, known: &FileStat) -> bool {
     let what = |stat: &FileStat| (stat.kind, stat.dev, stat.ino);
     let content = |stat: &FileStat| (stat.len, stat.modified_ns);

@@ -318,7 +318,10 @@ impl Driver for Vvfat {
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             // Guests flush in the middle of their work: what can't be in the folder yet is told by notices, and at the close.
-            _ = self.disk.settle().await;
+            // What is gone from one folder and whose clusters are taken may be about to appear in another one.
+            if let Some(writing) = &self.disk.writing {
+                writing.settle_in_a_pause(&self.disk.shown).await;
+            }
             Ok(())
         })
     }
