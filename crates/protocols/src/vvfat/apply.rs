@@ -338,13 +338,11 @@ impl Work<'_> {
             let stat = self.folder.stat(&path).await.map_err(failed)?;
             progress.steps.push(Step::Dressed(path.clone(), stat));
             if let Some(seconds) = entry::seconds(node.modified).filter(|_| node.modified != old.modified) {
-                self.folder.set_modified(&path, seconds * 1_000_000_000).await.map_err(failed)?;
+                if_allowed(self.folder.set_modified(&path, seconds * 1_000_000_000).await).map_err(failed)?;
             }
             if node.read_only != old.read_only {
-                self.folder
-                    .set_mode(&path, with_read_only(stat.mode, node.read_only))
-                    .await
-                    .map_err(failed)?;
+                let mode = with_read_only(stat.mode, node.read_only);
+                if_allowed(self.folder.set_mode(&path, mode).await).map_err(failed)?;
             }
             if let Some(to) = stats.get_mut(index as usize) {
                 *to = Some(self.folder.stat(&path).await.map_err(failed)?);
@@ -443,8 +441,8 @@ impl Work<'_> {
                 },
                 Step::Made(path) => self.folder.remove_folder(path).await,
                 Step::Dressed(path, stat) => {
-                    let mode = self.folder.set_mode(path, stat.mode).await;
-                    self.folder.set_modified(path, stat.modified_ns).await.and(mode)
+                    let mode = if_allowed(self.folder.set_mode(path, stat.mode).await);
+                    if_allowed(self.folder.set_modified(path, stat.modified_ns).await).and(mode)
                 }
             };
             result = result.and(undone);
@@ -522,6 +520,15 @@ fn is_same(found: &FileStat, known: &FileStat) -> bool {
     let what = |stat: &FileStat| (stat.kind, stat.dev, stat.ino);
     let content = |stat: &FileStat| (stat.len, stat.modified_ns);
     what(found) == what(known) && (known.kind == FileKind::Directory || content(found) == content(known))
+}
+
+/// Only the owner of a file may change its time and its permissions: those of another's stay as they are, and that is no reason to
+/// keep back all else.
+fn if_allowed(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 /// Permissions of a file that nobody may write to, or that its owner may.
