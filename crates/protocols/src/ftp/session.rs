@@ -109,7 +109,13 @@ impl Session {
     }
 
     async fn begin(&mut self, location: &Location, trust: Option<&Trust>, at: u64) -> Result<(), Failure> {
-        self.begun = true;
+        // The file may have been replaced since the session began: what comes now must not stand beside what came of the old one.
+        if std::mem::replace(&mut self.begun, true) && self.facts.modified.is_some() {
+            let modified = self.control.modified(&location.path).await?;
+            if !self.facts.agree(&Facts { size: self.facts.size, modified }) {
+                return Err(Failure::Changed);
+            }
+        }
         let data = self.control.data_connection().await?;
         self.control.retrieve(&location.path, at).await?;
         self.control.secure_data(&data, location, trust).await?;
