@@ -15,7 +15,7 @@ from harness import (KIB, MIB, Daemon, QmpError, blockdev, export_options, face,
 
 IMG, IO = face("img"), face("io")
 KILLS = number("CAIRN_TEST_KILLS", 3)
-NEEDS = ("ganesha.nfsd", "rpcbind", "nfs-cat", "nsenter", "unshare")
+NEEDS = ("ganesha.nfsd", "rpcbind", "nfs-cat", "nsenter", "setpriv", "unshare")
 
 CONFIG = """
 NFS_CORE_PARAM {{ NFS_Port = {nfs}; MNT_Port = {mount}; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
@@ -31,10 +31,11 @@ LOG {{ Default_Log_Level = EVENT; }}
 # A network and a /run of their own, with a portmapper; the server is started again whenever it ends.
 START = """
 mount --make-rprivate /; mount -t tmpfs none /run; ip link set lo up
-rpcbind -f -w &
+end="setpriv --pdeathsig KILL"  # What is begun here ends with this script.
+: >{dir}/ready
 until [ -S /run/rpcbind.sock ]; do sleep 0.02; done
-while [ ! -e {dir}/stopped ]; do ganesha.nfsd -F -f {dir}/ganesha.conf -L {dir}/ganesha.log -p {dir}/ganesha.pid; rm -f {dir}/ganesha.pid; done
-sleep infinity
+while [ ! -e {dir}/stopped ]; do $end ganesha.nfsd -F -f {dir}/ganesha.conf -L {dir}/ganesha.log -p {dir}/ganesha.pid; rm -f {dir}/ganesha.pid; done
+$end sleep infinity
 """
 
 
@@ -50,6 +51,9 @@ class Server:
         script = place.write("start.sh", START.format(dir=self.dir).encode())
         self.process = place.spawn(["unshare", "-mn", "--kill-child", "bash", script])
         self.enter = ["nsenter", "-n", "-t", str(self.process.pid)]
+        wait_for("the namespaces", lambda: os.path.exists(f"{self.dir}/ready"))
+        # It changes its user, and would not end with the script.
+        place.spawn([*self.enter, "-m", "rpcbind", "-f", "-w"])
         self.ports = (nfs, mount)
         self.wait()
 
