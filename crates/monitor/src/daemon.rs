@@ -13,8 +13,9 @@ use crate::generation::Generation;
 use crate::metrics;
 use crate::wire::MessageLayout;
 use api::{
-    BlockCoreCommands, BlockExportCommands, BlockExportOptions, BlockdevOptions, ChardevOptions, MonitorMode,
-    MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, ShutdownCause, keyval,
+    BlockExportCommands, BlockExportOptions, BlockNodesCommands, BlockdevOptions, ChardevOptions,
+    MonitorMode, MonitorOptions, NbdServerOptions, ObjectOptions, QmpError, QomCommands, ShutdownCause,
+    keyval,
 };
 use block::{BlockError, Node, Notice, Registry};
 use futures_util::future::{Either, join_all, select};

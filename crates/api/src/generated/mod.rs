@@ -23,8 +23,18 @@ mod tool_messages;
 pub use tool_messages::*;
 mod block_core;
 pub use block_core::*;
+mod block_nodes;
+pub use block_nodes::*;
 mod block_protocols;
 pub use block_protocols::*;
+mod block_several;
+pub use block_several::*;
+mod block_servers;
+pub use block_servers::*;
+mod block_web;
+pub use block_web::*;
+mod block_rbd;
+pub use block_rbd::*;
 mod block_formats;
 pub use block_formats::*;
 mod blkdebug;
@@ -199,7 +209,7 @@ pub const OUT_OF_BAND: &[&str] = &["yank", "query-yank"];
 /// The handlers of all sections.
 pub trait Handlers:
     IntrospectCommands
-    + BlockCoreCommands
+    + BlockNodesCommands
     + BlockSnapshotCommands
     + BlockDirtyBitmapCommands
     + BlockBackupCommands
@@ -227,7 +237,7 @@ pub trait Handlers:
 
 impl<
     T: IntrospectCommands
-        + BlockCoreCommands
+        + BlockNodesCommands
         + BlockSnapshotCommands
         + BlockDirtyBitmapCommands
         + BlockBackupCommands

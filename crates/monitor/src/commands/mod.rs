@@ -2,12 +2,12 @@
 mod block_activity;
 mod block_amend;
 mod block_backup;
-mod block_core;
 mod block_dirty_bitmap;
 mod block_export;
 mod block_graph;
 mod block_job;
 mod block_mirror;
+mod block_nodes;
 mod block_query;
 mod block_snapshot;
 mod block_stats;

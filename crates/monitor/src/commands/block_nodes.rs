@@ -3,13 +3,13 @@ use super::{failed, lookup};
 use crate::control::Control;
 use crate::options;
 use api::{
-    BlockCoreCommands, BlockPasswdArguments, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions,
+    BlockNodesCommands, BlockPasswdArguments, BlockResizeArguments, BlockdevDelArguments, BlockdevOptions,
     BlockdevReopenArguments, PreallocMode, QmpError, XBlockdevChangeArguments,
 };
 use block::{Device, ErrorKind, Options, Policy, Secret};
 use std::sync::Arc;
 
-impl BlockCoreCommands for Control {
+impl BlockNodesCommands for Control {
     async fn blockdev_add(&self, arguments: BlockdevOptions) -> Result<(), QmpError> {
         let (mut arguments, mut device) = (arguments, None);
         let (rerror, werror) = (arguments.rerror.take(), arguments.werror.take());
