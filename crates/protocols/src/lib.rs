@@ -48,6 +48,7 @@ mod uri;
 #[cfg(any(feature = "ftp", feature = "http", feature = "tftp"))]
 mod url;
 mod vvfat;
+mod way;
 
 #[cfg(not(feature = "ftp"))]
 use absent as ftp;

@@ -18,6 +18,7 @@ use super::login::login;
 use super::outgoing::Outgoing;
 use super::receive::{Broken, Receiver};
 use super::tasks::{Outcome, Reply, Tasks, Term, Ticket};
+use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use event_listener::{Event, IntoNotification};
 use futures_channel::oneshot;
@@ -532,8 +533,4 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
 /// Whether all that a command asked for has come.
 pub(super) fn is_whole(reply: &Reply, wanted: usize) -> bool {
     reply.received == wanted && reply.residual == iscsi::Residual::None
-}
-
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -10,28 +10,20 @@
 //! the old one. A new session has the number of the old one, so that a target that still carries out old commands ends them
 //! first (RFC 7143, section 6.3.5).
 
-use super::connection::{Connection, Patience, Payload, is_whole, nanos};
+use super::connection::{Connection, Patience, Payload, is_whole};
 use super::execute::{Command, Phase, execute};
 use super::location::{Delays, Location};
 use super::tasks::{Outcome, Reply};
 use super::unit::Unit;
-use crate::unflushed::{Change, Unflushed};
-use arc_swap::ArcSwap;
+use crate::unflushed::{Change, Unflushed, side_by_side};
+use crate::way::{self, Attempts, Redial, Way};
 use block::{BlockError, ErrorKind, Result};
-use event_listener::{Event, IntoNotification};
 use futures_util::future::join_all;
-use futures_util::lock::Mutex as Lock;
 use iscsi::Profile;
 use iscsi::scsi::command::Width;
-use parking_lot::Mutex;
-use rt::{Buf, BufMut, Target};
-use std::sync::{Arc, Weak};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Time between the first two attempts to connect; it doubles from one to the next.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest time between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// Changes that are written again side by side.
 const SIDE_BY_SIDE: usize = 64;
@@ -48,28 +40,8 @@ pub(super) struct Link {
     pub(super) unit: Unit,
     /// A block of zeroes.
     zeroes: Buf,
-    connection: ArcSwap<Connection>,
-    state: Mutex<State>,
-    changed: Event,
+    pub(super) way: Way<Connection>,
     unflushed: Unflushed,
-    /// One sync is under way at a time, for a unit tells of lost data once: what a flush failed with that nobody had asked
-    /// for.
-    syncing: Lock<Option<BlockError>>,
-}
-
-#[derive(Default)]
-enum State {
-    #[default]
-    Connected,
-    /// Since requests found the session lost.
-    Lost {
-        until_ns: u64,
-        error: BlockError,
-        /// The next session, while what may be lost is written on it.
-        next: Option<Arc<Connection>>,
-    },
-    /// Nobody connects again.
-    Ended(BlockError),
 }
 
 impl Link {
@@ -91,11 +63,8 @@ impl Link {
             patience,
             unit,
             zeroes,
-            connection: ArcSwap::new(connection),
-            state: Mutex::default(),
-            changed: Event::new(),
+            way: Way::new(connection),
             unflushed: Unflushed::default(),
-            syncing: Lock::default(),
         }))
     }
 
@@ -117,24 +86,18 @@ impl Link {
     pub async fn run(self: &Arc<Self>, command: &Command, payload: Payload) -> Outcome {
         let Payload { data, mut buf } = payload;
         let room = buf.as_ref().map(BufMut::len);
-        let mut lost_at = None;
+        let mut attempts = Attempts::default();
         loop {
-            let connection = self.connection.load_full();
+            let connection = self.way.connection();
             let payload = Payload { data: data.clone(), buf };
             let (back, result) = execute(&connection, command, payload, Phase::InUse).await;
             if result.is_ok() || connection.dead().is_none() {
                 return (back, result);
             }
-            // A request that a target does not survive is not made for ever.
-            match lost_at {
-                None => lost_at = Some(rt::now_ns()),
-                Some(at) if rt::now_ns().saturating_sub(at) > nanos(self.delays().reconnect) => {
-                    return (back, result);
-                }
-                Some(_) => rt::sleep(FIRST_PAUSE).await,
-            }
-            if let Err(error) = self.reconnected(&connection).await {
-                return (back, Err(error));
+            match attempts.reconnected(self, &connection).await {
+                Ok(true) => {}
+                Ok(false) => return (back, result),
+                Err(error) => return (back, Err(error)),
             }
             buf = back.or_else(|| room.map(BufMut::zeroed));
         }
@@ -209,13 +172,10 @@ impl Link {
         if self.unflushed.is_full() {
             let link = self.clone();
             // To its end, also where this writer leaves: a unit tells of lost data once.
-            rt::spawn(async move { link.make_room().await }).await.unwrap_or_else(|_| Err(self.closed()))?;
+            let room = async move { link.unflushed.make_room(link.flush_once()).await };
+            rt::spawn(room).await.unwrap_or_else(|_| Err(self.closed()))?;
         }
-        let _alone = if durable { Some(self.syncing.lock().await) } else { None };
-        let noted = self.unflushed.note(change());
-        self.taken(call.await.1?)?;
-        noted.answered();
-        Ok(())
+        self.unflushed.change(durable, change(), async { self.taken(call.await.1?) }).await
     }
 
     /// A change is whole, or it has failed: a unit that took more or less of it than was sent is not what it was.
@@ -229,37 +189,14 @@ impl Link {
         }
     }
 
-    /// Flushes so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
-    async fn make_room(self: &Arc<Self>) -> Result<()> {
-        let mut failed = self.syncing.lock().await;
-        if !self.unflushed.is_full() {
-            return Ok(());
-        }
-        let flushed = self.flush_once().await;
-        if let Err(error) = &flushed {
-            failed.get_or_insert_with(|| error.clone());
-        }
-        flushed
-    }
-
-    pub(super) fn is_lost(&self) -> bool {
-        matches!(*self.state.lock(), State::Connected | State::Lost { .. })
-            && self.connection.load().dead().is_some()
-    }
-
     /// Has the unit make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
         if !self.unit.control.cached {
             // What is answered is durable.
             return Ok(());
         }
-        let failed = self.syncing.lock().await;
-        match &*failed {
-            Some(error) => Err(error.clone()),
-            // A target that is gone has nothing that is not durable.
-            None if self.unflushed.is_empty() && self.is_lost() => Ok(()),
-            None => self.flush_once().await,
-        }
+        // A target that is gone has nothing that is not durable.
+        self.unflushed.flush(|| self.way.is_lost(), self.flush_once()).await
     }
 
     async fn flush_once(self: &Arc<Self>) -> Result<()> {
@@ -273,47 +210,83 @@ impl Link {
         Ok(())
     }
 
-    /// Waits until there is another session than this one, which is lost.
-    async fn reconnected(self: &Arc<Self>, lost: &Arc<Connection>) -> Result<()> {
-        loop {
-            let changed = self.changed.listen();
-            let until_ns = {
-                let mut state = self.state.lock();
-                if let State::Connected = *state {
-                    if !Arc::ptr_eq(&self.connection.load(), lost) {
-                        return Ok(());
-                    }
-                    let until_ns = rt::now_ns().saturating_add(nanos(self.delays().reconnect));
-                    *state = State::Lost {
-                        until_ns,
-                        error: lost.dead().unwrap_or_else(|| self.closed()),
-                        next: None,
-                    };
-                    rt::spawn_on(Target::Control, reconnect(Arc::downgrade(self))).detach();
-                }
-                match &*state {
-                    State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => {
-                        return Err(error.clone());
-                    }
-                    State::Lost { until_ns, .. } => *until_ns,
-                    State::Ended(error) => return Err(error.clone()),
-                    State::Connected => return Ok(()),
-                }
-            };
-            let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
-            // Whichever comes first: the state tells.
-            let _ = rt::timeout(left, changed).await;
+    /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
+    /// meet.
+    async fn write_again(&self, connection: &Connection) -> Result<()> {
+        let changes = self.unflushed.all();
+        if changes.is_empty() {
+            return Ok(());
         }
+        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
+            let results = join_all(group.iter().map(|(_, change)| self.make(connection, change))).await;
+            for ((number, _), result) in group.iter().zip(results) {
+                self.unflushed.made_again(*number, connection.dead().is_some(), result)?;
+            }
+        }
+        let answered = self.unflushed.answered();
+        let flush =
+            async |width| execute(connection, &flushing(width), Payload::default(), Phase::InUse).await.1;
+        let mut result = flush(Width::Ten).await;
+        if is_unknown(&result) {
+            result = flush(Width::Sixteen).await;
+        }
+        flushed(result)?;
+        self.unflushed.forget_again(&changes, answered);
+        Ok(())
     }
 
-    /// A session with the same unit, on which nothing is missing that the old one had answered.
+    /// Makes a change on a session.
+    async fn make(&self, connection: &Connection, change: &Change) -> Result<()> {
+        let (command, payload) = match change {
+            Change::Write(offset, data) => self.writing(*offset, data.clone(), false),
+            Change::Zeroes(offset, len, unmap) => self.zeroing((*offset, *len), *unmap),
+        };
+        execute(connection, &command, payload, Phase::InUse).await.1.map(drop)
+    }
+
+    /// Gives the session up because somebody wants it so. No other is made.
+    pub fn cut(&self) {
+        let text = format!("the connection to '{}' was given up on request", self.name());
+        let (connection, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
+        connection.cut();
+        next.into_iter().for_each(|next| next.cut());
+    }
+
+    /// Ends the session as the protocol has it. No other is made.
+    pub async fn close(&self) {
+        let (connection, next) = self.way.end(self.closed());
+        next.into_iter().for_each(|next| next.cut());
+        connection.close().await;
+    }
+
+    /// The same without waiting for the target.
+    pub fn leave(&self) {
+        let (connection, next) = self.way.end(self.closed());
+        next.into_iter().for_each(|next| next.cut());
+        connection.leave();
+    }
+}
+
+impl Redial for Link {
+    type Connection = Connection;
+
+    fn way(&self) -> &Way<Connection> {
+        &self.way
+    }
+
+    fn delay(&self) -> Duration {
+        self.delays().reconnect
+    }
+
+    fn closed(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name()))
+    }
+
     async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
         let connection = Connection::open(&self.location, &self.profile, self.patience).await?;
         let result = async {
-            // Whoever ends the link ends this too.
-            match &mut *self.state.lock() {
-                State::Lost { next, .. } => *next = Some(connection.clone()),
-                State::Connected | State::Ended(_) => return Err(self.closed()),
+            if !self.way.prepare(&connection) {
+                return Err(self.closed());
             }
             let unit = Unit::ask(&connection).await?;
             if let Some(what) = self.unit.differs(&unit) {
@@ -332,92 +305,23 @@ impl Link {
         }
     }
 
-    /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
-    /// meet.
-    async fn write_again(&self, connection: &Connection) -> Result<()> {
-        let changes = self.unflushed.all();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let mut rest = changes.as_slice();
-        while !rest.is_empty() {
-            let meets = |at: usize| rest[..at].iter().any(|(_, other)| other.meets(&rest[at].1));
-            let count = (1..rest.len().min(SIDE_BY_SIDE))
-                .find(|at| meets(*at))
-                .unwrap_or(rest.len().min(SIDE_BY_SIDE));
-            let (batch, behind) = rest.split_at(count);
-            let results = join_all(batch.iter().map(|(_, change)| self.make(connection, change))).await;
-            for ((number, _), result) in batch.iter().zip(results) {
-                // One that nobody was told of is made again by whoever waits for it, who then is told why it fails.
-                let owed = connection.dead().is_some() || self.unflushed.is_answered(*number);
-                result
-                    .or_else(|error| if owed { Err(error) } else { Ok(()) })
-                    .map_err(|error| error.context("what was not flushed could not be written again"))?;
-            }
-            rest = behind;
-        }
-        let answered = self.unflushed.answered();
-        let flush =
-            async |width| execute(connection, &flushing(width), Payload::default(), Phase::InUse).await.1;
-        let mut result = flush(Width::Ten).await;
-        if is_unknown(&result) {
-            result = flush(Width::Sixteen).await;
-        }
-        flushed(result)?;
-        // Those that came meanwhile wait for this session, and are not among them: numbers only grow.
-        let last = changes.last().map(|(number, _)| *number);
-        let known: Vec<_> = answered.into_iter().filter(|number| Some(*number) <= last).collect();
-        self.unflushed.forget(&known);
-        Ok(())
+    fn connected(&self) {
+        tracing::info!(unit = self.name(), "logged in to the iSCSI target again");
     }
 
-    /// Makes a change on a session.
-    async fn make(&self, connection: &Connection, change: &Change) -> Result<()> {
-        let (command, payload) = match change {
-            Change::Write(offset, data) => self.writing(*offset, data.clone(), false),
-            Change::Zeroes(offset, len, unmap) => self.zeroing((*offset, *len), *unmap),
-        };
-        execute(connection, &command, payload, Phase::InUse).await.1.map(drop)
+    fn failed(&self, cause: BlockError) -> BlockError {
+        tracing::warn!(unit = self.name(), error = %cause, "the iSCSI target can't be reached");
+        cause
+    }
+}
+
+impl way::Connection for Connection {
+    fn dead(&self) -> Option<BlockError> {
+        self.dead()
     }
 
-    fn closed(&self) -> BlockError {
-        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name()))
-    }
-
-    /// Gives the session up because somebody wants it so. No other is made.
-    pub fn cut(&self) {
-        let text = format!("the connection to '{}' was given up on request", self.name());
-        let (connection, next) = self.end(BlockError::new(ErrorKind::Io, text));
-        connection.cut();
-        next.into_iter().for_each(|next| next.cut());
-    }
-
-    /// Ends the session as the protocol has it. No other is made.
-    pub async fn close(&self) {
-        let (connection, next) = self.end(self.closed());
-        next.into_iter().for_each(|next| next.cut());
-        connection.close().await;
-    }
-
-    /// The same without waiting for the target.
-    pub fn leave(&self) {
-        let (connection, next) = self.end(self.closed());
-        next.into_iter().for_each(|next| next.cut());
-        connection.leave();
-    }
-
-    /// The last session, and the one that was being made ready.
-    fn end(&self, error: BlockError) -> (Arc<Connection>, Option<Arc<Connection>>) {
-        let mut state = self.state.lock();
-        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
-            State::Lost { next, .. } => next,
-            State::Connected | State::Ended(_) => None,
-        };
-        // From now on no other is put in its place.
-        let connection = self.connection.load_full();
-        drop(state);
-        self.changed.notify(usize::MAX.additional());
-        (connection, next)
+    fn leave(&self) {
+        self.leave();
     }
 }
 
@@ -440,43 +344,4 @@ fn flushed(result: Result<Reply>) -> Result<()> {
 
 fn work(len: u64) -> Duration {
     Duration::from_secs(len / SLOWEST)
-}
-
-/// Connects again and again until it works, or nobody wants it any more.
-async fn reconnect(link: Weak<Link>) {
-    for pause in pauses() {
-        let Some(link) = link.upgrade() else { return };
-        let connected = link.connect_again().await;
-        {
-            let mut state = link.state.lock();
-            let State::Lost { error, next, .. } = &mut *state else {
-                drop(state);
-                if let Ok(connection) = connected {
-                    connection.leave();
-                }
-                return;
-            };
-            match connected {
-                Ok(connection) => {
-                    link.connection.store(connection);
-                    *state = State::Connected;
-                    drop(state);
-                    tracing::info!(unit = link.name(), "logged in to the iSCSI target again");
-                    link.changed.notify(usize::MAX.additional());
-                    return;
-                }
-                Err(cause) => {
-                    tracing::warn!(unit = link.name(), error = %cause, "the iSCSI target can't be reached");
-                    (*error, *next) = (cause, None);
-                }
-            }
-        }
-        drop(link);
-        rt::sleep(pause).await;
-    }
-}
-
-/// The times between attempts, for ever.
-fn pauses() -> impl Iterator<Item = Duration> {
-    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
 }

@@ -15,6 +15,7 @@
 use super::inflight::{Answer, InFlight, Term};
 use super::location::{Location, Server};
 use super::receive::{Broken, Receiver};
+use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use futures_util::task::AtomicWaker;
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
@@ -468,8 +469,4 @@ fn words(cause: &Broken) -> String {
         Broken::Io(error) => BlockError::from_io(error).to_string(),
         other => other.to_string(),
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

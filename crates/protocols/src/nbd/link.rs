@@ -15,25 +15,17 @@
 use super::connection::{Connection, Patience};
 use super::inflight::Answer;
 use super::location::Location;
-use crate::unflushed::{Change, Unflushed};
+use crate::unflushed::{Change, Unflushed, side_by_side};
+use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way, nanos, pauses};
 use api::BlockdevOptionsNbd;
-use arc_swap::ArcSwap;
 use block::{BlockError, ErrorKind, Result};
-use event_listener::{Event, IntoNotification};
 use futures_util::future::join_all;
-use futures_util::lock::Mutex as Lock;
 use nbd::client::Export;
 use nbd::{Command, CommandFlags, TransmissionFlags};
-use parking_lot::Mutex;
-use rt::{Buf, BufMut, Target};
-use std::sync::{Arc, Weak};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
 use std::time::Duration;
 use tls::Credentials;
-
-/// Time between the first two attempts to connect; it doubles from one to the next.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest time between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// Changes that are written again side by side.
 const SIDE_BY_SIDE: usize = 64;
@@ -65,28 +57,8 @@ pub(super) struct Link {
     delays: Delays,
     /// What the server offers.
     pub(super) export: Export,
-    connection: ArcSwap<Connection>,
-    state: Mutex<State>,
-    changed: Event,
+    way: Way<Connection>,
     unflushed: Unflushed,
-    /// One sync is under way at a time, for a server tells of lost data once: what a flush failed with that nobody had asked
-    /// for.
-    syncing: Lock<Option<BlockError>>,
-}
-
-#[derive(Default)]
-enum State {
-    #[default]
-    Connected,
-    /// Since requests found the connection lost.
-    Lost {
-        until_ns: u64,
-        error: BlockError,
-        /// The next connection, while what may be lost is written on it.
-        next: Option<Arc<Connection>>,
-    },
-    /// Nobody connects again.
-    Ended(BlockError),
 }
 
 impl Link {
@@ -119,11 +91,8 @@ impl Link {
             patience,
             delays,
             export,
-            connection: ArcSwap::new(connection),
-            state: Mutex::default(),
-            changed: Event::new(),
+            way: Way::new(connection),
             unflushed: Unflushed::default(),
-            syncing: Lock::default(),
         }))
     }
 
@@ -144,12 +113,12 @@ impl Link {
 
     /// One request can mean more than 4 GiB.
     pub fn extended(&self) -> bool {
-        self.connection.load().extended()
+        self.way.connection().extended()
     }
 
     /// The server tells what is allocated.
     pub fn tells_status(&self) -> bool {
-        self.connection.load().tells_status()
+        self.way.connection().tells_status()
     }
 
     /// Makes a request that changes nothing, as [`Connection::call`].
@@ -162,23 +131,17 @@ impl Link {
         mut buf: Option<BufMut>,
     ) -> Answer {
         let buffer = buf.as_ref().map(|buf| buf.len());
-        let mut lost_at = None;
+        let mut attempts = Attempts::default();
         loop {
-            let connection = self.connection.load_full();
+            let connection = self.way.connection();
             let (back, result) = connection.call(command, flags, range, data.clone(), buf).await;
             if self.delays.reconnect.is_zero() || result.is_ok() || connection.dead().is_none() {
                 return (back, result);
             }
-            // A request that a server does not survive is not made for ever.
-            match lost_at {
-                None => lost_at = Some(rt::now_ns()),
-                Some(at) if rt::now_ns().saturating_sub(at) > nanos(self.delays.reconnect) => {
-                    return (back, result);
-                }
-                Some(_) => rt::sleep(FIRST_PAUSE).await,
-            }
-            if let Err(error) = self.reconnected(&connection).await {
-                return (back, Err(error));
+            match attempts.reconnected(self, &connection).await {
+                Ok(true) => {}
+                Ok(false) => return (back, result),
+                Err(error) => return (back, Err(error)),
             }
             buf = back.or_else(|| buffer.map(BufMut::zeroed));
         }
@@ -224,26 +187,10 @@ impl Link {
         if self.unflushed.is_full() {
             let link = self.clone();
             // To its end, also where this writer leaves: a server tells of lost data once.
-            rt::spawn(async move { link.make_room().await }).await.unwrap_or_else(|_| Err(self.closed()))?;
+            let room = async move { link.unflushed.make_room(link.flush_once()).await };
+            rt::spawn(room).await.unwrap_or_else(|_| Err(self.closed()))?;
         }
-        let _alone = if durable { Some(self.syncing.lock().await) } else { None };
-        let noted = self.unflushed.note(change());
-        call.await.1?;
-        noted.answered();
-        Ok(())
-    }
-
-    /// Flushes so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
-    async fn make_room(self: &Arc<Self>) -> Result<()> {
-        let mut failed = self.syncing.lock().await;
-        if !self.unflushed.is_full() {
-            return Ok(());
-        }
-        let flushed = self.flush_once().await;
-        if let Err(error) = &flushed {
-            failed.get_or_insert_with(|| error.clone());
-        }
-        flushed
+        self.unflushed.change(durable, change(), async { call.await.1.map(drop) }).await
     }
 
     /// A server that has nothing to flush has lost nothing that it has answered.
@@ -251,28 +198,18 @@ impl Link {
         !self.delays.reconnect.is_zero() && self.export.flags.contains(TransmissionFlags::SEND_FLUSH)
     }
 
-    fn is_lost(&self) -> bool {
-        matches!(*self.state.lock(), State::Connected | State::Lost { .. })
-            && self.connection.load().dead().is_some()
-    }
-
     /// Has the server make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
         if !self.export.flags.contains(TransmissionFlags::SEND_FLUSH) {
             // Nothing to ask for, but what was written through a lost connection may not have arrived.
-            let lost = self.connection.load().dead();
+            let lost = self.way.connection().dead();
             return lost.filter(|_| self.delays.reconnect.is_zero()).map_or(Ok(()), Err);
         }
         if !self.keeps_unflushed() {
             return self.flush_once().await;
         }
-        let failed = self.syncing.lock().await;
-        match &*failed {
-            Some(error) => Err(error.clone()),
-            // A server that is gone has nothing that is not durable.
-            None if self.unflushed.is_empty() && self.is_lost() => Ok(()),
-            None => self.flush_once().await,
-        }
+        // A server that is gone has nothing that is not durable.
+        self.unflushed.flush(|| self.way.is_lost(), self.flush_once()).await
     }
 
     async fn flush_once(self: &Arc<Self>) -> Result<()> {
@@ -282,62 +219,6 @@ impl Link {
         Ok(())
     }
 
-    /// Waits until there is another connection than this one, which is lost.
-    async fn reconnected(self: &Arc<Self>, lost: &Arc<Connection>) -> Result<()> {
-        loop {
-            let changed = self.changed.listen();
-            let until_ns = {
-                let mut state = self.state.lock();
-                if let State::Connected = *state {
-                    if !Arc::ptr_eq(&self.connection.load(), lost) {
-                        return Ok(());
-                    }
-                    let until_ns = rt::now_ns().saturating_add(nanos(self.delays.reconnect));
-                    *state = State::Lost {
-                        until_ns,
-                        error: lost.dead().unwrap_or_else(|| self.closed()),
-                        next: None,
-                    };
-                    rt::spawn_on(Target::Control, reconnect(Arc::downgrade(self))).detach();
-                }
-                match &*state {
-                    State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => {
-                        return Err(error.clone());
-                    }
-                    State::Lost { until_ns, .. } => *until_ns,
-                    State::Ended(error) => return Err(error.clone()),
-                    State::Connected => return Ok(()),
-                }
-            };
-            let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
-            // Whichever comes first: the state tells.
-            let _ = rt::timeout(left, changed).await;
-        }
-    }
-
-    /// A connection to the same export, on which nothing is missing that the old server had answered.
-    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
-        let credentials = self.credentials.as_ref();
-        let (connection, export) =
-            Connection::open(&self.location, credentials, &self.name, self.patience).await?;
-        let result = async {
-            self.need_same(&connection, &export)?;
-            // Whoever ends the link ends this too.
-            match &mut *self.state.lock() {
-                State::Lost { next, .. } => *next = Some(connection.clone()),
-                State::Connected | State::Ended(_) => return Err(self.closed()),
-            }
-            self.write_again(&connection).await
-        };
-        match result.await {
-            Ok(()) => Ok(connection),
-            Err(error) => {
-                connection.close();
-                Err(error)
-            }
-        }
-    }
-
     /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
     /// meet.
     async fn write_again(&self, connection: &Connection) -> Result<()> {
@@ -345,29 +226,15 @@ impl Link {
         if changes.is_empty() {
             return Ok(());
         }
-        let mut rest = changes.as_slice();
-        while !rest.is_empty() {
-            let meets = |at: usize| rest[..at].iter().any(|(_, other)| other.meets(&rest[at].1));
-            let count = (1..rest.len().min(SIDE_BY_SIDE))
-                .find(|at| meets(*at))
-                .unwrap_or(rest.len().min(SIDE_BY_SIDE));
-            let (batch, behind) = rest.split_at(count);
-            let results = join_all(batch.iter().map(|(_, change)| make(connection, change))).await;
-            for ((number, _), result) in batch.iter().zip(results) {
-                // One that nobody was told of is made again by whoever waits for it, who then is told why it fails.
-                let owed = connection.dead().is_some() || self.unflushed.is_answered(*number);
-                result
-                    .or_else(|error| if owed { Err(error) } else { Ok(()) })
-                    .map_err(|error| error.context("what was not flushed could not be written again"))?;
+        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
+            let results = join_all(group.iter().map(|(_, change)| make(connection, change))).await;
+            for ((number, _), result) in group.iter().zip(results) {
+                self.unflushed.made_again(*number, connection.dead().is_some(), result)?;
             }
-            rest = behind;
         }
         let answered = self.unflushed.answered();
         connection.call(Command::FLUSH, CommandFlags::NONE, (0, 0), None, None).await.1?;
-        // Those that came meanwhile wait for this connection, and are not among them: numbers only grow.
-        let last = changes.last().map(|(number, _)| *number);
-        let known: Vec<_> = answered.into_iter().filter(|number| Some(*number) <= last).collect();
-        self.unflushed.forget(&known);
+        self.unflushed.forget_again(&changes, answered);
         Ok(())
     }
 
@@ -393,37 +260,74 @@ impl Link {
         Err(BlockError::new(ErrorKind::Io, text))
     }
 
-    fn closed(&self) -> BlockError {
-        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
-    }
-
     /// Gives the connection up because somebody wants it so. No other is made.
     pub fn cut(&self) {
         let text = format!("the connection to '{}' was given up on request", self.name);
-        let (connection, next) = self.end(BlockError::new(ErrorKind::Io, text));
+        let (connection, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
         connection.cut();
         next.into_iter().for_each(|next| next.cut());
     }
 
     /// Ends the connection as the protocol has it. No other is made.
     pub fn close(&self) {
-        let (connection, next) = self.end(self.closed());
+        let (connection, next) = self.way.end(self.closed());
         connection.close();
         next.into_iter().for_each(|next| next.cut());
     }
+}
 
-    /// The last connection, and the one that was being made ready.
-    fn end(&self, error: BlockError) -> (Arc<Connection>, Option<Arc<Connection>>) {
-        let mut state = self.state.lock();
-        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
-            State::Lost { next, .. } => next,
-            State::Connected | State::Ended(_) => None,
+impl Redial for Link {
+    type Connection = Connection;
+
+    fn way(&self) -> &Way<Connection> {
+        &self.way
+    }
+
+    fn delay(&self) -> Duration {
+        self.delays.reconnect
+    }
+
+    fn closed(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
+    }
+
+    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
+        let credentials = self.credentials.as_ref();
+        let (connection, export) =
+            Connection::open(&self.location, credentials, &self.name, self.patience).await?;
+        let result = async {
+            self.need_same(&connection, &export)?;
+            if !self.way.prepare(&connection) {
+                return Err(self.closed());
+            }
+            self.write_again(&connection).await
         };
-        // From now on no other is put in its place.
-        let connection = self.connection.load_full();
-        drop(state);
-        self.changed.notify(usize::MAX.additional());
-        (connection, next)
+        match result.await {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                connection.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn connected(&self) {
+        tracing::info!(export = self.name, "connected to the NBD server again");
+    }
+
+    fn failed(&self, cause: BlockError) -> BlockError {
+        tracing::warn!(export = self.name, error = %cause, "the NBD server can't be reached");
+        cause
+    }
+}
+
+impl way::Connection for Connection {
+    fn dead(&self) -> Option<BlockError> {
+        self.dead()
+    }
+
+    fn leave(&self) {
+        self.close();
     }
 }
 
@@ -439,47 +343,4 @@ async fn make(connection: &Connection, change: &Change) -> Result<()> {
         }
     };
     connection.call(command, flags, range, data, None).await.1.map(drop)
-}
-
-/// Connects again and again until it works, or nobody wants it any more.
-async fn reconnect(link: Weak<Link>) {
-    for pause in pauses() {
-        let Some(link) = link.upgrade() else { return };
-        let connected = link.connect_again().await;
-        {
-            let mut state = link.state.lock();
-            let State::Lost { error, next, .. } = &mut *state else {
-                drop(state);
-                if let Ok(connection) = connected {
-                    connection.close();
-                }
-                return;
-            };
-            match connected {
-                Ok(connection) => {
-                    link.connection.store(connection);
-                    *state = State::Connected;
-                    drop(state);
-                    tracing::info!(export = link.name, "connected to the NBD server again");
-                    link.changed.notify(usize::MAX.additional());
-                    return;
-                }
-                Err(cause) => {
-                    tracing::warn!(export = link.name, error = %cause, "the NBD server can't be reached");
-                    (*error, *next) = (cause, None);
-                }
-            }
-        }
-        drop(link);
-        rt::sleep(pause).await;
-    }
-}
-
-/// The times between attempts, for ever.
-fn pauses() -> impl Iterator<Item = Duration> {
-    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -16,22 +16,17 @@ use super::mount::Server;
 use super::progress::Progress;
 use super::reply;
 use super::unflushed::{Change, Unflushed};
-use arc_swap::ArcSwap;
+use crate::unflushed::side_by_side;
+use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way};
 use block::{BlockError, ErrorKind, Result};
-use event_listener::{Event, IntoNotification};
 use futures_util::future::join_all;
 use futures_util::lock::Mutex as Lock;
 use nfs::v3::{Attributes, Commit, CommitDone, Handle, Outcome, Stability, Verifier, Write};
 use nfs::{Call, Status, Xdr};
-use parking_lot::Mutex;
-use rt::{Buf, BufMut, Target};
-use std::sync::{Arc, Weak};
+use rt::{Buf, BufMut};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Time between the first two attempts to connect; it doubles from one to the next.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest time between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// Time before a call is made again that the server is not ready for; it doubles too.
 const NOT_READY: Duration = Duration::from_millis(250);
 /// Changes that are written again side by side.
@@ -47,29 +42,12 @@ pub(super) struct Link {
     pub handle: Handle,
     /// How long calls wait for a lost server.
     delay: Duration,
-    connection: ArcSwap<Connection>,
-    state: Mutex<State>,
-    changed: Event,
+    way: Way<Connection>,
     unflushed: Unflushed,
     /// One commit is under way at a time: what one failed with that nobody had asked for.
     syncing: Lock<Option<BlockError>>,
     /// Told what is known of the file, as replies bring it.
     seen: Box<dyn Fn(&Attributes) + Send + Sync>,
-}
-
-#[derive(Default)]
-enum State {
-    #[default]
-    Connected,
-    /// Since calls found the connection lost.
-    Lost {
-        until_ns: u64,
-        error: BlockError,
-        /// The next connection, while what may be lost is written on it.
-        next: Option<Arc<Connection>>,
-    },
-    /// Nobody connects again.
-    Ended(BlockError),
 }
 
 impl Link {
@@ -86,9 +64,7 @@ impl Link {
             name,
             handle,
             delay,
-            connection: ArcSwap::new(connection),
-            state: Mutex::default(),
-            changed: Event::new(),
+            way: Way::new(connection),
             unflushed: Unflushed::default(),
             syncing: Lock::default(),
             seen: Box::new(seen),
@@ -124,9 +100,9 @@ impl Link {
         F: Xdr,
     {
         let buffer = buf.as_ref().map(|buf| buf.len());
-        let (mut since, mut pause) = (None, NOT_READY);
+        let (mut attempts, mut pause) = (Attempts::default(), NOT_READY);
         loop {
-            let connection = self.connection.load_full();
+            let connection = self.way.connection();
             let (back, result) = connection.transfer(call, syncs, data.clone(), buf).await;
             let is_lost = result.is_err() && connection.dead().is_some();
             let not_ready = matches!(&result, Ok(Outcome(Err((Status::JUKEBOX, _)))));
@@ -134,18 +110,18 @@ impl Link {
                 return (back, result);
             }
             // A call that a server does not survive, or is never ready for, is not made for ever.
-            let now = rt::now_ns();
-            match since {
-                None => since = Some(now),
-                Some(since) if now.saturating_sub(since) > nanos(self.delay) => return (back, result),
-                Some(_) if is_lost => rt::sleep(FIRST_PAUSE).await,
-                Some(_) => {}
+            let again = match is_lost {
+                true => attempts.reconnected(self, &connection).await,
+                false => Ok(attempts.count(self.delay).is_some()),
+            };
+            match again {
+                Ok(true) => {}
+                Ok(false) => return (back, result),
+                Err(error) => return (back, Err(error)),
             }
             if not_ready {
                 rt::sleep(pause.min(self.delay)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
-            } else if let Err(error) = self.reconnected(&connection).await {
-                return (back, Err(error));
             }
             buf = back.or_else(|| buffer.map(BufMut::zeroed));
         }
@@ -265,7 +241,7 @@ impl Link {
                 "the NFS server has another verifier: what it may have lost is written again"
             );
             let _alone = self.unflushed.alone().await;
-            let connection = self.connection.load_full();
+            let connection = self.way.connection();
             match self.write_again(&connection).await {
                 // The next connection is not used before all of it is written again.
                 Err(_) if connection.dead().is_some() => {}
@@ -291,20 +267,12 @@ impl Link {
     /// Writes again what was answered and not committed: side by side, but for changes that meet.
     async fn write_again(&self, connection: &Connection) -> Result<()> {
         let changes = self.unflushed.all();
-        let mut rest = changes.as_slice();
-        while !rest.is_empty() {
-            let most = rest.len().min(SIDE_BY_SIDE);
-            let meets = |at: &usize| {
-                let (before, from) = rest.split_at(*at);
-                from.first().is_some_and(|(_, change)| before.iter().any(|(_, other)| other.meets(change)))
-            };
-            let (batch, behind) = rest.split_at((1..most).find(meets).unwrap_or(most));
+        for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
             let writes =
-                batch.iter().map(|(number, change)| self.write_one_again(connection, *number, change));
+                group.iter().map(|(number, change)| self.write_one_again(connection, *number, change));
             for written in join_all(writes).await {
                 written.map_err(|e| e.context("what was not flushed could not be written again"))?;
             }
-            rest = behind;
         }
         Ok(())
     }
@@ -338,44 +306,42 @@ impl Link {
         Err(self.loses())
     }
 
-    /// Waits until there is another connection than this one, which is lost.
-    async fn reconnected(self: &Arc<Self>, lost: &Arc<Connection>) -> Result<()> {
-        loop {
-            let changed = self.changed.listen();
-            let until_ns = {
-                let mut state = self.state.lock();
-                if let State::Connected = *state {
-                    if !Arc::ptr_eq(&self.connection.load(), lost) {
-                        return Ok(());
-                    }
-                    let until_ns = rt::now_ns().saturating_add(nanos(self.delay));
-                    let error = lost.dead().unwrap_or_else(|| self.closed());
-                    *state = State::Lost { until_ns, error, next: None };
-                    rt::spawn_on(Target::Control, reconnect(Arc::downgrade(self))).detach();
-                }
-                match &*state {
-                    State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => {
-                        return Err(error.clone());
-                    }
-                    State::Lost { until_ns, .. } => *until_ns,
-                    State::Ended(error) => return Err(error.clone()),
-                    State::Connected => return Ok(()),
-                }
-            };
-            let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
-            // Whichever comes first: the state tells.
-            let _ = rt::timeout(left, changed).await;
-        }
+    /// Gives the connection up because somebody wants it so. No other is made.
+    pub fn cut(&self) {
+        let text = format!("the connection to the server of '{}' was given up on request", self.name);
+        let (connection, next) = self.way.end(BlockError::new(ErrorKind::Io, text));
+        connection.cut();
+        next.into_iter().for_each(|next| next.cut());
     }
 
-    /// A connection on which nothing is missing.
-    async fn connect_again(&self) -> Result<Arc<Connection>> {
+    /// Ends the connection. No other is made.
+    pub fn close(&self) {
+        let (connection, next) = self.way.end(self.closed());
+        connection.close();
+        next.into_iter().for_each(|next| next.cut());
+    }
+}
+
+impl Redial for Link {
+    type Connection = Connection;
+
+    fn way(&self) -> &Way<Connection> {
+        &self.way
+    }
+
+    fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    fn closed(&self) -> BlockError {
+        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
+    }
+
+    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
         let connection = self.server.connect().await?;
         let result = async {
-            // Whoever ends the link ends this too.
-            match &mut *self.state.lock() {
-                State::Lost { next, .. } => *next = Some(connection.clone()),
-                State::Connected | State::Ended(_) => return Err(self.closed()),
+            if !self.way.prepare(&connection) {
+                return Err(self.closed());
             }
             self.restore(&connection).await
         };
@@ -388,72 +354,23 @@ impl Link {
         }
     }
 
-    fn closed(&self) -> BlockError {
-        BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
+    fn connected(&self) {
+        tracing::info!(file = self.name, "connected to the NFS server again");
     }
 
-    /// Gives the connection up because somebody wants it so. No other is made.
-    pub fn cut(&self) {
-        let text = format!("the connection to the server of '{}' was given up on request", self.name);
-        let (connection, next) = self.end(BlockError::new(ErrorKind::Io, text));
-        connection.cut();
-        next.into_iter().for_each(|next| next.cut());
-    }
-
-    /// Ends the connection. No other is made.
-    pub fn close(&self) {
-        let (connection, next) = self.end(self.closed());
-        connection.close();
-        next.into_iter().for_each(|next| next.cut());
-    }
-
-    /// The last connection, and the one that was being made ready.
-    fn end(&self, error: BlockError) -> (Arc<Connection>, Option<Arc<Connection>>) {
-        let mut state = self.state.lock();
-        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
-            State::Lost { next, .. } => next,
-            State::Connected | State::Ended(_) => None,
-        };
-        // From now on no other is put in its place.
-        let connection = self.connection.load_full();
-        drop(state);
-        self.changed.notify(usize::MAX.additional());
-        (connection, next)
+    fn failed(&self, cause: BlockError) -> BlockError {
+        tracing::warn!(file = self.name, error = %cause, "the NFS server can't be reached");
+        cause.context(format_args!("the connection to the server of '{}' is lost", self.name))
     }
 }
 
-/// Connects again and again until it works, or nobody wants it any more.
-async fn reconnect(link: Weak<Link>) {
-    for pause in std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE))) {
-        let Some(link) = link.upgrade() else { return };
-        let connected = link.connect_again().await;
-        {
-            let mut state = link.state.lock();
-            let State::Lost { error, next, .. } = &mut *state else {
-                drop(state);
-                if let Ok(connection) = connected {
-                    connection.close();
-                }
-                return;
-            };
-            match connected {
-                Ok(connection) => {
-                    link.connection.store(connection);
-                    *state = State::Connected;
-                    drop(state);
-                    tracing::info!(file = link.name, "connected to the NFS server again");
-                    link.changed.notify(usize::MAX.additional());
-                    return;
-                }
-                Err(cause) => {
-                    tracing::warn!(file = link.name, error = %cause, "the NFS server can't be reached");
-                    let what = format!("the connection to the server of '{}' is lost", link.name);
-                    (*error, *next) = (cause.context(what), None);
-                }
-            }
-        }
-        drop(link);
-        rt::sleep(pause).await;
+impl way::Connection for Connection {
+    fn dead(&self) -> Option<BlockError> {
+        self.dead()
+    }
+
+    fn leave(&self) {
+        self.close();
     }
 }
 
@@ -461,8 +378,4 @@ fn write_of(file: &Handle, offset: u64, data: &Buf, stability: Stability) -> Wri
     // No more is sent at a time than a server takes, which it says in as many bits.
     let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
     Write { file: file.clone(), offset, count, stability }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -140,7 +140,7 @@ fn a_cut_ends_requests_that_wait() {
         disk.fuse.store(0, Relaxed);
         let reader = driver.clone();
         let waiting = rt::spawn(async move { read(&reader, 0, 512).await });
-        while !driver.link.is_lost() {
+        while !driver.link.way.is_lost() {
             rt::sleep(Duration::from_millis(1)).await;
         }
         driver.cut().unwrap()();

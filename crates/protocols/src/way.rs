@@ -1,0 +1,224 @@
+//! The way to a server: a connection, and the next one when that is lost. Of nbd, iscsi and nfs.
+//!
+//! ```text
+//! lost ─▶ requests wait, at most for the delay ─▶ they fail
+//!    └──▶ `connect_again`, again and again, with growing pauses ─▶ requests are made again
+//! ```
+//!
+//! Laws: a request whose connection was lost is made again as it was, so that only such are made here as can be carried out twice.
+//! Nobody uses a new connection before whoever makes it says that nothing is missing on it.
+
+use arc_swap::ArcSwap;
+use block::{BlockError, Result};
+use event_listener::{Event, IntoNotification};
+use parking_lot::Mutex;
+use rt::Target;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Time between the first two attempts to connect; it doubles from one to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time between two attempts.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+
+/// The times between attempts, for ever.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
+}
+
+/// Nanoseconds, as far as they can be counted.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What can be lost.
+pub(crate) trait Connection: Send + Sync + 'static {
+    /// Why nothing can be asked for any more, if so.
+    fn dead(&self) -> Option<BlockError>;
+
+    /// Ends it as the protocol has it, without waiting.
+    fn leave(&self);
+}
+
+/// Whoever has a [`Way`], and can make another connection.
+pub(crate) trait Redial: Send + Sync + Sized + 'static {
+    /// What is lost and made again.
+    type Connection: Connection;
+
+    /// The way.
+    fn way(&self) -> &Way<Self::Connection>;
+
+    /// How long requests wait for another connection.
+    fn delay(&self) -> Duration;
+
+    /// The error of requests after the end.
+    fn closed(&self) -> BlockError;
+
+    /// Another connection to the same disk, on which nothing is missing. [`Way::prepare`] is told of it before anything is written
+    /// on it.
+    fn connect_again(self: &Arc<Self>) -> impl Future<Output = Result<Arc<Self::Connection>>> + Send;
+
+    /// Notes that there is another connection.
+    fn connected(&self);
+
+    /// Notes that there is none yet: the error with which requests fail meanwhile.
+    fn failed(&self, cause: BlockError) -> BlockError;
+}
+
+enum State<C> {
+    Connected,
+    /// Since requests found the connection lost.
+    Lost {
+        until_ns: u64,
+        error: BlockError,
+        /// The next connection, while what may be lost is written on it.
+        next: Option<Arc<C>>,
+    },
+    /// Nobody connects again.
+    Ended(BlockError),
+}
+
+/// The way to a server.
+pub(crate) struct Way<C> {
+    connection: ArcSwap<C>,
+    state: Mutex<State<C>>,
+    changed: Event,
+}
+
+impl<C: Connection> Way<C> {
+    pub fn new(connection: Arc<C>) -> Self {
+        let connection = ArcSwap::new(connection);
+        Self { connection, state: Mutex::new(State::Connected), changed: Event::new() }
+    }
+
+    /// The connection that requests are made on.
+    pub fn connection(&self) -> Arc<C> {
+        self.connection.load_full()
+    }
+
+    /// The connection is lost, and was not ended from here.
+    pub fn is_lost(&self) -> bool {
+        let is_open = !matches!(*self.state.lock(), State::Ended(_));
+        is_open && self.connection.load().dead().is_some()
+    }
+
+    /// Notes a connection that is being made ready: whoever ends the way ends this too. False: nobody waits for it any more.
+    pub fn prepare(&self, connection: &Arc<C>) -> bool {
+        match &mut *self.state.lock() {
+            State::Lost { next, .. } => {
+                *next = Some(connection.clone());
+                true
+            }
+            State::Connected | State::Ended(_) => false,
+        }
+    }
+
+    /// Ends the way with an error for later requests: the last connection, and the one that was being made ready, are the caller's
+    /// to end. No other is made.
+    pub fn end(&self, error: BlockError) -> (Arc<C>, Option<Arc<C>>) {
+        let mut state = self.state.lock();
+        let next = match std::mem::replace(&mut *state, State::Ended(error)) {
+            State::Lost { next, .. } => next,
+            State::Connected | State::Ended(_) => None,
+        };
+        // From now on no other is put in its place.
+        let connection = self.connection.load_full();
+        drop(state);
+        self.changed.notify(usize::MAX.additional());
+        (connection, next)
+    }
+}
+
+/// How long a request has been made again: one that a server does not survive is not made for ever.
+#[derive(Default)]
+pub(crate) struct Attempts {
+    first_failed_ns: Option<u64>,
+}
+
+impl Attempts {
+    /// Counts an attempt that has failed: whether it was the first one; `None` after longer than the delay.
+    pub fn count(&mut self, delay: Duration) -> Option<bool> {
+        let now_ns = rt::now_ns();
+        match self.first_failed_ns {
+            None => {
+                self.first_failed_ns = Some(now_ns);
+                Some(true)
+            }
+            Some(first_ns) if now_ns.saturating_sub(first_ns) > nanos(delay) => None,
+            Some(_) => Some(false),
+        }
+    }
+
+    /// After an attempt whose connection was lost: waits for another one. False: it is not to be made again.
+    ///
+    /// # Errors
+    /// There is no other connection in time.
+    pub async fn reconnected<L: Redial>(&mut self, link: &Arc<L>, lost: &Arc<L::Connection>) -> Result<bool> {
+        let Some(is_first) = self.count(link.delay()) else { return Ok(false) };
+        if !is_first {
+            rt::sleep(FIRST_PAUSE).await;
+        }
+        reconnected(link, lost).await.map(|()| true)
+    }
+}
+
+/// Waits until there is another connection than this one, which is lost.
+async fn reconnected<L: Redial>(link: &Arc<L>, lost: &Arc<L::Connection>) -> Result<()> {
+    let way = link.way();
+    loop {
+        let changed = way.changed.listen();
+        let until_ns = {
+            let mut state = way.state.lock();
+            if let State::Connected = *state {
+                if !Arc::ptr_eq(&way.connection.load(), lost) {
+                    return Ok(());
+                }
+                let until_ns = rt::now_ns().saturating_add(nanos(link.delay()));
+                let error = lost.dead().unwrap_or_else(|| link.closed());
+                *state = State::Lost { until_ns, error, next: None };
+                rt::spawn_on(Target::Control, reconnect(Arc::downgrade(link))).detach();
+            }
+            match &*state {
+                State::Lost { until_ns, error, .. } if rt::now_ns() >= *until_ns => return Err(error.clone()),
+                State::Lost { until_ns, .. } => *until_ns,
+                State::Ended(error) => return Err(error.clone()),
+                State::Connected => return Ok(()),
+            }
+        };
+        let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
+        // Whichever comes first: the state tells.
+        let _ = rt::timeout(left, changed).await;
+    }
+}
+
+/// Connects again and again until it works, or nobody wants it any more.
+async fn reconnect<L: Redial>(link: Weak<L>) {
+    for pause in pauses() {
+        let Some(link) = link.upgrade() else { return };
+        let connected = link.connect_again().await;
+        {
+            let way = link.way();
+            let mut state = way.state.lock();
+            let State::Lost { error, next, .. } = &mut *state else {
+                drop(state);
+                if let Ok(connection) = connected {
+                    connection.leave();
+                }
+                return;
+            };
+            match connected {
+                Ok(connection) => {
+                    way.connection.store(connection);
+                    *state = State::Connected;
+                    drop(state);
+                    link.connected();
+                    way.changed.notify(usize::MAX.additional());
+                    return;
+                }
+                Err(cause) => (*error, *next) = (link.failed(cause), None),
+            }
+        }
+        drop(link);
+        rt::sleep(pause).await;
+    }
+}
