@@ -60,24 +60,6 @@ impl<'a> Url<'a> {
     }
 }
 
-/// Decodes `%xx`; `None` where what stands there is not two digits.
-pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|d| d.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    Some(bytes)
-}
-
 /// A URL, or what was meant for one, without the password that it may hold.
 pub(crate) fn shown(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
@@ -159,14 +141,6 @@ mod tests {
         ] {
             let error = Url::parse(text).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn escapes_are_two_digits() {
-        assert_eq!(unescape("a%2Fb%C3%a9").as_deref(), Some("a/b\u{e9}".as_bytes()));
-        for text in ["%", "%2", "%zz", "%+1"] {
-            assert_eq!(unescape(text), None, "{text}");
         }
     }
 

@@ -8,7 +8,8 @@
 //!
 //! Law: what is sent in a command has no line end in it, whatever the options say.
 
-use crate::url::{self, Url, unescape};
+use crate::uri::unescape_bytes;
+use crate::url::{self, Url};
 use api::BlockdevOptionsCurlFtps;
 use block::{BlockError, Objects, Opt, Options, Result, Secret};
 use std::path::PathBuf;
@@ -104,7 +105,7 @@ impl Location {
             false => Err(wrong("line ends and zero bytes can't be sent to a server")),
         };
         let decoded = |text: &str| {
-            let bytes = unescape(text);
+            let bytes = unescape_bytes(text);
             plain(bytes.ok_or_else(|| wrong("a % in a URL is followed by two hexadecimal digits"))?)
         };
         let path = match parts.path.split_once(";type=") {

@@ -2,7 +2,8 @@
 
 use super::location::Location;
 use super::signer::Signer;
-use crate::url::{shown, unescape};
+use crate::uri::unescape_bytes;
+use crate::url::shown;
 use crate::{readahead, url};
 use api::BlockdevOptionsCurlHttp;
 use base64::Engine;
@@ -183,7 +184,7 @@ fn authorization(
     of_url: super::location::User<'_>,
 ) -> Result<Option<HeaderValue>> {
     let decoded = |text: &str| {
-        let decoded = unescape(text).map(Zeroizing::new);
+        let decoded = unescape_bytes(text).map(Zeroizing::new);
         decoded.ok_or_else(|| BlockError::invalid("the user in the URL has a '%' without two digits"))
     };
     let mut name = name.map(|name| Zeroizing::new(name.as_bytes().to_vec()));

@@ -5,7 +5,7 @@
 
 use super::location::{Location, Server};
 use super::options::basic;
-use crate::url::unescape;
+use crate::uri::unescape_bytes;
 use block::{BlockError, Result};
 use hyper::header::HeaderValue;
 
@@ -37,7 +37,7 @@ impl Proxy {
             ));
         }
         let of_url = user.and_then(|(name, password)| {
-            Some(basic(&unescape(name)?, &unescape(password.unwrap_or_default())?))
+            Some(basic(&unescape_bytes(name)?, &unescape_bytes(password.unwrap_or_default())?))
         });
         // Without a port, as curl has it.
         let port = if names_port(&url) { location.server.port } else { 1080 };

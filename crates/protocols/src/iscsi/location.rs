@@ -4,6 +4,7 @@
 //! iscsi://[user[%password]@]host[:port]/target/lun
 //! ```
 
+use crate::uri::unescape;
 use api::{BlockdevOptionsIscsi, IscsiHeaderDigest, IscsiTransport};
 use block::{BlockError, Objects, Opt, Options, Result, Secret as SecretObject};
 use iscsi::chap::OFFER;
@@ -216,20 +217,6 @@ pub(super) fn parse_filename(name: &str) -> Result<Options> {
         options = options.with_str("user", user).with_str("password", password);
     }
     Ok(options)
-}
-
-/// Decodes `%xx`; `None` if what comes out is no text.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| plain)?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Takes the older way of naming a unit, a URL as `filename`.

@@ -5,7 +5,7 @@
 //! nbd:host:port[:exportname=export]          nbd:unix:path[:exportname=export]
 //! ```
 
-use crate::uri::{split_port, unescape};
+use crate::uri::{escape, split_port, unescape};
 use api::{BlockdevOptionsNbd, SocketAddress};
 use block::{BlockError, Opt, Options, Result};
 use rt::net::Address;
@@ -192,18 +192,6 @@ fn parse_legacy(rest: &str) -> Result<Location> {
         }),
         _ => Err(BlockError::invalid(format!("error parsing address '{server}'"))),
     }
-}
-
-/// Encodes characters that would end the path of a URI or be decoded to others.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '%' | '?' | '#' => out.push_str(&format!("%{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Converts the older flat form to the schema's, accepts options without effect here, and refuses what is not available.

@@ -4,6 +4,7 @@
 //! nfs://host/path[?uid=&gid=&tcp-syncnt=&readahead=&pagecache=&debug=&nfsport=&mountport=&version=3]
 //! ```
 
+use crate::uri::{escape, unescape};
 use api::{BlockdevOptionsNfs, NFSTransport};
 use block::{BlockError, Opt, Options, Result};
 use nfs::Credential;
@@ -181,35 +182,6 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
         Some(port) => port.parse().ok().map(|port| (host, Some(port))),
         None => rest.is_empty().then_some((host, None)),
     }
-}
-
-/// Decodes `%xx`; `None` if what comes out is no text.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok())?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = rest.get(2..)?;
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
-}
-
-/// Encodes characters that would end the path or be decoded to others.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '%' | '?' | '#' => out.push_str(&format!("%{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Reads the older form, a name as the option `filename`.

@@ -4,7 +4,8 @@
 //! `/boot/x`.
 
 use super::packet;
-use crate::url::{self, Url, unescape};
+use crate::uri::unescape_bytes;
+use crate::url::{self, Url};
 use api::BlockdevOptionsTftp;
 use block::{BlockError, Result};
 use std::time::Duration;
@@ -70,8 +71,8 @@ impl Location {
             Some((path, "octet")) => path,
             Some(_) => return Err(wrong("images are transferred in the mode octet only")),
         };
-        let name =
-            unescape(path).ok_or_else(|| wrong("a % in a URL is followed by two hexadecimal digits"))?;
+        let name = unescape_bytes(path)
+            .ok_or_else(|| wrong("a % in a URL is followed by two hexadecimal digits"))?;
         if name.len() > MOST_NAME {
             return Err(wrong("the name of a file is at most 400 bytes long"));
         }
