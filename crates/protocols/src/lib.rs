@@ -26,12 +26,15 @@ mod file;
 mod ftp;
 #[cfg(feature = "http")]
 mod http;
+mod inflight;
 #[cfg(feature = "iscsi")]
 mod iscsi;
 mod nbd;
 #[cfg(feature = "nfs")]
 mod nfs;
 mod null;
+mod places;
+mod pump;
 mod quorum;
 #[cfg(feature = "rbd")]
 mod rbd;

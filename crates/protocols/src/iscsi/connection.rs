@@ -17,22 +17,20 @@ use super::location::Location;
 use super::login::login;
 use super::outgoing::Outgoing;
 use super::receive::{Broken, Receiver};
-use super::tasks::{Outcome, Reply, Tasks, Term, Ticket};
+use super::tasks::{Outcome, Reply, Tasks, Term};
+use crate::places::Place;
+use crate::pump::Signals;
 use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use event_listener::{Event, IntoNotification};
 use futures_channel::oneshot;
-use futures_util::task::AtomicWaker;
 use iscsi::{Agreed, Answer, AsyncEvent, Lun, NO_TAG, Numbers, Profile, Request, Transfer, serial};
 use parking_lot::Mutex;
 use rt::net::Stream;
 use rt::{Buf, BufMut, Target};
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 /// How long is waited for a target.
@@ -70,7 +68,7 @@ pub(super) struct Payload {
 
 /// A command that is about to be sent.
 struct Waiting {
-    ticket: Ticket,
+    place: Place,
     term: Term,
     lun: Lun,
     block: [u8; 16],
@@ -95,8 +93,6 @@ pub(super) struct Connection {
     patience: Patience,
     pub(super) tasks: Tasks,
     sending: Mutex<Sending>,
-    queued: AtomicBool,
-    closing: AtomicBool,
     /// The unit is known, and commands of users are sent.
     in_use: AtomicBool,
     /// Number of the answer that comes next.
@@ -109,8 +105,7 @@ pub(super) struct Connection {
     asked: AtomicBool,
     ended: Event,
     receiving: Mutex<Option<Term>>,
-    /// The pump's.
-    waker: AtomicWaker,
+    signals: Signals,
 }
 
 struct Sending {
@@ -134,8 +129,6 @@ impl Connection {
             patience,
             tasks: Tasks::default(),
             sending: Mutex::new(sending),
-            queued: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
             in_use: AtomicBool::new(false),
             status: AtomicU32::new(numbers.stat.wrapping_add(1)),
             room: AtomicU32::new(numbers.most_command),
@@ -143,7 +136,7 @@ impl Connection {
             asked: AtomicBool::new(false),
             ended: Event::new(),
             receiving: Mutex::new(None),
-            waker: AtomicWaker::new(),
+            signals: Signals::default(),
         });
         connection.tasks.alive();
         let receiver = Receiver::new(agreed.header_digest, agreed.data_digest);
@@ -175,7 +168,7 @@ impl Connection {
     /// Makes a command and waits for its reply, whatever it says.
     pub async fn call(&self, lun: Lun, block: [u8; 16], payload: Payload, longest: Duration) -> Outcome {
         let term = Term { began: rt::now_ns(), longest: nanos(longest) };
-        let mut waiting = Waiting { ticket: self.tasks.ticket().await, term, lun, block, payload };
+        let mut waiting = Waiting { place: self.tasks.place().await, term, lun, block, payload };
         let reply = loop {
             waiting = match self.submit(waiting) {
                 Submitted::Sent(reply) => break reply,
@@ -203,10 +196,10 @@ impl Connection {
     fn submit(&self, waiting: Waiting) -> Submitted {
         let mut sending = self.sending.lock();
         let has_room = serial::up_to(sending.command, self.room.load(Ordering::Acquire));
-        if !has_room && !self.closing.load(Ordering::Acquire) {
+        if !has_room && !self.signals.is_closing() {
             return Submitted::NoRoom(waiting);
         }
-        let Waiting { ticket, term, lun, block, payload: Payload { data, buf } } = waiting;
+        let Waiting { place, term, lun, block, payload: Payload { data, buf } } = waiting;
         let (len, transfer) = match (&data, &buf) {
             (Some(data), _) => (data.len(), Transfer::Write),
             (None, Some(buf)) => (buf.len(), Transfer::Read),
@@ -219,7 +212,7 @@ impl Connection {
             );
         };
         // Registered before it is sent, and sent in the order in which numbers are given.
-        let (tag, reply) = match self.tasks.begin(ticket, term, data, buf) {
+        let (tag, reply) = match self.tasks.begin(place, term, data, buf) {
             Ok(begun) => begun,
             Err((buf, error)) => return Submitted::Refused(buf, error),
         };
@@ -296,9 +289,7 @@ impl Connection {
         if !waits {
             sending.pings = 0;
         }
-        if self.queued.swap(waits, Ordering::AcqRel) != waits {
-            self.waker.wake();
-        }
+        self.signals.queue(waits);
         Ok(())
     }
 
@@ -424,10 +415,10 @@ impl Connection {
     }
 
     fn end(&self, error: &BlockError) {
-        self.closing.store(true, Ordering::Release);
         self.tasks.kill(error);
+        self.signals.close();
+        // Whoever waits for room looks whether the connection has ended: it has by now.
         self.roomier.notify(usize::MAX.additional());
-        self.waker.wake();
     }
 
     fn closed(&self) -> BlockError {
@@ -436,7 +427,7 @@ impl Connection {
 
     /// Logs out, without waiting for the target.
     pub fn leave(&self) {
-        if !self.closing.load(Ordering::Acquire) {
+        if !self.signals.is_closing() {
             let mut sending = self.sending.lock();
             self.put_logout(&mut sending);
             // If the target is gone, there is nothing to send.
@@ -449,7 +440,7 @@ impl Connection {
     /// there should be none.
     pub async fn close(&self) {
         let ended = self.ended.listen();
-        if !self.closing.load(Ordering::Acquire) {
+        if !self.signals.is_closing() {
             {
                 let mut sending = self.sending.lock();
                 self.put_logout(&mut sending);
@@ -460,28 +451,6 @@ impl Connection {
         }
         self.end(&self.closed());
     }
-
-    /// Waits for something to send or to receive; true: to receive. `None` when the connection has ended.
-    async fn wait(&self) -> Option<io::Result<bool>> {
-        let mut readable = pin!(self.stream.readable());
-        let mut writable = pin!(self.stream.writable());
-        poll_fn(|cx| {
-            self.waker.register(cx.waker());
-            if self.closing.load(Ordering::Acquire) {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
-                return Poll::Ready(Some(result.map(|()| true)));
-            }
-            if self.queued.load(Ordering::Acquire)
-                && let Poll::Ready(result) = writable.as_mut().poll(cx)
-            {
-                return Poll::Ready(Some(result.map(|()| false)));
-            }
-            Poll::Pending
-        })
-        .await
-    }
 }
 
 /// Moves bytes until the connection ends.
@@ -490,15 +459,16 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     while result.is_ok() {
         *connection.receiving.lock() = receiver.term();
         receiver.rest();
-        result = match connection.wait().await {
-            None => break,
-            Some(Ok(true)) => receiver.receive(&connection.stream, &connection),
-            Some(Ok(false)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
-            Some(Err(error)) => Err(error.into()),
-        };
+        result =
+            match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
+                None => break,
+                Some(Ok(true)) => receiver.receive(&connection.stream, &connection),
+                Some(Ok(false)) => connection.send(&mut connection.sending.lock()).map_err(Broken::from),
+                Some(Err(error)) => Err(error.into()),
+            };
     }
     if let Err(cause) = result {
-        if !connection.closing.load(Ordering::Acquire) {
+        if !connection.signals.is_closing() {
             tracing::warn!(unit = connection.name, error = %cause, "iSCSI connection lost");
         }
         connection.lose(&cause);
@@ -515,7 +485,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
     loop {
         rt::sleep(every).await;
         let Some(connection) = connection.upgrade() else { return };
-        if connection.closing.load(Ordering::Acquire) {
+        if connection.signals.is_closing() {
             return;
         }
         let (silent, silence) = (connection.tasks.silent(), nanos(connection.patience.silence));

@@ -1,14 +1,13 @@
 //! Commands in flight, by tag: how many there may be, and how each ends.
 
+use crate::places::{Place, Places};
 use block::BlockError;
-use event_listener::{Event, IntoNotification};
 use futures_channel::oneshot;
 use iscsi::Residual;
 use iscsi::scsi::{Sense, Status};
 use parking_lot::Mutex;
 use rt::{Buf, BufMut};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most commands in flight on one connection.
 const TASKS: usize = 128;
@@ -75,10 +74,9 @@ impl Term {
 }
 
 /// The commands of a connection.
-#[derive(Default)]
 pub(super) struct Tasks {
     table: Mutex<Table>,
-    places: Arc<Places>,
+    places: Places,
     /// When bytes moved last, in ns.
     alive_ns: AtomicU64,
 }
@@ -103,42 +101,22 @@ struct Slot {
 /// Tags begin with these behind them, so that none is that of a ping, or [`iscsi::NO_TAG`].
 const GENERATIONS: u32 = u32::MAX / TASKS as u32 - 1;
 
-#[derive(Default)]
-struct Places {
-    taken: AtomicUsize,
-    freed: Event,
-}
-
-struct Place(Arc<Places>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify(1.additional());
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { table: Mutex::default(), places: Places::new(TASKS), alive_ns: AtomicU64::new(0) }
     }
 }
 
-/// A place for a command that is about to be made.
-pub(super) struct Ticket(Place);
-
 impl Tasks {
     /// Waits until one more command may be made.
-    pub async fn ticket(&self) -> Ticket {
-        loop {
-            let taken = &self.places.taken;
-            let more = |n: usize| (n < TASKS).then_some(n + 1);
-            let freed = self.places.freed.listen();
-            if taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
-                return Ticket(Place(self.places.clone()));
-            }
-            freed.await;
-        }
+    pub async fn place(&self) -> Place {
+        self.places.take().await
     }
 
     /// Registers a command: its tag, and where its reply comes.
     pub fn begin(
         &self,
-        ticket: Ticket,
+        place: Place,
         term: Term,
         data: Option<Buf>,
         buf: Option<BufMut>,
@@ -152,7 +130,7 @@ impl Tasks {
             table.slots.len() - 1
         });
         let (reply, answer) = oneshot::channel();
-        let task = Task { buf, received: 0, data, sent: 0, reply, term, _place: ticket.0 };
+        let task = Task { buf, received: 0, data, sent: 0, reply, term, _place: place };
         let Some(slot) = table.slots.get_mut(at) else { return Err((task.buf, lost_place())) };
         slot.used = (slot.used + 1) % GENERATIONS;
         (slot.task, slot.taken) = (Some(task), true);
@@ -232,7 +210,7 @@ impl Tasks {
 
     /// Whether there are any.
     pub fn is_empty(&self) -> bool {
-        self.places.taken.load(Ordering::Acquire) == 0
+        self.places.are_free()
     }
 
     /// How long a command has waited that has had no answer for too long; `receiving` is the one that is being answered now.
@@ -259,13 +237,13 @@ fn lost_place() -> BlockError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     fn begin(tasks: &Tasks) -> u32 {
-        let place = Place(tasks.places.clone());
-        tasks.places.taken.fetch_add(1, Ordering::AcqRel);
+        let place = tasks.place().now_or_never().unwrap();
         let term = Term { began: 0, longest: 1 };
         let data = Some(Buf::from_slice(&[1, 2, 3, 4]));
-        tasks.begin(Ticket(place), term, data, None).map(|(tag, _)| tag).unwrap_or(iscsi::NO_TAG)
+        tasks.begin(place, term, data, None).map(|(tag, _)| tag).unwrap_or(iscsi::NO_TAG)
     }
 
     #[test]

@@ -12,26 +12,27 @@
 //! Bounds: requests in flight as [`InFlight`] states; a server that keeps one waiting for longer than [`Patience`]
 //! allows is given up, and the connection with it.
 
-use super::inflight::{Answer, InFlight, Term};
 use super::location::{Location, Server};
 use super::receive::{Broken, Receiver};
+use crate::inflight::{self, Term};
+use crate::pump::Signals;
 use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
-use futures_util::task::AtomicWaker;
 use nbd::client::{Export, Handshake, HandshakeError, Step, Tracker};
-use nbd::{BASE_ALLOCATION, Command, CommandFlags, Headers, OptionCode, Request};
+use nbd::{BASE_ALLOCATION, Command, CommandFlags, ExtentFlags, Headers, OptionCode, Request};
 use parking_lot::Mutex;
 use rt::net::Stream;
 use rt::{Buf, BufMut, Target};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 use tls::{Channel, Credentials};
+
+/// The requests of a connection, and the extents of a block status that one ends with.
+pub(super) type InFlight = inflight::InFlight<Tracker, Vec<(u64, ExtentFlags)>>;
+pub(super) type Pending = inflight::Pending<Tracker, Vec<(u64, ExtentFlags)>>;
+pub(super) type Answer = inflight::Answer<Vec<(u64, ExtentFlags)>>;
 
 /// How long is waited for a server.
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +85,9 @@ pub(super) struct Connection {
     patience: Patience,
     /// What could not be sent at once.
     queue: Mutex<VecDeque<Buf>>,
-    queued: AtomicBool,
-    closing: AtomicBool,
     /// Of the request whose reply is being received.
     receiving: Mutex<Option<Term>>,
-    /// The pump's.
-    waker: AtomicWaker,
+    signals: Signals,
 }
 
 impl Connection {
@@ -108,15 +106,13 @@ impl Connection {
         let context = export.contexts.iter().find(|(_, name)| name == wanted).map(|(id, _)| *id);
         let connection = Arc::new(Self {
             stream,
-            requests: InFlight::new(name),
+            requests: InFlight::new(name, 0, u64::MAX),
             headers: export.headers,
             context,
             patience,
             queue: Mutex::default(),
-            queued: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
             receiving: Mutex::new(None),
-            waker: AtomicWaker::new(),
+            signals: Signals::default(),
         });
         rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::new(export.headers, &rest)))
             .detach();
@@ -148,13 +144,13 @@ impl Connection {
         data: Option<Buf>,
         buf: Option<BufMut>,
     ) -> Answer {
-        let ticket = self.requests.ticket().await;
+        let place = self.requests.place().await;
         let term = self.patience.term(command, flags, length);
         let payload =
             CommandFlags::when(data.is_some() && self.headers.extended(), CommandFlags::PAYLOAD_LEN);
         let mut request = Request { flags: flags | payload, command, cookie: 0, offset, length };
         let (headers, context) = (self.headers, self.context.unwrap_or(0));
-        let begun = self.requests.begin(ticket, term, buf, |cookie| {
+        let begun = self.requests.begin(place, term, buf, |cookie| {
             request.cookie = cookie;
             Tracker::new(request, headers, context)
         });
@@ -196,9 +192,7 @@ impl Connection {
         if let Some(data) = data.filter(|_| sent < whole) {
             queue.push_back(data.slice(sent.saturating_sub(header.len())..));
         }
-        self.queued.store(true, Ordering::Release);
-        drop(queue);
-        self.waker.wake();
+        self.signals.queue(true);
         Ok(())
     }
 
@@ -236,7 +230,7 @@ impl Connection {
             }
         }
         if self.is_flushed()? {
-            self.queued.store(false, Ordering::Release);
+            self.signals.queue(false);
         }
         Ok(())
     }
@@ -260,43 +254,20 @@ impl Connection {
     }
 
     fn end(&self, error: &BlockError) {
-        self.closing.store(true, Ordering::Release);
         self.requests.kill(error);
-        self.waker.wake();
+        self.signals.close();
     }
 
     /// Sends NBD_CMD_DISC. Requests still in flight end with an error; there should be none.
     pub fn close(&self) {
         let goodbye =
             Request { flags: CommandFlags::NONE, command: Command::DISC, cookie: 0, offset: 0, length: 0 };
-        if !self.closing.load(Ordering::Acquire) {
+        if !self.signals.is_closing() {
             // If the server is gone, there is nothing to send.
             let _ = self.submit(&goodbye.encode(self.headers), None);
             let _ = self.stream.shutdown_write();
         }
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.requests.name())));
-    }
-
-    /// Waits for something to send or to receive; true: to receive. `None` when the connection has ended.
-    async fn wait(&self) -> Option<io::Result<bool>> {
-        let mut readable = pin!(self.stream.readable());
-        let mut writable = pin!(self.stream.writable());
-        poll_fn(|cx| {
-            self.waker.register(cx.waker());
-            if self.closing.load(Ordering::Acquire) {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
-                return Poll::Ready(Some(result.map(|()| true)));
-            }
-            if self.queued.load(Ordering::Acquire)
-                && let Poll::Ready(result) = writable.as_mut().poll(cx)
-            {
-                return Poll::Ready(Some(result.map(|()| false)));
-            }
-            Poll::Pending
-        })
-        .await
     }
 }
 
@@ -306,12 +277,13 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     while result.is_ok() {
         *connection.receiving.lock() = receiver.term();
         receiver.rest();
-        result = match connection.wait().await {
-            None => break,
-            Some(Ok(true)) => receiver.receive(&connection.stream, &connection.requests),
-            Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
-            Some(Err(error)) => Err(error.into()),
-        };
+        result =
+            match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
+                None => break,
+                Some(Ok(true)) => receiver.receive(&connection.stream, &connection.requests),
+                Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
+                Some(Err(error)) => Err(error.into()),
+            };
     }
     if let Err(cause) = result {
         tracing::warn!(export = connection.requests.name(), error = %cause, "NBD connection lost");
@@ -328,7 +300,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
     loop {
         rt::sleep(every).await;
         let Some(connection) = connection.upgrade() else { return };
-        if connection.closing.load(Ordering::Acquire) {
+        if connection.signals.is_closing() {
             return;
         }
         let receiving = *connection.receiving.lock();

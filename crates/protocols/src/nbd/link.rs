@@ -12,8 +12,7 @@
 //! What a server that is cut off still does with requests it has received can't be known: one that carries out an old
 //! write after the new connection was made undoes newer ones. Servers give up requests whose connection is closed.
 
-use super::connection::{Connection, Patience};
-use super::inflight::Answer;
+use super::connection::{Answer, Connection, Patience};
 use super::location::Location;
 use crate::unflushed::{Change, Unflushed, side_by_side};
 use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way, nanos, pauses};

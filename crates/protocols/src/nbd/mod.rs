@@ -15,7 +15,6 @@
 //! Bounds: those of [`connection`].
 
 mod connection;
-mod inflight;
 mod link;
 mod location;
 mod receive;

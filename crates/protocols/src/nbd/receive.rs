@@ -5,7 +5,8 @@
 //!           └──────────── rest of large data ─────────────▶ straight to its buffer
 //! ```
 
-use super::inflight::{InFlight, Pending, Term};
+use super::connection::{InFlight, Pending};
+use crate::inflight::Term;
 use block::{BlockError, ErrorKind};
 use nbd::Headers;
 use nbd::client::{Header, Outcome, Part, ProtocolError};
@@ -126,7 +127,7 @@ impl Receiver {
             self.start += taken;
             let cookie = header.cookie;
             let mut pending = requests.take(cookie).ok_or(Broken::Cookie(cookie))?;
-            let part = match pending.tracker.accept(header) {
+            let part = match pending.about.accept(header) {
                 Ok(part) => part,
                 Err(error) => {
                     requests.put_back(cookie, pending);
@@ -172,7 +173,7 @@ impl Receiver {
                 if bytes.len() < *len {
                     return Ok(Some(current));
                 }
-                if let Err(error) = current.pending.tracker.payload(bytes) {
+                if let Err(error) = current.pending.about.payload(bytes) {
                     requests.put_back(current.cookie, current.pending);
                     return Err(error.into());
                 }
@@ -200,12 +201,12 @@ impl Receiver {
 /// A part of a reply is complete: the request's end, or more to come.
 fn finish(current: Current, requests: &InFlight) -> Result<(), Broken> {
     let Current { cookie, mut pending, .. } = current;
-    if !pending.tracker.is_done() {
+    if !pending.about.is_done() {
         requests.put_back(cookie, pending);
         return Ok(());
     }
-    let request = *pending.tracker.request();
-    match pending.tracker.settle() {
+    let request = *pending.about.request();
+    match pending.about.settle() {
         Ok(Outcome::Done(extents)) => pending.end(Ok(extents)),
         Ok(Outcome::Failed { code, message }) => {
             pending.end(Err(refused(requests.name(), &request, code, &message)))

@@ -1,8 +1,8 @@
 //! The driver against correct and faulty servers, all in this process.
 
 use super::connection::Patience;
-use super::inflight::Term;
 use super::*;
+use crate::inflight::Term;
 use block::{ExtentKind, Flags};
 use nbd::server::{Catalog, Handshake, Offer, Step};
 use nbd::{BASE_ALLOCATION, ErrorCode, ExtentFlags, Headers, ReplyTo, Request};

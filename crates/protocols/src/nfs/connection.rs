@@ -12,28 +12,56 @@
 //! Bounds: calls in flight as [`InFlight`] states; a server that keeps one waiting for longer than [`Patience`] allows is given up,
 //! and the connection with it.
 
-use super::inflight::{Answer, InFlight, Patience, Term};
 use super::receive::{Broken, Receiver};
+use crate::inflight::{self, Term};
+use crate::pump::Signals;
+use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
-use futures_util::task::AtomicWaker;
 use nfs::rpc::{AuthStatus, Refusal, ReplyHead};
 use nfs::{Call, Credential, Reader, Xdr, rpc, xdr};
 use parking_lot::Mutex;
 use rt::net::{Dial, Stream};
 use rt::{Buf, BufMut, Target};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 /// Parts of one vectored send.
 const PARTS: usize = 32;
 /// Zeroes that pad data.
 const PADDING: [u8; 3] = [0; 3];
+
+/// The calls of a connection, and the reply that one ends with, without the bytes that are in its buffer.
+pub(super) type InFlight = inflight::InFlight<(), Vec<u8>>;
+pub(super) type Pending = inflight::Pending<(), Vec<u8>>;
+pub(super) type Answer = inflight::Answer<Vec<u8>>;
+
+/// How long is waited for a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// To connect, to be told a port, to mount.
+    pub connect: Duration,
+    /// Without a byte from or to a server that has calls.
+    pub silence: Duration,
+    /// For a call in all, and for the silence of one that has to reach a disk.
+    pub longest: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let silence = Duration::from_secs(30);
+        Self { connect: silence, silence, longest: silence * 10 }
+    }
+}
+
+impl Patience {
+    /// How long a call that begins now may take. `syncs`: everything that was written before may have to reach a disk.
+    fn term(&self, syncs: bool) -> Term {
+        let silence = if syncs { self.longest } else { self.silence };
+        Term { began: rt::now_ns(), silence: nanos(silence), longest: nanos(self.longest) }
+    }
+}
 
 /// Where a program is, and how it is spoken to.
 #[derive(Clone)]
@@ -59,12 +87,9 @@ pub(super) struct Connection {
     calls: InFlight,
     /// What could not be sent at once.
     queue: Mutex<VecDeque<Buf>>,
-    queued: AtomicBool,
-    closing: AtomicBool,
     /// Of the call whose reply is being received.
     receiving: Mutex<Option<Term>>,
-    /// The pump's.
-    waker: AtomicWaker,
+    signals: Signals,
 }
 
 impl Connection {
@@ -86,12 +111,11 @@ impl Connection {
         let connection = Arc::new(Self {
             peer: peer.clone(),
             stream,
-            calls: InFlight::new(),
+            // Numbers begin anywhere: a server may remember those of an earlier connection from the same port.
+            calls: InFlight::new(&peer.name, rt::random_u64(), u64::from(u32::MAX)),
             queue: Mutex::default(),
-            queued: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
             receiving: Mutex::new(None),
-            waker: AtomicWaker::new(),
+            signals: Signals::default(),
         });
         rt::spawn_on(Target::LeastLoaded, pump(connection.clone(), Receiver::default())).detach();
         rt::spawn_on(Target::Control, watch(Arc::downgrade(&connection), peer.patience.silence / 4)).detach();
@@ -117,13 +141,13 @@ impl Connection {
         data: Option<Buf>,
         buf: Option<BufMut>,
     ) -> (Option<BufMut>, Result<C::Reply>) {
-        let ticket = self.calls.ticket().await;
-        let term = Term::begin(self.peer.patience, syncs);
-        let (xid, answer) = match self.calls.begin(ticket, term, buf) {
+        let place = self.calls.place().await;
+        let term = self.peer.patience.term(syncs);
+        let (xid, answer) = match self.calls.begin(place, term, buf, |_| ()) {
             Ok(begun) => begun,
             Err((buf, error)) => return (buf, Err(error)),
         };
-        let head = rpc::message(xid, &self.peer.credential, call, data.as_ref().map(Buf::len));
+        let head = rpc::message(xid as u32, &self.peer.credential, call, data.as_ref().map(Buf::len));
         let sent = match head {
             Some(head) => self.submit(&head, data),
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the call is too long")),
@@ -182,9 +206,7 @@ impl Connection {
         if !pad.is_empty() {
             queue.push_back(rest(pad, behind));
         }
-        self.queued.store(true, Ordering::Release);
-        drop(queue);
-        self.waker.wake();
+        self.signals.queue(true);
         Ok(())
     }
 
@@ -196,7 +218,7 @@ impl Connection {
                 queue.pop_front();
             }
             if queue.is_empty() {
-                self.queued.store(false, Ordering::Release);
+                self.signals.queue(false);
                 return Ok(());
             }
             let mut parts = [IoSlice::new(&[]); PARTS];
@@ -242,31 +264,8 @@ impl Connection {
     }
 
     fn end(&self, error: &BlockError) {
-        self.closing.store(true, Ordering::Release);
         self.calls.kill(error);
-        self.waker.wake();
-    }
-
-    /// Waits for something to send or to receive; true: to receive. `None` when the connection has ended.
-    async fn wait(&self) -> Option<io::Result<bool>> {
-        let mut readable = pin!(self.stream.readable());
-        let mut writable = pin!(self.stream.writable());
-        poll_fn(|cx| {
-            self.waker.register(cx.waker());
-            if self.closing.load(Ordering::Acquire) {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
-                return Poll::Ready(Some(result.map(|()| true)));
-            }
-            if self.queued.load(Ordering::Acquire)
-                && let Poll::Ready(result) = writable.as_mut().poll(cx)
-            {
-                return Poll::Ready(Some(result.map(|()| false)));
-            }
-            Poll::Pending
-        })
-        .await
+        self.signals.close();
     }
 }
 
@@ -276,12 +275,13 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     while result.is_ok() {
         *connection.receiving.lock() = receiver.term();
         receiver.rest();
-        result = match connection.wait().await {
-            None => break,
-            Some(Ok(true)) => receiver.receive(&connection.stream, &connection.calls),
-            Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
-            Some(Err(error)) => Err(error.into()),
-        };
+        result =
+            match connection.signals.wait(connection.stream.readable(), connection.stream.writable()).await {
+                None => break,
+                Some(Ok(true)) => receiver.receive(&connection.stream, &connection.calls),
+                Some(Ok(false)) => connection.send_queued().map_err(Broken::from),
+                Some(Err(error)) => Err(error.into()),
+            };
     }
     if let Err(cause) = result {
         tracing::warn!(file = &*connection.peer.name, error = %cause, "NFS connection lost");
@@ -298,7 +298,7 @@ async fn watch(connection: Weak<Connection>, every: Duration) {
     loop {
         rt::sleep(every).await;
         let Some(connection) = connection.upgrade() else { return };
-        if connection.closing.load(Ordering::Acquire) {
+        if connection.signals.is_closing() {
             return;
         }
         let receiving = *connection.receiving.lock();

@@ -2,8 +2,8 @@
 //!
 //! NFS version 3 has no locks of its own: nothing keeps another program from making an image in the same file.
 
+use super::connection::Patience;
 use super::connection::{Connection, Peer};
-use super::inflight::Patience;
 use super::location::{Location, parse_filename};
 use super::mount::{Place, Server, lookup, need_regular};
 use super::{dialled, reply};

@@ -16,7 +16,6 @@
 mod ahead;
 mod connection;
 mod create;
-mod inflight;
 mod link;
 mod location;
 mod mount;
@@ -32,9 +31,9 @@ use block::{
     BlockError, ClaimPlace, Common, Cut, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Flags,
     Identity, Open, OpenContext, Opened, Options, PLAIN, Reopened, Request, Result, Source, Undo, Want,
 };
+use connection::Patience;
 use connection::Peer;
 use futures_util::future::join_all;
-use inflight::Patience;
 use link::Link;
 use location::{Location, READAHEAD_MOST, Settings};
 use mount::{FoundFile, Server};

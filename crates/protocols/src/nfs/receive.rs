@@ -6,7 +6,8 @@
 //!           └──────────── rest of many bytes ────────────────────▶ the caller's buffer
 //! ```
 
-use super::inflight::{InFlight, Pending, Term};
+use super::connection::{InFlight, Pending};
+use crate::inflight::Term;
 use block::BlockError;
 use nfs::record::{Fragments, MARK, RecordError};
 use nfs::rpc::ReplyHead;
@@ -78,7 +79,7 @@ pub(super) struct Receiver {
 impl Receiver {
     /// The time limit of the call whose reply is being received.
     pub fn term(&self) -> Option<Term> {
-        self.current.as_ref().map(|current| current.pending.term())
+        self.current.as_ref().map(|current| current.pending.term)
     }
 
     /// Receives what is there and hands out what is complete.
@@ -186,7 +187,7 @@ impl Receiver {
         }
         if self.current.is_none() {
             let Ok(xid) = u32::take(&mut Reader::new(&self.head)) else { return Ok(()) };
-            let pending = calls.take(xid).ok_or(Broken::Number(xid))?;
+            let pending = calls.take(xid.into()).ok_or(Broken::Number(xid))?;
             self.current = Some(Current { pending, left: Left::Head });
         }
         let Some(Current { pending, left }) = &mut self.current else { return Ok(()) };

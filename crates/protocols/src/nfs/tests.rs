@@ -1,7 +1,7 @@
 //! The driver against correct and faulty servers, all in this process.
 
+use super::connection::Patience;
 use super::connection::Peer;
-use super::inflight::Patience;
 use super::*;
 use block::ExtentKind;
 use nfs::{Call, Reader, Status, Xdr};

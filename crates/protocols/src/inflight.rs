@@ -1,37 +1,37 @@
-//! Requests in flight, by cookie: how many there may be, and how each ends.
+//! Requests in flight on a connection, by number: how many there may be, how long each may take, and how each ends. Of nbd and nfs.
 
+use crate::places::{Place, Places};
 use block::{BlockError, Result};
-use event_listener::{Event, IntoNotification};
 use futures_channel::oneshot;
-use nbd::ExtentFlags;
-use nbd::client::Tracker;
 use parking_lot::Mutex;
 use rt::BufMut;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most requests in flight on one connection.
 const REQUESTS: usize = 64;
 
-/// What a request ends with: its buffer, and the extents of a block status.
-pub(super) type Answer = (Option<BufMut>, Result<Vec<(u64, ExtentFlags)>>);
+/// What a request ends with: its buffer, and what its reply says.
+pub(crate) type Answer<R> = (Option<BufMut>, Result<R>);
 
-/// A request that was handed to the connection.
-pub(super) struct Pending {
-    pub tracker: Tracker,
+/// A request that was made: its number, and its answer to come. Where it could not be made, its buffer comes back.
+pub(crate) type Begun<R> = Result<(u64, oneshot::Receiver<Answer<R>>), (Option<BufMut>, BlockError)>;
+
+/// A request that was handed to the connection. `T` is what its connection has to know of it.
+pub(crate) struct Pending<T, R> {
+    pub about: T,
     /// Where a read's data go.
     pub buf: Option<BufMut>,
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<Answer<R>>,
     /// When it was made, and how long it may take.
     pub term: Term,
     /// Its place among [`REQUESTS`].
     _place: Place,
 }
 
-impl Pending {
+impl<T, R> Pending<T, R> {
     /// Gives the answer to whoever asked.
-    pub fn end(self, result: Result<Vec<(u64, ExtentFlags)>>) {
+    pub fn end(self, result: Result<R>) {
         // Whoever asked may have gone; the request was carried out all the same.
         let _ = self.reply.send((self.buf, result));
     }
@@ -42,7 +42,7 @@ impl Pending {
 /// Many requests share a slow line, and each waits for those before it: as long as bytes move, either way, the server
 /// lives. `longest` bounds what it may then take all the same.
 #[derive(Clone, Copy)]
-pub(super) struct Term {
+pub(crate) struct Term {
     /// When the request was made.
     pub began: u64,
     /// Longest silence of the connection.
@@ -61,106 +61,76 @@ impl Term {
 }
 
 /// The requests of a connection.
-pub(super) struct InFlight {
-    /// The export, for messages.
+pub(crate) struct InFlight<T, R> {
+    /// Where they go, for messages.
     name: String,
-    table: Mutex<Table>,
-    places: Arc<Places>,
+    table: Mutex<Table<T, R>>,
+    places: Places,
     /// When bytes moved last.
     alive_ns: AtomicU64,
 }
 
-#[derive(Default)]
-struct Table {
-    pending: HashMap<u64, Pending>,
-    next_cookie: u64,
+struct Table<T, R> {
+    pending: HashMap<u64, Pending<T, R>>,
+    next: u64,
+    /// Numbers have these bits.
+    bits: u64,
     /// Why the connection is of no more use.
     dead: Option<BlockError>,
 }
 
-#[derive(Default)]
-struct Places {
-    taken: AtomicUsize,
-    freed: Event,
-}
-
-struct Place(Arc<Places>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify(1.additional());
-    }
-}
-
-/// A place for a request that is about to be made.
-pub(super) struct Ticket {
-    place: Place,
-}
-
-impl InFlight {
-    /// None yet, towards the export `name`.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            table: Mutex::default(),
-            places: Arc::default(),
-            alive_ns: AtomicU64::new(0),
-        }
+impl<T, R> InFlight<T, R> {
+    /// None yet, towards `name`. The first number, and the bits that numbers have.
+    pub fn new(name: &str, first: u64, bits: u64) -> Self {
+        let table = Table { pending: HashMap::new(), next: first & bits, bits, dead: None };
+        let (table, places) = (Mutex::new(table), Places::new(REQUESTS));
+        Self { name: name.to_owned(), table, places, alive_ns: AtomicU64::new(0) }
     }
 
-    /// The export, for messages.
+    /// Where they go, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Waits until one more request may be made.
-    pub async fn ticket(&self) -> Ticket {
-        loop {
-            let taken = &self.places.taken;
-            let more = |n: usize| (n < REQUESTS).then_some(n + 1);
-            let freed = self.places.freed.listen();
-            if taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
-                return Ticket { place: Place(self.places.clone()) };
-            }
-            freed.await;
-        }
+    pub async fn place(&self) -> Place {
+        self.places.take().await
     }
 
-    /// Registers a request under a cookie that `make` puts into it.
+    /// Registers a request under a number, which `make` is told.
     pub fn begin(
         &self,
-        ticket: Ticket,
+        place: Place,
         term: Term,
         buf: Option<BufMut>,
-        make: impl FnOnce(u64) -> Tracker,
-    ) -> Result<(u64, oneshot::Receiver<Answer>), (Option<BufMut>, BlockError)> {
+        make: impl FnOnce(u64) -> T,
+    ) -> Begun<R> {
         let mut table = self.table.lock();
         if let Some(dead) = &table.dead {
             return Err((buf, dead.clone()));
         }
-        let cookie = table.next_cookie;
-        table.next_cookie = cookie.wrapping_add(1);
+        let number = table.next;
+        table.next = number.wrapping_add(1) & table.bits;
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { tracker: make(cookie), buf, reply, term, _place: ticket.place };
-        table.pending.insert(cookie, pending);
-        Ok((cookie, answer))
+        let pending = Pending { about: make(number), buf, reply, term, _place: place };
+        table.pending.insert(number, pending);
+        Ok((number, answer))
     }
 
     /// Takes the request of a reply; [`InFlight::put_back`] if the reply goes on.
-    pub fn take(&self, cookie: u64) -> Option<Pending> {
-        self.table.lock().pending.remove(&cookie)
+    pub fn take(&self, number: u64) -> Option<Pending<T, R>> {
+        self.table.lock().pending.remove(&number)
     }
 
     /// The request's reply goes on.
-    pub fn put_back(&self, cookie: u64, pending: Pending) {
+    pub fn put_back(&self, number: u64, pending: Pending<T, R>) {
         let mut table = self.table.lock();
         match table.dead.clone() {
             Some(dead) => {
                 drop(table);
                 pending.end(Err(dead));
             }
-            None => drop(table.pending.insert(cookie, pending)),
+            None => drop(table.pending.insert(number, pending)),
         }
     }
 
