@@ -622,7 +622,10 @@ pub async fn close_all(images: Vec<Image>) -> Result<(), Failure> {
 /// The failure of an image that can't be opened.
 pub fn cannot_open(name: &str, error: &BlockError) -> Failure {
     let name = protocols::shown_name(name);
-    Failure::new(format_args!("Could not open '{name}': {error}")).because(error)
+    let told = error.to_string();
+    // What is read from a server is named by its errors, too, for they come later as well.
+    let told = told.strip_prefix(&format!("'{name}': ")).unwrap_or(&told);
+    Failure::new(format_args!("Could not open '{name}': {told}")).because(error)
 }
 
 /// Warns that nobody said the image is raw.
