@@ -138,6 +138,11 @@ impl Dict {
         self.members.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
+    /// The member at this place of the order in which they came.
+    pub(crate) fn at(&self, place: usize) -> Option<(&str, &Value)> {
+        self.members.get(place).map(|(name, value)| (name.as_ref(), value))
+    }
+
     /// Adds a member without looking for one of the same name; [`Self::has_duplicates`] must be asked in the end.
     pub(crate) fn push(&mut self, name: impl Into<Cow<'static, str>>, value: Value) {
         self.members.push((name.into(), value));

@@ -492,28 +492,40 @@ impl Backend {
     }
 
     /// As [`Backend::status`], of one range after the other from the start of `range` on until it ends or `each` has enough:
-    /// images of many small extents are asked for many of them at once. Tells where it ended, which may be earlier.
-    pub async fn statuses(&self, range: Range<u64>, mut each: impl FnMut(Status) -> bool) -> Result<u64> {
+    /// images of many small extents are asked for many of them at once. `each` may not ask for anything itself. Tells where
+    /// it ended, which may be earlier.
+    pub async fn statuses(
+        &self,
+        range: Range<u64>,
+        mut each: impl FnMut(Status<&Arc<Node>>) -> bool,
+    ) -> Result<u64> {
         let _inside = self.enter().await?;
         let node = self.root.load();
         if !node.is_active() {
             return Err(node.inactive_error());
         }
-        let mut at = range.start;
-        self.in_range(&node, IoKind::Read, at, range.end.saturating_sub(at))?;
-        for _ in 0..TOGETHER {
-            let (status, waited) = match node.status_here(at, range.end - at, None) {
-                Some(status) => (status, false),
-                None => match node.status(at, range.end - at, None).await {
-                    Ok(status) => (status, true),
+        let (mut at, end, mut told) = (range.start, range.end, 0);
+        self.in_range(&node, IoKind::Read, at, end.saturating_sub(at))?;
+        while at < end && told < TOGETHER {
+            let (next, more) = node.statuses_here(at..end, &mut |status| {
+                told += 1;
+                each(status)
+            });
+            if next == at {
+                match node.status(at, end - at, None).await {
+                    Ok(status) => {
+                        at += status.len;
+                        each(status.borrowed());
+                    }
                     Err(error) if at == range.start => return Err(error),
                     // Whoever asks for it next is told.
-                    Err(_) => break,
-                },
-            };
-            at += status.len;
-            // Who wants all requests to have ended does not wait for several that take their time.
-            if !each(status) || at >= range.end || waited {
+                    Err(_) => {}
+                }
+                // Who wants all requests to have ended does not wait for several that take their time.
+                break;
+            }
+            at = next;
+            if !more {
                 break;
             }
         }
@@ -527,7 +539,7 @@ impl Backend {
     }
 }
 
-/// Ranges whose status is told in one request.
+/// Once the status of so many ranges is told, a request ends.
 const TOGETHER: usize = 256;
 
 /// Whether somebody listens to requests: then each takes the waiting path, which has a span.

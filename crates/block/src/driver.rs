@@ -373,7 +373,18 @@ pub trait Driver: Send + Sync + 'static {
         )
     }
 
-    /// The same, where it may wait. With [`Want::Write`] an extent is `owned` only if nothing has to be done before the
+    /// As [`Driver::try_map`] for [`Want::Status`], of one extent after the other until `len` bytes are told, `each` answers
+    /// `false`, or as many as one look at its tables gives: a format looks a piece of a table up for all extents in it. `each`
+    /// may not ask the driver for anything.
+    fn try_extents(&self, offset: u64, len: u64, each: &mut dyn FnMut(Extent) -> bool) {
+        let passed = |below: &Filtered| Some(below.place(offset, len));
+        let first = through(self, passed, || self.try_map(offset, len, Want::Status));
+        if let Some(extent) = first {
+            each(extent);
+        }
+    }
+
+    /// As [`Driver::try_map`], where it may wait. With [`Want::Write`] an extent is `owned` only if nothing has to be done before the
     /// bytes there are overwritten, whoever else writes at the time.
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
         through(

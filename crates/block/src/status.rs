@@ -1,13 +1,14 @@
 //! Block status: what a range of a chain is, and which layer says so.
-use crate::driver::{ExtentKind, Want};
+use crate::driver::{ExtentKind, Facts, Want};
 use crate::edges::ChildId;
 use crate::error::Result;
 use crate::node::Node;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// What the start of a range is.
+/// What the start of a range is. `N`: how its node is named, where its bytes have a place.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct Status<N = Arc<Node>> {
     /// Bytes from the asked offset on, never 0 and never more than asked.
     pub len: u64,
     /// Some layer holds data for it.
@@ -21,29 +22,57 @@ pub struct Status {
     /// Stored compressed.
     pub encoded: bool,
     /// Where its bytes are, or have space reserved, one to one: the protocol node and the byte offset there.
-    pub host: Option<(Arc<Node>, u64)>,
+    pub host: Option<(N, u64)>,
 }
 
-impl Status {
+impl<N> Status<N> {
     /// Something that the top layer holds.
-    fn held(len: u64, data: bool, host: Option<(Arc<Node>, u64)>) -> Status {
+    fn held(len: u64, data: bool, host: Option<(N, u64)>) -> Self {
         Status { len, data, zero: false, allocated: true, depth: 0, encoded: false, host }
     }
 
     /// Something that no layer holds.
-    fn unallocated(len: u64) -> Status {
+    fn unallocated(len: u64) -> Self {
         Status { allocated: false, ..Status::held(len, false, None) }
     }
+
+    /// What no layer holds, where there is none below: it reads as zeroes.
+    fn zeroes(len: u64, reserved: Option<(N, u64)>) -> Self {
+        Status { zero: true, host: reserved, ..Status::unallocated(len) }
+    }
+
+    /// The same with its node named otherwise; `None`: it has no name.
+    fn named<M>(self, name: impl FnOnce(N) -> Option<M>) -> Status<M> {
+        let Status { len, data, zero, allocated, depth, encoded, host } = self;
+        let host = host.and_then(|(node, offset)| Some((name(node)?, offset)));
+        Status { len, data, zero, allocated, depth, encoded, host }
+    }
+}
+
+impl Status {
+    /// The same, for a look at it.
+    pub(crate) fn borrowed(&self) -> Status<&Arc<Node>> {
+        let Status { len, data, zero, allocated, depth, encoded, ref host } = *self;
+        let host = host.as_ref().map(|(node, offset)| (node, *offset));
+        Status { len, data, zero, allocated, depth, encoded, host }
+    }
+}
+
+/// Whose bytes those of an extent are.
+#[derive(Debug, Clone, Copy)]
+enum Holder {
+    Itself,
+    Child(ChildId),
 }
 
 /// What the extent of a layer tells.
 enum Told {
     /// All there is to say.
-    Held(Status),
+    Held(Status<Holder>),
     /// Its bytes are a child's, at this offset there, which knows more of them.
     Below(Arc<Node>, u64),
     /// The layer holds nothing; what place it has reserved for it.
-    Hole(Option<(Arc<Node>, u64)>),
+    Hole(Option<(Holder, u64)>),
 }
 
 impl Node {
@@ -89,11 +118,12 @@ impl Node {
                 }
             };
             len = len.min(extent.len);
-            let reserved = match layer.told(offset, len, extent.kind)? {
-                Told::Held(status) => return Ok(Status { depth, ..status }),
+            let facts = layer.facts();
+            let reserved = match layer.told(offset, len, extent.kind, &facts) {
+                Told::Held(status) => return Ok(Status { depth, ..layer.shown(status) }),
                 Told::Below(child, place) => {
                     let below = Box::pin(child.status(place, len, None)).await?;
-                    if layer.facts().transparent {
+                    if facts.transparent {
                         return Ok(Status { allocated: true, depth, ..below });
                     }
                     let host = Some((child, place));
@@ -115,7 +145,7 @@ impl Node {
             let Some(next) = next else {
                 // Without a backing node a hole reads as zeroes; above a base it says nothing.
                 let zero = base.is_none() || layer.backing().is_none();
-                return Ok(Status { host: reserved, zero, depth, ..Status::unallocated(len) });
+                return Ok(Status { zero, depth, ..layer.shown(Status::zeroes(len, reserved)) });
             };
             if offset >= next.length() {
                 // Behind the end of a shorter image the chain reads as zeroes. For whoever looks at some layers only,
@@ -129,59 +159,100 @@ impl Node {
         }
     }
 
-    /// Block status from the memory of this node alone, where that is enough: images of many small extents are asked for
-    /// each of them.
-    pub(crate) fn status_here(
-        self: &Arc<Self>,
-        offset: u64,
-        len: u64,
-        base: Option<&Arc<Node>>,
-    ) -> Option<Status> {
-        if !self.mapping || self.edges().filtered().is_some() || self.looks_again() {
+    /// Block status from the memory of this node alone, where that is enough.
+    fn status_here(self: &Arc<Self>, offset: u64, len: u64, base: Option<&Arc<Node>>) -> Option<Status> {
+        if !self.answers_alone() {
             return None;
         }
         let extent = self.driver().try_map(offset, len, Want::Status)?;
         let len = len.min(extent.len);
-        match self.told(offset, len, extent.kind).ok()? {
-            Told::Held(status) => Some(status),
+        match self.told(offset, len, extent.kind, &self.facts()) {
+            Told::Held(status) => Some(self.shown(status)),
             Told::Hole(host) if base.is_none() && self.backing().is_none() => {
-                Some(Status { host, zero: true, ..Status::unallocated(len) })
+                Some(self.shown(Status::zeroes(len, host)))
             }
             Told::Hole(_) | Told::Below(..) => None,
         }
     }
 
+    /// Block status from the memory of this node alone, as far as that is enough, of one extent after the other until the
+    /// range ends or `each` answers `false`: images of many small extents are asked for all of them. `each` may not ask
+    /// the node for anything. Tells where that ended, and whether `each` wants more.
+    pub(crate) fn statuses_here(
+        self: &Arc<Self>,
+        range: Range<u64>,
+        each: &mut impl FnMut(Status<&Arc<Node>>) -> bool,
+    ) -> (u64, bool) {
+        let (mut at, mut more) = (range.start, true);
+        if !self.answers_alone() {
+            return (at, more);
+        }
+        let (facts, lowest) = (self.facts(), self.backing().is_none());
+        let mut child: Option<(ChildId, Arc<Node>)> = None;
+        self.driver().try_extents(at, range.end - at, &mut |extent| {
+            let len = extent.len.min(range.end - at);
+            let status = match self.told(at, len, extent.kind, &facts) {
+                Told::Held(status) => status,
+                Told::Hole(host) if lowest => Status::zeroes(len, host),
+                Told::Hole(_) | Told::Below(..) => return false,
+            };
+            let status = status.named(|holder| match holder {
+                Holder::Itself => Some(self),
+                Holder::Child(id) => {
+                    // Nearly always the one that was looked up before.
+                    if child.as_ref().is_none_or(|(known, _)| *known != id) {
+                        child = self.edges().get(id).map(|node| (id, node));
+                    }
+                    child.as_ref().map(|(_, node)| node)
+                }
+            });
+            at += len;
+            more = each(status);
+            more && at < range.end
+        });
+        (at, more)
+    }
+
+    /// Whether the node's own map is all that there is to look at.
+    fn answers_alone(&self) -> bool {
+        self.mapping && self.edges().filtered().is_none() && !self.looks_again()
+    }
+
+    /// A status with the node itself that holds the bytes. A part of the image that its policy left out has none.
+    fn shown(self: &Arc<Self>, status: Status<Holder>) -> Status {
+        status.named(|holder| match holder {
+            Holder::Itself => Some(self.clone()),
+            Holder::Child(id) => self.edges().get(id),
+        })
+    }
+
     /// What an extent of the node tells of `len` bytes from `offset` on.
-    fn told(self: &Arc<Self>, offset: u64, len: u64, kind: ExtentKind) -> Result<Told> {
+    fn told(&self, offset: u64, len: u64, kind: ExtentKind, facts: &Facts) -> Told {
         // What lies in the file is not what is shown: neither a place of it, nor zeroes.
         let coded = self.coding.is_some();
-        let place = |reserved: Option<(ChildId, u64)>| -> Result<_> {
-            let Some((child, offset)) = reserved.filter(|_| !coded) else { return Ok(None) };
-            Ok(Some((self.edges().need(child)?, offset)))
+        let place = |reserved: Option<(ChildId, u64)>| {
+            reserved.filter(|_| !coded).map(|(child, offset)| (Holder::Child(child), offset))
         };
-        Ok(Told::Held(match kind {
+        Told::Held(match kind {
             ExtentKind::Data { .. } if coded => Status::held(len, true, None),
             ExtentKind::Data { child, offset, .. } => {
-                // A part of the image that its policy left out can't be asked.
-                let Some(child) = self.edges().get(child) else {
-                    return Ok(Told::Held(Status::held(len, true, None)));
-                };
-                let facts = self.facts();
-                if facts.transparent || facts.thin_data {
-                    return Ok(Told::Below(child, offset));
+                if (facts.transparent || facts.thin_data)
+                    && let Some(child) = self.edges().get(child)
+                {
+                    return Told::Below(child, offset);
                 }
-                Status::held(len, true, Some((child, offset)))
+                Status::held(len, true, Some((Holder::Child(child), offset)))
             }
             ExtentKind::Zero { reserved } => {
-                let host = if self.mapping { place(reserved)? } else { Some((self.clone(), offset)) };
+                let host = if self.mapping { place(reserved) } else { Some((Holder::Itself, offset)) };
                 Status { zero: true, ..Status::held(len, false, host) }
             }
             ExtentKind::Encoded => Status { encoded: true, ..Status::held(len, true, None) },
-            ExtentKind::Stored => Status::held(len, true, Some((self.clone(), offset))),
+            ExtentKind::Stored => Status::held(len, true, Some((Holder::Itself, offset))),
             // A protocol that was asked something else than what it holds.
             ExtentKind::Hole { .. } if !self.mapping => Status::unallocated(len),
-            ExtentKind::Hole { reserved } => return Ok(Told::Hole(place(reserved)?)),
-        }))
+            ExtentKind::Hole { reserved } => return Told::Hole(place(reserved)),
+        })
     }
 
     /// As [`Node::skip_filters`], but filters that hear of steps are asked, for they may fail the question.

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::progress::Told;
 use block::{
     AfterError, Backend, BlockError, CopyControl, CopyError, CopyPlan, CopyStep, ErrorKind, Flags,
-    RangePieces, Request, Status,
+    RangePieces, Request,
 };
 use parking_lot::Mutex;
 use rt::BoxFuture;
@@ -165,11 +165,12 @@ impl Landmarks {
         for source in sources {
             let (mut at, end) = (0, source.length());
             while at < end {
-                let each = |status: Status| {
-                    marks.add(status.len, !status.zero || zeroes);
-                    true
-                };
-                at = source.statuses(at..end, each).await?;
+                at = source
+                    .statuses(at..end, |status| {
+                        marks.add(status.len, !status.zero || zeroes);
+                        true
+                    })
+                    .await?;
             }
         }
         Ok(marks)

@@ -5,7 +5,6 @@
 //! by observing replies, events, `json:` names and the tools' output; `tests/order.rs` has what was seen.
 
 use crate::{Dict, Value};
-use std::cmp::Reverse;
 
 /// Places of the table.
 const PLACES: u32 = 512;
@@ -26,24 +25,55 @@ fn place(name: &str) -> u32 {
 
 /// The members of the objects that are being written, one inside the other: an object takes no memory of its own.
 #[derive(Default)]
-pub(super) struct Ordered<'v>(Vec<(u32, &'v str, &'v Value)>);
+pub(super) struct Ordered<'v> {
+    /// Which members of the objects that are being written are still to come, the next one at the end.
+    left: Vec<usize>,
+    /// Orders that were found: a list mostly has objects of the same members.
+    known: [Order<'v>; KNOWN],
+}
+
+/// Orders that are kept.
+const KNOWN: usize = 16;
+
+/// The order in which members of these names are written, from the last to the first.
+#[derive(Default)]
+struct Order<'v> {
+    names: Vec<&'v str>,
+    order: Vec<usize>,
+}
+
+impl<'v> Order<'v> {
+    /// By their places, and of those that share one the last that was set first.
+    fn of(dict: &'v Dict) -> Order<'v> {
+        let names: Vec<&str> = dict.iter().map(|(name, _)| name).collect();
+        let mut order: Vec<(u32, usize)> =
+            names.iter().enumerate().map(|(at, name)| (PLACES - place(name), at)).collect();
+        order.sort_unstable();
+        Order { names, order: order.into_iter().map(|(_, at)| at).collect() }
+    }
+
+    fn fits(&self, dict: &Dict) -> bool {
+        self.names.len() == dict.len()
+            && dict.iter().zip(&self.names).all(|((name, _), known)| name == *known)
+    }
+}
 
 impl<'v> Ordered<'v> {
-    /// Begins an object. Its members are given by [`Self::next`] in the order in which they are written: by their places, and of
-    /// those that share one the last that was set first. Answers what `next` is to be called with.
+    /// Begins an object. Its members are given by [`Self::next`] in the order in which they are written. Answers what `next` is to be
+    /// called with.
     pub(super) fn begin(&mut self, dict: &'v Dict) -> usize {
-        let outer = self.0.len();
-        self.0.extend(dict.iter().map(|(name, value)| (place(name), name, value)));
-        if let Some(members) = self.0.get_mut(outer..) {
-            // The next one is taken from the end.
-            members.sort_by_key(|(place, ..)| Reverse(*place));
+        let outer = self.left.len();
+        if let Some(known) = self.known.get_mut(dict.len() % KNOWN) {
+            if !known.fits(dict) {
+                *known = Order::of(dict);
+            }
+            self.left.extend_from_slice(&known.order);
         }
         outer
     }
 
     /// The next member of the object that was begun last; none at its end.
-    pub(super) fn next(&mut self, outer: usize) -> Option<(&'v str, &'v Value)> {
-        let (_, name, value) = if self.0.len() > outer { self.0.pop()? } else { return None };
-        Some((name, value))
+    pub(super) fn next(&mut self, outer: usize, dict: &'v Dict) -> Option<(&'v str, &'v Value)> {
+        if self.left.len() > outer { dict.at(self.left.pop()?) } else { None }
     }
 }

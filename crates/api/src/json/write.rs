@@ -75,8 +75,8 @@ fn write<'v>(out: &mut impl Write, value: &'v Value, style: Style, ordered: &mut
     match value {
         Value::Null => out.write_str("null"),
         Value::Bool(flag) => out.write_str(if *flag { "true" } else { "false" }),
-        Value::Int(n) => write!(out, "{n}"),
-        Value::Uint(n) => write!(out, "{n}"),
+        Value::Int(n) => out.write_str(itoa::Buffer::new().format(*n)),
+        Value::Uint(n) => out.write_str(itoa::Buffer::new().format(*n)),
         Value::Float(n) => out.write_str(&float(*n)),
         Value::String(text) => string(out, text, style),
         Value::List(elements) => {
@@ -92,7 +92,7 @@ fn write<'v>(out: &mut impl Write, value: &'v Value, style: Style, ordered: &mut
             out.write_char('{')?;
             let outer = ordered.begin(dict);
             let mut i = 0;
-            while let Some((name, member)) = ordered.next(outer) {
+            while let Some((name, member)) = ordered.next(outer, dict) {
                 separate(out, i, level)?;
                 i += 1;
                 string(out, name, style)?;
@@ -121,9 +121,7 @@ fn break_line(out: &mut impl Write, level: Option<usize>) -> fmt::Result {
 fn string(out: &mut impl Write, text: &str, style: Style) -> fmt::Result {
     out.write_char('"')?;
     let mut rest = text;
-    while !rest.is_empty() {
-        let plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-        let end = rest.bytes().position(|b| !plain(b)).unwrap_or(rest.len());
+    while let Some(end) = rest.bytes().position(is_escaped) {
         let (as_it_is, from) = rest.split_at_checked(end).unwrap_or((rest, ""));
         out.write_str(as_it_is)?;
         let mut chars = from.chars();
@@ -132,7 +130,13 @@ fn string(out: &mut impl Write, text: &str, style: Style) -> fmt::Result {
         }
         rest = chars.as_str();
     }
+    out.write_str(rest)?;
     out.write_char('"')
+}
+
+/// Whether a character that begins with this byte does not stand as it is.
+fn is_escaped(byte: u8) -> bool {
+    !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\')
 }
 
 fn escape(out: &mut impl Write, c: char, style: Style) -> fmt::Result {

@@ -27,14 +27,19 @@ pub struct Measured {
 pub async fn data_in_units(disk: &Backend, unit: u64) -> Result<u64> {
     let (total, mut at, mut sum, mut counted) = (disk.length(), 0, 0, 0);
     while at < total {
-        let status = disk.status(at, total - at).await?;
-        if status.data && !status.zero {
-            let start = (at - at % unit).max(counted);
-            let end = (at + status.len).next_multiple_of(unit);
-            sum += end.saturating_sub(start);
-            counted = end;
-        }
-        at += status.len;
+        let mut from = at;
+        at = disk
+            .statuses(at..total, |status| {
+                if status.data && !status.zero {
+                    let start = (from - from % unit).max(counted);
+                    let end = (from + status.len).next_multiple_of(unit);
+                    sum += end.saturating_sub(start);
+                    counted = end;
+                }
+                from += status.len;
+                true
+            })
+            .await?;
     }
     Ok(sum)
 }

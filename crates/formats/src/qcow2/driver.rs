@@ -272,6 +272,10 @@ impl Driver for Qcow2 {
         self.image.try_map(offset, len, want)
     }
 
+    fn try_extents(&self, offset: u64, len: u64, each: &mut dyn FnMut(Extent) -> bool) {
+        self.image.try_extents(offset, len, each);
+    }
+
     fn map(&self, offset: u64, len: u64, want: Want) -> BoxFuture<'_, Result<Extent>> {
         if let Some(extent) = self.image.try_map(offset, len, want) {
             return Box::pin(std::future::ready(Ok(extent)));

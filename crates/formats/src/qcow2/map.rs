@@ -22,6 +22,28 @@ impl Image {
         }
     }
 
+    /// Block status of one extent after the other from `offset` on, from memory: those of one slice, or the tables that do
+    /// not exist.
+    pub(super) fn try_extents(&self, offset: u64, len: u64, each: &mut dyn FnMut(Extent) -> bool) {
+        let g = self.g();
+        let slice = g.slice(g.cluster(offset));
+        let walked = self.order.tables.with(slice, |page| {
+            let (mut at, end) = (offset, offset + len);
+            while at < end && g.slice(g.cluster(at)) == slice {
+                let Some(extent) = self.walk(page, at, end - at, Want::Status) else { return };
+                at += extent.len;
+                if !each(extent) {
+                    return;
+                }
+            }
+        });
+        if walked.is_none()
+            && let Some(extent) = self.empty_tables(offset, len, Want::Status)
+        {
+            each(extent);
+        }
+    }
+
     /// The mapping of the start of a range.
     pub(super) async fn map(&self, offset: u64, len: u64, want: Want) -> Result<Extent> {
         if want == Want::Write {

@@ -88,8 +88,43 @@ pub(super) async fn map_agrees_with_reads(desk: Desk) -> Result<(), String> {
             mirror.flush().await?;
         }
         walk_map(&desk, &mirror).await?;
+        one_by_one_or_many_at_once(&desk, &mirror).await?;
     }
     mirror.close().await
+}
+
+/// What is told of many extents in one request is what is told of each, from any offset on, however many are wanted.
+async fn one_by_one_or_many_at_once(desk: &Desk, mirror: &super::Mirror) -> Result<(), String> {
+    let backend = &mirror.session.backend;
+    let failed = |at: u64| move |e: block::BlockError| format!("statuses from {at:#x} on: {e}");
+    let start = desk.world.choose(mirror.len());
+    let end = start + 1 + desk.world.choose(mirror.len() - start);
+    let mut at = start;
+    while at < end {
+        let wanted = 1 + desk.world.choose(8);
+        let mut told = Vec::new();
+        let told_to = backend
+            .statuses(at..end, |status| {
+                told.push(format!("{status:?}"));
+                (told.len() as u64) < wanted
+            })
+            .await
+            .map_err(failed(at))?;
+        if told.is_empty() || told.len() as u64 > wanted {
+            return Err(format!("{wanted} statuses were wanted of {at:#x}..{end:#x}, {} came", told.len()));
+        }
+        for many in told {
+            let alone = backend.status(at, end - at).await.map_err(failed(at))?;
+            if many != format!("{alone:?}") {
+                return Err(format!("{at:#x}..{end:#x}: {many} among several, {alone:?} alone"));
+            }
+            at += alone.len;
+        }
+        if at != told_to {
+            return Err(format!("the statuses told end at {at:#x}, not at {told_to:#x}"));
+        }
+    }
+    Ok(())
 }
 
 async fn walk_map(desk: &Desk, mirror: &super::Mirror) -> Result<(), String> {

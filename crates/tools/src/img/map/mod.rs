@@ -1,8 +1,9 @@
 //! `map`: what lies where, extent by extent, as it is found.
 //!
-//! A large image is walked by several workers, part by part; what they find is printed in order. Bounds: each worker holds
-//! back at most [`AHEAD`] parts of [`MOST`] entries.
+//! A large image is walked by several workers, part by part, which make lines of what they find; these are printed in order.
+//! Bounds: each worker holds back at most [`AHEAD`] parts of [`MOST`] entries.
 
+mod lines;
 mod picture;
 
 use super::Call;
@@ -15,7 +16,7 @@ use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{out, outln, runtime};
 use block::{Backend, BlockError, Node, Policy, Status};
-use codec::filename;
+use lines::{Entry, Kind, Lines};
 use picture::{Content, Form, Picture};
 use rt::confine::Access;
 use std::collections::VecDeque;
@@ -110,47 +111,46 @@ async fn open_and_map(console: &mut Console, args: &Args) -> Result<(), Failure>
     Ok(closed?)
 }
 
-/// A run of bytes that are all the same kind of thing.
-struct Entry {
-    start: u64,
-    length: u64,
-    data: bool,
-    zero: bool,
-    present: bool,
-    compressed: bool,
-    depth: u32,
-    host: Option<(Arc<Node>, u64)>,
-}
-
 impl Entry {
-    fn new(start: u64, status: Status) -> Entry {
-        let Status { len, data, zero, allocated, depth, encoded, host } = status;
-        Entry { start, length: len, data, zero, present: allocated, compressed: encoded, depth, host }
+    fn new(start: u64, status: Status<&Arc<Node>>) -> Entry {
+        let host = status.host.map(|(node, offset)| (node.clone(), offset));
+        Entry { start, length: status.len, kind: Kind::of(&status), host }
     }
 
     fn content(&self) -> Content {
-        match (self.data, self.present) {
-            (true, _) => Content::Data(self.depth),
+        match (self.kind.data, self.kind.present) {
+            (true, _) => Content::Data(self.kind.depth),
             (false, true) => Content::Zero,
             (false, false) => Content::Nothing,
         }
     }
 
-    /// Takes in the next entry if it only goes on with this one.
-    fn absorb(&mut self, next: &Entry) -> bool {
-        let kind = |entry: &Entry| (entry.data, entry.zero, entry.present, entry.compressed, entry.depth);
-        let goes_on = match (&self.host, &next.host) {
+    /// Whether something of this kind, with this place, only goes on with the entry.
+    fn goes_on(&self, kind: Kind, host: Option<(&Arc<Node>, u64)>) -> bool {
+        let adjacent = match (&self.host, host) {
             (None, None) => true,
             (Some((node, offset)), Some((other, further))) => {
-                Arc::ptr_eq(node, other) && offset.checked_add(self.length) == Some(*further)
+                Arc::ptr_eq(node, other) && offset.checked_add(self.length) == Some(further)
             }
             _ => false,
         };
-        let same = kind(self) == kind(next) && goes_on;
-        if same {
+        self.kind == kind && adjacent
+    }
+
+    /// Takes in the next entry if it only goes on with this one.
+    fn absorb(&mut self, next: &Entry) -> bool {
+        let goes_on = self.goes_on(next.kind, next.host.as_ref().map(|(node, offset)| (node, *offset)));
+        if goes_on {
             self.length += next.length;
         }
-        same
+        goes_on
+    }
+}
+
+impl Kind {
+    fn of<N>(status: &Status<N>) -> Kind {
+        let &Status { data, zero, allocated, depth, encoded, .. } = status;
+        Kind { data, zero, present: allocated, compressed: encoded, depth }
     }
 }
 
@@ -159,28 +159,34 @@ async fn map(console: &mut Console, backend: &Arc<Backend>, args: &Args) -> Resu
     let end = args.length.map_or(total, |length| args.start.saturating_add(length).min(total));
     let layers = || backend.node().images().map(|node| node.filename()).collect();
     let picture = args.picture.map(|form| Picture::new(form, args.start..end, layers()));
-    let output = args.output;
-    let mut printer =
-        Printer { console, output, picture, first: true, current: None, file: None, line: Vec::new() };
+    let drawn = picture.is_some();
+    let mut printer = Printer {
+        console,
+        output: args.output,
+        lines: Lines::new(args.output),
+        picture,
+        first: true,
+        current: None,
+    };
     printer.begin();
-    let walks =
-        Walks { backend: backend.clone(), end, part: ((end.saturating_sub(args.start)) / PARTS).max(PART) };
-    walks.print(args.start, &mut printer).await.map_err(|error| match error {
+    let part = ((end.saturating_sub(args.start)) / PARTS).max(PART);
+    let walks = Walks { backend: backend.clone(), end, part, output: args.output, drawn };
+    let walked = walks.print(args.start, &mut printer).await;
+    walked.and_then(|()| printer.finish(args.start)).map_err(|error| match error {
         WalkError::Status(offset, error) => failed(&args.source.name, offset, &error),
         WalkError::Lost(error) => Failure::new(error),
         WalkError::Failed(failure) => failure,
-    })?;
-    printer.finish(args.start)
+    })
 }
 
 /// A large image is walked in so many parts, which several workers share.
 const PARTS: u64 = 64;
 
 /// No part is smaller than this, in bytes.
-const PART: u64 = 64 << 20;
+const PART: u64 = 16 << 20;
 
 /// Most entries that one part may hold back until its turn comes; who printed the parts before goes on with the rest.
-const MOST: usize = 1 << 14;
+const MOST: usize = 1 << 13;
 
 /// Parts that are walked before their turn, for each worker.
 const AHEAD: usize = 2;
@@ -191,14 +197,69 @@ enum WalkError {
     Failed(Failure),
 }
 
-/// What a walk through a part found, and where it ended.
-type Found = Result<(Vec<Entry>, u64), WalkError>;
+/// What a walk through a part found.
+struct Found {
+    /// Where the walk ended.
+    end: u64,
+    /// The first entry, unless it is the last.
+    first: Option<Entry>,
+    between: Between,
+    /// The last entry.
+    last: Option<Entry>,
+    /// Why the next entry can't be told.
+    failure: Option<Failure>,
+    entries: usize,
+}
+
+/// The entries between the first and the last of a part, which go on with nothing outside it.
+enum Between {
+    Lines(Lines, Vec<u8>),
+    Drawn(Vec<(u64, u64, Content)>),
+}
+
+impl Found {
+    fn new(start: u64, output: Output, drawn: bool) -> Found {
+        let between =
+            if drawn { Between::Drawn(Vec::new()) } else { Between::Lines(Lines::new(output), Vec::new()) };
+        Found { end: start, first: None, between, last: None, failure: None, entries: 0 }
+    }
+
+    /// Adds what comes next; tells whether there is room for more.
+    fn add(&mut self, status: Status<&Arc<Node>>) -> bool {
+        let start = self.end;
+        self.end += status.len;
+        if let Some(last) = &mut self.last
+            && last.goes_on(Kind::of(&status), status.host)
+        {
+            last.length += status.len;
+            return true;
+        }
+        self.entries += 1;
+        if let Some(done) = self.last.replace(Entry::new(start, status)) {
+            self.put(done);
+        }
+        self.entries < MOST && self.failure.is_none()
+    }
+
+    fn put(&mut self, entry: Entry) {
+        if self.first.is_none() {
+            self.first = Some(entry);
+            return;
+        }
+        match &mut self.between {
+            Between::Lines(lines, text) => self.failure = lines.put(text, &entry, false).err(),
+            Between::Drawn(drawn) => drawn.push((entry.start, entry.length, entry.content())),
+        }
+    }
+}
 
 /// The walks through the parts of an image.
 struct Walks {
     backend: Arc<Backend>,
     end: u64,
     part: u64,
+    output: Output,
+    drawn: bool,
 }
 
 impl Walks {
@@ -211,40 +272,34 @@ impl Walks {
             while under_way.len() < most && next < self.end {
                 let to = next.saturating_add(self.part).min(self.end);
                 let target = rt::Target::Worker((next / self.part) as usize);
-                under_way.push_back((to, rt::spawn_on(target, walk(self.backend.clone(), next, to))));
+                under_way.push_back((to, rt::spawn_on(target, self.walk(next, to))));
                 next = to;
             }
             let (to, found) = match under_way.pop_front() {
                 Some((to, task)) => (to, task.await.map_err(WalkError::Lost)?),
-                None => (self.end, walk(self.backend.clone(), at, self.end).await),
+                None => (self.end, self.walk(at, self.end).await),
             };
-            at = printer.entries(found)?;
+            at = printer.found(found?)?;
             while at < to && !printer.console.broken() {
-                at = printer.entries(walk(self.backend.clone(), at, to).await)?;
+                at = printer.found(self.walk(at, to).await?)?;
             }
         }
         Ok(())
     }
-}
 
-/// Walks through a range until it ends or there are enough entries.
-async fn walk(backend: Arc<Backend>, from: u64, to: u64) -> Found {
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut at = from;
-    while at < to && entries.len() < MOST {
-        let from = at;
-        let mut next = at;
-        let told = backend.statuses(at..to, |status| {
-            let entry = Entry::new(next, status);
-            next += entry.length;
-            if !entries.last_mut().is_some_and(|open| open.absorb(&entry)) {
-                entries.push(entry);
+    /// Walks through a range until it ends or there are enough entries.
+    fn walk(&self, from: u64, to: u64) -> impl Future<Output = Result<Found, WalkError>> + use<> {
+        let backend = self.backend.clone();
+        let mut found = Found::new(from, self.output, self.drawn);
+        async move {
+            while found.end < to && found.entries < MOST && found.failure.is_none() {
+                let at = found.end;
+                let told = backend.statuses(at..to, |status| found.add(status));
+                told.await.map_err(|error| WalkError::Status(at, error))?;
             }
-            entries.len() < MOST
-        });
-        at = told.await.map_err(|error| WalkError::Status(from, error))?;
+            Ok(found)
+        }
     }
-    Ok((entries, at))
 }
 
 fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
@@ -252,20 +307,16 @@ fn failed(name: &str, offset: u64, error: &BlockError) -> Failure {
         .because(error)
 }
 
-/// Prints entries as they come: nothing is held back but the console's buffer. Lines are put together without the machinery
-/// of formatting, for there may be millions.
+/// Prints entries as they come: nothing is held back but the console's buffer.
 struct Printer<'c> {
     console: &'c mut Console,
     output: Output,
+    lines: Lines,
     /// What is drawn instead of being printed.
     picture: Option<Picture>,
     first: bool,
     /// The last entry: the next one may go on with it.
     current: Option<Entry>,
-    /// The file that the last line named, and its name as bytes.
-    file: Option<(Arc<Node>, Vec<u8>)>,
-    /// What is being printed.
-    line: Vec<u8>,
 }
 
 impl Printer<'_> {
@@ -278,153 +329,68 @@ impl Printer<'_> {
     }
 
     /// Prints what a walk found, except its last entry; tells where the walk ended.
-    fn entries(&mut self, found: Found) -> Result<u64, WalkError> {
-        let (mut entries, end) = found?;
-        let goes_on = match (&mut self.current, entries.first()) {
-            (Some(open), Some(first)) => open.absorb(first),
-            _ => false,
-        };
-        if entries.len() > usize::from(goes_on) {
-            let last = entries.pop();
-            let done = std::mem::replace(&mut self.current, last);
-            for entry in done.iter().chain(entries.iter().skip(usize::from(goes_on))) {
-                self.entry(entry).map_err(WalkError::Failed)?;
+    fn found(&mut self, found: Found) -> Result<u64, WalkError> {
+        if let Some(first) = found.first {
+            self.next(first)?;
+            // Another one follows, which does not go on with it.
+            self.last()?;
+        }
+        match found.between {
+            Between::Lines(_, text) => self.console.print_plain(&text),
+            Between::Drawn(drawn) => {
+                drawn.into_iter().for_each(|(start, length, content)| self.draw(start, length, content));
             }
         }
-        Ok(end)
+        if let Some(failure) = found.failure {
+            return Err(WalkError::Failed(failure));
+        }
+        if let Some(last) = found.last {
+            self.next(last)?;
+        }
+        Ok(found.end)
+    }
+
+    /// Keeps the next entry, and prints the one before it unless it only goes on with that.
+    fn next(&mut self, entry: Entry) -> Result<(), WalkError> {
+        if self.current.as_mut().is_some_and(|open| open.absorb(&entry)) {
+            return Ok(());
+        }
+        self.last()?;
+        self.current = Some(entry);
+        Ok(())
+    }
+
+    /// Prints the entry that was kept.
+    fn last(&mut self) -> Result<(), WalkError> {
+        let Some(entry) = self.current.take() else { return Ok(()) };
+        if self.picture.is_some() {
+            self.draw(entry.start, entry.length, entry.content());
+            return Ok(());
+        }
+        let mut line = Vec::new();
+        let first = std::mem::take(&mut self.first);
+        let put = self.lines.put(&mut line, &entry, first);
+        self.console.print_plain(&line);
+        put.map_err(WalkError::Failed)
+    }
+
+    fn draw(&mut self, start: u64, length: u64, content: Content) {
+        if let Some(picture) = &mut self.picture {
+            picture.add(start, length, content);
+        }
     }
 
     /// Prints the last entry and the end. Where there was nothing, an empty entry says so.
-    fn finish(&mut self, start: u64) -> Result<(), Failure> {
-        let nothing = || Entry {
-            start,
-            length: 0,
-            data: false,
-            zero: false,
-            present: false,
-            compressed: false,
-            depth: 0,
-            host: None,
-        };
-        let last = self.current.take().unwrap_or_else(nothing);
-        self.entry(&last)?;
+    fn finish(&mut self, start: u64) -> Result<(), WalkError> {
+        if self.first && self.current.is_none() {
+            self.current = Some(Entry { start, length: 0, kind: Kind::default(), host: None });
+        }
+        self.last()?;
         if let Some(picture) = &self.picture {
             out!(self.console, "{}", picture.draw(self.console.on_terminal()));
         } else if self.output == Output::Json {
             outln!(self.console, "]");
         }
         Ok(())
-    }
-
-    fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
-        if let Some(picture) = &mut self.picture {
-            picture.add(entry.start, entry.length, entry.content());
-            return Ok(());
-        }
-        match self.output {
-            Output::Human => self.human(entry),
-            Output::Json => {
-                self.json(entry);
-                Ok(())
-            }
-        }
-    }
-
-    fn human(&mut self, entry: &Entry) -> Result<(), Failure> {
-        if !entry.data || entry.zero {
-            return Ok(());
-        }
-        let Some((node, offset)) = &entry.host else {
-            return Err(Failure::new("File contains external, encrypted or compressed clusters."));
-        };
-        let line = &mut self.line;
-        line.clear();
-        for number in [entry.start, entry.length, *offset] {
-            push_hex(line, number);
-        }
-        if self.file.as_ref().is_none_or(|(file, _)| !Arc::ptr_eq(file, node)) {
-            self.file = Some((node.clone(), filename::bytes(node.filename().as_bytes()).into_owned()));
-        }
-        line.extend_from_slice(self.file.as_ref().map_or(&[][..], |(_, name)| name));
-        line.push(b'\n');
-        self.console.print_plain(line);
-        Ok(())
-    }
-
-    /// A layout of its own, with blanks inside the braces, which scripts know.
-    fn json(&mut self, entry: &Entry) {
-        let Entry { start, length, data, zero, present, compressed, depth, host } = entry;
-        let line = &mut self.line;
-        line.clear();
-        if !std::mem::take(&mut self.first) {
-            line.extend_from_slice(b",\n");
-        }
-        push_number(line, b"{ \"start\": ", *start);
-        push_number(line, b", \"length\": ", *length);
-        push_number(line, b", \"depth\": ", (*depth).into());
-        push_flag(line, b", \"present\": ", *present);
-        push_flag(line, b", \"zero\": ", *zero);
-        push_flag(line, b", \"data\": ", *data);
-        push_flag(line, b", \"compressed\": ", *compressed);
-        if let Some((_, offset)) = host {
-            push_number(line, b", \"offset\": ", *offset);
-        }
-        line.push(b'}');
-        self.console.print_plain(line);
-    }
-}
-
-fn push_flag(line: &mut Vec<u8>, name: &[u8], flag: bool) {
-    line.extend_from_slice(name);
-    line.extend_from_slice(if flag { b"true" } else { b"false" });
-}
-
-/// Puts a number behind its name, in decimal.
-fn push_number(line: &mut Vec<u8>, name: &[u8], mut number: u64) {
-    line.extend_from_slice(name);
-    let (mut digits, mut count) = ([b'0'; 20], 0);
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        count += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
-}
-
-/// Width of a column of numbers.
-const COLUMN: usize = 16;
-
-/// Puts a number into a column: in hexadecimal with 0x in front, except nought.
-fn push_hex(line: &mut Vec<u8>, number: u64) {
-    let start = line.len();
-    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    if number > 0 {
-        line.extend_from_slice(b"0x");
-    }
-    for digit in (0..digits).rev() {
-        let digit = (number >> (4 * digit) & 0xf) as u8;
-        line.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
-    }
-    line.resize(line.len().max(start + COLUMN), b' ');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_printed_whole() {
-        for number in [0, 9, 10, 4096, u64::MAX - 1, u64::MAX] {
-            let mut line = Vec::new();
-            push_number(&mut line, b"n=", number);
-            assert_eq!(line, format!("n={number}").into_bytes());
-            line.clear();
-            push_hex(&mut line, number);
-            let hex = if number == 0 { "0".to_owned() } else { format!("{number:#x}") };
-            assert_eq!(line, format!("{hex:<16}").into_bytes());
-        }
     }
 }
