@@ -12,7 +12,16 @@ pub(super) struct Entry {
     pub start: u64,
     pub length: u64,
     pub kind: Kind,
-    pub host: Option<(Arc<Node>, u64)>,
+    /// Which of the files of [`Lines`], and the offset there.
+    pub host: Option<(usize, u64)>,
+}
+
+impl Entry {
+    /// Whether something of this kind, with this place, only goes on with it.
+    pub fn goes_on(&self, kind: Kind, host: Option<(usize, u64)>) -> bool {
+        let behind = self.host.map(|(file, offset)| (file, offset.checked_add(self.length)));
+        self.kind == kind && behind == host.map(|(file, offset)| (file, Some(offset)))
+    }
 }
 
 /// What kind of thing a run of bytes is.
@@ -28,15 +37,29 @@ pub(super) struct Kind {
 /// Writes entries as lines.
 pub(super) struct Lines {
     output: Output,
-    /// The file that the last line named, and its name as bytes.
-    file: Option<(Arc<Node>, Vec<u8>)>,
+    /// The files that entries are in, with their names as bytes.
+    files: Vec<(Arc<Node>, Vec<u8>)>,
     /// What stands between the numbers of a line, by the kind of its entry, as the last line of such a kind had it.
     middles: Box<[(u32, Vec<u8>); 16]>,
 }
 
 impl Lines {
     pub fn new(output: Output) -> Lines {
-        Lines { output, file: None, middles: Default::default() }
+        Lines { output, files: Vec::new(), middles: Box::default() }
+    }
+
+    /// Which of its files this is. It becomes one.
+    pub fn file(&mut self, node: &Arc<Node>) -> usize {
+        let known = self.files.iter().position(|(known, _)| Arc::ptr_eq(known, node));
+        known.unwrap_or_else(|| {
+            self.files.push((node.clone(), filename::bytes(node.filename().as_bytes()).into_owned()));
+            self.files.len() - 1
+        })
+    }
+
+    /// The file of that number.
+    pub fn node(&self, file: usize) -> Option<&Arc<Node>> {
+        self.files.get(file).map(|(node, _)| node)
     }
 
     /// Adds the line of an entry. `first`: no line stands before it.
@@ -54,16 +77,13 @@ impl Lines {
         if !entry.kind.data || entry.kind.zero {
             return Ok(());
         }
-        let Some((node, offset)) = &entry.host else {
+        let Some((file, offset)) = entry.host else {
             return Err(Failure::new("File contains external, encrypted or compressed clusters."));
         };
-        for number in [entry.start, entry.length, *offset] {
+        for number in [entry.start, entry.length, offset] {
             push_hex(text, number);
         }
-        if self.file.as_ref().is_none_or(|(file, _)| !Arc::ptr_eq(file, node)) {
-            self.file = Some((node.clone(), filename::bytes(node.filename().as_bytes()).into_owned()));
-        }
-        text.extend_from_slice(self.file.as_ref().map_or(&[][..], |(_, name)| name));
+        text.extend_from_slice(self.files.get(file).map_or(&[][..], |(_, name)| name));
         text.push(b'\n');
         Ok(())
     }
@@ -76,9 +96,9 @@ impl Lines {
         text.extend_from_slice(b", \"length\": ");
         text.extend_from_slice(digits.format(entry.length).as_bytes());
         text.extend_from_slice(self.middle(entry.kind));
-        if let Some((_, offset)) = &entry.host {
+        if let Some((_, offset)) = entry.host {
             text.extend_from_slice(b", \"offset\": ");
-            text.extend_from_slice(digits.format(*offset).as_bytes());
+            text.extend_from_slice(digits.format(offset).as_bytes());
         }
         text.push(b'}');
     }
