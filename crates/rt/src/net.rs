@@ -16,6 +16,7 @@ use crate::blocking::blocking;
 use crate::source::Source;
 use crate::{cooperate, sleep};
 
+mod attempts;
 mod datagram;
 mod dial;
 mod socket;
@@ -338,17 +339,10 @@ impl Stream {
         }
     }
 
-    /// Connects to a TCP port: to the first address of `host` that answers. Small messages are not held back.
+    /// Connects to a TCP port: to the first address of `host` that answers, each tried beside those before it. Small messages are not held back.
     pub async fn connect_tcp(host: &str, port: u16) -> io::Result<Stream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("'{host}' has no address"));
         let host = if host.is_empty() { "localhost" } else { host };
-        for address in resolve(host, port).await? {
-            match Stream::connect_to(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        attempts::first(host, port, Stream::connect_to).await
     }
 
     /// Connects to one address. Small messages are not held back.

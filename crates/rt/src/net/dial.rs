@@ -1,6 +1,6 @@
 //! TCP connections that are made in a certain way.
 
-use super::{Stream, connected, resolve, socket};
+use super::{Stream, attempts, connected, socket};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -20,16 +20,9 @@ pub struct Dial {
 }
 
 impl Stream {
-    /// Connects to a TCP port: to the first address of `host` that answers. Small messages are not held back.
+    /// Connects to a TCP port: to the first address of `host` that answers, each tried beside those before it. Small messages are not held back.
     pub async fn dial_tcp(host: &str, port: u16, how: Dial) -> io::Result<Stream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("'{host}' has no address"));
-        for address in resolve(host, port).await? {
-            match dial(address, how).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        attempts::first(host, port, |address| dial(address, how)).await
     }
 }
 
