@@ -115,6 +115,11 @@ impl Channel {
         self.stream.shutdown()
     }
 
+    /// Ends both directions, and takes back what was sent and has not arrived, as [`Stream::abort`].
+    pub fn abort(&self) -> io::Result<()> {
+        self.stream.abort()
+    }
+
     /// Ends the sending direction: the other end sees the end of what was sent.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.say_the_end();

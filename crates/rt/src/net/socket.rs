@@ -203,6 +203,11 @@ pub(super) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()
     Ok(rustix::net::connect(fd, address)?)
 }
 
+/// Takes a TCP socket out of its connection: what waits to be sent is dropped, and the peer is sent a reset. Fails for others.
+pub(super) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::connect_unspec(fd)?)
+}
+
 /// Binds a TCP socket to an address that it connects from, also where an earlier connection from there lingers.
 pub(super) fn bind_for_connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
     sockopt::set_socket_reuseaddr(fd, true)?;

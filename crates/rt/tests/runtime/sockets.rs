@@ -183,6 +183,35 @@ fn a_refused_connection_says_so() {
 }
 
 #[test]
+fn an_aborted_connection_delivers_nothing_that_had_not_arrived() {
+    on_each_engine(|| async {
+        let listener = Listener::bind_tcp("127.0.0.1", 0).await.unwrap().remove(0);
+        let client = Stream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = listener.accept().await.unwrap();
+        // Until neither end has room.
+        let mut sent = 0;
+        while let Ok(n) = client.try_send(&[7; 1 << 16]) {
+            sent += n;
+        }
+        client.abort().unwrap();
+        let (mut received, mut buf) = (0, vec![0; 1 << 16]);
+        let end = loop {
+            match server.recv(&mut buf).await {
+                Ok(n @ 1..) => received += n,
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(received < sent, "{received} of {sent} bytes");
+        assert!(client.recv(&mut buf).await.is_err());
+        // What is no TCP connection ends.
+        let (client, server) = Stream::pair().unwrap();
+        client.abort().unwrap();
+        assert_eq!(server.recv(&mut buf).await.unwrap(), 0);
+    });
+}
+
+#[test]
 fn data_sent_just_before_the_peer_closes_is_received_in_full() {
     on_each_engine(|| async {
         for _ in 0..50 {
