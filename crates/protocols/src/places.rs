@@ -32,13 +32,22 @@ impl Places {
     /// Waits until one more request may be made.
     pub async fn take(&self) -> Place {
         loop {
-            let more = |taken: usize| (taken < self.0.most).then_some(taken + 1);
+            if let Some(place) = self.try_take() {
+                return place;
+            }
             let freed = self.0.freed.listen();
-            if self.0.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
-                return Place(self.0.clone());
+            // It may have become free in between.
+            if let Some(place) = self.try_take() {
+                return place;
             }
             freed.await;
         }
+    }
+
+    fn try_take(&self) -> Option<Place> {
+        let more = |taken: usize| (taken < self.0.most).then_some(taken + 1);
+        let taken = self.0.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.is_ok().then(|| Place(self.0.clone()))
     }
 
     /// Whether no request has one.

@@ -11,6 +11,7 @@ use std::task::Poll;
 #[derive(Default)]
 pub(crate) struct Signals {
     queued: AtomicBool,
+    leaving: AtomicBool,
     closing: AtomicBool,
     waker: AtomicWaker,
 }
@@ -21,6 +22,16 @@ impl Signals {
         if self.queued.swap(waits, Ordering::AcqRel) != waits && waits {
             self.waker.wake();
         }
+    }
+
+    /// The connection is about to be ended from here, as the protocol has it: whatever ends it from now on is no loss.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// The connection has ended.

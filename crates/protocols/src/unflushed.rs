@@ -1,10 +1,17 @@
 //! What was written and not flushed since: a server that is started again may have lost it.
 //!
-//! Laws: a change is noted before it is sent, so that one whose answer has come is never missing; changes are given back in
-//! the order in which they were sent, and a durable one is among them, for it may lie over an older one.
+//! ```text
+//! room ─▶ note ─▶ request ─▶ answered ─▶ flush ─▶ forgotten
+//!   ▲                          └ in the order of their numbers, when it has to be made again
+//!   └── a flush, where there is none
+//! ```
 //!
-//! Bounds: [`MOST`] bytes, by a flush that the writer makes before it goes on.
+//! Laws: a change is noted before it is sent, so that one whose answer has come is never missing; changes are given back in
+//! the order in which they were noted, and a durable one is among them, for it may lie over an older one.
+//!
+//! Bounds: [`MOST`] bytes, those under way included; a change waits until there is room for it, and is alone where it is larger.
 use block::{BlockError, Result};
+use event_listener::{Event, IntoNotification};
 use futures_util::lock::Mutex as Lock;
 use parking_lot::Mutex;
 use rt::Buf;
@@ -37,65 +44,139 @@ impl Change {
         let ((start, end), (other_start, other_end)) = (self.range(), other.range());
         start < other_end && other_start < end
     }
-
-    fn cost(&self) -> usize {
-        match self {
-            Self::Write(_, data) => NOTE + data.len(),
-            Self::Zeroes(..) => NOTE,
-        }
-    }
 }
 
-/// The changes since the last flush.
-#[derive(Default)]
-pub(crate) struct Unflushed {
-    changes: Mutex<Changes>,
+/// The changes since the last flush. `A` is what a server says when it has taken one.
+pub(crate) struct Unflushed<A = ()> {
+    changes: Mutex<Changes<A>>,
+    /// There is more room, or one was answered.
+    changed: Event,
     /// One sync is under way at a time, for a server tells of lost data once: what a flush failed with that nobody had asked for.
     syncing: Lock<Option<BlockError>>,
 }
 
-#[derive(Default)]
-struct Changes {
-    /// By number; whether the server has answered.
-    noted: BTreeMap<u64, (Change, bool)>,
+impl<A> Default for Unflushed<A> {
+    fn default() -> Self {
+        let changes = Changes { noted: BTreeMap::new(), next: 0, bytes: 0, held: false };
+        Self { changes: Mutex::new(changes), changed: Event::new(), syncing: Lock::default() }
+    }
+}
+
+struct Changes<A> {
+    noted: BTreeMap<u64, Entry<A>>,
     next: u64,
+    /// What they take, and what there is room for that is not noted yet.
+    bytes: usize,
+    /// They are being made again.
+    held: bool,
+}
+
+struct Entry<A> {
+    change: Change,
+    /// What it takes.
+    bytes: usize,
+    /// What the server has said, if it has.
+    answer: Option<A>,
+}
+
+impl<A> Changes<A> {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= MOST
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(entry) = self.noted.remove(&number) {
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.noted.values().any(|entry| entry.answer.is_some())
+    }
+}
+
+/// Room for a change that is not noted yet; it is free again when this is dropped.
+pub(crate) struct Room<'u, A> {
+    unflushed: &'u Unflushed<A>,
     bytes: usize,
 }
 
-impl Changes {
-    fn remove(&mut self, number: u64) {
-        if let Some((change, _)) = self.noted.remove(&number) {
-            self.bytes -= change.cost();
+impl<'u, A> Room<'u, A> {
+    /// Notes the change that is about to be sent; waits while others are made again.
+    pub async fn note(self, change: Change) -> Noted<'u, A> {
+        let unflushed = self.unflushed;
+        loop {
+            {
+                let mut changes = unflushed.changes.lock();
+                if !changes.held {
+                    let number = changes.next;
+                    changes.next += 1;
+                    let entry = Entry { change, bytes: self.bytes, answer: None };
+                    changes.noted.insert(number, entry);
+                    // The note has it from now on.
+                    std::mem::forget(self);
+                    return Noted { unflushed, number };
+                }
+            }
+            let changed = unflushed.changed.listen();
+            if unflushed.changes.lock().held {
+                changed.await;
+            }
         }
+    }
+}
+
+impl<A> Drop for Room<'_, A> {
+    fn drop(&mut self) {
+        self.unflushed.changes.lock().bytes -= self.bytes;
+        self.unflushed.tell();
     }
 }
 
 /// A change that was noted, and not answered yet. It is forgotten when this is dropped.
-pub(crate) struct Noted<'u> {
-    unflushed: &'u Unflushed,
+pub(crate) struct Noted<'u, A> {
+    unflushed: &'u Unflushed<A>,
     number: u64,
 }
 
-impl Noted<'_> {
+impl<A> Noted<'_, A> {
     /// The server has carried it out.
-    pub fn answered(self) {
-        if let Some((_, answered)) = self.unflushed.changes.lock().noted.get_mut(&self.number) {
-            *answered = true;
+    pub fn answered(self, answer: A) {
+        if let Some(entry) = self.unflushed.changes.lock().noted.get_mut(&self.number) {
+            entry.answer = Some(answer);
         }
+        self.unflushed.tell();
         std::mem::forget(self);
     }
-}
 
-impl Drop for Noted<'_> {
-    fn drop(&mut self) {
-        self.unflushed.changes.lock().remove(self.number);
+    /// Whether it lies over nothing that may have to be made again.
+    fn is_oldest(&self) -> bool {
+        self.unflushed.changes.lock().noted.keys().next() == Some(&self.number)
     }
 }
 
-impl Unflushed {
-    /// Whether a flush has to come before the next change.
-    pub fn is_full(&self) -> bool {
-        self.changes.lock().bytes >= MOST
+impl<A> Drop for Noted<'_, A> {
+    fn drop(&mut self) {
+        self.unflushed.changes.lock().remove(self.number);
+        self.unflushed.tell();
+    }
+}
+
+/// No other change is sent, as long as this is kept.
+#[cfg(feature = "nfs")]
+pub(crate) struct Alone<'u, A>(&'u Unflushed<A>);
+
+#[cfg(feature = "nfs")]
+impl<A> Drop for Alone<'_, A> {
+    fn drop(&mut self) {
+        self.0.changes.lock().held = false;
+        self.0.tell();
+    }
+}
+
+impl<A> Unflushed<A> {
+    fn tell(&self) {
+        self.changed.notify(usize::MAX.additional());
     }
 
     /// Whether everything that was sent is durable.
@@ -103,56 +184,45 @@ impl Unflushed {
         self.changes.lock().noted.is_empty()
     }
 
-    /// Notes a change that is about to be sent.
-    pub fn note(&self, change: Change) -> Noted<'_> {
-        let mut changes = self.changes.lock();
-        let number = changes.next;
-        changes.next += 1;
-        changes.bytes += change.cost();
-        changes.noted.insert(number, (change, false));
-        Noted { unflushed: self, number }
-    }
-
-    /// The changes that a flush which is sent now makes durable.
-    pub fn answered(&self) -> Vec<u64> {
-        let changes = self.changes.lock();
-        changes.noted.iter().filter(|(_, (_, answered))| *answered).map(|(number, _)| *number).collect()
-    }
-
-    /// These are durable.
-    pub fn forget(&self, durable: &[u64]) {
-        let mut changes = self.changes.lock();
-        durable.iter().for_each(|number| changes.remove(*number));
-    }
-
-    /// All of them, in order, by their numbers.
-    pub fn all(&self) -> Vec<(u64, Change)> {
-        self.changes.lock().noted.iter().map(|(number, (change, _))| (*number, change.clone())).collect()
-    }
-
-    /// Whether the server has answered a change, and whoever made it was told so.
-    pub fn is_answered(&self, number: u64) -> bool {
-        self.changes.lock().noted.get(&number).is_some_and(|(_, answered)| *answered)
-    }
-
-    /// Makes a change that is noted meanwhile; one that is to be durable beside no sync.
-    pub async fn change(
+    /// Waits for room for a change with so many bytes of data. `make` has to make some: it ends in [`Unflushed::make_room`].
+    ///
+    /// # Errors
+    /// None could be made.
+    pub async fn room<F: Future<Output = Result<()>>>(
         &self,
-        durable: bool,
-        change: Change,
-        make: impl Future<Output = Result<()>>,
-    ) -> Result<()> {
-        let _alone = if durable { Some(self.syncing.lock().await) } else { None };
-        let noted = self.note(change);
-        make.await?;
-        noted.answered();
-        Ok(())
+        data: usize,
+        make: impl Fn(usize) -> F,
+    ) -> Result<Room<'_, A>> {
+        let bytes = data.saturating_add(NOTE);
+        loop {
+            {
+                let mut changes = self.changes.lock();
+                if changes.has_room(bytes) {
+                    changes.bytes += bytes;
+                    return Ok(Room { unflushed: self, bytes });
+                }
+            }
+            let changed = self.changed.listen();
+            let (has_room, is_answered) = {
+                let changes = self.changes.lock();
+                (changes.has_room(bytes), changes.is_answered())
+            };
+            match is_answered {
+                _ if has_room => {}
+                true => make(bytes).await?,
+                // A flush would change nothing before one of those under way is answered.
+                false => changed.await,
+            }
+        }
     }
 
-    /// Flushes so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
-    pub async fn make_room(&self, flush: impl Future<Output = Result<()>>) -> Result<()> {
+    /// Flushes so that there is room for so many bytes. Whoever flushes for a user later is told of what was lost here.
+    ///
+    /// # Errors
+    /// The flush failed.
+    pub async fn make_room(&self, bytes: usize, flush: impl Future<Output = Result<()>>) -> Result<()> {
         let mut failed = self.syncing.lock().await;
-        if !self.is_full() {
+        if self.changes.lock().has_room(bytes) {
             return Ok(());
         }
         let flushed = flush.await;
@@ -162,18 +232,66 @@ impl Unflushed {
         flushed
     }
 
-    /// Flushes for a user. A server that `is_lost`, and has nothing that is not durable, need not be there.
+    /// Makes a change that is noted meanwhile; one that is to be durable beside no sync. `make` ends with the server's answer, and
+    /// whether that says that the change is durable.
+    pub async fn change(
+        &self,
+        room: Room<'_, A>,
+        durable: bool,
+        change: Change,
+        make: impl Future<Output = Result<(A, bool)>>,
+    ) -> Result<()> {
+        // In this order: one who syncs may wait for everything that is noted.
+        let _alone = if durable { Some(self.syncing.lock().await) } else { None };
+        let noted = room.note(change).await;
+        let (answer, is_durable) = make.await?;
+        if !is_durable || !noted.is_oldest() {
+            noted.answered(answer);
+        }
+        Ok(())
+    }
+
+    /// Flushes for a user. A server that owes nothing need not be there: `needless` tells, where nothing was changed since the
+    /// last flush.
+    ///
+    /// # Errors
+    /// The flush failed, or one did that nobody had asked for.
     pub async fn flush(
         &self,
-        is_lost: impl FnOnce() -> bool,
+        needless: impl FnOnce() -> bool,
         flush: impl Future<Output = Result<()>>,
     ) -> Result<()> {
         let failed = self.syncing.lock().await;
         match &*failed {
             Some(error) => Err(error.clone()),
-            None if self.is_empty() && is_lost() => Ok(()),
+            None if self.is_empty() && needless() => Ok(()),
             None => flush.await,
         }
+    }
+
+    /// The changes that a flush which is sent now makes durable.
+    pub fn answered(&self) -> Vec<u64> {
+        let changes = self.changes.lock();
+        changes.noted.iter().filter(|(_, entry)| entry.answer.is_some()).map(|(number, _)| *number).collect()
+    }
+
+    /// These are durable.
+    pub fn forget(&self, durable: &[u64]) {
+        {
+            let mut changes = self.changes.lock();
+            durable.iter().for_each(|number| changes.remove(*number));
+        }
+        self.tell();
+    }
+
+    /// All of them, in order, by their numbers.
+    pub fn all(&self) -> Vec<(u64, Change)> {
+        self.changes.lock().noted.iter().map(|(number, entry)| (*number, entry.change.clone())).collect()
+    }
+
+    /// Whether the server has answered a change, and whoever made it was told so.
+    pub fn is_answered(&self, number: u64) -> bool {
+        self.changes.lock().noted.get(&number).is_some_and(|entry| entry.answer.is_some())
     }
 
     /// After all of `changes` was made again on another connection, and a flush of it that began when those of `answered` were:
@@ -191,6 +309,50 @@ impl Unflushed {
         result
             .or_else(|error| if owed { Err(error) } else { Ok(()) })
             .map_err(|error| error.context("what was not flushed could not be written again"))
+    }
+}
+
+#[cfg(feature = "nfs")]
+impl<A: Copy> Unflushed<A> {
+    /// Waits for what is under way, and keeps what comes waiting.
+    pub async fn alone(&self) -> Alone<'_, A> {
+        self.changes.lock().held = true;
+        let alone = Alone(self);
+        loop {
+            let changed = self.changed.listen();
+            if self.changes.lock().noted.values().all(|entry| entry.answer.is_some()) {
+                return alone;
+            }
+            changed.await;
+        }
+    }
+
+    /// Those that the server has answered, in order, by their numbers.
+    pub fn all_answered(&self) -> Vec<(u64, Change)> {
+        let changes = self.changes.lock();
+        let answered = changes.noted.iter().filter(|(_, entry)| entry.answer.is_some());
+        answered.map(|(number, entry)| (*number, entry.change.clone())).collect()
+    }
+
+    /// These are durable, unless one of them `is_lost` by what the server said to it: then all are kept. Whether they are forgotten.
+    pub fn forget_unless(&self, durable: &[u64], is_lost: impl Fn(A) -> bool) -> bool {
+        {
+            let mut changes = self.changes.lock();
+            let answer = |number| changes.noted.get(number).and_then(|entry| entry.answer);
+            if durable.iter().filter_map(answer).any(is_lost) {
+                return false;
+            }
+            durable.iter().for_each(|number| changes.remove(*number));
+        }
+        self.tell();
+        true
+    }
+
+    /// The server has taken a change again, and says something else now.
+    pub fn answered_again(&self, number: u64, answer: A) {
+        if let Some(entry) = self.changes.lock().noted.get_mut(&number) {
+            entry.answer = Some(answer);
+        }
     }
 }
 
@@ -216,6 +378,8 @@ pub(crate) fn side_by_side<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+    use std::pin::pin;
 
     #[test]
     fn changes_that_meet_are_never_made_side_by_side_and_none_is_left_out() {
@@ -230,5 +394,53 @@ mod tests {
             }
         }
         assert_eq!(side_by_side(&[(); 0], 8, |(), ()| true).count(), 0);
+    }
+
+    fn taken(unflushed: &Unflushed) -> usize {
+        unflushed.changes.lock().bytes
+    }
+
+    /// Of one who finds no room: no flush is to be made.
+    async fn nobody_flushes(_: usize) -> Result<()> {
+        panic!("a flush can't help")
+    }
+
+    #[test]
+    fn those_that_come_at_once_never_take_more_than_there_is() {
+        let unflushed = Unflushed::<()>::default();
+        let large = MOST / 2;
+        let one = unflushed.room(large, nobody_flushes).now_or_never().unwrap().unwrap();
+        let mut second = pin!(unflushed.room(large, nobody_flushes));
+        assert!(second.as_mut().now_or_never().is_none(), "there is no room for two and their notes");
+        let small = unflushed.room(large - 2 * NOTE, nobody_flushes).now_or_never().unwrap().unwrap();
+        assert_eq!(taken(&unflushed), MOST);
+        // Room that nobody used, and a change that failed, make room.
+        drop(small);
+        let noted = one.note(Change::Zeroes(0, 1, false)).now_or_never().unwrap();
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(noted);
+        let second = second.now_or_never().unwrap().unwrap();
+        second.note(Change::Zeroes(0, 1, false)).now_or_never().unwrap().answered(());
+        let flush = async || {
+            unflushed.forget(&unflushed.answered());
+            Ok(())
+        };
+        let make = |bytes| unflushed.make_room(bytes, flush());
+        let huge = unflushed.room(2 * MOST, make).now_or_never().unwrap().unwrap();
+        assert_eq!(taken(&unflushed), 2 * MOST + NOTE, "one that is larger is alone");
+        assert!(unflushed.room(1, nobody_flushes).now_or_never().is_none());
+        drop(huge);
+        assert_eq!(taken(&unflushed), 0);
+    }
+
+    #[test]
+    fn a_flush_that_made_room_and_failed_is_told_to_whoever_flushes_next() {
+        let unflushed = Unflushed::<()>::default();
+        let room = unflushed.room(MOST, nobody_flushes).now_or_never().unwrap().unwrap();
+        room.note(Change::Zeroes(0, 1, false)).now_or_never().unwrap().answered(());
+        let fails = |bytes| unflushed.make_room(bytes, async { Err(BlockError::invalid("no")) });
+        assert!(unflushed.room(1, fails).now_or_never().unwrap().is_err());
+        let flushed = unflushed.flush(|| true, async { Ok(()) }).now_or_never().unwrap();
+        assert!(flushed.is_err());
     }
 }

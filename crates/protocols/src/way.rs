@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! lost ─▶ requests wait, at most for the delay ─▶ they fail
-//!    └──▶ `connect_again`, again and again, with growing pauses ─▶ requests are made again
+//!    └──▶ abort · `connect` · `restore`, again and again, with growing pauses ─▶ requests are made again
 //! ```
 //!
 //! Laws: a request whose connection was lost is made again as it was, so that only such are made here as can be carried out twice.
-//! Nobody uses a new connection before whoever makes it says that nothing is missing on it.
+//! Nobody uses a new connection before whoever makes it says that nothing is missing on it. A connection that is lost is aborted
+//! before the next one is made: what waits to be sent on it never reaches the server, where it would undo what is sent later. What
+//! the server has received it may still carry out.
 
 use arc_swap::ArcSwap;
 use block::{BlockError, Result};
@@ -38,6 +40,9 @@ pub(crate) trait Connection: Send + Sync + 'static {
 
     /// Ends it as the protocol has it, without waiting.
     fn leave(&self);
+
+    /// Takes back what was sent on it and has not arrived; nobody needs it any more.
+    fn abort(&self);
 }
 
 /// Whoever has a [`Way`], and can make another connection.
@@ -54,9 +59,14 @@ pub(crate) trait Redial: Send + Sync + Sized + 'static {
     /// The error of requests after the end.
     fn closed(&self) -> BlockError;
 
-    /// Another connection to the same disk, on which nothing is missing. [`Way::prepare`] is told of it before anything is written
-    /// on it.
-    fn connect_again(self: &Arc<Self>) -> impl Future<Output = Result<Arc<Self::Connection>>> + Send;
+    /// Another connection to the same server.
+    fn connect(self: &Arc<Self>) -> impl Future<Output = Result<Arc<Self::Connection>>> + Send;
+
+    /// Makes sure that it leads to the same disk, and that nothing is missing there.
+    fn restore(
+        self: &Arc<Self>,
+        connection: &Arc<Self::Connection>,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Notes that there is another connection.
     fn connected(&self);
@@ -103,7 +113,7 @@ impl<C: Connection> Way<C> {
     }
 
     /// Notes a connection that is being made ready: whoever ends the way ends this too. False: nobody waits for it any more.
-    pub fn prepare(&self, connection: &Arc<C>) -> bool {
+    fn prepare(&self, connection: &Arc<C>) -> bool {
         match &mut *self.state.lock() {
             State::Lost { next, .. } => {
                 *next = Some(connection.clone());
@@ -176,6 +186,7 @@ async fn reconnected<L: Redial>(link: &Arc<L>, lost: &Arc<L::Connection>) -> Res
                 let until_ns = rt::now_ns().saturating_add(nanos(link.delay()));
                 let error = lost.dead().unwrap_or_else(|| link.closed());
                 *state = State::Lost { until_ns, error, next: None };
+                lost.abort();
                 rt::spawn_on(Target::Control, reconnect(Arc::downgrade(link))).detach();
             }
             match &*state {
@@ -195,7 +206,7 @@ async fn reconnected<L: Redial>(link: &Arc<L>, lost: &Arc<L::Connection>) -> Res
 async fn reconnect<L: Redial>(link: Weak<L>) {
     for pause in pauses() {
         let Some(link) = link.upgrade() else { return };
-        let connected = link.connect_again().await;
+        let connected = connect_again(&link).await;
         {
             let way = link.way();
             let mut state = way.state.lock();
@@ -220,5 +231,23 @@ async fn reconnect<L: Redial>(link: Weak<L>) {
         }
         drop(link);
         rt::sleep(pause).await;
+    }
+}
+
+/// Another connection, on which nothing is missing.
+async fn connect_again<L: Redial>(link: &Arc<L>) -> Result<Arc<L::Connection>> {
+    let connection = link.connect().await?;
+    if !link.way().prepare(&connection) {
+        connection.leave();
+        return Err(link.closed());
+    }
+    match link.restore(&connection).await {
+        Ok(()) => Ok(connection),
+        Err(error) => {
+            // What was written on it must not come after what the next one writes.
+            connection.abort();
+            connection.leave();
+            Err(error)
+        }
     }
 }

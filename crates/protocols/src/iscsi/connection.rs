@@ -398,6 +398,12 @@ impl Connection {
         self.end(&error);
     }
 
+    /// Takes back what was sent and has not arrived.
+    pub fn abort(&self) {
+        // It may be gone already.
+        let _ = self.stream.abort();
+    }
+
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         self.lose(&Broken::Cut);
@@ -427,12 +433,7 @@ impl Connection {
 
     /// Logs out, without waiting for the target.
     pub fn leave(&self) {
-        if !self.signals.is_closing() {
-            let mut sending = self.sending.lock();
-            self.put_logout(&mut sending);
-            // If the target is gone, there is nothing to send.
-            let _ = self.send(&mut sending);
-        }
+        self.log_out();
         self.end(&self.closed());
     }
 
@@ -440,16 +441,24 @@ impl Connection {
     /// there should be none.
     pub async fn close(&self) {
         let ended = self.ended.listen();
-        if !self.signals.is_closing() {
-            {
-                let mut sending = self.sending.lock();
-                self.put_logout(&mut sending);
-                let _ = self.send(&mut sending);
-            }
+        if self.log_out() {
             // Whichever comes first: it is over.
             let _ = rt::timeout(self.patience.logout, ended).await;
         }
         self.end(&self.closed());
+    }
+
+    /// Tells the target that this is the end, unless it has come already.
+    fn log_out(&self) -> bool {
+        if self.signals.is_closing() {
+            return false;
+        }
+        self.signals.leave();
+        let mut sending = self.sending.lock();
+        self.put_logout(&mut sending);
+        // If the target is gone, there is nothing to send.
+        let _ = self.send(&mut sending);
+        true
     }
 }
 
@@ -468,7 +477,7 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
             };
     }
     if let Err(cause) = result {
-        if !connection.signals.is_closing() {
+        if !connection.signals.is_closing() && !connection.signals.is_leaving() {
             tracing::warn!(unit = connection.name, error = %cause, "iSCSI connection lost");
         }
         connection.lose(&cause);
@@ -476,7 +485,10 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
     let error = connection.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
     receiver.abandon(&error);
     // It may be gone already.
-    let _ = connection.stream.shutdown();
+    let _ = match connection.signals.is_leaving() {
+        true => connection.stream.shutdown(),
+        false => connection.stream.abort(),
+    };
     connection.ended.notify(usize::MAX.additional());
 }
 

@@ -131,8 +131,7 @@ impl Link {
     pub async fn write(self: &Arc<Self>, offset: u64, data: Buf, durable: bool) -> Result<()> {
         // The copy keeps no larger buffer of somebody else's in memory.
         let change = || Change::Write(offset, Buf::from_slice(&data));
-        let (command, payload) = self.writing(offset, data.clone(), durable);
-        self.change(durable, change, self.run(&command, payload)).await
+        self.change(durable, data.len(), change, self.writing(offset, data.clone(), durable)).await
     }
 
     fn writing(&self, offset: u64, data: Buf, durable: bool) -> (Command, Payload) {
@@ -142,8 +141,8 @@ impl Link {
 
     /// Makes zeroes of at most [`Unit::most_same`] blocks, by writing one many times; whether they may lose their space.
     pub async fn zero(self: &Arc<Self>, (offset, len): (u64, u64), unmap: bool) -> Result<()> {
-        let (command, payload) = self.zeroing((offset, len), unmap);
-        self.change(false, || Change::Zeroes(offset, len, unmap), self.run(&command, payload)).await
+        let change = || Change::Zeroes(offset, len, unmap);
+        self.change(false, 0, change, self.zeroing((offset, len), unmap)).await
     }
 
     fn zeroing(&self, (offset, len): (u64, u64), unmap: bool) -> (Command, Payload) {
@@ -160,22 +159,30 @@ impl Link {
         self.run(&command, payload).await.1.map(drop)
     }
 
+    /// Makes a change with so many bytes of data.
     async fn change(
         self: &Arc<Self>,
         durable: bool,
+        data: usize,
         change: impl FnOnce() -> Change,
-        call: impl Future<Output = Outcome>,
+        (command, payload): (Command, Payload),
     ) -> Result<()> {
         if !self.unit.control.cached {
-            return self.taken(call.await.1?);
+            return self.taken(self.run(&command, payload).await.1?);
         }
-        if self.unflushed.is_full() {
-            let link = self.clone();
-            // To its end, also where this writer leaves: a unit tells of lost data once.
-            let room = async move { link.unflushed.make_room(link.flush_once()).await };
-            rt::spawn(room).await.unwrap_or_else(|_| Err(self.closed()))?;
-        }
-        self.unflushed.change(durable, change(), async { self.taken(call.await.1?) }).await
+        let room = self.unflushed.room(data, |bytes| self.make_room(bytes)).await?;
+        let make = async {
+            self.taken(self.run(&command, payload).await.1?)?;
+            Ok(((), durable))
+        };
+        self.unflushed.change(room, durable, change(), make).await
+    }
+
+    /// To its end, also where the writer leaves that wants it: a unit tells of lost data once.
+    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
+        let link = self.clone();
+        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.flush_once()).await });
+        room.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// A change is whole, or it has failed: a unit that took more or less of it than was sent is not what it was.
@@ -282,27 +289,18 @@ impl Redial for Link {
         BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name()))
     }
 
-    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
-        let connection = Connection::open(&self.location, &self.profile, self.patience).await?;
-        let result = async {
-            if !self.way.prepare(&connection) {
-                return Err(self.closed());
-            }
-            let unit = Unit::ask(&connection).await?;
-            if let Some(what) = self.unit.differs(&unit) {
-                let text = format!("the unit '{}' that is there now has {what}", self.name());
-                return Err(BlockError::new(ErrorKind::Io, text));
-            }
-            connection.begin_use();
-            self.write_again(&connection).await
-        };
-        match result.await {
-            Ok(()) => Ok(connection),
-            Err(error) => {
-                connection.leave();
-                Err(error)
-            }
+    async fn connect(self: &Arc<Self>) -> Result<Arc<Connection>> {
+        Connection::open(&self.location, &self.profile, self.patience).await
+    }
+
+    async fn restore(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<()> {
+        let unit = Unit::ask(connection).await?;
+        if let Some(what) = self.unit.differs(&unit) {
+            let text = format!("the unit '{}' that is there now has {what}", self.name());
+            return Err(BlockError::new(ErrorKind::Io, text));
         }
+        connection.begin_use();
+        self.write_again(connection).await
     }
 
     fn connected(&self) {
@@ -322,6 +320,10 @@ impl way::Connection for Connection {
 
     fn leave(&self) {
         self.leave();
+    }
+
+    fn abort(&self) {
+        self.abort();
     }
 }
 

@@ -248,6 +248,12 @@ impl Connection {
         self.end(&error);
     }
 
+    /// Takes back what was sent and has not arrived.
+    pub fn abort(&self) {
+        // It may be gone already.
+        let _ = self.stream.abort();
+    }
+
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         self.lose(&Broken::Cut);
@@ -263,6 +269,7 @@ impl Connection {
         let goodbye =
             Request { flags: CommandFlags::NONE, command: Command::DISC, cookie: 0, offset: 0, length: 0 };
         if !self.signals.is_closing() {
+            self.signals.leave();
             // If the server is gone, there is nothing to send.
             let _ = self.submit(&goodbye.encode(self.headers), None);
             let _ = self.stream.shutdown_write();
@@ -286,13 +293,18 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
             };
     }
     if let Err(cause) = result {
-        tracing::warn!(export = connection.requests.name(), error = %cause, "NBD connection lost");
+        if !connection.signals.is_leaving() {
+            tracing::warn!(export = connection.requests.name(), error = %cause, "NBD connection lost");
+        }
         connection.lose(&cause);
     }
     let error = connection.requests.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
     receiver.abandon(&error);
     // It may be gone already.
-    let _ = connection.stream.shutdown();
+    let _ = match connection.signals.is_leaving() {
+        true => connection.stream.shutdown(),
+        false => connection.stream.abort(),
+    };
 }
 
 /// Checks periodically for a request that has waited too long.

@@ -9,8 +9,8 @@
 //! new connection before what the server may have lost is written again ([`Unflushed`]). An export that has changed
 //! is not taken for the old one.
 //!
-//! What a server that is cut off still does with requests it has received can't be known: one that carries out an old
-//! write after the new connection was made undoes newer ones. Servers give up requests whose connection is closed.
+//! What a server still does with requests that it has received over a connection that is aborted can't be known: one that carries out
+//! an old write after the new connection was made undoes newer ones. Servers give up requests whose connection is closed.
 
 use super::connection::{Answer, Connection, Patience};
 use super::location::Location;
@@ -151,12 +151,8 @@ impl Link {
         // The copy keeps no larger buffer of somebody else's in memory.
         let change = || Change::Write(offset, Buf::from_slice(&data));
         let range = (offset, data.len() as u64);
-        self.change(
-            flags.contains(CommandFlags::FUA),
-            change,
-            self.call(Command::WRITE, flags, range, Some(data.clone()), None),
-        )
-        .await
+        let call = self.call(Command::WRITE, flags, range, Some(data.clone()), None);
+        self.change(flags, data.len(), change, call).await
     }
 
     /// Writes zeroes.
@@ -166,30 +162,31 @@ impl Link {
         (offset, len): (u64, u64),
     ) -> Result<()> {
         let change = || Change::Zeroes(offset, len, !flags.contains(CommandFlags::NO_HOLE));
-        self.change(
-            flags.contains(CommandFlags::FUA),
-            change,
-            self.call(Command::WRITE_ZEROES, flags, (offset, len), None, None),
-        )
-        .await
+        let call = self.call(Command::WRITE_ZEROES, flags, (offset, len), None, None);
+        self.change(flags, 0, change, call).await
     }
 
+    /// Makes a change with so many bytes of data.
     async fn change(
         self: &Arc<Self>,
-        durable: bool,
+        flags: CommandFlags,
+        data: usize,
         change: impl FnOnce() -> Change,
         call: impl Future<Output = Answer>,
     ) -> Result<()> {
         if !self.keeps_unflushed() {
             return call.await.1.map(drop);
         }
-        if self.unflushed.is_full() {
-            let link = self.clone();
-            // To its end, also where this writer leaves: a server tells of lost data once.
-            let room = async move { link.unflushed.make_room(link.flush_once()).await };
-            rt::spawn(room).await.unwrap_or_else(|_| Err(self.closed()))?;
-        }
-        self.unflushed.change(durable, change(), async { call.await.1.map(drop) }).await
+        let durable = flags.contains(CommandFlags::FUA);
+        let room = self.unflushed.room(data, |bytes| self.make_room(bytes)).await?;
+        self.unflushed.change(room, durable, change(), async { call.await.1.map(|_| ((), durable)) }).await
+    }
+
+    /// To its end, also where the writer leaves that wants it: a server tells of lost data once.
+    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
+        let link = self.clone();
+        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.flush_once()).await });
+        room.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// A server that has nothing to flush has lost nothing that it has answered.
@@ -290,24 +287,16 @@ impl Redial for Link {
         BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
     }
 
-    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
+    async fn connect(self: &Arc<Self>) -> Result<Arc<Connection>> {
         let credentials = self.credentials.as_ref();
         let (connection, export) =
             Connection::open(&self.location, credentials, &self.name, self.patience).await?;
-        let result = async {
-            self.need_same(&connection, &export)?;
-            if !self.way.prepare(&connection) {
-                return Err(self.closed());
-            }
-            self.write_again(&connection).await
-        };
-        match result.await {
-            Ok(()) => Ok(connection),
-            Err(error) => {
-                connection.close();
-                Err(error)
-            }
-        }
+        self.need_same(&connection, &export).inspect_err(|_| connection.close())?;
+        Ok(connection)
+    }
+
+    async fn restore(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<()> {
+        self.write_again(connection).await
     }
 
     fn connected(&self) {
@@ -327,6 +316,10 @@ impl way::Connection for Connection {
 
     fn leave(&self) {
         self.close();
+    }
+
+    fn abort(&self) {
+        self.abort();
     }
 }
 

@@ -18,7 +18,7 @@ use crate::pump::Signals;
 use crate::way::nanos;
 use block::{BlockError, ErrorKind, Result};
 use nfs::rpc::{AuthStatus, Refusal, ReplyHead};
-use nfs::{Call, Credential, Reader, Xdr, rpc, xdr};
+use nfs::{Call, Credential, Reader, Xdr, rpc, v3, xdr};
 use parking_lot::Mutex;
 use rt::net::{Dial, Stream};
 use rt::{Buf, BufMut, Target};
@@ -172,6 +172,14 @@ impl Connection {
         };
         match ReplyHead::take(&mut reader).map_err(wrong)?.outcome {
             Ok(()) => C::Reply::take(&mut reader).map_err(wrong),
+            Err(Refusal::NoVersion(low, high)) if C::PROGRAM == v3::PROGRAM && low > v3::VERSION => {
+                let versions = if low == high { low.to_string() } else { format!("{low} to {high}") };
+                let text = format!(
+                    "'{name}': the server speaks only version {versions} of NFS, which is not supported; \
+                     have it offer version 3, over TCP and with its mount service"
+                );
+                Err(BlockError::unsupported(text))
+            }
             Err(refusal) => Err(refused(name, C::NAME, refusal)),
         }
     }
@@ -253,6 +261,12 @@ impl Connection {
         self.end(&error);
     }
 
+    /// Takes back what was sent and has not arrived.
+    pub fn abort(&self) {
+        // It may be gone already.
+        let _ = self.stream.abort();
+    }
+
     /// Gives the connection up because somebody wants it so.
     pub fn cut(&self) {
         self.lose(&Broken::Cut);
@@ -260,6 +274,7 @@ impl Connection {
 
     /// Ends the connection. Calls still in flight end with an error; there should be none.
     pub fn close(&self) {
+        self.signals.leave();
         self.end(&BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.peer.name)));
     }
 
@@ -284,13 +299,18 @@ async fn pump(connection: Arc<Connection>, mut receiver: Receiver) {
             };
     }
     if let Err(cause) = result {
-        tracing::warn!(file = &*connection.peer.name, error = %cause, "NFS connection lost");
+        if !connection.signals.is_leaving() {
+            tracing::warn!(file = &*connection.peer.name, error = %cause, "NFS connection lost");
+        }
         connection.lose(&cause);
     }
     let error = connection.dead().unwrap_or_else(|| connection.lost(&Broken::Closed));
     receiver.abandon(&error);
     // It may be gone already.
-    let _ = connection.stream.shutdown();
+    let _ = match connection.signals.is_leaving() {
+        true => connection.stream.shutdown(),
+        false => connection.stream.abort(),
+    };
 }
 
 /// Checks periodically for a call that has waited too long.

@@ -8,19 +8,18 @@
 //! Laws: a call whose connection was lost is made again as it was: all that are made here can be carried out twice. Nobody uses a
 //! new connection before what the server may have lost is written again ([`Unflushed`]): no read shows that something is missing.
 //!
-//! What a server still does with calls of a connection that is closed can't be known: one that carries out an old write after the
-//! new connection was made undoes newer ones.
+//! What a server still does with calls that it has received over a connection that is aborted can't be known: one that carries out
+//! an old write after the new connection was made undoes newer ones.
 
 use super::connection::Connection;
 use super::mount::Server;
 use super::progress::Progress;
 use super::reply;
-use super::unflushed::{Change, Unflushed};
-use crate::unflushed::side_by_side;
-use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way};
+use super::unflushed::{Said, Unflushed};
+use crate::unflushed::{Change, side_by_side};
+use crate::way::{self, Attempts, LONGEST_PAUSE, Redial, Way, nanos};
 use block::{BlockError, ErrorKind, Result};
 use futures_util::future::join_all;
-use futures_util::lock::Mutex as Lock;
 use nfs::v3::{Attributes, Commit, CommitDone, Handle, Outcome, Stability, Verifier, Write};
 use nfs::{Call, Status, Xdr};
 use rt::{Buf, BufMut};
@@ -44,8 +43,6 @@ pub(super) struct Link {
     delay: Duration,
     way: Way<Connection>,
     unflushed: Unflushed,
-    /// One commit is under way at a time: what one failed with that nobody had asked for.
-    syncing: Lock<Option<BlockError>>,
     /// Told what is known of the file, as replies bring it.
     seen: Box<dyn Fn(&Attributes) + Send + Sync>,
 }
@@ -66,7 +63,6 @@ impl Link {
             delay,
             way: Way::new(connection),
             unflushed: Unflushed::default(),
-            syncing: Lock::default(),
             seen: Box::new(seen),
         })
     }
@@ -86,7 +82,7 @@ impl Link {
         reply(self.transfer(call, true, None, None).await.1)
     }
 
-    /// Makes a call, as [`Connection::transfer`], on this connection or on the next one, and again where the server is not ready.
+    /// Makes a call, as [`Connection::transfer`], on this connection or on the next one.
     pub async fn transfer<C, T, F>(
         self: &Arc<Self>,
         call: &C,
@@ -100,54 +96,78 @@ impl Link {
         F: Xdr,
     {
         let buffer = buf.as_ref().map(|buf| buf.len());
-        let (mut attempts, mut pause) = (Attempts::default(), NOT_READY);
+        let mut attempts = Attempts::default();
         loop {
             let connection = self.way.connection();
-            let (back, result) = connection.transfer(call, syncs, data.clone(), buf).await;
-            let is_lost = result.is_err() && connection.dead().is_some();
-            let not_ready = matches!(&result, Ok(Outcome(Err((Status::JUKEBOX, _)))));
-            if !is_lost && !not_ready {
+            let (back, result) = self.patiently(&connection, call, syncs, data.clone(), buf).await;
+            if result.is_ok() || connection.dead().is_none() {
                 return (back, result);
             }
-            // A call that a server does not survive, or is never ready for, is not made for ever.
-            let again = match is_lost {
-                true => attempts.reconnected(self, &connection).await,
-                false => Ok(attempts.count(self.delay).is_some()),
-            };
-            match again {
+            // A call that a server does not survive is not made for ever.
+            match attempts.reconnected(self, &connection).await {
                 Ok(true) => {}
                 Ok(false) => return (back, result),
                 Err(error) => return (back, Err(error)),
             }
-            if not_ready {
-                rt::sleep(pause.min(self.delay)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+            buf = back.or_else(|| buffer.map(BufMut::zeroed));
+        }
+    }
+
+    /// Makes a call on a connection, and again as long as the server says that it is not ready, for as long as calls wait.
+    async fn patiently<C, T, F>(
+        &self,
+        connection: &Connection,
+        call: &C,
+        syncs: bool,
+        data: Option<Buf>,
+        mut buf: Option<BufMut>,
+    ) -> (Option<BufMut>, Result<C::Reply>)
+    where
+        C: Call<Reply = Outcome<T, F>>,
+        T: Xdr,
+        F: Xdr,
+    {
+        let buffer = buf.as_ref().map(|buf| buf.len());
+        let until_ns = rt::now_ns().saturating_add(nanos(self.delay));
+        let mut pause = NOT_READY;
+        loop {
+            let (back, result) = connection.transfer(call, syncs, data.clone(), buf).await;
+            let left = Duration::from_nanos(until_ns.saturating_sub(rt::now_ns()));
+            if !matches!(&result, Ok(Outcome(Err((Status::JUKEBOX, _))))) || left.is_zero() {
+                return (back, result);
             }
+            rt::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
             buf = back.or_else(|| buffer.map(BufMut::zeroed));
         }
     }
 
     /// Writes to the file, at most as much as the server takes at a time.
     pub async fn write(self: &Arc<Self>, offset: u64, data: Buf, stability: Stability) -> Result<()> {
-        if self.unflushed.is_full() {
-            let link = self.clone();
-            // To its end, also where this writer leaves: a server tells of lost data once.
-            rt::spawn(async move { link.make_room().await }).await.unwrap_or_else(|_| Err(self.closed()))?;
-        }
-        let _alone = match stability {
-            Stability::Unstable => None,
-            Stability::Data | Stability::File => Some(self.syncing.lock().await),
-        };
+        let durable = stability != Stability::Unstable;
+        let room = self.unflushed.room(data.len(), |bytes| self.make_room(bytes)).await?;
         // The copy keeps no larger buffer of somebody else's in memory.
-        let noted = self.unflushed.note(Change { offset, data: Buf::from_slice(&data) }).await;
-        let (became, verifier) = self.send(offset, &data, stability).await?;
-        noted.answered(became, verifier);
-        if became < stability {
-            // It was not made durable although that was asked for.
-            // What fails here may be what others wrote before: it is no lack of space of this write.
-            self.commit_all().await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()))?;
+        let change = Change::Write(offset, Buf::from_slice(&data));
+        let mut is_durable = false;
+        let make = async {
+            let (became, verifier) = self.send(offset, &data, stability).await?;
+            is_durable = became >= stability;
+            Ok((Said::of(became, verifier), became != Stability::Unstable))
+        };
+        self.unflushed.change(room, durable, change, make).await?;
+        if !is_durable {
+            // It was not made durable although that was asked for. What fails here may be what others wrote before: it is no lack
+            // of space of this write.
+            self.flush().await.map_err(|e| BlockError::new(ErrorKind::Io, e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// To its end, also where the writer leaves that wants it: a server tells of lost data once.
+    async fn make_room(self: &Arc<Self>, bytes: usize) -> Result<()> {
+        let link = self.clone();
+        let room = rt::spawn(async move { link.unflushed.make_room(bytes, link.commit_all()).await });
+        room.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// Writes all of `data`, however little the server takes at a time: how durable it is, and the verifier.
@@ -204,36 +224,19 @@ impl Link {
         }
     }
 
-    /// Commits so that less has to be kept. Whoever flushes for a user later is told of what was lost here.
-    async fn make_room(self: &Arc<Self>) -> Result<()> {
-        let mut failed = self.syncing.lock().await;
-        if !self.unflushed.is_full() {
-            return Ok(());
-        }
-        let committed = self.commit_all().await;
-        if let Err(error) = &committed {
-            failed.get_or_insert_with(|| error.clone());
-        }
-        committed
-    }
-
     /// Has the server make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
-        let failed = self.syncing.lock().await;
-        match &*failed {
-            Some(error) => Err(error.clone()),
-            None if self.unflushed.is_empty() => Ok(()),
-            None => self.commit_all().await,
-        }
+        self.unflushed.flush(|| true, self.commit_all()).await
     }
 
     /// Commits, and writes again what the server has lost, until all that was answered is durable.
     async fn commit_all(self: &Arc<Self>) -> Result<()> {
-        for _ in 0..ROUNDS {
+        let (mut rounds, mut attempts) = (0, Attempts::default());
+        while rounds < ROUNDS {
             let answered = self.unflushed.answered();
             let done = self.call(&self.commit()).await.map_err(|e| self.not_flushed(e))?;
             self.look(done.change.after.as_ref());
-            if self.unflushed.forget(&answered, done.verifier) {
+            if self.unflushed.committed(&answered, done.verifier) {
                 return Ok(());
             }
             tracing::warn!(
@@ -244,8 +247,16 @@ impl Link {
             let connection = self.way.connection();
             match self.write_again(&connection).await {
                 // The next connection is not used before all of it is written again.
-                Err(_) if connection.dead().is_some() => {}
-                written => written.map_err(|e| self.not_flushed(e))?,
+                Err(error) if connection.dead().is_some() => {
+                    let reconnected = attempts.reconnected(self, &connection).await;
+                    if !reconnected.map_err(|e| self.not_flushed(e))? {
+                        return Err(self.not_flushed(error));
+                    }
+                }
+                written => {
+                    written.map_err(|e| self.not_flushed(e))?;
+                    rounds += 1;
+                }
             }
         }
         Err(self.not_flushed(self.loses()))
@@ -266,10 +277,9 @@ impl Link {
 
     /// Writes again what was answered and not committed: side by side, but for changes that meet.
     async fn write_again(&self, connection: &Connection) -> Result<()> {
-        let changes = self.unflushed.all();
+        let changes = self.unflushed.all_answered();
         for group in side_by_side(&changes, SIDE_BY_SIDE, |(_, one), (_, other)| one.meets(other)) {
-            let writes =
-                group.iter().map(|(number, change)| self.write_one_again(connection, *number, change));
+            let writes = group.iter().map(|(number, change)| self.make_again(connection, *number, change));
             for written in join_all(writes).await {
                 written.map_err(|e| e.context("what was not flushed could not be written again"))?;
             }
@@ -277,28 +287,31 @@ impl Link {
         Ok(())
     }
 
-    async fn write_one_again(&self, connection: &Connection, number: u64, change: &Change) -> Result<()> {
-        let (mut progress, mut first) = (Progress::new(change.data.len()), None);
+    async fn make_again(&self, connection: &Connection, number: u64, change: &Change) -> Result<()> {
+        // Zeroes are written as data.
+        let Change::Write(offset, data) = change else { return Ok(()) };
+        let (mut progress, mut first) = (Progress::new(data.len()), None);
         while progress.left() > 0 {
-            let (at, piece) = (change.offset + progress.done as u64, change.data.slice(progress.done..));
+            let (at, piece) = (offset + progress.done as u64, data.slice(progress.done..));
             let call = write_of(&self.handle, at, &piece, Stability::Unstable);
-            let answer = reply(connection.transfer(&call, false, Some(piece), None).await.1)?;
+            let (_, result) = self.patiently(connection, &call, false, Some(piece), None).await;
+            let answer = reply(result)?;
             progress.took(answer.count).map_err(|what| self.wrong_count("wrote", what, at))?;
-            self.unflushed.written_again(number, *first.get_or_insert(answer.verifier));
+            self.unflushed.answered_again(number, Said::Kept(*first.get_or_insert(answer.verifier)));
         }
         Ok(())
     }
 
     /// Makes sure over a new connection that nothing is missing that the server had answered.
-    async fn restore(&self, connection: &Connection) -> Result<()> {
+    async fn commit_over(&self, connection: &Connection) -> Result<()> {
         for _ in 0..ROUNDS {
             let answered = self.unflushed.answered();
             if answered.is_empty() {
                 return Ok(());
             }
-            let (_, result) = connection.transfer(&self.commit(), true, None, None).await;
+            let (_, result) = self.patiently(connection, &self.commit(), true, None, None).await;
             let CommitDone { verifier, .. } = reply(result)?;
-            if self.unflushed.forget(&answered, verifier) {
+            if self.unflushed.committed(&answered, verifier) {
                 return Ok(());
             }
             self.write_again(connection).await?;
@@ -337,21 +350,12 @@ impl Redial for Link {
         BlockError::new(ErrorKind::Closed, format!("'{}' is closed", self.name))
     }
 
-    async fn connect_again(self: &Arc<Self>) -> Result<Arc<Connection>> {
-        let connection = self.server.connect().await?;
-        let result = async {
-            if !self.way.prepare(&connection) {
-                return Err(self.closed());
-            }
-            self.restore(&connection).await
-        };
-        match result.await {
-            Ok(()) => Ok(connection),
-            Err(error) => {
-                connection.close();
-                Err(error)
-            }
-        }
+    async fn connect(self: &Arc<Self>) -> Result<Arc<Connection>> {
+        self.server.connect().await
+    }
+
+    async fn restore(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<()> {
+        self.commit_over(connection).await
     }
 
     fn connected(&self) {
@@ -371,6 +375,10 @@ impl way::Connection for Connection {
 
     fn leave(&self) {
         self.close();
+    }
+
+    fn abort(&self) {
+        self.abort();
     }
 }
 

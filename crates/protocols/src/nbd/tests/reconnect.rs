@@ -286,3 +286,43 @@ fn what_is_kept_of_unflushed_writes_is_bounded_by_flushes() {
         assert_eq!(disk.0.lock().durable[0], 7);
     });
 }
+
+#[test]
+fn what_was_not_received_over_a_connection_that_is_given_up_never_comes() {
+    run(async |_: &Path| {
+        let listener = Listener::bind_tcp("127.0.0.1", 0).await.unwrap().remove(0);
+        let location = Location {
+            server: Server::At(listener.local_addr().unwrap().clone()),
+            export: "disk".into(),
+            tls: None,
+            context: None,
+        };
+        let (disk, (told, heard)) = (Disk::new(), futures_channel::oneshot::channel());
+        let served = disk.clone();
+        rt::spawn(async move {
+            // It takes nothing of what it is sent.
+            let first = greet(&listener, ALL).await;
+            let _ = told.send(first.stream);
+            served.serve(&listener, || usize::MAX).await;
+        })
+        .detach();
+        let patience = Patience { silence: Duration::from_secs(1), ..patient() };
+        let driver = NbdDriver::connect(location, None, patience, delays(LONG)).await.unwrap();
+        // More than the system takes without being read.
+        let writes =
+            (1..=8).map(|byte| driver.write(0, Buf::from_slice(&vec![byte; SIZE]), block::Request::GUEST));
+        for written in futures_util::future::join_all(writes).await {
+            written.unwrap();
+        }
+        assert_eq!(disk.0.lock().connections, 1);
+        let (stream, mut received, mut buf) = (heard.await.unwrap(), 0, vec![0; 1 << 16]);
+        let end = loop {
+            match stream.recv(&mut buf).await {
+                Ok(n @ 1..) => received += n,
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        assert!(received < 8 * SIZE);
+    });
+}
