@@ -56,6 +56,8 @@ pub struct Agreed {
     pub burst: u32,
     /// Longest data segment that the target takes, in bytes.
     pub segment: u32,
+    /// Most requests for data of one task that may be open.
+    pub outstanding: u32,
 }
 
 impl Default for Agreed {
@@ -68,6 +70,7 @@ impl Default for Agreed {
             first_burst: 64 << 10,
             burst: 256 << 10,
             segment: 8 << 10,
+            outstanding: 1,
         }
     }
 }
@@ -128,7 +131,6 @@ pub(crate) fn agree(header: DigestOffer, data: DigestOffer, answer: &Keys) -> Re
     }
     number("ErrorRecoveryLevel", 0, 0, 0)?;
     number("MaxConnections", 1, 1, 1)?;
-    number("MaxOutstandingR2T", 1, 1, limits::OUTSTANDING_R2T)?;
     let burst = number("MaxBurstLength", rules.burst, 512, limits::BURST)?;
     Ok(Agreed {
         header_digest: header.answered("HeaderDigest", get("HeaderDigest"))?,
@@ -138,6 +140,7 @@ pub(crate) fn agree(header: DigestOffer, data: DigestOffer, answer: &Keys) -> Re
         first_burst: number("FirstBurstLength", rules.first_burst, 512, limits::FIRST_BURST)?.min(burst),
         burst,
         segment: number("MaxRecvDataSegmentLength", rules.segment, 512, (1 << 24) - 1)?,
+        outstanding: number("MaxOutstandingR2T", rules.outstanding, 1, limits::OUTSTANDING_R2T)?,
     })
 }
 

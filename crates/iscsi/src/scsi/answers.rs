@@ -157,8 +157,8 @@ pub struct WriteControl {
     pub protected: bool,
     /// Single writes can be made durable (DPOFUA).
     pub durable_writes: bool,
-    /// Writes are answered before they are durable; where nothing is said they are.
-    pub cached: bool,
+    /// Writes are answered before they are durable (WCE); `None` where it is not said.
+    pub cached: Option<bool>,
 }
 
 impl WriteControl {
@@ -167,7 +167,7 @@ impl WriteControl {
         let (len, flags) = (usize::from(*data.first()?) + 1, *data.get(2)?);
         let data = data.get(..len).unwrap_or(data);
         let mut rest = data.get(4 + usize::from(*data.get(3)?)..).unwrap_or_default();
-        let mut cached = true;
+        let mut cached = None;
         while let [code, len, ..] = *rest {
             // Pages with sub-pages have longer heads.
             let (head, len) = match code & 0x40 {
@@ -177,7 +177,7 @@ impl WriteControl {
             if code & 0x7f == 0x08
                 && let Some(flags) = rest.get(2)
             {
-                cached = flags & 0x04 != 0;
+                cached = Some(flags & 0x04 != 0);
             }
             rest = rest.get(head + len..).unwrap_or_default();
         }
@@ -301,9 +301,9 @@ mod tests {
         data.extend([0x01, 2, 0, 0]);
         data.extend([0x88, 3, 0x00, 0, 0]);
         data[0] = data.len() as u8 - 1;
-        let control = WriteControl { protected: true, durable_writes: true, cached: false };
+        let control = WriteControl { protected: true, durable_writes: true, cached: Some(false) };
         assert_eq!(WriteControl::parse(&data), Some(control));
-        let unknown = WriteControl { protected: false, durable_writes: false, cached: true };
+        let unknown = WriteControl { protected: false, durable_writes: false, cached: None };
         assert_eq!(WriteControl::parse(&[3, 0, 0, 0]), Some(unknown));
     }
 

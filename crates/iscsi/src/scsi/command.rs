@@ -66,9 +66,12 @@ impl Width {
 
     /// SYNCHRONIZE CACHE, of the whole unit.
     pub fn synchronize(self) -> Block {
-        self.over((0x35, 0x91), 0, (0, 0))
+        self.over(SYNCHRONIZE_CACHE, 0, (0, 0))
     }
 }
+
+/// The codes of SYNCHRONIZE CACHE(10) and (16).
+pub const SYNCHRONIZE_CACHE: (u8, u8) = (0x35, 0x91);
 
 /// The code of WRITE SAME(16).
 pub const WRITE_SAME_16: u8 = 0x93;

@@ -137,6 +137,11 @@ impl Sense {
         self.is_reset() || self.deferred
     }
 
+    /// How the unit works has changed: it may have a cache now that it did not have.
+    pub fn is_mode_change(&self) -> bool {
+        self.key == SenseKey::UnitAttention && self.code == (0x2a, 0x01)
+    }
+
     /// What it is, in words.
     fn words(&self) -> Option<&'static str> {
         let find = |code| CODES.iter().find(|(known, _)| *known == code).map(|(_, words)| *words);

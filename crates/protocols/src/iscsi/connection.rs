@@ -15,7 +15,7 @@
 
 use super::location::Location;
 use super::login::login;
-use super::outgoing::Outgoing;
+use super::outgoing::{Burst, Outgoing};
 use super::receive::{Broken, Receiver};
 use super::tasks::{Outcome, Reply, Tasks, Term};
 use crate::places::Place;
@@ -56,8 +56,8 @@ impl Patience {
 
 /// The tag of what is no command: a question whether the target is there, and the logout. Commands have others.
 const OWN_TAG: u32 = NO_TAG - 1;
-/// Answers to questions of the target that may wait to be sent.
-const MOST_PINGS: usize = 64;
+/// Answers to questions of the target's that may wait to be sent.
+const MOST_PONGS: usize = 64;
 
 /// What a command moves: data for the target, and where its data go.
 #[derive(Default)]
@@ -112,15 +112,13 @@ struct Sending {
     outgoing: Outgoing,
     /// Number of the next command.
     command: u32,
-    /// Answers to questions of the target among what waits.
-    pings: usize,
 }
 
 impl Connection {
     /// Connects and logs in.
     pub async fn open(location: &Location, profile: &Profile, patience: Patience) -> Result<Arc<Self>> {
         let (stream, agreed, numbers) = login(location, profile, patience.connect).await?;
-        let sending = Sending { outgoing: Outgoing::default(), command: numbers.expected_command, pings: 0 };
+        let sending = Sending { outgoing: Outgoing::new(&agreed), command: numbers.expected_command };
         let connection = Arc::new(Self {
             stream,
             name: location.name.clone(),
@@ -167,8 +165,10 @@ impl Connection {
 
     /// Makes a command and waits for its reply, whatever it says.
     pub async fn call(&self, lun: Lun, block: [u8; 16], payload: Payload, longest: Duration) -> Outcome {
+        let place = self.tasks.place().await;
+        // Waiting for others of our own is no fault of the target.
         let term = Term { began: rt::now_ns(), longest: nanos(longest) };
-        let mut waiting = Waiting { place: self.tasks.place().await, term, lun, block, payload };
+        let mut waiting = Waiting { place, term, lun, block, payload };
         let reply = loop {
             waiting = match self.submit(waiting) {
                 Submitted::Sent(reply) => break reply,
@@ -251,45 +251,30 @@ impl Connection {
             status: self.status.load(Ordering::Acquire),
         };
         sending.command = sending.command.wrapping_add(1);
-        self.put(sending, &request, data);
+        sending.outgoing.push(&request, data);
         if unasked > immediate {
             self.put_data(sending, tag, (lun, NO_TAG), immediate, unasked - immediate);
         }
     }
 
     /// Queues data of a command from `offset` on; whether they are what comes next.
-    fn put_data(&self, sending: &mut Sending, tag: u32, to: (Lun, u32), offset: u32, len: u32) -> bool {
+    fn put_data(
+        &self,
+        sending: &mut Sending,
+        tag: u32,
+        (lun, target_tag): (Lun, u32),
+        offset: u32,
+        len: u32,
+    ) -> bool {
         let Some(data) = self.tasks.next_data(tag, offset as usize, len as usize) else { return false };
-        let (lun, target_tag) = to;
-        let segment = self.agreed.segment as usize;
-        let status = self.status.load(Ordering::Acquire);
-        for (number, at) in (0..data.len()).step_by(segment).enumerate() {
-            let part = data.slice(at..at.saturating_add(segment));
-            let last = at + part.len() == data.len();
-            // Both are less than the length, which has 32 bits.
-            let (number, offset) = (number as u32, offset + at as u32);
-            self.put(
-                sending,
-                &Request::DataOut { lun, tag, target_tag, status, number, offset, last },
-                Some(part),
-            );
-        }
+        sending.outgoing.push_burst(Burst { lun, tag, target_tag, offset, data });
         true
-    }
-
-    fn put(&self, sending: &mut Sending, request: &Request, data: Option<Buf>) {
-        let header = request.encode(data.as_ref().map_or(0, Buf::len));
-        sending.outgoing.push(header, data, self.agreed.header_digest, self.agreed.data_digest);
     }
 
     /// Sends what there is room for.
     fn send(&self, sending: &mut Sending) -> io::Result<()> {
-        sending.outgoing.send(&self.stream)?;
-        let waits = !sending.outgoing.is_empty();
-        if !waits {
-            sending.pings = 0;
-        }
-        self.signals.queue(waits);
+        sending.outgoing.send(&self.stream, self.status.load(Ordering::Acquire))?;
+        self.signals.queue(!sending.outgoing.is_empty());
         Ok(())
     }
 
@@ -318,6 +303,9 @@ impl Connection {
         let mut sending = self.sending.lock();
         match answer {
             Answer::Ready { lun, tag, target_tag, offset, len, .. } => {
+                if sending.outgoing.open_requests(tag) >= self.agreed.outstanding as usize {
+                    return Err(Broken::Readies(self.agreed.outstanding));
+                }
                 let fits = len <= self.agreed.burst;
                 if !fits || !self.put_data(&mut sending, tag, (lun, target_tag), offset, len) {
                     return Err(Broken::Ready { offset, len });
@@ -326,11 +314,11 @@ impl Connection {
             Answer::Nop { tag: OWN_TAG, .. } => self.asked.store(false, Ordering::Release),
             Answer::Nop { target_tag: NO_TAG, .. } => {}
             Answer::Nop { lun, target_tag, .. } => {
-                sending.pings += 1;
-                if sending.pings > MOST_PINGS {
+                if sending.outgoing.pongs() >= MOST_PONGS {
                     return Err(Broken::Pings);
                 }
-                self.put_nop(&mut sending, lun, NO_TAG, target_tag);
+                let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
+                sending.outgoing.push_pong(&Request::Nop { lun, tag: NO_TAG, target_tag, command, status });
             }
             Answer::Async(AsyncEvent::LogoutWanted(_) | AsyncEvent::NegotiationWanted(_)) => {
                 self.put_logout(&mut sending);
@@ -351,14 +339,9 @@ impl Connection {
         Ok(self.send(&mut sending)?)
     }
 
-    fn put_nop(&self, sending: &mut Sending, lun: Lun, tag: u32, target_tag: u32) {
-        let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
-        self.put(sending, &Request::Nop { lun, tag, target_tag, command, status }, None);
-    }
-
     fn put_logout(&self, sending: &mut Sending) {
         let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
-        self.put(sending, &Request::Logout { tag: OWN_TAG, command, status }, None);
+        sending.outgoing.push(&Request::Logout { tag: OWN_TAG, command, status }, None);
     }
 
     /// Asks whether the target is there, unless it was asked already.
@@ -367,7 +350,10 @@ impl Connection {
             return;
         }
         let mut sending = self.sending.lock();
-        self.put_nop(&mut sending, Lun::default(), OWN_TAG, NO_TAG);
+        let (command, status) = (sending.command, self.status.load(Ordering::Acquire));
+        let lun = Lun::default();
+        let question = Request::Nop { lun, tag: OWN_TAG, target_tag: NO_TAG, command, status };
+        sending.outgoing.push(&question, None);
         let sent = self.send(&mut sending);
         drop(sending);
         if let Err(error) = sent {

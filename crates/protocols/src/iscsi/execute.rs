@@ -76,7 +76,7 @@ pub(super) async fn execute(
     let Payload { data, mut buf } = payload;
     let longest = connection.patience().answer.saturating_add(command.work);
     let lun = command.lun.unwrap_or(connection.lun());
-    let began = rt::now_ns();
+    let mut refused_ns = None;
     let (mut pause, mut at_once, mut broken_off) = (FIRST_PAUSE, 0, 0);
     loop {
         let room = buf.as_ref().map(BufMut::len);
@@ -87,7 +87,6 @@ pub(super) async fn execute(
             Err(error) => return (back, Err(error)),
         };
         let error = |kind| refused(connection, command, &reply, kind);
-        let waited = Duration::from_nanos(rt::now_ns().saturating_sub(began));
         match judge(&reply, phase) {
             Verdict::Done => return (back, Ok(reply)),
             Verdict::Failed(kind) => return (back, Err(error(kind))),
@@ -103,6 +102,8 @@ pub(super) async fn execute(
             }
             Verdict::AtOnce => return (back, Err(error(ErrorKind::Io))),
             Verdict::Later => {
+                let (now, first) = (rt::now_ns(), *refused_ns.get_or_insert_with(rt::now_ns));
+                let waited = Duration::from_nanos(now.saturating_sub(first));
                 if is_broken_off(&reply) {
                     broken_off += 1;
                 }

@@ -23,6 +23,7 @@ use iscsi::Profile;
 use iscsi::scsi::command::Width;
 use rt::{Buf, BufMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Changes that are written again side by side.
@@ -38,6 +39,10 @@ pub(super) struct Link {
     patience: Patience,
     /// What the unit is.
     pub(super) unit: Unit,
+    /// What it has answered may not be durable yet. That is never taken back: what was kept meanwhile is for a flush.
+    cached: AtomicBool,
+    /// It says so itself.
+    says_cached: AtomicBool,
     /// A block of zeroes.
     zeroes: Buf,
     pub(super) way: Way<Connection>,
@@ -57,15 +62,34 @@ impl Link {
         };
         connection.begin_use();
         let zeroes = BufMut::zeroed(unit.capacity.block_size as usize).freeze();
-        Ok(Arc::new(Self {
+        let link = Self {
             location,
             profile,
             patience,
+            cached: AtomicBool::new(false),
+            says_cached: AtomicBool::new(false),
             unit,
             zeroes,
             way: Way::new(connection),
             unflushed: Unflushed::default(),
-        }))
+        };
+        link.note_cache(&link.unit);
+        Ok(Arc::new(link))
+    }
+
+    /// Takes note of whether the unit has a cache now.
+    fn note_cache(&self, unit: &Unit) {
+        self.cached.fetch_or(unit.is_cached(), Ordering::AcqRel);
+        self.says_cached.fetch_or(unit.control.cached == Some(true), Ordering::AcqRel);
+    }
+
+    fn is_cached(&self) -> bool {
+        self.cached.load(Ordering::Acquire)
+    }
+
+    /// What can't be flushed need not be kept: nobody is told that it is durable.
+    fn keeps_unflushed(&self) -> bool {
+        self.is_cached() && !self.unit.can_not_flush()
     }
 
     /// Where it leads.
@@ -167,12 +191,17 @@ impl Link {
         change: impl FnOnce() -> Change,
         (command, payload): (Command, Payload),
     ) -> Result<()> {
-        if !self.unit.control.cached {
-            return self.taken(self.run(&command, payload).await.1?);
+        let again = Payload { data: payload.data.clone(), buf: None };
+        if !self.keeps_unflushed() {
+            self.taken(self.run(&command, payload).await.1?)?;
+            if !self.keeps_unflushed() {
+                return Ok(());
+            }
+            // The unit has been given a cache meanwhile: whether this was stored before or after nobody knows.
         }
         let room = self.unflushed.room(data, |bytes| self.make_room(bytes)).await?;
         let make = async {
-            self.taken(self.run(&command, payload).await.1?)?;
+            self.taken(self.run(&command, again).await.1?)?;
             Ok(((), durable))
         };
         self.unflushed.change(room, durable, change(), make).await
@@ -198,9 +227,12 @@ impl Link {
 
     /// Has the unit make durable what it has answered.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
-        if !self.unit.control.cached {
+        if !self.is_cached() {
             // What is answered is durable.
             return Ok(());
+        }
+        if self.unit.can_not_flush() {
+            return Err(self.unflushable());
         }
         // A target that is gone has nothing that is not durable.
         self.unflushed.flush(|| self.way.is_lost(), self.flush_once()).await
@@ -212,9 +244,28 @@ impl Link {
         if is_unknown(&result) {
             result = self.run(&flushing(Width::Sixteen), Payload::default()).await.1;
         }
-        flushed(result)?;
+        self.flushed(result)?;
         self.unflushed.forget(&answered);
         Ok(())
+    }
+
+    /// What came of a flush. A unit that does not know how to flush has nothing that it could lose, unless it says otherwise.
+    fn flushed(&self, result: Result<Reply>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+            Err(_) if self.says_cached.load(Ordering::Acquire) => Err(self.unflushable()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error of a flush that can't be.
+    pub fn unflushable(&self) -> BlockError {
+        let text = format!(
+            "'{}' has a write cache, and knows no command that empties it: what is written may be lost with its power. \
+             Have its cache switched off, or use cache.no-flush=on where that does not matter",
+            self.name()
+        );
+        BlockError::new(ErrorKind::Io, text)
     }
 
     /// Writes what may be lost, and has it made durable: durable changes are among it. Side by side, but for changes that
@@ -237,7 +288,7 @@ impl Link {
         if is_unknown(&result) {
             result = flush(Width::Sixteen).await;
         }
-        flushed(result)?;
+        self.flushed(result)?;
         self.unflushed.forget_again(&changes, answered);
         Ok(())
     }
@@ -299,6 +350,7 @@ impl Redial for Link {
             let text = format!("the unit '{}' that is there now has {what}", self.name());
             return Err(BlockError::new(ErrorKind::Io, text));
         }
+        self.note_cache(&unit);
         connection.begin_use();
         self.write_again(connection).await
     }
@@ -334,14 +386,6 @@ fn flushing(width: Width) -> Command {
 
 fn is_unknown(result: &Result<Reply>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported)
-}
-
-/// A unit that does not know how to flush has nothing that it could lose.
-fn flushed(result: Result<Reply>) -> Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
-        result => result.map(drop),
-    }
 }
 
 fn work(len: u64) -> Duration {

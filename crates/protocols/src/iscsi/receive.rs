@@ -69,6 +69,10 @@ pub(super) enum Broken {
     Place { offset: u32, len: usize, received: usize, room: usize },
     #[error("the target asked for {len} bytes of data from {offset} on, which are not those that come next")]
     Ready { offset: u32, len: u32 },
+    #[error(
+        "the target asked for data of a command where {0} requests for its data wait already: the most that was agreed on"
+    )]
+    Readies(u32),
     #[error("the target sent data or asked for some where a command has none")]
     NoData,
     #[error("the target says that it has carried out a command without having had its data")]
@@ -83,6 +87,8 @@ pub(super) enum Broken {
     Rejected(u8),
     #[error("the unit was reset")]
     Reset,
+    #[error("how the unit works has changed, and it has to be asked anew")]
+    Modes,
     #[error("the login is over")]
     Login,
 }
@@ -295,11 +301,17 @@ impl Receiver {
                             return Ok(());
                         }
                         let sense = Sense::of_response(&details);
-                        if sense.is_some_and(|sense| sense.is_loss()) && connection.is_in_use() {
-                            // Before any answer behind it is heard: a flush that ended well after this says nothing of what was
-                            // lost. All that is under way is made again in another session.
+                        // Before any answer behind it is heard: a flush that ended well after this says nothing of what was
+                        // lost, and a write that did nothing of whether it is durable. All that is under way is made again in
+                        // another session.
+                        let ends = match sense.filter(|_| connection.is_in_use()) {
+                            Some(sense) if sense.is_loss() => Some(Broken::Reset),
+                            Some(sense) if sense.is_mode_change() => Some(Broken::Modes),
+                            _ => None,
+                        };
+                        if let Some(cause) = ends {
                             connection.tasks.put_back(tag, task);
-                            return Err(Broken::Reset);
+                            return Err(cause);
                         }
                         end(&connection.tasks, (tag, task), status, residual, sense)
                     }

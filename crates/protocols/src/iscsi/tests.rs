@@ -10,6 +10,7 @@ use target::{Disk, Guest, Rules};
 mod bytes;
 mod changes;
 mod faults;
+mod quiet;
 mod reconnect;
 mod target;
 

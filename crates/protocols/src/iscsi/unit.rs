@@ -21,7 +21,7 @@ const ANSWER: usize = 252;
 const BLOCKS: std::ops::RangeInclusive<u32> = 512..=65536;
 
 /// A unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Unit {
     pub capacity: Capacity,
     /// What it is, by its own word.
@@ -30,6 +30,8 @@ pub(super) struct Unit {
     pub limits: BlockLimits,
     pub provisioning: Provisioning,
     pub control: WriteControl,
+    /// It knows a command that empties its cache, if it says that it has one; `None` where it does not say.
+    flushes: Option<bool>,
     /// It knows WRITE SAME(16); `None` where it does not say.
     pub write_same: Option<bool>,
     pub width: Width,
@@ -68,11 +70,14 @@ impl Unit {
         let identification = page(0x83).await?.and_then(|page| Identification::parse(&page));
         let serial = page(0x80).await?.and_then(|page| serial_number(&page).map(<[u8]>::to_vec));
         let control = ask.optional(command::mode_sense_6(0x3f, ANSWER as u8)).await?;
-        // What does not say how it is written is taken to be written in the usual way.
-        let unknown = WriteControl { protected: false, durable_writes: false, cached: true };
+        let unknown = WriteControl { protected: false, durable_writes: false, cached: None };
         let mut control = control.and_then(|page| WriteControl::parse(&page)).unwrap_or(unknown);
         control.protected |= !writable;
-        let same = ask.optional(command::report_supported(command::WRITE_SAME_16, 64)).await?;
+        let flushes = match control.cached {
+            Some(true) => ask.knows_a_flush().await?,
+            _ => None,
+        };
+        let write_same = ask.knows(command::WRITE_SAME_16).await?;
         Ok(Self {
             capacity,
             identification,
@@ -80,9 +85,20 @@ impl Unit {
             limits,
             provisioning: provisioning.unwrap_or_default(),
             control,
-            write_same: same.and_then(|answer| supports(&answer)).filter(|_| width == Width::Sixteen),
+            flushes,
+            write_same: write_same.filter(|_| width == Width::Sixteen),
             width,
         })
+    }
+
+    /// What it has answered may be lost with its power. What does not say is taken to be so.
+    pub fn is_cached(&self) -> bool {
+        self.control.cached != Some(false)
+    }
+
+    /// It says that it has a cache, and that it knows no command that empties it.
+    pub fn can_not_flush(&self) -> bool {
+        self.flushes == Some(false)
     }
 
     /// Its size in bytes.
@@ -126,16 +142,28 @@ impl Unit {
         self.provisioning.write_same && self.capacity.zeroes
     }
 
-    /// What is different of another unit, if it can't take the place of this one.
+    /// Why another unit can't take the place of this one, if so: it is another one, or lacks what is relied on. It may have become
+    /// larger, or know more; whether it may be written is seen when it is.
     pub fn differs(&self, other: &Self) -> Option<&'static str> {
+        let lacks = |had: bool, has: bool| had && !has;
         match other {
             _ if other.capacity.block_size != self.capacity.block_size => Some("another size of blocks"),
-            _ if other.capacity.blocks != self.capacity.blocks => Some("another size"),
+            _ if other.capacity.blocks < self.capacity.blocks => Some("less space"),
             _ if other.identification != self.identification || other.serial != self.serial => {
                 Some("another identity")
             }
-            _ if other.control.protected != self.control.protected => Some("another write protection"),
-            _ if other != self => Some("other features"),
+            _ if lacks(self.control.durable_writes, other.control.durable_writes)
+                || lacks(self.capacity.zeroes, other.capacity.zeroes)
+                || lacks(self.width == Width::Sixteen, other.width == Width::Sixteen) =>
+            {
+                Some("fewer features")
+            }
+            _ if other.longest() < self.longest()
+                || other.most_same() < self.most_same()
+                || other.most_unmap() < self.most_unmap() =>
+            {
+                Some("narrower limits")
+            }
             _ => None,
         }
     }
@@ -157,6 +185,21 @@ impl Questions<'_> {
             Err(error) if self.0.dead().is_some() => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// Whether it knows a command; `None` where it does not say.
+    async fn knows(&self, code: u8) -> Result<Option<bool>> {
+        let answer = self.optional(command::report_supported(code, 64)).await?;
+        Ok(answer.and_then(|answer| supports(&answer)))
+    }
+
+    /// Whether it knows a command that empties its cache.
+    async fn knows_a_flush(&self) -> Result<Option<bool>> {
+        let (ten, sixteen) = command::SYNCHRONIZE_CACHE;
+        Ok(match self.knows(ten).await? {
+            Some(false) => self.knows(sixteen).await?,
+            known => known,
+        })
     }
 
     async fn answer(&self, command: &Command, len: usize) -> Result<Vec<u8>> {

@@ -90,7 +90,9 @@ fn what_a_unit_does_not_know_is_done_without() {
         driver.discard(0, 512, Request::GUEST).await.unwrap();
         driver.discard(0, 512, Request::GUEST).await.unwrap();
         assert_eq!(disk.count(0x42), 1);
-        let (_, driver) = at(refusing(0x91, &[unknown])).await;
+        // Neither a word about a cache nor a command to empty it: there is none.
+        let refusals = [0x1a, 0x91].map(|code| (code, unknown)).to_vec();
+        let (_, driver) = at(Rules { refusals, ..Rules::default() }).await;
         write(&driver, 0, &[1; 512]).await.unwrap();
         driver.flush().await.unwrap();
         // Nothing about the unit but its size.
@@ -124,5 +126,24 @@ fn a_protected_unit_can_not_become_writable() {
         assert!(driver.read_only());
         assert_eq!(driver.set_writable(true).await.err().unwrap().kind(), ErrorKind::ReadOnly);
         driver.set_writable(false).await.map(drop).unwrap();
+    });
+}
+
+#[test]
+fn a_flush_of_a_cache_that_can_not_be_emptied_fails() {
+    run(async || {
+        // It is found out when it is tried, or the unit says so before.
+        let tried = refusing(0x91, &[(2, [5, 0x20, 0])]);
+        let told = Rules { flushes: false, ..Rules::default() };
+        for (rules, known) in [(tried, false), (told, true)] {
+            let (_, driver) = at(rules).await;
+            assert_eq!(driver.link.unit.can_not_flush(), known);
+            write(&driver, 0, &[1; 512]).await.unwrap();
+            let error = driver.flush().await.unwrap_err();
+            assert!(error.to_string().contains("no command that empties it"), "{error}");
+            assert_eq!(read(&driver, 0, 512).await.unwrap(), [1; 512]);
+        }
+        let (_, driver) = at(Rules { flushes: false, cached: false, ..Rules::default() }).await;
+        driver.flush().await.unwrap();
     });
 }

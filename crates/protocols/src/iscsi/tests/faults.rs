@@ -309,7 +309,7 @@ fn questions_of_the_target_are_answered_and_a_silent_one_is_asked() {
         rt::spawn(async move {
             let mut guest = Guest::greet(&listener, &disk).await;
             // All questions at the login are answered before ours.
-            while disk.count(0xa3) == 0 {
+            while disk.count(0xa3) < 2 {
                 disk.one(&mut guest).await.unwrap();
             }
             guest.send(Answer::Nop { lun: iscsi::Lun::default(), tag: NO_TAG, target_tag: 5 }, &[]).await;
@@ -391,4 +391,70 @@ fn converse_over_a_relay(
         let result = rt::timeout(LONG, conversation).await.expect("the conversation ends");
         (count.load(Ordering::Relaxed), result)
     })
+}
+
+#[test]
+fn a_target_that_asks_for_more_data_at_a_time_than_was_agreed_on_is_given_up() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let rules = Rules { capacity: (1 << 20, 512), keys: "MaxOutstandingR2T=2\0", ..Rules::default() };
+        let disk = Disk::new(rules);
+        rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &disk).await;
+            while let Some((request, data)) = guest.next().await {
+                let iscsi::Request::Command { tag, block: [0x8a, ..], expected, .. } = request else {
+                    disk.carry_out(&mut guest, request, data).await.unwrap();
+                    continue;
+                };
+                // All of it in small parts, of which none is taken.
+                for (number, offset) in (data.len() as u32..expected).step_by(4096).enumerate() {
+                    let (lun, number) = (iscsi::Lun::default(), number as u32);
+                    let ready = Answer::Ready { lun, tag, target_tag: number, number, offset, len: 4096 };
+                    guest.send(ready, &[]).await;
+                }
+                let _ = rt::timeout(LONG, std::future::pending::<()>()).await;
+            }
+        })
+        .detach();
+        let driver = connect(port, patient()).await.unwrap();
+        // More than the system takes without being read.
+        let error = write(&driver, 0, &vec![3; 8 << 20]).await.unwrap_err();
+        assert!(error.to_string().contains("2 requests for its data wait already"), "{error}");
+    });
+}
+
+#[test]
+fn time_that_is_spent_waiting_for_others_of_our_own_is_not_the_targets() {
+    run(async || {
+        let (listener, port) = bound().await;
+        let disk = Disk::new(Rules::default());
+        let (told, asked) = futures_channel::oneshot::channel();
+        rt::spawn(async move {
+            let mut guest = Guest::greet(&listener, &disk).await;
+            while let Some((request, data)) = guest.next().await {
+                if matches!(request, iscsi::Request::Command { block: [0x88, ..], .. }) {
+                    break;
+                }
+                disk.carry_out(&mut guest, request, data).await.unwrap();
+            }
+            told.send(()).unwrap();
+            let _ = rt::timeout(LONG, std::future::pending::<()>()).await;
+        })
+        .detach();
+        let answer = Duration::from_secs(2);
+        let driver = Arc::new(connect(port, Patience { answer, ..patient() }).await.unwrap());
+        let connection = driver.link.way.connection();
+        let mut places = Vec::new();
+        while let Ok(place) = rt::timeout(Duration::ZERO, connection.tasks.place()).await {
+            places.push(place);
+        }
+        let reader = driver.clone();
+        let waiting = rt::spawn(async move { read(&reader, 0, 512).await });
+        rt::sleep(answer + Duration::from_millis(100)).await;
+        drop(places);
+        asked.await.unwrap();
+        assert_eq!(connection.tasks.overdue(None), None);
+        connection.cut();
+        waiting.await.unwrap().unwrap_err();
+    });
 }

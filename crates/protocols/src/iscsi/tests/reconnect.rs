@@ -79,25 +79,75 @@ fn a_flush_fails_where_what_it_is_for_can_not_be_written_again() {
 }
 
 #[test]
-fn a_unit_that_has_changed_is_not_taken_for_the_old_one() {
+fn another_unit_and_one_that_lacks_something_is_not_taken_for_the_old_one() {
+    let changes: [(fn(&mut Rules), &str); 4] = [
+        (|rules| rules.capacity.0 -= 1, "less space"),
+        (|rules| rules.serial = *b"dish", "another identity"),
+        (|rules| rules.durable_writes = false, "fewer features"),
+        (|rules| rules.capacity.1 = 1024, "another size of blocks"),
+    ];
+    for (change, words) in changes {
+        run(async || {
+            let (listener, port) = bound().await;
+            let disk = Disk::new(Rules::default());
+            rt::spawn(disk.clone().serve(listener)).detach();
+            let driver = connect_with(port, patient(), PAUSE).await.unwrap();
+            change(&mut disk.rules.lock());
+            disk.fuse.store(0, Relaxed);
+            let error = read(&driver, 0, 512).await.unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            *disk.rules.lock() = Rules::default();
+            // Nobody has given up for ever.
+            let again = async {
+                while read(&driver, 0, 512).await.is_err() {
+                    rt::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            rt::timeout(LONG, again).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_unit_that_has_grown_or_may_not_be_written_any_more_is_the_same_unit() {
     run(async || {
-        let (listener, port) = bound().await;
-        let disk = Disk::new(Rules::default());
-        rt::spawn(disk.clone().serve(listener)).detach();
-        let driver = connect_with(port, patient(), PAUSE).await.unwrap();
-        disk.rules.lock().capacity.0 -= 1;
+        let (disk, driver) = lasting(Rules::default()).await;
+        let length = driver.length();
+        {
+            let mut rules = disk.rules.lock();
+            rules.capacity.0 += 8;
+            rules.protected = true;
+        }
         disk.fuse.store(0, Relaxed);
-        let error = read(&driver, 0, 512).await.unwrap_err();
-        assert!(error.to_string().contains("another size"), "{error}");
-        disk.rules.lock().capacity.0 += 1;
-        // Nobody has given up for ever.
-        let again = async {
-            while read(&driver, 0, 512).await.is_err() {
-                rt::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        rt::timeout(LONG, again).await.unwrap();
+        read(&driver, 0, 512).await.unwrap();
+        assert_eq!((disk.sessions.load(Relaxed), driver.length()), (2, length));
     });
+}
+
+#[test]
+fn a_cache_that_is_switched_on_later_is_noticed_and_what_it_may_lose_is_kept() {
+    for told in [false, true] {
+        run(async || {
+            let (disk, driver) = lasting(Rules { cached: false, ..Rules::default() }).await;
+            write(&driver, 0, &[1; 512]).await.unwrap();
+            driver.flush().await.unwrap();
+            assert_eq!(disk.count(0x91), 0);
+            disk.rules.lock().cached = true;
+            match told {
+                true => disk.rules.lock().refusals.push((0x8a, (2, [6, 0x2a, 1]))),
+                // It is asked again in a new session.
+                false => disk.fuse.store(0, Relaxed),
+            }
+            write(&driver, 512, &[2; 512]).await.unwrap();
+            assert_eq!(disk.sessions.load(Relaxed), 2);
+            disk.lose_power();
+            disk.fuse.store(0, Relaxed);
+            assert_eq!(read(&driver, 512, 512).await.unwrap(), [2; 512]);
+            write(&driver, 1024, &[3; 512]).await.unwrap();
+            driver.flush().await.unwrap();
+            assert_eq!(disk.durable.lock()[512..1536], [[2; 512], [3; 512]].concat());
+        });
+    }
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub struct Rules {
     pub cached: bool,
     pub thin: bool,
     pub durable_writes: bool,
+    /// It says that it knows how to flush.
+    pub flushes: bool,
+    pub serial: [u8; 4],
     pub capacity: (u64, u32),
     /// What a command is answered with in place of being carried out: by its code, one after the other.
     pub refusals: Vec<(u8, Refusal)>,
@@ -47,6 +50,8 @@ impl Default for Rules {
             cached: true,
             thin: true,
             durable_writes: true,
+            flushes: true,
+            serial: *b"disk",
             capacity: (BLOCKS as u64, BLOCK as u32),
             refusals: Vec::new(),
         }
@@ -159,7 +164,7 @@ impl Disk {
             (0x12, 0) => vec![0, 0, 6, 2, 31],
             (0x12, _) => match block[2] {
                 0 => vec![0, 0, 0, 5, 0, 0x80, 0x83, 0xb0, 0xb2],
-                0x80 => b"\0\x80\0\x04disk".to_vec(),
+                0x80 => [&b"\0\x80\0\x04"[..], &rules.serial].concat(),
                 0x83 => vec![0, 0x83, 0, 7, 1, 3, 0, 3, 0x60, 1, 2],
                 0xb0 => [&[0, 0xb0, 0, 60][..], &[0; 60]].concat(),
                 _ => vec![0, 0xb2, 0, 4, 0, if rules.thin { 0xe4 } else { 0 }, 0, 0],
@@ -177,7 +182,10 @@ impl Disk {
                 let flags = u8::from(rules.protected) << 7 | u8::from(rules.durable_writes) << 4;
                 vec![7, 0, flags, 0, 8, 2, if rules.cached { 4 } else { 0 }, 0]
             }
-            (0xa3, _) => vec![0, 3, 0, 16],
+            (0xa3, _) => {
+                let known = rules.flushes || !matches!(block[3], 0x35 | 0x91);
+                vec![0, if known { 3 } else { 1 }, 0, 16]
+            }
             (0x88, _) => self.bytes.lock()[at * BLOCK..(at + count) * BLOCK].to_vec(),
             (0x8a, _) => {
                 let data = guest.gather(tag, expected, data, rules.burst).await?;
