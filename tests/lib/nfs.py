@@ -19,12 +19,12 @@ NEEDS = ("ganesha.nfsd", "rpcbind", "nfs-cat", "nsenter", "setpriv", "unshare")
 
 CONFIG = """
 NFS_CORE_PARAM {{ NFS_Port = {nfs}; MNT_Port = {mount}; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
-                  Protocols = 3; mount_path_pseudo = false; }}
+                  Protocols = {protocols}; mount_path_pseudo = false; }}
 NFSV4 {{ Graceless = true; RecoveryBackend = fs; RecoveryRoot = {dir}; }}
 EXPORT {{ Export_Id = 7; Path = {export}; Pseudo = /rw; Access_Type = RW; Squash = No_Root_Squash; SecType = sys;
-          Protocols = 3; Transports = TCP; FSAL {{ Name = VFS; }} }}
+          Protocols = {protocols}; Transports = TCP; FSAL {{ Name = VFS; }} }}
 EXPORT {{ Export_Id = 8; Path = {export}/ro; Pseudo = /ro; Access_Type = RO; Squash = No_Root_Squash; SecType = sys;
-          Protocols = 3; Transports = TCP; FSAL {{ Name = VFS; }} }}
+          Protocols = {protocols}; Transports = TCP; FSAL {{ Name = VFS; }} }}
 LOG {{ Default_Log_Level = EVENT; }}
 """
 
@@ -42,25 +42,27 @@ $end sleep infinity
 class Server:
     """An NFS server that exports a folder."""
 
-    def __init__(self, place, nfs=2049, mount=20048):
+    def __init__(self, place, nfs=2049, mount=20048, protocols="3"):
         self.place, self.dir, self.export = place, place.path("server"), place.path("export")
         for folder in (self.dir, self.export, f"{self.export}/ro", f"{self.export}/deep/er"):
             os.makedirs(folder, exist_ok=True)
         with open(f"{self.dir}/ganesha.conf", "w") as file:
-            file.write(CONFIG.format(nfs=nfs, mount=mount, dir=self.dir, export=self.export))
+            file.write(CONFIG.format(nfs=nfs, mount=mount, dir=self.dir, export=self.export, protocols=protocols))
         script = place.write("start.sh", START.format(dir=self.dir).encode())
         self.process = place.spawn(["unshare", "-mn", "--kill-child", "bash", script])
         self.enter = ["nsenter", "-n", "-t", str(self.process.pid)]
         wait_for("the namespaces", lambda: os.path.exists(f"{self.dir}/ready"))
         # It changes its user, and would not end with the script.
         place.spawn([*self.enter, "-m", "rpcbind", "-f", "-w"])
-        self.ports = (nfs, mount)
+        # The mount service is of version 3.
+        self.ports = (nfs, mount if protocols == "3" else nfs)
+        self.listed = protocols == "3" and nfs == 2049
         self.wait()
 
     def wait(self):
         """Until it answers, and the portmapper knows it."""
         wait_for("the NFS server", lambda: self.place.run([*self.enter, "nfs-ls", f"nfs://127.0.0.1{self.export}"]).code == 0
-                 if self.ports[0] == 2049 else self._listens())
+                 if self.listed else self._listens())
 
     def _listens(self):
         probe = f"exec 3<>/dev/tcp/127.0.0.1/{self.ports[0]} && exec 4<>/dev/tcp/127.0.0.1/{self.ports[1]}"
@@ -198,7 +200,7 @@ def _(place):
     os.mkfifo(server.file("pipe"))
     for name, said in (("none", ("No such file",)), ("deep", ("folder",)), ("loop", ("symbolic links",)), ("pipe", ("named pipe",)),
                        ("disk.raw?version=4", ("version 4", "not supported")),
-                       ("disk.raw?rsize=1", ("rsize",)), ("disk.raw?uid=1000", ("does not let this user change",)),
+                       ("disk.raw?rsize=1", ("rsize",)), ("disk.raw?uid=1000", ("does not let this user read",)),
                        ("disk.raw?nfsport=1", ("127.0.0.1:1",))):
         server.refused(IO, "-f", "raw", "-c", "read 0 512", server.url(name), said=(name.split("?")[0], *said))
     server.refused(IMG, "convert", "-f", "raw", "-O", "raw", server.url("disk.raw", "?uid=1000"), place.path("x"), said=("Permission denied",))
@@ -206,6 +208,49 @@ def _(place):
     # A server that lets nothing be changed: found out at the open, and read all the same.
     server.refused(IO, "-f", "raw", "-c", "write 0 512", server.url("ro/disk.raw"), said=("ro/disk.raw", "change"))
     server.ok(IO, "-r", "-f", "raw", "-c", "read 0 512", server.url("ro/disk.raw"))
+
+
+@proof("a file that this user may not read is refused at the open, and a file is made by a job", NEEDS)
+def _(place):
+    server = Server(place)
+    fill(server.file("disk.raw"))
+    os.chmod(server.file("disk.raw"), 0o200)
+    server.refused(IO, "-r", "-f", "raw", "-c", "read 0 512", server.url("disk.raw", "?uid=1000"), said=("does not let this user read",))
+    daemon = Daemon(place, command=[*server.enter, *face("daemon")])
+    qmp = daemon.qmp()
+
+    def make(path, size, **more):
+        location = {"server": {"type": "inet", "host": "127.0.0.1"}, "path": path, **more}
+        qmp.run("blockdev-create", {"job-id": "j", "options": {"driver": "nfs", "location": location, "size": size}})
+        qmp.wait_event("JOB_STATUS_CHANGE", status="concluded")
+        error = qmp.run("query-jobs")[0].get("error")
+        qmp.run("job-dismiss", id="j")
+        return error
+
+    made = server.file("made")
+    assert make(made, 4 * MIB) is None and os.path.getsize(made) == 4 * MIB
+    assert make(made, MIB, user=0, group=0) is None and os.path.getsize(made) == MIB
+    assert "No such file" in make(server.file("nowhere/x"), MIB)
+    assert "could not be mounted" in make("/nowhere/x", MIB)
+    assert make(server.file("ro/x"), MIB) and not os.path.exists(server.file("ro/x"))
+    # A format in a file that was made so.
+    node = {"driver": "nfs", "node-name": "file", "server": {"type": "inet", "host": "127.0.0.1"}, "path": made}
+    qmp.run("blockdev-add", node)
+    qmp.run("blockdev-create", {"job-id": "j", "options": {"driver": "qcow2", "file": "file", "size": 64 * MIB}})
+    qmp.wait_event("JOB_STATUS_CHANGE", status="concluded")
+    assert "error" not in qmp.run("query-jobs")[0], qmp.run("query-jobs")
+    qmp.run("job-dismiss", id="j")
+    qmp.run("blockdev-del", {"node-name": "file"})
+    daemon.stop()
+    server.ok(IMG, "check", "-f", "qcow2", server.url("made"))
+
+
+@proof("a server of version 4 alone is refused by that name", NEEDS)
+def _(place):
+    server = Server(place, protocols="4")
+    server.refused(IMG, "info", server.url("disk.raw"), said=("only version 4 of NFS", "version 3"))
+    server.refused(IMG, "info", server.url("disk.raw", "?nfsport=2049"), said=("only version 4 of NFS",))
+    server.refused(IMG, "info", server.url("disk.raw", "?nfsport=2049&mountport=20048"), said=("only version 4 of NFS",))
 
 
 @proof("without a portmapper the ports are given, and stand in the name", NEEDS)

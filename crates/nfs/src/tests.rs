@@ -109,6 +109,7 @@ proptest! {
         file in handle(), offset in any::<u64>(), count in any::<u32>(), stability in stability(), name in name(),
         new in new_attributes(), only_if in proptest::option::of(time()), guarded in any::<bool>(), path in "[^\0]{0,200}",
     ) {
+        returns(&Null);
         returns(&GetAttributes { file: file.clone() });
         returns(&SetAttributes { file: file.clone(), new, only_if });
         returns(&Lookup { of: name.clone() });

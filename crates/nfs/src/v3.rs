@@ -455,6 +455,26 @@ impl Xdr for CreateHow {
 }
 
 /// The procedures: number, name, and what each answers.
+/// Asks for nothing: a server without this version of the program says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Null;
+
+impl Xdr for Null {
+    fn put(&self, _: &mut Vec<u8>) {}
+
+    fn take(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
+impl Call for Null {
+    const PROGRAM: u32 = PROGRAM;
+    const VERSION: u32 = VERSION;
+    const PROCEDURE: u32 = 0;
+    const NAME: &'static str = "NULL";
+    type Reply = ();
+}
+
 macro_rules! procedures {
     ($($call:ident = $number:literal $name:literal -> $done:ty, $failed:ty;)*) => {$(
         impl Call for $call {

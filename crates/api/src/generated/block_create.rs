@@ -77,19 +77,6 @@ impl Object for FilePlaceOptions {
 }
 object_codec!(FilePlaceOptions);
 
-/// What is asked of the file of an NFS server that an image is made in: nothing.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct NfsPlaceOptions {}
-
-impl Object for NfsPlaceOptions {
-    fn take(_: &mut Members<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {})
-    }
-
-    fn put(&self, _: &mut Dict) {}
-}
-object_codec!(NfsPlaceOptions);
-
 /// What is asked of a qcow2 image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Qcow2CreateOptions {

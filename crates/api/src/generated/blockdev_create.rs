@@ -210,6 +210,27 @@ impl Object for BlockdevCreateOptionsQcow2 {
 }
 object_codec!(BlockdevCreateOptionsQcow2);
 
+/// What is asked of a new file on an NFS server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockdevCreateOptionsNfs {
+    /// Where it is.
+    pub location: BlockdevOptionsNfs,
+    /// Its size in bytes.
+    pub size: Size,
+}
+
+impl Object for BlockdevCreateOptionsNfs {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { location: from.required("location")?, size: from.required("size")? })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("location", &self.location);
+        to.put("size", &self.size);
+    }
+}
+object_codec!(BlockdevCreateOptionsNfs);
+
 /// What is asked of a new image in a Ceph cluster.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlockdevCreateOptionsRbd {
@@ -547,7 +568,7 @@ pub enum BlockdevCreateOptions {
     /// `nbd`.
     Nbd,
     /// `nfs`.
-    Nfs,
+    Nfs(BlockdevCreateOptionsNfs),
     /// `null-aio`.
     NullAio,
     /// `null-co`.
@@ -613,7 +634,7 @@ impl BlockdevCreateOptions {
             Self::Iscsi => BlockdevDriver::Iscsi,
             Self::Luks(_) => BlockdevDriver::Luks,
             Self::Nbd => BlockdevDriver::Nbd,
-            Self::Nfs => BlockdevDriver::Nfs,
+            Self::Nfs(_) => BlockdevDriver::Nfs,
             Self::NullAio => BlockdevDriver::NullAio,
             Self::NullCo => BlockdevDriver::NullCo,
             Self::Parallels(_) => BlockdevDriver::Parallels,
@@ -658,7 +679,7 @@ impl BlockdevCreateOptions {
             BlockdevDriver::Iscsi => Self::Iscsi,
             BlockdevDriver::Luks => Self::Luks(Object::take(from)?),
             BlockdevDriver::Nbd => Self::Nbd,
-            BlockdevDriver::Nfs => Self::Nfs,
+            BlockdevDriver::Nfs => Self::Nfs(Object::take(from)?),
             BlockdevDriver::NullAio => Self::NullAio,
             BlockdevDriver::NullCo => Self::NullCo,
             BlockdevDriver::Parallels => Self::Parallels(Object::take(from)?),
@@ -703,7 +724,7 @@ impl BlockdevCreateOptions {
             Self::Iscsi => {}
             Self::Luks(inner) => inner.put(to),
             Self::Nbd => {}
-            Self::Nfs => {}
+            Self::Nfs(inner) => inner.put(to),
             Self::NullAio => {}
             Self::NullCo => {}
             Self::Parallels(inner) => inner.put(to),

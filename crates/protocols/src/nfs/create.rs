@@ -4,11 +4,10 @@
 
 use super::connection::Patience;
 use super::connection::{Connection, Peer};
-use super::location::{Location, parse_filename};
+use super::location::Location;
 use super::mount::{Place, Server, lookup, need_regular};
 use super::{dialled, reply};
-use api::NfsPlaceOptions;
-use block::{BlockError, Claim, Claiming, CreateOption, ErrorKind, Result};
+use block::{BlockError, Claim, Claiming, CreateOption, ErrorKind, PlaceRequest, Result};
 use nfs::Status;
 use nfs::v3::{Create, CreateHow, FileType, Name, NewAttributes, Remove};
 use rt::BoxFuture;
@@ -20,9 +19,10 @@ pub(super) const OPTIONS: &[CreateOption] = &[CreateOption::SIZE];
 const MODE: u32 = 0o600;
 
 /// Finds the file, or makes it.
-pub(super) fn claim(filename: &str, _: NfsPlaceOptions) -> Claiming<'_> {
+pub(super) fn claim(place: PlaceRequest<'_, ()>) -> Claiming<'_> {
     Box::pin(async move {
-        let (location, settings) = Location::of(parse_filename(filename)?.read()?)?;
+        let PlaceRequest { filename, location, .. } = place;
+        let (location, settings) = Location::of(location.read()?)?;
         let peer = dialled(&location, &settings, Patience::default());
         let claimed = claim_at(location, peer).await;
         Ok(Box::new(claimed.map_err(|e| e.context_of_file("Could not create", filename))?) as Box<dyn Claim>)

@@ -28,7 +28,7 @@ mod unflushed;
 use ahead::Ahead;
 use api::{BlockdevOptionsNfs, PreallocMode};
 use block::{
-    BlockError, ClaimPlace, Common, Cut, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Flags,
+    BlockError, ClaimLocation, Common, Cut, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Flags,
     Identity, Open, OpenContext, Opened, Options, PLAIN, Reopened, Request, Result, Source, Undo, Want,
 };
 use connection::Patience;
@@ -57,7 +57,7 @@ pub(crate) const NFS: DriverType = DriverType {
     adapt: Some(location::adapt),
     open: &Open(open),
     create: Some(&PLAIN),
-    claim: Some(&ClaimPlace(create::claim)),
+    claim: Some(&ClaimLocation(create::claim)),
     create_options: create::OPTIONS,
     ..DriverType::PROTOCOL
 };
@@ -76,11 +76,11 @@ fn open(context: &mut OpenContext, options: BlockdevOptionsNfs) -> BoxFuture<'_,
         }
         let peer = dialled(&location, &settings, Patience::default());
         let driver = NfsDriver::open(location, settings, peer).await?;
+        driver.need_readable().await?;
         if !context.common().read_only
             && let Err(error) = driver.need_writable().await
             && !context.fall_back_to_read_only()
         {
-            driver.link.close();
             return Err(error);
         }
         let filename = Some(driver.link.name().to_owned());
@@ -164,17 +164,26 @@ impl NfsDriver {
         })
     }
 
-    /// Refuses a file that the server does not let be changed.
+    /// Refuses a file that the server does not let this user read.
+    async fn need_readable(&self) -> Result<()> {
+        self.need(access::READ, "read").await
+    }
+
+    /// Refuses a file that the server does not let this user change.
     async fn need_writable(&self) -> Result<()> {
-        let wanted = access::READ | access::MODIFY | access::EXTEND;
+        // Some file systems know nothing of growing apart from changing.
+        self.need(access::MODIFY, "change").await
+    }
+
+    async fn need(&self, right: u32, what: &str) -> Result<()> {
         let name = self.link.name();
+        let wanted = access::READ | access::MODIFY | access::EXTEND;
         let call = v3::Access { file: self.link.handle.clone(), wanted };
         let answer = self.link.call(&call).await.map_err(|e| e.context(format_args!("'{name}'")))?;
-        // Some file systems know nothing of growing apart from changing.
-        if answer.allowed & access::MODIFY != 0 {
+        if answer.allowed & right != 0 {
             return Ok(());
         }
-        let text = format!("the server does not let this user change '{name}'");
+        let text = format!("the server does not let this user {what} '{name}'");
         Err(BlockError::new(ErrorKind::Permission, text))
     }
 

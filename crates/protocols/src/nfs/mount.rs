@@ -89,8 +89,21 @@ impl Server {
     }
 
     async fn held(&self) -> Result<Held> {
-        let port = self.port(self.location.nfs_port, v3::PROGRAM, v3::VERSION, "NFS service").await?;
-        Held::open(&self.peer, port, "NFS service").await
+        let given = self.location.nfs_port;
+        match self.port(given, v3::PROGRAM, v3::VERSION, "NFS service").await {
+            Ok(port) => Held::open(&self.peer, port, "NFS service").await,
+            // Servers of version 4 need no portmapper, and have one port.
+            Err(error) => match Held::open(&self.unprivileged(), v3::PORT, "NFS service").await {
+                Ok(connection) => Err(lacking(&connection.0, error).await),
+                Err(_) => Err(error),
+            },
+        }
+    }
+
+    /// A portmapper does not mind from where it is asked; privileged ports are few.
+    fn unprivileged(&self) -> Peer {
+        let dial = Dial { privileged: false, ..self.peer.dial };
+        Peer { dial, ..self.peer.clone() }
     }
 
     /// The port of a service: as it was given, or as the portmapper says.
@@ -98,10 +111,7 @@ impl Server {
         if let Some(port) = given {
             return Ok(port);
         }
-        // A portmapper does not mind from where it is asked; privileged ports are few.
-        let dial = Dial { privileged: false, ..self.peer.dial };
-        let peer = Peer { dial, ..self.peer.clone() };
-        let portmapper = Held::open(&peer, self.peer.portmapper, "portmapper").await?;
+        let portmapper = Held::open(&self.unprivileged(), self.peer.portmapper, "portmapper").await?;
         let answer = self.ask(&portmapper.0, program, version).await;
         let port = answer.map_err(|e| e.context("could not ask the portmapper"))?;
         port.filter(|port| *port != 0).ok_or_else(|| {
@@ -163,10 +173,15 @@ impl Server {
     }
 
     async fn mounted(&self, connection: &Connection, path: &str) -> Result<Name> {
-        let location = &self.location;
-        let port = self.port(location.mount_port, nfs::mount::PROGRAM, nfs::mount::VERSION, "mount service");
-        let service = Held::open(&self.peer, port.await?, "mount service").await?;
-        self.mount(&service.0, connection, path).await
+        let given = self.location.mount_port;
+        let service = async {
+            let port = self.port(given, nfs::mount::PROGRAM, nfs::mount::VERSION, "mount service").await?;
+            Held::open(&self.peer, port, "mount service").await
+        };
+        match service.await {
+            Ok(service) => self.mount(&service.0, connection, path).await,
+            Err(error) => Err(lacking(connection, error).await),
+        }
     }
 
     async fn mount(&self, service: &Connection, connection: &Connection, path: &str) -> Result<Name> {
@@ -228,6 +243,14 @@ impl Server {
         }
         let error = std::io::Error::from_raw_os_error(ELOOP);
         Err(BlockError::os(format!("following '{}'", self.location.path), &error))
+    }
+}
+
+/// The error of a server that lacks a service: where it does not speak this version of NFS at all, that is the reason.
+async fn lacking(connection: &Connection, error: BlockError) -> BlockError {
+    match connection.call(&v3::Null).await {
+        Err(refusal) if refusal.kind() == ErrorKind::Unsupported => refusal,
+        _ => error,
     }
 }
 

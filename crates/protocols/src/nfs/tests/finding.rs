@@ -127,6 +127,16 @@ fn a_file_that_may_not_be_changed_is_found_out_before_it_is_written_to() {
         assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
         assert!(driver.set_writable(true).await.is_err());
         assert!(driver.set_writable(false).await.is_ok());
+        driver.need_readable().await.unwrap();
+        let nothing = |asked: &Asked, _: &[u8]| match asked.is::<v3::Access>() {
+            true => Act::Send(
+                asked.reply::<v3::Access>(&Outcome(Ok(v3::Allowed { attributes: None, allowed: 0 }))),
+            ),
+            false => Act::Answer,
+        };
+        let error = opened(&disk, "/exp/disk", nothing).await.unwrap().need_readable().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+        assert!(error.to_string().contains("read '"), "{error}");
     });
 }
 
@@ -136,7 +146,7 @@ fn credentials_that_are_refused_say_so_at_each_step() {
         (Refusal::Credentials(AuthStatus::TOO_WEAK), ErrorKind::Permission, "privileged port"),
         (Refusal::Credentials(AuthStatus(1)), ErrorKind::Permission, "AUTH_BADCRED"),
         (Refusal::NoProgram, ErrorKind::Unsupported, "version 3 over TCP is needed"),
-        (Refusal::NoVersion(4, 4), ErrorKind::Unsupported, "(4 to 4)"),
+        (Refusal::NoVersion(2, 2), ErrorKind::Unsupported, "(2 to 2)"),
         (Refusal::Rpc(3, 3), ErrorKind::Unsupported, "(3 to 3)"),
         (Refusal::Failed, ErrorKind::Io, "SYSTEM_ERR"),
     ];
@@ -153,6 +163,27 @@ fn credentials_that_are_refused_say_so_at_each_step() {
                 assert!(error.to_string().contains(words), "{error}");
             }
         }
+    });
+}
+
+#[test]
+fn a_server_of_version_4_alone_is_refused_by_that_name() {
+    run(async {
+        let only_newer = |asked: &Asked, _: &[u8]| {
+            if asked.head.program != v3::PROGRAM {
+                return Act::HangUp;
+            }
+            let mut out = Vec::new();
+            ReplyHead { xid: asked.head.xid, outcome: Err(Refusal::NoVersion(4, 4)) }.put(&mut out);
+            Act::Send(server::record(&out))
+        };
+        // Its mount service is not there.
+        let (listener, port) = bound().await;
+        rt::spawn(Disk::new().serve(listener, only_newer)).detach();
+        let parameters = format!("?nfsport={port}&mountport=1");
+        let error = failure(Wanted { parameters, ..Wanted::at(port) }.open().await);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("only version 4 of NFS"), "{error}");
     });
 }
 

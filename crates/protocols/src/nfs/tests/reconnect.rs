@@ -192,3 +192,91 @@ fn a_server_that_needs_time_is_asked_again() {
         driver.read(0, BufMut::with_len(10)).await.1.unwrap();
     });
 }
+
+#[test]
+fn what_was_not_received_over_a_connection_that_is_given_up_never_comes() {
+    run(async {
+        let disk = Disk::new();
+        let (listener, port) = bound().await;
+        let (told, heard) = futures_channel::oneshot::channel();
+        let served = disk.clone();
+        rt::spawn(async move {
+            // The first connection to NFS is not read from once data are written.
+            let first = listener.accept().await.unwrap();
+            let other = served.clone();
+            let rest = async move { other.serve(listener, |_, _| Act::Answer).await };
+            rt::spawn(rest).detach();
+            let stop =
+                |asked: &Asked, _: &[u8]| if asked.is::<v3::Access>() { Act::HangUp } else { Act::Answer };
+            served.serve_until(&first, stop).await;
+            let _ = told.send(first);
+        })
+        .detach();
+        let patience = Patience { silence: Duration::from_secs(1), ..patient() };
+        let driver = Wanted { reconnect: LONG, patience, ..Wanted::at(port) }.open().await.unwrap();
+        // More than the system takes without being read.
+        let data = Buf::from_slice(&vec![7; SIZE]);
+        let asks = driver.need_readable();
+        let writes = join_all((0..8).map(|_| driver.write(0, data.clone(), block::Request::GUEST)));
+        let (asked, written) = futures_util::future::join(asks, writes).await;
+        asked.unwrap();
+        for written in written {
+            written.unwrap();
+        }
+        let (stream, mut buf) = (heard.await.unwrap(), vec![0; 1 << 16]);
+        let end = loop {
+            match stream.recv(&mut buf).await {
+                Ok(1..) => {}
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_server_that_needs_time_or_is_lost_while_it_is_written_to_again_is_asked_again() {
+    for lost in [false, true] {
+        run(async {
+            let disk = Disk::new();
+            let (listener, port) = bound().await;
+            let (forgetful, mut writes) = (disk.clone(), 0);
+            let act = move |asked: &Asked, _: &[u8]| {
+                writes += u32::from(asked.is::<v3::Write>());
+                match (asked.is::<v3::Write>(), writes) {
+                    // Of a server that has another one take over: the connection stays.
+                    (true, 2) => forgetful.lose_power(),
+                    // What was lost is written again by the flush.
+                    (true, 3..=7) if lost => return Act::HangUp,
+                    (true, 3 | 4) => {
+                        let no_change = Err((Status::JUKEBOX, server::UNCHANGED));
+                        return Act::Send(asked.reply::<v3::Write>(&Outcome(no_change)));
+                    }
+                    _ => {}
+                }
+                Act::Answer
+            };
+            rt::spawn(disk.clone().serve(listener, act)).detach();
+            let driver = Wanted { reconnect: LONG, ..Wanted::at(port) }.open().await.unwrap();
+            for at in [0, 100] {
+                driver.write(at, Buf::from_slice(&[7; 100]), block::Request::GUEST).await.unwrap();
+            }
+            driver.flush().await.unwrap();
+            disk.with(|content| assert_eq!(content.durable[..200], [7; 200]));
+        });
+    }
+}
+
+#[test]
+fn what_is_kept_of_writes_is_bounded_by_commits() {
+    run(async {
+        let disk = Disk::new();
+        let driver = over(&disk).await;
+        let data = Buf::from_slice(&vec![7; SIZE]);
+        for _ in 0..66 {
+            driver.write(0, data.clone(), block::Request::GUEST).await.unwrap();
+        }
+        // Nobody has asked for a flush.
+        disk.with(|content| assert_eq!(content.durable[0], 7));
+    });
+}
