@@ -1,33 +1,71 @@
-//! Passwords in URLs: they come in with a file name, and are told to nobody.
+//! Passwords and keys in names of files: they come in with a name, and are told to nobody.
 use std::borrow::Cow;
 
 /// What stands for a password.
 const HIDDEN: &str = "***";
 
-/// A text without the passwords of URLs in it: what stands between `://user:` (or `://user%`, as in iSCSI's) and the `@` in front
-/// of the host.
+/// A text without the passwords of URLs in it, and without the keys of Ceph's users in names that begin with `rbd:`.
+///
+/// A password stands behind `://user:` (or `://user%`, as in iSCSI's). It may have any character that nobody has encoded: all up to
+/// the last `@` is hidden. Only one that begins like a port (`://user:80/`) is not known from one.
 pub fn hide_passwords(text: &str) -> Cow<'_, str> {
-    let mut shown = String::new();
-    let mut rest = text;
+    let mut shown = Cow::Borrowed(text);
+    if let Some(hidden) = without_passwords(&shown) {
+        shown = Cow::Owned(hidden);
+    }
+    if let Some(hidden) = without_keys(&shown) {
+        shown = Cow::Owned(hidden);
+    }
+    shown
+}
+
+fn without_passwords(text: &str) -> Option<String> {
+    let (mut shown, mut rest) = (String::new(), text);
     while let Some(at) = rest.find("://") {
         let (before, behind) = rest.split_at(at + 3);
         shown.push_str(before);
-        let ends = |c: char| matches!(c, '/' | '\'' | '"' | '?' | '#') || c.is_whitespace();
-        let authority = behind.get(..behind.find(ends).unwrap_or(behind.len())).unwrap_or_default();
         rest = behind;
-        if let Some((login, _)) = authority.rsplit_once('@')
-            && let Some(separator) = login.find([':', '%'])
+        if let (Some(start), Some(end)) = (password(behind), behind.rfind('@'))
+            && start <= end
         {
-            shown.push_str(login.get(..=separator).unwrap_or_default());
+            shown.push_str(behind.get(..start).unwrap_or_default());
             shown.push_str(HIDDEN);
-            rest = behind.get(login.len()..).unwrap_or_default();
+            rest = behind.get(end..).unwrap_or_default();
         }
     }
     if shown.is_empty() {
-        return Cow::Borrowed(text);
+        return None;
     }
     shown.push_str(rest);
-    Cow::Owned(shown)
+    Some(shown)
+}
+
+/// Where a password begins in what is behind `://`, if one may.
+fn password(behind: &str) -> Option<usize> {
+    let ends = |c: char| matches!(c, '/' | '?' | '#' | '\'' | '"') || c.is_whitespace();
+    let front = behind.get(..behind.find(ends).unwrap_or(behind.len()))?;
+    let start = front.find([':', '%'])? + 1;
+    let word = front.get(start..)?;
+    let is_port = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_address = front.starts_with('[') && !front.contains('@');
+    // One that is hidden already ends where it says.
+    let is_hidden = word.strip_prefix(HIDDEN).is_some_and(|rest| rest.starts_with('@'));
+    (!is_port && !is_address && !is_hidden).then_some(start)
+}
+
+fn without_keys(text: &str) -> Option<String> {
+    const KEY: &str = ":key=";
+    let (front, mut rest) = text.split_at(text.find("rbd:")?);
+    let mut shown = front.to_owned();
+    while let Some(at) = rest.find(KEY) {
+        let (before, behind) = rest.split_at(at + KEY.len());
+        shown.push_str(before);
+        shown.push_str(HIDDEN);
+        let ends = |c: char| matches!(c, ':' | '\'' | '"') || c.is_whitespace();
+        rest = behind.get(behind.find(ends).unwrap_or(behind.len())..).unwrap_or_default();
+    }
+    shown.push_str(rest);
+    Some(shown)
 }
 
 #[cfg(test)]
@@ -39,14 +77,53 @@ mod tests {
         for (text, shown) in [
             ("a.img", "a.img"),
             ("Could not open 'iscsi://u%p%w@h/t/1': no", "Could not open 'iscsi://u%***@h/t/1': no"),
-            ("ftp://u:p@w@h:21/x@y", "ftp://u:***@h:21/x@y"),
+            ("ftp://u:p@w@h:21/x", "ftp://u:***@h:21/x"),
+            ("ftp://u:p/w?x#y'z\" @h:21/x", "ftp://u:***@h:21/x"),
             ("nbd://h:10809/a@b", "nbd://h:10809/a@b"),
+            ("nbd://[::1]:10809/a@b", "nbd://[::1]:10809/a@b"),
+            ("http://h/a:b@c", "http://h/a:b@c"),
+            ("'http://u:***@h/x': ask root@h", "'http://u:***@h/x': ask root@h"),
+            (
+                "'rbd:p/i:key=AQ==:id=a' and 'rbd:p/i:id=b:key=x'",
+                "'rbd:p/i:key=***:id=a' and 'rbd:p/i:id=b:key=***'",
+            ),
+            ("rbd:p/i:keyring=/k", "rbd:p/i:keyring=/k"),
             ("iscsi://u@h/t/1 and http://v:w@[::1]/", "iscsi://u@h/t/1 and http://v:***@[::1]/"),
             ("://", "://"),
             ("ü://ü:ü@ü", "ü://ü:***@ü"),
         ] {
             assert_eq!(hide_passwords(text), shown);
             assert_eq!(hide_passwords(shown), shown, "nothing is hidden twice");
+        }
+    }
+
+    #[test]
+    fn no_password_is_ever_shown_whatever_it_is_made_of() {
+        const PIECES: &[&str] =
+            &["/", "?", "#", "'", "\"", "@", ":", "%", " ", "://", "ü", "x", "4", "***", "': ", "rbd:", "\\"];
+        let mut state = 1u64;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let mut junk =
+                || (0..next(6)).filter_map(|_| PIECES.get(next(PIECES.len()))).copied().collect::<String>();
+            let (front, back) = (junk(), junk());
+            let password = format!("{front}SECRET{back}");
+            // It can't be known from a port, or is the sign of one that is hidden.
+            if front.starts_with('4') || front.starts_with("***@") {
+                continue;
+            }
+            for text in [
+                format!("ftp://me:{password}@host/x"),
+                format!("Could not open 'http://me:{password}@host:80/x?y': no"),
+                format!("json:{{\"url\": \"iscsi://me%{password}@host/t/1\"}}"),
+            ] {
+                let shown = hide_passwords(&text);
+                assert!(!shown.contains("SECRET"), "{text}: {shown}");
+                assert_eq!(hide_passwords(&shown), shown, "nothing is hidden twice");
+            }
         }
     }
 }
