@@ -2,7 +2,7 @@
 //!
 //! Specification: RFC 3986, as far as FTP (RFC 1738) and TFTP (RFC 3617) use it. A password in a URL is in nothing that is shown.
 
-use block::{BlockError, Options, Result};
+use block::{BlockError, Options, Result, hide_passwords};
 use std::time::Duration;
 
 /// How long is waited for a server, in seconds, where nothing else is said, as QEMU does; and the longest.
@@ -26,10 +26,10 @@ impl<'a> Url<'a> {
     /// Takes a URL apart.
     ///
     /// # Errors
-    /// It is none, or names no server. Its text is not repeated but as [`shown`].
+    /// It is none, or names no server. Its text is repeated without what may be a password in it.
     pub fn parse(url: &'a str) -> Result<Self> {
         let wrong = || match url.contains("://") {
-            true => format!("'{}' is no URL of a file on a server", shown(url)),
+            true => format!("'{}' is no URL of a file on a server", hide_passwords(url)),
             false => "a URL of a file on a server begins with a scheme and '://'".to_owned(),
         };
         Self::split(url).ok_or_else(|| BlockError::invalid(wrong()))
@@ -60,7 +60,7 @@ impl<'a> Url<'a> {
     }
 }
 
-/// A URL, or what was meant for one, without the password that it may hold.
+/// A URL that [`Url::parse`] understands, without its password: a name of the file still.
 pub(crate) fn shown(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = url.split_at(start);

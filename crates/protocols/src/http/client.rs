@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::error::HttpError;
+use super::head::Head;
 use super::location::{Location, Server};
 use super::options::Settings;
 use super::patience::Patience;
@@ -9,12 +10,9 @@ use super::pool::{Lease, Pool};
 use super::proxy::Proxy;
 use super::signer::Signer;
 use futures_util::lock::Mutex as Lock;
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::http::response::Parts;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tls::{Authorities, Trust};
@@ -23,6 +21,8 @@ use tls::{Authorities, Trust};
 const REDIRECTIONS: usize = 20;
 /// Bytes that a server sends within the time for which it may be silent.
 const STEP: usize = 64 << 10;
+/// Headers that a request has of its own, at most.
+const LINES: usize = 12;
 /// Who asks.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Cairn/", env!("CARGO_PKG_VERSION")));
 
@@ -53,10 +53,10 @@ pub(super) struct Client {
 
 /// An answer of which the body is to come.
 pub(super) struct Reply {
-    pub head: Parts,
+    pub head: Head,
     /// Where it was had at last.
     pub location: Arc<Location>,
-    body: Incoming,
+    connection: Connection,
     lease: Lease,
     timeout: Duration,
 }
@@ -127,16 +127,15 @@ impl Client {
     /// Makes one request.
     async fn once(&self, at: &Arc<Location>, ask: &Ask<'_>) -> Result<Reply, Failed> {
         let mut lease = self.pool.take(&at.server).await;
-        let connection = match &mut lease.connection {
+        let mut connection = match lease.connection.take() {
             Some(connection) => connection,
-            none => none.insert(self.connect(&at.server).await.map_err(|error| (error, false))?),
+            None => self.connect(&at.server).await.map_err(|error| (error, false))?,
         };
         let reused = std::mem::replace(&mut connection.used, true);
         let request = self.request(at, ask, connection.proxy.as_ref()).map_err(|error| (error, false))?;
-        let answer = rt::timeout(self.timeout, connection.send(request)).await;
-        let answer = answer.unwrap_or(Err(HttpError::Silent(self.timeout)));
-        let (head, body) = answer.map_err(|error| (error, reused))?.into_parts();
-        Ok(Reply { head, location: at.clone(), body, lease, timeout: self.timeout })
+        let answer = within(self.timeout, connection.send(&ask.method, &request)).await;
+        let head = answer.map_err(|error| (error, reused))?;
+        Ok(Reply { head, location: at.clone(), connection, lease, timeout: self.timeout })
     }
 
     async fn connect(&self, server: &Server) -> Result<Connection, HttpError> {
@@ -146,7 +145,7 @@ impl Client {
             let trust = if server.secure { Some(self.trust().await?) } else { None };
             Connection::open(server, proxy, trust.as_deref()).await
         };
-        rt::timeout(self.timeout, connect).await.unwrap_or(Err(HttpError::Silent(self.timeout)))
+        within(self.timeout, connect).await
     }
 
     async fn trust(&self) -> Result<Arc<Trust>, HttpError> {
@@ -164,20 +163,12 @@ impl Client {
         Ok(trust.insert(Arc::new(loaded)).clone())
     }
 
-    fn request(
-        &self,
-        at: &Location,
-        ask: &Ask<'_>,
-        proxy: Option<&Proxy>,
-    ) -> Result<Request<String>, HttpError> {
+    /// The head of a request.
+    fn request(&self, at: &Location, ask: &Ask<'_>, proxy: Option<&Proxy>) -> Result<Vec<u8>, HttpError> {
         let authority = at.server.authority();
-        let uri = match proxy {
-            Some(_) => format!("http://{authority}{}", at.target),
-            None => at.target.clone(),
-        };
-        let made = Request::builder().method(ask.method.clone()).uri(uri).header(header::HOST, authority);
-        let mut request = made.body(String::new()).map_err(|_| HttpError::Nowhere)?;
-        let headers = request.headers_mut();
+        let mut headers = HeaderMap::with_capacity(LINES + self.headers.len());
+        let host = HeaderValue::try_from(authority.as_str()).map_err(|_| HttpError::Nowhere)?;
+        headers.insert(header::HOST, host);
         if at.server == self.server {
             headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
@@ -197,8 +188,19 @@ impl Client {
             headers.insert(header::PROXY_AUTHORIZATION, told);
         }
         if let Some(signer) = self.signer.as_ref().filter(|_| at.server == self.server) {
-            signer.sign(&ask.method, &at.target, request.headers_mut(), SystemTime::now());
+            signer.sign(&ask.method, &at.target, &mut headers, SystemTime::now());
         }
+        let whole = if proxy.is_some() { format!("http://{authority}") } else { String::new() };
+        let mut request = Vec::with_capacity(1 << 10);
+        for part in [ask.method.as_str(), " ", &whole, &at.target, " HTTP/1.1\r\n"] {
+            request.extend_from_slice(part.as_bytes());
+        }
+        for (name, value) in &headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                request.extend_from_slice(part);
+            }
+        }
+        request.extend_from_slice(b"\r\n");
         Ok(request)
     }
 }
@@ -228,48 +230,49 @@ impl Reply {
 
     /// Bytes of the body, as the server tells.
     pub fn length(&self) -> Option<u64> {
-        self.text(header::CONTENT_LENGTH)?.trim().parse().ok()
+        self.head.length
     }
 
-    /// The next bytes; none at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
-        rt::timeout(self.timeout, self.frame()).await.unwrap_or(Err(HttpError::Silent(self.timeout)))
-    }
-
-    async fn frame(&mut self) -> Result<Option<Bytes>, HttpError> {
-        loop {
-            let body = &mut self.body;
-            let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
-            match frame {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(HttpError::of(&error)),
-                // Trailers say nothing of the file.
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
+    /// Passes the body on as it comes, to its end: [`STEP`] bytes of it within the time for which the server may be silent. An error
+    /// of `take` ends it, and is the inner one.
+    pub async fn pass<E>(
+        mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, HttpError> {
+        let mut place = vec![0; STEP];
+        let mut end = None;
+        while end.is_none() {
+            let step = async {
+                let mut came = 0;
+                while came < STEP && end.is_none() {
+                    let n = self.connection.read(&mut place).await?;
+                    let taken = take(place.get(..n).unwrap_or_default());
+                    end = if n == 0 { Some(Ok(())) } else { taken.err().map(Err) };
+                    came += n;
                 }
-            }
+                Ok(())
+            };
+            within(self.timeout, step).await?;
         }
+        Ok(end.unwrap_or(Ok(())))
     }
 
     /// Fills `buf` with the body, which is just as long: how many bytes came, and what went wrong if not all. The connection can
     /// be used again then.
     pub async fn fill(mut self, buf: &mut [u8]) -> (usize, Result<(), HttpError>) {
-        let (mut done, timeout) = (0, self.timeout);
+        let mut done = 0;
         while done < buf.len() {
             let until = done.saturating_add(STEP).min(buf.len());
             let step = async {
                 while done < until {
-                    let data = self.frame().await?.ok_or(HttpError::WrongRange)?;
-                    let to = buf.get_mut(done..done + data.len()).ok_or(HttpError::TooMuch)?;
-                    to.copy_from_slice(&data);
-                    done += data.len();
+                    match self.connection.read(buf.get_mut(done..).unwrap_or_default()).await? {
+                        0 => return Err(HttpError::WrongRange),
+                        n => done += n,
+                    }
                 }
                 Ok(())
             };
-            let stepped = rt::timeout(timeout, step).await;
-            if let Err(error) = stepped.unwrap_or(Err(HttpError::Silent(timeout))) {
+            if let Err(error) = within(self.timeout, step).await {
                 return (done, Err(error));
             }
         }
@@ -278,7 +281,7 @@ impl Reply {
 
     /// Reads what is left of a body that is of no use, if it is short: the connection can be used again then.
     pub async fn discard(self) {
-        let left = self.body.size_hint().upper().filter(|left| *left <= STEP as u64);
+        let left = self.connection.left().filter(|left| *left <= STEP as u64);
         if let Some(left) = left {
             // Where it fails, the connection is closed.
             let _ = self.fill(&mut vec![0; left as usize]).await;
@@ -287,12 +290,18 @@ impl Reply {
 
     /// The body is over, and the connection can be used again.
     async fn end(mut self) -> Result<(), HttpError> {
-        if !self.body.is_end_stream() && self.next().await?.is_some() {
+        if within(self.timeout, self.connection.read(&mut [0])).await? > 0 {
             return Err(HttpError::TooMuch);
         }
-        let Self { lease, body, .. } = self;
-        drop(body);
-        lease.give_back();
+        self.lease.give_back(self.connection);
         Ok(())
     }
+}
+
+/// What the server does in its time.
+async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    rt::timeout(timeout, work).await.unwrap_or(Err(HttpError::Silent(timeout)))
 }

@@ -1,7 +1,7 @@
 //! Why a file of a web server can't be had, or no more.
 
 use block::{BlockError, ErrorKind};
-use hyper::StatusCode;
+use http::StatusCode;
 use std::io;
 use std::time::Duration;
 use tls::TlsError;
@@ -118,14 +118,11 @@ impl HttpError {
         BlockError::of(self.kind(), self).context(format_args!("'{shown}'"))
     }
 
-    /// What hyper says of a connection.
-    pub fn of(error: &hyper::Error) -> Self {
-        let cause = std::error::Error::source(error);
-        match cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
-            Some(error) if error.kind() == io::ErrorKind::InvalidData => Self::Garbage(error.to_string()),
-            Some(error) => Self::Broken(BlockError::from_io(error).to_string()),
-            None if error.is_parse() => Self::Garbage(error.to_string()),
-            None => Self::Broken(error.to_string()),
+    /// What a connection says.
+    pub fn of(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Garbage(error.to_string()),
+            _ => Self::Broken(BlockError::from_io(&error).to_string()),
         }
     }
 }

@@ -19,13 +19,13 @@ use super::patience::Patience;
 use crate::readahead::Remote;
 use arc_swap::ArcSwap;
 use block::Result as BlockResult;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, StatusCode};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
 
 /// Bytes that have to come before a server that fails is given its time anew.
-const PROGRESS: usize = 64 << 10;
+pub(super) const PROGRESS: u64 = 64 << 10;
 
 /// A file.
 pub(super) struct RemoteFile {
@@ -176,7 +176,7 @@ fn check_encoding(reply: &Reply) -> Result<(), HttpError> {
 
 /// What an answer says of its range.
 #[derive(Debug, PartialEq)]
-struct ContentRange {
+pub(super) struct ContentRange {
     /// The first and the last byte; none where no byte of those that were asked for is there.
     bytes: Option<(u64, u64)>,
     /// Bytes of the file, where that is known.
@@ -189,7 +189,7 @@ impl ContentRange {
     }
 
     /// Reads `bytes FIRST-LAST/SIZE`, where the range or the size may be `*`.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let number = |digits: &str| {
             digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
         };
@@ -291,7 +291,7 @@ impl RemoteFile {
             let len = self.judge(&reply, at, left.len())?;
             let (came, result) = reply.fill(left.get_mut(..len).unwrap_or_default()).await;
             done += came;
-            if done - mark >= PROGRESS {
+            if (done - mark) as u64 >= PROGRESS {
                 mark = done;
                 patience.renew();
             }

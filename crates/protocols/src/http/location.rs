@@ -3,7 +3,7 @@
 //! Specification: RFC 3986; section 5.2 for what a redirection is relative to.
 
 use crate::url::Url;
-use block::{BlockError, Result};
+use block::{BlockError, Result, hide_passwords};
 use std::fmt;
 
 /// A file of a server.
@@ -73,11 +73,17 @@ impl Location {
     /// # Errors
     /// It is no URL of a web server.
     pub fn parse(url: &str) -> Result<(Self, User<'_>)> {
+        let whole = url;
         let (url, _) = url.split_once('#').unwrap_or((url, ""));
         let start = url.find("://").map_or(0, |at| at + 3);
         let end = url.get(start..).and_then(|rest| rest.find(['/', '?']));
         let (server, target) = url.split_at(end.map_or(url.len(), |end| start + end));
-        let parts = Url::parse(server)?;
+        // A password may hold what ends a server's part: all of it is looked at for one.
+        let wrong = |_| match whole.contains("://") {
+            true => BlockError::invalid(format!("'{}' is no URL of a web server", hide_passwords(whole))),
+            false => BlockError::invalid("the URL of a web server begins with 'http://' or 'https://'"),
+        };
+        let parts = Url::parse(server).map_err(wrong)?;
         let secure = match parts.scheme {
             scheme if scheme.eq_ignore_ascii_case("http") => false,
             scheme if scheme.eq_ignore_ascii_case("https") => true,
@@ -192,6 +198,25 @@ mod tests {
             let error = Location::parse(url).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_url_that_is_refused_never_shows_a_password() {
+        const PIECES: &[&str] = &["/", "?", "#", "'", "@", ":", "%", " ", "://", "ü", "x", "&"];
+        for number in 0..PIECES.len().pow(3) {
+            let piece = |nth: u32| PIECES[number / PIECES.len().pow(nth) % PIECES.len()];
+            let password = format!("{}{}SECRET{}", piece(0), piece(1), piece(2));
+            for url in [format!("http://me:{password}@host/x"), format!("httq://me:{password}@host")] {
+                if let Err(error) = parse_all(&url) {
+                    assert!(!error.to_string().contains("SECRET"), "{url}: {error}");
+                }
+            }
+        }
+    }
+
+    fn parse_all(url: &str) -> Result<()> {
+        crate::url::Url::parse(url)?;
+        Location::parse(url).map(drop)
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `http`, `https`: a file of a web server, to be read.
 //!
 //! ```text
-//! Node ─▶ HttpDriver ─┬▶ Readahead ─▶ RemoteFile ─▶ Client ─▶ Pool ─▶ Connection (hyper) ─▶ Socket ─▶ tls::Channel
+//! Node ─▶ HttpDriver ─┬▶ Readahead ─▶ RemoteFile ─▶ Client ─▶ Pool ─▶ Connection ─▶ tls::Channel
 //!                     └▶ Whole ◀─ a stream that is taken in once
 //! ```
 //!
-//! HTTP/1.1 by hyper's client, on the runtime of ours; several connections at a time, each with one request.
+//! HTTP/1.1; several connections at a time, each with one request. Content goes from the socket into the reader's buffer.
 //!
 //! Laws:
 //! - what is read is of one version of the file: an answer of another one is an error ([`file`]);
@@ -13,22 +13,23 @@
 //!   the next one begins anew;
 //! - who the user is is told to the server of the URL and to no other; from TLS nothing leads to a server without.
 //!
-//! Bounds: connections by `connections`; a head by [`connection`]; what is held of the file by [`crate::readahead`], or by
+//! Bounds: connections by `connections`; a head by [`head`]; what is held of the file by [`crate::readahead`], or by
 //! `cache-size` of a stream. No answer decides on more.
 //!
 //! Specifications: RFC 9110 (HTTP), RFC 9112 (HTTP/1.1), RFC 7617 (basic authentication).
 
+mod body;
 mod client;
 mod connection;
 mod error;
 mod file;
+mod head;
 mod location;
 mod options;
 mod patience;
 mod pool;
 mod proxy;
 mod signer;
-mod socket;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -108,7 +109,7 @@ struct HttpDriver {
     again: Read,
     content: Content,
     /// The connection was given up, or the node closed.
-    ending: Ending,
+    ending: Arc<Ending>,
 }
 
 impl HttpDriver {
@@ -116,15 +117,21 @@ impl HttpDriver {
         let found = file::find(&settings).await;
         let found = found.map_err(|error| error.about(&settings.location.to_string()))?;
         let size = found.file.size;
+        let ending = Arc::new(Ending::default());
         let content = match found.stream {
             None => Content::Ranges(Readahead::new(found.file, size, settings.readahead)),
             Some(reply) => {
                 let (whole, filler) = Whole::new(size);
-                rt::spawn(stream::take_in(found.file, reply, filler)).detach();
+                let ending = ending.clone();
+                // What is not taken in by the end is not asked for any more.
+                rt::spawn(
+                    async move { drop(ending.unless(stream::take_in(found.file, reply, filler)).await) },
+                )
+                .detach();
                 Content::Stream(whole, size)
             }
         };
-        Ok(Self { settings, objects, again, content, ending: Ending::default() })
+        Ok(Self { settings, objects, again, content, ending })
     }
 
     /// Nothing is asked for any more.

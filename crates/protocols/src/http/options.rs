@@ -8,9 +8,9 @@ use crate::{readahead, url};
 use api::BlockdevOptionsCurlHttp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use block::{BlockError, Objects, Opt, Options, Result, Secret};
-use hyper::HeaderMap;
-use hyper::header::{self, HeaderName, HeaderValue};
+use block::{BlockError, Objects, Opt, Options, Result, Secret, hide_passwords};
+use http::HeaderMap;
+use http::header::{self, HeaderName, HeaderValue};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +57,10 @@ impl Settings {
         if !options.url.get(..scheme.len()).is_some_and(|own| own.eq_ignore_ascii_case(scheme))
             || !options.url.get(scheme.len()..).is_some_and(|rest| rest.starts_with("://"))
         {
-            let text =
-                format!("the URL of '{scheme}' begins with '{scheme}://', not as '{}'", shown(&options.url));
+            let text = format!(
+                "the URL of '{scheme}' begins with '{scheme}://', not as '{}'",
+                hide_passwords(&options.url)
+            );
             return Err(BlockError::invalid(text));
         }
         let (location, user) = Location::parse(&options.url)?;
@@ -222,7 +224,7 @@ fn sensitive(bytes: &[u8], what: &str) -> Result<HeaderValue> {
 }
 
 /// Adds headers that are given one a line.
-fn add_lines(headers: &mut HeaderMap, lines: &[u8]) -> Result<()> {
+pub(super) fn add_lines(headers: &mut HeaderMap, lines: &[u8]) -> Result<()> {
     const OURS: [HeaderName; 10] = [
         header::HOST,
         header::RANGE,

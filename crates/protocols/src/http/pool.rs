@@ -52,7 +52,7 @@ impl Pool {
         state.in_use += 1;
         while let Some(at) = state.idle.iter().rposition(|(other, _)| other == server) {
             let (_, connection) = state.idle.remove(at);
-            if connection.is_open() {
+            if connection.is_free() {
                 return Some(Some(connection));
             }
         }
@@ -70,9 +70,9 @@ impl Pool {
 }
 
 impl Lease {
-    /// Its connection can be used for another request.
-    pub fn give_back(mut self) {
-        if let Some(connection) = self.connection.take() {
+    /// Keeps a connection for another request, if it is good for one.
+    pub fn give_back(self, connection: Connection) {
+        if connection.is_free() {
             self.pool.state.lock().idle.push((self.server.clone(), connection));
         }
     }

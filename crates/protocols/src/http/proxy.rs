@@ -7,7 +7,7 @@ use super::location::{Location, Server};
 use super::options::basic;
 use crate::uri::unescape_bytes;
 use block::{BlockError, Result};
-use hyper::header::HeaderValue;
+use http::header::HeaderValue;
 
 /// A proxy.
 #[derive(Clone, PartialEq, Eq)]

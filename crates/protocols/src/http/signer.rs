@@ -9,8 +9,8 @@
 use crate::calendar;
 use block::{BlockError, Result, Secret};
 use hmac::{Hmac, KeyInit, Mac};
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
 use sha2::{Digest, Sha256};
 use std::time::{SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;

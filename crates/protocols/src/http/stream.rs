@@ -2,7 +2,7 @@
 
 use super::client::Reply;
 use super::error::HttpError;
-use super::file::RemoteFile;
+use super::file::{PROGRESS, RemoteFile};
 use super::patience::Patience;
 use crate::readahead::Filler;
 use block::{BlockError, Result};
@@ -10,9 +10,8 @@ use block::{BlockError, Result};
 /// Takes in what comes; where the connection breaks, all of it is asked for again, and what is here already is left out.
 pub(super) async fn take_in(file: RemoteFile, reply: Reply, mut filler: Filler) {
     let mut patience = Patience::new(file.client().timeout);
-    let mut next = Some(reply);
+    let (mut next, mut mark) = (Some(reply), 0);
     let result = loop {
-        let came = filler.came();
         let attempt = async {
             let reply = match next.take() {
                 Some(reply) => reply,
@@ -24,7 +23,8 @@ pub(super) async fn take_in(file: RemoteFile, reply: Reply, mut filler: Filler) 
             Ok(done) => break done,
             Err(error) => error,
         };
-        if filler.came() > came {
+        if filler.came() - mark >= PROGRESS {
+            mark = filler.came();
             patience.renew();
         }
         if let Err(error) = patience.again(error, false).await {
@@ -35,17 +35,15 @@ pub(super) async fn take_in(file: RemoteFile, reply: Reply, mut filler: Filler) 
 }
 
 /// Passes on what is not here yet. The inner error is one that nothing helps against.
-async fn pass(mut reply: Reply, file: &RemoteFile, filler: &mut Filler) -> Result<Result<()>, HttpError> {
+async fn pass(reply: Reply, file: &RemoteFile, filler: &mut Filler) -> Result<Result<()>, HttpError> {
     let mut skip = filler.came();
-    while let Some(data) = reply.next().await? {
+    let passed = reply.pass(|data| {
         let known = skip.min(data.len() as u64);
         skip -= known;
-        if filler.came() + (data.len() as u64 - known) > file.size {
-            return Err(HttpError::TooMuch);
-        }
-        if let Err(error) = filler.push(data.get(known as usize..).unwrap_or_default()) {
-            return Ok(Err(error));
-        }
+        filler.push(data.get(known as usize..).unwrap_or_default())
+    });
+    if let Err(error) = passed.await? {
+        return Ok(Err(error));
     }
     match filler.came() == file.size {
         true => Ok(Ok(())),

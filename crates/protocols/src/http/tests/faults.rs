@@ -379,3 +379,68 @@ fn requests_that_nobody_waits_for_any_more_give_their_connections_back() {
         check(&driver, 500_000).await;
     });
 }
+
+/// A server that has no ranges, and sends the file as `serve` says.
+async fn streaming(serve: impl Fn(Vec<u8>) -> Served + Send + Sync + 'static) -> Server {
+    Server::start(move |came| match came.method.as_str() {
+        "HEAD" => Served::Bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").into_bytes()),
+        _ => serve(answer("200 OK", "ETag: \"one\"\r\n", &content(SIZE))),
+    })
+    .await
+}
+
+#[test]
+fn a_byte_now_and_then_is_not_enough_for_ranges_or_streams() {
+    run(async {
+        let dripping = |mut whole: Vec<u8>| {
+            let rest = whole.split_off(5000.min(whole.len()));
+            Served::Drips(whole, rest)
+        };
+        let ranges = odd(move |came, file| Some(dripping(good(came, file)))).await;
+        for server in [ranges, streaming(dripping).await] {
+            let error = failure(&server, hasty(&server.url).await.unwrap()).await;
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_ends_after_each_byte_is_given_up_in_its_time() {
+    run(async {
+        let served = std::sync::atomic::AtomicUsize::new(0);
+        let server = streaming(move |mut whole| {
+            let head = whole.len() - SIZE;
+            whole.truncate(head + served.fetch_add(1, Ordering::Relaxed));
+            Served::Last(whole)
+        })
+        .await;
+        let error = failure(&server, hasty(&server.url).await.unwrap()).await;
+        assert!(error.to_string().contains("broke"), "{error}");
+    });
+}
+
+#[test]
+fn a_stream_is_not_taken_in_any_more_when_its_node_is_closed_or_given_up() {
+    run(async {
+        for closes in [true, false] {
+            let server = streaming(|mut whole| {
+                whole.truncate(whole.len() / 2);
+                Served::Stalls(whole)
+            })
+            .await;
+            let driver = open_at(&server.url).await.unwrap();
+            read(&driver, 0, 512).await.unwrap();
+            match closes {
+                true => driver.close().await.unwrap(),
+                false => driver.cut().unwrap()(),
+            }
+            let all_ended = async {
+                while server.ended.load(Ordering::Relaxed) < server.connections.load(Ordering::Relaxed) {
+                    rt::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            rt::timeout(Duration::from_secs(60), all_ended).await.unwrap();
+            assert_eq!(read(&driver, 0, 512).await.unwrap_err().kind(), ErrorKind::Closed);
+        }
+    });
+}

@@ -1,5 +1,6 @@
 //! The driver against correct and faulty servers, all in this process.
 
+mod answers;
 mod faults;
 mod reads;
 mod roads;

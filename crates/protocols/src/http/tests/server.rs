@@ -34,6 +34,8 @@ pub enum Served {
     Last(Vec<u8>),
     /// These bytes, and then nothing for ever.
     Stalls(Vec<u8>),
+    /// These bytes, and then one of the others now and then.
+    Drips(Vec<u8>, Vec<u8>),
     /// Bytes without end.
     Endless(Vec<u8>, Vec<u8>),
 }
@@ -46,6 +48,8 @@ pub struct Server {
     pub place: String,
     came: Arc<Mutex<Vec<Came>>>,
     pub connections: Arc<AtomicUsize>,
+    /// Connections that have ended.
+    pub ended: Arc<AtomicUsize>,
     _end: futures_channel::oneshot::Sender<()>,
 }
 
@@ -62,11 +66,17 @@ impl Server {
         let connections = Arc::new(AtomicUsize::new(0));
         let answer: Answer = Arc::new(answer);
         let (end, ended) = futures_channel::oneshot::channel();
-        let (log, count) = (came.clone(), connections.clone());
+        let gone = Arc::new(AtomicUsize::new(0));
+        let (log, count, over) = (came.clone(), connections.clone(), gone.clone());
         let accept = async move {
             while let Ok(stream) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                rt::spawn(serve(stream, answer.clone(), log.clone())).detach();
+                let (answer, log, over) = (answer.clone(), log.clone(), over.clone());
+                rt::spawn(async move {
+                    serve(stream, answer, log).await;
+                    over.fetch_add(1, Ordering::Relaxed);
+                })
+                .detach();
             }
         };
         rt::spawn(async move {
@@ -74,7 +84,7 @@ impl Server {
         })
         .detach();
         let place = format!("{host}:{port}");
-        Self { url: format!("http://{place}/disk"), place, came, connections, _end: end }
+        Self { url: format!("http://{place}/disk"), place, came, connections, ended: gone, _end: end }
     }
 
     /// The requests that have come.
@@ -103,6 +113,16 @@ async fn serve(stream: Stream, answer: Answer, log: Arc<Mutex<Vec<Came>>>) {
                 let mut gone = [0; 16];
                 while stream.recv(&mut gone).await.is_ok_and(|n| n > 0) {}
                 return;
+            }
+            Served::Drips(bytes, rest) => {
+                let mut sent = stream.send_all(&bytes).await;
+                for byte in rest {
+                    if sent.is_ok() {
+                        rt::sleep(std::time::Duration::from_millis(20)).await;
+                        sent = stream.send_all(&[byte]).await;
+                    }
+                }
+                sent
             }
             Served::Endless(bytes, again) => {
                 let mut sent = stream.send_all(&bytes).await;
