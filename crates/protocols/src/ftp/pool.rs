@@ -15,7 +15,7 @@
 
 use super::failure::Failure;
 use super::location::Location;
-use super::session::{Facts, SKIP, Session};
+use super::session::{Facts, SKIP, STEP, Session};
 use crate::ending::Ending;
 use crate::readahead::Remote;
 use block::{BlockError, Result, Secret};
@@ -127,7 +127,7 @@ impl Pool {
 
     async fn read(&self, offset: u64, mut buf: BufMut) -> (BufMut, Result<()>) {
         let (shared, len) = (&self.shared, buf.len());
-        let mut filled = 0;
+        let (mut filled, mut mark) = (0, 0);
         let mut patience = Patience::new(shared.location.timeout);
         loop {
             if let Err(why) = shared.ending.check() {
@@ -142,7 +142,8 @@ impl Pool {
                 Ok(Ok(answer)) => answer,
             };
             let Err(failure) = result else { return (back, Ok(())) };
-            if came > filled {
+            if came.saturating_sub(mark) >= STEP {
+                mark = came;
                 patience = Patience::new(shared.location.timeout);
             }
             (buf, filled) = (back, came);

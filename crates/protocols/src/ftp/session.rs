@@ -19,6 +19,8 @@ use tls::{Channel, Trust};
 pub(super) const SKIP: u64 = 128 << 10;
 /// Bytes that are dropped at a time.
 const DROP: usize = 32 << 10;
+/// Bytes that a server sends within the time for which it may be silent.
+pub(super) const STEP: usize = 64 << 10;
 
 /// A file as a server tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +104,7 @@ impl Session {
             self.begin(location, trust, offset).await?;
         }
         self.skip_to(offset, location.timeout).await?;
-        while let Some(rest) = buf.get_mut(*filled..).filter(|rest| !rest.is_empty()) {
-            *filled += self.receive(rest, location.timeout).await?;
-        }
+        self.fill(buf, filled, location.timeout).await?;
         self.finish(location.timeout).await
     }
 
@@ -141,17 +141,31 @@ impl Session {
             self.transfer.as_ref().map(|transfer| offset - transfer.at).filter(|left| *left > 0)
         {
             dropped.resize(DROP.min(usize::try_from(left).unwrap_or(DROP)), 0);
-            self.receive(&mut dropped, timeout).await?;
+            self.fill(&mut dropped, &mut 0, timeout).await?;
+        }
+        Ok(())
+    }
+
+    /// Fills what is behind the first `filled` bytes of `buf`, each [`STEP`] of it in the time.
+    async fn fill(&mut self, buf: &mut [u8], filled: &mut usize, timeout: Duration) -> Result<(), Failure> {
+        while *filled < buf.len() {
+            let until = filled.saturating_add(STEP).min(buf.len());
+            let step = async {
+                while *filled < until {
+                    *filled += self.receive(buf.get_mut(*filled..).unwrap_or_default()).await?;
+                }
+                Ok(())
+            };
+            let stepped = rt::timeout(timeout, step).await;
+            stepped.unwrap_or(Err(Failure::Silence { what: "sending the file", timeout }))?;
         }
         Ok(())
     }
 
     /// Receives something of the file.
-    async fn receive(&mut self, to: &mut [u8], timeout: Duration) -> Result<usize, Failure> {
+    async fn receive(&mut self, to: &mut [u8]) -> Result<usize, Failure> {
         let Some(transfer) = &mut self.transfer else { return Err(Failure::GivenUp(None)) };
-        let received = rt::timeout(timeout, transfer.data.recv(to)).await;
-        let received = received.map_err(|_| Failure::Silence { what: "sending the file", timeout })?;
-        match received.map_err(Failure::network("the transfer broke"))? {
+        match transfer.data.recv(to).await.map_err(Failure::network("the transfer broke"))? {
             0 => {
                 let (at, size) = (transfer.at, self.facts.size);
                 self.transfer = None;

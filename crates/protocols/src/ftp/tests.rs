@@ -31,6 +31,8 @@ enum Manner {
     NoDataPort,
     /// It says that data come, and none do.
     NoData,
+    /// A byte of the data comes now and then.
+    Drips,
     /// It tells of another size.
     SizeOff(i64),
     /// It says so much of the file and no more, in each transfer, and whether that was all.
@@ -238,6 +240,12 @@ impl Guest {
             Manner::Parts(len, said) => (&content[from..content.len().min(from + len)], said),
             _ => (&content[from..], "226 done"),
         };
+        if self.all.manner == Manner::Drips {
+            for byte in part {
+                rt::sleep(DRIP).await;
+                data.send_all(&[*byte]).await.ok()?;
+            }
+        }
         let sent = data.send_all(part).await;
         drop(data);
         self.demands = self.all.manner == Manner::Demanding && sent.is_err();
@@ -257,6 +265,8 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 const LONG: Duration = Duration::from_secs(120);
 /// For servers that are to be given up.
 const SHORT: Duration = Duration::from_millis(200);
+/// Between two bytes of one that sends few: none of its pauses is too long.
+const DRIP: Duration = Duration::from_millis(20);
 
 fn options(text: &str) -> Options {
     text.split(',')
@@ -354,6 +364,19 @@ fn a_server_that_stops_at_any_step_is_given_up_in_time() {
         let server = serve(content(SIZE), Manner::NoData).await;
         let error = failure(&server, SHORT).await;
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    });
+}
+
+#[test]
+fn a_server_that_sends_a_byte_now_and_then_is_given_up_in_time() {
+    run(async {
+        let server = serve(content(SIZE), Manner::Drips).await;
+        let error = failure(&server, SHORT).await;
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(
+            error.to_string().contains(&format!("ftp://me@127.0.0.1:{}/disk.img", server.port)),
+            "{error}"
+        );
     });
 }
 
