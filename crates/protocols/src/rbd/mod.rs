@@ -53,6 +53,8 @@ pub(crate) const RBD: DriverType = DriverType {
 
 /// How much longer than librados we wait for its word that a request has failed.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long block status is waited for.
+const STATUS: Duration = Duration::from_secs(10);
 
 fn open(context: &mut OpenContext, location: BlockdevOptionsRbd) -> BoxFuture<'_, Result<Opened>> {
     Box::pin(async move {
@@ -87,6 +89,8 @@ struct RbdDriver {
     writable: bool,
     snapshots: Mutex<Vec<ceph::Snapshot>>,
     growing: AsyncMutex<()>,
+    /// Held by whoever asks for block status.
+    asking: Arc<AsyncMutex<()>>,
     /// How long a request waits.
     patience: Option<Duration>,
 }
@@ -111,6 +115,7 @@ impl RbdDriver {
             writable: opened.writable,
             snapshots: Mutex::new(opened.snapshots),
             growing: AsyncMutex::new(()),
+            asking: Arc::default(),
             patience: connected.patience.map(|patience| patience + GRACE),
         })
     }
@@ -247,15 +252,24 @@ impl Driver for RbdDriver {
             if want != Want::Status || self.encryption.is_some() {
                 return Ok(stored);
             }
-            let image = self.image()?;
-            let status = rt::blocking(move || image.status(offset, len)).await;
-            // What can't be told counts as data.
-            Ok(match status {
-                Ok(Some(status)) if !status.data => {
+            let (image, asking) = (self.image()?, self.asking.clone());
+            let status = async {
+                // librbd has no other call for it than one that waits, also for a cluster that is gone: it holds one thread at most,
+                // and keeps its turn there until it returns.
+                let turn = asking.lock_owned().await;
+                rt::blocking(move || {
+                    let _turn = turn;
+                    image.status(offset, len)
+                })
+                .await
+            };
+            // What can't be told, or not in time, counts as data.
+            Ok(match rt::timeout(STATUS, status).await {
+                Ok(Ok(Some(status))) if !status.data => {
                     Extent { len: status.len, kind: ExtentKind::Zero { reserved: None } }
                 }
-                Ok(Some(status)) => Extent { len: status.len, ..stored },
-                Ok(None) | Err(_) => stored,
+                Ok(Ok(Some(status))) => Extent { len: status.len, ..stored },
+                Ok(Ok(None) | Err(_)) | Err(_) => stored,
             })
         })
     }
