@@ -40,7 +40,12 @@ pub fn replies(input: &[u8]) {
 /// Each reply, and several in a row.
 pub fn reply_seeds() -> Vec<Vec<u8>> {
     let told = Limits { packet: 1 << 18, read: 1 << 17, write: 1 << 17 }.to_bytes();
-    let attributes = Attributes { size: Some(1 << 20), permissions: Some(0o100_644) };
+    let attributes = Attributes {
+        size: Some(1 << 20),
+        owner: Some([1, 2]),
+        permissions: Some(0o100_644),
+        modified: Some(3),
+    };
     let replies = [
         Reply::Status(StatusCode::NO_SUCH_FILE, b"No such file"),
         Reply::Handle(b"\0\0\0\x01"),

@@ -3,7 +3,7 @@
 use crate::fields::Fields;
 #[cfg(feature = "server")]
 use crate::fields::Message;
-use crate::request::{ATTRIBUTE_PERMISSIONS, ATTRIBUTE_SIZE};
+use crate::request::{ATTRIBUTE_OWNER, ATTRIBUTE_PERMISSIONS, ATTRIBUTE_SIZE, ATTRIBUTE_TIMES};
 use crate::{FSYNC, Kind, LIMITS, Malformed, StatusCode, limits};
 
 /// Bytes of a head: length, type, and id or version.
@@ -121,13 +121,17 @@ impl<'a> Reply<'a> {
                 message.string(handle);
                 message
             }
-            Self::Attributes(Attributes { size, permissions }) => {
+            Self::Attributes(Attributes { size, owner, permissions, modified }) => {
                 let mut message = Message::begin(out, Kind::ATTRS, id);
-                let flags =
-                    size.map_or(0, |_| ATTRIBUTE_SIZE) | permissions.map_or(0, |_| ATTRIBUTE_PERMISSIONS);
+                let flags = size.map_or(0, |_| ATTRIBUTE_SIZE)
+                    | owner.map_or(0, |_| ATTRIBUTE_OWNER)
+                    | permissions.map_or(0, |_| ATTRIBUTE_PERMISSIONS)
+                    | modified.map_or(0, |_| ATTRIBUTE_TIMES);
                 message.u32(flags);
                 size.into_iter().for_each(|size| message.u64(size));
+                owner.into_iter().flatten().for_each(|id| message.u32(id));
                 permissions.into_iter().for_each(|mode| message.u32(mode));
+                modified.into_iter().flat_map(|time| [time; 2]).for_each(|time| message.u32(time));
                 message
             }
             Self::Extended(payload) => {
@@ -153,8 +157,12 @@ impl<'a> Reply<'a> {
 pub struct Attributes {
     /// Bytes.
     pub size: Option<u64>,
+    /// The numbers of its user and its group.
+    pub owner: Option<[u32; 2]>,
     /// Permissions, and what kind of a file it is, as POSIX has them.
     pub permissions: Option<u32>,
+    /// When it was changed last, in seconds since 1970.
+    pub modified: Option<u32>,
 }
 
 impl Attributes {
@@ -174,14 +182,22 @@ impl Attributes {
     }
 
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        const OWNER: u32 = 2;
         let flags = fields.u32()?;
         let size = (flags & ATTRIBUTE_SIZE != 0).then(|| fields.u64()).transpose()?;
-        if flags & OWNER != 0 {
-            fields.u64()?;
-        }
+        let owner = match flags & ATTRIBUTE_OWNER {
+            0 => None,
+            _ => Some([fields.u32()?, fields.u32()?]),
+        };
         let permissions = (flags & ATTRIBUTE_PERMISSIONS != 0).then(|| fields.u32()).transpose()?;
-        Ok(Self { size, permissions })
+        let modified = match flags & ATTRIBUTE_TIMES {
+            0 => None,
+            _ => {
+                // The time of the last access stands before it.
+                fields.u32()?;
+                Some(fields.u32()?)
+            }
+        };
+        Ok(Self { size, owner, permissions, modified })
     }
 }
 

@@ -30,8 +30,12 @@ impl std::ops::BitOr for OpenFlags {
 
 /// The bit of attributes that says that a size is there.
 pub(crate) const ATTRIBUTE_SIZE: u32 = 1;
+/// The bit of attributes that says that the user and the group are there.
+pub(crate) const ATTRIBUTE_OWNER: u32 = 2;
 /// The bit of attributes that says that permissions are there.
 pub(crate) const ATTRIBUTE_PERMISSIONS: u32 = 4;
+/// The bit of attributes that says that the times of the last access and of the last change are there.
+pub(crate) const ATTRIBUTE_TIMES: u32 = 8;
 
 /// A request. Handles are what the server answered to an open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -54,13 +54,14 @@ proptest! {
     }
 
     #[test]
-    fn a_reply_is_the_one_that_was_sent(id: u32, code: u32, size: Option<u64>, permissions: Option<u32>,
+    fn a_reply_is_the_one_that_was_sent(id: u32, code: u32, size: Option<u64>, owner: Option<[u32; 2]>,
+                                        permissions: Option<u32>, modified: Option<u32>,
                                         text in proptest::collection::vec(any::<u8>(), 0..limits::HANDLE)) {
         let status = StatusCode(code);
         for (kind, sent) in [
             (Kind::STATUS, Reply::Status(status, &text)),
             (Kind::HANDLE, Reply::Handle(&text)),
-            (Kind::ATTRS, Reply::Attributes(Attributes { size, permissions })),
+            (Kind::ATTRS, Reply::Attributes(Attributes { size, owner, permissions, modified })),
             (Kind::EXTENDED_REPLY, Reply::Extended(&text)),
         ] {
             let mut bytes = Vec::new();

@@ -81,6 +81,9 @@ fn open(context: &mut OpenContext, options: BlockdevOptionsSsh) -> BoxFuture<'_,
     })
 }
 
+/// Looks at two files until they are taken for two.
+const LOOKS: usize = 3;
+
 struct SshDriver {
     location: Location,
     /// Kept, so that the objects are not deleted: the node's options name them.
@@ -125,6 +128,19 @@ impl SshDriver {
             written: AtomicBool::new(false),
             no_flush: AtomicBool::new(no_flush),
         })
+    }
+
+    /// Whether another opening of the path is of the file that is open, as far as the protocol tells: size, owner, permissions and
+    /// time of the last change. Somebody may change it between two looks.
+    async fn is_same(&self, other: &RemoteFile) -> Result<bool> {
+        let own = self.file.load_full();
+        for _ in 0..LOOKS {
+            let (now, there) = (own.attributes().await?, other.attributes().await?);
+            if now == there {
+                return Ok(there.size == Some(self.length()));
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -223,9 +239,10 @@ impl Driver for SshDriver {
         Box::pin(async move {
             let path = &self.location.path;
             let file = RemoteFile::open(&self.connection, path, writable).await?;
-            if file.attributes().await?.size != Some(self.length()) {
-                let text =
-                    format!("the remote file '{path}' is another one than it was, or has another size");
+            if !self.is_same(&file).await? {
+                let text = format!(
+                    "the remote file '{path}' is another one than it was, has another size, or is being changed"
+                );
                 return Err(BlockError::new(ErrorKind::Io, text));
             }
             if !writable && self.written.load(Ordering::Relaxed) && !self.no_flush.load(Ordering::Relaxed) {

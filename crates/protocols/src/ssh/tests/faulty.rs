@@ -4,7 +4,7 @@ use super::*;
 use sftp::{Attributes, Kind, Received, Reply, Request as Asked, StatusCode, Version};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 const SIZE: usize = 100_000;
 
@@ -143,9 +143,12 @@ fn answers_to_another_question_are_refused() {
         let error = driver.read(1, BufMut::with_len(10)).await.1.unwrap_err().to_string();
         assert!(error.contains("11 bytes, which nobody asked for"), "{error}");
         for (reply, text) in [
-            (Attributes { size: Some(u64::MAX), permissions: None }, "tells no size"),
-            (Attributes { size: None, permissions: None }, "tells no size"),
-            (Attributes { size: Some(9), permissions: Some(0o040_755) }, "is a directory"),
+            (Attributes { size: Some(u64::MAX), ..Attributes::default() }, "tells no size"),
+            (Attributes::default(), "tells no size"),
+            (
+                Attributes { size: Some(9), permissions: Some(0o040_755), ..Attributes::default() },
+                "is a directory",
+            ),
         ] {
             let (_server, driver) = faulty(move |received| match received {
                 Received::Request(id, Asked::Fstat { .. }, _) => {
@@ -274,5 +277,43 @@ fn a_connection_that_is_cut_fails_at_once() {
             cut();
         });
         assert!(result.1.unwrap_err().to_string().contains("given up on request"));
+    });
+}
+
+#[test]
+fn a_file_that_was_exchanged_for_one_of_the_same_size_is_not_taken_for_the_old_one() {
+    run(async {
+        for differs in 0..3 {
+            let exchanged = Arc::new(AtomicBool::new(false));
+            let (is, looks) = (exchanged.clone(), AtomicU32::new(0));
+            let (_server, driver) = faulty(move |received| match received {
+                // The file that is open is asked for first, each time.
+                Received::Request(id, Asked::Fstat { .. }, _) => {
+                    let nth = looks.fetch_add(1, Ordering::Relaxed) % 2;
+                    let other = if is.load(Ordering::Relaxed) { nth } else { 0 };
+                    let mut attributes = Attributes {
+                        size: Some(100),
+                        owner: Some([1, 2]),
+                        permissions: Some(0o100_644),
+                        modified: Some(3),
+                    };
+                    match differs {
+                        0 => attributes.owner = Some([1, 2 + other]),
+                        1 => attributes.permissions = Some(0o100_644 + other),
+                        _ => attributes.modified = Some(3 + other),
+                    }
+                    let mut bytes = Vec::new();
+                    Reply::Attributes(attributes).encode(*id, &mut bytes);
+                    Act::Send(bytes)
+                }
+                _ => Act::Proper,
+            })
+            .await;
+            let driver = driver.unwrap();
+            let _same = driver.set_writable(false).await.unwrap();
+            exchanged.store(true, Ordering::Relaxed);
+            let error = driver.set_writable(true).await.map(drop).unwrap_err().to_string();
+            assert!(error.contains("another one than it was"), "{error}");
+        }
     });
 }

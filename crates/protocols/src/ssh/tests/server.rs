@@ -239,7 +239,8 @@ fn answer(received: &Received<'_>, behaviour: &Behaviour, content: &Mutex<Vec<u8
             status(StatusCode::OK)
         }
         Request::Fstat { .. } => {
-            Reply::Attributes(Attributes { size: Some(content.len() as u64), permissions: Some(0o100_644) })
+            let size = Some(content.len() as u64);
+            Reply::Attributes(Attributes { size, permissions: Some(0o100_644), ..Attributes::default() })
         }
         Request::SetSize { size, .. } => {
             content.resize(size as usize, 0);
