@@ -31,6 +31,7 @@ pub mod raw;
 pub mod ssh;
 pub mod vhd;
 pub mod vmdk;
+pub mod web;
 
 /// One target.
 pub struct Target {
@@ -53,6 +54,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cow_image", seeds: overlays::cow_seeds, run: overlays::cow },
     Target { name: "dmg_image", seeds: images::dmg_seeds, run: images::dmg },
     Target { name: "fat_volume", seeds: fat::seeds, run: fat::volume },
+    Target { name: "ftp_replies", seeds: web::ftp_seeds, run: web::ftp_replies },
+    Target { name: "http_answer", seeds: web::http_answer_seeds, run: web::http_answer },
+    Target { name: "http_names", seeds: web::http_name_seeds, run: web::http_names },
     Target { name: "inspection", seeds: inspect::seeds, run: inspect::file },
     Target { name: "io_commands", seeds: io::seeds, run: io::commands },
     Target { name: "iscsi_target", seeds: iscsi::target_seeds, run: iscsi::target },
@@ -77,6 +81,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "secret", seeds: qmp::secret_seeds, run: qmp::secret },
     Target { name: "sftp_replies", seeds: ssh::reply_seeds, run: ssh::replies },
     Target { name: "ssh_location", seeds: ssh::location_seeds, run: ssh::location },
+    Target { name: "tftp_packet", seeds: web::tftp_seeds, run: web::tftp_packet },
     Target { name: "vdi_image", seeds: images::vdi_seeds, run: images::vdi },
     Target { name: "vhdx_image", seeds: vhd::vhdx_seeds, run: vhd::vhdx_image },
     Target { name: "vpc_image", seeds: vhd::vpc_seeds, run: vhd::vpc_image },

@@ -70,7 +70,13 @@ use absent as ssh;
 #[cfg(not(feature = "tftp"))]
 use absent as tftp;
 use block::DriverType;
+#[cfg(feature = "ftp")]
+pub use ftp::judge_replies;
+#[cfg(feature = "http")]
+pub use http::{judge_answer, judge_headers, judge_location};
 use std::borrow::Cow;
+#[cfg(feature = "tftp")]
+pub use tftp::judge_packet;
 pub use vvfat::judge_volume;
 
 /// The drivers of this wing.

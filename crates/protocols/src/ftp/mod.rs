@@ -12,6 +12,7 @@
 
 mod control;
 mod failure;
+mod judge;
 mod location;
 mod pool;
 mod reply;
@@ -26,6 +27,7 @@ use block::{
     BlockError, Common, Cut, Driver, DriverType, ErrorKind, Extent, ExtentKind, Facts, Identity, Objects,
     Open, OpenContext, Opened, Options, Reopened, Result, Secret, Undo, Want,
 };
+pub use judge::judge_replies;
 use location::{Location, Tls};
 use pool::Pool;
 use rt::{BoxFuture, BufMut};

@@ -24,6 +24,7 @@ mod connection;
 mod error;
 mod file;
 mod head;
+mod judge;
 mod location;
 mod options;
 mod patience;
@@ -43,6 +44,7 @@ use block::{
     Open, OpenContext, Opened, Options, Reopened, Result, Undo, Want,
 };
 use file::RemoteFile;
+pub use judge::{judge_answer, judge_headers, judge_location};
 pub(crate) use location::Location;
 pub(crate) use options::{Settings, adapt_readahead};
 use rt::{BoxFuture, BufMut};

@@ -11,6 +11,7 @@
 
 mod cache;
 mod fetch;
+mod judge;
 mod location;
 mod packet;
 mod pieces;
@@ -28,6 +29,7 @@ use block::{
 use cache::{Cache, PIECE};
 use fetch::{Asked, Fetch};
 use futures_channel::{mpsc, oneshot};
+pub use judge::judge_packet;
 use location::Location;
 use parking_lot::Mutex;
 use rt::{BoxFuture, BufMut};
