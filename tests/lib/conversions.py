@@ -181,6 +181,42 @@ def _(place):
     assert first - first % 512 == at, (first, str(run))
 
 
+# A server whose medium keeps nothing of one piece, until the file `healed` is there.
+LOSES = """#!/bin/sh
+case "$1" in
+    get_size) echo {size} ;;
+    can_write) exit 0 ;;
+    pread) exec dd if=store iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M status=none ;;
+    pwrite)
+        if [ "$4" -ge {start} ] && [ "$4" -lt {end} ] && [ ! -e healed ]; then exec cat >/dev/null; fi
+        exec dd of=store conv=notrunc oflag=seek_bytes iflag=fullblock seek=$4 bs=1M status=none ;;
+    *) exit 2 ;;
+esac
+"""
+
+
+@proof("with a journal only what a proof has not found in the target is copied again", ("nbdkit",))
+def _(place):
+    size, source, store = 16 * MIB, place.path("full.raw"), place.path("store")
+    with open(source, "wb") as file:
+        file.write(place.rng.randbytes(size))
+    with open(store, "wb") as file:
+        file.truncate(size)
+    script, path = place.path("loses"), place.path("nbd")
+    with open(script, "w") as file:
+        file.write(LOSES.format(size=size, start=5 * MIB, end=6 * MIB).replace("store", store).replace("healed", place.path("healed")))
+    os.chmod(script, 0o755)
+    place.serve(["nbdkit", "-f", "-U", path, "sh", script], path)
+    target = f"nbd+unix://?socket={path}"
+    command = [*IMG, "convert", "--journal", place.path("j"), "--verify", "-n", "-f", "raw", "-O", "raw", source, target]
+    place.refused(command, f"from byte {5 * MIB} on", "give the same command again")
+    open(place.path("healed"), "w").close()
+    run = place.ok(command)
+    assert f"{size - MIB} bytes of {size} were copied before" in run.err, str(run)
+    assert open(source, "rb").read() == open(store, "rb").read()
+    assert not os.path.exists(place.path("j"))
+
+
 @proof("with -C a target shares the storage of its source, where the file system has that", ("root", "tmpfs", "mkfs.xfs", "/dev/loop-control"))
 def _(place):
     image, folder = place.path("fs"), place.path("mnt")

@@ -111,6 +111,8 @@ pub struct DriverType {
     pub supports_backing: bool,
     /// Whether data can be stored compressed in images of it ([`crate::Facts::can_compress`]).
     pub supports_compression: bool,
+    /// Whether an image made with these options is written as one stream ([`crate::Facts::must_compress`]).
+    pub streams: fn(&Options) -> bool,
 }
 
 impl DriverType {
@@ -135,6 +137,7 @@ impl DriverType {
         amend_options: &[],
         supports_backing: false,
         supports_compression: false,
+        streams: |_| false,
     };
     /// A protocol that has nothing yet.
     pub const PROTOCOL: Self = Self { kind: DriverKind::Protocol, ..Self::FORMAT };

@@ -125,6 +125,11 @@ impl Creation {
         Ok(Creation { format, protocol, filename: filename.to_owned(), options })
     }
 
+    /// Whether it is written as one stream.
+    pub fn streams(&self) -> bool {
+        (self.format.streams)(&self.options)
+    }
+
     /// Sets an option from its text.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), Failure> {
         let option = self.table().find(|option| option.name == name);

@@ -37,6 +37,7 @@ pub const VMDK: DriverType = DriverType {
     create_options: create::OPTIONS,
     supports_backing: true,
     supports_compression: true,
+    streams: |options| options.get_str("subformat") == Some("streamOptimized"),
     ..DriverType::FORMAT
 };
 

@@ -3,6 +3,7 @@
 use super::journal::{Journal, Part};
 use super::ledger::{Ledger, Ranges};
 use super::share::share;
+use super::target::no_journal;
 use super::{Args, NO_COMPRESSION};
 use crate::console::Console;
 use crate::copy::{self, CopyRun, SPARSE, Stop};
@@ -102,10 +103,7 @@ impl Filling<'_> {
             return Err(Failure::new(NO_COMPRESSION));
         }
         if journal.is_some() && facts.must_compress {
-            return Err(Failure::new(format_args!(
-                "'{}' is written as one stream: no conversion can go on in it, and --journal is of no use",
-                args.output
-            )));
+            return Err(no_journal(&args.output));
         }
         // Without -B an existing target's own backing file is nothing to build on.
         let below = if args.create || args.backing.name.is_some() { node.backing() } else { None };

@@ -19,7 +19,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{creation, runtime, size};
-use api::{Dict, Value};
+use api::{Dict, ToolErrorCode, Value};
 use bitmaps::{bitmaps_to_copy, copy_bitmaps};
 use block::{Graph, Policy, SnapshotName};
 use fill::Filling;
@@ -29,6 +29,7 @@ use rt::confine::Access;
 use rt::signal::{INTERRUPT, TERMINATE};
 use std::sync::Arc;
 use target::{create_target, give_back_leaks};
+use verify::{Difference, Proven};
 
 /// Longest run that `-S` may ask for, in bytes.
 const MAX_SPARSE: u64 = 16 << 20;
@@ -436,10 +437,26 @@ async fn into_target(
     if !args.verify {
         return Ok(());
     }
-    let proven = verify::verify(console, graph, args, sources, &ledger, &source).await;
-    match journal {
-        Some(journal) => proven.map_err(|failure| failure.with_advice(journal.give_up())),
-        None => proven,
+    match verify::verify(console, graph, args, sources, &ledger, &source).await {
+        Ok(Proven::Same) => Ok(()),
+        Ok(Proven::Differs(Difference { at, right })) => {
+            let what = format_args!(
+                "'{}' differs from what was copied to it, from byte {at} on; it is left as it is",
+                args.output
+            );
+            let failure = Failure::of(ToolErrorCode::Failed, what);
+            Err(match journal {
+                Some(journal) => match journal.keep_only(right).await {
+                    Ok(()) => failure,
+                    Err(advice) => failure.with_advice(advice),
+                },
+                None => failure,
+            })
+        }
+        Err(failure) => Err(match journal {
+            Some(journal) => failure.with_advice(journal.give_up()),
+            None => failure,
+        }),
     }
 }
 

@@ -11,6 +11,9 @@ use block::{BlockError, Graph, Repair};
 pub(super) async fn create_target(graph: &Graph, args: &Args, total: u64) -> Result<(), Failure> {
     let format = args.target.format();
     let mut creation = Creation::new(graph, format, &args.output, &args.target.options)?;
+    if args.journal.is_some() && creation.streams() {
+        return Err(no_journal(&args.output));
+    }
     if args.compress {
         can_compress(graph, format, &creation)?;
     }
@@ -43,6 +46,13 @@ pub(super) async fn create_target(graph: &Graph, args: &Args, total: u64) -> Res
         graph.release(&base).await?;
     }
     made
+}
+
+/// The failure of a target that nothing can go on in.
+pub(super) fn no_journal(target: &str) -> Failure {
+    Failure::new(format_args!(
+        "'{target}' is written as one stream: no conversion can go on in it, and --journal is of no use"
+    ))
 }
 
 /// Refuses to compress what can't be, before a file is touched.

@@ -6,6 +6,7 @@
 //!   what is in no piece (holes; what an overlay shows of its backing file) ─▶ compared with the source
 //! ```
 //!
+//! All pieces are read, also behind one that differs: a conversion with a journal goes on with those that are not as they should be.
 //! So data of the source is read once, and what is proven is that the medium, or the server, gives back what was read then. A
 //! piece that differs is compared with the source byte by byte, to name the place.
 
@@ -27,6 +28,22 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
+/// What a target is found to be.
+pub(super) enum Proven {
+    /// What was copied to it.
+    Same,
+    /// Something else.
+    Differs(Difference),
+}
+
+/// Where a target is not what was copied to it.
+pub(super) struct Difference {
+    /// The first byte that is known to differ.
+    pub at: u64,
+    /// What of it is right, where the rest of it is mended by copying it again.
+    pub right: Option<Vec<Record>>,
+}
+
 /// Reads the target back, which is closed, and compares it with what was copied to it.
 pub(super) async fn verify(
     console: &mut Console,
@@ -35,7 +52,7 @@ pub(super) async fn verify(
     sources: &[Image],
     ledger: &Ledger,
     target: &Source,
-) -> Result<(), Failure> {
+) -> Result<Proven, Failure> {
     let opened = open_anew(graph, target).await.map_err(|error| image::cannot_open(&args.output, &error))?;
     let sources = parts(sources);
     let total = sources.last().map_or(0, |last| last.start + last.entry.length());
@@ -43,21 +60,11 @@ pub(super) async fn verify(
     let mut progress = Progress::new(console, args.verbosity);
     let proof = Proof { sources, target: opened.backend.clone(), told };
     let work = proof.find_difference(ledger.take_all(), total, args.create);
-    let found =
-        progress::watch(console, &mut progress, &proof.told, work, |found| matches!(found, Ok(None))).await;
+    let is_same = |found: &Result<Proven, Failure>| matches!(found, Ok(Proven::Same));
+    let found = progress::watch(console, &mut progress, &proof.told, work, is_same).await;
     progress.end(console);
-    let result = match found {
-        Ok(None) => Ok(()),
-        Ok(Some(offset)) => {
-            let what = format_args!(
-                "'{}' differs from what was copied to it, from byte {offset} on; it is left as it is",
-                args.output
-            );
-            Err(Failure::of(ToolErrorCode::Failed, what))
-        }
-        Err(failure) => Err(failure.within(&format!("'{}' can't be verified", args.output))),
-    };
-    opened.close_after(console, result).await
+    let found = found.map_err(|failure| failure.within(&format!("'{}' can't be verified", args.output)));
+    opened.close_after(console, found).await
 }
 
 /// Opens the target so that what is read comes from the medium, where that can be asked for.
@@ -77,36 +84,39 @@ struct Proof {
 }
 
 impl Proof {
-    /// The first byte that is found to differ, if any does.
     async fn find_difference(
         &self,
         records: Vec<Record>,
         total: u64,
         created: bool,
-    ) -> Result<Option<u64>, Failure> {
+    ) -> Result<Proven, Failure> {
         let mut seen = Ranges::default();
         records.iter().for_each(|record| seen.add(record.start..record.start + record.len));
         let gaps = seen.gaps(0..total);
-        if let Some(piece) = self.first_piece(records).await? {
+        let (right, wrong) = self.pieces(records).await?;
+        if let Some(piece) = wrong {
             let found = self.compare(piece.clone()).await;
             // A source that can't be read, or has changed, tells nothing more.
-            return Ok(Some(found.ok().flatten().unwrap_or(piece.start)));
+            let at = found.ok().flatten().unwrap_or(piece.start);
+            return Ok(Proven::Differs(Difference { at, right: Some(right) }));
         }
         for gap in gaps {
             let len = gap.end - gap.start;
-            if let Some(offset) = self.compare(gap).await? {
-                return Ok(Some(offset));
+            if let Some(at) = self.compare(gap).await? {
+                // What no record tells of is copied again anyway.
+                return Ok(Proven::Differs(Difference { at, right: Some(right) }));
             }
             self.told.add(len);
         }
-        match created {
-            true => self.rest(total).await,
-            false => Ok(None),
+        match if created { self.rest(total).await? } else { None } {
+            Some(at) => Ok(Proven::Differs(Difference { at, right: None })),
+            None => Ok(Proven::Same),
         }
     }
 
-    /// The first piece whose digest is another one in the target.
-    async fn first_piece(&self, records: Vec<Record>) -> Result<Option<Range<u64>>, Failure> {
+    /// The pieces whose digest is the same in the target, and the first one whose digest is another one.
+    async fn pieces(&self, records: Vec<Record>) -> Result<(Vec<Record>, Option<Range<u64>>), Failure> {
+        let (mut right, mut wrong) = (Vec::with_capacity(records.len()), None);
         let looks = records.into_iter().map(|record| {
             let (target, range) = (self.target.clone(), record.start..record.start + record.len);
             async move { digest::of_range(&target, range).await.map(|digest| (record, digest)) }
@@ -114,12 +124,13 @@ impl Proof {
         let mut looks = pin!(digest::spread(looks));
         while let Some(looked) = looks.next().await {
             let (record, digest) = looked.map_err(Failure::reported)?.map_err(unread)?;
-            if digest != record.digest {
-                return Ok(Some(record.start..record.start + record.len));
+            match digest == record.digest {
+                true => right.push(record),
+                false => wrong = wrong.or(Some(record.start..record.start + record.len)),
             }
             self.told.add(record.len);
         }
-        Ok(None)
+        Ok((right, wrong))
     }
 
     /// Compares a range of the target with the sources.

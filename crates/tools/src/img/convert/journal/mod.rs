@@ -3,14 +3,16 @@
 //! ```text
 //!   target made and durable ─▶ header written (a new file, renamed)
 //!   pieces copied ─▶ ledger ──now and then──▶ target flushed ─▶ checkpoint appended, synced
-//!   target flushed and closed, its name synced ─▶ journal removed
+//!   target flushed and closed, its name synced ─▶ proof, if asked for ─▶ journal removed
+//!                                                  └ fails ─▶ a new journal of what is right, renamed
 //! ```
 //!
 //! Laws:
 //! - what a checkpoint tells was durable in the target before the checkpoint was written;
 //! - it is not believed: when the command goes on, all of it is read in the target, and by its digest it is there, or it is
 //!   copied again. What it does not tell of is copied in any case, whatever the target holds there;
-//! - a source that is not the same any more is refused ([`source`]).
+//! - a source that is not the same any more is refused ([`source`]);
+//! - where a proof finds something else in the target, only what is right is told of any more.
 //!
 //! docs/convert.md says what can be relied on.
 
@@ -361,8 +363,29 @@ impl Journal {
         })
     }
 
-    /// What to do about a target that is not what was copied to it: what was noted need not be true of the medium, and a look through
-    /// the page cache would not tell.
+    /// The target is not what was copied to it: the journal tells of what is right in it from now on, and of nothing else, which is
+    /// copied again by the same command. A look through the page cache would not tell what the medium has.
+    ///
+    /// # Errors
+    /// What to do where nothing can go on from here.
+    pub async fn keep_only(&mut self, right: Option<Vec<Record>>) -> Result<(), String> {
+        let Some(right) = right else { return Err(self.give_up()) };
+        let (mut bytes, mut tail) = file::header(&self.about);
+        for records in right.chunks(MOST_RECORDS) {
+            let (more, next) = file::checkpoint(tail, records);
+            bytes.extend(more);
+            tail = next;
+        }
+        match self.replace(&bytes).await {
+            Ok(file) => {
+                self.open = Some((file, tail));
+                Ok(())
+            }
+            Err(_) => Err(self.give_up()),
+        }
+    }
+
+    /// What to do about a target of which nothing is known: what was noted need not be true of the medium.
     pub fn give_up(&mut self) -> String {
         self.is_usable = false;
         format!("delete '{}' to convert anew", self.path.display())
@@ -426,4 +449,49 @@ async fn describe(args: &Args, sources: &[Image]) -> Dict {
 fn differs(member: &str, was: Option<&Value>, is: Option<&Value>) -> String {
     let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), json::to_line);
     format!("its {member} was {}, and is {}", shown(was), shown(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use sim::{Config, Disk, Sim};
+
+    #[test]
+    fn a_journal_tells_of_what_a_proof_found_right_and_of_nothing_else() {
+        let record =
+            |start: u64| Record { start: start << 20, len: 1 << 20, digest: Digest([start as u8; 32]) };
+        Sim::boot(Config::seeded(1), Disk::default()).run(async {
+            let mut journal = Journal {
+                path: "/j".into(),
+                about: Dict::new(),
+                open: None,
+                by_content: Vec::new(),
+                salvages: false,
+                goes_on: false,
+                is_usable: false,
+                told: false,
+            };
+            journal.begin(std::iter::empty()).await.unwrap();
+            let all: Vec<_> = (0..MOST_RECORDS as u64 + 3).map(record).collect();
+            for records in all.chunks(MOST_RECORDS) {
+                journal.append(records).await.unwrap();
+            }
+            let right: Vec<_> = all.into_iter().filter(|record| record.start >> 20 != 5).collect();
+            journal.keep_only(Some(right.clone())).await.unwrap();
+            // What is copied again is noted behind it.
+            journal.append(&[record(5)]).await.unwrap();
+            let file = rt::fs::open("/j".as_ref(), &OpenOptions::read_only()).await.unwrap();
+            let (_, mut tail) = file::read_header(&file).await.unwrap();
+            let mut told = Vec::new();
+            while let Some((records, next)) = file::read_checkpoint(&file, tail).await.unwrap() {
+                told.extend(records);
+                tail = next;
+            }
+            assert_eq!(told, [right, vec![record(5)]].concat());
+            assert!(journal.is_usable());
+            journal.keep_only(None).await.unwrap_err();
+            assert!(!journal.is_usable());
+        });
+    }
 }
