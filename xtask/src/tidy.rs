@@ -18,6 +18,19 @@ const GENERATED: [&str; 2] = ["crates/api/src/generated", "crates/api/src/langua
 /// The crates that may have unsafe code: `crypto` and `tls` deny it but in the modules that call a library in C, `ceph` is what calls
 /// one.
 const UNSAFE: [&str; 4] = ["crates/ceph", "crates/crypto", "crates/rt", "crates/tls"];
+/// What reaches past the runtime to the operating system: only `rt` may, so that there is one place to bring to another system. Paths of
+/// code, and what says why.
+const SYSTEM: [(&str, &str); 4] = [
+    ("libc::", "a call of the C library"),
+    ("rustix::", "a call of the system"),
+    ("std::os::linux", "a call that only Linux has"),
+    ("io_uring::", "a call that only Linux has"),
+];
+/// The crate that may.
+const RUNTIME: &str = "crates/rt";
+/// The numbers of errors are the same in all: a type, not a call.
+const NUMBERS: &str = "rustix::io::Errno";
+
 /// Names that say nothing of what is in a file.
 const SHAPELESS: [&str; 5] = ["utils", "util", "helpers", "misc", "manager"];
 /// Folders below which there is nothing of ours.
@@ -120,6 +133,12 @@ fn source_faults(path: &Path, text: &str) -> Vec<String> {
     if path.file_stem().is_some_and(|stem| SHAPELESS.iter().any(|s| stem == *s)) {
         faults.push(": the name does not say what is in it".into());
     }
+    if path.starts_with("crates")
+        && !path.starts_with(RUNTIME)
+        && path.components().any(|part| part.as_os_str() == "src")
+    {
+        faults.extend(faults_of_system(text));
+    }
     let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
     if is_root && !text.starts_with("//!") {
         faults.push(":1: a crate opens with '//!': what it is, its picture, its laws, its bounds".into());
@@ -129,6 +148,25 @@ fn source_faults(path: &Path, text: &str) -> Vec<String> {
         faults.push(": the crate lacks '#![forbid(unsafe_code)]'".into());
     }
     faults
+}
+
+/// What passes the runtime by. Tests of a crate stand at the end of a file, or in files that this does not see.
+fn faults_of_system(text: &str) -> Vec<String> {
+    let code = text.lines().zip(1..).take_while(|(line, _)| !line.starts_with("#[cfg(test)]"));
+    let code = code.filter(|(line, _)| !line.trim_start().starts_with("//"));
+    let faults = code.flat_map(|(line, number)| {
+        let line = line.replace(NUMBERS, "");
+        let names = move |path: &str| {
+            line.match_indices(path).any(|(at, _)| {
+                !line
+                    .get(..at)
+                    .is_some_and(|before| before.ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            })
+        };
+        let found = SYSTEM.into_iter().filter(move |(path, _)| names(path));
+        found.map(move |(path, what)| format!(":{number}: '{path}': {what}; only {RUNTIME} makes such"))
+    });
+    faults.collect()
 }
 
 /// Defaults of the trait `Driver` that a filter would not pass to its child: a method that is about content (it stands
@@ -214,6 +252,13 @@ mod tests {
         assert_eq!(faults_of(lib, "//! X.\n").len(), 1);
         assert_eq!(faults_of(lib, &format!("{good}{}", "\n".repeat(TOO_LONG))).len(), 1);
         assert_eq!(faults_of(Path::new("crates/x/src/utils.rs"), "").len(), 1);
+        let source = Path::new("crates/x/src/a.rs");
+        for (path, _) in SYSTEM {
+            assert_eq!(faults_of(source, &format!("use {path}x;\n")).len(), 1, "{path}");
+            assert!(faults_of(Path::new("crates/rt/src/a.rs"), &format!("use {path}x;\n")).is_empty());
+        }
+        assert!(faults_of(source, "use rustix::io::Errno;\n// libc::x\nmylibc::x();\n").is_empty());
+        assert!(faults_of(source, "#[cfg(test)]\nmod tests {\n    use libc::c_int;\n}\n").is_empty());
         assert!(faults_of(Path::new("crates/api/src/generated/x.rs"), &"\n".repeat(5000)).is_empty());
     }
 }

@@ -16,6 +16,8 @@ pub const INTERRUPT: i32 = libc::SIGINT;
 pub const TERMINATE: i32 = libc::SIGTERM;
 /// SIGHUP.
 pub const HANGUP: i32 = libc::SIGHUP;
+/// SIGUSR1, which asks a program for something of its own.
+pub const ASK: i32 = libc::SIGUSR1;
 
 /// Signals that came and were not taken yet, by number.
 static PENDING: AtomicU64 = AtomicU64::new(0);

@@ -6,6 +6,7 @@ use crate::flags::Verbosity;
 use crate::{out, size};
 use api::{ToolMessageBranch, ToolProgress, ToolProgressUnit as Unit};
 use parking_lot::Mutex;
+use rt::signal::ASK;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -26,9 +27,6 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// Width of a bar, in characters.
 const WIDTH: usize = 30;
-
-/// The signal that asks for a line.
-const ASK: i32 = libc::SIGUSR1;
 
 /// What a work tells of how far it is, from whatever thread: every step of it is painted, also where one follows the other
 /// faster than they are looked at.

@@ -9,6 +9,7 @@ use block::BlockError;
 use exports::{ExportedBitmap, NbdExportSpec, NbdServer, ServerOptions, ServerTls};
 use rt::net::Listener;
 use rt::process::ReadyHandle;
+use rt::signal::{HANGUP, INTERRUPT, TERMINATE};
 use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
@@ -17,8 +18,8 @@ use std::task::Poll;
 /// Bytes of a sector.
 const SECTOR: u64 = 512;
 
-/// Signals that end the args.
-const END: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+/// Signals that end the service.
+const END: [i32; 3] = [TERMINATE, INTERRUPT, HANGUP];
 
 /// Serves; returns when the service has ended. With `--fork` the calling process has returned before.
 pub fn serve(
