@@ -112,3 +112,22 @@ fn progress_comes_in_lines_that_end_with_the_whole_and_leave_the_result_alone() 
     assert_eq!((code, messages.len()), (0, 0));
     assert!(json::parse(&output).is_ok());
 }
+
+#[test]
+fn what_a_command_took_is_the_last_that_it_tells() {
+    let place = place("stats");
+    let at = place.0.as_path();
+    std::fs::write(at.join("full.raw"), vec![7; 16 << 20]).unwrap();
+    for (line, code) in [
+        ("img convert --stats --errors=json -f raw -O qcow2 full.raw b.qcow2", 0),
+        ("img hash --errors=json --stats none.raw", 1),
+        ("--stats --errors=json img convert --untrusted -f raw -O raw full.raw c.raw", 0),
+    ] {
+        let (exit, _, messages) = cairn(at, line);
+        assert_eq!(exit, code, "{line}");
+        let Some(ToolMessage { branch: ToolMessageBranch::Stats(stats), .. }) = messages.last() else {
+            panic!("{line}: {messages:?}")
+        };
+        assert!(stats.peak_memory > 1 << 20 && stats.peak_memory < 1 << 30, "{line}: {stats:?}");
+    }
+}

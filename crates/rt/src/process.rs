@@ -27,6 +27,38 @@ pub fn resident_bytes() -> Option<u64> {
     pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
 }
 
+/// What this process has used so far, and the processes that it has waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Time of all processors together.
+    pub cpu: Duration,
+    /// The most memory that one of them had, in bytes.
+    pub peak_memory: u64,
+}
+
+/// What this process and those that it has waited for have used.
+///
+/// # Errors
+/// The system's.
+pub fn used() -> io::Result<Used> {
+    let (own, others) = (usage(libc::RUSAGE_SELF)?, usage(libc::RUSAGE_CHILDREN)?);
+    Ok(Used { cpu: own.cpu + others.cpu, peak_memory: own.peak_memory.max(others.peak_memory) })
+}
+
+fn usage(whose: libc::c_int) -> io::Result<Used> {
+    // SAFETY: all-zero is a valid `rusage`.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` lives during the call.
+    sys::check(unsafe { libc::getrusage(whose, &mut usage) })?;
+    let time = |time: libc::timeval| {
+        let us = u64::try_from(time.tv_usec).unwrap_or(0);
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0)) + Duration::from_micros(us)
+    };
+    // Linux tells KiB.
+    let peak_memory = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
+    Ok(Used { cpu: time(usage.ru_utime) + time(usage.ru_stime), peak_memory })
+}
+
 /// The child's side: reports to the waiting parent how starting went. If it is dropped unused, the parent fails.
 #[must_use = "the parent waits for ready() or fail()"]
 pub struct ReadyHandle {

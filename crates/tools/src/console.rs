@@ -198,7 +198,12 @@ impl Console {
 
     /// Prints a line to standard error as it is.
     pub fn note(&self, text: impl fmt::Display) {
-        (self.errors)(&self.forms.line(&self.program, format_args!("{text}"), || message::note(&text)));
+        self.say(format_args!("{text}"), || message::note(&text));
+    }
+
+    /// Prints a line to standard error: these words, or a message of this kind.
+    pub fn say(&self, words: fmt::Arguments<'_>, branch: impl FnOnce() -> Message) {
+        (self.errors)(&self.forms.line(&self.program, words, branch));
     }
 
     /// Prints a line to standard error for programs, whatever the form of errors is.

@@ -4,11 +4,13 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::message::Forms;
 use crate::usage::{Manual, Page};
-use crate::{daemon, demo, graph, img, io, machine, message, nbd, outln, pages, qmp, top, trace};
+use crate::{daemon, demo, graph, img, io, machine, message, nbd, outln, pages, qmp, size, top, trace};
+use api::{ToolMessageBranch, ToolStats};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// One face.
 struct Face {
@@ -134,11 +136,32 @@ fn speak(face: &Face, program: &str, args: &[String], forms: Forms) -> ExitCode 
     }
     match face.run {
         Run::Tool(run) => {
+            let began = Instant::now();
             let code = run(&mut console, args);
-            ExitCode::from(console.finish(code))
+            let code = console.finish(code);
+            if forms.stats {
+                tell_stats(&console, began);
+            }
+            ExitCode::from(code)
         }
         Run::Daemon(run) => run(&mut console, args),
     }
+}
+
+/// Tells what a command took.
+fn tell_stats(console: &Console, began: Instant) {
+    let Ok(used) = rt::process::used() else { return };
+    let elapsed = began.elapsed();
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let stats = ToolStats { elapsed_ms: ms(elapsed), cpu_ms: ms(used.cpu), peak_memory: used.peak_memory };
+    let words = format_args!(
+        "{}: {:.3} s, {:.3} s of processor time, at most {} of memory",
+        console.program(),
+        elapsed.as_secs_f64(),
+        used.cpu.as_secs_f64(),
+        size::human(used.peak_memory)
+    );
+    console.say(words, || ToolMessageBranch::Stats(stats));
 }
 
 /// The words that belong to no face.

@@ -1,4 +1,4 @@
-//! What is told besides a command's result, in words or as JSON: errors, warnings, notes and progress.
+//! What is told besides a command's result, in words or as JSON: errors, warnings, notes, progress, and what it took.
 //!
 //! The two flags that choose the form hold for every face and command, also where the rest of the command line makes no sense:
 //! so they are taken out of it before anything else is read. As JSON each message is a line of its own on standard error,
@@ -11,13 +11,14 @@ use api::{Encode, ToolMessage, ToolMessageBranch, ToolNote};
 use std::fmt;
 
 /// The flags that every command has, as its help shows them.
-pub const FLAGS: [PageFlag; 2] = [
+pub const FLAGS: [PageFlag; 3] = [
     PageFlag { names: "--errors", value: Some("human|json"), help: "how to tell errors (human)" },
     PageFlag {
         names: "--progress",
         value: Some("human|json"),
         help: "how to tell how far it is: json each second, on standard error",
     },
+    PageFlag { names: "--stats", value: None, help: "tell at the end what it took: time, processor, memory" },
 ];
 
 /// How errors, warnings and notes are told, and progress.
@@ -27,6 +28,8 @@ pub struct Forms {
     pub errors_as_json: bool,
     /// Progress is told, in lines for programs.
     pub progress_as_json: bool,
+    /// What the command took is told at its end.
+    pub stats: bool,
 }
 
 impl Forms {
@@ -52,6 +55,8 @@ impl Forms {
                 if !forms.progress_as_json {
                     left.push("--progress".to_owned());
                 }
+            } else if arg == "--stats" {
+                forms.stats = true;
             } else {
                 left.push(arg);
             }
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_forms_are_taken_out_of_the_command_line_wherever_they_stand() {
-        let json = Forms { errors_as_json: true, progress_as_json: true };
+        let json = Forms { errors_as_json: true, progress_as_json: true, ..Forms::default() };
         for line in ["--errors=json convert --progress=json a b", "convert a --progress=json b --errors json"]
         {
             assert_eq!(taken(line), (json, "convert a b".to_owned()), "{line}");
@@ -117,6 +122,9 @@ mod tests {
         assert_eq!(taken("-p --progress a"), (Forms::default(), "-p --progress a".to_owned()));
         assert_eq!(taken("--errors=json --errors=human a").0, Forms::default());
         assert_eq!(taken("--progress=human a"), (Forms::default(), "--progress a".to_owned()));
+        let stats = Forms { stats: true, ..Forms::default() };
+        assert_eq!(taken("convert a --stats b"), (stats, "convert a b".to_owned()));
+        assert_eq!(taken("a -- --stats"), (Forms::default(), "a -- --stats".to_owned()));
         assert_eq!(taken("a -- --errors=json"), (Forms::default(), "a -- --errors=json".to_owned()));
         for line in ["--errors=xml", "--errors", "--progress="] {
             let mut args = vec![line.to_owned()];

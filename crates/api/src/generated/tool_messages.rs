@@ -185,6 +185,34 @@ impl Object for ToolProgress {
 }
 object_codec!(ToolProgress);
 
+/// What a command took, with --stats.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ToolStats {
+    /// Milliseconds from its begin to its end.
+    pub elapsed_ms: u64,
+    /// Milliseconds of all processors together.
+    pub cpu_ms: u64,
+    /// The most memory that it had at a time, in bytes: that of its largest process, with the files that it maps.
+    pub peak_memory: u64,
+}
+
+impl Object for ToolStats {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            elapsed_ms: from.required("elapsed-ms")?,
+            cpu_ms: from.required("cpu-ms")?,
+            peak_memory: from.required("peak-memory")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("elapsed-ms", &self.elapsed_ms);
+        to.put("cpu-ms", &self.cpu_ms);
+        to.put("peak-memory", &self.peak_memory);
+    }
+}
+object_codec!(ToolStats);
+
 /// Kinds of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ToolMessageType {
@@ -196,6 +224,8 @@ pub enum ToolMessageType {
     Note,
     /// How far the command is.
     Progress,
+    /// What it took; the last message.
+    Stats,
 }
 
 impl Enumeration for ToolMessageType {
@@ -204,6 +234,7 @@ impl Enumeration for ToolMessageType {
         ("warning", Self::Warning),
         ("note", Self::Note),
         ("progress", Self::Progress),
+        ("stats", Self::Stats),
     ];
 }
 enumeration_codec!(ToolMessageType);
@@ -219,6 +250,8 @@ pub enum ToolMessageBranch {
     Note(ToolNote),
     /// `progress`.
     Progress(ToolProgress),
+    /// `stats`.
+    Stats(ToolStats),
 }
 
 impl ToolMessageBranch {
@@ -229,6 +262,7 @@ impl ToolMessageBranch {
             Self::Warning(_) => ToolMessageType::Warning,
             Self::Note(_) => ToolMessageType::Note,
             Self::Progress(_) => ToolMessageType::Progress,
+            Self::Stats(_) => ToolMessageType::Stats,
         }
     }
 
@@ -238,6 +272,7 @@ impl ToolMessageBranch {
             ToolMessageType::Warning => Self::Warning(Object::take(from)?),
             ToolMessageType::Note => Self::Note(Object::take(from)?),
             ToolMessageType::Progress => Self::Progress(Object::take(from)?),
+            ToolMessageType::Stats => Self::Stats(Object::take(from)?),
         })
     }
 
@@ -247,6 +282,7 @@ impl ToolMessageBranch {
             Self::Warning(inner) => inner.put(to),
             Self::Note(inner) => inner.put(to),
             Self::Progress(inner) => inner.put(to),
+            Self::Stats(inner) => inner.put(to),
         }
     }
 }
