@@ -77,7 +77,7 @@ fn every_command_is_introspected_and_nothing_else() {
 
 /// What newer versions of QEMU than the one whose interface this is have.
 fn is_newer(path: &str) -> bool {
-    path.ends_with(".children") || path.ends_with(".delay-ns")
+    path.ends_with(".children") || path.ends_with(".limits") || path.ends_with(".delay-ns")
 }
 
 /// Commands of earlier versions of QEMU.

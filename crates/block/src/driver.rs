@@ -30,6 +30,7 @@ use crate::options::Options;
 use crate::perm::Perms;
 use crate::point_in_time::PointInTime;
 use crate::request::Request;
+use crate::request_limits::RequestLimits;
 use crate::snapshot::Snapshots;
 use crate::steps::{Breakpoints, Step};
 use api::{BlockStatsSpecific, ImageInfoSpecific, PreallocMode, SnapshotInfo};
@@ -260,6 +261,8 @@ pub struct DriverInfo {
     pub bitmaps: bool,
     /// Internal snapshots.
     pub snapshots: Vec<SnapshotInfo>,
+    /// What it says of requests.
+    pub limits: RequestLimits,
 }
 
 /// What a check found; the names are those of the schema's ImageCheck.

@@ -7,9 +7,9 @@ mod tests;
 
 use api::{PreallocMode, RawOptions};
 use block::{
-    Action, BlockError, Common, CreateOption, Driver, DriverType, Edge, ErrorKind, Extent, ExtentKind, Facts,
-    Filtered, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, PLAIN, Perms, Reopened,
-    Request, Result, Share, Want, WritePlan, not_negative,
+    Action, BlockError, Common, CreateOption, Driver, DriverInfo, DriverType, Edge, ErrorKind, Extent,
+    ExtentKind, Facts, Filtered, MapChange, Open, OpenContext, Opened, Opt, OptionKind, Options, PLAIN,
+    Perms, Reopened, Request, RequestLimits, Result, Share, Want, WritePlan, not_negative,
 };
 use guard::{Guard, GuardedChange};
 use rt::{BoxFuture, Buf};
@@ -177,6 +177,15 @@ impl Driver for Raw {
         // A window does not grow by what is written to it.
         let grows_with_zeroes = below.grows_with_zeroes && self.size().is_none();
         Facts { cluster_size: None, grows_with_zeroes, ..below }
+    }
+
+    fn info(&self) -> DriverInfo {
+        // Where the content decides on the format, whoever writes is to write whole sectors: those that are judged.
+        let alignment = self.guard.as_ref().map(|_| SECTOR);
+        DriverInfo {
+            limits: RequestLimits { alignment, ..RequestLimits::default() },
+            ..DriverInfo::default()
+        }
     }
 
     fn length(&self) -> u64 {

@@ -197,6 +197,8 @@ fn single_image(node: &Arc<Node>) -> ImageInfo {
         backing_filename_format: backing_format,
         snapshots: snapshots.filter(|snapshots| !snapshots.is_empty()),
         format_specific: specific,
+        // As the interface has it whose version this is; the image tool tells.
+        limits: None,
         backing_image: None,
         filename,
     }

@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::{out, outln, size};
-use api::{Dict, Encode, ImageInfoSpecific, SnapshotInfo, Value};
+use api::{BlockLimitsInfo, Dict, Encode, ImageInfoSpecific, SnapshotInfo, Value};
 use block::{ChildRole, Node};
 use std::sync::Arc;
 
@@ -15,12 +15,23 @@ pub struct Description {
     info: block::DriverInfo,
     /// Where the stored backing name leads.
     full_backing: Option<String>,
+    /// What requests are to be, where that is told.
+    limits: Option<BlockLimitsInfo>,
     children: Vec<(String, Description)>,
 }
 
 impl Description {
     /// Describes a node.
     pub fn of(node: &Arc<Node>) -> Description {
+        Description::with(node, |_| None)
+    }
+
+    /// The same, with what requests are to be.
+    pub fn with_limits(node: &Arc<Node>) -> Description {
+        Description::with(node, |node| Some(node.limits()))
+    }
+
+    fn with(node: &Arc<Node>, limits: fn(&Node) -> Option<BlockLimitsInfo>) -> Description {
         let mut info = node.driver().info();
         let file = node.primary();
         if node.facts().transparent
@@ -39,7 +50,8 @@ impl Description {
         // Those that were opened last are told first.
         let children =
             node.edges().all().into_iter().rev().filter(|child| !child.role.has(ChildRole::BACKING));
-        let children = children.map(|child| (child.name.to_string(), Description::of(&child.node))).collect();
+        let children =
+            children.map(|child| (child.name.to_string(), Description::with(&child.node, limits))).collect();
         Description {
             format: node.driver_name(),
             // A disk consists of whole sectors, whatever its file's length is.
@@ -48,6 +60,7 @@ impl Description {
             filename,
             info,
             full_backing,
+            limits: limits(node),
             children,
         }
     }
@@ -82,6 +95,7 @@ impl Description {
         if !self.info.snapshots.is_empty() {
             object.insert("snapshots", self.info.snapshots.encode());
         }
+        put(&mut object, "limits", self.limits.as_ref().map(Encode::encode));
         put(&mut object, "format-specific", self.info.specific.as_ref().map(Encode::encode));
         put(&mut object, "encrypted", self.info.encrypted.then_some(true));
         put(&mut object, "compressed", self.info.compressed);
@@ -121,6 +135,10 @@ impl Description {
         let disk = self.allocated.map_or_else(|| "unavailable".to_owned(), size::human);
         outln!(console, "{pad}disk size: {disk}");
         self.print_header(console, &pad);
+        if let Some(Value::Dict(limits)) = self.limits.as_ref().map(Encode::encode) {
+            outln!(console, "{pad}Block limits:");
+            tree(console, &limits, depth + 4);
+        }
         snapshots(console, &pad, &self.info.snapshots);
         if let Some(specific) = &self.info.specific {
             print_specific(console, specific, depth);

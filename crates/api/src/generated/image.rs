@@ -419,6 +419,70 @@ impl Object for ImageInfoSpecific {
 }
 object_codec!(ImageInfoSpecific);
 
+/// What requests of a node are to be aligned to, and how long they may be, in bytes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockLimitsInfo {
+    /// What zeroes are best aligned to, where that is more than `request-alignment`.
+    pub write_zeroes_alignment: Option<i64>,
+    /// What offsets and lengths are aligned to.
+    pub request_alignment: i64,
+    /// The length that reads and writes have at best, if there is one.
+    pub opt_transfer: Option<i64>,
+    /// What memory has to be aligned to.
+    pub min_mem_alignment: i64,
+    /// The longest read or write, if there is one.
+    pub max_transfer: Option<i64>,
+    /// The longest request that a device takes, if there is one.
+    pub max_hw_transfer: Option<i64>,
+    /// What discards are best aligned to, where that is more than `request-alignment`.
+    pub discard_alignment: Option<i64>,
+    /// What memory is best aligned to.
+    pub opt_mem_alignment: i64,
+    /// The most parts that the memory of a request may have.
+    pub max_iov: i64,
+    /// The same of a device, if there is one.
+    pub max_hw_iov: Option<i64>,
+    /// The most zeroes at once, if there is one.
+    pub max_write_zeroes: Option<i64>,
+    /// The longest discard, if there is one.
+    pub max_discard: Option<i64>,
+}
+
+impl Object for BlockLimitsInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            write_zeroes_alignment: from.optional("write-zeroes-alignment")?,
+            request_alignment: from.required("request-alignment")?,
+            opt_transfer: from.optional("opt-transfer")?,
+            min_mem_alignment: from.required("min-mem-alignment")?,
+            max_transfer: from.optional("max-transfer")?,
+            max_hw_transfer: from.optional("max-hw-transfer")?,
+            discard_alignment: from.optional("discard-alignment")?,
+            opt_mem_alignment: from.required("opt-mem-alignment")?,
+            max_iov: from.required("max-iov")?,
+            max_hw_iov: from.optional("max-hw-iov")?,
+            max_write_zeroes: from.optional("max-write-zeroes")?,
+            max_discard: from.optional("max-discard")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("write-zeroes-alignment", &self.write_zeroes_alignment);
+        to.put("request-alignment", &self.request_alignment);
+        to.put_optional("opt-transfer", &self.opt_transfer);
+        to.put("min-mem-alignment", &self.min_mem_alignment);
+        to.put_optional("max-transfer", &self.max_transfer);
+        to.put_optional("max-hw-transfer", &self.max_hw_transfer);
+        to.put_optional("discard-alignment", &self.discard_alignment);
+        to.put("opt-mem-alignment", &self.opt_mem_alignment);
+        to.put("max-iov", &self.max_iov);
+        to.put_optional("max-hw-iov", &self.max_hw_iov);
+        to.put_optional("max-write-zeroes", &self.max_write_zeroes);
+        to.put_optional("max-discard", &self.max_discard);
+    }
+}
+object_codec!(BlockLimitsInfo);
+
 /// An image, without the images it refers to.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlockNodeInfo {
@@ -444,6 +508,8 @@ pub struct BlockNodeInfo {
     pub full_backing_filename: Option<String>,
     /// The format of the backing file, as it is stored in the image.
     pub backing_filename_format: Option<String>,
+    /// What its requests are to be, where that was asked for.
+    pub limits: Option<BlockLimitsInfo>,
     /// Its internal snapshots.
     pub snapshots: Option<Vec<SnapshotInfo>>,
     /// What only images of its format have.
@@ -464,6 +530,7 @@ impl Object for BlockNodeInfo {
             backing_filename: from.optional("backing-filename")?,
             full_backing_filename: from.optional("full-backing-filename")?,
             backing_filename_format: from.optional("backing-filename-format")?,
+            limits: from.optional("limits")?,
             snapshots: from.optional("snapshots")?,
             format_specific: from.optional("format-specific")?,
         })
@@ -481,6 +548,7 @@ impl Object for BlockNodeInfo {
         to.put_optional("backing-filename", &self.backing_filename);
         to.put_optional("full-backing-filename", &self.full_backing_filename);
         to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("limits", &self.limits);
         to.put_optional("snapshots", &self.snapshots);
         to.put_optional("format-specific", &self.format_specific);
     }
@@ -512,6 +580,8 @@ pub struct ImageInfo {
     pub full_backing_filename: Option<String>,
     /// The format of the backing file, as it is stored in the image.
     pub backing_filename_format: Option<String>,
+    /// What its requests are to be, where that was asked for.
+    pub limits: Option<BlockLimitsInfo>,
     /// Its internal snapshots.
     pub snapshots: Option<Vec<SnapshotInfo>>,
     /// What only images of its format have.
@@ -534,6 +604,7 @@ impl Object for ImageInfo {
             backing_filename: from.optional("backing-filename")?,
             full_backing_filename: from.optional("full-backing-filename")?,
             backing_filename_format: from.optional("backing-filename-format")?,
+            limits: from.optional("limits")?,
             snapshots: from.optional("snapshots")?,
             format_specific: from.optional("format-specific")?,
             backing_image: from.optional("backing-image")?,
@@ -552,6 +623,7 @@ impl Object for ImageInfo {
         to.put_optional("backing-filename", &self.backing_filename);
         to.put_optional("full-backing-filename", &self.full_backing_filename);
         to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("limits", &self.limits);
         to.put_optional("snapshots", &self.snapshots);
         to.put_optional("format-specific", &self.format_specific);
         to.put_optional("backing-image", &self.backing_image);
@@ -605,6 +677,8 @@ pub struct BlockGraphInfo {
     pub full_backing_filename: Option<String>,
     /// The format of the backing file, as it is stored in the image.
     pub backing_filename_format: Option<String>,
+    /// What its requests are to be, where that was asked for.
+    pub limits: Option<BlockLimitsInfo>,
     /// Its internal snapshots.
     pub snapshots: Option<Vec<SnapshotInfo>>,
     /// What only images of its format have.
@@ -627,6 +701,7 @@ impl Object for BlockGraphInfo {
             backing_filename: from.optional("backing-filename")?,
             full_backing_filename: from.optional("full-backing-filename")?,
             backing_filename_format: from.optional("backing-filename-format")?,
+            limits: from.optional("limits")?,
             snapshots: from.optional("snapshots")?,
             format_specific: from.optional("format-specific")?,
             children: from.required("children")?,
@@ -645,6 +720,7 @@ impl Object for BlockGraphInfo {
         to.put_optional("backing-filename", &self.backing_filename);
         to.put_optional("full-backing-filename", &self.full_backing_filename);
         to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("limits", &self.limits);
         to.put_optional("snapshots", &self.snapshots);
         to.put_optional("format-specific", &self.format_specific);
         to.put("children", &self.children);
@@ -652,66 +728,66 @@ impl Object for BlockGraphInfo {
 }
 object_codec!(BlockGraphInfo);
 
-/// The outcome of a check.
+/// The outcome of a check. Counts of nothing are left out, but for `check-errors`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ImageCheck {
+    /// Offset of the end of the last cluster in use.
+    pub image_end_offset: Option<u64>,
+    /// Clusters that are compressed.
+    pub compressed_clusters: Option<u64>,
+    /// Clusters of the virtual disk.
+    pub total_clusters: Option<u64>,
+    /// Damage that remains.
+    pub corruptions: Option<u64>,
+    /// Damage repaired.
+    pub corruptions_fixed: Option<u64>,
+    /// How often the check itself failed.
+    pub check_errors: u64,
+    /// Clusters lost, which remain so.
+    pub leaks: Option<u64>,
+    /// Lost clusters given back.
+    pub leaks_fixed: Option<u64>,
+    /// Clusters that have data.
+    pub allocated_clusters: Option<u64>,
     /// The image.
     pub filename: String,
     /// Its format.
     pub format: String,
-    /// How often the check itself failed.
-    pub check_errors: i64,
-    /// Offset of the end of the last cluster in use.
-    pub image_end_offset: Option<i64>,
-    /// Damage that remains.
-    pub corruptions: Option<i64>,
-    /// Clusters lost, which remain so.
-    pub leaks: Option<i64>,
-    /// Damage repaired.
-    pub corruptions_fixed: Option<i64>,
-    /// Lost clusters given back.
-    pub leaks_fixed: Option<i64>,
-    /// Clusters of the virtual disk.
-    pub total_clusters: Option<i64>,
-    /// Clusters that have data.
-    pub allocated_clusters: Option<i64>,
     /// Clusters whose data does not follow that of the one before.
-    pub fragmented_clusters: Option<i64>,
-    /// Clusters that are compressed.
-    pub compressed_clusters: Option<i64>,
+    pub fragmented_clusters: Option<u64>,
 }
 
 impl Object for ImageCheck {
     fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
+            image_end_offset: from.optional("image-end-offset")?,
+            compressed_clusters: from.optional("compressed-clusters")?,
+            total_clusters: from.optional("total-clusters")?,
+            corruptions: from.optional("corruptions")?,
+            corruptions_fixed: from.optional("corruptions-fixed")?,
+            check_errors: from.required("check-errors")?,
+            leaks: from.optional("leaks")?,
+            leaks_fixed: from.optional("leaks-fixed")?,
+            allocated_clusters: from.optional("allocated-clusters")?,
             filename: from.required("filename")?,
             format: from.required("format")?,
-            check_errors: from.required("check-errors")?,
-            image_end_offset: from.optional("image-end-offset")?,
-            corruptions: from.optional("corruptions")?,
-            leaks: from.optional("leaks")?,
-            corruptions_fixed: from.optional("corruptions-fixed")?,
-            leaks_fixed: from.optional("leaks-fixed")?,
-            total_clusters: from.optional("total-clusters")?,
-            allocated_clusters: from.optional("allocated-clusters")?,
             fragmented_clusters: from.optional("fragmented-clusters")?,
-            compressed_clusters: from.optional("compressed-clusters")?,
         })
     }
 
     fn put(&self, to: &mut Dict) {
+        to.put_optional("image-end-offset", &self.image_end_offset);
+        to.put_optional("compressed-clusters", &self.compressed_clusters);
+        to.put_optional("total-clusters", &self.total_clusters);
+        to.put_optional("corruptions", &self.corruptions);
+        to.put_optional("corruptions-fixed", &self.corruptions_fixed);
+        to.put("check-errors", &self.check_errors);
+        to.put_optional("leaks", &self.leaks);
+        to.put_optional("leaks-fixed", &self.leaks_fixed);
+        to.put_optional("allocated-clusters", &self.allocated_clusters);
         to.put("filename", &self.filename);
         to.put("format", &self.format);
-        to.put("check-errors", &self.check_errors);
-        to.put_optional("image-end-offset", &self.image_end_offset);
-        to.put_optional("corruptions", &self.corruptions);
-        to.put_optional("leaks", &self.leaks);
-        to.put_optional("corruptions-fixed", &self.corruptions_fixed);
-        to.put_optional("leaks-fixed", &self.leaks_fixed);
-        to.put_optional("total-clusters", &self.total_clusters);
-        to.put_optional("allocated-clusters", &self.allocated_clusters);
         to.put_optional("fragmented-clusters", &self.fragmented_clusters);
-        to.put_optional("compressed-clusters", &self.compressed_clusters);
     }
 }
 object_codec!(ImageCheck);
@@ -767,3 +843,31 @@ impl Object for MapEntry {
     }
 }
 object_codec!(MapEntry);
+
+/// How large the file of a new image would be, in bytes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockMeasureInfo {
+    /// What the dirty bitmaps of the source would take besides, where the format can hold them.
+    pub bitmaps: Option<u64>,
+    /// Its size with the content of the source.
+    pub required: u64,
+    /// Its size once all of its disk is written.
+    pub fully_allocated: u64,
+}
+
+impl Object for BlockMeasureInfo {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            bitmaps: from.optional("bitmaps")?,
+            required: from.required("required")?,
+            fully_allocated: from.required("fully-allocated")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put_optional("bitmaps", &self.bitmaps);
+        to.put("required", &self.required);
+        to.put("fully-allocated", &self.fully_allocated);
+    }
+}
+object_codec!(BlockMeasureInfo);

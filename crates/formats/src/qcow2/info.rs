@@ -5,7 +5,7 @@ use super::snapshots::{Snapshot, Snapshots};
 use api::{
     ImageInfoSpecific, ImageInfoSpecificQCow2, ImageInfoSpecificQCow2Encryption, Qcow2CompressionType,
 };
-use block::{BlockError, DriverInfo, Node, Result};
+use block::{BlockError, DriverInfo, Node, RequestLimits, Result};
 use std::sync::Arc;
 
 /// The parts of `info` that lie outside of the header. They are read at open, because asking for them later must
@@ -93,8 +93,9 @@ pub(super) fn describe(
         corrupt: of_version_3(header.is_corrupt()),
         extended_l2: of_version_3(header.has_extended_l2()),
     };
+    let cluster = header.cluster_size();
     DriverInfo {
-        cluster_size: Some(header.cluster_size()),
+        cluster_size: Some(cluster),
         dirty: Some(header.is_dirty()),
         encrypted: header.crypt_method != 0,
         compressed: None,
@@ -104,5 +105,10 @@ pub(super) fn describe(
         specific: Some(ImageInfoSpecific::Qcow2(specific)),
         bitmaps: header.version >= 3,
         snapshots: listed.snapshots.list.iter().map(Snapshot::describe).collect(),
+        limits: RequestLimits {
+            zeroes_alignment: Some(if header.has_extended_l2() { cluster / 32 } else { cluster }),
+            discard_alignment: Some(cluster),
+            ..RequestLimits::default()
+        },
     }
 }

@@ -8,8 +8,8 @@ use api::codec::NoArguments;
 use block::metacache::{Format, Le64, MetadataFile, Order};
 use block::{
     BlockError, CheckReport, Checker, Common, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts, Link,
-    MapChange, Node, Notice, Notices, OpenContext, Opened, Perms, Repair, Request, Result, Undo, Want,
-    WritePlan,
+    MapChange, Node, Notice, Notices, OpenContext, Opened, Perms, Repair, Request, RequestLimits, Result,
+    Undo, Want, WritePlan,
 };
 use parking_lot::RwLock;
 use rt::BoxFuture;
@@ -285,6 +285,10 @@ impl Driver for QedDriver {
             dirty: Some(header.needs_check()),
             backing_format: header.backing_format(),
             backing_filename: header.backing_name,
+            limits: RequestLimits {
+                zeroes_alignment: Some(header.cluster_size.into()),
+                ..RequestLimits::default()
+            },
             ..DriverInfo::default()
         }
     }

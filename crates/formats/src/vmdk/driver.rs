@@ -6,7 +6,7 @@ use crate::overlay;
 use api::{ImageInfoSpecific, ImageInfoSpecificVmdk, VmdkExtentInfo};
 use block::{
     BlockError, Checker, ChildRole, Common, Driver, DriverInfo, Edge, ErrorKind, Extent, Facts, MapChange,
-    Node, Perms, Request, Result, Share, Undo, Want, WritePlan,
+    Node, Perms, Request, RequestLimits, Result, Share, Undo, Want, WritePlan,
 };
 use rt::{BoxFuture, BufMut};
 use std::sync::Arc;
@@ -177,8 +177,10 @@ impl Driver for Vmdk {
             create_type: descriptor.create_type.clone().unwrap_or_default(),
             extents: extents.collect(),
         };
+        let grain = self.image.parts.first().and_then(|part| part.grain());
         DriverInfo {
-            cluster_size: self.image.parts.first().and_then(|part| part.grain()),
+            cluster_size: grain,
+            limits: RequestLimits { zeroes_alignment: grain, ..RequestLimits::default() },
             dirty: Some(false),
             backing_filename: descriptor.parent.clone(),
             backing_format: descriptor.parent.as_ref().map(|_| "vmdk".to_owned()),

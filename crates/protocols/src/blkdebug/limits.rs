@@ -1,6 +1,6 @@
 //! Limits of requests, as a device has them: what requests are aligned to, and how long one is at most.
 use api::BlkdebugOptions;
-use block::{BlockError, Result};
+use block::{BlockError, RequestLimits, Result};
 use std::ops::Range;
 
 /// The largest alignment, and the longest request.
@@ -52,6 +52,24 @@ impl Limits {
             zero: (opt_zero.max(align), or_longest(max_zero)),
             discard: (opt_discard.max(align), or_longest(max_discard)),
         })
+    }
+}
+
+impl From<Limits> for RequestLimits {
+    fn from(limits: Limits) -> Self {
+        let longer = |(align, most): (u64, u64)| {
+            ((align > limits.align).then_some(align), (most < LARGEST / align * align).then_some(most))
+        };
+        let (zeroes_alignment, longest_zeroes) = longer(limits.zero);
+        let (discard_alignment, longest_discard) = longer(limits.discard);
+        Self {
+            zeroes_alignment,
+            longest_zeroes,
+            discard_alignment,
+            longest_discard,
+            longest: longer((limits.align, limits.transfer)).1,
+            ..Self::default()
+        }
     }
 }
 

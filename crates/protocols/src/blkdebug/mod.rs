@@ -12,9 +12,9 @@ mod tests;
 
 use api::{BlkdebugIOType, BlkdebugOptions, BlockPermission};
 use block::{
-    BlockError, Breakpoints, ChildRole, ChildSpec, Common, Driver, DriverType, Edge, Extent, Facts, Filtered,
-    Flags, Holder, MapChange, Open, OpenContext, Opened, Options, Perms, Reopened, Request, Result, Share,
-    Source, Step, Want, WritePlan,
+    BlockError, Breakpoints, ChildRole, ChildSpec, Common, Driver, DriverInfo, DriverType, Edge, Extent,
+    Facts, Filtered, Flags, Holder, MapChange, Open, OpenContext, Opened, Options, Perms, Reopened, Request,
+    Result, Share, Source, Step, Want, WritePlan,
 };
 use limits::{Limits, pieces};
 use rt::{BoxFuture, Buf, BufMut};
@@ -171,6 +171,10 @@ impl Driver for Blkdebug {
             steps: true,
             ..child
         }
+    }
+
+    fn info(&self) -> DriverInfo {
+        DriverInfo { limits: self.limits.into(), ..DriverInfo::default() }
     }
 
     fn try_map(&self, _: u64, _: u64, _: Want) -> Option<Extent> {

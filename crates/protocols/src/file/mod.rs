@@ -22,7 +22,8 @@ use api::{
 use arc_swap::ArcSwap;
 use block::{
     BlockError, ClaimPlace, Common, Driver, DriverInfo, DriverType, ErrorKind, Extent, ExtentKind, Facts,
-    Flags, Identity, Open, Options, PLAIN, Perms, PlainNames, Reopened, Request, Result, Source, Undo, Want,
+    Flags, Identity, Open, Options, PLAIN, Perms, PlainNames, Reopened, Request, RequestLimits, Result,
+    Source, Undo, Want,
 };
 use lock::Locks;
 use parking_lot::Mutex;
@@ -501,7 +502,9 @@ impl Driver for FileDriver {
 
     fn info(&self) -> DriverInfo {
         let specific = Some(ImageInfoSpecific::File(ImageInfoSpecificFile::default()));
-        DriverInfo { dirty: Some(false), specific, ..DriverInfo::default() }
+        // Memory is to be aligned where requests are.
+        let limits = RequestLimits { memory_alignment: Some(1), ..RequestLimits::default() };
+        DriverInfo { dirty: Some(false), specific, limits, ..DriverInfo::default() }
     }
 
     fn statistics(&self) -> Option<BlockStatsSpecific> {

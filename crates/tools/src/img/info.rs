@@ -32,6 +32,7 @@ pub(super) const FLAGS: Table<Args> = &[
             "tell of partitions and file systems too; opens the backing files, and needs the keys",
             |s| s.partitions = true,
         ),
+        Flag::set("--limits", "tell what requests are to be: alignments, lengths", |s| s.limits = true),
         flags::source_cache("-t --cache", "cache mode (writeback)"),
         flags::force_share("look even while another process writes"),
         flags::output(),
@@ -46,6 +47,7 @@ pub(super) struct Args {
     output: Output,
     whole_chain: bool,
     partitions: bool,
+    limits: bool,
     untrusted: Untrusted,
 }
 
@@ -58,13 +60,14 @@ impl Args {
             output: Output::default(),
             whole_chain: false,
             partitions: false,
+            limits: false,
             untrusted: Untrusted::LOOK,
         }
     }
 }
 
 const MANUAL: Manual = Manual {
-    synopsis: "[-f FMT | --image-opts] [--backing-chain] [--partitions] [-U] [--output=human|json] FILE",
+    synopsis: "[-f FMT | --image-opts] [--backing-chain] [--partitions] [--limits] [-U] [--output=human|json] FILE",
     about: "Tells what an image is.",
     operands: &[("FILE", "the image")],
     examples: &[
@@ -86,7 +89,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     args.untrusted.run(console, &call.name, &files, |console| {
         let mut list = Vec::new();
         let content = runtime::run(async {
-            collect(&args.source, args.whole_chain, &mut list).await?;
+            collect(&args, &mut list).await?;
             if args.partitions { content(&args).await.map(Some) } else { Ok(None) }
         })??;
         print(console, &list, args.output, args.whole_chain, content.as_ref());
@@ -105,8 +108,8 @@ async fn content(args: &Args) -> Result<ImageContent, Failure> {
     Ok(found)
 }
 
-async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> Result<(), Failure> {
-    let mut next = Some(source.clone());
+async fn collect(args: &Args, list: &mut Vec<Shown>) -> Result<(), Failure> {
+    let mut next = Some(args.source.clone());
     let mut seen = Vec::new();
     while let Some(source) = next.take() {
         if list.len() > MAX_CHAIN {
@@ -114,14 +117,17 @@ async fn collect(source: &Source, whole_chain: bool, list: &mut Vec<Shown>) -> R
                 format_args!("'{}' is below more than {MAX_CHAIN} images; no more are listed", source.name);
             return Err(Failure::new(text));
         }
-        let shown = look(&source).await.map_err(|error| image::cannot_open(&source.name, &error))?;
+        let shown =
+            look(&source, args.limits).await.map_err(|error| image::cannot_open(&source.name, &error))?;
         if shown.identity.as_ref().is_some_and(|identity| seen.contains(identity)) {
             return Err(Failure::new(format_args!(
                 "Backing file '{}' creates an infinite loop.",
                 source.name
             )));
         }
-        if whole_chain && let Some((name, format)) = &shown.backing {
+        if args.whole_chain
+            && let Some((name, format)) = &shown.backing
+        {
             let below = Source::named(name)
                 .format(format.as_deref())
                 .alone()
@@ -142,10 +148,10 @@ struct Shown {
     identity: Option<Identity>,
 }
 
-async fn look(source: &Source) -> Result<Shown, BlockError> {
+async fn look(source: &Source, limits: bool) -> Result<Shown, BlockError> {
     let graph = image::graph();
     let node = image::open_node(&graph, source).await?;
-    let description = Description::of(&node);
+    let description = if limits { Description::with_limits(&node) } else { Description::of(&node) };
     let backing = description.backing().map(|(name, format)| (name.to_owned(), format.map(str::to_owned)));
     let identity = node.primary().and_then(|file| file.identity());
     graph.release(&node).await?;

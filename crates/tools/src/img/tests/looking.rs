@@ -147,6 +147,24 @@ pub fn info(faces: &Faces) {
     std::fs::write(faces.path("forged"), forged).unwrap();
     assert!(faces.ok("img info -f raw -P @forged").ends_with("Content: not known\n"));
     assert!(faces.ok("img info -P @a").ends_with("Content: not known\n"));
+    // As QEMU 11.1 tells it: of an image whose format was found, of one whose format was given, of formats with clusters.
+    let limits = |line: &str| {
+        let said = faces.ok(&format!("img info --limits {line}"));
+        let list = said.lines().skip_while(|line| *line != "Block limits:").skip(1);
+        let list = list.take_while(|line| line.starts_with("    "));
+        list.map(|line| line.trim().to_owned()).collect::<Vec<_>>().join(", ")
+    };
+    let memory = "min mem alignment: 1, opt mem alignment: 4096, max iov: 1024";
+    assert_eq!(limits("@disk"), format!("request alignment: 512, {memory}"));
+    assert_eq!(limits("-f raw @disk"), format!("request alignment: 1, {memory}"));
+    assert_eq!(
+        limits("@top"),
+        "write zeroes alignment: 65536, request alignment: 1, min mem alignment: 1, discard alignment: 65536, \
+         opt mem alignment: 4096, max iov: 1024"
+    );
+    let json = faces.ok("img info --limits --output=json -f raw @disk");
+    assert!(json.starts_with("{\n    \"limits\": {\n        \"request-alignment\": 1,\n"), "{json}");
+    assert_eq!(json.matches("\"limits\"").count(), 2, "{json}");
     assert!(faces.fails(1, "img info --output=xml @a").contains("expects 'human' or 'json' not 'xml'"));
     untrusted(faces, "info", "@top");
     assert!(faces.fails(1, "img info --untrusted -b @top").contains("no --backing-chain"));
