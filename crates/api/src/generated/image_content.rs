@@ -1,6 +1,7 @@
 // Generated from schema/*.json by `cargo xtask generate`; edit the schema, not this file.
 //! What is on a disk as a guest sees it.
 
+use super::*;
 use crate::Dict;
 use crate::codec::*;
 
@@ -85,3 +86,83 @@ impl Object for ImageContent {
     }
 }
 object_codec!(ImageContent);
+
+/// An image, as 'img info' tells it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageDescription {
+    /// Its name.
+    pub filename: String,
+    /// Its format.
+    pub format: String,
+    /// Whether it was not closed cleanly.
+    pub dirty_flag: Option<bool>,
+    /// Bytes that it occupies.
+    pub actual_size: Option<i64>,
+    /// Bytes that a guest sees.
+    pub virtual_size: i64,
+    /// Bytes of a cluster.
+    pub cluster_size: Option<i64>,
+    /// Whether it is encrypted.
+    pub encrypted: Option<bool>,
+    /// Whether it is compressed.
+    pub compressed: Option<bool>,
+    /// The backing file, as it is stored in the image.
+    pub backing_filename: Option<String>,
+    /// The backing file, resolved.
+    pub full_backing_filename: Option<String>,
+    /// The format of the backing file, as it is stored in the image.
+    pub backing_filename_format: Option<String>,
+    /// What its requests are to be, where that was asked for.
+    pub limits: Option<BlockLimitsInfo>,
+    /// Its internal snapshots.
+    pub snapshots: Option<Vec<SnapshotInfo>>,
+    /// What only images of its format have.
+    pub format_specific: Option<ImageInfoSpecific>,
+    /// The children.
+    pub children: Vec<BlockChildInfo>,
+    /// What is on its disk, where that was asked for.
+    pub content: Option<ImageContent>,
+}
+
+impl Object for ImageDescription {
+    fn take(from: &mut Members<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            filename: from.required("filename")?,
+            format: from.required("format")?,
+            dirty_flag: from.optional("dirty-flag")?,
+            actual_size: from.optional("actual-size")?,
+            virtual_size: from.required("virtual-size")?,
+            cluster_size: from.optional("cluster-size")?,
+            encrypted: from.optional("encrypted")?,
+            compressed: from.optional("compressed")?,
+            backing_filename: from.optional("backing-filename")?,
+            full_backing_filename: from.optional("full-backing-filename")?,
+            backing_filename_format: from.optional("backing-filename-format")?,
+            limits: from.optional("limits")?,
+            snapshots: from.optional("snapshots")?,
+            format_specific: from.optional("format-specific")?,
+            children: from.required("children")?,
+            content: from.optional("content")?,
+        })
+    }
+
+    fn put(&self, to: &mut Dict) {
+        to.put("filename", &self.filename);
+        to.put("format", &self.format);
+        to.put_optional("dirty-flag", &self.dirty_flag);
+        to.put_optional("actual-size", &self.actual_size);
+        to.put("virtual-size", &self.virtual_size);
+        to.put_optional("cluster-size", &self.cluster_size);
+        to.put_optional("encrypted", &self.encrypted);
+        to.put_optional("compressed", &self.compressed);
+        to.put_optional("backing-filename", &self.backing_filename);
+        to.put_optional("full-backing-filename", &self.full_backing_filename);
+        to.put_optional("backing-filename-format", &self.backing_filename_format);
+        to.put_optional("limits", &self.limits);
+        to.put_optional("snapshots", &self.snapshots);
+        to.put_optional("format-specific", &self.format_specific);
+        to.put("children", &self.children);
+        to.put_optional("content", &self.content);
+    }
+}
+object_codec!(ImageDescription);

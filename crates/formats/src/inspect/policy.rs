@@ -12,6 +12,7 @@
 
 use crate::inspection::{Code, Seen};
 use Code::*;
+use api::{DecodeError, Enumeration, ImagePolicy, ImagePolicyName};
 
 /// What is judged beside the findings.
 #[derive(Debug, Clone, Copy)]
@@ -105,18 +106,12 @@ pub enum PolicyError {
     /// No policy has this name.
     #[error("there is no policy '{0}'; there are {list}, and files with a '/' or '.' in their names", list = POLICIES.join(", "))]
     Unknown(String),
-    /// No finding has this code.
-    #[error("'{0}' is no finding that a policy may judge by; docs/untrusted.md lists them")]
-    Code(String),
-    /// The text is something else.
-    #[error("the policy is no JSON object: {0}")]
+    /// The text is no JSON.
+    #[error("the policy is no JSON: {0}")]
     Json(String),
-    /// Policies have no such member.
-    #[error("a policy has no member '{0}'")]
-    Member(String),
-    /// A member is of another type: its name, and what it is to be.
-    #[error("the policy's '{0}' is to be {1}")]
-    Type(&'static str, &'static str),
+    /// It is JSON, and no policy.
+    #[error("{0}; docs/untrusted.md tells what a policy has")]
+    Wrong(#[from] DecodeError),
 }
 
 impl Policy {
@@ -143,30 +138,15 @@ impl Policy {
     /// When the text is no policy.
     pub fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
         let value = api::json::parse(text).map_err(|error| PolicyError::Json(error.to_string()))?;
-        let members = value.as_dict().ok_or_else(|| PolicyError::Json("it is something else".to_owned()))?;
-        let base = match members.get("base") {
-            None => NAMED[0].name,
-            Some(base) => base.as_str().ok_or(PolicyError::Type("base", "the name of a policy"))?,
-        };
-        let mut policy = Policy { name: name.to_owned(), ..Policy::named(base)? };
-        for (member, value) in members.iter() {
-            match member {
-                "base" => {}
-                "formats" => policy.formats = Some(words("formats", value)?),
-                "vmdk-types" => policy.vmdk_types = Some(words("vmdk-types", value)?),
-                "refuse" => policy.refused.extend(codes("refuse", value)?),
-                "allow" => {
-                    let allowed = codes("allow", value)?;
-                    policy.refused.retain(|code| !allowed.contains(code));
-                }
-                "max-virtual-size" => {
-                    let size = value.as_i64().and_then(|size| u64::try_from(size).ok());
-                    policy.max_virtual_size =
-                        Some(size.ok_or(PolicyError::Type("max-virtual-size", "a size in bytes"))?);
-                }
-                other => return Err(PolicyError::Member(other.to_owned())),
-            }
-        }
+        let own: ImagePolicy = api::decode(value)?;
+        let mut policy = Policy::named(own.base.unwrap_or(ImagePolicyName::Default).name())?;
+        policy.name = name.to_owned();
+        policy.refused.extend(own.refuse.unwrap_or_default());
+        let allowed = own.allow.unwrap_or_default();
+        policy.refused.retain(|code| !allowed.contains(code));
+        policy.formats = own.formats.or(policy.formats);
+        policy.vmdk_types = own.vmdk_types.or(policy.vmdk_types);
+        policy.max_virtual_size = own.max_virtual_size;
         Ok(policy)
     }
 
@@ -206,17 +186,6 @@ impl Policy {
     }
 }
 
-fn words(member: &'static str, value: &api::Value) -> Result<Vec<String>, PolicyError> {
-    let wrong = || PolicyError::Type(member, "a list of names");
-    let list = value.as_list().ok_or_else(wrong)?;
-    list.iter().map(|word| word.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
-}
-
-fn codes(member: &'static str, value: &api::Value) -> Result<Vec<Code>, PolicyError> {
-    let known = |name: String| Code::of(&name).ok_or(PolicyError::Code(name));
-    words(member, value)?.into_iter().map(known).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +193,7 @@ mod tests {
     #[test]
     fn the_named_policies_are_those_that_are_told() {
         assert!(NAMED.iter().map(|named| named.name).eq(POLICIES));
+        assert!(ImagePolicyName::VALUES.iter().map(|(name, _)| *name).eq(POLICIES));
         assert_eq!(Policy::named("none").unwrap_err(), PolicyError::Unknown("none".to_owned()));
     }
 
@@ -243,14 +213,16 @@ mod tests {
     fn what_is_no_policy_is_refused_by_name() {
         let refusal = |text: &str| Policy::parse("mine", text).unwrap_err();
         assert!(matches!(refusal("["), PolicyError::Json(_)));
-        assert!(matches!(refusal("[]"), PolicyError::Json(_)));
-        assert_eq!(refusal(r#"{"base": "x"}"#), PolicyError::Unknown("x".to_owned()));
-        assert_eq!(refusal(r#"{"allow": ["x"]}"#), PolicyError::Code("x".to_owned()));
-        assert_eq!(refusal(r#"{"deny": []}"#), PolicyError::Member("deny".to_owned()));
-        assert_eq!(refusal(r#"{"formats": "raw"}"#), PolicyError::Type("formats", "a list of names"));
-        assert_eq!(
-            refusal(r#"{"max-virtual-size": -1}"#),
-            PolicyError::Type("max-virtual-size", "a size in bytes")
-        );
+        for (text, says) in [
+            ("[]", "expected: object"),
+            (r#"{"base": "x"}"#, "'base' does not accept value 'x'"),
+            (r#"{"allow": ["x"]}"#, "does not accept value 'x'"),
+            (r#"{"deny": []}"#, "'deny' is unexpected"),
+            (r#"{"formats": "raw"}"#, "'formats'"),
+            (r#"{"max-virtual-size": -1}"#, "'max-virtual-size'"),
+        ] {
+            let error = refusal(text).to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 }

@@ -4,28 +4,7 @@
 //! goes by one of them, and not all go by the same.
 
 use crate::field::le32;
-
-/// What a file is that has a mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// An image with a format of its own: what is opened without saying how is opened as this.
-    Image,
-    /// A disk: a partition table or a file system, as at the start of raw images.
-    Disk,
-    /// An archive, a compressed file or a program.
-    File,
-}
-
-impl Class {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Class::Image => "image",
-            Class::Disk => "disk",
-            Class::File => "file",
-        }
-    }
-}
+pub use api::ImageSignatureClass as Class;
 
 /// One mark.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! What was seen of an image that nobody vouches for, as the look of each format tells it ([`crate::inspect`]).
 //!
 //! Nothing is believed: fields are told as they are stored.
-mod code;
 mod reference;
 
-pub use code::{Code, Finding};
-pub use reference::{Kind, Reference};
+pub use api::{ImageFeatureSet, ImageFindingCode as Code, ImageReferenceKind as Kind};
+pub use reference::Reference;
 
 use block::{Node, Result};
 use rt::BufMut;
@@ -13,12 +12,23 @@ use rt::BufMut;
 /// A feature bit that is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// `incompatible`, `compatible` or `autoclear`.
-    pub set: &'static str,
+    /// The set that it is of.
+    pub set: ImageFeatureSet,
     /// The bit's number.
     pub bit: u32,
     /// What the specification calls it; `None` where it has no such bit.
     pub name: Option<&'static str>,
+}
+
+/// Something that a policy may judge by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind it is.
+    pub code: Code,
+    /// What was found, for people.
+    pub text: String,
+    /// Where in the file.
+    pub offset: Option<u64>,
 }
 
 /// What was seen of an image.

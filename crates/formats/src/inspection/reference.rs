@@ -1,37 +1,8 @@
 //! A file that an image names, and what speaks against the name.
 
-use super::Code;
+use super::{Code, Kind};
+use api::Enumeration;
 use block::{Node, resolve_filename};
-
-/// What a file is to the image that names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// What the image does not hold is read from it.
-    Backing,
-    /// All content is in it.
-    DataFile,
-    /// It is a part of the image.
-    Extent,
-}
-
-impl Kind {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Backing => "backing",
-            Kind::DataFile => "data-file",
-            Kind::Extent => "extent",
-        }
-    }
-
-    fn code(self) -> Code {
-        match self {
-            Kind::Backing => Code::BackingFile,
-            Kind::DataFile => Code::DataFile,
-            Kind::Extent => Code::Extent,
-        }
-    }
-}
 
 /// A name in an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,12 +62,21 @@ impl Reference {
             })
     }
 
+    /// The finding that there is such a file.
+    fn code(&self) -> Code {
+        match self.kind {
+            Kind::Backing => Code::BackingFile,
+            Kind::DataFile => Code::DataFile,
+            Kind::Extent => Code::Extent,
+        }
+    }
+
     /// What a policy may judge by: that there is the name, if it is followed, and what kind of name it is.
     pub(super) fn faults(&self) -> Vec<(Code, String)> {
         let (kind, stored) = (self.kind.name(), &self.stored);
         let mut faults = Vec::new();
         if self.followed {
-            faults.push((self.kind.code(), format!("it names the {kind} '{stored}'")));
+            faults.push((self.code(), format!("it names the {kind} '{stored}'")));
         }
         let is_system = SYSTEM.iter().any(|folder| stored.starts_with(folder));
         let kinds = [

@@ -7,7 +7,7 @@ use super::header::{
     INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, MAX_BACKING_NAME, REFCOUNT_BLOCK_MASK,
 };
 use crate::field::{be32, be64, until_nul};
-use crate::inspection::{Code, Feature, Finding, Kind, Reference, Seen, read};
+use crate::inspection::{Code, Feature, Finding, ImageFeatureSet, Kind, Reference, Seen, read};
 use block::{Node, Result};
 use rt::BoxFuture;
 use std::ops::Range;
@@ -75,9 +75,9 @@ pub fn look<'a>(file: &'a Arc<Node>, seen: &'a mut Seen) -> BoxFuture<'a, Result
             return Ok(());
         };
         for (set, bits, names) in [
-            ("incompatible", fields.incompatible, INCOMPATIBLE),
-            ("compatible", fields.compatible, COMPATIBLE),
-            ("autoclear", fields.autoclear, AUTOCLEAR),
+            (ImageFeatureSet::Incompatible, fields.incompatible, INCOMPATIBLE),
+            (ImageFeatureSet::Compatible, fields.compatible, COMPATIBLE),
+            (ImageFeatureSet::Autoclear, fields.autoclear, AUTOCLEAR),
         ] {
             note_features(seen, set, bits, names);
         }
@@ -128,13 +128,13 @@ fn finding(code: Code, offset: u64, text: impl Into<String>) -> Finding {
     Finding { code, text: text.into(), offset: Some(offset) }
 }
 
-fn note_features(seen: &mut Seen, set: &'static str, bits: u64, names: &[&'static str]) {
+fn note_features(seen: &mut Seen, set: ImageFeatureSet, bits: u64, names: &[&'static str]) {
     for bit in (0..u64::BITS).filter(|bit| bits & (1 << bit) != 0) {
         seen.features.push(Feature { set, bit, name: names.get(bit as usize).copied() });
     }
     // Only what must be understood decides whether an image can be read.
     let unknown = bits.checked_shr(names.len() as u32).unwrap_or(0);
-    if set == "incompatible" && unknown != 0 {
+    if set == ImageFeatureSet::Incompatible && unknown != 0 {
         let text = format!("unknown incompatible features: bits {:#x}", unknown << names.len());
         seen.findings.push(finding(Code::UnknownFeatures, 72, text));
     }

@@ -26,6 +26,7 @@ mod read;
 pub use blkhash::Outer;
 pub use read::{ReadError, of_image, of_range, spread};
 
+use api::ImageDigestAlgorithm;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -86,11 +87,11 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Its name in output for scripts.
-    pub fn name(self) -> &'static str {
+    /// What it is in output for scripts.
+    pub fn algorithm(self) -> ImageDigestAlgorithm {
         match self {
-            Scheme::Tree => "cairn-blake3",
-            Scheme::Blkhash => "blkhash-sha256",
+            Scheme::Tree => ImageDigestAlgorithm::CairnBlake3,
+            Scheme::Blkhash => ImageDigestAlgorithm::BlkhashSha256,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Image, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
-use api::{Dict, ToolErrorCode, Value};
+use api::{Encode, ImageCheck, ToolErrorCode};
 use block::{CheckReport, Policy, Repair};
 use rt::confine::Access;
 
@@ -116,7 +116,7 @@ async fn check(console: &mut Console, image: &Image, args: &Args) -> Result<u8, 
     match args.output {
         Output::Human if args.verbosity.quiet => {}
         Output::Human => print(console, &report),
-        Output::Json => console.json(&object(&args.source.name, node.driver_name(), &report)),
+        Output::Json => console.json(&told(&args.source.name, node.driver_name(), &report).encode()),
     }
     Ok(match &report {
         CheckReport { check_errors: 1.., .. } => 1,
@@ -166,32 +166,20 @@ fn print(console: &mut Console, report: &CheckReport) {
     }
 }
 
-/// The report as an object, its members in the order that scripts know.
-fn object(filename: &str, format: &str, report: &CheckReport) -> Value {
-    let counts = [
-        ("image-end-offset", report.image_end_offset),
-        ("compressed-clusters", report.compressed_clusters),
-        ("total-clusters", report.total_clusters),
-        ("corruptions", Some(report.corruptions)),
-        ("corruptions-fixed", Some(report.corruptions_fixed)),
-        ("check-errors", None),
-        ("leaks", Some(report.leaks)),
-        ("leaks-fixed", Some(report.leaks_fixed)),
-        ("allocated-clusters", report.allocated_clusters),
-        ("filename", None),
-        ("format", None),
-        ("fragmented-clusters", report.fragmented_clusters),
-    ];
-    let mut object = Dict::new();
-    for (name, count) in counts {
-        match (name, count) {
-            ("check-errors", _) => object.insert(name, report.check_errors),
-            ("filename", _) => object.insert(name, filename),
-            ("format", _) => object.insert(name, format),
-            // What is nought is left out.
-            (_, Some(count @ 1..)) => object.insert(name, count),
-            _ => {}
-        }
+fn told(filename: &str, format: &str, report: &CheckReport) -> ImageCheck {
+    let some = |count: Option<u64>| count.filter(|count| *count > 0);
+    ImageCheck {
+        image_end_offset: some(report.image_end_offset),
+        compressed_clusters: some(report.compressed_clusters),
+        total_clusters: some(report.total_clusters),
+        corruptions: some(Some(report.corruptions)),
+        corruptions_fixed: some(Some(report.corruptions_fixed)),
+        check_errors: report.check_errors,
+        leaks: some(Some(report.leaks)),
+        leaks_fixed: some(Some(report.leaks_fixed)),
+        allocated_clusters: some(report.allocated_clusters),
+        filename: filename.to_owned(),
+        format: format.to_owned(),
+        fragmented_clusters: some(report.fragmented_clusters),
     }
-    Value::Dict(object)
 }

@@ -13,7 +13,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime, size};
-use api::{Dict, Value};
+use api::{Encode, Enumeration, ImageFeature, ImageFinding, ImageInspection, ImageReference, ImageSignature};
 use block::{Common, Graph, Node, Options, Policy as OpenPolicy};
 use formats::inspect::{self, Code, Inspection, Measure, POLICIES, Policy, Seen, Signature};
 use rt::BufMut;
@@ -93,7 +93,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
         let report = runtime::run(look(&args.source, &policy))??;
         match args.output {
             Output::Human => report.print(console),
-            Output::Json => console.json(&report.object()),
+            Output::Json => console.json(&report.told().encode()),
         }
         Ok(if report.refused.is_empty() { 0 } else { REFUSED })
     })
@@ -213,45 +213,32 @@ async fn look_inside(image: &Arc<Node>, file: &Node, seen: &mut Seen) -> Opened 
 }
 
 impl Report {
-    fn object(&self) -> Value {
-        let mut object = Dict::new();
-        object.insert("filename", self.filename.as_str());
-        object.insert("format", self.format.as_str());
-        object.insert("format-given", self.given);
-        if let Some(subformat) = &self.seen.subformat {
-            object.insert("subformat", subformat.as_str());
+    fn told(&self) -> ImageInspection {
+        let Report { seen, opened, refused, .. } = self;
+        ImageInspection {
+            filename: self.filename.clone(),
+            format: self.format.clone(),
+            format_given: self.given,
+            subformat: seen.subformat.clone(),
+            file_length: self.file_length,
+            virtual_size: opened.as_ref().map(|opened| opened.virtual_size),
+            actual_size: opened.as_ref().and_then(|opened| opened.actual_size),
+            encrypted: opened.as_ref().map(|opened| opened.encrypted),
+            signatures: self.signatures.iter().map(|mark| signature(mark)).collect(),
+            references: seen.references.iter().map(reference).collect(),
+            features: seen.features.iter().map(feature).collect(),
+            snapshots: seen.snapshots,
+            bitmaps: seen.bitmaps,
+            findings: seen.findings.iter().map(|found| self.finding(found)).collect(),
+            policy: self.policy.clone(),
+            allowed: refused.is_empty(),
+            refused: refused.clone(),
         }
-        object.insert("file-length", self.file_length);
-        if let Some(opened) = &self.opened {
-            object.insert("virtual-size", opened.virtual_size);
-            if let Some(size) = opened.actual_size {
-                object.insert("actual-size", size);
-            }
-            object.insert("encrypted", opened.encrypted);
-        }
-        let list = |items: Vec<Dict>| Value::List(items.into_iter().map(Value::Dict).collect());
-        object.insert("signatures", list(self.signatures.iter().map(|mark| signature(mark)).collect()));
-        object.insert("references", list(self.seen.references.iter().map(reference).collect()));
-        object.insert("features", list(self.seen.features.iter().map(feature).collect()));
-        object.insert("snapshots", self.seen.snapshots);
-        object.insert("bitmaps", self.seen.bitmaps);
-        object.insert("findings", list(self.seen.findings.iter().map(|found| self.finding(found)).collect()));
-        object.insert("policy", self.policy.as_str());
-        object.insert("allowed", self.refused.is_empty());
-        let refused: Vec<_> = self.refused.iter().map(|code| Value::from(code.name())).collect();
-        object.insert("refused", refused);
-        Value::Dict(object)
     }
 
-    fn finding(&self, found: &inspect::Finding) -> Dict {
-        let mut object = Dict::new();
-        object.insert("code", found.code.name());
-        object.insert("text", found.text.as_str());
-        if let Some(offset) = found.offset {
-            object.insert("offset", offset);
-        }
-        object.insert("refused", self.refused.contains(&found.code));
-        object
+    fn finding(&self, found: &inspect::Finding) -> ImageFinding {
+        let inspect::Finding { code, text, offset } = found.clone();
+        ImageFinding { code, text, offset, refused: self.refused.contains(&code) }
     }
 
     fn print(&self, console: &mut Console) {
@@ -275,7 +262,7 @@ impl Report {
         }
         for feature in &self.seen.features {
             let name = feature.name.unwrap_or("unknown");
-            outln!(console, "feature: {name} ({}, bit {})", feature.set, feature.bit);
+            outln!(console, "feature: {name} ({}, bit {})", feature.set.name(), feature.bit);
         }
         for found in &self.seen.findings {
             let verdict = if self.refused.contains(&found.code) { "REFUSED" } else { "found" };
@@ -287,40 +274,17 @@ impl Report {
     }
 }
 
-fn signature(mark: &inspect::Signature) -> Dict {
-    let mut object = Dict::new();
-    object.insert("name", mark.name);
-    object.insert("class", mark.class.name());
-    object.insert("offset", mark.offset);
-    object
+fn signature(mark: &Signature) -> ImageSignature {
+    ImageSignature { name: mark.name.to_owned(), class: mark.class, offset: mark.offset }
 }
 
-fn reference(reference: &inspect::Reference) -> Dict {
-    let mut object = Dict::new();
-    object.insert("kind", reference.kind.name());
-    object.insert("stored", reference.stored.as_str());
-    if let Some(format) = &reference.format {
-        object.insert("format", format.as_str());
-    }
-    object.insert("resolved", reference.resolved.as_str());
-    object.insert("followed", reference.followed);
-    if let Some(protocol) = reference.protocol() {
-        object.insert("protocol", protocol);
-    }
-    object.insert("absolute", reference.is_absolute());
-    object.insert("escaping", reference.is_escaping());
-    if let Some(offset) = reference.offset {
-        object.insert("offset", offset);
-    }
-    object
+fn reference(reference: &inspect::Reference) -> ImageReference {
+    let protocol = reference.protocol().map(str::to_owned);
+    let (absolute, escaping) = (reference.is_absolute(), reference.is_escaping());
+    let inspect::Reference { kind, stored, format, resolved, followed, offset } = reference.clone();
+    ImageReference { kind, stored, format, resolved, followed, protocol, absolute, escaping, offset }
 }
 
-fn feature(feature: &inspect::Feature) -> Dict {
-    let mut object = Dict::new();
-    object.insert("set", feature.set);
-    object.insert("bit", u64::from(feature.bit));
-    if let Some(name) = feature.name {
-        object.insert("name", name);
-    }
-    object
+fn feature(feature: &inspect::Feature) -> ImageFeature {
+    ImageFeature { set: feature.set, bit: feature.bit, name: feature.name.map(str::to_owned) }
 }

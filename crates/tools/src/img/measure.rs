@@ -9,7 +9,7 @@ use crate::getopt::{Flag, Table};
 use crate::image::{self, Source};
 use crate::usage::Manual;
 use crate::{outln, runtime};
-use api::{Dict, Value};
+use api::{BlockMeasureInfo, Encode};
 use block::Measured;
 
 pub(super) const FLAGS: Table<Args> = &[
@@ -88,13 +88,7 @@ fn print(console: &mut Console, args: &Args, measured: &Measured) {
             }
         }
         Output::Json => {
-            let mut object = Dict::new();
-            if let Some(bitmaps) = bitmaps {
-                object.insert("bitmaps", bitmaps);
-            }
-            object.insert("required", required);
-            object.insert("fully-allocated", full);
-            console.json(&Value::Dict(object));
+            console.json(&BlockMeasureInfo { bitmaps, required, fully_allocated: full }.encode());
         }
     }
 }

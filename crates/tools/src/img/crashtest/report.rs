@@ -7,7 +7,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::flags::Output;
 use crate::{out, outln};
-use api::{Dict, Value};
+use api::{CrashTestFailure, CrashTestFate, CrashTestReport, CrashTestVerdict, Encode};
 use crash::moments::Moment;
 use sim::Disk;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ impl Verdict {
     /// Prints it.
     pub fn print(&self, console: &mut Console, args: &Args, program: &str, script: &str) {
         match args.output {
-            Output::Json => console.json(&self.object(args, script)),
+            Output::Json => console.json(&self.told(args, script).encode()),
             Output::Human => self.tell(console, args, program, script),
         }
     }
@@ -121,24 +121,25 @@ impl Verdict {
         }
     }
 
-    fn object(&self, args: &Args, script: &str) -> Value {
-        let mut object = Dict::new();
-        object.insert("filename", args.source.name.as_str());
-        object.insert("script", script);
-        object.insert("verdict", if self.failure.is_some() { "broken" } else { "survives" });
-        object.insert("seed", self.seed);
-        object.insert("runs", self.runs);
-        object.insert("crashes", self.crashes);
-        object.insert("changes", self.changes);
-        object.insert("moments", self.moments.1);
-        object.insert("moments-tried", self.moments.0);
-        object.insert("moments-complete", self.complete);
-        object.insert("crashes-with-leaks", self.leaking.0);
-        object.insert("most-leaked-clusters", self.leaking.1);
-        if let Some(broken) = &self.failure {
-            object.insert("failure", broken.object());
+    fn told(&self, args: &Args, script: &str) -> CrashTestReport {
+        CrashTestReport {
+            filename: args.source.name.clone(),
+            script: script.to_owned(),
+            verdict: match self.failure {
+                Some(_) => CrashTestVerdict::Broken,
+                None => CrashTestVerdict::Survives,
+            },
+            seed: self.seed,
+            runs: self.runs,
+            crashes: self.crashes,
+            changes: self.changes,
+            moments: self.moments.1,
+            moments_tried: self.moments.0,
+            moments_complete: self.complete,
+            crashes_with_leaks: self.leaking.0,
+            most_leaked_clusters: self.leaking.1,
+            failure: self.failure.as_ref().map(Broken::told),
         }
-        Value::Dict(object)
     }
 }
 
@@ -172,24 +173,18 @@ impl Broken {
         outln!(console, " {} {script}", args.source.name);
     }
 
-    fn object(&self) -> Value {
-        let mut object = Dict::new();
-        object.insert("point", self.point.to_string());
-        object.insert("crash", self.point.kind());
-        object.insert("what", self.wrong.what.as_str());
-        if let Some(offset) = self.wrong.offset {
-            object.insert("offset", offset);
+    fn told(&self) -> CrashTestFailure {
+        let fate =
+            |(fate, change): &(String, String)| CrashTestFate { change: change.clone(), fate: fate.clone() };
+        CrashTestFailure {
+            point: self.point.to_string(),
+            crash: self.point.kind().to_owned(),
+            what: self.wrong.what.clone(),
+            offset: self.wrong.offset,
+            change: self.change.0,
+            changes: self.change.1,
+            not_durable: self.fates.iter().map(fate).collect(),
+            kept: self.kept.clone(),
         }
-        object.insert("change", self.change.0);
-        object.insert("changes", self.change.1);
-        let fates = self.fates.iter().map(|(fate, effect)| {
-            let mut object = Dict::new();
-            object.insert("change", effect.as_str());
-            object.insert("fate", fate.as_str());
-            Value::Dict(object)
-        });
-        object.insert("not-durable", Value::List(fates.collect()));
-        object.insert("kept", Value::List(self.kept.iter().map(|name| name.as_str().into()).collect()));
-        Value::Dict(object)
     }
 }

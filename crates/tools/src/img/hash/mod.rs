@@ -12,7 +12,7 @@ use crate::image::{self, Source};
 use crate::progress::{Progress, Told};
 use crate::usage::Manual;
 use crate::{outln, progress, runtime};
-use api::{Dict, Value};
+use api::{Encode, ImageDigest};
 use list::{Line, Lines};
 
 pub(super) const FLAGS: Table<Args> = &[
@@ -74,6 +74,19 @@ struct Hashed {
     digest: Digest,
 }
 
+impl Hashed {
+    fn told(&self, name: &str, scheme: Scheme) -> ImageDigest {
+        ImageDigest {
+            filename: name.to_owned(),
+            format: Some(self.format.to_owned()),
+            virtual_size: Some(self.size),
+            algorithm: Some(scheme.algorithm()),
+            digest: Some(self.digest.to_string()),
+            ..ImageDigest::default()
+        }
+    }
+}
+
 pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let Some((args, operands)) = call.read(console, &MANUAL, FLAGS, Args::new())? else { return Ok(0) };
     super::exclusive(&args.source)?;
@@ -93,13 +106,13 @@ async fn hash_all(console: &mut Console, args: &Args, names: &[String]) -> u8 {
     let (mut objects, mut code) = (Vec::new(), 0);
     for name in names {
         match hash(console, args, name).await {
-            Ok(hashed) if args.output == Output::Json => objects.push(object(name, args.scheme, &hashed)),
+            Ok(hashed) if args.output == Output::Json => objects.push(hashed.told(name, args.scheme)),
             Ok(hashed) => outln!(console, "{}", Line { digest: hashed.digest, name: name.clone() }),
             Err(failure) => code = failure.passing().tell(console),
         }
     }
     if args.output == Output::Json {
-        console.json(&Value::List(objects.into_iter().map(Value::Dict).collect()));
+        console.json(&objects.encode());
     }
     code
 }
@@ -125,25 +138,23 @@ async fn check(console: &mut Console, args: &Args, lists: &[String]) -> Result<u
             match (args.output, &hashed) {
                 (Output::Human, Ok(_)) if args.verbosity.quiet && verdict == "OK" => {}
                 (Output::Human, _) => outln!(console, "{name}: {verdict}"),
-                (Output::Json, Ok(hashed)) => {
-                    let mut object = object(&name, args.scheme, hashed);
-                    object.insert("expected", digest.to_string());
-                    object.insert("equal", hashed.digest == digest);
-                    objects.push(object);
-                }
-                (Output::Json, Err(failure)) => {
-                    let mut object = Dict::new();
-                    object.insert("filename", name.as_str());
-                    object.insert("error", failure.message());
-                    object.insert("expected", digest.to_string());
-                    object.insert("equal", false);
-                    objects.push(object);
+                (Output::Json, hashed) => {
+                    let told = match hashed {
+                        Ok(hashed) => hashed.told(&name, args.scheme),
+                        Err(failure) => ImageDigest {
+                            filename: name.clone(),
+                            error: Some(failure.message().to_owned()),
+                            ..ImageDigest::default()
+                        },
+                    };
+                    let (expected, equal) = (Some(digest.to_string()), Some(verdict == "OK"));
+                    objects.push(ImageDigest { expected, equal, ..told });
                 }
             }
         }
     }
     if args.output == Output::Json {
-        console.json(&Value::List(objects.into_iter().map(Value::Dict).collect()));
+        console.json(&objects.encode());
     }
     if lines == 0 {
         return Err(Failure::new("there are no digests to check"));
@@ -176,14 +187,4 @@ async fn hash(console: &mut Console, args: &Args, name: &str) -> Result<Hashed, 
     let told = |error: ReadError| Failure::new(format_args!("'{name}': {error}")).because(&error.error);
     let hashed = hashed.map_err(told);
     image.close_after(console, hashed).await
-}
-
-fn object(name: &str, scheme: Scheme, hashed: &Hashed) -> Dict {
-    let mut object = Dict::new();
-    object.insert("filename", name);
-    object.insert("format", hashed.format);
-    object.insert("virtual-size", hashed.size);
-    object.insert("algorithm", scheme.name());
-    object.insert("digest", hashed.digest.to_string());
-    object
 }

@@ -15,7 +15,7 @@ use crate::flags::{self, Output, has_parts};
 use crate::getopt::{Flag, Table};
 use crate::runtime;
 use crate::usage::Manual;
-use api::{Encode, ImageTreeEntry, Value};
+use api::{Encode, ImageTreeEntry};
 
 /// The exit code where something is wrong with an image.
 const BROKEN: u8 = 2;
@@ -61,7 +61,7 @@ pub fn run(console: &mut Console, call: &Call) -> Result<u8, Failure> {
     let entries = runtime::run(look::entries(console, found, &args))?;
     match args.output {
         Output::Human => print::tree(console, &entries),
-        Output::Json => console.json(&Value::List(entries.iter().map(Encode::encode).collect())),
+        Output::Json => console.json(&entries.encode()),
     }
     let broken = entries.iter().any(is_broken);
     Ok(if broken { BROKEN } else { 0 })
