@@ -241,6 +241,10 @@ fn data_outside_the_request_twice_or_missing_are_found() {
     for (offset, length) in [(999, 2), (1008, 9), (0, 8), (u64::MAX, 8)] {
         assert!(matches!(read().accept(data(offset, length, true)), Err(ProtocolError::BadRange { .. })));
     }
+    // The end of what is said to come is beyond all numbers.
+    let mut from_the_start = Tracker::new(request(Command::READ, 0, 16), Headers::Structured, 0);
+    let beyond = from_the_start.accept(data(u64::MAX - 3, 8, true));
+    assert!(matches!(beyond, Err(ProtocolError::BadRange { .. })));
     let mut twice = read();
     twice.accept(data(1000, 8, false)).unwrap();
     assert!(matches!(twice.accept(data(1007, 9, true)), Err(ProtocolError::BadRange { .. })));

@@ -309,7 +309,7 @@ impl Tracker {
     fn cover(&mut self, offset: u64, length: u32) -> Result<(usize, usize), ProtocolError> {
         let bad = ProtocolError::BadRange { offset, length };
         let start = offset.checked_sub(self.request.offset).ok_or(bad)?;
-        let end = start + u64::from(length);
+        let end = start.checked_add(u64::from(length)).ok_or(bad)?;
         if length == 0 || end > self.request.length || !self.covered.add(start, end) {
             return Err(bad);
         }
